@@ -1,0 +1,346 @@
+//! A quantity: an exact fixed-point amount of a resource, in thousandths.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An exact amount of a resource in thousandths of its unit: `1.5` cores, `512Mi` bytes.
+///
+/// No floats: two quantities that print alike are equal, and arithmetic saturates. The greatest is about 1.8 × 10^16
+/// units (18 petabytes, when the unit is a byte).
+///
+/// Text is read and written as Kubernetes does it: a decimal number, then a suffix `n`, `u`, `m`, `k`, `M`, `G`, `T`,
+/// `P`, `E`, or `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or an exponent (`1e3`). What is finer than a thousandth is refused,
+/// not rounded. It prints in the shortest exact form; [`plain`](Self::plain) prints digits without a suffix.
+///
+/// ```
+/// use concurrency_governor::Quantity;
+///
+/// let half: Quantity = "500m".parse()?;
+/// let memory: Quantity = "512Mi".parse()?;
+/// assert_eq!(half.to_string(), "0.5");
+/// assert_eq!(memory.to_string(), "512Mi");
+/// assert_eq!(memory.plain().to_string(), "536870912");
+/// assert_eq!(memory, Quantity::whole(512 << 20));
+/// # Ok::<(), concurrency_governor::plan::QuantityError>(())
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Quantity {
+    thousandths: u64,
+}
+
+impl Quantity {
+    /// Nothing.
+    pub const ZERO: Self = Self::from_thousandths(0);
+    /// The greatest quantity, which larger ones saturate to.
+    pub const MAX: Self = Self::from_thousandths(u64::MAX);
+
+    /// `units` whole units; saturates at [`Quantity::MAX`].
+    #[must_use]
+    pub const fn whole(units: u64) -> Self {
+        Self::from_thousandths(units.saturating_mul(THOUSAND))
+    }
+
+    /// `thousandths` of a unit.
+    #[must_use]
+    pub const fn from_thousandths(thousandths: u64) -> Self {
+        Self { thousandths }
+    }
+
+    /// `numerator / denominator` units, rounded down to a thousandth; saturates. `None` if the denominator is 0.
+    ///
+    /// Exact in the ratio: multiplying both by one number gives the same quantity.
+    #[must_use]
+    pub const fn ratio(numerator: u64, denominator: u64) -> Option<Self> {
+        match (numerator as u128 * THOUSAND as u128).checked_div(denominator as u128) {
+            Some(thousandths) => Some(Self::saturating(thousandths)),
+            None => None,
+        }
+    }
+
+    /// This quantity in thousandths of a unit.
+    #[must_use]
+    pub const fn thousandths(self) -> u64 {
+        self.thousandths
+    }
+
+    /// The whole units in it, rounded down.
+    #[must_use]
+    #[expect(clippy::arithmetic_side_effects, reason = "the divisor is a constant other than 0")]
+    pub const fn floor(self) -> u64 {
+        self.thousandths / THOUSAND
+    }
+
+    /// The sum; saturates at [`Quantity::MAX`].
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self::from_thousandths(self.thousandths.saturating_add(other.thousandths))
+    }
+
+    /// The difference; saturates at [`Quantity::ZERO`].
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self::from_thousandths(self.thousandths.saturating_sub(other.thousandths))
+    }
+
+    /// Prints as decimal digits without a suffix: `536870912` for `512Mi`.
+    #[must_use]
+    pub const fn plain(self) -> Plain {
+        Plain(self)
+    }
+
+    const fn saturating(thousandths: u128) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX first")]
+        if thousandths > u64::MAX as u128 {
+            Self::MAX
+        } else {
+            Self::from_thousandths(thousandths as u64)
+        }
+    }
+}
+
+impl From<u32> for Quantity {
+    fn from(units: u32) -> Self {
+        Self::whole(units.into())
+    }
+}
+
+impl FromStr for Quantity {
+    type Err = QuantityError;
+
+    fn from_str(given: &str) -> Result<Self, QuantityError> {
+        parse(given).map_err(|fault| QuantityError { given: given.to_owned(), fault })
+    }
+}
+
+impl fmt::Display for Quantity {
+    #[expect(clippy::arithmetic_side_effects, reason = "the divisors are constants other than 0")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = self.floor();
+        let suffix = SUFFIXES.iter().rev().find(|suffix| suffix.printed && units % suffix.units == 0);
+        match suffix {
+            Some(suffix) if units > 0 && self.thousandths % THOUSAND == 0 => {
+                f.pad(&format!("{}{}", units / suffix.units, suffix.text))
+            }
+            _ => self.plain().fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Quantity({})", self.plain())
+    }
+}
+
+/// A [`Quantity`] that prints as decimal digits; see [`Quantity::plain`].
+#[derive(Clone, Copy, Debug)]
+pub struct Plain(Quantity);
+
+impl fmt::Display for Plain {
+    #[expect(clippy::arithmetic_side_effects, reason = "the divisor is a constant other than 0")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(quantity) = *self;
+        match quantity.thousandths % THOUSAND {
+            0 => f.pad(&quantity.floor().to_string()),
+            rest => {
+                let digits = format!("{}.{rest:03}", quantity.floor());
+                f.pad(digits.trim_end_matches('0'))
+            }
+        }
+    }
+}
+
+/// A text that is no quantity, with what was given and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is no quantity: {fault} (allowed: a number such as `2`, `1.5`, `500m`, `64k` or `512Mi`)")]
+pub struct QuantityError {
+    given: String,
+    fault: Fault,
+}
+
+/// Why a text is no quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is negative")]
+    Negative,
+    #[error("it does not start with a number")]
+    NoNumber,
+    #[error("its suffix is unknown")]
+    Suffix,
+    #[error("it is finer than a thousandth")]
+    TooFine,
+    #[error("it is greater than {}", Quantity::MAX.plain())]
+    TooGreat,
+}
+
+/// A quantity as mantissa × 10^exponent × units, brought to thousandths only if that is exact.
+fn parse(given: &str) -> Result<Quantity, Fault> {
+    match given.as_bytes().first() {
+        None => return Err(Fault::Empty),
+        Some(b'-') => return Err(Fault::Negative),
+        Some(_) => {}
+    }
+    let number_end = given.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(given.len());
+    let (number, suffix) = given.split_at(number_end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        return Err(Fault::NoNumber);
+    }
+    let (units, exponent) = scale_of(suffix)?;
+
+    let fraction = fraction.trim_end_matches('0');
+    let mut mantissa: u128 = 0;
+    for digit in whole.bytes().chain(fraction.bytes()) {
+        let digit = u128::from(digit.saturating_sub(b'0'));
+        mantissa = mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or(Fault::TooGreat)?;
+    }
+    if mantissa == 0 {
+        return Ok(Quantity::ZERO);
+    }
+    let scaled = mantissa.checked_mul(units.into()).ok_or(Fault::TooGreat)?;
+    // Thousandths are three powers of ten below the unit.
+    let places = i64::try_from(fraction.len()).map_err(|_| Fault::TooFine)?;
+    let exponent = exponent.saturating_add(3).saturating_sub(places);
+    let power = u32::try_from(exponent.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
+    let thousandths = if exponent >= 0 {
+        power.and_then(|power| scaled.checked_mul(power)).ok_or(Fault::TooGreat)?
+    } else {
+        let power = power.ok_or(Fault::TooFine)?;
+        match scaled.checked_rem(power) {
+            Some(0) => scaled.checked_div(power).ok_or(Fault::TooFine)?,
+            _ => return Err(Fault::TooFine),
+        }
+    };
+    u64::try_from(thousandths).map(Quantity::from_thousandths).map_err(|_| Fault::TooGreat)
+}
+
+/// What a suffix multiplies by: so many units, and a power of ten.
+fn scale_of(suffix: &str) -> Result<(u64, i64), Fault> {
+    match suffix {
+        "" => Ok((1, 0)),
+        "m" => Ok((1, -3)),
+        "u" => Ok((1, -6)),
+        "n" => Ok((1, -9)),
+        _ => match SUFFIXES.iter().find(|known| known.text == suffix) {
+            Some(known) => Ok((known.units, 0)),
+            None => {
+                let exponent = suffix.strip_prefix(['e', 'E']).ok_or(Fault::Suffix)?;
+                exponent.parse().map(|exponent| (1, exponent)).map_err(|_| Fault::Suffix)
+            }
+        },
+    }
+}
+
+const THOUSAND: u64 = 1000;
+
+/// A suffix that multiplies.
+struct Suffix {
+    text: &'static str,
+    units: u64,
+    /// Whether the suffix is used in printing. `Ki` is only read: 1024 descriptors would print as `1Ki`.
+    printed: bool,
+}
+
+/// In the order of their units, so that the last one that divides is the shortest form.
+const SUFFIXES: [Suffix; 12] = [
+    Suffix { text: "k", units: 1000, printed: true },
+    Suffix { text: "Ki", units: 1 << 10, printed: false },
+    Suffix { text: "M", units: 1000_u64.pow(2), printed: true },
+    Suffix { text: "Mi", units: 1 << 20, printed: true },
+    Suffix { text: "G", units: 1000_u64.pow(3), printed: true },
+    Suffix { text: "Gi", units: 1 << 30, printed: true },
+    Suffix { text: "T", units: 1000_u64.pow(4), printed: true },
+    Suffix { text: "Ti", units: 1 << 40, printed: true },
+    Suffix { text: "P", units: 1000_u64.pow(5), printed: true },
+    Suffix { text: "Pi", units: 1 << 50, printed: true },
+    Suffix { text: "E", units: 1000_u64.pow(6), printed: true },
+    Suffix { text: "Ei", units: 1 << 60, printed: true },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thousandths(given: &str) -> Result<u64, Fault> {
+        parse(given).map(Quantity::thousandths)
+    }
+
+    /// Each suffix and exponent means what it means in Kubernetes.
+    #[test]
+    fn texts_mean_what_kubernetes_means() {
+        for (given, expected) in [
+            ("0", 0),
+            ("0.000", 0),
+            ("2", 2000),
+            ("1.5", 1500),
+            (".5", 500),
+            ("5.", 5000),
+            ("1.50000000000000000000000000000000000000000000000000", 1500),
+            ("500m", 500),
+            ("5000u", 5),
+            ("1000000n", 1),
+            ("64k", 64_000_000),
+            ("64Ki", 65_536_000),
+            ("1M", 1_000_000_000),
+            ("512Mi", 536_870_912_000),
+            ("1e3", 1_000_000),
+            ("1E3", 1_000_000),
+            ("1500e-3", 1500),
+            ("0.0005k", 500),
+            ("16P", 16_000_000_000_000_000_000),
+            ("18446744073709551.615", u64::MAX),
+            ("0E", 0),
+            ("0e99999999", 0),
+        ] {
+            assert_eq!(thousandths(given), Ok(expected), "{given}");
+        }
+    }
+
+    /// What is no exact quantity is refused with its reason, however long or large.
+    #[test]
+    fn everything_else_is_refused() {
+        for (given, fault) in [
+            ("", Fault::Empty),
+            ("-1", Fault::Negative),
+            (".", Fault::NoNumber),
+            ("1.2.3", Fault::NoNumber),
+            ("Mi", Fault::NoNumber),
+            (" 1", Fault::NoNumber),
+            ("1 ", Fault::Suffix),
+            ("1mi", Fault::Suffix),
+            ("1e", Fault::Suffix),
+            ("1e1.5", Fault::Suffix),
+            ("1µ", Fault::Suffix),
+            ("0.0005", Fault::TooFine),
+            ("1u", Fault::TooFine),
+            ("1e-99999999999999999", Fault::TooFine),
+            ("18446744073709551.616", Fault::TooGreat),
+            ("1E", Fault::TooGreat),
+            ("1e99999999999999999", Fault::TooGreat),
+            (&"9".repeat(5000), Fault::TooGreat),
+        ] {
+            assert_eq!(thousandths(given), Err(fault), "{given}");
+        }
+    }
+
+    /// The shortest exact form, and `Ki` never: 1024 is a usual number of descriptors.
+    #[test]
+    fn prints_the_shortest_exact_form() {
+        for text in ["0", "0.5", "1.5", "999", "1k", "1024", "64k", "65536", "1M", "1Mi", "512Mi", "3Gi", "16P"] {
+            let quantity: Quantity = text.parse().unwrap();
+            assert_eq!(quantity.to_string(), text);
+        }
+    }
+
+    /// Bandwidth control's two numbers give cores, whatever their scale; no denominator of 0.
+    #[test]
+    fn ratio_depends_on_the_ratio_alone() {
+        for scale in [1, 2, 10, 1_000_000] {
+            assert_eq!(Quantity::ratio(150_000 * scale, 100_000 * scale), Some(Quantity::from_thousandths(1500)));
+        }
+        assert_eq!(Quantity::ratio(u64::MAX, 1), Some(Quantity::MAX));
+        assert_eq!(Quantity::ratio(1, 0), None);
+    }
+}

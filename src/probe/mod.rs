@@ -1,0 +1,3 @@
+//! Probes.
+/// P
+pub trait ResourceProbe {}
