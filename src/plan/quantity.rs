@@ -65,7 +65,6 @@ impl Quantity {
 
     /// The whole units in it, rounded down.
     #[must_use]
-    #[expect(clippy::arithmetic_side_effects, reason = "the divisor is a constant other than 0")]
     pub const fn floor(self) -> u64 {
         self.thousandths / THOUSAND
     }
@@ -90,11 +89,7 @@ impl Quantity {
 
     const fn saturating(thousandths: u128) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX first")]
-        if thousandths > u64::MAX as u128 {
-            Self::MAX
-        } else {
-            Self::from_thousandths(thousandths as u64)
-        }
+        if thousandths > u64::MAX as u128 { Self::MAX } else { Self::from_thousandths(thousandths as u64) }
     }
 }
 
@@ -137,7 +132,6 @@ impl fmt::Debug for Quantity {
 pub struct Plain(Quantity);
 
 impl fmt::Display for Plain {
-    #[expect(clippy::arithmetic_side_effects, reason = "the divisor is a constant other than 0")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(quantity) = *self;
         match quantity.thousandths % THOUSAND {
@@ -328,7 +322,9 @@ mod tests {
     /// The shortest exact form, and `Ki` never: 1024 is a usual number of descriptors.
     #[test]
     fn prints_the_shortest_exact_form() {
-        for text in ["0", "0.5", "1.5", "999", "1k", "1024", "64k", "65536", "1M", "1Mi", "512Mi", "3Gi", "16P"] {
+        for text in
+            ["0", "0.5", "1.5", "999", "1k", "1024", "64k", "65536", "1M", "1Mi", "512Mi", "3Gi", "16P"]
+        {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!(quantity.to_string(), text);
         }
@@ -338,7 +334,10 @@ mod tests {
     #[test]
     fn ratio_depends_on_the_ratio_alone() {
         for scale in [1, 2, 10, 1_000_000] {
-            assert_eq!(Quantity::ratio(150_000 * scale, 100_000 * scale), Some(Quantity::from_thousandths(1500)));
+            assert_eq!(
+                Quantity::ratio(150_000 * scale, 100_000 * scale),
+                Some(Quantity::from_thousandths(1500))
+            );
         }
         assert_eq!(Quantity::ratio(u64::MAX, 1), Some(Quantity::MAX));
         assert_eq!(Quantity::ratio(1, 0), None);

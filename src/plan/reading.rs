@@ -249,6 +249,7 @@ impl Readings {
     }
 
     /// Every measurement, by the resource's name.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Resource, &Measurement)> {
         self.0.iter().map(|(resource, measurement)| (*resource, measurement))
     }
