@@ -5,5 +5,7 @@ pub mod plan;
 pub mod probe;
 pub mod testing;
 
-pub use plan::{GateName, Limit, Quantity, Reading, Readings, Resource};
+pub use plan::{
+    Amount, Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Quantity, Reading, Readings, Resolution, Resource,
+};
 pub use probe::ResourceProbe;

@@ -51,7 +51,7 @@ impl Quantity {
     /// Exact in the ratio: multiplying both by one number gives the same quantity.
     #[must_use]
     pub const fn ratio(numerator: u64, denominator: u64) -> Option<Self> {
-        match (numerator as u128 * THOUSAND as u128).checked_div(denominator as u128) {
+        match (numerator as u128).saturating_mul(THOUSAND as u128).checked_div(denominator as u128) {
             Some(thousandths) => Some(Self::saturating(thousandths)),
             None => None,
         }
@@ -217,13 +217,13 @@ fn scale_of(suffix: &str) -> Result<(u64, i64), Fault> {
         "m" => Ok((1, -3)),
         "u" => Ok((1, -6)),
         "n" => Ok((1, -9)),
-        _ => match SUFFIXES.iter().find(|known| known.text == suffix) {
-            Some(known) => Ok((known.units, 0)),
-            None => {
-                let exponent = suffix.strip_prefix(['e', 'E']).ok_or(Fault::Suffix)?;
-                exponent.parse().map(|exponent| (1, exponent)).map_err(|_| Fault::Suffix)
+        _ => {
+            if let Some(known) = SUFFIXES.iter().find(|known| known.text == suffix) {
+                return Ok((known.units, 0));
             }
-        },
+            let exponent = suffix.strip_prefix(['e', 'E']).ok_or(Fault::Suffix)?;
+            exponent.parse().map(|exponent| (1, exponent)).map_err(|_| Fault::Suffix)
+        }
     }
 }
 
