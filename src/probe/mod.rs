@@ -1,3 +1,152 @@
-//! Probes.
-/// P
-pub trait ResourceProbe {}
+//! Probes: each measures one resource of the host, and says where its number came from.
+//!
+//! [`host`] gives the probes that this crate brings along. To measure something else, implement [`ResourceProbe`]:
+//!
+//! ```
+//! use concurrency_governor::plan::{Measurement, Source};
+//! use concurrency_governor::probe::{ProbeError, ResourceProbe, async_trait};
+//! use concurrency_governor::{Reading, Resource};
+//!
+//! const CONNECTIONS: Resource = Resource::new("connections");
+//!
+//! /// How many connections the operator's file lets this process open.
+//! struct Connections {
+//!     path: &'static str,
+//! }
+//!
+//! #[async_trait]
+//! impl ResourceProbe for Connections {
+//!     fn resource(&self) -> Resource {
+//!         CONNECTIONS
+//!     }
+//!
+//!     async fn measure(&self) -> Result<Measurement, ProbeError> {
+//!         let text = std::fs::read_to_string(self.path)
+//!             .map_err(|error| ProbeError::io(CONNECTIONS, self.path, error))?;
+//!         let allowed = text.trim().parse().map_err(|error| {
+//!             ProbeError::new(CONNECTIONS, format!("{} does not hold a number", self.path)).caused_by(error)
+//!         })?;
+//!         Ok(Measurement::new(Reading::whole(allowed)).source(Source::new(self.path, text.trim())))
+//!     }
+//! }
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! # runtime.block_on(async {
+//! let probe = Connections { path: "/nonexistent/connections" };
+//! let error = probe.measure().await.unwrap_err();
+//! assert_eq!(error.to_string(), "cannot measure connections: cannot read /nonexistent/connections");
+//! # });
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! In tests a [`MockProbe`](crate::testing::MockProbe) stands in for any of them.
+
+mod error;
+
+mod cpu;
+mod fixed;
+mod memory;
+mod open_files;
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+use std::sync::Arc;
+
+use crate::plan::{Measurement, Resource};
+
+/// The attribute that an implementation of [`ResourceProbe`] carries, so that a probe needs no dependency of its own.
+#[doc(no_inline)]
+pub use async_trait::async_trait;
+pub use cpu::Cpu;
+pub use error::ProbeError;
+pub use fixed::Fixed;
+pub use memory::Memory;
+pub use open_files::OpenFiles;
+
+/// Measures one resource, and may push changes of it.
+///
+/// A probe tells what there is, in the resource's own unit, and leaves it to formulas to say what that allows. See the
+/// [module](self) for a probe of one's own.
+#[async_trait]
+pub trait ResourceProbe: Send + Sync {
+    /// The resource that it measures: always the same one.
+    fn resource(&self) -> Resource;
+
+    /// Measures the resource now, in the resource's unit, with the sources of the number.
+    ///
+    /// What the host does not limit is [`Reading::Unlimited`](crate::Reading::Unlimited), and what it does not tell is
+    /// [`Reading::Unknown`](crate::Reading::Unknown); an error is for what should have worked and did not. Nobody
+    /// relies on a probe to answer: it is given a deadline, and may fail or panic. But it runs on a worker of the
+    /// runtime, so that reading a few files from `/proc` is fine and blocking for longer is not.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] if the resource could not be measured this time.
+    ///
+    /// # Cancel safety
+    ///
+    /// An implementation must be cancel safe: whoever measures drops the future at its deadline, and measures again
+    /// later.
+    async fn measure(&self) -> Result<Measurement, ProbeError>;
+
+    /// Waits until a new reading may be waiting. By default it waits for ever: the resource is then measured only when
+    /// somebody asks.
+    ///
+    /// It may resolve for nothing, and several changes may come as one; a change must not go unseen because it came
+    /// between two calls. Whoever awaits it should measure, and then wait again.
+    ///
+    /// # Cancel safety
+    ///
+    /// An implementation must be cancel safe: a change is seen once the future has resolved, so one that is dropped
+    /// before leaves it to the next call.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The probes of this host, one for each resource that is named by a constant of [`Resource`] and built in:
+/// [`Cpu`], [`OpenFiles`] and [`Memory`].
+///
+/// Making them reads nothing yet.
+///
+/// ```
+/// use concurrency_governor::{Resource, probe};
+///
+/// let measured: Vec<Resource> = probe::host().iter().map(|probe| probe.resource()).collect();
+/// assert_eq!(measured, [Resource::CPU, Resource::FD, Resource::MEMORY]);
+/// ```
+#[must_use]
+pub fn host() -> Vec<Box<dyn ResourceProbe>> {
+    vec![Box::new(Cpu::new()), Box::new(OpenFiles::new()), Box::new(Memory::new())]
+}
+
+#[async_trait]
+impl<P: ResourceProbe + ?Sized> ResourceProbe for Box<P> {
+    fn resource(&self) -> Resource {
+        (**self).resource()
+    }
+
+    async fn measure(&self) -> Result<Measurement, ProbeError> {
+        (**self).measure().await
+    }
+
+    async fn changed(&self) {
+        (**self).changed().await;
+    }
+}
+
+#[async_trait]
+impl<P: ResourceProbe + ?Sized> ResourceProbe for Arc<P> {
+    fn resource(&self) -> Resource {
+        (**self).resource()
+    }
+
+    async fn measure(&self) -> Result<Measurement, ProbeError> {
+        (**self).measure().await
+    }
+
+    async fn changed(&self) {
+        (**self).changed().await;
+    }
+}

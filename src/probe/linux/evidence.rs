@@ -1,0 +1,91 @@
+//! What a probe has found so far, on its way to a measurement.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::roots;
+use crate::plan::{Bound, Measurement, Quantity, Reading, Resource, Source};
+use crate::probe::ProbeError;
+
+/// The least of the limits found, with the sources, notes and doubts that go with it.
+#[derive(Debug, Default)]
+pub(in crate::probe) struct Evidence {
+    least: Option<Quantity>,
+    bound: Bound,
+    sources: Vec<Source>,
+    notes: Vec<String>,
+    unread: Option<(PathBuf, io::Error)>,
+}
+
+impl Evidence {
+    /// There is no more of the resource than this.
+    pub(super) fn limit(&mut self, limit: Quantity) {
+        self.least = Some(self.least.map_or(limit, |least| least.min(limit)));
+    }
+
+    /// This was read there.
+    pub(super) fn saw(&mut self, source: Source) {
+        self.sources.push(source);
+    }
+
+    /// Something that a reader of the number should know.
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Something that may limit the resource further could not be seen.
+    pub(super) fn doubt(&mut self, note: impl Into<String>) {
+        self.note(note);
+        self.bound = Bound::AtMost;
+    }
+
+    /// Reads a file whose absence means something, and doubts if it cannot be read.
+    pub(super) fn read(&mut self, path: &Path) -> Result<Option<Vec<u8>>, Unread> {
+        roots::read(path).map_err(|error| self.unread(path, error))
+    }
+
+    /// Reads a file that must be there, and doubts if it is not.
+    pub(super) fn require(&mut self, path: &Path) -> Option<Vec<u8>> {
+        let content = roots::read(path).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
+        content.map_err(|error| self.unread(path, error)).ok()
+    }
+
+    /// The measurement of `resource`: the least limit that was found.
+    pub(in crate::probe) fn measurement(self, resource: Resource) -> Result<Measurement, ProbeError> {
+        let Some(least) = self.least else {
+            return Err(match self.unread {
+                Some((path, error)) => ProbeError::io(resource, path, error),
+                None => ProbeError::new(resource, self.notes.join("; ")),
+            });
+        };
+        let mut measured = Measurement::new(Reading::Finite(least));
+        if self.bound == Bound::AtMost {
+            measured = measured.at_most();
+        }
+        measured = self.sources.into_iter().fold(measured, Measurement::source);
+        Ok(self.notes.into_iter().fold(measured, Measurement::note))
+    }
+
+    fn unread(&mut self, path: &Path, error: io::Error) -> Unread {
+        self.doubt(format!("cannot read {}: {error}", path.display()));
+        self.unread.get_or_insert((path.to_owned(), error));
+        Unread
+    }
+}
+
+/// A file could not be read, and that has been noted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unread;
+
+/// What a file holds, as text for a source or a note: its first bytes, printable whatever they are.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let bytes = bytes.trim_ascii();
+    let (shown, more) = match bytes.split_at_checked(MAX_TEXT) {
+        Some((shown, rest)) if !rest.is_empty() => (shown, "…"),
+        _ => (bytes, ""),
+    };
+    format!("{}{more}", String::from_utf8_lossy(shown))
+}
+
+/// Longer than any of these files is when it is what it should be, or than most names of groups.
+const MAX_TEXT: usize = 256;

@@ -1,0 +1,40 @@
+//! What Linux tells of a resource, in files and by system calls.
+//!
+//! Each function adds what it found to the [`Evidence`], and doubts what it could not see. Everything in a file is
+//! taken for hostile: nothing in it makes a probe panic or fill the memory, and what cannot be understood never lowers
+//! a number.
+
+mod affinity;
+mod cgroup;
+mod cpu_list;
+mod evidence;
+mod memory;
+mod quota;
+mod roots;
+
+pub(super) use affinity::affinity;
+pub(super) use evidence::Evidence;
+pub(super) use memory::{limits as memory_limits, total as memory_total};
+pub(super) use quota::quota;
+pub(super) use roots::Roots;
+
+use std::str;
+
+/// A number as the kernel writes it: decimal digits and nothing else.
+fn number(digits: &str) -> Option<u64> {
+    if is_digits(digits) { digits.parse().ok() } else { None }
+}
+
+/// A file's content as trimmed text; what is no UTF-8 is no word that the kernel writes.
+fn word(bytes: &[u8]) -> Option<&str> {
+    str::from_utf8(bytes.trim_ascii()).ok()
+}
+
+/// What stands for "no limit" where the file is there: `max`, or a number below 0.
+fn says_none(word: &str) -> bool {
+    word == "max" || word.strip_prefix('-').is_some_and(is_digits)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
