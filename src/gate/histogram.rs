@@ -1,0 +1,248 @@
+//! Wait times in fixed memory.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How long requests waited: counts in buckets of fixed number, four to each doubling from about 1 µs to over an hour.
+///
+/// A gate records each request that had to wait and was then admitted, from joining the line to being resumed with its
+/// permit. A request admitted at once waited for nothing and is not recorded, and neither is one that gave up.
+///
+/// Within the range a quantile is at most a quarter above the true one, and never above [`max`](Self::max).
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrency_governor::gate::Histogram;
+///
+/// let mut waits = Histogram::default();
+/// for ms in 1..=100 {
+///     waits.record(Duration::from_millis(ms));
+/// }
+/// let p99 = waits.quantile(99, 100).ok_or("nothing recorded")?;
+/// assert!(p99 >= Duration::from_millis(99) && p99 <= Duration::from_millis(100));
+/// assert_eq!(waits.mean(), Some(Duration::from_micros(50_500)));
+/// # Ok::<(), &str>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Histogram {
+    counts: [u64; BUCKETS],
+    count: u64,
+    /// Nanoseconds in total, 584 years of waiting at most.
+    sum: u64,
+    max: u64,
+}
+
+impl Histogram {
+    /// Adds one wait.
+    pub fn record(&mut self, wait: Duration) {
+        let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(count) = self.counts.get_mut(bucket(nanos)) {
+            *count = count.saturating_add(1);
+        }
+        self.count = self.count.saturating_add(1);
+        self.sum = self.sum.saturating_add(nanos);
+        self.max = self.max.max(nanos);
+    }
+
+    /// Adds everything that `other` recorded, so that several gates can be read as one.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.count = self.count.saturating_add(other.count);
+        self.sum = self.sum.saturating_add(other.sum);
+        self.max = self.max.max(other.max);
+    }
+
+    /// How many waits were recorded.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// A duration that `numerator / denominator` of the waits did not exceed: `quantile(1, 2)` is the median and
+    /// `quantile(999, 1000)` the wait that one in a thousand exceeded. A fraction above one counts as one.
+    ///
+    /// `None` when nothing was recorded or the denominator is 0.
+    #[must_use]
+    pub fn quantile(&self, numerator: u32, denominator: u32) -> Option<Duration> {
+        if self.count == 0 {
+            return None;
+        }
+        let numerator = numerator.min(denominator);
+        let product = u128::from(self.count).saturating_mul(numerator.into());
+        // Ranks start at 1: the quantile 0 is the shortest wait.
+        let rank = product
+            .checked_add(u128::from(denominator).checked_sub(1)?)?
+            .checked_div(denominator.into())?
+            .max(1);
+        let mut seen = 0_u128;
+        for (at, count) in self.counts.iter().enumerate() {
+            seen = seen.saturating_add((*count).into());
+            if seen >= rank {
+                return Some(Duration::from_nanos(above(at).min(self.max)));
+            }
+        }
+        self.max() // out of reach unless a count has saturated
+    }
+
+    /// The longest wait, exactly; `None` when nothing was recorded.
+    #[must_use]
+    pub fn max(&self) -> Option<Duration> {
+        (self.count > 0).then(|| Duration::from_nanos(self.max))
+    }
+
+    /// The mean wait, to the nanosecond below; `None` when nothing was recorded.
+    #[must_use]
+    pub fn mean(&self) -> Option<Duration> {
+        self.sum.checked_div(self.count).map(Duration::from_nanos)
+    }
+
+    /// Every bucket from the shortest waits to the longest, empty ones included. They are the same for every
+    /// histogram, so exporters can declare them once.
+    pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
+        self.counts.iter().enumerate().map(|(at, count)| Bucket {
+            at_least: at.checked_sub(1).map_or(Duration::ZERO, |below| Duration::from_nanos(above(below))),
+            below: if at < LAST { Duration::from_nanos(above(at)) } else { Duration::MAX },
+            count: *count,
+        })
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: [0; BUCKETS], count: 0, sum: 0, max: 0 }
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Histogram")
+            .field("count", &self.count)
+            .field("mean", &self.mean())
+            .field("p50", &self.quantile(1, 2))
+            .field("p99", &self.quantile(99, 100))
+            .field("max", &self.max())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One bucket of a [`Histogram`]: how many waits lay in `at_least..below`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bucket {
+    /// The shortest wait that belongs here.
+    pub at_least: Duration,
+    /// The shortest wait that is too long; [`Duration::MAX`] for the last bucket.
+    pub below: Duration,
+    /// How many waits lay in between.
+    pub count: u64,
+}
+
+/// The first bucket holds what is below 2^10 ns, about 1 µs: less than a task takes to be resumed.
+const FIRST_OCTAVE: u32 = 10;
+/// The last bucket holds what is above 2^42 ns, 73 minutes.
+const END_OCTAVE: u32 = 42;
+/// Four buckets to an octave put a bound on the error of a quantile: a quarter.
+const PER_OCTAVE: usize = 4;
+/// One below, one above, and four for each octave between.
+const BUCKETS: usize = (END_OCTAVE - FIRST_OCTAVE) as usize * PER_OCTAVE + 2;
+const LAST: usize = BUCKETS - 1;
+
+/// The bucket for a wait: the exponent picks the octave, the two bits below the leading one pick the quarter.
+fn bucket(nanos: u64) -> usize {
+    let Some(octave) = nanos.checked_ilog2().and_then(|octave| octave.checked_sub(FIRST_OCTAVE)) else {
+        return 0;
+    };
+    // At least FIRST_OCTAVE - 2 = 8: the leading three bits remain, the first of them set.
+    let quarter = nanos.checked_shr(octave.saturating_add(FIRST_OCTAVE - 2)).unwrap_or(0) & 3;
+    let quarter = usize::try_from(quarter).unwrap_or(0);
+    let octave = usize::try_from(octave).unwrap_or(LAST);
+    octave.saturating_mul(PER_OCTAVE).saturating_add(quarter).saturating_add(1).min(LAST)
+}
+
+/// The first number of nanoseconds above a bucket.
+fn above(at: usize) -> u64 {
+    if at >= LAST {
+        return u64::MAX;
+    }
+    let octave = u32::try_from(at / PER_OCTAVE).unwrap_or(END_OCTAVE);
+    let quarters = u64::try_from(at % PER_OCTAVE).unwrap_or(0).saturating_add(4);
+    quarters.checked_shl(octave.saturating_add(FIRST_OCTAVE - 2)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The buckets meet without gap or overlap, and every wait lands in the one that says so.
+    #[test]
+    fn buckets_meet_and_hold_what_they_say() {
+        let empty = Histogram::default();
+        let edges: Vec<_> = empty.buckets().collect();
+        assert_eq!(edges.len(), BUCKETS);
+        assert_eq!((edges[0].at_least, edges[LAST].below), (Duration::ZERO, Duration::MAX));
+        assert!(
+            edges[1].at_least > Duration::from_micros(1) && edges[LAST].at_least > Duration::from_secs(3600)
+        );
+        for pair in edges.windows(2) {
+            assert_eq!(pair[0].below, pair[1].at_least);
+        }
+        for edge in &edges {
+            for wait in [edge.at_least, edge.below.saturating_sub(Duration::from_nanos(1))] {
+                let mut waits = Histogram::default();
+                waits.record(wait);
+                let hit = waits.buckets().find(|bucket| bucket.count == 1).unwrap();
+                assert_eq!((hit.at_least, hit.below), (edge.at_least, edge.below), "{wait:?}");
+            }
+        }
+    }
+
+    /// A quantile is not below the true one and, inside the range, at most a quarter above it.
+    #[test]
+    fn quantiles_are_within_a_quarter() {
+        let mut waits = Histogram::default();
+        for micros in 1_u64..=10_000 {
+            waits.record(Duration::from_micros(micros * 3));
+        }
+        for thousandths in 1..=1000_u32 {
+            let exact = Duration::from_micros(u64::from(thousandths) * 10 * 3);
+            let given = waits.quantile(thousandths, 1000).unwrap();
+            assert!(given >= exact && given <= exact + exact / 4, "{thousandths}: {given:?} for {exact:?}");
+        }
+        assert_eq!(waits.quantile(1, 1), waits.max());
+        assert_eq!(waits.quantile(7, 5), waits.max(), "a fraction above one counts as one");
+        assert!(waits.quantile(0, 1).unwrap() >= Duration::from_micros(3));
+        assert_eq!(waits.quantile(1, 0), None);
+    }
+
+    /// An empty histogram says nothing, not zero.
+    #[test]
+    fn empty_is_not_zero() {
+        let empty = Histogram::default();
+        assert_eq!((empty.quantile(1, 2), empty.max(), empty.mean()), (None, None, None));
+        let mut zero = Histogram::default();
+        zero.record(Duration::ZERO);
+        assert_eq!((zero.quantile(1, 2), zero.mean()), (Some(Duration::ZERO), Some(Duration::ZERO)));
+    }
+
+    /// Merging is recording in one what was recorded in two; the extremes saturate.
+    #[test]
+    fn merge_adds_and_saturates() {
+        let (mut left, mut right, mut both) =
+            (Histogram::default(), Histogram::default(), Histogram::default());
+        for (at, wait) in [1, 7, 1 << 20, u64::MAX].map(Duration::from_nanos).into_iter().enumerate() {
+            if at % 2 == 0 {
+                left.record(wait);
+            } else {
+                right.record(wait);
+            }
+            both.record(wait);
+        }
+        left.merge(&right);
+        assert_eq!(left, both);
+        left.record(Duration::MAX);
+        assert_eq!(left.max(), Some(Duration::from_nanos(u64::MAX)));
+        assert_eq!(left.count(), 5);
+    }
+}
