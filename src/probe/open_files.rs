@@ -39,11 +39,11 @@ impl OpenFiles {
     /// [`ProbeError`] if the system call fails.
     #[cfg(unix)]
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        use nix::sys::resource::{Resource as Rlimit, getrlimit};
+        use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
 
         let (soft, hard) = getrlimit(Rlimit::RLIMIT_NOFILE)
             .map_err(|errno| ProbeError::io(Resource::FD, SYSTEM_CALL, errno.into()))?;
-        Ok(measurement(reading(soft), reading(hard)))
+        Ok(measurement(reading(soft, &RLIM_INFINITY), reading(hard, &RLIM_INFINITY)))
     }
 
     /// Says that there is no such limit to be read here.
@@ -68,10 +68,13 @@ impl ResourceProbe for OpenFiles {
     }
 }
 
-/// What a limit of the kernel's comes to: its infinity is no number.
+/// What a limit of the kernel's comes to: its infinity is no number. Some systems have signed limits.
 #[cfg(unix)]
-fn reading(limit: nix::libc::rlim_t) -> Reading {
-    if limit == nix::sys::resource::RLIM_INFINITY { Reading::Unlimited } else { Reading::whole(limit) }
+fn reading<L: TryInto<u64> + PartialEq>(limit: L, infinity: &L) -> Reading {
+    if limit == *infinity {
+        return Reading::Unlimited;
+    }
+    limit.try_into().map_or(Reading::Unknown, Reading::whole)
 }
 
 #[cfg(unix)]
@@ -88,15 +91,17 @@ fn measurement(soft: Reading, hard: Reading) -> Measurement {
 #[cfg(unix)]
 const SYSTEM_CALL: &str = "getrlimit(RLIMIT_NOFILE)";
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 
     /// Infinity is unlimited and 0 is unknown: neither becomes a number that a formula would divide.
     #[test]
     fn infinity_and_zero_are_no_numbers() {
-        let of = |soft| measurement(reading(soft), reading(4096));
-        assert_eq!(of(nix::sys::resource::RLIM_INFINITY).reading(), Reading::Unlimited);
+        let of = |soft| measurement(reading(soft, &-1), reading(4096, &-1));
+        assert_eq!(of(-1).reading(), Reading::Unlimited);
+        assert_eq!(of(-2).reading(), Reading::Unknown);
         assert_eq!(of(0).reading(), Reading::Unknown);
         assert_eq!(of(0).notes().len(), 2);
         assert_eq!(of(1).reading(), Reading::whole(1));

@@ -127,19 +127,18 @@ fn levels(
     }
 
     let mut levels = vec![Level { name: "/".to_owned(), directory: mount.to_owned() }];
-    for component in components {
-        let above = levels.last().expect("the mount point is the first level");
-        let directory = above.directory.join(component);
-        let name = format!("{}/{}", above.name.trim_end_matches('/'), text(component.as_bytes()));
-        levels.push(Level { name, directory });
-    }
-    if levels.last().is_some_and(|own| own.directory.is_dir()) {
+    if !mount.join(components.iter().collect::<PathBuf>()).is_dir() {
+        // What is mounted then starts below the hierarchy's root, as in a container of old: the directories that
+        // happen to bear the upper names of the path are other groups, and only the mount point is sure to hold this
+        // process. Said before a level is built, since a path that is no path may be of any length.
+        evidence.doubt(format!("the group {:?} is not below {}", text(membership.path), mount.display()));
         return levels;
     }
-    // What is mounted then starts below the hierarchy's root, as in a container of old: the directories that happen
-    // to bear the upper names of the path are other groups, and only the mount point is sure to hold this process.
-    evidence.doubt(format!("the group {:?} is not below {}", text(membership.path), mount.display()));
-    levels.truncate(1);
+    for component in components {
+        let above = levels.last().expect("the mount point is the first level");
+        let name = format!("{}/{}", above.name.trim_end_matches('/'), text(component.as_bytes()));
+        levels.push(Level { name, directory: above.directory.join(component) });
+    }
     levels
 }
 

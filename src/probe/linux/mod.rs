@@ -17,6 +17,8 @@ pub(super) use evidence::Evidence;
 pub(super) use memory::{limits as memory_limits, total as memory_total};
 pub(super) use quota::quota;
 pub(super) use roots::Roots;
+#[cfg(test)]
+pub(super) use roots::tree;
 
 use std::str;
 

@@ -64,7 +64,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// A host made of files, for tests.
 #[cfg(test)]
-pub(super) mod tree {
+pub(in crate::probe) mod tree {
     use std::fs;
     use std::sync::atomic::{AtomicU32, Ordering};
 

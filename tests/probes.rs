@@ -1,0 +1,215 @@
+//! The host's own probes and the trait they share, through the public surface.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as tests do")]
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::process::Command;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use concurrency_governor::plan::{Bound, Measurement};
+use concurrency_governor::probe::{self, Cpu, Fixed, Memory, OpenFiles, ProbeError, async_trait};
+use concurrency_governor::{Quantity, Reading, Resource, ResourceProbe};
+
+/// Every probe of the host measures here, and asynchronously what it reads plainly.
+#[tokio::test]
+async fn host_is_measured() {
+    let probes = probe::host();
+    let resources: Vec<Resource> = probes.iter().map(ResourceProbe::resource).collect();
+    assert_eq!(resources, [Resource::CPU, Resource::FD, Resource::MEMORY]);
+    for (probe, read) in probes.iter().zip([Cpu::new().read(), OpenFiles::new().read(), Memory::new().read()])
+    {
+        let measured = probe.measure().await.unwrap();
+        assert_eq!(measured, read.unwrap());
+        assert_eq!(measured.staleness(), None);
+        assert!(!measured.sources().is_empty() || !cfg!(target_os = "linux"), "{measured:?}");
+    }
+}
+
+/// No probe of the host pushes changes yet: it waits without spinning.
+#[test]
+fn hosts_probes_push_nothing() {
+    for probe in probe::host() {
+        assert_eq!(poll_once(probe.changed()), Poll::Pending);
+    }
+}
+
+/// A fixed probe says that it is one.
+#[tokio::test]
+async fn fixed_probe_says_so() {
+    let probe = Fixed::new(Resource::MEMORY, "512Mi".parse::<Quantity>().unwrap());
+    let measured = probe.measure().await.unwrap();
+    assert_eq!((measured.reading(), measured.bound()), (Reading::whole(512 << 20), Bound::Exact));
+    assert_eq!(measured.sources()[0].to_string(), "fixed: 512Mi");
+    assert_eq!(Fixed::new(Resource::FD, Reading::Unlimited).read().reading(), Reading::Unlimited);
+}
+
+/// A shared or boxed probe is a probe, and passes everything on, changes included.
+#[tokio::test]
+async fn pointers_to_probes_are_probes() {
+    /// Always has a change to tell.
+    struct Restless;
+
+    #[async_trait]
+    impl ResourceProbe for Restless {
+        fn resource(&self) -> Resource {
+            Resource::TASKS
+        }
+
+        async fn measure(&self) -> Result<Measurement, ProbeError> {
+            Err(ProbeError::new(Resource::TASKS, "never at rest"))
+        }
+
+        async fn changed(&self) {}
+    }
+
+    fn own(probe: impl ResourceProbe + 'static) -> Box<dyn ResourceProbe> {
+        Box::new(probe)
+    }
+    let shared: Arc<dyn ResourceProbe> = Arc::new(Restless);
+    for probe in [own(Restless), own(Box::new(Restless)), own(shared)] {
+        assert_eq!(probe.resource(), Resource::TASKS);
+        assert_eq!(probe.measure().await.unwrap_err().to_string(), "cannot measure tasks: never at rest");
+        probe.changed().await;
+    }
+}
+
+/// An error says which resource and what was read; its cause is its source, and `{:#}` prints the whole chain.
+#[test]
+fn error_names_resource_path_and_cause() {
+    let cause = io::Error::other("the disk is asleep");
+    let error = ProbeError::io(Resource::FD, "/proc/self/limits", cause);
+    assert_eq!(error.resource(), Resource::FD);
+    assert_eq!(error.source().unwrap().to_string(), "the disk is asleep");
+    assert_eq!(error.to_string(), "cannot measure fd: cannot read /proc/self/limits");
+    let outer = ProbeError::new(Resource::CPU, "the other probe failed").caused_by(error.clone());
+    assert_eq!(
+        format!("{outer:#}"),
+        "cannot measure cpu: the other probe failed: cannot measure fd: cannot read /proc/self/limits: \
+         the disk is asleep"
+    );
+    assert!(ProbeError::new(Resource::CPU, "no cause").source().is_none());
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::num::NonZeroUsize;
+    use std::thread;
+
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
+    use nix::unistd::{Pid, getpid};
+
+    use super::*;
+
+    /// In whole cores the host is what the standard library takes it for.
+    #[test]
+    fn whole_cores_are_the_available_parallelism() {
+        assert_eq!(whole_cores(), thread::available_parallelism().unwrap().get());
+    }
+
+    /// The same when the process is pinned.
+    #[test]
+    fn pinned_process_has_the_cores_it_is_pinned_to() {
+        in_child("linux::pinned_process_has_the_cores_it_is_pinned_to", || {
+            let one = first_cpu();
+            sched_setaffinity(getpid(), &one).unwrap();
+            sched_setaffinity(CALLING_THREAD, &one).unwrap();
+            assert_eq!(whole_cores(), 1);
+            assert_eq!(thread::available_parallelism().unwrap(), NonZeroUsize::MIN);
+        });
+    }
+
+    /// A probe that runs on a pinned worker does not take its one core for the process's.
+    #[test]
+    fn pinned_worker_does_not_speak_for_the_process() {
+        let cores = Cpu::new().read().unwrap();
+        let seen = thread::spawn(|| {
+            sched_setaffinity(CALLING_THREAD, &first_cpu()).unwrap();
+            assert_eq!(thread::available_parallelism().unwrap(), NonZeroUsize::MIN);
+            Cpu::new().read().unwrap()
+        });
+        assert_eq!(seen.join().unwrap(), cores);
+    }
+
+    /// The soft limit of descriptors is the number, the hard one stands beside it; 0 counts as unknown.
+    #[test]
+    fn soft_limit_of_descriptors_is_read() {
+        in_child("linux::soft_limit_of_descriptors_is_read", || {
+            let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
+            for (soft, reading) in [(64, Reading::whole(64)), (1, Reading::whole(1)), (0, Reading::Unknown)] {
+                setrlimit(Rlimit::RLIMIT_NOFILE, soft, hard).unwrap();
+                let measured = OpenFiles::new().read().unwrap();
+                assert_eq!((measured.reading(), measured.bound()), (reading, Bound::Exact));
+                assert_eq!(measured.sources()[0].raw(), soft.to_string());
+                assert!(measured.notes().last().unwrap().starts_with("the hard limit is "), "{measured:?}");
+            }
+        });
+    }
+
+    /// With no descriptor left the quotas cannot be read: the cores are then a bound, and say so.
+    #[test]
+    fn exhausted_descriptors_leave_a_bound() {
+        in_child("linux::exhausted_descriptors_leave_a_bound", || {
+            let cores = Cpu::new().read().unwrap();
+            let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
+            setrlimit(Rlimit::RLIMIT_NOFILE, 0, hard).unwrap();
+            let blind = Cpu::new().read().unwrap();
+            assert_eq!(blind.bound(), Bound::AtMost);
+            assert!(blind.notes()[0].starts_with("cannot read /proc/self/cgroup"), "{blind:?}");
+            let (Reading::Finite(blind), Reading::Finite(cores)) = (blind.reading(), cores.reading()) else {
+                panic!("cores are finite")
+            };
+            assert!(blind >= cores);
+            assert!(Memory::new().read().is_err());
+        });
+    }
+
+    /// Memory is finite, and no more than the machine's.
+    #[test]
+    fn memory_is_at_most_the_machines() {
+        let Reading::Finite(memory) = Memory::new().read().unwrap().reading() else {
+            panic!("memory is finite")
+        };
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let total: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(memory <= Quantity::whole(total * 1024));
+        assert!(memory > Quantity::ZERO);
+    }
+
+    fn whole_cores() -> usize {
+        let Reading::Finite(cores) = Cpu::new().read().unwrap().reading() else { panic!("cores are finite") };
+        usize::try_from(cores.floor().max(1)).unwrap()
+    }
+
+    fn first_cpu() -> CpuSet {
+        let allowed = sched_getaffinity(getpid()).unwrap();
+        let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap();
+        let mut set = CpuSet::new();
+        set.set(first).unwrap();
+        set
+    }
+
+    const CALLING_THREAD: Pid = Pid::from_raw(0);
+}
+
+/// Runs the body of the test of this name in a process of its own, which may change its limits.
+fn in_child(test: &str, body: impl FnOnce()) {
+    const CHILD: &str = "CONCURRENCY_GOVERNOR_TEST_CHILD";
+
+    if std::env::var_os(CHILD).is_some() {
+        return body();
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && printed.contains("1 passed");
+    assert!(passed, "{printed}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+}
