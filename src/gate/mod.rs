@@ -38,6 +38,8 @@ use std::time::Duration;
 use acquire::Terms;
 use inner::Inner;
 
+pub(crate) use wake::Calls;
+
 use crate::plan::{GateName, Limit};
 
 /// A named, live-resizable, first-come-first-served counting gate.
@@ -235,6 +237,11 @@ impl Gate {
         let (resize, calls) = self.0.resize(limit);
         calls.make();
         resize
+    }
+
+    /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
+    pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
+        self.0.resize(limit)
     }
 
     /// Admits nothing from now on: those in line and those to come get `Closed`. Permits out stay valid. There is no

@@ -12,7 +12,7 @@ use std::thread;
 /// cloned, woken or dropped while the lock is held, and none can keep another from being woken.
 #[derive(Debug, Default)]
 #[must_use = "a waker that is not woken is a waiter that is lost"]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     /// Most steps wake one waiter or none, and so allocate nothing.
     first: Option<Waker>,
     more: Vec<Waker>,
@@ -39,7 +39,7 @@ impl Calls {
     /// done, unless this thread is unwinding already.
     ///
     /// Whatever the step gave its caller must have an owner by now: a panic from here unwinds through it.
-    pub(super) fn make(self) {
+    pub(crate) fn make(self) {
         let mut panicked = None;
         for waker in self.first.into_iter().chain(self.more) {
             shield(&mut panicked, || waker.wake());

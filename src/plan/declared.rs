@@ -68,7 +68,7 @@ impl Plan {
     /// [`BuildError`] with every problem: a layer that sets a gate which is not declared, a setting above the derived
     /// limit where the [policy](super::Policy) is to reject it.
     pub fn resolve(&self, readings: &Readings, overrides: &Overrides) -> Result<Resolution, BuildError> {
-        let mut problems = self.override_problems(overrides);
+        let mut problems = Self::override_problems(&self.specs, overrides);
         let mut decided: Vec<Option<Explanation>> = vec![None; self.specs.len()];
         for &place in &self.order {
             let spec = &self.specs[place];
@@ -88,11 +88,12 @@ impl Plan {
         Ok(Resolution::new(decided.into_iter().flatten().collect(), readings.clone()))
     }
 
-    fn override_problems(&self, overrides: &Overrides) -> Vec<Problem> {
+    /// A problem for each setting of a gate that is not declared.
+    pub(crate) fn override_problems(specs: &[GateSpec], overrides: &Overrides) -> Vec<Problem> {
         let settings = overrides.layers().iter().flat_map(super::Layer::origins);
         settings
-            .filter(|(gate, _)| !self.places.contains_key(gate))
-            .map(|(gate, origin)| Problem::UnknownOverride { gate, origin, known: names(&self.specs) })
+            .filter(|(gate, _)| !names(specs).contains(gate))
+            .map(|(gate, origin)| Problem::UnknownOverride { gate, origin, known: names(specs) })
             .collect()
     }
 }
