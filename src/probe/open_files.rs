@@ -85,7 +85,18 @@ fn measurement(soft: Reading, hard: Reading) -> Measurement {
         }
         limit => Measurement::new(limit),
     };
-    measured.source(Source::new(SYSTEM_CALL, soft.to_string())).note(format!("the hard limit is {hard}"))
+    measured
+        .source(Source::new(SYSTEM_CALL, digits(soft)))
+        .note(format!("the hard limit is {}", digits(hard)))
+}
+
+/// A limit as shells and `/proc/self/limits` print it: 20000, not 20k.
+#[cfg(unix)]
+fn digits(limit: Reading) -> String {
+    match limit {
+        Reading::Finite(limit) => limit.plain().to_string(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(unix)]
@@ -106,6 +117,7 @@ mod tests {
         assert_eq!(of(0).notes().len(), 2);
         assert_eq!(of(1).reading(), Reading::whole(1));
         assert_eq!(of(1024).sources()[0].to_string(), "getrlimit(RLIMIT_NOFILE): 1024");
+        assert_eq!(of(64000).sources()[0].raw(), "64000");
         assert_eq!(of(1024).notes(), ["the hard limit is 4096"]);
     }
 }

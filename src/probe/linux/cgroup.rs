@@ -1,7 +1,8 @@
 //! Which control groups hold this process, and where their files are.
 //!
-//! Looks at the mounts where systems put them, and at nothing else. A group that cannot be found there is reported as a
-//! doubt: the number is then a bound.
+//! Looks at the mounts where systems put them, and at nothing else: not at `/proc/self/mountinfo`. A group that cannot
+//! be found there is reported as a doubt, and the number is then a bound. One case is not recognised: a process in a
+//! cgroup namespace that still sees the mounts of the one outside is taken to be in their root.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -101,7 +102,7 @@ pub(super) fn groups(roots: &Roots, controller: Controller, evidence: &mut Evide
     };
     let Some(components) = components(membership.path) else {
         let path = text(membership.path);
-        evidence.doubt(format!("the {name} control group {path:?} lies outside of what can be seen"));
+        evidence.doubt(format!("the {name} control group `{path}` lies outside of what can be seen"));
         return None;
     };
     let Some(mount) = mount(roots, controller, membership.version) else {
@@ -131,7 +132,7 @@ fn levels(
         // What is mounted then starts below the hierarchy's root, as in a container of old: the directories that
         // happen to bear the upper names of the path are other groups, and only the mount point is sure to hold this
         // process. Said before a level is built, since a path that is no path may be of any length.
-        evidence.doubt(format!("the group {:?} is not below {}", text(membership.path), mount.display()));
+        evidence.doubt(format!("the group `{}` is not below {}", text(membership.path), mount.display()));
         return levels;
     }
     for component in components {

@@ -77,15 +77,34 @@ impl Evidence {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unread;
 
-/// What a file holds, as text for a source or a note: its first bytes, printable whatever they are.
+/// What a file holds, as text for a source or a note: its first bytes, without what would steer a terminal.
 pub(super) fn text(bytes: &[u8]) -> String {
     let bytes = bytes.trim_ascii();
     let (shown, more) = match bytes.split_at_checked(MAX_TEXT) {
         Some((shown, rest)) if !rest.is_empty() => (shown, "…"),
         _ => (bytes, ""),
     };
-    format!("{}{more}", String::from_utf8_lossy(shown))
+    let mut text = String::with_capacity(shown.len());
+    for character in String::from_utf8_lossy(shown).chars() {
+        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
+    }
+    text + more
 }
 
 /// Longer than any of these files is when it is what it should be, or than most names of groups.
 const MAX_TEXT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Text is trimmed, short, and never steers the terminal it is printed to.
+    #[test]
+    fn text_can_be_printed() {
+        assert_eq!(text(b" 150000 100000\n"), "150000 100000");
+        assert_eq!(text("\u{1b}[31m\0é".as_bytes()), "\\u{1b}[31m\\u{0}é");
+        assert_eq!(text(b"\xff"), "\u{fffd}");
+        assert_eq!(text(&[b'x'; 256]).len(), 256);
+        assert_eq!(text(&[b'x'; 257]), format!("{}…", "x".repeat(256)));
+    }
+}
