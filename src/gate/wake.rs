@@ -40,11 +40,18 @@ impl Calls {
     ///
     /// Whatever the step gave its caller must have an owner by now: a panic from here unwinds through it.
     pub(crate) fn make(self) {
+        drop(self);
+    }
+}
+
+/// Dropping makes the calls, too: no panic on the way to [`make`](Calls::make) may lose a waiter.
+impl Drop for Calls {
+    fn drop(&mut self) {
         let mut panicked = None;
-        for waker in self.first.into_iter().chain(self.more) {
+        for waker in self.first.take().into_iter().chain(mem::take(&mut self.more)) {
             shield(&mut panicked, || waker.wake());
         }
-        if let Some(spare) = self.spare {
+        if let Some(spare) = self.spare.take() {
             shield(&mut panicked, || drop(spare));
         }
         match panicked {
@@ -65,3 +72,48 @@ fn shield(panicked: &mut Option<Box<dyn Any + Send>>, step: impl FnOnce()) {
         }
     }
 }
+
+/// A waker whose `clone` comes back to the gate finds it unlocked. Writing one takes `unsafe`, which this crate forbids
+/// itself, so it is written where a user would write it.
+///
+/// ```
+/// use std::mem::ManuallyDrop;
+/// use std::pin::pin;
+/// use std::sync::Arc;
+/// use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+/// use concurrency_governor::{Gate, GateName, Limit};
+///
+/// static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, drop, |_| {}, drop);
+///
+/// fn waker(gate: Arc<Gate>) -> Waker {
+///     unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(gate).cast(), &VTABLE)) }
+/// }
+/// unsafe fn clone(data: *const ()) -> RawWaker {
+///     let gate = ManuallyDrop::new(unsafe { Arc::from_raw(data.cast::<Gate>()) });
+///     meddle(&gate);
+///     RawWaker::new(Arc::into_raw(Arc::clone(&gate)).cast(), &VTABLE)
+/// }
+/// unsafe fn drop(data: *const ()) {
+///     let gate = unsafe { Arc::from_raw(data.cast::<Gate>()) };
+///     meddle(&gate);
+/// }
+/// fn meddle(gate: &Gate) {
+///     assert!(gate.try_acquire().is_err() || !gate.is_closed());
+///     gate.resize(gate.limit());
+/// }
+///
+/// let gate = Arc::new(Gate::new(GateName::new("hostile"), Limit::MIN));
+/// let held = gate.try_acquire()?;
+/// let mut waiting = pin!(gate.acquire());
+/// for _ in 0..3 {
+///     let waker = waker(Arc::clone(&gate)); // each poll with another, so each is cloned
+///     assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+///     assert!(pin!(gate.drained()).poll(&mut Context::from_waker(&waker)).is_pending());
+/// }
+/// std::mem::drop(held);
+/// let waker = waker(Arc::clone(&gate));
+/// assert!(matches!(waiting.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(_))));
+/// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+/// ```
+#[cfg(doctest)]
+struct HostileClone;

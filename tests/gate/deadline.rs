@@ -1,0 +1,155 @@
+//! Requests that do not wait for ever.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use concurrency_governor::Limit;
+use concurrency_governor::gate::{AcquireError, Gate};
+use tokio::runtime::Builder;
+use tokio::time::{Instant, advance};
+
+use crate::support::{NAME, assert_at_rest, gate, now, peek, wait};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn late(waited: Duration) -> AcquireError {
+    AcquireError::DeadlineExceeded { gate: NAME, waited }
+}
+
+/// A request leaves the line at its deadline, says how long it was there, and lets those behind it pass.
+#[tokio::test(start_paused = true)]
+async fn expiry_leaves_at_once_and_lets_the_next_pass() {
+    let gate = gate(3);
+    let _held = gate.try_acquire_many(2).unwrap();
+    let (mut heavy, heavy_flag) = wait(gate.request().weight(3).max_wait(10 * MS).acquire());
+    let (mut light, light_flag) = wait(gate.acquire());
+    advance(9 * MS).await;
+    assert_eq!((heavy_flag.woken(), peek(&mut heavy).is_pending()), (0, true));
+    advance(MS).await;
+    let Poll::Ready(Err(error)) = peek(&mut heavy) else { panic!("its deadline has come") };
+    assert_eq!(error, late(10 * MS));
+    assert_eq!(light_flag.woken(), 1);
+    assert!(peek(&mut light).is_ready());
+    assert_eq!(gate.status().totals.line.expired, 1);
+}
+
+/// The timer wakes the waker of the latest poll, and keeps none once the request has resolved.
+#[tokio::test(start_paused = true)]
+async fn the_timer_wakes_and_lets_go() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (mut expiring, flag) = wait(gate.request().max_wait(MS).acquire());
+    advance(MS).await;
+    assert_eq!(flag.woken(), 1);
+    assert!(peek(&mut expiring).is_ready());
+    assert_eq!(Arc::strong_count(&flag), 1);
+
+    let (mut granted, flag) = wait(gate.request().max_wait(MS).acquire());
+    drop(held);
+    assert!(matches!(peek(&mut granted), Poll::Ready(Ok(_))));
+    assert_eq!(Arc::strong_count(&flag), 1, "the timer is gone with the wait");
+}
+
+/// What was granted before the deadline is handed over however late the future is polled.
+#[tokio::test(start_paused = true)]
+async fn a_grant_wins_against_a_passed_deadline() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (mut waiting, _) = wait(gate.request().max_wait(MS).acquire());
+    drop(held);
+    advance(60 * MS).await;
+    assert!(matches!(peek(&mut waiting), Poll::Ready(Ok(_))));
+    assert_eq!(gate.status().waits.max(), Some(60 * MS));
+    assert_at_rest(&gate);
+}
+
+/// With a deadline that has passed, a request is let in where there is room, and refused where it would wait.
+#[tokio::test(start_paused = true)]
+async fn a_passed_deadline_is_a_try() {
+    let gate = gate(1);
+    advance(MS).await;
+    let passed = Instant::now() - MS;
+    let permit = now(gate.request().deadline(passed).acquire()).unwrap();
+    assert_eq!(now(gate.request().deadline(passed).acquire()).unwrap_err(), late(Duration::ZERO));
+    assert_eq!(now(gate.request().deadline(Instant::now()).acquire()).unwrap_err(), late(Duration::ZERO));
+    assert_eq!(
+        now(gate.request().max_wait(Duration::ZERO).acquire_owned()).unwrap_err(),
+        late(Duration::ZERO)
+    );
+    let totals = gate.status().totals;
+    assert_eq!((totals.refused.expired, totals.line.joined), (3, 0));
+    drop(permit);
+    assert_at_rest(&gate);
+}
+
+/// Of a request's deadline, its own maximum wait and the gate's, the earliest counts.
+#[tokio::test(start_paused = true)]
+async fn the_earliest_deadline_counts() {
+    let gate = Gate::builder(NAME, Limit::MIN).max_wait(5 * MS).build();
+    let _held = gate.try_acquire().unwrap();
+    let start = Instant::now();
+    for (deadline, max_wait, waited) in [(9, 9, 5), (3, 9, 3), (9, 4, 4)] {
+        let request = gate.request().deadline(Instant::now() + deadline * MS).max_wait(max_wait * MS);
+        assert_eq!(request.acquire().await.unwrap_err(), late(waited * MS));
+    }
+    assert_eq!(gate.acquire().await.unwrap_err(), late(5 * MS));
+    assert_eq!(start.elapsed(), 17 * MS);
+}
+
+/// A wait too long for the clock is no deadline, and needs no timer.
+#[test]
+fn a_deadline_out_of_reach_is_none() {
+    let gate = Gate::builder(NAME, Limit::MIN).max_wait(Duration::MAX).build();
+    let held = gate.try_acquire().unwrap();
+    let (waiting, _) = wait(gate.request().max_wait(Duration::MAX).acquire());
+    let mut farthest = Instant::now();
+    for step in
+        (0..64).rev().map(|bit| Duration::from_secs(1 << bit)).chain([Duration::from_nanos(999_999_999)])
+    {
+        farthest = farthest.checked_add(step).unwrap_or(farthest);
+    }
+    let (another, _) = wait(gate.request().deadline(farthest).acquire());
+    drop((waiting, another, held));
+    assert_at_rest(&gate);
+}
+
+/// A request that needs no timer needs no runtime; one that does panics before it takes a place in line.
+#[test]
+fn a_missing_timer_loses_nothing() {
+    let gate = gate(1);
+    let held = now(gate.request().max_wait(MS).acquire()).unwrap();
+    let mut waiting = gate.request().max_wait(MS).acquire();
+    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "no runtime");
+    let untimed = Builder::new_current_thread().build().unwrap();
+    let inside = untimed.enter();
+    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "a runtime without a timer");
+    drop(inside);
+    assert_eq!((gate.status().waiting, gate.status().totals.line.joined), (0, 0));
+
+    let timed = Builder::new_current_thread().enable_time().build().unwrap();
+    let inside = timed.enter();
+    assert!(peek(&mut waiting).is_pending(), "it may be asked again where there is one");
+    drop(inside);
+    drop((waiting, held));
+    assert_at_rest(&gate);
+}
+
+/// A timed request that outlives its runtime panics when it is polled, and costs nobody a permit.
+#[test]
+fn a_timer_whose_runtime_is_gone_loses_nothing() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let inside = runtime.enter();
+    let (mut waiting, _) = wait(gate.request().max_wait(Duration::from_secs(3600)).acquire());
+    let (mut granted, _) = wait(gate.request().max_wait(Duration::from_secs(3600)).acquire());
+    drop(inside);
+    drop(runtime);
+    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err());
+    drop(waiting);
+    drop(held);
+    assert!(matches!(peek(&mut granted), Poll::Ready(Ok(_))), "its turn came, so the timer is not asked");
+    assert_at_rest(&gate);
+}

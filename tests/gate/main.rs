@@ -1,0 +1,15 @@
+//! What a gate promises, one test a promise. Nothing here sleeps: futures are polled by hand, or time is paused.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+mod blocking;
+mod deadline;
+mod drain;
+mod hostile;
+mod leaving;
+mod order;
+mod refusal;
+mod resize;
+mod run;

@@ -1,0 +1,161 @@
+//! Who is admitted, and when.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use concurrency_governor::gate::TryAcquireError;
+
+use crate::support::{NAME, assert_at_rest, gate, now, peek, poll, poll_by, wait};
+
+/// Requests are admitted in the order in which they came, and a light one does not overtake a heavy one.
+#[test]
+fn first_come_first_served_weights_included() {
+    let gate = gate(4);
+    let held = gate.try_acquire_many(3).unwrap();
+    let (mut heavy, heavy_flag) = wait(gate.acquire_many(2));
+    let (mut light, light_flag) = wait(gate.acquire());
+    let (mut last, last_flag) = wait(gate.acquire_many(3));
+    assert_eq!(
+        (gate.status().available, gate.status().waiting),
+        (1, 3),
+        "room for the light one, which waits"
+    );
+
+    drop(held);
+    assert_eq!((heavy_flag.woken(), light_flag.woken(), last_flag.woken()), (1, 1, 0));
+    let Poll::Ready(Ok(heavy)) = peek(&mut heavy) else { panic!("first in line") };
+    let Poll::Ready(Ok(light)) = peek(&mut light) else { panic!("second in line") };
+    drop(light);
+    assert_eq!(last_flag.woken(), 0, "2 of 3");
+    drop(heavy);
+    assert_eq!(last_flag.woken(), 1);
+    assert!(peek(&mut last).is_ready());
+    drop(last);
+    assert_at_rest(&gate);
+}
+
+/// While anybody waits, nobody gets in before them, not even by trying, and not even where there is room.
+#[test]
+fn nobody_barges() {
+    let gate = gate(2);
+    let held = gate.try_acquire().unwrap();
+    let (mut first, flag) = wait(gate.acquire_many(2));
+    assert_eq!(gate.try_acquire().unwrap_err(), TryAcquireError::NoPermits { gate: NAME });
+    assert_eq!(gate.try_acquire_owned().unwrap_err(), TryAcquireError::NoPermits { gate: NAME });
+    let (second, _) = wait(gate.acquire());
+
+    drop(held);
+    assert_eq!(flag.woken(), 1);
+    assert!(gate.try_acquire().is_err(), "granted permits are out before they are claimed");
+    assert!(peek(&mut first).is_ready());
+    drop((first, second));
+    assert!(gate.try_acquire_many(2).is_ok(), "with nobody waiting, a try is let in");
+    assert_at_rest(&gate);
+}
+
+/// A future takes its place in line at its first poll, not when it is made.
+#[test]
+fn a_request_is_lazy() {
+    let gate = gate(1);
+    let early = gate.acquire();
+    drop(gate.acquire_owned());
+    let held = now(gate.acquire()).unwrap();
+    let (_late, late_flag) = wait(gate.acquire());
+    let (_early, early_flag) = wait(early);
+    drop(held);
+    assert_eq!((late_flag.woken(), early_flag.woken()), (1, 0));
+    assert_eq!(gate.status().totals.line.joined, 2);
+}
+
+/// The waker of the latest poll is woken, and the ones before it are neither woken nor kept.
+#[test]
+fn only_the_latest_waker_counts() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (mut waiting, first) = wait(gate.acquire());
+    let second = Arc::default();
+    assert!(poll(&mut waiting, &first).is_pending());
+    assert!(poll(&mut waiting, &second).is_pending());
+    assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 2));
+    drop(held);
+    assert_eq!((first.woken(), second.woken()), (0, 1));
+    assert_eq!(Arc::strong_count(&second), 1);
+
+    let third = Arc::default();
+    assert!(poll(&mut waiting, &third).is_ready());
+    assert_eq!((Arc::strong_count(&third), third.woken()), (1, 0));
+}
+
+/// A permit says what it stands for, and lets go of exactly that.
+#[test]
+fn a_permit_gives_back_what_it_took() {
+    let gate = gate(10);
+    let borrowed = now(gate.acquire_many(3)).unwrap();
+    let owned = now(gate.acquire_many_owned(4)).unwrap();
+    let tried = gate.try_acquire_many_owned(2).unwrap();
+    assert_eq!((borrowed.weight(), owned.weight(), tried.weight()), (3, 4, 2));
+    assert_eq!((borrowed.gate().name(), owned.gate().name()), (NAME, NAME));
+    for (permit, left) in [(owned, 5), (tried, 3)] {
+        drop(permit);
+        assert_eq!(gate.status().in_use, left);
+    }
+    drop(borrowed);
+    assert_at_rest(&gate);
+}
+
+/// Permits and requests with a handle of their own outlive the handle they came from.
+#[test]
+fn owned_ones_outlive_their_handle() {
+    let first = gate(1);
+    let held = now(first.acquire_owned()).unwrap();
+    let (mut waiting, flag) = wait(first.acquire_owned());
+    drop(first);
+    drop(held);
+    assert_eq!(flag.woken(), 1);
+    let Poll::Ready(Ok(permit)) = peek(&mut waiting) else { panic!("its turn") };
+    let again = permit.gate().clone();
+    drop((permit, waiting));
+    assert_at_rest(&again);
+}
+
+/// Permits move between threads, and so do futures and handles.
+#[test]
+fn everything_is_send_and_sync() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<concurrency_governor::Gate>();
+    check::<concurrency_governor::gate::OwnedPermit>();
+    check::<concurrency_governor::gate::AcquireOwned>();
+    check::<concurrency_governor::gate::Permit<'static>>();
+    check::<concurrency_governor::gate::Acquire<'static>>();
+    check::<concurrency_governor::gate::Drained<'static>>();
+    check::<concurrency_governor::gate::Request<'static>>();
+}
+
+/// Only requests that waited are in the histogram; every request is in the totals.
+#[test]
+fn totals_tell_what_happened() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (mut waiting, _) = wait(gate.acquire());
+    let (cancelled, _) = wait(gate.acquire());
+    let (unclaimed, _) = wait(gate.acquire());
+    drop(cancelled);
+    drop(held);
+    drop(peek(&mut waiting));
+    drop(unclaimed);
+    let status = gate.status();
+    assert_eq!((status.totals.admitted, status.waits.count()), (3, 1));
+    let line = status.totals.line;
+    assert_eq!((line.joined, line.admitted, line.unclaimed, line.cancelled), (3, 2, 1, 1));
+    assert_at_rest(&gate);
+}
+
+/// A future that has resolved is not asked again.
+#[test]
+#[should_panic(expected = "a request is not polled again after it has resolved")]
+fn resolved_futures_are_done() {
+    let gate = gate(1);
+    let mut future = gate.acquire();
+    drop(poll_by(&mut future, std::task::Waker::noop()));
+    drop(peek(&mut future));
+}

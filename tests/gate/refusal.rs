@@ -1,0 +1,102 @@
+//! Requests that are refused at the door.
+
+use concurrency_governor::gate::{AcquireError, Gate, TryAcquireError};
+use concurrency_governor::{GateName, Limit};
+
+use crate::support::{NAME, assert_at_rest, gate, now, wait};
+
+/// A request for nothing, or for more than there can be, is refused before anything changes but the count of it.
+#[test]
+fn senseless_weights_are_refused_untouched() {
+    let gate = gate(3);
+    let held = gate.try_acquire().unwrap();
+    let before = gate.status();
+    let limit = Limit::new(3);
+    for weight in [4, u32::MAX] {
+        let error = now(gate.acquire_many(weight)).unwrap_err();
+        assert_eq!(error, AcquireError::TooLarge { gate: NAME, weight, limit });
+        let error = gate.try_acquire_many(weight).unwrap_err();
+        assert_eq!(error, TryAcquireError::TooLarge { gate: NAME, weight, limit });
+    }
+    assert_eq!(now(gate.acquire_many(0)).unwrap_err(), AcquireError::ZeroWeight { gate: NAME });
+    assert_eq!(gate.try_acquire_many(0).unwrap_err(), TryAcquireError::ZeroWeight { gate: NAME });
+    assert_eq!(
+        gate.request().weight(0).acquire_blocking().unwrap_err(),
+        AcquireError::ZeroWeight { gate: NAME }
+    );
+
+    let after = gate.status();
+    assert_eq!((after.totals.refused.too_large, after.totals.refused.zero_weight), (4, 3));
+    assert_eq!(after.totals.refused.sum(), 7);
+    assert_eq!((after.in_use, after.available, after.waiting), (before.in_use, before.available, 0));
+    drop(held);
+    assert_at_rest(&gate);
+}
+
+/// A line takes as many as it is bound to, counts only those who still wait, and has room again when one leaves.
+#[test]
+fn a_full_line_refuses() {
+    let gate = Gate::builder(NAME, Limit::MIN).queue(2).build();
+    let held = gate.try_acquire().unwrap();
+    let (first, _) = wait(gate.acquire());
+    let (second, _) = wait(gate.acquire());
+    let full = AcquireError::QueueFull { gate: NAME, bound: 2 };
+    assert_eq!(now(gate.acquire()).unwrap_err(), full);
+    assert_eq!(gate.acquire_blocking().unwrap_err(), full);
+    drop(second);
+    let (third, _) = wait(gate.acquire());
+    assert_eq!(now(gate.acquire_owned()).unwrap_err(), full);
+    drop(held);
+    let (fourth, _) = wait(gate.acquire());
+    assert_eq!(gate.status().totals.refused.queue_full, 3);
+    drop((first, third, fourth));
+    assert_at_rest(&gate);
+}
+
+/// A bound of 0 lets nobody wait, and everybody in for whom there is room.
+#[test]
+fn no_line_at_all() {
+    let gate = Gate::builder(NAME, Limit::MIN).queue(0).build();
+    let held = now(gate.acquire()).unwrap();
+    assert_eq!(now(gate.acquire()).unwrap_err(), AcquireError::QueueFull { gate: NAME, bound: 0 });
+    drop(held);
+    assert!(now(gate.acquire()).is_ok());
+}
+
+/// Every error names its gate, what was given and what is allowed, in one lower-case sentence without a full stop.
+#[test]
+fn errors_say_what_was_given_and_what_is_allowed() {
+    let gate = GateName::new("uploads");
+    let limit = Limit::new(8);
+    let waited = std::time::Duration::from_millis(250);
+    let errors = [
+        (AcquireError::Closed { gate }, vec!["closed"]),
+        (AcquireError::QueueFull { gate, bound: 32 }, vec!["32", "queue", "limit"]),
+        (AcquireError::DeadlineExceeded { gate, waited }, vec!["250ms", "deadline", "limit"]),
+        (AcquireError::TooLarge { gate, weight: 9, limit }, vec!["9", "1 to 8"]),
+        (AcquireError::ZeroWeight { gate }, vec!["0", "allowed"]),
+        (AcquireError::NoRuntime { gate }, vec!["tokio", "run_blocking"]),
+    ];
+    for (error, parts) in errors {
+        assert_eq!(error.gate(), gate);
+        assert_message(&error.to_string(), &parts);
+    }
+    let errors = [
+        (TryAcquireError::NoPermits { gate }, vec!["acquire", "limit"]),
+        (TryAcquireError::Closed { gate }, vec!["closed"]),
+        (TryAcquireError::TooLarge { gate, weight: 9, limit }, vec!["9", "1 to 8"]),
+        (TryAcquireError::ZeroWeight { gate }, vec!["0", "allowed"]),
+    ];
+    for (error, parts) in errors {
+        assert_eq!(error.gate(), gate);
+        assert_message(&error.to_string(), &parts);
+    }
+}
+
+fn assert_message(message: &str, parts: &[&str]) {
+    assert!(message.starts_with(char::is_lowercase) && !message.ends_with('.'), "{message}");
+    assert!(message.contains("`uploads`"), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{message:?} lacks {part:?}");
+    }
+}

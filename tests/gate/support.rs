@@ -1,0 +1,84 @@
+//! Polling by hand.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+
+use concurrency_governor::gate::{Gate, GateStatus};
+use concurrency_governor::{GateName, Limit};
+
+pub(crate) const NAME: GateName = GateName::new("test");
+
+pub(crate) fn gate(limit: u32) -> Gate {
+    Gate::new(NAME, Limit::new(limit))
+}
+
+/// A waker that counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Flag(AtomicUsize);
+
+impl Flag {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn woken(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn poll<F: Future + Unpin>(future: &mut F, flag: &Arc<Flag>) -> Poll<F::Output> {
+    poll_by(future, &Waker::from(Arc::clone(flag)))
+}
+
+pub(crate) fn poll_by<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
+
+/// Polls once, and nobody is told of anything.
+pub(crate) fn peek<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_by(future, Waker::noop())
+}
+
+/// What a future that resolves at its first poll resolves to.
+#[track_caller]
+pub(crate) fn now<F: Future>(future: F) -> F::Output {
+    match peek(&mut pin!(future)) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("still pending"),
+    }
+}
+
+/// Puts a future in line.
+#[track_caller]
+pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> (F, Arc<Flag>) {
+    let flag = Flag::new();
+    assert!(poll(&mut future, &flag).is_pending(), "admitted or refused at once");
+    (future, flag)
+}
+
+/// Lets other threads go on until as many requests wait.
+pub(crate) fn until_waiting(gate: &Gate, requests: usize) {
+    while gate.status().waiting != requests {
+        thread::yield_now();
+    }
+}
+
+/// Nothing is out, nobody waits, everybody is accounted for.
+#[track_caller]
+pub(crate) fn assert_at_rest(gate: &Gate) {
+    let GateStatus { limit, in_use, available, waiting, debt, totals, .. } = gate.status();
+    assert_eq!((in_use, available, waiting, debt), (0, limit.get(), 0, 0));
+    let line = totals.line;
+    let left = [line.admitted, line.cancelled, line.expired, line.too_large, line.closed];
+    assert_eq!(line.joined, left.iter().sum());
+}
