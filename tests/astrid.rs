@@ -1,5 +1,12 @@
 //! The Astrid preset gives the seed's numbers: on a grid of hosts, on this host, and on this host under other limits.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, and a child process prints for its parent"
+)]
+
 use std::num::NonZeroUsize;
 use std::process::Command;
 use std::thread;

@@ -3,8 +3,10 @@
 use std::any::Any;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,8 +25,9 @@ pub(super) struct Prober {
 struct Track {
     resource: Resource,
     probe: Arc<dyn ResourceProbe>,
-    /// A measurement that outlived its deadline: it was aborted, but blocks a thread.
-    stuck: Option<Measuring>,
+    /// Held by a measurement under way. One that blocks its thread holds it beyond its deadline, and while it does the
+    /// probe is not asked again, or it would block one thread after another.
+    turn: Arc<Mutex<()>>,
     /// What holds; none before the first outcome.
     damper: Option<Damper>,
     /// The fault of the last outcome, as text; told to observers when it changes.
@@ -38,7 +41,7 @@ impl Prober {
     pub(super) fn new(probes: Vec<Arc<dyn ResourceProbe>>, deadline: Duration) -> Self {
         let track = |probe: Arc<dyn ResourceProbe>| {
             let resource = probe.resource();
-            Track { resource, probe, stuck: None, damper: None, fault: None }
+            Track { resource, probe, turn: Arc::default(), damper: None, fault: None }
         };
         Self { deadline, tracks: probes.into_iter().map(track).collect() }
     }
@@ -52,15 +55,12 @@ impl Prober {
     /// outcome a probe, in their order.
     ///
     /// Dropping the future aborts the measurements under way.
-    pub(super) async fn measure(&mut self) -> Vec<Outcome> {
+    pub(super) async fn measure(&self) -> Vec<Outcome> {
         let deadline = Instant::now().checked_add(self.deadline);
-        let under_way: Vec<Option<Measuring>> = self.tracks.iter_mut().map(Track::start).collect();
+        let under_way: Vec<Measuring> = self.tracks.iter().map(Track::start).collect();
         let mut outcomes = Vec::with_capacity(under_way.len());
-        for (track, measuring) in self.tracks.iter_mut().zip(under_way) {
-            outcomes.push(match measuring {
-                Some(measuring) => track.finish(measuring, deadline, self.deadline).await,
-                None => Err(ProbeFault::Stuck),
-            });
+        for measuring in under_way {
+            outcomes.push(measuring.finish(deadline, self.deadline).await);
         }
         outcomes
     }
@@ -84,40 +84,16 @@ impl Prober {
 }
 
 impl Track {
-    /// Starts a measurement, unless the last one still blocks a thread.
-    fn start(&mut self) -> Option<Measuring> {
-        if self.stuck.as_ref().is_some_and(|measuring| !measuring.0.is_finished()) {
-            return None;
-        }
-        self.stuck = None;
-        let probe = Arc::clone(&self.probe);
-        Some(Measuring(tokio::spawn(async move { probe.measure().await })))
-    }
-
-    async fn finish(
-        &mut self,
-        mut measuring: Measuring,
-        deadline: Option<Instant>,
-        after: Duration,
-    ) -> Outcome {
-        let joined = match deadline {
-            Some(deadline) => timeout_at(deadline, &mut measuring.0).await,
-            None => Ok((&mut measuring.0).await),
-        };
-        match joined {
-            Ok(Ok(Ok(measurement))) => Ok(measurement),
-            Ok(Ok(Err(error))) => Err(ProbeFault::Failed(error)),
-            Ok(Err(error)) => Err(ProbeFault::Panicked {
-                message: error
-                    .try_into_panic()
-                    .map_or_else(|error| error.to_string(), |panic| message_of(&*panic)),
-            }),
-            Err(_) => {
-                measuring.0.abort();
-                self.stuck = Some(measuring);
-                Err(ProbeFault::TimedOut { after })
-            }
-        }
+    fn start(&self) -> Measuring {
+        let (probe, turn) = (Arc::clone(&self.probe), Arc::clone(&self.turn));
+        let asked = Arc::new(AtomicBool::new(false));
+        let asking = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            let _turn = turn.lock().await;
+            asking.store(true, Ordering::Relaxed); // read for the wording of a fault alone
+            probe.measure().await
+        });
+        Measuring { task, asked }
     }
 
     fn measured(&mut self, measurement: Measurement, rise_after: NonZeroU32, events: &mut Vec<Event>) {
@@ -135,7 +111,7 @@ impl Track {
         let to = damper.held().reading();
         match verdict {
             Verdict::Held { remaining } => {
-                events.push(Event::RiseHeld { resource, held: to, seen, remaining })
+                events.push(Event::RiseHeld { resource, held: to, seen, remaining });
             }
             Verdict::Believed if from != to => events.push(Event::ReadingChanged { resource, from, to }),
             Verdict::Believed => {}
@@ -156,11 +132,34 @@ impl Track {
 }
 
 /// A measurement under way; aborted when it is dropped.
-struct Measuring(JoinHandle<Result<Measurement, ProbeError>>);
+struct Measuring {
+    task: JoinHandle<Result<Measurement, ProbeError>>,
+    /// Whether it has had its turn.
+    asked: Arc<AtomicBool>,
+}
+
+impl Measuring {
+    async fn finish(mut self, deadline: Option<Instant>, after: Duration) -> Outcome {
+        let joined = match deadline {
+            Some(deadline) => timeout_at(deadline, &mut self.task).await,
+            None => Ok((&mut self.task).await),
+        };
+        match joined {
+            Ok(Ok(measured)) => measured.map_err(ProbeFault::Failed),
+            Ok(Err(error)) => Err(ProbeFault::Panicked {
+                message: error
+                    .try_into_panic()
+                    .map_or_else(|error| error.to_string(), |panic| message_of(&*panic)),
+            }),
+            Err(_) if self.asked.load(Ordering::Relaxed) => Err(ProbeFault::TimedOut { after }),
+            Err(_) => Err(ProbeFault::Stuck),
+        }
+    }
+}
 
 impl Drop for Measuring {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
