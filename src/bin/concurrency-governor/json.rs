@@ -1,0 +1,93 @@
+//! The report as JSON for programs.
+
+use concurrency_governor::Reading;
+use concurrency_governor::plan::{
+    Bound, Decision, Derivation, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
+};
+use serde_json::{Map, Value, json};
+
+use crate::explain::Report;
+use crate::plain;
+
+/// One object: `readings` by resource, `gates` by name in the order of the plan.
+///
+/// Readings and amounts are texts of digits, `unlimited` or `unknown`: a JSON number would lose what a quantity holds.
+pub(crate) fn render(report: &Report) -> String {
+    let resolution = &report.resolution;
+    let readings = resolution.readings().iter();
+    let readings: Map<_, _> =
+        readings.map(|(resource, measured)| (resource.to_string(), reading(measured))).collect();
+    let gates = report.plan.specs().iter().zip(resolution.explanations());
+    let gates: Map<_, _> = gates
+        .map(|(spec, explanation)| (spec.name().to_string(), gate(&spec.formula().to_string(), explanation)))
+        .collect();
+    let mut text = format!("{:#}", json!({ "readings": readings, "gates": gates }));
+    text.push('\n');
+    text
+}
+
+fn reading(measured: &Measurement) -> Value {
+    json!({
+        "value": plain::reading(measured.reading()),
+        "bound": match measured.bound() {
+            Bound::AtMost => "at_most",
+            _ => "exact",
+        },
+        "sources": measured.sources().iter().map(source).collect::<Vec<_>>(),
+        "notes": measured.notes(),
+    })
+}
+
+fn source(source: &Source) -> Value {
+    json!({ "path": source.path(), "level": source.level(), "raw": source.raw() })
+}
+
+fn gate(formula: &str, explanation: &Explanation) -> Value {
+    let derivation = explanation.derivation();
+    json!({
+        "limit": explanation.limit().get(),
+        "decision": decision(explanation.decision()),
+        "derived": derivation.limit().get(),
+        "shadowed": explanation.shadowed().iter().map(shadowed).collect::<Vec<_>>(),
+        "formula": formula,
+        "derivation": derivation.parts().iter().map(|part| step(derivation, part)).collect::<Vec<_>>(),
+    })
+}
+
+fn decision(decision: &Decision) -> Value {
+    match decision {
+        Decision::Derived => json!({ "kind": "derived" }),
+        Decision::Overridden { origin, value, standing } => json!({
+            "kind": "overridden",
+            "origin": origin.to_string(),
+            "value": value,
+            "standing": match standing {
+                Standing::Within => "within",
+                Standing::Clamped => "clamped",
+                _ => "above_derived",
+            },
+        }),
+    }
+}
+
+fn shadowed(shadowed: &Shadowed) -> Value {
+    json!({ "origin": shadowed.origin.to_string(), "value": shadowed.value })
+}
+
+fn step(derivation: &Derivation, part: &DerivedPart) -> Value {
+    let (operand, reading): (Option<String>, Option<Reading>) = match part.operand() {
+        Some((operand, reading)) => (Some(operand.to_string()), Some(reading)),
+        None => (None, None),
+    };
+    json!({
+        "step": part.text(),
+        "operand": operand,
+        "reading": reading.map(plain::reading),
+        "amount": part.amount().map(plain::reading),
+        "assumed": part.assumed().map(|assumed: Quantity| assumed.plain().to_string()),
+        "value": plain::reading(part.value()),
+        "effect": part.effect().to_string(),
+        "remark": part.remark(),
+        "decides": std::ptr::eq(part, derivation.binding()),
+    })
+}
