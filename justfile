@@ -1,0 +1,65 @@
+# Each recipe is a step of .ci/run, which needs nothing but bash and cargo and says what each step is for.
+
+# All that a change must pass.
+ci:
+    .ci/run
+
+# The names of the steps.
+list:
+    .ci/run list
+
+# The recipes below are the steps of .ci/run.
+recipes:
+    .ci/run recipes
+
+# Formatting.
+fmt:
+    .ci/run fmt
+
+# Lints on every target with all features; warnings are errors.
+clippy:
+    .ci/run clippy
+
+# The documentation builds without a warning, with all features and with none.
+doc:
+    .ci/run doc
+
+# Each feature alone and none of them.
+features:
+    .ci/run features
+
+# The library and the program on the oldest promised compiler, if it is installed.
+msrv:
+    .ci/run msrv
+
+# Every test: README's second command.
+test:
+    .ci/run test
+
+# The same, a process a test, without documentation tests. Needs cargo-nextest.
+test-nextest:
+    .ci/run test-nextest
+
+# The main job: README's first command.
+readme:
+    .ci/run readme
+
+# The benchmarks build.
+benches:
+    .ci/run benches
+
+# The fuzz targets build on stable. Needs a C++ compiler.
+fuzz-build:
+    .ci/run fuzz-build
+
+# Fuzzes a target for some seconds. Needs cargo-fuzz and a nightly toolchain.
+fuzz name seconds:
+    .ci/run fuzz {{name}} {{seconds}}
+
+# What would be published builds by itself.
+package:
+    .ci/run package
+
+# Mutates what computes a limit. Needs cargo-mutants, and time.
+mutants *arguments:
+    .ci/run mutants {{arguments}}
