@@ -17,8 +17,7 @@ use concurrency_governor::{GateName, Limit};
 use tokio::task::yield_now;
 
 const TASKS: u64 = 64;
-const ROUNDS: u32 = 2000;
-const RESIZES: u32 = 40_000;
+const RESIZES: u32 = 5000;
 const TOP: u32 = 12;
 
 /// Never more in flight than the limit and the debt in force, no permit lost, and no debt in the end.
@@ -31,23 +30,7 @@ async fn a_storm_loses_nothing_and_admits_no_more_than_it_may() {
         .map(|seed| tokio::spawn(fly_on(gate.clone(), Arc::clone(&flight), Dice(seed.wrapping_mul(GOLDEN)))))
         .collect();
 
-    let mut dice = Dice(GOLDEN);
-    let mut allowed = TOP;
-    for _ in 0..RESIZES {
-        let limit = 1 + dice.below(TOP);
-        // What may be out rises before the limit does, and falls only once no more is out than the new limit allows.
-        allowed = allowed.max(limit);
-        flight.allow(allowed);
-        gate.resize(Limit::new(limit));
-        let status = gate.status();
-        assert_eq!(status.in_use + status.available, limit + status.debt, "{status:?}");
-        assert!(status.in_use <= allowed, "{status:?}");
-        if status.debt == 0 {
-            allowed = limit;
-            flight.allow(allowed);
-        }
-        yield_now().await;
-    }
+    tokio::spawn(resize_on(gate.clone(), Arc::clone(&flight))).await.unwrap();
     flight.allow(TOP);
     gate.resize(Limit::new(TOP));
     flight.landing.store(true, SeqCst);
@@ -120,13 +103,34 @@ impl Drop for Airborne {
     }
 }
 
+/// Sets one limit after another, and lets the flyers get to see each.
+async fn resize_on(gate: Gate, flight: Arc<Flight>) {
+    let mut dice = Dice(GOLDEN);
+    let mut allowed = TOP;
+    for _ in 0..RESIZES {
+        let limit = 1 + dice.below(TOP);
+        // What may be out rises before the limit does, and falls only once no more is out than the new limit allows.
+        allowed = allowed.max(limit);
+        flight.allow(allowed);
+        gate.resize(Limit::new(limit));
+        let status = gate.status();
+        assert_eq!(status.in_use + status.available, limit + status.debt, "{status:?}");
+        assert!(status.in_use <= allowed, "{status:?}");
+        if status.debt == 0 {
+            allowed = limit;
+            flight.allow(allowed);
+        }
+        let next = flight.admitted.load(SeqCst) + u64::from(dice.below(64));
+        while flight.admitted.load(SeqCst) < next {
+            yield_now().await;
+        }
+    }
+}
+
 /// One task: flies in every way a gate offers until it is told to land; gives the number of its crashes.
 async fn fly_on(gate: Gate, flight: Arc<Flight>, mut dice: Dice) -> u64 {
     let mut crashes = 0;
-    for round in 0.. {
-        if round >= ROUNDS && flight.landing.load(SeqCst) {
-            break;
-        }
+    while !flight.landing.load(SeqCst) {
         let weight = if dice.below(3) == 0 { 1 + dice.below(4) } else { 1 };
         let flying = Arc::clone(&flight).fly(weight, dice.below(3));
         let request = gate.request().weight(weight);
