@@ -5,6 +5,7 @@ use std::fmt;
 use super::amount::{Amount, Operand};
 use super::formula::{Base, Formula, Step};
 use super::limit::Limit;
+use super::name::Resource;
 use super::quantity::Quantity;
 use super::reading::Reading;
 
@@ -118,7 +119,7 @@ impl DerivedPart {
     #[must_use]
     pub fn remark(&self) -> String {
         let Some(taken) = &self.taken else { return String::new() };
-        let read = format!("{} = {}", taken.operand, taken.reading);
+        let read = format!("{} = {}", taken.operand, taken.reading_text());
         match (self.effect, taken.assumed) {
             (Effect::Skipped, _) => format!("skipped: {} is {}", taken.operand, taken.reading),
             (Effect::Set, None) if taken.value == Reading::Unknown => {
@@ -126,8 +127,8 @@ impl DerivedPart {
             }
             (Effect::Set, None) => read,
             (Effect::Set, Some(assumed)) => format!("{read}, assumed {assumed}"),
-            (_, None) => format!("{read}: {}", taken.value),
-            (_, Some(assumed)) => format!("{read}, assumed {assumed}: {}", taken.value),
+            (_, None) => format!("{read}: {}", taken.value.plain()),
+            (_, Some(assumed)) => format!("{read}, assumed {assumed}: {}", taken.value.plain()),
         }
     }
 
@@ -182,6 +183,14 @@ impl Taken {
             reading,
             assumed: amount.assume_for(reading),
             value: amount.value(reading),
+        }
+    }
+
+    /// Bytes read best with their suffix; anything else is counted one by one.
+    fn reading_text(&self) -> String {
+        match self.operand {
+            Operand::Resource(Resource::MEMORY) => self.reading.to_string(),
+            Operand::Resource(_) | Operand::Gate(_) => self.reading.plain().to_string(),
         }
     }
 }

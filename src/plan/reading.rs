@@ -28,6 +28,23 @@ impl Reading {
     pub const fn whole(units: u64) -> Self {
         Self::Finite(Quantity::whole(units))
     }
+
+    /// Prints a finite reading as digits without a suffix, as [`Quantity::plain`] does; the others as words.
+    #[must_use]
+    pub fn plain(self) -> impl fmt::Display {
+        PlainReading(self)
+    }
+}
+
+struct PlainReading(Reading);
+
+impl fmt::Display for PlainReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Reading::Finite(quantity) => quantity.plain().fmt(f),
+            word => word.fmt(f),
+        }
+    }
 }
 
 impl From<Quantity> for Reading {

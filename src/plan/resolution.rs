@@ -153,7 +153,7 @@ impl fmt::Display for Explanation {
         for part in derivation.parts() {
             let decides = if std::ptr::eq(part, binding) { "<- decides" } else { "" };
             let line =
-                format!("{:width$}  {:>10}  {decides:10}  {}", part.text(), part.value(), part.remark());
+                format!("{:width$}  {:>10}  {decides:10}  {}", part.text(), part.value().plain(), part.remark());
             write!(f, "\n    {}", line.trim_end())?;
         }
         Ok(())
