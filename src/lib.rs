@@ -153,4 +153,5 @@ pub use probe::ResourceProbe;
 /// The examples of the documents, which are tests this way.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/ASTRID.md")]
+struct Documents;
