@@ -46,6 +46,7 @@ impl Derivation {
         }
         let changes = |part: &DerivedPart| matches!(part.effect, Effect::Set | Effect::Changed);
         let binding = parts.iter().rposition(changes).unwrap_or(0);
+        parts[binding].decides = true;
         Self { parts, binding, limit }
     }
 
@@ -76,6 +77,7 @@ pub struct DerivedPart {
     taken: Option<Taken>,
     value: Reading,
     effect: Effect,
+    decides: bool,
 }
 
 impl DerivedPart {
@@ -115,6 +117,12 @@ impl DerivedPart {
         self.effect
     }
 
+    /// Whether it decided the limit that the formula comes to: of each derivation, one part does.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        self.decides
+    }
+
     /// What a reader should know beside the number: what was read, assumed or skipped. Empty where there is nothing.
     #[must_use]
     pub fn remark(&self) -> String {
@@ -133,7 +141,7 @@ impl DerivedPart {
     }
 
     fn new(text: impl fmt::Display, value: Reading, effect: Effect) -> Self {
-        Self { text: text.to_string(), taken: None, value, effect }
+        Self { text: text.to_string(), taken: None, value, effect, decides: false }
     }
 
     fn taking(self, taken: Taken) -> Self {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
+use std::str::FromStr;
 
 use super::name::GateName;
 
@@ -119,6 +120,12 @@ impl Layer {
         self.settings.iter().map(|setting| (setting.gate, setting.value))
     }
 
+    /// What becomes of its values above the derived limit.
+    #[must_use]
+    pub fn override_policy(&self) -> Policy {
+        self.policy
+    }
+
     pub(super) fn find(&self, gate: GateName) -> Option<(Origin, usize)> {
         let setting = self.settings.iter().find(|setting| setting.gate == gate)?;
         Some((self.origin_of(setting), setting.value))
@@ -126,10 +133,6 @@ impl Layer {
 
     pub(super) fn origins(&self) -> impl Iterator<Item = (GateName, Origin)> {
         self.settings.iter().map(|setting| (setting.gate, self.origin_of(setting)))
-    }
-
-    pub(super) fn override_policy(&self) -> Policy {
-        self.policy
     }
 
     fn insert(&mut self, gate: GateName, value: usize, key: Option<String>) {
@@ -152,6 +155,39 @@ pub enum Policy {
     Clamp,
     /// The whole resolution is refused.
     Reject,
+}
+
+impl FromStr for Policy {
+    type Err = PolicyError;
+
+    fn from_str(given: &str) -> Result<Self, PolicyError> {
+        let policies = [Self::Trust, Self::Clamp, Self::Reject];
+        let named = policies.into_iter().find(|policy| policy.as_str() == given);
+        named.ok_or_else(|| PolicyError { given: given.to_owned() })
+    }
+}
+
+impl Policy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trust => "trust",
+            Self::Clamp => "clamp",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A text that is no policy, with what was given and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is no policy (allowed: `trust`, `clamp`, `reject`)")]
+pub struct PolicyError {
+    given: String,
 }
 
 /// Where a setting came from: its layer, and the key within it where there is one.

@@ -151,9 +151,13 @@ impl fmt::Display for Explanation {
         }
         let width = derivation.parts().iter().map(|part| part.text().chars().count()).max().unwrap_or(0);
         for part in derivation.parts() {
-            let decides = if std::ptr::eq(part, binding) { "<- decides" } else { "" };
-            let line =
-                format!("{:width$}  {:>10}  {decides:10}  {}", part.text(), part.value().plain(), part.remark());
+            let decides = if part.decides() { "<- decides" } else { "" };
+            let line = format!(
+                "{:width$}  {:>10}  {decides:10}  {}",
+                part.text(),
+                part.value().plain(),
+                part.remark()
+            );
             write!(f, "\n    {}", line.trim_end())?;
         }
         Ok(())

@@ -2,12 +2,11 @@
 
 use concurrency_governor::Reading;
 use concurrency_governor::plan::{
-    Bound, Decision, Derivation, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
+    Bound, Decision, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
 };
 use serde_json::{Map, Value, json};
 
 use crate::explain::Report;
-use crate::plain;
 
 /// One object: `readings` by resource, `gates` by name in the order of the plan.
 ///
@@ -28,7 +27,7 @@ pub(crate) fn render(report: &Report) -> String {
 
 fn reading(measured: &Measurement) -> Value {
     json!({
-        "value": plain::reading(measured.reading()),
+        "value": plain(measured.reading()),
         "bound": match measured.bound() {
             Bound::AtMost => "at_most",
             _ => "exact",
@@ -50,7 +49,7 @@ fn gate(formula: &str, explanation: &Explanation) -> Value {
         "derived": derivation.limit().get(),
         "shadowed": explanation.shadowed().iter().map(shadowed).collect::<Vec<_>>(),
         "formula": formula,
-        "derivation": derivation.parts().iter().map(|part| step(derivation, part)).collect::<Vec<_>>(),
+        "derivation": derivation.parts().iter().map(step).collect::<Vec<_>>(),
     })
 }
 
@@ -70,11 +69,15 @@ fn decision(decision: &Decision) -> Value {
     }
 }
 
+fn plain(reading: Reading) -> String {
+    reading.plain().to_string()
+}
+
 fn shadowed(shadowed: &Shadowed) -> Value {
     json!({ "origin": shadowed.origin.to_string(), "value": shadowed.value })
 }
 
-fn step(derivation: &Derivation, part: &DerivedPart) -> Value {
+fn step(part: &DerivedPart) -> Value {
     let (operand, reading): (Option<String>, Option<Reading>) = match part.operand() {
         Some((operand, reading)) => (Some(operand.to_string()), Some(reading)),
         None => (None, None),
@@ -82,12 +85,12 @@ fn step(derivation: &Derivation, part: &DerivedPart) -> Value {
     json!({
         "step": part.text(),
         "operand": operand,
-        "reading": reading.map(plain::reading),
-        "amount": part.amount().map(plain::reading),
+        "reading": reading.map(plain),
+        "amount": part.amount().map(plain),
         "assumed": part.assumed().map(|assumed: Quantity| assumed.plain().to_string()),
-        "value": plain::reading(part.value()),
+        "value": plain(part.value()),
         "effect": part.effect().to_string(),
         "remark": part.remark(),
-        "decides": std::ptr::eq(part, derivation.binding()),
+        "decides": part.decides(),
     })
 }

@@ -1,6 +1,4 @@
-//! Texts without ornament: on one line, and without suffix.
-
-use concurrency_governor::Reading;
+//! Texts without ornament: on one line, with nothing that a terminal would act on.
 
 /// The text on one line, with everything that a terminal would act on escaped: names and file contents are others' to
 /// choose.
@@ -13,12 +11,4 @@ pub(crate) fn line(text: &str) -> String {
         }
     }
     line
-}
-
-/// A reading in digits, without a suffix: descriptors are not counted in `Mi`.
-pub(crate) fn reading(reading: Reading) -> String {
-    match reading {
-        Reading::Finite(quantity) => quantity.plain().to_string(),
-        Reading::Unlimited | Reading::Unknown => reading.to_string(),
-    }
 }

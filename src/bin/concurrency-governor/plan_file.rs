@@ -186,12 +186,7 @@ impl Reader<'_> {
     }
 
     fn policy(&mut self, path: &str, value: &Value<'_>) -> Option<Policy> {
-        let policy = match value.get_ref().as_str() {
-            Some("trust") => Some(Policy::Trust),
-            Some("clamp") => Some(Policy::Clamp),
-            Some("reject") => Some(Policy::Reject),
-            _ => None,
-        };
+        let policy = value.get_ref().as_str().and_then(|text| text.parse().ok());
         self.expect(path, value, policy, "is no policy", "\"trust\", \"clamp\" or \"reject\"")
     }
 

@@ -38,7 +38,7 @@ fn readings(report: &Report) -> Columns {
 }
 
 fn reading(resource: Resource, measured: &Measurement) -> Cell {
-    let text = plain::reading(measured.reading());
+    let text = measured.reading().plain().to_string();
     let at_most = match measured.bound() {
         Bound::AtMost => "at most ",
         _ => "",
@@ -116,7 +116,7 @@ fn derivations(report: &Report) -> Columns {
             columns.row([
                 gate,
                 Cell::new(part.text()),
-                Cell::new(plain::reading(part.value())),
+                Cell::new(part.value().plain().to_string()),
                 mark(explanation, part),
                 Cell::styled(part.remark(), QUIET),
             ]);
@@ -127,7 +127,7 @@ fn derivations(report: &Report) -> Columns {
 
 /// Marks the part that decides, or would if nobody had set the gate.
 fn mark(explanation: &Explanation, part: &DerivedPart) -> Cell {
-    if !std::ptr::eq(part, explanation.derivation().binding()) {
+    if !part.decides() {
         return Cell::default();
     }
     match explanation.decision() {
