@@ -139,4 +139,9 @@ impl GateName {
     pub const fn fraction(self, numerator: u64, denominator: u64) -> Amount {
         Amount::of(Operand::Gate(self), Factor::Ratio { numerator, denominator })
     }
+
+    /// One for each `unit` permits of that gate's limit.
+    pub const fn per(self, unit: Quantity) -> Amount {
+        Amount::of(Operand::Gate(self), Factor::Per(unit))
+    }
 }

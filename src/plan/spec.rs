@@ -6,6 +6,7 @@ use super::amount::Amount;
 use super::formula::Formula;
 use super::name::GateName;
 use super::overrides::Policy;
+use super::quantity::Quantity;
 
 /// The declaration of a gate: its name, the formula of its limit, and how long its line may get.
 ///
@@ -103,6 +104,11 @@ impl GateSpec {
     /// `numerator / denominator` of this gate's limit, for another gate's formula.
     pub const fn fraction(&self, numerator: u64, denominator: u64) -> Amount {
         self.name.fraction(numerator, denominator)
+    }
+
+    /// One for each `unit` permits of this gate's limit, for another gate's formula.
+    pub const fn per(&self, unit: Quantity) -> Amount {
+        self.name.per(unit)
     }
 }
 
