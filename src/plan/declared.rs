@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::amount::Operand;
 use super::derivation::Derivation;
 use super::error::{BuildError, Problem};
+use super::limit::Limit;
 use super::name::GateName;
 use super::overrides::Overrides;
 use super::reading::{Reading, Readings};
@@ -69,23 +70,29 @@ impl Plan {
     /// limit where the [policy](super::Policy) is to reject it.
     pub fn resolve(&self, readings: &Readings, overrides: &Overrides) -> Result<Resolution, BuildError> {
         let mut problems = Self::override_problems(&self.specs, overrides);
-        let mut decided: Vec<Option<Explanation>> = vec![None; self.specs.len()];
+        let mut decided: Vec<Option<Result<Explanation, Problem>>> = vec![None; self.specs.len()];
+        let mut limits = vec![Limit::MIN; self.specs.len()];
         for &place in &self.order {
             let spec = &self.specs[place];
             let derivation = Derivation::of(spec.formula(), |operand| match operand {
                 Operand::Resource(resource) => readings.reading(resource),
-                // A gate whose setting was rejected has no limit; the resolution is refused as a whole.
-                Operand::Gate(gate) => decided[self.places[&gate]]
-                    .as_ref()
-                    .map_or(Reading::Unknown, |explanation| Reading::whole(explanation.limit().into())),
+                Operand::Gate(gate) => Reading::whole(limits[self.places[&gate]].into()),
             });
-            match Explanation::decide(spec, derivation, overrides) {
-                Ok(explanation) => decided[place] = Some(explanation),
+            let derived = derivation.limit();
+            let decision = Explanation::decide(spec, derivation, overrides);
+            // Where a setting is rejected, those that read the gate are judged by the most that is allowed.
+            limits[place] = decision.as_ref().map_or(derived, Explanation::limit);
+            decided[place] = Some(decision);
+        }
+        let mut explanations = Vec::with_capacity(decided.len());
+        for decision in decided.into_iter().flatten() {
+            match decision {
+                Ok(explanation) => explanations.push(explanation),
                 Err(problem) => problems.push(problem),
             }
         }
         BuildError::check(problems)?;
-        Ok(Resolution::new(decided.into_iter().flatten().collect(), readings.clone()))
+        Ok(Resolution::new(explanations, readings.clone()))
     }
 
     /// A problem for each setting of a gate that is not declared.
