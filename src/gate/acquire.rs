@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::engine::{Arrival, Polled, Refusal, Turn};
+use super::answer::{Arrival, Polled, Refusal, Turn};
 use super::permit::Held;
 use super::queue::Ticket;
 use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};

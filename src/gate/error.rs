@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::engine::{Barred, Refusal, TryRefusal};
+use super::answer::{Barred, Refusal, TryRefusal};
 use crate::plan::{GateName, Limit};
 
 /// Why a request that was willing to wait was not admitted.

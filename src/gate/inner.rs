@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::engine::{Arrival, Polled, Refusal, State, TryRefusal, Turn};
+use super::answer::{Arrival, Polled, Refusal, TryRefusal, Turn};
+use super::engine::State;
 use super::queue::Ticket;
 use super::wake::Calls;
 use super::{GateStatus, Resize};

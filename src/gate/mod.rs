@@ -11,6 +11,7 @@
 //!   panic, runtime shutdown or waker, however hostile, costs a permit.
 
 mod acquire;
+mod answer;
 mod drained;
 mod engine;
 mod error;

@@ -118,10 +118,11 @@ fn owned_ones_outlive_their_handle() {
     assert_at_rest(&again);
 }
 
-/// Permits move between threads, and so do futures and handles.
+/// Permits, futures and handles move between threads.
 #[test]
 fn everything_is_send_and_sync() {
     fn check<T: Send + Sync + 'static>() {}
+    fn check_send(_: impl Send) {}
     check::<concurrency_governor::Gate>();
     check::<concurrency_governor::gate::OwnedPermit>();
     check::<concurrency_governor::gate::AcquireOwned>();
@@ -129,6 +130,9 @@ fn everything_is_send_and_sync() {
     check::<concurrency_governor::gate::Acquire<'static>>();
     check::<concurrency_governor::gate::Drained<'static>>();
     check::<concurrency_governor::gate::Request<'static>>();
+    let gate = gate(1);
+    check_send(gate.run(async {}));
+    check_send(gate.run_blocking(|| ()));
 }
 
 /// Only requests that waited are in the histogram; every request is in the totals.

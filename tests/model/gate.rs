@@ -5,21 +5,20 @@
 //! is, which wakers are kept, and every number of the status.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::mem;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use concurrency_governor::Limit;
-use concurrency_governor::gate::{Acquire, AcquireError, AcquireOwned, Drained, Gate};
-use concurrency_governor::gate::{OwnedPermit, Permit};
+use concurrency_governor::gate::{AcquireOwned, Drained, Gate, OwnedPermit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
+use hands::{Asking, Flag, Held, Input, Log, new_flag, poll_with};
 use oracle::{Answer, NAME, Oracle};
 
+#[path = "gate_hands.rs"]
+mod hands;
 #[path = "gate_oracle.rs"]
 mod oracle;
 
@@ -80,7 +79,7 @@ struct Run<'g> {
     drain: Option<(Drained<'g>, Arc<Flag>)>,
     permits: Vec<Held<'g>>,
     handles: Vec<Gate>,
-    log: Log,
+    log: Arc<Log>,
     wakers: usize,
 }
 
@@ -250,7 +249,7 @@ impl Run<'_> {
             self.start + Duration::from_millis(self.now),
             "the clock has run on its own"
         );
-        let woken = take(&self.log);
+        let woken = self.log.take();
         for request in &mut self.requests {
             let Some(flag) = &request.flag else { continue };
             let due = self.oracle.deadline_of(request.id).is_some_and(|deadline| deadline <= self.now);
@@ -293,7 +292,7 @@ impl Run<'_> {
 
     /// Everything that holds after every step.
     fn check(&mut self) {
-        let woken = take(&self.log);
+        let woken = self.log.take();
         let expected = self.oracle.take_woken().map(|id| {
             let request = id.and_then(|id| self.requests.iter().find(|request| request.id == id));
             let flag =
@@ -393,82 +392,6 @@ impl Orphans {
 
     fn check(&mut self, log: &Log) {
         let expected = self.oracle.take_woken().map(|id| self.serials[&id.expect("no drain is pending")]);
-        assert_eq!(take(log), expected.collect::<Vec<_>>(), "not these were woken, in this order");
-    }
-}
-
-enum Asking<'g> {
-    Borrowed(Acquire<'g>),
-    Owned(AcquireOwned),
-}
-
-impl<'g> Asking<'g> {
-    fn poll(&mut self, flag: &Arc<Flag>) -> Poll<Result<Held<'g>, AcquireError>> {
-        match self {
-            Self::Borrowed(future) => poll_with(future, flag).map_ok(Held::Borrowed),
-            Self::Owned(future) => poll_with(future, flag).map_ok(Held::Owned),
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Held<'g> {
-    Borrowed(Permit<'g>),
-    Owned(OwnedPermit),
-}
-
-impl Held<'_> {
-    fn weight(&self) -> u32 {
-        match self {
-            Self::Borrowed(permit) => permit.weight(),
-            Self::Owned(permit) => permit.weight(),
-        }
-    }
-}
-
-type Log = Arc<Mutex<Vec<usize>>>;
-
-/// A waker that writes down that it was woken.
-struct Flag {
-    serial: usize,
-    log: Log,
-}
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.log.lock().unwrap().push(self.serial);
-    }
-}
-
-fn new_flag(wakers: &mut usize, log: &Log) -> Arc<Flag> {
-    *wakers += 1;
-    Arc::new(Flag { serial: *wakers, log: Arc::clone(log) })
-}
-
-fn take(log: &Log) -> Vec<usize> {
-    mem::take(&mut *log.lock().unwrap())
-}
-
-fn poll_with<F: Future + Unpin>(future: &mut F, flag: &Arc<Flag>) -> Poll<F::Output> {
-    let waker = Waker::from(Arc::clone(flag));
-    Pin::new(future).poll(&mut Context::from_waker(&waker))
-}
-
-/// The bytes as decisions; out of bytes, every decision is 0.
-struct Input<'a>(&'a [u8]);
-
-impl Input<'_> {
-    fn next(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn below(&mut self, end: u32) -> u32 {
-        u32::from(self.next().unwrap_or(0)) % end
-    }
-
-    fn pick(&mut self, len: usize) -> Option<usize> {
-        (len > 0).then(|| usize::from(self.next().unwrap_or(0)) % len)
+        assert_eq!(log.take(), expected.collect::<Vec<_>>(), "not these were woken, in this order");
     }
 }

@@ -1,0 +1,54 @@
+//! What the engine answers.
+
+use std::time::Duration;
+
+use super::queue::Ticket;
+use crate::plan::Limit;
+
+/// What a request meets on arrival.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    Admitted,
+    /// Nothing has happened: the request may join the line.
+    MustWait,
+    Refused(Refusal),
+}
+
+/// How a request in line stands.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Admitted,
+    Waiting(Ticket),
+    Refused(Refusal),
+}
+
+/// The answer to a request in line that asks how it stands.
+#[derive(Debug)]
+pub(super) enum Polled {
+    Turn(Turn),
+    /// Still waiting, but its waker is not the one given: clone that one and [`State::rewake`](super::engine::State::rewake).
+    Stale(Ticket),
+}
+
+/// Why a request that would wait is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Barred(Barred),
+    QueueFull { bound: usize },
+    Expired { waited: Duration },
+}
+
+/// Why a request that would not wait is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TryRefusal {
+    Barred(Barred),
+    NoPermits,
+}
+
+/// Why a request cannot be admitted however long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Barred {
+    Closed,
+    TooLarge { weight: u32, limit: Limit },
+    ZeroWeight,
+}
