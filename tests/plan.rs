@@ -367,6 +367,37 @@ fn each_problem_has_its_text() {
     }
 }
 
+/// A plan is refused for all that is wrong with it at once: by kind, each in the order of the plan.
+#[test]
+fn every_problem_of_a_plan_is_listed() {
+    let gate = |name, formula: &str| GateSpec::new(name, formula.parse().unwrap());
+    let error = Plan::new([
+        gate("z", "gate nothing"),
+        gate("z", "cpu | at most gate nobody"),
+        gate("a", "1"),
+        gate("a", "2"),
+        gate("a", "3"),
+        gate("self", "gate self"),
+        gate("x", "gate y"),
+        gate("y", "gate x"),
+    ])
+    .unwrap_err();
+    let known = "which the plan does not declare (it declares z, z, a, a, a, self, x, y)";
+    let lines: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "gate `z` is declared 2 times (allowed: once)",
+            "gate `a` is declared 3 times (allowed: once)",
+            &format!("the formula of gate `z` reads gate `nothing`, {known}"),
+            &format!("the formula of gate `z` reads gate `nobody`, {known}"),
+            "gates read each other's limits in a circle: self reads self",
+            "gates read each other's limits in a circle: x reads y reads x",
+        ]
+    );
+    assert_eq!(error.to_string(), lines.join("; "));
+}
+
 /// No plan of nothing.
 #[test]
 fn plan_of_nothing_is_refused() {

@@ -118,8 +118,10 @@ fn name_problems(specs: &[GateSpec], places: &Places) -> Vec<Problem> {
         let times = times.entry(gate).or_default();
         *times = times.saturating_add(1);
     }
-    for (gate, times) in times.into_iter().filter(|(_, times)| *times > 1) {
-        problems.push(Problem::DuplicateGate { gate, times });
+    for gate in names(specs) {
+        if let Some(times) = times.remove(&gate).filter(|times| *times > 1) {
+            problems.push(Problem::DuplicateGate { gate, times });
+        }
     }
     for spec in specs {
         for reads in gates_read_by(spec).filter(|reads| !places.contains_key(reads)) {

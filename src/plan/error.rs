@@ -14,7 +14,7 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    /// The problems, at least one, in the order of the plan.
+    /// The problems, at least one: by kind, each in the order of the plan or of the layers.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
