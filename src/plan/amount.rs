@@ -72,7 +72,8 @@ impl Amount {
                 .checked_div(u128::from(denominator).saturating_mul(Quantity::whole(1).thousandths().into())),
             Factor::Per(unit) => u128::from(quantity.thousandths()).checked_div(unit.thousandths().into()),
         };
-        Reading::whole(units.map_or(0, |units| u64::try_from(units).unwrap_or(u64::MAX)))
+        let most = Quantity::MAX.floor(); // the greatest quantity is not whole, an amount is
+        Reading::whole(units.map_or(0, |units| u64::try_from(units).unwrap_or(most).min(most)))
     }
 
     const fn of(operand: Operand, factor: Factor) -> Self {

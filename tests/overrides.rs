@@ -1,0 +1,254 @@
+//! Operators' settings: layers and their order, policies, the environment, and what explanations say of them.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use concurrency_governor::plan::{Decision, Policy, Shadowed, Standing};
+use concurrency_governor::{
+    Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Readings, Resolution,
+};
+
+/// A gate of 25 on any host.
+const IO: GateSpec = GateSpec::new("io", Formula::fixed(25));
+const POOL: GateSpec = GateSpec::new("pool", Formula::fixed(8));
+
+// Layers
+
+/// The first layer that sets a gate decides; later ones are shadowed in their order; each gate for itself.
+#[test]
+fn first_layer_wins() {
+    let overrides = Overrides::new()
+        .then(Layer::new("cli").set(POOL, 3))
+        .then(Layer::new("file").set(IO, 20).set(POOL, 4))
+        .then(env([("APP_IO", "10"), ("APP_POOL", "5")]));
+    let resolution = resolve(&overrides);
+    assert_eq!(
+        lines(&resolution),
+        [
+            "io = 20: set to 20 by file, derived 25, shadows env APP_IO = 10",
+            "pool = 3: set to 3 by cli, derived 8, shadows file = 4, shadows env APP_POOL = 5",
+        ]
+    );
+    let shadowed = resolution.explain(POOL).unwrap().shadowed();
+    let [Shadowed { origin: file, value: 4, .. }, Shadowed { origin: env, value: 5, .. }] = shadowed else {
+        panic!("{shadowed:?}")
+    };
+    assert_eq!((file.layer(), file.key()), ("file", None));
+    assert_eq!((env.layer(), env.key()), ("env", Some("APP_POOL")));
+    assert_eq!([file.to_string(), env.to_string()], ["file", "env APP_POOL"]);
+}
+
+/// No setting, no layer and an empty layer are all the same: what is derived.
+#[test]
+fn nothing_set_is_derived() {
+    let empty = Layer::new("cli").maybe_set(IO, None);
+    assert_eq!(empty.settings().len(), 0);
+    for overrides in [Overrides::new(), Overrides::default(), Overrides::new().then(empty).then(env([]))] {
+        let resolution = resolve(&overrides);
+        assert_eq!(resolution.explain(IO).unwrap().decision(), &Decision::Derived);
+        assert_eq!(lines(&resolution)[0], "io = 25: derived, `25` decides");
+    }
+}
+
+/// A second setting of one gate replaces the first, and stands where it was set.
+#[test]
+fn later_setting_of_a_layer_replaces_the_earlier() {
+    let layer = Layer::new("cli").set(IO, 1).set(POOL, 2).maybe_set(IO, Some(3)).maybe_set(POOL, None);
+    assert_eq!(layer.settings().collect::<Vec<_>>(), [(POOL.name(), 2), (IO.name(), 3)]);
+    assert_eq!(layer.name(), "cli");
+    let overrides = Overrides::new().then(layer.clone());
+    assert_eq!(overrides.layers(), [layer]);
+    assert!(resolve(&overrides).explain(IO).unwrap().shadowed().is_empty());
+}
+
+/// A layer may be named at run time, and two may have one name.
+#[test]
+fn layers_are_named_freely() {
+    let file = |path: &str, value| Layer::new(format!("file {path}")).set(IO, value);
+    let overrides = Overrides::new().then(file("/a", 1)).then(file("/a", 2));
+    assert_eq!(
+        lines(&resolve(&overrides))[0],
+        "io = 1: set to 1 by file /a, derived 25, shadows file /a = 2"
+    );
+}
+
+// What becomes of a setting
+
+/// Any whole number is a setting: 0 is 1, and more than a gate can hold is the most that it can.
+#[test]
+fn setting_is_brought_into_range() {
+    for (value, limit, words) in [
+        (0, 1, "set to 0 by cli (raised to 1), derived 25"),
+        (1, 1, "set to 1 by cli, derived 25"),
+        (25, 25, "set to 25 by cli, derived 25"),
+        (26, 26, "set to 26 by cli (above what is derived), derived 25"),
+        (1_073_741_823, 1_073_741_823, "set to 1073741823 by cli (above what is derived), derived 25"),
+        (
+            1_073_741_824,
+            1_073_741_823,
+            "set to 1073741824 by cli (lowered to 1073741823) (above what is derived), derived 25",
+        ),
+    ] {
+        let resolution = resolve(&Overrides::new().then(Layer::new("cli").set(IO, value)));
+        assert_eq!(resolution.limit(IO).unwrap().get(), limit);
+        assert_eq!(lines(&resolution)[0], format!("io = {limit}: {words}"));
+    }
+    let most = GateSpec::new("io", Formula::fixed(Limit::MAX.into())).policy(Policy::Reject);
+    let resolution = Plan::new([most])
+        .unwrap()
+        .resolve(&Readings::new(), &Overrides::new().then(Layer::new("cli").set(IO, usize::MAX)))
+        .unwrap();
+    assert_eq!(resolution.limit(IO).unwrap(), Limit::MAX);
+}
+
+/// Above what is derived a setting is trusted, lowered or refused, by the stricter of the layer and the gate.
+#[test]
+fn stricter_policy_holds() {
+    use Policy::{Clamp, Reject, Trust};
+    for (layer, gate, expected) in [
+        (Trust, Trust, Some((26, Standing::AboveDerived))),
+        (Trust, Clamp, Some((25, Standing::Clamped))),
+        (Clamp, Trust, Some((25, Standing::Clamped))),
+        (Clamp, Clamp, Some((25, Standing::Clamped))),
+        (Trust, Reject, None),
+        (Reject, Trust, None),
+        (Clamp, Reject, None),
+        (Reject, Clamp, None),
+        (Reject, Reject, None),
+    ] {
+        let plan = Plan::new([IO.policy(gate)]).unwrap();
+        let resolve = |value| {
+            let layer = Layer::new("cli").set(IO, value).policy(layer);
+            plan.resolve(&Readings::new(), &Overrides::new().then(layer))
+        };
+        let within = resolve(25).unwrap();
+        assert_eq!(standing(&within), (25, Standing::Within));
+        match expected {
+            Some(expected) => assert_eq!(standing(&resolve(26).unwrap()), expected),
+            None => assert_eq!(
+                resolve(26).unwrap_err().to_string(),
+                "cli sets gate `io` to 26, above what this host grants (allowed: at most 25)"
+            ),
+        }
+    }
+}
+
+/// A lowered setting says so. The policy is that of the layer which decides; the shadowed ones' does not matter.
+#[test]
+fn policy_is_of_the_layer_that_decides() {
+    let overrides = Overrides::new()
+        .then(Layer::new("cli").set(IO, 30).policy(Policy::Clamp))
+        .then(Layer::new("file").set(IO, 40).policy(Policy::Reject));
+    assert_eq!(
+        lines(&resolve(&overrides))[0],
+        "io = 25: set to 30 by cli (lowered to what is derived), derived 25, shadows file = 40"
+    );
+    assert_eq!(overrides.layers()[1].override_policy(), Policy::Reject);
+    assert_eq!(Layer::new("cli").override_policy(), Policy::Trust);
+}
+
+/// Policies order by strictness and read back as they are written.
+#[test]
+fn policies_have_an_order_and_a_text() {
+    let policies = [Policy::Trust, Policy::Clamp, Policy::Reject];
+    assert!(policies.is_sorted());
+    assert_eq!(Policy::default(), Policy::Trust);
+    assert_eq!(policies.map(|policy| format!("{policy:>7}")), ["  trust", "  clamp", " reject"]);
+    for policy in policies {
+        assert_eq!(policy.to_string().parse(), Ok(policy));
+    }
+    let error = "Trust".parse::<Policy>().unwrap_err();
+    assert_eq!(error.to_string(), r#""Trust" is no policy (allowed: `trust`, `clamp`, `reject`)"#);
+}
+
+// The environment
+
+/// A variable that is there sets its gate, one that is not sets nothing; space around a number is no part of it.
+#[test]
+fn environment_sets_what_is_there() {
+    let layer = env([("APP_POOL", " 12\n"), ("OTHER", "x")]);
+    assert_eq!(layer.name(), "env");
+    assert_eq!(layer.settings().collect::<Vec<_>>(), [(POOL.name(), 12)]);
+    assert_eq!(layer.override_policy(), Policy::Trust);
+
+    let most = usize::MAX.to_string();
+    let layer = env([("APP_IO", "0"), ("APP_POOL", &most)]);
+    assert_eq!(layer.settings().collect::<Vec<_>>(), [(IO.name(), 0), (POOL.name(), usize::MAX)]);
+}
+
+/// Two variables of one gate: the later one in the list holds.
+#[test]
+fn later_variable_of_a_gate_holds() {
+    let layer =
+        Layer::env([(IO, "OLD_NAME"), (IO, "NEW_NAME")], |variable| Some(variable.len().to_string().into()));
+    let both = Overrides::new().then(layer.unwrap());
+    assert_eq!(lines(&resolve(&both))[0], "io = 8: set to 8 by env NEW_NAME, derived 25");
+}
+
+/// Values that are no whole numbers are refused together, each with its variable and as it was given.
+#[test]
+fn environment_refuses_everything_wrong_at_once() {
+    let gates: Vec<GateName> = ["a", "b", "c", "d", "e", "f", "g"].map(GateName::new).to_vec();
+    let names = ["EMPTY", "BAD", "NEGATIVE", "HUGE", "FRACTION", "GOOD", "LINES"];
+    let values: BTreeMap<&str, &str> = [
+        ("EMPTY", ""),
+        ("BAD", "many"),
+        ("NEGATIVE", "-1"),
+        ("HUGE", "18446744073709551616"),
+        ("FRACTION", "1.5"),
+        ("GOOD", "3"),
+        ("LINES", "1\n2"),
+    ]
+    .into();
+    let error =
+        Layer::env(gates.into_iter().zip(names), |name| values.get(name).map(OsString::from)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "not a whole number in the environment: EMPTY=, BAD=many, NEGATIVE=-1, HUGE=18446744073709551616, \
+             FRACTION=1.5, LINES=1\\n2 (allowed: 0 to {})",
+            usize::MAX
+        )
+    );
+}
+
+/// A value that is no text is refused too, and printed as far as it is text.
+#[cfg(unix)]
+#[test]
+fn environment_refuses_what_is_no_text() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let error =
+        Layer::env([(IO, "APP_IO")], |_| Some(OsString::from_vec(b"1\xff2\x1b".to_vec()))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "not a whole number in the environment: APP_IO=1\u{fffd}2\\u{{1b}} (allowed: 0 to {})",
+            usize::MAX
+        )
+    );
+}
+
+fn env<const N: usize>(values: [(&str, &str); N]) -> Layer {
+    let values: BTreeMap<&str, &str> = values.into();
+    let lookup = |name: &str| values.get(name).map(OsString::from);
+    Layer::env([(IO, "APP_IO"), (POOL, "APP_POOL")], lookup).unwrap()
+}
+
+fn resolve(overrides: &Overrides) -> Resolution {
+    Plan::new([IO, POOL]).unwrap().resolve(&Readings::new(), overrides).unwrap()
+}
+
+fn lines(resolution: &Resolution) -> Vec<String> {
+    resolution.explanations().iter().map(ToString::to_string).collect()
+}
+
+fn standing(resolution: &Resolution) -> (u32, Standing) {
+    let explanation = resolution.explain(IO).unwrap();
+    match explanation.decision() {
+        Decision::Overridden { standing, .. } => (explanation.limit().get(), *standing),
+        Decision::Derived => panic!("it is set"),
+    }
+}
