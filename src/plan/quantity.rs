@@ -185,18 +185,19 @@ fn parse(given: &str) -> Result<Quantity, Fault> {
     let (units, exponent) = scale_of(suffix)?;
 
     let fraction = fraction.trim_end_matches('0');
+    // Thousandths are three powers of ten below the unit.
+    let places = i64::try_from(fraction.len()).map_err(|_| Fault::TooFine)?;
+    let exponent = exponent.saturating_add(3).saturating_sub(places);
+    let too_long = if exponent < 0 { Fault::TooFine } else { Fault::TooGreat };
     let mut mantissa: u128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
         let digit = u128::from(digit.saturating_sub(b'0'));
-        mantissa = mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or(Fault::TooGreat)?;
+        mantissa = mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or(too_long)?;
     }
     if mantissa == 0 {
         return Ok(Quantity::ZERO);
     }
     let scaled = mantissa.checked_mul(units.into()).ok_or(Fault::TooGreat)?;
-    // Thousandths are three powers of ten below the unit.
-    let places = i64::try_from(fraction.len()).map_err(|_| Fault::TooFine)?;
-    let exponent = exponent.saturating_add(3).saturating_sub(places);
     let power = u32::try_from(exponent.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
     let thousandths = if exponent >= 0 {
         power.and_then(|power| scaled.checked_mul(power)).ok_or(Fault::TooGreat)?
