@@ -259,7 +259,8 @@ fn literals_panic_with_the_reason() {
     fn limit(n: u32) -> Formula {
         Formula::fixed(Limit::new(n).into())
     }
-    let panics: [(fn() -> Formula, &str); 9] = [
+    type Literal = fn() -> Formula;
+    let panics: [(Literal, &str); 9] = [
         (|| Formula::scale(Resource::CPU, 0), "a factor of 0 leaves nothing (allowed: 1 or more)"),
         (|| Formula::of(Resource::CPU.fraction(1, 0)), "nothing can be divided by 0 (allowed: 1 or more)"),
         (|| Formula::fixed(0), "a fixed number is a limit, from 1 to 1073741823"),
