@@ -73,24 +73,30 @@ fn shield(panicked: &mut Option<Box<dyn Any + Send>>, step: impl FnOnce()) {
     }
 }
 
-/// A waker whose `clone` comes back to the gate finds it unlocked. Writing one takes `unsafe`, which this crate forbids
-/// itself, so it is written where a user would write it.
+/// A waker whose `clone` comes back to the gate finds it unlocked, and one whose `clone` panics costs the request
+/// nothing but that poll. Writing one takes `unsafe`, which this crate forbids itself; so it is written here, as a user
+/// would write it.
 ///
 /// ```
 /// use std::mem::ManuallyDrop;
+/// use std::panic::{AssertUnwindSafe, catch_unwind};
 /// use std::pin::pin;
 /// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
 /// use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 /// use concurrency_governor::{Gate, GateName, Limit};
 ///
+/// static PANICS: AtomicBool = AtomicBool::new(false);
 /// static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, drop, |_| {}, drop);
 ///
-/// fn waker(gate: Arc<Gate>) -> Waker {
-///     unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(gate).cast(), &VTABLE)) }
+/// fn waker(gate: &Gate) -> Waker {
+///     let data = Arc::into_raw(Arc::new(gate.clone())).cast(); // unlike that of any other waker, so each is cloned
+///     unsafe { Waker::from_raw(RawWaker::new(data, &VTABLE)) }
 /// }
 /// unsafe fn clone(data: *const ()) -> RawWaker {
 ///     let gate = ManuallyDrop::new(unsafe { Arc::from_raw(data.cast::<Gate>()) });
 ///     meddle(&gate);
+///     assert!(!PANICS.load(Ordering::SeqCst), "as it was told to");
 ///     RawWaker::new(Arc::into_raw(Arc::clone(&gate)).cast(), &VTABLE)
 /// }
 /// unsafe fn drop(data: *const ()) {
@@ -102,16 +108,26 @@ fn shield(panicked: &mut Option<Box<dyn Any + Send>>, step: impl FnOnce()) {
 ///     gate.resize(gate.limit());
 /// }
 ///
-/// let gate = Arc::new(Gate::new(GateName::new("hostile"), Limit::MIN));
+/// let gate = Gate::new(GateName::new("hostile"), Limit::MIN);
 /// let held = gate.try_acquire()?;
 /// let mut waiting = pin!(gate.acquire());
 /// for _ in 0..3 {
-///     let waker = waker(Arc::clone(&gate)); // each poll with another, so each is cloned
+///     let waker = waker(&gate);
 ///     assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
 ///     assert!(pin!(gate.drained()).poll(&mut Context::from_waker(&waker)).is_pending());
 /// }
+/// PANICS.store(true, Ordering::SeqCst);
+/// let waker_that_panics = waker(&gate);
+/// let mut context = Context::from_waker(&waker_that_panics);
+/// let mut newcomer = Box::pin(gate.acquire());
+/// for _ in 0..2 {
+///     assert!(catch_unwind(AssertUnwindSafe(|| waiting.as_mut().poll(&mut context))).is_err());
+///     assert!(catch_unwind(AssertUnwindSafe(|| newcomer.as_mut().poll(&mut context))).is_err());
+///     assert_eq!(gate.status().waiting, 1, "one keeps its place, the other has taken none");
+/// }
+/// PANICS.store(false, Ordering::SeqCst);
 /// std::mem::drop(held);
-/// let waker = waker(Arc::clone(&gate));
+/// let waker = waker(&gate);
 /// assert!(matches!(waiting.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(_))));
 /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
 /// ```
