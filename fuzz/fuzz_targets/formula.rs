@@ -1,0 +1,10 @@
+//! Any bytes as a formula: read, written, read again, and evaluated on several hosts, held against the oracle.
+
+#![no_main]
+
+#[path = "../../tests/model/formula.rs"]
+mod model;
+#[path = "../../tests/model/resolution.rs"]
+mod resolution;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(bytes));
