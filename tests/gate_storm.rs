@@ -17,7 +17,7 @@ use concurrency_governor::{GateName, Limit};
 use tokio::task::yield_now;
 
 const TASKS: u64 = 64;
-const RESIZES: u32 = 5000;
+const RESIZES: u32 = 2000;
 const TOP: u32 = 12;
 
 /// Never more in flight than the limit and the debt in force, no permit lost, and no debt in the end.
