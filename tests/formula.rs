@@ -225,6 +225,11 @@ fn contradictions_are_refused() {
         ),
         (
             cpu,
+            vec![Step::Reserve(1), Step::Floor(8), Step::Ceiling(7)],
+            "formula part `ceiling 7`: the ceiling is below the floor, so one undoes the other",
+        ),
+        (
+            cpu,
             vec![Step::Ceiling(7), Step::Reserve(1), Step::Floor(8)],
             "formula part `floor 8`: the ceiling is below the floor, so one undoes the other",
         ),
@@ -319,6 +324,11 @@ fn parse_errors_have_their_text() {
             "cpu | reserve 1.5",
             15,
             r#"formula "cpu | reserve 1.5", column 15: "1.5" is not a whole number to reserve (allowed: a whole number from 0 to 18446744073709551615)"#,
+        ),
+        (
+            "cpu\u{a0}* 2 |\u{a0}floor\u{3000}é",
+            17,
+            r#"formula "cpu\u{a0}* 2 |\u{a0}floor\u{3000}é", column 17: expected a whole number for the floor, found "é""#,
         ),
         (
             "cpu | at most",

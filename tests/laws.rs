@@ -561,7 +561,7 @@ fn strategies_cover_every_kind() {
 const GATE: GateName = GateName::new("io");
 const RESOURCES: [Resource; 3] = [Resource::CPU, Resource::FD, Resource::MEMORY];
 
-const WORDS: [&str; 30] = [
+const WORDS: [&str; 31] = [
     "cpu",
     "fd",
     "gate",
@@ -592,6 +592,7 @@ const WORDS: [&str; 30] = [
     "é",
     "-1",
     "",
+    "\u{a0}",
 ];
 
 fn formula() -> impl Strategy<Value = Formula> {

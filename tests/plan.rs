@@ -156,6 +156,14 @@ io = 25: derived, `at most fd * 1/2` decides (fd = 50: 25)
     at most fd * 1/2               25  <- decides  fd = 50: 25";
     assert_eq!(format!("{:#}", resolution.explain(IO).unwrap()), expected);
     assert_eq!(resolution.explain(IO).unwrap().to_string(), expected.lines().next().unwrap());
+
+    let resolution = astrid(2, 1, &Overrides::new());
+    let expected = "\
+io = 1: derived, `at most fd * 1/2` decides (fd = 1: 0)
+    (whole cpu or 2) * 64         128              cpu = 2
+    floor 64                      128
+    at most fd * 1/2                1  <- decides  fd = 1: 0";
+    assert_eq!(format!("{:#}", resolution.explain(IO).unwrap()), expected);
 }
 
 /// A setting that shadows two others, one that is raised, and one that is lowered, each said in words.

@@ -14,7 +14,8 @@ use super::name::Resource;
 ///   and is skipped, and says so, when the amount is unlimited or unknown.
 ///
 /// Everything is `const`, exact and saturating. A base that reads unknown counts as nothing, so the floor decides, or
-/// 1; give it an [`assume`](Amount::assume) to do better. One that reads unlimited counts as [`Limit::MAX`].
+/// 1; give it an [`assume`](Amount::assume) to do better. One that reads unlimited comes to [`Limit::MAX`], whatever is
+/// reserved of it, unless a ceiling or a clamp is less.
 ///
 /// ```
 /// use concurrency_governor::{Formula, Resource};
