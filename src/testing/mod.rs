@@ -26,6 +26,8 @@
 //! });
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! With the feature `proptest`, `testing::strategies` makes whole hosts, plans and operators' settings.
 
 #[cfg(feature = "proptest")]
 pub mod strategies;
