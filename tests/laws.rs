@@ -176,6 +176,12 @@ proptest! {
         hold(&plan, &readings, &overrides);
     }
 
+    /// The same for plans that may read themselves: a circle is refused, and nothing else is.
+    #[test]
+    fn circles_and_nothing_else_are_refused(bytes in vec(any::<u8>(), 0..200)) {
+        model::drive(&bytes);
+    }
+
     /// A formula's parts, replayed one by one from their texts by the oracle, come to its limit.
     #[test]
     fn derivation_replays(formula in formula(), readings in host()) {
