@@ -235,7 +235,7 @@ fn endless_and_binary_plan_files_are_refused() {
 fn wrong_environment_is_refused_by_name() {
     for value in ["many", "", "-1", "1.5", "99999999999999999999"] {
         let line = refuse(explain([]).env("ASTRID_CAPSULE_INSTANCE_POOL_SIZE", value));
-        assert!(line.contains(&format!("ASTRID_CAPSULE_INSTANCE_POOL_SIZE={value}")), "{line}");
+        assert!(line.contains(&format!("ASTRID_CAPSULE_INSTANCE_POOL_SIZE={value:?}")), "{line}");
         assert!(line.contains("(allowed: 0 to 18446744073709551615)"), "{line}");
     }
 }

@@ -207,8 +207,8 @@ fn environment_refuses_everything_wrong_at_once() {
     assert_eq!(
         error.to_string(),
         format!(
-            "not a whole number in the environment: EMPTY=, BAD=many, NEGATIVE=-1, HUGE=18446744073709551616, \
-             FRACTION=1.5, LINES=1\\n2 (allowed: 0 to {})",
+            "not a whole number in the environment: EMPTY=\"\", BAD=\"many\", NEGATIVE=\"-1\", \
+             HUGE=\"18446744073709551616\", FRACTION=\"1.5\", LINES=\"1\\n2\" (allowed: 0 to {})",
             usize::MAX
         )
     );
@@ -225,7 +225,7 @@ fn environment_refuses_what_is_no_text() {
     assert_eq!(
         error.to_string(),
         format!(
-            "not a whole number in the environment: APP_IO=1\u{fffd}2\\u{{1b}} (allowed: 0 to {})",
+            "not a whole number in the environment: APP_IO=\"1\u{fffd}2\\u{{1b}}\" (allowed: 0 to {})",
             usize::MAX
         )
     );

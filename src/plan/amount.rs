@@ -95,6 +95,18 @@ pub enum Operand {
     Gate(GateName),
 }
 
+impl From<Resource> for Operand {
+    fn from(resource: Resource) -> Self {
+        Self::Resource(resource)
+    }
+}
+
+impl From<GateName> for Operand {
+    fn from(gate: GateName) -> Self {
+        Self::Gate(gate)
+    }
+}
+
 /// Whether a reading is rounded down before it is multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Rounding {

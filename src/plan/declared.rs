@@ -1,6 +1,6 @@
 //! A plan: the declared gates, checked as a whole, and resolved against readings and overrides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::amount::Operand;
 use super::derivation::Derivation;
@@ -97,9 +97,10 @@ impl Plan {
 
     /// A problem for each setting of a gate that is not declared.
     pub(crate) fn override_problems(specs: &[GateSpec], overrides: &Overrides) -> Vec<Problem> {
+        let declared: BTreeSet<GateName> = specs.iter().map(GateSpec::name).collect();
         let settings = overrides.layers().iter().flat_map(super::Layer::origins);
         settings
-            .filter(|(gate, _)| !names(specs).contains(gate))
+            .filter(|(gate, _)| !declared.contains(gate))
             .map(|(gate, origin)| Problem::UnknownOverride { gate, origin, known: names(specs) })
             .collect()
     }

@@ -82,7 +82,7 @@ impl Layer {
             let Some(value) = lookup(variable) else { continue };
             match value.to_str().map(str::trim).and_then(|value| value.parse().ok()) {
                 Some(value) => layer.insert(gate.into(), value, Some(variable.to_owned())),
-                None => faults.push(format!("{variable}={}", value.to_string_lossy().escape_debug())),
+                None => faults.push(format!("{variable}={:?}", value.to_string_lossy())),
             }
         }
         if faults.is_empty() { Ok(layer) } else { Err(EnvError { faults }) }

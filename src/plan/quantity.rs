@@ -176,6 +176,7 @@ fn parse(given: &str) -> Result<Quantity, Fault> {
         Some(b'-') => return Err(Fault::Negative),
         Some(_) => {}
     }
+    let given = given.strip_prefix('+').unwrap_or(given);
     let number_end = given.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(given.len());
     let (number, suffix) = given.split_at(number_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -288,6 +289,7 @@ mod tests {
             ("18446744073709551.615", u64::MAX),
             ("0E", 0),
             ("0e99999999", 0),
+            ("+1.5", 1500),
         ] {
             assert_eq!(thousandths(given), Ok(expected), "{given}");
         }
@@ -300,6 +302,9 @@ mod tests {
             ("", Fault::Empty),
             ("-1", Fault::Negative),
             (".", Fault::NoNumber),
+            ("+", Fault::NoNumber),
+            ("++1", Fault::NoNumber),
+            ("+-1", Fault::NoNumber),
             ("1.2.3", Fault::NoNumber),
             ("Mi", Fault::NoNumber),
             (" 1", Fault::NoNumber),

@@ -7,7 +7,7 @@ use super::error::{Problem, UnknownGateError};
 use super::limit::Limit;
 use super::name::GateName;
 use super::overrides::{Origin, Overrides, Policy};
-use super::reading::Readings;
+use super::reading::{Reading, Readings};
 use super::spec::GateSpec;
 
 /// What a plan comes to on one host: a limit for each gate, with its explanation, and the readings behind them.
@@ -139,7 +139,10 @@ impl fmt::Display for Explanation {
             Decision::Derived => write!(f, ", `{}` decides", binding.text())?,
             Decision::Overridden { .. } => write!(f, ", derived {}", derivation.limit())?,
         }
-        match binding.remark() {
+        // A floor says nothing of why it decides; that the base is unknown does.
+        let base = &derivation.parts()[0];
+        let told = if base.value() == Reading::Unknown { base } else { binding };
+        match told.remark() {
             remark if *decision == Decision::Derived && !remark.is_empty() => write!(f, " ({remark})")?,
             _ => {}
         }
