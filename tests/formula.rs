@@ -422,7 +422,7 @@ fn values_are_refused_in_one_line() {
         ("", "it is empty"),
         ("-1", "it is negative"),
         ("Mi", "it does not start with a number"),
-        ("+1", "it does not start with a number"),
+        ("++1", "it does not start with a number"),
         ("1mi", "its suffix is unknown"),
         ("0.0001", "it is finer than a thousandth"),
         ("0.12345678901234567890123456789012345678901234567890", "it is finer than a thousandth"),

@@ -201,7 +201,7 @@ io = 128: derived, `(whole cpu or 2) * 64` decides (cpu = unknown, assumed 2)
     assert_eq!(explained(&IO.formula().to_string(), &unknown), expected);
 
     let expected = "\
-io = 1: derived, `at least 1` decides
+io = 1: derived, `at least 1` decides (cpu = unknown, nothing is assumed: counts as 0)
     cpu            unknown              cpu = unknown, nothing is assumed: counts as 0
     reserve 3      unknown
     at most fd     unknown              skipped: fd is unknown
