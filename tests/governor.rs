@@ -524,7 +524,10 @@ async fn line_of_a_gate_is_as_declared() {
     let governor = Governor::builder().gate(NARROW).build().await.unwrap();
     let gate = governor.gate(NARROW).unwrap();
     let _held = gate.acquire().await.unwrap();
-    let waiting = tokio::spawn(gate.acquire_owned());
+    let waiting = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.acquire_owned().await }
+    });
     tokio::task::yield_now().await;
     assert!(matches!(gate.acquire().await, Err(AcquireError::QueueFull { bound: 1, .. })));
     let error = waiting.await.unwrap().unwrap_err();

@@ -1,6 +1,5 @@
 //! The way of one request through the gate, as a future or on a blocked thread.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,9 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::answer::{Arrival, Polled, Refusal, Turn};
-use super::permit::Held;
-use super::queue::Ticket;
+use super::answer::{Arrival, Turn};
+use super::cells::Fate;
 use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
 
 /// Resolves to a [`Permit`]; made by [`Gate::acquire`] and its relatives.
@@ -31,11 +29,25 @@ use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
 /// When it has to wait and has a deadline (its own or the gate's), outside a tokio runtime with its timer enabled; and
 /// when it is polled after that runtime is gone, or after it has resolved. None of these loses a permit.
 #[must_use = "a future does nothing unless it is polled"]
-pub struct Acquire<'g>(Acquiring<&'g Gate>);
+pub struct Acquire<'g>(Acquiring<'g>);
 
 /// Resolves to an [`OwnedPermit`]; made by [`Gate::acquire_owned`] and its relatives.
 ///
-/// It is lazy: the request takes its place in line when it is first polled.
+/// It is lazy: the request takes its place in line when it is first polled. It borrows the gate, and only what it
+/// resolves to outlives that: a task of its own takes a clone of the gate along.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use concurrency_governor::{Gate, GateName, Limit};
+/// # let uploads = Gate::new(GateName::new("uploads"), Limit::new(2));
+/// let gate = uploads.clone();
+/// let task = tokio::spawn(async move { gate.acquire_owned().await });
+/// let permit = task.await??;
+/// # drop(permit);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///
@@ -47,16 +59,18 @@ pub struct Acquire<'g>(Acquiring<&'g Gate>);
 /// When it has to wait and has a deadline (its own or the gate's), outside a tokio runtime with its timer enabled; and
 /// when it is polled after that runtime is gone, or after it has resolved. None of these loses a permit.
 #[must_use = "a future does nothing unless it is polled"]
-pub struct AcquireOwned(Acquiring<Gate>);
+pub struct AcquireOwned<'g>(Acquiring<'g>);
 
 impl<'g> Acquire<'g> {
+    #[inline]
     pub(super) const fn new(gate: &'g Gate, terms: Terms) -> Self {
         Self(Acquiring::new(gate, terms))
     }
 }
 
-impl AcquireOwned {
-    pub(super) const fn new(gate: Gate, terms: Terms) -> Self {
+impl<'g> AcquireOwned<'g> {
+    #[inline]
+    pub(super) const fn new(gate: &'g Gate, terms: Terms) -> Self {
         Self(Acquiring::new(gate, terms))
     }
 }
@@ -64,16 +78,20 @@ impl AcquireOwned {
 impl<'g> Future for Acquire<'g> {
     type Output = Result<Permit<'g>, AcquireError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map_ok(Permit::from)
+        let Attempt { gate, terms, .. } = self.0.attempt;
+        self.0.poll(cx).map_ok(|Admitted| Permit::new(gate, terms.weight))
     }
 }
 
-impl Future for AcquireOwned {
+impl Future for AcquireOwned<'_> {
     type Output = Result<OwnedPermit, AcquireError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map_ok(OwnedPermit::from)
+        let Attempt { gate, terms, .. } = self.0.attempt;
+        self.0.poll(cx).map_ok(|Admitted| OwnedPermit::new(gate, terms.weight))
     }
 }
 
@@ -83,7 +101,7 @@ impl fmt::Debug for Acquire<'_> {
     }
 }
 
-impl fmt::Debug for AcquireOwned {
+impl fmt::Debug for AcquireOwned<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.attempt.describe("AcquireOwned", f)
     }
@@ -104,7 +122,7 @@ impl Terms {
 
     /// The earliest of the deadlines a request has when it begins to wait. One too far off to be told is none.
     fn deadline_from(&self, now: Instant, gate: &Gate) -> Option<Instant> {
-        let longest = [self.max_wait, gate.inner().max_wait()].into_iter().flatten().min();
+        let longest = [self.max_wait, gate.longest_wait()].into_iter().flatten().min();
         let latest = longest.and_then(|wait| now.checked_add(wait));
         let deadline = [self.deadline, latest].into_iter().flatten().min()?;
         // A timer rounds up to the next tick of its clock, which has to be an instant still.
@@ -113,20 +131,23 @@ impl Terms {
 }
 
 /// Admits now or not at all.
-pub(super) fn attempt<G: Borrow<Gate>>(gate: G, weight: u32) -> Result<Held<G>, TryAcquireError> {
-    match gate.borrow().inner().try_take(weight) {
-        Ok(()) => Ok(Held::new(gate, weight)),
-        Err(refusal) => Err(TryAcquireError::new(gate.borrow().name(), refusal)),
-    }
+#[inline]
+pub(super) fn attempt(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
+    if gate.inner().admit(weight) { Ok(()) } else { attempt_by_lock(gate, weight) }
+}
+
+#[cold]
+fn attempt_by_lock(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
+    gate.inner().try_take(weight).map_err(|refusal| TryAcquireError::new(gate.name(), refusal))
 }
 
 /// Blocks the current thread until the request is admitted or refused, without any timer of tokio's.
 #[track_caller]
-pub(super) fn block<G: Borrow<Gate>>(gate: G, terms: Terms) -> Result<Held<G>, AcquireError> {
+pub(super) fn block(gate: &Gate, terms: Terms) -> Result<(), AcquireError> {
     assert_may_block();
-    let mut attempt = Attempt { gate: Some(gate), terms, ticket: None };
+    let mut attempt = Attempt { gate, terms, stage: Stage::New };
     if let Some(result) = attempt.arrive() {
-        return result;
+        return result.map(|Admitted| ());
     }
     let now = Instant::now();
     let deadline = attempt.deadline_from(now);
@@ -136,51 +157,63 @@ pub(super) fn block<G: Borrow<Gate>>(gate: G, terms: Terms) -> Result<Held<G>, A
     let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&parker));
     if let Some(result) = attempt.join(waker.clone(), now) {
-        return result;
+        return result.map(|Admitted| ());
     }
     loop {
         parker.park_until(deadline);
-        let now = Instant::now();
-        if let Some(result) = attempt.poll(&waker, now) {
-            return result;
+        if let Some(result) = attempt.poll(&waker) {
+            return result.map(|Admitted| ());
         }
+        let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
-            return attempt.expire(now);
+            return attempt.expire(now).map(|Admitted| ());
         }
     }
 }
 
 /// An attempt with its timer: what both futures are.
-struct Acquiring<G: Borrow<Gate>> {
-    attempt: Attempt<G>,
+struct Acquiring<'g> {
+    attempt: Attempt<'g>,
     /// Made only for a request that waits and has a deadline; most need none.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-// Nothing in it is pinned but the boxed timer.
-impl<G: Borrow<Gate>> Unpin for Acquiring<G> {}
-
-impl<G: Borrow<Gate>> Acquiring<G> {
-    const fn new(gate: G, terms: Terms) -> Self {
-        Self { attempt: Attempt { gate: Some(gate), terms, ticket: None }, timer: None }
+impl<'g> Acquiring<'g> {
+    #[inline]
+    const fn new(gate: &'g Gate, terms: Terms) -> Self {
+        Self { attempt: Attempt { gate, terms, stage: Stage::New }, timer: None }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Held<G>, AcquireError>> {
-        let result = if self.attempt.ticket.is_none() { self.begin(cx) } else { self.resume(cx) };
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admitted, AcquireError>> {
+        if matches!(self.attempt.stage, Stage::New) && self.attempt.admit() {
+            return Poll::Ready(Ok(Admitted));
+        }
+        self.poll_in_line(cx)
+    }
+
+    fn poll_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admitted, AcquireError>> {
+        let result = match self.attempt.stage {
+            Stage::New => self.begin(cx),
+            Stage::InLine { .. } => self.resume(cx),
+            Stage::Resolved => panic!("a request is not polled again after it has resolved"),
+        };
         let Some(result) = result else { return Poll::Pending };
         // A timer that outlived the wait would keep the task's waker.
         self.timer = None;
         Poll::Ready(result)
     }
 
-    /// The first poll. Only a request that has to wait costs a look at the clock, and the timer stands before the
-    /// request does, so that one that cannot be made leaves nobody in line.
-    fn begin(&mut self, cx: &mut Context<'_>) -> Option<Result<Held<G>, AcquireError>> {
-        if let Some(result) = self.attempt.arrive() {
-            return Some(result);
-        }
+    /// The first poll, where there was no room at once. Only such a request costs a look at the clock. With a deadline
+    /// it goes to the door first, and makes the timer before it joins the line, so that one that cannot be made leaves
+    /// nobody there.
+    #[cold]
+    fn begin(&mut self, cx: &mut Context<'_>) -> Option<Result<Admitted, AcquireError>> {
         let now = Instant::now();
         if let Some(deadline) = self.attempt.deadline_from(now) {
+            if let Some(result) = self.attempt.arrive() {
+                return Some(result);
+            }
             if deadline <= now {
                 return Some(Err(self.attempt.refuse_late()));
             }
@@ -193,12 +226,11 @@ impl<G: Borrow<Gate>> Acquiring<G> {
     }
 
     /// Any later poll: what was granted wins against a deadline that has passed.
-    fn resume(&mut self, cx: &mut Context<'_>) -> Option<Result<Held<G>, AcquireError>> {
-        let now = Instant::now();
-        if let Some(result) = self.attempt.poll(cx.waker(), now) {
+    fn resume(&mut self, cx: &mut Context<'_>) -> Option<Result<Admitted, AcquireError>> {
+        if let Some(result) = self.attempt.poll(cx.waker()) {
             return Some(result);
         }
-        self.is_late(cx).then(|| self.attempt.expire(now))
+        self.is_late(cx).then(|| self.attempt.expire(Instant::now()))
     }
 
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
@@ -206,111 +238,152 @@ impl<G: Borrow<Gate>> Acquiring<G> {
     }
 }
 
-/// A request on its way: new, in line (it has a ticket), or resolved (it has no gate any more).
+/// That a request's permits are out in its name: whoever gets this has to put them into a permit.
+struct Admitted;
+
+/// A request on its way.
 ///
 /// Each step owns what the engine gave it before any waker runs, because a waker may panic.
-struct Attempt<G: Borrow<Gate>> {
-    gate: Option<G>,
+struct Attempt<'g> {
+    gate: &'g Gate,
     terms: Terms,
-    ticket: Option<Ticket>,
+    stage: Stage,
 }
 
-impl<G: Borrow<Gate>> Attempt<G> {
+/// How far a request has come.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    New,
+    /// Its place, and the identity of the waker that stands there. As long as it waits that waker lives, so that no
+    /// other can have the same.
+    InLine {
+        place: u32,
+        waker: WakerId,
+    },
+    Resolved,
+}
+
+impl Attempt<'_> {
+    /// Past the door, if there is room at once.
+    #[inline]
+    fn admit(&mut self) -> bool {
+        let admitted = self.gate.inner().admit(self.terms.weight);
+        if admitted {
+            self.stage = Stage::Resolved;
+        }
+        admitted
+    }
+
     /// At the door: resolved, or `None` if it has to wait.
-    fn arrive(&mut self) -> Option<Result<Held<G>, AcquireError>> {
-        match self.gate().inner().arrive(self.terms.weight) {
-            Arrival::Admitted => Some(Ok(self.admitted())),
-            Arrival::Refused(refusal) => Some(Err(self.refused(refusal))),
+    fn arrive(&mut self) -> Option<Result<Admitted, AcquireError>> {
+        match self.gate.inner().arrive(self.terms.weight) {
+            Arrival::Admitted => self.settle(Turn::Admitted),
+            Arrival::Refused(refusal) => self.settle(Turn::Refused(refusal)),
             Arrival::MustWait => None,
         }
     }
 
     fn refuse_late(&mut self) -> AcquireError {
-        let refusal = self.gate().inner().refuse_late();
-        self.refused(refusal)
+        self.stage = Stage::Resolved;
+        AcquireError::new(self.gate.name(), self.gate.inner().refuse_late())
     }
 
     /// Into the line, unless there is room by now.
-    fn join(&mut self, waker: Waker, now: Instant) -> Option<Result<Held<G>, AcquireError>> {
-        let (turn, calls) = self.gate().inner().join(self.terms.weight, waker, now);
+    fn join(&mut self, waker: Waker, now: Instant) -> Option<Result<Admitted, AcquireError>> {
+        let id = WakerId::of(&waker);
+        let (turn, calls) = self.gate.inner().join(self.terms.weight, waker, now);
+        if let Turn::Waiting(place) = turn {
+            self.stage = Stage::InLine { place, waker: id };
+            return None;
+        }
         let result = self.settle(turn);
         calls.make();
         result
     }
 
     /// In line: resolved, or `None` if it still waits, and then `waker` is the one that will be woken.
-    fn poll(&mut self, waker: &Waker, now: Instant) -> Option<Result<Held<G>, AcquireError>> {
-        let ticket = self.take_ticket();
-        match self.gate().inner().poll(ticket, waker, now) {
-            Polled::Turn(turn) => self.settle(turn),
-            Polled::Stale(ticket) => {
-                // Cloning may panic; the request then keeps its place.
-                self.ticket = Some(ticket);
-                let waker = waker.clone();
-                let ticket = self.take_ticket();
-                let (turn, calls) = self.gate().inner().rewake(ticket, waker, now);
-                let result = self.settle(turn);
-                calls.make();
-                result
+    fn poll(&mut self, waker: &Waker) -> Option<Result<Admitted, AcquireError>> {
+        let Stage::InLine { place, waker: known } = self.stage else { return None };
+        let inner = self.gate.inner();
+        match inner.fate(place) {
+            Fate::Waiting if known == WakerId::of(waker) => None,
+            Fate::Waiting => self.rewake(place, waker.clone()),
+            Fate::Admitted => {
+                inner.vacate(place);
+                self.settle(Turn::Admitted)
+            }
+            Fate::Closed | Fate::TooLarge | Fate::Vacant => {
+                inner.conclude(place).and_then(|turn| self.settle(turn))
             }
         }
     }
 
+    #[cold]
+    fn rewake(&mut self, place: u32, waker: Waker) -> Option<Result<Admitted, AcquireError>> {
+        let id = WakerId::of(&waker);
+        let (turn, calls) = self.gate.inner().rewake(place, waker);
+        if turn.is_none() {
+            self.stage = Stage::InLine { place, waker: id };
+        }
+        let result = turn.and_then(|turn| self.settle(turn));
+        calls.make();
+        result
+    }
+
     /// Out of the line at the deadline, unless its turn came first.
-    fn expire(&mut self, now: Instant) -> Result<Held<G>, AcquireError> {
-        let ticket = self.take_ticket();
-        let (turn, calls) = self.gate().inner().expire(ticket, now);
+    #[cold]
+    fn expire(&mut self, now: Instant) -> Result<Admitted, AcquireError> {
+        let Stage::InLine { place, .. } = self.stage else { return Err(self.refuse_late()) };
+        let (turn, calls) = self.gate.inner().expire(place, now);
         let result = self.settle(turn);
         calls.make();
         result.expect("an expired request is out of line")
     }
 
-    fn settle(&mut self, turn: Turn) -> Option<Result<Held<G>, AcquireError>> {
-        match turn {
-            Turn::Admitted => Some(Ok(self.admitted())),
-            Turn::Refused(refusal) => Some(Err(self.refused(refusal))),
-            Turn::Waiting(ticket) => {
-                self.ticket = Some(ticket);
-                None
-            }
-        }
-    }
-
-    fn admitted(&mut self) -> Held<G> {
-        Held::new(self.gate.take().expect(RESOLVED), self.terms.weight)
-    }
-
-    fn refused(&mut self, refusal: Refusal) -> AcquireError {
-        let gate = self.gate.take().expect(RESOLVED);
-        AcquireError::new(gate.borrow().name(), refusal)
+    /// What a request that waits no more resolves to.
+    fn settle(&mut self, turn: Turn) -> Option<Result<Admitted, AcquireError>> {
+        let result = match turn {
+            Turn::Admitted => Ok(Admitted),
+            Turn::Refused(refusal) => Err(AcquireError::new(self.gate.name(), refusal)),
+            Turn::Waiting(_) => return None,
+        };
+        self.stage = Stage::Resolved;
+        Some(result)
     }
 
     fn deadline_from(&self, now: Instant) -> Option<Instant> {
-        self.terms.deadline_from(now, self.gate())
-    }
-
-    fn gate(&self) -> &Gate {
-        self.gate.as_ref().expect(RESOLVED).borrow()
-    }
-
-    fn take_ticket(&mut self) -> Ticket {
-        self.ticket.take().expect("a request in line has a ticket")
+        self.terms.deadline_from(now, self.gate)
     }
 
     fn describe(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(kind)
-            .field("gate", &self.gate.as_ref().map(|gate| gate.borrow().name()))
+            .field("gate", &self.gate.name())
             .field("terms", &self.terms)
-            .field("in_line", &self.ticket.is_some())
+            .field("stage", &self.stage)
             .finish_non_exhaustive()
     }
 }
 
-impl<G: Borrow<Gate>> Drop for Attempt<G> {
+impl Drop for Attempt<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if let (Some(gate), Some(ticket)) = (&self.gate, self.ticket.take()) {
-            gate.borrow().inner().cancel(ticket).make();
+        if let Stage::InLine { place, .. } = self.stage {
+            self.gate.inner().cancel(place, self.terms.weight).make();
         }
+    }
+}
+
+/// Which waker a waker is, as [`Waker::will_wake`] tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WakerId {
+    data: usize,
+    vtable: usize,
+}
+
+impl WakerId {
+    #[inline]
+    fn of(waker: &Waker) -> Self {
+        Self { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
     }
 }
 
@@ -354,9 +427,6 @@ impl Wake for Parker {
 fn assert_may_block() {
     drop(tokio::sync::Mutex::const_new(()).blocking_lock());
 }
-
-/// Why a future has a gate: it gives it up only when it resolves.
-const RESOLVED: &str = "a request is not polled again after it has resolved";
 
 /// More than the resolution of tokio's timer, 1 ms.
 const TICK: Duration = Duration::from_secs(1);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::queue::Ticket;
 use crate::plan::Limit;
 
 /// What a request meets on arrival.
@@ -15,19 +14,12 @@ pub(super) enum Arrival {
 }
 
 /// How a request in line stands.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Turn {
     Admitted,
-    Waiting(Ticket),
+    /// In line at this place.
+    Waiting(u32),
     Refused(Refusal),
-}
-
-/// The answer to a request in line that asks how it stands.
-#[derive(Debug)]
-pub(super) enum Polled {
-    Turn(Turn),
-    /// Still waiting, but its waker is not the one given: clone that one and [`State::rewake`](super::engine::State::rewake).
-    Stale(Ticket),
 }
 
 /// Why a request that would wait is not admitted.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Gate;
-use super::queue::Ticket;
+use super::drains::Ticket;
 
 /// Resolves when no permit is out and nobody waits; made by [`Gate::drained`].
 ///

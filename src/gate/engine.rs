@@ -1,72 +1,146 @@
-//! The rules of admission as a pure state machine.
+//! The rules of admission behind the lock.
 //!
-//! No lock, no clock and no waking: time and wakers come in as arguments, and wakers to wake or drop go out as
-//! [`Calls`]. Nothing here calls code of the user's, and nothing here panics, so a step is all or nothing.
+//! No clock and no waking: time and wakers come in as arguments, and wakers to wake or drop go out as [`Calls`]. Nothing
+//! here calls code of the user's, and nothing here panics, so a step is all or nothing.
 //!
-//! The books: `out + available == limit + debt`, where `out` counts permits held and permits granted to a request that
-//! has not been resumed yet; one of `available` and `debt` is 0. At rest the head of the line does not fit.
+//! The word in [`Front`] holds what is available, and changes without the lock while nobody waits. Whoever holds the
+//! lock and has somebody wait has set [`Word::WAITING`]; from then on available only grows under it. The books:
+//! `out + available == limit + debt`, where `out` counts permits held and permits of requests that were admitted and
+//! have not been resumed yet; one of `available` and `debt` is 0. At rest the head of the line does not fit.
 
-use std::mem;
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::{Arrival, Barred, Polled, Refusal, TryRefusal, Turn};
-use super::queue::{Queue, Ticket};
+use super::answer::{Arrival, Barred, Refusal, TryRefusal, Turn};
+use super::cells::{Cells, Fate};
+use super::drains::{Drains, Ticket};
+use super::line::Line;
+use super::sync::{AtomicU64, Ordering};
 use super::wake::Calls;
-use super::{GateStatus, Histogram, Resize, Totals};
+use super::word::Word;
+use super::{GateStatus, Histogram, LineTotals, RefusedTotals, Resize, Totals};
 use crate::plan::{GateName, Limit};
 
-/// All that a gate knows.
+/// What of a gate is used without the lock.
+pub(super) struct Front {
+    word: AtomicU64,
+    pub(super) cells: Cells,
+}
+
+impl Front {
+    pub(super) fn new(word: Word) -> Self {
+        Self { word: AtomicU64::new(word.0), cells: Cells::new() }
+    }
+
+    /// Admits a request if there is room and nothing stands against it; else it has to take the lock.
+    #[inline]
+    pub(super) fn admit(&self, weight: u32) -> bool {
+        let mut word = Word(self.word.load(Ordering::Relaxed));
+        while let Some(admitted) = word.admitting(weight) {
+            // Acquire: what was done under the permits that came back happens before what is done under these.
+            match self.word.compare_exchange_weak(word.0, admitted.0, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(current) => word = Word(current),
+            }
+        }
+        false
+    }
+
+    /// Gives permits back, and says what the word was before.
+    #[inline]
+    pub(super) fn give_back(&self, weight: u32) -> Word {
+        // Release: what was done under these permits happens before what is done under them next.
+        Word(self.word.fetch_add(Word::returning(weight), Ordering::Release))
+    }
+
+    /// Makes it known that somebody waits, unless there is room for this weight.
+    pub(super) fn announce(&self, weight: u32) -> bool {
+        let mut word = self.word();
+        while !word.fits(weight) {
+            let announced = word.0 | Word::WAITING;
+            match self.word.compare_exchange_weak(word.0, announced, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(current) => word = Word(current),
+            }
+        }
+        false
+    }
+
+    pub(super) fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// Changes the word by one addition, and says what it was before.
+    pub(super) fn add(&self, change: u64) -> Word {
+        Word(self.word.fetch_add(change, Ordering::AcqRel))
+    }
+
+    /// Sets a flag, and says what the word was before.
+    pub(super) fn raise(&self, flag: u64) -> Word {
+        Word(self.word.fetch_or(flag, Ordering::AcqRel))
+    }
+
+    /// Clears a flag.
+    pub(super) fn lower(&self, flag: u64) {
+        self.word.fetch_and(!flag, Ordering::AcqRel);
+    }
+
+    /// Puts a word in force whatever was there: for a gate that nobody has yet.
+    pub(super) fn set(&self, word: Word) {
+        self.word.store(word.0, Ordering::Release);
+    }
+}
+
+/// What of a gate is behind its lock.
 #[derive(Debug)]
 pub(super) struct State {
     limit: Limit,
-    /// Never above `Limit::MAX`: permits go out only up to the limit of the moment.
-    out: u32,
-    closed: bool,
     bound: usize,
-    line: Queue<Waiter>,
-    /// Those who wait for the gate to be drained; `None` once it was.
-    drains: Queue<Option<Waker>>,
-    totals: Totals,
-    waits: Histogram,
+    line: Line,
+    drains: Drains,
+    /// Admissions that were moved out of the word.
+    admitted: u64,
+    line_totals: LineTotals,
+    refused: RefusedTotals,
+    waits: Box<Histogram>,
 }
 
 impl State {
     pub(super) fn new(limit: Limit, bound: usize) -> Self {
         Self {
             limit,
-            out: 0,
-            closed: false,
             bound,
-            line: Queue::new(),
-            drains: Queue::new(),
-            totals: Totals::default(),
-            waits: Histogram::default(),
+            line: Line::default(),
+            drains: Drains::default(),
+            admitted: 0,
+            line_totals: LineTotals::default(),
+            refused: RefusedTotals::default(),
+            waits: Box::default(),
         }
     }
 
     /// Admits now or not at all.
-    pub(super) fn try_take(&mut self, weight: u32) -> Result<(), TryRefusal> {
-        self.check(weight).map_err(TryRefusal::Barred)?;
-        if self.take_unless_others_wait(weight) {
+    pub(super) fn try_take(&mut self, front: &Front, weight: u32) -> Result<(), TryRefusal> {
+        self.check(front, weight).map_err(TryRefusal::Barred)?;
+        if self.admit_past_nobody(front, weight) {
             return Ok(());
         }
-        count(&mut self.totals.refused.no_permits);
+        count(&mut self.refused.no_permits);
         Err(TryRefusal::NoPermits)
     }
 
     /// Admits or refuses at the door a request that is willing to wait.
-    pub(super) fn arrive(&mut self, weight: u32) -> Arrival {
-        if let Err(barred) = self.check(weight) {
+    pub(super) fn arrive(&mut self, front: &Front, weight: u32) -> Arrival {
+        if let Err(barred) = self.check(front, weight) {
             return Arrival::Refused(Refusal::Barred(barred));
         }
-        if self.take_unless_others_wait(weight) {
+        if self.admit_past_nobody(front, weight) {
             return Arrival::Admitted;
         }
         if self.line.len() >= self.bound {
-            count(&mut self.totals.refused.queue_full);
+            count(&mut self.refused.queue_full);
             return Arrival::Refused(Refusal::QueueFull { bound: self.bound });
         }
         Arrival::MustWait
@@ -74,19 +148,26 @@ impl State {
 
     /// Refuses a request that would have to wait and whose deadline has passed already.
     pub(super) fn refuse_late(&mut self) -> Refusal {
-        count(&mut self.totals.refused.expired);
+        count(&mut self.refused.expired);
         Refusal::Expired { waited: Duration::ZERO }
     }
 
     /// Puts a request at the end of the line, unless it need not or may not wait any more.
-    pub(super) fn join(&mut self, weight: u32, waker: Waker, now: Instant) -> (Turn, Calls) {
+    pub(super) fn join(&mut self, front: &Front, weight: u32, waker: Waker, now: Instant) -> (Turn, Calls) {
         let mut calls = Calls::default();
-        let turn = match self.arrive(weight) {
-            Arrival::MustWait => {
-                count(&mut self.totals.line.joined);
-                let waiter = Waiter { weight, since: now, phase: Phase::Waiting(waker) };
-                return (Turn::Waiting(self.line.push(waiter)), calls);
-            }
+        let turn = match self.arrive(front, weight) {
+            Arrival::MustWait if !self.announce(front, weight) => Turn::Admitted,
+            Arrival::MustWait => match self.line.join(&front.cells, weight, waker, now) {
+                Ok(place) => {
+                    count(&mut self.line_totals.joined);
+                    return (Turn::Waiting(place), calls);
+                }
+                Err(waker) => {
+                    count(&mut self.refused.queue_full);
+                    calls.discard(waker);
+                    return (Turn::Refused(Refusal::QueueFull { bound: self.line.len() }), calls);
+                }
+            },
             Arrival::Admitted => Turn::Admitted,
             Arrival::Refused(refusal) => Turn::Refused(refusal),
         };
@@ -94,172 +175,211 @@ impl State {
         (turn, calls)
     }
 
-    /// How a request in line stands, asked with the waker it would be woken by.
-    pub(super) fn poll(&mut self, ticket: Ticket, waker: &Waker, now: Instant) -> Polled {
-        match &self.line.get_mut(&ticket).phase {
-            Phase::Waiting(known) if known.will_wake(waker) => Polled::Turn(Turn::Waiting(ticket)),
-            Phase::Waiting(_) => Polled::Stale(ticket),
-            Phase::Granted | Phase::Barred(_) => Polled::Turn(self.conclude(ticket, now)),
+    /// Wakes a request in line by `waker` from now on, unless its fate is decided by now.
+    pub(super) fn rewake(&mut self, front: &Front, place: u32, waker: Waker) -> (Option<Turn>, Calls) {
+        let mut calls = Calls::default();
+        let turn = self.conclude(front, place);
+        let spare = if turn.is_none() { self.line.rewake(place, waker) } else { Some(waker) };
+        if let Some(spare) = spare {
+            calls.discard(spare);
         }
+        (turn, calls)
     }
 
-    /// As [`poll`](Self::poll), and wakes the request by `waker` from now on.
-    pub(super) fn rewake(&mut self, ticket: Ticket, waker: Waker, now: Instant) -> (Turn, Calls) {
-        let mut calls = Calls::default();
-        if let Phase::Waiting(known) = &mut self.line.get_mut(&ticket).phase {
-            calls.discard(mem::replace(known, waker));
-            return (Turn::Waiting(ticket), calls);
-        }
-        calls.discard(waker);
-        (self.conclude(ticket, now), calls)
+    /// What became of a request in line; it has vacated its place then. `None` while it waits.
+    pub(super) fn conclude(&mut self, front: &Front, place: u32) -> Option<Turn> {
+        let turn = match front.cells.fate(place) {
+            Fate::Waiting => return None,
+            Fate::Admitted | Fate::Vacant => Turn::Admitted,
+            Fate::Closed => Turn::Refused(Refusal::Barred(Barred::Closed)),
+            Fate::TooLarge => {
+                let (weight, limit) = self.line.too_large(place);
+                Turn::Refused(Refusal::Barred(Barred::TooLarge { weight, limit }))
+            }
+        };
+        front.cells.decide(place, Fate::Vacant);
+        Some(turn)
     }
 
-    /// Takes a request out of line at its deadline, unless its turn came first.
-    pub(super) fn expire(&mut self, ticket: Ticket, now: Instant) -> (Turn, Calls) {
+    /// Takes a request out of line at its deadline, unless its fate was decided first.
+    pub(super) fn expire(&mut self, front: &Front, place: u32, now: Instant) -> (Turn, Calls) {
         let mut calls = Calls::default();
-        if !matches!(self.line.get_mut(&ticket).phase, Phase::Waiting(_)) {
-            return (self.conclude(ticket, now), calls);
+        if let Some(turn) = self.conclude(front, place) {
+            return (turn, calls);
         }
-        let Waiter { since, phase, .. } = self.line.remove(ticket);
-        if let Phase::Waiting(waker) = phase {
-            calls.discard(waker);
-        }
-        count(&mut self.totals.line.expired);
-        self.settle(&mut calls);
+        let since = self.leave(front, place, &mut calls);
+        count(&mut self.line_totals.expired);
+        self.settle(front, Some(now), &mut calls);
         (Turn::Refused(Refusal::Expired { waited: now.saturating_duration_since(since) }), calls)
     }
 
     /// Takes a request that was given up out of line; what it had been granted goes on to the next.
-    pub(super) fn cancel(&mut self, ticket: Ticket) -> Calls {
+    pub(super) fn cancel(&mut self, front: &Front, place: u32, weight: u32, now: Option<Instant>) -> Calls {
         let mut calls = Calls::default();
-        let Waiter { weight, phase, .. } = self.line.remove(ticket);
-        match phase {
-            Phase::Waiting(waker) => {
-                calls.discard(waker);
-                count(&mut self.totals.line.cancelled);
+        match self.conclude(front, place) {
+            None => {
+                self.leave(front, place, &mut calls);
+                count(&mut self.line_totals.cancelled);
             }
-            Phase::Granted => {
-                self.out = self.out.saturating_sub(weight);
-                count(&mut self.totals.line.unclaimed);
+            Some(Turn::Admitted) => {
+                front.add(Word::returning(weight));
+                count(&mut self.line_totals.unclaimed);
             }
-            Phase::Barred(_) => {}
+            Some(_) => {}
         }
-        self.settle(&mut calls);
-        calls
-    }
-
-    /// Takes permits back: they pay the debt first, then admit the head of the line.
-    pub(super) fn release(&mut self, weight: u32) -> Calls {
-        let mut calls = Calls::default();
-        self.out = self.out.saturating_sub(weight);
-        self.settle(&mut calls);
+        self.settle(front, now, &mut calls);
         calls
     }
 
     /// Puts another limit in force. Requests in line that it has made impossible end at once.
-    pub(super) fn resize(&mut self, limit: Limit) -> (Resize, Calls) {
+    pub(super) fn resize(&mut self, front: &Front, limit: Limit, now: Option<Instant>) -> (Resize, Calls) {
         let mut calls = Calls::default();
-        let from = mem::replace(&mut self.limit, limit);
+        let from = std::mem::replace(&mut self.limit, limit);
+        front.add(Word::resizing(from.get(), limit.get()));
         if limit < from {
-            let ended = &mut self.totals.line.too_large;
-            self.line.unlink_where(|waiter| {
-                let weight = waiter.weight;
-                let impossible = weight > limit.get();
-                if impossible {
-                    waiter.bar(Barred::TooLarge { weight, limit }, &mut calls);
-                    count(ended);
+            let mut at = self.line.first();
+            while let Some(place) = at {
+                at = self.line.after(place);
+                if self.line.weight(place) > limit.get() {
+                    self.line.note_limit(place, limit);
+                    self.decide(front, place, Fate::TooLarge, &mut calls);
+                    count(&mut self.line_totals.too_large);
                 }
-                impossible
-            });
+            }
         }
-        self.settle(&mut calls);
-        (Resize { from, to: limit, debt: self.debt() }, calls)
+        self.settle(front, now, &mut calls);
+        (Resize { from, to: limit, debt: self.debt(front.word()) }, calls)
     }
 
     /// Admits nothing from now on, and ends all that wait.
-    pub(super) fn close(&mut self) -> Calls {
+    pub(super) fn close(&mut self, front: &Front) -> Calls {
         let mut calls = Calls::default();
-        self.closed = true;
-        while let Some(waiter) = self.line.pop() {
-            waiter.bar(Barred::Closed, &mut calls);
-            count(&mut self.totals.line.closed);
+        front.raise(Word::CLOSED);
+        while let Some(place) = self.line.first() {
+            self.decide(front, place, Fate::Closed, &mut calls);
+            count(&mut self.line_totals.closed);
         }
-        self.settle(&mut calls);
+        self.settle(front, None, &mut calls);
         calls
     }
 
     /// Waits for a moment at which the gate is drained: gives a ticket to come back with, or `None` if it is, or has
     /// been since the ticket was given.
-    pub(super) fn drain(&mut self, ticket: Option<Ticket>, waker: Waker) -> (Option<Ticket>, Calls) {
+    pub(super) fn drain(
+        &mut self,
+        front: &Front,
+        ticket: Option<Ticket>,
+        waker: Waker,
+    ) -> (Option<Ticket>, Calls) {
         let mut calls = Calls::default();
-        let Some(ticket) = ticket else {
-            if self.is_drained() {
-                calls.discard(waker);
-                return (None, calls);
-            }
-            return (Some(self.drains.push(Some(waker))), calls);
-        };
-        if let Some(known) = self.drains.get_mut(&ticket) {
-            calls.discard(mem::replace(known, waker));
-            return (Some(ticket), calls);
+        if let Some(ticket) = ticket {
+            let (ticket, spare) = match self.drains.rewake(ticket, waker) {
+                Ok(known) => (Some(ticket), known),
+                Err(waker) => (None, waker),
+            };
+            calls.discard(spare);
+            return (ticket, calls);
         }
-        self.drains.remove(ticket);
-        calls.discard(waker);
-        (None, calls)
+        // The flag first: whoever gives permits back from here on takes the lock, and comes after this step.
+        let word = front.raise(Word::DRAINING);
+        if self.is_drained(word) {
+            self.end_drains(front);
+            calls.discard(waker);
+            return (None, calls);
+        }
+        (Some(self.drains.join(waker)), calls)
     }
 
     /// Stops waiting for the gate to be drained.
-    pub(super) fn cancel_drain(&mut self, ticket: Ticket) -> Calls {
+    pub(super) fn cancel_drain(&mut self, front: &Front, ticket: Ticket) -> Calls {
         let mut calls = Calls::default();
-        if let Some(waker) = self.drains.remove(ticket) {
+        if let Some(waker) = self.drains.leave(ticket) {
             calls.discard(waker);
+            self.end_drains(front);
         }
         calls
+    }
+
+    /// Admits whom there is room for, in order; then, if the gate is drained, says so to those who wait for that.
+    /// Whatever gives permits back, raises the limit or takes somebody out of line ends here. `now` may be left out
+    /// where nobody can have waited.
+    pub(super) fn settle(&mut self, front: &Front, now: Option<Instant>, calls: &mut Calls) {
+        let word = self.move_out(front);
+        let (mut requests, mut weight, mut room) = (0_u32, 0_u32, word.available());
+        let mut at = self.line.first();
+        while let Some(place) = at {
+            let Some(rest) = room.checked_sub(self.line.weight(place)) else { break };
+            (requests, weight, room) =
+                (requests.saturating_add(1), weight.saturating_add(room.abs_diff(rest)), rest);
+            at = self.line.after(place);
+        }
+        // While somebody waits nobody else admits, so there still is what there was. The last one out of line leaves
+        // the door open in the same step, and before anybody who was admitted can tell.
+        let leaves_nobody = at.is_none() && word.has(Word::WAITING);
+        if requests > 0 || leaves_nobody {
+            let flag = if leaves_nobody { Word::WAITING } else { 0 };
+            front.add(Word::admissions(requests, weight).wrapping_sub(flag));
+        }
+        for _ in 0..requests {
+            let Some(place) = self.line.first() else { break };
+            let since = self.decide(front, place, Fate::Admitted, calls);
+            // Whoever came after the clock was read has not waited.
+            self.waits.record(now.map_or(Duration::ZERO, |now| now.saturating_duration_since(since)));
+            count(&mut self.line_totals.admitted);
+        }
+        if word.has(Word::DRAINING) && self.is_drained(front.word()) {
+            self.drains.end().for_each(|waker| calls.wake(waker));
+            self.end_drains(front);
+        }
     }
 
     pub(super) const fn limit(&self) -> Limit {
         self.limit
     }
 
-    pub(super) const fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    pub(super) fn status(&self, name: GateName) -> GateStatus {
+    pub(super) fn status(&self, front: &Front, name: GateName) -> GateStatus {
+        // One look at the word, so that what it says is of one instant.
+        let word = front.word();
         GateStatus {
             name,
             limit: self.limit,
-            in_use: self.out,
-            available: self.available(),
-            debt: self.debt(),
+            in_use: word.out(self.limit.get()),
+            available: word.available(),
+            debt: self.debt(word),
             waiting: self.line.len(),
-            closed: self.closed,
-            totals: self.totals,
-            waits: self.waits.clone(),
+            closed: word.has(Word::CLOSED),
+            totals: Totals {
+                admitted: self.admitted.saturating_add(word.admitted()),
+                line: self.line_totals,
+                refused: self.refused,
+            },
+            waits: (*self.waits).clone(),
         }
     }
 
-    const fn available(&self) -> u32 {
-        self.limit.get().saturating_sub(self.out)
+    fn debt(&self, word: Word) -> u32 {
+        word.out(self.limit.get()).saturating_sub(self.limit.get())
     }
 
-    const fn debt(&self) -> u32 {
-        self.out.saturating_sub(self.limit.get())
+    fn is_drained(&self, word: Word) -> bool {
+        word.out(self.limit.get()) == 0 && self.line.is_empty()
     }
 
-    const fn is_drained(&self) -> bool {
-        self.out == 0 && self.line.is_empty()
+    /// Takes the flag back once nobody waits for the gate to be drained any more.
+    fn end_drains(&mut self, front: &Front) {
+        if self.drains.is_empty() {
+            front.lower(Word::DRAINING);
+        }
     }
 
     /// Refuses what cannot be admitted however long it waits, before anything is changed but the count of it.
-    fn check(&mut self, weight: u32) -> Result<(), Barred> {
-        let refused = &mut self.totals.refused;
+    fn check(&mut self, front: &Front, weight: u32) -> Result<(), Barred> {
         let (counter, barred) = if weight == 0 {
-            (&mut refused.zero_weight, Barred::ZeroWeight)
-        } else if self.closed {
-            (&mut refused.closed, Barred::Closed)
+            (&mut self.refused.zero_weight, Barred::ZeroWeight)
+        } else if front.word().has(Word::CLOSED) {
+            (&mut self.refused.closed, Barred::Closed)
         } else if weight > self.limit.get() {
-            (&mut refused.too_large, Barred::TooLarge { weight, limit: self.limit })
+            (&mut self.refused.too_large, Barred::TooLarge { weight, limit: self.limit })
         } else {
             return Ok(());
         };
@@ -268,83 +388,48 @@ impl State {
     }
 
     /// Whoever comes while somebody waits comes behind them, even if there is room for it and not for them.
-    fn take_unless_others_wait(&mut self, weight: u32) -> bool {
-        let takes = self.line.is_empty() && weight <= self.available();
-        if takes {
-            self.take(weight);
-        }
-        takes
+    fn admit_past_nobody(&mut self, front: &Front, weight: u32) -> bool {
+        self.move_out(front);
+        self.line.is_empty() && front.admit(weight)
     }
 
-    fn take(&mut self, weight: u32) {
-        self.out = self.out.saturating_add(weight);
-        count(&mut self.totals.admitted);
-    }
-
-    /// Hands a request that is no longer in line what was decided for it.
-    fn conclude(&mut self, ticket: Ticket, now: Instant) -> Turn {
-        let waiter = self.line.remove(ticket);
-        match waiter.phase {
-            Phase::Barred(barred) => Turn::Refused(Refusal::Barred(barred)),
-            Phase::Granted | Phase::Waiting(_) => {
-                self.waits.record(now.saturating_duration_since(waiter.since));
-                Turn::Admitted
+    /// Makes it known that somebody waits, unless there is room for it by now, which it then has taken: `false`.
+    fn announce(&mut self, front: &Front, weight: u32) -> bool {
+        while self.line.is_empty() && !front.announce(weight) {
+            self.move_out(front);
+            if front.admit(weight) {
+                return false;
             }
         }
+        true
     }
 
-    /// The weight of the head of the line, if there is room for it.
-    fn weight_that_fits(&self) -> Option<u32> {
-        self.line.front().map(|head| head.weight).filter(|weight| *weight <= self.available())
-    }
-
-    /// Grants the head of the line for as long as it fits; then, if the gate is drained, says so to those who wait for
-    /// that. Whatever gives permits back, raises the limit or takes somebody out of line ends here.
-    fn settle(&mut self, calls: &mut Calls) {
-        while let Some(weight) = self.weight_that_fits() {
-            self.take(weight);
-            count(&mut self.totals.line.admitted);
-            if let Some(head) = self.line.pop() {
-                head.decide(Phase::Granted, calls);
-            }
+    /// Moves the count of admissions out of the word before it overflows; gives the word as it was just then.
+    fn move_out(&mut self, front: &Front) -> Word {
+        let word = front.word();
+        if !word.is_overdue() {
+            return word;
         }
-        if self.is_drained() {
-            while let Some(waker) = self.drains.pop() {
-                if let Some(waker) = waker.take() {
-                    calls.wake(waker);
-                }
-            }
-        }
-    }
-}
-
-/// A request that had to wait.
-#[derive(Debug)]
-struct Waiter {
-    weight: u32,
-    since: Instant,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// In line, to be woken when something is decided.
-    Waiting(Waker),
-    /// Its permits are out in its name.
-    Granted,
-    /// It waits no more, and in vain.
-    Barred(Barred),
-}
-
-impl Waiter {
-    fn bar(&mut self, barred: Barred, calls: &mut Calls) {
-        self.decide(Phase::Barred(barred), calls);
+        let admitted = word.admitted();
+        self.admitted = self.admitted.saturating_add(admitted);
+        front.add(Word::moving_out(admitted).wrapping_neg());
+        front.word()
     }
 
-    fn decide(&mut self, phase: Phase, calls: &mut Calls) {
-        if let Phase::Waiting(waker) = mem::replace(&mut self.phase, phase) {
+    fn decide(&mut self, front: &Front, place: u32, fate: Fate, calls: &mut Calls) -> Instant {
+        let (waker, since) = self.line.decide(&front.cells, place, fate);
+        if let Some(waker) = waker {
             calls.wake(waker);
         }
+        since
+    }
+
+    fn leave(&mut self, front: &Front, place: u32, calls: &mut Calls) -> Instant {
+        let (waker, since) = self.line.leave(&front.cells, place);
+        if let Some(waker) = waker {
+            calls.discard(waker);
+        }
+        since
     }
 }
 

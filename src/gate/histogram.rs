@@ -5,8 +5,9 @@ use std::time::Duration;
 
 /// How long requests waited: counts in buckets of fixed number, four to each doubling from about 1 µs to over an hour.
 ///
-/// A gate records each request that had to wait and was then admitted, from joining the line to being resumed with its
-/// permit. A request admitted at once waited for nothing and is not recorded, and neither is one that gave up.
+/// A gate records each request that had to wait and was then admitted, from joining the line to being handed its
+/// permits; what the runtime takes to resume it comes on top. A request admitted at once waited for nothing and is not
+/// recorded, and neither is one that gave up.
 ///
 /// Within the range a quantile is at most a quarter above the true one, and never above [`max`](Self::max).
 ///

@@ -12,16 +12,20 @@
 
 mod acquire;
 mod answer;
+mod cells;
 mod drained;
+mod drains;
 mod engine;
 mod error;
 mod histogram;
 mod inner;
+mod line;
 mod permit;
-mod queue;
 mod request;
 mod status;
+mod sync;
 mod wake;
+mod word;
 
 pub use acquire::{Acquire, AcquireOwned};
 pub use drained::Drained;
@@ -33,11 +37,10 @@ pub use status::{GateStatus, LineTotals, RefusedTotals, Totals};
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use acquire::Terms;
-use inner::Inner;
+use inner::{Inner, Profile};
 
 pub(crate) use wake::Calls;
 
@@ -67,8 +70,10 @@ use crate::plan::{GateName, Limit};
 /// ```
 ///
 /// A request admitted at once does not yield to the runtime: a task that loops over ready permits has to do so itself.
-#[derive(Clone)]
-pub struct Gate(Arc<Inner>);
+pub struct Gate {
+    inner: &'static Inner,
+    profile: Profile,
+}
 
 impl Gate {
     /// A gate on whose line any number of requests may wait as long as they will.
@@ -85,13 +90,13 @@ impl Gate {
     /// What it is called.
     #[must_use]
     pub fn name(&self) -> GateName {
-        self.0.name()
+        self.profile.name
     }
 
     /// How many permits may be out.
     #[must_use]
     pub fn limit(&self) -> Limit {
-        self.0.limit()
+        self.inner.limit()
     }
 
     /// Waits for one permit.
@@ -107,22 +112,26 @@ impl Gate {
     /// # Cancel safety
     ///
     /// Dropping the future gives up its place in line and hands on what it had been granted.
+    #[inline]
     pub fn acquire(&self) -> Acquire<'_> {
         self.request().acquire()
     }
 
     /// Waits for `weight` permits at once, all or none; otherwise as [`acquire`](Self::acquire).
+    #[inline]
     pub fn acquire_many(&self, weight: u32) -> Acquire<'_> {
         self.request().weight(weight).acquire()
     }
 
-    /// Waits for one permit that holds a handle of its own; otherwise as [`acquire`](Self::acquire).
-    pub fn acquire_owned(&self) -> AcquireOwned {
+    /// Waits for one permit that outlives every handle; otherwise as [`acquire`](Self::acquire).
+    #[inline]
+    pub fn acquire_owned(&self) -> AcquireOwned<'_> {
         self.request().acquire_owned()
     }
 
-    /// Waits for `weight` permits at once that hold a handle of their own; otherwise as [`acquire`](Self::acquire).
-    pub fn acquire_many_owned(&self, weight: u32) -> AcquireOwned {
+    /// Waits for `weight` permits at once that outlive every handle; otherwise as [`acquire`](Self::acquire).
+    #[inline]
+    pub fn acquire_many_owned(&self, weight: u32) -> AcquireOwned<'_> {
         self.request().weight(weight).acquire_owned()
     }
 
@@ -131,6 +140,7 @@ impl Gate {
     /// # Errors
     ///
     /// [`TryAcquireError`] if it is not to be had at once.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
         self.request().try_acquire()
     }
@@ -140,24 +150,27 @@ impl Gate {
     /// # Errors
     ///
     /// [`TryAcquireError`] if they are not to be had at once.
+    #[inline]
     pub fn try_acquire_many(&self, weight: u32) -> Result<Permit<'_>, TryAcquireError> {
         self.request().weight(weight).try_acquire()
     }
 
-    /// Takes one permit that holds a handle of its own, if there is room and nobody waits.
+    /// Takes one permit that outlives every handle, if there is room and nobody waits.
     ///
     /// # Errors
     ///
     /// [`TryAcquireError`] if it is not to be had at once.
+    #[inline]
     pub fn try_acquire_owned(&self) -> Result<OwnedPermit, TryAcquireError> {
         self.request().try_acquire_owned()
     }
 
-    /// Takes `weight` permits that hold a handle of their own, all or none, if there is room and nobody waits.
+    /// Takes `weight` permits that outlive every handle, all or none, if there is room and nobody waits.
     ///
     /// # Errors
     ///
     /// [`TryAcquireError`] if they are not to be had at once.
+    #[inline]
     pub fn try_acquire_many_owned(&self, weight: u32) -> Result<OwnedPermit, TryAcquireError> {
         self.request().weight(weight).try_acquire_owned()
     }
@@ -178,6 +191,7 @@ impl Gate {
     }
 
     /// A request with a weight, a deadline or both.
+    #[inline]
     pub const fn request(&self) -> Request<'_> {
         Request::new(self, Terms::of(1))
     }
@@ -235,26 +249,26 @@ impl Gate {
     /// those who now fit, in order.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn resize(&self, limit: Limit) -> Resize {
-        let (resize, calls) = self.0.resize(limit);
+        let (resize, calls) = self.inner.resize(limit);
         calls.make();
         resize
     }
 
     /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
     pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
-        self.0.resize(limit)
+        self.inner.resize(limit)
     }
 
     /// Admits nothing from now on: those in line and those to come get `Closed`. Permits out stay valid. There is no
     /// way back.
     pub fn close(&self) {
-        self.0.close().make();
+        self.inner.close().make();
     }
 
     /// Whether it has been [closed](Self::close).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.inner.is_closed()
     }
 
     /// Waits until no permit is out and nobody waits.
@@ -272,11 +286,35 @@ impl Gate {
     /// What the gate is doing and has done, all of the same instant.
     #[must_use]
     pub fn status(&self) -> GateStatus {
-        self.0.status()
+        self.inner.status()
     }
 
-    fn inner(&self) -> &Inner {
-        &self.0
+    #[inline]
+    const fn inner(&self) -> &'static Inner {
+        self.inner
+    }
+
+    /// No request waits longer than this, whatever it asks for.
+    const fn longest_wait(&self) -> Option<Duration> {
+        self.profile.max_wait
+    }
+
+    /// A handle, though there may be no other.
+    fn of_permit(inner: &'static Inner) -> Self {
+        Self { inner, profile: inner.add_handle_of_permit() }
+    }
+}
+
+impl Clone for Gate {
+    fn clone(&self) -> Self {
+        self.inner.add_handle();
+        Self { inner: self.inner, profile: self.profile }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.inner.drop_handle();
     }
 }
 
@@ -319,7 +357,8 @@ impl GateBuilder {
     /// Makes the gate.
     #[must_use]
     pub fn build(self) -> Gate {
-        Gate(Arc::new(Inner::new(self.name, self.limit, self.queue, self.max_wait)))
+        let profile = Profile { name: self.name, max_wait: self.max_wait };
+        Gate { inner: Inner::open(profile, self.limit, self.queue), profile }
     }
 }
 

@@ -1,96 +1,96 @@
 //! Permits: admission held, and given back on drop.
 
-use std::borrow::Borrow;
 use std::fmt;
 
 use super::Gate;
+use super::inner::Inner;
 
 /// One admission through a [`Gate`], borrowed from its handle; dropping it gives its permits back.
 ///
 /// It stays valid whatever becomes of the gate: a limit lowered below what is out does not take it away, and neither
 /// does closing the gate.
 #[must_use = "a permit that is dropped at once admits nothing"]
-pub struct Permit<'g>(Held<&'g Gate>);
+pub struct Permit<'g> {
+    gate: &'g Gate,
+    weight: u32,
+}
 
-/// One admission through a [`Gate`], with a handle of its own: it can be stored, sent and outlive the handle it came
-/// from. Dropping it gives its permits back.
+/// One admission through a [`Gate`] that can be stored, sent and outlive every handle. Dropping it gives its permits
+/// back.
+///
+/// It is no handle itself, and costs no more than a [`Permit`].
 #[must_use = "a permit that is dropped at once admits nothing"]
-pub struct OwnedPermit(Held<Gate>);
+pub struct OwnedPermit {
+    inner: &'static Inner,
+    weight: u32,
+}
 
 impl<'g> Permit<'g> {
+    /// Owns `weight` permits that have just been counted out.
+    #[inline]
+    pub(super) const fn new(gate: &'g Gate, weight: u32) -> Self {
+        Self { gate, weight }
+    }
+
     /// How many permits it stands for.
     #[must_use]
     pub const fn weight(&self) -> u32 {
-        self.0.weight
+        self.weight
     }
 
     /// The gate it belongs to.
     #[must_use]
     pub const fn gate(&self) -> &'g Gate {
-        self.0.gate
+        self.gate
     }
 }
 
 impl OwnedPermit {
+    /// Owns `weight` permits that have just been counted out.
+    #[inline]
+    pub(super) const fn new(gate: &Gate, weight: u32) -> Self {
+        Self { inner: gate.inner(), weight }
+    }
+
     /// How many permits it stands for.
     #[must_use]
     pub const fn weight(&self) -> u32 {
-        self.0.weight
+        self.weight
     }
 
-    /// The gate it belongs to.
+    /// A handle of the gate it belongs to, even if every other is gone.
     #[must_use]
-    pub const fn gate(&self) -> &Gate {
-        &self.0.gate
+    pub fn gate(&self) -> Gate {
+        Gate::of_permit(self.inner)
     }
 }
 
-impl<'g> From<Held<&'g Gate>> for Permit<'g> {
-    fn from(held: Held<&'g Gate>) -> Self {
-        Self(held)
+impl Drop for Permit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.gate.inner().give_back(self.weight);
     }
 }
 
-impl From<Held<Gate>> for OwnedPermit {
-    fn from(held: Held<Gate>) -> Self {
-        Self(held)
+impl Drop for OwnedPermit {
+    #[inline]
+    fn drop(&mut self) {
+        self.inner.give_back(self.weight);
     }
 }
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.describe("Permit", f)
+        describe("Permit", self.gate, self.weight, f)
     }
 }
 
 impl fmt::Debug for OwnedPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.describe("OwnedPermit", f)
+        describe("OwnedPermit", &self.gate(), self.weight, f)
     }
 }
 
-/// Permits that are out, by a borrowed handle or an owned one: the one place that gives them back.
-pub(super) struct Held<G: Borrow<Gate>> {
-    gate: G,
-    weight: u32,
-}
-
-impl<G: Borrow<Gate>> Held<G> {
-    /// Owns `weight` permits that the engine has just counted out.
-    pub(super) const fn new(gate: G, weight: u32) -> Self {
-        Self { gate, weight }
-    }
-
-    fn describe(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct(kind)
-            .field("gate", &self.gate.borrow().name())
-            .field("weight", &self.weight)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<G: Borrow<Gate>> Drop for Held<G> {
-    fn drop(&mut self) {
-        self.gate.borrow().inner().release(self.weight).make();
-    }
+fn describe(kind: &str, gate: &Gate, weight: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.debug_struct(kind).field("gate", &gate.name()).field("weight", &weight).finish_non_exhaustive()
 }

@@ -39,6 +39,7 @@ impl<'g> Request<'g> {
     }
 
     /// Asks for this many permits at once, all or none; 1 unless said.
+    #[inline]
     pub const fn weight(mut self, weight: u32) -> Self {
         self.terms.weight = weight;
         self
@@ -61,13 +62,15 @@ impl<'g> Request<'g> {
     }
 
     /// Waits for the permits; see [`Gate::acquire`].
+    #[inline]
     pub const fn acquire(self) -> Acquire<'g> {
         Acquire::new(self.gate, self.terms)
     }
 
-    /// Waits for permits that hold a handle of their own; see [`Gate::acquire_owned`].
-    pub fn acquire_owned(self) -> AcquireOwned {
-        AcquireOwned::new(self.gate.clone(), self.terms)
+    /// Waits for permits that outlive every handle; see [`Gate::acquire_owned`].
+    #[inline]
+    pub const fn acquire_owned(self) -> AcquireOwned<'g> {
+        AcquireOwned::new(self.gate, self.terms)
     }
 
     /// Takes the permits if there is room now, whatever its deadline; see [`Gate::try_acquire`].
@@ -75,17 +78,20 @@ impl<'g> Request<'g> {
     /// # Errors
     ///
     /// [`TryAcquireError`] if they are not to be had at once.
+    #[inline]
     pub fn try_acquire(self) -> Result<Permit<'g>, TryAcquireError> {
-        acquire::attempt(self.gate, self.terms.weight).map(Permit::from)
+        acquire::attempt(self.gate, self.terms.weight).map(|()| Permit::new(self.gate, self.terms.weight))
     }
 
-    /// Takes permits that hold a handle of their own if there is room now, whatever its deadline.
+    /// Takes permits that outlive every handle if there is room now, whatever its deadline.
     ///
     /// # Errors
     ///
     /// [`TryAcquireError`] if they are not to be had at once.
+    #[inline]
     pub fn try_acquire_owned(self) -> Result<OwnedPermit, TryAcquireError> {
-        acquire::attempt(self.gate.clone(), self.terms.weight).map(OwnedPermit::from)
+        acquire::attempt(self.gate, self.terms.weight)
+            .map(|()| OwnedPermit::new(self.gate, self.terms.weight))
     }
 
     /// Blocks the thread until the permits are there; see [`Gate::acquire_blocking`].
@@ -99,10 +105,10 @@ impl<'g> Request<'g> {
     /// On a thread that is running asynchronous tasks, which blocking would stop.
     #[track_caller]
     pub fn acquire_blocking(self) -> Result<Permit<'g>, AcquireError> {
-        acquire::block(self.gate, self.terms).map(Permit::from)
+        acquire::block(self.gate, self.terms).map(|()| Permit::new(self.gate, self.terms.weight))
     }
 
-    /// Blocks the thread until permits that hold a handle of their own are there; see [`Gate::acquire_blocking`].
+    /// Blocks the thread until permits that outlive every handle are there; see [`Gate::acquire_blocking`].
     ///
     /// # Errors
     ///
@@ -113,7 +119,7 @@ impl<'g> Request<'g> {
     /// On a thread that is running asynchronous tasks, which blocking would stop.
     #[track_caller]
     pub fn acquire_blocking_owned(self) -> Result<OwnedPermit, AcquireError> {
-        acquire::block(self.gate.clone(), self.terms).map(OwnedPermit::from)
+        acquire::block(self.gate, self.terms).map(|()| OwnedPermit::new(self.gate, self.terms.weight))
     }
 
     /// Runs `work` with the permits, and gives them back when it ends; see [`Gate::run`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
+use concurrency_governor::Limit;
 use concurrency_governor::gate::TryAcquireError;
 
 use crate::support::{NAME, assert_at_rest, gate, now, peek, poll, poll_by, wait};
@@ -103,19 +104,41 @@ fn a_permit_gives_back_what_it_took() {
     assert_at_rest(&gate);
 }
 
-/// Permits and requests with a handle of their own outlive the handle they came from.
+/// Owned permits outlive every handle, and give one back where it is asked for.
 #[test]
-fn owned_ones_outlive_their_handle() {
-    let first = gate(1);
-    let held = now(first.acquire_owned()).unwrap();
-    let (mut waiting, flag) = wait(first.acquire_owned());
+fn owned_permits_outlive_their_handles() {
+    let first = gate(2);
+    let (one, two) = (now(first.acquire_owned()).unwrap(), first.try_acquire_owned().unwrap());
     drop(first);
-    drop(held);
+    drop(one);
+    let again = two.gate();
+    assert_eq!((again.name(), again.limit(), again.status().in_use), (NAME, Limit::new(2), 1));
+    let (waiting, flag) = wait(again.acquire_many(2));
+    drop(two);
     assert_eq!(flag.woken(), 1);
-    let Poll::Ready(Ok(permit)) = peek(&mut waiting) else { panic!("its turn") };
-    let again = permit.gate().clone();
-    drop((permit, waiting));
+    drop(waiting);
     assert_at_rest(&again);
+}
+
+/// A gate made where another was is a new one: nothing of the other's is left, and nothing of the other's reaches it.
+#[test]
+fn gates_are_made_anew() {
+    let permits: Vec<_> = (1..50).map(|limit| gate(limit).try_acquire_owned().unwrap()).collect();
+    let mut gates = Vec::new();
+    for permit in permits {
+        let old = permit.gate();
+        old.close();
+        drop((old, permit));
+        let new = gate(7);
+        assert_eq!(new.status(), gate(7).status());
+        gates.push(new);
+    }
+    let held: Vec<_> = gates.iter().map(|gate| gate.try_acquire_many(7).unwrap()).collect();
+    assert!(gates.iter().all(|gate| gate.status().in_use == 7));
+    drop(held);
+    for gate in &gates {
+        assert_at_rest(gate);
+    }
 }
 
 /// Permits, futures and handles move between threads.
@@ -148,7 +171,7 @@ fn totals_tell_what_happened() {
     drop(peek(&mut waiting));
     drop(unclaimed);
     let status = gate.status();
-    assert_eq!((status.totals.admitted, status.waits.count()), (3, 1));
+    assert_eq!((status.totals.admitted, status.waits.count()), (3, 2));
     let line = status.totals.line;
     assert_eq!((line.joined, line.admitted, line.unclaimed, line.cancelled), (3, 2, 1, 1));
     assert_at_rest(&gate);

@@ -10,7 +10,7 @@ use concurrency_governor::gate::{Acquire, AcquireError, AcquireOwned, OwnedPermi
 
 pub(super) enum Asking<'g> {
     Borrowed(Acquire<'g>),
-    Owned(AcquireOwned),
+    Owned(AcquireOwned<'g>),
 }
 
 impl<'g> Asking<'g> {

@@ -31,6 +31,8 @@ pub(super) struct Oracle {
     /// Whom the current step wakes: a request, or whoever waits for the gate to be drained.
     woken: Vec<Option<usize>>,
     ids: usize,
+    /// Milliseconds since the start; whoever moves the clock moves this.
+    pub(super) now: u64,
 }
 
 struct Waiter {
@@ -62,6 +64,7 @@ impl Oracle {
             waits: Vec::new(),
             woken: Vec::new(),
             ids: 0,
+            now: 0,
         }
     }
 
@@ -131,7 +134,6 @@ impl Oracle {
                 return Answer::Refused(error);
             }
             self.held += waiter.weight;
-            self.waits.push(now - waiter.since);
             return Answer::Admitted;
         }
         let at = self.position(id).expect("undecided and in line");
@@ -270,6 +272,7 @@ impl Oracle {
             let head = self.line.pop_front().unwrap();
             self.totals.admitted += 1;
             self.totals.line.admitted += 1;
+            self.waits.push(self.now - head.since);
             self.decide(head, Ok(()));
         }
         if self.drain == Drain::Waits && self.in_use() == 0 && self.line.is_empty() {
