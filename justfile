@@ -40,6 +40,14 @@ test:
 test-nextest:
     .ci/run test-nextest
 
+# The gate under a model checker.
+loom:
+    .ci/run loom
+
+# The same with more preemptions.
+loom-deep preemptions:
+    .ci/run loom-deep {{preemptions}}
+
 # The main job: README's first command.
 readme:
     .ci/run readme

@@ -85,8 +85,9 @@ const ADMITTED: u32 = Fate::Admitted as u32;
 const CLOSED: u32 = Fate::Closed as u32;
 const TOO_LARGE: u32 = Fate::TooLarge as u32;
 
-/// Cells in the first chunk: a quarter of a kilobyte, which most gates never outgrow.
-const FIRST: u64 = 64;
+/// Cells in the first chunk: a quarter of a kilobyte, which most gates never outgrow. A model checker pays for each cell
+/// in every run.
+const FIRST: u64 = if cfg!(gate_loom) { 2 } else { 64 };
 /// Enough for 2^32 places.
 const CHUNKS: usize = 27;
 

@@ -246,20 +246,47 @@ mod vacant {
     }
 }
 
-/// A model checker's run cannot use what another run has made; but it can see whether a place is given back once.
+/// The same for a model checker, whose runs share nothing. Each run ends with the question whether every place was
+/// given back, once.
 #[cfg(gate_loom)]
 mod vacant {
-    use super::Inner;
-    use super::sync::Ordering;
+    use std::ptr;
+    use std::sync::PoisonError;
 
-    pub(super) const fn take() -> Option<&'static Inner> {
-        None
+    use super::super::sync::Mutex;
+    use super::Inner;
+
+    loom::lazy_static! {
+        static ref PLACES: Mutex<Places> = Mutex::new(Places::default());
+    }
+
+    #[derive(Default)]
+    struct Places {
+        made: usize,
+        vacant: Vec<&'static Inner>,
+    }
+
+    pub(super) fn take() -> Option<&'static Inner> {
+        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = places.vacant.pop();
+        if taken.is_none() {
+            places.made = places.made.saturating_add(1);
+        }
+        taken
     }
 
     pub(super) fn put(inner: &'static Inner) {
-        let before = inner.handles.swap(GIVEN_BACK, Ordering::AcqRel);
-        assert!(before != GIVEN_BACK, "a gate's place was given back twice");
+        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = places.vacant.iter().any(|vacant| ptr::eq(*vacant, inner));
+        assert!(!known, "a gate's place was given back twice");
+        places.vacant.push(inner);
     }
 
-    const GIVEN_BACK: usize = usize::MAX / 2;
+    impl Drop for Places {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                assert_eq!(self.vacant.len(), self.made, "a gate's place was not given back");
+            }
+        }
+    }
 }
