@@ -6,6 +6,8 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 pub(super) struct Drains {
     waiting: Vec<(Ticket, Waker)>,
+    /// Whom to wake, because their wait is over.
+    ended: Vec<Waker>,
     joined: u64,
 }
 
@@ -38,8 +40,13 @@ impl Drains {
         Some(self.waiting.remove(at).1)
     }
 
-    /// Ends every wait; gives whom to wake.
-    pub(super) fn end(&mut self) -> impl Iterator<Item = Waker> + '_ {
-        self.waiting.drain(..).map(|(_, waker)| waker)
+    /// Ends every wait.
+    pub(super) fn end(&mut self) {
+        self.ended.extend(self.waiting.drain(..).map(|(_, waker)| waker));
+    }
+
+    /// Whom to wake now.
+    pub(super) fn ended(&mut self) -> impl Iterator<Item = Waker> + '_ {
+        self.ended.drain(..)
     }
 }

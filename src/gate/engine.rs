@@ -328,9 +328,10 @@ impl State {
             count(&mut self.line_totals.admitted);
         }
         if word.has(Word::DRAINING) && self.is_drained(front.word()) {
-            self.drains.end().for_each(|waker| calls.wake(waker));
+            self.drains.end();
             self.end_drains(front);
         }
+        self.drains.ended().for_each(|waker| calls.wake(waker));
     }
 
     pub(super) const fn limit(&self) -> Limit {
@@ -389,15 +390,27 @@ impl State {
 
     /// Whoever comes while somebody waits comes behind them, even if there is room for it and not for them.
     fn admit_past_nobody(&mut self, front: &Front, weight: u32) -> bool {
-        self.move_out(front);
-        self.line.is_empty() && front.admit(weight)
+        let word = self.move_out(front);
+        if !self.line.is_empty() {
+            return false;
+        }
+        if !word.has(Word::DRAINING) {
+            return front.admit(weight);
+        }
+        // Nobody else admits, so there still is what there was.
+        let fits = word.fits(weight);
+        if fits && self.is_drained(front.add(Word::admissions(1, weight))) {
+            // It was drained until now. Whoever gave the last permits back has yet to come for the lock, and wakes.
+            self.drains.end();
+            self.end_drains(front);
+        }
+        fits
     }
 
     /// Makes it known that somebody waits, unless there is room for it by now, which it then has taken: `false`.
     fn announce(&mut self, front: &Front, weight: u32) -> bool {
         while self.line.is_empty() && !front.announce(weight) {
-            self.move_out(front);
-            if front.admit(weight) {
+            if self.admit_past_nobody(front, weight) {
                 return false;
             }
         }

@@ -24,12 +24,13 @@ impl Word {
     pub(super) const CLOSED: u64 = 1 << 1;
     /// The last handle is gone: whoever gives the last permits back gives the gate's place back.
     pub(super) const ORPHANED: u64 = 1 << 2;
-    /// Somebody waits for the gate to be drained: whoever gives permits back takes the lock.
+    /// Somebody waits for the gate to be drained: nobody but the holder of the lock admits, and whoever gives permits
+    /// back takes the lock, so that no moment without a permit out goes by unseen.
     pub(super) const DRAINING: u64 = 1 << 3;
     const OVERDUE: u64 = 1 << 63;
 
     /// What a request cannot be admitted past without the lock.
-    const STOPS_ADMISSION: u64 = Self::WAITING | Self::CLOSED | Self::OVERDUE;
+    const STOPS_ADMISSION: u64 = Self::WAITING | Self::CLOSED | Self::DRAINING | Self::OVERDUE;
     /// What a release has to take the lock for.
     const CALLS_RELEASE: u64 = Self::WAITING | Self::DRAINING | Self::ORPHANED;
 
@@ -161,10 +162,9 @@ mod tests {
     fn admission_heeds_room_and_flags() {
         let word = Word::of_limit(3);
         assert!(word.admitting(3).is_some() && word.admitting(4).is_none());
-        for flag in [Word::WAITING, Word::CLOSED, Word::OVERDUE] {
+        for flag in [Word::WAITING, Word::CLOSED, Word::DRAINING, Word::OVERDUE] {
             assert!(Word(word.0 | flag).admitting(1).is_none());
         }
-        assert!(Word(word.0 | Word::DRAINING).admitting(1).is_some());
     }
 
     /// The count of admissions runs full before it overflows, and is moved out whole.
