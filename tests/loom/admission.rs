@@ -64,6 +64,32 @@ fn work_is_seen_by_the_next() {
     });
 }
 
+/// Who is granted the permits of several sees what each of them did, even of one who has given back and has yet to
+/// come for the lock.
+#[test]
+fn work_of_several_is_seen_by_the_big_one() {
+    check(Threads::Two, || {
+        let scene = Scene::new(2);
+        let (held, other) = (scene.hold(1).unwrap(), scene.hold(1).unwrap());
+        let mut big = scene.in_line(2);
+        let releasing = scene.spawn(move |scene| {
+            scene.work(&other);
+            drop(other);
+        });
+        drop(held);
+        let answer = big.poll();
+        if answer.is_ready() {
+            scene.assert_worked(1);
+        }
+        releasing.join().unwrap();
+        match answer {
+            Poll::Ready(admitted) => drop(admitted),
+            Poll::Pending => drop(big.poll()),
+        }
+        scene.finish([]);
+    });
+}
+
 /// A grant that its owner gives up, before or after it was made, goes to the next in line.
 #[test]
 fn cancelled_grant_goes_to_the_next() {

@@ -19,6 +19,48 @@ fn drained_meets_the_last_release() {
     });
 }
 
+/// Who hears that the gate is drained sees what was done under every permit, whoever it hears it from.
+#[test]
+fn drained_sees_all_work() {
+    check(Threads::Two, || {
+        let scene = Scene::new(2);
+        let (held, other) = (scene.hold(1).unwrap(), scene.hold(1).unwrap());
+        let before = scene.draining();
+        let releasing = scene.spawn(move |scene| {
+            scene.work(&other);
+            drop(other);
+        });
+        drop(held);
+        if before.is_told() {
+            assert!(before.ends());
+            scene.assert_worked(1);
+            releasing.join().unwrap();
+        } else {
+            releasing.join().unwrap();
+            assert!(before.ends());
+        }
+        scene.finish([]);
+    });
+}
+
+/// The same for one who asks only then.
+#[test]
+fn drained_sees_all_work_at_once() {
+    check(Threads::Two, || {
+        let scene = Scene::new(1);
+        let held = scene.hold(1).unwrap();
+        let releasing = scene.spawn(move |scene| {
+            scene.work(&held);
+            drop(held);
+        });
+        if scene.draining().is_told() {
+            scene.assert_worked(1);
+        }
+        releasing.join().unwrap();
+        scene.finish([]);
+    });
+}
+
 /// One who stops waiting for the gate to be drained takes nothing from one who goes on.
 #[test]
 fn drained_meets_one_who_stops_waiting() {
