@@ -80,8 +80,11 @@ impl<'g> Future for Acquire<'g> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Attempt { gate, terms, .. } = self.0.attempt;
-        self.0.poll(cx).map_ok(|Admitted| Permit::new(gate, terms.weight))
+        let Attempt { gate, terms: Terms { weight, .. }, .. } = self.0.attempt;
+        if self.0.is_admitted_at_once() {
+            return Poll::Ready(Ok(Permit::new(gate, weight)));
+        }
+        self.0.poll_in_line(cx).map_ok(|Admitted| Permit::new(gate, weight))
     }
 }
 
@@ -90,8 +93,11 @@ impl Future for AcquireOwned<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Attempt { gate, terms, .. } = self.0.attempt;
-        self.0.poll(cx).map_ok(|Admitted| OwnedPermit::new(gate, terms.weight))
+        let Attempt { gate, terms: Terms { weight, .. }, .. } = self.0.attempt;
+        if self.0.is_admitted_at_once() {
+            return Poll::Ready(Ok(OwnedPermit::new(gate, weight)));
+        }
+        self.0.poll_in_line(cx).map_ok(|Admitted| OwnedPermit::new(gate, weight))
     }
 }
 
@@ -184,12 +190,10 @@ impl<'g> Acquiring<'g> {
         Self { attempt: Attempt { gate, terms, stage: Stage::New }, timer: None }
     }
 
+    /// Most requests are; answered by itself, so that their permits need not pass through where an error would stand.
     #[inline]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admitted, AcquireError>> {
-        if matches!(self.attempt.stage, Stage::New) && self.attempt.admit() {
-            return Poll::Ready(Ok(Admitted));
-        }
-        self.poll_in_line(cx)
+    fn is_admitted_at_once(&mut self) -> bool {
+        matches!(self.attempt.stage, Stage::New) && self.attempt.admit()
     }
 
     fn poll_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admitted, AcquireError>> {
