@@ -46,12 +46,33 @@ impl Calls {
 
 /// Dropping makes the calls, too: no panic on the way to [`make`](Calls::make) may lose a waiter.
 impl Drop for Calls {
+    #[inline]
     fn drop(&mut self) {
+        // Nobody is among `more` unless somebody is `first`.
+        if self.first.is_some() || self.spare.is_some() {
+            self.make_all();
+        }
+    }
+}
+
+impl Calls {
+    fn make_all(&mut self) {
+        let is_alone = self.more.is_empty() && !thread::panicking();
+        match (self.first.take(), self.spare.take()) {
+            // A panic of the only call there is keeps nobody from being woken, and may go its way.
+            (Some(waker), None) if is_alone => waker.wake(),
+            (None, Some(spare)) if is_alone => drop(spare),
+            (first, spare) => self.make_each(first, spare),
+        }
+    }
+
+    #[cold]
+    fn make_each(&mut self, first: Option<Waker>, spare: Option<Waker>) {
         let mut panicked = None;
-        for waker in self.first.take().into_iter().chain(mem::take(&mut self.more)) {
+        for waker in first.into_iter().chain(mem::take(&mut self.more)) {
             shield(&mut panicked, || waker.wake());
         }
-        if let Some(spare) = self.spare.take() {
+        if let Some(spare) = spare {
             shield(&mut panicked, || drop(spare));
         }
         match panicked {
