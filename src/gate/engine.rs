@@ -1,6 +1,6 @@
 //! The rules of admission behind the lock.
 //!
-//! No clock and no waking: time and wakers come in as arguments, and wakers to wake or drop go out as [`Calls`]. Nothing
+//! No clock and no waking: time, or whom to ask for it, and wakers come in as arguments, and wakers to wake or drop go out as [`Calls`]. Nothing
 //! here calls code of the user's, and nothing here panics, so a step is all or nothing.
 //!
 //! The word in [`Front`] holds what is available, and changes without the lock while nobody waits. Whoever holds the
@@ -209,34 +209,52 @@ impl State {
         }
         let since = self.leave(front, place, &mut calls);
         count(&mut self.line_totals.expired);
-        self.settle(front, Some(now), &mut calls);
+        self.settle(front, || now, &mut calls);
         (Turn::Refused(Refusal::Expired { waited: now.saturating_duration_since(since) }), calls)
     }
 
-    /// Takes a request that was given up out of line; what it had been granted goes on to the next.
-    pub(super) fn cancel(&mut self, front: &Front, place: u32, weight: u32, now: Option<Instant>) -> Calls {
+    /// Takes a request that was given up out of line; what it had been granted goes on to the next. The clock is asked
+    /// only if that lets somebody in, which it rarely does: nobody has to wait for it otherwise.
+    pub(super) fn cancel(
+        &mut self,
+        front: &Front,
+        place: u32,
+        weight: u32,
+        clock: impl FnOnce() -> Instant,
+    ) -> Calls {
         let mut calls = Calls::default();
-        match self.conclude(front, place) {
+        let is_first = self.line.first() == Some(place);
+        let makes_way = match self.conclude(front, place) {
             None => {
                 self.leave(front, place, &mut calls);
                 count(&mut self.line_totals.cancelled);
+                // The head does not fit at rest, and only who stands before it keeps the others out.
+                is_first
             }
             Some(Turn::Admitted) => {
                 front.add(Word::returning(weight));
                 count(&mut self.line_totals.unclaimed);
+                true
             }
-            Some(_) => {}
+            Some(_) => false,
+        };
+        if makes_way {
+            self.settle(front, clock, &mut calls);
         }
-        self.settle(front, now, &mut calls);
         calls
     }
 
     /// Puts another limit in force. Requests in line that it has made impossible end at once.
-    pub(super) fn resize(&mut self, front: &Front, limit: Limit, now: Option<Instant>) -> (Resize, Calls) {
+    pub(super) fn resize(
+        &mut self,
+        front: &Front,
+        limit: Limit,
+        clock: impl FnOnce() -> Instant,
+    ) -> (Resize, Calls) {
         let mut calls = Calls::default();
         let from = std::mem::replace(&mut self.limit, limit);
         front.add(Word::resizing(from.get(), limit.get()));
-        if limit < from {
+        if self.line.heaviest() > limit.get() {
             let mut at = self.line.first();
             while let Some(place) = at {
                 at = self.line.after(place);
@@ -246,20 +264,21 @@ impl State {
                     count(&mut self.line_totals.too_large);
                 }
             }
+            self.line.lighten(limit.get());
         }
-        self.settle(front, now, &mut calls);
+        self.settle(front, clock, &mut calls);
         (Resize { from, to: limit, debt: self.debt(front.word()) }, calls)
     }
 
     /// Admits nothing from now on, and ends all that wait.
-    pub(super) fn close(&mut self, front: &Front) -> Calls {
+    pub(super) fn close(&mut self, front: &Front, clock: impl FnOnce() -> Instant) -> Calls {
         let mut calls = Calls::default();
         front.raise(Word::CLOSED);
         while let Some(place) = self.line.first() {
             self.decide(front, place, Fate::Closed, &mut calls);
             count(&mut self.line_totals.closed);
         }
-        self.settle(front, None, &mut calls);
+        self.settle(front, clock, &mut calls);
         calls
     }
 
@@ -301,9 +320,9 @@ impl State {
     }
 
     /// Admits whom there is room for, in order; then, if the gate is drained, says so to those who wait for that.
-    /// Whatever gives permits back, raises the limit or takes somebody out of line ends here. `now` may be left out
-    /// where nobody can have waited.
-    pub(super) fn settle(&mut self, front: &Front, now: Option<Instant>, calls: &mut Calls) {
+    /// Whatever gives permits back, raises the limit or takes the first out of line ends here. The clock is asked once
+    /// if anybody is admitted, else not at all.
+    pub(super) fn settle(&mut self, front: &Front, clock: impl FnOnce() -> Instant, calls: &mut Calls) {
         let word = self.move_out(front);
         let (mut requests, mut weight, mut room) = (0_u32, 0_u32, word.available());
         let mut at = self.line.first();
@@ -320,12 +339,15 @@ impl State {
             let flag = if leaves_nobody { Word::WAITING } else { 0 };
             front.add(Word::admissions(requests, weight).wrapping_sub(flag));
         }
-        for _ in 0..requests {
-            let Some(place) = self.line.first() else { break };
-            let since = self.decide(front, place, Fate::Admitted, calls);
-            // Whoever came after the clock was read has not waited.
-            self.waits.record(now.map_or(Duration::ZERO, |now| now.saturating_duration_since(since)));
-            count(&mut self.line_totals.admitted);
+        if requests > 0 {
+            let now = clock();
+            for _ in 0..requests {
+                let Some(place) = self.line.first() else { break };
+                let since = self.decide(front, place, Fate::Admitted, calls);
+                // Whoever came after the clock was read has not waited.
+                self.waits.record(now.saturating_duration_since(since));
+                count(&mut self.line_totals.admitted);
+            }
         }
         if word.has(Word::DRAINING) && self.is_drained(front.word()) {
             self.drains.end();

@@ -135,9 +135,10 @@ impl Inner {
             }
             return;
         }
-        let now = self.clock();
+        // Somebody waits, as a rule: read before the lock is taken, so that nobody waits for the clock.
+        let now = Instant::now();
         let mut calls = Calls::default();
-        self.lock().state.settle(&self.front, now, &mut calls);
+        self.lock().state.settle(&self.front, || now, &mut calls);
         calls.make();
     }
 
@@ -182,17 +183,15 @@ impl Inner {
     }
 
     pub(super) fn cancel(&self, place: u32, weight: u32) -> Calls {
-        let now = self.clock();
-        self.lock().state.cancel(&self.front, place, weight, now)
+        self.lock().state.cancel(&self.front, place, weight, Instant::now)
     }
 
     pub(super) fn resize(&self, limit: Limit) -> (Resize, Calls) {
-        let now = self.clock();
-        self.lock().state.resize(&self.front, limit, now)
+        self.lock().state.resize(&self.front, limit, Instant::now)
     }
 
     pub(super) fn close(&self) -> Calls {
-        self.lock().state.close(&self.front)
+        self.lock().state.close(&self.front, Instant::now)
     }
 
     pub(super) fn drain(&self, ticket: Option<Ticket>, waker: Waker) -> (Option<Ticket>, Calls) {
@@ -214,12 +213,6 @@ impl Inner {
     pub(super) fn status(&self) -> GateStatus {
         let body = self.lock();
         body.state.status(&self.front, body.profile.name)
-    }
-
-    /// The time, if somebody is there who may have waited for what comes next; read before the lock is taken, so that
-    /// nobody waits for the clock.
-    fn clock(&self) -> Option<Instant> {
-        self.front.word().has(Word::WAITING).then(Instant::now)
     }
 
     /// Nothing panics under this lock, so a poisoned one would hold whole books all the same.

@@ -19,6 +19,8 @@ pub(super) struct Line {
     head: Option<u32>,
     tail: Option<u32>,
     len: usize,
+    /// Nobody in line asks for more than this.
+    heaviest: u32,
     /// Places that were given up under the lock.
     vacant: Vec<u32>,
     /// Places whose fate is decided; each is vacant once its cell says so.
@@ -74,6 +76,7 @@ impl Line {
         }
         self.tail = Some(place);
         self.len = self.len.saturating_add(1);
+        self.heaviest = self.heaviest.max(weight);
         Ok(place)
     }
 
@@ -90,6 +93,16 @@ impl Line {
     /// What a request asks for.
     pub(super) fn weight(&mut self, place: u32) -> u32 {
         self.node(place).weight
+    }
+
+    /// Nobody in line asks for more than this. Whoever asked for as much may have gone.
+    pub(super) const fn heaviest(&self) -> u32 {
+        self.heaviest
+    }
+
+    /// Notes that nobody in line asks for more than this.
+    pub(super) fn lighten(&mut self, heaviest: u32) {
+        self.heaviest = self.heaviest.min(heaviest);
     }
 
     /// Takes a request out of line, decides its fate and gives back whom to wake and when it joined.
@@ -165,6 +178,9 @@ impl Line {
             None => self.tail = before,
         }
         self.len = self.len.saturating_sub(1);
+        if self.len == 0 {
+            self.heaviest = 0;
+        }
     }
 
     fn node(&mut self, place: u32) -> &mut Node {
