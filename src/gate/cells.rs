@@ -7,7 +7,9 @@ use super::sync::{AtomicU32, Ordering};
 /// One cell a place. Cells are made in chunks, each twice the size of the one before, and never move or go: so a
 /// request can look at its cell while others come and go.
 pub(super) struct Cells {
-    chunks: [OnceLock<Box<[AtomicU32]>>; CHUNKS],
+    /// The first chunk is always there: most gates never outgrow it, and it is found at once.
+    first: [AtomicU32; FIRST],
+    more: [OnceLock<Box<[AtomicU32]>>; CHUNKS],
 }
 
 /// What became of a place. The holder of the lock gives a place to a request and decides what becomes of it; the
@@ -28,15 +30,17 @@ pub(super) enum Fate {
 
 impl Cells {
     pub(super) fn new() -> Self {
-        Self { chunks: std::array::from_fn(|_| OnceLock::new()) }
+        let vacant = |_| AtomicU32::new(Fate::Vacant as u32);
+        Self { first: std::array::from_fn(vacant), more: std::array::from_fn(|_| OnceLock::new()) }
     }
 
     /// Makes sure that there is a cell for this place: by the holder of the lock, before anybody has the place.
     pub(super) fn provide(&self, place: u32) {
-        let (chunk, _) = locate(place);
-        if let Some(chunk_lock) = self.chunks.get(chunk) {
-            chunk_lock
-                .get_or_init(|| (0..FIRST << chunk).map(|_| AtomicU32::new(Fate::Vacant as u32)).collect());
+        if let Some((chunk, _)) = locate(place) {
+            let cells = || (0..FIRST << 1 << chunk).map(|_| AtomicU32::new(Fate::Vacant as u32)).collect();
+            if let Some(chunk) = self.more.get(chunk) {
+                chunk.get_or_init(cells);
+            }
         }
     }
 
@@ -65,19 +69,27 @@ impl Cells {
 
     #[inline]
     fn cell(&self, place: u32) -> &AtomicU32 {
-        let (chunk, at) = locate(place);
-        let cell = self.chunks.get(chunk).and_then(OnceLock::get).and_then(|chunk| chunk.get(at));
+        match self.first.get(place as usize) {
+            Some(cell) => cell,
+            None => self.cell_among_more(place),
+        }
+    }
+
+    fn cell_among_more(&self, place: u32) -> &AtomicU32 {
+        let cell = locate(place).and_then(|(chunk, at)| {
+            self.more.get(chunk).and_then(OnceLock::get).and_then(|chunk| chunk.get(at))
+        });
         cell.expect("a place was provided with its cell before it was given away")
     }
 }
 
-/// The chunk of a place's cell, and where in it.
+/// Where a place's cell is that is not in the first chunk: the chunk after it, and where in that.
 #[inline]
-fn locate(place: u32) -> (usize, usize) {
-    let nth = u64::from(place).saturating_add(FIRST);
-    let chunk = nth.ilog2().saturating_sub(FIRST.ilog2());
-    let at = nth.saturating_sub(FIRST << chunk);
-    (chunk as usize, usize::try_from(at).unwrap_or(usize::MAX))
+fn locate(place: u32) -> Option<(usize, usize)> {
+    let nth = (place as usize).saturating_add(FIRST);
+    let octave = nth.ilog2();
+    let chunk = octave.checked_sub(FIRST.ilog2())?.checked_sub(1)?;
+    Some((chunk as usize, nth ^ (1 << octave)))
 }
 
 const WAITING: u32 = Fate::Waiting as u32;
@@ -87,9 +99,9 @@ const TOO_LARGE: u32 = Fate::TooLarge as u32;
 
 /// Cells in the first chunk: a quarter of a kilobyte, which most gates never outgrow. A model checker pays for each cell
 /// in every run.
-const FIRST: u64 = if cfg!(gate_loom) { 2 } else { 64 };
+const FIRST: usize = if cfg!(gate_loom) { 2 } else { 64 };
 /// Enough for 2^32 places.
-const CHUNKS: usize = 27;
+const CHUNKS: usize = 26;
 
 #[cfg(test)]
 mod tests {
@@ -100,12 +112,16 @@ mod tests {
     fn each_place_has_its_own_cell() {
         let mut expected = (0, 0);
         for place in 0..100_000 {
-            assert_eq!(locate(place), expected, "{place}");
+            if place < 64 {
+                assert_eq!(locate(place), None);
+                continue;
+            }
+            assert_eq!(locate(place), Some(expected), "{place}");
             expected.1 += 1;
-            if expected.1 == 64 << expected.0 {
+            if expected.1 == 128 << expected.0 {
                 expected = (expected.0 + 1, 0);
             }
         }
-        assert_eq!(locate(u32::MAX).0, CHUNKS - 1);
+        assert_eq!(locate(u32::MAX).map(|(chunk, _)| chunk), Some(CHUNKS - 1));
     }
 }
