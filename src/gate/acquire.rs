@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::answer::{Arrival, Turn};
+use super::answer::{Arrival, Refusal, Turn};
 use super::cells::Fate;
-use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
+use super::{AcquireError, Calls, Gate, OwnedPermit, Permit, TryAcquireError};
 
 /// Resolves to a [`Permit`]; made by [`Gate::acquire`] and its relatives.
 ///
@@ -66,12 +66,33 @@ impl<'g> Acquire<'g> {
     pub(super) const fn new(gate: &'g Gate, terms: Terms) -> Self {
         Self(Acquiring::new(gate, terms))
     }
+
+    // Not inline: it writes the result where it is wanted, and nothing of it is in the way of what has room at once.
+    #[inline(never)]
+    fn poll_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit<'g>, AcquireError>> {
+        let Attempt { gate, terms: Terms { weight, .. }, .. } = self.0.attempt;
+        match self.0.poll_in_line(cx) {
+            Poll::Ready(Ok(Admitted)) => Poll::Ready(Ok(Permit::new(gate, weight))),
+            Poll::Ready(Err(refusal)) => Poll::Ready(Err(error(gate, refusal))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl<'g> AcquireOwned<'g> {
     #[inline]
     pub(super) const fn new(gate: &'g Gate, terms: Terms) -> Self {
         Self(Acquiring::new(gate, terms))
+    }
+
+    #[inline(never)]
+    fn poll_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<OwnedPermit, AcquireError>> {
+        let Attempt { gate, terms: Terms { weight, .. }, .. } = self.0.attempt;
+        match self.0.poll_in_line(cx) {
+            Poll::Ready(Ok(Admitted)) => Poll::Ready(Ok(OwnedPermit::new(gate, weight))),
+            Poll::Ready(Err(refusal)) => Poll::Ready(Err(error(gate, refusal))),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -84,7 +105,10 @@ impl<'g> Future for Acquire<'g> {
         if self.0.is_admitted_at_once() {
             return Poll::Ready(Ok(Permit::new(gate, weight)));
         }
-        self.0.poll_in_line(cx).map_ok(|Admitted| Permit::new(gate, weight))
+        if self.0.waits_as_before(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.poll_in_line(cx)
     }
 }
 
@@ -97,7 +121,10 @@ impl Future for AcquireOwned<'_> {
         if self.0.is_admitted_at_once() {
             return Poll::Ready(Ok(OwnedPermit::new(gate, weight)));
         }
-        self.0.poll_in_line(cx).map_ok(|Admitted| OwnedPermit::new(gate, weight))
+        if self.0.waits_as_before(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.poll_in_line(cx)
     }
 }
 
@@ -152,29 +179,15 @@ fn attempt_by_lock(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
 pub(super) fn block(gate: &Gate, terms: Terms) -> Result<(), AcquireError> {
     assert_may_block();
     let mut attempt = Attempt { gate, terms, stage: Stage::New };
-    if let Some(result) = attempt.arrive() {
-        return result.map(|Admitted| ());
-    }
-    let now = Instant::now();
-    let deadline = attempt.deadline_from(now);
-    if deadline.is_some_and(|deadline| deadline <= now) {
-        return Err(attempt.refuse_late());
-    }
-    let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
-    let waker = Waker::from(Arc::clone(&parker));
-    if let Some(result) = attempt.join(waker.clone(), now) {
-        return result.map(|Admitted| ());
-    }
-    loop {
-        parker.park_until(deadline);
-        if let Some(result) = attempt.poll(&waker) {
-            return result.map(|Admitted| ());
-        }
-        let now = Instant::now();
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            return attempt.expire(now).map(|Admitted| ());
-        }
-    }
+    let result = attempt.block();
+    result.map(|Admitted| ()).map_err(|refusal| error(gate, refusal))
+}
+
+/// Refusals are told in full only here, so that no way inside has to make room for it.
+#[cold]
+#[inline(never)]
+fn error(gate: &Gate, refusal: Refusal) -> AcquireError {
+    AcquireError::new(gate.name(), refusal)
 }
 
 /// An attempt with its timer: what both futures are.
@@ -196,15 +209,28 @@ impl<'g> Acquiring<'g> {
         matches!(self.attempt.stage, Stage::New) && self.attempt.admit()
     }
 
-    fn poll_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admitted, AcquireError>> {
+    /// Whether this poll came too early, and changes nothing: a look at the place, without the lock.
+    #[inline]
+    fn waits_as_before(&self, waker: &Waker) -> bool {
+        let Stage::InLine { place, waker: known } = self.attempt.stage else { return false };
+        self.timer.is_none()
+            && known == WakerId::of(waker)
+            && self.attempt.gate.inner().fate(place) == Fate::Waiting
+    }
+
+    #[expect(clippy::inline_always, reason = "as a call of its own it moves every result once more")]
+    #[inline(always)]
+    fn poll_in_line(&mut self, cx: &mut Context<'_>) -> Poll<Result<Admitted, Refusal>> {
         let result = match self.attempt.stage {
             Stage::New => self.begin(cx),
             Stage::InLine { .. } => self.resume(cx),
             Stage::Resolved => panic!("a request is not polled again after it has resolved"),
         };
         let Some(result) = result else { return Poll::Pending };
-        // A timer that outlived the wait would keep the task's waker.
-        self.timer = None;
+        if self.timer.is_some() {
+            // A timer that outlived the wait would keep the task's waker.
+            self.timer = None;
+        }
         Poll::Ready(result)
     }
 
@@ -212,7 +238,7 @@ impl<'g> Acquiring<'g> {
     /// it goes to the door first, and makes the timer before it joins the line, so that one that cannot be made leaves
     /// nobody there.
     #[cold]
-    fn begin(&mut self, cx: &mut Context<'_>) -> Option<Result<Admitted, AcquireError>> {
+    fn begin(&mut self, cx: &mut Context<'_>) -> Option<Result<Admitted, Refusal>> {
         let now = Instant::now();
         if let Some(deadline) = self.attempt.deadline_from(now) {
             if let Some(result) = self.attempt.arrive() {
@@ -230,7 +256,7 @@ impl<'g> Acquiring<'g> {
     }
 
     /// Any later poll: what was granted wins against a deadline that has passed.
-    fn resume(&mut self, cx: &mut Context<'_>) -> Option<Result<Admitted, AcquireError>> {
+    fn resume(&mut self, cx: &mut Context<'_>) -> Option<Result<Admitted, Refusal>> {
         if let Some(result) = self.attempt.poll(cx.waker()) {
             return Some(result);
         }
@@ -279,34 +305,65 @@ impl Attempt<'_> {
     }
 
     /// At the door: resolved, or `None` if it has to wait.
-    fn arrive(&mut self) -> Option<Result<Admitted, AcquireError>> {
+    fn arrive(&mut self) -> Option<Result<Admitted, Refusal>> {
         match self.gate.inner().arrive(self.terms.weight) {
-            Arrival::Admitted => self.settle(Turn::Admitted),
-            Arrival::Refused(refusal) => self.settle(Turn::Refused(refusal)),
+            Arrival::Admitted => Some(self.settle(Turn::Admitted)),
+            Arrival::Refused(refusal) => Some(self.settle(Turn::Refused(refusal))),
             Arrival::MustWait => None,
         }
     }
 
-    fn refuse_late(&mut self) -> AcquireError {
+    fn refuse_late(&mut self) -> Refusal {
         self.stage = Stage::Resolved;
-        AcquireError::new(self.gate.name(), self.gate.inner().refuse_late())
+        self.gate.inner().refuse_late()
     }
 
     /// Into the line, unless there is room by now.
-    fn join(&mut self, waker: Waker, now: Instant) -> Option<Result<Admitted, AcquireError>> {
+    fn join(&mut self, waker: Waker, now: Instant) -> Option<Result<Admitted, Refusal>> {
         let id = WakerId::of(&waker);
-        let (turn, calls) = self.gate.inner().join(self.terms.weight, waker, now);
-        if let Turn::Waiting(place) = turn {
-            self.stage = Stage::InLine { place, waker: id };
-            return None;
+        match self.gate.inner().join(self.terms.weight, waker, now) {
+            Ok(place) => {
+                self.stage = Stage::InLine { place, waker: id };
+                None
+            }
+            Err((turn, waker)) => {
+                let result = self.settle(turn);
+                Calls::discarding(waker).make();
+                Some(result)
+            }
         }
-        let result = self.settle(turn);
-        calls.make();
-        result
+    }
+
+    /// All of it on this thread.
+    fn block(&mut self) -> Result<Admitted, Refusal> {
+        if let Some(result) = self.arrive() {
+            return result;
+        }
+        let now = Instant::now();
+        let deadline = self.deadline_from(now);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(self.refuse_late());
+        }
+        let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
+        let waker = Waker::from(Arc::clone(&parker));
+        if let Some(result) = self.join(waker.clone(), now) {
+            return result;
+        }
+        loop {
+            parker.park_until(deadline);
+            if let Some(result) = self.poll(&waker) {
+                return result;
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return self.expire(now);
+            }
+        }
     }
 
     /// In line: resolved, or `None` if it still waits, and then `waker` is the one that will be woken.
-    fn poll(&mut self, waker: &Waker) -> Option<Result<Admitted, AcquireError>> {
+    #[inline]
+    fn poll(&mut self, waker: &Waker) -> Option<Result<Admitted, Refusal>> {
         let Stage::InLine { place, waker: known } = self.stage else { return None };
         let inner = self.gate.inner();
         match inner.fate(place) {
@@ -314,45 +371,49 @@ impl Attempt<'_> {
             Fate::Waiting => self.rewake(place, waker.clone()),
             Fate::Admitted => {
                 inner.vacate(place);
-                self.settle(Turn::Admitted)
+                Some(self.settle(Turn::Admitted))
             }
-            Fate::Closed | Fate::TooLarge | Fate::Vacant => {
-                inner.conclude(place).and_then(|turn| self.settle(turn))
-            }
+            Fate::Closed | Fate::TooLarge | Fate::Vacant => self.conclude(place),
         }
     }
 
     #[cold]
-    fn rewake(&mut self, place: u32, waker: Waker) -> Option<Result<Admitted, AcquireError>> {
+    fn conclude(&mut self, place: u32) -> Option<Result<Admitted, Refusal>> {
+        self.gate.inner().conclude(place).map(|turn| self.settle(turn))
+    }
+
+    #[cold]
+    fn rewake(&mut self, place: u32, waker: Waker) -> Option<Result<Admitted, Refusal>> {
         let id = WakerId::of(&waker);
-        let (turn, calls) = self.gate.inner().rewake(place, waker);
+        let mut calls = Calls::default();
+        let turn = self.gate.inner().rewake(place, waker, &mut calls);
         if turn.is_none() {
             self.stage = Stage::InLine { place, waker: id };
         }
-        let result = turn.and_then(|turn| self.settle(turn));
+        let result = turn.map(|turn| self.settle(turn));
         calls.make();
         result
     }
 
     /// Out of the line at the deadline, unless its turn came first.
     #[cold]
-    fn expire(&mut self, now: Instant) -> Result<Admitted, AcquireError> {
+    fn expire(&mut self, now: Instant) -> Result<Admitted, Refusal> {
         let Stage::InLine { place, .. } = self.stage else { return Err(self.refuse_late()) };
-        let (turn, calls) = self.gate.inner().expire(place, now);
+        let mut calls = Calls::default();
+        let turn = self.gate.inner().expire(place, now, &mut calls);
         let result = self.settle(turn);
         calls.make();
-        result.expect("an expired request is out of line")
+        result
     }
 
     /// What a request that waits no more resolves to.
-    fn settle(&mut self, turn: Turn) -> Option<Result<Admitted, AcquireError>> {
-        let result = match turn {
-            Turn::Admitted => Ok(Admitted),
-            Turn::Refused(refusal) => Err(AcquireError::new(self.gate.name(), refusal)),
-            Turn::Waiting(_) => return None,
-        };
+    #[inline]
+    fn settle(&mut self, turn: Turn) -> Result<Admitted, Refusal> {
         self.stage = Stage::Resolved;
-        Some(result)
+        match turn {
+            Turn::Admitted => Ok(Admitted),
+            Turn::Refused(refusal) => Err(refusal),
+        }
     }
 
     fn deadline_from(&self, now: Instant) -> Option<Instant> {
@@ -372,7 +433,7 @@ impl Drop for Attempt<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Stage::InLine { place, .. } = self.stage {
-            self.gate.inner().cancel(place, self.terms.weight).make();
+            self.gate.inner().cancel(place, self.terms.weight);
         }
     }
 }

@@ -13,12 +13,10 @@ pub(super) enum Arrival {
     Refused(Refusal),
 }
 
-/// How a request in line stands.
+/// What became of a request that waits no more.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Turn {
     Admitted,
-    /// In line at this place.
-    Waiting(u32),
     Refused(Refusal),
 }
 

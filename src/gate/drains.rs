@@ -45,6 +45,11 @@ impl Drains {
         self.ended.extend(self.waiting.drain(..).map(|(_, waker)| waker));
     }
 
+    /// Whether there is anybody to wake.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Whom to wake now.
     pub(super) fn ended(&mut self) -> impl Iterator<Item = Waker> + '_ {
         self.ended.drain(..)

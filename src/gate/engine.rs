@@ -1,7 +1,7 @@
 //! The rules of admission behind the lock.
 //!
-//! No clock and no waking: time, or whom to ask for it, and wakers come in as arguments, and wakers to wake or drop go out as [`Calls`]. Nothing
-//! here calls code of the user's, and nothing here panics, so a step is all or nothing.
+//! No clock and no waking: time, or whom to ask for it, and wakers come in as arguments, and wakers to wake or drop go
+//! out as [`Calls`]. Nothing here calls code of the user's, and nothing here panics, so a step is all or nothing.
 //!
 //! The word in [`Front`] holds what is available, and changes without the lock while nobody waits. Whoever holds the
 //! lock and has somebody wait has set [`Word::WAITING`]; from then on available only grows under it. The books:
@@ -132,6 +132,7 @@ impl State {
     }
 
     /// Admits or refuses at the door a request that is willing to wait.
+    #[inline]
     pub(super) fn arrive(&mut self, front: &Front, weight: u32) -> Arrival {
         if let Err(barred) = self.check(front, weight) {
             return Arrival::Refused(Refusal::Barred(barred));
@@ -152,41 +153,50 @@ impl State {
         Refusal::Expired { waited: Duration::ZERO }
     }
 
-    /// Puts a request at the end of the line, unless it need not or may not wait any more.
-    pub(super) fn join(&mut self, front: &Front, weight: u32, waker: Waker, now: Instant) -> (Turn, Calls) {
-        let mut calls = Calls::default();
+    /// Puts a request at the end of the line and gives it its place, unless it need not or may not wait any more.
+    pub(super) fn join(
+        &mut self,
+        front: &Front,
+        weight: u32,
+        waker: Waker,
+        now: Instant,
+    ) -> Result<u32, (Turn, Waker)> {
         let turn = match self.arrive(front, weight) {
             Arrival::MustWait if !self.announce(front, weight) => Turn::Admitted,
             Arrival::MustWait => match self.line.join(&front.cells, weight, waker, now) {
                 Ok(place) => {
                     count(&mut self.line_totals.joined);
-                    return (Turn::Waiting(place), calls);
+                    return Ok(place);
                 }
                 Err(waker) => {
                     count(&mut self.refused.queue_full);
-                    calls.discard(waker);
-                    return (Turn::Refused(Refusal::QueueFull { bound: self.line.len() }), calls);
+                    return Err((Turn::Refused(Refusal::QueueFull { bound: self.line.len() }), waker));
                 }
             },
             Arrival::Admitted => Turn::Admitted,
             Arrival::Refused(refusal) => Turn::Refused(refusal),
         };
-        calls.discard(waker);
-        (turn, calls)
+        Err((turn, waker))
     }
 
     /// Wakes a request in line by `waker` from now on, unless its fate is decided by now.
-    pub(super) fn rewake(&mut self, front: &Front, place: u32, waker: Waker) -> (Option<Turn>, Calls) {
-        let mut calls = Calls::default();
+    pub(super) fn rewake(
+        &mut self,
+        front: &Front,
+        place: u32,
+        waker: Waker,
+        calls: &mut Calls,
+    ) -> Option<Turn> {
         let turn = self.conclude(front, place);
         let spare = if turn.is_none() { self.line.rewake(place, waker) } else { Some(waker) };
         if let Some(spare) = spare {
             calls.discard(spare);
         }
-        (turn, calls)
+        turn
     }
 
     /// What became of a request in line; it has vacated its place then. `None` while it waits.
+    #[inline]
     pub(super) fn conclude(&mut self, front: &Front, place: u32) -> Option<Turn> {
         let turn = match front.cells.fate(place) {
             Fate::Waiting => return None,
@@ -202,15 +212,17 @@ impl State {
     }
 
     /// Takes a request out of line at its deadline, unless its fate was decided first.
-    pub(super) fn expire(&mut self, front: &Front, place: u32, now: Instant) -> (Turn, Calls) {
-        let mut calls = Calls::default();
+    pub(super) fn expire(&mut self, front: &Front, place: u32, now: Instant, calls: &mut Calls) -> Turn {
         if let Some(turn) = self.conclude(front, place) {
-            return (turn, calls);
+            return turn;
         }
-        let since = self.leave(front, place, &mut calls);
+        let is_first = self.line.first() == Some(place);
+        let since = self.leave(front, place, calls);
         count(&mut self.line_totals.expired);
-        self.settle(front, || now, &mut calls);
-        (Turn::Refused(Refusal::Expired { waited: now.saturating_duration_since(since) }), calls)
+        if is_first {
+            self.settle(front, || now, calls);
+        }
+        Turn::Refused(Refusal::Expired { waited: now.saturating_duration_since(since) })
     }
 
     /// Takes a request that was given up out of line; what it had been granted goes on to the next. The clock is asked
@@ -221,15 +233,14 @@ impl State {
         place: u32,
         weight: u32,
         clock: impl FnOnce() -> Instant,
-    ) -> Calls {
-        let mut calls = Calls::default();
+        calls: &mut Calls,
+    ) {
         let is_first = self.line.first() == Some(place);
         let makes_way = match self.conclude(front, place) {
             None => {
-                self.leave(front, place, &mut calls);
+                self.leave(front, place, calls);
                 count(&mut self.line_totals.cancelled);
-                // The head does not fit at rest, and only who stands before it keeps the others out.
-                is_first
+                is_first // who else leaves was not in anybody's way
             }
             Some(Turn::Admitted) => {
                 front.add(Word::returning(weight));
@@ -239,9 +250,8 @@ impl State {
             Some(_) => false,
         };
         if makes_way {
-            self.settle(front, clock, &mut calls);
+            self.settle(front, clock, calls);
         }
-        calls
     }
 
     /// Puts another limit in force. Requests in line that it has made impossible end at once.
@@ -324,23 +334,22 @@ impl State {
     /// if anybody is admitted, else not at all.
     pub(super) fn settle(&mut self, front: &Front, clock: impl FnOnce() -> Instant, calls: &mut Calls) {
         let word = self.move_out(front);
-        let (mut requests, mut weight, mut room) = (0_u32, 0_u32, word.available());
+        let (mut requests, mut weight, available) = (0_u32, 0_u32, word.available());
         let mut at = self.line.first();
         while let Some(place) = at {
-            let Some(rest) = room.checked_sub(self.line.weight(place)) else { break };
-            (requests, weight, room) =
-                (requests.saturating_add(1), weight.saturating_add(room.abs_diff(rest)), rest);
+            let together = weight.saturating_add(self.line.weight(place));
+            if together > available {
+                break;
+            }
+            (requests, weight) = (requests.saturating_add(1), together);
             at = self.line.after(place);
         }
         // While somebody waits nobody else admits, so there still is what there was. The last one out of line leaves
         // the door open in the same step, and before anybody who was admitted can tell.
-        let leaves_nobody = at.is_none() && word.has(Word::WAITING);
-        if requests > 0 || leaves_nobody {
-            let flag = if leaves_nobody { Word::WAITING } else { 0 };
-            front.add(Word::admissions(requests, weight).wrapping_sub(flag));
-        }
+        let flag = if at.is_none() { word.0 & Word::WAITING } else { 0 };
         if requests > 0 {
             let now = clock();
+            front.add(Word::admissions(requests, weight).wrapping_sub(flag));
             for _ in 0..requests {
                 let Some(place) = self.line.first() else { break };
                 let since = self.decide(front, place, Fate::Admitted, calls);
@@ -348,12 +357,16 @@ impl State {
                 self.waits.record(now.saturating_duration_since(since));
                 count(&mut self.line_totals.admitted);
             }
+        } else if flag != 0 {
+            front.lower(flag);
         }
         if word.has(Word::DRAINING) && self.is_drained(front.word()) {
             self.drains.end();
             self.end_drains(front);
         }
-        self.drains.ended().for_each(|waker| calls.wake(waker));
+        if self.drains.has_ended() {
+            self.drains.ended().for_each(|waker| calls.wake(waker));
+        }
     }
 
     pub(super) const fn limit(&self) -> Limit {
@@ -396,6 +409,7 @@ impl State {
     }
 
     /// Refuses what cannot be admitted however long it waits, before anything is changed but the count of it.
+    #[inline]
     fn check(&mut self, front: &Front, weight: u32) -> Result<(), Barred> {
         let (counter, barred) = if weight == 0 {
             (&mut self.refused.zero_weight, Barred::ZeroWeight)
@@ -411,6 +425,7 @@ impl State {
     }
 
     /// Whoever comes while somebody waits comes behind them, even if there is room for it and not for them.
+    #[inline]
     fn admit_past_nobody(&mut self, front: &Front, weight: u32) -> bool {
         let word = self.move_out(front);
         if !self.line.is_empty() {
@@ -430,6 +445,7 @@ impl State {
     }
 
     /// Makes it known that somebody waits, unless there is room for it by now, which it then has taken: `false`.
+    #[inline]
     fn announce(&mut self, front: &Front, weight: u32) -> bool {
         while self.line.is_empty() && !front.announce(weight) {
             if self.admit_past_nobody(front, weight) {
@@ -440,6 +456,7 @@ impl State {
     }
 
     /// Moves the count of admissions out of the word before it overflows; gives the word as it was just then.
+    #[inline]
     fn move_out(&mut self, front: &Front) -> Word {
         let word = front.word();
         if !word.is_overdue() {
@@ -451,6 +468,7 @@ impl State {
         front.word()
     }
 
+    #[inline]
     fn decide(&mut self, front: &Front, place: u32, fate: Fate, calls: &mut Calls) -> Instant {
         let (waker, since) = self.line.decide(&front.cells, place, fate);
         if let Some(waker) = waker {
@@ -459,6 +477,7 @@ impl State {
         since
     }
 
+    #[inline]
     fn leave(&mut self, front: &Front, place: u32, calls: &mut Calls) -> Instant {
         let (waker, since) = self.line.leave(&front.cells, place);
         if let Some(waker) = waker {

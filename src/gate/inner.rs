@@ -137,9 +137,8 @@ impl Inner {
         }
         // Somebody waits, as a rule: read before the lock is taken, so that nobody waits for the clock.
         let now = Instant::now();
-        let mut calls = Calls::default();
+        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
         self.lock().state.settle(&self.front, || now, &mut calls);
-        calls.make();
     }
 
     /// What became of a place in line.
@@ -166,7 +165,7 @@ impl Inner {
         self.lock().state.refuse_late()
     }
 
-    pub(super) fn join(&self, weight: u32, waker: Waker, now: Instant) -> (Turn, Calls) {
+    pub(super) fn join(&self, weight: u32, waker: Waker, now: Instant) -> Result<u32, (Turn, Waker)> {
         self.lock().state.join(&self.front, weight, waker, now)
     }
 
@@ -174,16 +173,17 @@ impl Inner {
         self.lock().state.conclude(&self.front, place)
     }
 
-    pub(super) fn rewake(&self, place: u32, waker: Waker) -> (Option<Turn>, Calls) {
-        self.lock().state.rewake(&self.front, place, waker)
+    pub(super) fn rewake(&self, place: u32, waker: Waker, calls: &mut Calls) -> Option<Turn> {
+        self.lock().state.rewake(&self.front, place, waker, calls)
     }
 
-    pub(super) fn expire(&self, place: u32, now: Instant) -> (Turn, Calls) {
-        self.lock().state.expire(&self.front, place, now)
+    pub(super) fn expire(&self, place: u32, now: Instant, calls: &mut Calls) -> Turn {
+        self.lock().state.expire(&self.front, place, now, calls)
     }
 
-    pub(super) fn cancel(&self, place: u32, weight: u32) -> Calls {
-        self.lock().state.cancel(&self.front, place, weight, Instant::now)
+    pub(super) fn cancel(&self, place: u32, weight: u32) {
+        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
+        self.lock().state.cancel(&self.front, place, weight, Instant::now, &mut calls);
     }
 
     pub(super) fn resize(&self, limit: Limit) -> (Resize, Calls) {

@@ -50,6 +50,7 @@ impl Line {
     }
 
     /// Puts a request at the end and gives it a place; gives the waker back if there are 2^32 - 1 places taken.
+    #[inline]
     pub(super) fn join(
         &mut self,
         cells: &Cells,
@@ -106,6 +107,7 @@ impl Line {
     }
 
     /// Takes a request out of line, decides its fate and gives back whom to wake and when it joined.
+    #[inline]
     pub(super) fn decide(&mut self, cells: &Cells, place: u32, fate: Fate) -> (Option<Waker>, Instant) {
         self.unlink(place);
         self.decided.push_back(place);
@@ -128,6 +130,7 @@ impl Line {
     }
 
     /// Takes a request out of line that gives up its place; gives back its waker and when it joined.
+    #[inline]
     pub(super) fn leave(&mut self, cells: &Cells, place: u32) -> (Option<Waker>, Instant) {
         self.unlink(place);
         let node = self.node(place);
@@ -144,6 +147,7 @@ impl Line {
 
     /// A place that can be given away again. Looks at two of the decided ones at most: those that were not looked at
     /// by their owners yet go to the back, so that one which never is does not stand before the others.
+    #[inline]
     fn vacated(&mut self, cells: &Cells) -> Option<u32> {
         if let Some(place) = self.vacant.pop() {
             return Some(place);
@@ -159,13 +163,21 @@ impl Line {
     }
 
     /// Lets go of a great crowd's memory once the last of it has gone.
+    #[inline]
     fn tidy(&mut self, cells: &Cells) {
-        let is_large = self.len == 0 && self.nodes.len() > KEPT;
-        if is_large && self.decided.iter().all(|place| cells.fate(*place) == Fate::Vacant) {
+        if self.len == 0 && self.nodes.len() > KEPT {
+            self.let_go(cells);
+        }
+    }
+
+    #[cold]
+    fn let_go(&mut self, cells: &Cells) {
+        if self.decided.iter().all(|place| cells.fate(*place) == Fate::Vacant) {
             *self = Self::default();
         }
     }
 
+    #[inline]
     fn unlink(&mut self, place: u32) {
         let node = self.node(place);
         let (before, after) = (node.before.take(), node.after.take());
@@ -183,6 +195,7 @@ impl Line {
         }
     }
 
+    #[inline]
     fn node(&mut self, place: u32) -> &mut Node {
         self.nodes.get_mut(place as usize).expect("a place has a node")
     }

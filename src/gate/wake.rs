@@ -20,7 +20,13 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
+    /// Only drops `waker`.
+    pub(super) fn discarding(waker: Waker) -> Self {
+        Self { first: None, more: Vec::new(), spare: Some(waker) }
+    }
+
     /// Puts `waker` behind those already here.
+    #[inline]
     pub(super) fn wake(&mut self, waker: Waker) {
         if self.first.is_none() {
             self.first = Some(waker);
@@ -30,6 +36,7 @@ impl Calls {
     }
 
     /// Keeps `waker` only to drop it. No step of the engine has two of these.
+    #[inline]
     pub(super) fn discard(&mut self, waker: Waker) {
         debug_assert!(self.spare.is_none(), "a step of the engine discards at most one waker");
         self.spare = Some(waker);
@@ -39,6 +46,7 @@ impl Calls {
     /// done, unless this thread is unwinding already.
     ///
     /// Whatever the step gave its caller must have an owner by now: a panic from here unwinds through it.
+    #[inline]
     pub(crate) fn make(self) {
         drop(self);
     }
