@@ -260,8 +260,8 @@ impl State {
         front: &Front,
         limit: Limit,
         clock: impl FnOnce() -> Instant,
-    ) -> (Resize, Calls) {
-        let mut calls = Calls::default();
+        calls: &mut Calls,
+    ) -> Resize {
         let from = std::mem::replace(&mut self.limit, limit);
         front.add(Word::resizing(from.get(), limit.get()));
         if self.line.heaviest() > limit.get() {
@@ -270,14 +270,14 @@ impl State {
                 at = self.line.after(place);
                 if self.line.weight(place) > limit.get() {
                     self.line.note_limit(place, limit);
-                    self.decide(front, place, Fate::TooLarge, &mut calls);
+                    self.decide(front, place, Fate::TooLarge, calls);
                     count(&mut self.line_totals.too_large);
                 }
             }
             self.line.lighten(limit.get());
         }
-        self.settle(front, clock, &mut calls);
-        (Resize { from, to: limit, debt: self.debt(front.word()) }, calls)
+        self.settle(front, clock, calls);
+        Resize { from, to: limit, debt: self.debt(front.word()) }
     }
 
     /// Admits nothing from now on, and ends all that wait.

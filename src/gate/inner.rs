@@ -186,8 +186,8 @@ impl Inner {
         self.lock().state.cancel(&self.front, place, weight, Instant::now, &mut calls);
     }
 
-    pub(super) fn resize(&self, limit: Limit) -> (Resize, Calls) {
-        self.lock().state.resize(&self.front, limit, Instant::now)
+    pub(super) fn resize(&self, limit: Limit, calls: &mut Calls) -> Resize {
+        self.lock().state.resize(&self.front, limit, Instant::now, calls)
     }
 
     pub(super) fn close(&self) -> Calls {

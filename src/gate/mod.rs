@@ -249,14 +249,15 @@ impl Gate {
     /// those who now fit, in order.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn resize(&self, limit: Limit) -> Resize {
-        let (resize, calls) = self.inner.resize(limit);
-        calls.make();
-        resize
+        let mut calls = Calls::default(); // made as it goes out of scope
+        self.inner.resize(limit, &mut calls)
     }
 
     /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
     pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
-        self.inner.resize(limit)
+        let mut calls = Calls::default();
+        let resize = self.inner.resize(limit, &mut calls);
+        (resize, calls)
     }
 
     /// Admits nothing from now on: those in line and those to come get `Closed`. Permits out stay valid. There is no
