@@ -142,19 +142,14 @@ fn nobody_barges_past_the_line() {
 /// A deadline that meets a grant: the request ends as one of both, and the permit is not lost with it.
 #[test]
 fn deadline_meets_a_grant() {
-    let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = Arc::new(paused.unwrap());
-    // Entered once, for all threads of the model: to the runtime they are one.
-    let entered = Arc::clone(&runtime);
-    let _entered = entered.enter();
-    check(Threads::Two, move || {
+    check_by_the_clock(|pass_time| {
         let scene = Scene::new(1);
         let held = scene.hold(1).unwrap();
         let mut hasty = scene.request_within(1, Duration::from_millis(5));
         assert!(hasty.poll().is_pending());
         let patient = scene.in_line(1);
         let releasing = thread::spawn(move || drop(held));
-        runtime.block_on(tokio::time::advance(Duration::from_millis(10)));
+        pass_time();
         match hasty.poll() {
             Poll::Ready(Ok(admitted)) => {
                 drop(hasty);
@@ -172,6 +167,26 @@ fn deadline_meets_a_grant() {
         }
         scene.assert_rests(0, [&patient]);
         scene.finish([Some(patient)]);
+    });
+}
+
+/// When the big head's time is up, the smaller one behind it does not wait for a release that may never come.
+#[test]
+fn expired_head_lets_the_smaller_one_pass() {
+    check_by_the_clock(|pass_time| {
+        let scene = Scene::new(3);
+        let (kept, held) = (scene.hold(1).unwrap(), scene.hold(1).unwrap());
+        let mut big = scene.request_within(3, Duration::from_millis(5));
+        assert!(big.poll().is_pending());
+        let small = scene.in_line(1);
+        let releasing = thread::spawn(move || drop(held));
+        pass_time();
+        assert!(matches!(big.poll(), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+        assert!(small.is_woken());
+        releasing.join().unwrap();
+        scene.assert_rests(1, [&small]);
+        scene.finish([Some(small)]);
+        drop(kept);
     });
 }
 
@@ -334,5 +349,17 @@ fn cancelled_grant_and_one_who_comes() {
         let coming = coming.join().unwrap();
         scene.finish([claiming.join().unwrap(), coming]);
         scene.assert_worked(2);
+    });
+}
+
+/// The same for models of two threads in which time passes.
+fn check_by_the_clock(model: impl Fn(&dyn Fn()) + Send + Sync + 'static) {
+    let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = Arc::new(paused.unwrap());
+    // Entered once, for all threads of the model: to the runtime they are one.
+    let entered = Arc::clone(&runtime);
+    let _entered = entered.enter();
+    check(Threads::Two, move || {
+        model(&|| runtime.block_on(tokio::time::advance(Duration::from_millis(10))));
     });
 }

@@ -138,6 +138,21 @@ fn closing_meets_an_acquire() {
     });
 }
 
+/// Whoever comes after a gate was closed is refused, though there is room; whoever came before it keeps its permit.
+#[test]
+fn closing_meets_a_try() {
+    check(Threads::Two, || {
+        let scene = Scene::new(2);
+        let trying = scene.spawn(|scene| scene.hold(1));
+        scene.gate.close();
+        assert!(matches!(scene.gate.try_acquire(), Err(TryAcquireError::Closed { .. })));
+        let tried = trying.join().unwrap();
+        scene.assert_rests(u32::from(tried.is_some()), []);
+        drop(tried);
+        scene.finish([]);
+    });
+}
+
 /// A closing gate and a permit that comes back: whoever was in line is granted it or refused, and woken for it.
 #[test]
 fn closing_meets_a_release() {
@@ -164,7 +179,7 @@ fn closing_meets_a_release() {
 fn admissions_are_moved_out() {
     check(Threads::Two, || {
         let scene = Scene::new(2);
-        for _ in 0..3 {
+        for _ in 0..7 {
             scene.try_work(1).unwrap();
         }
         let other = scene.spawn(|scene| {
@@ -173,7 +188,7 @@ fn admissions_are_moved_out() {
         });
         scene.try_work(1).unwrap();
         other.join().unwrap();
-        assert_eq!(scene.gate.status().totals.admitted, 6);
+        assert_eq!(scene.gate.status().totals.admitted, 10);
         scene.finish([]);
     });
 }
