@@ -56,6 +56,14 @@ readme:
 benches:
     .ci/run benches
 
+# Prints the gate beside its peers: docs/PERFORMANCE.md. Takes a number of rounds, and rows.
+bench-table *arguments:
+    .ci/run bench-table {{arguments}}
+
+# Counts instructions beside tokio, and holds those that hold their targets. Needs valgrind.
+bench-count *arguments:
+    .ci/run bench-count {{arguments}}
+
 # The fuzz targets build on stable. Needs a C++ compiler.
 fuzz-build:
     .ci/run fuzz-build
