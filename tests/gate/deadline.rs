@@ -121,7 +121,7 @@ fn a_deadline_out_of_reach_is_none() {
 fn a_missing_timer_loses_nothing() {
     let gate = gate(1);
     let held = now(gate.request().max_wait(MS).acquire()).unwrap();
-    let mut waiting = gate.request().max_wait(MS).acquire();
+    let mut waiting = Box::pin(gate.request().max_wait(MS).acquire());
     assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "no runtime");
     let untimed = Builder::new_current_thread().build().unwrap();
     let inside = untimed.enter();

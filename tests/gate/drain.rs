@@ -20,7 +20,7 @@ fn drained_when_nothing_is_out_and_nobody_waits() {
 
     let _busy_again = gate.try_acquire().unwrap();
     assert!(peek(&mut first).is_ready() && peek(&mut second).is_ready(), "it has been drained since");
-    assert!(peek(&mut gate.drained()).is_pending());
+    assert!(peek(&mut Box::pin(gate.drained())).is_pending());
 }
 
 /// A closed gate drains once its holders are done; whoever waited does not keep it.

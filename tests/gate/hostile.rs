@@ -62,7 +62,7 @@ impl Wake for Owning {
 /// Everything that can be done to a gate by somebody who is in the middle of being woken by it.
 fn meddle(gate: &Gate) {
     drop(gate.try_acquire());
-    let mut future = gate.acquire();
+    let mut future = Box::pin(gate.acquire());
     drop(peek(&mut future));
     drop(future);
     gate.resize(gate.limit());
@@ -75,7 +75,7 @@ fn wakers_may_come_back_when_woken() {
     for ending in ["release", "resize", "close"] {
         let gate = gate(1);
         let held = gate.try_acquire().unwrap();
-        let mut waiting = gate.acquire();
+        let mut waiting = Box::pin(gate.acquire());
         let handle = gate.clone();
         assert!(poll_by(&mut waiting, &OnWake::waker(move || meddle(&handle))).is_pending());
         match ending {
@@ -96,13 +96,13 @@ fn wakers_may_come_back_when_dropped() {
         let handle = gate.clone();
         OnDrop::waker(move || meddle(&handle))
     };
-    let mut replaced = gate.acquire();
+    let mut replaced = Box::pin(gate.acquire());
     assert!(poll_by(&mut replaced, &meddler()).is_pending());
     assert!(peek(&mut replaced).is_pending());
-    let mut cancelled = gate.acquire();
+    let mut cancelled = Box::pin(gate.acquire());
     assert!(poll_by(&mut cancelled, &meddler()).is_pending());
     drop(cancelled);
-    let mut drained = gate.drained();
+    let mut drained = Box::pin(gate.drained());
     assert!(poll_by(&mut drained, &meddler()).is_pending());
     assert!(poll_by(&mut drained, &meddler()).is_pending());
     drop(drained);
@@ -116,12 +116,12 @@ fn wakers_may_come_back_when_dropped() {
 fn wakers_may_own_permits_of_their_gate() {
     let gate = gate(2);
     let (one, two) = (gate.try_acquire_owned().unwrap(), gate.try_acquire_owned().unwrap());
-    let mut waiting = gate.acquire();
+    let mut waiting = Box::pin(gate.acquire());
     assert!(poll_by(&mut waiting, &Owning::waker(one)).is_pending());
     assert!(peek(&mut waiting).is_pending(), "the replaced waker's permit comes back after this poll looked");
     assert!(peek(&mut waiting).is_ready());
 
-    let mut heavy = gate.acquire_many(2);
+    let mut heavy = Box::pin(gate.acquire_many(2));
     assert!(poll_by(&mut heavy, &Owning::waker(two)).is_pending());
     drop(heavy);
     assert_at_rest(&gate);
@@ -133,7 +133,7 @@ fn a_panicking_waker_loses_nobody() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
     let (mut before, before_flag) = wait(gate.acquire());
-    let mut panicking = [gate.acquire(), gate.acquire()];
+    let mut panicking = [gate.acquire(), gate.acquire()].map(Box::pin);
     for (number, future) in panicking.iter_mut().enumerate() {
         let waker = OnWake::waker(move || panic!("waker {number}"));
         assert!(poll_by(future, &waker).is_pending());
@@ -153,7 +153,7 @@ fn a_panicking_waker_loses_nobody() {
 #[test]
 fn a_panicking_waker_under_a_panic_is_held_back() {
     let gate = gate(1);
-    let mut waiting = gate.acquire();
+    let mut waiting = Box::pin(gate.acquire());
     let panic = catch_unwind(AssertUnwindSafe(|| {
         let _held = gate.try_acquire().unwrap();
         assert!(poll_by(&mut waiting, &OnWake::waker(|| panic!("in the waker"))).is_pending());
@@ -169,7 +169,7 @@ fn a_panicking_waker_under_a_panic_is_held_back() {
 fn a_waker_that_panics_when_dropped_loses_nothing() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let mut waiting = gate.acquire();
+    let mut waiting = Box::pin(gate.acquire());
     assert!(poll_by(&mut waiting, &OnDrop::waker(|| panic!("dropped"))).is_pending());
     let flag = Flag::new();
     assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut waiting, &flag))).is_err());
@@ -180,7 +180,7 @@ fn a_waker_that_panics_when_dropped_loses_nothing() {
     assert_at_rest(&gate);
 
     let held = gate.try_acquire().unwrap();
-    let mut cancelled = gate.acquire();
+    let mut cancelled = Box::pin(gate.acquire());
     assert!(poll_by(&mut cancelled, &OnDrop::waker(|| panic!("dropped"))).is_pending());
     let (_next, flag) = wait(gate.acquire());
     assert!(catch_unwind(AssertUnwindSafe(|| drop(cancelled))).is_err());
@@ -199,7 +199,7 @@ fn panicking_payloads_are_kept_apart() {
     }
     let gate = gate(1);
     let _held = gate.try_acquire().unwrap();
-    let mut waiting = [gate.acquire(), gate.acquire()];
+    let mut waiting = [gate.acquire(), gate.acquire()].map(Box::pin);
     for future in &mut waiting {
         assert!(poll_by(future, &OnWake::waker(|| std::panic::panic_any(Bomb))).is_pending());
     }

@@ -182,7 +182,7 @@ fn totals_tell_what_happened() {
 #[should_panic(expected = "a request is not polled again after it has resolved")]
 fn resolved_futures_are_done() {
     let gate = gate(1);
-    let mut future = gate.acquire();
+    let mut future = Box::pin(gate.acquire());
     drop(poll_by(&mut future, std::task::Waker::noop()));
     drop(peek(&mut future));
 }

@@ -60,8 +60,8 @@ pub(crate) fn now<F: Future>(future: F) -> F::Output {
 
 /// Puts a future in line.
 #[track_caller]
-pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> (F, Arc<Flag>) {
-    let flag = Flag::new();
+pub(crate) fn wait<F: Future>(future: F) -> (Pin<Box<F>>, Arc<Flag>) {
+    let (mut future, flag) = (Box::pin(future), Flag::new());
     assert!(poll(&mut future, &flag).is_pending(), "admitted or refused at once");
     (future, flag)
 }
