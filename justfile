@@ -40,6 +40,10 @@ test:
 test-nextest:
     .ci/run test-nextest
 
+# The gate against its oracle, step by step. Takes a number of steps, and the run to begin with.
+model *arguments:
+    .ci/run model {{arguments}}
+
 # The gate under a model checker.
 loom:
     .ci/run loom

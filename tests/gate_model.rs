@@ -1,30 +1,180 @@
-//! The gate against its oracle: thousands of random runs, and every run the fuzzer has kept.
+//! The gate against its oracle: random runs, as many steps as are asked for, and every run the fuzzer has kept.
+//!
+//! `.ci/run model` takes 10^8 steps and more; `cargo test` takes some. Runs are numbered, and a number says all of it:
+//! what fails says how to take that run again.
 
-#![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "this is a test"
+)]
 
 #[path = "model/gate.rs"]
 mod model;
 
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
-use proptest::collection::vec;
-use proptest::prelude::{ProptestConfig, any, proptest};
+use model::{Event, Seen};
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+/// A gate does what its oracle does, step by step, whatever the steps. `GATE_MODEL_STEPS` says how many,
+/// `GATE_MODEL_FIRST` with which run to begin, and `GATE_MODEL_RUN` to take only that one again.
+#[test]
+fn random_steps_follow_the_oracle() {
+    if let Some(run) = number("GATE_MODEL_RUN") {
+        take_again(run);
+        return;
+    }
+    let steps = number("GATE_MODEL_STEPS").unwrap_or(400_000);
+    let first = number("GATE_MODEL_FIRST").unwrap_or(1);
+    let threads = thread::available_parallelism().unwrap().get() as u64;
+    let begun = Instant::now();
+    let workers: Vec<_> = (0..threads)
+        .map(|nth| thread::spawn(move || take(steps / threads + 1, first + nth, threads)))
+        .collect();
+    let mut seen = Seen::new();
+    let mut runs = 0;
+    for worker in workers {
+        let (theirs, by_them) = worker.join().expect("the gate differs from its oracle; see above");
+        seen.add(&theirs);
+        runs += by_them;
+    }
+    let took = begun.elapsed();
+    eprintln!("{seen}");
+    eprintln!(
+        "model: {} checked steps in {runs} runs from run {first} on, on {threads} threads, {took:.1?}",
+        seen.steps
+    );
+    assert!(seen.steps >= steps, "fewer steps than were asked for");
+    let rare = seen.rarer_than(20_000);
+    assert!(rare.is_empty(), "the steps hardly ever get to: {rare:#?}");
+}
 
-    /// A gate does what its oracle does, step by step, whatever the steps.
-    #[test]
-    fn gate_follows_its_oracle(bytes in vec(any::<u8>(), 0..400)) {
-        model::drive(&bytes);
+/// What the fuzzer once found worth keeping stays right; and for each thing worth seeing it is given the least run that
+/// shows it. `GATE_MODEL_CORPUS=anew` writes those again where bytes have come to mean other steps.
+#[test]
+fn corpus_shows_everything() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/gate");
+    let name = |text: &str| corpus.join(text.replace(", ", "-").replace([' ', '\''], "-"));
+    if env::var("GATE_MODEL_CORPUS").is_ok() {
+        for (event, text) in Event::ALL {
+            let shows = |bytes: &[u8]| model::drive(bytes).count(event) > 0;
+            let mut bytes = Vec::new();
+            let found = (1..=1_000_000).any(|run| {
+                fill(&mut bytes, run);
+                shows(&bytes)
+            });
+            assert!(found, "no run shows it: {text}");
+            fs::write(name(text), least_that(shows, bytes)).unwrap();
+        }
+    }
+    for entry in corpus.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let seen = model::drive(&fs::read(&path).unwrap());
+        if let Some((event, text)) = Event::ALL.into_iter().find(|(_, text)| name(text) == path) {
+            assert!(seen.count(event) > 0, "{} does not show it: {text}", path.display());
+        }
+    }
+    let unseen: Vec<_> = Event::ALL.iter().filter(|(_, text)| !name(text).exists()).collect();
+    assert!(unseen.is_empty(), "no run in the corpus shows {unseen:?}");
+}
+
+/// Takes a run again, and if it fails, as little of it as still fails.
+fn take_again(run: u64) {
+    let mut bytes = Vec::new();
+    fill(&mut bytes, run);
+    let fails = |bytes: &[u8]| panic::catch_unwind(AssertUnwindSafe(|| model::drive(bytes))).is_err();
+    if !fails(&bytes) {
+        eprintln!("run {run} is right");
+        return;
+    }
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| ())); // hundreds of them on the way there
+    let least = least_that(fails, bytes);
+    panic::set_hook(hook);
+    let hex = least.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "\\x{byte:02x}").unwrap();
+        hex
+    });
+    eprintln!("of run {run} these {} bytes still fail: printf '{hex}' > fuzz/corpus/gate/NAME", least.len());
+    model::drive(&least);
+}
+
+/// Every `stride`th run from this one on, until so many steps were checked; says how many runs, too.
+fn take(steps: u64, first: u64, stride: u64) -> (Seen, u64) {
+    let (mut seen, mut runs, mut run) = (Seen::new(), 0, first);
+    let mut bytes = Vec::new();
+    while seen.steps < steps {
+        fill(&mut bytes, run);
+        let tells = TellsWhich(run);
+        seen.add(&model::drive(&bytes));
+        drop(tells);
+        run = run.wrapping_add(stride);
+        runs += 1;
+    }
+    (seen, runs)
+}
+
+/// Says which run it was that did not end well.
+struct TellsWhich(u64);
+
+impl Drop for TellsWhich {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let run = self.0;
+            eprintln!("this was run {run}: GATE_MODEL_RUN={run} cargo test --test gate_model random");
+        }
     }
 }
 
-/// What the fuzzer once found worth keeping stays right.
-#[test]
-fn corpus_replays() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/gate");
-    for entry in corpus.read_dir().into_iter().flatten() {
-        model::drive(&std::fs::read(entry.unwrap().path()).unwrap());
+/// The bytes of a run: short ones and long ones, each from its number alone (splitmix64).
+fn fill(bytes: &mut Vec<u8>, run: u64) {
+    let mut state = run.wrapping_mul(GOLDEN);
+    let mut next = || {
+        state = state.wrapping_add(GOLDEN);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    };
+    let shape = next();
+    let words = 1 + (shape >> 32) % (8 << (shape % 6));
+    bytes.clear();
+    (0..words).for_each(|_| bytes.extend(next().to_le_bytes()));
+}
+
+/// 2^64 / phi: seeds far apart.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// As few of the bytes as this still holds for.
+fn least_that(holds: impl Fn(&[u8]) -> bool, mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut size = bytes.len() / 2;
+    while size > 0 {
+        let mut at = 0;
+        let before = bytes.len();
+        while at + size <= bytes.len() {
+            let fewer = [&bytes[..at], &bytes[at + size..]].concat();
+            if holds(&fewer) {
+                bytes = fewer;
+            } else {
+                at += size;
+            }
+        }
+        if bytes.len() == before || size > 1 {
+            size /= 2;
+        }
     }
+    bytes
+}
+
+/// A number in the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} takes a whole number, not `{text}`")))
 }

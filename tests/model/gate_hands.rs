@@ -1,23 +1,73 @@
-//! What the model holds a gate with: bytes to decide by, futures to poll, permits, and wakers that keep a log.
+//! What the model holds a gate with: bytes to decide by, places for futures, permits, and wakers that keep a log.
+//! Nothing here allocates once it is made.
 
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 
 use concurrency_governor::gate::{Acquire, AcquireError, AcquireOwned, OwnedPermit, Permit};
 
-pub(super) enum Asking<'g> {
-    Borrowed(Acquire<'g>),
-    Owned(AcquireOwned<'g>),
+/// A place for a future that is pinned, used again and again.
+pub(super) struct Pinned<F>(Pin<Box<Option<F>>>);
+
+impl<F: Future> Pinned<F> {
+    pub(super) fn new() -> Self {
+        Self(Box::pin(None))
+    }
+
+    pub(super) fn put(&mut self, future: F) {
+        self.0.set(Some(future));
+    }
+
+    /// Drops the future where it stands.
+    pub(super) fn clear(&mut self) {
+        self.0.set(None);
+    }
+
+    /// Polls the future; drops it once it has resolved.
+    pub(super) fn poll(&mut self, bell: &Bell) -> Poll<F::Output> {
+        let future = self.0.as_mut().as_pin_mut().expect("there is a future");
+        let answer = future.poll(&mut Context::from_waker(&bell.waker));
+        if answer.is_ready() {
+            self.clear();
+        }
+        answer
+    }
+}
+
+/// A place for a request, of either kind.
+pub(super) struct Asking<'g> {
+    borrowed: Pinned<Acquire<'g>>,
+    owned: Pinned<AcquireOwned<'g>>,
+    is_owned: bool,
 }
 
 impl<'g> Asking<'g> {
-    pub(super) fn poll(&mut self, flag: &Arc<Flag>) -> Poll<Result<Held<'g>, AcquireError>> {
-        match self {
-            Self::Borrowed(future) => poll_with(future, flag).map_ok(Held::Borrowed),
-            Self::Owned(future) => poll_with(future, flag).map_ok(Held::Owned),
+    pub(super) fn new() -> Self {
+        Self { borrowed: Pinned::new(), owned: Pinned::new(), is_owned: false }
+    }
+
+    pub(super) fn put(&mut self, future: Acquire<'g>) {
+        self.is_owned = false;
+        self.borrowed.put(future);
+    }
+
+    pub(super) fn put_owned(&mut self, future: AcquireOwned<'g>) {
+        self.is_owned = true;
+        self.owned.put(future);
+    }
+
+    pub(super) fn clear(&mut self) {
+        if self.is_owned { self.owned.clear() } else { self.borrowed.clear() }
+    }
+
+    pub(super) fn poll(&mut self, bell: &Bell) -> Poll<Result<Held<'g>, AcquireError>> {
+        if self.is_owned {
+            self.owned.poll(bell).map_ok(Held::Owned)
+        } else {
+            self.borrowed.poll(bell).map_ok(Held::Borrowed)
         }
     }
 }
@@ -37,45 +87,89 @@ impl Held<'_> {
     }
 }
 
-/// The wakers woken since it was last read, in order.
-#[derive(Default)]
-pub(super) struct Log(Mutex<Vec<usize>>);
+/// A waker that writes down that it was woken.
+pub(super) struct Bell {
+    serial: u8,
+    ring: Arc<Ring>,
+    waker: Waker,
+}
 
-impl Log {
-    pub(super) fn take(&self) -> Vec<usize> {
-        mem::take(&mut *self.0.lock().unwrap())
+impl Bell {
+    pub(super) fn new(serial: u8, log: &Arc<Log>) -> Self {
+        let ring = Arc::new(Ring { serial, log: Arc::clone(log) });
+        Self { serial, waker: Waker::from(Arc::clone(&ring)), ring }
+    }
+
+    pub(super) const fn serial(&self) -> u8 {
+        self.serial
+    }
+
+    /// How many clones of it are kept.
+    pub(super) fn kept(&self) -> usize {
+        Arc::strong_count(&self.ring) - 2 // this one's own, and its waker's
     }
 }
 
-/// A waker that writes down that it was woken.
-pub(super) struct Flag {
-    pub(super) serial: usize,
+struct Ring {
+    serial: u8,
     log: Arc<Log>,
 }
 
-impl Wake for Flag {
+impl Wake for Ring {
     fn wake(self: Arc<Self>) {
-        self.log.0.lock().unwrap().push(self.serial);
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.log.write(self.serial);
     }
 }
 
-pub(super) fn new_flag(wakers: &mut usize, log: &Arc<Log>) -> Arc<Flag> {
-    *wakers += 1;
-    Arc::new(Flag { serial: *wakers, log: Arc::clone(log) })
+/// Who was woken since it was last cleared, in order. All on one thread; a `Waker` asks for more.
+pub(super) struct Log {
+    written: AtomicUsize,
+    serials: [AtomicU8; CAPACITY],
 }
 
-pub(super) fn poll_with<F: Future + Unpin>(future: &mut F, flag: &Arc<Flag>) -> Poll<F::Output> {
-    let waker = Waker::from(Arc::clone(flag));
-    Pin::new(future).poll(&mut Context::from_waker(&waker))
+/// Far more than there are wakers: whoever is woken without end shows as a difference.
+const CAPACITY: usize = 64;
+
+impl Log {
+    pub(super) fn new() -> Self {
+        Self { written: AtomicUsize::new(0), serials: std::array::from_fn(|_| AtomicU8::new(0)) }
+    }
+
+    fn write(&self, serial: u8) {
+        let written = self.written.load(Relaxed);
+        if let Some(place) = self.serials.get(written) {
+            place.store(serial, Relaxed);
+            self.written.store(written + 1, Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self) -> impl Iterator<Item = u8> + '_ {
+        self.serials[..self.written.load(Relaxed)].iter().map(|serial| serial.load(Relaxed))
+    }
+
+    pub(super) fn clear(&self) {
+        self.written.store(0, Relaxed);
+    }
 }
 
 /// The bytes as decisions; out of bytes, every decision is 0.
-pub(super) struct Input<'a>(pub(super) &'a [u8]);
+pub(super) struct Input<'a> {
+    bytes: &'a [u8],
+    total: usize,
+}
 
-impl Input<'_> {
+impl<'a> Input<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, total: bytes.len() }
+    }
+
     pub(super) fn next(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let (first, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
         Some(*first)
     }
 
@@ -83,7 +177,23 @@ impl Input<'_> {
         u32::from(self.next().unwrap_or(0)) % end
     }
 
-    pub(super) fn pick(&mut self, len: usize) -> Option<usize> {
-        (len > 0).then(|| usize::from(self.next().unwrap_or(0)) % len)
+    /// One of the set bits, counted from the lowest.
+    pub(super) fn pick(&mut self, mut bits: u32) -> Option<usize> {
+        if bits == 0 {
+            return None;
+        }
+        for _ in 0..self.below(bits.count_ones()) {
+            bits &= bits - 1;
+        }
+        Some(bits.trailing_zeros() as usize)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether an eighth is left at most.
+    pub(super) const fn is_almost_empty(&self) -> bool {
+        self.bytes.len() * 8 <= self.total
     }
 }
