@@ -68,12 +68,18 @@ const HOUSE: [Room; 7] = [
             "status",
             "error",
             "inner",
+            "blocking",
             "engine",
             "answer",
+            "front",
             "word",
             "line",
-            "cells",
+            "chain",
+            "wait",
             "drains",
+            "timers",
+            "clock",
+            "sampler",
             "histogram",
             "wake",
             "sync",
@@ -112,7 +118,8 @@ const PURE_STD: [&str; 17] = [
 ];
 
 /// The inside of a gate, which takes time and wakers as arguments.
-const ENGINE: [&str; 7] = ["engine", "answer", "word", "line", "drains", "histogram", "wake"];
+const ENGINE: [&str; 11] =
+    ["engine", "answer", "front", "word", "line", "chain", "wait", "drains", "sampler", "histogram", "wake"];
 
 /// Every file of the library is in the table, and every file in the table is there.
 #[test]

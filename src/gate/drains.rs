@@ -2,6 +2,11 @@
 
 use std::task::Waker;
 
+use super::engine::State;
+use super::front::Front;
+use super::wake::Calls;
+use super::word::Word;
+
 /// Waits for a moment at which the gate is drained, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Drains {
@@ -53,5 +58,64 @@ impl Drains {
     /// Whom to wake now.
     pub(super) fn ended(&mut self) -> impl Iterator<Item = Waker> + '_ {
         self.ended.drain(..)
+    }
+}
+
+impl State {
+    /// Waits for a moment at which the gate is drained: gives a ticket to come back with, or `None` if it is, or has
+    /// been since the ticket was given.
+    pub(super) fn drain(
+        &mut self,
+        front: &Front,
+        ticket: Option<Ticket>,
+        waker: Waker,
+    ) -> (Option<Ticket>, Calls) {
+        let mut calls = Calls::default();
+        if let Some(ticket) = ticket {
+            let (ticket, spare) = match self.drains.rewake(ticket, waker) {
+                Ok(known) => (Some(ticket), known),
+                Err(waker) => (None, waker),
+            };
+            calls.discard(spare);
+            return (ticket, calls);
+        }
+        // The flag first: whoever gives permits back from here on takes the lock, and comes after this step.
+        let word = front.raise(Word::DRAINING);
+        if self.is_drained(word) {
+            self.end_drains(front);
+            calls.discard(waker);
+            return (None, calls);
+        }
+        (Some(self.drains.join(waker)), calls)
+    }
+
+    /// Stops waiting for the gate to be drained.
+    pub(super) fn cancel_drain(&mut self, front: &Front, ticket: Ticket) -> Calls {
+        let mut calls = Calls::default();
+        if let Some(waker) = self.drains.leave(ticket) {
+            calls.discard(waker);
+            self.end_drains(front);
+        }
+        calls
+    }
+
+    #[cold]
+    pub(super) fn settle_drains(&mut self, front: &Front, calls: &mut Calls) {
+        if self.is_drained(front.word()) {
+            self.drains.end();
+            self.end_drains(front);
+        }
+        self.drains.ended().for_each(|waker| calls.wake(waker));
+    }
+
+    pub(super) fn is_drained(&self, word: Word) -> bool {
+        word.out(self.limit.get()) == 0 && self.line.is_empty()
+    }
+
+    /// Takes the flag back once nobody waits for the gate to be drained any more.
+    pub(super) fn end_drains(&mut self, front: &Front) {
+        if self.drains.is_empty() {
+            front.lower(Word::DRAINING);
+        }
     }
 }

@@ -8,115 +8,63 @@
 //! `out + available == limit + debt`, where `out` counts permits held and permits of requests that were admitted and
 //! have not been resumed yet; one of `available` and `debt` is 0. At rest the head of the line does not fit.
 
+use std::pin::Pin;
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::answer::{Arrival, Barred, Refusal, TryRefusal, Turn};
-use super::cells::{Cells, Fate};
-use super::drains::{Drains, Ticket};
+use super::chain::Node;
+use super::clock::NEVER;
+use super::drains::Drains;
+use super::front::Front;
 use super::line::Line;
-use super::sync::{AtomicU64, Ordering};
+use super::sampler::Sampler;
+use super::timers::{Arming, RuntimeId};
+use super::wait::{Fate, Timer, Wait};
 use super::wake::Calls;
 use super::word::Word;
 use super::{GateStatus, Histogram, LineTotals, RefusedTotals, Resize, Totals};
 use crate::plan::{GateName, Limit};
 
-/// What of a gate is used without the lock.
-pub(super) struct Front {
-    word: AtomicU64,
-    pub(super) cells: Cells,
-}
-
-impl Front {
-    pub(super) fn new(word: Word) -> Self {
-        Self { word: AtomicU64::new(word.0), cells: Cells::new() }
-    }
-
-    /// Admits a request if there is room and nothing stands against it; else it has to take the lock.
-    #[inline]
-    pub(super) fn admit(&self, weight: u32) -> bool {
-        let mut word = Word(self.word.load(Ordering::Relaxed));
-        while let Some(admitted) = word.admitting(weight) {
-            // Acquire: what was done under the permits that came back happens before what is done under these.
-            match self.word.compare_exchange_weak(word.0, admitted.0, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(current) => word = Word(current),
-            }
-        }
-        false
-    }
-
-    /// Gives permits back, and says what the word was before.
-    #[inline]
-    pub(super) fn give_back(&self, weight: u32) -> Word {
-        // Release: what was done under these permits happens before what is done under them next.
-        Word(self.word.fetch_add(Word::returning(weight), Ordering::Release))
-    }
-
-    /// Makes it known that somebody waits, unless there is room for this weight.
-    pub(super) fn announce(&self, weight: u32) -> bool {
-        let mut word = self.word();
-        while !word.fits(weight) {
-            let announced = word.0 | Word::WAITING;
-            match self.word.compare_exchange_weak(word.0, announced, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(current) => word = Word(current),
-            }
-        }
-        false
-    }
-
-    pub(super) fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
-    }
-
-    /// Changes the word by one addition, and says what it was before.
-    pub(super) fn add(&self, change: u64) -> Word {
-        Word(self.word.fetch_add(change, Ordering::AcqRel))
-    }
-
-    /// Sets a flag, and says what the word was before.
-    pub(super) fn raise(&self, flag: u64) -> Word {
-        Word(self.word.fetch_or(flag, Ordering::AcqRel))
-    }
-
-    /// Clears a flag.
-    pub(super) fn lower(&self, flag: u64) {
-        self.word.fetch_and(!flag, Ordering::AcqRel);
-    }
-
-    /// Puts a word in force whatever was there: for a gate that nobody has yet.
-    pub(super) fn set(&self, word: Word) {
-        self.word.store(word.0, Ordering::Release);
-    }
-}
-
 /// What of a gate is behind its lock.
-#[derive(Debug)]
 pub(super) struct State {
-    limit: Limit,
+    pub(super) limit: Limit,
     bound: usize,
-    line: Line,
-    drains: Drains,
+    pub(super) line: Line,
+    pub(super) drains: Drains,
     /// Admissions that were moved out of the word.
     admitted: u64,
     line_totals: LineTotals,
     refused: RefusedTotals,
+    sampler: Sampler,
     waits: Box<Histogram>,
 }
 
+/// A request that would wait.
+pub(super) struct Joining<'n> {
+    pub(super) node: Pin<&'n mut Node>,
+    pub(super) weight: u32,
+    pub(super) waker: Waker,
+}
+
+/// How long a request waits at most, and where it is waited for.
+pub(super) struct Watch {
+    pub(super) runtime: RuntimeId,
+    pub(super) now: i64,
+    pub(super) deadline: i64,
+}
+
 impl State {
-    pub(super) fn new(limit: Limit, bound: usize) -> Self {
+    pub(super) fn new(limit: Limit, bound: usize, measures_waits: bool) -> Self {
         Self {
             limit,
             bound,
-            line: Line::default(),
+            line: Line::new(),
             drains: Drains::default(),
             admitted: 0,
             line_totals: LineTotals::default(),
             refused: RefusedTotals::default(),
+            sampler: Sampler::new(measures_waits),
             waits: Box::default(),
         }
     }
@@ -153,104 +101,177 @@ impl State {
         Refusal::Expired { waited: Duration::ZERO }
     }
 
-    /// Puts a request at the end of the line and gives it its place, unless it need not or may not wait any more.
+    /// Puts a request at the end of the line, unless it need not or may not wait any more. The clock is asked if its wait
+    /// is to be measured and nobody knows yet since when it waits.
+    #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
+    #[inline(always)]
     pub(super) fn join(
         &mut self,
         front: &Front,
-        weight: u32,
-        waker: Waker,
-        now: Instant,
-    ) -> Result<u32, (Turn, Waker)> {
-        let turn = match self.arrive(front, weight) {
-            Arrival::MustWait if !self.announce(front, weight) => Turn::Admitted,
-            Arrival::MustWait => match self.line.join(&front.cells, weight, waker, now) {
-                Ok(place) => {
-                    count(&mut self.line_totals.joined);
-                    return Ok(place);
-                }
-                Err(waker) => {
-                    count(&mut self.refused.queue_full);
-                    return Err((Turn::Refused(Refusal::QueueFull { bound: self.line.len() }), waker));
-                }
-            },
-            Arrival::Admitted => Turn::Admitted,
-            Arrival::Refused(refusal) => Turn::Refused(refusal),
+        joining: Joining<'_>,
+        since: Option<i64>,
+        clock: impl FnOnce() -> i64,
+    ) -> Result<(), (Turn, Waker)> {
+        let Joining { node, weight, waker } = joining;
+        if let Some(turn) = self.enter(front, weight) {
+            return Err((turn, waker));
+        }
+        let (since, sample) = match since {
+            Some(since) => (since, self.sampler.draw(|| since).map_or(0, |(_, sample)| sample)),
+            None => self.sampler.draw(clock).unwrap_or_default(),
         };
-        Err((turn, waker))
+        self.line.join(node, waker, Wait { since, deadline: NEVER, timer: Timer::NONE, sample, weight });
+        Ok(())
     }
 
-    /// Wakes a request in line by `waker` from now on, unless its fate is decided by now.
-    pub(super) fn rewake(
+    /// The same for one that gives up at a deadline. `alarm` makes what a timer calls; where there is none that goes off
+    /// in time, one has to be set then.
+    pub(super) fn join_until(
         &mut self,
         front: &Front,
-        place: u32,
-        waker: Waker,
-        calls: &mut Calls,
-    ) -> Option<Turn> {
-        let turn = self.conclude(front, place);
-        let spare = if turn.is_none() { self.line.rewake(place, waker) } else { Some(waker) };
-        if let Some(spare) = spare {
-            calls.discard(spare);
+        joining: Joining<'_>,
+        &Watch { runtime, now: since, deadline }: &Watch,
+        alarm: impl FnOnce(Timer) -> Waker,
+    ) -> Result<Option<Arming>, (Turn, Waker)> {
+        let Joining { node, weight, waker } = joining;
+        let Some(timer) = self.line.timer_of(runtime, alarm) else {
+            count(&mut self.refused.queue_full);
+            return Err((Turn::Refused(Refusal::QueueFull { bound: self.line.len() }), waker));
+        };
+        if let Some(turn) = self.enter(front, weight) {
+            return Err((turn, waker));
         }
-        turn
+        let sample = self.sampler.draw(|| since).map_or(0, |(_, sample)| sample);
+        self.line.join(node, waker, Wait { since, deadline, timer, sample, weight });
+        Ok(self.line.arm(timer))
     }
 
-    /// What became of a request in line; it has vacated its place then. `None` while it waits.
+    /// Past the door and in front of the line: what has become of the request, or `None` if it has to join, which nobody
+    /// can overlook any more.
     #[inline]
-    pub(super) fn conclude(&mut self, front: &Front, place: u32) -> Option<Turn> {
-        let turn = match front.cells.fate(place) {
-            Fate::Waiting => return None,
-            Fate::Admitted | Fate::Vacant => Turn::Admitted,
-            Fate::Closed => Turn::Refused(Refusal::Barred(Barred::Closed)),
-            Fate::TooLarge => {
-                let (weight, limit) = self.line.too_large(place);
-                Turn::Refused(Refusal::Barred(Barred::TooLarge { weight, limit }))
-            }
+    fn enter(&mut self, front: &Front, weight: u32) -> Option<Turn> {
+        let may_wait = weight.wrapping_sub(1) < self.limit.get() && self.line.len() < self.bound;
+        let is_admitted = match may_wait {
+            // Whoever comes while somebody waits comes behind them.
+            true if !self.line.is_empty() => Some(false),
+            true => front.admit_or_announce(weight),
+            false => None,
         };
-        front.cells.decide(place, Fate::Vacant);
-        Some(turn)
+        match is_admitted {
+            Some(true) => Some(Turn::Admitted),
+            Some(false) => self.joins(),
+            None => self.enter_slowly(front, weight),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_slowly(&mut self, front: &Front, weight: u32) -> Option<Turn> {
+        match self.arrive(front, weight) {
+            Arrival::MustWait if self.announce(front, weight) => self.joins(),
+            Arrival::MustWait | Arrival::Admitted => Some(Turn::Admitted),
+            Arrival::Refused(refusal) => Some(Turn::Refused(refusal)),
+        }
+    }
+
+    #[inline]
+    fn joins(&mut self) -> Option<Turn> {
+        count(&mut self.line_totals.joined);
+        None
+    }
+
+    /// Wakes a request in line by `waker` from now on.
+    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, waker: Waker, calls: &mut Calls) {
+        if let Some(spare) = self.line.rewake(node, waker) {
+            calls.discard(spare);
+        }
+    }
+
+    /// The same for one whose timer is lost, which this runtime's watches from now on; that may have to be set.
+    pub(super) fn rewatch(
+        &mut self,
+        mut node: Pin<&mut Node>,
+        waker: Waker,
+        runtime: RuntimeId,
+        alarm: impl FnOnce(Timer) -> Waker,
+        calls: &mut Calls,
+    ) -> Option<Arming> {
+        self.rewake(node.as_mut(), waker, calls);
+        let timer = self.line.timer_of(runtime, alarm)?;
+        self.line.watch(node, timer, calls);
+        self.line.arm(timer)
+    }
+
+    /// Notes that a timer could not be set.
+    pub(super) fn lose(&mut self, timer: Timer, calls: &mut Calls) {
+        self.line.lost(timer, calls);
+    }
+
+    /// Takes a timer that has been set; if it has gone off by now, gives back what has to be set next.
+    pub(super) fn armed(
+        &mut self,
+        front: &Front,
+        arming: Arming,
+        clock: impl Fn() -> i64,
+        calls: &mut Calls,
+    ) -> Option<Arming> {
+        let timer = arming.timer();
+        if self.line.armed(arming, calls) { self.go_off(front, timer, clock, calls) } else { None }
+    }
+
+    /// Ends the waits that a timer has watched and whose deadline has passed; gives back what has to be set next.
+    pub(super) fn go_off(
+        &mut self,
+        front: &Front,
+        timer: Timer,
+        clock: impl Fn() -> i64,
+        calls: &mut Calls,
+    ) -> Option<Arming> {
+        let now = clock();
+        if !self.line.gone_off(timer, now, calls) {
+            return None;
+        }
+        let (expired, with_first) = self.line.take_late(timer, now, calls);
+        add(&mut self.line_totals.expired, expired);
+        if with_first {
+            self.settle(front, 0, || now, calls);
+        }
+        self.line.arm(timer)
     }
 
     /// Takes a request out of line at its deadline, unless its fate was decided first.
-    pub(super) fn expire(&mut self, front: &Front, place: u32, now: Instant, calls: &mut Calls) -> Turn {
-        if let Some(turn) = self.conclude(front, place) {
-            return turn;
+    pub(super) fn expire(&mut self, front: &Front, node: Pin<&mut Node>, now: i64, calls: &mut Calls) {
+        if let Some(was_first) = self.line.expire(node, now, calls) {
+            count(&mut self.line_totals.expired);
+            if was_first {
+                self.settle(front, 0, || now, calls);
+            }
         }
-        let is_first = self.line.first() == Some(place);
-        let since = self.leave(front, place, calls);
-        count(&mut self.line_totals.expired);
-        if is_first {
-            self.settle(front, || now, calls);
-        }
-        Turn::Refused(Refusal::Expired { waited: now.saturating_duration_since(since) })
     }
 
-    /// Takes a request that was given up out of line; what it had been granted goes on to the next. The clock is asked
-    /// only if that lets somebody in, which it rarely does: nobody has to wait for it otherwise.
+    /// Takes a request that was given up out of line; what it had been granted goes on to the next.
+    #[inline]
     pub(super) fn cancel(
         &mut self,
         front: &Front,
-        place: u32,
+        mut node: Pin<&mut Node>,
         weight: u32,
-        clock: impl FnOnce() -> Instant,
+        clock: impl Fn() -> i64,
         calls: &mut Calls,
     ) {
-        let is_first = self.line.first() == Some(place);
-        let makes_way = match self.conclude(front, place) {
-            None => {
-                self.leave(front, place, calls);
+        match self.line.leave(node.as_mut(), calls) {
+            Some(was_first) => {
                 count(&mut self.line_totals.cancelled);
-                is_first // who else leaves was not in anybody's way
+                // Who else leaves was not in anybody's way.
+                if was_first {
+                    self.settle(front, 0, clock, calls);
+                }
             }
-            Some(Turn::Admitted) => {
-                front.add(Word::returning(weight));
+            None if node.fate() == Fate::Admitted => {
                 count(&mut self.line_totals.unclaimed);
-                true
+                self.settle(front, weight, clock, calls);
             }
-            Some(_) => false,
-        };
-        if makes_way {
-            self.settle(front, clock, calls);
+            None => {}
         }
     }
 
@@ -259,114 +280,67 @@ impl State {
         &mut self,
         front: &Front,
         limit: Limit,
-        clock: impl FnOnce() -> Instant,
+        clock: impl Fn() -> i64,
         calls: &mut Calls,
     ) -> Resize {
         let from = std::mem::replace(&mut self.limit, limit);
         front.add(Word::resizing(from.get(), limit.get()));
-        if self.line.heaviest() > limit.get() {
-            let mut at = self.line.first();
-            while let Some(place) = at {
-                at = self.line.after(place);
-                if self.line.weight(place) > limit.get() {
-                    self.line.note_limit(place, limit);
-                    self.decide(front, place, Fate::TooLarge, calls);
-                    count(&mut self.line_totals.too_large);
-                }
-            }
-            self.line.lighten(limit.get());
-        }
-        self.settle(front, clock, calls);
+        let too_large = self.line.take_heavier(limit, calls);
+        add(&mut self.line_totals.too_large, too_large);
+        self.settle(front, 0, clock, calls);
         Resize { from, to: limit, debt: self.debt(front.word()) }
     }
 
     /// Admits nothing from now on, and ends all that wait.
-    pub(super) fn close(&mut self, front: &Front, clock: impl FnOnce() -> Instant) -> Calls {
+    pub(super) fn close(&mut self, front: &Front, clock: impl Fn() -> i64) -> Calls {
         let mut calls = Calls::default();
         front.raise(Word::CLOSED);
-        while let Some(place) = self.line.first() {
-            self.decide(front, place, Fate::Closed, &mut calls);
-            count(&mut self.line_totals.closed);
-        }
-        self.settle(front, clock, &mut calls);
-        calls
-    }
-
-    /// Waits for a moment at which the gate is drained: gives a ticket to come back with, or `None` if it is, or has
-    /// been since the ticket was given.
-    pub(super) fn drain(
-        &mut self,
-        front: &Front,
-        ticket: Option<Ticket>,
-        waker: Waker,
-    ) -> (Option<Ticket>, Calls) {
-        let mut calls = Calls::default();
-        if let Some(ticket) = ticket {
-            let (ticket, spare) = match self.drains.rewake(ticket, waker) {
-                Ok(known) => (Some(ticket), known),
-                Err(waker) => (None, waker),
-            };
-            calls.discard(spare);
-            return (ticket, calls);
-        }
-        // The flag first: whoever gives permits back from here on takes the lock, and comes after this step.
-        let word = front.raise(Word::DRAINING);
-        if self.is_drained(word) {
-            self.end_drains(front);
-            calls.discard(waker);
-            return (None, calls);
-        }
-        (Some(self.drains.join(waker)), calls)
-    }
-
-    /// Stops waiting for the gate to be drained.
-    pub(super) fn cancel_drain(&mut self, front: &Front, ticket: Ticket) -> Calls {
-        let mut calls = Calls::default();
-        if let Some(waker) = self.drains.leave(ticket) {
-            calls.discard(waker);
-            self.end_drains(front);
-        }
+        let closed = self.line.close(&mut calls);
+        add(&mut self.line_totals.closed, closed);
+        self.settle(front, 0, clock, &mut calls);
         calls
     }
 
     /// Admits whom there is room for, in order; then, if the gate is drained, says so to those who wait for that.
-    /// Whatever gives permits back, raises the limit or takes the first out of line ends here. The clock is asked once
-    /// if anybody is admitted, else not at all.
-    pub(super) fn settle(&mut self, front: &Front, clock: impl FnOnce() -> Instant, calls: &mut Calls) {
-        let word = self.move_out(front);
-        let (mut requests, mut weight, available) = (0_u32, 0_u32, word.available());
-        let mut at = self.line.first();
-        while let Some(place) = at {
-            let together = weight.saturating_add(self.line.weight(place));
-            if together > available {
-                break;
-            }
-            (requests, weight) = (requests.saturating_add(1), together);
-            at = self.line.after(place);
-        }
-        // While somebody waits nobody else admits, so there still is what there was. The last one out of line leaves
-        // the door open in the same step, and before anybody who was admitted can tell.
-        let flag = if at.is_none() { word.0 & Word::WAITING } else { 0 };
-        if requests > 0 {
-            let now = clock();
-            front.add(Word::admissions(requests, weight).wrapping_sub(flag));
-            for _ in 0..requests {
-                let Some(place) = self.line.first() else { break };
-                let since = self.decide(front, place, Fate::Admitted, calls);
+    /// Whatever raises the limit or takes the first out of line ends here, and whatever gives permits back, unless it has
+    /// put them into the word before. The clock is asked only for those whose wait is measured.
+    #[inline]
+    pub(super) fn settle(
+        &mut self,
+        front: &Front,
+        given_back: u32,
+        clock: impl Fn() -> i64,
+        calls: &mut Calls,
+    ) {
+        let change = Word::returning(given_back);
+        let word = Word(self.move_out(front).0.wrapping_add(change));
+        let Self { line, line_totals, waits, .. } = self;
+        // While somebody waits nobody else admits, so there still is what there was, and the word may follow them.
+        let (available, admitted) = (word.available(), line_totals.admitted);
+        let left = line.admit(available, calls, |wait| {
+            count(&mut line_totals.admitted);
+            if wait.sample > 0 {
                 // Whoever came after the clock was read has not waited.
-                self.waits.record(now.saturating_duration_since(since));
-                count(&mut self.line_totals.admitted);
+                let waited = u64::try_from(clock().saturating_sub(wait.since)).unwrap_or(0);
+                waits.record_many(waited, wait.sample);
             }
-        } else if flag != 0 {
-            front.lower(flag);
+        });
+        let admissions =
+            Word::admissions(line_totals.admitted.wrapping_sub(admitted), available.wrapping_sub(left));
+        // The last one out of line leaves the door open.
+        let flag = if line.is_empty() { word.0 & Word::WAITING } else { 0 };
+        let change = change.wrapping_add(admissions).wrapping_sub(flag);
+        if change != 0 {
+            front.add(change);
         }
-        if word.has(Word::DRAINING) && self.is_drained(front.word()) {
-            self.drains.end();
-            self.end_drains(front);
+        if word.has(Word::DRAINING) || self.drains.has_ended() {
+            self.settle_drains(front, calls);
         }
-        if self.drains.has_ended() {
-            self.drains.ended().for_each(|waker| calls.wake(waker));
-        }
+    }
+
+    /// Which gate this is, of all that were or will be in the same place.
+    pub(super) const fn number(&self) -> u64 {
+        self.line.number()
     }
 
     pub(super) const fn limit(&self) -> Limit {
@@ -395,17 +369,6 @@ impl State {
 
     fn debt(&self, word: Word) -> u32 {
         word.out(self.limit.get()).saturating_sub(self.limit.get())
-    }
-
-    fn is_drained(&self, word: Word) -> bool {
-        word.out(self.limit.get()) == 0 && self.line.is_empty()
-    }
-
-    /// Takes the flag back once nobody waits for the gate to be drained any more.
-    fn end_drains(&mut self, front: &Front) {
-        if self.drains.is_empty() {
-            front.lower(Word::DRAINING);
-        }
     }
 
     /// Refuses what cannot be admitted however long it waits, before anything is changed but the count of it.
@@ -467,26 +430,12 @@ impl State {
         front.add(Word::moving_out(admitted).wrapping_neg());
         front.word()
     }
-
-    #[inline]
-    fn decide(&mut self, front: &Front, place: u32, fate: Fate, calls: &mut Calls) -> Instant {
-        let (waker, since) = self.line.decide(&front.cells, place, fate);
-        if let Some(waker) = waker {
-            calls.wake(waker);
-        }
-        since
-    }
-
-    #[inline]
-    fn leave(&mut self, front: &Front, place: u32, calls: &mut Calls) -> Instant {
-        let (waker, since) = self.line.leave(&front.cells, place);
-        if let Some(waker) = waker {
-            calls.discard(waker);
-        }
-        since
-    }
 }
 
 fn count(counter: &mut u64) {
-    *counter = counter.saturating_add(1);
+    *counter = counter.wrapping_add(1); // not in a lifetime
+}
+
+fn add(counter: &mut u64, more: usize) {
+    *counter = counter.saturating_add(more as u64);
 }

@@ -36,12 +36,17 @@ pub struct Histogram {
 impl Histogram {
     /// Adds one wait.
     pub fn record(&mut self, wait: Duration) {
-        let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        self.record_many(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), 1);
+    }
+
+    /// Adds so many waits of this many nanoseconds.
+    pub(super) fn record_many(&mut self, nanos: u64, waits: u16) {
+        let waits = u64::from(waits);
         if let Some(count) = self.counts.get_mut(bucket(nanos)) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(waits);
         }
-        self.count = self.count.saturating_add(1);
-        self.sum = self.sum.saturating_add(nanos);
+        self.count = self.count.saturating_add(waits);
+        self.sum = self.sum.saturating_add(nanos.saturating_mul(waits));
         self.max = self.max.max(nanos);
     }
 

@@ -1,16 +1,21 @@
 //! A gate as its handles, permits and futures share it.
 
-use std::sync::PoisonError;
-use std::task::Waker;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::answer::{Arrival, Refusal, TryRefusal, Turn};
-use super::cells::Fate;
+use super::chain::Node;
+use super::clock;
 use super::drains::Ticket;
-use super::engine::{Front, State};
+use super::engine::{Joining, State, Watch};
+use super::front::Front;
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::timers::{Arming, RuntimeId};
+use super::wait::Timer;
 use super::wake::Calls;
 use super::word::Word;
 use super::{GateStatus, Resize};
@@ -43,12 +48,14 @@ pub(super) struct Profile {
     pub(super) name: GateName,
     /// No request waits longer than this, whatever it asks for.
     pub(super) max_wait: Option<Duration>,
+    /// Whether it measures how long requests wait.
+    pub(super) measures_waits: bool,
 }
 
 impl Inner {
     /// A gate with one handle.
     pub(super) fn open(profile: Profile, limit: Limit, bound: usize) -> &'static Self {
-        let body = Body { profile, state: State::new(limit, bound) };
+        let body = Body { profile, state: State::new(limit, bound, profile.measures_waits) };
         let Some(inner) = vacant::take() else {
             let front = Front::new(Word::of_limit(limit.get()));
             return Box::leak(Box::new(Self { front, handles: AtomicUsize::new(1), body: Mutex::new(body) }));
@@ -57,7 +64,7 @@ impl Inner {
             let mut place = inner.lock();
             inner.front.set(Word::of_limit(limit.get()));
             inner.handles.store(1, Ordering::Release);
-            std::mem::replace(&mut *place, body)
+            mem::replace(&mut *place, body)
         };
         drop(former); // the wakers of futures that were leaked, outside the lock
         inner
@@ -119,38 +126,48 @@ impl Inner {
 
     #[inline]
     pub(super) fn give_back(&'static self, weight: u32) {
+        if self.front.has_line() {
+            self.hand_on(weight);
+        } else {
+            self.put_back(weight);
+        }
+    }
+
+    /// Into the word, and on from there if somebody has come to wait for them.
+    #[inline]
+    fn put_back(&'static self, weight: u32) {
         let before = self.front.give_back(weight);
         if before.calls_release() {
-            self.given_back(before, weight);
+            self.settle(before, weight);
         }
+    }
+
+    /// Gives permits to who waits for them, without putting them into the word first.
+    #[cold]
+    fn hand_on(&'static self, weight: u32) {
+        let mut body = self.lock();
+        let word = self.front.word();
+        if word.has(Word::ORPHANED) || !word.has(Word::WAITING) {
+            drop(body); // whoever waited has gone since, and maybe the last handle, too
+            return self.put_back(weight);
+        }
+        let mut calls = Calls::default();
+        body.state.settle(&self.front, weight, clock::now, &mut calls);
+        drop(body);
+        calls.make();
     }
 
     #[cold]
-    fn given_back(&'static self, before: Word, weight: u32) {
-        if before.has(Word::ORPHANED) {
-            if before.out(0) == weight {
-                // These were the last. Acquire: what the others did under theirs happens before the place is given away.
-                let _ = self.front.word();
-                vacant::put(self);
-            }
-            return;
+    fn settle(&'static self, before: Word, weight: u32) {
+        if !before.has(Word::ORPHANED) {
+            let mut calls = Calls::default();
+            self.lock().state.settle(&self.front, 0, clock::now, &mut calls);
+            calls.make();
+        } else if before.out(0) == weight {
+            // These were the last. Acquire: what the others did under theirs happens before the place is given away.
+            let _ = self.front.word();
+            vacant::put(self);
         }
-        // Somebody waits, as a rule: read before the lock is taken, so that nobody waits for the clock.
-        let now = Instant::now();
-        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        self.lock().state.settle(&self.front, || now, &mut calls);
-    }
-
-    /// What became of a place in line.
-    #[inline]
-    pub(super) fn fate(&self, place: u32) -> Fate {
-        self.front.cells.fate(place)
-    }
-
-    /// Gives up a place whose fate has been decided.
-    #[inline]
-    pub(super) fn vacate(&self, place: u32) {
-        self.front.cells.decide(place, Fate::Vacant);
     }
 
     pub(super) fn try_take(&self, weight: u32) -> Result<(), TryRefusal> {
@@ -165,33 +182,91 @@ impl Inner {
         self.lock().state.refuse_late()
     }
 
-    pub(super) fn join(&self, weight: u32, waker: Waker, now: Instant) -> Result<u32, (Turn, Waker)> {
-        self.lock().state.join(&self.front, weight, waker, now)
+    #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
+    #[inline(always)]
+    pub(super) fn join(&self, joining: Joining<'_>, since: Option<i64>) -> Result<(), (Turn, Waker)> {
+        self.lock().state.join(&self.front, joining, since, clock::now)
     }
 
-    pub(super) fn conclude(&self, place: u32) -> Option<Turn> {
-        self.lock().state.conclude(&self.front, place)
+    pub(super) fn join_until(
+        &'static self,
+        joining: Joining<'_>,
+        watch: &Watch,
+    ) -> Result<Option<Arming>, (Turn, Waker)> {
+        let state = &mut self.lock().state;
+        let number = state.number();
+        state.join_until(&self.front, joining, watch, |timer| self.alarm(number, timer))
     }
 
-    pub(super) fn rewake(&self, place: u32, waker: Waker, calls: &mut Calls) -> Option<Turn> {
-        self.lock().state.rewake(&self.front, place, waker, calls)
-    }
-
-    pub(super) fn expire(&self, place: u32, now: Instant, calls: &mut Calls) -> Turn {
-        self.lock().state.expire(&self.front, place, now, calls)
-    }
-
-    pub(super) fn cancel(&self, place: u32, weight: u32) {
+    pub(super) fn rewake(&self, node: Pin<&mut Node>, waker: Waker) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        self.lock().state.cancel(&self.front, place, weight, Instant::now, &mut calls);
+        self.lock().state.rewake(node, waker, &mut calls);
+    }
+
+    pub(super) fn rewatch(
+        &'static self,
+        node: Pin<&mut Node>,
+        waker: Waker,
+        runtime: RuntimeId,
+    ) -> Option<Arming> {
+        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
+        let state = &mut self.lock().state;
+        let number = state.number();
+        state.rewatch(node, waker, runtime, |timer| self.alarm(number, timer), &mut calls)
+    }
+
+    /// Sets a timer, and what comes of that.
+    ///
+    /// # Panics
+    ///
+    /// As [`Arming::set`]; whoever relied on it is told.
+    pub(super) fn set(&'static self, arming: Arming) {
+        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
+        let mut next = Some(arming);
+        while let Some(mut arming) = next.take() {
+            let on_panic = Loses { inner: self, timer: arming.timer() };
+            arming.set();
+            mem::forget(on_panic);
+            next = self.lock().state.armed(&self.front, arming, clock::now, &mut calls);
+        }
+    }
+
+    /// What a timer calls.
+    fn alarm(&'static self, number: u64, timer: Timer) -> Waker {
+        Waker::from(Arc::new(Alarm { inner: self, number, timer }))
+    }
+
+    /// A timer has gone off.
+    fn go_off(&'static self, number: u64, timer: Timer) {
+        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
+        let mut body = self.lock();
+        if body.state.number() != number {
+            return; // it was another gate's, whose place this one has
+        }
+        let next = body.state.go_off(&self.front, timer, clock::now, &mut calls);
+        drop(body);
+        if let Some(arming) = next {
+            // tokio calls this while it looks after its timers. If it cannot set another, those who wait are told.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.set(arming)));
+        }
+    }
+
+    pub(super) fn expire(&self, node: Pin<&mut Node>, now: i64) {
+        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
+        self.lock().state.expire(&self.front, node, now, &mut calls);
+    }
+
+    #[inline]
+    pub(super) fn cancel(&self, node: Pin<&mut Node>, weight: u32, calls: &mut Calls) {
+        self.lock().state.cancel(&self.front, node, weight, clock::now, calls);
     }
 
     pub(super) fn resize(&self, limit: Limit, calls: &mut Calls) -> Resize {
-        self.lock().state.resize(&self.front, limit, Instant::now, calls)
+        self.lock().state.resize(&self.front, limit, clock::now, calls)
     }
 
     pub(super) fn close(&self) -> Calls {
-        self.lock().state.close(&self.front, Instant::now)
+        self.lock().state.close(&self.front, clock::now)
     }
 
     pub(super) fn drain(&self, ticket: Option<Ticket>, waker: Waker) -> (Option<Ticket>, Calls) {
@@ -216,8 +291,39 @@ impl Inner {
     }
 
     /// Nothing panics under this lock, so a poisoned one would hold whole books all the same.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Body> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells a gate that a timer could not be set, unless it could.
+struct Loses {
+    inner: &'static Inner,
+    timer: Timer,
+}
+
+impl Drop for Loses {
+    fn drop(&mut self) {
+        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
+        self.inner.lock().state.lose(self.timer, &mut calls);
+    }
+}
+
+/// What a timer of a gate's calls: one that outlives the gate calls nobody.
+struct Alarm {
+    inner: &'static Inner,
+    number: u64,
+    timer: Timer,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.inner.go_off(self.number, self.timer);
     }
 }
 

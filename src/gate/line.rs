@@ -1,310 +1,204 @@
-//! The line: who waits, in order of arrival, each place of which can be given up at once.
+//! The line: who waits, in order of arrival, and until when.
 
-use std::collections::VecDeque;
+use std::pin::Pin;
 use std::task::Waker;
 
-use tokio::time::Instant;
-
-use super::cells::{Cells, Fate};
+use super::chain::{Chain, Node};
+use super::timers::{Arming, RuntimeId, Timers};
+use super::wait::{End, Taken, Timer, Wait};
+use super::wake::Calls;
 use crate::plan::Limit;
 
-/// A doubly linked list whose nodes live in one `Vec`: joining, leaving and being admitted take constant time and, once
-/// the `Vec` has grown, no allocation.
-///
-/// A node leaves the line when it is admitted or refused, by the holder of the lock. Its place is used again once the
-/// request that owns it has looked, and vacated its [cell](Cells), for which it does not take the lock.
-#[derive(Debug, Default)]
+/// Who waits for permits. Joining, leaving and being admitted take constant time, and for a request with a deadline also
+/// the logarithm of how many deadlines there are.
 pub(super) struct Line {
-    nodes: Vec<Node>,
-    head: Option<u32>,
-    tail: Option<u32>,
+    chain: Chain,
+    timers: Timers,
     len: usize,
-    /// Nobody in line asks for more than this.
+    /// Nobody in line asks for more than this. Whoever asked for as much may have gone.
     heaviest: u32,
-    /// Places that were given up under the lock.
-    vacant: Vec<u32>,
-    /// Places whose fate is decided; each is vacant once its cell says so.
-    decided: VecDeque<u32>,
-}
-
-#[derive(Debug)]
-struct Node {
-    weight: u32,
-    before: Option<u32>,
-    after: Option<u32>,
-    /// When it joined.
-    since: Instant,
-    /// Whom to wake; taken when its fate is decided.
-    waker: Option<Waker>,
-    /// The limit that it was too large for, where that is its fate.
-    limit: Limit,
 }
 
 impl Line {
+    pub(super) fn new() -> Self {
+        Self { chain: Chain::new(), timers: Timers::default(), len: 0, heaviest: 0 }
+    }
+
+    /// What no other line has.
+    pub(super) const fn number(&self) -> u64 {
+        self.chain.number()
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub(super) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Puts a request at the end and gives it a place; gives the waker back if there are 2^32 - 1 places taken.
+    /// Puts a request at the end.
     #[inline]
-    pub(super) fn join(
+    pub(super) fn join(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) {
+        self.chain.join(node, waker, wait);
+        if wait.timer != Timer::NONE {
+            self.timers.add(wait.timer, wait.deadline);
+        }
+        self.len = self.len.wrapping_add(1); // there is not memory for as many
+        self.heaviest = self.heaviest.max(wait.weight);
+    }
+
+    /// Wakes a request by another waker from now on; gives back the one before, or this
+    /// one if the request is not in this line.
+    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, waker: Waker) -> Option<Waker> {
+        self.chain.rewake(node, waker)
+    }
+
+    /// The timer that this runtime drives; `None` if too many are in use.
+    pub(super) fn timer_of(
         &mut self,
-        cells: &Cells,
-        weight: u32,
-        waker: Waker,
-        since: Instant,
-    ) -> Result<u32, Waker> {
-        self.tidy(cells);
-        let vacated = self.vacated(cells);
-        let next = u32::try_from(self.nodes.len()).ok();
-        let Some(place) = vacated.or(next) else { return Err(waker) };
-        let node =
-            Node { weight, before: self.tail, after: None, since, waker: Some(waker), limit: Limit::MAX };
-        if let Some(vacant) = self.nodes.get_mut(place as usize) {
-            *vacant = node;
+        runtime: RuntimeId,
+        alarm: impl FnOnce(Timer) -> Waker,
+    ) -> Option<Timer> {
+        self.timers.of(runtime, alarm)
+    }
+
+    /// Has another timer watch a request in this line from now on.
+    pub(super) fn watch(&mut self, node: Pin<&mut Node>, timer: Timer, calls: &mut Calls) {
+        if let Some(Wait { timer: before, deadline, .. }) = self.chain.watch(node, timer) {
+            self.timers.add(timer, deadline);
+            calls.dispose(self.timers.remove(before, deadline));
+        }
+    }
+
+    /// What has to be done so that a timer goes off in time, if anything.
+    pub(super) fn arm(&mut self, timer: Timer) -> Option<Arming> {
+        self.timers.arm(timer)
+    }
+
+    /// Takes a timer that has been set; says whether it has gone off by now.
+    pub(super) fn armed(&mut self, arming: Arming, calls: &mut Calls) -> bool {
+        let timer = arming.timer();
+        calls.dispose(self.timers.armed(arming));
+        self.timers.has_gone_off(timer)
+    }
+
+    /// Notes that a timer has gone off, if it has; and says whether that was in time. One that went off too early went
+    /// down with its runtime, so whoever it watched has to find another.
+    pub(super) fn gone_off(&mut self, timer: Timer, now: i64, calls: &mut Calls) -> bool {
+        if !self.timers.has_gone_off(timer) {
+            return false;
+        }
+        let is_in_time = self.timers.covers(timer, now);
+        if is_in_time {
+            self.timers.disarm(timer);
         } else {
-            cells.provide(place);
-            self.nodes.push(node);
+            self.lost(timer, calls);
         }
-        cells.decide(place, Fate::Waiting);
-        match self.tail {
-            Some(last) => self.node(last).after = Some(place),
-            None => self.head = Some(place),
+        is_in_time
+    }
+
+    /// Notes that a timer is gone, or cannot be set: whoever it watched is called to find another.
+    pub(super) fn lost(&mut self, timer: Timer, calls: &mut Calls) {
+        self.timers.disarm(timer);
+        self.chain.unwatch(timer, |waker| calls.wake(waker));
+    }
+
+    /// Admits those at the front for whom there is room; says how many permits are left, and shows their waits.
+    #[inline]
+    pub(super) fn admit(&mut self, mut available: u32, calls: &mut Calls, each: impl FnMut(Wait)) -> u32 {
+        let fits = |wait: &Wait| {
+            let left = available.checked_sub(wait.weight);
+            available = left.unwrap_or(available);
+            left.map(|_| true)
+        };
+        self.take_each(End::Admitted, fits, calls, each);
+        available
+    }
+
+    /// Takes out all; says how many.
+    pub(super) fn close(&mut self, calls: &mut Calls) -> usize {
+        self.take_each(End::Closed, |_| Some(true), calls, |_| {}).0
+    }
+
+    /// Takes out all that ask for more than this; says how many.
+    pub(super) fn take_heavier(&mut self, limit: Limit, calls: &mut Calls) -> usize {
+        if self.heaviest <= limit.get() {
+            return 0;
         }
-        self.tail = Some(place);
-        self.len = self.len.saturating_add(1);
-        self.heaviest = self.heaviest.max(weight);
-        Ok(place)
+        self.heaviest = limit.get();
+        self.take_each(End::TooLarge { limit }, |wait| Some(wait.weight > limit.get()), calls, |_| {}).0
     }
 
-    /// Who is first in line.
-    pub(super) const fn first(&self) -> Option<u32> {
-        self.head
+    /// Takes out all that a timer watches and whose deadline has passed; says how many, and whether the first is among
+    /// them. It looks no further than the last of them: where all wait equally long at most, no further than it has to.
+    pub(super) fn take_late(&mut self, timer: Timer, now: i64, calls: &mut Calls) -> (usize, bool) {
+        let mut due = self.timers.due(timer, now);
+        let is_late = |wait: &Wait| {
+            let is_late = wait.timer == timer && wait.deadline <= now;
+            let looks_on = due > 0;
+            due = due.saturating_sub(usize::from(is_late));
+            looks_on.then_some(is_late)
+        };
+        self.take_each(End::Expired { now }, is_late, calls, |_| {})
     }
 
-    /// Who comes after.
-    pub(super) fn after(&mut self, place: u32) -> Option<u32> {
-        self.node(place).after
-    }
-
-    /// What a request asks for.
-    pub(super) fn weight(&mut self, place: u32) -> u32 {
-        self.node(place).weight
-    }
-
-    /// Nobody in line asks for more than this. Whoever asked for as much may have gone.
-    pub(super) const fn heaviest(&self) -> u32 {
-        self.heaviest
-    }
-
-    /// Notes that nobody in line asks for more than this.
-    pub(super) fn lighten(&mut self, heaviest: u32) {
-        self.heaviest = self.heaviest.min(heaviest);
-    }
-
-    /// Takes a request out of line, decides its fate and gives back whom to wake and when it joined.
     #[inline]
-    pub(super) fn decide(&mut self, cells: &Cells, place: u32, fate: Fate) -> (Option<Waker>, Instant) {
-        self.unlink(place);
-        self.decided.push_back(place);
-        let node = self.node(place);
-        let decided = (node.waker.take(), node.since);
-        // Last: from here on the place is its owner's to vacate.
-        cells.decide(place, fate);
-        decided
-    }
-
-    /// Notes the limit that a request is about to be refused for.
-    pub(super) fn note_limit(&mut self, place: u32, limit: Limit) {
-        self.node(place).limit = limit;
-    }
-
-    /// What a request asked for that was refused, and the limit it was refused for.
-    pub(super) fn too_large(&mut self, place: u32) -> (u32, Limit) {
-        let &mut Node { weight, limit, .. } = self.node(place);
-        (weight, limit)
-    }
-
-    /// Takes a request out of line that gives up its place; gives back its waker and when it joined.
-    #[inline]
-    pub(super) fn leave(&mut self, cells: &Cells, place: u32) -> (Option<Waker>, Instant) {
-        self.unlink(place);
-        let node = self.node(place);
-        let left = (node.waker.take(), node.since);
-        self.vacant.push(place);
-        cells.decide(place, Fate::Vacant);
-        left
-    }
-
-    /// Wakes a waiting request by another waker from now on; gives back the old one.
-    pub(super) fn rewake(&mut self, place: u32, waker: Waker) -> Option<Waker> {
-        self.node(place).waker.replace(waker)
-    }
-
-    /// A place that can be given away again. Looks at two of the decided ones at most: those that were not looked at
-    /// by their owners yet go to the back, so that one which never is does not stand before the others.
-    #[inline]
-    fn vacated(&mut self, cells: &Cells) -> Option<u32> {
-        if let Some(place) = self.vacant.pop() {
-            return Some(place);
-        }
-        for _ in 0..2 {
-            let place = self.decided.pop_front()?;
-            if cells.fate(place) == Fate::Vacant {
-                return Some(place);
+    fn take_each(
+        &mut self,
+        end: End,
+        is_asked: impl FnMut(&Wait) -> Option<bool>,
+        calls: &mut Calls,
+        mut each: impl FnMut(Wait),
+    ) -> (usize, bool) {
+        let Self { chain, timers, .. } = self;
+        let (mut count, mut with_first) = (0_usize, false);
+        chain.take_each(end, is_asked, |Taken { waker, wait, was_first }| {
+            count = count.wrapping_add(1); // there are not as many
+            with_first |= was_first;
+            if let Some(waker) = waker {
+                calls.wake(waker);
             }
-            self.decided.push_back(place);
-        }
-        None
+            if wait.timer != Timer::NONE {
+                calls.dispose(timers.remove(wait.timer, wait.deadline));
+            }
+            each(wait);
+        });
+        self.shorten(count);
+        (count, with_first)
     }
 
-    /// Lets go of a great crowd's memory once the last of it has gone.
+    /// Takes out a request whose deadline has passed; says whether it was first. `None` if it is not in this line.
+    pub(super) fn expire(&mut self, node: Pin<&mut Node>, now: i64, calls: &mut Calls) -> Option<bool> {
+        let taken = self.chain.take_this(node, End::Expired { now })?;
+        Some(self.left(taken, calls))
+    }
+
+    /// Takes out a request that is given up; says whether it was first. `None` if it is not in this line.
     #[inline]
-    fn tidy(&mut self, cells: &Cells) {
-        if self.len == 0 && self.nodes.len() > KEPT {
-            self.let_go(cells);
-        }
-    }
-
-    #[cold]
-    fn let_go(&mut self, cells: &Cells) {
-        if self.decided.iter().all(|place| cells.fate(*place) == Fate::Vacant) {
-            *self = Self::default();
-        }
+    pub(super) fn leave(&mut self, node: Pin<&mut Node>, calls: &mut Calls) -> Option<bool> {
+        let taken = self.chain.take_this(node, End::GivenUp)?;
+        Some(self.left(taken, calls))
     }
 
     #[inline]
-    fn unlink(&mut self, place: u32) {
-        let node = self.node(place);
-        let (before, after) = (node.before.take(), node.after.take());
-        match before {
-            Some(before) => self.node(before).after = after,
-            None => self.head = after,
+    fn left(&mut self, taken: Taken, calls: &mut Calls) -> bool {
+        if let Some(waker) = taken.waker {
+            calls.discard(waker);
         }
-        match after {
-            Some(after) => self.node(after).before = before,
-            None => self.tail = before,
+        if taken.wait.timer != Timer::NONE {
+            calls.dispose(self.timers.remove(taken.wait.timer, taken.wait.deadline));
         }
-        self.len = self.len.saturating_sub(1);
+        self.shorten(1);
+        taken.was_first
+    }
+
+    #[inline]
+    fn shorten(&mut self, by: usize) {
+        self.len = self.len.wrapping_sub(by); // there were as many
         if self.len == 0 {
             self.heaviest = 0;
         }
-    }
-
-    #[inline]
-    fn node(&mut self, place: u32) -> &mut Node {
-        self.nodes.get_mut(place as usize).expect("a place has a node")
-    }
-}
-
-/// Nodes that an empty line keeps for its next crowd: 64 KiB.
-const KEPT: usize = 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Fixture {
-        line: Line,
-        cells: Cells,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            Self { line: Line::default(), cells: Cells::new() }
-        }
-
-        fn join(&mut self, weight: u32) -> u32 {
-            self.line.join(&self.cells, weight, Waker::noop().clone(), Instant::now()).unwrap()
-        }
-
-        fn leave(&mut self, place: u32) {
-            assert!(self.line.leave(&self.cells, place).0.is_some());
-        }
-
-        fn admit(&mut self, place: u32) {
-            assert!(self.line.decide(&self.cells, place, Fate::Admitted).0.is_some());
-        }
-
-        fn vacate(&mut self, place: u32) {
-            self.cells.decide(place, Fate::Vacant);
-        }
-
-        fn weights(&mut self) -> Vec<u32> {
-            let mut weights = Vec::new();
-            let mut at = self.line.first();
-            while let Some(place) = at {
-                weights.push(self.line.weight(place));
-                at = self.line.after(place);
-            }
-            assert_eq!(weights.len(), self.line.len());
-            weights
-        }
-    }
-
-    /// Order of arrival survives places given up at the head, in the middle and at the end, and places used again.
-    #[test]
-    fn order_survives_departures() {
-        let mut fixture = Fixture::new();
-        let places: Vec<_> = (0..6).map(|weight| fixture.join(weight)).collect();
-        for leaving in [3, 0, 5] {
-            fixture.leave(places[leaving]);
-        }
-        let late = fixture.join(6);
-        assert!(late < 6, "a vacant place is used again");
-        assert_eq!(fixture.weights(), [1, 2, 4, 6]);
-        fixture.leave(late);
-        assert_eq!(fixture.weights(), [1, 2, 4]);
-    }
-
-    /// A place whose fate is decided is its owner's until the owner has looked, and somebody else's only then.
-    #[test]
-    fn decided_places_wait_for_their_owners() {
-        let mut fixture = Fixture::new();
-        let (first, second) = (fixture.join(1), fixture.join(2));
-        fixture.admit(first);
-        assert_eq!((fixture.weights(), fixture.cells.fate(first)), (vec![2], Fate::Admitted));
-        let third = fixture.join(3);
-        assert!(third != first && third != second);
-        fixture.vacate(first);
-        assert_eq!(fixture.join(4), first);
-        assert_eq!(fixture.weights(), [2, 3, 4]);
-    }
-
-    /// A great crowd's memory goes once the last of it has, and not before.
-    #[test]
-    fn crowd_leaves_no_memory_behind() {
-        let mut fixture = Fixture::new();
-        let places: Vec<_> = (0..2000).map(|weight| fixture.join(weight)).collect();
-        for place in &places {
-            fixture.admit(*place);
-        }
-        for place in &places[1..] {
-            fixture.vacate(*place);
-        }
-        let next = fixture.join(1);
-        assert_eq!(fixture.line.nodes.len(), 2000, "one has not looked yet");
-        fixture.leave(next);
-        fixture.vacate(places[0]);
-        fixture.join(1);
-        assert_eq!(fixture.line.nodes.len(), 1);
-    }
-
-    /// One that is never looked at does not keep the others from being used again.
-    #[test]
-    fn forgotten_place_holds_up_no_other() {
-        let mut fixture = Fixture::new();
-        let forgotten = fixture.join(1);
-        fixture.admit(forgotten);
-        for _ in 0..1000 {
-            let place = fixture.join(1);
-            fixture.admit(place);
-            fixture.vacate(place);
-        }
-        assert!(fixture.line.nodes.len() < 8, "{}", fixture.line.nodes.len());
     }
 }

@@ -12,18 +12,24 @@
 
 mod acquire;
 mod answer;
-mod cells;
+mod blocking;
+mod chain;
+mod clock;
 mod drained;
 mod drains;
 mod engine;
 mod error;
+mod front;
 mod histogram;
 mod inner;
 mod line;
 mod permit;
 mod request;
+mod sampler;
 mod status;
 mod sync;
+mod timers;
+mod wait;
 mod wake;
 mod word;
 
@@ -84,7 +90,7 @@ impl Gate {
 
     /// A gate with a bound on who waits, or how long.
     pub fn builder(name: impl Into<GateName>, limit: Limit) -> GateBuilder {
-        GateBuilder { name: name.into(), limit, queue: usize::MAX, max_wait: None }
+        GateBuilder { name: name.into(), limit, queue: usize::MAX, max_wait: None, measures_waits: true }
     }
 
     /// What it is called.
@@ -340,6 +346,7 @@ pub struct GateBuilder {
     limit: Limit,
     queue: usize,
     max_wait: Option<Duration>,
+    measures_waits: bool,
 }
 
 impl GateBuilder {
@@ -355,10 +362,18 @@ impl GateBuilder {
         self
     }
 
+    /// Whether it measures how long requests wait, for [`GateStatus::waits`]; it does unless said. Without, no request
+    /// but one with a deadline costs a look at the clock.
+    pub const fn measure_waits(mut self, measures: bool) -> Self {
+        self.measures_waits = measures;
+        self
+    }
+
     /// Makes the gate.
     #[must_use]
     pub fn build(self) -> Gate {
-        let profile = Profile { name: self.name, max_wait: self.max_wait };
+        let Self { name, max_wait, measures_waits, .. } = self;
+        let profile = Profile { name, max_wait, measures_waits };
         Gate { inner: Inner::open(profile, self.limit, self.queue), profile }
     }
 }

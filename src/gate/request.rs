@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::acquire::{self, Terms};
+use super::blocking;
 use super::{Acquire, AcquireError, AcquireOwned, Gate, OwnedPermit, Permit, TryAcquireError};
 
 /// A request to a [`Gate`] that is more than "one, however long it takes"; made by [`Gate::request`].
@@ -63,14 +64,14 @@ impl<'g> Request<'g> {
 
     /// Waits for the permits; see [`Gate::acquire`].
     #[inline]
-    pub const fn acquire(self) -> Acquire<'g> {
+    pub fn acquire(self) -> Acquire<'g> {
         Acquire::new(self.gate, self.terms)
     }
 
     /// Waits for permits that outlive every handle; see [`Gate::acquire_owned`].
     #[inline]
-    pub const fn acquire_owned(self) -> AcquireOwned<'g> {
-        AcquireOwned::new(self.gate, self.terms)
+    pub fn acquire_owned(self) -> AcquireOwned<'g> {
+        Acquire::new(self.gate, self.terms)
     }
 
     /// Takes the permits if there is room now, whatever its deadline; see [`Gate::try_acquire`].
@@ -105,7 +106,7 @@ impl<'g> Request<'g> {
     /// On a thread that is running asynchronous tasks, which blocking would stop.
     #[track_caller]
     pub fn acquire_blocking(self) -> Result<Permit<'g>, AcquireError> {
-        acquire::block(self.gate, self.terms).map(|()| Permit::new(self.gate, self.terms.weight))
+        blocking::block(self.gate, self.terms).map(|()| Permit::new(self.gate, self.terms.weight))
     }
 
     /// Blocks the thread until permits that outlive every handle are there; see [`Gate::acquire_blocking`].
@@ -119,7 +120,7 @@ impl<'g> Request<'g> {
     /// On a thread that is running asynchronous tasks, which blocking would stop.
     #[track_caller]
     pub fn acquire_blocking_owned(self) -> Result<OwnedPermit, AcquireError> {
-        acquire::block(self.gate, self.terms).map(|()| OwnedPermit::new(self.gate, self.terms.weight))
+        blocking::block(self.gate, self.terms).map(|()| OwnedPermit::new(self.gate, self.terms.weight))
     }
 
     /// Runs `work` with the permits, and gives them back when it ends; see [`Gate::run`].

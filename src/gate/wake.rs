@@ -1,10 +1,12 @@
 //! Wakers on their way out of the engine.
 
 use std::any::Any;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 use std::thread;
+
+use super::timers::Alarm as Timer;
 
 /// Calls that a step of the engine leaves to make once the lock is free: wakers to wake, or only to drop.
 ///
@@ -15,23 +17,25 @@ use std::thread;
 pub(crate) struct Calls {
     /// Most steps wake one waiter or none, and so allocate nothing.
     first: Option<Waker>,
-    more: Vec<Waker>,
     spare: Option<Waker>,
+    rest: Option<Box<Rest>>,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    wakers: Vec<Waker>,
+    /// Timers that are of no use any more. tokio has locks of its own, so not under the gate's.
+    timers: Vec<Timer>,
 }
 
 impl Calls {
-    /// Only drops `waker`.
-    pub(super) fn discarding(waker: Waker) -> Self {
-        Self { first: None, more: Vec::new(), spare: Some(waker) }
-    }
-
     /// Puts `waker` behind those already here.
     #[inline]
     pub(super) fn wake(&mut self, waker: Waker) {
         if self.first.is_none() {
             self.first = Some(waker);
         } else {
-            self.more.push(waker);
+            self.rest().wakers.push(waker);
         }
     }
 
@@ -42,52 +46,62 @@ impl Calls {
         self.spare = Some(waker);
     }
 
+    /// Keeps a timer only to drop it.
+    pub(super) fn dispose(&mut self, timer: Option<Timer>) {
+        if let Some(timer) = timer {
+            self.rest().timers.push(timer);
+        }
+    }
+
     /// Wakes all in order, then drops what is only to be dropped. The first panic among them goes on once all are
     /// done, unless this thread is unwinding already.
     ///
     /// Whatever the step gave its caller must have an owner by now: a panic from here unwinds through it.
     #[inline]
     pub(crate) fn make(self) {
-        drop(self);
+        ManuallyDrop::new(self).make_all(); // which leaves nothing to drop
     }
-}
 
-/// Dropping makes the calls, too: no panic on the way to [`make`](Calls::make) may lose a waiter.
-impl Drop for Calls {
     #[inline]
-    fn drop(&mut self) {
-        // Nobody is among `more` unless somebody is `first`.
-        if self.first.is_some() || self.spare.is_some() {
-            self.make_all();
-        }
-    }
-}
-
-impl Calls {
     fn make_all(&mut self) {
-        let is_alone = self.more.is_empty() && !thread::panicking();
-        match (self.first.take(), self.spare.take()) {
-            // A panic of the only call there is keeps nobody from being woken, and may go its way.
-            (Some(waker), None) if is_alone => waker.wake(),
-            (None, Some(spare)) if is_alone => drop(spare),
-            (first, spare) => self.make_each(first, spare),
+        // A panic of the only call there is keeps nobody from being woken, and may go its way.
+        let is_alone = self.rest.is_none() && !thread::panicking();
+        if is_alone && self.spare.is_none() {
+            if let Some(waker) = self.first.take() {
+                waker.wake();
+            }
+        } else if is_alone && self.first.is_none() {
+            self.spare = None;
+        } else {
+            self.make_each();
         }
     }
 
     #[cold]
-    fn make_each(&mut self, first: Option<Waker>, spare: Option<Waker>) {
+    fn make_each(&mut self) {
         let mut panicked = None;
-        for waker in first.into_iter().chain(mem::take(&mut self.more)) {
+        let Rest { wakers, timers } = self.rest.take().map_or_else(Rest::default, |rest| *rest);
+        for waker in self.first.take().into_iter().chain(wakers) {
             shield(&mut panicked, || waker.wake());
         }
-        if let Some(spare) = spare {
-            shield(&mut panicked, || drop(spare));
-        }
+        shield(&mut panicked, || self.spare = None);
+        shield(&mut panicked, || drop(timers));
         match panicked {
             Some(payload) if thread::panicking() => mem::forget(payload), // its drop may panic, too
             Some(payload) => panic::resume_unwind(payload),
             None => {}
         }
+    }
+
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+}
+
+/// Dropping makes the calls, too: no panic on the way to [`make`](Calls::make) may lose a waiter.
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.make_all();
     }
 }
 

@@ -49,6 +49,19 @@ impl Word {
         }
     }
 
+    /// The word after admitting a request of this weight, or with somebody in line if there is no room; and which of them.
+    /// `None` if something else stands against it.
+    #[inline]
+    pub(super) const fn admitting_or_announcing(self, weight: u32) -> Option<(Self, bool)> {
+        if self.0 & (Self::STOPS_ADMISSION ^ Self::WAITING) != 0 {
+            None
+        } else if self.fits(weight) {
+            Some((Self(self.0.wrapping_add(ADMISSION).wrapping_sub(permits(weight as u64))), true))
+        } else {
+            Some((Self(self.0 | Self::WAITING), false))
+        }
+    }
+
     /// Whether there is room for this weight, whatever else stands against it.
     #[inline]
     pub(super) const fn fits(self, weight: u32) -> bool {
@@ -62,8 +75,8 @@ impl Word {
     }
 
     /// What admitting so many requests of so much weight together adds to the word.
-    pub(super) const fn admissions(requests: u32, weight: u32) -> u64 {
-        ADMISSION.wrapping_mul(requests as u64).wrapping_sub(permits(weight as u64))
+    pub(super) const fn admissions(requests: u64, weight: u32) -> u64 {
+        ADMISSION.wrapping_mul(requests).wrapping_sub(permits(weight as u64))
     }
 
     /// What a change of the limit adds to the word.

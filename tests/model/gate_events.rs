@@ -35,7 +35,6 @@ events! {
     GrantedByExpiredHead: "granted by a head that expired",
     GrantedByUnclaimed: "granted what another was granted and gave up",
     GrantedTogether: "granted together with others in one step",
-    GrantedPastDeadline: "granted after its deadline, before it was polled",
     GrantedByNewWaker: "granted, and the waker had been replaced",
     ClaimedAtOnce: "claimed with the waker it waited with",
     ClaimedAnew: "claimed with another waker",
@@ -54,6 +53,7 @@ events! {
     CancelledRefused: "given up when it was refused and had not been told",
     ExpiredHead: "expired at the head of the line",
     ExpiredInside: "expired behind another",
+    ExpiredTogether: "expired together with others",
     ExpiredOnTime: "expired in the very millisecond",
     ExpiredByGate: "expired by the gate's longest wait",
     RefusedLate: "refused because it came too late to wait",
@@ -93,7 +93,6 @@ events! {
     Gone: "a gate gone with its last handle",
     GoneWithPermit: "a gate gone with its last permit",
     PassedExactly: "time moved to the very deadline of the next",
-    Rung: "woken by the clock",
 }
 
 /// What a run has seen, or several together.

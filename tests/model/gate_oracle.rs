@@ -191,7 +191,7 @@ impl Oracle {
     /// A later poll, with another waker or the same.
     pub(super) fn poll(&mut self, place: usize, anew: bool) -> Answer {
         let now = self.now;
-        let Place { weight, since, deadline, by_gate, .. } = self.places[place];
+        let Place { weight, deadline, .. } = self.places[place];
         let is_due = deadline.is_some_and(|deadline| deadline <= now);
         match mem::replace(&mut self.places[place].fate, Fate::Away) {
             Fate::Granted => {
@@ -203,16 +203,6 @@ impl Oracle {
                 Answer::Admitted
             }
             Fate::Refused(error) => Answer::Refused(error),
-            Fate::InLine if is_due => {
-                let was_first = self.leave(place);
-                self.totals.line.expired += 1;
-                self.seen.note(if was_first { Event::ExpiredHead } else { Event::ExpiredInside });
-                self.seen.note_if(deadline == Some(now), Event::ExpiredOnTime);
-                self.seen.note_if(by_gate, Event::ExpiredByGate);
-                self.settle(Event::GrantedByExpiredHead);
-                let waited = Duration::from_millis(now - since);
-                Answer::Refused(AcquireError::DeadlineExceeded { gate: NAME, waited })
-            }
             Fate::InLine => {
                 self.places[place].fate = Fate::InLine;
                 self.places[place].rewoken |= anew;
@@ -326,9 +316,27 @@ impl Oracle {
         self.drained[drain] = false;
     }
 
-    /// Time has moved to here. Nobody leaves the line for that before it is polled.
-    pub(super) fn pass_time_to(&mut self, now: u64) {
+    /// Time has moved to here: whose deadline has passed leaves the line for that, polled or not. Says how many did; they
+    /// are the first to be woken, in an order of the gate's own.
+    pub(super) fn pass_time_to(&mut self, now: u64) -> usize {
         self.now = now;
+        let head = self.line.front().copied();
+        let is_due = |place: &usize| self.places[*place].deadline.is_some_and(|deadline| deadline <= now);
+        let due: Vec<usize> = self.line.iter().copied().filter(is_due).collect();
+        for &place in &due {
+            self.leave(place);
+            self.totals.line.expired += 1;
+            let Place { since, deadline, by_gate, .. } = self.places[place];
+            let was_first = head == Some(place);
+            self.seen.note(if was_first { Event::ExpiredHead } else { Event::ExpiredInside });
+            self.seen.note_if(deadline == Some(now), Event::ExpiredOnTime);
+            self.seen.note_if(by_gate, Event::ExpiredByGate);
+            let waited = Duration::from_millis(now - since);
+            self.refuse(place, AcquireError::DeadlineExceeded { gate: NAME, waited });
+        }
+        self.seen.note_if(due.len() > 1, Event::ExpiredTogether);
+        self.settle(Event::GrantedByExpiredHead);
+        due.len()
     }
 
     /// The earliest deadline still to come of those who wait.
@@ -371,12 +379,6 @@ impl Oracle {
     /// Whether it was granted or refused and has not been told.
     pub(super) fn is_decided(&self, place: usize) -> bool {
         matches!(self.places[place].fate, Fate::Granted | Fate::Refused(_))
-    }
-
-    /// The deadline of a request that joined the line and has not been told what became of it.
-    pub(super) fn deadline_of(&self, place: usize) -> Option<u64> {
-        let Place { fate, deadline, .. } = &self.places[place];
-        if matches!(fate, Fate::Away) { None } else { *deadline }
     }
 
     pub(super) fn woken(&self) -> &[Call] {
@@ -453,8 +455,6 @@ impl Oracle {
             let granted = &mut self.places[place];
             granted.fate = Fate::Granted;
             self.waits.record(Duration::from_millis(self.now - granted.since));
-            let is_due = granted.deadline.is_some_and(|deadline| deadline <= self.now);
-            self.seen.note_if(is_due, Event::GrantedPastDeadline);
             self.seen.note_if(granted.rewoken, Event::GrantedByNewWaker);
         }
         self.seen.note_if(self.woken.len() > before + 1, Event::GrantedTogether);

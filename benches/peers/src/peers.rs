@@ -77,6 +77,31 @@ impl Peer for Gate {
     }
 }
 
+/// A gate that does not measure how long requests wait.
+pub struct Unmeasured(Gate);
+
+impl Peer for Unmeasured {
+    const NAME: &'static str = "gate";
+    type Permit<'a> = gate::Permit<'a>;
+    type Outcome<'a> = Result<gate::Permit<'a>, gate::AcquireError>;
+
+    fn new(permits: u32) -> Self {
+        Self(Gate::builder(BENCH, Limit::new(permits)).measure_waits(false).build())
+    }
+    #[inline]
+    fn try_acquire(&self) -> Option<Self::Permit<'_>> {
+        self.0.try_acquire().ok()
+    }
+    #[inline]
+    fn acquire(&self) -> impl Future<Output = Self::Outcome<'_>> + Send {
+        self.0.acquire()
+    }
+    #[inline]
+    fn permit(outcome: Self::Outcome<'_>) -> Self::Permit<'_> {
+        outcome.expect("open")
+    }
+}
+
 impl Weighted for Gate {
     #[inline]
     fn acquire_many(&self, weight: u32) -> impl Future<Output = Self::Outcome<'_>> + Send {

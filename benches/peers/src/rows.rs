@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use crate::harness::{self, Contestant, Row, Runner, Target};
 use crate::peers::{
     AsyncLock, Asyncband, Deadpool, Floor, Intrusive, IntrusiveShared, Mea, Owned, Patient, Peer, Resizable,
-    Tokio, Weighted, tower,
+    Tokio, Unmeasured, Weighted, tower,
 };
 
 /// A contestant a type, all measured by the same function.
@@ -106,6 +106,14 @@ pub fn rows() -> Vec<Row> {
             "wait cycle: acquire, join, hand over, resume, drop",
             contestants!(Peer, wait_cycle: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
             target(0.65, 0.45, 9.0),
+            64,
+            10_000,
+        ),
+        row(
+            "cycle-unmeasured",
+            "wait cycle, waits not measured",
+            contestants!(Peer, wait_cycle: Unmeasured, Tokio),
+            target(0.40, 0.45, 9.0),
             64,
             10_000,
         ),

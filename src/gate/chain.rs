@@ -1,0 +1,297 @@
+//! The links of the line: a list whose nodes are part of the futures and stack frames that wait, so that waiting takes
+//! no memory of its own and leaving no search. Four rules make it sound, whatever safe code does:
+//!
+//! 1. **A node in a chain stays where it is.** It joins by `Pin<&mut Node>`, and dropping one that is in a chain ends the
+//!    process. Its owner does not let that happen: it leaves first.
+//! 2. **A node's place belongs to the chain it is in**, else to its owner. It is in the chain that its state names while
+//!    its [fate](Fate) is not decided. Only a call with `&mut` to both puts it there, only one with `&mut` to the chain
+//!    takes it out, and both look at the state first.
+//! 3. **A node's waker is written only by calls with `&mut` to both.** A chain reads it to take it out, and its owner to
+//!    compare it, at the same time at most.
+//! 4. **Deciding a node's fate is the last that a chain does to it.** It may be gone an instant later.
+
+#![expect(unsafe_code, reason = "the chain runs through the futures that wait in it")]
+
+use std::marker::PhantomPinned;
+use std::mem::{self, MaybeUninit};
+use std::pin::Pin;
+use std::process;
+use std::ptr::NonNull;
+use std::task::Waker;
+
+use super::acquire::Acquire;
+use super::sync::{AtomicU64, Counter, Ordering, UnsafeCell};
+use super::wait::{End, Fate, Stage, Taken, Timer, Wait};
+
+/// One that waits, has waited, or may yet.
+pub(super) struct Node {
+    /// The number of the chain it is or was in, and its fate there.
+    state: AtomicU64,
+    /// Holds a waker while its fate is [`Waiting`](Fate::Waiting).
+    waker: UnsafeCell<MaybeUninit<Waker>>,
+    /// Holds one from when it first joins a chain.
+    place: UnsafeCell<MaybeUninit<Place>>,
+    pub(super) weight: u32,
+    /// Its owner's alone, who so need not look at the state of one that never waited.
+    stage: Stage,
+    _pinned: PhantomPinned,
+}
+
+struct Place {
+    before: Option<NonNull<Node>>,
+    after: Option<NonNull<Node>>,
+    wait: Wait,
+}
+
+impl Node {
+    #[inline]
+    pub(super) fn new(weight: u32) -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            waker: UnsafeCell::new(MaybeUninit::uninit()),
+            place: UnsafeCell::new(MaybeUninit::uninit()),
+            weight,
+            stage: Stage::New,
+            _pinned: PhantomPinned,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// What became of it, if it has joined a chain.
+    ///
+    /// Acquire: whoever finds itself admitted sees what was done under the permits that came back for it.
+    #[inline]
+    pub(super) fn fate(&self) -> Fate {
+        let is_there = matches!(self.stage, Stage::Joined);
+        if is_there { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
+    }
+
+    /// Whether it waits and `waker` is the one that it will be woken by.
+    #[inline]
+    pub(super) fn waits_with(&self, waker: &Waker) -> bool {
+        // SAFETY: one that waits holds a waker. It may have been taken out since; but nothing has written there (3), and
+        // only addresses are compared, of which those of a live waker were there when it was found to wait.
+        let is_known = |own: *const MaybeUninit<Waker>| unsafe { (*own).assume_init_ref() }.will_wake(waker);
+        self.fate() == Fate::Waiting && self.waker.with(is_known)
+    }
+
+    /// What there is to know of its end.
+    pub(super) fn note(&self) -> Option<i64> {
+        // SAFETY: it has been in a chain and so has a place, which is its owner's by now (2).
+        let note = |own: *const MaybeUninit<Place>| unsafe { (*own).assume_init_ref() }.wait.since;
+        matches!(self.fate(), Fate::Expired | Fate::TooLarge).then(|| self.place.with(note))
+    }
+
+    /// Goes on to a stage in which it is in no chain, if this says so; nothing while it is in one.
+    #[inline]
+    pub(super) fn enter_if(self: Pin<&mut Self>, stage: Stage, is_so: impl FnOnce() -> bool) -> bool {
+        let enters = !self.fate().is_in_line() && is_so();
+        if enters {
+            // SAFETY: it is not moved.
+            unsafe { self.get_unchecked_mut() }.stage = stage;
+        }
+        enters
+    }
+}
+
+impl Drop for Node {
+    #[inline]
+    fn drop(&mut self) {
+        if self.fate().is_in_line() {
+            process::abort(); // (1): the chain would run on through memory that is somebody else's
+        }
+    }
+}
+
+// SAFETY: a node goes to another thread with its owner. What others do to it meanwhile is by rules 2 to 4.
+unsafe impl Send for Node {}
+// SAFETY: `&Node` reads what is atomic, and what nobody writes meanwhile (3, 4).
+unsafe impl Sync for Node {}
+
+/// Nodes in order of arrival.
+pub(super) struct Chain {
+    /// No other chain has it.
+    number: u64,
+    head: Option<NonNull<Node>>,
+    tail: Option<NonNull<Node>>,
+}
+
+// SAFETY: its nodes may be used from any thread, by whoever has `&mut` to it (2).
+unsafe impl Send for Chain {}
+
+impl Chain {
+    pub(super) fn new() -> Self {
+        let number = CHAINS.fetch_add(1, Ordering::Relaxed);
+        Self { number, head: None, tail: None }
+    }
+
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Puts a node at the end. It must not be in a chain.
+    #[inline]
+    pub(super) fn join(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) {
+        assert!(!node.fate().is_in_line(), "a node is in one chain at a time");
+        let node = address(node);
+        let place = Place { before: self.tail, after: None, wait };
+        // SAFETY: it is in no chain, so it is its owner's (2, 3), who has lent it by `&mut`.
+        unsafe {
+            (*node.as_ptr()).waker.with_mut(|own| (*own).write(waker));
+            (*node.as_ptr()).place.with_mut(|own| (*own).write(place));
+            (*node.as_ptr()).stage = Stage::Joined;
+        }
+        match self.tail.replace(node) {
+            Some(last) => self.place(last).after = Some(node),
+            None => self.head = Some(node),
+        }
+        self.set(node, Fate::Waiting);
+    }
+
+    /// Has a node in this chain woken by another waker from now on; gives back the one before, or this one without it.
+    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, waker: Waker) -> Option<Waker> {
+        let Some(node) = self.find(node) else { return Some(waker) };
+        let before = self.waker(node);
+        // SAFETY: both have been lent by `&mut` (3).
+        unsafe { (*node.as_ptr()).waker.with_mut(|own| (*own).write(waker)) };
+        self.set(node, Fate::Waiting);
+        before
+    }
+
+    /// Has another timer watch a node in this chain from now on; gives back its wait as it was.
+    pub(super) fn watch(&mut self, node: Pin<&mut Node>, timer: Timer) -> Option<Wait> {
+        let wait = &mut self.place(self.find(node)?).wait;
+        Some(mem::replace(wait, Wait { timer, ..*wait }))
+    }
+
+    /// Notes that nothing watches what a timer did, and shows whom to wake for that.
+    pub(super) fn unwatch(&mut self, timer: Timer, mut each: impl FnMut(Waker)) {
+        let mut at = self.head;
+        while let Some(node) = at {
+            let Place { after, wait, .. } = self.place(node);
+            at = *after;
+            if wait.timer == timer {
+                let waker = self.waker(node);
+                self.set(node, Fate::Unwatched);
+                waker.into_iter().for_each(&mut each);
+            }
+        }
+    }
+
+    /// Takes out nodes from the first on, for as long as it is said of each whether to.
+    #[inline]
+    pub(super) fn take_each(
+        &mut self,
+        end: End,
+        mut is_asked: impl FnMut(&Wait) -> Option<bool>,
+        mut each: impl FnMut(Taken),
+    ) {
+        let mut at = self.head;
+        while let Some(node) = at {
+            at = self.place(node).after;
+            match is_asked(&self.place(node).wait) {
+                Some(true) => each(self.take(node, end)),
+                Some(false) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Takes out this node; `None` if it is not in this chain.
+    #[inline]
+    pub(super) fn take_this(&mut self, node: Pin<&mut Node>, end: End) -> Option<Taken> {
+        self.find(node).map(|node| self.take(node, end))
+    }
+
+    #[inline]
+    fn take(&mut self, node: NonNull<Node>, end: End) -> Taken {
+        let Place { before, after, wait: ref mut own } = *self.place(node);
+        let wait = *own;
+        own.since = end.note(&wait);
+        match before {
+            Some(before) => self.place(before).after = after,
+            None => self.head = after,
+        }
+        match after {
+            Some(after) => self.place(after).before = before,
+            None => self.tail = before,
+        }
+        let waker = self.waker(node);
+        self.set(node, end.fate());
+        Taken { waker, wait, was_first: before.is_none() }
+    }
+
+    /// Where a node is, if it is in this chain.
+    #[inline]
+    fn find(&self, node: Pin<&mut Node>) -> Option<NonNull<Node>> {
+        let is_here =
+            node.fate().is_in_line() && node.state.load(Ordering::Relaxed) >> Fate::BITS == self.number;
+        is_here.then(|| address(node))
+    }
+
+    /// The place of a node in this chain.
+    #[expect(clippy::unused_self, reason = "`&mut` to the chain is what allows it")]
+    #[inline]
+    fn place(&mut self, node: NonNull<Node>) -> &mut Place {
+        // SAFETY: it is in this chain, so it is there (1) and has a place, the chain's (2), which is `&mut` here.
+        unsafe { (*(*node.as_ptr()).place.with_mut(|place| place)).assume_init_mut() }
+    }
+
+    /// The waker of a node in this chain, if it holds one, which is the caller's from here on.
+    #[expect(clippy::unused_self, reason = "`&mut` to the chain is what allows it")]
+    #[inline]
+    fn waker(&mut self, node: NonNull<Node>) -> Option<Waker> {
+        // SAFETY: it is in this chain, so it is there (1), and holds a waker if it waits. The caller writes another one
+        // there, or a state by which there is none.
+        unsafe {
+            let waits = Fate::of((*node.as_ptr()).state.load(Ordering::Relaxed)) == Fate::Waiting;
+            waits.then(|| (*node.as_ptr()).waker.with(|own| (*own).assume_init_read()))
+        }
+    }
+
+    /// Decides the fate of a node in this chain (4), or that it is in it. Release: what led to it comes before its reader.
+    #[inline]
+    fn set(&mut self, node: NonNull<Node>, fate: Fate) {
+        // SAFETY: it is in this chain until this is done, so it is there (1).
+        unsafe { (*node.as_ptr()).state.store(self.number << Fate::BITS | fate as u64, Ordering::Release) };
+    }
+}
+
+/// Whoever is in it by then was leaked: nobody can poll or drop it any more.
+impl Drop for Chain {
+    fn drop(&mut self) {
+        self.take_each(End::Closed, |_| Some(true), drop);
+    }
+}
+
+/// Where a request has its node, which is pinned whenever the request is.
+impl<P> Acquire<'_, P> {
+    #[inline]
+    pub(super) fn node(self: Pin<&mut Self>) -> Pin<&mut Node> {
+        // SAFETY: nothing moves it out of a pinned request.
+        unsafe { self.map_unchecked_mut(|request| &mut request.node) }
+    }
+}
+
+impl<P> Drop for Acquire<'_, P> {
+    #[inline]
+    fn drop(&mut self) {
+        if matches!(self.node.stage, Stage::Joined) {
+            // SAFETY: it has been in a chain, so it was pinned; and it is not moved before it is gone.
+            unsafe { Pin::new_unchecked(self) }.give_up();
+        }
+    }
+}
+
+/// Where a node stays until it is dropped.
+#[inline]
+fn address(node: Pin<&mut Node>) -> NonNull<Node> {
+    // SAFETY: nothing is moved through what this makes, and nothing dropped.
+    NonNull::from(unsafe { node.get_unchecked_mut() })
+}
+
+static CHAINS: Counter = Counter::new(1);

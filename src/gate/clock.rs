@@ -1,0 +1,46 @@
+//! The clock of the gates: tokio's, in nanoseconds, so that an instant takes 8 bytes.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// No instant: what never comes.
+pub(super) const NEVER: i64 = i64::MAX;
+
+/// Nanoseconds since an instant of this process, below 0 before it; [`NEVER`] from 292 years on.
+#[inline]
+pub(super) fn nanos(at: Instant) -> i64 {
+    let origin = origin();
+    match at.checked_duration_since(origin) {
+        Some(since) => i64::try_from(length(since)).unwrap_or(NEVER),
+        // A clock that stands still in a test may show an instant before the first that was asked for.
+        None => {
+            i64::try_from(length(origin.saturating_duration_since(at))).map_or(i64::MIN, i64::wrapping_neg)
+        }
+    }
+}
+
+/// What the clock shows now.
+#[inline]
+pub(super) fn now() -> i64 {
+    nanos(Instant::now())
+}
+
+/// The instant of so many nanoseconds.
+pub(super) fn instant(nanos: i64) -> Option<Instant> {
+    let length = Duration::from_nanos(nanos.unsigned_abs());
+    if nanos < 0 { origin().checked_sub(length) } else { origin().checked_add(length) }
+}
+
+/// A length of time in nanoseconds; `u64::MAX` stands for all from 584 years on.
+#[inline]
+pub(super) const fn length(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+}
+
+#[inline]
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}

@@ -1,0 +1,101 @@
+//! Which waits are measured.
+
+/// Looking at the clock twice takes longer than a short wait. So waits are measured out of a budget: a hundred thousand
+/// a second, and a thousand at once. As long as it lasts every wait is measured; beyond it one in sixteen, drawn at
+/// random so that no pattern of arrivals is missed, and it stands for those since the last.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    is_on: bool,
+    budget: u32,
+    /// When the budget was last filled up.
+    filled: i64,
+    /// How many waits go by before the next that is measured.
+    skip: u16,
+    random: u32,
+}
+
+impl Sampler {
+    pub(super) const fn new(is_on: bool) -> Self {
+        Self { is_on, budget: BUDGET, filled: i64::MIN, skip: 0, random: 0x9e37_79b9 }
+    }
+
+    /// Whether the next wait is measured: from when, and for how many it stands.
+    #[inline]
+    pub(super) fn draw(&mut self, clock: impl FnOnce() -> i64) -> Option<(i64, u16)> {
+        if self.skip > 0 {
+            self.skip = self.skip.saturating_sub(1);
+            return None;
+        }
+        if self.is_on { Some(self.measure(clock())) } else { None }
+    }
+
+    fn measure(&mut self, now: i64) -> (i64, u16) {
+        let filling = now.saturating_sub(self.filled).checked_div(NANOS_EACH).unwrap_or(0);
+        if filling > 0 {
+            let filling = u32::try_from(filling).unwrap_or(BUDGET);
+            self.budget = self.budget.saturating_add(filling).min(BUDGET);
+            self.filled = now;
+        }
+        if self.budget > 0 {
+            self.budget = self.budget.saturating_sub(1);
+            return (now, 1);
+        }
+        // Marsaglia's xorshift: fast, and good enough to be out of step with anything.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.skip = u16::try_from(self.random >> 27).unwrap_or(0);
+        (now, self.skip.saturating_add(1))
+    }
+}
+
+/// So many waits are measured at once.
+const BUDGET: u32 = 1024;
+/// And one more each 10 µs.
+const NANOS_EACH: i64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(by: &mut Sampler, waits: u32, gap: i64) -> (u32, u32) {
+        let samples: Vec<u16> = (1..=i64::from(waits))
+            .filter_map(|nth| by.draw(|| nth.saturating_mul(gap)).map(|(_, sample)| sample))
+            .collect();
+        (u32::try_from(samples.len()).unwrap(), samples.iter().map(|sample| u32::from(*sample)).sum())
+    }
+
+    /// As long as the budget lasts each wait is measured and stands for itself.
+    #[test]
+    fn slow_waits_are_all_measured() {
+        assert_eq!(measured(&mut Sampler::new(true), 100_000, NANOS_EACH), (100_000, 100_000));
+        assert_eq!(measured(&mut Sampler::new(true), BUDGET, 0), (BUDGET, BUDGET));
+    }
+
+    /// Beyond it about one in sixteen is, and all together stand for as many as there were.
+    #[test]
+    fn fast_waits_are_sampled() {
+        let (samples, stand_for) = measured(&mut Sampler::new(true), 1_000_000, 0);
+        assert!((55_000..65_000).contains(&samples), "{samples}");
+        assert!((999_969..1_000_032).contains(&stand_for), "{stand_for}");
+    }
+
+    /// After a rush each wait is measured again.
+    #[test]
+    fn budget_fills_up() {
+        let mut sampler = Sampler::new(true);
+        measured(&mut sampler, 100_000, 0);
+        let late = || 60 * 1_000_000_000;
+        while sampler.draw(late).is_none_or(|(_, sample)| sample > 1) {}
+        for _ in 1..BUDGET {
+            assert_eq!(sampler.draw(late), Some((late(), 1)));
+        }
+    }
+
+    /// Switched off, it asks no clock.
+    #[test]
+    fn measures_nothing_when_off() {
+        let mut sampler = Sampler::new(false);
+        assert!((0..100).all(|_| sampler.draw(|| unreachable!()).is_none()));
+    }
+}

@@ -1,0 +1,178 @@
+//! The timers of a gate: one for each runtime on which somebody waits until a deadline, however many do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+pub(super) use tokio::runtime::Id as RuntimeId;
+use tokio::task::unconstrained;
+use tokio::time::{Sleep, sleep_until};
+
+use super::clock;
+use super::wait::Timer;
+
+/// Timers by number. A runtime drives its own, so that a deadline passes where its request is waited for, whatever
+/// becomes of other runtimes.
+#[derive(Default)]
+pub(super) struct Timers(Vec<Slot>);
+
+struct Slot {
+    runtime: RuntimeId,
+    /// Calls the gate.
+    alarm: Waker,
+    /// The deadlines that it watches, and how many waits end at each.
+    watched: BTreeMap<i64, usize>,
+    /// When it will go off, or is about to be set for. Not later than any deadline that it watches, or the request with
+    /// the earliest has been woken to see to it.
+    armed: Option<i64>,
+    /// Not there while somebody sets it.
+    sleep: Option<Alarm>,
+}
+
+/// A timer of tokio's.
+pub(super) type Alarm = Pin<Box<Sleep>>;
+
+impl Timers {
+    /// The timer that this runtime drives; it is made with the alarm, if need be. `None` if too many are in use.
+    pub(super) fn of(&mut self, runtime: RuntimeId, alarm: impl FnOnce(Timer) -> Waker) -> Option<Timer> {
+        let known = self.0.iter().position(|slot| slot.runtime == runtime);
+        let at =
+            known.or_else(|| self.0.iter().position(|slot| slot.watched.is_empty())).unwrap_or(self.0.len());
+        let timer = Timer(u16::try_from(at).ok()?);
+        if timer == Timer::NONE {
+            return None;
+        }
+        match self.0.get_mut(at) {
+            Some(slot) => slot.runtime = runtime,
+            None => {
+                self.0.push(Slot {
+                    runtime,
+                    alarm: alarm(timer),
+                    watched: BTreeMap::new(),
+                    armed: None,
+                    sleep: None,
+                });
+            }
+        }
+        Some(timer)
+    }
+
+    /// One more to watch.
+    pub(super) fn add(&mut self, timer: Timer, deadline: i64) {
+        if let Some(slot) = self.slot(timer) {
+            let waits = slot.watched.entry(deadline).or_insert(0);
+            *waits = waits.saturating_add(1);
+        }
+    }
+
+    /// One less. Gives back a timer that is of no use any more.
+    pub(super) fn remove(&mut self, timer: Timer, deadline: i64) -> Option<Alarm> {
+        let slot = self.slot(timer)?;
+        let waits = slot.watched.get_mut(&deadline)?;
+        *waits = waits.saturating_sub(1);
+        if *waits == 0 {
+            slot.watched.remove(&deadline);
+        }
+        if !slot.watched.is_empty() {
+            return None;
+        }
+        slot.armed = None;
+        slot.sleep.take()
+    }
+
+    /// How many of the waits that it watches end by then.
+    pub(super) fn due(&mut self, timer: Timer, now: i64) -> usize {
+        let Some(slot) = self.slot(timer) else { return 0 };
+        slot.watched.range(..=now).fold(0, |due, (_, waits)| due.saturating_add(*waits))
+    }
+
+    /// Whether it goes off by then.
+    pub(super) fn covers(&mut self, timer: Timer, deadline: i64) -> bool {
+        self.slot(timer).and_then(|slot| slot.armed).is_some_and(|armed| armed <= deadline)
+    }
+
+    /// Promises that it will go off in time; whoever gets this has to see to it. `None` if it will anyway.
+    pub(super) fn arm(&mut self, timer: Timer) -> Option<Arming> {
+        let (&deadline, _) = self.slot(timer)?.watched.first_key_value()?;
+        if self.covers(timer, deadline) {
+            return None;
+        }
+        let slot = self.slot(timer)?;
+        slot.armed = Some(deadline);
+        let (runtime, alarm, sleep) = (slot.runtime, slot.alarm.clone(), slot.sleep.take());
+        Some(Arming { timer, runtime, alarm, deadline, sleep })
+    }
+
+    /// Takes a timer that has been set. Gives back one that is of no use any more.
+    pub(super) fn armed(&mut self, arming: Arming) -> Option<Alarm> {
+        match self.slot(arming.timer) {
+            Some(slot) if slot.runtime == arming.runtime && slot.armed == Some(arming.deadline) => {
+                std::mem::replace(&mut slot.sleep, arming.sleep)
+            }
+            _ => arming.sleep,
+        }
+    }
+
+    /// Whether it has gone off since it was set.
+    pub(super) fn has_gone_off(&mut self, timer: Timer) -> bool {
+        let Some(slot) = self.slot(timer) else { return false };
+        slot.armed.is_some() && slot.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed())
+    }
+
+    /// Notes that it will not go off any more.
+    pub(super) fn disarm(&mut self, timer: Timer) {
+        if let Some(slot) = self.slot(timer) {
+            slot.armed = None;
+        }
+    }
+
+    fn slot(&mut self, timer: Timer) -> Option<&mut Slot> {
+        self.0.get_mut(usize::from(timer.0))
+    }
+}
+
+impl fmt::Debug for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|slot| (&slot.watched, slot.armed))).finish()
+    }
+}
+
+/// A timer on its way to being set, for which the gate's lock is not held: tokio has locks of its own.
+#[must_use = "others rely on it being set"]
+pub(super) struct Arming {
+    timer: Timer,
+    runtime: RuntimeId,
+    alarm: Waker,
+    deadline: i64,
+    sleep: Option<Alarm>,
+}
+
+impl Arming {
+    pub(super) const fn timer(&self) -> Timer {
+        self.timer
+    }
+
+    /// Sets it.
+    ///
+    /// # Panics
+    ///
+    /// If there is a timer to be made and no tokio runtime whose timer is enabled to make it on.
+    pub(super) fn set(&mut self) {
+        let Some(at) = clock::instant(self.deadline) else { return };
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                sleep.as_mut().reset(at);
+                sleep
+            }
+            none => none.insert(Box::pin(sleep_until(at))),
+        };
+        // One that has gone off at once needs nobody to call, and one whose runtime is gone would panic.
+        if !sleep.is_elapsed() {
+            // No work of the task's, so not out of its budget.
+            let mut sleep = unconstrained(sleep.as_mut());
+            let _is_over = Pin::new(&mut sleep).poll(&mut Context::from_waker(&self.alarm));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! How far a request has come, what is known of it while it waits, and what becomes of it.
+
+use std::task::Waker;
+
+use crate::plan::Limit;
+
+/// How far a request has come, as its owner sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has not been in line.
+    New,
+    /// It joined the line; its [`Fate`] says the rest.
+    Joined,
+    /// Its owner knows what became of it.
+    Resolved,
+}
+
+/// What became of a request that joined the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It gave up.
+    Left = 0,
+    /// In line.
+    Waiting = 1,
+    /// In line, and woken to have itself watched by another timer.
+    Unwatched = 2,
+    /// Its permits are out in its name.
+    Admitted = 3,
+    /// The gate was closed.
+    Closed = 4,
+    /// The limit was lowered below its weight.
+    TooLarge = 5,
+    /// Its deadline has passed.
+    Expired = 6,
+}
+
+impl Fate {
+    /// So many bits tell them apart.
+    pub(super) const BITS: u32 = 3;
+
+    /// The one whose number the lowest bits are.
+    #[inline]
+    pub(super) const fn of(state: u64) -> Self {
+        match state & ((1 << Self::BITS) - 1) {
+            1 => Self::Waiting,
+            2 => Self::Unwatched,
+            3 => Self::Admitted,
+            4 => Self::Closed,
+            5 => Self::TooLarge,
+            6 => Self::Expired,
+            _ => Self::Left,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn is_in_line(self) -> bool {
+        matches!(self, Self::Waiting | Self::Unwatched)
+    }
+}
+
+/// How a wait ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    GivenUp,
+    Admitted,
+    Closed,
+    TooLarge { limit: Limit },
+    Expired { now: i64 },
+}
+
+impl End {
+    #[inline]
+    pub(super) const fn fate(self) -> Fate {
+        match self {
+            Self::GivenUp => Fate::Left,
+            Self::Admitted => Fate::Admitted,
+            Self::Closed => Fate::Closed,
+            Self::TooLarge { .. } => Fate::TooLarge,
+            Self::Expired { .. } => Fate::Expired,
+        }
+    }
+
+    /// What the owner is to know of it.
+    #[inline]
+    pub(super) fn note(self, wait: &Wait) -> i64 {
+        match self {
+            Self::TooLarge { limit } => limit.get().into(),
+            Self::Expired { now } => now.saturating_sub(wait.since),
+            Self::GivenUp | Self::Admitted | Self::Closed => wait.since,
+        }
+    }
+}
+
+/// What is known of a wait. Instants are those of the [clock](super::clock).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    /// When it began, where anybody may want to know. Once it has ended, what its owner is to know of that: nanoseconds
+    /// waited if it has expired, the limit if it was too large.
+    pub(super) since: i64,
+    /// When it ends at the latest, if a timer watches it.
+    pub(super) deadline: i64,
+    /// Which timer.
+    pub(super) timer: Timer,
+    /// For how many waits it stands in the histogram, if for any.
+    pub(super) sample: u16,
+    pub(super) weight: u32,
+}
+
+/// One of a gate's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Timer(pub(super) u16);
+
+impl Timer {
+    /// Of what nobody watches.
+    pub(super) const NONE: Self = Self(u16::MAX);
+}
+
+/// A request that is in line no more.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Whom to wake, unless it was woken since it was last polled.
+    pub(super) waker: Option<Waker>,
+    pub(super) wait: Wait,
+    /// Whether it was first in line.
+    pub(super) was_first: bool,
+}
