@@ -19,8 +19,10 @@ use std::fmt::Write;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::{Event, Seen};
 
@@ -37,11 +39,26 @@ fn random_steps_follow_the_oracle() {
     let threads = thread::available_parallelism().unwrap().get() as u64;
     let begun = Instant::now();
     let workers: Vec<_> = (0..threads)
-        .map(|nth| thread::spawn(move || take(steps / threads + 1, first + nth, threads)))
+        .map(|nth| {
+            let run = Arc::new(AtomicU64::new(0));
+            let current = Arc::clone(&run);
+            (thread::spawn(move || take(steps / threads + 1, first + nth, threads, &current)), run)
+        })
         .collect();
+    let mut since = vec![(0, begun); workers.len()];
+    while !workers.iter().all(|(worker, _)| worker.is_finished()) {
+        thread::sleep(Duration::from_millis(10));
+        for ((worker, run), since) in workers.iter().zip(&mut since) {
+            let run = run.load(Relaxed);
+            if since.0 != run {
+                *since = (run, Instant::now());
+            }
+            assert!(worker.is_finished() || since.1.elapsed() < HANGS, "run {run} hangs");
+        }
+    }
     let mut seen = Seen::new();
     let mut runs = 0;
-    for worker in workers {
+    for (worker, _) in workers {
         let (theirs, by_them) = worker.join().expect("the gate differs from its oracle; see above");
         seen.add(&theirs);
         runs += by_them;
@@ -56,6 +73,9 @@ fn random_steps_follow_the_oracle() {
     let rare = seen.rarer_than(20_000);
     assert!(rare.is_empty(), "the steps hardly ever get to: {rare:#?}");
 }
+
+/// No run takes a hundredth of a second, on however busy a machine.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// What the fuzzer once found worth keeping stays right; and for each thing worth seeing it is given the least run that
 /// shows it. `GATE_MODEL_CORPUS=anew` writes those again where bytes have come to mean other steps.
@@ -107,11 +127,12 @@ fn take_again(run: u64) {
     model::drive(&least);
 }
 
-/// Every `stride`th run from this one on, until so many steps were checked; says how many runs, too.
-fn take(steps: u64, first: u64, stride: u64) -> (Seen, u64) {
+/// Every `stride`th run from this one on, until so many steps were checked; says how many runs, too, and meanwhile which.
+fn take(steps: u64, first: u64, stride: u64, current: &AtomicU64) -> (Seen, u64) {
     let (mut seen, mut runs, mut run) = (Seen::new(), 0, first);
     let mut bytes = Vec::new();
-    while seen.steps < steps {
+    while seen.steps < steps && !HAS_FAILED.load(Relaxed) {
+        current.store(run, Relaxed);
         fill(&mut bytes, run);
         let tells = TellsWhich(run);
         seen.add(&model::drive(&bytes));
@@ -122,12 +143,16 @@ fn take(steps: u64, first: u64, stride: u64) -> (Seen, u64) {
     (seen, runs)
 }
 
+/// Nobody needs to go on then.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
 /// Says which run it was that did not end well.
 struct TellsWhich(u64);
 
 impl Drop for TellsWhich {
     fn drop(&mut self) {
         if thread::panicking() {
+            HAS_FAILED.store(true, Relaxed);
             let run = self.0;
             eprintln!("this was run {run}: GATE_MODEL_RUN={run} cargo test --test gate_model random");
         }
