@@ -52,6 +52,10 @@ loom:
 loom-deep preemptions:
     .ci/run loom-deep {{preemptions}}
 
+# The gate under a scheduler of random orders. Takes a number of orders, and names of tests.
+shuttle *arguments:
+    .ci/run shuttle {{arguments}}
+
 # The main job: README's first command.
 readme:
     .ci/run readme

@@ -2,9 +2,10 @@
 
 /// What only counts, and orders nothing.
 pub(super) use std::sync::atomic::AtomicU64 as Counter;
-#[cfg(not(gate_loom))]
+
+#[cfg(not(any(gate_loom, gate_shuttle)))]
 pub(super) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-#[cfg(not(gate_loom))]
+#[cfg(not(any(gate_loom, gate_shuttle)))]
 pub(super) use std::sync::{Mutex, MutexGuard};
 
 #[cfg(gate_loom)]
@@ -14,7 +15,12 @@ pub(super) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(gate_loom)]
 pub(super) use loom::sync::{Mutex, MutexGuard};
 
-/// A cell by the interface of the model checker's, which holds that nobody reads it while somebody else writes.
+#[cfg(gate_shuttle)]
+pub(super) use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(gate_shuttle)]
+pub(super) use shuttle::sync::{Mutex, MutexGuard};
+
+/// A cell by the interface of loom's, which holds that nobody reads it while somebody else writes.
 #[cfg(not(gate_loom))]
 #[derive(Debug)]
 pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
