@@ -103,3 +103,51 @@ fn closing_ends_a_blocked_thread() {
         assert_eq!(thread.join().unwrap(), Err(AcquireError::Closed { gate: NAME }));
     });
 }
+
+/// On a worker a blocking request panics outside `block_in_place`, waits within it, and panics again after it. Where it
+/// panics nothing is taken: no permit, no place in line, no count.
+#[test]
+fn a_worker_may_block_only_in_place() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    for room in [true, false] {
+        let gate = gate(1);
+        let held = (!room).then(|| gate.try_acquire().unwrap());
+        let before = gate.status();
+        let handle = gate.clone();
+        let worker = runtime.spawn(async move {
+            let refused = || {
+                let requests: [&dyn Fn(); 3] = [
+                    &|| drop(handle.acquire_blocking()),
+                    &|| drop(handle.request().acquire_blocking_owned()),
+                    &|| drop(handle.request().max_wait(Duration::ZERO).acquire_blocking()),
+                ];
+                for request in requests {
+                    let panic = catch_unwind(AssertUnwindSafe(request)).unwrap_err();
+                    let message = panic.downcast_ref::<String>().map_or("", String::as_str);
+                    let message = panic.downcast_ref::<&str>().copied().unwrap_or(message);
+                    assert!(message.contains("Cannot block the current thread"), "{message}");
+                }
+                handle.status()
+            };
+            let outside = refused();
+            let wait = Duration::from_millis(2);
+            let inside =
+                tokio::task::block_in_place(|| handle.request().max_wait(wait).acquire_blocking().map(drop));
+            let _after = refused();
+            (outside, inside.is_ok())
+        });
+        assert_eq!(runtime.block_on(worker).unwrap(), (before, room));
+        drop(held);
+        assert_at_rest(&gate);
+    }
+}
+
+/// A thread that has only entered a runtime runs no tasks of it, and may block.
+#[test]
+fn a_thread_that_has_entered_a_runtime_may_block() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let gate = gate(1);
+    assert!(gate.acquire_blocking().is_ok());
+    assert_at_rest(&gate);
+}

@@ -154,3 +154,18 @@ fn a_timer_whose_runtime_is_gone_loses_nothing() {
     assert!(matches!(peek(&mut granted), Poll::Ready(Ok(_))), "its turn came, so the timer is not asked");
     assert_at_rest(&gate);
 }
+
+/// A request that has expired keeps its waker no longer than until it is told so, and one behind it keeps its own.
+#[tokio::test(start_paused = true)]
+async fn an_expired_request_keeps_no_waker() {
+    let gate = gate(1);
+    let _held = gate.try_acquire().unwrap();
+    let (mut expiring, flag) = wait(gate.request().max_wait(MS).acquire_owned());
+    let (behind, behind_flag) = wait(gate.acquire());
+    advance(MS).await;
+    assert_eq!(flag.woken(), 1);
+    assert!(matches!(peek(&mut expiring), Poll::Ready(Err(_))));
+    assert_eq!((Arc::strong_count(&flag), flag.woken()), (1, 1), "though the future is still there");
+    assert_eq!((Arc::strong_count(&behind_flag), behind_flag.woken()), (2, 0));
+    drop((expiring, behind));
+}

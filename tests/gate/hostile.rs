@@ -1,5 +1,5 @@
-//! Wakers that come back to the gate, panic, or own a permit. (One whose `clone` comes back takes `unsafe` to write:
-//! it stands in a doctest of `src/gate/wake.rs`.)
+//! Wakers that come back to the gate, panic, or own a permit, as `std::task::Wake` can write them. Those that do so in
+//! their `clone` too stand in `reentry.rs` and `wakers.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
+use concurrency_governor::Limit;
 use concurrency_governor::gate::{AcquireError, TryAcquireError};
 
 use crate::support::{NAME, assert_at_rest, gate, now, peek, wait};
@@ -89,5 +90,49 @@ fn closing_ends_the_line_and_spares_the_holders() {
     assert!(gate.try_acquire().is_err());
     let totals = gate.status().totals;
     assert_eq!((totals.line.closed, totals.refused.closed), (2, 3));
+    assert_at_rest(&gate);
+}
+
+/// When a big request at the head of the line is given up, all that fit behind it are let in at once, in order, and no
+/// more than fit.
+#[test]
+fn a_cancelled_big_head_lets_all_who_fit_in_at_once() {
+    let gate = gate(8);
+    let held = gate.try_acquire_many(4).unwrap();
+    let (big, _) = wait(gate.acquire_many(8));
+    let waiting = [1, 2, 1, 1].map(|weight| wait(gate.acquire_many(weight)));
+    drop(big);
+    assert_eq!(waiting.each_ref().map(|(_, flag)| flag.woken()), [1, 1, 1, 0]);
+    let status = gate.status();
+    assert_eq!((status.in_use, status.waiting, status.totals.line.cancelled), (8, 1, 1));
+    drop(held);
+    assert_eq!(gate.status().waiting, 0);
+    drop(waiting);
+    assert_at_rest(&gate);
+}
+
+/// What was granted to a future that nobody polls stays out in its name until it is polled or dropped, whatever else
+/// happens to the gate.
+#[test]
+fn a_granted_future_holds_its_permits_until_it_is_polled_or_dropped() {
+    let gate = gate(2);
+    let held = gate.try_acquire_many(2).unwrap();
+    let (mut polled, _) = wait(gate.acquire());
+    let (dropped, _) = wait(gate.acquire_owned());
+    drop(held);
+    let out = || (gate.status().in_use, gate.status().waiting);
+    assert_eq!(out(), (2, 0));
+    let (next, next_flag) = wait(gate.acquire());
+    assert!(gate.try_acquire().is_err());
+    assert_eq!((gate.resize(Limit::MIN).debt, out()), (1, (2, 1)));
+    gate.close();
+    assert_eq!((next_flag.woken(), out()), (1, (2, 0)));
+
+    drop(dropped);
+    assert_eq!(out(), (1, 0));
+    let Poll::Ready(Ok(permit)) = peek(&mut polled) else { panic!("granted") };
+    assert_eq!(out(), (1, 0));
+    drop((permit, next));
+    assert_eq!(gate.status().totals.line.unclaimed, 1);
     assert_at_rest(&gate);
 }

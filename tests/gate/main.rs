@@ -1,7 +1,8 @@
 //! What a gate promises, one test a promise. Nothing here sleeps: futures are polled by hand, or time is paused.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod hooks;
 mod support;
 
 mod blocking;
@@ -10,6 +11,8 @@ mod drain;
 mod hostile;
 mod leaving;
 mod order;
+mod reentry;
 mod refusal;
 mod resize;
 mod run;
+mod wakers;

@@ -1,9 +1,11 @@
 //! Requests that are refused at the door.
 
+use std::task::Poll;
+
 use concurrency_governor::gate::{AcquireError, Gate, TryAcquireError};
 use concurrency_governor::{GateName, Limit};
 
-use crate::support::{NAME, assert_at_rest, gate, now, wait};
+use crate::support::{NAME, assert_at_rest, gate, now, peek, wait};
 
 /// A request for nothing, or for more than there can be, is refused before anything changes but the count of it.
 #[test]
@@ -99,4 +101,72 @@ fn assert_message(message: &str, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{message:?} lacks {part:?}");
     }
+}
+
+/// A request for more than the limit is refused though others wait, by whichever door it comes, and blocks nobody.
+#[test]
+fn what_is_too_large_blocks_nobody() {
+    let gate = gate(2);
+    let held = gate.try_acquire_many(2).unwrap();
+    let (mut waiting, flag) = wait(gate.acquire());
+    let limit = Limit::new(2);
+    let too_large = AcquireError::TooLarge { gate: NAME, weight: 3, limit };
+    assert_eq!(now(gate.acquire_many(3)).unwrap_err(), too_large);
+    assert_eq!(now(gate.acquire_many_owned(3)).unwrap_err(), too_large);
+    assert_eq!(gate.request().weight(3).acquire_blocking().unwrap_err(), too_large);
+    assert_eq!(now(gate.request().weight(3).run(async {})).unwrap_err(), too_large);
+    assert_eq!(
+        gate.try_acquire_many(3).unwrap_err(),
+        TryAcquireError::TooLarge { gate: NAME, weight: 3, limit }
+    );
+    assert_eq!((gate.status().waiting, gate.status().totals.line.joined), (1, 1));
+    drop(held);
+    assert_eq!(flag.woken(), 1);
+    assert!(peek(&mut waiting).is_ready());
+    assert_at_rest(&gate);
+}
+
+/// A weight that no limit has room for is refused before any number moves, idle, full or in debt.
+#[test]
+fn weights_that_would_overflow_are_refused_untouched() {
+    let max = Limit::MAX.get();
+    let gate = gate(max);
+    let held = gate.try_acquire_many(max - 1).unwrap();
+    for limit in [Limit::MAX, Limit::MIN] {
+        gate.resize(limit);
+        let before = gate.status();
+        for weight in [max + 1, 1 << 31, (1 << 31) + max, u32::MAX - 1, u32::MAX] {
+            let too_large = AcquireError::TooLarge { gate: NAME, weight, limit };
+            assert_eq!(now(gate.acquire_many(weight)).unwrap_err(), too_large);
+            assert_eq!(gate.request().weight(weight).acquire_blocking_owned().unwrap_err(), too_large);
+            assert!(gate.try_acquire_many(weight).is_err() && gate.try_acquire_many_owned(weight).is_err());
+        }
+        let after = gate.status();
+        assert_eq!(
+            (after.in_use, after.available, after.debt, after.waiting, after.totals.admitted),
+            (before.in_use, before.available, before.debt, 0, 1)
+        );
+    }
+    drop(held);
+    assert_at_rest(&gate);
+}
+
+/// The weights in line may come to more than any counter holds; they are let in one by one all the same.
+#[test]
+fn sums_of_weights_in_line_do_not_wrap() {
+    let max = Limit::MAX.get();
+    let gate = gate(max);
+    let held = gate.try_acquire_many(max).unwrap();
+    // Together 2^32 - 1 and 2^32 + 1, and what is held beside.
+    let mut waiting: Vec<_> = [max, max, max, max, 3, 2].map(|weight| wait(gate.acquire_many(weight))).into();
+    drop(held);
+    for left in (0..6).rev() {
+        let (mut first, flag) = waiting.remove(0);
+        let all_fit = left < 2;
+        assert_eq!(flag.woken(), 1);
+        assert_eq!(waiting.first().is_some_and(|(_, flag)| flag.woken() > 0), all_fit && left > 0);
+        let Poll::Ready(Ok(permit)) = peek(&mut first) else { panic!("its turn") };
+        assert!(gate.status().in_use <= max && permit.weight() <= max);
+    }
+    assert_at_rest(&gate);
 }

@@ -135,3 +135,55 @@ fn books_hold_at_the_top_of_their_range() {
     drop(waiting);
     assert_at_rest(&gate);
 }
+
+/// A limit that is lowered while callers wait is in force at once: what is free above it is gone, and they wait on.
+#[test]
+fn a_limit_lowered_while_callers_wait_holds() {
+    let gate = gate(4);
+    let (one, two) = (gate.try_acquire().unwrap(), gate.try_acquire().unwrap());
+    let (mut waiting, flag) = wait(gate.acquire_many(3));
+    assert_eq!(gate.status().available, 2);
+    assert_eq!(gate.resize(Limit::new(3)).debt, 0);
+    assert_eq!(gate.status().available, 1);
+    drop(one);
+    assert_eq!(flag.woken(), 0, "it would have fitted under the limit it came under");
+    drop(two);
+    assert_eq!(flag.woken(), 1);
+    assert!(peek(&mut waiting).is_ready());
+    drop(waiting);
+    assert!(gate.try_acquire_many(4).is_err());
+    assert_at_rest(&gate);
+}
+
+/// Whatever the limits in a row, with returns between them: nobody is let in above the limit of that moment, all who fit
+/// are, and no more is ever out than the limit and its debt.
+#[test]
+fn no_sequence_of_limits_over_grants() {
+    const TOP: u32 = 4;
+    for limits in 0..TOP.pow(4) {
+        let gate = gate(TOP);
+        let mut out = vec![gate.try_acquire_many(TOP).unwrap()];
+        let mut waiting: Vec<_> = (0..3 * TOP).map(|_| wait(gate.acquire()).0).collect();
+        for step in 0..4 {
+            let before = gate.status().in_use;
+            let limit = 1 + limits / TOP.pow(step) % TOP;
+            let debt = gate.resize(Limit::new(limit)).debt;
+            let after = gate.status().in_use;
+            assert!(after == before.max(limit), "from {before} to {after} under {limit}");
+            assert_eq!(debt, after - limit);
+            waiting.retain_mut(|future| match peek(future) {
+                Poll::Ready(permit) => {
+                    out.push(permit.unwrap());
+                    false
+                }
+                Poll::Pending => true,
+            });
+            drop(out.pop());
+            let status = gate.status();
+            assert_eq!(status.in_use + status.available, limit + status.debt);
+            assert!(status.in_use <= limit.max(after - 1) && status.in_use >= limit, "{status:?}");
+        }
+        drop((out, waiting));
+        assert_at_rest(&gate);
+    }
+}
