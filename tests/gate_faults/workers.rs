@@ -1,0 +1,85 @@
+//! A runtime all of whose workers stand still.
+
+use std::sync::mpsc;
+
+use concurrency_governor::Limit;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{assert_at_rest, gate, until};
+
+const WORKERS: usize = 2;
+
+/// A release hands on at once, though no worker turns: the books say so, and whoever was let in goes on when one does.
+#[test]
+fn a_release_moves_the_books_while_every_worker_is_blocked() {
+    let runtime = runtime();
+    let gate = gate(2);
+    let held = gate.try_acquire_many(2).unwrap();
+    let (resumed, has_resumed) = mpsc::channel();
+    let mut waiting = Vec::new();
+    for weight in [1, 1, 2] {
+        let (handle, resumed) = (gate.clone(), resumed.clone());
+        let work = async move { resumed.send(weight).unwrap() };
+        waiting.push(runtime.spawn(async move { handle.request().weight(weight).run(work).await }));
+        until(|| gate.status().waiting == waiting.len());
+    }
+    let blocked = block_all(&runtime);
+
+    drop(held);
+    let status = gate.status();
+    assert_eq!((status.in_use, status.waiting, status.totals.line.admitted), (2, 1, 2));
+    gate.resize(Limit::new(4));
+    let status = gate.status();
+    assert_eq!((status.in_use, status.waiting, status.totals.line.admitted), (4, 0, 3));
+    assert_eq!(has_resumed.try_recv(), Err(mpsc::TryRecvError::Empty), "somebody was resumed");
+
+    drop(blocked);
+    for task in waiting {
+        runtime.block_on(task).unwrap().unwrap();
+    }
+    assert_eq!(has_resumed.try_iter().sum::<u32>(), 4);
+    assert_at_rest(&gate);
+}
+
+/// A thread of one's own takes and gives permits as ever while every worker of the runtime is blocked.
+#[test]
+fn a_thread_goes_on_while_every_worker_is_blocked() {
+    let runtime = runtime();
+    let gate = gate(1);
+    let held = gate.try_acquire_owned().unwrap();
+    let (handle, tasks_turn) = (gate.clone(), runtime.handle().clone());
+    let first = tasks_turn.spawn(async move { handle.run(async {}).await });
+    until(|| gate.status().waiting == 1);
+    let blocked = block_all(&runtime);
+    let handle = gate.clone();
+    let behind = std::thread::spawn(move || handle.acquire_blocking().map(drop));
+    until(|| gate.status().waiting == 2);
+
+    drop(held);
+    assert_eq!((gate.status().in_use, gate.status().waiting), (1, 1), "it is the task's turn");
+    gate.resize(Limit::new(2));
+    assert_eq!(behind.join().unwrap(), Ok(()), "and then the thread's");
+    drop(blocked);
+    runtime.block_on(first).unwrap().unwrap();
+    assert_at_rest(&gate);
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(WORKERS).enable_time().build().unwrap()
+}
+
+/// Blocks every worker, one after another, until what it gives is dropped.
+fn block_all(runtime: &Runtime) -> Vec<mpsc::Sender<()>> {
+    let mut blocked = Vec::new();
+    for _ in 0..WORKERS {
+        let (leave, may_leave) = mpsc::channel::<()>();
+        let (blocks, is_blocked) = mpsc::channel();
+        runtime.spawn(async move {
+            blocks.send(()).unwrap();
+            assert!(may_leave.recv().is_err());
+        });
+        is_blocked.recv().unwrap();
+        blocked.push(leave);
+    }
+    blocked
+}
