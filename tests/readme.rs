@@ -85,6 +85,26 @@ fn links_between_documents_lead_somewhere() {
     }
 }
 
+/// README says that only tests have `unsafe`: nothing in `src` expects the lint that denies it.
+#[test]
+fn unsafe_code_is_denied_and_src_expects_none() {
+    assert!(manifest().contains("\nunsafe_code = \"deny\""));
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files += 1;
+                assert!(!fs::read_to_string(&path).unwrap().contains("unsafe_code"), "{}", path.display());
+            }
+        }
+    }
+    assert!(files > 0);
+}
+
 #[cfg(feature = "cli")]
 #[expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod program {
