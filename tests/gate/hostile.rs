@@ -1,14 +1,14 @@
-//! Wakers that come back to the gate, panic, or own a permit, as `std::task::Wake` can write them. Those that do so in
-//! their `clone` too stand in `reentry.rs` and `wakers.rs`.
+//! Wakers that panic or own a permit, as `std::task::Wake` can write them. Those that do so in their `clone` too stand in
+//! `wakers.rs`, and those that come back to the gate in `reentry.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use concurrency_governor::Limit;
-use concurrency_governor::gate::{Gate, OwnedPermit};
+use concurrency_governor::gate::OwnedPermit;
 
-use crate::support::{Flag, assert_at_rest, gate, peek, poll, poll_by, wait};
+use crate::support::{Flag, assert_at_rest, gate, peek, poll, poll_by, wait, within_a_minute};
 
 /// A waker that does something when it is woken.
 struct OnWake<F>(F);
@@ -59,71 +59,21 @@ impl Wake for Owning {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Everything that can be done to a gate by somebody who is in the middle of being woken by it.
-fn meddle(gate: &Gate) {
-    drop(gate.try_acquire());
-    let mut future = Box::pin(gate.acquire());
-    drop(peek(&mut future));
-    drop(future);
-    gate.resize(gate.limit());
-    assert!(format!("{gate:?}").contains("limit"));
-}
-
-/// A waker may use the gate while the gate wakes it.
-#[test]
-fn wakers_may_come_back_when_woken() {
-    for ending in ["release", "resize", "close"] {
-        let gate = gate(1);
-        let held = gate.try_acquire().unwrap();
-        let mut waiting = Box::pin(gate.acquire());
-        let handle = gate.clone();
-        assert!(poll_by(&mut waiting, &OnWake::waker(move || meddle(&handle))).is_pending());
-        match ending {
-            "release" => drop(held),
-            "resize" => drop(gate.resize(Limit::new(2))),
-            _ => gate.close(),
-        }
-        assert!(peek(&mut waiting).is_ready(), "{ending}");
-    }
-}
-
-/// A waker may use the gate while the gate drops it: replaced, cancelled, or not needed after all.
-#[test]
-fn wakers_may_come_back_when_dropped() {
-    let gate = gate(1);
-    let held = gate.try_acquire().unwrap();
-    let meddler = || {
-        let handle = gate.clone();
-        OnDrop::waker(move || meddle(&handle))
-    };
-    let mut replaced = Box::pin(gate.acquire());
-    assert!(poll_by(&mut replaced, &meddler()).is_pending());
-    assert!(peek(&mut replaced).is_pending());
-    let mut cancelled = Box::pin(gate.acquire());
-    assert!(poll_by(&mut cancelled, &meddler()).is_pending());
-    drop(cancelled);
-    let mut drained = Box::pin(gate.drained());
-    assert!(poll_by(&mut drained, &meddler()).is_pending());
-    assert!(poll_by(&mut drained, &meddler()).is_pending());
-    drop(drained);
-    assert_eq!(gate.status().waiting, 1);
-    drop((replaced, held));
-    assert_at_rest(&gate);
-}
-
 /// A waker may own a permit of the gate that wakes or drops it.
 #[test]
 fn wakers_may_own_permits_of_their_gate() {
-    let gate = gate(2);
-    let (one, two) = (gate.try_acquire_owned().unwrap(), gate.try_acquire_owned().unwrap());
-    let mut waiting = Box::pin(gate.acquire());
-    assert!(poll_by(&mut waiting, &Owning::waker(one)).is_pending());
-    assert!(peek(&mut waiting).is_ready(), "the replaced waker's permit came back");
+    within_a_minute("permits owned by wakers", || {
+        let gate = gate(2);
+        let (one, two) = (gate.try_acquire_owned().unwrap(), gate.try_acquire_owned().unwrap());
+        let mut waiting = Box::pin(gate.acquire());
+        assert!(poll_by(&mut waiting, &Owning::waker(one)).is_pending());
+        assert!(peek(&mut waiting).is_ready(), "the replaced waker's permit came back");
 
-    let mut heavy = Box::pin(gate.acquire_many(2));
-    assert!(poll_by(&mut heavy, &Owning::waker(two)).is_pending());
-    drop(heavy);
-    assert_at_rest(&gate);
+        let mut heavy = Box::pin(gate.acquire_many(2));
+        assert!(poll_by(&mut heavy, &Owning::waker(two)).is_pending());
+        drop(heavy);
+        assert_at_rest(&gate);
+    });
 }
 
 /// A panic in one waker keeps no other from being woken, and comes out where the waking was done.

@@ -1,9 +1,8 @@
 //! Wakers that come back to the gate that calls them: in each of their calls, on each occasion, with each thing to do.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
-use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::gate::{AcquireError, Gate};
@@ -12,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::advance;
 
 use crate::hooks::{Call, hooked};
-use crate::support::{Flag, NAME, assert_at_rest, peek, poll_by, wait};
+use crate::support::{Flag, NAME, assert_at_rest, peek, poll_by, wait, within_a_minute};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -83,18 +82,6 @@ fn come_back_when(call: Call, occasions: &[(&'static str, Occasion)]) {
             });
         }
     }
-}
-
-/// A lock taken twice by one thread never comes free: so what may do that runs in a thread of its own.
-fn within_a_minute(what: &str, body: impl FnOnce() + Send + 'static) {
-    let (done, is_done) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        body();
-        done.send(()).unwrap();
-    });
-    let came_back = is_done.recv_timeout(Duration::from_secs(60));
-    assert_ne!(came_back, Err(mpsc::RecvTimeoutError::Timeout), "stuck: {what}");
-    assert!(thread.join().is_ok(), "failed: {what}");
 }
 
 /// A waker may use the gate in whatever way while the gate clones it.

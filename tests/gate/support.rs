@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 use concurrency_governor::gate::{Gate, GateStatus};
 use concurrency_governor::{GateName, Limit};
@@ -71,6 +72,18 @@ pub(crate) fn until_waiting(gate: &Gate, requests: usize) {
     while gate.status().waiting != requests {
         thread::yield_now();
     }
+}
+
+/// A lock taken twice by one thread never comes free: so what may do that runs in a thread of its own.
+pub(crate) fn within_a_minute(what: &str, body: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        body();
+        done.send(()).unwrap();
+    });
+    let came_back = is_done.recv_timeout(Duration::from_secs(60));
+    assert_ne!(came_back, Err(mpsc::RecvTimeoutError::Timeout), "stuck: {what}");
+    assert!(thread.join().is_ok(), "failed: {what}");
 }
 
 /// Nothing is out, nobody waits, everybody is accounted for.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use concurrency_governor::Limit;
 
 use crate::hooks::{Call, hooked};
-use crate::support::{Flag, assert_at_rest, gate, peek, poll, poll_by, wait};
+use crate::support::{Flag, assert_at_rest, gate, peek, poll, poll_by, wait, within_a_minute};
 
 /// A waker that counts its calls.
 fn counted() -> (Waker, Arc<Counts>) {
@@ -201,18 +201,20 @@ fn a_waker_that_panics_when_dropped_holds_up_nobody() {
 /// A woken waker may be the last to hold a permit, which goes to the next in line.
 #[test]
 fn a_permit_owned_by_a_woken_waker_goes_on() {
-    let gate = gate(2);
-    let (held, owned) = (gate.try_acquire().unwrap(), gate.try_acquire_owned().unwrap());
-    let mut first = Box::pin(gate.acquire());
-    let waker = hooked(move |_| assert_eq!(owned.weight(), 1));
-    assert!(poll_by(&mut first, &waker).is_pending());
-    drop(waker);
-    let (mut second, flag) = wait(gate.acquire());
-    drop(held);
-    assert_eq!(flag.woken(), 1, "by the waker that the first was woken by");
-    assert!(matches!(peek(&mut second), Poll::Ready(Ok(_))));
-    assert!(matches!(peek(&mut first), Poll::Ready(Ok(_))));
-    assert_at_rest(&gate);
+    within_a_minute("a permit owned by a woken waker", || {
+        let gate = gate(2);
+        let (held, owned) = (gate.try_acquire().unwrap(), gate.try_acquire_owned().unwrap());
+        let mut first = Box::pin(gate.acquire());
+        let waker = hooked(move |_| assert_eq!(owned.weight(), 1));
+        assert!(poll_by(&mut first, &waker).is_pending());
+        drop(waker);
+        let (mut second, flag) = wait(gate.acquire());
+        drop(held);
+        assert_eq!(flag.woken(), 1, "by the waker that the first was woken by");
+        assert!(matches!(peek(&mut second), Poll::Ready(Ok(_))));
+        assert!(matches!(peek(&mut first), Poll::Ready(Ok(_))));
+        assert_at_rest(&gate);
+    });
 }
 
 /// Of many polls by as many wakers the last counts; each before it is dropped when it is replaced, and never woken.
