@@ -1,11 +1,12 @@
 //! A runtime all of whose workers stand still.
 
+use std::future::pending;
 use std::sync::mpsc;
 
 use concurrency_governor::Limit;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{assert_at_rest, gate, until};
+use crate::support::{PATIENCE, assert_at_rest, gate, until};
 
 const WORKERS: usize = 2;
 
@@ -61,6 +62,31 @@ fn a_thread_goes_on_while_every_worker_is_blocked() {
     assert_eq!(behind.join().unwrap(), Ok(()), "and then the thread's");
     drop(blocked);
     runtime.block_on(first).unwrap().unwrap();
+    assert_at_rest(&gate);
+}
+
+/// Shut down while every worker is blocked, a runtime hands on what was granted to tasks of its that never ran again.
+#[test]
+fn a_blocked_runtime_that_goes_hands_on_its_grants() {
+    let (going, staying) = (runtime(), runtime());
+    let gate = gate(2);
+    let held = gate.try_acquire_many(2).unwrap();
+    for nth in 1..=2 {
+        let handle = gate.clone();
+        going.spawn(async move { handle.run(pending::<()>()).await });
+        until(|| gate.status().waiting == nth);
+    }
+    let blocked = block_all(&going);
+    let handle = gate.clone();
+    let behind =
+        staying.spawn(async move { handle.request().weight(2).max_wait(PATIENCE).run(async {}).await });
+    until(|| gate.status().waiting == 3);
+    drop(held);
+    assert_eq!((gate.status().in_use, gate.status().waiting), (2, 1));
+
+    going.shutdown_background();
+    drop(blocked);
+    staying.block_on(behind).unwrap().unwrap();
     assert_at_rest(&gate);
 }
 
