@@ -84,7 +84,6 @@ fn a_poll_by_the_same_waker_clones_nothing() {
 
 /// The same with a deadline.
 #[tokio::test(start_paused = true)]
-#[ignore = "not yet: each request has a timer of tokio's, which takes a clone of the waker at each poll"]
 async fn a_poll_by_the_same_waker_clones_nothing_before_a_deadline() {
     let gate = gate(1);
     let _held = gate.try_acquire().unwrap();
