@@ -20,12 +20,13 @@ const MS: Duration = Duration::from_millis(1);
 enum Act {
     Try,
     Acquire,
+    AcquireUntil,
     Resize,
     Status,
     Close,
 }
 
-const ACTS: [Act; 5] = [Act::Try, Act::Acquire, Act::Resize, Act::Status, Act::Close];
+const ACTS: [Act; 6] = [Act::Try, Act::Acquire, Act::AcquireUntil, Act::Resize, Act::Status, Act::Close];
 
 impl Act {
     fn on(self, gate: &Gate) {
@@ -36,6 +37,10 @@ impl Act {
             }
             Self::Acquire => {
                 let mut future = Box::pin(gate.acquire());
+                drop(peek(&mut future));
+            }
+            Self::AcquireUntil => {
+                let mut future = Box::pin(gate.request().max_wait(MS).acquire());
                 drop(peek(&mut future));
             }
             Self::Resize => {

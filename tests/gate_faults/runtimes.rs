@@ -156,6 +156,38 @@ fn deadlines_move_from_runtime_to_runtime() {
     }
 }
 
+/// Of a crowd with as many deadlines on two runtimes, some of whom give up meanwhile, each hears of its own deadline, not
+/// before it and not never.
+#[test]
+fn every_deadline_of_a_crowd_on_two_runtimes_is_met() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let runtimes = [1, 2]
+        .map(|workers| Builder::new_multi_thread().worker_threads(workers).enable_time().build().unwrap());
+    let mut crowd = Vec::new();
+    for nth in 0..400_u32 {
+        let handle = gate.clone();
+        let wait = Duration::from_micros((nth * 7919 % 400 * 100).into());
+        let request = async move {
+            let outcome = handle.request().max_wait(wait).acquire().await.map(drop);
+            matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if wait.is_zero() || waited >= wait)
+        };
+        let runtime = &runtimes[nth as usize % 2];
+        crowd.push(runtime.spawn(async move { timeout(PATIENCE, request).await }));
+    }
+    for giving_up in crowd.iter().step_by(5) {
+        giving_up.abort();
+    }
+    for (nth, task) in crowd.into_iter().enumerate() {
+        match runtimes[0].block_on(task) {
+            Ok(outcome) => assert_eq!(outcome, Ok(true), "{nth}"),
+            Err(ended) => assert!(ended.is_cancelled() && nth % 5 == 0, "{ended}"),
+        }
+    }
+    drop(held);
+    assert_at_rest(&gate);
+}
+
 fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
