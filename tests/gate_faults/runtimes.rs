@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, assert_at_rest, gate, until};
+use crate::support::{PATIENCE, assert_at_rest, drive_until, ended, gate, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(20);
@@ -25,11 +25,7 @@ fn a_dropped_runtime_takes_nothing_with_it() {
         let handle = gate.clone();
         runtime.spawn(async move { handle.request().max_wait(wait).run(pending::<()>()).await });
     }
-    runtime.block_on(async {
-        while gate.status().waiting < 4 {
-            yield_now().await;
-        }
-    });
+    drive_until(&runtime, || gate.status().waiting == 4);
     drop(mine);
     let status = gate.status();
     assert_eq!((status.in_use, status.waiting, status.totals.line.admitted), (4, 1, 3));
@@ -87,7 +83,7 @@ fn a_runtime_shut_down_in_the_background_holds_up_no_deadline() {
     until(|| gate.status().totals.line.joined == 4);
 
     going.shutdown_background();
-    staying.block_on(before).unwrap();
+    ended(&staying, before).unwrap();
     staying.block_on(expires(&gate));
     until(|| gate.status().waiting == 0);
     assert_eq!(gate.status().in_use, 2, "the blocked worker's, and ours");
@@ -111,25 +107,26 @@ fn a_runtime_that_nobody_drives_holds_up_no_deadline() {
             let on_idle = async move { handle.request().max_wait(idle_wait).acquire().await.map(drop) };
             let handle = gate.clone();
             let on_driven = async move { expires(&handle).await };
+            // By who has joined, not by who waits: a short wait may be over before anybody looks.
             let (on_idle, on_driven) = if idle_first {
                 let on_idle = idle.spawn(on_idle);
-                drive_until_waiting(&idle, &gate, 1);
+                drive_until(&idle, || gate.status().totals.line.joined == 1);
                 (on_idle, driven.spawn(on_driven))
             } else {
                 let on_driven = driven.spawn(on_driven);
-                drive_until_waiting(&driven, &gate, 1);
+                drive_until(&driven, || gate.status().totals.line.joined == 1);
                 let on_idle = idle.spawn(on_idle);
-                drive_until_waiting(&idle, &gate, 2);
+                drive_until(&idle, || gate.status().totals.line.joined == 2);
                 (on_idle, on_driven)
             };
-            driven.block_on(on_driven).unwrap();
+            ended(&driven, on_driven).unwrap();
             driven.block_on(expires(&gate));
 
             if idle_wait == HOUR {
                 drop(held);
-                assert_eq!(idle.block_on(on_idle).unwrap(), Ok(()), "its turn comes all the same");
+                assert_eq!(ended(&idle, on_idle).unwrap(), Ok(()), "its turn comes all the same");
             } else {
-                let outcome = idle.block_on(on_idle).unwrap();
+                let outcome = ended(&idle, on_idle).unwrap();
                 assert!(
                     matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= idle_wait)
                 );
@@ -149,7 +146,7 @@ fn deadlines_move_from_runtime_to_runtime() {
         let runtime = one_thread();
         let handle = gate.clone();
         runtime.spawn(async move { handle.request().max_wait(HOUR).acquire().await.map(drop) });
-        drive_until_waiting(&runtime, &gate, 1);
+        drive_until(&runtime, || gate.status().waiting == 1);
         runtime.block_on(expires(&gate));
         drop(runtime);
         assert_eq!(gate.status().waiting, 0);
@@ -179,7 +176,7 @@ fn every_deadline_of_a_crowd_on_two_runtimes_is_met() {
         giving_up.abort();
     }
     for (nth, task) in crowd.into_iter().enumerate() {
-        match runtimes[0].block_on(task) {
+        match ended(&runtimes[0], task) {
             Ok(outcome) => assert_eq!(outcome, Ok(true), "{nth}"),
             Err(ended) => assert!(ended.is_cancelled() && nth % 5 == 0, "{ended}"),
         }
@@ -190,14 +187,6 @@ fn every_deadline_of_a_crowd_on_two_runtimes_is_met() {
 
 fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
-}
-
-fn drive_until_waiting(runtime: &Runtime, gate: &Gate, requests: usize) {
-    runtime.block_on(async {
-        while gate.status().waiting < requests {
-            yield_now().await;
-        }
-    });
 }
 
 /// A request to a full gate gives up at its deadline, and neither before nor never.

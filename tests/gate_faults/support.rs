@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use concurrency_governor::gate::{Gate, GateStatus};
 use concurrency_governor::{GateName, Limit};
+use tokio::runtime::Runtime;
+use tokio::task::{JoinError, JoinHandle, yield_now};
+use tokio::time::timeout;
 
 pub(crate) const NAME: GateName = GateName::new("faulty");
 
@@ -23,6 +26,25 @@ pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "it never comes");
         thread::yield_now();
     }
+}
+
+/// Drives a runtime until it is so, no longer than [`until`] would wait.
+#[track_caller]
+pub(crate) fn drive_until(runtime: &Runtime, is_so: impl Fn() -> bool) {
+    let comes = runtime.block_on(async {
+        let began = Instant::now();
+        while !is_so() && began.elapsed() < PATIENCE {
+            yield_now().await;
+        }
+        is_so()
+    });
+    assert!(comes, "it never comes");
+}
+
+/// Drives a runtime until a task of its has ended, no longer than [`until`] would wait.
+#[track_caller]
+pub(crate) fn ended<T>(runtime: &Runtime, task: JoinHandle<T>) -> Result<T, JoinError> {
+    runtime.block_on(async { timeout(PATIENCE, task).await }).expect("it never ends")
 }
 
 /// Polls once, and nobody is told of anything.

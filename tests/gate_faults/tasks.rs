@@ -10,7 +10,7 @@ use concurrency_governor::gate::Gate;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, yield_now};
 
-use crate::support::{assert_at_rest, gate, peek, until, wait};
+use crate::support::{assert_at_rest, drive_until, ended, gate, peek, until, wait};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -53,7 +53,7 @@ fn a_panicking_task_gives_its_permit_to_the_next() {
         drive_until(&runtime, || gate.status().waiting == 1);
         let mut next = wait(gate.request().max_wait(Duration::MAX).acquire());
         drop(held);
-        assert!(runtime.block_on(panicking).unwrap_err().is_panic());
+        assert!(ended(&runtime, panicking).unwrap_err().is_panic());
         until(|| gate.status().waiting == 0);
         assert!(peek(&mut next).is_ready());
         assert_at_rest(&gate);
@@ -94,7 +94,7 @@ fn a_task_aborted_at_any_stage_makes_way_for_the_next() {
             }
 
             task.abort();
-            assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+            assert!(ended(&runtime, task).unwrap_err().is_cancelled());
             let line = gate.status().totals.line;
             let expected = match stage {
                 Stage::Unpolled => (1, 0, 0),
@@ -132,7 +132,7 @@ fn an_aborted_task_leaves_no_waker() {
     drive_until(&runtime, || gate.status().waiting == 1);
     assert_eq!(Arc::strong_count(&bell), 3, "ours, the task's and the gate's");
     task.abort();
-    assert!(runtime.block_on(task).unwrap_err().is_cancelled());
+    assert!(ended(&runtime, task).unwrap_err().is_cancelled());
     assert_eq!(Arc::strong_count(&bell), 1);
     drop(held);
     assert_eq!(bell.0.load(Ordering::SeqCst), 0);
@@ -149,7 +149,7 @@ fn aborting_a_task_does_not_end_its_blocking_work() {
     let never = runtime.spawn(async move { handle.run_blocking(|| unreachable!("it was given up")).await });
     drive_until(&runtime, || gate.status().waiting == 1);
     never.abort();
-    assert!(runtime.block_on(never).unwrap_err().is_cancelled());
+    assert!(ended(&runtime, never).unwrap_err().is_cancelled());
     assert_eq!(gate.status().waiting, 0);
     drop(held);
     assert_at_rest(&gate);
@@ -167,7 +167,7 @@ fn aborting_a_task_does_not_end_its_blocking_work() {
     drive_until(&runtime, || gate.status().in_use == 1);
     has_started.recv().unwrap();
     begun.abort();
-    assert!(runtime.block_on(begun).unwrap_err().is_cancelled());
+    assert!(ended(&runtime, begun).unwrap_err().is_cancelled());
     assert_eq!(gate.status().in_use, 1, "its thread still runs");
     drop(finish);
     until(|| gate.status().in_use == 0);
@@ -176,12 +176,4 @@ fn aborting_a_task_does_not_end_its_blocking_work() {
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
-}
-
-fn drive_until(runtime: &Runtime, is_so: impl Fn() -> bool) {
-    runtime.block_on(async {
-        while !is_so() {
-            yield_now().await;
-        }
-    });
 }

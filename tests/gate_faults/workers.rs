@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use concurrency_governor::Limit;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{PATIENCE, assert_at_rest, gate, until};
+use crate::support::{PATIENCE, assert_at_rest, ended, gate, until};
 
 const WORKERS: usize = 2;
 
@@ -36,7 +36,7 @@ fn a_release_moves_the_books_while_every_worker_is_blocked() {
 
     drop(blocked);
     for task in waiting {
-        runtime.block_on(task).unwrap().unwrap();
+        ended(&runtime, task).unwrap().unwrap();
     }
     assert_eq!(has_resumed.try_iter().sum::<u32>(), 4);
     assert_at_rest(&gate);
@@ -61,7 +61,7 @@ fn a_thread_goes_on_while_every_worker_is_blocked() {
     gate.resize(Limit::new(2));
     assert_eq!(behind.join().unwrap(), Ok(()), "and then the thread's");
     drop(blocked);
-    runtime.block_on(first).unwrap().unwrap();
+    ended(&runtime, first).unwrap().unwrap();
     assert_at_rest(&gate);
 }
 
@@ -86,7 +86,7 @@ fn a_blocked_runtime_that_goes_hands_on_its_grants() {
 
     going.shutdown_background();
     drop(blocked);
-    staying.block_on(behind).unwrap().unwrap();
+    ended(&staying, behind).unwrap().unwrap();
     assert_at_rest(&gate);
 }
 
