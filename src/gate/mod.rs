@@ -362,8 +362,8 @@ impl GateBuilder {
         self
     }
 
-    /// Whether it measures how long requests wait, for [`GateStatus::waits`]; it does unless said. Without, no request
-    /// but one with a deadline costs a look at the clock.
+    /// Whether it measures how long requests wait, for [`GateStatus::waits`]; it does unless said. Where it does not, only
+    /// requests with a deadline cost a look at the clock.
     pub const fn measure_waits(mut self, measures: bool) -> Self {
         self.measures_waits = measures;
         self

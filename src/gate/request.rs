@@ -48,8 +48,8 @@ impl<'g> Request<'g> {
 
     /// Gives up at `deadline` if it still waits then. With several limits to its wait, the earliest counts.
     ///
-    /// A deadline that has passed still lets the request in where there is room. A future has to be polled to give up:
-    /// its task is woken for that, but one that is kept and not polled keeps its place, too.
+    /// A deadline that has passed still lets the request in where there is room. One that passes while it waits takes it
+    /// out of line, whether its future is polled then or not.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.terms.deadline = Some(deadline);
         self

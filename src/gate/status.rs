@@ -38,7 +38,8 @@ pub struct GateStatus {
     pub closed: bool,
     /// What happened since the gate was made.
     pub totals: Totals,
-    /// How long those admitted after a wait have waited.
+    /// How long those admitted after a wait have waited; empty if the gate does not
+    /// [measure](super::GateBuilder::measure_waits) that.
     pub waits: Histogram,
 }
 

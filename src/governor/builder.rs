@@ -177,7 +177,7 @@ fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
     let explained = plan.specs().iter().zip(resolution.explanations());
     explained
         .map(|(spec, explanation)| {
-            let mut gate = Gate::builder(spec, explanation.limit());
+            let mut gate = Gate::builder(spec, explanation.limit()).measure_waits(spec.measures_waits());
             if let Some(bound) = spec.queue_bound() {
                 gate = gate.queue(bound);
             }

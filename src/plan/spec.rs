@@ -29,6 +29,7 @@ pub struct GateSpec {
     formula: Formula,
     queue: Option<usize>,
     max_wait: Option<Duration>,
+    measures_waits: bool,
     policy: Policy,
 }
 
@@ -44,7 +45,7 @@ impl GateSpec {
 
     /// Declares a gate.
     pub const fn named(name: GateName, formula: Formula) -> Self {
-        Self { name, formula, queue: None, max_wait: None, policy: Policy::Trust }
+        Self { name, formula, queue: None, max_wait: None, measures_waits: true, policy: Policy::Trust }
     }
 
     /// At most this many requests may wait; a further one is refused at once. 0 means that nobody waits. Without it
@@ -57,6 +58,12 @@ impl GateSpec {
     /// No request waits longer than this, whatever deadline it brings. Without it, waiting has no end of its own.
     pub const fn max_wait(mut self, duration: Duration) -> Self {
         self.max_wait = Some(duration);
+        self
+    }
+
+    /// Whether it measures how long requests wait; it does unless said.
+    pub const fn measure_waits(mut self, measures: bool) -> Self {
+        self.measures_waits = measures;
         self
     }
 
@@ -88,6 +95,12 @@ impl GateSpec {
     #[must_use]
     pub const fn longest_wait(&self) -> Option<Duration> {
         self.max_wait
+    }
+
+    /// Whether it measures how long requests wait.
+    #[must_use]
+    pub const fn measures_waits(&self) -> bool {
+        self.measures_waits
     }
 
     /// What becomes of operators' settings above the derived limit.
