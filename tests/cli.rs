@@ -102,14 +102,14 @@ fn unlimited_and_unknown_are_no_numbers() {
 #[test]
 fn wrong_arguments_are_refused_on_one_line() {
     for (arguments, given, allowed) in [
-        (&[][..], "no command", "explain, help"),
-        (&["explian"], "`explian`", "explain, help"),
+        (&[][..], "no command", "explain, capture, help"),
+        (&["explian"], "`explian`", "explain, capture, help"),
         (&["--plan", "x", "explain"], "`--plan`, it belongs after `explain`", "explain"),
         (&["explain", "--jsno"], "`--jsno`, did you mean `--json`?", "--json"),
         (
             &["explain", "--gates"],
             "`--gates`",
-            "--preset NAME, --plan FILE, --reading RESOURCE=READING, --set GATE=N",
+            "--preset NAME, --plan FILE, --reading RESOURCE=READING, --set GATE=N, --root DIR, --json",
         ),
         (&["explain", "more"], "`more`", "--preset NAME"),
         (&["explain", "-x"], "`-x`", "--preset NAME"),
@@ -265,6 +265,8 @@ fn help_and_version_go_to_standard_output() {
         &["explain", "--help"],
         &["explain", "-h"],
         &["help", "explain"],
+        #[cfg(target_os = "linux")]
+        &["capture", "--help"],
     ] {
         let page = succeed(program().args(arguments));
         assert!(page.contains("Usage: concurrency-governor"), "{page}");
@@ -315,6 +317,73 @@ fn full_device_is_a_failure() {
     let output = explain([]).stdout(Stdio::from(full)).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("error: cannot write to standard output: "), "{output:?}");
+}
+
+/// A captured host is read in place of this one: every captured tree reads as the kernel granted.
+#[cfg(target_os = "linux")]
+#[test]
+fn captured_hosts_are_explained() {
+    let fixtures =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel-6.1-cgroup-v2");
+    let expected = std::fs::read_to_string(fixtures.join("EXPECTED.tsv")).unwrap();
+    for line in expected.lines().skip(1) {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let root = fixtures.join(cells[0]);
+        let report = json(explain(["--json", "--root"]).arg(&root));
+        for (resource, at) in [("cpu", 1), ("memory", 3), ("tasks", 5)] {
+            let reading = &report["readings"][resource];
+            assert_eq!(reading["value"], cells[at], "{line}: {reading}");
+            assert_eq!(reading["bound"], cells[at + 1].replace(' ', "_"), "{line}: {reading}");
+        }
+        let title = format!("Readings of {}\n", root.display());
+        assert!(succeed(explain(["--root"]).arg(&root)).starts_with(&title), "{title}");
+    }
+    let line = refuse(explain(["--root"]).arg(fixtures));
+    assert!(line.contains("holds no host") && line.contains("(allowed: what `capture` wrote)"), "{line}");
+}
+
+/// What is captured of this host is explained as this host is; a directory that holds something is left alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn captured_host_is_explained_as_this_one() {
+    let scratch = Scratch::new("there", "");
+    let directory = scratch.path().with_file_name("host");
+    let said = succeed(program().arg("capture").arg(&directory));
+    assert!(said.starts_with(&format!("Captured this host in {}\n", directory.display())), "{said}");
+    for path in said.lines().skip(1) {
+        assert!(std::path::Path::new(path.trim()).is_file(), "{path}");
+    }
+    assert!(said.lines().count() > 10, "{said}");
+    let there = json(explain(["--json", "--root"]).arg(&directory));
+    let here = json(&mut explain(["--json"]));
+    for resource in ["cpu", "fd", "memory", "tasks"] {
+        for key in ["value", "bound"] {
+            assert_eq!(there["readings"][resource][key], here["readings"][resource][key], "{resource}");
+        }
+    }
+    assert_eq!(there["gates"], here["gates"]);
+    assert_eq!(there["readings"]["fd"]["figures"]["in_use"]["value"], "unknown");
+    let open: u64 = here["readings"]["fd"]["figures"]["in_use"]["value"].as_str().unwrap().parse().unwrap();
+    assert!(open >= 3, "{here}");
+
+    for taken in [directory.as_path(), scratch.path().parent().unwrap()] {
+        let line = refuse(program().arg("capture").arg(taken));
+        assert!(line.contains("is not empty (allowed: an empty directory"), "{line}");
+    }
+    assert!(refuse(program().arg("capture").arg(scratch.path())).contains("cannot write"));
+    assert_eq!(std::fs::read(scratch.path()).unwrap(), b"");
+    assert!(refuse(program().arg("capture")).contains("has no `<DIR>` (allowed: one)"));
+}
+
+/// A plan that reads a pressure has it measured.
+#[cfg(target_os = "linux")]
+#[test]
+fn pressure_is_measured_where_a_plan_reads_it() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kernel-6.1-cgroup-v2/v2-pids-nested");
+    let file = Scratch::new("calm.toml", "[gates.calm]\nformula = \"pressure.cpu * 100\"\n");
+    let report = json(explain(["--json", "--root", root, "--plan"]).arg(file.path()));
+    assert_eq!(report["readings"]["pressure.cpu"]["value"], "0.069");
+    assert_eq!(report["gates"]["calm"]["limit"], 6);
 }
 
 #[cfg(target_os = "linux")]
@@ -390,8 +459,9 @@ mod real_limits {
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_concurrency-governor");
 
-/// One and a half cores, a hundred descriptors, a gibibyte.
-const SMALL_HOST: [&str; 6] = ["--reading", "cpu=1.5", "--reading", "fd=100", "--reading", "memory=1Gi"];
+/// One and a half cores, a hundred descriptors, a gibibyte, five hundred tasks.
+const SMALL_HOST: [&str; 8] =
+    ["--reading", "cpu=1.5", "--reading", "fd=100", "--reading", "memory=1Gi", "--reading", "tasks=500"];
 
 fn program() -> Command {
     clean(Command::new(PROGRAM))

@@ -555,5 +555,5 @@ async fn real_host_governs() {
     let governor = Governor::builder().gate(IO).gate(CACHE).probes(probe::host()).build().await.unwrap();
     let refreshed = governor.refresh().await.unwrap();
     assert_eq!(refreshed.limit(IO).unwrap(), governor.gate(IO).unwrap().limit());
-    assert_eq!(refreshed.readings().iter().len(), 3);
+    assert_eq!(refreshed.readings().iter().len(), 4);
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use concurrency_governor::plan::{Bound, Measurement};
-use concurrency_governor::probe::{self, Cpu, Fixed, Memory, OpenFiles, ProbeError, async_trait};
+use concurrency_governor::probe::{
+    self, Cpu, Fixed, Memory, OpenFiles, Pressure, ProbeError, Roots, Tasks, async_trait,
+};
 use concurrency_governor::{Quantity, Reading, Resource, ResourceProbe};
 
 /// Every probe of the host measures here, and asynchronously what it reads plainly.
@@ -19,9 +21,9 @@ use concurrency_governor::{Quantity, Reading, Resource, ResourceProbe};
 async fn host_is_measured() {
     let probes = probe::host();
     let resources: Vec<Resource> = probes.iter().map(ResourceProbe::resource).collect();
-    assert_eq!(resources, [Resource::CPU, Resource::FD, Resource::MEMORY]);
-    for (probe, read) in probes.iter().zip([Cpu::new().read(), OpenFiles::new().read(), Memory::new().read()])
-    {
+    assert_eq!(resources, [Resource::CPU, Resource::FD, Resource::MEMORY, Resource::TASKS]);
+    let read = [Cpu::new().read(), OpenFiles::new().read(), Memory::new().read(), Tasks::new().read()];
+    for (probe, read) in probes.iter().zip(read) {
         let measured = probe.measure().await.unwrap();
         assert_eq!(measured, read.unwrap());
         assert_eq!(measured.staleness(), None);
@@ -135,15 +137,20 @@ mod linux {
         assert_eq!(seen.join().unwrap(), cores);
     }
 
-    /// The soft limit of descriptors is the number, the hard one stands beside it; 0 counts as unknown.
+    /// The soft limit of descriptors is the number, the hard one stands beside it; 0 counts as unknown. Where none is
+    /// left to read the host's own limit by, it is a bound.
     #[test]
     fn soft_limit_of_descriptors_is_read() {
         in_child("linux::soft_limit_of_descriptors_is_read", || {
             let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
-            for (soft, reading) in [(64, Reading::whole(64)), (1, Reading::whole(1)), (0, Reading::Unknown)] {
+            for (soft, reading, bound) in [
+                (64, Reading::whole(64), Bound::Exact),
+                (1, Reading::whole(1), Bound::AtMost),
+                (0, Reading::Unknown, Bound::AtMost),
+            ] {
                 setrlimit(Rlimit::RLIMIT_NOFILE, soft, hard).unwrap();
                 let measured = OpenFiles::new().read().unwrap();
-                assert_eq!((measured.reading(), measured.bound()), (reading, Bound::Exact));
+                assert_eq!((measured.reading(), measured.bound()), (reading, bound));
                 assert_eq!(measured.sources()[0].raw(), soft.to_string());
                 assert!(measured.notes().last().unwrap().starts_with("the hard limit is "), "{measured:?}");
             }
@@ -166,6 +173,136 @@ mod linux {
             assert!(blind >= cores);
             assert!(Memory::new().read().is_err());
         });
+    }
+
+    /// A probe that has measured keeps what it needs: with no descriptor left it still sees the quotas.
+    #[test]
+    fn kept_descriptors_outlast_the_table() {
+        in_child("linux::kept_descriptors_outlast_the_table", || {
+            let (cpu, memory, tasks) = (Cpu::new(), Memory::new(), Tasks::new());
+            let before = (cpu.read().unwrap(), memory.read().unwrap().sources().len(), tasks.read().unwrap());
+            let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
+            setrlimit(Rlimit::RLIMIT_NOFILE, 0, hard).unwrap();
+            let after = (cpu.read().unwrap(), memory.read().unwrap().sources().len(), tasks.read().unwrap());
+            assert_eq!(after, before);
+        });
+    }
+
+    /// What is kept is shared by the clones of a probe and not made anew by each measurement.
+    #[test]
+    fn measuring_again_opens_nothing() {
+        in_child("linux::measuring_again_opens_nothing", || {
+            let (cpu, memory, tasks, open_files) =
+                (Cpu::new(), Memory::new(), Tasks::new(), OpenFiles::new());
+            let measure = || {
+                let all =
+                    [cpu.clone().read(), memory.clone().read(), tasks.clone().read(), open_files.read()];
+                assert!(all.iter().all(Result::is_ok));
+                open_files.read_in_use().unwrap().reading()
+            };
+            let first = measure();
+            for _ in 0..20 {
+                assert_eq!(measure(), first);
+            }
+        });
+    }
+
+    /// The open descriptors are counted, and what is free is the limit less those.
+    #[test]
+    fn open_descriptors_are_counted() {
+        in_child("linux::open_descriptors_are_counted", || {
+            let open_files = OpenFiles::new();
+            let in_use = || {
+                let Reading::Finite(open) = open_files.read_in_use().unwrap().reading() else {
+                    panic!("a number")
+                };
+                open.floor()
+            };
+            let free = || {
+                let Reading::Finite(free) = open_files.read_free().unwrap().reading() else {
+                    panic!("a number")
+                };
+                free.floor()
+            };
+            // What is kept is opened first.
+            assert!(in_use() > 0 && free() > 0);
+            let (before, free_before) = (in_use(), free());
+            assert_eq!(before, std::fs::read_dir("/proc/self/fd").unwrap().count() as u64 - 1);
+            let files: Vec<_> = (0..100).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+            assert_eq!((in_use(), free()), (before + 100, free_before - 100));
+            drop(files);
+            assert_eq!((in_use(), free()), (before, free_before));
+            let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
+            setrlimit(Rlimit::RLIMIT_NOFILE, 3, hard).unwrap();
+            assert_eq!(free(), 0);
+        });
+    }
+
+    /// Threads that measure by one probe all see the same.
+    #[test]
+    fn threads_share_a_probe() {
+        let cpu = Cpu::new();
+        let first = cpu.read().unwrap();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        assert_eq!(cpu.read().unwrap(), first);
+                    }
+                });
+            }
+        });
+    }
+
+    /// The pressure of a window is a share of it.
+    #[test]
+    fn pressure_is_a_share() {
+        for pressure in [Pressure::on_cpu(), Pressure::on_memory(), Pressure::on_io()] {
+            for _ in 0..3 {
+                match pressure.read().unwrap().reading() {
+                    Reading::Finite(share) => assert!(share <= Quantity::whole(1), "{share}"),
+                    other => assert_eq!(other, Reading::Unknown),
+                }
+            }
+        }
+    }
+
+    /// What is captured reads as this host does, and nothing is written where something is.
+    #[test]
+    fn capture_reads_as_the_host() {
+        let directory = std::env::temp_dir().join(format!("governor-capture-{}", std::process::id()));
+        let written = probe::capture(&directory).unwrap();
+        let again = probe::capture(&directory).unwrap_err();
+        let roots = || Roots::at(&directory);
+        let pairs = [
+            (Cpu::new().read(), Cpu::new().with_roots(roots()).read()),
+            (OpenFiles::new().read(), OpenFiles::new().with_roots(roots()).read()),
+            (Memory::new().read(), Memory::new().with_roots(roots()).read()),
+            (Tasks::new().read(), Tasks::new().with_roots(roots()).read()),
+        ];
+        let soft = [Memory::new(), Memory::new().with_roots(roots())].map(|memory| memory.read_soft_limit());
+        let available = Memory::new().with_roots(roots()).read_available();
+        std::fs::remove_dir_all(&directory).unwrap();
+
+        assert!(
+            written.len() >= 10 && written.iter().all(|path| path.starts_with(&directory)),
+            "{written:?}"
+        );
+        let expected = format!(
+            "{} is not empty (allowed: an empty directory, or one that is not there yet)",
+            directory.display()
+        );
+        assert_eq!(again.to_string(), expected);
+        for (here, there) in pairs {
+            let (here, there) = (here.unwrap(), there.unwrap());
+            assert_eq!(
+                (here.reading(), here.bound()),
+                (there.reading(), there.bound()),
+                "{here:?} {there:?}"
+            );
+        }
+        assert_eq!(soft[0].reading(), soft[1].reading());
+        assert!(matches!(available.unwrap().reading(), Reading::Finite(bytes) if bytes > Quantity::ZERO));
     }
 
     /// Memory is finite, and no more than the machine's.

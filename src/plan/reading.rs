@@ -89,19 +89,27 @@ pub struct Source {
     path: Cow<'static, str>,
     level: Option<String>,
     raw: String,
+    meaning: Option<&'static str>,
 }
 
 impl Source {
     /// A file's path or a system call's name, and the text or number it gave.
     #[must_use]
     pub fn new(path: impl Into<Cow<'static, str>>, raw: impl Into<String>) -> Self {
-        Self { path: path.into(), level: None, raw: raw.into() }
+        Self { path: path.into(), level: None, raw: raw.into(), meaning: None }
     }
 
     /// The same at one level of a hierarchy, such as a cgroup's path.
     #[must_use]
     pub fn at_level(mut self, level: impl Into<String>) -> Self {
         self.level = Some(level.into());
+        self
+    }
+
+    /// The same with what the text comes to, where that is not plain: that a huge number is no limit.
+    #[must_use]
+    pub fn meaning_that(mut self, meaning: &'static str) -> Self {
+        self.meaning = Some(meaning);
         self
     }
 
@@ -122,12 +130,21 @@ impl Source {
     pub fn level(&self) -> Option<&str> {
         self.level.as_deref()
     }
+
+    /// What the text comes to, where that is not plain.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        self.meaning
+    }
 }
 
-/// `path: raw`, and the level where there is one.
+/// `path: raw`, with what that means and the level where there is one.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.raw)?;
+        if let Some(meaning) = self.meaning {
+            write!(f, ", {meaning}")?;
+        }
         self.level.as_ref().map_or(Ok(()), |level| write!(f, " (level {level})"))
     }
 }

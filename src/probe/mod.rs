@@ -41,15 +41,23 @@
 //!
 //! In tests a [`MockProbe`](crate::testing::MockProbe) stands in for any of them.
 
-mod error;
-
 mod cpu;
 mod fixed;
 mod memory;
 mod open_files;
+mod pressure;
+mod tasks;
+
+#[cfg(target_os = "linux")]
+mod capture;
+mod error;
+#[cfg(target_os = "linux")]
+mod roots;
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(all(unix, not(target_os = "linux")))]
+mod rlimit;
 
 use std::sync::Arc;
 
@@ -58,11 +66,19 @@ use crate::plan::{Measurement, Resource};
 /// The attribute that an implementation of [`ResourceProbe`] carries, so that a probe needs no dependency of its own.
 #[doc(no_inline)]
 pub use async_trait::async_trait;
+#[cfg(target_os = "linux")]
+pub use capture::{CaptureError, capture};
 pub use cpu::Cpu;
 pub use error::ProbeError;
 pub use fixed::Fixed;
 pub use memory::Memory;
 pub use open_files::OpenFiles;
+pub use pressure::Pressure;
+#[cfg(target_os = "linux")]
+pub use pressure::PressureSample;
+#[cfg(target_os = "linux")]
+pub use roots::Roots;
+pub use tasks::Tasks;
 
 /// Measures one resource, and may push changes of it.
 ///
@@ -106,7 +122,7 @@ pub trait ResourceProbe: Send + Sync {
 }
 
 /// The probes of this host, one for each resource that is named by a constant of [`Resource`] and built in:
-/// [`Cpu`], [`OpenFiles`] and [`Memory`].
+/// [`Cpu`], [`OpenFiles`], [`Memory`] and [`Tasks`].
 ///
 /// Making them reads nothing yet.
 ///
@@ -114,11 +130,11 @@ pub trait ResourceProbe: Send + Sync {
 /// use concurrency_governor::{Resource, probe};
 ///
 /// let measured: Vec<Resource> = probe::host().iter().map(|probe| probe.resource()).collect();
-/// assert_eq!(measured, [Resource::CPU, Resource::FD, Resource::MEMORY]);
+/// assert_eq!(measured, [Resource::CPU, Resource::FD, Resource::MEMORY, Resource::TASKS]);
 /// ```
 #[must_use]
 pub fn host() -> Vec<Box<dyn ResourceProbe>> {
-    vec![Box::new(Cpu::new()), Box::new(OpenFiles::new()), Box::new(Memory::new())]
+    vec![Box::new(Cpu::new()), Box::new(OpenFiles::new()), Box::new(Memory::new()), Box::new(Tasks::new())]
 }
 
 #[async_trait]

@@ -1,49 +1,140 @@
-//! How many file descriptors this process may have open.
+//! How many file descriptors this process may have open, and has.
 
 use super::{ProbeError, ResourceProbe, async_trait};
+#[cfg(target_os = "linux")]
+use super::{Roots, linux};
 use crate::plan::{Measurement, Resource};
-#[cfg(unix)]
-use crate::plan::{Reading, Source};
+#[cfg(target_os = "linux")]
+use crate::plan::{Quantity, Reading};
 
 /// Measures [`Resource::FD`]: the file descriptors this process may have open, those that are open included.
 ///
-/// The number is the soft limit `RLIMIT_NOFILE`, which the kernel enforces; the hard limit stands in a note. A soft
-/// limit of infinity reads as [`Reading::Unlimited`](crate::Reading::Unlimited). A soft limit of 0, under which nothing
-/// could be opened at all, is taken for a mistake and reads as [`Reading::Unknown`](crate::Reading::Unknown), with a
-/// note. So does a system without such limits.
+/// The number is the soft limit `RLIMIT_NOFILE`, which the kernel enforces, and at most what the host allows any
+/// process, `fs.nr_open`; the hard limit stands in a note. With a soft limit of infinity and no cap it reads as
+/// [`Reading::Unlimited`](crate::Reading::Unlimited). A soft limit of 0, under which nothing could be opened at all, is
+/// taken for a mistake and reads as [`Reading::Unknown`](crate::Reading::Unknown), with a note. So does a system
+/// without such limits. On a system other than Linux it is a bound, since such a system has limits besides.
+///
+/// Two other figures are read apart: [how many are open](Self::read_in_use), and [how many are left](Self::read_free).
+/// No limit is ever raised.
 ///
 /// ```
 /// use concurrency_governor::probe::OpenFiles;
 ///
-/// let open_files = OpenFiles::new().read()?;
-/// println!("{} descriptors", open_files.reading());
+/// let open_files = OpenFiles::new();
+/// println!("{} descriptors", open_files.read()?.reading());
+/// # #[cfg(target_os = "linux")]
+/// println!("{} of them open", open_files.read_in_use()?.reading());
 /// # Ok::<(), concurrency_governor::probe::ProbeError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct OpenFiles {
-    // Room for the place that the limits are read from.
-    _private: (),
+    #[cfg(target_os = "linux")]
+    host: linux::SharedHost,
 }
 
 impl OpenFiles {
-    /// A probe of this process's limit.
+    /// A probe of this process's descriptors.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
+}
 
-    /// Reads the limit now. One system call.
+#[cfg(target_os = "linux")]
+impl OpenFiles {
+    /// The same on another host, or on this one with nothing kept yet.
+    #[must_use]
+    pub fn with_roots(self, roots: Roots) -> Self {
+        Self { host: linux::SharedHost::new(roots) }
+    }
+
+    /// Reads the limit now: a system call and a small file of `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] if neither the limit of the process nor that of the host can be read.
+    pub fn read(&self) -> Result<Measurement, ProbeError> {
+        self.host.measure(Self::measure_on)
+    }
+
+    /// Reads how many descriptors are open now, the few that probes keep open included.
+    ///
+    /// It is one system call since Linux 6.2, however many there are. Before, they are counted, which takes
+    /// milliseconds where there are thousands; so a count then holds for a second, and a note says so. On a host that
+    /// is not running it is [`Unknown`](crate::Reading::Unknown).
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] if `/proc/self/fd` cannot be read.
+    pub fn read_in_use(&self) -> Result<Measurement, ProbeError> {
+        self.host.measure(|host| {
+            let mut evidence = linux::Evidence::default();
+            let open = linux::open_files::in_use(host, &mut evidence)
+                .map_err(|error| ProbeError::io(Resource::FD, linux::open_files::DIRECTORY, error))?;
+            Ok(evidence.into_measurement(open.map_or(Reading::Unknown, Reading::whole)))
+        })
+    }
+
+    /// Reads how many more descriptors can be opened now: the limit less those in use, and at most what the host as a
+    /// whole has left.
+    ///
+    /// Where those in use are not known, it is the limit, as a bound.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] if nothing can be known of the limit.
+    pub fn read_free(&self) -> Result<Measurement, ProbeError> {
+        self.host.measure(Self::free_on)
+    }
+
+    pub(super) fn measure_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
+        let mut evidence = linux::Evidence::default();
+        let limits = linux::open_files::limit(host, &mut evidence);
+        if let Some(limits) = limits {
+            evidence.note(format!("the hard limit is {}", limits.hard.plain()));
+        }
+        Self::measurement(limits, evidence)
+    }
+
+    pub(super) fn free_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
+        let mut evidence = linux::Evidence::default();
+        let limits = linux::open_files::limit(host, &mut evidence);
+        match linux::open_files::in_use(host, &mut evidence) {
+            Ok(Some(open)) => evidence.take_off(Quantity::whole(open)),
+            Ok(None) => evidence.doubt("so none is taken off the limit"),
+            Err(error) => evidence.doubt(format!("cannot read {}: {error}", linux::open_files::DIRECTORY)),
+        }
+        linux::open_files::left_to_all(host, &mut evidence);
+        Self::measurement(limits, evidence)
+    }
+
+    fn measurement(
+        limits: Option<linux::SoftHard>,
+        evidence: linux::Evidence,
+    ) -> Result<Measurement, ProbeError> {
+        match limits {
+            None => evidence.measurement(Resource::FD),
+            Some(limits) if limits.soft == Reading::whole(0) => {
+                Ok(evidence.into_measurement(Reading::Unknown))
+            }
+            Some(_) => Ok(evidence.measurement_if_any()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl OpenFiles {
+    /// Reads the soft limit now. One system call.
     ///
     /// # Errors
     ///
     /// [`ProbeError`] if the system call fails.
     #[cfg(unix)]
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
+        use nix::sys::resource::Resource as Rlimit;
 
-        let (soft, hard) = getrlimit(Rlimit::RLIMIT_NOFILE)
-            .map_err(|errno| ProbeError::io(Resource::FD, SYSTEM_CALL, errno.into()))?;
-        Ok(measurement(reading(soft, &RLIM_INFINITY), reading(hard, &RLIM_INFINITY)))
+        super::rlimit::measure(Resource::FD, Rlimit::RLIMIT_NOFILE, "getrlimit(RLIMIT_NOFILE)")
     }
 
     /// Says that there is no such limit to be read here.
@@ -65,59 +156,5 @@ impl ResourceProbe for OpenFiles {
 
     async fn measure(&self) -> Result<Measurement, ProbeError> {
         self.read()
-    }
-}
-
-/// What a limit of the kernel's comes to: its infinity is no number. Some systems have signed limits.
-#[cfg(unix)]
-fn reading<L: TryInto<u64> + PartialEq>(limit: L, infinity: &L) -> Reading {
-    if limit == *infinity {
-        return Reading::Unlimited;
-    }
-    limit.try_into().map_or(Reading::Unknown, Reading::whole)
-}
-
-#[cfg(unix)]
-fn measurement(soft: Reading, hard: Reading) -> Measurement {
-    let measured = match soft {
-        Reading::Finite(limit) if limit == crate::plan::Quantity::ZERO => {
-            Measurement::new(Reading::Unknown).note("a soft limit of 0 is taken for a mistake")
-        }
-        limit => Measurement::new(limit),
-    };
-    measured
-        .source(Source::new(SYSTEM_CALL, digits(soft)))
-        .note(format!("the hard limit is {}", digits(hard)))
-}
-
-/// A limit as shells and `/proc/self/limits` print it: 20000, not 20k.
-#[cfg(unix)]
-fn digits(limit: Reading) -> String {
-    match limit {
-        Reading::Finite(limit) => limit.plain().to_string(),
-        other => other.to_string(),
-    }
-}
-
-#[cfg(unix)]
-const SYSTEM_CALL: &str = "getrlimit(RLIMIT_NOFILE)";
-
-#[cfg(test)]
-#[cfg(unix)]
-mod tests {
-    use super::*;
-
-    /// Infinity is unlimited and 0 is unknown: neither becomes a number that a formula would divide.
-    #[test]
-    fn infinity_and_zero_are_no_numbers() {
-        let of = |soft| measurement(reading(soft, &-1), reading(4096, &-1));
-        assert_eq!(of(-1).reading(), Reading::Unlimited);
-        assert_eq!(of(-2).reading(), Reading::Unknown);
-        assert_eq!(of(0).reading(), Reading::Unknown);
-        assert_eq!(of(0).notes().len(), 2);
-        assert_eq!(of(1).reading(), Reading::whole(1));
-        assert_eq!(of(1024).sources()[0].to_string(), "getrlimit(RLIMIT_NOFILE): 1024");
-        assert_eq!(of(64000).sources()[0].raw(), "64000");
-        assert_eq!(of(1024).notes(), ["the hard limit is 4096"]);
     }
 }

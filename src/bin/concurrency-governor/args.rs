@@ -34,8 +34,9 @@ impl Args {
     pub(crate) fn read(given: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let given: Vec<OsString> = given.into_iter().collect();
         let args = Self::try_parse_from(&given).map_err(|error| usage::stop::<Self>(&error, &given))?;
-        let Command::Explain(explain) = &args.command;
-        explain.check().map_err(|error| Stop::Refused(error.to_string()))?;
+        if let Command::Explain(explain) = &args.command {
+            explain.check().map_err(|error| Stop::Refused(error.to_string()))?;
+        }
         Ok(args)
     }
 }
@@ -45,6 +46,18 @@ pub(crate) enum Command {
     /// Print this host's readings and each gate's limit, with the reasons
     #[command(after_help = EXAMPLES, after_long_help = EXPLAIN_NOTES)]
     Explain(ExplainArgs),
+    /// Copy what is measured into a directory, for `explain --root`
+    #[cfg(target_os = "linux")]
+    #[command(after_help = EXAMPLES, after_long_help = CAPTURE_NOTES)]
+    Capture(CaptureArgs),
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct CaptureArgs {
+    /// An empty directory, or one that is not there yet
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +78,11 @@ pub(crate) struct ExplainArgs {
     /// Set a gate's limit, above all else
     #[arg(long = "set", value_name = "GATE=N", value_parser = given_setting)]
     pub(crate) settings: Vec<(GateName, usize)>,
+
+    /// Read a captured host instead of this one
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
 
     /// Print JSON instead of tables
     #[arg(long)]
@@ -155,14 +173,35 @@ Examples:
   concurrency-governor explain
   concurrency-governor explain --plan plan.toml --json
   concurrency-governor explain --reading cpu=1.5 --reading fd=unlimited
+  concurrency-governor capture host
+  concurrency-governor explain --root host
+  concurrency-governor explain --set io=64";
+
+#[cfg(target_os = "linux")]
+const CAPTURE_NOTES: &str = "\
+What is written:
+  The files of /proc and /sys that the readings come from, each at its own path
+  below DIR, and nothing else: the status and the limits of this process, its
+  mounts, the names and the limits of its control groups, what the host has of
+  memory and processors. Look through them before you send them to anybody.
+
+  `explain --root DIR` measures there what it measures here. It asks no system
+  call then: the processors come from proc/self/status, and the limits of the
+  process from proc/self/limits. How many descriptors are open is unknown.
+
+Examples:
+  concurrency-governor capture host
+  concurrency-governor explain --root host
   concurrency-governor explain --set io=64";
 
 const EXPLAIN_NOTES: &str = "\
 Readings:
-  cpu (cores), fd (file descriptors) and memory (bytes) are measured on this
-  host. --reading gives one of these, or of any other resource that the plan
-  names, in place of a measurement: a number such as 2, 1.5, 500m, 64k, 512Mi,
-  or `unlimited`, or `unknown`.
+  cpu (cores), fd (file descriptors), memory (bytes) and tasks (processes and
+  threads) are measured on this host, or on one that `capture` copied into the
+  directory of --root; pressure.cpu, pressure.memory and pressure.io (shares of
+  time, 0 to 1) where the plan names them. --reading gives one of these, or of
+  any other resource that the plan names, in place of a measurement: a number
+  such as 2, 1.5, 500m, 64k, 512Mi, or `unlimited`, or `unknown`.
 
 Settings:
   The first of these that sets a gate decides, and the others are shown as
@@ -187,4 +226,6 @@ Examples:
   concurrency-governor explain
   concurrency-governor explain --plan plan.toml --json
   concurrency-governor explain --reading cpu=1.5 --reading fd=unlimited
+  concurrency-governor capture host
+  concurrency-governor explain --root host
   concurrency-governor explain --set io=64";

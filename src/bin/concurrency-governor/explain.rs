@@ -1,14 +1,18 @@
 //! What `explain` says, before it is printed: the plan, the readings and the resolution.
 
+use std::collections::BTreeMap;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
+
 use concurrency_governor::plan::{BuildError, EnvError, Measurement, Operand, Source};
-use concurrency_governor::probe::{Cpu, Memory, OpenFiles, ProbeError};
 use concurrency_governor::{Formula, GateSpec, Layer, Overrides, Plan, Readings, Resolution, Resource};
 
 use crate::args::ExplainArgs;
+use crate::host::{Figure, Host};
 use crate::plan_file::{PlanFile, PlanFileError};
 use crate::preset::Preset;
 
-/// A plan resolved on this host.
+/// A plan resolved on a host.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// What the plan is called.
@@ -17,6 +21,10 @@ pub(crate) struct Report {
     pub(crate) plan: Plan,
     /// Their limits, with the readings behind them.
     pub(crate) resolution: Resolution,
+    /// The host that was measured.
+    pub(crate) host: String,
+    /// What else was measured of each resource.
+    figures: BTreeMap<Resource, Vec<Figure>>,
 }
 
 impl Report {
@@ -36,9 +44,18 @@ impl Report {
         for layer in declared.layers {
             overrides = overrides.then(layer);
         }
-        let readings = readings(args, &declared.plan);
+        let (name, host) = host(args)?;
+        let readings = readings(args, &host, &declared.plan);
         let resolution = declared.plan.resolve(&readings, &overrides)?;
-        Ok(Self { title: declared.title, plan: declared.plan, resolution })
+        let given = |resource: &Resource| args.readings.iter().any(|given| given.resource == *resource);
+        let measured = Host::ALWAYS.into_iter().filter(|resource| !given(resource));
+        let figures = measured.map(|resource| (resource, host.figures(resource))).collect();
+        Ok(Self { title: declared.title, plan: declared.plan, resolution, host: name, figures })
+    }
+
+    /// What else was measured of a resource.
+    pub(crate) fn figures(&self, resource: Resource) -> &[Figure] {
+        self.figures.get(&resource).map_or(&[], Vec::as_slice)
     }
 
     /// Whether any formula of the plan reads the resource.
@@ -74,25 +91,39 @@ fn env(preset: Preset) -> Result<Layer, EnvError> {
     Layer::env(preset.env_vars().iter().copied(), std::env::var_os)
 }
 
-/// A reading of every resource that is given, that the plan reads or that can be measured here.
-fn readings(args: &ExplainArgs, plan: &Plan) -> Readings {
+/// The host that is to be measured, and what it is called.
+#[cfg(target_os = "linux")]
+fn host(args: &ExplainArgs) -> Result<(String, Host), ExplainError> {
+    let Some(root) = &args.root else { return Ok(("this host".to_owned(), Host::running())) };
+    if !root.join("proc").is_dir() {
+        return Err(ExplainError::NoHost { root: root.clone() });
+    }
+    Ok((root.display().to_string(), Host::captured(root)))
+}
+
+/// The host that is to be measured, and what it is called.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere there is a choice")]
+fn host(_args: &ExplainArgs) -> Result<(String, Host), ExplainError> {
+    Ok(("this host".to_owned(), Host::running()))
+}
+
+/// A reading of every resource that is given, that the plan reads or that is measured anyway.
+fn readings(args: &ExplainArgs, host: &Host, plan: &Plan) -> Readings {
     let mut readings = Readings::new();
     for given in &args.readings {
         let source = Source::new("--reading", given.text.as_str());
         readings.insert(given.resource, Measurement::new(given.reading).source(source));
     }
-    for (resource, read) in PROBES {
+    let read = operands(plan).filter_map(|operand| match operand {
+        Operand::Resource(resource) => Some(resource),
+        _ => None,
+    });
+    for resource in Host::ALWAYS.into_iter().chain(read) {
         if readings.get(resource).is_none() {
-            let measured = read().unwrap_or_else(|error| Measurement::default().note(format!("{error:#}")));
+            let note = || format!("nothing measures it here; --reading {resource}=N gives it");
+            let measured = host.measure(resource).unwrap_or_else(|| Measurement::default().note(note()));
             readings.insert(resource, measured);
-        }
-    }
-    for operand in operands(plan) {
-        if let Operand::Resource(resource) = operand {
-            if readings.get(resource).is_none() {
-                let note = format!("nothing measures it here; --reading {resource}=N gives it");
-                readings.insert(resource, Measurement::default().note(note));
-            }
         }
     }
     readings
@@ -101,15 +132,6 @@ fn readings(args: &ExplainArgs, plan: &Plan) -> Readings {
 fn operands(plan: &Plan) -> impl Iterator<Item = Operand> {
     plan.specs().iter().map(GateSpec::formula).flat_map(Formula::operands)
 }
-
-/// What can be measured here, without a runtime.
-const PROBES: [(Resource, Read); 3] = [
-    (Resource::CPU, || Cpu::new().read()),
-    (Resource::FD, || OpenFiles::new().read()),
-    (Resource::MEMORY, || Memory::new().read()),
-];
-
-type Read = fn() -> Result<Measurement, ProbeError>;
 
 /// Why there is nothing to explain.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +142,13 @@ pub(crate) enum ExplainError {
     /// A variable of the environment is wrong.
     #[error(transparent)]
     Env(#[from] EnvError),
+    /// There is no captured host where one should be.
+    #[cfg(target_os = "linux")]
+    #[error("{} holds no host: it has no directory `proc` (allowed: what `capture` wrote)", root.display())]
+    NoHost {
+        /// The directory that was given.
+        root: PathBuf,
+    },
     /// A setting does not fit the plan, or is refused by its policy.
     #[error(transparent)]
     Build(#[from] BuildError),

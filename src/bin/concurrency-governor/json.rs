@@ -1,21 +1,23 @@
 //! The report as JSON for programs.
 
-use concurrency_governor::Reading;
 use concurrency_governor::plan::{
     Bound, Decision, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
 };
+use concurrency_governor::{Reading, Resource};
 use serde_json::{Map, Value, json};
 
 use crate::explain::Report;
 
-/// One object: `readings` by resource, `gates` by name in the order of the plan.
+/// One object: `readings` by resource, each with the `figures` that were measured besides; `gates` by name in the order
+/// of the plan.
 ///
 /// Readings and amounts are texts of digits, `unlimited` or `unknown`: a JSON number would lose what a quantity holds.
 pub(crate) fn render(report: &Report) -> String {
     let resolution = &report.resolution;
     let readings = resolution.readings().iter();
-    let readings: Map<_, _> =
-        readings.map(|(resource, measured)| (resource.to_string(), reading(measured))).collect();
+    let readings: Map<_, _> = readings
+        .map(|(resource, measured)| (resource.to_string(), of_resource(report, resource, measured)))
+        .collect();
     let gates = report.plan.specs().iter().zip(resolution.explanations());
     let gates: Map<_, _> = gates
         .map(|(spec, explanation)| (spec.name().to_string(), gate(&spec.formula().to_string(), explanation)))
@@ -23,6 +25,15 @@ pub(crate) fn render(report: &Report) -> String {
     let mut text = format!("{:#}", json!({ "readings": readings, "gates": gates }));
     text.push('\n');
     text
+}
+
+fn of_resource(report: &Report, resource: Resource, measured: &Measurement) -> Value {
+    let mut value = reading(measured);
+    let figures = report.figures(resource).iter();
+    let figures: Map<_, _> =
+        figures.map(|figure| (figure.name.replace(' ', "_"), reading(&figure.measured))).collect();
+    value["figures"] = Value::Object(figures);
+    value
 }
 
 fn reading(measured: &Measurement) -> Value {
@@ -38,7 +49,7 @@ fn reading(measured: &Measurement) -> Value {
 }
 
 fn source(source: &Source) -> Value {
-    json!({ "path": source.path(), "level": source.level(), "raw": source.raw() })
+    json!({ "path": source.path(), "level": source.level(), "raw": source.raw(), "meaning": source.meaning() })
 }
 
 fn gate(formula: &str, explanation: &Explanation) -> Value {

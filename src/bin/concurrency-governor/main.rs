@@ -1,11 +1,14 @@
 //! `concurrency-governor`: says what this host grants, and why.
 //!
-//! `explain` prints the readings with their sources, and each gate with its limit and what decided it. Whatever is
-//! wrong with what it was given comes as one line on standard error, with exit code 2 and nothing on standard output.
+//! `explain` prints the readings with their sources, and each gate with its limit and what decided it. `capture` copies
+//! what the readings come from, so that `explain` can read it elsewhere. Whatever is wrong with what it was given comes as one line on standard error, with exit code 2 and nothing on standard output.
 
 mod args;
+#[cfg(target_os = "linux")]
+mod capture;
 mod columns;
 mod explain;
+mod host;
 mod json;
 mod plain;
 mod plan_file;
@@ -24,6 +27,8 @@ fn main() -> ExitCode {
             args.color.write_global();
             match args.command {
                 Command::Explain(args) => explain(&args),
+                #[cfg(target_os = "linux")]
+                Command::Capture(args) => capture::capture(&args).map_err(|error| error.to_string()),
             }
         }
         Err(usage::Stop::Page(page)) => Ok(page),

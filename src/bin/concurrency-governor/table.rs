@@ -11,7 +11,7 @@ use crate::plain;
 /// The readings, the gates and how each limit was derived.
 pub(crate) fn render(report: &Report) -> String {
     [
-        titled("Readings of this host", readings(report)),
+        titled(&format!("Readings of {}", plain::line(&report.host)), readings(report)),
         titled(&format!("Gates of {}", plain::line(&report.title)), gates(report)),
         titled("How each limit is derived", derivations(report)),
     ]
@@ -30,19 +30,34 @@ fn readings(report: &Report) -> Columns {
         let source = if report.uses(resource) { Cell::default() } else { unused };
         columns.row([
             Cell::styled(resource.as_str(), NAME),
-            reading(resource, measured),
+            figures(report, resource, reading(resource, measured)),
             sources(source, measured),
         ]);
     }
     columns
 }
 
+/// What else was measured of the resource, below its reading.
+fn figures(report: &Report, resource: Resource, cell: Cell) -> Cell {
+    report.figures(resource).iter().fold(cell, |cell, figure| {
+        let number = match figure.measured.reading() {
+            Reading::Finite(bytes) if resource == Resource::MEMORY => in_bytes(bytes),
+            other => other.plain().to_string(),
+        };
+        cell.line(format!("{} {}{number}", figure.name, at_most(&figure.measured)), QUIET)
+    })
+}
+
+fn at_most(measured: &Measurement) -> &'static str {
+    match (measured.bound(), measured.reading()) {
+        (Bound::AtMost, Reading::Finite(_)) => "at most ",
+        _ => "",
+    }
+}
+
 fn reading(resource: Resource, measured: &Measurement) -> Cell {
     let text = measured.reading().plain().to_string();
-    let at_most = match measured.bound() {
-        Bound::AtMost => "at most ",
-        _ => "",
-    };
+    let at_most = at_most(measured);
     match measured.reading() {
         Reading::Finite(bytes) if resource == Resource::MEMORY => {
             Cell::new(format!("{at_most}{}", in_bytes(bytes))).line(text, QUIET)

@@ -61,6 +61,7 @@ fn refusal(error: &clap::Error, command: &Command, given: &[OsString]) -> String
             let reason = error.source().map(ToString::to_string).unwrap_or_default();
             format!("`{} {value}`: {reason}", flag(&argument))
         }
+        ErrorKind::MissingRequiredArgument => format!("`{name}` has no `{argument}` (allowed: one)"),
         ErrorKind::TooManyValues => {
             format!("`{argument}` takes no value, yet `{value}` is given (allowed: the flag alone)")
         }

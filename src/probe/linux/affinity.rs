@@ -5,25 +5,34 @@ use nix::unistd::getpid;
 
 use super::cpu_list::CpuList;
 use super::evidence::{Evidence, text};
-use super::roots::Roots;
+use super::host::Host;
 use crate::plan::{Quantity, Source};
 
+/// What the system call said the last time: it is asked far more often than the answer changes.
+#[derive(Clone, Debug)]
+pub(super) struct Affinity {
+    set: CpuSet,
+    cpus: CpuList,
+    text: String,
+}
+
 /// Adds the number of CPUs that the process may run on, as a limit in cores.
-pub(in crate::probe) fn affinity(roots: &Roots, evidence: &mut Evidence) {
-    let cpus = if roots.is_host() { call(evidence) } else { None };
-    if let Some(cpus) = cpus.or_else(|| files(roots, evidence)) {
-        evidence.limit(Quantity::whole(cpus.count()));
+pub(in crate::probe) fn affinity(host: &mut Host, evidence: &mut Evidence) {
+    let called = host.answers_calls().then(|| call(host, evidence)).flatten();
+    if let Some(cpus) = called.or_else(|| Some(files(host, evidence)?.count())) {
+        evidence.limit(Quantity::whole(cpus));
     }
 }
 
-/// What the system call says. It is asked for the process, which is its first thread: asked for the calling thread, a
-/// worker that is pinned to one core would speak for all.
-fn call(evidence: &mut Evidence) -> Option<CpuList> {
+/// How many CPUs the system call names. It is asked for the process, which is its first thread: asked for the calling
+/// thread, a worker that is pinned to one core would speak for all.
+fn call(host: &mut Host, evidence: &mut Evidence) -> Option<u64> {
     match sched_getaffinity(getpid()) {
         Ok(set) => {
-            let cpus = list(&set);
-            evidence.saw(Source::new("sched_getaffinity", cpus.to_string()));
-            Some(cpus)
+            let affinity = host.affinity.take().filter(|affinity| affinity.set == set);
+            let affinity = host.affinity.insert(affinity.unwrap_or_else(|| Affinity::of(set)));
+            evidence.saw(Source::new("sched_getaffinity", affinity.text.as_str()));
+            Some(affinity.cpus.count())
         }
         // EINVAL if the host has more CPUs than the set has room for; others where a sandbox forbids the call.
         Err(errno) => {
@@ -33,17 +42,20 @@ fn call(evidence: &mut Evidence) -> Option<CpuList> {
     }
 }
 
-/// The CPUs of a set that the system call filled in.
-fn list(set: &CpuSet) -> CpuList {
-    let cpus = (0_u32..).zip(0..CpuSet::count());
-    cpus.filter(|(_, at)| set.is_set(*at) == Ok(true)).map(|(cpu, _)| cpu).collect()
+impl Affinity {
+    fn of(set: CpuSet) -> Self {
+        let cpus = (0_u32..).zip(0..CpuSet::count());
+        let cpus: CpuList = cpus.filter(|(_, at)| set.is_set(*at) == Ok(true)).map(|(cpu, _)| cpu).collect();
+        let text = cpus.to_string();
+        Self { set, cpus, text }
+    }
 }
 
 /// What the files say: the CPUs that are allowed, as far as they are online. The list of a process that was never
 /// restricted holds every CPU that might ever be plugged in, and the system call leaves those out as well.
-fn files(roots: &Roots, evidence: &mut Evidence) -> Option<CpuList> {
-    let allowed = allowed(roots, evidence);
-    let online = online(roots, evidence);
+fn files(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
+    let allowed = allowed(host, evidence);
+    let online = online(host, evidence);
     let (Some(allowed), Some(online)) = (&allowed, &online) else { return allowed.or(online) };
     let both = allowed.intersection(online);
     if both.count() == 0 {
@@ -54,11 +66,11 @@ fn files(roots: &Roots, evidence: &mut Evidence) -> Option<CpuList> {
 }
 
 /// `Cpus_allowed_list` of the process's status.
-fn allowed(roots: &Roots, evidence: &mut Evidence) -> Option<CpuList> {
+fn allowed(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
     const KEY: &[u8] = b"Cpus_allowed_list:";
 
-    let path = roots.proc("self/status");
-    let status = evidence.require(&path)?;
+    let path = host.path("/proc/self/status");
+    let status = evidence.require(host, &path)?;
     let value =
         status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(KEY)).unwrap_or_default();
     evidence.saw(Source::new(path.display().to_string(), text(value)));
@@ -69,9 +81,9 @@ fn allowed(roots: &Roots, evidence: &mut Evidence) -> Option<CpuList> {
 }
 
 /// The CPUs that are plugged in and on.
-fn online(roots: &Roots, evidence: &mut Evidence) -> Option<CpuList> {
-    let path = roots.sys("devices/system/cpu/online");
-    let list = evidence.require(&path)?;
+fn online(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
+    let path = host.path("/sys/devices/system/cpu/online");
+    let list = evidence.require(host, &path)?;
     evidence.saw(Source::new(path.display().to_string(), text(&list)));
     some_cpus(&list).or_else(|| {
         evidence.doubt(format!("{} does not tell which CPUs are online", path.display()));

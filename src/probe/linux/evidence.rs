@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::roots;
+use super::host::Host;
 use crate::plan::{Bound, Measurement, Quantity, Reading, Resource, Source};
 use crate::probe::ProbeError;
 
@@ -24,49 +24,86 @@ impl Evidence {
     }
 
     /// This was read there.
-    pub(super) fn saw(&mut self, source: Source) {
+    pub(in crate::probe) fn saw(&mut self, source: Source) {
         self.sources.push(source);
     }
 
+    /// What was read last is a number that stands for no limit.
+    pub(super) fn saw_no_limit(&mut self) {
+        if let Some(last) = self.sources.pop() {
+            self.sources.push(last.meaning_that("no limit"));
+        }
+    }
+
     /// Something that a reader of the number should know.
-    pub(super) fn note(&mut self, note: impl Into<String>) {
+    pub(in crate::probe) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
     /// Something that may limit the resource further could not be seen.
-    pub(super) fn doubt(&mut self, note: impl Into<String>) {
+    pub(in crate::probe) fn doubt(&mut self, note: impl Into<String>) {
         self.note(note);
         self.bound = Bound::AtMost;
     }
 
     /// Reads a file whose absence means something, and doubts if it cannot be read.
-    pub(super) fn read(&mut self, path: &Path) -> Result<Option<Vec<u8>>, Unread> {
-        roots::read(path).map_err(|error| self.unread(path, error))
+    pub(super) fn read(&mut self, host: &mut Host, path: &Path) -> Result<Option<Vec<u8>>, Unread> {
+        host.read(path).map_err(|error| self.unread(path, error))
     }
 
     /// Reads a file that must be there, and doubts if it is not.
-    pub(super) fn require(&mut self, path: &Path) -> Option<Vec<u8>> {
-        let content = roots::read(path).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
+    pub(super) fn require(&mut self, host: &mut Host, path: &Path) -> Option<Vec<u8>> {
+        let content = host.read(path).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
         content.map_err(|error| self.unread(path, error)).ok()
+    }
+
+    /// Reads a file of a single line that may be missing, which becomes a source.
+    pub(super) fn look(&mut self, host: &mut Host, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let path = host.path(path);
+        // What could not be read has been noted.
+        let content = self.read(host, &path).ok()??;
+        self.saw(Source::new(path.display().to_string(), text(&content)));
+        Some(content)
+    }
+
+    /// So much of every limit so far is in use.
+    pub(in crate::probe) fn take_off(&mut self, used: Quantity) {
+        self.least = self.least.map(|least| least.saturating_sub(used));
     }
 
     /// The measurement of `resource`: the least limit that was found.
     pub(in crate::probe) fn measurement(self, resource: Resource) -> Result<Measurement, ProbeError> {
-        let Some(least) = self.least else {
-            return Err(match self.unread {
+        match self.least {
+            Some(least) => Ok(self.into_measurement(Reading::Finite(least))),
+            None => Err(match self.unread {
                 Some((path, error)) => ProbeError::io(resource, path, error),
                 None => ProbeError::new(resource, self.notes.join("; ")),
-            });
+            }),
+        }
+    }
+
+    /// The same where there need not be a limit: with none it is unlimited, or unknown if one may have gone unseen.
+    pub(in crate::probe) fn measurement_if_any(self) -> Measurement {
+        let reading = match (self.least, self.bound) {
+            (Some(least), _) => Reading::Finite(least),
+            (None, Bound::Exact) => Reading::Unlimited,
+            (None, _) => Reading::Unknown,
         };
-        let mut measured = Measurement::new(Reading::Finite(least));
+        self.into_measurement(reading)
+    }
+
+    /// A measurement of this reading, with the sources, the notes and the bound as found.
+    pub(in crate::probe) fn into_measurement(self, reading: Reading) -> Measurement {
+        let mut measured = Measurement::new(reading);
         if self.bound == Bound::AtMost {
             measured = measured.at_most();
         }
         measured = self.sources.into_iter().fold(measured, Measurement::source);
-        Ok(self.notes.into_iter().fold(measured, Measurement::note))
+        self.notes.into_iter().fold(measured, Measurement::note)
     }
 
-    fn unread(&mut self, path: &Path, error: io::Error) -> Unread {
+    /// Doubts for a file that could not be read, or a system call that failed.
+    pub(super) fn unread(&mut self, path: &Path, error: io::Error) -> Unread {
         self.doubt(format!("cannot read {}: {error}", path.display()));
         self.unread.get_or_insert((path.to_owned(), error));
         Unread
@@ -84,6 +121,9 @@ pub(super) fn text(bytes: &[u8]) -> String {
         Some((shown, rest)) if !rest.is_empty() => (shown, "…"),
         _ => (bytes, ""),
     };
+    if shown.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return String::from_utf8_lossy(shown).into_owned() + more;
+    }
     let mut text = String::with_capacity(shown.len());
     for character in String::from_utf8_lossy(shown).chars() {
         if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }

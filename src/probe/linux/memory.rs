@@ -1,47 +1,119 @@
 //! How much memory the host has, and how much the process's control groups leave it.
 
-use super::cgroup::{self, Controller, Version};
 use super::evidence::{Evidence, text};
-use super::roots::Roots;
-use super::{number, says_none, word};
-use crate::plan::{Quantity, Source};
+use super::group::{self, Controller, Groups, Level};
+use super::host::Host;
+use super::limits::ProcessLimit;
+use super::meminfo;
+use super::{Version, number, says_none, word};
+use crate::plan::{Quantity, Reading, Source};
 
-/// Adds the memory of the host, `MemTotal`, as a limit in bytes.
-pub(in crate::probe) fn total(roots: &Roots, evidence: &mut Evidence) {
-    let path = roots.proc("meminfo");
-    let Some(content) = evidence.require(&path) else { return };
-    let line = content.split(|byte| *byte == b'\n').find(|line| line.starts_with(KEY)).unwrap_or_default();
-    evidence.saw(Source::new(path.display().to_string(), text(line)));
-    match parse_total(line) {
-        Some(bytes) => evidence.limit(bytes),
-        None => evidence.doubt(format!("{} does not tell how much memory there is", path.display())),
+/// Adds the memory of the host, as a limit in bytes.
+pub(in crate::probe) fn total(host: &mut Host, evidence: &mut Evidence) {
+    of_host("MemTotal", host, evidence);
+}
+
+/// Adds what the process is granted of it: the limit of each control group that holds it, and of its address space.
+pub(in crate::probe) fn limits(host: &mut Host, evidence: &mut Evidence) {
+    if let Some(groups) = group::groups(host, Controller::Memory, evidence) {
+        for level in &groups.levels {
+            if let Some(bytes) = hard_limit(level, groups.version, host, evidence) {
+                evidence.limit(bytes);
+            }
+        }
+        widest(&groups, host, evidence);
+    }
+    if let Some(Reading::Finite(bytes)) =
+        ProcessLimit::AddressSpace.read(host, evidence).map(|limit| limit.soft)
+    {
+        evidence.limit(bytes);
     }
 }
 
-/// Adds the limit of each control group that holds the process, in bytes.
-pub(in crate::probe) fn limits(roots: &Roots, evidence: &mut Evidence) {
-    let Some(groups) = cgroup::groups(roots, Controller::Memory, evidence) else { return };
-    let file = match groups.version {
-        Version::V1 => "memory.limit_in_bytes",
-        Version::V2 => "memory.max",
-    };
+/// Adds the level at which each control group that holds the process is slowed down. Version 1 has none.
+pub(in crate::probe) fn soft_limits(host: &mut Host, evidence: &mut Evidence) {
+    let Some(groups) = group::groups(host, Controller::Memory, evidence) else { return };
+    if groups.version == Version::V1 {
+        return evidence.note("version 1 of control groups slows nobody down");
+    }
     for level in &groups.levels {
-        // What could not be read has been noted.
-        let Ok(Some(content)) = level.read(file, evidence) else { continue };
-        match parse_limit(&content) {
-            Ok(Some(bytes)) => evidence.limit(bytes),
-            Ok(None) => {}
-            Err(NoLimit) => level.doubt(file, "holds no limit", evidence),
+        if let Some(bytes) = limit(level, "memory.high", host, evidence) {
+            evidence.limit(bytes);
         }
     }
 }
 
-/// `MemTotal:       16384000 kB`, where a kB has 1024 bytes.
-fn parse_total(line: &[u8]) -> Option<Quantity> {
-    let mut words = word(line.strip_prefix(KEY)?)?.split_ascii_whitespace();
-    let kilobytes = number(words.next()?)?;
-    let known = words.next() == Some("kB") && words.next().is_none() && kilobytes > 0;
-    known.then(|| Quantity::whole(kilobytes.saturating_mul(1024)))
+/// Adds what is left: of the host's memory, and of the limit of each control group that holds the process.
+pub(in crate::probe) fn available(host: &mut Host, evidence: &mut Evidence) {
+    of_host("MemAvailable", host, evidence);
+    let Some(groups) = group::groups(host, Controller::Memory, evidence) else { return };
+    let file = match groups.version {
+        Version::V1 => "memory.usage_in_bytes",
+        Version::V2 => "memory.current",
+    };
+    for level in &groups.levels {
+        let Some(bytes) = hard_limit(level, groups.version, host, evidence) else { continue };
+        let Ok(used) = level.read(file, host, evidence) else { continue };
+        let used = used.as_deref().and_then(word).and_then(number);
+        if used.is_none() {
+            level.doubt(file, "does not tell how much is in use", evidence);
+        }
+        evidence.limit(bytes.saturating_sub(Quantity::whole(used.unwrap_or(0))));
+    }
+}
+
+/// A figure of `/proc/meminfo`.
+fn of_host(name: &str, host: &mut Host, evidence: &mut Evidence) {
+    let path = host.path("/proc/meminfo");
+    let Some(content) = evidence.require(host, &path) else { return };
+    let line = meminfo::line(&content, name).unwrap_or_default();
+    evidence.saw(Source::new(path.display().to_string(), text(line)));
+    match meminfo::bytes(line, name) {
+        Some(bytes) => evidence.limit(bytes),
+        None => evidence.doubt(format!("{} does not tell {name}", path.display())),
+    }
+}
+
+fn hard_limit(level: &Level, version: Version, host: &mut Host, evidence: &mut Evidence) -> Option<Quantity> {
+    let file = match version {
+        Version::V1 => "memory.limit_in_bytes",
+        Version::V2 => "memory.max",
+    };
+    limit(level, file, host, evidence)
+}
+
+/// The limit in one file of a level; `None` if there is none, or if it could not be known, which has been noted.
+fn limit(level: &Level, file: &str, host: &mut Host, evidence: &mut Evidence) -> Option<Quantity> {
+    let content = level.read(file, host, evidence).ok()??;
+    match parse_limit(&content) {
+        Ok(Some(limit)) => Some(limit),
+        Ok(None) => {
+            evidence.saw_no_limit();
+            None
+        }
+        Err(NoLimit) => {
+            level.doubt(file, "holds no limit", evidence);
+            None
+        }
+    }
+}
+
+/// Version 1 tells each group the least limit of all that hold it, those included that cannot be seen.
+fn widest(groups: &Groups, host: &mut Host, evidence: &mut Evidence) {
+    const KEY: &str = "hierarchical_memory_limit";
+
+    let (Version::V1, Some(level)) = (groups.version, groups.levels.last()) else { return };
+    let path = level.directory.join("memory.stat");
+    // What could not be read has been noted.
+    let Ok(Some(content)) = evidence.read(host, &path) else { return };
+    let lines = content.split(|byte| *byte == b'\n');
+    let Some(line) = lines.into_iter().find(|line| line.starts_with(KEY.as_bytes())) else { return };
+    evidence.saw(Source::new(path.display().to_string(), text(line)).at_level(level.name.clone()));
+    match parse_limit(line.strip_prefix(KEY.as_bytes()).unwrap_or_default()) {
+        Ok(Some(bytes)) => evidence.limit(bytes),
+        Ok(None) => evidence.saw_no_limit(),
+        Err(NoLimit) => level.doubt("memory.stat", format!("holds no {KEY}"), evidence),
+    }
 }
 
 /// A limit in bytes, of which 0 is one; `None` for what stands where there is none.
@@ -57,8 +129,6 @@ fn parse_limit(content: &[u8]) -> Result<Option<Quantity>, NoLimit> {
 /// A text that is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NoLimit;
-
-const KEY: &[u8] = b"MemTotal:";
 
 /// Version 1 writes "no limit" as the greatest `i64`, rounded down to whole pages, and pages have up to 64 KiB; before
 /// Linux 3.19 as the greatest `u64` or `i64`. No host has an exabyte.

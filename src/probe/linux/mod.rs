@@ -4,23 +4,40 @@
 //! taken for hostile: nothing in it makes a probe panic or fill the memory, and what cannot be understood never lowers
 //! a number.
 
+mod host;
+
+mod group;
+mod membership;
+mod mountinfo;
+
 mod affinity;
-mod cgroup;
 mod cpu_list;
-mod evidence;
-mod memory;
+mod limits;
+mod meminfo;
 mod quota;
-mod roots;
+
+pub(super) mod memory;
+pub(super) mod open_files;
+pub(super) mod pressure;
+pub(super) mod tasks;
+
+mod evidence;
 
 pub(super) use affinity::affinity;
 pub(super) use evidence::Evidence;
-pub(super) use memory::{limits as memory_limits, total as memory_total};
+pub(super) use group::{Controller, limit_files};
+pub(super) use host::{Host, Recorded, SharedHost};
+pub(super) use limits::SoftHard;
 pub(super) use quota::quota;
-pub(super) use roots::Roots;
-#[cfg(test)]
-pub(super) use roots::tree;
 
 use std::str;
+
+/// The two kinds of hierarchy of control groups, which differ in the files they hold. One host may use both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
 
 /// A number as the kernel writes it: decimal digits and nothing else.
 fn number(digits: &str) -> Option<u64> {

@@ -1,20 +1,20 @@
 //! How much of the CPUs' time the process's control groups leave it.
 
-use super::cgroup::{self, Controller, Level, Version};
 use super::evidence::{Evidence, Unread};
-use super::roots::Roots;
-use super::{number, says_none, word};
+use super::group::{self, Controller, Level};
+use super::host::Host;
+use super::{Version, number, says_none, word};
 use crate::plan::Quantity;
 
 /// Adds the bandwidth quota of each control group that holds the process, as a limit in cores.
 ///
 /// Version 2 lets a group have more than the one above it, and the one above wins: each level counts.
-pub(in crate::probe) fn quota(roots: &Roots, evidence: &mut Evidence) {
-    let Some(groups) = cgroup::groups(roots, Controller::Cpu, evidence) else { return };
+pub(in crate::probe) fn quota(host: &mut Host, evidence: &mut Evidence) {
+    let Some(groups) = group::groups(host, Controller::Cpu, evidence) else { return };
     for level in &groups.levels {
         let (file, quota) = match groups.version {
-            Version::V1 => ("cpu.cfs_quota_us", quota_v1(level, evidence)),
-            Version::V2 => ("cpu.max", quota_v2(level, evidence)),
+            Version::V1 => ("cpu.cfs_quota_us", quota_v1(level, host, evidence)),
+            Version::V2 => ("cpu.max", quota_v2(level, host, evidence)),
         };
         match quota {
             Ok(Some(cores)) => evidence.limit(cores),
@@ -25,15 +25,15 @@ pub(in crate::probe) fn quota(roots: &Roots, evidence: &mut Evidence) {
 }
 
 /// `cpu.max`: the quota and the period in one file.
-fn quota_v2(level: &Level, evidence: &mut Evidence) -> Result<Option<Quantity>, Fault> {
-    level.read("cpu.max", evidence)?.map_or(Ok(None), |content| parse_max(&content))
+fn quota_v2(level: &Level, host: &mut Host, evidence: &mut Evidence) -> Result<Option<Quantity>, Fault> {
+    level.read("cpu.max", host, evidence)?.map_or(Ok(None), |content| parse_max(&content))
 }
 
 /// `cpu.cfs_quota_us`, and the period in a file of its own, which means nothing where there is no quota.
-fn quota_v1(level: &Level, evidence: &mut Evidence) -> Result<Option<Quantity>, Fault> {
-    let Some(content) = level.read("cpu.cfs_quota_us", evidence)? else { return Ok(None) };
+fn quota_v1(level: &Level, host: &mut Host, evidence: &mut Evidence) -> Result<Option<Quantity>, Fault> {
+    let Some(content) = level.read("cpu.cfs_quota_us", host, evidence)? else { return Ok(None) };
     let Some(quota) = parse_quota(word(&content).ok_or(Fault::Quota)?)? else { return Ok(None) };
-    let period = level.read("cpu.cfs_period_us", evidence)?;
+    let period = level.read("cpu.cfs_period_us", host, evidence)?;
     let period = period.as_deref().map(|content| word(content).ok_or(Fault::Period)).transpose()?;
     cores(quota, period).map(Some)
 }

@@ -1,0 +1,59 @@
+//! What a measurement costs, beside what others take for theirs: everything that is measured in one run.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
+
+use std::fs::File;
+use std::hint::black_box;
+
+use concurrency_governor::probe::{Cpu, Memory, OpenFiles, Pressure, Tasks};
+use criterion::{Criterion, criterion_group, criterion_main};
+use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
+
+/// The cores: the standard library and `num_cpus` give whole ones, without saying where from.
+fn cores(c: &mut Criterion) {
+    let mut group = c.benchmark_group("cores");
+    group
+        .bench_function("std::thread::available_parallelism", |b| b.iter(std::thread::available_parallelism));
+    group.bench_function("num_cpus::get, which keeps the first answer", |b| b.iter(num_cpus::get));
+    group.bench_function("Cpu, new each time", |b| b.iter(|| Cpu::new().read()));
+    let kept = Cpu::new();
+    group.bench_function("Cpu, kept", |b| b.iter(|| kept.read()));
+    group.finish();
+}
+
+/// The descriptors in use, of few and of ten thousand.
+fn descriptors(c: &mut Criterion) {
+    let mut group = c.benchmark_group("descriptors in use");
+    let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
+    setrlimit(Rlimit::RLIMIT_NOFILE, hard, hard).unwrap();
+    let open_files = OpenFiles::new();
+    let mut open = Vec::new();
+    for count in [100, 10_000] {
+        // Where the hard limit is lower, there are as many as there can be.
+        open.extend((open.len()..count).map_while(|_| File::open("/dev/null").ok()));
+        group.bench_function(format!("OpenFiles, {} open", open.len()), |b| {
+            b.iter(|| open_files.read_in_use());
+        });
+        group.bench_function(format!("listing /proc/self/fd, {} open", open.len()), |b| {
+            b.iter(|| std::fs::read_dir("/proc/self/fd").unwrap().count());
+        });
+    }
+    group.finish();
+    drop(black_box(open));
+}
+
+/// The rest, with what is kept.
+fn others(c: &mut Criterion) {
+    let mut group = c.benchmark_group("other readings");
+    let (open_files, memory, tasks, pressure) =
+        (OpenFiles::new(), Memory::new(), Tasks::new(), Pressure::on_cpu());
+    group.bench_function("limit of descriptors", |b| b.iter(|| open_files.read()));
+    group.bench_function("memory", |b| b.iter(|| memory.read()));
+    group.bench_function("memory available", |b| b.iter(|| memory.read_available()));
+    group.bench_function("tasks", |b| b.iter(|| tasks.read()));
+    group.bench_function("pressure", |b| b.iter(|| pressure.read()));
+    group.finish();
+}
+
+criterion_group!(benches, cores, descriptors, others);
+criterion_main!(benches);

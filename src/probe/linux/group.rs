@@ -1,0 +1,276 @@
+//! Which control groups hold this process for a controller, and where their files are.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Version;
+use super::evidence::{Evidence, Unread, text};
+use super::host::Host;
+use super::membership::{self, Membership};
+use super::mountinfo::{self, Mount};
+use crate::plan::Source;
+
+/// A controller whose files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::probe) enum Controller {
+    Cpu,
+    Cpuset,
+    Memory,
+    Pids,
+    /// The pressure files, which version 2 alone has, in every group.
+    Pressure,
+}
+
+impl Controller {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cpuset => "cpuset",
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            // No hierarchy of version 1 has a controller of this name.
+            Self::Pressure => "pressure",
+        }
+    }
+
+    /// The files of a level that hold its limits: a change of one changes the reading.
+    fn limit_files(self, version: Version) -> &'static [&'static str] {
+        match (self, version) {
+            (Self::Cpu, Version::V1) => &["cpu.cfs_quota_us", "cpu.cfs_period_us"],
+            (Self::Cpu, Version::V2) => &["cpu.max"],
+            (Self::Cpuset, _) => &["cpuset.cpus"],
+            (Self::Memory, Version::V1) => &["memory.limit_in_bytes"],
+            (Self::Memory, Version::V2) => &["memory.max", "memory.high"],
+            (Self::Pids, _) => &["pids.max"],
+            (Self::Pressure, _) => &[],
+        }
+    }
+}
+
+/// The groups that hold this process for one controller: from the widest that can be seen down to its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::probe) struct Groups {
+    controller: Controller,
+    pub(super) version: Version,
+    pub(super) levels: Vec<Level>,
+}
+
+impl Groups {
+    /// The files whose change changes a limit, those that are not there yet included: what whoever follows the groups
+    /// has to watch, besides the group that the process is in.
+    fn limit_files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.controller.limit_files(self.version);
+        self.levels.iter().flat_map(move |level| files.iter().map(|file| level.directory.join(file)))
+    }
+}
+
+/// One group: its path as the process sees it, and its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Level {
+    pub(super) name: String,
+    pub(super) directory: PathBuf,
+}
+
+impl Level {
+    /// Reads one of the group's files, which becomes a source; `None` if the group does not have it.
+    pub(super) fn read(
+        &self,
+        file: &str,
+        host: &mut Host,
+        evidence: &mut Evidence,
+    ) -> Result<Option<Vec<u8>>, Unread> {
+        let path = self.directory.join(file);
+        let content = evidence.read(host, &path)?;
+        if let Some(raw) = &content {
+            let path = path.to_string_lossy().into_owned();
+            evidence.saw(Source::new(path, text(raw)).at_level(self.name.clone()));
+        }
+        Ok(content)
+    }
+
+    /// Doubts what one of the group's files says.
+    pub(super) fn doubt(&self, file: &str, fault: impl fmt::Display, evidence: &mut Evidence) {
+        evidence.doubt(format!("{} {fault}", self.directory.join(file).display()));
+    }
+}
+
+/// The files whose change changes a limit of these controllers, at every level that can be seen.
+pub(in crate::probe) fn limit_files(host: &mut Host, controllers: &[Controller]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for controller in controllers {
+        let groups = groups(host, *controller, &mut Evidence::default());
+        files.extend(groups.iter().flat_map(|groups| groups.limit_files()));
+    }
+    files
+}
+
+/// What was found the last time, which holds until the process is moved to another group.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    /// What `/proc/self/cgroup` said.
+    listed: Vec<u8>,
+    groups: Option<Arc<Groups>>,
+    findings: Findings,
+}
+
+/// What is to be said of the groups themselves, in the order in which it was found.
+#[derive(Clone, Debug, Default)]
+struct Findings {
+    notes: Vec<String>,
+    doubts: Vec<String>,
+    /// A file could not be read, which may be different the next time.
+    is_passing: bool,
+}
+
+impl Findings {
+    fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    fn doubt(&mut self, doubt: String) {
+        self.doubts.push(doubt);
+    }
+}
+
+/// Finds the groups that hold this process for a controller; `None`, with a doubt or a note, if there are none to read.
+///
+/// Mounts are looked at again only when the process is in another group than the last time.
+pub(in crate::probe) fn groups(
+    host: &mut Host,
+    controller: Controller,
+    evidence: &mut Evidence,
+) -> Option<Arc<Groups>> {
+    let path = host.path("/proc/self/cgroup");
+    let listed = evidence.require(host, &path)?;
+    let kept = host.resolved.remove(&controller).filter(|kept| kept.listed == listed);
+    let resolved = kept.unwrap_or_else(|| {
+        let mut findings = Findings::default();
+        let groups = resolve(host, controller, &listed, &mut findings).map(Arc::new);
+        Resolved { listed, groups, findings }
+    });
+    resolved.findings.notes.iter().for_each(|note| evidence.note(note.clone()));
+    resolved.findings.doubts.iter().for_each(|doubt| evidence.doubt(doubt.clone()));
+    let groups = resolved.groups.clone();
+    if !resolved.findings.is_passing {
+        host.resolved.insert(controller, resolved);
+    }
+    groups
+}
+
+fn resolve(
+    host: &mut Host,
+    controller: Controller,
+    listed: &[u8],
+    findings: &mut Findings,
+) -> Option<Groups> {
+    let name = controller.name();
+    let Some(membership) = membership::find(listed, name) else {
+        if membership::is_well_formed(listed) {
+            findings.note(format!("no control group limits {name}"));
+        } else {
+            findings.doubt(format!("{} cannot be understood", host.path("/proc/self/cgroup").display()));
+        }
+        return None;
+    };
+    let path = host.path("/proc/self/mountinfo");
+    let mounts = match host.read_once(&path) {
+        Ok(Some(mountinfo)) => mountinfo::parse(&mountinfo),
+        Ok(None) => Vec::new(),
+        Err(error) => {
+            findings.is_passing = true;
+            findings.doubt(format!("cannot read {}: {error}", path.display()));
+            return None;
+        }
+    };
+    let mounts: Vec<&Mount> = mounts.iter().filter(|mount| mount.shows(membership.version, name)).collect();
+    if mounts.is_empty() {
+        findings.doubt(format!("the {name} control groups are not mounted"));
+        return None;
+    }
+    let places = mounts.into_iter().filter_map(|mount| place(host, mount, membership));
+    let Some(place) = places.reduce(wider) else {
+        let path = text(membership.path);
+        findings.doubt(format!("the {name} control group `{path}` is not in what is mounted"));
+        return None;
+    };
+    doubt_hidden(host, &place, membership.version, findings);
+    Some(Groups { controller, version: membership.version, levels: place.levels(host) })
+}
+
+/// A process's group as one mount shows it.
+#[derive(Debug)]
+struct Place<'a> {
+    /// The names of the group that is mounted, from the root of the hierarchy.
+    root: Vec<&'a [u8]>,
+    /// Where it is mounted.
+    point: PathBuf,
+    /// The names from there to the process's group.
+    below: Vec<&'a [u8]>,
+}
+
+impl Place<'_> {
+    /// The levels from the mount point down to the process's group.
+    fn levels(&self, host: &Host) -> Vec<Level> {
+        let mut name = self.root.iter().fold(String::new(), |name, part| name + "/" + &text(part));
+        let mut directory = self.point.clone();
+        let top = if name.is_empty() { "/".to_owned() } else { name.clone() };
+        let mut levels = vec![Level { name: top, directory: host.path(&directory) }];
+        for part in &self.below {
+            name = name + "/" + &text(part);
+            directory.push(OsStr::from_bytes(part));
+            levels.push(Level { name: name.clone(), directory: host.path(&directory) });
+        }
+        levels
+    }
+}
+
+/// Where a mount shows the process's group; `None` if it does not, or not in a way that can be followed.
+fn place<'a>(host: &mut Host, mount: &'a Mount, membership: Membership<'a>) -> Option<Place<'a>> {
+    if membership.path.len() > LONGEST_PATH {
+        return None;
+    }
+    let root = membership::components(&mount.root)?;
+    let group = membership::components(membership.path)?;
+    // By whole names: `/docker/a` does not hold `/docker/ab`.
+    let below = group.strip_prefix(&root[..])?.to_vec();
+    let point = PathBuf::from(OsStr::from_bytes(&mount.point));
+    let steps = membership::components(&mount.point)?;
+    // A step up leads out of what is mounted: the names there are others than those of the groups.
+    if below.iter().chain(&steps).any(|name| matches!(*name, b".." | b".")) {
+        return None;
+    }
+    let directory: PathBuf = below.iter().map(|name| OsStr::from_bytes(name)).collect();
+    let directory = host.path(point.join(directory));
+    host.is_directory(&directory).then_some(Place { root, point, below })
+}
+
+/// Of two places the one that shows more levels; the first if both show as many.
+fn wider<'a>(first: Place<'a>, second: Place<'a>) -> Place<'a> {
+    if second.root.len() < first.root.len() { second } else { first }
+}
+
+/// Doubts that the mount point is the root of its hierarchy, if it does not look like it: the root of version 2 has no
+/// type, and that of version 1 alone has the file `cgroup.sane_behavior`.
+fn doubt_hidden(host: &mut Host, place: &Place<'_>, version: Version, findings: &mut Findings) {
+    let (mark, at_root) = match version {
+        Version::V1 => ("cgroup.sane_behavior", true),
+        Version::V2 => ("cgroup.type", false),
+    };
+    let shown = host.path(&place.point);
+    let mark = host.path(place.point.join(mark));
+    match host.exists(&mark) {
+        Ok(there) if there == at_root && place.root.is_empty() => {}
+        Ok(_) => findings.doubt(format!("groups above {} are hidden, and may set limits", shown.display())),
+        Err(error) => {
+            findings.is_passing = true;
+            findings
+                .doubt(format!("cannot tell whether groups above {} are hidden: {error}", shown.display()));
+        }
+    }
+}
+
+/// Linux opens no longer path, so a group's cannot be followed either.
+const LONGEST_PATH: usize = 4096;

@@ -1,0 +1,232 @@
+//! A host as a probe reads it: its files, kept open where they are read again and again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::{Arc, Mutex, TryLockError};
+
+use super::affinity::Affinity;
+use super::group::{Controller, Resolved};
+use super::open_files::Count;
+use crate::probe::roots::Roots;
+
+/// A host and what a probe keeps of it between two measurements. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::probe) struct SharedHost {
+    roots: Roots,
+    host: Arc<Mutex<Host>>,
+}
+
+impl SharedHost {
+    pub(in crate::probe) fn new(roots: Roots) -> Self {
+        let host = Host::new(roots.clone());
+        Self { roots, host: Arc::new(Mutex::new(host)) }
+    }
+
+    /// Measures something of the host, once more if what was kept proved to be out of date meanwhile.
+    ///
+    /// Waits for nobody: while another thread measures, which in a forked child may be for ever, it reads with nothing
+    /// kept.
+    pub(in crate::probe) fn measure<T>(&self, measure: impl Fn(&mut Host) -> T) -> T {
+        let mut kept = match self.host.try_lock() {
+            Ok(kept) => kept,
+            Err(TryLockError::Poisoned(kept)) => kept.into_inner(),
+            Err(TryLockError::WouldBlock) => return measure(&mut Host::new(self.roots.clone())),
+        };
+        kept.begin();
+        let measured = measure(&mut kept);
+        if !kept.outdated {
+            return measured;
+        }
+        kept.forget();
+        measure(&mut kept)
+    }
+}
+
+/// A host's files.
+#[derive(Debug)]
+pub(in crate::probe) struct Host {
+    roots: Roots,
+    mode: Mode,
+    /// The process that the kept descriptors speak of: a child that was forked has others of the same name.
+    process: u32,
+    /// By the bytes of the path: to compare paths name by name takes longer than to read a file.
+    kept: BTreeMap<OsString, File>,
+    buffer: Box<[u8; BUFFER]>,
+    /// Set when a kept descriptor leads nowhere any more, as that of a group that was removed does.
+    outdated: bool,
+    pub(super) resolved: BTreeMap<Controller, Resolved>,
+    pub(super) affinity: Option<Affinity>,
+    pub(super) count: Option<Count>,
+}
+
+/// What reading leaves behind.
+#[derive(Debug)]
+enum Mode {
+    /// Descriptors, for the next time.
+    Keep,
+    /// Nothing: a host that is not running has no reason to be read often, and its files may be replaced.
+    Afresh,
+    /// A copy of every file, by its path on the host.
+    Record(BTreeMap<PathBuf, Recorded>),
+}
+
+/// What was found at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::probe) enum Recorded {
+    File(Vec<u8>),
+    Directory,
+}
+
+impl Host {
+    pub(super) fn new(roots: Roots) -> Self {
+        let mode = if roots.is_host() { Mode::Keep } else { Mode::Afresh };
+        Self::with_mode(roots, mode)
+    }
+
+    /// A host that is read from its files alone, as a captured one is, and remembers all that it read.
+    pub(in crate::probe) fn recording(roots: Roots) -> Self {
+        Self::with_mode(roots, Mode::Record(BTreeMap::new()))
+    }
+
+    /// All that was read, by its path on the host.
+    pub(in crate::probe) fn into_record(self) -> BTreeMap<PathBuf, Recorded> {
+        match self.mode {
+            Mode::Record(record) => record,
+            Mode::Keep | Mode::Afresh => BTreeMap::new(),
+        }
+    }
+
+    fn with_mode(roots: Roots, mode: Mode) -> Self {
+        Self {
+            roots,
+            mode,
+            process: process::id(),
+            kept: BTreeMap::new(),
+            buffer: Box::new([0; BUFFER]),
+            outdated: false,
+            resolved: BTreeMap::new(),
+            affinity: None,
+            count: None,
+        }
+    }
+
+    /// Whether system calls speak of this host, and are to be made.
+    pub(super) fn answers_calls(&self) -> bool {
+        self.roots.is_host() && !matches!(self.mode, Mode::Record(_))
+    }
+
+    /// Where a path of the host is opened, which is how sources and notes name it.
+    pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.roots.path(path.as_ref())
+    }
+
+    /// Reads a file, or gives `None` if there is none. The path is one that [`path`](Self::path) gave.
+    pub(super) fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        match &self.mode {
+            Mode::Keep => self.read_kept(path),
+            Mode::Afresh | Mode::Record(_) => self.read_once(path),
+        }
+    }
+
+    /// Reads a file that is not read again soon, or that may be longer than a buffer.
+    pub(super) fn read_once(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let content = self.roots.read(path)?;
+        if let (Mode::Record(record), Some(content)) = (&mut self.mode, &content) {
+            record.insert(path.to_owned(), Recorded::File(content.clone()));
+        }
+        Ok(content)
+    }
+
+    /// Whether there is something of this name.
+    pub(super) fn exists(&mut self, path: &Path) -> io::Result<bool> {
+        let exists = self.roots.exists(path)?;
+        if let (Mode::Record(record), true) = (&mut self.mode, exists) {
+            let content = self.roots.read(path)?.unwrap_or_default();
+            record.insert(path.to_owned(), Recorded::File(content));
+        }
+        Ok(exists)
+    }
+
+    /// Whether there is a directory of this name.
+    pub(super) fn is_directory(&mut self, path: &Path) -> bool {
+        let is_directory = self.roots.is_directory(path);
+        if let (Mode::Record(record), true) = (&mut self.mode, is_directory) {
+            record.insert(path.to_owned(), Recorded::Directory);
+        }
+        is_directory
+    }
+
+    /// A descriptor of a file or a directory that is kept, or is from now on; `None` if there is no such file, or if it
+    /// is not to be kept.
+    pub(super) fn descriptor(&mut self, path: &Path) -> io::Result<Option<&File>> {
+        // To see that there is none takes no descriptor, so that a process without any left is not blind to that.
+        if !self.kept.contains_key(path.as_os_str()) && self.has_room() && self.roots.exists(path)? {
+            if let Some(file) = self.roots.open(path)? {
+                self.kept.insert(path.into(), file);
+            }
+        }
+        Ok(self.kept.get(path.as_os_str()))
+    }
+
+    fn has_room(&self) -> bool {
+        matches!(self.mode, Mode::Keep) && self.kept.len() < MOST_KEPT
+    }
+
+    fn read_kept(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.kept.get(path.as_os_str()) {
+            Some(file) => file,
+            None if !self.has_room() => return self.roots.read(path),
+            None => {
+                if self.descriptor(path)?.is_none() {
+                    return Ok(None);
+                }
+                return self.read_kept(path);
+            }
+        };
+        match file.read_at(&mut self.buffer[..], 0) {
+            // These files are written in one piece, so what leaves room in the buffer is whole.
+            Ok(length) if length < BUFFER => Ok(self.buffer.get(..length).map(<[u8]>::to_vec)),
+            Ok(_) => self.roots.read(path),
+            Err(error) => {
+                // ENODEV once the group is removed. Whatever it is, a descriptor that fails is not worth keeping.
+                self.outdated = true;
+                self.kept.remove(path.as_os_str());
+                Err(error)
+            }
+        }
+    }
+
+    /// Before a measurement: in a child that was forked everything kept is the parent's.
+    fn begin(&mut self) {
+        if self.outdated || self.process != process::id() {
+            self.forget();
+            self.process = process::id();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.kept.clear();
+        self.resolved.clear();
+        self.affinity = None;
+        self.count = None;
+        self.outdated = false;
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new(Roots::host())
+    }
+}
+
+/// As much as the kernel writes of a small file at once.
+const BUFFER: usize = 4096;
+
+/// Descriptors that one probe keeps at most: groups are rarely nested deeper than this allows for, and those that are
+/// left out are opened each time.
+const MOST_KEPT: usize = 32;
