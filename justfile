@@ -32,6 +32,10 @@ features:
 msrv:
     .ci/run msrv
 
+# The library and the program for other systems, as far as their targets are installed.
+other-systems:
+    .ci/run other-systems
+
 # Every test: README's second command.
 test:
     .ci/run test

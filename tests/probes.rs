@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use concurrency_governor::plan::{Bound, Measurement};
-use concurrency_governor::probe::{
-    self, Cpu, Fixed, Memory, OpenFiles, Pressure, ProbeError, Roots, Tasks, async_trait,
-};
+use concurrency_governor::probe::{self, Cpu, Fixed, Memory, OpenFiles, ProbeError, Tasks, async_trait};
 use concurrency_governor::{Quantity, Reading, Resource, ResourceProbe};
 
 /// Every probe of the host measures here, and asynchronously what it reads plainly.
@@ -101,6 +99,7 @@ mod linux {
     use std::num::NonZeroUsize;
     use std::thread;
 
+    use concurrency_governor::probe::{Pressure, Roots};
     use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
     use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
     use nix::unistd::{Pid, getpid};

@@ -117,7 +117,26 @@ impl Memory {
     ///
     /// None on this system.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        Ok(Measurement::default().note("memory is not measured on this system"))
+        Ok(Self::unknown())
+    }
+
+    /// Says that memory is not measured here.
+    #[must_use = "reading has no other effect"]
+    pub fn read_soft_limit(&self) -> Measurement {
+        Self::unknown()
+    }
+
+    /// Says that memory is not measured here.
+    ///
+    /// # Errors
+    ///
+    /// None on this system.
+    pub fn read_available(&self) -> Result<Measurement, ProbeError> {
+        Ok(Self::unknown())
+    }
+
+    fn unknown() -> Measurement {
+        Measurement::default().note("memory is not measured on this system")
     }
 }
 

@@ -23,7 +23,7 @@ use crate::plan::{Quantity, Reading, Source};
 /// of the whole host. Where the kernel tells none, the pressure is [`Unknown`](crate::Reading::Unknown), and never 0.
 ///
 /// [`read`](Self::read) gives the share since it was last read by this probe or a clone, and the first time the
-/// kernel's own average over ten seconds. For a window of one's own take two [samples](Self::sample).
+/// kernel's own average over ten seconds. For a window of one's own, take two samples on Linux, by `sample`.
 ///
 /// It is none of the probes of [`host`](super::host): what it measures changes all the time, and a formula that reads it
 /// would move limits all the time.

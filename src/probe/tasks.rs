@@ -115,6 +115,12 @@ impl Tasks {
     pub fn read(&self) -> Result<Measurement, ProbeError> {
         Ok(Measurement::default().note("tasks are not measured on this system"))
     }
+
+    /// Reads the limit, as a bound of what is left: those that exist are not counted here.
+    #[must_use = "reading has no other effect"]
+    pub fn read_free(&self) -> Measurement {
+        self.read().unwrap_or_else(|error| Measurement::default().note(format!("{error:#}")))
+    }
 }
 
 #[async_trait]

@@ -34,8 +34,10 @@ impl Args {
     pub(crate) fn read(given: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let given: Vec<OsString> = given.into_iter().collect();
         let args = Self::try_parse_from(&given).map_err(|error| usage::stop::<Self>(&error, &given))?;
-        if let Command::Explain(explain) = &args.command {
-            explain.check().map_err(|error| Stop::Refused(error.to_string()))?;
+        match &args.command {
+            Command::Explain(explain) => explain.check().map_err(|error| Stop::Refused(error.to_string()))?,
+            #[cfg(target_os = "linux")]
+            Command::Capture(_) => {}
         }
         Ok(args)
     }

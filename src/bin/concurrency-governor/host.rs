@@ -73,7 +73,6 @@ impl Host {
     }
 
     /// The figures that go with the reading of a resource.
-    #[cfg(target_os = "linux")]
     pub(crate) fn figures(&self, resource: Resource) -> Vec<Figure> {
         let figure = |name, measured| Figure { name, measured };
         match resource {
@@ -88,12 +87,6 @@ impl Host {
             Resource::TASKS => vec![figure("free", self.tasks.read_free())],
             _ => Vec::new(),
         }
-    }
-
-    /// Elsewhere there are none.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn figures(&self, _resource: Resource) -> Vec<Figure> {
-        Vec::new()
     }
 }
 

@@ -230,3 +230,97 @@ const BUFFER: usize = 4096;
 /// Descriptors that one probe keeps at most: groups are rarely nested deeper than this allows for, and those that are
 /// left out are opened each time.
 const MOST_KEPT: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many files as a probe keeps, and some more, in a directory that is removed on drop.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("governor-{name}-{}", process::id()));
+            std::fs::create_dir_all(&directory).unwrap();
+            for at in 0..40 {
+                std::fs::write(directory.join(at.to_string()), format!("{at}\n")).unwrap();
+            }
+            Self(directory)
+        }
+
+        fn read_all(&self, host: &mut Host) {
+            for at in 0..40 {
+                let content = host.read(&self.0.join(at.to_string())).unwrap().unwrap();
+                assert_eq!(content, format!("{at}\n").into_bytes());
+            }
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    /// What is read again is kept open, as far as a bound; the rest is read all the same, and follows a change.
+    #[test]
+    fn descriptors_are_kept_within_a_bound() {
+        let scratch = Scratch::new("kept");
+        let mut host = Host::new(Roots::host());
+        for _ in 0..2 {
+            scratch.read_all(&mut host);
+            assert_eq!(host.kept.len(), MOST_KEPT);
+        }
+        std::fs::write(scratch.0.join("0"), "changed").unwrap();
+        assert_eq!(host.read(&scratch.0.join("0")).unwrap().unwrap(), b"changed");
+        let long = vec![b'x'; 3 * BUFFER];
+        std::fs::write(scratch.0.join("0"), &long).unwrap();
+        assert_eq!(host.read(&scratch.0.join("0")).unwrap().unwrap(), long);
+        assert!(host.read(&scratch.0.join("none")).unwrap().is_none());
+    }
+
+    /// A child that was forked lets go of what its parent kept.
+    #[test]
+    fn kept_descriptors_are_of_one_process() {
+        let scratch = Scratch::new("forked");
+        let mut host = Host::new(Roots::host());
+        scratch.read_all(&mut host);
+        host.begin();
+        assert_eq!(host.kept.len(), MOST_KEPT);
+        host.process = host.process.wrapping_add(1);
+        host.begin();
+        assert_eq!((host.kept.len(), host.process), (0, process::id()));
+    }
+
+    /// While another measurement is under way nobody waits for it: there is nothing kept then.
+    #[test]
+    fn measuring_waits_for_nobody() {
+        let scratch = Scratch::new("shared");
+        let shared = SharedHost::new(Roots::host());
+        let clone = shared.clone();
+        let kept = shared.measure(|host| {
+            scratch.read_all(host);
+            (host.kept.len(), clone.measure(|other| other.kept.len()))
+        });
+        assert_eq!(kept, (MOST_KEPT, 0));
+        assert_eq!(clone.measure(|host| host.kept.len()), MOST_KEPT);
+    }
+
+    /// A descriptor that fails is let go, and what was measured by it is measured once more.
+    #[test]
+    fn failed_descriptors_are_opened_anew() {
+        let scratch = Scratch::new("failed");
+        let path = scratch.0.join("0");
+        let shared = SharedHost::new(Roots::host());
+        let runs = std::cell::Cell::new(0);
+        let read = shared.measure(|host| {
+            runs.set(runs.get() + 1);
+            if runs.get() == 1 {
+                // A directory in its place is what cannot be read from a descriptor.
+                host.kept.insert(path.as_os_str().to_owned(), File::open(&scratch.0).unwrap());
+            }
+            host.read(&path)
+        });
+        assert_eq!((read.unwrap().unwrap(), runs.get()), (b"0\n".to_vec(), 2));
+    }
+}

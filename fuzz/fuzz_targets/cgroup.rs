@@ -1,0 +1,8 @@
+//! Any bytes as the groups that a process is in.
+
+#![no_main]
+
+#[path = "../../tests/model/probe_bytes.rs"]
+mod model;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("cgroup"), bytes));

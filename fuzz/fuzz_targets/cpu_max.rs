@@ -1,0 +1,8 @@
+//! Any bytes as a group's quota, in both versions.
+
+#![no_main]
+
+#[path = "../../tests/model/probe_bytes.rs"]
+mod model;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("cpu_max"), bytes));
