@@ -18,6 +18,15 @@ fn cores(c: &mut Criterion) {
     group.bench_function("Cpu, new each time", |b| b.iter(|| Cpu::new().read()));
     let kept = Cpu::new();
     group.bench_function("Cpu, kept", |b| b.iter(|| kept.read()));
+    // Where the process might have been moved to has to be looked at each time, and costs most where each controller has
+    // a hierarchy of its own.
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::FileExt;
+
+        let (groups, mut buffer) = (File::open("/proc/self/cgroup").unwrap(), [0; 4096]);
+        group.bench_function("of which /proc/self/cgroup", |b| b.iter(|| groups.read_at(&mut buffer, 0)));
+    }
     group.finish();
 }
 
