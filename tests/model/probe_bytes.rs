@@ -50,28 +50,34 @@ fn mountinfo(bytes: &[u8]) {
     assert_eq!(cores(&files), cores(&host([(path, again)])), "a mount that is told twice counted twice");
 }
 
-/// The bytes as the quota of a group of version 2, and as the quota and the period of one of version 1.
+/// The bytes, but the first, as the quota of a group of version 2, or as the quota or the period of one of version 1.
 fn cpu_max(bytes: &[u8]) {
-    let v2 =
-        host([("/sys/fs/cgroup/p/l/cpu.max", bytes.to_vec()), ("/proc/self/cgroup", b"0::/p/l\n".to_vec())]);
-    hold_cores(&v2);
-    assert!(cores(&v2) <= Quantity::whole(3), "the group above grants no more");
+    let (path, bytes) = pick(
+        [
+            "/sys/fs/cgroup/p/l/cpu.max",
+            "/sys/fs/cgroup/cpu/a/cpu.cfs_quota_us",
+            "/sys/fs/cgroup/cpu/a/cpu.cfs_period_us",
+        ],
+        bytes,
+    );
+    let is_v2 = path.ends_with("cpu.max");
+    let group: &[u8] = if is_v2 { b"0::/p/l\n" } else { b"4:cpu,cpuacct:/a\n" };
+    let files = host([(path, bytes.to_vec()), ("/proc/self/cgroup", group.to_vec())]);
+    hold_cores(&files);
+    if !is_v2 {
+        return;
+    }
+    assert!(cores(&files) <= Quantity::whole(3), "the group above grants no more");
     let line = String::from_utf8_lossy(bytes);
-    if let Some((Ok(quota), Ok(period @ 1..))) =
-        line.trim_ascii().split_once(' ').map(|(quota, period)| (quota.parse::<u32>(), period.parse::<u32>()))
-    {
-        if quota > 0 && !line.contains('+') {
+    let words = line.trim_ascii().split_once(' ');
+    let numbers = words.map(|(quota, period)| (quota.parse::<u32>(), period.parse::<u32>()));
+    if let Some((Ok(quota @ 1..), Ok(period @ 1..))) = numbers {
+        // The parser of the standard library takes a sign, and the kernel writes none.
+        if !line.contains('+') {
             let granted = u128::from(quota).saturating_mul(1000) / u128::from(period);
             let expected = u64::try_from(granted.clamp(1, 3000)).unwrap();
-            assert_eq!(cores(&v2), Quantity::from_thousandths(expected), "{line:?}");
+            assert_eq!(cores(&files), Quantity::from_thousandths(expected), "{line:?}");
         }
-    }
-    for file in ["cpu.cfs_quota_us", "cpu.cfs_period_us"] {
-        let path = format!("/sys/fs/cgroup/cpu/a/{file}");
-        hold_cores(&host([
-            (&path[..], bytes.to_vec()),
-            ("/proc/self/cgroup", b"4:cpu,cpuacct:/a\n".to_vec()),
-        ]));
     }
 }
 
@@ -92,38 +98,53 @@ fn pressure(bytes: &[u8]) {
     }
 }
 
-/// The bytes as `/proc/meminfo`, and as what a group says of its memory.
+/// The bytes, but the first, as `/proc/meminfo`, or as what a group says of its memory.
 fn meminfo(bytes: &[u8]) {
-    hold_memory(&host([("/proc/meminfo", bytes.to_vec())]));
-    for file in ["memory.max", "memory.high", "memory.current"] {
-        let path = format!("/sys/fs/cgroup/p/l/{file}");
-        let files = host([(&path[..], bytes.to_vec())]);
-        hold_memory(&files);
-        let memory = Memory::new().with_roots(Roots::in_memory(files));
-        let Reading::Finite(total) = memory.read().unwrap().reading() else {
-            panic!("the host tells its memory")
-        };
-        assert!(total <= Quantity::whole(1 << 20), "the group above grants no more");
-    }
+    let (path, bytes) = pick(
+        [
+            "/proc/meminfo",
+            "/sys/fs/cgroup/p/l/memory.max",
+            "/sys/fs/cgroup/p/l/memory.high",
+            "/sys/fs/cgroup/p/l/memory.current",
+        ],
+        bytes,
+    );
+    let files = host([(path, bytes.to_vec())]);
+    hold_memory(&files);
+    let memory = Memory::new().with_roots(Roots::in_memory(files)).read().unwrap().reading();
+    assert!(matches!(memory, Reading::Finite(bytes) if bytes <= Quantity::whole(1 << 20)), "{memory}");
 }
 
-/// The bytes as `/proc/self/limits`, and as the kernel's own limits.
+/// The bytes, but the first, as `/proc/self/limits`, or as another file that limits a process.
 fn limits(bytes: &[u8]) {
-    for path in [
-        "/proc/self/limits",
-        "/proc/self/status",
-        "/proc/self/uid_map",
-        "/proc/sys/fs/nr_open",
-        "/proc/sys/fs/file-nr",
-        "/proc/sys/kernel/pid_max",
-        "/proc/loadavg",
-        "/sys/fs/cgroup/p/l/pids.max",
-    ] {
-        hold_counts(&host([(path, bytes.to_vec())]));
+    let (path, bytes) = pick(
+        [
+            "/proc/self/limits",
+            "/proc/self/status",
+            "/proc/self/uid_map",
+            "/proc/sys/fs/nr_open",
+            "/proc/sys/fs/file-nr",
+            "/proc/sys/kernel/pid_max",
+            "/proc/loadavg",
+            "/sys/fs/cgroup/p/l/pids.max",
+            "/sys/devices/system/cpu/online",
+        ],
+        bytes,
+    );
+    let files = host([(path, bytes.to_vec())]);
+    match path {
+        "/sys/devices/system/cpu/online" => return hold_cores(&files),
+        "/proc/self/limits" => hold_memory(&files),
+        "/proc/self/status" => hold_cores(&files),
+        _ => {}
     }
-    hold_memory(&host([("/proc/self/limits", bytes.to_vec())]));
-    hold_cores(&host([("/proc/self/status", bytes.to_vec())]));
-    hold_cores(&host([("/sys/devices/system/cpu/online", bytes.to_vec())]));
+    hold_counts(&files);
+}
+
+/// The first byte picks a path, and the others are its file.
+fn pick<'b, const N: usize>(paths: [&'static str; N], bytes: &'b [u8]) -> (&'static str, &'b [u8]) {
+    let (first, rest) = bytes.split_first().unwrap_or((&0, bytes));
+    (paths[usize::from(*first) % N], rest)
 }
 
 type Files = BTreeMap<String, Vec<u8>>;
