@@ -293,7 +293,10 @@ mod groups {
                 .file("/proc/self/mountinfo", v2_mount(root, "/sys/fs/cgroup"))
                 .file("/sys/fs/cgroup/cpu.max", "1000 100000")
                 .file("/sys/fs/cgroup/x/cpu.max", "1000 100000")
-                .file("/sys/fs/cgroup/b/cpu.max", "1000 100000");
+                .file("/sys/fs/cgroup/b/cpu.max", "1000 100000")
+                // What a step up would lead to.
+                .file("/sys/fs/cgroup/../x/cpu.max", "1000 100000")
+                .file("/sys/fs/cgroup/../cpu.max", "1000 100000");
             let (levels, measured) = seen(&host);
             assert_eq!((levels.len(), measured.bound()), (0, Bound::AtMost), "{root} {group}");
             assert!(measured.notes()[0].ends_with("is not in what is mounted"), "{measured:?}");
@@ -336,7 +339,9 @@ mod groups {
         ] {
             let host = in_group(path)
                 .file("/sys/fs/cgroup/docker/cpu.max", "1000 100000")
-                .file("/sys/fs/cgroup/a/cpu.max", "1000 100000");
+                .file("/sys/fs/cgroup/a/cpu.max", "1000 100000")
+                .file("/sys/fs/cgroup/../a/cpu.max", "1000 100000")
+                .file("/sys/fs/cgroup/a/../../b/cpu.max", "1000 100000");
             let (levels, measured) = seen(&host);
             assert_eq!(
                 (levels.len(), measured.reading(), measured.bound()),

@@ -72,7 +72,7 @@ fn refusal(error: &clap::Error, command: &Command, given: &[OsString]) -> String
         ErrorKind::InvalidUtf8 => {
             let argument = given.iter().find(|argument| argument.to_str().is_none());
             let argument = argument.map(|argument| argument.to_string_lossy()).unwrap_or_default();
-            format!("the argument `{argument}` is not UTF-8 (allowed: UTF-8, but for the path of `--plan`)")
+            format!("the argument `{argument}` is not UTF-8 (allowed: UTF-8, but for paths)")
         }
         // The parser has errors that no argument of this program can bring about; they come in the parser's words.
         _ => format!("{} (allowed: {})", first_paragraph(error), flags(command)),
