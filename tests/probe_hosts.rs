@@ -53,6 +53,22 @@ fn captured_hosts_tell_the_other_figures() {
     assert!(pressure.sources()[0].path().ends_with("/p/l/cpu.pressure"), "{pressure:?}");
 }
 
+/// What a captured directory holds in place of a file is refused and not waited for: a pipe, a file without end.
+#[test]
+fn pipes_and_endless_files_are_not_waited_for() {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("probe-hosts-{}", std::process::id()));
+    std::fs::create_dir_all(root.join("proc/self")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", root.join("proc/meminfo")).unwrap();
+    let pipe = root.join("proc/self/cgroup");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let memory = Memory::new().with_roots(Roots::at(&root)).read();
+    let cores = Cpu::new().with_roots(Roots::at(&root)).read();
+    std::fs::remove_dir_all(&root).unwrap();
+    let endless = format!("{:#}", memory.unwrap_err());
+    assert!(endless.ends_with("proc/meminfo: longer than 1048576 bytes"), "{endless}");
+    assert!(cores.is_err());
+}
+
 mod cpu {
     use super::*;
 
