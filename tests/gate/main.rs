@@ -6,6 +6,7 @@ mod hooks;
 mod support;
 
 mod blocking;
+mod chain;
 mod deadline;
 mod drain;
 mod hostile;
