@@ -84,6 +84,18 @@ fuzz-build:
 fuzz name seconds:
     .ci/run fuzz {{name}} {{seconds}}
 
+# The gate's tests under AddressSanitizer. Needs a nightly toolchain.
+asan:
+    .ci/run asan
+
+# The gate's tests under ThreadSanitizer. Needs a nightly toolchain with rust-src.
+tsan:
+    .ci/run tsan
+
+# The line of a gate under miri. Takes names of tests. Needs a nightly toolchain with miri and rust-src.
+miri *tests:
+    .ci/run miri {{tests}}
+
 # What would be published builds by itself.
 package:
     .ci/run package
