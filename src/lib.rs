@@ -154,4 +154,5 @@ pub use probe::ResourceProbe;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/ASTRID.md")]
+#[doc = include_str!("../docs/ORDERING.md")]
 struct Documents;
