@@ -71,11 +71,11 @@ fn work_of_several_is_seen_by_the_big_one() {
     check(Threads::Two, || {
         let scene = Scene::new(2);
         let (held, other) = (scene.hold(1).unwrap(), scene.hold(1).unwrap());
-        let mut big = scene.in_line(2);
         let releasing = scene.spawn(move |scene| {
             scene.work(&other);
-            drop(other);
+            drop(other); // which may have looked before anybody was in line
         });
+        let mut big = scene.in_line(2);
         drop(held);
         let answer = big.poll();
         if answer.is_ready() {
