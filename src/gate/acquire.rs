@@ -17,7 +17,8 @@ use super::clock::{self, NEVER};
 use super::engine::{Joining, Watch};
 use super::timers::{Arming, RuntimeId};
 use super::wait::{Fate, Stage};
-use super::{AcquireError, Calls, Gate, OwnedPermit, Permit, TryAcquireError};
+use super::wake::{self, Calls};
+use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
 use crate::plan::Limit;
 
 /// Resolves to a [`Permit`], or an [`OwnedPermit`]; made by [`Gate::acquire`] and its relatives.
@@ -111,19 +112,31 @@ impl<'g, P> Acquire<'g, P> {
     // Not inline: it writes the result where it is wanted, and nothing of it is in the way of what has room at once.
     #[inline(never)]
     fn poll_in_line(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        permit: impl Fn(&'g Gate, u32) -> P,
+    ) -> Poll<Result<P, AcquireError>> {
+        if self.node.stage() == Stage::New {
+            return self.poll_first(cx, permit);
+        }
+        let (gate, weight) = (self.gate, self.node.weight);
+        match self.as_mut().node().look(cx.waker()) {
+            Some(Fate::Admitted) => Poll::Ready(Ok(permit(gate, weight))),
+            Some(Fate::Waiting) => Poll::Pending, // polled for somebody else's sake
+            _ => self.poll_anew(cx, permit),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_first(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         permit: impl Fn(&'g Gate, u32) -> P,
     ) -> Poll<Result<P, AcquireError>> {
-        if self.node.waits_with(cx.waker()) {
-            return Poll::Pending; // polled for somebody else's sake
-        }
-        if self.node.fate() == Fate::Admitted {
-            let (gate, weight) = (self.gate, self.node.weight);
-            self.node().enter_if(Stage::Resolved, || true);
-            return Poll::Ready(Ok(permit(gate, weight)));
-        }
-        self.poll_anew(cx, permit)
+        let (gate, weight) = (self.gate, self.node.weight);
+        let turn =
+            if self.has_deadline() { self.begin_until(cx) } else { self.join(cx.waker().clone(), None) };
+        answer(gate, turn, || permit(gate, weight))
     }
 
     #[inline(never)]
@@ -133,18 +146,7 @@ impl<'g, P> Acquire<'g, P> {
         permit: impl Fn(&'g Gate, u32) -> P,
     ) -> Poll<Result<P, AcquireError>> {
         let (gate, weight) = (self.gate, self.node.weight);
-        let turn = if self.node.stage() != Stage::New {
-            self.resume(cx)
-        } else if self.has_deadline() {
-            self.begin_until(cx)
-        } else {
-            self.join(cx.waker().clone(), None)
-        };
-        match turn {
-            None => Poll::Pending,
-            Some(Turn::Admitted) => Poll::Ready(Ok(permit(gate, weight))),
-            Some(Turn::Refused(refusal)) => Poll::Ready(Err(error(gate, refusal))),
-        }
+        answer(gate, self.resume(cx), || permit(gate, weight))
     }
 
     /// The first poll of a request with a deadline, where there was no room at once. No other costs a look at the clock.
@@ -254,9 +256,27 @@ impl<'g, P> Acquire<'g, P> {
         Some(turn)
     }
 
+    /// Leaves the line, if it ever joined it.
+    #[inline]
+    pub(super) fn leave(self: Pin<&mut Self>) {
+        if self.node.stage() == Stage::Joined {
+            self.leave_line();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_line(mut self: Pin<&mut Self>) {
+        match self.gate.inner().leave_behind(self.as_mut().node()) {
+            Some(waker) => wake::discard(waker),
+            None => self.give_up(),
+        }
+    }
+
     /// Leaves, whatever became of it.
     #[cold]
-    pub(super) fn give_up(mut self: Pin<&mut Self>) {
+    #[inline(never)]
+    fn give_up(mut self: Pin<&mut Self>) {
         let (inner, weight) = (self.gate.inner(), self.node.weight);
         let mut calls = Calls::default();
         inner.cancel(self.as_mut().node(), weight, &mut calls);
@@ -328,6 +348,15 @@ pub(super) fn attempt(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
 #[cold]
 fn attempt_by_lock(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
     gate.inner().try_take(weight).map_err(|refusal| TryAcquireError::new(gate.name(), refusal))
+}
+
+#[inline]
+fn answer<P>(gate: &Gate, turn: Option<Turn>, permit: impl FnOnce() -> P) -> Poll<Result<P, AcquireError>> {
+    match turn {
+        None => Poll::Pending,
+        Some(Turn::Admitted) => Poll::Ready(Ok(permit())),
+        Some(Turn::Refused(refusal)) => Poll::Ready(Err(error(gate, refusal))),
+    }
 }
 
 /// Refusals are told in full only here, so that no way inside has to make room for it.

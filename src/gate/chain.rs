@@ -61,22 +61,28 @@ impl Node {
         self.stage
     }
 
-    /// What became of it, if it has joined a chain.
-    ///
-    /// Acquire: whoever finds itself admitted sees what was done under the permits that came back for it.
+    /// What became of it, if it has joined a chain. Acquire: whoever finds itself admitted sees what was done under the
+    /// permits that came back for it.
     #[inline]
     pub(super) fn fate(&self) -> Fate {
         let is_there = matches!(self.stage, Stage::Joined);
         if is_there { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
     }
 
-    /// Whether it waits and `waker` is the one that it will be woken by.
+    /// What became of it: `None` unless it has been admitted, which ends it, or waits and will be woken by `waker`.
     #[inline]
-    pub(super) fn waits_with(&self, waker: &Waker) -> bool {
+    pub(super) fn look(self: Pin<&mut Self>, waker: &Waker) -> Option<Fate> {
         // SAFETY: one that waits holds a waker. It may have been taken out since; but nothing has written there (3), and
         // only addresses are compared, of which those of a live waker were there when it was found to wait.
         let is_known = |own: *const MaybeUninit<Waker>| unsafe { (*own).assume_init_ref() }.will_wake(waker);
-        self.fate() == Fate::Waiting && self.waker.with(is_known)
+        let fate = self.fate();
+        match fate {
+            // SAFETY: it is not moved.
+            Fate::Admitted => unsafe { self.get_unchecked_mut() }.stage = Stage::Resolved,
+            Fate::Waiting if self.waker.with(is_known) => {}
+            _ => return None,
+        }
+        Some(fate)
     }
 
     /// What there is to know of its end.
@@ -144,21 +150,20 @@ impl Chain {
             (*node.as_ptr()).waker.with_mut(|own| (*own).write(waker));
             (*node.as_ptr()).place.with_mut(|own| (*own).write(place));
             (*node.as_ptr()).stage = Stage::Joined;
+            (*node.as_ptr()).state.store(Fate::Waiting.in_chain(self.number), Ordering::Relaxed);
         }
         match self.tail.replace(node) {
             Some(last) => self.place(last).after = Some(node),
             None => self.head = Some(node),
         }
-        self.set(node, Fate::Waiting);
     }
 
     /// Has a node in this chain woken by another waker from now on; gives back the one before, or this one without it.
     pub(super) fn rewake(&mut self, node: Pin<&mut Node>, waker: Waker) -> Option<Waker> {
         let Some(node) = self.find(node) else { return Some(waker) };
-        let before = self.waker(node);
+        let before = self.decide(node, Fate::Waiting);
         // SAFETY: both have been lent by `&mut` (3).
         unsafe { (*node.as_ptr()).waker.with_mut(|own| (*own).write(waker)) };
-        self.set(node, Fate::Waiting);
         before
     }
 
@@ -175,9 +180,7 @@ impl Chain {
             let Place { after, wait, .. } = self.place(node);
             at = *after;
             if wait.timer == timer {
-                let waker = self.waker(node);
-                self.set(node, Fate::Unwatched);
-                waker.into_iter().for_each(&mut each);
+                self.decide(node, Fate::Unwatched).into_iter().for_each(&mut each);
             }
         }
     }
@@ -201,10 +204,26 @@ impl Chain {
         }
     }
 
-    /// Takes out this node; `None` if it is not in this chain.
+    /// Takes out the first node, if that is said of it and the one behind it.
     #[inline]
-    pub(super) fn take_this(&mut self, node: Pin<&mut Node>, end: End) -> Option<Taken> {
-        self.find(node).map(|node| self.take(node, end))
+    pub(super) fn admit(&mut self, is_asked: impl FnOnce(&Wait, Option<&Wait>) -> bool) -> Option<Taken> {
+        let first = self.head?;
+        let &mut Place { after, wait, .. } = self.place(first);
+        let second = after.map(|second| self.place(second).wait);
+        is_asked(&wait, second.as_ref()).then(|| self.take(first, End::Admitted))
+    }
+
+    /// Takes out this node, if that is said of it and of whether it is first; `None` also if it is not in this chain.
+    #[inline]
+    pub(super) fn take_this(
+        &mut self,
+        node: Pin<&mut Node>,
+        end: End,
+        is_asked: impl FnOnce(&Wait, bool) -> bool,
+    ) -> Option<Taken> {
+        let node = self.find(node)?;
+        let Place { before, wait, .. } = self.place(node);
+        is_asked(wait, before.is_none()).then(|| self.take(node, end))
     }
 
     #[inline]
@@ -220,16 +239,14 @@ impl Chain {
             Some(after) => self.place(after).before = before,
             None => self.tail = before,
         }
-        let waker = self.waker(node);
-        self.set(node, end.fate());
+        let waker = self.decide(node, end.fate());
         Taken { waker, wait, was_first: before.is_none() }
     }
 
     /// Where a node is, if it is in this chain.
     #[inline]
     fn find(&self, node: Pin<&mut Node>) -> Option<NonNull<Node>> {
-        let is_here =
-            node.fate().is_in_line() && node.state.load(Ordering::Relaxed) >> Fate::BITS == self.number;
+        let is_here = Fate::is_in_line_of(node.state.load(Ordering::Relaxed), self.number);
         is_here.then(|| address(node))
     }
 
@@ -241,30 +258,17 @@ impl Chain {
         unsafe { (*(*node.as_ptr()).place.with_mut(|place| place)).assume_init_mut() }
     }
 
-    /// The waker of a node in this chain, if it holds one, which is the caller's from here on.
-    #[expect(clippy::unused_self, reason = "`&mut` to the chain is what allows it")]
+    /// Decides the fate of a node in this chain (4), and takes its waker, if it holds one; who has it wait writes another.
+    /// Release: what led to it comes before its reader.
     #[inline]
-    fn waker(&mut self, node: NonNull<Node>) -> Option<Waker> {
-        // SAFETY: it is in this chain, so it is there (1), and holds a waker if it waits. The caller writes another one
-        // there, or a state by which there is none.
+    fn decide(&mut self, node: NonNull<Node>, fate: Fate) -> Option<Waker> {
+        // SAFETY: it is in this chain until this is done, so it is there (1), and holds a waker if it waits.
         unsafe {
             let waits = Fate::of((*node.as_ptr()).state.load(Ordering::Relaxed)) == Fate::Waiting;
-            waits.then(|| (*node.as_ptr()).waker.with(|own| (*own).assume_init_read()))
+            let waker = waits.then(|| (*node.as_ptr()).waker.with(|own| (*own).assume_init_read()));
+            (*node.as_ptr()).state.store(fate.in_chain(self.number), Ordering::Release);
+            waker
         }
-    }
-
-    /// Decides the fate of a node in this chain (4), or that it is in it. Release: what led to it comes before its reader.
-    #[inline]
-    fn set(&mut self, node: NonNull<Node>, fate: Fate) {
-        // SAFETY: it is in this chain until this is done, so it is there (1).
-        unsafe { (*node.as_ptr()).state.store(self.number << Fate::BITS | fate as u64, Ordering::Release) };
-    }
-}
-
-/// Whoever is in it by then was leaked: nobody can poll or drop it any more.
-impl Drop for Chain {
-    fn drop(&mut self) {
-        self.take_each(End::Closed, |_| Some(true), drop);
     }
 }
 
@@ -280,10 +284,8 @@ impl<P> Acquire<'_, P> {
 impl<P> Drop for Acquire<'_, P> {
     #[inline]
     fn drop(&mut self) {
-        if matches!(self.node.stage, Stage::Joined) {
-            // SAFETY: it has been in a chain, so it was pinned; and it is not moved before it is gone.
-            unsafe { Pin::new_unchecked(self) }.give_up();
-        }
+        // SAFETY: if it is pinned it stays so, and if not, nothing is made of that before it is gone.
+        unsafe { Pin::new_unchecked(self) }.leave();
     }
 }
 

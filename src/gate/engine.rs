@@ -20,7 +20,7 @@ use super::front::Front;
 use super::line::Line;
 use super::sampler::Sampler;
 use super::timers::{Arming, RuntimeId};
-use super::wait::{Fate, Timer, Wait};
+use super::wait::{Fate, Taken, Timer, Wait};
 use super::wake::Calls;
 use super::word::Word;
 use super::{GateStatus, Histogram, LineTotals, RefusedTotals, Resize, Totals};
@@ -32,7 +32,7 @@ pub(super) struct State {
     bound: usize,
     pub(super) line: Line,
     pub(super) drains: Drains,
-    /// Admissions that were moved out of the word.
+    /// Admissions that were moved out of the word. Those from the line never are in it.
     admitted: u64,
     line_totals: LineTotals,
     refused: RefusedTotals,
@@ -249,6 +249,15 @@ impl State {
         }
     }
 
+    /// Takes a request that was given up out of line, if it waits behind others and no timer watches it: then that is all
+    /// there is to do but to drop its waker. `None` if nothing has happened.
+    #[inline]
+    pub(super) fn leave_behind(&mut self, node: Pin<&mut Node>) -> Option<Waker> {
+        let waker = self.line.leave_behind(node)?;
+        count(&mut self.line_totals.cancelled);
+        Some(waker)
+    }
+
     /// Takes a request that was given up out of line; what it had been granted goes on to the next.
     #[inline]
     pub(super) fn cancel(
@@ -301,6 +310,34 @@ impl State {
         calls
     }
 
+    /// Hands permits that come back to the first in line, if that is all there is to do: it fits, nobody behind it does,
+    /// and no timer watches it. `None` if nothing has happened.
+    #[inline]
+    pub(super) fn hand_over(
+        &mut self,
+        front: &Front,
+        word: Word,
+        given_back: u32,
+        clock: impl FnOnce() -> i64,
+    ) -> Option<Waker> {
+        if !word.only_waits() {
+            return None;
+        }
+        let available = Word(word.0.wrapping_add(Word::returning(given_back))).available();
+        let Taken { waker, wait, .. } = self.line.admit_one(available)?;
+        count(&mut self.line_totals.admitted);
+        if wait.sample > 0 {
+            record(&mut self.waits, &wait, clock);
+        }
+        let flag = if self.line.is_empty() { Word::WAITING } else { 0 };
+        let change =
+            Word::returning(given_back).wrapping_sub(Word::returning(wait.weight)).wrapping_sub(flag);
+        if change != 0 {
+            front.add(change);
+        }
+        waker // which is there, as no timer's end has had it woken before its time
+    }
+
     /// Admits whom there is room for, in order; then, if the gate is drained, says so to those who wait for that.
     /// Whatever raises the limit or takes the first out of line ends here, and whatever gives permits back, unless it has
     /// put them into the word before. The clock is asked only for those whose wait is measured.
@@ -316,20 +353,17 @@ impl State {
         let word = Word(self.move_out(front).0.wrapping_add(change));
         let Self { line, line_totals, waits, .. } = self;
         // While somebody waits nobody else admits, so there still is what there was, and the word may follow them.
-        let (available, admitted) = (word.available(), line_totals.admitted);
+        let available = word.available();
         let left = line.admit(available, calls, |wait| {
             count(&mut line_totals.admitted);
             if wait.sample > 0 {
-                // Whoever came after the clock was read has not waited.
-                let waited = u64::try_from(clock().saturating_sub(wait.since)).unwrap_or(0);
-                waits.record_many(waited, wait.sample);
+                record(waits, &wait, &clock);
             }
         });
-        let admissions =
-            Word::admissions(line_totals.admitted.wrapping_sub(admitted), available.wrapping_sub(left));
+        let taken = Word::returning(available.wrapping_sub(left));
         // The last one out of line leaves the door open.
         let flag = if line.is_empty() { word.0 & Word::WAITING } else { 0 };
-        let change = change.wrapping_add(admissions).wrapping_sub(flag);
+        let change = change.wrapping_sub(taken).wrapping_sub(flag);
         if change != 0 {
             front.add(change);
         }
@@ -359,7 +393,10 @@ impl State {
             waiting: self.line.len(),
             closed: word.has(Word::CLOSED),
             totals: Totals {
-                admitted: self.admitted.saturating_add(word.admitted()),
+                admitted: self
+                    .admitted
+                    .saturating_add(word.admitted())
+                    .saturating_add(self.line_totals.admitted),
                 line: self.line_totals,
                 refused: self.refused,
             },
@@ -430,6 +467,15 @@ impl State {
         front.add(Word::moving_out(admitted).wrapping_neg());
         front.word()
     }
+}
+
+/// Records a wait that ends now.
+#[cold]
+#[inline(never)]
+fn record(waits: &mut Histogram, wait: &Wait, clock: impl FnOnce() -> i64) {
+    // Whoever came after the clock was read has not waited.
+    let waited = u64::try_from(clock().saturating_sub(wait.since)).unwrap_or(0);
+    waits.record_many(waited, wait.sample);
 }
 
 fn count(counter: &mut u64) {

@@ -16,7 +16,7 @@ use super::front::Front;
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::timers::{Arming, RuntimeId};
 use super::wait::Timer;
-use super::wake::Calls;
+use super::wake::{self, Calls};
 use super::word::Word;
 use super::{GateStatus, Resize};
 use crate::plan::{GateName, Limit};
@@ -146,6 +146,18 @@ impl Inner {
     #[cold]
     fn hand_on(&'static self, weight: u32) {
         let mut body = self.lock();
+        match body.state.hand_over(&self.front, self.front.word(), weight, clock::now) {
+            Some(waker) => {
+                drop(body);
+                wake::wake(waker);
+            }
+            None => self.hand_on_to_several(body, weight),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hand_on_to_several(&'static self, mut body: MutexGuard<'_, Body>, weight: u32) {
         let word = self.front.word();
         if word.has(Word::ORPHANED) || !word.has(Word::WAITING) {
             drop(body); // whoever waited has gone since, and maybe the last handle, too
@@ -254,6 +266,11 @@ impl Inner {
     pub(super) fn expire(&self, node: Pin<&mut Node>, now: i64) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
         self.lock().state.expire(&self.front, node, now, &mut calls);
+    }
+
+    #[inline]
+    pub(super) fn leave_behind(&self, node: Pin<&mut Node>) -> Option<Waker> {
+        self.lock().state.leave_behind(node)
     }
 
     #[inline]

@@ -117,6 +117,19 @@ impl Line {
         available
     }
 
+    /// Admits the first, if it fits, the one behind it then does not, and no timer watches it.
+    #[inline]
+    pub(super) fn admit_one(&mut self, available: u32) -> Option<Taken> {
+        let taken = self.chain.admit(|first, second| {
+            let left = available.checked_sub(first.weight).filter(|_| first.timer == Timer::NONE);
+            left.is_some_and(|left| second.is_none_or(|second| second.weight > left))
+        });
+        if taken.is_some() {
+            self.shorten(1);
+        }
+        taken
+    }
+
     /// Takes out all; says how many.
     pub(super) fn close(&mut self, calls: &mut Calls) -> usize {
         self.take_each(End::Closed, |_| Some(true), calls, |_| {}).0
@@ -171,15 +184,24 @@ impl Line {
 
     /// Takes out a request whose deadline has passed; says whether it was first. `None` if it is not in this line.
     pub(super) fn expire(&mut self, node: Pin<&mut Node>, now: i64, calls: &mut Calls) -> Option<bool> {
-        let taken = self.chain.take_this(node, End::Expired { now })?;
+        let taken = self.chain.take_this(node, End::Expired { now }, |_, _| true)?;
         Some(self.left(taken, calls))
     }
 
     /// Takes out a request that is given up; says whether it was first. `None` if it is not in this line.
     #[inline]
     pub(super) fn leave(&mut self, node: Pin<&mut Node>, calls: &mut Calls) -> Option<bool> {
-        let taken = self.chain.take_this(node, End::GivenUp)?;
+        let taken = self.chain.take_this(node, End::GivenUp, |_, _| true)?;
         Some(self.left(taken, calls))
+    }
+
+    /// Takes out a request that is given up and that nobody and no timer depends on: it is not the first.
+    #[inline]
+    pub(super) fn leave_behind(&mut self, node: Pin<&mut Node>) -> Option<Waker> {
+        let is_alone = |wait: &Wait, is_first: bool| !is_first && wait.timer == Timer::NONE;
+        let taken = self.chain.take_this(node, End::GivenUp, is_alone)?;
+        self.len = self.len.wrapping_sub(1); // the first is left
+        taken.waker
     }
 
     #[inline]
@@ -194,11 +216,19 @@ impl Line {
         taken.was_first
     }
 
+    /// Takes one off the count of those in line, or several.
     #[inline]
     fn shorten(&mut self, by: usize) {
         self.len = self.len.wrapping_sub(by); // there were as many
         if self.len == 0 {
             self.heaviest = 0;
         }
+    }
+}
+
+/// Whoever is in it by then was leaked: nobody can poll or drop it any more.
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.chain.take_each(End::Closed, |_| Some(true), drop);
     }
 }

@@ -29,6 +29,8 @@ impl Sampler {
         if self.is_on { Some(self.measure(clock())) } else { None }
     }
 
+    #[cold]
+    #[inline(never)]
     fn measure(&mut self, now: i64) -> (i64, u16) {
         let filling = now.saturating_sub(self.filled).checked_div(NANOS_EACH).unwrap_or(0);
         if filling > 0 {

@@ -36,7 +36,7 @@ pub(super) enum Fate {
 
 impl Fate {
     /// So many bits tell them apart.
-    pub(super) const BITS: u32 = 3;
+    const BITS: u32 = 3;
 
     /// The one whose number the lowest bits are.
     #[inline]
@@ -50,6 +50,18 @@ impl Fate {
             6 => Self::Expired,
             _ => Self::Left,
         }
+    }
+
+    /// The state of a node whose fate in this chain it is.
+    #[inline]
+    pub(super) const fn in_chain(self, number: u64) -> u64 {
+        number << Self::BITS | self as u64
+    }
+
+    /// Whether a node of this state is in this chain.
+    #[inline]
+    pub(super) const fn is_in_line_of(state: u64, number: u64) -> bool {
+        state == Self::Waiting.in_chain(number) || state == Self::Unwatched.in_chain(number)
     }
 
     #[inline]

@@ -90,6 +90,12 @@ impl Word {
         self.0 & Self::CALLS_RELEASE != 0
     }
 
+    /// Whether somebody is in line, and nothing else is to be looked out for.
+    #[inline]
+    pub(super) const fn only_waits(self) -> bool {
+        self.0 & (Self::STOPS_ADMISSION | Self::CALLS_RELEASE) == Self::WAITING
+    }
+
     pub(super) const fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
