@@ -90,6 +90,7 @@ const HOUSE: [Room; 7] = [
             "wait",
             "drains",
             "timers",
+            "deadlines",
             "clock",
             "sampler",
             "histogram",

@@ -15,6 +15,7 @@ mod answer;
 mod blocking;
 mod chain;
 mod clock;
+mod deadlines;
 mod drained;
 mod drains;
 mod engine;

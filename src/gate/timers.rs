@@ -1,6 +1,5 @@
 //! The timers of a gate: one for each runtime on which somebody waits until a deadline, however many do.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +10,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 use super::clock;
+use super::deadlines::Deadlines;
 use super::wait::Timer;
 
 /// Timers by number. A runtime drives its own, so that a deadline passes where its request is waited for, whatever
@@ -22,8 +22,8 @@ struct Slot {
     runtime: RuntimeId,
     /// Calls the gate.
     alarm: Waker,
-    /// The deadlines that it watches, and how many waits end at each.
-    watched: BTreeMap<i64, usize>,
+    /// The deadlines that it watches.
+    watched: Deadlines,
     /// When it will go off, or is about to be set for. Not later than any deadline that it watches, or the request with
     /// the earliest has been woken to see to it.
     armed: Option<i64>,
@@ -50,7 +50,7 @@ impl Timers {
                 self.0.push(Slot {
                     runtime,
                     alarm: alarm(timer),
-                    watched: BTreeMap::new(),
+                    watched: Deadlines::default(),
                     armed: None,
                     sleep: None,
                 });
@@ -62,20 +62,14 @@ impl Timers {
     /// One more to watch.
     pub(super) fn add(&mut self, timer: Timer, deadline: i64) {
         if let Some(slot) = self.slot(timer) {
-            let waits = slot.watched.entry(deadline).or_insert(0);
-            *waits = waits.saturating_add(1);
+            slot.watched.add(deadline);
         }
     }
 
     /// One less. Gives back a timer that is of no use any more.
     pub(super) fn remove(&mut self, timer: Timer, deadline: i64) -> Option<Alarm> {
         let slot = self.slot(timer)?;
-        let waits = slot.watched.get_mut(&deadline)?;
-        *waits = waits.saturating_sub(1);
-        if *waits == 0 {
-            slot.watched.remove(&deadline);
-        }
-        if !slot.watched.is_empty() {
+        if !slot.watched.remove(deadline) || !slot.watched.is_empty() {
             return None;
         }
         slot.armed = None;
@@ -84,8 +78,7 @@ impl Timers {
 
     /// How many of the waits that it watches end by then.
     pub(super) fn due(&mut self, timer: Timer, now: i64) -> usize {
-        let Some(slot) = self.slot(timer) else { return 0 };
-        slot.watched.range(..=now).fold(0, |due, (_, waits)| due.saturating_add(*waits))
+        self.slot(timer).map_or(0, |slot| slot.watched.due(now))
     }
 
     /// Whether it goes off by then.
@@ -95,7 +88,7 @@ impl Timers {
 
     /// Promises that it will go off in time; whoever gets this has to see to it. `None` if it will anyway.
     pub(super) fn arm(&mut self, timer: Timer) -> Option<Arming> {
-        let (&deadline, _) = self.slot(timer)?.watched.first_key_value()?;
+        let deadline = self.slot(timer)?.watched.first()?;
         if self.covers(timer, deadline) {
             return None;
         }

@@ -1,0 +1,177 @@
+//! Deadlines in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+/// Deadlines, and how many waits end at each.
+///
+/// They mostly come in the order in which they pass, as requests mostly wait equally long at most: those stand in a
+/// queue, and take constant time. Whatever comes or goes out of order takes the logarithm of how many there are.
+#[derive(Default)]
+pub(super) struct Deadlines {
+    /// In order. One that goes from the middle keeps its place, with no waits, until it is first or last, or half of
+    /// all are such.
+    queue: VecDeque<(i64, usize)>,
+    /// How many have no waits.
+    idle: usize,
+    /// Those that came out of order.
+    others: BTreeMap<i64, usize>,
+}
+
+impl Deadlines {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.others.is_empty()
+    }
+
+    /// The earliest.
+    #[inline]
+    pub(super) fn first(&self) -> Option<i64> {
+        let first = self.queue.front().map(|(deadline, _)| *deadline);
+        match self.others.first_key_value() {
+            None => first,
+            Some((&other, _)) => Some(first.map_or(other, |first| first.min(other))),
+        }
+    }
+
+    /// How many waits end by then.
+    pub(super) fn due(&self, now: i64) -> usize {
+        let queue = self.queue.iter().take_while(|(deadline, _)| *deadline <= now).map(|(_, waits)| waits);
+        queue
+            .chain(self.others.range(..=now).map(|(_, waits)| waits))
+            .fold(0, |due, waits| due.saturating_add(*waits))
+    }
+
+    /// One wait more that ends then.
+    #[inline]
+    pub(super) fn add(&mut self, deadline: i64) {
+        match self.queue.back_mut() {
+            Some((last, _)) if *last > deadline => more(self.others.entry(deadline).or_insert(0)),
+            Some((last, waits)) if *last == deadline => more(waits),
+            _ => self.queue.push_back((deadline, 1)),
+        }
+    }
+
+    /// One less; says whether there was one.
+    #[inline]
+    pub(super) fn remove(&mut self, deadline: i64) -> bool {
+        match self.queue.front_mut() {
+            Some((first, waits)) if *first == deadline && *waits > 1 => less(waits),
+            Some((first, _)) if *first == deadline => {
+                self.queue.pop_front();
+                if self.idle > 0 || self.queue.is_empty() {
+                    self.tidy();
+                }
+            }
+            _ => return self.remove_later(deadline),
+        }
+        true
+    }
+
+    #[cold]
+    fn remove_later(&mut self, deadline: i64) -> bool {
+        let at = self.queue.binary_search_by_key(&deadline, |(deadline, _)| *deadline).ok();
+        let known = at.and_then(|at| self.queue.get_mut(at)).map(|(_, waits)| waits);
+        if let Some(waits) = known.filter(|waits| **waits > 0) {
+            less(waits);
+            if *waits == 0 {
+                self.idle = self.idle.saturating_add(1);
+                self.tidy();
+            }
+            return true;
+        }
+        let Some(waits) = self.others.get_mut(&deadline) else { return false };
+        less(waits);
+        if *waits == 0 {
+            self.others.remove(&deadline);
+        }
+        true
+    }
+
+    /// Gives up places without waits where they are in the way.
+    #[cold]
+    fn tidy(&mut self) {
+        while self.queue.front().is_some_and(is_idle) {
+            self.queue.pop_front();
+            self.idle = self.idle.saturating_sub(1);
+        }
+        while self.queue.back().is_some_and(is_idle) {
+            self.queue.pop_back();
+            self.idle = self.idle.saturating_sub(1);
+        }
+        if self.idle > KEPT.max(self.queue.len() / 2) {
+            self.queue.retain(|place| !is_idle(place));
+            self.idle = 0;
+        }
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+impl fmt::Debug for Deadlines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places =
+            self.queue.iter().filter(|place| !is_idle(place)).map(|(deadline, waits)| (deadline, waits));
+        f.debug_map().entries(places).entries(&self.others).finish()
+    }
+}
+
+fn is_idle((_, waits): &(i64, usize)) -> bool {
+    *waits == 0
+}
+
+fn more(waits: &mut usize) {
+    *waits = waits.saturating_add(1);
+}
+
+fn less(waits: &mut usize) {
+    *waits = waits.saturating_sub(1);
+}
+
+/// So many places are not worth giving back.
+const KEPT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes and goes in any order is counted as in a plain list.
+    #[test]
+    fn counts_as_a_plain_list_does() {
+        let (mut deadlines, mut plain) = (Deadlines::default(), Vec::new());
+        let mut random = 0x9e37_79b9_u32;
+        for step in 0..20_000_i64 {
+            random ^= random << 13;
+            random ^= random >> 17;
+            random ^= random << 5;
+            let (what, at) = (random % 8, random as usize / 8);
+            match what {
+                // In bursts of one kind, so that the list grows and shrinks.
+                0..=3 if step / 1000 % 2 == 0 => plain.push(step / 3),
+                4 => plain.push(step / 3 - i64::from(random % 100)),
+                _ if plain.is_empty() => continue,
+                5 => {
+                    let gone = plain.remove(0);
+                    assert!(deadlines.remove(gone));
+                    continue;
+                }
+                _ => {
+                    let gone = plain.swap_remove(at % plain.len());
+                    assert!(deadlines.remove(gone));
+                    continue;
+                }
+            }
+            deadlines.add(*plain.last().unwrap());
+            assert_eq!(deadlines.first(), plain.iter().min().copied());
+            assert_eq!(deadlines.is_empty(), plain.is_empty());
+            let now = step / 4;
+            assert_eq!(deadlines.due(now), plain.iter().filter(|deadline| **deadline <= now).count());
+            assert!(deadlines.idle <= KEPT.max(deadlines.queue.len() / 2));
+        }
+        for gone in plain {
+            assert!(deadlines.remove(gone));
+        }
+        assert!(deadlines.is_empty() && !deadlines.remove(0));
+    }
+}
