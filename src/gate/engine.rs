@@ -285,19 +285,30 @@ impl State {
     }
 
     /// Puts another limit in force. Requests in line that it has made impossible end at once.
+    #[inline]
     pub(super) fn resize(
         &mut self,
         front: &Front,
         limit: Limit,
         clock: impl Fn() -> i64,
-        calls: &mut Calls,
-    ) -> Resize {
+    ) -> (Resize, Option<Calls>) {
         let from = std::mem::replace(&mut self.limit, limit);
-        front.add(Word::resizing(from.get(), limit.get()));
-        let too_large = self.line.take_heavier(limit, calls);
+        let change = Word::resizing(from.get(), limit.get());
+        let word = Word(front.add(change).0.wrapping_add(change));
+        let resize = Resize { from, to: limit, debt: self.debt(word) };
+        // What has changed for nobody in line is done.
+        let calls = self.line.heeds(limit, word.available()).then(|| self.heed_limit(front, limit, clock));
+        (resize, calls)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn heed_limit(&mut self, front: &Front, limit: Limit, clock: impl Fn() -> i64) -> Calls {
+        let mut calls = Calls::default();
+        let too_large = self.line.take_heavier(limit, &mut calls);
         add(&mut self.line_totals.too_large, too_large);
-        self.settle(front, 0, clock, calls);
-        Resize { from, to: limit, debt: self.debt(front.word()) }
+        self.settle(front, 0, clock, &mut calls);
+        calls
     }
 
     /// Admits nothing from now on, and ends all that wait.

@@ -278,8 +278,8 @@ impl Inner {
         self.lock().state.cancel(&self.front, node, weight, clock::now, calls);
     }
 
-    pub(super) fn resize(&self, limit: Limit, calls: &mut Calls) -> Resize {
-        self.lock().state.resize(&self.front, limit, clock::now, calls)
+    pub(super) fn resize(&self, limit: Limit) -> (Resize, Option<Calls>) {
+        self.lock().state.resize(&self.front, limit, clock::now)
     }
 
     pub(super) fn close(&self) -> Calls {

@@ -135,6 +135,17 @@ impl Line {
         self.take_each(End::Closed, |_| Some(true), calls, |_| {}).0
     }
 
+    /// Whether anybody's wait ends under this limit, with so much available.
+    #[inline]
+    pub(super) fn heeds(&mut self, limit: Limit, available: u32) -> bool {
+        let mut first_fits = false;
+        self.chain.admit(|first, _| {
+            first_fits = first.weight <= available;
+            false
+        });
+        first_fits || self.heaviest > limit.get()
+    }
+
     /// Takes out all that ask for more than this; says how many.
     pub(super) fn take_heavier(&mut self, limit: Limit, calls: &mut Calls) -> usize {
         if self.heaviest <= limit.get() {

@@ -256,15 +256,13 @@ impl Gate {
     /// those who now fit, in order.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn resize(&self, limit: Limit) -> Resize {
-        let mut calls = Calls::default(); // made as it goes out of scope
-        self.inner.resize(limit, &mut calls)
+        self.inner.resize(limit).0 // the calls are made as they go out of scope
     }
 
     /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
     pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
-        let mut calls = Calls::default();
-        let resize = self.inner.resize(limit, &mut calls);
-        (resize, calls)
+        let (resize, calls) = self.inner.resize(limit);
+        (resize, calls.unwrap_or_default())
     }
 
     /// Admits nothing from now on: those in line and those to come get `Closed`. Permits out stay valid. There is no
