@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::answer::{Arrival, Barred, Refusal, Turn};
+use super::answer::{Arrival, Barred, Refusal, TryRefusal, Turn};
 use super::chain::Node;
 use super::clock::{self, NEVER};
 use super::engine::{Joining, Watch};
@@ -342,10 +342,20 @@ impl Terms {
 /// Admits now or not at all.
 #[inline]
 pub(super) fn attempt(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
-    if gate.inner().admit(weight) { Ok(()) } else { attempt_by_lock(gate, weight) }
+    if gate.inner().admit(weight) { Ok(()) } else { refuse(gate, weight) }
 }
 
 #[cold]
+#[inline(never)]
+fn refuse(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
+    if gate.inner().refuse(weight) {
+        return Err(TryAcquireError::new(gate.name(), TryRefusal::NoPermits));
+    }
+    attempt_by_lock(gate, weight)
+}
+
+#[cold]
+#[inline(never)]
 fn attempt_by_lock(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
     gate.inner().try_take(weight).map_err(|refusal| TryAcquireError::new(gate.name(), refusal))
 }

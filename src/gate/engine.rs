@@ -409,7 +409,10 @@ impl State {
                     .saturating_add(word.admitted())
                     .saturating_add(self.line_totals.admitted),
                 line: self.line_totals,
-                refused: self.refused,
+                refused: RefusedTotals {
+                    no_permits: self.refused.no_permits.saturating_add(word.refused()),
+                    ..self.refused
+                },
             },
             waits: (*self.waits).clone(),
         }
@@ -466,16 +469,17 @@ impl State {
         true
     }
 
-    /// Moves the count of admissions out of the word before it overflows; gives the word as it was just then.
+    /// Moves the counts out of the word before one overflows; gives the word as it was just then.
     #[inline]
     fn move_out(&mut self, front: &Front) -> Word {
         let word = front.word();
         if !word.is_overdue() {
             return word;
         }
-        let admitted = word.admitted();
+        let (admitted, refused) = (word.admitted(), word.refused());
         self.admitted = self.admitted.saturating_add(admitted);
-        front.add(Word::moving_out(admitted).wrapping_neg());
+        self.refused.no_permits = self.refused.no_permits.saturating_add(refused);
+        front.add(Word::moving_out(admitted, refused).wrapping_neg());
         front.word()
     }
 }

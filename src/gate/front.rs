@@ -27,6 +27,21 @@ impl Front {
         false
     }
 
+    /// Refuses a request for one permit, if it would have to wait and nothing else stands against it; else it has to take
+    /// the lock.
+    #[inline]
+    pub(super) fn refuse_one(&self) -> bool {
+        let mut word = Word(self.word.load(Ordering::Relaxed));
+        while let Some(refused) = word.refusing_one() {
+            // Relaxed: nothing but the word itself is at stake.
+            match self.word.compare_exchange_weak(word.0, refused.0, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(current) => word = Word(current),
+            }
+        }
+        false
+    }
+
     /// Whether somebody waits, at a glance: an instant later it may be otherwise.
     #[inline]
     pub(super) fn has_line(&self) -> bool {

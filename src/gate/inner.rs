@@ -124,6 +124,12 @@ impl Inner {
         weight > 0 && self.front.admit(weight)
     }
 
+    /// Refuses a request for one permit that would have to wait. Whether a greater one is too large is behind the lock.
+    #[inline]
+    pub(super) fn refuse(&self, weight: u32) -> bool {
+        weight == 1 && self.front.refuse_one()
+    }
+
     #[inline]
     pub(super) fn give_back(&'static self, weight: u32) {
         if self.front.has_line() {

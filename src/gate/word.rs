@@ -1,9 +1,10 @@
-//! The word: permits available, requests admitted and what releases must look out for, in 64 bits that one atomic
-//! operation changes at once.
+//! The word: permits available, requests admitted and refused at once, and what releases must look out for, in 64 bits
+//! that one atomic operation changes at once.
 //!
 //! ```text
 //! bit 63      OVERDUE: the count of admissions has to be moved out before it overflows
-//! bits 36-62  how many requests were admitted since that was last done
+//! bits 43-62  how many requests were admitted since that was last done
+//! bits 36-42  how many were refused for want of a permit
 //! bits  4-35  permits available, plus 2^31; below that, the difference is debt
 //! bits  0-3   DRAINING, ORPHANED, CLOSED, WAITING
 //! ```
@@ -59,6 +60,17 @@ impl Word {
             Some((Self(self.0.wrapping_add(ADMISSION).wrapping_sub(permits(weight as u64))), true))
         } else {
             Some((Self(self.0 | Self::WAITING), false))
+        }
+    }
+
+    /// The word after refusing a request for one permit at once; `None` if it has to take the lock.
+    #[inline]
+    pub(super) const fn refusing_one(self) -> Option<Self> {
+        let is_plain = self.0 & (Self::STOPS_ADMISSION ^ Self::WAITING) == 0;
+        if is_plain && (self.has(Self::WAITING) || !self.fits(1)) && !self.is_full_of_refusals() {
+            Some(Self(self.0.wrapping_add(REFUSAL)))
+        } else {
+            None
         }
     }
 
@@ -120,14 +132,23 @@ impl Word {
         self.0 >> ADMISSION_SHIFT
     }
 
-    /// Whether the count of admissions has to be moved out.
-    pub(super) const fn is_overdue(self) -> bool {
-        self.has(Self::OVERDUE)
+    /// Requests refused since that count was last moved out.
+    pub(super) const fn refused(self) -> u64 {
+        (self.0 >> REFUSAL_SHIFT) & REFUSALS
     }
 
-    /// What moving out so many admissions takes from the word.
-    pub(super) const fn moving_out(admitted: u64) -> u64 {
-        admitted << ADMISSION_SHIFT
+    /// Whether a count has to be moved out.
+    pub(super) const fn is_overdue(self) -> bool {
+        self.has(Self::OVERDUE) || self.is_full_of_refusals()
+    }
+
+    const fn is_full_of_refusals(self) -> bool {
+        self.refused() == REFUSALS
+    }
+
+    /// What moving out so many admissions and refusals takes from the word.
+    pub(super) const fn moving_out(admitted: u64, refused: u64) -> u64 {
+        (admitted << ADMISSION_SHIFT).wrapping_add(refused << REFUSAL_SHIFT)
     }
 
     const fn field(self) -> u64 {
@@ -140,17 +161,22 @@ impl fmt::Debug for Word {
         f.debug_struct("Word")
             .field("available", &(i128::from(self.field()).saturating_sub(NONE.into())))
             .field("admitted", &self.admitted())
+            .field("refused", &self.refused())
             .field("flags", &(self.0 & 0xf))
             .finish()
     }
 }
 
 const PERMIT_SHIFT: u32 = 4;
-/// A model checker gets to 4 admissions, not to 2^27.
-const ADMISSION_SHIFT: u32 = if cfg!(gate_loom) { 61 } else { 36 };
+const REFUSAL_SHIFT: u32 = 36;
+/// A model checker gets to 4 admissions and one refusal, not to 2^20 and 127.
+const ADMISSION_SHIFT: u32 = if cfg!(gate_loom) { 61 } else { 43 };
+/// As many refusals as the word counts.
+const REFUSALS: u64 = if cfg!(gate_loom) { 1 } else { 127 };
 /// The field's value when nothing is available and nothing is owed.
 const NONE: u64 = 1 << 31;
 const ADMISSION: u64 = 1 << ADMISSION_SHIFT;
+const REFUSAL: u64 = 1 << REFUSAL_SHIFT;
 
 const fn permits(weight: u64) -> u64 {
     weight << PERMIT_SHIFT
@@ -189,12 +215,30 @@ mod tests {
     /// The count of admissions runs full before it overflows, and is moved out whole.
     #[test]
     fn admissions_run_full_before_they_overflow() {
-        let almost = Word(Word::of_limit(2).0.wrapping_add(Word::admissions((1 << 27) - 1, 0)));
+        let almost = Word(Word::of_limit(2).0.wrapping_add(Word::admissions((1 << 20) - 1, 0)));
         assert!(!almost.is_overdue());
         let overdue = almost.admitting(1).unwrap();
         assert!(overdue.is_overdue() && overdue.admitting(1).is_none());
-        assert_eq!(overdue.admitted(), 1 << 27);
-        let moved = Word(overdue.0.wrapping_sub(Word::moving_out(overdue.admitted())));
+        assert_eq!(overdue.admitted(), 1 << 20);
+        let moved = Word(overdue.0.wrapping_sub(Word::moving_out(overdue.admitted(), 0)));
         assert_eq!((moved.admitted(), moved.available()), (0, 1));
+    }
+
+    /// A request for one permit is refused exactly where it must wait and the gate is open, until the count is full.
+    #[test]
+    fn refusals_run_full_and_touch_nothing_else() {
+        let empty = Word::of_limit(1).admitting(1).unwrap();
+        let mut word = empty;
+        for refused in 1..=127 {
+            word = word.refusing_one().unwrap();
+            assert_eq!((word.refused(), word.admitted(), word.available()), (refused, 1, 0));
+        }
+        assert!(word.refusing_one().is_none() && word.is_overdue());
+        assert!(Word(word.0.wrapping_sub(Word::moving_out(0, 127))) == empty);
+        let full = Word::of_limit(1);
+        assert!(full.refusing_one().is_none() && Word(full.0 | Word::WAITING).refusing_one().is_some());
+        for flag in [Word::CLOSED, Word::DRAINING, Word::OVERDUE] {
+            assert!(Word(empty.0 | flag).refusing_one().is_none());
+        }
     }
 }
