@@ -24,19 +24,21 @@ use super::sync::{AtomicU64, Counter, Ordering, UnsafeCell};
 use super::wait::{End, Fate, Stage, Taken, Timer, Wait};
 
 /// One that waits, has waited, or may yet.
+#[repr(C)] // what leaving and handing on touch stands together
 pub(super) struct Node {
+    pub(super) weight: u32,
+    /// Its owner's alone, who so need not look at the state of one that never waited.
+    stage: Stage,
     /// The number of the chain it is or was in, and its fate there.
     state: AtomicU64,
     /// Holds a waker while its fate is [`Waiting`](Fate::Waiting).
     waker: UnsafeCell<MaybeUninit<Waker>>,
     /// Holds one from when it first joins a chain.
     place: UnsafeCell<MaybeUninit<Place>>,
-    pub(super) weight: u32,
-    /// Its owner's alone, who so need not look at the state of one that never waited.
-    stage: Stage,
     _pinned: PhantomPinned,
 }
 
+#[repr(C)]
 struct Place {
     before: Option<NonNull<Node>>,
     after: Option<NonNull<Node>>,

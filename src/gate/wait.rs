@@ -105,17 +105,18 @@ impl End {
 
 /// What is known of a wait. Instants are those of the [clock](super::clock).
 #[derive(Clone, Copy, Debug)]
+#[repr(C)] // first what every end of a wait looks at
 pub(super) struct Wait {
+    pub(super) weight: u32,
+    /// Which timer watches it.
+    pub(super) timer: Timer,
+    /// For how many waits it stands in the histogram, if for any.
+    pub(super) sample: u16,
     /// When it began, where anybody may want to know. Once it has ended, what its owner is to know of that: nanoseconds
     /// waited if it has expired, the limit if it was too large.
     pub(super) since: i64,
     /// When it ends at the latest, if a timer watches it.
     pub(super) deadline: i64,
-    /// Which timer.
-    pub(super) timer: Timer,
-    /// For how many waits it stands in the histogram, if for any.
-    pub(super) sample: u16,
-    pub(super) weight: u32,
 }
 
 /// One of a gate's timers.
