@@ -158,7 +158,9 @@ impl<'g, P> Acquire<'g, P> {
             return self.join(cx.waker().clone(), None);
         }
         if deadline <= now {
-            return Some(self.arrive().unwrap_or_else(|| self.refuse_late()));
+            let turn = self.arrive().unwrap_or_else(|| self.refuse_late());
+            self.node().enter_if(Stage::Resolved, || true);
+            return Some(turn);
         }
         let runtime = runtime();
         let waker = cx.waker().clone();
@@ -178,17 +180,15 @@ impl<'g, P> Acquire<'g, P> {
     fn resume(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Option<Turn> {
         assert!(self.node.stage() == Stage::Joined, "a request is not polled again after it has resolved");
         let inner = self.gate.inner();
-        match self.node.fate() {
-            Fate::Waiting => {
-                let waker = cx.waker().clone();
-                inner.rewake(self.as_mut().node(), waker);
-            }
-            Fate::Unwatched => {
-                let (runtime, waker) = (runtime(), cx.waker().clone());
-                let arming = inner.rewatch(self.as_mut().node(), waker, runtime);
-                self.as_mut().set(arming);
-            }
-            _ => {}
+        if self.node.fate() == Fate::Waiting {
+            let waker = cx.waker().clone();
+            inner.rewake(self.as_mut().node(), waker);
+        }
+        // Also if it has come to that while the waker was cloned.
+        if self.node.fate() == Fate::Unwatched {
+            let (runtime, waker) = (runtime(), cx.waker().clone());
+            let arming = inner.rewatch(self.as_mut().node(), waker, runtime);
+            self.as_mut().set(arming);
         }
         self.conclude()
     }
@@ -230,6 +230,7 @@ impl<'g, P> Acquire<'g, P> {
     #[cold]
     fn turned(self: Pin<&mut Self>, turn: Turn, waker: Waker) -> Turn {
         let admitted = matches!(turn, Turn::Admitted).then(|| OwnedPermit::new(self.gate, self.node.weight));
+        self.node().enter_if(Stage::Resolved, || true);
         drop(waker); // may panic
         mem::forget(admitted);
         turn

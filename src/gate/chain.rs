@@ -3,9 +3,9 @@
 //!
 //! 1. **A node in a chain stays where it is.** It joins by `Pin<&mut Node>`, and dropping one that is in a chain ends the
 //!    process. Its owner does not let that happen: it leaves first.
-//! 2. **A node's place belongs to the chain it is in**, else to its owner. It is in the chain that its state names while
-//!    its [fate](Fate) is not decided. Only a call with `&mut` to both puts it there, only one with `&mut` to the chain
-//!    takes it out, and both look at the state first.
+//! 2. **A node's place belongs to the chain it is in**, which its state names and whose links lead to it until its
+//!    [fate](Fate) is decided; else to its owner. Only a call with `&mut` to both puts it there, and only one with `&mut`
+//!    to the chain, reached by its links or having looked at the state, takes it out.
 //! 3. **A node's waker is written only by calls with `&mut` to both.** A chain reads it to take it out, and its owner to
 //!    compare it, at the same time at most.
 //! 4. **Deciding a node's fate is the last that a chain does to it.** It may be gone an instant later.
@@ -67,8 +67,8 @@ impl Node {
     /// permits that came back for it.
     #[inline]
     pub(super) fn fate(&self) -> Fate {
-        let is_there = matches!(self.stage, Stage::Joined);
-        if is_there { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
+        let has_joined = matches!(self.stage, Stage::Joined);
+        if has_joined { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
     }
 
     /// What became of it: `None` unless it has been admitted, which ends it, or waits and will be woken by `waker`.
@@ -133,8 +133,8 @@ unsafe impl Send for Chain {}
 
 impl Chain {
     pub(super) fn new() -> Self {
-        let number = CHAINS.fetch_add(1, Ordering::Relaxed);
-        Self { number, head: None, tail: None }
+        static CHAINS: Counter = Counter::new(1);
+        Self { number: CHAINS.fetch_add(1, Ordering::Relaxed), head: None, tail: None }
     }
 
     pub(super) const fn number(&self) -> u64 {
@@ -160,9 +160,10 @@ impl Chain {
         }
     }
 
-    /// Has a node in this chain woken by another waker from now on; gives back the one before, or this one without it.
-    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, waker: Waker) -> Option<Waker> {
-        let Some(node) = self.find(node) else { return Some(waker) };
+    /// Has a node in this chain, of this fate, woken by another waker from now on; gives back what is of no use then.
+    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, fate: Fate, waker: Waker) -> Option<Waker> {
+        let is_so = node.fate() == fate;
+        let Some(node) = self.find(node).filter(|_| is_so) else { return Some(waker) };
         let before = self.decide(node, Fate::Waiting);
         // SAFETY: both have been lent by `&mut` (3).
         unsafe { (*node.as_ptr()).waker.with_mut(|own| (*own).write(waker)) };
@@ -241,8 +242,7 @@ impl Chain {
             Some(after) => self.place(after).before = before,
             None => self.tail = before,
         }
-        let waker = self.decide(node, end.fate());
-        Taken { waker, wait, was_first: before.is_none() }
+        Taken { waker: self.decide(node, end.fate()), wait, was_first: before.is_none() }
     }
 
     /// Where a node is, if it is in this chain.
@@ -297,5 +297,3 @@ fn address(node: Pin<&mut Node>) -> NonNull<Node> {
     // SAFETY: nothing is moved through what this makes, and nothing dropped.
     NonNull::from(unsafe { node.get_unchecked_mut() })
 }
-
-static CHAINS: Counter = Counter::new(1);

@@ -180,9 +180,9 @@ impl State {
         None
     }
 
-    /// Wakes a request in line by `waker` from now on.
-    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, waker: Waker, calls: &mut Calls) {
-        if let Some(spare) = self.line.rewake(node, waker) {
+    /// Wakes a request in line by `waker` from now on, unless its fate has changed since.
+    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, fate: Fate, waker: Waker, calls: &mut Calls) {
+        if let Some(spare) = self.line.rewake(node, fate, waker) {
             calls.discard(spare);
         }
     }
@@ -196,7 +196,7 @@ impl State {
         alarm: impl FnOnce(Timer) -> Waker,
         calls: &mut Calls,
     ) -> Option<Arming> {
-        self.rewake(node.as_mut(), waker, calls);
+        self.rewake(node.as_mut(), Fate::Unwatched, waker, calls);
         let timer = self.line.timer_of(runtime, alarm)?;
         self.line.watch(node, timer, calls);
         self.line.arm(timer)

@@ -15,7 +15,7 @@ use super::engine::{Joining, State, Watch};
 use super::front::Front;
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::timers::{Arming, RuntimeId};
-use super::wait::Timer;
+use super::wait::{Fate, Timer};
 use super::wake::{self, Calls};
 use super::word::Word;
 use super::{GateStatus, Resize};
@@ -66,7 +66,8 @@ impl Inner {
             inner.handles.store(1, Ordering::Release);
             mem::replace(&mut *place, body)
         };
-        drop(former); // the wakers of futures that were leaked, outside the lock
+        // The wakers of futures that were leaked, outside the lock. Whoever makes a gate has nothing to do with them.
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(former)));
         inner
     }
 
@@ -218,7 +219,7 @@ impl Inner {
 
     pub(super) fn rewake(&self, node: Pin<&mut Node>, waker: Waker) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        self.lock().state.rewake(node, waker, &mut calls);
+        self.lock().state.rewake(node, Fate::Waiting, waker, &mut calls);
     }
 
     pub(super) fn rewatch(
@@ -242,10 +243,13 @@ impl Inner {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
         let mut next = Some(arming);
         while let Some(mut arming) = next.take() {
-            let on_panic = Loses { inner: self, timer: arming.timer() };
+            let on_panic = Loses { inner: self, number: arming.line(), timer: arming.timer() };
             arming.set();
             mem::forget(on_panic);
-            next = self.lock().state.armed(&self.front, arming, clock::now, &mut calls);
+            let mut body = self.lock();
+            if body.state.number() == arming.line() {
+                next = body.state.armed(&self.front, arming, clock::now, &mut calls);
+            }
         }
     }
 
@@ -323,13 +327,17 @@ impl Inner {
 /// Tells a gate that a timer could not be set, unless it could.
 struct Loses {
     inner: &'static Inner,
+    number: u64,
     timer: Timer,
 }
 
 impl Drop for Loses {
     fn drop(&mut self) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        self.inner.lock().state.lose(self.timer, &mut calls);
+        let mut body = self.inner.lock();
+        if body.state.number() == self.number {
+            body.state.lose(self.timer, &mut calls);
+        }
     }
 }
 

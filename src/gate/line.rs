@@ -5,8 +5,8 @@ use std::task::Waker;
 
 use super::chain::{Chain, Node};
 use super::timers::{Arming, RuntimeId, Timers};
-use super::wait::{End, Taken, Timer, Wait};
-use super::wake::Calls;
+use super::wait::{End, Fate, Taken, Timer, Wait};
+use super::wake::{self, Calls};
 use crate::plan::Limit;
 
 /// Who waits for permits. Joining, leaving and being admitted take constant time, and for a request with a deadline also
@@ -49,10 +49,10 @@ impl Line {
         self.heaviest = self.heaviest.max(wait.weight);
     }
 
-    /// Wakes a request by another waker from now on; gives back the one before, or this
-    /// one if the request is not in this line.
-    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, waker: Waker) -> Option<Waker> {
-        self.chain.rewake(node, waker)
+    /// Wakes a request of this fate by another waker from now on; gives back the one before, or this one if there is no
+    /// such request in this line.
+    pub(super) fn rewake(&mut self, node: Pin<&mut Node>, fate: Fate, waker: Waker) -> Option<Waker> {
+        self.chain.rewake(node, fate, waker)
     }
 
     /// The timer that this runtime drives; `None` if too many are in use.
@@ -74,7 +74,7 @@ impl Line {
 
     /// What has to be done so that a timer goes off in time, if anything.
     pub(super) fn arm(&mut self, timer: Timer) -> Option<Arming> {
-        self.timers.arm(timer)
+        self.timers.arm(timer, self.chain.number())
     }
 
     /// Takes a timer that has been set; says whether it has gone off by now.
@@ -240,6 +240,10 @@ impl Line {
 /// Whoever is in it by then was leaked: nobody can poll or drop it any more.
 impl Drop for Line {
     fn drop(&mut self) {
-        self.chain.take_each(End::Closed, |_| Some(true), drop);
+        self.chain.take_each(
+            End::Closed,
+            |_| Some(true),
+            |leaked| leaked.waker.into_iter().for_each(wake::bury),
+        );
     }
 }

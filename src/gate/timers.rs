@@ -87,7 +87,7 @@ impl Timers {
     }
 
     /// Promises that it will go off in time; whoever gets this has to see to it. `None` if it will anyway.
-    pub(super) fn arm(&mut self, timer: Timer) -> Option<Arming> {
+    pub(super) fn arm(&mut self, timer: Timer, line: u64) -> Option<Arming> {
         let deadline = self.slot(timer)?.watched.first()?;
         if self.covers(timer, deadline) {
             return None;
@@ -95,7 +95,7 @@ impl Timers {
         let slot = self.slot(timer)?;
         slot.armed = Some(deadline);
         let (runtime, alarm, sleep) = (slot.runtime, slot.alarm.clone(), slot.sleep.take());
-        Some(Arming { timer, runtime, alarm, deadline, sleep })
+        Some(Arming { line, timer, runtime, alarm, deadline, sleep })
     }
 
     /// Takes a timer that has been set. Gives back one that is of no use any more.
@@ -135,6 +135,7 @@ impl fmt::Debug for Timers {
 /// A timer on its way to being set, for which the gate's lock is not held: tokio has locks of its own.
 #[must_use = "others rely on it being set"]
 pub(super) struct Arming {
+    line: u64,
     timer: Timer,
     runtime: RuntimeId,
     alarm: Waker,
@@ -143,6 +144,11 @@ pub(super) struct Arming {
 }
 
 impl Arming {
+    /// The number of the line it is for.
+    pub(super) const fn line(&self) -> u64 {
+        self.line
+    }
+
     pub(super) const fn timer(&self) -> Timer {
         self.timer
     }

@@ -108,6 +108,13 @@ pub(super) fn discard(waker: Waker) {
     }
 }
 
+/// Drops one that nobody is left to hear from, whatever it does.
+pub(super) fn bury(waker: Waker) {
+    let mut panicked = None;
+    shield(&mut panicked, || drop(waker));
+    mem::forget(panicked);
+}
+
 /// Wakes one, which is all there is to do.
 #[inline]
 pub(super) fn wake(waker: Waker) {

@@ -399,7 +399,6 @@ fn futures_may_end_between_their_runtime_and_their_timer() {
 
 /// A request that is polled by another waker just as its runtime goes finds another timer.
 #[test]
-#[ignore = "not yet: the poll takes it for one that is watched still"]
 fn a_deadline_outlives_its_runtime_whatever_poll_it_meets() {
     let gate = gate(1);
     let _held = gate.try_acquire().unwrap();
@@ -419,7 +418,6 @@ fn a_deadline_outlives_its_runtime_whatever_poll_it_meets() {
 
 /// A gate is made, whatever the wakers do that were leaked in its place.
 #[test]
-#[ignore = "not yet: whoever makes a gate meets the panic of a waker that was leaked in its place"]
 fn a_gate_is_made_whatever_was_leaked_in_its_place() {
     let former = gate(1);
     let held = former.try_acquire_owned().unwrap();

@@ -1,12 +1,14 @@
 //! Requests that do not wait for ever.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::Limit;
-use concurrency_governor::gate::{AcquireError, Gate};
+use concurrency_governor::gate::{AcquireError, Gate, OwnedPermit};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, advance};
 
@@ -170,5 +172,24 @@ async fn an_expired_request_leaves_unpolled_and_keeps_no_waker() {
     drop(held);
     assert!(matches!(peek(&mut expiring), Poll::Ready(Err(_))), "room that came later is not its");
     assert_eq!(flag.woken(), 1);
+    assert_at_rest(&gate);
+}
+
+/// A permit that a thread's end gives back goes on to the next, though tokio's clock has ended before it there.
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_ends_hands_on_what_it_held() {
+    thread_local! {
+        static HELD: RefCell<Option<OwnedPermit>> = const { RefCell::new(None) };
+    }
+    let gate = gate(1);
+    let held = gate.try_acquire_owned().unwrap();
+    let (mut waiting, flag) = wait(gate.acquire());
+    thread::spawn(move || {
+        HELD.set(Some(held)); // first here, and so the last to end
+        let _shown = Instant::now();
+    })
+    .join()
+    .unwrap();
+    assert_eq!((flag.woken(), peek(&mut waiting).is_ready()), (1, true));
     assert_at_rest(&gate);
 }

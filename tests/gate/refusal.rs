@@ -1,9 +1,11 @@
 //! Requests that are refused at the door.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
 use concurrency_governor::gate::{AcquireError, Gate, TryAcquireError};
 use concurrency_governor::{GateName, Limit};
+use tokio::time::Instant;
 
 use crate::support::{NAME, assert_at_rest, gate, now, peek, wait};
 
@@ -169,4 +171,21 @@ fn sums_of_weights_in_line_do_not_wrap() {
         assert!(gate.status().in_use <= max && permit.weight() <= max);
     }
     assert_at_rest(&gate);
+}
+
+/// What was refused at the door is over, as what was admitted is: it does not ask once more.
+#[test]
+fn what_is_refused_is_not_polled_again() {
+    let closed = gate(1);
+    closed.close();
+    let passed = gate(1);
+    let held = passed.try_acquire().unwrap();
+    let now = Instant::now();
+    for refused in [closed.acquire(), passed.acquire_many(2), passed.request().deadline(now).acquire()] {
+        let mut refused = Box::pin(refused);
+        assert!(matches!(peek(&mut refused), Poll::Ready(Err(_))));
+        assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut refused))).is_err());
+    }
+    drop(held);
+    assert_at_rest(&passed);
 }
