@@ -142,7 +142,7 @@ impl State {
             return Err((turn, waker));
         }
         let sample = self.sampler.draw(|| since).map_or(0, |(_, sample)| sample);
-        self.line.join(node, waker, Wait { since, deadline, timer, sample, weight });
+        self.line.join(node, waker, Wait { weight, timer, sample, since, deadline });
         Ok(self.line.arm(timer))
     }
 
