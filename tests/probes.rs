@@ -29,9 +29,9 @@ async fn host_is_measured() {
     }
 }
 
-/// No probe of the host pushes changes yet: it waits without spinning.
+/// Outside of a runtime the probes of the host have nothing to be woken by: they wait, and do not panic.
 #[test]
-fn hosts_probes_push_nothing() {
+fn hosts_probes_wait_anywhere() {
     for probe in probe::host() {
         assert_eq!(poll_once(probe.changed()), Poll::Pending);
     }

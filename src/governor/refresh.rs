@@ -1,8 +1,6 @@
 //! Refreshing in the background: on a slow, jittered clock, and whenever a probe says that something changed.
 
-use std::collections::hash_map::RandomState;
 use std::future::{Future, poll_fn};
-use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
@@ -14,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Governor;
-use crate::probe::ResourceProbe;
+use crate::probe::{ResourceProbe, jittered};
 
 /// When to refresh in the background, and how long a rise must last to be believed.
 ///
@@ -61,12 +59,7 @@ impl RefreshPolicy {
 
     /// The period, moved by up to a tenth either way.
     fn next_delay(&self) -> Duration {
-        // Random keys are what the standard library has for randomness; nothing here needs more.
-        let random = RandomState::new().hash_one(0_u8) & 0xff;
-        let tenth = self.every.checked_div(10).unwrap_or_default();
-        let shift = tenth.saturating_mul(2).checked_div(0xff).unwrap_or_default();
-        let shift = shift.saturating_mul(u32::try_from(random).unwrap_or(0));
-        self.every.saturating_sub(tenth).saturating_add(shift).max(SETTLE)
+        jittered(self.every).max(SETTLE)
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use super::{ProbeError, ResourceProbe, async_trait};
 #[cfg(target_os = "linux")]
@@ -40,6 +42,8 @@ use crate::plan::{Measurement, Resource};
 pub struct Cpu {
     #[cfg(target_os = "linux")]
     host: linux::SharedHost,
+    #[cfg(target_os = "linux")]
+    watch: linux::Watch,
 }
 
 impl Cpu {
@@ -53,7 +57,14 @@ impl Cpu {
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots) }
+        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+    }
+
+    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth: the control group that the process is in, and its affinity. By default every 30 s; at least every 10 ms.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn poll_every(self, period: Duration) -> Self {
+        Self { watch: self.watch.every(period), ..self }
     }
 
     /// Reads the affinity and the quotas now: a system call and a few small files of `/proc` and `/sys`.
@@ -63,7 +74,7 @@ impl Cpu {
     /// [`ProbeError`] if neither the affinity nor any quota could be known.
     #[cfg(target_os = "linux")]
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.host.measure(Self::measure_on)
+        self.watch.measure(self.subject())
     }
 
     /// The files whose change changes the quota or the affinity, at each level of the control groups that can be seen,
@@ -76,6 +87,15 @@ impl Cpu {
     pub fn limit_files(&self) -> Vec<PathBuf> {
         self.host
             .measure(|host| linux::limit_files(host, &[linux::Controller::Cpu, linux::Controller::Cpuset]))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn subject(&self) -> linux::Subject<'_> {
+        linux::Subject {
+            host: &self.host,
+            controllers: &[linux::Controller::Cpu, linux::Controller::Cpuset],
+            read: Self::measure_on,
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -112,5 +132,10 @@ impl ResourceProbe for Cpu {
 
     async fn measure(&self) -> Result<Measurement, ProbeError> {
         self.read()
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn changed(&self) {
+        self.watch.changed(self.subject()).await;
     }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use super::{ProbeError, ResourceProbe, async_trait};
 #[cfg(target_os = "linux")]
@@ -32,6 +34,8 @@ use crate::plan::{Measurement, Resource};
 pub struct Memory {
     #[cfg(target_os = "linux")]
     host: linux::SharedHost,
+    #[cfg(target_os = "linux")]
+    watch: linux::Watch,
 }
 
 impl Memory {
@@ -47,7 +51,13 @@ impl Memory {
     /// The same on another host, or on this one with nothing kept yet.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots) }
+        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+    }
+
+    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth: the control group that the process is in, its own limits, and the memory of the host. By default every 30 s; at least every 10 ms.
+    #[must_use]
+    pub fn poll_every(self, period: Duration) -> Self {
+        Self { watch: self.watch.every(period), ..self }
     }
 
     /// Reads the host's memory and the limits now: a few small files of `/proc` and `/sys`.
@@ -56,7 +66,7 @@ impl Memory {
     ///
     /// [`ProbeError`] if neither the host's memory nor any limit could be known.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.host.measure(Self::measure_on)
+        self.watch.measure(self.subject())
     }
 
     /// Reads the bytes above which the kernel slows the process down to take memory back from it: the least
@@ -87,6 +97,10 @@ impl Memory {
     #[must_use]
     pub fn limit_files(&self) -> Vec<PathBuf> {
         self.host.measure(|host| linux::limit_files(host, &[linux::Controller::Memory]))
+    }
+
+    fn subject(&self) -> linux::Subject<'_> {
+        linux::Subject { host: &self.host, controllers: &[linux::Controller::Memory], read: Self::measure_on }
     }
 
     pub(super) fn measure_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
@@ -148,5 +162,10 @@ impl ResourceProbe for Memory {
 
     async fn measure(&self) -> Result<Measurement, ProbeError> {
         self.read()
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn changed(&self) {
+        self.watch.changed(self.subject()).await;
     }
 }

@@ -1,5 +1,8 @@
 //! How many file descriptors this process may have open, and has.
 
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+
 use super::{ProbeError, ResourceProbe, async_trait};
 #[cfg(target_os = "linux")]
 use super::{Roots, linux};
@@ -30,6 +33,8 @@ use crate::plan::{Quantity, Reading};
 pub struct OpenFiles {
     #[cfg(target_os = "linux")]
     host: linux::SharedHost,
+    #[cfg(target_os = "linux")]
+    watch: linux::Watch,
 }
 
 impl OpenFiles {
@@ -45,7 +50,13 @@ impl OpenFiles {
     /// The same on another host, or on this one with nothing kept yet.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots) }
+        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+    }
+
+    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth: the limits of the process and of the host. By default every 30 s; at least every 10 ms.
+    #[must_use]
+    pub fn poll_every(self, period: Duration) -> Self {
+        Self { watch: self.watch.every(period), ..self }
     }
 
     /// Reads the limit now: a system call and a small file of `/proc`.
@@ -54,7 +65,7 @@ impl OpenFiles {
     ///
     /// [`ProbeError`] if neither the limit of the process nor that of the host can be read.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.host.measure(Self::measure_on)
+        self.watch.measure(self.subject())
     }
 
     /// Reads how many descriptors are open now, the few that probes keep open included.
@@ -85,6 +96,10 @@ impl OpenFiles {
     /// [`ProbeError`] if nothing can be known of the limit.
     pub fn read_free(&self) -> Result<Measurement, ProbeError> {
         self.host.measure(Self::free_on)
+    }
+
+    fn subject(&self) -> linux::Subject<'_> {
+        linux::Subject { host: &self.host, controllers: &[], read: Self::measure_on }
     }
 
     pub(super) fn measure_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
@@ -173,5 +188,10 @@ impl ResourceProbe for OpenFiles {
 
     async fn measure(&self) -> Result<Measurement, ProbeError> {
         self.read()
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn changed(&self) {
+        self.watch.changed(self.subject()).await;
     }
 }

@@ -65,6 +65,11 @@ impl Roots {
         matches!(self.0, Place::Host)
     }
 
+    /// Whether there are files behind it, which may change.
+    pub(super) fn has_files(&self) -> bool {
+        !matches!(self.0, Place::Memory(_))
+    }
+
     /// Where a path of the host is on this one: as it is opened, and as a source or a note prints it.
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         match &self.0 {

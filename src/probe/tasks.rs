@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use super::{ProbeError, ResourceProbe, async_trait};
 #[cfg(target_os = "linux")]
@@ -31,6 +33,8 @@ use crate::plan::{Measurement, Resource};
 pub struct Tasks {
     #[cfg(target_os = "linux")]
     host: linux::SharedHost,
+    #[cfg(target_os = "linux")]
+    watch: linux::Watch,
 }
 
 impl Tasks {
@@ -46,7 +50,13 @@ impl Tasks {
     /// The same on another host, or on this one with nothing kept yet.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots) }
+        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+    }
+
+    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth: the control group that the process is in, its own limits and rights, and the limits of the kernel. By default every 30 s; at least every 10 ms.
+    #[must_use]
+    pub fn poll_every(self, period: Duration) -> Self {
+        Self { watch: self.watch.every(period), ..self }
     }
 
     /// Reads the limits now: a few small files of `/proc` and `/sys`.
@@ -57,7 +67,7 @@ impl Tasks {
     ///
     /// None on this system: what could not be read is noted.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        Ok(self.host.measure(Self::measure_on))
+        self.watch.measure(self.subject())
     }
 
     /// Reads how many more tasks can be created now: the least of what each limit leaves.
@@ -73,6 +83,14 @@ impl Tasks {
     #[must_use]
     pub fn limit_files(&self) -> Vec<PathBuf> {
         self.host.measure(|host| linux::limit_files(host, &[linux::Controller::Pids]))
+    }
+
+    fn subject(&self) -> linux::Subject<'_> {
+        linux::Subject {
+            host: &self.host,
+            controllers: &[linux::Controller::Pids],
+            read: |host| Ok(Self::measure_on(host)),
+        }
     }
 
     pub(super) fn measure_on(host: &mut linux::Host) -> Measurement {
@@ -131,5 +149,10 @@ impl ResourceProbe for Tasks {
 
     async fn measure(&self) -> Result<Measurement, ProbeError> {
         self.read()
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn changed(&self) {
+        self.watch.changed(self.subject()).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Which control groups hold this process for a controller, and where their files are.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +12,7 @@ use super::evidence::{Evidence, Unread, text};
 use super::host::Host;
 use super::membership::{self, Membership};
 use super::mountinfo::{self, Mount};
+use super::notices::Target;
 use crate::plan::Source;
 
 /// A controller whose files are read.
@@ -105,6 +107,48 @@ pub(in crate::probe) fn limit_files(host: &mut Host, controllers: &[Controller])
         files.extend(groups.iter().flat_map(|groups| groups.limit_files()));
     }
     files
+}
+
+/// What there is to watch of a process's groups.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    /// What `/proc/self/cgroup` said when they were found; `None` if they may be others the next time.
+    listed: Option<Vec<u8>>,
+    pub(super) targets: BTreeSet<Target>,
+}
+
+impl Targets {
+    /// Finds what tells of a change of these controllers' limits, at every level that can be seen.
+    pub(super) fn of(host: &mut Host, controllers: &[Controller]) -> Self {
+        let mut targets = BTreeSet::new();
+        for controller in controllers {
+            let Some(groups) = groups(host, *controller, &mut Evidence::default()) else { continue };
+            targets.extend(groups.limit_files().map(Target::File));
+            for level in &groups.levels {
+                let directory = level.directory.clone();
+                let is_kernels = host.answers_calls();
+                targets.insert(if is_kernels { Target::Directory } else { Target::Folder }(directory));
+            }
+            if groups.version == Version::V2 {
+                // Which limits the groups below have; and, once a process has left a group that nobody else is in, that
+                // it has.
+                let below = groups.levels.iter().map(|level| level.directory.join("cgroup.subtree_control"));
+                let own = groups.levels.last().map(|level| level.directory.join("cgroup.events"));
+                targets.extend(below.chain(own).map(Target::File));
+            }
+        }
+        Self { listed: listed(host, controllers).map(<[u8]>::to_vec), targets }
+    }
+
+    /// Whether the last measurement found the process in the same groups.
+    pub(super) fn are_current(&self, host: &Host, controllers: &[Controller]) -> bool {
+        self.listed.as_deref().is_some_and(|known| listed(host, controllers) == Some(known))
+    }
+}
+
+/// What `/proc/self/cgroup` said when the first of these controllers was last looked for.
+fn listed<'h>(host: &'h Host, controllers: &[Controller]) -> Option<&'h [u8]> {
+    Some(&host.resolved.get(controllers.first()?)?.listed)
 }
 
 /// What was found the last time, which holds until the process is moved to another group.

@@ -27,6 +27,11 @@ impl SharedHost {
         Self { roots, host: Arc::new(Mutex::new(host)) }
     }
 
+    /// Whether the host can be another one the next time: one made of texts cannot.
+    pub(super) fn may_change(&self) -> bool {
+        self.roots.has_files()
+    }
+
     /// Measures something of the host, once more if what was kept proved to be out of date meanwhile.
     ///
     /// Waits for nobody: while another thread measures, which in a forked child may be for ever, it reads with nothing

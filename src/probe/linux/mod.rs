@@ -23,12 +23,17 @@ pub(super) mod tasks;
 
 mod evidence;
 
+mod notices;
+mod runtime;
+mod watch;
+
 pub(super) use affinity::affinity;
 pub(super) use evidence::Evidence;
 pub(super) use group::{Controller, limit_files};
 pub(super) use host::{Host, Recorded, SharedHost};
 pub(super) use limits::SoftHard;
 pub(super) use quota::quota;
+pub(super) use watch::{Subject, Watch};
 
 use std::str;
 

@@ -1,0 +1,274 @@
+//! Following what a probe measures: woken by the kernel where it tells of a change, and else by a slow clock.
+
+use std::future::pending;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::io::Interest;
+
+use super::group::{Controller, Targets};
+use super::host::{Host, SharedHost};
+use super::notices::{Heard, Notices};
+use super::runtime::{self, Unwatched, Watched};
+use crate::plan::Measurement;
+use crate::probe::{ProbeError, jittered};
+
+/// Measures a host in one way, and waits until that would come to something else.
+///
+/// The notices of the kernel are kept between two calls of [`changed`](Self::changed), and what was measured last, as a
+/// fingerprint: what changes while nobody waits is seen by the next call. A clone has notices of its own, and starts
+/// from what its original measured.
+#[derive(Debug)]
+pub(in crate::probe) struct Watch {
+    every: Duration,
+    /// The process that made it. In a child that was forked, another thread may have held the lock for ever.
+    process: u32,
+    state: Mutex<State>,
+    /// Set once a runtime had no timer, which is found out by a panic that is caught: once is enough.
+    is_timeless: AtomicBool,
+}
+
+/// What is measured, of which host, and which groups limit it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::probe) struct Subject<'a> {
+    pub(in crate::probe) host: &'a SharedHost,
+    pub(in crate::probe) controllers: &'static [Controller],
+    pub(in crate::probe) read: fn(&mut Host) -> Result<Measurement, ProbeError>,
+}
+
+#[derive(Debug)]
+struct State {
+    process: u32,
+    /// What was measured last, or told to have changed.
+    seen: Option<Print>,
+    notices: Option<Notices>,
+    /// What is watched.
+    targets: Targets,
+    fault: Option<Fault>,
+}
+
+/// Why the kernel tells of nothing, or not of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("inotify: {0}")]
+    Kernel(Errno),
+    #[error("{}", if cfg!(panic = "abort") { "the program aborts on panic" } else { "the runtime has no I/O" })]
+    Runtime,
+}
+
+/// A measurement as a number: any difference makes it another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Print(u64);
+
+impl Watch {
+    /// With another period of the clock, at least 10 ms.
+    pub(in crate::probe) fn every(self, period: Duration) -> Self {
+        Self { every: period.max(SETTLE), ..self }
+    }
+
+    /// The same for another host, which has not been measured yet.
+    pub(in crate::probe) fn anew(&self) -> Self {
+        Self::default().every(self.every)
+    }
+
+    /// Measures, and remembers what came of it.
+    pub(in crate::probe) fn measure(&self, subject: Subject<'_>) -> Result<Measurement, ProbeError> {
+        let Some(mut state) = self.state() else { return subject.host.measure(subject.read) };
+        let measured = state.measure(subject, self.period());
+        state.seen = Some(Print::of(&measured));
+        measured
+    }
+
+    /// Waits until a measurement comes to something else than the last one, or than the last one when the wait began.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what the kernel told is taken only together with the look that it leads to, and a change counts as
+    /// seen when this resolves, which it does at once after such a look.
+    pub(in crate::probe) async fn changed(&self, subject: Subject<'_>) {
+        if !subject.host.may_change() {
+            return pending().await;
+        }
+        let start = self.state().and_then(|state| state.seen);
+        if self.look(subject, start) == Some(true) {
+            return;
+        }
+        let every = self.period_here();
+        let mut watched = None;
+        loop {
+            if watched.is_none() {
+                watched = self.watched();
+                // What is polled from now on says so.
+                if watched.is_none() && self.look(subject, start) == Some(true) {
+                    return;
+                }
+            }
+            let ready = runtime::ready_within(watched.as_ref(), every.map(jittered)).await;
+            if ready.is_some() && every.is_some() {
+                runtime::pause(SETTLE).await;
+            }
+            // What can be compared with nothing may have changed.
+            if self.look(subject, start) != Some(false) {
+                return;
+            }
+            if let Some(mut taken) = ready {
+                taken.clear_ready();
+            }
+        }
+    }
+
+    /// Takes what the kernel told, and looks whether anything is different; `None` if nothing could be remembered.
+    fn look(&self, subject: Subject<'_>, start: Option<Print>) -> Option<bool> {
+        let mut state = self.state()?;
+        state.follow(subject);
+        let now = Some(Print::of(&state.measure(subject, self.period())));
+        let differs = [start, state.seen].into_iter().any(|known| known.is_some() && known != now);
+        state.seen = now;
+        Some(differs)
+    }
+
+    /// The notices as the runtime watches them; `None` if there are none to be waited for.
+    fn watched(&self) -> Option<Watched> {
+        // Not under the lock: a runtime is other people's code.
+        let descriptor = self.state()?.notices.as_ref()?.descriptor().ok()?;
+        match Watched::new(descriptor, Interest::READABLE) {
+            Ok(watched) => Some(watched),
+            Err(Unwatched::NoDriver) => {
+                let mut state = self.state()?;
+                state.notices = None;
+                state.fault = Some(Fault::Runtime);
+                None
+            }
+            Err(Unwatched::NoRuntime | Unwatched::Failed(_)) => None,
+        }
+    }
+
+    /// The period of the clock; none once a runtime had no timer.
+    fn period(&self) -> Option<Duration> {
+        // Nothing else hangs on it.
+        (!self.is_timeless.load(Ordering::Relaxed)).then_some(self.every)
+    }
+
+    /// The same, where it is now.
+    fn period_here(&self) -> Option<Duration> {
+        let period = self.period()?;
+        let has_timer = runtime::has_timer();
+        // Without a runtime it is the next one that counts.
+        self.is_timeless.store(!has_timer && runtime::is_there(), Ordering::Relaxed);
+        has_timer.then_some(period)
+    }
+
+    /// What is remembered, by this process; `None` in a child that was forked while another thread had the lock.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        let process = process::id();
+        let mut state = if process == self.process {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        } else {
+            match self.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(state)) => state.into_inner(),
+                Err(TryLockError::WouldBlock) => return None,
+            }
+        };
+        if state.process != process {
+            // The parent's notices are the parent's to take.
+            *state = State::new(process);
+        }
+        Some(state)
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let process = process::id();
+        let state = Mutex::new(State::new(process));
+        Self { every: EVERY, process, state, is_timeless: AtomicBool::new(false) }
+    }
+}
+
+impl Clone for Watch {
+    fn clone(&self) -> Self {
+        let mut clone = self.anew();
+        let seen = self.state().and_then(|state| state.seen);
+        clone.state.get_mut().unwrap_or_else(PoisonError::into_inner).seen = seen;
+        clone
+    }
+}
+
+impl State {
+    fn new(process: u32) -> Self {
+        Self { process, seen: None, notices: None, targets: Targets::default(), fault: None }
+    }
+
+    /// Measures, and watches other groups if it was them that were measured.
+    fn measure(&mut self, subject: Subject<'_>, every: Option<Duration>) -> Result<Measurement, ProbeError> {
+        let Subject { host, controllers, read } = subject;
+        let (mut measured, are_watched) =
+            host.measure(|host| (read(host), self.targets.are_current(host, controllers)));
+        if self.notices.is_some() && !are_watched {
+            self.watch(subject);
+            measured = host.measure(read);
+        }
+        let Some(fault) = self.fault else { return measured };
+        let instead = match every {
+            Some(every) => format!("and looked for every {every:?}"),
+            None => "nor looked for without a timer".to_owned(),
+        };
+        measured.map(|measured| measured.note(format!("changes are not told of ({fault}), {instead}")))
+    }
+
+    /// Takes what the kernel told, and sees to it that it tells of everything.
+    fn follow(&mut self, subject: Subject<'_>) {
+        let heard = match &mut self.notices {
+            Some(notices) => notices.take(),
+            None if subject.controllers.is_empty() || self.fault == Some(Fault::Runtime) => return,
+            None => Notices::open().map(|notices| {
+                self.notices = Some(notices);
+                Heard::Places
+            }),
+        };
+        match heard {
+            Ok(Heard::Places) => self.watch(subject),
+            // There may be room for what could not be watched.
+            Ok(_) if self.fault.is_some() => self.watch(subject),
+            Ok(_) => {}
+            Err(errno) => {
+                self.notices = None;
+                self.fault = Some(Fault::Kernel(errno));
+            }
+        }
+    }
+
+    /// Watches the groups that the process is in now.
+    fn watch(&mut self, subject: Subject<'_>) {
+        self.targets = subject.host.measure(|host| Targets::of(host, subject.controllers));
+        let Some(notices) = &mut self.notices else { return };
+        self.fault = notices.watch(&self.targets.targets).err().map(Fault::Kernel);
+    }
+}
+
+impl Print {
+    fn of(measured: &Result<Measurement, ProbeError>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        match measured {
+            Ok(measured) => {
+                (measured.reading(), measured.bound(), measured.sources(), measured.notes())
+                    .hash(&mut hasher);
+            }
+            Err(error) => format!("{error:#}").hash(&mut hasher),
+        }
+        Self(hasher.finish())
+    }
+}
+
+/// What comes in groups comes as one: a shell's `>` first empties the file, which changes nothing yet, and a quota goes
+/// with a period.
+const SETTLE: Duration = Duration::from_millis(10);
+
+/// How often to look at what nothing tells of: a process that is moved, its affinity, its own limits. All of these are
+/// rare, and a look takes microseconds.
+const EVERY: Duration = Duration::from_secs(30);
