@@ -69,6 +69,8 @@ const HOUSE: [Room; 7] = [
             "linux/evidence",
             "linux/watch",
             "linux/notices",
+            "linux/trigger",
+            "linux/own",
             "linux/runtime",
         ],
         rooms: &["plan"],

@@ -7,11 +7,14 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
+use concurrency_governor::governor::RefreshPolicy;
 use concurrency_governor::plan::{Bound, Measurement};
 use concurrency_governor::probe::{Cpu, Memory, Tasks};
-use concurrency_governor::{Quantity, Reading};
+use concurrency_governor::{Formula, GateSpec, Governor, Limit, Quantity, Reading, Resource};
 use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
+use tokio::time::timeout;
 
 /// Who is wrong of which host, and the whole cores that they see there; `ALL` is every processor that is allowed.
 ///
@@ -274,6 +277,69 @@ fn follow_groups() {
     assert_eq!(read()[0], Reading::whole(affinity()));
 }
 
+/// A quota that is lowered while the process runs has the gates follow at once; so has one that is raised, where a rise
+/// is believed at once.
+#[test]
+fn gates_follow_a_quota() {
+    const NAME: &str = "gates_follow_a_quota";
+    if std::env::var_os(CHILD).is_some() {
+        return tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(follow_a_quota());
+    }
+    if affinity() < 2 {
+        return skip(NAME, "there is one processor");
+    }
+    let Some(groups) = RealGroups::make(NAME) else { return };
+    let output = command(&[], "exec \"$PROGRAM\" --exact \"$TEST\" --nocapture")
+        .envs([("TEST", NAME), (CHILD, "1")])
+        .env("GROUP", &groups.name)
+        .output()
+        .unwrap();
+    drop(groups);
+    passed(&output);
+    let printed = String::from_utf8_lossy(&output.stderr);
+    say(printed.lines().find(|line| line.contains("followed within")).unwrap());
+}
+
+/// In a process of its own, which enters the group by itself.
+async fn follow_a_quota() {
+    const WORKERS: GateSpec = GateSpec::new("workers", Formula::scale(Resource::CPU, 1));
+
+    let cpu = group("cpu", &std::env::var("GROUP").unwrap());
+    let leaf = cpu.join("leaf");
+    put(&leaf, "cpu.cfs_quota_us", "200000");
+    put(&leaf, "cgroup.procs", &std::process::id().to_string());
+    let builder = Governor::builder().gate(WORKERS).probe(Cpu::new().poll_every(HOUR));
+    let governor = builder.build().await.unwrap();
+    let _refresh = governor.spawn_refresh(RefreshPolicy::new().every(HOUR).rise_after(1));
+    let workers = governor.gate(WORKERS).unwrap();
+    let mut resolutions = governor.subscribe();
+    let mut took = Vec::new();
+    // Of the group itself, and of the one above it.
+    for (group, quota, cores) in
+        [(&leaf, "100000", 1), (&leaf, "200000", 2), (&cpu, "100000", 1), (&cpu, "-1", 2)].repeat(13)
+    {
+        let written = Instant::now();
+        // The group above may not have less than the one below: that goes first.
+        if group == &cpu && cores == 1 {
+            put(&leaf, "cpu.cfs_quota_us", "-1");
+        }
+        put(group, "cpu.cfs_quota_us", quota);
+        while workers.limit() != Limit::new(cores) {
+            timeout(Duration::from_secs(20), resolutions.changed()).await.expect("it follows").unwrap();
+        }
+        took.push(written.elapsed());
+    }
+    took.sort();
+    let (least, median, most) = (took[0], took[took.len() / 2], took.last().unwrap());
+    say(&format!("{} changes followed within {least:?} to {most:?}, half of them {median:?}", took.len()));
+    assert!(median < Duration::from_millis(100), "{took:?}");
+    assert!(governor.resolution().readings().get(Resource::CPU).unwrap().notes().is_empty());
+}
+
 /// In a namespace of control groups that still sees the mounts outside of it, nothing of this process's groups can be
 /// seen, and none is mistaken for it: the processors are a bound.
 #[test]
@@ -395,10 +461,14 @@ fn passed(output: &Output) {
     assert!(passed, "{printed}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Says that a test is skipped, past whatever captures what tests print.
+/// Says that a test is skipped.
 fn skip(test: &str, reason: &str) {
-    let mut stderr = std::io::stderr();
-    writeln!(stderr, "skipped: {test}: {reason}").unwrap();
+    say(&format!("skipped: {test}: {reason}"));
+}
+
+/// Says something past whatever captures what tests print.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
 }
 
 /// A directory of its own, removed on drop.
@@ -418,4 +488,5 @@ impl Drop for Scratch {
 }
 
 const CHILD: &str = "CONCURRENCY_GOVERNOR_TEST_CHILD";
+const HOUR: Duration = Duration::from_secs(3600);
 const MARK: &str = "cores: ";

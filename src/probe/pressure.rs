@@ -44,6 +44,8 @@ pub struct Pressure {
     host: linux::SharedHost,
     #[cfg(target_os = "linux")]
     last: Arc<Mutex<Option<PressureSample>>>,
+    #[cfg(target_os = "linux")]
+    trigger: Option<linux::Trigger>,
 }
 
 impl Pressure {
@@ -78,7 +80,35 @@ impl Pressure {
     /// The same on another host, or on this one with nothing kept yet and never read before.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots), last: Arc::default(), ..self }
+        Self {
+            host: linux::SharedHost::new(roots),
+            last: Arc::default(),
+            trigger: self.trigger.clone(),
+            ..self
+        }
+    }
+
+    /// Has [`changed`](ResourceProbe::changed) resolve when some task stalled for so long within a window; without this
+    /// it never does.
+    ///
+    /// It is the kernel that watches, by a trigger. It takes windows of 500 ms to 10 s, of a process without rights only
+    /// multiples of 2 s, and no stall that is longer than the window; and it tells at most once a window. What it does
+    /// not take is looked for once a window, at least every 10 ms, and the measurement says so.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use concurrency_governor::probe::{Pressure, ResourceProbe};
+    ///
+    /// # async fn example() {
+    /// // A tenth of two seconds.
+    /// let memory = Pressure::on_memory().when_stalled(Duration::from_millis(200), Duration::from_secs(2));
+    /// memory.changed().await;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn when_stalled(self, stall: Duration, window: Duration) -> Self {
+        Self { trigger: Some(linux::Trigger::new(stall, window)), ..self }
     }
 
     /// Reads the share of time, 0 to 1, in which some task stalled since the last read: a small file or two.
@@ -91,6 +121,7 @@ impl Pressure {
     /// [`ProbeError`] if a file is there and cannot be read.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
         let mut evidence = linux::Evidence::default();
+        let untold = self.trigger.as_ref().and_then(linux::Trigger::note);
         let Some(sample) = self.sample_with(&mut evidence)? else {
             return Ok(evidence.into_measurement(Reading::Unknown));
         };
@@ -103,6 +134,9 @@ impl Pressure {
             sample.stalls.some.average
         });
         *last = Some(sample);
+        if let Some(note) = untold {
+            evidence.note(note);
+        }
         Ok(evidence.into_measurement(Reading::Finite(reading)))
     }
 
@@ -144,7 +178,7 @@ impl Pressure {
     }
 
     fn of(resource: Resource, file: &'static str) -> Self {
-        Self { resource, file, host: linux::SharedHost::default(), last: Arc::default() }
+        Self { resource, file, host: linux::SharedHost::default(), last: Arc::default(), trigger: None }
     }
 }
 
@@ -172,6 +206,14 @@ impl ResourceProbe for Pressure {
 
     async fn measure(&self) -> Result<Measurement, ProbeError> {
         self.read()
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn changed(&self) {
+        match &self.trigger {
+            Some(trigger) => trigger.fired(self.file, &self.host).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

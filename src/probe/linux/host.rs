@@ -32,6 +32,11 @@ impl SharedHost {
         self.roots.has_files()
     }
 
+    /// Whether it is the running host, which alone tells of anything by other means than a changed file.
+    pub(super) fn is_running(&self) -> bool {
+        self.roots.is_host()
+    }
+
     /// Measures something of the host, once more if what was kept proved to be out of date meanwhile.
     ///
     /// Waits for nobody: while another thread measures, which in a forked child may be for ever, it reads with nothing

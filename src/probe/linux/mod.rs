@@ -24,7 +24,9 @@ pub(super) mod tasks;
 mod evidence;
 
 mod notices;
+mod own;
 mod runtime;
+mod trigger;
 mod watch;
 
 pub(super) use affinity::affinity;
@@ -33,6 +35,7 @@ pub(super) use group::{Controller, limit_files};
 pub(super) use host::{Host, Recorded, SharedHost};
 pub(super) use limits::SoftHard;
 pub(super) use quota::quota;
+pub(super) use trigger::Trigger;
 pub(super) use watch::{Subject, Watch};
 
 use std::str;

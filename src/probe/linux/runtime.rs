@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -82,6 +83,41 @@ pub(super) async fn ready_within(
     .await
 }
 
+/// A clock of a period, where there is a timer.
+#[derive(Debug)]
+pub(super) struct Clock {
+    every: Duration,
+    /// Set once a runtime had no timer, which is found out by a panic that is caught: once is enough.
+    is_timeless: AtomicBool,
+}
+
+impl Clock {
+    pub(super) fn new(every: Duration) -> Self {
+        Self { every, is_timeless: AtomicBool::new(false) }
+    }
+
+    /// The period; none once a runtime had no timer.
+    pub(super) fn period(&self) -> Option<Duration> {
+        // Nothing else hangs on it.
+        (!self.is_timeless.load(Ordering::Relaxed)).then_some(self.every)
+    }
+
+    /// The period, if there is a timer here.
+    pub(super) fn period_here(&self) -> Option<Duration> {
+        let period = self.period()?;
+        let has_timer = attempt(|| sleep(Duration::ZERO)).is_some();
+        // Without a runtime it is the next one that counts.
+        self.is_timeless.store(!has_timer && is_there(), Ordering::Relaxed);
+        has_timer.then_some(period)
+    }
+}
+
+impl Clone for Clock {
+    fn clone(&self) -> Self {
+        Self::new(self.every)
+    }
+}
+
 /// Waits for so long; for ever where there is no timer.
 pub(super) async fn pause(time: Duration) {
     let Some(sleep) = attempt(|| sleep(time)) else { return pending().await };
@@ -90,13 +126,8 @@ pub(super) async fn pause(time: Duration) {
     poll_fn(|context| attempt(|| sleep.as_mut().poll(context)).unwrap_or(Poll::Pending)).await;
 }
 
-/// Whether there is a timer, so that a [`pause`] ends.
-pub(super) fn has_timer() -> bool {
-    attempt(|| sleep(Duration::ZERO)).is_some()
-}
-
 /// Whether this runs in a runtime.
-pub(super) fn is_there() -> bool {
+fn is_there() -> bool {
     Handle::try_current().is_ok()
 }
 
@@ -108,3 +139,7 @@ fn attempt<T>(call: impl FnOnce() -> T) -> Option<T> {
     }
     panic::catch_unwind(AssertUnwindSafe(call)).ok()
 }
+
+/// How often to look at what nothing tells of: a process that is moved, its affinity, its own limits. All of these are
+/// rare, and a look takes microseconds.
+pub(super) const EVERY: Duration = Duration::from_secs(30);

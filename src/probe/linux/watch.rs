@@ -2,9 +2,6 @@
 
 use std::future::pending;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,7 +10,8 @@ use tokio::io::Interest;
 use super::group::{Controller, Targets};
 use super::host::{Host, SharedHost};
 use super::notices::{Heard, Notices};
-use super::runtime::{self, Unwatched, Watched};
+use super::own::Own;
+use super::runtime::{self, Clock, EVERY, Unwatched, Watched};
 use crate::plan::Measurement;
 use crate::probe::{ProbeError, jittered};
 
@@ -24,12 +22,8 @@ use crate::probe::{ProbeError, jittered};
 /// from what its original measured.
 #[derive(Debug)]
 pub(in crate::probe) struct Watch {
-    every: Duration,
-    /// The process that made it. In a child that was forked, another thread may have held the lock for ever.
-    process: u32,
-    state: Mutex<State>,
-    /// Set once a runtime had no timer, which is found out by a panic that is caught: once is enough.
-    is_timeless: AtomicBool,
+    clock: Clock,
+    state: Own<State>,
 }
 
 /// What is measured, of which host, and which groups limit it.
@@ -40,9 +34,8 @@ pub(in crate::probe) struct Subject<'a> {
     pub(in crate::probe) read: fn(&mut Host) -> Result<Measurement, ProbeError>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    process: u32,
     /// What was measured last, or told to have changed.
     seen: Option<Print>,
     notices: Option<Notices>,
@@ -67,18 +60,18 @@ struct Print(u64);
 impl Watch {
     /// With another period of the clock, at least 10 ms.
     pub(in crate::probe) fn every(self, period: Duration) -> Self {
-        Self { every: period.max(SETTLE), ..self }
+        Self { clock: Clock::new(period.max(SETTLE)), ..self }
     }
 
     /// The same for another host, which has not been measured yet.
     pub(in crate::probe) fn anew(&self) -> Self {
-        Self::default().every(self.every)
+        Self { clock: self.clock.clone(), state: Own::default() }
     }
 
     /// Measures, and remembers what came of it.
     pub(in crate::probe) fn measure(&self, subject: Subject<'_>) -> Result<Measurement, ProbeError> {
-        let Some(mut state) = self.state() else { return subject.host.measure(subject.read) };
-        let measured = state.measure(subject, self.period());
+        let Some(mut state) = self.state.lock() else { return subject.host.measure(subject.read) };
+        let measured = state.measure(subject, self.clock.period());
         state.seen = Some(Print::of(&measured));
         measured
     }
@@ -93,11 +86,11 @@ impl Watch {
         if !subject.host.may_change() {
             return pending().await;
         }
-        let start = self.state().and_then(|state| state.seen);
+        let start = self.state.lock().and_then(|state| state.seen);
         if self.look(subject, start) == Some(true) {
             return;
         }
-        let every = self.period_here();
+        let every = self.clock.period_here();
         let mut watched = None;
         loop {
             if watched.is_none() {
@@ -123,9 +116,9 @@ impl Watch {
 
     /// Takes what the kernel told, and looks whether anything is different; `None` if nothing could be remembered.
     fn look(&self, subject: Subject<'_>, start: Option<Print>) -> Option<bool> {
-        let mut state = self.state()?;
+        let mut state = self.state.lock()?;
         state.follow(subject);
-        let now = Some(Print::of(&state.measure(subject, self.period())));
+        let now = Some(Print::of(&state.measure(subject, self.clock.period())));
         let differs = [start, state.seen].into_iter().any(|known| known.is_some() && known != now);
         state.seen = now;
         Some(differs)
@@ -134,11 +127,11 @@ impl Watch {
     /// The notices as the runtime watches them; `None` if there are none to be waited for.
     fn watched(&self) -> Option<Watched> {
         // Not under the lock: a runtime is other people's code.
-        let descriptor = self.state()?.notices.as_ref()?.descriptor().ok()?;
+        let descriptor = self.state.lock()?.notices.as_ref()?.descriptor().ok()?;
         match Watched::new(descriptor, Interest::READABLE) {
             Ok(watched) => Some(watched),
             Err(Unwatched::NoDriver) => {
-                let mut state = self.state()?;
+                let mut state = self.state.lock()?;
                 state.notices = None;
                 state.fault = Some(Fault::Runtime);
                 None
@@ -146,64 +139,23 @@ impl Watch {
             Err(Unwatched::NoRuntime | Unwatched::Failed(_)) => None,
         }
     }
-
-    /// The period of the clock; none once a runtime had no timer.
-    fn period(&self) -> Option<Duration> {
-        // Nothing else hangs on it.
-        (!self.is_timeless.load(Ordering::Relaxed)).then_some(self.every)
-    }
-
-    /// The same, where it is now.
-    fn period_here(&self) -> Option<Duration> {
-        let period = self.period()?;
-        let has_timer = runtime::has_timer();
-        // Without a runtime it is the next one that counts.
-        self.is_timeless.store(!has_timer && runtime::is_there(), Ordering::Relaxed);
-        has_timer.then_some(period)
-    }
-
-    /// What is remembered, by this process; `None` in a child that was forked while another thread had the lock.
-    fn state(&self) -> Option<MutexGuard<'_, State>> {
-        let process = process::id();
-        let mut state = if process == self.process {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner)
-        } else {
-            match self.state.try_lock() {
-                Ok(state) => state,
-                Err(TryLockError::Poisoned(state)) => state.into_inner(),
-                Err(TryLockError::WouldBlock) => return None,
-            }
-        };
-        if state.process != process {
-            // The parent's notices are the parent's to take.
-            *state = State::new(process);
-        }
-        Some(state)
-    }
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        let process = process::id();
-        let state = Mutex::new(State::new(process));
-        Self { every: EVERY, process, state, is_timeless: AtomicBool::new(false) }
+        Self { clock: Clock::new(EVERY), state: Own::default() }
     }
 }
 
 impl Clone for Watch {
     fn clone(&self) -> Self {
-        let mut clone = self.anew();
-        let seen = self.state().and_then(|state| state.seen);
-        clone.state.get_mut().unwrap_or_else(PoisonError::into_inner).seen = seen;
-        clone
+        let seen = self.state.lock().and_then(|state| state.seen);
+        let state = State { seen, ..State::default() };
+        Self { clock: self.clock.clone(), state: Own::new(state) }
     }
 }
 
 impl State {
-    fn new(process: u32) -> Self {
-        Self { process, seen: None, notices: None, targets: Targets::default(), fault: None }
-    }
-
     /// Measures, and watches other groups if it was them that were measured.
     fn measure(&mut self, subject: Subject<'_>, every: Option<Duration>) -> Result<Measurement, ProbeError> {
         let Subject { host, controllers, read } = subject;
@@ -268,7 +220,3 @@ impl Print {
 /// What comes in groups comes as one: a shell's `>` first empties the file, which changes nothing yet, and a quota goes
 /// with a period.
 const SETTLE: Duration = Duration::from_millis(10);
-
-/// How often to look at what nothing tells of: a process that is moved, its affinity, its own limits. All of these are
-/// rare, and a look takes microseconds.
-const EVERY: Duration = Duration::from_secs(30);
