@@ -468,7 +468,8 @@ fn skip(test: &str, reason: &str) {
 
 /// Says something past whatever captures what tests print.
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "{line}").unwrap();
 }
 
 /// A directory of its own, removed on drop.
