@@ -30,7 +30,7 @@ pub use refresh::{RefreshPolicy, RefreshTask};
 ///
 /// const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 64).at_most(Resource::FD.fraction(1, 2)));
 ///
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let governor = Governor::builder().gate(IO).probes(probe::host()).build().await?;
 /// let _refresh = governor.spawn_refresh(RefreshPolicy::new()); // follows the host until it is dropped
 ///
@@ -149,7 +149,9 @@ impl Governor {
         self.refresh_damped(NonZeroU32::MIN).await
     }
 
-    /// Refreshes in the background, as the policy says, until the task is dropped.
+    /// Refreshes in the background, as the policy says and whenever a probe reports a change, until the task is dropped.
+    ///
+    /// In a runtime without I/O the [probes of the host](crate::probe) report nothing at once.
     ///
     /// # Panics
     ///

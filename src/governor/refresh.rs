@@ -33,8 +33,8 @@ pub struct RefreshPolicy {
 impl RefreshPolicy {
     /// Every 10 s, and a rise must be seen 3 times in a row.
     ///
-    /// Ten seconds are a compromise: a refresh of the built-in probes takes microseconds, and what no probe can be told
-    /// of, such as a process moved to another cgroup, is rare.
+    /// Ten seconds are a compromise: a refresh of the built-in probes takes microseconds, and what no probe is told of,
+    /// such as a process moved to another cgroup, is rare. What they are told of they report at once.
     pub const fn new() -> Self {
         Self { every: Duration::from_secs(10), rise_after: NonZeroU32::MIN.saturating_add(2) }
     }

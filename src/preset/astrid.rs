@@ -133,7 +133,7 @@ impl CapsuleRuntimeLimits {
     /// ```
     /// use concurrency_governor::preset::astrid::{BLOCKING, CapsuleRuntimeLimits, IO, POOL};
     ///
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// let governor = CapsuleRuntimeLimits::governor().build().await?;
     /// let [blocking, io, _pool] = governor.gates([BLOCKING, IO, POOL])?;
     /// let file = blocking.run_blocking(|| std::fs::read("Cargo.toml")).await?;

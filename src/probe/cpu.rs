@@ -60,7 +60,8 @@ impl Cpu {
         Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
     }
 
-    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth: the control group that the process is in, and its affinity. By default every 30 s; at least every 10 ms.
+    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth:
+    /// the control group that the process is in, and its affinity. By default every 30 s; at least every 10 ms.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn poll_every(self, period: Duration) -> Self {
@@ -80,7 +81,7 @@ impl Cpu {
     /// The files whose change changes the quota or the affinity, at each level of the control groups that can be seen,
     /// those included that are not there yet.
     ///
-    /// The kernel tells of a change of these; not of a process that is moved to another group, nor of an affinity that
+    /// They are what [`changed`](ResourceProbe::changed) watches. The kernel tells of a change of these; not of a process that is moved to another group, nor of an affinity that
     /// is set by a system call.
     #[cfg(target_os = "linux")]
     #[must_use]

@@ -13,3 +13,18 @@ pub(crate) fn jittered(period: Duration) -> Duration {
     let shift = shift.saturating_mul(u32::try_from(random).unwrap_or(0));
     period.saturating_sub(tenth).saturating_add(shift)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Periods stay within a tenth of what was asked, and are not all the same.
+    #[test]
+    fn periods_differ_a_little() {
+        let periods: Vec<Duration> = (0..100).map(|_| jittered(Duration::from_secs(10))).collect();
+        let within = Duration::from_secs(9)..=Duration::from_secs(11);
+        assert!(periods.iter().all(|period| within.contains(period)), "{periods:?}");
+        assert!(periods.iter().any(|period| *period != periods[0]));
+        assert_eq!(jittered(Duration::ZERO), Duration::ZERO);
+    }
+}

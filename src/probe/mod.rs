@@ -39,6 +39,37 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # Live
+//!
+//! On Linux the probes of the host tell of changes by [`changed`](ResourceProbe::changed), which is what the
+//! [background refresh](crate::Governor::spawn_refresh) waits for:
+//!
+//! ```no_run
+//! use concurrency_governor::probe::{Cpu, ResourceProbe};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let cpu = Cpu::new();
+//! loop {
+//!     println!("{} cores", cpu.read()?.reading());
+//!     cpu.changed().await;
+//! }
+//! # }
+//! ```
+//!
+//! It resolves when a measurement comes to something else than the last one of the same probe. A write to a limit of a
+//! control group, at any level that can be seen, is told by the kernel (inotify), 10 ms later, so that several writes
+//! come as one. A look every 30 s, or as `poll_every` of a probe says, finds what the kernel tells nobody: that the
+//! process was moved to another group, its affinity, its own limits. [`OpenFiles`] has such limits alone.
+//!
+//! A change is told to each clone of a probe; of two that use one and the same, each gets its own only while both wait.
+//! So give every governor a clone. A probe holds one descriptor for its notices, from the first wait until it is dropped,
+//! and another while somebody waits; no thread, and nothing global.
+//!
+//! It needs a runtime with I/O, as `enable_all` makes it. Where that is missing, or the kernel has no inotify instance
+//! left to give, the look alone remains, and the measurement says so in a note. Without a timer there is no look, and
+//! outside of a runtime it waits for ever. A program that aborts on panic has neither, since what a runtime lacks shows
+//! only in a panic; the clock of a governor's refresh stands in.
+//!
 //! In tests a [`MockProbe`](crate::testing::MockProbe) stands in for any of them.
 
 mod cpu;

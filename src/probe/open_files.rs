@@ -53,7 +53,8 @@ impl OpenFiles {
         Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
     }
 
-    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth: the limits of the process and of the host. By default every 30 s; at least every 10 ms.
+    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth:
+    /// the limits of the process and of the host. By default every 30 s; at least every 10 ms.
     #[must_use]
     pub fn poll_every(self, period: Duration) -> Self {
         Self { watch: self.watch.every(period), ..self }

@@ -53,7 +53,9 @@ impl Tasks {
         Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
     }
 
-    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth: the control group that the process is in, its own limits and rights, and the limits of the kernel. By default every 30 s; at least every 10 ms.
+    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth:
+    /// the control group that the process is in, its own limits and rights, and the limits of the kernel. By default
+    /// every 30 s; at least every 10 ms.
     #[must_use]
     pub fn poll_every(self, period: Duration) -> Self {
         Self { watch: self.watch.every(period), ..self }

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -94,11 +95,14 @@ impl Watch {
         let mut watched = None;
         loop {
             if watched.is_none() {
-                watched = self.watched();
-                // What is polled from now on says so.
-                if watched.is_none() && self.look(subject, start) == Some(true) {
-                    return;
-                }
+                let Ok(found) = self.watched() else {
+                    // Noted, which is a difference: who waits here should know.
+                    if self.look(subject, start) == Some(true) {
+                        return;
+                    }
+                    continue;
+                };
+                watched = found;
             }
             let ready = runtime::ready_within(watched.as_ref(), every.map(jittered)).await;
             if ready.is_some() && every.is_some() {
@@ -124,20 +128,24 @@ impl Watch {
         Some(differs)
     }
 
-    /// The notices as the runtime watches them; `None` if there are none to be waited for.
-    fn watched(&self) -> Option<Watched> {
+    /// The notices as the runtime watches them; `None` if there are none to be waited for. A fault is one that was not
+    /// known yet.
+    fn watched(&self) -> Result<Option<Watched>, Fault> {
         // Not under the lock: a runtime is other people's code.
-        let descriptor = self.state.lock()?.notices.as_ref()?.descriptor().ok()?;
+        let Some(descriptor) = self.descriptor() else { return Ok(None) };
         match Watched::new(descriptor, Interest::READABLE) {
-            Ok(watched) => Some(watched),
+            Ok(watched) => Ok(Some(watched)),
+            Err(Unwatched::NoRuntime | Unwatched::Failed(_)) => Ok(None),
             Err(Unwatched::NoDriver) => {
-                let mut state = self.state.lock()?;
+                let Some(mut state) = self.state.lock() else { return Ok(None) };
                 state.notices = None;
-                state.fault = Some(Fault::Runtime);
-                None
+                Err(*state.fault.insert(Fault::Runtime))
             }
-            Err(Unwatched::NoRuntime | Unwatched::Failed(_)) => None,
         }
+    }
+
+    fn descriptor(&self) -> Option<OwnedFd> {
+        self.state.lock()?.notices.as_ref()?.descriptor().ok()
     }
 }
 
