@@ -10,8 +10,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -263,6 +263,18 @@ async fn clones_are_told_apart() {
 /// alone; with neither, or no runtime, it waits. No panic reaches anybody.
 #[test]
 fn runtime_may_lack_anything() {
+    // Without a timer only another thread can say that it takes too long.
+    let (done, is_done) = mpsc::channel();
+    let tested = thread::spawn(move || {
+        lack_anything();
+        done.send(()).unwrap();
+    });
+    let waited = is_done.recv_timeout(LONG);
+    assert_ne!(waited, Err(mpsc::RecvTimeoutError::Timeout), "a change is not told");
+    tested.join().unwrap();
+}
+
+fn lack_anything() {
     let tree = Tree::new("lacking");
     let cpu = tree.cpu();
     known(&cpu);
