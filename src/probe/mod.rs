@@ -56,10 +56,11 @@
 //! # }
 //! ```
 //!
-//! It resolves when a measurement comes to something else than the last one of the same probe. A write to a limit of a
-//! control group, at any level that can be seen, is told by the kernel (inotify), 10 ms later, so that several writes
-//! come as one. A look every 30 s, or as `poll_every` of a probe says, finds what the kernel tells nobody: that the
-//! process was moved to another group, its affinity, its own limits. [`OpenFiles`] has such limits alone.
+//! It resolves when a measurement comes to something else than the last one of the same probe, and is cancel safe. A
+//! write to a limit of a control group, at any level that can be seen, is told by the kernel (inotify), 10 ms later, so
+//! that several writes come as one. A look every 30 s, or as `poll_every` of a probe says, finds what the kernel tells
+//! nobody: that the process was moved to another group, its affinity, its own limits. [`OpenFiles`] has such limits
+//! alone.
 //!
 //! A change is told to each clone of a probe; of two that use one and the same, each gets its own only while both wait.
 //! So give every governor a clone. A probe holds one descriptor for its notices, from the first wait until it is dropped,
