@@ -176,7 +176,7 @@ impl State {
         let Some(fault) = self.fault else { return measured };
         let instead = match every {
             Some(every) => format!("and looked for every {every:?}"),
-            None => "nor looked for without a timer".to_owned(),
+            None => "nor looked for".to_owned(),
         };
         measured.map(|measured| measured.note(format!("changes are not told of ({fault}), {instead}")))
     }
