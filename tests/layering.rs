@@ -86,6 +86,7 @@ const HOUSE: [Room; 7] = [
             "status",
             "error",
             "inner",
+            "vacant",
             "blocking",
             "engine",
             "answer",
@@ -95,6 +96,7 @@ const HOUSE: [Room; 7] = [
             "chain",
             "wait",
             "drains",
+            "watch",
             "timers",
             "deadlines",
             "clock",
@@ -137,8 +139,20 @@ const PURE_STD: [&str; 17] = [
 ];
 
 /// The inside of a gate, which takes time and wakers as arguments.
-const ENGINE: [&str; 11] =
-    ["engine", "answer", "front", "word", "line", "chain", "wait", "drains", "sampler", "histogram", "wake"];
+const ENGINE: [&str; 12] = [
+    "engine",
+    "answer",
+    "front",
+    "word",
+    "line",
+    "chain",
+    "wait",
+    "drains",
+    "watch",
+    "sampler",
+    "histogram",
+    "wake",
+];
 
 /// Every file of the library is in the table, and every file in the table is there.
 #[test]

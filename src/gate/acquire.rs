@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use super::answer::{Arrival, Barred, Refusal, TryRefusal, Turn};
 use super::chain::Node;
 use super::clock::{self, NEVER};
-use super::engine::{Joining, Watch};
+use super::engine::Joining;
 use super::timers::{Arming, RuntimeId};
 use super::wait::{Fate, Stage};
 use super::wake::{self, Calls};
+use super::watch::Watch;
 use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
 use crate::plan::Limit;
 

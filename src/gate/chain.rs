@@ -38,7 +38,6 @@ pub(super) struct Node {
     _pinned: PhantomPinned,
 }
 
-#[repr(C)]
 struct Place {
     before: Option<NonNull<Node>>,
     after: Option<NonNull<Node>>,

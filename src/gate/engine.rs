@@ -10,7 +10,6 @@
 
 use std::pin::Pin;
 use std::task::Waker;
-use std::time::Duration;
 
 use super::answer::{Arrival, Barred, Refusal, TryRefusal, Turn};
 use super::chain::Node;
@@ -19,7 +18,6 @@ use super::drains::Drains;
 use super::front::Front;
 use super::line::Line;
 use super::sampler::Sampler;
-use super::timers::{Arming, RuntimeId};
 use super::wait::{Fate, Taken, Timer, Wait};
 use super::wake::Calls;
 use super::word::Word;
@@ -34,9 +32,9 @@ pub(super) struct State {
     pub(super) drains: Drains,
     /// Admissions that were moved out of the word. Those from the line never are in it.
     admitted: u64,
-    line_totals: LineTotals,
-    refused: RefusedTotals,
-    sampler: Sampler,
+    pub(super) line_totals: LineTotals,
+    pub(super) refused: RefusedTotals,
+    pub(super) sampler: Sampler,
     waits: Box<Histogram>,
 }
 
@@ -45,13 +43,6 @@ pub(super) struct Joining<'n> {
     pub(super) node: Pin<&'n mut Node>,
     pub(super) weight: u32,
     pub(super) waker: Waker,
-}
-
-/// How long a request waits at most, and where it is waited for.
-pub(super) struct Watch {
-    pub(super) runtime: RuntimeId,
-    pub(super) now: i64,
-    pub(super) deadline: i64,
 }
 
 impl State {
@@ -95,12 +86,6 @@ impl State {
         Arrival::MustWait
     }
 
-    /// Refuses a request that would have to wait and whose deadline has passed already.
-    pub(super) fn refuse_late(&mut self) -> Refusal {
-        count(&mut self.refused.expired);
-        Refusal::Expired { waited: Duration::ZERO }
-    }
-
     /// Puts a request at the end of the line, unless it need not or may not wait any more. The clock is asked if its wait
     /// is to be measured and nobody knows yet since when it waits.
     #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
@@ -120,36 +105,14 @@ impl State {
             Some(since) => (since, self.sampler.draw(|| since).map_or(0, |(_, sample)| sample)),
             None => self.sampler.draw(clock).unwrap_or_default(),
         };
-        self.line.join(node, waker, Wait { since, deadline: NEVER, timer: Timer::NONE, sample, weight });
+        self.line.join(node, waker, Wait { weight, timer: Timer::NONE, sample, since, deadline: NEVER });
         Ok(())
-    }
-
-    /// The same for one that gives up at a deadline. `alarm` makes what a timer calls; where there is none that goes off
-    /// in time, one has to be set then.
-    pub(super) fn join_until(
-        &mut self,
-        front: &Front,
-        joining: Joining<'_>,
-        &Watch { runtime, now: since, deadline }: &Watch,
-        alarm: impl FnOnce(Timer) -> Waker,
-    ) -> Result<Option<Arming>, (Turn, Waker)> {
-        let Joining { node, weight, waker } = joining;
-        let Some(timer) = self.line.timer_of(runtime, alarm) else {
-            count(&mut self.refused.queue_full);
-            return Err((Turn::Refused(Refusal::QueueFull { bound: self.line.len() }), waker));
-        };
-        if let Some(turn) = self.enter(front, weight) {
-            return Err((turn, waker));
-        }
-        let sample = self.sampler.draw(|| since).map_or(0, |(_, sample)| sample);
-        self.line.join(node, waker, Wait { weight, timer, sample, since, deadline });
-        Ok(self.line.arm(timer))
     }
 
     /// Past the door and in front of the line: what has become of the request, or `None` if it has to join, which nobody
     /// can overlook any more.
     #[inline]
-    fn enter(&mut self, front: &Front, weight: u32) -> Option<Turn> {
+    pub(super) fn enter(&mut self, front: &Front, weight: u32) -> Option<Turn> {
         let may_wait = weight.wrapping_sub(1) < self.limit.get() && self.line.len() < self.bound;
         let is_admitted = match may_wait {
             // Whoever comes while somebody waits comes behind them.
@@ -184,68 +147,6 @@ impl State {
     pub(super) fn rewake(&mut self, node: Pin<&mut Node>, fate: Fate, waker: Waker, calls: &mut Calls) {
         if let Some(spare) = self.line.rewake(node, fate, waker) {
             calls.discard(spare);
-        }
-    }
-
-    /// The same for one whose timer is lost, which this runtime's watches from now on; that may have to be set.
-    pub(super) fn rewatch(
-        &mut self,
-        mut node: Pin<&mut Node>,
-        waker: Waker,
-        runtime: RuntimeId,
-        alarm: impl FnOnce(Timer) -> Waker,
-        calls: &mut Calls,
-    ) -> Option<Arming> {
-        self.rewake(node.as_mut(), Fate::Unwatched, waker, calls);
-        let timer = self.line.timer_of(runtime, alarm)?;
-        self.line.watch(node, timer, calls);
-        self.line.arm(timer)
-    }
-
-    /// Notes that a timer could not be set.
-    pub(super) fn lose(&mut self, timer: Timer, calls: &mut Calls) {
-        self.line.lost(timer, calls);
-    }
-
-    /// Takes a timer that has been set; if it has gone off by now, gives back what has to be set next.
-    pub(super) fn armed(
-        &mut self,
-        front: &Front,
-        arming: Arming,
-        clock: impl Fn() -> i64,
-        calls: &mut Calls,
-    ) -> Option<Arming> {
-        let timer = arming.timer();
-        if self.line.armed(arming, calls) { self.go_off(front, timer, clock, calls) } else { None }
-    }
-
-    /// Ends the waits that a timer has watched and whose deadline has passed; gives back what has to be set next.
-    pub(super) fn go_off(
-        &mut self,
-        front: &Front,
-        timer: Timer,
-        clock: impl Fn() -> i64,
-        calls: &mut Calls,
-    ) -> Option<Arming> {
-        let now = clock();
-        if !self.line.gone_off(timer, now, calls) {
-            return None;
-        }
-        let (expired, with_first) = self.line.take_late(timer, now, calls);
-        add(&mut self.line_totals.expired, expired);
-        if with_first {
-            self.settle(front, 0, || now, calls);
-        }
-        self.line.arm(timer)
-    }
-
-    /// Takes a request out of line at its deadline, unless its fate was decided first.
-    pub(super) fn expire(&mut self, front: &Front, node: Pin<&mut Node>, now: i64, calls: &mut Calls) {
-        if let Some(was_first) = self.line.expire(node, now, calls) {
-            count(&mut self.line_totals.expired);
-            if was_first {
-                self.settle(front, 0, || now, calls);
-            }
         }
     }
 
@@ -388,10 +289,6 @@ impl State {
         self.line.number()
     }
 
-    pub(super) const fn limit(&self) -> Limit {
-        self.limit
-    }
-
     pub(super) fn status(&self, front: &Front, name: GateName) -> GateStatus {
         // One look at the word, so that what it says is of one instant.
         let word = front.word();
@@ -493,10 +390,10 @@ fn record(waits: &mut Histogram, wait: &Wait, clock: impl FnOnce() -> i64) {
     waits.record_many(waited, wait.sample);
 }
 
-fn count(counter: &mut u64) {
+pub(super) fn count(counter: &mut u64) {
     *counter = counter.wrapping_add(1); // not in a lifetime
 }
 
-fn add(counter: &mut u64, more: usize) {
+pub(super) fn add(counter: &mut u64, more: usize) {
     *counter = counter.saturating_add(more as u64);
 }

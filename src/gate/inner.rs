@@ -11,14 +11,15 @@ use super::answer::{Arrival, Refusal, TryRefusal, Turn};
 use super::chain::Node;
 use super::clock;
 use super::drains::Ticket;
-use super::engine::{Joining, State, Watch};
+use super::engine::{Joining, State};
 use super::front::Front;
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::timers::{Arming, RuntimeId};
 use super::wait::{Fate, Timer};
 use super::wake::{self, Calls};
+use super::watch::Watch;
 use super::word::Word;
-use super::{GateStatus, Resize};
+use super::{GateStatus, Resize, vacant};
 use crate::plan::{GateName, Limit};
 
 /// One gate.
@@ -96,7 +97,7 @@ impl Inner {
     #[cold]
     fn settle_handles(&'static self) {
         let body = self.lock();
-        let limit = body.state.limit().get();
+        let limit = body.state.limit.get();
         let is_orphaned = self.front.word().has(Word::ORPHANED);
         let has_handles = self.handles.load(Ordering::Acquire) > 0;
         let vacates = match (is_orphaned, has_handles) {
@@ -305,7 +306,7 @@ impl Inner {
     }
 
     pub(super) fn limit(&self) -> Limit {
-        self.lock().state.limit()
+        self.lock().state.limit
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -355,68 +356,5 @@ impl Wake for Alarm {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.inner.go_off(self.number, self.timer);
-    }
-}
-
-/// The places of gates that are gone, to be used again.
-#[cfg(not(gate_loom))]
-mod vacant {
-    use std::sync::{Mutex, PoisonError};
-
-    use super::Inner;
-
-    static VACANT: Mutex<Vec<&'static Inner>> = Mutex::new(Vec::new());
-
-    pub(super) fn take() -> Option<&'static Inner> {
-        VACANT.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    pub(super) fn put(inner: &'static Inner) {
-        VACANT.lock().unwrap_or_else(PoisonError::into_inner).push(inner);
-    }
-}
-
-/// The same for a model checker, whose runs share nothing. Each run ends with the question whether every place was
-/// given back, once.
-#[cfg(gate_loom)]
-mod vacant {
-    use std::ptr;
-    use std::sync::PoisonError;
-
-    use super::super::sync::Mutex;
-    use super::Inner;
-
-    loom::lazy_static! {
-        static ref PLACES: Mutex<Places> = Mutex::new(Places::default());
-    }
-
-    #[derive(Default)]
-    struct Places {
-        made: usize,
-        vacant: Vec<&'static Inner>,
-    }
-
-    pub(super) fn take() -> Option<&'static Inner> {
-        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = places.vacant.pop();
-        if taken.is_none() {
-            places.made = places.made.saturating_add(1);
-        }
-        taken
-    }
-
-    pub(super) fn put(inner: &'static Inner) {
-        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = places.vacant.iter().any(|vacant| ptr::eq(*vacant, inner));
-        assert!(!known, "a gate's place was given back twice");
-        places.vacant.push(inner);
-    }
-
-    impl Drop for Places {
-        fn drop(&mut self) {
-            if !std::thread::panicking() {
-                assert_eq!(self.vacant.len(), self.made, "a gate's place was not given back");
-            }
-        }
     }
 }

@@ -30,8 +30,10 @@ mod sampler;
 mod status;
 mod sync;
 mod timers;
+mod vacant;
 mod wait;
 mod wake;
+mod watch;
 mod word;
 
 pub use acquire::{Acquire, AcquireOwned};
