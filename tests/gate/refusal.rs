@@ -189,3 +189,20 @@ fn what_is_refused_is_not_polled_again() {
     drop(held);
     assert_at_rest(&passed);
 }
+
+/// However many tries are refused, with somebody in line or not, each is counted once, and nothing else changes.
+#[test]
+fn every_refused_try_is_counted() {
+    let gate = gate(2);
+    let held = gate.try_acquire_many(2).unwrap();
+    for refused in 1..=1000 {
+        let in_line = (refused % 300 == 0).then(|| wait(gate.acquire()));
+        assert_eq!(gate.try_acquire().unwrap_err(), TryAcquireError::NoPermits { gate: NAME });
+        let status = gate.status();
+        assert_eq!((status.totals.refused.no_permits, status.totals.admitted), (refused, 1));
+        assert_eq!((status.in_use, status.available), (2, 0));
+        drop(in_line);
+    }
+    drop(held);
+    assert_at_rest(&gate);
+}
