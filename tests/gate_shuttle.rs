@@ -30,5 +30,7 @@ mod hostile;
 #[path = "shuttle/storm.rs"]
 mod storm;
 
+#[path = "gate/hooks.rs"]
+mod hooks;
 #[path = "shuttle/scene.rs"]
 mod scene;

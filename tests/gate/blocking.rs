@@ -8,7 +8,7 @@ use concurrency_governor::gate::AcquireError;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use crate::support::{NAME, assert_at_rest, gate, peek, until_waiting, wait};
+use crate::support::{Flag, NAME, assert_at_rest, gate, peek, poll, until_waiting, wait};
 
 /// A thread stands in the same line as futures do, needs no runtime, and is woken in its turn.
 #[test]
@@ -88,6 +88,26 @@ fn a_thread_gives_up_at_its_deadline() {
     assert_eq!(gate.status().totals.line.joined, 1);
     drop(held);
     assert!(gate.request().max_wait(Duration::MAX).acquire_blocking().is_ok());
+    assert_at_rest(&gate);
+}
+
+/// A thread at the head that gives up at its deadline lets the next pass, though nothing has come back.
+#[test]
+fn a_thread_that_gives_up_lets_the_next_pass() {
+    let gate = gate(2);
+    let held = gate.try_acquire().unwrap();
+    thread::scope(|scope| {
+        let wait = Duration::from_millis(20);
+        let heavy = scope.spawn(|| gate.request().weight(2).max_wait(wait).acquire_blocking().map(drop));
+        while gate.status().totals.line.joined == 0 {
+            thread::yield_now();
+        }
+        let (mut light, flag) = (Box::pin(gate.acquire()), Flag::new());
+        let admitted = poll(&mut light, &flag);
+        assert!(heavy.join().unwrap().is_err());
+        assert!(admitted.is_ready() || flag.woken() == 1);
+    });
+    drop(held);
     assert_at_rest(&gate);
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use concurrency_governor::Limit;
 use tokio::runtime::{Builder, Runtime};
@@ -62,6 +63,30 @@ fn a_thread_goes_on_while_every_worker_is_blocked() {
     assert_eq!(behind.join().unwrap(), Ok(()), "and then the thread's");
     drop(blocked);
     ended(&runtime, first).unwrap().unwrap();
+    assert_at_rest(&gate);
+}
+
+/// A thread of one's own that gives up at its deadline makes way for a task, though every worker of its runtime is blocked.
+#[test]
+fn a_thread_that_gives_up_makes_way_while_every_worker_is_blocked() {
+    let runtime = runtime();
+    let gate = gate(2);
+    let held = gate.try_acquire().unwrap();
+    let handle = gate.clone();
+    let heavy = std::thread::spawn(move || {
+        handle.request().weight(2).max_wait(Duration::from_millis(50)).acquire_blocking().map(drop)
+    });
+    until(|| gate.status().totals.line.joined == 1);
+    let handle = gate.clone();
+    let light = runtime.spawn(async move { handle.acquire_owned().await });
+    // In line, or let in at once where the thread has given up by now.
+    until(|| gate.status().totals.line.joined == 2 || gate.status().in_use == 2);
+    let blocked = block_all(&runtime);
+
+    assert!(heavy.join().unwrap().is_err());
+    assert_eq!((gate.status().in_use, gate.status().waiting), (2, 0));
+    drop((held, blocked));
+    drop(ended(&runtime, light).unwrap().unwrap());
     assert_at_rest(&gate);
 }
 
