@@ -100,6 +100,14 @@ miri *tests:
 package:
     .ci/run package
 
-# Mutates what computes a limit. Needs cargo-mutants, and time.
+# Mutates what computes a limit; with `gate`, the gate's engine. Needs cargo-mutants, and time.
 mutants *arguments:
     .ci/run mutants {{arguments}}
+
+# Plants bugs in the gate, and asks each layer of its tests. Takes names of bugs, and time.
+planted *names:
+    .ci/run planted {{names}}
+
+# Which lines of the gate are run by no test. Needs llvm-cov.
+coverage:
+    .ci/run coverage

@@ -5,6 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::gate::AcquireError;
+#[cfg(target_os = "linux")]
+use nix::sys::resource::{UsageWho, getrusage};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
@@ -96,8 +98,8 @@ fn a_thread_gives_up_at_its_deadline() {
 fn a_thread_that_gives_up_lets_the_next_pass() {
     let gate = gate(2);
     let held = gate.try_acquire().unwrap();
+    let wait = Duration::from_millis(20);
     thread::scope(|scope| {
-        let wait = Duration::from_millis(20);
         let heavy = scope.spawn(|| gate.request().weight(2).max_wait(wait).acquire_blocking().map(drop));
         while gate.status().totals.line.joined == 0 {
             thread::yield_now();
@@ -109,6 +111,22 @@ fn a_thread_that_gives_up_lets_the_next_pass() {
     });
     drop(held);
     assert_at_rest(&gate);
+}
+
+/// A blocked thread sleeps until it is called: it gives its core to others.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_blocked_thread_sleeps() {
+    let sleeps = || getrusage(UsageWho::RUSAGE_THREAD).unwrap().voluntary_context_switches();
+    let gate = gate(1);
+    let _held = gate.try_acquire().unwrap();
+    // Not every time: on a busy machine the deadline may have passed before it gets to sleep.
+    let has_slept = (0..20).any(|_| {
+        let before = sleeps();
+        assert!(gate.request().max_wait(Duration::from_millis(2)).acquire_blocking().is_err());
+        sleeps() > before
+    });
+    assert!(has_slept);
 }
 
 /// Closing the gate ends a blocked thread's wait.
