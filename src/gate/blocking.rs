@@ -35,16 +35,15 @@ impl Acquire<'_, ()> {
             return self.refuse_late();
         }
         let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
-        if let Some(turn) = self.as_mut().join(Waker::from(Arc::clone(&parker)), Some(now)) {
-            return turn;
-        }
         let until = if deadline == NEVER { None } else { clock::instant(deadline) };
+        let mut turn = self.as_mut().join(Waker::from(Arc::clone(&parker)), Some(now));
         loop {
-            parker.park_until(until);
-            if let Some(turn) = self.as_mut().conclude() {
+            if let Some(turn) = turn {
                 return turn;
             }
-            self.as_mut().expire_by(deadline);
+            parker.park_until(until);
+            self.as_mut().expire_by(deadline); // no longer, if it was granted first
+            turn = self.as_mut().conclude();
         }
     }
 }

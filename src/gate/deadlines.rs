@@ -1,7 +1,6 @@
 //! Deadlines in order.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 
 /// Deadlines, and how many waits end at each.
 ///
@@ -106,14 +105,6 @@ impl Deadlines {
         if self.queue.is_empty() && self.queue.capacity() > KEPT {
             self.queue = VecDeque::new();
         }
-    }
-}
-
-impl fmt::Debug for Deadlines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places =
-            self.queue.iter().filter(|place| !is_idle(place)).map(|(deadline, waits)| (deadline, waits));
-        f.debug_map().entries(places).entries(&self.others).finish()
     }
 }
 

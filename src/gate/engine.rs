@@ -397,3 +397,45 @@ pub(super) fn count(counter: &mut u64) {
 pub(super) fn add(counter: &mut u64, more: usize) {
     *counter = counter.saturating_add(more as u64);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::gate::timers::Timers;
+
+    const NAME: GateName = GateName::new("tested");
+
+    /// However many are admitted, each is counted: the count is moved out of the word before it overflows, by the first to
+    /// come for the lock, and until then nobody is admitted without it.
+    #[test]
+    fn admissions_are_counted_beyond_the_word() {
+        let almost_full = (1 << 20) - 1;
+        let word = Word::of_limit(4).0.wrapping_add(Word::admissions(almost_full, 0));
+        let (front, mut state) = (Front::new(Word(word)), State::new(Limit::new(4), 0, false));
+        assert!(front.admit(1) && !front.admit(1));
+        assert_eq!(state.try_take(&front, 1), Ok(()));
+        assert!(front.admit(1));
+        let status = state.status(&front, NAME);
+        assert_eq!((status.totals.admitted, status.in_use, status.available), (almost_full + 3, 3, 1));
+    }
+
+    /// On one runtime more than there are timers for, a request with a deadline is refused as by a full line.
+    #[test]
+    fn a_runtime_too_many_is_refused() {
+        let [first, another] =
+            [(), ()].map(|()| Builder::new_current_thread().build().unwrap().handle().id());
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        assert!(front.admit(1));
+        state.line = Line::with_timers(Timers::all_used_by(first));
+        let joining = Joining { node: pin!(Node::new(1)), weight: 1, waker: Waker::noop().clone() };
+        let watch = Watch { runtime: another, now: 0, deadline: 1 };
+        let joined = state.join_until(&front, joining, &watch, |_| unreachable!());
+        assert!(matches!(joined, Err((Turn::Refused(Refusal::QueueFull { .. }), _))));
+        let status = state.status(&front, NAME);
+        assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
+    }
+}

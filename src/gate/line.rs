@@ -24,6 +24,12 @@ impl Line {
         Self { chain: Chain::new(), timers: Timers::default(), len: 0, heaviest: 0 }
     }
 
+    /// A line whose timers are these.
+    #[cfg(test)]
+    pub(super) fn with_timers(timers: Timers) -> Self {
+        Self { timers, ..Self::new() }
+    }
+
     /// What no other line has.
     pub(super) const fn number(&self) -> u64 {
         self.chain.number()

@@ -12,8 +12,6 @@
 //! Available never leaves `-Limit::MAX..=Limit::MAX`, so its field neither borrows nor carries, and any change of it is
 //! one addition.
 
-use std::fmt;
-
 /// A value of the word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
@@ -153,17 +151,6 @@ impl Word {
 
     const fn field(self) -> u64 {
         (self.0 >> PERMIT_SHIFT) & 0xffff_ffff
-    }
-}
-
-impl fmt::Debug for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Word")
-            .field("available", &(i128::from(self.field()).saturating_sub(NONE.into())))
-            .field("admitted", &self.admitted())
-            .field("refused", &self.refused())
-            .field("flags", &(self.0 & 0xf))
-            .finish()
     }
 }
 
