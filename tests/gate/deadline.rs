@@ -12,9 +12,10 @@ use concurrency_governor::gate::{AcquireError, Gate, OwnedPermit};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, advance};
 
-use crate::support::{NAME, assert_at_rest, gate, now, peek, wait};
+use crate::support::{Flag, NAME, assert_at_rest, gate, now, peek, poll, wait};
 
 const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 fn late(waited: Duration) -> AcquireError {
     AcquireError::DeadlineExceeded { gate: NAME, waited }
@@ -154,6 +155,36 @@ fn a_timer_whose_runtime_is_gone_loses_nothing() {
     drop(waiting);
     drop(held);
     assert!(matches!(peek(&mut granted), Poll::Ready(Ok(_))), "its turn came, so the timer is not asked");
+    assert_at_rest(&gate);
+}
+
+/// A request whose runtime has gone is woken for that and keeps its place; polled on another runtime it is watched there,
+/// and leaves at its deadline.
+#[test]
+fn a_request_may_move_to_another_runtime() {
+    let paused = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let going = paused();
+    let inside = going.enter();
+    let (mut moving, flag) = wait(gate.request().max_wait(3600 * SECOND).acquire());
+    let (mut granted, _) = wait(gate.request().max_wait(3600 * SECOND).acquire());
+    drop(inside);
+    drop(going);
+    assert_eq!((flag.woken(), gate.status().waiting), (1, 2));
+
+    let staying = paused();
+    let inside = staying.enter();
+    let flag = Flag::new();
+    assert!(poll(&mut moving, &flag).is_pending() && poll(&mut granted, &flag).is_pending());
+    assert_eq!((gate.status().waiting, Arc::strong_count(&flag)), (2, 3), "each by its latest waker");
+    staying.block_on(advance(3599 * SECOND));
+    assert_eq!((flag.woken(), gate.status().waiting), (0, 2));
+    staying.block_on(advance(2 * SECOND));
+    assert_eq!((flag.woken(), gate.status().waiting), (2, 0));
+    assert!(matches!(peek(&mut moving), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert!(peek(&mut granted).is_ready());
+    drop((inside, held));
     assert_at_rest(&gate);
 }
 

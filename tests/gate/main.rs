@@ -16,4 +16,5 @@ mod reentry;
 mod refusal;
 mod resize;
 mod run;
+mod told;
 mod wakers;

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, assert_at_rest, drive_until, ended, gate, until};
+use crate::support::{PATIENCE, assert_at_rest, drive_until, ended, gate, peek, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(20);
@@ -151,6 +151,32 @@ fn deadlines_move_from_runtime_to_runtime() {
         drop(runtime);
         assert_eq!(gate.status().waiting, 0);
     }
+}
+
+/// A request that outlives its runtime meets its deadline on the one that polls it next, neither before nor never.
+#[test]
+fn a_request_that_outlives_its_runtime_expires_on_another() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    for wait in [SOON, HOUR] {
+        let (going, staying) = (one_thread(), one_thread());
+        let mut outliving = Box::pin(gate.request().max_wait(wait).acquire());
+        let inside = going.enter();
+        assert!(peek(&mut outliving).is_pending());
+        drop(inside);
+        drop(going);
+        if wait == SOON {
+            let outcome = staying.block_on(async { timeout(PATIENCE, outliving).await });
+            let outcome = outcome.expect("its deadline is not met");
+            assert!(matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= SOON));
+        } else {
+            let outcome = staying.block_on(async { timeout(SOON, outliving).await });
+            assert!(outcome.is_err(), "it came too early: {outcome:?}");
+        }
+        assert_eq!(gate.status().waiting, 0);
+    }
+    drop(held);
+    assert_at_rest(&gate);
 }
 
 /// Of a crowd with as many deadlines on two runtimes, some of whom give up meanwhile, each hears of its own deadline, not
