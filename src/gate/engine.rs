@@ -438,4 +438,26 @@ mod tests {
         let status = state.status(&front, NAME);
         assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
     }
+
+    /// Whoever relied on a timer that then could not be set is woken to find another.
+    #[test]
+    fn a_timer_that_cannot_be_set_is_told_to_those_who_rely_on_it() {
+        let runtime = Builder::new_current_thread().build().unwrap().handle().id();
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        assert!(front.admit(1));
+        let (mut sets, mut relies) = (pin!(Node::new(1)), pin!(Node::new(1)));
+        let mut join = |node: Pin<&mut Node>| {
+            let joining = Joining { node, weight: 1, waker: Waker::noop().clone() };
+            let watch = Watch { runtime, now: 0, deadline: 1 };
+            state.join_until(&front, joining, &watch, |_| Waker::noop().clone()).ok().unwrap()
+        };
+        let timer = join(sets.as_mut()).unwrap().timer();
+        assert!(join(relies.as_mut()).is_none(), "one is on its way to being set");
+        let mut calls = Calls::default();
+        state.lose(timer, &mut calls);
+        assert_eq!([sets.fate(), relies.fate()], [Fate::Unwatched; 2]);
+        for node in [sets, relies] {
+            state.cancel(&front, node, 1, || 0, &mut calls);
+        }
+    }
 }

@@ -17,6 +17,7 @@ fn a_gate_may_measure_no_waits() {
         drop((held, waiting));
         let status = gate.status();
         assert_eq!((status.waits.count(), status.totals.line.admitted), (u64::from(measures), 1));
+        assert_eq!(status.waits == Histogram::default(), !measures, "no trace of it");
     }
 }
 
