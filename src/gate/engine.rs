@@ -358,12 +358,11 @@ impl State {
     /// Makes it known that somebody waits, unless there is room for it by now, which it then has taken: `false`.
     #[inline]
     fn announce(&mut self, front: &Front, weight: u32) -> bool {
-        while self.line.is_empty() && !front.announce(weight) {
-            if self.admit_past_nobody(front, weight) {
-                return false;
-            }
+        let mut is_admitted = false;
+        while !is_admitted && self.line.is_empty() && !front.announce(weight) {
+            is_admitted = self.admit_past_nobody(front, weight);
         }
-        true
+        !is_admitted
     }
 
     /// Moves the counts out of the word before one overflows; gives the word as it was just then.

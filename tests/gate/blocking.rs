@@ -113,6 +113,19 @@ fn a_thread_that_gives_up_lets_the_next_pass() {
     assert_at_rest(&gate);
 }
 
+/// One behind the head leaves as quietly.
+#[test]
+fn a_thread_that_gives_up_behind_another_changes_nothing_for_it() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (mut first, flag) = wait(gate.acquire());
+    assert!(gate.request().max_wait(Duration::from_millis(2)).acquire_blocking().is_err());
+    assert_eq!((flag.woken(), gate.status().waiting), (0, 1));
+    drop(held);
+    assert!(peek(&mut first).is_ready());
+    assert_at_rest(&gate);
+}
+
 /// A blocked thread sleeps until it is called: it gives its core to others.
 #[cfg(target_os = "linux")]
 #[test]

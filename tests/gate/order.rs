@@ -54,6 +54,21 @@ fn nobody_barges() {
     assert_at_rest(&gate);
 }
 
+/// Nor while somebody waits for the gate to be drained, when each request has to come to the lock.
+#[test]
+fn nobody_barges_while_the_gate_drains() {
+    let gate = gate(2);
+    let held = gate.try_acquire().unwrap();
+    let (mut first, _) = wait(gate.acquire_many(2));
+    let (drained, _) = wait(gate.drained());
+    assert_eq!(gate.try_acquire().unwrap_err(), TryAcquireError::NoPermits { gate: NAME });
+    let (second, _) = wait(gate.acquire());
+    drop((held, drained));
+    assert!(peek(&mut first).is_ready());
+    drop((first, second));
+    assert_at_rest(&gate);
+}
+
 /// A future takes its place in line at its first poll, not when it is made.
 #[test]
 fn a_request_is_lazy() {
