@@ -27,7 +27,9 @@ impl Line {
     /// A line whose timers are these.
     #[cfg(test)]
     pub(super) fn with_timers(timers: Timers) -> Self {
-        Self { timers, ..Self::new() }
+        let mut line = Self::new();
+        line.timers = timers;
+        line
     }
 
     /// What no other line has.
