@@ -111,3 +111,56 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::gate::line::Line;
+    use crate::gate::timers::Timers;
+    use crate::gate::word::Word;
+    use crate::plan::{GateName, Limit};
+
+    const NAME: GateName = GateName::new("tested");
+
+    /// On one runtime more than there are timers for, a request with a deadline is refused as by a full line.
+    #[test]
+    fn a_runtime_too_many_is_refused() {
+        let [first, another] =
+            [(), ()].map(|()| Builder::new_current_thread().build().unwrap().handle().id());
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        assert!(front.admit(1));
+        state.line = Line::with_timers(Timers::all_used_by(first));
+        let joining = Joining { node: pin!(Node::new(1)), weight: 1, waker: Waker::noop().clone() };
+        let watch = Watch { runtime: another, now: 0, deadline: 1 };
+        let joined = state.join_until(&front, joining, &watch, |_| unreachable!());
+        assert!(matches!(joined, Err((Turn::Refused(Refusal::QueueFull { .. }), _))));
+        let status = state.status(&front, NAME);
+        assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
+    }
+
+    /// Whoever relied on a timer that then could not be set is woken to find another.
+    #[test]
+    fn a_timer_that_cannot_be_set_is_told_to_those_who_rely_on_it() {
+        let runtime = Builder::new_current_thread().build().unwrap().handle().id();
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        assert!(front.admit(1));
+        let (mut sets, mut relies) = (pin!(Node::new(1)), pin!(Node::new(1)));
+        let mut join = |node: Pin<&mut Node>| {
+            let joining = Joining { node, weight: 1, waker: Waker::noop().clone() };
+            let watch = Watch { runtime, now: 0, deadline: 1 };
+            state.join_until(&front, joining, &watch, |_| Waker::noop().clone()).ok().unwrap()
+        };
+        let timer = join(sets.as_mut()).unwrap().timer();
+        assert!(join(relies.as_mut()).is_none(), "one is on its way to being set");
+        let mut calls = Calls::default();
+        state.lose(timer, &mut calls);
+        assert_eq!([sets.fate(), relies.fate()], [Fate::Unwatched; 2]);
+        for node in [sets, relies] {
+            state.cancel(&front, node, 1, || 0, &mut calls);
+        }
+    }
+}
