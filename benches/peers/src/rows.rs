@@ -71,7 +71,7 @@ pub fn rows() -> Vec<Row> {
             "await-runtime",
             "acquire().await + drop, in a runtime",
             contestants!(Peer, in_runtime: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            target(0.25, 0.25, 2.0),
+            held(0.25, 0.25, 2.0),
             64,
             10_000,
         ),
