@@ -90,6 +90,33 @@ fn work_of_several_is_seen_by_the_big_one() {
     });
 }
 
+/// Who learns of its grant without coming for the lock sees what was done under the permit that it got.
+#[test]
+fn work_is_seen_by_who_was_in_line() {
+    check(Threads::Two, || {
+        let scene = Scene::new(1);
+        let held = scene.hold(1).unwrap();
+        let mut waiting = scene.in_line(1);
+        let polling = scene.spawn(move |scene| {
+            let answer = waiting.poll();
+            if answer.is_ready() {
+                scene.assert_worked(1);
+            }
+            (waiting, answer)
+        });
+        scene.work(&held);
+        drop(held);
+        let (waiting, answer) = polling.join().unwrap();
+        match answer {
+            Poll::Ready(admitted) => {
+                drop(admitted);
+                scene.finish([]);
+            }
+            Poll::Pending => scene.finish([Some(waiting)]),
+        }
+    });
+}
+
 /// A grant that its owner gives up, before or after it was made, goes to the next in line.
 #[test]
 fn cancelled_grant_goes_to_the_next() {
