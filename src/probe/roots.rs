@@ -1,5 +1,6 @@
 //! Where a host's files are: this host's own, or those of another that stand in for them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -47,7 +48,8 @@ impl Roots {
     /// A host that was captured: what would be `/proc/meminfo` is `proc/meminfo` in this directory, and so with every
     /// other path.
     ///
-    /// Nothing is read yet; what is not there is missing to the probes as it would be on a host.
+    /// Nothing is read yet; what is not there is missing to the probes as it would be on a host. Sources, notes and
+    /// errors name files as that host has them, without this directory.
     #[must_use]
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self(Place::Directory(directory.into()))
@@ -70,15 +72,15 @@ impl Roots {
         !matches!(self.0, Place::Memory(_))
     }
 
-    /// Where a path of the host is on this one: as it is opened, and as a source or a note prints it.
-    pub(super) fn path(&self, path: &Path) -> PathBuf {
+    /// Where a path of the host is on this one. Sources and notes print it as the host has it.
+    pub(super) fn locate<'p>(&self, path: &'p Path) -> Cow<'p, Path> {
         match &self.0 {
-            Place::Host | Place::Memory(_) => path.to_owned(),
-            Place::Directory(directory) => directory.join(path.strip_prefix("/").unwrap_or(path)),
+            Place::Host | Place::Memory(_) => path.into(),
+            Place::Directory(directory) => directory.join(path.strip_prefix("/").unwrap_or(path)).into(),
         }
     }
 
-    /// Reads a file whole, or `None` if there is none. The path is one that [`path`](Self::path) gave.
+    /// Reads a file whole, or `None` if there is none.
     pub(super) fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let Place::Memory(files) = &self.0 else {
             let Some(file) = self.open(path)? else { return Ok(None) };
@@ -99,7 +101,7 @@ impl Roots {
             return Ok(None);
         }
         // A captured directory may hold a pipe that nobody writes to: opening it must not wait.
-        match OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
+        match OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(self.locate(path)) {
             Ok(file) => Ok(Some(file)),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
@@ -111,7 +113,7 @@ impl Roots {
         if let Place::Memory(files) = &self.0 {
             return Ok(files.contains_key(path) || self.is_directory(path));
         }
-        match fs::symlink_metadata(path) {
+        match fs::symlink_metadata(self.locate(path)) {
             Ok(_) => Ok(true),
             Err(error) if is_absence(&error) => Ok(false),
             Err(error) => Err(error),
@@ -126,7 +128,7 @@ impl Roots {
                 .range(path.to_owned()..)
                 .find(|(file, _)| *file != path)
                 .is_some_and(|(file, _)| file.starts_with(path)),
-            _ => path.is_dir(),
+            _ => self.locate(path).is_dir(),
         }
     }
 }
@@ -178,18 +180,18 @@ mod tests {
             fs::write(path, content).unwrap();
         }
         for roots in [Roots::at(&scratch.0), Roots::in_memory(files.clone())] {
-            let path = |path: &str| roots.path(Path::new(path));
-            let read = |at: &str| roots.read(&path(at));
+            let path = |path: &'static str| Path::new(path);
+            let read = |at: &'static str| roots.read(path(at));
             assert_eq!(read("/proc/a").unwrap().unwrap(), b"1\n");
             assert_eq!(read("/proc/b/c").unwrap().unwrap(), longest);
             assert_eq!(read("/proc/b d").unwrap_err().to_string(), "longer than 1048576 bytes");
             assert!(read("/proc/b").is_err());
             assert!(read("/proc/e").unwrap().is_none());
             assert!(read("/sys/a").unwrap().is_none());
-            assert!(roots.is_directory(&path("/proc/b")) && roots.is_directory(&path("/proc")));
-            assert!(!roots.is_directory(&path("/proc/a")) && !roots.is_directory(&path("/pro")));
-            assert!(roots.exists(&path("/proc/a")).unwrap() && roots.exists(&path("/proc")).unwrap());
-            assert!(!roots.exists(&path("/proc/b/d")).unwrap());
+            assert!(roots.is_directory(path("/proc/b")) && roots.is_directory(path("/proc")));
+            assert!(!roots.is_directory(path("/proc/a")) && !roots.is_directory(path("/pro")));
+            assert!(roots.exists(path("/proc/a")).unwrap() && roots.exists(path("/proc")).unwrap());
+            assert!(!roots.exists(path("/proc/b/d")).unwrap());
         }
     }
 }

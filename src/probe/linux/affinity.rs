@@ -69,24 +69,22 @@ fn files(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
 fn allowed(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
     const KEY: &[u8] = b"Cpus_allowed_list:";
 
-    let path = host.path("/proc/self/status");
-    let status = evidence.require(host, &path)?;
+    let status = evidence.require(host, STATUS)?;
     let value =
         status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(KEY)).unwrap_or_default();
-    evidence.saw(Source::new(path.display().to_string(), text(value)));
+    evidence.saw(Source::new(STATUS, text(value)));
     some_cpus(value).or_else(|| {
-        evidence.doubt(format!("{} does not tell which CPUs are allowed", path.display()));
+        evidence.doubt(format!("{STATUS} does not tell which CPUs are allowed"));
         None
     })
 }
 
 /// The CPUs that are plugged in and on.
 fn online(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
-    let path = host.path("/sys/devices/system/cpu/online");
-    let list = evidence.require(host, &path)?;
-    evidence.saw(Source::new(path.display().to_string(), text(&list)));
+    let list = evidence.require(host, ONLINE)?;
+    evidence.saw(Source::new(ONLINE, text(&list)));
     some_cpus(&list).or_else(|| {
-        evidence.doubt(format!("{} does not tell which CPUs are online", path.display()));
+        evidence.doubt(format!("{ONLINE} does not tell which CPUs are online"));
         None
     })
 }
@@ -95,3 +93,6 @@ fn online(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
 fn some_cpus(list: &[u8]) -> Option<CpuList> {
     CpuList::parse(list).filter(|cpus| cpus.count() > 0)
 }
+
+const STATUS: &str = "/proc/self/status";
+const ONLINE: &str = "/sys/devices/system/cpu/online";

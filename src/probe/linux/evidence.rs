@@ -47,22 +47,27 @@ impl Evidence {
     }
 
     /// Reads a file whose absence means something, and doubts if it cannot be read.
-    pub(super) fn read(&mut self, host: &mut Host, path: &Path) -> Result<Option<Vec<u8>>, Unread> {
+    pub(super) fn read(
+        &mut self,
+        host: &mut Host,
+        path: impl AsRef<Path>,
+    ) -> Result<Option<Vec<u8>>, Unread> {
+        let path = path.as_ref();
         host.read(path).map_err(|error| self.unread(path, error))
     }
 
     /// Reads a file that must be there, and doubts if it is not.
-    pub(super) fn require(&mut self, host: &mut Host, path: &Path) -> Option<Vec<u8>> {
+    pub(super) fn require(&mut self, host: &mut Host, path: &'static str) -> Option<Vec<u8>> {
+        let path = Path::new(path);
         let content = host.read(path).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
         content.map_err(|error| self.unread(path, error)).ok()
     }
 
     /// Reads a file of a single line that may be missing, which becomes a source.
-    pub(super) fn look(&mut self, host: &mut Host, path: impl AsRef<Path>) -> Option<Vec<u8>> {
-        let path = host.path(path);
+    pub(super) fn look(&mut self, host: &mut Host, path: &'static str) -> Option<Vec<u8>> {
         // What could not be read has been noted.
-        let content = self.read(host, &path).ok()??;
-        self.saw(Source::new(path.display().to_string(), text(&content)));
+        let content = self.read(host, path).ok()??;
+        self.saw(Source::new(path, text(&content)));
         Some(content)
     }
 

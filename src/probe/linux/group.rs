@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Version;
@@ -99,12 +99,13 @@ impl Level {
     }
 }
 
-/// The files whose change changes a limit of these controllers, at every level that can be seen.
+/// The files whose change changes a limit of these controllers, at every level that can be seen: where they are on this
+/// host.
 pub(in crate::probe) fn limit_files(host: &mut Host, controllers: &[Controller]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for controller in controllers {
         let groups = groups(host, *controller, &mut Evidence::default());
-        files.extend(groups.iter().flat_map(|groups| groups.limit_files()));
+        files.extend(groups.iter().flat_map(|groups| groups.limit_files()).map(|file| host.locate(&file)));
     }
     files
 }
@@ -123,9 +124,9 @@ impl Targets {
         let mut targets = BTreeSet::new();
         for controller in controllers {
             let Some(groups) = groups(host, *controller, &mut Evidence::default()) else { continue };
-            targets.extend(groups.limit_files().map(Target::File));
+            targets.extend(groups.limit_files().map(|file| Target::File(host.locate(&file))));
             for level in &groups.levels {
-                let directory = level.directory.clone();
+                let directory = host.locate(&level.directory);
                 let is_kernels = host.answers_calls();
                 targets.insert(if is_kernels { Target::Directory } else { Target::Folder }(directory));
             }
@@ -134,7 +135,7 @@ impl Targets {
                 // it has.
                 let below = groups.levels.iter().map(|level| level.directory.join("cgroup.subtree_control"));
                 let own = groups.levels.last().map(|level| level.directory.join("cgroup.events"));
-                targets.extend(below.chain(own).map(Target::File));
+                targets.extend(below.chain(own).map(|file| Target::File(host.locate(&file))));
             }
         }
         Self { listed: listed(host, controllers).map(<[u8]>::to_vec), targets }
@@ -187,8 +188,7 @@ pub(in crate::probe) fn groups(
     controller: Controller,
     evidence: &mut Evidence,
 ) -> Option<Arc<Groups>> {
-    let path = host.path("/proc/self/cgroup");
-    let listed = evidence.require(host, &path)?;
+    let listed = evidence.require(host, MEMBERSHIP)?;
     let kept = host.resolved.remove(&controller).filter(|kept| kept.listed == listed);
     let resolved = kept.unwrap_or_else(|| {
         let mut findings = Findings::default();
@@ -215,17 +215,16 @@ fn resolve(
         if membership::is_well_formed(listed) {
             findings.note(format!("no control group limits {name}"));
         } else {
-            findings.doubt(format!("{} cannot be understood", host.path("/proc/self/cgroup").display()));
+            findings.doubt(format!("{MEMBERSHIP} cannot be understood"));
         }
         return None;
     };
-    let path = host.path("/proc/self/mountinfo");
-    let mounts = match host.read_once(&path) {
+    let mounts = match host.read_once(Path::new(MOUNTS)) {
         Ok(Some(mountinfo)) => mountinfo::parse(&mountinfo),
         Ok(None) => Vec::new(),
         Err(error) => {
             findings.is_passing = true;
-            findings.doubt(format!("cannot read {}: {error}", path.display()));
+            findings.doubt(format!("cannot read {MOUNTS}: {error}"));
             return None;
         }
     };
@@ -241,7 +240,7 @@ fn resolve(
         return None;
     };
     doubt_hidden(host, &place, membership.version, findings);
-    Some(Groups { controller, version: membership.version, levels: place.levels(host) })
+    Some(Groups { controller, version: membership.version, levels: place.levels() })
 }
 
 /// A process's group as one mount shows it.
@@ -257,15 +256,15 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// The levels from the mount point down to the process's group.
-    fn levels(&self, host: &Host) -> Vec<Level> {
+    fn levels(&self) -> Vec<Level> {
         let mut name = self.root.iter().fold(String::new(), |name, part| name + "/" + &text(part));
         let mut directory = self.point.clone();
         let top = if name.is_empty() { "/".to_owned() } else { name.clone() };
-        let mut levels = vec![Level { name: top, directory: host.path(&directory) }];
+        let mut levels = vec![Level { name: top, directory: directory.clone() }];
         for part in &self.below {
             name = name + "/" + &text(part);
             directory.push(OsStr::from_bytes(part));
-            levels.push(Level { name: name.clone(), directory: host.path(&directory) });
+            levels.push(Level { name: name.clone(), directory: directory.clone() });
         }
         levels
     }
@@ -287,8 +286,7 @@ fn place<'a>(host: &mut Host, mount: &'a Mount, membership: Membership<'a>) -> O
         return None;
     }
     let directory: PathBuf = below.iter().map(|name| OsStr::from_bytes(name)).collect();
-    let directory = host.path(point.join(directory));
-    host.is_directory(&directory).then_some(Place { root, point, below })
+    host.is_directory(&point.join(directory)).then_some(Place { root, point, below })
 }
 
 /// Of two places the one that shows more levels; the first if both show as many.
@@ -303,18 +301,19 @@ fn doubt_hidden(host: &mut Host, place: &Place<'_>, version: Version, findings: 
         Version::V1 => ("cgroup.sane_behavior", true),
         Version::V2 => ("cgroup.type", false),
     };
-    let shown = host.path(&place.point);
-    let mark = host.path(place.point.join(mark));
-    match host.exists(&mark) {
+    let shown = place.point.display();
+    match host.exists(&place.point.join(mark)) {
         Ok(there) if there == at_root && place.root.is_empty() => {}
-        Ok(_) => findings.doubt(format!("groups above {} are hidden, and may set limits", shown.display())),
+        Ok(_) => findings.doubt(format!("groups above {shown} are hidden, and may set limits")),
         Err(error) => {
             findings.is_passing = true;
-            findings
-                .doubt(format!("cannot tell whether groups above {} are hidden: {error}", shown.display()));
+            findings.doubt(format!("cannot tell whether groups above {shown} are hidden: {error}"));
         }
     }
 }
 
 /// Linux opens no longer path, so a group's cannot be followed either.
 const LONGEST_PATH: usize = 4096;
+
+const MEMBERSHIP: &str = "/proc/self/cgroup";
+const MOUNTS: &str = "/proc/self/mountinfo";

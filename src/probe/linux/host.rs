@@ -130,12 +130,12 @@ impl Host {
         self.roots.is_host() && !matches!(self.mode, Mode::Record(_))
     }
 
-    /// Where a path of the host is opened, which is how sources and notes name it.
-    pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.roots.path(path.as_ref())
+    /// Where a path of the host is on this one, for whoever does not read it by way of here.
+    pub(super) fn locate(&self, path: &Path) -> PathBuf {
+        self.roots.locate(path).into_owned()
     }
 
-    /// Reads a file, or gives `None` if there is none. The path is one that [`path`](Self::path) gave.
+    /// Reads a file, or gives `None` if there is none. The path is one of the host's own, from `/`.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         match &self.mode {
             Mode::Keep => self.read_kept(path),

@@ -1,5 +1,7 @@
 //! The limits of the process itself: `getrlimit`, or `/proc/self/limits` where another host is read.
 
+use std::borrow::Cow;
+
 use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
 
 use super::evidence::Evidence;
@@ -29,20 +31,21 @@ impl ProcessLimit {
         let (source, limits) = if host.answers_calls() {
             let call = self.call();
             match getrlimit(self.resource()) {
-                Ok((soft, hard)) => (call.into(), SoftHard { soft: reading(soft), hard: reading(hard) }),
+                Ok((soft, hard)) => {
+                    (Cow::Borrowed(call), SoftHard { soft: reading(soft), hard: reading(hard) })
+                }
                 Err(errno) => {
                     evidence.unread(call.as_ref(), errno.into());
                     return None;
                 }
             }
         } else {
-            let path = host.path("/proc/self/limits");
-            let content = evidence.require(host, &path)?;
+            let content = evidence.require(host, FILE)?;
             let Some(limits) = parse(&content, self.name()) else {
-                evidence.doubt(format!("{} does not tell the limit of {}", path.display(), self.name()));
+                evidence.doubt(format!("{FILE} does not tell the limit of {}", self.name()));
                 return None;
             };
-            (format!("{}: {}", path.display(), self.name()), limits)
+            (format!("{FILE}: {}", self.name()).into(), limits)
         };
         evidence.saw(Source::new(source, limits.soft.plain().to_string()));
         Some(limits)
@@ -92,6 +95,8 @@ fn parse(limits: &[u8], name: &str) -> Option<SoftHard> {
     };
     Some(SoftHard { soft: value()?, hard: value()? })
 }
+
+const FILE: &str = "/proc/self/limits";
 
 #[cfg(test)]
 mod tests {

@@ -64,13 +64,12 @@ pub(in crate::probe) fn available(host: &mut Host, evidence: &mut Evidence) {
 
 /// A figure of `/proc/meminfo`.
 fn of_host(name: &str, host: &mut Host, evidence: &mut Evidence) {
-    let path = host.path("/proc/meminfo");
-    let Some(content) = evidence.require(host, &path) else { return };
+    let Some(content) = evidence.require(host, MEMINFO) else { return };
     let line = meminfo::line(&content, name).unwrap_or_default();
-    evidence.saw(Source::new(path.display().to_string(), text(line)));
+    evidence.saw(Source::new(MEMINFO, text(line)));
     match meminfo::bytes(line, name) {
         Some(bytes) => evidence.limit(bytes),
-        None => evidence.doubt(format!("{} does not tell {name}", path.display())),
+        None => evidence.doubt(format!("{MEMINFO} does not tell {name}")),
     }
 }
 
@@ -133,3 +132,5 @@ struct NoLimit;
 /// Version 1 writes "no limit" as the greatest `i64`, rounded down to whole pages, and pages have up to 64 KiB; before
 /// Linux 3.19 as the greatest `u64` or `i64`. No host has an exabyte.
 const NONE_FROM: u64 = 1 << 62;
+
+const MEMINFO: &str = "/proc/meminfo";

@@ -23,13 +23,13 @@ pub(in crate::probe) fn limit(host: &mut Host, evidence: &mut Evidence) -> Optio
         Reading::Finite(soft) => evidence.limit(soft),
         _ => {}
     }
-    let cap = evidence.look(host, "/proc/sys/fs/nr_open");
+    let cap = evidence.look(host, CAP);
     match cap.as_deref().map(|cap| word(cap).and_then(number)) {
         Some(Some(cap)) if limits.soft != Reading::Finite(Quantity::ZERO) => {
             evidence.limit(Quantity::whole(cap));
         }
         Some(None) => {
-            evidence.doubt(format!("{} holds no limit", host.path("/proc/sys/fs/nr_open").display()));
+            evidence.doubt(format!("{CAP} holds no limit"));
         }
         _ => {}
     }
@@ -38,11 +38,11 @@ pub(in crate::probe) fn limit(host: &mut Host, evidence: &mut Evidence) -> Optio
 
 /// Adds what the host as a whole has left, of which any process may take all.
 pub(in crate::probe) fn left_to_all(host: &mut Host, evidence: &mut Evidence) {
-    let Some(content) = evidence.look(host, "/proc/sys/fs/file-nr") else { return };
+    let Some(content) = evidence.look(host, ALL) else { return };
     match parse_left(&content) {
         Some(left) => evidence.limit(Quantity::whole(left)),
         None => {
-            evidence.doubt(format!("{} cannot be understood", host.path("/proc/sys/fs/file-nr").display()));
+            evidence.doubt(format!("{ALL} cannot be understood"));
         }
     }
 }
@@ -97,6 +97,8 @@ fn count(directory: &Path) -> io::Result<u64> {
 }
 
 pub(in crate::probe) const DIRECTORY: &str = "/proc/self/fd";
+const CAP: &str = "/proc/sys/fs/nr_open";
+const ALL: &str = "/proc/sys/fs/file-nr";
 const COUNT_HOLDS: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

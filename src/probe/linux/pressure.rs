@@ -39,7 +39,7 @@ pub(in crate::probe) fn stalls(
     let groups = group::groups(host, Controller::Pressure, &mut Evidence::default());
     let own =
         groups.and_then(|groups| Some(groups.levels.last()?.directory.join(format!("{resource}.pressure"))));
-    let whole = host.path(format!("/proc/pressure/{resource}"));
+    let whole = PathBuf::from(format!("/proc/pressure/{resource}"));
     for path in own.into_iter().chain([whole]) {
         let content = match host.read(&path) {
             Ok(Some(content)) => content,

@@ -71,7 +71,7 @@ pub(in crate::probe) fn kernel(share: Share, host: &mut Host, evidence: &mut Evi
         let Some(content) = evidence.look(host, path) else { continue };
         match word(&content).and_then(number) {
             Some(limit) => least = Some(least.map_or(limit, |least| least.min(limit))),
-            None => evidence.doubt(format!("{} holds no limit", host.path(path).display())),
+            None => evidence.doubt(format!("{path} holds no limit")),
         }
     }
     let Some(least) = least else { return };
@@ -89,14 +89,12 @@ fn existing(loadavg: &[u8]) -> Option<u64> {
 /// Whether the limit of the user's processes does not hold this one, since it has the right to pass it in the namespace
 /// of users that the host began with; `None` if that cannot be known.
 fn is_exempt(host: &mut Host, evidence: &mut Evidence) -> Option<bool> {
-    let path = host.path("/proc/self/status");
-    let status = evidence.read(host, &path).ok()??;
+    let status = evidence.read(host, "/proc/self/status").ok()??;
     if !has_capability(&status)? {
         return Some(false);
     }
-    let path = host.path("/proc/self/uid_map");
     // A kernel without namespaces of users has no such file.
-    let Some(map) = evidence.read(host, &path).ok()? else { return Some(true) };
+    let Some(map) = evidence.read(host, "/proc/self/uid_map").ok()? else { return Some(true) };
     Some(word(&map)?.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
