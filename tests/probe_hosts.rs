@@ -453,7 +453,7 @@ mod memory {
         assert_eq!(read(&address_space).reading(), Reading::whole(65536));
     }
 
-    /// Version 1 tells the least limit of all levels, the hidden ones included.
+    /// Version 1 tells the least limit of all levels, the hidden ones included; where none is hidden, nobody asks.
     #[test]
     fn hidden_level_of_version_1_counts() {
         let host = v1()
@@ -465,6 +465,9 @@ mod memory {
             );
         let measured = read(&host);
         assert_eq!((measured.reading(), measured.bound()), (Reading::whole(8192), Bound::AtMost));
+        let whole = read(&host.file("/sys/fs/cgroup/memory/cgroup.sane_behavior", "0\n"));
+        assert_eq!(whole.bound(), Bound::Exact);
+        assert!(!whole.sources().iter().any(|source| source.path().ends_with("memory.stat")), "{whole:?}");
     }
 
     /// Every way to say that there is no limit is no limit, on kernels old and new, whatever the size of a page; and
@@ -660,8 +663,12 @@ mod tasks {
         assert_eq!((whole.reading(), whole.bound()), (Reading::whole(7000), Bound::Exact));
         assert_eq!((free.reading(), free.bound()), (Reading::whole(6920), Bound::Exact));
         assert_eq!(tasks(&with("         0     100000      65536\n")).0.reading(), Reading::whole(1000));
-        let (unsure, _) = tasks(&host().file("/proc/self/status", "Name: x\n"));
-        assert_eq!((unsure.reading(), unsure.bound()), (Reading::whole(7000), Bound::AtMost));
+        let unsure = host().file("/proc/self/status", "Name: x\n");
+        let (whole, _) = tasks(&unsure);
+        assert_eq!((whole.reading(), whole.bound()), (Reading::whole(7000), Bound::AtMost));
+        // Where something else leaves no more, it does not matter.
+        let (whole, _) = tasks(&unsure.file("/proc/sys/kernel/threads-max", "1000\n"));
+        assert_eq!((whole.reading(), whole.bound()), (Reading::whole(1000), Bound::Exact));
     }
 
     /// What cannot be understood is a doubt, and none lowers the number; no limit at all is unlimited.

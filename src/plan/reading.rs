@@ -196,6 +196,11 @@ impl Measurement {
         self
     }
 
+    /// Has these sources and notes in place of any others.
+    pub(crate) fn told_by(self, sources: Vec<Source>, notes: Vec<String>) -> Self {
+        Self { sources, notes, ..self }
+    }
+
     /// Marks it as no longer fresh: it is the last good one, kept because a later measurement failed for `reason`.
     pub fn stale(mut self, reason: impl Into<String>) -> Self {
         self.stale = Some(reason.into());

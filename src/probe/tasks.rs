@@ -106,8 +106,8 @@ impl Tasks {
     fn share_on(share: linux::tasks::Share, host: &mut linux::Host) -> Measurement {
         let mut evidence = linux::Evidence::default();
         linux::tasks::groups(share, host, &mut evidence);
-        linux::tasks::user(share, host, &mut evidence);
         linux::tasks::kernel(share, host, &mut evidence);
+        linux::tasks::user(share, host, &mut evidence);
         evidence.measurement_if_any()
     }
 }

@@ -1,7 +1,7 @@
 //! Which CPUs the process may run on.
 
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::getpid;
+use nix::unistd::Pid;
 
 use super::cpu_list::CpuList;
 use super::evidence::{Evidence, text};
@@ -27,7 +27,9 @@ pub(in crate::probe) fn affinity(host: &mut Host, evidence: &mut Evidence) {
 /// How many CPUs the system call names. It is asked for the process, which is its first thread: asked for the calling
 /// thread, a worker that is pinned to one core would speak for all.
 fn call(host: &mut Host, evidence: &mut Evidence) -> Option<u64> {
-    match sched_getaffinity(getpid()) {
+    // The kernel's numbers of processes fit.
+    let process = Pid::from_raw(host.process.cast_signed());
+    match sched_getaffinity(process) {
         Ok(set) => {
             let affinity = host.affinity.take().filter(|affinity| affinity.set == set);
             let affinity = host.affinity.insert(affinity.unwrap_or_else(|| Affinity::of(set)));

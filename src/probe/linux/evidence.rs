@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str;
 
 use super::host::Host;
 use crate::plan::{Bound, Measurement, Quantity, Reading, Resource, Source};
@@ -44,6 +45,16 @@ impl Evidence {
     pub(in crate::probe) fn doubt(&mut self, note: impl Into<String>) {
         self.note(note);
         self.bound = Bound::AtMost;
+    }
+
+    /// Whether something that may limit the resource further could not be seen.
+    pub(super) fn has_doubts(&self) -> bool {
+        self.bound == Bound::AtMost
+    }
+
+    /// The least of the limits so far.
+    pub(super) fn least(&self) -> Option<Quantity> {
+        self.least
     }
 
     /// Reads a file whose absence means something, and doubts if it cannot be read.
@@ -103,8 +114,7 @@ impl Evidence {
         if self.bound == Bound::AtMost {
             measured = measured.at_most();
         }
-        measured = self.sources.into_iter().fold(measured, Measurement::source);
-        self.notes.into_iter().fold(measured, Measurement::note)
+        measured.told_by(self.sources, self.notes)
     }
 
     /// Doubts for a file that could not be read, or a system call that failed.
@@ -126,8 +136,8 @@ pub(super) fn text(bytes: &[u8]) -> String {
         Some((shown, rest)) if !rest.is_empty() => (shown, "…"),
         _ => (bytes, ""),
     };
-    if shown.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return String::from_utf8_lossy(shown).into_owned() + more;
+    if let (true, Ok(shown)) = (shown.iter().all(|byte| matches!(byte, b' '..=b'~')), str::from_utf8(shown)) {
+        return shown.to_owned() + more;
     }
     let mut text = String::with_capacity(shown.len());
     for character in String::from_utf8_lossy(shown).chars() {

@@ -87,8 +87,7 @@ impl Level {
         let path = self.directory.join(file);
         let content = evidence.read(host, &path)?;
         if let Some(raw) = &content {
-            let path = path.to_string_lossy().into_owned();
-            evidence.saw(Source::new(path, text(raw)).at_level(self.name.clone()));
+            evidence.saw(Source::new(printable(path), text(raw)).at_level(self.name.clone()));
         }
         Ok(content)
     }
@@ -97,6 +96,11 @@ impl Level {
     pub(super) fn doubt(&self, file: &str, fault: impl fmt::Display, evidence: &mut Evidence) {
         evidence.doubt(format!("{} {fault}", self.directory.join(file).display()));
     }
+}
+
+/// A path as text, without a copy where it is text.
+fn printable(path: PathBuf) -> String {
+    path.into_os_string().into_string().unwrap_or_else(|path| path.to_string_lossy().into_owned())
 }
 
 /// The files whose change changes a limit of these controllers, at every level that can be seen: where they are on this
@@ -161,6 +165,15 @@ pub(super) struct Resolved {
     findings: Findings,
 }
 
+impl Resolved {
+    /// Gives the groups, and says what is to be said of them.
+    fn tell(&self, evidence: &mut Evidence) -> Option<Arc<Groups>> {
+        self.findings.notes.iter().for_each(|note| evidence.note(note.clone()));
+        self.findings.doubts.iter().for_each(|doubt| evidence.doubt(doubt.clone()));
+        self.groups.clone()
+    }
+}
+
 /// What is to be said of the groups themselves, in the order in which it was found.
 #[derive(Clone, Debug, Default)]
 struct Findings {
@@ -189,16 +202,16 @@ pub(in crate::probe) fn groups(
     evidence: &mut Evidence,
 ) -> Option<Arc<Groups>> {
     let listed = evidence.require(host, MEMBERSHIP)?;
-    let kept = host.resolved.remove(&controller).filter(|kept| kept.listed == listed);
-    let resolved = kept.unwrap_or_else(|| {
-        let mut findings = Findings::default();
-        let groups = resolve(host, controller, &listed, &mut findings).map(Arc::new);
-        Resolved { listed, groups, findings }
-    });
-    resolved.findings.notes.iter().for_each(|note| evidence.note(note.clone()));
-    resolved.findings.doubts.iter().for_each(|doubt| evidence.doubt(doubt.clone()));
-    let groups = resolved.groups.clone();
-    if !resolved.findings.is_passing {
+    if let Some(kept) = host.resolved.get(&controller).filter(|kept| kept.listed == listed) {
+        return kept.tell(evidence);
+    }
+    let mut findings = Findings::default();
+    let groups = resolve(host, controller, &listed, &mut findings).map(Arc::new);
+    let resolved = Resolved { listed, groups, findings };
+    let groups = resolved.tell(evidence);
+    if resolved.findings.is_passing {
+        host.resolved.remove(&controller);
+    } else {
         host.resolved.insert(controller, resolved);
     }
     groups

@@ -42,12 +42,17 @@ impl SharedHost {
     /// Waits for nobody: while another thread measures, which in a forked child may be for ever, it reads with nothing
     /// kept.
     pub(in crate::probe) fn measure<T>(&self, measure: impl Fn(&mut Host) -> T) -> T {
+        self.measure_in(process::id(), measure)
+    }
+
+    /// The same for whoever knows which process this is.
+    pub(super) fn measure_in<T>(&self, process: u32, measure: impl Fn(&mut Host) -> T) -> T {
         let mut kept = match self.host.try_lock() {
             Ok(kept) => kept,
             Err(TryLockError::Poisoned(kept)) => kept.into_inner(),
             Err(TryLockError::WouldBlock) => return measure(&mut Host::new(self.roots.clone())),
         };
-        kept.begin();
+        kept.begin(process);
         let measured = measure(&mut kept);
         if !kept.outdated {
             return measured;
@@ -63,7 +68,7 @@ pub(in crate::probe) struct Host {
     roots: Roots,
     mode: Mode,
     /// The process that the kept descriptors speak of: a child that was forked has others of the same name.
-    process: u32,
+    pub(super) process: u32,
     /// By the bytes of the path: to compare paths name by name takes longer than to read a file.
     kept: BTreeMap<OsString, File>,
     buffer: Box<[u8; BUFFER]>,
@@ -212,10 +217,10 @@ impl Host {
     }
 
     /// Before a measurement: in a child that was forked everything kept is the parent's.
-    fn begin(&mut self) {
-        if self.outdated || self.process != process::id() {
+    fn begin(&mut self, process: u32) {
+        if self.outdated || self.process != process {
             self.forget();
-            self.process = process::id();
+            self.process = process;
         }
     }
 
@@ -295,11 +300,11 @@ mod tests {
         let scratch = Scratch::new("forked");
         let mut host = Host::new(Roots::host());
         scratch.read_all(&mut host);
-        host.begin();
+        host.begin(process::id());
         assert_eq!(host.kept.len(), MOST_KEPT);
-        host.process = host.process.wrapping_add(1);
-        host.begin();
-        assert_eq!((host.kept.len(), host.process), (0, process::id()));
+        let child = process::id().wrapping_add(1);
+        host.begin(child);
+        assert_eq!((host.kept.len(), host.process), (0, child));
     }
 
     /// While another measurement is under way nobody waits for it: there is nothing kept then.

@@ -97,11 +97,15 @@ fn limit(level: &Level, file: &str, host: &mut Host, evidence: &mut Evidence) ->
     }
 }
 
-/// Version 1 tells each group the least limit of all that hold it, those included that cannot be seen.
+/// Version 1 tells each group the least limit of all that hold it. Where all of these were seen that is nothing new, and
+/// takes the kernel longer to add up than everything else together.
 fn widest(groups: &Groups, host: &mut Host, evidence: &mut Evidence) {
     const KEY: &str = "hierarchical_memory_limit";
 
     let (Version::V1, Some(level)) = (groups.version, groups.levels.last()) else { return };
+    if !evidence.has_doubts() {
+        return;
+    }
     let path = level.directory.join("memory.stat");
     // What could not be read has been noted.
     let Ok(Some(content)) = evidence.read(host, &path) else { return };

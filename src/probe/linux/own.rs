@@ -52,6 +52,13 @@ impl<T: Default> Default for Own<T> {
     }
 }
 
+impl<T> Held<T> {
+    /// This process, which to ask the kernel for again would be a system call.
+    pub(super) fn process(&self) -> u32 {
+        self.process
+    }
+}
+
 impl<T> Deref for Held<T> {
     type Target = T;
 

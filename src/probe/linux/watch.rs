@@ -72,7 +72,8 @@ impl Watch {
     /// Measures, and remembers what came of it.
     pub(in crate::probe) fn measure(&self, subject: Subject<'_>) -> Result<Measurement, ProbeError> {
         let Some(mut state) = self.state.lock() else { return subject.host.measure(subject.read) };
-        let measured = state.measure(subject, self.clock.period());
+        let process = state.process();
+        let measured = state.measure(process, subject, self.clock.period());
         state.seen = Some(Print::of(&measured));
         measured
     }
@@ -121,8 +122,9 @@ impl Watch {
     /// Takes what the kernel told, and looks whether anything is different; `None` if nothing could be remembered.
     fn look(&self, subject: Subject<'_>, start: Option<Print>) -> Option<bool> {
         let mut state = self.state.lock()?;
+        let process = state.process();
         state.follow(subject);
-        let now = Some(Print::of(&state.measure(subject, self.clock.period())));
+        let now = Some(Print::of(&state.measure(process, subject, self.clock.period())));
         let differs = [start, state.seen].into_iter().any(|known| known.is_some() && known != now);
         state.seen = now;
         Some(differs)
@@ -165,13 +167,18 @@ impl Clone for Watch {
 
 impl State {
     /// Measures, and watches other groups if it was them that were measured.
-    fn measure(&mut self, subject: Subject<'_>, every: Option<Duration>) -> Result<Measurement, ProbeError> {
+    fn measure(
+        &mut self,
+        process: u32,
+        subject: Subject<'_>,
+        every: Option<Duration>,
+    ) -> Result<Measurement, ProbeError> {
         let Subject { host, controllers, read } = subject;
         let (mut measured, are_watched) =
-            host.measure(|host| (read(host), self.targets.are_current(host, controllers)));
+            host.measure_in(process, |host| (read(host), self.targets.are_current(host, controllers)));
         if self.notices.is_some() && !are_watched {
             self.watch(subject);
-            measured = host.measure(read);
+            measured = host.measure_in(process, read);
         }
         let Some(fault) = self.fault else { return measured };
         let instead = match every {
