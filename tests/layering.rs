@@ -50,6 +50,7 @@ const HOUSE: [Room; 7] = [
             "error",
             "roots",
             "capture",
+            "raise",
             "rlimit",
             "jitter",
             "linux/mod",

@@ -574,7 +574,7 @@ mod open_files {
         let measured = read(&limits("1024", "4096"));
         assert_eq!((measured.reading(), measured.bound()), (Reading::whole(1024), Bound::Exact));
         assert_eq!(measured.sources()[0].to_string(), "/proc/self/limits: Max open files: 1024");
-        assert_eq!(measured.notes(), ["the hard limit is 4096"]);
+        assert_eq!(measured.notes(), ["the hard limit is 4096, which the soft one may be raised to"]);
         let capped = |soft| read(&limits(soft, "unlimited").file(NR_OPEN, "1000\n"));
         assert_eq!(capped("1024").reading(), Reading::whole(1000));
         assert_eq!(capped("unlimited").reading(), Reading::whole(1000));

@@ -156,6 +156,36 @@ mod linux {
         });
     }
 
+    /// The soft limit is raised to the hard one by whoever asks for it, and by nobody else; then as many can be open, and
+    /// children inherit it.
+    #[test]
+    fn soft_limit_of_descriptors_is_raised_on_request() {
+        in_child("linux::soft_limit_of_descriptors_is_raised_on_request", || {
+            let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
+            setrlimit(Rlimit::RLIMIT_NOFILE, 64, hard.min(4096)).unwrap();
+            let hard = hard.min(4096);
+            let open_files = OpenFiles::new();
+            let before = open_files.read().unwrap();
+            let note = format!("the hard limit is {hard}, which the soft one may be raised to");
+            assert_eq!((before.reading(), before.notes()), (Reading::whole(64), &[note][..]));
+            assert_eq!(getrlimit(Rlimit::RLIMIT_NOFILE).unwrap(), (64, hard));
+
+            let raised = OpenFiles::raise_soft_limit().unwrap();
+            assert_eq!((raised.from, raised.to), (Reading::whole(64), Reading::whole(hard)));
+            assert_eq!(getrlimit(Rlimit::RLIMIT_NOFILE).unwrap(), (hard, hard));
+            let after = open_files.read().unwrap();
+            assert_eq!(after.reading(), Reading::whole(hard));
+            assert_eq!(after.notes(), [format!("the hard limit is {hard}")]);
+            let open: Vec<_> = (0..100).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
+            assert_eq!(open.len(), 100);
+            let child = Command::new("sh").args(["-c", "ulimit -n"]).output().unwrap();
+            assert_eq!(String::from_utf8(child.stdout).unwrap().trim(), hard.to_string());
+
+            let again = OpenFiles::raise_soft_limit().unwrap();
+            assert_eq!((again.from, again.to), (Reading::whole(hard), Reading::whole(hard)));
+        });
+    }
+
     /// With no descriptor left the quotas cannot be read: the cores are then a bound, and say so.
     #[test]
     fn exhausted_descriptors_leave_a_bound() {

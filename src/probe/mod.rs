@@ -85,6 +85,8 @@ mod capture;
 mod error;
 mod jitter;
 #[cfg(target_os = "linux")]
+mod raise;
+#[cfg(target_os = "linux")]
 mod roots;
 
 #[cfg(target_os = "linux")]
@@ -110,6 +112,8 @@ pub use open_files::OpenFiles;
 pub use pressure::Pressure;
 #[cfg(target_os = "linux")]
 pub use pressure::PressureSample;
+#[cfg(target_os = "linux")]
+pub use raise::{RaiseError, RaisedLimit};
 #[cfg(target_os = "linux")]
 pub use roots::Roots;
 pub use tasks::Tasks;

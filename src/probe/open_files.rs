@@ -19,7 +19,7 @@ use crate::plan::{Quantity, Reading};
 /// without such limits. On a system other than Linux it is a bound, since such a system has limits besides.
 ///
 /// Two other figures are read apart: [how many are open](Self::read_in_use), and [how many are left](Self::read_free).
-/// No limit is ever raised.
+/// No limit is ever raised unasked; on Linux `raise_soft_limit` does it.
 ///
 /// ```
 /// use concurrency_governor::probe::OpenFiles;
@@ -107,7 +107,8 @@ impl OpenFiles {
         let mut evidence = linux::Evidence::default();
         let limits = linux::open_files::limit(host, &mut evidence);
         if let Some(limits) = limits {
-            evidence.note(format!("the hard limit is {}", limits.hard.plain()));
+            let way = if limits.can_rise() { ", which the soft one may be raised to" } else { "" };
+            evidence.note(format!("the hard limit is {}{way}", limits.hard.plain()));
         }
         Self::measurement(limits, evidence)
     }

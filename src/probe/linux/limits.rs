@@ -25,6 +25,16 @@ pub(in crate::probe) struct SoftHard {
     pub(in crate::probe) hard: Reading,
 }
 
+impl SoftHard {
+    /// Whether the soft limit is below the hard one.
+    pub(in crate::probe) fn can_rise(self) -> bool {
+        match (self.soft, self.hard) {
+            (Reading::Finite(soft), Reading::Finite(hard)) => soft < hard,
+            (soft, hard) => soft != hard,
+        }
+    }
+}
+
 impl ProcessLimit {
     /// Reads the limit, whose soft value becomes a source; `None`, with a doubt, if it could not be read.
     pub(super) fn read(self, host: &mut Host, evidence: &mut Evidence) -> Option<SoftHard> {
@@ -78,7 +88,7 @@ impl ProcessLimit {
 }
 
 /// A limit as the system call gives it: its infinity is no number.
-fn reading(limit: u64) -> Reading {
+pub(in crate::probe) fn reading(limit: u64) -> Reading {
     if limit == RLIM_INFINITY { Reading::Unlimited } else { Reading::whole(limit) }
 }
 

@@ -33,7 +33,7 @@ pub(super) use affinity::affinity;
 pub(super) use evidence::Evidence;
 pub(super) use group::{Controller, limit_files};
 pub(super) use host::{Host, Recorded, SharedHost};
-pub(super) use limits::SoftHard;
+pub(super) use limits::{SoftHard, reading};
 pub(super) use quota::quota;
 pub(super) use trigger::Trigger;
 pub(super) use watch::{Subject, Watch};
