@@ -92,6 +92,21 @@ mod cpu {
         assert_eq!(sources, expected);
     }
 
+    /// Where a controller is off, as for a level and all below it, there is no file of it to look for; another one of
+    /// nearly the same name does not count.
+    #[test]
+    fn levels_end_where_the_controller_is_off() {
+        let with = |controllers: &str| {
+            let host = version_2().file("/sys/fs/cgroup/p/cgroup.controllers", controllers);
+            read(&host.file(MAX[1], "300000 100000").file(MAX[2], "150000 100000"))
+        };
+        let on = with("cpuset cpu io memory\n");
+        assert_eq!((on.reading(), on.bound()), (cores("1.5"), Bound::Exact));
+        let off = with("cpuset io memory\n");
+        assert_eq!((off.reading(), off.bound()), (cores("8"), Bound::Exact));
+        assert!(off.notes().is_empty(), "{off:?}");
+    }
+
     /// Version 1 keeps the two numbers apart, and a missing period is the kernel's own.
     #[test]
     fn version_1_keeps_quota_and_period_apart() {

@@ -122,6 +122,9 @@ impl Tree {
             for (at, group) in self.groups.iter().enumerate().skip(hidden.saturating_sub(1)) {
                 let directory = [&point[..], &self.path(hidden, at + 1)].concat();
                 files.put_in(&directory, "cgroup.procs", "1\n");
+                if !is_v1 {
+                    files.put_in(&directory, "cgroup.controllers", "cpuset cpu io memory pids\n");
+                }
                 for (file, content) in controller.files(group, is_v1) {
                     files.put_in(&directory, file, content);
                 }

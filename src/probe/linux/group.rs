@@ -61,6 +61,21 @@ pub(in crate::probe) struct Groups {
 }
 
 impl Groups {
+    /// Whether a level, and so every one below it, is without the controller, and so without this file of it.
+    ///
+    /// To see that a file is not there takes the kernel three times as long as to read one that is kept open; so what is
+    /// looked at is whether the controller has been switched on.
+    pub(super) fn end_above(&self, level: &Level, file: &str, host: &mut Host) -> bool {
+        if self.version == Version::V1 || level.is_boundless || host.keeps(&level.directory.join(file)) {
+            return false;
+        }
+        let controllers = host.read(&level.directory.join("cgroup.controllers"));
+        // What cannot be read decides nothing.
+        let Ok(Some(controllers)) = controllers else { return false };
+        let name = self.controller.name().as_bytes();
+        !controllers.split(u8::is_ascii_whitespace).any(|controller| controller == name)
+    }
+
     /// The files whose change changes a limit, those that are not there yet included: what whoever follows the groups
     /// has to watch, besides the group that the process is in.
     fn limit_files(&self) -> impl Iterator<Item = PathBuf> {
@@ -74,16 +89,22 @@ impl Groups {
 pub(super) struct Level {
     pub(super) name: String,
     pub(super) directory: PathBuf,
+    /// The root of version 2: no kernel gives it limits, or files for them.
+    is_boundless: bool,
 }
 
 impl Level {
-    /// Reads one of the group's files, which becomes a source; `None` if the group does not have it.
+    /// Reads one of the files that limit a group, or tell its use, which becomes a source; `None` if the group does not
+    /// have it.
     pub(super) fn read(
         &self,
         file: &str,
         host: &mut Host,
         evidence: &mut Evidence,
     ) -> Result<Option<Vec<u8>>, Unread> {
+        if self.is_boundless {
+            return Ok(None);
+        }
         let path = self.directory.join(file);
         let content = evidence.read(host, &path)?;
         if let Some(raw) = &content {
@@ -252,8 +273,15 @@ fn resolve(
         findings.doubt(format!("the {name} control group `{path}` is not in what is mounted"));
         return None;
     };
-    doubt_hidden(host, &place, membership.version, findings);
-    Some(Groups { controller, version: membership.version, levels: place.levels() })
+    let version = membership.version;
+    let mut levels = place.levels();
+    let shows_root = shows_root(host, &place, version, findings);
+    if let (true, Version::V2, Some(root)) = (shows_root, version, levels.first_mut()) {
+        // An imitator's root may have some.
+        let files = controller.limit_files(version).iter().map(|file| root.directory.join(file));
+        root.is_boundless = files.into_iter().all(|file| matches!(host.exists(&file), Ok(false)));
+    }
+    Some(Groups { controller, version, levels })
 }
 
 /// A process's group as one mount shows it.
@@ -273,11 +301,11 @@ impl Place<'_> {
         let mut name = self.root.iter().fold(String::new(), |name, part| name + "/" + &text(part));
         let mut directory = self.point.clone();
         let top = if name.is_empty() { "/".to_owned() } else { name.clone() };
-        let mut levels = vec![Level { name: top, directory: directory.clone() }];
+        let mut levels = vec![Level { name: top, directory: directory.clone(), is_boundless: false }];
         for part in &self.below {
             name = name + "/" + &text(part);
             directory.push(OsStr::from_bytes(part));
-            levels.push(Level { name: name.clone(), directory: directory.clone() });
+            levels.push(Level { name: name.clone(), directory: directory.clone(), is_boundless: false });
         }
         levels
     }
@@ -307,22 +335,23 @@ fn wider<'a>(first: Place<'a>, second: Place<'a>) -> Place<'a> {
     if second.root.len() < first.root.len() { second } else { first }
 }
 
-/// Doubts that the mount point is the root of its hierarchy, if it does not look like it: the root of version 2 has no
-/// type, and that of version 1 alone has the file `cgroup.sane_behavior`.
-fn doubt_hidden(host: &mut Host, place: &Place<'_>, version: Version, findings: &mut Findings) {
+/// Whether the mount point is the root of its hierarchy; doubts it if it does not look like it: the root of version 2 has
+/// no type, and that of version 1 alone has the file `cgroup.sane_behavior`.
+fn shows_root(host: &mut Host, place: &Place<'_>, version: Version, findings: &mut Findings) -> bool {
     let (mark, at_root) = match version {
         Version::V1 => ("cgroup.sane_behavior", true),
         Version::V2 => ("cgroup.type", false),
     };
     let shown = place.point.display();
     match host.exists(&place.point.join(mark)) {
-        Ok(there) if there == at_root && place.root.is_empty() => {}
+        Ok(there) if there == at_root && place.root.is_empty() => return true,
         Ok(_) => findings.doubt(format!("groups above {shown} are hidden, and may set limits")),
         Err(error) => {
             findings.is_passing = true;
             findings.doubt(format!("cannot tell whether groups above {shown} are hidden: {error}"));
         }
     }
+    false
 }
 
 /// Linux opens no longer path, so a group's cannot be followed either.

@@ -188,6 +188,11 @@ impl Host {
         Ok(self.kept.get(path.as_os_str()))
     }
 
+    /// Whether the file is kept open.
+    pub(super) fn keeps(&self, path: &Path) -> bool {
+        self.kept.contains_key(path.as_os_str())
+    }
+
     fn has_room(&self) -> bool {
         matches!(self.mode, Mode::Keep) && self.kept.len() < MOST_KEPT
     }

@@ -17,6 +17,9 @@ pub(in crate::probe) fn total(host: &mut Host, evidence: &mut Evidence) {
 pub(in crate::probe) fn limits(host: &mut Host, evidence: &mut Evidence) {
     if let Some(groups) = group::groups(host, Controller::Memory, evidence) {
         for level in &groups.levels {
+            if groups.end_above(level, "memory.max", host) {
+                break;
+            }
             if let Some(bytes) = hard_limit(level, groups.version, host, evidence) {
                 evidence.limit(bytes);
             }
@@ -37,6 +40,9 @@ pub(in crate::probe) fn soft_limits(host: &mut Host, evidence: &mut Evidence) {
         return evidence.note("version 1 of control groups slows nobody down");
     }
     for level in &groups.levels {
+        if groups.end_above(level, "memory.high", host) {
+            break;
+        }
         if let Some(bytes) = limit(level, "memory.high", host, evidence) {
             evidence.limit(bytes);
         }
@@ -52,6 +58,9 @@ pub(in crate::probe) fn available(host: &mut Host, evidence: &mut Evidence) {
         Version::V2 => "memory.current",
     };
     for level in &groups.levels {
+        if groups.end_above(level, "memory.max", host) {
+            break;
+        }
         let Some(bytes) = hard_limit(level, groups.version, host, evidence) else { continue };
         let Ok(used) = level.read(file, host, evidence) else { continue };
         let used = used.as_deref().and_then(word).and_then(number);

@@ -12,6 +12,9 @@ use crate::plan::Quantity;
 pub(in crate::probe) fn quota(host: &mut Host, evidence: &mut Evidence) {
     let Some(groups) = group::groups(host, Controller::Cpu, evidence) else { return };
     for level in &groups.levels {
+        if groups.end_above(level, "cpu.max", host) {
+            break;
+        }
         let (file, quota) = match groups.version {
             Version::V1 => ("cpu.cfs_quota_us", quota_v1(level, host, evidence)),
             Version::V2 => ("cpu.max", quota_v2(level, host, evidence)),

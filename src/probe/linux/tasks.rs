@@ -20,6 +20,9 @@ pub(in crate::probe) enum Share {
 pub(in crate::probe) fn groups(share: Share, host: &mut Host, evidence: &mut Evidence) {
     let Some(groups) = group::groups(host, Controller::Pids, evidence) else { return };
     for level in &groups.levels {
+        if groups.end_above(level, "pids.max", host) {
+            break;
+        }
         // What could not be read has been noted.
         let Ok(Some(content)) = level.read("pids.max", host, evidence) else { continue };
         let limit = match word(&content) {
