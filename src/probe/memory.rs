@@ -74,7 +74,8 @@ impl Memory {
     /// Reads the bytes above which the kernel slows the process down to take memory back from it: the least
     /// `memory.high` of the control groups that hold it.
     ///
-    /// [`Unlimited`](crate::Reading::Unlimited) if there is none, as always in version 1;
+    /// [`Unlimited`](crate::Reading::Unlimited) if there is none, as always in version 1, whose
+    /// `memory.soft_limit_in_bytes` slows nobody down: it says whom to take memory from first when the host runs out;
     /// [`Unknown`](crate::Reading::Unknown) if there is none to be seen and a level is hidden.
     #[must_use = "reading has no other effect"]
     pub fn read_soft_limit(&self) -> Measurement {
