@@ -1,7 +1,7 @@
 //! Which CPUs the process may run on.
 
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
 use super::cpu_list::CpuList;
 use super::evidence::{Evidence, text};
@@ -27,8 +27,7 @@ pub(in crate::probe) fn affinity(host: &mut Host, evidence: &mut Evidence) {
 /// How many CPUs the system call names. It is asked for the process, which is its first thread: asked for the calling
 /// thread, a worker that is pinned to one core would speak for all.
 fn call(host: &mut Host, evidence: &mut Evidence) -> Option<u64> {
-    // The kernel's numbers of processes fit.
-    let process = Pid::from_raw(host.process.cast_signed());
+    let process = i32::try_from(host.process).map_or_else(|_| getpid(), Pid::from_raw);
     match sched_getaffinity(process) {
         Ok(set) => {
             let affinity = host.affinity.take().filter(|affinity| affinity.set == set);

@@ -89,7 +89,7 @@ impl Groups {
 pub(super) struct Level {
     pub(super) name: String,
     pub(super) directory: PathBuf,
-    /// The root of version 2: no kernel gives it limits, or files for them.
+    /// A root without limits: no kernel gives it any later, or files for them.
     is_boundless: bool,
 }
 
@@ -275,9 +275,8 @@ fn resolve(
     };
     let version = membership.version;
     let mut levels = place.levels();
-    let shows_root = shows_root(host, &place, version, findings);
-    if let (true, Version::V2, Some(root)) = (shows_root, version, levels.first_mut()) {
-        // An imitator's root may have some.
+    if let (true, Some(root)) = (shows_root(host, &place, version, findings), levels.first_mut()) {
+        // Version 1 has limits at the root for some controllers, and an imitator may have any.
         let files = controller.limit_files(version).iter().map(|file| root.directory.join(file));
         root.is_boundless = files.into_iter().all(|file| matches!(host.exists(&file), Ok(false)));
     }
