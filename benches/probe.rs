@@ -1,16 +1,20 @@
-//! What a measurement costs, beside what others take for theirs: everything that is measured in one run.
+//! What a measurement costs, beside what others take for theirs: everything that is measured in one run, in CPU time of
+//! the thread, so that it counts for little what else the machine does.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
 
 use std::fs::File;
 use std::hint::black_box;
+use std::time::Duration;
 
 use concurrency_governor::probe::{Cpu, Memory, OpenFiles, Pressure, Tasks};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
 
 /// The cores: the standard library and `num_cpus` give whole ones, without saying where from.
-fn cores(c: &mut Criterion) {
+fn cores(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("cores");
     group
         .bench_function("std::thread::available_parallelism", |b| b.iter(std::thread::available_parallelism));
@@ -24,14 +28,23 @@ fn cores(c: &mut Criterion) {
     {
         use std::os::unix::fs::FileExt;
 
+        use nix::sched::sched_getaffinity;
+        use nix::unistd::getpid;
+
         let (groups, mut buffer) = (File::open("/proc/self/cgroup").unwrap(), [0; 4096]);
         group.bench_function("of which /proc/self/cgroup", |b| b.iter(|| groups.read_at(&mut buffer, 0)));
+        group.bench_function("of which the affinity", |b| b.iter(|| sched_getaffinity(getpid())));
+        // What is left is one such read for each file with a quota, and the measurement itself.
+        let quotas = kept.limit_files();
+        if let Some(quota) = quotas.into_iter().find_map(|path| File::open(path).ok()) {
+            group.bench_function("of which a quota", |b| b.iter(|| quota.read_at(&mut buffer, 0)));
+        }
     }
     group.finish();
 }
 
 /// The descriptors in use, of few and of ten thousand.
-fn descriptors(c: &mut Criterion) {
+fn descriptors(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("descriptors in use");
     let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
     setrlimit(Rlimit::RLIMIT_NOFILE, hard, hard).unwrap();
@@ -52,7 +65,7 @@ fn descriptors(c: &mut Criterion) {
 }
 
 /// The rest, with what is kept.
-fn others(c: &mut Criterion) {
+fn others(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("other readings");
     let (open_files, memory, tasks, pressure) =
         (OpenFiles::new(), Memory::new(), Tasks::new(), Pressure::on_cpu());
@@ -64,5 +77,41 @@ fn others(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, cores, descriptors, others);
+/// The time that the thread has had a processor.
+struct CpuTime(WallTime);
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap())
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start().saturating_sub(start)
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        one.saturating_add(*other)
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        self.0.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        self.0.formatter()
+    }
+}
+
+fn on_cpu_time() -> Criterion<CpuTime> {
+    Criterion::default().with_measurement(CpuTime(WallTime))
+}
+
+criterion_group!(name = benches; config = on_cpu_time(); targets = cores, descriptors, others);
 criterion_main!(benches);
