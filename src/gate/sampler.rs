@@ -1,7 +1,7 @@
 //! Which waits are measured.
 
 /// Looking at the clock twice takes longer than a short wait. So waits are measured out of a budget: a hundred thousand
-/// a second, and a thousand at once. As long as it lasts every wait is measured; beyond it one in sixteen, drawn at
+/// a second, and a thousand at once. As long as it lasts every wait is measured; beyond it one in 64, drawn at
 /// random so that no pattern of arrivals is missed, and it stands for those since the last.
 #[derive(Debug)]
 pub(super) struct Sampler {
@@ -46,7 +46,7 @@ impl Sampler {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 17;
         self.random ^= self.random << 5;
-        self.skip = u16::try_from(self.random >> 27).unwrap_or(0);
+        self.skip = u16::try_from(self.random >> 25).unwrap_or(0);
         (now, self.skip.saturating_add(1))
     }
 }
@@ -74,12 +74,12 @@ mod tests {
         assert_eq!(measured(&mut Sampler::new(true), BUDGET, 0), (BUDGET, BUDGET));
     }
 
-    /// Beyond it about one in sixteen is, and all together stand for as many as there were.
+    /// Beyond it about one in 64 is, and all together stand for as many as there were.
     #[test]
     fn fast_waits_are_sampled() {
         let (samples, stand_for) = measured(&mut Sampler::new(true), 1_000_000, 0);
-        assert!((55_000..65_000).contains(&samples), "{samples}");
-        assert!((999_969..1_000_032).contains(&stand_for), "{stand_for}");
+        assert!((14_500..18_500).contains(&samples), "{samples}");
+        assert!((999_873..1_000_128).contains(&stand_for), "{stand_for}");
     }
 
     /// After a rush each wait is measured again.
