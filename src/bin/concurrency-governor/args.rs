@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use concurrency_governor::plan::{NameError, QuantityError};
 use concurrency_governor::{GateName, Quantity, Reading, Resource};
 
 use crate::preset::Preset;
+use crate::simulate::{Change, LoadError, Rate, Service};
 use crate::usage::{self, Stop};
 
 /// How much work may be in flight on this host, and why
@@ -34,11 +36,13 @@ impl Args {
     pub(crate) fn read(given: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let given: Vec<OsString> = given.into_iter().collect();
         let args = Self::try_parse_from(&given).map_err(|error| usage::stop::<Self>(&error, &given))?;
-        match &args.command {
-            Command::Explain(explain) => explain.check().map_err(|error| Stop::Refused(error.to_string()))?,
+        let checked = match &args.command {
+            Command::Explain(explain) => explain.given.check(),
             #[cfg(target_os = "linux")]
-            Command::Capture(_) => {}
-        }
+            Command::Capture(_) => Ok(()),
+            Command::Simulate(simulate) => simulate.check(),
+        };
+        checked.map_err(|error| Stop::Refused(error.to_string()))?;
         Ok(args)
     }
 }
@@ -52,6 +56,9 @@ pub(crate) enum Command {
     #[cfg(target_os = "linux")]
     #[command(after_help = EXAMPLES, after_long_help = CAPTURE_NOTES)]
     Capture(CaptureArgs),
+    /// Drive the gates with a load, and show how many are at work and how long they wait
+    #[command(after_help = SIMULATE_EXAMPLES, after_long_help = SIMULATE_NOTES)]
+    Simulate(SimulateArgs),
 }
 
 #[cfg(target_os = "linux")]
@@ -64,6 +71,17 @@ pub(crate) struct CaptureArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
+
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A plan, and what is given in place of the host's readings and the operator's settings.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GivenArgs {
     /// A plan that comes along [default: astrid]
     #[arg(long, value_enum, value_name = "NAME", conflicts_with = "plan")]
     #[arg(hide_possible_values = true)]
@@ -85,18 +103,64 @@ pub(crate) struct ExplainArgs {
     #[cfg(target_os = "linux")]
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
-
-    /// Print JSON instead of tables
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
-impl ExplainArgs {
+impl GivenArgs {
     /// What each flag cannot know of the others: that nothing is given twice.
     fn check(&self) -> Result<(), ArgumentError> {
         let resources = self.readings.iter().map(|given| given.resource.to_string());
         let gates = self.settings.iter().map(|(gate, _)| gate.to_string());
         once("--reading", resources).and_then(|()| once("--set", gates))
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
+
+    /// How many requests come, on average
+    #[arg(long, value_name = "N/s", default_value = "100/s")]
+    pub(crate) rate: Rate,
+
+    /// A gate's share of the requests [default: 1 each]
+    #[arg(long, value_name = "GATE=SHARE", value_parser = given_share)]
+    pub(crate) mix: Vec<(GateName, u32)>,
+
+    /// How long a gate's requests are at work [default: exp(10ms)]
+    #[arg(long = "service", value_name = "GATE=TIME", value_parser = given_service)]
+    pub(crate) services: Vec<(GateName, Service)>,
+
+    /// Set a gate, or a reading, while it runs
+    #[arg(long = "change", value_name = "NAME=VALUE@TIME")]
+    pub(crate) changes: Vec<Change>,
+
+    /// How long it runs
+    #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = given_length)]
+    pub(crate) length: Duration,
+
+    /// Where chance begins: the same gives the same again
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Take as long as it says, instead of simulating the time
+    #[arg(long)]
+    pub(crate) real_time: bool,
+
+    /// Write the pictures to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Write the pictures and the figures to a page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+impl SimulateArgs {
+    fn check(&self) -> Result<(), ArgumentError> {
+        self.given.check()?;
+        once("--mix", self.mix.iter().map(|(gate, _)| gate.to_string()))?;
+        once("--service", self.services.iter().map(|(gate, _)| gate.to_string()))
     }
 }
 
@@ -137,6 +201,25 @@ fn given_setting(given: &str) -> Result<(GateName, usize), ArgumentError> {
     Ok((gate, value))
 }
 
+fn given_share(given: &str) -> Result<(GateName, u32), ArgumentError> {
+    let (gate, share) = given.split_once('=').ok_or(ArgumentError::NoShare)?;
+    let gate = gate.parse()?;
+    let share = share.parse().map_err(|_| ArgumentError::Share { share: share.to_owned() })?;
+    Ok((gate, share))
+}
+
+fn given_service(given: &str) -> Result<(GateName, Service), ArgumentError> {
+    let (gate, service) = given.split_once('=').ok_or(ArgumentError::NoService)?;
+    Ok((gate.parse()?, service.parse()?))
+}
+
+fn given_length(given: &str) -> Result<Duration, ArgumentError> {
+    let length = humantime::parse_duration(given).ok();
+    length
+        .filter(|length| (Duration::from_millis(1)..=LONGEST_RUN).contains(length))
+        .ok_or(ArgumentError::Length)
+}
+
 fn color(given: &str) -> Result<anstream::ColorChoice, ArgumentError> {
     match given {
         "auto" => Ok(anstream::ColorChoice::Auto),
@@ -161,11 +244,24 @@ enum ArgumentError {
     Reading(#[from] QuantityError),
     #[error("{value:?} is not a whole number (allowed: 0 to {})", usize::MAX)]
     Setting { value: String },
+    #[error("it has no `=` (allowed: GATE=SHARE such as io=9)")]
+    NoShare,
+    #[error("{share:?} is not a whole number (allowed: 0 to {})", u32::MAX)]
+    Share { share: String },
+    #[error("it has no `=` (allowed: GATE=TIME such as io=20ms or io=exp(20ms))")]
+    NoService,
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("it is no length (allowed: 1ms to 24h, such as 30s or 5m)")]
+    Length,
     #[error("it is no such choice (allowed: auto, always, never)")]
     Color,
     #[error("{flag} gives `{name}` twice (allowed: once)")]
     Twice { flag: &'static str, name: String },
 }
+
+/// A day; what is longer is a mistake.
+const LONGEST_RUN: Duration = Duration::from_secs(24 * 3600);
 
 /// Below the command's own flags, above `--help`.
 const LAST: usize = 900;
@@ -231,3 +327,43 @@ Examples:
   concurrency-governor capture host
   concurrency-governor explain --root host
   concurrency-governor explain --set io=64";
+
+const SIMULATE_EXAMPLES: &str = "\
+Examples:
+  concurrency-governor simulate --html report.html
+  concurrency-governor simulate --rate 900/s --mix io=9 --mix blocking=1 \\
+    --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
+  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg run.svg
+  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m --seed 7";
+
+const SIMULATE_NOTES: &str = "\
+What is simulated:
+  Requests come by themselves, at --rate on average, and each goes to one gate:
+  --mix io=9 --mix blocking=1 gives nine in ten to io. It waits for a permit as
+  it would in a program, is at work for as long as --service says, and is gone.
+  The gates are real ones, under a governor with the plan's formulas, bounds on
+  lines and waits included; only the work is not there, and the time unless
+  --real-time is given. The same seed gives the same run.
+
+Time at work:
+  20ms                    always as long
+  exp(20ms)               mostly short, sometimes long; on average so long
+  uniform(5ms, 50ms)      anything in between
+  lognormal(20ms, 0.8)    about so long, sometimes very long
+
+Changes:
+  --change io=8@20s sets a gate after 20 s, above all other settings.
+  --change cpu=1@40s gives the host another reading, and every limit is derived
+  anew from it.
+
+What is shown:
+  busy is the share of the limit that was at work on average; left is what was
+  at work or waited at the end; waits are those of all that were admitted, at
+  once or later.
+
+Examples:
+  concurrency-governor simulate --html report.html
+  concurrency-governor simulate --rate 900/s --mix io=9 --mix blocking=1 \\
+    --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
+  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg run.svg
+  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m --seed 7";

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use concurrency_governor::plan::{BuildError, EnvError, Measurement, Operand, Source};
 use concurrency_governor::{Formula, GateSpec, Layer, Overrides, Plan, Readings, Resolution, Resource};
 
-use crate::args::ExplainArgs;
+use crate::args::GivenArgs;
 use crate::host::{Figure, Host};
 use crate::plan_file::{PlanFile, PlanFileError};
 use crate::preset::Preset;
@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) plan: Plan,
     /// Their limits, with the readings behind them.
     pub(crate) resolution: Resolution,
+    /// The settings, the one that wins first.
+    pub(crate) overrides: Overrides,
     /// The host that was measured.
     pub(crate) host: String,
     /// What else was measured of each resource.
@@ -35,7 +37,7 @@ impl Report {
     /// # Errors
     ///
     /// [`ExplainError`] if the plan, the environment or a setting is wrong.
-    pub(crate) fn of(args: &ExplainArgs) -> Result<Self, ExplainError> {
+    pub(crate) fn of(args: &GivenArgs) -> Result<Self, ExplainError> {
         let declared = Declared::of(args)?;
         let mut overrides = Overrides::new();
         let flags = Layer::new("--set");
@@ -50,7 +52,7 @@ impl Report {
         let given = |resource: &Resource| args.readings.iter().any(|given| given.resource == *resource);
         let measured = Host::ALWAYS.into_iter().filter(|resource| !given(resource));
         let figures = measured.map(|resource| (resource, host.figures(resource))).collect();
-        Ok(Self { title: declared.title, plan: declared.plan, resolution, host: name, figures })
+        Ok(Self { title: declared.title, plan: declared.plan, resolution, overrides, host: name, figures })
     }
 
     /// What else was measured of a resource.
@@ -72,7 +74,7 @@ struct Declared {
 }
 
 impl Declared {
-    fn of(args: &ExplainArgs) -> Result<Self, ExplainError> {
+    fn of(args: &GivenArgs) -> Result<Self, ExplainError> {
         let Some(path) = &args.plan else {
             let preset = args.preset.unwrap_or(Preset::Astrid);
             let title = format!("preset {}", preset.name());
@@ -93,7 +95,7 @@ fn env(preset: Preset) -> Result<Layer, EnvError> {
 
 /// The host that is to be measured, and what it is called.
 #[cfg(target_os = "linux")]
-fn host(args: &ExplainArgs) -> Result<(String, Host), ExplainError> {
+fn host(args: &GivenArgs) -> Result<(String, Host), ExplainError> {
     let Some(root) = &args.root else { return Ok(("this host".to_owned(), Host::running())) };
     if !root.join("proc").is_dir() {
         return Err(ExplainError::NoHost { root: root.clone() });
@@ -104,12 +106,12 @@ fn host(args: &ExplainArgs) -> Result<(String, Host), ExplainError> {
 /// The host that is to be measured, and what it is called.
 #[cfg(not(target_os = "linux"))]
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere there is a choice")]
-fn host(_args: &ExplainArgs) -> Result<(String, Host), ExplainError> {
+fn host(_args: &GivenArgs) -> Result<(String, Host), ExplainError> {
     Ok(("this host".to_owned(), Host::running()))
 }
 
 /// A reading of every resource that is given, that the plan reads or that is measured anyway.
-fn readings(args: &ExplainArgs, host: &Host, plan: &Plan) -> Readings {
+fn readings(args: &GivenArgs, host: &Host, plan: &Plan) -> Readings {
     let mut readings = Readings::new();
     for given in &args.readings {
         let source = Source::new("--reading", given.text.as_str());

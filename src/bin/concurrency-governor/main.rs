@@ -13,6 +13,7 @@ mod json;
 mod plain;
 mod plan_file;
 mod preset;
+mod simulate;
 mod table;
 mod usage;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
                 Command::Explain(args) => explain(&args),
                 #[cfg(target_os = "linux")]
                 Command::Capture(args) => capture::capture(&args).map_err(|error| error.to_string()),
+                Command::Simulate(args) => simulate::simulate(&args).map_err(|error| error.to_string()),
             }
         }
         Err(usage::Stop::Page(page)) => Ok(page),
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn explain(args: &ExplainArgs) -> Result<String, String> {
-    let report = explain::Report::of(args).map_err(|error| error.to_string())?;
+    let report = explain::Report::of(&args.given).map_err(|error| error.to_string())?;
     Ok(if args.json { json::render(&report) } else { table::render(&report) })
 }
 
