@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
+use concurrency_governor::governor::GovernorBuilder;
 use concurrency_governor::plan::BuildError;
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{GateName, GateSpec, Governor, Layer, Overrides, Plan, Readings};
@@ -73,11 +74,8 @@ impl Course {
             .collect();
         let builder = host.iter().fold(Governor::builder(), |builder, probe| builder.probe(probe.clone()));
         let specs = self.plan.specs().iter().map(|spec| self.stretched(spec));
-        let governor = specs
-            .fold(builder, |builder, spec| builder.gate(spec))
-            .overrides(self.overrides.clone())
-            .build()
-            .await?;
+        let governor =
+            specs.fold(builder, GovernorBuilder::gate).overrides(self.overrides.clone()).build().await?;
         let stage = Rc::new(Stage::new(&governor, self)?);
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut changes = self.changes.iter();
@@ -142,10 +140,9 @@ impl Course {
 
     /// A gate whose waits are as long on the runtime's clock as they are meant to be on this one's.
     fn stretched(&self, spec: &GateSpec) -> GateSpec {
-        let spec = spec.clone();
         match spec.longest_wait() {
             Some(wait) => spec.max_wait(wait.saturating_mul(self.clock.scale())),
-            None => spec,
+            None => *spec,
         }
     }
 }

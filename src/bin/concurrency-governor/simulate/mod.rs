@@ -152,24 +152,22 @@ fn facts(args: &SimulateArgs, report: &Report, course: &Course) -> Vec<(&'static
 }
 
 fn text(heading: &str, facts: &[(&'static str, String)], summary: &str, records: &[Record]) -> String {
-    let facts: String =
-        facts.iter().map(|(name, value)| format!("{name:<9} {}\n", plain::line(value))).collect();
-    let refused: String = records
-        .iter()
-        .filter(|record| record.totals.shed() > 0)
-        .map(|record| {
-            let totals = record.totals;
-            format!(
-                "{} shed {}: {} found the line full, {} waited too long, {} otherwise\n",
-                record.gate,
-                totals.shed(),
-                totals.queue_full,
-                totals.expired,
-                totals.other
-            )
-        })
-        .collect();
-    format!("{heading}\n{facts}\n{summary}{refused}")
+    let mut lines = vec![heading.to_owned()];
+    lines.extend(facts.iter().map(|(name, value)| format!("{name:<9} {}", plain::line(value))));
+    lines.push(String::new());
+    lines.push(summary.trim_end().to_owned());
+    for record in records.iter().filter(|record| record.totals.shed() > 0) {
+        let (gate, totals) = (record.gate, record.totals);
+        lines.push(format!(
+            "{gate} shed {}: {} found the line full, {} waited too long, {} otherwise",
+            totals.shed(),
+            totals.queue_full,
+            totals.expired,
+            totals.other
+        ));
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn progress_bar(length: Duration) -> ProgressBar {

@@ -4,12 +4,10 @@ use super::chart::escaped;
 
 /// A page with the picture, what was simulated and what came of it.
 pub(crate) fn html(title: &str, facts: &[(&str, String)], summary: &str, picture: &str) -> String {
-    let rows: String = facts
-        .iter()
-        .map(|(name, value)| {
-            format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escaped(name), escaped(value))
-        })
-        .collect();
+    let row = |(name, value): &(&str, String)| {
+        ["<tr><th scope=\"row\">", &escaped(name), "</th><td>", &escaped(value), "</td></tr>\n"].concat()
+    };
+    let rows: String = facts.iter().map(row).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\

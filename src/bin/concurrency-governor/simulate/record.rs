@@ -203,7 +203,7 @@ const SLICES: u32 = 240;
 mod tests {
     use super::*;
 
-    const GATE: GateName = GateName::new("gate");
+    const GATE: GateName = GateName::new("uploads");
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
