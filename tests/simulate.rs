@@ -151,6 +151,24 @@ fn wrong_flags_are_refused_on_one_line() {
     }
 }
 
+/// What README shows is what it prints.
+#[cfg(target_os = "linux")]
+#[test]
+fn readme_shows_what_is_printed() {
+    let readme = include_str!("../README.md");
+    let shown = readme
+        .split("```console\n$ concurrency-governor simulate")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let (command, printed) = shown.split_once("\nSimulation").unwrap();
+    let command = format!("'{PROGRAM}' simulate{command}");
+    let output = clean(Command::new("sh")).args(["-c", &command]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("Simulation{printed}"));
+}
+
 /// The examples of its help are examples.
 #[test]
 fn examples_of_the_help_run() {

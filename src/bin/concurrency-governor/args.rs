@@ -358,8 +358,8 @@ Changes:
 
 What is shown:
   busy is the share of the limit that was at work on average; left is what was
-  at work or waited at the end; waits are those of all that were admitted, at
-  once or later.
+  at work or waited at the end; peak is the most at work, and line the most that
+  waited; waits are those of all that were admitted, at once or later.
 
 Examples:
   concurrency-governor simulate --html report.html

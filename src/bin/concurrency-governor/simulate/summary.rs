@@ -16,7 +16,7 @@ pub(crate) fn table(records: &[Record]) -> String {
         ("left", Side::Right),
         ("busy", Side::Right),
         ("peak", Side::Right),
-        ("longest line", Side::Right),
+        ("line", Side::Right),
         ("waits: p50", Side::Right),
         ("p99", Side::Right),
         ("longest", Side::Right),
