@@ -102,8 +102,8 @@ fn unlimited_and_unknown_are_no_numbers() {
 #[test]
 fn wrong_arguments_are_refused_on_one_line() {
     for (arguments, given, allowed) in [
-        (&[][..], "no command", "explain, capture, help"),
-        (&["explian"], "`explian`", "explain, capture, help"),
+        (&[][..], "no command", "explain, capture, watch, simulate, help"),
+        (&["explian"], "`explian`", "explain, capture, watch, simulate, help"),
         (&["--plan", "x", "explain"], "`--plan`, it belongs after `explain`", "explain"),
         (&["explain", "--jsno"], "`--jsno`, did you mean `--json`?", "--json"),
         (
@@ -267,10 +267,14 @@ fn help_and_version_go_to_standard_output() {
         &["help", "explain"],
         #[cfg(target_os = "linux")]
         &["capture", "--help"],
+        &["watch", "--help"],
+        &["watch", "-h"],
+        &["simulate", "--help"],
+        &["simulate", "-h"],
     ] {
         let page = succeed(program().args(arguments));
         assert!(page.contains("Usage: concurrency-governor"), "{page}");
-        assert!(page.contains("\n  concurrency-governor explain --set io=64\n"), "{page}");
+        assert!(page.contains("Examples:\n  concurrency-governor "), "{page}");
         assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
         assert!(!page.contains('\u{1b}'), "{page}");
     }

@@ -40,6 +40,7 @@ impl Args {
             Command::Explain(explain) => explain.given.check(),
             #[cfg(target_os = "linux")]
             Command::Capture(_) => Ok(()),
+            Command::Watch(watch) => watch.given.check(),
             Command::Simulate(simulate) => simulate.check(),
         };
         checked.map_err(|error| Stop::Refused(error.to_string()))?;
@@ -56,7 +57,10 @@ pub(crate) enum Command {
     #[cfg(target_os = "linux")]
     #[command(after_help = EXAMPLES, after_long_help = CAPTURE_NOTES)]
     Capture(CaptureArgs),
-    /// Drive the gates with a load, and show how many are at work and how long they wait
+    /// Show readings and limits again and again, with what changed
+    #[command(after_help = WATCH_EXAMPLES, after_long_help = WATCH_NOTES)]
+    Watch(WatchArgs),
+    /// Drive the gates with a load, and show how it goes
     #[command(after_help = SIMULATE_EXAMPLES, after_long_help = SIMULATE_NOTES)]
     Simulate(SimulateArgs),
 }
@@ -115,19 +119,33 @@ impl GivenArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
+
+    /// From one look to the next
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = given_period)]
+    pub(crate) every: Duration,
+
+    /// How long to watch [default: until ended]
+    #[arg(long = "for", value_name = "TIME", value_parser = given_length)]
+    pub(crate) length: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct SimulateArgs {
     #[command(flatten)]
     pub(crate) given: GivenArgs,
 
-    /// How many requests come, on average
+    /// How many requests come
     #[arg(long, value_name = "N/s", default_value = "100/s")]
     pub(crate) rate: Rate,
 
-    /// A gate's share of the requests [default: 1 each]
+    /// A gate's share of them [default: 1 each]
     #[arg(long, value_name = "GATE=SHARE", value_parser = given_share)]
     pub(crate) mix: Vec<(GateName, u32)>,
 
-    /// How long a gate's requests are at work [default: exp(10ms)]
+    /// How long each takes [default: exp(10ms)]
     #[arg(long = "service", value_name = "GATE=TIME", value_parser = given_service)]
     pub(crate) services: Vec<(GateName, Service)>,
 
@@ -139,11 +157,11 @@ pub(crate) struct SimulateArgs {
     #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = given_length)]
     pub(crate) length: Duration,
 
-    /// Where chance begins: the same gives the same again
+    /// The same gives the same run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
-    /// Take as long as it says, instead of simulating the time
+    /// Let the time pass that is simulated
     #[arg(long)]
     pub(crate) real_time: bool,
 
@@ -220,6 +238,11 @@ fn given_length(given: &str) -> Result<Duration, ArgumentError> {
         .ok_or(ArgumentError::Length)
 }
 
+fn given_period(given: &str) -> Result<Duration, ArgumentError> {
+    let period = humantime::parse_duration(given).ok();
+    period.filter(|period| (SHORTEST_PERIOD..=LONGEST_RUN).contains(period)).ok_or(ArgumentError::Period)
+}
+
 fn color(given: &str) -> Result<anstream::ColorChoice, ArgumentError> {
     match given {
         "auto" => Ok(anstream::ColorChoice::Auto),
@@ -252,6 +275,8 @@ enum ArgumentError {
     NoService,
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error("it is no period (allowed: 100ms to 24h, such as 1s or 5m)")]
+    Period,
     #[error("it is no length (allowed: 1ms to 24h, such as 30s or 5m)")]
     Length,
     #[error("it is no such choice (allowed: auto, always, never)")]
@@ -259,6 +284,9 @@ enum ArgumentError {
     #[error("{flag} gives `{name}` twice (allowed: once)")]
     Twice { flag: &'static str, name: String },
 }
+
+/// A look costs a tenth of a millisecond, and nobody reads faster.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 
 /// A day; what is longer is a mistake.
 const LONGEST_RUN: Duration = Duration::from_secs(24 * 3600);
@@ -333,8 +361,8 @@ Examples:
   concurrency-governor simulate --html report.html
   concurrency-governor simulate --rate 900/s --mix io=9 --mix blocking=1 \\
     --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
-  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg run.svg
-  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m --seed 7";
+  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg r.svg
+  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m";
 
 const SIMULATE_NOTES: &str = "\
 What is simulated:
@@ -365,5 +393,25 @@ Examples:
   concurrency-governor simulate --html report.html
   concurrency-governor simulate --rate 900/s --mix io=9 --mix blocking=1 \\
     --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
-  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg run.svg
-  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m --seed 7";
+  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg r.svg
+  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  concurrency-governor watch
+  concurrency-governor watch --plan plan.toml --every 250ms
+  concurrency-governor watch --for 1h >> limits.log";
+
+const WATCH_NOTES: &str = "\
+What is shown:
+  On a terminal, a screen: each reading with its past and with what of it is in
+  use, each gate with its limit and with what decides it, and what changed, the
+  newest first. What is new is highlighted. q, Esc or Ctrl-C quits.
+
+  Elsewhere, lines: everything once, and then each change as it is seen. Times
+  are UTC. A plan file that is edited counts from the next look on.
+
+Examples:
+  concurrency-governor watch
+  concurrency-governor watch --plan plan.toml --every 250ms
+  concurrency-governor watch --for 1h >> limits.log";

@@ -38,6 +38,15 @@ impl Report {
     ///
     /// [`ExplainError`] if the plan, the environment or a setting is wrong.
     pub(crate) fn of(args: &GivenArgs) -> Result<Self, ExplainError> {
+        Self::with(args, &Host::ALWAYS)
+    }
+
+    /// The same with everything that moves by itself.
+    pub(crate) fn of_watched(args: &GivenArgs) -> Result<Self, ExplainError> {
+        Self::with(args, &Host::WATCHED)
+    }
+
+    fn with(args: &GivenArgs, always: &[Resource]) -> Result<Self, ExplainError> {
         let declared = Declared::of(args)?;
         let mut overrides = Overrides::new();
         let flags = Layer::new("--set");
@@ -47,10 +56,10 @@ impl Report {
             overrides = overrides.then(layer);
         }
         let (name, host) = host(args)?;
-        let readings = readings(args, &host, &declared.plan);
+        let readings = readings(args, &host, &declared.plan, always);
         let resolution = declared.plan.resolve(&readings, &overrides)?;
         let given = |resource: &Resource| args.readings.iter().any(|given| given.resource == *resource);
-        let measured = Host::ALWAYS.into_iter().filter(|resource| !given(resource));
+        let measured = always.iter().copied().filter(|resource| !given(resource));
         let figures = measured.map(|resource| (resource, host.figures(resource))).collect();
         Ok(Self { title: declared.title, plan: declared.plan, resolution, overrides, host: name, figures })
     }
@@ -111,7 +120,7 @@ fn host(_args: &GivenArgs) -> Result<(String, Host), ExplainError> {
 }
 
 /// A reading of every resource that is given, that the plan reads or that is measured anyway.
-fn readings(args: &GivenArgs, host: &Host, plan: &Plan) -> Readings {
+fn readings(args: &GivenArgs, host: &Host, plan: &Plan, always: &[Resource]) -> Readings {
     let mut readings = Readings::new();
     for given in &args.readings {
         let source = Source::new("--reading", given.text.as_str());
@@ -121,7 +130,7 @@ fn readings(args: &GivenArgs, host: &Host, plan: &Plan) -> Readings {
         Operand::Resource(resource) => Some(resource),
         _ => None,
     });
-    for resource in Host::ALWAYS.into_iter().chain(read) {
+    for resource in always.iter().copied().chain(read) {
         if readings.get(resource).is_none() {
             let note = || format!("nothing measures it here; --reading {resource}=N gives it");
             let measured = host.measure(resource).unwrap_or_else(|| Measurement::default().note(note()));

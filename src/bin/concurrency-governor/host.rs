@@ -60,6 +60,17 @@ impl Host {
     /// What is measured whether or not a plan reads it.
     pub(crate) const ALWAYS: [Resource; 4] = [Resource::CPU, Resource::FD, Resource::MEMORY, Resource::TASKS];
 
+    /// What is measured where numbers are watched: that, and the shares of time in which work stalls.
+    pub(crate) const WATCHED: [Resource; 7] = [
+        Resource::CPU,
+        Resource::FD,
+        Resource::MEMORY,
+        Resource::TASKS,
+        Pressure::CPU,
+        Pressure::MEMORY,
+        Pressure::IO,
+    ];
+
     /// The measurement of a resource, if there is a probe of it. One that fails is unknown, with a note.
     pub(crate) fn measure(&self, resource: Resource) -> Option<Measurement> {
         let read = match resource {

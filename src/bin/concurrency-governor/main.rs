@@ -16,6 +16,7 @@ mod preset;
 mod simulate;
 mod table;
 mod usage;
+mod watch;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
                 Command::Explain(args) => explain(&args),
                 #[cfg(target_os = "linux")]
                 Command::Capture(args) => capture::capture(&args).map_err(|error| error.to_string()),
+                Command::Watch(args) => {
+                    watch::watch(&args).map(|()| String::new()).map_err(|error| error.to_string())
+                }
                 Command::Simulate(args) => simulate::simulate(&args).map_err(|error| error.to_string()),
             }
         }

@@ -93,11 +93,10 @@ fn gates(report: &Report) -> Columns {
 
 fn decided_by(spec: &GateSpec, explanation: &Explanation) -> Cell {
     let mut cell = match explanation.decision() {
-        Decision::Derived => Cell::new(format!("`{}`", explanation.derivation().binding().text())),
-        decision @ Decision::Overridden { standing, .. } => {
-            let style = if *standing == Standing::Within { PLAIN } else { WARNING };
-            Cell::styled(decision.to_string(), style)
+        Decision::Overridden { standing, .. } if *standing != Standing::Within => {
+            Cell::styled(decision(explanation), WARNING)
         }
+        _ => Cell::new(decision(explanation)),
     };
     for shadowed in explanation.shadowed() {
         cell = cell.line(format!("shadows {} = {}", shadowed.origin, shadowed.value), QUIET);
@@ -112,6 +111,14 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> Cell {
         (Some(line), None) => cell.line(line, QUIET),
         (None, Some(wait)) => cell.line(format!("each waits {wait}"), QUIET),
         (None, None) => cell,
+    }
+}
+
+/// What decided a limit, in a few words.
+pub(crate) fn decision(explanation: &Explanation) -> String {
+    match explanation.decision() {
+        Decision::Derived => format!("`{}`", explanation.derivation().binding().text()),
+        decision @ Decision::Overridden { .. } => decision.to_string(),
     }
 }
 
@@ -152,7 +159,7 @@ fn mark(explanation: &Explanation, part: &DerivedPart) -> Cell {
 }
 
 /// A number of bytes as people say it, in two decimal places and binary units.
-fn in_bytes(bytes: Quantity) -> String {
+pub(crate) fn in_bytes(bytes: Quantity) -> String {
     const UNITS: [(&str, u32); 5] = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
 
     let whole = bytes.floor();

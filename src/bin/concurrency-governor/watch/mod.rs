@@ -1,0 +1,120 @@
+//! `watch`: the readings and the gates of a host, again and again.
+
+mod history;
+mod lines;
+mod screen;
+
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use crate::args::WatchArgs;
+use crate::explain::{ExplainError, Report};
+
+use history::History;
+
+/// Looks at the host until it is told to stop: on a screen where there is one, else line by line.
+pub(crate) fn watch(args: &WatchArgs) -> Result<(), WatchError> {
+    // What is wrong with the plan is told before the screen is taken.
+    let report = Report::of_watched(&args.given)?;
+    let history = History::new(&report, clock());
+    let done = if io::stdout().is_terminal() && io::stdin().is_terminal() {
+        on_screen(args, history)
+    } else {
+        line_by_line(args, history)
+    };
+    match done {
+        // Who closes the pipe, as `head` does, has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn on_screen(args: &WatchArgs, mut history: History) -> io::Result<()> {
+    let mut terminal = ratatui::try_init()?; // and a panic gives the screen back
+    let done = loop_on_screen(args, &mut history, &mut terminal);
+    ratatui::restore();
+    done
+}
+
+fn loop_on_screen(
+    args: &WatchArgs,
+    history: &mut History,
+    terminal: &mut ratatui::DefaultTerminal,
+) -> io::Result<()> {
+    let began = Instant::now();
+    let mut looked = began;
+    loop {
+        terminal.draw(|frame| screen::draw(frame, history, args.every))?;
+        let rest = args.every.saturating_sub(looked.elapsed());
+        let left = args.length.map(|length| length.saturating_sub(began.elapsed()));
+        if left == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        if event::poll(left.map_or(rest, |left| left.min(rest)))? {
+            if ends(&event::read()?) {
+                return Ok(());
+            }
+        } else if looked.elapsed() >= args.every {
+            looked = Instant::now();
+            look(args, history);
+        }
+    }
+}
+
+/// Whether a key was pressed that ends it.
+fn ends(event: &Event) -> bool {
+    let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) = event else { return false };
+    match code {
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => true,
+        KeyCode::Char('c') => modifiers.contains(KeyModifiers::CONTROL),
+        _ => false,
+    }
+}
+
+fn line_by_line(args: &WatchArgs, mut history: History) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let began = Instant::now();
+    stdout.write_all(lines::first(&history).as_bytes())?;
+    stdout.flush()?;
+    let mut told = 0;
+    loop {
+        let left = args.length.map_or(Duration::MAX, |length| length.saturating_sub(began.elapsed()));
+        if left.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(args.every.min(left));
+        look(args, &mut history);
+        let news = lines::news(&history, told);
+        told = history.changes_seen();
+        stdout.write_all(news.as_bytes())?;
+        stdout.flush()?;
+    }
+}
+
+/// Measures and resolves anew. What goes wrong on the way is news, too.
+fn look(args: &WatchArgs, history: &mut History) {
+    match Report::of_watched(&args.given) {
+        Ok(report) => history.take_in(&report, clock()),
+        Err(error) => history.fault(&error.to_string(), clock()),
+    }
+}
+
+/// The time of day in UTC, in seconds: what a log has, without a library for calendars.
+fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() % 86_400
+}
+
+/// Why there is nothing to watch.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WatchError {
+    /// The plan, the environment or a setting is wrong.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
+    /// The terminal, or what stands in for it, fails.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}

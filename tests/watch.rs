@@ -1,0 +1,183 @@
+//! `watch` as an operator meets it: on a real pseudo-terminal, and in a pipe.
+#![cfg(all(feature = "cli", target_os = "linux"))]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::pty::{OpenptyResult, Winsize, openpty};
+
+/// On a terminal of 80 columns and 24 lines: everything is there, a plan that is edited is taken up, and q gives the
+/// terminal back.
+#[test]
+fn screen_follows_and_q_quits() {
+    let plan = Plan::new("screen", "6");
+    let mut terminal = Terminal::start(&["--every", "100ms", "--plan", plan.path()]);
+    let seen = terminal.read_until("q quits");
+    assert!(seen.contains("\u{1b}[?1049h"), "it has a screen of its own: {seen:?}");
+    terminal.read_until("none yet");
+    plan.write("5");
+    terminal.read_until("-> 5");
+    terminal.write("q");
+    let rest = terminal.read_to_end();
+    assert!(rest.contains("\u{1b}[?1049l"), "it gives the screen back: {rest:?}");
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+/// Ctrl-C is a key there, and ends it as well.
+#[test]
+fn control_c_quits() {
+    let mut terminal = Terminal::start(&[]);
+    terminal.read_until("q quits");
+    terminal.write("\u{3}");
+    assert!(terminal.read_to_end().contains("\u{1b}[?1049l"));
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+/// In a pipe: everything once, and then each change, a line each, with nothing that only a terminal understands.
+#[test]
+fn pipe_gets_plain_lines() {
+    let plan = Plan::new("pipe", "6");
+    let mut child = watch(&["--every", "100ms", "--reading", "cpu=2", "--plan", plan.path()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first: Vec<String> = lines.by_ref().take_while(|line| !line.contains("gate uploads: 6")).collect();
+    assert!(first[0].contains(" watching plan "), "{first:?}");
+    assert!(first.iter().any(|line| line.ends_with(" cpu: 2")), "{first:?}");
+    assert!(first.iter().all(|line| !line.contains('\u{1b}')), "{first:?}");
+
+    plan.write("5");
+    let change = lines.find(|line| line.contains("gate uploads")).unwrap();
+    assert!(change.ends_with("gate uploads: 6 -> 5"), "{change}");
+    plan.write("nonsense *");
+    let fault = lines.find(|line| line.contains("not looked")).unwrap();
+    assert!(fault.contains("gates.uploads.formula"), "what is wrong, and where: {fault}");
+    plan.write("4");
+    let change = lines.find(|line| line.contains("gate uploads")).unwrap();
+    assert!(change.ends_with("gate uploads: 5 -> 4"), "and it goes on: {change}");
+
+    drop(lines); // the reader is gone, and the next line has no place
+    plan.write("3");
+    assert!(child.wait().unwrap().success());
+}
+
+/// It ends by itself where it is told when; and what is wrong is refused before anything is shown.
+#[test]
+fn it_ends_and_refuses_as_it_is_told() {
+    let output = watch(&["--for", "250ms", "--every", "100ms"]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().contains("gate io: "));
+    for (flags, says) in [
+        (["--every", "1ms"], "100ms to 24h"),
+        (["--every", "often"], "100ms to 24h"),
+        (["--for", "0s"], "1ms to 24h"),
+        (["--plan", "/nowhere.toml"], "/nowhere.toml"),
+    ] {
+        let output = watch(&flags).stdin(Stdio::null()).output().unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(output.stdout.is_empty() && line.lines().count() == 1 && line.contains(says), "{line}");
+    }
+}
+
+fn watch(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_concurrency-governor"));
+    command.arg("watch").args(flags).env_remove("NO_COLOR");
+    command
+}
+
+/// The program on a terminal of its own.
+struct Terminal {
+    child: Child,
+    keys: File,
+    /// What it printed, as it comes.
+    printed: mpsc::Receiver<String>,
+}
+
+impl Terminal {
+    fn start(flags: &[&str]) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
+        let mut command = watch(flags);
+        command.env("TERM", "xterm-256color");
+        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        let child = command.spawn().unwrap();
+        drop(command); // and with it the terminal's other end
+        let mut screen = File::from(master.try_clone().unwrap());
+        let (sender, printed) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = screen.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                if sender.send(text).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, keys: File::from(master), printed }
+    }
+
+    fn write(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// What it prints until this is there, which must not take long.
+    fn read_until(&mut self, text: &str) -> String {
+        let mut seen = String::new();
+        while !seen.contains(text) {
+            let more = self.printed.recv_timeout(Duration::from_secs(30));
+            seen.push_str(&more.unwrap_or_else(|error| panic!("{error}: no {text:?} in {seen:?}")));
+        }
+        seen
+    }
+
+    fn read_to_end(&mut self) -> String {
+        self.printed.iter().collect()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // where the test failed before it ended
+        let _ = self.child.wait();
+    }
+}
+
+/// A plan of one gate, gone when the test is over.
+struct Plan {
+    path: PathBuf,
+}
+
+impl Plan {
+    fn new(name: &str, formula: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("watch-{name}-{}.toml", std::process::id()));
+        let plan = Self { path };
+        plan.write(formula);
+        plan
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// In one step, so that nobody sees half of it.
+    fn write(&self, formula: &str) {
+        let new = self.path.with_extension("new");
+        fs::write(&new, format!("[gates.uploads]\nformula = \"{formula}\"\n")).unwrap();
+        fs::rename(new, &self.path).unwrap();
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
