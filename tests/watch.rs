@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 
@@ -18,14 +18,17 @@ use nix::pty::{OpenptyResult, Winsize, openpty};
 fn screen_follows_and_q_quits() {
     let plan = Plan::new("screen", "6");
     let mut terminal = Terminal::start(&["--every", "100ms", "--plan", plan.path()]);
-    let seen = terminal.read_until("q quits");
-    assert!(seen.contains("\u{1b}[?1049h"), "it has a screen of its own: {seen:?}");
-    terminal.read_until("none yet");
+    let screen = terminal.read_until("none yet");
+    for text in ["q quits", "Readings", "cpu ", "memory ", "Gates", "uploads  6", "Changes"] {
+        assert!(screen.contains(text), "{text}: {screen}");
+    }
+    assert!(terminal.has_own_screen());
     plan.write("5");
-    terminal.read_until("-> 5");
+    let screen = terminal.read_until("gate uploads: 6 -> 5");
+    assert!(screen.contains("uploads  5"), "{screen}");
     terminal.write("q");
-    let rest = terminal.read_to_end();
-    assert!(rest.contains("\u{1b}[?1049l"), "it gives the screen back: {rest:?}");
+    terminal.read_to_end();
+    assert!(!terminal.has_own_screen(), "it gives the terminal back");
     assert!(terminal.child.wait().unwrap().success());
 }
 
@@ -35,7 +38,8 @@ fn control_c_quits() {
     let mut terminal = Terminal::start(&[]);
     terminal.read_until("q quits");
     terminal.write("\u{3}");
-    assert!(terminal.read_to_end().contains("\u{1b}[?1049l"));
+    terminal.read_to_end();
+    assert!(!terminal.has_own_screen());
     assert!(terminal.child.wait().unwrap().success());
 }
 
@@ -98,8 +102,10 @@ fn watch(flags: &[&str]) -> Command {
 struct Terminal {
     child: Child,
     keys: File,
-    /// What it printed, as it comes.
-    printed: mpsc::Receiver<String>,
+    /// What it prints, as it comes.
+    printed: mpsc::Receiver<Vec<u8>>,
+    /// What a person would see of it.
+    screen: vt100::Parser,
 }
 
 impl Terminal {
@@ -111,36 +117,45 @@ impl Terminal {
         command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
         let child = command.spawn().unwrap();
         drop(command); // and with it the terminal's other end
-        let mut screen = File::from(master.try_clone().unwrap());
+        let mut output = File::from(master.try_clone().unwrap());
         let (sender, printed) = mpsc::channel();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = screen.read(&mut bytes) {
-                let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
-                if sender.send(text).is_err() {
+            while let Ok(read @ 1..) = output.read(&mut bytes) {
+                if sender.send(bytes[..read].to_vec()).is_err() {
                     break;
                 }
             }
         });
-        Self { child, keys: File::from(master), printed }
+        Self { child, keys: File::from(master), printed, screen: vt100::Parser::new(24, 80, 0) }
     }
 
     fn write(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// What it prints until this is there, which must not take long.
+    /// The screen as soon as this stands on it, which must not take long.
     fn read_until(&mut self, text: &str) -> String {
-        let mut seen = String::new();
-        while !seen.contains(text) {
-            let more = self.printed.recv_timeout(Duration::from_secs(30));
-            seen.push_str(&more.unwrap_or_else(|error| panic!("{error}: no {text:?} in {seen:?}")));
+        let late = Instant::now().checked_add(Duration::from_secs(60)).unwrap();
+        loop {
+            let seen = self.screen.screen().contents();
+            if seen.contains(text) {
+                return seen;
+            }
+            let more = self.printed.recv_timeout(late.saturating_duration_since(Instant::now()));
+            self.screen.process(&more.unwrap_or_else(|error| panic!("{error}: no {text:?} in {seen}")));
         }
-        seen
     }
 
-    fn read_to_end(&mut self) -> String {
-        self.printed.iter().collect()
+    fn read_to_end(&mut self) {
+        for printed in &self.printed {
+            self.screen.process(&printed);
+        }
+    }
+
+    /// Whether it draws where nothing of the terminal's past is lost.
+    fn has_own_screen(&self) -> bool {
+        self.screen.screen().alternate_screen()
     }
 }
 

@@ -27,20 +27,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, every: Duration) {
     self::changes(frame, changes, history);
 }
 
+/// How to get out of it is never what is cut.
 fn head(frame: &mut Frame<'_>, area: Rect, history: &History, every: Duration) {
-    let quit = "q quits";
-    let line = Line::from(vec![
-        Span::styled(history.title.clone(), BOLD),
-        Span::styled(
-            format!(
-                "  {} UTC, every {}  {quit}",
-                lines::time(history.now),
-                humantime::format_duration(every)
-            ),
-            QUIET,
-        ),
-    ]);
-    frame.render_widget(Paragraph::new(line), area);
+    let status =
+        format!("  {} UTC, every {}  q quits", lines::time(history.now), humantime::format_duration(every));
+    let width = u16::try_from(status.chars().count()).unwrap_or(u16::MAX);
+    let [left, right] =
+        Layout::horizontal([Constraint::Max(title_width(history)), Constraint::Min(width)]).areas(area);
+    frame.render_widget(Paragraph::new(Line::styled(history.title.clone(), BOLD)), left);
+    frame.render_widget(Paragraph::new(Line::styled(status, QUIET)), right);
+}
+
+fn title_width(history: &History) -> u16 {
+    u16::try_from(history.title.chars().count()).unwrap_or(u16::MAX)
 }
 
 /// A title, and a line for each number: its name, what it is, its past, and what goes with it.
