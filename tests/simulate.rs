@@ -1,7 +1,7 @@
 //! `simulate` as an operator meets it: what it computes, held against what queueing theory knows, what it draws, and what it
 //! refuses.
 #![cfg(feature = "cli")]
-#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::fs;
 use std::path::PathBuf;
