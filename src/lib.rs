@@ -141,6 +141,8 @@ pub mod plan;
 pub mod event;
 pub mod testing;
 
+mod jitter;
+
 pub use event::Event;
 pub use gate::{AcquireError, Gate, Permit};
 pub use governor::Governor;

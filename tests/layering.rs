@@ -16,7 +16,7 @@ struct Room {
 }
 
 /// From the bottom up: each room imports only rooms above it in this list.
-const HOUSE: [Room; 7] = [
+const HOUSE: [Room; 8] = [
     Room {
         name: "plan",
         files: &[
@@ -37,6 +37,7 @@ const HOUSE: [Room; 7] = [
         ],
         rooms: &[],
     },
+    Room { name: "jitter", files: &[], rooms: &[] },
     Room {
         name: "probe",
         files: &[
@@ -52,7 +53,6 @@ const HOUSE: [Room; 7] = [
             "capture",
             "raise",
             "rlimit",
-            "jitter",
             "linux/mod",
             "linux/host",
             "linux/group",
@@ -74,7 +74,7 @@ const HOUSE: [Room; 7] = [
             "linux/own",
             "linux/runtime",
         ],
-        rooms: &["plan"],
+        rooms: &["plan", "jitter"],
     },
     Room {
         name: "gate",
@@ -89,6 +89,7 @@ const HOUSE: [Room; 7] = [
             "inner",
             "vacant",
             "blocking",
+            "bells",
             "engine",
             "answer",
             "front",
@@ -113,7 +114,7 @@ const HOUSE: [Room; 7] = [
     Room {
         name: "governor",
         files: &["mod", "builder", "measure", "damping", "refresh"],
-        rooms: &["plan", "probe", "gate", "event"],
+        rooms: &["plan", "jitter", "probe", "gate", "event"],
     },
     Room { name: "preset", files: &["mod", "astrid"], rooms: &["plan", "probe", "governor"] },
 ];

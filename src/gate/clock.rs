@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// No instant: what never comes.
-pub(super) const NEVER: i64 = i64::MAX;
+pub(crate) const NEVER: i64 = i64::MAX;
 
 /// Nanoseconds since an instant of this process, below 0 before it; [`NEVER`] from 292 years on.
 #[inline]
-pub(super) fn nanos(at: Instant) -> i64 {
+pub(crate) fn nanos(at: Instant) -> i64 {
     let origin = origin();
     match at.checked_duration_since(origin) {
         Some(since) => i64::try_from(length(since)).unwrap_or(NEVER),
@@ -25,19 +25,19 @@ pub(super) fn nanos(at: Instant) -> i64 {
 /// What the clock shows now. Never panics: tokio's does where it has stood still in some test of this process and a thread
 /// is about to end; there it is the system's.
 #[inline]
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     nanos(panic::catch_unwind(Instant::now).unwrap_or_else(|_| std::time::Instant::now().into()))
 }
 
 /// The instant of so many nanoseconds.
-pub(super) fn instant(nanos: i64) -> Option<Instant> {
+pub(crate) fn instant(nanos: i64) -> Option<Instant> {
     let length = Duration::from_nanos(nanos.unsigned_abs());
     if nanos < 0 { origin().checked_sub(length) } else { origin().checked_add(length) }
 }
 
 /// A length of time in nanoseconds; `u64::MAX` stands for all from 584 years on.
 #[inline]
-pub(super) const fn length(duration: Duration) -> u64 {
+pub(crate) const fn length(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
 }
 

@@ -8,6 +8,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::answer::{Arrival, Refusal, TryRefusal, Turn};
+use super::bells::{Bell, Bells};
 use super::chain::Node;
 use super::clock;
 use super::drains::Ticket;
@@ -41,6 +42,7 @@ pub(super) struct Inner {
 struct Body {
     profile: Profile,
     state: State,
+    bells: Bells,
 }
 
 /// What a gate is made with.
@@ -56,7 +58,11 @@ pub(super) struct Profile {
 impl Inner {
     /// A gate with one handle.
     pub(super) fn open(profile: Profile, limit: Limit, bound: usize) -> &'static Self {
-        let body = Body { profile, state: State::new(limit, bound, profile.measures_waits) };
+        let body = Body {
+            profile,
+            state: State::new(limit, bound, profile.measures_waits),
+            bells: Bells::default(),
+        };
         let Some(inner) = vacant::take() else {
             let front = Front::new(Word::of_limit(limit.get()));
             return Box::leak(Box::new(Self { front, handles: AtomicUsize::new(1), body: Mutex::new(body) }));
@@ -290,11 +296,23 @@ impl Inner {
     }
 
     pub(super) fn resize(&self, limit: Limit) -> (Resize, Option<Calls>) {
-        self.lock().state.resize(&self.front, limit, clock::now)
+        let mut body = self.lock();
+        let (resize, mut calls) = body.state.resize(&self.front, limit, clock::now);
+        if !body.bells.is_empty() {
+            body.bells.ring(calls.get_or_insert_default());
+        }
+        (resize, calls)
     }
 
     pub(super) fn close(&self) -> Calls {
-        self.lock().state.close(&self.front, clock::now)
+        let mut body = self.lock();
+        let mut calls = body.state.close(&self.front, clock::now);
+        body.bells.ring(&mut calls);
+        calls
+    }
+
+    pub(super) fn ring_on_change(&self, bell: &Bell) {
+        self.lock().bells.hang(bell);
     }
 
     pub(super) fn drain(&self, ticket: Option<Ticket>, waker: Waker) -> (Option<Ticket>, Calls) {

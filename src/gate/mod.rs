@@ -12,9 +12,10 @@
 
 mod acquire;
 mod answer;
+mod bells;
 mod blocking;
 mod chain;
-mod clock;
+pub(crate) mod clock;
 mod deadlines;
 mod drained;
 mod drains;
@@ -51,6 +52,7 @@ use std::time::Duration;
 use acquire::Terms;
 use inner::{Inner, Profile};
 
+pub(crate) use bells::Bell;
 pub(crate) use wake::Calls;
 
 use crate::plan::{GateName, Limit};
@@ -302,8 +304,13 @@ impl Gate {
         self.inner
     }
 
+    /// Has this bell rung whenever a limit is set or the gate is closed, for as long as somebody keeps the bell.
+    pub(crate) fn ring_on_change(&self, bell: &Bell) {
+        self.inner.ring_on_change(bell);
+    }
+
     /// No request waits longer than this, whatever it asks for.
-    const fn longest_wait(&self) -> Option<Duration> {
+    pub(crate) const fn longest_wait(&self) -> Option<Duration> {
         self.profile.max_wait
     }
 

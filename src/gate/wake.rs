@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 use std::thread;
 
+use super::bells::Bell;
 use super::timers::Alarm as Timer;
 
 /// Calls that a step of the engine leaves to make once the lock is free: wakers to wake, or only to drop.
@@ -26,6 +27,7 @@ struct Rest {
     wakers: Vec<Waker>,
     /// Timers that are of no use any more. tokio has locks of its own, so not under the gate's.
     timers: Vec<Timer>,
+    bells: Vec<Bell>,
 }
 
 impl Calls {
@@ -53,7 +55,12 @@ impl Calls {
         }
     }
 
-    /// Wakes all in order, then drops what is only to be dropped. The first panic among them goes on once all are
+    /// Rings `bell` once all wakers are woken.
+    pub(super) fn ring(&mut self, bell: Bell) {
+        self.rest().bells.push(bell);
+    }
+
+    /// Wakes all in order, then rings, then drops what is only to be dropped. The first panic among them goes on once all are
     /// done, unless this thread is unwinding already.
     ///
     /// Whatever the step gave its caller must have an owner by now: a panic from here unwinds through it.
@@ -80,9 +87,12 @@ impl Calls {
     #[cold]
     fn make_each(&mut self) {
         let mut panicked = None;
-        let Rest { wakers, timers } = self.rest.take().map_or_else(Rest::default, |rest| *rest);
+        let Rest { wakers, timers, bells } = self.rest.take().map_or_else(Rest::default, |rest| *rest);
         for waker in self.first.take().into_iter().chain(wakers) {
             shield(&mut panicked, || waker.wake());
+        }
+        for bell in bells {
+            shield(&mut panicked, || bell.notify_one());
         }
         shield(&mut panicked, || self.spare = None);
         shield(&mut panicked, || drop(timers));

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::Governor;
-use crate::probe::{ResourceProbe, jittered};
+use crate::jitter::jittered;
+use crate::probe::ResourceProbe;
 
 /// When to refresh in the background, and how long a rise must last to be believed.
 ///

@@ -83,7 +83,6 @@ mod tasks;
 #[cfg(target_os = "linux")]
 mod capture;
 mod error;
-mod jitter;
 #[cfg(target_os = "linux")]
 mod raise;
 #[cfg(target_os = "linux")]
@@ -106,7 +105,6 @@ pub use capture::{CaptureError, capture};
 pub use cpu::Cpu;
 pub use error::ProbeError;
 pub use fixed::Fixed;
-pub(crate) use jitter::jittered;
 pub use memory::Memory;
 pub use open_files::OpenFiles;
 pub use pressure::Pressure;

@@ -13,8 +13,9 @@ use super::host::{Host, SharedHost};
 use super::notices::{Heard, Notices};
 use super::own::Own;
 use super::runtime::{self, Clock, EVERY, Unwatched, Watched};
+use crate::jitter::jittered;
 use crate::plan::Measurement;
-use crate::probe::{ProbeError, jittered};
+use crate::probe::ProbeError;
 
 /// Measures a host in one way, and waits until that would come to something else.
 ///

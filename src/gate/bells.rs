@@ -1,0 +1,31 @@
+//! Who is told that a limit was set or a gate closed, without holding a permit or waiting for one.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Notify;
+
+use super::wake::Calls;
+
+/// What is rung. It remembers one ring that nobody has heard yet.
+pub(crate) type Bell = Arc<Notify>;
+
+/// The bells of a gate. Rings go out as [`Calls`], since they wake tasks; and a bell that nobody keeps is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Bells(Vec<Weak<Notify>>);
+
+impl Bells {
+    /// Adds one, for as long as somebody keeps it.
+    pub(super) fn hang(&mut self, bell: &Bell) {
+        self.0.retain(|bell| bell.strong_count() > 0);
+        self.0.push(Arc::downgrade(bell));
+    }
+
+    /// Has each of them rung.
+    pub(super) fn ring(&self, calls: &mut Calls) {
+        self.0.iter().filter_map(Weak::upgrade).for_each(|bell| calls.ring(bell));
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
