@@ -132,6 +132,7 @@
 pub mod preset;
 
 pub mod governor;
+pub mod pool;
 
 pub mod gate;
 pub mod probe;
@@ -150,6 +151,7 @@ pub use plan::{
     Amount, Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Quantity, Reading, Readings,
     Resolution, Resource,
 };
+pub use pool::{Lease, Manager, Pool};
 pub use probe::ResourceProbe;
 
 /// The examples of the documents, which are tests this way.

@@ -16,7 +16,7 @@ struct Room {
 }
 
 /// From the bottom up: each room imports only rooms above it in this list.
-const HOUSE: [Room; 8] = [
+const HOUSE: [Room; 9] = [
     Room {
         name: "plan",
         files: &[
@@ -116,6 +116,14 @@ const HOUSE: [Room; 8] = [
         files: &["mod", "builder", "measure", "damping", "refresh"],
         rooms: &["plan", "jitter", "probe", "gate", "event"],
     },
+    Room {
+        name: "pool",
+        files: &[
+            "mod", "builder", "manager", "checkout", "lease", "status", "event", "error", "shared", "books",
+            "backoff", "effects", "create", "keeper", "caught", "sync",
+        ],
+        rooms: &["plan", "jitter", "gate"],
+    },
     Room { name: "preset", files: &["mod", "astrid"], rooms: &["plan", "probe", "governor"] },
 ];
 
@@ -155,6 +163,9 @@ const ENGINE: [&str; 12] = [
     "histogram",
     "wake",
 ];
+
+/// The inside of a pool, which takes time as an argument and leaves what is to be done to its caller.
+const BOOKS: [&str; 2] = ["books", "backoff"];
 
 /// Every file of the library is in the table, and every file in the table is there.
 #[test]
@@ -255,6 +266,9 @@ fn planted_violations_are_found() {
         ("src/gate/engine.rs", "fn f() { let now = Instant::now(); }", "src/gate/engine.rs:1: Instant::now"),
         ("src/gate/engine.rs", "use std::sync::Mutex;", "src/gate/engine.rs:1: std::sync::Mutex"),
         ("src/gate/engine.rs", "use std::time::Instant;", "src/gate/engine.rs:1: std::time::Instant"),
+        ("src/pool/books.rs", "use tokio::sync::Notify;", "src/pool/books.rs:1: tokio::sync::Notify"),
+        ("src/pool/books.rs", "use std::sync::Mutex;", "src/pool/books.rs:1: std::sync::Mutex"),
+        ("src/pool/keeper.rs", "use crate::governor;", "src/pool/keeper.rs:1: crate::governor"),
         // Nobody reaches into another's file.
         (
             "src/bin/concurrency-governor/main.rs",
@@ -267,7 +281,7 @@ fn planted_violations_are_found() {
             "src/bin/concurrency-governor/main.rs:1: include!",
         ),
         // A file that has no room.
-        ("src/pool/mod.rs", "", "src/pool/mod.rs:1: no room"),
+        ("src/attic/mod.rs", "", "src/attic/mod.rs:1: no room"),
     ] {
         let violations = check(path, text);
         let [violation] = &violations[..] else { panic!("{path}: {text}: {violations:?}") };
@@ -352,7 +366,11 @@ fn check(path: &str, text: &str) -> Vec<String> {
         return violations;
     };
     let file = Path::new(path).file_stem().unwrap().to_str().unwrap();
-    let engine = room.name == "gate" && ENGINE.contains(&file);
+    let engine = match room.name {
+        "gate" => ENGINE.contains(&file),
+        "pool" => BOOKS.contains(&file),
+        _ => false,
+    };
 
     for Reached { line, path: segments } in &reached {
         let (line, name) = (*line, segments.join("::"));

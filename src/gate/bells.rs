@@ -25,7 +25,7 @@ impl Bells {
         self.0.iter().filter_map(Weak::upgrade).for_each(|bell| calls.ring(bell));
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

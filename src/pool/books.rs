@@ -1,0 +1,623 @@
+//! The rules of a pool: who gets which item, when one is made, and which has to go.
+//!
+//! No clock and no waking: time comes in as an argument, and what is left to be done goes out as [`Effects`]. Nothing here
+//! calls code of the user's, not even a drop, and nothing here panics, so a step is all or nothing.
+//!
+//! What counts against the limit is `live`: items idle, in use, being made and being dropped. An item is made only while
+//! that is less than the limit, and an item counts until whoever drops it says that it is gone. Whoever waits for an item
+//! holds a permit of the gate, and while anybody waits nothing is idle: so an item that comes free goes to the first in
+//! line, and nobody passes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::backoff::{Backoff, Pause};
+use super::effects::{Attempt, Delivery, Effects, Sender};
+use super::{CreateError, DiscardReason, PoolEvent, PoolStatus, PoolTotals};
+use crate::gate::Histogram;
+use crate::gate::clock::NEVER;
+use crate::plan::{GateName, Limit};
+
+/// What a pool was built with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) gate: GateName,
+    pub(super) min_idle: usize,
+    /// Nanoseconds, as all times here; [`NEVER`] if there is no end to it.
+    pub(super) idle_timeout: i64,
+    pub(super) max_lifetime: i64,
+}
+
+impl Rules {
+    /// Whether the age of an item can be a reason to drop it.
+    pub(super) const fn looks_at_the_clock(&self) -> bool {
+        self.idle_timeout != NEVER || self.max_lifetime != NEVER
+    }
+
+    const fn outlived<I>(&self, entry: &Entry<I>, now: i64) -> bool {
+        self.max_lifetime != NEVER && after(entry.created, self.max_lifetime) <= now
+    }
+}
+
+/// An item with its history.
+#[derive(Debug)]
+pub(super) struct Entry<I> {
+    pub(super) item: I,
+    pub(super) created: i64,
+    /// When it came to be idle, where somebody wants to know.
+    since: i64,
+    /// Rises with each that comes to be idle.
+    rank: u64,
+}
+
+impl<I> Entry<I> {
+    pub(super) const fn new(item: I, created: i64) -> Self {
+        Self { item, created, since: created, rank: 0 }
+    }
+
+    pub(super) const fn rank(&self) -> u64 {
+        self.rank
+    }
+}
+
+/// Somebody who waits for an item.
+struct Wanter<I, E> {
+    sender: Sender<I, E>,
+    /// Since when, if that is to be recorded.
+    arrived: Option<i64>,
+}
+
+/// How far a pool has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Open,
+    /// Nobody is left who could make items.
+    Abandoned,
+    Closed,
+}
+
+pub(super) struct Books<I, E> {
+    rules: Rules,
+    /// Of the gate, when it was last looked at.
+    limit: usize,
+    /// From the coldest to the warmest, their ranks rising.
+    idle: VecDeque<Entry<I>>,
+    /// By ticket: first come, first served.
+    wanters: BTreeMap<u64, Wanter<I, E>>,
+    next_ticket: u64,
+    next_rank: u64,
+    /// Idle, but in the hands of a `retain`.
+    aside: usize,
+    in_use: usize,
+    creating: usize,
+    dropping: usize,
+    backoff: Backoff,
+    /// An attempt after a pause is under way.
+    probing: bool,
+    /// Items have gone, and fewer may be idle than should be.
+    refilling: bool,
+    /// When the keeper will look again at the latest.
+    next_due: i64,
+    stage: Stage,
+    totals: PoolTotals,
+    creates: Box<Histogram>,
+    waits: Box<Histogram>,
+}
+
+impl<I, E> Books<I, E> {
+    pub(super) fn new(rules: Rules, backoff: Backoff, limit: Limit) -> Self {
+        Self {
+            rules,
+            limit: number(limit),
+            idle: VecDeque::new(),
+            wanters: BTreeMap::new(),
+            next_ticket: 0,
+            next_rank: 0,
+            aside: 0,
+            in_use: 0,
+            creating: 0,
+            dropping: 0,
+            backoff,
+            probing: false,
+            refilling: false,
+            next_due: NEVER,
+            stage: Stage::Open,
+            totals: PoolTotals::default(),
+            creates: Box::default(),
+            waits: Box::default(),
+        }
+    }
+
+    /// The warmest item there is, where its age is of no matter.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<Entry<I>> {
+        let entry = self.idle.pop_back()?;
+        add(&mut self.in_use);
+        count(&mut self.totals.reused);
+        Some(entry)
+    }
+
+    /// The warmest item that is not too old.
+    pub(super) fn take_young(&mut self, now: i64, effects: &mut Effects<I, E>) -> Option<Entry<I>> {
+        while self.idle.back().is_some_and(|entry| self.rules.outlived(entry, now)) {
+            let entry = self.idle.pop_back()?;
+            self.leave(entry, DiscardReason::Expired, effects);
+        }
+        self.take()
+    }
+
+    /// Stands in line for an item, where nothing is idle. Whoever cannot is told so the same way as who waits.
+    pub(super) fn want(
+        &mut self,
+        sender: Sender<I, E>,
+        arrived: Option<i64>,
+        now: i64,
+        limit: Limit,
+        effects: &mut Effects<I, E>,
+    ) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket = ticket.saturating_add(1);
+        if self.is_closed() {
+            effects.deliveries.push((sender, Delivery::Closed));
+        } else if self.stage == Stage::Abandoned {
+            let error = CreateError::Abandoned { gate: self.rules.gate };
+            effects.deliveries.push((sender, Delivery::Failed(error)));
+        } else {
+            self.wanters.insert(ticket, Wanter { sender, arrived });
+            self.grow(now, limit, effects);
+        }
+        ticket
+    }
+
+    /// Leaves the line; whoever was no longer in it has been sent something, or will be.
+    pub(super) fn give_up(&mut self, ticket: u64) -> Option<Sender<I, E>> {
+        self.wanters.remove(&ticket).map(|wanter| wanter.sender)
+    }
+
+    pub(super) fn waited(&mut self, nanos: i64) {
+        self.waits.record(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
+    }
+
+    /// Whether an item that comes back can simply be [put](Self::put) with the others, as on the warm way.
+    #[inline]
+    pub(super) fn takes_back(&self, entry: &Entry<I>, now: Option<i64>) -> bool {
+        self.wanters.is_empty()
+            && !self.is_closed()
+            && self.present() <= self.limit
+            && !now.is_some_and(|now| self.rules.outlived(entry, now))
+    }
+
+    /// Puts an item that comes back with the others; says whether the keeper is to look at it earlier than it would.
+    #[inline]
+    pub(super) fn put(&mut self, entry: Entry<I>, now: Option<i64>) -> bool {
+        subtract(&mut self.in_use);
+        self.push(entry, now)
+    }
+
+    /// An item has come back, or could not be handed over. `clock` is asked if somebody waits for it.
+    pub(super) fn put_in_order(
+        &mut self,
+        entry: Entry<I>,
+        now: Option<i64>,
+        clock: impl FnOnce() -> i64,
+        effects: &mut Effects<I, E>,
+    ) {
+        if self.is_closed() {
+            self.leave_use(entry, DiscardReason::Closed, effects);
+        } else if now.is_some_and(|now| self.rules.outlived(&entry, now)) {
+            self.leave_use(entry, DiscardReason::Expired, effects);
+        } else if let Some((_, wanter)) = self.wanters.pop_first() {
+            count(&mut self.totals.reused);
+            self.deliver(wanter, Delivery::Used(entry), clock, effects);
+        } else if self.present() > self.limit {
+            self.leave_use(entry, DiscardReason::Surplus, effects);
+        } else {
+            effects.rings |= self.put(entry, now);
+        }
+    }
+
+    /// An item that was in use has to go.
+    pub(super) fn leave_use(&mut self, entry: Entry<I>, reason: DiscardReason, effects: &mut Effects<I, E>) {
+        subtract(&mut self.in_use);
+        self.leave(entry, reason, effects);
+    }
+
+    /// An item that was in use belongs to somebody else from now on.
+    pub(super) fn detached(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
+        subtract(&mut self.in_use);
+        count(&mut self.totals.detached);
+        self.has_left(now, limit, effects);
+    }
+
+    /// So many items that were to be dropped are gone.
+    pub(super) fn gone(&mut self, items: usize, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
+        self.dropping = self.dropping.saturating_sub(items);
+        self.has_left(now, limit, effects);
+    }
+
+    /// An item was made.
+    pub(super) fn created(
+        &mut self,
+        attempt: Attempt,
+        item: I,
+        began: i64,
+        now: i64,
+        limit: Limit,
+        effects: &mut Effects<I, E>,
+    ) {
+        self.limit = number(limit);
+        self.over(attempt);
+        self.backoff.reset();
+        count(&mut self.totals.created);
+        let took = Duration::from_nanos(u64::try_from(now.saturating_sub(began)).unwrap_or(0));
+        self.creates.record(took);
+        effects.events.push(PoolEvent::Created { gate: self.rules.gate, took });
+        let entry = Entry::new(item, now);
+        if self.is_closed() {
+            self.leave(entry, DiscardReason::Closed, effects);
+        } else if let Some((_, wanter)) = self.wanters.pop_first() {
+            add(&mut self.in_use);
+            self.deliver(wanter, Delivery::New(entry), || now, effects);
+        } else if self.present() >= self.limit {
+            self.leave(entry, DiscardReason::Surplus, effects);
+        } else {
+            effects.rings |= self.push(entry, Some(now));
+        }
+        self.grow(now, limit, effects);
+    }
+
+    /// An item could not be made. `scatter` moves the time of the next attempt.
+    pub(super) fn failed(
+        &mut self,
+        attempt: Attempt,
+        error: &CreateError<E>,
+        now: i64,
+        limit: Limit,
+        scatter: impl FnOnce(Duration) -> Duration,
+        effects: &mut Effects<I, E>,
+    ) {
+        self.over(attempt);
+        let errors = &mut self.totals.create_errors;
+        count(match error {
+            CreateError::Failed { .. } => &mut errors.failed,
+            CreateError::TimedOut { .. } => &mut errors.timed_out,
+            CreateError::Panicked { .. } => &mut errors.panicked,
+            CreateError::Abandoned { .. } => &mut errors.abandoned,
+        });
+        if self.is_closed() {
+            effects.drained |= self.is_drained();
+            return;
+        }
+        self.refilling = true;
+        if matches!(error, CreateError::Abandoned { .. }) {
+            self.abandon(effects);
+            return;
+        }
+        match attempt {
+            Attempt::Probe { tickets_below } => self.end_those_below(tickets_below, error, effects),
+            // Those under way serve the others: each failure ends one wait, and none ends for want of luck alone.
+            Attempt::Ordinary if self.wanters.len() > self.creating => self.end_first(error, effects),
+            Attempt::Ordinary => {}
+        }
+        let pause = match attempt {
+            Attempt::Probe { .. } => Some(self.backoff.go_on(now, scatter)),
+            Attempt::Ordinary => self.backoff.begin(now, scatter),
+        };
+        if let Some(Pause { delay, failures }) = pause {
+            effects.events.push(PoolEvent::BackingOff { gate: self.rules.gate, delay, failures });
+        }
+        self.grow(now, limit, effects);
+        effects.drained |= self.is_drained();
+    }
+
+    /// Nobody makes items any more, and whoever waits for one is told so.
+    pub(super) fn abandon(&mut self, effects: &mut Effects<I, E>) {
+        self.stage = self.stage.max(Stage::Abandoned);
+        let error = CreateError::Abandoned { gate: self.rules.gate };
+        self.end_those_below(u64::MAX, &error, effects);
+        effects.drained |= self.is_drained();
+    }
+
+    /// The limit may have changed, and time has passed: what is too much goes, the coldest first, and what is missing is
+    /// made. Says when to look again.
+    pub(super) fn keep_up(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) -> i64 {
+        self.heed_limit(limit, effects);
+        self.evict(now, effects);
+        self.grow(now, limit, effects);
+        effects.rings = false; // whoever looks after it is here
+        self.next_due = self.next_due_after(now);
+        self.next_due
+    }
+
+    /// As [`keep_up`](Self::keep_up) does with a limit, without waiting for the keeper.
+    pub(super) fn resized(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
+        self.heed_limit(limit, effects);
+        self.grow(now, limit, effects);
+    }
+
+    /// Those that are idle now rank below this.
+    pub(super) const fn rank_to_come(&self) -> u64 {
+        self.next_rank
+    }
+
+    /// Takes the coldest item aside whose rank is within these bounds.
+    pub(super) fn take_aside(&mut self, at_least: u64, below: u64) -> Option<Entry<I>> {
+        let at = self.idle.partition_point(|entry| entry.rank < at_least);
+        if self.idle.get(at)?.rank >= below {
+            return None;
+        }
+        add(&mut self.aside);
+        self.idle.remove(at)
+    }
+
+    /// An item that was taken aside is to stay.
+    pub(super) fn put_aside_back(
+        &mut self,
+        entry: Entry<I>,
+        clock: impl FnOnce() -> i64,
+        effects: &mut Effects<I, E>,
+    ) {
+        subtract(&mut self.aside);
+        if self.is_closed() {
+            self.leave(entry, DiscardReason::Closed, effects);
+        } else if let Some((_, wanter)) = self.wanters.pop_first() {
+            add(&mut self.in_use);
+            count(&mut self.totals.reused);
+            self.deliver(wanter, Delivery::Used(entry), clock, effects);
+        } else if self.present() >= self.limit {
+            self.leave(entry, DiscardReason::Surplus, effects);
+        } else {
+            let at = self.idle.partition_point(|other| other.rank < entry.rank);
+            self.idle.insert(at, entry);
+            effects.rings = true; // the keeper has not seen it while it was aside
+        }
+    }
+
+    /// An item that was taken aside has to go.
+    pub(super) fn leave_aside(&mut self, entry: Entry<I>, effects: &mut Effects<I, E>) {
+        subtract(&mut self.aside);
+        self.leave(entry, DiscardReason::Retain, effects);
+    }
+
+    /// Hands out nothing from now on, and drops what is idle.
+    pub(super) fn close(&mut self, effects: &mut Effects<I, E>) {
+        if self.is_closed() {
+            return;
+        }
+        self.stage = Stage::Closed;
+        self.backoff.reset();
+        for (_, wanter) in std::mem::take(&mut self.wanters) {
+            effects.deliveries.push((wanter.sender, Delivery::Closed));
+        }
+        while let Some(entry) = self.idle.pop_front() {
+            self.leave(entry, DiscardReason::Closed, effects);
+        }
+        effects.events.push(PoolEvent::Closed { gate: self.rules.gate });
+        effects.rings = true;
+        effects.drained |= self.is_drained();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+
+    /// Nothing is left, and nobody waits.
+    pub(super) fn is_drained(&self) -> bool {
+        self.live() == 0 && self.wanters.is_empty()
+    }
+
+    pub(super) fn status(&self, now: i64, limit: Limit) -> PoolStatus {
+        let pause = |until: i64| Duration::from_nanos(u64::try_from(until.saturating_sub(now)).unwrap_or(0));
+        PoolStatus {
+            gate: self.rules.gate,
+            limit,
+            size: self.live(),
+            idle: self.idle.len().saturating_add(self.aside),
+            in_use: self.in_use,
+            creating: self.creating,
+            dropping: self.dropping,
+            waiting: self.wanters.len(),
+            backing_off: self.backoff.until().map(pause),
+            closed: self.is_closed(),
+            totals: self.totals,
+            creates: (*self.creates).clone(),
+            waits: (*self.waits).clone(),
+        }
+    }
+
+    /// What counts against the limit.
+    fn live(&self) -> usize {
+        self.present().saturating_add(self.dropping)
+    }
+
+    /// The same without what is on its way out already.
+    #[inline]
+    fn present(&self) -> usize {
+        let there = self.idle.len().saturating_add(self.aside).saturating_add(self.in_use);
+        there.saturating_add(self.creating)
+    }
+
+    /// Behind all that are idle, as the warmest. Says whether something is due earlier than the keeper knows.
+    #[inline]
+    fn push(&mut self, mut entry: Entry<I>, now: Option<i64>) -> bool {
+        entry.rank = self.next_rank;
+        self.next_rank = entry.rank.saturating_add(1);
+        let Some(now) = now else {
+            self.idle.push_back(entry);
+            return false;
+        };
+        entry.since = now;
+        let lifetime_ends = after(entry.created, self.rules.max_lifetime);
+        self.idle.push_back(entry);
+        let due = lifetime_ends.min(self.idle_due());
+        if due < self.next_due {
+            self.next_due = due; // so that it is rung for once
+            return true;
+        }
+        false
+    }
+
+    fn deliver(
+        &mut self,
+        wanter: Wanter<I, E>,
+        delivery: Delivery<I, E>,
+        clock: impl FnOnce() -> i64,
+        effects: &mut Effects<I, E>,
+    ) {
+        if let Some(arrived) = wanter.arrived {
+            self.waited(clock().saturating_sub(arrived));
+        }
+        effects.deliveries.push((wanter.sender, delivery));
+    }
+
+    /// From here on it counts as dropping.
+    fn leave(&mut self, entry: Entry<I>, reason: DiscardReason, effects: &mut Effects<I, E>) {
+        add(&mut self.dropping);
+        count(self.totals.discarded.of(reason));
+        effects.leaving.push(entry.item);
+        effects.events.push(PoolEvent::Discarded { gate: self.rules.gate, reason });
+    }
+
+    /// There is room that was not there before.
+    fn has_left(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
+        self.refilling = true;
+        self.grow(now, limit, effects);
+        effects.drained |= self.is_drained();
+    }
+
+    fn heed_limit(&mut self, limit: Limit, effects: &mut Effects<I, E>) {
+        let before = self.limit;
+        self.limit = number(limit);
+        self.refilling |= self.limit > before;
+        while self.present() > self.limit {
+            let Some(entry) = self.idle.pop_front() else { break };
+            self.leave(entry, DiscardReason::Surplus, effects);
+        }
+    }
+
+    /// What is idle for too long, down to the minimum, and what is too old.
+    fn evict(&mut self, now: i64, effects: &mut Effects<I, E>) {
+        if self.rules.max_lifetime != NEVER {
+            let rules = self.rules;
+            let (old, young): (VecDeque<_>, _) =
+                std::mem::take(&mut self.idle).into_iter().partition(|entry| rules.outlived(entry, now));
+            self.idle = young;
+            for entry in old {
+                self.leave(entry, DiscardReason::Expired, effects);
+            }
+        }
+        while self.idle_due() <= now && self.rules.idle_timeout != NEVER {
+            let Some(entry) = self.idle.pop_front() else { break };
+            let idle_for = Duration::from_nanos(u64::try_from(now.saturating_sub(entry.since)).unwrap_or(0));
+            add(&mut self.dropping);
+            count(&mut self.totals.evicted);
+            effects.leaving.push(entry.item);
+            effects.events.push(PoolEvent::Evicted { gate: self.rules.gate, idle_for });
+        }
+    }
+
+    /// When the coldest item has been idle for too long, where there are more than the minimum.
+    fn idle_due(&self) -> i64 {
+        match self.idle.front() {
+            Some(coldest) if self.idle.len().saturating_add(self.aside) > self.least_idle() => {
+                after(coldest.since, self.rules.idle_timeout)
+            }
+            _ => NEVER,
+        }
+    }
+
+    fn least_idle(&self) -> usize {
+        self.rules.min_idle.min(self.limit)
+    }
+
+    fn next_due_after(&self, now: i64) -> i64 {
+        let mut due = self.idle_due();
+        if self.rules.max_lifetime != NEVER {
+            let oldest = self.idle.iter().map(|entry| entry.created).min();
+            due = due.min(oldest.map_or(NEVER, |oldest| after(oldest, self.rules.max_lifetime)));
+        }
+        match self.backoff.until() {
+            Some(until) if self.needs() > 0 && until > now => due.min(until),
+            _ => due,
+        }
+    }
+
+    /// How many items are to be under way: one for each who waits, and what is missing from the minimum.
+    fn needs(&self) -> usize {
+        let idle = self.idle.len().saturating_add(self.aside);
+        let missing = if self.refilling { self.least_idle().saturating_sub(idle) } else { 0 };
+        self.wanters.len().saturating_add(missing)
+    }
+
+    /// Has items made, as far as they are needed and there is room; and one at a time while they cannot be made.
+    fn grow(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
+        self.limit = number(limit);
+        if self.stage != Stage::Open {
+            return;
+        }
+        let needs = self.needs();
+        self.refilling &= needs > self.wanters.len();
+        let Some(until) = self.backoff.until() else {
+            while self.creating < needs && self.live() < self.limit {
+                self.attempt(Attempt::Ordinary, effects);
+            }
+            return;
+        };
+        if needs == 0 || self.probing {
+            return;
+        }
+        if now < until {
+            if until < self.next_due {
+                self.next_due = until;
+                effects.rings = true;
+            }
+        } else if self.live() < self.limit {
+            self.probing = true;
+            self.attempt(Attempt::Probe { tickets_below: self.next_ticket }, effects);
+        }
+    }
+
+    fn attempt(&mut self, attempt: Attempt, effects: &mut Effects<I, E>) {
+        add(&mut self.creating);
+        effects.attempts.push(attempt);
+    }
+
+    fn over(&mut self, attempt: Attempt) {
+        subtract(&mut self.creating);
+        self.probing &= attempt == Attempt::Ordinary;
+    }
+
+    fn end_first(&mut self, error: &CreateError<E>, effects: &mut Effects<I, E>) {
+        if let Some((_, wanter)) = self.wanters.pop_first() {
+            effects.deliveries.push((wanter.sender, Delivery::Failed(error.clone())));
+        }
+    }
+
+    fn end_those_below(&mut self, ticket: u64, error: &CreateError<E>, effects: &mut Effects<I, E>) {
+        let others = self.wanters.split_off(&ticket);
+        let ended = std::mem::replace(&mut self.wanters, others);
+        let ended = ended.into_values().map(|wanter| (wanter.sender, Delivery::Failed(error.clone())));
+        effects.deliveries.extend(ended);
+    }
+}
+
+/// When that much time has passed since then.
+const fn after(since: i64, length: i64) -> i64 {
+    if length == NEVER { NEVER } else { since.saturating_add(length) }
+}
+
+const fn add(items: &mut usize) {
+    *items = items.saturating_add(1);
+}
+
+const fn subtract(items: &mut usize) {
+    *items = items.saturating_sub(1);
+}
+
+const fn count(total: &mut u64) {
+    *total = total.saturating_add(1);
+}
+
+fn number(limit: Limit) -> usize {
+    usize::try_from(limit.get()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,95 @@
+//! What a pool synchronises with and what runs its tasks, in one place, so that a scheduler of random orders can put its
+//! own in.
+
+pub(super) use imp::{Mutex, MutexGuard, Runtime, Task, until};
+
+#[cfg(not(gate_shuttle))]
+mod imp {
+    use std::future::Future;
+    pub(in super::super) use std::sync::{Mutex, MutexGuard};
+    use std::time::Duration;
+
+    use tokio::runtime::Handle;
+    use tokio::task::AbortHandle;
+    use tokio::time::{sleep, timeout_at};
+
+    use crate::gate::clock;
+
+    /// Where a pool's tasks run.
+    #[derive(Debug)]
+    pub(in super::super) struct Runtime(Handle);
+
+    impl Runtime {
+        /// The one that this thread runs tasks of.
+        ///
+        /// # Panics
+        ///
+        /// If it has no timer.
+        pub(in super::super) fn current() -> Option<Self> {
+            let runtime = Handle::try_current().ok()?;
+            drop(sleep(Duration::ZERO));
+            Some(Self(runtime))
+        }
+
+        pub(in super::super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+            Task(self.0.spawn(task).abort_handle())
+        }
+    }
+
+    #[derive(Debug)]
+    pub(in super::super) struct Task(AbortHandle);
+
+    impl Task {
+        pub(in super::super) fn abort(&self) {
+            self.0.abort();
+        }
+    }
+
+    /// What the future resolves to, if it does by then.
+    pub(in super::super) async fn until<F: Future>(due: i64, future: F) -> Option<F::Output> {
+        match clock::instant(due) {
+            Some(due) if due_is_told(due) => timeout_at(due, future).await.ok(),
+            _ => Some(future.await),
+        }
+    }
+
+    /// Whether a timer can be set for it: some systems cannot add a year to their clock.
+    fn due_is_told(due: tokio::time::Instant) -> bool {
+        due.checked_add(Duration::from_secs(1)).is_some()
+    }
+}
+
+/// Time stands still here, and no timer goes off.
+#[cfg(gate_shuttle)]
+mod imp {
+    use std::future::Future;
+
+    use shuttle::future::{JoinHandle, spawn};
+    pub(in super::super) use shuttle::sync::{Mutex, MutexGuard};
+
+    #[derive(Debug)]
+    pub(in super::super) struct Runtime;
+
+    impl Runtime {
+        pub(in super::super) fn current() -> Option<Self> {
+            Some(Self)
+        }
+
+        pub(in super::super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+            Task(spawn(task))
+        }
+    }
+
+    #[derive(Debug)]
+    pub(in super::super) struct Task(JoinHandle<()>);
+
+    impl Task {
+        pub(in super::super) fn abort(&self) {
+            self.0.abort();
+        }
+    }
+
+    pub(in super::super) async fn until<F: Future>(_: i64, future: F) -> Option<F::Output> {
+        Some(future.await)
+    }
+}
