@@ -304,6 +304,13 @@ impl Gate {
         self.inner
     }
 
+    /// Takes one permit if there is room and nobody waits. Where there is not, nothing has happened: whoever asks goes on to
+    /// wait.
+    #[inline]
+    pub(crate) fn admit_at_once(&self) -> Option<OwnedPermit> {
+        self.inner.admit(1).then(|| OwnedPermit::new(self, 1))
+    }
+
     /// Has this bell rung whenever a limit is set or the gate is closed, for as long as somebody keeps the bell.
     pub(crate) fn ring_on_change(&self, bell: &Bell) {
         self.inner.ring_on_change(bell);

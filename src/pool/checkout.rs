@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::caught::caught_async;
 use super::effects::Delivery;
 use super::shared::{Place, Shared};
 use super::sync::until;
@@ -77,29 +76,25 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// # Cancel safety
     ///
     /// As [`Pool::checkout`](super::Pool::checkout).
+    #[inline]
     pub async fn checkout(self) -> Result<Lease<M>, CheckoutError<M::Error>> {
         let mut arrived = None;
-        let mut permit = self.admitted(&mut arrived).await.map_err(CheckoutError::Refused)?;
-        let shared = self.shared;
+        let mut leased = self.at_once();
         loop {
-            let waited = arrived.map(|arrived: i64| clock::now().saturating_sub(arrived));
-            let entry = match shared.take(waited) {
-                Some(entry) => entry,
-                None => match self.item(&mut arrived).await? {
-                    Delivery::Used(entry) => entry,
-                    Delivery::New(entry) => return Ok(Lease::new(shared, entry, permit)),
-                    Delivery::Failed(error) => return Err(CheckoutError::Create(error)),
-                    Delivery::Closed => return Err(CheckoutError::Refused(self.closed())),
+            let mut lease = match leased {
+                Ok(lease) => lease,
+                Err(permit) => match self.wait(permit, &mut arrived).await? {
+                    Found::Used(lease) => lease,
+                    Found::New(lease) => return Ok(lease),
                 },
             };
-            let mut lease = Lease::new(shared, entry, permit);
-            match self.health(&mut lease, &mut arrived).await {
-                Health::Good => return Ok(lease),
-                Health::Bad(reason) => permit = lease.replace(reason),
-                Health::Late => {
-                    drop(lease);
-                    return Err(CheckoutError::Refused(self.late(arrived)));
+            match self.health(lease.checking(), &mut arrived).await {
+                Health::Good => {
+                    lease.checked();
+                    return Ok(lease);
                 }
+                Health::Bad => leased = Err(Some(lease.replace(DiscardReason::Health))),
+                Health::Late => return Err(CheckoutError::Refused(self.late(arrived))),
             }
         }
     }
@@ -118,8 +113,49 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Waits for a permit. Notes when it came if it has to wait; no other costs a look at the clock.
+    /// What most checkouts come to: a permit, and an item that is idle. Else the permit, if there was one.
     #[inline]
+    fn at_once(&self) -> Result<Lease<M>, Option<OwnedPermit>> {
+        let Some(permit) = self.shared.gate.admit_at_once() else { return Err(None) };
+        match self.shared.take(None) {
+            Some(entry) => Ok(Lease::new(self.shared, entry, permit)),
+            None => Err(Some(permit)),
+        }
+    }
+
+    /// Waits for what was not to be had at once: a permit, then an item.
+    async fn wait(
+        &self,
+        permit: Option<OwnedPermit>,
+        arrived: &mut Option<i64>,
+    ) -> Result<Found<M>, CheckoutError<M::Error>> {
+        let shared = self.shared;
+        let permit = match permit {
+            Some(permit) => permit,
+            None => self.admitted(arrived).await.map_err(CheckoutError::Refused)?,
+        };
+        let waited = arrived.map(|arrived| clock::now().saturating_sub(arrived));
+        if let Some(entry) = shared.take(waited) {
+            return Ok(Found::Used(Lease::new(shared, entry, permit)));
+        }
+        let since = *arrived.get_or_insert_with(clock::now);
+        let place = match shared.take_or_want(Some(since)) {
+            Ok(entry) => return Ok(Found::Used(Lease::new(shared, entry, permit))),
+            Err(place) => place,
+        };
+        let mut want = Want::new(shared, place);
+        match until(self.deadline_from(since), want.delivery()).await {
+            Some(Delivery::Used(entry)) => Ok(Found::Used(Lease::new(shared, entry, permit))),
+            Some(Delivery::New(entry)) => Ok(Found::New(Lease::new(shared, entry, permit))),
+            Some(Delivery::Failed(error)) => Err(CheckoutError::Create(error)),
+            Some(Delivery::Closed) => {
+                Err(CheckoutError::Refused(AcquireError::Closed { gate: shared.gate.name() }))
+            }
+            None => Err(CheckoutError::Refused(self.late(Some(since)))),
+        }
+    }
+
+    /// Waits for a permit, and notes since when.
     async fn admitted(&self, arrived: &mut Option<i64>) -> Result<OwnedPermit, AcquireError> {
         let mut request = self.shared.gate.request();
         if let Some(deadline) = self.deadline {
@@ -128,69 +164,35 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         if let Some(wait) = self.max_wait {
             request = request.max_wait(wait);
         }
-        let mut acquire = pin!(request.acquire_owned());
-        poll_fn(|cx| {
-            let polled = acquire.as_mut().poll(cx);
-            if polled.is_pending() && arrived.is_none() {
-                *arrived = Some(clock::now());
-            }
-            polled
-        })
-        .await
+        arrived.get_or_insert_with(clock::now);
+        request.acquire_owned().await
     }
 
-    /// With a permit, waits for an item that comes back or is made.
-    #[inline(never)]
-    async fn item(
-        &self,
-        arrived: &mut Option<i64>,
-    ) -> Result<Delivery<M::Item, M::Error>, CheckoutError<M::Error>> {
-        let since = *arrived.get_or_insert_with(clock::now);
-        let place = match self.shared.take_or_want(Some(since)) {
-            Ok(entry) => return Ok(Delivery::Used(entry)),
-            Err(place) => place,
-        };
-        let mut want = Want::new(self.shared, place);
-        match until(self.deadline_from(since), want.delivery()).await {
-            Some(delivery) => Ok(delivery),
-            None => Err(CheckoutError::Refused(self.late(*arrived))),
-        }
-    }
-
-    /// Asks after the health of an item that was used before. One whose check is not over is not used again.
+    /// Asks after the health of an item that was used before.
     #[inline]
-    async fn health(&self, lease: &mut Lease<M>, arrived: &mut Option<i64>) -> Health {
-        let health = self.ask(lease.checking(), arrived).await;
-        if matches!(health, Health::Good) {
-            lease.checked();
-        }
-        health
-    }
-
-    #[inline]
-    async fn ask(&self, item: &mut M::Item, arrived: &mut Option<i64>) -> Health {
-        let shared = self.shared;
-        // In a block of its own, since a manager may panic before there is a future.
-        let mut asking = pin!(caught_async(async { shared.manager.health(item).await }));
+    async fn health(&self, item: &mut M::Item, arrived: &mut Option<i64>) -> Health {
+        let mut asking = pin!(self.shared.manager.health(item));
         // Most are over at once, and need no timer.
-        let verdict = match poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => {
-                let now = clock::now();
-                let deadline = self.deadline_from(*arrived.get_or_insert(now));
-                let length = i64::try_from(clock::length(shared.create_timeout)).unwrap_or(NEVER);
-                let latest = now.saturating_add(length);
-                match until(latest.min(deadline), asking).await {
-                    Some(verdict) => verdict,
-                    None if deadline < latest => return Health::Late,
-                    None => return Health::Bad(DiscardReason::Health),
-                }
-            }
-        };
-        match verdict {
-            Ok(Verdict::Keep) => Health::Good,
-            Ok(Verdict::Discard) => Health::Bad(DiscardReason::Health),
-            Err(_) => Health::Bad(DiscardReason::Panicked),
+        match poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
+            Poll::Ready(Verdict::Keep) => Health::Good,
+            Poll::Ready(Verdict::Discard) => Health::Bad,
+            Poll::Pending => self.health_in_time(asking, arrived).await,
+        }
+    }
+
+    async fn health_in_time(
+        &self,
+        asking: impl Future<Output = Verdict>,
+        arrived: &mut Option<i64>,
+    ) -> Health {
+        let now = clock::now();
+        let deadline = self.deadline_from(*arrived.get_or_insert(now));
+        let length = i64::try_from(clock::length(self.shared.create_timeout)).unwrap_or(NEVER);
+        let latest = now.saturating_add(length);
+        match until(latest.min(deadline), asking).await {
+            Some(Verdict::Keep) => Health::Good,
+            None if deadline < latest => Health::Late,
+            Some(Verdict::Discard) | None => Health::Bad,
         }
     }
 
@@ -207,10 +209,6 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let waited = arrived.map_or(0, |arrived| clock::now().saturating_sub(arrived));
         let waited = Duration::from_nanos(u64::try_from(waited).unwrap_or(0));
         AcquireError::DeadlineExceeded { gate: self.shared.gate.name(), waited }
-    }
-
-    fn closed(&self) -> AcquireError {
-        AcquireError::Closed { gate: self.shared.gate.name() }
     }
 }
 
@@ -232,10 +230,19 @@ impl<M: Manager> fmt::Debug for CheckoutRequest<'_, M> {
     }
 }
 
+/// An item after a wait.
+enum Found<M: Manager> {
+    /// One that was used before.
+    Used(Lease<M>),
+    /// One that was just made.
+    New(Lease<M>),
+}
+
 /// What came of asking after the health of an item.
 enum Health {
     Good,
-    Bad(DiscardReason),
+    /// It is not fit, or that was not known in time.
+    Bad,
     /// The checkout's own deadline passed.
     Late,
 }

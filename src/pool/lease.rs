@@ -56,7 +56,9 @@ use crate::gate::{OwnedPermit, clock};
 #[must_use = "a lease that is dropped at once has leased nothing"]
 pub struct Lease<M: Manager> {
     /// `None` once it is somebody else's.
-    entry: Option<Entry<M::Item>>,
+    item: Option<M::Item>,
+    /// When it was made.
+    created: i64,
     /// What is against using the item again.
     objection: Option<DiscardReason>,
     /// The thread was unwinding when it got the item, so that says nothing about the item.
@@ -70,7 +72,8 @@ impl<M: Manager> Lease<M> {
     #[inline]
     pub(super) fn new(shared: &Arc<Shared<M>>, entry: Entry<M::Item>, permit: OwnedPermit) -> Self {
         Self {
-            entry: Some(entry),
+            item: Some(entry.item),
+            created: entry.created,
             objection: None,
             unwinding: thread::panicking(),
             permit: Some(permit),
@@ -104,19 +107,19 @@ impl<M: Manager> Lease<M> {
     /// Takes the item out of the pool for good, which counts it no more: its place is free for another.
     #[expect(clippy::missing_panics_doc, reason = "a lease holds its item until it is dropped")]
     pub fn detach(mut self) -> M::Item {
-        let entry = self.entry.take().expect(HOLDS_ITS_ITEM);
+        let item = self.item.take().expect(HOLDS_ITS_ITEM);
         self.shared.detach();
-        entry.item
+        item
     }
 
     /// How long ago the item was made.
     #[must_use]
     pub fn age(&self) -> Duration {
-        let age = clock::now().saturating_sub(self.entry().created);
+        let age = clock::now().saturating_sub(self.created);
         Duration::from_nanos(u64::try_from(age).unwrap_or(0))
     }
 
-    /// Its health is being checked: from here to [`checked`](Self::checked) the item is not fit for anybody.
+    /// Its health is being checked: from here to [`checked`](Self::checked) the item is fit for nobody.
     #[inline]
     pub(super) fn checking(&mut self) -> &mut M::Item {
         self.objection = Some(DiscardReason::Health);
@@ -130,14 +133,9 @@ impl<M: Manager> Lease<M> {
 
     /// Drops the item, and gives the permit to who needs another.
     pub(super) fn replace(mut self, reason: DiscardReason) -> OwnedPermit {
-        let entry = self.entry.take().expect(HOLDS_ITS_ITEM);
-        self.shared.discard(entry, reason);
+        let item = self.item.take().expect(HOLDS_ITS_ITEM);
+        self.shared.discard(Entry::new(item, self.created), reason);
         self.permit.take().expect("a lease has its permit until it is dropped")
-    }
-
-    #[inline]
-    fn entry(&self) -> &Entry<M::Item> {
-        self.entry.as_ref().expect(HOLDS_ITS_ITEM)
     }
 
     /// What is against using the item again, but for its manager.
@@ -156,14 +154,14 @@ impl<M: Manager> Deref for Lease<M> {
 
     #[inline]
     fn deref(&self) -> &M::Item {
-        &self.entry().item
+        self.item.as_ref().expect(HOLDS_ITS_ITEM)
     }
 }
 
 impl<M: Manager> DerefMut for Lease<M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Item {
-        &mut self.entry.as_mut().expect(HOLDS_ITS_ITEM).item
+        self.item.as_mut().expect(HOLDS_ITS_ITEM)
     }
 }
 
@@ -172,7 +170,8 @@ impl<M: Manager> Drop for Lease<M> {
     #[inline]
     fn drop(&mut self) {
         let objection = self.objection();
-        let Some(mut entry) = self.entry.take() else { return };
+        let Some(item) = self.item.take() else { return };
+        let mut entry = Entry::new(item, self.created);
         if let Some(reason) = objection {
             return self.shared.discard(entry, reason);
         }

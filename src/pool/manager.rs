@@ -58,7 +58,7 @@ pub trait Manager: Send + Sync + 'static {
     ///
     /// It runs inside [`checkout`](super::Pool::checkout), and has until the earlier of that checkout's deadline and the
     /// pool's [`create_timeout`](super::PoolBuilder::create_timeout). An item whose check runs late, panics or is dropped
-    /// midway is discarded: nobody knows what state that left it in.
+    /// midway is discarded: nobody knows what state that left it in. A panic goes on in whoever checks out.
     fn health(&self, item: &mut Self::Item) -> impl Future<Output = Verdict> + Send {
         let _ = item;
         ready(Verdict::Keep)

@@ -9,6 +9,7 @@
 mod count;
 mod harness;
 mod peers;
+mod pools;
 mod rows;
 
 use std::env;
@@ -37,7 +38,10 @@ fn main() -> ExitCode {
 const ROUNDS: usize = 201;
 
 fn chosen(wanted: &[&str]) -> impl Iterator<Item = Row> {
-    rows::rows().into_iter().filter(move |row| wanted.is_empty() || wanted.contains(&row.id))
+    rows::rows()
+        .into_iter()
+        .chain(pools::rows())
+        .filter(move |row| wanted.is_empty() || wanted.contains(&row.id))
 }
 
 fn run(row: &str, peer: &str, times: u64) {
@@ -63,6 +67,13 @@ fn table(rounds: usize, wanted: &[&str]) {
         let median = |wanted| measured.iter().find(|one| one.name == wanted).map(|one| one.nanos.p50);
         if let (Some(gate), Some(floor)) = (median("gate"), median("floor")) {
             println!("| | gate to floor | | {:.2} | |", gate / floor);
+        }
+    }
+    if wanted.is_empty() || wanted.iter().any(|row| row.starts_with("pool")) {
+        println!("\nBytes of memory, apart from the items.\n");
+        println!("| contestant | pool with one idle item | each further one |\n|---|---|---|");
+        for (name, pool, item) in pools::memory() {
+            println!("| {name} | {pool} | {item} |");
         }
     }
     if wanted.is_empty() {
