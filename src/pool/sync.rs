@@ -47,15 +47,11 @@ mod imp {
 
     /// What the future resolves to, if it does by then.
     pub(in super::super) async fn until<F: Future>(due: i64, future: F) -> Option<F::Output> {
-        match clock::instant(due) {
-            Some(due) if due_is_told(due) => timeout_at(due, future).await.ok(),
-            _ => Some(future.await),
+        // What never comes needs no timer, and so no runtime.
+        match clock::instant(due).filter(|_| due != clock::NEVER) {
+            Some(due) => timeout_at(due, future).await.ok(),
+            None => Some(future.await),
         }
-    }
-
-    /// Whether a timer can be set for it: some systems cannot add a year to their clock.
-    fn due_is_told(due: tokio::time::Instant) -> bool {
-        due.checked_add(Duration::from_secs(1)).is_some()
     }
 }
 

@@ -1,0 +1,20 @@
+//! What a pool promises, one test a promise. Nothing here sleeps: futures are polled by hand, or time is paused.
+
+#![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../gate/hooks.rs"]
+mod hooks;
+mod support;
+
+mod build;
+mod cancel;
+mod close;
+mod create;
+mod health;
+mod idle;
+mod lease;
+mod limit;
+mod retain;
+mod runtime;
+mod storm;
+mod told;
