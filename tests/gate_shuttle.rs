@@ -1,6 +1,6 @@
-//! The gate under a scheduler of random orders: more threads, and longer lives, than the model checker gets through.
+//! The gate, and the pool on it, under a scheduler of random orders: more threads, and longer lives, than the model checker gets through.
 //!
-//! Runs only under `--cfg gate_shuttle`, where shuttle stands in for the gate's lock and atomics: `.ci/run shuttle`, or
+//! Runs only under `--cfg gate_shuttle`, where shuttle stands in for their locks and atomics: `.ci/run shuttle`, or
 //! `.ci/run shuttle 1000000` for more orders. `GATE_SHUTTLE_SEED` takes others. A failure prints its order; with that as
 //! `GATE_SHUTTLE_ORDER`, and the name of the test, just that order is run again:
 //!
@@ -27,6 +27,8 @@ mod governed;
 mod handles;
 #[path = "shuttle/hostile.rs"]
 mod hostile;
+#[path = "shuttle/pool.rs"]
+mod pool;
 #[path = "shuttle/storm.rs"]
 mod storm;
 

@@ -235,6 +235,17 @@ impl<I, E> Books<I, E> {
         self.has_left(now, limit, effects);
     }
 
+    /// Whether an attempt still has a place when its task comes to run: it has none if the limit fell in between.
+    pub(super) fn begins(&mut self, attempt: Attempt, limit: Limit, effects: &mut Effects<I, E>) -> bool {
+        self.limit = number(limit);
+        let has_place = !self.is_closed() && self.live() <= self.limit;
+        if !has_place {
+            self.over(attempt);
+            effects.drained |= self.is_drained();
+        }
+        has_place
+    }
+
     /// An item was made.
     pub(super) fn created(
         &mut self,
@@ -368,8 +379,9 @@ impl<I, E> Books<I, E> {
             self.leave(entry, DiscardReason::Surplus, effects);
         } else {
             let at = self.idle.partition_point(|other| other.rank < entry.rank);
+            let created = entry.created;
             self.idle.insert(at, entry);
-            effects.rings = true; // the keeper has not seen it while it was aside
+            effects.rings |= self.is_due_early(created);
         }
     }
 
@@ -437,7 +449,7 @@ impl<I, E> Books<I, E> {
         there.saturating_add(self.creating)
     }
 
-    /// Behind all that are idle, as the warmest. Says whether something is due earlier than the keeper knows.
+    /// Behind all that are idle, as the warmest. Says whether the keeper is to look earlier than it would.
     #[inline]
     fn push(&mut self, mut entry: Entry<I>, now: Option<i64>) -> bool {
         entry.rank = self.next_rank;
@@ -447,14 +459,20 @@ impl<I, E> Books<I, E> {
             return false;
         };
         entry.since = now;
-        let lifetime_ends = after(entry.created, self.rules.max_lifetime);
+        let created = entry.created;
         self.idle.push_back(entry);
-        let due = lifetime_ends.min(self.idle_due());
-        if due < self.next_due {
-            self.next_due = due; // so that it is rung for once
-            return true;
+        self.is_due_early(created)
+    }
+
+    /// Whether an item that came to be idle makes something due before the keeper looks again. It is told once.
+    #[inline]
+    fn is_due_early(&mut self, created: i64) -> bool {
+        let due = after(created, self.rules.max_lifetime).min(self.idle_due());
+        let is_early = due < self.next_due;
+        if is_early {
+            self.next_due = due;
         }
-        false
+        is_early
     }
 
     fn deliver(

@@ -24,6 +24,10 @@ impl<M: Manager> Creation<M> {
     }
 
     pub(super) async fn run(mut self) {
+        if !self.shared.begins(self.attempt) {
+            self.is_over = true;
+            return;
+        }
         let outcome = self.outcome().await; // the manager's future is gone by then, and all that it held
         self.is_over = true;
         self.shared.created(&self, outcome);

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use super::books::{Books, Entry};
 use super::caught::caught;
 use super::create::Creation;
-use super::effects::{Effects, Receiver};
+use super::effects::{Attempt, Effects, Receiver};
 use super::sync::{Mutex, MutexGuard, Runtime};
 use super::{CreateError, DiscardReason, Manager, PoolEvent, PoolObserver, PoolStatus};
 use crate::gate::{Bell, Gate, Resize, clock};
@@ -172,6 +172,13 @@ impl<M: Manager> Shared<M> {
         let (due, effects) = self.step(|books, effects| books.keep_up(now, self.gate.limit(), effects));
         self.act(effects);
         due
+    }
+
+    /// Whether a creation may begin. If not, it is over.
+    pub(super) fn begins(self: &Arc<Self>, attempt: Attempt) -> bool {
+        let (begins, effects) = self.step(|books, effects| books.begins(attempt, self.gate.limit(), effects));
+        self.act(effects);
+        begins
     }
 
     /// What a creation came to.
