@@ -116,6 +116,7 @@ impl<'r> Model<'r> {
 
     async fn step(&mut self) {
         self.seen.steps += 1;
+        self.find_new_idle(); // what time brought, where the last step did not end at rest
         let kind = self.random.below(22);
         if self.tells {
             eprintln!("step {kind}: idle {:?}, {:?}", self.idle, self.pool.status());
@@ -357,6 +358,7 @@ impl<'r> Model<'r> {
                 self.note_idle(id);
             }
         }
+        self.forget_gone(); // to look for them can show that one is too many
         let known: Vec<u64> = self.idle.iter().map(|(id, _)| *id).collect();
         let mut found = self.found_idle();
         if known.len() != found.len() {

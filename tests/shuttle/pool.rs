@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Waker};
 
 use concurrency_governor::pool::{Manager, Pool, Verdict};
@@ -141,9 +141,7 @@ fn pool_dropped_in_use() {
         drop(stage);
         giving_up.join().unwrap();
         holder.join().unwrap();
-        while counts.live.load(SeqCst) > 0 {
-            thread::yield_now(); // one more may be under way
-        }
+        counts.wait_for_the_end();
         assert_eq!(gate.status().in_use, 0, "a permit is lost");
     });
 }
@@ -162,6 +160,18 @@ struct Counts {
     live: AtomicUsize,
     allowed: AtomicUsize,
     used: AtomicUsize,
+    /// Whether the manager is gone, and so everything that belongs to the pool.
+    over: AtomicBool,
+}
+
+impl Counts {
+    /// The keeper and creations end in their own time.
+    fn wait_for_the_end(&self) {
+        while !self.over.load(SeqCst) {
+            thread::yield_now();
+        }
+        assert_eq!(self.live.load(SeqCst), 0, "the pool is gone, and something of it is there");
+    }
 }
 
 impl Stage {
@@ -214,11 +224,14 @@ impl Stage {
 
     /// In the end nobody waits, every permit is back, and what is left is idle and fits.
     fn finish(self) {
-        while self.pool.status().creating > 0 {
+        let status = loop {
+            let status = self.pool.status();
+            if status.creating + status.dropping == 0 {
+                break status;
+            }
             thread::yield_now();
-        }
-        let status = self.pool.status();
-        assert_eq!((status.in_use, status.dropping, status.waiting), (0, 0, 0), "{status:?}");
+        };
+        assert_eq!((status.in_use, status.waiting), (0, 0), "{status:?}");
         assert_eq!(self.gate.status().in_use, 0, "a permit is lost: {status:?}");
         assert_eq!(status.idle, self.counts.live.load(SeqCst), "{status:?}");
         assert!(status.idle <= status.limit.get() as usize, "{status:?}");
@@ -227,6 +240,7 @@ impl Stage {
         let counts = Arc::clone(&self.counts);
         drop(self);
         assert_eq!(counts.live.load(SeqCst), 0, "the last handle has left something");
+        counts.wait_for_the_end();
     }
 }
 
@@ -245,6 +259,12 @@ impl Manager for Counting {
     fn recycle(&self, _: &mut Counted) -> Verdict {
         thread::yield_now();
         Verdict::Keep
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.0.over.store(true, SeqCst);
     }
 }
 
