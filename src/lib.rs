@@ -34,6 +34,8 @@
 //! - A **gate** holds work to its limit, first come, first served: [`Gate`].
 //! - A **permit** is one admission through a gate: [`Permit`].
 //! - **Debt** is what is still out above a limit that was lowered: [`GateStatus::debt`](gate::GateStatus::debt).
+//! - A **pool** keeps items warm that are dear to make, never more of them than a gate's limit: [`Pool`]. A [`Manager`]
+//!   makes them, and a [`Lease`] is one of them handed out.
 //! - The **governor** ties probes, plan and gates together, and refreshes: [`Governor`]. It tells what it did by an
 //!   [`Event`].
 //!
@@ -43,7 +45,8 @@
 //!
 //! Work that pins a thread (a hash, a decoder, a blocking read) and work that frees it while it waits (a request to a
 //! server) consume different resources, so they belong to different gates: run the first by [`Gate::run_blocking`] and
-//! the second by [`Gate::run`]. Both hold the permit for you, and give it back however the work ends.
+//! the second by [`Gate::run`]. Both hold the permit for you, and give it back however the work ends. Work that needs
+//! something dear to make, an instance or a connection, checks it out of a [`Pool`] on a gate.
 //!
 //! # Three users
 //!
@@ -122,7 +125,7 @@
 //! # What it does not do
 //!
 //! It watches no latencies: limits follow from what the host has, not from how the work fares. A gate belongs to one
-//! process. It pools nothing, tells no tenants apart, and raises no limit of the system's.
+//! process. It tells no tenants apart, and raises no limit of the system's.
 //!
 //! # Features
 //!

@@ -1,4 +1,5 @@
-//! The gate, and the pool on it, under a scheduler of random orders: more threads, and longer lives, than the model checker gets through.
+//! The gate, and the pool on it, under a scheduler of random orders: more threads, and longer lives, than the model checker
+//! gets through.
 //!
 //! Runs only under `--cfg gate_shuttle`, where shuttle stands in for their locks and atomics: `.ci/run shuttle`, or
 //! `.ci/run shuttle 1000000` for more orders. `GATE_SHUTTLE_SEED` takes others. A failure prints its order; with that as

@@ -9,7 +9,7 @@ use super::books::{Books, Entry};
 use super::caught::caught;
 use super::create::Creation;
 use super::effects::{Attempt, Effects, Receiver};
-use super::sync::{Mutex, MutexGuard, Runtime};
+use super::sync::{Mutex, MutexGuard, Runtime, meanwhile};
 use super::{CreateError, DiscardReason, Manager, PoolEvent, PoolObserver, PoolStatus};
 use crate::gate::{Bell, Gate, Resize, clock};
 use crate::jitter::scattered;
@@ -96,6 +96,7 @@ impl<M: Manager> Shared<M> {
     /// Gives a place in line up. What had been sent there goes to whoever is next.
     pub(super) fn give_up(self: &Arc<Self>, Place { ticket, mut receiver }: Place<M>) {
         let in_line = self.lock().give_up(ticket);
+        meanwhile();
         receiver.close();
         if let Some(entry) = receiver.try_recv().ok().and_then(super::effects::Delivery::into_entry) {
             self.put_in_order(entry);
@@ -225,6 +226,7 @@ impl<M: Manager> Shared<M> {
         loop {
             let mut returned = Vec::new();
             for (sender, delivery) in effects.deliveries.drain(..) {
+                meanwhile();
                 // A waker that panics has been called, and what was sent is where it was to go.
                 if let Ok(Err(refused)) = caught(|| sender.send(delivery)) {
                     returned.extend(refused.into_entry());
@@ -236,6 +238,7 @@ impl<M: Manager> Shared<M> {
             if effects.rings {
                 self.bell.notify_one();
             }
+            meanwhile();
             let leaving = effects.leaving.len();
             for item in effects.leaving.drain(..) {
                 let _ = caught(|| drop(item));

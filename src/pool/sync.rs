@@ -1,7 +1,7 @@
 //! What a pool synchronises with and what runs its tasks, in one place, so that a scheduler of random orders can put its
 //! own in.
 
-pub(super) use imp::{Mutex, MutexGuard, Runtime, Task, until};
+pub(super) use imp::{Mutex, MutexGuard, Runtime, Task, meanwhile, until};
 
 #[cfg(not(gate_shuttle))]
 mod imp {
@@ -45,6 +45,10 @@ mod imp {
         }
     }
 
+    /// Where others may do anything, between two steps.
+    #[inline]
+    pub(in super::super) const fn meanwhile() {}
+
     /// What the future resolves to, if it does by then.
     pub(in super::super) async fn until<F: Future>(due: i64, future: F) -> Option<F::Output> {
         // What never comes needs no timer, and so no runtime.
@@ -83,6 +87,10 @@ mod imp {
         pub(in super::super) fn abort(&self) {
             self.0.abort();
         }
+    }
+
+    pub(in super::super) fn meanwhile() {
+        shuttle::thread::yield_now();
     }
 
     pub(in super::super) async fn until<F: Future>(_: i64, future: F) -> Option<F::Output> {

@@ -28,7 +28,7 @@ mod hands;
 /// Takes one run.
 pub(crate) fn drive(run: u64, seen: &mut Seen, tells: bool) {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let mut random = Random(run.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut random = Random(mixed(run)); // or each run would be the one before it, a step further
     runtime.block_on(async {
         let mut model = Model::new(&mut random, seen, tells).await;
         for _ in 0..20 + model.random.below(100) {
@@ -518,8 +518,12 @@ struct Random(u64);
 impl Random {
     fn below(&mut self, end: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((mixed ^ (mixed >> 31)) % u64::from(end)).unwrap()
+        u32::try_from(mixed(self.0) % u64::from(end)).unwrap()
     }
+}
+
+const fn mixed(number: u64) -> u64 {
+    let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

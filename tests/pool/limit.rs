@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use concurrency_governor::pool::{Pool, PoolStatus};
-use concurrency_governor::{Gate, GateName, Limit};
+use concurrency_governor::testing::MockProbe;
+use concurrency_governor::{Formula, Gate, GateName, GateSpec, Governor, Limit, Reading, Resource};
 
 use super::support::{Act, Maker, assert_at_rest, assert_balanced, ms, peek, settle};
 
@@ -31,6 +32,19 @@ async fn an_item_counts_until_it_is_gone() {
     assert_eq!(permits, 1, "its permit goes after it");
     assert_eq!(waiting.await, 1);
     assert_eq!(maker.most(), 1);
+}
+
+/// The permit of a lease goes after its item, where nobody waits for it as where somebody does.
+#[tokio::test]
+async fn a_permit_goes_after_its_item() {
+    let maker = Maker::new();
+    let pool = maker.pool(1).build().await.unwrap();
+    let mut lease = pool.checkout().await.unwrap();
+    let seen = Arc::new(Mutex::new(None));
+    let (sees, spy) = (Arc::clone(&seen), pool.clone());
+    lease.on_drop = Some(Box::new(move || *sees.lock().unwrap() = Some(spy.gate().status().in_use)));
+    lease.discard();
+    assert_eq!((*seen.lock().unwrap(), pool.gate().status().in_use), (Some(1), 0));
 }
 
 /// The same for what the keeper evicts, with somebody admitted who waits for that place.
@@ -100,6 +114,26 @@ async fn a_limit_lowered_at_the_gate_is_kept() {
     gate.resize(Limit::new(2));
     let status = assert_at_rest(&pool, &maker).await;
     assert_eq!((status.idle, maker.live()), (2, 2), "the minimum is there again as far as it fits");
+}
+
+/// So is one that a governor derives from the host, while it changes.
+#[tokio::test]
+async fn a_pool_follows_the_host() {
+    const INSTANCES: GateSpec = GateSpec::new("instances", Formula::scale(Resource::CPU, 1));
+    let host = MockProbe::new(Resource::CPU, Reading::whole(4));
+    let governor = Governor::builder().gate(INSTANCES).probe(host.clone()).build().await.unwrap();
+    let maker = Maker::new();
+    let gate = governor.gate(INSTANCES).unwrap();
+    let pool = Pool::builder(maker.clone()).gate(gate).min_idle(4).build().await.unwrap();
+    assert_eq!(maker.live(), 4);
+    host.set(Reading::whole(2));
+    governor.refresh().await.unwrap();
+    settle().await;
+    assert_eq!(maker.live(), 2);
+    host.set(Reading::whole(3));
+    governor.refresh().await.unwrap();
+    let status = assert_at_rest(&pool, &maker).await;
+    assert_eq!((status.limit.get(), status.idle, maker.most()), (3, 3, 4));
 }
 
 /// A raised limit is used at once, by whoever stands in line for it, and by who was admitted and waits for room.

@@ -1,9 +1,11 @@
 //! The pool beside other pools: deadpool (managed), bb8 and mobc, each as fast as it can be told to be: no timeouts, no
 //! lifetimes, no check of a connection that is handed out.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::future::Future;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use concurrency_governor::pool;
@@ -146,7 +148,7 @@ pub fn rows() -> Vec<Row> {
         id,
         title,
         contestants,
-        base: "deadpool",
+        base: "bb8",
         target: Target { time: target, ..Target::default() },
         run: Duration::from_micros(400),
         step,
@@ -245,32 +247,58 @@ pub fn memory() -> Vec<(&'static str, usize, usize)> {
 }
 
 fn bytes<P: Pooled>() -> (&'static str, usize, usize) {
-    const MANY: usize = 4096; // what grows by doubling is full then
+    const MANY: u32 = 4096; // what grows by doubling is full then
+    allocated(); // from here on it counts
     let runtime = one_thread();
-    runtime.block_on(async {
-        let fill = async |pool: &P, items| {
-            let mut leases = Vec::new();
+    let filled = |items: u32| {
+        runtime.block_on(async {
+            let before = allocated();
+            let pool = P::new(items).await;
+            let mut leases = Vec::with_capacity(items as usize);
             for _ in 0..items {
                 leases.push(pool.checkout().await);
             }
-            yield_now().await; // for the tasks that made them to be gone
-        };
-        fill(&P::new(1).await, 1).await; // what is allocated once
-        yield_now().await;
-        let before = allocated();
-        let small = P::new(MANY as u32).await;
-        fill(&small, 1).await;
-        let one = allocated() - before;
-        let great = P::new(MANY as u32).await;
-        fill(&great, MANY).await;
-        let each = (allocated() - before - 2 * one) / (MANY - 1);
-        drop((small, great));
-        (P::NAME, one, each)
-    })
+            drop(leases);
+            for _ in 0..4 {
+                yield_now().await; // for the tasks that made them to be gone
+            }
+            let bytes = allocated() - before;
+            drop(pool);
+            for _ in 0..4 {
+                yield_now().await;
+            }
+            bytes
+        })
+    };
+    filled(1); // what is allocated once
+    let (one, many) = (filled(1), filled(MANY));
+    (P::NAME, one, (many - one).div_ceil(MANY as usize - 1))
 }
 
-/// Bytes that the allocator has given out.
+/// The system's allocator, which counts what it has given out once it is asked.
+pub struct Counting;
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
 fn allocated() -> usize {
-    // SAFETY: it reads what the allocator counts.
-    unsafe { libc::mallinfo2() }.uordblks
+    COUNTS.store(true, Ordering::Relaxed);
+    ALLOCATED.load(Ordering::Relaxed)
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTS.load(Ordering::Relaxed) {
+            ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        }
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        if COUNTS.load(Ordering::Relaxed) {
+            ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        }
+        unsafe { System.dealloc(memory, layout) }
+    }
 }
