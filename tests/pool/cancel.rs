@@ -34,7 +34,7 @@ async fn a_checkout_dropped_after_any_number_of_polls_loses_nothing() {
                 }
                 // What a checkout goes through: admitted, in line, its item made or failed, checked, refused.
                 match poll {
-                    1 => held.pop().into_iter().for_each(|lease| lease.discard()),
+                    1 => held.pop().into_iter().for_each(Lease::discard),
                     3 => {
                         sleep(ms(6)).await;
                     }

@@ -61,7 +61,7 @@ async fn each_failure_ends_one_of_several() {
     let pool = maker.pool(3).build().await.unwrap();
     maker.next([Act::Fail, Act::Make, Act::Fail]);
     let outcomes = tokio::join!(pool.checkout(), pool.checkout(), pool.checkout());
-    let served = [&outcomes.0, &outcomes.1, &outcomes.2].map(|outcome| outcome.is_ok());
+    let served = [&outcomes.0, &outcomes.1, &outcomes.2].map(Result::is_ok);
     assert_eq!(served.into_iter().filter(|is_served| *is_served).count(), 1, "{served:?}");
     assert_eq!(maker.attempts(), 3);
     drop(outcomes);

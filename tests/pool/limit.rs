@@ -21,10 +21,10 @@ async fn an_item_counts_until_it_is_gone() {
     };
     assert!(peek(&mut waiting).is_pending());
     let seen: Arc<Mutex<Option<(PoolStatus, u32, usize)>>> = Arc::default();
-    let (sees, spy, made) = (Arc::clone(&seen), pool.clone(), maker.clone());
+    let (telling, spy, made) = (Arc::clone(&seen), pool.clone(), maker.clone());
     lease.on_drop = Some(Box::new(move || {
         let status = spy.status();
-        *sees.lock().unwrap() = Some((status, spy.gate().status().in_use, made.attempts()));
+        *telling.lock().unwrap() = Some((status, spy.gate().status().in_use, made.attempts()));
     }));
     lease.discard();
     let (status, permits, attempts) = seen.lock().unwrap().take().unwrap();
@@ -41,8 +41,8 @@ async fn a_permit_goes_after_its_item() {
     let pool = maker.pool(1).build().await.unwrap();
     let mut lease = pool.checkout().await.unwrap();
     let seen = Arc::new(Mutex::new(None));
-    let (sees, spy) = (Arc::clone(&seen), pool.clone());
-    lease.on_drop = Some(Box::new(move || *sees.lock().unwrap() = Some(spy.gate().status().in_use)));
+    let (telling, spy) = (Arc::clone(&seen), pool.clone());
+    lease.on_drop = Some(Box::new(move || *telling.lock().unwrap() = Some(spy.gate().status().in_use)));
     lease.discard();
     assert_eq!((*seen.lock().unwrap(), pool.gate().status().in_use), (Some(1), 0));
 }
@@ -54,12 +54,12 @@ async fn an_evicted_item_counts_until_it_is_gone() {
     let pool = maker.pool(1).idle_timeout(ms(10)).build().await.unwrap();
     let mut lease = pool.checkout().await.unwrap();
     let (spy, seen) = (pool.clone(), Arc::new(Mutex::new(None)));
-    let sees = Arc::clone(&seen);
+    let telling = Arc::clone(&seen);
     lease.on_drop = Some(Box::new(move || {
         // Somebody comes just now: admitted, and nothing is idle.
         let mut checkout = Box::pin(async { spy.checkout().await.map(|lease| lease.id) });
         assert!(peek(&mut checkout).is_pending());
-        *sees.lock().unwrap() = Some(spy.status());
+        *telling.lock().unwrap() = Some(spy.status());
     }));
     drop(lease);
     tokio::time::sleep(ms(11)).await;
