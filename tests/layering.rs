@@ -119,8 +119,24 @@ const HOUSE: [Room; 9] = [
     Room {
         name: "pool",
         files: &[
-            "mod", "builder", "manager", "checkout", "lease", "status", "event", "error", "shared", "books",
-            "backoff", "effects", "create", "keeper", "caught", "sync",
+            "mod",
+            "builder",
+            "manager",
+            "checkout",
+            "lease",
+            "status",
+            "event",
+            "error",
+            "shared",
+            "books",
+            "books/growth",
+            "books/upkeep",
+            "backoff",
+            "effects",
+            "create",
+            "keeper",
+            "caught",
+            "sync",
         ],
         rooms: &["plan", "jitter", "gate"],
     },
@@ -165,7 +181,7 @@ const ENGINE: [&str; 12] = [
 ];
 
 /// The inside of a pool, which takes time as an argument and leaves what is to be done to its caller.
-const BOOKS: [&str; 2] = ["books", "backoff"];
+const BOOKS: [&str; 4] = ["books", "growth", "upkeep", "backoff"];
 
 /// Every file of the library is in the table, and every file in the table is there.
 #[test]

@@ -8,11 +8,14 @@
 //! holds a permit of the gate, and while anybody waits nothing is idle: so an item that comes free goes to the first in
 //! line, and nobody passes.
 
+mod growth;
+mod upkeep;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::backoff::{Backoff, Pause};
-use super::effects::{Attempt, Delivery, Effects, Sender};
+use super::backoff::Backoff;
+use super::effects::{Delivery, Effects, Sender};
 use super::{CreateError, DiscardReason, PoolEvent, PoolStatus, PoolTotals};
 use crate::gate::Histogram;
 use crate::gate::clock::NEVER;
@@ -235,162 +238,6 @@ impl<I, E> Books<I, E> {
         self.has_left(now, limit, effects);
     }
 
-    /// Whether an attempt still has a place when its task comes to run: it has none if the limit fell in between.
-    pub(super) fn begins(&mut self, attempt: Attempt, limit: Limit, effects: &mut Effects<I, E>) -> bool {
-        self.limit = number(limit);
-        let has_place = !self.is_closed() && self.live() <= self.limit;
-        if !has_place {
-            self.over(attempt);
-            effects.drained |= self.is_drained();
-        }
-        has_place
-    }
-
-    /// An item was made.
-    pub(super) fn created(
-        &mut self,
-        attempt: Attempt,
-        item: I,
-        began: i64,
-        now: i64,
-        limit: Limit,
-        effects: &mut Effects<I, E>,
-    ) {
-        self.limit = number(limit);
-        self.over(attempt);
-        self.backoff.reset();
-        count(&mut self.totals.created);
-        let took = Duration::from_nanos(u64::try_from(now.saturating_sub(began)).unwrap_or(0));
-        self.creates.record(took);
-        effects.events.push(PoolEvent::Created { gate: self.rules.gate, took });
-        let entry = Entry::new(item, now);
-        if self.is_closed() {
-            self.leave(entry, DiscardReason::Closed, effects);
-        } else if let Some((_, wanter)) = self.wanters.pop_first() {
-            add(&mut self.in_use);
-            self.deliver(wanter, Delivery::New(entry), || now, effects);
-        } else if self.present() >= self.limit {
-            self.leave(entry, DiscardReason::Surplus, effects);
-        } else {
-            effects.rings |= self.push(entry, Some(now));
-        }
-        self.grow(now, limit, effects);
-    }
-
-    /// An item could not be made. `scatter` moves the time of the next attempt.
-    pub(super) fn failed(
-        &mut self,
-        attempt: Attempt,
-        error: &CreateError<E>,
-        now: i64,
-        limit: Limit,
-        scatter: impl FnOnce(Duration) -> Duration,
-        effects: &mut Effects<I, E>,
-    ) {
-        self.over(attempt);
-        let errors = &mut self.totals.create_errors;
-        count(match error {
-            CreateError::Failed { .. } => &mut errors.failed,
-            CreateError::TimedOut { .. } => &mut errors.timed_out,
-            CreateError::Panicked { .. } => &mut errors.panicked,
-            CreateError::Abandoned { .. } => &mut errors.abandoned,
-        });
-        if self.is_closed() {
-            effects.drained |= self.is_drained();
-            return;
-        }
-        self.refilling = true;
-        if matches!(error, CreateError::Abandoned { .. }) {
-            self.abandon(effects);
-            return;
-        }
-        match attempt {
-            Attempt::Probe { tickets_below } => self.end_those_below(tickets_below, error, effects),
-            // Those under way serve the others: each failure ends one wait, and none ends for want of luck alone.
-            Attempt::Ordinary if self.wanters.len() > self.creating => self.end_first(error, effects),
-            Attempt::Ordinary => {}
-        }
-        let pause = match attempt {
-            Attempt::Probe { .. } => Some(self.backoff.go_on(now, scatter)),
-            Attempt::Ordinary => self.backoff.begin(now, scatter),
-        };
-        if let Some(Pause { delay, failures }) = pause {
-            effects.events.push(PoolEvent::BackingOff { gate: self.rules.gate, delay, failures });
-        }
-        self.grow(now, limit, effects);
-        effects.drained |= self.is_drained();
-    }
-
-    /// Nobody makes items any more, and whoever waits for one is told so.
-    pub(super) fn abandon(&mut self, effects: &mut Effects<I, E>) {
-        self.stage = self.stage.max(Stage::Abandoned);
-        let error = CreateError::Abandoned { gate: self.rules.gate };
-        self.end_those_below(u64::MAX, &error, effects);
-        effects.drained |= self.is_drained();
-    }
-
-    /// The limit may have changed, and time has passed: what is too much goes, the coldest first, and what is missing is
-    /// made. Says when to look again.
-    pub(super) fn keep_up(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) -> i64 {
-        self.heed_limit(limit, effects);
-        self.evict(now, effects);
-        self.grow(now, limit, effects);
-        effects.rings = false; // whoever looks after it is here
-        self.next_due = self.next_due_after(now);
-        self.next_due
-    }
-
-    /// As [`keep_up`](Self::keep_up) does with a limit, without waiting for the keeper.
-    pub(super) fn resized(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
-        self.heed_limit(limit, effects);
-        self.grow(now, limit, effects);
-    }
-
-    /// Those that are idle now rank below this.
-    pub(super) const fn rank_to_come(&self) -> u64 {
-        self.next_rank
-    }
-
-    /// Takes the coldest item aside whose rank is within these bounds.
-    pub(super) fn take_aside(&mut self, at_least: u64, below: u64) -> Option<Entry<I>> {
-        let at = self.idle.partition_point(|entry| entry.rank < at_least);
-        if self.idle.get(at)?.rank >= below {
-            return None;
-        }
-        add(&mut self.aside);
-        self.idle.remove(at)
-    }
-
-    /// An item that was taken aside is to stay.
-    pub(super) fn put_aside_back(
-        &mut self,
-        entry: Entry<I>,
-        clock: impl FnOnce() -> i64,
-        effects: &mut Effects<I, E>,
-    ) {
-        subtract(&mut self.aside);
-        if self.is_closed() {
-            self.leave(entry, DiscardReason::Closed, effects);
-        } else if let Some((_, wanter)) = self.wanters.pop_first() {
-            add(&mut self.in_use);
-            count(&mut self.totals.reused);
-            self.deliver(wanter, Delivery::Used(entry), clock, effects);
-        } else if self.present() >= self.limit {
-            self.leave(entry, DiscardReason::Surplus, effects);
-        } else {
-            let at = self.idle.partition_point(|other| other.rank < entry.rank);
-            let created = entry.created;
-            self.idle.insert(at, entry);
-            effects.rings |= self.is_due_early(created);
-        }
-    }
-
-    /// An item that was taken aside has to go.
-    pub(super) fn leave_aside(&mut self, entry: Entry<I>, effects: &mut Effects<I, E>) {
-        subtract(&mut self.aside);
-        self.leave(entry, DiscardReason::Retain, effects);
-    }
-
     /// Hands out nothing from now on, and drops what is idle.
     pub(super) fn close(&mut self, effects: &mut Effects<I, E>) {
         if self.is_closed() {
@@ -419,7 +266,7 @@ impl<I, E> Books<I, E> {
     }
 
     pub(super) fn status(&self, now: i64, limit: Limit) -> PoolStatus {
-        let pause = |until: i64| Duration::from_nanos(u64::try_from(until.saturating_sub(now)).unwrap_or(0));
+        let pause = |until: i64| nanos_to(now, until);
         PoolStatus {
             gate: self.rules.gate,
             limit,
@@ -464,17 +311,6 @@ impl<I, E> Books<I, E> {
         self.is_due_early(created)
     }
 
-    /// Whether an item that came to be idle makes something due before the keeper looks again. It is told once.
-    #[inline]
-    fn is_due_early(&mut self, created: i64) -> bool {
-        let due = after(created, self.rules.max_lifetime).min(self.idle_due());
-        let is_early = due < self.next_due;
-        if is_early {
-            self.next_due = due;
-        }
-        is_early
-    }
-
     fn deliver(
         &mut self,
         wanter: Wanter<I, E>,
@@ -502,121 +338,11 @@ impl<I, E> Books<I, E> {
         self.grow(now, limit, effects);
         effects.drained |= self.is_drained();
     }
+}
 
-    fn heed_limit(&mut self, limit: Limit, effects: &mut Effects<I, E>) {
-        let before = self.limit;
-        self.limit = number(limit);
-        self.refilling |= self.limit > before;
-        while self.present() > self.limit {
-            let Some(entry) = self.idle.pop_front() else { break };
-            self.leave(entry, DiscardReason::Surplus, effects);
-        }
-    }
-
-    /// What is idle for too long, down to the minimum, and what is too old.
-    fn evict(&mut self, now: i64, effects: &mut Effects<I, E>) {
-        if self.rules.max_lifetime != NEVER {
-            let rules = self.rules;
-            let (old, young): (VecDeque<_>, _) =
-                std::mem::take(&mut self.idle).into_iter().partition(|entry| rules.outlived(entry, now));
-            self.idle = young;
-            for entry in old {
-                self.leave(entry, DiscardReason::Expired, effects);
-            }
-        }
-        while self.idle_due() <= now && self.rules.idle_timeout != NEVER {
-            let Some(entry) = self.idle.pop_front() else { break };
-            let idle_for = Duration::from_nanos(u64::try_from(now.saturating_sub(entry.since)).unwrap_or(0));
-            add(&mut self.dropping);
-            count(&mut self.totals.evicted);
-            effects.leaving.push(entry.item);
-            effects.events.push(PoolEvent::Evicted { gate: self.rules.gate, idle_for });
-        }
-    }
-
-    /// When the coldest item has been idle for too long, where there are more than the minimum.
-    fn idle_due(&self) -> i64 {
-        match self.idle.front() {
-            Some(coldest) if self.idle.len().saturating_add(self.aside) > self.least_idle() => {
-                after(coldest.since, self.rules.idle_timeout)
-            }
-            _ => NEVER,
-        }
-    }
-
-    fn least_idle(&self) -> usize {
-        self.rules.min_idle.min(self.limit)
-    }
-
-    fn next_due_after(&self, now: i64) -> i64 {
-        let mut due = self.idle_due();
-        if self.rules.max_lifetime != NEVER {
-            let oldest = self.idle.iter().map(|entry| entry.created).min();
-            due = due.min(oldest.map_or(NEVER, |oldest| after(oldest, self.rules.max_lifetime)));
-        }
-        match self.backoff.until() {
-            Some(until) if self.needs() > 0 && until > now => due.min(until),
-            _ => due,
-        }
-    }
-
-    /// How many items are to be under way: one for each who waits, and what is missing from the minimum.
-    fn needs(&self) -> usize {
-        let idle = self.idle.len().saturating_add(self.aside);
-        let missing = if self.refilling { self.least_idle().saturating_sub(idle) } else { 0 };
-        self.wanters.len().saturating_add(missing)
-    }
-
-    /// Has items made, as far as they are needed and there is room; and one at a time while they cannot be made.
-    fn grow(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
-        self.limit = number(limit);
-        if self.stage != Stage::Open {
-            return;
-        }
-        let needs = self.needs();
-        self.refilling &= needs > self.wanters.len();
-        let Some(until) = self.backoff.until() else {
-            while self.creating < needs && self.live() < self.limit {
-                self.attempt(Attempt::Ordinary, effects);
-            }
-            return;
-        };
-        if needs == 0 || self.probing {
-            return;
-        }
-        if now < until {
-            if until < self.next_due {
-                self.next_due = until;
-                effects.rings = true;
-            }
-        } else if self.live() < self.limit {
-            self.probing = true;
-            self.attempt(Attempt::Probe { tickets_below: self.next_ticket }, effects);
-        }
-    }
-
-    fn attempt(&mut self, attempt: Attempt, effects: &mut Effects<I, E>) {
-        add(&mut self.creating);
-        effects.attempts.push(attempt);
-    }
-
-    fn over(&mut self, attempt: Attempt) {
-        subtract(&mut self.creating);
-        self.probing &= attempt == Attempt::Ordinary;
-    }
-
-    fn end_first(&mut self, error: &CreateError<E>, effects: &mut Effects<I, E>) {
-        if let Some((_, wanter)) = self.wanters.pop_first() {
-            effects.deliveries.push((wanter.sender, Delivery::Failed(error.clone())));
-        }
-    }
-
-    fn end_those_below(&mut self, ticket: u64, error: &CreateError<E>, effects: &mut Effects<I, E>) {
-        let others = self.wanters.split_off(&ticket);
-        let ended = std::mem::replace(&mut self.wanters, others);
-        let ended = ended.into_values().map(|wanter| (wanter.sender, Delivery::Failed(error.clone())));
-        effects.deliveries.extend(ended);
-    }
+/// From one instant to another, nothing if that was before it.
+fn nanos_to(from: i64, to: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
 }
 
 /// When that much time has passed since then.

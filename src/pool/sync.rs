@@ -6,7 +6,7 @@ pub(super) use imp::{Mutex, MutexGuard, Runtime, Task, meanwhile, until};
 #[cfg(not(gate_shuttle))]
 mod imp {
     use std::future::Future;
-    pub(in super::super) use std::sync::{Mutex, MutexGuard};
+    pub(in crate::pool) use std::sync::{Mutex, MutexGuard};
     use std::time::Duration;
 
     use tokio::runtime::Handle;
@@ -17,7 +17,7 @@ mod imp {
 
     /// Where a pool's tasks run.
     #[derive(Debug)]
-    pub(in super::super) struct Runtime(Handle);
+    pub(in crate::pool) struct Runtime(Handle);
 
     impl Runtime {
         /// The one that this thread runs tasks of.
@@ -25,32 +25,32 @@ mod imp {
         /// # Panics
         ///
         /// If it has no timer.
-        pub(in super::super) fn current() -> Option<Self> {
+        pub(in crate::pool) fn current() -> Option<Self> {
             let runtime = Handle::try_current().ok()?;
             drop(sleep(Duration::ZERO));
             Some(Self(runtime))
         }
 
-        pub(in super::super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        pub(in crate::pool) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
             Task(self.0.spawn(task).abort_handle())
         }
     }
 
     #[derive(Debug)]
-    pub(in super::super) struct Task(AbortHandle);
+    pub(in crate::pool) struct Task(AbortHandle);
 
     impl Task {
-        pub(in super::super) fn abort(&self) {
+        pub(in crate::pool) fn abort(&self) {
             self.0.abort();
         }
     }
 
     /// Where others may do anything, between two steps.
     #[inline]
-    pub(in super::super) const fn meanwhile() {}
+    pub(in crate::pool) const fn meanwhile() {}
 
     /// What the future resolves to, if it does by then.
-    pub(in super::super) async fn until<F: Future>(due: i64, future: F) -> Option<F::Output> {
+    pub(in crate::pool) async fn until<F: Future>(due: i64, future: F) -> Option<F::Output> {
         // What never comes needs no timer, and so no runtime.
         match clock::instant(due).filter(|_| due != clock::NEVER) {
             Some(due) => timeout_at(due, future).await.ok(),
@@ -65,35 +65,35 @@ mod imp {
     use std::future::Future;
 
     use shuttle::future::{JoinHandle, spawn};
-    pub(in super::super) use shuttle::sync::{Mutex, MutexGuard};
+    pub(in crate::pool) use shuttle::sync::{Mutex, MutexGuard};
 
     #[derive(Debug)]
-    pub(in super::super) struct Runtime;
+    pub(in crate::pool) struct Runtime;
 
     impl Runtime {
-        pub(in super::super) fn current() -> Option<Self> {
+        pub(in crate::pool) fn current() -> Option<Self> {
             Some(Self)
         }
 
-        pub(in super::super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        pub(in crate::pool) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
             Task(spawn(task))
         }
     }
 
     #[derive(Debug)]
-    pub(in super::super) struct Task(JoinHandle<()>);
+    pub(in crate::pool) struct Task(JoinHandle<()>);
 
     impl Task {
-        pub(in super::super) fn abort(&self) {
+        pub(in crate::pool) fn abort(&self) {
             self.0.abort();
         }
     }
 
-    pub(in super::super) fn meanwhile() {
+    pub(in crate::pool) fn meanwhile() {
         shuttle::thread::yield_now();
     }
 
-    pub(in super::super) async fn until<F: Future>(_: i64, future: F) -> Option<F::Output> {
+    pub(in crate::pool) async fn until<F: Future>(_: i64, future: F) -> Option<F::Output> {
         Some(future.await)
     }
 }

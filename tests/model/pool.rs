@@ -22,6 +22,8 @@ use hands::{End, Maker, Refused};
 
 pub(crate) use hands::Seen;
 
+#[path = "pool_checks.rs"]
+mod checks;
 #[path = "pool_hands.rs"]
 mod hands;
 
@@ -207,7 +209,7 @@ impl<'r> Model<'r> {
         if self.leases.is_empty() {
             return;
         }
-        let mut lease = self.leases.swap_remove(self.random.below(self.leases.len() as u32) as usize);
+        let mut lease = self.leases.swap_remove(self.random.index(self.leases.len()));
         let id = lease.id;
         let stays = match self.random.below(9) {
             0 => {
@@ -254,7 +256,7 @@ impl<'r> Model<'r> {
         let id = lease.id;
         let item = lease.detach();
         self.detached += 1;
-        self.maker.let_go(item);
+        drop(item);
         assert!(!self.maker.has(id));
         self.serve();
     }
@@ -263,7 +265,7 @@ impl<'r> Model<'r> {
         if self.waiting.is_empty() {
             return;
         }
-        let at = self.random.below(self.waiting.len() as u32) as usize;
+        let at = self.random.index(self.waiting.len());
         drop(self.waiting.remove(at)); // what was on its way is idle, or another's
         self.seen.note("given up");
         self.serve();
@@ -276,8 +278,8 @@ impl<'r> Model<'r> {
             return;
         }
         let end = [End::Made, End::Made, End::Made, End::Made, End::Failed, End::Panicked];
-        let end = end[self.random.below(6) as usize];
-        self.maker.end(self.random.below(under_way as u32) as usize, end);
+        let end = end[self.random.index(end.len())];
+        self.maker.end(self.random.index(under_way), end);
         if self.random.below(3) == 0 && !self.waiting.is_empty() {
             yield_now().await; // so that it is on its way, and nobody has been told
             yield_now().await;
@@ -387,121 +389,6 @@ impl<'r> Model<'r> {
         assert!(stays.is_sorted(), "not the coldest went: {stays:?}");
         self.forget_gone();
     }
-
-    /// What holds after every step, whatever is still to be done.
-    fn check(&mut self) {
-        self.maker.check();
-        let status = self.pool.status();
-        let there = self.maker.there();
-        assert_eq!(there, status.idle + status.in_use, "{status:?}");
-        assert_eq!(status.size, there + status.creating, "{status:?}");
-        let left = status.totals.evicted + status.totals.detached + status.totals.discarded.sum();
-        assert_eq!(status.totals.created, there as u64 + left, "{status:?}");
-        assert_eq!(status.totals.detached, self.detached);
-        assert!(status.in_use >= self.leases.len(), "{status:?}");
-    }
-
-    /// What holds once nobody has anything to do.
-    fn check_at_rest(&mut self) {
-        let (status, gate, now) = (self.pool.status(), self.gate.status(), Instant::now());
-        assert_eq!(status.in_use, self.leases.len(), "{status:?}");
-        assert_eq!(status.creating, self.maker.under_way(), "{status:?}");
-        assert_eq!(status.waiting, self.waiting.len(), "{status:?}");
-        let wanting = self.waiting.len() - gate.waiting;
-        assert_eq!(gate.in_use as usize, self.leases.len() + wanting, "a permit is lost: {gate:?}");
-        if self.closed {
-            assert_eq!((status.idle, self.waiting.len()), (0, 0), "{status:?}");
-            return;
-        }
-        assert!(gate.waiting == 0 || gate.available == 0, "{gate:?}");
-        if wanting > 0 {
-            self.seen.note("waits for an item");
-            assert_eq!(status.idle, 0, "it could be served: {status:?}");
-            let is_served = status.creating >= wanting || status.size >= self.shape.limit as usize;
-            assert!(is_served || status.backing_off.is_some(), "it waits for nothing: {status:?}");
-        }
-        if status.backing_off == Some(Duration::ZERO) && wanting > 0 {
-            let is_tried = status.creating > 0 || status.size >= self.shape.limit as usize;
-            assert!(is_tried, "the pause is over, and nothing is tried: {status:?}");
-        }
-        assert!(
-            status.idle == 0 || status.size <= self.shape.limit as usize,
-            "too many are idle: {status:?}"
-        );
-        let least = self.shape.min_idle.min(self.shape.limit as usize);
-        if let (Some(timeout), Some((coldest, since))) = (self.shape.idle_timeout, self.idle.first()) {
-            let is_due = self.idle.len() > least && *since + timeout <= now;
-            assert!(!is_due, "item {coldest} is idle for {:?}: {status:?}", now - *since);
-        }
-        if let Some(lifetime) = self.shape.max_lifetime {
-            for (id, _) in &self.idle {
-                assert!(self.maker.age(*id) < lifetime, "item {id} is too old");
-            }
-        }
-        if status.totals.evicted > 0 {
-            self.seen.note("evicted");
-        }
-        if self.shape.idle_timeout.is_none() {
-            assert_eq!(status.totals.evicted, 0);
-        }
-        let expired = status.totals.discarded.expired;
-        assert!(expired == 0 || self.shape.max_lifetime.is_some());
-        if expired > 0 {
-            self.seen.note("expired");
-        }
-        if status.totals.discarded.surplus > 0 {
-            self.seen.note("surplus");
-        }
-    }
-
-    /// In the end everything comes to rest: all that was made is there or gone, and every place can be had.
-    async fn finish(mut self) {
-        self.waiting.clear();
-        self.leases.clear();
-        for _ in 0..30 {
-            advance(ms(1)).await;
-            for _ in 0..12 {
-                yield_now().await;
-                self.maker.end(0, End::Made);
-            }
-        }
-        let status = self.pool.status();
-        assert_eq!(
-            (status.in_use, status.creating, status.dropping, status.waiting),
-            (0, 0, 0, 0),
-            "{status:?}"
-        );
-        assert_eq!(self.gate.status().in_use, 0, "a permit is lost");
-        assert_eq!(self.maker.there(), status.idle);
-        if !self.closed {
-            let least = self.shape.min_idle.min(self.shape.limit as usize);
-            let owed = status.totals.discarded.sum() > 0 && self.shape.max_lifetime.is_none();
-            assert!(!owed || status.idle >= least, "the minimum is not filled again: {status:?}");
-            let mut all = Vec::new();
-            for _ in 0..self.shape.limit {
-                let mut checkout: Checkout = {
-                    let pool = self.pool.clone();
-                    Box::pin(async move { pool.checkout().await })
-                };
-                let lease = loop {
-                    if let Poll::Ready(outcome) = poll(&mut checkout) {
-                        break outcome.unwrap();
-                    }
-                    yield_now().await;
-                    self.maker.end(0, End::Made);
-                };
-                all.push(lease);
-            }
-            self.maker.check();
-        }
-        self.pool.close();
-        while self.maker.under_way() > 0 {
-            self.maker.end(0, End::Made);
-            yield_now().await;
-        }
-        self.pool.drained().await;
-        assert_eq!(self.maker.there(), 0);
-    }
 }
 
 fn poll(checkout: &mut Checkout) -> Poll<Result<Lease<Maker>, CheckoutError<Refused>>> {
@@ -519,6 +406,10 @@ impl Random {
     fn below(&mut self, end: u32) -> u32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         u32::try_from(mixed(self.0) % u64::from(end)).unwrap()
+    }
+
+    fn index(&mut self, length: usize) -> usize {
+        self.below(u32::try_from(length).unwrap()) as usize
     }
 }
 

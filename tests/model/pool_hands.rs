@@ -77,11 +77,6 @@ impl Maker {
         self.books().there[&id].elapsed()
     }
 
-    /// An item that was taken out of the pool.
-    pub(crate) fn let_go(&self, item: Item) {
-        drop(item);
-    }
-
     /// Before the limit changes: what is allowed is the higher one until it has.
     pub(crate) fn limit_falls_to(&self, limit: usize) {
         let mut books = self.books();

@@ -1,6 +1,5 @@
 //! Items that go with time, and those that come instead.
 
-use concurrency_governor::pool::Lease;
 use tokio::time::sleep;
 
 use super::support::{Act, Maker, assert_at_rest, assert_balanced, ms, settle};
@@ -135,7 +134,9 @@ async fn filling_is_tried_again() {
     let pool = maker.pool(3).min_idle(2).create_backoff(ms(100), ms(100)).build().await.unwrap();
     let both = [pool.checkout().await.unwrap(), pool.checkout().await.unwrap()];
     maker.next([Act::Fail, Act::Fail, Act::Panic]);
-    both.map(Lease::discard);
+    for lease in both {
+        lease.discard();
+    }
     settle().await;
     assert_eq!((pool.status().idle, maker.attempts()), (0, 4));
     sleep(ms(101)).await;
