@@ -173,8 +173,10 @@ impl<I, E> Books<I, E> {
     }
 
     /// Leaves the line; whoever was no longer in it has been sent something, or will be.
-    pub(super) fn give_up(&mut self, ticket: u64) -> Option<Sender<I, E>> {
-        self.wanters.remove(&ticket).map(|wanter| wanter.sender)
+    pub(super) fn give_up(&mut self, ticket: u64, effects: &mut Effects<I, E>) -> Option<Sender<I, E>> {
+        let in_line = self.wanters.remove(&ticket);
+        effects.drained |= self.is_drained();
+        in_line.map(|wanter| wanter.sender)
     }
 
     pub(super) fn waited(&mut self, nanos: i64) {

@@ -51,7 +51,7 @@ pub enum PoolEvent {
         /// How long it had been idle.
         idle_for: Duration,
     },
-    /// The pool was closed.
+    /// The pool was closed, or its last handle dropped.
     Closed {
         /// The pool's gate.
         gate: GateName,

@@ -95,7 +95,8 @@ impl<M: Manager> Shared<M> {
 
     /// Gives a place in line up. What had been sent there goes to whoever is next.
     pub(super) fn give_up(self: &Arc<Self>, Place { ticket, mut receiver }: Place<M>) {
-        let in_line = self.lock().give_up(ticket);
+        let (in_line, effects) = self.step(|books, effects| books.give_up(ticket, effects));
+        self.act(effects);
         meanwhile();
         receiver.close();
         if let Some(entry) = receiver.try_recv().ok().and_then(super::effects::Delivery::into_entry) {

@@ -147,4 +147,13 @@ async fn drained_tells_when_nothing_is_left() {
     assert!(peek(&mut drained).is_pending());
     lease.discard();
     drained.await;
+    // Also if what was left was somebody who waited for an item that cannot be made.
+    maker.next([Act::Fail]);
+    assert!(pool.checkout().await.is_err());
+    let mut waiting = Box::pin(pool.checkout());
+    assert!(peek(&mut waiting).is_pending());
+    let mut drained = Box::pin(pool.drained());
+    assert!(peek(&mut drained).is_pending());
+    drop(waiting);
+    drained.await;
 }
