@@ -9,6 +9,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ struct Model<'r> {
     maker: Maker,
     gate: Gate,
     pool: Pool<Maker>,
+    /// For the drops of items, as long as the run lasts.
+    handle: Arc<Mutex<Option<Pool<Maker>>>>,
     shape: Shape,
     /// From the coldest to the warmest: item, and since when it is idle.
     idle: Vec<(u64, Instant)>,
@@ -103,6 +106,7 @@ impl<'r> Model<'r> {
             tells,
             maker,
             gate,
+            handle: Arc::new(Mutex::new(Some(pool.clone()))),
             pool,
             shape,
             idle: Vec::new(),
@@ -211,7 +215,7 @@ impl<'r> Model<'r> {
         }
         let mut lease = self.leases.swap_remove(self.random.index(self.leases.len()));
         let id = lease.id;
-        let stays = match self.random.below(9) {
+        let stays = match self.random.below(8) {
             0 => {
                 lease.mark_broken();
                 false
@@ -224,13 +228,11 @@ impl<'r> Model<'r> {
                 lease.recycled_by_panic = true;
                 false
             }
-            3 => {
-                self.reenter(&mut lease);
-                lease.mark_broken();
-                false
-            }
             _ => true,
         };
+        if self.random.below(3) == 0 {
+            self.reenter(&mut lease);
+        }
         drop(lease);
         let is_there = self.maker.has(id);
         assert!(stays || !is_there, "item {id} is still there");
@@ -241,20 +243,28 @@ impl<'r> Model<'r> {
         self.serve();
     }
 
-    /// Its drop comes back to the pool: somebody comes, and goes; there is no room for more meanwhile.
+    /// Its drop, whenever that is, comes back to the pool: it still counts, and there is room for no more than there is
+    /// then. Somebody comes, and goes.
     fn reenter(&self, lease: &mut Lease<Maker>) {
-        let pool = self.pool.clone();
+        let (pool, maker) = (self.handle.clone(), self.maker.clone());
         lease.on_drop = Some(Box::new(move || {
-            assert!(pool.status().dropping > 0);
+            let Some(pool) = pool.lock().unwrap().clone() else { return };
+            let status = pool.status();
+            maker.counts(status.size);
+            if status.idle > 0 {
+                return; // it would make one of them the warmest
+            }
             let mut checkout = Box::pin(async { pool.checkout().await.is_ok() });
             let _ = checkout.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            maker.counts(pool.status().size);
         }));
     }
 
     fn detach(&mut self) {
         let Some(lease) = self.leases.pop() else { return };
         let id = lease.id;
-        let item = lease.detach();
+        let mut item = lease.detach();
+        item.on_drop = None; // which speaks for items of the pool
         self.detached += 1;
         drop(item);
         assert!(!self.maker.has(id));

@@ -122,6 +122,7 @@ impl Model<'_> {
             yield_now().await;
         }
         self.pool.drained().await;
+        self.handle.lock().unwrap().take();
         assert_eq!(self.maker.there(), 0);
     }
 }

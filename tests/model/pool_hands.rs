@@ -97,6 +97,14 @@ impl Maker {
         books.check();
     }
 
+    /// What the pool counts, which is no less than what is there and being made.
+    pub(crate) fn counts(&self, size: usize) {
+        let mut books = self.books();
+        if size < books.live() {
+            books.wrong = Some("the pool counts less than there is");
+        }
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
