@@ -65,6 +65,8 @@ struct Model<'r> {
 /// What a pool is built with.
 struct Shape {
     limit: u32,
+    /// Whether the limit stays.
+    is_steady: bool,
     min_idle: usize,
     idle_timeout: Option<Duration>,
     max_lifetime: Option<Duration>,
@@ -75,6 +77,7 @@ impl<'r> Model<'r> {
         let limit = 1 + random.below(4);
         let shape = Shape {
             limit,
+            is_steady: random.below(3) == 0,
             min_idle: [0, 0, 1, 2, 6][random.below(5) as usize],
             idle_timeout: (random.below(2) == 0).then(|| ms(20)),
             max_lifetime: (random.below(3) == 0).then(|| ms(70)),
@@ -302,6 +305,9 @@ impl<'r> Model<'r> {
     }
 
     fn resize(&mut self, by_pool: bool) {
+        if self.shape.is_steady {
+            return;
+        }
         let limit = 1 + self.random.below(5);
         self.maker.limit_falls_to(limit as usize);
         if by_pool {

@@ -15,6 +15,7 @@ impl Model<'_> {
         self.maker.check();
         let status = self.pool.status();
         let there = self.maker.there();
+        self.maker.counts(status.size);
         assert_eq!(there, status.idle + status.in_use, "{status:?}");
         assert_eq!(status.size, there + status.creating, "{status:?}");
         let left = status.totals.evicted + status.totals.detached + status.totals.discarded.sum();

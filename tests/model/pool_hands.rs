@@ -32,6 +32,7 @@ struct Books {
     /// As many items may be there or under way.
     allowed: usize,
     limit: usize,
+    was_resized: bool,
     /// What is wrong, where a panic would be the pool's to handle, and so nobody's to see.
     wrong: Option<&'static str>,
 }
@@ -45,6 +46,7 @@ impl Maker {
             begun: 0,
             allowed: limit,
             limit,
+            was_resized: false,
             wrong: None,
         })))
     }
@@ -81,6 +83,7 @@ impl Maker {
     pub(crate) fn limit_falls_to(&self, limit: usize) {
         let mut books = self.books();
         books.allowed = books.allowed.max(limit);
+        books.was_resized = true;
     }
 
     /// Once it has: what is there may stay, and nothing is made before that is less.
@@ -97,11 +100,15 @@ impl Maker {
         books.check();
     }
 
-    /// What the pool counts, which is no less than what is there and being made.
+    /// What the pool counts, which is no less than what is there and being made; and no more than the limit, where that has
+    /// never been another.
     pub(crate) fn counts(&self, size: usize) {
         let mut books = self.books();
         if size < books.live() {
             books.wrong = Some("the pool counts less than there is");
+        }
+        if size > books.limit && !books.was_resized {
+            books.wrong = Some("the pool counts more than may be there");
         }
     }
 

@@ -55,6 +55,8 @@ fn run(row: &str, peer: &str, times: u64) {
 }
 
 fn table(rounds: usize, wanted: &[&str]) {
+    let of_pools = wanted.is_empty() || wanted.iter().any(|row| row.starts_with("pool"));
+    let memory = of_pools.then(pools::memory); // first, while nothing else allocates
     println!("Nanoseconds, median (p10–p90) of {rounds} rounds; ratio to the base in the same round.\n");
     println!("| operation | contestant | ns | ratio | target |");
     println!("|---|---|---|---|---|");
@@ -73,10 +75,10 @@ fn table(rounds: usize, wanted: &[&str]) {
             println!("| | gate to floor | | {:.2} | |", gate / floor);
         }
     }
-    if wanted.is_empty() || wanted.iter().any(|row| row.starts_with("pool")) {
+    if let Some(memory) = memory {
         println!("\nBytes of memory, apart from the items.\n");
         println!("| contestant | pool with one idle item | each further one |\n|---|---|---|");
-        for (name, pool, item) in pools::memory() {
+        for (name, pool, item) in memory {
             println!("| {name} | {pool} | {item} |");
         }
     }
