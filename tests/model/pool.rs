@@ -354,7 +354,6 @@ impl<'r> Model<'r> {
             yield_now().await;
             self.serve();
         }
-        self.forget_gone();
         self.find_new_idle();
     }
 
@@ -370,6 +369,9 @@ impl<'r> Model<'r> {
 
     /// What was made and not waited for, or given back by one who gave up, has become idle, as the warmest.
     fn find_new_idle(&mut self) {
+        if self.shape.max_lifetime.is_none() {
+            self.forget_coldest(); // idle for too long, or too many
+        }
         self.forget_gone();
         for id in self.found_idle() {
             if !self.idle.iter().any(|(known, _)| *known == id) {

@@ -116,6 +116,20 @@ async fn a_limit_lowered_at_the_gate_is_kept() {
     assert_eq!((status.idle, maker.live()), (2, 2), "the minimum is there again as far as it fits");
 }
 
+/// What is made is held against the limit as it is then, whether the pool has been told of it or not.
+#[tokio::test]
+async fn a_limit_raised_at_the_gate_is_used_at_once() {
+    let gate = Gate::new(GateName::new("shared"), Limit::MIN);
+    let maker = Maker::new();
+    let pool = Pool::builder(maker.clone()).gate(gate.clone()).build().await.unwrap();
+    let _held = pool.checkout().await.unwrap();
+    gate.resize(Limit::new(2));
+    let mut growing = Box::pin(pool.checkout());
+    assert!(peek(&mut growing).is_pending());
+    assert_eq!(pool.status().creating, 1, "and nobody else has run");
+    assert_eq!(growing.await.unwrap().id, 1);
+}
+
 /// So is one that a governor derives from the host, while it changes.
 #[tokio::test]
 async fn a_pool_follows_the_host() {
