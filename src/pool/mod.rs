@@ -41,13 +41,12 @@ pub use manager::{Manager, Verdict};
 pub use status::{CreateErrors, DiscardReason, Discarded, PoolStatus, PoolTotals};
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use books::Entry;
 use shared::Shared;
-use sync::Task;
+use sync::{Task, meanwhile};
 
 use crate::gate::{Gate, Resize, clock};
 use crate::plan::Limit;
@@ -214,11 +213,11 @@ impl<M: Manager> Pool<M> {
     pub async fn drained(&self) {
         let shared = self.shared();
         loop {
-            let mut rung = pin!(shared.drained.notified());
-            rung.as_mut().enable(); // before the look, or what comes between would be missed
+            let rung = shared.drained.notified(); // before the look, or what comes between would be missed
             if shared.lock().is_drained() {
                 break;
             }
+            meanwhile();
             rung.await;
         }
         if shared.owns_gate {

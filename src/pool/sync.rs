@@ -71,10 +71,12 @@ mod imp {
     pub(in crate::pool) struct Runtime;
 
     impl Runtime {
+        #[expect(clippy::unnecessary_wraps, reason = "as the other one has it")]
         pub(in crate::pool) fn current() -> Option<Self> {
             Some(Self)
         }
 
+        #[expect(clippy::unused_self, reason = "as the other one has it")]
         pub(in crate::pool) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
             Task(spawn(task))
         }

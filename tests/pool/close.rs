@@ -25,6 +25,7 @@ async fn closing_ends_everything_in_its_time() {
     assert!(peek(&mut given_up).is_pending());
     let mut at_the_gate = Box::pin(pool.checkout());
     assert!(peek(&mut at_the_gate).is_pending());
+    settle().await; // it has begun
     drop(idle); // the first one's, who goes, so the second one's, who has not been told
     drop(given_up);
     assert_eq!((pool.status().idle, pool.status().in_use, pool.status().creating), (1, 1, 1));

@@ -185,6 +185,23 @@ async fn who_was_admitted_before_a_limit_fell_makes_nothing_more() {
     assert_eq!(maker.most(), 1);
 }
 
+/// A creation that has not begun when the limit falls does not begin; who waited for it is served by what comes back.
+#[tokio::test]
+async fn what_has_not_begun_when_a_limit_falls_does_not_begin() {
+    let maker = Maker::new();
+    let pool = maker.pool(4).build().await.unwrap();
+    let mut checkouts: Vec<_> = (0..4).map(|_| Box::pin(pool.checkout())).collect();
+    assert!(checkouts.iter_mut().all(|checkout| peek(checkout).is_pending()));
+    assert_eq!(pool.status().creating, 4);
+    pool.resize(Limit::new(2));
+    settle().await;
+    assert_eq!((maker.attempts(), maker.most(), pool.status().waiting), (2, 2, 4 - 2));
+    for checkout in checkouts {
+        assert!(checkout.await.unwrap().id < 2);
+    }
+    assert_eq!(assert_at_rest(&pool, &maker).await.idle, 2);
+}
+
 /// What a checkout left behind that gave up counts, so that those who come after it do not go beyond the limit.
 #[tokio::test(start_paused = true)]
 async fn creations_that_nobody_waits_for_count() {

@@ -1,5 +1,6 @@
 //! Runtimes that go, before the pool or after it.
 
+use std::task::Poll;
 use std::thread;
 
 use concurrency_governor::pool::{CheckoutError, CreateError, TryCheckoutError};
@@ -37,6 +38,22 @@ fn nobody_waits_for_a_runtime_that_is_gone() {
     assert!(status.totals.create_errors.abandoned > 0);
     pool.close();
     other.block_on(pool.drained());
+}
+
+/// Nor does anybody wait for the end of a pause that will not come.
+#[test]
+fn nobody_waits_for_a_pause_that_will_not_end() {
+    let home = one_thread();
+    let maker = Maker::new();
+    let pool = home.block_on(maker.pool(3).build()).unwrap();
+    maker.next([Act::Fail]);
+    assert!(home.block_on(pool.checkout()).is_err());
+    let mut waiting = Box::pin(pool.checkout());
+    assert!(peek(&mut waiting).is_pending());
+    assert_eq!((pool.status().creating, pool.status().waiting), (0, 1));
+    drop(home);
+    let Poll::Ready(Err(error)) = peek(&mut waiting) else { panic!("it still waits") };
+    assert!(matches!(error, CheckoutError::Create(CreateError::Abandoned { .. })), "{error:?}");
 }
 
 /// A lease may be dropped after its runtime and after every handle of the pool, in either order.
