@@ -58,10 +58,20 @@ fn storm(limits: &[u32], highest: i64) {
                 })
             })
             .collect();
-        for round in 0..200 {
+        // On a busy machine it takes longer until all of it has happened.
+        let has_seen_enough = || {
+            let totals = pool.status().totals;
+            let aged = totals.evicted + totals.discarded.expired;
+            let served = counts.served.load(SeqCst);
+            served > 1000 && aged > 0 && totals.discarded.incomplete > 0 && totals.create_errors.failed > 0
+        };
+        let mut round = 0;
+        while round < 200 || !has_seen_enough() {
             pool.resize(Limit::new(limits[round % limits.len()]));
             pool.retain(|_, _| round % 7 != 0);
             tokio::time::sleep(Duration::from_millis(2)).await;
+            round += 1;
+            assert!(round < 20_000, "{:?}", pool.status());
         }
         stop.store(true, SeqCst);
         for task in tasks {
@@ -72,12 +82,8 @@ fn storm(limits: &[u32], highest: i64) {
         let status = pool.status();
         let left = status.totals.evicted + status.totals.discarded.sum();
         assert_eq!((status.size, status.totals.created), (0, left), "{status:?}");
-        let aged = status.totals.evicted + status.totals.discarded.expired;
-        assert!(aged > 0 && status.totals.discarded.incomplete > 0, "{status:?}");
-        assert!(status.totals.create_errors.failed > 0, "{status:?}");
     });
     assert_eq!(counts.live.load(SeqCst), 0);
-    assert!(counts.served.load(SeqCst) > 1000);
     let most = counts.most.load(SeqCst);
     assert!((2..=highest).contains(&most), "{most} were there");
 }
