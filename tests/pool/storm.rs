@@ -43,6 +43,10 @@ fn storm(limits: &[u32], highest: i64) {
                 tokio::spawn(async move {
                     let mut turn = task;
                     while !stop.load(SeqCst) {
+                        if counts.rests.load(SeqCst) {
+                            tokio::time::sleep(Duration::from_millis(1)).await;
+                            continue;
+                        }
                         turn = turn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                         let patience = Duration::from_micros(u64::from(turn >> 20));
                         let Ok(Ok(mut lease)) = timeout(patience, pool.checkout()).await else { continue };
@@ -69,6 +73,7 @@ fn storm(limits: &[u32], highest: i64) {
         while round < 200 || !has_seen_enough() {
             pool.resize(Limit::new(limits[round % limits.len()]));
             pool.retain(|_, _| round % 7 != 0);
+            counts.rests.store(round % 10 == 0, SeqCst); // so that something is idle for long enough
             tokio::time::sleep(Duration::from_millis(2)).await;
             round += 1;
             assert!(round < 20_000, "{:?}", pool.status());
@@ -94,6 +99,7 @@ struct Counts {
     most: AtomicI64,
     served: AtomicUsize,
     attempts: AtomicUsize,
+    rests: AtomicBool,
 }
 
 /// Its items take time to be made, and to go.
