@@ -297,11 +297,19 @@ impl Inner {
 
     pub(super) fn resize(&self, limit: Limit) -> (Resize, Option<Calls>) {
         let mut body = self.lock();
-        let (resize, mut calls) = body.state.resize(&self.front, limit, clock::now);
-        if !body.bells.is_empty() {
-            body.bells.ring(calls.get_or_insert_default());
+        if body.bells.is_empty() {
+            return body.state.resize(&self.front, limit, clock::now);
         }
-        (resize, calls)
+        self.resize_and_ring(body, limit)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn resize_and_ring(&self, mut body: MutexGuard<'_, Body>, limit: Limit) -> (Resize, Option<Calls>) {
+        let (resize, calls) = body.state.resize(&self.front, limit, clock::now);
+        let mut calls = calls.unwrap_or_default();
+        body.bells.ring(&mut calls);
+        (resize, Some(calls))
     }
 
     pub(super) fn close(&self) -> Calls {
