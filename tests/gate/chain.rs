@@ -12,24 +12,16 @@ use std::time::Duration;
 
 use concurrency_governor::Limit;
 use concurrency_governor::gate::{Acquire, AcquireError, Gate, OwnedPermit};
-use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::advance;
 
 use crate::hooks::{Call, hooked};
-use crate::support::{Flag, assert_at_rest, gate, peek, poll, poll_by, wait, within_a_minute};
+use crate::support::{
+    Flag, HOUR, Waiting, assert_at_rest, clock, gate, peek, poll, poll_by, request, wait, within_a_minute,
+};
 
-const HOUR: Duration = Duration::from_secs(3600);
 /// An interpreter takes a thousand times as long.
 const ROUNDS: usize = if cfg!(miri) { 20 } else { 2000 };
-
-/// A future that any thread may poll and drop, and that keeps its gate there.
-type Waiting = Pin<Box<dyn Future<Output = Result<OwnedPermit, AcquireError>> + Send>>;
-
-fn request(gate: &Gate, weight: u32, max_wait: Duration) -> Waiting {
-    let gate = gate.clone();
-    Box::pin(async move { gate.request().weight(weight).max_wait(max_wait).acquire_owned().await })
-}
 
 /// A task that is there for as long as somebody may wake it: its future is its own waker's.
 struct Task {
@@ -48,11 +40,6 @@ impl Task {
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {} // that was the last of it
-}
-
-/// A runtime whose clock goes where it is put.
-fn clock() -> Runtime {
-    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
 /// A future is in one place from its first poll to its end.
@@ -370,50 +357,6 @@ async fn the_loser_of_a_select_leaves_its_line() {
     assert!(here.status().totals.line.cancelled > 0 && there.status().totals.line.cancelled > 0);
     assert_at_rest(&here);
     assert_at_rest(&there);
-}
-
-/// A future whose runtime is gone, and with it the timer, may be dropped before it is polled again, or leaked; and the
-/// others keep their places.
-#[test]
-fn futures_may_end_between_their_runtime_and_their_timer() {
-    let gate = gate(1);
-    let held = gate.try_acquire().unwrap();
-    let runtime = clock();
-    let inside = runtime.enter();
-    let [leaked, dropped, kept] = [(); 3].map(|()| wait(gate.request().max_wait(HOUR).acquire()));
-    drop(inside);
-    drop(runtime);
-    assert_eq!([&leaked, &dropped, &kept].map(|(_, flag)| flag.woken()), [1, 1, 1], "to find another timer");
-    mem::forget(leaked.0);
-    drop(dropped.0);
-    let another = clock();
-    let _inside = another.enter();
-    let (mut future, flag) = kept;
-    assert!(poll(&mut future, &flag).is_pending());
-    another.block_on(advance(2 * HOUR));
-    assert_eq!(flag.woken(), 2);
-    assert!(matches!(peek(&mut future), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
-    assert_eq!(gate.status().waiting, 1, "what nobody can poll");
-    drop(held);
-}
-
-/// A request that is polled by another waker just as its runtime goes finds another timer.
-#[test]
-fn a_deadline_outlives_its_runtime_whatever_poll_it_meets() {
-    let gate = gate(1);
-    let _held = gate.try_acquire().unwrap();
-    let runtime = clock();
-    let inside = runtime.enter();
-    let (mut waiting, _) = wait(gate.request().max_wait(HOUR).acquire());
-    drop(inside);
-    let runtime = Mutex::new(Some(runtime));
-    let ends_it = hooked(move |call| drop((call == Call::Clone).then(|| runtime.lock().unwrap().take())));
-    let another = clock();
-    let _inside = another.enter();
-    assert!(poll_by(&mut waiting, &ends_it).is_pending());
-    assert!(peek(&mut waiting).is_pending());
-    another.block_on(advance(2 * HOUR));
-    assert!(matches!(peek(&mut waiting), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
 }
 
 /// A gate is made, whatever the wakers do that were leaked in its place.

@@ -38,6 +38,19 @@ async fn expiry_leaves_at_once_and_lets_the_next_pass() {
     assert_eq!(gate.status().totals.line.expired, 1);
 }
 
+/// Each of several deadlines is met, though one timer watches them all, in whatever order they came.
+#[tokio::test(start_paused = true)]
+async fn deadlines_pass_one_after_another() {
+    let gate = gate(1);
+    let _held = gate.try_acquire().unwrap();
+    let waiting = [2, 4, 1, 3].map(|after| wait(gate.request().max_wait(after * MS).acquire()));
+    let woken = || waiting.each_ref().map(|(_, flag)| flag.woken());
+    for passed in [[0, 0, 1, 0], [1, 0, 1, 0], [1, 0, 1, 1], [1, 1, 1, 1]] {
+        advance(MS).await;
+        assert_eq!(woken(), passed);
+    }
+}
+
 /// The timer wakes the waker of the latest poll, and keeps none once the request has resolved.
 #[tokio::test(start_paused = true)]
 async fn the_timer_wakes_and_lets_go() {
@@ -116,75 +129,6 @@ fn a_deadline_out_of_reach_is_none() {
     }
     let (another, _) = wait(gate.request().deadline(farthest).acquire());
     drop((waiting, another, held));
-    assert_at_rest(&gate);
-}
-
-/// A request that needs no timer needs no runtime; one that does panics and leaves nothing behind.
-#[test]
-fn a_missing_timer_loses_nothing() {
-    let gate = gate(1);
-    let held = now(gate.request().max_wait(MS).acquire()).unwrap();
-    let mut waiting = Box::pin(gate.request().max_wait(MS).acquire());
-    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "no runtime");
-    let untimed = Builder::new_current_thread().build().unwrap();
-    let inside = untimed.enter();
-    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "a runtime without a timer");
-    drop(inside);
-    assert_eq!(gate.status().waiting, 0);
-
-    let timed = Builder::new_current_thread().enable_time().build().unwrap();
-    let inside = timed.enter();
-    assert!(peek(&mut waiting).is_pending(), "it may be asked again where there is one");
-    drop(inside);
-    drop((waiting, held));
-    assert_at_rest(&gate);
-}
-
-/// A timed request that outlives its runtime panics when it is polled, and costs nobody a permit.
-#[test]
-fn a_timer_whose_runtime_is_gone_loses_nothing() {
-    let gate = gate(1);
-    let held = gate.try_acquire().unwrap();
-    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    let inside = runtime.enter();
-    let (mut waiting, _) = wait(gate.request().max_wait(Duration::from_secs(3600)).acquire());
-    let (mut granted, _) = wait(gate.request().max_wait(Duration::from_secs(3600)).acquire());
-    drop(inside);
-    drop(runtime);
-    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err());
-    drop(waiting);
-    drop(held);
-    assert!(matches!(peek(&mut granted), Poll::Ready(Ok(_))), "its turn came, so the timer is not asked");
-    assert_at_rest(&gate);
-}
-
-/// A request whose runtime has gone is woken for that and keeps its place; polled on another runtime it is watched there,
-/// and leaves at its deadline.
-#[test]
-fn a_request_may_move_to_another_runtime() {
-    let paused = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let gate = gate(1);
-    let held = gate.try_acquire().unwrap();
-    let going = paused();
-    let inside = going.enter();
-    let (mut moving, flag) = wait(gate.request().max_wait(3600 * SECOND).acquire());
-    let (mut granted, _) = wait(gate.request().max_wait(3600 * SECOND).acquire());
-    drop(inside);
-    drop(going);
-    assert_eq!((flag.woken(), gate.status().waiting), (1, 2));
-
-    let staying = paused();
-    let inside = staying.enter();
-    let flag = Flag::new();
-    assert!(poll(&mut moving, &flag).is_pending() && poll(&mut granted, &flag).is_pending());
-    assert_eq!((gate.status().waiting, Arc::strong_count(&flag)), (2, 3), "each by its latest waker");
-    staying.block_on(advance(3599 * SECOND));
-    assert_eq!((flag.woken(), gate.status().waiting), (0, 2));
-    staying.block_on(advance(2 * SECOND));
-    assert_eq!((flag.woken(), gate.status().waiting), (2, 0));
-    assert!(matches!(peek(&mut moving), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
-    assert!(peek(&mut granted).is_ready());
-    drop((inside, held));
     assert_at_rest(&gate);
 }
 

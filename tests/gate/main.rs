@@ -16,5 +16,6 @@ mod reentry;
 mod refusal;
 mod resize;
 mod run;
+mod timer;
 mod told;
 mod wakers;

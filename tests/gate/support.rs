@@ -8,13 +8,28 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use concurrency_governor::gate::{Gate, GateStatus};
+use concurrency_governor::gate::{AcquireError, Gate, GateStatus, OwnedPermit};
 use concurrency_governor::{GateName, Limit};
+use tokio::runtime::{Builder, Runtime};
 
 pub(crate) const NAME: GateName = GateName::new("test");
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) fn gate(limit: u32) -> Gate {
     Gate::new(NAME, Limit::new(limit))
+}
+
+/// A future that any thread may poll and drop, and that keeps its gate there.
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = Result<OwnedPermit, AcquireError>> + Send>>;
+
+pub(crate) fn request(gate: &Gate, weight: u32, max_wait: Duration) -> Waiting {
+    let gate = gate.clone();
+    Box::pin(async move { gate.request().weight(weight).max_wait(max_wait).acquire_owned().await })
+}
+
+/// A runtime whose clock goes where it is put.
+pub(crate) fn clock() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
 /// A waker that counts how often it was woken.

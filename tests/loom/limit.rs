@@ -25,6 +25,24 @@ fn growth_wakes_all_who_fit() {
     });
 }
 
+/// A raised limit is for those who wait: whoever comes meanwhile takes nothing of what they are about to get.
+#[test]
+fn growth_meets_a_try() {
+    check(Threads::Two, || {
+        let scene = Scene::new(1);
+        let held = scene.hold(1).unwrap();
+        let waiting = scene.in_line(1);
+        scene.allow(2);
+        let trying = scene.spawn(|scene| scene.hold(1).is_some());
+        scene.gate.resize(Limit::new(2));
+        assert!(!trying.join().unwrap(), "one was in line before it, and there is room for no other");
+        assert!(waiting.is_woken());
+        scene.assert_rests(1, [&waiting]);
+        drop(held);
+        scene.finish([Some(waiting)]);
+    });
+}
+
 /// A lowered limit is in force for whoever comes after it; what is out becomes debt, and the debt is paid first.
 #[test]
 fn shrinking_meets_an_acquire() {

@@ -1,0 +1,165 @@
+//! Requests whose timer is not there: their runtime has none, or is gone.
+
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use concurrency_governor::gate::AcquireError;
+use tokio::runtime::Builder;
+use tokio::time::advance;
+
+use crate::hooks::{Call, hooked};
+use crate::support::{Flag, HOUR, assert_at_rest, clock, gate, now, peek, poll, poll_by, request, wait};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A request that needs no timer needs no runtime; one that does panics and leaves nothing behind.
+#[test]
+fn a_missing_timer_loses_nothing() {
+    let gate = gate(1);
+    let held = now(gate.request().max_wait(MS).acquire()).unwrap();
+    let mut waiting = Box::pin(gate.request().max_wait(MS).acquire());
+    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "no runtime");
+    let untimed = Builder::new_current_thread().build().unwrap();
+    let inside = untimed.enter();
+    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "a runtime without a timer");
+    drop(inside);
+    assert_eq!(gate.status().waiting, 0);
+
+    let timed = clock();
+    let inside = timed.enter();
+    assert!(peek(&mut waiting).is_pending(), "it may be asked again where there is one");
+    drop(inside);
+    drop((waiting, held));
+    assert_at_rest(&gate);
+}
+
+/// Whoever comes to rely on a timer just as that cannot be set is woken for it, and finds another where there is one.
+#[test]
+fn who_relies_on_a_timer_that_cannot_be_set_is_told() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let relying = Arc::new(Mutex::new(request(&gate, 1, HOUR)));
+    let (comes, flag, own) = (Arc::clone(&relying), Flag::new(), thread::current().id());
+    let waker = Waker::from(Arc::clone(&flag));
+    let known = Arc::new(panic::take_hook());
+    let other = Arc::clone(&known);
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().id() == own {
+            assert!(poll_by(&mut *comes.lock().unwrap(), &waker).is_pending());
+        } else {
+            other(panic);
+        }
+    }));
+    let untimed = Builder::new_current_thread().build().unwrap();
+    let inside = untimed.enter();
+    let mut setting = Box::pin(gate.request().max_wait(HOUR / 2).acquire());
+    let panicked = catch_unwind(AssertUnwindSafe(|| peek(&mut setting))).is_err();
+    panic::set_hook(Box::new(move |panic| known(panic)));
+    assert_eq!((panicked, flag.woken(), gate.status().waiting), (true, 1, 1));
+    drop(inside);
+
+    let clock = clock();
+    let _inside = clock.enter();
+    let mut relying = relying.lock().unwrap();
+    assert!(peek(&mut *relying).is_pending());
+    clock.block_on(advance(2 * HOUR));
+    assert!(matches!(peek(&mut *relying), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    drop(held);
+    assert_at_rest(&gate);
+}
+
+/// A timed request that outlives its runtime panics when it is polled, and costs nobody a permit.
+#[test]
+fn a_timer_whose_runtime_is_gone_loses_nothing() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let runtime = clock();
+    let inside = runtime.enter();
+    let (mut waiting, _) = wait(gate.request().max_wait(HOUR).acquire());
+    let (mut granted, _) = wait(gate.request().max_wait(HOUR).acquire());
+    drop(inside);
+    drop(runtime);
+    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err());
+    drop(waiting);
+    drop(held);
+    assert!(matches!(peek(&mut granted), Poll::Ready(Ok(_))), "its turn came, so the timer is not asked");
+    assert_at_rest(&gate);
+}
+
+/// A request whose runtime has gone is woken for that and keeps its place; polled on another runtime it is watched there,
+/// and leaves at its deadline.
+#[test]
+fn a_request_may_move_to_another_runtime() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let going = clock();
+    let inside = going.enter();
+    let (mut moving, flag) = wait(gate.request().max_wait(HOUR).acquire());
+    let (mut granted, _) = wait(gate.request().max_wait(HOUR).acquire());
+    drop(inside);
+    drop(going);
+    assert_eq!((flag.woken(), gate.status().waiting), (1, 2));
+
+    let staying = clock();
+    let inside = staying.enter();
+    let flag = Flag::new();
+    assert!(poll(&mut moving, &flag).is_pending() && poll(&mut granted, &flag).is_pending());
+    assert_eq!((gate.status().waiting, Arc::strong_count(&flag)), (2, 3), "each by its latest waker");
+    staying.block_on(advance(HOUR - SECOND));
+    assert_eq!((flag.woken(), gate.status().waiting), (0, 2));
+    staying.block_on(advance(2 * SECOND));
+    assert_eq!((flag.woken(), gate.status().waiting), (2, 0));
+    assert!(matches!(peek(&mut moving), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert!(peek(&mut granted).is_ready());
+    drop((inside, held));
+    assert_at_rest(&gate);
+}
+
+/// A future whose runtime is gone, and with it the timer, may be dropped before it is polled again, or leaked; and the
+/// others keep their places.
+#[test]
+fn futures_may_end_between_their_runtime_and_their_timer() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let runtime = clock();
+    let inside = runtime.enter();
+    let [leaked, dropped, kept] = [(); 3].map(|()| wait(gate.request().max_wait(HOUR).acquire()));
+    drop(inside);
+    drop(runtime);
+    assert_eq!([&leaked, &dropped, &kept].map(|(_, flag)| flag.woken()), [1, 1, 1], "to find another timer");
+    mem::forget(leaked.0);
+    drop(dropped.0);
+    let another = clock();
+    let _inside = another.enter();
+    let (mut future, flag) = kept;
+    assert!(poll(&mut future, &flag).is_pending());
+    another.block_on(advance(2 * HOUR));
+    assert_eq!(flag.woken(), 2);
+    assert!(matches!(peek(&mut future), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert_eq!(gate.status().waiting, 1, "what nobody can poll");
+    drop(held);
+}
+
+/// A request that is polled by another waker just as its runtime goes finds another timer.
+#[test]
+fn a_deadline_outlives_its_runtime_whatever_poll_it_meets() {
+    let gate = gate(1);
+    let _held = gate.try_acquire().unwrap();
+    let runtime = clock();
+    let inside = runtime.enter();
+    let (mut waiting, _) = wait(gate.request().max_wait(HOUR).acquire());
+    drop(inside);
+    let runtime = Mutex::new(Some(runtime));
+    let ends_it = hooked(move |call| drop((call == Call::Clone).then(|| runtime.lock().unwrap().take())));
+    let another = clock();
+    let _inside = another.enter();
+    assert!(poll_by(&mut waiting, &ends_it).is_pending());
+    assert!(peek(&mut waiting).is_pending());
+    another.block_on(advance(2 * HOUR));
+    assert!(matches!(peek(&mut waiting), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+}
