@@ -175,7 +175,9 @@ fn a_future_is_let_in_while_it_is_polled() {
                             Poll::Pending => thread::yield_now(),
                         }
                     };
-                    drop((future, permit));
+                    drop(future);
+                    thread::yield_now(); // until others are in line
+                    drop(permit);
                 }
             });
         }
