@@ -164,5 +164,6 @@ mod tests {
             assert!(deadlines.remove(gone));
         }
         assert!(deadlines.is_empty() && !deadlines.remove(0));
+        assert!(deadlines.queue.capacity() <= KEPT, "what it took has been given back");
     }
 }

@@ -119,3 +119,31 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Limit;
+
+    /// The flag is up while somebody waits for it and no longer, since it keeps everybody from the ways without the lock.
+    #[test]
+    fn flag_is_up_while_somebody_waits() {
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        let is_up = || front.word().has(Word::DRAINING);
+        assert!(state.drain(&front, None, Waker::noop().clone()).0.is_none() && !is_up(), "drained as it is");
+        assert!(front.admit(1));
+        let [gives_up, stays] = [(); 2].map(|()| state.drain(&front, None, Waker::noop().clone()).0.unwrap());
+        assert!(is_up());
+        state.cancel_drain(&front, gives_up).make();
+        assert!(is_up());
+        front.give_back(1);
+        let mut calls = Calls::default();
+        state.settle(&front, 0, || 0, &mut calls);
+        assert!(!is_up() && state.drain(&front, Some(stays), Waker::noop().clone()).0.is_none());
+        calls.make();
+        assert!(front.admit(1));
+        let gives_up = state.drain(&front, None, Waker::noop().clone()).0.unwrap();
+        state.cancel_drain(&front, gives_up).make();
+        assert!(!is_up());
+    }
+}

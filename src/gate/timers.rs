@@ -179,3 +179,39 @@ impl Arming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::runtime::Builder;
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Of two who set one timer at once, the one that goes off first is kept, whoever comes back last.
+    #[test]
+    fn earlier_of_two_is_kept() {
+        for late_is_last in [true, false] {
+            let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let _inside = paused.enter();
+            let mut timers = Timers::default();
+            let timer = timers.of(paused.handle().id(), |_| Waker::noop().clone()).unwrap();
+            let now = clock::now();
+            let [mut late, mut early] = [2_000_000, 1_000_000].map(|after: i64| {
+                timers.add(timer, now.saturating_add(after));
+                timers.arm(timer, 0).unwrap()
+            });
+            late.set();
+            early.set();
+            let (first, last) = if late_is_last { (early, late) } else { (late, early) };
+            assert_eq!(
+                [timers.armed(first), timers.armed(last)].map(|spare| spare.is_some()),
+                [!late_is_last, late_is_last]
+            );
+            assert!(!timers.has_gone_off(timer));
+            paused.block_on(advance(Duration::from_millis(1)));
+            assert!(timers.has_gone_off(timer));
+        }
+    }
+}

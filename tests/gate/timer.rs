@@ -91,6 +91,23 @@ fn a_timer_whose_runtime_is_gone_loses_nothing() {
     assert_at_rest(&gate);
 }
 
+/// A deadline is met by its own runtime, though another, which nobody drives any more, had the timer before.
+#[test]
+fn a_timer_that_nobody_drives_is_left_to_nobody() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (idle, driven) = (clock(), clock());
+    let inside = idle.enter();
+    drop(wait(gate.request().max_wait(HOUR / 2).acquire()));
+    drop(inside);
+    let _inside = driven.enter();
+    let (waiting, flag) = wait(gate.request().max_wait(HOUR).acquire());
+    driven.block_on(advance(HOUR));
+    assert_eq!(flag.woken(), 1);
+    drop((waiting, held));
+    assert_at_rest(&gate);
+}
+
 /// A request whose runtime has gone is woken for that and keeps its place; polled on another runtime it is watched there,
 /// and leaves at its deadline.
 #[test]
