@@ -212,27 +212,37 @@ fn neighbours_of_many_threads_come_and_go() {
     assert_at_rest(&gate);
 }
 
-/// Futures that a panic drops, in line and let in, make way, whatever their wakers do then.
+/// Futures that a panic drops, in line and let in, from the head or from behind, make way, whatever their wakers do then.
 #[test]
 fn futures_that_a_panic_drops_make_way() {
-    let gate = gate(2);
-    let mut held = Some(gate.try_acquire_many(2).unwrap());
-    let panic = catch_unwind(AssertUnwindSafe(|| {
-        let mut futures = [2, 1, 1].map(|weight| Box::pin(gate.acquire_many(weight)));
-        for future in &mut futures {
-            let waker = hooked(|call| {
-                if thread::panicking() {
-                    panic::resume_unwind(Box::new(call)); // nobody need hear of it
-                }
-            });
-            assert!(poll_by(future, &waker).is_pending());
-        }
-        held = None;
-        assert_eq!((gate.status().in_use, gate.status().waiting), (2, 2));
-        panic!("in the work");
-    }));
-    assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"in the work"));
-    assert_at_rest(&gate);
+    for from_the_head in [true, false] {
+        let gate = gate(2);
+        let mut held = Some(gate.try_acquire_many(2).unwrap());
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            let mut futures = [2, 1, 1].map(|weight| Box::pin(gate.acquire_many(weight))); // dropped as they stand here
+            if !from_the_head {
+                futures.reverse();
+            }
+            for future in &mut futures {
+                let waker = hooked(|call| {
+                    if thread::panicking() {
+                        panic::resume_unwind(Box::new(call)); // nobody need hear of it
+                    }
+                });
+                assert!(poll_by(future, &waker).is_pending());
+            }
+            if from_the_head {
+                held = None;
+            } else {
+                futures.reverse();
+            }
+            assert_eq!(gate.status().waiting, if from_the_head { 2 } else { 3 });
+            panic!("in the work");
+        }));
+        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"in the work"));
+        drop(held);
+        assert_at_rest(&gate);
+    }
 }
 
 /// A waker may be all that holds the future that it wakes, which is gone with the call, and with it what it was granted.

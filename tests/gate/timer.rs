@@ -3,7 +3,7 @@
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use tokio::runtime::Builder;
 use tokio::time::advance;
 
 use crate::hooks::{Call, hooked};
-use crate::support::{Flag, HOUR, assert_at_rest, clock, gate, now, peek, poll, poll_by, request, wait};
+use crate::support::{
+    Flag, HOUR, assert_at_rest, clock, gate, now, peek, poll, poll_by, request, wait, within_a_minute,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -160,6 +162,32 @@ fn futures_may_end_between_their_runtime_and_their_timer() {
     assert!(matches!(peek(&mut future), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
     assert_eq!(gate.status().waiting, 1, "what nobody can poll");
     drop(held);
+}
+
+/// A request may be all that is left of its runtime: what goes with that, once the request does, may come back to the gate.
+#[test]
+fn the_last_of_a_runtime_may_come_back() {
+    within_a_minute("the last of a runtime", || {
+        let gate = gate(1);
+        let held = gate.try_acquire().unwrap();
+        let (handle, flag) = (gate.clone(), Flag::new());
+        let told = Arc::clone(&flag);
+        let asks = hooked(move |_| {
+            assert_eq!(handle.status().waiting, 0);
+            told.wake_by_ref();
+        });
+        let parks = move || assert!(!asks.will_wake(Waker::noop()));
+        let runtime = Builder::new_current_thread().enable_time().on_thread_park(parks).build().unwrap();
+        let inside = runtime.enter();
+        let (waiting, _) = wait(gate.request().max_wait(HOUR).acquire());
+        drop(inside);
+        drop(runtime);
+        assert_eq!(flag.woken(), 0);
+        drop(waiting);
+        assert_eq!(flag.woken(), 1);
+        drop(held);
+        assert_at_rest(&gate);
+    });
 }
 
 /// A request that is polled by another waker just as its runtime goes finds another timer.
