@@ -46,3 +46,21 @@ fn origin() -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     *ORIGIN.get_or_init(Instant::now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An instant is the same in nanoseconds and back, those before the first that was asked for included.
+    #[test]
+    fn instants_are_nanoseconds_and_back() {
+        let length = Duration::from_nanos(1_000_000_007);
+        for (at, since) in [
+            (origin().checked_sub(length), -1_000_000_007),
+            (Some(origin()), 0),
+            (origin().checked_add(length), 1_000_000_007),
+        ] {
+            assert_eq!((instant(since), at.map(nanos)), (at, Some(since)));
+        }
+    }
+}

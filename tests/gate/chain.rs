@@ -379,7 +379,10 @@ fn a_gate_is_made_whatever_was_leaked_in_its_place() {
     let hostile = hooked(|call| assert!(call != Call::Drop, "as it was told to"));
     let mut leaked = Box::pin(former.acquire());
     assert!(poll_by(&mut leaked, &hostile).is_pending());
-    mem::forget((leaked, hostile));
+    let (behind, flag) = wait(former.acquire());
+    mem::forget((leaked, hostile, behind));
     drop((former, held));
-    assert_at_rest(&gate(1));
+    let gates = until_used_again(&flag);
+    gates.iter().for_each(assert_at_rest);
+    assert_eq!(flag.woken(), 0);
 }
