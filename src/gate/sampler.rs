@@ -82,6 +82,28 @@ mod tests {
         assert!((999_873..1_000_128).contains(&stand_for), "{stand_for}");
     }
 
+    /// At twice the pace that the budget is made for half of them are measured each for itself, however it fills up.
+    #[test]
+    fn budget_fills_up_between_waits() {
+        let (samples, stand_for) = measured(&mut Sampler::new(true), 100_000, NANOS_EACH / 2);
+        assert!((50_000..55_000).contains(&samples), "{samples}");
+        assert!((99_800..100_200).contains(&stand_for), "{stand_for}");
+    }
+
+    /// How many go by between two that are measured is as often few as many.
+    #[test]
+    fn gaps_are_even() {
+        let mut sampler = Sampler::new(true);
+        measured(&mut sampler, BUDGET, 0);
+        let draw = |_| sampler.draw(|| 0).map(|(_, gap)| usize::from(gap));
+        let gaps: Vec<usize> = (0..1_000_000).filter_map(draw).collect();
+        let longest = *gaps.iter().max().unwrap();
+        let mut times = [0_usize; 8];
+        gaps.iter().for_each(|gap| times[(gap - 1) * 8 / longest] += 1);
+        let even = gaps.len() / 8;
+        assert!(times.iter().all(|times| (even * 9 / 10..even * 11 / 10).contains(times)), "{times:?}");
+    }
+
     /// After a rush each wait is measured again.
     #[test]
     fn budget_fills_up() {
