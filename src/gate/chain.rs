@@ -299,3 +299,62 @@ fn address(node: Pin<&mut Node>) -> NonNull<Node> {
     // SAFETY: nothing is moved through what this makes, and nothing dropped.
     NonNull::from(unsafe { node.get_unchecked_mut() })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::env;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::pin::pin;
+    use std::process::Command;
+
+    use super::*;
+    use crate::gate::clock::NEVER;
+
+    /// Whether a step ends the process that takes it, which is another run of the test named.
+    pub(in crate::gate) fn ends_the_process(test: &str, variant: bool, step: impl FnOnce()) -> bool {
+        const STEP: &str = "GATE_TEST_STEP";
+        let variant = variant.to_string();
+        match env::var(STEP) {
+            Ok(taken) if taken == variant => {
+                step();
+                process::exit(0);
+            }
+            Ok(_) => true,
+            Err(_) => {
+                let mut run = Command::new(env::current_exe().unwrap());
+                let ended = run.args(["--exact", test]).env(STEP, variant).output().unwrap();
+                !matches!(ended.status.code(), Some(0 | 101)) // 101 is a test that fails
+            }
+        }
+    }
+
+    fn join(chain: &mut Chain, node: Pin<&mut Node>) {
+        let wait = Wait { weight: 1, timer: Timer::NONE, sample: 0, since: 0, deadline: NEVER };
+        chain.join(node, Waker::noop().clone(), wait);
+    }
+
+    /// A node that is in a chain joins none and goes on to no other stage, until it is taken out.
+    #[test]
+    fn node_in_a_chain_stays_there() {
+        let (mut chain, mut another, mut node) = (Chain::new(), Chain::new(), pin!(Node::new(1)));
+        join(&mut chain, node.as_mut());
+        assert!(catch_unwind(AssertUnwindSafe(|| join(&mut another, node.as_mut()))).is_err());
+        assert!(!node.as_mut().enter_if(Stage::New, || true) && node.stage() == Stage::Joined);
+        assert!(another.take_this(node.as_mut(), End::GivenUp, |_, _| true).is_none());
+        assert!(chain.take_this(node.as_mut(), End::GivenUp, |_, is_first| is_first).is_some());
+        assert!(node.as_mut().enter_if(Stage::New, || true) && node.stage() == Stage::New);
+        join(&mut another, node.as_mut());
+        assert!(another.take_this(node, End::GivenUp, |_, _| true).is_some());
+    }
+
+    /// A node that is dropped in a chain ends the process.
+    #[test]
+    fn node_dropped_in_a_chain_ends_the_process() {
+        let ends =
+            ends_the_process("gate::chain::tests::node_dropped_in_a_chain_ends_the_process", true, || {
+                let mut chain = Chain::new();
+                join(&mut chain, pin!(Node::new(1)));
+            });
+        assert!(ends);
+    }
+}

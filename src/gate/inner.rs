@@ -3,6 +3,7 @@
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::process;
 use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -81,12 +82,12 @@ impl Inner {
     /// Counts a handle made from a handle.
     pub(super) fn add_handle(&self) {
         // Relaxed: there is a handle, so nothing hangs on this.
-        self.handles.fetch_add(1, Ordering::Relaxed);
+        end_at_too_many(self.handles.fetch_add(1, Ordering::Relaxed));
     }
 
     /// Counts a handle made from a permit, which may be the first one again.
     pub(super) fn add_handle_of_permit(&'static self) -> Profile {
-        self.handles.fetch_add(1, Ordering::AcqRel);
+        end_at_too_many(self.handles.fetch_add(1, Ordering::AcqRel));
         self.settle_handles();
         self.lock().profile
     }
@@ -351,6 +352,15 @@ impl Inner {
     }
 }
 
+/// Ends the process long before a count of handles runs over, as `Arc` does: a program that forgets so many would have
+/// the place given away while it is used.
+#[inline]
+fn end_at_too_many(handles: usize) {
+    if handles > usize::MAX / 2 {
+        process::abort();
+    }
+}
+
 /// Tells a gate that a timer could not be set, unless it could.
 struct Loses {
     inner: &'static Inner,
@@ -382,5 +392,34 @@ impl Wake for Alarm {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.inner.go_off(self.number, self.timer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::chain::tests::ends_the_process;
+
+    /// A program that forgets more handles than can be counted ends, whichever way it makes them.
+    #[test]
+    fn too_many_handles_end_the_process() {
+        for by_permit in [false, true] {
+            let ends =
+                ends_the_process("gate::inner::tests::too_many_handles_end_the_process", by_permit, || {
+                    let profile =
+                        Profile { name: GateName::new("forgotten"), max_wait: None, measures_waits: false };
+                    let inner = Inner::open(profile, Limit::MIN, 0);
+                    inner.handles.store(usize::MAX / 2, Ordering::Relaxed);
+                    // The first is the last that can be counted.
+                    for _ in 0..2 {
+                        if by_permit {
+                            let _ = inner.add_handle_of_permit();
+                        } else {
+                            inner.add_handle();
+                        }
+                    }
+                });
+            assert!(ends);
+        }
     }
 }
