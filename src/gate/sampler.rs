@@ -99,7 +99,9 @@ mod tests {
         let gaps: Vec<usize> = (0..1_000_000).filter_map(draw).collect();
         let longest = *gaps.iter().max().unwrap();
         let mut times = [0_usize; 8];
-        gaps.iter().for_each(|gap| times[(gap - 1) * 8 / longest] += 1);
+        for gap in &gaps {
+            times[(gap - 1) * 8 / longest] += 1;
+        }
         let even = gaps.len() / 8;
         assert!(times.iter().all(|times| (even * 9 / 10..even * 11 / 10).contains(times)), "{times:?}");
     }

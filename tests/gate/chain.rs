@@ -1,17 +1,15 @@
 //! What safe code can do to the nodes of the line, which are part of its futures: leak them, move them, drop them from
 //! anywhere, own them by the wakers that they hold. All of it runs under the sanitizers and miri, too: docs/ORDERING.md.
 
-use std::future::Future;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::Limit;
-use concurrency_governor::gate::{Acquire, AcquireError, Gate, OwnedPermit};
+use concurrency_governor::gate::{Acquire, Gate, OwnedPermit};
 use tokio::task::yield_now;
 use tokio::time::advance;
 

@@ -1,7 +1,6 @@
 //! Requests that do not wait for ever.
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
@@ -9,13 +8,11 @@ use std::time::Duration;
 
 use concurrency_governor::Limit;
 use concurrency_governor::gate::{AcquireError, Gate, OwnedPermit};
-use tokio::runtime::Builder;
 use tokio::time::{Instant, advance};
 
-use crate::support::{Flag, NAME, assert_at_rest, gate, now, peek, poll, wait};
+use crate::support::{NAME, assert_at_rest, gate, now, peek, wait};
 
 const MS: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
 
 fn late(waited: Duration) -> AcquireError {
     AcquireError::DeadlineExceeded { gate: NAME, waited }
