@@ -7,16 +7,17 @@ use concurrency_governor::gate::{Gate, Histogram};
 
 use crate::support::{NAME, gate, wait};
 
-/// A gate that is told to measure no waits records none, and counts all the same.
+/// A gate that is told to measure no waits records none, of one alone or of several together, and counts all the same.
 #[test]
 fn a_gate_may_measure_no_waits() {
-    for measures in [true, false] {
-        let gate = Gate::builder(NAME, Limit::MIN).measure_waits(measures).build();
-        let held = gate.try_acquire().unwrap();
-        let (waiting, _) = wait(gate.acquire());
+    for (measures, requests) in [(true, 1), (true, 2), (false, 1), (false, 2)] {
+        let gate = Gate::builder(NAME, Limit::new(2)).measure_waits(measures).build();
+        let held = gate.try_acquire_many(2).unwrap();
+        let waiting: Vec<_> = (0..requests).map(|_| wait(gate.acquire())).collect();
         drop((held, waiting));
         let status = gate.status();
-        assert_eq!((status.waits.count(), status.totals.line.admitted), (u64::from(measures), 1));
+        let measured = if measures { requests } else { 0 };
+        assert_eq!((status.waits.count(), status.totals.line.admitted), (measured, requests));
         assert_eq!(status.waits == Histogram::default(), !measures, "no trace of it");
     }
 }
