@@ -310,20 +310,20 @@ pub(super) mod tests {
     use super::*;
     use crate::gate::clock::NEVER;
 
-    /// Whether a step ends the process that takes it, which is another run of the test named.
-    pub(in crate::gate) fn ends_the_process(test: &str, variant: bool, step: impl FnOnce()) -> bool {
-        const STEP: &str = "GATE_TEST_STEP";
-        let variant = variant.to_string();
-        match env::var(STEP) {
-            Ok(taken) if taken == variant => {
+    /// Holds that a step ends the process that takes it, or does not: another run of the test named, of which it is a part.
+    pub(in crate::gate) fn assert_ends_the_process(test: &str, part: usize, ends: bool, step: impl FnOnce()) {
+        const PART: &str = "GATE_TEST_PART";
+        match env::var(PART) {
+            Ok(taken) if taken == part.to_string() => {
                 step();
                 process::exit(0);
             }
-            Ok(_) => true,
+            Ok(_) => {}
             Err(_) => {
                 let mut run = Command::new(env::current_exe().unwrap());
-                let ended = run.args(["--exact", test]).env(STEP, variant).output().unwrap();
-                !matches!(ended.status.code(), Some(0 | 101)) // 101 is a test that fails
+                let ended = run.args(["--exact", test]).env(PART, part.to_string()).output().unwrap();
+                let status = ended.status;
+                assert!(status.code() != Some(101) && status.success() != ends, "{status}"); // 101: a test failed
             }
         }
     }
@@ -350,11 +350,10 @@ pub(super) mod tests {
     /// A node that is dropped in a chain ends the process.
     #[test]
     fn node_dropped_in_a_chain_ends_the_process() {
-        let ends =
-            ends_the_process("gate::chain::tests::node_dropped_in_a_chain_ends_the_process", true, || {
-                let mut chain = Chain::new();
-                join(&mut chain, pin!(Node::new(1)));
-            });
-        assert!(ends);
+        const TEST: &str = "gate::chain::tests::node_dropped_in_a_chain_ends_the_process";
+        assert_ends_the_process(TEST, 0, true, || {
+            let mut chain = Chain::new();
+            join(&mut chain, pin!(Node::new(1)));
+        });
     }
 }

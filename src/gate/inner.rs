@@ -398,28 +398,28 @@ impl Wake for Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::chain::tests::ends_the_process;
+    use crate::gate::chain::tests::assert_ends_the_process;
 
-    /// A program that forgets more handles than can be counted ends, whichever way it makes them.
+    /// A program that forgets more handles than can be counted ends, whichever way it makes them, and no other does.
     #[test]
     fn too_many_handles_end_the_process() {
-        for by_permit in [false, true] {
-            let ends =
-                ends_the_process("gate::inner::tests::too_many_handles_end_the_process", by_permit, || {
-                    let profile =
-                        Profile { name: GateName::new("forgotten"), max_wait: None, measures_waits: false };
-                    let inner = Inner::open(profile, Limit::MIN, 0);
-                    inner.handles.store(usize::MAX / 2, Ordering::Relaxed);
-                    // The first is the last that can be counted.
-                    for _ in 0..2 {
-                        if by_permit {
-                            let _ = inner.add_handle_of_permit();
-                        } else {
-                            inner.add_handle();
-                        }
+        const TEST: &str = "gate::inner::tests::too_many_handles_end_the_process";
+        for (part, (by_permit, more)) in
+            [(false, 1), (false, 2), (true, 1), (true, 2)].into_iter().enumerate()
+        {
+            assert_ends_the_process(TEST, part, more > 1, || {
+                let profile =
+                    Profile { name: GateName::new("forgotten"), max_wait: None, measures_waits: false };
+                let inner = Inner::open(profile, Limit::MIN, 0);
+                inner.handles.store(usize::MAX / 2, Ordering::Relaxed);
+                for _ in 0..more {
+                    if by_permit {
+                        let _ = inner.add_handle_of_permit();
+                    } else {
+                        inner.add_handle();
                     }
-                });
-            assert!(ends);
+                }
+            });
         }
     }
 }

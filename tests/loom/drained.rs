@@ -100,8 +100,8 @@ fn drained_meets_new_work() {
 #[test]
 fn drained_meets_a_request() {
     check(Threads::Two, || {
-        let scene = Scene::new(1);
-        let held = scene.hold(1).unwrap();
+        let scene = Scene::new(2);
+        let held = scene.hold(2).unwrap();
         let waiting = scene.draining();
         let releasing = thread::spawn(move || drop(held));
         let mut next = scene.request(1);
