@@ -163,4 +163,18 @@ mod tests {
             state.cancel(&front, node, 1, || 0, &mut calls);
         }
     }
+
+    /// A request that was let in before its deadline does not expire, however late its thread comes to that.
+    #[test]
+    fn what_was_let_in_first_does_not_expire() {
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        assert!(front.admit(1));
+        let mut node = pin!(Node::new(1));
+        let joining = Joining { node: node.as_mut(), weight: 1, waker: Waker::noop().clone() };
+        assert!(state.join(&front, joining, Some(0), || 0).is_ok());
+        let mut calls = Calls::default();
+        state.settle(&front, 1, || 0, &mut calls);
+        state.expire(&front, node.as_mut(), 1, &mut calls);
+        assert_eq!((node.fate(), state.line_totals.expired), (Fate::Admitted, 0));
+    }
 }

@@ -189,6 +189,49 @@ fn the_last_of_a_runtime_may_come_back() {
     });
 }
 
+/// A timer that is called just as its gate has gone is nothing to the next gate in that place.
+#[test]
+fn a_timer_called_late_is_nothing_to_the_next_gate() {
+    for is_first in [true, false] {
+        let clock = clock();
+        let _inside = clock.enter();
+        let (here, there) = (gate(1), gate(1));
+        let held = here.try_acquire().unwrap();
+        let mut going = (request(&there, 1, HOUR), there.try_acquire_owned().unwrap(), there);
+        if is_first {
+            assert!(peek(&mut going.0).is_pending());
+        }
+        let mut ends_it = Box::pin(here.request().max_wait(HOUR).acquire());
+        let (going, next) = (Arc::new(Mutex::new(Some(going))), Arc::new(Mutex::new(Vec::new())));
+        let (goes, comes) = (Arc::clone(&going), Arc::clone(&next));
+        let waker = hooked(move |call| {
+            if call == Call::Wake {
+                drop(goes.lock().unwrap().take());
+                comes.lock().unwrap().extend((0..16).map(|_| {
+                    let gate = gate(1);
+                    let mut request = request(&gate, 1, 2 * HOUR);
+                    let held = gate.try_acquire_owned().unwrap();
+                    assert!(peek(&mut request).is_pending());
+                    (request, held, gate)
+                }));
+            }
+        });
+        assert!(poll_by(&mut ends_it, &waker).is_pending());
+        if let Some((request, ..)) = going.lock().unwrap().as_mut().filter(|_| !is_first) {
+            assert!(peek(request).is_pending());
+        }
+        clock.block_on(advance(HOUR)); // both timers go off at once, and are called one after another
+        assert!(going.lock().unwrap().is_none());
+        for (request, held, gate) in next.lock().unwrap().drain(..) {
+            assert_eq!((gate.status().waiting, gate.status().totals.line.expired), (1, 0));
+            drop((request, held));
+            assert_at_rest(&gate);
+        }
+        drop((ends_it, held));
+        assert_at_rest(&here);
+    }
+}
+
 /// A request that is polled by another waker just as its runtime goes finds another timer.
 #[test]
 fn a_deadline_outlives_its_runtime_whatever_poll_it_meets() {
