@@ -44,6 +44,10 @@ test:
 test-nextest:
     .ci/run test-nextest
 
+# The examples that are packages of their own, with their tests.
+examples:
+    .ci/run examples
+
 # The gate against its oracle, step by step. Takes a number of steps, and the run to begin with.
 model *arguments:
     .ci/run model {{arguments}}
