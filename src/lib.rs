@@ -129,8 +129,15 @@
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what another does. `cli` builds the program `concurrency-governor`, whose
-//! `explain` prints every limit of a host with its reasons. `proptest` adds strategies to [`testing`].
+//! None is on by default, and none changes what another does.
+//!
+//! - `cli` builds the program `concurrency-governor`, whose `explain` prints every limit of a host with its reasons.
+//! - `clap` adds flags for gates to an application's own command line: `config::GateArgs`.
+//! - `proptest` adds strategies to [`testing`].
+//! - `serde` adds plans and settings from TOML, JSON, YAML or whatever else serde reads: `config::PlanConfig`.
+
+#[cfg(any(feature = "serde", feature = "clap"))]
+pub mod config;
 
 pub mod preset;
 

@@ -31,8 +31,11 @@ fn first_of_four_sources_decides_and_shadows_the_rest() {
     let set = |origin: &str, value: u64| serde_json::json!({ "origin": origin, "value": value });
     let io_variable = "env ASTRID_CAPSULE_HOST_IO_CONCURRENCY";
     assert_eq!(gates["io"]["decision"]["origin"], "--set");
-    assert_eq!(gates["io"]["shadowed"], serde_json::json!([set("engine.toml", 30), set(io_variable, 99)]));
-    assert_eq!(gates["pool"]["decision"]["origin"], "engine.toml");
+    assert_eq!(
+        gates["io"]["shadowed"],
+        serde_json::json!([set("engine.toml overrides.io", 30), set(io_variable, 99)])
+    );
+    assert_eq!(gates["pool"]["decision"]["origin"], "engine.toml overrides.pool");
     assert_eq!(gates["pool"]["decision"]["standing"], "above_derived");
     assert_eq!(gates["blocking"]["decision"]["origin"], "env ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY");
     assert_eq!(gates["sessions"]["decision"], serde_json::json!({ "kind": "derived" }));
@@ -109,7 +112,7 @@ fn wrong_arguments_are_refused_on_one_line() {
         (
             &["explain", "--gates"],
             "`--gates`",
-            "--preset NAME, --plan FILE, --reading RESOURCE=READING, --set GATE=N, --root DIR, --json",
+            "--preset NAME, --plan FILE, --reading RESOURCE=READING, --set GATE=N, --env-prefix PREFIX, --root DIR, --json",
         ),
         (&["explain", "more"], "`more`", "--preset NAME"),
         (&["explain", "-x"], "`-x`", "--preset NAME"),
@@ -171,7 +174,12 @@ fn wrong_plan_files_are_refused_with_the_line() {
             "`io` is declared 2 times",
             "once",
         ),
-        (&format!("{gate}colour = 1\n"), "line 3", "gates.io.colour", "formula, queue, max_wait, policy"),
+        (
+            &format!("{gate}colour = 1\n"),
+            "line 3",
+            "gates.io.colour",
+            "formula, queue, max_wait, policy, measure_waits",
+        ),
         ("[gates.Io]\nformula = \"cpu\"\n", "line 1", "\"Io\"", "a-z"),
         ("[gates.io]\n", "line 1", "gates.io has no formula", "formula = \"cpu * 2\""),
         ("[gates.io]\nformula = 3\n", "line 2", "gates.io.formula = 3", "text"),
@@ -207,6 +215,61 @@ fn wrong_plan_files_are_refused_with_the_line() {
             assert!(printed.contains(part), "{text:?} should be refused with {part:?}: {printed}");
         }
     }
+}
+
+/// A plan file in JSON is the same plan, and its mistakes are told by key; which format it is, its name says.
+#[test]
+fn plan_files_may_be_json() {
+    let text =
+        r#"{"gates": {"io": {"formula": "5", "queue": 9, "measure_waits": false}}, "overrides": {"io": 3}}"#;
+    let file = Scratch::new("plan.json", text);
+    let said = json(explain(["--json", "--plan"]).arg(file.path()));
+    assert_eq!(said["gates"]["io"]["limit"], 3);
+    let origin = said["gates"]["io"]["decision"]["origin"].as_str().unwrap();
+    assert!(origin.ends_with("plan.json overrides.io"), "{origin}");
+
+    for (text, given, allowed) in [
+        ("{", "not JSON: EOF", "line 1 column 1"),
+        ("3", "3 is no table", "keys and values"),
+        (r#"{"gates": {"io": {"formula": "5", "queue": -1}}}"#, "gates.io.queue = -1", "0 to "),
+        (
+            r#"{"gates": {"io": {"formula": "5"}, "io": {"formula": "6"}}}"#,
+            "gates.io is given twice",
+            "allowed: once",
+        ),
+        (r#"{"gates": {"io": {"formula": ["5"]}}}"#, "gates.io.formula = [\"5\"]", "text such as"),
+    ] {
+        let file = Scratch::new("wrong.json", text);
+        let printed = refuse(explain(["--plan"]).arg(file.path()));
+        for part in ["wrong.json", given, allowed] {
+            assert!(printed.contains(part), "{text:?} should be refused with {part:?}: {printed}");
+        }
+    }
+}
+
+/// Variables with a prefix set gates of any plan, below the plan file and above what a preset reads.
+#[test]
+fn variables_with_a_prefix_set_gates() {
+    let mut command = four_sources();
+    command
+        .args(["--env-prefix", "APP_LIMIT_", "--json"])
+        .env("APP_LIMIT_IO", "8")
+        .env("APP_LIMIT_SESSIONS", "9");
+    let said = json(&mut command);
+    let names: Vec<_> = said["layers"].as_array().unwrap().iter().map(|layer| &layer["name"]).collect();
+    assert_eq!(names, ["--set", "engine.toml", "env", "env"]);
+    assert_eq!(said["layers"][2]["sets"], serde_json::json!({ "io": 8, "sessions": 9 }));
+    let shadowed = said["gates"]["io"]["shadowed"].as_array().unwrap().iter().map(|one| &one["origin"]);
+    let shadowed: Vec<_> = shadowed.map(|origin| origin.as_str().unwrap()).collect();
+    let variable = "env ASTRID_CAPSULE_HOST_IO_CONCURRENCY";
+    assert_eq!(shadowed, ["engine.toml overrides.io", "env APP_LIMIT_IO", variable]);
+    assert_eq!(said["gates"]["sessions"]["decision"]["origin"], "env APP_LIMIT_SESSIONS");
+
+    let line = refuse(command.env("APP_LIMIT_OI", "8"));
+    assert!(line.contains("APP_LIMIT_OI in the environment is the variable of no gate"), "{line}");
+    assert!(line.contains("APP_LIMIT_BLOCKING, APP_LIMIT_IO, APP_LIMIT_POOL, APP_LIMIT_SESSIONS"), "{line}");
+    let line = refuse(&mut explain(["--env-prefix", ""]));
+    assert!(line.contains("such as APP_LIMIT_"), "{line}");
 }
 
 /// Every mistake of a file is told at once, in the order of the lines.

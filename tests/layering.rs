@@ -16,7 +16,7 @@ struct Room {
 }
 
 /// From the bottom up: each room imports only rooms above it in this list.
-const HOUSE: [Room; 9] = [
+const HOUSE: [Room; 10] = [
     Room {
         name: "plan",
         files: &[
@@ -141,14 +141,31 @@ const HOUSE: [Room; 9] = [
         rooms: &["plan", "jitter", "gate"],
     },
     Room { name: "preset", files: &["mod", "astrid"], rooms: &["plan", "probe", "governor"] },
+    Room {
+        name: "config",
+        files: &[
+            "mod",
+            "plan_config",
+            "settings",
+            "reader",
+            "value",
+            "error",
+            "texts",
+            "reports",
+            "gate_args",
+            "limit_args",
+        ],
+        rooms: &["plan", "gate", "event", "preset"],
+    },
 ];
 
 /// All of `std` that the pure core touches: no environment, no input or output, no lock, no thread, no clock.
-const PURE_STD: [&str; 17] = [
+const PURE_STD: [&str; 18] = [
     "std::borrow",
     "std::cmp",
     "std::collections",
     "std::error",
+    "std::ffi::OsStr",
     "std::ffi::OsString",
     "std::fmt",
     "std::hash",

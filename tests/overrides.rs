@@ -231,6 +231,75 @@ fn environment_refuses_what_is_no_text() {
     );
 }
 
+/// With a prefix a gate's variable is its name in capitals, `_` for `-` and `.`; other variables are others'.
+#[test]
+fn prefix_makes_the_variables() {
+    let gates = ["io", "http-client", "http.server", "a_b"].map(GateName::new);
+    let given = [("APP_IO", "1"), ("APP_HTTP_CLIENT", " 2 "), ("APP_HTTP_SERVER", "0"), ("PATH", "/bin")];
+    let layer = Layer::env_prefixed("APP_", gates, variables(given)).unwrap();
+    let set: Vec<_> = layer.settings().map(|(gate, value)| (gate.to_string(), value)).collect();
+    assert_eq!(set, [("http-client".to_owned(), 2), ("http.server".to_owned(), 0), ("io".to_owned(), 1)]);
+
+    let layer = Layer::env_prefixed("APP_", [IO, POOL], variables([("APP_IO", "20")])).unwrap();
+    let line = &lines(&resolve(&Overrides::new().then(layer)))[0];
+    assert_eq!(line, "io = 20: set to 20 by env APP_IO, derived 25");
+
+    let near = [("app_io", "1"), ("APPIO", "2"), ("MY_APP_IO", "3"), ("APP", "4")];
+    assert_eq!(Layer::env_prefixed("APP_", [IO], variables(near)).unwrap().settings().len(), 0);
+}
+
+/// With a prefix everything wrong is told at once: numbers, variables of no gate, gates of one variable.
+#[test]
+fn prefix_refuses_everything_wrong_at_once() {
+    let gates = ["io", "a-b", "a.b"].map(GateName::new);
+    let given = [("APP_IP", "1"), ("APP_IO", ""), ("APP_io", "3"), ("APP_", "4")];
+    let error = Layer::env_prefixed("APP_", gates, variables(given)).unwrap_err().to_string();
+    let allowed = "(allowed: APP_A_B, APP_IO)";
+    assert_eq!(
+        error.split("; ").collect::<Vec<_>>(),
+        [
+            &format!("not a whole number in the environment: APP_IO=\"\" (allowed: 0 to {})", usize::MAX),
+            "gates `a-b` and `a.b` are both set by APP_A_B (allowed: one gate a variable)",
+            &format!("APP_ in the environment is the variable of no gate {allowed}"),
+            &format!("APP_IP in the environment is the variable of no gate {allowed}"),
+            &format!("APP_io in the environment is the variable of no gate {allowed}"),
+        ]
+    );
+    let error = Layer::env_prefixed("", [IO], variables([("IO", "1")])).unwrap_err().to_string();
+    assert_eq!(error, "the prefix of the variables is empty (allowed: one such as APP_LIMIT_)");
+    let error = Layer::env_prefixed("APP_", [IO; 0], variables([("APP_IO", "1")])).unwrap_err().to_string();
+    assert_eq!(error, "APP_IO in the environment is the variable of no gate (allowed: none)");
+}
+
+/// A variable with the prefix whose name is no text names no gate.
+#[cfg(unix)]
+#[test]
+fn prefixed_variable_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let variable = OsString::from_vec(b"APP_I\xff\x1b".to_vec());
+    let error = Layer::env_prefixed("APP_", [IO], [(variable, "1".into())]).unwrap_err().to_string();
+    assert_eq!(error, "APP_I\u{fffd}\\u{1b} in the environment is the variable of no gate (allowed: APP_IO)");
+}
+
+/// A key within a layer is part of the origin, and a later setting of the gate takes its own.
+#[test]
+fn keys_of_settings_are_named() {
+    let layer = Layer::new("app.toml").set_from(IO, 1, "limits.io").set_from(POOL, 2, "limits.pool");
+    let overrides = Overrides::new().then(layer.clone().set_from(POOL, 3, "pool")).then(layer.set(IO, 4));
+    assert_eq!(
+        lines(&resolve(&overrides)),
+        [
+            "io = 1: set to 1 by app.toml limits.io, derived 25, shadows app.toml = 4",
+            "pool = 3: set to 3 by app.toml pool, derived 8, shadows app.toml limits.pool = 2",
+        ]
+    );
+}
+
+fn variables<const N: usize>(given: [(&str, &str); N]) -> Vec<(OsString, OsString)> {
+    given.map(|(variable, value)| (variable.into(), value.into())).to_vec()
+}
+
 fn env<const N: usize>(values: [(&str, &str); N]) -> Layer {
     let values: BTreeMap<&str, &str> = values.into();
     let lookup = |name: &str| values.get(name).map(OsString::from);

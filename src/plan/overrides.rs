@@ -1,7 +1,8 @@
 //! Operators' settings: ordered layers, each with its origin and a policy.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
@@ -76,21 +77,87 @@ impl Layer {
         variables: impl IntoIterator<Item = (G, &'v str)>,
         lookup: impl Fn(&'v str) -> Option<OsString>,
     ) -> Result<Self, EnvError> {
-        let mut layer = Self::new("env");
-        let mut faults = Vec::new();
+        let mut reader = EnvReader::new();
         for (gate, variable) in variables {
-            let Some(value) = lookup(variable) else { continue };
-            match value.to_str().map(str::trim).and_then(|value| value.parse().ok()) {
-                Some(value) => layer.insert(gate.into(), value, Some(variable.to_owned())),
-                None => faults.push(format!("{variable}={:?}", value.to_string_lossy())),
+            if let Some(value) = lookup(variable) {
+                reader.set(gate.into(), variable, &value);
             }
         }
-        if faults.is_empty() { Ok(layer) } else { Err(EnvError { faults }) }
+        reader.finish()
+    }
+
+    /// A layer named `env` from every environment variable that starts with a prefix, given the gates there are and
+    /// the variables of the environment: [`std::env::vars_os`], or a list in a test.
+    ///
+    /// The variable of a gate is the prefix, then the gate's name in capitals, with `_` for `-` and for `.`:
+    ///
+    /// ```
+    /// use concurrency_governor::{Formula, GateSpec, Layer, Plan};
+    ///
+    /// let plan = Plan::new([GateSpec::new("http-client", Formula::fixed(8))])?;
+    /// let variables = [("APP_LIMIT_HTTP_CLIENT".into(), "4".into()), ("PATH".into(), "/bin".into())];
+    /// let layer = Layer::env_prefixed("APP_LIMIT_", plan.specs(), variables)?;
+    /// assert_eq!(layer.settings().collect::<Vec<_>>(), [("http-client".parse()?, 4)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The prefix should be of these variables alone, since whatever else starts with it is taken for a mistake.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvError`] with everything that is wrong: a value that is not a whole number, a variable with the prefix that
+    /// is no gate's, two gates of one variable, a prefix that is empty.
+    pub fn env_prefixed<G: Into<GateName>>(
+        prefix: &str,
+        gates: impl IntoIterator<Item = G>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, EnvError> {
+        let mut reader = EnvReader::new();
+        if prefix.is_empty() {
+            reader
+                .faults
+                .push("the prefix of the variables is empty (allowed: one such as APP_LIMIT_)".to_owned());
+            return reader.finish();
+        }
+        let mut known: BTreeMap<String, GateName> = BTreeMap::new();
+        for gate in gates.into_iter().map(Into::into) {
+            let variable = format!("{prefix}{}", gate.as_str().to_ascii_uppercase().replace(['-', '.'], "_"));
+            match known.insert(variable.clone(), gate) {
+                Some(other) if other != gate => reader.faults.push(format!(
+                    "gates `{other}` and `{gate}` are both set by {variable} (allowed: one gate a variable)"
+                )),
+                _ => {}
+            }
+        }
+        let allowed: Vec<String> = known.keys().cloned().collect();
+        let mut given: Vec<_> = variables
+            .into_iter()
+            .filter(|(variable, _)| variable.as_encoded_bytes().starts_with(prefix.as_bytes()))
+            .collect();
+        given.sort(); // the order of an environment is nobody's
+        for (variable, value) in given {
+            match variable.to_str().and_then(|variable| known.get_key_value(variable)) {
+                Some((variable, gate)) => reader.set(*gate, variable, &value),
+                None => reader.faults.push(format!(
+                    "{} in the environment is the variable of no gate (allowed: {})",
+                    variable.to_string_lossy().escape_debug(),
+                    list(&allowed)
+                )),
+            }
+        }
+        reader.finish()
     }
 
     /// Sets a gate. A second setting of one gate replaces the first.
     pub fn set(mut self, gate: impl Into<GateName>, value: usize) -> Self {
         self.insert(gate.into(), value, None);
+        self
+    }
+
+    /// As [`set`](Self::set), with where in the layer the setting stands, such as the key of a file or a flag: the
+    /// [`Origin`] names it.
+    pub fn set_from(mut self, gate: impl Into<GateName>, value: usize, key: impl Into<String>) -> Self {
+        self.insert(gate.into(), value, Some(key.into()));
         self
     }
 
@@ -219,11 +286,55 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Environment variables whose values are no settings, all of them, with what was given and what is allowed.
+/// What is wrong with the environment variables of a layer, all of it, with what was given and what is allowed.
+///
+/// It prints as one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a whole number in the environment: {} (allowed: 0 to {})", faults.join(", "), usize::MAX)]
+#[error("{}", self.text())]
 pub struct EnvError {
+    /// Variables whose values are no numbers, with the values.
+    numbers: Vec<String>,
+    /// Anything else, in words.
     faults: Vec<String>,
+}
+
+impl EnvError {
+    fn text(&self) -> String {
+        let numbers = list(&self.numbers);
+        let numbers =
+            format!("not a whole number in the environment: {numbers} (allowed: 0 to {})", usize::MAX);
+        let numbers = Some(numbers).filter(|_| !self.numbers.is_empty());
+        numbers.iter().chain(&self.faults).map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Makes a layer of variables, and keeps what is wrong with them.
+struct EnvReader {
+    layer: Layer,
+    numbers: Vec<String>,
+    faults: Vec<String>,
+}
+
+impl EnvReader {
+    fn new() -> Self {
+        Self { layer: Layer::new("env"), numbers: Vec::new(), faults: Vec::new() }
+    }
+
+    fn set(&mut self, gate: GateName, variable: &str, value: &OsStr) {
+        match value.to_str().map(str::trim).and_then(|value| value.parse().ok()) {
+            Some(value) => self.layer.insert(gate, value, Some(variable.to_owned())),
+            None => self.numbers.push(format!("{variable}={:?}", value.to_string_lossy())),
+        }
+    }
+
+    fn finish(self) -> Result<Layer, EnvError> {
+        let Self { layer, numbers, faults } = self;
+        if numbers.is_empty() && faults.is_empty() { Ok(layer) } else { Err(EnvError { numbers, faults }) }
+    }
+}
+
+fn list(texts: &[String]) -> String {
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

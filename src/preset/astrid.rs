@@ -53,10 +53,19 @@ pub const ENV_VARS: [(GateName, &str); 3] = [
     (POOL.name(), "ASTRID_CAPSULE_INSTANCE_POOL_SIZE"),
 ];
 
+/// Which flag of the engine sets which gate, less its dashes.
+pub const FLAGS: [(GateName, &str); 3] = [
+    (BLOCKING.name(), "host-blocking-concurrency"),
+    (IO.name(), "host-io-concurrency"),
+    (POOL.name(), "instance-pool-size"),
+];
+
+pub(super) const SPECS: [GateSpec; 3] = [BLOCKING, IO, POOL];
+
 /// The three gates as a plan.
 #[expect(clippy::missing_panics_doc, reason = "it is a plan, and a test builds it")]
 pub fn plan() -> Plan {
-    Plan::new([BLOCKING, IO, POOL]).expect("three names, and no gate reads another")
+    Plan::new(SPECS).expect("three names, and no gate reads another")
 }
 
 /// The engine's three limits, resolved once: the operator's setting, or what the host grants.

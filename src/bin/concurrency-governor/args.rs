@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 use concurrency_governor::plan::{NameError, QuantityError};
+use concurrency_governor::preset::Preset;
 use concurrency_governor::{GateName, Quantity, Reading, Resource};
 
-use crate::preset::Preset;
 use crate::simulate::{Change, LoadError, Rate, Service};
 use crate::usage::{self, Stop};
 
@@ -87,11 +88,11 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct GivenArgs {
     /// A plan that comes along [default: astrid]
-    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "plan")]
-    #[arg(hide_possible_values = true)]
+    #[arg(long, value_name = "NAME", conflicts_with = "plan", hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(presets()).try_map(|name| name.parse::<Preset>()))]
     pub(crate) preset: Option<Preset>,
 
-    /// The gates and settings of a TOML file
+    /// The gates and settings of a TOML or JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
 
@@ -102,6 +103,10 @@ pub(crate) struct GivenArgs {
     /// Set a gate's limit, above all else
     #[arg(long = "set", value_name = "GATE=N", value_parser = given_setting)]
     pub(crate) settings: Vec<(GateName, usize)>,
+
+    /// Set gates by environment variables, such as PREFIX + HTTP_CLIENT
+    #[arg(long, value_name = "PREFIX", value_parser = given_prefix)]
+    pub(crate) env_prefix: Option<String>,
 
     /// Read a captured host instead of this one
     #[cfg(target_os = "linux")]
@@ -191,6 +196,10 @@ pub(crate) struct GivenReading {
     pub(crate) text: String,
 }
 
+fn presets() -> impl Iterator<Item = &'static str> {
+    Preset::ALL.iter().map(|preset| preset.as_str())
+}
+
 fn once(flag: &'static str, names: impl Iterator<Item = String>) -> Result<(), ArgumentError> {
     let mut seen = BTreeSet::new();
     for name in names {
@@ -217,6 +226,10 @@ fn given_setting(given: &str) -> Result<(GateName, usize), ArgumentError> {
     let gate = gate.parse()?;
     let value = value.parse().map_err(|_| ArgumentError::Setting { value: value.to_owned() })?;
     Ok((gate, value))
+}
+
+fn given_prefix(given: &str) -> Result<String, ArgumentError> {
+    if given.is_empty() { Err(ArgumentError::Prefix) } else { Ok(given.to_owned()) }
 }
 
 fn given_share(given: &str) -> Result<(GateName, u32), ArgumentError> {
@@ -267,6 +280,8 @@ enum ArgumentError {
     Reading(#[from] QuantityError),
     #[error("{value:?} is not a whole number (allowed: 0 to {})", usize::MAX)]
     Setting { value: String },
+    #[error("it is empty (allowed: the start of variables' names such as APP_LIMIT_)")]
+    Prefix,
     #[error("it has no `=` (allowed: GATE=SHARE such as io=9)")]
     NoShare,
     #[error("{share:?} is not a whole number (allowed: 0 to {})", u32::MAX)]
@@ -332,7 +347,9 @@ Readings:
 Settings:
   The first of these that sets a gate decides, and the others are shown as
   shadowed: --set, [overrides] of the plan file, the environment, the formula.
-  The environment is read for the preset astrid alone:
+  With --env-prefix APP_LIMIT_ the variable APP_LIMIT_HTTP_CLIENT sets the gate
+  http-client; one that starts so and is no gate's is refused. Below these, for
+  the preset astrid:
     ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY   gate blocking
     ASTRID_CAPSULE_HOST_IO_CONCURRENCY         gate io
     ASTRID_CAPSULE_INSTANCE_POOL_SIZE          gate pool
@@ -345,6 +362,7 @@ Plan file:
   max_wait = \"250ms\"           # optional: nobody waits longer
   policy = \"clamp\"             # optional: of settings above what is derived:
                                # trust (default), clamp or reject
+  measure_waits = false        # optional: true (default) or false
   [overrides]
   uploads = 32
 

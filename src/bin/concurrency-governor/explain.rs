@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 
-use concurrency_governor::plan::{BuildError, EnvError, Measurement, Operand, Source};
-use concurrency_governor::{Formula, GateSpec, Layer, Overrides, Plan, Readings, Resolution, Resource};
+use concurrency_governor::plan::{BuildError, Decision, EnvError, Explanation, Measurement, Operand, Source};
+use concurrency_governor::preset::Preset;
+use concurrency_governor::{
+    Formula, GateName, GateSpec, Layer, Overrides, Plan, Readings, Resolution, Resource,
+};
 
 use crate::args::GivenArgs;
 use crate::host::{Figure, Host};
 use crate::plan_file::{PlanFile, PlanFileError};
-use crate::preset::Preset;
 
 /// A plan resolved on a host.
 #[derive(Debug)]
@@ -48,13 +50,7 @@ impl Report {
 
     fn with(args: &GivenArgs, always: &[Resource]) -> Result<Self, ExplainError> {
         let declared = Declared::of(args)?;
-        let mut overrides = Overrides::new();
-        let flags = Layer::new("--set");
-        overrides =
-            overrides.then(args.settings.iter().fold(flags, |layer, (gate, value)| layer.set(*gate, *value)));
-        for layer in declared.layers {
-            overrides = overrides.then(layer);
-        }
+        let overrides = declared.layers.into_iter().fold(Overrides::new(), Overrides::then);
         let (name, host) = host(args)?;
         let readings = readings(args, &host, &declared.plan, always);
         let resolution = declared.plan.resolve(&readings, &overrides)?;
@@ -62,6 +58,12 @@ impl Report {
         let measured = always.iter().copied().filter(|resource| !given(resource));
         let figures = measured.map(|resource| (resource, host.figures(resource))).collect();
         Ok(Self { title: declared.title, plan: declared.plan, resolution, overrides, host: name, figures })
+    }
+
+    /// The gates that no setting decides, in the order of the plan.
+    pub(crate) fn derived(&self) -> impl Iterator<Item = GateName> {
+        let derived = |explanation: &&Explanation| *explanation.decision() == Decision::Derived;
+        self.resolution.explanations().iter().filter(derived).map(Explanation::gate)
     }
 
     /// What else was measured of a resource.
@@ -84,22 +86,28 @@ struct Declared {
 
 impl Declared {
     fn of(args: &GivenArgs) -> Result<Self, ExplainError> {
-        let Some(path) = &args.plan else {
-            let preset = args.preset.unwrap_or(Preset::Astrid);
-            let title = format!("preset {}", preset.name());
-            return Ok(Self { title, plan: Plan::new(preset.specs())?, layers: vec![env(preset)?] });
+        let flags = args.settings.iter();
+        let mut layers =
+            vec![flags.fold(Layer::new("--set"), |layer, (gate, value)| layer.set(*gate, *value))];
+        let (title, preset, plan) = match &args.plan {
+            None => {
+                let preset = args.preset.unwrap_or(Preset::Astrid);
+                (format!("preset {preset}"), Some(preset), Plan::new(preset.specs().iter().copied())?)
+            }
+            Some(path) => {
+                let file = PlanFile::read(path)?;
+                layers.push(file.overrides);
+                (format!("plan {}", path.display()), file.config.preset(), file.config.plan().clone())
+            }
         };
-        let file = PlanFile::read(path)?;
-        let mut layers = vec![file.overrides];
-        if let Some(preset) = file.preset {
-            layers.push(env(preset)?);
+        if let Some(prefix) = &args.env_prefix {
+            layers.push(Layer::env_prefixed(prefix, plan.specs(), std::env::vars_os())?);
         }
-        Ok(Self { title: format!("plan {}", path.display()), plan: file.plan, layers })
+        if let Some(preset) = preset {
+            layers.push(Layer::env(preset.env_vars().iter().copied(), std::env::var_os)?);
+        }
+        Ok(Self { title, plan, layers })
     }
-}
-
-fn env(preset: Preset) -> Result<Layer, EnvError> {
-    Layer::env(preset.env_vars().iter().copied(), std::env::var_os)
 }
 
 /// The host that is to be measured, and what it is called.

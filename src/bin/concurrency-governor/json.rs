@@ -3,13 +3,13 @@
 use concurrency_governor::plan::{
     Bound, Decision, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
 };
-use concurrency_governor::{Reading, Resource};
+use concurrency_governor::{Layer, Reading, Resource};
 use serde_json::{Map, Value, json};
 
 use crate::explain::Report;
 
-/// One object: `readings` by resource, each with the `figures` that were measured besides; `gates` by name in the order
-/// of the plan.
+/// One object: `readings` by resource, each with the `figures` that were measured besides; `layers` of settings, the one
+/// that wins first; `gates` by name in the order of the plan.
 ///
 /// Readings and amounts are texts of digits, `unlimited` or `unknown`: a JSON number would lose what a quantity holds.
 pub(crate) fn render(report: &Report) -> String {
@@ -18,11 +18,12 @@ pub(crate) fn render(report: &Report) -> String {
     let readings: Map<_, _> = readings
         .map(|(resource, measured)| (resource.to_string(), of_resource(report, resource, measured)))
         .collect();
+    let layers: Vec<Value> = report.overrides.layers().iter().map(layer).collect();
     let gates = report.plan.specs().iter().zip(resolution.explanations());
     let gates: Map<_, _> = gates
         .map(|(spec, explanation)| (spec.name().to_string(), gate(&spec.formula().to_string(), explanation)))
         .collect();
-    let mut text = format!("{:#}", json!({ "readings": readings, "gates": gates }));
+    let mut text = format!("{:#}", json!({ "readings": readings, "layers": layers, "gates": gates }));
     text.push('\n');
     text
 }
@@ -50,6 +51,12 @@ fn reading(measured: &Measurement) -> Value {
 
 fn source(source: &Source) -> Value {
     json!({ "path": source.path(), "level": source.level(), "raw": source.raw(), "meaning": source.meaning() })
+}
+
+fn layer(layer: &Layer) -> Value {
+    let sets: Map<_, _> =
+        layer.settings().map(|(gate, value)| (gate.to_string(), Value::from(value))).collect();
+    json!({ "name": layer.name(), "sets": sets })
 }
 
 fn gate(formula: &str, explanation: &Explanation) -> Value {

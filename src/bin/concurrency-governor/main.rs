@@ -12,7 +12,6 @@ mod host;
 mod json;
 mod plain;
 mod plan_file;
-mod preset;
 mod simulate;
 mod table;
 mod usage;

@@ -12,6 +12,7 @@ use crate::plain;
 pub(crate) fn render(report: &Report) -> String {
     [
         titled(&format!("Readings of {}", plain::line(&report.host)), readings(report)),
+        titled("Settings, the first that sets a gate decides", settings(report)),
         titled(&format!("Gates of {}", plain::line(&report.title)), gates(report)),
         titled("How each limit is derived", derivations(report)),
     ]
@@ -71,6 +72,28 @@ fn sources(cell: Cell, measured: &Measurement) -> Cell {
     let line = |cell: Cell, source: &Source| cell.line(source.to_string(), PLAIN);
     let cell = measured.sources().iter().fold(cell, line);
     measured.notes().iter().fold(cell, |cell, note| cell.line(format!("note: {note}"), QUIET))
+}
+
+/// The layers of settings in order of precedence, and below them the formulas.
+fn settings(report: &Report) -> Columns {
+    let mut columns = Columns::new([("order", Side::Right), ("from", Side::Left), ("sets", Side::Left)]);
+    let sets = |gates: Vec<String>| match gates.is_empty() {
+        true => Cell::styled("nothing", QUIET),
+        false => Cell::new(gates.join(", ")),
+    };
+    let layers = report.overrides.layers();
+    for (layer, order) in layers.iter().zip(1_usize..) {
+        let settings = layer.settings().map(|(gate, value)| format!("{gate} = {value}")).collect();
+        columns.row([
+            Cell::new(order.to_string()),
+            Cell::styled(layer.name().to_owned(), NAME),
+            sets(settings),
+        ]);
+    }
+    let last = layers.len().saturating_add(1).to_string();
+    let derived = report.derived().map(|gate| gate.to_string()).collect();
+    columns.row([Cell::new(last), Cell::styled("formulas", NAME), sets(derived)]);
+    columns
 }
 
 fn gates(report: &Report) -> Columns {

@@ -1,0 +1,1 @@
+//! What a resolution, a gate and a governor say, written by serde.
