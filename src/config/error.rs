@@ -23,10 +23,10 @@ impl ConfigError {
         &self.faults
     }
 
-    /// An error, if there is any fault.
-    pub(super) fn check(mut faults: Vec<Fault>) -> Result<(), Self> {
+    /// Of at least one fault.
+    pub(super) fn of(mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| fault.line);
-        if faults.is_empty() { Ok(()) } else { Err(Self { file: None, faults }) }
+        Self { file: None, faults }
     }
 }
 

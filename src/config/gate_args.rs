@@ -1,5 +1,6 @@
 //! A flag for each gate, on an application's own command line.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
@@ -41,7 +42,6 @@ pub trait GateFlags {
 /// ```
 ///
 /// A flag is given at most once, and its value is any whole number. What is wrong is told in clap's way.
-#[derive(Debug)]
 #[must_use]
 pub struct GateArgs<F> {
     settings: Vec<(GateName, &'static str, usize)>,
@@ -60,6 +60,13 @@ impl<F> GateArgs<F> {
         self.settings.iter().fold(Layer::new(name.into()), |layer, (gate, flag, value)| {
             layer.set_from(*gate, *value, format!("--{flag}"))
         })
+    }
+}
+
+// By hand, since a derived one would ask the same of `F`.
+impl<F> fmt::Debug for GateArgs<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

@@ -5,7 +5,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::error::ConfigError;
 use super::reader::{PLAN_KEYS, Reader};
-use super::settings::Settings;
+use super::settings::{Settings, Whole};
 use super::value::Value;
 use crate::plan::{BuildError, GateName, GateSpec, Layer, Overrides, Plan, Policy};
 use crate::preset::Preset;
@@ -53,17 +53,17 @@ impl PlanConfig {
         let mut known: Vec<GateName> = preset_specs.iter().map(GateSpec::name).collect();
         known.extend(gates.lines.keys());
         // Under a preset that is not there, nobody can tell which gates there are.
-        let overrides = field("overrides").filter(|_| preset != Some(None));
+        let judged = Some(known.as_slice()).filter(|_| preset != Some(None));
         let overrides =
-            overrides.map(|value| reader.settings(OVERRIDES, value, Some(&known))).unwrap_or_default();
-        ConfigError::check(std::mem::take(&mut reader.faults))?;
+            field(OVERRIDES).map(|value| reader.settings(OVERRIDES, value, judged)).unwrap_or_default();
 
-        let plan = Plan::new(preset_specs.iter().copied().chain(gates.specs)).map_err(|error| {
-            reader.refuse_whole(&error, &gates.lines);
-        });
-        ConfigError::check(reader.faults)?;
-        let plan = plan.expect("a plan that is refused leaves a fault");
-        Ok(Self { preset: preset.flatten(), plan, overrides: Settings::of(OVERRIDES, overrides) })
+        let plan = Plan::new(preset_specs.iter().copied().chain(gates.specs));
+        match plan.map_err(|error| reader.refuse_whole(&error, &gates.lines, judged)) {
+            Ok(plan) if reader.faults.is_empty() => {
+                Ok(Self { preset: preset.flatten(), plan, overrides: Settings::of(OVERRIDES, overrides) })
+            }
+            _ => Err(ConfigError::of(reader.faults)),
+        }
     }
 
     /// The same with these settings in place of its own.
@@ -151,7 +151,7 @@ impl Serialize for Gate<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("formula", spec.formula())?;
         if let Some(bound) = spec.queue_bound() {
-            map.serialize_entry("queue", &bound)?;
+            map.serialize_entry("queue", &Whole(bound))?;
         }
         if let Some(longest) = spec.longest_wait() {
             map.serialize_entry("max_wait", &humantime::format_duration(longest).to_string())?;

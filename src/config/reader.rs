@@ -150,10 +150,19 @@ impl Reader {
         settings
     }
 
-    /// What is wrong with the gates as a whole, each with the line of the gate that it is about.
-    pub(super) fn refuse_whole(&mut self, error: &BuildError, lines: &BTreeMap<GateName, Option<usize>>) {
+    /// What is wrong with the gates as a whole, each with the line of the gate that it is about; less what is only wrong
+    /// because a gate that is declared was not understood, and nothing where nobody knows which are.
+    pub(super) fn refuse_whole(
+        &mut self,
+        error: &BuildError,
+        lines: &BTreeMap<GateName, Option<usize>>,
+        declared: Option<&[GateName]>,
+    ) {
+        let Some(declared) = declared else { return };
         for problem in error.problems() {
             let gate = match problem {
+                Problem::NoGates if !declared.is_empty() || !self.faults.is_empty() => continue,
+                Problem::UnknownOperand { reads, .. } if declared.contains(reads) => continue,
                 Problem::DuplicateGate { gate, .. } | Problem::UnknownOperand { gate, .. } => Some(gate),
                 Problem::Cycle { circle } => circle.first(),
                 _ => None,

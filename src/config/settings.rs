@@ -81,8 +81,11 @@ impl Settings {
     pub fn read(value: &Value) -> Result<Self, ConfigError> {
         let mut reader = Reader::default();
         let settings = reader.settings("", value, None);
-        ConfigError::check(reader.faults)?;
-        Ok(Self::of("", settings))
+        if reader.faults.is_empty() {
+            Ok(Self::of("", settings))
+        } else {
+            Err(ConfigError::of(reader.faults))
+        }
     }
 
     pub(super) fn of(path: &str, settings: Vec<(GateName, usize)>) -> Self {
@@ -101,8 +104,20 @@ impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.settings.len()))?;
         for (gate, value) in &self.settings {
-            map.serialize_entry(gate.as_str(), value)?;
+            map.serialize_entry(gate.as_str(), &Whole(*value))?;
         }
         map.end()
+    }
+}
+
+/// A whole number; as a text where it is above what formats with signed integers hold, TOML among them.
+pub(super) struct Whole(pub(super) usize);
+
+impl Serialize for Whole {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(self.0) {
+            Ok(number) => serializer.serialize_i64(number),
+            Err(_) => serializer.collect_str(&self.0),
+        }
     }
 }

@@ -43,9 +43,10 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
+/// As digits without a suffix, in a text: a number of JSON would lose what a quantity holds.
 impl Serialize for Quantity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.collect_str(&self.plain())
     }
 }
 
@@ -59,7 +60,7 @@ impl<'de> Deserialize<'de> for Reading {
 
 impl Serialize for Reading {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.collect_str(&self.plain())
     }
 }
 

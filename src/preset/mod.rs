@@ -36,7 +36,6 @@ impl Preset {
     }
 
     /// Its gates.
-    #[must_use]
     pub const fn specs(self) -> &'static [GateSpec] {
         match self {
             Self::Astrid => &astrid::SPECS,

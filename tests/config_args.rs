@@ -1,0 +1,130 @@
+//! Flags for gates on an application's own command line.
+#![cfg(feature = "clap")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use clap::{CommandFactory as _, Parser};
+use concurrency_governor::config::{GateArgs, GateFlags, LimitArgs};
+use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
+use concurrency_governor::{GateName, Overrides, Readings};
+
+struct Engine;
+
+impl GateFlags for Engine {
+    const FLAGS: &[(GateName, &str)] = &astrid::FLAGS;
+}
+
+/// An application with arguments of its own.
+#[derive(Debug, Parser)]
+struct App {
+    #[arg(long)]
+    listen: Option<String>,
+
+    #[command(flatten)]
+    gates: GateArgs<Engine>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// A flag that is given sets its gate, one that is not sets nothing; the flag is part of the origin.
+#[test]
+fn flags_are_a_layer() {
+    let app =
+        parse(&["--instance-pool-size", "3", "--listen", "[::]:80", "--host-io-concurrency=0"]).unwrap();
+    assert_eq!(app.listen.as_deref(), Some("[::]:80"));
+    assert_eq!(app.gates.iter().collect::<Vec<_>>(), [(IO.name(), 0), (POOL.name(), 3)]);
+    let resolution =
+        astrid::plan().resolve(&Readings::new(), &Overrides::new().then(app.gates.layer("cli"))).unwrap();
+    assert_eq!(
+        resolution.explain(POOL).unwrap().to_string(),
+        "pool = 3: set to 3 by cli --instance-pool-size, derived 8"
+    );
+    let none = parse(&[]).unwrap();
+    assert_eq!((none.gates.layer("cli").settings().len(), none.limits.layer("cli").settings().len()), (0, 0));
+}
+
+/// One flag for all gates, each with a number; they stand in the order of the command line.
+#[test]
+fn one_flag_sets_any_gate() {
+    let app = parse(&["--limit", "pool=3", "--limit", "io=9"]).unwrap();
+    assert_eq!(app.limits.iter().collect::<Vec<_>>(), [(POOL.name(), 3), (IO.name(), 9)]);
+    let layers = Overrides::new().then(app.gates.layer("cli")).then(app.limits.layer("cli"));
+    let resolution = astrid::plan().resolve(&Readings::new(), &layers).unwrap();
+    assert_eq!(resolution.explain(POOL).unwrap().to_string(), "pool = 3: set to 3 by cli --limit, derived 8");
+    let unknown = parse(&["--limit", "oi=3"]).unwrap().limits.layer("cli");
+    let error = astrid::plan().resolve(&Readings::new(), &Overrides::new().then(unknown)).unwrap_err();
+    assert!(
+        error.to_string().starts_with("cli --limit sets gate `oi`, which the plan does not declare"),
+        "{error}"
+    );
+}
+
+/// What is wrong is told in clap's way, with the flag, the value and what is allowed.
+#[test]
+fn errors_name_flag_value_and_what_is_allowed() {
+    let whole = format!("is not a whole number (allowed: 0 to {})", usize::MAX);
+    for (arguments, told) in [
+        (
+            &["--host-io-concurrency", "many"][..],
+            format!("invalid value 'many' for '--host-io-concurrency <N>': \"many\" {whole}"),
+        ),
+        (
+            &["--host-io-concurrency=-1"],
+            format!("invalid value '-1' for '--host-io-concurrency <N>': \"-1\" {whole}"),
+        ),
+        (
+            &["--host-io-concurrency="],
+            format!("invalid value '' for '--host-io-concurrency <N>': \"\" {whole}"),
+        ),
+        (
+            &["--host-io-concurrency", "1", "--host-io-concurrency", "2"],
+            "the argument '--host-io-concurrency <N>' cannot be used multiple times".to_owned(),
+        ),
+        (
+            &["--limit", "io"],
+            "invalid value 'io' for '--limit <GATE=N>': it has no `=` (allowed: GATE=N such as io=64)"
+                .to_owned(),
+        ),
+        (&["--limit", "io=1.5"], format!("invalid value 'io=1.5' for '--limit <GATE=N>': \"1.5\" {whole}")),
+        (
+            &["--limit", "Io=1"],
+            "invalid value 'Io=1' for '--limit <GATE=N>': \"Io\" is no gate name: a name starts with"
+                .to_owned(),
+        ),
+        (&["--limit", "io=1", "--limit", "io=2"], "--limit gives gate `io` twice (allowed: once)".to_owned()),
+    ] {
+        let error = parse(arguments).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let error = error.to_string();
+        assert!(error.starts_with(&format!("error: {told}")), "{arguments:?}: {error}");
+    }
+    // An error that is told once all is read has the usage like the others.
+    let twice = parse(&["--limit", "io=1", "--limit", "io=2"]).unwrap_err().to_string();
+    assert!(twice.contains("Usage: "), "{twice}");
+}
+
+/// The help has each flag and its gate; clap finds no fault with the whole.
+#[test]
+fn flags_are_in_the_help() {
+    App::command().debug_assert();
+    let help = App::command().render_help().to_string();
+    for (gate, flag) in astrid::FLAGS {
+        let told = format!("--{flag} <N>");
+        let line = help.lines().skip_while(|line| !line.contains(&told)).take(2).collect::<String>();
+        assert!(line.contains(&format!("Limit of gate `{gate}` [default: what the host grants]")), "{help}");
+    }
+    assert!(help.contains("--limit <GATE=N>"), "{help}");
+}
+
+/// Arguments may be read once more over those that are there: what is given anew replaces.
+#[test]
+fn arguments_update() {
+    let mut app = parse(&["--host-io-concurrency", "1", "--limit", "pool=1", "--limit", "io=1"]).unwrap();
+    app.try_update_from(["app", "--host-blocking-concurrency", "2", "--limit", "pool=3"]).unwrap();
+    assert_eq!(app.gates.iter().collect::<Vec<_>>(), [(BLOCKING.name(), 2), (IO.name(), 1)]);
+    assert_eq!(app.limits.iter().collect::<Vec<_>>(), [(IO.name(), 1), (POOL.name(), 3)]);
+}
+
+fn parse(arguments: &[&str]) -> Result<App, clap::Error> {
+    App::try_parse_from([&["app"], arguments].concat())
+}

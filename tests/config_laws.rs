@@ -1,0 +1,82 @@
+//! The laws of configurations: what is written is read back, and whatever is read, nothing panics.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use concurrency_governor::config::{PlanConfig, Settings};
+use concurrency_governor::testing::strategies;
+use concurrency_governor::{Formula, GateName, Limit, Quantity, Reading, Resource};
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
+use proptest::proptest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A plan with settings reads back as it was, gates in their order, through TOML and JSON, and through a tree that
+    /// an application's own reader made.
+    #[test]
+    fn plans_round_trip(plan in strategies::plan(), values in vec(any::<usize>(), 0..6)) {
+        let gates = plan.specs().to_vec();
+        let settings = gates.iter().zip(values);
+        let settings = settings.fold(Settings::new(), |settings, (gate, value)| settings.set(gate, value));
+        let config = PlanConfig::from(plan).with_overrides(settings).unwrap();
+
+        let toml = toml::to_string(&config).unwrap();
+        prop_assert_eq!(&toml::from_str::<PlanConfig>(&toml).unwrap(), &config, "{}", toml);
+        let json = serde_json::to_string(&config).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<PlanConfig>(&json).unwrap(), &config, "{}", json);
+        let tree = serde_json::to_value(&config).unwrap();
+        prop_assert_eq!(&serde_json::from_value::<PlanConfig>(tree).unwrap(), &config);
+    }
+
+    /// What has a text form reads back as it was.
+    #[test]
+    fn texts_round_trip(
+        formula in strategies::formula([Resource::CPU.into(), GateName::new("io").into()]),
+        reading in strategies::reading(),
+        quantity in strategies::quantity(),
+        limit in strategies::limit(),
+        gate in strategies::gate_name(),
+        resource in strategies::resource(),
+    ) {
+        prop_assert_eq!(there_and_back::<Formula>(&formula), formula);
+        prop_assert_eq!(there_and_back::<Reading>(&reading), reading);
+        prop_assert_eq!(there_and_back::<Quantity>(&quantity), quantity);
+        prop_assert_eq!(there_and_back::<Limit>(&limit), limit);
+        prop_assert_eq!(there_and_back::<GateName>(&gate), gate);
+        prop_assert_eq!(there_and_back::<Resource>(&resource), resource);
+    }
+
+    /// Whatever the shape of a configuration, it is a plan or it is refused with a reason.
+    #[test]
+    fn anything_is_a_plan_or_has_a_fault(given in anything()) {
+        match serde_json::from_value::<PlanConfig>(given) {
+            Ok(config) => prop_assert!(!config.plan().specs().is_empty()),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+fn there_and_back<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+}
+
+/// Values that look like configurations often enough.
+fn anything() -> impl Strategy<Value = Value> {
+    let key = "preset|gates|overrides|formula|queue|max_wait|policy|measure_waits|io|a|[ -~]{0,3}";
+    let leaf = prop_oneof![
+        2 => any::<i64>().prop_map(Value::from),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => proptest::strategy::Just(Value::Null),
+        6 => "astrid|clamp|cpu|gate io|cpu \\* 2 \\| floor 4|250ms|7|true|.{0,5}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 64, 6, move |inner| {
+        prop_oneof![
+            8 => vec((key, inner.clone()), 0..6).prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            1 => vec(inner, 0..3).prop_map(Value::Array),
+        ]
+    })
+}
