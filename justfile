@@ -48,6 +48,10 @@ test-nextest:
 examples:
     .ci/run examples
 
+# Plans and settings embedded in figment, in config, in YAML, and beside their schema.
+embed:
+    .ci/run embed
+
 # The gate against its oracle, step by step. Takes a number of steps, and the run to begin with.
 model *arguments:
     .ci/run model {{arguments}}

@@ -1,0 +1,111 @@
+//! docs/plan.schema.json says what the crate reads: the two judge alike, and the schema has the crate's words.
+
+use boon::{Compiler, SchemaIndex, Schemas};
+use concurrency_governor::config::PlanConfig;
+use concurrency_governor::preset::Preset;
+use serde_json::{Value, json};
+
+const SCHEMA: &str = include_str!("../../../docs/plan.schema.json");
+const SAMPLE: &str = include_str!("../../../docs/plan.example.toml");
+
+/// Each configuration is right for both, or wrong for both. What only the crate can judge is not here: formulas, and
+/// which gates there are.
+#[test]
+fn schema_and_crate_judge_alike() {
+    let gate = |more: Value| {
+        let mut gate = json!({ "formula": "cpu" });
+        gate.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "gates": { "io": gate } })
+    };
+    let set = |value: Value| json!({ "preset": "astrid", "overrides": { "io": value } });
+    let named = |name: &str| json!({ "gates": { name: { "formula": "cpu" } } });
+    let (schemas, schema) = compiled();
+    for (config, right) in [
+        (toml::from_str(SAMPLE).unwrap(), true),
+        (json!({ "preset": "astrid" }), true),
+        (json!({ "preset": "astrid", "gates": {}, "overrides": {} }), true),
+        (json!({ "preset": "mars" }), false),
+        (json!({ "preset": 1 }), false),
+        (json!({}), false),
+        (json!({ "gates": {} }), false),
+        (json!({ "overrides": {} }), false),
+        (json!({ "gates": [] }), false),
+        (json!({ "preset": "astrid", "colour": 1 }), false),
+        (json!({ "gates": { "io": {} } }), false),
+        (json!({ "gates": { "io": 3 } }), false),
+        (json!([]), false),
+        (gate(json!({})), true),
+        (gate(json!({ "formula": 3 })), false),
+        (gate(json!({ "formula": "" })), false),
+        (gate(json!({ "queue": 0 })), true),
+        (gate(json!({ "queue": u64::MAX })), true),
+        (gate(json!({ "queue": " 12 " })), true),
+        (gate(json!({ "queue": -1 })), false),
+        (gate(json!({ "queue": 1.5 })), false),
+        (gate(json!({ "queue": "many" })), false),
+        (gate(json!({ "queue": "" })), false),
+        (gate(json!({ "max_wait": "1m 30s" })), true),
+        (gate(json!({ "max_wait": "250" })), false),
+        (gate(json!({ "max_wait": 250 })), false),
+        (gate(json!({ "max_wait": "soon" })), false),
+        (gate(json!({ "policy": "reject" })), true),
+        (gate(json!({ "policy": "hope" })), false),
+        (gate(json!({ "policy": 1 })), false),
+        (gate(json!({ "measure_waits": true })), true),
+        (gate(json!({ "measure_waits": "false" })), true),
+        (gate(json!({ "measure_waits": 1 })), false),
+        (gate(json!({ "colour": 1 })), false),
+        (set(json!(0)), true),
+        (set(json!("64")), true),
+        (set(json!(-1)), false),
+        (set(json!([])), false),
+        (named("http-client.v1_2"), true),
+        (named(&"a".repeat(31)), true),
+        (named(&"a".repeat(32)), false),
+        (named(""), false),
+        (named("Io"), false),
+        (named("1io"), false),
+        (named("i o"), false),
+        (named("floor"), false),
+        (named("gate"), false),
+    ] {
+        let of_schema = schemas.validate(&config, schema);
+        let of_crate = serde_json::from_value::<PlanConfig>(config.clone());
+        assert_eq!(of_schema.is_ok(), right, "{config}: {of_schema:?}");
+        assert_eq!(of_crate.is_ok(), right, "{config}: {of_crate:?}");
+    }
+}
+
+/// The keys, the presets and the policies of the schema are those that the crate allows: its own errors list them.
+#[test]
+fn schema_has_the_words_of_the_crate() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let keys = |at: &str| {
+        let properties = schema.pointer(at).and_then(Value::as_object).unwrap();
+        properties.keys().cloned().collect::<Vec<_>>().join(", ")
+    };
+    let refused = |config: Value| serde_json::from_value::<PlanConfig>(config).unwrap_err().to_string();
+
+    let error = refused(json!({ "preset": "astrid", "x": 1 }));
+    assert_eq!(error, format!("x is no known key (allowed: {})", keys("/properties")));
+    let error = refused(json!({ "gates": { "io": { "formula": "cpu", "x": 1 } } }));
+    assert_eq!(error, format!("gates.io.x is no known key (allowed: {})", keys("/$defs/gate/properties")));
+    let error = refused(json!({ "gates": { "io": { "formula": "cpu", "policy": "x" } } }));
+    for policy in schema["$defs"]["gate"]["properties"]["policy"]["enum"].as_array().unwrap() {
+        assert!(error.contains(&policy.to_string()), "{error}");
+    }
+    let presets: Vec<_> = Preset::ALL.iter().map(|preset| json!(preset.as_str())).collect();
+    assert_eq!(schema["properties"]["preset"]["enum"], Value::Array(presets));
+    for word in schema["$defs"]["name"]["not"]["enum"].as_array().unwrap() {
+        let error = refused(json!({ "gates": { word.as_str().unwrap(): { "formula": "cpu" } } }));
+        assert!(error.contains("that word belongs to the formula language"), "{error}");
+    }
+}
+
+fn compiled() -> (Schemas, SchemaIndex) {
+    let mut compiler = Compiler::new();
+    compiler.add_resource("plan.schema.json", serde_json::from_str(SCHEMA).unwrap()).unwrap();
+    let mut schemas = Schemas::new();
+    let schema = compiler.compile("plan.schema.json", &mut schemas).unwrap();
+    (schemas, schema)
+}
