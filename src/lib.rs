@@ -169,4 +169,5 @@ pub use probe::ResourceProbe;
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/ASTRID.md")]
 #[doc = include_str!("../docs/ORDERING.md")]
+#[cfg_attr(all(feature = "clap", feature = "serde"), doc = include_str!("../docs/CONFIGURATION.md"))]
 struct Documents;

@@ -288,6 +288,8 @@ fn planted_violations_are_found() {
         ("src/testing/mod.rs", "use crate::gate::Gate;", "src/testing/mod.rs:1: crate::gate::Gate"),
         ("src/governor/mod.rs", "use crate::preset::astrid;", "src/governor/mod.rs:1: crate::preset::astrid"),
         ("src/preset/astrid.rs", "use crate::gate::Gate;", "src/preset/astrid.rs:1: crate::gate::Gate"),
+        ("src/preset/mod.rs", "use crate::config::Value;", "src/preset/mod.rs:1: crate::config::Value"),
+        ("src/config/reader.rs", "use crate::governor;", "src/config/reader.rs:1: crate::governor"),
         // The engine takes time and wakers as arguments.
         ("src/gate/line.rs", "use tokio::sync::Mutex;", "src/gate/line.rs:1: tokio::sync::Mutex"),
         (

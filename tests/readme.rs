@@ -8,6 +8,7 @@ use concurrency_governor::{Reading, Readings, Resource};
 
 const README: &str = include_str!("../README.md");
 const ASTRID: &str = include_str!("../docs/ASTRID.md");
+const CONFIGURATION: &str = include_str!("../docs/CONFIGURATION.md");
 
 /// The rows of the table that starts with this cell, less its head, as trimmed cells.
 fn table<'t>(text: &'t str, first_cell: &str) -> Vec<Vec<&'t str>> {
@@ -49,6 +50,35 @@ fn environment_variables_of_the_preset_are_named() {
     for (gate, variable) in concurrency_governor::preset::astrid::ENV_VARS {
         assert!(ASTRID.contains(&format!("`{variable}`")), "{gate}");
     }
+}
+
+/// The sample that the page on configuration shows is the file that it names.
+#[test]
+fn sample_of_the_page_is_the_sample() {
+    let (_, shown) = CONFIGURATION.split_once("```toml\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    assert_eq!(shown, include_str!("../docs/plan.example.toml"));
+}
+
+/// The keys that the page lists are those that a plan may have: the errors for an unknown one name them all.
+#[cfg(feature = "serde")]
+#[test]
+fn keys_of_a_plan_are_listed() {
+    use concurrency_governor::config::PlanConfig;
+
+    let refused = |text: &str| serde_json::from_str::<PlanConfig>(text).unwrap_err().to_string();
+    let allowed = |error: String| {
+        let (_, allowed) = error.split_once("(allowed: ").unwrap();
+        allowed.split([',', ')']).map(|key| key.trim().to_owned()).take_while(|key| key.len() < 20).collect()
+    };
+    let plan: Vec<String> = allowed(refused(r#"{"preset": "astrid", "x": 1}"#));
+    let gate: Vec<String> = allowed(refused(r#"{"gates": {"io": {"formula": "cpu", "x": 1}}}"#));
+    let gate = gate.iter().filter(|key| !key.is_empty() && !key.starts_with("at line"));
+    let keys = ["preset".to_owned()].into_iter().chain(gate.map(|key| format!("gates.NAME.{key}")));
+    let keys: Vec<String> = keys.chain(["overrides.NAME".to_owned()]).collect();
+    assert_eq!(plan[..3], ["preset", "gates", "overrides"]);
+    let listed: Vec<&str> = table(CONFIGURATION, "Key").iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(listed, keys);
 }
 
 /// README names every feature, and none that is not there; its minimum of Rust is the manifest's.
@@ -109,7 +139,7 @@ fn unsafe_code_is_where_readme_says() {
 mod program {
     use std::process::Command;
 
-    use super::{ASTRID, README};
+    use super::{ASTRID, CONFIGURATION, README};
 
     /// Runs a line as it stands after the `$`: settings of the environment, then the program and its arguments.
     fn run(line: &str) -> String {
@@ -127,13 +157,32 @@ mod program {
     /// What a document shows of the program is what the program prints.
     #[test]
     fn shown_output_is_what_it_prints() {
-        let blocks = ASTRID.split("```console\n$ ").skip(1).filter_map(|rest| rest.split("```").next());
-        let blocks: Vec<&str> = blocks.collect();
-        assert_eq!(blocks.len(), 2);
+        let blocks =
+            [ASTRID, CONFIGURATION].into_iter().flat_map(|page| page.split("```console\n$ ").skip(1));
+        let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+        assert_eq!(blocks.len(), 3);
         for block in blocks {
             let (line, shown) = block.split_once('\n').unwrap();
             assert_eq!(run(line), shown, "{line}");
         }
+    }
+
+    /// The error that the page on configuration shows is what the program says of such a file.
+    #[test]
+    fn shown_error_is_what_it_says() {
+        let (_, shown) = CONFIGURATION.split_once("```text\nerror: ").unwrap();
+        let (shown, _) = shown.split_once('\n').unwrap();
+        let folder =
+            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let plan = "[gates.io]\nformula = \"cpu\"\nqueue = -1\n\n[overrides]\noi = 3\n";
+        std::fs::write(folder.join("limits.toml"), plan).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_concurrency-governor"))
+            .args(["explain", "--plan", "limits.toml"])
+            .current_dir(&folder)
+            .output();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(String::from_utf8(output.unwrap().stderr).unwrap(), format!("error: {shown}\n"));
     }
 
     /// The excerpt in README is of a real host; from the readings on, it is what the program makes of them.
