@@ -1,10 +1,9 @@
 //! Plans and settings from configurations: what is read, what is refused, and in which words.
 #![cfg(feature = "serde")]
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::Duration;
 
-use concurrency_governor::config::{ConfigError, Key, PlanConfig, Settings, Value};
+use concurrency_governor::config::{ConfigError, Fault, Key, PlanConfig, Settings, Value};
 use concurrency_governor::plan::Policy;
 use concurrency_governor::preset::Preset;
 use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
@@ -254,7 +253,7 @@ fn lines_are_told_where_they_are_known() {
         (Key::new("gates"), Value::table([(Key::new("io").at_line(1), gate.at_line(1))])),
     ]);
     let error = PlanConfig::read(&config).unwrap_err();
-    assert_eq!(error.faults().iter().map(|fault| fault.line()).collect::<Vec<_>>(), [2, 3, 6].map(Some));
+    assert_eq!(error.faults().iter().map(Fault::line).collect::<Vec<_>>(), [2, 3, 6].map(Some));
     let cut = format!("gates.io.max_wait = \"{}… is no duration", "y".repeat(59));
     assert!(error.faults()[1].what().starts_with(&cut), "{error}");
     assert!(error.to_string().contains("; line 3: gates.io.max_wait"), "{error}");

@@ -1,6 +1,5 @@
 //! Flags for gates on an application's own command line.
 #![cfg(feature = "clap")]
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use clap::{CommandFactory as _, Parser};
 use concurrency_governor::config::{GateArgs, GateFlags, LimitArgs};

@@ -104,7 +104,7 @@ pub(crate) struct GivenArgs {
     #[arg(long = "set", value_name = "GATE=N", value_parser = given_setting)]
     pub(crate) settings: Vec<(GateName, usize)>,
 
-    /// Set gates by environment variables, such as PREFIX + HTTP_CLIENT
+    /// Set gates by the environment variables that start so
     #[arg(long, value_name = "PREFIX", value_parser = given_prefix)]
     pub(crate) env_prefix: Option<String>,
 

@@ -77,22 +77,19 @@ fn sources(cell: Cell, measured: &Measurement) -> Cell {
 /// The layers of settings in order of precedence, and below them the formulas.
 fn settings(report: &Report) -> Columns {
     let mut columns = Columns::new([("order", Side::Right), ("from", Side::Left), ("sets", Side::Left)]);
-    let sets = |gates: Vec<String>| match gates.is_empty() {
-        true => Cell::styled("nothing", QUIET),
-        false => Cell::new(gates.join(", ")),
+    let sets = |gates: &[String]| match gates {
+        [] => Cell::styled("nothing", QUIET),
+        gates => Cell::new(gates.join(", ")),
     };
     let layers = report.overrides.layers();
     for (layer, order) in layers.iter().zip(1_usize..) {
-        let settings = layer.settings().map(|(gate, value)| format!("{gate} = {value}")).collect();
-        columns.row([
-            Cell::new(order.to_string()),
-            Cell::styled(layer.name().to_owned(), NAME),
-            sets(settings),
-        ]);
+        let settings: Vec<String> =
+            layer.settings().map(|(gate, value)| format!("{gate} = {value}")).collect();
+        columns.row([Cell::new(order.to_string()), Cell::styled(layer.name(), NAME), sets(&settings)]);
     }
     let last = layers.len().saturating_add(1).to_string();
-    let derived = report.derived().map(|gate| gate.to_string()).collect();
-    columns.row([Cell::new(last), Cell::styled("formulas", NAME), sets(derived)]);
+    let derived: Vec<String> = report.derived().map(|gate| gate.to_string()).collect();
+    columns.row([Cell::new(last), Cell::styled("formulas", NAME), sets(&derived)]);
     columns
 }
 
