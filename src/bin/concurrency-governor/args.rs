@@ -92,7 +92,7 @@ pub(crate) struct GivenArgs {
     #[arg(value_parser = PossibleValuesParser::new(presets()).try_map(|name| name.parse::<Preset>()))]
     pub(crate) preset: Option<Preset>,
 
-    /// The gates and settings of a TOML or JSON file
+    /// Gates and settings of a TOML or JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
 
@@ -104,7 +104,7 @@ pub(crate) struct GivenArgs {
     #[arg(long = "set", value_name = "GATE=N", value_parser = given_setting)]
     pub(crate) settings: Vec<(GateName, usize)>,
 
-    /// Set gates by the environment variables that start so
+    /// Set gates by variables that start so
     #[arg(long, value_name = "PREFIX", value_parser = given_prefix)]
     pub(crate) env_prefix: Option<String>,
 
