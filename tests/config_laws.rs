@@ -4,7 +4,7 @@
 
 use concurrency_governor::config::{PlanConfig, Settings};
 use concurrency_governor::testing::strategies;
-use concurrency_governor::{Formula, GateName, Limit, Quantity, Reading, Resource};
+use concurrency_governor::{Formula, GateName, Limit, Plan, Quantity, Reading, Resource};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
 use proptest::proptest;
@@ -17,8 +17,14 @@ proptest! {
     /// A plan with settings reads back as it was, gates in their order, through TOML and JSON, and through a tree that
     /// an application's own reader made.
     #[test]
-    fn plans_round_trip(plan in strategies::plan(), values in vec(any::<usize>(), 0..6)) {
-        let gates = plan.specs().to_vec();
+    fn plans_round_trip(
+        plan in strategies::plan(),
+        values in vec(any::<usize>(), 0..6),
+        measures in vec(any::<bool>(), 6),
+    ) {
+        let gates = plan.specs().iter().zip(measures).map(|(gate, measures)| gate.measure_waits(measures));
+        let gates: Vec<_> = gates.collect();
+        let plan = Plan::new(gates.iter().copied()).unwrap();
         let settings = gates.iter().zip(values);
         let settings = settings.fold(Settings::new(), |settings, (gate, value)| settings.set(gate, value));
         let config = PlanConfig::from(plan).with_overrides(settings).unwrap();
