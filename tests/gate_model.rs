@@ -159,14 +159,13 @@ impl Drop for TellsWhich {
     }
 }
 
-/// The bytes of a run: short ones and long ones, each from its number alone (splitmix64).
+/// The bytes of a run: short ones and long ones, each from its number alone (splitmix64). The number is mixed before it
+/// becomes the state: states that lie a step apart would give each run the bytes of its neighbour, a word further on.
 fn fill(bytes: &mut Vec<u8>, run: u64) {
-    let mut state = run.wrapping_mul(GOLDEN);
+    let mut state = mixed(run);
     let mut next = || {
         state = state.wrapping_add(GOLDEN);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mixed(state)
     };
     let shape = next();
     let words = 1 + (shape >> 32) % (8 << (shape % 6));
@@ -174,7 +173,24 @@ fn fill(bytes: &mut Vec<u8>, run: u64) {
     (0..words).for_each(|_| bytes.extend(next().to_le_bytes()));
 }
 
-/// 2^64 / phi: seeds far apart.
+fn mixed(state: u64) -> u64 {
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Runs have nothing in common but their making: no word of one is in another.
+#[test]
+fn runs_do_not_overlap() {
+    let mut seen = std::collections::HashSet::new();
+    let mut bytes = Vec::new();
+    for run in 0..2000 {
+        fill(&mut bytes, run);
+        assert!(bytes.chunks(8).all(|word| seen.insert(word.to_vec())), "run {run} has a word of another");
+    }
+}
+
+/// 2^64 / phi, which visits every state before it comes to one again.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// As few of the bytes as this still holds for.
