@@ -286,6 +286,13 @@ impl<I, E> Books<I, E> {
         }
     }
 
+    /// The gate's limit as it is now. One that rose may leave room for more of the minimum, whoever sees it first.
+    fn note_limit(&mut self, limit: Limit) {
+        let limit = number(limit);
+        self.refilling |= limit > self.limit;
+        self.limit = limit;
+    }
+
     /// What counts against the limit.
     fn live(&self) -> usize {
         self.present().saturating_add(self.dropping)

@@ -2,7 +2,7 @@
 
 use tokio::time::sleep;
 
-use super::support::{Act, Maker, assert_at_rest, assert_balanced, ms, settle};
+use super::support::{Act, Maker, assert_at_rest, assert_balanced, ms, peek, settle};
 
 /// Items that are idle for too long go, the coldest first, down to the minimum; those that are used stay.
 #[tokio::test(start_paused = true)]
@@ -177,5 +177,19 @@ async fn the_minimum_is_never_above_the_limit() {
     settle().await;
     assert_eq!((maker.live(), maker.most()), (4, 4));
     sleep(ms(500)).await;
+    assert_eq!(assert_at_rest(&pool, &maker).await.idle, 4);
+}
+
+/// The same where somebody else raises the limit, and a checkout uses it before the keeper has heard of it.
+#[tokio::test(start_paused = true)]
+async fn the_minimum_grows_with_a_limit_that_a_checkout_saw_first() {
+    let maker = Maker::new();
+    let pool = maker.pool(1).min_idle(10).build().await.unwrap();
+    let held = pool.checkout().await.unwrap();
+    let mut waiting = Box::pin(pool.checkout());
+    assert!(peek(&mut waiting).is_pending());
+    pool.gate().resize(concurrency_governor::Limit::new(4));
+    assert!(peek(&mut waiting).is_pending(), "admitted, and an item is being made for it");
+    drop((waiting, held));
     assert_eq!(assert_at_rest(&pool, &maker).await.idle, 4);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::backoff::Pause;
 use super::super::effects::{Attempt, Delivery, Effects};
 use super::super::{CreateError, DiscardReason, PoolEvent};
-use super::{Books, Entry, Stage, add, count, nanos_to, number, subtract};
+use super::{Books, Entry, Stage, add, count, nanos_to, subtract};
 use crate::plan::Limit;
 
 impl<I, E> Books<I, E> {
@@ -17,7 +17,7 @@ impl<I, E> Books<I, E> {
         limit: Limit,
         effects: &mut Effects<I, E>,
     ) -> bool {
-        self.limit = number(limit);
+        self.note_limit(limit);
         let has_place = !self.is_closed() && self.live() <= self.limit;
         if !has_place {
             self.over(attempt);
@@ -36,7 +36,7 @@ impl<I, E> Books<I, E> {
         limit: Limit,
         effects: &mut Effects<I, E>,
     ) {
-        self.limit = number(limit);
+        self.note_limit(limit);
         self.over(attempt);
         self.backoff.reset();
         count(&mut self.totals.created);
@@ -118,7 +118,7 @@ impl<I, E> Books<I, E> {
 
     /// Has items made, as far as they are needed and there is room; and one at a time while they cannot be made.
     pub(super) fn grow(&mut self, now: i64, limit: Limit, effects: &mut Effects<I, E>) {
-        self.limit = number(limit);
+        self.note_limit(limit);
         if self.stage != Stage::Open {
             return;
         }

@@ -5,7 +5,7 @@ use std::mem;
 
 use super::super::effects::{Delivery, Effects};
 use super::super::{DiscardReason, PoolEvent};
-use super::{Books, Entry, add, after, count, nanos_to, number, subtract};
+use super::{Books, Entry, add, after, count, nanos_to, subtract};
 use crate::gate::clock::NEVER;
 use crate::plan::Limit;
 
@@ -84,9 +84,7 @@ impl<I, E> Books<I, E> {
     }
 
     pub(super) fn heed_limit(&mut self, limit: Limit, effects: &mut Effects<I, E>) {
-        let before = self.limit;
-        self.limit = number(limit);
-        self.refilling |= self.limit > before;
+        self.note_limit(limit);
         while self.present() > self.limit {
             let Some(entry) = self.idle.pop_front() else { break };
             self.leave(entry, DiscardReason::Surplus, effects);
