@@ -122,6 +122,21 @@
 //! # }
 //! ```
 //!
+//! # Cookbook
+//!
+//! A page for each task, whose programs are tests, in the repository and in the package:
+//!
+//! - `docs/cookbook/outbound-http.md`: calling other servers without running out of descriptors
+//! - `docs/cookbook/blocking-work.md`: hashing, decoding, calling what blocks
+//! - `docs/cookbook/shared-budget.md`: one limit for several services, or parts of one
+//! - `docs/cookbook/warm-pool.md`: keeping instances warm that are dear to make
+//! - `docs/cookbook/settings.md`: letting operators change a limit
+//! - `docs/cookbook/containers.md`: being right in a container
+//! - `docs/cookbook/kubernetes-resize.md`: following a pod that is resized while it runs
+//! - `docs/cookbook/read-explain.md`: knowing why a limit is what it is
+//! - `docs/cookbook/simulate.md`: knowing how a limit will do, before it meets real work
+//! - `docs/cookbook/mock-a-host.md`: testing on hosts that you do not have
+//!
 //! # What it does not do
 //!
 //! It watches no latencies: limits follow from what the host has, not from how the work fares. A gate belongs to one
@@ -171,3 +186,16 @@ pub use probe::ResourceProbe;
 #[doc = include_str!("../docs/ORDERING.md")]
 #[cfg_attr(all(feature = "clap", feature = "serde"), doc = include_str!("../docs/CONFIGURATION.md"))]
 struct Documents;
+
+/// The programs of the cookbook.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/cookbook/blocking-work.md")]
+#[doc = include_str!("../docs/cookbook/kubernetes-resize.md")]
+#[doc = include_str!("../docs/cookbook/outbound-http.md")]
+#[doc = include_str!("../docs/cookbook/read-explain.md")]
+#[doc = include_str!("../docs/cookbook/settings.md")]
+#[doc = include_str!("../docs/cookbook/shared-budget.md")]
+#[doc = include_str!("../docs/cookbook/warm-pool.md")]
+#[cfg_attr(target_os = "linux", doc = include_str!("../docs/cookbook/containers.md"))]
+#[cfg_attr(all(target_os = "linux", feature = "proptest"), doc = include_str!("../docs/cookbook/mock-a-host.md"))]
+struct Cookbook;

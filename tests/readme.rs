@@ -1,7 +1,9 @@
 //! What the documents say is so: their tables, their links, and what they show of the program.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use concurrency_governor::preset::astrid::CapsuleRuntimeLimits;
 use concurrency_governor::{Reading, Readings, Resource};
@@ -100,19 +102,73 @@ fn features_and_minimum_of_rust_are_the_manifests() {
 fn links_between_documents_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root.join(name));
-    let pages = root.join("docs").read_dir().unwrap().map(|entry| entry.unwrap().path());
-    for document in
-        documents.into_iter().chain(pages.filter(|path| path.extension().is_some_and(|e| e == "md")))
-    {
+    let pages = pages(&root.join("docs"));
+    assert!(pages.contains(&root.join("docs/cookbook/README.md")), "{pages:?}");
+    for document in documents.into_iter().chain(pages) {
         let text = fs::read_to_string(&document).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            if link.starts_with("http") || link.starts_with('#') {
-                continue;
-            }
+        for link in links(&text).filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
             let file = document.parent().unwrap().join(link.split('#').next().unwrap());
             assert!(file.exists(), "{}: {link}", document.display());
         }
     }
+}
+
+/// Every page of the cookbook is to be found from README, from the cookbook's own list and from the crate's page, and
+/// its programs are tests.
+#[test]
+fn pages_of_the_cookbook_are_listed_and_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let contents = fs::read_to_string(root.join("docs/cookbook/README.md")).unwrap();
+    let library = fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    for page in recipes() {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(links(&contents).any(|link| link == name), "docs/cookbook/README.md: {name}");
+        assert!(links(README).any(|link| link == format!("docs/cookbook/{name}")), "README.md: {name}");
+        assert!(library.contains(&format!("//! - `docs/cookbook/{name}`: ")), "src/lib.rs: {name}");
+        let has_programs = fs::read_to_string(&page).unwrap().contains("\n```rust");
+        let is_tested = library.contains(&format!("include_str!(\"../docs/cookbook/{name}\")"));
+        assert_eq!(is_tested, has_programs, "src/lib.rs: {name}");
+    }
+    let told = library.lines().filter(|line| line.starts_with("//! - `docs/cookbook/")).count();
+    assert_eq!(told, recipes().len());
+}
+
+/// Every page of the cookbook begins with the situation and ends with what to look at when it misbehaves.
+#[test]
+fn pages_of_the_cookbook_have_one_shape() {
+    assert!(recipes().len() >= 9, "{:?}", recipes());
+    for page in recipes() {
+        let text = fs::read_to_string(&page).unwrap();
+        let (_, text) = text.split_once("\n\n").unwrap();
+        assert!(text.starts_with("**The situation.** "), "{}", page.display());
+        let last = text.rsplit("\n## ").next().unwrap();
+        assert!(last.starts_with("When it misbehaves\n"), "{}", page.display());
+    }
+}
+
+/// The pages of the cookbook but the one that lists them.
+fn recipes() -> Vec<PathBuf> {
+    let pages = pages(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cookbook"));
+    pages.into_iter().filter(|page| !page.ends_with("README.md")).collect()
+}
+
+/// The pages in a folder and below, by name.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(pages(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What a text links to.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
 /// README names the one file of the library that has `unsafe`: no other expects the lint that denies it.
@@ -135,35 +191,81 @@ fn unsafe_code_is_where_readme_says() {
 }
 
 #[cfg(feature = "cli")]
-#[expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod program {
+    use std::fs;
+    use std::path::Path;
     use std::process::Command;
 
-    use super::{ASTRID, CONFIGURATION, README};
+    use super::{CONFIGURATION, README, pages};
 
-    /// Runs a line as it stands after the `$`: settings of the environment, then the program and its arguments.
-    fn run(line: &str) -> String {
-        let (environment, arguments) = line.split_once("concurrency-governor").unwrap();
+    /// Runs a command as it stands after the `$`: settings of the environment, then the program and its arguments. A
+    /// line may go on in the next, and an argument may stand in quotes.
+    fn run(command: &str) -> String {
+        let (environment, arguments) = command.split_once("concurrency-governor").unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_concurrency-governor"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env_clear()
             .envs(environment.split_whitespace().filter_map(|setting| setting.split_once('=')))
-            .args(arguments.split_whitespace())
+            .args(words(arguments))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{line}: {output:?}");
+        assert!(output.status.success(), "{command}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn words(arguments: &str) -> Vec<&str> {
+        let in_turn = arguments.split('\'').enumerate();
+        in_turn
+            .flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().filter(|word| *word != "\\").collect(),
+                _ => vec![part],
+            })
+            .collect()
+    }
+
+    /// The commands that a document shows, each with its output.
+    fn shown(document: &str) -> impl Iterator<Item = (&str, &str)> {
+        let blocks = document.split("```console\n$ ").skip(1).filter_map(|rest| rest.split("```").next());
+        blocks.map(|block| {
+            let mut ends = block.match_indices('\n').map(|(end, _)| end);
+            let end = ends.find(|end| !block[..*end].ends_with('\\')).unwrap();
+            (&block[..end], block[end..].strip_prefix('\n').unwrap())
+        })
+    }
+
+    /// Whether this is what was printed, where a line `...` stands for any number of lines.
+    fn is_excerpt(shown: &str, printed: &str) -> bool {
+        let mut rest = printed;
+        for (at, piece) in shown.split("...\n").enumerate() {
+            let found = if at == 0 { rest.starts_with(piece).then_some(0) } else { rest.find(piece) };
+            let Some(start) = found else { return false };
+            rest = &rest[start..][piece.len()..];
+        }
+        rest.is_empty() || shown.ends_with("...\n")
     }
 
     /// What a document shows of the program is what the program prints.
     #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "a captured host is read on Linux alone")]
     fn shown_output_is_what_it_prints() {
-        let blocks =
-            [ASTRID, CONFIGURATION].into_iter().flat_map(|page| page.split("```console\n$ ").skip(1));
-        let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(blocks.len(), 3);
-        for block in blocks {
-            let (line, shown) = block.split_once('\n').unwrap();
-            assert_eq!(run(line), shown, "{line}");
+        let documents = pages(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs"));
+        let documents: Vec<String> = documents.iter().map(|page| fs::read_to_string(page).unwrap()).collect();
+        assert!(documents.iter().flat_map(|document| shown(document)).count() >= 8);
+        for (command, output) in documents.iter().flat_map(|document| shown(document)) {
+            let printed = run(command);
+            assert!(is_excerpt(output, &printed), "{command}\nshown:\n{output}\nprinted:\n{printed}");
+        }
+    }
+
+    /// Lines are left out only where a document says so.
+    #[test]
+    fn an_excerpt_leaves_out_only_what_it_says() {
+        let printed = "a\nb\nc\n";
+        for excerpt in [printed, "a\n...\n", "...\nc\n", "...\nb\n...\n", "a\n...\nc\n"] {
+            assert!(is_excerpt(excerpt, printed), "{excerpt:?}");
+        }
+        for other in ["", "a\n", "b\n...\n", "...\nb\n", "a\nc\n", "c\n...\na\n", "a\n...\nd\n"] {
+            assert!(!is_excerpt(other, printed), "{other:?}");
         }
     }
 
@@ -172,16 +274,15 @@ mod program {
     fn shown_error_is_what_it_says() {
         let (_, shown) = CONFIGURATION.split_once("```text\nerror: ").unwrap();
         let (shown, _) = shown.split_once('\n').unwrap();
-        let folder =
-            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
         let plan = "[gates.io]\nformula = \"cpu\"\nqueue = -1\n\n[overrides]\noi = 3\n";
-        std::fs::write(folder.join("limits.toml"), plan).unwrap();
+        fs::write(folder.join("limits.toml"), plan).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_concurrency-governor"))
             .args(["explain", "--plan", "limits.toml"])
             .current_dir(&folder)
             .output();
-        std::fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
         assert_eq!(String::from_utf8(output.unwrap().stderr).unwrap(), format!("error: {shown}\n"));
     }
 
