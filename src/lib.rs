@@ -131,6 +131,7 @@
 //! - `docs/cookbook/shared-budget.md`: one limit for several services, or parts of one
 //! - `docs/cookbook/warm-pool.md`: keeping instances warm that are dear to make
 //! - `docs/cookbook/settings.md`: letting operators change a limit
+//! - `docs/cookbook/config-file.md`: doing so in your configuration file
 //! - `docs/cookbook/containers.md`: being right in a container
 //! - `docs/cookbook/kubernetes-resize.md`: following a pod that is resized while it runs
 //! - `docs/cookbook/read-explain.md`: knowing why a limit is what it is
@@ -196,6 +197,7 @@ struct Documents;
 #[doc = include_str!("../docs/cookbook/settings.md")]
 #[doc = include_str!("../docs/cookbook/shared-budget.md")]
 #[doc = include_str!("../docs/cookbook/warm-pool.md")]
+#[cfg_attr(feature = "serde", doc = include_str!("../docs/cookbook/config-file.md"))]
 #[cfg_attr(target_os = "linux", doc = include_str!("../docs/cookbook/containers.md"))]
 #[cfg_attr(all(target_os = "linux", feature = "proptest"), doc = include_str!("../docs/cookbook/mock-a-host.md"))]
 struct Cookbook;
