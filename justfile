@@ -24,7 +24,11 @@ clippy:
 doc:
     .ci/run doc
 
-# Each feature alone and none of them.
+# What the crate pulls in without features.
+dependencies:
+    .ci/run dependencies
+
+# Each feature alone and none of them, with its tests.
 features:
     .ci/run features
 

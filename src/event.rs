@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::plan::{BuildError, GateName, Limit, Reading, Resource};
+use crate::plan::{BuildError, Explanation, GateName, Limit, Reading, Resource};
 use crate::probe::ProbeError;
 
 /// Something that a [`Governor`](crate::Governor) did or met. It prints as one line.
@@ -20,6 +20,8 @@ pub enum Event {
         to: Limit,
         /// Permits still out above the new limit; returns pay them back first.
         debt: u32,
+        /// Where the new limit comes from.
+        explanation: Box<Explanation>,
     },
     /// A reading changed, and the limits were derived anew from it.
     ReadingChanged {
@@ -68,8 +70,10 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LimitChanged { gate, from, to, debt: 0 } => write!(f, "gate {gate}: limit {from} -> {to}"),
-            Self::LimitChanged { gate, from, to, debt } => {
+            Self::LimitChanged { gate, from, to, debt: 0, .. } => {
+                write!(f, "gate {gate}: limit {from} -> {to}")
+            }
+            Self::LimitChanged { gate, from, to, debt, .. } => {
                 write!(f, "gate {gate}: limit {from} -> {to}, {debt} permits out above it")
             }
             Self::ReadingChanged { resource, from, to } => write!(f, "{resource}: {from} -> {to}"),

@@ -149,12 +149,14 @@
 //!
 //! - `cli` builds the program `concurrency-governor`, whose `explain` prints every limit of a host with its reasons.
 //! - `clap` adds flags for gates to an application's own command line: `config::GateArgs`.
+//! - `metrics`, `tracing` and `tower` each add what their name says to [`integration`].
 //! - `proptest` adds strategies to [`testing`].
 //! - `serde` adds plans and settings from TOML, JSON, YAML or whatever else serde reads: `config::PlanConfig`.
 
 #[cfg(any(feature = "serde", feature = "clap"))]
 pub mod config;
 
+pub mod integration;
 pub mod preset;
 
 pub mod governor;
@@ -201,3 +203,8 @@ struct Documents;
 #[cfg_attr(target_os = "linux", doc = include_str!("../docs/cookbook/containers.md"))]
 #[cfg_attr(all(target_os = "linux", feature = "proptest"), doc = include_str!("../docs/cookbook/mock-a-host.md"))]
 struct Cookbook;
+
+/// The examples of a document that needs several features.
+#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
+#[doc = include_str!("../docs/OBSERVABILITY.md")]
+struct Observability;

@@ -16,7 +16,7 @@ struct Room {
 }
 
 /// From the bottom up: each room imports only rooms above it in this list.
-const HOUSE: [Room; 10] = [
+const HOUSE: [Room; 11] = [
     Room {
         name: "plan",
         files: &[
@@ -113,7 +113,7 @@ const HOUSE: [Room; 10] = [
     Room { name: "testing", files: &["mod", "strategies"], rooms: &["plan", "probe"] },
     Room {
         name: "governor",
-        files: &["mod", "builder", "measure", "damping", "refresh"],
+        files: &["mod", "builder", "measure", "damping", "refresh", "status"],
         rooms: &["plan", "jitter", "probe", "gate", "event"],
     },
     Room {
@@ -156,6 +156,29 @@ const HOUSE: [Room; 10] = [
             "limit_args",
         ],
         rooms: &["plan", "gate", "event", "preset"],
+    },
+    Room {
+        name: "integration",
+        files: &[
+            "mod",
+            "reason",
+            "metrics/mod",
+            "metrics/names",
+            "metrics/waits",
+            "metrics/hold",
+            "metrics/task",
+            "tracing/mod",
+            "tracing/wait",
+            "tracing/observer",
+            "tracing/knob",
+            "tower/mod",
+            "tower/terms",
+            "tower/future",
+            "tower/body",
+            "tower/hold",
+            "tower/refused",
+        ],
+        rooms: &["plan", "gate", "event", "governor"],
     },
 ];
 
@@ -304,6 +327,20 @@ fn planted_violations_are_found() {
         ("src/pool/books.rs", "use tokio::sync::Notify;", "src/pool/books.rs:1: tokio::sync::Notify"),
         ("src/pool/books.rs", "use std::sync::Mutex;", "src/pool/books.rs:1: std::sync::Mutex"),
         ("src/pool/keeper.rs", "use crate::governor;", "src/pool/keeper.rs:1: crate::governor"),
+        // The edges know of everything, and nobody knows of them.
+        ("src/gate/mod.rs", "use tracing::info;", "src/gate/mod.rs:1: tracing::info"),
+        ("src/governor/mod.rs", "use metrics::counter;", "src/governor/mod.rs:1: metrics::counter"),
+        ("src/preset/astrid.rs", "use http::Response;", "src/preset/astrid.rs:1: http::Response"),
+        (
+            "src/governor/mod.rs",
+            "use crate::integration::metrics;",
+            "src/governor/mod.rs:1: crate::integration::metrics",
+        ),
+        (
+            "src/integration/tower/mod.rs",
+            "use crate::preset::astrid;",
+            "src/integration/tower/mod.rs:1: crate::preset::astrid",
+        ),
         // Nobody reaches into another's file.
         (
             "src/bin/concurrency-governor/main.rs",
@@ -362,6 +399,10 @@ fn allowed_imports_pass() {
         (
             "src/gate/mod.rs",
             "use tokio::sync::Notify; use crate::{plan::Limit, gate::engine}; use std::sync::Mutex;",
+        ),
+        (
+            "src/integration/metrics/mod.rs",
+            "use metrics::{counter, gauge}; use crate::{gate::Gate, governor::Governor}; use super::reason;",
         ),
         ("src/governor/mod.rs", "use crate::{event, gate::Gate, plan::{Plan, Limit}, probe};"),
         ("src/lib.rs", "pub mod plan; pub use plan::Limit; pub use crate::gate::Gate;"),
@@ -424,6 +465,11 @@ fn check(path: &str, text: &str) -> Vec<String> {
             }
             "tokio" | "nix" | "async_trait" | "proptest" if room.name == "plan" => {
                 refuse(line, &name, "the core is pure");
+            }
+            "metrics" | "tracing" | "tower_layer" | "tower_service" | "http" | "http_body"
+                if room.name != "integration" =>
+            {
+                refuse(line, &name, "only an integration knows what it integrates with");
             }
             "tokio" if engine && !starts_with("tokio::time::Instant") => {
                 refuse(line, &name, "the engine takes of tokio only the type of a moment");

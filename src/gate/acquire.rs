@@ -20,6 +20,8 @@ use super::wait::{Fate, Stage};
 use super::wake::{self, Calls};
 use super::watch::Watch;
 use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
+#[cfg(feature = "tracing")]
+use crate::plan::GateName;
 use crate::plan::Limit;
 
 /// Resolves to a [`Permit`], or an [`OwnedPermit`]; made by [`Gate::acquire`] and its relatives.
@@ -93,6 +95,12 @@ impl<'g, P> Acquire<'g, P> {
             node: Node::new(weight),
             resolves_to: PhantomData,
         }
+    }
+
+    /// The gate it asks, and for how much.
+    #[cfg(feature = "tracing")]
+    pub(crate) const fn asks_for(&self) -> (GateName, u32) {
+        (self.gate.profile.name, self.node.weight)
     }
 
     #[inline]

@@ -27,6 +27,8 @@ use crate::plan::{GateName, Limit};
 /// What of a gate is behind its lock.
 pub(super) struct State {
     pub(super) limit: Limit,
+    /// How many times the limit has changed.
+    resized: u64,
     bound: usize,
     pub(super) line: Line,
     pub(super) drains: Drains,
@@ -49,6 +51,7 @@ impl State {
     pub(super) fn new(limit: Limit, bound: usize, measures_waits: bool) -> Self {
         Self {
             limit,
+            resized: 0,
             bound,
             line: Line::new(),
             drains: Drains::default(),
@@ -194,6 +197,9 @@ impl State {
         clock: impl Fn() -> i64,
     ) -> (Resize, Option<Calls>) {
         let from = std::mem::replace(&mut self.limit, limit);
+        if from != limit {
+            count(&mut self.resized);
+        }
         let change = Word::resizing(from.get(), limit.get());
         let word = Word(front.add(change).0.wrapping_add(change));
         let resize = Resize { from, to: limit, debt: self.debt(word) };
@@ -300,6 +306,7 @@ impl State {
             debt: self.debt(word),
             waiting: self.line.len(),
             closed: word.has(Word::CLOSED),
+            resized: self.resized,
             totals: Totals {
                 admitted: self
                     .admitted

@@ -299,6 +299,13 @@ impl Gate {
         self.inner.status()
     }
 
+    /// One permit if there is room and nobody waits. Otherwise nothing has happened: no request was made, none counted.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(crate) fn take_at_once(&self) -> Option<OwnedPermit> {
+        self.inner.admit(1).then(|| OwnedPermit::new(self, 1))
+    }
+
     #[inline]
     const fn inner(&self) -> &'static Inner {
         self.inner

@@ -36,6 +36,8 @@ pub struct GateStatus {
     pub waiting: usize,
     /// Whether the gate has been closed.
     pub closed: bool,
+    /// How many times its limit has changed since the gate was made.
+    pub resized: u64,
     /// What happened since the gate was made.
     pub totals: Totals,
     /// How long those admitted after a wait have waited; empty if the gate does not

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::measure::Prober;
+use super::status::{self, Books};
 use super::{Governor, Shared, State};
 use crate::event::Observer;
 use crate::gate::Gate;
@@ -112,6 +113,8 @@ impl GovernorBuilder {
 
         let mut prober = Prober::new(self.probes, self.probe_deadline);
         let outcomes = prober.measure().await;
+        let mut books = Books::default();
+        books.measured(&status::taken(&prober, &outcomes));
         let (readings, events) = prober.take_in(outcomes, NonZeroU32::MIN);
         let resolution = Arc::new(plan.resolve(&readings, &self.overrides)?);
         let governor = Governor(Arc::new(Shared {
@@ -119,7 +122,7 @@ impl GovernorBuilder {
             plan,
             prober: tokio::sync::Mutex::new(prober),
             resolutions: watch::Sender::new(Arc::clone(&resolution)),
-            state: Mutex::new(State { readings, overrides: self.overrides, resolution }),
+            state: Mutex::new(State { readings, overrides: self.overrides, resolution, books }),
             observers: self.observers,
         }));
         governor.tell(&events);

@@ -51,6 +51,11 @@ impl Prober {
         self.tracks.iter().map(|track| Arc::clone(&track.probe)).collect()
     }
 
+    /// What the probes measure, in order.
+    pub(super) fn resources(&self) -> impl Iterator<Item = Resource> {
+        self.tracks.iter().map(|track| track.resource)
+    }
+
     /// Asks every probe at once, each in a task of its own, so that one that blocks or panics harms no other; one
     /// outcome a probe, in their order.
     ///

@@ -4,6 +4,7 @@ mod builder;
 mod damping;
 mod measure;
 mod refresh;
+mod status;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -16,9 +17,11 @@ use crate::event::{Event, Observer};
 use crate::gate::{Calls, Gate};
 use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, UnknownGateError};
 use measure::Prober;
+use status::Books;
 
 pub use builder::GovernorBuilder;
 pub use refresh::{RefreshPolicy, RefreshTask};
+pub use status::{GovernorStatus, ProbeStatus};
 
 /// Live gates whose limits are derived from probed resources, and follow them.
 ///
@@ -64,6 +67,7 @@ struct State {
     readings: Readings,
     overrides: Overrides,
     resolution: Arc<Resolution>,
+    books: Books,
 }
 
 impl Governor {
@@ -103,6 +107,13 @@ impl Governor {
     #[must_use]
     pub fn resolution(&self) -> Arc<Resolution> {
         Arc::clone(&self.state().resolution)
+    }
+
+    /// What it has measured and done since it was built, all of the same instant.
+    #[must_use]
+    pub fn status(&self) -> GovernorStatus {
+        let state = self.state();
+        state.books.status(&state.readings)
     }
 
     /// A receiver of every resolution from now on that differs from the one before it. A slow receiver misses those in
@@ -165,10 +176,13 @@ impl Governor {
         let mut prober = self.0.prober.lock().await;
         let outcomes = prober.measure().await;
         // From here to the end there is no await: a dropped refresh has changed nothing.
+        let taken = status::taken(&prober, &outcomes);
         let (readings, mut events) = prober.take_in(outcomes, rise_after);
         let resolved = self.change(&mut events, |plan, state| {
             state.readings = readings;
-            plan.resolve(&state.readings, &state.overrides)
+            let resolved = plan.resolve(&state.readings, &state.overrides);
+            state.books.refreshed(&taken, resolved.is_err());
+            resolved
         });
         drop(prober);
         if let Err(error) = &resolved {
@@ -207,7 +221,8 @@ impl Governor {
             let (resize, to_wake) = gate.resize_unwoken(explanation.limit());
             calls.push(to_wake);
             let (from, to, debt) = (resize.from, resize.to, resize.debt);
-            events.push(Event::LimitChanged { gate: gate.name(), from, to, debt });
+            let explanation = Box::new(explanation.clone());
+            events.push(Event::LimitChanged { gate: gate.name(), from, to, debt, explanation });
         }
         calls
     }

@@ -43,6 +43,7 @@ pub(super) struct Oracle {
     draining: VecDeque<usize>,
     drained: [bool; DRAINS],
     totals: Totals,
+    resized: u64,
     waits: Histogram,
     woken: Vec<Call>,
     /// How many have joined the line, and which of them was granted last.
@@ -99,6 +100,7 @@ impl Oracle {
             draining: VecDeque::with_capacity(DRAINS),
             drained: [false; DRAINS],
             totals: Totals::default(),
+            resized: 0,
             waits: Histogram::default(),
             woken: Vec::with_capacity(PLACES + DRAINS),
             joined: 0,
@@ -255,6 +257,7 @@ impl Oracle {
 
     pub(super) fn resize(&mut self, limit: u32) {
         let from = mem::replace(&mut self.limit, limit);
+        self.resized += u64::from(from != limit);
         let (out, debt, waiting) = (self.in_use(), self.debt(), self.line.len());
         let mut at = 0;
         while let Some(&place) = self.line.get(at) {
@@ -389,6 +392,7 @@ impl Oracle {
     pub(super) fn check(&mut self, status: &GateStatus, held: u32) {
         assert_eq!((status.name, status.limit.get(), status.closed), (NAME, self.limit, self.closed));
         assert_eq!((status.in_use, status.waiting), (self.in_use(), self.waiting()));
+        assert_eq!(status.resized, self.resized);
         assert_eq!(status.totals, self.totals);
         if self.recorded != status.waits.count() {
             assert!(status.waits == self.waits, "waits: {:?}, not {:?}", status.waits, self.waits);

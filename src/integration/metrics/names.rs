@@ -1,0 +1,120 @@
+//! Every metric by its name.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// How many permits may be out; by `gate`.
+pub const LIMIT: &str = "concurrency_governor_limit";
+/// Permits out; by `gate`.
+pub const IN_USE: &str = "concurrency_governor_in_use";
+/// Requests in line; by `gate`.
+pub const WAITING: &str = "concurrency_governor_waiting";
+/// Permits out above a limit that was lowered; by `gate`.
+pub const DEBT: &str = "concurrency_governor_debt";
+/// Requests admitted; by `gate`.
+pub const ACQUIRED: &str = "concurrency_governor_acquired_total";
+/// Requests that had to wait; by `gate`.
+pub const QUEUED: &str = "concurrency_governor_queued_total";
+/// Requests that were given up while they waited; by `gate`.
+pub const CANCELLED: &str = "concurrency_governor_cancelled_total";
+/// Requests refused, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `queue_full`, `expired`,
+/// `too_large`, `zero_weight` or `closed`.
+pub const REJECTED: &str = "concurrency_governor_rejected_total";
+/// Changes of the limit; by `gate`.
+pub const RESIZED: &str = "concurrency_governor_resized_total";
+/// How long those admitted after a wait have waited; by `gate`.
+pub const WAIT: &str = "concurrency_governor_wait_seconds";
+/// How long permits were held that are [timed](crate::Permit::timed); by `gate`.
+pub const HOLD: &str = "concurrency_governor_hold_seconds";
+/// The reading that holds, in the resource's own unit: infinite if unlimited, not a number if unknown; by `resource`.
+pub const PROBE_READING: &str = "concurrency_governor_probe_reading";
+/// 1 if the reading is an old one, kept since the probe fails; by `resource`.
+pub const PROBE_STALE: &str = "concurrency_governor_probe_stale";
+/// Measurements that failed; by `resource`.
+pub const PROBE_FAILURES: &str = "concurrency_governor_probe_failures_total";
+/// Refreshes of the governor.
+pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
+/// Refreshes that were refused, so that the limits stayed as they were.
+pub const REFRESHES_REFUSED: &str = "concurrency_governor_refreshes_refused_total";
+
+/// Every metric, as it is described to the recorder.
+pub const ALL: [Metric; 16] = [
+    Metric::new(LIMIT, Kind::Gauge, "permits that may be out"),
+    Metric::new(IN_USE, Kind::Gauge, "permits out"),
+    Metric::new(WAITING, Kind::Gauge, "requests in line"),
+    Metric::new(DEBT, Kind::Gauge, "permits out above a limit that was lowered"),
+    Metric::new(ACQUIRED, Kind::Counter, "requests admitted"),
+    Metric::new(QUEUED, Kind::Counter, "requests that had to wait"),
+    Metric::new(CANCELLED, Kind::Counter, "requests given up while they waited"),
+    Metric::new(REJECTED, Kind::Counter, "requests refused, by reason"),
+    Metric::new(RESIZED, Kind::Counter, "changes of the limit"),
+    Metric::new(WAIT, Kind::Histogram, "how long those admitted after a wait have waited"),
+    Metric::new(HOLD, Kind::Histogram, "how long timed permits were held"),
+    Metric::new(PROBE_READING, Kind::Gauge, "the reading that holds, in the resource's unit"),
+    Metric::new(PROBE_STALE, Kind::Gauge, "1 if the reading is an old one, since the probe fails"),
+    Metric::new(PROBE_FAILURES, Kind::Counter, "measurements that failed"),
+    Metric::new(REFRESHES, Kind::Counter, "refreshes of the governor"),
+    Metric::new(REFRESHES_REFUSED, Kind::Counter, "refreshes that were refused"),
+];
+
+/// Bounds for the buckets of [`WAIT`] and [`HOLD`], in seconds, for exporters that want some: from 1 µs to over an hour,
+/// each four times the one before. They are bounds of a gate's own buckets, too, so nothing is counted in the wrong one.
+pub const SECONDS: [f64; 17] = [
+    0.000_001_024,
+    0.000_004_096,
+    0.000_016_384,
+    0.000_065_536,
+    0.000_262_144,
+    0.001_048_576,
+    0.004_194_304,
+    0.016_777_216,
+    0.067_108_864,
+    0.268_435_456,
+    1.073_741_824,
+    4.294_967_296,
+    17.179_869_184,
+    68.719_476_736,
+    274.877_906_944,
+    1_099.511_627_776,
+    4_398.046_511_104,
+];
+
+/// A metric's name and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// The name.
+    pub name: &'static str,
+    /// What kind of metric it is.
+    pub kind: Kind,
+    /// What it counts or measures.
+    pub help: &'static str,
+}
+
+/// What kind a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A number that only grows.
+    Counter,
+    /// A number that goes up and down.
+    Gauge,
+    /// Durations in seconds.
+    Histogram,
+}
+
+impl Metric {
+    const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, kind, help }
+    }
+}
+
+/// Tells the recorder what each metric is.
+pub(super) fn describe() {
+    for Metric { name, kind, help } in ALL {
+        match kind {
+            Kind::Counter => describe_counter!(name, Unit::Count, help),
+            Kind::Gauge => describe_gauge!(name, Unit::Count, help),
+            Kind::Histogram => describe_histogram!(name, Unit::Seconds, help),
+        }
+    }
+}

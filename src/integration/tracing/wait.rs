@@ -1,0 +1,103 @@
+//! A span around a wait.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tracing::field::Empty;
+use tracing::{Span, debug_span};
+
+use super::TARGET;
+use crate::gate::{Acquire, AcquireError};
+use crate::integration::reason;
+
+impl<P> Acquire<'_, P> {
+    /// The same request with a span around its wait, if it has to wait at all. One that is admitted or refused at once
+    /// opens none, and costs a comparison more.
+    ///
+    /// The span `gate.wait`, at level `DEBUG`, lasts from joining the line to being resolved or dropped; its parent is the
+    /// span in which the request is first polled. Its fields are `gate`, `weight`, and `outcome`: `admitted`, `expired`,
+    /// `closed`, `too_large` or `cancelled`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use concurrency_governor::{Gate, GateName, Limit};
+    /// # let uploads = Gate::new(GateName::new("uploads"), Limit::new(8));
+    /// let permit = uploads.request().weight(3).acquire().traced().await?;
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn traced(self) -> Traced<Self> {
+        Traced { acquire: self, span: None }
+    }
+}
+
+pin_project! {
+    /// A request with a span around its wait; from [`Acquire::traced`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As the request: dropping it gives up its place in line. The span ends then, with `cancelled`.
+    ///
+    /// # Panics
+    ///
+    /// As the request; see [`Acquire`].
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct Traced<F> {
+        #[pin]
+        acquire: F,
+        span: Option<Span>,
+    }
+
+    impl<F> PinnedDrop for Traced<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(span) = this.project().span {
+                span.record("outcome", "cancelled");
+            }
+        }
+    }
+}
+
+impl<'g, P> Future for Traced<Acquire<'g, P>>
+where
+    Acquire<'g, P>: Future<Output = Result<P, AcquireError>>,
+{
+    type Output = Result<P, AcquireError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let polled = {
+            let _entered = this.span.as_ref().map(Span::enter);
+            this.acquire.as_mut().poll(cx)
+        };
+        let Poll::Ready(result) = polled else {
+            let (gate, weight) = this.acquire.asks_for();
+            this.span.get_or_insert_with(
+                || debug_span!(target: TARGET, "gate.wait", %gate, weight, outcome = Empty),
+            );
+            return Poll::Pending;
+        };
+        if let Some(span) = this.span.take() {
+            span.record("outcome", outcome(&result));
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for Traced<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traced").field("acquire", &self.acquire).field("span", &self.span).finish()
+    }
+}
+
+/// What became of a request that waited, in the words of the metrics.
+fn outcome<P>(result: &Result<P, AcquireError>) -> &'static str {
+    match result {
+        Ok(_) => "admitted",
+        Err(error) => reason::of(error),
+    }
+}
