@@ -453,6 +453,26 @@ async fn a_buffer_is_not_held_up() {
     assert_eq!(books(&gate), (0, 0));
 }
 
+/// `LoadShed` outside sees a service that is ready and sheds nothing; what sheds is the layer itself, if asked to.
+#[tokio::test]
+async fn the_layer_sheds_by_itself() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let stack = ServiceBuilder::new().load_shed();
+    let mut waits = stack.clone().layer(GateLayer::new(gate.clone())).service(echo());
+    assert!(is_ready(&mut waits));
+    let mut answer = pin!(waits.call(7));
+    assert!(poll(answer.as_mut()).is_pending());
+    let mut sheds = stack.layer(GateLayer::new(gate.clone()).shed()).service(echo());
+    let error = sheds.ready().await.unwrap().call(7).await.unwrap_err();
+    let Some(GateError::Refused(refused)) = error.downcast_ref::<GateError<Infallible>>() else {
+        panic!("{error}")
+    };
+    assert_eq!(refused.reason(), "no_permits");
+    drop(held);
+    assert_eq!(answer.await.unwrap(), 7);
+}
+
 /// A limit lowered while requests are under way disturbs none of them.
 #[test]
 fn a_lowered_limit_disturbs_nobody() {

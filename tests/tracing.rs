@@ -181,7 +181,7 @@ async fn every_end_has_its_word() {
     let gate = Gate::new(UPLOADS, Limit::new(2));
     let held = gate.try_acquire_many(2).unwrap();
 
-    drop(gate.request().max_wait(Duration::from_millis(5)).acquire().traced().await.unwrap_err());
+    gate.request().max_wait(Duration::from_millis(5)).acquire().traced().await.unwrap_err();
     {
         let mut given_up = pin!(gate.acquire().traced());
         assert!(poll(given_up.as_mut()).is_pending());
