@@ -70,6 +70,11 @@ fn get(address: SocketAddr) -> String {
     answer
 }
 
+/// What is ready well before anybody would give up on the test.
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it is never ready")
+}
+
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
     future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
@@ -97,7 +102,7 @@ async fn a_scrape_shows_everything() {
     let mut in_line = Box::pin(io.acquire());
     let mut given_up = Box::pin(io.acquire());
     assert!(!poll_once(in_line.as_mut()) && !poll_once(given_up.as_mut()));
-    io.acquire().await.unwrap_err(); // the line is full
+    soon(io.acquire()).await.unwrap_err(); // the line is full
     drop(given_up);
     cpu.set(Reading::whole(1));
     governor.refresh().await.unwrap();
@@ -118,7 +123,7 @@ async fn a_scrape_shows_everything() {
     let mut waited = Box::pin(uploads.acquire());
     assert!(!poll_once(waited.as_mut()));
     drop(busy);
-    drop(waited.await.unwrap());
+    drop(soon(waited).await.unwrap());
     uploads.close();
     uploads.try_acquire().unwrap_err();
 
@@ -210,7 +215,7 @@ async fn each_wait_is_recorded_once() {
         assert!(!poll_once(wait.as_mut()));
         tokio::time::advance(Duration::from_millis(waited)).await;
         drop(held);
-        drop(wait.await.unwrap());
+        drop(soon(wait).await.unwrap());
         record();
         record();
     }
@@ -252,7 +257,7 @@ async fn labels_are_bounded() {
     };
     let first = record();
     for weight in 0..200 {
-        drop(gate.acquire_many(weight).await);
+        drop(soon(gate.acquire_many(weight)).await);
         drop(gate.try_acquire_many(weight));
         gate.resize(Limit::new(weight % 7 + 1));
     }

@@ -55,6 +55,11 @@ fn poll_with<F: Future>(future: Pin<&mut F>, wakes: &Arc<Wakes>) -> Poll<F::Outp
     future.poll(&mut Context::from_waker(&Waker::from(Arc::clone(wakes))))
 }
 
+/// What is ready well before anybody would give up on the test.
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it is never ready")
+}
+
 fn is_ready<R, S: Service<R>>(service: &mut S) -> bool {
     service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready()
 }
@@ -273,7 +278,8 @@ async fn what_is_refused_says_why_and_when_to_come_back() {
 
     let waits = Duration::from_millis(40);
     let begun = tokio::time::Instant::now();
-    let late = layer.clone().max_wait(waits).layer(echo()).call(1).await;
+    let late = layer.clone().max_wait(waits).layer(echo()).call(1);
+    let late = soon(late).await;
     assert_eq!(begun.elapsed(), waits);
     assert_eq!(refused(Poll::Ready(late)).reason(), "expired");
 
@@ -447,7 +453,7 @@ async fn a_buffer_is_not_held_up() {
         })
         .collect();
     for (number, task) in tasks.into_iter().enumerate() {
-        assert_eq!(task.await.unwrap().unwrap() as usize, number);
+        assert_eq!(soon(task).await.unwrap().unwrap() as usize, number);
     }
     assert_eq!(most.load(Ordering::Relaxed), 2);
     assert_eq!(books(&gate), (0, 0));
@@ -464,13 +470,13 @@ async fn the_layer_sheds_by_itself() {
     let mut answer = pin!(waits.call(7));
     assert!(poll(answer.as_mut()).is_pending());
     let mut sheds = stack.layer(GateLayer::new(gate.clone()).shed()).service(echo());
-    let error = sheds.ready().await.unwrap().call(7).await.unwrap_err();
+    let error = soon(sheds.ready().await.unwrap().call(7)).await.unwrap_err();
     let Some(GateError::Refused(refused)) = error.downcast_ref::<GateError<Infallible>>() else {
         panic!("{error}")
     };
     assert_eq!(refused.reason(), "no_permits");
     drop(held);
-    assert_eq!(answer.await.unwrap(), 7);
+    assert_eq!(soon(answer).await.unwrap(), 7);
 }
 
 /// A limit lowered while requests are under way disturbs none of them.
