@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -291,7 +292,8 @@ fn a_recorder_may_come_later() {
 /// A permit is back before its hold is recorded, so a recorder holds up nobody, and loses nothing if it panics.
 #[test]
 fn a_timed_permit_is_back_before_it_is_recorded() {
-    struct Panics;
+    /// Panics when it is told of a hold, having noted what is in use then.
+    struct Panics(Gate, Mutex<Vec<u32>>);
     impl metrics::Recorder for Panics {
         fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
         fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
@@ -309,14 +311,17 @@ fn a_timed_permit_is_back_before_it_is_recorded() {
             metrics::Gauge::noop()
         }
         fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+            self.1.lock().unwrap().push(self.0.status().in_use);
             panic!("the recorder is broken")
         }
     }
 
     let gate = Gate::new(UPLOADS, Limit::new(1));
     let timed = gate.try_acquire().unwrap().timed();
-    let drops = std::panic::AssertUnwindSafe(|| metrics::with_local_recorder(&Panics, || drop(timed)));
+    let recorder = Panics(gate.clone(), Mutex::default());
+    let drops = std::panic::AssertUnwindSafe(|| metrics::with_local_recorder(&recorder, || drop(timed)));
     std::panic::catch_unwind(drops).unwrap_err();
+    assert_eq!(*recorder.1.lock().unwrap(), [0]);
     assert_eq!(gate.status().in_use, 0);
 }
 
