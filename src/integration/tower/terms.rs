@@ -60,6 +60,10 @@ impl Terms {
         Ok(acquire.await?)
     }
 
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(clippy::unused_self, reason = "only metrics make a difference")
+    )]
     pub(super) fn hold(&self, permit: OwnedPermit) -> Hold {
         #[cfg(feature = "metrics")]
         if self.timed {
