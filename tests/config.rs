@@ -423,12 +423,19 @@ fn reports_are_written() {
         status["waits"],
         json!({ "count": 0, "mean": null, "median": null, "p99": null, "max": null })
     );
-    let event = Event::LimitChanged { gate: IO.name(), from: Limit::new(9), to: Limit::new(4), debt: 1 };
+    assert_eq!(status["resized"], 0);
+    let event = Event::LimitChanged {
+        gate: IO.name(),
+        from: Limit::new(9),
+        to: Limit::new(4),
+        debt: 1,
+        explanation: Box::new(resolution.explain(IO).unwrap().clone()),
+    };
     assert_eq!(
         to_value(event).unwrap(),
         json!({
             "kind": "limit_changed", "gate": "io", "from": 9, "to": 4, "debt": 1,
-            "message": "gate io: limit 9 -> 4, 1 permits out above it",
+            "explanation": io, "message": "gate io: limit 9 -> 4, 1 permits out above it",
         })
     );
 }

@@ -168,6 +168,7 @@ impl Serialize for GateStatus {
             "debt": self.debt,
             "waiting": self.waiting,
             "closed": self.closed,
+            "resized": self.resized,
             "totals": self.totals,
             "waits": self.waits,
         })
@@ -229,8 +230,9 @@ impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let message = self.to_string();
         match self {
-            Self::LimitChanged { gate, from, to, debt } => fields!(serializer, "Event", {
-                "kind": "limit_changed", "gate": gate, "from": from, "to": to, "debt": debt, "message": message,
+            Self::LimitChanged { gate, from, to, debt, explanation } => fields!(serializer, "Event", {
+                "kind": "limit_changed", "gate": gate, "from": from, "to": to, "debt": debt,
+                "explanation": explanation, "message": message,
             }),
             Self::ReadingChanged { resource, from, to } => fields!(serializer, "Event", {
                 "kind": "reading_changed", "resource": resource, "from": from, "to": to, "message": message,
