@@ -153,6 +153,7 @@ impl<'r> Model<'r> {
 
     /// Somebody comes and waits, or is served at once: then nobody else waits, and it is the warmest item.
     fn come(&mut self) {
+        self.serve(); // whoever has been sent an item waits no more
         let pool = self.pool.clone();
         let patience = [None, None, Some(ms(3))][self.random.below(3) as usize];
         let mut checkout: Checkout = Box::pin(async move {
@@ -179,6 +180,7 @@ impl<'r> Model<'r> {
     }
 
     fn try_one(&mut self) {
+        self.serve();
         let Ok(lease) = self.pool.try_checkout() else { return };
         assert!(self.waiting.is_empty(), "it has passed {}", self.waiting.len());
         self.take_warmest(&lease);
