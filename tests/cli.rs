@@ -105,8 +105,8 @@ fn unlimited_and_unknown_are_no_numbers() {
 #[test]
 fn wrong_arguments_are_refused_on_one_line() {
     for (arguments, given, allowed) in [
-        (&[][..], "no command", "explain, capture, watch, simulate, help"),
-        (&["explian"], "`explian`", "explain, capture, watch, simulate, help"),
+        (&[][..], "no command", "explain, capture, watch, simulate, completions, man, help"),
+        (&["explian"], "`explian`", "explain, capture, watch, simulate, completions, man, help"),
         (&["--plan", "x", "explain"], "`--plan`, it belongs after `explain`", "explain"),
         (&["explain", "--jsno"], "`--jsno`, did you mean `--json`?", "--json"),
         (
@@ -282,6 +282,37 @@ fn all_mistakes_of_a_plan_file_are_told_at_once() {
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{line}");
 }
 
+/// Every shell gets a script that knows each command, and bash takes it.
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = succeed(program().args(["completions", shell]));
+        for word in ["explain", "watch", "simulate", "env-prefix", "real-time"] {
+            assert!(script.contains(word), "{word} in that of {shell}");
+        }
+    }
+    let script = Scratch::new("completions.bash", succeed(program().args(["completions", "bash"])));
+    if let Ok(output) = Command::new("bash").arg("-n").arg(script.path()).output() {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let line = refuse(program().args(["completions", "tcsh"]));
+    assert!(line.contains("tcsh") && line.contains("allowed: bash, elvish, fish"), "{line}");
+}
+
+/// The manual has a page for the program and for each command, with its flags and its examples.
+#[test]
+fn manual_has_a_page_for_every_command() {
+    let page = succeed(program().arg("man"));
+    assert!(page.contains(".TH concurrency-governor 1") && page.contains("simulate"), "{page}");
+    for (command, flag) in [("explain", "root"), ("watch", "every"), ("simulate", "rate")] {
+        let page = succeed(program().args(["man", command]));
+        assert!(page.contains(&format!(".TH concurrency-governor-{command} 1")), "{page}");
+        assert!(page.contains(flag) && page.contains("Examples:"), "{page}");
+    }
+    let line = refuse(program().args(["man", "cook"]));
+    assert!(line.contains("no command `cook`") && line.contains("allowed: explain"), "{line}");
+}
+
 /// A file that is no text, or without end, is refused and not read for ever.
 #[cfg(target_os = "linux")]
 #[test]
@@ -334,6 +365,8 @@ fn help_and_version_go_to_standard_output() {
         &["watch", "-h"],
         &["simulate", "--help"],
         &["simulate", "-h"],
+        &["completions", "-h"],
+        &["man", "-h"],
     ] {
         let page = succeed(program().args(arguments));
         assert!(page.contains("Usage: concurrency-governor"), "{page}");

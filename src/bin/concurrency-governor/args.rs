@@ -43,6 +43,7 @@ impl Args {
             Command::Capture(_) => Ok(()),
             Command::Watch(watch) => watch.given.check(),
             Command::Simulate(simulate) => simulate.check(),
+            Command::Completions(_) | Command::Man(_) => Ok(()),
         };
         checked.map_err(|error| Stop::Refused(error.to_string()))?;
         Ok(args)
@@ -51,7 +52,7 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print this host's readings and each gate's limit, with the reasons
+    /// Print this host's readings and each gate's limit, with reasons
     #[command(after_help = EXAMPLES, after_long_help = EXPLAIN_NOTES)]
     Explain(ExplainArgs),
     /// Copy what is measured into a directory, for `explain --root`
@@ -64,6 +65,26 @@ pub(crate) enum Command {
     /// Drive the gates with a load, and show how it goes
     #[command(after_help = SIMULATE_EXAMPLES, after_long_help = SIMULATE_NOTES)]
     Simulate(SimulateArgs),
+    /// Print a script that completes arguments in a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print a page of the manual
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ManArgs {
+    /// Which command's page [default: the program's]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
 }
 
 #[cfg(target_os = "linux")]
@@ -433,3 +454,15 @@ Examples:
   concurrency-governor watch
   concurrency-governor watch --plan plan.toml --every 250ms
   concurrency-governor watch --for 1h >> limits.log";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  concurrency-governor completions bash > concurrency-governor
+  sudo install -m 644 concurrency-governor \\
+    /usr/share/bash-completion/completions/";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  concurrency-governor man > concurrency-governor.1
+  concurrency-governor man explain > concurrency-governor-explain.1
+  concurrency-governor man simulate | man -l -";

@@ -10,6 +10,7 @@ mod columns;
 mod explain;
 mod host;
 mod json;
+mod pages;
 mod plain;
 mod plan_file;
 mod simulate;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
                     watch::watch(&args).map(|()| String::new()).map_err(|error| error.to_string())
                 }
                 Command::Simulate(args) => simulate::simulate(&args).map_err(|error| error.to_string()),
+                Command::Completions(args) => Ok(pages::completions(&args)),
+                Command::Man(args) => pages::man(&args).map_err(|error| error.to_string()),
             }
         }
         Err(usage::Stop::Page(page)) => Ok(page),
