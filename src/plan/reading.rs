@@ -197,6 +197,10 @@ impl Measurement {
     }
 
     /// Has these sources and notes in place of any others.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux has files whose names may need another form")
+    )]
     pub(crate) fn told_by(self, sources: Vec<Source>, notes: Vec<String>) -> Self {
         Self { sources, notes, ..self }
     }
