@@ -2,10 +2,15 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
 
+#[path = "cli/clean.rs"]
+mod clean;
+
 use std::ffi::OsStr;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+
+use clean::clean;
 
 /// The readings, the gates and the derivations of the default plan, to the letter.
 #[test]
@@ -575,21 +580,6 @@ fn program() -> Command {
 fn explain<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = program();
     command.arg("explain").args(arguments);
-    command
-}
-
-/// Without what a developer's or a CI's environment may hold.
-fn clean(mut command: Command) -> Command {
-    for variable in [
-        "ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY",
-        "ASTRID_CAPSULE_HOST_IO_CONCURRENCY",
-        "ASTRID_CAPSULE_INSTANCE_POOL_SIZE",
-        "NO_COLOR",
-        "CLICOLOR",
-        "CLICOLOR_FORCE",
-    ] {
-        command.env_remove(variable);
-    }
     command
 }
 

@@ -212,13 +212,7 @@ fn real_groups_are_followed() {
         return follow_groups();
     }
     let Some(groups) = RealGroups::make(NAME) else { return };
-    let output = command(&[], "exec \"$PROGRAM\" --exact \"$TEST\" --nocapture")
-        .envs([("TEST", NAME), (CHILD, "1")])
-        .env("GROUP", &groups.name)
-        .output()
-        .unwrap();
-    drop(groups);
-    passed(&output);
+    groups.run_in_child(NAME);
 }
 
 /// In a process of its own, which enters the groups by itself.
@@ -293,13 +287,7 @@ fn gates_follow_a_quota() {
         return skip(NAME, "there is one processor");
     }
     let Some(groups) = RealGroups::make(NAME) else { return };
-    let output = command(&[], "exec \"$PROGRAM\" --exact \"$TEST\" --nocapture")
-        .envs([("TEST", NAME), (CHILD, "1")])
-        .env("GROUP", &groups.name)
-        .output()
-        .unwrap();
-    drop(groups);
-    passed(&output);
+    let output = groups.run_in_child(NAME);
     let printed = String::from_utf8_lossy(&output.stderr);
     say(printed.lines().find(|line| line.contains("followed within")).unwrap());
 }
@@ -384,6 +372,19 @@ impl RealGroups {
         let leaf = group("cpu", &groups.name).join("leaf");
         fs::create_dir(leaf).unwrap();
         Some(groups)
+    }
+
+    /// Runs a test once more in a process of its own, which enters the groups by itself, and sees it pass. They are gone
+    /// then.
+    fn run_in_child(self, test: &str) -> Output {
+        let output = command(&[], "exec \"$PROGRAM\" --exact \"$TEST\" --nocapture")
+            .envs([("TEST", test), (CHILD, "1")])
+            .env("GROUP", &self.name)
+            .output()
+            .unwrap();
+        drop(self);
+        passed(&output);
+        output
     }
 }
 

@@ -3,9 +3,14 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "cli/clean.rs"]
+mod clean;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
+
+use clean::clean;
 
 /// One server, half busy, with times at work that forget how long they have lasted: who waits, and how long, is known
 /// exactly, and simulated within a few percent. Nobody is lost on the way.
@@ -195,20 +200,6 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_concurrency-governor");
 fn simulate(flags: &[&str]) -> Command {
     let mut command = clean(Command::new(PROGRAM));
     command.arg("simulate").args(flags);
-    command
-}
-
-/// Without what a developer's or a CI's environment may hold.
-fn clean(mut command: Command) -> Command {
-    for variable in [
-        "ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY",
-        "ASTRID_CAPSULE_HOST_IO_CONCURRENCY",
-        "ASTRID_CAPSULE_INSTANCE_POOL_SIZE",
-        "CLICOLOR_FORCE",
-    ] {
-        command.env_remove(variable);
-    }
-    command.stdin(Stdio::null());
     command
 }
 

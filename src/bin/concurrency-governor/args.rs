@@ -53,17 +53,17 @@ impl Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Print this host's readings and each gate's limit, with reasons
-    #[command(after_help = EXAMPLES, after_long_help = EXPLAIN_NOTES)]
+    #[command(after_help = EXAMPLES, after_long_help = notes(EXPLAIN_NOTES, EXAMPLES))]
     Explain(ExplainArgs),
     /// Copy what is measured into a directory, for `explain --root`
     #[cfg(target_os = "linux")]
-    #[command(after_help = EXAMPLES, after_long_help = CAPTURE_NOTES)]
+    #[command(after_help = EXAMPLES, after_long_help = notes(CAPTURE_NOTES, EXAMPLES))]
     Capture(CaptureArgs),
     /// Show readings and limits again and again, with what changed
-    #[command(after_help = WATCH_EXAMPLES, after_long_help = WATCH_NOTES)]
+    #[command(after_help = WATCH_EXAMPLES, after_long_help = notes(WATCH_NOTES, WATCH_EXAMPLES))]
     Watch(WatchArgs),
     /// Drive the gates with a load, and show how it goes
-    #[command(after_help = SIMULATE_EXAMPLES, after_long_help = SIMULATE_NOTES)]
+    #[command(after_help = SIMULATE_EXAMPLES, after_long_help = notes(SIMULATE_NOTES, SIMULATE_EXAMPLES))]
     Simulate(SimulateArgs),
     /// Print a script that completes arguments in a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
@@ -234,12 +234,17 @@ fn once(flag: &'static str, names: impl Iterator<Item = String>) -> Result<(), A
 fn given_reading(given: &str) -> Result<GivenReading, ArgumentError> {
     let (resource, text) = given.split_once('=').ok_or(ArgumentError::NoReading)?;
     let resource = resource.parse()?;
-    let reading = match text {
-        "unlimited" => Reading::Unlimited,
-        "unknown" => Reading::Unknown,
-        quantity => Reading::Finite(quantity.parse::<Quantity>()?),
-    };
+    let reading = reading(text)?;
     Ok(GivenReading { resource, reading, text: text.to_owned() })
+}
+
+/// A reading as the command line has it.
+pub(crate) fn reading(given: &str) -> Result<Reading, QuantityError> {
+    match given {
+        "unlimited" => Ok(Reading::Unlimited),
+        "unknown" => Ok(Reading::Unknown),
+        quantity => quantity.parse::<Quantity>().map(Reading::Finite),
+    }
 }
 
 fn given_setting(given: &str) -> Result<(GateName, usize), ArgumentError> {
@@ -321,6 +326,11 @@ enum ArgumentError {
     Twice { flag: &'static str, name: String },
 }
 
+/// What a long page ends with: notes, then the examples of the short one.
+fn notes(notes: &str, examples: &str) -> String {
+    format!("{notes}\n\n{examples}")
+}
+
 /// A look costs a tenth of a millisecond, and nobody reads faster.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 
@@ -349,12 +359,7 @@ What is written:
 
   `explain --root DIR` measures there what it measures here. It asks no system
   call then: the processors come from proc/self/status, and the limits of the
-  process from proc/self/limits. How many descriptors are open is unknown.
-
-Examples:
-  concurrency-governor capture host
-  concurrency-governor explain --root host
-  concurrency-governor explain --set io=64";
+  process from proc/self/limits. How many descriptors are open is unknown.";
 
 const EXPLAIN_NOTES: &str = "\
 Readings:
@@ -385,15 +390,7 @@ Plan file:
                                # trust (default), clamp or reject
   measure_waits = false        # optional: true (default) or false
   [overrides]
-  uploads = 32
-
-Examples:
-  concurrency-governor explain
-  concurrency-governor explain --plan plan.toml --json
-  concurrency-governor explain --reading cpu=1.5 --reading fd=unlimited
-  concurrency-governor capture host
-  concurrency-governor explain --root host
-  concurrency-governor explain --set io=64";
+  uploads = 32";
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
@@ -426,14 +423,7 @@ Changes:
 What is shown:
   busy is the share of the limit that was at work on average; left is what was
   at work or waited at the end; peak is the most at work, and line the most that
-  waited; waits are those of all that were admitted, at once or later.
-
-Examples:
-  concurrency-governor simulate --html report.html
-  concurrency-governor simulate --rate 900/s --mix io=9 --mix blocking=1 \\
-    --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
-  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg r.svg
-  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m";
+  waited; waits are those of all that were admitted, at once or later.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -448,12 +438,7 @@ What is shown:
   newest first. What is new is highlighted. q, Esc or Ctrl-C quits.
 
   Elsewhere, lines: everything once, and then each change as it is seen. Times
-  are UTC. A plan file that is edited counts from the next look on.
-
-Examples:
-  concurrency-governor watch
-  concurrency-governor watch --plan plan.toml --every 250ms
-  concurrency-governor watch --for 1h >> limits.log";
+  are UTC. A plan file that is edited counts from the next look on.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

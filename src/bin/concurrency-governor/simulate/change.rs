@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use concurrency_governor::plan::{NameError, QuantityError};
-use concurrency_governor::{GateName, Quantity, Reading, Resource};
+use concurrency_governor::plan::QuantityError;
+use concurrency_governor::{GateName, Reading, Resource};
+
+use crate::args;
 
 /// At a time, a name gets a value: `io=8@20s`, `cpu=1@30s`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +39,7 @@ impl Change {
             let allowed = names.collect::<Vec<_>>().join(", ");
             return Err(ChangeError::Name { name: name.clone(), allowed });
         };
-        let reading = match value.as_str() {
-            "unlimited" => Reading::Unlimited,
-            "unknown" => Reading::Unknown,
-            quantity => Reading::Finite(quantity.parse::<Quantity>()?),
-        };
-        Ok(What::Reading(*resource, reading))
+        Ok(What::Reading(*resource, args::reading(value)?))
     }
 }
 
@@ -76,6 +73,4 @@ pub(crate) enum ChangeError {
     Limit { value: String },
     #[error("{0}, or `unlimited`, or `unknown`")]
     Reading(#[from] QuantityError),
-    #[error(transparent)]
-    Gate(#[from] NameError),
 }

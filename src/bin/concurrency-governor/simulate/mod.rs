@@ -95,10 +95,10 @@ fn course(args: &SimulateArgs, report: &Report) -> Result<Course, SimulateError>
         })
         .collect::<Result<Vec<(Duration, What)>, SimulateError>>()?;
     changes.sort_by_key(|(at, _)| *at); // stable: what comes at the same time comes in the order given
-    let readings = read.iter().fold(Readings::new(), |readings, resource| {
-        let measured = report.resolution.readings().get(*resource).cloned();
-        measured.map_or_else(|| readings.clone(), |measured| readings.clone().with(*resource, measured))
-    });
+    let measured = report.resolution.readings().iter();
+    let readings = measured
+        .filter(|(resource, _)| read.contains(resource))
+        .fold(Readings::new(), |readings, (resource, measured)| readings.with(resource, measured.clone()));
     Ok(Course {
         plan: report.plan.clone(),
         readings,
