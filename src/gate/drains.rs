@@ -80,9 +80,9 @@ impl State {
             return (ticket, calls);
         }
         // The flag first: whoever gives permits back from here on takes the lock, and comes after this step.
-        let word = front.raise(Word::DRAINING);
+        let word = front.raise(Word::GUARDED);
         if self.is_drained(word) {
-            self.end_drains(front);
+            self.unguard(front);
             calls.discard(waker);
             return (None, calls);
         }
@@ -94,7 +94,7 @@ impl State {
         let mut calls = Calls::default();
         if let Some(waker) = self.drains.leave(ticket) {
             calls.discard(waker);
-            self.end_drains(front);
+            self.unguard(front);
         }
         calls
     }
@@ -103,33 +103,25 @@ impl State {
     pub(super) fn settle_drains(&mut self, front: &Front, calls: &mut Calls) {
         if self.is_drained(front.word()) {
             self.drains.end();
-            self.end_drains(front);
+            self.unguard(front);
         }
         self.drains.ended().for_each(|waker| calls.wake(waker));
     }
 
     pub(super) fn is_drained(&self, word: Word) -> bool {
-        word.out(self.limit.get()) == 0 && self.line.is_empty()
-    }
-
-    /// Takes the flag back once nobody waits for the gate to be drained any more.
-    pub(super) fn end_drains(&mut self, front: &Front) {
-        if self.drains.is_empty() {
-            front.lower(Word::DRAINING);
-        }
+        word.out() == 0 && self.line.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Limit;
 
     /// The flag is up while somebody waits for it and no longer, since it keeps everybody from the ways without the lock.
     #[test]
     fn flag_is_up_while_somebody_waits() {
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
-        let is_up = || front.word().has(Word::DRAINING);
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
+        let is_up = || front.word().has(Word::GUARDED);
         assert!(state.drain(&front, None, Waker::noop().clone()).0.is_none() && !is_up(), "drained as it is");
         assert!(front.admit(1));
         let [gives_up, stays] = [(); 2].map(|()| state.drain(&front, None, Waker::noop().clone()).0.unwrap());

@@ -3,10 +3,11 @@
 //! No clock and no waking: time, or whom to ask for it, and wakers come in as arguments, and wakers to wake or drop go
 //! out as [`Calls`]. Nothing here calls code of the user's, and nothing here panics, so a step is all or nothing.
 //!
-//! The word in [`Front`] holds what is available, and changes without the lock while nobody waits. Whoever holds the
-//! lock and has somebody wait has set [`Word::WAITING`]; from then on available only grows under it. The books:
-//! `out + available == limit + debt`, where `out` counts permits held and permits of requests that were admitted and
-//! have not been resumed yet; one of `available` and `debt` is 0. At rest the head of the line does not fit.
+//! The word in [`Front`] holds the limit and what is available, and changes without the lock while nobody waits. Whoever
+//! holds the lock and has somebody wait has set [`Word::GUARDED`]; from then on the limit stays and available only grows
+//! under it. The books: `out + available == limit + debt`, where `out` counts permits held and permits of requests that
+//! were admitted and have not been resumed yet; one of `available` and `debt` is 0. At rest the head of the line does
+//! not fit.
 
 use std::pin::Pin;
 use std::task::Waker;
@@ -18,6 +19,7 @@ use super::drains::Drains;
 use super::front::Front;
 use super::line::Line;
 use super::sampler::Sampler;
+use super::tally::{Count, Tally};
 use super::wait::{Fate, Taken, Timer, Wait};
 use super::wake::Calls;
 use super::word::Word;
@@ -26,14 +28,15 @@ use crate::plan::{GateName, Limit};
 
 /// What of a gate is behind its lock.
 pub(super) struct State {
-    pub(super) limit: Limit,
-    /// How many times the limit has changed.
-    resized: u64,
     bound: usize,
     pub(super) line: Line,
     pub(super) drains: Drains,
-    /// Admissions that were moved out of the word. Those from the line never are in it.
+    /// The limit that there was when the last handle went, if it has.
+    orphaned: Option<Limit>,
+    is_vacant: bool,
+    /// Counts of what was done behind the lock, but for what became of the line.
     admitted: u64,
+    resized: u64,
     pub(super) line_totals: LineTotals,
     pub(super) refused: RefusedTotals,
     pub(super) sampler: Sampler,
@@ -48,14 +51,15 @@ pub(super) struct Joining<'n> {
 }
 
 impl State {
-    pub(super) fn new(limit: Limit, bound: usize, measures_waits: bool) -> Self {
+    pub(super) fn new(bound: usize, measures_waits: bool) -> Self {
         Self {
-            limit,
-            resized: 0,
             bound,
             line: Line::new(),
             drains: Drains::default(),
+            orphaned: None,
+            is_vacant: false,
             admitted: 0,
+            resized: 0,
             line_totals: LineTotals::default(),
             refused: RefusedTotals::default(),
             sampler: Sampler::new(measures_waits),
@@ -116,12 +120,13 @@ impl State {
     /// can overlook any more.
     #[inline]
     pub(super) fn enter(&mut self, front: &Front, weight: u32) -> Option<Turn> {
-        let may_wait = weight.wrapping_sub(1) < self.limit.get() && self.line.len() < self.bound;
-        let is_admitted = match may_wait {
+        let is_admitted = if weight == 0 || self.line.len() >= self.bound {
+            None
+        } else if self.line.is_empty() {
+            front.admit_or_guard(weight)
+        } else {
             // Whoever comes while somebody waits comes behind them.
-            true if !self.line.is_empty() => Some(false),
-            true => front.admit_or_announce(weight),
-            false => None,
+            (weight <= front.word().limit()).then_some(false)
         };
         match is_admitted {
             Some(true) => Some(Turn::Admitted),
@@ -133,10 +138,13 @@ impl State {
     #[cold]
     #[inline(never)]
     fn enter_slowly(&mut self, front: &Front, weight: u32) -> Option<Turn> {
-        match self.arrive(front, weight) {
-            Arrival::MustWait if self.announce(front, weight) => self.joins(),
-            Arrival::MustWait | Arrival::Admitted => Some(Turn::Admitted),
-            Arrival::Refused(refusal) => Some(Turn::Refused(refusal)),
+        loop {
+            match self.arrive(front, weight) {
+                Arrival::MustWait if !self.line.is_empty() || front.guard(weight) => return self.joins(),
+                Arrival::MustWait => {} // there is room by now, or the limit has fallen below it
+                Arrival::Admitted => return Some(Turn::Admitted),
+                Arrival::Refused(refusal) => return Some(Turn::Refused(refusal)),
+            }
         }
     }
 
@@ -196,15 +204,14 @@ impl State {
         limit: Limit,
         clock: impl Fn() -> i64,
     ) -> (Resize, Option<Calls>) {
-        let from = std::mem::replace(&mut self.limit, limit);
-        if from != limit {
+        let before = front.resize(limit.get());
+        let resize = Resize::of(before, limit);
+        if resize.from != limit {
             count(&mut self.resized);
         }
-        let change = Word::resizing(from.get(), limit.get());
-        let word = Word(front.add(change).0.wrapping_add(change));
-        let resize = Resize { from, to: limit, debt: self.debt(word) };
         // What has changed for nobody in line is done.
-        let calls = self.line.heeds(limit, word.available()).then(|| self.heed_limit(front, limit, clock));
+        let available = before.under(limit.get()).available();
+        let calls = self.line.heeds(limit, available).then(|| self.heed_limit(front, limit, clock));
         (resize, calls)
     }
 
@@ -228,37 +235,28 @@ impl State {
         calls
     }
 
-    /// Hands permits that come back to the first in line, if that is all there is to do: it fits, nobody behind it does,
-    /// and no timer watches it. `None` if nothing has happened.
+    /// Lets the first in line in, if that is all there is to do: it fits, nobody behind it does, and no timer watches it.
+    /// `None` if nothing has happened.
     #[inline]
-    pub(super) fn hand_over(
-        &mut self,
-        front: &Front,
-        word: Word,
-        given_back: u32,
-        clock: impl FnOnce() -> i64,
-    ) -> Option<Waker> {
-        if !word.only_waits() {
+    pub(super) fn hand_over(&mut self, front: &Front, clock: impl FnOnce() -> i64) -> Option<Waker> {
+        if !self.drains.is_empty() {
             return None;
         }
-        let available = Word(word.0.wrapping_add(Word::returning(given_back))).available();
-        let Taken { waker, wait, .. } = self.line.admit_one(available)?;
+        // While somebody waits nobody else admits, so there still is what there was, and the word may follow.
+        let Taken { waker, wait, .. } = self.line.admit_one(front.word().available())?;
         count(&mut self.line_totals.admitted);
         if wait.sample > 0 {
             record(&mut self.waits, &wait, clock);
         }
-        let flag = if self.line.is_empty() { Word::WAITING } else { 0 };
-        let change =
-            Word::returning(given_back).wrapping_sub(Word::returning(wait.weight)).wrapping_sub(flag);
-        if change != 0 {
-            front.add(change);
-        }
+        // The last one out of line leaves the door open. Whoever is in line has had it guarded.
+        let flag = if self.line.is_empty() { Word::GUARDED } else { 0 };
+        front.add(flag.wrapping_sub(Word::returning(wait.weight)));
         waker // which is there, as no timer's end has had it woken before its time
     }
 
     /// Admits whom there is room for, in order; then, if the gate is drained, says so to those who wait for that.
-    /// Whatever raises the limit or takes the first out of line ends here, and whatever gives permits back, unless it has
-    /// put them into the word before. The clock is asked only for those whose wait is measured.
+    /// Whatever raises the limit, takes the first out of line or gives permits back ends here. The clock is asked only for
+    /// those whose wait is measured.
     #[inline]
     pub(super) fn settle(
         &mut self,
@@ -268,9 +266,8 @@ impl State {
         calls: &mut Calls,
     ) {
         let change = Word::returning(given_back);
-        let word = Word(self.move_out(front).0.wrapping_add(change));
+        let word = Word(front.word().0.wrapping_add(change));
         let Self { line, line_totals, waits, .. } = self;
-        // While somebody waits nobody else admits, so there still is what there was, and the word may follow them.
         let available = word.available();
         let left = line.admit(available, calls, |wait| {
             count(&mut line_totals.admitted);
@@ -279,15 +276,54 @@ impl State {
             }
         });
         let taken = Word::returning(available.wrapping_sub(left));
-        // The last one out of line leaves the door open.
-        let flag = if line.is_empty() { word.0 & Word::WAITING } else { 0 };
-        let change = change.wrapping_sub(taken).wrapping_sub(flag);
+        // Adding the flag where it is up takes it down.
+        let flag = if self.needs_guard() { 0 } else { word.0 & Word::GUARDED };
+        let change = change.wrapping_sub(taken).wrapping_add(flag);
         if change != 0 {
             front.add(change);
         }
-        if word.has(Word::DRAINING) || self.drains.has_ended() {
+        if !self.drains.is_empty() || self.drains.has_ended() {
             self.settle_drains(front, calls);
         }
+    }
+
+    /// Whether anything needs the word to be guarded.
+    #[inline]
+    fn needs_guard(&self) -> bool {
+        !self.line.is_empty() || !self.drains.is_empty() || self.orphaned.is_some()
+    }
+
+    /// Takes the guard away once nothing needs it any more.
+    pub(super) fn unguard(&self, front: &Front) {
+        if !self.needs_guard() {
+            front.lower(Word::GUARDED);
+        }
+    }
+
+    /// Brings the word in line with whether there is a handle. Of those who come here at once, the first does it and the
+    /// others find it done.
+    pub(super) fn settle_handles(&mut self, front: &Front, has_handles: bool) {
+        match self.orphaned {
+            None if !has_handles => {
+                front.raise(Word::GUARDED);
+                self.orphaned = Some(front.resize(0).in_force());
+            }
+            Some(limit) if has_handles => {
+                front.resize(limit.get());
+                self.orphaned = None;
+                self.unguard(front);
+            }
+            None | Some(_) => {}
+        }
+    }
+
+    /// Whether the gate's place has just become vacant: the last handle is gone and no permit is out. It is said once.
+    #[inline]
+    pub(super) fn vacates(&mut self, front: &Front) -> bool {
+        // Acquire: what was done under every permit happens before the place is given away.
+        let vacates = self.orphaned.is_some() && !self.is_vacant && front.word().out() == 0;
+        self.is_vacant |= vacates;
+        vacates
     }
 
     /// Which gate this is, of all that were or will be in the same place.
@@ -295,26 +331,26 @@ impl State {
         self.line.number()
     }
 
-    pub(super) fn status(&self, front: &Front, name: GateName) -> GateStatus {
+    pub(super) fn status(&self, front: &Front, tally: &Tally, name: GateName) -> GateStatus {
         // One look at the word, so that what it says is of one instant.
         let word = front.word();
         GateStatus {
             name,
-            limit: self.limit,
-            in_use: word.out(self.limit.get()),
+            limit: word.in_force(),
+            in_use: word.out(),
             available: word.available(),
-            debt: self.debt(word),
+            debt: word.debt(),
             waiting: self.line.len(),
             closed: word.has(Word::CLOSED),
-            resized: self.resized,
+            resized: self.resized.saturating_add(tally.sum(Count::Resized)),
             totals: Totals {
                 admitted: self
                     .admitted
-                    .saturating_add(word.admitted())
+                    .saturating_add(tally.sum(Count::Admitted))
                     .saturating_add(self.line_totals.admitted),
                 line: self.line_totals,
                 refused: RefusedTotals {
-                    no_permits: self.refused.no_permits.saturating_add(word.refused()),
+                    no_permits: self.refused.no_permits.saturating_add(tally.sum(Count::Refused)),
                     ..self.refused
                 },
             },
@@ -322,19 +358,16 @@ impl State {
         }
     }
 
-    fn debt(&self, word: Word) -> u32 {
-        word.out(self.limit.get()).saturating_sub(self.limit.get())
-    }
-
     /// Refuses what cannot be admitted however long it waits, before anything is changed but the count of it.
     #[inline]
     fn check(&mut self, front: &Front, weight: u32) -> Result<(), Barred> {
+        let word = front.word();
         let (counter, barred) = if weight == 0 {
             (&mut self.refused.zero_weight, Barred::ZeroWeight)
-        } else if front.word().has(Word::CLOSED) {
+        } else if word.has(Word::CLOSED) {
             (&mut self.refused.closed, Barred::Closed)
-        } else if weight > self.limit.get() {
-            (&mut self.refused.too_large, Barred::TooLarge { weight, limit: self.limit })
+        } else if weight > word.limit() {
+            (&mut self.refused.too_large, Barred::TooLarge { weight, limit: word.in_force() })
         } else {
             return Ok(());
         };
@@ -345,45 +378,27 @@ impl State {
     /// Whoever comes while somebody waits comes behind them, even if there is room for it and not for them.
     #[inline]
     fn admit_past_nobody(&mut self, front: &Front, weight: u32) -> bool {
-        let word = self.move_out(front);
         if !self.line.is_empty() {
             return false;
         }
-        if !word.has(Word::DRAINING) {
-            return front.admit(weight);
+        let admits =
+            if self.drains.is_empty() { front.admit(weight) } else { self.admit_past_drains(front, weight) };
+        if admits {
+            count(&mut self.admitted);
         }
+        admits
+    }
+
+    #[cold]
+    fn admit_past_drains(&mut self, front: &Front, weight: u32) -> bool {
         // Nobody else admits, so there still is what there was.
-        let fits = word.fits(weight);
-        if fits && self.is_drained(front.add(Word::admissions(1, weight))) {
+        let fits = front.word().fits(weight);
+        if fits && self.is_drained(front.add(Word::returning(weight).wrapping_neg())) {
             // It was drained until now. Whoever gave the last permits back has yet to come for the lock, and wakes.
             self.drains.end();
-            self.end_drains(front);
+            self.unguard(front);
         }
         fits
-    }
-
-    /// Makes it known that somebody waits, unless there is room for it by now, which it then has taken: `false`.
-    #[inline]
-    fn announce(&mut self, front: &Front, weight: u32) -> bool {
-        let mut is_admitted = false;
-        while !is_admitted && self.line.is_empty() && !front.announce(weight) {
-            is_admitted = self.admit_past_nobody(front, weight);
-        }
-        !is_admitted
-    }
-
-    /// Moves the counts out of the word before one overflows; gives the word as it was just then.
-    #[inline]
-    fn move_out(&mut self, front: &Front) -> Word {
-        let word = front.word();
-        if !word.is_overdue() {
-            return word;
-        }
-        let (admitted, refused) = (word.admitted(), word.refused());
-        self.admitted = self.admitted.saturating_add(admitted);
-        self.refused.no_permits = self.refused.no_permits.saturating_add(refused);
-        front.add(Word::moving_out(admitted, refused).wrapping_neg());
-        front.word()
     }
 }
 
@@ -402,25 +417,4 @@ pub(super) fn count(counter: &mut u64) {
 
 pub(super) fn add(counter: &mut u64, more: usize) {
     *counter = counter.saturating_add(more as u64);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NAME: GateName = GateName::new("tested");
-
-    /// However many are admitted, each is counted: the count is moved out of the word before it overflows, by the first to
-    /// come for the lock, and until then nobody is admitted without it.
-    #[test]
-    fn admissions_are_counted_beyond_the_word() {
-        let almost_full = (1 << 20) - 1;
-        let word = Word::of_limit(4).0.wrapping_add(Word::admissions(almost_full, 0));
-        let (front, mut state) = (Front::new(Word(word)), State::new(Limit::new(4), 0, false));
-        assert!(front.admit(1) && !front.admit(1));
-        assert_eq!(state.try_take(&front, 1), Ok(()));
-        assert!(front.admit(1));
-        let status = state.status(&front, NAME);
-        assert_eq!((status.totals.admitted, status.in_use, status.available), (almost_full + 3, 3, 1));
-    }
 }

@@ -27,41 +27,28 @@ impl Front {
         false
     }
 
-    /// Refuses a request for one permit, if it would have to wait and nothing else stands against it; else it has to take
-    /// the lock.
+    /// Whether a request for one permit is refused, for want of one alone; else it has to take the lock.
     #[inline]
-    pub(super) fn refuse_one(&self) -> bool {
-        let mut word = Word(self.word.load(Ordering::Relaxed));
-        while let Some(refused) = word.refusing_one() {
-            // Relaxed: nothing but the word itself is at stake.
-            match self.word.compare_exchange_weak(word.0, refused.0, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(current) => word = Word(current),
-            }
-        }
-        false
+    pub(super) fn refuses_one(&self) -> bool {
+        Word(self.word.load(Ordering::Relaxed)).refuses_one()
     }
 
-    /// Whether somebody waits, at a glance: an instant later it may be otherwise.
+    /// Gives permits back, and says whether that takes the lock.
     #[inline]
-    pub(super) fn has_line(&self) -> bool {
-        Word(self.word.load(Ordering::Relaxed)).has(Word::WAITING)
-    }
-
-    /// Gives permits back, and says what the word was before.
-    #[inline]
-    pub(super) fn give_back(&self, weight: u32) -> Word {
+    pub(super) fn give_back(&self, weight: u32) -> bool {
+        let returning = Word::returning(weight);
         // Release: what was done under these permits happens before what is done under them next.
-        Word(self.word.fetch_add(Word::returning(weight), Ordering::Release))
+        let before = self.word.fetch_add(returning, Ordering::Release);
+        Word(before.wrapping_add(returning)).calls_release()
     }
 
-    /// Makes it known that somebody waits, unless there is room for this weight.
+    /// Has the word guarded, unless there is room for this weight, or none under the limit.
     #[inline]
-    pub(super) fn announce(&self, weight: u32) -> bool {
+    pub(super) fn guard(&self, weight: u32) -> bool {
         let mut word = self.word();
-        while !word.fits(weight) {
-            let announced = word.0 | Word::WAITING;
-            match self.word.compare_exchange_weak(word.0, announced, Ordering::AcqRel, Ordering::Acquire) {
+        while !word.fits(weight) && weight <= word.limit() {
+            let guarded = word.0 | Word::GUARDED;
+            match self.word.compare_exchange_weak(word.0, guarded, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(current) => word = Word(current),
             }
@@ -69,18 +56,43 @@ impl Front {
         false
     }
 
-    /// Admits a request, or makes it known that somebody waits. `None` if something other than too little room stands
-    /// against it.
+    /// Admits a request, or has the word guarded until there is room. `None` if something other than too little room
+    /// stands against it.
     #[inline]
-    pub(super) fn admit_or_announce(&self, weight: u32) -> Option<bool> {
+    pub(super) fn admit_or_guard(&self, weight: u32) -> Option<bool> {
         let mut word = self.word();
-        while let Some((next, is_admitted)) = word.admitting_or_announcing(weight) {
+        while let Some((next, is_admitted)) = word.admitting_or_guarding(weight) {
             match self.word.compare_exchange_weak(word.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(is_admitted),
                 Err(current) => word = Word(current),
             }
         }
         None
+    }
+
+    /// Puts another limit in force if nobody has to be told, and says what the word was before; else that takes the lock.
+    #[inline]
+    pub(super) fn resize_at_once(&self, limit: u32) -> Option<Word> {
+        let mut word = self.word();
+        while let Some(resized) = word.resizing_at_once(limit) {
+            match self.word.compare_exchange_weak(word.0, resized.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(word),
+                Err(current) => word = Word(current),
+            }
+        }
+        None
+    }
+
+    /// Puts another limit in force, and says what the word was before.
+    pub(super) fn resize(&self, limit: u32) -> Word {
+        let mut word = self.word();
+        loop {
+            let resized = word.under(limit);
+            match self.word.compare_exchange_weak(word.0, resized.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return word,
+                Err(current) => word = Word(current),
+            }
+        }
     }
 
     #[inline]

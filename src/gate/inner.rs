@@ -16,6 +16,7 @@ use super::drains::Ticket;
 use super::engine::{Joining, State};
 use super::front::Front;
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::tally::{Count, Tally};
 use super::timers::{Arming, RuntimeId};
 use super::wait::{Fate, Timer};
 use super::wake::{self, Calls};
@@ -35,6 +36,7 @@ use crate::plan::{GateName, Limit};
 /// the next gate in this place would do by itself.
 pub(super) struct Inner {
     front: Front,
+    tally: Tally,
     handles: AtomicUsize,
     body: Mutex<Body>,
 }
@@ -61,16 +63,18 @@ impl Inner {
     pub(super) fn open(profile: Profile, limit: Limit, bound: usize) -> &'static Self {
         let body = Body {
             profile,
-            state: State::new(limit, bound, profile.measures_waits),
+            state: State::new(bound, profile.measures_waits),
             bells: Bells::default(),
         };
         let Some(inner) = vacant::take() else {
             let front = Front::new(Word::of_limit(limit.get()));
-            return Box::leak(Box::new(Self { front, handles: AtomicUsize::new(1), body: Mutex::new(body) }));
+            let (handles, body) = (AtomicUsize::new(1), Mutex::new(body));
+            return Box::leak(Box::new(Self { front, tally: Tally::new(), handles, body }));
         };
         let former = {
             let mut place = inner.lock();
             inner.front.set(Word::of_limit(limit.get()));
+            inner.tally.clear();
             inner.handles.store(1, Ordering::Release);
             mem::replace(&mut *place, body)
         };
@@ -99,30 +103,18 @@ impl Inner {
         }
     }
 
-    /// Brings the word in line with whether there is a handle. Of those who come here at once, the first does it and
-    /// the others find it done.
     #[cold]
     fn settle_handles(&'static self) {
-        let body = self.lock();
-        let limit = body.state.limit.get();
-        let is_orphaned = self.front.word().has(Word::ORPHANED);
+        let mut body = self.lock();
         let has_handles = self.handles.load(Ordering::Acquire) > 0;
-        let vacates = match (is_orphaned, has_handles) {
-            // Nobody is there to admit, so the word need not say what is available: under a limit of 0 it says
-            // what is out.
-            (false, false) => {
-                let change = Word::resizing(limit, 0).wrapping_add(Word::ORPHANED);
-                self.front.add(change).out(limit) == 0
-            }
-            // Whoever makes a handle of a permit holds that permit: the place is not vacant.
-            (true, true) => {
-                self.front.add(Word::resizing(0, limit).wrapping_sub(Word::ORPHANED));
-                false
-            }
-            (true, false) | (false, true) => false,
-        };
-        drop(body);
-        if vacates {
+        body.state.settle_handles(&self.front, has_handles);
+        self.vacate(body);
+    }
+
+    /// Gives the gate's place back, if it has become vacant.
+    fn vacate(&'static self, mut body: MutexGuard<'_, Body>) {
+        if body.state.vacates(&self.front) {
+            drop(body);
             vacant::put(self);
         }
     }
@@ -130,71 +122,51 @@ impl Inner {
     /// Admits a request if there is room and nothing stands against it.
     #[inline]
     pub(super) fn admit(&self, weight: u32) -> bool {
-        weight > 0 && self.front.admit(weight)
+        let admits = weight > 0 && self.front.admit(weight);
+        if admits {
+            self.tally.count(Count::Admitted);
+        }
+        admits
     }
 
     /// Refuses a request for one permit that would have to wait. Whether a greater one is too large is behind the lock.
     #[inline]
     pub(super) fn refuse(&self, weight: u32) -> bool {
-        weight == 1 && self.front.refuse_one()
+        let refuses = weight == 1 && self.front.refuses_one();
+        if refuses {
+            self.tally.count(Count::Refused);
+        }
+        refuses
     }
 
     #[inline]
     pub(super) fn give_back(&'static self, weight: u32) {
-        if self.front.has_line() {
-            self.hand_on(weight);
-        } else {
-            self.put_back(weight);
+        if self.front.give_back(weight) {
+            self.hand_on();
         }
     }
 
-    /// Into the word, and on from there if somebody has come to wait for them.
-    #[inline]
-    fn put_back(&'static self, weight: u32) {
-        let before = self.front.give_back(weight);
-        if before.calls_release() {
-            self.settle(before, weight);
-        }
-    }
-
-    /// Gives permits to who waits for them, without putting them into the word first.
+    /// Has who waits for permits that have come back get them. The gate may be another by now, whose place this one had;
+    /// then there is nothing to do.
     #[cold]
-    fn hand_on(&'static self, weight: u32) {
+    fn hand_on(&'static self) {
         let mut body = self.lock();
-        match body.state.hand_over(&self.front, self.front.word(), weight, clock::now) {
+        match body.state.hand_over(&self.front, clock::now) {
             Some(waker) => {
                 drop(body);
                 wake::wake(waker);
             }
-            None => self.hand_on_to_several(body, weight),
+            None => self.settle(body),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn hand_on_to_several(&'static self, mut body: MutexGuard<'_, Body>, weight: u32) {
-        let word = self.front.word();
-        if word.has(Word::ORPHANED) || !word.has(Word::WAITING) {
-            drop(body); // whoever waited has gone since, and maybe the last handle, too
-            return self.put_back(weight);
-        }
+    fn settle(&'static self, mut body: MutexGuard<'_, Body>) {
         let mut calls = Calls::default();
-        body.state.settle(&self.front, weight, clock::now, &mut calls);
-        drop(body);
+        body.state.settle(&self.front, 0, clock::now, &mut calls);
+        self.vacate(body);
         calls.make();
-    }
-
-    #[cold]
-    fn settle(&'static self, before: Word, weight: u32) {
-        if !before.has(Word::ORPHANED) {
-            let mut calls = Calls::default();
-            self.lock().state.settle(&self.front, 0, clock::now, &mut calls);
-            calls.make();
-        } else if before.out(0) == weight {
-            // These were the last. Acquire: what the others did under theirs happens before the place is given away.
-            let _ = self.front.word();
-            vacant::put(self);
-        }
     }
 
     pub(super) fn try_take(&self, weight: u32) -> Result<(), TryRefusal> {
@@ -296,18 +268,22 @@ impl Inner {
         self.lock().state.cancel(&self.front, node, weight, clock::now, calls);
     }
 
-    pub(super) fn resize(&self, limit: Limit) -> (Resize, Option<Calls>) {
-        let mut body = self.lock();
-        if body.bells.is_empty() {
-            return body.state.resize(&self.front, limit, clock::now);
+    /// Puts another limit in force without the lock, if nobody has to be told.
+    #[inline]
+    pub(super) fn resize_at_once(&self, limit: Limit) -> Option<Resize> {
+        let resize = Resize::of(self.front.resize_at_once(limit.get())?, limit);
+        if resize.from != limit {
+            self.tally.count(Count::Resized);
         }
-        self.resize_and_ring(body, limit)
+        Some(resize)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn resize_and_ring(&self, mut body: MutexGuard<'_, Body>, limit: Limit) -> (Resize, Option<Calls>) {
+    pub(super) fn resize(&self, limit: Limit) -> (Resize, Option<Calls>) {
+        let mut body = self.lock();
         let (resize, calls) = body.state.resize(&self.front, limit, clock::now);
+        if body.bells.is_empty() {
+            return (resize, calls);
+        }
         let mut calls = calls.unwrap_or_default();
         body.bells.ring(&mut calls);
         (resize, Some(calls))
@@ -321,7 +297,9 @@ impl Inner {
     }
 
     pub(super) fn ring_on_change(&self, bell: &Bell) {
-        self.lock().bells.hang(bell);
+        let mut body = self.lock();
+        body.bells.hang(bell);
+        self.front.raise(Word::RINGS);
     }
 
     pub(super) fn drain(&self, ticket: Option<Ticket>, waker: Waker) -> (Option<Ticket>, Calls) {
@@ -333,7 +311,7 @@ impl Inner {
     }
 
     pub(super) fn limit(&self) -> Limit {
-        self.lock().state.limit
+        self.front.word().in_force()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -342,7 +320,7 @@ impl Inner {
 
     pub(super) fn status(&self) -> GateStatus {
         let body = self.lock();
-        body.state.status(&self.front, body.profile.name)
+        body.state.status(&self.front, &self.tally, body.profile.name)
     }
 
     /// Nothing panics under this lock, so a poisoned one would hold whole books all the same.

@@ -30,6 +30,7 @@ mod request;
 mod sampler;
 mod status;
 mod sync;
+mod tally;
 mod timers;
 mod vacant;
 mod wait;
@@ -51,6 +52,7 @@ use std::time::Duration;
 
 use acquire::Terms;
 use inner::{Inner, Profile};
+use word::Word;
 
 pub(crate) use bells::Bell;
 pub(crate) use wake::Calls;
@@ -259,13 +261,24 @@ impl Gate {
     /// in line that asks for more than the new limit ends with [`AcquireError::TooLarge`]. Raised, it wakes exactly
     /// those who now fit, in order.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[inline]
     pub fn resize(&self, limit: Limit) -> Resize {
+        match self.inner.resize_at_once(limit) {
+            Some(resize) => resize,
+            None => self.resize_by_lock(limit),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn resize_by_lock(&self, limit: Limit) -> Resize {
         self.inner.resize(limit).0 // the calls are made as they go out of scope
     }
 
     /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
     pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
-        let (resize, calls) = self.inner.resize(limit);
+        let at_once = self.inner.resize_at_once(limit).map(|resize| (resize, None));
+        let (resize, calls) = at_once.unwrap_or_else(|| self.inner.resize(limit));
         (resize, calls.unwrap_or_default())
     }
 
@@ -410,4 +423,11 @@ pub struct Resize {
     pub to: Limit,
     /// Permits out above it, to be paid back before anybody is admitted.
     pub debt: u32,
+}
+
+impl Resize {
+    #[inline]
+    fn of(before: Word, to: Limit) -> Self {
+        Self { from: before.in_force(), to, debt: before.under(to.get()).debt() }
+    }
 }

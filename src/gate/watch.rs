@@ -131,7 +131,7 @@ mod tests {
     fn a_runtime_too_many_is_refused() {
         let [first, another] =
             [(), ()].map(|()| Builder::new_current_thread().build().unwrap().handle().id());
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
         assert!(front.admit(1));
         state.line = Line::with_timers(Timers::all_used_by(first));
         let joining = Joining { node: pin!(Node::new(1)), weight: 1, waker: Waker::noop().clone() };
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_timer_that_cannot_be_set_is_told_to_those_who_rely_on_it() {
         let runtime = Builder::new_current_thread().build().unwrap().handle().id();
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
         assert!(front.admit(1));
         let (mut sets, mut relies) = (pin!(Node::new(1)), pin!(Node::new(1)));
         let mut join = |node: Pin<&mut Node>| {
@@ -167,7 +167,7 @@ mod tests {
     /// A request that was let in before its deadline does not expire, however late its thread comes to that.
     #[test]
     fn what_was_let_in_first_does_not_expire() {
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(Limit::MIN, usize::MAX, false));
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
         assert!(front.admit(1));
         let mut node = pin!(Node::new(1));
         let joining = Joining { node: node.as_mut(), weight: 1, waker: Waker::noop().clone() };

@@ -1,75 +1,66 @@
-//! The word: permits available, requests admitted and refused at once, and what releases must look out for, in 64 bits
-//! that one atomic operation changes at once.
+//! The word: the limit, permits available, and what releases must look out for, in 64 bits that one atomic operation
+//! changes at once.
 //!
 //! ```text
-//! bit 63      OVERDUE: the count of admissions has to be moved out before it overflows
-//! bits 43-62  how many requests were admitted since that was last done
-//! bits 36-42  how many were refused for want of a permit
-//! bits  4-35  permits available, plus 2^31; below that, the difference is debt
-//! bits  0-3   DRAINING, ORPHANED, CLOSED, WAITING
+//! bit  63     GUARDED
+//! bit  62     CLOSED
+//! bits 31-61  permits available, plus 2^30; below that, the difference is debt
+//! bits  1-30  the limit; 0 once the last handle is gone
+//! bit  0      RINGS
 //! ```
 //!
 //! Available never leaves `-Limit::MAX..=Limit::MAX`, so its field neither borrows nor carries, and any change of it is
-//! one addition.
+//! one addition. The flag that releases look out for is the sign, so that they need not see the word that they add to.
+
+use crate::plan::Limit;
 
 /// A value of the word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
 impl Word {
-    /// Somebody is in line: nobody but the holder of the lock admits, and whoever gives permits back takes the lock.
-    pub(super) const WAITING: u64 = 1;
+    /// Somebody is in line or waits for the gate to be drained, or the last handle is gone: nobody but the holder of the
+    /// lock admits or changes the limit, and whoever gives permits back takes the lock.
+    pub(super) const GUARDED: u64 = 1 << 63;
     /// The gate is closed.
-    pub(super) const CLOSED: u64 = 1 << 1;
-    /// The last handle is gone: whoever gives the last permits back gives the gate's place back.
-    pub(super) const ORPHANED: u64 = 1 << 2;
-    /// Somebody waits for the gate to be drained: nobody but the holder of the lock admits, and whoever gives permits
-    /// back takes the lock, so that no moment without a permit out goes by unseen.
-    pub(super) const DRAINING: u64 = 1 << 3;
-    const OVERDUE: u64 = 1 << 63;
-
-    /// What a request cannot be admitted past without the lock.
-    const STOPS_ADMISSION: u64 = Self::WAITING | Self::CLOSED | Self::DRAINING | Self::OVERDUE;
-    /// What a release has to take the lock for.
-    const CALLS_RELEASE: u64 = Self::WAITING | Self::DRAINING | Self::ORPHANED;
+    pub(super) const CLOSED: u64 = 1 << 62;
+    /// Somebody is told of changes of the limit: nobody but the holder of the lock makes one.
+    pub(super) const RINGS: u64 = 1;
 
     /// `limit` permits available, and nothing else.
     pub(super) const fn of_limit(limit: u32) -> Self {
-        Self(permits(NONE.wrapping_add(limit as u64)))
+        Self(permits(NONE).wrapping_add(Self::resizing(0, limit)))
     }
 
     /// The word after admitting a request of this weight at once; `None` if it has to take the lock.
     #[inline]
     pub(super) const fn admitting(self, weight: u32) -> Option<Self> {
-        if self.0 & Self::STOPS_ADMISSION == 0 && self.fits(weight) {
-            Some(Self(self.0.wrapping_add(ADMISSION).wrapping_sub(permits(weight as u64))))
+        // There is room, and both flags are down: the word lies between the least that has room, and both flags.
+        let least = permits(NONE.wrapping_add(weight as u64));
+        if self.0.wrapping_sub(least) < Self::CLOSED.wrapping_sub(least) {
+            Some(Self(self.0.wrapping_sub(permits(weight as u64))))
         } else {
             None
         }
     }
 
-    /// The word after admitting a request of this weight, or with somebody in line if there is no room; and which of them.
-    /// `None` if something else stands against it.
+    /// The word after admitting a request of this weight, or guarded if there is no room yet; and which of them. `None` if
+    /// something else stands against it.
     #[inline]
-    pub(super) const fn admitting_or_announcing(self, weight: u32) -> Option<(Self, bool)> {
-        if self.0 & (Self::STOPS_ADMISSION ^ Self::WAITING) != 0 {
+    pub(super) const fn admitting_or_guarding(self, weight: u32) -> Option<(Self, bool)> {
+        if let Some(admitted) = self.admitting(weight) {
+            Some((admitted, true))
+        } else if self.has(Self::GUARDED | Self::CLOSED) || weight > self.limit() {
             None
-        } else if self.fits(weight) {
-            Some((Self(self.0.wrapping_add(ADMISSION).wrapping_sub(permits(weight as u64))), true))
         } else {
-            Some((Self(self.0 | Self::WAITING), false))
+            Some((Self(self.0 | Self::GUARDED), false))
         }
     }
 
-    /// The word after refusing a request for one permit at once; `None` if it has to take the lock.
+    /// Whether a request for one permit is refused for want of one, whoever else waits.
     #[inline]
-    pub(super) const fn refusing_one(self) -> Option<Self> {
-        let is_plain = self.0 & (Self::STOPS_ADMISSION ^ Self::WAITING) == 0;
-        if is_plain && (self.has(Self::WAITING) || !self.fits(1)) && !self.is_full_of_refusals() {
-            Some(Self(self.0.wrapping_add(REFUSAL)))
-        } else {
-            None
-        }
+    pub(super) const fn refuses_one(self) -> bool {
+        !self.has(Self::CLOSED) && !self.fits(1)
     }
 
     /// Whether there is room for this weight, whatever else stands against it.
@@ -84,86 +75,77 @@ impl Word {
         permits(weight as u64)
     }
 
-    /// What admitting so many requests of so much weight together adds to the word.
-    pub(super) const fn admissions(requests: u64, weight: u32) -> u64 {
-        ADMISSION.wrapping_mul(requests).wrapping_sub(permits(weight as u64))
+    /// The word under another limit.
+    #[inline]
+    pub(super) const fn under(self, limit: u32) -> Self {
+        Self(self.0.wrapping_add(Self::resizing(self.limit(), limit)))
     }
 
-    /// What a change of the limit adds to the word.
-    pub(super) const fn resizing(from: u32, to: u32) -> u64 {
-        permits(to as u64).wrapping_sub(permits(from as u64))
+    /// The word under another limit, if nobody has to be told; `None` if that takes the lock.
+    #[inline]
+    pub(super) const fn resizing_at_once(self, limit: u32) -> Option<Self> {
+        if self.has(Self::GUARDED | Self::RINGS) { None } else { Some(self.under(limit)) }
     }
 
-    /// Whether whoever has given permits back, and met this, must take the lock.
+    /// Whether whoever has given permits back, and left this, must take the lock.
     #[inline]
     pub(super) const fn calls_release(self) -> bool {
-        self.0 & Self::CALLS_RELEASE != 0
+        self.0.cast_signed() < 0
     }
 
-    /// Whether somebody is in line, and nothing else is to be looked out for.
-    #[inline]
-    pub(super) const fn only_waits(self) -> bool {
-        self.0 & (Self::STOPS_ADMISSION | Self::CALLS_RELEASE) == Self::WAITING
+    pub(super) const fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
     }
 
-    pub(super) const fn has(self, flag: u64) -> bool {
-        self.0 & flag != 0
-    }
-
-    /// Permits available under this limit; 0 under debt.
+    /// The limit; 0 if there is no handle.
     #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
+    #[inline]
+    pub(super) const fn limit(self) -> u32 {
+        ((self.0 >> LIMIT_SHIFT) & LIMITS) as u32
+    }
+
+    /// The limit of a gate that has a handle.
+    pub(super) fn in_force(self) -> Limit {
+        Limit::saturating(self.limit().into())
+    }
+
+    /// Permits available; 0 under debt.
+    #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
+    #[inline]
     pub(super) const fn available(self) -> u32 {
         self.field().saturating_sub(NONE) as u32
     }
 
-    /// Permits out under this limit.
+    /// Permits out.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "permits go out up to a limit, so at most Limit::MAX"
     )]
-    pub(super) const fn out(self, limit: u32) -> u32 {
-        NONE.wrapping_add(limit as u64).saturating_sub(self.field()) as u32
+    pub(super) const fn out(self) -> u32 {
+        NONE.wrapping_add(self.limit() as u64).saturating_sub(self.field()) as u32
     }
 
-    /// Requests admitted since the count was last moved out.
-    pub(super) const fn admitted(self) -> u64 {
-        self.0 >> ADMISSION_SHIFT
-    }
-
-    /// Requests refused since that count was last moved out.
-    pub(super) const fn refused(self) -> u64 {
-        (self.0 >> REFUSAL_SHIFT) & REFUSALS
-    }
-
-    /// Whether a count has to be moved out.
-    pub(super) const fn is_overdue(self) -> bool {
-        self.has(Self::OVERDUE) || self.is_full_of_refusals()
-    }
-
-    const fn is_full_of_refusals(self) -> bool {
-        self.refused() == REFUSALS
-    }
-
-    /// What moving out so many admissions and refusals takes from the word.
-    pub(super) const fn moving_out(admitted: u64, refused: u64) -> u64 {
-        (admitted << ADMISSION_SHIFT).wrapping_add(refused << REFUSAL_SHIFT)
+    /// Permits out above the limit.
+    pub(super) const fn debt(self) -> u32 {
+        self.out().saturating_sub(self.limit())
     }
 
     const fn field(self) -> u64 {
-        (self.0 >> PERMIT_SHIFT) & 0xffff_ffff
+        (self.0 >> PERMIT_SHIFT) & PERMITS
+    }
+
+    /// What a change of the limit adds to the word.
+    const fn resizing(from: u32, to: u32) -> u64 {
+        (to as u64).wrapping_sub(from as u64).wrapping_mul(permits(1) | 1 << LIMIT_SHIFT)
     }
 }
 
-const PERMIT_SHIFT: u32 = 4;
-const REFUSAL_SHIFT: u32 = 36;
-/// A model checker gets to 4 admissions and one refusal, not to 2^20 and 127.
-const ADMISSION_SHIFT: u32 = if cfg!(gate_loom) { 61 } else { 43 };
-/// As many refusals as the word counts.
-const REFUSALS: u64 = if cfg!(gate_loom) { 1 } else { 127 };
+const LIMIT_SHIFT: u32 = 1;
+const LIMITS: u64 = (1 << 30) - 1;
+const PERMIT_SHIFT: u32 = 31;
+const PERMITS: u64 = (1 << 31) - 1;
 /// The field's value when nothing is available and nothing is owed.
-const NONE: u64 = 1 << 31;
-const ADMISSION: u64 = 1 << ADMISSION_SHIFT;
-const REFUSAL: u64 = 1 << REFUSAL_SHIFT;
+const NONE: u64 = 1 << 30;
 
 const fn permits(weight: u64) -> u64 {
     weight << PERMIT_SHIFT
@@ -172,60 +154,63 @@ const fn permits(weight: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Limit;
 
     const MAX: u32 = Limit::MAX.get();
 
-    /// Taking all, owing all and getting all back touches nothing but its own field, at both ends.
+    /// Taking all, owing all and getting all back touches nothing but its own field, at both ends and under any flag.
     #[test]
-    fn permits_keep_to_their_field() {
-        let full = Word::of_limit(MAX);
-        let taken = full.admitting(MAX).unwrap();
-        assert_eq!((taken.available(), taken.out(MAX), taken.admitted()), (0, MAX, 1));
-        let owing = Word(taken.0.wrapping_add(Word::resizing(MAX, 1)));
-        assert_eq!((owing.available(), owing.out(1), owing.admitted()), (0, MAX, 1));
-        assert!(!owing.fits(1) && owing.admitting(1).is_none());
-        let paid = Word(owing.0.wrapping_add(Word::returning(MAX)));
-        assert_eq!((paid.available(), paid.out(1), paid.admitted()), (1, 0, 1));
+    fn fields_keep_to_themselves() {
+        for flags in [0, Word::RINGS, Word::RINGS | Word::CLOSED | Word::GUARDED] {
+            let books = |word: Word| (word.limit(), word.available(), word.out(), word.debt(), word.0 & flags);
+            let full = Word(Word::of_limit(MAX).0 | flags);
+            assert_eq!(books(full), (MAX, MAX, 0, 0, flags));
+            let taken = Word(full.0.wrapping_sub(Word::returning(MAX)));
+            assert_eq!(books(taken), (MAX, 0, MAX, 0, flags));
+            assert_eq!(books(taken.under(1)), (1, 0, MAX, MAX - 1, flags));
+            let orphaned = taken.under(0);
+            assert_eq!(books(orphaned), (0, 0, MAX, MAX, flags));
+            assert!(!orphaned.fits(1) && orphaned.admitting(1).is_none());
+            let paid = Word(orphaned.under(1).0.wrapping_add(Word::returning(MAX)));
+            assert_eq!(books(paid), (1, 1, 0, 0, flags));
+            assert!(paid.under(MAX) == full);
+        }
     }
 
     /// A request is admitted exactly where its weight fits and no flag stands against it.
     #[test]
     fn admission_heeds_room_and_flags() {
-        let word = Word::of_limit(3);
-        assert!(word.admitting(3).is_some() && word.admitting(4).is_none());
-        for flag in [Word::WAITING, Word::CLOSED, Word::DRAINING, Word::OVERDUE] {
-            assert!(Word(word.0 | flag).admitting(1).is_none());
+        for limit in [3, MAX] {
+            for flag in [0, Word::RINGS, Word::GUARDED, Word::CLOSED, Word::GUARDED | Word::CLOSED] {
+                let word = Word(Word::of_limit(limit).0 | flag);
+                let is_open = flag & !Word::RINGS == 0;
+                for weight in [1, limit - 1, limit] {
+                    assert_eq!(word.admitting(weight).map(Word::available), is_open.then_some(limit - weight));
+                }
+                assert!(word.admitting(limit + 1).is_none() && word.admitting(u32::MAX).is_none());
+            }
         }
     }
 
-    /// The count of admissions runs full before it overflows, and is moved out whole.
+    /// Who finds no room and nothing else against it has the word guarded; who can never be admitted does not.
     #[test]
-    fn admissions_run_full_before_they_overflow() {
-        let almost = Word(Word::of_limit(2).0.wrapping_add(Word::admissions((1 << 20) - 1, 0)));
-        assert!(!almost.is_overdue());
-        let overdue = almost.admitting(1).unwrap();
-        assert!(overdue.is_overdue() && overdue.admitting(1).is_none());
-        assert_eq!(overdue.admitted(), 1 << 20);
-        let moved = Word(overdue.0.wrapping_sub(Word::moving_out(overdue.admitted(), 0)));
-        assert_eq!((moved.admitted(), moved.available()), (0, 1));
+    fn only_who_may_wait_guards() {
+        let taken = Word::of_limit(2).admitting(1).unwrap();
+        assert!(matches!(taken.admitting_or_guarding(1), Some((word, true)) if word.out() == 2));
+        let guarded = taken.admitting_or_guarding(2).unwrap();
+        assert!(!guarded.1 && guarded.0.calls_release() && guarded.0.out() == 1);
+        assert!(taken.admitting_or_guarding(3).is_none());
+        for flag in [Word::GUARDED, Word::CLOSED] {
+            assert!(Word(taken.0 | flag).admitting_or_guarding(1).is_none());
+        }
     }
 
-    /// A request for one permit is refused exactly where it must wait and the gate is open, until the count is full.
+    /// A request for one permit is refused without the lock where there is none, and nowhere else.
     #[test]
-    fn refusals_run_full_and_touch_nothing_else() {
-        let empty = Word::of_limit(1).admitting(1).unwrap();
-        let mut word = empty;
-        for refused in 1..=127 {
-            word = word.refusing_one().unwrap();
-            assert_eq!((word.refused(), word.admitted(), word.available()), (refused, 1, 0));
-        }
-        assert!(word.refusing_one().is_none() && word.is_overdue());
-        assert!(Word(word.0.wrapping_sub(Word::moving_out(0, 127))) == empty);
+    fn refusal_is_for_want_of_a_permit() {
         let full = Word::of_limit(1);
-        assert!(full.refusing_one().is_none() && Word(full.0 | Word::WAITING).refusing_one().is_some());
-        for flag in [Word::CLOSED, Word::DRAINING, Word::OVERDUE] {
-            assert!(Word(empty.0 | flag).refusing_one().is_none());
-        }
+        let empty = full.admitting(1).unwrap();
+        assert!(empty.refuses_one() && Word(empty.0 | Word::GUARDED).refuses_one());
+        assert!(empty.under(2).admitting(1).unwrap().under(1).refuses_one(), "under debt");
+        assert!(!full.refuses_one() && !Word(empty.0 | Word::CLOSED).refuses_one());
     }
 }

@@ -1,0 +1,122 @@
+//! What is counted without the lock: by each thread for itself, so that no count costs an atomic change or takes a cache
+//! line from another thread.
+
+use std::cell::Cell;
+use std::num::NonZero;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Count {
+    Admitted = 0,
+    Refused = 1,
+    Resized = 2,
+}
+
+/// The counts of one gate.
+///
+/// Each thread has a seat, and writes the row of that seat alone. Whoever has no seat shares the last row.
+pub(super) struct Tally {
+    rows: Box<[Row]>,
+    shared: Row,
+}
+
+/// One thread's counts, on a cache line of their own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Row([AtomicU64; 3]);
+
+impl Tally {
+    pub(super) fn new() -> Self {
+        Self { rows: (0..seats()).map(|_| Row::default()).collect(), shared: Row::default() }
+    }
+
+    #[inline]
+    pub(super) fn count(&self, what: Count) {
+        match self.rows.get(SEAT.get()) {
+            Some(Row(counts)) => {
+                // Not an atomic change: nobody else writes it.
+                let count = &counts[what as usize];
+                count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            }
+            None => self.count_seated(what),
+        }
+    }
+
+    /// Counts for a thread that has looked for a seat by then.
+    #[cold]
+    #[inline(never)]
+    fn count_seated(&self, what: Count) {
+        if SEAT.get() == UNKNOWN {
+            SEAT.set(take_seat());
+            return self.count(what);
+        }
+        self.shared.0[what as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What all threads have counted, of those that are not counting just now.
+    pub(super) fn sum(&self, what: Count) -> u64 {
+        let rows = self.rows.iter().chain([&self.shared]);
+        rows.fold(0, |sum, Row(counts)| sum.wrapping_add(counts[what as usize].load(Ordering::Relaxed)))
+    }
+
+    /// Forgets everything: for a gate that nobody has yet.
+    pub(super) fn clear(&self) {
+        let rows = self.rows.iter().chain([&self.shared]);
+        rows.flat_map(|Row(counts)| counts).for_each(|count| count.store(0, Ordering::Relaxed));
+    }
+}
+
+thread_local! {
+    /// This thread's seat, or one of the two that are no row.
+    static SEAT: Cell<usize> = const { Cell::new(UNKNOWN) };
+    /// Gives the seat back when the thread ends.
+    static HOLD: Hold = const { Hold };
+}
+
+/// Of a thread that has not counted yet.
+const UNKNOWN: usize = usize::MAX;
+/// Of a thread that has no seat.
+const NO_SEAT: usize = usize::MAX - 1;
+
+/// Which seats are taken, as bits.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// How many there are: enough for whoever runs at the same time, and some who do not.
+fn seats() -> usize {
+    static SEATS: OnceLock<usize> = OnceLock::new();
+    *SEATS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get).saturating_mul(4).clamp(16, 64))
+}
+
+fn take_seat() -> usize {
+    // A thread that is ending has given its seat back, and gets no other.
+    if HOLD.try_with(|_| {}).is_err() {
+        return NO_SEAT;
+    }
+    let mut taken = TAKEN.load(Ordering::Relaxed);
+    loop {
+        let seat = taken.trailing_ones();
+        if seat as usize >= seats() {
+            return NO_SEAT;
+        }
+        // Acquire: what whoever had it before has written is there.
+        match TAKEN.compare_exchange_weak(taken, taken | 1 << seat, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return seat as usize,
+            Err(current) => taken = current,
+        }
+    }
+}
+
+struct Hold;
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let seat = SEAT.replace(NO_SEAT);
+        if seat < seats() {
+            // Release: what was written from it is there for whoever has it next.
+            TAKEN.fetch_and(!(1 << seat), Ordering::Release);
+        }
+    }
+}
