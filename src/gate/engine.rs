@@ -9,6 +9,7 @@
 //! were admitted and have not been resumed yet; one of `available` and `debt` is 0. At rest the head of the line does
 //! not fit.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::Waker;
 
@@ -31,6 +32,8 @@ pub(super) struct State {
     bound: usize,
     pub(super) line: Line,
     pub(super) drains: Drains,
+    /// Permits that were handed over to the line and that the word still shows as available. None unless somebody waits.
+    handed_over: u32,
     /// The limit that there was when the last handle went, if it has.
     orphaned: Option<Limit>,
     is_vacant: bool,
@@ -56,6 +59,7 @@ impl State {
             bound,
             line: Line::new(),
             drains: Drains::default(),
+            handed_over: 0,
             orphaned: None,
             is_vacant: false,
             admitted: 0,
@@ -203,26 +207,27 @@ impl State {
         front: &Front,
         limit: Limit,
         clock: impl Fn() -> i64,
-    ) -> (Resize, Option<Calls>) {
+        calls: &mut Calls,
+    ) -> Resize {
+        self.take_handed_over(front);
         let before = front.resize(limit.get());
         let resize = Resize::of(before, limit);
         if resize.from != limit {
             count(&mut self.resized);
         }
         // What has changed for nobody in line is done.
-        let available = before.under(limit.get()).available();
-        let calls = self.line.heeds(limit, available).then(|| self.heed_limit(front, limit, clock));
-        (resize, calls)
+        if self.line.heeds(limit, before.under(limit.get()).available()) {
+            self.heed_limit(front, limit, clock, calls);
+        }
+        resize
     }
 
     #[cold]
     #[inline(never)]
-    fn heed_limit(&mut self, front: &Front, limit: Limit, clock: impl Fn() -> i64) -> Calls {
-        let mut calls = Calls::default();
-        let too_large = self.line.take_heavier(limit, &mut calls);
+    fn heed_limit(&mut self, front: &Front, limit: Limit, clock: impl Fn() -> i64, calls: &mut Calls) {
+        let too_large = self.line.take_heavier(limit, calls);
         add(&mut self.line_totals.too_large, too_large);
-        self.settle(front, 0, clock, &mut calls);
-        calls
+        self.settle(front, 0, clock, calls);
     }
 
     /// Admits nothing from now on, and ends all that wait.
@@ -239,19 +244,38 @@ impl State {
     /// `None` if nothing has happened.
     #[inline]
     pub(super) fn hand_over(&mut self, front: &Front, clock: impl FnOnce() -> i64) -> Option<Waker> {
-        if !self.drains.is_empty() {
+        let word = self.word(front);
+        if !self.drains.is_empty() || word.limit() > LIMIT_TO_HAND_OVER_UNDER {
             return None;
         }
         // While somebody waits nobody else admits, so there still is what there was, and the word may follow.
-        let Taken { waker, wait, .. } = self.line.admit_one(front.word().available())?;
+        let Taken { waker, wait, .. } = self.line.admit_one(word.available())?;
         count(&mut self.line_totals.admitted);
         if wait.sample > 0 {
             record(&mut self.waits, &wait, clock);
         }
-        // The last one out of line leaves the door open. Whoever is in line has had it guarded.
-        let flag = if self.line.is_empty() { Word::GUARDED } else { 0 };
-        front.add(flag.wrapping_sub(Word::returning(wait.weight)));
+        self.handed_over = self.handed_over.wrapping_add(wait.weight); // less than twice what is looked for here
+        if self.line.is_empty() {
+            // The last one out of line leaves the door open. Whoever is in line has had it guarded.
+            front.add(Word::GUARDED.wrapping_sub(Word::returning(mem::take(&mut self.handed_over))));
+        } else if self.handed_over > MOST_HANDED_OVER {
+            self.take_handed_over(front);
+        }
         waker // which is there, as no timer's end has had it woken before its time
+    }
+
+    /// The word as it would be if it showed what was handed over.
+    #[inline]
+    pub(super) fn word(&self, front: &Front) -> Word {
+        Word(front.word().0.wrapping_sub(Word::returning(self.handed_over)))
+    }
+
+    /// Has the word show what was handed over.
+    #[inline]
+    fn take_handed_over(&mut self, front: &Front) {
+        if self.handed_over > 0 {
+            front.add(Word::returning(mem::take(&mut self.handed_over)).wrapping_neg());
+        }
     }
 
     /// Admits whom there is room for, in order; then, if the gate is drained, says so to those who wait for that.
@@ -265,8 +289,7 @@ impl State {
         clock: impl Fn() -> i64,
         calls: &mut Calls,
     ) {
-        let change = Word::returning(given_back);
-        let word = Word(front.word().0.wrapping_add(change));
+        let word = Word(self.word(front).0.wrapping_add(Word::returning(given_back)));
         let Self { line, line_totals, waits, .. } = self;
         let available = word.available();
         let left = line.admit(available, calls, |wait| {
@@ -275,10 +298,13 @@ impl State {
                 record(waits, &wait, &clock);
             }
         });
-        let taken = Word::returning(available.wrapping_sub(left));
+        let taken = available.wrapping_sub(left);
         // Adding the flag where it is up takes it down.
         let flag = if self.needs_guard() { 0 } else { word.0 & Word::GUARDED };
-        let change = change.wrapping_sub(taken).wrapping_add(flag);
+        let change = Word::returning(given_back)
+            .wrapping_sub(Word::returning(taken))
+            .wrapping_sub(Word::returning(mem::take(&mut self.handed_over)))
+            .wrapping_add(flag);
         if change != 0 {
             front.add(change);
         }
@@ -321,7 +347,7 @@ impl State {
     #[inline]
     pub(super) fn vacates(&mut self, front: &Front) -> bool {
         // Acquire: what was done under every permit happens before the place is given away.
-        let vacates = self.orphaned.is_some() && !self.is_vacant && front.word().out() == 0;
+        let vacates = self.orphaned.is_some() && !self.is_vacant && self.word(front).out() == 0;
         self.is_vacant |= vacates;
         vacates
     }
@@ -333,7 +359,7 @@ impl State {
 
     pub(super) fn status(&self, front: &Front, tally: &Tally, name: GateName) -> GateStatus {
         // One look at the word, so that what it says is of one instant.
-        let word = front.word();
+        let word = self.word(front);
         GateStatus {
             name,
             limit: word.in_force(),
@@ -401,6 +427,10 @@ impl State {
         fits
     }
 }
+
+/// So much may have been handed over without showing in the word, under limits that leave its field room for that.
+const MOST_HANDED_OVER: u32 = 1 << 20;
+const LIMIT_TO_HAND_OVER_UNDER: u32 = Limit::MAX.get() >> 1;
 
 /// Records a wait that ends now.
 #[cold]

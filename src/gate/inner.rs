@@ -278,15 +278,11 @@ impl Inner {
         Some(resize)
     }
 
-    pub(super) fn resize(&self, limit: Limit) -> (Resize, Option<Calls>) {
+    pub(super) fn resize(&self, limit: Limit, calls: &mut Calls) -> Resize {
         let mut body = self.lock();
-        let (resize, calls) = body.state.resize(&self.front, limit, clock::now);
-        if body.bells.is_empty() {
-            return (resize, calls);
-        }
-        let mut calls = calls.unwrap_or_default();
-        body.bells.ring(&mut calls);
-        (resize, Some(calls))
+        let resize = body.state.resize(&self.front, limit, clock::now, calls);
+        body.bells.ring(calls);
+        resize
     }
 
     pub(super) fn close(&self) -> Calls {

@@ -272,14 +272,15 @@ impl Gate {
     #[cold]
     #[inline(never)]
     fn resize_by_lock(&self, limit: Limit) -> Resize {
-        self.inner.resize(limit).0 // the calls are made as they go out of scope
+        let mut calls = Calls::default(); // made as it goes out of scope
+        self.inner.resize(limit, &mut calls)
     }
 
     /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
     pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
-        let at_once = self.inner.resize_at_once(limit).map(|resize| (resize, None));
-        let (resize, calls) = at_once.unwrap_or_else(|| self.inner.resize(limit));
-        (resize, calls.unwrap_or_default())
+        let mut calls = Calls::default();
+        let at_once = self.inner.resize_at_once(limit);
+        (at_once.unwrap_or_else(|| self.inner.resize(limit, &mut calls)), calls)
     }
 
     /// Admits nothing from now on: those in line and those to come get `Closed`. Permits out stay valid. There is no
