@@ -94,6 +94,7 @@ const HOUSE: [Room; 11] = [
             "answer",
             "front",
             "word",
+            "tally",
             "line",
             "chain",
             "wait",

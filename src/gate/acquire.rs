@@ -111,13 +111,11 @@ impl<'g, P> Acquire<'g, P> {
     ) -> Poll<Result<P, AcquireError>> {
         // Answered here, so that most permits need not pass through where an error would stand.
         let (gate, weight) = (self.gate, self.node.weight);
-        if self.node.stage() != Stage::New {
-            return self.poll_in_line(cx, permit);
-        }
-        if self.as_mut().node().enter_if(Stage::Resolved, || gate.inner().admit(weight)) {
+        let is_new = self.node.stage() == Stage::New;
+        if is_new && self.as_mut().node().enter_if(Stage::Resolved, || gate.inner().admit(weight)) {
             return Poll::Ready(Ok(permit(gate, weight)));
         }
-        self.poll_first(cx, permit)
+        self.poll_in_line(cx, permit)
     }
 
     // Not inline: it writes the result where it is wanted, and nothing of it is in the way of what has room at once.
@@ -127,6 +125,9 @@ impl<'g, P> Acquire<'g, P> {
         cx: &mut Context<'_>,
         permit: impl Fn(&'g Gate, u32) -> P,
     ) -> Poll<Result<P, AcquireError>> {
+        if self.node.stage() == Stage::New {
+            return self.poll_first(cx, permit);
+        }
         let (gate, weight) = (self.gate, self.node.weight);
         match self.as_mut().node().look(cx.waker()) {
             Some(Fate::Admitted) => Poll::Ready(Ok(permit(gate, weight))),

@@ -46,7 +46,7 @@ impl Front {
     #[inline]
     pub(super) fn guard(&self, weight: u32) -> bool {
         let mut word = self.word();
-        while !word.fits(weight) && weight <= word.limit() {
+        while !word.fits(weight) && word.may_ever_admit(weight) {
             let guarded = word.0 | Word::GUARDED;
             match self.word.compare_exchange_weak(word.0, guarded, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,

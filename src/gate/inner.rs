@@ -61,11 +61,8 @@ pub(super) struct Profile {
 impl Inner {
     /// A gate with one handle.
     pub(super) fn open(profile: Profile, limit: Limit, bound: usize) -> &'static Self {
-        let body = Body {
-            profile,
-            state: State::new(bound, profile.measures_waits),
-            bells: Bells::default(),
-        };
+        let body =
+            Body { profile, state: State::new(bound, profile.measures_waits), bells: Bells::default() };
         let Some(inner) = vacant::take() else {
             let front = Front::new(Word::of_limit(limit.get()));
             let (handles, body) = (AtomicUsize::new(1), Mutex::new(body));
@@ -122,7 +119,7 @@ impl Inner {
     /// Admits a request if there is room and nothing stands against it.
     #[inline]
     pub(super) fn admit(&self, weight: u32) -> bool {
-        let admits = weight > 0 && self.front.admit(weight);
+        let admits = self.front.admit(weight);
         if admits {
             self.tally.count(Count::Admitted);
         }
@@ -278,10 +275,12 @@ impl Inner {
         Some(resize)
     }
 
-    pub(super) fn resize(&self, limit: Limit, calls: &mut Calls) -> Resize {
+    pub(super) fn resize(&self, limit: Limit, calls: &mut Option<Calls>) -> Resize {
         let mut body = self.lock();
         let resize = body.state.resize(&self.front, limit, clock::now, calls);
-        body.bells.ring(calls);
+        if !body.bells.is_empty() {
+            body.bells.ring(calls.get_or_insert_default());
+        }
         resize
     }
 

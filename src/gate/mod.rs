@@ -272,15 +272,15 @@ impl Gate {
     #[cold]
     #[inline(never)]
     fn resize_by_lock(&self, limit: Limit) -> Resize {
-        let mut calls = Calls::default(); // made as it goes out of scope
-        self.inner.resize(limit, &mut calls)
+        self.inner.resize(limit, &mut None) // the calls are made as they go out of scope
     }
 
     /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
     pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
-        let mut calls = Calls::default();
+        let mut calls = None;
         let at_once = self.inner.resize_at_once(limit);
-        (at_once.unwrap_or_else(|| self.inner.resize(limit, &mut calls)), calls)
+        let resize = at_once.unwrap_or_else(|| self.inner.resize(limit, &mut calls));
+        (resize, calls.unwrap_or_default())
     }
 
     /// Admits nothing from now on: those in line and those to come get `Closed`. Permits out stay valid. There is no
@@ -307,7 +307,7 @@ impl Gate {
         Drained::new(self)
     }
 
-    /// What the gate is doing and has done, all of the same instant.
+    /// What the gate is doing at this instant, and has done.
     #[must_use]
     pub fn status(&self) -> GateStatus {
         self.inner.status()

@@ -3,7 +3,10 @@
 use super::Histogram;
 use crate::plan::{GateName, Limit};
 
-/// A gate at one instant: every number is from the same moment, so the books balance in each status.
+/// A gate at one instant: its limit, permits and line are of the same moment, so the books balance in each status.
+///
+/// What needs no lock is counted by each thread for itself: requests admitted or refused at once, and changes of the limit
+/// while nobody waits. Of those a total may lack what a thread is in the midst of just then; none is ever lost.
 ///
 /// - `in_use + available == limit + debt`, and one of `available` and `debt` is 0.
 /// - `totals.line.joined` is the sum of its other fields (without `unclaimed`) and `waiting`.

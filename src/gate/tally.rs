@@ -87,7 +87,9 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 /// How many there are: enough for whoever runs at the same time, and some who do not.
 fn seats() -> usize {
     static SEATS: OnceLock<usize> = OnceLock::new();
-    *SEATS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get).saturating_mul(4).clamp(16, 64))
+    *SEATS.get_or_init(|| {
+        thread::available_parallelism().map_or(1, NonZero::get).saturating_mul(4).clamp(16, 64)
+    })
 }
 
 fn take_seat() -> usize {
@@ -118,5 +120,90 @@ impl Drop for Hold {
             // Release: what was written from it is there for whoever has it next.
             TAKEN.fetch_and(!(1 << seat), Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many threads count at once, with seats and without, no count is lost.
+    #[test]
+    fn nothing_is_lost_between_threads() {
+        const THREADS: u64 = 80;
+        let tally = Tally::new();
+        for round in 1..=3 {
+            thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        for _ in 0..1000 {
+                            tally.count(Count::Admitted);
+                            tally.count(Count::Resized);
+                        }
+                        tally.count(Count::Refused);
+                    });
+                }
+            });
+            let sums = [Count::Admitted, Count::Refused, Count::Resized].map(|what| tally.sum(what));
+            assert_eq!(sums, [1000, 1, 1000].map(|each| each * THREADS * round));
+        }
+        tally.clear();
+        assert_eq!(tally.sum(Count::Admitted), 0);
+    }
+
+    /// A thread that finds no seat shares the last row, and a seat is free again once its thread has ended.
+    #[test]
+    fn seats_are_given_back() {
+        let tally = Tally::new();
+        let seated = |tally: &Tally| {
+            tally.count(Count::Admitted);
+            SEAT.get()
+        };
+        let ready = std::sync::Barrier::new(100);
+        let at_once: Vec<usize> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..100)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let seat = seated(&tally);
+                        ready.wait();
+                        seat
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(at_once.iter().filter(|seat| **seat == NO_SEAT).count() >= 100 - seats());
+        let mut rows: Vec<_> = at_once.into_iter().filter(|seat| *seat != NO_SEAT).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        assert_eq!(tally.shared.0[0].load(Ordering::Relaxed), 100 - rows.len() as u64, "no two in one seat");
+        let after = thread::scope(|scope| scope.spawn(|| seated(&tally)).join().unwrap());
+        assert!(after < seats() && tally.sum(Count::Admitted) == 101);
+    }
+
+    /// What counts while its thread ends, after the seat was given back, is counted all the same.
+    #[test]
+    fn the_end_of_a_thread_is_counted() {
+        struct Late(&'static Tally);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                self.0.count(Count::Refused);
+            }
+        }
+        thread_local! {
+            static LATE: Cell<Option<Late>> = const { Cell::new(None) };
+        }
+        let tally: &Tally = Box::leak(Box::new(Tally::new()));
+        for counts_first in [true, false] {
+            let ending = thread::spawn(move || {
+                // What is first used is last dropped.
+                LATE.set(Some(Late(tally)));
+                if counts_first {
+                    tally.count(Count::Admitted);
+                }
+            });
+            ending.join().unwrap();
+        }
+        assert_eq!((tally.sum(Count::Admitted), tally.sum(Count::Refused)), (1, 2));
     }
 }

@@ -120,9 +120,10 @@ mod tests {
 
     use super::*;
     use crate::gate::line::Line;
+    use crate::gate::tally::Tally;
     use crate::gate::timers::Timers;
     use crate::gate::word::Word;
-    use crate::plan::{GateName, Limit};
+    use crate::plan::GateName;
 
     const NAME: GateName = GateName::new("tested");
 
@@ -138,7 +139,7 @@ mod tests {
         let watch = Watch { runtime: another, now: 0, deadline: 1 };
         let joined = state.join_until(&front, joining, &watch, |_| unreachable!());
         assert!(matches!(joined, Err((Turn::Refused(Refusal::QueueFull { .. }), _))));
-        let status = state.status(&front, NAME);
+        let status = state.status(&front, &Tally::new(), NAME);
         assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
     }
 

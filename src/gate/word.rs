@@ -35,7 +35,11 @@ impl Word {
     /// The word after admitting a request of this weight at once; `None` if it has to take the lock.
     #[inline]
     pub(super) const fn admitting(self, weight: u32) -> Option<Self> {
-        // There is room, and both flags are down: the word lies between the least that has room, and both flags.
+        // No word has room for none, or for more than the greatest limit.
+        if weight.wrapping_sub(1) >= Limit::MAX.get() {
+            return None;
+        }
+        // There is room and both flags are down: so the word lies between the least with room, and the flags.
         let least = permits(NONE.wrapping_add(weight as u64));
         if self.0.wrapping_sub(least) < Self::CLOSED.wrapping_sub(least) {
             Some(Self(self.0.wrapping_sub(permits(weight as u64))))
@@ -50,7 +54,7 @@ impl Word {
     pub(super) const fn admitting_or_guarding(self, weight: u32) -> Option<(Self, bool)> {
         if let Some(admitted) = self.admitting(weight) {
             Some((admitted, true))
-        } else if self.has(Self::GUARDED | Self::CLOSED) || weight > self.limit() {
+        } else if self.has(Self::GUARDED | Self::CLOSED) || !self.may_ever_admit(weight) {
             None
         } else {
             Some((Self(self.0 | Self::GUARDED), false))
@@ -67,6 +71,12 @@ impl Word {
     #[inline]
     pub(super) const fn fits(self, weight: u32) -> bool {
         self.field() >= NONE.wrapping_add(weight as u64)
+    }
+
+    /// Whether a request of this weight is admitted under this limit, sooner or later.
+    #[inline]
+    pub(super) const fn may_ever_admit(self, weight: u32) -> bool {
+        weight.wrapping_sub(1) < self.limit()
     }
 
     /// What giving back this weight adds to the word.
@@ -90,15 +100,15 @@ impl Word {
     /// Whether whoever has given permits back, and left this, must take the lock.
     #[inline]
     pub(super) const fn calls_release(self) -> bool {
-        self.0.cast_signed() < 0
+        self.has(Self::GUARDED)
     }
 
+    #[inline]
     pub(super) const fn has(self, flags: u64) -> bool {
         self.0 & flags != 0
     }
 
     /// The limit; 0 if there is no handle.
-    #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
     #[inline]
     pub(super) const fn limit(self) -> u32 {
         ((self.0 >> LIMIT_SHIFT) & LIMITS) as u32
@@ -161,7 +171,8 @@ mod tests {
     #[test]
     fn fields_keep_to_themselves() {
         for flags in [0, Word::RINGS, Word::RINGS | Word::CLOSED | Word::GUARDED] {
-            let books = |word: Word| (word.limit(), word.available(), word.out(), word.debt(), word.0 & flags);
+            let books =
+                |word: Word| (word.limit(), word.available(), word.out(), word.debt(), word.0 & flags);
             let full = Word(Word::of_limit(MAX).0 | flags);
             assert_eq!(books(full), (MAX, MAX, 0, 0, flags));
             let taken = Word(full.0.wrapping_sub(Word::returning(MAX)));
@@ -184,9 +195,14 @@ mod tests {
                 let word = Word(Word::of_limit(limit).0 | flag);
                 let is_open = flag & !Word::RINGS == 0;
                 for weight in [1, limit - 1, limit] {
-                    assert_eq!(word.admitting(weight).map(Word::available), is_open.then_some(limit - weight));
+                    assert_eq!(
+                        word.admitting(weight).map(Word::available),
+                        is_open.then_some(limit - weight)
+                    );
                 }
-                assert!(word.admitting(limit + 1).is_none() && word.admitting(u32::MAX).is_none());
+                for weight in [0, limit + 1, MAX + 1, 1 << 31, u32::MAX] {
+                    assert!(word.admitting(weight).is_none() && !word.may_ever_admit(weight));
+                }
             }
         }
     }
@@ -198,7 +214,9 @@ mod tests {
         assert!(matches!(taken.admitting_or_guarding(1), Some((word, true)) if word.out() == 2));
         let guarded = taken.admitting_or_guarding(2).unwrap();
         assert!(!guarded.1 && guarded.0.calls_release() && guarded.0.out() == 1);
-        assert!(taken.admitting_or_guarding(3).is_none());
+        assert!(
+            [0, 3, MAX + 1, u32::MAX].into_iter().all(|weight| taken.admitting_or_guarding(weight).is_none())
+        );
         for flag in [Word::GUARDED, Word::CLOSED] {
             assert!(Word(taken.0 | flag).admitting_or_guarding(1).is_none());
         }

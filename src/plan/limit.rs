@@ -57,8 +57,8 @@ impl Limit {
 
     /// The limit nearest to `limit`.
     #[must_use]
-#[inline]
-        pub const fn saturating(limit: u64) -> Self {
+    #[inline]
+    pub const fn saturating(limit: u64) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "smaller than MAX, which is a u32")]
         match limit {
             0 => Self::MIN,

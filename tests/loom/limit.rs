@@ -1,4 +1,4 @@
-//! Limits that change, gates that close, and the count of who was admitted, while others come and go.
+//! Limits that change and gates that close, while others come and go.
 
 use std::task::Poll;
 
@@ -138,6 +138,26 @@ fn two_resizes_at_once() {
     });
 }
 
+/// The same where nobody waits, and no change takes the lock; a permit comes back meanwhile.
+#[test]
+fn two_resizes_and_a_release() {
+    check(Threads::Three, || {
+        let scene = Scene::new(3);
+        let held = scene.hold(2).unwrap();
+        scene.allow(5);
+        let releasing = thread::spawn(move || drop(held));
+        let other = scene.spawn(|scene| scene.gate.resize(Limit::new(5)));
+        let mine = scene.gate.resize(Limit::MIN);
+        releasing.join().unwrap();
+        let other = other.join().unwrap();
+        let (first, last) = if mine.from.get() == 3 { (mine, other) } else { (other, mine) };
+        assert_eq!((first.from.get(), first.to, last.to), (3, last.from, scene.gate.limit()));
+        assert_eq!((other.debt, scene.gate.status().resized), (0, 2));
+        assert!(mine.debt <= 1);
+        scene.finish([]);
+    });
+}
+
 /// A closing gate ends those in line and those to come, once each.
 #[test]
 fn closing_meets_an_acquire() {
@@ -192,22 +212,43 @@ fn closing_meets_a_release() {
     });
 }
 
-/// The count of admissions runs full and is moved out while others admit: none is lost and none counted twice.
+/// A limit falls, without the lock, below the weight of one who is about to wait: that one is refused at the door or in
+/// line, and never waits for what cannot be.
 #[test]
-fn admissions_are_moved_out() {
+fn shrinking_meets_one_who_becomes_too_large() {
     check(Threads::Two, || {
         let scene = Scene::new(2);
-        for _ in 0..7 {
-            scene.try_work(1).unwrap();
-        }
-        let other = scene.spawn(|scene| {
-            scene.try_work(1).unwrap();
-            scene.try_work(1).unwrap();
+        let held = scene.hold(1).unwrap();
+        let coming = scene.spawn(|scene| {
+            let mut coming = scene.request(2);
+            let answer = coming.poll();
+            (coming, answer)
         });
-        scene.try_work(1).unwrap();
-        other.join().unwrap();
-        assert_eq!(scene.gate.status().totals.admitted, 10);
+        scene.gate.resize(Limit::MIN);
+        let (mut coming, answer) = coming.join().unwrap();
+        let answer = if answer.is_ready() { answer } else { coming.poll() };
+        assert!(matches!(answer, Poll::Ready(Err(AcquireError::TooLarge { .. }))), "{answer:?}");
+        drop(held);
         scene.finish([]);
+    });
+}
+
+/// Permits go on to the line without showing in the word, until the limit changes or the line ends.
+#[test]
+fn growth_meets_what_was_handed_over() {
+    check(Threads::Two, || {
+        let scene = Scene::new(1);
+        let held = scene.hold(1).unwrap();
+        let waiting = [1, 1, 1].map(|weight| scene.in_line(weight));
+        drop(held);
+        scene.allow(2);
+        let growing = scene.spawn(|scene| scene.gate.resize(Limit::new(2)));
+        assert!(scene.gate.try_acquire().is_err(), "the line is longer than what has come");
+        growing.join().unwrap();
+        let [first, second, third] = waiting;
+        assert!(first.is_woken() && second.is_woken() && !third.is_woken());
+        scene.assert_rests(0, [&first, &second, &third]);
+        scene.finish([Some(first), Some(second), Some(third)]);
     });
 }
 
