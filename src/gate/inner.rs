@@ -119,7 +119,7 @@ impl Inner {
     /// Admits a request if there is room and nothing stands against it.
     #[inline]
     pub(super) fn admit(&self, weight: u32) -> bool {
-        let admits = self.front.admit(weight);
+        let admits = weight > 0 && self.front.admit(weight);
         if admits {
             self.tally.count(Count::Admitted);
         }

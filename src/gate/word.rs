@@ -32,16 +32,12 @@ impl Word {
         Self(permits(NONE).wrapping_add(Self::resizing(0, limit)))
     }
 
-    /// The word after admitting a request of this weight at once; `None` if it has to take the lock.
+    /// The word after admitting a request of this weight, which is not 0, at once; `None` if it has to take the lock.
     #[inline]
     pub(super) const fn admitting(self, weight: u32) -> Option<Self> {
-        // No word has room for none, or for more than the greatest limit.
-        if weight.wrapping_sub(1) >= Limit::MAX.get() {
-            return None;
-        }
-        // There is room and both flags are down: so the word lies between the least with room, and the flags.
-        let least = permits(NONE.wrapping_add(weight as u64));
-        if self.0.wrapping_sub(least) < Self::CLOSED.wrapping_sub(least) {
+        // Of a word under debt, or with one of both flags, this is more than can be available.
+        let available = (self.0 >> PERMIT_SHIFT).wrapping_sub(NONE);
+        if available < NONE && weight as u64 <= available {
             Some(Self(self.0.wrapping_sub(permits(weight as u64))))
         } else {
             None
@@ -52,9 +48,11 @@ impl Word {
     /// something else stands against it.
     #[inline]
     pub(super) const fn admitting_or_guarding(self, weight: u32) -> Option<(Self, bool)> {
-        if let Some(admitted) = self.admitting(weight) {
+        if !self.may_ever_admit(weight) {
+            None
+        } else if let Some(admitted) = self.admitting(weight) {
             Some((admitted, true))
-        } else if self.has(Self::GUARDED | Self::CLOSED) || !self.may_ever_admit(weight) {
+        } else if self.has(Self::GUARDED | Self::CLOSED) {
             None
         } else {
             Some((Self(self.0 | Self::GUARDED), false))
@@ -200,7 +198,8 @@ mod tests {
                         is_open.then_some(limit - weight)
                     );
                 }
-                for weight in [0, limit + 1, MAX + 1, 1 << 31, u32::MAX] {
+                assert!(!word.may_ever_admit(0));
+                for weight in [limit + 1, MAX + 1, 1 << 31, u32::MAX] {
                     assert!(word.admitting(weight).is_none() && !word.may_ever_admit(weight));
                 }
             }
