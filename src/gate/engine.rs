@@ -133,7 +133,10 @@ impl State {
             front.word().may_ever_admit(weight).then_some(false)
         };
         match is_admitted {
-            Some(true) => Some(Turn::Admitted),
+            Some(true) => {
+                count(&mut self.admitted);
+                Some(Turn::Admitted)
+            }
             Some(false) => self.joins(),
             None => self.enter_slowly(front, weight),
         }

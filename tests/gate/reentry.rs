@@ -116,6 +116,28 @@ fn a_waker_may_come_back_when_it_is_cloned() {
     );
 }
 
+/// Room that comes while the waker is cloned is for whoever is on the way into the line, who then is counted as admitted at
+/// once, and as nothing else.
+#[test]
+fn room_on_the_way_into_the_line_is_counted() {
+    let clock = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _inside = clock.enter();
+    for max_wait in [Duration::MAX, MS] {
+        let gate = Gate::new(NAME, Limit::MIN);
+        let held = Mutex::new(Some(gate.try_acquire_owned().unwrap()));
+        let waker = hooked(move |now| {
+            if now == Call::Clone {
+                drop(held.lock().unwrap().take());
+            }
+        });
+        let admitted = poll_by(&mut Box::pin(gate.request().max_wait(max_wait).acquire()), &waker);
+        assert!(matches!(admitted, Poll::Ready(Ok(_))));
+        drop(admitted);
+        let status = gate.status();
+        assert_eq!((status.totals.admitted, status.totals.line.joined, status.in_use), (2, 0, 0));
+    }
+}
+
 /// A waker may use the gate in whatever way while the gate wakes it.
 #[test]
 fn a_waker_may_come_back_when_it_is_woken() {

@@ -222,11 +222,12 @@ impl Stage {
         }
     }
 
-    /// In the end nobody waits, every permit is back, and what is left is idle and fits.
+    /// In the end nobody waits, every permit is back, and what is left is idle and fits. An item that was made for somebody
+    /// who has given up is in use until whoever made it finds that out; one that is so for ever has the scheduler give up.
     fn finish(self) {
         let status = loop {
             let status = self.pool.status();
-            if status.creating + status.dropping == 0 {
+            if status.creating + status.dropping + status.in_use == 0 {
                 break status;
             }
             thread::yield_now();
