@@ -487,7 +487,7 @@ mod tests {
                 let joining = Joining { node: node.as_mut(), weight: 1, waker: Waker::noop().clone() };
                 assert!(state.join(&front, joining, None, || 0).is_ok());
             }
-            Self { front, tally: Tally::new(), state, nodes }
+            Self { front, tally: Tally::default(), state, nodes }
         }
 
         /// Gives a permit back, and says whether the short way has led on.

@@ -66,7 +66,7 @@ impl Inner {
         let Some(inner) = vacant::take() else {
             let front = Front::new(Word::of_limit(limit.get()));
             let (handles, body) = (AtomicUsize::new(1), Mutex::new(body));
-            return Box::leak(Box::new(Self { front, tally: Tally::new(), handles, body }));
+            return Box::leak(Box::new(Self { front, tally: Tally::default(), handles, body }));
         };
         let former = {
             let mut place = inner.lock();

@@ -2,10 +2,7 @@
 //! line from another thread.
 
 use std::cell::Cell;
-use std::num::NonZero;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +15,9 @@ pub(super) enum Count {
 /// The counts of one gate.
 ///
 /// Each thread has a seat, and writes the row of that seat alone. Whoever has no seat shares the last row.
+#[derive(Default)]
 pub(super) struct Tally {
-    rows: Box<[Row]>,
+    rows: [Row; SEATS],
     shared: Row,
 }
 
@@ -29,10 +27,6 @@ pub(super) struct Tally {
 struct Row([AtomicU64; 3]);
 
 impl Tally {
-    pub(super) fn new() -> Self {
-        Self { rows: (0..seats()).map(|_| Row::default()).collect(), shared: Row::default() }
-    }
-
     #[inline]
     pub(super) fn count(&self, what: Count) {
         match self.rows.get(SEAT.get()) {
@@ -81,16 +75,11 @@ const UNKNOWN: usize = usize::MAX;
 /// Of a thread that has no seat.
 const NO_SEAT: usize = usize::MAX - 1;
 
+/// Enough for the threads of most programs, at two kilobytes a gate.
+const SEATS: usize = 32;
+
 /// Which seats are taken, as bits.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
-
-/// How many there are: enough for whoever runs at the same time, and some who do not.
-fn seats() -> usize {
-    static SEATS: OnceLock<usize> = OnceLock::new();
-    *SEATS.get_or_init(|| {
-        thread::available_parallelism().map_or(1, NonZero::get).saturating_mul(4).clamp(16, 64)
-    })
-}
 
 fn take_seat() -> usize {
     // A thread that is ending has given its seat back, and gets no other.
@@ -100,7 +89,7 @@ fn take_seat() -> usize {
     let mut taken = TAKEN.load(Ordering::Relaxed);
     loop {
         let seat = taken.trailing_ones();
-        if seat as usize >= seats() {
+        if seat as usize >= SEATS {
             return NO_SEAT;
         }
         // Acquire: what whoever had it before has written is there.
@@ -116,7 +105,7 @@ struct Hold;
 impl Drop for Hold {
     fn drop(&mut self) {
         let seat = SEAT.replace(NO_SEAT);
-        if seat < seats() {
+        if seat < SEATS {
             // Release: what was written from it is there for whoever has it next.
             TAKEN.fetch_and(!(1 << seat), Ordering::Release);
         }
@@ -125,13 +114,16 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
 
     /// However many threads count at once, with seats and without, no count is lost.
     #[test]
     fn nothing_is_lost_between_threads() {
         const THREADS: u64 = 80;
-        let tally = Tally::new();
+        let tally = Tally::default();
         for round in 1..=3 {
             thread::scope(|scope| {
                 for _ in 0..THREADS {
@@ -154,12 +146,12 @@ mod tests {
     /// A thread that finds no seat shares the last row, and a seat is free again once its thread has ended.
     #[test]
     fn seats_are_given_back() {
-        let tally = Tally::new();
+        let tally = Tally::default();
         let seated = |tally: &Tally| {
             tally.count(Count::Admitted);
             SEAT.get()
         };
-        let ready = std::sync::Barrier::new(100);
+        let ready = Barrier::new(100);
         let at_once: Vec<usize> = thread::scope(|scope| {
             let threads: Vec<_> = (0..100)
                 .map(|_| {
@@ -172,13 +164,13 @@ mod tests {
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert!(at_once.iter().filter(|seat| **seat == NO_SEAT).count() >= 100 - seats());
+        assert!(at_once.iter().filter(|seat| **seat == NO_SEAT).count() >= 100 - SEATS);
         let mut rows: Vec<_> = at_once.into_iter().filter(|seat| *seat != NO_SEAT).collect();
         rows.sort_unstable();
         rows.dedup();
         assert_eq!(tally.shared.0[0].load(Ordering::Relaxed), 100 - rows.len() as u64, "no two in one seat");
         let after = thread::scope(|scope| scope.spawn(|| seated(&tally)).join().unwrap());
-        assert!(after < seats() && tally.sum(Count::Admitted) == 101);
+        assert!(after < SEATS && tally.sum(Count::Admitted) == 101);
     }
 
     /// What counts while its thread ends, after the seat was given back, is counted all the same.
@@ -193,7 +185,7 @@ mod tests {
         thread_local! {
             static LATE: Cell<Option<Late>> = const { Cell::new(None) };
         }
-        let tally: &Tally = Box::leak(Box::new(Tally::new()));
+        let tally: &Tally = Box::leak(Box::new(Tally::default()));
         for counts_first in [true, false] {
             let ending = thread::spawn(move || {
                 // What is first used is last dropped.

@@ -139,7 +139,7 @@ mod tests {
         let watch = Watch { runtime: another, now: 0, deadline: 1 };
         let joined = state.join_until(&front, joining, &watch, |_| unreachable!());
         assert!(matches!(joined, Err((Turn::Refused(Refusal::QueueFull { .. }), _))));
-        let status = state.status(&front, &Tally::new(), NAME);
+        let status = state.status(&front, &Tally::default(), NAME);
         assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
     }
 
