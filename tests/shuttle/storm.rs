@@ -1,9 +1,10 @@
 //! Threads that come, go, give up, resize and close, all at once.
 
+use concurrency_governor::Limit;
 use concurrency_governor::gate::AcquireError;
 use shuttle::thread;
 
-use super::scene::{Scene, below, check};
+use super::scene::{Scene, below, check, gate};
 
 /// Whatever five threads do to a gate, nobody is forgotten, no more is out than was allowed, and nothing is lost.
 #[test]
@@ -106,6 +107,31 @@ fn the_limit_never_rests() {
         for thread in flyers {
             thread.join().unwrap();
         }
+        scene.finish();
+    });
+}
+
+/// Limits that several set at once stand in one order: each change begins where another has ended, and the permits follow.
+#[test]
+fn limits_meet_each_other() {
+    check(|| {
+        let scene = Scene::of(gate(2), 6);
+        let resizing = [1, 2, 3].map(|nth| {
+            scene.spawn(move |scene| [nth, nth + 3].map(|limit| scene.gate.resize(Limit::new(limit))))
+        });
+        let trying = scene.spawn(|scene| drop([1, 2].map(|weight| scene.try_acquire(weight))));
+        let changes: Vec<_> = resizing.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        trying.join().unwrap();
+        let status = scene.gate.status();
+        let in_order = |mut limits: Vec<Limit>| {
+            limits.sort_unstable();
+            limits
+        };
+        let begun = in_order(changes.iter().map(|change| change.from).chain([status.limit]).collect());
+        let ended = in_order(changes.iter().map(|change| change.to).chain([Limit::new(2)]).collect());
+        assert_eq!(begun, ended);
+        let changed = changes.iter().filter(|change| change.from != change.to).count();
+        assert_eq!(status.resized, changed as u64);
         scene.finish();
     });
 }
