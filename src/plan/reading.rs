@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::name::Resource;
 use super::quantity::Quantity;
@@ -162,14 +163,22 @@ impl fmt::Display for Source {
 /// assert_eq!(measured.reading(), Reading::whole(2));
 /// assert_eq!(measured.bound(), Bound::AtMost);
 /// ```
+///
+/// A clone costs little: it shares the sources and notes, until either gets another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Measurement {
     reading: Reading,
     bound: Bound,
+    told: Arc<Told>,
+    stale: Option<String>,
+}
+
+/// Where a measurement comes from, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
     sources: Vec<Source>,
     notes: Vec<String>,
-    stale: Option<String>,
 }
 
 impl Measurement {
@@ -186,23 +195,23 @@ impl Measurement {
 
     /// Adds a source.
     pub fn source(mut self, source: Source) -> Self {
-        self.sources.push(source);
+        Arc::make_mut(&mut self.told).sources.push(source);
         self
     }
 
     /// Adds a note for whoever reads the number.
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        Arc::make_mut(&mut self.told).notes.push(note.into());
         self
     }
 
-    /// Has these sources and notes in place of any others.
+    /// A fresh measurement with these sources and notes.
     #[cfg_attr(
         not(target_os = "linux"),
         expect(dead_code, reason = "only Linux has files whose names may need another form")
     )]
-    pub(crate) fn told_by(self, sources: Vec<Source>, notes: Vec<String>) -> Self {
-        Self { sources, notes, ..self }
+    pub(crate) fn told_by(reading: Reading, bound: Bound, sources: Vec<Source>, notes: Vec<String>) -> Self {
+        Self { reading, bound, told: Arc::new(Told { sources, notes }), stale: None }
     }
 
     /// Marks it as no longer fresh: it is the last good one, kept because a later measurement failed for `reason`.
@@ -226,13 +235,13 @@ impl Measurement {
     /// Where it was read, the widest level first.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
-        &self.sources
+        &self.told.sources
     }
 
     /// What a reader should know about it.
     #[must_use]
     pub fn notes(&self) -> &[String] {
-        &self.notes
+        &self.told.notes
     }
 
     /// Why it is stale; `None` while it is fresh.

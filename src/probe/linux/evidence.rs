@@ -110,11 +110,7 @@ impl Evidence {
 
     /// A measurement of this reading, with the sources, the notes and the bound as found.
     pub(in crate::probe) fn into_measurement(self, reading: Reading) -> Measurement {
-        let mut measured = Measurement::new(reading);
-        if self.bound == Bound::AtMost {
-            measured = measured.at_most();
-        }
-        measured.told_by(self.sources, self.notes)
+        Measurement::told_by(reading, self.bound, self.sources, self.notes)
     }
 
     /// Doubts for a file that could not be read, or a system call that failed.

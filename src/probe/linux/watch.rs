@@ -1,7 +1,6 @@
 //! Following what a probe measures: woken by the kernel where it tells of a change, and else by a slow clock.
 
 use std::future::pending;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -19,9 +18,9 @@ use crate::probe::ProbeError;
 
 /// Measures a host in one way, and waits until that would come to something else.
 ///
-/// The notices of the kernel are kept between two calls of [`changed`](Self::changed), and what was measured last, as a
-/// fingerprint: what changes while nobody waits is seen by the next call. A clone has notices of its own, and starts
-/// from what its original measured.
+/// The notices of the kernel are kept between two calls of [`changed`](Self::changed), and what was measured last: what
+/// changes while nobody waits is seen by the next call. A clone has notices of its own, and starts from what its original
+/// measured.
 #[derive(Debug)]
 pub(in crate::probe) struct Watch {
     clock: Clock,
@@ -39,7 +38,7 @@ pub(in crate::probe) struct Subject<'a> {
 #[derive(Debug, Default)]
 struct State {
     /// What was measured last, or told to have changed.
-    seen: Option<Print>,
+    seen: Option<Outcome>,
     notices: Option<Notices>,
     /// What is watched.
     targets: Targets,
@@ -55,9 +54,13 @@ enum Fault {
     Runtime,
 }
 
-/// A measurement as a number: any difference makes it another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Print(u64);
+/// What came of a measurement, to be compared with the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    Measured(Measurement),
+    /// The error, with its causes.
+    Failed(String),
+}
 
 impl Watch {
     /// With another period of the clock, at least 10 ms.
@@ -75,7 +78,7 @@ impl Watch {
         let Some(mut state) = self.state.lock() else { return subject.host.measure(subject.read) };
         let process = state.process();
         let measured = state.measure(process, subject, self.clock.period());
-        state.seen = Some(Print::of(&measured));
+        state.seen = Some(Outcome::of(&measured));
         measured
     }
 
@@ -89,7 +92,8 @@ impl Watch {
         if !subject.host.may_change() {
             return pending().await;
         }
-        let start = self.state.lock().and_then(|state| state.seen);
+        let start = self.state.lock().and_then(|state| state.seen.clone());
+        let start = start.as_ref();
         if self.look(subject, start) == Some(true) {
             return;
         }
@@ -121,13 +125,13 @@ impl Watch {
     }
 
     /// Takes what the kernel told, and looks whether anything is different; `None` if nothing could be remembered.
-    fn look(&self, subject: Subject<'_>, start: Option<Print>) -> Option<bool> {
+    fn look(&self, subject: Subject<'_>, start: Option<&Outcome>) -> Option<bool> {
         let mut state = self.state.lock()?;
         let process = state.process();
         state.follow(subject);
-        let now = Some(Print::of(&state.measure(process, subject, self.clock.period())));
-        let differs = [start, state.seen].into_iter().any(|known| known.is_some() && known != now);
-        state.seen = now;
+        let now = Outcome::of(&state.measure(process, subject, self.clock.period()));
+        let differs = start.into_iter().chain(&state.seen).any(|known| *known != now);
+        state.seen = Some(now);
         Some(differs)
     }
 
@@ -160,7 +164,7 @@ impl Default for Watch {
 
 impl Clone for Watch {
     fn clone(&self) -> Self {
-        let seen = self.state.lock().and_then(|state| state.seen);
+        let seen = self.state.lock().and_then(|state| state.seen.clone());
         let state = State { seen, ..State::default() };
         Self { clock: self.clock.clone(), state: Own::new(state) }
     }
@@ -219,17 +223,12 @@ impl State {
     }
 }
 
-impl Print {
+impl Outcome {
     fn of(measured: &Result<Measurement, ProbeError>) -> Self {
-        let mut hasher = DefaultHasher::new();
         match measured {
-            Ok(measured) => {
-                (measured.reading(), measured.bound(), measured.sources(), measured.notes())
-                    .hash(&mut hasher);
-            }
-            Err(error) => format!("{error:#}").hash(&mut hasher),
+            Ok(measured) => Self::Measured(measured.clone()),
+            Err(error) => Self::Failed(format!("{error:#}")),
         }
-        Self(hasher.finish())
     }
 }
 
