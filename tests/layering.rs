@@ -55,6 +55,8 @@ const HOUSE: [Room; 11] = [
             "rlimit",
             "linux/mod",
             "linux/host",
+            "linux/inputs",
+            "linux/kept",
             "linux/group",
             "linux/membership",
             "linux/mountinfo",

@@ -233,6 +233,8 @@ fn follow_groups() {
     let (cores, bytes, tasks) = (Cpu::new(), Memory::new(), Tasks::new());
     let read = || {
         let measured = [cores.read().unwrap(), bytes.read().unwrap(), tasks.read().unwrap()];
+        let anew = [Cpu::new().read().unwrap(), Memory::new().read().unwrap(), Tasks::new().read().unwrap()];
+        assert_eq!(measured, anew, "what is kept tells what a new probe tells");
         assert!(measured.iter().all(|measured| measured.bound() == Bound::Exact), "{measured:?}");
         measured.map(|measured| measured.reading())
     };
@@ -247,6 +249,10 @@ fn follow_groups() {
     let files = cores.limit_files();
     for directory in [&leaf, &top] {
         assert!(files.contains(&directory.join("cpu.cfs_quota_us")), "{files:?}");
+    }
+    // What the last measurement was made of is known by the second one.
+    for _ in 0..2 {
+        assert_eq!(read(), granted);
     }
     put(&leaf, "cpu.cfs_quota_us", "50000");
     put(&memory, "memory.limit_in_bytes", "536870912");

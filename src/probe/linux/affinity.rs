@@ -1,7 +1,6 @@
 //! Which CPUs the process may run on.
 
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::{Pid, getpid};
+use nix::sched::CpuSet;
 
 use super::cpu_list::CpuList;
 use super::evidence::{Evidence, text};
@@ -24,11 +23,9 @@ pub(in crate::probe) fn affinity(host: &mut Host, evidence: &mut Evidence) {
     }
 }
 
-/// How many CPUs the system call names. It is asked for the process, which is its first thread: asked for the calling
-/// thread, a worker that is pinned to one core would speak for all.
+/// How many CPUs the system call names.
 fn call(host: &mut Host, evidence: &mut Evidence) -> Option<u64> {
-    let process = i32::try_from(host.process).map_or_else(|_| getpid(), Pid::from_raw);
-    match sched_getaffinity(process) {
+    match host.call_affinity() {
         Ok(set) => {
             let affinity = host.affinity.take().filter(|affinity| affinity.set == set);
             let affinity = host.affinity.insert(affinity.unwrap_or_else(|| Affinity::of(set)));
@@ -68,11 +65,10 @@ fn files(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
 
 /// `Cpus_allowed_list` of the process's status.
 fn allowed(host: &mut Host, evidence: &mut Evidence) -> Option<CpuList> {
-    const KEY: &[u8] = b"Cpus_allowed_list:";
+    const KEY: &str = "Cpus_allowed_list:";
 
-    let status = evidence.require(host, STATUS)?;
-    let value =
-        status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(KEY)).unwrap_or_default();
+    let line = evidence.require_line(host, STATUS, KEY)?;
+    let value = line.strip_prefix(KEY.as_bytes()).unwrap_or_default();
     evidence.saw(Source::new(STATUS, text(value)));
     some_cpus(value).or_else(|| {
         evidence.doubt(format!("{STATUS} does not tell which CPUs are allowed"));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str;
 
 use super::host::Host;
+use super::inputs::Part;
 use crate::plan::{Bound, Measurement, Quantity, Reading, Resource, Source};
 use crate::probe::ProbeError;
 
@@ -63,15 +64,42 @@ impl Evidence {
         host: &mut Host,
         path: impl AsRef<Path>,
     ) -> Result<Option<Vec<u8>>, Unread> {
+        self.read_part(host, path.as_ref(), Part::Whole)
+    }
+
+    /// Reads the first line of a file that starts so, empty if none does, and doubts if the file cannot be read.
+    pub(super) fn read_line(
+        &mut self,
+        host: &mut Host,
+        path: impl AsRef<Path>,
+        start: &'static str,
+    ) -> Result<Option<Vec<u8>>, Unread> {
+        self.read_part(host, path.as_ref(), Part::Line(start))
+    }
+
+    /// Reads a file that never holds anything else, and doubts if it cannot be read.
+    pub(super) fn read_settled(
+        &mut self,
+        host: &mut Host,
+        path: impl AsRef<Path>,
+    ) -> Result<Option<Vec<u8>>, Unread> {
         let path = path.as_ref();
-        host.read(path).map_err(|error| self.unread(path, error))
+        host.read_settled(path).map_err(|error| self.unread(path, error))
     }
 
     /// Reads a file that must be there, and doubts if it is not.
     pub(super) fn require(&mut self, host: &mut Host, path: &'static str) -> Option<Vec<u8>> {
-        let path = Path::new(path);
-        let content = host.read(path).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
-        content.map_err(|error| self.unread(path, error)).ok()
+        self.require_part(host, path, Part::Whole)
+    }
+
+    /// Reads the first line that starts so, empty if none does, of a file that must be there, and doubts if it is not.
+    pub(super) fn require_line(
+        &mut self,
+        host: &mut Host,
+        path: &'static str,
+        start: &'static str,
+    ) -> Option<Vec<u8>> {
+        self.require_part(host, path, Part::Line(start))
     }
 
     /// Reads a file of a single line that may be missing, which becomes a source.
@@ -80,6 +108,17 @@ impl Evidence {
         let content = self.read(host, path).ok()??;
         self.saw(Source::new(path, text(&content)));
         Some(content)
+    }
+
+    fn read_part(&mut self, host: &mut Host, path: &Path, part: Part) -> Result<Option<Vec<u8>>, Unread> {
+        host.read_part(path, part).map_err(|error| self.unread(path, error))
+    }
+
+    fn require_part(&mut self, host: &mut Host, path: &'static str, part: Part) -> Option<Vec<u8>> {
+        let path = Path::new(path);
+        let content =
+            host.read_part(path, part).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
+        content.map_err(|error| self.unread(path, error)).ok()
     }
 
     /// So much of every limit so far is in use.

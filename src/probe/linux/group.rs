@@ -7,12 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Version;
 use super::evidence::{Evidence, Unread, text};
 use super::host::Host;
 use super::membership::{self, Membership};
 use super::mountinfo::{self, Mount};
 use super::notices::Target;
+use super::{Version, says_none, word};
 use crate::plan::Source;
 
 /// A controller whose files are read.
@@ -49,6 +49,11 @@ impl Controller {
             (Self::Pids, _) => &["pids.max"],
             (Self::Pressure, _) => &[],
         }
+    }
+
+    /// The file of a root that says for good that there is no limit, if it says so at all: no kernel lets it be written to.
+    fn settled_at_root(self, version: Version) -> Option<&'static str> {
+        (self == Self::Cpu && version == Version::V1).then_some("cpu.cfs_quota_us")
     }
 }
 
@@ -91,9 +96,15 @@ pub(super) struct Level {
     pub(super) directory: PathBuf,
     /// A root without limits: no kernel gives it any later, or files for them.
     is_boundless: bool,
+    /// A file that never says anything else.
+    settled: Option<&'static str>,
 }
 
 impl Level {
+    fn new(name: String, directory: PathBuf) -> Self {
+        Self { name, directory, is_boundless: false, settled: None }
+    }
+
     /// Reads one of the files that limit a group, or tell its use, which becomes a source; `None` if the group does not
     /// have it.
     pub(super) fn read(
@@ -106,7 +117,11 @@ impl Level {
             return Ok(None);
         }
         let path = self.directory.join(file);
-        let content = evidence.read(host, &path)?;
+        let content = if self.settled == Some(file) {
+            evidence.read_settled(host, &path)?
+        } else {
+            evidence.read(host, &path)?
+        };
         if let Some(raw) = &content {
             evidence.saw(Source::new(printable(path), text(raw)).at_level(self.name.clone()));
         }
@@ -226,6 +241,7 @@ pub(in crate::probe) fn groups(
     if let Some(kept) = host.resolved.get(&controller).filter(|kept| kept.listed == listed) {
         return kept.tell(evidence);
     }
+    host.forget_last();
     let mut findings = Findings::default();
     let groups = resolve(host, controller, &listed, &mut findings).map(Arc::new);
     let resolved = Resolved { listed, groups, findings };
@@ -279,6 +295,11 @@ fn resolve(
         // Version 1 has limits at the root for some controllers, and an imitator may have any.
         let files = controller.limit_files(version).iter().map(|file| root.directory.join(file));
         root.is_boundless = files.into_iter().all(|file| matches!(host.exists(&file), Ok(false)));
+        // What says anything else there is no kernel's, and may say a third thing tomorrow.
+        root.settled = controller.settled_at_root(version).filter(|file| {
+            let content = host.read(&root.directory.join(file));
+            matches!(content, Ok(Some(content)) if word(&content).is_some_and(says_none))
+        });
     }
     Some(Groups { controller, version, levels })
 }
@@ -300,11 +321,11 @@ impl Place<'_> {
         let mut name = self.root.iter().fold(String::new(), |name, part| name + "/" + &text(part));
         let mut directory = self.point.clone();
         let top = if name.is_empty() { "/".to_owned() } else { name.clone() };
-        let mut levels = vec![Level { name: top, directory: directory.clone(), is_boundless: false }];
+        let mut levels = vec![Level::new(top, directory.clone())];
         for part in &self.below {
             name = name + "/" + &text(part);
             directory.push(OsStr::from_bytes(part));
-            levels.push(Level { name: name.clone(), directory: directory.clone(), is_boundless: false });
+            levels.push(Level::new(name.clone(), directory.clone()));
         }
         levels
     }

@@ -1,17 +1,25 @@
 //! A host as a probe reads it: its files, kept open where they are read again and again.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, Mutex, TryLockError};
 
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::resource::{Resource as Rlimit, getrlimit};
+use nix::unistd::{Pid, getpid};
+
 use super::affinity::Affinity;
 use super::group::{Controller, Resolved};
+use super::inputs::{Input, Inputs, Last, Part};
+use super::kept::{Buffer, Kept};
 use super::open_files::Count;
+use crate::plan::Measurement;
+use crate::probe::ProbeError;
 use crate::probe::roots::Roots;
 
 /// A host and what a probe keeps of it between two measurements. Clones share it.
@@ -24,6 +32,13 @@ pub(in crate::probe) struct SharedHost {
 impl SharedHost {
     pub(in crate::probe) fn new(roots: Roots) -> Self {
         let host = Host::new(roots.clone());
+        Self { roots, host: Arc::new(Mutex::new(host)) }
+    }
+
+    /// A host whose files are kept open though it does not run.
+    #[cfg(test)]
+    pub(super) fn keeping(roots: Roots) -> Self {
+        let host = Host::with_mode(roots.clone(), Mode::Keep);
         Self { roots, host: Arc::new(Mutex::new(host)) }
     }
 
@@ -68,12 +83,14 @@ pub(in crate::probe) struct Host {
     roots: Roots,
     mode: Mode,
     /// The process that the kept descriptors speak of: a child that was forked has others of the same name.
-    pub(super) process: u32,
-    /// By the bytes of the path: to compare paths name by name takes longer than to read a file.
-    kept: BTreeMap<OsString, File>,
-    buffer: Box<[u8; BUFFER]>,
+    process: u32,
+    kept: Kept,
+    buffer: Buffer,
     /// Set when a kept descriptor leads nowhere any more, as that of a group that was removed does.
     outdated: bool,
+    /// What the measurement under way is made of, and the one before.
+    inputs: Inputs,
+    last: Option<Last>,
     pub(super) resolved: BTreeMap<Controller, Resolved>,
     pub(super) affinity: Option<Affinity>,
     pub(super) count: Option<Count>,
@@ -121,9 +138,11 @@ impl Host {
             roots,
             mode,
             process: process::id(),
-            kept: BTreeMap::new(),
-            buffer: Box::new([0; BUFFER]),
+            kept: Kept::default(),
+            buffer: Buffer::default(),
             outdated: false,
+            inputs: Inputs::default(),
+            last: None,
             resolved: BTreeMap::new(),
             affinity: None,
             count: None,
@@ -140,16 +159,84 @@ impl Host {
         self.roots.locate(path).into_owned()
     }
 
+    /// Measures in one way, which is always the same for a host, or gives what came of it the last time, if it would be
+    /// made of the same again.
+    pub(super) fn measure_again(
+        &mut self,
+        measure: fn(&mut Self) -> Result<Measurement, ProbeError>,
+    ) -> Result<Measurement, ProbeError> {
+        if !matches!(self.mode, Mode::Keep) {
+            return measure(self);
+        }
+        let process = self.process();
+        if let Some(last) = &self.last {
+            if let Some(measured) = last.again(&self.roots, process, &mut self.buffer) {
+                return Ok(measured.clone());
+            }
+        }
+        self.last = None;
+        self.inputs.begin();
+        let measured = measure(self);
+        self.last = self.inputs.end(measured.as_ref().ok());
+        measured
+    }
+
+    /// Has the next measurement made anew: what the last one took for granted is found out again.
+    pub(super) fn forget_last(&mut self) {
+        self.last = None;
+    }
+
+    /// The CPUs that the process may run on, its first thread that is. Asked for the calling thread, a worker that is
+    /// pinned to one core would speak for all.
+    pub(super) fn call_affinity(&mut self) -> Result<CpuSet, Errno> {
+        let set = sched_getaffinity(self.process());
+        match set {
+            Ok(set) => self.inputs.note(|| Input::Affinity(set)),
+            Err(_) => self.inputs.spoil(),
+        }
+        set
+    }
+
+    /// A limit of the process, soft and hard.
+    pub(super) fn call_limit(&mut self, limit: Rlimit) -> Result<(u64, u64), Errno> {
+        let values = getrlimit(limit);
+        match values {
+            Ok(values) => self.inputs.note(|| Input::Limit(limit, values)),
+            Err(_) => self.inputs.spoil(),
+        }
+        values
+    }
+
     /// Reads a file, or gives `None` if there is none. The path is one of the host's own, from `/`.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        match &self.mode {
-            Mode::Keep => self.read_kept(path),
-            Mode::Afresh | Mode::Record(_) => self.read_once(path),
+        self.read_part(path, Part::Whole)
+    }
+
+    /// Reads a part of a file, or gives `None` if there is no file.
+    pub(super) fn read_part(&mut self, path: &Path, part: Part) -> io::Result<Option<Vec<u8>>> {
+        let content = match &self.mode {
+            Mode::Keep => self.read_kept(path, part),
+            Mode::Afresh | Mode::Record(_) => self.read_once(path).map(|content| cut(content, part)),
+        };
+        if content.is_err() {
+            self.inputs.spoil();
         }
+        content
+    }
+
+    /// Reads a file that never holds anything else, so that it need not be read again to know that.
+    pub(super) fn read_settled(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let inputs = mem::take(&mut self.inputs);
+        let content = self.read(path);
+        if matches!(content, Ok(Some(_))) {
+            self.inputs = inputs;
+        }
+        content
     }
 
     /// Reads a file that is not read again soon, or that may be longer than a buffer.
     pub(super) fn read_once(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        self.inputs.spoil();
         let content = self.roots.read(path)?;
         if let (Mode::Record(record), Some(content)) = (&mut self.mode, &content) {
             record.insert(path.to_owned(), Recorded::File(content.clone()));
@@ -159,6 +246,7 @@ impl Host {
 
     /// Whether there is something of this name.
     pub(super) fn exists(&mut self, path: &Path) -> io::Result<bool> {
+        self.inputs.spoil();
         let exists = self.roots.exists(path)?;
         if let (Mode::Record(record), true) = (&mut self.mode, exists) {
             let content = self.roots.read(path)?.unwrap_or_default();
@@ -169,6 +257,7 @@ impl Host {
 
     /// Whether there is a directory of this name.
     pub(super) fn is_directory(&mut self, path: &Path) -> bool {
+        self.inputs.spoil();
         let is_directory = self.roots.is_directory(path);
         if let (Mode::Record(record), true) = (&mut self.mode, is_directory) {
             record.insert(path.to_owned(), Recorded::Directory);
@@ -178,51 +267,53 @@ impl Host {
 
     /// A descriptor of a file or a directory that is kept, or is from now on; `None` if there is no such file, or if it
     /// is not to be kept.
-    pub(super) fn descriptor(&mut self, path: &Path) -> io::Result<Option<&File>> {
-        // To see that there is none takes no descriptor, so that a process without any left is not blind to that.
-        if !self.kept.contains_key(path.as_os_str()) && self.has_room() && self.roots.exists(path)? {
-            if let Some(file) = self.roots.open(path)? {
-                self.kept.insert(path.into(), file);
-            }
-        }
-        Ok(self.kept.get(path.as_os_str()))
+    pub(super) fn descriptor(&mut self, path: &Path) -> io::Result<Option<Arc<File>>> {
+        self.inputs.spoil();
+        if matches!(self.mode, Mode::Keep) { self.kept.open(path, &self.roots) } else { Ok(None) }
     }
 
     /// Whether the file is kept open.
     pub(super) fn keeps(&self, path: &Path) -> bool {
-        self.kept.contains_key(path.as_os_str())
+        self.kept.holds(path)
     }
 
-    fn has_room(&self) -> bool {
-        matches!(self.mode, Mode::Keep) && self.kept.len() < MOST_KEPT
-    }
-
-    fn read_kept(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        let file = match self.kept.get(path.as_os_str()) {
-            Some(file) => file,
-            None if !self.has_room() => return self.roots.read(path),
-            None => {
-                if self.descriptor(path)?.is_none() {
-                    return Ok(None);
-                }
-                return self.read_kept(path);
+    fn read_kept(&mut self, path: &Path, part: Part) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = self.kept.open(path, &self.roots)? else {
+            if !self.kept.has_room() {
+                return self.read_unkept(path, part);
             }
+            self.inputs.note(|| Input::Absence(path.to_owned()));
+            return Ok(None);
         };
-        match file.read_at(&mut self.buffer[..], 0) {
-            // These files are written in one piece, so what leaves room in the buffer is whole.
-            Ok(length) if length < BUFFER => Ok(self.buffer.get(..length).map(<[u8]>::to_vec)),
-            Ok(_) => self.roots.read(path),
+        match self.buffer.read(&file) {
+            Ok(Some(content)) => {
+                let content = part.of(content).to_vec();
+                self.inputs.note(|| Input::File { file, part, content: content.clone() });
+                Ok(Some(content))
+            }
+            Ok(None) => self.read_unkept(path, part),
             Err(error) => {
                 // ENODEV once the group is removed. Whatever it is, a descriptor that fails is not worth keeping.
                 self.outdated = true;
-                self.kept.remove(path.as_os_str());
+                self.kept.let_go(path);
                 Err(error)
             }
         }
     }
 
+    fn read_unkept(&mut self, path: &Path, part: Part) -> io::Result<Option<Vec<u8>>> {
+        self.inputs.spoil();
+        Ok(cut(self.roots.read(path)?, part))
+    }
+
+    fn process(&self) -> Pid {
+        i32::try_from(self.process).map_or_else(|_| getpid(), Pid::from_raw)
+    }
+
     /// Before a measurement: in a child that was forked everything kept is the parent's.
     fn begin(&mut self, process: u32) {
+        // A measurement that panicked has left it so.
+        self.inputs.spoil();
         if self.outdated || self.process != process {
             self.forget();
             self.process = process;
@@ -230,12 +321,18 @@ impl Host {
     }
 
     fn forget(&mut self) {
-        self.kept.clear();
+        self.kept.let_all_go();
+        self.last = None;
         self.resolved.clear();
         self.affinity = None;
         self.count = None;
         self.outdated = false;
     }
+}
+
+/// The part of what was read whole.
+fn cut(content: Option<Vec<u8>>, part: Part) -> Option<Vec<u8>> {
+    content.map(|content| if part == Part::Whole { content } else { part.of(&content).to_vec() })
 }
 
 impl Default for Host {
@@ -244,15 +341,9 @@ impl Default for Host {
     }
 }
 
-/// As much as the kernel writes of a small file at once.
-const BUFFER: usize = 4096;
-
-/// Descriptors that one probe keeps at most: groups are rarely nested deeper than this allows for, and those that are
-/// left out are opened each time.
-const MOST_KEPT: usize = 32;
-
 #[cfg(test)]
 mod tests {
+    use super::super::kept::{BUFFER, MOST};
     use super::*;
 
     /// As many files as a probe keeps, and some more, in a directory that is removed on drop.
@@ -289,7 +380,7 @@ mod tests {
         let mut host = Host::new(Roots::host());
         for _ in 0..2 {
             scratch.read_all(&mut host);
-            assert_eq!(host.kept.len(), MOST_KEPT);
+            assert_eq!(host.kept.len(), MOST);
         }
         std::fs::write(scratch.0.join("0"), "changed").unwrap();
         assert_eq!(host.read(&scratch.0.join("0")).unwrap().unwrap(), b"changed");
@@ -306,7 +397,7 @@ mod tests {
         let mut host = Host::new(Roots::host());
         scratch.read_all(&mut host);
         host.begin(process::id());
-        assert_eq!(host.kept.len(), MOST_KEPT);
+        assert_eq!(host.kept.len(), MOST);
         let child = process::id().wrapping_add(1);
         host.begin(child);
         assert_eq!((host.kept.len(), host.process), (0, child));
@@ -322,8 +413,8 @@ mod tests {
             scratch.read_all(host);
             (host.kept.len(), clone.measure(|other| other.kept.len()))
         });
-        assert_eq!(kept, (MOST_KEPT, 0));
-        assert_eq!(clone.measure(|host| host.kept.len()), MOST_KEPT);
+        assert_eq!(kept, (MOST, 0));
+        assert_eq!(clone.measure(|host| host.kept.len()), MOST);
     }
 
     /// A descriptor that fails is let go, and what was measured by it is measured once more.
@@ -337,7 +428,7 @@ mod tests {
             runs.set(runs.get() + 1);
             if runs.get() == 1 {
                 // A directory in its place is what cannot be read from a descriptor.
-                host.kept.insert(path.as_os_str().to_owned(), File::open(&scratch.0).unwrap());
+                host.kept.hold(&path, File::open(&scratch.0).unwrap());
             }
             host.read(&path)
         });

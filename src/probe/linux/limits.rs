@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit};
 
 use super::evidence::Evidence;
 use super::host::Host;
@@ -40,7 +40,7 @@ impl ProcessLimit {
     pub(super) fn read(self, host: &mut Host, evidence: &mut Evidence) -> Option<SoftHard> {
         let (source, limits) = if host.answers_calls() {
             let call = self.call();
-            match getrlimit(self.resource()) {
+            match host.call_limit(self.resource()) {
                 Ok((soft, hard)) => {
                     (Cow::Borrowed(call), SoftHard { soft: reading(soft), hard: reading(hard) })
                 }
@@ -110,6 +110,7 @@ const FILE: &str = "/proc/self/limits";
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::resource::getrlimit;
     use proptest::prelude::*;
 
     use super::*;

@@ -10,7 +10,7 @@ use crate::plan::{Quantity, Reading, Source};
 
 /// Adds the memory of the host, as a limit in bytes.
 pub(in crate::probe) fn total(host: &mut Host, evidence: &mut Evidence) {
-    of_host("MemTotal", host, evidence);
+    of_host(meminfo::TOTAL, host, evidence);
 }
 
 /// Adds what the process is granted of it: the limit of each control group that holds it, and of its address space.
@@ -51,7 +51,7 @@ pub(in crate::probe) fn soft_limits(host: &mut Host, evidence: &mut Evidence) {
 
 /// Adds what is left: of the host's memory, and of the limit of each control group that holds the process.
 pub(in crate::probe) fn available(host: &mut Host, evidence: &mut Evidence) {
-    of_host("MemAvailable", host, evidence);
+    of_host(meminfo::AVAILABLE, host, evidence);
     let Some(groups) = group::groups(host, Controller::Memory, evidence) else { return };
     let file = match groups.version {
         Version::V1 => "memory.usage_in_bytes",
@@ -71,14 +71,13 @@ pub(in crate::probe) fn available(host: &mut Host, evidence: &mut Evidence) {
     }
 }
 
-/// A figure of `/proc/meminfo`.
-fn of_host(name: &str, host: &mut Host, evidence: &mut Evidence) {
-    let Some(content) = evidence.require(host, MEMINFO) else { return };
-    let line = meminfo::line(&content, name).unwrap_or_default();
-    evidence.saw(Source::new(MEMINFO, text(line)));
-    match meminfo::bytes(line, name) {
+/// A figure of `/proc/meminfo`, whose line begins so.
+fn of_host(start: &'static str, host: &mut Host, evidence: &mut Evidence) {
+    let Some(line) = evidence.require_line(host, MEMINFO, start) else { return };
+    evidence.saw(Source::new(MEMINFO, text(&line)));
+    match meminfo::bytes(&line, start) {
         Some(bytes) => evidence.limit(bytes),
-        None => evidence.doubt(format!("{MEMINFO} does not tell {name}")),
+        None => evidence.doubt(format!("{MEMINFO} does not tell {}", start.trim_end_matches(':'))),
     }
 }
 
@@ -117,11 +116,10 @@ fn widest(groups: &Groups, host: &mut Host, evidence: &mut Evidence) {
     }
     let path = level.directory.join("memory.stat");
     // What could not be read has been noted.
-    let Ok(Some(content)) = evidence.read(host, &path) else { return };
-    let lines = content.split(|byte| *byte == b'\n');
-    let Some(line) = lines.into_iter().find(|line| line.starts_with(KEY.as_bytes())) else { return };
-    evidence.saw(Source::new(path.display().to_string(), text(line)).at_level(level.name.clone()));
-    match parse_limit(line.strip_prefix(KEY.as_bytes()).unwrap_or_default()) {
+    let Ok(Some(line)) = evidence.read_line(host, &path, KEY) else { return };
+    let Some(limit) = line.strip_prefix(KEY.as_bytes()) else { return };
+    evidence.saw(Source::new(path.display().to_string(), text(&line)).at_level(level.name.clone()));
+    match parse_limit(limit) {
         Ok(Some(bytes)) => evidence.limit(bytes),
         Ok(None) => evidence.saw_no_limit(),
         Err(NoLimit) => level.doubt("memory.stat", format!("holds no {KEY}"), evidence),

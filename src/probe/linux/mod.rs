@@ -5,6 +5,8 @@
 //! a number.
 
 mod host;
+mod inputs;
+mod kept;
 
 mod group;
 mod membership;

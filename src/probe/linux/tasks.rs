@@ -96,8 +96,8 @@ fn existing(loadavg: &[u8]) -> Option<u64> {
 /// Whether the limit of the user's processes does not hold this one, since it has the right to pass it in the namespace
 /// of users that the host began with; `None` if that cannot be known.
 fn is_exempt(host: &mut Host, evidence: &mut Evidence) -> Option<bool> {
-    let status = evidence.read(host, "/proc/self/status").ok()??;
-    if !has_capability(&status)? {
+    let line = evidence.read_line(host, "/proc/self/status", EFFECTIVE).ok()??;
+    if !has_capability(&line)? {
         return Some(false);
     }
     // A kernel without namespaces of users has no such file.
@@ -105,15 +105,16 @@ fn is_exempt(host: &mut Host, evidence: &mut Evidence) -> Option<bool> {
     Some(word(&map)?.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
-/// Whether the process has one of the two rights in its own namespace.
-fn has_capability(status: &[u8]) -> Option<bool> {
+/// Whether the process has one of the two rights in its own namespace, as this line of its status tells.
+fn has_capability(line: &[u8]) -> Option<bool> {
     const SYS_ADMIN: u64 = 1 << 21;
     const SYS_RESOURCE: u64 = 1 << 24;
 
-    let mask = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"CapEff:"))?;
-    let mask = u64::from_str_radix(word(mask)?, 16).ok()?;
+    let mask = u64::from_str_radix(word(line.strip_prefix(EFFECTIVE.as_bytes())?)?, 16).ok()?;
     Some(mask & (SYS_ADMIN | SYS_RESOURCE) != 0)
 }
+
+const EFFECTIVE: &str = "CapEff:";
 
 #[cfg(test)]
 mod tests {

@@ -179,11 +179,12 @@ impl State {
         every: Option<Duration>,
     ) -> Result<Measurement, ProbeError> {
         let Subject { host, controllers, read } = subject;
-        let (mut measured, are_watched) =
-            host.measure_in(process, |host| (read(host), self.targets.are_current(host, controllers)));
+        let (mut measured, are_watched) = host.measure_in(process, |host| {
+            (host.measure_again(read), self.targets.are_current(host, controllers))
+        });
         if self.notices.is_some() && !are_watched {
             self.watch(subject);
-            measured = host.measure_in(process, read);
+            measured = host.measure_in(process, |host| host.measure_again(read));
         }
         let Some(fault) = self.fault else { return measured };
         let instead = match every {
