@@ -34,7 +34,7 @@ fn cores(c: &mut Criterion<CpuTime>) {
         let (groups, mut buffer) = (File::open("/proc/self/cgroup").unwrap(), [0; 4096]);
         group.bench_function("of which /proc/self/cgroup", |b| b.iter(|| groups.read_at(&mut buffer, 0)));
         group.bench_function("of which the affinity", |b| b.iter(|| sched_getaffinity(getpid())));
-        // What is left is one such read for each file with a quota, and the measurement itself.
+        // What is left is one such read for each file with a quota, but at the root of version 1, and to compare all that.
         let quotas = kept.limit_files();
         if let Some(quota) = quotas.into_iter().find_map(|path| File::open(path).ok()) {
             group.bench_function("of which a quota", |b| b.iter(|| quota.read_at(&mut buffer, 0)));
