@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 
 use concurrency_governor::Limit;
 use concurrency_governor::gate::TryAcquireError;
@@ -189,6 +190,34 @@ fn totals_tell_what_happened() {
     assert_eq!((status.totals.admitted, status.waits.count()), (3, 2));
     let line = status.totals.line;
     assert_eq!((line.joined, line.admitted, line.unclaimed, line.cancelled), (3, 2, 1, 1));
+    assert_at_rest(&gate);
+}
+
+/// However many threads ask at once, each answer is counted; and so is each change of the limit.
+#[test]
+fn totals_of_threads_add_up() {
+    const EACH: u64 = 20_000;
+    let gate = gate(8);
+    let answers: Vec<(u64, u64)> = thread::scope(|scope| {
+        let asking = |_| {
+            let ask = || (0..EACH).filter(|_| gate.try_acquire().is_ok()).count() as u64;
+            let changes =
+                || (0..EACH / 2).map(|nth| gate.resize(Limit::new(if nth % 2 == 0 { 1 } else { 8 })));
+            (
+                scope.spawn(ask),
+                scope.spawn(move || changes().filter(|change| change.from != change.to).count()),
+            )
+        };
+        let threads: Vec<_> = (0..3).map(asking).collect();
+        threads
+            .into_iter()
+            .map(|(ask, change)| (ask.join().unwrap(), change.join().unwrap() as u64))
+            .collect()
+    });
+    let (admitted, changed) = answers.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+    let status = gate.status();
+    assert_eq!((status.totals.admitted, status.resized), (admitted, changed));
+    assert_eq!(status.totals.refused.no_permits, 3 * EACH - admitted);
     assert_at_rest(&gate);
 }
 
