@@ -82,10 +82,8 @@ const SEATS: usize = 32;
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 fn take_seat() -> usize {
-    // A thread that is ending has given its seat back, and gets no other.
-    if HOLD.try_with(|_| {}).is_err() {
-        return NO_SEAT;
-    }
+    // That is all it takes to be dropped at the end of the thread. After that the thread has no seat, and looks for none.
+    let _ = HOLD.try_with(|_| {});
     let mut taken = TAKEN.load(Ordering::Relaxed);
     loop {
         let seat = taken.trailing_ones();
