@@ -74,11 +74,13 @@ impl fmt::Display for Event {
                 write!(f, "gate {gate}: limit {from} -> {to}")
             }
             Self::LimitChanged { gate, from, to, debt, .. } => {
-                write!(f, "gate {gate}: limit {from} -> {to}, {debt} permits out above it")
+                let permits = if *debt == 1 { "permit" } else { "permits" };
+                write!(f, "gate {gate}: limit {from} -> {to}, {debt} {permits} out above it")
             }
             Self::ReadingChanged { resource, from, to } => write!(f, "{resource}: {from} -> {to}"),
             Self::RiseHeld { resource, held, seen, remaining } => {
-                write!(f, "{resource}: {seen} seen, {held} holds until it is seen {remaining} more times")
+                let times = if *remaining == 1 { "time" } else { "times" };
+                write!(f, "{resource}: {seen} seen, {held} holds until it is seen {remaining} more {times}")
             }
             Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; {kept} holds"),
             Self::ProbeRecovered { resource, reading } => write!(f, "{resource}: measured again, {reading}"),

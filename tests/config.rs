@@ -435,7 +435,7 @@ fn reports_are_written() {
         to_value(event).unwrap(),
         json!({
             "kind": "limit_changed", "gate": "io", "from": 9, "to": 4, "debt": 1,
-            "explanation": io, "message": "gate io: limit 9 -> 4, 1 permits out above it",
+            "explanation": io, "message": "gate io: limit 9 -> 4, 1 permit out above it",
         })
     );
 }

@@ -405,6 +405,7 @@ async fn flapping_probe_does_not_flap_the_limits() {
 
     pass(Duration::from_secs(35)).await;
     assert_eq!(limit_of(&governor, IO), 256, "a rise that lasts is followed");
+    assert!(log.take().contains(&"cpu: 4 seen, 2 holds until it is seen 1 more time".to_owned()));
 }
 
 /// A probe that reports changes without end, or panics over it, neither spins nor stops the refresh.

@@ -111,9 +111,9 @@ impl fmt::Display for Quantity {
     #[expect(clippy::arithmetic_side_effects, reason = "the divisors are constants other than 0")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = self.floor();
-        let suffix = SUFFIXES.iter().rev().find(|suffix| suffix.printed && units % suffix.units == 0);
+        let suffix = SUFFIXES.iter().rev().find(|suffix| units >= suffix.from && units % suffix.units == 0);
         match suffix {
-            Some(suffix) if units > 0 && self.thousandths % THOUSAND == 0 => {
+            Some(suffix) if self.thousandths % THOUSAND == 0 => {
                 f.pad(&format!("{}{}", units / suffix.units, suffix.text))
             }
             _ => self.plain().fmt(f),
@@ -235,24 +235,31 @@ const THOUSAND: u64 = 1000;
 struct Suffix {
     text: &'static str,
     units: u64,
-    /// Whether the suffix is used in printing. `Ki` is only read: 1024 descriptors would print as `1Ki`.
-    printed: bool,
+    /// The least number that is printed with it. `Ki` is left to what is large, which is memory: 1024 descriptors would
+    /// print as `1Ki`.
+    from: u64,
+}
+
+impl Suffix {
+    const fn new(text: &'static str, units: u64) -> Self {
+        Self { text, units, from: units }
+    }
 }
 
 /// In the order of their units, so that the last one that divides is the shortest form.
 const SUFFIXES: [Suffix; 12] = [
-    Suffix { text: "k", units: 1000, printed: true },
-    Suffix { text: "Ki", units: 1 << 10, printed: false },
-    Suffix { text: "M", units: 1000_u64.pow(2), printed: true },
-    Suffix { text: "Mi", units: 1 << 20, printed: true },
-    Suffix { text: "G", units: 1000_u64.pow(3), printed: true },
-    Suffix { text: "Gi", units: 1 << 30, printed: true },
-    Suffix { text: "T", units: 1000_u64.pow(4), printed: true },
-    Suffix { text: "Ti", units: 1 << 40, printed: true },
-    Suffix { text: "P", units: 1000_u64.pow(5), printed: true },
-    Suffix { text: "Pi", units: 1 << 50, printed: true },
-    Suffix { text: "E", units: 1000_u64.pow(6), printed: true },
-    Suffix { text: "Ei", units: 1 << 60, printed: true },
+    Suffix::new("k", 1000),
+    Suffix { text: "Ki", units: 1 << 10, from: 1 << 20 },
+    Suffix::new("M", 1000_u64.pow(2)),
+    Suffix::new("Mi", 1 << 20),
+    Suffix::new("G", 1000_u64.pow(3)),
+    Suffix::new("Gi", 1 << 30),
+    Suffix::new("T", 1000_u64.pow(4)),
+    Suffix::new("Ti", 1 << 40),
+    Suffix::new("P", 1000_u64.pow(5)),
+    Suffix::new("Pi", 1 << 50),
+    Suffix::new("E", 1000_u64.pow(6)),
+    Suffix::new("Ei", 1 << 60),
 ];
 
 #[cfg(test)]
@@ -325,7 +332,7 @@ mod tests {
         }
     }
 
-    /// The shortest exact form, and `Ki` never: 1024 is a usual number of descriptors.
+    /// The shortest exact form; `Ki` from 1 MiB on, since 1024 is a usual number of descriptors.
     #[test]
     fn prints_the_shortest_exact_form() {
         for text in
@@ -333,6 +340,14 @@ mod tests {
         {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!(quantity.to_string(), text);
+        }
+        for (bytes, text) in [
+            (25_276_502_016, "24684084Ki"), // what a host has
+            ((1 << 20) - 1024, "1047552"),
+            ((1 << 20) + 1024, "1025Ki"),
+            ((1 << 20) + 1, "1048577"),
+        ] {
+            assert_eq!(Quantity::whole(bytes).to_string(), text);
         }
     }
 
