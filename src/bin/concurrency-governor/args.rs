@@ -23,8 +23,9 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 
     /// Colour: auto, always, never [default: auto]
-    #[arg(long, global = true, value_name = "WHEN", value_parser = color, default_value = "auto")]
-    #[arg(hide_default_value = true, display_order = LAST)]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
+    #[arg(value_parser = PossibleValuesParser::new(COLORS).map(color), hide_possible_values = true)]
+    #[arg(display_order = LAST)]
     pub(crate) color: anstream::ColorChoice,
 }
 
@@ -184,7 +185,7 @@ pub(crate) struct SimulateArgs {
     pub(crate) length: Duration,
 
     /// The same gives the same run
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = given_seed)]
     pub(crate) seed: u64,
 
     /// Let the time pass that is simulated
@@ -282,12 +283,16 @@ fn given_period(given: &str) -> Result<Duration, ArgumentError> {
     period.filter(|period| (SHORTEST_PERIOD..=LONGEST_RUN).contains(period)).ok_or(ArgumentError::Period)
 }
 
-fn color(given: &str) -> Result<anstream::ColorChoice, ArgumentError> {
-    match given {
-        "auto" => Ok(anstream::ColorChoice::Auto),
-        "always" => Ok(anstream::ColorChoice::Always),
-        "never" => Ok(anstream::ColorChoice::Never),
-        _ => Err(ArgumentError::Color),
+fn given_seed(given: &str) -> Result<u64, ArgumentError> {
+    given.parse().map_err(|_| ArgumentError::Seed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the parser gives its text away")]
+fn color(given: String) -> anstream::ColorChoice {
+    match &*given {
+        "always" => anstream::ColorChoice::Always,
+        "never" => anstream::ColorChoice::Never,
+        _ => anstream::ColorChoice::Auto,
     }
 }
 
@@ -320,8 +325,8 @@ enum ArgumentError {
     Period,
     #[error("it is no length (allowed: 1ms to 24h, such as 30s or 5m)")]
     Length,
-    #[error("it is no such choice (allowed: auto, always, never)")]
-    Color,
+    #[error("it is not a whole number (allowed: 0 to {})", u64::MAX)]
+    Seed,
     #[error("{flag} gives `{name}` twice (allowed: once)")]
     Twice { flag: &'static str, name: String },
 }
@@ -336,6 +341,8 @@ const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 
 /// A day; what is longer is a mistake.
 const LONGEST_RUN: Duration = Duration::from_secs(24 * 3600);
+
+const COLORS: [&str; 3] = ["auto", "always", "never"];
 
 /// Below the command's own flags, above `--help`.
 const LAST: usize = 900;
@@ -434,17 +441,20 @@ Examples:
 const WATCH_NOTES: &str = "\
 What is shown:
   On a terminal, a screen: each reading with its past and with what of it is in
-  use, each gate with its limit and with what decides it, and what changed, the
-  newest first. What is new is highlighted. q, Esc or Ctrl-C quits.
+  use or left, each gate with its limit and with what decides it, and what
+  changed, the newest first. What is new is highlighted. The past is as high as
+  it is between its least and its most; of fd it is that of what this program
+  has in use, of memory and tasks that of what is left. q, Esc or Ctrl-C quits.
 
   Elsewhere, lines: everything once, and then each change as it is seen. Times
   are UTC. A plan file that is edited counts from the next look on.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
-  concurrency-governor completions bash > concurrency-governor
-  sudo install -m 644 concurrency-governor \\
-    /usr/share/bash-completion/completions/";
+  concurrency-governor completions zsh > ~/.zfunc/_concurrency-governor
+  concurrency-governor completions fish \\
+    > ~/.config/fish/completions/concurrency-governor.fish
+  source <(concurrency-governor completions bash)    # in ~/.bashrc";
 
 const MAN_EXAMPLES: &str = "\
 Examples:
