@@ -110,6 +110,7 @@ fn report_stands_by_itself() {
     let lines = document.descendants().filter(|node| node.attribute("class") == Some("limit")).count();
     assert_eq!(lines, 2, "the limit, and its mark in the legend");
     assert!(svg.contains("prefers-color-scheme:dark"));
+    assert!(!svg.contains("var("), "many viewers know no variables, and draw black on black");
 
     assert!(
         html.contains(&svg) && html.contains("<title>Simulation of plan ") && html.contains("uploads=1@5s")
@@ -144,7 +145,8 @@ fn wrong_flags_are_refused_on_one_line() {
         (&["--for", "2 days"], "1ms to 24h"),
         (&["--rate", "1000000/s", "--for", "1h"], "5000000 requests in all"),
         (&["--svg", "/nowhere/at/all.svg"], "cannot write /nowhere/at/all.svg"),
-        (&["--seed", "x"], "--seed"),
+        (&["--seed", "x"], "`--seed x`: it is not a whole number (allowed: 0 to 18446744073709551615)"),
+        (&["--change", "io=8@1m"], "`--change io=8@1m`: the run is over by then (allowed: a time before 1m"),
         (&["--set", "disk=1"], "disk"),
     ] {
         let output = simulate(flags).output().unwrap();

@@ -27,9 +27,17 @@ pub(crate) enum What {
 }
 
 impl Change {
-    /// What it is of: a gate of the plan, or else a resource that the plan reads.
-    pub(crate) fn what(&self, gates: &[GateName], resources: &[Resource]) -> Result<What, ChangeError> {
-        let Self { name, value, .. } = self;
+    /// What it is of: a gate of the plan, or else a resource that the plan reads. It has to come before the end.
+    pub(crate) fn what(
+        &self,
+        gates: &[GateName],
+        resources: &[Resource],
+        end: Duration,
+    ) -> Result<What, ChangeError> {
+        let Self { name, value, at } = self;
+        if *at >= end {
+            return Err(ChangeError::Late { end });
+        }
         if let Some(gate) = gates.iter().find(|gate| gate.as_str() == name) {
             let limit = value.parse().map_err(|_| ChangeError::Limit { value: value.clone() })?;
             return Ok(What::Setting(*gate, limit));
@@ -69,6 +77,8 @@ pub(crate) enum ChangeError {
     At { at: String },
     #[error("`{name}` is neither a gate of the plan nor a resource that it reads (allowed: {allowed})")]
     Name { name: String, allowed: String },
+    #[error("the run is over by then (allowed: a time before {}, or a longer --for)", humantime::format_duration(*end))]
+    Late { end: Duration },
     #[error("{value:?} is not a whole number (allowed: 0 to {max})", max = usize::MAX)]
     Limit { value: String },
     #[error("{0}, or `unlimited`, or `unknown`")]

@@ -89,7 +89,7 @@ fn course(args: &SimulateArgs, report: &Report) -> Result<Course, SimulateError>
             Ok((
                 change.at,
                 change
-                    .what(&gates, &read)
+                    .what(&gates, &read, args.length)
                     .map_err(|error| SimulateError::Change { change: change.clone(), error })?,
             ))
         })
@@ -132,10 +132,10 @@ fn facts(args: &SimulateArgs, report: &Report, course: &Course) -> Vec<(&'static
         let percent = u64::from(*share).saturating_mul(100).checked_div(all).unwrap_or(0);
         format!("{gate} {percent} %, each {}", course.load.service(*gate))
     });
-    let readings = course
-        .readings
-        .iter()
-        .map(|(resource, measured)| format!("{resource} = {}", measured.reading().plain()));
+    let readings = course.readings.iter().map(|(resource, measured)| match measured.reading() {
+        bytes if resource == Resource::MEMORY => format!("{resource} = {bytes}"),
+        other => format!("{resource} = {}", other.plain()),
+    });
     let changes = args.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let clock =
         if args.real_time { "real time".to_owned() } else { format!("simulated time, seed {}", args.seed) };
