@@ -4,6 +4,8 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -11,6 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::signal::{self, Signal};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
 
 /// On a terminal of 80 columns and 24 lines: everything is there, a plan that is edited is taken up, and q gives the
 /// terminal back.
@@ -41,6 +46,46 @@ fn control_c_quits() {
     terminal.read_to_end();
     assert!(!terminal.has_own_screen());
     assert!(terminal.child.wait().unwrap().success());
+}
+
+/// A signal that ends it gives the terminal back, too: the screen, the echo, the lines.
+#[test]
+fn signals_give_the_terminal_back() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut terminal = Terminal::start(&["--every", "1h"]);
+        terminal.read_until("q quits");
+        assert_ne!(terminal.modes(), terminal.before);
+        let pid = Pid::from_raw(terminal.child.id().try_into().unwrap());
+        signal::kill(pid, signal).unwrap();
+        assert_eq!(terminal.child.wait().unwrap().signal(), Some(signal as i32), "as ever");
+        assert_eq!(terminal.modes(), terminal.before);
+        terminal.read_to_end();
+        assert!(!terminal.has_own_screen() && !terminal.screen.screen().hide_cursor(), "{signal}");
+    }
+}
+
+/// Without colours there are none, by flag and by variable; what a terminal cannot draw comes as lines.
+#[test]
+fn colours_and_screens_are_where_they_are_wanted() {
+    let colours = |flags: &[&str], variable: Option<(&str, &str)>| {
+        let mut terminal = Terminal::start_with(&[flags, &["--for", "300ms"]].concat(), variable);
+        assert!(terminal.child.wait().unwrap().success());
+        terminal.read_to_end();
+        let printed = String::from_utf8_lossy(&terminal.raw).into_owned();
+        assert!(printed.contains("\u{1b}[?1049h"), "it drew a screen: {printed:?}");
+        printed.contains("\u{1b}[38;5;")
+    };
+    let without = Some(("NO_COLOR", "1"));
+    assert!(colours(&[], None));
+    assert!(!colours(&["--color", "never"], None));
+    assert!(!colours(&[], without));
+    assert!(colours(&["--color", "always"], without), "a flag stands above a variable");
+
+    let mut terminal = Terminal::start_with(&["--for", "300ms"], Some(("TERM", "dumb")));
+    assert!(terminal.child.wait().unwrap().success());
+    terminal.read_to_end();
+    let printed = String::from_utf8_lossy(&terminal.raw).into_owned();
+    assert!(printed.contains(" watching preset astrid") && !printed.contains('\u{1b}'), "{printed:?}");
 }
 
 /// In a pipe: everything once, and then each change, a line each, with nothing that only a terminal understands.
@@ -104,19 +149,31 @@ struct Terminal {
     keys: File,
     /// What it prints, as it comes.
     printed: mpsc::Receiver<Vec<u8>>,
+    /// All that it printed.
+    raw: Vec<u8>,
     /// What a person would see of it.
     screen: vt100::Parser,
+    /// Its modes before the program came.
+    before: LocalFlags,
+    /// Keeps the terminal there when the program has gone.
+    slave: Option<OwnedFd>,
 }
 
 impl Terminal {
     fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, None)
+    }
+
+    fn start_with(flags: &[&str], variable: Option<(&str, &str)>) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
+        let before = tcgetattr(&master).unwrap().local_flags;
         let mut command = watch(flags);
-        command.env("TERM", "xterm-256color");
-        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        command.env("TERM", "xterm-256color").envs(variable);
+        let end = || slave.try_clone().unwrap();
+        command.stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();
-        drop(command); // and with it the terminal's other end
+        drop(command);
         let mut output = File::from(master.try_clone().unwrap());
         let (sender, printed) = mpsc::channel();
         thread::spawn(move || {
@@ -127,7 +184,8 @@ impl Terminal {
                 }
             }
         });
-        Self { child, keys: File::from(master), printed, screen: vt100::Parser::new(24, 80, 0) }
+        let screen = vt100::Parser::new(24, 80, 0);
+        Self { child, keys: File::from(master), printed, raw: Vec::new(), screen, before, slave: Some(slave) }
     }
 
     fn write(&mut self, keys: &str) {
@@ -143,14 +201,31 @@ impl Terminal {
                 return seen;
             }
             let more = self.printed.recv_timeout(late.saturating_duration_since(Instant::now()));
-            self.screen.process(&more.unwrap_or_else(|error| panic!("{error}: no {text:?} in {seen}")));
+            self.take(&more.unwrap_or_else(|error| panic!("{error}: no {text:?} in {seen}")));
         }
     }
 
+    /// What is left, once the program has gone.
     fn read_to_end(&mut self) {
-        for printed in &self.printed {
-            self.screen.process(&printed);
+        self.hang_up();
+        while let Ok(printed) = self.printed.recv() {
+            self.take(&printed);
         }
+    }
+
+    fn take(&mut self, printed: &[u8]) {
+        self.screen.process(printed);
+        self.raw.extend(printed);
+    }
+
+    /// Closes the last end of the terminal that is the test's.
+    fn hang_up(&mut self) {
+        self.slave = None;
+    }
+
+    /// Whether keys are echoed, lines edited and the like.
+    fn modes(&self) -> LocalFlags {
+        tcgetattr(&self.keys).unwrap().local_flags
     }
 
     /// Whether it draws where nothing of the terminal's past is lost.

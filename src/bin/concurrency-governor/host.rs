@@ -92,8 +92,8 @@ impl Host {
                 figure("free", known(self.open_files.read_free())),
             ],
             Resource::MEMORY => vec![
-                figure("soft limit", self.memory.read_soft_limit()),
                 figure("available", known(self.memory.read_available())),
+                figure("soft limit", self.memory.read_soft_limit()),
             ],
             Resource::TASKS => vec![figure("free", self.tasks.read_free())],
             _ => Vec::new(),

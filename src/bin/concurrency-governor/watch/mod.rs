@@ -3,28 +3,29 @@
 mod history;
 mod lines;
 mod screen;
+#[cfg(unix)]
+mod signals;
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anstream::{AutoStream, ColorChoice};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::style::force_color_output;
 
 use crate::args::WatchArgs;
 use crate::explain::{ExplainError, Report};
 
 use history::History;
+use screen::Styles;
 
 /// Looks at the host until it is told to stop: on a screen where there is one, else line by line.
 pub(crate) fn watch(args: &WatchArgs) -> Result<(), WatchError> {
     // What is wrong with the plan is told before the screen is taken.
     let report = Report::of_watched(&args.given)?;
     let history = History::new(&report, clock());
-    let done = if io::stdout().is_terminal() && io::stdin().is_terminal() {
-        on_screen(args, history)
-    } else {
-        line_by_line(args, history)
-    };
+    let done = if has_screen() { on_screen(args, history) } else { line_by_line(args, history) };
     match done {
         // Who closes the pipe, as `head` does, has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -32,22 +33,35 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<(), WatchError> {
     }
 }
 
+/// Whether there is a terminal to draw on, and keys to come from it. A dumb one can only print.
+fn has_screen() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !is_dumb
+}
+
 fn on_screen(args: &WatchArgs, mut history: History) -> io::Result<()> {
+    let styles = match AutoStream::choice(&io::stdout()) {
+        ColorChoice::Never => Styles::PLAIN,
+        _ => Styles::COLOURED,
+    };
+    force_color_output(true); // what is to be coloured is decided, by whoever started this
     let mut terminal = ratatui::try_init()?; // and a panic gives the screen back
-    let done = loop_on_screen(args, &mut history, &mut terminal);
-    ratatui::restore();
-    done
+    #[cfg(unix)]
+    signals::give_screen_back()?;
+    let done = loop_on_screen(args, &mut history, &mut terminal, styles);
+    done.and(ratatui::try_restore())
 }
 
 fn loop_on_screen(
     args: &WatchArgs,
     history: &mut History,
     terminal: &mut ratatui::DefaultTerminal,
+    styles: Styles,
 ) -> io::Result<()> {
     let began = Instant::now();
     let mut looked = began;
     loop {
-        terminal.draw(|frame| screen::draw(frame, history, args.every))?;
+        terminal.draw(|frame| screen::draw(frame, history, args.every, styles))?;
         let rest = args.every.saturating_sub(looked.elapsed());
         let left = args.length.map(|length| length.saturating_sub(began.elapsed()));
         if left == Some(Duration::ZERO) {

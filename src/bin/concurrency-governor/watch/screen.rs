@@ -11,8 +11,22 @@ use ratatui::widgets::Paragraph;
 use super::history::{History, Row};
 use super::lines;
 
+/// How a screen sets things apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Styles {
+    past: Style,
+    new: Style,
+}
+
+impl Styles {
+    pub(super) const COLOURED: Self =
+        Self { past: Style::new().fg(Color::Cyan), new: Style::new().fg(Color::Black).bg(Color::Yellow) };
+    pub(super) const PLAIN: Self =
+        Self { past: Style::new(), new: Style::new().add_modifier(Modifier::REVERSED) };
+}
+
 /// Draws everything, in whatever room there is: what does not fit is cut, from the oldest change up.
-pub(super) fn draw(frame: &mut Frame<'_>, history: &History, every: Duration) {
+pub(super) fn draw(frame: &mut Frame<'_>, history: &History, every: Duration, styles: Styles) {
     let height = |rows: &[Row]| u16::try_from(rows.len().saturating_add(2)).unwrap_or(u16::MAX);
     let [head, readings, gates, changes] = Layout::vertical([
         Constraint::Length(2),
@@ -22,8 +36,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, every: Duration) {
     ])
     .areas(frame.area());
     self::head(frame, head, history, every);
-    rows(frame, readings, "Readings", &history.readings, history.looks);
-    rows(frame, gates, "Gates", &history.gates, history.looks);
+    rows(frame, readings, "Readings", &history.readings, history.looks, styles);
+    rows(frame, gates, "Gates", &history.gates, history.looks, styles);
     self::changes(frame, changes, history);
 }
 
@@ -43,23 +57,24 @@ fn title_width(history: &History) -> u16 {
 }
 
 /// A title, and a line for each number: its name, what it is, its past, and what goes with it.
-fn rows(frame: &mut Frame<'_>, area: Rect, title: &str, rows: &[Row], look: u64) {
+fn rows(frame: &mut Frame<'_>, area: Rect, title: &str, rows: &[Row], look: u64, styles: Styles) {
     let width = |text: fn(&Row) -> &str| rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0);
     let (names, values) = (width(|row| &row.name), width(|row| &row.value));
     let room = usize::from(area.width);
     // The past gets a third of what is left, and at least enough to see a step.
     let left = room.saturating_sub(names).saturating_sub(values).saturating_sub(3 * GAP);
     let past = (left / 3).clamp(LEAST_PAST.min(left), MOST_PAST);
+    let beside = left.saturating_sub(past);
     let mut text = vec![Line::styled(title.to_owned(), BOLD.add_modifier(Modifier::UNDERLINED))];
     for row in rows {
-        let style = if is_new(row, look) { NEW } else { Style::new() };
+        let style = if is_new(row, look) { styles.new } else { Style::new() };
         text.push(Line::from(vec![
             Span::raw(format!("{:<names$}  ", row.name)),
             Span::styled(format!("{:>values$}", row.value), style),
             Span::raw("  "),
-            Span::styled(sparkline(row, past), PAST),
+            Span::styled(sparkline(row, past), styles.past),
             Span::raw("  "),
-            Span::styled(row.beside.clone(), QUIET),
+            Span::styled(shortened(&row.beside, beside), QUIET),
         ]));
     }
     frame.render_widget(Paragraph::new(text), area);
@@ -70,8 +85,19 @@ fn changes(frame: &mut Frame<'_>, area: Rect, history: &History) {
     if history.changes.is_empty() {
         text.push(Line::styled("none yet", QUIET));
     }
-    text.extend(history.changes.iter().rev().map(|change| Line::raw(lines::line(change))));
+    let width = usize::from(area.width);
+    let lines = history.changes.iter().rev().map(lines::line);
+    text.extend(lines.map(|line| Line::raw(shortened(&line, width))));
     frame.render_widget(Paragraph::new(text), area);
+}
+
+/// The text, or as much of it as there is room for, and a sign that there is more: half a number would be another one.
+fn shortened(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(room.saturating_sub(1));
+    kept.chain(std::iter::once('…').take(room)).collect()
 }
 
 /// Whether a number changed a moment ago.
@@ -112,8 +138,6 @@ const MOST_PAST: usize = 60;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const QUIET: Style = Style::new().add_modifier(Modifier::DIM);
-const PAST: Style = Style::new().fg(Color::Cyan);
-const NEW: Style = Style::new().fg(Color::Black).bg(Color::Yellow);
 
 #[cfg(test)]
 mod tests {
@@ -121,6 +145,7 @@ mod tests {
 
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use ratatui::buffer::Cell;
 
     use super::*;
     use crate::watch::history::Change;
@@ -153,19 +178,19 @@ mod tests {
     }
 
     fn drawn(width: u16, height: u16) -> ratatui::buffer::Buffer {
+        drawn_in(Styles::COLOURED, width, height)
+    }
+
+    fn drawn_in(styles: Styles, width: u16, height: u16) -> ratatui::buffer::Buffer {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let history = history();
-        terminal.draw(|frame| draw(frame, &history, Duration::from_secs(1))).unwrap();
+        terminal.draw(|frame| draw(frame, &history, Duration::from_secs(1), styles)).unwrap();
         terminal.backend().buffer().clone()
     }
 
     fn text(buffer: &ratatui::buffer::Buffer) -> Vec<String> {
         let width = usize::from(buffer.area.width);
-        buffer
-            .content()
-            .chunks(width)
-            .map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect())
-            .collect()
+        buffer.content().chunks(width).map(|line| line.iter().map(Cell::symbol).collect()).collect()
     }
 
     /// On 80 columns and 24 lines there is room for every reading, every gate and the newest changes.
@@ -182,15 +207,33 @@ mod tests {
         assert_eq!(with_past, 10, "each number has its past: {lines:#?}");
     }
 
-    /// What changed a moment ago is highlighted, and nothing else is.
+    /// What changed a moment ago is highlighted, and nothing else is; without colours, too.
     #[test]
     fn new_numbers_are_highlighted() {
-        let buffer = drawn(80, 24);
-        let highlighted: Vec<u16> = (0..24)
-            .filter(|line| (0..80).any(|column| buffer[(column, *line)].bg == Color::Yellow))
-            .collect();
-        assert_eq!(highlighted.len(), 1);
-        assert!(text(&buffer)[usize::from(highlighted[0])].starts_with("cpu "));
+        let coloured: fn(&Cell) -> bool = |cell| cell.bg == Color::Yellow;
+        let plain: fn(&Cell) -> bool = |cell| cell.modifier.contains(Modifier::REVERSED);
+        for (styles, is_highlighted) in [(Styles::COLOURED, coloured), (Styles::PLAIN, plain)] {
+            let buffer = drawn_in(styles, 80, 24);
+            let highlighted: Vec<u16> = (0..24)
+                .filter(|line| (0..80).any(|column| is_highlighted(&buffer[(column, *line)])))
+                .collect();
+            assert_eq!(highlighted.len(), 1);
+            assert!(text(&buffer)[usize::from(highlighted[0])].starts_with("cpu "));
+        }
+        let plain = drawn_in(Styles::PLAIN, 80, 24);
+        assert!(plain.content().iter().all(|cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset)));
+    }
+
+    /// What is cut says so: nobody takes half a number for a whole one.
+    #[test]
+    fn what_is_cut_says_so() {
+        let cut: Vec<String> =
+            text(&drawn(80, 24)).into_iter().filter(|line| line.contains("what goes")).collect();
+        assert_eq!(cut.len(), 10);
+        assert!(cut.iter().all(|line| line.ends_with('…') && line.chars().count() == 80), "{cut:#?}");
+        assert_eq!(shortened("22.83 GiB", 9), "22.83 GiB");
+        assert_eq!(shortened("22.83 GiB", 8), "22.83 G…");
+        assert_eq!([shortened("22", 1), shortened("22", 0)], ["…", ""]);
     }
 
     /// No screen is too small to draw on, and none too large.
