@@ -167,6 +167,7 @@ const HOUSE: [Room; 11] = [
             "reason",
             "metrics/mod",
             "metrics/names",
+            "metrics/pool",
             "metrics/waits",
             "metrics/hold",
             "metrics/task",
@@ -181,7 +182,7 @@ const HOUSE: [Room; 11] = [
             "tower/hold",
             "tower/refused",
         ],
-        rooms: &["plan", "gate", "event", "governor"],
+        rooms: &["plan", "gate", "event", "governor", "pool"],
     },
 ];
 

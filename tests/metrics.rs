@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![expect(clippy::float_cmp, reason = "a scrape has whole numbers as floats, which are exact")]
 
+#[path = "metrics/pool.rs"]
+mod pool;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io::{Read, Write};
@@ -15,7 +18,7 @@ use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
 use concurrency_governor::integration::metrics::{
-    ACQUIRED, ALL, HOLD, IN_USE, Kind, Metrics, REJECTED, SECONDS, WAIT,
+    ACQUIRED, ALL, HOLD, IN_USE, Kind, Metrics, POOL_CREATE, POOL_WAIT, REJECTED, SECONDS, WAIT,
 };
 use concurrency_governor::plan::Policy;
 use concurrency_governor::testing::MockProbe;
@@ -27,12 +30,12 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 const IO: GateSpec =
     GateSpec::new("io", Formula::scale(Resource::CPU, 4).at_most(Resource::FD.fraction(1, 2))).queue(2);
 const UPLOADS: GateName = GateName::new("uploads");
+const HISTOGRAMS: [&str; 4] = [WAIT, HOLD, POOL_CREATE, POOL_WAIT];
 
 fn builder() -> PrometheusBuilder {
-    let with_buckets = |builder: PrometheusBuilder, name: &str| {
+    HISTOGRAMS.into_iter().fold(PrometheusBuilder::new(), |builder, name| {
         builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &SECONDS).unwrap()
-    };
-    with_buckets(with_buckets(PrometheusBuilder::new(), WAIT), HOLD)
+    })
 }
 
 /// A recorder for one test, and what it would answer to a scrape.
@@ -56,7 +59,7 @@ fn series(scrape: &str) -> BTreeMap<&str, f64> {
 /// The name without its labels and without what Prometheus adds for the parts of a histogram.
 fn metric_of(series: &str) -> &str {
     let name = series.split('{').next().unwrap();
-    let part_of = |suffix| name.strip_suffix(suffix).filter(|name| [WAIT, HOLD].contains(name));
+    let part_of = |suffix| name.strip_suffix(suffix).filter(|name| HISTOGRAMS.contains(name));
     part_of("_bucket").or_else(|| part_of("_sum")).or_else(|| part_of("_count")).unwrap_or(name)
 }
 
@@ -92,7 +95,9 @@ async fn a_scrape_shows_everything() {
     let governor = Governor::builder().gate(IO).probe(cpu.clone()).probe(fd.clone()).build().await.unwrap();
     let io = governor.gate(IO).unwrap();
     let uploads = Gate::new(UPLOADS, Limit::new(5));
-    let task = Metrics::new().governor(&governor).gate(&uploads).spawn(Duration::from_millis(10));
+    let sessions = pool::Busy::new().await;
+    let metrics = Metrics::new().governor(&governor).gate(&uploads).pool(&sessions.pool);
+    let task = metrics.spawn(Duration::from_millis(10));
 
     let held = io.try_acquire_many(8).unwrap();
     io.try_acquire().unwrap_err();
@@ -162,6 +167,8 @@ async fn a_scrape_shows_everything() {
     assert_eq!(of(&format!("{HOLD}_count"), "gate=\"uploads\""), 2.0);
     assert!((0.002..2.0).contains(&of(&format!("{HOLD}_sum"), "gate=\"uploads\"")), "in seconds");
 
+    sessions.shows(of);
+
     let probe = |name: &str, resource: &str| {
         of(&format!("concurrency_governor_probe_{name}"), &format!("resource=\"{resource}\""))
     };
@@ -187,7 +194,7 @@ async fn a_scrape_shows_everything() {
         assert_eq!(metric.name.ends_with("_seconds"), metric.kind == Kind::Histogram, "{metric:?}");
     }
     assert!(task.is_running());
-    drop((task, held, in_line));
+    drop((task, held, in_line, sessions));
     serving.abort();
 }
 

@@ -1,7 +1,7 @@
 //! What ties gates to the rest of a program: metrics, tracing and middleware, each behind a feature of its own that adds
 //! API and changes nothing of what is there without it.
 //!
-//! - `metrics`: gates and probes in a recorder of the `metrics` facade, such as a Prometheus exporter, by
+//! - `metrics`: gates, pools and probes in a recorder of the `metrics` facade, such as a Prometheus exporter, by
 #![cfg_attr(feature = "metrics", doc = "  [`metrics::Metrics`].")]
 #![cfg_attr(not(feature = "metrics"), doc = "  `Metrics`.")]
 //! - `tracing`: a span for each wait by `Acquire::traced`, and an event for each change of a limit and each trouble of a

@@ -231,6 +231,13 @@ impl<M: Manager> Pool<M> {
         self.shared().status()
     }
 
+    /// What tells the same to somebody who is no handle: nothing once the pool is gone with all its items.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn onlooker(&self) -> impl Fn() -> Option<PoolStatus> + Send + Sync + use<M> {
+        let shared = Arc::downgrade(self.shared());
+        move || shared.upgrade().map(|shared| shared.status())
+    }
+
     #[inline]
     fn shared(&self) -> &Arc<Shared<M>> {
         &self.core.shared

@@ -1,4 +1,4 @@
-//! Gates and probes in a recorder of the `metrics` facade.
+//! Gates, pools and probes in a recorder of the `metrics` facade.
 //!
 //! ```
 //! use std::time::Duration;
@@ -19,21 +19,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Nothing of this is in the way of a permit: a gate counts for itself anyway, and what it has counted is read when it is
-//! recorded. Only how long permits are held is measured where it is asked for, by [`Permit::timed`](crate::Permit::timed).
+//! Nothing of this is in the way of a permit: gates and pools count for themselves anyway, and what they have counted is
+//! read when it is recorded. Only how long permits are held is measured where it is asked for, by [`Permit::timed`](crate::Permit::timed).
 //!
-//! [`ALL`] lists every metric. The labels are `gate`, `reason` and `resource`, and each has as many values as there are
-//! gates, reasons and probes: nothing of a request becomes a label.
+//! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state` and `resource`, and each has as many values as there
+//! are gates, reasons, states of an item and probes: nothing of a request becomes a label.
 
 mod hold;
 mod names;
+mod pool;
 mod task;
 mod waits;
 
 pub use hold::Timed;
 pub use names::{
-    ACQUIRED, ALL, CANCELLED, DEBT, HOLD, IN_USE, Kind, LIMIT, Metric, PROBE_FAILURES, PROBE_READING,
-    PROBE_STALE, QUEUED, REFRESHES, REFRESHES_REFUSED, REJECTED, RESIZED, SECONDS, WAIT, WAITING,
+    ACQUIRED, ALL, CANCELLED, DEBT, HOLD, IN_USE, Kind, LIMIT, Metric, POOL_BACKING_OFF, POOL_CREATE,
+    POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_ITEMS, POOL_REUSED,
+    POOL_WAIT, POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, QUEUED, REFRESHES,
+    REFRESHES_REFUSED, REJECTED, RESIZED, SECONDS, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
@@ -46,8 +49,9 @@ use super::reason;
 use crate::gate::{Gate, GateStatus, Histogram};
 use crate::governor::{Governor, ProbeStatus};
 use crate::plan::Reading;
+use crate::pool::{Manager, Pool};
 
-/// Gates and governors to be recorded.
+/// Governors, gates and pools to be recorded.
 ///
 /// Names stay the same from one minor release to the next. Two gates of one name in a process are told apart by nothing:
 /// give each its own.
@@ -56,8 +60,15 @@ use crate::plan::Reading;
 pub struct Metrics {
     governors: Vec<Governor>,
     gates: Vec<Gate>,
-    /// One a gate, in their order: the waits that were recorded already.
-    seen: Mutex<Vec<Histogram>>,
+    pools: Vec<pool::Watched>,
+    seen: Mutex<Seen>,
+}
+
+/// What was recorded already, in the order of what is recorded: the waits of each gate, and what each pool has measured.
+#[derive(Debug, Default)]
+struct Seen {
+    gates: Vec<Histogram>,
+    pools: Vec<pool::Seen>,
 }
 
 impl Metrics {
@@ -81,19 +92,32 @@ impl Metrics {
         self
     }
 
+    /// Adds a pool: its items, and how it came by them. Its gate is added by [`gate`](Self::gate), or by
+    /// [`governor`](Self::governor) where it is a governor's.
+    ///
+    /// This is no handle of the pool, which goes with the last of those: one that is gone is recorded as empty.
+    pub fn pool<M: Manager>(mut self, pool: &Pool<M>) -> Self {
+        self.pools.push(pool::Watched::new(pool));
+        self
+    }
+
     /// Records everything as it is now, into the recorder that is installed, or that of this thread. Where there is none,
     /// waits that were to be recorded are lost; all else comes with the next call.
     ///
-    /// It takes microseconds a gate, and more after many waits. While another call is under way, it does nothing.
+    /// It takes microseconds a gate or pool, and more after many waits. While another call is under way, it does nothing.
     pub fn record(&self) {
         // Never waited for: the recorder is other people's code, which may come back here.
         let Ok(mut seen) = self.seen.try_lock() else { return };
-        seen.resize_with(self.gates.len(), Histogram::default);
+        seen.gates.resize_with(self.gates.len(), Default::default);
+        seen.pools.resize_with(self.pools.len(), Default::default);
         names::describe();
-        for (gate, seen) in self.gates.iter().zip(seen.iter_mut()) {
+        for (gate, seen) in self.gates.iter().zip(&mut seen.gates) {
             let status = gate.status();
             record_gate(&status, seen);
             *seen = status.waits;
+        }
+        for (pool, seen) in self.pools.iter().zip(&mut seen.pools) {
+            pool.record(seen);
         }
         for governor in &self.governors {
             let status = governor.status();
@@ -138,9 +162,14 @@ fn record_gate(status: &GateStatus, seen: &Histogram) {
         counter!(REJECTED, "gate" => gate.clone(), "reason" => reason).absolute(count);
     }
 
-    let waits = histogram!(WAIT, "gate" => gate);
-    for (seconds, count) in waits::since(seen, &status.waits) {
-        waits.record_many(seconds, count);
+    record_waits(WAIT, &gate, seen, &status.waits);
+}
+
+/// What the histogram has gained.
+fn record_waits(name: &'static str, gate: &SharedString, seen: &Histogram, now: &Histogram) {
+    let histogram = histogram!(name, "gate" => gate.clone());
+    for (seconds, count) in waits::since(seen, now) {
+        histogram.record_many(seconds, count);
     }
 }
 

@@ -25,6 +25,30 @@ pub const RESIZED: &str = "concurrency_governor_resized_total";
 pub const WAIT: &str = "concurrency_governor_wait_seconds";
 /// How long permits were held that are [timed](crate::Permit::timed); by `gate`.
 pub const HOLD: &str = "concurrency_governor_hold_seconds";
+/// Items of a pool; by `gate` and `state`: `idle`, `in_use`, `creating` or `dropping`.
+pub const POOL_ITEMS: &str = "concurrency_governor_pool_items";
+/// Checkouts that wait, at the gate or for an item; by `gate`.
+pub const POOL_WAITING: &str = "concurrency_governor_pool_waiting";
+/// 1 if a pool pauses before it tries to make another item, since the last attempts have failed; by `gate`.
+pub const POOL_BACKING_OFF: &str = "concurrency_governor_pool_backing_off";
+/// Items made; by `gate`.
+pub const POOL_CREATED: &str = "concurrency_governor_pool_created_total";
+/// Times that an item was handed out that was there before; by `gate`.
+pub const POOL_REUSED: &str = "concurrency_governor_pool_reused_total";
+/// Items dropped for having been idle too long; by `gate`.
+pub const POOL_EVICTED: &str = "concurrency_governor_pool_evicted_total";
+/// Items taken out of a pool for good; by `gate`.
+pub const POOL_DETACHED: &str = "concurrency_governor_pool_detached_total";
+/// Items dropped for another reason; by `gate` and `reason`: `broken`, `incomplete`, `panicked`, `recycle`, `health`,
+/// `expired`, `surplus`, `retain` or `closed`, as [`Discarded`](crate::pool::Discarded) has them.
+pub const POOL_DISCARDED: &str = "concurrency_governor_pool_discarded_total";
+/// Attempts to make an item that failed; by `gate` and `reason`: `failed`, `timed_out`, `panicked` or `abandoned`, as
+/// [`CreateErrors`](crate::pool::CreateErrors) has them.
+pub const POOL_CREATE_FAILURES: &str = "concurrency_governor_pool_create_failures_total";
+/// How long it took to make items; by `gate`.
+pub const POOL_CREATE: &str = "concurrency_governor_pool_create_seconds";
+/// How long checkouts have waited that did not get an item at once; by `gate`.
+pub const POOL_WAIT: &str = "concurrency_governor_pool_wait_seconds";
 /// The reading that holds, in the resource's own unit: infinite if unlimited, not a number if unknown; by `resource`.
 pub const PROBE_READING: &str = "concurrency_governor_probe_reading";
 /// 1 if the reading is an old one, kept since the probe fails; by `resource`.
@@ -37,7 +61,7 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REFUSED: &str = "concurrency_governor_refreshes_refused_total";
 
 /// Every metric, as it is described to the recorder.
-pub const ALL: [Metric; 16] = [
+pub const ALL: [Metric; 27] = [
     Metric::new(LIMIT, Kind::Gauge, "permits that may be out"),
     Metric::new(IN_USE, Kind::Gauge, "permits out"),
     Metric::new(WAITING, Kind::Gauge, "requests in line"),
@@ -49,6 +73,17 @@ pub const ALL: [Metric; 16] = [
     Metric::new(RESIZED, Kind::Counter, "changes of the limit"),
     Metric::new(WAIT, Kind::Histogram, "how long those admitted after a wait have waited"),
     Metric::new(HOLD, Kind::Histogram, "how long timed permits were held"),
+    Metric::new(POOL_ITEMS, Kind::Gauge, "items of a pool, by state"),
+    Metric::new(POOL_WAITING, Kind::Gauge, "checkouts that wait, at the gate or for an item"),
+    Metric::new(POOL_BACKING_OFF, Kind::Gauge, "1 if a pool pauses before its next attempt to make an item"),
+    Metric::new(POOL_CREATED, Kind::Counter, "items made"),
+    Metric::new(POOL_REUSED, Kind::Counter, "times that an item was handed out that was there before"),
+    Metric::new(POOL_EVICTED, Kind::Counter, "items dropped for having been idle too long"),
+    Metric::new(POOL_DETACHED, Kind::Counter, "items taken out of a pool for good"),
+    Metric::new(POOL_DISCARDED, Kind::Counter, "items dropped for another reason, by reason"),
+    Metric::new(POOL_CREATE_FAILURES, Kind::Counter, "attempts to make an item that failed, by reason"),
+    Metric::new(POOL_CREATE, Kind::Histogram, "how long it took to make items"),
+    Metric::new(POOL_WAIT, Kind::Histogram, "how long checkouts waited that did not get an item at once"),
     Metric::new(PROBE_READING, Kind::Gauge, "the reading that holds, in the resource's unit"),
     Metric::new(PROBE_STALE, Kind::Gauge, "1 if the reading is an old one, since the probe fails"),
     Metric::new(PROBE_FAILURES, Kind::Counter, "measurements that failed"),
@@ -56,7 +91,7 @@ pub const ALL: [Metric; 16] = [
     Metric::new(REFRESHES_REFUSED, Kind::Counter, "refreshes that were refused"),
 ];
 
-/// Bounds for the buckets of [`WAIT`] and [`HOLD`], in seconds, for exporters that want some: from 1 µs to over an hour,
+/// Bounds for the buckets of [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], in seconds, for exporters that want some: from 1 µs to over an hour,
 /// each four times the one before. They are bounds of a gate's own buckets, too, so nothing is counted in the wrong one.
 pub const SECONDS: [f64; 17] = [
     0.000_001_024,
