@@ -84,18 +84,12 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 fn take_seat() -> usize {
     // That is all it takes to be dropped at the end of the thread. After that the thread has no seat, and looks for none.
     let _ = HOLD.try_with(|_| {});
-    let mut taken = TAKEN.load(Ordering::Relaxed);
-    loop {
-        let seat = taken.trailing_ones();
-        if seat as usize >= SEATS {
-            return NO_SEAT;
-        }
-        // Acquire: what whoever had it before has written is there.
-        match TAKEN.compare_exchange_weak(taken, taken | 1 << seat, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => return seat as usize,
-            Err(current) => taken = current,
-        }
-    }
+    // Acquire: what whoever had it before has written is there.
+    let taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, |taken| {
+        let seat = taken.trailing_ones() as usize;
+        (seat < SEATS).then_some(taken | 1 << seat)
+    });
+    taken.map_or(NO_SEAT, |before| before.trailing_ones() as usize)
 }
 
 struct Hold;
