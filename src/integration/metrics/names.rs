@@ -91,8 +91,9 @@ pub const ALL: [Metric; 27] = [
     Metric::new(REFRESHES_REFUSED, Kind::Counter, "refreshes that were refused"),
 ];
 
-/// Bounds for the buckets of [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], in seconds, for exporters that want some: from 1 µs to over an hour,
-/// each four times the one before. They are bounds of a gate's own buckets, too, so nothing is counted in the wrong one.
+/// Bounds for the buckets of [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], in seconds, for exporters that want
+/// some: from 1 µs to over an hour, each four times the one before. They are bounds of a gate's own buckets, too, so
+/// nothing is counted in the wrong one.
 pub const SECONDS: [f64; 17] = [
     0.000_001_024,
     0.000_004_096,
