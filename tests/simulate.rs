@@ -145,6 +145,7 @@ fn wrong_flags_are_refused_on_one_line() {
         (&["--for", "2 days"], "1ms to 24h"),
         (&["--rate", "1000000/s", "--for", "1h"], "5000000 requests in all"),
         (&["--svg", "/nowhere/at/all.svg"], "cannot write /nowhere/at/all.svg"),
+        (&["--svg", "r", "--html", "./r"], "are both to be ./r (allowed: a file for each)"),
         (&["--seed", "x"], "`--seed x`: it is not a whole number (allowed: 0 to 18446744073709551615)"),
         (&["--change", "io=8@1m"], "`--change io=8@1m`: the run is over by then (allowed: a time before 1m"),
         (&["--set", "disk=1"], "disk"),

@@ -10,7 +10,7 @@ mod summary;
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use concurrency_governor::plan::Operand;
@@ -33,6 +33,11 @@ use record::Record;
 pub(crate) fn simulate(args: &SimulateArgs) -> Result<String, SimulateError> {
     let report = Report::of(&args.given)?;
     let course = course(args, &report)?;
+    if let (Some(svg), Some(html)) = (&args.svg, &args.html) {
+        if path::absolute(svg).ok() == path::absolute(html).ok() {
+            return Err(SimulateError::OneForBoth { path: html.clone() });
+        }
+    }
     // Asked first: nobody should wait for a picture that cannot be written.
     for path in args.svg.iter().chain(&args.html) {
         fs::write(path, "").map_err(|error| SimulateError::Unwritten { path: path.clone(), error })?;
@@ -204,6 +209,9 @@ pub(crate) enum SimulateError {
     /// It would take too long, and too much memory.
     #[error("`--rate {rate}` for {} is too much (allowed: {MOST_REQUESTS} requests in all)", humantime::format_duration(*length))]
     TooMany { rate: Rate, length: Duration },
+    /// One picture would be written over the other.
+    #[error("`--svg` and `--html` are both to be {} (allowed: a file for each)", path.display())]
+    OneForBoth { path: PathBuf },
     /// A picture has no place.
     #[error("cannot write {}: {error}", path.display())]
     Unwritten { path: PathBuf, error: io::Error },
