@@ -1,6 +1,6 @@
 //! Who is admitted, and when.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::thread;
 
@@ -196,28 +196,26 @@ fn totals_tell_what_happened() {
 /// However many threads ask at once, each answer is counted; and so is each change of the limit.
 #[test]
 fn totals_of_threads_add_up() {
-    const EACH: u64 = if cfg!(miri) { 50 } else { 20_000 };
-    let gate = gate(8);
-    let answers: Vec<(u64, u64)> = thread::scope(|scope| {
-        let asking = |_| {
-            let ask = || (0..EACH).filter(|_| gate.try_acquire().is_ok()).count() as u64;
-            let changes =
-                || (0..EACH / 2).map(|nth| gate.resize(Limit::new(if nth % 2 == 0 { 1 } else { 8 })));
-            (
-                scope.spawn(ask),
-                scope.spawn(move || changes().filter(|change| change.from != change.to).count()),
-            )
-        };
-        let threads: Vec<_> = (0..3).map(asking).collect();
-        threads
-            .into_iter()
-            .map(|(ask, change)| (ask.join().unwrap(), change.join().unwrap() as u64))
-            .collect()
+    const EACH: u64 = if cfg!(miri) { 50 } else { 50_000 };
+    const THREADS: usize = 3;
+    let (gate, all_here) = (gate(8), Barrier::new(2 * THREADS));
+    let ask = || {
+        all_here.wait();
+        (0..EACH).filter(|_| gate.try_acquire().is_ok()).count() as u64
+    };
+    let change = || {
+        all_here.wait();
+        let changes = (0..EACH).map(|nth| gate.resize(Limit::new(if nth % 2 == 0 { 1 } else { 8 })));
+        changes.filter(|change| change.from != change.to).count() as u64
+    };
+    let (admitted, changed): (Vec<u64>, Vec<u64>) = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| (scope.spawn(ask), scope.spawn(change))).collect();
+        threads.into_iter().map(|(ask, change)| (ask.join().unwrap(), change.join().unwrap())).unzip()
     });
-    let (admitted, changed) = answers.iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+    let (admitted, changed): (u64, u64) = (admitted.iter().sum(), changed.iter().sum());
     let status = gate.status();
     assert_eq!((status.totals.admitted, status.resized), (admitted, changed));
-    assert_eq!(status.totals.refused.no_permits, 3 * EACH - admitted);
+    assert_eq!(status.totals.refused.no_permits, THREADS as u64 * EACH - admitted);
     assert_at_rest(&gate);
 }
 
