@@ -313,20 +313,12 @@ impl Gate {
         self.inner.status()
     }
 
-    /// One permit if there is room and nobody waits. Otherwise nothing has happened: no request was made, none counted.
-    #[cfg(feature = "tower")]
-    #[inline]
-    pub(crate) fn take_at_once(&self) -> Option<OwnedPermit> {
-        self.inner.admit(1).then(|| OwnedPermit::new(self, 1))
-    }
-
     #[inline]
     const fn inner(&self) -> &'static Inner {
         self.inner
     }
 
-    /// Takes one permit if there is room and nobody waits. Where there is not, nothing has happened: whoever asks goes on to
-    /// wait.
+    /// Takes one permit if there is room and nobody waits. Otherwise nothing has happened: no request was made, none counted.
     #[inline]
     pub(crate) fn admit_at_once(&self) -> Option<OwnedPermit> {
         self.inner.admit(1).then(|| OwnedPermit::new(self, 1))
