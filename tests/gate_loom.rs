@@ -25,6 +25,8 @@ mod drained;
 mod handles;
 #[path = "loom/limit.rs"]
 mod limit;
+#[path = "loom/lock.rs"]
+mod lock;
 
 #[path = "loom/scene.rs"]
 mod scene;

@@ -99,6 +99,8 @@ const HOUSE: [Room; 11] = [
             "tally",
             "line",
             "chain",
+            "chain/tests",
+            "lock",
             "wait",
             "drains",
             "watch",

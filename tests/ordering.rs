@@ -18,6 +18,7 @@ fn orders_are_those_of_the_page() {
     let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gate"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
         .collect();
     files.sort();
     let mut found: Vec<String> = Vec::new();

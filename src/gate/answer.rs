@@ -1,7 +1,5 @@
 //! What the engine answers.
 
-use std::time::Duration;
-
 use crate::plan::Limit;
 
 /// What a request meets on arrival.
@@ -20,12 +18,23 @@ pub(super) enum Turn {
     Refused(Refusal),
 }
 
-/// Why a request that would wait is not admitted.
+/// Why a request that would wait is not admitted. What there is to say of it takes 64 bits in each case, so that all of it
+/// is returned in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    Barred(Barred),
-    QueueFull { bound: usize },
-    Expired { waited: Duration },
+    Closed,
+    ZeroWeight,
+    /// Under this limit.
+    TooLarge {
+        limit: u64,
+    },
+    QueueFull {
+        bound: usize,
+    },
+    /// After so many nanoseconds.
+    Expired {
+        waited: u64,
+    },
 }
 
 /// Why a request that would not wait is not admitted.
@@ -39,6 +48,16 @@ pub(super) enum TryRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Barred {
     Closed,
-    TooLarge { weight: u32, limit: Limit },
     ZeroWeight,
+    TooLarge { limit: Limit },
+}
+
+impl From<Barred> for Refusal {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Closed => Self::Closed,
+            Barred::ZeroWeight => Self::ZeroWeight,
+            Barred::TooLarge { limit } => Self::TooLarge { limit: limit.get().into() },
+        }
+    }
 }

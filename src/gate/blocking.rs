@@ -20,7 +20,7 @@ pub(super) fn block(gate: &Gate, terms: Terms) -> Result<(), AcquireError> {
     assert_may_block();
     match pin!(Acquire::<()>::new(gate, terms)).block() {
         Turn::Admitted => Ok(()),
-        Turn::Refused(refusal) => Err(error(gate, refusal)),
+        Turn::Refused(refusal) => Err(error(gate, terms.weight, refusal)),
     }
 }
 
@@ -36,7 +36,7 @@ impl Acquire<'_, ()> {
         }
         let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
         let until = if deadline == NEVER { None } else { clock::instant(deadline) };
-        let mut turn = self.as_mut().join(Waker::from(Arc::clone(&parker)), Some(now));
+        let mut turn = self.as_mut().join(None, Waker::from(Arc::clone(&parker)), Some(now));
         loop {
             if let Some(turn) = turn {
                 return turn;

@@ -1,5 +1,5 @@
-//! The links of the line: a list whose nodes are part of the futures and stack frames that wait, so that waiting takes
-//! no memory of its own and leaving no search. Four rules make it sound, whatever safe code does:
+//! What of a gate takes `unsafe`: what is behind its lock; and the links of its line, a list whose nodes are part of the
+//! futures and stack frames that wait. Four rules make the list sound, whatever safe code does:
 //!
 //! 1. **A node in a chain stays where it is.** It joins by `Pin<&mut Node>`, and dropping one that is in a chain ends the
 //!    process. Its owner does not let that happen: it leaves first.
@@ -10,25 +10,25 @@
 //!    compare it, at the same time at most.
 //! 4. **Deciding a node's fate is the last that a chain does to it.** It may be gone an instant later.
 
-#![expect(unsafe_code, reason = "the chain runs through the futures that wait in it")]
+#![expect(unsafe_code, reason = "the line runs through the futures that wait in it, and the lock is our own")]
 
+use std::cell::Cell;
 use std::marker::PhantomPinned;
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::process;
 use std::ptr::NonNull;
 use std::task::Waker;
 
 use super::acquire::Acquire;
-use super::sync::{AtomicU64, Counter, Ordering, UnsafeCell};
-use super::wait::{End, Fate, Stage, Taken, Timer, Wait};
+use super::sync::{AtomicU64, Counter, Held, Lock, Ordering, UnsafeCell};
+use super::wait::{End, Fate, Stage, Taken, Wait};
 
 /// One that waits, has waited, or may yet.
 #[repr(C)] // what leaving and handing on touch stands together
 pub(super) struct Node {
     pub(super) weight: u32,
     /// Its owner's alone, who so need not look at the state of one that never waited.
-    stage: Stage,
+    stage: Cell<Stage>,
     /// The number of the chain it is or was in, and its fate there.
     state: AtomicU64,
     /// Holds a waker while its fate is [`Waiting`](Fate::Waiting).
@@ -52,21 +52,21 @@ impl Node {
             waker: UnsafeCell::new(MaybeUninit::uninit()),
             place: UnsafeCell::new(MaybeUninit::uninit()),
             weight,
-            stage: Stage::New,
+            stage: Cell::new(Stage::New),
             _pinned: PhantomPinned,
         }
     }
 
     #[inline]
     pub(super) const fn stage(&self) -> Stage {
-        self.stage
+        self.stage.get()
     }
 
     /// What became of it, if it has joined a chain. Acquire: whoever finds itself admitted sees what was done under the
     /// permits that came back for it.
     #[inline]
     pub(super) fn fate(&self) -> Fate {
-        let has_joined = matches!(self.stage, Stage::Joined);
+        let has_joined = matches!(self.stage(), Stage::Joined);
         if has_joined { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
     }
 
@@ -78,8 +78,7 @@ impl Node {
         let is_known = |own: *const MaybeUninit<Waker>| unsafe { (*own).assume_init_ref() }.will_wake(waker);
         let fate = self.fate();
         match fate {
-            // SAFETY: it is not moved.
-            Fate::Admitted => unsafe { self.get_unchecked_mut() }.stage = Stage::Resolved,
+            Fate::Admitted => self.stage.set(Stage::Resolved),
             Fate::Waiting if self.waker.with(is_known) => {}
             _ => return None,
         }
@@ -98,8 +97,7 @@ impl Node {
     pub(super) fn enter_if(self: Pin<&mut Self>, stage: Stage, is_so: impl FnOnce() -> bool) -> bool {
         let enters = !self.fate().is_in_line() && is_so();
         if enters {
-            // SAFETY: it is not moved.
-            unsafe { self.get_unchecked_mut() }.stage = stage;
+            self.stage.set(stage);
         }
         enters
     }
@@ -109,7 +107,7 @@ impl Drop for Node {
     #[inline]
     fn drop(&mut self) {
         if self.fate().is_in_line() {
-            process::abort(); // (1): the chain would run on through memory that is somebody else's
+            std::process::abort(); // (1): the chain would run on through memory that is somebody else's
         }
         // By now both are its owner's alone (2, 4). That does nothing, but for a model checker, which holds it to be so.
         self.waker.with_mut(|_| {});
@@ -147,15 +145,13 @@ impl Chain {
     #[inline]
     pub(super) fn join(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) {
         assert!(!node.fate().is_in_line(), "a node is in one chain at a time");
-        let node = address(node);
         let place = Place { before: self.tail, after: None, wait };
-        // SAFETY: it is in no chain, so it is its owner's (2, 3), who has lent it by `&mut`.
-        unsafe {
-            (*node.as_ptr()).waker.with_mut(|own| (*own).write(waker));
-            (*node.as_ptr()).place.with_mut(|own| (*own).write(place));
-            (*node.as_ptr()).stage = Stage::Joined;
-            (*node.as_ptr()).state.store(Fate::Waiting.in_chain(self.number), Ordering::Relaxed);
-        }
+        // SAFETY: of both, it is in no chain, so they are its owner's (2, 3), who has lent it by `&mut`.
+        node.waker.with_mut(|own| unsafe { &mut *own }.write(waker));
+        node.place.with_mut(|own| unsafe { &mut *own }.write(place));
+        node.stage.set(Stage::Joined);
+        node.state.store(Fate::Waiting.in_chain(self.number), Ordering::Relaxed);
+        let node = NonNull::from(&*node);
         match self.tail.replace(node) {
             Some(last) => self.place(last).after = Some(node),
             None => self.head = Some(node),
@@ -172,26 +168,12 @@ impl Chain {
         before
     }
 
-    /// Has another timer watch a node in this chain from now on; gives back its wait as it was.
-    pub(super) fn watch(&mut self, node: Pin<&mut Node>, timer: Timer) -> Option<Wait> {
-        let wait = &mut self.place(self.find(node)?).wait;
-        Some(mem::replace(wait, Wait { timer, ..*wait }))
-    }
-
-    /// Notes that nothing watches what a timer did, and shows whom to wake for that.
-    pub(super) fn unwatch(&mut self, timer: Timer, mut each: impl FnMut(Waker)) {
-        let mut at = self.head;
-        while let Some(node) = at {
-            let Place { after, wait, .. } = self.place(node);
-            at = *after;
-            if wait.timer == timer {
-                self.decide(node, Fate::Unwatched).into_iter().for_each(&mut each);
-            }
-        }
+    /// The wait of a node in this chain.
+    pub(super) fn wait(&mut self, node: Pin<&mut Node>) -> Option<&mut Wait> {
+        Some(&mut self.place(self.find(node)?).wait)
     }
 
     /// Takes out nodes from the first on, for as long as it is said of each whether to.
-    #[inline]
     pub(super) fn take_each(
         &mut self,
         end: End,
@@ -210,7 +192,6 @@ impl Chain {
     }
 
     /// Takes out the first node, if that is said of it and the one behind it.
-    #[inline]
     pub(super) fn admit(&mut self, is_asked: impl FnOnce(&Wait, Option<&Wait>) -> bool) -> Option<Taken> {
         let first = self.head?;
         let &mut Place { after, wait, .. } = self.place(first);
@@ -219,7 +200,6 @@ impl Chain {
     }
 
     /// Takes out this node, if that is said of it and of whether it is first; `None` also if it is not in this chain.
-    #[inline]
     pub(super) fn take_this(
         &mut self,
         node: Pin<&mut Node>,
@@ -231,16 +211,19 @@ impl Chain {
         is_asked(wait, before.is_none()).then(|| self.take(node, end))
     }
 
+    /// Ends the wait of a node in this chain; one that is only unwatched stays.
     #[inline]
     fn take(&mut self, node: NonNull<Node>, end: End) -> Taken {
         let Place { before, after, wait: ref mut own } = *self.place(node);
         let wait = *own;
         own.since = end.note(&wait);
         match before {
+            _ if end.stays() => {}
             Some(before) => self.place(before).after = after,
             None => self.head = after,
         }
         match after {
+            _ if end.stays() => {}
             Some(after) => self.place(after).before = before,
             None => self.tail = before,
         }
@@ -251,7 +234,7 @@ impl Chain {
     #[inline]
     fn find(&self, node: Pin<&mut Node>) -> Option<NonNull<Node>> {
         let is_here = Fate::is_in_line_of(node.state.load(Ordering::Relaxed), self.number);
-        is_here.then(|| address(node))
+        is_here.then(|| NonNull::from(&*node))
     }
 
     /// The place of a node in this chain.
@@ -276,6 +259,25 @@ impl Chain {
     }
 }
 
+/// A lock, and what is behind it.
+pub(super) struct Locked<T>(pub(super) Lock, UnsafeCell<T>);
+
+// SAFETY: one thread has it at a time.
+unsafe impl<T: Send> Sync for Locked<T> {}
+
+impl<T> Locked<T> {
+    pub(super) fn new(own: T) -> Self {
+        Self(Lock::default(), UnsafeCell::new(own))
+    }
+
+    #[inline]
+    pub(super) fn get<'h>(&'h self, held: &'h mut Held<'_>) -> &'h mut T {
+        assert!(held.is_of(&self.0), "what is behind one lock is not had by another");
+        // SAFETY: whoever has the lock has it alone, and has lent it for as long.
+        self.1.with_mut(|own| unsafe { &mut *own })
+    }
+}
+
 /// Where a request has its node, which is pinned whenever the request is.
 impl<P> Acquire<'_, P> {
     #[inline]
@@ -293,67 +295,5 @@ impl<P> Drop for Acquire<'_, P> {
     }
 }
 
-/// Where a node stays until it is dropped.
-#[inline]
-fn address(node: Pin<&mut Node>) -> NonNull<Node> {
-    // SAFETY: nothing is moved through what this makes, and nothing dropped.
-    NonNull::from(unsafe { node.get_unchecked_mut() })
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use std::env;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::pin::pin;
-    use std::process::Command;
-
-    use super::*;
-    use crate::gate::clock::NEVER;
-
-    /// Holds that a step ends the process that takes it, or does not: another run of the test named, of which it is a part.
-    pub(in crate::gate) fn assert_ends_the_process(test: &str, part: usize, ends: bool, step: impl FnOnce()) {
-        const PART: &str = "GATE_TEST_PART";
-        match env::var(PART) {
-            Ok(taken) if taken == part.to_string() => {
-                step();
-                process::exit(0);
-            }
-            Ok(_) => {}
-            Err(_) => {
-                let mut run = Command::new(env::current_exe().unwrap());
-                let ended = run.args(["--exact", test]).env(PART, part.to_string()).output().unwrap();
-                let status = ended.status;
-                assert!(status.code() != Some(101) && status.success() != ends, "{status}"); // 101: a test failed
-            }
-        }
-    }
-
-    fn join(chain: &mut Chain, node: Pin<&mut Node>) {
-        let wait = Wait { weight: 1, timer: Timer::NONE, sample: 0, since: 0, deadline: NEVER };
-        chain.join(node, Waker::noop().clone(), wait);
-    }
-
-    /// A node that is in a chain joins none and goes on to no other stage, until it is taken out.
-    #[test]
-    fn node_in_a_chain_stays_there() {
-        let (mut chain, mut another, mut node) = (Chain::new(), Chain::new(), pin!(Node::new(1)));
-        join(&mut chain, node.as_mut());
-        assert!(catch_unwind(AssertUnwindSafe(|| join(&mut another, node.as_mut()))).is_err());
-        assert!(!node.as_mut().enter_if(Stage::New, || true) && node.stage() == Stage::Joined);
-        assert!(another.take_this(node.as_mut(), End::GivenUp, |_, _| true).is_none());
-        assert!(chain.take_this(node.as_mut(), End::GivenUp, |_, is_first| is_first).is_some());
-        assert!(node.as_mut().enter_if(Stage::New, || true) && node.stage() == Stage::New);
-        join(&mut another, node.as_mut());
-        assert!(another.take_this(node, End::GivenUp, |_, _| true).is_some());
-    }
-
-    /// A node that is dropped in a chain ends the process.
-    #[test]
-    fn node_dropped_in_a_chain_ends_the_process() {
-        const TEST: &str = "gate::chain::tests::node_dropped_in_a_chain_ends_the_process";
-        assert_ends_the_process(TEST, 0, true, || {
-            let mut chain = Chain::new();
-            join(&mut chain, pin!(Node::new(1)));
-        });
-    }
-}
+pub(super) mod tests;

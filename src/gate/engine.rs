@@ -15,16 +15,15 @@ use std::task::Waker;
 
 use super::answer::{Arrival, Barred, Refusal, TryRefusal, Turn};
 use super::chain::Node;
-use super::clock::NEVER;
 use super::drains::Drains;
-use super::front::Front;
+use super::front::{Change, Front};
 use super::line::Line;
 use super::sampler::Sampler;
 use super::tally::{Count, Tally};
-use super::wait::{Fate, Taken, Timer, Wait};
+use super::wait::{Fate, Taken, Wait};
 use super::wake::Calls;
 use super::word::Word;
-use super::{GateStatus, Histogram, LineTotals, RefusedTotals, Resize, Totals};
+use super::{GateStatus, Histogram, LineTotals, RefusedTotals, Totals};
 use crate::plan::{GateName, Limit};
 
 /// What of a gate is behind its lock.
@@ -85,7 +84,7 @@ impl State {
     #[inline]
     pub(super) fn arrive(&mut self, front: &Front, weight: u32) -> Arrival {
         if let Err(barred) = self.check(front, weight) {
-            return Arrival::Refused(Refusal::Barred(barred));
+            return Arrival::Refused(barred.into());
         }
         if self.admit_past_nobody(front, weight) {
             return Arrival::Admitted;
@@ -97,10 +96,35 @@ impl State {
         Arrival::MustWait
     }
 
-    /// Puts a request at the end of the line, unless it need not or may not wait any more. The clock is asked if its wait
-    /// is to be measured and nobody knows yet since when it waits.
+    /// Puts a request at the end of the line, if nothing stands against it and its wait is not measured; else nothing has
+    /// happened.
     #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
     #[inline(always)]
+    pub(super) fn join_at_once(
+        &mut self,
+        front: &Front,
+        node: Pin<&mut Node>,
+        weight: u32,
+        waker: Waker,
+    ) -> Result<(), Waker> {
+        if !self.sampler.skips() || !self.may_join(front, weight) {
+            return Err(waker);
+        }
+        self.sampler.skip();
+        count(&mut self.line_totals.joined);
+        self.line.join(node, waker, Wait::unwatched(weight, 0, 0));
+        Ok(())
+    }
+
+    /// Whether a request may join the line as it is mostly found; nobody can overlook it any more then.
+    #[inline]
+    fn may_join(&self, front: &Front, weight: u32) -> bool {
+        self.line.len() < self.bound
+            && (self.line.has_as_heavy(weight) || self.line.is_empty() && front.guard_at_once(weight))
+    }
+
+    /// Puts a request at the end of the line, unless it need not or may not wait any more. The clock is asked if its wait
+    /// is to be measured and nobody knows yet since when it waits.
     pub(super) fn join(
         &mut self,
         front: &Front,
@@ -116,7 +140,7 @@ impl State {
             Some(since) => (since, self.sampler.draw(|| since).map_or(0, |(_, sample)| sample)),
             None => self.sampler.draw(clock).unwrap_or_default(),
         };
-        self.line.join(node, waker, Wait { weight, timer: Timer::NONE, sample, since, deadline: NEVER });
+        self.line.join(node, waker, Wait::unwatched(weight, since, sample));
         Ok(())
     }
 
@@ -124,22 +148,7 @@ impl State {
     /// can overlook any more.
     #[inline]
     pub(super) fn enter(&mut self, front: &Front, weight: u32) -> Option<Turn> {
-        let is_admitted = if self.line.len() >= self.bound {
-            None
-        } else if self.line.is_empty() {
-            front.admit_or_guard(weight)
-        } else {
-            // Whoever comes while somebody waits comes behind them.
-            front.word().may_ever_admit(weight).then_some(false)
-        };
-        match is_admitted {
-            Some(true) => {
-                count(&mut self.admitted);
-                Some(Turn::Admitted)
-            }
-            Some(false) => self.joins(),
-            None => self.enter_slowly(front, weight),
-        }
+        if self.may_join(front, weight) { self.joins() } else { self.enter_slowly(front, weight) }
     }
 
     #[cold]
@@ -203,31 +212,38 @@ impl State {
         }
     }
 
-    /// Puts another limit in force. Requests in line that it has made impossible end at once.
+    /// Puts another limit in force, which is to be [heeded](Self::heeds) then.
     #[inline]
-    pub(super) fn resize(
+    pub(super) fn resize(&mut self, front: &Front, limit: Limit) -> Change {
+        let word = front.word();
+        let change = if word.has(Word::GUARDED) {
+            // Nobody else changes the limit now, and what was handed over shows from here on.
+            let handed_over = Word::returning(mem::take(&mut self.handed_over));
+            let change = word.under(limit.get()).0.wrapping_sub(word.0).wrapping_sub(handed_over);
+            Change { from: word.limit(), after: Word(front.add(change).0.wrapping_add(change)) }
+        } else {
+            front.resize(limit.get())
+        };
+        if change.from != limit.get() {
+            count(&mut self.resized);
+        }
+        change
+    }
+
+    /// Whether anybody's wait ends with a limit that is in force by now.
+    #[inline]
+    pub(super) fn heeds(&mut self, Change { after, .. }: Change) -> bool {
+        self.line.heeds(after.limit(), after.room())
+    }
+
+    /// Ends the waits of those whom a limit in force lets in, or has made impossible.
+    pub(super) fn heed_limit(
         &mut self,
         front: &Front,
         limit: Limit,
         clock: impl Fn() -> i64,
-        calls: &mut Option<Calls>,
-    ) -> Resize {
-        self.take_handed_over(front);
-        let before = front.resize(limit.get());
-        let resize = Resize::of(before, limit);
-        if resize.from != limit {
-            count(&mut self.resized);
-        }
-        // What has changed for nobody in line is done.
-        if self.line.heeds(limit, before.under(limit.get()).available()) {
-            self.heed_limit(front, limit, clock, calls.get_or_insert_default());
-        }
-        resize
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn heed_limit(&mut self, front: &Front, limit: Limit, clock: impl Fn() -> i64, calls: &mut Calls) {
+        calls: &mut Calls,
+    ) {
         let too_large = self.line.take_heavier(limit, calls);
         add(&mut self.line_totals.too_large, too_large);
         self.settle(front, 0, clock, calls);
@@ -243,20 +259,18 @@ impl State {
         calls
     }
 
-    /// Lets the first in line in, if that is all there is to do: it fits, nobody behind it does, and no timer watches it.
-    /// `None` if nothing has happened.
+    /// Lets the first in line in, if that is all there is to do: it fits, nobody behind it does, no timer watches it,
+    /// and its wait is not measured. `None` if nothing has happened.
     #[inline]
-    pub(super) fn hand_over(&mut self, front: &Front, clock: impl FnOnce() -> i64) -> Option<Waker> {
-        let word = self.word(front);
+    pub(super) fn hand_over(&mut self, front: &Front) -> Option<Waker> {
+        let word = front.word();
         if !self.drains.is_empty() || word.limit() > LIMIT_TO_HAND_OVER_UNDER {
             return None;
         }
         // While somebody waits nobody else admits, so there still is what there was, and the word may follow.
-        let Taken { waker, wait, .. } = self.line.admit_one(word.available())?;
+        let room = word.room().wrapping_sub(self.handed_over.into());
+        let Taken { waker, wait, .. } = self.line.admit_one(room)?;
         count(&mut self.line_totals.admitted);
-        if wait.sample > 0 {
-            record(&mut self.waits, &wait, clock);
-        }
         self.handed_over = self.handed_over.wrapping_add(wait.weight); // no more than was said above
         if self.line.is_empty() {
             // The last one out of line leaves the door open. Whoever is in line has had it guarded.
@@ -298,7 +312,7 @@ impl State {
         let left = line.admit(available, calls, |wait| {
             count(&mut line_totals.admitted);
             if wait.sample > 0 {
-                record(waits, &wait, &clock);
+                record(waits, wait.since, wait.sample, &clock);
             }
         });
         let taken = available.wrapping_sub(left);
@@ -335,7 +349,7 @@ impl State {
         match self.orphaned {
             None if !has_handles => {
                 front.raise(Word::GUARDED);
-                self.orphaned = Some(front.resize(0).in_force());
+                self.orphaned = Some(Limit::saturating(front.resize(0).from.into()));
             }
             Some(limit) if has_handles => {
                 front.resize(limit.get());
@@ -396,7 +410,7 @@ impl State {
         } else if word.has(Word::CLOSED) {
             (&mut self.refused.closed, Barred::Closed)
         } else if weight > word.limit() {
-            (&mut self.refused.too_large, Barred::TooLarge { weight, limit: word.in_force() })
+            (&mut self.refused.too_large, Barred::TooLarge { limit: word.in_force() })
         } else {
             return Ok(());
         };
@@ -446,10 +460,10 @@ const LIMIT_TO_HAND_OVER_UNDER: u32 = Limit::MAX.get() >> 2;
 /// Records a wait that ends now.
 #[cold]
 #[inline(never)]
-fn record(waits: &mut Histogram, wait: &Wait, clock: impl FnOnce() -> i64) {
+fn record(waits: &mut Histogram, since: i64, sample: u16, clock: impl FnOnce() -> i64) {
     // Whoever came after the clock was read has not waited.
-    let waited = u64::try_from(clock().saturating_sub(wait.since)).unwrap_or(0);
-    waits.record_many(waited, wait.sample);
+    let waited = u64::try_from(clock().saturating_sub(since)).unwrap_or(0);
+    waits.record_many(waited, sample);
 }
 
 pub(super) fn count(counter: &mut u64) {
@@ -493,7 +507,7 @@ mod tests {
         /// Gives a permit back, and says whether the short way has led on.
         fn give_back_one(&mut self) -> bool {
             assert!(self.front.give_back(1));
-            let is_short = self.state.hand_over(&self.front, || 0).is_some();
+            let is_short = self.state.hand_over(&self.front).is_some();
             let mut calls = Calls::default();
             self.state.settle(&self.front, 0, || 0, &mut calls);
             is_short
@@ -517,7 +531,7 @@ mod tests {
     fn handing_over_need_not_show() {
         let mut scene = Scene::new(3);
         for handed_over in 1..=39_u32 {
-            assert!(scene.front.give_back(1) && scene.state.hand_over(&scene.front, || 0).is_some());
+            assert!(scene.front.give_back(1) && scene.state.hand_over(&scene.front).is_some());
             assert_eq!(scene.books(), (3, 0, 40 - handed_over as usize));
             assert_eq!(scene.state.handed_over, handed_over % (MOST_HANDED_OVER + 1), "in time it shows");
         }
@@ -532,10 +546,13 @@ mod tests {
         let mut scene = Scene::new(3);
         for (limit, books) in [(5, (5, 0, 37)), (1, (5, 0, 36)), (6, (6, 0, 35))] {
             if scene.state.handed_over == 0 && scene.front.word().debt() == 0 {
-                assert!(scene.front.give_back(1) && scene.state.hand_over(&scene.front, || 0).is_some());
+                assert!(scene.front.give_back(1) && scene.state.hand_over(&scene.front).is_some());
             }
-            let mut calls = None;
-            scene.state.resize(&scene.front, Limit::new(limit), || 0, &mut calls);
+            let change = scene.state.resize(&scene.front, Limit::new(limit));
+            if scene.state.heeds(change) {
+                let mut calls = Calls::default();
+                scene.state.heed_limit(&scene.front, Limit::new(limit), || 0, &mut calls);
+            }
             assert_eq!((scene.books(), scene.state.handed_over), (books, 0), "under {limit}");
         }
     }

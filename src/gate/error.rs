@@ -80,13 +80,16 @@ impl AcquireError {
         }
     }
 
-    pub(super) const fn new(gate: GateName, refusal: Refusal) -> Self {
+    /// Why a request of this weight was refused.
+    pub(super) fn new(gate: GateName, weight: u32, refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Barred(Barred::Closed) => Self::Closed { gate },
-            Refusal::Barred(Barred::TooLarge { weight, limit }) => Self::TooLarge { gate, weight, limit },
-            Refusal::Barred(Barred::ZeroWeight) => Self::ZeroWeight { gate },
+            Refusal::Closed => Self::Closed { gate },
+            Refusal::ZeroWeight => Self::ZeroWeight { gate },
+            Refusal::TooLarge { limit } => Self::TooLarge { gate, weight, limit: Limit::saturating(limit) },
             Refusal::QueueFull { bound } => Self::QueueFull { gate, bound },
-            Refusal::Expired { waited } => Self::DeadlineExceeded { gate, waited },
+            Refusal::Expired { waited } => {
+                Self::DeadlineExceeded { gate, waited: Duration::from_nanos(waited) }
+            }
         }
     }
 }
@@ -141,11 +144,12 @@ impl TryAcquireError {
         }
     }
 
-    pub(super) const fn new(gate: GateName, refusal: TryRefusal) -> Self {
+    /// Why a request of this weight was refused.
+    pub(super) const fn new(gate: GateName, weight: u32, refusal: TryRefusal) -> Self {
         match refusal {
             TryRefusal::NoPermits => Self::NoPermits { gate },
             TryRefusal::Barred(Barred::Closed) => Self::Closed { gate },
-            TryRefusal::Barred(Barred::TooLarge { weight, limit }) => Self::TooLarge { gate, weight, limit },
+            TryRefusal::Barred(Barred::TooLarge { limit }) => Self::TooLarge { gate, weight, limit },
             TryRefusal::Barred(Barred::ZeroWeight) => Self::ZeroWeight { gate },
         }
     }

@@ -8,6 +8,13 @@ pub(super) struct Front {
     word: AtomicU64,
 }
 
+/// A change of the limit.
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    pub(super) from: u32,
+    pub(super) after: Word,
+}
+
 impl Front {
     pub(super) fn new(word: Word) -> Self {
         Self { word: AtomicU64::new(word.0) }
@@ -56,40 +63,36 @@ impl Front {
         false
     }
 
-    /// Admits a request, or has the word guarded until there is room. `None` if something other than too little room
-    /// stands against it.
+    /// Has the word guarded, if it is as a newcomer to an empty line mostly finds it: open, and with too little room; else
+    /// nothing has happened.
     #[inline]
-    pub(super) fn admit_or_guard(&self, weight: u32) -> Option<bool> {
-        let mut word = self.word();
-        while let Some((next, is_admitted)) = word.admitting_or_guarding(weight) {
-            match self.word.compare_exchange_weak(word.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(is_admitted),
-                Err(current) => word = Word(current),
-            }
-        }
-        None
+    pub(super) fn guard_at_once(&self, weight: u32) -> bool {
+        let word = self.word();
+        word.guarding(weight).is_some_and(|guarded| {
+            self.word.compare_exchange(word.0, guarded.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        })
     }
 
-    /// Puts another limit in force if nobody has to be told, and says what the word was before; else that takes the lock.
+    /// Puts another limit in force if nobody has to be told; else that takes the lock.
     #[inline]
-    pub(super) fn resize_at_once(&self, limit: u32) -> Option<Word> {
+    pub(super) fn resize_at_once(&self, limit: u32) -> Option<Change> {
         let mut word = self.word();
         while let Some(resized) = word.resizing_at_once(limit) {
             match self.word.compare_exchange_weak(word.0, resized.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(word),
+                Ok(_) => return Some(Change { from: word.limit(), after: resized }),
                 Err(current) => word = Word(current),
             }
         }
         None
     }
 
-    /// Puts another limit in force, and says what the word was before.
-    pub(super) fn resize(&self, limit: u32) -> Word {
+    /// Puts another limit in force.
+    pub(super) fn resize(&self, limit: u32) -> Change {
         let mut word = self.word();
         loop {
             let resized = word.under(limit);
             match self.word.compare_exchange_weak(word.0, resized.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return word,
+                Ok(_) => return Change { from: word.limit(), after: resized },
                 Err(current) => word = Word(current),
             }
         }

@@ -4,22 +4,23 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::process;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use super::answer::{Arrival, Refusal, TryRefusal, Turn};
 use super::bells::{Bell, Bells};
-use super::chain::Node;
+use super::chain::{Locked, Node};
 use super::clock;
 use super::drains::Ticket;
 use super::engine::{Joining, State};
-use super::front::Front;
-use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::front::{Change, Front};
+use super::sync::{AtomicUsize, Held, Lock, Ordering};
 use super::tally::{Count, Tally};
 use super::timers::{Arming, RuntimeId};
 use super::wait::{Fate, Timer};
-use super::wake::{self, Calls};
+use super::wake::Calls;
 use super::watch::Watch;
 use super::word::Word;
 use super::{GateStatus, Resize, vacant};
@@ -38,7 +39,7 @@ pub(super) struct Inner {
     front: Front,
     tally: Tally,
     handles: AtomicUsize,
-    body: Mutex<Body>,
+    body: Locked<Body>,
 }
 
 /// What is behind the lock.
@@ -46,6 +47,34 @@ struct Body {
     profile: Profile,
     state: State,
     bells: Bells,
+}
+
+/// Has the lock of a gate, and so what is behind it.
+pub(super) struct Guard<'a> {
+    body: &'a Locked<Body>,
+    held: Held<'a>,
+}
+
+impl Guard<'_> {
+    #[inline]
+    fn get(&mut self) -> &mut Body {
+        self.body.get(&mut self.held)
+    }
+}
+
+impl Body {
+    /// Whether anybody is to be told of a change of the limit.
+    #[inline]
+    fn heeds(&mut self, change: Change) -> bool {
+        self.state.heeds(change) || !self.bells.is_empty()
+    }
+
+    fn heed_limit(&mut self, front: &Front, limit: Limit) -> Calls {
+        let mut calls = Calls::default();
+        self.state.heed_limit(front, limit, clock::now, &mut calls);
+        self.bells.ring(&mut calls);
+        calls
+    }
 }
 
 /// What a gate is made with.
@@ -65,7 +94,7 @@ impl Inner {
             Body { profile, state: State::new(bound, profile.measures_waits), bells: Bells::default() };
         let Some(inner) = vacant::take() else {
             let front = Front::new(Word::of_limit(limit.get()));
-            let (handles, body) = (AtomicUsize::new(1), Mutex::new(body));
+            let (handles, body) = (AtomicUsize::new(1), Locked::new(body));
             return Box::leak(Box::new(Self { front, tally: Tally::default(), handles, body }));
         };
         let former = {
@@ -73,7 +102,7 @@ impl Inner {
             inner.front.set(Word::of_limit(limit.get()));
             inner.tally.clear();
             inner.handles.store(1, Ordering::Release);
-            mem::replace(&mut *place, body)
+            mem::replace(place.get(), body)
         };
         // The wakers of futures that were leaked, outside the lock. Whoever makes a gate has nothing to do with them.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(former)));
@@ -90,7 +119,7 @@ impl Inner {
     pub(super) fn add_handle_of_permit(&'static self) -> Profile {
         end_at_too_many(self.handles.fetch_add(1, Ordering::AcqRel));
         self.settle_handles();
-        self.lock().profile
+        self.lock().get().profile
     }
 
     pub(super) fn drop_handle(&'static self) {
@@ -104,13 +133,13 @@ impl Inner {
     fn settle_handles(&'static self) {
         let mut body = self.lock();
         let has_handles = self.handles.load(Ordering::Acquire) > 0;
-        body.state.settle_handles(&self.front, has_handles);
+        body.get().state.settle_handles(&self.front, has_handles);
         self.vacate(body);
     }
 
     /// Gives the gate's place back, if it has become vacant.
-    fn vacate(&'static self, mut body: MutexGuard<'_, Body>) {
-        if body.state.vacates(&self.front) {
+    fn vacate(&'static self, mut body: Guard<'_>) {
+        if body.get().state.vacates(&self.front) {
             drop(body);
             vacant::put(self);
         }
@@ -146,42 +175,72 @@ impl Inner {
     /// Has who waits for permits that have come back get them. The gate may be another by now, whose place this one had;
     /// then there is nothing to do.
     #[cold]
+    #[inline(never)]
     fn hand_on(&'static self) {
-        let mut body = self.lock();
-        match body.state.hand_over(&self.front, clock::now) {
-            Some(waker) => {
-                drop(body);
-                wake::wake(waker);
-            }
-            None => self.settle(body),
+        // Whatever is not the short way ends in a call, so that this has nothing to keep across one.
+        if thread::panicking() {
+            return self.hand_on_anyhow();
+        }
+        let Some(mut body) = self.try_lock() else { return self.hand_on_anyhow() };
+        let Some(waker) = body.get().state.hand_over(&self.front) else { return self.settle(body) };
+        match body.held.give_back() {
+            Some(lock) => call_and_wake(lock, waker),
+            None => waker.wake(),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn settle(&'static self, mut body: MutexGuard<'_, Body>) {
+    fn hand_on_anyhow(&'static self) {
+        self.settle(self.lock());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle(&'static self, mut body: Guard<'_>) {
         let mut calls = Calls::default();
-        body.state.settle(&self.front, 0, clock::now, &mut calls);
+        body.get().state.settle(&self.front, 0, clock::now, &mut calls);
         self.vacate(body);
         calls.make();
     }
 
     pub(super) fn try_take(&self, weight: u32) -> Result<(), TryRefusal> {
-        self.lock().state.try_take(&self.front, weight)
+        self.lock().get().state.try_take(&self.front, weight)
     }
 
     pub(super) fn arrive(&self, weight: u32) -> Arrival {
-        self.lock().state.arrive(&self.front, weight)
+        self.lock().get().state.arrive(&self.front, weight)
     }
 
     pub(super) fn refuse_late(&self) -> Refusal {
-        self.lock().state.refuse_late()
+        self.lock().get().state.refuse_late()
     }
 
+    /// Puts a request at the end of the line by the short way; else gives back the lock, if it was free, and the waker.
     #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
     #[inline(always)]
-    pub(super) fn join(&self, joining: Joining<'_>, since: Option<i64>) -> Result<(), (Turn, Waker)> {
-        self.lock().state.join(&self.front, joining, since, clock::now)
+    pub(super) fn join_at_once(
+        &'static self,
+        node: Pin<&mut Node>,
+        weight: u32,
+        waker: Waker,
+    ) -> Result<(), (Option<Guard<'static>>, Waker)> {
+        let Some(mut body) = self.try_lock() else { return Err((None, waker)) };
+        match body.get().state.join_at_once(&self.front, node, weight, waker) {
+            Ok(()) => Ok(()),
+            Err(waker) => Err((Some(body), waker)),
+        }
+    }
+
+    /// Puts a request at the end of the line, unless it need not or may not wait any more.
+    pub(super) fn join(
+        &'static self,
+        body: Option<Guard<'static>>,
+        joining: Joining<'_>,
+        since: Option<i64>,
+    ) -> Result<(), (Turn, Waker)> {
+        let mut body = body.unwrap_or_else(|| self.lock());
+        body.get().state.join(&self.front, joining, since, clock::now)
     }
 
     pub(super) fn join_until(
@@ -189,14 +248,15 @@ impl Inner {
         joining: Joining<'_>,
         watch: &Watch,
     ) -> Result<Option<Arming>, (Turn, Waker)> {
-        let state = &mut self.lock().state;
+        let mut body = self.lock();
+        let state = &mut body.get().state;
         let number = state.number();
         state.join_until(&self.front, joining, watch, |timer| self.alarm(number, timer))
     }
 
     pub(super) fn rewake(&self, node: Pin<&mut Node>, waker: Waker) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        self.lock().state.rewake(node, Fate::Waiting, waker, &mut calls);
+        self.lock().get().state.rewake(node, Fate::Waiting, waker, &mut calls);
     }
 
     pub(super) fn rewatch(
@@ -206,7 +266,8 @@ impl Inner {
         runtime: RuntimeId,
     ) -> Option<Arming> {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        let state = &mut self.lock().state;
+        let mut body = self.lock();
+        let state = &mut body.get().state;
         let number = state.number();
         state.rewatch(node, waker, runtime, |timer| self.alarm(number, timer), &mut calls)
     }
@@ -224,8 +285,8 @@ impl Inner {
             arming.set();
             mem::forget(on_panic);
             let mut body = self.lock();
-            if body.state.number() == arming.line() {
-                next = body.state.armed(&self.front, arming, clock::now, &mut calls);
+            if body.get().state.number() == arming.line() {
+                next = body.get().state.armed(&self.front, arming, clock::now, &mut calls);
             }
         }
     }
@@ -239,10 +300,10 @@ impl Inner {
     fn go_off(&'static self, number: u64, timer: Timer) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
         let mut body = self.lock();
-        if body.state.number() != number {
+        if body.get().state.number() != number {
             return; // it was another gate's, whose place this one has
         }
-        let next = body.state.go_off(&self.front, timer, clock::now, &mut calls);
+        let next = body.get().state.go_off(&self.front, timer, clock::now, &mut calls);
         drop(body);
         if let Some(arming) = next {
             // tokio calls this while it looks after its timers. If it cannot set another, those who wait are told.
@@ -252,17 +313,18 @@ impl Inner {
 
     pub(super) fn expire(&self, node: Pin<&mut Node>, now: i64) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        self.lock().state.expire(&self.front, node, now, &mut calls);
+        self.lock().get().state.expire(&self.front, node, now, &mut calls);
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
+    #[inline(always)]
     pub(super) fn leave_behind(&self, node: Pin<&mut Node>) -> Option<Waker> {
-        self.lock().state.leave_behind(node)
+        self.lock().get().state.leave_behind(node)
     }
 
     #[inline]
     pub(super) fn cancel(&self, node: Pin<&mut Node>, weight: u32, calls: &mut Calls) {
-        self.lock().state.cancel(&self.front, node, weight, clock::now, calls);
+        self.lock().get().state.cancel(&self.front, node, weight, clock::now, calls);
     }
 
     /// Puts another limit in force without the lock, if nobody has to be told.
@@ -275,34 +337,60 @@ impl Inner {
         Some(resize)
     }
 
-    pub(super) fn resize(&self, limit: Limit, calls: &mut Option<Calls>) -> Resize {
-        let mut body = self.lock();
-        let resize = body.state.resize(&self.front, limit, clock::now, calls);
-        if !body.bells.is_empty() {
-            body.bells.ring(calls.get_or_insert_default());
+    // What is not the short way ends in a call, so that this has nothing to keep across one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn resize(&'static self, limit: Limit) -> Resize {
+        let Some(mut body) = self.try_lock() else { return self.resize_anyhow(limit) };
+        let change = body.get().state.resize(&self.front, limit);
+        if body.get().heeds(change) {
+            return self.resize_aloud(body, change, limit);
         }
-        resize
+        Resize::of(change, limit)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn resize_anyhow(&'static self, limit: Limit) -> Resize {
+        let mut body = self.lock();
+        let change = body.get().state.resize(&self.front, limit);
+        self.resize_aloud(body, change, limit)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn resize_aloud(&'static self, mut body: Guard<'_>, change: Change, limit: Limit) -> Resize {
+        let calls = body.get().heed_limit(&self.front, limit);
+        drop(body);
+        calls.make();
+        Resize::of(change, limit)
+    }
+
+    pub(super) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
+        let mut body = self.lock();
+        let change = body.get().state.resize(&self.front, limit);
+        (Resize::of(change, limit), body.get().heed_limit(&self.front, limit))
     }
 
     pub(super) fn close(&self) -> Calls {
         let mut body = self.lock();
-        let mut calls = body.state.close(&self.front, clock::now);
-        body.bells.ring(&mut calls);
+        let mut calls = body.get().state.close(&self.front, clock::now);
+        body.get().bells.ring(&mut calls);
         calls
     }
 
     pub(super) fn ring_on_change(&self, bell: &Bell) {
         let mut body = self.lock();
-        body.bells.hang(bell);
+        body.get().bells.hang(bell);
         self.front.raise(Word::RINGS);
     }
 
     pub(super) fn drain(&self, ticket: Option<Ticket>, waker: Waker) -> (Option<Ticket>, Calls) {
-        self.lock().state.drain(&self.front, ticket, waker)
+        self.lock().get().state.drain(&self.front, ticket, waker)
     }
 
     pub(super) fn cancel_drain(&self, ticket: Ticket) -> Calls {
-        self.lock().state.cancel_drain(&self.front, ticket)
+        self.lock().get().state.cancel_drain(&self.front, ticket)
     }
 
     pub(super) fn limit(&self) -> Limit {
@@ -314,15 +402,28 @@ impl Inner {
     }
 
     pub(super) fn status(&self) -> GateStatus {
-        let body = self.lock();
-        body.state.status(&self.front, &self.tally, body.profile.name)
+        let mut body = self.lock();
+        let Body { profile, state, .. } = body.get();
+        state.status(&self.front, &self.tally, profile.name)
     }
 
-    /// Nothing panics under this lock, so a poisoned one would hold whole books all the same.
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Body> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_> {
+        Guard { body: &self.body, held: self.body.0.take() }
     }
+
+    #[inline]
+    fn try_lock(&self) -> Option<Guard<'_>> {
+        let body = &self.body;
+        body.0.try_take().map(|held| Guard { body, held })
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn call_and_wake(lock: &Lock, waker: Waker) {
+    lock.call();
+    waker.wake();
 }
 
 /// Ends the process long before a count of handles runs over, as `Arc` does: a program that forgets so many would have
@@ -345,8 +446,8 @@ impl Drop for Loses {
     fn drop(&mut self) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
         let mut body = self.inner.lock();
-        if body.state.number() == self.number {
-            body.state.lose(self.timer, &mut calls);
+        if body.get().state.number() == self.number {
+            body.get().state.lose(self.timer, &mut calls);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The line: who waits, in order of arrival, and until when.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::Waker;
 
@@ -46,6 +47,13 @@ impl Line {
         self.len == 0
     }
 
+    /// Whether somebody has asked for as much as this, or more, since the line was empty. They were allowed to, and are
+    /// still, so whoever comes may, too.
+    #[inline]
+    pub(super) const fn has_as_heavy(&self, weight: u32) -> bool {
+        weight.wrapping_sub(1) < self.heaviest
+    }
+
     /// Puts a request at the end.
     #[inline]
     pub(super) fn join(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) {
@@ -54,7 +62,9 @@ impl Line {
             self.timers.add(wait.timer, wait.deadline);
         }
         self.len = self.len.wrapping_add(1); // there is not memory for as many
-        self.heaviest = self.heaviest.max(wait.weight);
+        if wait.weight > self.heaviest {
+            self.heaviest = wait.weight;
+        }
     }
 
     /// Wakes a request of this fate by another waker from now on; gives back the one before, or this one if there is no
@@ -74,10 +84,10 @@ impl Line {
 
     /// Has another timer watch a request in this line from now on.
     pub(super) fn watch(&mut self, node: Pin<&mut Node>, timer: Timer, calls: &mut Calls) {
-        if let Some(Wait { timer: before, deadline, .. }) = self.chain.watch(node, timer) {
-            self.timers.add(timer, deadline);
-            calls.dispose(self.timers.remove(before, deadline));
-        }
+        let Some(wait) = self.chain.wait(node) else { return };
+        let before = mem::replace(&mut wait.timer, timer);
+        self.timers.add(timer, wait.deadline);
+        calls.dispose(self.timers.remove(before, wait.deadline));
     }
 
     /// What has to be done so that a timer goes off in time, if anything.
@@ -110,7 +120,10 @@ impl Line {
     /// Notes that a timer is gone, or cannot be set: whoever it watched is called to find another.
     pub(super) fn lost(&mut self, timer: Timer, calls: &mut Calls) {
         self.timers.disarm(timer);
-        self.chain.unwatch(timer, |waker| calls.wake(waker));
+        let is_watched = |wait: &Wait| Some(wait.timer == timer);
+        self.chain.take_each(End::Unwatched, is_watched, |lost| {
+            lost.waker.into_iter().for_each(|waker| calls.wake(waker))
+        });
     }
 
     /// Admits those at the front for whom there is room; says how many permits are left, and shows their waits.
@@ -127,10 +140,13 @@ impl Line {
 
     /// Admits the first, if it fits, the one behind it then does not, and no timer watches it.
     #[inline]
-    pub(super) fn admit_one(&mut self, available: u32) -> Option<Taken> {
+    pub(super) fn admit_one(&mut self, room: i64) -> Option<Taken> {
         let taken = self.chain.admit(|first, second| {
-            let left = available.checked_sub(first.weight).filter(|_| first.timer == Timer::NONE);
-            left.is_some_and(|left| second.is_none_or(|second| second.weight > left))
+            let left = room.wrapping_sub(first.weight.into());
+            left >= 0
+                && first.timer == Timer::NONE
+                && first.sample == 0
+                && second.is_none_or(|second| i64::from(second.weight) > left)
         });
         if taken.is_some() {
             self.shorten(1);
@@ -143,15 +159,15 @@ impl Line {
         self.take_each(End::Closed, |_| Some(true), calls, |_| {}).0
     }
 
-    /// Whether anybody's wait ends under this limit, with so much available.
+    /// Whether anybody's wait ends under this limit, with so much room.
     #[inline]
-    pub(super) fn heeds(&mut self, limit: Limit, available: u32) -> bool {
+    pub(super) fn heeds(&mut self, limit: u32, room: i64) -> bool {
         let mut first_fits = false;
         self.chain.admit(|first, _| {
-            first_fits = first.weight <= available;
+            first_fits = i64::from(first.weight) <= room;
             false
         });
-        first_fits || self.heaviest > limit.get()
+        first_fits || self.heaviest > limit
     }
 
     /// Takes out all that ask for more than this; says how many.

@@ -25,6 +25,8 @@ mod front;
 mod histogram;
 mod inner;
 mod line;
+#[cfg(not(gate_loom))]
+mod lock;
 mod permit;
 mod request;
 mod sampler;
@@ -51,8 +53,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use acquire::Terms;
+use front::Change;
 use inner::{Inner, Profile};
-use word::Word;
 
 pub(crate) use bells::Bell;
 pub(crate) use wake::Calls;
@@ -265,22 +267,16 @@ impl Gate {
     pub fn resize(&self, limit: Limit) -> Resize {
         match self.inner.resize_at_once(limit) {
             Some(resize) => resize,
-            None => self.resize_by_lock(limit),
+            None => self.inner.resize(limit),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn resize_by_lock(&self, limit: Limit) -> Resize {
-        self.inner.resize(limit, &mut None) // the calls are made as they go out of scope
     }
 
     /// A [`resize`](Self::resize) that leaves the waking to its caller, who holds a lock.
     pub(crate) fn resize_unwoken(&self, limit: Limit) -> (Resize, Calls) {
-        let mut calls = None;
-        let at_once = self.inner.resize_at_once(limit);
-        let resize = at_once.unwrap_or_else(|| self.inner.resize(limit, &mut calls));
-        (resize, calls.unwrap_or_default())
+        match self.inner.resize_at_once(limit) {
+            Some(resize) => (resize, Calls::default()),
+            None => self.inner.resize_unwoken(limit),
+        }
     }
 
     /// Admits nothing from now on: those in line and those to come get `Closed`. Permits out stay valid. There is no
@@ -420,7 +416,7 @@ pub struct Resize {
 
 impl Resize {
     #[inline]
-    fn of(before: Word, to: Limit) -> Self {
-        Self { from: before.in_force(), to, debt: before.under(to.get()).debt() }
+    fn of(Change { from, after }: Change, to: Limit) -> Self {
+        Self { from: Limit::saturating(from.into()), to, debt: after.debt() }
     }
 }

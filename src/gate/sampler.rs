@@ -26,7 +26,22 @@ impl Sampler {
             self.skip = self.skip.saturating_sub(1);
             return None;
         }
-        if self.is_on { Some(self.measure(clock())) } else { None }
+        if !self.is_on {
+            self.skip = u16::MAX; // so that this is seldom asked
+            return None;
+        }
+        Some(self.measure(clock()))
+    }
+
+    /// Whether the next wait is not measured.
+    #[inline]
+    pub(super) const fn skips(&self) -> bool {
+        self.skip > 0
+    }
+
+    #[inline]
+    pub(super) const fn skip(&mut self) {
+        self.skip = self.skip.saturating_sub(1);
     }
 
     #[cold]

@@ -3,22 +3,31 @@
 /// What only counts, and orders nothing.
 pub(super) use std::sync::atomic::AtomicU64 as Counter;
 
-#[cfg(not(any(gate_loom, gate_shuttle)))]
-pub(super) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-#[cfg(not(any(gate_loom, gate_shuttle)))]
-pub(super) use std::sync::{Mutex, MutexGuard};
+#[cfg(not(gate_loom))]
+pub(super) use super::lock::{Held, Lock};
 
+#[cfg(not(any(gate_loom, gate_shuttle)))]
+pub(super) use std::hint::spin_loop;
+#[cfg(not(any(gate_loom, gate_shuttle)))]
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(any(gate_loom, gate_shuttle)))]
+pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+
+#[cfg(gate_loom)]
+pub(super) use checked::{Held, Lock};
 #[cfg(gate_loom)]
 pub(super) use loom::cell::UnsafeCell;
 #[cfg(gate_loom)]
-pub(super) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+pub(super) use loom::sync::Mutex;
 #[cfg(gate_loom)]
-pub(super) use loom::sync::{Mutex, MutexGuard};
+pub(super) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(gate_shuttle)]
-pub(super) use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+pub(super) use shuttle::hint::spin_loop;
 #[cfg(gate_shuttle)]
-pub(super) use shuttle::sync::{Mutex, MutexGuard};
+pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(gate_shuttle)]
+pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
 /// A cell by the interface of loom's, which holds that nobody reads it while somebody else writes.
 #[cfg(not(gate_loom))]
@@ -39,5 +48,46 @@ impl<T> UnsafeCell<T> {
     #[inline]
     pub(super) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
         write(self.0.get())
+    }
+}
+
+/// A lock of the model checker's by the interface of our own, which has models of its own: as part of each model of the
+/// gate it would take too many steps.
+#[cfg(gate_loom)]
+mod checked {
+    use std::ptr;
+    use std::sync::PoisonError;
+
+    use loom::sync::{Mutex, MutexGuard};
+
+    #[derive(Default)]
+    pub(in super::super) struct Lock(Mutex<()>);
+
+    pub(in super::super) struct Held<'a> {
+        lock: &'a Lock,
+        _guard: MutexGuard<'a, ()>,
+    }
+
+    impl Lock {
+        pub(in super::super) fn take(&self) -> Held<'_> {
+            Held { lock: self, _guard: self.0.lock().unwrap_or_else(PoisonError::into_inner) }
+        }
+
+        #[expect(clippy::unnecessary_wraps, reason = "it waits for its turn rather than go two ways")]
+        pub(in super::super) fn try_take(&self) -> Option<Held<'_>> {
+            Some(self.take())
+        }
+
+        pub(in super::super) fn call(&self) {}
+    }
+
+    impl<'a> Held<'a> {
+        pub(in super::super) fn is_of(&self, lock: &Lock) -> bool {
+            ptr::eq(self.lock, lock)
+        }
+
+        pub(in super::super) fn give_back(self) -> Option<&'a Lock> {
+            None
+        }
     }
 }

@@ -70,14 +70,20 @@ impl Fate {
     }
 }
 
-/// How a wait ends.
+/// What becomes of a wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
     GivenUp,
+    /// It goes on, and another timer has to watch it.
+    Unwatched,
     Admitted,
     Closed,
-    TooLarge { limit: Limit },
-    Expired { now: i64 },
+    TooLarge {
+        limit: Limit,
+    },
+    Expired {
+        now: i64,
+    },
 }
 
 impl End {
@@ -85,11 +91,18 @@ impl End {
     pub(super) const fn fate(self) -> Fate {
         match self {
             Self::GivenUp => Fate::Left,
+            Self::Unwatched => Fate::Unwatched,
             Self::Admitted => Fate::Admitted,
             Self::Closed => Fate::Closed,
             Self::TooLarge { .. } => Fate::TooLarge,
             Self::Expired { .. } => Fate::Expired,
         }
+    }
+
+    /// Whether it goes on.
+    #[inline]
+    pub(super) const fn stays(self) -> bool {
+        matches!(self, Self::Unwatched)
     }
 
     /// What the owner is to know of it.
@@ -98,7 +111,7 @@ impl End {
         match self {
             Self::TooLarge { limit } => limit.get().into(),
             Self::Expired { now } => now.saturating_sub(wait.since),
-            Self::GivenUp | Self::Admitted | Self::Closed => wait.since,
+            Self::GivenUp | Self::Unwatched | Self::Admitted | Self::Closed => wait.since,
         }
     }
 }
@@ -117,6 +130,14 @@ pub(super) struct Wait {
     pub(super) since: i64,
     /// When it ends at the latest, if a timer watches it.
     pub(super) deadline: i64,
+}
+
+impl Wait {
+    /// One that no timer watches.
+    #[inline]
+    pub(super) const fn unwatched(weight: u32, since: i64, sample: u16) -> Self {
+        Self { weight, timer: Timer::NONE, sample, since, deadline: 0 }
+    }
 }
 
 /// One of a gate's timers.

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::task::Waker;
-use std::time::Duration;
 
 use super::answer::{Refusal, Turn};
 use super::chain::Node;
@@ -23,7 +22,7 @@ impl State {
     /// Refuses a request that would have to wait and whose deadline has passed already.
     pub(super) fn refuse_late(&mut self) -> Refusal {
         count(&mut self.refused.expired);
-        Refusal::Expired { waited: Duration::ZERO }
+        Refusal::Expired { waited: 0 }
     }
 
     /// Puts a request that gives up at a deadline at the end of the line, as [`join`](Self::join). `alarm` makes what a

@@ -44,19 +44,13 @@ impl Word {
         }
     }
 
-    /// The word after admitting a request of this weight, or guarded if there is no room yet; and which of them. `None` if
-    /// something else stands against it.
+    /// The word guarded for a request of this weight, if it has to wait and may be admitted one day; `None` if it need not
+    /// or may not, or if the word is guarded as it is.
     #[inline]
-    pub(super) const fn admitting_or_guarding(self, weight: u32) -> Option<(Self, bool)> {
-        if !self.may_ever_admit(weight) {
-            None
-        } else if let Some(admitted) = self.admitting(weight) {
-            Some((admitted, true))
-        } else if self.has(Self::GUARDED | Self::CLOSED) {
-            None
-        } else {
-            Some((Self(self.0 | Self::GUARDED), false))
-        }
+    pub(super) const fn guarding(self, weight: u32) -> Option<Self> {
+        // A word with one of both flags shows more than any weight.
+        let lacks = self.0 >> PERMIT_SHIFT < NONE.wrapping_add(weight as u64);
+        if lacks && self.may_ever_admit(weight) { Some(Self(self.0 | Self::GUARDED)) } else { None }
     }
 
     /// Whether a request for one permit is refused for want of one, whoever else waits.
@@ -117,6 +111,13 @@ impl Word {
         Limit::saturating(self.limit().into())
     }
 
+    /// Permits available; below 0 the debt.
+    #[expect(clippy::cast_possible_wrap, reason = "of 31 bits")]
+    #[inline]
+    pub(super) const fn room(self) -> i64 {
+        self.field().wrapping_sub(NONE) as i64
+    }
+
     /// Permits available; 0 under debt.
     #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
     #[inline]
@@ -134,8 +135,10 @@ impl Word {
     }
 
     /// Permits out above the limit.
+    #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
+    #[inline]
     pub(super) const fn debt(self) -> u32 {
-        self.out().saturating_sub(self.limit())
+        NONE.saturating_sub(self.field()) as u32
     }
 
     const fn field(self) -> u64 {
@@ -206,18 +209,24 @@ mod tests {
         }
     }
 
-    /// Who finds no room and nothing else against it has the word guarded; who can never be admitted does not.
+    /// The word is guarded for whoever finds it open and with too little room, and may be admitted one day; nobody else.
     #[test]
     fn only_who_may_wait_guards() {
-        let taken = Word::of_limit(2).admitting(1).unwrap();
-        assert!(matches!(taken.admitting_or_guarding(1), Some((word, true)) if word.out() == 2));
-        let guarded = taken.admitting_or_guarding(2).unwrap();
-        assert!(!guarded.1 && guarded.0.calls_release() && guarded.0.out() == 1);
-        assert!(
-            [0, 3, MAX + 1, u32::MAX].into_iter().all(|weight| taken.admitting_or_guarding(weight).is_none())
-        );
-        for flag in [Word::GUARDED, Word::CLOSED] {
-            assert!(Word(taken.0 | flag).admitting_or_guarding(1).is_none());
+        for limit in [2, MAX] {
+            let taken = Word::of_limit(limit).admitting(limit - 1).unwrap();
+            let guarded = taken.guarding(2).unwrap();
+            assert!(guarded.calls_release() && guarded.out() == limit - 1 && guarded.limit() == limit);
+            let in_debt = taken.admitting(1).unwrap().under(1);
+            assert!(in_debt.guarding(1).is_some() && in_debt.guarding(2).is_none());
+            for weight in [0, 1, limit + 1, MAX + 1, 1 << 31, u32::MAX] {
+                assert!(taken.guarding(weight).is_none(), "{weight} of {limit}");
+            }
+            for flag in [Word::GUARDED, Word::CLOSED] {
+                assert!(
+                    Word(taken.0 | flag).guarding(2).is_none()
+                        && Word(in_debt.0 | flag).guarding(1).is_none()
+                );
+            }
         }
     }
 

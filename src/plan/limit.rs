@@ -33,6 +33,7 @@ impl Limit {
     ///
     /// If `limit` is not in `1..=Limit::MAX`; in a `const` that is a compile error.
     #[must_use]
+    #[inline]
     pub const fn new(limit: u32) -> Self {
         assert!(limit < 1 << 30, "a limit is at most 1073741823");
         match NonZeroU32::new(limit) {
@@ -69,6 +70,7 @@ impl Limit {
 
     /// The number itself.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u32 {
         self.0.get()
     }

@@ -1,0 +1,52 @@
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::process::{self, Command};
+
+use super::*;
+
+/// Holds that a step ends the process that takes it, or does not: another run of the test named, of which it is a part.
+pub(in crate::gate) fn assert_ends_the_process(test: &str, part: usize, ends: bool, step: impl FnOnce()) {
+    const PART: &str = "GATE_TEST_PART";
+    match env::var(PART) {
+        Ok(taken) if taken == part.to_string() => {
+            step();
+            process::exit(0);
+        }
+        Ok(_) => {}
+        Err(_) => {
+            let mut run = Command::new(env::current_exe().unwrap());
+            let ended = run.args(["--exact", test]).env(PART, part.to_string()).output().unwrap();
+            let status = ended.status;
+            assert!(status.code() != Some(101) && status.success() != ends, "{status}"); // 101: a test failed
+        }
+    }
+}
+
+fn join(chain: &mut Chain, node: Pin<&mut Node>) {
+    chain.join(node, Waker::noop().clone(), Wait::unwatched(1, 0, 0));
+}
+
+/// A node that is in a chain joins none and goes on to no other stage, until it is taken out.
+#[test]
+fn node_in_a_chain_stays_there() {
+    let (mut chain, mut another, mut node) = (Chain::new(), Chain::new(), pin!(Node::new(1)));
+    join(&mut chain, node.as_mut());
+    assert!(catch_unwind(AssertUnwindSafe(|| join(&mut another, node.as_mut()))).is_err());
+    assert!(!node.as_mut().enter_if(Stage::New, || true) && node.stage() == Stage::Joined);
+    assert!(another.take_this(node.as_mut(), End::GivenUp, |_, _| true).is_none());
+    assert!(chain.take_this(node.as_mut(), End::GivenUp, |_, is_first| is_first).is_some());
+    assert!(node.as_mut().enter_if(Stage::New, || true) && node.stage() == Stage::New);
+    join(&mut another, node.as_mut());
+    assert!(another.take_this(node, End::GivenUp, |_, _| true).is_some());
+}
+
+/// A node that is dropped in a chain ends the process.
+#[test]
+fn node_dropped_in_a_chain_ends_the_process() {
+    const TEST: &str = "gate::chain::tests::node_dropped_in_a_chain_ends_the_process";
+    assert_ends_the_process(TEST, 0, true, || {
+        let mut chain = Chain::new();
+        join(&mut chain, pin!(Node::new(1)));
+    });
+}
