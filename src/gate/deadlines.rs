@@ -11,6 +11,8 @@ pub(super) struct Deadlines {
     /// In order. One that goes from the middle keeps its place, with no waits, until it is first or last, or half of
     /// all are such.
     queue: VecDeque<(i64, usize)>,
+    /// The last of those; `None` where there is none.
+    last: Option<i64>,
     /// How many have no waits.
     idle: usize,
     /// Those that came out of order.
@@ -33,21 +35,23 @@ impl Deadlines {
         }
     }
 
-    /// How many waits end by then.
-    pub(super) fn due(&self, now: i64) -> usize {
-        let queue = self.queue.iter().take_while(|(deadline, _)| *deadline <= now).map(|(_, waits)| waits);
-        queue
-            .chain(self.others.range(..=now).map(|(_, waits)| waits))
-            .fold(0, |due, waits| due.saturating_add(*waits))
-    }
-
     /// One wait more that ends then.
     #[inline]
     pub(super) fn add(&mut self, deadline: i64) {
+        if self.last < Some(deadline) {
+            self.last = Some(deadline);
+            self.queue.push_back((deadline, 1));
+        } else {
+            self.add_among(deadline);
+        }
+    }
+
+    /// One that is not behind the last.
+    #[inline(never)]
+    fn add_among(&mut self, deadline: i64) {
         match self.queue.back_mut() {
-            Some((last, _)) if *last > deadline => more(self.others.entry(deadline).or_insert(0)),
             Some((last, waits)) if *last == deadline => more(waits),
-            _ => self.queue.push_back((deadline, 1)),
+            _ => more(self.others.entry(deadline).or_insert(0)),
         }
     }
 
@@ -87,6 +91,23 @@ impl Deadlines {
         true
     }
 
+    /// Less all that end by then; says how many.
+    pub(super) fn remove_due(&mut self, now: i64) -> usize {
+        let passed = self.queue.partition_point(|(deadline, _)| *deadline <= now);
+        let places = self.queue.range(..passed);
+        if self.idle > 0 {
+            let idle = places.clone().filter(|place| is_idle(place)).count();
+            self.idle = self.idle.saturating_sub(idle);
+        }
+        let mut due = places.fold(0_usize, |due, (_, waits)| due.wrapping_add(*waits)); // there are not as many
+        self.queue.drain(..passed);
+        while let Some(other) = self.others.first_entry().filter(|other| *other.key() <= now) {
+            due = due.wrapping_add(other.remove());
+        }
+        self.tidy();
+        due
+    }
+
     /// Gives up places without waits where they are in the way.
     #[cold]
     fn tidy(&mut self) {
@@ -105,6 +126,7 @@ impl Deadlines {
         if self.queue.is_empty() && self.queue.capacity() > KEPT {
             self.queue = VecDeque::new();
         }
+        self.last = self.queue.back().map(|(last, _)| *last);
     }
 }
 
@@ -137,6 +159,12 @@ mod tests {
             random ^= random >> 17;
             random ^= random << 5;
             let (what, at) = (random % 8, random as usize / 8);
+            if at % 64 == 0 {
+                let now = step / 4;
+                let before = plain.len();
+                plain.retain(|deadline| *deadline > now);
+                assert_eq!(deadlines.remove_due(now), before - plain.len());
+            }
             match what {
                 // In bursts of one kind, so that the list grows and shrinks.
                 0..=3 if step / 1000 % 2 == 0 => plain.push(step / 3),
@@ -156,8 +184,8 @@ mod tests {
             deadlines.add(*plain.last().unwrap());
             assert_eq!(deadlines.first(), plain.iter().min().copied());
             assert_eq!(deadlines.is_empty(), plain.is_empty());
-            let now = step / 4;
-            assert_eq!(deadlines.due(now), plain.iter().filter(|deadline| **deadline <= now).count());
+            assert_eq!(deadlines.last, deadlines.queue.back().map(|(last, _)| *last));
+            assert_eq!(deadlines.idle, deadlines.queue.iter().filter(|place| is_idle(place)).count());
             assert!(deadlines.idle <= KEPT.max(deadlines.queue.len() / 2));
         }
         for gone in plain {

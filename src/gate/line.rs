@@ -54,17 +54,21 @@ impl Line {
         weight.wrapping_sub(1) < self.heaviest
     }
 
-    /// Puts a request at the end.
+    /// Puts a request at the end that no timer watches.
     #[inline]
     pub(super) fn join(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) {
         self.chain.join(node, waker, wait);
-        if wait.timer != Timer::NONE {
-            self.timers.add(wait.timer, wait.deadline);
-        }
         self.len = self.len.wrapping_add(1); // there is not memory for as many
         if wait.weight > self.heaviest {
             self.heaviest = wait.weight;
         }
+    }
+
+    /// Puts a request at the end that a timer watches; says whether that goes off in time.
+    #[inline]
+    pub(super) fn join_until(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) -> bool {
+        self.join(node, waker, wait);
+        self.timers.add(wait.timer, wait.deadline)
     }
 
     /// Wakes a request of this fate by another waker from now on; gives back the one before, or this one if there is no
@@ -74,6 +78,7 @@ impl Line {
     }
 
     /// The timer that this runtime drives; `None` if too many are in use.
+    #[inline]
     pub(super) fn timer_of(
         &mut self,
         runtime: RuntimeId,
@@ -91,6 +96,8 @@ impl Line {
     }
 
     /// What has to be done so that a timer goes off in time, if anything.
+    #[cold]
+    #[inline(never)]
     pub(super) fn arm(&mut self, timer: Timer) -> Option<Arming> {
         self.timers.arm(timer, self.chain.number())
     }
@@ -182,14 +189,29 @@ impl Line {
     /// Takes out all that a timer watches and whose deadline has passed; says how many, and whether the first is among
     /// them. It looks no further than the last of them: where all wait equally long at most, no further than it has to.
     pub(super) fn take_late(&mut self, timer: Timer, now: i64, calls: &mut Calls) -> (usize, bool) {
-        let mut due = self.timers.due(timer, now);
+        let (late, spare) = self.timers.remove_due(timer, now);
+        calls.dispose(spare);
+        calls.make_room(late);
+        let (mut left, mut with_first) = (late, false);
         let is_late = |wait: &Wait| {
+            if left == 0 {
+                return None;
+            }
             let is_late = wait.timer == timer && wait.deadline <= now;
-            let looks_on = due > 0;
-            due = due.saturating_sub(usize::from(is_late));
-            looks_on.then_some(is_late)
+            if is_late {
+                left = left.wrapping_sub(1);
+            }
+            Some(is_late)
         };
-        self.take_each(End::Expired { now }, is_late, calls, |_| {})
+        self.chain.take_each(End::Expired { now }, is_late, |Taken { waker, was_first, .. }| {
+            with_first |= was_first;
+            if let Some(waker) = waker {
+                calls.wake(waker);
+            }
+        });
+        let taken = late.wrapping_sub(left); // all of them
+        self.shorten(taken);
+        (taken, with_first)
     }
 
     #[inline]

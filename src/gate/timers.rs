@@ -8,7 +8,7 @@ pub(super) use tokio::runtime::Id as RuntimeId;
 use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
-use super::clock;
+use super::clock::{self, NEVER};
 use super::deadlines::Deadlines;
 use super::wait::Timer;
 
@@ -23,9 +23,9 @@ struct Slot {
     alarm: Waker,
     /// The deadlines that it watches.
     watched: Deadlines,
-    /// When it will go off, or is about to be set for. Not later than any deadline that it watches, or the request with
-    /// the earliest has been woken to see to it.
-    armed: Option<i64>,
+    /// When it will go off, or is about to be set for; [`NEVER`] if it will not. Not later than any deadline that it
+    /// watches, or the request with the earliest has been woken to see to it.
+    armed: i64,
     /// Not there while somebody sets it.
     sleep: Option<Alarm>,
 }
@@ -35,10 +35,19 @@ pub(super) type Alarm = Pin<Box<Sleep>>;
 
 impl Timers {
     /// The timer that this runtime drives; it is made with the alarm, if need be. `None` if too many are in use.
+    #[inline]
     pub(super) fn of(&mut self, runtime: RuntimeId, alarm: impl FnOnce(Timer) -> Waker) -> Option<Timer> {
-        let known = self.0.iter().position(|slot| slot.runtime == runtime);
-        let at =
-            known.or_else(|| self.0.iter().position(|slot| slot.watched.is_empty())).unwrap_or(self.0.len());
+        match (0..Timer::NONE.0).zip(&self.0).find(|(_, slot)| slot.runtime == runtime) {
+            Some((at, _)) => Some(Timer(at)),
+            None => self.make(runtime, alarm),
+        }
+    }
+
+    /// One for a runtime that has none: another's that watches nothing, or a new one.
+    #[cold]
+    #[inline(never)]
+    fn make(&mut self, runtime: RuntimeId, alarm: impl FnOnce(Timer) -> Waker) -> Option<Timer> {
+        let at = self.0.iter().position(|slot| slot.watched.is_empty()).unwrap_or(self.0.len());
         let timer = Timer(u16::try_from(at).ok()?);
         if timer == Timer::NONE {
             return None;
@@ -50,7 +59,7 @@ impl Timers {
                     runtime,
                     alarm: alarm(timer),
                     watched: Deadlines::default(),
-                    armed: None,
+                    armed: NEVER,
                     sleep: None,
                 });
             }
@@ -64,46 +73,41 @@ impl Timers {
         let slot = |_| {
             let mut watched = Deadlines::default();
             watched.add(0);
-            Slot { runtime, alarm: Waker::noop().clone(), watched, armed: None, sleep: None }
+            Slot { runtime, alarm: Waker::noop().clone(), watched, armed: NEVER, sleep: None }
         };
         Self((0..Timer::NONE.0).map(slot).collect())
     }
 
-    /// One more to watch.
-    pub(super) fn add(&mut self, timer: Timer, deadline: i64) {
-        if let Some(slot) = self.slot(timer) {
-            slot.watched.add(deadline);
-        }
+    /// One more to watch; says whether it goes off in time for that.
+    #[inline]
+    pub(super) fn add(&mut self, timer: Timer, deadline: i64) -> bool {
+        let Some(slot) = self.slot(timer) else { return false };
+        slot.watched.add(deadline);
+        slot.covers(deadline)
     }
 
     /// One less. Gives back a timer that is of no use any more.
     pub(super) fn remove(&mut self, timer: Timer, deadline: i64) -> Option<Alarm> {
         let slot = self.slot(timer)?;
-        if !slot.watched.remove(deadline) || !slot.watched.is_empty() {
-            return None;
-        }
-        slot.armed = None;
-        slot.sleep.take()
+        if slot.watched.remove(deadline) { slot.spare() } else { None }
     }
 
-    /// How many of the waits that it watches end by then.
-    pub(super) fn due(&mut self, timer: Timer, now: i64) -> usize {
-        self.slot(timer).map_or(0, |slot| slot.watched.due(now))
+    /// Less all that end by then: gives back how many those are, and a timer that is of no use any more.
+    pub(super) fn remove_due(&mut self, timer: Timer, now: i64) -> (usize, Option<Alarm>) {
+        let Some(slot) = self.slot(timer) else { return (0, None) };
+        (slot.watched.remove_due(now), slot.spare())
     }
 
     /// Whether it goes off by then.
     pub(super) fn covers(&mut self, timer: Timer, deadline: i64) -> bool {
-        self.slot(timer).and_then(|slot| slot.armed).is_some_and(|armed| armed <= deadline)
+        self.slot(timer).is_some_and(|slot| slot.covers(deadline))
     }
 
     /// Promises that it will go off in time; whoever gets this has to see to it. `None` if it will anyway.
     pub(super) fn arm(&mut self, timer: Timer, line: u64) -> Option<Arming> {
-        let deadline = self.slot(timer)?.watched.first()?;
-        if self.covers(timer, deadline) {
-            return None;
-        }
         let slot = self.slot(timer)?;
-        slot.armed = Some(deadline);
+        let deadline = slot.watched.first().filter(|first| !slot.covers(*first))?;
+        slot.armed = deadline;
         let (runtime, alarm, sleep) = (slot.runtime, slot.alarm.clone(), slot.sleep.take());
         Some(Arming { line, timer, runtime, alarm, deadline, sleep })
     }
@@ -111,7 +115,7 @@ impl Timers {
     /// Takes a timer that has been set. Gives back one that is of no use any more.
     pub(super) fn armed(&mut self, arming: Arming) -> Option<Alarm> {
         match self.slot(arming.timer) {
-            Some(slot) if slot.runtime == arming.runtime && slot.armed == Some(arming.deadline) => {
+            Some(slot) if slot.runtime == arming.runtime && slot.armed == arming.deadline => {
                 std::mem::replace(&mut slot.sleep, arming.sleep)
             }
             _ => arming.sleep,
@@ -121,18 +125,37 @@ impl Timers {
     /// Whether it has gone off since it was set.
     pub(super) fn has_gone_off(&mut self, timer: Timer) -> bool {
         let Some(slot) = self.slot(timer) else { return false };
-        slot.armed.is_some() && slot.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed())
+        slot.armed != NEVER && slot.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed())
     }
 
     /// Notes that it will not go off any more.
     pub(super) fn disarm(&mut self, timer: Timer) {
         if let Some(slot) = self.slot(timer) {
-            slot.armed = None;
+            slot.armed = NEVER;
         }
     }
 
+    #[inline]
     fn slot(&mut self, timer: Timer) -> Option<&mut Slot> {
         self.0.get_mut(usize::from(timer.0))
+    }
+}
+
+impl Slot {
+    /// Whether it goes off by then.
+    #[inline]
+    fn covers(&self, deadline: i64) -> bool {
+        self.armed <= deadline
+    }
+
+    /// Its timer, if there is nothing to watch any more.
+    #[inline]
+    fn spare(&mut self) -> Option<Alarm> {
+        if !self.watched.is_empty() {
+            return None;
+        }
+        self.armed = NEVER;
+        self.sleep.take()
     }
 }
 

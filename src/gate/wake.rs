@@ -41,6 +41,13 @@ impl Calls {
         }
     }
 
+    /// Makes room for so many wakers more, so that a long list need not grow by and by.
+    pub(super) fn make_room(&mut self, wakers: usize) {
+        if wakers > 1 {
+            self.rest().wakers.reserve(wakers);
+        }
+    }
+
     /// Keeps `waker` only to drop it. No step of the engine has two of these.
     #[inline]
     pub(super) fn discard(&mut self, waker: Waker) {

@@ -27,6 +27,7 @@ impl State {
 
     /// Puts a request that gives up at a deadline at the end of the line, as [`join`](Self::join). `alarm` makes what a
     /// timer calls; where there is none that goes off in time, one has to be set then.
+    #[inline]
     pub(super) fn join_until(
         &mut self,
         front: &Front,
@@ -43,8 +44,8 @@ impl State {
             return Err((turn, waker));
         }
         let sample = self.sampler.draw(|| since).map_or(0, |(_, sample)| sample);
-        self.line.join(node, waker, Wait { weight, timer, sample, since, deadline });
-        Ok(self.line.arm(timer))
+        let wait = Wait { weight, timer, sample, since, deadline };
+        if self.line.join_until(node, waker, wait) { Ok(None) } else { Ok(self.line.arm(timer)) }
     }
 
     /// Wakes a request whose timer is lost by another waker, and has this runtime's timer watch it from now on; that may
