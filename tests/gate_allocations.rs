@@ -18,6 +18,7 @@ use std::time::Duration;
 use concurrency_governor::gate::Gate;
 use concurrency_governor::{GateName, Limit};
 use tokio::runtime::Builder;
+use tokio::time::advance;
 
 /// The system's allocator, counting what each thread asks it for.
 struct Counting;
@@ -234,6 +235,26 @@ fn waking_several_allocates_nothing() {
         }
     });
     assert_eq!(count, 0);
+}
+
+/// However many expire at once, whom that wakes stands in one list made for all of them.
+#[test]
+fn expiring_many_allocates_as_often_as_expiring_two() {
+    let gate = gate(1);
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _held = gate.try_acquire().unwrap();
+    let request = gate.request().max_wait(Duration::from_millis(1));
+    let count = |waits: u64| {
+        runtime.block_on(async {
+            let mut waiting: Vec<_> = (0..waits).map(|_| Box::pin(request.acquire())).collect();
+            assert!(waiting.iter_mut().all(|waiting| poll(waiting.as_mut()).is_pending()));
+            let before = (ALLOCATIONS.get(), gate.status().totals.line.expired);
+            advance(Duration::from_millis(1)).await;
+            assert_eq!(gate.status().totals.line.expired - before.1, waits);
+            ALLOCATIONS.get() - before.0
+        })
+    };
+    assert_eq!(count(1000), count(2));
 }
 
 /// A request is small enough to stand in its task, whatever its terms.

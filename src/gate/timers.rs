@@ -237,4 +237,24 @@ mod tests {
             assert!(timers.has_gone_off(timer));
         }
     }
+
+    /// A timer that has nothing left to watch is given back, whichever way that came to be: its place is for any runtime.
+    #[test]
+    fn timer_with_nothing_to_watch_is_given_back() {
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let _inside = runtime.enter();
+        let mut timers = Timers::default();
+        let timer = timers.of(runtime.handle().id(), |_| Waker::noop().clone()).unwrap();
+        for are_due in [true, false] {
+            assert!([1, 2].map(|deadline| timers.add(timer, deadline)) == [false; 2]);
+            let mut arming = timers.arm(timer, 0).unwrap();
+            arming.set();
+            assert!(timers.armed(arming).is_none() && timers.add(timer, 3));
+            let mut less = |deadline| {
+                if are_due { timers.remove_due(timer, deadline).1 } else { timers.remove(timer, deadline) }
+            };
+            assert_eq!([1, 2, 3].map(|deadline| less(deadline).is_some()), [false, false, true]);
+            assert!(timers.arm(timer, 0).is_none());
+        }
+    }
 }
