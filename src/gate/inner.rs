@@ -248,10 +248,8 @@ impl Inner {
         joining: Joining<'_>,
         watch: &Watch,
     ) -> Result<Option<Arming>, (Turn, Waker)> {
-        let mut body = self.lock();
-        let state = &mut body.get().state;
-        let number = state.number();
-        state.join_until(&self.front, joining, watch, |timer| self.alarm(number, timer))
+        let alarm = |number, timer| self.alarm(number, timer);
+        self.lock().get().state.join_until(&self.front, joining, watch, alarm)
     }
 
     pub(super) fn rewake(&self, node: Pin<&mut Node>, waker: Waker) {
@@ -266,10 +264,8 @@ impl Inner {
         runtime: RuntimeId,
     ) -> Option<Arming> {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        let mut body = self.lock();
-        let state = &mut body.get().state;
-        let number = state.number();
-        state.rewatch(node, waker, runtime, |timer| self.alarm(number, timer), &mut calls)
+        let alarm = |number, timer| self.alarm(number, timer);
+        self.lock().get().state.rewatch(node, waker, runtime, alarm, &mut calls)
     }
 
     /// Sets a timer, and what comes of that.

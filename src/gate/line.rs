@@ -82,9 +82,10 @@ impl Line {
     pub(super) fn timer_of(
         &mut self,
         runtime: RuntimeId,
-        alarm: impl FnOnce(Timer) -> Waker,
+        alarm: impl FnOnce(u64, Timer) -> Waker,
     ) -> Option<Timer> {
-        self.timers.of(runtime, alarm)
+        let Self { chain, timers, .. } = self;
+        timers.of(runtime, |timer| alarm(chain.number(), timer))
     }
 
     /// Has another timer watch a request in this line from now on.

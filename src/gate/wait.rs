@@ -110,7 +110,7 @@ impl End {
     pub(super) fn note(self, wait: &Wait) -> i64 {
         match self {
             Self::TooLarge { limit } => limit.get().into(),
-            Self::Expired { now } => now.saturating_sub(wait.since),
+            Self::Expired { now } => now.wrapping_sub(wait.since), // no wait is so long
             Self::GivenUp | Self::Unwatched | Self::Admitted | Self::Closed => wait.since,
         }
     }

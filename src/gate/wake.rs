@@ -95,9 +95,8 @@ impl Calls {
     fn make_each(&mut self) {
         let mut panicked = None;
         let Rest { wakers, timers, bells } = self.rest.take().map_or_else(Rest::default, |rest| *rest);
-        for waker in self.first.take().into_iter().chain(wakers) {
-            shield(&mut panicked, || waker.wake());
-        }
+        let all = self.first.take().into_iter().chain(wakers);
+        all.for_each(|waker| shield(&mut panicked, || waker.wake()));
         for bell in bells {
             shield(&mut panicked, || bell.notify_one());
         }

@@ -33,7 +33,7 @@ impl State {
         front: &Front,
         joining: Joining<'_>,
         &Watch { runtime, now: since, deadline }: &Watch,
-        alarm: impl FnOnce(Timer) -> Waker,
+        alarm: impl FnOnce(u64, Timer) -> Waker,
     ) -> Result<Option<Arming>, (Turn, Waker)> {
         let Joining { node, weight, waker } = joining;
         let Some(timer) = self.line.timer_of(runtime, alarm) else {
@@ -55,7 +55,7 @@ impl State {
         mut node: Pin<&mut Node>,
         waker: Waker,
         runtime: RuntimeId,
-        alarm: impl FnOnce(Timer) -> Waker,
+        alarm: impl FnOnce(u64, Timer) -> Waker,
         calls: &mut Calls,
     ) -> Option<Arming> {
         self.rewake(node.as_mut(), Fate::Unwatched, waker, calls);
@@ -137,7 +137,7 @@ mod tests {
         state.line = Line::with_timers(Timers::all_used_by(first));
         let joining = Joining { node: pin!(Node::new(1)), weight: 1, waker: Waker::noop().clone() };
         let watch = Watch { runtime: another, now: 0, deadline: 1 };
-        let joined = state.join_until(&front, joining, &watch, |_| unreachable!());
+        let joined = state.join_until(&front, joining, &watch, |_, _| unreachable!());
         assert!(matches!(joined, Err((Turn::Refused(Refusal::QueueFull { .. }), _))));
         let status = state.status(&front, &Tally::default(), NAME);
         assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
@@ -153,7 +153,7 @@ mod tests {
         let mut join = |node: Pin<&mut Node>| {
             let joining = Joining { node, weight: 1, waker: Waker::noop().clone() };
             let watch = Watch { runtime, now: 0, deadline: 1 };
-            state.join_until(&front, joining, &watch, |_| Waker::noop().clone()).ok().unwrap()
+            state.join_until(&front, joining, &watch, |_, _| Waker::noop().clone()).ok().unwrap()
         };
         let timer = join(sets.as_mut()).unwrap().timer();
         assert!(join(relies.as_mut()).is_none(), "one is on its way to being set");
