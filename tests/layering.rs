@@ -89,6 +89,7 @@ const HOUSE: [Room; 11] = [
             "status",
             "error",
             "inner",
+            "alarm",
             "vacant",
             "blocking",
             "bells",

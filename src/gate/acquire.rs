@@ -127,7 +127,7 @@ impl<'g, P> Acquire<'g, P> {
     #[inline(never)]
     fn poll_in_line(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
         if self.node.stage() == Stage::New {
-            return self.poll_first(waker);
+            return if self.has_deadline() { self.begin_until(waker) } else { self.begin(waker) };
         }
         match self.as_mut().node().look(waker) {
             Some(Fate::Admitted) => Some(Turn::Admitted),
@@ -136,12 +136,10 @@ impl<'g, P> Acquire<'g, P> {
         }
     }
 
-    // Whatever is not the short way ends in a call, so that this has nothing to keep across one but itself.
+    /// The first poll of a request without a deadline, where there was no room at once. Whatever is not the short way ends in
+    /// a call, so that this has nothing to keep across one but itself.
     #[inline(never)]
-    fn poll_first(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
-        if self.has_deadline() {
-            return self.begin_until(waker);
-        }
+    fn begin(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
         let waker = waker.clone();
         let (inner, weight) = (self.gate.inner(), self.node.weight);
         match inner.join_at_once(self.as_mut().node(), weight, waker) {

@@ -58,7 +58,7 @@ impl Node {
     }
 
     #[inline]
-    pub(super) const fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> Stage {
         self.stage.get()
     }
 
@@ -151,7 +151,7 @@ impl Chain {
         node.place.with_mut(|own| unsafe { &mut *own }.write(place));
         node.stage.set(Stage::Joined);
         node.state.store(Fate::Waiting.in_chain(self.number), Ordering::Relaxed);
-        let node = NonNull::from(&*node);
+        let node = NonNull::from(node.into_ref().get_ref());
         match self.tail.replace(node) {
             Some(last) => self.place(last).after = Some(node),
             None => self.head = Some(node),
@@ -234,7 +234,7 @@ impl Chain {
     #[inline]
     fn find(&self, node: Pin<&mut Node>) -> Option<NonNull<Node>> {
         let is_here = Fate::is_in_line_of(node.state.load(Ordering::Relaxed), self.number);
-        is_here.then(|| NonNull::from(&*node))
+        is_here.then(|| NonNull::from(node.into_ref().get_ref()))
     }
 
     /// The place of a node in this chain.

@@ -4,8 +4,7 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::process;
-use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
@@ -18,10 +17,8 @@ use super::engine::{Joining, State};
 use super::front::{Change, Front};
 use super::sync::{AtomicUsize, Held, Lock, Ordering};
 use super::tally::{Count, Tally};
-use super::timers::{Arming, RuntimeId};
-use super::wait::{Fate, Timer};
+use super::wait::Fate;
 use super::wake::Calls;
-use super::watch::Watch;
 use super::word::Word;
 use super::{GateStatus, Resize, vacant};
 use crate::plan::{GateName, Limit};
@@ -36,16 +33,16 @@ use crate::plan::{GateName, Limit};
 /// says which, because both are changes of it. Whoever still comes for the lock then finds nothing to do, or does what
 /// the next gate in this place would do by itself.
 pub(super) struct Inner {
-    front: Front,
+    pub(super) front: Front,
     tally: Tally,
     handles: AtomicUsize,
     body: Locked<Body>,
 }
 
 /// What is behind the lock.
-struct Body {
+pub(super) struct Body {
     profile: Profile,
-    state: State,
+    pub(super) state: State,
     bells: Bells,
 }
 
@@ -57,7 +54,7 @@ pub(super) struct Guard<'a> {
 
 impl Guard<'_> {
     #[inline]
-    fn get(&mut self) -> &mut Body {
+    pub(super) fn get(&mut self) -> &mut Body {
         self.body.get(&mut self.held)
     }
 }
@@ -243,73 +240,9 @@ impl Inner {
         body.get().state.join(&self.front, joining, since, clock::now)
     }
 
-    pub(super) fn join_until(
-        &'static self,
-        joining: Joining<'_>,
-        watch: &Watch,
-    ) -> Result<Option<Arming>, (Turn, Waker)> {
-        let alarm = |number, timer| self.alarm(number, timer);
-        self.lock().get().state.join_until(&self.front, joining, watch, alarm)
-    }
-
     pub(super) fn rewake(&self, node: Pin<&mut Node>, waker: Waker) {
         let mut calls = Calls::default(); // made as it goes out of scope, where it stands
         self.lock().get().state.rewake(node, Fate::Waiting, waker, &mut calls);
-    }
-
-    pub(super) fn rewatch(
-        &'static self,
-        node: Pin<&mut Node>,
-        waker: Waker,
-        runtime: RuntimeId,
-    ) -> Option<Arming> {
-        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        let alarm = |number, timer| self.alarm(number, timer);
-        self.lock().get().state.rewatch(node, waker, runtime, alarm, &mut calls)
-    }
-
-    /// Sets a timer, and what comes of that.
-    ///
-    /// # Panics
-    ///
-    /// As [`Arming::set`]; whoever relied on it is told.
-    pub(super) fn set(&'static self, arming: Arming) {
-        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        let mut next = Some(arming);
-        while let Some(mut arming) = next.take() {
-            let on_panic = Loses { inner: self, number: arming.line(), timer: arming.timer() };
-            arming.set();
-            mem::forget(on_panic);
-            let mut body = self.lock();
-            if body.get().state.number() == arming.line() {
-                next = body.get().state.armed(&self.front, arming, clock::now, &mut calls);
-            }
-        }
-    }
-
-    /// What a timer calls.
-    fn alarm(&'static self, number: u64, timer: Timer) -> Waker {
-        Waker::from(Arc::new(Alarm { inner: self, number, timer }))
-    }
-
-    /// A timer has gone off.
-    fn go_off(&'static self, number: u64, timer: Timer) {
-        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        let mut body = self.lock();
-        if body.get().state.number() != number {
-            return; // it was another gate's, whose place this one has
-        }
-        let next = body.get().state.go_off(&self.front, timer, clock::now, &mut calls);
-        drop(body);
-        if let Some(arming) = next {
-            // tokio calls this while it looks after its timers. If it cannot set another, those who wait are told.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.set(arming)));
-        }
-    }
-
-    pub(super) fn expire(&self, node: Pin<&mut Node>, now: i64) {
-        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        self.lock().get().state.expire(&self.front, node, now, &mut calls);
     }
 
     #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
@@ -404,7 +337,7 @@ impl Inner {
     }
 
     #[inline]
-    fn lock(&self) -> Guard<'_> {
+    pub(super) fn lock(&self) -> Guard<'_> {
         Guard { body: &self.body, held: self.body.0.take() }
     }
 
@@ -428,40 +361,6 @@ fn call_and_wake(lock: &Lock, waker: Waker) {
 fn end_at_too_many(handles: usize) {
     if handles > usize::MAX / 2 {
         process::abort();
-    }
-}
-
-/// Tells a gate that a timer could not be set, unless it could.
-struct Loses {
-    inner: &'static Inner,
-    number: u64,
-    timer: Timer,
-}
-
-impl Drop for Loses {
-    fn drop(&mut self) {
-        let mut calls = Calls::default(); // made as it goes out of scope, where it stands
-        let mut body = self.inner.lock();
-        if body.get().state.number() == self.number {
-            body.get().state.lose(self.timer, &mut calls);
-        }
-    }
-}
-
-/// What a timer of a gate's calls: one that outlives the gate calls nobody.
-struct Alarm {
-    inner: &'static Inner,
-    number: u64,
-    timer: Timer,
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.inner.go_off(self.number, self.timer);
     }
 }
 

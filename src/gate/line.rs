@@ -130,7 +130,7 @@ impl Line {
         self.timers.disarm(timer);
         let is_watched = |wait: &Wait| Some(wait.timer == timer);
         self.chain.take_each(End::Unwatched, is_watched, |lost| {
-            lost.waker.into_iter().for_each(|waker| calls.wake(waker))
+            lost.waker.into_iter().for_each(|waker| calls.wake(waker));
         });
     }
 

@@ -11,6 +11,7 @@
 //!   panic, runtime shutdown or waker, however hostile, costs a permit.
 
 mod acquire;
+mod alarm;
 mod answer;
 mod bells;
 mod blocking;

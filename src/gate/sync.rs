@@ -65,12 +65,12 @@ mod checked {
 
     pub(in super::super) struct Held<'a> {
         lock: &'a Lock,
-        _guard: MutexGuard<'a, ()>,
+        guard: MutexGuard<'a, ()>,
     }
 
     impl Lock {
         pub(in super::super) fn take(&self) -> Held<'_> {
-            Held { lock: self, _guard: self.0.lock().unwrap_or_else(PoisonError::into_inner) }
+            Held { lock: self, guard: self.0.lock().unwrap_or_else(PoisonError::into_inner) }
         }
 
         #[expect(clippy::unnecessary_wraps, reason = "it waits for its turn rather than go two ways")]
@@ -78,6 +78,7 @@ mod checked {
             Some(self.take())
         }
 
+        #[expect(clippy::unused_self, reason = "its own sleepers it calls by itself")]
         pub(in super::super) fn call(&self) {}
     }
 
@@ -87,6 +88,7 @@ mod checked {
         }
 
         pub(in super::super) fn give_back(self) -> Option<&'a Lock> {
+            drop(self.guard);
             None
         }
     }
