@@ -259,26 +259,40 @@ impl State {
         calls
     }
 
-    /// Lets the first in line in, if that is all there is to do: it fits, nobody behind it does, no timer watches it,
-    /// and its wait is not measured. `None` if nothing has happened.
+    /// Lets the first in line in, if its wait is not measured and that is all there is to do: it fits, nobody behind it does,
+    /// and no timer watches it. `None` if nothing has happened.
     #[inline]
     pub(super) fn hand_over(&mut self, front: &Front) -> Option<Waker> {
+        self.hand_over_if(front, |wait| wait.sample == 0)?.waker
+    }
+
+    /// The same of any.
+    pub(super) fn hand_over_measured(&mut self, front: &Front, clock: impl FnOnce() -> i64) -> Option<Waker> {
+        let Taken { waker, wait, .. } = self.hand_over_if(front, |_| true)?;
+        if wait.sample > 0 {
+            record(&mut self.waits, wait.since, wait.sample, clock);
+        }
+        waker
+    }
+
+    #[inline]
+    fn hand_over_if(&mut self, front: &Front, is_so: impl FnOnce(&Wait) -> bool) -> Option<Taken> {
         let word = front.word();
         if !self.drains.is_empty() || word.limit() > LIMIT_TO_HAND_OVER_UNDER {
             return None;
         }
         // While somebody waits nobody else admits, so there still is what there was, and the word may follow.
         let room = word.room().wrapping_sub(self.handed_over.into());
-        let Taken { waker, wait, .. } = self.line.admit_one(room)?;
+        let taken = self.line.admit_one(room, is_so)?;
         count(&mut self.line_totals.admitted);
-        self.handed_over = self.handed_over.wrapping_add(wait.weight); // no more than was said above
+        self.handed_over = self.handed_over.wrapping_add(taken.wait.weight); // no more than was said above
         if self.line.is_empty() {
             // The last one out of line leaves the door open. Whoever is in line has had it guarded.
             front.add(Word::GUARDED.wrapping_sub(Word::returning(mem::take(&mut self.handed_over))));
         } else if self.handed_over > MOST_HANDED_OVER {
             self.take_handed_over(front);
         }
-        waker // which is there, as no timer's end has had it woken before its time
+        Some(taken) // with its waker, as no timer's end has had it woken before its time
     }
 
     /// The word as it would be if it showed what was handed over.

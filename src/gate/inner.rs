@@ -18,7 +18,7 @@ use super::front::{Change, Front};
 use super::sync::{AtomicUsize, Held, Lock, Ordering};
 use super::tally::{Count, Tally};
 use super::wait::Fate;
-use super::wake::Calls;
+use super::wake::{self, Calls};
 use super::word::Word;
 use super::{GateStatus, Resize, vacant};
 use crate::plan::{GateName, Limit};
@@ -179,7 +179,7 @@ impl Inner {
             return self.hand_on_anyhow();
         }
         let Some(mut body) = self.try_lock() else { return self.hand_on_anyhow() };
-        let Some(waker) = body.get().state.hand_over(&self.front) else { return self.settle(body) };
+        let Some(waker) = body.get().state.hand_over(&self.front) else { return self.hand_on_by(body) };
         match body.held.give_back() {
             Some(lock) => call_and_wake(lock, waker),
             None => waker.wake(),
@@ -189,7 +189,19 @@ impl Inner {
     #[cold]
     #[inline(never)]
     fn hand_on_anyhow(&'static self) {
-        self.settle(self.lock());
+        self.hand_on_by(self.lock());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hand_on_by(&'static self, mut body: Guard<'_>) {
+        match body.get().state.hand_over_measured(&self.front, clock::now) {
+            Some(waker) => {
+                drop(body);
+                wake::wake(waker);
+            }
+            None => self.settle(body),
+        }
     }
 
     #[cold]

@@ -146,14 +146,14 @@ impl Line {
         available
     }
 
-    /// Admits the first, if it fits, the one behind it then does not, and no timer watches it.
+    /// Admits the first, if it fits, the one behind it then does not, no timer watches it, and this says so, too.
     #[inline]
-    pub(super) fn admit_one(&mut self, room: i64) -> Option<Taken> {
+    pub(super) fn admit_one(&mut self, room: i64, is_so: impl FnOnce(&Wait) -> bool) -> Option<Taken> {
         let taken = self.chain.admit(|first, second| {
             let left = room.wrapping_sub(first.weight.into());
             left >= 0
                 && first.timer == Timer::NONE
-                && first.sample == 0
+                && is_so(first)
                 && second.is_none_or(|second| i64::from(second.weight) > left)
         });
         if taken.is_some() {

@@ -131,6 +131,18 @@ pub(super) fn bury(waker: Waker) {
     mem::forget(panicked);
 }
 
+/// Wakes one, which is all there is to do.
+#[inline]
+pub(super) fn wake(waker: Waker) {
+    if thread::panicking() {
+        let mut calls = Calls::default();
+        calls.wake(waker);
+        calls.make();
+    } else {
+        waker.wake();
+    }
+}
+
 /// Dropping makes the calls, too: no panic on the way to [`make`](Calls::make) may lose a waiter.
 impl Drop for Calls {
     fn drop(&mut self) {

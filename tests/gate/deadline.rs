@@ -75,7 +75,8 @@ async fn a_grant_wins_against_a_passed_deadline() {
     drop(held);
     advance(60 * MS).await;
     assert!(matches!(peek(&mut waiting), Poll::Ready(Ok(_))));
-    assert_eq!(gate.status().waits.max(), Some(MS / 2), "what it waited for its turn, however late it looks");
+    let waited = crate::MEASURES.then_some(MS / 2);
+    assert_eq!(gate.status().waits.max(), waited, "what it waited for its turn, however late it looks");
     assert_at_rest(&gate);
 }
 

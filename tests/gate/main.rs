@@ -2,6 +2,9 @@
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+/// Of gates that do not, the same is tested in tests/gate_unmeasured.rs.
+const MEASURES: bool = true;
+
 mod hooks;
 mod support;
 

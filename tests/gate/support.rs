@@ -16,7 +16,7 @@ pub(crate) const NAME: GateName = GateName::new("test");
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) fn gate(limit: u32) -> Gate {
-    Gate::new(NAME, Limit::new(limit))
+    Gate::builder(NAME, Limit::new(limit)).measure_waits(crate::MEASURES).build()
 }
 
 /// A future that any thread may poll and drop, and that keeps its gate there.

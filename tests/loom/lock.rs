@@ -9,13 +9,13 @@ use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 
-use super::scene::{Threads, check};
+use super::scene::{Threads, check_once};
 
 /// Runs threads that each write once, for which they take the lock of their world in turns.
 macro_rules! write_in_turns {
     () => {
         pub(super) fn write_in_turns(threads: super::Threads, others: usize) {
-            super::check(threads, move || {
+            super::check_once(threads, move || {
                 let shared = super::Arc::new((lock::Lock::default(), super::AtomicUsize::new(0)));
                 let write = |(lock, count): &(lock::Lock, super::AtomicUsize)| {
                     let held = lock.take();

@@ -1,5 +1,6 @@
 //! What the models share: a gate with requests that any thread can poll or drop, and its books.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -22,8 +23,24 @@ pub(super) enum Threads {
     Three,
 }
 
-/// Runs a model in every way there is, up to a number of preemptions for more than two threads.
+thread_local! {
+    /// Whether the gates of a model measure waits. All threads of a model run on this one.
+    static MEASURES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a model in every way there is, up to a number of preemptions for more than two threads: of gates that measure waits,
+/// and of those that do not, where the ways into the line and out of it are shorter.
 pub(super) fn check(threads: Threads, model: impl Fn() + Send + Sync + 'static) {
+    let model = Arc::new(model);
+    for measures in [false, true] {
+        MEASURES.set(measures);
+        let model = Arc::clone(&model);
+        check_once(threads, move || model());
+    }
+}
+
+/// Runs a model in every way there is, up to a number of preemptions for more than two threads.
+pub(super) fn check_once(threads: Threads, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     if let Threads::Three = threads {
         let deep = std::env::var("GATE_LOOM_PREEMPTIONS").ok();
@@ -71,10 +88,8 @@ impl Scene {
             works: Counter::new(0),
             bells: Mutex::default(),
         };
-        Self {
-            gate: Arc::new(Gate::new(GateName::new("modelled"), Limit::new(limit))),
-            flight: Arc::new(flight),
-        }
+        let gate = Gate::builder(GateName::new("modelled"), Limit::new(limit));
+        Self { gate: Arc::new(gate.measure_waits(MEASURES.get()).build()), flight: Arc::new(flight) }
     }
 
     pub(super) fn spawn<T: 'static>(&self, step: impl FnOnce(&Self) -> T + 'static) -> thread::JoinHandle<T> {
