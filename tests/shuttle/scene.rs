@@ -205,7 +205,7 @@ impl Scene {
         let over = line.admitted + line.cancelled + line.expired + line.closed + line.too_large;
         assert_eq!(line.joined, over, "{status:?}");
         assert_eq!(status.totals.admitted - line.unclaimed, self.flown() as u64, "{status:?}");
-        assert_eq!(status.waits.count(), line.admitted, "{status:?}");
+        assert!([0, line.admitted].contains(&status.waits.count()), "measured are all or none: {status:?}");
         if !status.closed {
             drop(self.gate.try_acquire_many(status.limit.get()).unwrap());
         }
