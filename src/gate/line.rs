@@ -151,9 +151,9 @@ impl Line {
     pub(super) fn admit_one(&mut self, room: i64, is_so: impl FnOnce(&Wait) -> bool) -> Option<Taken> {
         let taken = self.chain.admit(|first, second| {
             let left = room.wrapping_sub(first.weight.into());
-            left >= 0
+            is_so(first)
+                && left >= 0
                 && first.timer == Timer::NONE
-                && is_so(first)
                 && second.is_none_or(|second| i64::from(second.weight) > left)
         });
         if taken.is_some() {
