@@ -36,6 +36,24 @@ fn first_come_first_served_weights_included() {
     assert_at_rest(&gate);
 }
 
+/// Permits that come back together let in each for whom there is room, and no other.
+#[test]
+fn each_who_fits_is_let_in_at_once() {
+    let gate = gate(3);
+    for (weights, woken) in [([1, 1, 1], 2), ([1, 2, 1], 1), ([2, 1, 1], 1), ([3, 1, 1], 0)] {
+        let (one, two) = (gate.try_acquire().unwrap(), gate.try_acquire_many(2).unwrap());
+        let waiting = weights.map(|weight| wait(gate.acquire_many(weight)));
+        drop(two);
+        let are_woken = waiting.each_ref().map(|(_, flag)| flag.woken() > 0);
+        assert_eq!(are_woken, [0, 1, 2].map(|nth| nth < woken), "{weights:?}");
+        let status = gate.status();
+        let granted: u32 = weights.iter().take(woken).sum();
+        assert_eq!((status.in_use, status.waiting), (1 + granted, 3 - woken), "{weights:?}");
+        drop((one, waiting));
+        assert_at_rest(&gate);
+    }
+}
+
 /// While anybody waits, nobody gets in before them, not even by trying, and not even where there is room.
 #[test]
 fn nobody_barges() {

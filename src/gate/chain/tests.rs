@@ -50,3 +50,12 @@ fn node_dropped_in_a_chain_ends_the_process() {
         join(&mut chain, pin!(Node::new(1)));
     });
 }
+
+/// What is behind a lock is had by whoever has that lock, and by nobody who has another.
+#[test]
+fn another_lock_opens_nothing() {
+    let (one, another) = (Locked::new(1), Locked::new(2));
+    let mut held = one.0.take();
+    assert_eq!(*one.get(&mut held), 1);
+    assert!(catch_unwind(AssertUnwindSafe(|| *another.get(&mut held))).is_err());
+}
