@@ -105,6 +105,24 @@ mod tests {
         assert!((99_800..100_200).contains(&stand_for), "{stand_for}");
     }
 
+    /// Whoever looks first whether a wait is measured, and skips it if not, comes to the same; and mostly skips.
+    #[test]
+    fn skipping_is_drawing() {
+        let (mut drawn, mut skipped) = (Sampler::new(true), Sampler::new(true));
+        let mut skips = 0;
+        for _ in 0..100_000 {
+            let sample = drawn.draw(|| 0);
+            if skipped.skips() {
+                skipped.skip();
+                skips += 1;
+                assert_eq!(sample, None);
+            } else {
+                assert_eq!(skipped.draw(|| 0), sample);
+            }
+        }
+        assert!(skips > 90_000, "{skips}");
+    }
+
     /// How many go by between two that are measured is as often few as many.
     #[test]
     fn gaps_are_even() {

@@ -165,6 +165,36 @@ mod tests {
         }
     }
 
+    /// A request takes its deadline along, whichever way it leaves: a timer with nothing left to watch is for any runtime.
+    #[test]
+    fn a_deadline_goes_with_its_request() {
+        fn joining(node: Pin<&mut Node>) -> Joining<'_> {
+            Joining { node, weight: 1, waker: Waker::noop().clone() }
+        }
+        let runtimes = [(), ()].map(|()| Builder::new_current_thread().build().unwrap().handle().id());
+        for is_admitted in [true, false] {
+            let (front, mut state) = (Front::new(Word::of_limit(2)), State::new(usize::MAX, false));
+            assert!(front.admit(2));
+            let mut nodes = [(); 3].map(|()| Box::pin(Node::new(1)));
+            let [first, mut behind, later] = nodes.each_mut().map(|node| node.as_mut());
+            assert!(state.join(&front, joining(first), None, || 0).is_ok());
+            let watch = |runtime| Watch { runtime, now: 0, deadline: 1 };
+            let alarm = |_, _| Waker::noop().clone();
+            let joined = state.join_until(&front, joining(behind.as_mut()), &watch(runtimes[0]), alarm);
+            assert!(joined.is_ok());
+            let mut calls = Calls::default();
+            if is_admitted {
+                state.settle(&front, 2, || 0, &mut calls);
+            } else {
+                assert!(state.leave_behind(behind.as_mut()).is_none(), "it is watched");
+                state.cancel(&front, behind, 1, || 0, &mut calls);
+            }
+            let another = |_, _| unreachable!("there is one with nothing to watch");
+            assert!(state.join_until(&front, joining(later), &watch(runtimes[1]), another).is_ok());
+            state.close(&front, || 0).make();
+        }
+    }
+
     /// A request that was let in before its deadline does not expire, however late its thread comes to that.
     #[test]
     fn what_was_let_in_first_does_not_expire() {

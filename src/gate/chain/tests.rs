@@ -41,6 +41,25 @@ fn node_in_a_chain_stays_there() {
     assert!(another.take_this(node, End::GivenUp, |_, _| true).is_some());
 }
 
+/// A node whose timer is gone stays where it is, whoever comes behind it then, or goes.
+#[test]
+fn unwatched_nodes_keep_their_places() {
+    let (mut chain, mut nodes) = (Chain::new(), [1, 2, 3].map(|weight| Box::pin(Node::new(weight))));
+    let [first, second, third] = nodes.each_mut().map(|node| node.as_mut());
+    join(&mut chain, first);
+    join(&mut chain, second);
+    let mut unwatched = 0;
+    chain.take_each(End::Unwatched, |_| Some(true), |_| unwatched += 1);
+    join(&mut chain, third);
+    let [first, second, third] = nodes.each_mut().map(|node| node.as_mut());
+    let mut leaves =
+        |node, first| chain.take_this(node, End::GivenUp, |_, is_first| is_first == first).is_some();
+    assert_eq!(
+        (unwatched, leaves(second, false), leaves(third, false), leaves(first, true)),
+        (2, true, true, true)
+    );
+}
+
 /// A node that is dropped in a chain ends the process.
 #[test]
 fn node_dropped_in_a_chain_ends_the_process() {
