@@ -1,5 +1,5 @@
 //! What a gate promises, of gates that do not measure waits, where the ways into the line and out of it are shorter: the tests
-//! of tests/gate/.
+//! of `tests/gate/`.
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 

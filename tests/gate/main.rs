@@ -2,7 +2,7 @@
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-/// Of gates that do not, the same is tested in tests/gate_unmeasured.rs.
+/// Of gates that do not, the same is tested in `tests/gate_unmeasured.rs`.
 const MEASURES: bool = true;
 
 mod hooks;
