@@ -29,3 +29,24 @@ impl Bells {
         self.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    /// Each bell that somebody keeps is rung, whichever were hung after it, and of others nothing is left.
+    #[test]
+    fn kept_bells_are_rung() {
+        let (mut bells, mut calls) = (Bells::default(), Calls::default());
+        let kept = [(); 2].map(|()| Bell::default());
+        bells.hang(&kept[0]);
+        bells.hang(&Bell::default());
+        bells.hang(&kept[1]);
+        assert_eq!((Bells::default().is_empty(), bells.is_empty(), bells.0.len()), (true, false, 2));
+        bells.ring(&mut calls);
+        calls.make();
+        assert!(kept.iter().all(|bell| pin!(bell.notified()).as_mut().enable()), "one was not rung");
+    }
+}
