@@ -164,7 +164,7 @@ impl Line {
 
     /// Takes out all; says how many.
     pub(super) fn close(&mut self, calls: &mut Calls) -> usize {
-        self.take_each(End::Closed, |_| Some(true), calls, |_| {}).0
+        self.take_each(End::Closed, |_| Some(true), calls, |_| {})
     }
 
     /// Whether anybody's wait ends under this limit, with so much room.
@@ -184,7 +184,7 @@ impl Line {
             return 0;
         }
         self.heaviest = limit.get();
-        self.take_each(End::TooLarge { limit }, |wait| Some(wait.weight > limit.get()), calls, |_| {}).0
+        self.take_each(End::TooLarge { limit }, |wait| Some(wait.weight > limit.get()), calls, |_| {})
     }
 
     /// Takes out all that a timer watches and whose deadline has passed; says how many, and whether the first is among
@@ -222,12 +222,11 @@ impl Line {
         is_asked: impl FnMut(&Wait) -> Option<bool>,
         calls: &mut Calls,
         mut each: impl FnMut(Wait),
-    ) -> (usize, bool) {
+    ) -> usize {
         let Self { chain, timers, .. } = self;
-        let (mut count, mut with_first) = (0_usize, false);
-        chain.take_each(end, is_asked, |Taken { waker, wait, was_first }| {
+        let mut count = 0_usize;
+        chain.take_each(end, is_asked, |Taken { waker, wait, .. }| {
             count = count.wrapping_add(1); // there are not as many
-            with_first |= was_first;
             if let Some(waker) = waker {
                 calls.wake(waker);
             }
@@ -237,7 +236,7 @@ impl Line {
             each(wait);
         });
         self.shorten(count);
-        (count, with_first)
+        count
     }
 
     /// Takes out a request whose deadline has passed; says whether it was first. `None` if it is not in this line.
