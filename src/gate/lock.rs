@@ -3,8 +3,9 @@
 //! A gate's lock is held for some nanoseconds, most of which are its own atomic changes: one to take it, and with most
 //! locks one to give it back. That one tells whether somebody sleeps who is to be called. Here a plain store gives the lock
 //! back, and a look at a flag tells; on most machines the look may be over before others see the store. So of who falls
-//! asleep in those few nanoseconds nobody knows. Therefore sleepers look again by themselves, soon at first: at worst they
-//! have slept 50 µs in vain. Whoever gives the lock back later has seen the flag.
+//! asleep in those few nanoseconds nobody knows. Therefore sleepers look again by themselves, after 50 µs at first, and then
+//! after about as long as they have waited already: no longer have they slept in vain at worst. Whoever gives the lock back
+//! later has seen the flag.
 
 use std::mem;
 use std::ptr;
