@@ -293,9 +293,9 @@ impl Inner {
     #[cold]
     #[inline(never)]
     fn resize_anyhow(&'static self, limit: Limit) -> Resize {
-        let mut body = self.lock();
-        let change = body.get().state.resize(&self.front, limit);
-        self.resize_aloud(body, change, limit)
+        let (resize, calls) = self.resize_unwoken(limit);
+        calls.make();
+        resize
     }
 
     #[cold]

@@ -22,8 +22,8 @@ impl Sampler {
     /// Whether the next wait is measured: from when, and for how many it stands.
     #[inline]
     pub(super) fn draw(&mut self, clock: impl FnOnce() -> i64) -> Option<(i64, u16)> {
-        if self.skip > 0 {
-            self.skip = self.skip.saturating_sub(1);
+        if self.skips() {
+            self.skip();
             return None;
         }
         if !self.is_on {
