@@ -112,6 +112,7 @@ const HOUSE: [Room; 11] = [
             "histogram",
             "wake",
             "sync",
+            "abort",
         ],
         rooms: &["plan"],
     },

@@ -17,7 +17,7 @@ use super::clock::{self, NEVER};
 use super::engine::Joining;
 use super::inner::Guard;
 use super::timers::{Arming, RuntimeId};
-use super::wait::{Fate, Stage};
+use super::wait::{Fate, Stage, Timer};
 use super::wake::{self, Calls};
 use super::watch::Watch;
 use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
@@ -43,8 +43,8 @@ use crate::plan::GateName;
 pub struct Acquire<'g, P = Permit<'g>> {
     pub(super) node: Node,
     gate: &'g Gate,
-    /// Nanoseconds; [`ANY_WAIT`] if it has no end.
-    max_wait: u64,
+    /// Nanoseconds; [`NEVER`] if it has no end.
+    max_wait: i64,
     deadline: i64,
     resolves_to: PhantomData<fn() -> P>,
 }
@@ -91,7 +91,7 @@ impl<'g, P> Acquire<'g, P> {
         let Terms { weight, deadline, max_wait } = terms;
         Self {
             gate,
-            max_wait: max_wait.map_or(ANY_WAIT, clock::length),
+            max_wait: max_wait.map_or(NEVER, clock::length),
             deadline: deadline.map_or(NEVER, clock::nanos),
             node: Node::new(weight),
             resolves_to: PhantomData,
@@ -129,11 +129,10 @@ impl<'g, P> Acquire<'g, P> {
         if self.node.stage() == Stage::New {
             return if self.has_deadline() { self.begin_until(waker) } else { self.begin(waker) };
         }
-        match self.as_mut().node().look(waker) {
-            Some(Fate::Admitted) => Some(Turn::Admitted),
-            Some(Fate::Waiting) => None, // polled for somebody else's sake
-            _ => self.resume(waker),
+        if let Some(fate) = self.as_mut().node().look(waker) {
+            return if fate == Fate::Admitted { Some(Turn::Admitted) } else { None }; // else polled for another's sake
         }
+        self.resume(waker)
     }
 
     /// The first poll of a request without a deadline, where there was no room at once. Whatever is not the short way ends in
@@ -152,34 +151,41 @@ impl<'g, P> Acquire<'g, P> {
     #[cold]
     #[inline(never)]
     fn begin_until(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
+        let waker = waker.clone();
         let now = clock::now();
         let deadline = self.deadline_from(now);
         if deadline == NEVER {
-            return self.join(None, waker.clone(), None);
+            return self.join(None, waker, None);
         }
         if deadline <= now {
             let turn = self.arrive().unwrap_or_else(|| self.refuse_late());
-            self.node().enter_if(Stage::Resolved, || true);
-            return Some(turn);
+            return Some(self.turned(turn, waker));
         }
-        let (runtime, waker) = (runtime(), waker.clone());
-        let (inner, weight) = (self.gate.inner(), self.node.weight);
+        let (runtime, inner, weight) = (runtime(), self.gate.inner(), self.node.weight);
         let joining = Joining { node: self.as_mut().node(), weight, waker };
-        match inner.join_until(joining, &Watch { runtime, now, deadline }) {
-            Ok(arming) => {
-                self.set(arming);
-                None
-            }
+        match inner.join_until(joining, Watch { runtime, now, deadline }) {
+            Ok(None) => None,
+            Ok(Some((body, timer))) => self.arm(body, timer),
             Err((turn, waker)) => Some(self.turned(turn, waker)),
         }
+    }
+
+    /// Has a timer go off in time; the request stays in line.
+    #[cold]
+    #[inline(never)]
+    fn arm(self: Pin<&mut Self>, mut body: Guard<'static>, timer: Timer) -> Option<Turn> {
+        let arming = body.get().state.arm(timer);
+        drop(body);
+        self.set(arming);
+        None
     }
 
     /// Any later poll, unless it came too early or was admitted.
     #[cold]
     #[inline(never)]
-    fn resume(self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
+    fn resume(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
         assert!(self.node.stage() == Stage::Joined, "a request is not polled again after it has resolved");
-        if self.node.fate().is_in_line() { self.wait_on(waker) } else { self.conclude() }
+        self.as_mut().conclude().or_else(|| self.wait_on(waker))
     }
 
     /// Waits on with another waker, or another timer.
@@ -249,18 +255,19 @@ impl<'g, P> Acquire<'g, P> {
     }
 
     /// What became of it; `None` while it is in line.
+    #[inline]
     pub(super) fn conclude(self: Pin<&mut Self>) -> Option<Turn> {
-        let note = || self.node.note().map_or(0, i64::unsigned_abs);
-        let turn = match self.node.fate() {
-            Fate::Waiting | Fate::Unwatched => return None,
+        let (fate, note) = self.node().conclude()?;
+        let note = note.unsigned_abs();
+        Some(match fate {
             Fate::Admitted => Turn::Admitted,
+            Fate::Expired => Turn::Refused(Refusal::Expired { waited: note }),
+            Fate::TooLarge => Turn::Refused(Refusal::TooLarge { limit: note }),
             Fate::Closed => Turn::Refused(Refusal::Closed),
-            Fate::TooLarge => Turn::Refused(Refusal::TooLarge { limit: note() }),
-            Fate::Expired => Turn::Refused(Refusal::Expired { waited: note() }),
-            Fate::Left => unreachable!("who gives up is not polled again"),
-        };
-        self.node().enter_if(Stage::Resolved, || true);
-        Some(turn)
+            Fate::Waiting | Fate::Unwatched | Fate::Left => {
+                unreachable!("who is in line or left it has no turn")
+            }
+        })
     }
 
     /// Leaves the line, if it ever joined it.
@@ -301,14 +308,15 @@ impl<'g, P> Acquire<'g, P> {
 
     #[inline]
     fn has_deadline(&self) -> bool {
-        self.max_wait != ANY_WAIT || self.deadline != NEVER || self.gate.longest_wait().is_some()
+        self.max_wait != NEVER || self.deadline != NEVER || self.gate.longest_wait().is_some()
     }
 
     /// The earliest of its deadlines when it begins to wait, [`NEVER`] if that is too far off to be told.
     pub(super) fn deadline_from(&self, now: i64) -> i64 {
-        let longest = self.gate.longest_wait().map_or(ANY_WAIT, clock::length).min(self.max_wait);
-        let latest = i64::try_from(longest).map_or(NEVER, |longest| now.saturating_add(longest));
-        latest.min(self.deadline)
+        match self.gate.longest_wait().map_or(NEVER, clock::length).min(self.max_wait) {
+            NEVER => self.deadline,
+            longest => now.checked_add(longest).unwrap_or(NEVER).min(self.deadline),
+        }
     }
 }
 
@@ -375,11 +383,10 @@ pub(super) fn error(gate: &Gate, weight: u32, refusal: Refusal) -> AcquireError 
 }
 
 /// The runtime that this thread runs tasks of.
+#[inline]
 fn runtime() -> RuntimeId {
     let Ok(runtime) = Handle::try_current() else {
         panic!("a request with a deadline can wait only in a tokio runtime");
     };
     runtime.id()
 }
-
-const ANY_WAIT: u64 = u64::MAX;

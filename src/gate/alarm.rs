@@ -10,20 +10,24 @@ use super::answer::Turn;
 use super::chain::Node;
 use super::clock;
 use super::engine::Joining;
-use super::inner::Inner;
+use super::inner::{Guard, Inner};
 use super::timers::{Arming, RuntimeId};
 use super::wait::Timer;
 use super::wake::Calls;
 use super::watch::Watch;
 
 impl Inner {
+    #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
+    #[inline(always)]
     pub(super) fn join_until(
         &'static self,
         joining: Joining<'_>,
-        watch: &Watch,
-    ) -> Result<Option<Arming>, (Turn, Waker)> {
+        watch: Watch,
+    ) -> Result<Option<(Guard<'static>, Timer)>, (Turn, Waker)> {
         let alarm = |number, timer| self.alarm(number, timer);
-        self.lock().get().state.join_until(&self.front, joining, watch, alarm)
+        let mut body = self.lock();
+        let unarmed = body.get().state.join_until(&self.front, joining, watch, alarm)?;
+        Ok(unarmed.map(|timer| (body, timer)))
     }
 
     pub(super) fn rewatch(

@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::Waker;
 
+use super::abort::abort_if;
 use super::acquire::Acquire;
 use super::sync::{AtomicU64, Counter, Held, Lock, Ordering, UnsafeCell};
 use super::wait::{End, Fate, Stage, Taken, Wait};
@@ -66,8 +67,7 @@ impl Node {
     /// permits that came back for it.
     #[inline]
     pub(super) fn fate(&self) -> Fate {
-        let has_joined = matches!(self.stage(), Stage::Joined);
-        if has_joined { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
+        if self.stage() == Stage::Joined { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
     }
 
     /// What became of it: `None` unless it has been admitted, which ends it, or waits and will be woken by `waker`.
@@ -85,30 +85,28 @@ impl Node {
         Some(fate)
     }
 
-    /// What there is to know of its end.
-    pub(super) fn note(&self) -> Option<i64> {
+    /// What became of it, which ends it, and what there is to know of that; `None` while it is in a chain.
+    #[inline]
+    pub(super) fn conclude(self: Pin<&mut Self>) -> Option<(Fate, i64)> {
         // SAFETY: it has been in a chain and so has a place, which is its owner's by now (2).
         let note = |own: *const MaybeUninit<Place>| unsafe { (*own).assume_init_ref() }.wait.since;
-        matches!(self.fate(), Fate::Expired | Fate::TooLarge).then(|| self.place.with(note))
+        let fate = Some(self.fate()).filter(|fate| !fate.is_in_line())?;
+        self.stage.set(Stage::Resolved);
+        Some((fate, if fate == Fate::Left { 0 } else { self.place.with(note) }))
     }
 
     /// Goes on to a stage in which it is in no chain, if this says so; nothing while it is in one.
     #[inline]
     pub(super) fn enter_if(self: Pin<&mut Self>, stage: Stage, is_so: impl FnOnce() -> bool) -> bool {
         let enters = !self.fate().is_in_line() && is_so();
-        if enters {
-            self.stage.set(stage);
-        }
-        enters
+        enters.then(|| self.stage.set(stage)).is_some()
     }
 }
 
 impl Drop for Node {
     #[inline]
     fn drop(&mut self) {
-        if self.fate().is_in_line() {
-            std::process::abort(); // (1): the chain would run on through memory that is somebody else's
-        }
+        abort_if(self.fate().is_in_line()); // (1): the chain would run on through memory that is somebody else's
         // By now both are its owner's alone (2, 4). That does nothing, but for a model checker, which holds it to be so.
         self.waker.with_mut(|_| {});
         self.place.with_mut(|_| {});
@@ -144,7 +142,7 @@ impl Chain {
     /// Puts a node at the end. It must not be in a chain.
     #[inline]
     pub(super) fn join(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) {
-        assert!(!node.fate().is_in_line(), "a node is in one chain at a time");
+        abort_if(node.fate().is_in_line()); // (2)
         let place = Place { before: self.tail, after: None, wait };
         // SAFETY: of both, it is in no chain, so they are its owner's (2, 3), who has lent it by `&mut`.
         node.waker.with_mut(|own| unsafe { &mut *own }.write(waker));
@@ -173,22 +171,24 @@ impl Chain {
         Some(&mut self.place(self.find(node)?).wait)
     }
 
-    /// Takes out nodes from the first on, for as long as it is said of each whether to.
+    /// Takes out nodes from the first on, for as long as it is said of each whether to; says whether another is first then.
+    #[inline]
     pub(super) fn take_each(
         &mut self,
         end: End,
         mut is_asked: impl FnMut(&Wait) -> Option<bool>,
         mut each: impl FnMut(Taken),
-    ) {
-        let mut at = self.head;
+    ) -> bool {
+        let (first, mut at) = (self.head, self.head);
         while let Some(node) = at {
             at = self.place(node).after;
             match is_asked(&self.place(node).wait) {
                 Some(true) => each(self.take(node, end)),
                 Some(false) => {}
-                None => return,
+                None => break,
             }
         }
+        self.head != first
     }
 
     /// Takes out the first node, if that is said of it and the one behind it.

@@ -12,21 +12,29 @@ pub(crate) const NEVER: i64 = i64::MAX;
 /// Nanoseconds since an instant of this process, below 0 before it; [`NEVER`] from 292 years on.
 #[inline]
 pub(crate) fn nanos(at: Instant) -> i64 {
-    let origin = origin();
-    match at.checked_duration_since(origin) {
-        Some(since) => i64::try_from(length(since)).unwrap_or(NEVER),
-        // A clock that stands still in a test may show an instant before the first that was asked for.
-        None => {
-            i64::try_from(length(origin.saturating_duration_since(at))).map_or(i64::MIN, i64::wrapping_neg)
-        }
-    }
+    at.checked_duration_since(origin()).map_or_else(|| nanos_before(at), length)
+}
+
+/// Of an instant before the first that was asked for, as a clock may show that stands still in a test.
+#[cold]
+#[inline(never)]
+fn nanos_before(at: Instant) -> i64 {
+    length(origin().saturating_duration_since(at)).wrapping_neg()
 }
 
 /// What the clock shows now. Never panics: tokio's does where it has stood still in some test of this process and a thread
 /// is about to end; there it is the system's.
-#[inline]
+#[expect(clippy::inline_always, reason = "a third of it would be to save what it has no use for")]
+#[inline(always)]
 pub(crate) fn now() -> i64 {
     nanos(panic::catch_unwind(Instant::now).unwrap_or_else(|_| std::time::Instant::now().into()))
+}
+
+/// How many nanoseconds a look at the clock takes on this machine: the least of some, as any may be held up.
+pub(crate) fn look() -> i64 {
+    static LOOK: OnceLock<i64> = OnceLock::new();
+    let look = |_| length(std::time::Instant::now().elapsed());
+    *LOOK.get_or_init(|| (0..16).map(look).min().unwrap_or(0))
 }
 
 /// The instant of so many nanoseconds.
@@ -35,10 +43,24 @@ pub(crate) fn instant(nanos: i64) -> Option<Instant> {
     if nanos < 0 { origin().checked_sub(length) } else { origin().checked_add(length) }
 }
 
-/// A length of time in nanoseconds; `u64::MAX` stands for all from 584 years on.
+/// The instant so long after another; [`NEVER`] if it is too far off.
 #[inline]
-pub(crate) const fn length(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+pub(crate) fn after(now: i64, wait: Duration) -> i64 {
+    match length(wait) {
+        NEVER => NEVER,
+        wait => now.saturating_add(wait),
+    }
+}
+
+/// A length of time in nanoseconds; [`NEVER`] stands for all from 292 years on.
+#[inline]
+pub(crate) fn length(duration: Duration) -> i64 {
+    match i64::try_from(duration.as_secs()) {
+        Ok(secs) if secs < NEVER / 1_000_000_000 => {
+            secs.wrapping_mul(1_000_000_000).wrapping_add(duration.subsec_nanos().into())
+        }
+        _ => NEVER,
+    }
 }
 
 #[inline]
@@ -62,5 +84,23 @@ mod tests {
         ] {
             assert_eq!((instant(since), at.map(nanos)), (at, Some(since)));
         }
+    }
+
+    /// What is too long to be told comes never, from whatever instant on.
+    #[test]
+    fn what_is_too_far_off_never_comes() {
+        let longest = Duration::from_nanos(NEVER.unsigned_abs());
+        for wait in [longest, longest + Duration::from_secs(1), Duration::MAX] {
+            assert_eq!([-1, 0, 1].map(|now| after(now, wait)), [NEVER; 3], "{wait:?}");
+        }
+        assert_eq!([-1, NEVER - 1].map(|now| after(now, Duration::from_secs(1))), [999_999_999, NEVER]);
+        let whole = Duration::from_secs(longest.as_secs() - 1);
+        assert_eq!(length(whole), NEVER / 1_000_000_000 * 1_000_000_000 - 1_000_000_000);
+    }
+
+    /// A look takes some nanoseconds, or some microseconds where it takes a call of the system.
+    #[test]
+    fn looks_take_their_time() {
+        assert!((0..1_000_000).contains(&look()), "{}", look());
     }
 }

@@ -6,13 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 ///
 /// They mostly come in the order in which they pass, as requests mostly wait equally long at most: those stand in a
 /// queue, and take constant time. Whatever comes or goes out of order takes the logarithm of how many there are.
-#[derive(Default)]
 pub(super) struct Deadlines {
     /// In order. One that goes from the middle keeps its place, with no waits, until it is first or last, or half of
     /// all are such.
     queue: VecDeque<(i64, usize)>,
-    /// The last of those; `None` where there is none.
-    last: Option<i64>,
+    /// The last of those; `i64::MIN` where there is none.
+    last: i64,
     /// How many have no waits.
     idle: usize,
     /// Those that came out of order.
@@ -20,6 +19,10 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
+    pub(super) const fn new() -> Self {
+        Self { queue: VecDeque::new(), last: i64::MIN, idle: 0, others: BTreeMap::new() }
+    }
+
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.others.is_empty()
@@ -38,8 +41,8 @@ impl Deadlines {
     /// One wait more that ends then.
     #[inline]
     pub(super) fn add(&mut self, deadline: i64) {
-        if self.last < Some(deadline) {
-            self.last = Some(deadline);
+        if self.last < deadline {
+            self.last = deadline;
             self.queue.push_back((deadline, 1));
         } else {
             self.add_among(deadline);
@@ -126,7 +129,7 @@ impl Deadlines {
         if self.queue.is_empty() && self.queue.capacity() > KEPT {
             self.queue = VecDeque::new();
         }
-        self.last = self.queue.back().map(|(last, _)| *last);
+        self.last = self.queue.back().map_or(i64::MIN, |(last, _)| *last);
     }
 }
 
@@ -152,7 +155,7 @@ mod tests {
     /// What comes and goes in any order is counted as in a plain list.
     #[test]
     fn counts_as_a_plain_list_does() {
-        let (mut deadlines, mut plain) = (Deadlines::default(), Vec::new());
+        let (mut deadlines, mut plain) = (Deadlines::new(), Vec::new());
         let mut random = 0x9e37_79b9_u32;
         for step in 0..20_000_i64 {
             random ^= random << 13;
@@ -184,7 +187,7 @@ mod tests {
             deadlines.add(*plain.last().unwrap());
             assert_eq!(deadlines.first(), plain.iter().min().copied());
             assert_eq!(deadlines.is_empty(), plain.is_empty());
-            assert_eq!(deadlines.last, deadlines.queue.back().map(|(last, _)| *last));
+            assert_eq!(deadlines.last, deadlines.queue.back().map_or(i64::MIN, |(last, _)| *last));
             assert_eq!(deadlines.idle, deadlines.queue.iter().filter(|place| is_idle(place)).count());
             assert!(deadlines.idle <= KEPT.max(deadlines.queue.len() / 2));
         }

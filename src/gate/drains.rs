@@ -120,7 +120,7 @@ mod tests {
     /// The flag is up while somebody waits for it and no longer, since it keeps everybody from the ways without the lock.
     #[test]
     fn flag_is_up_while_somebody_waits() {
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, None));
         let is_up = || front.word().has(Word::GUARDED);
         assert!(state.drain(&front, None, Waker::noop().clone()).0.is_none() && !is_up(), "drained as it is");
         assert!(front.admit(1));

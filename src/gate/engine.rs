@@ -53,7 +53,8 @@ pub(super) struct Joining<'n> {
 }
 
 impl State {
-    pub(super) fn new(bound: usize, measures_waits: bool) -> Self {
+    /// With so many places in line; `look` is for the [sampler](Sampler::new).
+    pub(super) fn new(bound: usize, look: Option<i64>) -> Self {
         Self {
             bound,
             line: Line::new(),
@@ -65,7 +66,7 @@ impl State {
             resized: 0,
             line_totals: LineTotals::default(),
             refused: RefusedTotals::default(),
-            sampler: Sampler::new(measures_waits),
+            sampler: Sampler::new(look),
             waits: Box::default(),
         }
     }
@@ -136,6 +137,7 @@ impl State {
         if let Some(turn) = self.enter(front, weight) {
             return Err((turn, waker));
         }
+        count(&mut self.line_totals.joined);
         let (since, sample) = match since {
             Some(since) => (since, self.sampler.draw(|| since).map_or(0, |(_, sample)| sample)),
             None => self.sampler.draw(clock).unwrap_or_default(),
@@ -148,7 +150,7 @@ impl State {
     /// can overlook any more.
     #[inline]
     pub(super) fn enter(&mut self, front: &Front, weight: u32) -> Option<Turn> {
-        if self.may_join(front, weight) { self.joins() } else { self.enter_slowly(front, weight) }
+        if self.may_join(front, weight) { None } else { self.enter_slowly(front, weight) }
     }
 
     #[cold]
@@ -156,18 +158,12 @@ impl State {
     fn enter_slowly(&mut self, front: &Front, weight: u32) -> Option<Turn> {
         loop {
             match self.arrive(front, weight) {
-                Arrival::MustWait if !self.line.is_empty() || front.guard(weight) => return self.joins(),
+                Arrival::MustWait if !self.line.is_empty() || front.guard(weight) => return None,
                 Arrival::MustWait => {} // there is room by now, or the limit has fallen below it
                 Arrival::Admitted => return Some(Turn::Admitted),
                 Arrival::Refused(refusal) => return Some(Turn::Refused(refusal)),
             }
         }
-    }
-
-    #[inline]
-    fn joins(&mut self) -> Option<Turn> {
-        count(&mut self.line_totals.joined);
-        None
     }
 
     /// Wakes a request in line by `waker` from now on, unless its fate has changed since.
@@ -507,7 +503,7 @@ mod tests {
 
     impl Scene {
         fn new(limit: u32) -> Self {
-            let mut state = State::new(usize::MAX, false);
+            let mut state = State::new(usize::MAX, None);
             let front = Front::new(Word::of_limit(limit));
             assert!(front.admit(limit));
             let mut nodes = array::from_fn(|_| Box::pin(Node::new(1)));

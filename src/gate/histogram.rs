@@ -11,7 +11,9 @@ use std::time::Duration;
 ///
 /// Looking at the clock twice takes longer than a short wait, so a gate does it out of a budget: as long as fewer than
 /// 100 000 requests a second begin to wait (and up to a thousand more at once), each wait is measured. Beyond that one
-/// in 64 is, drawn at random, and counts for those since the last that was; the longest may then be missed.
+/// in 64 is, drawn at random, and counts for those since the last that was; the longest may then be missed. Where a look
+/// at the clock takes more than 50 ns, as where it is a call of the system, both are fewer in proportion: so measuring
+/// takes a hundredth of one processor at most, and beyond that less than 2 ns a wait.
 ///
 /// Within the range a quantile is at most a quarter above the true one, and never above [`max`](Self::max).
 ///

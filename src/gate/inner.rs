@@ -3,11 +3,11 @@
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::process;
 use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
+use super::abort::abort_if;
 use super::answer::{Arrival, Refusal, TryRefusal, Turn};
 use super::bells::{Bell, Bells};
 use super::chain::{Locked, Node};
@@ -87,8 +87,8 @@ pub(super) struct Profile {
 impl Inner {
     /// A gate with one handle.
     pub(super) fn open(profile: Profile, limit: Limit, bound: usize) -> &'static Self {
-        let body =
-            Body { profile, state: State::new(bound, profile.measures_waits), bells: Bells::default() };
+        let look = profile.measures_waits.then(clock::look);
+        let body = Body { profile, state: State::new(bound, look), bells: Bells::default() };
         let Some(inner) = vacant::take() else {
             let front = Front::new(Word::of_limit(limit.get()));
             let (handles, body) = (AtomicUsize::new(1), Locked::new(body));
@@ -371,9 +371,7 @@ fn call_and_wake(lock: &Lock, waker: Waker) {
 /// the place given away while it is used.
 #[inline]
 fn end_at_too_many(handles: usize) {
-    if handles > usize::MAX / 2 {
-        process::abort();
-    }
+    abort_if(handles > usize::MAX / 2);
 }
 
 #[cfg(test)]

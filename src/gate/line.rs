@@ -64,36 +64,41 @@ impl Line {
         }
     }
 
-    /// Puts a request at the end that a timer watches; says whether that goes off in time.
-    #[inline]
-    pub(super) fn join_until(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) -> bool {
-        self.join(node, waker, wait);
-        self.timers.add(wait.timer, wait.deadline)
-    }
-
     /// Wakes a request of this fate by another waker from now on; gives back the one before, or this one if there is no
     /// such request in this line.
     pub(super) fn rewake(&mut self, node: Pin<&mut Node>, fate: Fate, waker: Waker) -> Option<Waker> {
         self.chain.rewake(node, fate, waker)
     }
 
-    /// The timer that this runtime drives; `None` if too many are in use.
+    /// Has the timer that this runtime drives watch for a request that joins now; says which that is, and whether it goes
+    /// off in time. `None` if too many are in use.
     #[inline]
-    pub(super) fn timer_of(
+    pub(super) fn watch(
         &mut self,
         runtime: RuntimeId,
+        deadline: i64,
         alarm: impl FnOnce(u64, Timer) -> Waker,
-    ) -> Option<Timer> {
+    ) -> Option<(Timer, bool)> {
         let Self { chain, timers, .. } = self;
-        timers.of(runtime, |timer| alarm(chain.number(), timer))
+        timers.watch(runtime, deadline, |timer| alarm(chain.number(), timer))
     }
 
-    /// Has another timer watch a request in this line from now on.
-    pub(super) fn watch(&mut self, node: Pin<&mut Node>, timer: Timer, calls: &mut Calls) {
-        let Some(wait) = self.chain.wait(node) else { return };
+    /// Has the timer that this runtime drives watch a request in this line from now on; says which that is. `None` if
+    /// nothing has happened.
+    pub(super) fn rewatch(
+        &mut self,
+        node: Pin<&mut Node>,
+        runtime: RuntimeId,
+        alarm: impl FnOnce(u64, Timer) -> Waker,
+        calls: &mut Calls,
+    ) -> Option<Timer> {
+        let Self { chain, timers, .. } = self;
+        let number = chain.number();
+        let wait = chain.wait(node)?;
+        let (timer, _) = timers.watch(runtime, wait.deadline, |timer| alarm(number, timer))?;
         let before = mem::replace(&mut wait.timer, timer);
-        self.timers.add(timer, wait.deadline);
-        calls.dispose(self.timers.remove(before, wait.deadline));
+        calls.dispose(timers.remove(before, wait.deadline));
+        Some(timer)
     }
 
     /// What has to be done so that a timer goes off in time, if anything.
@@ -151,10 +156,8 @@ impl Line {
     pub(super) fn admit_one(&mut self, room: i64, is_so: impl FnOnce(&Wait) -> bool) -> Option<Taken> {
         let taken = self.chain.admit(|first, second| {
             let left = room.wrapping_sub(first.weight.into());
-            is_so(first)
-                && left >= 0
-                && first.timer == Timer::NONE
-                && second.is_none_or(|second| i64::from(second.weight) > left)
+            let wanted = second.map_or(u32::MAX, |second| second.weight); // there never is as much
+            is_so(first) && left >= 0 && first.timer == Timer::NONE && i64::from(wanted) > left
         });
         if taken.is_some() {
             self.shorten(1);
@@ -193,7 +196,7 @@ impl Line {
         let (late, spare) = self.timers.remove_due(timer, now);
         calls.dispose(spare);
         calls.make_room(late);
-        let (mut left, mut with_first) = (late, false);
+        let mut left = late;
         let is_late = |wait: &Wait| {
             if left == 0 {
                 return None;
@@ -204,9 +207,8 @@ impl Line {
             }
             Some(is_late)
         };
-        self.chain.take_each(End::Expired { now }, is_late, |Taken { waker, was_first, .. }| {
-            with_first |= was_first;
-            if let Some(waker) = waker {
+        let with_first = self.chain.take_each(End::Expired { now }, is_late, |late| {
+            if let Some(waker) = late.waker {
                 calls.wake(waker);
             }
         });

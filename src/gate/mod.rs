@@ -10,6 +10,7 @@
 //! - **Nothing is lost.** A request that is dropped leaves the line at once and hands on what it had been granted. No
 //!   panic, runtime shutdown or waker, however hostile, costs a permit.
 
+mod abort;
 mod acquire;
 mod alarm;
 mod answer;

@@ -34,56 +34,54 @@ struct Slot {
 pub(super) type Alarm = Pin<Box<Sleep>>;
 
 impl Timers {
-    /// The timer that this runtime drives; it is made with the alarm, if need be. `None` if too many are in use.
+    /// Has the timer that this runtime drives watch one deadline more; it is made with the alarm, if need be. Says which
+    /// that is, and whether it goes off in time; `None` if too many are in use.
     #[inline]
-    pub(super) fn of(&mut self, runtime: RuntimeId, alarm: impl FnOnce(Timer) -> Waker) -> Option<Timer> {
-        match (0..Timer::NONE.0).zip(&self.0).find(|(_, slot)| slot.runtime == runtime) {
-            Some((at, _)) => Some(Timer(at)),
-            None => self.make(runtime, alarm),
+    pub(super) fn watch(
+        &mut self,
+        runtime: RuntimeId,
+        deadline: i64,
+        alarm: impl FnOnce(Timer) -> Waker,
+    ) -> Option<(Timer, bool)> {
+        let mut slots = self.0.iter_mut().zip(0..);
+        match slots.find(|(slot, _)| slot.runtime == runtime) {
+            Some((slot, at)) => Some((Timer(at), slot.watch(deadline))),
+            None => self.make(runtime, deadline, alarm),
         }
     }
 
     /// One for a runtime that has none: another's that watches nothing, or a new one.
     #[cold]
     #[inline(never)]
-    fn make(&mut self, runtime: RuntimeId, alarm: impl FnOnce(Timer) -> Waker) -> Option<Timer> {
+    fn make(
+        &mut self,
+        runtime: RuntimeId,
+        deadline: i64,
+        alarm: impl FnOnce(Timer) -> Waker,
+    ) -> Option<(Timer, bool)> {
         let at = self.0.iter().position(|slot| slot.watched.is_empty()).unwrap_or(self.0.len());
         let timer = Timer(u16::try_from(at).ok()?);
         if timer == Timer::NONE {
             return None;
         }
-        match self.0.get_mut(at) {
-            Some(slot) => slot.runtime = runtime,
-            None => {
-                self.0.push(Slot {
-                    runtime,
-                    alarm: alarm(timer),
-                    watched: Deadlines::default(),
-                    armed: NEVER,
-                    sleep: None,
-                });
-            }
+        if at == self.0.len() {
+            let alarm = alarm(timer);
+            self.0.push(Slot { runtime, alarm, watched: Deadlines::new(), armed: NEVER, sleep: None });
         }
-        Some(timer)
+        let slot = self.slot(timer)?;
+        slot.runtime = runtime;
+        Some((timer, slot.watch(deadline)))
     }
 
     /// As many as there can be, each watching something.
     #[cfg(test)]
     pub(super) fn all_used_by(runtime: RuntimeId) -> Self {
         let slot = |_| {
-            let mut watched = Deadlines::default();
+            let mut watched = Deadlines::new();
             watched.add(0);
             Slot { runtime, alarm: Waker::noop().clone(), watched, armed: NEVER, sleep: None }
         };
         Self((0..Timer::NONE.0).map(slot).collect())
-    }
-
-    /// One more to watch; says whether it goes off in time for that.
-    #[inline]
-    pub(super) fn add(&mut self, timer: Timer, deadline: i64) -> bool {
-        let Some(slot) = self.slot(timer) else { return false };
-        slot.watched.add(deadline);
-        slot.covers(deadline)
     }
 
     /// One less. Gives back a timer that is of no use any more.
@@ -142,6 +140,13 @@ impl Timers {
 }
 
 impl Slot {
+    /// One more to watch; says whether it goes off in time for that.
+    #[inline]
+    fn watch(&mut self, deadline: i64) -> bool {
+        self.watched.add(deadline);
+        self.covers(deadline)
+    }
+
     /// Whether it goes off by then.
     #[inline]
     fn covers(&self, deadline: i64) -> bool {
@@ -207,10 +212,14 @@ impl Arming {
 mod tests {
     use std::time::Duration;
 
-    use tokio::runtime::Builder;
+    use tokio::runtime::{Builder, Runtime};
     use tokio::time::advance;
 
     use super::*;
+
+    fn watch(timers: &mut Timers, on: &Runtime, deadline: i64) -> (Timer, bool) {
+        timers.watch(on.handle().id(), deadline, |_| Waker::noop().clone()).unwrap()
+    }
 
     /// Of two who set one timer at once, the one that goes off first is kept, whoever comes back last.
     #[test]
@@ -219,12 +228,12 @@ mod tests {
             let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             let _inside = paused.enter();
             let mut timers = Timers::default();
-            let timer = timers.of(paused.handle().id(), |_| Waker::noop().clone()).unwrap();
             let now = clock::now();
             let [mut late, mut early] = [2_000_000, 1_000_000].map(|after: i64| {
-                timers.add(timer, now.saturating_add(after));
+                let timer = watch(&mut timers, &paused, now.saturating_add(after)).0;
                 timers.arm(timer, 0).unwrap()
             });
+            let timer = early.timer();
             late.set();
             early.set();
             let (first, last) = if late_is_last { (early, late) } else { (late, early) };
@@ -243,13 +252,13 @@ mod tests {
     fn timer_with_nothing_to_watch_is_given_back() {
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let _inside = runtime.enter();
-        let mut timers = Timers::default();
-        let timer = timers.of(runtime.handle().id(), |_| Waker::noop().clone()).unwrap();
+        let (mut timers, timer) = (Timers::default(), Timer(0));
         for are_due in [true, false] {
-            assert!([1, 2].map(|deadline| timers.add(timer, deadline)) == [false; 2]);
+            assert_eq!([1, 2].map(|deadline| watch(&mut timers, &runtime, deadline)), [(timer, false); 2]);
             let mut arming = timers.arm(timer, 0).unwrap();
             arming.set();
-            assert!(timers.armed(arming).is_none() && timers.add(timer, 3));
+            assert!(timers.armed(arming).is_none());
+            assert_eq!(watch(&mut timers, &runtime, 3), (timer, true));
             let mut less = |deadline| {
                 if are_due { timers.remove_due(timer, deadline).1 } else { timers.remove(timer, deadline) }
             };

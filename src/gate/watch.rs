@@ -26,26 +26,41 @@ impl State {
     }
 
     /// Puts a request that gives up at a deadline at the end of the line, as [`join`](Self::join). `alarm` makes what a
-    /// timer calls; where there is none that goes off in time, one has to be set then.
-    #[inline]
+    /// timer calls; gives back one that does not go off in time and has to be [armed](Self::arm).
+    #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
+    #[inline(always)]
     pub(super) fn join_until(
         &mut self,
         front: &Front,
         joining: Joining<'_>,
-        &Watch { runtime, now: since, deadline }: &Watch,
+        Watch { runtime, now: since, deadline }: Watch,
         alarm: impl FnOnce(u64, Timer) -> Waker,
-    ) -> Result<Option<Arming>, (Turn, Waker)> {
+    ) -> Result<Option<Timer>, (Turn, Waker)> {
         let Joining { node, weight, waker } = joining;
-        let Some(timer) = self.line.timer_of(runtime, alarm) else {
-            count(&mut self.refused.queue_full);
-            return Err((Turn::Refused(Refusal::QueueFull { bound: self.line.len() }), waker));
-        };
         if let Some(turn) = self.enter(front, weight) {
             return Err((turn, waker));
         }
+        let Some((timer, is_armed)) = self.line.watch(runtime, deadline, alarm) else {
+            return Err((self.refuse_unwatched(front), waker));
+        };
+        count(&mut self.line_totals.joined);
         let sample = self.sampler.draw(|| since).map_or(0, |(_, sample)| sample);
-        let wait = Wait { weight, timer, sample, since, deadline };
-        if self.line.join_until(node, waker, wait) { Ok(None) } else { Ok(self.line.arm(timer)) }
+        self.line.join(node, waker, Wait { weight, timer, sample, since, deadline });
+        Ok(if is_armed { None } else { Some(timer) })
+    }
+
+    /// What has to be done so that a timer goes off in time, if anything.
+    pub(super) fn arm(&mut self, timer: Timer) -> Option<Arming> {
+        self.line.arm(timer)
+    }
+
+    /// Refuses a request that was about to join where there are no more timers.
+    #[cold]
+    #[inline(never)]
+    fn refuse_unwatched(&mut self, front: &Front) -> Turn {
+        self.unguard(front);
+        count(&mut self.refused.queue_full);
+        Turn::Refused(Refusal::QueueFull { bound: self.line.len() })
     }
 
     /// Wakes a request whose timer is lost by another waker, and has this runtime's timer watch it from now on; that may
@@ -59,8 +74,7 @@ impl State {
         calls: &mut Calls,
     ) -> Option<Arming> {
         self.rewake(node.as_mut(), Fate::Unwatched, waker, calls);
-        let timer = self.line.timer_of(runtime, alarm)?;
-        self.line.watch(node, timer, calls);
+        let timer = self.line.rewatch(node, runtime, alarm, calls)?;
         self.line.arm(timer)
     }
 
@@ -132,28 +146,31 @@ mod tests {
     fn a_runtime_too_many_is_refused() {
         let [first, another] =
             [(), ()].map(|()| Builder::new_current_thread().build().unwrap().handle().id());
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, None));
         assert!(front.admit(1));
         state.line = Line::with_timers(Timers::all_used_by(first));
         let joining = Joining { node: pin!(Node::new(1)), weight: 1, waker: Waker::noop().clone() };
         let watch = Watch { runtime: another, now: 0, deadline: 1 };
-        let joined = state.join_until(&front, joining, &watch, |_, _| unreachable!());
+        let joined = state.join_until(&front, joining, watch, |_, _| unreachable!());
         assert!(matches!(joined, Err((Turn::Refused(Refusal::QueueFull { .. }), _))));
         let status = state.status(&front, &Tally::default(), NAME);
         assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
+        assert!(!front.give_back(1) && front.admit(1), "nothing is left of it");
     }
 
     /// Whoever relied on a timer that then could not be set is woken to find another.
     #[test]
     fn a_timer_that_cannot_be_set_is_told_to_those_who_rely_on_it() {
         let runtime = Builder::new_current_thread().build().unwrap().handle().id();
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, None));
         assert!(front.admit(1));
         let (mut sets, mut relies) = (pin!(Node::new(1)), pin!(Node::new(1)));
         let mut join = |node: Pin<&mut Node>| {
             let joining = Joining { node, weight: 1, waker: Waker::noop().clone() };
             let watch = Watch { runtime, now: 0, deadline: 1 };
-            state.join_until(&front, joining, &watch, |_, _| Waker::noop().clone()).ok().unwrap()
+            let unarmed =
+                state.join_until(&front, joining, watch, |_, _| Waker::noop().clone()).ok().unwrap();
+            unarmed.and_then(|timer| state.arm(timer))
         };
         let timer = join(sets.as_mut()).unwrap().timer();
         assert!(join(relies.as_mut()).is_none(), "one is on its way to being set");
@@ -173,14 +190,14 @@ mod tests {
         }
         let runtimes = [(), ()].map(|()| Builder::new_current_thread().build().unwrap().handle().id());
         for is_admitted in [true, false] {
-            let (front, mut state) = (Front::new(Word::of_limit(2)), State::new(usize::MAX, false));
+            let (front, mut state) = (Front::new(Word::of_limit(2)), State::new(usize::MAX, None));
             assert!(front.admit(2));
             let mut nodes = [(); 3].map(|()| Box::pin(Node::new(1)));
             let [first, mut behind, later] = nodes.each_mut().map(|node| node.as_mut());
             assert!(state.join(&front, joining(first), None, || 0).is_ok());
             let watch = |runtime| Watch { runtime, now: 0, deadline: 1 };
             let alarm = |_, _| Waker::noop().clone();
-            let joined = state.join_until(&front, joining(behind.as_mut()), &watch(runtimes[0]), alarm);
+            let joined = state.join_until(&front, joining(behind.as_mut()), watch(runtimes[0]), alarm);
             assert!(joined.is_ok());
             let mut calls = Calls::default();
             if is_admitted {
@@ -190,7 +207,7 @@ mod tests {
                 state.cancel(&front, behind, 1, || 0, &mut calls);
             }
             let another = |_, _| unreachable!("there is one with nothing to watch");
-            assert!(state.join_until(&front, joining(later), &watch(runtimes[1]), another).is_ok());
+            assert!(state.join_until(&front, joining(later), watch(runtimes[1]), another).is_ok());
             state.close(&front, || 0).make();
         }
     }
@@ -198,7 +215,7 @@ mod tests {
     /// A request that was let in before its deadline does not expire, however late its thread comes to that.
     #[test]
     fn what_was_let_in_first_does_not_expire() {
-        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, false));
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, None));
         assert!(front.admit(1));
         let mut node = pin!(Node::new(1));
         let joining = Joining { node: node.as_mut(), weight: 1, waker: Waker::noop().clone() };

@@ -60,8 +60,7 @@ impl Backoff {
         let doublings = failures.saturating_sub(1).min(31);
         let whole = self.first.saturating_mul(1 << doublings).min(self.longest);
         let delay = scatter(whole);
-        let length = i64::try_from(clock::length(delay)).unwrap_or(i64::MAX);
-        self.failing = Some(Failing { failures, until: now.saturating_add(length) });
+        self.failing = Some(Failing { failures, until: clock::after(now, delay) });
         Pause { delay, failures }
     }
 }

@@ -138,8 +138,8 @@ impl<M: Manager> PoolBuilder<M> {
         let rules = Rules {
             gate: name,
             min_idle: self.min_idle,
-            idle_timeout: self.idle_timeout.map_or(NEVER, nanos),
-            max_lifetime: self.max_lifetime.map_or(NEVER, nanos),
+            idle_timeout: self.idle_timeout.map_or(NEVER, clock::length),
+            max_lifetime: self.max_lifetime.map_or(NEVER, clock::length),
         };
         let bell: Bell = Arc::default();
         gate.ring_on_change(&bell);
@@ -227,10 +227,6 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Short enough at first that a moment's failure is hardly noticed. In the end long enough to leave whatever fails alone,
 /// and short enough that whoever waits is told within seconds.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-
-fn nanos(length: Duration) -> i64 {
-    i64::try_from(clock::length(length)).unwrap_or(NEVER)
-}
 
 /// Has the first items made, and puts them where they belong once all are there.
 async fn warm<M: Manager>(shared: &Arc<Shared<M>>, min_idle: usize) -> Result<(), PoolBuildError<M::Error>> {

@@ -187,8 +187,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ) -> Health {
         let now = clock::now();
         let deadline = self.deadline_from(*arrived.get_or_insert(now));
-        let length = i64::try_from(clock::length(self.shared.create_timeout)).unwrap_or(NEVER);
-        let latest = now.saturating_add(length);
+        let latest = clock::after(now, self.shared.create_timeout);
         match until(latest.min(deadline), asking).await {
             Some(Verdict::Keep) => Health::Good,
             None if deadline < latest => Health::Late,
@@ -199,9 +198,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// The earliest of its deadlines, [`NEVER`] if it has none.
     fn deadline_from(&self, arrived: i64) -> i64 {
         let waits = [self.max_wait, self.shared.gate.longest_wait()];
-        let ends = waits.into_iter().flatten().map(|wait| {
-            i64::try_from(clock::length(wait)).map_or(NEVER, |length| arrived.saturating_add(length))
-        });
+        let ends = waits.into_iter().flatten().map(|wait| clock::after(arrived, wait));
         ends.chain(self.deadline.map(clock::nanos)).min().unwrap_or(NEVER)
     }
 

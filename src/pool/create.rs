@@ -36,10 +36,9 @@ impl<M: Manager> Creation<M> {
     async fn outcome(&self) -> Result<M::Item, CreateError<M::Error>> {
         let (manager, gate, after) =
             (&self.shared.manager, self.shared.gate.name(), self.shared.create_timeout);
-        let length = i64::try_from(clock::length(after)).unwrap_or(i64::MAX);
         // In a block of its own, since a manager may panic before there is a future.
         let creating = caught_async(async { manager.create().await });
-        match until(self.began.saturating_add(length), creating).await {
+        match until(clock::after(self.began, after), creating).await {
             Some(Ok(Ok(item))) => Ok(item),
             Some(Ok(Err(error))) => Err(CreateError::Failed { gate, error: Arc::new(error) }),
             Some(Err(message)) => Err(CreateError::Panicked { gate, message }),
