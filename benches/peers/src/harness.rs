@@ -22,7 +22,7 @@ pub struct Row {
     pub contestants: Vec<Contestant>,
     /// Whom the ratios are to.
     pub base: &'static str,
-    /// The targets: the gate's ratio to the base in time and in instructions, and locked instructions.
+    /// The targets: the gate's ratio to the base in time and in instructions, and locked instructions.
     pub target: Target,
     /// How long a run is to take.
     pub run: Duration,
@@ -37,8 +37,6 @@ pub struct Target {
     pub time: Option<f64>,
     pub instructions: Option<f64>,
     pub locked: Option<f64>,
-    /// Whether the counts hold by now, and `count` fails where they do not any more.
-    pub held: bool,
 }
 
 /// What was measured of one contestant.

@@ -111,16 +111,14 @@ fn count(wanted: &[&str]) -> ExitCode {
             row.title, gate.instructions, gate.locked, row.base, base.instructions, base.locked,
         );
         let misses = |measured, target: Option<f64>| target.is_some_and(|target| !holds(measured, target));
-        if row.target.held
-            && (misses(ratio, row.target.instructions) || misses(gate.locked, row.target.locked))
-        {
+        if misses(ratio, row.target.instructions) || misses(gate.locked, row.target.locked) {
             lost.push(row.id);
         }
     }
     if lost.is_empty() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: these held their targets before: {}", lost.join(", "));
+    eprintln!("error: these miss their targets: {}", lost.join(", "));
     ExitCode::FAILURE
 }
 

@@ -30,9 +30,7 @@ pub fn rows() -> Vec<Row> {
         time: Some(time),
         instructions: Some(instructions),
         locked: Some(locked),
-        held: false,
     };
-    let held = |time, instructions, locked| Target { held: true, ..target(time, instructions, locked) };
     let together = |row: Row| Row { run: RUN_TOGETHER, ..row };
     let time = |time: f64| Target { time: Some(time), ..Target::default() };
     let row = |id, title, contestants, target, step, counted| Row {
@@ -57,7 +55,7 @@ pub fn rows() -> Vec<Row> {
         contestants!(Peer, two_trying: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool);
     two_trying.push(Contestant { name: "floor", make: two_on_the_floor });
     vec![
-        row("try", "try_acquire + drop", tried, held(0.50, 0.32, 2.0), 64, 10_000),
+        row("try", "try_acquire + drop", tried, target(0.50, 0.32, 2.0), 64, 10_000),
         row(
             "refused",
             "try_acquire, refused",
@@ -66,21 +64,21 @@ pub fn rows() -> Vec<Row> {
             64,
             10_000,
         ),
-        row("await", "acquire().await + drop, polled by hand", at_once, held(0.25, 0.25, 2.0), 64, 10_000),
+        row("await", "acquire().await + drop, polled by hand", at_once, target(0.25, 0.25, 2.0), 64, 10_000),
         row(
             "await-runtime",
             "acquire().await + drop, in a runtime",
             contestants!(Peer, in_runtime: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            held(0.25, 0.25, 2.0),
+            target(0.25, 0.25, 2.0),
             64,
             10_000,
         ),
-        row("owned", "acquire_owned().await + drop", owned, held(0.28, 0.35, 2.0), 64, 10_000),
+        row("owned", "acquire_owned().await + drop", owned, target(0.28, 0.35, 2.0), 64, 10_000),
         row(
             "deadline",
             "acquire with a deadline + drop, ready at once",
             contestants!(Peer, with_deadline: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            held(0.15, 0.15, 2.0),
+            target(0.15, 0.15, 2.0),
             64,
             10_000,
         ),
@@ -88,7 +86,7 @@ pub fn rows() -> Vec<Row> {
             "many",
             "acquire_many(8).await + drop",
             contestants!(Peer, weighted: Gate, Tokio, Asyncband, Intrusive, Mea),
-            held(0.25, 0.27, 2.0),
+            target(0.25, 0.27, 2.0),
             64,
             10_000,
         ),
@@ -113,7 +111,7 @@ pub fn rows() -> Vec<Row> {
             "cycle-unmeasured",
             "wait cycle, waits not measured",
             contestants!(Peer, wait_cycle: Unmeasured, Tokio),
-            held(0.40, 0.45, 9.0),
+            target(0.40, 0.45, 9.0),
             64,
             10_000,
         ),
@@ -121,7 +119,7 @@ pub fn rows() -> Vec<Row> {
             "repoll",
             "poll again while waiting",
             contestants!(Peer, polled_again: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            held(0.40, 0.40, 0.0),
+            target(0.40, 0.40, 0.0),
             64,
             10_000,
         ),
@@ -153,7 +151,7 @@ pub fn rows() -> Vec<Row> {
             "tasks-one-unmeasured",
             "64 tasks, 2 permits, 1 thread, waits not measured",
             contestants!(Peer, tasks_one: Unmeasured, Tokio),
-            held(0.92, 0.85, 18.0),
+            target(0.92, 0.85, 18.0),
             TASKS * 8,
             TASKS * 64,
         ),
