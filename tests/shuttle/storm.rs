@@ -130,8 +130,8 @@ fn limits_meet_each_other() {
         let begun = in_order(changes.iter().map(|change| change.from).chain([status.limit]).collect());
         let ended = in_order(changes.iter().map(|change| change.to).chain([Limit::new(2)]).collect());
         assert_eq!(begun, ended);
-        let changed = changes.iter().filter(|change| change.from != change.to).count();
-        assert_eq!(status.resized, changed as u64);
+        let others = changes.iter().filter(|change| change.from != change.to).count();
+        assert_eq!(status.resized, others as u64);
         scene.finish();
     });
 }
