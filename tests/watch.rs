@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{self, Signal};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// On a terminal of 80 columns and 24 lines: everything is there, a plan that is edited is taken up, and q gives the
@@ -45,6 +46,36 @@ fn control_c_quits() {
     terminal.write("\u{3}");
     terminal.read_to_end();
     assert!(!terminal.has_own_screen());
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+/// Ctrl-Z gives the terminal to the shell for as long as that likes.
+#[test]
+fn control_z_stops_until_it_goes_on() {
+    let mut terminal = Terminal::start(&["--every", "1h"]);
+    let pid = Pid::from_raw(terminal.child.id().try_into().unwrap());
+    for _ in 0..2 {
+        terminal.read_until("q quits");
+        terminal.write("\u{1a}");
+        let began = Instant::now();
+        let stopped = loop {
+            match waitpid(pid, Some(WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG)).unwrap() {
+                WaitStatus::StillAlive if began.elapsed() < Duration::from_secs(60) => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                status => break status,
+            }
+        };
+        assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGTSTP));
+        assert_eq!(terminal.modes(), terminal.before);
+        terminal.read_all();
+        assert!(!terminal.has_own_screen() && !terminal.screen.screen().hide_cursor());
+        signal::kill(pid, Signal::SIGCONT).unwrap();
+        terminal.read_until("q quits");
+        assert!(terminal.has_own_screen());
+    }
+    terminal.write("q");
+    terminal.read_to_end();
     assert!(terminal.child.wait().unwrap().success());
 }
 
@@ -172,7 +203,8 @@ impl Terminal {
         command.env("TERM", "xterm-256color").envs(variable);
         let end = || slave.try_clone().unwrap();
         command.stdin(end()).stdout(end()).stderr(end());
-        let child = command.spawn().unwrap();
+        // A group of its own, in the test's session: so a stop is not ignored.
+        let child = command.process_group(0).spawn().unwrap();
         drop(command);
         let mut output = File::from(master.try_clone().unwrap());
         let (sender, printed) = mpsc::channel();
@@ -202,6 +234,13 @@ impl Terminal {
             }
             let more = self.printed.recv_timeout(late.saturating_duration_since(Instant::now()));
             self.take(&more.unwrap_or_else(|error| panic!("{error}: no {text:?} in {seen}")));
+        }
+    }
+
+    /// What there is by now.
+    fn read_all(&mut self) {
+        while let Ok(printed) = self.printed.recv_timeout(Duration::from_millis(200)) {
+            self.take(&printed);
         }
     }
 

@@ -444,7 +444,8 @@ What is shown:
   use or left, each gate with its limit and with what decides it, and what
   changed, the newest first. What is new is highlighted. The past is as high as
   it is between its least and its most; of fd it is that of what this program
-  has in use, of memory and tasks that of what is left. q, Esc or Ctrl-C quits.
+  has in use, of memory and tasks that of what is left. q, Esc or Ctrl-C quits;
+  Ctrl-Z stops it until the shell goes on with it.
 
   Elsewhere, lines: everything once, and then each change as it is seen. Times
   are UTC. A plan file that is edited counts from the next look on.";

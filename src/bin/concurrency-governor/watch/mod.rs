@@ -68,8 +68,11 @@ fn loop_on_screen(
             return Ok(());
         }
         if event::poll(left.map_or(rest, |left| left.min(rest)))? {
-            if ends(&event::read()?) {
-                return Ok(());
+            match wish(&event::read()?) {
+                Some(Wish::End) => return Ok(()),
+                #[cfg(unix)]
+                Some(Wish::Stop) => signals::stop(terminal)?,
+                None => {}
             }
         } else if looked.elapsed() >= args.every {
             looked = Instant::now();
@@ -78,13 +81,22 @@ fn loop_on_screen(
     }
 }
 
-/// Whether a key was pressed that ends it.
-fn ends(event: &Event) -> bool {
-    let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) = event else { return false };
+/// What a key was pressed for.
+enum Wish {
+    End,
+    /// To have the shell back for a while.
+    #[cfg(unix)]
+    Stop,
+}
+
+fn wish(event: &Event) -> Option<Wish> {
+    let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) = event else { return None };
     match code {
-        KeyCode::Char('q' | 'Q') | KeyCode::Esc => true,
-        KeyCode::Char('c') => modifiers.contains(KeyModifiers::CONTROL),
-        _ => false,
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Wish::End),
+        KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::End),
+        #[cfg(unix)]
+        KeyCode::Char('z') if modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Stop),
+        _ => None,
     }
 }
 
