@@ -215,7 +215,7 @@ fn totals_tell_what_happened() {
 /// However many threads ask at once, each answer is counted; and so is each change of the limit.
 #[test]
 fn totals_of_threads_add_up() {
-    const EACH: u64 = if cfg!(miri) { 50 } else { 50_000 };
+    const EACH: u64 = if cfg!(miri) { 50 } else { 200_000 };
     const THREADS: usize = 3;
     let (gate, all_here) = (gate(8), Barrier::new(2 * THREADS));
     let ask = || {
