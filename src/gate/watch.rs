@@ -182,6 +182,23 @@ mod tests {
         }
     }
 
+    /// A call of a timer that is not set yet ends nobody's wait, however late it is: whoever sets it sees to that.
+    #[test]
+    fn a_timer_on_its_way_to_being_set_ends_nothing() {
+        let runtime = Builder::new_current_thread().build().unwrap().handle().id();
+        let (front, mut state) = (Front::new(Word::of_limit(1)), State::new(usize::MAX, None));
+        assert!(front.admit(1));
+        let mut node = pin!(Node::new(1));
+        let joining = Joining { node: node.as_mut(), weight: 1, waker: Waker::noop().clone() };
+        let watch = Watch { runtime, now: 0, deadline: 1 };
+        let unarmed = state.join_until(&front, joining, watch, |_, _| Waker::noop().clone()).ok().unwrap();
+        let _arming = state.arm(unarmed.unwrap()).unwrap();
+        let mut calls = Calls::default();
+        assert!(state.go_off(&front, unarmed.unwrap(), || 1, &mut calls).is_none());
+        assert_eq!((node.fate(), state.line_totals.expired), (Fate::Waiting, 0));
+        state.cancel(&front, node, 1, || 0, &mut calls);
+    }
+
     /// A request takes its deadline along, whichever way it leaves: a timer with nothing left to watch is for any runtime.
     #[test]
     fn a_deadline_goes_with_its_request() {
