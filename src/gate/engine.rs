@@ -550,6 +550,15 @@ mod tests {
         assert!(!scene.front.word().has(Word::GUARDED) && !scene.front.admit(1));
     }
 
+    /// Whoever comes to the short way for any wait may find one that is not measured: that asks no clock.
+    #[test]
+    fn handing_over_measures_what_is_measured() {
+        let mut scene = Scene::new(3);
+        assert!(scene.front.give_back(1));
+        assert!(scene.state.hand_over_measured(&scene.front, || unreachable!()).is_some());
+        assert_eq!(scene.books(), (3, 0, 39));
+    }
+
     /// What was handed over shows before the limit changes, whichever way.
     #[test]
     fn limit_changes_under_what_shows() {

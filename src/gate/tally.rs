@@ -169,6 +169,30 @@ mod tests {
         }
     }
 
+    /// A thread that ends gives back its own seat, and nobody else's.
+    #[test]
+    fn seats_are_kept_until_the_end() {
+        let _alone = alone();
+        let (tally, all_here) = (Tally::default(), Barrier::new(SEATS));
+        let take_one = || {
+            tally.count(Count::Admitted);
+            SEAT.get()
+        };
+        let mine = take_one();
+        thread::scope(|scope| scope.spawn(take_one).join().unwrap());
+        let take_and_stay = || {
+            let seat = take_one();
+            all_here.wait();
+            seat
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..SEATS).map(|_| scope.spawn(take_and_stay)).collect();
+            for thread in threads {
+                assert!(thread.join().unwrap() != mine || mine == NO_SEAT, "{mine} was another's, too");
+            }
+        });
+    }
+
     /// What counts while its thread ends, after the seat was given back, is counted all the same.
     #[test]
     fn the_end_of_a_thread_is_counted() {
