@@ -32,6 +32,7 @@ pub fn rows() -> Vec<Row> {
         locked: Some(locked),
     };
     let together = |row: Row| Row { run: RUN_TOGETHER, ..row };
+    let long = |row: Row| Row { run: LONG_RUN, ..row };
     let time = |time: f64| Target { time: Some(time), ..Target::default() };
     let row = |id, title, contestants, target, step, counted| Row {
         id,
@@ -123,22 +124,22 @@ pub fn rows() -> Vec<Row> {
             64,
             10_000,
         ),
-        row(
+        long(row(
             "tasks-cpu",
             "64 tasks, 2 permits, 2 workers: CPU per acquisition",
             contestants!(Peer, tasks_cpu: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
             time(0.92),
             TASKS * 16,
             0,
-        ),
-        row(
+        )),
+        long(row(
             "tasks-wall",
             "64 tasks, 2 permits, 2 workers: time per acquisition",
             contestants!(Peer, tasks_wall: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
             Target::default(),
             TASKS * 16,
             0,
-        ),
+        )),
         row(
             "tasks-one",
             "64 tasks, 2 permits, 1 thread: time per acquisition",
@@ -218,6 +219,8 @@ pub fn rows() -> Vec<Row> {
 
 /// Long enough that looking at the clock does not show, short enough that most runs are not interrupted.
 const RUN: Duration = Duration::from_micros(400);
+/// Two workers now share the work, and now one does it all while the other sleeps: long enough for some of both.
+const LONG_RUN: Duration = Duration::from_millis(20);
 /// Two threads that are at it together are so for one step, which is long enough.
 const RUN_TOGETHER: Duration = Duration::ZERO;
 const STEP_TOGETHER: u64 = 200_000;
