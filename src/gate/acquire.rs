@@ -18,7 +18,7 @@ use super::engine::Joining;
 use super::inner::Guard;
 use super::timers::{Arming, RuntimeId};
 use super::wait::{Fate, Stage, Timer};
-use super::wake::{self, Calls};
+use super::wake::Calls;
 use super::watch::Watch;
 use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
 #[cfg(feature = "tracing")]
@@ -281,19 +281,18 @@ impl<'g, P> Acquire<'g, P> {
     #[cold]
     #[inline(never)]
     fn leave_line(mut self: Pin<&mut Self>) {
-        match self.gate.inner().leave_behind(self.as_mut().node()) {
-            Some(waker) => wake::discard(waker),
-            None => self.give_up(),
+        if let Err(body) = self.gate.inner().leave_at_once(self.as_mut().node()) {
+            self.give_up(body);
         }
     }
 
-    /// Leaves, whatever became of it.
+    /// Leaves, whatever became of it; by the lock, if that has been taken.
     #[cold]
     #[inline(never)]
-    fn give_up(mut self: Pin<&mut Self>) {
+    fn give_up(mut self: Pin<&mut Self>, body: Option<Guard<'static>>) {
         let (inner, weight) = (self.gate.inner(), self.node.weight);
         let mut calls = Calls::default();
-        inner.cancel(self.as_mut().node(), weight, &mut calls);
+        inner.cancel(body, self.as_mut().node(), weight, &mut calls);
         self.node().enter_if(Stage::Resolved, || true);
         calls.make();
     }
@@ -325,7 +324,7 @@ struct GivesUp<'f, 'g, P>(Pin<&'f mut Acquire<'g, P>>);
 
 impl<P> Drop for GivesUp<'_, '_, P> {
     fn drop(&mut self) {
-        self.0.as_mut().give_up();
+        self.0.as_mut().give_up(None);
         self.0.as_mut().node().enter_if(Stage::New, || true);
     }
 }

@@ -257,15 +257,35 @@ impl Inner {
         self.lock().get().state.rewake(node, Fate::Waiting, waker, &mut calls);
     }
 
-    #[expect(clippy::inline_always, reason = "as a call of its own it would pass all of it through memory")]
+    /// Takes a request that was given up out of line by the short way; else gives back the lock, if it was free.
+    #[expect(
+        clippy::inline_always,
+        reason = "as a call of its own it would keep what it has across those it makes"
+    )]
     #[inline(always)]
-    pub(super) fn leave_behind(&self, node: Pin<&mut Node>) -> Option<Waker> {
-        self.lock().get().state.leave_behind(node)
+    pub(super) fn leave_at_once(&'static self, node: Pin<&mut Node>) -> Result<(), Option<Guard<'static>>> {
+        if thread::panicking() {
+            return Err(None);
+        }
+        let Some(mut body) = self.try_lock() else { return Err(None) };
+        let Some(waker) = body.get().state.leave_behind(node) else { return Err(Some(body)) };
+        match body.held.give_back() {
+            Some(lock) => call_and_drop(lock, waker),
+            None => drop(waker),
+        }
+        Ok(())
     }
 
     #[inline]
-    pub(super) fn cancel(&self, node: Pin<&mut Node>, weight: u32, calls: &mut Calls) {
-        self.lock().get().state.cancel(&self.front, node, weight, clock::now, calls);
+    pub(super) fn cancel(
+        &'static self,
+        body: Option<Guard<'static>>,
+        node: Pin<&mut Node>,
+        weight: u32,
+        calls: &mut Calls,
+    ) {
+        let mut body = body.unwrap_or_else(|| self.lock());
+        body.get().state.cancel(&self.front, node, weight, clock::now, calls);
     }
 
     /// Puts another limit in force without the lock, if nobody has to be told.
@@ -365,6 +385,13 @@ impl Inner {
 fn call_and_wake(lock: &Lock, waker: Waker) {
     lock.call();
     waker.wake();
+}
+
+#[cold]
+#[inline(never)]
+fn call_and_drop(lock: &Lock, waker: Waker) {
+    lock.call();
+    drop(waker);
 }
 
 /// Ends the process long before a count of handles runs over, as `Arc` does: a program that forgets so many would have

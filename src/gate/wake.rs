@@ -114,16 +114,6 @@ impl Calls {
     }
 }
 
-/// Drops one, which is all there is to do.
-#[inline]
-pub(super) fn discard(waker: Waker) {
-    if thread::panicking() {
-        let mut calls = Calls::default();
-        calls.discard(waker);
-        calls.make();
-    }
-}
-
 /// Drops one that nobody is left to hear from, whatever it does.
 pub(super) fn bury(waker: Waker) {
     let mut panicked = None;
