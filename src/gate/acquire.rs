@@ -70,7 +70,8 @@ pub type AcquireOwned<'g> = Acquire<'g, OwnedPermit>;
 impl<'g> Future for Acquire<'g, Permit<'g>> {
     type Output = Result<Permit<'g>, AcquireError>;
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "half of it would be to pass a result on through memory")]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_for(cx, Permit::new)
     }
@@ -79,7 +80,8 @@ impl<'g> Future for Acquire<'g, Permit<'g>> {
 impl Future for Acquire<'_, OwnedPermit> {
     type Output = Result<OwnedPermit, AcquireError>;
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "half of it would be to pass a result on through memory")]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_for(cx, OwnedPermit::new)
     }
@@ -104,7 +106,8 @@ impl<'g, P> Acquire<'g, P> {
         (self.gate.profile.name, self.node.weight)
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "half of it would be to pass a result on through memory")]
+    #[inline(always)]
     fn poll_for(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

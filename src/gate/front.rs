@@ -1,5 +1,7 @@
 //! What of a gate is used without its lock.
 
+use std::hint;
+
 use super::sync::{AtomicU64, Ordering};
 use super::word::Word;
 
@@ -26,12 +28,24 @@ impl Front {
         let mut word = Word(self.word.load(Ordering::Relaxed));
         while let Some(admitted) = word.admitting(weight) {
             // Acquire: what was done under the permits that came back happens before what is done under these.
-            match self.word.compare_exchange_weak(word.0, admitted.0, Ordering::Acquire, Ordering::Relaxed) {
+            match self.word.compare_exchange(word.0, admitted.0, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
-                Err(current) => word = Word(current),
+                Err(_) => word = self.word_after_a_while(),
             }
         }
         false
+    }
+
+    /// The word, for whoever has found that somebody else changes it just now. Two threads that take turns at it send its
+    /// cache line to and fro, which takes longer than all they do with it: so who comes second lets the other go on for a
+    /// while.
+    #[cold]
+    #[inline(never)]
+    fn word_after_a_while(&self) -> Word {
+        for _ in 0..PATIENCE {
+            hint::spin_loop();
+        }
+        Word(self.word.load(Ordering::Relaxed))
     }
 
     /// Whether a request for one permit is refused, for want of one alone; else it has to take the lock.
@@ -124,3 +138,6 @@ impl Front {
         self.word.store(word.0, Ordering::Release);
     }
 }
+
+/// A microsecond or so, in which the other is done with a hundred of what it does. A model checker knows no time.
+const PATIENCE: u32 = if cfg!(any(gate_loom, gate_shuttle)) { 0 } else { 64 };
