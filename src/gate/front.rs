@@ -25,27 +25,32 @@ impl Front {
     /// Admits a request if there is room and nothing stands against it; else it has to take the lock.
     #[inline]
     pub(super) fn admit(&self, weight: u32) -> bool {
-        let mut word = Word(self.word.load(Ordering::Relaxed));
-        while let Some(admitted) = word.admitting(weight) {
-            // Acquire: what was done under the permits that came back happens before what is done under these.
-            match self.word.compare_exchange(word.0, admitted.0, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(_) => word = self.word_after_a_while(),
-            }
-        }
-        false
+        self.admit_at_once(weight).unwrap_or_else(|| self.admit_after_a_while(weight))
     }
 
-    /// The word, for whoever has found that somebody else changes it just now. Two threads that take turns at it send its
-    /// cache line to and fro, which takes longer than all they do with it: so who comes second lets the other go on for a
-    /// while.
+    /// The same; `None` if somebody else changes the word just now.
+    #[inline]
+    fn admit_at_once(&self, weight: u32) -> Option<bool> {
+        let word = self.word.load(Ordering::Relaxed);
+        let Some(admitted) = Word(word).admitting(weight) else { return Some(false) };
+        // Acquire: what was done under the permits that came back happens before what is done under these.
+        let changed = self.word.compare_exchange(word, admitted.0, Ordering::Acquire, Ordering::Relaxed);
+        changed.is_ok().then_some(true)
+    }
+
+    /// Two threads that take turns at the word send its cache line to and fro, which takes longer than all they do with it.
+    /// So who comes second lets the other go on for a while.
     #[cold]
     #[inline(never)]
-    fn word_after_a_while(&self) -> Word {
-        for _ in 0..PATIENCE {
-            hint::spin_loop();
+    fn admit_after_a_while(&self, weight: u32) -> bool {
+        loop {
+            for _ in 0..PATIENCE {
+                hint::spin_loop();
+            }
+            if let Some(admits) = self.admit_at_once(weight) {
+                return admits;
+            }
         }
-        Word(self.word.load(Ordering::Relaxed))
     }
 
     /// Whether a request for one permit is refused, for want of one alone; else it has to take the lock.
