@@ -315,10 +315,8 @@ impl<'g, P> Acquire<'g, P> {
 
     /// The earliest of its deadlines when it begins to wait, [`NEVER`] if that is too far off to be told.
     pub(super) fn deadline_from(&self, now: i64) -> i64 {
-        match self.gate.longest_wait().map_or(NEVER, clock::length).min(self.max_wait) {
-            NEVER => self.deadline,
-            longest => now.checked_add(longest).unwrap_or(NEVER).min(self.deadline),
-        }
+        let longest = self.gate.longest_wait().map_or(NEVER, clock::length).min(self.max_wait);
+        clock::nanos_after(now, longest).min(self.deadline)
     }
 }
 

@@ -46,9 +46,15 @@ pub(crate) fn instant(nanos: i64) -> Option<Instant> {
 /// The instant so long after another; [`NEVER`] if it is too far off.
 #[inline]
 pub(crate) fn after(now: i64, wait: Duration) -> i64 {
-    match length(wait) {
+    nanos_after(now, length(wait))
+}
+
+/// The same of a length in nanoseconds.
+#[inline]
+pub(crate) fn nanos_after(now: i64, length: i64) -> i64 {
+    match length {
         NEVER => NEVER,
-        wait => now.saturating_add(wait),
+        length => now.checked_add(length).unwrap_or(NEVER),
     }
 }
 

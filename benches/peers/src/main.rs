@@ -97,7 +97,7 @@ fn table(rounds: usize, wanted: &[&str]) {
 }
 
 fn count(wanted: &[&str]) -> ExitCode {
-    let mut lost = Vec::new();
+    let mut missed = Vec::new();
     println!("Instructions per operation (locked ones in brackets).\n");
     println!("| operation | gate | base | ratio | target | locked, target |");
     println!("|---|---|---|---|---|---|");
@@ -112,13 +112,13 @@ fn count(wanted: &[&str]) -> ExitCode {
         );
         let misses = |measured, target: Option<f64>| target.is_some_and(|target| !holds(measured, target));
         if misses(ratio, row.target.instructions) || misses(gate.locked, row.target.locked) {
-            lost.push(row.id);
+            missed.push(row.id);
         }
     }
-    if lost.is_empty() {
+    if missed.is_empty() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: these miss their targets: {}", lost.join(", "));
+    eprintln!("error: these miss their targets: {}", missed.join(", "));
     ExitCode::FAILURE
 }
 
