@@ -35,13 +35,10 @@ impl Word {
     /// The word after admitting a request of this weight, which is not 0, at once; `None` if it has to take the lock.
     #[inline]
     pub(super) const fn admitting(self, weight: u32) -> Option<Self> {
-        // Of a word under debt, or with one of both flags, this is more than can be available.
-        let available = (self.0 >> PERMIT_SHIFT).wrapping_sub(NONE);
-        if available < NONE && weight as u64 <= available {
-            Some(Self(self.0.wrapping_sub(permits(weight as u64))))
-        } else {
-            None
-        }
+        let admitted = Self(self.0.wrapping_sub(permits(weight as u64)));
+        // A weight above the whole field would borrow from the flags, and so hide one; 1 never is above it.
+        let hides_no_flag = weight == 1 || !self.has(Self::GUARDED | Self::CLOSED);
+        if hides_no_flag && admitted.0 >> ROOM_SHIFT == ROOM { Some(admitted) } else { None }
     }
 
     /// The word guarded for a request of this weight, if it has to wait and may be admitted one day; `None` if it need not
@@ -157,6 +154,10 @@ const PERMIT_SHIFT: u32 = 31;
 const PERMITS: u64 = (1 << 31) - 1;
 /// The field's value when nothing is available and nothing is owed.
 const NONE: u64 = 1 << 30;
+/// Shifted so, a word is its two upper flags, and whether nothing is owed.
+const ROOM_SHIFT: u32 = 61;
+/// That of a word without a flag and without debt.
+const ROOM: u64 = 1;
 
 const fn permits(weight: u64) -> u64 {
     weight << PERMIT_SHIFT
@@ -188,24 +189,24 @@ mod tests {
         }
     }
 
-    /// A request is admitted exactly where its weight fits and no flag stands against it.
+    /// A request is admitted exactly where its weight fits and no flag stands against it, whatever is owed or asked for.
     #[test]
     fn admission_heeds_room_and_flags() {
-        for limit in [3, MAX] {
-            for flag in [0, Word::RINGS, Word::GUARDED, Word::CLOSED, Word::GUARDED | Word::CLOSED] {
-                let word = Word(Word::of_limit(limit).0 | flag);
-                let is_open = flag & !Word::RINGS == 0;
-                for weight in [1, limit - 1, limit] {
-                    assert_eq!(
-                        word.admitting(weight).map(Word::available),
-                        is_open.then_some(limit - weight)
-                    );
-                }
-                assert!(!word.may_ever_admit(0));
-                for weight in [limit + 1, MAX + 1, 1 << 31, u32::MAX] {
-                    assert!(word.admitting(weight).is_none() && !word.may_ever_admit(weight));
-                }
+        let counts = [0, 1, 2, 3, 8, MAX / 2, MAX - 8, MAX - 1, MAX];
+        let weights = [1, 2, 3, 8, MAX / 2, MAX - 8, MAX - 1, MAX, MAX + 1, 1 << 31, u32::MAX];
+        let flags = [0, Word::RINGS, Word::GUARDED, Word::CLOSED, Word::GUARDED | Word::CLOSED];
+        for (taken, limit) in counts.iter().flat_map(|taken| counts.map(|limit| (*taken, limit))) {
+            let open = Word(Word::of_limit(taken).0.wrapping_sub(Word::returning(taken))).under(limit);
+            let room = i64::from(limit) - i64::from(taken);
+            assert_eq!((open.limit(), open.out(), open.room()), (limit, taken, room));
+            for (flag, weight) in flags.iter().flat_map(|flag| weights.map(|weight| (*flag, weight))) {
+                let left = Word(open.0 | flag).admitting(weight).map(Word::room);
+                let is_admitted = flag & !Word::RINGS == 0 && i64::from(weight) <= room;
+                let expected = is_admitted.then(|| room - i64::from(weight));
+                assert_eq!(left, expected, "{weight} of {limit} with {taken} out, {flag:x}");
+                assert_eq!(open.may_ever_admit(weight), weight <= limit);
             }
+            assert!(!open.may_ever_admit(0));
         }
     }
 
