@@ -16,7 +16,7 @@ use super::drains::Ticket;
 use super::engine::{Joining, State};
 use super::front::{Change, Front};
 use super::sync::{AtomicUsize, Held, Lock, Ordering};
-use super::tally::{Count, Seat, Tally};
+use super::tally::{Count, Tally};
 use super::wait::Fate;
 use super::wake::{self, Calls};
 use super::word::Word;
@@ -145,10 +145,9 @@ impl Inner {
     /// Admits a request if there is room and nothing stands against it.
     #[inline]
     pub(super) fn admit(&self, weight: u32) -> bool {
-        let seat = Seat::of_this_thread();
         let admits = weight > 0 && self.front.admit(weight);
         if admits {
-            self.tally.count_from(seat, Count::Admitted);
+            self.tally.count(Count::Admitted);
         }
         admits
     }

@@ -26,27 +26,10 @@ pub(super) struct Tally {
 #[repr(align(64))]
 struct Row([AtomicU64; 3]);
 
-/// Which row a thread writes, if it is one.
-#[derive(Clone, Copy)]
-pub(super) struct Seat(usize);
-
-impl Seat {
-    #[inline]
-    pub(super) fn of_this_thread() -> Self {
-        Self(SEAT.get())
-    }
-}
-
 impl Tally {
     #[inline]
     pub(super) fn count(&self, what: Count) {
-        self.count_from(Seat::of_this_thread(), what);
-    }
-
-    /// The same where the seat of this thread was looked up ahead. After an atomic change the processor would wait for it.
-    #[inline]
-    pub(super) fn count_from(&self, seat: Seat, what: Count) {
-        match self.rows.get(seat.0) {
+        match self.rows.get(SEAT.get()) {
             Some(Row(counts)) => {
                 // Not an atomic change: nobody else writes it.
                 let count = &counts[what as usize];

@@ -35,10 +35,11 @@ impl Word {
     /// The word after admitting a request of this weight, which is not 0, at once; `None` if it has to take the lock.
     #[inline]
     pub(super) const fn admitting(self, weight: u32) -> Option<Self> {
+        // Of the word as it would be, since that has to be reckoned anyway. If it has borrowed from a flag, or has one, this
+        // is more than can be left.
         let admitted = Self(self.0.wrapping_sub(permits(weight as u64)));
-        // A weight above the whole field would borrow from the flags, and so hide one; 1 never is above it.
-        let hides_no_flag = weight == 1 || !self.has(Self::GUARDED | Self::CLOSED);
-        if hides_no_flag && admitted.0 >> ROOM_SHIFT == ROOM { Some(admitted) } else { None }
+        let left = (admitted.0 >> PERMIT_SHIFT).wrapping_sub(NONE);
+        if left < NONE.saturating_sub(weight as u64) { Some(admitted) } else { None }
     }
 
     /// The word guarded for a request of this weight, if it has to wait and may be admitted one day; `None` if it need not
@@ -154,10 +155,6 @@ const PERMIT_SHIFT: u32 = 31;
 const PERMITS: u64 = (1 << 31) - 1;
 /// The field's value when nothing is available and nothing is owed.
 const NONE: u64 = 1 << 30;
-/// Shifted so, a word is its two upper flags, and whether nothing is owed.
-const ROOM_SHIFT: u32 = 61;
-/// That of a word without a flag and without debt.
-const ROOM: u64 = 1;
 
 const fn permits(weight: u64) -> u64 {
     weight << PERMIT_SHIFT
