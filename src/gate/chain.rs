@@ -6,8 +6,7 @@
 //! 2. **A node's place belongs to the chain it is in**, which its state names and whose links lead to it until its
 //!    [fate](Fate) is decided; else to its owner. Only a call with `&mut` to both puts it there, and only one with `&mut`
 //!    to the chain, reached by its links or having looked at the state, takes it out.
-//! 3. **A node's waker is written only by calls with `&mut` to both.** A chain reads it to take it out, and its owner to
-//!    compare it, at the same time at most.
+//! 3. **A node's waker is written only by calls with `&mut` to both.** Else both may read it, even at once.
 //! 4. **Deciding a node's fate is the last that a chain does to it.** It may be gone an instant later.
 
 #![expect(unsafe_code, reason = "the line runs through the futures that wait in it, and the lock is our own")]
@@ -40,7 +39,7 @@ pub(super) struct Node {
 }
 
 struct Place {
-    before: Option<NonNull<Node>>,
+    before: Option<NonNull<Node>>, // may be gone if this is the first
     after: Option<NonNull<Node>>,
     wait: Wait,
 }
@@ -63,8 +62,7 @@ impl Node {
         self.stage.get()
     }
 
-    /// What became of it, if it has joined a chain. Acquire: whoever finds itself admitted sees what was done under the
-    /// permits that came back for it.
+    /// What became of it in a chain. Acquire: what was done under its permits before happens before what is done now.
     #[inline]
     pub(super) fn fate(&self) -> Fate {
         if self.stage() == Stage::Joined { Fate::of(self.state.load(Ordering::Acquire)) } else { Fate::Left }
@@ -120,8 +118,7 @@ unsafe impl Sync for Node {}
 
 /// Nodes in order of arrival.
 pub(super) struct Chain {
-    /// No other chain has it.
-    number: u64,
+    number: u64, // no other chain has it
     head: Option<NonNull<Node>>,
     tail: Option<NonNull<Node>>,
 }
@@ -143,10 +140,9 @@ impl Chain {
     #[inline]
     pub(super) fn join(&mut self, node: Pin<&mut Node>, waker: Waker, wait: Wait) {
         abort_if(node.fate().is_in_line()); // (2)
-        let place = Place { before: self.tail, after: None, wait };
         // SAFETY: of both, it is in no chain, so they are its owner's (2, 3), who has lent it by `&mut`.
         node.waker.with_mut(|own| unsafe { &mut *own }.write(waker));
-        node.place.with_mut(|own| unsafe { &mut *own }.write(place));
+        node.place.with_mut(|own| unsafe { &mut *own }.write(Place { before: self.tail, after: None, wait }));
         node.stage.set(Stage::Joined);
         node.state.store(Fate::Waiting.in_chain(self.number), Ordering::Relaxed);
         let node = NonNull::from(node.into_ref().get_ref());
@@ -191,12 +187,14 @@ impl Chain {
         self.head != first
     }
 
-    /// Takes out the first node, if that is said of it and the one behind it.
-    pub(super) fn admit(&mut self, is_asked: impl FnOnce(&Wait, Option<&Wait>) -> bool) -> Option<Taken> {
+    /// Takes out the first node, if it is said what that leaves, and the one behind it asks for more.
+    pub(super) fn admit(&mut self, leaves: impl FnOnce(&Wait) -> Option<u32>) -> Option<Taken> {
         let first = self.head?;
         let &mut Place { after, wait, .. } = self.place(first);
-        let second = after.map(|second| self.place(second).wait);
-        is_asked(&wait, second.as_ref()).then(|| self.take(first, End::Admitted))
+        let left = leaves(&wait)?;
+        // Where nothing is left nobody looks at the second, which another core may have at hand.
+        let is_all = left == 0 || after.is_none_or(|second| self.place(second).wait.weight > left);
+        is_all.then(|| self.take(first, End::Admitted))
     }
 
     /// Takes out this node, if that is said of it and of whether it is first; `None` also if it is not in this chain.
@@ -207,27 +205,28 @@ impl Chain {
         is_asked: impl FnOnce(&Wait, bool) -> bool,
     ) -> Option<Taken> {
         let node = self.find(node)?;
-        let Place { before, wait, .. } = self.place(node);
-        is_asked(wait, before.is_none()).then(|| self.take(node, end))
+        let is_first = self.head == Some(node);
+        is_asked(&self.place(node).wait, is_first).then(|| self.take(node, end))
     }
 
     /// Ends the wait of a node in this chain; one that is only unwatched stays.
     #[inline]
     fn take(&mut self, node: NonNull<Node>, end: End) -> Taken {
+        let is_first = self.head == Some(node);
         let Place { before, after, wait: ref mut own } = *self.place(node);
         let wait = *own;
         own.since = end.note(&wait);
         match before {
             _ if end.stays() => {}
-            Some(before) => self.place(before).after = after,
-            None => self.head = after,
+            Some(before) if !is_first => self.place(before).after = after,
+            _ => (self.head, self.tail) = (after, after.and(self.tail)),
         }
         match after {
-            _ if end.stays() => {}
+            _ if end.stays() || is_first => {}
             Some(after) => self.place(after).before = before,
             None => self.tail = before,
         }
-        Taken { waker: self.decide(node, end.fate()), wait, was_first: before.is_none() }
+        Taken { waker: self.decide(node, end.fate()), wait, was_first: is_first }
     }
 
     /// Where a node is, if it is in this chain.
@@ -260,6 +259,7 @@ impl Chain {
 }
 
 /// A lock, and what is behind it.
+#[repr(C)] // in this order, for the sake of where it stands in a gate
 pub(super) struct Locked<T>(pub(super) Lock, UnsafeCell<T>);
 
 // SAFETY: one thread has it at a time.

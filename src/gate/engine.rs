@@ -27,21 +27,23 @@ use super::{GateStatus, Histogram, LineTotals, RefusedTotals, Totals};
 use crate::plan::{GateName, Limit};
 
 /// What of a gate is behind its lock.
+#[repr(C)] // in this order, for the sake of where it stands in a gate
 pub(super) struct State {
-    bound: usize,
     pub(super) line: Line,
-    pub(super) drains: Drains,
     /// Permits that were handed over to the line and that the word still shows as available. None unless somebody waits.
     handed_over: u32,
     /// The limit that there was when the last handle went, if it has.
     orphaned: Option<Limit>,
+    pub(super) sampler: Sampler,
+    bound: usize,
+    pub(super) drains: Drains,
     is_vacant: bool,
     /// Counts of what was done behind the lock, but for what became of the line.
     admitted: u64,
     resized: u64,
+    /// But for who joined the line and was admitted from it.
     pub(super) line_totals: LineTotals,
     pub(super) refused: RefusedTotals,
-    pub(super) sampler: Sampler,
     waits: Box<Histogram>,
 }
 
@@ -56,17 +58,17 @@ impl State {
     /// With so many places in line; `look` is for the [sampler](Sampler::new).
     pub(super) fn new(bound: usize, look: Option<i64>) -> Self {
         Self {
-            bound,
             line: Line::new(),
-            drains: Drains::default(),
             handed_over: 0,
             orphaned: None,
+            sampler: Sampler::new(look),
+            bound,
+            drains: Drains::default(),
             is_vacant: false,
             admitted: 0,
             resized: 0,
             line_totals: LineTotals::default(),
             refused: RefusedTotals::default(),
-            sampler: Sampler::new(look),
             waits: Box::default(),
         }
     }
@@ -112,7 +114,6 @@ impl State {
             return Err(waker);
         }
         self.sampler.skip();
-        count(&mut self.line_totals.joined);
         self.line.join(node, waker, Wait::unwatched(weight, 0, 0));
         Ok(())
     }
@@ -137,7 +138,6 @@ impl State {
         if let Some(turn) = self.enter(front, weight) {
             return Err((turn, waker));
         }
-        count(&mut self.line_totals.joined);
         let (since, sample) = match since {
             Some(since) => (since, self.sampler.draw(|| since).map_or(0, |(_, sample)| sample)),
             None => self.sampler.draw(clock).unwrap_or_default(),
@@ -280,7 +280,6 @@ impl State {
         // While somebody waits nobody else admits, so there still is what there was, and the word may follow.
         let room = word.room().wrapping_sub(self.handed_over.into());
         let taken = self.line.admit_one(room, is_so)?;
-        count(&mut self.line_totals.admitted);
         self.handed_over = self.handed_over.wrapping_add(taken.wait.weight); // no more than was said above
         if self.line.is_empty() {
             // The last one out of line leaves the door open. Whoever is in line has had it guarded.
@@ -317,10 +316,9 @@ impl State {
         calls: &mut Calls,
     ) {
         let word = Word(self.word(front).0.wrapping_add(Word::returning(given_back)));
-        let Self { line, line_totals, waits, .. } = self;
+        let Self { line, waits, .. } = self;
         let available = word.available();
         let left = line.admit(available, calls, |wait| {
-            count(&mut line_totals.admitted);
             if wait.sample > 0 {
                 record(waits, wait.since, wait.sample, &clock);
             }
@@ -384,6 +382,13 @@ impl State {
         self.line.number()
     }
 
+    fn line_totals(&self) -> LineTotals {
+        let totals = LineTotals { admitted: self.line.admitted(), ..self.line_totals };
+        let mut joined = totals.ended();
+        add(&mut joined, self.line.len());
+        LineTotals { joined, ..totals }
+    }
+
     pub(super) fn status(&self, front: &Front, tally: &Tally, name: GateName) -> GateStatus {
         // One look at the word, so that what it says is of one instant.
         let word = self.word(front);
@@ -400,8 +405,8 @@ impl State {
                 admitted: self
                     .admitted
                     .saturating_add(tally.sum(Count::Admitted))
-                    .saturating_add(self.line_totals.admitted),
-                line: self.line_totals,
+                    .saturating_add(self.line.admitted()),
+                line: self.line_totals(),
                 refused: RefusedTotals {
                     no_permits: self.refused.no_permits.saturating_add(tally.sum(Count::Refused)),
                     ..self.refused

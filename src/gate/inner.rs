@@ -32,18 +32,23 @@ use crate::plan::{GateName, Limit};
 /// It goes back to the vacant ones when the last handle is gone and no permit is out, whichever comes last; the word
 /// says which, because both are changes of it. Whoever still comes for the lock then finds nothing to do, or does what
 /// the next gate in this place would do by itself.
+///
+/// What a wait changes stands in the first two cache lines, the word and the lock in the first: cores that share a gate
+/// have to send each other every line that both change, which takes them longer than all else there is to do.
+#[repr(C, align(64))]
 pub(super) struct Inner {
     pub(super) front: Front,
-    tally: Tally,
-    handles: AtomicUsize,
     body: Locked<Body>,
+    handles: AtomicUsize,
+    tally: Tally,
 }
 
 /// What is behind the lock.
+#[repr(C)] // in this order, for the sake of where it stands in a gate
 pub(super) struct Body {
-    profile: Profile,
     pub(super) state: State,
     bells: Bells,
+    profile: Profile,
 }
 
 /// Has the lock of a gate, and so what is behind it.
@@ -403,8 +408,26 @@ fn end_at_too_many(handles: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
     use crate::gate::chain::tests::assert_ends_the_process;
+
+    /// Whatever a wait changes is in the first two cache lines, the word and the lock in the first.
+    #[test]
+    fn what_a_wait_changes_stands_together() {
+        let profile = Profile { name: GateName::new("compact"), max_wait: None, measures_waits: true };
+        let inner = Inner::open(profile, Limit::MIN, 0);
+        let start = ptr::from_ref(inner).addr();
+        let end = |last: *const u8, len: usize| last.addr() + len - start;
+        let mut body = inner.lock();
+        let lock = end(ptr::from_ref(&inner.body).cast(), size_of::<Lock>());
+        let State { line, sampler, .. } = &body.get().state;
+        let last =
+            end(ptr::from_ref(line).cast(), size_of_val(line)).max(end(ptr::from_ref(sampler).cast(), 2));
+        assert_eq!((start % 64, ptr::from_ref(&inner.front).addr()), (0, start));
+        assert!(lock <= 64 && last <= 128, "{lock} {last}");
+    }
 
     /// A program that forgets more handles than can be counted ends, whichever way it makes them, and no other does.
     #[test]

@@ -12,17 +12,20 @@ use crate::plan::Limit;
 
 /// Who waits for permits. Joining, leaving and being admitted take constant time, and for a request with a deadline also
 /// the logarithm of how many deadlines there are.
+#[repr(C)] // in this order, for the sake of where it stands in a gate
 pub(super) struct Line {
     chain: Chain,
-    timers: Timers,
     len: usize,
     /// Nobody in line asks for more than this. Whoever asked for as much may have gone.
     heaviest: u32,
+    /// How many it has let in.
+    admitted: u64,
+    timers: Timers,
 }
 
 impl Line {
     pub(super) fn new() -> Self {
-        Self { chain: Chain::new(), timers: Timers::default(), len: 0, heaviest: 0 }
+        Self { chain: Chain::new(), len: 0, heaviest: 0, admitted: 0, timers: Timers::default() }
     }
 
     /// A line whose timers are these.
@@ -45,6 +48,10 @@ impl Line {
     #[inline]
     pub(super) const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    pub(super) const fn admitted(&self) -> u64 {
+        self.admitted
     }
 
     /// Whether somebody has asked for as much as this, or more, since the line was empty. They were allowed to, and are
@@ -147,22 +154,21 @@ impl Line {
             available = left.unwrap_or(available);
             left.map(|_| true)
         };
-        self.take_each(End::Admitted, fits, calls, each);
+        let admitted = self.take_each(End::Admitted, fits, calls, each);
+        self.admitted = self.admitted.saturating_add(admitted as u64);
         available
     }
 
     /// Admits the first, if it fits, the one behind it then does not, no timer watches it, and this says so, too.
     #[inline]
     pub(super) fn admit_one(&mut self, room: i64, is_so: impl FnOnce(&Wait) -> bool) -> Option<Taken> {
-        let taken = self.chain.admit(|first, second| {
-            let left = room.wrapping_sub(first.weight.into());
-            let wanted = second.map_or(u32::MAX, |second| second.weight); // there never is as much
-            is_so(first) && left >= 0 && first.timer == Timer::NONE && i64::from(wanted) > left
-        });
-        if taken.is_some() {
-            self.shorten(1);
-        }
-        taken
+        let taken = self.chain.admit(|first| {
+            let left = u32::try_from(room.wrapping_sub(first.weight.into()));
+            left.ok().filter(|_| is_so(first) && first.timer == Timer::NONE)
+        })?;
+        self.admitted = self.admitted.saturating_add(1);
+        self.shorten(1);
+        Some(taken)
     }
 
     /// Takes out all; says how many.
@@ -174,9 +180,9 @@ impl Line {
     #[inline]
     pub(super) fn heeds(&mut self, limit: u32, room: i64) -> bool {
         let mut first_fits = false;
-        self.chain.admit(|first, _| {
+        self.chain.admit(|first| {
             first_fits = i64::from(first.weight) <= room;
-            false
+            None
         });
         first_fits || self.heaviest > limit
     }

@@ -26,9 +26,9 @@ pub(super) struct Lock {
 
 #[derive(Default)]
 struct Beds {
-    asleep: usize,
+    asleep: u32,
     /// Called, and not awake yet.
-    called: usize,
+    called: u32,
 }
 
 /// Has the lock, and gives it back when dropped.
@@ -174,7 +174,7 @@ mod tests {
     /// Whoever sleeps is called as soon as the lock is given back, however it is, and those who sleep beside it one by one.
     #[test]
     fn sleepers_are_called() {
-        const SLEEPERS: usize = 3;
+        const SLEEPERS: u32 = 3;
         let lock = Lock::default();
         for calls_itself in [true, false] {
             let held = lock.take();

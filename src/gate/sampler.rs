@@ -6,18 +6,19 @@
 /// as it does where it is a call of the system: so looking takes a hundredth of one processor at most out of the budget,
 /// and beyond it less than 2 ns a wait.
 #[derive(Debug)]
+#[repr(C)] // what every wait changes comes first, for the sake of where it stands in a gate
 pub(super) struct Sampler {
+    /// How many waits go by before the next that is measured.
+    skip: u16,
+    /// Fewer than so many are drawn to go by.
+    range: u16,
+    random: u32,
     is_on: bool,
     budget: u32,
     /// How many nanoseconds fill the budget up by one.
     nanos_each: i64,
     /// When it was last filled up.
     filled: i64,
-    /// How many waits go by before the next that is measured.
-    skip: u16,
-    /// Fewer than so many are drawn to go by.
-    range: u16,
-    random: u32,
 }
 
 impl Sampler {

@@ -103,6 +103,17 @@ pub struct RefusedTotals {
     pub closed: u64,
 }
 
+impl LineTotals {
+    /// All whose wait has ended.
+    pub(super) const fn ended(&self) -> u64 {
+        self.admitted
+            .saturating_add(self.cancelled)
+            .saturating_add(self.expired)
+            .saturating_add(self.too_large)
+            .saturating_add(self.closed)
+    }
+}
+
 impl RefusedTotals {
     /// All that were refused.
     #[must_use]

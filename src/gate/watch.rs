@@ -43,7 +43,6 @@ impl State {
         let Some((timer, is_armed)) = self.line.watch(runtime, deadline, alarm) else {
             return Err((self.refuse_unwatched(front), waker));
         };
-        count(&mut self.line_totals.joined);
         let sample = self.sampler.draw(|| since).map_or(0, |(_, sample)| sample);
         self.line.join(node, waker, Wait { weight, timer, sample, since, deadline });
         Ok(if is_armed { None } else { Some(timer) })
