@@ -17,6 +17,13 @@ pub(super) struct Change {
     pub(super) after: Word,
 }
 
+impl Change {
+    #[inline]
+    fn of(before: Word, limit: u32) -> Self {
+        Self { from: before.limit(), after: before.under(limit) }
+    }
+}
+
 impl Front {
     pub(super) fn new(word: Word) -> Self {
         Self { word: AtomicU64::new(word.0) }
@@ -71,15 +78,11 @@ impl Front {
     /// Has the word guarded, unless there is room for this weight, or none under the limit.
     #[inline]
     pub(super) fn guard(&self, weight: u32) -> bool {
-        let mut word = self.word();
-        while !word.fits(weight) && word.may_ever_admit(weight) {
-            let guarded = word.0 | Word::GUARDED;
-            match self.word.compare_exchange_weak(word.0, guarded, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(current) => word = Word(current),
-            }
-        }
-        false
+        let guarded = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            let waits = !Word(word).fits(weight) && Word(word).may_ever_admit(weight);
+            waits.then_some(word | Word::GUARDED)
+        });
+        guarded.is_ok()
     }
 
     /// Has the word guarded, if it is as a newcomer to an empty line mostly finds it: open, and with too little room; else
@@ -95,26 +98,16 @@ impl Front {
     /// Puts another limit in force if nobody has to be told; else that takes the lock.
     #[inline]
     pub(super) fn resize_at_once(&self, limit: u32) -> Option<Change> {
-        let mut word = self.word();
-        while let Some(resized) = word.resizing_at_once(limit) {
-            match self.word.compare_exchange_weak(word.0, resized.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(Change { from: word.limit(), after: resized }),
-                Err(current) => word = Word(current),
-            }
-        }
-        None
+        let resized = |word| Word(word).resizing_at_once(limit).map(|resized| resized.0);
+        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, resized).ok()?;
+        Some(Change::of(Word(before), limit))
     }
 
     /// Puts another limit in force.
     pub(super) fn resize(&self, limit: u32) -> Change {
-        let mut word = self.word();
-        loop {
-            let resized = word.under(limit);
-            match self.word.compare_exchange_weak(word.0, resized.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Change { from: word.limit(), after: resized },
-                Err(current) => word = Word(current),
-            }
-        }
+        let resized = |word| Some(Word(word).under(limit).0);
+        let (Ok(before) | Err(before)) = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, resized);
+        Change::of(Word(before), limit)
     }
 
     #[inline]
