@@ -24,7 +24,8 @@ pub(in crate::gate) fn assert_ends_the_process(test: &str, part: usize, ends: bo
 }
 
 fn join(chain: &mut Chain, node: Pin<&mut Node>) {
-    chain.join(node, Waker::noop().clone(), Wait::unwatched(1, 0, 0));
+    let wait = Wait::unwatched(node.weight, 0, 0);
+    chain.join(node, Waker::noop().clone(), wait);
 }
 
 /// A node that is in a chain goes on to no other stage until it is taken out.
@@ -50,6 +51,13 @@ fn unwatched_nodes_keep_their_places() {
     let mut unwatched = 0;
     chain.take_each(End::Unwatched, |_| Some(true), |_| unwatched += 1);
     join(&mut chain, third);
+    let mut in_order = Vec::new();
+    let mut note = |wait: &Wait| {
+        in_order.push(wait.weight);
+        Some(false)
+    };
+    assert!(!chain.take_each(End::Closed, &mut note, |_| {}));
+    assert_eq!(in_order, [1, 2, 3]);
     let [first, second, third] = nodes.each_mut().map(|node| node.as_mut());
     let mut leaves =
         |node, first| chain.take_this(node, End::GivenUp, |_, is_first| is_first == first).is_some();
