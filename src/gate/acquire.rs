@@ -310,12 +310,12 @@ impl<'g, P> Acquire<'g, P> {
 
     #[inline]
     fn has_deadline(&self) -> bool {
-        self.max_wait != NEVER || self.deadline != NEVER || self.gate.longest_wait().is_some()
+        self.max_wait != NEVER || self.deadline != NEVER || self.gate.longest_wait() != NEVER
     }
 
     /// The earliest of its deadlines when it begins to wait, [`NEVER`] if that is too far off to be told.
     pub(super) fn deadline_from(&self, now: i64) -> i64 {
-        let longest = self.gate.longest_wait().map_or(NEVER, clock::length).min(self.max_wait);
+        let longest = self.gate.longest_wait().min(self.max_wait);
         clock::nanos_after(now, longest).min(self.deadline)
     }
 }

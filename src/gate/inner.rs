@@ -5,7 +5,6 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::Waker;
 use std::thread;
-use std::time::Duration;
 
 use super::abort::abort_if;
 use super::answer::{Arrival, Refusal, TryRefusal, Turn};
@@ -83,8 +82,8 @@ impl Body {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Profile {
     pub(super) name: GateName,
-    /// No request waits longer than this, whatever it asks for.
-    pub(super) max_wait: Option<Duration>,
+    /// No request waits longer than so many nanoseconds, whatever it asks for; [`NEVER`](clock::NEVER) if it may.
+    pub(super) max_wait: i64,
     /// Whether it measures how long requests wait.
     pub(super) measures_waits: bool,
 }
@@ -416,7 +415,7 @@ mod tests {
     /// Whatever a wait changes is in the first two cache lines, the word and the lock in the first.
     #[test]
     fn what_a_wait_changes_stands_together() {
-        let profile = Profile { name: GateName::new("compact"), max_wait: None, measures_waits: true };
+        let profile = Profile { name: GateName::new("compact"), max_wait: clock::NEVER, measures_waits: true };
         let inner = Inner::open(profile, Limit::MIN, 0);
         let start = ptr::from_ref(inner).addr();
         let end = |last: *const u8, len: usize| last.addr() + len - start;
@@ -438,7 +437,7 @@ mod tests {
         {
             assert_ends_the_process(TEST, part, more > 1, || {
                 let profile =
-                    Profile { name: GateName::new("forgotten"), max_wait: None, measures_waits: false };
+                    Profile { name: GateName::new("forgotten"), max_wait: clock::NEVER, measures_waits: false };
                 let inner = Inner::open(profile, Limit::MIN, 0);
                 inner.handles.store(usize::MAX / 2, Ordering::Relaxed);
                 for _ in 0..more {

@@ -55,6 +55,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use acquire::Terms;
+use clock::NEVER;
 use front::Change;
 use inner::{Inner, Profile};
 
@@ -327,8 +328,8 @@ impl Gate {
         self.inner.ring_on_change(bell);
     }
 
-    /// No request waits longer than this, whatever it asks for.
-    pub(crate) const fn longest_wait(&self) -> Option<Duration> {
+    /// No request waits longer than so many nanoseconds, whatever it asks for; [`NEVER`] if it may.
+    pub(crate) const fn longest_wait(&self) -> i64 {
         self.profile.max_wait
     }
 
@@ -398,8 +399,8 @@ impl GateBuilder {
     /// Makes the gate.
     #[must_use]
     pub fn build(self) -> Gate {
-        let Self { name, max_wait, measures_waits, .. } = self;
-        let profile = Profile { name, max_wait, measures_waits };
+        let max_wait = self.max_wait.map_or(NEVER, clock::length);
+        let profile = Profile { name: self.name, max_wait, measures_waits: self.measures_waits };
         Gate { inner: Inner::open(profile, self.limit, self.queue), profile }
     }
 }

@@ -197,9 +197,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
     /// The earliest of its deadlines, [`NEVER`] if it has none.
     fn deadline_from(&self, arrived: i64) -> i64 {
-        let waits = [self.max_wait, self.shared.gate.longest_wait()];
-        let ends = waits.into_iter().flatten().map(|wait| clock::after(arrived, wait));
-        ends.chain(self.deadline.map(clock::nanos)).min().unwrap_or(NEVER)
+        let longest = self.max_wait.map_or(NEVER, clock::length).min(self.shared.gate.longest_wait());
+        clock::nanos_after(arrived, longest).min(self.deadline.map_or(NEVER, clock::nanos))
     }
 
     fn late(&self, arrived: Option<i64>) -> AcquireError {
