@@ -32,32 +32,23 @@ impl Front {
     /// Admits a request if there is room and nothing stands against it; else it has to take the lock.
     #[inline]
     pub(super) fn admit(&self, weight: u32) -> bool {
-        self.admit_at_once(weight).unwrap_or_else(|| self.admit_after_a_while(weight))
-    }
-
-    /// The same; `None` if somebody else changes the word just now.
-    #[inline]
-    fn admit_at_once(&self, weight: u32) -> Option<bool> {
         let word = self.word.load(Ordering::Relaxed);
-        let Some(admitted) = Word(word).admitting(weight) else { return Some(false) };
+        let Some(admitted) = Word(word).admitting(weight) else { return false };
         // Acquire: what was done under the permits that came back happens before what is done under these.
         let changed = self.word.compare_exchange(word, admitted.0, Ordering::Acquire, Ordering::Relaxed);
-        changed.is_ok().then_some(true)
+        changed.is_ok() || self.admit_after_a_while(weight)
     }
 
-    /// Two threads that take turns at the word send its cache line to and fro, which takes longer than all they do with it.
-    /// So who comes second lets the other go on for a while.
+    /// The same for whom another came before. Two threads that take turns at the word send its cache line to and fro, which
+    /// takes longer than all they do with it; so who comes second lets the other go on for a while, once.
     #[cold]
     #[inline(never)]
     fn admit_after_a_while(&self, weight: u32) -> bool {
-        loop {
-            for _ in 0..PATIENCE {
-                hint::spin_loop();
-            }
-            if let Some(admits) = self.admit_at_once(weight) {
-                return admits;
-            }
+        for _ in 0..PATIENCE {
+            hint::spin_loop();
         }
+        let admitted = |word| Word(word).admitting(weight).map(|admitted| admitted.0);
+        self.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, admitted).is_ok()
     }
 
     /// Whether a request for one permit is refused, for want of one alone; else it has to take the lock.

@@ -415,7 +415,8 @@ mod tests {
     /// Whatever a wait changes is in the first two cache lines, the word and the lock in the first.
     #[test]
     fn what_a_wait_changes_stands_together() {
-        let profile = Profile { name: GateName::new("compact"), max_wait: clock::NEVER, measures_waits: true };
+        let profile =
+            Profile { name: GateName::new("compact"), max_wait: clock::NEVER, measures_waits: true };
         let inner = Inner::open(profile, Limit::MIN, 0);
         let start = ptr::from_ref(inner).addr();
         let end = |last: *const u8, len: usize| last.addr() + len - start;
@@ -436,8 +437,11 @@ mod tests {
             [(false, 1), (false, 2), (true, 1), (true, 2)].into_iter().enumerate()
         {
             assert_ends_the_process(TEST, part, more > 1, || {
-                let profile =
-                    Profile { name: GateName::new("forgotten"), max_wait: clock::NEVER, measures_waits: false };
+                let profile = Profile {
+                    name: GateName::new("forgotten"),
+                    max_wait: clock::NEVER,
+                    measures_waits: false,
+                };
                 let inner = Inner::open(profile, Limit::MIN, 0);
                 inner.handles.store(usize::MAX / 2, Ordering::Relaxed);
                 for _ in 0..more {

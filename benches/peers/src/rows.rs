@@ -374,10 +374,12 @@ fn weighted<P: Weighted>() -> Runner {
     })
 }
 
-/// Time per operation of either of two threads that do it at once. On a busy machine they often take turns on one core
-/// instead, which looks like no contention at all: such a run is made again, and in the end is none.
+/// Time per operation of either of two threads that do it at once: who is done first goes on until the other is. On a busy
+/// machine they often take turns on one core instead, which looks like no contention at all: such a run is made again, and
+/// in the end is none.
 fn two(times: u64, step: impl Fn() + Sync) -> Duration {
-    let ready = AtomicUsize::new(0);
+    let (ready, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let one_of = |count: &AtomicUsize| count.load(Ordering::Acquire) % 2 == 1;
     let run = || {
         // Both are busy for a while before they begin, so that the scheduler gives each a core.
         let began = Instant::now();
@@ -385,23 +387,29 @@ fn two(times: u64, step: impl Fn() + Sync) -> Duration {
             spin_loop();
         }
         ready.fetch_add(1, Ordering::AcqRel);
-        while ready.load(Ordering::Acquire) % 2 == 1 {
+        while one_of(&ready) {
             spin_loop();
         }
         let (on_core, began) = (clock(ClockId::CLOCK_THREAD_CPUTIME_ID), Instant::now());
         (0..times).for_each(|_| step());
-        let ended = Instant::now();
-        (began, ended, clock(ClockId::CLOCK_THREAD_CPUTIME_ID) - on_core)
+        let took = (began.elapsed(), clock(ClockId::CLOCK_THREAD_CPUTIME_ID) - on_core);
+        done.fetch_add(1, Ordering::AcqRel);
+        while one_of(&done) {
+            step();
+        }
+        (began, took)
     };
     for _ in 0..TRIES {
-        let (mine, rivals) = thread::scope(|scope| {
+        let ((began, mine), (rival_began, rivals)) = thread::scope(|scope| {
             let rival = scope.spawn(run);
             (run(), rival.join().expect("no panic"))
         });
-        let both = mine.1.min(rivals.1).saturating_duration_since(mine.0.max(rivals.0));
-        let (mine, rivals) = ((mine.1 - mine.0, mine.2), (rivals.1 - rivals.0, rivals.2));
-        let most = |part: Duration, whole: Duration| part >= whole * 9 / 10;
-        if [mine, rivals].iter().all(|(wall, on_core)| most(both, *wall) && most(*on_core, *wall)) {
+        let alone = began.max(rival_began) - began.min(rival_began);
+        let few = |part: Duration, whole: Duration| part <= whole / 10;
+        if [mine, rivals]
+            .iter()
+            .all(|(wall, on_core)| few(alone, *wall) && few(wall.saturating_sub(*on_core), *wall))
+        {
             return (mine.0 + rivals.0) / 2;
         }
     }
