@@ -130,6 +130,19 @@ fn a_deadline_out_of_reach_is_none() {
     assert_at_rest(&gate);
 }
 
+/// A wait of a length that the clock can tell, and that ends when it no longer can, has no end either.
+#[test]
+fn an_end_out_of_reach_is_none() {
+    let longest = Duration::new(9_223_372_035, 999_999_999);
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    assert_eq!(gate.request().max_wait(Duration::ZERO).acquire_blocking().unwrap_err(), late(Duration::ZERO));
+    thread::sleep(900 * MS); // since the clock was first looked at: what is left of its range after that wait
+    let (waiting, _) = wait(gate.request().max_wait(longest).acquire());
+    drop((waiting, held));
+    assert_at_rest(&gate);
+}
+
 /// A request leaves the line at its deadline though nobody polls it: whoever comes behind it is let in, its own waker is
 /// woken and dropped, and what it resolves to is settled.
 #[tokio::test(start_paused = true)]
