@@ -412,12 +412,15 @@ mod tests {
     use super::*;
     use crate::gate::chain::tests::assert_ends_the_process;
 
+    fn open(measures_waits: bool) -> &'static Inner {
+        let profile = Profile { name: GateName::new("opened"), max_wait: clock::NEVER, measures_waits };
+        Inner::open(profile, Limit::MIN, 0)
+    }
+
     /// Whatever a wait changes is in the first two cache lines, the word and the lock in the first.
     #[test]
     fn what_a_wait_changes_stands_together() {
-        let profile =
-            Profile { name: GateName::new("compact"), max_wait: clock::NEVER, measures_waits: true };
-        let inner = Inner::open(profile, Limit::MIN, 0);
+        let inner = open(true);
         let start = ptr::from_ref(inner).addr();
         let end = |last: *const u8, len: usize| last.addr() + len - start;
         let mut body = inner.lock();
@@ -437,12 +440,7 @@ mod tests {
             [(false, 1), (false, 2), (true, 1), (true, 2)].into_iter().enumerate()
         {
             assert_ends_the_process(TEST, part, more > 1, || {
-                let profile = Profile {
-                    name: GateName::new("forgotten"),
-                    max_wait: clock::NEVER,
-                    measures_waits: false,
-                };
-                let inner = Inner::open(profile, Limit::MIN, 0);
+                let inner = open(false);
                 inner.handles.store(usize::MAX / 2, Ordering::Relaxed);
                 for _ in 0..more {
                     if by_permit {

@@ -85,6 +85,17 @@ pub struct LineTotals {
     pub closed: u64,
 }
 
+impl LineTotals {
+    /// All whose wait has ended.
+    pub(super) const fn ended(&self) -> u64 {
+        self.admitted
+            .saturating_add(self.cancelled)
+            .saturating_add(self.expired)
+            .saturating_add(self.too_large)
+            .saturating_add(self.closed)
+    }
+}
+
 /// Requests refused when they arrived, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -101,17 +112,6 @@ pub struct RefusedTotals {
     pub zero_weight: u64,
     /// Came after the gate was closed.
     pub closed: u64,
-}
-
-impl LineTotals {
-    /// All whose wait has ended.
-    pub(super) const fn ended(&self) -> u64 {
-        self.admitted
-            .saturating_add(self.cancelled)
-            .saturating_add(self.expired)
-            .saturating_add(self.too_large)
-            .saturating_add(self.closed)
-    }
 }
 
 impl RefusedTotals {

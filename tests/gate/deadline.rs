@@ -137,7 +137,7 @@ fn an_end_out_of_reach_is_none() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
     assert_eq!(gate.request().max_wait(Duration::ZERO).acquire_blocking().unwrap_err(), late(Duration::ZERO));
-    thread::sleep(900 * MS); // since the clock was first looked at: what is left of its range after that wait
+    thread::sleep(900 * MS); // The clock's range ends 855 ms after such a wait that begins when it is first looked at.
     let (waiting, _) = wait(gate.request().max_wait(longest).acquire());
     drop((waiting, held));
     assert_at_rest(&gate);
