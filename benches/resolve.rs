@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use concurrency_governor::preset::astrid;
 use concurrency_governor::{
-    Formula, GateName, GateSpec, Layer, Overrides, Plan, Reading, Readings, Resource,
+    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Reading, Readings, Resource,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -34,7 +34,7 @@ fn resolve(c: &mut Criterion) {
     c.bench_function("build the Astrid plan", |b| b.iter(astrid::plan));
     let plan = astrid::plan();
     c.bench_function("resolve the Astrid plan", |b| b.iter(|| plan.resolve(black_box(&host), &none)));
-    let cli = Overrides::new().then(Layer::new("cli").set(astrid::IO, 32));
+    let cli = Overrides::new().then(OverrideLayer::new("cli").set(astrid::IO, 32));
     c.bench_function("resolve it with an override", |b| b.iter(|| plan.resolve(black_box(&host), &cli)));
 
     let specs = hundred();

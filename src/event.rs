@@ -61,7 +61,7 @@ pub enum Event {
     },
     /// New readings were refused, since a setting is now above what is derived and the policy is to reject that. The
     /// limits and the resolution stay as they were.
-    RefreshRefused {
+    RefreshRejected {
         /// Every problem.
         error: BuildError,
     },
@@ -84,7 +84,7 @@ impl fmt::Display for Event {
             }
             Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; {kept} holds"),
             Self::ProbeRecovered { resource, reading } => write!(f, "{resource}: measured again, {reading}"),
-            Self::RefreshRefused { error } => write!(f, "new readings refused: {error}"),
+            Self::RefreshRejected { error } => write!(f, "new readings refused: {error}"),
         }
     }
 }

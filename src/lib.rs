@@ -29,13 +29,13 @@
 //! - A **formula** makes a number of readings, with floors and ceilings: [`Formula`], out of [`Amount`]s.
 //! - A **limit** is what that comes to, a whole number from 1 up: [`Limit`].
 //! - A **plan** declares gates, each by its [`GateSpec`]: [`Plan`].
-//! - **Overrides** are operators' settings, in layers whose order is yours: [`Overrides`], [`Layer`].
+//! - **Overrides** are operators' settings, in layers whose order is yours: [`Overrides`], [`OverrideLayer`].
 //! - A **resolution** is what plan, readings and overrides come to, every limit explained: [`Resolution`].
 //! - A **gate** holds work to its limit, first come, first served: [`Gate`].
 //! - A **permit** is one admission through a gate: [`Permit`].
 //! - **Debt** is what is still out above a limit that was lowered: [`GateStatus::debt`](gate::GateStatus::debt).
 //! - A **pool** keeps items warm that are dear to make, never more of them than a gate's limit: [`Pool`]. A [`Manager`]
-//!   makes them, and a [`Lease`] is one of them handed out.
+//!   makes them, and a [`PooledItem`] is one of them handed out.
 //! - The **governor** ties probes, plan and gates together, and refreshes: [`Governor`]. It tells what it did by an
 //!   [`Event`].
 //!
@@ -53,7 +53,7 @@
 //! **A library that declares gates of its own**, and lets operators override them:
 //!
 //! ```
-//! use concurrency_governor::{Formula, GateSpec, Governor, Layer, Overrides, Resource, probe};
+//! use concurrency_governor::{Formula, GateSpec, Governor, OverrideLayer, Overrides, Resource, probe};
 //!
 //! const UPLOADS: GateSpec = GateSpec::new("uploads", Formula::scale(Resource::CPU, 8).floor(16)).queue(1000);
 //! const THUMBNAILS: GateSpec = GateSpec::new("thumbnails", Formula::of(UPLOADS.fraction(1, 4)));
@@ -62,8 +62,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let flag = Some(32);
 //! let overrides = Overrides::new()
-//!     .then(Layer::new("cli").maybe_set(UPLOADS, flag)) // the first layer that sets a gate wins
-//!     .then(Layer::env([(UPLOADS, "APP_UPLOADS")], std::env::var_os)?);
+//!     .then(OverrideLayer::new("cli").maybe_set(UPLOADS, flag)) // the first layer that sets a gate wins
+//!     .then(OverrideLayer::env([(UPLOADS, "APP_UPLOADS")], std::env::var_os)?);
 //! let governor = Governor::builder()
 //!     .gate(UPLOADS)
 //!     .gate(THUMBNAILS)
@@ -176,10 +176,10 @@ pub use event::Event;
 pub use gate::{AcquireError, Gate, Permit};
 pub use governor::Governor;
 pub use plan::{
-    Amount, Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Quantity, Reading, Readings,
+    Amount, Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings,
     Resolution, Resource,
 };
-pub use pool::{Lease, Manager, Pool};
+pub use pool::{Manager, Pool, PooledItem};
 pub use probe::ResourceProbe;
 
 /// The examples of the documents, which are tests this way.

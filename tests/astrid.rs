@@ -17,7 +17,7 @@ use concurrency_governor::preset::astrid::{
     host_instance_pool_size_default, host_io_concurrency_default,
 };
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{Governor, Layer, Limit, Quantity, Reading, Readings, Resource};
+use concurrency_governor::{Governor, Limit, OverrideLayer, Quantity, Reading, Readings, Resource};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
 use nix::unistd::Pid;
@@ -289,7 +289,7 @@ async fn engine_environment_is_a_layer() {
         "ASTRID_CAPSULE_INSTANCE_POOL_SIZE" => Some("0".into()),
         other => panic!("the engine has no variable {other}"),
     };
-    let overrides = Overrides::new().then(Layer::env(ENV_VARS, settings).unwrap());
+    let overrides = Overrides::new().then(OverrideLayer::env(ENV_VARS, settings).unwrap());
     let governor = CapsuleRuntimeLimits::governor().overrides(overrides).build().await.unwrap();
     let limits = governor.gates([BLOCKING, IO, POOL]).unwrap().map(|gate| gate.limit());
     assert_eq!(limits, [Limit::new(3), Limit::MAX, Limit::MIN]);

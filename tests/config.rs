@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use concurrency_governor::config::{ConfigError, Fault, Key, PlanConfig, Settings, Value};
+use concurrency_governor::config::{ConfigError, ConfigProblem, Key, PlanConfig, Settings, Value};
 use concurrency_governor::plan::Policy;
 use concurrency_governor::preset::Preset;
 use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
-use concurrency_governor::{Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Readings, Resource};
+use concurrency_governor::{
+    Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Readings, Resource,
+};
 
 /// Everything that a plan file can say.
 const TOML: &str = r#"
@@ -65,7 +67,8 @@ fn every_format_gives_the_same_plan() {
 #[test]
 fn settings_are_a_layer_with_keys() {
     let config = of_toml(TOML).unwrap();
-    let overrides = Overrides::new().then(Layer::new("cli").set(POOL, 9)).then(config.layer("limits.toml"));
+    let overrides =
+        Overrides::new().then(OverrideLayer::new("cli").set(POOL, 9)).then(config.layer("limits.toml"));
     let resolution = config.plan().resolve(&Readings::new(), &overrides).unwrap();
     let line = |gate: &str| resolution.explain(gate.parse::<GateName>().unwrap()).unwrap().to_string();
     assert_eq!(
@@ -253,9 +256,9 @@ fn lines_are_told_where_they_are_known() {
         (Key::new("gates"), Value::table([(Key::new("io").at_line(1), gate.at_line(1))])),
     ]);
     let error = PlanConfig::read(&config).unwrap_err();
-    assert_eq!(error.faults().iter().map(Fault::line).collect::<Vec<_>>(), [2, 3, 6].map(Some));
+    assert_eq!(error.problems().iter().map(ConfigProblem::line).collect::<Vec<_>>(), [2, 3, 6].map(Some));
     let cut = format!("gates.io.max_wait = \"{}… is no duration", "y".repeat(59));
-    assert!(error.faults()[1].what().starts_with(&cut), "{error}");
+    assert!(error.problems()[1].what().starts_with(&cut), "{error}");
     assert!(error.to_string().contains("; line 3: gates.io.max_wait"), "{error}");
 
     let named = ConfigError::in_file("limits.toml", &error);
@@ -384,8 +387,9 @@ fn reports_are_written() {
         Measurement::new(Reading::whole(100)).at_most().source(Source::new("limits", "100").at_level("/"));
     let fd = fd.note("a note").stale("it failed");
     let readings = Readings::new().with(Resource::FD, fd).with(Resource::CPU, Reading::Unknown);
-    let layers =
-        Overrides::new().then(Layer::new("cli").set(IO, 60)).then(Layer::new("file").set_from(IO, 2, "io"));
+    let layers = Overrides::new()
+        .then(OverrideLayer::new("cli").set(IO, 60))
+        .then(OverrideLayer::new("file").set_from(IO, 2, "io"));
     let resolution = Plan::new([IO, POOL]).unwrap().resolve(&readings, &layers).unwrap();
     let said = to_value(&resolution).unwrap();
     let part = |step: &str, operand: &str, reading: &str, value: &str, effect: &str| json!({ "step": step, "operand": operand, "reading": reading, "value": value, "effect": effect });

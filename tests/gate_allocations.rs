@@ -116,7 +116,7 @@ fn a_request_with_room_allocates_nothing() {
     assert_eq!(allocations(|| assert!(is_ready(gate.run(async {})))), 0, "run");
     assert_eq!(allocations(|| drop(gate.clone())), 0, "another handle");
     let status = gate.status();
-    assert_eq!((status.in_use, status.totals.line.joined), (0, 0));
+    assert_eq!((status.in_use, status.totals.queue.enqueued), (0, 0));
 }
 
 /// A request that is refused allocates nothing either.
@@ -248,9 +248,9 @@ fn expiring_many_allocates_as_often_as_expiring_two() {
         runtime.block_on(async {
             let mut waiting: Vec<_> = (0..waits).map(|_| Box::pin(request.acquire())).collect();
             assert!(waiting.iter_mut().all(|waiting| poll(waiting.as_mut()).is_pending()));
-            let before = (ALLOCATIONS.get(), gate.status().totals.line.expired);
+            let before = (ALLOCATIONS.get(), gate.status().totals.queue.expired);
             advance(Duration::from_millis(1)).await;
-            assert_eq!(gate.status().totals.line.expired - before.1, waits);
+            assert_eq!(gate.status().totals.queue.expired - before.1, waits);
             ALLOCATIONS.get() - before.0
         })
     };

@@ -42,11 +42,14 @@ async fn a_storm_loses_nothing_and_admits_no_more_than_it_may() {
     assert_eq!((flight.over.load(SeqCst), flight.now.load(SeqCst)), (0, 0), "more in flight than allowed");
     let status = gate.status();
     assert_eq!((status.in_use, status.available, status.debt, status.waiting), (0, TOP, 0, 0));
-    let line = status.totals.line;
-    assert_eq!(line.joined, line.admitted + line.cancelled + line.expired + line.too_large);
-    assert!(status.waits.count().abs_diff(line.admitted) <= line.admitted / 10, "sampled, but all stood for");
-    assert_eq!(status.totals.admitted - line.unclaimed, flight.admitted.load(SeqCst));
-    let seen = [panics, flight.judged.load(SeqCst), line.cancelled, line.too_large];
+    let queue = status.totals.queue;
+    assert_eq!(queue.enqueued, queue.admitted + queue.cancelled + queue.expired + queue.too_large);
+    assert!(
+        status.waits.count().abs_diff(queue.admitted) <= queue.admitted / 10,
+        "sampled, but all stood for"
+    );
+    assert_eq!(status.totals.admitted - queue.unclaimed, flight.admitted.load(SeqCst));
+    let seen = [panics, flight.judged.load(SeqCst), queue.cancelled, queue.too_large];
     assert!(!seen.contains(&0), "no storm: {seen:?}");
     assert!(gate.try_acquire_many(TOP).is_ok());
 }

@@ -16,8 +16,8 @@ use concurrency_governor::plan::{Measurement, Policy, Problem};
 use concurrency_governor::probe::{Fixed, ProbeError, async_trait};
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
-    AcquireError, Event, Formula, GateName, GateSpec, Governor, Layer, Limit, Overrides, Plan, Reading,
-    Resource, ResourceProbe, probe,
+    AcquireError, Event, Formula, GateName, GateSpec, Governor, Limit, OverrideLayer, Overrides, Plan,
+    Reading, Resource, ResourceProbe, probe,
 };
 
 const IO: GateSpec = GateSpec::new("io", Formula::of(Resource::CPU.times(64).assume(2)));
@@ -72,7 +72,7 @@ async fn build_reports_every_problem() {
         .gate(GateSpec::new("c", Formula::of(GateName::new("d").times(1))))
         .probe(cpu(1))
         .probe(cpu(2))
-        .overrides(Overrides::new().then(Layer::new("cli").set(GateName::new("oi"), 1)))
+        .overrides(Overrides::new().then(OverrideLayer::new("cli").set(GateName::new("oi"), 1)))
         .build()
         .await
         .unwrap_err();
@@ -274,7 +274,7 @@ async fn blocking_probe_is_asked_once() {
 async fn refused_settings_change_nothing() {
     let (probe, log) = (cpu(4), Log::default());
     let governor = governor_of(&probe, &log).await;
-    let good = Overrides::new().then(Layer::new("cli").set(IO, 10));
+    let good = Overrides::new().then(OverrideLayer::new("cli").set(IO, 10));
     assert_eq!(governor.set_overrides(good).unwrap().limit(IO).unwrap(), Limit::new(10));
     assert_eq!((limit_of(&governor, IO), limit_of(&governor, CACHE)), (10, 5));
     let before = governor.resolution();
@@ -282,8 +282,8 @@ async fn refused_settings_change_nothing() {
 
     let stranger = GateName::new("oi");
     for bad in [
-        Layer::new("cli").set(CACHE, 3).set(stranger, 5),
-        Layer::new("cli").set(CACHE, 3).set(IO, 257).policy(Policy::Reject),
+        OverrideLayer::new("cli").set(CACHE, 3).set(stranger, 5),
+        OverrideLayer::new("cli").set(CACHE, 3).set(IO, 257).policy(Policy::Reject),
     ] {
         assert!(governor.set_overrides(Overrides::new().then(bad)).is_err());
         assert!(Arc::ptr_eq(&before, &governor.resolution()));
@@ -302,7 +302,8 @@ async fn refused_settings_change_nothing() {
 async fn refresh_that_rejects_a_setting_changes_nothing() {
     let (probe, log) = (cpu(4), Log::default());
     let governor = governor_of(&probe, &log).await;
-    let strict = |value| Overrides::new().then(Layer::new("cli").set(IO, value).policy(Policy::Reject));
+    let strict =
+        |value| Overrides::new().then(OverrideLayer::new("cli").set(IO, value).policy(Policy::Reject));
     governor.set_overrides(strict(200)).unwrap();
     log.take();
 
@@ -464,7 +465,7 @@ async fn waker_may_change_the_settings() {
 
     impl Wake for Meddler {
         fn wake(self: Arc<Self>) {
-            self.0.set_overrides(Overrides::new().then(Layer::new("waker").set(IO, 7))).unwrap();
+            self.0.set_overrides(Overrides::new().then(OverrideLayer::new("waker").set(IO, 7))).unwrap();
         }
     }
 
@@ -499,7 +500,8 @@ async fn concurrent_changes_end_in_agreement() {
         tasks.spawn(async move {
             for round in 0..200_usize {
                 if task % 2 == 0 {
-                    let overrides = Overrides::new().then(Layer::new("cli").set(IO, task * 1000 + round + 1));
+                    let overrides =
+                        Overrides::new().then(OverrideLayer::new("cli").set(IO, task * 1000 + round + 1));
                     governor.set_overrides(overrides).unwrap();
                 } else {
                     probe.set(Reading::whole((task * round) as u64 + 1));

@@ -18,7 +18,7 @@ use concurrency_governor::plan::{
 };
 use concurrency_governor::testing::strategies;
 use concurrency_governor::{
-    Amount, Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Quantity, Reading, Readings,
+    Amount, Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings,
     Resolution, Resource,
 };
 use proptest::collection::vec;
@@ -262,7 +262,7 @@ proptest! {
     #[test]
     fn first_layer_wins(values in vec(option::of(1_usize..=200), 0..=5), cores in 1_u64..=8) {
         let names = ["one", "two", "three", "four", "five"];
-        let layers = names.iter().zip(&values).map(|(name, value)| Layer::new(*name).maybe_set(GATE, *value));
+        let layers = names.iter().zip(&values).map(|(name, value)| OverrideLayer::new(*name).maybe_set(GATE, *value));
         let overrides = layers.fold(Overrides::new(), Overrides::then);
         let resolution = plan_of(&Formula::scale(Resource::CPU, 16)).resolve(&cpu(cores), &overrides)?;
         let explanation = resolution.explain(GATE)?;
@@ -290,7 +290,7 @@ proptest! {
         derived in strategies::limit(),
     ) {
         let spec = GateSpec::named(GATE, Formula::fixed(derived.into())).policy(of_gate);
-        let overrides = Overrides::new().then(Layer::new("cli").set(GATE, asked).policy(of_layer));
+        let overrides = Overrides::new().then(OverrideLayer::new("cli").set(GATE, asked).policy(of_layer));
         let nearest = Limit::saturating(asked as u64);
         prop_assert_eq!(nearest.get() as usize, asked.clamp(1, 1_073_741_823));
 
@@ -327,13 +327,13 @@ proptest! {
     #[test]
     fn refusal_lists_every_problem((plan, overrides) in overridden(), readings in host()) {
         let declared = |gate: &GateName| plan.specs().iter().any(|spec| spec.name() == *gate);
-        let settings = overrides.layers().iter().flat_map(Layer::settings).map(|(gate, _)| gate);
+        let settings = overrides.layers().iter().flat_map(OverrideLayer::settings).map(|(gate, _)| gate);
         let strangers: Vec<GateName> = settings.filter(|gate| !declared(gate)).collect();
 
         let lenient = |policy: Policy| policy.min(Policy::Clamp);
         let known = overrides.layers().iter().fold(Overrides::new(), |known, layer| {
             let kept = layer.settings().filter(|(gate, _)| declared(gate));
-            let start = Layer::new("known").policy(lenient(layer.override_policy()));
+            let start = OverrideLayer::new("known").policy(lenient(layer.override_policy()));
             known.then(kept.fold(start, |layer, (gate, value)| layer.set(gate, value)))
         });
         let specs = plan.specs().iter().map(|spec| spec.policy(lenient(spec.override_policy())));
@@ -473,7 +473,7 @@ proptest! {
     fn any_environment_is_a_layer_or_an_error(
         value in prop_oneof![any::<String>(), any::<usize>().prop_map(|n| n.to_string()), any::<u128>().prop_map(|n| n.to_string())],
     ) {
-        let layer = Layer::env([(GATE, "APP_IO")], |_| Some(OsString::from(&value)));
+        let layer = OverrideLayer::env([(GATE, "APP_IO")], |_| Some(OsString::from(&value)));
         match (value.trim().parse::<usize>(), layer) {
             (Ok(number), Ok(layer)) => prop_assert_eq!(layer.settings().collect::<Vec<_>>(), [(GATE, number)]),
             (Err(_), Err(error)) => {

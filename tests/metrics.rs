@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
 use concurrency_governor::integration::metrics::{
-    ACQUIRED, ALL, HOLD, IN_USE, Kind, Metrics, POOL_CREATE, POOL_WAIT, REJECTED, SECONDS, WAIT,
+    ADMITTED, ALL, HOLD, IN_USE, MetricKind, Metrics, POOL_CREATE, POOL_WAIT, REJECTED, SECONDS, WAIT,
 };
 use concurrency_governor::plan::Policy;
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
-    Formula, GateName, GateSpec, Governor, Layer, Limit, Overrides, Reading, Resource,
+    Formula, GateName, GateSpec, Governor, Limit, OverrideLayer, Overrides, Reading, Resource,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -115,7 +115,7 @@ async fn a_scrape_shows_everything() {
     fd.fail("gone");
     governor.refresh().await.unwrap();
     governor.refresh().await.unwrap();
-    let strict = Layer::new("cli").set(IO, 4).policy(Policy::Reject);
+    let strict = OverrideLayer::new("cli").set(IO, 4).policy(Policy::Reject);
     governor.set_overrides(Overrides::new().then(strict)).unwrap();
     cpu.set(Reading::Unknown);
     governor.refresh().await.unwrap_err();
@@ -161,7 +161,7 @@ async fn a_scrape_shows_everything() {
     }
     assert_eq!([rejected("io", "closed"), rejected("uploads", "closed")], [0.0, 1.0]);
 
-    assert_eq!(of(ACQUIRED, "gate=\"uploads\""), 4.0);
+    assert_eq!(of(ADMITTED, "gate=\"uploads\""), 4.0);
     assert_eq!(of(&format!("{WAIT}_count"), "gate=\"uploads\""), 1.0);
     assert_eq!(of(&format!("{WAIT}_bucket"), "gate=\"uploads\",le=\"+Inf\""), 1.0);
     assert_eq!(of(&format!("{HOLD}_count"), "gate=\"uploads\""), 2.0);
@@ -176,22 +176,22 @@ async fn a_scrape_shows_everything() {
     assert_eq!([probe("stale", "cpu"), probe("stale", "fd")], [0.0, 1.0]);
     assert_eq!([probe("failures_total", "cpu"), probe("failures_total", "fd")], [0.0, 3.0]);
     assert_eq!(of("concurrency_governor_refreshes_total", ""), 4.0);
-    assert_eq!(of("concurrency_governor_refreshes_refused_total", ""), 1.0);
+    assert_eq!(of("concurrency_governor_refreshes_rejected_total", ""), 1.0);
 
     // What is scraped is what is listed, each with its kind and a line of help.
     let named: BTreeSet<&str> = scraped.keys().map(|series| metric_of(series)).collect();
     assert_eq!(named, ALL.iter().map(|metric| metric.name).collect());
     for metric in ALL {
         let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
             _ => panic!("{metric:?}"),
         };
         assert!(answer.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{metric:?}");
         assert!(answer.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{metric:?}");
-        assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{metric:?}");
-        assert_eq!(metric.name.ends_with("_seconds"), metric.kind == Kind::Histogram, "{metric:?}");
+        assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{metric:?}");
+        assert_eq!(metric.name.ends_with("_seconds"), metric.kind == MetricKind::Histogram, "{metric:?}");
     }
     assert!(task.is_running());
     drop((task, held, in_line, sessions));
@@ -292,7 +292,7 @@ fn a_recorder_may_come_later() {
     let scrape = handle.render();
     let scraped = series(&scrape);
     assert_eq!(scraped[&*format!("{IN_USE}{{gate=\"uploads\"}}")], 3.0);
-    assert_eq!(scraped[&*format!("{ACQUIRED}{{gate=\"uploads\"}}")], 1.0);
+    assert_eq!(scraped[&*format!("{ADMITTED}{{gate=\"uploads\"}}")], 1.0);
     drop(held);
 }
 

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use concurrency_governor::plan::{Decision, Policy, Shadowed, Standing};
 use concurrency_governor::{
-    Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Readings, Resolution,
+    Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Readings, Resolution,
 };
 
 /// A gate of 25 on any host.
@@ -20,8 +20,8 @@ const POOL: GateSpec = GateSpec::new("pool", Formula::fixed(8));
 #[test]
 fn first_layer_wins() {
     let overrides = Overrides::new()
-        .then(Layer::new("cli").set(POOL, 3))
-        .then(Layer::new("file").set(IO, 20).set(POOL, 4))
+        .then(OverrideLayer::new("cli").set(POOL, 3))
+        .then(OverrideLayer::new("file").set(IO, 20).set(POOL, 4))
         .then(env([("APP_IO", "10"), ("APP_POOL", "5")]));
     let resolution = resolve(&overrides);
     assert_eq!(
@@ -43,7 +43,7 @@ fn first_layer_wins() {
 /// No setting, no layer and an empty layer are all the same: what is derived.
 #[test]
 fn nothing_set_is_derived() {
-    let empty = Layer::new("cli").maybe_set(IO, None);
+    let empty = OverrideLayer::new("cli").maybe_set(IO, None);
     assert_eq!(empty.settings().len(), 0);
     for overrides in [Overrides::new(), Overrides::default(), Overrides::new().then(empty).then(env([]))] {
         let resolution = resolve(&overrides);
@@ -55,7 +55,8 @@ fn nothing_set_is_derived() {
 /// A second setting of one gate replaces the first, and stands where it was set.
 #[test]
 fn later_setting_of_a_layer_replaces_the_earlier() {
-    let layer = Layer::new("cli").set(IO, 1).set(POOL, 2).maybe_set(IO, Some(3)).maybe_set(POOL, None);
+    let layer =
+        OverrideLayer::new("cli").set(IO, 1).set(POOL, 2).maybe_set(IO, Some(3)).maybe_set(POOL, None);
     assert_eq!(layer.settings().collect::<Vec<_>>(), [(POOL.name(), 2), (IO.name(), 3)]);
     assert_eq!(layer.name(), "cli");
     let overrides = Overrides::new().then(layer.clone());
@@ -66,7 +67,7 @@ fn later_setting_of_a_layer_replaces_the_earlier() {
 /// A layer may be named at run time, and two may have one name.
 #[test]
 fn layers_are_named_freely() {
-    let file = |path: &str, value| Layer::new(format!("file {path}")).set(IO, value);
+    let file = |path: &str, value| OverrideLayer::new(format!("file {path}")).set(IO, value);
     let overrides = Overrides::new().then(file("/a", 1)).then(file("/a", 2));
     assert_eq!(
         lines(&resolve(&overrides))[0],
@@ -91,14 +92,14 @@ fn setting_is_brought_into_range() {
             "set to 1073741824 by cli (lowered to 1073741823) (above what is derived), derived 25",
         ),
     ] {
-        let resolution = resolve(&Overrides::new().then(Layer::new("cli").set(IO, value)));
+        let resolution = resolve(&Overrides::new().then(OverrideLayer::new("cli").set(IO, value)));
         assert_eq!(resolution.limit(IO).unwrap().get(), limit);
         assert_eq!(lines(&resolution)[0], format!("io = {limit}: {words}"));
     }
     let most = GateSpec::new("io", Formula::fixed(Limit::MAX.into())).policy(Policy::Reject);
     let resolution = Plan::new([most])
         .unwrap()
-        .resolve(&Readings::new(), &Overrides::new().then(Layer::new("cli").set(IO, usize::MAX)))
+        .resolve(&Readings::new(), &Overrides::new().then(OverrideLayer::new("cli").set(IO, usize::MAX)))
         .unwrap();
     assert_eq!(resolution.limit(IO).unwrap(), Limit::MAX);
 }
@@ -120,7 +121,7 @@ fn stricter_policy_holds() {
     ] {
         let plan = Plan::new([IO.policy(gate)]).unwrap();
         let resolve = |value| {
-            let layer = Layer::new("cli").set(IO, value).policy(layer);
+            let layer = OverrideLayer::new("cli").set(IO, value).policy(layer);
             plan.resolve(&Readings::new(), &Overrides::new().then(layer))
         };
         let within = resolve(25).unwrap();
@@ -139,14 +140,14 @@ fn stricter_policy_holds() {
 #[test]
 fn policy_is_of_the_layer_that_decides() {
     let overrides = Overrides::new()
-        .then(Layer::new("cli").set(IO, 30).policy(Policy::Clamp))
-        .then(Layer::new("file").set(IO, 40).policy(Policy::Reject));
+        .then(OverrideLayer::new("cli").set(IO, 30).policy(Policy::Clamp))
+        .then(OverrideLayer::new("file").set(IO, 40).policy(Policy::Reject));
     assert_eq!(
         lines(&resolve(&overrides))[0],
         "io = 25: set to 30 by cli (lowered to what is derived), derived 25, shadows file = 40"
     );
     assert_eq!(overrides.layers()[1].override_policy(), Policy::Reject);
-    assert_eq!(Layer::new("cli").override_policy(), Policy::Trust);
+    assert_eq!(OverrideLayer::new("cli").override_policy(), Policy::Trust);
 }
 
 /// Policies order by strictness and read back as they are written.
@@ -181,8 +182,9 @@ fn environment_sets_what_is_there() {
 /// Two variables of one gate: the later one in the list holds.
 #[test]
 fn later_variable_of_a_gate_holds() {
-    let layer =
-        Layer::env([(IO, "OLD_NAME"), (IO, "NEW_NAME")], |variable| Some(variable.len().to_string().into()));
+    let layer = OverrideLayer::env([(IO, "OLD_NAME"), (IO, "NEW_NAME")], |variable| {
+        Some(variable.len().to_string().into())
+    });
     let both = Overrides::new().then(layer.unwrap());
     assert_eq!(lines(&resolve(&both))[0], "io = 8: set to 8 by env NEW_NAME, derived 25");
 }
@@ -202,8 +204,8 @@ fn environment_refuses_everything_wrong_at_once() {
         ("LINES", "1\n2"),
     ]
     .into();
-    let error =
-        Layer::env(gates.into_iter().zip(names), |name| values.get(name).map(OsString::from)).unwrap_err();
+    let error = OverrideLayer::env(gates.into_iter().zip(names), |name| values.get(name).map(OsString::from))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -220,8 +222,8 @@ fn environment_refuses_everything_wrong_at_once() {
 fn environment_refuses_what_is_no_text() {
     use std::os::unix::ffi::OsStringExt;
 
-    let error =
-        Layer::env([(IO, "APP_IO")], |_| Some(OsString::from_vec(b"1\xff2\x1b".to_vec()))).unwrap_err();
+    let error = OverrideLayer::env([(IO, "APP_IO")], |_| Some(OsString::from_vec(b"1\xff2\x1b".to_vec())))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -236,16 +238,16 @@ fn environment_refuses_what_is_no_text() {
 fn prefix_makes_the_variables() {
     let gates = ["io", "http-client", "http.server", "a_b"].map(GateName::new);
     let given = [("APP_IO", "1"), ("APP_HTTP_CLIENT", " 2 "), ("APP_HTTP_SERVER", "0"), ("PATH", "/bin")];
-    let layer = Layer::env_prefixed("APP_", gates, variables(given)).unwrap();
+    let layer = OverrideLayer::env_prefixed("APP_", gates, variables(given)).unwrap();
     let set: Vec<_> = layer.settings().map(|(gate, value)| (gate.to_string(), value)).collect();
     assert_eq!(set, [("http-client".to_owned(), 2), ("http.server".to_owned(), 0), ("io".to_owned(), 1)]);
 
-    let layer = Layer::env_prefixed("APP_", [IO, POOL], variables([("APP_IO", "20")])).unwrap();
+    let layer = OverrideLayer::env_prefixed("APP_", [IO, POOL], variables([("APP_IO", "20")])).unwrap();
     let line = &lines(&resolve(&Overrides::new().then(layer)))[0];
     assert_eq!(line, "io = 20: set to 20 by env APP_IO, derived 25");
 
     let near = [("app_io", "1"), ("APPIO", "2"), ("MY_APP_IO", "3"), ("APP", "4")];
-    assert_eq!(Layer::env_prefixed("APP_", [IO], variables(near)).unwrap().settings().len(), 0);
+    assert_eq!(OverrideLayer::env_prefixed("APP_", [IO], variables(near)).unwrap().settings().len(), 0);
 }
 
 /// With a prefix everything wrong is told at once: numbers, variables of no gate, gates of one variable.
@@ -253,7 +255,7 @@ fn prefix_makes_the_variables() {
 fn prefix_refuses_everything_wrong_at_once() {
     let gates = ["io", "a-b", "a.b"].map(GateName::new);
     let given = [("APP_IP", "1"), ("APP_IO", ""), ("APP_io", "3"), ("APP_", "4")];
-    let error = Layer::env_prefixed("APP_", gates, variables(given)).unwrap_err().to_string();
+    let error = OverrideLayer::env_prefixed("APP_", gates, variables(given)).unwrap_err().to_string();
     let allowed = "(allowed: APP_A_B, APP_IO)";
     assert_eq!(
         error.split("; ").collect::<Vec<_>>(),
@@ -265,9 +267,10 @@ fn prefix_refuses_everything_wrong_at_once() {
             &format!("APP_io in the environment is the variable of no gate {allowed}"),
         ]
     );
-    let error = Layer::env_prefixed("", [IO], variables([("IO", "1")])).unwrap_err().to_string();
+    let error = OverrideLayer::env_prefixed("", [IO], variables([("IO", "1")])).unwrap_err().to_string();
     assert_eq!(error, "the prefix of the variables is empty (allowed: one such as APP_LIMIT_)");
-    let error = Layer::env_prefixed("APP_", [IO; 0], variables([("APP_IO", "1")])).unwrap_err().to_string();
+    let error =
+        OverrideLayer::env_prefixed("APP_", [IO; 0], variables([("APP_IO", "1")])).unwrap_err().to_string();
     assert_eq!(error, "APP_IO in the environment is the variable of no gate (allowed: none)");
 }
 
@@ -278,14 +281,14 @@ fn prefixed_variable_that_is_no_text_is_refused() {
     use std::os::unix::ffi::OsStringExt;
 
     let variable = OsString::from_vec(b"APP_I\xff\x1b".to_vec());
-    let error = Layer::env_prefixed("APP_", [IO], [(variable, "1".into())]).unwrap_err().to_string();
+    let error = OverrideLayer::env_prefixed("APP_", [IO], [(variable, "1".into())]).unwrap_err().to_string();
     assert_eq!(error, "APP_I\u{fffd}\\u{1b} in the environment is the variable of no gate (allowed: APP_IO)");
 }
 
 /// A key within a layer is part of the origin, and a later setting of the gate takes its own.
 #[test]
 fn keys_of_settings_are_named() {
-    let layer = Layer::new("app.toml").set_from(IO, 1, "limits.io").set_from(POOL, 2, "limits.pool");
+    let layer = OverrideLayer::new("app.toml").set_from(IO, 1, "limits.io").set_from(POOL, 2, "limits.pool");
     let overrides = Overrides::new().then(layer.clone().set_from(POOL, 3, "pool")).then(layer.set(IO, 4));
     assert_eq!(
         lines(&resolve(&overrides)),
@@ -300,10 +303,10 @@ fn variables<const N: usize>(given: [(&str, &str); N]) -> Vec<(OsString, OsStrin
     given.map(|(variable, value)| (variable.into(), value.into())).to_vec()
 }
 
-fn env<const N: usize>(values: [(&str, &str); N]) -> Layer {
+fn env<const N: usize>(values: [(&str, &str); N]) -> OverrideLayer {
     let values: BTreeMap<&str, &str> = values.into();
     let lookup = |name: &str| values.get(name).map(OsString::from);
-    Layer::env([(IO, "APP_IO"), (POOL, "APP_POOL")], lookup).unwrap()
+    OverrideLayer::env([(IO, "APP_IO"), (POOL, "APP_POOL")], lookup).unwrap()
 }
 
 fn resolve(overrides: &Overrides) -> Resolution {

@@ -10,7 +10,7 @@ use concurrency_governor::plan::{
 };
 use concurrency_governor::preset::astrid::{self, BLOCKING, CapsuleRuntimeLimits, IO, POOL};
 use concurrency_governor::{
-    Amount, Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Quantity, Reading, Readings,
+    Amount, Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings,
     Resolution, Resource,
 };
 
@@ -170,9 +170,9 @@ io = 1: derived, `at most fd * 1/2` decides (fd = 1: 0)
 #[test]
 fn explanation_of_overrides() {
     let overrides = Overrides::new()
-        .then(Layer::new("cli").set(IO, 100))
-        .then(Layer::new("file").set(IO, 0).set(BLOCKING, 0).set(POOL, 9).policy(Policy::Clamp))
-        .then(Layer::env([(IO, "APP_IO"), (POOL, "APP_POOL")], |_| Some("7".into())).unwrap());
+        .then(OverrideLayer::new("cli").set(IO, 100))
+        .then(OverrideLayer::new("file").set(IO, 0).set(BLOCKING, 0).set(POOL, 9).policy(Policy::Clamp))
+        .then(OverrideLayer::env([(IO, "APP_IO"), (POOL, "APP_POOL")], |_| Some("7".into())).unwrap());
     let expected = "\
 blocking = 1: set to 0 by file (raised to 1), derived 2
     whole cpu or 2           2              cpu = 2
@@ -244,7 +244,9 @@ cache = 2: derived, `at most gate pool per 3` decides (gate pool = 8: 2)
 /// What an explanation prints can be asked for as well.
 #[test]
 fn explanation_by_its_parts() {
-    let overrides = Overrides::new().then(Layer::new("cli").set(IO, 30)).then(Layer::new("file").set(IO, 20));
+    let overrides = Overrides::new()
+        .then(OverrideLayer::new("cli").set(IO, 30))
+        .then(OverrideLayer::new("file").set(IO, 20));
     let resolution = astrid(2, 50, &overrides);
     let explanation = resolution.explain(IO).unwrap();
     assert_eq!(explanation.gate(), IO.name());
@@ -276,7 +278,7 @@ fn explanation_by_its_parts() {
 #[test]
 fn gate_reads_the_overridden_limit() {
     let cache = GateSpec::new("cache", Formula::of(IO.fraction(1, 2)));
-    let overrides = Overrides::new().then(Layer::new("cli").set(IO, 10));
+    let overrides = Overrides::new().then(OverrideLayer::new("cli").set(IO, 10));
     for specs in [[cache, IO], [IO, cache]] {
         let resolution = Plan::new(specs).unwrap().resolve(&host(2, 20_000), &overrides).unwrap();
         assert_eq!(resolution.limit(cache).unwrap().get(), 5);
@@ -485,7 +487,7 @@ fn long_chains_need_no_stack() {
 fn rejected_settings_stand_in_the_order_of_the_plan() {
     let cache = GateSpec::new("cache", Formula::of(IO.fraction(1, 2)));
     let overrides =
-        Overrides::new().then(Layer::new("cli").set(IO, 500).set(cache, 400).policy(Policy::Reject));
+        Overrides::new().then(OverrideLayer::new("cli").set(IO, 500).set(cache, 400).policy(Policy::Reject));
     let error = Plan::new([cache, IO]).unwrap().resolve(&host(2, 20_000), &overrides).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -501,13 +503,13 @@ fn rejected_setting_leaves_its_readers_what_the_host_grants() {
     let half = GateSpec::new("half", Formula::of(IO.fraction(1, 2)));
     let capped = GateSpec::new("capped", Formula::fixed(1000).at_most(IO.times(1)));
     let plan = Plan::new([IO, half, capped]).unwrap();
-    let problems = |layer: Layer| -> Vec<String> {
+    let problems = |layer: OverrideLayer| -> Vec<String> {
         let overrides = Overrides::new().then(layer.policy(Policy::Reject));
         let error: BuildError = plan.resolve(&host(2, 20_000), &overrides).unwrap_err();
         error.problems().iter().map(ToString::to_string).collect()
     };
     let io = "cli sets gate `io` to 200, above what this host grants (allowed: at most 128)";
-    let layer = Layer::new("cli").set(IO, 200);
+    let layer = OverrideLayer::new("cli").set(IO, 200);
     assert_eq!(problems(layer.clone().set(half, 64).set(capped, 128)), [io]);
     assert_eq!(
         problems(layer.set(half, 65).set(capped, 129)),
@@ -524,8 +526,8 @@ fn rejected_setting_leaves_its_readers_what_the_host_grants() {
 fn every_problem_of_a_resolution_is_listed() {
     let (ios, pools) = (GateName::new("ios"), GateName::new("pools"));
     let overrides = Overrides::new()
-        .then(Layer::new("cli").set(ios, 1).set(POOL, 9).policy(Policy::Reject))
-        .then(Layer::env([(pools, "APP_POOLS"), (ios, "APP_IOS")], |_| Some("3".into())).unwrap());
+        .then(OverrideLayer::new("cli").set(ios, 1).set(POOL, 9).policy(Policy::Reject))
+        .then(OverrideLayer::env([(pools, "APP_POOLS"), (ios, "APP_IOS")], |_| Some("3".into())).unwrap());
     let error = astrid::plan().resolve(&host(2, 20_000), &overrides).unwrap_err();
     let known = "which the plan does not declare (it declares blocking, io, pool)";
     assert_eq!(
@@ -629,7 +631,7 @@ fn limits(readings: &Readings) -> [u64; 3] {
 }
 
 fn cli(io: usize) -> Overrides {
-    Overrides::new().then(Layer::new("cli").set(IO, io))
+    Overrides::new().then(OverrideLayer::new("cli").set(IO, io))
 }
 
 fn lines(resolution: &Resolution) -> Vec<String> {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use concurrency_governor::integration::tower::{GateError, GateLayer, Refused};
+use concurrency_governor::integration::tower::{GateError, GateLayer, Rejected};
 use concurrency_governor::{Gate, GateName, Limit};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame};
@@ -74,9 +74,9 @@ fn echo() -> impl Service<u32, Response = u32, Error = Infallible, Future: Send>
     service_fn(|number: u32| async move { Ok(number) })
 }
 
-fn refused<T, E>(answer: Poll<Result<T, GateError<E>>>) -> Refused {
+fn refused<T, E>(answer: Poll<Result<T, GateError<E>>>) -> Rejected {
     match answer {
-        Poll::Ready(Err(GateError::Refused(refused))) => refused,
+        Poll::Ready(Err(GateError::Rejected(refused))) => refused,
         _ => panic!("it was not refused"),
     }
 }
@@ -216,7 +216,7 @@ fn a_dropped_request_leaves_nothing_behind() {
     assert_eq!(books(&gate), (1, 0), "the third has it now");
     drop(third);
     assert_eq!(books(&gate), (0, 0), "and hands it on, never having seen it");
-    assert_eq!(gate.status().totals.line.cancelled, 1);
+    assert_eq!(gate.status().totals.queue.cancelled, 1);
 }
 
 /// A panic gives the permit back before anybody drops anything, be it in `call` or in the future.
@@ -291,7 +291,7 @@ async fn what_is_refused_says_why_and_when_to_come_back() {
     assert_eq!(refused(poll(pin!(layer.clone().shed().layer(echo()).call(1)))).reason(), "closed");
     drop(held);
     assert_eq!(gate.status().totals.admitted, 1, "none of them came in");
-    assert_eq!(gate.status().totals.refused.no_permits, 1, "who waits was not refused first");
+    assert_eq!(gate.status().totals.rejected.no_permits, 1, "who waits was not refused first");
 
     let response: Response<String> = GateError::<Infallible>::from(shed).into_response();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -471,7 +471,7 @@ async fn the_layer_sheds_by_itself() {
     assert!(poll(answer.as_mut()).is_pending());
     let mut sheds = stack.layer(GateLayer::new(gate.clone()).shed()).service(echo());
     let error = soon(sheds.ready().await.unwrap().call(7)).await.unwrap_err();
-    let Some(GateError::Refused(refused)) = error.downcast_ref::<GateError<Infallible>>() else {
+    let Some(GateError::Rejected(refused)) = error.downcast_ref::<GateError<Infallible>>() else {
         panic!("{error}")
     };
     assert_eq!(refused.reason(), "no_permits");

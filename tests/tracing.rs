@@ -14,7 +14,7 @@ use concurrency_governor::integration::tracing::{TARGET, TracingObserver};
 use concurrency_governor::plan::Policy;
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
-    Formula, Gate, GateName, GateSpec, Governor, Layer, Limit, Overrides, Reading, Resource,
+    Formula, Gate, GateName, GateSpec, Governor, Limit, OverrideLayer, Overrides, Reading, Resource,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -286,7 +286,7 @@ async fn a_changed_limit_names_its_knob() {
     drop(held);
 
     let vars = |name: &str| (name == "APP_IO").then(|| "3".into());
-    let overrides = Overrides::new().then(Layer::env([(IO, "APP_IO")], vars).unwrap());
+    let overrides = Overrides::new().then(OverrideLayer::env([(IO, "APP_IO")], vars).unwrap());
     host.governor.set_overrides(overrides).unwrap();
     let told = host.ear.events();
     let message = about(&told, "gate", "io").field("message");
@@ -325,7 +325,7 @@ async fn a_probe_in_trouble_names_its_knob() {
 #[tokio::test]
 async fn a_refused_refresh_names_its_setting() {
     let host = host().await;
-    let layer = Layer::new("cli").set(IO, 500).policy(Policy::Reject);
+    let layer = OverrideLayer::new("cli").set(IO, 500).policy(Policy::Reject);
     host.governor.set_overrides(Overrides::new().then(layer)).unwrap();
     host.ear.events();
     host.cpu.set(Reading::whole(1));

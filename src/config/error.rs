@@ -8,23 +8,23 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<String>,
-    faults: Vec<Fault>,
+    faults: Vec<ConfigProblem>,
 }
 
 impl ConfigError {
     /// What a format's own reader found wrong with a file, with the file's name before it: that reader sees only text.
     pub fn in_file(file: impl Into<String>, error: impl fmt::Display) -> Self {
-        Self { file: Some(file.into()), faults: vec![Fault::new(None, error.to_string())] }
+        Self { file: Some(file.into()), faults: vec![ConfigProblem::new(None, error.to_string())] }
     }
 
     /// What is wrong, at least one thing: in the order of the lines, where those are known.
     #[must_use]
-    pub fn faults(&self) -> &[Fault] {
+    pub fn problems(&self) -> &[ConfigProblem] {
         &self.faults
     }
 
     /// Of at least one fault.
-    pub(super) fn of(mut faults: Vec<Fault>) -> Self {
+    pub(super) fn of(mut faults: Vec<ConfigProblem>) -> Self {
         faults.sort_by_key(|fault| fault.line);
         Self { file: None, faults }
     }
@@ -45,12 +45,12 @@ impl fmt::Display for ConfigError {
 
 /// One thing that is wrong in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigProblem {
     line: Option<usize>,
     what: String,
 }
 
-impl Fault {
+impl ConfigProblem {
     pub(super) fn new(line: Option<usize>, what: impl Into<String>) -> Self {
         Self { line, what: what.into() }
     }
@@ -68,7 +68,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;

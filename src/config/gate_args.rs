@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::limit_args::whole;
-use crate::plan::{GateName, Layer};
+use crate::plan::{GateName, OverrideLayer};
 
 /// Which flag of an application sets which gate: see [`GateArgs`].
 pub trait GateFlags {
@@ -56,8 +56,8 @@ impl<F> GateArgs<F> {
     }
 
     /// A layer of what is set. Each origin has its flag.
-    pub fn layer(&self, name: impl Into<String>) -> Layer {
-        self.settings.iter().fold(Layer::new(name.into()), |layer, (gate, flag, value)| {
+    pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
+        self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, flag, value)| {
             layer.set_from(*gate, *value, format!("--{flag}"))
         })
     }

@@ -3,7 +3,7 @@
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::plan::{GateName, Layer, NameError};
+use crate::plan::{GateName, NameError, OverrideLayer};
 
 /// The flag `--limit GATE=N`, as often as there are gates, for an application that flattens it into its own arguments.
 ///
@@ -42,8 +42,8 @@ impl LimitArgs {
     }
 
     /// A layer of what is set. Each origin has the flag.
-    pub fn layer(&self, name: impl Into<String>) -> Layer {
-        self.settings.iter().fold(Layer::new(name.into()), |layer, (gate, value)| {
+    pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
+        self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, value)| {
             layer.set_from(*gate, *value, format!("--{FLAG}"))
         })
     }

@@ -14,7 +14,7 @@
     doc = r##"
 ```
 use concurrency_governor::config::{ConfigError, PlanConfig};
-use concurrency_governor::{Layer, Overrides, Reading, Readings, Resource};
+use concurrency_governor::{OverrideLayer, Overrides, Reading, Readings, Resource};
 
 let text = r#"
     [gates.uploads]
@@ -28,7 +28,7 @@ let file: PlanConfig = toml::from_str(text).map_err(|error| ConfigError::in_file
 
 let from_the_command_line = None;
 let overrides = Overrides::new()
-    .then(Layer::new("cli").maybe_set("uploads".parse::<concurrency_governor::GateName>()?, from_the_command_line))
+    .then(OverrideLayer::new("cli").maybe_set("uploads".parse::<concurrency_governor::GateName>()?, from_the_command_line))
     .then(file.layer("limits.toml"));
 let readings = Readings::new().with(Resource::CPU, Reading::whole(8));
 let resolution = file.plan().resolve(&readings, &overrides)?;
@@ -58,7 +58,7 @@ mod texts;
 mod value;
 
 #[cfg(feature = "serde")]
-pub use error::{ConfigError, Fault};
+pub use error::{ConfigError, ConfigProblem};
 #[cfg(feature = "clap")]
 pub use gate_args::{GateArgs, GateFlags};
 #[cfg(feature = "clap")]

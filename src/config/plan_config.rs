@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::reader::{PLAN_KEYS, Reader};
 use super::settings::{Settings, Whole};
 use super::value::Value;
-use crate::plan::{BuildError, GateName, GateSpec, Layer, Overrides, Plan, Policy};
+use crate::plan::{BuildError, GateName, GateSpec, OverrideLayer, Overrides, Plan, Policy};
 use crate::preset::Preset;
 
 /// A whole plan as a configuration holds it: a preset, gates by name, and settings.
@@ -98,7 +98,7 @@ impl PlanConfig {
 
     /// Its settings as a layer, named after where they are from, such as the file. Each origin has its key:
     /// `limits.toml overrides.uploads`.
-    pub fn layer(&self, name: impl Into<String>) -> Layer {
+    pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
         self.overrides.layer(name)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::Fault;
+use super::error::ConfigProblem;
 use super::value::{Key, Kind, Value};
 use crate::plan::{BuildError, Formula, GateName, GateSpec, Policy, Problem};
 use crate::preset::Preset;
@@ -19,7 +19,7 @@ pub(super) const GATE_KEYS: [&str; 5] = ["formula", "queue", "max_wait", "policy
 /// Reads the parts of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<ConfigProblem>,
 }
 
 /// The gates that a configuration declares, and the line of each.
@@ -234,7 +234,7 @@ impl Reader {
     }
 
     fn refuse(&mut self, line: Option<usize>, what: String) {
-        self.faults.push(Fault::new(line, what));
+        self.faults.push(ConfigProblem::new(line, what));
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::event::Event;
-use crate::gate::{GateStatus, Histogram, LineTotals, RefusedTotals, Totals};
+use crate::gate::{GateStatus, GateTotals, Histogram, QueueTotals, RejectedTotals};
 use crate::plan::{
     Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin, Readings, Resolution,
     Shadowed, Source, Standing,
@@ -176,17 +176,17 @@ impl Serialize for GateStatus {
 }
 
 /// Every field by its name.
-impl Serialize for Totals {
+impl Serialize for GateTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "Totals", { "admitted": self.admitted, "line": self.line, "refused": self.refused })
+        fields!(serializer, "GateTotals", { "admitted": self.admitted, "queue": self.queue, "rejected": self.rejected })
     }
 }
 
 /// Every field by its name.
-impl Serialize for LineTotals {
+impl Serialize for QueueTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "LineTotals", {
-            "joined": self.joined,
+        fields!(serializer, "QueueTotals", {
+            "enqueued": self.enqueued,
             "admitted": self.admitted,
             "unclaimed": self.unclaimed,
             "cancelled": self.cancelled,
@@ -198,9 +198,9 @@ impl Serialize for LineTotals {
 }
 
 /// Every field by its name.
-impl Serialize for RefusedTotals {
+impl Serialize for RejectedTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "RefusedTotals", {
+        fields!(serializer, "RejectedTotals", {
             "no_permits": self.no_permits,
             "queue_full": self.queue_full,
             "expired": self.expired,
@@ -248,7 +248,7 @@ impl Serialize for Event {
             Self::ProbeRecovered { resource, reading } => fields!(serializer, "Event", {
                 "kind": "probe_recovered", "resource": resource, "reading": reading, "message": message,
             }),
-            Self::RefreshRefused { error } => fields!(serializer, "Event", {
+            Self::RefreshRejected { error } => fields!(serializer, "Event", {
                 "kind": "refresh_refused",
                 "problems": error.problems().iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "message": message,

@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use super::error::ConfigError;
 use super::reader::Reader;
 use super::value::Value;
-use crate::plan::{GateName, Layer};
+use crate::plan::{GateName, OverrideLayer};
 
 /// Operators' settings as a configuration holds them: gates by name, each with a whole number.
 ///
@@ -66,8 +66,8 @@ impl Settings {
     }
 
     /// A layer of these settings, named after where they are from, such as their file. Each origin has its key.
-    pub fn layer(&self, name: impl Into<String>) -> Layer {
-        self.settings.iter().fold(Layer::new(name.into()), |layer, &(gate, value)| {
+    pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
+        self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, &(gate, value)| {
             let dot = if self.path.is_empty() { "" } else { "." };
             layer.set_from(gate, value, format!("{}{dot}{gate}", self.path))
         })

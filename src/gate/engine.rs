@@ -23,7 +23,7 @@ use super::tally::{Count, Tally};
 use super::wait::{Fate, Taken, Wait};
 use super::wake::Calls;
 use super::word::Word;
-use super::{GateStatus, Histogram, LineTotals, RefusedTotals, Totals};
+use super::{GateStatus, GateTotals, Histogram, QueueTotals, RejectedTotals};
 use crate::plan::{GateName, Limit};
 
 /// What of a gate is behind its lock.
@@ -42,8 +42,8 @@ pub(super) struct State {
     admitted: u64,
     resized: u64,
     /// But for who joined the line and was admitted from it.
-    pub(super) line_totals: LineTotals,
-    pub(super) refused: RefusedTotals,
+    pub(super) line_totals: QueueTotals,
+    pub(super) refused: RejectedTotals,
     waits: Box<Histogram>,
 }
 
@@ -67,8 +67,8 @@ impl State {
             is_vacant: false,
             admitted: 0,
             resized: 0,
-            line_totals: LineTotals::default(),
-            refused: RefusedTotals::default(),
+            line_totals: QueueTotals::default(),
+            refused: RejectedTotals::default(),
             waits: Box::default(),
         }
     }
@@ -382,11 +382,11 @@ impl State {
         self.line.number()
     }
 
-    fn line_totals(&self) -> LineTotals {
-        let totals = LineTotals { admitted: self.line.admitted(), ..self.line_totals };
+    fn line_totals(&self) -> QueueTotals {
+        let totals = QueueTotals { admitted: self.line.admitted(), ..self.line_totals };
         let mut joined = totals.ended();
         add(&mut joined, self.line.len());
-        LineTotals { joined, ..totals }
+        QueueTotals { enqueued: joined, ..totals }
     }
 
     pub(super) fn status(&self, front: &Front, tally: &Tally, name: GateName) -> GateStatus {
@@ -401,13 +401,13 @@ impl State {
             waiting: self.line.len(),
             closed: word.has(Word::CLOSED),
             resized: self.resized.saturating_add(tally.sum(Count::Resized)),
-            totals: Totals {
+            totals: GateTotals {
                 admitted: self
                     .admitted
                     .saturating_add(tally.sum(Count::Admitted))
                     .saturating_add(self.line.admitted()),
-                line: self.line_totals(),
-                refused: RefusedTotals {
+                queue: self.line_totals(),
+                rejected: RejectedTotals {
                     no_permits: self.refused.no_permits.saturating_add(tally.sum(Count::Refused)),
                     ..self.refused
                 },

@@ -48,7 +48,7 @@ pub use error::{AcquireError, TryAcquireError};
 pub use histogram::{Bucket, Histogram};
 pub use permit::{OwnedPermit, Permit};
 pub use request::Request;
-pub use status::{GateStatus, LineTotals, RefusedTotals, Totals};
+pub use status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
 
 use std::fmt;
 use std::future::Future;

@@ -9,7 +9,7 @@ use crate::plan::{GateName, Limit};
 /// while nobody waits. Of those a total may lack what a thread is in the midst of just then; none is ever lost.
 ///
 /// - `in_use + available == limit + debt`, and one of `available` and `debt` is 0.
-/// - `totals.line.joined` is the sum of its other fields (without `unclaimed`) and `waiting`.
+/// - `totals.queue.enqueued` is the sum of its other fields (without `unclaimed`) and `waiting`.
 ///
 /// ```
 /// use concurrency_governor::{Limit, gate::Gate};
@@ -42,7 +42,7 @@ pub struct GateStatus {
     /// How many times its limit has changed since the gate was made.
     pub resized: u64,
     /// What happened since the gate was made.
-    pub totals: Totals,
+    pub totals: GateTotals,
     /// How long those admitted after a wait have waited; empty if the gate does not
     /// [measure](super::GateBuilder::measure_waits) that.
     pub waits: Histogram,
@@ -51,26 +51,26 @@ pub struct GateStatus {
 /// What a gate has counted since it was made, in requests. Counts saturate.
 ///
 /// Every request is counted where it arrives: admitted at once, in line, or refused. So requests in all are
-/// `admitted - line.admitted + line.joined + refused.sum()`; an [`Acquire`](super::Acquire) that was never polled is
+/// `admitted - line.admitted + queue.enqueued + refused.sum()`; an [`Acquire`](super::Acquire) that was never polled is
 /// none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Totals {
+pub struct GateTotals {
     /// Requests admitted, at once or after a wait.
     pub admitted: u64,
     /// What became of the requests that had to wait.
-    pub line: LineTotals,
+    pub queue: QueueTotals,
     /// Requests refused when they arrived.
-    pub refused: RefusedTotals,
+    pub rejected: RejectedTotals,
 }
 
 /// What became of the requests that had to wait:
 /// `joined == admitted + cancelled + expired + too_large + closed`, and those [waiting](GateStatus::waiting) now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LineTotals {
+pub struct QueueTotals {
     /// Took a place in line.
-    pub joined: u64,
+    pub enqueued: u64,
     /// Were handed their permits.
     pub admitted: u64,
     /// Of those admitted: were dropped before they were resumed, so their permits went on unused.
@@ -85,7 +85,7 @@ pub struct LineTotals {
     pub closed: u64,
 }
 
-impl LineTotals {
+impl QueueTotals {
     /// All whose wait has ended.
     pub(super) const fn ended(&self) -> u64 {
         self.admitted
@@ -99,7 +99,7 @@ impl LineTotals {
 /// Requests refused when they arrived, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RefusedTotals {
+pub struct RejectedTotals {
     /// Would have had to wait, and only tried.
     pub no_permits: u64,
     /// Would have had to wait, and the line was full.
@@ -114,7 +114,7 @@ pub struct RefusedTotals {
     pub closed: u64,
 }
 
-impl RefusedTotals {
+impl RejectedTotals {
     /// All that were refused.
     #[must_use]
     pub const fn sum(&self) -> u64 {

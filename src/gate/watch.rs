@@ -153,7 +153,7 @@ mod tests {
         let joined = state.join_until(&front, joining, watch, |_, _| unreachable!());
         assert!(matches!(joined, Err((Turn::Refused(Refusal::QueueFull { .. }), _))));
         let status = state.status(&front, &Tally::default(), NAME);
-        assert_eq!((status.totals.refused.queue_full, status.totals.line.joined), (1, 0));
+        assert_eq!((status.totals.rejected.queue_full, status.totals.queue.enqueued), (1, 0));
         assert!(!front.give_back(1) && front.admit(1), "nothing is left of it");
     }
 

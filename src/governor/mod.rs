@@ -63,7 +63,7 @@ struct Shared {
 
 /// What the limits in force follow from.
 struct State {
-    /// The newest, even where what they lead to was refused.
+    /// The newest, even where what they lead to was rejected.
     readings: Readings,
     overrides: Overrides,
     resolution: Arc<Resolution>,
@@ -186,7 +186,7 @@ impl Governor {
         });
         drop(prober);
         if let Err(error) = &resolved {
-            events.push(Event::RefreshRefused { error: error.clone() });
+            events.push(Event::RefreshRejected { error: error.clone() });
         }
         self.tell(&events);
         resolved

@@ -114,7 +114,7 @@ async fn follow(governor: Governor, policy: RefreshPolicy) {
         if timeout(policy.next_delay(), changes.next()).await.is_ok() {
             sleep(SETTLE).await;
         }
-        // What was refused stands in the events; the next refresh may do better.
+        // What was rejected stands in the events; the next refresh may do better.
         let _ = governor.refresh_damped(policy.rise_after).await;
     }
 }

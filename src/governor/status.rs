@@ -20,7 +20,7 @@ use crate::plan::{Reading, Readings, Resource};
 /// governor.refresh().await?;
 ///
 /// let status = governor.status();
-/// assert_eq!((status.refreshes, status.refused), (1, 0));
+/// assert_eq!((status.refreshes, status.rejected), (1, 0));
 /// let cpu = &status.probes[0];
 /// assert_eq!((cpu.reading, cpu.measured, cpu.failed), (Reading::whole(8), 1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -30,10 +30,10 @@ use crate::plan::{Reading, Readings, Resource};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GovernorStatus {
-    /// Refreshes that came to their end, those in the background and those refused included.
+    /// Refreshes that came to their end, those in the background and those rejected included.
     pub refreshes: u64,
-    /// Of these: were refused, so that the limits stayed as they were.
-    pub refused: u64,
+    /// Of these: were rejected, so that the limits stayed as they were.
+    pub rejected: u64,
     /// Every probe, by its resource's name.
     pub probes: Vec<ProbeStatus>,
 }
@@ -58,7 +58,7 @@ pub struct ProbeStatus {
 #[derive(Debug, Default)]
 pub(super) struct Books {
     refreshes: u64,
-    refused: u64,
+    rejected: u64,
     /// Measurements and failures.
     probes: BTreeMap<Resource, (u64, u64)>,
 }
@@ -80,7 +80,7 @@ impl Books {
     pub(super) fn refreshed(&mut self, taken: &[(Resource, Taken)], is_refused: bool) {
         self.measured(taken);
         self.refreshes = self.refreshes.saturating_add(1);
-        self.refused = self.refused.saturating_add(is_refused.into());
+        self.rejected = self.rejected.saturating_add(is_refused.into());
     }
 
     pub(super) fn status(&self, readings: &Readings) -> GovernorStatus {
@@ -88,7 +88,7 @@ impl Books {
             let stale = readings.get(resource).is_some_and(|held| held.staleness().is_some());
             ProbeStatus { resource, reading: readings.reading(resource), stale, measured, failed }
         });
-        GovernorStatus { refreshes: self.refreshes, refused: self.refused, probes: probes.collect() }
+        GovernorStatus { refreshes: self.refreshes, rejected: self.rejected, probes: probes.collect() }
     }
 }
 

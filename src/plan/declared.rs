@@ -98,7 +98,7 @@ impl Plan {
     /// A problem for each setting of a gate that is not declared.
     pub(crate) fn override_problems(specs: &[GateSpec], overrides: &Overrides) -> Vec<Problem> {
         let declared: BTreeSet<GateName> = specs.iter().map(GateSpec::name).collect();
-        let settings = overrides.layers().iter().flat_map(super::Layer::origins);
+        let settings = overrides.layers().iter().flat_map(super::OverrideLayer::origins);
         settings
             .filter(|(gate, _)| !declared.contains(gate))
             .map(|(gate, origin)| Problem::UnknownOverride { gate, origin, known: names(specs) })

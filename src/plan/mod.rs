@@ -23,7 +23,7 @@ pub use error::{BuildError, Problem, UnknownGateError};
 pub use formula::{Base, Formula, FormulaError, Step};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource};
-pub use overrides::{EnvError, Layer, Origin, Overrides, Policy, PolicyError};
+pub use overrides::{EnvError, Origin, OverrideLayer, Overrides, Policy, PolicyError};
 pub use quantity::{Plain, Quantity, QuantityError};
 pub use reading::{Bound, Measurement, Reading, Readings, Source};
 pub use resolution::{Decision, Explanation, Resolution, Shadowed, Standing};

@@ -13,22 +13,22 @@ use super::name::GateName;
 /// Precedence is the order in which you write them, nothing else:
 ///
 /// ```
-/// use concurrency_governor::{GateName, Layer, Overrides};
+/// use concurrency_governor::{GateName, OverrideLayer, Overrides};
 ///
 /// const IO: GateName = GateName::new("io");
 /// let flag = Some(32); // from the command line
 /// let file = None; // from a configuration file
 ///
 /// let overrides = Overrides::new()
-///     .then(Layer::new("cli").maybe_set(IO, flag))
-///     .then(Layer::new("file").maybe_set(IO, file))
-///     .then(Layer::env([(IO, "APP_IO")], std::env::var_os)?);
+///     .then(OverrideLayer::new("cli").maybe_set(IO, flag))
+///     .then(OverrideLayer::new("file").maybe_set(IO, file))
+///     .then(OverrideLayer::env([(IO, "APP_IO")], std::env::var_os)?);
 /// # Ok::<(), concurrency_governor::plan::EnvError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Overrides {
-    layers: Vec<Layer>,
+    layers: Vec<OverrideLayer>,
 }
 
 impl Overrides {
@@ -38,13 +38,13 @@ impl Overrides {
     }
 
     /// The same with a further layer, which yields to those before it.
-    pub fn then(mut self, layer: Layer) -> Self {
+    pub fn then(mut self, layer: OverrideLayer) -> Self {
         self.layers.push(layer);
         self
     }
 
     /// The layers, the one that wins first.
-    pub fn layers(&self) -> &[Layer] {
+    pub fn layers(&self) -> &[OverrideLayer] {
         &self.layers
     }
 }
@@ -55,13 +55,13 @@ impl Overrides {
 /// those are the limits nearest to what was asked; the explanation says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Layer {
+pub struct OverrideLayer {
     name: Cow<'static, str>,
     policy: Policy,
     settings: Vec<Setting>,
 }
 
-impl Layer {
+impl OverrideLayer {
     /// A layer that sets nothing yet. The name is what explanations and errors call it.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), policy: Policy::Trust, settings: Vec::new() }
@@ -92,11 +92,11 @@ impl Layer {
     /// The variable of a gate is the prefix, then the gate's name in capitals, with `_` for `-` and for `.`:
     ///
     /// ```
-    /// use concurrency_governor::{Formula, GateSpec, Layer, Plan};
+    /// use concurrency_governor::{Formula, GateSpec, OverrideLayer, Plan};
     ///
     /// let plan = Plan::new([GateSpec::new("http-client", Formula::fixed(8))])?;
     /// let variables = [("APP_LIMIT_HTTP_CLIENT".into(), "4".into()), ("PATH".into(), "/bin".into())];
-    /// let layer = Layer::env_prefixed("APP_LIMIT_", plan.specs(), variables)?;
+    /// let layer = OverrideLayer::env_prefixed("APP_LIMIT_", plan.specs(), variables)?;
     /// assert_eq!(layer.settings().collect::<Vec<_>>(), [("http-client".parse()?, 4)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -310,14 +310,14 @@ impl EnvError {
 
 /// Makes a layer of variables, and keeps what is wrong with them.
 struct EnvReader {
-    layer: Layer,
+    layer: OverrideLayer,
     numbers: Vec<String>,
     faults: Vec<String>,
 }
 
 impl EnvReader {
     fn new() -> Self {
-        Self { layer: Layer::new("env"), numbers: Vec::new(), faults: Vec::new() }
+        Self { layer: OverrideLayer::new("env"), numbers: Vec::new(), faults: Vec::new() }
     }
 
     fn set(&mut self, gate: GateName, variable: &str, value: &OsStr) {
@@ -327,7 +327,7 @@ impl EnvReader {
         }
     }
 
-    fn finish(self) -> Result<Layer, EnvError> {
+    fn finish(self) -> Result<OverrideLayer, EnvError> {
         let Self { layer, numbers, faults } = self;
         if numbers.is_empty() && faults.is_empty() { Ok(layer) } else { Err(EnvError { numbers, faults }) }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::effects::Delivery;
 use super::shared::{Place, Shared};
 use super::sync::until;
-use super::{CheckoutError, DiscardReason, Lease, Manager, TryCheckoutError, Verdict};
+use super::{CheckoutError, DiscardReason, Manager, PooledItem, TryCheckoutError, Verdict};
 use crate::gate::clock::{self, NEVER};
 use crate::gate::{AcquireError, OwnedPermit};
 
@@ -77,7 +77,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// As [`Pool::checkout`](super::Pool::checkout).
     #[inline]
-    pub async fn checkout(self) -> Result<Lease<M>, CheckoutError<M::Error>> {
+    pub async fn checkout(self) -> Result<PooledItem<M>, CheckoutError<M::Error>> {
         let mut arrived = None;
         let mut leased = self.at_once();
         loop {
@@ -94,7 +94,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                     return Ok(lease);
                 }
                 Health::Bad => leased = Err(Some(lease.replace(DiscardReason::Health))),
-                Health::Late => return Err(CheckoutError::Refused(self.late(arrived))),
+                Health::Late => return Err(CheckoutError::Rejected(self.late(arrived))),
             }
         }
     }
@@ -104,21 +104,21 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// # Errors
     ///
     /// [`TryCheckoutError`] if it is not to be had at once.
-    pub fn try_checkout(self) -> Result<Lease<M>, TryCheckoutError> {
+    pub fn try_checkout(self) -> Result<PooledItem<M>, TryCheckoutError> {
         let shared = self.shared;
-        let permit = shared.gate.try_acquire_owned().map_err(TryCheckoutError::Refused)?;
+        let permit = shared.gate.try_acquire_owned().map_err(TryCheckoutError::Rejected)?;
         match shared.take(None) {
-            Some(entry) => Ok(Lease::new(shared, entry, permit)),
+            Some(entry) => Ok(PooledItem::new(shared, entry, permit)),
             None => Err(TryCheckoutError::NoneIdle { gate: shared.gate.name() }),
         }
     }
 
     /// What most checkouts come to: a permit, and an item that is idle. Else the permit, if there was one.
     #[inline]
-    fn at_once(&self) -> Result<Lease<M>, Option<OwnedPermit>> {
+    fn at_once(&self) -> Result<PooledItem<M>, Option<OwnedPermit>> {
         let Some(permit) = self.shared.gate.admit_at_once() else { return Err(None) };
         match self.shared.take(None) {
-            Some(entry) => Ok(Lease::new(self.shared, entry, permit)),
+            Some(entry) => Ok(PooledItem::new(self.shared, entry, permit)),
             None => Err(Some(permit)),
         }
     }
@@ -132,26 +132,26 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let shared = self.shared;
         let permit = match permit {
             Some(permit) => permit,
-            None => self.admitted(arrived).await.map_err(CheckoutError::Refused)?,
+            None => self.admitted(arrived).await.map_err(CheckoutError::Rejected)?,
         };
         let waited = arrived.map(|arrived| clock::now().saturating_sub(arrived));
         if let Some(entry) = shared.take(waited) {
-            return Ok(Found::Used(Lease::new(shared, entry, permit)));
+            return Ok(Found::Used(PooledItem::new(shared, entry, permit)));
         }
         let since = *arrived.get_or_insert_with(clock::now);
         let place = match shared.take_or_want(Some(since)) {
-            Ok(entry) => return Ok(Found::Used(Lease::new(shared, entry, permit))),
+            Ok(entry) => return Ok(Found::Used(PooledItem::new(shared, entry, permit))),
             Err(place) => place,
         };
         let mut want = Want::new(shared, place);
         match until(self.deadline_from(since), want.delivery()).await {
-            Some(Delivery::Used(entry)) => Ok(Found::Used(Lease::new(shared, entry, permit))),
-            Some(Delivery::New(entry)) => Ok(Found::New(Lease::new(shared, entry, permit))),
+            Some(Delivery::Used(entry)) => Ok(Found::Used(PooledItem::new(shared, entry, permit))),
+            Some(Delivery::New(entry)) => Ok(Found::New(PooledItem::new(shared, entry, permit))),
             Some(Delivery::Failed(error)) => Err(CheckoutError::Create(error)),
             Some(Delivery::Closed) => {
-                Err(CheckoutError::Refused(AcquireError::Closed { gate: shared.gate.name() }))
+                Err(CheckoutError::Rejected(AcquireError::Closed { gate: shared.gate.name() }))
             }
-            None => Err(CheckoutError::Refused(self.late(Some(since)))),
+            None => Err(CheckoutError::Rejected(self.late(Some(since)))),
         }
     }
 
@@ -229,9 +229,9 @@ impl<M: Manager> fmt::Debug for CheckoutRequest<'_, M> {
 /// An item after a wait.
 enum Found<M: Manager> {
     /// One that was used before.
-    Used(Lease<M>),
+    Used(PooledItem<M>),
     /// One that was just made.
-    New(Lease<M>),
+    New(PooledItem<M>),
 }
 
 /// What came of asking after the health of an item.

@@ -14,7 +14,7 @@ use crate::plan::{GateName, LimitError};
 pub enum CheckoutError<E: Error + 'static> {
     /// The gate refused it, the pool was closed, or the deadline passed while it waited for an item.
     #[error(transparent)]
-    Refused(AcquireError),
+    Rejected(AcquireError),
     /// The item could not be made.
     #[error(transparent)]
     Create(CreateError<E>),
@@ -25,7 +25,7 @@ impl<E: Error + 'static> CheckoutError<E> {
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match self {
-            Self::Refused(error) => error.gate(),
+            Self::Rejected(error) => error.gate(),
             Self::Create(error) => error.gate(),
         }
     }
@@ -34,7 +34,7 @@ impl<E: Error + 'static> CheckoutError<E> {
 impl<E: Error + 'static> Clone for CheckoutError<E> {
     fn clone(&self) -> Self {
         match self {
-            Self::Refused(error) => Self::Refused(error.clone()),
+            Self::Rejected(error) => Self::Rejected(error.clone()),
             Self::Create(error) => Self::Create(error.clone()),
         }
     }
@@ -132,7 +132,7 @@ impl<E: Error + 'static> Error for CreateError<E> {
 pub enum TryCheckoutError {
     /// The gate refused it.
     #[error(transparent)]
-    Refused(TryAcquireError),
+    Rejected(TryAcquireError),
     /// The gate has room, and no item is idle: making one takes time.
     #[error("the pool of gate `{gate}` has no idle item: wait for one with `checkout`, or raise `min_idle`")]
     NoneIdle {
@@ -146,7 +146,7 @@ impl TryCheckoutError {
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match self {
-            Self::Refused(error) => error.gate(),
+            Self::Rejected(error) => error.gate(),
             Self::NoneIdle { gate } => *gate,
         }
     }

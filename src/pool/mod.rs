@@ -1,6 +1,6 @@
 //! Pools: items that are dear to make, kept warm, and never more of them than a gate's limit.
 //!
-//! A [`Manager`] makes items and judges them; a [`Pool`] hands them out, one to a [`Lease`]; dropping the lease gives the
+//! A [`Manager`] makes items and judges them; a [`Pool`] hands them out, one to a [`PooledItem`]; dropping the lease gives the
 //! item back. How many there may be is the limit of a [gate](crate::gate), be it a number or what a
 //! [governor](crate::Governor) derives from the host.
 //!
@@ -26,8 +26,8 @@ mod effects;
 mod error;
 mod event;
 mod keeper;
-mod lease;
 mod manager;
+mod pooled_item;
 mod shared;
 mod status;
 mod sync;
@@ -36,8 +36,8 @@ pub use builder::PoolBuilder;
 pub use checkout::CheckoutRequest;
 pub use error::{CheckoutError, CreateError, PoolBuildError, PoolProblem, TryCheckoutError};
 pub use event::{PoolEvent, PoolObserver};
-pub use lease::Lease;
 pub use manager::{Manager, Verdict};
+pub use pooled_item::PooledItem;
 pub use status::{CreateErrors, DiscardReason, Discarded, PoolStatus, PoolTotals};
 
 use std::fmt;
@@ -116,7 +116,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// [`CheckoutError::Refused`] if the gate refuses it, then or while it waits, or the pool is closed;
+    /// [`CheckoutError::Rejected`] if the gate refuses it, then or while it waits, or the pool is closed;
     /// [`CheckoutError::Create`] if the item could not be made.
     ///
     /// # Panics
@@ -128,7 +128,7 @@ impl<M: Manager> Pool<M> {
     /// Dropping the future gives up its place in line and its permit. An item that was on its way to it goes to the next
     /// who waits, or is idle; one that is being made for it is made, and then the same. Only an item whose
     /// [health](Manager::health) is being checked just then is dropped.
-    pub async fn checkout(&self) -> Result<Lease<M>, CheckoutError<M::Error>> {
+    pub async fn checkout(&self) -> Result<PooledItem<M>, CheckoutError<M::Error>> {
         self.request().checkout().await
     }
 
@@ -138,7 +138,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// [`TryCheckoutError`] if it is not to be had at once.
-    pub fn try_checkout(&self) -> Result<Lease<M>, TryCheckoutError> {
+    pub fn try_checkout(&self) -> Result<PooledItem<M>, TryCheckoutError> {
         self.request().try_checkout()
     }
 

@@ -52,7 +52,7 @@ pub struct PoolTotals {
     pub reused: u64,
     /// Items dropped for having been idle too long.
     pub evicted: u64,
-    /// Items taken out of the pool for good: [`Lease::detach`](super::Lease::detach).
+    /// Items taken out of the pool for good: [`PooledItem::detach`](super::PooledItem::detach).
     pub detached: u64,
     /// Items dropped for another reason, or being dropped now.
     pub discarded: Discarded,
@@ -70,15 +70,15 @@ pub struct Discarded {
     pub incomplete: u64,
     /// Held while its thread unwound, or its `recycle` or `health` panicked.
     pub panicked: u64,
-    /// Refused by `recycle`.
+    /// Rejected by `recycle`.
     pub recycle: u64,
-    /// Refused by `health`, or its check was not over in time.
+    /// Rejected by `health`, or its check was not over in time.
     pub health: u64,
     /// Older than the longest lifetime.
     pub expired: u64,
     /// One too many for a limit that was lowered.
     pub surplus: u64,
-    /// Refused by the closure of a `retain`.
+    /// Rejected by the closure of a `retain`.
     pub retain: u64,
     /// Came back to a pool that was closed, or was idle in it.
     pub closed: u64,
@@ -118,9 +118,9 @@ impl Discarded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DiscardReason {
-    /// It was [marked broken](super::Lease::mark_broken), or [discarded](super::Lease::discard) by hand.
+    /// It was [marked broken](super::PooledItem::mark_broken), or [discarded](super::PooledItem::discard) by hand.
     Broken,
-    /// Its lease was dropped after [`begin`](super::Lease::begin) and before [`complete`](super::Lease::complete).
+    /// Its lease was dropped after [`begin`](super::PooledItem::begin) and before [`complete`](super::PooledItem::complete).
     Incomplete,
     /// Its lease was dropped by a panic, or `recycle` or `health` panicked over it.
     Panicked,

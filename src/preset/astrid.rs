@@ -46,7 +46,7 @@ pub const IO: GateSpec =
 /// Pooled WASM instances: each costs memory, so there is a ceiling whatever the cores.
 pub const POOL: GateSpec = GateSpec::new("pool", Formula::of(cores(2)).floor(8).ceiling(64));
 
-/// Which environment variable of the engine sets which gate, for [`Layer::env`](crate::Layer::env).
+/// Which environment variable of the engine sets which gate, for [`OverrideLayer::env`](crate::OverrideLayer::env).
 pub const ENV_VARS: [(GateName, &str); 3] = [
     (BLOCKING.name(), "ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY"),
     (IO.name(), "ASTRID_CAPSULE_HOST_IO_CONCURRENCY"),

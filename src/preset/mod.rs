@@ -42,7 +42,7 @@ impl Preset {
         }
     }
 
-    /// Which environment variable sets which of its gates, for [`Layer::env`](crate::Layer::env).
+    /// Which environment variable sets which of its gates, for [`OverrideLayer::env`](crate::OverrideLayer::env).
     #[must_use]
     pub const fn env_vars(self) -> &'static [(GateName, &'static str)] {
         match self {

@@ -32,8 +32,8 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 
 use crate::plan::{
-    Amount, Base, Formula, GateName, GateSpec, Layer, Limit, Measurement, Operand, Overrides, Plan, Policy,
-    Quantity, Reading, Readings, Resource, Step,
+    Amount, Base, Formula, GateName, GateSpec, Limit, Measurement, Operand, OverrideLayer, Overrides, Plan,
+    Policy, Quantity, Reading, Readings, Resource, Step,
 };
 
 /// The host's four resources as hosts have them: quotas of a tenth of a core up to a thousand cores, descriptors from
@@ -166,7 +166,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     prop_oneof![2 => Just(Policy::Trust), 1 => Just(Policy::Clamp), 1 => Just(Policy::Reject)]
 }
 
-fn layer(gates: Vec<GateName>) -> impl Strategy<Value = Layer> {
+fn layer(gates: Vec<GateName>) -> impl Strategy<Value = OverrideLayer> {
     let value = prop_oneof![
         4 => 0_usize..=300,
         1 => select(vec![0, 1, usize::MAX, Limit::MAX.get() as usize, 1 << 30]),
@@ -184,9 +184,9 @@ fn layer(gates: Vec<GateName>) -> impl Strategy<Value = Layer> {
                     let found = given.iter().find(|(_, variable, _)| variable == wanted);
                     found.map(|(_, _, value)| value.to_string().into())
                 };
-                Layer::env(variables, lookup).expect("each value is a number as it prints")
+                OverrideLayer::env(variables, lookup).expect("each value is a number as it prints")
             }
-            _ => settings.fold(Layer::new(name), |layer, (gate, value)| layer.set(gate, value)),
+            _ => settings.fold(OverrideLayer::new(name), |layer, (gate, value)| layer.set(gate, value)),
         };
         layer.policy(policy)
     })

@@ -82,12 +82,12 @@ fn a_thread_gives_up_at_its_deadline() {
         "{error:?}"
     );
     let status = gate.status();
-    assert_eq!((status.waiting, status.totals.line.joined, status.totals.line.expired), (0, 1, 1));
+    assert_eq!((status.waiting, status.totals.queue.enqueued, status.totals.queue.expired), (0, 1, 1));
     assert!(
         gate.request().deadline(Instant::now()).acquire_blocking().is_err(),
         "and does not wait for one that has passed"
     );
-    assert_eq!(gate.status().totals.line.joined, 1);
+    assert_eq!(gate.status().totals.queue.enqueued, 1);
     drop(held);
     assert!(gate.request().max_wait(Duration::MAX).acquire_blocking().is_ok());
     assert_at_rest(&gate);
@@ -101,7 +101,7 @@ fn a_thread_that_gives_up_lets_the_next_pass() {
     let wait = Duration::from_millis(20);
     thread::scope(|scope| {
         let heavy = scope.spawn(|| gate.request().weight(2).max_wait(wait).acquire_blocking().map(drop));
-        while gate.status().totals.line.joined == 0 {
+        while gate.status().totals.queue.enqueued == 0 {
             thread::yield_now();
         }
         let (mut light, flag) = (Box::pin(gate.acquire()), Flag::new());

@@ -364,7 +364,7 @@ async fn the_loser_of_a_select_leaves_its_line() {
     for task in racing {
         task.await.unwrap();
     }
-    assert!(here.status().totals.line.cancelled > 0 && there.status().totals.line.cancelled > 0);
+    assert!(here.status().totals.queue.cancelled > 0 && there.status().totals.queue.cancelled > 0);
     assert_at_rest(&here);
     assert_at_rest(&there);
 }

@@ -32,7 +32,7 @@ async fn expiry_leaves_at_once_and_lets_the_next_pass() {
     assert_eq!(error, late(10 * MS));
     assert_eq!(light_flag.woken(), 1);
     assert!(peek(&mut light).is_ready());
-    assert_eq!(gate.status().totals.line.expired, 1);
+    assert_eq!(gate.status().totals.queue.expired, 1);
 }
 
 /// Each of several deadlines is met, though one timer watches them all, in whatever order they came.
@@ -94,7 +94,7 @@ async fn a_passed_deadline_is_a_try() {
         late(Duration::ZERO)
     );
     let totals = gate.status().totals;
-    assert_eq!((totals.refused.expired, totals.line.joined), (3, 0));
+    assert_eq!((totals.rejected.expired, totals.queue.enqueued), (3, 0));
     drop(permit);
     assert_at_rest(&gate);
 }

@@ -89,7 +89,7 @@ fn closing_ends_the_line_and_spares_the_holders() {
     drop((held, permit));
     assert!(gate.try_acquire().is_err());
     let totals = gate.status().totals;
-    assert_eq!((totals.line.closed, totals.refused.closed), (2, 3));
+    assert_eq!((totals.queue.closed, totals.rejected.closed), (2, 3));
     assert_at_rest(&gate);
 }
 
@@ -104,7 +104,7 @@ fn a_cancelled_big_head_lets_all_who_fit_in_at_once() {
     drop(big);
     assert_eq!(waiting.each_ref().map(|(_, flag)| flag.woken()), [1, 1, 1, 0]);
     let status = gate.status();
-    assert_eq!((status.in_use, status.waiting, status.totals.line.cancelled), (8, 1, 1));
+    assert_eq!((status.in_use, status.waiting, status.totals.queue.cancelled), (8, 1, 1));
     drop(held);
     assert_eq!(gate.status().waiting, 0);
     drop(waiting);
@@ -133,6 +133,6 @@ fn a_granted_future_holds_its_permits_until_it_is_polled_or_dropped() {
     let Poll::Ready(Ok(permit)) = peek(&mut polled) else { panic!("granted") };
     assert_eq!(out(), (1, 0));
     drop((permit, next));
-    assert_eq!(gate.status().totals.line.unclaimed, 1);
+    assert_eq!(gate.status().totals.queue.unclaimed, 1);
     assert_at_rest(&gate);
 }

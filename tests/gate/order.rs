@@ -99,7 +99,7 @@ fn a_request_is_lazy() {
     let (_early, early_flag) = wait(early);
     drop(held);
     assert_eq!((late_flag.woken(), early_flag.woken()), (1, 0));
-    assert_eq!(gate.status().totals.line.joined, 2);
+    assert_eq!(gate.status().totals.queue.enqueued, 2);
 }
 
 /// The waker of the latest poll is woken, and the ones before it are neither woken nor kept.
@@ -207,8 +207,8 @@ fn totals_tell_what_happened() {
     let status = gate.status();
     let measured = if crate::MEASURES { 2 } else { 0 };
     assert_eq!((status.totals.admitted, status.waits.count()), (3, measured));
-    let line = status.totals.line;
-    assert_eq!((line.joined, line.admitted, line.unclaimed, line.cancelled), (3, 2, 1, 1));
+    let queue = status.totals.queue;
+    assert_eq!((queue.enqueued, queue.admitted, queue.unclaimed, queue.cancelled), (3, 2, 1, 1));
     assert_at_rest(&gate);
 }
 
@@ -234,7 +234,7 @@ fn totals_of_threads_add_up() {
     let (admitted, changed): (u64, u64) = (admitted.iter().sum(), changed.iter().sum());
     let status = gate.status();
     assert_eq!((status.totals.admitted, status.resized), (admitted, changed));
-    assert_eq!(status.totals.refused.no_permits, THREADS as u64 * EACH - admitted);
+    assert_eq!(status.totals.rejected.no_permits, THREADS as u64 * EACH - admitted);
     assert_at_rest(&gate);
 }
 

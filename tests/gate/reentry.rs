@@ -134,7 +134,7 @@ fn room_on_the_way_into_the_line_is_counted() {
         assert!(matches!(admitted, Poll::Ready(Ok(_))));
         drop(admitted);
         let status = gate.status();
-        assert_eq!((status.totals.admitted, status.totals.line.joined, status.in_use), (2, 0, 0));
+        assert_eq!((status.totals.admitted, status.totals.queue.enqueued, status.in_use), (2, 0, 0));
     }
 }
 

@@ -30,8 +30,8 @@ fn senseless_weights_are_refused_untouched() {
     );
 
     let after = gate.status();
-    assert_eq!((after.totals.refused.too_large, after.totals.refused.zero_weight), (4, 3));
-    assert_eq!(after.totals.refused.sum(), 7);
+    assert_eq!((after.totals.rejected.too_large, after.totals.rejected.zero_weight), (4, 3));
+    assert_eq!(after.totals.rejected.sum(), 7);
     assert_eq!((after.in_use, after.available, after.waiting), (before.in_use, before.available, 0));
     drop(held);
     assert_at_rest(&gate);
@@ -52,7 +52,7 @@ fn a_full_line_refuses() {
     assert_eq!(now(gate.acquire_owned()).unwrap_err(), full);
     drop(held);
     let (fourth, _) = wait(gate.acquire());
-    assert_eq!(gate.status().totals.refused.queue_full, 3);
+    assert_eq!(gate.status().totals.rejected.queue_full, 3);
     drop((first, third, fourth));
     assert_at_rest(&gate);
 }
@@ -121,7 +121,7 @@ fn what_is_too_large_blocks_nobody() {
         gate.try_acquire_many(3).unwrap_err(),
         TryAcquireError::TooLarge { gate: NAME, weight: 3, limit }
     );
-    assert_eq!((gate.status().waiting, gate.status().totals.line.joined), (1, 1));
+    assert_eq!((gate.status().waiting, gate.status().totals.queue.enqueued), (1, 1));
     drop(held);
     assert_eq!(flag.woken(), 1);
     assert!(peek(&mut waiting).is_ready());
@@ -199,7 +199,7 @@ fn every_refused_try_is_counted() {
         let in_line = (refused % 300 == 0).then(|| wait(gate.acquire()));
         assert_eq!(gate.try_acquire().unwrap_err(), TryAcquireError::NoPermits { gate: NAME });
         let status = gate.status();
-        assert_eq!((status.totals.refused.no_permits, status.totals.admitted), (refused, 1));
+        assert_eq!((status.totals.rejected.no_permits, status.totals.admitted), (refused, 1));
         assert_eq!((status.in_use, status.available), (2, 0));
         drop(in_line);
     }

@@ -104,7 +104,7 @@ fn impossible_requests_end_and_the_rest_moves_on() {
     assert_eq!(fourth_flag.woken(), 1);
     assert!(matches!(peek(&mut fourth), Poll::Ready(Ok(_))));
     assert_at_rest(&gate);
-    assert_eq!(gate.status().totals.line.too_large, 2);
+    assert_eq!(gate.status().totals.queue.too_large, 2);
 }
 
 /// A granted request stays granted when the limit falls below it before it is polled.

@@ -106,7 +106,7 @@ pub(crate) fn within_a_minute(what: &str, body: impl FnOnce() + Send + 'static) 
 pub(crate) fn assert_at_rest(gate: &Gate) {
     let GateStatus { limit, in_use, available, waiting, debt, totals, .. } = gate.status();
     assert_eq!((in_use, available, waiting, debt), (0, limit.get(), 0, 0));
-    let line = totals.line;
-    let left = [line.admitted, line.cancelled, line.expired, line.too_large, line.closed];
-    assert_eq!(line.joined, left.iter().sum());
+    let queue = totals.queue;
+    let left = [queue.admitted, queue.cancelled, queue.expired, queue.too_large, queue.closed];
+    assert_eq!(queue.enqueued, left.iter().sum());
 }

@@ -223,7 +223,7 @@ fn a_timer_called_late_is_nothing_to_the_next_gate() {
         clock.block_on(advance(HOUR)); // both timers go off at once, and are called one after another
         assert!(going.lock().unwrap().is_none());
         for (request, held, gate) in next.lock().unwrap().drain(..) {
-            assert_eq!((gate.status().waiting, gate.status().totals.line.expired), (1, 0));
+            assert_eq!((gate.status().waiting, gate.status().totals.queue.expired), (1, 0));
             drop((request, held));
             assert_at_rest(&gate);
         }

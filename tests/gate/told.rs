@@ -17,7 +17,7 @@ fn a_gate_may_measure_no_waits() {
         drop((held, waiting));
         let status = gate.status();
         let measured = if measures { requests } else { 0 };
-        assert_eq!((status.waits.count(), status.totals.line.admitted), (measured, requests));
+        assert_eq!((status.waits.count(), status.totals.queue.admitted), (measured, requests));
         assert_eq!(status.waits == Histogram::default(), !measures, "no trace of it");
     }
 }

@@ -153,7 +153,7 @@ fn three_are_granted_and_woken_though_one_waker_panics() {
             assert_eq!(panic.downcast_ref(), Some(&"as it was told to"), "it is not swallowed");
             assert_eq!(woken.load(Ordering::SeqCst), 3);
             assert_eq!((gate.status().in_use % 3, gate.status().waiting), (0, 0));
-            assert_eq!(gate.status().totals.line.admitted, 3);
+            assert_eq!(gate.status().totals.queue.admitted, 3);
             assert!(waiting.iter_mut().all(|future| matches!(peek(future), Poll::Ready(Ok(_)))));
         }
     }

@@ -42,7 +42,7 @@ fn gated_connections_never_run_out_of_descriptors() {
             assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed.first());
             let status = io.status();
             assert_eq!((status.in_use, status.waiting), (0, 0));
-            assert_eq!(status.totals.line.admitted, CONNECTIONS as u64);
+            assert_eq!(status.totals.queue.admitted, CONNECTIONS as u64);
         });
     });
     assert!(served.is_none_or(|served| served == CONNECTIONS), "{served:?}");

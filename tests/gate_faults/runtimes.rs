@@ -28,11 +28,11 @@ fn a_dropped_runtime_takes_nothing_with_it() {
     drive_until(&runtime, || gate.status().waiting == 4);
     drop(mine);
     let status = gate.status();
-    assert_eq!((status.in_use, status.waiting, status.totals.line.admitted), (4, 1, 3));
+    assert_eq!((status.in_use, status.waiting, status.totals.queue.admitted), (4, 1, 3));
 
     drop(runtime);
-    let line = gate.status().totals.line;
-    assert_eq!((line.unclaimed, line.admitted + line.cancelled), (line.admitted, 4));
+    let queue = gate.status().totals.queue;
+    assert_eq!((queue.unclaimed, queue.admitted + queue.cancelled), (queue.admitted, 4));
     assert_at_rest(&gate);
     goes_on(&gate);
 }
@@ -76,11 +76,11 @@ fn a_runtime_shut_down_in_the_background_holds_up_no_deadline() {
     for (nth, wait) in [HOUR, SOON / 2, HOUR].into_iter().enumerate() {
         let handle = gate.clone();
         going.spawn(async move { handle.request().max_wait(wait).run(pending::<()>()).await });
-        until(|| gate.status().totals.line.joined > nth as u64);
+        until(|| gate.status().totals.queue.enqueued > nth as u64);
     }
     let handle = gate.clone();
     let before = staying.spawn(async move { expires(&handle).await });
-    until(|| gate.status().totals.line.joined == 4);
+    until(|| gate.status().totals.queue.enqueued == 4);
 
     going.shutdown_background();
     ended(&staying, before).unwrap();
@@ -110,13 +110,13 @@ fn a_runtime_that_nobody_drives_holds_up_no_deadline() {
             // By who has joined, not by who waits: a short wait may be over before anybody looks.
             let (on_idle, on_driven) = if idle_first {
                 let on_idle = idle.spawn(on_idle);
-                drive_until(&idle, || gate.status().totals.line.joined == 1);
+                drive_until(&idle, || gate.status().totals.queue.enqueued == 1);
                 (on_idle, driven.spawn(on_driven))
             } else {
                 let on_driven = driven.spawn(on_driven);
-                drive_until(&driven, || gate.status().totals.line.joined == 1);
+                drive_until(&driven, || gate.status().totals.queue.enqueued == 1);
                 let on_idle = idle.spawn(on_idle);
-                drive_until(&idle, || gate.status().totals.line.joined == 2);
+                drive_until(&idle, || gate.status().totals.queue.enqueued == 2);
                 (on_idle, on_driven)
             };
             ended(&driven, on_driven).unwrap();

@@ -95,14 +95,14 @@ fn a_task_aborted_at_any_stage_makes_way_for_the_next() {
 
             task.abort();
             assert!(ended(&runtime, task).unwrap_err().is_cancelled());
-            let line = gate.status().totals.line;
+            let queue = gate.status().totals.queue;
             let expected = match stage {
                 Stage::Unpolled => (1, 0, 0),
                 Stage::InLine => (2, 1, 0),
                 Stage::Granted => (2, 0, 1),
                 Stage::Holding => (2, 0, 0),
             };
-            assert_eq!((line.joined, line.cancelled, line.unclaimed), expected, "{stage:?}");
+            assert_eq!((queue.enqueued, queue.cancelled, queue.unclaimed), expected, "{stage:?}");
             drop(held);
             assert!(peek(&mut next).is_ready(), "{stage:?}");
             assert_at_rest(&gate);

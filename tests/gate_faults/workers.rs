@@ -29,10 +29,10 @@ fn a_release_moves_the_books_while_every_worker_is_blocked() {
 
     drop(held);
     let status = gate.status();
-    assert_eq!((status.in_use, status.waiting, status.totals.line.admitted), (2, 1, 2));
+    assert_eq!((status.in_use, status.waiting, status.totals.queue.admitted), (2, 1, 2));
     gate.resize(Limit::new(4));
     let status = gate.status();
-    assert_eq!((status.in_use, status.waiting, status.totals.line.admitted), (4, 0, 3));
+    assert_eq!((status.in_use, status.waiting, status.totals.queue.admitted), (4, 0, 3));
     assert_eq!(has_resumed.try_recv(), Err(mpsc::TryRecvError::Empty), "somebody was resumed");
 
     drop(blocked);
@@ -76,11 +76,11 @@ fn a_thread_that_gives_up_makes_way_while_every_worker_is_blocked() {
     let heavy = std::thread::spawn(move || {
         handle.request().weight(2).max_wait(Duration::from_millis(50)).acquire_blocking().map(drop)
     });
-    until(|| gate.status().totals.line.joined == 1);
+    until(|| gate.status().totals.queue.enqueued == 1);
     let handle = gate.clone();
     let light = runtime.spawn(async move { handle.acquire_owned().await });
     // In line, or let in at once where the thread has given up by now.
-    until(|| gate.status().totals.line.joined == 2 || gate.status().in_use == 2);
+    until(|| gate.status().totals.queue.enqueued == 2 || gate.status().in_use == 2);
     let blocked = block_all(&runtime);
 
     assert!(heavy.join().unwrap().is_err());

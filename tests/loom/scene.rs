@@ -192,9 +192,9 @@ impl Scene {
         if let Some(head) = { waiting }.next() {
             assert!(head.weight > status.available && !status.closed, "the head fits: {status:?}");
         }
-        let line = status.totals.line;
-        let over = line.admitted + line.cancelled + line.expired + line.closed + line.too_large;
-        assert_eq!(line.joined, over + status.waiting as u64, "{status:?}");
+        let queue = status.totals.queue;
+        let over = queue.admitted + queue.cancelled + queue.expired + queue.closed + queue.too_large;
+        assert_eq!(queue.enqueued, over + status.waiting as u64, "{status:?}");
     }
 
     /// Polls who was woken, until nobody is; then nobody may be in line, nothing out, and no waker kept.

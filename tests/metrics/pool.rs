@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use concurrency_governor::gate::Gate;
 use concurrency_governor::integration::metrics::{Metrics, POOL_CREATE_FAILURES, POOL_DISCARDED, POOL_ITEMS};
-use concurrency_governor::pool::{Lease, Manager, Pool};
+use concurrency_governor::pool::{Manager, Pool, PooledItem};
 use concurrency_governor::{GateName, Limit};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use super::{recorder, series, soon};
 /// out, and one that is being made for who waits, and never comes.
 pub(crate) struct Busy {
     pub(crate) pool: Pool<Sessions>,
-    leases: Vec<Lease<Sessions>>,
+    leases: Vec<PooledItem<Sessions>>,
     waits: JoinHandle<()>,
 }
 

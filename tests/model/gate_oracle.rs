@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
-use concurrency_governor::gate::{AcquireError, GateStatus, Histogram, Totals, TryAcquireError};
+use concurrency_governor::gate::{AcquireError, GateStatus, GateTotals, Histogram, TryAcquireError};
 use concurrency_governor::{GateName, Limit};
 
 use super::events::{Event, Seen};
@@ -42,7 +42,7 @@ pub(super) struct Oracle {
     places: [Place; PLACES],
     draining: VecDeque<usize>,
     drained: [bool; DRAINS],
-    totals: Totals,
+    totals: GateTotals,
     resized: u64,
     /// Whether the gate measures waits.
     measures: bool,
@@ -108,7 +108,7 @@ impl Oracle {
             places: std::array::from_fn(|_| away.clone()),
             draining: VecDeque::with_capacity(DRAINS),
             drained: [false; DRAINS],
-            totals: Totals::default(),
+            totals: GateTotals::default(),
             resized: 0,
             measures,
             waits: Histogram::default(),
@@ -124,7 +124,7 @@ impl Oracle {
 
     pub(super) fn try_take(&mut self, weight: u32) -> Result<(), TryAcquireError> {
         let fits = self.line.is_empty() && self.fits(weight);
-        let refused = &mut self.totals.refused;
+        let refused = &mut self.totals.rejected;
         if weight == 0 {
             refused.zero_weight += 1;
             self.seen.note(Event::RefusedZero);
@@ -166,10 +166,10 @@ impl Oracle {
             Err(TryAcquireError::TooLarge { gate, weight, limit }) => {
                 return Answer::Refused(AcquireError::TooLarge { gate, weight, limit });
             }
-            Err(_) => self.totals.refused.no_permits -= 1,
+            Err(_) => self.totals.rejected.no_permits -= 1,
         }
         if self.line.len() >= self.bound {
-            self.totals.refused.queue_full += 1;
+            self.totals.rejected.queue_full += 1;
             self.seen.note(Event::RefusedFull);
             return Answer::Refused(AcquireError::QueueFull { gate: NAME, bound: self.bound });
         }
@@ -177,14 +177,14 @@ impl Oracle {
         let own = [deadline, waits[0]].into_iter().flatten().min();
         let deadline = [own, waits[1]].into_iter().flatten().min();
         if deadline.is_some_and(|deadline| deadline <= now) {
-            self.totals.refused.expired += 1;
+            self.totals.rejected.expired += 1;
             self.seen.note(Event::RefusedLate);
             return Answer::Refused(AcquireError::DeadlineExceeded { gate: NAME, waited: Duration::ZERO });
         }
         self.seen.note_if(self.fits(weight), Event::JoinedPastRoom);
         self.seen.note_if(self.debt() > 0, Event::JoinedUnderDebt);
         self.seen.note_if(self.line.is_empty(), Event::JoinedFirst);
-        self.totals.line.joined += 1;
+        self.totals.queue.enqueued += 1;
         self.joined += 1;
         self.line.push_back(place);
         let by_gate = deadline != own;
@@ -238,7 +238,7 @@ impl Oracle {
                     (false, false) => Event::CancelledInside,
                 });
                 self.leave(place);
-                self.totals.line.cancelled += 1;
+                self.totals.queue.cancelled += 1;
                 self.settle(Event::GrantedByCancelledHead);
             }
             Fate::Granted => {
@@ -246,7 +246,7 @@ impl Oracle {
                 self.seen.note_if(self.line.is_empty(), Event::CancelledGrantedForNobody);
                 self.seen.note_if(self.debt() > 0, Event::CancelledGrantedUnderDebt);
                 self.granted -= self.places[place].weight;
-                self.totals.line.unclaimed += 1;
+                self.totals.queue.unclaimed += 1;
                 self.settle(Event::GrantedByUnclaimed);
             }
         }
@@ -278,7 +278,7 @@ impl Oracle {
             }
             self.seen.note(if at == 0 { Event::ShrunkPastHead } else { Event::ShrunkPastOther });
             self.line.remove(at);
-            self.totals.line.too_large += 1;
+            self.totals.queue.too_large += 1;
             self.refuse(place, AcquireError::TooLarge { gate: NAME, weight, limit: Limit::new(limit) });
         }
         self.settle(if limit < from { Event::GrantedByShrink } else { Event::GrantedByGrowth });
@@ -300,7 +300,7 @@ impl Oracle {
         self.seen.note_if(self.debt() > 0, Event::ClosedUnderDebt);
         self.closed = true;
         while let Some(place) = self.line.pop_front() {
-            self.totals.line.closed += 1;
+            self.totals.queue.closed += 1;
             self.refuse(place, AcquireError::Closed { gate: NAME });
         }
         self.settle(Event::Closed);
@@ -338,7 +338,7 @@ impl Oracle {
         let due: Vec<usize> = self.line.iter().copied().filter(is_due).collect();
         for &place in &due {
             self.leave(place);
-            self.totals.line.expired += 1;
+            self.totals.queue.expired += 1;
             let Place { since, deadline, by_gate, .. } = self.places[place];
             let was_first = head == Some(place);
             self.seen.note(if was_first { Event::ExpiredHead } else { Event::ExpiredInside });
@@ -414,10 +414,10 @@ impl Oracle {
         assert_eq!(held + self.granted + available, limit + debt, "the books");
         assert!(available == 0 || debt == 0, "the books");
         assert_eq!(debt, (held + self.granted).saturating_sub(limit), "the books");
-        let line = status.totals.line;
-        let left = line.admitted + line.cancelled + line.expired + line.too_large + line.closed;
-        assert_eq!(line.joined, left + waiting as u64, "all who joined the line are accounted for");
-        let measured = if self.measures { line.admitted } else { 0 };
+        let queue = status.totals.queue;
+        let left = queue.admitted + queue.cancelled + queue.expired + queue.too_large + queue.closed;
+        assert_eq!(queue.enqueued, left + waiting as u64, "all who joined the line are accounted for");
+        let measured = if self.measures { queue.admitted } else { 0 };
         assert_eq!(status.waits.count(), measured, "each who was granted has waited");
         if self.admitted != status.totals.admitted {
             assert!(in_use <= limit, "admitted above the limit");
@@ -464,7 +464,7 @@ impl Oracle {
             self.line.pop_front();
             self.granted += weight;
             self.totals.admitted += 1;
-            self.totals.line.admitted += 1;
+            self.totals.queue.admitted += 1;
             self.woken.push(Call::Request(place));
             self.seen.note(cause);
             let granted = &mut self.places[place];

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use concurrency_governor::plan::{Base, Operand, Policy, Problem, Step};
 use concurrency_governor::{
-    Amount, Formula, GateName, GateSpec, Layer, Limit, Overrides, Plan, Quantity, Reading, Readings, Resource,
+    Amount, Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings,
+    Resource,
 };
 
 use crate::resolution;
@@ -184,8 +185,8 @@ impl Input<'_> {
         [Policy::Trust, Policy::Trust, Policy::Clamp, Policy::Reject][self.below(4)]
     }
 
-    fn layer(&mut self) -> Layer {
-        let layer = Layer::new(["cli", "file", "env"][self.below(3)]).policy(self.policy());
+    fn layer(&mut self) -> OverrideLayer {
+        let layer = OverrideLayer::new(["cli", "file", "env"][self.below(3)]).policy(self.policy());
         (0..self.below(4)).fold(layer, |layer, _| {
             // Not every plan declares all of them.
             let gate = GATES[self.below(GATES.len())];

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use concurrency_governor::pool::{CheckoutError, Lease, Pool};
+use concurrency_governor::pool::{CheckoutError, Pool, PooledItem};
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
 
-use hands::{End, Maker, Refused};
+use hands::{End, Maker, Rejected};
 
 pub(crate) use hands::Seen;
 
@@ -41,7 +41,7 @@ pub(crate) fn drive(run: u64, seen: &mut Seen, tells: bool) {
     });
 }
 
-type Checkout = Pin<Box<dyn Future<Output = Result<Lease<Maker>, CheckoutError<Refused>>>>>;
+type Checkout = Pin<Box<dyn Future<Output = Result<PooledItem<Maker>, CheckoutError<Rejected>>>>>;
 
 struct Model<'r> {
     random: &'r mut Random,
@@ -55,7 +55,7 @@ struct Model<'r> {
     shape: Shape,
     /// From the coldest to the warmest: item, and since when it is idle.
     idle: Vec<(u64, Instant)>,
-    leases: Vec<Lease<Maker>>,
+    leases: Vec<PooledItem<Maker>>,
     /// In the order in which they came.
     waiting: Vec<Checkout>,
     detached: u64,
@@ -188,7 +188,7 @@ impl<'r> Model<'r> {
         self.seen.note("tried");
     }
 
-    fn take_warmest(&mut self, lease: &Lease<Maker>) {
+    fn take_warmest(&mut self, lease: &PooledItem<Maker>) {
         self.forget_gone();
         let warmest = self.idle.pop().expect("nothing was idle");
         assert_eq!(lease.id, warmest.0, "not the warmest");
@@ -250,7 +250,7 @@ impl<'r> Model<'r> {
 
     /// Its drop, whenever that is, comes back to the pool: it still counts, and there is room for no more than there is
     /// then. Somebody comes, and goes.
-    fn reenter(&self, lease: &mut Lease<Maker>) {
+    fn reenter(&self, lease: &mut PooledItem<Maker>) {
         let (pool, maker) = (self.handle.clone(), self.maker.clone());
         lease.on_drop = Some(Box::new(move || {
             let Some(pool) = pool.lock().unwrap().clone() else { return };
@@ -411,7 +411,7 @@ impl<'r> Model<'r> {
     }
 }
 
-fn poll(checkout: &mut Checkout) -> Poll<Result<Lease<Maker>, CheckoutError<Refused>>> {
+fn poll(checkout: &mut Checkout) -> Poll<Result<PooledItem<Maker>, CheckoutError<Rejected>>> {
     checkout.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 

@@ -131,9 +131,9 @@ impl Books {
 
 impl Manager for Maker {
     type Item = Item;
-    type Error = Refused;
+    type Error = Rejected;
 
-    async fn create(&self) -> Result<Item, Refused> {
+    async fn create(&self) -> Result<Item, Rejected> {
         let (order, told) = oneshot::channel();
         let under_way = {
             let mut books = self.books();
@@ -147,7 +147,7 @@ impl Manager for Maker {
         };
         match told.await.unwrap_or(End::Failed) {
             End::Made => {}
-            End::Failed => return Err(Refused),
+            End::Failed => return Err(Rejected),
             End::Panicked => panic::resume_unwind(Box::new("as it was told to")), // past the hook, which would print it
         }
         Ok(under_way.made())
@@ -202,15 +202,15 @@ impl Drop for Item {
 }
 
 #[derive(Debug)]
-pub(crate) struct Refused;
+pub(crate) struct Rejected;
 
-impl fmt::Display for Refused {
+impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("refused")
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Rejected {}
 
 /// How often runs got to what is worth seeing.
 #[derive(Debug, Default)]
@@ -224,12 +224,12 @@ impl Seen {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    pub(crate) fn refusal(&mut self, error: &CheckoutError<Refused>) {
+    pub(crate) fn refusal(&mut self, error: &CheckoutError<Rejected>) {
         self.note(match error {
             CheckoutError::Create(CreateError::Failed { .. }) => "ended by an error",
             CheckoutError::Create(CreateError::Panicked { .. }) => "ended by a panic",
             CheckoutError::Create(_) => "ended by a creation that hung",
-            CheckoutError::Refused(AcquireError::DeadlineExceeded { .. }) => "ended by its deadline",
+            CheckoutError::Rejected(AcquireError::DeadlineExceeded { .. }) => "ended by its deadline",
             _ => "ended by the closing",
         });
     }

@@ -7,7 +7,7 @@ use concurrency_governor::pool::{CreateError, Pool, PoolBuildError, PoolProblem}
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::{Instant, sleep};
 
-use super::support::{Act, Maker, Refused, assert_at_rest, ms};
+use super::support::{Act, Maker, Rejected, assert_at_rest, ms};
 
 /// Everything that is wrong is said at once.
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_failure_among_the_first_is_an_error() {
         maker.next((0..3).map(|at| if at == failing { Act::Fail } else { Act::Take(ms(20)) }));
         let error = maker.pool(3).min_idle(3).build().await.unwrap_err();
         assert!(matches!(error, PoolBuildError::Create(CreateError::Failed { .. })), "{error:?}");
-        assert_eq!(error.source().unwrap().downcast_ref::<Refused>(), Some(&Refused));
+        assert_eq!(error.source().unwrap().downcast_ref::<Rejected>(), Some(&Rejected));
         sleep(ms(50)).await;
         assert_eq!(maker.live(), 0);
     }

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::task::Context;
 
 use concurrency_governor::Limit;
-use concurrency_governor::pool::{CheckoutError, Lease};
+use concurrency_governor::pool::{CheckoutError, PooledItem};
 use tokio::time::sleep;
 
 use super::hooks::{Call, hooked};
-use super::support::{Act, Maker, Refused, Says, assert_at_rest, ms, peek, settle};
+use super::support::{Act, Maker, Rejected, Says, assert_at_rest, ms, peek, settle};
 
-type Checkout<'p> = Pin<Box<dyn Future<Output = Result<Lease<Maker>, CheckoutError<Refused>>> + Send + 'p>>;
+type Checkout<'p> =
+    Pin<Box<dyn Future<Output = Result<PooledItem<Maker>, CheckoutError<Rejected>>> + Send + 'p>>;
 
 /// Whatever a checkout waits for, and after however many polls it is dropped, everything else goes on happening in between:
 /// all items and permits are there in the end, and what was made is idle.
@@ -34,7 +35,7 @@ async fn a_checkout_dropped_after_any_number_of_polls_loses_nothing() {
                 }
                 // What a checkout goes through: admitted, in line, its item made or failed, checked, refused.
                 match poll {
-                    1 => held.pop().into_iter().for_each(Lease::discard),
+                    1 => held.pop().into_iter().for_each(PooledItem::discard),
                     3 => {
                         sleep(ms(6)).await;
                     }

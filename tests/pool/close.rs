@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::support::{Act, Maker, assert_at_rest, ms, peek, settle};
 
 fn is_closed<T, E: std::error::Error>(outcome: &Result<T, CheckoutError<E>>) -> bool {
-    matches!(outcome, Err(CheckoutError::Refused(AcquireError::Closed { .. })))
+    matches!(outcome, Err(CheckoutError::Rejected(AcquireError::Closed { .. })))
 }
 
 /// Whoever waits is told, at the gate and after it; whoever comes is refused; idle items go before it returns, those in use
@@ -36,7 +36,7 @@ async fn closing_ends_everything_in_its_time() {
     assert!(is_closed(&at_the_gate.await), "admitted or not");
     drop(blocking);
     assert!(is_closed(&pool.checkout().await));
-    assert!(matches!(pool.try_checkout(), Err(TryCheckoutError::Refused(TryAcquireError::Closed { .. }))));
+    assert!(matches!(pool.try_checkout(), Err(TryCheckoutError::Rejected(TryAcquireError::Closed { .. }))));
     let status = pool.status();
     assert_eq!((status.idle, status.in_use, status.creating), (0, 1, 1));
     let mut drained = Box::pin(pool.drained());

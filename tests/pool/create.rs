@@ -8,7 +8,7 @@ use concurrency_governor::pool::{CheckoutError, CreateError, Pool, PoolEvent};
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::{Instant, sleep};
 
-use super::support::{Act, Maker, Refused, assert_at_rest, ms, peek, settle};
+use super::support::{Act, Maker, Rejected, assert_at_rest, ms, peek, settle};
 
 /// An error of the manager's ends the checkout, with its cause, and the next one is served.
 #[tokio::test(start_paused = true)]
@@ -19,7 +19,7 @@ async fn an_error_ends_one_checkout() {
     let error = pool.checkout().await.unwrap_err();
     assert_eq!(error.gate().to_string(), "boats");
     assert_eq!(error.to_string(), "the pool of gate `boats` could not create an item");
-    assert_eq!(error.source().unwrap().downcast_ref::<Refused>(), Some(&Refused));
+    assert_eq!(error.source().unwrap().downcast_ref::<Rejected>(), Some(&Rejected));
     assert!(matches!(error, CheckoutError::Create(CreateError::Failed { .. })));
     assert_eq!(pool.checkout().await.unwrap().id, 0);
     let status = assert_at_rest(&pool, &maker).await;
@@ -185,7 +185,7 @@ async fn one_deadline_for_growing_and_waiting() {
         let (outcome, ()) = tokio::join!(waiting, goes);
         let error = outcome.unwrap_err();
         assert_eq!(began.elapsed(), longest, "{error:?}");
-        let CheckoutError::Refused(AcquireError::DeadlineExceeded { waited, .. }) = error else {
+        let CheckoutError::Rejected(AcquireError::DeadlineExceeded { waited, .. }) = error else {
             panic!("{error:?}")
         };
         assert_eq!(waited, longest);

@@ -31,7 +31,7 @@ async fn a_check_that_hangs_ends_in_time() {
         let outcome = pool.request().max_wait(wait).checkout().await;
         assert_eq!(began.elapsed(), wait.min(ms(400)));
         match outcome {
-            Err(CheckoutError::Refused(AcquireError::DeadlineExceeded { .. })) => assert_eq!(wait, ms(100)),
+            Err(CheckoutError::Rejected(AcquireError::DeadlineExceeded { .. })) => assert_eq!(wait, ms(100)),
             outcome => assert_eq!((outcome.unwrap().health as u8, wait), (Says::Keep as u8, ms(1000))),
         }
         assert_at_rest(&pool, &maker).await;

@@ -102,7 +102,7 @@ fn a_runtime_that_stands_still_holds_up_only_what_it_makes() {
 fn a_lease_may_go_with_the_last_of_its_thread() {
     use std::cell::RefCell;
     thread_local! {
-        static KEPT: RefCell<Option<concurrency_governor::Lease<Maker>>> = const { RefCell::new(None) };
+        static KEPT: RefCell<Option<concurrency_governor::PooledItem<Maker>>> = const { RefCell::new(None) };
     }
     let home = one_thread();
     let maker = Maker::new();

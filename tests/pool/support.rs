@@ -108,15 +108,15 @@ impl Maker {
 
 impl Manager for Maker {
     type Item = Item;
-    type Error = Refused;
+    type Error = Rejected;
 
-    async fn create(&self) -> Result<Item, Refused> {
+    async fn create(&self) -> Result<Item, Rejected> {
         self.0.attempts.fetch_add(1, SeqCst);
         let act = self.0.acts.lock().unwrap().pop_front();
         let act = act.or(*self.0.always.lock().unwrap()).unwrap_or(Act::Make);
         match act {
             Act::Make => {}
-            Act::Fail => return Err(Refused),
+            Act::Fail => return Err(Rejected),
             Act::Hang => pending().await,
             Act::Panic => panic!("no item today"),
             Act::Take(time) => sleep(time).await,
@@ -173,15 +173,15 @@ impl Drop for Gone<'_> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused;
+pub(crate) struct Rejected;
 
-impl fmt::Display for Refused {
+impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("refused")
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Rejected {}
 
 /// Lets every task go on until none has anything to do, without time passing.
 pub(crate) async fn settle() {

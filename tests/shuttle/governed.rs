@@ -1,6 +1,6 @@
 //! Two gates whose limits one change moves together.
 
-use concurrency_governor::{Formula, GateSpec, Governor, Layer, Overrides};
+use concurrency_governor::{Formula, GateSpec, Governor, OverrideLayer, Overrides};
 use shuttle::thread;
 
 use super::scene::{Scene, below, check};
@@ -28,8 +28,9 @@ fn two_gates_resized_by_one_change() {
             })
         });
         for _ in 0..2 {
-            let layer =
-                Layer::new("operator").set(FEW, 1 + below(3) as usize).set(MANY, 1 + below(4) as usize);
+            let layer = OverrideLayer::new("operator")
+                .set(FEW, 1 + below(3) as usize)
+                .set(MANY, 1 + below(4) as usize);
             governor.set_overrides(Overrides::new().then(layer)).unwrap();
         }
         governor.set_overrides(Overrides::new()).unwrap();

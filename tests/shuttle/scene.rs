@@ -201,11 +201,11 @@ impl Scene {
         let status = self.gate.status();
         assert_eq!((status.in_use, status.waiting, status.debt), (0, 0, 0), "{status:?}");
         assert_eq!(status.available, status.limit.get(), "{status:?}");
-        let line = status.totals.line;
-        let over = line.admitted + line.cancelled + line.expired + line.closed + line.too_large;
-        assert_eq!(line.joined, over, "{status:?}");
-        assert_eq!(status.totals.admitted - line.unclaimed, self.flown() as u64, "{status:?}");
-        assert!([0, line.admitted].contains(&status.waits.count()), "measured are all or none: {status:?}");
+        let queue = status.totals.queue;
+        let over = queue.admitted + queue.cancelled + queue.expired + queue.closed + queue.too_large;
+        assert_eq!(queue.enqueued, over, "{status:?}");
+        assert_eq!(status.totals.admitted - queue.unclaimed, self.flown() as u64, "{status:?}");
+        assert!([0, queue.admitted].contains(&status.waits.count()), "measured are all or none: {status:?}");
         if !status.closed {
             drop(self.gate.try_acquire_many(status.limit.get()).unwrap());
         }

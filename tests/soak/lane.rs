@@ -279,12 +279,12 @@ impl Lane {
         assert_eq!(status.in_use + status.available, status.limit.get() + status.debt, "{status:?}");
         assert!(status.available == 0 || status.debt == 0, "{status:?}");
         assert!(self.held.load(Relaxed) <= status.in_use, "{status:?}");
-        let line = status.totals.line;
-        let left = line.admitted + line.cancelled + line.expired + line.too_large + line.closed;
-        assert_eq!(line.joined, left + status.waiting as u64, "{status:?}");
-        assert_eq!(status.waits.count(), line.admitted, "{status:?}");
+        let queue = status.totals.queue;
+        let left = queue.admitted + queue.cancelled + queue.expired + queue.too_large + queue.closed;
+        assert_eq!(queue.enqueued, left + status.waiting as u64, "{status:?}");
+        assert_eq!(status.waits.count(), queue.admitted, "{status:?}");
         let totals = status.totals;
-        let asked = totals.admitted - line.admitted + line.joined + totals.refused.sum();
+        let asked = totals.admitted - queue.admitted + queue.enqueued + totals.rejected.sum();
         assert_eq!(asked, self.came.load(Relaxed), "{status:?}");
         assert!(totals.admitted >= self.let_in.load(Relaxed), "{status:?}");
         status
@@ -304,21 +304,21 @@ impl Lane {
         }
         let status = self.check();
         assert_eq!((status.in_use, status.waiting, self.held.load(Relaxed)), (0, 0, 0), "{status:?}");
-        let (totals, line) = (status.totals, status.totals.line);
-        assert_eq!(totals.admitted - line.unclaimed, self.let_in.load(Relaxed), "{status:?}");
+        let (totals, line) = (status.totals, status.totals.queue);
+        assert_eq!(totals.admitted - queue.unclaimed, self.let_in.load(Relaxed), "{status:?}");
         // Who was called off in the very instant in which he was turned away has not been told.
         let called_off = self.called_off.load(Relaxed);
-        let late = line.expired + totals.refused.expired;
+        let late = queue.expired + totals.rejected.expired;
         let told_late = self.late.load(Relaxed);
         assert!((told_late..=told_late + called_off).contains(&late), "{told_late}: {status:?}");
-        let refused = totals.refused.sum() + line.expired + line.too_large;
+        let refused = totals.rejected.sum() + queue.expired + queue.too_large;
         let told = self.turned_away.load(Relaxed);
         assert!((told..=told + called_off).contains(&refused), "{told}: {status:?}");
         // Time stands still from a grant until the one it is for goes on. Who gave up at that instant saw nothing of it.
         let longest = status.waits.max().map_or(0, nanos);
         let seen = self.longest_wait.load(Relaxed);
         assert!(
-            longest == seen || (line.unclaimed > 0 && longest > seen),
+            longest == seen || (queue.unclaimed > 0 && longest > seen),
             "{longest}, not {seen}: {status:?}"
         );
         let rare = [
@@ -326,11 +326,11 @@ impl Lane {
             self.lines.load(Relaxed),
             self.gave_up.load(Relaxed),
             called_off,
-            line.cancelled,
-            line.unclaimed,
-            line.expired,
-            totals.refused.too_large,
-            totals.refused.no_permits,
+            queue.cancelled,
+            queue.unclaimed,
+            queue.expired,
+            totals.rejected.too_large,
+            totals.rejected.no_permits,
         ];
         assert!(rare.iter().all(|count| *count >= 20), "a dull day: {rare:?}");
         self.note("ends", totals.admitted, longest);

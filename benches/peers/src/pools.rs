@@ -17,11 +17,11 @@ use crate::harness::{Contestant, Row, Runner, Target};
 /// Something that hands out items.
 pub trait Pooled: Clone + Send + Sync + 'static {
     const NAME: &'static str;
-    type Lease<'a>: Send;
+    type PooledItem<'a>: Send;
 
     /// With nothing in it.
     fn new(max: u32) -> impl Future<Output = Self> + Send;
-    fn checkout(&self) -> impl Future<Output = Self::Lease<'_>> + Send;
+    fn checkout(&self) -> impl Future<Output = Self::PooledItem<'_>> + Send;
 }
 
 /// Makes items of no size at once, so that all the time and memory is the pool's.
@@ -38,13 +38,13 @@ impl pool::Manager for Nothing {
 
 impl Pooled for pool::Pool<Nothing> {
     const NAME: &'static str = "pool";
-    type Lease<'a> = pool::Lease<Nothing>;
+    type PooledItem<'a> = pool::PooledItem<Nothing>;
 
     async fn new(max: u32) -> Self {
         Self::builder(Nothing).max(max).build().await.expect("a pool")
     }
     #[inline]
-    async fn checkout(&self) -> Self::Lease<'_> {
+    async fn checkout(&self) -> Self::PooledItem<'_> {
         self.checkout().await.expect("an item")
     }
 }
@@ -67,13 +67,13 @@ impl deadpool::managed::Manager for Nothing {
 
 impl Pooled for deadpool::managed::Pool<Nothing> {
     const NAME: &'static str = "deadpool";
-    type Lease<'a> = deadpool::managed::Object<Nothing>;
+    type PooledItem<'a> = deadpool::managed::Object<Nothing>;
 
     async fn new(max: u32) -> Self {
         Self::builder(Nothing).max_size(max as usize).build().expect("a pool")
     }
     #[inline]
-    async fn checkout(&self) -> Self::Lease<'_> {
+    async fn checkout(&self) -> Self::PooledItem<'_> {
         self.get().await.expect("an item")
     }
 }
@@ -95,14 +95,14 @@ impl bb8::ManageConnection for Nothing {
 
 impl Pooled for bb8::Pool<Nothing> {
     const NAME: &'static str = "bb8";
-    type Lease<'a> = bb8::PooledConnection<'a, Nothing>;
+    type PooledItem<'a> = bb8::PooledConnection<'a, Nothing>;
 
     async fn new(max: u32) -> Self {
         let builder = Self::builder().max_size(max).test_on_check_out(false);
         builder.idle_timeout(None).max_lifetime(None).build(Nothing).await.expect("a pool")
     }
     #[inline]
-    async fn checkout(&self) -> Self::Lease<'_> {
+    async fn checkout(&self) -> Self::PooledItem<'_> {
         self.get().await.expect("an item")
     }
 }
@@ -122,13 +122,13 @@ impl mobc::Manager for Nothing {
 
 impl Pooled for mobc::Pool<Nothing> {
     const NAME: &'static str = "mobc";
-    type Lease<'a> = mobc::Connection<Nothing>;
+    type PooledItem<'a> = mobc::Connection<Nothing>;
 
     async fn new(max: u32) -> Self {
         Self::builder().max_open(max.into()).max_idle(max.into()).test_on_check_out(false).build(Nothing)
     }
     #[inline]
-    async fn checkout(&self) -> Self::Lease<'_> {
+    async fn checkout(&self) -> Self::PooledItem<'_> {
         self.get().await.expect("an item")
     }
 }

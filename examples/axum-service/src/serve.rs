@@ -16,7 +16,9 @@ use concurrency_governor::governor::RefreshPolicy;
 use concurrency_governor::integration::metrics::{HOLD, Metrics, SECONDS, WAIT};
 use concurrency_governor::integration::tower::{GateError, GateLayer};
 use concurrency_governor::integration::tracing::TracingObserver;
-use concurrency_governor::{Formula, GateName, GateSpec, Governor, Layer, Overrides, Resource, probe};
+use concurrency_governor::{
+    Formula, GateName, GateSpec, Governor, OverrideLayer, Overrides, Resource, probe,
+};
 use futures_util::stream;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -36,7 +38,7 @@ const WORK: GateSpec = GateSpec::new(
 struct Service {
     governor: Governor,
     /// The settings of the environment, under those made while it runs.
-    environment: Layer,
+    environment: OverrideLayer,
     metrics: Metrics,
     prometheus: PrometheusHandle,
 }
@@ -49,7 +51,7 @@ pub async fn serve(address: SocketAddr) -> Result<(), Failure> {
         .set_buckets_for_metric(Matcher::Full(HOLD.to_owned()), &SECONDS)?
         .install_recorder()?;
 
-    let environment = Layer::env([(WORK, "APP_WORK")], std::env::var_os)?;
+    let environment = OverrideLayer::env([(WORK, "APP_WORK")], std::env::var_os)?;
     let governor = Governor::builder()
         .gate(WORK)
         .probes(probe::host())
@@ -115,7 +117,7 @@ async fn set_limit(
 ) -> Result<String, (StatusCode, String)> {
     let refuse = |error: &dyn std::error::Error| (StatusCode::BAD_REQUEST, format!("{error}\n"));
     let gate: GateName = gate.parse().map_err(|error| refuse(&error))?;
-    let live = Layer::new("live").set(gate, limit);
+    let live = OverrideLayer::new("live").set(gate, limit);
     let overrides = Overrides::new().then(live).then(service.environment.clone());
     let resolution = service.governor.set_overrides(overrides).map_err(|error| refuse(&error))?;
     let explanation = resolution.explain(gate).map_err(|error| refuse(&error))?;

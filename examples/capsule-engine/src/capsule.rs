@@ -68,7 +68,7 @@ impl Host {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error(transparent)]
-    Refused(#[from] AcquireError),
+    Rejected(#[from] AcquireError),
     #[error("cannot read the file: {0}")]
     Read(#[from] std::io::Error),
     #[error(transparent)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use concurrency_governor::governor::{RefreshPolicy, RefreshTask};
 use concurrency_governor::plan::BuildError;
 use concurrency_governor::preset::astrid::{BLOCKING, CapsuleRuntimeLimits, IO, POOL};
-use concurrency_governor::{Gate, Governor, Layer, Overrides, Pool};
+use concurrency_governor::{Gate, Governor, OverrideLayer, Overrides, Pool};
 
 use crate::args::Change;
 use crate::capsule::{Capsules, Host};
@@ -77,8 +77,9 @@ impl Engine {
 
     /// Puts changes in force above all other settings.
     pub fn change(&self, changes: &[Change]) -> Result<(), BuildError> {
-        let layer =
-            changes.iter().fold(Layer::new("--lower"), |layer, change| layer.set(change.gate, change.limit));
+        let layer = changes
+            .iter()
+            .fold(OverrideLayer::new("--lower"), |layer, change| layer.set(change.gate, change.limit));
         let settings =
             self.settings.layers().iter().cloned().fold(Overrides::new().then(layer), Overrides::then);
         self.governor.set_overrides(settings).map(|_| ())

@@ -36,13 +36,13 @@ fn gates(engine: &Engine) -> String {
     let mut rows = vec![["gate", "limit", "peak in use", "waited", "p50", "p99", "shed"].map(String::from)];
     for (gate, peak) in engine.gates() {
         let status = gate.status();
-        let line = status.totals.line;
-        let shed = status.totals.refused.sum() + line.expired + line.too_large + line.closed;
+        let queue = status.totals.queue;
+        let shed = status.totals.rejected.sum() + queue.expired + queue.too_large + queue.closed;
         rows.push([
             status.name.to_string(),
             status.limit.to_string(),
             peak.most().to_string(),
-            line.joined.to_string(),
+            queue.enqueued.to_string(),
             duration(status.waits.quantile(50, 100)),
             duration(status.waits.quantile(99, 100)),
             shed.to_string(),

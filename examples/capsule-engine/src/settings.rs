@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use concurrency_governor::preset::astrid::{BLOCKING, ENV_VARS, IO, POOL};
-use concurrency_governor::{GateName, Layer, Overrides};
+use concurrency_governor::{GateName, OverrideLayer, Overrides};
 
 use crate::args::SettingArgs;
 
@@ -21,7 +21,7 @@ pub struct Settings {
 impl Settings {
     pub fn of(args: &SettingArgs, lookup: impl Fn(&str) -> Option<OsString>) -> Self {
         let mut faults = Vec::new();
-        let flags = Layer::new("cli")
+        let flags = OverrideLayer::new("cli")
             .maybe_set(BLOCKING, args.host_blocking_concurrency)
             .maybe_set(IO, args.host_io_concurrency)
             .maybe_set(POOL, args.instance_pool_size);
@@ -34,9 +34,9 @@ impl Settings {
 }
 
 /// `[capsule]` of the configuration file. Other sections are other people's.
-fn file(path: &Path, faults: &mut Vec<String>) -> Layer {
+fn file(path: &Path, faults: &mut Vec<String>) -> OverrideLayer {
     let name = path.display().to_string();
-    let mut layer = Layer::new(name.clone());
+    let mut layer = OverrideLayer::new(name.clone());
     let document = match fs::read_to_string(path) {
         Ok(text) => text.parse::<toml::Table>().map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -76,8 +76,8 @@ fn file(path: &Path, faults: &mut Vec<String>) -> Layer {
 }
 
 /// One layer a variable, so that one that is wrong takes no other along.
-fn environment(lookup: impl Fn(&str) -> Option<OsString>, faults: &mut Vec<String>) -> Vec<Layer> {
-    let layers = ENV_VARS.map(|variable| Layer::env([variable], &lookup));
+fn environment(lookup: impl Fn(&str) -> Option<OsString>, faults: &mut Vec<String>) -> Vec<OverrideLayer> {
+    let layers = ENV_VARS.map(|variable| OverrideLayer::env([variable], &lookup));
     layers
         .into_iter()
         .filter_map(|layer| layer.map_err(|fault| faults.push(fault.to_string())).ok())

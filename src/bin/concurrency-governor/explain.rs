@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use concurrency_governor::plan::{BuildError, Decision, EnvError, Explanation, Measurement, Operand, Source};
 use concurrency_governor::preset::Preset;
 use concurrency_governor::{
-    Formula, GateName, GateSpec, Layer, Overrides, Plan, Readings, Resolution, Resource,
+    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
 };
 
 use crate::args::GivenArgs;
@@ -81,14 +81,14 @@ impl Report {
 struct Declared {
     title: String,
     plan: Plan,
-    layers: Vec<Layer>,
+    layers: Vec<OverrideLayer>,
 }
 
 impl Declared {
     fn of(args: &GivenArgs) -> Result<Self, ExplainError> {
         let flags = args.settings.iter();
         let mut layers =
-            vec![flags.fold(Layer::new("--set"), |layer, (gate, value)| layer.set(*gate, *value))];
+            vec![flags.fold(OverrideLayer::new("--set"), |layer, (gate, value)| layer.set(*gate, *value))];
         let (title, preset, plan) = match &args.plan {
             None => {
                 let preset = args.preset.unwrap_or(Preset::Astrid);
@@ -101,10 +101,10 @@ impl Declared {
             }
         };
         if let Some(prefix) = &args.env_prefix {
-            layers.push(Layer::env_prefixed(prefix, plan.specs(), std::env::vars_os())?);
+            layers.push(OverrideLayer::env_prefixed(prefix, plan.specs(), std::env::vars_os())?);
         }
         if let Some(preset) = preset {
-            layers.push(Layer::env(preset.env_vars().iter().copied(), std::env::var_os)?);
+            layers.push(OverrideLayer::env(preset.env_vars().iter().copied(), std::env::var_os)?);
         }
         Ok(Self { title, plan, layers })
     }

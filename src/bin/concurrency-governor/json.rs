@@ -3,7 +3,7 @@
 use concurrency_governor::plan::{
     Bound, Decision, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
 };
-use concurrency_governor::{Layer, Reading, Resource};
+use concurrency_governor::{OverrideLayer, Reading, Resource};
 use serde_json::{Map, Value, json};
 
 use crate::explain::Report;
@@ -53,7 +53,7 @@ fn source(source: &Source) -> Value {
     json!({ "path": source.path(), "level": source.level(), "raw": source.raw(), "meaning": source.meaning() })
 }
 
-fn layer(layer: &Layer) -> Value {
+fn layer(layer: &OverrideLayer) -> Value {
     let sets: Map<_, _> =
         layer.settings().map(|(gate, value)| (gate.to_string(), Value::from(value))).collect();
     json!({ "name": layer.name(), "sets": sets })

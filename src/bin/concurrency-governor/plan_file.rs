@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use concurrency_governor::Layer;
+use concurrency_governor::OverrideLayer;
 use concurrency_governor::config::{ConfigError, Key, PlanConfig, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -14,7 +14,7 @@ pub(crate) struct PlanFile {
     /// The plan, with the preset that it starts from.
     pub(crate) config: PlanConfig,
     /// Its `[overrides]`, as a layer named after the file.
-    pub(crate) overrides: Layer,
+    pub(crate) overrides: OverrideLayer,
 }
 
 impl PlanFile {

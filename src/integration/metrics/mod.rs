@@ -33,10 +33,10 @@ mod waits;
 
 pub use hold::Timed;
 pub use names::{
-    ACQUIRED, ALL, CANCELLED, DEBT, HOLD, IN_USE, Kind, LIMIT, Metric, POOL_BACKING_OFF, POOL_CREATE,
-    POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_ITEMS, POOL_REUSED,
-    POOL_WAIT, POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, QUEUED, REFRESHES,
-    REFRESHES_REFUSED, REJECTED, RESIZED, SECONDS, WAIT, WAITING,
+    ADMITTED, ALL, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_BACKING_OFF,
+    POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_ITEMS,
+    POOL_REUSED, POOL_WAIT, POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES,
+    REFRESHES_REJECTED, REJECTED, RESIZED, SECONDS, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
@@ -122,7 +122,7 @@ impl Metrics {
         for governor in &self.governors {
             let status = governor.status();
             counter!(REFRESHES).absolute(status.refreshes);
-            counter!(REFRESHES_REFUSED).absolute(status.refused);
+            counter!(REFRESHES_REJECTED).absolute(status.rejected);
             status.probes.iter().for_each(record_probe);
         }
     }
@@ -147,17 +147,17 @@ fn record_gate(status: &GateStatus, seen: &Histogram) {
     gauge!(DEBT, "gate" => gate.clone()).set(status.debt);
     counter!(RESIZED, "gate" => gate.clone()).absolute(status.resized);
 
-    let (line, refused) = (&status.totals.line, &status.totals.refused);
-    counter!(ACQUIRED, "gate" => gate.clone()).absolute(status.totals.admitted);
-    counter!(QUEUED, "gate" => gate.clone()).absolute(line.joined);
-    counter!(CANCELLED, "gate" => gate.clone()).absolute(line.cancelled);
+    let (queue, rejected) = (&status.totals.queue, &status.totals.rejected);
+    counter!(ADMITTED, "gate" => gate.clone()).absolute(status.totals.admitted);
+    counter!(ENQUEUED, "gate" => gate.clone()).absolute(queue.enqueued);
+    counter!(CANCELLED, "gate" => gate.clone()).absolute(queue.cancelled);
     for (reason, count) in [
-        (reason::NO_PERMITS, refused.no_permits),
-        (reason::QUEUE_FULL, refused.queue_full),
-        (reason::EXPIRED, refused.expired.saturating_add(line.expired)),
-        (reason::TOO_LARGE, refused.too_large.saturating_add(line.too_large)),
-        (reason::ZERO_WEIGHT, refused.zero_weight),
-        (reason::CLOSED, refused.closed.saturating_add(line.closed)),
+        (reason::NO_PERMITS, rejected.no_permits),
+        (reason::QUEUE_FULL, rejected.queue_full),
+        (reason::EXPIRED, rejected.expired.saturating_add(queue.expired)),
+        (reason::TOO_LARGE, rejected.too_large.saturating_add(queue.too_large)),
+        (reason::ZERO_WEIGHT, rejected.zero_weight),
+        (reason::CLOSED, rejected.closed.saturating_add(queue.closed)),
     ] {
         counter!(REJECTED, "gate" => gate.clone(), "reason" => reason).absolute(count);
     }

@@ -11,9 +11,9 @@ pub const WAITING: &str = "concurrency_governor_waiting";
 /// Permits out above a limit that was lowered; by `gate`.
 pub const DEBT: &str = "concurrency_governor_debt";
 /// Requests admitted; by `gate`.
-pub const ACQUIRED: &str = "concurrency_governor_acquired_total";
+pub const ADMITTED: &str = "concurrency_governor_admitted_total";
 /// Requests that had to wait; by `gate`.
-pub const QUEUED: &str = "concurrency_governor_queued_total";
+pub const ENQUEUED: &str = "concurrency_governor_enqueued_total";
 /// Requests that were given up while they waited; by `gate`.
 pub const CANCELLED: &str = "concurrency_governor_cancelled_total";
 /// Requests refused, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `queue_full`, `expired`,
@@ -58,37 +58,45 @@ pub const PROBE_FAILURES: &str = "concurrency_governor_probe_failures_total";
 /// Refreshes of the governor.
 pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 /// Refreshes that were refused, so that the limits stayed as they were.
-pub const REFRESHES_REFUSED: &str = "concurrency_governor_refreshes_refused_total";
+pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, as it is described to the recorder.
 pub const ALL: [Metric; 27] = [
-    Metric::new(LIMIT, Kind::Gauge, "permits that may be out"),
-    Metric::new(IN_USE, Kind::Gauge, "permits out"),
-    Metric::new(WAITING, Kind::Gauge, "requests in line"),
-    Metric::new(DEBT, Kind::Gauge, "permits out above a limit that was lowered"),
-    Metric::new(ACQUIRED, Kind::Counter, "requests admitted"),
-    Metric::new(QUEUED, Kind::Counter, "requests that had to wait"),
-    Metric::new(CANCELLED, Kind::Counter, "requests given up while they waited"),
-    Metric::new(REJECTED, Kind::Counter, "requests refused, by reason"),
-    Metric::new(RESIZED, Kind::Counter, "changes of the limit"),
-    Metric::new(WAIT, Kind::Histogram, "how long those admitted after a wait have waited"),
-    Metric::new(HOLD, Kind::Histogram, "how long timed permits were held"),
-    Metric::new(POOL_ITEMS, Kind::Gauge, "items of a pool, by state"),
-    Metric::new(POOL_WAITING, Kind::Gauge, "checkouts that wait, at the gate or for an item"),
-    Metric::new(POOL_BACKING_OFF, Kind::Gauge, "1 if a pool pauses before its next attempt to make an item"),
-    Metric::new(POOL_CREATED, Kind::Counter, "items made"),
-    Metric::new(POOL_REUSED, Kind::Counter, "times that an item was handed out that was there before"),
-    Metric::new(POOL_EVICTED, Kind::Counter, "items dropped for having been idle too long"),
-    Metric::new(POOL_DETACHED, Kind::Counter, "items taken out of a pool for good"),
-    Metric::new(POOL_DISCARDED, Kind::Counter, "items dropped for another reason, by reason"),
-    Metric::new(POOL_CREATE_FAILURES, Kind::Counter, "attempts to make an item that failed, by reason"),
-    Metric::new(POOL_CREATE, Kind::Histogram, "how long it took to make items"),
-    Metric::new(POOL_WAIT, Kind::Histogram, "how long checkouts waited that did not get an item at once"),
-    Metric::new(PROBE_READING, Kind::Gauge, "the reading that holds, in the resource's unit"),
-    Metric::new(PROBE_STALE, Kind::Gauge, "1 if the reading is an old one, since the probe fails"),
-    Metric::new(PROBE_FAILURES, Kind::Counter, "measurements that failed"),
-    Metric::new(REFRESHES, Kind::Counter, "refreshes of the governor"),
-    Metric::new(REFRESHES_REFUSED, Kind::Counter, "refreshes that were refused"),
+    Metric::new(LIMIT, MetricKind::Gauge, "permits that may be out"),
+    Metric::new(IN_USE, MetricKind::Gauge, "permits out"),
+    Metric::new(WAITING, MetricKind::Gauge, "requests in line"),
+    Metric::new(DEBT, MetricKind::Gauge, "permits out above a limit that was lowered"),
+    Metric::new(ADMITTED, MetricKind::Counter, "requests admitted"),
+    Metric::new(ENQUEUED, MetricKind::Counter, "requests that had to wait"),
+    Metric::new(CANCELLED, MetricKind::Counter, "requests given up while they waited"),
+    Metric::new(REJECTED, MetricKind::Counter, "requests refused, by reason"),
+    Metric::new(RESIZED, MetricKind::Counter, "changes of the limit"),
+    Metric::new(WAIT, MetricKind::Histogram, "how long those admitted after a wait have waited"),
+    Metric::new(HOLD, MetricKind::Histogram, "how long timed permits were held"),
+    Metric::new(POOL_ITEMS, MetricKind::Gauge, "items of a pool, by state"),
+    Metric::new(POOL_WAITING, MetricKind::Gauge, "checkouts that wait, at the gate or for an item"),
+    Metric::new(
+        POOL_BACKING_OFF,
+        MetricKind::Gauge,
+        "1 if a pool pauses before its next attempt to make an item",
+    ),
+    Metric::new(POOL_CREATED, MetricKind::Counter, "items made"),
+    Metric::new(POOL_REUSED, MetricKind::Counter, "times that an item was handed out that was there before"),
+    Metric::new(POOL_EVICTED, MetricKind::Counter, "items dropped for having been idle too long"),
+    Metric::new(POOL_DETACHED, MetricKind::Counter, "items taken out of a pool for good"),
+    Metric::new(POOL_DISCARDED, MetricKind::Counter, "items dropped for another reason, by reason"),
+    Metric::new(POOL_CREATE_FAILURES, MetricKind::Counter, "attempts to make an item that failed, by reason"),
+    Metric::new(POOL_CREATE, MetricKind::Histogram, "how long it took to make items"),
+    Metric::new(
+        POOL_WAIT,
+        MetricKind::Histogram,
+        "how long checkouts waited that did not get an item at once",
+    ),
+    Metric::new(PROBE_READING, MetricKind::Gauge, "the reading that holds, in the resource's unit"),
+    Metric::new(PROBE_STALE, MetricKind::Gauge, "1 if the reading is an old one, since the probe fails"),
+    Metric::new(PROBE_FAILURES, MetricKind::Counter, "measurements that failed"),
+    Metric::new(REFRESHES, MetricKind::Counter, "refreshes of the governor"),
+    Metric::new(REFRESHES_REJECTED, MetricKind::Counter, "refreshes that were refused"),
 ];
 
 /// Bounds for the buckets of [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], in seconds, for exporters that want
@@ -121,7 +129,7 @@ pub struct Metric {
     /// The name.
     pub name: &'static str,
     /// What kind of metric it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What it counts or measures.
     pub help: &'static str,
 }
@@ -129,7 +137,7 @@ pub struct Metric {
 /// What kind a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum MetricKind {
     /// A number that only grows.
     Counter,
     /// A number that goes up and down.
@@ -139,7 +147,7 @@ pub enum Kind {
 }
 
 impl Metric {
-    const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
+    const fn new(name: &'static str, kind: MetricKind, help: &'static str) -> Self {
         Self { name, kind, help }
     }
 }
@@ -148,9 +156,9 @@ impl Metric {
 pub(super) fn describe() {
     for Metric { name, kind, help } in ALL {
         match kind {
-            Kind::Counter => describe_counter!(name, Unit::Count, help),
-            Kind::Gauge => describe_gauge!(name, Unit::Count, help),
-            Kind::Histogram => describe_histogram!(name, Unit::Seconds, help),
+            MetricKind::Counter => describe_counter!(name, Unit::Count, help),
+            MetricKind::Gauge => describe_gauge!(name, Unit::Count, help),
+            MetricKind::Histogram => describe_histogram!(name, Unit::Seconds, help),
         }
     }
 }

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::hold::{Hold, sealed::Holding};
 use super::terms::{Entry, Terms, Waiting};
-use super::{GateError, Refused};
+use super::{GateError, Rejected};
 
 pin_project! {
     /// The future of a [`GateService`](super::GateService): the wait for a permit, then the service's own future.
@@ -80,7 +80,7 @@ where
                         Ok(permit) => permit,
                         Err(cause) => {
                             this.stage.set(Stage::Done);
-                            let refused = Refused::new(cause, this.terms.retry_after);
+                            let refused = Rejected::new(cause, this.terms.retry_after);
                             return Poll::Ready(Err(refused.into()));
                         }
                     };

@@ -19,13 +19,13 @@ pub enum Hold {
 /// The permit is given back when the service has answered, before its body is sent; what a [`GateLayer`](super::GateLayer)
 /// does unless said otherwise.
 #[derive(Clone, Copy, Debug)]
-pub struct UntilAnswer(());
+pub struct UntilResponse(());
 
 /// The permit is given back when the response's body has ended or is dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct UntilBodyEnds(());
 
-impl UntilAnswer {
+impl UntilResponse {
     pub(super) const NEW: Self = Self(());
 }
 
@@ -33,7 +33,7 @@ impl UntilBodyEnds {
     pub(super) const NEW: Self = Self(());
 }
 
-/// What becomes of the permit when the service has answered. [`UntilAnswer`] and [`UntilBodyEnds`] are all there are.
+/// What becomes of the permit when the service has answered. [`UntilResponse`] and [`UntilBodyEnds`] are all there are.
 pub trait Holding<T>: sealed::Holding<T> {}
 
 impl<T, H: sealed::Holding<T>> Holding<T> for H {}
@@ -49,7 +49,7 @@ pub(super) mod sealed {
     }
 }
 
-impl<T> sealed::Holding<T> for UntilAnswer {
+impl<T> sealed::Holding<T> for UntilResponse {
     type Response = T;
 
     fn answer(response: T, hold: Option<Hold>) -> T {

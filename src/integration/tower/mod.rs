@@ -18,7 +18,7 @@
 //! assert_eq!(service.ready().await?.call("seven").await?, 5);
 //!
 //! let busy = gate.try_acquire_many(2)?;
-//! let Err(GateError::Refused(refused)) = service.ready().await?.call("seven").await else { panic!("no room") };
+//! let Err(GateError::Rejected(refused)) = service.ready().await?.call("seven").await else { panic!("no room") };
 //! assert_eq!((refused.reason(), refused.retry_after()), ("expired", Duration::from_secs(1)));
 //! # drop(busy);
 //! # Ok(())
@@ -48,13 +48,13 @@
 mod body;
 mod future;
 mod hold;
-mod refused;
+mod rejected;
 mod terms;
 
 pub use body::HeldBody;
 pub use future::GateFuture;
-pub use hold::{Holding, UntilAnswer, UntilBodyEnds};
-pub use refused::{GateError, Refused};
+pub use hold::{Holding, UntilBodyEnds, UntilResponse};
+pub use rejected::{GateError, Rejected};
 
 use std::mem;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ use terms::{Patience, Terms};
 /// lets them, unless said otherwise.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put around a service"]
-pub struct GateLayer<H = UntilAnswer> {
+pub struct GateLayer<H = UntilResponse> {
     terms: Terms,
     holding: H,
 }
@@ -90,7 +90,7 @@ impl GateLayer {
             #[cfg(feature = "tracing")]
             traced: false,
         };
-        Self { terms, holding: UntilAnswer::NEW }
+        Self { terms, holding: UntilResponse::NEW }
     }
 
     /// Holds the permit until the body of the response has ended or is dropped, for services that answer with an
@@ -152,7 +152,7 @@ impl<S, H: Clone> Layer<S> for GateLayer<H> {
 ///
 /// It has to be cloned for each request, since the one that is ready goes along with the request while it waits.
 #[derive(Clone, Debug)]
-pub struct GateService<S, H = UntilAnswer> {
+pub struct GateService<S, H = UntilResponse> {
     inner: S,
     terms: Arc<Terms>,
     holding: H,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hold::Hold;
-use super::refused::Cause;
+use super::rejected::Cause;
 use crate::gate::{Gate, OwnedPermit};
 
 /// What all requests of a layer have in common.

@@ -57,7 +57,7 @@ impl Observer for TracingObserver {
             Event::ProbeRecovered { resource, reading } => {
                 info!(target: TARGET, %resource, reading = %reading.plain(), "{event}");
             }
-            Event::RefreshRefused { .. } => {
+            Event::RefreshRejected { .. } => {
                 error!(
                     target: TARGET,
                     "{event}: lower the setting, or let its policy be `Clamp` or `Trust`; until then the limits stay"

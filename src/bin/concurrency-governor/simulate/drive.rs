@@ -12,7 +12,7 @@ use concurrency_governor::gate::Gate;
 use concurrency_governor::governor::GovernorBuilder;
 use concurrency_governor::plan::BuildError;
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{GateName, GateSpec, Governor, Layer, Overrides, Plan, Readings};
+use concurrency_governor::{GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use tokio::runtime::Builder;
@@ -80,7 +80,7 @@ impl Course {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut changes = self.changes.iter();
         let mut change = changes.next();
-        let mut settings = Layer::new("--change");
+        let mut settings = OverrideLayer::new("--change");
         let mut arrival = self.load.pause(&mut random);
         loop {
             let next = change.map_or(arrival, |(at, _)| arrival.min(*at));
@@ -114,10 +114,10 @@ impl Course {
     async fn apply(
         &self,
         what: What,
-        settings: Layer,
+        settings: OverrideLayer,
         governor: &Governor,
         host: &[MockProbe],
-    ) -> Result<Layer, DriveError> {
+    ) -> Result<OverrideLayer, DriveError> {
         match what {
             What::Setting(gate, limit) => {
                 let settings = settings.set(gate, limit);

@@ -24,7 +24,7 @@ use crate::gate::{OwnedPermit, clock};
 ///
 /// ```
 /// # use std::convert::Infallible;
-/// # use concurrency_governor::pool::{Lease, Manager, Pool};
+/// # use concurrency_governor::pool::{PooledItem, Manager, Pool};
 /// # struct Connections;
 /// # impl Manager for Connections {
 /// #     type Item = Connection;
@@ -37,7 +37,7 @@ use crate::gate::{OwnedPermit, clock};
 /// #     async fn receive(&mut self) -> &'static str { "PONG" }
 /// # }
 /// /// If this is dropped midway, the answer would be taken for that to the next request: so the connection is dropped, too.
-/// async fn ping(mut connection: Lease<Connections>) -> &'static str {
+/// async fn ping(mut connection: PooledItem<Connections>) -> &'static str {
 ///     connection.begin();
 ///     connection.send("PING").await;
 ///     let answer = connection.receive().await;
@@ -54,7 +54,7 @@ use crate::gate::{OwnedPermit, clock};
 /// # }
 /// ```
 #[must_use = "a lease that is dropped at once has leased nothing"]
-pub struct Lease<M: Manager> {
+pub struct PooledItem<M: Manager> {
     /// `None` once it is somebody else's.
     item: Option<M::Item>,
     /// When it was made.
@@ -67,7 +67,7 @@ pub struct Lease<M: Manager> {
     shared: Arc<Shared<M>>,
 }
 
-impl<M: Manager> Lease<M> {
+impl<M: Manager> PooledItem<M> {
     /// Of an item that counts as in use.
     #[inline]
     pub(super) fn new(shared: &Arc<Shared<M>>, entry: Entry<M::Item>, permit: OwnedPermit) -> Self {
@@ -149,7 +149,7 @@ impl<M: Manager> Lease<M> {
     }
 }
 
-impl<M: Manager> Deref for Lease<M> {
+impl<M: Manager> Deref for PooledItem<M> {
     type Target = M::Item;
 
     #[inline]
@@ -158,14 +158,14 @@ impl<M: Manager> Deref for Lease<M> {
     }
 }
 
-impl<M: Manager> DerefMut for Lease<M> {
+impl<M: Manager> DerefMut for PooledItem<M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Item {
         self.item.as_mut().expect(HOLDS_ITS_ITEM)
     }
 }
 
-impl<M: Manager> Drop for Lease<M> {
+impl<M: Manager> Drop for PooledItem<M> {
     /// The permit goes after this, as a field: whoever gets it finds the item, or its place.
     #[inline]
     fn drop(&mut self) {
@@ -183,9 +183,9 @@ impl<M: Manager> Drop for Lease<M> {
     }
 }
 
-impl<M: Manager> fmt::Debug for Lease<M> {
+impl<M: Manager> fmt::Debug for PooledItem<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
+        f.debug_struct("PooledItem")
             .field("gate", &self.shared.gate.name())
             .field("objection", &self.objection)
             .finish_non_exhaustive()

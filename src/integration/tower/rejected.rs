@@ -16,32 +16,32 @@ use crate::plan::GateName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateError<E> {
     /// The gate did not admit the request, so the service never saw it.
-    Refused(Refused),
+    Rejected(Rejected),
     /// The service failed.
     Service(E),
 }
 
 impl GateError<Infallible> {
-    /// The answer to a request that was refused, where the service itself cannot fail: [`Refused::into_response`].
+    /// The answer to a request that was refused, where the service itself cannot fail: [`Rejected::into_response`].
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         match self {
-            Self::Refused(refused) => refused.into_response(),
+            Self::Rejected(refused) => refused.into_response(),
             Self::Service(never) => match never {},
         }
     }
 }
 
-impl<E> From<Refused> for GateError<E> {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
+impl<E> From<Rejected> for GateError<E> {
+    fn from(refused: Rejected) -> Self {
+        Self::Rejected(refused)
     }
 }
 
 impl<E: fmt::Display> fmt::Display for GateError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(refused) => refused.fmt(f),
+            Self::Rejected(refused) => refused.fmt(f),
             Self::Service(error) => error.fmt(f),
         }
     }
@@ -53,7 +53,7 @@ impl<E: fmt::Debug + fmt::Display> Error for GateError<E> {}
 /// Why a request was refused, and when it is worth another try.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
-pub struct Refused {
+pub struct Rejected {
     cause: Cause,
     retry_after: Duration,
 }
@@ -67,7 +67,7 @@ pub(super) enum Cause {
     Tried(#[from] TryAcquireError),
 }
 
-impl Refused {
+impl Rejected {
     pub(super) fn new(cause: impl Into<Cause>, retry_after: Duration) -> Self {
         Self { cause: cause.into(), retry_after }
     }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
-use concurrency_governor::pool::{DiscardReason, Lease, Pool};
+use concurrency_governor::pool::{DiscardReason, Pool, PooledItem};
 
 use super::support::{Maker, Says, assert_at_rest, assert_balanced, settle};
 
@@ -29,7 +29,7 @@ async fn items_come_back_warm_first() {
 /// completed is used again. After each, a pool of one makes another.
 #[tokio::test]
 async fn what_is_unfit_is_dropped_and_its_place_filled_again() {
-    type Use = fn(Lease<Maker>);
+    type Use = fn(PooledItem<Maker>);
     let uses: [(Use, Option<DiscardReason>); 10] = [
         (|lease| drop(lease), None),
         (|mut lease| lease.mark_broken(), Some(DiscardReason::Broken)),
