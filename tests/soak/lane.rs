@@ -304,7 +304,7 @@ impl Lane {
         }
         let status = self.check();
         assert_eq!((status.in_use, status.waiting, self.held.load(Relaxed)), (0, 0, 0), "{status:?}");
-        let (totals, line) = (status.totals, status.totals.queue);
+        let (totals, queue) = (status.totals, status.totals.queue);
         assert_eq!(totals.admitted - queue.unclaimed, self.let_in.load(Relaxed), "{status:?}");
         // Who was called off in the very instant in which he was turned away has not been told.
         let called_off = self.called_off.load(Relaxed);
