@@ -21,47 +21,50 @@ const DESCRIPTORS: u32 = 64;
 /// Behind a gate whose limit is derived from the descriptors, every connection is made and none fails.
 #[test]
 fn gated_connections_never_run_out_of_descriptors() {
-    let served = beside_a_server("descriptors::gated_connections_never_run_out_of_descriptors", |server| {
-        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let governor = CapsuleRuntimeLimits::governor().build().await.unwrap();
-            let io = governor.gate(IO).unwrap();
-            assert_eq!(io.limit(), Limit::new(DESCRIPTORS / 2));
-            let held = io.try_acquire_many(io.limit().get()).unwrap();
-            let mut visits = JoinSet::new();
-            for _ in 0..CONNECTIONS {
-                let io = io.clone();
-                visits.spawn(async move { io.run_blocking(move || visit(server, || ())).await.unwrap() });
-            }
-            while io.status().waiting < CONNECTIONS {
-                yield_now().await;
-            }
-            drop(held);
-            let outcomes = visits.join_all().await;
-            let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
-            assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed.first());
-            let status = io.status();
-            assert_eq!((status.in_use, status.waiting), (0, 0));
-            assert_eq!(status.totals.queue.admitted, CONNECTIONS as u64);
+    let served =
+        beside_a_server("faults::descriptors::gated_connections_never_run_out_of_descriptors", |server| {
+            let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let governor = CapsuleRuntimeLimits::governor().build().await.unwrap();
+                let io = governor.gate(IO).unwrap();
+                assert_eq!(io.limit(), Limit::new(DESCRIPTORS / 2));
+                let held = io.try_acquire_many(io.limit().get()).unwrap();
+                let mut visits = JoinSet::new();
+                for _ in 0..CONNECTIONS {
+                    let io = io.clone();
+                    visits.spawn(async move { io.run_blocking(move || visit(server, || ())).await.unwrap() });
+                }
+                while io.status().waiting < CONNECTIONS {
+                    yield_now().await;
+                }
+                drop(held);
+                let outcomes = visits.join_all().await;
+                let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+                assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed.first());
+                let status = io.status();
+                assert_eq!((status.in_use, status.waiting), (0, 0));
+                assert_eq!(status.totals.queue.admitted, CONNECTIONS as u64);
+            });
         });
-    });
     assert!(served.is_none_or(|served| served == CONNECTIONS), "{served:?}");
 }
 
 /// Without a gate most of the same connections fail: so the descriptors do run out.
 #[test]
 fn ungated_connections_run_out_of_descriptors() {
-    let served = beside_a_server("descriptors::ungated_connections_run_out_of_descriptors", |server| {
-        let all_have_tried = Barrier::new(CONNECTIONS);
-        let outcomes: Vec<_> = thread::scope(|scope| {
-            let visit = || visit(server, || _ = all_have_tried.wait());
-            let visits: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(visit)).collect();
-            visits.into_iter().map(|visit| visit.join().unwrap()).collect()
+    let served =
+        beside_a_server("faults::descriptors::ungated_connections_run_out_of_descriptors", |server| {
+            let all_have_tried = Barrier::new(CONNECTIONS);
+            let outcomes: Vec<_> = thread::scope(|scope| {
+                let visit = || visit(server, || _ = all_have_tried.wait());
+                let visits: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(visit)).collect();
+                visits.into_iter().map(|visit| visit.join().unwrap()).collect()
+            });
+            let errors = outcomes.into_iter().filter_map(Result::err);
+            let out_of_descriptors =
+                errors.map(|error| error.raw_os_error()).filter(|&raw| raw == Some(EMFILE));
+            assert!(out_of_descriptors.count() >= CONNECTIONS - DESCRIPTORS as usize);
         });
-        let errors = outcomes.into_iter().filter_map(Result::err);
-        let out_of_descriptors = errors.map(|error| error.raw_os_error()).filter(|&raw| raw == Some(EMFILE));
-        assert!(out_of_descriptors.count() >= CONNECTIONS - DESCRIPTORS as usize);
-    });
     assert!(served.is_none_or(|served| (1..DESCRIPTORS as usize).contains(&served)), "{served:?}");
 }
 

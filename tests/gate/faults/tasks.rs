@@ -10,7 +10,7 @@ use concurrency_governor::gate::Gate;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, yield_now};
 
-use crate::support::{assert_at_rest, drive_until, ended, gate, peek, until, wait};
+use super::support::{assert_at_rest, drive_until, ended, gate, peek, until, wait};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, assert_at_rest, drive_until, ended, gate, peek, until};
+use super::support::{PATIENCE, assert_at_rest, drive_until, ended, gate, peek, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(20);

@@ -12,7 +12,7 @@ use concurrency_governor::gate::{Gate, OwnedPermit};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, execv, fork};
 
-use crate::support::{assert_at_rest, gate, wait};
+use super::support::{assert_at_rest, gate, wait};
 
 /// After a fork there are two gates with the same permits out: what either process does to its own, the other's does
 /// not notice.
@@ -43,7 +43,7 @@ fn a_forked_child_has_a_gate_of_its_own() {
     assert_eq!((status.limit, status.in_use, status.totals.admitted), (Limit::new(3), 3, 2));
     let mut waiting = wait(gate.acquire());
     drop(held);
-    assert!(crate::support::peek(&mut waiting).is_ready());
+    assert!(super::support::peek(&mut waiting).is_ready());
     drop(ours_too);
     assert_at_rest(&gate);
 }

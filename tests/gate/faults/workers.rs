@@ -7,7 +7,7 @@ use std::time::Duration;
 use concurrency_governor::Limit;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{PATIENCE, assert_at_rest, ended, gate, until};
+use super::support::{PATIENCE, assert_at_rest, ended, gate, until};
 
 const WORKERS: usize = 2;
 

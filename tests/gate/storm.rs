@@ -2,8 +2,6 @@
 //!
 //! What is compared is counted outside the gate: work in flight by the tasks, what is allowed by the one who resizes.
 
-#![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::future::{Future, poll_fn};
 use std::panic;
 use std::pin::pin;
