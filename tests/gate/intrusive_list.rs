@@ -1,5 +1,7 @@
-//! What safe code can do to the nodes of the line, which are part of its futures: leak them, move them, drop them from
-//! anywhere, own them by the wakers that they hold. All of it runs under the sanitizers and miri, too: docs/ORDERING.md.
+//! What safe code can do to the nodes of the wait queue, which are part of the futures: move them between threads, drop them
+//! from any place, and let the wakers in them own them.
+//!
+//! These tests also run under the sanitizers and Miri (docs/ORDERING.md).
 
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -9,225 +11,151 @@ use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::Limit;
-use concurrency_governor::gate::{Acquire, Gate, OwnedPermit};
+use concurrency_governor::gate::{Acquire, AcquireOwned, Gate};
 use tokio::task::yield_now;
 use tokio::time::advance;
 
 use crate::hooks::{Call, hooked};
 use crate::support::{
-    Flag, HOUR, Waiting, assert_at_rest, clock, gate, peek, poll, poll_by, request, wait, within_a_minute,
+    BoxedAcquire, HOUR, WakeCounter, assert_idle, boxed_acquire, gate, paused_runtime, poll, poll_once,
+    poll_with, run_with_timeout, start_waiting, unmeasured_gate,
 };
 
-/// An interpreter takes a thousand times as long.
+/// Miri takes a thousand times as long per round.
 const ROUNDS: usize = if cfg!(miri) { 20 } else { 2000 };
 
-/// A task that is there for as long as somebody may wake it: its future is its own waker's.
-struct Task {
-    future: Mutex<Waiting>,
+/// A waker that owns the future which it wakes. It ignores the wake-up, so that the last clone drops the future.
+struct SelfOwningTask {
+    future: Mutex<BoxedAcquire>,
 }
 
-impl Task {
-    /// Puts a request in line.
+impl SelfOwningTask {
+    /// Puts a request into the queue that only its own waker owns.
     #[track_caller]
-    fn start(gate: &Gate, weight: u32, max_wait: Duration) {
-        let task = Arc::new(Self { future: Mutex::new(request(gate, weight, max_wait)) });
+    fn enqueue(gate: &Gate, weight: u32, max_wait: Duration) {
+        let task = Arc::new(Self { future: Mutex::new(boxed_acquire(gate, weight, max_wait)) });
         let waker = Waker::from(Arc::clone(&task));
-        assert!(poll_by(&mut *task.future.lock().unwrap(), &waker).is_pending());
+        assert!(poll_with(&mut *task.future.lock().unwrap(), &waker).is_pending());
     }
 }
 
-impl Wake for Task {
-    fn wake(self: Arc<Self>) {} // that was the last of it
+impl Wake for SelfOwningTask {
+    fn wake(self: Arc<Self>) {}
 }
 
-/// A future is in one place from its first poll to its end.
+/// Compiles only if the futures are not `Unpin`: the trait would be implemented twice for an `Unpin` type, and the call would
+/// be ambiguous.
 const _: fn() = || {
-    trait IsNot<Because> {
-        fn holds() {}
+    trait IsNotUnpin<Marker> {
+        fn check() {}
     }
-    struct ItIs;
-    impl<T> IsNot<()> for T {}
-    impl<T: Unpin> IsNot<ItIs> for T {}
-    <Acquire<'static> as IsNot<_>>::holds(); // there would be two of these, and none to choose
-    <Acquire<'static, OwnedPermit> as IsNot<_>>::holds();
+    struct ForUnpin;
+    impl<T> IsNotUnpin<()> for T {}
+    impl<T: Unpin> IsNotUnpin<ForUnpin> for T {}
+    <Acquire<'static> as IsNotUnpin<_>>::check();
+    <AcquireOwned as IsNotUnpin<_>>::check();
 };
 
-/// A future that was leaked in line keeps its place there, and is let in when its turn comes.
+/// A future may move before its first poll, and may then be polled and dropped by different threads, while it waits and after
+/// it was admitted. Only its latest waker is woken.
 #[test]
-fn a_leaked_future_keeps_its_place() {
-    let gate = gate(1);
-    let held = gate.try_acquire().unwrap();
-    let (before, _) = wait(gate.acquire());
-    let (leaked, flag) = wait(gate.acquire());
-    let (after, _) = wait(gate.acquire());
-    mem::forget(leaked);
-    drop((before, after));
-    let (mut last, last_flag) = wait(gate.acquire());
-    drop(held);
-    assert_eq!((flag.woken(), Arc::strong_count(&flag), last_flag.woken()), (1, 1, 0));
-    gate.resize(Limit::new(2));
-    assert!(peek(&mut last).is_ready());
-    assert_eq!(
-        (gate.status().in_use, gate.status().waiting),
-        (1, 0),
-        "what it was let in with is out for ever"
-    );
-}
-
-/// A future that was leaked in line leaves at its deadline as any other.
-#[test]
-fn a_leaked_future_leaves_at_its_deadline() {
-    let clock = clock();
-    let _inside = clock.enter();
-    let gate = gate(1);
-    let held = gate.try_acquire().unwrap();
-    let (leaked, flag) = wait(gate.request().max_wait(HOUR).acquire());
-    mem::forget(leaked);
-    clock.block_on(advance(HOUR));
-    assert_eq!((flag.woken(), Arc::strong_count(&flag)), (1, 1));
-    drop(held);
-    assert_at_rest(&gate);
-}
-
-/// What was leaked in line is nothing to the next gate in that place, whether its deadline comes before that or after.
-#[test]
-fn a_leaked_future_is_nothing_to_the_next_gate() {
-    for is_late in [false, true] {
-        let clock = clock();
-        let _inside = clock.enter();
-        let former = gate(1);
-        let held = former.try_acquire_owned().unwrap();
-        let flags = [Duration::MAX, HOUR, 2 * HOUR].map(|max_wait| {
-            let (leaked, flag) = wait(former.request().max_wait(max_wait).acquire());
-            mem::forget(leaked);
-            flag
-        });
-        drop((former, held));
-        if is_late {
-            clock.block_on(advance(HOUR));
+fn a_future_may_move_between_threads() {
+    for is_admitted in [false, true] {
+        for gate in [gate(1), unmeasured_gate(1)] {
+            let held = gate.try_acquire_owned().unwrap();
+            let (released, _held) = if is_admitted { (Some(held), None) } else { (None, Some(held)) };
+            let mut unpolled = vec![gate.acquire(), gate.acquire()];
+            unpolled.swap(0, 1);
+            let mut future = Box::pin(unpolled.remove(0));
+            let counters = [(); 3].map(|()| WakeCounter::new());
+            thread::scope(|scope| {
+                for counter in &counters {
+                    let polling = scope.spawn(move || {
+                        assert!(poll(&mut future, counter).is_pending());
+                        future
+                    });
+                    future = polling.join().unwrap();
+                }
+                scope.spawn(|| drop(released)).join().unwrap();
+                scope.spawn(|| drop(future)).join().unwrap();
+            });
+            assert_eq!(counters.map(|counter| counter.wakes()), [0, 0, usize::from(is_admitted)]);
+            assert_eq!(gate.status().waiting, 0);
         }
-        let gates = until_used_again(&flags[0]);
-        let granted: Vec<_> = gates.iter().map(|gate| gate.try_acquire().unwrap()).collect();
-        let waiting: Vec<_> = gates.iter().map(|gate| wait(gate.acquire())).collect();
-        clock.block_on(advance(3 * HOUR));
-        assert!(waiting.iter().all(|(_, flag)| flag.woken() == 0), "they had no deadline");
-        assert!(flags.iter().all(|flag| Arc::strong_count(flag) == 1));
-        assert_eq!([0, 2].map(|nth: usize| flags[nth].woken()), [0, 0]);
-        assert!(is_late || flags[1].woken() == 0);
-        drop((waiting, granted));
-        gates.iter().for_each(assert_at_rest);
     }
 }
 
-/// Makes gates until one has the place in which this was left, and so lets go of it.
-fn until_used_again(flag: &Arc<Flag>) -> Vec<Gate> {
-    let mut gates = Vec::new();
-    while Arc::strong_count(flag) > 1 {
-        assert!(gates.len() < 100_000, "it is kept for ever");
-        gates.push(gate(1));
-        thread::yield_now(); // another test may have that place, and be about to
-    }
-    gates
-}
-
-/// A future may move until it is polled, and after that from thread to thread: each polls it by a waker of its own, and
-/// the last drops it, in line or let in.
+/// A request that is polled without pause may be admitted during a poll, and may be dropped immediately afterwards.
 #[test]
-fn a_future_goes_from_thread_to_thread() {
-    for is_let_in in [false, true] {
-        let gate = gate(1);
-        let held = gate.try_acquire_owned().unwrap();
-        let (given_back, _kept) = if is_let_in { (Some(held), None) } else { (None, Some(held)) };
-        let mut moving = vec![gate.acquire(), gate.acquire()];
-        moving.swap(0, 1);
-        let mut future = Box::pin(moving.remove(0));
-        let flags = [(); 3].map(|()| Flag::new());
-        thread::scope(|scope| {
-            for flag in &flags {
-                let polling = scope.spawn(move || {
-                    assert!(poll(&mut future, flag).is_pending());
-                    future
-                });
-                future = polling.join().unwrap();
-            }
-            scope.spawn(|| drop(given_back)).join().unwrap();
-            scope.spawn(|| drop(future)).join().unwrap();
-        });
-        assert_eq!(flags.map(|flag| flag.woken()), [0, 0, usize::from(is_let_in)]);
-        assert_eq!(gate.status().waiting, 0);
-    }
-}
-
-/// A request that is polled all the while is let in while it looks, and may be gone an instant later.
-#[test]
-fn a_future_is_let_in_while_it_is_polled() {
+fn a_future_may_be_admitted_while_it_is_polled() {
     let gate = gate(1);
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 for _ in 0..ROUNDS {
-                    let (mut future, flag) = (Box::pin(gate.acquire()), Flag::new());
+                    let (mut future, counter) = (Box::pin(gate.acquire()), WakeCounter::new());
                     let permit = loop {
-                        match poll(&mut future, &flag) {
+                        match poll(&mut future, &counter) {
                             Poll::Ready(permit) => break permit.unwrap(),
                             Poll::Pending => thread::yield_now(),
                         }
                     };
                     drop(future);
-                    thread::yield_now(); // until others are in line
+                    thread::yield_now(); // until other requests wait
                     drop(permit);
                 }
             });
         }
     });
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// Threads that come, poll by one waker and another, are let in and give up: whoever leaves does so between two of
-/// other threads.
+/// Threads enqueue, poll with changing wakers, are admitted and cancel at once, so that each node leaves between nodes of other
+/// threads. The queue stays intact.
 #[test]
-fn neighbours_of_many_threads_come_and_go() {
-    let gate = gate(2);
-    thread::scope(|scope| {
-        for stride in 1..=4 {
-            let gate = &gate;
-            scope.spawn(move || {
-                for round in 0..ROUNDS {
-                    let flag = Flag::new();
-                    let mut futures = [(); 3].map(|()| Some(Box::pin(gate.acquire())));
-                    for nth in 0..12 {
-                        let future = &mut futures[(round + stride * nth) % 3];
-                        let other = if nth % 4 == 3 { Flag::new() } else { Arc::clone(&flag) };
-                        if future.as_mut().is_some_and(|future| poll(future, &other).is_ready()) {
-                            *future = None;
+fn nodes_of_many_threads_join_and_leave() {
+    for gate in [gate(2), unmeasured_gate(2)] {
+        thread::scope(|scope| {
+            for stride in 1..=4 {
+                let gate = &gate;
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let counter = WakeCounter::new();
+                        let mut futures = [(); 3].map(|()| Some(Box::pin(gate.acquire())));
+                        for nth in 0..12 {
+                            let future = &mut futures[(round + stride * nth) % 3];
+                            let waker = if nth % 4 == 3 { WakeCounter::new() } else { Arc::clone(&counter) };
+                            if future.as_mut().is_some_and(|future| poll(future, &waker).is_ready()) {
+                                *future = None;
+                            }
                         }
+                        futures.rotate_left(round % 3);
                     }
-                    futures.rotate_left(round % 3);
-                }
-            });
-        }
-    });
-    assert_at_rest(&gate);
+                });
+            }
+        });
+        assert_idle(&gate);
+    }
 }
 
-/// Futures that a panic drops, in line and let in, from the head or from behind, make way, whatever their wakers do then.
+/// Futures that a panic drops leave the queue, waiting and admitted, in either order, although their wakers panic too.
 #[test]
-fn futures_that_a_panic_drops_make_way() {
+fn futures_dropped_by_a_panic_leave_the_queue() {
     for from_the_head in [true, false] {
         let gate = gate(2);
         let mut held = Some(gate.try_acquire_many(2).unwrap());
         let panic = catch_unwind(AssertUnwindSafe(|| {
-            let mut futures = [2, 1, 1].map(|weight| Box::pin(gate.acquire_many(weight))); // dropped as they stand here
+            let mut futures = [2, 1, 1].map(|weight| Box::pin(gate.acquire_many(weight))); // dropped in array order
             if !from_the_head {
                 futures.reverse();
             }
             for future in &mut futures {
                 let waker = hooked(|call| {
                     if thread::panicking() {
-                        panic::resume_unwind(Box::new(call)); // nobody need hear of it
+                        panic::resume_unwind(Box::new(call)); // does not run the panic hook
                     }
                 });
-                assert!(poll_by(future, &waker).is_pending());
+                assert!(poll_with(future, &waker).is_pending());
             }
             if from_the_head {
                 held = None;
@@ -239,117 +167,122 @@ fn futures_that_a_panic_drops_make_way() {
         }));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"in the work"));
         drop(held);
-        assert_at_rest(&gate);
+        assert_idle(&gate);
     }
 }
 
-/// A waker may be all that holds the future that it wakes, which is gone with the call, and with it what it was granted.
+/// A waker may be the only owner of the future that it wakes. The wake-up then drops the future, and its permits admit the next
+/// request.
 #[test]
 fn a_waker_may_own_the_future_that_it_wakes() {
-    for end in ["release", "growth", "shrinking", "close", "deadline", "shutdown"] {
-        within_a_minute(end, move || {
-            let clock = clock();
-            let inside = clock.enter();
+    for end in ["release", "raised limit", "lowered limit", "close", "deadline", "runtime shutdown"] {
+        run_with_timeout(end, move || {
+            let runtime = paused_runtime();
+            let inside = runtime.enter();
             let gate = gate(2);
             let held = gate.try_acquire_many(2).unwrap();
             for weight in [2, 1, 2] {
-                Task::start(&gate, weight, HOUR);
+                SelfOwningTask::enqueue(&gate, weight, HOUR);
             }
-            let (mut last, flag) = wait(gate.acquire());
+            let (mut last, counter) = start_waiting(gate.acquire());
             match end {
-                "growth" => drop(gate.resize(Limit::new(4))),
-                "shrinking" => {
+                "raised limit" => drop(gate.resize(Limit::new(4))),
+                "lowered limit" => {
                     gate.resize(Limit::MIN);
-                    assert_eq!(gate.status().waiting, 2, "those that ask for 2 are gone");
+                    assert_eq!(gate.status().waiting, 2, "the requests of weight 2 have left");
                 }
                 "close" => gate.close(),
-                "deadline" => clock.block_on(advance(HOUR)),
+                "deadline" => runtime.block_on(advance(HOUR)),
                 _ => {}
             }
             drop(inside);
-            drop(clock);
+            drop(runtime);
             drop(held);
-            assert_eq!(flag.woken(), 1);
-            assert!(peek(&mut last).is_ready());
-            assert_at_rest(&gate);
+            assert_eq!(counter.wakes(), 1);
+            assert!(poll_once(&mut last).is_ready());
+            assert_idle(&gate);
         });
     }
 }
 
-/// A waker that is dropped may drop another future of its line, or poll it.
+/// A waker that is dropped may drop or poll other futures of the same queue.
 #[test]
-fn a_waker_may_drop_and_poll_its_neighbours() {
-    for occasion in ["replaced", "given up", "let in"] {
+fn a_waker_may_drop_and_poll_other_futures_of_its_queue() {
+    for occasion in ["replaced", "cancelled", "admitted"] {
         for polls in [false, true] {
-            within_a_minute(occasion, move || {
+            run_with_timeout(occasion, move || {
                 let gate = gate(1);
                 let held = gate.try_acquire().unwrap();
-                let neighbours = Arc::new(Mutex::new(Vec::new()));
-                let reached = Arc::clone(&neighbours);
+
+                // The waker takes the other futures when it is dropped. It polls and keeps them, or drops them.
+                let others = Arc::new(Mutex::new(Vec::new()));
+                let shared = Arc::clone(&others);
                 let waker = hooked(move |call| {
                     let taken =
-                        if call == Call::Drop { mem::take(&mut *reached.lock().unwrap()) } else { vec![] };
-                    for mut neighbour in taken {
-                        if polls && peek(&mut neighbour).is_pending() {
-                            reached.lock().unwrap().push(neighbour);
+                        if call == Call::Drop { mem::take(&mut *shared.lock().unwrap()) } else { vec![] };
+                    for mut other in taken {
+                        if polls && poll_once(&mut other).is_pending() {
+                            shared.lock().unwrap().push(other);
                         }
                     }
                 });
-                let (before, mut own, after) = (
-                    request(&gate, 1, Duration::MAX),
-                    request(&gate, 1, Duration::MAX),
-                    request(&gate, 1, Duration::MAX),
-                );
+
+                // One of the other futures waits before the future of the waker, and one behind it.
+                let [before, mut own, after] = [(); 3].map(|()| boxed_acquire(&gate, 1, Duration::MAX));
                 let mut around = vec![before, after];
-                assert!(peek(&mut around[0]).is_pending());
-                assert!(poll_by(&mut own, &waker).is_pending());
+                assert!(poll_once(&mut around[0]).is_pending());
+                assert!(poll_with(&mut own, &waker).is_pending());
                 drop(waker);
-                assert!(peek(&mut around[1]).is_pending());
-                *neighbours.lock().unwrap() = around;
+                assert!(poll_once(&mut around[1]).is_pending());
+                *others.lock().unwrap() = around;
                 match occasion {
-                    "replaced" => assert!(peek(&mut own).is_pending()),
-                    "given up" => drop(own),
+                    "replaced" => assert!(poll_once(&mut own).is_pending()),
+                    "cancelled" => drop(own),
                     _ => assert_eq!(gate.resize(Limit::new(3)).debt, 0),
                 }
-                let waiting = mem::take(&mut *neighbours.lock().unwrap()).len();
-                assert_eq!(waiting, if polls && occasion != "let in" { 2 } else { 0 });
+                let waiting = mem::take(&mut *others.lock().unwrap()).len();
+                assert_eq!(waiting, if polls && occasion != "admitted" { 2 } else { 0 });
                 drop(held);
             });
         }
     }
 }
 
-/// A waker at one gate may hold what somebody waits for at another, whose waker holds the first one: a release goes there
-/// and comes back.
+/// The waker of a request at one gate may own a permit of a second gate, and a waker there may own that request: a release at
+/// the first gate leads to the second and back.
 #[test]
-fn two_gates_hand_on_through_each_others_wakers() {
-    within_a_minute("two gates", || {
+fn wakers_of_two_gates_may_own_each_others_requests() {
+    run_with_timeout("two gates", || {
         let (here, there) = (gate(1), gate(1));
         let (held, owned) = (here.try_acquire().unwrap(), Mutex::new(there.try_acquire_owned().ok()));
-        let first = Arc::new(Mutex::new(request(&here, 1, Duration::MAX)));
+
+        // The waker of the first request releases the permit of the other gate.
+        let first = Arc::new(Mutex::new(boxed_acquire(&here, 1, Duration::MAX)));
         let waker = hooked(move |call| drop((call == Call::Wake).then(|| owned.lock().unwrap().take())));
-        assert!(poll_by(&mut *first.lock().unwrap(), &waker).is_pending());
-        let (mut second, flag) = wait(here.acquire());
-        let mut across = request(&there, 1, Duration::MAX);
+        assert!(poll_with(&mut *first.lock().unwrap(), &waker).is_pending());
+        let (mut second, counter) = start_waiting(here.acquire());
+
+        // The waker at the other gate drops the first request, whose permit admits the second.
+        let mut across = boxed_acquire(&there, 1, Duration::MAX);
         let first = Mutex::new(Some(first));
         let waker = hooked(move |call| drop((call == Call::Wake).then(|| first.lock().unwrap().take())));
-        assert!(poll_by(&mut across, &waker).is_pending());
+        assert!(poll_with(&mut across, &waker).is_pending());
         drop(held);
-        assert_eq!(flag.woken(), 1);
-        assert!(peek(&mut across).is_ready() && peek(&mut second).is_ready());
-        assert_at_rest(&here);
-        assert_at_rest(&there);
+        assert_eq!(counter.wakes(), 1);
+        assert!(poll_once(&mut across).is_ready() && poll_once(&mut second).is_ready());
+        assert_idle(&here);
+        assert_idle(&there);
     });
 }
 
-/// Of two requests that are raced, the one that loses leaves its line, wherever it is by then.
+/// The request that loses a `select!` leaves its queue, whether it waits or was admitted.
 #[tokio::test(start_paused = true)]
-async fn the_loser_of_a_select_leaves_its_line() {
+async fn the_loser_of_a_select_leaves_its_queue() {
     let (here, there) = (gate(1), gate(2));
-    let mut racing = Vec::new();
+    let mut tasks = Vec::new();
     for nth in 0..8_u32 {
         let (here, there) = (here.clone(), there.clone());
-        racing.push(tokio::spawn(async move {
+        tasks.push(tokio::spawn(async move {
             for round in 0..ROUNDS / 10 {
                 tokio::select! {
                     one = here.request().max_wait(HOUR).acquire() => drop((yield_now().await, one.unwrap())),
@@ -361,26 +294,10 @@ async fn the_loser_of_a_select_leaves_its_line() {
             }
         }));
     }
-    for task in racing {
+    for task in tasks {
         task.await.unwrap();
     }
     assert!(here.status().totals.queue.cancelled > 0 && there.status().totals.queue.cancelled > 0);
-    assert_at_rest(&here);
-    assert_at_rest(&there);
-}
-
-/// A gate is made, whatever the wakers do that were leaked in its place.
-#[test]
-fn a_gate_is_made_whatever_was_leaked_in_its_place() {
-    let former = gate(1);
-    let held = former.try_acquire_owned().unwrap();
-    let hostile = hooked(|call| assert!(call != Call::Drop, "as it was told to"));
-    let mut leaked = Box::pin(former.acquire());
-    assert!(poll_by(&mut leaked, &hostile).is_pending());
-    let (behind, flag) = wait(former.acquire());
-    mem::forget((leaked, hostile, behind));
-    drop((former, held));
-    let gates = until_used_again(&flag);
-    gates.iter().for_each(assert_at_rest);
-    assert_eq!(flag.woken(), 0);
+    assert_idle(&here);
+    assert_idle(&there);
 }

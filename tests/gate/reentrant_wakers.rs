@@ -1,35 +1,37 @@
-//! Wakers that come back to the gate that calls them: in each of their calls, on each occasion, with each thing to do.
+//! Wakers that use the gate that calls them: in each of their calls, on each occasion, with each operation.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use concurrency_governor::Limit;
 use concurrency_governor::gate::{AcquireError, Gate};
-use concurrency_governor::{GateName, Limit};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::time::advance;
 
 use crate::hooks::{Call, hooked};
-use crate::support::{Flag, NAME, assert_at_rest, peek, poll_by, wait, within_a_minute};
+use crate::support::{
+    HOUR, MS, NAME, WakeCounter, assert_idle, current_thread_runtime, gate, paused_runtime, poll_once,
+    poll_with, run_with_timeout, start_waiting, unmeasured_gate,
+};
 
-const MS: Duration = Duration::from_millis(1);
-
-/// What somebody may do to a gate.
+/// An operation that a waker performs on its gate.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Operation {
     Try,
     Acquire,
-    AcquireUntil,
+    AcquireWithDeadline,
     Resize,
     Status,
     Close,
 }
 
-const ACTS: [Act; 6] = [Act::Try, Act::Acquire, Act::AcquireUntil, Act::Resize, Act::Status, Act::Close];
+impl Operation {
+    const ALL: [Self; 6] =
+        [Self::Try, Self::Acquire, Self::AcquireWithDeadline, Self::Resize, Self::Status, Self::Close];
 
-impl Act {
-    fn on(self, gate: &Gate) {
+    fn perform(self, gate: &Gate) {
         match self {
             Self::Try => {
                 drop(gate.try_acquire());
@@ -37,11 +39,11 @@ impl Act {
             }
             Self::Acquire => {
                 let mut future = Box::pin(gate.acquire());
-                drop(peek(&mut future));
+                drop(poll_once(&mut future));
             }
-            Self::AcquireUntil => {
+            Self::AcquireWithDeadline => {
                 let mut future = Box::pin(gate.request().max_wait(MS).acquire());
-                drop(peek(&mut future));
+                drop(poll_once(&mut future));
             }
             Self::Resize => {
                 let limit = gate.limit();
@@ -58,255 +60,258 @@ impl Act {
     }
 }
 
-/// An occasion on which a gate of limit 2 calls the waker.
-type Occasion = fn(&Gate, Waker, &Runtime);
+/// A scenario in which a gate with a limit of 2 calls the waker.
+type Scenario = fn(&Gate, Waker, &Runtime);
 
-/// Plays each occasion with each act, in a thread that has to come back.
-fn come_back_when(call: Call, occasions: &[(&'static str, Occasion)]) {
-    for &(occasion, play) in occasions {
-        for act in ACTS {
-            within_a_minute(&format!("{act:?} by {call:?}, {occasion}"), move || {
-                let clock = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-                let inside = clock.enter();
-                let gate = Gate::new(NAME, Limit::new(2));
+/// Runs each scenario with a waker that performs each operation in one kind of its calls. Fails when that hangs.
+fn assert_waker_may_use_gate_in(call: Call, scenarios: &[(&'static str, Scenario)]) {
+    for &(name, scenario) in scenarios {
+        for operation in Operation::ALL {
+            run_with_timeout(&format!("{operation:?} in {call:?}, {name}"), move || {
+                let runtime = paused_runtime();
+                let inside = runtime.enter();
+                let gate = gate(2);
                 let counts = Arc::new([const { AtomicUsize::new(0) }; 3]);
                 let (handle, counting) = (gate.clone(), Arc::clone(&counts));
-                let waker = hooked(move |now| {
-                    counting[now as usize].fetch_add(1, Ordering::SeqCst);
-                    if now == call {
-                        act.on(&handle);
+                let waker = hooked(move |made| {
+                    counting[made as usize].fetch_add(1, Ordering::SeqCst);
+                    if made == call {
+                        operation.perform(&handle);
                     }
                 });
-                play(&gate, waker, &clock);
-                let [cloned, woken, dropped] = [0, 1, 2].map(|at: usize| counts[at].load(Ordering::SeqCst));
-                assert!(cloned > 0, "the gate has no need of its own waker");
-                assert!(call != Call::Wake || woken > 0, "no occasion for it");
-                assert_eq!(dropped, cloned + 1, "none is kept");
+                scenario(&gate, waker, &runtime);
+                let [clones, wakes, drops] = [Call::Clone, Call::Wake, Call::Drop]
+                    .map(|call| counts[call as usize].load(Ordering::SeqCst));
+                assert!(clones > 0, "the gate never cloned the waker");
+                assert!(call != Call::Wake || wakes > 0, "the gate never woke the waker");
+                assert_eq!(drops, clones + 1, "the gate kept no waker");
                 drop(inside);
-                assert_at_rest(&gate);
+                assert_idle(&gate);
             });
         }
     }
 }
 
-/// A waker may use the gate in whatever way while the gate clones it.
+/// A waker may use the gate in any way while the gate clones it.
 #[test]
-fn a_waker_may_come_back_when_it_is_cloned() {
-    come_back_when(
+fn a_waker_may_use_the_gate_when_it_is_cloned() {
+    assert_waker_may_use_gate_in(
         Call::Clone,
         &[
-            ("joining the line", |gate, waker, _| {
+            ("when a request joins the queue", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
-                drop(poll_by(&mut Box::pin(gate.acquire()), &waker));
+                drop(poll_with(&mut Box::pin(gate.acquire()), &waker));
             }),
-            ("joining with a deadline", |gate, waker, _| {
+            ("when a request with a deadline joins the queue", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
-                drop(poll_by(&mut Box::pin(gate.request().max_wait(MS).acquire()), &waker));
+                drop(poll_with(&mut Box::pin(gate.request().max_wait(MS).acquire()), &waker));
             }),
-            ("replacing another", |gate, waker, _| {
+            ("when it replaces another waker", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
-                let (mut waiting, _) = wait(gate.acquire());
-                drop(poll_by(&mut waiting, &waker));
+                let (mut waiting, _) = start_waiting(gate.acquire());
+                drop(poll_with(&mut waiting, &waker));
             }),
-            ("waiting for the end", |gate, waker, _| {
+            ("when it waits for the gate to be drained", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
-                assert!(poll_by(&mut Box::pin(gate.drained()), &waker).is_pending());
+                assert!(poll_with(&mut Box::pin(gate.drained()), &waker).is_pending());
             }),
         ],
     );
 }
 
-/// Room that comes while the waker is cloned is for whoever is on the way into the line, who then is counted as admitted at
-/// once, and as nothing else.
+/// A waker may use the gate in any way while the gate wakes it.
 #[test]
-fn room_on_the_way_into_the_line_is_counted() {
-    let clock = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let _inside = clock.enter();
-    for max_wait in [Duration::MAX, MS] {
-        let gate = Gate::new(NAME, Limit::MIN);
-        let held = Mutex::new(Some(gate.try_acquire_owned().unwrap()));
-        let waker = hooked(move |now| {
-            if now == Call::Clone {
-                drop(held.lock().unwrap().take());
-            }
-        });
-        let admitted = poll_by(&mut Box::pin(gate.request().max_wait(max_wait).acquire()), &waker);
-        assert!(matches!(admitted, Poll::Ready(Ok(_))));
-        drop(admitted);
-        let status = gate.status();
-        assert_eq!((status.totals.admitted, status.totals.queue.enqueued, status.in_use), (2, 0, 0));
-    }
-}
-
-/// A waker may use the gate in whatever way while the gate wakes it.
-#[test]
-fn a_waker_may_come_back_when_it_is_woken() {
-    come_back_when(
+fn a_waker_may_use_the_gate_when_it_is_woken() {
+    assert_waker_may_use_gate_in(
         Call::Wake,
         &[
             ("by a release", |gate, waker, _| {
                 let held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.acquire());
-                assert!(poll_by(&mut waiting, &waker).is_pending());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
                 drop(held);
-                assert!(peek(&mut waiting).is_ready());
+                assert!(poll_once(&mut waiting).is_ready());
             }),
             ("by a raised limit", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.acquire());
-                assert!(poll_by(&mut waiting, &waker).is_pending());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
                 gate.resize(Limit::new(3));
-                assert!(peek(&mut waiting).is_ready());
+                assert!(poll_once(&mut waiting).is_ready());
             }),
-            ("by a limit lowered below it", |gate, waker, _| {
+            ("by a limit lowered below its weight", |gate, waker, _| {
                 let _held = gate.try_acquire().unwrap();
                 let mut waiting = Box::pin(gate.acquire_many(2));
-                assert!(poll_by(&mut waiting, &waker).is_pending());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
                 gate.resize(Limit::MIN);
-                assert!(peek(&mut waiting).is_ready());
+                assert!(poll_once(&mut waiting).is_ready());
             }),
             ("by the close", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.acquire());
-                assert!(poll_by(&mut waiting, &waker).is_pending());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
                 gate.close();
-                assert!(peek(&mut waiting).is_ready());
+                assert!(poll_once(&mut waiting).is_ready());
             }),
-            ("by one in front that is given up", |gate, waker, _| {
+            ("by a cancelled request ahead of it", |gate, waker, _| {
                 let _held = gate.try_acquire().unwrap();
-                let (heavy, _) = wait(gate.acquire_many(2));
+                let (heavy, _) = start_waiting(gate.acquire_many(2));
                 let mut waiting = Box::pin(gate.acquire());
-                assert!(poll_by(&mut waiting, &waker).is_pending());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
                 drop(heavy);
-                assert!(peek(&mut waiting).is_ready());
+                assert!(poll_once(&mut waiting).is_ready());
             }),
-            ("by a grant that is given up", |gate, waker, _| {
+            ("by an admitted request that is dropped unpolled", |gate, waker, _| {
                 let held = gate.try_acquire_many(2).unwrap();
-                let (granted, _) = wait(gate.acquire_many(2));
+                let (admitted, _) = start_waiting(gate.acquire_many(2));
                 let mut waiting = Box::pin(gate.acquire());
-                assert!(poll_by(&mut waiting, &waker).is_pending());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
                 drop(held);
-                drop(granted);
-                assert!(peek(&mut waiting).is_ready());
+                drop(admitted);
+                assert!(poll_once(&mut waiting).is_ready());
             }),
-            ("by one in front that expires", |gate, waker, clock| {
+            ("by an expired request ahead of it", |gate, waker, runtime| {
                 let _held = gate.try_acquire().unwrap();
-                let (mut heavy, _) = wait(gate.request().weight(2).max_wait(MS).acquire());
+                let (mut heavy, _) = start_waiting(gate.request().weight(2).max_wait(MS).acquire());
                 let mut waiting = Box::pin(gate.acquire());
-                assert!(poll_by(&mut waiting, &waker).is_pending());
-                clock.block_on(advance(MS));
-                drop(peek(&mut heavy));
-                assert!(peek(&mut waiting).is_ready());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
+                runtime.block_on(advance(MS));
+                drop(poll_once(&mut heavy));
+                assert!(poll_once(&mut waiting).is_ready());
             }),
-            ("by its own deadline", |gate, waker, clock| {
+            ("by its own deadline", |gate, waker, runtime| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.request().max_wait(MS).acquire());
-                assert!(poll_by(&mut waiting, &waker).is_pending());
-                clock.block_on(advance(MS));
-                assert!(peek(&mut waiting).is_ready());
+                assert!(poll_with(&mut waiting, &waker).is_pending());
+                runtime.block_on(advance(MS));
+                assert!(poll_once(&mut waiting).is_ready());
             }),
-            ("by the end", |gate, waker, _| {
+            ("when the gate is drained", |gate, waker, _| {
                 let held = gate.try_acquire_many(2).unwrap();
                 let mut drained = Box::pin(gate.drained());
-                assert!(poll_by(&mut drained, &waker).is_pending());
+                assert!(poll_with(&mut drained, &waker).is_pending());
                 drop(held);
-                assert!(peek(&mut drained).is_ready());
+                assert!(poll_once(&mut drained).is_ready());
             }),
         ],
     );
 }
 
-/// A waker may use the gate in whatever way while the gate drops it. Each is the gate's alone by then.
+/// A waker may use the gate in any way while the gate drops it. In each scenario the gate holds the last clone.
 #[test]
-fn a_waker_may_come_back_when_it_is_dropped() {
-    come_back_when(
+fn a_waker_may_use_the_gate_when_it_is_dropped() {
+    assert_waker_may_use_gate_in(
         Call::Drop,
         &[
-            ("replaced", |gate, waker, _| {
+            ("when it is replaced", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.acquire());
-                drop((poll_by(&mut waiting, &waker), waker));
-                drop(peek(&mut waiting));
+                drop((poll_with(&mut waiting, &waker), waker));
+                drop(poll_once(&mut waiting));
             }),
-            ("given up", |gate, waker, _| {
+            ("when its request is cancelled", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.acquire());
-                drop((poll_by(&mut waiting, &waker), waker));
+                drop((poll_with(&mut waiting, &waker), waker));
                 drop(waiting);
             }),
-            ("woken", |gate, waker, _| {
+            ("when it is woken", |gate, waker, _| {
                 let held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.acquire());
-                drop((poll_by(&mut waiting, &waker), waker));
+                drop((poll_with(&mut waiting, &waker), waker));
                 drop(held);
             }),
-            ("expired", |gate, waker, clock| {
+            ("when its request expires", |gate, waker, runtime| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.request().max_wait(MS).acquire());
-                drop((poll_by(&mut waiting, &waker), waker));
-                clock.block_on(advance(MS));
-                drop(peek(&mut waiting));
+                drop((poll_with(&mut waiting, &waker), waker));
+                runtime.block_on(advance(MS));
+                drop(poll_once(&mut waiting));
             }),
-            ("given up before its deadline", |gate, waker, _| {
+            ("when its request is cancelled before its deadline", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut waiting = Box::pin(gate.request().max_wait(MS).acquire());
-                drop((poll_by(&mut waiting, &waker), waker));
+                drop((poll_with(&mut waiting, &waker), waker));
                 drop(waiting);
             }),
-            ("replaced while waiting for the end", |gate, waker, _| {
+            ("when it is replaced in the future of `drained`", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut drained = Box::pin(gate.drained());
-                drop((poll_by(&mut drained, &waker), waker));
-                let _ = peek(&mut drained);
+                drop((poll_with(&mut drained, &waker), waker));
+                let _ = poll_once(&mut drained);
             }),
-            ("no longer waiting for the end", |gate, waker, _| {
+            ("when the future of `drained` is dropped", |gate, waker, _| {
                 let _held = gate.try_acquire_many(2).unwrap();
                 let mut drained = Box::pin(gate.drained());
-                drop((poll_by(&mut drained, &waker), waker));
+                drop((poll_with(&mut drained, &waker), waker));
                 drop(drained);
             }),
         ],
     );
 }
 
-/// What happens to the gate while a request's waker is being cloned is not missed by that request.
+/// A permit that is released while a new request's waker is cloned admits that request, which counts as admitted at once and
+/// not as enqueued.
 #[test]
-fn what_happens_while_a_waker_is_cloned_is_seen() {
-    let gate = Gate::new(GateName::new("changing"), Limit::MIN);
-    for deadline in [Duration::MAX, Duration::from_secs(3600)] {
-        let clock = Builder::new_current_thread().enable_time().build().unwrap();
-        let _inside = clock.enter();
+fn a_permit_released_while_a_waker_is_cloned_admits_the_request_at_once() {
+    let runtime = paused_runtime();
+    let _inside = runtime.enter();
+    for max_wait in [Duration::MAX, MS] {
+        for gate in [gate(1), unmeasured_gate(1)] {
+            let held = Mutex::new(Some(gate.try_acquire_owned().unwrap()));
+            let waker = hooked(move |call| {
+                if call == Call::Clone {
+                    drop(held.lock().unwrap().take());
+                }
+            });
+            let outcome = poll_with(&mut Box::pin(gate.request().max_wait(max_wait).acquire()), &waker);
+            assert!(matches!(outcome, Poll::Ready(Ok(_))));
+            drop(outcome);
+            let status = gate.status();
+            assert_eq!((status.totals.admitted, status.totals.queue.enqueued, status.in_use), (2, 0, 0));
+        }
+    }
+}
+
+/// A release or a close that happens while a request's waker is cloned is not missed by that request.
+#[test]
+fn a_change_while_a_waker_is_cloned_is_not_missed() {
+    // The permit is released during the clone.
+    let gate = gate(1);
+    for max_wait in [Duration::MAX, HOUR] {
+        let runtime = current_thread_runtime();
+        let _inside = runtime.enter();
         let held = Mutex::new(Some(gate.try_acquire_owned().unwrap()));
-        let woken = Flag::new();
-        let flag = Waker::from(Arc::clone(&woken));
+        let counter = WakeCounter::new();
+        let counting_waker = Waker::from(Arc::clone(&counter));
         let waker = hooked(move |call| match call {
             Call::Clone => drop(held.lock().unwrap().take()),
-            Call::Wake => flag.wake_by_ref(),
+            Call::Wake => counting_waker.wake_by_ref(),
             Call::Drop => {}
         });
-        let mut waiting = Box::pin(gate.request().max_wait(deadline).acquire());
-        if poll_by(&mut waiting, &waker).is_pending() {
-            assert_eq!(woken.woken(), 1, "there is room, and it does not know");
-            assert!(peek(&mut waiting).is_ready());
+        let mut waiting = Box::pin(gate.request().max_wait(max_wait).acquire());
+        if poll_with(&mut waiting, &waker).is_pending() {
+            assert_eq!(counter.wakes(), 1, "the request fits and was not woken");
+            assert!(poll_once(&mut waiting).is_ready());
         }
         drop(waiting);
-        assert_at_rest(&gate);
+        assert_idle(&gate);
     }
 
+    // The gate is closed during the clone.
     let held = gate.try_acquire().unwrap();
     let handle = gate.clone();
     let mut waiting = Box::pin(gate.acquire());
-    let closing = hooked(move |call| {
+    let closing_waker = hooked(move |call| {
         if call == Call::Clone {
             handle.close();
         }
     });
-    let outcome = match poll_by(&mut waiting, &closing) {
-        Poll::Pending => peek(&mut waiting),
+    let outcome = match poll_with(&mut waiting, &closing_waker) {
+        Poll::Pending => poll_once(&mut waiting),
         ready @ Poll::Ready(_) => ready,
     };
-    let closed = AcquireError::Closed { gate: GateName::new("changing") };
-    assert!(matches!(outcome, Poll::Ready(Err(error)) if error == closed));
+    assert!(matches!(outcome, Poll::Ready(Err(error)) if error == AcquireError::Closed { gate: NAME }));
     drop(held);
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }

@@ -1,6 +1,7 @@
-//! Many tasks on real threads over one gate whose limit never rests, with cancellations and panics among them.
+//! Many tasks on real threads at one gate whose limit changes all the time, with cancellations and panics.
 //!
-//! What is compared is counted outside the gate: work in flight by the tasks, what is allowed by the one who resizes.
+//! The expected values are counted outside the gate: the tasks count the permits in use, and the task that changes the limit
+//! publishes how many are allowed.
 
 use std::future::{Future, poll_fn};
 use std::panic;
@@ -10,165 +11,176 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::task::Poll;
 use std::time::Duration;
 
+use concurrency_governor::Limit;
 use concurrency_governor::gate::{AcquireError, Gate};
-use concurrency_governor::{GateName, Limit};
 use tokio::task::yield_now;
+
+use crate::support::gate;
 
 const TASKS: u64 = 64;
 const RESIZES: u32 = 2000;
-const TOP: u32 = 12;
+const TOP_LIMIT: u32 = 12;
 
-/// Never more in flight than the limit and the debt in force, no permit lost, and no debt in the end.
+/// Permits in use never exceed the limit and its debt, no permit is lost, and no debt is left at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_storm_loses_nothing_and_admits_no_more_than_it_may() {
-    let gate = Gate::new(GateName::new("storm"), Limit::new(TOP));
-    let flight = Arc::new(Flight::default());
-    flight.allow(TOP);
-    let flyers: Vec<_> = (1..=TASKS)
-        .map(|seed| tokio::spawn(fly_on(gate.clone(), Arc::clone(&flight), Dice(seed.wrapping_mul(GOLDEN)))))
+async fn a_storm_loses_no_permit_and_admits_no_request_too_many() {
+    let gate = gate(TOP_LIMIT);
+    let oracle = Arc::new(Oracle::default());
+    oracle.allow(TOP_LIMIT);
+    let tasks: Vec<_> = (1..=TASKS)
+        .map(|seed| {
+            let random = Random(seed.wrapping_mul(SEED_STEP));
+            tokio::spawn(make_requests(gate.clone(), Arc::clone(&oracle), random))
+        })
         .collect();
 
-    tokio::spawn(resize_on(gate.clone(), Arc::clone(&flight))).await.unwrap();
-    flight.allow(TOP);
-    gate.resize(Limit::new(TOP));
-    flight.landing.store(true, SeqCst);
+    tokio::spawn(change_limits(gate.clone(), Arc::clone(&oracle))).await.unwrap();
+    oracle.allow(TOP_LIMIT);
+    gate.resize(Limit::new(TOP_LIMIT));
+    oracle.stop.store(true, SeqCst);
     let mut panics = 0;
-    for flyer in flyers {
-        panics += flyer.await.unwrap();
+    for task in tasks {
+        panics += task.await.unwrap();
     }
 
-    assert_eq!((flight.over.load(SeqCst), flight.now.load(SeqCst)), (0, 0), "more in flight than allowed");
+    let violations = oracle.violations.load(SeqCst);
+    assert_eq!((violations, oracle.in_use.load(SeqCst)), (0, 0), "more permits in use than allowed");
     let status = gate.status();
-    assert_eq!((status.in_use, status.available, status.debt, status.waiting), (0, TOP, 0, 0));
+    assert_eq!((status.in_use, status.available, status.debt, status.waiting), (0, TOP_LIMIT, 0, 0));
     let queue = status.totals.queue;
     assert_eq!(queue.enqueued, queue.admitted + queue.cancelled + queue.expired + queue.too_large);
     assert!(
         status.waits.count().abs_diff(queue.admitted) <= queue.admitted / 10,
-        "sampled, but all stood for"
+        "waits are sampled, and the samples are weighted to stand for all"
     );
-    assert_eq!(status.totals.admitted - queue.unclaimed, flight.admitted.load(SeqCst));
-    let seen = [panics, flight.judged.load(SeqCst), queue.cancelled, queue.too_large];
-    assert!(!seen.contains(&0), "no storm: {seen:?}");
-    assert!(gate.try_acquire_many(TOP).is_ok());
+    assert_eq!(status.totals.admitted - queue.unclaimed, oracle.admitted.load(SeqCst));
+    let coverage = [panics, oracle.checks.load(SeqCst), queue.cancelled, queue.too_large];
+    assert!(!coverage.contains(&0), "an outcome never occurred: {coverage:?}");
+    assert!(gate.try_acquire_many(TOP_LIMIT).is_ok());
 }
 
-/// What is counted outside the gate.
+/// What the tasks count outside the gate.
 #[derive(Default)]
-struct Flight {
-    now: AtomicU32,
-    /// What may be in flight, below a count of how often that changed.
+struct Oracle {
+    in_use: AtomicU32,
+    /// The number of permits that may be in use, in the low 32 bits. The high 32 bits count its changes, so that equal
+    /// values mean that it did not change in between.
     allowed: AtomicU64,
-    over: AtomicU64,
-    judged: AtomicU64,
+    violations: AtomicU64,
+    checks: AtomicU64,
     admitted: AtomicU64,
-    landing: AtomicBool,
+    stop: AtomicBool,
 }
 
-impl Flight {
-    fn allow(&self, allowed: u32) {
+impl Oracle {
+    fn allow(&self, permits: u32) {
         let changes = self.allowed.load(SeqCst) >> 32;
-        self.allowed.store((changes + 1) << 32 | u64::from(allowed), SeqCst);
+        self.allowed.store((changes + 1) << 32 | u64::from(permits), SeqCst);
     }
 
-    /// Counts work in, and judges if what is allowed stayed the same meanwhile.
-    fn take_off(self: &Arc<Self>, weight: u32) -> Airborne {
+    /// Counts an admission, and checks the permits in use if the allowed number does not change meanwhile.
+    fn admit(self: &Arc<Self>, weight: u32) -> CountedPermit {
         self.admitted.fetch_add(1, SeqCst);
         let allowed = self.allowed.load(SeqCst);
-        let now = self.now.fetch_add(weight, SeqCst) + weight;
+        let in_use = self.in_use.fetch_add(weight, SeqCst) + weight;
         if allowed == self.allowed.load(SeqCst) {
-            self.judged.fetch_add(1, SeqCst);
-            self.over.fetch_add(u64::from(u64::from(now) > allowed & u64::from(u32::MAX)), SeqCst);
+            self.checks.fetch_add(1, SeqCst);
+            let is_violated = u64::from(in_use) > allowed & u64::from(u32::MAX);
+            self.violations.fetch_add(u64::from(is_violated), SeqCst);
         }
-        Airborne(Arc::clone(self), weight)
+        CountedPermit(Arc::clone(self), weight)
     }
 
-    async fn fly(self: Arc<Self>, weight: u32, pauses: u32) {
-        let _airborne = self.take_off(weight);
-        for _ in 0..pauses {
+    async fn work(self: Arc<Self>, weight: u32, yields: u32) {
+        let _counted = self.admit(weight);
+        for _ in 0..yields {
             yield_now().await;
         }
     }
 
-    async fn crash(self: Arc<Self>, weight: u32) {
-        let _airborne = self.take_off(weight);
+    async fn panicking_work(self: Arc<Self>, weight: u32) {
+        let _counted = self.admit(weight);
         yield_now().await;
-        panic::resume_unwind(Box::new("thunder")) // a panic without the noise of its message
+        panic::resume_unwind(Box::new("in the storm")) // does not run the panic hook
     }
 }
 
-struct Airborne(Arc<Flight>, u32);
+/// Counts its weight as in use until it is dropped.
+struct CountedPermit(Arc<Oracle>, u32);
 
-impl Drop for Airborne {
+impl Drop for CountedPermit {
     fn drop(&mut self) {
-        self.0.now.fetch_sub(self.1, SeqCst);
+        self.0.in_use.fetch_sub(self.1, SeqCst);
     }
 }
 
-/// Sets one limit after another, and lets the flyers get to see each.
-async fn resize_on(gate: Gate, flight: Arc<Flight>) {
-    let mut dice = Dice(GOLDEN);
-    let mut allowed = TOP;
+/// Sets one limit after another. Between two changes the tasks make progress.
+async fn change_limits(gate: Gate, oracle: Arc<Oracle>) {
+    let mut random = Random(SEED_STEP);
+    let mut allowed = TOP_LIMIT;
     for _ in 0..RESIZES {
-        let limit = 1 + dice.below(TOP);
-        // What may be out rises before the limit does, and falls only once no more is out than the new limit allows.
+        let limit = 1 + random.below(TOP_LIMIT);
+        // The allowed number rises before the limit does. It falls only when the debt is paid.
         allowed = allowed.max(limit);
-        flight.allow(allowed);
+        oracle.allow(allowed);
         gate.resize(Limit::new(limit));
         let status = gate.status();
         assert_eq!(status.in_use + status.available, limit + status.debt, "{status:?}");
         assert!(status.in_use <= allowed, "{status:?}");
         if status.debt == 0 {
             allowed = limit;
-            flight.allow(allowed);
+            oracle.allow(allowed);
         }
-        let next = flight.admitted.load(SeqCst) + u64::from(dice.below(64));
-        while flight.admitted.load(SeqCst) < next {
+        let next = oracle.admitted.load(SeqCst) + u64::from(random.below(64));
+        while oracle.admitted.load(SeqCst) < next {
             yield_now().await;
         }
     }
 }
 
-/// One task: flies in every way a gate offers until it is told to land; gives the number of its crashes.
-async fn fly_on(gate: Gate, flight: Arc<Flight>, mut dice: Dice) -> u64 {
-    let mut crashes = 0;
-    while !flight.landing.load(SeqCst) {
-        let weight = if dice.below(3) == 0 { 1 + dice.below(4) } else { 1 };
-        let flying = Arc::clone(&flight).fly(weight, dice.below(3));
+/// Makes requests in every way that a gate offers until it has to stop. Returns the number of panics.
+async fn make_requests(gate: Gate, oracle: Arc<Oracle>, mut random: Random) -> u64 {
+    let mut panics = 0;
+    while !oracle.stop.load(SeqCst) {
+        let weight = if random.below(3) == 0 { 1 + random.below(4) } else { 1 };
+        let work = Arc::clone(&oracle).work(weight, random.below(3));
         let request = gate.request().weight(weight);
-        match dice.below(64) {
+        match random.below(64) {
             0 => {
-                let (gate, crash) = (gate.clone(), Arc::clone(&flight).crash(weight));
-                let crashing = tokio::spawn(async move { gate.request().weight(weight).run(crash).await });
-                crashes += u64::from(crashing.await.is_err());
+                let (gate, work) = (gate.clone(), Arc::clone(&oracle).panicking_work(weight));
+                let panicking = tokio::spawn(async move { gate.request().weight(weight).run(work).await });
+                panics += u64::from(panicking.await.is_err());
             }
             1..=4 => {
-                let flight = Arc::clone(&flight);
-                landed(request.run_blocking(move || drop(flight.take_off(weight))).await);
+                let oracle = Arc::clone(&oracle);
+                assert_expected(request.run_blocking(move || drop(oracle.admit(weight))).await);
             }
-            5..=15 => give_up_after(dice.below(4), request.run(flying)).await,
+            5..=15 => cancel_after(random.below(4), request.run(work)).await,
             16..=23 => {
-                landed(request.max_wait(Duration::from_micros(dice.below(2000).into())).run(flying).await);
+                let max_wait = Duration::from_micros(random.below(2000).into());
+                assert_expected(request.max_wait(max_wait).run(work).await);
             }
             24..=31 => {
                 if let Ok(_permit) = request.try_acquire_owned() {
-                    flying.await;
+                    work.await;
                 }
             }
-            _ => landed(request.run(flying).await),
+            _ => assert_expected(request.run(work).await),
         }
     }
-    crashes
+    panics
 }
 
-fn landed(result: Result<(), AcquireError>) {
-    match result {
+/// Asserts that a request was admitted, expired, or ended by a lowered limit.
+fn assert_expected(outcome: Result<(), AcquireError>) {
+    match outcome {
         Ok(()) | Err(AcquireError::DeadlineExceeded { .. } | AcquireError::TooLarge { .. }) => {}
         Err(error) => panic!("{error}"),
     }
 }
 
-/// Polls a few times, wherever that gets it, and drops it.
-async fn give_up_after(polls: u32, future: impl Future) {
+/// Polls a future a number of times, and drops it whatever it has reached.
+async fn cancel_after(polls: u32, future: impl Future) {
     let mut future = pin!(future);
     for _ in 0..polls {
         if poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await {
@@ -178,10 +190,10 @@ async fn give_up_after(polls: u32, future: impl Future) {
     }
 }
 
-/// The same storm every time, as far as threads allow (xorshift64).
-struct Dice(u64);
+/// An xorshift64 generator, so that each run makes the same requests as far as the threads allow.
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, end: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -190,5 +202,5 @@ impl Dice {
     }
 }
 
-/// 2^64 / phi: seeds far apart.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// 2^64 divided by the golden ratio: its multiples are seeds that are far apart.
+const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;

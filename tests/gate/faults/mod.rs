@@ -1,9 +1,7 @@
-//! A gate among real faults: descriptors that run out, workers that stand still, runtimes that go, tasks that panic or
-//! are aborted, a process that forks.
+//! A gate under real faults: file descriptors run out, workers are blocked, runtimes shut down, tasks panic or are aborted, and
+//! the process forks.
 //!
-//! Where a fault is the clock's, the real one runs here; nothing but a hang is judged by how long it took.
-
-mod support;
+//! The deadlines here run on the real clock. A time limit only detects that a test hangs.
 
 mod descriptors;
 #[cfg(unix)]

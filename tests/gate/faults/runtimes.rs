@@ -1,45 +1,47 @@
-//! Runtimes that go, or that nobody drives, while tasks of theirs hold permits, wait, or were just let in.
+//! Runtimes that shut down, or are not driven, while their tasks hold permits, wait, or have just been admitted.
 
 use std::future::pending;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use concurrency_governor::gate::{AcquireError, Gate};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::support::{PATIENCE, assert_at_rest, drive_until, ended, gate, peek, until};
+use crate::support::{
+    HANG_TIMEOUT, HOUR, MS, assert_idle, current_thread_runtime, drive_until, gate, join, poll_once,
+    spin_until,
+};
 
-const HOUR: Duration = Duration::from_secs(3600);
-const SOON: Duration = Duration::from_millis(20);
+const SHORT_WAIT: Duration = MS.saturating_mul(20);
 
-/// A runtime dropped with holders, with waiters with and without deadlines, and with tasks that were let in and not
-/// resumed yet takes nothing with it.
+/// A runtime is dropped with tasks that hold permits, wait with and without deadlines, or were admitted and not resumed. All their
+/// permits are released and all their requests leave the queue.
 #[test]
-fn a_dropped_runtime_takes_nothing_with_it() {
-    let runtime = one_thread();
+fn a_dropped_runtime_loses_no_permit() {
+    let runtime = current_thread_runtime();
     let gate = gate(4);
-    let mine = gate.try_acquire_many(3).unwrap();
-    for wait in [Duration::MAX, Duration::MAX, HOUR, Duration::MAX, HOUR] {
+    let held = gate.try_acquire_many(3).unwrap();
+    for max_wait in [Duration::MAX, Duration::MAX, HOUR, Duration::MAX, HOUR] {
         let handle = gate.clone();
-        runtime.spawn(async move { handle.request().max_wait(wait).run(pending::<()>()).await });
+        runtime.spawn(async move { handle.request().max_wait(max_wait).run(pending::<()>()).await });
     }
     drive_until(&runtime, || gate.status().waiting == 4);
-    drop(mine);
+    drop(held);
     let status = gate.status();
     assert_eq!((status.in_use, status.waiting, status.totals.queue.admitted), (4, 1, 3));
 
     drop(runtime);
     let queue = gate.status().totals.queue;
     assert_eq!((queue.unclaimed, queue.admitted + queue.cancelled), (queue.admitted, 4));
-    assert_at_rest(&gate);
-    goes_on(&gate);
+    assert_idle(&gate);
+    assert_usable_on_new_runtime(&gate);
 }
 
-/// Dropped in the middle of traffic, time after time, a runtime takes nothing with it.
+/// A runtime that is dropped under load, several times in a row, loses no permit.
 #[test]
-fn runtimes_dropped_in_traffic_take_nothing_with_them() {
+fn runtimes_dropped_under_load_lose_no_permit() {
     let gate = gate(3);
     for _ in 0..20 {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
@@ -51,63 +53,69 @@ fn runtimes_dropped_in_traffic_take_nothing_with_them() {
                 }
             });
         }
-        let enough = gate.status().totals.admitted + 200;
-        until(|| gate.status().totals.admitted > enough);
+        let admitted = gate.status().totals.admitted + 200;
+        spin_until(|| gate.status().totals.admitted > admitted);
         drop(runtime);
-        assert_at_rest(&gate);
+        assert_idle(&gate);
     }
-    goes_on(&gate);
+    assert_usable_on_new_runtime(&gate);
 }
 
-/// While a runtime shuts down in the background, deadlines on another one are met: of those who waited before, and of
-/// those who come after. What its blocked worker holds comes back when that ends.
+/// While one runtime shuts down in the background, deadlines on another one are met, of requests that arrived before and after.
+/// The permit of its blocked worker is released when the worker ends.
 #[test]
-fn a_runtime_shut_down_in_the_background_holds_up_no_deadline() {
+fn a_background_shutdown_delays_no_deadline() {
     let gate = gate(2);
-    let (going, staying) = (
+    let (stopping, running) = (
         Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap(),
         Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap(),
     );
-    let (leave, may_leave) = mpsc::channel::<()>();
-    let handle = gate.clone();
-    going.spawn(async move { handle.run(async move { may_leave.recv().is_err() }).await });
-    until(|| gate.status().in_use == 1);
-    let held = gate.try_acquire().unwrap();
-    for (nth, wait) in [HOUR, SOON / 2, HOUR].into_iter().enumerate() {
-        let handle = gate.clone();
-        going.spawn(async move { handle.request().max_wait(wait).run(pending::<()>()).await });
-        until(|| gate.status().totals.queue.enqueued > nth as u64);
-    }
-    let handle = gate.clone();
-    let before = staying.spawn(async move { expires(&handle).await });
-    until(|| gate.status().totals.queue.enqueued == 4);
 
-    going.shutdown_background();
-    ended(&staying, before).unwrap();
-    staying.block_on(expires(&gate));
-    until(|| gate.status().waiting == 0);
-    assert_eq!(gate.status().in_use, 2, "the blocked worker's, and ours");
-    drop(leave);
-    until(|| gate.status().in_use == 1);
+    // On the runtime that stops: a worker blocked with a permit, and requests with long and short deadlines.
+    let (unblock, blocked) = mpsc::channel::<()>();
+    let handle = gate.clone();
+    stopping.spawn(async move { handle.run(async move { blocked.recv().is_err() }).await });
+    spin_until(|| gate.status().in_use == 1);
+    let held = gate.try_acquire().unwrap();
+    for (nth, max_wait) in [HOUR, SHORT_WAIT / 2, HOUR].into_iter().enumerate() {
+        let handle = gate.clone();
+        stopping.spawn(async move { handle.request().max_wait(max_wait).run(pending::<()>()).await });
+        spin_until(|| gate.status().totals.queue.enqueued > nth as u64);
+    }
+
+    // On the other runtime, a request waits before the shutdown and another one arrives after it.
+    let handle = gate.clone();
+    let arrived_before = running.spawn(async move { assert_request_expires(&handle).await });
+    spin_until(|| gate.status().totals.queue.enqueued == 4);
+    stopping.shutdown_background();
+    join(&running, arrived_before).unwrap();
+    running.block_on(assert_request_expires(&gate));
+    spin_until(|| gate.status().waiting == 0);
+    assert_eq!(gate.status().in_use, 2, "the permits of the blocked worker and of this test");
+
+    drop(unblock);
+    spin_until(|| gate.status().in_use == 1);
     drop(held);
-    assert_at_rest(&gate);
-    goes_on(&gate);
+    assert_idle(&gate);
+    assert_usable_on_new_runtime(&gate);
 }
 
-/// Deadlines on a runtime that is driven are met, though requests before and after them wait on one that nobody drives;
-/// and those are met once somebody does.
+/// Deadlines on a driven runtime are met, although requests before or behind them wait on a runtime that is not driven. Those
+/// requests are admitted or expire when their runtime is driven again.
 #[test]
-fn a_runtime_that_nobody_drives_holds_up_no_deadline() {
-    for idle_wait in [SOON / 4, HOUR] {
+fn an_idle_runtime_delays_no_deadline() {
+    for idle_wait in [SHORT_WAIT / 4, HOUR] {
         for idle_first in [true, false] {
             let gate = gate(1);
             let held = gate.try_acquire().unwrap();
-            let (idle, driven) = (one_thread(), one_thread());
+            let (idle, driven) = (current_thread_runtime(), current_thread_runtime());
             let handle = gate.clone();
             let on_idle = async move { handle.request().max_wait(idle_wait).acquire().await.map(drop) };
             let handle = gate.clone();
-            let on_driven = async move { expires(&handle).await };
-            // By who has joined, not by who waits: a short wait may be over before anybody looks.
+            let on_driven = async move { assert_request_expires(&handle).await };
+
+            // Both join the queue, in either order. The condition counts enqueued requests, not waiting ones, because a
+            // short wait may end before it is checked.
             let (on_idle, on_driven) = if idle_first {
                 let on_idle = idle.spawn(on_idle);
                 drive_until(&idle, || gate.status().totals.queue.enqueued == 1);
@@ -119,123 +127,125 @@ fn a_runtime_that_nobody_drives_holds_up_no_deadline() {
                 drive_until(&idle, || gate.status().totals.queue.enqueued == 2);
                 (on_idle, on_driven)
             };
-            ended(&driven, on_driven).unwrap();
-            driven.block_on(expires(&gate));
+            join(&driven, on_driven).unwrap();
+            driven.block_on(assert_request_expires(&gate));
 
             if idle_wait == HOUR {
                 drop(held);
-                assert_eq!(ended(&idle, on_idle).unwrap(), Ok(()), "its turn comes all the same");
+                assert_eq!(join(&idle, on_idle).unwrap(), Ok(()), "the request is admitted");
             } else {
-                let outcome = ended(&idle, on_idle).unwrap();
+                let outcome = join(&idle, on_idle).unwrap();
                 assert!(
                     matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= idle_wait)
                 );
                 drop(held);
             }
-            assert_at_rest(&gate);
+            assert_idle(&gate);
         }
     }
 }
 
-/// The runtime on which the first deadline of a gate was set may go, and one that comes after sets its own.
+/// The runtime on which a gate's first deadline was set may be dropped. A later deadline sets a timer on its own runtime.
 #[test]
-fn deadlines_move_from_runtime_to_runtime() {
+fn deadlines_are_met_on_one_runtime_after_another() {
     let gate = gate(1);
     let _held = gate.try_acquire().unwrap();
     for _ in 0..3 {
-        let runtime = one_thread();
+        let runtime = current_thread_runtime();
         let handle = gate.clone();
         runtime.spawn(async move { handle.request().max_wait(HOUR).acquire().await.map(drop) });
         drive_until(&runtime, || gate.status().waiting == 1);
-        runtime.block_on(expires(&gate));
+        runtime.block_on(assert_request_expires(&gate));
         drop(runtime);
         assert_eq!(gate.status().waiting, 0);
     }
 }
 
-/// A request that outlives its runtime meets its deadline on the one that polls it next, neither before nor never.
+/// A request that outlives its runtime expires on the runtime that polls it next, and not before its deadline.
 #[test]
 fn a_request_that_outlives_its_runtime_expires_on_another() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    for wait in [SOON, HOUR] {
-        let (going, staying) = (one_thread(), one_thread());
-        let mut outliving = Box::pin(gate.request().max_wait(wait).acquire());
-        let inside = going.enter();
-        assert!(peek(&mut outliving).is_pending());
+    for max_wait in [SHORT_WAIT, HOUR] {
+        let (first, second) = (current_thread_runtime(), current_thread_runtime());
+        let mut request = Box::pin(gate.request().max_wait(max_wait).acquire());
+        let inside = first.enter();
+        assert!(poll_once(&mut request).is_pending());
         drop(inside);
-        drop(going);
-        if wait == SOON {
-            let outcome = staying.block_on(async { timeout(PATIENCE, outliving).await });
-            let outcome = outcome.expect("its deadline is not met");
-            assert!(matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= SOON));
+        drop(first);
+        if max_wait == SHORT_WAIT {
+            let outcome = second.block_on(async { timeout(HANG_TIMEOUT, request).await });
+            let outcome = outcome.expect("the request never expired");
+            assert!(
+                matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= SHORT_WAIT)
+            );
         } else {
-            let outcome = staying.block_on(async { timeout(SOON, outliving).await });
-            assert!(outcome.is_err(), "it came too early: {outcome:?}");
+            let outcome = second.block_on(async { timeout(SHORT_WAIT, request).await });
+            assert!(outcome.is_err(), "the request expired too early: {outcome:?}");
         }
         assert_eq!(gate.status().waiting, 0);
     }
     drop(held);
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// Of a crowd with as many deadlines on two runtimes, some of whom give up meanwhile, each hears of its own deadline, not
-/// before it and not never.
+/// 400 requests with different deadlines wait on two runtimes, and some are aborted. Each other one expires, and not before its
+/// deadline.
 #[test]
-fn every_deadline_of_a_crowd_on_two_runtimes_is_met() {
+fn every_deadline_of_many_requests_on_two_runtimes_is_met() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
     let runtimes = [1, 2]
         .map(|workers| Builder::new_multi_thread().worker_threads(workers).enable_time().build().unwrap());
-    let mut crowd = Vec::new();
+    let mut tasks = Vec::new();
     for nth in 0..400_u32 {
         let handle = gate.clone();
-        let wait = Duration::from_micros((nth * 7919 % 400 * 100).into());
+        let max_wait = Duration::from_micros((nth * 7919 % 400 * 100).into()); // 0 to 39.9 ms, in mixed order
         let request = async move {
-            let outcome = handle.request().max_wait(wait).acquire().await.map(drop);
-            matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if wait.is_zero() || waited >= wait)
+            let outcome = handle.request().max_wait(max_wait).acquire().await.map(drop);
+            matches!(
+                outcome,
+                Err(AcquireError::DeadlineExceeded { waited, .. }) if max_wait.is_zero() || waited >= max_wait
+            )
         };
         let runtime = &runtimes[nth as usize % 2];
-        crowd.push(runtime.spawn(async move { timeout(PATIENCE, request).await }));
+        tasks.push(runtime.spawn(async move { timeout(HANG_TIMEOUT, request).await }));
     }
-    for giving_up in crowd.iter().step_by(5) {
-        giving_up.abort();
+    for aborted in tasks.iter().step_by(5) {
+        aborted.abort();
     }
-    for (nth, task) in crowd.into_iter().enumerate() {
-        match ended(&runtimes[0], task) {
+    for (nth, task) in tasks.into_iter().enumerate() {
+        match join(&runtimes[0], task) {
             Ok(outcome) => assert_eq!(outcome, Ok(true), "{nth}"),
-            Err(ended) => assert!(ended.is_cancelled() && nth % 5 == 0, "{ended}"),
+            Err(error) => assert!(error.is_cancelled() && nth % 5 == 0, "{error}"),
         }
     }
     drop(held);
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-fn one_thread() -> Runtime {
-    Builder::new_current_thread().enable_time().build().unwrap()
+/// Asserts that a request to a full gate expires, and not before its deadline.
+async fn assert_request_expires(gate: &Gate) {
+    let request = gate.request().max_wait(SHORT_WAIT).acquire();
+    let outcome = timeout(HANG_TIMEOUT, request).await.expect("the request never expired");
+    assert!(matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= SHORT_WAIT));
 }
 
-/// A request to a full gate gives up at its deadline, and neither before nor never.
-async fn expires(gate: &Gate) {
-    let request = gate.request().max_wait(SOON).acquire();
-    let outcome = timeout(PATIENCE, request).await.expect("its deadline is not met");
-    assert!(matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= SOON));
-}
-
-/// Another runtime finds the gate as it should be: its requests wait, are let in, and expire.
-fn goes_on(gate: &Gate) {
-    let runtime = one_thread();
+/// Asserts that requests on a new runtime wait, are admitted and expire.
+fn assert_usable_on_new_runtime(gate: &Gate) {
+    let runtime = current_thread_runtime();
     runtime.block_on(async {
-        let all = gate.request().weight(gate.limit().get()).max_wait(HOUR);
-        let held = all.acquire().await.unwrap();
-        expires(gate).await;
+        let all_permits = gate.request().weight(gate.limit().get()).max_wait(HOUR);
+        let held = all_permits.acquire().await.unwrap();
+        assert_request_expires(gate).await;
         let handle = gate.clone();
-        let waiting = tokio::spawn(async move { handle.request().max_wait(HOUR).run(async { "on" }).await });
+        let waiting =
+            tokio::spawn(async move { handle.request().max_wait(HOUR).run(async { "done" }).await });
         while gate.status().waiting == 0 {
             yield_now().await;
         }
         drop(held);
-        assert_eq!(waiting.await.unwrap(), Ok("on"));
+        assert_eq!(waiting.await.unwrap(), Ok("done"));
     });
-    assert_at_rest(gate);
+    assert_idle(gate);
 }

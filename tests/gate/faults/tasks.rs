@@ -1,25 +1,25 @@
 //! Tasks that panic or are aborted, at each stage of their way through a gate.
 
 use std::future::{pending, poll_fn};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, yield_now};
 
-use super::support::{assert_at_rest, drive_until, ended, gate, peek, until, wait};
+use crate::support::{
+    HOUR, WakeCounter, assert_idle, current_thread_runtime, drive_until, gate, join, poll_once, spin_until,
+    start_waiting,
+};
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// A panic in a task that holds a permit, in work under `run` and in work under `run_blocking` gives the permit to the
-/// next in line.
+/// A task that panics with a permit, in work under `run` or in work under `run_blocking` releases its permit, which admits the
+/// next request.
 #[test]
-fn a_panicking_task_gives_its_permit_to_the_next() {
-    let runtime = runtime();
-    let works: [fn(Gate, &Runtime) -> JoinHandle<()>; 4] = [
+fn a_panicking_task_releases_its_permit_to_the_next() {
+    let runtime = current_thread_runtime();
+    let spawn_panicking: [fn(Gate, &Runtime) -> JoinHandle<()>; 4] = [
         |gate, runtime| {
             runtime.spawn(async move {
                 let _permit = gate.acquire().await.unwrap();
@@ -32,7 +32,7 @@ fn a_panicking_task_gives_its_permit_to_the_next() {
                 let permit = gate.acquire_owned().await.unwrap();
                 let inner = tokio::spawn(async move {
                     let _permit = permit;
-                    panic!("with a permit of its own")
+                    panic!("with an owned permit")
                 });
                 inner.await.unwrap();
             })
@@ -46,134 +46,125 @@ fn a_panicking_task_gives_its_permit_to_the_next() {
             runtime.spawn(async move { gate.run_blocking(work).await.unwrap() })
         },
     ];
-    for work in works {
+    for spawn in spawn_panicking {
         let gate = gate(1);
         let held = gate.try_acquire().unwrap();
-        let panicking = work(gate.clone(), &runtime);
+        let panicking = spawn(gate.clone(), &runtime);
         drive_until(&runtime, || gate.status().waiting == 1);
-        let mut next = wait(gate.request().max_wait(Duration::MAX).acquire());
+        let (mut next, _) = start_waiting(gate.request().max_wait(Duration::MAX).acquire());
         drop(held);
-        assert!(ended(&runtime, panicking).unwrap_err().is_panic());
-        until(|| gate.status().waiting == 0);
-        assert!(peek(&mut next).is_ready());
-        assert_at_rest(&gate);
+        assert!(join(&runtime, panicking).unwrap_err().is_panic());
+        spin_until(|| gate.status().waiting == 0);
+        assert!(poll_once(&mut next).is_ready());
+        assert_idle(&gate);
     }
 }
 
-/// How far a task has come when it is aborted.
+/// The stage that a task has reached when it is aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum AbortedStage {
     Unpolled,
-    InLine,
-    Granted,
+    Waiting,
+    Admitted,
     Holding,
 }
 
-/// A task that is aborted before its first poll, in line, when its turn has come, or with its permit leaves everything
-/// to the next in line; with a deadline or without.
+/// A task that is aborted before its first poll, while it waits, after its admission or with its permit leaves all permits to the
+/// next request, with a deadline or without.
 #[test]
-fn a_task_aborted_at_any_stage_makes_way_for_the_next() {
+fn a_task_aborted_at_any_stage_admits_the_next() {
+    use AbortedStage::{Admitted, Holding, Unpolled, Waiting};
     for max_wait in [Duration::MAX, HOUR] {
-        for stage in [Stage::Unpolled, Stage::InLine, Stage::Granted, Stage::Holding] {
-            let runtime = runtime();
+        for stage in [Unpolled, Waiting, Admitted, Holding] {
+            let runtime = current_thread_runtime();
             let gate = gate(1);
             let mut held = gate.try_acquire().ok();
             let handle = gate.clone();
             let task =
                 runtime.spawn(async move { handle.request().max_wait(max_wait).run(pending::<()>()).await });
-            if stage >= Stage::InLine {
+            if stage >= Waiting {
                 drive_until(&runtime, || gate.status().waiting == 1);
             }
-            let mut next = wait(gate.acquire());
-            if stage >= Stage::Granted {
+            let (mut next, _) = start_waiting(gate.acquire());
+            if stage >= Admitted {
                 held = None;
                 assert_eq!((gate.status().in_use, gate.status().waiting), (1, 1));
             }
-            if stage == Stage::Holding {
+            if stage == Holding {
                 runtime.block_on(yield_now());
             }
 
             task.abort();
-            assert!(ended(&runtime, task).unwrap_err().is_cancelled());
+            assert!(join(&runtime, task).unwrap_err().is_cancelled());
             let queue = gate.status().totals.queue;
             let expected = match stage {
-                Stage::Unpolled => (1, 0, 0),
-                Stage::InLine => (2, 1, 0),
-                Stage::Granted => (2, 0, 1),
-                Stage::Holding => (2, 0, 0),
+                Unpolled => (1, 0, 0),
+                Waiting => (2, 1, 0),
+                Admitted => (2, 0, 1),
+                Holding => (2, 0, 0),
             };
             assert_eq!((queue.enqueued, queue.cancelled, queue.unclaimed), expected, "{stage:?}");
             drop(held);
-            assert!(peek(&mut next).is_ready(), "{stage:?}");
-            assert_at_rest(&gate);
+            assert!(poll_once(&mut next).is_ready(), "{stage:?}");
+            assert_idle(&gate);
         }
     }
 }
 
-/// The gate keeps nothing of an aborted task: not its waker either.
+/// The gate keeps no waker of an aborted task and does not wake it.
 #[test]
 fn an_aborted_task_leaves_no_waker() {
-    #[derive(Default)]
-    struct Bell(AtomicUsize);
-    impl Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-    let runtime = runtime();
+    let runtime = current_thread_runtime();
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let bell = Arc::<Bell>::default();
-    let (handle, waker) = (gate.clone(), Waker::from(Arc::clone(&bell)));
+    let counter = WakeCounter::new();
+    let (handle, waker) = (gate.clone(), Waker::from(Arc::clone(&counter)));
     let task = runtime.spawn(async move {
         let mut waiting = Box::pin(handle.acquire());
         poll_fn(|_| waiting.as_mut().poll(&mut Context::from_waker(&waker)).map(drop)).await;
     });
     drive_until(&runtime, || gate.status().waiting == 1);
-    assert_eq!(Arc::strong_count(&bell), 3, "ours, the task's and the gate's");
+    assert_eq!(Arc::strong_count(&counter), 3, "of the test, the task and the gate");
     task.abort();
-    assert!(ended(&runtime, task).unwrap_err().is_cancelled());
-    assert_eq!(Arc::strong_count(&bell), 1);
+    assert!(join(&runtime, task).unwrap_err().is_cancelled());
+    assert_eq!(Arc::strong_count(&counter), 1);
     drop(held);
-    assert_eq!(bell.0.load(Ordering::SeqCst), 0);
-    assert_at_rest(&gate);
+    assert_eq!(counter.wakes(), 0);
+    assert_idle(&gate);
 }
 
-/// Blocking work whose task is aborted in line never begins; once begun it counts until it ends.
+/// Blocking work whose task is aborted while it waits never starts. Work that has started holds its permit until it ends.
 #[test]
-fn aborting_a_task_does_not_end_its_blocking_work() {
-    let runtime = runtime();
+fn an_aborted_task_does_not_end_its_blocking_work() {
+    let runtime = current_thread_runtime();
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
     let handle = gate.clone();
-    let never = runtime.spawn(async move { handle.run_blocking(|| unreachable!("it was given up")).await });
+    let waiting =
+        runtime.spawn(async move { handle.run_blocking(|| unreachable!("its task was aborted")).await });
     drive_until(&runtime, || gate.status().waiting == 1);
-    never.abort();
-    assert!(ended(&runtime, never).unwrap_err().is_cancelled());
+    waiting.abort();
+    assert!(join(&runtime, waiting).unwrap_err().is_cancelled());
     assert_eq!(gate.status().waiting, 0);
     drop(held);
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 
-    let (starts, has_started) = mpsc::channel();
+    let (started, has_started) = mpsc::channel();
     let (finish, may_finish) = mpsc::channel::<()>();
     let handle = gate.clone();
-    let begun = runtime.spawn(async move {
+    let running = runtime.spawn(async move {
         let work = move || {
-            starts.send(()).unwrap();
+            started.send(()).unwrap();
             assert!(may_finish.recv().is_err());
         };
         handle.run_blocking(work).await
     });
     drive_until(&runtime, || gate.status().in_use == 1);
     has_started.recv().unwrap();
-    begun.abort();
-    assert!(ended(&runtime, begun).unwrap_err().is_cancelled());
-    assert_eq!(gate.status().in_use, 1, "its thread still runs");
+    running.abort();
+    assert!(join(&runtime, running).unwrap_err().is_cancelled());
+    assert_eq!(gate.status().in_use, 1, "the blocking work still runs");
     drop(finish);
-    until(|| gate.status().in_use == 0);
-    assert_at_rest(&gate);
-}
-
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_time().build().unwrap()
+    spin_until(|| gate.status().in_use == 0);
+    assert_idle(&gate);
 }
