@@ -35,7 +35,8 @@ fn threads_and_futures_share_one_queue() {
     }
 }
 
-/// A request may block wherever a thread may block: in `spawn_blocking`, in `block_in_place` and on any other thread.
+/// A request may block wherever a thread may block: in `spawn_blocking`, in `block_in_place` and on any other
+/// thread.
 #[test]
 fn a_request_may_block_where_blocking_is_allowed() {
     let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
@@ -73,8 +74,8 @@ fn a_blocking_request_in_an_async_task_panics() {
     assert_idle(&gate);
 }
 
-/// On a worker thread a blocking request panics outside `block_in_place`, waits inside it, and panics again after it. A
-/// request that panics takes no permit, joins no queue and is not counted.
+/// On a worker thread a blocking request panics outside `block_in_place`, waits inside it, and panics again
+/// after it. A request that panics takes no permit, joins no queue and is not counted.
 #[test]
 fn a_worker_thread_may_block_only_in_place() {
     let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
@@ -121,7 +122,8 @@ fn a_thread_that_entered_a_runtime_may_block() {
     assert_idle(&gate);
 }
 
-/// A blocked thread leaves the queue at its deadline without a runtime. With a passed deadline it does not join the queue.
+/// A blocked thread leaves the queue at its deadline without a runtime. With a passed deadline it does not
+/// join the queue.
 #[test]
 fn a_blocked_thread_leaves_at_its_deadline() {
     let gate = gate(1);
@@ -141,7 +143,8 @@ fn a_blocked_thread_leaves_at_its_deadline() {
     assert_idle(&gate);
 }
 
-/// A blocked thread at the head of the queue that expires admits the next request if it fits, without any release.
+/// A blocked thread at the head of the queue that expires admits the next request if it fits, without any
+/// release.
 #[test]
 fn an_expired_thread_at_the_head_admits_the_next_request() {
     for gate in [gate(2), unmeasured_gate(2)] {
@@ -181,7 +184,8 @@ fn a_blocked_thread_sleeps() {
     let sleeps = || getrusage(UsageWho::RUSAGE_THREAD).unwrap().voluntary_context_switches();
     let gate = gate(1);
     let _held = gate.try_acquire().unwrap();
-    // On a busy machine the deadline may pass before the thread goes to sleep, so one of several rounds is enough.
+    // On a busy machine the deadline may pass before the thread goes to sleep, so one of several rounds is
+    // enough.
     let has_slept = (0..20).any(|_| {
         let before = sleeps();
         assert!(gate.request().max_wait(2 * MS).acquire_blocking().is_err());

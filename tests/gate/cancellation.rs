@@ -22,8 +22,8 @@ fn a_cancelled_head_admits_the_next_request() {
     }
 }
 
-/// When a heavy request at the head of the queue is cancelled, every request behind it that fits is admitted in one step, in
-/// order, and no other request.
+/// When a heavy request at the head of the queue is cancelled, every request behind it that fits is admitted
+/// in one step, in order, and no other request.
 #[test]
 fn a_cancelled_heavy_head_admits_every_request_that_fits() {
     for gate in [gate(8), unmeasured_gate(8)] {
@@ -84,7 +84,8 @@ fn permits_of_a_dropped_admitted_request_admit_the_next() {
     }
 }
 
-/// The permits of an admitted request stay in use until its future is polled or dropped, whatever else happens to the gate.
+/// The permits of an admitted request stay in use until its future is polled or dropped, whatever else
+/// happens to the gate.
 #[test]
 fn an_admitted_future_holds_its_permits_until_polled_or_dropped() {
     for gate in [gate(2), unmeasured_gate(2)] {

@@ -9,7 +9,8 @@ use crate::support::{
     NAME, WakeCounter, assert_idle, expect_ready, gate, poll, poll_once, start_waiting, unmeasured_gate,
 };
 
-/// Closing a gate ends every waiting request and rejects every later one. Permits in use and admitted requests stay valid.
+/// Closing a gate ends every waiting request and rejects every later one. Permits in use and admitted
+/// requests stay valid.
 #[test]
 fn closing_ends_the_queue_and_revokes_nothing() {
     for gate in [gate(2), unmeasured_gate(2)] {
@@ -41,7 +42,8 @@ fn closing_ends_the_queue_and_revokes_nothing() {
     }
 }
 
-/// A gate is drained when no permit is in use and no request waits. The future resolves even if the gate is busy again.
+/// A gate is drained when no permit is in use and no request waits. The future resolves even if the gate is
+/// busy again.
 #[test]
 fn a_gate_is_drained_when_no_permit_is_in_use_and_no_request_waits() {
     let gate = gate(1);
@@ -63,7 +65,8 @@ fn a_gate_is_drained_when_no_permit_is_in_use_and_no_request_waits() {
     assert!(poll_once(&mut Box::pin(gate.drained())).is_pending());
 }
 
-/// A closed gate is drained when the last permit is released. Requests that waited at the close do not delay it.
+/// A closed gate is drained when the last permit is released. Requests that waited at the close do not delay
+/// it.
 #[test]
 fn a_closed_gate_is_drained_when_the_last_permit_is_released() {
     let gate = gate(1);
@@ -77,7 +80,8 @@ fn a_closed_gate_is_drained_when_the_last_permit_is_released() {
     assert!(poll_once(&mut drained).is_ready());
 }
 
-/// The future of `drained` keeps only the waker of its latest poll and wakes it once. A dropped one keeps none.
+/// The future of `drained` keeps only the waker of its latest poll and wakes it once. A dropped one keeps
+/// none.
 #[test]
 fn drained_keeps_only_its_latest_waker() {
     let gate = gate(1);

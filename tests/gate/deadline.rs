@@ -16,7 +16,8 @@ fn deadline_exceeded(waited: Duration) -> AcquireError {
     AcquireError::DeadlineExceeded { gate: NAME, waited }
 }
 
-/// A request leaves the queue at its deadline, reports how long it waited, and admits the requests behind it that fit.
+/// A request leaves the queue at its deadline, reports how long it waited, and admits the requests behind it
+/// that fit.
 #[tokio::test(start_paused = true)]
 async fn an_expired_head_leaves_at_its_deadline_and_admits_the_next() {
     for gate in [gate(3), unmeasured_gate(3)] {
@@ -34,8 +35,8 @@ async fn an_expired_head_leaves_at_its_deadline_and_admits_the_next() {
     }
 }
 
-/// An expired request leaves the queue although its future is not polled. It admits the next request, its waker is woken and
-/// dropped, and its outcome no longer changes.
+/// An expired request leaves the queue although its future is not polled. It admits the next request, its
+/// waker is woken and dropped, and its outcome no longer changes.
 #[tokio::test(start_paused = true)]
 async fn an_expired_request_leaves_unpolled_and_keeps_no_waker() {
     for gate in [gate(2), unmeasured_gate(2)] {
@@ -139,13 +140,15 @@ async fn the_earliest_deadline_applies() {
     assert_eq!(start.elapsed(), 17 * MS);
 }
 
-/// A deadline or maximum wait beyond the range of the clock means no deadline. It needs no timer, and so no runtime.
+/// A deadline or maximum wait beyond the range of the clock means no deadline. It needs no timer, and so no
+/// runtime.
 #[test]
 fn a_deadline_beyond_the_clock_is_none() {
     let gate = Gate::builder(NAME, Limit::MIN).max_wait(Duration::MAX).build();
     let held = gate.try_acquire().unwrap();
     let (waiting, _) = start_waiting(gate.request().max_wait(Duration::MAX).acquire());
-    // The latest instant that can be represented: add each power of two that does not overflow, then the nanoseconds.
+    // The latest instant that can be represented: add each power of two that does not overflow, then the
+    // nanoseconds.
     let mut latest = Instant::now();
     let steps = (0..64).rev().map(|bit| Duration::from_secs(1 << bit));
     for step in steps.chain([Duration::from_nanos(999_999_999)]) {
@@ -164,16 +167,16 @@ fn a_wait_that_ends_beyond_the_clock_has_no_deadline() {
     let held = gate.try_acquire().unwrap();
     let error = gate.request().max_wait(Duration::ZERO).acquire_blocking().unwrap_err();
     assert_eq!(error, deadline_exceeded(Duration::ZERO));
-    // The clock starts at its first use, above at the latest, and counts to 2^63 - 1 ns. A wait of `longest` ends within
-    // that range only if it begins in the first 855 ms.
+    // The clock starts at its first use, above at the latest, and counts to 2^63 - 1 ns. A wait of `longest`
+    // ends within that range only if it begins in the first 855 ms.
     thread::sleep(900 * MS);
     let (waiting, _) = start_waiting(gate.request().max_wait(longest).acquire());
     drop((waiting, held));
     assert_idle(&gate);
 }
 
-/// A permit that is released at the end of a thread admits the next request, although tokio's thread-local clock is already
-/// destroyed on that thread.
+/// A permit that is released at the end of a thread admits the next request, although tokio's thread-local
+/// clock is already destroyed on that thread.
 #[tokio::test(start_paused = true)]
 async fn a_permit_released_at_thread_exit_admits_the_next() {
     thread_local! {

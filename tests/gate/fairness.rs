@@ -53,7 +53,8 @@ fn a_release_admits_each_request_that_fits() {
     }
 }
 
-/// While requests wait, no later request is admitted before them: not even a try, and not even if it would fit.
+/// While requests wait, no later request is admitted before them: not even a try, and not even if it would
+/// fit.
 #[test]
 fn no_request_barges() {
     for gate in [gate(2), unmeasured_gate(2)] {
@@ -76,7 +77,8 @@ fn no_request_barges() {
     }
 }
 
-/// No request barges while a caller waits for the gate to be drained, which sends each request down the slow path.
+/// No request barges while a caller waits for the gate to be drained, which sends each request down the slow
+/// path.
 #[test]
 fn no_request_barges_while_the_gate_drains() {
     for gate in [gate(2), unmeasured_gate(2)] {

@@ -15,12 +15,13 @@ pub(crate) enum Call {
     Drop,
 }
 
-/// Creates a waker that runs `hook` in each of its calls. `Waker::will_wake` holds between it and its clones only.
+/// Creates a waker that runs `hook` in each of its calls. `Waker::will_wake` holds between it and its clones
+/// only.
 pub(crate) fn hooked(hook: impl Fn(Call) + Send + Sync + 'static) -> Waker {
     let data = Arc::new(HookedWaker { hook: Box::new(hook) });
-    // SAFETY: the data pointer is an `Arc<HookedWaker>` in raw form, which is what the vtable expects. Each waker owns
-    // one reference: `clone` adds one, `wake` and `drop` release one, `wake_by_ref` leaves the count as it is.
-    // `HookedWaker` is Send and Sync.
+    // SAFETY: the data pointer is an `Arc<HookedWaker>` in raw form, which is what the vtable expects. Each
+    // waker owns one reference: `clone` adds one, `wake` and `drop` release one, `wake_by_ref` leaves the
+    // count as it is. `HookedWaker` is Send and Sync.
     unsafe { Waker::new(Arc::into_raw(data).cast(), &VTABLE) }
 }
 

@@ -69,7 +69,8 @@ fn panicking_waker(in_call: Call) -> Waker {
     hooked(move |call| assert!(call != in_call, "the waker panics"))
 }
 
-/// A waker may own a permit of the gate that replaces or drops it. The permit is released when the waker is dropped.
+/// A waker may own a permit of the gate that replaces or drops it. The permit is released when the waker is
+/// dropped.
 #[test]
 fn a_waker_may_own_a_permit_of_its_gate() {
     run_with_timeout("permits owned by wakers", || {
@@ -105,7 +106,8 @@ fn a_permit_owned_by_a_woken_waker_admits_the_next() {
     });
 }
 
-/// A waker that panics prevents no other waker from being woken. The first panic reaches the caller of `resize`.
+/// A waker that panics prevents no other waker from being woken. The first panic reaches the caller of
+/// `resize`.
 #[test]
 fn a_panicking_waker_prevents_no_other_wake() {
     for gate in [gate(1), unmeasured_gate(1)] {
@@ -128,20 +130,21 @@ fn a_panicking_waker_prevents_no_other_wake() {
     }
 }
 
-/// Whichever of three wakers panics, all three requests are admitted and woken, by a release or by a raised limit.
+/// Whichever of three wakers panics, all three requests are admitted and woken, by a release or by a raised
+/// limit.
 #[test]
 fn three_requests_are_admitted_and_woken_although_one_waker_panics() {
     for panicking in 0..3 {
         for is_raised in [false, true] {
             let gate = gate(3);
             let held = gate.try_acquire_many(3).unwrap();
-            let wakes = Arc::new(AtomicUsize::new(0));
+            let count = Arc::new(AtomicUsize::new(0));
             let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(gate.acquire())).collect();
             for (nth, future) in waiting.iter_mut().enumerate() {
-                let wakes = Arc::clone(&wakes);
+                let count = Arc::clone(&count);
                 let waker = hooked(move |call| {
                     if call == Call::Wake {
-                        wakes.fetch_add(1, Ordering::SeqCst);
+                        count.fetch_add(1, Ordering::SeqCst);
                         assert!(nth != panicking, "the waker panics");
                     }
                 });
@@ -154,7 +157,7 @@ fn three_requests_are_admitted_and_woken_although_one_waker_panics() {
             };
             let panic = catch_unwind(AssertUnwindSafe(admit)).unwrap_err();
             assert_eq!(panic.downcast_ref(), Some(&"the waker panics"), "the panic reaches the caller");
-            assert_eq!(wakes.load(Ordering::SeqCst), 3);
+            assert_eq!(count.load(Ordering::SeqCst), 3);
             assert_eq!((gate.status().in_use % 3, gate.status().waiting), (0, 0));
             assert_eq!(gate.status().totals.queue.admitted, 3);
             assert!(waiting.iter_mut().all(|future| matches!(poll_once(future), Poll::Ready(Ok(_)))));
@@ -162,7 +165,8 @@ fn three_requests_are_admitted_and_woken_although_one_waker_panics() {
     }
 }
 
-/// When a panic releases a permit, a panic of the waker that this wakes is suppressed and does not abort the process.
+/// When a panic releases a permit, a panic of the waker that this wakes is suppressed and does not abort the
+/// process.
 #[test]
 fn a_waker_panic_during_unwinding_does_not_abort() {
     let gate = gate(1);
@@ -177,8 +181,8 @@ fn a_waker_panic_during_unwinding_does_not_abort() {
     assert_idle(&gate);
 }
 
-/// A waker that panics in `clone` fails that poll only: a new request does not join the queue, and a waiting request keeps its
-/// position and its earlier waker.
+/// A waker that panics in `clone` fails that poll only: a new request does not join the queue, and a waiting
+/// request keeps its position and its earlier waker.
 #[test]
 fn a_waker_that_panics_in_clone_fails_one_poll() {
     let gate = gate(1);
@@ -198,7 +202,8 @@ fn a_waker_that_panics_in_clone_fails_one_poll() {
     assert_idle(&gate);
 }
 
-/// A replaced or cancelled waker that panics in `drop` costs no request its position or its wake-up, and leaks no permit.
+/// A replaced or cancelled waker that panics in `drop` costs no request its position or its wake-up, and
+/// leaks no permit.
 #[test]
 fn a_waker_that_panics_in_drop_loses_no_permit() {
     let gate = gate(1);
@@ -239,8 +244,8 @@ fn a_waker_that_panics_in_drop_delays_no_other_request() {
     assert_idle(&gate);
 }
 
-/// When two wakers panic and the payload of a panic panics in its own `drop`, the first panic still reaches the caller and
-/// every waker is woken.
+/// When two wakers panic and the payload of a panic panics in its own `drop`, the first panic still reaches
+/// the caller and every waker is woken.
 #[test]
 fn a_panic_payload_that_panics_in_drop_prevents_no_wake() {
     struct PanicsInDrop;

@@ -1,5 +1,5 @@
-//! What safe code can do to the nodes of the wait queue, which are part of the futures: move them between threads, drop them
-//! from any place, and let the wakers in them own them.
+//! What safe code can do to the nodes of the wait queue, which are part of the futures: move them between
+//! threads, drop them from any place, and let the wakers in them own them.
 //!
 //! These tests also run under the sanitizers and Miri (docs/ORDERING.md).
 
@@ -24,7 +24,8 @@ use crate::support::{
 /// Miri takes a thousand times as long per round.
 const ROUNDS: usize = if cfg!(miri) { 20 } else { 2000 };
 
-/// A waker that owns the future which it wakes. It ignores the wake-up, so that the last clone drops the future.
+/// A waker that owns the future which it wakes. It ignores the wake-up, so that the last clone drops the
+/// future.
 struct SelfOwningTask {
     future: Mutex<BoxedAcquire>,
 }
@@ -43,8 +44,8 @@ impl Wake for SelfOwningTask {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Compiles only if the futures are not `Unpin`: the trait would be implemented twice for an `Unpin` type, and the call would
-/// be ambiguous.
+/// Compiles only if the futures are not `Unpin`: the trait would be implemented twice for an `Unpin` type,
+/// and the call would be ambiguous.
 const _: fn() = || {
     trait IsNotUnpin<Marker> {
         fn check() {}
@@ -56,8 +57,8 @@ const _: fn() = || {
     <AcquireOwned as IsNotUnpin<_>>::check();
 };
 
-/// A future may move before its first poll, and may then be polled and dropped by different threads, while it waits and after
-/// it was admitted. Only its latest waker is woken.
+/// A future may move before its first poll, and may then be polled and dropped by different threads, while it
+/// waits and after it was admitted. Only its latest waker is woken.
 #[test]
 fn a_future_may_move_between_threads() {
     for is_admitted in [false, true] {
@@ -85,7 +86,8 @@ fn a_future_may_move_between_threads() {
     }
 }
 
-/// A request that is polled without pause may be admitted during a poll, and may be dropped immediately afterwards.
+/// A request that is polled without pause may be admitted during a poll, and may be dropped immediately
+/// afterwards.
 #[test]
 fn a_future_may_be_admitted_while_it_is_polled() {
     let gate = gate(1);
@@ -110,8 +112,8 @@ fn a_future_may_be_admitted_while_it_is_polled() {
     assert_idle(&gate);
 }
 
-/// Threads enqueue, poll with changing wakers, are admitted and cancel at once, so that each node leaves between nodes of other
-/// threads. The queue stays intact.
+/// Threads enqueue, poll with changing wakers, are admitted and cancel at once, so that each node leaves
+/// between nodes of other threads. The queue stays intact.
 #[test]
 fn nodes_of_many_threads_join_and_leave() {
     for gate in [gate(2), unmeasured_gate(2)] {
@@ -138,14 +140,16 @@ fn nodes_of_many_threads_join_and_leave() {
     }
 }
 
-/// Futures that a panic drops leave the queue, waiting and admitted, in either order, although their wakers panic too.
+/// Futures that a panic drops leave the queue, waiting and admitted, in either order, although their wakers
+/// panic too.
 #[test]
 fn futures_dropped_by_a_panic_leave_the_queue() {
     for from_the_head in [true, false] {
         let gate = gate(2);
         let mut held = Some(gate.try_acquire_many(2).unwrap());
         let panic = catch_unwind(AssertUnwindSafe(|| {
-            let mut futures = [2, 1, 1].map(|weight| Box::pin(gate.acquire_many(weight))); // dropped in array order
+            // The panic drops them in the order of the array.
+            let mut futures = [2, 1, 1].map(|weight| Box::pin(gate.acquire_many(weight)));
             if !from_the_head {
                 futures.reverse();
             }
@@ -171,8 +175,8 @@ fn futures_dropped_by_a_panic_leave_the_queue() {
     }
 }
 
-/// A waker may be the only owner of the future that it wakes. The wake-up then drops the future, and its permits admit the next
-/// request.
+/// A waker may be the only owner of the future that it wakes. The wake-up then drops the future, and its
+/// permits admit the next request.
 #[test]
 fn a_waker_may_own_the_future_that_it_wakes() {
     for end in ["release", "raised limit", "lowered limit", "close", "deadline", "runtime shutdown"] {
@@ -214,7 +218,8 @@ fn a_waker_may_drop_and_poll_other_futures_of_its_queue() {
                 let gate = gate(1);
                 let held = gate.try_acquire().unwrap();
 
-                // The waker takes the other futures when it is dropped. It polls and keeps them, or drops them.
+                // The waker takes the other futures when it is dropped. It polls and keeps them, or drops
+                // them.
                 let others = Arc::new(Mutex::new(Vec::new()));
                 let shared = Arc::clone(&others);
                 let waker = hooked(move |call| {
@@ -248,8 +253,8 @@ fn a_waker_may_drop_and_poll_other_futures_of_its_queue() {
     }
 }
 
-/// The waker of a request at one gate may own a permit of a second gate, and a waker there may own that request: a release at
-/// the first gate leads to the second and back.
+/// The waker of a request at one gate may own a permit of a second gate, and a waker there may own that
+/// request: a release at the first gate leads to the second and back.
 #[test]
 fn wakers_of_two_gates_may_own_each_others_requests() {
     run_with_timeout("two gates", || {

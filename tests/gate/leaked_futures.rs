@@ -1,4 +1,5 @@
-//! Futures that are leaked while they wait. Safe code can leak a pinned future, so its node stays in the queue of its gate.
+//! Futures that are leaked while they wait. Safe code can leak a pinned future, so its node stays in the
+//! queue of its gate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,8 +54,8 @@ fn a_leaked_future_leaves_at_its_deadline() {
     }
 }
 
-/// A future that was leaked at a dropped gate does not affect a gate that is created in the same memory, whether its deadline
-/// passes before that or after.
+/// A future that was leaked at a dropped gate does not affect a gate that is created in the same memory,
+/// whether its deadline passes before that or after.
 #[test]
 fn a_leaked_future_does_not_affect_a_new_gate() {
     for expires_first in [false, true] {
@@ -85,7 +86,8 @@ fn a_leaked_future_does_not_affect_a_new_gate() {
     }
 }
 
-/// A gate can be created in the memory of a dropped gate, although a waker that was leaked there panics when it is dropped.
+/// A gate can be created in the memory of a dropped gate, although a waker that was leaked there panics when
+/// it is dropped.
 #[test]
 fn a_gate_can_be_created_whatever_was_leaked_before() {
     let dropped = gate(1);
@@ -101,8 +103,8 @@ fn a_gate_can_be_created_whatever_was_leaked_before() {
     assert_eq!(counter.wakes(), 0);
 }
 
-/// Creates gates until a dropped gate has released its leaked waker, at the latest when its memory is reused. Creates at least
-/// a few, so that one of them probably has that memory.
+/// Creates gates until a dropped gate has released its leaked waker, at the latest when its memory is reused.
+/// Creates at least a few, so that one of them probably has that memory.
 fn create_gates_until_released(counter: &Arc<WakeCounter>) -> Vec<Gate> {
     let mut gates = Vec::new();
     while Arc::strong_count(counter) > 1 || gates.len() < 8 {

@@ -1,4 +1,5 @@
-//! Permits, handles and futures as values: their weight, their lifetime and the threads that they move between.
+//! Permits, handles and futures as values: their weight, their lifetime and the threads that they move
+//! between.
 
 use std::task::Waker;
 
@@ -24,7 +25,8 @@ fn a_permit_releases_its_weight() {
     assert_idle(&gate);
 }
 
-/// An owned permit stays valid after the last handle of its gate was dropped, and returns a new handle on request.
+/// An owned permit stays valid after the last handle of its gate was dropped, and returns a new handle on
+/// request.
 #[test]
 fn owned_permits_outlive_their_handles() {
     let first = gate(2);
@@ -40,7 +42,8 @@ fn owned_permits_outlive_their_handles() {
     assert_idle(&second);
 }
 
-/// A gate that is created after another gate was dropped shares nothing with it, even if it reuses its memory.
+/// A gate that is created after another gate was dropped shares nothing with it, even if it reuses its
+/// memory.
 #[test]
 fn a_new_gate_shares_nothing_with_a_dropped_gate() {
     let permits: Vec<_> = (1..50).map(|limit| gate(limit).try_acquire_owned().unwrap()).collect();
@@ -61,7 +64,8 @@ fn a_new_gate_shares_nothing_with_a_dropped_gate() {
     }
 }
 
-/// Gates, permits, requests and futures are `Send` and `Sync`, and the futures of `run` and `run_blocking` are `Send`.
+/// Gates, permits, requests and futures are `Send` and `Sync`, and the futures of `run` and `run_blocking`
+/// are `Send`.
 #[test]
 fn gates_permits_and_futures_are_send_and_sync() {
     fn check<T: Send + Sync + 'static>() {}

@@ -63,7 +63,8 @@ impl Operation {
 /// A scenario in which a gate with a limit of 2 calls the waker.
 type Scenario = fn(&Gate, Waker, &Runtime);
 
-/// Runs each scenario with a waker that performs each operation in one kind of its calls. Fails when that hangs.
+/// Runs each scenario with a waker that performs each operation in one kind of its calls. Fails when that
+/// hangs.
 fn assert_waker_may_use_gate_in(call: Call, scenarios: &[(&'static str, Scenario)]) {
     for &(name, scenario) in scenarios {
         for operation in Operation::ALL {
@@ -80,11 +81,11 @@ fn assert_waker_may_use_gate_in(call: Call, scenarios: &[(&'static str, Scenario
                     }
                 });
                 scenario(&gate, waker, &runtime);
-                let [clones, wakes, drops] = [Call::Clone, Call::Wake, Call::Drop]
+                let [cloned, woken, dropped] = [Call::Clone, Call::Wake, Call::Drop]
                     .map(|call| counts[call as usize].load(Ordering::SeqCst));
-                assert!(clones > 0, "the gate never cloned the waker");
-                assert!(call != Call::Wake || wakes > 0, "the gate never woke the waker");
-                assert_eq!(drops, clones + 1, "the gate kept no waker");
+                assert!(cloned > 0, "the gate never cloned the waker");
+                assert!(call != Call::Wake || woken > 0, "the gate never woke the waker");
+                assert_eq!(dropped, cloned + 1, "the gate kept no waker");
                 drop(inside);
                 assert_idle(&gate);
             });
@@ -197,7 +198,8 @@ fn a_waker_may_use_the_gate_when_it_is_woken() {
     );
 }
 
-/// A waker may use the gate in any way while the gate drops it. In each scenario the gate holds the last clone.
+/// A waker may use the gate in any way while the gate drops it. In each scenario the gate holds the last
+/// clone.
 #[test]
 fn a_waker_may_use_the_gate_when_it_is_dropped() {
     assert_waker_may_use_gate_in(
@@ -250,8 +252,8 @@ fn a_waker_may_use_the_gate_when_it_is_dropped() {
     );
 }
 
-/// A permit that is released while a new request's waker is cloned admits that request, which counts as admitted at once and
-/// not as enqueued.
+/// A permit that is released while a new request's waker is cloned admits that request, which counts as
+/// admitted at once and not as enqueued.
 #[test]
 fn a_permit_released_while_a_waker_is_cloned_admits_the_request_at_once() {
     let runtime = paused_runtime();

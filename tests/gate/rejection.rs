@@ -38,7 +38,8 @@ fn impossible_weights_are_rejected_and_change_nothing() {
     assert_idle(&gate);
 }
 
-/// A request for more than the limit is rejected by each way to acquire, even while requests wait, and delays none of them.
+/// A request for more than the limit is rejected by each way to acquire, even while requests wait, and delays
+/// none of them.
 #[test]
 fn a_too_large_request_is_rejected_and_delays_no_other() {
     let gate = gate(2);
@@ -61,7 +62,8 @@ fn a_too_large_request_is_rejected_and_delays_no_other() {
     assert_idle(&gate);
 }
 
-/// A weight that could overflow a counter is rejected before any number changes, on a gate that is full or in debt.
+/// A weight that could overflow a counter is rejected before any number changes, on a gate that is full or in
+/// debt.
 #[test]
 fn overflowing_weights_are_rejected_and_change_nothing() {
     let max = Limit::MAX.get();
@@ -171,7 +173,8 @@ fn a_rejected_request_panics_when_polled_again() {
     assert_idle(&open);
 }
 
-/// Each error names its gate, what was given and what is allowed, in one lower-case sentence without a full stop.
+/// Each error names its gate, what was given and what is allowed, in one lower-case sentence without a full
+/// stop.
 #[test]
 fn errors_name_what_was_given_and_what_is_allowed() {
     let gate = GateName::new("uploads");

@@ -7,7 +7,8 @@ use concurrency_governor::gate::AcquireError;
 
 use crate::support::{NAME, assert_idle, gate, poll_once, start_waiting, unmeasured_gate};
 
-/// A lowered limit revokes no permit. Releases reduce the debt first, and admit a request only below the new limit.
+/// A lowered limit revokes no permit. Releases reduce the debt first, and admit a request only below the new
+/// limit.
 #[test]
 fn a_lowered_limit_revokes_nothing_and_releases_pay_the_debt_first() {
     for gate in [gate(4), unmeasured_gate(4)] {
@@ -73,7 +74,8 @@ fn a_raised_limit_wakes_exactly_the_requests_that_fit() {
     }
 }
 
-/// A limit that is raised before the debt is paid admits what the new limit allows, and counts no release twice.
+/// A limit that is raised before the debt is paid admits what the new limit allows, and counts no release
+/// twice.
 #[test]
 fn lowering_and_raising_the_limit_admits_nothing_twice() {
     for gate in [gate(4), unmeasured_gate(4)] {
@@ -91,7 +93,8 @@ fn lowering_and_raising_the_limit_admits_nothing_twice() {
     }
 }
 
-/// A waiting request of a weight above the lowered limit ends at once, wherever it is in the queue. The others move up.
+/// A waiting request of a weight above the lowered limit ends at once, wherever it is in the queue. The
+/// others move up.
 #[test]
 fn requests_above_a_lowered_limit_end_and_the_others_move_up() {
     for gate in [gate(5), unmeasured_gate(5)] {
@@ -148,7 +151,8 @@ fn the_largest_limit_can_be_in_use_without_overflow() {
     }
 }
 
-/// A limit that is lowered while a request waits applies to it at once: it waits on until it fits the new limit.
+/// A limit that is lowered while a request waits applies to it at once: it waits on until it fits the new
+/// limit.
 #[test]
 fn a_limit_lowered_while_a_request_waits_applies_at_once() {
     for gate in [gate(4), unmeasured_gate(4)] {
@@ -168,8 +172,8 @@ fn a_limit_lowered_while_a_request_waits_applies_at_once() {
     }
 }
 
-/// For every sequence of four limits with releases between them: each resize admits exactly the requests that fit the limit
-/// of that moment, and in use never exceeds the limit and its debt.
+/// For every sequence of four limits with releases between them: each resize admits exactly the requests that
+/// fit the limit of that moment, and in use never exceeds the limit and its debt.
 #[test]
 fn no_sequence_of_limits_admits_too_many() {
     const TOP: u32 = 4;

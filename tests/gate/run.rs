@@ -135,7 +135,8 @@ fn blocking_work_of_a_dropped_runtime_is_an_error() {
     assert_idle(&gate);
 }
 
-/// After a runtime was dropped with tasks that held permits or waited, the gate is idle and usable on the next runtime.
+/// After a runtime was dropped with tasks that held permits or waited, the gate is idle and usable on the
+/// next runtime.
 #[test]
 fn a_dropped_runtime_leaves_the_gate_usable() {
     let gate = gate(2);

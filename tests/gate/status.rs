@@ -8,7 +8,8 @@ use concurrency_governor::gate::{Gate, Histogram};
 
 use crate::support::{MS, NAME, assert_idle, gate, poll_once, start_waiting, unmeasured_gate};
 
-/// Every request is in the totals. Only requests that waited are in the histogram, and only if the gate measures waits.
+/// Every request is in the totals. Only requests that waited are in the histogram, and only if the gate
+/// measures waits.
 #[test]
 fn totals_count_every_request() {
     for (gate, measured) in [(gate(1), 2), (unmeasured_gate(1), 0)] {

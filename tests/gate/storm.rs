@@ -1,7 +1,7 @@
 //! Many tasks on real threads at one gate whose limit changes all the time, with cancellations and panics.
 //!
-//! The expected values are counted outside the gate: the tasks count the permits in use, and the task that changes the limit
-//! publishes how many are allowed.
+//! The expected values are counted outside the gate: the tasks count the permits in use, and the task that
+//! changes the limit publishes how many are allowed.
 
 use std::future::{Future, poll_fn};
 use std::panic;
@@ -63,8 +63,8 @@ async fn a_storm_loses_no_permit_and_admits_no_request_too_many() {
 #[derive(Default)]
 struct Oracle {
     in_use: AtomicU32,
-    /// The number of permits that may be in use, in the low 32 bits. The high 32 bits count its changes, so that equal
-    /// values mean that it did not change in between.
+    /// The number of permits that may be in use, in the low 32 bits. The high 32 bits count its changes, so
+    /// that equal values mean that it did not change in between.
     allowed: AtomicU64,
     violations: AtomicU64,
     checks: AtomicU64,

@@ -137,13 +137,13 @@ pub(crate) fn run_with_timeout(what: &str, body: impl FnOnce() + Send + 'static)
         body();
         sender.send(()).unwrap();
     });
-    let received = receiver.recv_timeout(HANG_TIMEOUT);
-    assert_ne!(received, Err(mpsc::RecvTimeoutError::Timeout), "hangs: {what}");
+    let outcome = receiver.recv_timeout(HANG_TIMEOUT);
+    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "hangs: {what}");
     assert!(thread.join().is_ok(), "failed: {what}");
 }
 
-/// Asserts that no permit is in use, that no request waits, and that each enqueued request is counted where it left. An
-/// open gate has to admit a request for the whole limit again.
+/// Asserts that no permit is in use, that no request waits, and that each enqueued request is counted where
+/// it left. An open gate has to admit a request for the whole limit again.
 #[track_caller]
 pub(crate) fn assert_idle(gate: &Gate) {
     let GateStatus { limit, in_use, available, waiting, debt, totals, closed, .. } = gate.status();

@@ -15,8 +15,8 @@ use crate::support::{
     poll_with, run_with_timeout, start_waiting,
 };
 
-/// A request with a deadline needs no runtime if it is admitted at once. If it has to wait without a timer, its poll panics,
-/// it does not join the queue, and it may be polled again on a runtime with a timer.
+/// A request with a deadline needs no runtime if it is admitted at once. If it has to wait without a timer,
+/// its poll panics, it does not join the queue, and it may be polled again on a runtime with a timer.
 #[test]
 fn a_missing_timer_panics_and_loses_nothing() {
     let gate = gate(1);
@@ -37,14 +37,15 @@ fn a_missing_timer_panics_and_loses_nothing() {
     assert_idle(&gate);
 }
 
-/// A request that relies on a timer whose creation is about to fail is woken, and expires on the next runtime with a timer.
+/// A request that relies on a timer whose creation is about to fail is woken, and expires on the next runtime
+/// with a timer.
 #[test]
 fn a_request_that_relies_on_a_failed_timer_is_woken() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
 
-    // The panic hook runs while the creation of the timer fails. It polls a second request, which then relies on that
-    // timer. Panics of other threads go to the previous hook.
+    // The panic hook runs while the creation of the timer fails. It polls a second request, which then relies
+    // on that timer. Panics of other threads go to the previous hook.
     let relying = Arc::new(Mutex::new(boxed_acquire(&gate, 1, HOUR)));
     let (polled_in_hook, counter) = (Arc::clone(&relying), WakeCounter::new());
     let (waker, this_thread) = (Waker::from(Arc::clone(&counter)), thread::current().id());
@@ -76,8 +77,8 @@ fn a_request_that_relies_on_a_failed_timer_is_woken() {
     assert_idle(&gate);
 }
 
-/// A waiting request whose runtime is gone panics when it is polled without another runtime. No permit is lost, and a request
-/// that was admitted needs no timer.
+/// A waiting request whose runtime is gone panics when it is polled without another runtime. No permit is
+/// lost, and a request that was admitted needs no timer.
 #[test]
 fn a_dropped_runtime_loses_no_permit_of_a_request_with_a_deadline() {
     let gate = gate(1);
@@ -95,7 +96,8 @@ fn a_dropped_runtime_loses_no_permit_of_a_request_with_a_deadline() {
     assert_idle(&gate);
 }
 
-/// A deadline is met on its own runtime, although an earlier request set a timer on a runtime that is no longer driven.
+/// A deadline is met on its own runtime, although an earlier request set a timer on a runtime that is no
+/// longer driven.
 #[test]
 fn a_deadline_does_not_depend_on_an_idle_runtime() {
     let gate = gate(1);
@@ -112,8 +114,8 @@ fn a_deadline_does_not_depend_on_an_idle_runtime() {
     assert_idle(&gate);
 }
 
-/// A request whose runtime is dropped is woken and keeps its position. Polled on another runtime, it sets a timer there and
-/// leaves the queue at its deadline.
+/// A request whose runtime is dropped is woken and keeps its position. Polled on another runtime, it sets a
+/// timer there and leaves the queue at its deadline.
 #[test]
 fn a_request_may_move_to_another_runtime() {
     let gate = gate(1);
@@ -141,8 +143,8 @@ fn a_request_may_move_to_another_runtime() {
     assert_idle(&gate);
 }
 
-/// A future whose runtime and timer are gone may be dropped or leaked before it is polled again. The other requests keep
-/// their positions and deadlines.
+/// A future whose runtime and timer are gone may be dropped or leaked before it is polled again. The other
+/// requests keep their positions and deadlines.
 #[test]
 fn futures_may_be_dropped_or_leaked_after_their_runtime() {
     let gate = gate(1);
@@ -167,20 +169,21 @@ fn futures_may_be_dropped_or_leaked_after_their_runtime() {
     drop(held);
 }
 
-/// A waiting request may own the last reference to its runtime. Destructors that run when the request is dropped may use the
-/// gate.
+/// A waiting request may own the last reference to its runtime. Destructors that run when the request is
+/// dropped may use the gate.
 #[test]
 fn the_last_reference_to_a_runtime_may_use_the_gate_when_dropped() {
     run_with_timeout("dropping the last reference to a runtime", || {
         let gate = gate(1);
         let held = gate.try_acquire().unwrap();
         let (handle, counter) = (gate.clone(), WakeCounter::new());
-        let counted = Arc::clone(&counter);
+        let on_call = Arc::clone(&counter);
         let calls_gate = hooked(move |_| {
             assert_eq!(handle.status().waiting, 0);
-            counted.wake_by_ref();
+            on_call.wake_by_ref();
         });
-        // The runtime owns the closure, the closure owns the waker, and the waker calls the gate when it is dropped.
+        // The runtime owns the closure, the closure owns the waker, and the waker calls the gate when it is
+        // dropped.
         let on_park = move || assert!(!calls_gate.will_wake(Waker::noop()));
         let runtime = Builder::new_current_thread().enable_time().on_thread_park(on_park).build().unwrap();
         let inside = runtime.enter();
@@ -195,7 +198,8 @@ fn the_last_reference_to_a_runtime_may_use_the_gate_when_dropped() {
     });
 }
 
-/// A timer that fires just after its gate was dropped does not affect a gate that is created in the same memory.
+/// A timer that fires just after its gate was dropped does not affect a gate that is created in the same
+/// memory.
 #[test]
 fn a_late_timer_does_not_affect_a_new_gate() {
     for is_polled_first in [true, false] {
@@ -204,8 +208,8 @@ fn a_late_timer_does_not_affect_a_new_gate() {
         let (observed, doomed) = (gate(1), gate(1));
         let held = observed.try_acquire().unwrap();
 
-        // Both requests expire at the same time. The waker of the first drops the gate of the second, and creates gates
-        // with waiting requests in its place.
+        // Both requests expire at the same time. The waker of the first drops the gate of the second, and
+        // creates gates with waiting requests in its place.
         let mut doomed = (boxed_acquire(&doomed, 1, HOUR), doomed.try_acquire_owned().unwrap(), doomed);
         if is_polled_first {
             assert!(poll_once(&mut doomed.0).is_pending());
@@ -242,7 +246,8 @@ fn a_late_timer_does_not_affect_a_new_gate() {
     }
 }
 
-/// A request whose runtime is dropped while a poll clones the new waker still meets its deadline, on the next runtime.
+/// A request whose runtime is dropped while a poll clones the new waker still meets its deadline, on the next
+/// runtime.
 #[test]
 fn a_deadline_survives_a_runtime_dropped_during_a_poll() {
     let gate = gate(1);

@@ -51,8 +51,8 @@ impl CallCounts {
     }
 }
 
-/// A request that is admitted at once does not clone its waker, and a rejected one keeps none. A waiting one keeps one clone
-/// until it is admitted.
+/// A request that is admitted at once does not clone its waker, and a rejected one keeps none. A waiting one
+/// keeps one clone until it is admitted.
 #[test]
 fn only_a_waiting_request_keeps_its_waker() {
     for gate in [gate(1), unmeasured_gate(1)] {
@@ -150,7 +150,8 @@ fn a_replaced_waker_is_dropped_and_never_woken() {
     }
 }
 
-/// A waiting request that is admitted, or ended by a lowered limit or by the close, is woken once, and its waker is dropped.
+/// A waiting request that is admitted, or ended by a lowered limit or by the close, is woken once, and its
+/// waker is dropped.
 #[test]
 fn a_request_that_leaves_the_queue_is_woken_once_and_keeps_no_waker() {
     for end in ["admitted", "too large", "closed"] {

@@ -53,7 +53,8 @@ fn gated_connections_never_run_out_of_descriptors() {
     assert!(served.is_none_or(|served| served == CONNECTIONS), "{served:?}");
 }
 
-/// Without a gate most of the same connections fail, so the test above does reach the limit of file descriptors.
+/// Without a gate most of the same connections fail, so the test above does reach the limit of file
+/// descriptors.
 #[test]
 fn ungated_connections_run_out_of_descriptors() {
     let test = "faults::descriptors::ungated_connections_run_out_of_descriptors";
@@ -80,8 +81,8 @@ fn send_request(server: SocketAddr, before_request: impl FnOnce()) -> io::Result
     connection.read_exact(&mut [0])
 }
 
-/// Runs the body of the named test in a child process with few file descriptors, and a server for it in this process. Returns
-/// the number of requests that were served, or `None` in the child process.
+/// Runs the body of the named test in a child process with few file descriptors, and a server for it in this
+/// process. Returns the number of requests that were served, or `None` in the child process.
 fn run_client_beside_server(test: &str, body: impl FnOnce(SocketAddr)) -> Option<usize> {
     const SERVER: &str = "CONCURRENCY_GOVERNOR_TEST_SERVER";
 

@@ -14,17 +14,17 @@ use nix::unistd::{ForkResult, execv, fork};
 
 use crate::support::{assert_idle, gate, poll_once, start_waiting};
 
-/// After a fork each process has its own copy of the gate with the same permits in use. Changes in one process do not affect the
-/// other.
+/// After a fork each process has its own copy of the gate with the same permits in use. Changes in one
+/// process do not affect the other.
 #[test]
 fn a_forked_child_has_a_gate_of_its_own() {
     let gate = gate(3);
     let held = gate.try_acquire_owned().unwrap();
     let (mut parent_end, child_end) = UnixStream::pair().unwrap();
     let exit_commands = [false, true].map(exit_command);
-    // SAFETY: the child of a process with several threads may only do what is safe in a signal handler. It changes a gate
-    // that no other thread uses and whose queue is empty, so it needs only atomic operations and a free lock. Then it reads
-    // a byte and replaces itself. It does not allocate and does not unwind.
+    // SAFETY: the child of a process with several threads may only do what is safe in a signal handler. It
+    // changes a gate that no other thread uses and whose queue is empty, so it needs only atomic operations
+    // and a free lock. Then it reads a byte and replaces itself. It does not allocate and does not unwind.
     let child = match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
@@ -49,8 +49,8 @@ fn a_forked_child_has_a_gate_of_its_own() {
     assert_idle(&gate);
 }
 
-/// Returns `true` if the child's gate still has the permit in use that was held at the fork, admits the rest of the limit,
-/// takes all permits back, can be resized and can be closed.
+/// Returns `true` if the child's gate still has the permit in use that was held at the fork, admits the rest
+/// of the limit, takes all permits back, can be resized and can be closed.
 fn check_gate_in_child(gate: &Gate, held: OwnedPermit, mut parent: UnixStream) -> bool {
     let parent_has_changed = parent.read_exact(&mut [0]).is_ok();
     let (Ok(one), Ok(two)) = (gate.try_acquire(), gate.try_acquire_owned()) else { return false };

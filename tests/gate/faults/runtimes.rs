@@ -1,4 +1,5 @@
-//! Runtimes that shut down, or are not driven, while their tasks hold permits, wait, or have just been admitted.
+//! Runtimes that shut down, or are not driven, while their tasks hold permits, wait, or have just been
+//! admitted.
 
 use std::future::pending;
 use std::sync::mpsc;
@@ -16,8 +17,8 @@ use crate::support::{
 
 const SHORT_WAIT: Duration = MS.saturating_mul(20);
 
-/// A runtime is dropped with tasks that hold permits, wait with and without deadlines, or were admitted and not resumed. All their
-/// permits are released and all their requests leave the queue.
+/// A runtime is dropped with tasks that hold permits, wait with and without deadlines, or were admitted and
+/// not resumed. All their permits are released and all their requests leave the queue.
 #[test]
 fn a_dropped_runtime_loses_no_permit() {
     let runtime = current_thread_runtime();
@@ -61,8 +62,8 @@ fn runtimes_dropped_under_load_lose_no_permit() {
     assert_usable_on_new_runtime(&gate);
 }
 
-/// While one runtime shuts down in the background, deadlines on another one are met, of requests that arrived before and after.
-/// The permit of its blocked worker is released when the worker ends.
+/// While one runtime shuts down in the background, deadlines on another one are met, of requests that arrived
+/// before and after. The permit of its blocked worker is released when the worker ends.
 #[test]
 fn a_background_shutdown_delays_no_deadline() {
     let gate = gate(2);
@@ -100,8 +101,8 @@ fn a_background_shutdown_delays_no_deadline() {
     assert_usable_on_new_runtime(&gate);
 }
 
-/// Deadlines on a driven runtime are met, although requests before or behind them wait on a runtime that is not driven. Those
-/// requests are admitted or expire when their runtime is driven again.
+/// Deadlines on a driven runtime are met, although requests before or behind them wait on a runtime that is
+/// not driven. Those requests are admitted or expire when their runtime is driven again.
 #[test]
 fn an_idle_runtime_delays_no_deadline() {
     for idle_wait in [SHORT_WAIT / 4, HOUR] {
@@ -114,8 +115,8 @@ fn an_idle_runtime_delays_no_deadline() {
             let handle = gate.clone();
             let on_driven = async move { assert_request_expires(&handle).await };
 
-            // Both join the queue, in either order. The condition counts enqueued requests, not waiting ones, because a
-            // short wait may end before it is checked.
+            // Both join the queue, in either order. The condition counts enqueued requests, not waiting ones,
+            // because a short wait may end before it is checked.
             let (on_idle, on_driven) = if idle_first {
                 let on_idle = idle.spawn(on_idle);
                 drive_until(&idle, || gate.status().totals.queue.enqueued == 1);
@@ -135,9 +136,7 @@ fn an_idle_runtime_delays_no_deadline() {
                 assert_eq!(join(&idle, on_idle).unwrap(), Ok(()), "the request is admitted");
             } else {
                 let outcome = join(&idle, on_idle).unwrap();
-                assert!(
-                    matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= idle_wait)
-                );
+                assert!(is_expired_after(idle_wait, &outcome), "{outcome:?}");
                 drop(held);
             }
             assert_idle(&gate);
@@ -145,7 +144,8 @@ fn an_idle_runtime_delays_no_deadline() {
     }
 }
 
-/// The runtime on which a gate's first deadline was set may be dropped. A later deadline sets a timer on its own runtime.
+/// The runtime on which a gate's first deadline was set may be dropped. A later deadline sets a timer on its
+/// own runtime.
 #[test]
 fn deadlines_are_met_on_one_runtime_after_another() {
     let gate = gate(1);
@@ -161,7 +161,8 @@ fn deadlines_are_met_on_one_runtime_after_another() {
     }
 }
 
-/// A request that outlives its runtime expires on the runtime that polls it next, and not before its deadline.
+/// A request that outlives its runtime expires on the runtime that polls it next, and not before its
+/// deadline.
 #[test]
 fn a_request_that_outlives_its_runtime_expires_on_another() {
     let gate = gate(1);
@@ -176,9 +177,7 @@ fn a_request_that_outlives_its_runtime_expires_on_another() {
         if max_wait == SHORT_WAIT {
             let outcome = second.block_on(async { timeout(HANG_TIMEOUT, request).await });
             let outcome = outcome.expect("the request never expired");
-            assert!(
-                matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= SHORT_WAIT)
-            );
+            assert!(is_expired_after(SHORT_WAIT, &outcome), "{outcome:?}");
         } else {
             let outcome = second.block_on(async { timeout(SHORT_WAIT, request).await });
             assert!(outcome.is_err(), "the request expired too early: {outcome:?}");
@@ -189,8 +188,8 @@ fn a_request_that_outlives_its_runtime_expires_on_another() {
     assert_idle(&gate);
 }
 
-/// 400 requests with different deadlines wait on two runtimes, and some are aborted. Each other one expires, and not before its
-/// deadline.
+/// 400 requests with different deadlines wait on two runtimes, and some are aborted. Each other one expires,
+/// and not before its deadline.
 #[test]
 fn every_deadline_of_many_requests_on_two_runtimes_is_met() {
     let gate = gate(1);
@@ -203,10 +202,7 @@ fn every_deadline_of_many_requests_on_two_runtimes_is_met() {
         let max_wait = Duration::from_micros((nth * 7919 % 400 * 100).into()); // 0 to 39.9 ms, in mixed order
         let request = async move {
             let outcome = handle.request().max_wait(max_wait).acquire().await.map(drop);
-            matches!(
-                outcome,
-                Err(AcquireError::DeadlineExceeded { waited, .. }) if max_wait.is_zero() || waited >= max_wait
-            )
+            is_expired_after(max_wait, &outcome)
         };
         let runtime = &runtimes[nth as usize % 2];
         tasks.push(runtime.spawn(async move { timeout(HANG_TIMEOUT, request).await }));
@@ -228,7 +224,12 @@ fn every_deadline_of_many_requests_on_two_runtimes_is_met() {
 async fn assert_request_expires(gate: &Gate) {
     let request = gate.request().max_wait(SHORT_WAIT).acquire();
     let outcome = timeout(HANG_TIMEOUT, request).await.expect("the request never expired");
-    assert!(matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if waited >= SHORT_WAIT));
+    assert!(is_expired_after(SHORT_WAIT, &outcome), "{outcome:?}");
+}
+
+/// Returns `true` if a request expired, and not before it had waited this long.
+fn is_expired_after<T>(max_wait: Duration, outcome: &Result<T, AcquireError>) -> bool {
+    matches!(outcome, Err(AcquireError::DeadlineExceeded { waited, .. }) if *waited >= max_wait)
 }
 
 /// Asserts that requests on a new runtime wait, are admitted and expire.

@@ -14,8 +14,8 @@ use crate::support::{
     start_waiting,
 };
 
-/// A task that panics with a permit, in work under `run` or in work under `run_blocking` releases its permit, which admits the
-/// next request.
+/// A task that panics with a permit, in work under `run` or in work under `run_blocking` releases its permit,
+/// which admits the next request.
 #[test]
 fn a_panicking_task_releases_its_permit_to_the_next() {
     let runtime = current_thread_runtime();
@@ -69,8 +69,8 @@ enum AbortedStage {
     Holding,
 }
 
-/// A task that is aborted before its first poll, while it waits, after its admission or with its permit leaves all permits to the
-/// next request, with a deadline or without.
+/// A task that is aborted before its first poll, while it waits, after its admission or with its permit
+/// leaves all permits to the next request, with a deadline or without.
 #[test]
 fn a_task_aborted_at_any_stage_admits_the_next() {
     use AbortedStage::{Admitted, Holding, Unpolled, Waiting};
@@ -133,7 +133,8 @@ fn an_aborted_task_leaves_no_waker() {
     assert_idle(&gate);
 }
 
-/// Blocking work whose task is aborted while it waits never starts. Work that has started holds its permit until it ends.
+/// Blocking work whose task is aborted while it waits never starts. Work that has started holds its permit
+/// until it ends.
 #[test]
 fn an_aborted_task_does_not_end_its_blocking_work() {
     let runtime = current_thread_runtime();

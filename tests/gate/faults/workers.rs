@@ -11,8 +11,8 @@ use crate::support::{HANG_TIMEOUT, MS, assert_idle, gate, join, spin_until};
 
 const WORKERS: usize = 2;
 
-/// A release or a raised limit admits waiting tasks at once, although every worker is blocked. The tasks resume when a worker is
-/// free again.
+/// A release or a raised limit admits waiting tasks at once, although every worker is blocked. The tasks
+/// resume when a worker is free again.
 #[test]
 fn tasks_are_admitted_while_every_worker_is_blocked() {
     let runtime = runtime();
@@ -44,7 +44,8 @@ fn tasks_are_admitted_while_every_worker_is_blocked() {
     assert_idle(&gate);
 }
 
-/// A thread outside the runtime is admitted and releases permits while every worker of the runtime is blocked.
+/// A thread outside the runtime is admitted and releases permits while every worker of the runtime is
+/// blocked.
 #[test]
 fn a_thread_is_admitted_while_every_worker_is_blocked() {
     let runtime = runtime();
@@ -67,7 +68,8 @@ fn a_thread_is_admitted_while_every_worker_is_blocked() {
     assert_idle(&gate);
 }
 
-/// A thread outside the runtime that expires at the head of the queue admits a task behind it, although every worker is blocked.
+/// A thread outside the runtime that expires at the head of the queue admits a task behind it, although every
+/// worker is blocked.
 #[test]
 fn an_expired_thread_admits_a_task_while_every_worker_is_blocked() {
     let runtime = runtime();
@@ -90,7 +92,8 @@ fn an_expired_thread_admits_a_task_while_every_worker_is_blocked() {
     assert_idle(&gate);
 }
 
-/// A runtime that is shut down while every worker is blocked releases the permits of its admitted tasks, which never resumed.
+/// A runtime that is shut down while every worker is blocked releases the permits of its admitted tasks,
+/// which never resumed.
 #[test]
 fn a_blocked_runtime_that_shuts_down_releases_its_permits() {
     let (stopping, running) = (runtime(), runtime());
