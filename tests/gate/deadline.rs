@@ -35,7 +35,7 @@ async fn an_expired_head_leaves_at_its_deadline_and_admits_the_next() {
     }
 }
 
-/// An expired request leaves the queue although its future is not polled. It admits the next request, its
+/// An expired request leaves the queue even if its future is not polled. It admits the next request, its
 /// waker is woken and dropped, and its outcome no longer changes.
 #[tokio::test(start_paused = true)]
 async fn an_expired_request_leaves_unpolled_and_keeps_no_waker() {
@@ -58,7 +58,7 @@ async fn an_expired_request_leaves_unpolled_and_keeps_no_waker() {
     }
 }
 
-/// Each of several deadlines is met in time, in whatever order they were set.
+/// Several deadlines are met, each at its time, in whatever order they were set.
 #[tokio::test(start_paused = true)]
 async fn several_deadlines_are_met_in_order_of_time() {
     for gate in [gate(1), unmeasured_gate(1)] {
@@ -90,7 +90,7 @@ async fn a_resolved_request_with_a_deadline_keeps_no_waker() {
     }
 }
 
-/// A request that was admitted before its deadline returns its permit, however late its future is polled.
+/// A request that was admitted before its deadline resolves to its permit, however late its future is polled.
 #[tokio::test(start_paused = true)]
 async fn an_admission_before_the_deadline_wins() {
     for (gate, measured) in [(gate(1), Some(MS / 2)), (unmeasured_gate(1), None)] {

@@ -1,4 +1,4 @@
-//! Wakers that panic or own permits. Those that call the gate stand in `reentrant_wakers.rs`.
+//! Wakers that panic or own permits. Wakers that call the gate are tested in `reentrant_wakers.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::Arc;
@@ -165,8 +165,7 @@ fn three_requests_are_admitted_and_woken_although_one_waker_panics() {
     }
 }
 
-/// When a panic releases a permit, a panic of the waker that this wakes is suppressed and does not abort the
-/// process.
+/// When unwinding releases a permit, a panic in the woken waker is suppressed and does not abort the process.
 #[test]
 fn a_waker_panic_during_unwinding_does_not_abort() {
     let gate = gate(1);

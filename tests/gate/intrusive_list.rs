@@ -1,5 +1,5 @@
-//! What safe code can do to the nodes of the wait queue, which are part of the futures: move them between
-//! threads, drop them from any place, and let the wakers in them own them.
+//! What safe code can do to the nodes of the wait queue, which are part of the futures: move a future between
+//! threads, drop it from any place, and let the waker in a node own the future of that node.
 //!
 //! These tests also run under the sanitizers and Miri (docs/ORDERING.md).
 

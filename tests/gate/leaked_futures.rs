@@ -103,8 +103,8 @@ fn a_gate_can_be_created_whatever_was_leaked_before() {
     assert_eq!(counter.wakes(), 0);
 }
 
-/// Creates gates until a dropped gate has released its leaked waker, at the latest when its memory is reused.
-/// Creates at least a few, so that one of them probably has that memory.
+/// Creates gates until a dropped gate has released its leaked waker, which happens at the latest when its
+/// memory is reused. Creates at least 8 gates, so that one of them probably has that memory.
 fn create_gates_until_released(counter: &Arc<WakeCounter>) -> Vec<Gate> {
     let mut gates = Vec::new();
     while Arc::strong_count(counter) > 1 || gates.len() < 8 {

@@ -173,7 +173,7 @@ fn a_limit_lowered_while_a_request_waits_applies_at_once() {
 }
 
 /// For every sequence of four limits with releases between them: each resize admits exactly the requests that
-/// fit the limit of that moment, and in use never exceeds the limit and its debt.
+/// fit the limit of that moment, and permits in use never exceed the limit and its debt.
 #[test]
 fn no_sequence_of_limits_admits_too_many() {
     const TOP: u32 = 4;

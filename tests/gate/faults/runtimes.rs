@@ -188,8 +188,8 @@ fn a_request_that_outlives_its_runtime_expires_on_another() {
     assert_idle(&gate);
 }
 
-/// 400 requests with different deadlines wait on two runtimes, and some are aborted. Each other one expires,
-/// and not before its deadline.
+/// 400 requests with different deadlines wait on two runtimes, and some are aborted. Each request that is not
+/// aborted expires, and not before its deadline.
 #[test]
 fn every_deadline_of_many_requests_on_two_runtimes_is_met() {
     let gate = gate(1);
