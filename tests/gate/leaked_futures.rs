@@ -62,13 +62,13 @@ fn a_leaked_future_does_not_affect_a_new_gate() {
         let runtime = paused_runtime();
         let _inside = runtime.enter();
         let dropped = gate(1);
-        let held = dropped.try_acquire_owned().unwrap();
+        mem::forget(dropped.try_acquire().unwrap()); // never released, so that no request is admitted
         let counters = [Duration::MAX, HOUR, 2 * HOUR].map(|max_wait| {
             let (leaked, counter) = start_waiting(dropped.request().max_wait(max_wait).acquire());
             mem::forget(leaked);
             counter
         });
-        drop((dropped, held));
+        drop(dropped);
         if expires_first {
             runtime.block_on(advance(HOUR));
         }
@@ -91,13 +91,13 @@ fn a_leaked_future_does_not_affect_a_new_gate() {
 #[test]
 fn a_gate_can_be_created_whatever_was_leaked_before() {
     let dropped = gate(1);
-    let held = dropped.try_acquire_owned().unwrap();
+    mem::forget(dropped.try_acquire().unwrap()); // never released, so that no request is admitted
     let hostile = hooked(|call| assert!(call != Call::Drop, "the waker panics"));
     let mut leaked = Box::pin(dropped.acquire());
     assert!(poll_with(&mut leaked, &hostile).is_pending());
     let (behind, counter) = start_waiting(dropped.acquire());
     mem::forget((leaked, hostile, behind));
-    drop((dropped, held));
+    drop(dropped);
     let gates = create_gates_until_released(&counter);
     gates.iter().for_each(assert_idle);
     assert_eq!(counter.wakes(), 0);

@@ -81,8 +81,8 @@ fn debug_output_names_the_gate() {
     waits.record(3 * MS);
     let outputs = [
         (format!("{gate:?}"), vec!["Gate", "GateName(test)", "limit: Limit(2)", "in_use: 2", "waiting: 1"]),
-        (format!("{:?}", gate.acquire()), vec!["Acquire", "GateName(test)", "weight: 1", "stage: New"]),
-        (format!("{waiting:?}"), vec!["Acquire", "GateName(test)", "weight: 2", "stage: Joined"]),
+        (format!("{:?}", gate.acquire()), vec!["Acquire", "GateName(test)", "weight: 1", "state: Idle"]),
+        (format!("{waiting:?}"), vec!["Acquire", "GateName(test)", "weight: 2", "state: Waiting"]),
         (format!("{:?}", gate.drained()), vec!["Drained", "GateName(test)"]),
         (format!("{held:?}"), vec!["Permit", "GateName(test)", "weight: 1"]),
         (format!("{owned:?}"), vec!["OwnedPermit", "GateName(test)", "weight: 1"]),
