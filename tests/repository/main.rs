@@ -1,0 +1,3 @@
+//! Checks of this repository's own files.
+
+mod guarantees;
