@@ -22,7 +22,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: CliCommand,
 
-    /// When to use colour: auto, always, never [default: auto]
+    /// Colour: auto, always, never [default: auto]
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]
     #[arg(value_parser = PossibleValuesParser::new(COLOR_CHOICES).map(parse_color), hide_possible_values = true)]
     #[arg(display_order = DISPLAY_LAST)]
@@ -38,10 +38,10 @@ pub(crate) enum CliCommand {
     #[cfg(target_os = "linux")]
     #[command(after_help = capture::EXAMPLES, after_long_help = long_notes(capture::NOTES, capture::EXAMPLES))]
     Capture(CaptureArgs),
-    /// Show readings and limits, refreshed, with each change
+    /// Show readings and limits, and follow their changes
     #[command(after_help = watch::EXAMPLES, after_long_help = long_notes(watch::NOTES, watch::EXAMPLES))]
     Watch(WatchArgs),
-    /// Send requests through the gates, report waits and rejections
+    /// Simulate a load on the gates, report waits and rejections
     #[command(after_help = simulate::EXAMPLES, after_long_help = long_notes(simulate::NOTES, simulate::EXAMPLES))]
     Simulate(SimulateArgs),
     /// Print a completion script for a shell

@@ -36,7 +36,11 @@ impl TextTable {
         for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(last)) {
             cell.wrap(room);
         }
-        widths.push(0); // nothing follows the last column, so it needs no padding
+        // Nothing follows the last column, so only right-aligned text needs padding there.
+        widths.push(match self.alignments.last() {
+            Some(Alignment::Right) => self.column_width(last),
+            _ => 0,
+        });
 
         let mut text = String::new();
         for row in &self.rows {

@@ -35,8 +35,8 @@ pub(crate) struct InputArgs {
 
     /// Set the limit of a gate
     ///
-    /// This setting takes precedence over all others. Repeat the flag for
-    /// other gates.
+    /// This setting takes precedence over those of files and the
+    /// environment. Repeat the flag for other gates.
     #[arg(long = "set", value_name = "GATE=N", value_parser = parse_setting, verbatim_doc_comment)]
     pub(crate) settings: Vec<(GateName, usize)>,
 

@@ -16,9 +16,9 @@ pub(crate) struct SimulateArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
 
-    /// Mean number of arriving requests
+    /// Mean arrival rate
     ///
-    /// Per second (200/s), per minute (30/min) or per hour (10/h).
+    /// Requests per second (200/s), per minute (30/min) or per hour (10/h).
     #[arg(long, value_name = "N/s", default_value = "100/s", verbatim_doc_comment)]
     pub(crate) rate: ArrivalRate,
 
@@ -147,4 +147,5 @@ Columns of the report:
   peak queue   largest number of requests waiting at the same time
   wait p50     half of the admitted requests waited at most this long
   p99          99 of 100 admitted requests waited at most this long
-  max          the longest wait of an admitted request";
+  max          the longest wait of an admitted request
+  p50 and p99 come from a histogram and are at most a quarter too high.";

@@ -47,8 +47,8 @@ On a terminal:
   highlighted.
   The lowest bar is the minimum of the values shown, and the highest bar is the
   maximum. A value that did not change is a line of half height. An unknown
-  value is blank. For fd the chart shows the descriptors in use by this program,
-  for memory the available bytes, and for tasks the number that is free.
+  value is blank. For fd the chart shows the descriptors that `watch` itself has
+  open, for memory the available bytes, and for tasks the number that is free.
   Press q, Esc or Ctrl-C to quit. Ctrl-Z suspends the program.
 
 In a pipe or a file:
