@@ -76,6 +76,7 @@ fn prefixed_variables_set_gates_of_any_plan() {
     assert!(line.contains("APP_LIMIT_OI"), "{line}");
     assert!(line.contains("APP_LIMIT_BLOCKING, APP_LIMIT_IO, APP_LIMIT_POOL, APP_LIMIT_SESSIONS"), "{line}");
     let line = fail(&mut explain(["--env-prefix", ""]));
+    assert!(line.contains("`--env-prefix`: the prefix is empty"), "{line}");
     assert!(line.contains("such as APP_LIMIT_"), "{line}");
 }
 

@@ -146,7 +146,10 @@ fn wrong_flags_are_reported_on_one_line() {
         (&["--svg", "/nowhere/at/all.svg"], "cannot write /nowhere/at/all.svg"),
         (&["--svg", "r", "--html", "./r"], "both name ./r (allowed: a different file for each)"),
         (&["--seed", "x"], "`--seed x`: not a whole number (allowed: 0 to 18446744073709551615)"),
-        (&["--change", "io=8@1m"], "`--change io=8@1m`: the run ends before that (allowed: a time before 1m"),
+        (
+            &["--change", "io=8@1m"],
+            "`--change io=8@1m`: the run ends before that time (allowed: a time before 1m",
+        ),
         (&["--set", "disk=1"], "disk"),
     ] {
         let line = fail(&mut simulate(flags));

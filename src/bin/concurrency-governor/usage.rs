@@ -61,11 +61,11 @@ fn describe(error: &clap::Error, command: &Command, args: &[OsString]) -> String
         }
         ErrorKind::InvalidValue => {
             let allowed = context(ContextKind::ValidValue);
-            format!("`{} {value}`: unknown value (allowed: {allowed})", flag_name(&argument))
+            format!("{}: unknown value (allowed: {allowed})", quote_given(&argument, &value))
         }
         ErrorKind::ValueValidation => {
             let reason = error.source().map(ToString::to_string).unwrap_or_default();
-            format!("`{} {value}`: {reason}", flag_name(&argument))
+            format!("{}: {reason}", quote_given(&argument, &value))
         }
         ErrorKind::MissingRequiredArgument => {
             format!("`{name}` needs the argument `{argument}` (see `{help}`)")
@@ -133,6 +133,14 @@ fn flags(command: &Command) -> String {
 fn subcommands(command: &Command) -> String {
     let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
     names.join(", ")
+}
+
+/// Quotes a flag with its value, as the user wrote it. Clap names an argument without a flag by its placeholder, `<SHELL>`.
+fn quote_given(argument: &str, value: &str) -> String {
+    match flag_name(argument) {
+        placeholder if placeholder.starts_with('<') => format!("`{value}`"),
+        flag => format!("`{}`", format!("{flag} {value}").trim_end()),
+    }
 }
 
 /// Returns `--set` for `--set <GATE=N>` and for `--set=io=1`.

@@ -42,8 +42,8 @@ pub(crate) struct InputArgs {
 
     /// Set limits from variables with this prefix
     ///
-    /// With APP_LIMIT_, the environment variable APP_LIMIT_HTTP_CLIENT sets
-    /// the limit of the gate http-client.
+    /// With `APP_LIMIT_`, the environment variable `APP_LIMIT_HTTP_CLIENT`
+    /// sets the limit of the gate `http-client`.
     #[arg(long, value_name = "PREFIX", value_parser = parse_env_prefix, verbatim_doc_comment)]
     pub(crate) env_prefix: Option<String>,
 

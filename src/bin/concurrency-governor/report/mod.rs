@@ -46,11 +46,11 @@ impl HostReport {
         Self::with_resources(args, &HostProbes::RESOURCES)
     }
 
-    /// Measures the pressures too, even if the plan does not read them.
+    /// Like [`new`](Self::new), but measures the pressures too, even if the plan does not read them.
     ///
     /// # Errors
     ///
-    /// See [`new`](Self::new).
+    /// [`ReportError`] if the plan, the environment or a setting is wrong.
     pub(crate) fn with_pressures(args: &InputArgs) -> Result<Self, ReportError> {
         Self::with_resources(args, &HostProbes::RESOURCES_AND_PRESSURES)
     }

@@ -84,7 +84,7 @@ pub(crate) enum PlannedChangeError {
     Time { time: String },
     #[error("`{name}` is neither a gate of the plan nor a resource that the plan reads (allowed: {allowed})")]
     UnknownName { name: String, allowed: String },
-    #[error("the run ends before that (allowed: a time before {}, or a longer `--for`)", humantime::format_duration(*end))]
+    #[error("the run ends before that time (allowed: a time before {}, or a longer `--for`)", humantime::format_duration(*end))]
     AfterEnd { end: Duration },
     #[error("{value:?} is not a whole number (allowed: 0 to {max})", max = usize::MAX)]
     Limit { value: String },

@@ -136,7 +136,7 @@ pub(crate) enum SimulateCommandError {
     Change { change: PlannedChange, error: PlannedChangeError },
     /// The run would take too much time and memory.
     #[error(
-        "`--rate {rate}` and `--for {}` are too many requests (allowed: {MAX_REQUESTS} requests in all; lower one of them)",
+        "`--rate {rate}` and `--for {}` give too many requests (allowed: {MAX_REQUESTS} requests in all; lower one of them)",
         humantime::format_duration(*length)
     )]
     TooManyRequests { rate: ArrivalRate, length: Duration },
