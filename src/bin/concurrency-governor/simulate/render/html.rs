@@ -1,20 +1,21 @@
-//! The report as one HTML file that needs nothing beside it.
+//! The report as one HTML file that loads no other file.
 
-use super::chart::escaped;
+use super::svg::escape_xml;
 
-/// A page with the picture, what was simulated and what came of it.
-pub(crate) fn html(title: &str, facts: &[(&str, String)], summary: &str, picture: &str) -> String {
-    let row = |(name, value): &(&str, String)| {
-        ["<tr><th scope=\"row\">", &escaped(name), "</th><td>", &escaped(value), "</td></tr>\n"].concat()
+/// Renders a page with the setup, the summary and the charts.
+pub(crate) fn html(title: &str, setup: &[(&str, String)], summary: &str, chart: &str) -> String {
+    let row = |(label, text): &(&str, String)| {
+        ["<tr><th scope=\"row\">", &escape_xml(label), "</th><td>", &escape_xml(text), "</td></tr>\n"]
+            .concat()
     };
-    let rows: String = facts.iter().map(row).collect();
+    let rows: String = setup.iter().map(row).collect();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         <table>\n{rows}</table>\n<pre>{summary}</pre>\n{picture}</body>\n</html>\n",
-        title = escaped(title),
-        summary = escaped(summary),
+         <table>\n{rows}</table>\n<pre>{summary}</pre>\n{chart}</body>\n</html>\n",
+        title = escape_xml(title),
+        summary = escape_xml(summary),
     )
 }
 
