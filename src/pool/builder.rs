@@ -8,12 +8,15 @@ use tokio::sync::Notify;
 
 use super::backoff::CreateBackoff;
 use super::delivery::ItemDelivery;
+use super::error::{PoolBuildError, PoolProblem};
+use super::event::PoolObserver;
 use super::item_record::ItemRecord;
 use super::maintenance::run_maintenance;
+use super::manager::Manager;
 use super::shared::PoolShared;
 use super::state::{PoolRules, PoolState, items_of};
 use super::sync::{Mutex, PoolRuntime};
-use super::{Manager, Pool, PoolBuildError, PoolCore, PoolObserver, PoolProblem};
+use super::{Pool, PoolCore};
 use crate::gate::Gate;
 use crate::gate::clock::{self, NEVER};
 use crate::plan::{GateName, Limit};
@@ -143,7 +146,7 @@ impl<M: Manager> PoolBuilder<M> {
     /// - [`PoolBuildError::Invalid`] with every problem of the settings.
     /// - [`PoolBuildError::NoRuntime`] outside a tokio runtime.
     /// - [`PoolBuildError::Create`] with the first failure to create an item.
-    /// - [`PoolBuildError::Closed`] if the gate is closed meanwhile.
+    /// - [`PoolBuildError::Closed`] if the gate is closed before all first items exist.
     ///
     /// # Panics
     ///

@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::delivery::ItemDelivery;
+use super::error::{CheckoutError, TryCheckoutError};
+use super::manager::{Manager, Verdict};
+use super::pooled_item::PooledItem;
 use super::shared::PoolShared;
 use super::state::elapsed;
 use super::sync::with_deadline;
-use super::{CheckoutError, Manager, PooledItem, TryCheckoutError, Verdict};
 use crate::gate::clock::{self, NEVER};
 use crate::gate::{AcquireError, OwnedPermit};
 
@@ -131,19 +133,18 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         arrived: &mut Option<i64>,
     ) -> Result<ObtainedItem<M>, CheckoutError<M::Error>> {
         let shared = self.shared;
-        let permit = match permit {
-            Some(permit) => permit,
-            None => {
-                let mut request = shared.gate.request();
-                if let Some(deadline) = self.deadline {
-                    request = request.deadline(deadline);
-                }
-                if let Some(wait) = self.max_wait {
-                    request = request.max_wait(wait);
-                }
-                arrived.get_or_insert_with(clock::now);
-                request.acquire_owned().await.map_err(CheckoutError::Rejected)?
+        let permit = if let Some(permit) = permit {
+            permit
+        } else {
+            let mut request = shared.gate.request();
+            if let Some(deadline) = self.deadline {
+                request = request.deadline(deadline);
             }
+            if let Some(wait) = self.max_wait {
+                request = request.max_wait(wait);
+            }
+            arrived.get_or_insert_with(clock::now);
+            request.acquire_owned().await.map_err(CheckoutError::Rejected)?
         };
 
         // The previous holder of the permit has usually left its item idle.

@@ -2,8 +2,9 @@
 
 use tokio::sync::oneshot;
 
+use super::error::CreateError;
 use super::item_record::ItemRecord;
-use super::{CreateError, Manager};
+use super::manager::Manager;
 
 /// The end of a wait for an item.
 pub(super) enum ItemDelivery<M: Manager> {

@@ -1,7 +1,8 @@
 //! The work that a step of the state leaves for its caller, to be done after the lock is released.
 
 use super::delivery::{DeliverySender, ItemDelivery};
-use super::{Manager, PoolEvent};
+use super::event::PoolEvent;
+use super::manager::Manager;
 
 /// Work that runs user code or may take long, and so must not run under the lock.
 #[must_use = "effects that are not performed lose items and waiters"]
@@ -10,7 +11,7 @@ pub(super) struct PoolEffects<M: Manager> {
     pub(super) deliveries: Vec<(DeliverySender<M>, ItemDelivery<M>)>,
     /// Creations to spawn.
     pub(super) attempts: Vec<CreateAttempt>,
-    /// Items to drop. The state counts them as dropping until it is told that their drops have returned.
+    /// Items to drop. The state counts each of them as dropping until its drop has returned.
     pub(super) discarded: Vec<M::Item>,
     /// Events for the observers.
     pub(super) events: Vec<PoolEvent>,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DiscardReason;
+use super::status::DiscardReason;
 use crate::plan::GateName;
 
 /// An event of a pool, sent to its [observers](super::PoolBuilder::observer). It prints as one line.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Manager;
+use super::manager::Manager;
 use super::shared::PoolShared;
 use super::sync::with_deadline;
 

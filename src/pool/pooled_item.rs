@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::catch_panic::catch_panic;
 use super::item_record::ItemRecord;
+use super::manager::{Manager, Verdict};
 use super::shared::PoolShared;
 use super::state::elapsed;
-use super::{DiscardReason, Manager, Verdict};
+use super::status::DiscardReason;
 use crate::gate::{OwnedPermit, clock};
 
 /// An item checked out of a [`Pool`](super::Pool). Dropping it returns the item, which is then the next to be handed out.

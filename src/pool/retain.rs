@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Manager;
 use super::item_record::ItemRecord;
+use super::manager::Manager;
 use super::shared::PoolShared;
 use super::state::elapsed;
 use crate::gate::clock;

@@ -180,7 +180,7 @@ async fn panicking_waker_loses_nothing() {
     let panics = Arc::new(AtomicBool::new(true));
     let panicking = Arc::clone(&panics);
     let waker = hooked_waker(move |call| {
-        assert!(call != WakerCall::Wake || !panicking.load(SeqCst), "scripted panic")
+        assert!(call != WakerCall::Wake || !panicking.load(SeqCst), "scripted panic");
     });
     assert!(checkout.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(held);

@@ -78,10 +78,10 @@ async fn unfit_item_is_dropped_and_its_place_is_free() {
     for (at, (use_item, reason)) in uses.into_iter().enumerate() {
         let manager = ScriptedManager::new();
         let reasons = Arc::new(Mutex::new(Vec::new()));
-        let observed = Arc::clone(&reasons);
+        let observer_reasons = Arc::clone(&reasons);
         let observer = move |event: &PoolEvent| {
             if let PoolEvent::Discarded { reason, .. } = event {
-                observed.lock().unwrap().push(*reason);
+                observer_reasons.lock().unwrap().push(*reason);
             }
         };
         let pool = manager.pool(1).observer(observer).build().await.unwrap();

@@ -32,7 +32,7 @@ async fn idle_items_are_judged_from_the_coldest() {
     assert_eq!(assert_quiescent(&pool, &manager).await.totals.discarded.retain, 1);
 }
 
-/// While an item is judged, the others can be checked out, and all count as idle. Items that come back meanwhile are not
+/// While an item is judged, the others can be checked out, and all count as idle. Items that come back during the call are not
 /// judged.
 #[tokio::test]
 async fn other_items_stay_available() {

@@ -412,6 +412,7 @@ impl<'r> Model<'r> {
 }
 
 /// The handle that sets a limit.
+#[derive(Clone, Copy)]
 enum ResizeBy {
     Pool,
     Gate,

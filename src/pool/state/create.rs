@@ -3,13 +3,16 @@
 use std::mem;
 use std::time::Duration;
 
-use super::super::backoff::BackoffDelay;
-use super::super::delivery::ItemDelivery;
-use super::super::effects::{CreateAttempt, PoolEffects};
-use super::super::item_record::ItemRecord;
-use super::super::{CreateError, DiscardReason, Manager, PoolEvent};
 use super::{PoolPhase, PoolState, count, decrement, elapsed, increment};
 use crate::plan::Limit;
+use crate::pool::backoff::BackoffDelay;
+use crate::pool::delivery::ItemDelivery;
+use crate::pool::effects::{CreateAttempt, PoolEffects};
+use crate::pool::error::CreateError;
+use crate::pool::event::PoolEvent;
+use crate::pool::item_record::ItemRecord;
+use crate::pool::manager::Manager;
+use crate::pool::status::DiscardReason;
 
 impl<M: Manager> PoolState<M> {
     /// Returns whether an attempt may still run when its task starts. The attempt ends here if the limit has fallen below

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use super::super::delivery::ItemDelivery;
-use super::super::effects::PoolEffects;
-use super::super::item_record::ItemRecord;
-use super::super::{DiscardReason, Manager, PoolEvent};
 use super::{PoolState, count, decrement, elapsed, increment};
 use crate::gate::clock::{NEVER, nanos_after};
 use crate::plan::Limit;
+use crate::pool::delivery::ItemDelivery;
+use crate::pool::effects::PoolEffects;
+use crate::pool::event::PoolEvent;
+use crate::pool::item_record::ItemRecord;
+use crate::pool::manager::Manager;
+use crate::pool::status::DiscardReason;
 
 impl<M: Manager> PoolState<M> {
     /// Applies the gate's limit and the time: discards and evicts items, the coldest first, and starts creating those that
