@@ -180,7 +180,7 @@ impl<M: Manager> PoolBuilder<M> {
             gate,
             owns_gate,
             create_timeout: self.create_timeout,
-            reads_clock: rules.need_time(),
+            reads_clock: rules.has_time_bounds(),
             has_lifetime: rules.max_lifetime != NEVER,
             observers: self.observers,
             runtime,

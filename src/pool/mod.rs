@@ -105,6 +105,7 @@ pub struct Pool<M: Manager> {
     core: Arc<PoolCore<M>>,
 }
 
+// The examples share their hidden lines, which are in example_setup.txt.
 impl<M: Manager> Pool<M> {
     /// Starts building a pool. A limit is required: [`max`](PoolBuilder::max) or [`gate`](PoolBuilder::gate).
     ///

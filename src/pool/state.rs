@@ -39,8 +39,8 @@ pub(super) struct PoolRules {
 }
 
 impl PoolRules {
-    /// Returns whether an item can be dropped because of its age or its idle time.
-    pub(super) const fn need_time(&self) -> bool {
+    /// Returns whether items are dropped because of their age or their idle time.
+    pub(super) const fn has_time_bounds(&self) -> bool {
         self.idle_timeout != NEVER || self.max_lifetime != NEVER
     }
 
