@@ -12,12 +12,12 @@ use super::open_files::OpenFiles;
 use super::pressure::Pressure;
 use super::tasks::Tasks;
 
-/// Writes everything that the probes read of the running host into a directory for [`Roots::at`]. The probes give the same
-/// readings there as here. Returns the paths of the written files.
+/// Writes everything that the probes read of the running host into a directory for [`Roots::at`]. The probes give the
+/// same readings there as here. Returns the paths of the written files.
 ///
-/// The directory is created if it does not exist. The files contain what the kernel tells this process about itself and
-/// about the host: names of cgroups, mount points, limits and usage. They contain no environment variables, and nothing of
-/// any other file.
+/// The directory is created if it does not exist. The files contain what the kernel tells this process about itself
+/// and about the host: names of cgroups, mount points, limits and usage. They contain no environment variables, and
+/// nothing of any other file.
 ///
 /// ```no_run
 /// use concurrency_governor::probe::{self, Cpu, Roots};

@@ -19,23 +19,23 @@ use crate::plan::{Measurement, Resource};
 ///
 /// **Reads on Linux**, in this order, and takes the lowest:
 ///
-/// 1. The affinity of the process, by `sched_getaffinity`. It is the affinity of the main thread, not of the thread that
-///    measures: a worker thread that is pinned to one core must not reduce the limits of the process. If the call fails, or
-///    on a captured host, the CPUs that are both in `Cpus_allowed_list` of `/proc/self/status` and in
+/// 1. The affinity of the process, by `sched_getaffinity`. It is the affinity of the main thread, not of the thread
+///    that measures: a worker thread that is pinned to one core must not reduce the limits of the process. If the
+///    call fails, or on a captured host, the CPUs that are both in `Cpus_allowed_list` of `/proc/self/status` and in
 ///    `/sys/devices/system/cpu/online`.
-/// 2. The bandwidth quota of every cgroup that contains the process, from the mount point down: `cpu.max` in cgroup v2,
-///    `cpu.cfs_quota_us` over `cpu.cfs_period_us` in v1. The cgroups are found by `/proc/self/cgroup` and
+/// 2. The bandwidth quota of every cgroup that contains the process, from the mount point down: `cpu.max` in cgroup
+///    v2, `cpu.cfs_quota_us` over `cpu.cfs_period_us` in v1. The cgroups are found by `/proc/self/cgroup` and
 ///    `/proc/self/mountinfo`. Weights and shares are ignored, because they do not limit the number of cores.
 ///
 /// **Reading:** always finite. If neither an affinity nor a quota is found, the result is an error.
 ///
-/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if cgroups
-/// above the mount point are hidden, as in a container.
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if
+/// cgroups above the mount point are hidden, as in a container.
 ///
 /// **Other systems:** [`available_parallelism`](std::thread::available_parallelism), always `AtMost`.
 ///
-/// Keep the probe to measure repeatedly. It keeps the files open, so that a later measurement costs a few system calls,
-/// and works even if the process has no free file descriptor. Clones share the open files.
+/// Keep the probe to measure repeatedly. It keeps the files open, so that a later measurement costs a few system
+/// calls, and works even if the process has no free file descriptor. Clones share the open files.
 ///
 /// ```
 /// use concurrency_governor::probe::Cpu;
@@ -69,8 +69,8 @@ impl Cpu {
         Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
     }
 
-    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the process
-    /// and its affinity.
+    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the
+    /// process and its affinity.
     ///
     /// The default is 30 s, the minimum 10 ms. Each interval varies at random by a tenth.
     #[cfg(target_os = "linux")]
@@ -105,11 +105,11 @@ impl Cpu {
         Ok(Measurement::new(reading).at_most().source(crate::plan::Source::new(CALL, cores.to_string())))
     }
 
-    /// Returns the files that hold the quotas and the cpusets, at every visible cgroup level, whether or not they exist
-    /// yet.
+    /// Returns the files that hold the quotas and the cpusets, at every visible cgroup level, whether or not they
+    /// exist yet.
     ///
-    /// [`changed`](ResourceProbe::changed) watches these files. A move of the process to another cgroup, and an affinity
-    /// that is set by a system call, change none of them.
+    /// [`changed`](ResourceProbe::changed) watches these files. A move of the process to another cgroup, and an
+    /// affinity that is set by a system call, change none of them.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn limit_files(&self) -> Vec<PathBuf> {

@@ -10,8 +10,8 @@ use crate::plan::Resource;
 
 /// The error of a failed measurement: the resource, a message, and the cause as [`source`](Error::source).
 ///
-/// `{}` prints the error without its cause, for reporters that walk the sources. `{:#}` also prints the causes, on the same
-/// line.
+/// `{}` prints the error without its cause, for reporters that walk the sources. `{:#}` also prints the causes, on
+/// the same line.
 ///
 /// ```
 /// use concurrency_governor::Resource;
@@ -36,7 +36,8 @@ impl ProbeError {
         Self { resource, message: message.into(), source: None }
     }
 
-    /// Creates an error for a file that could not be read, or for a system call that failed, named in place of the path.
+    /// Creates an error for a file that could not be read, or for a system call that failed, named in place of the
+    /// path.
     #[must_use]
     pub fn io(resource: Resource, path: impl AsRef<Path>, error: io::Error) -> Self {
         Self::new(resource, format!("cannot read {}", path.as_ref().display())).caused_by(error)

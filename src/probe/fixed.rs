@@ -8,8 +8,8 @@ use crate::plan::{Measurement, Reading, Resource, Source};
 
 /// Returns the same reading each time: for tests, and for operators who set a resource by hand.
 ///
-/// It reads nothing, and works on all systems. The unit is that of the resource. The bound is `Exact`, and the source of the
-/// measurement is `fixed`.
+/// It reads nothing, and works on all systems. The unit is that of the resource. The bound is `Exact`, and the source
+/// of the measurement is `fixed`.
 ///
 /// ```
 /// use concurrency_governor::probe::Fixed;

@@ -21,19 +21,19 @@ use crate::plan::{Measurement, Resource};
 ///
 /// 1. `MemTotal` of `/proc/meminfo`.
 /// 2. The limit of every cgroup that contains the process, from the mount point down: `memory.max` in cgroup v2,
-///    `memory.limit_in_bytes` in v1. In v1, if a level could not be read or is hidden, also `hierarchical_memory_limit`
-///    of `memory.stat`. A limit of 0 is a limit.
+///    `memory.limit_in_bytes` in v1. In v1, if a level could not be read or is hidden, also
+///    `hierarchical_memory_limit` of `memory.stat`. A limit of 0 is a limit.
 /// 3. The soft limit `RLIMIT_AS` of the address space.
 ///
 /// **Reading:** always finite. If no limit is found, the result is an error.
 ///
-/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if cgroups
-/// above the mount point are hidden, as in a container.
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if
+/// cgroups above the mount point are hidden, as in a container.
 ///
 /// **Other systems:** [`Unknown`](crate::Reading::Unknown), with a note.
 ///
-/// Two further values have methods of their own: the [soft limit](Self::read_soft_limit), above which the kernel slows the
-/// process down, and the [available memory](Self::read_available).
+/// Two further values have methods of their own: the [soft limit](Self::read_soft_limit), above which the kernel
+/// slows the process down, and the [available memory](Self::read_available).
 ///
 /// ```
 /// use concurrency_governor::probe::Memory;
@@ -66,8 +66,8 @@ impl Memory {
         Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
     }
 
-    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the process,
-    /// its own limits, and the memory of the host.
+    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the
+    /// process, its own limits, and the memory of the host.
     ///
     /// The default is 30 s, the minimum 10 ms. Each interval varies at random by a tenth.
     #[must_use]
@@ -88,9 +88,9 @@ impl Memory {
     /// kernel slows the process down and reclaims its memory.
     ///
     /// The reading is [`Unlimited`](crate::Reading::Unlimited) if there is none, and
-    /// [`Unknown`](crate::Reading::Unknown) if there is none but a level could not be read or is hidden. In cgroup v1 it
-    /// is always `Unlimited`: `memory.soft_limit_in_bytes` slows no process down, it only tells the kernel from which
-    /// cgroups to reclaim first when the host runs out of memory.
+    /// [`Unknown`](crate::Reading::Unknown) if there is none but a level could not be read or is hidden. In cgroup v1
+    /// it is always `Unlimited`: `memory.soft_limit_in_bytes` slows no process down, it only tells the kernel from
+    /// which cgroups to reclaim first when the host runs out of memory.
     #[must_use = "reading has no other effect"]
     pub fn read_soft_limit(&self) -> Measurement {
         self.host.measure(Self::soft_limit_on)
@@ -98,9 +98,9 @@ impl Memory {
 
     /// Reads the bytes that the process can still allocate without swapping or an out-of-memory kill.
     ///
-    /// It is the lowest of `MemAvailable` of the host and, for every cgroup that contains the process, the limit minus the
-    /// usage. The usage of a cgroup includes file caches that the kernel could reclaim, so at least this much is
-    /// available.
+    /// It is the lowest of `MemAvailable` of the host and, for every cgroup that contains the process, the limit
+    /// minus the usage. The usage of a cgroup includes file caches that the kernel could reclaim, so at least this
+    /// much is available.
     ///
     /// # Errors
     ///

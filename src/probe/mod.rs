@@ -57,19 +57,20 @@
 //! # }
 //! ```
 //!
-//! It resolves when a measurement differs from the last one of the same probe, and it is cancel safe. The kernel reports
-//! (by inotify) a write to a limit of a cgroup, at every visible level. The probe measures 10 ms later, so that several
-//! writes are one change. A poll every 30 s, or as set by `poll_every`, finds the changes that the kernel does not report: a
-//! move of the process to another cgroup, its affinity, and its own limits. For [`OpenFiles`], there is only the poll.
+//! It resolves when a measurement differs from the last one of the same probe, and it is cancel safe. The kernel
+//! reports (by inotify) a write to a limit of a cgroup, at every visible level. The probe measures 10 ms later, so
+//! that several writes are one change. A poll every 30 s, or as set by `poll_every`, finds the changes that the
+//! kernel does not report: a move of the process to another cgroup, its affinity, and its own limits. For
+//! [`OpenFiles`], there is only the poll.
 //!
-//! Every clone of a probe is notified of a change. Two callers that share one probe are both notified only if both wait at
-//! the time, so give each governor a clone. From the first wait until it is dropped, a probe holds one inotify descriptor,
-//! and one more during each wait. It starts no thread and has no global state.
+//! Every clone of a probe is notified of a change. Two callers that share one probe are both notified only if both
+//! wait at the time, so give each governor a clone. From the first wait until it is dropped, a probe holds one
+//! inotify descriptor, and one more during each wait. It starts no thread and has no global state.
 //!
 //! Notification needs a runtime with I/O, as built by `enable_all`. Without I/O, or if the kernel has no free inotify
-//! instance, only the poll remains, and the measurement has a note. Without a timer, there is no poll. Outside of a runtime,
-//! `changed` waits forever. A program that aborts on panic has neither, because tokio reports a missing driver only by a
-//! panic; such a program relies on the interval of the governor's refresh.
+//! instance, only the poll remains, and the measurement has a note. Without a timer, there is no poll. Outside of a
+//! runtime, `changed` waits forever. A program that aborts on panic has neither, because tokio reports a missing
+//! driver only by a panic; such a program relies on the interval of the governor's refresh.
 //!
 //! In tests, a [`MockProbe`](crate::testing::MockProbe) replaces any probe.
 
@@ -94,7 +95,8 @@ mod linux;
 #[cfg(all(unix, not(target_os = "linux")))]
 mod rlimit;
 
-/// The attribute for implementations of [`ResourceProbe`]. With this re-export they need no dependency on `async-trait`.
+/// The attribute for implementations of [`ResourceProbe`]. With this re-export they need no dependency on
+/// `async-trait`.
 #[doc(no_inline)]
 pub use async_trait::async_trait;
 #[cfg(target_os = "linux")]

@@ -19,8 +19,8 @@ use crate::plan::{Quantity, Reading};
 ///
 /// **Reads on Linux**, in this order, and takes the lowest:
 ///
-/// 1. The soft limit `RLIMIT_NOFILE` of the process, by `getrlimit`, or from `/proc/self/limits` of a captured host. A
-///    note gives the hard limit.
+/// 1. The soft limit `RLIMIT_NOFILE` of the process, by `getrlimit`, or from `/proc/self/limits` of a captured host.
+///    A note gives the hard limit.
 /// 2. `/proc/sys/fs/nr_open`, the cap for any process.
 ///
 /// **Reading:** [`Unlimited`](crate::Reading::Unlimited) if the soft limit is infinite and there is no cap.
@@ -32,8 +32,8 @@ use crate::plan::{Quantity, Reading};
 /// **Other systems:** on Unix, the soft limit `RLIMIT_NOFILE`, always `AtMost`, because these systems have further
 /// limits. Elsewhere `Unknown`.
 ///
-/// Two further values have methods of their own: the [open descriptors](Self::read_in_use), and how many [can still be
-/// opened](Self::read_free). No limit is raised, except by `raise_soft_limit` on Linux.
+/// Two further values have methods of their own: the [open descriptors](Self::read_in_use), and how many [can still
+/// be opened](Self::read_free). No limit is raised, except by `raise_soft_limit` on Linux.
 ///
 /// ```
 /// use concurrency_governor::probe::OpenFiles;
@@ -103,8 +103,8 @@ impl OpenFiles {
         })
     }
 
-    /// Reads how many descriptors can still be opened now: the limit minus the open descriptors, and at most the number of
-    /// files that can still be opened on the whole host (`/proc/sys/fs/file-nr`).
+    /// Reads how many descriptors can still be opened now: the limit minus the open descriptors, and at most the
+    /// number of files that can still be opened on the whole host (`/proc/sys/fs/file-nr`).
     ///
     /// If the open descriptors are not known, nothing is subtracted, and the bound is `AtMost`.
     ///

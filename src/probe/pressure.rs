@@ -19,8 +19,8 @@ use crate::plan::{Measurement, Resource};
 #[cfg(target_os = "linux")]
 use crate::plan::{Quantity, Reading, Source};
 
-/// Measures the pressure on a resource: the share of time in which at least one task of this process's cgroup waited for the
-/// CPU, for memory or for a disk.
+/// Measures the pressure on a resource: the share of time in which at least one task of this process's cgroup waited
+/// for the CPU, for memory or for a disk.
 ///
 /// **Unit:** a share of time, from 0 to 1.
 ///
@@ -29,8 +29,9 @@ use crate::plan::{Quantity, Reading, Source};
 /// 1. `<resource>.pressure` of the cgroup v2 that contains the process.
 /// 2. `/proc/pressure/<resource>`, the pressure of the whole host.
 ///
-/// [`read`](Self::read) returns the share of the time since the last read of this probe or a clone. The first read returns
-/// the kernel's average over ten seconds. For a time window of your own, take two samples with `sample` (Linux only).
+/// [`read`](Self::read) returns the share of the time since the last read of this probe or a clone. The first read
+/// returns the kernel's average over ten seconds. For a time window of your own, take two samples with `sample`
+/// (Linux only).
 ///
 /// **Reading:** [`Unknown`](crate::Reading::Unknown), never 0, if the kernel reports no pressure.
 ///
@@ -38,8 +39,8 @@ use crate::plan::{Quantity, Reading, Source};
 ///
 /// **Other systems:** `Unknown`, with a note.
 ///
-/// [`host`](super::host) does not include this probe: pressure changes all the time, and a formula that reads it would change
-/// limits all the time.
+/// [`host`](super::host) does not include this probe: pressure changes all the time, and a formula that reads it
+/// would change limits all the time.
 ///
 /// ```
 /// use concurrency_governor::probe::Pressure;
@@ -102,12 +103,13 @@ impl Pressure {
         }
     }
 
-    /// Makes [`changed`](ResourceProbe::changed) resolve when tasks stalled for `stall` within `window`. Without this call,
-    /// it never resolves.
+    /// Makes [`changed`](ResourceProbe::changed) resolve when tasks stalled for `stall` within `window`. Without this
+    /// call, it never resolves.
     ///
-    /// The kernel watches the stalls by a PSI trigger and notifies at most once per window. It accepts windows of 500 ms to
-    /// 10 s, from an unprivileged process only multiples of 2 s, and no stall longer than the window. If the kernel rejects
-    /// the trigger, the stalls are polled once per window, at least 10 ms, and the measurement has a note.
+    /// The kernel watches the stalls by a PSI trigger and notifies at most once per window. It accepts windows of 500
+    /// ms to 10 s, from an unprivileged process only multiples of 2 s, and no stall longer than the window. If the
+    /// kernel rejects the trigger, the stalls are polled once per window, at least 10 ms, and the measurement has a
+    /// note.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -125,10 +127,11 @@ impl Pressure {
         Self { trigger: Some(linux::PsiTrigger::new(stall, window)), ..self }
     }
 
-    /// Reads the share of time, 0 to 1, in which at least one task stalled since the last read: one or two small files.
+    /// Reads the share of time, 0 to 1, in which at least one task stalled since the last read: one or two small
+    /// files.
     ///
-    /// It is the kernel's average over ten seconds, with a note, if there was no earlier read, if the process has moved to
-    /// another cgroup since, or if no time has passed.
+    /// It is the kernel's average over ten seconds, with a note, if there was no earlier read, if the process has
+    /// moved to another cgroup since, or if no time has passed.
     ///
     /// # Errors
     ///

@@ -9,24 +9,26 @@ use super::open_files::OpenFiles;
 use crate::plan::Reading;
 
 impl OpenFiles {
-    /// Raises the soft limit `RLIMIT_NOFILE` of this process to its hard limit. This needs no privileges. Nothing else in
-    /// this crate raises a limit.
+    /// Raises the soft limit `RLIMIT_NOFILE` of this process to its hard limit. This needs no privileges. Nothing
+    /// else in this crate raises a limit.
     ///
-    /// The soft limit is often 1024 while the hard limit is some hundred thousands. It is low because a few old programs
-    /// need a low limit, not because the host could do no more. Only the program knows that it is not one of them, so call
-    /// this in `main`, before a governor is built. A running governor sees the new limit at the next poll of its probes,
-    /// after 30 s by default.
+    /// The soft limit is often 1024 while the hard limit is some hundred thousands. It is low because a few old
+    /// programs need a low limit, not because the host could do no more. Only the program knows that it is not one of
+    /// them, so call this in `main`, before a governor is built. A running governor sees the new limit at the next
+    /// poll of its probes, after 30 s by default.
     ///
     /// Before you call it:
     ///
-    /// - `select(2)` accepts no descriptor from `FD_SETSIZE` (1024) upwards: with one, the C library aborts the program or
-    ///   corrupts memory. No part of the process may use it, including C libraries. `poll` and `epoll` are fine.
-    /// - Child processes inherit the raised limit. A child that uses `select`, or that closes all descriptors up to its
-    ///   limit one by one, should be started with the old soft limit: by `prlimit` or `ulimit -S`, or by `setrlimit` at its
-    ///   start.
+    /// - `select(2)` accepts no descriptor from `FD_SETSIZE` (1024) upwards: with one, the C library aborts the
+    ///   program or corrupts memory. No part of the process may use it, including C libraries. `poll` and `epoll` are
+    ///   fine.
+    /// - Child processes inherit the raised limit. A child that uses `select`, or that closes all descriptors up to
+    ///   its limit one by one, should be started with the old soft limit: by `prlimit` or `ulimit -S`, or by
+    ///   `setrlimit` at its start.
     ///
-    /// The limit applies to the whole process. It is never lowered, and the hard limit does not change. While the hard limit
-    /// is above `fs.nr_open`, as after that was lowered, the kernel accepts no new limit; this is an error.
+    /// The limit applies to the whole process. It is never lowered, and the hard limit does not change. While the
+    /// hard limit is above `fs.nr_open`, as after that was lowered, the kernel accepts no new limit; this is an
+    /// error.
     ///
     /// ```
     /// use concurrency_governor::probe::OpenFiles;
@@ -39,7 +41,8 @@ impl OpenFiles {
     ///
     /// # Errors
     ///
-    /// [`RaiseError`] if the limits cannot be read or the kernel rejects the new limit. The soft limit is then unchanged.
+    /// [`RaiseError`] if the limits cannot be read or the kernel rejects the new limit. The soft limit is then
+    /// unchanged.
     pub fn raise_soft_limit() -> Result<RaisedLimit, RaiseError> {
         let (soft, hard) =
             getrlimit(Rlimit::RLIMIT_NOFILE).map_err(|errno| RaiseError::Read(errno.into()))?;

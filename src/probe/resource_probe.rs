@@ -9,8 +9,8 @@ use crate::plan::{Measurement, Resource};
 
 /// Measures one resource, and may notify of changes.
 ///
-/// A probe returns the amount of the resource, in the resource's own unit. Formulas decide which limit follows from it. The
-/// [module](crate::probe) shows an implementation.
+/// A probe returns the amount of the resource, in the resource's own unit. Formulas decide which limit follows from
+/// it. The [module](crate::probe) shows an implementation.
 #[async_trait]
 pub trait ResourceProbe: Send + Sync {
     /// Returns the resource that is measured. It must always be the same one.
@@ -19,11 +19,11 @@ pub trait ResourceProbe: Send + Sync {
     /// Measures the resource now, in the resource's unit, with the sources of the number.
     ///
     /// Return [`Reading::Unlimited`](crate::Reading::Unlimited) if the host does not limit the resource, and
-    /// [`Reading::Unknown`](crate::Reading::Unknown) if it does not report it. Return an error if something failed that
-    /// should have worked.
+    /// [`Reading::Unknown`](crate::Reading::Unknown) if it does not report it. Return an error if something failed
+    /// that should have worked.
     ///
-    /// A governor gives the call a deadline, and survives if it hangs, fails or panics. The call runs on a worker thread of
-    /// the runtime: reading a few files of `/proc` is fine, blocking for longer is not.
+    /// A governor gives the call a deadline, and survives if it hangs, fails or panics. The call runs on a worker
+    /// thread of the runtime: reading a few files of `/proc` is fine, blocking for longer is not.
     ///
     /// # Errors
     ///
@@ -37,13 +37,13 @@ pub trait ResourceProbe: Send + Sync {
     /// Waits until the reading may have changed. The default waits forever: the resource is then measured only at the
     /// caller's own interval.
     ///
-    /// It may resolve without a change, and may combine several changes. It must not miss a change that happens between two
-    /// calls. After it resolves, the caller should measure and then wait again.
+    /// It may resolve without a change, and may combine several changes. It must not miss a change that happens
+    /// between two calls. After it resolves, the caller should measure and then wait again.
     ///
     /// # Cancel safety
     ///
-    /// An implementation must be cancel safe: a change counts as reported when the future resolves. If the future is dropped
-    /// before, the next call must report the change.
+    /// An implementation must be cancel safe: a change counts as reported when the future resolves. If the future is
+    /// dropped before, the next call must report the change.
     async fn changed(&self) {
         std::future::pending::<()>().await;
     }

@@ -5,10 +5,11 @@ use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
 use super::error::ProbeError;
 use crate::plan::{Measurement, Reading, Resource, Source};
 
-/// Measures the soft limit of the process, with the hard limit in a note. `call` names the system call for the source.
+/// Measures the soft limit of the process, with the hard limit in a note. `call` names the system call for the
+/// source.
 ///
-/// The bound is `AtMost`, because the system has further limits. The reading is `Unlimited` for infinity, and `Unknown` for
-/// a soft limit of 0, with which the process could not run.
+/// The bound is `AtMost`, because the system has further limits. The reading is `Unlimited` for infinity, and
+/// `Unknown` for a soft limit of 0, with which the process could not run.
 pub(super) fn measure(
     resource: Resource,
     limit: Rlimit,

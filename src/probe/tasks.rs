@@ -13,7 +13,8 @@ use super::linux::{self, Roots, read::tasks::TaskFigure};
 use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 
-/// Measures [`Resource::TASKS`]: the tasks that may exist where this process creates some, including the existing ones.
+/// Measures [`Resource::TASKS`]: the tasks that may exist where this process creates some, including the existing
+/// ones.
 ///
 /// **Unit:** tasks. Each thread is a task.
 ///
@@ -21,16 +22,17 @@ use crate::plan::{Measurement, Resource};
 ///
 /// 1. `pids.max` of every cgroup that contains the process, from the mount point down.
 /// 2. The limits of the kernel, `threads-max` and `pid_max` of `/proc/sys/kernel`.
-/// 3. The soft limit `RLIMIT_NPROC` of the user. It is ignored if the process is exempt: if it has `CAP_SYS_RESOURCE` or
-///    `CAP_SYS_ADMIN` in the initial user namespace, by `/proc/self/status` and `/proc/self/uid_map`.
+/// 3. The soft limit `RLIMIT_NPROC` of the user. It is ignored if the process is exempt: if it has `CAP_SYS_RESOURCE`
+///    or `CAP_SYS_ADMIN` in the initial user namespace, by `/proc/self/status` and `/proc/self/uid_map`.
 ///
 /// Other processes of the cgroups and of the user count against the same limits, so this process may get fewer tasks.
 ///
-/// **Reading:** [`Unlimited`](crate::Reading::Unlimited) if there is no limit. [`Unknown`](crate::Reading::Unknown) if
-/// there is no limit but one may exist that could not be read.
+/// **Reading:** [`Unlimited`](crate::Reading::Unlimited) if there is no limit. [`Unknown`](crate::Reading::Unknown)
+/// if there is no limit but one may exist that could not be read.
 ///
-/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, if cgroups above
-/// the mount point are hidden, as in a container, or if it is not known whether the process is exempt from `RLIMIT_NPROC`.
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, if cgroups
+/// above the mount point are hidden, as in a container, or if it is not known whether the process is exempt from
+/// `RLIMIT_NPROC`.
 ///
 /// **Other systems:** on FreeBSD, the soft limit `RLIMIT_NPROC`, always `AtMost`. Elsewhere `Unknown`.
 ///
@@ -67,8 +69,8 @@ impl Tasks {
         Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
     }
 
-    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the process,
-    /// its own limits and capabilities, and the limits of the kernel.
+    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the
+    /// process, its own limits and capabilities, and the limits of the kernel.
     ///
     /// The default is 30 s, the minimum 10 ms. Each interval varies at random by a tenth.
     #[must_use]
@@ -87,12 +89,12 @@ impl Tasks {
         self.watcher.measure(self.watched())
     }
 
-    /// Reads how many tasks can still be created now: for each limit, the limit minus the existing tasks, and the lowest of
-    /// these.
+    /// Reads how many tasks can still be created now: for each limit, the limit minus the existing tasks, and the
+    /// lowest of these.
     ///
-    /// The existing tasks are `pids.current` of each cgroup, and the number in `/proc/loadavg` for the host. The kernel
-    /// does not report how many tasks a user has, so nothing is subtracted from `RLIMIT_NPROC`, and the bound is `AtMost`
-    /// if that limit applies.
+    /// The existing tasks are `pids.current` of each cgroup, and the number in `/proc/loadavg` for the host. The
+    /// kernel does not report how many tasks a user has, so nothing is subtracted from `RLIMIT_NPROC`, and the bound
+    /// is `AtMost` if that limit applies.
     #[must_use = "reading has no other effect"]
     pub fn read_free(&self) -> Measurement {
         self.host.measure(Self::free_on)

@@ -1,8 +1,8 @@
 //! Measurement on Linux, from `/proc`, `/sys` and system calls.
 //!
-//! The layers, from the bottom up: `parse` turns bytes into values, `host` reads and caches files, `read` collects the
-//! limits of one kind in a measurement, and `watch` waits for changes. What cannot be read or parsed never lowers a
-//! number: it adds a note and makes the bound `AtMost`.
+//! The layers, from the bottom up: `parse` turns bytes into values, `host` reads and caches files, `read` collects
+//! the limits of one kind in a measurement, and `watch` waits for changes. What cannot be read or parsed never lowers
+//! a number: it adds a note and makes the bound `AtMost`.
 
 mod host;
 mod parse;

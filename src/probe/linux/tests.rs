@@ -36,7 +36,8 @@ proptest! {
     }
 }
 
-/// A process that returns to its previous cgroup is resolved again, since the cgroup may be mounted elsewhere by then.
+/// A process that returns to its previous cgroup is resolved again, since the cgroup may be mounted elsewhere by
+/// then.
 #[test]
 fn returning_to_a_cgroup_resolves_it_again() {
     let (tree, watcher) = (TempHost::new(FILES), ChangeWatcher::default());

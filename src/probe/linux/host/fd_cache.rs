@@ -16,7 +16,8 @@ use super::roots::Roots;
 /// descriptor.
 #[derive(Debug, Default)]
 pub(in crate::probe) struct FdCache {
-    /// Keyed by the bytes of the path, since comparing `Path`s component by component takes longer than reading a file.
+    /// Keyed by the bytes of the path, since comparing `Path`s component by component takes longer than reading a
+    /// file.
     files: BTreeMap<OsString, Arc<File>>,
 }
 
@@ -28,8 +29,8 @@ impl FdCache {
         if let Some(file) = self.files.get(path.as_os_str()) {
             return Ok(Some(Arc::clone(file)));
         }
-        // The check for existence needs no file descriptor. A process that has none left can still tell a missing file
-        // from one that it cannot open.
+        // The check for existence needs no file descriptor. A process that has none left can still tell a missing
+        // file from one that it cannot open.
         if self.is_full() || !roots.exists(path)? {
             return Ok(None);
         }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 /// The host whose files a probe reads: the running host, a directory with a captured host, or files in memory.
 ///
-/// System calls are made only for the running host. For the others, the affinity is read from `proc/self/status` and the
-/// process limits from `proc/self/limits`, so that a captured host gives the same readings anywhere. Linux only.
+/// System calls are made only for the running host. For the others, the affinity is read from `proc/self/status` and
+/// the process limits from `proc/self/limits`, so that a captured host gives the same readings anywhere. Linux only.
 ///
 /// ```
 /// use concurrency_governor::Reading;
@@ -47,8 +47,8 @@ impl Roots {
     /// Returns the host that was captured into a directory, such as by [`capture`](crate::probe::capture): its
     /// `/proc/meminfo` is `proc/meminfo` in the directory, and likewise every other path.
     ///
-    /// Nothing is read yet. A file that is missing in the directory is missing on that host. Sources, notes and errors
-    /// name files by their path on that host, without the directory.
+    /// Nothing is read yet. A file that is missing in the directory is missing on that host. Sources, notes and
+    /// errors name files by their path on that host, without the directory.
     #[must_use]
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self(RootsSource::Directory(directory.into()))

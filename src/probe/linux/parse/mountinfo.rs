@@ -5,8 +5,8 @@ use super::cgroup_membership::CgroupVersion;
 /// One mount of a cgroup hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::probe) struct CgroupMount {
-    /// The path of the cgroup that the mount shows as its root directory. It contains `..` if that cgroup is outside the
-    /// reader's cgroup namespace.
+    /// The path of the cgroup that the mount shows as its root directory. It contains `..` if that cgroup is outside
+    /// the reader's cgroup namespace.
     pub(in crate::probe) root: Vec<u8>,
     /// The mount point.
     pub(in crate::probe) point: Vec<u8>,
@@ -90,7 +90,8 @@ fn parse_octal(digits: &[u8]) -> Option<u8> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| u8::from_str_radix(digits, 8).ok())?
 }
 
-/// The number of mounts that are kept. A host has fewer: v1 has a dozen controllers, and a container may see each twice.
+/// The number of mounts that are kept. A host has fewer: v1 has a dozen controllers, and a container may see each
+/// twice.
 const MAX_MOUNTS: usize = 256;
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use crate::plan::Source;
 
 /// Returns the cgroups that contain the process in the hierarchy of a controller.
 ///
-/// Returns `None`, with a note, if there are none or they cannot be seen. The result is cached: `/proc/self/cgroup` is
-/// read each time, and the mounts again only if its content has changed.
+/// Returns `None`, with a note, if there are none or they cannot be seen. The result is cached: `/proc/self/cgroup`
+/// is read each time, and the mounts again only if its content has changed.
 pub(in crate::probe) fn resolve_cgroups(
     reader: &mut HostReader,
     controller: CgroupController,
@@ -82,7 +82,8 @@ pub(in crate::probe) fn weaken_by_level_file(
     builder.weaken(format!("{} {error}", level.directory.join(file).display()));
 }
 
-/// Returns `true` if the controller is disabled at a v2 level, so that neither this level nor a lower one has its files.
+/// Returns `true` if the controller is disabled at a v2 level, so that neither this level nor a lower one has its
+/// files.
 ///
 /// Looking up a missing file costs the kernel three times as much as reading an open one. The list of enabled
 /// controllers can be kept open; a missing `file` cannot.
@@ -167,7 +168,8 @@ fn find_levels(
 
     let mut levels = mounted.levels();
     if let (true, Some(root)) = (mounted.is_at_root(reader, member.version, notes), levels.first_mut()) {
-        // The kernel has no limit files at the root, except for some v1 controllers. An emulated hierarchy may have any.
+        // The kernel has no limit files at the root, except for some v1 controllers. An emulated hierarchy may have
+        // any.
         let mut files = controller.limit_files(member.version).iter();
         root.is_unlimited_root =
             files.all(|file| matches!(reader.exists(&root.directory.join(file)), Ok(false)));

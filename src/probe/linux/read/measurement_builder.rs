@@ -52,7 +52,8 @@ impl MeasurementBuilder {
         self.notes.push(note.into());
     }
 
-    /// Adds a note about something that may limit the resource further and could not be read. The bound becomes `AtMost`.
+    /// Adds a note about something that may limit the resource further and could not be read. The bound becomes
+    /// `AtMost`.
     pub(in crate::probe) fn weaken(&mut self, note: impl Into<String>) {
         self.add_note(note);
         self.bound = Bound::AtMost;

@@ -48,8 +48,8 @@ pub(in crate::probe) fn add_free_on_host(reader: &mut HostReader, builder: &mut 
 
 /// Returns the number of open descriptors, or `None` on a captured host.
 ///
-/// Since Linux 6.2, the size of `/proc/self/fd` is their number. Before, the size is 0 and the entries are counted, which
-/// takes milliseconds for thousands of descriptors, so a count is reused for one second.
+/// Since Linux 6.2, the size of `/proc/self/fd` is their number. Before, the size is 0 and the entries are counted,
+/// which takes milliseconds for thousands of descriptors, so a count is reused for one second.
 pub(in crate::probe) fn read_in_use(
     reader: &mut HostReader,
     builder: &mut MeasurementBuilder,

@@ -8,7 +8,8 @@ use super::super::parse::psi::{self, PsiStalls};
 use super::cgroup::resolve_cgroups;
 use super::measurement_builder::MeasurementBuilder;
 
-/// Reads the pressure of the process's v2 cgroup, or otherwise that of the host. `resource` is `cpu`, `memory` or `io`.
+/// Reads the pressure of the process's v2 cgroup, or otherwise that of the host. `resource` is `cpu`, `memory` or
+/// `io`.
 ///
 /// Returns the path of the file and its content, or `None`, with a note, if the kernel reports no pressure.
 pub(in crate::probe) fn read_stalls(

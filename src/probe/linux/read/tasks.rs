@@ -106,8 +106,8 @@ pub(in crate::probe) fn add_user_limit(
     }
 }
 
-/// Returns `true` if RLIMIT_NPROC does not apply: the process has CAP_SYS_ADMIN or CAP_SYS_RESOURCE in the initial user
-/// namespace. Returns `None` if this cannot be determined.
+/// Returns `true` if RLIMIT_NPROC does not apply: the process has CAP_SYS_ADMIN or CAP_SYS_RESOURCE in the initial
+/// user namespace. Returns `None` if this cannot be determined.
 fn is_exempt_from_user_limit(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<bool> {
     let status = builder.read(reader, "/proc/self/status").ok()??;
     if !has_exempting_capability(find_line(&status, EFFECTIVE))? {

@@ -16,11 +16,12 @@ use crate::jitter::jittered;
 use crate::plan::Measurement;
 use crate::probe::error::ProbeError;
 
-/// Waits for changes of one measurement: woken by inotify where the kernel reports changes, and by a slow poll elsewhere.
+/// Waits for changes of one measurement: woken by inotify where the kernel reports changes, and by a slow poll
+/// elsewhere.
 ///
-/// The inotify instance and the last measurement are kept between two calls of [`changed`](Self::changed), so a change
-/// that happens between them is found by the next call. A clone has its own inotify instance and starts from the last
-/// measurement of the original.
+/// The inotify instance and the last measurement are kept between two calls of [`changed`](Self::changed), so a
+/// change that happens between them is found by the next call. A clone has its own inotify instance and starts from
+/// the last measurement of the original.
 #[derive(Debug, Default)]
 pub(in crate::probe) struct ChangeWatcher {
     poll: PollInterval,
@@ -88,8 +89,8 @@ impl ChangeWatcher {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. Events are taken from the queue only together with the measurement that they cause, and the future
-    /// resolves right after a measurement that differs.
+    /// Cancel safe. Events are taken from the queue only together with the measurement that they cause, and the
+    /// future resolves right after a measurement that differs.
     pub(in crate::probe) async fn changed(&self, subject: WatchedMeasurement<'_>) {
         if !subject.host.can_change() {
             return pending().await;
@@ -240,6 +241,6 @@ impl MeasurementOutcome {
     }
 }
 
-/// The delay between the first event and the measurement. Writes come in groups: a shell's `>` truncates the file first,
-/// and a quota is often written together with its period.
+/// The delay between the first event and the measurement. Writes come in groups: a shell's `>` truncates the file
+/// first, and a quota is often written together with its period.
 const SETTLE_TIME: Duration = Duration::from_millis(10);

@@ -21,8 +21,8 @@ pub(in crate::probe) enum InotifyTarget {
     File(PathBuf),
     /// A directory that may be removed or moved.
     Directory(PathBuf),
-    /// A directory in which files may also be created or replaced. The kernel never does that in a cgroup's directory;
-    /// a captured host may.
+    /// A directory in which files may also be created or replaced. The kernel never does that in a cgroup's
+    /// directory; a captured host may.
     DirectoryEntries(PathBuf),
 }
 

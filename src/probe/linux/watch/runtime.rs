@@ -37,8 +37,8 @@ impl RegisteredFd {
 
     /// Waits until the descriptor is ready. Never returns once the runtime is shutting down.
     ///
-    /// The descriptor stays ready until the caller clears the guard. The guard must be older than the read that drains
-    /// the descriptor: then an event that arrives after the read is not lost.
+    /// The descriptor stays ready until the caller clears the guard. The guard must be older than the read that
+    /// drains the descriptor: then an event that arrives after the read is not lost.
     async fn ready(&self) -> AsyncFdReadyGuard<'_, OwnedFd> {
         match self.descriptor.ready(self.interest).await {
             Ok(guard) => guard,
@@ -151,6 +151,6 @@ fn catch_missing_driver<T>(call: impl FnOnce() -> T) -> Option<T> {
     panic::catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-/// How often the values are polled that no notification covers: the cgroup of the process, its affinity and its limits.
-/// All of these change rarely, and a poll takes microseconds.
+/// How often the values are polled that no notification covers: the cgroup of the process, its affinity and its
+/// limits. All of these change rarely, and a poll takes microseconds.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(30);

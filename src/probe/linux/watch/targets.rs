@@ -10,8 +10,8 @@ use super::inotify::InotifyTarget;
 /// The watch targets for the cgroups that contain the process.
 #[derive(Debug, Default)]
 pub(in crate::probe) struct CgroupWatchTargets {
-    /// The content of `/proc/self/cgroup` for which the targets were found. `None` if the cgroups could not be resolved,
-    /// so that the next attempt may give others.
+    /// The content of `/proc/self/cgroup` for which the targets were found. `None` if the cgroups could not be
+    /// resolved, so that the next attempt may give others.
     membership: Option<Vec<u8>>,
     pub(in crate::probe) targets: BTreeSet<InotifyTarget>,
 }
@@ -34,8 +34,8 @@ impl CgroupWatchTargets {
                 });
             }
             if cgroups.version == CgroupVersion::V2 {
-                // `cgroup.subtree_control` tells which limits the levels below have. `cgroup.events` of the process's own
-                // cgroup changes when its last process leaves.
+                // `cgroup.subtree_control` tells which limits the levels below have. `cgroup.events` of the process's
+                // own cgroup changes when its last process leaves.
                 let subtrees =
                     cgroups.levels.iter().map(|level| level.directory.join("cgroup.subtree_control"));
                 let own = cgroups.levels.last().map(|level| level.directory.join("cgroup.events"));
