@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::read::limit_files;
 use super::{CgroupController, ChangeWatcher, Roots, SharedHostReader, WatchedMeasurement};
-use crate::plan::Measurement;
+use crate::plan::{Measurement, Reading};
 use crate::probe::{Cpu, Memory, OpenFiles, Tasks};
 
 proptest! {
@@ -34,6 +34,29 @@ proptest! {
             }
         }
     }
+}
+
+/// Repeated measurements are equal, also after a change of lines that no probe reads. A changed limit is seen at once.
+#[test]
+fn only_changed_limits_change_a_measurement() {
+    let tree = TempHost::new(FILES);
+    let host = tree.caching_reader();
+    let watchers = [(); 4].map(|()| ChangeWatcher::default());
+    let measure = || [0, 1, 2, 3].map(|index| outcome(&watchers[index], subjects(&host)[index]).unwrap());
+    let first = measure();
+    assert_eq!(measure(), first);
+    for _ in 0..3 {
+        tree.write(&[
+            ("/proc/meminfo", "MemTotal: 1048576 kB\nMemFree: 1 kB\nMemAvailable: 9 kB\n"),
+            ("/proc/self/status", "Threads:\t9\nCpus_allowed_list:\t0-7\nCapEff:\t0000000000000000\n"),
+        ]);
+        assert_eq!(measure(), first);
+    }
+    tree.write(&[("/sys/fs/cgroup/unified/p/l/pids.max", "7\n")]);
+    let changed = measure();
+    assert_eq!(changed[..3], first[..3]);
+    assert_eq!(changed[3].reading(), Reading::whole(7));
+    assert_eq!(measure(), changed);
 }
 
 /// A process that returns to its previous cgroup is resolved again, since the cgroup may be mounted elsewhere by

@@ -87,10 +87,10 @@ pub(in crate::probe) struct ResolvedCgroups {
     pub(in crate::probe) notes: ResolutionNotes,
 }
 
-/// What a measurement has to say about the resolution of the cgroups.
+/// The notes that a resolution adds to every measurement that uses it.
 #[derive(Clone, Debug, Default)]
 pub(in crate::probe) struct ResolutionNotes {
-    pub(in crate::probe) notes: Vec<String>,
+    pub(in crate::probe) plain: Vec<String>,
     /// Notes about cgroups that could not be seen. They make the bound `AtMost`.
     pub(in crate::probe) weakening: Vec<String>,
     /// `true` if a file could not be read. The next attempt may succeed, so the result must not be cached.

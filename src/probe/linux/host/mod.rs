@@ -1,10 +1,12 @@
 //! Access to a host's files: reading, the descriptor cache, and values derived from earlier reads.
 
+mod fd_cache;
+mod roots;
+
 mod caches;
 mod cgroup_levels;
-mod fd_cache;
+
 mod reader;
-mod roots;
 mod shared;
 
 pub(in crate::probe) use caches::{CachedAffinity, DescriptorCount};

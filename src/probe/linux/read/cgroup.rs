@@ -46,7 +46,7 @@ fn apply_resolution(
     resolved: &ResolvedCgroups,
     builder: &mut MeasurementBuilder,
 ) -> Option<Arc<CgroupLevels>> {
-    resolved.notes.notes.iter().for_each(|note| builder.add_note(note.clone()));
+    resolved.notes.plain.iter().for_each(|note| builder.add_note(note.clone()));
     resolved.notes.weakening.iter().for_each(|note| builder.weaken(note.clone()));
     resolved.levels.clone()
 }
@@ -132,7 +132,7 @@ fn find_levels(
     let name = controller.name();
     let Some(member) = cgroup_membership::find(membership, name) else {
         if cgroup_membership::is_well_formed(membership) {
-            notes.notes.push(format!("no control group limits {name}"));
+            notes.plain.push(format!("no control group limits {name}"));
         } else {
             notes.weakening.push(format!("cannot parse {MEMBERSHIP}"));
         }

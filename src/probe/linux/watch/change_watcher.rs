@@ -115,7 +115,7 @@ impl ChangeWatcher {
                 registered = found;
             }
             let ready = runtime::ready_within(registered.as_ref(), poll_interval.map(jittered)).await;
-            // Several writes in a row are reported as one change. Without a timer it would wait forever.
+            // Several writes in a row are reported as one change. Without a timer, the pause would never end.
             if ready.is_some() && poll_interval.is_some() {
                 runtime::pause(SETTLE_TIME).await;
             }

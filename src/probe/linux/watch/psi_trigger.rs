@@ -27,7 +27,7 @@ pub(in crate::probe) struct PsiTrigger {
 #[derive(Debug, Default)]
 struct TriggerState {
     armed: Option<ArmedTrigger>,
-    /// The stalls up to the last report or the begin of the wait.
+    /// The total of the stalls at the last report or at the start of the wait.
     baseline: Option<StallBaseline>,
     /// The reason why the kernel has no trigger for this file.
     error: Option<String>,
