@@ -74,7 +74,7 @@ pub(in crate::probe) fn add_kernel_limits(
     builder.add_limit(Quantity::whole(lowest.saturating_sub(used)));
 }
 
-/// Adds RLIMIT_NPROC, the limit on the tasks of the user, unless the process is exempt from it.
+/// Adds `RLIMIT_NPROC`, the limit on the tasks of the user, unless the process is exempt from it.
 pub(in crate::probe) fn add_user_limit(
     figure: TaskFigure,
     reader: &mut HostReader,
@@ -101,13 +101,13 @@ pub(in crate::probe) fn add_user_limit(
         }
         // Adding a limit that does not apply would be as wrong as leaving out one that does.
         None => {
-            builder.weaken("cannot determine whether RLIMIT_NPROC applies to this process; it is ignored")
+            builder.weaken("cannot determine whether RLIMIT_NPROC applies to this process; it is ignored");
         }
     }
 }
 
-/// Returns `true` if RLIMIT_NPROC does not apply: the process has CAP_SYS_ADMIN or CAP_SYS_RESOURCE in the initial
-/// user namespace. Returns `None` if this cannot be determined.
+/// Returns `true` if `RLIMIT_NPROC` does not apply: the process has `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE` in the
+/// initial user namespace. Returns `None` if this cannot be determined.
 fn is_exempt_from_user_limit(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<bool> {
     let status = builder.read(reader, "/proc/self/status").ok()??;
     if !has_exempting_capability(find_line(&status, EFFECTIVE))? {
@@ -118,7 +118,7 @@ fn is_exempt_from_user_limit(reader: &mut HostReader, builder: &mut MeasurementB
     Some(trimmed(&map)?.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
-/// Parses the line `CapEff:` and returns `true` if it has CAP_SYS_ADMIN or CAP_SYS_RESOURCE.
+/// Parses the line `CapEff:` and returns `true` if it has `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE`.
 fn has_exempting_capability(line: &[u8]) -> Option<bool> {
     const SYS_ADMIN: u64 = 1 << 21;
     const SYS_RESOURCE: u64 = 1 << 24;
