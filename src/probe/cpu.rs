@@ -13,7 +13,7 @@ use super::linux::{self, Roots};
 use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 
-/// Measures [`Resource::CPU`]: the number of cores on which the scheduler lets this process run at once.
+/// Measures [`Resource::CPU`]: the number of cores on which this process can run in parallel.
 ///
 /// **Unit:** cores, with fractions (`1.5`). Nothing is rounded.
 ///
@@ -62,7 +62,7 @@ impl Cpu {
         Self::default()
     }
 
-    /// Sets the host to measure, and drops what was kept of the previous one.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {

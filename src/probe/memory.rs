@@ -60,7 +60,7 @@ impl Memory {
 
 #[cfg(target_os = "linux")]
 impl Memory {
-    /// Sets the host to measure, and drops what was kept of the previous one.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
         Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
@@ -88,9 +88,9 @@ impl Memory {
     /// kernel slows the process down and reclaims its memory.
     ///
     /// The reading is [`Unlimited`](crate::Reading::Unlimited) if there is none, and
-    /// [`Unknown`](crate::Reading::Unknown) if there is none but a level could not be read or is hidden. In cgroup v1
-    /// it is always `Unlimited`: `memory.soft_limit_in_bytes` slows no process down, it only tells the kernel from
-    /// which cgroups to reclaim first when the host runs out of memory.
+    /// [`Unknown`](crate::Reading::Unknown) if there is none but a level could not be read or is hidden. cgroup v1
+    /// has none: `memory.soft_limit_in_bytes` slows no process down; the kernel only uses it to choose from which
+    /// cgroups to reclaim first when the host runs out of memory.
     #[must_use = "reading has no other effect"]
     pub fn read_soft_limit(&self) -> Measurement {
         self.host.measure(Self::soft_limit_on)

@@ -13,7 +13,7 @@ use crate::plan::{Measurement, Resource};
 #[cfg(target_os = "linux")]
 use crate::plan::{Quantity, Reading};
 
-/// Measures [`Resource::FD`]: the file descriptors that this process may have open, including those that are open.
+/// Measures [`Resource::FD`]: the file descriptors that this process may have open, including the open ones.
 ///
 /// **Unit:** file descriptors.
 ///
@@ -61,7 +61,7 @@ impl OpenFiles {
 
 #[cfg(target_os = "linux")]
 impl OpenFiles {
-    /// Sets the host to measure, and drops what was kept of the previous one.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
         Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
@@ -88,8 +88,8 @@ impl OpenFiles {
     /// Reads the number of open descriptors now, including the few that probes keep open.
     ///
     /// Since Linux 6.2, this is one system call. Before, the descriptors are counted, which takes milliseconds for
-    /// thousands of them; a count is reused for one second, and a note tells so. On a captured host the reading is
-    /// [`Unknown`](crate::Reading::Unknown).
+    /// thousands of them; a count is reused for one second, and the measurement has a note. On a captured host the
+    /// reading is [`Unknown`](crate::Reading::Unknown).
     ///
     /// # Errors
     ///

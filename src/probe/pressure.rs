@@ -92,7 +92,7 @@ impl Pressure {
 
 #[cfg(target_os = "linux")]
 impl Pressure {
-    /// Sets the host to measure, and drops what was kept of the previous one.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
         Self {
@@ -164,7 +164,7 @@ impl Pressure {
     /// let before = pressure.sample()?;
     /// work();
     /// if let (Some(before), Some(after)) = (before, pressure.sample()?) {
-    ///     println!("all stalled at once: {:?} of the time", after.full_since(&before));
+    ///     println!("all tasks stalled {:?} of the time", after.full_since(&before));
     /// }
     /// # Ok::<(), ProbeError>(())
     /// ```
@@ -250,7 +250,7 @@ impl PressureSample {
         self.share_since(earlier, |stalls| Some(stalls.some.total))
     }
 
-    /// Returns the share of the time since an earlier sample, 0 to 1, in which all tasks stalled at once.
+    /// Returns the share of the time since an earlier sample, 0 to 1, in which all tasks stalled simultaneously.
     ///
     /// Returns `None` also if the kernel does not report this for the resource, as for the CPU before Linux 5.13.
     #[must_use]

@@ -63,7 +63,7 @@ impl Tasks {
 
 #[cfg(target_os = "linux")]
 impl Tasks {
-    /// Sets the host to measure, and drops what was kept of the previous one.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
         Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }

@@ -36,7 +36,8 @@ proptest! {
     }
 }
 
-/// Repeated measurements are equal, also after a change of lines that no probe reads. A changed limit is seen at once.
+/// Repeated measurements are equal, also after a change of lines that no probe reads. A changed limit is seen by the
+/// next measurement.
 #[test]
 fn only_changed_limits_change_a_measurement() {
     let tree = TempHost::new(FILES);
@@ -80,7 +81,7 @@ fn returning_to_a_cgroup_resolves_it_again() {
     assert_ne!(after, before);
 }
 
-/// A forked child measures its own files, not those that its parent has open.
+/// A forked child measures its own files, not the files that its parent has open.
 #[test]
 fn forked_child_measures_anew() {
     let tree = TempHost::new(FILES);
@@ -125,12 +126,12 @@ impl TempHost {
         self.0.join(path.trim_start_matches('/'))
     }
 
-    /// A reader that keeps nothing.
+    /// Creates a reader without caches.
     fn new_reader(&self) -> SharedHostReader {
         SharedHostReader::new(Roots::at(&self.0))
     }
 
-    /// A reader that keeps what it would keep of the running host.
+    /// Creates a reader with the caches that it would have on the running host.
     fn caching_reader(&self) -> SharedHostReader {
         SharedHostReader::caching(Roots::at(&self.0))
     }

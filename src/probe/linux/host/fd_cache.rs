@@ -29,8 +29,8 @@ impl FdCache {
         if let Some(file) = self.files.get(path.as_os_str()) {
             return Ok(Some(Arc::clone(file)));
         }
-        // The check for existence needs no file descriptor. A process that has none left can still tell a missing
-        // file from one that it cannot open.
+        // The check for existence needs no file descriptor. A process without free descriptors can still
+        // distinguish a missing file from a file that it cannot open.
         if self.is_full() || !roots.exists(path)? {
             return Ok(None);
         }
@@ -46,7 +46,7 @@ impl FdCache {
         self.files.contains_key(path.as_os_str())
     }
 
-    /// Returns `true` if no further file is kept open.
+    /// Returns `true` if the cache accepts no further file.
     pub(in crate::probe) fn is_full(&self) -> bool {
         self.files.len() >= MAX_FILES
     }
@@ -92,7 +92,7 @@ impl Default for ReadBuffer {
     }
 }
 
-/// One page: what the kernel writes of a small file at once.
+/// One page: the kernel formats the content of a small file in one page.
 pub(in crate::probe) const BUFFER_SIZE: usize = 4096;
 
 /// The most files that one probe keeps open. Cgroups are rarely nested deeply enough to reach it; further files are

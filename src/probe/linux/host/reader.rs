@@ -55,7 +55,7 @@ impl HostReader {
 
     /// Creates a reader that records everything it reads.
     ///
-    /// It makes no system calls about the process, so that it reads the files which stand in for them on a captured
+    /// It makes no system calls about the process, so that it reads the files that replace them on a captured
     /// host.
     pub(in crate::probe) fn recording(roots: Roots) -> Self {
         Self::with_mode(roots, ReadMode::Recording(BTreeMap::new()))

@@ -148,7 +148,7 @@ fn check_size(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The longest file that is read: 1 MiB. A longer file is not what its name says, and must not fill the memory.
+/// The longest file that is read: 1 MiB. No valid file is longer, and an invalid one must not fill the memory.
 const MAX_FILE_SIZE: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn parse_line(line: &[u8]) -> Option<(Vec<u8>, Option<CgroupMount>)> {
     Some((point, mount))
 }
 
-/// Replaces octal escapes such as `\040` by the bytes that they stand for.
+/// Replaces octal escapes such as `\040` by their bytes.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -90,7 +90,7 @@ fn parse_octal(digits: &[u8]) -> Option<u8> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| u8::from_str_radix(digits, 8).ok())?
 }
 
-/// The number of mounts that are kept. A host has fewer: v1 has a dozen controllers, and a container may see each
+/// The most mounts that are returned. A host has fewer: v1 has a dozen controllers, and a container may see each
 /// twice.
 const MAX_MOUNTS: usize = 256;
 

@@ -10,7 +10,7 @@ use crate::plan::Quantity;
 pub(in crate::probe) struct PsiStalls {
     /// Time in which at least one task stalled.
     pub(in crate::probe) some: PsiLine,
-    /// Time in which all tasks stalled at once. Missing for the CPU before Linux 5.13.
+    /// Time in which all tasks stalled simultaneously. Missing for the CPU before Linux 5.13.
     pub(in crate::probe) full: Option<PsiLine>,
 }
 

@@ -40,7 +40,7 @@ fn call_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> O
 /// Returns the CPUs that are both allowed and online.
 ///
 /// `Cpus_allowed_list` of an unrestricted process contains every CPU that could be plugged in. The system call leaves
-/// out those that are offline.
+/// out offline CPUs.
 fn read_allowed_online(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<CpuList> {
     let allowed = read_allowed(reader, builder);
     let online = read_online(reader, builder);

@@ -100,7 +100,7 @@ pub(in crate::probe) fn is_controller_off(
         return false;
     }
     let enabled = reader.read(&level.directory.join("cgroup.controllers"));
-    // If the list is missing or unreadable, the limit file itself is looked for.
+    // If the list is missing or unreadable, the caller reads the limit file itself.
     let Ok(Some(enabled)) = enabled else { return false };
     let name = cgroups.controller.name().as_bytes();
     !enabled.split(u8::is_ascii_whitespace).any(|controller| controller == name)

@@ -35,7 +35,7 @@ impl MeasurementBuilder {
         self.lowest = self.lowest.map(|lowest| lowest.saturating_sub(used));
     }
 
-    /// Adds a source: a file or a system call, with what it said.
+    /// Adds a source: a file or a system call, with its content or result.
     pub(in crate::probe) fn add_source(&mut self, source: Source) {
         self.sources.push(source);
     }

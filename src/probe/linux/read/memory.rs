@@ -16,7 +16,7 @@ pub(in crate::probe) fn add_host_total(reader: &mut HostReader, builder: &mut Me
     add_meminfo_line(meminfo::TOTAL, reader, builder);
 }
 
-/// Adds the limits of the process: those of every cgroup that contains it, and the limit of its address space.
+/// Adds the limits of the process: the limit of every cgroup that contains it, and the limit of its address space.
 pub(in crate::probe) fn add_limits(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
     if let Some(cgroups) = resolve_cgroups(reader, CgroupController::Memory, builder) {
         for level in &cgroups.levels {
@@ -120,7 +120,7 @@ fn read_limit(
 
 /// Adds `hierarchical_memory_limit` of v1: the lowest limit of all levels, including hidden ones.
 ///
-/// If every level was read, it says nothing new. It is skipped then, because the kernel takes longer to produce
+/// If every level was read, it adds nothing. It is skipped then, because the kernel takes longer to produce
 /// `memory.stat` than everything else together.
 fn add_hierarchical_limit(cgroups: &CgroupLevels, reader: &mut HostReader, builder: &mut MeasurementBuilder) {
     const KEY: &str = "hierarchical_memory_limit";

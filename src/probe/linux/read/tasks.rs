@@ -99,7 +99,7 @@ pub(in crate::probe) fn add_user_limit(
                     .weaken("the number of the user's tasks is unknown and not subtracted from RLIMIT_NPROC");
             }
         }
-        // Adding a limit that does not apply would be as wrong as leaving out one that does.
+        // Adding a limit that does not apply would be as wrong as leaving out a limit that applies.
         None => {
             builder.weaken("cannot determine whether RLIMIT_NPROC applies to this process; it is ignored");
         }
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// Either capability exempts a process, and an invalid mask says nothing.
+    /// Either capability exempts a process, and an invalid mask yields no answer.
     #[test]
     fn capabilities_are_parsed_from_the_mask() {
         for (text, expected) in [

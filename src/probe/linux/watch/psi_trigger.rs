@@ -67,7 +67,7 @@ impl PsiTrigger {
         Self { stall, window, poll: PollInterval::default(), state: ForkLocal::default() }
     }
 
-    /// Returns a note that tells why the kernel does not report stalls.
+    /// Returns a note with the reason why the kernel does not report stalls.
     pub(in crate::probe) fn note(&self) -> Option<String> {
         let state = self.state.lock()?;
         let error = state.error.as_ref()?;
@@ -127,7 +127,7 @@ impl PsiTrigger {
         let is_over = match (reason, &state.armed) {
             // Without a baseline the event belongs to the trigger of the previous cgroup.
             (CheckReason::TriggerReady, Some(_)) => has_stalled.is_some(),
-            // The poll interval is longer than a window, so the sum over it says nothing.
+            // The poll interval is longer than a window, so the sum over it cannot be compared with `stall`.
             (CheckReason::PollInterval, Some(_)) => false,
             (CheckReason::Start, _) | (_, None) => has_stalled == Some(true),
         };

@@ -34,8 +34,8 @@ impl CgroupWatchTargets {
                 });
             }
             if cgroups.version == CgroupVersion::V2 {
-                // `cgroup.subtree_control` tells which limits the levels below have. `cgroup.events` of the process's
-                // own cgroup changes when its last process leaves.
+                // `cgroup.subtree_control` determines which limit files the levels below have. `cgroup.events` of the
+                // process's own cgroup changes when its last process leaves.
                 let subtrees =
                     cgroups.levels.iter().map(|level| level.directory.join("cgroup.subtree_control"));
                 let own = cgroups.levels.last().map(|level| level.directory.join("cgroup.events"));
