@@ -221,7 +221,7 @@ impl<G: GateRef> PendingRequest<G> {
         let weight = self.waiter.weight();
         // The fast path: the permits are available on the first poll.
         if self.waiter.state() == WaiterState::Idle && self.shared().try_acquire(weight) {
-            self.as_mut().project().waiter.set_state(WaiterState::Done);
+            self.as_mut().project().waiter.finish();
             return self.admitted();
         }
         match self.as_mut().poll_slow(cx.waker()) {
@@ -242,9 +242,11 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Polls a request that the fast path did not admit.
     #[inline(never)]
-    fn poll_slow(self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+    fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
         match self.waiter.state() {
             WaiterState::Idle => self.arrive(waker),
+            // A request can be polled for other reasons than its own, and then the waker is most often the same.
+            WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
             _ => Poll::Ready(self.take_result()),
         }
@@ -299,7 +301,7 @@ impl<G: GateRef> PendingRequest<G> {
         result: Result<(), Rejection>,
         unused: Waker,
     ) -> Poll<Result<(), Rejection>> {
-        self.as_mut().project().waiter.set_state(WaiterState::Done);
+        self.as_mut().project().waiter.finish();
         // A permit owns the admission meanwhile, because the drop of a waker may panic.
         let gate = self.gate.gate();
         let permit = gate.filter(|_| result.is_ok()).map(|gate| Permit::new(gate, self.waiter.weight()));
@@ -312,14 +314,6 @@ impl<G: GateRef> PendingRequest<G> {
     #[cold]
     #[inline(never)]
     fn poll_waiting(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
-        {
-            // A request can be polled for other reasons than its own, and then the waker is most often the same.
-            let this = self.as_mut().project();
-            let shared = this.gate.gate().expect("a waiting request has a gate").shared();
-            if shared.lock().is_woken_by(this.waiter, waker) {
-                return Poll::Pending;
-            }
-        }
         // The state may change at any time before the lock is taken: each round acts on what it finds under the lock.
         loop {
             let runtime = match self.waiter.state() {
@@ -378,7 +372,7 @@ impl<G: GateRef> PendingRequest<G> {
         let mut waiter = self.project().waiter;
         let state = waiter.state();
         let detail = waiter.as_mut().removal_detail();
-        waiter.set_state(WaiterState::Done);
+        waiter.finish();
         match state {
             WaiterState::Admitted => Ok(()),
             WaiterState::Closed => Err(PermanentRejection::Closed.into()),
@@ -473,7 +467,7 @@ struct ResetOnPanic<'p, G: GateRef>(Pin<&'p mut PendingRequest<G>>);
 impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
     fn drop(&mut self) {
         self.0.as_mut().cancel();
-        self.0.as_mut().project().waiter.set_state(WaiterState::Idle);
+        self.0.as_mut().project().waiter.reset();
     }
 }
 

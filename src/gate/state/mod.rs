@@ -286,7 +286,7 @@ impl GateState {
             }
             None => {}
         }
-        waiter.set_state(WaiterState::Done);
+        waiter.finish();
     }
 
     /// Sets the limit, and ends the waits that it admits or makes impossible. Returns the word before the change.
@@ -323,12 +323,6 @@ impl GateState {
             self.admit_waiters(permits, permits.load(), clock, wakes);
         }
         self.listeners.notify(wakes);
-    }
-
-    /// Returns `true` if this request is in the queue and would be woken by `waker`.
-    #[inline]
-    pub(super) fn is_woken_by(&mut self, waiter: Pin<&mut Waiter>, waker: &Waker) -> bool {
-        self.queue.is_woken_by(waiter, waker)
     }
 
     /// Replaces the waker of a request, unless its wait has ended.
