@@ -135,6 +135,7 @@ pub use probe::ResourceProbe;
 ///
 /// The examples on the pages are documentation tests. A page whose examples need features or Linux is tested where these
 /// are present, and shown everywhere.
+#[expect(clippy::doc_markdown, reason = "the pages are prose: product names and rows of tables are not code")]
 pub mod _documentation {
     // Every page starts with the link targets of rustdoc. A page defines the same labels at its end, for readers of the
     // file; of two definitions of a label, the first one counts.

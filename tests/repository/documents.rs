@@ -74,7 +74,7 @@ pub(crate) fn prose(text: &str) -> String {
         is_code ^= is_fence;
         !is_code && !is_fence
     });
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Returns the targets of the inline links, `[text](target)`, of a text without code blocks.
