@@ -1,11 +1,11 @@
-//! Random steps on a gate, each held against the oracle that the random runs of the tests use.
+//! Random steps on a gate, each compared with the oracle that the random tests use.
 
 #![no_main]
 
-#[expect(dead_code, reason = "the fuzzer goes by coverage and does not count")]
-#[path = "../../tests/model/gate.rs"]
+#[expect(dead_code, reason = "the fuzzer is guided by code coverage and does not count events")]
+#[path = "../../tests/gate_model/model/mod.rs"]
 mod model;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    model::drive(bytes);
+    model::run(bytes);
 });

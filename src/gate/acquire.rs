@@ -1,390 +1,498 @@
-//! A request as a future.
+//! The futures that acquire permits.
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::answer::{Arrival, Refusal, TryRefusal, Turn};
-use super::chain::Node;
 use super::clock::{self, NEVER};
-use super::engine::Joining;
-use super::inner::Guard;
-use super::timers::{Arming, RuntimeId};
-use super::wait::{Fate, Stage, Timer};
-use super::wake::Calls;
-use super::watch::Watch;
-use super::{AcquireError, Gate, OwnedPermit, Permit, TryAcquireError};
+use super::error::{AcquireError, PermanentRejection, Rejection};
+use super::expiry::timer_waker;
+use super::handle::Gate;
+use super::permit::{OwnedPermit, Permit};
+use super::queue::{Waiter, WaiterState};
+use super::shared::Shared;
+use super::state::{Arrival, Arrived, TimedWait};
+use super::timer::{Rearm, RuntimeId};
+use super::wake_list::WakeList;
 #[cfg(feature = "tracing")]
 use crate::plan::GateName;
 
-/// Resolves to a [`Permit`], or an [`OwnedPermit`]; made by [`Gate::acquire`] and its relatives.
-///
-/// It is lazy: the request takes its place in line when it is first polled. That place is part of the future, so waiting
-/// takes no memory beside it.
-///
-/// # Cancel safety
-///
-/// Dropping it gives up its place in line at once, and hands on whatever it had been granted. A request made again
-/// starts at the end of the line.
-///
-/// # Panics
-///
-/// When it has to wait and has a deadline (its own or the gate's), outside a tokio runtime with its timer enabled; and
-/// when it is polled after it has resolved. None of these loses a permit.
-#[must_use = "a future does nothing unless it is polled"]
-#[repr(C)] // what others touch stands first, on as few cache lines as it can
-pub struct Acquire<'g, P = Permit<'g>> {
-    pub(super) node: Node,
-    gate: &'g Gate,
-    /// Nanoseconds; [`NEVER`] if it has no end.
-    max_wait: i64,
-    deadline: i64,
-    resolves_to: PhantomData<fn() -> P>,
+pin_project! {
+    /// Resolves to a [`Permit`]; from [`Gate::acquire`] and [`Request::acquire`](super::Request::acquire).
+    ///
+    /// The request is made by the first poll. Its place in the queue is part of the future, so waiting allocates nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future removes the request from the queue. Permits that it was admitted with go to the next waiters. A new
+    /// request starts at the end of the queue.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait, has a deadline (its own or that of the gate), and is polled outside a tokio runtime with its timer
+    /// enabled; and if it is polled after completion. No panic loses a permit.
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct Acquire<'g> {
+        #[pin]
+        request: PendingRequest<&'g Gate>,
+    }
 }
 
-/// Resolves to an [`OwnedPermit`]; made by [`Gate::acquire_owned`] and its relatives.
-///
-/// It borrows the gate, and only what it resolves to outlives that: a task of its own takes a clone of the gate along.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use concurrency_governor::{Gate, GateName, Limit};
-/// # let uploads = Gate::new(GateName::new("uploads"), Limit::new(2));
-/// let gate = uploads.clone();
-/// let task = tokio::spawn(async move { gate.acquire_owned().await });
-/// let permit = task.await??;
-/// # drop(permit);
-/// # Ok(())
-/// # }
-/// ```
-pub type AcquireOwned<'g> = Acquire<'g, OwnedPermit>;
+pin_project! {
+    /// Resolves to an [`OwnedPermit`]; from [`Gate::acquire_owned`] and
+    /// [`Request::acquire_owned`](super::Request::acquire_owned). It has a handle of its own, so it can be spawned.
+    ///
+    /// Otherwise as [`Acquire`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use concurrency_governor::{Gate, GateName, Limit};
+    /// # let uploads = Gate::new(GateName::new("uploads"), Limit::new(2));
+    /// let task = tokio::spawn(uploads.acquire_owned());
+    /// let permit = task.await??;
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct AcquireOwned {
+        #[pin]
+        request: PendingRequest<OwnedGate>,
+    }
+}
 
-impl<'g> Future for Acquire<'g, Permit<'g>> {
+impl<'g> Acquire<'g> {
+    #[inline]
+    pub(super) fn new(gate: &'g Gate, options: RequestOptions) -> Self {
+        Self { request: PendingRequest::new(gate, options) }
+    }
+}
+
+impl AcquireOwned {
+    #[inline]
+    pub(super) fn new(gate: &Gate, options: RequestOptions) -> Self {
+        Self { request: PendingRequest::new(OwnedGate(Some(gate.clone())), options) }
+    }
+}
+
+impl<'g> Future for Acquire<'g> {
     type Output = Result<Permit<'g>, AcquireError>;
 
-    #[expect(clippy::inline_always, reason = "half of it would be to pass a result on through memory")]
-    #[inline(always)]
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_for(cx, Permit::new)
+        self.project().request.poll(cx)
     }
 }
 
-impl Future for Acquire<'_, OwnedPermit> {
+impl Future for AcquireOwned {
     type Output = Result<OwnedPermit, AcquireError>;
 
-    #[expect(clippy::inline_always, reason = "half of it would be to pass a result on through memory")]
-    #[inline(always)]
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_for(cx, OwnedPermit::new)
+        self.project().request.poll(cx)
     }
 }
 
-impl<'g, P> Acquire<'g, P> {
+/// A future that acquires permits of one gate.
+#[cfg(feature = "tracing")]
+pub(crate) trait AcquireFuture {
+    /// Returns the name of the gate, or `None` after completion of an owned request, and the weight.
+    fn target(&self) -> (Option<GateName>, u32);
+}
+
+#[cfg(feature = "tracing")]
+impl AcquireFuture for Acquire<'_> {
+    fn target(&self) -> (Option<GateName>, u32) {
+        self.request.target()
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl AcquireFuture for AcquireOwned {
+    fn target(&self) -> (Option<GateName>, u32) {
+        self.request.target()
+    }
+}
+
+impl fmt::Debug for Acquire<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.request.debug("Acquire", f)
+    }
+}
+
+impl fmt::Debug for AcquireOwned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.request.debug("AcquireOwned", f)
+    }
+}
+
+/// How a pending request refers to its gate.
+pub(super) trait GateRef {
+    type Permit;
+
+    /// Returns the gate, or `None` after [`permit`](Self::permit).
+    fn gate(&self) -> Option<&Gate>;
+
+    /// Creates the permit for an admitted request. Called once.
+    fn permit(&mut self, weight: u32) -> Option<Self::Permit>;
+}
+
+impl<'g> GateRef for &'g Gate {
+    type Permit = Permit<'g>;
+
     #[inline]
-    pub(super) fn new(gate: &'g Gate, terms: Terms) -> Self {
-        let Terms { weight, deadline, max_wait } = terms;
+    fn gate(&self) -> Option<&Gate> {
+        Some(self)
+    }
+
+    #[inline]
+    fn permit(&mut self, weight: u32) -> Option<Permit<'g>> {
+        Some(Permit::new(self, weight))
+    }
+}
+
+/// A handle that moves into the permit, so that an owned request counts one reference.
+pub(super) struct OwnedGate(Option<Gate>);
+
+impl GateRef for OwnedGate {
+    type Permit = OwnedPermit;
+
+    #[inline]
+    fn gate(&self) -> Option<&Gate> {
+        self.0.as_ref()
+    }
+
+    #[inline]
+    fn permit(&mut self, weight: u32) -> Option<OwnedPermit> {
+        self.0.take().map(|gate| OwnedPermit::new(gate, weight))
+    }
+}
+
+pin_project! {
+    /// A request and its place in the queue.
+    pub(super) struct PendingRequest<G: GateRef> {
+        #[pin]
+        waiter: Waiter,
+        gate: G,
+        // Nanoseconds, or `NEVER`.
+        max_wait: i64,
+        // An instant of the clock, or `NEVER`.
+        deadline: i64,
+    }
+
+    impl<G: GateRef> PinnedDrop for PendingRequest<G> {
+        fn drop(this: Pin<&mut Self>) {
+            let state = this.waiter.state();
+            if state.is_queued() || state == WaiterState::Admitted {
+                this.cancel();
+            }
+        }
+    }
+}
+
+impl<G: GateRef> PendingRequest<G> {
+    #[inline]
+    pub(super) fn new(gate: G, options: RequestOptions) -> Self {
+        let RequestOptions { weight, deadline, max_wait } = options;
         Self {
+            waiter: Waiter::new(weight),
             gate,
             max_wait: max_wait.map_or(NEVER, clock::length),
             deadline: deadline.map_or(NEVER, clock::nanos),
-            node: Node::new(weight),
-            resolves_to: PhantomData,
         }
     }
 
-    /// The gate it asks, and for how much.
-    #[cfg(feature = "tracing")]
-    pub(crate) const fn asks_for(&self) -> (GateName, u32) {
-        (self.gate.profile.name, self.node.weight)
+    #[inline]
+    fn shared(&self) -> &Arc<Shared> {
+        self.gate.gate().expect("a request is not polled after completion").shared()
     }
 
-    #[expect(clippy::inline_always, reason = "half of it would be to pass a result on through memory")]
-    #[inline(always)]
-    fn poll_for(
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<G::Permit, AcquireError>> {
+        let weight = self.waiter.weight();
+        // The fast path: the permits are available on the first poll.
+        if self.waiter.state() == WaiterState::Idle && self.shared().try_acquire(weight) {
+            self.as_mut().project().waiter.set_state(WaiterState::Done);
+            return self.admitted();
+        }
+        match self.as_mut().poll_slow(cx.waker()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => self.admitted(),
+            Poll::Ready(Err(rejection)) => {
+                Poll::Ready(Err(AcquireError::new(self.shared().name, weight, rejection)))
+            }
+        }
+    }
+
+    #[inline]
+    fn admitted(self: Pin<&mut Self>) -> Poll<Result<G::Permit, AcquireError>> {
+        let weight = self.waiter.weight();
+        let permit = self.project().gate.permit(weight);
+        Poll::Ready(Ok(permit.expect("a request is admitted once")))
+    }
+
+    /// Polls a request that the fast path did not admit.
+    #[inline(never)]
+    fn poll_slow(self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        match self.waiter.state() {
+            WaiterState::Idle => self.arrive(waker),
+            WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
+            _ => Poll::Ready(self.take_result()),
+        }
+    }
+
+    /// Makes the request: it is admitted, rejected, or put into the queue.
+    fn arrive(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        // Before the lock is taken: `clone` is foreign code, which may call this gate or panic.
+        let waker = waker.clone();
+        let weight = self.waiter.weight();
+
+        // Only a request with a deadline reads the clock and asks for the runtime, whose timer is to end its wait.
+        let (mut now, mut timed_wait) = (None, None);
+        if self.has_deadline() {
+            let instant = clock::now();
+            let deadline = self.deadline_from(instant);
+            if deadline <= instant {
+                let result = {
+                    let shared = self.shared();
+                    shared.lock().try_acquire_expired(&shared.permits, weight)
+                };
+                return self.decided(result, waker);
+            }
+            now = Some(instant);
+            timed_wait = (deadline != NEVER).then(|| TimedWait { runtime: current_runtime(), deadline });
+        }
+
+        let this = self.as_mut().project();
+        let shared = this.gate.gate().expect("a request arrives once").shared();
+        let arrival = Arrival { waiter: this.waiter, weight, waker, now, deadline: timed_wait };
+        let mut state = shared.lock();
+        let arrived = state.enqueue(&shared.permits, arrival, clock::now, |timer| timer_waker(shared, timer));
+        match arrived {
+            Arrived::Enqueued { rearm: None } => Poll::Pending,
+            Arrived::Enqueued { rearm: Some(timer) } => {
+                let rearm = state.rearm(timer);
+                drop(state);
+                self.set_timer(rearm);
+                Poll::Pending
+            }
+            Arrived::Decided { result, unused } => {
+                drop(state);
+                self.decided(result, unused)
+            }
+        }
+    }
+
+    /// Completes a request that did not wait, and drops the waker that it does not need.
+    #[cold]
+    fn decided(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        permit: impl Fn(&'g Gate, u32) -> P,
-    ) -> Poll<Result<P, AcquireError>> {
-        // Answered here, so that most permits need not pass through where an error would stand.
-        let (gate, weight) = (self.gate, self.node.weight);
-        let is_new = self.node.stage() == Stage::New;
-        if is_new && self.as_mut().node().enter_if(Stage::Resolved, || gate.inner().admit(weight)) {
-            return Poll::Ready(Ok(permit(gate, weight)));
-        }
-        match self.poll_in_line(cx.waker()) {
-            None => Poll::Pending,
-            Some(Turn::Admitted) => Poll::Ready(Ok(permit(gate, weight))),
-            Some(Turn::Refused(refusal)) => Poll::Ready(Err(error(gate, weight, refusal))),
-        }
+        result: Result<(), Rejection>,
+        unused: Waker,
+    ) -> Poll<Result<(), Rejection>> {
+        self.as_mut().project().waiter.set_state(WaiterState::Done);
+        // A permit owns the admission meanwhile, because the drop of a waker may panic.
+        let gate = self.gate.gate();
+        let permit = gate.filter(|_| result.is_ok()).map(|gate| Permit::new(gate, self.waiter.weight()));
+        drop(unused);
+        mem::forget(permit);
+        Poll::Ready(result)
     }
 
-    // Not inline: nothing of it is in the way of what has room at once.
-    #[inline(never)]
-    fn poll_in_line(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
-        if self.node.stage() == Stage::New {
-            return if self.has_deadline() { self.begin_until(waker) } else { self.begin(waker) };
-        }
-        if let Some(fate) = self.as_mut().node().look(waker) {
-            return if fate == Fate::Admitted { Some(Turn::Admitted) } else { None }; // else polled for another's sake
-        }
-        self.resume(waker)
-    }
-
-    /// The first poll of a request without a deadline, where there was no room at once. Whatever is not the short way ends in
-    /// a call, so that this has nothing to keep across one but itself.
-    #[inline(never)]
-    fn begin(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
-        let waker = waker.clone();
-        let (inner, weight) = (self.gate.inner(), self.node.weight);
-        match inner.join_at_once(self.as_mut().node(), weight, waker) {
-            Ok(()) => None,
-            Err((body, waker)) => self.join(body, waker, None),
-        }
-    }
-
-    /// The first poll of a request with a deadline, where there was no room at once. No other costs a look at the clock.
+    /// Polls a request in the queue: leaves the new waker, and registers with another timer if the last one was lost.
     #[cold]
     #[inline(never)]
-    fn begin_until(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
-        let waker = waker.clone();
-        let now = clock::now();
-        let deadline = self.deadline_from(now);
-        if deadline == NEVER {
-            return self.join(None, waker, None);
+    fn poll_waiting(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        {
+            // A request can be polled for other reasons than its own, and then the waker is most often the same.
+            let this = self.as_mut().project();
+            let shared = this.gate.gate().expect("a waiting request has a gate").shared();
+            if shared.lock().is_woken_by(this.waiter, waker) {
+                return Poll::Pending;
+            }
         }
-        if deadline <= now {
-            let turn = self.arrive().unwrap_or_else(|| self.refuse_late());
-            return Some(self.turned(turn, waker));
-        }
-        let (runtime, inner, weight) = (runtime(), self.gate.inner(), self.node.weight);
-        let joining = Joining { node: self.as_mut().node(), weight, waker };
-        match inner.join_until(joining, Watch { runtime, now, deadline }) {
-            Ok(None) => None,
-            Ok(Some((body, timer))) => self.arm(body, timer),
-            Err((turn, waker)) => Some(self.turned(turn, waker)),
+        // The state may change at any time before the lock is taken: each round acts on what it finds under the lock.
+        loop {
+            let runtime = match self.waiter.state() {
+                WaiterState::Waiting => None,
+                WaiterState::TimerLost => Some(current_runtime()),
+                _ => return Poll::Ready(self.take_result()),
+            };
+            let new_waker = waker.clone(); // without the lock, see `arrive`
+            let mut wakes = WakeList::default();
+            let mut rearm = None;
+            let is_done = {
+                let mut this = self.as_mut().project();
+                let shared = this.gate.gate().expect("a waiting request has a gate").shared();
+                let mut state = shared.lock();
+                match (this.waiter.state(), runtime) {
+                    (WaiterState::Waiting, _) => {
+                        state.replace_waker(this.waiter.as_mut(), new_waker, &mut wakes);
+                        true
+                    }
+                    (WaiterState::TimerLost, Some(runtime)) => {
+                        let make_waker = |timer| timer_waker(shared, timer);
+                        rearm = state.reregister(
+                            this.waiter.as_mut(),
+                            new_waker,
+                            runtime,
+                            make_waker,
+                            &mut wakes,
+                        );
+                        true
+                    }
+                    _ => {
+                        wakes.set_unused(Some(new_waker));
+                        false
+                    }
+                }
+            };
+            wakes.wake_all();
+            self.as_mut().set_timer(rearm);
+            if is_done && self.waiter.state().is_queued() {
+                return Poll::Pending;
+            }
         }
     }
 
-    /// Has a timer go off in time; the request stays in line.
-    #[cold]
-    #[inline(never)]
-    fn arm(self: Pin<&mut Self>, mut body: Guard<'static>, timer: Timer) -> Option<Turn> {
-        let arming = body.get().state.arm(timer);
-        drop(body);
-        self.set(arming);
-        None
-    }
-
-    /// Any later poll, unless it came too early or was admitted.
-    #[cold]
-    #[inline(never)]
-    fn resume(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
-        assert!(self.node.stage() == Stage::Joined, "a request is not polled again after it has resolved");
-        self.as_mut().conclude().or_else(|| self.wait_on(waker))
-    }
-
-    /// Waits on with another waker, or another timer.
-    #[cold]
-    #[inline(never)]
-    fn wait_on(mut self: Pin<&mut Self>, waker: &Waker) -> Option<Turn> {
-        let inner = self.gate.inner();
-        if self.node.fate() == Fate::Waiting {
-            let waker = waker.clone();
-            inner.rewake(self.as_mut().node(), waker);
-        }
-        // Also if it has come to that while the waker was cloned.
-        if self.node.fate() == Fate::Unwatched {
-            let (runtime, waker) = (runtime(), waker.clone());
-            let arming = inner.rewatch(self.as_mut().node(), waker, runtime);
-            self.as_mut().set(arming);
-        }
-        self.conclude()
-    }
-
-    /// Sets a timer. If that cannot be done, the request is where it was before it was first polled.
-    fn set(self: Pin<&mut Self>, arming: Option<Arming>) {
-        let Some(arming) = arming else { return };
-        let inner = self.gate.inner();
-        let on_panic = GivesUp(self);
-        inner.set(arming);
+    /// Sets a timer. If that panics, the request leaves the queue, and is as before its first poll.
+    fn set_timer(self: Pin<&mut Self>, rearm: Option<Rearm>) {
+        let Some(rearm) = rearm else { return };
+        let shared = Arc::clone(self.shared());
+        let on_panic = ResetOnPanic(self);
+        shared.set_timer(rearm);
         mem::forget(on_panic);
     }
 
-    /// At the door: what became of it, or `None` if it has to wait.
-    pub(super) fn arrive(&self) -> Option<Turn> {
-        match self.gate.inner().arrive(self.node.weight) {
-            Arrival::Admitted => Some(Turn::Admitted),
-            Arrival::Refused(refusal) => Some(Turn::Refused(refusal)),
-            Arrival::MustWait => None,
-        }
-    }
-
-    pub(super) fn refuse_late(&self) -> Turn {
-        Turn::Refused(self.gate.inner().refuse_late())
-    }
-
-    /// Into the line, unless there is room by now; by the lock, if that has been taken.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn join(
-        mut self: Pin<&mut Self>,
-        body: Option<Guard<'static>>,
-        waker: Waker,
-        since: Option<i64>,
-    ) -> Option<Turn> {
-        let (inner, weight) = (self.gate.inner(), self.node.weight);
-        match inner.join(body, Joining { node: self.as_mut().node(), weight, waker }, since) {
-            Ok(()) => None,
-            Err((turn, waker)) => Some(self.turned(turn, waker)),
-        }
-    }
-
-    /// What became of a request that was about to wait, and the waker it does not need.
-    #[cold]
-    fn turned(self: Pin<&mut Self>, turn: Turn, waker: Waker) -> Turn {
-        let admitted = matches!(turn, Turn::Admitted).then(|| OwnedPermit::new(self.gate, self.node.weight));
-        self.node().enter_if(Stage::Resolved, || true);
-        drop(waker); // may panic
-        mem::forget(admitted);
-        turn
-    }
-
-    /// What became of it; `None` while it is in line.
-    #[inline]
-    pub(super) fn conclude(self: Pin<&mut Self>) -> Option<Turn> {
-        let (fate, note) = self.node().conclude()?;
-        let note = note.unsigned_abs();
-        Some(match fate {
-            Fate::Admitted => Turn::Admitted,
-            Fate::Expired => Turn::Refused(Refusal::Expired { waited: note }),
-            Fate::TooLarge => Turn::Refused(Refusal::TooLarge { limit: note }),
-            Fate::Closed => Turn::Refused(Refusal::Closed),
-            Fate::Waiting | Fate::Unwatched | Fate::Left => {
-                unreachable!("who is in line or left it has no turn")
+    /// Returns the result of a request whose wait has ended.
+    pub(super) fn take_result(self: Pin<&mut Self>) -> Result<(), Rejection> {
+        let mut waiter = self.project().waiter;
+        let state = waiter.state();
+        let detail = waiter.as_mut().removal_detail();
+        waiter.set_state(WaiterState::Done);
+        match state {
+            WaiterState::Admitted => Ok(()),
+            WaiterState::Closed => Err(PermanentRejection::Closed.into()),
+            WaiterState::TooLarge => {
+                let limit = u32::try_from(detail).unwrap_or(u32::MAX);
+                Err(PermanentRejection::TooLarge { limit }.into())
             }
-        })
-    }
-
-    /// Leaves the line, if it ever joined it.
-    #[inline]
-    pub(super) fn leave(self: Pin<&mut Self>) {
-        if self.node.stage() == Stage::Joined {
-            self.leave_line();
+            WaiterState::Expired => Err(Rejection::Expired { waited: detail.unsigned_abs() }),
+            WaiterState::Idle | WaiterState::Waiting | WaiterState::TimerLost | WaiterState::Done => {
+                panic!("a request is polled after completion")
+            }
         }
     }
 
+    /// Gives the request up, whatever state it is in.
     #[cold]
     #[inline(never)]
-    fn leave_line(mut self: Pin<&mut Self>) {
-        if let Err(body) = self.gate.inner().leave_at_once(self.as_mut().node()) {
-            self.give_up(body);
-        }
-    }
-
-    /// Leaves, whatever became of it; by the lock, if that has been taken.
-    #[cold]
-    #[inline(never)]
-    fn give_up(mut self: Pin<&mut Self>, body: Option<Guard<'static>>) {
-        let (inner, weight) = (self.gate.inner(), self.node.weight);
-        let mut calls = Calls::default();
-        inner.cancel(body, self.as_mut().node(), weight, &mut calls);
-        self.node().enter_if(Stage::Resolved, || true);
-        calls.make();
-    }
-
-    /// Leaves at its deadline, if that has passed.
-    pub(super) fn expire_by(self: Pin<&mut Self>, deadline: i64) {
-        let (inner, now) = (self.gate.inner(), clock::now());
-        if deadline <= now {
-            inner.expire(self.node(), now);
-        }
+    fn cancel(self: Pin<&mut Self>) {
+        let this = self.project();
+        let Some(gate) = this.gate.gate() else { return };
+        let (shared, weight) = (gate.shared(), this.waiter.weight());
+        let mut wakes = WakeList::default();
+        shared.lock().cancel(&shared.permits, this.waiter, weight, clock::now, &mut wakes);
+        wakes.wake_all();
     }
 
     #[inline]
     fn has_deadline(&self) -> bool {
-        self.max_wait != NEVER || self.deadline != NEVER || self.gate.longest_wait() != NEVER
+        self.max_wait != NEVER || self.deadline != NEVER || self.shared().max_wait != NEVER
     }
 
-    /// The earliest of its deadlines when it begins to wait, [`NEVER`] if that is too far off to be told.
-    pub(super) fn deadline_from(&self, now: i64) -> i64 {
-        let longest = self.gate.longest_wait().min(self.max_wait);
-        clock::nanos_after(now, longest).min(self.deadline)
+    /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`].
+    fn deadline_from(&self, now: i64) -> i64 {
+        let max_wait = self.shared().max_wait.min(self.max_wait);
+        clock::nanos_after(now, max_wait).min(self.deadline)
     }
-}
 
-/// A request that leaves, and may be made again, unless something goes well.
-struct GivesUp<'f, 'g, P>(Pin<&'f mut Acquire<'g, P>>);
-
-impl<P> Drop for GivesUp<'_, '_, P> {
-    fn drop(&mut self) {
-        self.0.as_mut().give_up(None);
-        self.0.as_mut().node().enter_if(Stage::New, || true);
+    #[cfg(feature = "tracing")]
+    fn target(&self) -> (Option<GateName>, u32) {
+        (self.gate.gate().map(Gate::name), self.waiter.weight())
     }
-}
 
-impl<P> fmt::Debug for Acquire<'_, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire")
-            .field("gate", &self.gate.name())
-            .field("weight", &self.node.weight)
-            .field("stage", &self.node.stage())
+    fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("gate", &self.gate.gate().map(Gate::name))
+            .field("weight", &self.waiter.weight())
+            .field("state", &self.waiter.state())
             .finish_non_exhaustive()
+    }
+}
+
+/// What a blocked thread does with its request; see `blocking.rs`.
+impl PendingRequest<&Gate> {
+    /// Makes the request of a blocked thread, which ends its wait by itself. Returns the result, or the deadline if it waits.
+    pub(super) fn arrive_blocking(
+        mut self: Pin<&mut Self>,
+        waker: Waker,
+    ) -> Result<Result<(), Rejection>, i64> {
+        let now = clock::now();
+        let deadline = self.deadline_from(now);
+        let this = self.as_mut().project();
+        let (shared, weight) = (this.gate.shared(), this.waiter.weight());
+        if deadline <= now {
+            return Ok(shared.lock().try_acquire_expired(&shared.permits, weight));
+        }
+        let arrival = Arrival { waiter: this.waiter, weight, waker, now: Some(now), deadline: None };
+        let arrived =
+            shared.lock().enqueue(&shared.permits, arrival, || now, |timer| timer_waker(shared, timer));
+        match arrived {
+            Arrived::Enqueued { .. } => Err(deadline),
+            Arrived::Decided { result, .. } => Ok(result),
+        }
+    }
+
+    /// Ends the wait if its deadline has passed, and returns the result if the wait has ended.
+    pub(super) fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Option<Result<(), Rejection>> {
+        let now = clock::now();
+        if deadline <= now {
+            let this = self.as_mut().project();
+            let shared = this.gate.shared();
+            let mut wakes = WakeList::default();
+            shared.lock().expire(&shared.permits, this.waiter, now, &mut wakes);
+            wakes.wake_all();
+        }
+        if self.waiter.state().is_queued() { None } else { Some(self.take_result()) }
+    }
+}
+
+/// Cancels a request on drop, so that it can be made again.
+struct ResetOnPanic<'p, G: GateRef>(Pin<&'p mut PendingRequest<G>>);
+
+impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
+    fn drop(&mut self) {
+        self.0.as_mut().cancel();
+        self.0.as_mut().project().waiter.set_state(WaiterState::Idle);
     }
 }
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct RequestOptions {
     pub(super) weight: u32,
     pub(super) deadline: Option<Instant>,
     pub(super) max_wait: Option<Duration>,
 }
 
-impl Terms {
-    pub(super) const fn of(weight: u32) -> Self {
+impl RequestOptions {
+    pub(super) const fn new(weight: u32) -> Self {
         Self { weight, deadline: None, max_wait: None }
     }
 }
 
-/// Admits now or not at all.
-#[inline]
-pub(super) fn attempt(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
-    if gate.inner().admit(weight) { Ok(()) } else { refuse(gate, weight) }
-}
-
-#[cold]
-#[inline(never)]
-fn refuse(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
-    if gate.inner().refuse(weight) {
-        return Err(TryAcquireError::new(gate.name(), weight, TryRefusal::NoPermits));
-    }
-    attempt_by_lock(gate, weight)
-}
-
-#[cold]
-#[inline(never)]
-fn attempt_by_lock(gate: &Gate, weight: u32) -> Result<(), TryAcquireError> {
-    gate.inner().try_take(weight).map_err(|refusal| TryAcquireError::new(gate.name(), weight, refusal))
-}
-
-/// Refusals are told in full only here, so that no way inside has to make room for it.
-#[cold]
-#[inline(never)]
-pub(super) fn error(gate: &Gate, weight: u32, refusal: Refusal) -> AcquireError {
-    AcquireError::new(gate.name(), weight, refusal)
-}
-
-/// The runtime that this thread runs tasks of.
-#[inline]
-fn runtime() -> RuntimeId {
+/// Returns the runtime that polls on this thread.
+fn current_runtime() -> RuntimeId {
     let Ok(runtime) = Handle::try_current() else {
         panic!("a request with a deadline can wait only in a tokio runtime");
     };

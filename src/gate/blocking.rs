@@ -1,6 +1,6 @@
-//! A request on a blocked thread.
+//! Requests of blocked threads.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
@@ -9,57 +9,46 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::acquire::{Acquire, Terms, error};
-use super::answer::Turn;
+use super::acquire::{PendingRequest, RequestOptions};
 use super::clock::{self, NEVER};
-use super::{AcquireError, Gate};
+use super::error::AcquireError;
+use super::handle::Gate;
+use super::permit::Permit;
 
-/// Blocks the current thread until the request is admitted or refused, without any timer of tokio's.
+/// Blocks the thread until the request is admitted or rejected. It needs no runtime and no timer.
 #[track_caller]
-pub(super) fn block(gate: &Gate, terms: Terms) -> Result<(), AcquireError> {
+pub(super) fn acquire(gate: &Gate, options: RequestOptions) -> Result<Permit<'_>, AcquireError> {
     assert_may_block();
-    match pin!(Acquire::<()>::new(gate, terms)).block() {
-        Turn::Admitted => Ok(()),
-        Turn::Refused(refusal) => Err(error(gate, terms.weight, refusal)),
-    }
-}
-
-impl Acquire<'_, ()> {
-    fn block(mut self: Pin<&mut Self>) -> Turn {
-        if let Some(turn) = self.arrive() {
-            return turn;
-        }
-        let now = clock::now();
-        let deadline = self.deadline_from(now);
-        if deadline <= now {
-            return self.refuse_late();
-        }
-        let parker = Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) });
-        let until = if deadline == NEVER { None } else { clock::instant(deadline) };
-        let mut turn = self.as_mut().join(None, Waker::from(Arc::clone(&parker)), Some(now));
+    let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let mut request = pin!(PendingRequest::new(gate, options));
+    let arrived = request.as_mut().arrive_blocking(Waker::from(Arc::clone(&parker)));
+    let result = arrived.unwrap_or_else(|deadline| {
+        let instant = if deadline == NEVER { None } else { clock::instant(deadline) };
         loop {
-            if let Some(turn) = turn {
-                return turn;
+            parker.park_until(instant);
+            if let Some(result) = request.as_mut().poll_blocking(deadline) {
+                return result;
             }
-            parker.park_until(until);
-            self.as_mut().expire_by(deadline); // no longer, if it was granted first
-            turn = self.as_mut().conclude();
         }
+    });
+    match result {
+        Ok(()) => Ok(Permit::new(gate, options.weight)),
+        Err(rejection) => Err(AcquireError::new(gate.name(), options.weight, rejection)),
     }
 }
 
-/// Calls a parked thread. The flag is its own, because a thread has a single park token and any code that the thread
-/// runs in between may take it.
+/// Wakes a parked thread. It needs a flag of its own, because the park token of the thread is shared with all other code that
+/// the thread runs.
 struct Parker {
     thread: Thread,
-    woken: AtomicBool,
+    is_woken: AtomicBool,
 }
 
 impl Parker {
-    /// Returns when it was called, or at the deadline.
+    /// Returns when the waker was called, or at the deadline.
     fn park_until(&self, deadline: Option<Instant>) {
-        // Acquire and Release pair up as usual, though the gate's lock already orders what the flag stands for.
-        while !self.woken.swap(false, Ordering::Acquire) {
+        // Acquire pairs with the Release of `wake`, although the state of the request orders what matters.
+        while !self.is_woken.swap(false, Ordering::Acquire) {
             match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => return,
                 Some(left) => thread::park_timeout(left),
@@ -75,16 +64,16 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
+        self.is_woken.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
 
-/// Panics where blocking would stop a runtime from running other tasks, whether or not there is room just now: a
-/// mistake shows in the first test instead of under load.
+/// Panics where blocking would keep a runtime from running other tasks, also if permits are available: so the mistake shows in
+/// the first test, and not under load.
 ///
-/// tokio keeps what it needs to know to itself; but taking its lock in blocking fashion asserts exactly this, and a
-/// lock nobody else has seen is free.
+/// Only tokio knows whether the thread runs asynchronous tasks. `blocking_lock` asserts that it does not, and the lock of a
+/// new mutex is free.
 #[track_caller]
 fn assert_may_block() {
     drop(tokio::sync::Mutex::const_new(()).blocking_lock());

@@ -30,13 +30,6 @@ pub(crate) fn now() -> i64 {
     nanos(panic::catch_unwind(Instant::now).unwrap_or_else(|_| std::time::Instant::now().into()))
 }
 
-/// How many nanoseconds a look at the clock takes on this machine: the least of some, as any may be held up.
-pub(crate) fn look() -> i64 {
-    static LOOK: OnceLock<i64> = OnceLock::new();
-    let look = |_| length(std::time::Instant::now().elapsed());
-    *LOOK.get_or_init(|| (0..16).map(look).min().unwrap_or(0))
-}
-
 /// The instant of so many nanoseconds.
 pub(crate) fn instant(nanos: i64) -> Option<Instant> {
     let length = Duration::from_nanos(nanos.unsigned_abs());
@@ -103,13 +96,5 @@ mod tests {
         assert_eq!([-1, NEVER - 1].map(|now| after(now, Duration::from_secs(1))), [999_999_999, NEVER]);
         let whole = Duration::from_secs(longest.as_secs() - 1);
         assert_eq!(length(whole), NEVER / 1_000_000_000 * 1_000_000_000 - 1_000_000_000);
-    }
-
-    /// A look takes some nanoseconds, or some microseconds where it takes a call of the system: about as long as another does.
-    #[test]
-    fn looks_take_their_time() {
-        let others = (0..1000).map(|_| length(std::time::Instant::now().elapsed()));
-        let least = others.min().unwrap() / 10; // the machine may be as much slower by now
-        assert!((least..1_000_000).contains(&look()), "{} of {least} at least", look());
     }
 }

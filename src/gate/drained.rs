@@ -1,39 +1,64 @@
-//! Waiting for a gate to be empty.
+//! Waiting for a gate to be drained.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::Gate;
-use super::drains::Ticket;
+use super::handle::Gate;
+use super::state::DrainTicket;
+use super::wake_list::WakeList;
 
-/// Resolves when no permit is out and nobody waits; made by [`Gate::drained`].
+impl Gate {
+    /// Waits until no permit is in use and no request waits.
+    ///
+    /// The future resolves after the first such moment, even if a request was admitted since. Close the gate first to wait for
+    /// the end of all work.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(4));
+    /// let permit = jobs.try_acquire_owned()?;
+    /// tokio::spawn(async move { drop(permit) });
+    /// jobs.close();
+    /// jobs.drained().await;
+    /// assert_eq!(jobs.status().in_use, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect on the gate or on other futures.
+    pub const fn drained(&self) -> Drained<'_> {
+        Drained { gate: self, ticket: None }
+    }
+}
+
+/// Resolves after a moment at which no permit was in use and no request waited; from [`Gate::drained`].
 ///
 /// # Cancel safety
 ///
-/// Dropping it changes nothing for the gate or for anybody else.
+/// Dropping the future has no effect on the gate or on other futures.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Drained<'g> {
     gate: &'g Gate,
-    ticket: Option<Ticket>,
-}
-
-impl<'g> Drained<'g> {
-    pub(super) const fn new(gate: &'g Gate) -> Self {
-        Self { gate, ticket: None }
-    }
+    ticket: Option<DrainTicket>,
 }
 
 impl Future for Drained<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let waker = cx.waker().clone(); // may panic, so before the ticket is taken
-        let ticket = self.ticket.take();
-        let (ticket, calls) = self.gate.inner().drain(ticket, waker);
+        let waker = cx.waker().clone(); // may panic, so before anything changes
+        let shared = self.gate.shared();
+        let mut wakes = WakeList::default();
+        let ticket = shared.lock().poll_drained(&shared.permits, self.ticket, waker, &mut wakes);
         self.ticket = ticket;
-        calls.make();
+        wakes.wake_all();
         if self.ticket.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
@@ -41,7 +66,10 @@ impl Future for Drained<'_> {
 impl Drop for Drained<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.gate.inner().cancel_drain(ticket).make();
+            let shared = self.gate.shared();
+            let mut wakes = WakeList::default();
+            shared.lock().cancel_drained(&shared.permits, ticket, &mut wakes);
+            wakes.wake_all();
         }
     }
 }

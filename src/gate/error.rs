@@ -1,73 +1,71 @@
-//! Why a request was not admitted.
+//! Why a request was rejected.
 
 use std::time::Duration;
 
-use super::answer::{Barred, Refusal, TryRefusal};
 use crate::plan::{GateName, Limit};
 
-/// Why a request that was willing to wait was not admitted.
+/// Why a request that was willing to wait was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
-    /// The gate was closed, before the request came or while it waited.
-    #[error("gate `{gate}` is closed and admits nothing more")]
+    /// The gate was closed, before the request arrived or while it waited.
+    #[error("gate `{gate}` is closed and admits no more requests")]
     Closed {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
     },
-    /// As many requests wait as may.
+    /// The queue is full.
     #[error(
-        "all {bound} places in line at gate `{gate}` are taken: raise its queue bound or its limit, or send less work"
+        "the queue of gate `{gate}` is full: {bound} of {bound} requests wait; raise its queue bound or its limit, or send less work"
     )]
     QueueFull {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
-        /// The most requests that may wait there.
+        /// The largest number of requests that may wait there.
         bound: usize,
     },
-    /// The deadline passed first, be it the request's own or the gate's longest wait.
+    /// The deadline of the request, or the maximum wait of the gate, passed first.
     #[error(
-        "gate `{gate}` had no room within the {waited:?} the request could wait: raise its limit, or the deadline or \
-         maximum wait"
+        "gate `{gate}` did not admit the request within the {waited:?} that it could wait; raise the limit of the gate, or the deadline or maximum wait"
     )]
     DeadlineExceeded {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
-        /// How long the request was in line; zero if its deadline had passed when it came.
+        /// How long the request was in the queue; zero if its deadline had passed on arrival.
         waited: Duration,
     },
-    /// The request asked for more than the gate has, so it could only have waited for ever.
+    /// The weight of the request is above the limit, so the gate could never admit it.
     #[error(
-        "weight {weight} is more than the limit of gate `{gate}` (allowed: 1 to {limit}): lower it or raise the limit"
+        "weight {weight} is above the limit of gate `{gate}` (allowed: 1 to {limit}); lower the weight or raise the limit"
     )]
     TooLarge {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
-        /// The permits asked for.
+        /// The number of permits requested.
         weight: u32,
-        /// The gate's limit when it refused.
+        /// The limit of the gate when it rejected the request.
         limit: Limit,
     },
-    /// The request asked for nothing.
+    /// The weight of the request is 0.
     #[error(
-        "weight 0 asks gate `{gate}` for nothing (allowed: 1 up to its limit): skip the gate or raise the weight"
+        "weight 0 at gate `{gate}` (allowed: 1 to its limit); raise the weight, or skip the gate for work that needs no permit"
     )]
     ZeroWeight {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
     },
-    /// There is no tokio runtime to run a blocking closure on, or it shut down before the closure began.
+    /// There is no tokio runtime to run a blocking closure on, or it shut down before the closure started.
     #[error(
-        "no tokio runtime ran the closure for gate `{gate}`: call `run_blocking` inside one that is not shutting down"
+        "no tokio runtime ran the closure for gate `{gate}`; call `run_blocking` inside a runtime that is not shutting down"
     )]
     NoRuntime {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
     },
 }
 
 impl AcquireError {
-    /// The gate that was asked.
+    /// Returns the name of the gate.
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match self {
@@ -80,60 +78,63 @@ impl AcquireError {
         }
     }
 
-    /// Why a request of this weight was refused.
-    pub(super) fn new(gate: GateName, weight: u32, refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Closed => Self::Closed { gate },
-            Refusal::ZeroWeight => Self::ZeroWeight { gate },
-            Refusal::TooLarge { limit } => Self::TooLarge { gate, weight, limit: Limit::saturating(limit) },
-            Refusal::QueueFull { bound } => Self::QueueFull { gate, bound },
-            Refusal::Expired { waited } => {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn new(gate: GateName, weight: u32, rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Permanent(PermanentRejection::Closed) => Self::Closed { gate },
+            Rejection::Permanent(PermanentRejection::ZeroWeight) => Self::ZeroWeight { gate },
+            Rejection::Permanent(PermanentRejection::TooLarge { limit }) => {
+                Self::TooLarge { gate, weight, limit: Limit::saturating(limit.into()) }
+            }
+            Rejection::QueueFull { bound } => Self::QueueFull { gate, bound },
+            Rejection::Expired { waited } => {
                 Self::DeadlineExceeded { gate, waited: Duration::from_nanos(waited) }
             }
         }
     }
 }
 
-/// Why a request that would not wait was not admitted.
+/// Why a request that would not wait was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
-    /// Too few permits are left, or somebody is waiting and comes first.
-    #[error("gate `{gate}` has no permits to spare: wait with `acquire`, or raise its limit")]
+    /// Too few permits are available, or other requests wait.
+    #[error("gate `{gate}` has too few permits available; wait with `acquire`, or raise its limit")]
     NoPermits {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
     },
-    /// The gate was closed.
-    #[error("gate `{gate}` is closed and admits nothing more")]
+    /// The gate is closed.
+    #[error("gate `{gate}` is closed and admits no more requests")]
     Closed {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
     },
-    /// The request asked for more than the gate has.
+    /// The weight of the request is above the limit.
     #[error(
-        "weight {weight} is more than the limit of gate `{gate}` (allowed: 1 to {limit}): lower it or raise the limit"
+        "weight {weight} is above the limit of gate `{gate}` (allowed: 1 to {limit}); lower the weight or raise the limit"
     )]
     TooLarge {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
-        /// The permits asked for.
+        /// The number of permits requested.
         weight: u32,
-        /// The gate's limit when it refused.
+        /// The limit of the gate when it rejected the request.
         limit: Limit,
     },
-    /// The request asked for nothing.
+    /// The weight of the request is 0.
     #[error(
-        "weight 0 asks gate `{gate}` for nothing (allowed: 1 up to its limit): skip the gate or raise the weight"
+        "weight 0 at gate `{gate}` (allowed: 1 to its limit); raise the weight, or skip the gate for work that needs no permit"
     )]
     ZeroWeight {
-        /// The gate asked.
+        /// The gate.
         gate: GateName,
     },
 }
 
 impl TryAcquireError {
-    /// The gate that was asked.
+    /// Returns the name of the gate.
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match self {
@@ -144,13 +145,39 @@ impl TryAcquireError {
         }
     }
 
-    /// Why a request of this weight was refused.
-    pub(super) const fn new(gate: GateName, weight: u32, refusal: TryRefusal) -> Self {
-        match refusal {
-            TryRefusal::NoPermits => Self::NoPermits { gate },
-            TryRefusal::Barred(Barred::Closed) => Self::Closed { gate },
-            TryRefusal::Barred(Barred::TooLarge { limit }) => Self::TooLarge { gate, weight, limit },
-            TryRefusal::Barred(Barred::ZeroWeight) => Self::ZeroWeight { gate },
+    /// `None` stands for too few permits.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn new(gate: GateName, weight: u32, rejection: Option<PermanentRejection>) -> Self {
+        match rejection {
+            None => Self::NoPermits { gate },
+            Some(PermanentRejection::Closed) => Self::Closed { gate },
+            Some(PermanentRejection::ZeroWeight) => Self::ZeroWeight { gate },
+            Some(PermanentRejection::TooLarge { limit }) => {
+                Self::TooLarge { gate, weight, limit: Limit::saturating(limit.into()) }
+            }
         }
+    }
+}
+
+/// Why the state rejects a request that would wait. It is small, so that it is returned in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rejection {
+    Permanent(PermanentRejection),
+    QueueFull { bound: usize },
+    Expired { waited: u64 },
+}
+
+/// Why a request can never be admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PermanentRejection {
+    Closed,
+    ZeroWeight,
+    TooLarge { limit: u32 },
+}
+
+impl From<PermanentRejection> for Rejection {
+    fn from(rejection: PermanentRejection) -> Self {
+        Self::Permanent(rejection)
     }
 }

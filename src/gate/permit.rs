@@ -1,96 +1,100 @@
-//! Permits: admission held, and given back on drop.
+//! Permits: proof of admission, released on drop.
 
 use std::fmt;
+use std::mem;
 
-use super::Gate;
-use super::inner::Inner;
+use super::handle::Gate;
 
-/// One admission through a [`Gate`], borrowed from its handle; dropping it gives its permits back.
+/// An admission through a [`Gate`], borrowed from its handle. Dropping it releases its permits.
 ///
-/// It stays valid whatever becomes of the gate: a limit lowered below what is out does not take it away, and neither
-/// does closing the gate.
-#[must_use = "a permit that is dropped at once admits nothing"]
+/// It stays valid whatever happens to the gate: neither a lowered limit nor closing the gate revokes it.
+#[must_use = "a permit that is dropped at once protects no work"]
 pub struct Permit<'g> {
     gate: &'g Gate,
     weight: u32,
 }
 
-/// One admission through a [`Gate`] that can be stored, sent and outlive every handle. Dropping it gives its permits
-/// back.
-///
-/// It is no handle itself, and costs no more than a [`Permit`].
-#[must_use = "a permit that is dropped at once admits nothing"]
+/// An admission through a [`Gate`] that keeps the gate alive, to be stored or sent. Dropping it releases its permits.
+#[must_use = "a permit that is dropped at once protects no work"]
 pub struct OwnedPermit {
-    inner: &'static Inner,
+    gate: Gate,
     weight: u32,
 }
 
 impl<'g> Permit<'g> {
-    /// Owns `weight` permits that have just been counted out.
+    /// Takes over `weight` permits that were acquired just now.
     #[inline]
     pub(super) const fn new(gate: &'g Gate, weight: u32) -> Self {
         Self { gate, weight }
     }
 
-    /// How many permits it stands for.
+    /// Returns the number of permits.
     #[must_use]
     pub const fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// The gate it belongs to.
+    /// Returns the gate.
     #[must_use]
     pub const fn gate(&self) -> &'g Gate {
         self.gate
     }
+
+    /// Turns it into a permit with a handle of its own.
+    #[inline]
+    pub(super) fn into_owned(self) -> OwnedPermit {
+        let owned = OwnedPermit::new(self.gate.clone(), self.weight);
+        mem::forget(self); // its permits have a new owner, and it has nothing else to drop
+        owned
+    }
 }
 
 impl OwnedPermit {
-    /// Owns `weight` permits that have just been counted out.
+    /// Takes over `weight` permits that were acquired just now.
     #[inline]
-    pub(super) const fn new(gate: &Gate, weight: u32) -> Self {
-        Self { inner: gate.inner(), weight }
+    pub(super) const fn new(gate: Gate, weight: u32) -> Self {
+        Self { gate, weight }
     }
 
-    /// How many permits it stands for.
+    /// Returns the number of permits.
     #[must_use]
     pub const fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// A handle of the gate it belongs to, even if every other is gone.
+    /// Returns the gate.
     #[must_use]
-    pub fn gate(&self) -> Gate {
-        Gate::of_permit(self.inner)
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
     }
 }
 
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.gate.inner().give_back(self.weight);
+        self.gate.shared().release(self.weight);
     }
 }
 
 impl Drop for OwnedPermit {
     #[inline]
     fn drop(&mut self) {
-        self.inner.give_back(self.weight);
+        self.gate.shared().release(self.weight);
     }
 }
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe("Permit", self.gate, self.weight, f)
+        debug_permit("Permit", self.gate, self.weight, f)
     }
 }
 
 impl fmt::Debug for OwnedPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe("OwnedPermit", &self.gate(), self.weight, f)
+        debug_permit("OwnedPermit", &self.gate, self.weight, f)
     }
 }
 
-fn describe(kind: &str, gate: &Gate, weight: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn debug_permit(kind: &str, gate: &Gate, weight: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.debug_struct(kind).field("gate", &gate.name()).field("weight", &weight).finish_non_exhaustive()
 }

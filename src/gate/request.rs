@@ -1,4 +1,4 @@
-//! A request put together step by step.
+//! Requests: how a caller asks a gate for permits.
 
 use std::future::Future;
 use std::panic;
@@ -7,11 +7,215 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::acquire::{self, Terms};
+use super::acquire::{Acquire, AcquireOwned, RequestOptions};
 use super::blocking;
-use super::{Acquire, AcquireError, AcquireOwned, Gate, OwnedPermit, Permit, TryAcquireError};
+use super::error::{AcquireError, TryAcquireError};
+use super::handle::Gate;
+use super::permit::{OwnedPermit, Permit};
 
-/// A request to a [`Gate`] that is more than "one, however long it takes"; made by [`Gate::request`].
+impl Gate {
+    /// Returns a request for one permit, to set its weight, deadline or maximum wait.
+    #[inline]
+    pub const fn request(&self) -> Request<'_> {
+        Request { gate: self, options: RequestOptions::new(1) }
+    }
+
+    /// Waits for one permit.
+    ///
+    /// Requests are admitted first come, first served, whatever their weights.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(4));
+    /// let permit = jobs.acquire().await?;
+    /// // do the work, then release the permit
+    /// drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future resolves to [`AcquireError`] if the request is rejected, on arrival or while it waits.
+    ///
+    /// # Panics
+    ///
+    /// See [`Acquire`]: only a gate with a maximum wait needs a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future removes the request from the queue. Permits that it was admitted with go to the next waiters.
+    #[inline]
+    pub fn acquire(&self) -> Acquire<'_> {
+        self.request().acquire()
+    }
+
+    /// Waits for `weight` permits at once, all or none; otherwise as [`acquire`](Self::acquire).
+    #[inline]
+    pub fn acquire_many(&self, weight: u32) -> Acquire<'_> {
+        self.request().weight(weight).acquire()
+    }
+
+    /// Waits for one permit that keeps the gate alive; otherwise as [`acquire`](Self::acquire). The future is `'static`.
+    #[inline]
+    pub fn acquire_owned(&self) -> AcquireOwned {
+        self.request().acquire_owned()
+    }
+
+    /// Waits for `weight` permits at once that keep the gate alive; otherwise as [`acquire`](Self::acquire). The future is
+    /// `'static`.
+    #[inline]
+    pub fn acquire_many_owned(&self, weight: u32) -> AcquireOwned {
+        self.request().weight(weight).acquire_owned()
+    }
+
+    /// Acquires one permit if it is available and no request waits.
+    ///
+    /// ```
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(1));
+    /// let permit = jobs.try_acquire()?;
+    /// assert!(jobs.try_acquire().is_err());
+    /// # drop(permit);
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TryAcquireError`] if the permit is not available now.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
+        self.request().try_acquire()
+    }
+
+    /// Acquires `weight` permits, all or none, if they are available and no request waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TryAcquireError`] if the permits are not available now.
+    #[inline]
+    pub fn try_acquire_many(&self, weight: u32) -> Result<Permit<'_>, TryAcquireError> {
+        self.request().weight(weight).try_acquire()
+    }
+
+    /// Acquires one permit that keeps the gate alive, if it is available and no request waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TryAcquireError`] if the permit is not available now.
+    #[inline]
+    pub fn try_acquire_owned(&self) -> Result<OwnedPermit, TryAcquireError> {
+        self.request().try_acquire_owned()
+    }
+
+    /// Acquires `weight` permits that keep the gate alive, all or none, if they are available and no request waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TryAcquireError`] if the permits are not available now.
+    #[inline]
+    pub fn try_acquire_many_owned(&self, weight: u32) -> Result<OwnedPermit, TryAcquireError> {
+        self.request().weight(weight).try_acquire_owned()
+    }
+
+    /// Blocks the thread until one permit is acquired. It waits in the same queue as the futures, and needs no runtime even
+    /// with a deadline.
+    ///
+    /// Use it on threads of your own, in `spawn_blocking` and in `block_in_place`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected, on arrival or while it waits.
+    ///
+    /// # Panics
+    ///
+    /// If the thread runs asynchronous tasks, even if a permit is available: blocking would stop the other tasks.
+    #[track_caller]
+    pub fn acquire_blocking(&self) -> Result<Permit<'_>, AcquireError> {
+        self.request().acquire_blocking()
+    }
+
+    /// Waits for one permit, runs `work`, and releases the permit when `work` ends, is dropped or panics.
+    ///
+    /// For asynchronous work, which leaves its thread free while it is pending. [`run_blocking`](Self::run_blocking) is for
+    /// work that does not.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let io = Gate::new(GateName::new("io"), Limit::new(64));
+    /// let page = io.run(async { "fetched" }).await?;
+    /// assert_eq!(page, "fetched");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected. `work` is then never polled.
+    ///
+    /// # Panics
+    ///
+    /// As [`Acquire`] and as `work`. The permit is released.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` first and then releases the permit.
+    pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, AcquireError> {
+        self.request().run(work).await
+    }
+
+    /// Waits for one permit, and runs `work` on a thread of tokio's blocking pool. A panic of `work` continues in the caller.
+    ///
+    /// The permit is in use until `work` ends, even if the future was dropped: a thread cannot be stopped, so it counts for as
+    /// long as it runs.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let blocking = Gate::new(GateName::new("blocking"), Limit::new(2));
+    /// let digest = blocking.run_blocking(|| 6 * 7).await?;
+    /// assert_eq!(digest, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected, and [`AcquireError::NoRuntime`] if there is no tokio runtime or it shut
+    /// down. `work` then never runs.
+    ///
+    /// # Panics
+    ///
+    /// As [`Acquire`] and as `work`, and if the system cannot start a thread. The permit is released.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future removes a waiting request from the queue. Once `work` has started, it runs to its end.
+    pub async fn run_blocking<F, T>(&self, work: F) -> Result<T, AcquireError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.request().run_blocking(work).await
+    }
+
+    /// Acquires one permit if it is available and no request waits. Otherwise nothing is counted.
+    #[inline]
+    pub(crate) fn try_acquire_uncounted(&self) -> Option<OwnedPermit> {
+        self.shared().try_acquire(1).then(|| OwnedPermit::new(self.clone(), 1))
+    }
+}
+
+/// A request with a weight, a deadline or a maximum wait; from [`Gate::request`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,111 +235,114 @@ use super::{Acquire, AcquireError, AcquireOwned, Gate, OwnedPermit, Permit, TryA
 #[must_use = "a request does nothing until it acquires"]
 pub struct Request<'g> {
     gate: &'g Gate,
-    terms: Terms,
+    options: RequestOptions,
 }
 
 impl<'g> Request<'g> {
-    pub(super) const fn new(gate: &'g Gate, terms: Terms) -> Self {
-        Self { gate, terms }
-    }
-
-    /// Asks for this many permits at once, all or none; 1 unless said.
+    /// Sets the number of permits, which are acquired at once, all or none. Default: 1.
     #[inline]
     pub const fn weight(mut self, weight: u32) -> Self {
-        self.terms.weight = weight;
+        self.options.weight = weight;
         self
     }
 
-    /// Gives up at `deadline` if it still waits then. With several limits to its wait, the earliest counts.
+    /// Ends the wait at this instant. If there are several limits to the wait, the earliest counts.
     ///
-    /// A deadline that has passed still lets the request in where there is room. One that passes while it waits takes it
-    /// out of line, whether its future is polled then or not.
+    /// A request whose deadline has passed is still admitted if it fits at once. A deadline that passes while the request waits
+    /// removes it from the queue, whether its future is polled or not.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
-        self.terms.deadline = Some(deadline);
+        self.options.deadline = Some(deadline);
         self
     }
 
-    /// Gives up after waiting this long, counted from its arrival (for a future: its first poll). With several limits
-    /// to its wait, the earliest counts; one too far off for the clock is none.
+    /// Ends the wait after this duration, counted from the arrival: for a future, its first poll. If there are several limits to
+    /// the wait, the earliest counts. A duration too long for the clock is no limit.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
-        self.terms.max_wait = Some(wait);
+        self.options.max_wait = Some(wait);
         self
     }
 
     /// Waits for the permits; see [`Gate::acquire`].
     #[inline]
     pub fn acquire(self) -> Acquire<'g> {
-        Acquire::new(self.gate, self.terms)
+        Acquire::new(self.gate, self.options)
     }
 
-    /// Waits for permits that outlive every handle; see [`Gate::acquire_owned`].
+    /// Waits for permits that keep the gate alive; see [`Gate::acquire_owned`].
     #[inline]
-    pub fn acquire_owned(self) -> AcquireOwned<'g> {
-        Acquire::new(self.gate, self.terms)
+    pub fn acquire_owned(self) -> AcquireOwned {
+        AcquireOwned::new(self.gate, self.options)
     }
 
-    /// Takes the permits if there is room now, whatever its deadline; see [`Gate::try_acquire`].
+    /// Acquires the permits if they are available now; see [`Gate::try_acquire`]. Deadlines have no effect.
     ///
     /// # Errors
     ///
-    /// [`TryAcquireError`] if they are not to be had at once.
+    /// [`TryAcquireError`] if the permits are not available now.
     #[inline]
     pub fn try_acquire(self) -> Result<Permit<'g>, TryAcquireError> {
-        acquire::attempt(self.gate, self.terms.weight).map(|()| Permit::new(self.gate, self.terms.weight))
+        let weight = self.options.weight;
+        if self.gate.shared().try_acquire(weight) {
+            return Ok(Permit::new(self.gate, weight));
+        }
+        match self.gate.shared().try_acquire_slow(weight) {
+            Ok(()) => Ok(Permit::new(self.gate, weight)),
+            Err(rejection) => Err(TryAcquireError::new(self.gate.name(), weight, rejection)),
+        }
     }
 
-    /// Takes permits that outlive every handle if there is room now, whatever its deadline.
+    /// Acquires permits that keep the gate alive, if they are available now. Deadlines have no effect.
     ///
     /// # Errors
     ///
-    /// [`TryAcquireError`] if they are not to be had at once.
+    /// [`TryAcquireError`] if the permits are not available now.
     #[inline]
     pub fn try_acquire_owned(self) -> Result<OwnedPermit, TryAcquireError> {
-        acquire::attempt(self.gate, self.terms.weight)
-            .map(|()| OwnedPermit::new(self.gate, self.terms.weight))
+        let permit = self.try_acquire()?;
+        Ok(permit.into_owned())
     }
 
-    /// Blocks the thread until the permits are there; see [`Gate::acquire_blocking`].
+    /// Blocks the thread until the permits are acquired; see [`Gate::acquire_blocking`].
     ///
     /// # Errors
     ///
-    /// [`AcquireError`] if the request is refused, then or while it waits.
+    /// [`AcquireError`] if the request is rejected, on arrival or while it waits.
     ///
     /// # Panics
     ///
-    /// On a thread that is running asynchronous tasks, which blocking would stop.
+    /// If the thread runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_blocking(self) -> Result<Permit<'g>, AcquireError> {
-        blocking::block(self.gate, self.terms).map(|()| Permit::new(self.gate, self.terms.weight))
+        blocking::acquire(self.gate, self.options)
     }
 
-    /// Blocks the thread until permits that outlive every handle are there; see [`Gate::acquire_blocking`].
+    /// Blocks the thread until permits are acquired that keep the gate alive; see [`Gate::acquire_blocking`].
     ///
     /// # Errors
     ///
-    /// [`AcquireError`] if the request is refused, then or while it waits.
+    /// [`AcquireError`] if the request is rejected, on arrival or while it waits.
     ///
     /// # Panics
     ///
-    /// On a thread that is running asynchronous tasks, which blocking would stop.
+    /// If the thread runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_blocking_owned(self) -> Result<OwnedPermit, AcquireError> {
-        blocking::block(self.gate, self.terms).map(|()| OwnedPermit::new(self.gate, self.terms.weight))
+        blocking::acquire(self.gate, self.options).map(Permit::into_owned)
     }
 
-    /// Runs `work` with the permits, and gives them back when it ends; see [`Gate::run`].
+    /// Runs `work` with the permits, and releases them when it ends; see [`Gate::run`].
     ///
     /// # Errors
     ///
-    /// [`AcquireError`] if the request is refused; `work` is then never polled.
+    /// [`AcquireError`] if the request is rejected. `work` is then never polled.
     ///
     /// # Panics
     ///
-    /// As [`Acquire`] and as `work`; the permits are given back.
+    /// As [`Acquire`] and as `work`. The permits are released.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops `work` where it stands and then gives the permits back.
+    /// Dropping the future drops `work` first and then releases the permits.
     pub async fn run<F: Future>(self, work: F) -> Result<F::Output, AcquireError> {
         let permit = self.acquire().await?;
         let output = work.await;
@@ -143,27 +350,27 @@ impl<'g> Request<'g> {
         Ok(output)
     }
 
-    /// Runs `work` with the permits on a thread of tokio's that may block; see [`Gate::run_blocking`].
+    /// Runs `work` with the permits on a thread of tokio's blocking pool; see [`Gate::run_blocking`].
     ///
     /// # Errors
     ///
-    /// [`AcquireError`] if the request is refused, or [`AcquireError::NoRuntime`]; `work` then never ran.
+    /// [`AcquireError`] if the request is rejected, or [`AcquireError::NoRuntime`]. `work` then never runs.
     ///
     /// # Panics
     ///
-    /// As [`Acquire`] and as `work`; the permits are given back. Also if the system cannot start a thread.
+    /// As [`Acquire`] and as `work`, and if the system cannot start a thread. The permits are released.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it while it waits gives up its place in line. Once `work` has been handed to a thread it runs to its
-    /// end, watched or not, and the permits are out until then.
+    /// Dropping the future removes a waiting request from the queue. Once `work` has started, it runs to its end, and the
+    /// permits are in use until then.
     pub async fn run_blocking<F, T>(self, work: F) -> Result<T, AcquireError>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
         let gate = self.gate.name();
-        // Asked first: nobody should stand in line for a permit there is nothing to do with.
+        // Checked first: without a runtime the request would wait for permits that it cannot use.
         let Ok(runtime) = Handle::try_current() else { return Err(AcquireError::NoRuntime { gate }) };
         let permit = self.acquire_owned().await?;
         let running = runtime.spawn_blocking(move || {

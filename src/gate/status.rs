@@ -1,15 +1,15 @@
-//! What a gate says about itself.
+//! What a gate reports about itself.
 
-use super::Histogram;
+use super::histogram::Histogram;
 use crate::plan::{GateName, Limit};
 
-/// A gate at one instant: its limit, permits and line are of the same moment, so the books balance in each status.
+/// The status of a gate. Its limit, permits and queue belong to one instant:
 ///
-/// What needs no lock is counted by each thread for itself: requests admitted or refused at once, and changes of the limit
-/// while nobody waits. Of those a total may lack what a thread is in the midst of just then; none is ever lost.
+/// - `in_use + available == limit + debt`, and `available` or `debt` is 0.
+/// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `unclaimed`.
 ///
-/// - `in_use + available == limit + debt`, and one of `available` and `debt` is 0.
-/// - `totals.queue.enqueued` is the sum of its other fields (without `unclaimed`) and `waiting`.
+/// Each thread counts what it does without the lock: requests admitted or rejected at once, and changes of the limit while
+/// no request waits. A total can lack such an event that happens at the same time as the call. No event is lost.
 ///
 /// ```
 /// use concurrency_governor::{Limit, gate::Gate};
@@ -25,68 +25,68 @@ use crate::plan::{GateName, Limit};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateStatus {
-    /// The gate's name.
+    /// The name of the gate.
     pub name: GateName,
-    /// How many permits may be out.
+    /// The largest number of permits in use.
     pub limit: Limit,
-    /// Permits out: held, or handed to a request that has not been resumed yet.
+    /// Permits in use: held, or admitted to a request that was not polled since.
     pub in_use: u32,
-    /// Permits that could be handed out: `limit - in_use`, or 0 under debt.
+    /// Permits that can be acquired: `limit - in_use`, or 0 under debt.
     pub available: u32,
-    /// Permits out above a limit that was lowered under them: `in_use - limit`, or 0.
+    /// Permits in use above a limit that was lowered: `in_use - limit`, or 0.
     pub debt: u32,
-    /// Requests in line, whatever their weight.
+    /// Requests in the queue, whatever their weight.
     pub waiting: usize,
-    /// Whether the gate has been closed.
+    /// Whether the gate was closed.
     pub closed: bool,
-    /// How many times its limit has changed since the gate was made.
+    /// How many times the limit has changed.
     pub resized: u64,
-    /// What happened since the gate was made.
+    /// What happened since the gate was created.
     pub totals: GateTotals,
-    /// How long those admitted after a wait have waited; empty if the gate does not
-    /// [measure](super::GateBuilder::measure_waits) that.
+    /// How long the requests waited that were admitted from the queue. Empty if the gate does not
+    /// [measure](super::GateBuilder::measure_waits) waits.
     pub waits: Histogram,
 }
 
-/// What a gate has counted since it was made, in requests. Counts saturate.
+/// What a gate has counted since it was created, in requests. Counts saturate.
 ///
-/// Every request is counted where it arrives: admitted at once, in line, or refused. So requests in all are
-/// `admitted - line.admitted + queue.enqueued + refused.sum()`; an [`Acquire`](super::Acquire) that was never polled is
-/// none.
+/// Every request is counted on arrival: admitted at once, enqueued, or rejected. So the number of all requests is
+/// `admitted - queue.admitted + queue.enqueued + rejected.sum()`. An [`Acquire`](super::Acquire) that was never polled is
+/// not a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateTotals {
-    /// Requests admitted, at once or after a wait.
+    /// Requests admitted, at once or from the queue.
     pub admitted: u64,
     /// What became of the requests that had to wait.
     pub queue: QueueTotals,
-    /// Requests refused when they arrived.
+    /// Requests rejected on arrival.
     pub rejected: RejectedTotals,
 }
 
 /// What became of the requests that had to wait:
-/// `joined == admitted + cancelled + expired + too_large + closed`, and those [waiting](GateStatus::waiting) now.
+/// `enqueued == admitted + cancelled + expired + too_large + closed +` the requests that [wait](GateStatus::waiting) now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueTotals {
-    /// Took a place in line.
+    /// Requests that were put into the queue.
     pub enqueued: u64,
-    /// Were handed their permits.
+    /// Requests that were admitted from the queue.
     pub admitted: u64,
-    /// Of those admitted: were dropped before they were resumed, so their permits went on unused.
+    /// Admitted requests that were dropped before they were polled; their permits went to the next waiters.
     pub unclaimed: u64,
-    /// Were dropped while they waited.
+    /// Requests that were dropped while they waited.
     pub cancelled: u64,
-    /// Gave up at their deadline.
+    /// Requests whose deadline passed while they waited.
     pub expired: u64,
-    /// Were ended by a limit lowered below their weight.
+    /// Requests that ended because the limit was lowered below their weight.
     pub too_large: u64,
-    /// Were ended by the closing of the gate.
+    /// Requests that ended because the gate was closed.
     pub closed: u64,
 }
 
 impl QueueTotals {
-    /// All whose wait has ended.
+    /// Returns the number of requests that have left the queue.
     pub(super) const fn ended(&self) -> u64 {
         self.admitted
             .saturating_add(self.cancelled)
@@ -96,26 +96,26 @@ impl QueueTotals {
     }
 }
 
-/// Requests refused when they arrived, by reason.
+/// Requests rejected on arrival, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedTotals {
-    /// Would have had to wait, and only tried.
+    /// The request would have had to wait, and did not want to.
     pub no_permits: u64,
-    /// Would have had to wait, and the line was full.
+    /// The request would have had to wait, and the queue was full.
     pub queue_full: u64,
-    /// Would have had to wait, and their deadline had passed already.
+    /// The request would have had to wait, and its deadline had passed.
     pub expired: u64,
-    /// Asked for more than the limit.
+    /// The weight was above the limit.
     pub too_large: u64,
-    /// Asked for nothing.
+    /// The weight was 0.
     pub zero_weight: u64,
-    /// Came after the gate was closed.
+    /// The gate was closed.
     pub closed: u64,
 }
 
 impl RejectedTotals {
-    /// All that were refused.
+    /// Returns the sum over all reasons.
     #[must_use]
     pub const fn sum(&self) -> u64 {
         self.no_permits
@@ -125,4 +125,16 @@ impl RejectedTotals {
             .saturating_add(self.zero_weight)
             .saturating_add(self.closed)
     }
+}
+
+/// What [`Gate::resize`](super::Gate::resize) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resize {
+    /// The limit before.
+    pub from: Limit,
+    /// The limit now.
+    pub to: Limit,
+    /// Permits in use above the new limit. No request is admitted until they are released.
+    pub debt: u32,
 }

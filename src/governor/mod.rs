@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::event::{Event, Observer};
-use crate::gate::{Calls, Gate};
+use crate::gate::{Gate, WakeList};
 use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, UnknownGateError};
 use measure::Prober;
 use status::Books;
@@ -207,18 +207,18 @@ impl Governor {
             (Arc::clone(&state.resolution), self.resize_gates(&state.resolution, events))
         };
         // Wakers are other people's code, which may come back here: none runs while the state is locked.
-        calls.into_iter().for_each(Calls::make);
+        calls.into_iter().for_each(WakeList::wake_all);
         self.publish();
         Ok(resolution)
     }
 
-    fn resize_gates(&self, resolution: &Resolution, events: &mut Vec<Event>) -> Vec<Calls> {
+    fn resize_gates(&self, resolution: &Resolution, events: &mut Vec<Event>) -> Vec<WakeList> {
         let mut calls = Vec::new();
         for (gate, explanation) in self.0.gates.iter().zip(resolution.explanations()) {
             if gate.limit() == explanation.limit() {
                 continue;
             }
-            let (resize, to_wake) = gate.resize_unwoken(explanation.limit());
+            let (resize, to_wake) = gate.resize_without_waking(explanation.limit());
             calls.push(to_wake);
             let (from, to, debt) = (resize.from, resize.to, resize.debt);
             let explanation = Box::new(explanation.clone());

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::sync::{Mutex, Runtime};
 use super::{Core, Manager, Pool, PoolBuildError, PoolObserver, PoolProblem};
 use crate::gate::clock::{self, NEVER};
-use crate::gate::{Bell, Gate};
+use crate::gate::{ChangeListener, Gate};
 use crate::plan::{GateName, Limit};
 
 /// A [`Pool`] in the making; from [`Pool::builder`].
@@ -141,8 +141,8 @@ impl<M: Manager> PoolBuilder<M> {
             idle_timeout: self.idle_timeout.map_or(NEVER, clock::length),
             max_lifetime: self.max_lifetime.map_or(NEVER, clock::length),
         };
-        let bell: Bell = Arc::default();
-        gate.ring_on_change(&bell);
+        let bell: ChangeListener = Arc::default();
+        gate.listen(&bell);
         let backoff = Backoff::new(self.backoff.0, self.backoff.1);
         let shared = Arc::new(Shared {
             books: Mutex::new(Books::new(rules, backoff, gate.limit())),

@@ -116,7 +116,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// What most checkouts come to: a permit, and an item that is idle. Else the permit, if there was one.
     #[inline]
     fn at_once(&self) -> Result<PooledItem<M>, Option<OwnedPermit>> {
-        let Some(permit) = self.shared.gate.admit_at_once() else { return Err(None) };
+        let Some(permit) = self.shared.gate.try_acquire_uncounted() else { return Err(None) };
         match self.shared.take(None) {
             Some(entry) => Ok(PooledItem::new(self.shared, entry, permit)),
             None => Err(Some(permit)),
@@ -197,7 +197,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
     /// The earliest of its deadlines, [`NEVER`] if it has none.
     fn deadline_from(&self, arrived: i64) -> i64 {
-        let longest = self.max_wait.map_or(NEVER, clock::length).min(self.shared.gate.longest_wait());
+        let longest = self.max_wait.map_or(NEVER, clock::length).min(self.shared.gate.max_wait_nanos());
         clock::nanos_after(arrived, longest).min(self.deadline.map_or(NEVER, clock::nanos))
     }
 

@@ -11,7 +11,7 @@ use super::create::Creation;
 use super::effects::{Attempt, Effects, Receiver};
 use super::sync::{Mutex, MutexGuard, Runtime, meanwhile};
 use super::{CreateError, DiscardReason, Manager, PoolEvent, PoolObserver, PoolStatus};
-use crate::gate::{Bell, Gate, Resize, clock};
+use crate::gate::{ChangeListener, Gate, Resize, clock};
 use crate::jitter::scattered;
 use crate::plan::Limit;
 
@@ -32,7 +32,7 @@ pub(super) struct Shared<M: Manager> {
     pub(super) observers: Vec<Box<dyn PoolObserver>>,
     pub(super) runtime: Runtime,
     /// Wakes the keeper.
-    pub(super) bell: Bell,
+    pub(super) bell: ChangeListener,
     /// Rung when nothing is left.
     pub(super) drained: Notify,
     pub(super) books: Mutex<PoolBooks<M>>,

@@ -1,11 +1,13 @@
-//! A waker whose every call is a test's to write. `std::task::Wake` leaves out `clone`, so this takes a vtable.
+//! A waker that runs a closure of the test in each of its calls.
+//!
+//! `std::task::Wake` offers no hook in `clone`, so this waker has a vtable of its own.
 
-#![expect(unsafe_code, reason = "a waker whose `clone` is somebody else's code takes a vtable of its own")]
+#![expect(unsafe_code, reason = "only a waker with its own vtable can run code of the test in `clone`")]
 
 use std::sync::Arc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-/// What a waker goes through. Waking one uses it up, so that it is dropped after.
+/// A call of a waker. Waking by value consumes the waker, so `Wake` is followed by `Drop` then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Clone,
@@ -13,45 +15,47 @@ pub(crate) enum Call {
     Drop,
 }
 
-/// A waker that calls back whenever it is called; unlike any other, but for its clones.
-pub(crate) fn hooked(act: impl Fn(Call) + Send + Sync + 'static) -> Waker {
-    let hook = Arc::new(Hook { act: Box::new(act) });
-    // SAFETY: the data is an `Arc<Hook>` in raw form, which is what the vtable takes it for. Each waker owns one count
-    // of it: `clone` adds one, `wake` and `drop` use one up, `wake_by_ref` leaves it. `Hook` is Send and Sync.
-    unsafe { Waker::new(Arc::into_raw(hook).cast(), &VTABLE) }
+/// Creates a waker that runs `hook` in each of its calls. `Waker::will_wake` holds between it and its clones
+/// only.
+pub(crate) fn hooked(hook: impl Fn(Call) + Send + Sync + 'static) -> Waker {
+    let data = Arc::new(HookedWaker { hook: Box::new(hook) });
+    // SAFETY: the data pointer is an `Arc<HookedWaker>` in raw form, which is what the vtable expects. Each
+    // waker owns one reference: `clone` adds one, `wake` and `drop` release one, `wake_by_ref` leaves the
+    // count as it is. `HookedWaker` is Send and Sync.
+    unsafe { Waker::new(Arc::into_raw(data).cast(), &VTABLE) }
 }
 
-struct Hook {
-    act: Box<dyn Fn(Call) + Send + Sync>,
+struct HookedWaker {
+    hook: Box<dyn Fn(Call) + Send + Sync>,
 }
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
-/// Counts only after the hook, which may panic.
+/// Adds the reference after the hook, because the hook may panic.
 unsafe fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: the waker that is being cloned owns a count, and is borrowed meanwhile.
-    let hook = unsafe { &*data.cast::<Hook>() };
-    (hook.act)(Call::Clone);
+    // SAFETY: the waker that is cloned owns a reference and is borrowed during this call.
+    let waker = unsafe { &*data.cast::<HookedWaker>() };
+    (waker.hook)(Call::Clone);
     // SAFETY: as above.
-    unsafe { Arc::increment_strong_count(data.cast::<Hook>()) };
+    unsafe { Arc::increment_strong_count(data.cast::<HookedWaker>()) };
     RawWaker::new(data, &VTABLE)
 }
 
 unsafe fn wake(data: *const ()) {
-    // SAFETY: this waker's own count, which it hands over.
-    let hook = unsafe { Arc::from_raw(data.cast::<Hook>()) };
-    (hook.act)(Call::Wake);
-    (hook.act)(Call::Drop);
+    // SAFETY: this call consumes the waker, and with it the reference that the waker owns.
+    let waker = unsafe { Arc::from_raw(data.cast::<HookedWaker>()) };
+    (waker.hook)(Call::Wake);
+    (waker.hook)(Call::Drop);
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
-    // SAFETY: the waker owns a count, and is borrowed meanwhile.
-    let hook = unsafe { &*data.cast::<Hook>() };
-    (hook.act)(Call::Wake);
+    // SAFETY: the waker owns a reference and is borrowed during this call.
+    let waker = unsafe { &*data.cast::<HookedWaker>() };
+    (waker.hook)(Call::Wake);
 }
 
 unsafe fn drop_waker(data: *const ()) {
-    // SAFETY: this waker's own count, which it hands over.
-    let hook = unsafe { Arc::from_raw(data.cast::<Hook>()) };
-    (hook.act)(Call::Drop);
+    // SAFETY: this call consumes the waker, and with it the reference that the waker owns.
+    let waker = unsafe { Arc::from_raw(data.cast::<HookedWaker>()) };
+    (waker.hook)(Call::Drop);
 }

@@ -1,24 +1,33 @@
-//! What a gate promises, one test a promise. Nothing here sleeps: futures are polled by hand, or time is paused.
+//! The promises of a gate (docs/GUARANTEES.md), one test per promise.
+//!
+//! Most tests poll futures by hand or use tokio's paused clock, so that their outcome depends on no timing.
+//! The modules `faults` and `storm` use real threads, runtimes and processes; a time limit there only detects
+//! that a test hangs.
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-/// Of gates that do not, the same is tested in `tests/gate_unmeasured.rs`.
-const MEASURES: bool = true;
 
 mod hooks;
 mod support;
 
-mod blocking;
-mod chain;
-mod deadline;
-mod drain;
-mod hostile;
-mod leaving;
-mod order;
-mod reentry;
-mod refusal;
+mod fairness;
+mod permits;
+mod rejection;
 mod resize;
-mod run;
+
+mod cancellation;
+mod close_and_drain;
+mod deadline;
 mod timer;
-mod told;
+
+mod blocking;
+mod run;
+mod status;
+
+mod hostile_wakers;
+mod intrusive_list;
+mod leaked_futures;
+mod reentrant_wakers;
 mod wakers;
+
+mod faults;
+mod storm;

@@ -1,4 +1,4 @@
-//! Work that cannot forget its permit.
+//! Work under `run` and `run_blocking`, which hold the permit for exactly as long as the work runs.
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,77 +8,78 @@ use std::sync::mpsc;
 use concurrency_governor::gate::{AcquireError, Gate};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{NAME, assert_at_rest, gate, now, peek};
+use crate::support::{HOUR, NAME, assert_idle, expect_ready, gate, poll_once, spin_until};
 
+/// A runtime that runs at most one blocking closure at a time.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap()
 }
 
-/// Tells when it is dropped whether the permit was still out.
-struct Witness<'a>(&'a Gate, &'a mpsc::Sender<u32>);
+/// Sends the number of permits in use when it is dropped.
+struct SendInUseOnDrop<'a>(&'a Gate, &'a mpsc::Sender<u32>);
 
-impl Drop for Witness<'_> {
+impl Drop for SendInUseOnDrop<'_> {
     fn drop(&mut self) {
         self.1.send(self.0.status().in_use).unwrap();
     }
 }
 
-/// Work runs with the permit, and gives it back when it ends.
+/// `run` holds the permit while the work runs, and releases it when the work ends.
 #[test]
-fn run_holds_the_permit_for_the_work() {
+fn run_holds_the_permit_while_the_work_runs() {
     let gate = gate(2);
-    assert_eq!(now(gate.run(async { gate.status().in_use })), Ok(1));
-    assert_eq!(now(gate.request().weight(2).run(async { gate.status().in_use })), Ok(2));
-    assert_at_rest(&gate);
+    assert_eq!(expect_ready(gate.run(async { gate.status().in_use })), Ok(1));
+    assert_eq!(expect_ready(gate.request().weight(2).run(async { gate.status().in_use })), Ok(2));
+    assert_idle(&gate);
 }
 
-/// Work that is refused never begins.
+/// The work of a rejected request never starts.
 #[test]
-fn refused_work_never_runs() {
+fn rejected_work_never_starts() {
     let gate = gate(1);
     gate.close();
-    let refused = Err(AcquireError::Closed { gate: NAME });
-    assert_eq!(now(gate.run(async { unreachable!("refused") })), refused.map(|(): ()| ()));
+    let closed = Err(AcquireError::Closed { gate: NAME });
+    assert_eq!(expect_ready(gate.run(async { unreachable!("rejected") })), closed.map(|(): ()| ()));
     let runtime = runtime();
-    let refused = runtime.block_on(gate.run_blocking(|| unreachable!("refused")));
-    assert_eq!(refused, Err::<(), _>(AcquireError::Closed { gate: NAME }));
+    let outcome = runtime.block_on(gate.run_blocking(|| unreachable!("rejected")));
+    assert_eq!(outcome, Err::<(), _>(AcquireError::Closed { gate: NAME }));
 }
 
-/// Work that is given up is dropped first, and then its permit comes back.
+/// When `run` is cancelled, the work is dropped before its permit is released.
 #[test]
-fn cancelled_work_ends_before_its_permit() {
+fn cancelled_work_is_dropped_before_its_permit() {
     let gate = gate(1);
     let (sender, receiver) = mpsc::channel();
     {
-        let witness = Witness(&gate, &sender);
+        let on_drop = SendInUseOnDrop(&gate, &sender);
         let mut work = pin!(gate.run(async move {
-            let _witness = witness;
+            let _on_drop = on_drop;
             pending::<()>().await;
         }));
-        assert!(peek(&mut work).is_pending());
+        assert!(poll_once(&mut work).is_pending());
     }
     assert_eq!(receiver.recv(), Ok(1));
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// A panic in the work gives the permit back, and goes on.
+/// A panic in the work releases the permit and reaches the caller.
 #[test]
-fn panicking_work_gives_its_permit_back() {
+fn panicking_work_releases_its_permit() {
     let gate = gate(1);
-    let panic = catch_unwind(AssertUnwindSafe(|| now(gate.run(async { panic!("in async work") }))));
+    let panic = catch_unwind(AssertUnwindSafe(|| expect_ready(gate.run(async { panic!("in async work") }))));
     assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"in async work"));
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 
     let runtime = runtime();
     let work = gate.run_blocking(|| panic!("in blocking work"));
     let panic = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work).map(|(): ()| ())));
     assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"in blocking work"));
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// Once begun, blocking work holds its permit to its end, even if nobody waits for it any more.
+/// Blocking work that has started holds its permit until it ends, even if its future is dropped.
 #[test]
-fn abandoned_blocking_work_still_counts() {
+fn abandoned_blocking_work_holds_its_permit() {
     let gate = gate(1);
     let runtime = runtime();
     let (started, has_started) = mpsc::channel();
@@ -88,67 +89,67 @@ fn abandoned_blocking_work_still_counts() {
         may_finish.recv().unwrap();
     }));
     let inside = runtime.enter();
-    assert!(peek(&mut work).is_pending());
+    assert!(poll_once(&mut work).is_pending());
     has_started.recv().unwrap();
     drop(work);
-    assert!(gate.try_acquire().is_err(), "the thread still runs");
+    assert!(gate.try_acquire().is_err(), "the blocking work still runs");
     drop(inside);
     finish.send(()).unwrap();
     runtime.block_on(gate.drained());
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// The permit of blocking work is back when its result is.
+/// The permit of blocking work is released before its result is returned.
 #[test]
-fn blocking_work_gives_its_permit_back_before_its_result() {
+fn blocking_work_releases_its_permit_before_it_returns() {
     let gate = gate(1);
     let runtime = runtime();
-    let inside = gate.clone();
-    assert_eq!(runtime.block_on(gate.run_blocking(move || inside.status().in_use)), Ok(1));
-    assert_at_rest(&gate);
-    let weighed = gate.request().run_blocking(|| "weighed");
-    assert_eq!(runtime.block_on(weighed), Ok("weighed"));
+    let handle = gate.clone();
+    assert_eq!(runtime.block_on(gate.run_blocking(move || handle.status().in_use)), Ok(1));
+    assert_idle(&gate);
+    let through_request = gate.request().run_blocking(|| "done");
+    assert_eq!(runtime.block_on(through_request), Ok("done"));
 }
 
-/// Without a runtime there is nowhere to run blocking work, and nobody stands in line for that.
+/// `run_blocking` outside a runtime returns an error at once and is not admitted.
 #[test]
-fn blocking_work_needs_a_runtime() {
+fn blocking_work_outside_a_runtime_is_an_error() {
     let gate = gate(1);
-    assert_eq!(now(gate.run_blocking(|| ())), Err(AcquireError::NoRuntime { gate: NAME }));
+    assert_eq!(expect_ready(gate.run_blocking(|| ())), Err(AcquireError::NoRuntime { gate: NAME }));
     assert_eq!(gate.status().totals.admitted, 0);
 }
 
-/// Blocking work that its runtime never came to says so, and gives its permit back.
+/// Blocking work whose runtime shuts down before it starts returns an error and releases its permit.
 #[test]
-fn a_runtime_that_ends_first_is_an_error() {
+fn blocking_work_of_a_dropped_runtime_is_an_error() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let ending = runtime();
+    let dropped_runtime = runtime();
     let mut work = Box::pin(gate.run_blocking(|| unreachable!("its runtime is gone")));
-    let inside = ending.enter();
-    assert!(peek(&mut work).is_pending());
+    let inside = dropped_runtime.enter();
+    assert!(poll_once(&mut work).is_pending());
     drop(inside);
-    drop(ending);
+    drop(dropped_runtime);
     drop(held);
     assert_eq!(runtime().block_on(work), Err::<(), _>(AcquireError::NoRuntime { gate: NAME }));
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// A runtime that is dropped with holders and waiters takes nothing with it: the next one goes on.
+/// After a runtime was dropped with tasks that held permits or waited, the gate is idle and usable on the
+/// next runtime.
 #[test]
 fn a_dropped_runtime_leaves_the_gate_usable() {
     let gate = gate(2);
-    let first = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let dropped_runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     for _ in 0..8 {
         let handle = gate.clone();
-        first.spawn(async move { handle.run(pending::<()>()).await });
+        dropped_runtime.spawn(async move { handle.run(pending::<()>()).await });
         let handle = gate.clone();
-        let hour = std::time::Duration::from_secs(3600);
-        first.spawn(async move { handle.request().max_wait(hour).run(pending::<()>()).await });
+        dropped_runtime.spawn(async move { handle.request().max_wait(HOUR).run(pending::<()>()).await });
     }
-    crate::support::until_waiting(&gate, 14);
-    drop(first);
-    assert_at_rest(&gate);
-    assert_eq!(runtime().block_on(gate.request().weight(2).run(async { "on" })), Ok("on"));
-    assert_at_rest(&gate);
+    spin_until(|| gate.status().waiting == 14);
+    drop(dropped_runtime);
+    assert_idle(&gate);
+    assert_eq!(runtime().block_on(gate.request().weight(2).run(async { "done" })), Ok("done"));
+    assert_idle(&gate);
 }

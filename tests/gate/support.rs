@@ -1,4 +1,4 @@
-//! Polling by hand.
+//! Helpers of all modules: gates, polling by hand, runtimes, bounded waits and the final check of a gate.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -6,107 +6,150 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrency_governor::gate::{AcquireError, Gate, GateStatus, OwnedPermit};
 use concurrency_governor::{GateName, Limit};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinError, JoinHandle, yield_now};
+use tokio::time::timeout;
 
 pub(crate) const NAME: GateName = GateName::new("test");
+pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
+/// The time after which a test counts as hanging. Every step that ends at all is much faster.
+pub(crate) const HANG_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Creates a gate that measures waits, which is the default.
 pub(crate) fn gate(limit: u32) -> Gate {
-    Gate::builder(NAME, Limit::new(limit)).measure_waits(crate::MEASURES).build()
+    Gate::new(NAME, Limit::new(limit))
 }
 
-/// A future that any thread may poll and drop, and that keeps its gate there.
-pub(crate) type Waiting = Pin<Box<dyn Future<Output = Result<OwnedPermit, AcquireError>> + Send>>;
+/// Creates a gate that does not measure waits.
+pub(crate) fn unmeasured_gate(limit: u32) -> Gate {
+    Gate::builder(NAME, Limit::new(limit)).measure_waits(false).build()
+}
 
-pub(crate) fn request(gate: &Gate, weight: u32, max_wait: Duration) -> Waiting {
+/// A boxed request that any thread may poll and drop. It owns a handle of its gate.
+pub(crate) type BoxedAcquire = Pin<Box<dyn Future<Output = Result<OwnedPermit, AcquireError>> + Send>>;
+
+pub(crate) fn boxed_acquire(gate: &Gate, weight: u32, max_wait: Duration) -> BoxedAcquire {
     let gate = gate.clone();
     Box::pin(async move { gate.request().weight(weight).max_wait(max_wait).acquire_owned().await })
 }
 
-/// A runtime whose clock goes where it is put.
-pub(crate) fn clock() -> Runtime {
-    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
-}
-
-/// A waker that counts how often it was woken.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
-pub(crate) struct Flag(AtomicUsize);
+pub(crate) struct WakeCounter(AtomicUsize);
 
-impl Flag {
+impl WakeCounter {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    pub(crate) fn woken(&self) -> usize {
+    pub(crate) fn wakes(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-impl Wake for Flag {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-pub(crate) fn poll<F: Future + Unpin>(future: &mut F, flag: &Arc<Flag>) -> Poll<F::Output> {
-    poll_by(future, &Waker::from(Arc::clone(flag)))
+/// Polls with a waker that counts its wake-ups.
+pub(crate) fn poll<F: Future + Unpin>(future: &mut F, counter: &Arc<WakeCounter>) -> Poll<F::Output> {
+    poll_with(future, &Waker::from(Arc::clone(counter)))
 }
 
-pub(crate) fn poll_by<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+/// Polls with this waker.
+pub(crate) fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// Polls once, and nobody is told of anything.
-pub(crate) fn peek<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    poll_by(future, Waker::noop())
+/// Polls with a waker that does nothing.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_with(future, Waker::noop())
 }
 
-/// What a future that resolves at its first poll resolves to.
+/// Returns the output of a future that is ready at its first poll.
 #[track_caller]
-pub(crate) fn now<F: Future>(future: F) -> F::Output {
-    match peek(&mut pin!(future)) {
+pub(crate) fn expect_ready<F: Future>(future: F) -> F::Output {
+    match poll_once(&mut pin!(future)) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("still pending"),
+        Poll::Pending => panic!("the future is pending"),
     }
 }
 
-/// Puts a future in line.
+/// Polls a future for the first time, after which it has to wait. Returns it with the counter of its waker.
 #[track_caller]
-pub(crate) fn wait<F: Future>(future: F) -> (Pin<Box<F>>, Arc<Flag>) {
-    let (mut future, flag) = (Box::pin(future), Flag::new());
-    assert!(poll(&mut future, &flag).is_pending(), "admitted or refused at once");
-    (future, flag)
+pub(crate) fn start_waiting<F: Future>(future: F) -> (Pin<Box<F>>, Arc<WakeCounter>) {
+    let (mut future, counter) = (Box::pin(future), WakeCounter::new());
+    assert!(poll(&mut future, &counter).is_pending(), "ready at the first poll");
+    (future, counter)
 }
 
-/// Lets other threads go on until as many requests wait.
-pub(crate) fn until_waiting(gate: &Gate, requests: usize) {
-    while gate.status().waiting != requests {
+/// A runtime whose clock moves only when a test advances it.
+pub(crate) fn paused_runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+/// A runtime on the calling thread, with the real clock.
+pub(crate) fn current_thread_runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+/// Yields to other threads until the condition holds. Fails when that takes too long.
+#[track_caller]
+pub(crate) fn spin_until(mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < HANG_TIMEOUT, "the condition never held");
         thread::yield_now();
     }
 }
 
-/// A lock taken twice by one thread never comes free: so what may do that runs in a thread of its own.
-pub(crate) fn within_a_minute(what: &str, body: impl FnOnce() + Send + 'static) {
-    let (done, is_done) = mpsc::channel();
+/// Drives a runtime until the condition holds. Fails when that takes too long.
+#[track_caller]
+pub(crate) fn drive_until(runtime: &Runtime, condition: impl Fn() -> bool) {
+    let holds = runtime.block_on(async {
+        let start = Instant::now();
+        while !condition() && start.elapsed() < HANG_TIMEOUT {
+            yield_now().await;
+        }
+        condition()
+    });
+    assert!(holds, "the condition never held");
+}
+
+/// Drives a runtime until the task has ended. Fails when that takes too long.
+#[track_caller]
+pub(crate) fn join<T>(runtime: &Runtime, task: JoinHandle<T>) -> Result<T, JoinError> {
+    runtime.block_on(async { timeout(HANG_TIMEOUT, task).await }).expect("the task never ended")
+}
+
+/// Runs the body on a thread of its own and fails when it hangs, as it does when it locks one mutex twice.
+pub(crate) fn run_with_timeout(what: &str, body: impl FnOnce() + Send + 'static) {
+    let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {
         body();
-        done.send(()).unwrap();
+        sender.send(()).unwrap();
     });
-    let came_back = is_done.recv_timeout(Duration::from_secs(60));
-    assert_ne!(came_back, Err(mpsc::RecvTimeoutError::Timeout), "stuck: {what}");
+    let outcome = receiver.recv_timeout(HANG_TIMEOUT);
+    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "hangs: {what}");
     assert!(thread.join().is_ok(), "failed: {what}");
 }
 
-/// Nothing is out, nobody waits, everybody is accounted for.
+/// Asserts that no permit is in use, that no request waits, and that each enqueued request is counted where
+/// it left. An open gate has to admit a request for the whole limit again.
 #[track_caller]
-pub(crate) fn assert_at_rest(gate: &Gate) {
-    let GateStatus { limit, in_use, available, waiting, debt, totals, .. } = gate.status();
+pub(crate) fn assert_idle(gate: &Gate) {
+    let GateStatus { limit, in_use, available, waiting, debt, totals, closed, .. } = gate.status();
     assert_eq!((in_use, available, waiting, debt), (0, limit.get(), 0, 0));
     let queue = totals.queue;
-    let left = [queue.admitted, queue.cancelled, queue.expired, queue.too_large, queue.closed];
-    assert_eq!(queue.enqueued, left.iter().sum());
+    let departures = [queue.admitted, queue.cancelled, queue.expired, queue.too_large, queue.closed];
+    assert_eq!(queue.enqueued, departures.iter().sum());
+    assert!(closed || gate.try_acquire_many(limit.get()).is_ok(), "an idle gate admits its whole limit");
 }

@@ -1,11 +1,9 @@
-//! Requests whose timer is not there: their runtime has none, or is gone.
+//! Requests with a deadline whose runtime has no timer, is gone, or is not driven.
 
-use std::mem;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
-use std::thread;
-use std::time::Duration;
+use std::{mem, thread};
 
 use concurrency_governor::gate::AcquireError;
 use tokio::runtime::Builder;
@@ -13,240 +11,258 @@ use tokio::time::advance;
 
 use crate::hooks::{Call, hooked};
 use crate::support::{
-    Flag, HOUR, assert_at_rest, clock, gate, now, peek, poll, poll_by, request, wait, within_a_minute,
+    HOUR, MS, WakeCounter, assert_idle, boxed_acquire, expect_ready, gate, paused_runtime, poll, poll_once,
+    poll_with, run_with_timeout, start_waiting,
 };
 
-const MS: Duration = Duration::from_millis(1);
-
-/// A request that needs no timer needs no runtime; one that does panics and leaves nothing behind.
+/// A request with a deadline needs no runtime if it is admitted at once. If it has to wait without a timer,
+/// its poll panics, it does not join the queue, and it may be polled again on a runtime with a timer.
 #[test]
-fn a_missing_timer_loses_nothing() {
+fn a_missing_timer_panics_and_loses_nothing() {
     let gate = gate(1);
-    let held = now(gate.request().max_wait(MS).acquire()).unwrap();
+    let held = expect_ready(gate.request().max_wait(MS).acquire()).unwrap();
     let mut waiting = Box::pin(gate.request().max_wait(MS).acquire());
-    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "no runtime");
+    assert!(catch_unwind(AssertUnwindSafe(|| poll_once(&mut waiting))).is_err(), "there is no runtime");
     let untimed = Builder::new_current_thread().build().unwrap();
     let inside = untimed.enter();
-    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err(), "a runtime without a timer");
+    assert!(catch_unwind(AssertUnwindSafe(|| poll_once(&mut waiting))).is_err(), "the runtime has no timer");
     drop(inside);
     assert_eq!(gate.status().waiting, 0);
 
-    let timed = clock();
+    let timed = paused_runtime();
     let inside = timed.enter();
-    assert!(peek(&mut waiting).is_pending(), "it may be asked again where there is one");
+    assert!(poll_once(&mut waiting).is_pending(), "it may be polled again where there is a timer");
     drop(inside);
     drop((waiting, held));
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// Whoever comes to rely on a timer just as that cannot be set is woken for it, and finds another where there is one.
+/// A request that relies on a timer whose creation is about to fail is woken, and expires on the next runtime
+/// with a timer.
 #[test]
-fn who_relies_on_a_timer_that_cannot_be_set_is_told() {
+fn a_request_that_relies_on_a_failed_timer_is_woken() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let relying = Arc::new(Mutex::new(request(&gate, 1, HOUR)));
-    let (comes, flag, own) = (Arc::clone(&relying), Flag::new(), thread::current().id());
-    let waker = Waker::from(Arc::clone(&flag));
-    let known = Arc::new(panic::take_hook());
-    let other = Arc::clone(&known);
+
+    // The panic hook runs while the creation of the timer fails. It polls a second request, which then relies
+    // on that timer. Panics of other threads go to the previous hook.
+    let relying = Arc::new(Mutex::new(boxed_acquire(&gate, 1, HOUR)));
+    let (polled_in_hook, counter) = (Arc::clone(&relying), WakeCounter::new());
+    let (waker, this_thread) = (Waker::from(Arc::clone(&counter)), thread::current().id());
+    let previous_hook = Arc::new(panic::take_hook());
+    let forwarded = Arc::clone(&previous_hook);
     panic::set_hook(Box::new(move |panic| {
-        if thread::current().id() == own {
-            assert!(poll_by(&mut *comes.lock().unwrap(), &waker).is_pending());
+        if thread::current().id() == this_thread {
+            assert!(poll_with(&mut *polled_in_hook.lock().unwrap(), &waker).is_pending());
         } else {
-            other(panic);
+            forwarded(panic);
         }
     }));
     let untimed = Builder::new_current_thread().build().unwrap();
     let inside = untimed.enter();
-    let mut setting = Box::pin(gate.request().max_wait(HOUR / 2).acquire());
-    let panicked = catch_unwind(AssertUnwindSafe(|| peek(&mut setting))).is_err();
-    panic::set_hook(Box::new(move |panic| known(panic)));
-    assert_eq!((panicked, flag.woken(), gate.status().waiting), (true, 1, 1));
+    let mut failing = Box::pin(gate.request().max_wait(HOUR / 2).acquire());
+    let has_panicked = catch_unwind(AssertUnwindSafe(|| poll_once(&mut failing))).is_err();
+    panic::set_hook(Box::new(move |panic| previous_hook(panic)));
+    assert_eq!((has_panicked, counter.wakes(), gate.status().waiting), (true, 1, 1));
     drop(inside);
 
-    let clock = clock();
-    let _inside = clock.enter();
+    // On a runtime with a timer the second request meets its deadline.
+    let timed = paused_runtime();
+    let _inside = timed.enter();
     let mut relying = relying.lock().unwrap();
-    assert!(peek(&mut *relying).is_pending());
-    clock.block_on(advance(2 * HOUR));
-    assert!(matches!(peek(&mut *relying), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert!(poll_once(&mut *relying).is_pending());
+    timed.block_on(advance(2 * HOUR));
+    assert!(matches!(poll_once(&mut *relying), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
     drop(held);
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// A timed request that outlives its runtime panics when it is polled, and costs nobody a permit.
+/// A waiting request whose runtime is gone panics when it is polled without another runtime. No permit is
+/// lost, and a request that was admitted needs no timer.
 #[test]
-fn a_timer_whose_runtime_is_gone_loses_nothing() {
+fn a_dropped_runtime_loses_no_permit_of_a_request_with_a_deadline() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let runtime = clock();
+    let runtime = paused_runtime();
     let inside = runtime.enter();
-    let (mut waiting, _) = wait(gate.request().max_wait(HOUR).acquire());
-    let (mut granted, _) = wait(gate.request().max_wait(HOUR).acquire());
+    let (mut waiting, _) = start_waiting(gate.request().max_wait(HOUR).acquire());
+    let (mut admitted, _) = start_waiting(gate.request().max_wait(HOUR).acquire());
     drop(inside);
     drop(runtime);
-    assert!(catch_unwind(AssertUnwindSafe(|| peek(&mut waiting))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| poll_once(&mut waiting))).is_err());
     drop(waiting);
     drop(held);
-    assert!(matches!(peek(&mut granted), Poll::Ready(Ok(_))), "its turn came, so the timer is not asked");
-    assert_at_rest(&gate);
+    assert!(matches!(poll_once(&mut admitted), Poll::Ready(Ok(_))), "it was admitted, so it needs no timer");
+    assert_idle(&gate);
 }
 
-/// A deadline is met by its own runtime, though another, which nobody drives any more, had the timer before.
+/// A deadline is met on its own runtime, although an earlier request set a timer on a runtime that is no
+/// longer driven.
 #[test]
-fn a_timer_that_nobody_drives_is_left_to_nobody() {
+fn a_deadline_does_not_depend_on_an_idle_runtime() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let (idle, driven) = (clock(), clock());
+    let (idle, driven) = (paused_runtime(), paused_runtime());
     let inside = idle.enter();
-    drop(wait(gate.request().max_wait(HOUR / 2).acquire()));
+    drop(start_waiting(gate.request().max_wait(HOUR / 2).acquire()));
     drop(inside);
     let _inside = driven.enter();
-    let (waiting, flag) = wait(gate.request().max_wait(HOUR).acquire());
+    let (waiting, counter) = start_waiting(gate.request().max_wait(HOUR).acquire());
     driven.block_on(advance(HOUR));
-    assert_eq!(flag.woken(), 1);
+    assert_eq!(counter.wakes(), 1);
     drop((waiting, held));
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// A request whose runtime has gone is woken for that and keeps its place; polled on another runtime it is watched there,
-/// and leaves at its deadline.
+/// A request whose runtime is dropped is woken and keeps its position. Polled on another runtime, it sets a
+/// timer there and leaves the queue at its deadline.
 #[test]
 fn a_request_may_move_to_another_runtime() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let going = clock();
-    let inside = going.enter();
-    let (mut moving, flag) = wait(gate.request().max_wait(HOUR).acquire());
-    let (mut granted, _) = wait(gate.request().max_wait(HOUR).acquire());
+    let first = paused_runtime();
+    let inside = first.enter();
+    let (mut expiring, counter) = start_waiting(gate.request().max_wait(HOUR).acquire());
+    let (mut behind, _) = start_waiting(gate.request().max_wait(HOUR).acquire());
     drop(inside);
-    drop(going);
-    assert_eq!((flag.woken(), gate.status().waiting), (1, 2));
+    drop(first);
+    assert_eq!((counter.wakes(), gate.status().waiting), (1, 2));
 
-    let staying = clock();
-    let inside = staying.enter();
-    let flag = Flag::new();
-    assert!(poll(&mut moving, &flag).is_pending() && poll(&mut granted, &flag).is_pending());
-    assert_eq!((gate.status().waiting, Arc::strong_count(&flag)), (2, 3), "each by its latest waker");
-    staying.block_on(advance(HOUR / 2));
-    assert_eq!((flag.woken(), gate.status().waiting), (0, 2));
-    staying.block_on(advance(HOUR));
-    assert_eq!((flag.woken(), gate.status().waiting), (2, 0));
-    assert!(matches!(peek(&mut moving), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
-    assert!(peek(&mut granted).is_ready());
+    let second = paused_runtime();
+    let inside = second.enter();
+    let counter = WakeCounter::new();
+    assert!(poll(&mut expiring, &counter).is_pending() && poll(&mut behind, &counter).is_pending());
+    assert_eq!((gate.status().waiting, Arc::strong_count(&counter)), (2, 3), "each keeps its latest waker");
+    second.block_on(advance(HOUR / 2));
+    assert_eq!((counter.wakes(), gate.status().waiting), (0, 2));
+    second.block_on(advance(HOUR));
+    assert_eq!((counter.wakes(), gate.status().waiting), (2, 0));
+    assert!(matches!(poll_once(&mut expiring), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert!(poll_once(&mut behind).is_ready());
     drop((inside, held));
-    assert_at_rest(&gate);
+    assert_idle(&gate);
 }
 
-/// A future whose runtime is gone, and with it the timer, may be dropped before it is polled again, or leaked; and the
-/// others keep their places.
+/// A future whose runtime and timer are gone may be dropped or leaked before it is polled again. The other
+/// requests keep their positions and deadlines.
 #[test]
-fn futures_may_end_between_their_runtime_and_their_timer() {
+fn futures_may_be_dropped_or_leaked_after_their_runtime() {
     let gate = gate(1);
     let held = gate.try_acquire().unwrap();
-    let runtime = clock();
+    let runtime = paused_runtime();
     let inside = runtime.enter();
-    let [leaked, dropped, kept] = [(); 3].map(|()| wait(gate.request().max_wait(HOUR).acquire()));
+    let [leaked, dropped, polled] = [(); 3].map(|()| start_waiting(gate.request().max_wait(HOUR).acquire()));
     drop(inside);
     drop(runtime);
-    assert_eq!([&leaked, &dropped, &kept].map(|(_, flag)| flag.woken()), [1, 1, 1], "to find another timer");
+    let wakes = [&leaked, &dropped, &polled].map(|(_, counter)| counter.wakes());
+    assert_eq!(wakes, [1, 1, 1], "each is woken to set another timer");
     mem::forget(leaked.0);
     drop(dropped.0);
-    let another = clock();
+    let another = paused_runtime();
     let _inside = another.enter();
-    let (mut future, flag) = kept;
-    assert!(poll(&mut future, &flag).is_pending());
+    let (mut future, counter) = polled;
+    assert!(poll(&mut future, &counter).is_pending());
     another.block_on(advance(2 * HOUR));
-    assert_eq!(flag.woken(), 2);
-    assert!(matches!(peek(&mut future), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
-    assert_eq!(gate.status().waiting, 1, "what nobody can poll");
+    assert_eq!(counter.wakes(), 2);
+    assert!(matches!(poll_once(&mut future), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert_eq!(gate.status().waiting, 1, "the leaked request, which cannot be polled");
     drop(held);
 }
 
-/// A request may be all that is left of its runtime: what goes with that, once the request does, may come back to the gate.
+/// A waiting request may own the last reference to its runtime. Destructors that run when the request is
+/// dropped may use the gate.
 #[test]
-fn the_last_of_a_runtime_may_come_back() {
-    within_a_minute("the last of a runtime", || {
+fn the_last_reference_to_a_runtime_may_use_the_gate_when_dropped() {
+    run_with_timeout("dropping the last reference to a runtime", || {
         let gate = gate(1);
         let held = gate.try_acquire().unwrap();
-        let (handle, flag) = (gate.clone(), Flag::new());
-        let told = Arc::clone(&flag);
-        let asks = hooked(move |_| {
+        let (handle, counter) = (gate.clone(), WakeCounter::new());
+        let on_call = Arc::clone(&counter);
+        let calls_gate = hooked(move |_| {
             assert_eq!(handle.status().waiting, 0);
-            told.wake_by_ref();
+            on_call.wake_by_ref();
         });
-        let parks = move || assert!(!asks.will_wake(Waker::noop()));
-        let runtime = Builder::new_current_thread().enable_time().on_thread_park(parks).build().unwrap();
+        // The runtime owns the closure, the closure owns the waker, and the waker calls the gate when it is
+        // dropped.
+        let on_park = move || assert!(!calls_gate.will_wake(Waker::noop()));
+        let runtime = Builder::new_current_thread().enable_time().on_thread_park(on_park).build().unwrap();
         let inside = runtime.enter();
-        let (waiting, _) = wait(gate.request().max_wait(HOUR).acquire());
+        let (waiting, _) = start_waiting(gate.request().max_wait(HOUR).acquire());
         drop(inside);
         drop(runtime);
-        assert_eq!(flag.woken(), 0);
+        assert_eq!(counter.wakes(), 0);
         drop(waiting);
-        assert_eq!(flag.woken(), 1);
+        assert_eq!(counter.wakes(), 1);
         drop(held);
-        assert_at_rest(&gate);
+        assert_idle(&gate);
     });
 }
 
-/// A timer that is called just as its gate has gone is nothing to the next gate in that place.
+/// A timer that fires just after its gate was dropped does not affect a gate that is created in the same
+/// memory.
 #[test]
-fn a_timer_called_late_is_nothing_to_the_next_gate() {
-    for is_first in [true, false] {
-        let clock = clock();
-        let _inside = clock.enter();
-        let (here, there) = (gate(1), gate(1));
-        let held = here.try_acquire().unwrap();
-        let mut going = (request(&there, 1, HOUR), there.try_acquire_owned().unwrap(), there);
-        if is_first {
-            assert!(peek(&mut going.0).is_pending());
+fn a_late_timer_does_not_affect_a_new_gate() {
+    for is_polled_first in [true, false] {
+        let runtime = paused_runtime();
+        let _inside = runtime.enter();
+        let (observed, doomed) = (gate(1), gate(1));
+        let held = observed.try_acquire().unwrap();
+
+        // Both requests expire at the same time. The waker of the first drops the gate of the second, and
+        // creates gates with waiting requests in its place.
+        let mut doomed = (boxed_acquire(&doomed, 1, HOUR), doomed.try_acquire_owned().unwrap(), doomed);
+        if is_polled_first {
+            assert!(poll_once(&mut doomed.0).is_pending());
         }
-        let mut ends_it = Box::pin(here.request().max_wait(HOUR).acquire());
-        let (going, next) = (Arc::new(Mutex::new(Some(going))), Arc::new(Mutex::new(Vec::new())));
-        let (goes, comes) = (Arc::clone(&going), Arc::clone(&next));
+        let mut first = Box::pin(observed.request().max_wait(HOUR).acquire());
+        let (doomed, created) = (Arc::new(Mutex::new(Some(doomed))), Arc::new(Mutex::new(Vec::new())));
+        let (dropped_in_wake, created_in_wake) = (Arc::clone(&doomed), Arc::clone(&created));
         let waker = hooked(move |call| {
             if call == Call::Wake {
-                drop(goes.lock().unwrap().take());
-                comes.lock().unwrap().extend((0..16).map(|_| {
+                drop(dropped_in_wake.lock().unwrap().take());
+                created_in_wake.lock().unwrap().extend((0..16).map(|_| {
                     let gate = gate(1);
-                    let mut request = request(&gate, 1, 2 * HOUR);
+                    let mut request = boxed_acquire(&gate, 1, 2 * HOUR);
                     let held = gate.try_acquire_owned().unwrap();
-                    assert!(peek(&mut request).is_pending());
+                    assert!(poll_once(&mut request).is_pending());
                     (request, held, gate)
                 }));
             }
         });
-        assert!(poll_by(&mut ends_it, &waker).is_pending());
-        if let Some((request, ..)) = going.lock().unwrap().as_mut().filter(|_| !is_first) {
-            assert!(peek(request).is_pending());
+        assert!(poll_with(&mut first, &waker).is_pending());
+        if let Some((request, ..)) = doomed.lock().unwrap().as_mut().filter(|_| !is_polled_first) {
+            assert!(poll_once(request).is_pending());
         }
-        clock.block_on(advance(HOUR)); // both timers go off at once, and are called one after another
-        assert!(going.lock().unwrap().is_none());
-        for (request, held, gate) in next.lock().unwrap().drain(..) {
+
+        runtime.block_on(advance(HOUR)); // both timers fire now, one after the other
+        assert!(doomed.lock().unwrap().is_none());
+        for (request, held, gate) in created.lock().unwrap().drain(..) {
             assert_eq!((gate.status().waiting, gate.status().totals.queue.expired), (1, 0));
             drop((request, held));
-            assert_at_rest(&gate);
+            assert_idle(&gate);
         }
-        drop((ends_it, held));
-        assert_at_rest(&here);
+        drop((first, held));
+        assert_idle(&observed);
     }
 }
 
-/// A request that is polled by another waker just as its runtime goes finds another timer.
+/// A request whose runtime is dropped while a poll clones the new waker still meets its deadline, on the next
+/// runtime.
 #[test]
-fn a_deadline_outlives_its_runtime_whatever_poll_it_meets() {
+fn a_deadline_survives_a_runtime_dropped_during_a_poll() {
     let gate = gate(1);
     let _held = gate.try_acquire().unwrap();
-    let runtime = clock();
+    let runtime = paused_runtime();
     let inside = runtime.enter();
-    let (mut waiting, _) = wait(gate.request().max_wait(HOUR).acquire());
+    let (mut waiting, _) = start_waiting(gate.request().max_wait(HOUR).acquire());
     drop(inside);
     let runtime = Mutex::new(Some(runtime));
-    let ends_it = hooked(move |call| drop((call == Call::Clone).then(|| runtime.lock().unwrap().take())));
-    let another = clock();
+    let drops_runtime =
+        hooked(move |call| drop((call == Call::Clone).then(|| runtime.lock().unwrap().take())));
+    let another = paused_runtime();
     let _inside = another.enter();
-    assert!(poll_by(&mut waiting, &ends_it).is_pending());
-    assert!(peek(&mut waiting).is_pending());
+    assert!(poll_with(&mut waiting, &drops_runtime).is_pending());
+    assert!(poll_once(&mut waiting).is_pending());
     another.block_on(advance(2 * HOUR));
-    assert!(matches!(peek(&mut waiting), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert!(matches!(poll_once(&mut waiting), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
 }

@@ -4,6 +4,7 @@
 
 mod cookbook;
 mod documents;
+mod guarantees;
 mod pages;
 #[cfg(feature = "cli")]
 mod program;

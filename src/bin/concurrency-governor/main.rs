@@ -1,81 +1,89 @@
-//! `concurrency-governor`: says what this host grants, and why.
+//! `concurrency-governor`: shows how much work may be in flight on this host, and why.
 //!
-//! `explain` prints the readings with their sources, and each gate with its limit and what decided it. `capture` copies
-//! what the readings come from, so that `explain` can read it elsewhere. Whatever is wrong with what it was given comes as one line on standard error, with exit code 2 and nothing on standard output.
+//! - `explain` prints the readings with their sources, and each gate with its limit and how it was derived.
+//! - `capture` copies the files that the probes read, so that `explain --root` can read them on another machine.
+//! - `watch` refreshes readings and limits, and shows each change.
+//! - `simulate` runs requests through the gates of a plan and reports waits and rejections.
+//! - `completions` and `man` print what a package installs beside the program.
+//!
+//! Wrong input produces one line on standard error, nothing on standard output, and exit code 2.
 
-mod args;
 #[cfg(target_os = "linux")]
 mod capture;
-mod columns;
+mod cli;
+mod completions;
 mod explain;
-mod host;
-mod json;
-mod pages;
-mod plain;
-mod plan_file;
+mod flags;
+mod man;
+mod output;
+mod report;
 mod simulate;
-mod table;
 mod usage;
 mod watch;
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use args::{Args, Command, ExplainArgs};
+use cli::{Cli, CliCommand};
+use usage::EarlyExit;
 
 fn main() -> ExitCode {
-    let output = match Args::read(std::env::args_os()) {
-        Ok(args) => {
-            args.color.write_global();
-            match args.command {
-                Command::Explain(args) => explain(&args),
-                #[cfg(target_os = "linux")]
-                Command::Capture(args) => capture::capture(&args).map_err(|error| error.to_string()),
-                Command::Watch(args) => {
-                    watch::watch(&args).map(|()| String::new()).map_err(|error| error.to_string())
-                }
-                Command::Simulate(args) => simulate::simulate(&args).map_err(|error| error.to_string()),
-                Command::Completions(args) => Ok(pages::completions(&args)),
-                Command::Man(args) => pages::man(&args).map_err(|error| error.to_string()),
-            }
+    let output = match Cli::parse_args(std::env::args_os()) {
+        Ok(cli) => {
+            cli.color.write_global();
+            run(cli.command)
         }
-        Err(usage::Stop::Page(page)) => Ok(page),
-        Err(usage::Stop::Refused(error)) => Err(error),
+        Err(EarlyExit::Page(page)) => Ok(page),
+        Err(EarlyExit::UsageError(error)) => Err(error),
     };
     match output {
-        Ok(text) => print(&text),
+        Ok(text) => write_stdout(&text),
         Err(error) => {
-            complain(&error);
-            ExitCode::from(BAD_INPUT)
+            write_error(&error);
+            ExitCode::from(EXIT_BAD_INPUT)
         }
     }
 }
 
-fn explain(args: &ExplainArgs) -> Result<String, String> {
-    let report = explain::Report::of(&args.given).map_err(|error| error.to_string())?;
-    Ok(if args.json { json::render(&report) } else { table::render(&report) })
+/// Runs a command and returns the text for standard output. `watch` writes its output itself.
+fn run(command: CliCommand) -> Result<String, String> {
+    fn to_text(error: impl Display) -> String {
+        error.to_string()
+    }
+
+    match command {
+        CliCommand::Explain(args) => explain::run(&args).map_err(to_text),
+        #[cfg(target_os = "linux")]
+        CliCommand::Capture(args) => capture::run(&args).map_err(to_text),
+        CliCommand::Watch(args) => watch::run(&args).map(|()| String::new()).map_err(to_text),
+        CliCommand::Simulate(args) => simulate::run(&args).map_err(to_text),
+        CliCommand::Completions(args) => Ok(completions::run(&args, &mut cli::definition())),
+        CliCommand::Man(args) => man::run(&args, cli::definition()).map_err(to_text),
+    }
 }
 
-/// Writes to standard output, in colour where that is wanted and seen.
-fn print(text: &str) -> ExitCode {
+/// Writes to standard output. Removes the colours if they are not wanted there.
+fn write_stdout(text: &str) -> ExitCode {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Who closes the pipe, as `head` does, has seen enough.
+        // The reader closed the pipe, as `head` does. It does not want more output, which is not an error.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("cannot write to standard output: {error}"));
+            write_error(&format!("cannot write to standard output: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn complain(error: &str) {
+/// Writes one line to standard error.
+fn write_error(error: &str) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    let line = format!("{style}error:{style:#} {}\n", plain::line(error));
-    // Where standard error is closed too, the exit code has to do.
+    let line = format!("{style}error:{style:#} {}\n", output::single_line(error));
+    // If standard error is closed too, the exit code is the only report left.
     let _: io::Result<()> = anstream::stderr().lock().write_all(line.as_bytes());
 }
 
-/// What was given cannot be understood, or not be granted.
-const BAD_INPUT: u8 = 2;
+/// The exit code for input that is invalid or that a policy rejects.
+const EXIT_BAD_INPUT: u8 = 2;

@@ -1,90 +1,99 @@
-//! Wrong usage on one line: what was given, and what is allowed.
+//! Usage errors on one line: what was given, what is allowed and what to do.
 
 use std::error::Error as _;
 use std::ffi::OsString;
 
+use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory};
 
-/// Why the program stops at its arguments.
+/// The program ends before it runs a command.
 #[derive(Debug)]
-pub(crate) enum Stop {
-    /// Help or the version was asked for: a page for standard output.
+pub(crate) enum EarlyExit {
+    /// Help or the version was requested: a page for standard output.
     Page(String),
-    /// Something is wrong: a line for standard error.
-    Refused(String),
+    /// The arguments are wrong: one line for standard error.
+    UsageError(String),
 }
 
-/// What an error of the parser comes to, given the arguments that it read.
-pub(crate) fn stop<A: CommandFactory>(error: &clap::Error, given: &[OsString]) -> Stop {
-    if !error.use_stderr() {
-        return Stop::Page(error.render().ansi().to_string());
+impl EarlyExit {
+    /// Converts an error of clap, given the definition of the program and the arguments that clap parsed.
+    pub(crate) fn from_clap(error: &clap::Error, mut program: Command, args: &[OsString]) -> Self {
+        if !error.use_stderr() {
+            return Self::Page(error.render().ansi().to_string());
+        }
+        program.build();
+        let command = command_with_error(&program, error, args);
+        Self::UsageError(describe(error, command, args))
     }
-    let mut program = A::command();
-    program.build();
-    let command = command_of(&program, error, given);
-    Stop::Refused(refusal(error, command, given))
 }
 
-fn refusal(error: &clap::Error, command: &Command, given: &[OsString]) -> String {
-    let of = |kind| error.get(kind).map(text).unwrap_or_default();
-    let argument = of(ContextKind::InvalidArg);
-    let value = of(ContextKind::InvalidValue);
+/// Describes the error on one line. `command` is the command whose arguments are wrong.
+fn describe(error: &clap::Error, command: &Command, args: &[OsString]) -> String {
+    let context = |kind| error.get(kind).map(context_text).unwrap_or_default();
+    let argument = context(ContextKind::InvalidArg);
+    let value = context(ContextKind::InvalidValue);
     let name = command.get_name();
+    let help = help_command(command);
     match error.kind() {
         ErrorKind::UnknownArgument => {
+            // The flag may belong to a command that follows it, or may be misspelled.
             let owner = command.get_subcommands().find(|command| has_flag(command, &argument));
-            let hint = match (owner, of(ContextKind::SuggestedArg)) {
-                (Some(owner), _) => format!(", it belongs after `{}`", owner.get_name()),
+            let hint = match (owner, context(ContextKind::SuggestedArg)) {
+                (Some(owner), _) => format!("; write it after `{}`", owner.get_name()),
                 (None, suggested) if suggested.is_empty() => String::new(),
-                (None, suggested) => format!(", did you mean `{suggested}`?"),
+                (None, suggested) => format!("; did you mean `{suggested}`?"),
             };
-            format!("`{name}` takes no argument `{argument}`{hint} (allowed: {})", flags(command))
+            format!("`{name}` has no argument `{argument}`{hint} (allowed: {}; see `{help}`)", flags(command))
         }
         ErrorKind::InvalidSubcommand => {
-            let command_given = of(ContextKind::InvalidSubcommand);
-            format!("there is no command `{command_given}` (allowed: {})", commands(command))
+            let given = context(ContextKind::InvalidSubcommand);
+            format!("unknown command `{given}` (allowed: {}; see `{help}`)", subcommands(command))
         }
-        ErrorKind::MissingSubcommand => format!("no command is given (allowed: {})", commands(command)),
+        ErrorKind::MissingSubcommand => {
+            format!("no command is given (allowed: {}; see `{help}`)", subcommands(command))
+        }
         ErrorKind::InvalidValue if value.is_empty() => {
-            let allowed = match of(ContextKind::ValidValue) {
-                values if values.is_empty() => String::new(),
-                values => format!(": {values}"),
+            let allowed = match context(ContextKind::ValidValue) {
+                values if values.is_empty() => format!("see `{help}`"),
+                values => format!("allowed: {values}"),
             };
-            format!("`{argument}` has no value (allowed: one{allowed})")
+            format!("`{argument}` needs a value ({allowed})")
         }
         ErrorKind::InvalidValue => {
-            let allowed = of(ContextKind::ValidValue);
-            format!("`{} {value}`: there is no such value (allowed: {allowed})", flag(&argument))
+            let allowed = context(ContextKind::ValidValue);
+            format!("{}: unknown value (allowed: {allowed})", quote_given(&argument, &value))
         }
         ErrorKind::ValueValidation => {
             let reason = error.source().map(ToString::to_string).unwrap_or_default();
-            format!("`{} {value}`: {reason}", flag(&argument))
+            format!("{}: {reason}", quote_given(&argument, &value))
         }
-        ErrorKind::MissingRequiredArgument => format!("`{name}` has no `{argument}` (allowed: one)"),
+        ErrorKind::MissingRequiredArgument => {
+            format!("`{name}` needs the argument `{argument}` (see `{help}`)")
+        }
         ErrorKind::TooManyValues => {
-            format!("`{argument}` takes no value, yet `{value}` is given (allowed: the flag alone)")
+            format!("`{argument}` takes no value, but `{value}` is given (allowed: the flag alone)")
         }
-        ErrorKind::ArgumentConflict => match of(ContextKind::PriorArg) {
+        ErrorKind::ArgumentConflict => match context(ContextKind::PriorArg) {
             prior if prior == argument => format!("`{argument}` is given twice (allowed: once)"),
-            prior => format!("`{argument}` cannot be used with `{prior}` (allowed: one of them)"),
+            prior => format!("`{argument}` cannot be used together with `{prior}` (allowed: one of them)"),
         },
         ErrorKind::InvalidUtf8 => {
-            let argument = given.iter().find(|argument| argument.to_str().is_none());
-            let argument = argument.map(|argument| argument.to_string_lossy()).unwrap_or_default();
-            format!("the argument `{argument}` is not UTF-8 (allowed: UTF-8, but for paths)")
+            let invalid = args.iter().find(|argument| argument.to_str().is_none());
+            let invalid = invalid.map(|argument| argument.to_string_lossy()).unwrap_or_default();
+            format!("the argument `{invalid}` is not UTF-8 (allowed: other bytes than UTF-8 only in paths)")
         }
-        // The parser has errors that no argument of this program can bring about; they come in the parser's words.
-        _ => format!("{} (allowed: {})", first_paragraph(error), flags(command)),
+        // The arguments of this program cannot cause the other kinds of errors. Their text is clap's own.
+        _ => format!("{} (allowed: {}; see `{help}`)", first_paragraph(error), flags(command)),
     }
 }
 
-/// The command that the parser was at when it found the error: a command of the program, or the program itself if it
-/// came no further than an argument before the command.
-fn command_of<'p>(program: &'p Command, error: &clap::Error, given: &[OsString]) -> &'p Command {
-    let wrong = error.get(ContextKind::InvalidArg).map(text).unwrap_or_default();
-    for argument in given.iter().skip(1) {
-        if argument.to_str().is_some_and(|argument| flag(argument) == wrong) {
+/// Finds the command that clap was parsing when it found the error.
+///
+/// That is the first command among the arguments. It is the program itself if the wrong argument comes before any command.
+fn command_with_error<'p>(program: &'p Command, error: &clap::Error, args: &[OsString]) -> &'p Command {
+    let wrong = error.get(ContextKind::InvalidArg).map(context_text).unwrap_or_default();
+    for argument in args.iter().skip(1) {
+        if argument.to_str().is_some_and(|argument| flag_name(argument) == wrong) {
             break;
         }
         if let Some(command) = program.find_subcommand(argument) {
@@ -94,12 +103,17 @@ fn command_of<'p>(program: &'p Command, error: &clap::Error, given: &[OsString])
     program
 }
 
+/// Returns the command line that prints the help page of a command.
+fn help_command(command: &Command) -> String {
+    format!("{} --help", command.get_bin_name().unwrap_or(command.get_name()))
+}
+
 fn has_flag(command: &Command, flag: &str) -> bool {
     let mut flags = command.get_arguments().filter_map(clap::Arg::get_long);
     flags.any(|long| flag.strip_prefix("--") == Some(long))
 }
 
-/// The flags of a command, with what each takes.
+/// Lists the flags of a command, each with the name of its value. The subcommands come first, if there are any.
 fn flags(command: &Command) -> String {
     let mut flags: Vec<String> = command
         .get_arguments()
@@ -111,22 +125,30 @@ fn flags(command: &Command) -> String {
         })
         .collect();
     if command.has_subcommands() {
-        flags.insert(0, commands(command));
+        flags.insert(0, subcommands(command));
     }
     flags.join(", ")
 }
 
-fn commands(command: &Command) -> String {
+fn subcommands(command: &Command) -> String {
     let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
     names.join(", ")
 }
 
-/// `--set` of `--set <GATE=N>` and of `--set=io=1`.
-fn flag(argument: &str) -> &str {
+/// Quotes a flag with its value, as the user wrote it. Clap names an argument without a flag by its placeholder, `<SHELL>`.
+fn quote_given(argument: &str, value: &str) -> String {
+    match flag_name(argument) {
+        placeholder if placeholder.starts_with('<') => format!("`{value}`"),
+        flag => format!("`{}`", format!("{flag} {value}").trim_end()),
+    }
+}
+
+/// Returns `--set` for `--set <GATE=N>` and for `--set=io=1`.
+fn flag_name(argument: &str) -> &str {
     argument.split([' ', '=']).next().unwrap_or(argument)
 }
 
-fn text(value: &ContextValue) -> String {
+fn context_text(value: &ContextValue) -> String {
     match value {
         ContextValue::Strings(values) => values.join(", "),
         value => value.to_string(),

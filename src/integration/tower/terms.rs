@@ -42,7 +42,7 @@ impl Terms {
     pub(super) fn enter(self: &Arc<Self>) -> Entry {
         match self.patience {
             Patience::Try => Entry::Decided(self.gate.try_acquire_owned().map_err(Cause::from)),
-            Patience::Wait { at_most } => match self.gate.admit_at_once() {
+            Patience::Wait { at_most } => match self.gate.try_acquire_uncounted() {
                 Some(permit) => Entry::Decided(Ok(permit)),
                 None => Entry::MustWait(Box::pin(Arc::clone(self).wait(at_most))),
             },

@@ -10,10 +10,10 @@ use tracing::field::Empty;
 use tracing::{Span, debug_span};
 
 use super::TARGET;
-use crate::gate::{Acquire, AcquireError};
+use crate::gate::{Acquire, AcquireError, AcquireFuture, AcquireOwned};
 use crate::integration::reason;
 
-impl<P> Acquire<'_, P> {
+impl Acquire<'_> {
     /// The same request with a span around its wait, if it has to wait at all. One that is admitted or refused at once
     /// opens none, and costs a comparison more.
     ///
@@ -31,6 +31,13 @@ impl<P> Acquire<'_, P> {
     /// # Ok(())
     /// # }
     /// ```
+    pub fn traced(self) -> Traced<Self> {
+        Traced { acquire: self, span: None }
+    }
+}
+
+impl AcquireOwned {
+    /// The same request with a span around its wait; see [`Acquire::traced`].
     pub fn traced(self) -> Traced<Self> {
         Traced { acquire: self, span: None }
     }
@@ -62,9 +69,9 @@ pin_project! {
     }
 }
 
-impl<'g, P> Future for Traced<Acquire<'g, P>>
+impl<F, P> Future for Traced<F>
 where
-    Acquire<'g, P>: Future<Output = Result<P, AcquireError>>,
+    F: AcquireFuture + Future<Output = Result<P, AcquireError>>,
 {
     type Output = Result<P, AcquireError>;
 
@@ -75,9 +82,10 @@ where
             this.acquire.as_mut().poll(cx)
         };
         let Poll::Ready(result) = polled else {
-            let (gate, weight) = this.acquire.asks_for();
+            let (gate, weight) = this.acquire.target();
+            let gate = gate.map(tracing::field::display);
             this.span.get_or_insert_with(
-                || debug_span!(target: TARGET, "gate.wait", %gate, weight, outcome = Empty),
+                || debug_span!(target: TARGET, "gate.wait", gate, weight, outcome = Empty),
             );
             return Poll::Pending;
         };

@@ -1,202 +1,213 @@
-//! What is written down of a gate while a simulation runs.
+//! The record of a gate during a simulation.
 
 use std::time::Duration;
 
 use concurrency_governor::GateName;
 use concurrency_governor::gate::{AcquireError, Histogram};
 
-/// The course of one gate: totals, and how it went in each slice of the time.
+/// The record of one gate: totals, and what happened in each slice of the time.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct GateRecord {
     pub(crate) gate: GateName,
-    /// How long a slice is.
+    /// The length of a slice.
     pub(crate) slice: Duration,
-    pub(crate) slices: Vec<Slice>,
-    /// Each limit from when on it held.
+    pub(crate) slices: Vec<TimeSlice>,
+    /// Each limit, with the time from which it was in force.
     pub(crate) limits: Vec<(Duration, u32)>,
-    pub(crate) totals: Totals,
-    now: Now,
+    pub(crate) totals: RequestTotals,
+    current: CurrentCounts,
 }
 
 /// One slice of the time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Slice {
-    pub(crate) in_flight: Level,
-    pub(crate) waiting: Level,
-    /// How long those admitted in it had waited, those at once included.
+pub(crate) struct TimeSlice {
+    pub(crate) in_use: TimeWeightedCount,
+    pub(crate) waiting: TimeWeightedCount,
+    /// The waits of the requests that were admitted in this slice. Includes waits of zero.
     pub(crate) waits: Histogram,
 }
 
-/// A number of requests over a slice.
+/// A number of requests over a slice of time: its peak, and its mean weighted by time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Level {
-    pub(crate) most: u32,
-    /// Requests times nanoseconds.
+pub(crate) struct TimeWeightedCount {
+    pub(crate) peak: u32,
+    /// The sum of the number of requests times the nanoseconds for which it held.
     area: u128,
 }
 
-impl Level {
-    /// The mean over a stretch of time.
-    #[expect(clippy::cast_precision_loss, reason = "a picture needs three digits")]
+impl TimeWeightedCount {
+    /// Returns the mean over a length of time.
+    #[expect(clippy::cast_precision_loss, reason = "three digits are enough for a chart")]
     pub(crate) fn mean(self, over: Duration) -> f64 {
         let nanos = over.as_nanos();
         if nanos == 0 { 0.0 } else { self.area as f64 / nanos as f64 }
     }
 
-    fn add(&mut self, level: u32, nanos: u128) {
-        self.most = self.most.max(level);
-        self.area = self.area.saturating_add(u128::from(level).saturating_mul(nanos));
+    fn add(&mut self, count: u32, nanos: u128) {
+        self.peak = self.peak.max(count);
+        self.area = self.area.saturating_add(u128::from(count).saturating_mul(nanos));
     }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub(crate) struct RequestTotals {
     pub(crate) arrived: u64,
     pub(crate) completed: u64,
-    pub(crate) queue_full: u64,
-    pub(crate) expired: u64,
-    /// Refused for another reason, such as a limit lowered below a weight.
-    pub(crate) other: u64,
+    pub(crate) rejected_queue_full: u64,
+    pub(crate) rejected_deadline: u64,
+    /// Rejected for another reason.
+    pub(crate) rejected_other: u64,
 }
 
-impl Totals {
-    pub(crate) fn shed(self) -> u64 {
-        self.queue_full.saturating_add(self.expired).saturating_add(self.other)
+impl RequestTotals {
+    pub(crate) fn rejected(self) -> u64 {
+        self.rejected_queue_full.saturating_add(self.rejected_deadline).saturating_add(self.rejected_other)
     }
 }
 
-/// How it stands.
+/// The numbers of requests at the present time of the simulation.
 #[derive(Clone, Copy, Debug, Default)]
-struct Now {
-    since: Duration,
-    in_flight: u32,
+struct CurrentCounts {
+    /// The time up to which the slices are filled.
+    filled_until: Duration,
+    in_use: u32,
     waiting: u32,
 }
 
-impl Record {
+impl GateRecord {
     pub(super) fn new(gate: GateName, limit: u32, length: Duration) -> Self {
         let slice = length.checked_div(SLICES).unwrap_or_default().max(Duration::from_nanos(1));
-        let slices = vec![Slice::default(); usize::try_from(SLICES).unwrap_or(1)];
+        let slices = vec![TimeSlice::default(); usize::try_from(SLICES).unwrap_or(1)];
         let limits = vec![(Duration::ZERO, limit)];
-        Self { gate, slice, slices, limits, totals: Totals::default(), now: Now::default() }
+        Self {
+            gate,
+            slice,
+            slices,
+            limits,
+            totals: RequestTotals::default(),
+            current: CurrentCounts::default(),
+        }
     }
 
     pub(super) fn arrive(&mut self) {
         self.totals.arrived = self.totals.arrived.saturating_add(1);
     }
 
-    pub(super) fn join(&mut self, at: Duration) {
-        self.advance(at);
-        self.now.waiting = self.now.waiting.saturating_add(1);
-        self.touch(at);
+    pub(super) fn enqueue(&mut self, at: Duration) {
+        self.fill_until(at);
+        self.current.waiting = self.current.waiting.saturating_add(1);
+        self.record_peaks(at);
     }
 
-    pub(super) fn leave(&mut self, at: Duration) {
-        self.advance(at);
-        self.now.waiting = self.now.waiting.saturating_sub(1);
+    pub(super) fn dequeue(&mut self, at: Duration) {
+        self.fill_until(at);
+        self.current.waiting = self.current.waiting.saturating_sub(1);
     }
 
     pub(super) fn admit(&mut self, at: Duration, waited: Duration) {
-        self.advance(at);
-        self.now.in_flight = self.now.in_flight.saturating_add(1);
-        self.touch(at);
-        let index = self.index(at);
+        self.fill_until(at);
+        self.current.in_use = self.current.in_use.saturating_add(1);
+        self.record_peaks(at);
+        let index = self.slice_index(at);
         if let Some(slice) = self.slices.get_mut(index) {
             slice.waits.record(waited);
         }
     }
 
     pub(super) fn complete(&mut self, at: Duration) {
-        self.advance(at);
-        self.now.in_flight = self.now.in_flight.saturating_sub(1);
+        self.fill_until(at);
+        self.current.in_use = self.current.in_use.saturating_sub(1);
         self.totals.completed = self.totals.completed.saturating_add(1);
     }
 
-    pub(super) fn refuse(&mut self, error: &AcquireError) {
+    pub(super) fn reject(&mut self, error: &AcquireError) {
         let count = match error {
-            AcquireError::QueueFull { .. } => &mut self.totals.queue_full,
-            AcquireError::DeadlineExceeded { .. } => &mut self.totals.expired,
-            _ => &mut self.totals.other,
+            AcquireError::QueueFull { .. } => &mut self.totals.rejected_queue_full,
+            AcquireError::DeadlineExceeded { .. } => &mut self.totals.rejected_deadline,
+            _ => &mut self.totals.rejected_other,
         };
         *count = count.saturating_add(1);
     }
 
-    pub(super) fn limit(&mut self, at: Duration, limit: u32) {
+    /// Records the limit from this time on. Does nothing if it is the present one.
+    pub(super) fn set_limit(&mut self, at: Duration, limit: u32) {
         if self.limits.last().is_none_or(|(_, last)| *last != limit) {
             self.limits.push((at, limit));
         }
     }
 
-    /// Nothing more is written down.
-    pub(super) fn end(&mut self, at: Duration) {
-        self.advance(at);
+    /// Completes the record at the end of the run.
+    pub(super) fn finish(&mut self, at: Duration) {
+        self.fill_until(at);
     }
 
-    /// Requests that were at work, and that waited, at the end.
-    pub(crate) fn left(&self) -> (u32, u32) {
-        (self.now.in_flight, self.now.waiting)
+    /// Returns the number of requests that held a permit or waited at the end.
+    pub(crate) fn pending(&self) -> u32 {
+        self.current.in_use.saturating_add(self.current.waiting)
     }
 
-    /// The limit at a time.
+    /// Returns the limit in force at a time.
     pub(crate) fn limit_at(&self, at: Duration) -> u32 {
         let before = self.limits.iter().take_while(|(since, _)| *since <= at);
         before.last().map_or(0, |(_, limit)| *limit)
     }
 
-    /// How long all that were admitted had waited.
+    /// Returns the waits of all admitted requests.
     pub(crate) fn waits(&self) -> Histogram {
         let mut all = Histogram::default();
         self.slices.iter().for_each(|slice| all.merge(&slice.waits));
         all
     }
 
-    pub(crate) fn peak(&self) -> u32 {
-        self.slices.iter().map(|slice| slice.in_flight.most).max().unwrap_or(0)
+    pub(crate) fn peak_in_use(&self) -> u32 {
+        self.slices.iter().map(|slice| slice.in_use.peak).max().unwrap_or(0)
     }
 
-    pub(crate) fn longest_line(&self) -> u32 {
-        self.slices.iter().map(|slice| slice.waiting.most).max().unwrap_or(0)
+    pub(crate) fn peak_waiting(&self) -> u32 {
+        self.slices.iter().map(|slice| slice.waiting.peak).max().unwrap_or(0)
     }
 
-    /// How many were at work on average.
+    /// Returns the mean number of permits in use over the whole run.
     #[expect(clippy::cast_precision_loss, reason = "there are a few hundred slices")]
-    pub(crate) fn mean_in_flight(&self) -> f64 {
-        let sum: f64 = self.slices.iter().map(|slice| slice.in_flight.mean(self.slice)).sum();
+    pub(crate) fn mean_in_use(&self) -> f64 {
+        let sum: f64 = self.slices.iter().map(|slice| slice.in_use.mean(self.slice)).sum();
         sum / self.slices.len().max(1) as f64
     }
 
-    /// Writes down how it stood until now.
-    fn advance(&mut self, at: Duration) {
-        while self.now.since < at {
-            let index = self.index(self.now.since);
+    /// Adds the current counts to the slices, for the time from the last call until now.
+    fn fill_until(&mut self, at: Duration) {
+        while self.current.filled_until < at {
+            let from = self.current.filled_until;
+            let index = self.slice_index(from);
+            // The last slice has no end, because rounding can leave a rest after it.
             let end = self.slice.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1));
-            let until = if end > self.now.since { end.min(at) } else { at };
-            let nanos = until.saturating_sub(self.now.since).as_nanos();
+            let until = if end > from { end.min(at) } else { at };
+            let nanos = until.saturating_sub(from).as_nanos();
             if let Some(slice) = self.slices.get_mut(index) {
-                slice.in_flight.add(self.now.in_flight, nanos);
-                slice.waiting.add(self.now.waiting, nanos);
+                slice.in_use.add(self.current.in_use, nanos);
+                slice.waiting.add(self.current.waiting, nanos);
             }
-            self.now.since = until;
+            self.current.filled_until = until;
         }
     }
 
-    /// A peak counts however short it is.
-    fn touch(&mut self, at: Duration) {
-        let (index, now) = (self.index(at), self.now);
+    /// Records the current counts as peaks, even if they hold for no time at all.
+    fn record_peaks(&mut self, at: Duration) {
+        let (index, current) = (self.slice_index(at), self.current);
         if let Some(slice) = self.slices.get_mut(index) {
-            slice.in_flight.add(now.in_flight, 0);
-            slice.waiting.add(now.waiting, 0);
+            slice.in_use.add(current.in_use, 0);
+            slice.waiting.add(current.waiting, 0);
         }
     }
 
-    /// The slice of a time; the last one holds the end.
-    fn index(&self, at: Duration) -> usize {
+    /// Returns the slice of a time. The end of the run belongs to the last slice.
+    fn slice_index(&self, at: Duration) -> usize {
         let index = at.as_nanos().checked_div(self.slice.as_nanos()).unwrap_or(0);
         usize::try_from(index).unwrap_or(usize::MAX).min(self.slices.len().saturating_sub(1))
     }
 }
 
-/// Enough for a line that looks smooth at the width of a page.
+/// The number of slices: enough for a smooth curve at the width of a page.
 const SLICES: u32 = 240;
 
 #[cfg(test)]
@@ -209,38 +220,39 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// What is in flight is spread over the slices that it lasts for.
+    /// Each slice has the mean of the permits in use, weighted by time.
     #[test]
-    fn levels_are_weighted_by_time() {
-        let mut record = Record::new(GATE, 4, at(240)); // a slice is a second
+    fn means_are_weighted_by_time() {
+        let mut record = GateRecord::new(GATE, 4, at(240)); // a slice is one second
         record.admit(at(1), Duration::ZERO);
         record.admit(Duration::from_millis(2500), at(1));
         record.complete(at(4));
-        record.end(at(240));
-        let means: Vec<f64> = record.slices[..5].iter().map(|slice| slice.in_flight.mean(at(1))).collect();
+        record.finish(at(240));
+        let means: Vec<f64> = record.slices[..5].iter().map(|slice| slice.in_use.mean(at(1))).collect();
         assert_eq!(means, [0.0, 1.0, 1.5, 2.0, 1.0]);
-        assert_eq!((record.peak(), record.left()), (2, (1, 0)));
+        assert_eq!((record.peak_in_use(), record.pending()), (2, 1));
+        assert_eq!((record.current.in_use, record.current.waiting), (1, 0));
         assert_eq!(record.waits().count(), 2);
     }
 
-    /// A line that forms and goes within no time is seen as a peak, and weighs nothing.
+    /// A queue that exists for no time is seen as a peak, and does not change the mean.
     #[test]
-    fn short_peaks_are_kept() {
-        let mut record = Record::new(GATE, 4, at(240));
-        record.join(at(10));
-        record.leave(at(10));
-        record.end(at(240));
-        assert_eq!(record.longest_line(), 1);
+    fn peaks_of_no_length_are_recorded() {
+        let mut record = GateRecord::new(GATE, 4, at(240));
+        record.enqueue(at(10));
+        record.dequeue(at(10));
+        record.finish(at(240));
+        assert_eq!(record.peak_waiting(), 1);
         assert!(record.slices.iter().all(|slice| slice.waiting.mean(at(1)) == 0.0));
     }
 
-    /// The limit of a time is the last one set before.
+    /// The limit at a time is the last one that was set before or at that time.
     #[test]
-    fn limits_hold_from_when_they_are_set() {
-        let mut record = Record::new(GATE, 4, at(240));
-        record.limit(at(10), 4);
-        record.limit(at(20), 2);
+    fn limits_are_in_force_from_the_time_they_are_set() {
+        let mut record = GateRecord::new(GATE, 4, at(240));
+        record.set_limit(at(10), 4);
+        record.set_limit(at(20), 2);
         assert_eq!([0, 19, 20, 240].map(|seconds| record.limit_at(at(seconds))), [4, 4, 2, 2]);
-        assert_eq!(record.limits.len(), 2, "what does not change is not written down");
+        assert_eq!(record.limits.len(), 2, "an unchanged limit is not recorded again");
     }
 }

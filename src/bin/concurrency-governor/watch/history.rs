@@ -1,161 +1,162 @@
-//! What was seen so far: each number with its past, and what changed when.
+//! What has been observed so far: each value with its history, and the changes with their times.
 
 use std::collections::VecDeque;
 
-use concurrency_governor::plan::{Bound, Measurement};
-use concurrency_governor::{Reading, Resource};
+use concurrency_governor::Reading;
+use concurrency_governor::plan::Measurement;
 
-use crate::explain::Report;
-use crate::plain;
-use crate::table;
+use crate::output;
+use crate::report::HostReport;
 
-/// Everything that a screen shows.
+/// All data that the screen and the lines show.
 #[derive(Debug)]
-pub(crate) struct History {
-    /// What is watched: the plan, and the host.
+pub(crate) struct WatchHistory {
+    /// The names of the plan and the host.
     pub(crate) title: String,
-    pub(crate) readings: Vec<Row>,
-    pub(crate) gates: Vec<Row>,
-    /// What changed, the newest last.
-    pub(crate) changes: VecDeque<Change>,
-    /// How many looks there were.
-    pub(crate) looks: u64,
-    /// When the last look was, in seconds of the day.
+    pub(crate) readings: Vec<WatchRow>,
+    pub(crate) gates: Vec<WatchRow>,
+    /// The latest changes, the newest last.
+    pub(crate) changes: VecDeque<WatchChange>,
+    /// The number of refreshes.
+    pub(crate) refreshes: u64,
+    /// The time of the last refresh, in seconds since midnight.
     pub(crate) now: u64,
-    /// How many changes there were in all.
-    seen: u64,
-    /// What was wrong when last looked, if anything was.
-    fault: Option<String>,
+    /// The number of changes since the start, including those that are no longer stored.
+    total_changes: u64,
+    /// The error of the last refresh, if it failed.
+    last_error: Option<String>,
 }
 
-/// One number with its past.
+/// One value with its history.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct WatchRow {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// What goes with it: what is in use of it, or what decided it.
-    pub(crate) beside: String,
-    /// A number a look, the newest last; none where there is no number.
+    /// Details about the value: what is in use or free of a resource, or what decided the limit of a gate.
+    pub(crate) details: String,
+    /// One number for each refresh, the newest last. `None` if the value was unknown.
     pub(crate) past: VecDeque<Option<u64>>,
-    /// The look at which it last changed.
-    pub(crate) changed: Option<u64>,
-    /// Whether it moves all the time, so that a change of it is no news.
-    pub(crate) is_restless: bool,
+    /// The refresh at which the value last changed.
+    pub(crate) changed_at: Option<u64>,
+    /// Whether the value changes all the time, so that its changes are not reported.
+    pub(crate) is_volatile: bool,
 }
 
-/// A number that became another.
+/// One change of a value, or one failed refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    /// Seconds of the day.
+pub(crate) struct WatchChange {
+    /// The time of the change, in seconds since midnight.
     pub(crate) at: u64,
-    pub(crate) what: String,
+    pub(crate) text: String,
 }
 
-/// What one look gives for a row.
-struct Seen {
+/// The values of a row after one refresh.
+struct RowUpdate {
     name: String,
     value: String,
-    beside: String,
+    details: String,
     number: Option<u64>,
-    is_restless: bool,
+    is_volatile: bool,
 }
 
-impl History {
-    pub(super) fn new(report: &Report, now: u64) -> Self {
-        let title = format!("{} on {}", plain::line(&report.title), plain::line(&report.host));
-        let (readings, gates) = (readings(report), gates(report));
+impl WatchHistory {
+    pub(super) fn new(report: &HostReport, now: u64) -> Self {
+        let plan = output::single_line(&report.plan_name);
+        let title = format!("{plan} on {}", output::single_line(&report.host));
         Self {
             title,
-            readings: readings.into_iter().map(Row::new).collect(),
-            gates: gates.into_iter().map(Row::new).collect(),
+            readings: reading_updates(report).into_iter().map(WatchRow::new).collect(),
+            gates: gate_updates(report).into_iter().map(WatchRow::new).collect(),
             changes: VecDeque::new(),
-            looks: 1,
+            refreshes: 1,
             now,
-            seen: 0,
-            fault: None,
+            total_changes: 0,
+            last_error: None,
         }
     }
 
-    /// Adds a look.
-    pub(super) fn take_in(&mut self, report: &Report, now: u64) {
-        self.begin(now);
-        self.fault = None;
-        let mut changes = take_in(&mut self.readings, readings(report), self.looks, "");
-        changes.extend(take_in(&mut self.gates, gates(report), self.looks, "gate "));
-        for what in changes {
-            self.note(what);
+    /// Adds the result of a refresh.
+    pub(super) fn update(&mut self, report: &HostReport, now: u64) {
+        self.begin_refresh(now);
+        self.last_error = None;
+        let mut changes = update_rows(&mut self.readings, reading_updates(report), self.refreshes, "");
+        changes.extend(update_rows(&mut self.gates, gate_updates(report), self.refreshes, "gate "));
+        for text in changes {
+            self.add_change(text);
         }
     }
 
-    /// Adds a look at which nothing could be seen, and why.
-    pub(super) fn fault(&mut self, error: &str, now: u64) {
-        self.begin(now);
-        if self.fault.as_deref() != Some(error) {
-            self.fault = Some(error.to_owned());
-            self.note(format!("not looked: {}", plain::line(error)));
+    /// Adds a failed refresh. Reports the error once, not at each refresh.
+    pub(super) fn fail(&mut self, error: &str, now: u64) {
+        self.begin_refresh(now);
+        if self.last_error.as_deref() != Some(error) {
+            self.last_error = Some(error.to_owned());
+            self.add_change(format!("refresh failed: {}", output::single_line(error)));
         }
     }
 
-    /// How many changes there were in all.
-    pub(super) fn changes_seen(&self) -> u64 {
-        self.seen
+    /// Returns the number of changes since the start.
+    pub(super) fn total_changes(&self) -> u64 {
+        self.total_changes
     }
 
     #[cfg(test)]
     pub(super) fn for_test(
-        readings: Vec<Row>,
-        gates: Vec<Row>,
-        changes: VecDeque<Change>,
-        looks: u64,
+        readings: Vec<WatchRow>,
+        gates: Vec<WatchRow>,
+        changes: VecDeque<WatchChange>,
+        refreshes: u64,
     ) -> Self {
         let title = "preset astrid on this host".to_owned();
-        Self { title, readings, gates, changes, looks, now: 45_296, seen: 0, fault: None }
+        Self { title, readings, gates, changes, refreshes, now: 45_296, total_changes: 0, last_error: None }
     }
 
-    fn begin(&mut self, now: u64) {
+    fn begin_refresh(&mut self, now: u64) {
         self.now = now;
-        self.looks = self.looks.saturating_add(1);
+        self.refreshes = self.refreshes.saturating_add(1);
     }
 
-    fn note(&mut self, what: String) {
-        self.seen = self.seen.saturating_add(1);
-        self.changes.push_back(Change { at: self.now, what });
-        if self.changes.len() > MOST_CHANGES {
+    fn add_change(&mut self, text: String) {
+        self.total_changes = self.total_changes.saturating_add(1);
+        self.changes.push_back(WatchChange { at: self.now, text });
+        if self.changes.len() > MAX_CHANGES {
             self.changes.pop_front();
         }
     }
 }
 
-impl Row {
-    fn new(seen: Seen) -> Self {
-        let Seen { name, value, beside, number, is_restless } = seen;
-        Self { name, value, beside, past: VecDeque::from([number]), changed: None, is_restless }
+impl WatchRow {
+    fn new(update: RowUpdate) -> Self {
+        let RowUpdate { name, value, details, number, is_volatile } = update;
+        Self { name, value, details, past: VecDeque::from([number]), changed_at: None, is_volatile }
     }
 }
 
-/// Brings rows up to what was seen, and tells what changed. A plan that was edited may have other rows.
-fn take_in(rows: &mut Vec<Row>, seen: Vec<Seen>, look: u64, kind: &str) -> Vec<String> {
-    let mut changes = Vec::new();
-    let gone = |row: &Row| !seen.iter().any(|seen| seen.name == row.name);
-    changes.extend(rows.iter().filter(|row| gone(row)).map(|row| format!("{kind}{}: gone", row.name)));
+/// Updates the rows and returns the texts of the changes.
+///
+/// The updates may have other rows than before, because the plan file may have been edited.
+fn update_rows(rows: &mut Vec<WatchRow>, updates: Vec<RowUpdate>, refresh: u64, kind: &str) -> Vec<String> {
+    let is_removed = |row: &&WatchRow| !updates.iter().any(|update| update.name == row.name);
+    let removed = rows.iter().filter(is_removed);
+    let mut changes: Vec<String> = removed.map(|row| format!("{kind}{}: removed", row.name)).collect();
+
+    // The rows are built again in the order of the updates.
     let mut former = std::mem::take(rows);
-    for seen in seen {
-        let at = former.iter().position(|row| row.name == seen.name);
-        let Some(mut row) = at.map(|at| former.swap_remove(at)) else {
-            changes.push(format!("{kind}{}: {}", seen.name, seen.value));
-            let mut row = Row::new(seen);
-            row.changed = Some(look);
-            rows.push(row);
+    for update in updates {
+        let index = former.iter().position(|row| row.name == update.name);
+        let Some(mut row) = index.map(|index| former.swap_remove(index)) else {
+            changes.push(format!("{kind}{}: {}", update.name, update.value));
+            rows.push(WatchRow { changed_at: Some(refresh), ..WatchRow::new(update) });
             continue;
         };
-        if row.value != seen.value && !row.is_restless {
-            changes.push(format!("{kind}{}: {} -> {}", row.name, row.value, seen.value));
-            row.changed = Some(look);
+        if row.value != update.value && !row.is_volatile {
+            changes.push(format!("{kind}{}: {} -> {}", row.name, row.value, update.value));
+            row.changed_at = Some(refresh);
         }
-        row.value = seen.value;
-        row.beside = seen.beside;
-        row.past.push_back(seen.number);
-        if row.past.len() > LONGEST_PAST {
+        row.value = update.value;
+        row.details = update.details;
+        row.past.push_back(update.number);
+        if row.past.len() > MAX_PAST {
             row.past.pop_front();
         }
         rows.push(row);
@@ -163,68 +164,57 @@ fn take_in(rows: &mut Vec<Row>, seen: Vec<Seen>, look: u64, kind: &str) -> Vec<S
     changes
 }
 
-fn readings(report: &Report) -> Vec<Seen> {
-    let measured = report.resolution.readings().iter();
-    measured
-        .map(|(resource, measured)| {
-            let figures = report.figures(resource).iter();
-            let figures: Vec<String> = figures
-                .map(|figure| format!("{} {}", figure.name, text(resource, &figure.measured)))
-                .collect();
-            let beside = if figures.is_empty() { note(measured) } else { figures.join(", ") };
-            // What is in use or free moves where the limit stands still.
-            let figures = report.figures(resource).iter().map(|figure| &figure.measured);
-            let moving = figures.chain([measured]).find_map(number);
-            let is_restless = resource.as_str().starts_with("pressure.");
-            Seen {
+fn reading_updates(report: &HostReport) -> Vec<RowUpdate> {
+    let readings = report.resolution.readings().iter();
+    readings
+        .map(|(resource, measurement)| {
+            let figures = report.figures(resource);
+            let details = if figures.is_empty() {
+                measurement.notes().first().map(|note| output::single_line(note)).unwrap_or_default()
+            } else {
+                let figures = figures.iter().map(|figure| {
+                    format!("{} {}", figure.name, output::format_measurement(resource, &figure.measurement))
+                });
+                figures.collect::<Vec<_>>().join(", ")
+            };
+            // The history shows the first figure, if there is one: what is in use or free changes more often than the
+            // reading itself.
+            let figures = figures.iter().map(|figure| &figure.measurement);
+            let number = figures.chain([measurement]).find_map(thousandths);
+            RowUpdate {
                 name: resource.to_string(),
-                value: text(resource, measured),
-                beside,
-                number: moving,
-                is_restless,
+                value: output::format_measurement(resource, measurement),
+                details,
+                number,
+                is_volatile: resource.as_str().starts_with("pressure."),
             }
         })
         .collect()
 }
 
-fn gates(report: &Report) -> Vec<Seen> {
+fn gate_updates(report: &HostReport) -> Vec<RowUpdate> {
     let explanations = report.resolution.explanations().iter();
     explanations
-        .map(|explanation| Seen {
+        .map(|explanation| RowUpdate {
             name: explanation.gate().to_string(),
             value: explanation.limit().to_string(),
-            beside: table::decision(explanation),
+            details: output::format_decision(explanation),
             number: Some(explanation.limit().get().into()),
-            is_restless: false,
+            is_volatile: false,
         })
         .collect()
 }
 
-fn text(resource: Resource, measured: &Measurement) -> String {
-    let bound = if measured.bound() == Bound::AtMost { "at most " } else { "" };
-    match measured.reading() {
-        Reading::Finite(bytes) if resource == Resource::MEMORY => {
-            format!("{bound}{}", table::in_bytes(bytes))
-        }
-        Reading::Finite(number) => format!("{bound}{}", number.plain()),
-        other => other.plain().to_string(),
-    }
-}
-
-fn note(measured: &Measurement) -> String {
-    measured.notes().first().map(|note| plain::line(note)).unwrap_or_default()
-}
-
-/// Thousandths, where there is a number.
-fn number(measured: &Measurement) -> Option<u64> {
-    match measured.reading() {
+/// Returns the reading in thousandths, or `None` if it is unlimited or unknown.
+fn thousandths(measurement: &Measurement) -> Option<u64> {
+    match measurement.reading() {
         Reading::Finite(number) => Some(number.thousandths()),
         _ => None,
     }
 }
 
-/// As wide as a line of past can be.
-const LONGEST_PAST: usize = 240;
+/// The length of a history: more than the width of a history on the screen.
+const MAX_PAST: usize = 240;
 
-/// As many as fit on a screen.
-const MOST_CHANGES: usize = 100;
+/// The number of stored changes: more than fit on a screen.
+const MAX_CHANGES: usize = 100;

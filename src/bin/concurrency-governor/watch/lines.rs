@@ -1,33 +1,34 @@
-//! What is seen as lines, for whatever is not a terminal.
+//! Plain lines, for a pipe or a file.
 
-use super::history::{Change, History};
+use super::history::{WatchChange, WatchHistory};
 
-/// Everything there is at first.
-pub(super) fn first(history: &History) -> String {
-    let rows = history.readings.iter().map(|row| (String::new(), row));
-    let rows = rows.chain(history.gates.iter().map(|row| ("gate ".to_owned(), row)));
-    let mut lines = vec![format!("{} watching {}", time(history.now), history.title)];
+/// Lists all readings and gates.
+pub(super) fn all_values(history: &WatchHistory) -> String {
+    let time = time_of_day(history.now);
+    let readings = history.readings.iter().map(|row| ("", row));
+    let rows = readings.chain(history.gates.iter().map(|row| ("gate ", row)));
+    let mut lines = vec![format!("{time} watching {}", history.title)];
     lines.extend(rows.map(|(kind, row)| {
-        let line = format!("{} {kind}{}: {}", time(history.now), row.name, row.value);
-        if row.beside.is_empty() { line } else { format!("{line} ({})", row.beside) }
+        let line = format!("{time} {kind}{}: {}", row.name, row.value);
+        if row.details.is_empty() { line } else { format!("{line} ({})", row.details) }
     }));
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// What changed after so many changes, one line each.
-pub(super) fn news(history: &History, told: u64) -> String {
-    let new = usize::try_from(history.changes_seen().saturating_sub(told)).unwrap_or(usize::MAX);
+/// Lists the changes after the first `printed` ones, one on each line.
+pub(super) fn new_changes(history: &WatchHistory, printed: u64) -> String {
+    let new = usize::try_from(history.total_changes().saturating_sub(printed)).unwrap_or(usize::MAX);
     let skip = history.changes.len().saturating_sub(new);
-    history.changes.iter().skip(skip).fold(String::new(), |text, change| text + &line(change) + "\n")
+    history.changes.iter().skip(skip).fold(String::new(), |text, change| text + &format_change(change) + "\n")
 }
 
-/// `12:34:56 cpu: 2 -> 1`.
-pub(super) fn line(change: &Change) -> String {
-    format!("{} {}", time(change.at), change.what)
+/// Formats a change: `12:34:56 cpu: 2 -> 1`.
+pub(super) fn format_change(change: &WatchChange) -> String {
+    format!("{} {}", time_of_day(change.at), change.text)
 }
 
-/// A time of day.
-pub(super) fn time(seconds: u64) -> String {
+/// Formats the seconds since midnight as `hh:mm:ss`.
+pub(super) fn time_of_day(seconds: u64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

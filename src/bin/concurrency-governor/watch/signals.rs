@@ -1,4 +1,4 @@
-//! Signals that end or stop the program while it has the screen.
+//! Signals that end or suspend the program while it draws on the terminal.
 
 use std::io;
 use std::sync::Arc;
@@ -14,34 +14,39 @@ use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, raise};
 
-/// From now on a signal that ends the program gives the screen back first: a shell without echo and cursor is no place to be
-/// left in. A second one ends it at once, for a terminal that takes nothing any more.
-pub(super) fn give_screen_back() -> io::Result<()> {
+/// Makes each signal that ends the program restore the terminal first.
+///
+/// Without this, the shell would have no echo and no cursor afterwards. A second signal ends the program immediately, in
+/// case the terminal blocks.
+pub(super) fn restore_terminal_on_signals() -> io::Result<()> {
     let is_second = Arc::new(AtomicBool::new(false));
-    for signal in ENDING {
+    for signal in TERMINATING {
         register_conditional_default(signal, Arc::clone(&is_second))?;
     }
-    let mut signals = Signals::new(ENDING)?;
-    let end = move || {
+    let mut signals = Signals::new(TERMINATING)?;
+    let handle = move || {
         for signal in signals.forever() {
+            // Relaxed: the flag guards no other data.
             is_second.store(true, Ordering::Relaxed);
-            // Of a terminal that has hung up there is nothing to give back.
-            let _gone: [io::Result<()>; 2] = [execute!(io::stdout(), Show), ratatui::try_restore()];
-            let _ended: io::Result<()> = emulate_default_handler(signal);
+            // These fail if the terminal has been closed. Then there is nothing to restore.
+            let _: [io::Result<()>; 2] = [execute!(io::stdout(), Show), ratatui::try_restore()];
+            let _: io::Result<()> = emulate_default_handler(signal);
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(end)?;
+    thread::Builder::new().name("signals".to_owned()).spawn(handle)?;
     Ok(())
 }
 
-/// Gives the screen back and stops, until the shell goes on with the program; then takes the screen again.
-pub(super) fn stop(terminal: &mut DefaultTerminal) -> io::Result<()> {
+/// Restores the terminal and suspends the program. Takes the terminal again after the shell continues the program.
+pub(super) fn suspend(terminal: &mut DefaultTerminal) -> io::Result<()> {
     terminal.show_cursor()?;
     ratatui::try_restore()?;
-    raise(SIGTSTP)?; // comes back when it goes on, or at once where nobody could have it go on
+    // Returns when the program continues. Returns immediately in an orphaned process group, where the kernel ignores SIGTSTP
+    // because no shell could continue the program.
+    raise(SIGTSTP)?;
     enable_raw_mode()?;
     execute!(io::stdout(), EnterAlternateScreen)?;
     terminal.clear()
 }
 
-const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+const TERMINATING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];

@@ -1,0 +1,55 @@
+//! The arguments and the help page of `explain`.
+
+use crate::report::InputArgs;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  concurrency-governor explain
+  concurrency-governor explain --plan plan.toml --json
+  concurrency-governor explain --reading cpu=1.5 --reading fd=unlimited
+  concurrency-governor explain --root host
+  concurrency-governor explain --set io=64";
+
+pub(crate) const NOTES: &str = "\
+Readings:
+  These resources are always measured: cpu (cores), fd (file descriptors),
+  memory (bytes) and tasks (processes and threads). The pressures are measured
+  if the plan reads them: pressure.cpu, pressure.memory and pressure.io, each
+  the share of time, 0 to 1, in which work stalls. A plan can read any other
+  resource if --reading gives its value.
+
+Settings:
+  A setting replaces the derived limit of a gate. For each gate, the first of
+  these layers that sets it decides. The report shows the settings of later
+  layers as shadowed. If no layer sets a gate, its formula decides.
+    1. --set
+    2. [overrides] in the plan file
+    3. environment variables that start with the --env-prefix
+    4. environment variables of the preset
+  A variable that starts with the --env-prefix but belongs to no gate is an
+  error. The preset astrid has these variables:
+    ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY   gate blocking
+    ASTRID_CAPSULE_HOST_IO_CONCURRENCY         gate io
+    ASTRID_CAPSULE_INSTANCE_POOL_SIZE          gate pool
+
+Plan file:
+  preset = \"astrid\"            # optional: the gates of the preset come first
+  [gates.uploads]
+  formula = \"cpu * 8 | floor 16 | at most fd * 1/4\"
+  queue = 1000                 # optional: at most 1000 requests wait
+  max_wait = \"250ms\"           # optional: a request waits at most this long
+  policy = \"clamp\"             # optional: for settings above the derived limit:
+                               # trust (default), clamp or reject
+  measure_waits = false        # optional: measure waits, true by default
+  [overrides]
+  uploads = 32";

@@ -1,0 +1,116 @@
+//! The report as JSON for programs.
+
+use concurrency_governor::plan::{
+    Bound, Decision, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
+};
+use concurrency_governor::{OverrideLayer, Reading, Resource};
+use serde_json::{Map, Value, json};
+
+use crate::report::HostReport;
+
+/// Renders one object:
+///
+/// - `readings` by resource, each with its related `figures`;
+/// - `layers`: the settings, highest precedence first;
+/// - `gates` by name, in the order of the plan.
+///
+/// Readings and amounts are strings: digits, `unlimited` or `unknown`. A JSON number would lose precision.
+pub(super) fn render(report: &HostReport) -> String {
+    let readings = report.resolution.readings().iter();
+    let readings: Map<_, _> = readings
+        .map(|(resource, measurement)| (resource.to_string(), resource_value(report, resource, measurement)))
+        .collect();
+    let layers: Vec<Value> = report.overrides.layers().iter().map(layer_value).collect();
+    let gates = report.plan.specs().iter().zip(report.resolution.explanations());
+    let gates: Map<_, _> = gates
+        .map(|(spec, explanation)| {
+            (spec.name().to_string(), gate_value(&spec.formula().to_string(), explanation))
+        })
+        .collect();
+    let mut text = format!("{:#}", json!({ "readings": readings, "layers": layers, "gates": gates }));
+    text.push('\n');
+    text
+}
+
+fn resource_value(report: &HostReport, resource: Resource, measurement: &Measurement) -> Value {
+    let mut value = measurement_value(measurement);
+    let figures = report.figures(resource).iter();
+    let figures: Map<_, _> = figures
+        .map(|figure| (figure.name.replace(' ', "_"), measurement_value(&figure.measurement)))
+        .collect();
+    value["figures"] = Value::Object(figures);
+    value
+}
+
+fn measurement_value(measurement: &Measurement) -> Value {
+    json!({
+        "value": reading_text(measurement.reading()),
+        "bound": match measurement.bound() {
+            Bound::AtMost => "at_most",
+            _ => "exact",
+        },
+        "sources": measurement.sources().iter().map(source_value).collect::<Vec<_>>(),
+        "notes": measurement.notes(),
+    })
+}
+
+fn source_value(source: &Source) -> Value {
+    json!({ "path": source.path(), "level": source.level(), "raw": source.raw(), "meaning": source.meaning() })
+}
+
+fn layer_value(layer: &OverrideLayer) -> Value {
+    let sets: Map<_, _> =
+        layer.settings().map(|(gate, value)| (gate.to_string(), Value::from(value))).collect();
+    json!({ "name": layer.name(), "sets": sets })
+}
+
+fn gate_value(formula: &str, explanation: &Explanation) -> Value {
+    let derivation = explanation.derivation();
+    json!({
+        "limit": explanation.limit().get(),
+        "decision": decision_value(explanation.decision()),
+        "derived": derivation.limit().get(),
+        "shadowed": explanation.shadowed().iter().map(shadowed_value).collect::<Vec<_>>(),
+        "formula": formula,
+        "derivation": derivation.parts().iter().map(step_value).collect::<Vec<_>>(),
+    })
+}
+
+fn decision_value(decision: &Decision) -> Value {
+    match decision {
+        Decision::Derived => json!({ "kind": "derived" }),
+        Decision::Overridden { origin, value, standing } => json!({
+            "kind": "overridden",
+            "origin": origin.to_string(),
+            "value": value,
+            "standing": match standing {
+                Standing::Within => "within",
+                Standing::Clamped => "clamped",
+                _ => "above_derived",
+            },
+        }),
+    }
+}
+
+fn shadowed_value(shadowed: &Shadowed) -> Value {
+    json!({ "origin": shadowed.origin.to_string(), "value": shadowed.value })
+}
+
+fn step_value(part: &DerivedPart) -> Value {
+    let (operand, reading) = part.operand().unzip();
+    json!({
+        "step": part.text(),
+        "operand": operand.map(|operand| operand.to_string()),
+        "reading": reading.map(reading_text),
+        "amount": part.amount().map(reading_text),
+        "assumed": part.assumed().map(|assumed: Quantity| assumed.plain().to_string()),
+        "value": reading_text(part.value()),
+        "effect": part.effect().to_string(),
+        "remark": part.remark(),
+        "decides": part.decides(),
+    })
+}
+
+fn reading_text(reading: Reading) -> String {
+    reading.plain().to_string()
+}

@@ -1,0 +1,170 @@
+//! The report as tables for people.
+
+use anstyle::{AnsiColor, Style};
+use concurrency_governor::plan::{Decision, DerivedPart, Explanation, Measurement, Standing};
+use concurrency_governor::{GateSpec, Reading, Resource};
+
+use crate::output::{self, Alignment, TableCell, TextTable};
+use crate::report::HostReport;
+
+/// Renders four tables: readings, settings, gates, and the derivation of each limit.
+pub(super) fn render(report: &HostReport) -> String {
+    [
+        with_title(&format!("Readings of {}", output::single_line(&report.host)), readings(report)),
+        with_title("Settings, highest precedence first", settings(report)),
+        with_title(&format!("Gates of {}", output::single_line(&report.plan_name)), gates(report)),
+        with_title("How each limit is derived", derivations(report)),
+    ]
+    .join("\n")
+}
+
+fn with_title(title: &str, table: TextTable) -> String {
+    format!("{TITLE}{title}{TITLE:#}\n{}", table.render())
+}
+
+/// One row for each resource: its reading with related figures, and the sources and notes of the reading.
+fn readings(report: &HostReport) -> TextTable {
+    let mut table = TextTable::new([
+        ("resource", Alignment::Left),
+        ("reading", Alignment::Left),
+        ("source", Alignment::Left),
+    ]);
+    for (resource, measurement) in report.resolution.readings().iter() {
+        let figures = report.figures(resource).iter();
+        let reading = figures.fold(reading(resource, measurement), |cell, figure| {
+            let value = output::format_measurement(resource, &figure.measurement);
+            cell.line(format!("{} {value}", figure.name), QUIET)
+        });
+
+        let mut sources = if report.plan_reads(resource) {
+            TableCell::default()
+        } else {
+            TableCell::styled("(no gate of this plan uses it)", QUIET)
+        };
+        for source in measurement.sources() {
+            sources = sources.line(source.to_string(), Style::new());
+        }
+        for note in measurement.notes() {
+            sources = sources.line(format!("note: {note}"), QUIET);
+        }
+        table.row([TableCell::styled(resource.as_str(), NAME), reading, sources]);
+    }
+    table
+}
+
+fn reading(resource: Resource, measurement: &Measurement) -> TableCell {
+    let text = output::format_measurement(resource, measurement);
+    match measurement.reading() {
+        // The exact number of bytes stands below the rounded one.
+        bytes @ Reading::Finite(_) if resource == Resource::MEMORY => {
+            TableCell::new(text).line(bytes.plain().to_string(), QUIET)
+        }
+        Reading::Unknown => TableCell::styled(text, WARNING),
+        _ => TableCell::new(text),
+    }
+}
+
+/// One row for each override layer in order of precedence, and a last row for the formulas.
+fn settings(report: &HostReport) -> TextTable {
+    let mut table =
+        TextTable::new([("order", Alignment::Right), ("layer", Alignment::Left), ("sets", Alignment::Left)]);
+    let sets = |gates: &[String]| match gates {
+        [] => TableCell::styled("nothing", QUIET),
+        gates => TableCell::new(gates.join(", ")),
+    };
+    let layers = report.overrides.layers();
+    for (layer, order) in layers.iter().zip(1_usize..) {
+        let settings: Vec<String> =
+            layer.settings().map(|(gate, value)| format!("{gate} = {value}")).collect();
+        table.row([
+            TableCell::new(order.to_string()),
+            TableCell::styled(layer.name(), NAME),
+            sets(&settings),
+        ]);
+    }
+    let last = layers.len().saturating_add(1).to_string();
+    let derived: Vec<String> = report.derived_gates().map(|gate| gate.to_string()).collect();
+    table.row([TableCell::new(last), TableCell::styled("formulas", NAME), sets(&derived)]);
+    table
+}
+
+/// One row for each gate: the limit in force, the derived limit, and what decided.
+fn gates(report: &HostReport) -> TextTable {
+    let mut table = TextTable::new([
+        ("gate", Alignment::Left),
+        ("limit", Alignment::Right),
+        ("derived", Alignment::Right),
+        ("decided by", Alignment::Left),
+    ]);
+    for (spec, explanation) in report.plan.specs().iter().zip(report.resolution.explanations()) {
+        table.row([
+            TableCell::styled(spec.name().as_str(), NAME),
+            TableCell::styled(explanation.limit().to_string(), NAME),
+            TableCell::new(explanation.derivation().limit().to_string()),
+            decided_by(spec, explanation),
+        ]);
+    }
+    table
+}
+
+/// What decided the limit, the settings that it shadows, and the bounds of the gate's queue.
+fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
+    let style = match explanation.decision() {
+        Decision::Overridden { standing, .. } if *standing != Standing::Within => WARNING,
+        _ => Style::new(),
+    };
+    let mut cell = TableCell::styled(output::format_decision(explanation), style);
+    for shadowed in explanation.shadowed() {
+        cell = cell.line(format!("shadows {} = {}", shadowed.origin, shadowed.value), QUIET);
+    }
+    let max_wait = spec.longest_wait().map(humantime::format_duration);
+    match (spec.queue_bound(), max_wait) {
+        (Some(0), _) => cell.line("no queue: no request waits", QUIET),
+        (Some(bound), Some(max_wait)) => {
+            cell.line(format!("queue: at most {bound} requests, each for at most {max_wait}"), QUIET)
+        }
+        (Some(bound), None) => cell.line(format!("queue: at most {bound} requests"), QUIET),
+        (None, Some(max_wait)) => cell.line(format!("queue: each request for at most {max_wait}"), QUIET),
+        (None, None) => cell,
+    }
+}
+
+/// One row for each step of each formula, with the number after the step.
+fn derivations(report: &HostReport) -> TextTable {
+    let mut table = TextTable::new([
+        ("gate", Alignment::Left),
+        ("step", Alignment::Left),
+        ("number", Alignment::Right),
+        ("", Alignment::Left),
+        ("reason", Alignment::Left),
+    ]);
+    for explanation in report.resolution.explanations() {
+        let mut gate = TableCell::styled(explanation.gate().as_str(), NAME);
+        for part in explanation.derivation().parts() {
+            table.row([
+                std::mem::take(&mut gate), // the name stands only in the first row
+                TableCell::new(part.text()),
+                TableCell::new(part.value().plain().to_string()),
+                decision_mark(explanation, part),
+                TableCell::styled(part.remark(), QUIET),
+            ]);
+        }
+    }
+    table
+}
+
+/// Marks the step that decides the limit, or that would decide it without a setting.
+fn decision_mark(explanation: &Explanation, part: &DerivedPart) -> TableCell {
+    if !part.decides() {
+        return TableCell::default();
+    }
+    match explanation.decision() {
+        Decision::Derived => TableCell::styled("<- decides", AnsiColor::Green.on_default().bold()),
+        Decision::Overridden { .. } => TableCell::styled("<- would decide", QUIET),
+    }
+}
+
+const TITLE: Style = Style::new().bold().underline();
+const NAME: Style = Style::new().bold();
+const QUIET: Style = Style::new().dimmed();
+const WARNING: Style = AnsiColor::Yellow.on_default();

@@ -1,0 +1,9 @@
+//! Rendering that all commands share: tables, escaped text, and how numbers and decisions are written.
+
+mod escape;
+mod table;
+mod values;
+
+pub(crate) use escape::single_line;
+pub(crate) use table::{Alignment, TableCell, TextTable};
+pub(crate) use values::{format_decision, format_measurement};

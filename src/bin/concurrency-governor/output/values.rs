@@ -1,0 +1,38 @@
+//! How measurements and decisions are written.
+
+use concurrency_governor::plan::{Bound, Decision, Explanation, Measurement};
+use concurrency_governor::{Quantity, Reading, Resource};
+
+/// Formats a measurement for people: bytes in binary units, with "at most" where the reading is only an upper bound.
+pub(crate) fn format_measurement(resource: Resource, measurement: &Measurement) -> String {
+    let bound = if measurement.bound() == Bound::AtMost { "at most " } else { "" };
+    match measurement.reading() {
+        Reading::Finite(bytes) if resource == Resource::MEMORY => format!("{bound}{}", format_bytes(bytes)),
+        Reading::Finite(number) => format!("{bound}{}", number.plain()),
+        other => other.plain().to_string(),
+    }
+}
+
+/// Formats what decided a limit: the step of the formula, or the setting.
+pub(crate) fn format_decision(explanation: &Explanation) -> String {
+    match explanation.decision() {
+        Decision::Derived => format!("`{}`", explanation.derivation().binding().text()),
+        decision @ Decision::Overridden { .. } => decision.to_string(),
+    }
+}
+
+/// Formats a number of bytes in the largest binary unit that fits, with at most two decimal places.
+fn format_bytes(bytes: Quantity) -> String {
+    const UNITS: [(&str, u32); 5] = [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+
+    let whole = bytes.floor();
+    let Some((unit, power)) = UNITS.into_iter().find(|(_, power)| whole >> power > 0) else {
+        return format!("{} bytes", bytes.plain());
+    };
+    let hundredths = u128::from(whole).saturating_mul(100) >> power;
+    let [units, rest] = [hundredths / 100, hundredths % 100];
+    match rest {
+        0 => format!("{units} {unit}"),
+        _ => format!("{units}.{rest:02} {unit}"),
+    }
+}

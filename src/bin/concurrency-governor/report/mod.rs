@@ -1,0 +1,199 @@
+//! A plan that is resolved on a host. All commands that show limits start from it.
+
+mod args;
+mod plan_file;
+mod probes;
+
+use std::collections::BTreeMap;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
+
+use concurrency_governor::plan::{BuildError, Decision, EnvError, Explanation, Measurement, Operand, Source};
+use concurrency_governor::preset::Preset;
+use concurrency_governor::{
+    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
+};
+
+pub(crate) use args::{InputArgs, parse_reading};
+
+use plan_file::{PlanFile, PlanFileError};
+use probes::{HostProbes, RelatedFigure};
+
+/// A plan with its readings, its settings and the limits that follow from them.
+#[derive(Debug)]
+pub(crate) struct HostReport {
+    /// The name of the plan, such as `preset astrid`.
+    pub(crate) plan_name: String,
+    pub(crate) plan: Plan,
+    /// The limits, with the readings that they are derived from.
+    pub(crate) resolution: Resolution,
+    /// The settings, highest precedence first.
+    pub(crate) overrides: Overrides,
+    /// The name of the host: `this host`, or the directory of a captured host.
+    pub(crate) host: String,
+    figures: BTreeMap<Resource, Vec<RelatedFigure>>,
+}
+
+impl HostReport {
+    /// Measures the host and resolves the plan.
+    ///
+    /// Readings from the command line replace measurements. If a probe fails, its resource is unknown, with a note.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the plan, the environment or a setting is wrong.
+    pub(crate) fn new(args: &InputArgs) -> Result<Self, ReportError> {
+        Self::with_resources(args, &HostProbes::RESOURCES)
+    }
+
+    /// Like [`new`](Self::new), but measures the pressures too, even if the plan does not read them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the plan, the environment or a setting is wrong.
+    pub(crate) fn with_pressures(args: &InputArgs) -> Result<Self, ReportError> {
+        Self::with_resources(args, &HostProbes::RESOURCES_AND_PRESSURES)
+    }
+
+    /// Measures the given resources and those that the plan reads.
+    fn with_resources(args: &InputArgs, resources: &[Resource]) -> Result<Self, ReportError> {
+        let PlanInputs { plan_name, plan, layers } = PlanInputs::load(args)?;
+        let overrides = layers.into_iter().fold(Overrides::new(), Overrides::then);
+        let (host, probes) = select_host(args)?;
+        let readings = measure(args, &probes, &plan, resources);
+        let resolution = plan.resolve(&readings, &overrides)?;
+
+        // A reading from the command line may describe another host, so the figures of this host do not belong to it.
+        let is_given = |resource: Resource| args.readings.iter().any(|given| given.resource == resource);
+        let measured = resources.iter().copied().filter(|resource| !is_given(*resource));
+        let figures = measured.map(|resource| (resource, probes.related_figures(resource))).collect();
+        Ok(Self { plan_name, plan, resolution, overrides, host, figures })
+    }
+
+    /// Returns the gates that no setting overrides, in the order of the plan.
+    pub(crate) fn derived_gates(&self) -> impl Iterator<Item = GateName> {
+        let is_derived = |explanation: &&Explanation| *explanation.decision() == Decision::Derived;
+        self.resolution.explanations().iter().filter(is_derived).map(Explanation::gate)
+    }
+
+    /// Returns the other numbers that were measured for a resource, such as its free part.
+    pub(crate) fn figures(&self, resource: Resource) -> &[RelatedFigure] {
+        self.figures.get(&resource).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the resources that the formulas of the plan read, without duplicates.
+    pub(crate) fn resources_of_plan(&self) -> Vec<Resource> {
+        let mut resources: Vec<Resource> = read_resources(&self.plan).collect();
+        resources.sort();
+        resources.dedup();
+        resources
+    }
+
+    /// Returns `true` if a formula of the plan reads the resource.
+    pub(crate) fn plan_reads(&self, resource: Resource) -> bool {
+        read_resources(&self.plan).any(|read| read == resource)
+    }
+}
+
+/// The plan and the settings that apply to it, highest precedence first.
+struct PlanInputs {
+    plan_name: String,
+    plan: Plan,
+    layers: Vec<OverrideLayer>,
+}
+
+impl PlanInputs {
+    /// Loads the plan and the settings from the flags, the plan file and the environment.
+    fn load(args: &InputArgs) -> Result<Self, ReportError> {
+        let flags = args.settings.iter();
+        let flags = flags.fold(OverrideLayer::new("--set"), |layer, (gate, value)| layer.set(*gate, *value));
+        let mut layers = vec![flags];
+        let (plan_name, preset, plan) = match &args.plan {
+            None => {
+                let preset = args.preset.unwrap_or(Preset::Astrid);
+                (format!("preset {preset}"), Some(preset), Plan::new(preset.specs().iter().copied())?)
+            }
+            Some(path) => {
+                let file = PlanFile::read(path)?;
+                layers.push(file.overrides);
+                (format!("plan {}", path.display()), file.config.preset(), file.config.plan().clone())
+            }
+        };
+        if let Some(prefix) = &args.env_prefix {
+            layers.push(OverrideLayer::env_prefixed(prefix, plan.specs(), std::env::vars_os())?);
+        }
+        if let Some(preset) = preset {
+            layers.push(OverrideLayer::env(preset.env_vars().iter().copied(), std::env::var_os)?);
+        }
+        Ok(Self { plan_name, plan, layers })
+    }
+}
+
+/// Returns the name and the probes of the host to measure.
+#[cfg(target_os = "linux")]
+fn select_host(args: &InputArgs) -> Result<(String, HostProbes), ReportError> {
+    let Some(root) = &args.root else { return Ok(("this host".to_owned(), HostProbes::of_this_host())) };
+    if !root.join("proc").is_dir() {
+        return Err(ReportError::NotCaptured { root: root.clone() });
+    }
+    Ok((root.display().to_string(), HostProbes::of_captured_host(root)))
+}
+
+/// Returns the name and the probes of the host to measure.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "on Linux, `--root` can be wrong")]
+fn select_host(_args: &InputArgs) -> Result<(String, HostProbes), ReportError> {
+    Ok(("this host".to_owned(), HostProbes::of_this_host()))
+}
+
+/// Collects a reading of each resource: from the command line if it is given there, else from a probe.
+fn measure(args: &InputArgs, probes: &HostProbes, plan: &Plan, resources: &[Resource]) -> Readings {
+    let mut readings = Readings::new();
+    for given in &args.readings {
+        let source = Source::new("--reading", given.text.as_str());
+        readings.insert(given.resource, Measurement::new(given.reading).source(source));
+    }
+    for resource in resources.iter().copied().chain(read_resources(plan)) {
+        if readings.get(resource).is_none() {
+            let measurement = probes.measure(resource).unwrap_or_else(|| {
+                let note = format!("no probe measures {resource}; give it with --reading {resource}=N");
+                Measurement::default().note(note)
+            });
+            readings.insert(resource, measurement);
+        }
+    }
+    readings
+}
+
+/// Returns the resources that the formulas of a plan read, once for each place.
+fn read_resources(plan: &Plan) -> impl Iterator<Item = Resource> {
+    let operands = plan.specs().iter().map(GateSpec::formula).flat_map(Formula::operands);
+    operands.filter_map(|operand| match operand {
+        Operand::Resource(resource) => Some(resource),
+        _ => None,
+    })
+}
+
+/// The plan cannot be resolved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReportError {
+    /// The plan file is wrong.
+    #[error(transparent)]
+    PlanFile(#[from] PlanFileError),
+    /// An environment variable is wrong.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The directory of `--root` does not contain a captured host.
+    #[cfg(target_os = "linux")]
+    #[error(
+        "`--root {}`: the directory has no `proc` directory (allowed: a directory that `concurrency-governor capture` wrote)",
+        root.display()
+    )]
+    NotCaptured {
+        /// The directory that was given.
+        root: PathBuf,
+    },
+    /// A setting does not fit the plan, or its policy rejects it.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}

@@ -1,0 +1,151 @@
+//! The arguments and the help page of `simulate`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use concurrency_governor::GateName;
+use concurrency_governor::plan::NameError;
+
+use super::change::PlannedChange;
+use super::load::{ArrivalRate, LoadError, ServiceTime};
+use crate::flags::{FlagError, parse_run_length, reject_duplicates};
+use crate::report::InputArgs;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    /// Mean arrival rate
+    ///
+    /// Requests per second (200/s), per minute (30/min) or per hour (10/h).
+    #[arg(long, value_name = "N/s", default_value = "100/s", verbatim_doc_comment)]
+    pub(crate) rate: ArrivalRate,
+
+    /// Share of a gate [default: 1 for each]
+    ///
+    /// With --mix io=9 --mix blocking=1, nine of ten requests go to io, one
+    /// goes to blocking, and none goes to another gate.
+    #[arg(long, value_name = "GATE=SHARE", value_parser = parse_share, verbatim_doc_comment)]
+    pub(crate) mix: Vec<(GateName, u32)>,
+
+    /// Time a permit is held [default: exp(10ms)]
+    ///
+    /// See `Service times` below for the distributions. Repeat the flag for
+    /// other gates.
+    #[arg(long = "service", value_name = "GATE=TIME", value_parser = parse_service, verbatim_doc_comment)]
+    pub(crate) services: Vec<(GateName, ServiceTime)>,
+
+    /// Change a limit or a reading during the run
+    ///
+    /// See `Changes` below. Repeat the flag for more changes.
+    #[arg(long = "change", value_name = "NAME=VALUE@TIME", verbatim_doc_comment)]
+    pub(crate) changes: Vec<PlannedChange>,
+
+    /// Simulated length of the run
+    #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = parse_run_length)]
+    pub(crate) length: Duration,
+
+    /// Seed of the random numbers
+    ///
+    /// The same seed with the same arguments gives the same run.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_seed, verbatim_doc_comment)]
+    pub(crate) seed: u64,
+
+    /// Run in real time, not in simulated time
+    #[arg(long)]
+    pub(crate) real_time: bool,
+
+    /// Write charts to an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+
+    /// Write the report and charts to an HTML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+impl SimulateArgs {
+    /// Checks what the parser of a single flag cannot know: that no name is given twice.
+    pub(crate) fn check(&self) -> Result<(), FlagError> {
+        self.input.check()?;
+        reject_duplicates("--mix", self.mix.iter().map(|(gate, _)| gate.to_string()))?;
+        reject_duplicates("--service", self.services.iter().map(|(gate, _)| gate.to_string()))
+    }
+}
+
+fn parse_share(given: &str) -> Result<(GateName, u32), SimulateFlagError> {
+    let (gate, share) = given.split_once('=').ok_or(SimulateFlagError::MixWithoutShare)?;
+    let gate = gate.parse()?;
+    let share = share.parse().map_err(|_| SimulateFlagError::Share { share: share.to_owned() })?;
+    Ok((gate, share))
+}
+
+fn parse_service(given: &str) -> Result<(GateName, ServiceTime), SimulateFlagError> {
+    let (gate, service) = given.split_once('=').ok_or(SimulateFlagError::ServiceWithoutTime)?;
+    Ok((gate.parse()?, service.parse()?))
+}
+
+fn parse_seed(given: &str) -> Result<u64, SimulateFlagError> {
+    given.parse().map_err(|_| SimulateFlagError::Seed)
+}
+
+/// The value of a flag is wrong. The caller puts the flag and its value in front of the message.
+#[derive(Debug, thiserror::Error)]
+enum SimulateFlagError {
+    #[error("the value has no `=` (allowed: GATE=SHARE, such as io=9)")]
+    MixWithoutShare,
+    #[error("{share:?} is not a whole number (allowed: 0 to {})", u32::MAX)]
+    Share { share: String },
+    #[error("the value has no `=` (allowed: GATE=TIME, such as io=20ms or io=exp(20ms))")]
+    ServiceWithoutTime,
+    #[error("not a whole number (allowed: 0 to {})", u64::MAX)]
+    Seed,
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  concurrency-governor simulate --html report.html
+  concurrency-governor simulate --rate 900/s --mix io=9 --mix blocking=1 \\
+    --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
+  concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg r.svg
+  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m";
+
+pub(crate) const NOTES: &str = "\
+What is simulated:
+  Requests arrive independently of each other, at the mean rate of --rate. Each
+  request goes to one gate, waits for a permit, holds the permit for a service
+  time, and releases it. The gates and the governor are those of the library,
+  with the formulas, queue bounds and max_wait of the plan. Only the work is
+  simulated: a request sleeps while it holds its permit. Simulated time passes
+  as fast as it can be computed; --real-time makes it pass at its real speed.
+
+Service times:
+  20ms                    always 20 ms
+  exp(20ms)               exponential with mean 20 ms: mostly short, with a tail
+  uniform(5ms, 50ms)      from 5 ms to 50 ms, all equally likely
+  lognormal(20ms, 0.8)    median 20 ms, with a tail; 0.8 is the spread (0 to 5)
+
+Changes:
+  --change io=8@20s sets the limit of gate io to 8 after 20 s. This setting
+  takes precedence over all others.
+  --change cpu=1@40s changes the reading of cpu to 1 after 40 s. All limits are
+  then derived again.
+
+Columns of the report:
+  limit        the limit; every limit in order, if it changed
+  arrived      requests that arrived at the gate
+  done         requests that got a permit and released it
+  rejected     requests without a permit: queue full, or max_wait passed
+  pending      requests that held a permit or waited when the run ended
+  mean use     mean number of permits in use, in percent of the limit
+  peak use     largest number of permits in use at the same time
+  peak queue   largest number of requests waiting at the same time
+  wait p50     half of the admitted requests waited at most this long
+  p99          99 of 100 admitted requests waited at most this long
+  max          the longest wait of an admitted request
+  p50 and p99 come from a histogram and are at most a quarter too high.";

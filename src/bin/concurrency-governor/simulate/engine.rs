@@ -1,0 +1,247 @@
+//! The simulation: real gates under a real governor, used by requests that only sleep.
+
+use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use concurrency_governor::gate::Gate;
+use concurrency_governor::governor::GovernorBuilder;
+use concurrency_governor::plan::{BuildError, UnknownGateError};
+use concurrency_governor::testing::MockProbe;
+use concurrency_governor::{GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use tokio::runtime::Builder;
+use tokio::task::{self, LocalSet};
+use tokio::time::{self, Instant};
+
+use super::change::ChangeAction;
+use super::load::RequestLoad;
+use super::record::GateRecord;
+
+/// Everything that determines a run. In simulated time, equal simulations run identically.
+#[derive(Clone, Debug)]
+pub(crate) struct Simulation {
+    pub(crate) plan: Plan,
+    pub(crate) readings: Readings,
+    pub(crate) overrides: Overrides,
+    pub(crate) load: RequestLoad,
+    /// The changes in order of their times.
+    pub(crate) changes: Vec<(Duration, ChangeAction)>,
+    pub(crate) length: Duration,
+    pub(crate) seed: u64,
+    pub(crate) clock: SimulationClock,
+}
+
+/// How the time of a simulation passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SimulationClock {
+    /// As fast as it can be computed: tokio's paused clock.
+    Simulated,
+    /// At its real speed.
+    Real,
+}
+
+impl SimulationClock {
+    /// Returns the number of tokio's time units for one unit of the simulation.
+    ///
+    /// The resolution of tokio's timer is a millisecond. Simulated time is stretched, so that the resolution is a
+    /// microsecond. This costs nothing, because the paused clock skips the time in which nothing happens.
+    const fn scale(self) -> u32 {
+        match self {
+            Self::Simulated => 1000,
+            Self::Real => 1,
+        }
+    }
+}
+
+impl Simulation {
+    /// Runs the simulation. Returns one record for each gate, in the order of the plan.
+    ///
+    /// Calls `progress` with the simulated time that has passed.
+    ///
+    /// # Errors
+    ///
+    /// [`SimulationError`] if the governor rejects a setting or a change.
+    pub(crate) fn run(&self, progress: impl Fn(Duration)) -> Result<Vec<GateRecord>, SimulationError> {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_time().start_paused(self.clock == SimulationClock::Simulated);
+        let runtime = builder.build().map_err(SimulationError::Runtime)?;
+        LocalSet::new().block_on(&runtime, self.run_events(progress))
+    }
+
+    async fn run_events(&self, progress: impl Fn(Duration)) -> Result<Vec<GateRecord>, SimulationError> {
+        // The host is mocked, so that changes can set its readings.
+        let probes: Vec<MockProbe> = self
+            .readings
+            .iter()
+            .map(|(resource, measurement)| MockProbe::new(resource, measurement.reading()))
+            .collect();
+        let builder = probes.iter().fold(Governor::builder(), |builder, probe| builder.probe(probe.clone()));
+        let specs = self.plan.specs().iter().map(|spec| self.stretch_max_wait(spec));
+        let governor =
+            specs.fold(builder, GovernorBuilder::gate).overrides(self.overrides.clone()).build().await?;
+        let recorder = Rc::new(GateRecorder::new(&governor, self)?);
+
+        // Two streams of events are merged in order of time: the changes and the arrivals.
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut changes = self.changes.iter();
+        let mut change = changes.next();
+        let mut change_layer = OverrideLayer::new("--change");
+        let mut arrival = self.load.draw_pause(&mut random);
+        loop {
+            let next = change.map_or(arrival, |(at, _)| arrival.min(*at));
+            if next > self.length {
+                break;
+            }
+            recorder.sleep_until(next).await;
+            progress(recorder.now());
+            match change {
+                Some((at, action)) if *at <= arrival => {
+                    change_layer = self.apply(*action, change_layer, &governor, &probes).await?;
+                    recorder.record_limits();
+                    change = changes.next();
+                }
+                _ => {
+                    // All random numbers are drawn here, in order of arrival. If the requests drew them, the numbers
+                    // would depend on the order of admission, and a change of a limit would change the load.
+                    if let Some(gate) = self.load.draw_gate(&mut random) {
+                        let service = self.load.service(gate).draw(&mut random);
+                        task::spawn_local(Rc::clone(&recorder).run_request(gate, service));
+                    }
+                    arrival = arrival.saturating_add(self.load.draw_pause(&mut random));
+                }
+            }
+        }
+        recorder.sleep_until(self.length).await;
+        progress(self.length);
+        Ok(recorder.finish(self.length))
+    }
+
+    /// Applies a change, as a governor does when the host or an operator changes something.
+    ///
+    /// Returns the layer with the limits that changes have set so far.
+    async fn apply(
+        &self,
+        action: ChangeAction,
+        change_layer: OverrideLayer,
+        governor: &Governor,
+        probes: &[MockProbe],
+    ) -> Result<OverrideLayer, SimulationError> {
+        match action {
+            ChangeAction::SetLimit(gate, limit) => {
+                let change_layer = change_layer.set(gate, limit);
+                let layers = self.overrides.layers().iter().cloned();
+                let overrides = layers.fold(Overrides::new().then(change_layer.clone()), Overrides::then);
+                governor.set_overrides(overrides)?;
+                Ok(change_layer)
+            }
+            ChangeAction::SetReading(resource, reading) => {
+                let mut measured = probes.iter().zip(self.readings.iter());
+                if let Some((probe, _)) = measured.find(|(_, (measured, _))| *measured == resource) {
+                    probe.set(reading);
+                }
+                governor.refresh().await?;
+                Ok(change_layer)
+            }
+        }
+    }
+
+    /// Converts the longest wait of a gate to the time of tokio's clock.
+    fn stretch_max_wait(&self, spec: &GateSpec) -> GateSpec {
+        match spec.longest_wait() {
+            Some(wait) => spec.max_wait(wait.saturating_mul(self.clock.scale())),
+            None => *spec,
+        }
+    }
+}
+
+/// The gates of a run with their records, and the time of the simulation.
+struct GateRecorder {
+    gates: Vec<(Gate, RefCell<GateRecord>)>,
+    start: Instant,
+    scale: u32,
+}
+
+impl GateRecorder {
+    fn new(governor: &Governor, simulation: &Simulation) -> Result<Self, SimulationError> {
+        let specs = simulation.plan.specs().iter();
+        let gates = specs.map(|spec| {
+            let gate = governor.gate(spec)?;
+            let record = GateRecord::new(gate.name(), gate.limit().get(), simulation.length);
+            Ok((gate, RefCell::new(record)))
+        });
+        Ok(Self {
+            gates: gates.collect::<Result<_, SimulationError>>()?,
+            start: Instant::now(),
+            scale: simulation.clock.scale(),
+        })
+    }
+
+    /// Runs one request: acquires a permit, holds it for the service time and releases it.
+    async fn run_request(self: Rc<Self>, gate: GateName, service: Duration) {
+        let Some((gate, record)) = self.gates.iter().find(|(known, _)| known.name() == gate) else { return };
+        record.borrow_mut().arrive();
+        let arrived = self.now();
+        // The first poll shows whether the request is admitted at once or enters the queue.
+        let mut acquire = pin!(gate.acquire());
+        let outcome = match poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                record.borrow_mut().enqueue(self.now());
+                let outcome = acquire.await;
+                record.borrow_mut().dequeue(self.now());
+                outcome
+            }
+        };
+        match outcome {
+            Ok(permit) => {
+                let admitted = self.now();
+                record.borrow_mut().admit(admitted, admitted.saturating_sub(arrived));
+                time::sleep(service.saturating_mul(self.scale)).await;
+                record.borrow_mut().complete(self.now());
+                drop(permit);
+            }
+            Err(error) => record.borrow_mut().reject(&error),
+        }
+    }
+
+    fn record_limits(&self) {
+        for (gate, record) in &self.gates {
+            record.borrow_mut().set_limit(self.now(), gate.limit().get());
+        }
+    }
+
+    async fn sleep_until(&self, at: Duration) {
+        time::sleep_until(self.start.checked_add(at.saturating_mul(self.scale)).unwrap_or(self.start)).await;
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed().checked_div(self.scale).unwrap_or_default()
+    }
+
+    /// Takes the records. Requests that are still pending write to the empty records that stay behind.
+    fn finish(&self, at: Duration) -> Vec<GateRecord> {
+        let records = self.gates.iter().map(|(gate, record)| {
+            let mut record = record.replace(GateRecord::new(gate.name(), gate.limit().get(), at));
+            record.finish(at);
+            record
+        });
+        records.collect()
+    }
+}
+
+/// The simulation cannot run to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SimulationError {
+    #[error("cannot start a runtime: {0}")]
+    Runtime(io::Error),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Gate(#[from] UnknownGateError),
+}

@@ -1,0 +1,81 @@
+//! The result of a simulation as text, as an HTML page and as charts.
+
+mod chart;
+mod html;
+mod summary;
+mod svg;
+
+pub(super) use chart::chart;
+pub(super) use html::html;
+pub(super) use summary::summary;
+
+use concurrency_governor::Resource;
+
+use super::args::SimulateArgs;
+use super::engine::Simulation;
+use super::record::GateRecord;
+use crate::output;
+use crate::report::HostReport;
+
+/// Returns the title of the report.
+pub(super) fn title(report: &HostReport) -> String {
+    format!("Simulation of {}", output::single_line(&report.plan_name))
+}
+
+/// Describes what was simulated, as labels with their texts, so that a reader can repeat the run.
+pub(super) fn setup(
+    args: &SimulateArgs,
+    report: &HostReport,
+    simulation: &Simulation,
+) -> Vec<(&'static str, String)> {
+    let readings = simulation.readings.iter().map(|(resource, measurement)| match measurement.reading() {
+        bytes if resource == Resource::MEMORY => format!("{resource} = {bytes}"),
+        other => format!("{resource} = {}", other.plain()),
+    });
+    let readings = readings.collect::<Vec<_>>().join(", ");
+
+    let load = &simulation.load;
+    let total = load.mix.iter().fold(0_u64, |sum, (_, share)| sum.saturating_add((*share).into()));
+    let mix = load.mix.iter().map(|(gate, share)| {
+        let percent = u64::from(*share).saturating_mul(100).checked_div(total).unwrap_or(0);
+        format!("{percent} % {gate}, service time {}", load.service(*gate))
+    });
+    let clock =
+        if args.real_time { "real time".to_owned() } else { format!("simulated time, seed {}", args.seed) };
+    let changes = args.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+
+    let mut setup = vec![
+        ("host", format!("{}: {readings}", output::single_line(&report.host))),
+        ("load", format!("{} for {}", args.rate, humantime::format_duration(args.length))),
+        ("requests", mix.collect::<Vec<_>>().join("; ")),
+        ("clock", clock),
+    ];
+    if !changes.is_empty() {
+        setup.push(("changes", changes));
+    }
+    setup
+}
+
+/// Renders the report for a terminal: the setup, the summary, and a line for each gate that rejected requests.
+pub(super) fn text(
+    title: &str,
+    setup: &[(&'static str, String)],
+    summary: &str,
+    records: &[GateRecord],
+) -> String {
+    let mut lines = vec![title.to_owned()];
+    lines.extend(setup.iter().map(|(label, text)| format!("{label:<9} {}", output::single_line(text))));
+    lines.push(String::new());
+    lines.push(summary.trim_end().to_owned());
+    for GateRecord { gate, totals, .. } in records.iter().filter(|record| record.totals.rejected() > 0) {
+        lines.push(format!(
+            "{gate} rejected {}: queue full {}, max_wait passed {}, other {}",
+            totals.rejected(),
+            totals.rejected_queue_full,
+            totals.rejected_deadline,
+            totals.rejected_other
+        ));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}

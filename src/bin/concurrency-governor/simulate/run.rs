@@ -1,0 +1,155 @@
+//! Runs `simulate`.
+
+use std::fs;
+use std::io;
+use std::path::{self, Path, PathBuf};
+use std::time::Duration;
+
+use concurrency_governor::{GateName, GateSpec, Readings};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::SimulateArgs;
+use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
+use super::engine::{Simulation, SimulationClock, SimulationError};
+use super::load::{ArrivalRate, RequestLoad};
+use super::render;
+use crate::report::{HostReport, ReportError};
+
+/// Runs a simulation, writes the requested files and returns the report as text.
+///
+/// # Errors
+///
+/// [`SimulateCommandError`] if a flag does not fit the plan or a file cannot be written.
+pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
+    let report = HostReport::new(&args.input)?;
+    let simulation = prepare(args, &report)?;
+
+    // The files are checked before the run, which may take a while.
+    if let (Some(svg), Some(html)) = (&args.svg, &args.html) {
+        if path::absolute(svg).ok() == path::absolute(html).ok() {
+            return Err(SimulateCommandError::SameFile { path: html.clone() });
+        }
+    }
+    for path in args.svg.iter().chain(&args.html) {
+        write_file(path, "")?;
+    }
+
+    let bar = progress_bar(simulation.length);
+    let records = simulation.run(|now| bar.set_position(millis(now)))?;
+    bar.finish_and_clear();
+
+    let title = render::title(&report);
+    let setup = render::setup(args, &report, &simulation);
+    let summary = render::summary(&records);
+    let chart = render::chart(&title, simulation.length, &records);
+    if let Some(path) = &args.svg {
+        write_file(path, &chart)?;
+    }
+    if let Some(path) = &args.html {
+        let plain_summary = anstream::adapter::strip_str(&summary).to_string();
+        write_file(path, &render::html(&title, &setup, &plain_summary, &chart))?;
+    }
+    Ok(render::text(&title, &setup, &summary, &records))
+}
+
+/// Combines the flags with the plan. Reports each flag that does not fit the plan.
+fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, SimulateCommandError> {
+    // Each gate of `--mix` and `--service` must be in the plan.
+    let gates: Vec<GateName> = report.plan.specs().iter().map(GateSpec::name).collect();
+    let mix_gates = args.mix.iter().map(|(gate, _)| (*gate, "--mix"));
+    let service_gates = args.services.iter().map(|(gate, _)| (*gate, "--service"));
+    if let Some((gate, flag)) = mix_gates.chain(service_gates).find(|(gate, _)| !gates.contains(gate)) {
+        let allowed = gates.iter().map(GateName::as_str).collect::<Vec<_>>().join(", ");
+        return Err(SimulateCommandError::UnknownGate { flag, gate, allowed });
+    }
+    let mix =
+        if args.mix.is_empty() { gates.iter().map(|gate| (*gate, 1)).collect() } else { args.mix.clone() };
+    if mix.iter().all(|(_, share)| *share == 0) {
+        return Err(SimulateCommandError::EmptyMix);
+    }
+    let requests = args.rate.per_second() * args.length.as_secs_f64();
+    if requests > MAX_REQUESTS {
+        return Err(SimulateCommandError::TooManyRequests { rate: args.rate, length: args.length });
+    }
+
+    let resources = report.resources_of_plan();
+    let changes = args.changes.iter().map(|change| {
+        let action = change.resolve(&gates, &resources, args.length);
+        let action =
+            action.map_err(|error| SimulateCommandError::Change { change: change.clone(), error })?;
+        Ok((change.at, action))
+    });
+    let mut changes = changes.collect::<Result<Vec<(Duration, ChangeAction)>, SimulateCommandError>>()?;
+    changes.sort_by_key(|(at, _)| *at); // a stable sort keeps the given order of changes at the same time
+
+    // Resources that no formula reads have no influence on the run.
+    let readings = report
+        .resolution
+        .readings()
+        .iter()
+        .filter(|(resource, _)| resources.contains(resource))
+        .fold(Readings::new(), |readings, (resource, measurement)| {
+            readings.with(resource, measurement.clone())
+        });
+    Ok(Simulation {
+        plan: report.plan.clone(),
+        readings,
+        overrides: report.overrides.clone(),
+        load: RequestLoad { rate: args.rate, mix, services: args.services.iter().copied().collect() },
+        changes,
+        length: args.length,
+        seed: args.seed,
+        clock: if args.real_time { SimulationClock::Real } else { SimulationClock::Simulated },
+    })
+}
+
+fn progress_bar(length: Duration) -> ProgressBar {
+    let bar = ProgressBar::new(millis(length));
+    if let Ok(style) = ProgressStyle::with_template("simulating {bar:40} {percent} %, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), SimulateCommandError> {
+    fs::write(path, text).map_err(|error| SimulateCommandError::WriteFile { path: path.to_owned(), error })
+}
+
+/// The simulation was not run to its end, or its result was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SimulateCommandError {
+    /// The plan, the environment or a setting is wrong.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A flag names a gate that the plan does not declare.
+    #[error("`{flag} {gate}`: the plan declares no such gate (allowed: {allowed})")]
+    UnknownGate { flag: &'static str, gate: GateName, allowed: String },
+    /// No request would ever arrive.
+    #[error("every share of `--mix` is 0 (allowed: at least one share above 0)")]
+    EmptyMix,
+    /// A change does not fit the plan.
+    #[error("`--change {change}`: {error}")]
+    Change { change: PlannedChange, error: PlannedChangeError },
+    /// The run would take too much time and memory.
+    #[error(
+        "`--rate {rate}` and `--for {}` give too many requests (allowed: {MAX_REQUESTS} requests in all; lower one of them)",
+        humantime::format_duration(*length)
+    )]
+    TooManyRequests { rate: ArrivalRate, length: Duration },
+    /// One file would overwrite the other.
+    #[error("`--svg` and `--html` both name {} (allowed: a different file for each)", path.display())]
+    SameFile { path: PathBuf },
+    /// A file cannot be written.
+    #[error("cannot write {}: {error} (allowed: a file in a writable directory)", path.display())]
+    WriteFile { path: PathBuf, error: io::Error },
+    /// The simulation itself failed.
+    #[error(transparent)]
+    Simulation(#[from] SimulationError),
+}
+
+/// About ten seconds of computation.
+const MAX_REQUESTS: f64 = 5_000_000.0;

@@ -1,0 +1,59 @@
+//! The arguments and the help page of `watch`.
+
+use std::time::Duration;
+
+use crate::flags::{MAX_RUN_LENGTH, parse_run_length};
+use crate::report::InputArgs;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    /// Time between two refreshes
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    pub(crate) every: Duration,
+
+    /// Stop after this time [default: never]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_run_length)]
+    pub(crate) length: Option<Duration>,
+}
+
+fn parse_interval(given: &str) -> Result<Duration, IntervalError> {
+    let interval = humantime::parse_duration(given).ok();
+    interval.filter(|interval| (MIN_INTERVAL..=MAX_RUN_LENGTH).contains(interval)).ok_or(IntervalError)
+}
+
+/// The value of `--every` is wrong. The caller puts the flag and its value in front of the message.
+#[derive(Debug, thiserror::Error)]
+#[error("not an interval in the allowed range (allowed: 100ms to 24h, such as 1s or 5m)")]
+struct IntervalError;
+
+/// A refresh takes a tenth of a millisecond, and a person cannot read more than ten screens a second.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  concurrency-governor watch
+  concurrency-governor watch --plan plan.toml --every 250ms
+  concurrency-governor watch --for 1h >> limits.log";
+
+pub(crate) const NOTES: &str = "\
+On a terminal:
+  The screen shows all readings, all gates and the latest changes.
+  Each reading and each gate has its value, a bar chart of its history with the
+  newest value on the right, and details: what is in use or free of a resource,
+  or what decides the limit of a gate. A value that has just changed is
+  highlighted.
+  The lowest bar is the minimum of the values shown, and the highest bar is the
+  maximum. A value that did not change is a line of half height. An unknown
+  value is blank. For fd the chart shows the descriptors that `watch` itself has
+  open, for memory the available bytes, and for tasks the number that is free.
+  Press q, Esc or Ctrl-C to quit. Ctrl-Z suspends the program.
+
+In a pipe or a file:
+  The first lines list all readings and gates. Each further line is one change.
+
+In both cases:
+  Times are in UTC. The plan file is read again at each refresh. If the file is
+  wrong, the error is shown as a change and the last values remain.";

@@ -1,0 +1,151 @@
+//! Runs `watch`.
+
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anstream::{AutoStream, ColorChoice};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::style::force_color_output;
+
+use super::args::WatchArgs;
+use super::history::WatchHistory;
+use super::screen::ScreenStyles;
+use super::{lines, screen};
+use crate::report::{HostReport, ReportError};
+
+#[cfg(unix)]
+use super::signals;
+
+/// Refreshes readings and limits until the user quits: on a screen if there is a terminal, else line by line.
+///
+/// # Errors
+///
+/// [`WatchCommandError`] if the plan is wrong at the start, or the output cannot be written.
+pub(crate) fn run(args: &WatchArgs) -> Result<(), WatchCommandError> {
+    // The first report comes before the screen, so that an error of the plan is printed as a line.
+    let report = HostReport::with_pressures(&args.input)?;
+    let history = WatchHistory::new(&report, seconds_since_midnight());
+    let result = if can_draw_screen() { run_on_screen(args, history) } else { run_in_lines(args, history) };
+    match result {
+        // The reader closed the pipe, as `head` does. It does not want more output, which is not an error.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Returns `true` if output and input are a terminal that can move its cursor.
+fn can_draw_screen() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !is_dumb
+}
+
+fn run_on_screen(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
+    let styles = match AutoStream::choice(&io::stdout()) {
+        ColorChoice::Never => ScreenStyles::PLAIN,
+        _ => ScreenStyles::COLOURED,
+    };
+    // `styles` follows `--color` and `NO_COLOR`. crossterm must not apply `NO_COLOR` again, against `--color always`.
+    force_color_output(true);
+    let mut terminal = ratatui::try_init()?; // restores the terminal on a panic
+    #[cfg(unix)]
+    signals::restore_terminal_on_signals()?;
+    let result = run_event_loop(args, &mut history, &mut terminal, styles);
+    result.and(ratatui::try_restore())
+}
+
+/// Draws, waits for a key or the next refresh, and repeats.
+fn run_event_loop(
+    args: &WatchArgs,
+    history: &mut WatchHistory,
+    terminal: &mut ratatui::DefaultTerminal,
+    styles: ScreenStyles,
+) -> io::Result<()> {
+    let start = Instant::now();
+    let mut refreshed = start;
+    loop {
+        terminal.draw(|frame| screen::draw(frame, history, args.every, styles))?;
+        let until_refresh = args.every.saturating_sub(refreshed.elapsed());
+        let until_end = args.length.map(|length| length.saturating_sub(start.elapsed()));
+        if until_end == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        if event::poll(until_end.map_or(until_refresh, |until_end| until_end.min(until_refresh)))? {
+            match key_action(&event::read()?) {
+                Some(KeyAction::Quit) => return Ok(()),
+                #[cfg(unix)]
+                Some(KeyAction::Suspend) => signals::suspend(terminal)?,
+                None => {}
+            }
+        } else if refreshed.elapsed() >= args.every {
+            refreshed = Instant::now();
+            refresh(args, history);
+        }
+    }
+}
+
+/// What a key does.
+enum KeyAction {
+    Quit,
+    /// Returns to the shell until it continues the program.
+    #[cfg(unix)]
+    Suspend,
+}
+
+fn key_action(event: &Event) -> Option<KeyAction> {
+    let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press, .. }) = event else { return None };
+    match code {
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(KeyAction::Quit),
+        // In raw mode the terminal sends these as keys, not as signals.
+        KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Quit),
+        #[cfg(unix)]
+        KeyCode::Char('z') if modifiers.contains(KeyModifiers::CONTROL) => Some(KeyAction::Suspend),
+        _ => None,
+    }
+}
+
+/// Prints all values once, and then the changes after each refresh.
+fn run_in_lines(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let start = Instant::now();
+    stdout.write_all(lines::all_values(&history).as_bytes())?;
+    stdout.flush()?;
+    let mut printed = 0;
+    loop {
+        let until_end = args.length.map_or(Duration::MAX, |length| length.saturating_sub(start.elapsed()));
+        if until_end.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(args.every.min(until_end));
+        refresh(args, &mut history);
+        let changes = lines::new_changes(&history, printed);
+        printed = history.total_changes();
+        stdout.write_all(changes.as_bytes())?;
+        stdout.flush()?;
+    }
+}
+
+/// Measures and resolves again. An error is recorded as a change.
+fn refresh(args: &WatchArgs, history: &mut WatchHistory) {
+    match HostReport::with_pressures(&args.input) {
+        Ok(report) => history.update(&report, seconds_since_midnight()),
+        Err(error) => history.fail(&error.to_string(), seconds_since_midnight()),
+    }
+}
+
+/// Returns the time of day in UTC. The local time would need a library for time zones.
+fn seconds_since_midnight() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() % 86_400
+}
+
+/// The command ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WatchCommandError {
+    /// The plan, the environment or a setting is wrong.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The terminal, the pipe or the file cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}

@@ -1,0 +1,174 @@
+//! The state word of a gate: the limit, the available permits and three flags, packed into 64 bits.
+//!
+//! ```text
+//! bit  63     WAITERS
+//! bit  62     CLOSED
+//! bits 31-61  available permits, plus 2^30; a smaller value is debt
+//! bits  1-30  the limit
+//! bit  0      LISTENERS
+//! ```
+//!
+//! The number of available permits always lies in `-Limit::MAX..=Limit::MAX`. With the bias of 2^30 its field neither
+//! borrows nor carries, so each change of it is one addition to the whole word.
+
+use crate::plan::Limit;
+
+/// A value of the state word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gate) struct Word(pub(super) u64);
+
+impl Word {
+    /// Requests wait, or `drained` futures do. While this flag is set, only the lock holder changes the word.
+    pub(in crate::gate) const WAITERS: u64 = 1 << 63;
+    /// The gate is closed.
+    pub(in crate::gate) const CLOSED: u64 = 1 << 62;
+    /// A listener must be notified when the limit changes, so only the lock holder changes the limit.
+    pub(in crate::gate) const LISTENERS: u64 = 1;
+
+    /// Returns a word with `limit` available permits and no flag set.
+    pub(in crate::gate) const fn new(limit: Limit) -> Self {
+        Self(permits(NONE)).with_limit(limit.get())
+    }
+
+    /// Returns the word after admitting a request of this weight without the lock, or `None` if the weight does not fit or
+    /// the slow path must decide. The weight must not be 0.
+    #[inline]
+    pub(super) const fn try_acquired(self, weight: u32) -> Option<Self> {
+        // One comparison checks the room and both flags: a flag that is set, or a borrow from it, makes `left` larger than
+        // any number of permits that can be left.
+        let acquired = self.acquired(weight);
+        let left = (acquired.0 >> PERMIT_SHIFT).wrapping_sub(NONE);
+        if left < NONE.saturating_sub(weight as u64) { Some(acquired) } else { None }
+    }
+
+    /// Returns the word with this weight taken from the available permits.
+    #[inline]
+    pub(in crate::gate) const fn acquired(self, weight: u32) -> Self {
+        Self(self.0.wrapping_sub(permits(weight as u64)))
+    }
+
+    /// Returns the word with this weight given back to the available permits.
+    #[inline]
+    pub(in crate::gate) const fn released(self, weight: u32) -> Self {
+        Self(self.0.wrapping_add(permits(weight as u64)))
+    }
+
+    /// Returns the word under another limit. The number of permits in use stays the same.
+    #[inline]
+    pub(in crate::gate) const fn with_limit(self, limit: u32) -> Self {
+        let growth = (limit as u64).wrapping_sub(self.limit() as u64);
+        Self(self.0.wrapping_add(growth.wrapping_mul(permits(1) | 1 << LIMIT_SHIFT)))
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn with(self, flag: u64) -> Self {
+        Self(self.0 | flag)
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn without(self, flag: u64) -> Self {
+        Self(self.0 & !flag)
+    }
+
+    /// Returns `true` if at least one of these flags is set.
+    #[inline]
+    pub(in crate::gate) const fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+
+    /// Returns `true` if this weight is available, whatever the flags say.
+    #[inline]
+    pub(in crate::gate) const fn fits(self, weight: u32) -> bool {
+        self.field() >= NONE.wrapping_add(weight as u64)
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn limit(self) -> u32 {
+        ((self.0 >> LIMIT_SHIFT) & LIMITS) as u32
+    }
+
+    /// Returns the number of available permits; 0 under debt.
+    #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
+    #[inline]
+    pub(in crate::gate) const fn available(self) -> u32 {
+        self.field().saturating_sub(NONE) as u32
+    }
+
+    /// Returns the number of permits in use.
+    #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
+    pub(in crate::gate) const fn in_use(self) -> u32 {
+        NONE.wrapping_add(self.limit() as u64).saturating_sub(self.field()) as u32
+    }
+
+    /// Returns the number of permits in use above the limit.
+    #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
+    #[inline]
+    pub(in crate::gate) const fn debt(self) -> u32 {
+        NONE.saturating_sub(self.field()) as u32
+    }
+
+    const fn field(self) -> u64 {
+        (self.0 >> PERMIT_SHIFT) & PERMITS
+    }
+}
+
+const LIMIT_SHIFT: u32 = 1;
+const LIMITS: u64 = (1 << 30) - 1;
+const PERMIT_SHIFT: u32 = 31;
+const PERMITS: u64 = (1 << 31) - 1;
+/// The value of the permit field when no permit is available and there is no debt.
+const NONE: u64 = 1 << 30;
+
+const fn permits(weight: u64) -> u64 {
+    weight << PERMIT_SHIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: u32 = Limit::MAX.get();
+
+    /// The extreme values of the permit field and of the limit change no other field and no flag.
+    #[test]
+    fn fields_do_not_overlap() {
+        for flags in [0, Word::LISTENERS, Word::LISTENERS | Word::CLOSED | Word::WAITERS] {
+            let fields =
+                |word: Word| (word.limit(), word.available(), word.in_use(), word.debt(), word.0 & flags);
+            let full = Word::new(Limit::MAX).with(flags);
+            assert_eq!(fields(full), (MAX, MAX, 0, 0, flags));
+            let empty = full.acquired(MAX);
+            assert_eq!(fields(empty), (MAX, 0, MAX, 0, flags));
+            assert_eq!(fields(empty.with_limit(1)), (1, 0, MAX, MAX - 1, flags));
+            let paid = empty.with_limit(1).released(MAX);
+            assert_eq!(fields(paid), (1, 1, 0, 0, flags));
+            assert_eq!(paid.with_limit(MAX), full);
+            assert_eq!(full.without(flags), Word::new(Limit::MAX));
+        }
+    }
+
+    /// The fast path admits a request exactly if its weight fits and neither WAITERS nor CLOSED is set, for any debt.
+    #[test]
+    fn fast_path_checks_room_and_flags() {
+        let counts = [0, 1, 2, 3, 8, MAX / 2, MAX - 8, MAX - 1, MAX];
+        let weights = [1, 2, 3, 8, MAX / 2, MAX - 8, MAX - 1, MAX, MAX + 1, 1 << 31, u32::MAX];
+        let flags = [0, Word::LISTENERS, Word::WAITERS, Word::CLOSED, Word::WAITERS | Word::CLOSED];
+        for (taken, limit) in counts.iter().flat_map(|taken| counts[1..].iter().map(|limit| (*taken, *limit)))
+        {
+            let open = Word::new(Limit::MAX).acquired(taken).with_limit(limit);
+            let room = i64::from(limit) - i64::from(taken);
+            assert_eq!((open.limit(), open.in_use()), (limit, taken));
+            for (flag, weight) in flags.iter().flat_map(|flag| weights.map(|weight| (*flag, weight))) {
+                let word = open.with(flag);
+                assert_eq!(word.fits(weight), i64::from(weight) <= room);
+                let is_admitted = flag & !Word::LISTENERS == 0 && i64::from(weight) <= room;
+                let expected = is_admitted.then(|| word.acquired(weight));
+                assert_eq!(
+                    word.try_acquired(weight),
+                    expected,
+                    "{weight} of {limit}, {taken} in use, {flag:x}"
+                );
+            }
+        }
+    }
+}

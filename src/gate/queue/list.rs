@@ -1,0 +1,391 @@
+//! The intrusive wait list: a doubly linked list whose nodes are part of the waiting futures and stack frames. The only
+//! unsafe code of the crate.
+//!
+//! Waiting allocates nothing, and a waiter leaves the list in constant time. Four rules make the list sound, whatever safe
+//! code does; `docs/ORDERING.md` explains why they hold:
+//!
+//! 1. **A waiter in a list does not move and is not freed.** It is inserted through `Pin<&mut Waiter>`, and its owner removes
+//!    it before it drops it. [`Waiter::drop`] ends the process if the waiter is still in a list.
+//! 2. **The node of a waiter belongs to its list while it is in one**, and to its owner otherwise. Functions of the list take
+//!    `&mut WaitList`, which exists only under the lock of the gate. An owner that passes its waiter to a list is checked: the
+//!    waiter names the list that it was last inserted into, and each list has a number of its own.
+//! 3. **The state changes last.** Storing a state in which the waiter is not in the list gives the node back to the owner,
+//!    which may free it at once. The list does not touch the waiter after that.
+//! 4. **Only the list changes the state of a waiter in the list**, so the owner may read the state without the lock.
+
+#![expect(unsafe_code, reason = "the list links waiters that are part of the futures that wait")]
+
+use std::cell::Cell;
+use std::marker::PhantomPinned;
+use std::pin::Pin;
+use std::process;
+use std::ptr::NonNull;
+use std::task::Waker;
+
+use super::waiter::{Removal, Removed, WaiterState, WaitingRequest};
+use crate::gate::sync::{AtomicU8, Ordering, PlainCounter, UnsafeCell};
+use crate::gate::timer::TimerId;
+
+/// The part of a request that can be in a wait list.
+pub(in crate::gate) struct Waiter {
+    weight: u32,
+    state: AtomicU8,
+    /// The number of the list that the waiter was last inserted into; 0 for none. Only insertion writes it, through the owner.
+    list: Cell<u64>,
+    node: UnsafeCell<Node>,
+    _pinned: PhantomPinned,
+}
+
+struct Node {
+    previous: Option<NonNull<Waiter>>,
+    next: Option<NonNull<Waiter>>,
+    /// Present while the state is [`Waiting`](WaiterState::Waiting).
+    waker: Option<Waker>,
+    request: WaitingRequest,
+}
+
+impl Waiter {
+    #[inline]
+    pub(in crate::gate) const fn new(weight: u32) -> Self {
+        let request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+        Self {
+            weight,
+            state: AtomicU8::new(WaiterState::Idle as u8),
+            list: Cell::new(0),
+            node: UnsafeCell::new(Node { previous: None, next: None, waker: None, request }),
+            _pinned: PhantomPinned,
+        }
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Returns the state. Acquire: the work done under the admitted permits before happens before the work done now.
+    #[inline]
+    pub(in crate::gate) fn state(&self) -> WaiterState {
+        WaiterState::from_u8(self.state.load(Ordering::Acquire))
+    }
+
+    /// Sets the state of a waiter that is in no list. Does nothing while the waiter is in a list.
+    #[inline]
+    pub(in crate::gate) fn set_state(self: Pin<&mut Self>, state: WaiterState) {
+        if !self.state().is_queued() && !state.is_queued() {
+            self.state.store(state as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the detail of the [removal](Removal::detail), or 0 while the waiter is in a list.
+    pub(in crate::gate) fn removal_detail(self: Pin<&mut Self>) -> i64 {
+        if self.state().is_queued() {
+            return 0;
+        }
+        // SAFETY: the waiter is in no list, so the node belongs to the owner (2), which lent it by `&mut`.
+        self.node.with_mut(|node| unsafe { (*node).request.since })
+    }
+}
+
+impl Drop for Waiter {
+    #[inline]
+    fn drop(&mut self) {
+        if self.state().is_queued() {
+            abort(); // Rule 1: the list would run on through freed memory.
+        }
+        // No effect but under a model checker, which reports it if the list could still access the node.
+        self.node.with_mut(|_| {});
+    }
+}
+
+// SAFETY: a waiter moves to another thread with its owner. Other threads access it by the rules 2 to 4.
+unsafe impl Send for Waiter {}
+// SAFETY: `&Waiter` reads the state, which is atomic, and nothing else.
+unsafe impl Sync for Waiter {}
+
+/// The waiters of one gate, in order of arrival.
+pub(super) struct WaitList {
+    /// Identifies the list, see rule 2.
+    number: u64,
+    head: Option<NonNull<Waiter>>,
+    tail: Option<NonNull<Waiter>>,
+}
+
+// SAFETY: the waiters in the list may be accessed from any thread that has `&mut` to the list (2).
+unsafe impl Send for WaitList {}
+
+/// What [`WaitList::remove_where`] does with a waiter.
+pub(super) enum Visit {
+    Remove,
+    Keep,
+    Stop,
+}
+
+impl WaitList {
+    pub(super) fn new() -> Self {
+        static NUMBERS: PlainCounter = PlainCounter::new(1);
+        Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), head: None, tail: None }
+    }
+
+    /// Inserts a waiter at the tail. Ends the process if the waiter is in a list already.
+    #[inline]
+    pub(super) fn push_back(&mut self, waiter: Pin<&mut Waiter>, request: WaitingRequest, waker: Waker) {
+        if waiter.state().is_queued() {
+            abort(); // Rule 2: the node belongs to another list.
+        }
+        waiter.list.set(self.number);
+        let node = Node { previous: self.tail, next: None, waker: Some(waker), request };
+        // SAFETY: the waiter is in no list, so the node belongs to the owner (2), which lent it by `&mut`. There is no waker to
+        // drop in the old node: it had none, or the removal took it.
+        waiter.node.with_mut(|old| unsafe { old.write(node) });
+        // Relaxed: other threads learn of the waiter through the lock.
+        waiter.state.store(WaiterState::Waiting as u8, Ordering::Relaxed);
+        let waiter = NonNull::from(waiter.into_ref().get_ref());
+        match self.tail.replace(waiter) {
+            Some(tail) => self.node(tail).next = Some(waiter),
+            None => self.head = Some(waiter),
+        }
+    }
+
+    /// Returns the request at the head.
+    #[inline]
+    pub(super) fn front(&mut self) -> Option<&WaitingRequest> {
+        let head = self.head?;
+        Some(&self.node(head).request)
+    }
+
+    /// Removes the request at the head.
+    #[inline]
+    pub(super) fn pop_front(&mut self, removal: Removal) -> Option<Removed> {
+        let head = self.head?;
+        Some(self.unlink(head, removal))
+    }
+
+    /// Removes this waiter. Returns `None` if it is not in this list.
+    #[inline]
+    pub(super) fn remove(&mut self, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
+        let waiter = self.find(waiter)?;
+        Some(self.unlink(waiter, removal))
+    }
+
+    /// Visits the waiters from the head on, removes those that `visit` selects, and passes each to `removed`.
+    pub(super) fn remove_where(
+        &mut self,
+        removal: Removal,
+        mut visit: impl FnMut(&WaitingRequest) -> Visit,
+        mut removed: impl FnMut(Removed),
+    ) {
+        let mut cursor = self.head;
+        while let Some(waiter) = cursor {
+            // Read before the removal: the owner may free the waiter right after it (3). The next waiter stays in the list.
+            let node = self.node(waiter);
+            cursor = node.next;
+            match visit(&node.request) {
+                Visit::Remove => removed(self.unlink(waiter, removal)),
+                Visit::Keep => {}
+                Visit::Stop => return,
+            }
+        }
+    }
+
+    /// Marks the waiters of this timer as [`TimerLost`](WaiterState::TimerLost), and passes their wakers to `wake`.
+    pub(super) fn mark_timer_lost(&mut self, timer: TimerId, mut wake: impl FnMut(Waker)) {
+        let mut cursor = self.head;
+        while let Some(waiter) = cursor {
+            let node = self.node(waiter);
+            cursor = node.next;
+            if node.request.timer == timer {
+                let waker = node.waker.take();
+                self.store_state(waiter, WaiterState::TimerLost);
+                waker.into_iter().for_each(&mut wake);
+            }
+        }
+    }
+
+    /// Replaces the waker of this waiter, and returns the waker that is no longer needed: the old one, or `waker` itself if
+    /// the waiter is not in this list.
+    pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
+        let Some(waiter) = self.find(waiter) else { return Some(waker) };
+        let old = self.node(waiter).waker.replace(waker);
+        self.store_state(waiter, WaiterState::Waiting);
+        old
+    }
+
+    /// Returns `true` if this waiter is in this list and would be woken by `waker`.
+    #[inline]
+    pub(super) fn is_woken_by(&mut self, waiter: Pin<&mut Waiter>, waker: &Waker) -> bool {
+        self.find(waiter)
+            .is_some_and(|waiter| self.node(waiter).waker.as_ref().is_some_and(|own| own.will_wake(waker)))
+    }
+
+    /// Returns the request of this waiter, if it is in this list.
+    pub(super) fn request_mut(&mut self, waiter: Pin<&mut Waiter>) -> Option<&mut WaitingRequest> {
+        let waiter = self.find(waiter)?;
+        Some(&mut self.node(waiter).request)
+    }
+
+    /// Removes a waiter that is in this list, and takes its waker.
+    #[inline]
+    fn unlink(&mut self, waiter: NonNull<Waiter>, removal: Removal) -> Removed {
+        let node = self.node(waiter);
+        let (previous, next, waker, request) = (node.previous, node.next, node.waker.take(), node.request);
+        node.request.since = removal.detail(&request);
+        match previous {
+            Some(previous) => self.node(previous).next = next,
+            None => self.head = next,
+        }
+        match next {
+            Some(next) => self.node(next).previous = previous,
+            None => self.tail = previous,
+        }
+        self.store_state(waiter, removal.state()); // Last: the owner may free the waiter from here on (3).
+        Removed { waker, request, was_head: previous.is_none() }
+    }
+
+    /// Returns a pointer to this waiter if it is in this list.
+    #[inline]
+    fn find(&self, waiter: Pin<&mut Waiter>) -> Option<NonNull<Waiter>> {
+        // Relaxed is enough, but the state has one way to be read: only the holder of this list changes it (4).
+        let is_here = waiter.list.get() == self.number && waiter.state().is_queued();
+        is_here.then(|| NonNull::from(waiter.into_ref().get_ref()))
+    }
+
+    /// Returns the node of a waiter that is in this list.
+    #[expect(
+        clippy::unused_self,
+        clippy::needless_pass_by_ref_mut,
+        reason = "`&mut` to the list gives access to its nodes"
+    )]
+    #[inline]
+    fn node(&mut self, waiter: NonNull<Waiter>) -> &mut Node {
+        // SAFETY: the waiter is in this list, so it exists (1) and its node belongs to the list (2), which is borrowed by `&mut`.
+        unsafe { (*waiter.as_ptr()).node.with_mut(|node| &mut *node) }
+    }
+
+    /// Stores the state of a waiter that is in this list.
+    #[expect(
+        clippy::unused_self,
+        clippy::needless_pass_by_ref_mut,
+        reason = "only the list changes the state"
+    )]
+    #[inline]
+    fn store_state(&mut self, waiter: NonNull<Waiter>, state: WaiterState) {
+        // SAFETY: the waiter is in this list until the store, so it exists (1).
+        // Release: what led to the state happens before the owner reads it, and so does the last access to the node.
+        unsafe { (*waiter.as_ptr()).state.store(state as u8, Ordering::Release) }
+    }
+}
+
+/// Ends the process where continuing would access freed memory. `extern "C"`: the compiler knows that it does not unwind.
+#[cold]
+extern "C" fn abort() -> ! {
+    process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::pin::pin;
+    use std::process::Command;
+
+    use super::*;
+
+    fn push(list: &mut WaitList, waiter: Pin<&mut Waiter>, weight: u32) {
+        let request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+        list.push_back(waiter, request, Waker::noop().clone());
+    }
+
+    fn weights(list: &mut WaitList) -> Vec<u32> {
+        let mut weights = Vec::new();
+        list.remove_where(
+            Removal::Closed,
+            |request| {
+                weights.push(request.weight);
+                Visit::Keep
+            },
+            |_| unreachable!("no waiter is removed"),
+        );
+        weights
+    }
+
+    /// A waiter leaves only the list that it is in, and can be inserted again after that.
+    #[test]
+    fn a_waiter_leaves_only_its_own_list() {
+        let (mut list, mut other, mut waiter) = (WaitList::new(), WaitList::new(), pin!(Waiter::new(1)));
+        push(&mut list, waiter.as_mut(), 1);
+        waiter.as_mut().set_state(WaiterState::Done);
+        assert_eq!(waiter.state(), WaiterState::Waiting, "the list alone changes the state");
+        assert!(other.remove(waiter.as_mut(), Removal::Cancelled).is_none());
+        assert!(list.remove(waiter.as_mut(), Removal::Cancelled).is_some_and(|removed| removed.was_head));
+        assert!(list.remove(waiter.as_mut(), Removal::Cancelled).is_none());
+        push(&mut other, waiter.as_mut(), 1);
+        assert!(list.remove(waiter.as_mut(), Removal::Cancelled).is_none());
+        assert!(other.remove(waiter.as_mut(), Removal::Cancelled).is_some());
+    }
+
+    /// Whichever waiter is removed from a list of three, the others stay linked in order.
+    #[test]
+    fn links_stay_whole_whichever_waiter_leaves() {
+        for leaver in 0..3 {
+            let (mut list, mut waiters) =
+                (WaitList::new(), [1, 2, 3].map(|weight| Box::pin(Waiter::new(weight))));
+            for (waiter, weight) in waiters.iter_mut().zip(1..) {
+                push(&mut list, waiter.as_mut(), weight);
+            }
+            let removed = list.remove(waiters[leaver].as_mut(), Removal::Cancelled).unwrap();
+            assert_eq!(removed.was_head, leaver == 0);
+            let rest: Vec<u32> =
+                [1, 2, 3].into_iter().filter(|weight| *weight as usize != leaver + 1).collect();
+            assert_eq!(weights(&mut list), rest);
+            push(&mut list, waiters[leaver].as_mut(), 4);
+            assert_eq!(weights(&mut list), [&rest[..], &[4]].concat());
+            while list.pop_front(Removal::Closed).is_some() {}
+            assert!(list.head.is_none() && list.tail.is_none());
+        }
+    }
+
+    /// Waiters that lost their timer keep their place, give up their waker once, and can get another.
+    #[test]
+    fn waiters_without_a_timer_keep_their_place() {
+        let (mut list, mut waiters) =
+            (WaitList::new(), [1, 2, 3].map(|weight| Box::pin(Waiter::new(weight))));
+        for (waiter, weight) in waiters.iter_mut().zip(1..) {
+            push(&mut list, waiter.as_mut(), weight);
+        }
+        let mut woken = 0;
+        for _ in 0..2 {
+            list.mark_timer_lost(TimerId::NONE, |_| woken += 1);
+        }
+        assert_eq!(
+            (woken, waiters[1].state(), weights(&mut list)),
+            (3, WaiterState::TimerLost, vec![1, 2, 3])
+        );
+        assert!(list.replace_waker(waiters[1].as_mut(), Waker::noop().clone()).is_none());
+        assert_eq!(waiters[1].state(), WaiterState::Waiting);
+        let wakers = [(); 3].map(|()| list.pop_front(Removal::Closed).unwrap().waker.is_some());
+        assert_eq!(wakers, [false, true, false]);
+    }
+
+    /// Dropping a waiter that is in a list, or inserting it into another list, ends the process.
+    #[test]
+    fn misuse_of_a_queued_waiter_ends_the_process() {
+        const TEST: &str = "gate::queue::list::tests::misuse_of_a_queued_waiter_ends_the_process";
+        const CASE: &str = "GATE_TEST_CASE";
+        match env::var(CASE) {
+            Ok(case) => {
+                let mut waiter = pin!(Waiter::new(1));
+                push(&mut WaitList::new(), waiter.as_mut(), 1);
+                if case == "insert" {
+                    push(&mut WaitList::new(), waiter, 1);
+                    process::exit(0); // Reached only if the second insertion was allowed.
+                }
+            }
+            Err(_) => {
+                for case in ["drop", "insert"] {
+                    let mut run = Command::new(env::current_exe().unwrap());
+                    let status = run.args(["--exact", TEST]).env(CASE, case).output().unwrap().status;
+                    assert_eq!(status.code(), None, "{case}: ended by a signal, not {status}");
+                }
+            }
+        }
+    }
+}

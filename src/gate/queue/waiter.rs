@@ -1,0 +1,108 @@
+//! What is known about one waiting request, and how its wait can end.
+
+use std::task::Waker;
+
+use crate::gate::timer::TimerId;
+use crate::plan::Limit;
+
+/// The state of a request from its first poll to its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(in crate::gate) enum WaiterState {
+    /// The request has not been enqueued yet.
+    Idle = 0,
+    /// The request is in the queue.
+    Waiting = 1,
+    /// The request is in the queue, and was woken because it must register its deadline with another timer.
+    TimerLost = 2,
+    /// The permits are in use in the name of the request.
+    Admitted = 3,
+    /// The gate was closed.
+    Closed = 4,
+    /// The limit was lowered below the weight of the request.
+    TooLarge = 5,
+    /// The deadline passed.
+    Expired = 6,
+    /// The owner has taken the result, or has cancelled the request.
+    Done = 7,
+}
+
+impl WaiterState {
+    #[inline]
+    pub(super) const fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Idle,
+            1 => Self::Waiting,
+            2 => Self::TimerLost,
+            3 => Self::Admitted,
+            4 => Self::Closed,
+            5 => Self::TooLarge,
+            6 => Self::Expired,
+            _ => Self::Done,
+        }
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn is_queued(self) -> bool {
+        matches!(self, Self::Waiting | Self::TimerLost)
+    }
+}
+
+/// One request in the queue. Instants are nanoseconds of the [clock](crate::gate::clock).
+#[derive(Clone, Copy, Debug)]
+pub(in crate::gate) struct WaitingRequest {
+    pub(in crate::gate) weight: u32,
+    /// The timer that ends the wait at the deadline, or [`TimerId::NONE`].
+    pub(in crate::gate) timer: TimerId,
+    /// The number of waits that this one represents in the histogram; 0 if it is not measured.
+    pub(in crate::gate) sample: u16,
+    /// The instant at which the wait began, if it is measured or has a deadline. [`Removal::detail`] replaces it.
+    pub(in crate::gate) since: i64,
+    /// The instant at which the wait ends at the latest, if a timer is registered.
+    pub(in crate::gate) deadline: i64,
+}
+
+/// Why a request leaves the queue.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::gate) enum Removal {
+    Admitted,
+    Cancelled,
+    Closed,
+    /// The limit is now below the weight.
+    TooLarge(Limit),
+    /// The deadline has passed at this instant.
+    Expired(i64),
+}
+
+impl Removal {
+    #[inline]
+    pub(super) const fn state(self) -> WaiterState {
+        match self {
+            Self::Admitted => WaiterState::Admitted,
+            Self::Cancelled => WaiterState::Done,
+            Self::Closed => WaiterState::Closed,
+            Self::TooLarge(_) => WaiterState::TooLarge,
+            Self::Expired(_) => WaiterState::Expired,
+        }
+    }
+
+    /// Returns the one number that the owner needs for its error: the limit, or the nanoseconds waited.
+    #[inline]
+    pub(super) fn detail(self, request: &WaitingRequest) -> i64 {
+        match self {
+            Self::TooLarge(limit) => limit.get().into(),
+            Self::Expired(now) => now.saturating_sub(request.since),
+            Self::Admitted | Self::Cancelled | Self::Closed => 0,
+        }
+    }
+}
+
+/// A request that was removed from the queue.
+#[derive(Debug)]
+#[must_use = "the waker must be woken or dropped after the lock is released"]
+pub(in crate::gate) struct Removed {
+    /// `None` if the request was woken before, because its timer was lost.
+    pub(in crate::gate) waker: Option<Waker>,
+    pub(in crate::gate) request: WaitingRequest,
+    pub(in crate::gate) was_head: bool,
+}

@@ -1,0 +1,107 @@
+//! Waits that end at a deadline.
+
+use std::pin::Pin;
+use std::task::Waker;
+
+use super::{GateState, add, count};
+use crate::gate::permits::Permits;
+use crate::gate::queue::{Removal, Waiter, WaiterState};
+use crate::gate::timer::{Rearm, RuntimeId, TimerId, TimerState};
+use crate::gate::wake_list::WakeList;
+
+impl GateState {
+    /// Sets the timer that [`enqueue`](Self::enqueue) returned. The caller carries the [`Rearm`] out without the lock.
+    pub(in crate::gate) fn rearm(&mut self, timer: TimerId) -> Option<Rearm> {
+        self.timers.rearm(timer)
+    }
+
+    /// Registers a request whose timer was lost with the timer of this runtime, and gives it a waker again.
+    pub(in crate::gate) fn reregister(
+        &mut self,
+        mut waiter: Pin<&mut Waiter>,
+        waker: Waker,
+        runtime: RuntimeId,
+        make_waker: impl FnOnce(TimerId) -> Waker,
+        wakes: &mut WakeList,
+    ) -> Option<Rearm> {
+        // Another thread may have ended the wait since the owner looked.
+        if waiter.state() != WaiterState::TimerLost {
+            wakes.set_unused(Some(waker));
+            return None;
+        }
+        wakes.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
+        let request = self.queue.request_mut(waiter)?;
+        let (timer, _) = self.timers.register(runtime, request.deadline, make_waker)?;
+        let lost = std::mem::replace(&mut request.timer, timer);
+        wakes.push_unused_timer(self.timers.unregister(lost, request.deadline));
+        self.timers.rearm(timer)
+    }
+
+    /// Takes back a timer that was set. Returns what must be set next if it has fired already.
+    pub(in crate::gate) fn put_timer_back(
+        &mut self,
+        permits: &Permits,
+        rearm: Rearm,
+        clock: impl Fn() -> i64,
+        wakes: &mut WakeList,
+    ) -> Option<Rearm> {
+        let timer = rearm.timer();
+        wakes.push_unused_timer(self.timers.put_back(rearm));
+        self.handle_timer(permits, timer, clock, wakes)
+    }
+
+    /// Ends the waits whose deadline has passed, if the timer has fired. Returns what must be set next.
+    pub(in crate::gate) fn handle_timer(
+        &mut self,
+        permits: &Permits,
+        timer: TimerId,
+        clock: impl Fn() -> i64,
+        wakes: &mut WakeList,
+    ) -> Option<Rearm> {
+        let now = clock();
+        match self.timers.poll(timer, now) {
+            TimerState::Pending => return None,
+            TimerState::Lost => {
+                self.lose_timer(timer, wakes);
+                return None;
+            }
+            TimerState::Fired => self.timers.disarm(timer),
+        }
+        let (due, unused) = self.timers.unregister_due(timer, now);
+        wakes.push_unused_timer(unused);
+        wakes.reserve(due);
+        let mut was_head = false;
+        let expired = self.queue.remove_expired(timer, due, now, |removed| {
+            // Their deadlines are unregistered already.
+            was_head |= removed.was_head;
+            if let Some(waker) = removed.waker {
+                wakes.push(waker);
+            }
+        });
+        add(&mut self.queue_totals.expired, expired);
+        if was_head {
+            self.admit_waiters(permits, permits.load(), || now, wakes);
+        }
+        self.timers.rearm(timer)
+    }
+
+    /// Wakes the requests of a timer that will not fire, so that they register with another.
+    pub(in crate::gate) fn lose_timer(&mut self, timer: TimerId, wakes: &mut WakeList) {
+        self.timers.disarm(timer);
+        self.queue.mark_timer_lost(timer, |waker| wakes.push(waker));
+    }
+
+    /// Ends the wait of a blocked thread at its deadline, unless it has ended before.
+    pub(in crate::gate) fn expire(
+        &mut self,
+        permits: &Permits,
+        waiter: Pin<&mut Waiter>,
+        now: i64,
+        wakes: &mut WakeList,
+    ) {
+        if let Some(expired) = self.queue.cancel(waiter, Removal::Expired(now)) {
+            count(&mut self.queue_totals.expired);
+            self.discard_removed(permits, expired, || now, wakes);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+use std::pin::{Pin, pin};
+use std::task::Waker;
+
+use tokio::runtime::Builder;
+
+use super::*;
+
+const NAME: GateName = GateName::new("tested");
+
+/// A gate whose permits are all in use, without its lock and its handles.
+struct FullGate {
+    permits: Permits,
+    state: GateState,
+}
+
+impl FullGate {
+    fn new(limit: u32) -> Self {
+        let permits = Permits::new(Limit::new(limit));
+        assert!(permits.try_acquire(limit));
+        Self { permits, state: GateState::new(usize::MAX, true) }
+    }
+
+    fn arrive(&mut self, waiter: Pin<&mut Waiter>, deadline: Option<TimedWait>) -> Arrived {
+        let arrival =
+            Arrival { weight: waiter.weight(), waiter, waker: Waker::noop().clone(), now: Some(0), deadline };
+        self.state.enqueue(&self.permits, arrival, || 0, |_| Waker::noop().clone())
+    }
+
+    fn cancel(&mut self, waiter: Pin<&mut Waiter>) {
+        let (weight, mut wakes) = (waiter.weight(), WakeList::default());
+        self.state.cancel(&self.permits, waiter, weight, || 0, &mut wakes);
+    }
+
+    fn release(&mut self, weight: u32) {
+        let mut wakes = WakeList::default();
+        self.state.release(&self.permits, weight, || 0, &mut wakes);
+    }
+
+    fn status(&self) -> GateStatus {
+        self.state.status(&self.permits, &ShardedCounters::default(), NAME)
+    }
+
+    fn has_waiters_flag(&self) -> bool {
+        self.permits.load().has(Word::WAITERS)
+    }
+}
+
+fn runtime_id() -> RuntimeId {
+    Builder::new_current_thread().build().unwrap().handle().id()
+}
+
+/// A request with a deadline is rejected like one at a full queue if too many runtimes have timers at the gate.
+#[test]
+fn one_runtime_too_many_is_rejected() {
+    let mut gate = FullGate::new(1);
+    gate.state.timers = Timers::full(runtime_id());
+    let deadline = Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+    let arrived = gate.arrive(pin!(Waiter::new(1)), deadline);
+    assert!(matches!(arrived, Arrived::Decided { result: Err(Rejection::QueueFull { .. }), .. }));
+    let totals = gate.status().totals;
+    assert_eq!((totals.rejected.queue_full, totals.queue.enqueued), (1, 0));
+    assert!(!gate.has_waiters_flag(), "nothing is left of the request");
+}
+
+/// Requests that rely on a timer that could not be set are woken to register with another.
+#[test]
+fn requests_of_a_timer_that_cannot_be_set_are_woken() {
+    let mut gate = FullGate::new(1);
+    let deadline = Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+    let (mut setting, mut relying) = (pin!(Waiter::new(1)), pin!(Waiter::new(1)));
+    let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(setting.as_mut(), deadline) else { panic!() };
+    let _rearm = gate.state.rearm(timer).unwrap();
+    let arrived = gate.arrive(relying.as_mut(), deadline);
+    assert!(matches!(arrived, Arrived::Enqueued { rearm: None }), "the timer is being set");
+    gate.state.lose_timer(timer, &mut WakeList::default());
+    assert_eq!([setting.state(), relying.state()], [WaiterState::TimerLost; 2]);
+    gate.cancel(setting);
+    gate.cancel(relying);
+}
+
+/// A timer that fires while it is being set ends no wait; the thread that sets it does that afterwards.
+#[test]
+fn a_timer_that_is_being_set_ends_no_wait() {
+    let mut gate = FullGate::new(1);
+    let mut waiter = pin!(Waiter::new(1));
+    let deadline = Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+    let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(waiter.as_mut(), deadline) else { panic!() };
+    let _rearm = gate.state.rearm(timer).unwrap();
+    let next = gate.state.handle_timer(&gate.permits, timer, || 1, &mut WakeList::default());
+    assert!(next.is_none());
+    assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Waiting, 0));
+    gate.cancel(waiter);
+}
+
+/// A request takes its deadline along whichever way it leaves, so the slot of its timer is free for another runtime.
+#[test]
+fn a_deadline_leaves_with_its_request() {
+    for is_admitted in [true, false] {
+        let mut gate = FullGate::new(2);
+        let mut waiters = [(); 3].map(|()| Box::pin(Waiter::new(1)));
+        let [first, mut timed, later] = waiters.each_mut().map(|waiter| waiter.as_mut());
+        let on_new_runtime = || Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+        assert!(matches!(gate.arrive(first, None), Arrived::Enqueued { .. }));
+        let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(timed.as_mut(), on_new_runtime()) else {
+            panic!()
+        };
+        if is_admitted {
+            gate.release(2);
+        } else {
+            gate.cancel(timed);
+        }
+        let Arrived::Enqueued { rearm } = gate.arrive(later, on_new_runtime()) else { panic!() };
+        assert_eq!(rearm, Some(timer), "the same slot");
+        gate.state.close(&gate.permits, || 0, &mut WakeList::default());
+    }
+}
+
+/// A request that was admitted before its deadline does not expire, however late its thread notices.
+#[test]
+fn an_admitted_request_does_not_expire() {
+    let mut gate = FullGate::new(1);
+    let mut waiter = pin!(Waiter::new(1));
+    assert!(matches!(gate.arrive(waiter.as_mut(), None), Arrived::Enqueued { .. }));
+    gate.release(1);
+    gate.state.expire(&gate.permits, waiter.as_mut(), 1, &mut WakeList::default());
+    assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Admitted, 0));
+}
+
+/// The WAITERS flag is set while a `drained` future waits and not longer, because it turns the fast path off.
+#[test]
+fn the_waiters_flag_is_set_only_while_needed() {
+    let mut gate = FullGate::new(1);
+    let poll = |gate: &mut FullGate, ticket| {
+        gate.state.poll_drained(&gate.permits, ticket, Waker::noop().clone(), &mut WakeList::default())
+    };
+    let cancel = |gate: &mut FullGate, ticket| {
+        gate.state.cancel_drained(&gate.permits, ticket, &mut WakeList::default())
+    };
+    let tickets = [(); 2].map(|()| poll(&mut gate, None).unwrap());
+    assert!(gate.has_waiters_flag());
+    cancel(&mut gate, tickets[0]);
+    assert!(gate.has_waiters_flag());
+    gate.release(1);
+    assert!(!gate.has_waiters_flag() && poll(&mut gate, Some(tickets[1])).is_none());
+    assert!(poll(&mut gate, None).is_none() && !gate.has_waiters_flag(), "drained now");
+    assert!(gate.permits.try_acquire(1));
+    let ticket = poll(&mut gate, None).unwrap();
+    cancel(&mut gate, ticket);
+    assert!(!gate.has_waiters_flag());
+}
+
+/// While only `drained` futures wait, a request that fits is admitted under the lock.
+#[test]
+fn requests_are_admitted_while_the_gate_drains() {
+    let mut gate = FullGate::new(1);
+    gate.state.resize(&gate.permits, Limit::new(2), || 0, &mut WakeList::default());
+    let ticket =
+        gate.state.poll_drained(&gate.permits, None, Waker::noop().clone(), &mut WakeList::default());
+    let arrived = gate.arrive(pin!(Waiter::new(1)), None);
+    assert!(matches!(arrived, Arrived::Decided { result: Ok(()), .. }));
+    assert_eq!((gate.status().in_use, gate.has_waiters_flag()), (2, true));
+    gate.release(2);
+    assert!(ticket.is_some() && !gate.has_waiters_flag());
+}

@@ -1,0 +1,173 @@
+//! Wrong input: exit code 2, nothing on standard output, and one line that says what was given and what is allowed.
+
+#[cfg(unix)]
+use std::ffi::OsStr;
+
+#[cfg(unix)]
+use crate::support::succeed;
+use crate::support::{TestDirectory, explain, fail, program};
+
+/// A wrong argument is reported on one line with what was given and what is allowed.
+#[test]
+fn wrong_arguments_are_reported_on_one_line() {
+    const COMMANDS: &str = "explain, capture, watch, simulate, completions, man, help";
+    const FLAGS: &str = "--preset NAME, --plan FILE, --reading RESOURCE=READING, --set GATE=N, --env-prefix PREFIX, --root DIR, --json";
+
+    for (arguments, given, allowed) in [
+        (&[][..], "no command is given", COMMANDS),
+        (&["explian"], "unknown command `explian`", COMMANDS),
+        (&["--plan", "x", "explain"], "`--plan`; write it after `explain`", "explain"),
+        (&["explain", "--jsno"], "`--jsno`; did you mean `--json`?", "--json"),
+        (&["explain", "--gates"], "`--gates`", FLAGS),
+        (&["explain", "--gates"], "`--gates`", "see `concurrency-governor explain --help`"),
+        (&["explain", "more"], "`more`", "--preset NAME"),
+        (&["explain", "-x"], "`-x`", "--preset NAME"),
+        (&["explain", "--preset", "mars"], "`--preset mars`", "astrid"),
+        (&["explain", "--preset"], "`--preset <NAME>` needs a value", "allowed: astrid"),
+        (&["explain", "--preset", "astrid", "--plan", "x"], "`--preset <NAME>`", "one of them"),
+        (&["explain", "--json", "--json"], "`--json` is given twice", "once"),
+        (&["explain", "--json=yes"], "`yes`", "the flag alone"),
+        (&["explain", "--color", "blue"], "`--color blue`", "auto, always, never"),
+        (&["explain", "--reading"], "`--reading <RESOURCE=READING>` needs a value", "explain --help"),
+        (
+            &["explain", "--reading", "cpu"],
+            "`--reading cpu`",
+            "cpu=2, memory=512Mi, fd=unlimited or cpu=unknown",
+        ),
+        (
+            &["explain", "--reading", "cpu=-1"],
+            "`--reading cpu=-1`: \"-1\"",
+            "`unlimited` and `unknown` are also allowed",
+        ),
+        (&["explain", "--reading", "cpu=-1"], "negative", "`512Mi`"),
+        (&["explain", "--reading", "cpu=many"], "\"many\"", "`512Mi`"),
+        (&["explain", "--reading", "CPU=1"], "\"CPU\"", "a-z"),
+        (&["explain", "--reading", "cpu=1", "--reading", "cpu=2"], "`--reading` names `cpu` twice", "once"),
+        (&["explain", "--set", "io"], "`--set io`", "GATE=N"),
+        (&["explain", "--set", "io=-1"], "\"-1\"", "0 to 18446744073709551615"),
+        (&["explain", "--set", "io=1.5"], "\"1.5\"", "0 to 18446744073709551615"),
+        (&["explain", "--set", "oi=1"], "`oi`", "blocking, io, pool"),
+        (&["explain", "--set", "io=1", "--set", "io=2"], "`--set` names `io` twice", "once"),
+        (&["explain", "--set", "i\no=1"], "\"i\\no\"", "a-z"),
+        (&["explain", "--\u{1b}[31mred"], "`--\\u{1b}[31mred`", "--preset NAME"),
+        (&["explain", "--plan", "/nonexistent"], "/nonexistent", "a TOML file"),
+        (&["explain", "--plan", "/"], "plan file /: ", "a TOML file"),
+    ] {
+        let line = fail(program().args(arguments));
+        assert!(line.contains(given), "the error for {arguments:?} should name {given}: {line}");
+        assert!(line.contains(allowed), "the error for {arguments:?} should allow {allowed}: {line}");
+    }
+}
+
+/// Each error in a plan file names the line, the key, its value and what is allowed. An error in a formula names the column.
+#[test]
+fn errors_in_plan_files_name_the_line() {
+    let gate = "[gates.io]\nformula = \"cpu\"\n";
+    for (text, line, given, allowed) in [
+        ("", "", "declares no gate", "one or more"),
+        ("gates = 3", "line 1", "gates = 3", "[gates]"),
+        ("\n[gates\n", "line 2", "in \"[gates\"", "`]`"),
+        (
+            "[gates.io]\nformula = \"cpu\"\nformula = \"fd\"",
+            "line 3",
+            "duplicate key, in \"formula = \\\"fd\\\"\"",
+            "",
+        ),
+        (&format!("{gate}[extra]\n"), "line 3", "extra", "preset, gates, overrides"),
+        ("preset = \"mars\"\n", "line 1", "preset = \"mars\"", "`astrid`"),
+        (
+            "preset = \"astrid\"\n[gates.io]\nformula = \"cpu\"\n",
+            "line 2",
+            "`io` is declared 2 times",
+            "once",
+        ),
+        (
+            &format!("{gate}colour = 1\n"),
+            "line 3",
+            "gates.io.colour",
+            "formula, queue, max_wait, policy, measure_waits",
+        ),
+        ("[gates.Io]\nformula = \"cpu\"\n", "line 1", "\"Io\"", "a-z"),
+        ("[gates.io]\n", "line 1", "gates.io has no formula", "formula = \"cpu * 2\""),
+        ("[gates.io]\nformula = 3\n", "line 2", "gates.io.formula = 3", "text"),
+        ("[gates.io]\nformula = \"cpu | flor 2\"\n", "line 2", "column 7", "`floor N`"),
+        ("[gates.io]\nformula = \"gate oi\"\n", "line 1", "`oi`", "io"),
+        ("[gates.a]\nformula = \"gate a\"\n", "line 1", "a reads a", ""),
+        (&format!("{gate}queue = -1\n"), "line 3", "gates.io.queue = -1", "0 to 18446744073709551615"),
+        (
+            &format!("{gate}queue = \"many\"\n"),
+            "line 3",
+            "gates.io.queue = \"many\"",
+            "0 to 18446744073709551615",
+        ),
+        (&format!("{gate}max_wait = \"soon\"\n"), "line 3", "gates.io.max_wait = \"soon\"", "\"250ms\""),
+        (&format!("{gate}max_wait = 250\n"), "line 3", "gates.io.max_wait = 250", "\"250ms\""),
+        (
+            &format!("{gate}policy = \"hope\"\n"),
+            "line 3",
+            "gates.io.policy = \"hope\"",
+            "\"trust\", \"clamp\" or \"reject\"",
+        ),
+        (&format!("{gate}[overrides]\noi = 3\n"), "line 4", "overrides.oi", "it declares io"),
+        (
+            &format!("{gate}[overrides]\nio = 1.5\n"),
+            "line 4",
+            "overrides.io = 1.5",
+            "0 to 18446744073709551615",
+        ),
+    ] {
+        let directory = TestDirectory::new();
+        let plan = directory.write("wrong.toml", text);
+        let printed = fail(explain(["--plan"]).arg(plan));
+        for part in ["wrong.toml", line, given, allowed] {
+            assert!(printed.contains(part), "the error for {text:?} should contain {part:?}: {printed}");
+        }
+    }
+}
+
+/// All errors in a plan file are reported together, in the order of the lines.
+#[test]
+fn all_errors_in_a_plan_file_are_reported_together() {
+    let directory = TestDirectory::new();
+    let text = "[gates.io]\nqueue = -1\nformula = \"cpu |\"\n[overrides]\nio = \"x\"\n";
+    let line = fail(explain(["--plan"]).arg(directory.write("two.toml", text)));
+    let places: Vec<_> = ["line 2: ", "line 3: ", "line 5: "].map(|place| line.find(place)).to_vec();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{line}");
+}
+
+/// A plan file that is not text, or that has no end, is rejected. The program does not read it to the end.
+#[cfg(target_os = "linux")]
+#[test]
+fn endless_and_binary_plan_files_are_rejected() {
+    let line = fail(&mut explain(["--plan", "/dev/zero"]));
+    assert!(line.contains("/dev/zero: it is larger than 1 MiB"), "{line}");
+    let directory = TestDirectory::new();
+    let line = fail(explain(["--plan"]).arg(directory.write("binary.toml", b"[gates.io]\n\xff")));
+    assert!(line.contains("line 2 is not UTF-8"), "{line}");
+}
+
+/// An environment variable that is not a number is reported with its name and value, even if it is empty.
+#[test]
+fn wrong_environment_variables_are_reported_by_name() {
+    for value in ["many", "", "-1", "1.5", "99999999999999999999"] {
+        let line = fail(explain([]).env("ASTRID_CAPSULE_INSTANCE_POOL_SIZE", value));
+        assert!(line.contains(&format!("ASTRID_CAPSULE_INSTANCE_POOL_SIZE={value:?}")), "{line}");
+        assert!(line.contains("(allowed: 0 to 18446744073709551615)"), "{line}");
+    }
+}
+
+/// A path does not have to be UTF-8. Another argument that is not UTF-8 is reported by name.
+#[cfg(unix)]
+#[test]
+fn arguments_that_are_not_utf8_are_reported() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let line = fail(explain(["--set"]).arg(OsStr::from_bytes(b"io=\xff")));
+    assert!(line.contains("`io=\u{fffd}` is not UTF-8 (allowed: "), "{line}");
+    let line = fail(program().arg(OsStr::from_bytes(b"\xff")));
+    assert!(line.contains("`\u{fffd}`"), "{line}");
+    let directory = TestDirectory::new();
+    let plan = directory.write(OsStr::from_bytes(b"plan-\xff.toml"), "[gates.io]\nformula = \"5\"\n");
+    let printed = succeed(explain(["--plan"]).arg(plan));
+    assert!(printed.contains("plan-\u{fffd}.toml\n"), "{printed}");
+}

@@ -1,0 +1,272 @@
+//! What `explain` prints.
+
+use serde_json::json;
+
+use crate::support::{
+    SMALL_HOST, TestDirectory, explain, explain_four_sources, fail, succeed, succeed_with_json,
+};
+
+/// The tables show the readings, the gates and the derivations of the default plan, letter by letter.
+#[test]
+fn tables_are_aligned_and_complete() {
+    let printed = succeed(&mut explain(SMALL_HOST));
+    assert_eq!(printed, include_str!("small_host.txt"));
+}
+
+/// The JSON has the documented shape: every key, the gates in the order of the plan, quantities as strings.
+#[test]
+fn json_has_the_documented_shape() {
+    let printed = succeed(explain(SMALL_HOST).arg("--json"));
+    assert_eq!(printed, include_str!("small_host.json"));
+}
+
+/// A flag wins over the plan file, the file over the environment, and the environment over the formula. Each shadowed
+/// setting is shown with its origin.
+#[test]
+fn first_source_wins_and_shadows_the_others() {
+    let printed = succeed(&mut explain_four_sources());
+    assert_eq!(printed, include_str!("four_sources.txt"));
+
+    let gates = &succeed_with_json(explain_four_sources().arg("--json"))["gates"];
+    let setting = |origin: &str, value: u64| json!({ "origin": origin, "value": value });
+    let io_variable = "env ASTRID_CAPSULE_HOST_IO_CONCURRENCY";
+    assert_eq!(gates["io"]["decision"]["origin"], "--set");
+    assert_eq!(
+        gates["io"]["shadowed"],
+        json!([setting("engine.toml overrides.io", 30), setting(io_variable, 99)])
+    );
+    assert_eq!(gates["pool"]["decision"]["origin"], "engine.toml overrides.pool");
+    assert_eq!(gates["pool"]["decision"]["standing"], "above_derived");
+    assert_eq!(gates["blocking"]["decision"]["origin"], "env ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY");
+    assert_eq!(gates["sessions"]["decision"], json!({ "kind": "derived" }));
+    let order: Vec<&String> = gates.as_object().unwrap().keys().collect();
+    assert_eq!(order, ["blocking", "io", "pool", "sessions"]);
+}
+
+/// The variables of a preset set only the gates of that preset. Another plan with a gate of the same name ignores them.
+#[test]
+fn preset_variables_apply_only_to_the_preset() {
+    let directory = TestDirectory::new();
+    let plan = directory.write("own-io.toml", "[gates.io]\nformula = \"5\"\n");
+    let mut command = explain(["--json", "--plan"]);
+    command.arg(plan).env("ASTRID_CAPSULE_HOST_IO_CONCURRENCY", "many");
+    assert_eq!(succeed_with_json(&mut command)["gates"]["io"]["limit"], 5);
+}
+
+/// Variables with the prefix of `--env-prefix` set gates of any plan. They win over the variables of a preset, and the plan
+/// file wins over them. A variable with the prefix that belongs to no gate is an error.
+#[test]
+fn prefixed_variables_set_gates_of_any_plan() {
+    let mut command = explain_four_sources();
+    command
+        .args(["--env-prefix", "APP_LIMIT_", "--json"])
+        .env("APP_LIMIT_IO", "8")
+        .env("APP_LIMIT_SESSIONS", "9");
+    let report = succeed_with_json(&mut command);
+    let names: Vec<_> = report["layers"].as_array().unwrap().iter().map(|layer| &layer["name"]).collect();
+    assert_eq!(names, ["--set", "engine.toml", "env", "env"]);
+    assert_eq!(report["layers"][2]["sets"], json!({ "io": 8, "sessions": 9 }));
+    let shadowed = report["gates"]["io"]["shadowed"].as_array().unwrap().iter();
+    let origins: Vec<_> = shadowed.map(|setting| setting["origin"].as_str().unwrap()).collect();
+    let variable = "env ASTRID_CAPSULE_HOST_IO_CONCURRENCY";
+    assert_eq!(origins, ["engine.toml overrides.io", "env APP_LIMIT_IO", variable]);
+    assert_eq!(report["gates"]["sessions"]["decision"]["origin"], "env APP_LIMIT_SESSIONS");
+
+    let line = fail(command.env("APP_LIMIT_OI", "8"));
+    assert!(line.contains("APP_LIMIT_OI"), "{line}");
+    assert!(line.contains("APP_LIMIT_BLOCKING, APP_LIMIT_IO, APP_LIMIT_POOL, APP_LIMIT_SESSIONS"), "{line}");
+    let line = fail(&mut explain(["--env-prefix", ""]));
+    assert!(line.contains("`--env-prefix`: the prefix is empty"), "{line}");
+    assert!(line.contains("such as APP_LIMIT_"), "{line}");
+}
+
+/// The policy of a gate applies to the settings of every layer: `clamp` lowers a setting, and `reject` makes it an error.
+#[test]
+fn policies_apply_to_settings_of_every_layer() {
+    let directory = TestDirectory::new();
+    let clamp = directory.write("clamp.toml", "[gates.io]\nformula = \"5\"\npolicy = \"clamp\"\n");
+    let report = succeed_with_json(explain(["--json", "--set", "io=9", "--plan"]).arg(clamp));
+    let clamped = &report["gates"]["io"];
+    assert_eq!(clamped["limit"], 5);
+    assert_eq!(clamped["decision"]["standing"], "clamped");
+
+    let reject = directory.write("reject.toml", "[gates.io]\nformula = \"5\"\npolicy = \"reject\"\n");
+    let line = fail(explain(["--set", "io=9", "--plan"]).arg(reject));
+    assert!(line.contains("--set sets gate `io` to 9") && line.contains("allowed: at most 5"), "{line}");
+}
+
+/// The bounds of a queue are shown below the decision, in each combination.
+#[test]
+fn queue_bounds_are_shown() {
+    let directory = TestDirectory::new();
+    for (keys, shown) in [
+        ("queue = 0\nmax_wait = \"1s\"\n", Some("no queue: no request waits")),
+        ("queue = 9\n", Some("queue: at most 9 requests")),
+        ("queue = 9\nmax_wait = \"1s\"\n", Some("queue: at most 9 requests, each for at most 1s")),
+        ("max_wait = \"1s\"\n", Some("queue: each request for at most 1s")),
+        ("", None),
+    ] {
+        let plan = directory.write("plan.toml", format!("[gates.io]\nformula = \"5\"\n{keys}"));
+        let printed = succeed(explain(SMALL_HOST).arg("--plan").arg(plan));
+        let mut lines = printed.lines().map(str::trim).skip_while(|line| !line.starts_with("gate ")).skip(2);
+        let below = lines.next().filter(|line| !line.is_empty());
+        assert_eq!(below, shown, "{keys}: {printed}");
+    }
+}
+
+/// The sample plan of the documentation is a valid plan.
+#[test]
+fn sample_plan_is_valid() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan.example.toml");
+    let readings =
+        ["--json", "--reading", "cpu=8", "--reading", "fd=1024", "--reading", "memory=1Gi", "--plan"];
+    let gates = &succeed_with_json(explain(readings).arg(sample))["gates"];
+    assert_eq!([&gates["uploads"]["limit"], &gates["uploads"]["derived"]], [32, 64]);
+    assert_eq!([&gates["thumbnails"]["limit"], &gates["cache"]["limit"]], [6, 64]);
+}
+
+/// A plan file may be JSON if its name ends in `.json`. Its errors name the key.
+#[test]
+fn plan_files_may_be_json() {
+    let directory = TestDirectory::new();
+    let text =
+        r#"{"gates": {"io": {"formula": "5", "queue": 9, "measure_waits": false}}, "overrides": {"io": 3}}"#;
+    let plan = directory.write("plan.json", text);
+    let report = succeed_with_json(explain(["--json", "--plan"]).arg(plan));
+    assert_eq!(report["gates"]["io"]["limit"], 3);
+    let origin = report["gates"]["io"]["decision"]["origin"].as_str().unwrap();
+    assert!(origin.ends_with("plan.json overrides.io"), "{origin}");
+
+    for (text, given, allowed) in [
+        ("{", "not valid JSON: EOF", "line 1 column 1"),
+        ("3", "3 is no table", "keys and values"),
+        (r#"{"gates": {"io": {"formula": "5", "queue": -1}}}"#, "gates.io.queue = -1", "0 to "),
+        (
+            r#"{"gates": {"io": {"formula": "5"}, "io": {"formula": "6"}}}"#,
+            "gates.io is given twice",
+            "allowed: once",
+        ),
+        (r#"{"gates": {"io": {"formula": ["5"]}}}"#, "gates.io.formula = [\"5\"]", "text such as"),
+    ] {
+        let plan = directory.write("wrong.json", text);
+        let line = fail(explain(["--plan"]).arg(plan));
+        for part in ["wrong.json", given, allowed] {
+            assert!(line.contains(part), "the error for {text:?} should contain {part:?}: {line}");
+        }
+    }
+}
+
+/// A resource without a probe is unknown, and a note says how to give its reading. A resource that no gate uses is marked.
+#[test]
+fn unmeasured_and_unused_resources_are_distinguished() {
+    let directory = TestDirectory::new();
+    let plan = directory.write("gpu.toml", "[gates.jobs]\nformula = \"(gpu or 3) * 2\"\n");
+    let printed = succeed(explain(SMALL_HOST).arg("--plan").arg(&plan));
+    let has_line = |line: &str| printed.lines().any(|printed| printed.split_whitespace().eq(line.split(' ')));
+    assert!(has_line("gpu unknown note: no probe measures gpu; give it with --reading gpu=N"), "{printed}");
+    assert!(has_line("cpu 1.5 (no gate of this plan uses it)"), "{printed}");
+    let given = succeed_with_json(explain(["--json", "--reading", "gpu=8", "--plan"]).arg(plan));
+    assert_eq!(given["gates"]["jobs"]["limit"], 16);
+    assert_eq!(given["readings"]["gpu"]["sources"][0]["path"], "--reading");
+}
+
+/// `unlimited` and `unknown` are not numbers: `at most` is skipped with a remark, and the assumption of the formula applies.
+#[test]
+fn unlimited_and_unknown_are_not_numbers() {
+    let report =
+        succeed_with_json(&mut explain(["--json", "--reading", "cpu=unknown", "--reading", "fd=unlimited"]));
+    let gates = &report["gates"];
+    assert_eq!(gates["io"]["limit"], 128);
+    assert_eq!(gates["io"]["derivation"][0]["assumed"], "2");
+    assert_eq!(gates["io"]["derivation"][2]["effect"], "skipped");
+    assert_eq!(gates["io"]["derivation"][2]["remark"], "skipped: fd is unlimited");
+}
+
+/// A pressure is measured if the plan reads it.
+#[cfg(target_os = "linux")]
+#[test]
+fn pressure_is_measured_if_the_plan_reads_it() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kernel-6.1-cgroup-v2/v2-pids-nested");
+    let directory = TestDirectory::new();
+    let plan = directory.write("calm.toml", "[gates.calm]\nformula = \"pressure.cpu * 100\"\n");
+    let report = succeed_with_json(explain(["--json", "--root", root, "--plan"]).arg(plan));
+    assert_eq!(report["readings"]["pressure.cpu"]["value"], "0.069");
+    assert_eq!(report["gates"]["calm"]["limit"], 6);
+}
+
+#[cfg(target_os = "linux")]
+mod real_limits {
+    use std::process::Command;
+
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+    use serde_json::Value;
+
+    use crate::support::{PROGRAM, clean, succeed_with_json};
+
+    /// With one CPU and with all of them, with few descriptors and with many, the limits follow from the formulas of the
+    /// preset for the real cores and descriptors.
+    #[test]
+    fn limits_follow_affinity_and_descriptors() {
+        for descriptors in [None, Some(4), Some(5), Some(50), Some(64), Some(300)] {
+            assert_formulas_hold(&succeed_with_json(&mut explain_with_descriptors(descriptors)), descriptors);
+        }
+        let on_one_cpu = std::thread::spawn(|| {
+            pin_to_one_cpu();
+            [None, Some(50)].map(|descriptors| {
+                (succeed_with_json(&mut explain_with_descriptors(descriptors)), descriptors)
+            })
+        });
+        for (report, descriptors) in on_one_cpu.join().unwrap() {
+            assert_eq!(whole_cpus(&report), 1, "{report}");
+            assert_formulas_hold(&report, descriptors);
+        }
+    }
+
+    /// Compares the limits with the formulas of the preset, which are written here a second time.
+    fn assert_formulas_hold(report: &Value, descriptors: Option<u64>) {
+        let cores = whole_cpus(report);
+        let fd = report["readings"]["fd"]["value"].as_str().unwrap().parse::<u64>().ok();
+        if descriptors.is_some() {
+            assert_eq!(fd, descriptors, "{report}");
+        }
+        let io = (64 * cores).max(64);
+        let io = fd.map_or(io, |fd| io.min((fd / 2).max(1)));
+        let gates = &report["gates"];
+        assert_eq!(gates["blocking"]["limit"], cores.saturating_sub(2).max(2), "{report}");
+        assert_eq!(gates["io"]["limit"], io, "{report}");
+        assert_eq!(gates["pool"]["limit"], (2 * cores).clamp(8, 64), "{report}");
+    }
+
+    fn whole_cpus(report: &Value) -> u64 {
+        let cores: f64 = report["readings"]["cpu"]["value"].as_str().unwrap().parse().unwrap_or(2.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of cores is small"
+        )]
+        let whole = cores.floor() as u64;
+        whole.max(1)
+    }
+
+    /// Returns `explain --json` with a limit on descriptors.
+    ///
+    /// Only the standard descriptors are open, because the dynamic loader needs one more for each library it opens.
+    fn explain_with_descriptors(descriptors: Option<u64>) -> Command {
+        let limit = descriptors.map_or(String::new(), |n| format!("ulimit -n {n}; "));
+        let script = format!("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; {limit}exec \"$0\" explain --json");
+        let mut shell = clean(Command::new("sh"));
+        shell.args(["-c", &script, PROGRAM]);
+        shell
+    }
+
+    /// Pins this thread, and the processes that it starts, to the first CPU that is allowed.
+    fn pin_to_one_cpu() {
+        let this_thread = Pid::from_raw(0);
+        let allowed = sched_getaffinity(this_thread).unwrap();
+        let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap();
+        let mut one = CpuSet::new();
+        one.set(first).unwrap();
+        sched_setaffinity(this_thread, &one).unwrap();
+    }
+}

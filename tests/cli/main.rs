@@ -1,0 +1,12 @@
+//! The program as its users meet it: what it prints, what it rejects, and what it derives from real limits.
+#![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
+
+mod capture;
+mod errors;
+mod explain;
+mod output;
+mod shell_pages;
+mod simulate;
+mod support;
+mod watch;

@@ -1,0 +1,98 @@
+//! Closing a gate, and waiting until it is drained.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use concurrency_governor::gate::{AcquireError, TryAcquireError};
+
+use crate::support::{
+    NAME, WakeCounter, assert_idle, expect_ready, gate, poll, poll_once, start_waiting, unmeasured_gate,
+};
+
+/// Closing a gate ends every waiting request and rejects every later one. Permits in use and admitted
+/// requests stay valid.
+#[test]
+fn closing_ends_the_queue_and_revokes_nothing() {
+    for gate in [gate(2), unmeasured_gate(2)] {
+        let held = gate.try_acquire_many(2).unwrap();
+        let (mut admitted, _) = start_waiting(gate.acquire());
+        drop(held);
+        let held = gate.try_acquire().unwrap();
+        let (mut borrowed, borrowed_counter) = start_waiting(gate.acquire());
+        let (mut owned, owned_counter) = start_waiting(gate.acquire_owned());
+
+        assert!(!gate.is_closed());
+        gate.close();
+        gate.close();
+        assert!(gate.is_closed());
+        assert_eq!((borrowed_counter.wakes(), owned_counter.wakes()), (1, 1));
+        let closed = AcquireError::Closed { gate: NAME };
+        assert!(matches!(poll_once(&mut borrowed), Poll::Ready(Err(error)) if error == closed));
+        assert!(matches!(poll_once(&mut owned), Poll::Ready(Err(error)) if error == closed));
+        assert_eq!(expect_ready(gate.acquire()).unwrap_err(), closed);
+        assert_eq!(gate.try_acquire().unwrap_err(), TryAcquireError::Closed { gate: NAME });
+
+        let Poll::Ready(Ok(permit)) = poll_once(&mut admitted) else { panic!("admitted before the close") };
+        assert_eq!(gate.status().in_use, 2);
+        drop((held, permit));
+        assert!(gate.try_acquire().is_err());
+        let totals = gate.status().totals;
+        assert_eq!((totals.queue.closed, totals.rejected.closed), (2, 3));
+        assert_idle(&gate);
+    }
+}
+
+/// A gate is drained when no permit is in use and no request waits. The future resolves even if the gate is
+/// busy again.
+#[test]
+fn a_gate_is_drained_when_no_permit_is_in_use_and_no_request_waits() {
+    let gate = gate(1);
+    expect_ready(gate.drained());
+    let held = gate.try_acquire().unwrap();
+    let (admitted, _) = start_waiting(gate.acquire());
+    let (mut first, first_counter) = start_waiting(gate.drained());
+    let (mut second, second_counter) = start_waiting(gate.drained());
+    drop(held);
+    assert_eq!(first_counter.wakes(), 0, "the permit of the admitted request is in use");
+    drop(admitted);
+    assert_eq!((first_counter.wakes(), second_counter.wakes()), (1, 1));
+
+    let _busy_again = gate.try_acquire().unwrap();
+    assert!(
+        poll_once(&mut first).is_ready() && poll_once(&mut second).is_ready(),
+        "the gate was drained before"
+    );
+    assert!(poll_once(&mut Box::pin(gate.drained())).is_pending());
+}
+
+/// A closed gate is drained when the last permit is released. Requests that waited at the close do not delay
+/// it.
+#[test]
+fn a_closed_gate_is_drained_when_the_last_permit_is_released() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (_waiting, _) = start_waiting(gate.acquire());
+    let (mut drained, counter) = start_waiting(gate.drained());
+    gate.close();
+    assert_eq!(counter.wakes(), 0);
+    drop(held);
+    assert_eq!(counter.wakes(), 1);
+    assert!(poll_once(&mut drained).is_ready());
+}
+
+/// The future of `drained` keeps only the waker of its latest poll and wakes it once. A dropped one keeps
+/// none.
+#[test]
+fn drained_keeps_only_its_latest_waker() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let (mut drained, first) = start_waiting(gate.drained());
+    let (dropped, third) = start_waiting(gate.drained());
+    let second = WakeCounter::new();
+    assert!(poll(&mut drained, &second).is_pending());
+    drop(dropped);
+    assert_eq!([&first, &second, &third].map(Arc::strong_count), [1, 2, 1]);
+    drop(held);
+    assert_eq!([&first, &second, &third].map(|counter| counter.wakes()), [0, 1, 0]);
+    assert_eq!(Arc::strong_count(&second), 1);
+}
