@@ -119,10 +119,9 @@ fn pages_link_by_labels_that_rustdoc_knows() {
         let relative = link_definitions(&prose).filter(|(_, target)| is_relative(target));
         let defined: BTreeSet<&str> = relative.map(|(label, _)| label).collect();
         let used = labels.iter().copied().filter(|label| {
-            let is_used = |line: &str| {
-                line.contains(&format!("[{label}]")) && !line.starts_with(&format!("[{label}]: "))
-            };
-            prose.lines().any(is_used)
+            // `[label][` is the text of a link with another label, and `[label]:` is the definition.
+            let bracketed = format!("[{label}]");
+            prose.split(&bracketed).skip(1).any(|after| !after.starts_with(['[', '(', ':']))
         });
         assert_eq!(
             used.collect::<BTreeSet<_>>(),
