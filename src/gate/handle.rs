@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::clock::{self, NEVER};
 use super::permits::Word;
 use super::shared::Shared;
 use super::status::{GateStatus, Resize};
-use super::wake_list::{ChangeListener, WakeList};
+use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
 /// A named, live-resizable counting gate, first come, first served.
@@ -161,7 +163,7 @@ impl Gate {
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate, until it is dropped.
-    pub(crate) fn listen(&self, listener: &ChangeListener) {
+    pub(crate) fn listen(&self, listener: &Arc<Notify>) {
         self.shared.listen(listener);
     }
 

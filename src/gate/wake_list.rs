@@ -1,7 +1,7 @@
 //! The work that a step under the lock leaves for after the lock: wakers to wake or drop, timers to drop, listeners to notify.
 
 use std::any::Any;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -71,8 +71,8 @@ impl WakeList {
     ///
     /// A permit that the step took for its caller must have an owner before this call, which may unwind.
     #[inline]
-    pub(crate) fn wake_all(mut self) {
-        self.run();
+    pub(crate) fn wake_all(self) {
+        ManuallyDrop::new(self).run(); // leaves nothing to drop
     }
 
     #[inline]
@@ -132,15 +132,13 @@ fn catch_first_panic(first_panic: &mut Option<Box<dyn Any + Send>>, step: impl F
     }
 }
 
-/// Is notified when the limit of a gate is set or the gate is closed. It stores one notification.
-pub(crate) type ChangeListener = Arc<Notify>;
-
-/// The change listeners of a gate. A listener that its owner has dropped is forgotten.
+/// The listeners that are notified when the limit of a gate is set or the gate is closed. A `Notify` stores one notification.
+/// A listener that its owner has dropped is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct ChangeListeners(Vec<Weak<Notify>>);
 
 impl ChangeListeners {
-    pub(super) fn insert(&mut self, listener: &ChangeListener) {
+    pub(super) fn insert(&mut self, listener: &Arc<Notify>) {
         self.0.retain(|listener| listener.strong_count() > 0);
         self.0.push(Arc::downgrade(listener));
     }
@@ -163,9 +161,9 @@ mod tests {
     #[test]
     fn held_listeners_are_notified() {
         let (mut listeners, mut wakes) = (ChangeListeners::default(), WakeList::default());
-        let held = [(); 2].map(|()| ChangeListener::default());
+        let held = [(); 2].map(|()| Arc::<Notify>::default());
         listeners.insert(&held[0]);
-        listeners.insert(&ChangeListener::default());
+        listeners.insert(&Arc::<Notify>::default());
         listeners.insert(&held[1]);
         assert_eq!(listeners.0.len(), 2);
         listeners.notify(&mut wakes);
