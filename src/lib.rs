@@ -1,157 +1,106 @@
-//! How much work may be in flight on this host, per class of work: limits derived from probed resources, enforced by
-//! gates, kept true while the host changes, and explained number by number.
+//! Concurrency limits that are derived from the host, enforced by gates, and explained.
+//!
+//! A fixed limit fits one machine. This crate measures the cores, file descriptors and memory that the process may
+//! really use, computes a limit for each class of work, and follows the host while the limits are in use.
+//!
+//! **The promise:** a gate never admits more work than its limit allows, the limit follows the host, and every limit can
+//! say where it comes from.
 //!
 //! ```
+//! use concurrency_governor::governor::RefreshPolicy;
 //! use concurrency_governor::{Formula, GateSpec, Governor, Resource, probe};
 //!
-//! /// Async I/O: 64 a core, on at most half of the file descriptors.
+//! /// Calls to other servers: 64 per core, on at most half of the file descriptors.
 //! const IO: GateSpec =
 //!     GateSpec::new("io", Formula::scale(Resource::CPU, 64).at_most(Resource::FD.fraction(1, 2)));
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let governor = Governor::builder().gate(IO).probes(probe::host()).build().await?;
+//! let _refresh = governor.spawn_refresh(RefreshPolicy::new()); // follows the host until it is dropped
 //! let io = governor.gate(IO)?;
 //!
-//! let page = io.run(async { "fetched while a permit was held" }).await?;
-//! println!("{:#}", governor.resolution().explain(IO)?); // where the number comes from
-//! # let _ = page;
+//! let page = io.run(async { "the page" }).await?; // waits for a permit, runs the future, returns the permit
+//! println!("{page}: {:#}", governor.resolution().explain(IO)?); // prints how the limit was derived
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Words
+//! # Concepts
 //!
-//! - A **resource** is something the host has a finite amount of: [`Resource`].
-//! - A **probe** measures one resource: [`ResourceProbe`]; [`probe::host`] gives those of this host.
-//! - A **reading** is how much there is, a **quantity** or *unlimited* or *unknown*: [`Reading`], [`Quantity`]. With
-//!   its sources and how sure it is, it is a [`Measurement`](plan::Measurement).
-//! - A **formula** makes a number of readings, with floors and ceilings: [`Formula`], out of [`Amount`]s.
-//! - A **limit** is what that comes to, a whole number from 1 up: [`Limit`].
-//! - A **plan** declares gates, each by its [`GateSpec`]: [`Plan`].
-//! - **Overrides** are operators' settings, in layers whose order is yours: [`Overrides`], [`OverrideLayer`].
-//! - A **resolution** is what plan, readings and overrides come to, every limit explained: [`Resolution`].
-//! - A **gate** holds work to its limit, first come, first served: [`Gate`].
-//! - A **permit** is one admission through a gate: [`Permit`].
-//! - **Debt** is what is still out above a limit that was lowered: [`GateStatus::debt`](gate::GateStatus::debt).
-//! - A **pool** keeps items warm that are dear to make, never more of them than a gate's limit: [`Pool`]. A [`Manager`]
-//!   makes them, and a [`PooledItem`] is one of them handed out.
-//! - The **governor** ties probes, plan and gates together, and refreshes: [`Governor`]. It tells what it did by an
-//!   [`Event`].
+//! A limit is computed in one direction: probe → reading → formula → resolution → gate.
 //!
-//! A number goes one straight way: probe, reading, formula, resolution, gate.
+//! - A **resource** is something that the host has a finite amount of, such as cores: [`Resource`].
+//! - A **probe** measures one resource: [`ResourceProbe`]. [`probe::host`] returns the probes of this host.
+//! - A **reading** is the measured amount: a **quantity**, *unlimited* or *unknown*: [`Reading`], [`Quantity`]. A
+//!   [`Measurement`](plan::Measurement) is a reading with its sources and its bound.
+//! - A **formula** computes a number from readings: [`Formula`], built from [`Amount`]s.
+//! - A **limit** is the number of permits of a gate, at least 1: [`Limit`].
+//! - A **plan** declares gates, each by a [`GateSpec`]: [`Plan`].
+//! - **Overrides** are the settings of operators, in layers: [`Overrides`], [`OverrideLayer`]. The first layer that sets a
+//!   gate decides, and the caller chooses the order.
+//! - A **resolution** holds the limits that follow from plan, readings and overrides, with an explanation of each:
+//!   [`Resolution`].
+//! - A **gate** admits work up to its limit, first come, first served: [`Gate`].
+//! - A **permit** is one admission through a gate; dropping it returns it: [`Permit`].
+//! - **Debt** is the number of permits in use above a lowered limit: [`GateStatus::debt`](gate::GateStatus::debt).
+//! - The **governor** connects probes, plan and gates, and refreshes the limits: [`Governor`]. It reports what it did as
+//!   [`Event`]s.
+//! - A **pool** keeps items that are expensive to create, never more than the limit of a gate: [`Pool`]. A [`Manager`]
+//!   creates the items; a checkout returns one as a [`PooledItem`].
 //!
 //! # Which gate for which work
 //!
-//! Work that pins a thread (a hash, a decoder, a blocking read) and work that frees it while it waits (a request to a
-//! server) consume different resources, so they belong to different gates: run the first by [`Gate::run_blocking`] and
-//! the second by [`Gate::run`]. Both hold the permit for you, and give it back however the work ends. Work that needs
-//! something dear to make, an instance or a connection, checks it out of a [`Pool`] on a gate.
+//! | work | consumes | run it with |
+//! |---|---|---|
+//! | pins its thread: a hash, a decoder, a blocking read | cores | [`Gate::run_blocking`] |
+//! | frees its thread while it waits: a call to a server | file descriptors | [`Gate::run`] |
+//! | needs an expensive item: an instance, a connection | memory | [`Pool::checkout`] |
 //!
-//! # Three users
-//!
-//! **A library that declares gates of its own**, and lets operators override them:
-//!
-//! ```
-//! use concurrency_governor::{Formula, GateSpec, Governor, OverrideLayer, Overrides, Resource, probe};
-//!
-//! const UPLOADS: GateSpec = GateSpec::new("uploads", Formula::scale(Resource::CPU, 8).floor(16)).queue(1000);
-//! const THUMBNAILS: GateSpec = GateSpec::new("thumbnails", Formula::of(UPLOADS.fraction(1, 4)));
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let flag = Some(32);
-//! let overrides = Overrides::new()
-//!     .then(OverrideLayer::new("cli").maybe_set(UPLOADS, flag)) // the first layer that sets a gate wins
-//!     .then(OverrideLayer::env([(UPLOADS, "APP_UPLOADS")], std::env::var_os)?);
-//! let governor = Governor::builder()
-//!     .gate(UPLOADS)
-//!     .gate(THUMBNAILS)
-//!     .probes(probe::host())
-//!     .overrides(overrides)
-//!     .build()
-//!     .await?;
-//! let [uploads, thumbnails] = governor.gates([UPLOADS, THUMBNAILS])?;
-//! assert_eq!((uploads.limit().get(), thumbnails.limit().get()), (32, 8));
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! **A WASM capsule engine** that takes the [preset](preset::astrid):
-//!
-//! ```
-//! use concurrency_governor::governor::RefreshPolicy;
-//! use concurrency_governor::preset::astrid::{BLOCKING, CapsuleRuntimeLimits, IO, POOL};
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let governor = CapsuleRuntimeLimits::governor().build().await?;
-//! let [blocking, io, pool] = governor.gates([BLOCKING, IO, POOL])?;
-//! let _refresh = governor.spawn_refresh(RefreshPolicy::new()); // follows the host until it is dropped
-//!
-//! let instance = pool.acquire_owned().await?;
-//! let digest = blocking.run_blocking(|| 6 * 7).await?;
-//! let answer = io.run(async move { digest }).await?;
-//! # assert_eq!(answer, 42);
-//! # drop(instance);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! **A test suite that mocks probes**, to see its own code on any host:
-//!
-//! ```
-//! use concurrency_governor::testing::MockProbe;
-//! use concurrency_governor::{Formula, GateSpec, Governor, Reading, Resource};
-//!
-//! const JOBS: GateSpec = GateSpec::new("jobs", Formula::scale(Resource::CPU, 2));
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let host = MockProbe::new(Resource::CPU, Reading::whole(8));
-//! let governor = Governor::builder().gate(JOBS).probe(host.clone()).build().await?;
-//! let jobs = governor.gate(JOBS)?;
-//! let permits = jobs.acquire_many(16).await?;
-//!
-//! host.set(Reading::whole(1)); // the quota falls while all of them are out
-//! governor.refresh().await?;
-//! let status = jobs.status();
-//! assert_eq!((status.limit.get(), status.in_use, status.debt), (2, 16, 14));
-//! # drop(permits);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Cookbook
-//!
-//! A page for each task, whose programs are tests, in the repository and in the package:
-//!
-//! - `docs/cookbook/outbound-http.md`: calling other servers without running out of descriptors
-//! - `docs/cookbook/blocking-work.md`: hashing, decoding, calling what blocks
-//! - `docs/cookbook/shared-budget.md`: one limit for several services, or parts of one
-//! - `docs/cookbook/warm-pool.md`: keeping instances warm that are dear to make
-//! - `docs/cookbook/settings.md`: letting operators change a limit
-//! - `docs/cookbook/config-file.md`: doing so in your configuration file
-//! - `docs/cookbook/containers.md`: being right in a container
-//! - `docs/cookbook/kubernetes-resize.md`: following a pod that is resized while it runs
-//! - `docs/cookbook/read-explain.md`: knowing why a limit is what it is
-//! - `docs/cookbook/simulate.md`: knowing how a limit will do, before it meets real work
-//! - `docs/cookbook/mock-a-host.md`: testing on hosts that you do not have
+//! These classes consume different resources, so each needs a gate of its own. Both `run` methods hold the permit while
+//! the work runs, and return it however the work ends.
 //!
 //! # What it does not do
 //!
-//! It watches no latencies: limits follow from what the host has, not from how the work fares. A gate belongs to one
-//! process. It tells no tenants apart, and raises no limit of the system's.
+//! - It does not observe latencies or failures: limits follow from the host, not from the outcome of the work.
+//! - It does not share a limit between processes or machines.
+//! - It does not limit rates, and it does not divide a gate between tenants.
+//! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
+//!
+//! [Comparison](_documentation::comparison) names the crates that do these things.
+//!
+//! # Cookbook
+//!
+//! Each page has one task and a complete program:
+//!
+//! - [Declare gates in a library](_documentation::cookbook::library)
+//! - [Bound outbound HTTP](_documentation::cookbook::outbound_http)
+//! - [Bound blocking work](_documentation::cookbook::blocking_work)
+//! - [Share a budget](_documentation::cookbook::shared_budget)
+//! - [Keep instances warm](_documentation::cookbook::warm_pool)
+//! - [Tune by settings](_documentation::cookbook::settings)
+//! - [Tune from a configuration file](_documentation::cookbook::config_file)
+//! - [Run in a container](_documentation::cookbook::containers)
+//! - [Follow a Kubernetes resize](_documentation::cookbook::kubernetes_resize)
+//! - [Read `explain`](_documentation::cookbook::read_explain)
+//! - [Simulate before you deploy](_documentation::cookbook::simulate)
+//! - [Mock a host](_documentation::cookbook::mock_a_host)
+//!
+//! [`_documentation`] has these pages and the longer documents: guarantees, architecture, performance and more.
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what another does.
+//! No feature is on by default. A feature adds API and changes nothing else.
 //!
-//! - `cli` builds the program `concurrency-governor`, whose `explain` prints every limit of a host with its reasons.
-//! - `clap` adds flags for gates to an application's own command line: `config::GateArgs`.
-//! - `metrics`, `tracing` and `tower` each add what their name says to [`integration`].
-//! - `proptest` adds strategies to [`testing`].
-//! - `serde` adds plans and settings from TOML, JSON, YAML or whatever else serde reads: `config::PlanConfig`.
+//! - `cli` builds the program `concurrency-governor`, which explains, watches and simulates limits.
+//! - `clap` adds command line flags for gates to your application: `config::GateArgs`.
+//! - `metrics` reports gates, pools and probes to the `metrics` facade: `integration::metrics`.
+//! - `proptest` adds strategies for property tests: `testing::strategies`.
+//! - `serde` reads plans and settings from TOML, JSON, YAML or another format of serde: `config::PlanConfig`. It also
+//!   serializes resolutions, statuses and events.
+//! - `tower` adds a layer that puts a gate before a service: `integration::tower`.
+//! - `tracing` adds spans for waits, and events of the governor: `integration::tracing`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "serde", feature = "clap"))]
 pub mod config;
@@ -182,29 +131,122 @@ pub use plan::{
 pub use pool::{Manager, Pool, PooledItem};
 pub use probe::ResourceProbe;
 
-/// The examples of the documents, which are tests this way.
+/// The documents of the repository's folder `docs/`. These modules contain no code.
+///
+/// The examples on the pages are documentation tests. A page whose examples need features or Linux is tested where these
+/// are present, and shown everywhere.
+#[expect(clippy::doc_markdown, reason = "the pages are prose: product names and rows of tables are not code")]
+pub mod _documentation {
+    // Every page starts with the link targets of rustdoc. A page defines the same labels at its end, for readers of the
+    // file; of two definitions of a label, the first one counts.
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/ARCHITECTURE.md")]
+    pub mod architecture {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/ASTRID.md")]
+    pub mod astrid {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/COMPARISON.md")]
+    pub mod comparison {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[cfg_attr(
+        any(not(doctest), all(feature = "clap", feature = "serde")),
+        doc = include_str!("../docs/CONFIGURATION.md")
+    )]
+    pub mod configuration {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/DESIGN.md")]
+    pub mod design {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/GUARANTEES.md")]
+    pub mod guarantees {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[cfg_attr(
+        any(not(doctest), all(feature = "metrics", feature = "tracing")),
+        doc = include_str!("../docs/OBSERVABILITY.md")
+    )]
+    pub mod observability {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/ORDERING.md")]
+    pub mod ordering {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/PERFORMANCE.md")]
+    pub mod performance {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/POOL.md")]
+    pub mod pool {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/TESTING.md")]
+    pub mod testing {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/cookbook/README.md")]
+    pub mod cookbook {
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/blocking-work.md")]
+        pub mod blocking_work {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[cfg_attr(any(not(doctest), feature = "serde"), doc = include_str!("../docs/cookbook/config-file.md"))]
+        pub mod config_file {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[cfg_attr(any(not(doctest), target_os = "linux"), doc = include_str!("../docs/cookbook/containers.md"))]
+        pub mod containers {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/kubernetes-resize.md")]
+        pub mod kubernetes_resize {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/library.md")]
+        pub mod library {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[cfg_attr(
+            any(not(doctest), all(target_os = "linux", feature = "proptest")),
+            doc = include_str!("../docs/cookbook/mock-a-host.md")
+        )]
+        pub mod mock_a_host {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/outbound-http.md")]
+        pub mod outbound_http {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/read-explain.md")]
+        pub mod read_explain {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/settings.md")]
+        pub mod settings {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/shared-budget.md")]
+        pub mod shared_budget {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/simulate.md")]
+        pub mod simulate {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/warm-pool.md")]
+        pub mod warm_pool {}
+    }
+}
+
+/// Makes the examples of `README.md` documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-#[doc = include_str!("../docs/ASTRID.md")]
-#[doc = include_str!("../docs/ORDERING.md")]
-#[cfg_attr(all(feature = "clap", feature = "serde"), doc = include_str!("../docs/CONFIGURATION.md"))]
-struct Documents;
-
-/// The programs of the cookbook.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/cookbook/blocking-work.md")]
-#[doc = include_str!("../docs/cookbook/kubernetes-resize.md")]
-#[doc = include_str!("../docs/cookbook/outbound-http.md")]
-#[doc = include_str!("../docs/cookbook/read-explain.md")]
-#[doc = include_str!("../docs/cookbook/settings.md")]
-#[doc = include_str!("../docs/cookbook/shared-budget.md")]
-#[doc = include_str!("../docs/cookbook/warm-pool.md")]
-#[cfg_attr(feature = "serde", doc = include_str!("../docs/cookbook/config-file.md"))]
-#[cfg_attr(target_os = "linux", doc = include_str!("../docs/cookbook/containers.md"))]
-#[cfg_attr(all(target_os = "linux", feature = "proptest"), doc = include_str!("../docs/cookbook/mock-a-host.md"))]
-struct Cookbook;
-
-/// The examples of a document that needs several features.
-#[cfg(all(doctest, feature = "metrics", feature = "tracing"))]
-#[doc = include_str!("../docs/OBSERVABILITY.md")]
-struct Observability;
+struct Readme;

@@ -157,26 +157,6 @@ fn wrong_flags_are_reported_on_one_line() {
     }
 }
 
-/// The output in README is what its command prints.
-#[cfg(target_os = "linux")]
-#[test]
-fn readme_shows_what_is_printed() {
-    use crate::support::{PROGRAM, clean};
-
-    let readme = include_str!("../../README.md");
-    let block = readme
-        .split("```console\n$ concurrency-governor simulate")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    let (command, printed) = block.split_once("\nSimulation").unwrap();
-    let command = format!("'{PROGRAM}' simulate{command}");
-    let output = clean(Command::new("sh")).args(["-c", &command]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("Simulation{printed}"));
-}
-
 /// Each example of the help page runs.
 #[test]
 fn examples_of_the_help_run() {

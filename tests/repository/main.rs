@@ -1,3 +1,11 @@
-//! Checks of this repository's own files.
+//! Checks of the repository: its documents agree with the code, with the program, and with each other.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod cookbook;
+mod documents;
 mod guarantees;
+mod pages;
+#[cfg(feature = "cli")]
+mod program;
+mod readme;

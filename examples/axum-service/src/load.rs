@@ -1,9 +1,10 @@
-//! Load: so many connections, each sending one request after another.
+//! The load generator: a number of connections, each of which sends one request after another.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use axum::BoxError;
 use axum::http::{Request, StatusCode, header::RETRY_AFTER};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -12,17 +13,16 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::Failure;
-
-/// What came of the requests.
+/// The number of requests by result.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Answered with 200.
+    /// Responses with status 200.
     answered: u64,
-    /// Answered with 503 and a `Retry-After`.
+    /// Responses with status 503 and `Retry-After`.
     shed: u64,
-    /// Anything else.
+    /// Other responses, and errors.
     pub failed: u64,
+    /// The longest time from a request to the end of its response.
     longest: Duration,
 }
 
@@ -33,43 +33,44 @@ impl fmt::Display for Report {
     }
 }
 
-/// Sends requests until the time is over, and waits for the answers of the last ones.
+/// Sends requests for `duration`, and waits for the last responses.
 pub async fn load(
     address: SocketAddr,
     path: &str,
     connections: usize,
-    lasts: Duration,
-) -> Result<Report, Failure> {
-    let until = Instant::now() + lasts;
+    duration: Duration,
+) -> Result<Report, BoxError> {
+    let end = Instant::now() + duration;
     let mut clients = JoinSet::new();
     for _ in 0..connections {
-        clients.spawn(client(address, path.to_owned(), until));
+        clients.spawn(run_client(address, path.to_owned(), end));
     }
-    let mut report = Report::default();
-    while let Some(client) = clients.join_next().await {
-        let client = client?;
-        report.answered += client.answered;
-        report.shed += client.shed;
-        report.failed += client.failed;
-        report.longest = report.longest.max(client.longest);
+    let mut total = Report::default();
+    while let Some(report) = clients.join_next().await {
+        let report = report?;
+        total.answered += report.answered;
+        total.shed += report.shed;
+        total.failed += report.failed;
+        total.longest = total.longest.max(report.longest);
     }
-    Ok(report)
+    Ok(total)
 }
 
-async fn client(address: SocketAddr, path: String, until: Instant) -> Report {
+/// Sends one request after another until `end`.
+async fn run_client(address: SocketAddr, path: String, end: Instant) -> Report {
     let mut report = Report::default();
     let mut connection = None;
-    while Instant::now() < until {
+    while Instant::now() < end {
         let sent = Instant::now();
-        match exchange(&mut connection, address, &path).await {
+        match send_request(&mut connection, address, &path).await {
             Ok(Answer::Done) => report.answered += 1,
             Ok(Answer::Shed) => {
                 report.shed += 1;
-                // A client that does as it is told would wait for a second.
+                // Much less than `Retry-After` asks for, to keep the load high.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            Err(failure) => {
-                eprintln!("{failure}");
+            Err(error) => {
+                eprintln!("{error}");
                 report.failed += 1;
                 connection = None;
             }
@@ -84,29 +85,29 @@ enum Answer {
     Shed,
 }
 
-/// One request and the whole of its answer, over a connection that is kept.
-async fn exchange(
+/// Sends one request and reads the whole response. Opens the connection if there is none, and keeps it open.
+async fn send_request(
     connection: &mut Option<SendRequest<Empty<Bytes>>>,
     address: SocketAddr,
     path: &str,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, BoxError> {
     let sender = match connection {
         Some(sender) => sender,
         None => connection.insert(connect(address).await?),
     };
     sender.ready().await?;
     let request = Request::get(path).header("host", address.to_string()).body(Empty::new())?;
-    let answer = sender.send_request(request).await?;
-    let (status, retry_after) = (answer.status(), answer.headers().contains_key(RETRY_AFTER));
-    answer.into_body().collect().await?;
+    let response = sender.send_request(request).await?;
+    let (status, has_retry_after) = (response.status(), response.headers().contains_key(RETRY_AFTER));
+    response.into_body().collect().await?;
     match status {
         StatusCode::OK => Ok(Answer::Done),
-        StatusCode::SERVICE_UNAVAILABLE if retry_after => Ok(Answer::Shed),
-        status => Err(format!("{path}: {status}, Retry-After: {retry_after}").into()),
+        StatusCode::SERVICE_UNAVAILABLE if has_retry_after => Ok(Answer::Shed),
+        status => Err(format!("{path}: status {status}, with Retry-After: {has_retry_after}").into()),
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, Failure> {
+async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, BoxError> {
     let (sender, connection) = handshake(TokioIo::new(TcpStream::connect(address).await?)).await?;
     tokio::spawn(connection);
     Ok(sender)

@@ -1,4 +1,4 @@
-//! A service with axum whose requests pass a gate, and the load to try it with, as a second process of this program:
+//! An axum service behind a gate, and a load generator as a second mode of the same program:
 //!
 //! ```text
 //! $ axum-service serve 127.0.0.1:8080 &
@@ -11,23 +11,22 @@
 mod load;
 mod serve;
 
-use std::error::Error;
 use std::time::Duration;
 
-type Failure = Box<dyn Error + Send + Sync>;
+use axum::BoxError;
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
+async fn main() -> Result<(), BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["serve", address] => serve::serve(address.parse()?).await,
         ["load", address, path, connections, seconds] => {
-            let lasts = Duration::from_secs(seconds.parse()?);
-            let report = load::load(address.parse()?, path, connections.parse()?, lasts).await?;
+            let duration = Duration::from_secs(seconds.parse()?);
+            let report = load::load(address.parse()?, path, connections.parse()?, duration).await?;
             println!("{report}");
             if report.failed > 0 {
-                Err("some requests failed other than by being shed".into())
+                Err("some requests failed with an error other than 503 with Retry-After".into())
             } else {
                 Ok(())
             }

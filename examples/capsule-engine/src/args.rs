@@ -7,26 +7,26 @@ use std::time::Duration;
 use concurrency_governor::GateName;
 use concurrency_governor::preset::astrid::{BLOCKING, IO, POOL};
 
-/// Runs requests of many principals in WASM capsules, under the limits that this host grants
+/// Runs requests of many principals in WASM capsules, with concurrency limits derived from this host
 #[derive(Debug, clap::Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// How many principals there are
+    /// Number of principals
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub principals: usize,
 
-    /// How many requests each of them makes, all at once
+    /// Number of requests of each principal, all at once
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub requests: usize,
 
-    /// How often a capsule asks the server for each request, all at once
+    /// Number of calls to the server for each request, all at once
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub fetches: u16,
 
-    /// How long the server takes to answer
+    /// Response time of the server
     #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = humantime::parse_duration)]
     pub latency: Duration,
 
@@ -34,18 +34,18 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub poison: Option<std::num::NonZeroUsize>,
 
-    /// Lowers or raises a gate while it runs, such as io=8@2s
+    /// Changes the limit of a gate during the run, such as io=8@2s
     #[arg(long, value_name = "GATE=N@TIME")]
-    pub lower: Vec<Change>,
+    pub lower: Vec<LimitChange>,
 
     #[command(flatten)]
-    pub settings: SettingArgs, // last, since its heading would stand above whatever came after
+    pub settings: SettingArgs, // last, because its help heading applies to all following flags
 }
 
-/// What else the program can be.
+/// The subcommands. Without one, the program runs the engine.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// The server that capsules ask: on loopback, until standard input ends
+    /// Runs the server that capsules call: on loopback, until standard input ends
     #[command(hide = true)]
     Serve {
         #[arg(value_parser = humantime::parse_duration)]
@@ -53,69 +53,71 @@ pub enum Command {
     },
 }
 
-/// The engine's three settings as flags, and where the file with the others is.
+/// The engine's three settings as flags, and the path of the configuration file.
 #[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Limits, each derived from this host unless it is set")]
+#[command(next_help_heading = "Limits, derived from this host by default")]
 pub struct SettingArgs {
-    /// Host calls that pin a thread
+    /// Limit of host calls that pin a thread
     #[arg(long, value_name = "N")]
     pub host_blocking_concurrency: Option<usize>,
 
-    /// Host calls that wait for I/O
+    /// Limit of host calls that wait for I/O
     #[arg(long, value_name = "N")]
     pub host_io_concurrency: Option<usize>,
 
-    /// WASM instances
+    /// Limit of WASM instances
     #[arg(long, value_name = "N")]
     pub instance_pool_size: Option<usize>,
 
-    /// A TOML file whose `[capsule]` sets the same three
+    /// TOML file whose section `[capsule]` sets the same three limits
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
-/// A limit that a gate gets after a while.
+/// A new limit for a gate, applied after a delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct LimitChange {
     pub gate: GateName,
     pub limit: usize,
     pub after: Duration,
 }
 
-impl FromStr for Change {
-    type Err = ChangeError;
+impl FromStr for LimitChange {
+    type Err = ParseLimitChangeError;
 
-    fn from_str(given: &str) -> Result<Self, ChangeError> {
-        let (gate, rest) = given.split_once('=').ok_or(ChangeError::Form)?;
-        let (limit, after) = rest.split_once('@').ok_or(ChangeError::Form)?;
+    fn from_str(given: &str) -> Result<Self, ParseLimitChangeError> {
+        let (gate, rest) = given.split_once('=').ok_or(ParseLimitChangeError::Form)?;
+        let (limit, after) = rest.split_once('@').ok_or(ParseLimitChangeError::Form)?;
         let known = [BLOCKING.name(), IO.name(), POOL.name()];
         let gate = known.into_iter().find(|known| known.as_str() == gate);
         Ok(Self {
-            gate: gate.ok_or(ChangeError::Gate)?,
-            limit: limit.parse().map_err(|_| ChangeError::Limit(limit.to_owned()))?,
-            after: humantime::parse_duration(after).map_err(|_| ChangeError::After(after.to_owned()))?,
+            gate: gate.ok_or(ParseLimitChangeError::Gate)?,
+            limit: limit.parse().map_err(|_| ParseLimitChangeError::Limit(limit.to_owned()))?,
+            after: humantime::parse_duration(after)
+                .map_err(|_| ParseLimitChangeError::After(after.to_owned()))?,
         })
     }
 }
 
-/// Why a text is no change of a limit.
+/// A text that is not a limit change.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    #[error("it has not the form GATE=N@TIME (allowed: such as io=8@2s)")]
+pub enum ParseLimitChangeError {
+    #[error("not of the form GATE=N@TIME (example: io=8@2s)")]
     Form,
-    #[error("there is no such gate (allowed: blocking, io, pool)")]
+    #[error("unknown gate (allowed: blocking, io, pool)")]
     Gate,
     #[error("{0:?} is not a whole number (allowed: 0 to {max})", max = usize::MAX)]
     Limit(String),
-    #[error("{0:?} is no duration (allowed: such as 500ms or 2s)")]
+    #[error("{0:?} is not a duration (examples: 500ms, 2s)")]
     After(String),
 }
 
 const EXAMPLES: &str = "\
 Settings:
-  The first of these that sets a limit decides: a flag, [capsule] of the file,
-  the environment, this host. A bad value in the file or in the environment is
-  named on standard error and left out; all others hold.
+  The first source that sets a limit decides: flag, section [capsule] of the
+  file, environment. Otherwise the limit is derived from this host. An invalid
+  value in the file or in the environment is reported on standard error and
+  ignored; all other values apply.
     [capsule]                        environment
     host_blocking_concurrency = 4    ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY
     host_io_concurrency = 64         ASTRID_CAPSULE_HOST_IO_CONCURRENCY

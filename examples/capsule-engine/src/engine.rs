@@ -1,4 +1,4 @@
-//! The engine: the live Astrid plan, and a warm pool of instances under its gate `pool`.
+//! The engine: the live gates of the Astrid preset, and a warm pool of instances under the gate `pool`.
 
 use std::env;
 use std::error::Error;
@@ -14,38 +14,39 @@ use concurrency_governor::plan::BuildError;
 use concurrency_governor::preset::astrid::{BLOCKING, CapsuleRuntimeLimits, IO, POOL};
 use concurrency_governor::{Gate, Governor, OverrideLayer, Overrides, Pool};
 
-use crate::args::Change;
-use crate::capsule::{Capsules, Host};
-use crate::peak::Peak;
+use crate::args::LimitChange;
+use crate::capsule::{CapsuleHost, CapsuleManager};
+use crate::peak::ConcurrencyPeak;
 
-/// Capsules on this host, in as many instances and with as many host calls at once as it grants.
+/// Runs capsules. The number of instances and of concurrent host calls follows the limits of this host.
 pub struct Engine {
-    pub pool: Pool<Capsules>,
-    pub host: Arc<Host>,
-    /// Requests in an instance.
-    pub handling: Peak,
+    pub pool: Pool<CapsuleManager>,
+    pub host: Arc<CapsuleHost>,
+    /// Requests that an instance is handling.
+    pub requests: ConcurrencyPeak,
     governor: Governor,
     settings: Overrides,
-    _refresh: RefreshTask, // follows the host for as long as the engine runs
-    _directory: Directory,
+    _refresh: RefreshTask, // updates the limits until it is dropped
+    _directory: TempDirectory,
 }
 
 impl Engine {
+    /// Builds the governor, creates the files for capsules, and creates the first instances.
     pub async fn start(settings: Overrides, server: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let governor = CapsuleRuntimeLimits::governor().overrides(settings.clone()).build().await?;
         let [blocking, io, instances] = governor.gates([BLOCKING, IO, POOL])?;
-        let directory = Directory::new()?;
+        let directory = TempDirectory::new()?;
         fs::write(directory.0.join("motd.txt"), MESSAGE)?;
-        let host = Arc::new(Host {
+        let host = Arc::new(CapsuleHost {
             blocking,
             io,
-            reading: Peak::default(),
-            fetching: Peak::default(),
-            alive: Peak::default(),
+            reads: ConcurrencyPeak::default(),
+            fetches: ConcurrencyPeak::default(),
+            instances: ConcurrencyPeak::default(),
             server,
             directory: directory.0.clone(),
         });
-        let pool = Pool::builder(Capsules::new(Arc::clone(&host))?)
+        let pool = Pool::builder(CapsuleManager::new(Arc::clone(&host))?)
             .gate(instances)
             .min_idle(MIN_IDLE)
             .idle_timeout(IDLE_TIMEOUT)
@@ -56,7 +57,7 @@ impl Engine {
         Ok(Self {
             pool,
             host,
-            handling: Peak::default(),
+            requests: ConcurrencyPeak::default(),
             governor,
             settings,
             _refresh: refresh,
@@ -64,19 +65,19 @@ impl Engine {
         })
     }
 
-    /// The three gates in the order of the preset.
-    pub fn gates(&self) -> [(&Gate, &Peak); 3] {
+    /// Returns the three gates in the order of the preset, each with the peak of the work under it.
+    pub fn gates(&self) -> [(&Gate, &ConcurrencyPeak); 3] {
         let host = &self.host;
-        [(&host.blocking, &host.reading), (&host.io, &host.fetching), (self.pool.gate(), &self.handling)]
+        [(&host.blocking, &host.reads), (&host.io, &host.fetches), (self.pool.gate(), &self.requests)]
     }
 
-    /// What decided each limit, one line a gate.
+    /// Returns one line per gate that says what decided its limit.
     pub fn decisions(&self) -> Vec<String> {
         self.governor.resolution().explanations().iter().map(ToString::to_string).collect()
     }
 
-    /// Puts changes in force above all other settings.
-    pub fn change(&self, changes: &[Change]) -> Result<(), BuildError> {
+    /// Applies limit changes, which take precedence over all other settings.
+    pub fn apply(&self, changes: &[LimitChange]) -> Result<(), BuildError> {
         let layer = changes
             .iter()
             .fold(OverrideLayer::new("--lower"), |layer, change| layer.set(change.gate, change.limit));
@@ -86,10 +87,10 @@ impl Engine {
     }
 }
 
-/// A directory for the capsules' files, removed with the engine.
-struct Directory(PathBuf);
+/// A directory for the capsules' files. Dropping it removes the directory.
+struct TempDirectory(PathBuf);
 
-impl Directory {
+impl TempDirectory {
     fn new() -> std::io::Result<Self> {
         let directory = env::temp_dir().join(format!("capsule-engine-{}", process::id()));
         fs::create_dir_all(&directory)?;
@@ -97,19 +98,19 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for TempDirectory {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // a directory that stays is no reason to fail
+        let _ = fs::remove_dir_all(&self.0); // a leftover directory does no harm
     }
 }
 
-/// As the preset has it: so many instances are warm before the first request comes.
+/// The number of instances that are warm before the first request, as the preset defines it.
 const MIN_IDLE: usize = 4;
 
-/// An instance that nobody needed for so long gives its memory back.
+/// An instance that was idle this long is dropped, to free its memory.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Instantiating takes microseconds; what takes longer than this hangs.
+/// Instantiation takes microseconds. One that takes longer than this hangs.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const MESSAGE: &str = "All capsules are equal before the gate.\n";

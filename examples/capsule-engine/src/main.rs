@@ -1,9 +1,9 @@
-//! A small WASM capsule host on the Astrid preset.
+//! A small WASM capsule engine on the Astrid preset.
 //!
-//! Capsules run in instances from a warm pool, under the preset's gate `pool`. What they ask of the host goes through its
-//! other two gates: reading a file pins a thread and passes `blocking`, asking a server frees its thread and passes `io`.
-//! A governor derives the three limits from this host and follows it. The program runs many requests of many
-//! principals at once, and prints what each gate and the pool have to say about it.
+//! Capsules run in instances from a warm pool, under the preset's gate `pool`. Their host calls pass the other two gates:
+//! reading a file pins a thread and passes `blocking`; calling a server frees its thread and passes `io`. A governor
+//! derives the three limits from this host and follows it. The program runs many requests of many principals at once, and
+//! prints a report of the gates and the pool.
 
 mod args;
 mod capsule;
@@ -39,15 +39,15 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the load, prints the report, and says whether every request came to the end that it should.
+/// Runs the load and prints the report. Returns whether every request ended as expected.
 async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
-    let settings = settings::Settings::of(&args.settings, |name| std::env::var_os(name));
-    for fault in &settings.faults {
-        eprintln!("error: {fault}; this setting is left out, and all others hold");
+    let settings = settings::EngineSettings::collect(&args.settings, |name| std::env::var_os(name));
+    for problem in &settings.problems {
+        eprintln!("error: {problem}; this setting is ignored, all others apply");
     }
-    let server = server::Server::start(args.latency).await?;
+    let server = server::ServerProcess::start(args.latency).await?;
     let engine = Arc::new(engine::Engine::start(settings.overrides, server.address()).await?);
-    let outcomes = load::run(&engine, args).await;
-    print!("{}", report::render(&engine, &outcomes));
-    Ok(outcomes.are_as_expected())
+    let report = load::run(&engine, args).await;
+    print!("{}", report::render(&engine, &report));
+    Ok(report.is_as_expected())
 }

@@ -1,43 +1,43 @@
-//! How many were at work at once, at most.
+//! Counting how many operations ran at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts who is at work, and remembers the most.
+/// Counts running operations, and records the highest count.
 #[derive(Debug, Default)]
-pub struct Peak {
-    now: AtomicUsize,
-    most: AtomicUsize,
+pub struct ConcurrencyPeak {
+    current: AtomicUsize,
+    highest: AtomicUsize,
 }
 
-impl Peak {
-    /// Counts one until what it returns is dropped.
-    pub fn enter(&self) -> AtWork<'_> {
+impl ConcurrencyPeak {
+    /// Counts an operation until the guard is dropped.
+    pub fn enter(&self) -> RunningGuard<'_> {
         self.add();
-        AtWork(self)
+        RunningGuard(self)
     }
 
-    /// Counts one until [`remove`](Self::remove), for who cannot hold a guard.
+    /// Counts an operation until [`remove`](Self::remove), for callers that cannot hold a guard.
     pub fn add(&self) {
-        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most.fetch_max(now, Ordering::Relaxed);
+        let current = self.current.fetch_add(1, Ordering::Relaxed) + 1;
+        self.highest.fetch_max(current, Ordering::Relaxed);
     }
 
-    /// Counts one less.
+    /// Ends an operation that was counted by [`add`](Self::add).
     pub fn remove(&self) {
-        self.now.fetch_sub(1, Ordering::Relaxed);
+        self.current.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The most that ever were at work at once.
-    pub fn most(&self) -> usize {
-        self.most.load(Ordering::Relaxed)
+    /// Returns the highest number of operations that ran at the same time.
+    pub fn highest(&self) -> usize {
+        self.highest.load(Ordering::Relaxed)
     }
 }
 
-/// One at work.
-#[must_use = "it counts until it is dropped"]
-pub struct AtWork<'p>(&'p Peak);
+/// A running operation.
+#[must_use = "the operation is counted until the guard is dropped"]
+pub struct RunningGuard<'p>(&'p ConcurrencyPeak);
 
-impl Drop for AtWork<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         self.0.remove();
     }

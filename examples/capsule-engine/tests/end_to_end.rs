@@ -1,30 +1,31 @@
-//! The engine as a user runs it: the program, a server in a process of its own, real files and connections.
+//! The engine as a user runs it: the program, its server process, real files and connections.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::env;
 use std::fs;
 use std::process::{self, Command, Output};
 
-/// 2000 requests at once, each asking the server four times, with 256 descriptors: none fails, since the gate `io` lets
-/// at most half of the descriptors be used.
+/// With 256 descriptors, 2000 requests at once with four server calls each complete, because the gate `io` admits calls for at
+/// most half of the descriptors.
 #[test]
-fn few_descriptors_are_enough_for_many_requests() {
-    let output = engine_with_descriptors(256, &["--instance-pool-size", "64"]);
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("2000 completed, 0 trapped, 0 failed"), "{said}");
-    let io = row(&said, "io");
+fn many_requests_complete_with_few_descriptors() {
+    let output = run_engine_with_descriptors(256, &["--instance-pool-size", "64"]);
+    let printed = printed_text(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("2000 completed, 0 trapped, 0 failed"), "{printed}");
+    let io = gate_row(&printed, "io");
     let (limit, peak): (usize, usize) = (io[1].parse().unwrap(), io[2].parse().unwrap());
-    assert!(limit <= 128, "half of the descriptors: {said}");
-    assert!(peak <= limit && peak > limit / 2, "the gate was put to use, and held: {said}");
-    let [pool_limit, pool_peak] = [1, 2].map(|column| row(&said, "pool")[column].parse::<usize>().unwrap());
-    assert!(pool_limit == 64 && pool_peak <= 64, "{said}");
+    assert!(limit <= 128, "at most half of the descriptors: {printed}");
+    assert!(peak <= limit && peak > limit / 2, "the gate must be used and must hold: {printed}");
+    let [pool_limit, pool_peak] =
+        [1, 2].map(|column| gate_row(&printed, "pool")[column].parse::<usize>().unwrap());
+    assert!(pool_limit == 64 && pool_peak <= 64, "{printed}");
 }
 
-/// The counterpart, without which the test above would show nothing: with the gate opened wide they run out.
+/// With the gate wide open, the same process runs out of descriptors. This shows that the test above depends on the gate.
 #[test]
-fn without_the_gate_descriptors_run_out() {
+fn descriptors_run_out_with_the_gate_wide_open() {
     let wide = [
         "--instance-pool-size",
         "64",
@@ -35,38 +36,38 @@ fn without_the_gate_descriptors_run_out() {
         "--latency",
         "50ms",
     ];
-    let output = engine_with_descriptors(256, &wide);
-    let said = said(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("Too many open files"), "{said}");
+    let output = run_engine_with_descriptors(256, &wide);
+    let printed = printed_text(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("Too many open files"), "{printed}");
 }
 
-/// A capsule that traps takes its instance along and nothing else: the pool makes another, and all others complete.
+/// A capsule that traps costs only its instance: the pool creates another one, and all other requests complete.
 #[test]
-fn the_pool_recovers_from_capsules_that_trap() {
-    let output = engine(&["--poison", "10", "--latency", "0ms"]);
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("1800 completed, 200 trapped, 0 failed"), "{said}");
-    assert_eq!(pool_figure(&said, "discarded"), 200, "{said}");
-    assert!(pool_figure(&said, "created") > 200, "{said}");
-    assert!(pool_figure(&said, "most alive") <= row(&said, "pool")[1].parse().unwrap(), "{said}");
+fn the_pool_replaces_instances_that_trap() {
+    let output = run_engine(&["--poison", "10", "--latency", "0ms"]);
+    let printed = printed_text(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("1800 completed, 200 trapped, 0 failed"), "{printed}");
+    assert_eq!(pool_value(&printed, "discarded"), 200, "{printed}");
+    assert!(pool_value(&printed, "created") > 200, "{printed}");
+    assert!(pool_value(&printed, "peak") <= gate_row(&printed, "pool")[1].parse().unwrap(), "{printed}");
 }
 
-/// A gate lowered under load: nothing fails, and the new limit is what decided in the end.
+/// A gate that is lowered under load fails no request, and its new limit applies.
 #[test]
-fn a_gate_can_be_lowered_while_it_runs() {
-    let output = engine(&["--principals", "4", "--lower", "io=2@50ms", "--lower", "pool=3@80ms"]);
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("400 completed, 0 trapped, 0 failed"), "{said}");
-    assert_eq!((row(&said, "io")[1], row(&said, "pool")[1]), ("2", "3"), "{said}");
-    assert!(said.contains("--lower"), "the explanation names what set it: {said}");
+fn a_gate_can_be_lowered_under_load() {
+    let output = run_engine(&["--principals", "4", "--lower", "io=2@50ms", "--lower", "pool=3@80ms"]);
+    let printed = printed_text(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("400 completed, 0 trapped, 0 failed"), "{printed}");
+    assert_eq!((gate_row(&printed, "io")[1], gate_row(&printed, "pool")[1]), ("2", "3"), "{printed}");
+    assert!(printed.contains("--lower"), "the explanation names the source of the setting: {printed}");
 }
 
-/// A bad value in the file or in the environment is named, and everything else that was set holds.
+/// An invalid value in the file or in the environment is reported, and all other settings apply.
 #[test]
-fn a_bad_setting_is_named_and_drops_nothing_else() {
+fn an_invalid_setting_is_reported_and_affects_no_other() {
     let file = env::temp_dir().join(format!("capsule-engine-test-{}.toml", process::id()));
     fs::write(&file, "[capsule]\nhost_io_concurrency = \"lots\"\ninstance_pool_size = 5\n").unwrap();
     let output = command(&["--principals", "1", "--config", file.to_str().unwrap()])
@@ -75,19 +76,18 @@ fn a_bad_setting_is_named_and_drops_nothing_else() {
         .output()
         .unwrap();
     fs::remove_file(&file).unwrap();
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    for named in
-        ["capsule.host_io_concurrency = \"lots\"", "ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY=\"3.5\""]
+    let printed = printed_text(&output);
+    assert!(output.status.success(), "{printed}");
+    for name in ["capsule.host_io_concurrency = \"lots\"", "ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY=\"3.5\""]
     {
-        assert!(said.contains(named), "{named} in {said}");
+        assert!(printed.contains(name), "{name} in {printed}");
     }
-    assert_eq!((row(&said, "io")[1], row(&said, "pool")[1]), ("7", "5"), "{said}");
+    assert_eq!((gate_row(&printed, "io")[1], gate_row(&printed, "pool")[1]), ("7", "5"), "{printed}");
 }
 
-/// A flag outranks the file, and the file the environment.
+/// A flag takes precedence over the file, and the file over the environment.
 #[test]
-fn settings_have_their_order() {
+fn settings_have_an_order_of_precedence() {
     let file = env::temp_dir().join(format!("capsule-engine-order-{}.toml", process::id()));
     fs::write(&file, "[capsule]\nhost_io_concurrency = 20\ninstance_pool_size = 5\n").unwrap();
     let output =
@@ -97,14 +97,18 @@ fn settings_have_their_order() {
             .output()
             .unwrap();
     fs::remove_file(&file).unwrap();
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    assert_eq!(["blocking", "io", "pool"].map(|gate| row(&said, gate)[1]), ["31", "10", "5"], "{said}");
+    let printed = printed_text(&output);
+    assert!(output.status.success(), "{printed}");
+    assert_eq!(
+        ["blocking", "io", "pool"].map(|gate| gate_row(&printed, gate)[1]),
+        ["31", "10", "5"],
+        "{printed}"
+    );
 }
 
-/// What cannot be understood is refused by name, before anything runs.
+/// An invalid flag is rejected by name before the engine starts.
 #[test]
-fn bad_flags_are_refused_by_name() {
+fn invalid_flags_are_rejected_by_name() {
     for (flags, named) in [
         (&["--host-io-concurrency", "many"][..], "--host-io-concurrency"),
         (&["--lower", "io"][..], "GATE=N@TIME"),
@@ -114,10 +118,10 @@ fn bad_flags_are_refused_by_name() {
         (&["--poison", "0"][..], "--poison"),
         (&["--principels", "1"][..], "--principals"),
     ] {
-        let output = engine(flags);
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(2), "{flags:?}: {said}");
-        assert!(said.contains(named), "{flags:?}: {said}");
+        let output = run_engine(flags);
+        let printed = printed_text(&output);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {printed}");
+        assert!(printed.contains(named), "{flags:?}: {printed}");
     }
 }
 
@@ -127,31 +131,31 @@ fn command(flags: &[&str]) -> Command {
     command
 }
 
-fn engine(flags: &[&str]) -> Output {
+fn run_engine(flags: &[&str]) -> Output {
     command(flags).output().unwrap()
 }
 
-/// The engine in a process that may have so many descriptors.
-fn engine_with_descriptors(descriptors: usize, flags: &[&str]) -> Output {
+/// Runs the engine in a process that may open this many files.
+fn run_engine_with_descriptors(descriptors: usize, flags: &[&str]) -> Output {
     let run = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
     Command::new("sh").args(["-c", &run, env!("CARGO_BIN_EXE_capsule-engine")]).args(flags).output().unwrap()
 }
 
-/// All that the program said.
-fn said(output: &Output) -> String {
+/// Returns everything that the program printed.
+fn printed_text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A row of the table of gates.
-fn row<'s>(said: &'s str, gate: &str) -> Vec<&'s str> {
-    let rows = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+/// Returns the row of a gate in the table of gates.
+fn gate_row<'t>(printed: &'t str, gate: &str) -> Vec<&'t str> {
+    let rows = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let mut rows = rows.filter(|row| row.len() == 7 && row[0] == gate);
-    rows.next().unwrap_or_else(|| panic!("no row of {gate}: {said}"))
+    rows.next().unwrap_or_else(|| panic!("no row of {gate}: {printed}"))
 }
 
-/// A figure of the pool's.
-fn pool_figure(said: &str, name: &str) -> usize {
-    let line = said.lines().find_map(|line| line.strip_prefix(name));
-    let figure = line.and_then(|rest| rest.split_whitespace().next()).and_then(|figure| figure.parse().ok());
-    figure.unwrap_or_else(|| panic!("no {name}: {said}"))
+/// Returns a value from the section of the pool.
+fn pool_value(printed: &str, name: &str) -> usize {
+    let line = printed.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|rest| rest.split_whitespace().next()).and_then(|value| value.parse().ok());
+    value.unwrap_or_else(|| panic!("no {name}: {printed}"))
 }

@@ -1,0 +1,31 @@
+//! The pages of the cookbook are listed, and have the same shape.
+
+use crate::documents::{LIBRARY, link_definitions, prose, read, recipes, root, rustdoc_module};
+
+/// Each page is listed on the cookbook's index and on the crate page.
+#[test]
+fn every_page_is_listed() {
+    let index = prose(&read(&root().join("docs/cookbook/README.md")));
+    for page in recipes() {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(link_definitions(&index).any(|link| link == (name, name)), "docs/cookbook/README.md: {name}");
+        assert!(index.contains(&format!("][{name}] |")), "docs/cookbook/README.md: no row for {name}");
+        let link = format!("](_documentation::{})\n", rustdoc_module(&page));
+        assert!(LIBRARY.contains(&link), "src/lib.rs: {name}");
+    }
+    let listed = LIBRARY.lines().filter(|line| line.starts_with("//! - [") && line.contains("::cookbook::"));
+    assert_eq!(listed.count(), recipes().len());
+}
+
+/// A page begins with the situation and ends with what to check when it misbehaves.
+#[test]
+fn every_page_has_the_same_shape() {
+    assert!(recipes().len() >= 9, "{:?}", recipes());
+    for page in recipes() {
+        let text = read(&page);
+        let (_, text) = text.split_once("\n\n").unwrap();
+        assert!(text.starts_with("**The situation.** "), "{}", page.display());
+        let last = text.rsplit("\n## ").next().unwrap();
+        assert!(last.starts_with("When it misbehaves\n"), "{}", page.display());
+    }
+}
