@@ -463,7 +463,7 @@ proptest! {
                 .err()
                 .map(|e| e.to_string()),
         ].into_iter().flatten() {
-            prop_assert!(error.starts_with(&format!("{text:?} is no ")), "{error}");
+            prop_assert!(error.starts_with(&format!("{text:?} is not a ")), "{error}");
             prop_assert!(!error.contains('\n'));
         }
     }

@@ -200,7 +200,7 @@ impl Measurement {
         self
     }
 
-    /// Adds a note for the people who read the number.
+    /// Adds a note: a text that explanations and reports show beside the reading.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.provenance).notes.push(note.into());
         self
