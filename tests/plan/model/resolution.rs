@@ -1,31 +1,27 @@
-//! A resolution held against its oracle: every number, every part, every word about who decided; or, where it is
-//! refused, every problem.
+//! Checks a resolution against the oracle: each number, each part and each decision, or each problem if it is rejected.
 
 use concurrency_governor::plan::{Decision, Explanation, Problem, Standing};
 use concurrency_governor::{GateName, Overrides, Plan, Readings};
 
-use oracle::{Fate, Verdict};
+use super::oracle::{self, ExpectedLimit, Treatment};
 
-#[path = "plan_oracle.rs"]
-pub(crate) mod oracle;
-
-/// Resolves, and panics where the resolution and the oracle differ.
-pub(crate) fn hold(plan: &Plan, readings: &Readings, overrides: &Overrides) {
-    let verdicts = oracle::resolve(plan, readings, overrides);
-    let expected = problems(plan, overrides, |gate| &verdicts[&gate]);
+/// Resolves a plan, and panics if the result differs from that of the oracle.
+pub(crate) fn check(plan: &Plan, readings: &Readings, overrides: &Overrides) {
+    let expected = oracle::resolve(plan, readings, overrides);
+    let expected_problems = problems(plan, overrides, |gate| &expected[&gate]);
     match plan.resolve(readings, overrides) {
         Ok(resolution) => {
-            assert_eq!(expected, Vec::<String>::new(), "these problems were not seen");
+            assert_eq!(expected_problems, Vec::<String>::new(), "the resolution reports no problem");
             assert_eq!(resolution.readings(), readings);
             assert_eq!(resolution.explanations().len(), plan.specs().len());
             for (spec, explanation) in plan.specs().iter().zip(resolution.explanations()) {
                 assert_eq!(explanation.gate(), spec.name());
-                explains(explanation, &verdicts[&spec.name()]);
+                check_explanation(explanation, &expected[&spec.name()]);
             }
         }
         Err(error) => {
             let found: Vec<String> = error.problems().iter().map(summary).collect();
-            assert_eq!(found, expected);
+            assert_eq!(found, expected_problems);
             assert!(!found.is_empty());
             let lines: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
             assert_eq!(error.to_string(), lines.join("; "));
@@ -33,52 +29,53 @@ pub(crate) fn hold(plan: &Plan, readings: &Readings, overrides: &Overrides) {
     }
 }
 
-fn explains(explanation: &Explanation, verdict: &Verdict) {
+fn check_explanation(explanation: &Explanation, expected: &ExpectedLimit) {
     let derivation = explanation.derivation();
-    assert_eq!(i128::from(explanation.limit().get()), verdict.limit);
-    assert_eq!(i128::from(derivation.limit().get()), verdict.derived.limit);
+    assert_eq!(i128::from(explanation.limit().get()), expected.limit);
+    assert_eq!(i128::from(derivation.limit().get()), expected.derived.limit);
 
-    assert_eq!(derivation.parts().len(), verdict.derived.parts.len(), "{explanation:#}");
-    for (part, expected) in derivation.parts().iter().zip(&verdict.derived.parts) {
-        assert_eq!(part.text(), expected.text);
-        assert_eq!(part.value(), expected.value.reading(), "{explanation:#}");
-        assert_eq!(part.amount(), expected.amount.map(oracle::Number::reading), "{explanation:#}");
-        assert_eq!(part.effect(), expected.effect, "{explanation:#}");
+    assert_eq!(derivation.parts().len(), expected.derived.parts.len(), "{explanation:#}");
+    for (part, expected_part) in derivation.parts().iter().zip(&expected.derived.parts) {
+        assert_eq!(part.text(), expected_part.text);
+        assert_eq!(part.value(), expected_part.value.reading(), "{explanation:#}");
+        assert_eq!(part.amount(), expected_part.amount.map(oracle::Number::reading), "{explanation:#}");
+        assert_eq!(part.effect(), expected_part.effect, "{explanation:#}");
     }
-    let binding = &derivation.parts()[verdict.derived.binding];
+    let binding = &derivation.parts()[expected.derived.binding];
     assert!(std::ptr::eq(derivation.binding(), binding), "{explanation:#}");
 
-    let (fate, first) = match explanation.decision() {
-        Decision::Derived => (Fate::Derived, None),
+    let (treatment, first) = match explanation.decision() {
+        Decision::Derived => (Treatment::Derived, None),
         Decision::Overridden { origin, value, standing } => {
-            let fate = match standing {
-                Standing::Within => Fate::Within,
-                Standing::AboveDerived => Fate::Trusted,
-                Standing::Clamped => Fate::Clamped,
-                other => panic!("no such standing: {other:?}"),
+            let treatment = match standing {
+                Standing::Within => Treatment::Within,
+                Standing::AboveDerived => Treatment::Trusted,
+                Standing::Clamped => Treatment::Clamped,
+                other => panic!("unexpected standing: {other:?}"),
             };
-            (fate, Some((origin.layer().to_owned(), *value)))
+            (treatment, Some((origin.layer().to_owned(), *value)))
         }
     };
-    assert_eq!(fate, verdict.fate, "{explanation}");
-    let shadowed = explanation.shadowed().iter().map(|lost| (lost.origin.layer().to_owned(), lost.value));
+    assert_eq!(treatment, expected.treatment, "{explanation}");
+    let shadowed =
+        explanation.shadowed().iter().map(|setting| (setting.origin.layer().to_owned(), setting.value));
     let settings: Vec<_> = first.into_iter().chain(shadowed).collect();
-    assert_eq!(settings, verdict.settings);
+    assert_eq!(settings, expected.settings);
 
     let line = explanation.to_string();
     assert!(!line.contains('\n'), "{line}");
-    assert!(line.starts_with(&format!("{} = {}: ", explanation.gate(), verdict.limit)), "{line}");
-    let whole = format!("{explanation:#}");
-    assert!(whole.starts_with(&line), "{whole}");
-    assert_eq!(whole.lines().count(), 1 + derivation.parts().len(), "{whole}");
-    assert_eq!(whole.matches("<- decides").count(), 1, "{whole}");
+    assert!(line.starts_with(&format!("{} = {}: ", explanation.gate(), expected.limit)), "{line}");
+    let full = format!("{explanation:#}");
+    assert!(full.starts_with(&line), "{full}");
+    assert_eq!(full.lines().count(), 1 + derivation.parts().len(), "{full}");
+    assert_eq!(full.matches("<- decides").count(), 1, "{full}");
 }
 
-/// The problems that a resolution must list: unknown gates by layer, then rejected settings in the order of the plan.
-fn problems<'v>(
+/// Returns the expected problems: unknown gates by layer, then rejected settings in the order of the plan.
+fn problems<'e>(
     plan: &Plan,
     overrides: &Overrides,
-    verdict: impl Fn(GateName) -> &'v Verdict,
+    expected: impl Fn(GateName) -> &'e ExpectedLimit,
 ) -> Vec<String> {
     let declared = |gate: GateName| plan.specs().iter().any(|spec| spec.name() == gate);
     let mut problems = Vec::new();
@@ -87,8 +84,8 @@ fn problems<'v>(
         problems.extend(unknown.map(|(gate, _)| format!("{} sets unknown {gate}", layer.name())));
     }
     for spec in plan.specs() {
-        let Verdict { fate, settings, derived, .. } = verdict(spec.name());
-        if *fate == Fate::Rejected {
+        let ExpectedLimit { treatment, settings, derived, .. } = expected(spec.name());
+        if *treatment == Treatment::Rejected {
             let (layer, value) = &settings[0];
             problems.push(format!("{layer} sets {} to {value} above {}", spec.name(), derived.limit));
         }
@@ -96,6 +93,7 @@ fn problems<'v>(
     problems
 }
 
+/// Returns a problem in the form of [`problems`].
 fn summary(problem: &Problem) -> String {
     assert!(!problem.to_string().contains('\n'));
     match problem {
@@ -103,6 +101,6 @@ fn summary(problem: &Problem) -> String {
         Problem::Rejected { gate, origin, value, derived } => {
             format!("{} sets {gate} to {value} above {derived}", origin.layer())
         }
-        other => panic!("a resolution has no such problem: {other}"),
+        other => panic!("unexpected problem of a resolution: {other}"),
     }
 }
