@@ -84,7 +84,8 @@ impl fmt::Display for Event {
                 let times = if *remaining == 1 { "time" } else { "times" };
                 write!(
                     f,
-                    "{resource}: measured {seen}, keeping {held} until the rise is measured {remaining} more {times}"
+                    "{resource}: measured {seen}, keeping {held} \
+                     until the rise is measured {remaining} more {times}"
                 )
             }
             Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; keeping {kept}"),

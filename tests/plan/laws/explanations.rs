@@ -27,11 +27,11 @@ proptest! {
     fn last_part_that_changed_the_number_decides(formula in formula(), readings in host()) {
         let derivation = derivation(&formula, &readings);
         let numbers: Vec<_> = derivation.parts().iter().map(DerivedPart::value).collect();
-        let changed = |at: &usize| *at == 0 || numbers[*at - 1] != numbers[*at];
+        let changed = |index: &usize| *index == 0 || numbers[*index - 1] != numbers[*index];
         let last = (0..numbers.len()).rfind(changed).unwrap();
         prop_assert!(std::ptr::eq(derivation.binding(), &raw const derivation.parts()[last]));
-        for (at, part) in derivation.parts().iter().enumerate() {
-            prop_assert_eq!(part.decides(), at == last);
+        for (index, part) in derivation.parts().iter().enumerate() {
+            prop_assert_eq!(part.decides(), index == last);
         }
         prop_assert_eq!(numbers.last(), Some(&Reading::whole(derivation.limit().into())));
     }
@@ -43,7 +43,7 @@ proptest! {
         let resolution = resolve(&formula, &readings);
         let explanation = resolution.explain(GATE)?;
         let text = format!("{explanation:#}");
-        for (at, part) in explanation.derivation().parts().iter().enumerate().skip(1) {
+        for (index, part) in explanation.derivation().parts().iter().enumerate().skip(1) {
             let Some((operand, reading)) = part.operand() else {
                 prop_assert!(part.effect() != Effect::Skipped, "{:?}", part);
                 continue;
@@ -54,7 +54,7 @@ proptest! {
             prop_assert_eq!(part.assumed().is_some(), assumes && reading == Reading::Unknown);
             let skipped = format!("skipped: {operand} is {reading}");
             prop_assert_eq!(part.remark() == skipped, cannot_apply, "{}", part.remark());
-            let line = text.lines().nth(1 + at).unwrap();
+            let line = text.lines().nth(1 + index).unwrap();
             prop_assert!(line.ends_with(&part.remark()), "{}", line);
         }
     }

@@ -1,13 +1,13 @@
 //! The laws of the pure core, checked on thousands of generated plans, hosts and settings.
 
+mod coverage;
 mod explanations;
 mod limits;
 mod overrides;
-mod strategies;
 mod text;
 
 use concurrency_governor::plan::{Derivation, Operand};
-use concurrency_governor::testing::strategies as generated;
+use concurrency_governor::testing::strategies;
 use concurrency_governor::{
     Amount, Formula, GateName, GateSpec, Overrides, Plan, Reading, Readings, Resolution, Resource,
 };
@@ -23,27 +23,27 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-// What the laws generate
+// Strategies
 
 /// Generates a formula over the three resources.
 fn formula() -> impl Strategy<Value = Formula> {
-    generated::formula(RESOURCES.map(Operand::Resource))
+    strategies::formula(RESOURCES.map(Operand::Resource))
 }
 
 /// Generates an amount of a resource.
 fn amount(resource: Resource) -> impl Strategy<Value = Amount> {
-    generated::amount([Operand::Resource(resource)])
+    strategies::amount([Operand::Resource(resource)])
 }
 
 /// Generates a host: realistic, or with readings of any size.
 fn host() -> impl Strategy<Value = Readings> {
-    prop_oneof![1 => generated::host(), 3 => generated::readings(RESOURCES)]
+    prop_oneof![1 => strategies::host(), 3 => strategies::readings(RESOURCES)]
 }
 
 /// Generates two hosts, the second with at least as much of each resource. A resource is unknown on both or on none.
 fn two_hosts() -> impl Strategy<Value = (Readings, Readings)> {
     let pair = || {
-        (generated::reading(), generated::reading()).prop_map(|pair| match pair {
+        (strategies::reading(), strategies::reading()).prop_map(|pair| match pair {
             (Reading::Unknown, _) | (_, Reading::Unknown) => (Reading::Unknown, Reading::Unknown),
             (Reading::Unlimited, less) => (less, Reading::Unlimited),
             (Reading::Finite(one), Reading::Finite(other)) => (one.min(other).into(), one.max(other).into()),
@@ -59,15 +59,15 @@ fn two_hosts() -> impl Strategy<Value = (Readings, Readings)> {
 
 /// Generates a plan and settings of its gates. In one case of eight the settings may include an unknown gate.
 fn overridden_plan() -> impl Strategy<Value = (Plan, Overrides)> {
-    (generated::plan(), 0..8_u8).prop_flat_map(|(plan, unknown)| {
+    (strategies::plan(), 0..8_u8).prop_flat_map(|(plan, unknown)| {
         let gates: Vec<GateName> = plan.specs().iter().map(GateSpec::name).collect();
         let gates = gates.into_iter().chain((unknown == 7).then(|| GateName::new("not-declared")));
-        let overrides = prop_oneof![1 => Just(Overrides::new()), 3 => generated::overrides(gates)];
+        let overrides = prop_oneof![1 => Just(Overrides::new()), 3 => strategies::overrides(gates)];
         (Just(plan), overrides)
     })
 }
 
-// What the laws check
+// Evaluation
 
 /// Builds a plan of one gate with this formula.
 fn plan_of(formula: &Formula) -> Plan {

@@ -23,9 +23,11 @@ proptest! {
     #[test]
     fn first_layer_that_sets_a_gate_wins(values in vec(option::of(1_usize..=200), 0..=5), cores in 1_u64..=8) {
         let names = ["one", "two", "three", "four", "five"];
-        let layers = names.iter().zip(&values).map(|(name, value)| OverrideLayer::new(*name).maybe_set(GATE, *value));
+        let layers = names.iter().zip(&values);
+        let layers = layers.map(|(name, value)| OverrideLayer::new(*name).maybe_set(GATE, *value));
         let overrides = layers.fold(Overrides::new(), Overrides::then);
-        let resolution = plan_of(&Formula::scale(Resource::CPU, 16)).resolve(&Readings::new().with(Resource::CPU, Reading::whole(cores)), &overrides)?;
+        let readings = Readings::new().with(Resource::CPU, Reading::whole(cores));
+        let resolution = plan_of(&Formula::scale(Resource::CPU, 16)).resolve(&readings, &overrides)?;
         let explanation = resolution.explain(GATE)?;
 
         let mut set = names.iter().zip(&values).filter_map(|(name, value)| Some((*name, (*value)?)));
@@ -37,8 +39,8 @@ proptest! {
             }
             (set, decision) => prop_assert!(false, "set {set:?}, but decided {decision:?}"),
         }
-        let shadowed: Vec<_> = explanation.shadowed().iter().map(|setting| (setting.origin.layer(), setting.value)).collect();
-        prop_assert_eq!(shadowed, set.collect::<Vec<_>>());
+        let shadowed = explanation.shadowed().iter().map(|setting| (setting.origin.layer(), setting.value));
+        prop_assert_eq!(shadowed.collect::<Vec<_>>(), set.collect::<Vec<_>>());
     }
 
     /// The stricter policy of the layer and the gate trusts, lowers or rejects a setting above the derived limit, and
@@ -87,10 +89,13 @@ proptest! {
     /// under a policy that rejects it. The derived limits are those with all such settings lowered.
     #[test]
     fn rejection_lists_every_problem((plan, overrides) in overridden_plan(), readings in host()) {
+        // Each setting of an unknown gate is a problem.
         let declared = |gate: &GateName| plan.specs().iter().any(|spec| spec.name() == *gate);
         let settings = overrides.layers().iter().flat_map(OverrideLayer::settings).map(|(gate, _)| gate);
         let unknown_gates: Vec<GateName> = settings.filter(|gate| !declared(gate)).collect();
 
+        // The same plan and settings, without unknown gates and with each `Reject` replaced by `Clamp`, give the derived
+        // limits by which the settings are judged.
         let lenient = |policy: Policy| policy.min(Policy::Clamp);
         let known = overrides.layers().iter().fold(Overrides::new(), |known, layer| {
             let kept = layer.settings().filter(|(gate, _)| declared(gate));
@@ -99,6 +104,8 @@ proptest! {
         });
         let specs = plan.specs().iter().map(|spec| spec.policy(lenient(spec.override_policy())));
         let lowered = Plan::new(specs)?.resolve(&readings, &known)?;
+
+        // Each setting above its derived limit is a problem, if the stricter policy rejects it.
         let mut rejected = Vec::new();
         for spec in plan.specs() {
             let first = overrides.layers().iter().find_map(|layer| {
@@ -130,7 +137,11 @@ proptest! {
     /// An environment variable sets its gate if its value is a whole number. Otherwise the error names the variable.
     #[test]
     fn any_variable_is_a_setting_or_an_error(
-        value in prop_oneof![any::<String>(), any::<usize>().prop_map(|n| n.to_string()), any::<u128>().prop_map(|n| n.to_string())],
+        value in prop_oneof![
+            any::<String>(),
+            any::<usize>().prop_map(|n| n.to_string()),
+            any::<u128>().prop_map(|n| n.to_string()),
+        ],
     ) {
         let layer = OverrideLayer::env([(GATE, "APP_IO")], |_| Some(OsString::from(&value)));
         match (value.trim().parse::<usize>(), layer) {

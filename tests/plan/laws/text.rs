@@ -23,7 +23,10 @@ proptest! {
 
     /// Whitespace between the tokens does not change a formula.
     #[test]
-    fn whitespace_does_not_change_a_formula(formula in formula(), spaces in vec(select(vec![" ", "  ", "\t", "\n", "\u{a0}"]), 40)) {
+    fn whitespace_does_not_change_a_formula(
+        formula in formula(),
+        spaces in vec(select(vec![" ", "  ", "\t", "\n", "\u{a0}"]), 40),
+    ) {
         let text = formula.to_string().replace('(', " ( ").replace(')', " ) ").replace('/', " / ");
         let mut spaces = spaces.into_iter().cycle();
         let spaced: String = text.split(' ').flat_map(|word| [spaces.next().unwrap(), word]).collect();
@@ -62,8 +65,10 @@ proptest! {
             (Ok(parts), Ok(text)) => prop_assert_eq!(parts, text),
             (Err(parts), Err(text)) => {
                 prop_assert_eq!(parts.column(), None);
-                let reason = |error: &str| error.rsplit_once(": ").map(|(_, reason)| reason.to_owned());
-                prop_assert_eq!(reason(&parts.to_string()), reason(&text.to_string()));
+                // `formula part `..`: reason` and `formula "..", column N: reason`
+                let (parts, text) = (parts.to_string(), text.to_string());
+                let reason = parts.split_once("`: ").map(|(_, reason)| reason);
+                prop_assert!(reason.is_some_and(|reason| text.ends_with(&format!(": {reason}"))), "{parts}\n{text}");
             }
             (parts, text) => prop_assert!(false, "from parts {parts:?}, from text {text:?}"),
         }
@@ -75,14 +80,15 @@ proptest! {
         model::formula::check_bytes(text.as_bytes());
     }
 
-    /// The same for valid tokens in any order.
+    /// Valid tokens in any order are a formula, or give an error with a valid column.
     #[test]
     fn any_tokens_are_a_formula_or_an_error(tokens in vec((select(TOKENS.to_vec()), any::<bool>()), 0..=16)) {
-        let text: String = tokens.into_iter().flat_map(|(token, space)| [token, if space { " " } else { "" }]).collect();
+        let spaced = tokens.into_iter().flat_map(|(token, space)| [token, if space { " " } else { "" }]);
+        let text: String = spaced.collect();
         model::formula::check_bytes(text.as_bytes());
     }
 
-    /// The same for formulas with a few characters changed.
+    /// A formula with a few characters changed is a formula, or gives an error with a valid column.
     #[test]
     fn any_misprint_is_a_formula_or_an_error(
         formula in formula(),

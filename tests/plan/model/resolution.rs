@@ -11,7 +11,11 @@ pub(crate) fn check(plan: &Plan, readings: &Readings, overrides: &Overrides) {
     let expected_problems = problems(plan, overrides, |gate| &expected[&gate]);
     match plan.resolve(readings, overrides) {
         Ok(resolution) => {
-            assert_eq!(expected_problems, Vec::<String>::new(), "the resolution reports no problem");
+            assert_eq!(
+                expected_problems,
+                Vec::<String>::new(),
+                "the oracle expects these problems, but the resolution reports none"
+            );
             assert_eq!(resolution.readings(), readings);
             assert_eq!(resolution.explanations().len(), plan.specs().len());
             for (spec, explanation) in plan.specs().iter().zip(resolution.explanations()) {
@@ -29,6 +33,7 @@ pub(crate) fn check(plan: &Plan, readings: &Readings, overrides: &Overrides) {
     }
 }
 
+/// Checks the numbers, the parts, the decision and the texts of an explanation.
 fn check_explanation(explanation: &Explanation, expected: &ExpectedLimit) {
     let derivation = explanation.derivation();
     assert_eq!(i128::from(explanation.limit().get()), expected.limit);
