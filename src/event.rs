@@ -44,8 +44,8 @@ pub enum Event {
         /// The number of further measurements in a row that must show the rise.
         remaining: u32,
     },
-    /// A probe failed for the first time, or in another way than before. The last good reading stays in effect, marked
-    /// stale.
+    /// A probe failed after it had worked, or failed in another way than before. The last good reading stays in effect,
+    /// marked stale.
     ProbeFailed {
         /// The resource.
         resource: Resource,

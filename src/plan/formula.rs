@@ -13,7 +13,7 @@ use super::name::Resource;
 /// - [`at_most(amount)`](Self::at_most) keeps the number within what the host has: the fraction clamp. It never clamps
 ///   below 1. It is skipped when the amount is unlimited or unknown, and the explanation reports that.
 ///
-/// All constructors are `const`; the arithmetic is exact and saturates. A base that reads unknown counts as 0, so the
+/// The constructors for literals are `const`; the arithmetic is exact and saturates. A base that reads unknown counts as 0, so the
 /// limit is the floor, or 1 without one; [`assume`](Amount::assume) sets a better value. A base that reads unlimited gives
 /// [`Limit::MAX`], regardless of reserves, unless a ceiling or a clamp is lower.
 ///
