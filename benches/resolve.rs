@@ -1,4 +1,4 @@
-//! What the pure core costs: reading a formula, building a plan, resolving it, explaining it.
+//! The cost of the pure core: parsing a formula, building a plan, resolving it, and printing an explanation.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
 
@@ -14,9 +14,9 @@ fn host() -> Readings {
     Readings::new().with(Resource::CPU, Reading::whole(8)).with(Resource::FD, Reading::whole(20_000))
 }
 
-/// A hundred gates, each of which but the first reads the one before it.
-fn hundred() -> Vec<GateSpec> {
-    let names: Vec<GateName> = (0..100).map(|at| format!("gate-{at}").parse().unwrap()).collect();
+/// Declares a hundred gates. Each gate except the first reads the limit of the one before it.
+fn chain_of_100_gates() -> Vec<GateSpec> {
+    let names: Vec<GateName> = (0..100).map(|index| format!("gate-{index}").parse().unwrap()).collect();
     let first = GateSpec::named(names[0], Formula::scale(Resource::CPU, 64).floor(64));
     let others = names.windows(2).map(|pair| {
         let formula = Formula::of(pair[0].fraction(99, 100)).floor(2).at_most(Resource::FD.fraction(1, 2));
@@ -37,10 +37,10 @@ fn resolve(c: &mut Criterion) {
     let cli = Overrides::new().then(OverrideLayer::new("cli").set(astrid::IO, 32));
     c.bench_function("resolve it with an override", |b| b.iter(|| plan.resolve(black_box(&host), &cli)));
 
-    let specs = hundred();
+    let specs = chain_of_100_gates();
     c.bench_function("build a plan of 100 gates", |b| b.iter(|| Plan::new(specs.iter().copied())));
-    let hundred = Plan::new(specs.iter().copied()).unwrap();
-    c.bench_function("resolve a plan of 100 gates", |b| b.iter(|| hundred.resolve(black_box(&host), &none)));
+    let chain = Plan::new(specs.iter().copied()).unwrap();
+    c.bench_function("resolve a plan of 100 gates", |b| b.iter(|| chain.resolve(black_box(&host), &none)));
 
     let resolution = plan.resolve(&host, &none).unwrap();
     let explanation = resolution.explain(astrid::IO).unwrap();

@@ -1,4 +1,4 @@
-//! What a governor tells its observers.
+//! The events that a governor reports to its observers.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::plan::{BuildError, Explanation, GateName, Limit, Reading, Resource};
 use crate::probe::ProbeError;
 
-/// Something that a [`Governor`](crate::Governor) did or met. It prints as one line.
+/// An event of a [`Governor`](crate::Governor). It prints as one line.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -18,12 +18,12 @@ pub enum Event {
         from: Limit,
         /// The limit now.
         to: Limit,
-        /// Permits still out above the new limit; returns pay them back first.
+        /// The permits that are in use above the new limit. Releases reduce the debt before a waiter is admitted.
         debt: u32,
-        /// Where the new limit comes from.
+        /// The explanation of the new limit.
         explanation: Box<Explanation>,
     },
-    /// A reading changed, and the limits were derived anew from it.
+    /// A reading changed, and the limits were derived from it again.
     ReadingChanged {
         /// The resource.
         resource: Resource,
@@ -32,35 +32,37 @@ pub enum Event {
         /// The reading now.
         to: Reading,
     },
-    /// A reading rose, and the rise is not believed yet: see [`RefreshPolicy::rise_after`](crate::governor::RefreshPolicy::rise_after).
+    /// A reading rose, but the governor does not use it yet: see
+    /// [`RefreshPolicy::rise_after`](crate::governor::RefreshPolicy::rise_after).
     RiseHeld {
         /// The resource.
         resource: Resource,
-        /// The reading that still holds.
+        /// The lower reading that stays in effect.
         held: Reading,
-        /// The reading that was seen.
+        /// The higher reading that was measured.
         seen: Reading,
-        /// How many more times in a row it has to be seen.
+        /// The number of further measurements in a row that must show the rise.
         remaining: u32,
     },
-    /// A probe failed, having worked before or failed otherwise. The last good reading holds, marked stale.
+    /// A probe failed after it had worked, or failed in another way than before. The last good reading stays in effect,
+    /// marked stale.
     ProbeFailed {
         /// The resource.
         resource: Resource,
-        /// What happened.
+        /// The kind of failure.
         fault: ProbeFault,
-        /// The reading that holds: [`Reading::Unknown`] if there never was a good one.
+        /// The reading that stays in effect: [`Reading::Unknown`] if the probe never succeeded.
         kept: Reading,
     },
     /// A probe works again.
     ProbeRecovered {
         /// The resource.
         resource: Resource,
-        /// What it measured.
+        /// The measured reading.
         reading: Reading,
     },
-    /// New readings were refused, since a setting is now above what is derived and the policy is to reject that. The
-    /// limits and the resolution stay as they were.
+    /// New readings were rejected: a setting is now above the derived limit, and the policy is to reject that. The limits
+    /// and the resolution are unchanged.
     RefreshRejected {
         /// Every problem.
         error: BuildError,
@@ -75,36 +77,40 @@ impl fmt::Display for Event {
             }
             Self::LimitChanged { gate, from, to, debt, .. } => {
                 let permits = if *debt == 1 { "permit" } else { "permits" };
-                write!(f, "gate {gate}: limit {from} -> {to}, {debt} {permits} out above it")
+                write!(f, "gate {gate}: limit {from} -> {to}, {debt} {permits} in use above it")
             }
             Self::ReadingChanged { resource, from, to } => write!(f, "{resource}: {from} -> {to}"),
             Self::RiseHeld { resource, held, seen, remaining } => {
                 let times = if *remaining == 1 { "time" } else { "times" };
-                write!(f, "{resource}: {seen} seen, {held} holds until it is seen {remaining} more {times}")
+                write!(
+                    f,
+                    "{resource}: measured {seen}, keeping {held} \
+                     until the rise is measured {remaining} more {times}"
+                )
             }
-            Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; {kept} holds"),
+            Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; keeping {kept}"),
             Self::ProbeRecovered { resource, reading } => write!(f, "{resource}: measured again, {reading}"),
-            Self::RefreshRejected { error } => write!(f, "new readings refused: {error}"),
+            Self::RefreshRejected { error } => write!(f, "new readings rejected: {error}"),
         }
     }
 }
 
-/// Why a probe gave no measurement.
+/// The reason why a probe returned no measurement.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProbeFault {
-    /// It failed with an error.
+    /// The probe returned an error.
     Failed(ProbeError),
-    /// It did not answer before its deadline.
+    /// The probe did not answer before its deadline.
     TimedOut {
-        /// How long it was given.
+        /// The time from the start of the measurement to the deadline.
         after: Duration,
     },
-    /// It has not stopped since its last deadline passed, so it was not asked again: it blocks its thread.
+    /// The probe has blocked its thread since its last deadline, so no new measurement was started.
     Stuck,
-    /// It panicked.
+    /// The probe panicked.
     Panicked {
-        /// The panic's message, where it has one.
+        /// The panic message, if it is a text.
         message: String,
     },
 }
@@ -114,18 +120,18 @@ impl fmt::Display for ProbeFault {
         match self {
             Self::Failed(error) => write!(f, "{error:#}"),
             Self::TimedOut { after } => write!(f, "the probe did not answer within {after:?}"),
-            Self::Stuck => f.write_str("the probe still blocks a thread since its last deadline"),
+            Self::Stuck => f.write_str("the probe has blocked a thread since its last deadline"),
             Self::Panicked { message } => write!(f, "the probe panicked: {message}"),
         }
     }
 }
 
-/// Told about every [`Event`] of a governor, in the thread that caused it and with no lock held.
+/// Receives every [`Event`] of a governor, on the thread that caused the event and with no lock held.
 ///
-/// A closure `Fn(&Event)` is one. What it does delays the refresh that it is told about; a panic in it is caught and
-/// ends nothing else.
+/// A closure `Fn(&Event)` is an observer. An observer delays the refresh that calls it, so it must be fast. The governor
+/// catches a panic of an observer and continues.
 pub trait Observer: Send + Sync {
-    /// Takes note of an event.
+    /// Handles an event.
     fn observe(&self, event: &Event);
 }
 

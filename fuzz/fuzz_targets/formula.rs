@@ -1,10 +1,12 @@
-//! Any bytes as a formula: read, written, read again, and evaluated on several hosts, held against the oracle.
+//! Any bytes as a formula: parsed, printed, parsed again, and evaluated on several hosts against the oracle.
 
 #![no_main]
 
-#[path = "../../tests/model/formula.rs"]
-mod model;
-#[path = "../../tests/model/resolution.rs"]
+#[path = "../../tests/plan/model/formula.rs"]
+mod formula;
+#[path = "../../tests/plan/model/oracle.rs"]
+mod oracle;
+#[path = "../../tests/plan/model/resolution.rs"]
 mod resolution;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| formula::check_bytes(bytes));

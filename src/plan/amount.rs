@@ -1,13 +1,14 @@
-//! An amount: so much of a resource, or of another gate's limit.
+//! An amount: a multiple or a fraction of a resource's reading, or of another gate's limit.
 
 use super::name::{GateName, Resource};
 use super::quantity::Quantity;
 use super::reading::Reading;
 
-/// So much of a resource, or of another gate's limit: a reading, perhaps rounded down, times a factor.
+/// A multiple or a fraction of a resource's reading, or of another gate's limit.
 ///
-/// Made by [`Resource::times`], [`Resource::fraction`] and [`Resource::per`], and by the methods of the same names on
-/// [`GateName`] and [`GateSpec`](crate::GateSpec). Its value is a whole number, rounded down, in exact arithmetic.
+/// Created by [`Resource::times`], [`Resource::fraction`] and [`Resource::per`], and by the methods of the same names on
+/// [`GateName`] and [`GateSpec`](crate::GateSpec). Its value is computed in exact arithmetic, then rounded down to a whole
+/// number.
 ///
 /// ```
 /// use concurrency_governor::{Amount, Quantity, Resource};
@@ -29,63 +30,59 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// Rounds the reading down to whole units before it is multiplied: of `1.5` cores, 1.
+    /// Rounds the reading down to whole units before it is multiplied: `1.5` cores count as 1.
     pub const fn whole(mut self) -> Self {
         self.rounding = Rounding::Whole;
         self
     }
 
-    /// Stands in for a reading that is [`Reading::Unknown`], in whole units of the resource.
+    /// Sets the value that replaces a reading of [`Reading::Unknown`], in whole units of the resource.
     pub const fn assume(self, units: u64) -> Self {
         self.assume_quantity(Quantity::whole(units))
     }
 
-    /// As [`assume`](Self::assume), for a quantity that need not be whole.
+    /// Same as [`assume`](Self::assume), for a quantity that need not be whole.
     pub const fn assume_quantity(mut self, quantity: Quantity) -> Self {
         self.assumed = Some(quantity);
         self
     }
 
-    /// What the amount is taken of.
+    /// Returns the operand: the resource or the gate that the amount reads.
     #[must_use]
     pub const fn operand(&self) -> Operand {
         self.operand
     }
 
-    /// The reading that stands in for `reading`: the assumed one, where that is unknown and something is assumed.
-    pub(super) fn assume_for(&self, reading: Reading) -> Option<Quantity> {
+    /// Returns the assumed value, if `reading` is unknown and there is one.
+    pub(super) fn assumed_for(&self, reading: Reading) -> Option<Quantity> {
         self.assumed.filter(|_| reading == Reading::Unknown)
     }
 
-    /// The amount in whole units, given what the operand reads; unlimited and unknown stay what they are.
+    /// Computes the amount in whole units from the reading of the operand. Unlimited and unknown stay as they are.
     pub(super) fn value(&self, reading: Reading) -> Reading {
-        let reading = self.assume_for(reading).map_or(reading, Reading::Finite);
+        let reading = self.assumed_for(reading).map_or(reading, Reading::Finite);
         let Reading::Finite(quantity) = reading else { return reading };
         let quantity = match self.rounding {
             Rounding::Exact => quantity,
             Rounding::Whole => Quantity::whole(quantity.floor()),
         };
-        // A formula refuses divisors of 0 when it is made; the nothing that one would leave is never seen.
+        // A formula rejects a divisor of 0 when it is built, so the 0 that replaces its result is never observed.
         let units = match self.factor {
             Factor::Ratio { numerator, denominator } => u128::from(quantity.thousandths())
                 .saturating_mul(numerator.into())
                 .checked_div(u128::from(denominator).saturating_mul(Quantity::whole(1).thousandths().into())),
             Factor::Per(unit) => u128::from(quantity.thousandths()).checked_div(unit.thousandths().into()),
         };
-        let most = Quantity::MAX.floor(); // the greatest quantity is not whole, an amount is
+        let most = Quantity::MAX.floor(); // whole, as every amount is; `Quantity::MAX` is not
         Reading::whole(units.map_or(0, |units| u64::try_from(units).unwrap_or(most).min(most)))
     }
 
-    const fn of(operand: Operand, factor: Factor) -> Self {
+    pub(super) const fn of(operand: Operand, factor: Factor) -> Self {
         Self { operand, rounding: Rounding::Exact, factor, assumed: None }
-    }
-
-    pub(super) const fn reading_of(operand: Operand) -> Self {
-        Self::of(operand, Factor::ONE)
     }
 }
 
-/// What an [`Amount`] is taken of.
+/// The resource or the gate that an [`Amount`] reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Operand {
@@ -114,7 +111,7 @@ pub(super) enum Rounding {
     Whole,
 }
 
-/// What a reading is multiplied by.
+/// The factor that a reading is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Factor {
     Ratio { numerator: u64, denominator: u64 },
@@ -126,34 +123,34 @@ impl Factor {
 }
 
 impl Resource {
-    /// `n` for each unit of the resource.
+    /// Returns `n` times the resource: `n` for each unit.
     pub const fn times(self, n: u64) -> Amount {
         self.fraction(n, 1)
     }
 
-    /// `numerator / denominator` of the resource.
+    /// Returns `numerator / denominator` of the resource.
     pub const fn fraction(self, numerator: u64, denominator: u64) -> Amount {
         Amount::of(Operand::Resource(self), Factor::Ratio { numerator, denominator })
     }
 
-    /// One for each `unit` of the resource, such as one for each 64 MiB of memory.
+    /// Returns one for each `unit` of the resource, such as one for each 64 MiB of memory.
     pub const fn per(self, unit: Quantity) -> Amount {
         Amount::of(Operand::Resource(self), Factor::Per(unit))
     }
 }
 
 impl GateName {
-    /// `n` for each permit of that gate's limit.
+    /// Returns `n` times that gate's limit: `n` for each permit.
     pub const fn times(self, n: u64) -> Amount {
         self.fraction(n, 1)
     }
 
-    /// `numerator / denominator` of that gate's limit.
+    /// Returns `numerator / denominator` of that gate's limit.
     pub const fn fraction(self, numerator: u64, denominator: u64) -> Amount {
         Amount::of(Operand::Gate(self), Factor::Ratio { numerator, denominator })
     }
 
-    /// One for each `unit` permits of that gate's limit.
+    /// Returns one for each `unit` permits of that gate's limit.
     pub const fn per(self, unit: Quantity) -> Amount {
         Amount::of(Operand::Gate(self), Factor::Per(unit))
     }

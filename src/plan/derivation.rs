@@ -1,4 +1,4 @@
-//! The derivation of a limit: a formula evaluated, with what each part read and did.
+//! The derivation of a limit: an evaluated formula, with what each part read and did.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::name::Resource;
 use super::quantity::Quantity;
 use super::reading::Reading;
 
-/// A formula evaluated: the number after each part, and which part decided the limit.
+/// An evaluated formula: the number after each part, and the part that decided the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Derivation {
     parts: Vec<DerivedPart>,
@@ -18,22 +18,24 @@ pub struct Derivation {
 }
 
 impl Derivation {
-    /// Evaluates a formula, given what each operand reads. Total, exact and saturating.
-    pub(super) fn of(formula: &Formula, read: impl Fn(Operand) -> Reading) -> Self {
+    /// Evaluates a formula. `read` returns the reading of an operand. Never panics; the arithmetic is exact and saturates.
+    pub(super) fn evaluate(formula: &Formula, read: impl Fn(Operand) -> Reading) -> Self {
         let base = match formula.base() {
             Base::Fixed(n) => DerivedPart::new(formula.base(), Reading::whole(n), Effect::Set),
             Base::Amount(amount) => {
-                let taken = Taken::of(&amount, &read);
-                DerivedPart::new(formula.base(), taken.value, Effect::Set).taking(taken)
+                let evaluated = EvaluatedAmount::new(&amount, &read);
+                DerivedPart::new(formula.base(), evaluated.value, Effect::Set).with_amount(evaluated)
             }
         };
         let mut parts = vec![base];
         let mut value = parts[0].value;
         for step in formula.steps() {
-            let part = apply(step, value, &read);
+            let part = apply_step(step, value, &read);
             value = part.value;
             parts.push(part);
         }
+
+        // A number outside of the range of limits gets one more part, so that the explanation shows the rule.
         let limit = match value {
             Reading::Finite(quantity) => Limit::saturating(quantity.floor()),
             Reading::Unlimited => Limit::MAX,
@@ -44,122 +46,123 @@ impl Derivation {
             let rule = if limit == Limit::MIN { "at least 1" } else { "at most what a gate can hold" };
             parts.push(DerivedPart::new(rule, in_range, Effect::Changed));
         }
-        let changes = |part: &DerivedPart| matches!(part.effect, Effect::Set | Effect::Changed);
-        let binding = parts.iter().rposition(changes).unwrap_or(0);
+
+        let has_changed = |part: &DerivedPart| matches!(part.effect, Effect::Set | Effect::Changed);
+        let binding = parts.iter().rposition(has_changed).unwrap_or(0);
         parts[binding].decides = true;
         Self { parts, binding, limit }
     }
 
-    /// The limit that the formula comes to.
+    /// Returns the derived limit.
     #[must_use]
     pub fn limit(&self) -> Limit {
         self.limit
     }
 
-    /// The formula's base and steps, in order; at the end, where the number was out of range, the rule that brought it
-    /// into `1..=Limit::MAX`.
+    /// Returns the base and the steps of the formula, in order. If the number was out of range, the last part is the rule
+    /// that brought it into `1..=Limit::MAX`.
     #[must_use]
     pub fn parts(&self) -> &[DerivedPart] {
         &self.parts
     }
 
-    /// The part that decided the limit: the last one that changed the number.
+    /// Returns the part that decided the limit: the last one that changed the number.
     #[must_use]
     pub fn binding(&self) -> &DerivedPart {
         &self.parts[self.binding]
     }
 }
 
-/// One part of a formula, evaluated.
+/// One evaluated part of a formula.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DerivedPart {
     text: String,
-    taken: Option<Taken>,
+    evaluated: Option<EvaluatedAmount>,
     value: Reading,
     effect: Effect,
     decides: bool,
 }
 
 impl DerivedPart {
-    /// The part as it stands in the formula's text, such as `at most fd * 1/2`.
+    /// Returns the part as the formula's text has it, such as `at most fd * 1/2`.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What it read: the operand and its reading.
+    /// Returns the operand of the part's amount and its reading, if the part has an amount.
     #[must_use]
     pub fn operand(&self) -> Option<(Operand, Reading)> {
-        self.taken.as_ref().map(|taken| (taken.operand, taken.reading))
+        self.evaluated.as_ref().map(|amount| (amount.operand, amount.reading))
     }
 
-    /// What the amount came to, where the part takes one.
+    /// Returns the value of the part's amount, if the part has one.
     #[must_use]
     pub fn amount(&self) -> Option<Reading> {
-        self.taken.as_ref().map(|taken| taken.value)
+        self.evaluated.as_ref().map(|amount| amount.value)
     }
 
-    /// What stood in for an unknown reading.
+    /// Returns the assumed value that replaced an unknown reading, if one did.
     #[must_use]
     pub fn assumed(&self) -> Option<Quantity> {
-        self.taken.as_ref().and_then(|taken| taken.assumed)
+        self.evaluated.as_ref().and_then(|amount| amount.assumed)
     }
 
-    /// The number after it: finite and whole, unlimited, or unknown, which counts as nothing.
+    /// Returns the number after this part: finite and whole, unlimited, or unknown, which counts as 0.
     #[must_use]
     pub fn value(&self) -> Reading {
         self.value
     }
 
-    /// What it did.
+    /// Returns the part's effect on the number.
     #[must_use]
     pub fn effect(&self) -> Effect {
         self.effect
     }
 
-    /// Whether it decided the limit that the formula comes to: of each derivation, one part does.
+    /// Returns `true` if this part decided the derived limit. Exactly one part of a derivation does.
     #[must_use]
     pub fn decides(&self) -> bool {
         self.decides
     }
 
-    /// What a reader should know beside the number: what was read, assumed or skipped. Empty where there is nothing.
+    /// Returns a text on what the part read, assumed or skipped. Empty if it has no amount.
     #[must_use]
     pub fn remark(&self) -> String {
-        let Some(taken) = &self.taken else { return String::new() };
-        let read = format!("{} = {}", taken.operand, taken.reading_text());
-        match (self.effect, taken.assumed) {
-            (Effect::Skipped, _) => format!("skipped: {} is {}", taken.operand, taken.reading),
-            (Effect::Set, None) if taken.value == Reading::Unknown => {
+        let Some(amount) = &self.evaluated else { return String::new() };
+        let read = format!("{} = {}", amount.operand, amount.reading_text());
+        match (self.effect, amount.assumed) {
+            (Effect::Skipped, _) => format!("skipped: {} is {}", amount.operand, amount.reading),
+            (Effect::Set, None) if amount.value == Reading::Unknown => {
                 format!("{read}, nothing is assumed: counts as 0")
             }
             (Effect::Set, None) => read,
             (Effect::Set, Some(assumed)) => format!("{read}, assumed {assumed}"),
-            (_, None) => format!("{read}: {}", taken.value.plain()),
-            (_, Some(assumed)) => format!("{read}, assumed {assumed}: {}", taken.value.plain()),
+            (_, None) => format!("{read}: {}", amount.value.plain()),
+            (_, Some(assumed)) => format!("{read}, assumed {assumed}: {}", amount.value.plain()),
         }
     }
 
     fn new(text: impl fmt::Display, value: Reading, effect: Effect) -> Self {
-        Self { text: text.to_string(), taken: None, value, effect, decides: false }
+        Self { text: text.to_string(), evaluated: None, value, effect, decides: false }
     }
 
-    fn taking(self, taken: Taken) -> Self {
-        Self { taken: Some(taken), ..self }
+    fn with_amount(self, evaluated: EvaluatedAmount) -> Self {
+        Self { evaluated: Some(evaluated), ..self }
     }
 }
 
-/// What a part of a formula did to the number.
+/// The effect of a part of a formula on the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Effect {
-    /// It set it: the base.
+    /// The base: it set the number.
     Set,
-    /// It changed it.
+    /// The part changed the number.
     Changed,
-    /// It left it as it was.
+    /// The part left the number unchanged.
     Held,
-    /// It could not apply, since what it reads is unlimited or unknown.
+    /// The part could not apply, since its amount is unlimited or unknown.
     Skipped,
 }
 
@@ -174,27 +177,27 @@ impl fmt::Display for Effect {
     }
 }
 
-/// An amount evaluated.
+/// An evaluated [`Amount`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Taken {
+struct EvaluatedAmount {
     operand: Operand,
     reading: Reading,
     assumed: Option<Quantity>,
     value: Reading,
 }
 
-impl Taken {
-    fn of(amount: &Amount, read: impl Fn(Operand) -> Reading) -> Self {
+impl EvaluatedAmount {
+    fn new(amount: &Amount, read: impl Fn(Operand) -> Reading) -> Self {
         let reading = read(amount.operand());
         Self {
             operand: amount.operand(),
             reading,
-            assumed: amount.assume_for(reading),
+            assumed: amount.assumed_for(reading),
             value: amount.value(reading),
         }
     }
 
-    /// Bytes read best with their suffix; anything else is counted one by one.
+    /// Returns the reading as text: bytes with a suffix such as `Mi`, everything else as plain digits.
     fn reading_text(&self) -> String {
         match self.operand {
             Operand::Resource(Resource::MEMORY) => self.reading.to_string(),
@@ -203,39 +206,44 @@ impl Taken {
     }
 }
 
-fn apply(step: Step, before: Reading, read: impl Fn(Operand) -> Reading) -> DerivedPart {
+/// Applies a step to the number `before`.
+fn apply_step(step: Step, before: Reading, read: impl Fn(Operand) -> Reading) -> DerivedPart {
     let changed_to = |value: Reading| {
         let effect = if value == before { Effect::Held } else { Effect::Changed };
         DerivedPart::new(step, value, effect)
     };
     match step {
-        Step::Reserve(n) => changed_to(map(before, |number| number.saturating_sub(Quantity::whole(n)))),
+        Step::Reserve(n) => {
+            changed_to(map_finite(before, |number| number.saturating_sub(Quantity::whole(n))))
+        }
         Step::Floor(n) => changed_to(match before {
             Reading::Unknown => Reading::whole(n),
-            _ => map(before, |number| number.max(Quantity::whole(n))),
+            _ => map_finite(before, |number| number.max(Quantity::whole(n))),
         }),
-        Step::Ceiling(n) => changed_to(lower(before, Quantity::whole(n))),
+        Step::Ceiling(n) => changed_to(cap_at(before, Quantity::whole(n))),
         Step::AtMost(amount) => {
-            let taken = Taken::of(&amount, read);
-            let part = match taken.value {
-                Reading::Finite(cap) => changed_to(lower(before, cap.max(Quantity::whole(1)))),
+            let evaluated = EvaluatedAmount::new(&amount, read);
+            let part = match evaluated.value {
+                Reading::Finite(cap) => changed_to(cap_at(before, cap.max(Quantity::whole(1)))),
                 Reading::Unlimited | Reading::Unknown => DerivedPart::new(step, before, Effect::Skipped),
             };
-            part.taking(taken)
+            part.with_amount(evaluated)
         }
     }
 }
 
-fn map(number: Reading, change: impl FnOnce(Quantity) -> Quantity) -> Reading {
+/// Changes a finite number. Unlimited and unknown stay as they are.
+fn map_finite(number: Reading, change: impl FnOnce(Quantity) -> Quantity) -> Reading {
     match number {
         Reading::Finite(quantity) => Reading::Finite(change(quantity)),
         Reading::Unlimited | Reading::Unknown => number,
     }
 }
 
-fn lower(number: Reading, cap: Quantity) -> Reading {
+/// Lowers a number to `cap` if it is higher. Unlimited becomes `cap`; unknown, which counts as 0, stays.
+fn cap_at(number: Reading, cap: Quantity) -> Reading {
     match number {
         Reading::Unlimited => Reading::Finite(cap),
-        _ => map(number, |quantity| quantity.min(cap)),
+        _ => map_finite(number, |quantity| quantity.min(cap)),
     }
 }

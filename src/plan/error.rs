@@ -1,11 +1,12 @@
-//! Why a plan, its overrides or a governor cannot be built: every problem at once.
+//! The error of building a plan, resolving it or building a governor: every problem at once.
 
 use std::fmt;
 
+use super::limit::Limit;
 use super::name::{GateName, Resource};
 use super::overrides::Origin;
 
-/// Everything that keeps a plan from being built or resolved, or a governor from being built.
+/// The error of building or resolving a plan, or of building a governor. It lists every problem.
 ///
 /// It prints as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,18 +15,18 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    /// The problems, at least one: by kind, each in the order of the plan or of the layers.
+    /// Returns the problems, at least one. They are grouped by kind, each group in the order of the plan or of the layers.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// Of at least one problem.
+    /// Creates an error from at least one problem.
     pub(crate) fn of(problems: Vec<Problem>) -> Self {
         Self { problems }
     }
 
-    /// An error, if there is any problem.
+    /// Returns an error if there is any problem.
     pub(super) fn check(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self::of(problems)) }
     }
@@ -39,19 +40,19 @@ impl fmt::Display for BuildError {
     }
 }
 
-/// One thing that is wrong: what was given, where it came from, what is allowed.
+/// One problem: what was given, where it came from, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A plan declares nothing.
+    /// A plan declares no gate.
     #[error("the plan declares no gate (allowed: one or more)")]
     NoGates,
-    /// Two gates of one plan have one name.
+    /// A plan declares several gates with the same name.
     #[error("gate `{gate}` is declared {times} times (allowed: once)")]
     DuplicateGate {
         /// The name.
         gate: GateName,
-        /// How often it is declared.
+        /// The number of declarations.
         times: usize,
     },
     /// A formula reads a gate that the plan does not declare.
@@ -60,52 +61,50 @@ pub enum Problem {
         list(known, ", ")
     )]
     UnknownOperand {
-        /// The gate whose formula it is.
+        /// The gate with the formula.
         gate: GateName,
-        /// The gate that is not there.
+        /// The gate that is not declared.
         reads: GateName,
-        /// The gates that are.
+        /// The gates that are declared.
         known: Vec<GateName>,
     },
-    /// Gates whose formulas read each other's limits in a circle.
-    #[error("gates read each other's limits in a circle: {}", list(circle, " reads "))]
+    /// The formulas of some gates read each other's limits in a cycle.
+    #[error("gates read each other's limits in a cycle: {}", list(circle, " reads "))]
     Cycle {
-        /// The circle; the last is the first again.
+        /// The gates of the cycle in the order of reading. The first gate is repeated at the end.
         circle: Vec<GateName>,
     },
-    /// A layer sets a gate that the plan does not declare.
+    /// An override layer sets a gate that the plan does not declare.
     #[error(
         "{origin} sets gate `{gate}`, which the plan does not declare (it declares {})",
         list(known, ", ")
     )]
     UnknownOverride {
-        /// The gate that is not there.
+        /// The gate that is not declared.
         gate: GateName,
-        /// What sets it.
+        /// The origin of the setting.
         origin: Origin,
-        /// The gates that are.
+        /// The gates that are declared.
         known: Vec<GateName>,
     },
-    /// A setting above the derived limit, where the policy is [`Reject`](super::Policy::Reject).
-    #[error(
-        "{origin} sets gate `{gate}` to {value}, above what this host grants (allowed: at most {derived})"
-    )]
+    /// A setting is above the derived limit, and the policy is [`Reject`](super::Policy::Reject).
+    #[error("{origin} sets gate `{gate}` to {value}, above the derived limit (allowed: at most {derived})")]
     Rejected {
         /// The gate.
         gate: GateName,
-        /// What sets it.
+        /// The origin of the setting.
         origin: Origin,
-        /// What it asks for.
+        /// The value of the setting.
         value: usize,
         /// The derived limit.
-        derived: super::Limit,
+        derived: Limit,
     },
-    /// Two probes measure one resource.
+    /// Several probes measure the same resource.
     #[error("{times} probes measure `{resource}` (allowed: one)")]
     DuplicateProbe {
         /// The resource.
         resource: Resource,
-        /// How many probes measure it.
+        /// The number of probes that measure it.
         times: usize,
     },
     /// A formula reads a resource that no probe measures.
@@ -114,18 +113,18 @@ pub enum Problem {
         list(probed, ", ")
     )]
     NoProbe {
-        /// The gate whose formula it is.
+        /// The gate with the formula.
         gate: GateName,
         /// The resource.
         resource: Resource,
-        /// The resources that are measured.
+        /// The resources that have a probe.
         probed: Vec<Resource>,
     },
 }
 
-/// A gate's name that is not in the plan, with those that are.
+/// The error for a gate that the plan does not declare: the given name, and the gates that are declared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no gate `{given}` (there are {})", list(known, ", "))]
+#[error("the plan declares no gate `{given}` (it declares {})", list(known, ", "))]
 pub struct UnknownGateError {
     pub(crate) given: GateName,
     pub(crate) known: Vec<GateName>,

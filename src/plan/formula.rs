@@ -1,4 +1,4 @@
-//! A formula: a left-to-right pipeline from readings to a limit.
+//! A formula: a left-to-right pipeline from readings to a number.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use super::amount::{Amount, Factor, Operand};
 use super::limit::Limit;
 use super::name::Resource;
 
-/// How a gate's limit follows from the host's resources: a base, then steps applied left to right.
+/// A pipeline that computes a gate's limit from the host's resources: a base, then steps applied left to right.
 ///
-/// - [`reserve(n)`](Self::reserve) takes `n` away, for others;
-/// - [`floor(n)`](Self::floor) and [`ceiling(n)`](Self::ceiling) keep the number within bounds you choose;
-/// - [`at_most(amount)`](Self::at_most) keeps it within what the host has: the fraction clamp. It never clamps below 1,
-///   and is skipped, and says so, when the amount is unlimited or unknown.
+/// - [`reserve(n)`](Self::reserve) subtracts `n`, for other work.
+/// - [`floor(n)`](Self::floor) and [`ceiling(n)`](Self::ceiling) keep the number within fixed bounds.
+/// - [`at_most(amount)`](Self::at_most) keeps the number within what the host has: the fraction clamp. It never clamps
+///   below 1. It is skipped when the amount is unlimited or unknown, and the explanation reports that.
 ///
-/// Everything is `const`, exact and saturating. A base that reads unknown counts as nothing, so the floor decides, or
-/// 1; give it an [`assume`](Amount::assume) to do better. One that reads unlimited comes to [`Limit::MAX`], whatever is
-/// reserved of it, unless a ceiling or a clamp is less.
+/// The constructors for literals are `const`; the arithmetic is exact and saturates. A base that reads unknown counts as 0, so the
+/// limit is the floor, or 1 without one; [`assume`](Amount::assume) sets a better value. A base that reads unlimited gives
+/// [`Limit::MAX`], regardless of reserves, unless a ceiling or a clamp is lower.
 ///
 /// ```
 /// use concurrency_governor::{Formula, Resource};
@@ -29,7 +29,7 @@ use super::name::Resource;
 /// # Ok::<(), concurrency_governor::plan::FormulaError>(())
 /// ```
 ///
-/// A formula that contradicts itself does not exist: it is refused where it is written, in a `const` by the compiler.
+/// A formula cannot contradict itself: the constructors reject it. In a `const` the compiler reports the error.
 ///
 /// ```compile_fail
 /// # use concurrency_governor::{Formula, Resource};
@@ -44,84 +44,84 @@ use super::name::Resource;
 #[must_use]
 pub struct Formula {
     base: Base,
-    // `None` from the first unused place on: a `const` cannot hold a growing list.
+    // The steps, then `None` in each unused slot: a `const` cannot hold a `Vec`.
     steps: [Option<Step>; Formula::MAX_STEPS],
 }
 
 impl Formula {
-    /// The most steps a formula has after its base. Each kind of step has one sensible use or two.
+    /// The greatest number of steps after the base. Each kind of step is useful once or twice in a formula.
     pub const MAX_STEPS: usize = 8;
 
-    /// `n` for each unit of a resource: `scale(Resource::CPU, 4)` is four a core.
+    /// Starts a formula from `n` for each unit of a resource: `scale(Resource::CPU, 4)` is four per core.
     ///
     /// # Panics
     ///
-    /// If `n` is 0; in a `const` that is a compile error.
+    /// If `n` is 0. In a `const` that is a compile error.
     pub const fn scale(resource: Resource, n: u64) -> Self {
         Self::of(resource.times(n))
     }
 
-    /// An amount of a resource, or of another gate's limit.
+    /// Starts a formula from an amount of a resource, or of another gate's limit.
     ///
     /// # Panics
     ///
-    /// If the amount multiplies by 0 or divides by 0; in a `const` that is a compile error.
+    /// If the amount multiplies by 0 or divides by 0. In a `const` that is a compile error.
     pub const fn of(amount: Amount) -> Self {
-        Self::literal(Self::start(Base::Amount(amount)))
+        Self::expect_valid(Self::try_start(Base::Amount(amount)))
     }
 
-    /// The same number on every host.
+    /// Starts a formula from a number that is the same on every host.
     ///
     /// # Panics
     ///
-    /// If `n` is not in `1..=Limit::MAX`; in a `const` that is a compile error.
+    /// If `n` is not in `1..=Limit::MAX`. In a `const` that is a compile error.
     pub const fn fixed(n: u64) -> Self {
-        Self::literal(Self::start(Base::Fixed(n)))
+        Self::expect_valid(Self::try_start(Base::Fixed(n)))
     }
 
-    /// Takes `n` away for other work, down to nothing.
+    /// Subtracts `n`, for other work. Saturates at 0.
     ///
     /// # Panics
     ///
-    /// After a [`floor`](Self::floor), which it would undo, and after [`MAX_STEPS`](Self::MAX_STEPS) steps; in a
-    /// `const` that is a compile error.
+    /// After a [`floor`](Self::floor), which it would undo, and after [`MAX_STEPS`](Self::MAX_STEPS) steps. In a `const`
+    /// that is a compile error.
     pub const fn reserve(self, n: u64) -> Self {
-        Self::literal(self.then(Step::Reserve(n)))
+        Self::expect_valid(self.try_push(Step::Reserve(n)))
     }
 
-    /// Raises the number to `n` where it is less.
+    /// Raises the number to `n` if it is lower.
     ///
     /// # Panics
     ///
-    /// If `n` is not in `1..=Limit::MAX` or above an earlier [`ceiling`](Self::ceiling); after an
-    /// [`at_most`](Self::at_most), which it would undo; after [`MAX_STEPS`](Self::MAX_STEPS) steps. In a `const` that
-    /// is a compile error.
+    /// If `n` is not in `1..=Limit::MAX` or is above an earlier [`ceiling`](Self::ceiling); after an
+    /// [`at_most`](Self::at_most), which it would undo; after [`MAX_STEPS`](Self::MAX_STEPS) steps. In a `const` that is a
+    /// compile error.
     pub const fn floor(self, n: u64) -> Self {
-        Self::literal(self.then(Step::Floor(n)))
+        Self::expect_valid(self.try_push(Step::Floor(n)))
     }
 
-    /// Lowers the number to `n` where it is more.
+    /// Lowers the number to `n` if it is higher.
     ///
     /// # Panics
     ///
-    /// If `n` is not in `1..=Limit::MAX` or below an earlier [`floor`](Self::floor); after
+    /// If `n` is not in `1..=Limit::MAX` or is below an earlier [`floor`](Self::floor); after
     /// [`MAX_STEPS`](Self::MAX_STEPS) steps. In a `const` that is a compile error.
     pub const fn ceiling(self, n: u64) -> Self {
-        Self::literal(self.then(Step::Ceiling(n)))
+        Self::expect_valid(self.try_push(Step::Ceiling(n)))
     }
 
-    /// Lowers the number to the amount where it is more, but never below 1. Skipped where the amount is unlimited, or
-    /// unknown and nothing is [assumed](Amount::assume).
+    /// Lowers the number to the amount if it is higher, but never below 1. Skipped if the amount is unlimited, or if it is
+    /// unknown and has no [assumed](Amount::assume) value.
     ///
     /// # Panics
     ///
     /// If the amount multiplies by 0 or divides by 0; after [`MAX_STEPS`](Self::MAX_STEPS) steps. In a `const` that is
     /// a compile error.
     pub const fn at_most(self, amount: Amount) -> Self {
-        Self::literal(self.then(Step::AtMost(amount)))
+        Self::expect_valid(self.try_push(Step::AtMost(amount)))
     }
 
-    /// A formula from computed parts, as the methods above make it from literals.
+    /// Builds a formula from computed parts. The methods above build one from literals.
     ///
     /// ```
     /// use concurrency_governor::plan::{Base, Formula, Step};
@@ -130,31 +130,32 @@ impl Formula {
     /// let floor = 0; // from a user, say
     /// let base = Base::Amount(Resource::CPU.times(2));
     /// let error = Formula::from_parts(base, [Step::Floor(floor)]).unwrap_err();
-    /// assert!(error.to_string().contains("a floor is a limit, from 1 to 1073741823"));
+    /// assert!(error.to_string().contains("a floor must be a limit (allowed: 1 to 1073741823)"));
     /// ```
     ///
     /// # Errors
     ///
-    /// [`FormulaError`] where those methods would panic.
+    /// [`FormulaError`] in the cases in which those methods panic.
     pub fn from_parts(base: Base, steps: impl IntoIterator<Item = Step>) -> Result<Self, FormulaError> {
-        let start = Self::start(base).map_err(|fault| FormulaError::in_part(&base, fault))?;
+        let start = Self::try_start(base).map_err(|fault| FormulaError::in_part(&base, fault))?;
         steps.into_iter().try_fold(start, |formula, step| {
-            formula.then(step).map_err(|fault| FormulaError::in_part(&step, fault))
+            formula.try_push(step).map_err(|fault| FormulaError::in_part(&step, fault))
         })
     }
 
-    /// What the pipeline starts from.
+    /// Returns the base: the number that the pipeline starts from.
     #[must_use]
     pub const fn base(&self) -> Base {
         self.base
     }
 
-    /// The steps after the base, in order.
+    /// Returns the steps after the base, in order.
     pub fn steps(&self) -> impl Iterator<Item = Step> {
         self.steps.into_iter().flatten()
     }
 
-    /// The resources and gates it reads, in the order of the text; one read twice stands twice.
+    /// Returns the resources and gates that the formula reads, in the order of its text. An operand that is read twice is
+    /// returned twice.
     pub fn operands(&self) -> impl Iterator<Item = Operand> {
         let base = match self.base {
             Base::Fixed(_) => None,
@@ -167,10 +168,11 @@ impl Formula {
         base.into_iter().chain(clamps)
     }
 
-    pub(super) const fn start(base: Base) -> Result<Self, Contradiction> {
+    /// Starts a formula, unless its base is invalid.
+    pub(super) const fn try_start(base: Base) -> Result<Self, Contradiction> {
         let fault = match base {
             Base::Fixed(n) if !is_limit(n) => Some(Contradiction::FixedRange),
-            Base::Amount(amount) => fault_of(&amount),
+            Base::Amount(amount) => amount_fault(&amount),
             Base::Fixed(_) => None,
         };
         match fault {
@@ -179,36 +181,39 @@ impl Formula {
         }
     }
 
-    /// The formula with one more step, unless that contradicts what is there.
+    /// Appends a step, unless the step is invalid or contradicts an earlier one.
     #[expect(clippy::arithmetic_side_effects, reason = "the index stays below MAX_STEPS")]
-    pub(super) const fn then(mut self, step: Step) -> Result<Self, Contradiction> {
+    pub(super) const fn try_push(mut self, step: Step) -> Result<Self, Contradiction> {
         if let Some(fault) = step.fault() {
             return Err(fault);
         }
-        let mut at = 0;
-        while at < Self::MAX_STEPS {
-            let Some(earlier) = &self.steps[at] else {
-                self.steps[at] = Some(step);
+        let mut index = 0;
+        while index < Self::MAX_STEPS {
+            let Some(earlier) = &self.steps[index] else {
+                self.steps[index] = Some(step);
                 return Ok(self);
             };
-            if let Some(fault) = step.undoes(earlier) {
+            if let Some(fault) = step.conflict_with(earlier) {
                 return Err(fault);
             }
-            at += 1;
+            index += 1;
         }
         Err(Contradiction::TooManySteps)
     }
 
-    #[expect(clippy::large_types_passed_by_value, reason = "only ever run by the compiler, or once a gate")]
-    const fn literal(made: Result<Self, Contradiction>) -> Self {
-        match made {
+    #[expect(
+        clippy::large_types_passed_by_value,
+        reason = "it runs in the compiler, or once per declared gate"
+    )]
+    const fn expect_valid(built: Result<Self, Contradiction>) -> Self {
+        match built {
             Ok(formula) => formula,
             Err(fault) => panic!("{}", fault.reason()),
         }
     }
 }
 
-/// What a [`Formula`] starts from.
+/// The number that a [`Formula`] starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Base {
@@ -218,7 +223,7 @@ pub enum Base {
     Amount(Amount),
 }
 
-/// One step of a [`Formula`]; the methods of the same names say what each does.
+/// One step of a [`Formula`]. The methods of the same names define what each step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
@@ -233,17 +238,18 @@ pub enum Step {
 }
 
 impl Step {
+    /// Returns what is wrong with the step itself, if anything.
     const fn fault(&self) -> Option<Contradiction> {
         match self {
             Self::Floor(n) if !is_limit(*n) => Some(Contradiction::FloorRange),
             Self::Ceiling(n) if !is_limit(*n) => Some(Contradiction::CeilingRange),
-            Self::AtMost(amount) => fault_of(amount),
+            Self::AtMost(amount) => amount_fault(amount),
             Self::Reserve(_) | Self::Floor(_) | Self::Ceiling(_) => None,
         }
     }
 
-    /// Why this step cannot come after `earlier`.
-    const fn undoes(&self, earlier: &Self) -> Option<Contradiction> {
+    /// Returns why this step cannot come after `earlier`, if it cannot.
+    const fn conflict_with(&self, earlier: &Self) -> Option<Contradiction> {
         match (earlier, self) {
             (Self::AtMost(_), Self::Floor(_)) => Some(Contradiction::FloorAfterAtMost),
             (Self::Floor(_), Self::Reserve(_)) => Some(Contradiction::ReserveAfterFloor),
@@ -257,7 +263,7 @@ impl Step {
     }
 }
 
-/// A text or parts that are no formula: where, what was given and what is allowed.
+/// The error for a text or parts that are not a formula: the text or part, the column, the reason, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {reason}")]
 pub struct FormulaError {
@@ -267,8 +273,8 @@ pub struct FormulaError {
 }
 
 impl FormulaError {
-    /// The column in the text at which it stops making sense, counted in characters from 1; `None` for a formula that
-    /// was made of parts.
+    /// Returns the column at which the text stops being a formula, in characters from 1. Returns `None` for a formula that
+    /// was built from parts.
     #[must_use]
     pub fn column(&self) -> Option<usize> {
         self.column
@@ -287,7 +293,7 @@ impl FormulaError {
     }
 }
 
-/// Why parts make no formula.
+/// The reason why parts are not a formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contradiction {
     FactorZero,
@@ -304,14 +310,14 @@ pub(super) enum Contradiction {
 impl Contradiction {
     pub(super) const fn reason(self) -> &'static str {
         match self {
-            Self::FactorZero => "a factor of 0 leaves nothing (allowed: 1 or more)",
-            Self::DivisorZero => "nothing can be divided by 0 (allowed: 1 or more)",
-            Self::FixedRange => "a fixed number is a limit, from 1 to 1073741823",
-            Self::FloorRange => "a floor is a limit, from 1 to 1073741823",
-            Self::CeilingRange => "a ceiling is a limit, from 1 to 1073741823",
-            Self::CeilingBelowFloor => "the ceiling is below the floor, so one undoes the other",
+            Self::FactorZero => "a factor of 0 gives 0 on every host (allowed: 1 or more)",
+            Self::DivisorZero => "a divisor of 0 is not possible (allowed: 1 or more)",
+            Self::FixedRange => "a fixed number must be a limit (allowed: 1 to 1073741823)",
+            Self::FloorRange => "a floor must be a limit (allowed: 1 to 1073741823)",
+            Self::CeilingRange => "a ceiling must be a limit (allowed: 1 to 1073741823)",
+            Self::CeilingBelowFloor => "the ceiling is below the floor: raise the ceiling or lower the floor",
             Self::FloorAfterAtMost => {
-                "a floor after `at most` undoes it where the host has less: put the floor first"
+                "a floor after `at most` undoes it on a small host: put the floor first"
             }
             Self::ReserveAfterFloor => "a reserve after a floor undoes it: put the reserve first",
             Self::TooManySteps => "a formula has at most 8 steps after its base",
@@ -319,11 +325,13 @@ impl Contradiction {
     }
 }
 
+/// Returns `true` if `n` is in `1..=Limit::MAX`.
 const fn is_limit(n: u64) -> bool {
     1 <= n && n <= Limit::MAX.get() as u64
 }
 
-const fn fault_of(amount: &Amount) -> Option<Contradiction> {
+/// Returns what is wrong with an amount, if anything.
+const fn amount_fault(amount: &Amount) -> Option<Contradiction> {
     match amount.factor {
         Factor::Ratio { numerator: 0, .. } => Some(Contradiction::FactorZero),
         Factor::Ratio { denominator: 0, .. } => Some(Contradiction::DivisorZero),

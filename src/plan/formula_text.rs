@@ -1,4 +1,4 @@
-//! The text of a formula, written and read: `(whole cpu or 2) * 64 | floor 64 | at most fd * 1/2`.
+//! The text format of a formula, with its printer and its parser: `(whole cpu or 2) * 64 | floor 64 | at most fd * 1/2`.
 //!
 //! ```text
 //! formula := base { "|" step }
@@ -6,7 +6,7 @@
 //! step    := "reserve" integer | "floor" integer | "ceiling" integer | "at" "most" amount
 //! amount  := reading [ "*" integer [ "/" integer ] | "per" quantity ]
 //! reading := [ "whole" ] operand | "(" [ "whole" ] operand [ "or" quantity ] ")"
-//!          | [ "whole" ] operand "or" quantity          (nothing may follow it in the amount)
+//!          | [ "whole" ] operand "or" quantity          (the amount must end here)
 //! operand := resource | "gate" gate
 //! ```
 
@@ -16,7 +16,7 @@ use std::str::FromStr;
 use super::amount::{Amount, Factor, Operand, Rounding};
 use super::formula::{Base, Formula, FormulaError, Step};
 use super::name::{GateName, Resource};
-use super::quantity::Quantity;
+use super::quantity::{Quantity, QuantityError};
 
 impl fmt::Display for Formula {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,8 +51,8 @@ impl fmt::Display for Amount {
             Rounding::Exact => "",
             Rounding::Whole => "whole ",
         };
-        let or = self.assumed.map_or(String::new(), |quantity| format!(" or {quantity}"));
-        let reading = format!("{whole}{}{or}", self.operand);
+        let assumed = self.assumed.map_or(String::new(), |quantity| format!(" or {quantity}"));
+        let reading = format!("{whole}{}{assumed}", self.operand);
         match self.factor {
             Factor::ONE => f.write_str(&reading),
             _ if self.assumed.is_some() => write!(f, "({reading}) {}", self.factor),
@@ -71,7 +71,7 @@ impl fmt::Display for Factor {
     }
 }
 
-/// `cpu`, or `gate io`.
+/// Prints `cpu` for a resource, `gate io` for a gate.
 impl fmt::Display for Operand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,14 +85,14 @@ impl FromStr for Formula {
     type Err = FormulaError;
 
     fn from_str(text: &str) -> Result<Self, FormulaError> {
-        let mut parser = Parser { text, at: 0 };
+        let mut parser = FormulaParser { text, offset: 0 };
         let start = parser.next_start();
-        let base = parser.base()?;
-        let mut formula = Self::start(base).map_err(|fault| parser.error(start, fault.reason()))?;
-        while parser.take("|") {
+        let base = parser.parse_base()?;
+        let mut formula = Self::try_start(base).map_err(|fault| parser.error_at(start, fault.reason()))?;
+        while parser.accept("|") {
             let start = parser.next_start();
-            let step = parser.step()?;
-            formula = formula.then(step).map_err(|fault| parser.error(start, fault.reason()))?;
+            let step = parser.parse_step()?;
+            formula = formula.try_push(step).map_err(|fault| parser.error_at(start, fault.reason()))?;
         }
         match parser.peek() {
             "" => Ok(formula),
@@ -101,116 +101,120 @@ impl FromStr for Formula {
     }
 }
 
-/// Reads a text word by word; `at` is the byte where the next word is looked for.
-struct Parser<'t> {
+/// A recursive descent parser with one token of lookahead.
+struct FormulaParser<'t> {
     text: &'t str,
-    at: usize,
+    /// The byte offset behind the last accepted token.
+    offset: usize,
 }
 
-impl<'t> Parser<'t> {
-    fn base(&mut self) -> Result<Base, FormulaError> {
+impl<'t> FormulaParser<'t> {
+    fn parse_base(&mut self) -> Result<Base, FormulaError> {
         if self.peek().starts_with(|c: char| c.is_ascii_digit()) {
-            return self.integer("a whole number").map(Base::Fixed);
+            return self.parse_integer("a whole number").map(Base::Fixed);
         }
-        self.amount("a number, or an amount such as `cpu * 2`").map(Base::Amount)
+        self.parse_amount("a number, or an amount such as `cpu * 2`").map(Base::Amount)
     }
 
-    fn step(&mut self) -> Result<Step, FormulaError> {
-        if self.take("reserve") {
-            return self.integer("a whole number to reserve").map(Step::Reserve);
+    fn parse_step(&mut self) -> Result<Step, FormulaError> {
+        if self.accept("reserve") {
+            return self.parse_integer("a whole number to reserve").map(Step::Reserve);
         }
-        if self.take("floor") {
-            return self.integer("a whole number for the floor").map(Step::Floor);
+        if self.accept("floor") {
+            return self.parse_integer("a whole number for the floor").map(Step::Floor);
         }
-        if self.take("ceiling") {
-            return self.integer("a whole number for the ceiling").map(Step::Ceiling);
+        if self.accept("ceiling") {
+            return self.parse_integer("a whole number for the ceiling").map(Step::Ceiling);
         }
-        if self.take("at") {
+        if self.accept("at") {
             self.require("most", "`most` after `at`")?;
-            return self.amount("an amount such as `fd * 1/2`").map(Step::AtMost);
+            return self.parse_amount("an amount such as `fd * 1/2`").map(Step::AtMost);
         }
         Err(self.expected("a step: `reserve N`, `floor N`, `ceiling N` or `at most AMOUNT`"))
     }
 
-    fn amount(&mut self, wanted: &str) -> Result<Amount, FormulaError> {
+    fn parse_amount(&mut self, wanted: &str) -> Result<Amount, FormulaError> {
         let start = self.next_start();
-        let enclosed = self.take("(");
-        let mut amount = self.reading(wanted)?;
+        let enclosed = self.accept("(");
+        let mut amount = self.parse_reading(wanted)?;
         if enclosed {
             self.require(")", "`)`")?;
         }
+        // `cpu or 2 * 64` could mean `(cpu or 2) * 64` or `cpu or 128`, so the parentheses are required.
         let factor_follows = matches!(self.peek(), "*" | "per");
         if factor_follows && amount.assumed.is_some() && !enclosed {
-            let fix = format!("put what is multiplied in parentheses: `({amount})`");
-            return Err(self.error(start, fix));
+            return Err(self.error_at(start, format!("put the reading in parentheses: `({amount})`")));
         }
-        if self.take("*") {
-            let numerator = self.integer("a factor such as `2` or `1/2`")?;
-            let denominator = if self.take("/") { self.integer("a whole number to divide by")? } else { 1 };
+        if self.accept("*") {
+            let numerator = self.parse_integer("a factor such as `2` or `1/2`")?;
+            let denominator =
+                if self.accept("/") { self.parse_integer("a whole number to divide by")? } else { 1 };
             amount.factor = Factor::Ratio { numerator, denominator };
-        } else if self.take("per") {
-            amount.factor = Factor::Per(self.quantity("a quantity such as `64Mi`")?);
+        } else if self.accept("per") {
+            amount.factor = Factor::Per(self.parse_quantity("a quantity such as `64Mi`")?);
         }
         Ok(amount)
     }
 
-    /// A reading by itself, as an amount without a factor.
-    fn reading(&mut self, wanted: &str) -> Result<Amount, FormulaError> {
-        let whole = self.take("whole");
-        let operand = if self.take("gate") {
-            self.name::<GateName>("the gate's name").map(Operand::Gate)?
+    /// Parses a reading, as an amount with the factor 1.
+    fn parse_reading(&mut self, wanted: &str) -> Result<Amount, FormulaError> {
+        let whole = self.accept("whole");
+        let operand = if self.accept("gate") {
+            self.parse_name::<GateName>("the gate's name").map(Operand::Gate)?
         } else {
-            self.name::<Resource>(wanted).map(Operand::Resource)?
+            self.parse_name::<Resource>(wanted).map(Operand::Resource)?
         };
-        let amount = Amount::reading_of(operand);
+        let amount = Amount::of(operand, Factor::ONE);
         let amount = if whole { amount.whole() } else { amount };
-        if self.take("or") {
-            return Ok(amount.assume_quantity(self.quantity("the quantity to assume")?));
+        if self.accept("or") {
+            return Ok(amount.assume_quantity(self.parse_quantity("the quantity to assume")?));
         }
         Ok(amount)
     }
 
-    fn name<N: FromStr<Err: fmt::Display>>(&mut self, wanted: &str) -> Result<N, FormulaError> {
+    fn parse_name<N: FromStr<Err: fmt::Display>>(&mut self, wanted: &str) -> Result<N, FormulaError> {
         let start = self.next_start();
         match self.peek() {
             word if word.starts_with(|c: char| c.is_alphabetic()) => {
                 self.advance(word);
-                word.parse().map_err(|error: N::Err| self.error(start, error.to_string()))
+                word.parse().map_err(|error: N::Err| self.error_at(start, error.to_string()))
             }
             _ => Err(self.expected(wanted)),
         }
     }
 
-    fn integer(&mut self, wanted: &str) -> Result<u64, FormulaError> {
+    fn parse_integer(&mut self, wanted: &str) -> Result<u64, FormulaError> {
         let start = self.next_start();
         match self.peek() {
             word if word.starts_with(|c: char| c.is_ascii_digit()) => {
                 self.advance(word);
                 word.parse().map_err(|_| {
                     let allowed = format!("a whole number from 0 to {}", u64::MAX);
-                    self.error(start, format!("{word:?} is not {wanted} (allowed: {allowed})"))
+                    self.error_at(start, format!("{word:?} is not {wanted} (allowed: {allowed})"))
                 })
             }
             _ => Err(self.expected(wanted)),
         }
     }
 
-    fn quantity(&mut self, wanted: &str) -> Result<Quantity, FormulaError> {
+    fn parse_quantity(&mut self, wanted: &str) -> Result<Quantity, FormulaError> {
         let start = self.next_start();
         match self.peek() {
             word if word.starts_with(|c: char| c.is_ascii_digit() || c == '.') => {
                 self.advance(word);
-                word.parse().map_err(|error: super::QuantityError| self.error(start, error.to_string()))
+                word.parse().map_err(|error: QuantityError| self.error_at(start, error.to_string()))
             }
             _ => Err(self.expected(wanted)),
         }
     }
 
+    /// Consumes the next token, which must be `word`.
     fn require(&mut self, word: &str, wanted: &str) -> Result<(), FormulaError> {
-        if self.take(word) { Ok(()) } else { Err(self.expected(wanted)) }
+        if self.accept(word) { Ok(()) } else { Err(self.expected(wanted)) }
     }
 
-    fn take(&mut self, word: &str) -> bool {
+    /// Consumes the next token if it is `word`, and returns whether it did.
+    fn accept(&mut self, word: &str) -> bool {
         let next = self.peek();
         if next == word {
             self.advance(next);
@@ -218,7 +222,8 @@ impl<'t> Parser<'t> {
         next == word
     }
 
-    /// The next word: a symbol by itself, or a run of anything that is neither symbol nor space. Empty at the end.
+    /// Returns the next token without consuming it: one symbol, or a run of characters that are neither symbols nor
+    /// whitespace. Empty at the end of the text.
     fn peek(&self) -> &'t str {
         let rest = &self.text[self.next_start()..];
         let length = match rest.find(|c: char| SYMBOLS.contains(&c) || c.is_whitespace()) {
@@ -229,12 +234,14 @@ impl<'t> Parser<'t> {
         &rest[..length]
     }
 
+    /// Consumes the next token, which is `word`.
     fn advance(&mut self, word: &str) {
-        self.at = self.next_start().saturating_add(word.len());
+        self.offset = self.next_start().saturating_add(word.len());
     }
 
+    /// Returns the byte offset of the next token.
     fn next_start(&self) -> usize {
-        let rest = &self.text[self.at..];
+        let rest = &self.text[self.offset..];
         self.text.len().saturating_sub(rest.trim_start().len())
     }
 
@@ -243,22 +250,23 @@ impl<'t> Parser<'t> {
             "" => "the end".to_owned(),
             word => format!("{word:?}"),
         };
-        self.error(self.next_start(), format!("expected {wanted}, found {found}"))
+        self.error_at(self.next_start(), format!("expected {wanted}, found {found}"))
     }
 
-    fn error(&self, at: usize, reason: impl Into<String>) -> FormulaError {
-        let column = self.text[..at].chars().count().saturating_add(1);
+    fn error_at(&self, offset: usize, reason: impl Into<String>) -> FormulaError {
+        let column = self.text[..offset].chars().count().saturating_add(1);
         FormulaError::at(self.text, column, reason)
     }
 }
 
+/// The characters that are tokens by themselves.
 const SYMBOLS: [char; 5] = ['(', ')', '*', '/', '|'];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every form of the grammar reads back as it is written.
+    /// Each form of the grammar prints as it was parsed.
     #[test]
     fn text_round_trips() {
         for text in [
@@ -282,9 +290,9 @@ mod tests {
         }
     }
 
-    /// Space is free, parentheses around a reading too.
+    /// Whitespace and parentheses around a reading are optional.
     #[test]
-    fn other_spellings_are_understood() {
+    fn whitespace_and_parentheses_are_optional() {
         for (text, canonical) in [
             (" (cpu)*2|floor 3 ", "cpu * 2 | floor 3"),
             ("(whole cpu) * 2", "whole cpu * 2"),
@@ -295,7 +303,7 @@ mod tests {
         }
     }
 
-    /// An error points at the character where the text stops making sense, and says what would.
+    /// An error gives the column at which the text stops being a formula, and what is expected there.
     #[test]
     fn errors_have_a_column_and_a_reason() {
         for (text, column, reason) in [
@@ -305,21 +313,25 @@ mod tests {
             ("cpu 2", 5, "expected `|` and a further step, or the end, found \"2\""),
             ("cpu | flor 2", 7, "expected a step"),
             ("cpu | at least 2", 10, "expected `most` after `at`, found \"least\""),
-            ("cpu or 2 * 64", 1, "put what is multiplied in parentheses: `(cpu or 2)`"),
+            ("cpu or 2 * 64", 1, "put the reading in parentheses: `(cpu or 2)`"),
             ("(cpu or 2 * 64", 11, "expected `)`, found \"*\""),
-            ("CPU * 2", 1, "\"CPU\" is no resource name"),
-            ("ççç * 2 | floor", 1, "\"ççç\" is no resource name"),
+            ("CPU * 2", 1, "\"CPU\" is not a resource name"),
+            ("ççç * 2 | floor", 1, "\"ççç\" is not a resource name"),
             ("cpu * 2 | floor é", 17, "expected a whole number for the floor, found \"é\""),
-            ("memory per 64mi", 12, "\"64mi\" is no quantity: its suffix is unknown"),
-            ("gate whole * 2", 6, "\"whole\" is no gate name: that word belongs to the formula language"),
+            ("memory per 64mi", 12, "\"64mi\" is not a quantity: its suffix is unknown"),
+            (
+                "gate whole * 2",
+                6,
+                "\"whole\" is not a gate name: this word is reserved by the formula language",
+            ),
             ("cpu * 0", 1, "a factor of 0"),
-            ("cpu * 1/0", 1, "divided by 0"),
-            ("0", 1, "a fixed number is a limit"),
+            ("cpu * 1/0", 1, "a divisor of 0"),
+            ("0", 1, "a fixed number must be a limit"),
             ("cpu | at most fd | floor 2", 20, "a floor after `at most` undoes it"),
             ("cpu | floor 8 | ceiling 4", 17, "the ceiling is below the floor"),
             ("cpu | ceiling 4 | floor 8", 19, "the ceiling is below the floor"),
             ("cpu | floor 8 | reserve 2", 17, "a reserve after a floor undoes it"),
-            ("cpu | ceiling 1073741824", 7, "a ceiling is a limit"),
+            ("cpu | ceiling 1073741824", 7, "a ceiling must be a limit"),
             ("cpu * 99999999999999999999", 7, "(allowed: a whole number from 0 to 18446744073709551615)"),
         ] {
             let error = text.parse::<Formula>().unwrap_err();

@@ -1,13 +1,13 @@
-//! A limit: how many units of work a gate admits at once.
+//! A limit: the number of permits of a gate.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-/// How much work a gate admits at once: a whole number in `1..=Limit::MAX`.
+/// The number of permits of a gate: a whole number in `1..=Limit::MAX`.
 ///
-/// There is no limit of 0, which would stop a class of work for ever, and none above [`Limit::MAX`], which no host
-/// could honour and no gate's books could hold.
+/// A limit of 0 does not exist, since it would stop a class of work for ever. A limit above [`Limit::MAX`] does not exist,
+/// since a gate could not count its permits.
 ///
 /// ```
 /// use concurrency_governor::Limit;
@@ -21,17 +21,17 @@ use std::str::FromStr;
 pub struct Limit(NonZeroU32);
 
 impl Limit {
-    /// One unit of work at a time.
+    /// One permit at a time.
     pub const MIN: Self = Self(NonZeroU32::MIN);
-    /// 2^30 - 1, about a thousand million: limit and debt together stay below 2^31, so a gate's books fit one machine
+    /// 2^30 - 1, about 10^9. The limit and the debt together stay below 2^31, so the state of a gate fits one machine
     /// word.
     pub const MAX: Self = Self::new((1 << 30) - 1);
 
-    /// A limit from a literal. For computed input use [`Limit::try_new`] or [`Limit::saturating`].
+    /// Creates a limit from a literal. For computed input use [`Limit::try_new`] or [`Limit::saturating`].
     ///
     /// # Panics
     ///
-    /// If `limit` is not in `1..=Limit::MAX`; in a `const` that is a compile error.
+    /// If `limit` is not in `1..=Limit::MAX`. In a `const` that is a compile error.
     #[must_use]
     #[inline]
     pub const fn new(limit: u32) -> Self {
@@ -42,25 +42,25 @@ impl Limit {
         }
     }
 
-    /// A limit from computed input.
+    /// Creates a limit from computed input.
     ///
     /// # Errors
     ///
     /// [`LimitError`] if `limit` is not in `1..=Limit::MAX`.
     pub fn try_new(limit: u64) -> Result<Self, LimitError> {
-        let inside = Self::saturating(limit);
-        if u64::from(inside.get()) == limit {
-            Ok(inside)
+        let nearest = Self::saturating(limit);
+        if u64::from(nearest.get()) == limit {
+            Ok(nearest)
         } else {
             Err(LimitError { given: limit.to_string() })
         }
     }
 
-    /// The limit nearest to `limit`.
+    /// Returns the valid limit that is nearest to `limit`.
     #[must_use]
     #[inline]
     pub const fn saturating(limit: u64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "smaller than MAX, which is a u32")]
+        #[expect(clippy::cast_possible_truncation, reason = "the value is below MAX, which is a u32")]
         match limit {
             0 => Self::MIN,
             limit if limit >= Self::MAX.get() as u64 => Self::MAX,
@@ -68,7 +68,7 @@ impl Limit {
         }
     }
 
-    /// The number itself.
+    /// Returns the limit as a number.
     #[must_use]
     #[inline]
     pub const fn get(self) -> u32 {
@@ -120,9 +120,9 @@ impl fmt::Debug for Limit {
     }
 }
 
-/// A number that is no limit, with what was given and what is allowed.
+/// The error for a number or a text that is not a limit: what was given, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given} is no limit (allowed: a whole number from 1 to {max})", max = Limit::MAX)]
+#[error("{given} is not a limit (allowed: a whole number from 1 to {max})", max = Limit::MAX)]
 pub struct LimitError {
     given: String,
 }
@@ -131,9 +131,9 @@ pub struct LimitError {
 mod tests {
     use super::*;
 
-    /// The three ways in agree inside the range; outside, one refuses and one saturates.
+    /// All constructors agree inside the range. Outside it, `try_new` fails and `saturating` clamps.
     #[test]
-    fn range_is_held_at_both_ends() {
+    fn constructors_agree_on_the_range() {
         for inside in [1, 2, 1 << 29, (1 << 30) - 1] {
             assert_eq!(Limit::try_new(inside).unwrap(), Limit::saturating(inside));
             assert_eq!(inside.to_string().parse::<Limit>().unwrap(), Limit::saturating(inside));
@@ -144,10 +144,10 @@ mod tests {
         }
     }
 
-    /// The error says what was given, be it a number or a text, and what is allowed.
+    /// The error names what was given and what is allowed.
     #[test]
-    fn error_names_the_range() {
+    fn error_names_the_given_text_and_the_range() {
         let error = "many".parse::<Limit>().unwrap_err().to_string();
-        assert_eq!(error, r#""many" is no limit (allowed: a whole number from 1 to 1073741823)"#);
+        assert_eq!(error, r#""many" is not a limit (allowed: a whole number from 1 to 1073741823)"#);
     }
 }

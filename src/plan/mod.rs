@@ -1,29 +1,35 @@
-//! The pure core: what decides a limit. No tokio, no async, no environment, no input or output, no clock.
+//! The pure core: it alone decides what a limit is. No tokio, no async, no environment, no I/O and no clock.
 //!
-//! Readings, a plan of formulas and the operators' overrides come in; limits with explanations come out.
+//! Input: readings, a plan of formulas, and the operators' overrides. Output: limits with their explanations.
+
+mod name;
+mod quantity;
+
+mod limit;
+mod reading;
 
 mod amount;
-mod declared;
-mod derivation;
-mod error;
 mod formula;
 mod formula_text;
-mod limit;
-mod name;
+
 mod overrides;
-mod quantity;
-mod reading;
-mod resolution;
 mod spec;
 
+mod derivation;
+mod error;
+mod resolution;
+
+#[expect(clippy::module_inception, reason = "the module is the pure core, the file holds its type `Plan`")]
+mod plan;
+
 pub use amount::{Amount, Operand};
-pub use declared::Plan;
 pub use derivation::{Derivation, DerivedPart, Effect};
 pub use error::{BuildError, Problem, UnknownGateError};
 pub use formula::{Base, Formula, FormulaError, Step};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource};
 pub use overrides::{EnvError, Origin, OverrideLayer, Overrides, Policy, PolicyError};
+pub use plan::Plan;
 pub use quantity::{Plain, Quantity, QuantityError};
 pub use reading::{Bound, Measurement, Reading, Readings, Source};
 pub use resolution::{Decision, Explanation, Resolution, Shadowed, Standing};

@@ -1,49 +1,49 @@
-//! Names of resources and gates: short, inline, `Copy`, and checked when they are made.
+//! Names of resources and gates: short, stored inline, `Copy`, and validated when they are created.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Something the host has a finite amount of.
+/// A resource of which the host has a finite amount.
 ///
-/// The built-in ones are [`CPU`](Self::CPU) (cores), [`FD`](Self::FD) (open file descriptors),
-/// [`MEMORY`](Self::MEMORY) (bytes) and [`TASKS`](Self::TASKS) (processes and threads). Declare one of your own with
+/// The built-in resources are [`CPU`](Self::CPU) (cores), [`FD`](Self::FD) (open file descriptors),
+/// [`MEMORY`](Self::MEMORY) (bytes) and [`TASKS`](Self::TASKS) (processes and threads). Declare your own with
 /// [`Resource::new`] and measure it with a [`ResourceProbe`](crate::ResourceProbe).
 ///
 /// ```
 /// use concurrency_governor::Resource;
 ///
-/// const GPU: Resource = Resource::new("gpu"); // a bad literal does not compile
-/// let from_input: Resource = "gpu".parse()?; // a bad name is an error
+/// const GPU: Resource = Resource::new("gpu"); // an invalid literal does not compile
+/// let from_input: Resource = "gpu".parse()?; // an invalid name is an error
 /// assert_eq!(GPU, from_input);
 /// # Ok::<(), concurrency_governor::plan::NameError>(())
 /// ```
 ///
-/// A name is 1 to 31 bytes: a lower-case letter, then lower-case letters, digits, `_`, `-` or `.`; the words of the
-/// formula language (`whole`, `or`, `per`, `at`, `most`, `reserve`, `floor`, `ceiling`, `gate`) are taken.
+/// A name has 1 to 31 bytes: a lower-case letter, then lower-case letters, digits, `_`, `-` or `.`. The words of the
+/// formula language are reserved: `whole`, `or`, `per`, `at`, `most`, `reserve`, `floor`, `ceiling`, `gate`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Resource(Name);
+pub struct Resource(InlineName);
 
 impl Resource {
-    /// Processor cores this process may run on at once, fractional under a quota (`1.5`).
+    /// Processor cores that this process may use at once. Fractional under a quota (`1.5`).
     pub const CPU: Self = Self::new("cpu");
-    /// File descriptors this process may have open.
+    /// File descriptors that this process may have open.
     pub const FD: Self = Self::new("fd");
-    /// Bytes of memory this process may use.
+    /// Bytes of memory that this process may use.
     pub const MEMORY: Self = Self::new("memory");
-    /// Processes and threads that may exist.
+    /// Processes and threads that may exist at once.
     pub const TASKS: Self = Self::new("tasks");
 
-    /// Names a resource by a literal. For computed input use [`str::parse`].
+    /// Creates a resource from a literal name. For computed input use [`str::parse`].
     ///
     /// # Panics
     ///
-    /// If `name` is no valid name; in a `const` that is a compile error.
+    /// If `name` is not a valid name. In a `const` that is a compile error.
     #[must_use]
     pub const fn new(name: &str) -> Self {
-        Self(Name::literal(name))
+        Self(InlineName::from_literal(name))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -54,7 +54,7 @@ impl FromStr for Resource {
     type Err = NameError;
 
     fn from_str(given: &str) -> Result<Self, NameError> {
-        Name::parse(given, "resource").map(Self)
+        InlineName::parse(given, "resource").map(Self)
     }
 }
 
@@ -70,7 +70,7 @@ impl fmt::Debug for Resource {
     }
 }
 
-/// The name of a gate, under the same rules as a [`Resource`]'s.
+/// The name of a gate. The rules are those of a [`Resource`]'s name.
 ///
 /// A [`GateSpec`](crate::GateSpec) converts into its name, so a declared gate is its own key.
 ///
@@ -82,20 +82,20 @@ impl fmt::Debug for Resource {
 /// assert_eq!(UPLOADS.as_str(), "uploads");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GateName(Name);
+pub struct GateName(InlineName);
 
 impl GateName {
-    /// Names a gate by a literal. For computed input use [`str::parse`].
+    /// Creates a gate name from a literal. For computed input use [`str::parse`].
     ///
     /// # Panics
     ///
-    /// If `name` is no valid name; in a `const` that is a compile error.
+    /// If `name` is not a valid name. In a `const` that is a compile error.
     #[must_use]
     pub const fn new(name: &str) -> Self {
-        Self(Name::literal(name))
+        Self(InlineName::from_literal(name))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -106,7 +106,7 @@ impl FromStr for GateName {
     type Err = NameError;
 
     fn from_str(given: &str) -> Result<Self, NameError> {
-        Name::parse(given, "gate").map(Self)
+        InlineName::parse(given, "gate").map(Self)
     }
 }
 
@@ -122,68 +122,68 @@ impl fmt::Debug for GateName {
     }
 }
 
-/// A text that is no name, with what was given and what is allowed.
+/// The error for a text that is not a name: the given text, the rule that it breaks, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{given:?} is no {kind} name: {reason} (allowed: 1 to {max} of a-z, 0-9, `_`, `-`, `.`, a letter first)",
+    "{given:?} is not a {kind} name: {reason} (allowed: 1 to {max} of a-z, 0-9, `_`, `-`, `.`, a letter first)",
     reason = fault.reason(),
-    max = Name::MAX_BYTES
+    max = InlineName::MAX_BYTES
 )]
 pub struct NameError {
     given: String,
     kind: &'static str,
-    fault: Fault,
+    fault: NameFault,
 }
 
-/// The name itself, inline: formulas and specs are built in `const`, where nothing can be allocated, and errors carry
-/// names by value.
+/// A valid name, stored inline: formulas and specs are built in `const`, which cannot allocate, and errors carry names
+/// by value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Name {
-    // Zero-padded and first, so that the derived order is the order of the texts.
-    bytes: [u8; Name::MAX_BYTES],
+struct InlineName {
+    // Padded with zeros and declared first, so that the derived order is the order of the texts.
+    bytes: [u8; InlineName::MAX_BYTES],
     len: u8,
 }
 
-impl Name {
+impl InlineName {
     /// With its length byte a name fills 32 bytes, half a cache line.
     const MAX_BYTES: usize = 31;
 
-    const fn literal(name: &str) -> Self {
-        match Self::check(name.as_bytes()) {
+    const fn from_literal(name: &str) -> Self {
+        match Self::validate(name.as_bytes()) {
             Ok(name) => name,
             Err(fault) => panic!("{}", fault.reason()),
         }
     }
 
     fn parse(given: &str, kind: &'static str) -> Result<Self, NameError> {
-        Self::check(given.as_bytes()).map_err(|fault| NameError { given: given.to_owned(), kind, fault })
+        Self::validate(given.as_bytes()).map_err(|fault| NameError { given: given.to_owned(), kind, fault })
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the length is at most 31")]
-    #[expect(clippy::arithmetic_side_effects, reason = "the index stays below the length")]
-    const fn check(given: &[u8]) -> Result<Self, Fault> {
+    #[expect(clippy::arithmetic_side_effects, reason = "each index stays below a length")]
+    const fn validate(given: &[u8]) -> Result<Self, NameFault> {
         if given.is_empty() {
-            return Err(Fault::Empty);
+            return Err(NameFault::Empty);
         }
         if given.len() > Self::MAX_BYTES {
-            return Err(Fault::TooLong);
+            return Err(NameFault::TooLong);
         }
         if !given[0].is_ascii_lowercase() {
-            return Err(Fault::First);
+            return Err(NameFault::FirstCharacter);
         }
         let mut bytes = [0; Self::MAX_BYTES];
-        let mut at = 0;
-        while at < given.len() {
-            if !matches!(given[at], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.') {
-                return Err(Fault::Character);
+        let mut index = 0;
+        while index < given.len() {
+            if !matches!(given[index], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.') {
+                return Err(NameFault::Character);
             }
-            bytes[at] = given[at];
-            at += 1;
+            bytes[index] = given[index];
+            index += 1;
         }
         let mut word = 0;
-        while word < RESERVED.len() {
-            if same(given, RESERVED[word].as_bytes()) {
-                return Err(Fault::Reserved);
+        while word < RESERVED_WORDS.len() {
+            if bytes_equal(given, RESERVED_WORDS[word].as_bytes()) {
+                return Err(NameFault::Reserved);
             }
             word += 1;
         }
@@ -191,47 +191,47 @@ impl Name {
     }
 
     fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("a checked name is ASCII")
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("a validated name is ASCII")
     }
 }
 
-/// Why a text is no name.
+/// The rule of names that a text breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum NameFault {
     Empty,
     TooLong,
-    First,
+    FirstCharacter,
     Character,
     Reserved,
 }
 
-impl Fault {
+impl NameFault {
     const fn reason(self) -> &'static str {
         match self {
             Self::Empty => "a name cannot be empty",
             Self::TooLong => "a name has at most 31 bytes",
-            Self::First => "a name starts with a lower-case letter",
-            Self::Character => "a name has no such character",
-            Self::Reserved => "that word belongs to the formula language",
+            Self::FirstCharacter => "a name starts with a lower-case letter",
+            Self::Character => "a name has only lower-case letters, digits, `_`, `-` and `.`",
+            Self::Reserved => "this word is reserved by the formula language",
         }
     }
 }
 
-/// The words of the formula language: as names they would make its text ambiguous.
-const RESERVED: [&str; 9] = ["whole", "or", "per", "at", "most", "reserve", "floor", "ceiling", "gate"];
+/// The words of the formula language. As names they would make a formula's text ambiguous.
+const RESERVED_WORDS: [&str; 9] = ["whole", "or", "per", "at", "most", "reserve", "floor", "ceiling", "gate"];
 
-/// Slice equality, which `const` evaluation does not offer.
+/// Compares two slices, since `==` on slices is not `const`.
 #[expect(clippy::arithmetic_side_effects, reason = "the index stays below the length")]
-const fn same(left: &[u8], right: &[u8]) -> bool {
+const fn bytes_equal(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
         return false;
     }
-    let mut at = 0;
-    while at < left.len() {
-        if left[at] != right[at] {
+    let mut index = 0;
+    while index < left.len() {
+        if left[index] != right[index] {
             return false;
         }
-        at += 1;
+        index += 1;
     }
     true
 }
@@ -240,27 +240,27 @@ const fn same(left: &[u8], right: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// A name holds what it was made from, up to the last byte allowed.
+    /// A name keeps its text, up to the greatest length.
     #[test]
-    fn longest_name_survives() {
-        let longest = "a".repeat(Name::MAX_BYTES);
+    fn name_keeps_up_to_31_bytes() {
+        let longest = "a".repeat(InlineName::MAX_BYTES);
         assert_eq!(longest.parse::<GateName>().unwrap().as_str(), longest);
-        assert!("a".repeat(Name::MAX_BYTES + 1).parse::<GateName>().is_err());
+        assert!("a".repeat(InlineName::MAX_BYTES + 1).parse::<GateName>().is_err());
     }
 
-    /// Each rule of the grammar refuses, and says what was given.
+    /// A text that breaks a rule of the grammar is rejected, and the error quotes it.
     #[test]
-    fn each_rule_refuses() {
+    fn text_that_breaks_a_rule_is_rejected() {
         for given in ["", "Io", "1io", "-io", "i o", "i/o", "ïo", "io\0", "whole", "gate", "ceiling"] {
             let error = given.parse::<Resource>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{given:?} is no resource name: ")), "{error}");
+            assert!(error.starts_with(&format!("{given:?} is not a resource name: ")), "{error}");
             assert!(error.contains("allowed"), "{error}");
         }
     }
 
-    /// Names order as their texts do, so that maps keyed by names list alphabetically.
+    /// Names are ordered as their texts are, so that maps keyed by name list alphabetically.
     #[test]
-    fn order_is_the_order_of_the_texts() {
+    fn names_are_ordered_as_their_texts() {
         let mut names = ["b", "ab", "a", "a.b", "aa", "a-b"].map(GateName::new);
         names.sort_unstable();
         assert!(names.is_sorted_by_key(|name| name.as_str().to_owned()));

@@ -1,4 +1,4 @@
-//! Operators' settings: ordered layers, each with its origin and a policy.
+//! The operators' settings: ordered layers, each with a name and a policy.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,9 +8,10 @@ use std::str::FromStr;
 
 use super::name::GateName;
 
-/// Operators' settings in ordered layers: the first layer that sets a gate wins, the others are shadowed.
+/// The operators' settings in ordered layers. The first layer that sets a gate wins; settings of the same gate in later
+/// layers are shadowed.
 ///
-/// Precedence is the order in which you write them, nothing else:
+/// The order in which you add the layers is their precedence:
 ///
 /// ```
 /// use concurrency_governor::{GateName, OverrideLayer, Overrides};
@@ -32,47 +33,49 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// No setting at all: every limit is derived.
+    /// Creates an empty list of layers: every limit is derived.
     pub const fn new() -> Self {
         Self { layers: Vec::new() }
     }
 
-    /// The same with a further layer, which yields to those before it.
+    /// Appends a layer. Earlier layers have precedence over it.
     pub fn then(mut self, layer: OverrideLayer) -> Self {
         self.layers.push(layer);
         self
     }
 
-    /// The layers, the one that wins first.
+    /// Returns the layers in order of precedence.
     pub fn layers(&self) -> &[OverrideLayer] {
         &self.layers
     }
 }
 
-/// Settings of one origin, such as the command line, a file or the environment.
+/// The settings of one origin, such as the command line, a file or the environment.
 ///
-/// A setting is any whole number: 0 becomes 1, and what is above [`Limit::MAX`](crate::Limit::MAX) becomes that, since
-/// those are the limits nearest to what was asked; the explanation says so.
+/// A setting is any whole number. 0 becomes 1, and a number above [`Limit::MAX`](crate::Limit::MAX) becomes `Limit::MAX`:
+/// each is the nearest limit. The explanation reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct OverrideLayer {
     name: Cow<'static, str>,
     policy: Policy,
-    settings: Vec<Setting>,
+    settings: Vec<LayerSetting>,
 }
 
 impl OverrideLayer {
-    /// A layer that sets nothing yet. The name is what explanations and errors call it.
+    /// Creates a layer without settings. Explanations and errors use `name` for it.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), policy: Policy::Trust, settings: Vec::new() }
     }
 
-    /// A layer named `env` from environment variables, given which variable sets which gate, and how to look one up:
-    /// [`std::env::var_os`], or a map in a test. A variable that is not there sets nothing.
+    /// Creates a layer named `env` from environment variables.
+    ///
+    /// `variables` maps each gate to its variable. `lookup` returns the value of a variable: [`std::env::var_os`], or a map
+    /// in a test. A variable that is not set adds no setting.
     ///
     /// # Errors
     ///
-    /// [`EnvError`] naming every variable whose value is not a whole number, an empty one included.
+    /// [`EnvError`] with every variable whose value is not a whole number. An empty value is an error, too.
     pub fn env<'v, G: Into<GateName>>(
         variables: impl IntoIterator<Item = (G, &'v str)>,
         lookup: impl Fn(&'v str) -> Option<OsString>,
@@ -86,8 +89,9 @@ impl OverrideLayer {
         reader.finish()
     }
 
-    /// A layer named `env` from every environment variable that starts with a prefix, given the gates there are and
-    /// the variables of the environment: [`std::env::vars_os`], or a list in a test.
+    /// Creates a layer named `env` from every environment variable that starts with `prefix`.
+    ///
+    /// `gates` are the gates of the plan, `variables` the environment: [`std::env::vars_os`], or a list in a test.
     ///
     /// The variable of a gate is the prefix, then the gate's name in capitals, with `_` for `-` and for `.`:
     ///
@@ -101,12 +105,13 @@ impl OverrideLayer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// The prefix should be of these variables alone, since whatever else starts with it is taken for a mistake.
+    /// Use the prefix for these variables only: any other variable that starts with it is an error, since it is probably a
+    /// misspelled gate.
     ///
     /// # Errors
     ///
-    /// [`EnvError`] with everything that is wrong: a value that is not a whole number, a variable with the prefix that
-    /// is no gate's, two gates of one variable, a prefix that is empty.
+    /// [`EnvError`] with every problem: a value that is not a whole number, a variable with the prefix that belongs to no
+    /// gate, two gates with the same variable, an empty prefix.
     pub fn env_prefixed<G: Into<GateName>>(
         prefix: &str,
         gates: impl IntoIterator<Item = G>,
@@ -114,54 +119,57 @@ impl OverrideLayer {
     ) -> Result<Self, EnvError> {
         let mut reader = EnvReader::new();
         if prefix.is_empty() {
-            reader
-                .faults
-                .push("the prefix of the variables is empty (allowed: one such as APP_LIMIT_)".to_owned());
+            let fault =
+                "the prefix of the environment variables is empty (allowed: a prefix such as APP_LIMIT_)";
+            reader.faults.push(fault.to_owned());
             return reader.finish();
         }
+
+        // Different gate names can give the same variable, such as `a-b` and `a.b`.
         let mut known: BTreeMap<String, GateName> = BTreeMap::new();
         for gate in gates.into_iter().map(Into::into) {
             let variable = format!("{prefix}{}", gate.as_str().to_ascii_uppercase().replace(['-', '.'], "_"));
             match known.insert(variable.clone(), gate) {
                 Some(other) if other != gate => reader.faults.push(format!(
-                    "gates `{other}` and `{gate}` are both set by {variable} (allowed: one gate a variable)"
+                    "gates `{other}` and `{gate}` are both set by {variable} (allowed: one gate per variable)"
                 )),
                 _ => {}
             }
         }
+
         let allowed: Vec<String> = known.keys().cloned().collect();
         let mut given: Vec<_> = variables
             .into_iter()
             .filter(|(variable, _)| variable.as_encoded_bytes().starts_with(prefix.as_bytes()))
             .collect();
-        given.sort(); // the order of an environment is nobody's
+        given.sort(); // an environment has no order, the errors need one
         for (variable, value) in given {
             match variable.to_str().and_then(|variable| known.get_key_value(variable)) {
                 Some((variable, gate)) => reader.set(*gate, variable, &value),
                 None => reader.faults.push(format!(
-                    "{} in the environment is the variable of no gate (allowed: {})",
+                    "environment variable {} belongs to no gate (allowed: {})",
                     variable.to_string_lossy().escape_debug(),
-                    list(&allowed)
+                    if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
                 )),
             }
         }
         reader.finish()
     }
 
-    /// Sets a gate. A second setting of one gate replaces the first.
+    /// Sets a gate. A second setting of the same gate replaces the first.
     pub fn set(mut self, gate: impl Into<GateName>, value: usize) -> Self {
         self.insert(gate.into(), value, None);
         self
     }
 
-    /// As [`set`](Self::set), with where in the layer the setting stands, such as the key of a file or a flag: the
-    /// [`Origin`] names it.
+    /// Same as [`set`](Self::set), with the key of the setting within the layer, such as a flag or the key of a file. The
+    /// key becomes part of the [`Origin`].
     pub fn set_from(mut self, gate: impl Into<GateName>, value: usize, key: impl Into<String>) -> Self {
         self.insert(gate.into(), value, Some(key.into()));
         self
     }
 
-    /// Sets a gate if there is a value, as an optional flag or field has.
+    /// Sets a gate if `value` is `Some`, for optional flags and fields.
     pub fn maybe_set(self, gate: impl Into<GateName>, value: Option<usize>) -> Self {
         match value {
             Some(value) => self.set(gate, value),
@@ -169,69 +177,61 @@ impl OverrideLayer {
         }
     }
 
-    /// What becomes of this layer's values above the derived limit.
+    /// Sets the policy for settings of this layer that are above the derived limit.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// What explanations and errors call it.
+    /// Returns the name that explanations and errors use for the layer.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it sets, in the order of setting.
+    /// Returns the settings, in the order in which they were set.
     #[must_use]
     pub fn settings(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
         self.settings.iter().map(|setting| (setting.gate, setting.value))
     }
 
-    /// What becomes of its values above the derived limit.
+    /// Returns the policy for settings that are above the derived limit.
     #[must_use]
     pub fn override_policy(&self) -> Policy {
         self.policy
     }
 
+    /// Returns the setting of a gate with its origin, if there is one.
     pub(super) fn find(&self, gate: GateName) -> Option<(Origin, usize)> {
         let setting = self.settings.iter().find(|setting| setting.gate == gate)?;
         Some((self.origin_of(setting), setting.value))
     }
 
+    /// Returns each gate that the layer sets, with the origin of the setting.
     pub(super) fn origins(&self) -> impl Iterator<Item = (GateName, Origin)> {
         self.settings.iter().map(|setting| (setting.gate, self.origin_of(setting)))
     }
 
     fn insert(&mut self, gate: GateName, value: usize, key: Option<String>) {
         self.settings.retain(|setting| setting.gate != gate);
-        self.settings.push(Setting { gate, value, key });
+        self.settings.push(LayerSetting { gate, value, key });
     }
 
-    fn origin_of(&self, setting: &Setting) -> Origin {
+    fn origin_of(&self, setting: &LayerSetting) -> Origin {
         Origin { layer: self.name.clone(), key: setting.key.clone() }
     }
 }
 
-/// What becomes of a setting above the derived limit. In the order of strictness, the most lenient first; closed.
+/// The treatment of a setting above the derived limit. Ordered by strictness, the most lenient first. The enum is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Policy {
-    /// It holds, and the explanation flags it: the operator knows better.
+    /// The setting becomes the limit, and the explanation flags it: the operator knows better.
     #[default]
     Trust,
-    /// It is lowered to the derived limit, and the explanation says so.
+    /// The setting is lowered to the derived limit, and the explanation reports it.
     Clamp,
-    /// The whole resolution is refused.
+    /// The whole resolution fails.
     Reject,
-}
-
-impl FromStr for Policy {
-    type Err = PolicyError;
-
-    fn from_str(given: &str) -> Result<Self, PolicyError> {
-        let policies = [Self::Trust, Self::Clamp, Self::Reject];
-        let named = policies.into_iter().find(|policy| policy.as_str() == given);
-        named.ok_or_else(|| PolicyError { given: given.to_owned() })
-    }
 }
 
 impl Policy {
@@ -244,20 +244,30 @@ impl Policy {
     }
 }
 
+impl FromStr for Policy {
+    type Err = PolicyError;
+
+    fn from_str(given: &str) -> Result<Self, PolicyError> {
+        let policies = [Self::Trust, Self::Clamp, Self::Reject];
+        let named = policies.into_iter().find(|policy| policy.as_str() == given);
+        named.ok_or_else(|| PolicyError { given: given.to_owned() })
+    }
+}
+
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-/// A text that is no policy, with what was given and what is allowed.
+/// The error for a text that is not a policy: the given text, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no policy (allowed: `trust`, `clamp`, `reject`)")]
+#[error("{given:?} is not a policy (allowed: `trust`, `clamp`, `reject`)")]
 pub struct PolicyError {
     given: String,
 }
 
-/// Where a setting came from: its layer, and the key within it where there is one.
+/// The origin of a setting: the layer, and the key within the layer if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     layer: Cow<'static, str>,
@@ -265,20 +275,20 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The layer's name.
+    /// Returns the name of the layer.
     #[must_use]
     pub fn layer(&self) -> &str {
         &self.layer
     }
 
-    /// The key within the layer, such as the environment variable.
+    /// Returns the key within the layer, such as the environment variable.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 }
 
-/// `cli`, or `env APP_IO`.
+/// Prints the layer and the key: `cli`, or `env APP_IO`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.layer)?;
@@ -286,59 +296,63 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What is wrong with the environment variables of a layer, all of it, with what was given and what is allowed.
+/// The error for the environment variables of a layer: every problem, with what was given and what is allowed.
 ///
 /// It prints as one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.text())]
+#[error("{}", self.message())]
 pub struct EnvError {
-    /// Variables whose values are no numbers, with the values.
-    numbers: Vec<String>,
-    /// Anything else, in words.
+    /// The variables whose values are not whole numbers, as `VARIABLE="value"`.
+    bad_values: Vec<String>,
+    /// Every other problem, as a message.
     faults: Vec<String>,
 }
 
 impl EnvError {
-    fn text(&self) -> String {
-        let numbers = list(&self.numbers);
-        let numbers =
-            format!("not a whole number in the environment: {numbers} (allowed: 0 to {})", usize::MAX);
-        let numbers = Some(numbers).filter(|_| !self.numbers.is_empty());
-        numbers.iter().chain(&self.faults).map(String::as_str).collect::<Vec<_>>().join("; ")
+    fn message(&self) -> String {
+        let mut messages = self.faults.clone();
+        if !self.bad_values.is_empty() {
+            let given = self.bad_values.join(", ");
+            let message =
+                format!("not a whole number in the environment: {given} (allowed: 0 to {})", usize::MAX);
+            messages.insert(0, message);
+        }
+        messages.join("; ")
     }
 }
 
-/// Makes a layer of variables, and keeps what is wrong with them.
+/// Builds a layer from variables, and collects every problem.
 struct EnvReader {
     layer: OverrideLayer,
-    numbers: Vec<String>,
+    bad_values: Vec<String>,
     faults: Vec<String>,
 }
 
 impl EnvReader {
     fn new() -> Self {
-        Self { layer: OverrideLayer::new("env"), numbers: Vec::new(), faults: Vec::new() }
+        Self { layer: OverrideLayer::new("env"), bad_values: Vec::new(), faults: Vec::new() }
     }
 
     fn set(&mut self, gate: GateName, variable: &str, value: &OsStr) {
         match value.to_str().map(str::trim).and_then(|value| value.parse().ok()) {
             Some(value) => self.layer.insert(gate, value, Some(variable.to_owned())),
-            None => self.numbers.push(format!("{variable}={:?}", value.to_string_lossy())),
+            None => self.bad_values.push(format!("{variable}={:?}", value.to_string_lossy())),
         }
     }
 
     fn finish(self) -> Result<OverrideLayer, EnvError> {
-        let Self { layer, numbers, faults } = self;
-        if numbers.is_empty() && faults.is_empty() { Ok(layer) } else { Err(EnvError { numbers, faults }) }
+        let Self { layer, bad_values, faults } = self;
+        if bad_values.is_empty() && faults.is_empty() {
+            Ok(layer)
+        } else {
+            Err(EnvError { bad_values, faults })
+        }
     }
 }
 
-fn list(texts: &[String]) -> String {
-    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
-}
-
+/// One setting of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Setting {
+struct LayerSetting {
     gate: GateName,
     value: usize,
     key: Option<String>,

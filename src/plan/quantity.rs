@@ -1,16 +1,16 @@
-//! A quantity: an exact fixed-point amount of a resource, in thousandths.
+//! A quantity: an exact fixed-point amount of a resource, in thousandths of its unit.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// An exact amount of a resource in thousandths of its unit: `1.5` cores, `512Mi` bytes.
 ///
-/// No floats: two quantities that print alike are equal, and arithmetic saturates. The greatest is about 1.8 × 10^16
-/// units (18 petabytes, when the unit is a byte).
+/// It uses no floats: two quantities that print the same text are equal. Arithmetic saturates. The greatest quantity is
+/// about 1.8 × 10^16 units (18 petabytes, if the unit is a byte).
 ///
-/// Text is read and written as Kubernetes does it: a decimal number, then a suffix `n`, `u`, `m`, `k`, `M`, `G`, `T`,
-/// `P`, `E`, or `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or an exponent (`1e3`). What is finer than a thousandth is refused,
-/// not rounded. It prints in the shortest exact form; [`plain`](Self::plain) prints digits without a suffix.
+/// The text format is that of Kubernetes: a decimal number, then a suffix `n`, `u`, `m`, `k`, `M`, `G`, `T`, `P`, `E`,
+/// or `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or an exponent (`1e3`). A number finer than a thousandth is rejected, not
+/// rounded. `Display` prints the shortest exact form; [`plain`](Self::plain) prints digits without a suffix.
 ///
 /// ```
 /// use concurrency_governor::Quantity;
@@ -29,26 +29,27 @@ pub struct Quantity {
 }
 
 impl Quantity {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self::from_thousandths(0);
-    /// The greatest quantity, which larger ones saturate to.
+    /// The greatest quantity. Greater results saturate to it.
     pub const MAX: Self = Self::from_thousandths(u64::MAX);
 
-    /// `units` whole units; saturates at [`Quantity::MAX`].
+    /// Returns a quantity of `units` whole units. Saturates at [`Quantity::MAX`].
     #[must_use]
     pub const fn whole(units: u64) -> Self {
         Self::from_thousandths(units.saturating_mul(THOUSAND))
     }
 
-    /// `thousandths` of a unit.
+    /// Returns a quantity of `thousandths` of a unit.
     #[must_use]
     pub const fn from_thousandths(thousandths: u64) -> Self {
         Self { thousandths }
     }
 
-    /// `numerator / denominator` units, rounded down to a thousandth; saturates. `None` if the denominator is 0.
+    /// Returns `numerator / denominator` units, rounded down to a thousandth. Saturates. Returns `None` if the
+    /// denominator is 0.
     ///
-    /// Exact in the ratio: multiplying both by one number gives the same quantity.
+    /// The result depends on the ratio alone: multiplying both numbers by the same factor gives the same quantity.
     #[must_use]
     pub const fn ratio(numerator: u64, denominator: u64) -> Option<Self> {
         match (numerator as u128).saturating_mul(THOUSAND as u128).checked_div(denominator as u128) {
@@ -57,38 +58,38 @@ impl Quantity {
         }
     }
 
-    /// This quantity in thousandths of a unit.
+    /// Returns the quantity in thousandths of a unit.
     #[must_use]
     pub const fn thousandths(self) -> u64 {
         self.thousandths
     }
 
-    /// The whole units in it, rounded down.
+    /// Returns the number of whole units, rounded down.
     #[must_use]
     pub const fn floor(self) -> u64 {
         self.thousandths / THOUSAND
     }
 
-    /// The sum; saturates at [`Quantity::MAX`].
+    /// Returns the sum. Saturates at [`Quantity::MAX`].
     #[must_use]
     pub const fn saturating_add(self, other: Self) -> Self {
         Self::from_thousandths(self.thousandths.saturating_add(other.thousandths))
     }
 
-    /// The difference; saturates at [`Quantity::ZERO`].
+    /// Returns the difference. Saturates at [`Quantity::ZERO`].
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self::from_thousandths(self.thousandths.saturating_sub(other.thousandths))
     }
 
-    /// Prints as decimal digits without a suffix: `536870912` for `512Mi`.
+    /// Returns a value that prints as decimal digits without a suffix: `536870912` for `512Mi`.
     #[must_use]
     pub const fn plain(self) -> Plain {
         Plain(self)
     }
 
     const fn saturating(thousandths: u128) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX first")]
+        #[expect(clippy::cast_possible_truncation, reason = "the value was compared with u64::MAX")]
         if thousandths > u64::MAX as u128 { Self::MAX } else { Self::from_thousandths(thousandths as u64) }
     }
 }
@@ -108,10 +109,11 @@ impl FromStr for Quantity {
 }
 
 impl fmt::Display for Quantity {
-    #[expect(clippy::arithmetic_side_effects, reason = "the divisors are constants other than 0")]
+    #[expect(clippy::arithmetic_side_effects, reason = "the divisors are constants and not 0")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = self.floor();
-        let suffix = SUFFIXES.iter().rev().find(|suffix| units >= suffix.from && units % suffix.units == 0);
+        let suffix =
+            SUFFIXES.iter().rev().find(|suffix| units >= suffix.prints_from && units % suffix.units == 0);
         match suffix {
             Some(suffix) if self.thousandths % THOUSAND == 0 => {
                 f.pad(&format!("{}{}", units / suffix.units, suffix.text))
@@ -127,7 +129,7 @@ impl fmt::Debug for Quantity {
     }
 }
 
-/// A [`Quantity`] that prints as decimal digits; see [`Quantity::plain`].
+/// A [`Quantity`] that prints as decimal digits. Returned by [`Quantity::plain`].
 #[derive(Clone, Copy, Debug)]
 pub struct Plain(Quantity);
 
@@ -144,17 +146,19 @@ impl fmt::Display for Plain {
     }
 }
 
-/// A text that is no quantity, with what was given and what is allowed.
+/// The error for a text that is not a quantity: the given text, the reason, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no quantity: {fault} (allowed: a number such as `2`, `1.5`, `500m`, `64k` or `512Mi`)")]
+#[error(
+    "{given:?} is not a quantity: {fault} (allowed: a number such as `2`, `1.5`, `500m`, `64k` or `512Mi`)"
+)]
 pub struct QuantityError {
     given: String,
-    fault: Fault,
+    fault: QuantityFault,
 }
 
-/// Why a text is no quantity.
+/// The reason why a text is not a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+enum QuantityFault {
     #[error("it is empty")]
     Empty,
     #[error("it is negative")]
@@ -162,18 +166,18 @@ enum Fault {
     #[error("it does not start with a number")]
     NoNumber,
     #[error("its suffix is unknown")]
-    Suffix,
+    UnknownSuffix,
     #[error("it is finer than a thousandth")]
     TooFine,
     #[error("it is greater than {}", Quantity::MAX.plain())]
     TooGreat,
 }
 
-/// A quantity as mantissa × 10^exponent × units, brought to thousandths only if that is exact.
-fn parse(given: &str) -> Result<Quantity, Fault> {
+/// Parses mantissa × 10^exponent × suffix, and converts the result to thousandths if that is exact.
+fn parse(given: &str) -> Result<Quantity, QuantityFault> {
     match given.as_bytes().first() {
-        None => return Err(Fault::Empty),
-        Some(b'-') => return Err(Fault::Negative),
+        None => return Err(QuantityFault::Empty),
+        Some(b'-') => return Err(QuantityFault::Negative),
         Some(_) => {}
     }
     let given = given.strip_prefix('+').unwrap_or(given);
@@ -181,39 +185,43 @@ fn parse(given: &str) -> Result<Quantity, Fault> {
     let (number, suffix) = given.split_at(number_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-        return Err(Fault::NoNumber);
+        return Err(QuantityFault::NoNumber);
     }
     let (units, exponent) = scale_of(suffix)?;
 
+    // The decimal places move into the exponent. Thousandths are three powers of ten below the unit.
     let fraction = fraction.trim_end_matches('0');
-    // Thousandths are three powers of ten below the unit.
-    let places = i64::try_from(fraction.len()).map_err(|_| Fault::TooFine)?;
+    let places = i64::try_from(fraction.len()).map_err(|_| QuantityFault::TooFine)?;
     let exponent = exponent.saturating_add(3).saturating_sub(places);
-    let too_long = if exponent < 0 { Fault::TooFine } else { Fault::TooGreat };
+    let too_long = if exponent < 0 { QuantityFault::TooFine } else { QuantityFault::TooGreat };
     let mut mantissa: u128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
         let digit = u128::from(digit.saturating_sub(b'0'));
         mantissa = mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or(too_long)?;
     }
+
+    // Zero is exact at any scale, also where the scale itself is out of range.
     if mantissa == 0 {
         return Ok(Quantity::ZERO);
     }
-    let scaled = mantissa.checked_mul(units.into()).ok_or(Fault::TooGreat)?;
+
+    // A positive power multiplies. A negative power must divide without a remainder.
+    let scaled = mantissa.checked_mul(units.into()).ok_or(QuantityFault::TooGreat)?;
     let power = u32::try_from(exponent.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
     let thousandths = if exponent >= 0 {
-        power.and_then(|power| scaled.checked_mul(power)).ok_or(Fault::TooGreat)?
+        power.and_then(|power| scaled.checked_mul(power)).ok_or(QuantityFault::TooGreat)?
     } else {
-        let power = power.ok_or(Fault::TooFine)?;
+        let power = power.ok_or(QuantityFault::TooFine)?;
         match scaled.checked_rem(power) {
-            Some(0) => scaled.checked_div(power).ok_or(Fault::TooFine)?,
-            _ => return Err(Fault::TooFine),
+            Some(0) => scaled.checked_div(power).ok_or(QuantityFault::TooFine)?,
+            _ => return Err(QuantityFault::TooFine),
         }
     };
-    u64::try_from(thousandths).map(Quantity::from_thousandths).map_err(|_| Fault::TooGreat)
+    u64::try_from(thousandths).map(Quantity::from_thousandths).map_err(|_| QuantityFault::TooGreat)
 }
 
-/// What a suffix multiplies by: so many units, and a power of ten.
-fn scale_of(suffix: &str) -> Result<(u64, i64), Fault> {
+/// Returns the factor of a suffix: a number of units, and a power of ten.
+fn scale_of(suffix: &str) -> Result<(u64, i64), QuantityFault> {
     match suffix {
         "" => Ok((1, 0)),
         "m" => Ok((1, -3)),
@@ -223,56 +231,56 @@ fn scale_of(suffix: &str) -> Result<(u64, i64), Fault> {
             if let Some(known) = SUFFIXES.iter().find(|known| known.text == suffix) {
                 return Ok((known.units, 0));
             }
-            let exponent = suffix.strip_prefix(['e', 'E']).ok_or(Fault::Suffix)?;
-            exponent.parse().map(|exponent| (1, exponent)).map_err(|_| Fault::Suffix)
+            let exponent = suffix.strip_prefix(['e', 'E']).ok_or(QuantityFault::UnknownSuffix)?;
+            exponent.parse().map(|exponent| (1, exponent)).map_err(|_| QuantityFault::UnknownSuffix)
         }
     }
 }
 
 const THOUSAND: u64 = 1000;
 
-/// A suffix that multiplies.
-struct Suffix {
+/// A suffix that multiplies by a whole number of units.
+struct UnitSuffix {
     text: &'static str,
     units: u64,
-    /// The least number that is printed with it. `Ki` is left to what is large, which is memory: 1024 descriptors would
+    /// The least number of units that prints with this suffix. `Ki` starts at 1 MiB, so that 1024 file descriptors do not
     /// print as `1Ki`.
-    from: u64,
+    prints_from: u64,
 }
 
-impl Suffix {
+impl UnitSuffix {
     const fn new(text: &'static str, units: u64) -> Self {
-        Self { text, units, from: units }
+        Self { text, units, prints_from: units }
     }
 }
 
-/// In the order of their units, so that the last one that divides is the shortest form.
-const SUFFIXES: [Suffix; 12] = [
-    Suffix::new("k", 1000),
-    Suffix { text: "Ki", units: 1 << 10, from: 1 << 20 },
-    Suffix::new("M", 1000_u64.pow(2)),
-    Suffix::new("Mi", 1 << 20),
-    Suffix::new("G", 1000_u64.pow(3)),
-    Suffix::new("Gi", 1 << 30),
-    Suffix::new("T", 1000_u64.pow(4)),
-    Suffix::new("Ti", 1 << 40),
-    Suffix::new("P", 1000_u64.pow(5)),
-    Suffix::new("Pi", 1 << 50),
-    Suffix::new("E", 1000_u64.pow(6)),
-    Suffix::new("Ei", 1 << 60),
+/// The suffixes in the order of their units: the last one that divides a number gives its shortest form.
+const SUFFIXES: [UnitSuffix; 12] = [
+    UnitSuffix::new("k", 1000),
+    UnitSuffix { text: "Ki", units: 1 << 10, prints_from: 1 << 20 },
+    UnitSuffix::new("M", 1000_u64.pow(2)),
+    UnitSuffix::new("Mi", 1 << 20),
+    UnitSuffix::new("G", 1000_u64.pow(3)),
+    UnitSuffix::new("Gi", 1 << 30),
+    UnitSuffix::new("T", 1000_u64.pow(4)),
+    UnitSuffix::new("Ti", 1 << 40),
+    UnitSuffix::new("P", 1000_u64.pow(5)),
+    UnitSuffix::new("Pi", 1 << 50),
+    UnitSuffix::new("E", 1000_u64.pow(6)),
+    UnitSuffix::new("Ei", 1 << 60),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn thousandths(given: &str) -> Result<u64, Fault> {
+    fn thousandths(given: &str) -> Result<u64, QuantityFault> {
         parse(given).map(Quantity::thousandths)
     }
 
-    /// Each suffix and exponent means what it means in Kubernetes.
+    /// Each suffix and exponent has the meaning that Kubernetes gives it.
     #[test]
-    fn texts_mean_what_kubernetes_means() {
+    fn suffixes_follow_kubernetes() {
         for (given, expected) in [
             ("0", 0),
             ("0.000", 0),
@@ -302,39 +310,39 @@ mod tests {
         }
     }
 
-    /// What is no exact quantity is refused with its reason, however long or large.
+    /// A text that is not an exact quantity is rejected with its reason, at any length and size.
     #[test]
-    fn everything_else_is_refused() {
+    fn inexact_or_malformed_text_is_rejected() {
         for (given, fault) in [
-            ("", Fault::Empty),
-            ("-1", Fault::Negative),
-            (".", Fault::NoNumber),
-            ("+", Fault::NoNumber),
-            ("++1", Fault::NoNumber),
-            ("+-1", Fault::NoNumber),
-            ("1.2.3", Fault::NoNumber),
-            ("Mi", Fault::NoNumber),
-            (" 1", Fault::NoNumber),
-            ("1 ", Fault::Suffix),
-            ("1mi", Fault::Suffix),
-            ("1e", Fault::Suffix),
-            ("1e1.5", Fault::Suffix),
-            ("1µ", Fault::Suffix),
-            ("0.0005", Fault::TooFine),
-            ("1u", Fault::TooFine),
-            ("1e-99999999999999999", Fault::TooFine),
-            ("18446744073709551.616", Fault::TooGreat),
-            ("1E", Fault::TooGreat),
-            ("1e99999999999999999", Fault::TooGreat),
-            (&"9".repeat(5000), Fault::TooGreat),
+            ("", QuantityFault::Empty),
+            ("-1", QuantityFault::Negative),
+            (".", QuantityFault::NoNumber),
+            ("+", QuantityFault::NoNumber),
+            ("++1", QuantityFault::NoNumber),
+            ("+-1", QuantityFault::NoNumber),
+            ("1.2.3", QuantityFault::NoNumber),
+            ("Mi", QuantityFault::NoNumber),
+            (" 1", QuantityFault::NoNumber),
+            ("1 ", QuantityFault::UnknownSuffix),
+            ("1mi", QuantityFault::UnknownSuffix),
+            ("1e", QuantityFault::UnknownSuffix),
+            ("1e1.5", QuantityFault::UnknownSuffix),
+            ("1µ", QuantityFault::UnknownSuffix),
+            ("0.0005", QuantityFault::TooFine),
+            ("1u", QuantityFault::TooFine),
+            ("1e-99999999999999999", QuantityFault::TooFine),
+            ("18446744073709551.616", QuantityFault::TooGreat),
+            ("1E", QuantityFault::TooGreat),
+            ("1e99999999999999999", QuantityFault::TooGreat),
+            (&"9".repeat(5000), QuantityFault::TooGreat),
         ] {
             assert_eq!(thousandths(given), Err(fault), "{given}");
         }
     }
 
-    /// The shortest exact form; `Ki` from 1 MiB on, since 1024 is a usual number of descriptors.
+    /// A quantity prints in its shortest exact form. `Ki` starts at 1 MiB, since 1024 is a usual number of descriptors.
     #[test]
-    fn prints_the_shortest_exact_form() {
+    fn quantity_prints_its_shortest_exact_form() {
         for text in
             ["0", "0.5", "1.5", "999", "1k", "1024", "64k", "65536", "1M", "1Mi", "512Mi", "3Gi", "16P"]
         {
@@ -342,7 +350,7 @@ mod tests {
             assert_eq!(quantity.to_string(), text);
         }
         for (bytes, text) in [
-            (25_276_502_016, "24684084Ki"), // what a host has
+            (25_276_502_016, "24684084Ki"), // the memory of a real host
             ((1 << 20) - 1024, "1047552"),
             ((1 << 20) + 1024, "1025Ki"),
             ((1 << 20) + 1, "1048577"),
@@ -351,7 +359,7 @@ mod tests {
         }
     }
 
-    /// Bandwidth control's two numbers give cores, whatever their scale; no denominator of 0.
+    /// The two numbers of CPU bandwidth control give the same cores at any scale. A denominator of 0 gives `None`.
     #[test]
     fn ratio_depends_on_the_ratio_alone() {
         for scale in [1, 2, 10, 1_000_000] {

@@ -1,4 +1,4 @@
-//! What was measured: a reading, how sure it is, and where it came from.
+//! The result of a measurement: the reading, its bound, its sources and its notes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,29 +8,30 @@ use std::sync::Arc;
 use super::name::Resource;
 use super::quantity::Quantity;
 
-/// How much of a resource there is.
+/// The amount of a resource.
 ///
-/// *Unlimited* and *unknown* are answers of their own, never 0 and never a huge number: a formula treats each as what
-/// it is. Closed: there is no fourth answer.
+/// *Unlimited* and *unknown* are variants of their own, never 0 and never a huge number: a formula treats each in its own
+/// way. The enum is closed: no fourth case exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reading {
-    /// So much, in the resource's unit.
+    /// A finite amount, in the resource's unit.
     Finite(Quantity),
     /// The host sets no limit.
     Unlimited,
-    /// It could not be known.
+    /// The amount could not be measured.
     #[default]
     Unknown,
 }
 
 impl Reading {
-    /// A reading of so many whole units.
+    /// Returns a finite reading of `units` whole units.
     #[must_use]
     pub const fn whole(units: u64) -> Self {
         Self::Finite(Quantity::whole(units))
     }
 
-    /// Prints a finite reading as digits without a suffix, as [`Quantity::plain`] does; the others as words.
+    /// Returns a value that prints a finite reading as digits without a suffix, as [`Quantity::plain`] does, and the other
+    /// variants as words.
     #[must_use]
     pub fn plain(self) -> impl fmt::Display {
         PlainReading(self)
@@ -64,14 +65,14 @@ impl fmt::Display for Reading {
     }
 }
 
-/// How sure a measurement is.
+/// The relation between a reading and the true amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bound {
-    /// Everything that limits the resource was seen.
+    /// The probe saw everything that limits the resource.
     #[default]
     Exact,
-    /// Something that may limit it further could not be seen, so the truth may be less.
+    /// The probe could not see everything that may limit the resource, so the true amount may be less.
     AtMost,
 }
 
@@ -84,7 +85,7 @@ impl fmt::Display for Bound {
     }
 }
 
-/// One place that a measurement was read from, with the text found there.
+/// One place that a measurement was read from, with the text that was found there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
     path: Cow<'static, str>,
@@ -94,52 +95,52 @@ pub struct Source {
 }
 
 impl Source {
-    /// A file's path or a system call's name, and the text or number it gave.
+    /// Creates a source from a file path or the name of a system call, and the text or number that it returned.
     #[must_use]
     pub fn new(path: impl Into<Cow<'static, str>>, raw: impl Into<String>) -> Self {
         Self { path: path.into(), level: None, raw: raw.into(), meaning: None }
     }
 
-    /// The same at one level of a hierarchy, such as a cgroup's path.
+    /// Sets the level of a hierarchy at which the source was read, such as the path of a cgroup.
     #[must_use]
     pub fn at_level(mut self, level: impl Into<String>) -> Self {
         self.level = Some(level.into());
         self
     }
 
-    /// The same with what the text comes to, where that is not plain: that a huge number is no limit.
+    /// Sets the meaning of the text where it is not obvious, such as that a huge number means no limit.
     #[must_use]
     pub fn meaning_that(mut self, meaning: &'static str) -> Self {
         self.meaning = Some(meaning);
         self
     }
 
-    /// The file's path or the system call's name.
+    /// Returns the file path or the name of the system call.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The text or number found there, as it stood.
+    /// Returns the text or number that was found, unchanged.
     #[must_use]
     pub fn raw(&self) -> &str {
         &self.raw
     }
 
-    /// The level of the hierarchy it stands for, where there is one.
+    /// Returns the level of the hierarchy, if there is one.
     #[must_use]
     pub fn level(&self) -> Option<&str> {
         self.level.as_deref()
     }
 
-    /// What the text comes to, where that is not plain.
+    /// Returns the meaning of the text, if it was set.
     #[must_use]
     pub fn meaning(&self) -> Option<&'static str> {
         self.meaning
     }
 }
 
-/// `path: raw`, with what that means and the level where there is one.
+/// Prints `path: raw`, then the meaning and the level where they are set.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.raw)?;
@@ -150,7 +151,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// A [`Reading`] with how sure it is, its sources, and notes on what a reader should know about it.
+/// A [`Reading`] with its [`Bound`], its sources, and notes for people.
 ///
 /// ```
 /// use concurrency_governor::plan::{Bound, Measurement, Source};
@@ -164,30 +165,30 @@ impl fmt::Display for Source {
 /// assert_eq!(measured.bound(), Bound::AtMost);
 /// ```
 ///
-/// A clone costs little: it shares the sources and notes, until either gets another one.
+/// A clone is cheap: it shares the sources and notes until one of the two adds another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Measurement {
     reading: Reading,
     bound: Bound,
-    told: Arc<Told>,
+    provenance: Arc<Provenance>,
     stale: Option<String>,
 }
 
-/// Where a measurement comes from, in words.
+/// The sources and notes of a measurement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Told {
+struct Provenance {
     sources: Vec<Source>,
     notes: Vec<String>,
 }
 
 impl Measurement {
-    /// A measurement that is exact, fresh, and has no sources yet.
+    /// Creates a measurement that is exact and fresh, without sources or notes.
     pub fn new(reading: Reading) -> Self {
         Self { reading, ..Self::default() }
     }
 
-    /// Marks it as a bound only: something that may limit the resource further could not be seen.
+    /// Sets the bound to [`Bound::AtMost`]: the probe could not see everything that may limit the resource.
     pub fn at_most(mut self) -> Self {
         self.bound = Bound::AtMost;
         self
@@ -195,56 +196,53 @@ impl Measurement {
 
     /// Adds a source.
     pub fn source(mut self, source: Source) -> Self {
-        Arc::make_mut(&mut self.told).sources.push(source);
+        Arc::make_mut(&mut self.provenance).sources.push(source);
         self
     }
 
-    /// Adds a note for whoever reads the number.
+    /// Adds a note: a text that explanations and reports show beside the reading.
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.told).notes.push(note.into());
+        Arc::make_mut(&mut self.provenance).notes.push(note.into());
         self
     }
 
-    /// A fresh measurement with these sources and notes.
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "only Linux has files whose names may need another form")
-    )]
+    /// Creates a fresh measurement with these sources and notes.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only the Linux probes call it"))]
     pub(crate) fn told_by(reading: Reading, bound: Bound, sources: Vec<Source>, notes: Vec<String>) -> Self {
-        Self { reading, bound, told: Arc::new(Told { sources, notes }), stale: None }
+        Self { reading, bound, provenance: Arc::new(Provenance { sources, notes }), stale: None }
     }
 
-    /// Marks it as no longer fresh: it is the last good one, kept because a later measurement failed for `reason`.
+    /// Marks the measurement as stale: it is the last good one, kept since a later measurement failed for `reason`.
     pub fn stale(mut self, reason: impl Into<String>) -> Self {
         self.stale = Some(reason.into());
         self
     }
 
-    /// The reading.
+    /// Returns the reading.
     #[must_use]
     pub fn reading(&self) -> Reading {
         self.reading
     }
 
-    /// How sure it is.
+    /// Returns the bound: the relation between the reading and the true amount.
     #[must_use]
     pub fn bound(&self) -> Bound {
         self.bound
     }
 
-    /// Where it was read, the widest level first.
+    /// Returns the sources, the widest level first.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
-        &self.told.sources
+        &self.provenance.sources
     }
 
-    /// What a reader should know about it.
+    /// Returns the notes.
     #[must_use]
     pub fn notes(&self) -> &[String] {
-        &self.told.notes
+        &self.provenance.notes
     }
 
-    /// Why it is stale; `None` while it is fresh.
+    /// Returns why the measurement is stale, or `None` while it is fresh.
     #[must_use]
     pub fn staleness(&self) -> Option<&str> {
         self.stale.as_deref()
@@ -257,7 +255,7 @@ impl From<Reading> for Measurement {
     }
 }
 
-/// The measurements that a plan is resolved against, one a resource. What was not measured reads as
+/// The measurements that a plan is resolved against, at most one per resource. A resource without a measurement reads as
 /// [`Reading::Unknown`].
 ///
 /// ```
@@ -272,35 +270,35 @@ impl From<Reading> for Measurement {
 pub struct Readings(BTreeMap<Resource, Measurement>);
 
 impl Readings {
-    /// No measurement at all.
+    /// Creates an empty set of measurements.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with this measurement in place of any other of the resource.
+    /// Adds a measurement, and replaces an earlier one of the same resource.
     pub fn with(mut self, resource: Resource, measurement: impl Into<Measurement>) -> Self {
         self.insert(resource, measurement.into());
         self
     }
 
-    /// Puts a measurement in, and returns the one it replaces.
+    /// Inserts a measurement, and returns the one that it replaces.
     pub fn insert(&mut self, resource: Resource, measurement: Measurement) -> Option<Measurement> {
         self.0.insert(resource, measurement)
     }
 
-    /// The measurement of a resource, if there is one.
+    /// Returns the measurement of a resource, if there is one.
     #[must_use]
     pub fn get(&self, resource: Resource) -> Option<&Measurement> {
         self.0.get(&resource)
     }
 
-    /// The reading of a resource: [`Reading::Unknown`] if it was not measured.
+    /// Returns the reading of a resource: [`Reading::Unknown`] if there is no measurement.
     #[must_use]
     pub fn reading(&self, resource: Resource) -> Reading {
         self.get(resource).map_or(Reading::Unknown, Measurement::reading)
     }
 
-    /// Every measurement, by the resource's name.
+    /// Returns an iterator over the measurements, ordered by the resources' names.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Resource, &Measurement)> {
         self.0.iter().map(|(resource, measurement)| (*resource, measurement))

@@ -1,4 +1,4 @@
-//! The resolution: what a plan comes to on one host, each limit with its explanation.
+//! The resolution: the limits of a plan on one host, each with its explanation.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::overrides::{Origin, Overrides, Policy};
 use super::reading::{Reading, Readings};
 use super::spec::GateSpec;
 
-/// What a plan comes to on one host: a limit for each gate, with its explanation, and the readings behind them.
+/// The limits of a plan on one host: an explained limit for each gate, and the readings that were used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
     explanations: Vec<Explanation>,
@@ -22,20 +22,20 @@ impl Resolution {
         Self { explanations, readings }
     }
 
-    /// The limit of a gate.
+    /// Returns the limit of a gate.
     ///
     /// # Errors
     ///
-    /// [`UnknownGateError`] if the plan declares no such gate.
+    /// [`UnknownGateError`] if the plan does not declare the gate.
     pub fn limit(&self, gate: impl Into<GateName>) -> Result<Limit, UnknownGateError> {
         self.explain(gate).map(Explanation::limit)
     }
 
-    /// Where the limit of a gate comes from.
+    /// Returns the explanation of a gate's limit.
     ///
     /// # Errors
     ///
-    /// [`UnknownGateError`] if the plan declares no such gate.
+    /// [`UnknownGateError`] if the plan does not declare the gate.
     pub fn explain(&self, gate: impl Into<GateName>) -> Result<&Explanation, UnknownGateError> {
         let gate = gate.into();
         self.explanations.iter().find(|explanation| explanation.gate == gate).ok_or_else(|| {
@@ -44,21 +44,21 @@ impl Resolution {
         })
     }
 
-    /// Every gate's explanation, in the order of the plan.
+    /// Returns the explanation of every gate, in the order of the plan.
     #[must_use]
     pub fn explanations(&self) -> &[Explanation] {
         &self.explanations
     }
 
-    /// The readings that it was resolved against.
+    /// Returns the readings that the plan was resolved against.
     pub fn readings(&self) -> &Readings {
         &self.readings
     }
 }
 
-/// Where a gate's limit comes from: the derivation, what overrides it, and what that shadows.
+/// The explanation of a gate's limit: the derivation, the setting that overrides it, and the settings that are shadowed.
 ///
-/// `{}` prints one line, `{:#}` the whole derivation.
+/// `{}` prints one line, `{:#}` prints the whole derivation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     gate: GateName,
@@ -69,7 +69,7 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Decides a gate's limit: the first layer that sets it, else the derivation.
+    /// Decides a gate's limit: by the first layer that sets the gate, or else by the derivation.
     pub(super) fn decide(
         spec: &GateSpec,
         derivation: Derivation,
@@ -83,10 +83,11 @@ impl Explanation {
         let Some((layer, (origin, value))) = winner else {
             return Ok(Self { gate, limit: derived, decision: Decision::Derived, shadowed, derivation });
         };
-        let asked = Limit::saturating(value as u64);
+        // The policy matters only above the derived limit. The stricter of the gate's and the layer's policy applies.
+        let requested = Limit::saturating(value as u64);
         let (limit, standing) = match spec.override_policy().max(layer.override_policy()) {
-            _ if asked <= derived => (asked, Standing::Within),
-            Policy::Trust => (asked, Standing::AboveDerived),
+            _ if requested <= derived => (requested, Standing::Within),
+            Policy::Trust => (requested, Standing::AboveDerived),
             Policy::Clamp => (derived, Standing::Clamped),
             Policy::Reject => return Err(Problem::Rejected { gate, origin, value, derived }),
         };
@@ -99,31 +100,31 @@ impl Explanation {
         })
     }
 
-    /// The gate.
+    /// Returns the gate.
     #[must_use]
     pub fn gate(&self) -> GateName {
         self.gate
     }
 
-    /// Its limit.
+    /// Returns the limit.
     #[must_use]
     pub fn limit(&self) -> Limit {
         self.limit
     }
 
-    /// What decided the limit.
+    /// Returns what decided the limit: the formula or a setting.
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
 
-    /// The settings that lost to the one that decided, in order of precedence.
+    /// Returns the settings of later layers that the deciding setting shadows, in order of precedence.
     #[must_use]
     pub fn shadowed(&self) -> &[Shadowed] {
         &self.shadowed
     }
 
-    /// What the formula comes to on this host, step by step, overridden or not.
+    /// Returns the step-by-step evaluation of the formula on this host, also if a setting overrides it.
     #[must_use]
     pub fn derivation(&self) -> &Derivation {
         &self.derivation
@@ -139,10 +140,10 @@ impl fmt::Display for Explanation {
             Decision::Derived => write!(f, ", `{}` decides", binding.text())?,
             Decision::Overridden { .. } => write!(f, ", derived {}", derivation.limit())?,
         }
-        // A floor says nothing of why it decides; that the base is unknown does.
+        // If the base is unknown, its remark explains the limit better than that of the floor which decides.
         let base = &derivation.parts()[0];
-        let told = if base.value() == Reading::Unknown { base } else { binding };
-        match told.remark() {
+        let remarked = if base.value() == Reading::Unknown { base } else { binding };
+        match remarked.remark() {
             remark if *decision == Decision::Derived && !remark.is_empty() => write!(f, " ({remark})")?,
             _ => {}
         }
@@ -152,33 +153,35 @@ impl fmt::Display for Explanation {
         if !f.alternate() {
             return Ok(());
         }
+
+        // The alternate form adds a table: one row per part, with the columns text, number, mark and remark.
         let width = derivation.parts().iter().map(|part| part.text().chars().count()).max().unwrap_or(0);
         for part in derivation.parts() {
             let decides = if part.decides() { "<- decides" } else { "" };
-            let line = format!(
+            let row = format!(
                 "{:width$}  {:>10}  {decides:10}  {}",
                 part.text(),
                 part.value().plain(),
                 part.remark()
             );
-            write!(f, "\n    {}", line.trim_end())?;
+            write!(f, "\n    {}", row.trim_end())?;
         }
         Ok(())
     }
 }
 
-/// What decided a limit. Closed: a limit is derived or overridden.
+/// What decided a limit. The enum is closed: a limit is either derived or overridden.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
-    /// The formula.
+    /// The formula decided.
     Derived,
-    /// An operator's setting.
+    /// An operator's setting decided.
     Overridden {
-        /// Where the setting came from.
+        /// The origin of the setting.
         origin: Origin,
-        /// What it asked for, as it was given.
+        /// The value as it was given.
         value: usize,
-        /// How it stands to the derived limit.
+        /// The relation of the value to the derived limit.
         standing: Standing,
     },
 }
@@ -196,32 +199,32 @@ impl fmt::Display for Decision {
                 }
                 f.write_str(match standing {
                     Standing::Within => "",
-                    Standing::AboveDerived => " (above what is derived)",
-                    Standing::Clamped => " (lowered to what is derived)",
+                    Standing::AboveDerived => " (above the derived limit)",
+                    Standing::Clamped => " (lowered to the derived limit)",
                 })
             }
         }
     }
 }
 
-/// How an operator's setting stands to the derived limit.
+/// The relation of an operator's setting to the derived limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Standing {
-    /// It is at most the derived limit.
+    /// The setting is at most the derived limit.
     Within,
-    /// It is above, and trusted.
+    /// The setting is above the derived limit, and trusted.
     AboveDerived,
-    /// It is above, and was lowered to the derived limit.
+    /// The setting was above the derived limit, and was lowered to it.
     Clamped,
 }
 
-/// A setting that lost to one before it.
+/// A setting that is shadowed by a setting of an earlier layer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Shadowed {
-    /// Where it came from.
+    /// The origin of the setting.
     pub origin: Origin,
-    /// What it asked for.
+    /// The value of the setting.
     pub value: usize,
 }

@@ -8,9 +8,9 @@ use super::name::GateName;
 use super::overrides::Policy;
 use super::quantity::Quantity;
 
-/// The declaration of a gate: its name, the formula of its limit, and how long its line may get.
+/// The declaration of a gate: its name, the formula of its limit, and the bounds of its queue.
 ///
-/// It is the gate's key too: whatever takes a gate's name takes its spec.
+/// A spec is also the gate's key: each function that takes a gate's name also takes its spec.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,92 +34,93 @@ pub struct GateSpec {
 }
 
 impl GateSpec {
-    /// Declares a gate by a literal name. For computed input use [`GateSpec::named`].
+    /// Declares a gate with a literal name. For computed input use [`GateSpec::named`].
     ///
     /// # Panics
     ///
-    /// If `name` is no valid [`GateName`]; in a `const` that is a compile error.
+    /// If `name` is not a valid [`GateName`]. In a `const` that is a compile error.
     pub const fn new(name: &str, formula: Formula) -> Self {
         Self::named(GateName::new(name), formula)
     }
 
-    /// Declares a gate.
+    /// Declares a gate with a name that was computed.
     pub const fn named(name: GateName, formula: Formula) -> Self {
         Self { name, formula, queue: None, max_wait: None, measures_waits: true, policy: Policy::Trust }
     }
 
-    /// At most this many requests may wait; a further one is refused at once. 0 means that nobody waits. Without it
-    /// the line has no bound.
+    /// Sets the bound of the queue: at most this many requests wait, and a further one is rejected immediately. With 0 no
+    /// request waits. By default the queue has no bound.
     pub const fn queue(mut self, bound: usize) -> Self {
         self.queue = Some(bound);
         self
     }
 
-    /// No request waits longer than this, whatever deadline it brings. Without it, waiting has no end of its own.
+    /// Sets the longest wait: no request waits longer, even if its own deadline is later. By default there is no such
+    /// limit.
     pub const fn max_wait(mut self, duration: Duration) -> Self {
         self.max_wait = Some(duration);
         self
     }
 
-    /// Whether it measures how long requests wait; it does unless said.
+    /// Sets whether the gate measures how long requests wait. By default it does.
     pub const fn measure_waits(mut self, measures: bool) -> Self {
         self.measures_waits = measures;
         self
     }
 
-    /// What becomes of operators' settings above the derived limit; where the layer says something else, the stricter
-    /// of the two holds.
+    /// Sets the policy for operators' settings above the derived limit. If the override layer has another policy, the
+    /// stricter of the two applies.
     pub const fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// The gate's name.
+    /// Returns the gate's name.
     #[must_use]
     pub const fn name(&self) -> GateName {
         self.name
     }
 
-    /// The formula of its limit.
+    /// Returns the formula of the gate's limit.
     pub const fn formula(&self) -> &Formula {
         &self.formula
     }
 
-    /// The bound of its line, in requests.
+    /// Returns the bound of the queue, in requests.
     #[must_use]
     pub const fn queue_bound(&self) -> Option<usize> {
         self.queue
     }
 
-    /// The longest that a request may wait.
+    /// Returns the longest time that a request may wait.
     #[must_use]
     pub const fn longest_wait(&self) -> Option<Duration> {
         self.max_wait
     }
 
-    /// Whether it measures how long requests wait.
+    /// Returns whether the gate measures how long requests wait.
     #[must_use]
     pub const fn measures_waits(&self) -> bool {
         self.measures_waits
     }
 
-    /// What becomes of operators' settings above the derived limit.
+    /// Returns the policy for operators' settings above the derived limit.
     #[must_use]
     pub const fn override_policy(&self) -> Policy {
         self.policy
     }
 
-    /// `n` for each permit of this gate's limit, for another gate's formula.
+    /// Returns `n` times this gate's limit, for another gate's formula.
     pub const fn times(&self, n: u64) -> Amount {
         self.name.times(n)
     }
 
-    /// `numerator / denominator` of this gate's limit, for another gate's formula.
+    /// Returns `numerator / denominator` of this gate's limit, for another gate's formula.
     pub const fn fraction(&self, numerator: u64, denominator: u64) -> Amount {
         self.name.fraction(numerator, denominator)
     }
 
-    /// One for each `unit` permits of this gate's limit, for another gate's formula.
+    /// Returns one for each `unit` permits of this gate's limit, for another gate's formula.
     pub const fn per(&self, unit: Quantity) -> Amount {
         self.name.per(unit)
     }

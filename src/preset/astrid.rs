@@ -1,17 +1,17 @@
-//! The limits of the Astrid capsule engine: three gates, each keyed to the host resource that its work consumes.
+//! The limits of the Astrid capsule engine: three gates, each derived from the host resource that its work consumes.
 //!
-//! | gate | its work | what it consumes | formula |
+//! | gate | work | consumed resource | formula |
 //! |---|---|---|---|
-//! | [`BLOCKING`] | host calls that pin an async worker | cores | `(whole cpu or 2) \| reserve 2 \| floor 2` |
+//! | [`BLOCKING`] | host calls that pin an async worker | cores | `whole cpu or 2 \| reserve 2 \| floor 2` |
 //! | [`IO`] | host calls that free the worker while they wait | descriptors | `(whole cpu or 2) * 64 \| floor 64 \| at most fd * 1/2` |
 //! | [`POOL`] | pooled WASM instances | memory | `(whole cpu or 2) * 2 \| floor 8 \| ceiling 64` |
 //!
-//! Cores are what the scheduler lets the process run on, affinity and cgroup quota included, in whole CPUs, and 2 where
-//! that cannot be known. Descriptors are the soft limit of `RLIMIT_NOFILE`; where there is none, or it cannot be read,
-//! it clamps nothing.
+//! Cores are the whole CPUs that the scheduler lets the process run on. Affinity and cgroup quota are included. Unknown
+//! cores count as 2. Descriptors are the soft limit of `RLIMIT_NOFILE`. If there is no limit, or it cannot be read, the
+//! clamp is skipped.
 //!
-//! [`CapsuleRuntimeLimits`] holds the three numbers once; [`CapsuleRuntimeLimits::governor`] builds three gates that
-//! follow the host.
+//! [`CapsuleRuntimeLimits`] holds the three numbers, resolved once. [`CapsuleRuntimeLimits::governor`] builds three gates
+//! that follow the host.
 //!
 //! ```
 //! use concurrency_governor::preset::astrid::CapsuleRuntimeLimits;
@@ -34,26 +34,26 @@ use crate::plan::{
 };
 use crate::probe::{Cpu, OpenFiles, ProbeError};
 
-/// Blocking host calls: each pins a worker of the runtime while it runs. Two cores are left to the scheduler and to
-/// event dispatch, but at least two calls may run.
-pub const BLOCKING: GateSpec = GateSpec::new("blocking", Formula::of(cores(1)).reserve(2).floor(2));
+/// The gate of blocking host calls. Each call pins a worker of the runtime while it runs. Two cores are reserved for the
+/// scheduler and for event dispatch, but at least two calls may run.
+pub const BLOCKING: GateSpec = GateSpec::new("blocking", Formula::of(per_core(1)).reserve(2).floor(2));
 
-/// Async I/O host calls: each frees its worker while it waits, so 64 a core keep the workers busy; each may hold a
-/// descriptor, so together they take at most half of those.
+/// The gate of async I/O host calls. Each call frees its worker while it waits, so 64 calls per core keep the workers busy.
+/// Each may hold a descriptor, so all calls together use at most half of the descriptors.
 pub const IO: GateSpec =
-    GateSpec::new("io", Formula::of(cores(64)).floor(64).at_most(Resource::FD.fraction(1, 2)));
+    GateSpec::new("io", Formula::of(per_core(64)).floor(64).at_most(Resource::FD.fraction(1, 2)));
 
-/// Pooled WASM instances: each costs memory, so there is a ceiling whatever the cores.
-pub const POOL: GateSpec = GateSpec::new("pool", Formula::of(cores(2)).floor(8).ceiling(64));
+/// The gate of pooled WASM instances. Each instance uses memory, so there is a ceiling for any number of cores.
+pub const POOL: GateSpec = GateSpec::new("pool", Formula::of(per_core(2)).floor(8).ceiling(64));
 
-/// Which environment variable of the engine sets which gate, for [`OverrideLayer::env`](crate::OverrideLayer::env).
+/// Each gate with the engine's environment variable for it, for [`OverrideLayer::env`](crate::OverrideLayer::env).
 pub const ENV_VARS: [(GateName, &str); 3] = [
     (BLOCKING.name(), "ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY"),
     (IO.name(), "ASTRID_CAPSULE_HOST_IO_CONCURRENCY"),
     (POOL.name(), "ASTRID_CAPSULE_INSTANCE_POOL_SIZE"),
 ];
 
-/// Which flag of the engine sets which gate, less its dashes.
+/// Each gate with the engine's command line flag for it, without the leading dashes.
 pub const FLAGS: [(GateName, &str); 3] = [
     (BLOCKING.name(), "host-blocking-concurrency"),
     (IO.name(), "host-io-concurrency"),
@@ -62,31 +62,30 @@ pub const FLAGS: [(GateName, &str); 3] = [
 
 pub(super) const SPECS: [GateSpec; 3] = [BLOCKING, IO, POOL];
 
-/// The three gates as a plan.
-#[expect(clippy::missing_panics_doc, reason = "it is a plan, and a test builds it")]
+/// Returns the three gates as a plan.
+#[expect(clippy::missing_panics_doc, reason = "the plan is constant, and a test builds it")]
 pub fn plan() -> Plan {
-    Plan::new(SPECS).expect("three names, and no gate reads another")
+    Plan::new(SPECS).expect("the names differ, and no gate reads another")
 }
 
-/// The engine's three limits, resolved once: the operator's setting, or what the host grants.
+/// The engine's three limits, resolved once: each is the operator's setting, or else derived from the host.
 ///
-/// The numbers are plain: nothing here needs a runtime, and nothing panics. A setting is kept as it was given, however
-/// large; only what is built of it ([semaphores](Self::io_semaphore), live gates) is held to what it can hold.
+/// The fields are plain numbers: no method needs a runtime or panics. A setting is kept at any size; only the
+/// [semaphores](Self::io_semaphore) and live gates that are built from it are capped at their own maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CapsuleRuntimeLimits {
-    /// Blocking host calls at once: see [`BLOCKING`].
+    /// The limit of concurrent blocking host calls: see [`BLOCKING`].
     pub blocking_concurrency: usize,
-    /// Async I/O host calls at once: see [`IO`].
+    /// The limit of concurrent async I/O host calls: see [`IO`].
     pub io_concurrency: usize,
-    /// The most pooled WASM instances: see [`POOL`].
+    /// The limit of pooled WASM instances: see [`POOL`].
     pub instance_pool_size: usize,
 }
 
 impl CapsuleRuntimeLimits {
-    /// Takes each setting where there is one, 0 as 1, and derives the others from this host.
+    /// Uses each setting that is given, with 0 as 1, and derives the others from this host.
     ///
-    /// Which of the engine's sources a setting comes from (flag, then file, then environment) is the caller's to
-    /// decide.
+    /// The caller decides the precedence of the engine's sources: flag, then file, then environment.
     #[must_use]
     pub fn resolve(
         blocking_concurrency: Option<usize>,
@@ -96,7 +95,7 @@ impl CapsuleRuntimeLimits {
         Self::resolve_on(&host_readings(), blocking_concurrency, io_concurrency, instance_pool_size)
     }
 
-    /// As [`resolve`](Self::resolve), on a host with these readings of [`Resource::CPU`] and [`Resource::FD`].
+    /// Same as [`resolve`](Self::resolve), for a host with these readings of [`Resource::CPU`] and [`Resource::FD`].
     #[must_use]
     pub fn resolve_on(
         readings: &Readings,
@@ -114,30 +113,30 @@ impl CapsuleRuntimeLimits {
         }
     }
 
-    /// A semaphore of [`blocking_concurrency`](Self::blocking_concurrency) permits, within what one can hold:
-    /// 1 to [`Semaphore::MAX_PERMITS`].
+    /// Creates a semaphore with [`blocking_concurrency`](Self::blocking_concurrency) permits, clamped to 1 to
+    /// [`Semaphore::MAX_PERMITS`].
     #[must_use]
     pub fn blocking_semaphore(&self) -> Arc<Semaphore> {
         semaphore(self.blocking_concurrency)
     }
 
-    /// A semaphore of [`io_concurrency`](Self::io_concurrency) permits, within what one can hold: 1 to
+    /// Creates a semaphore with [`io_concurrency`](Self::io_concurrency) permits, clamped to 1 to
     /// [`Semaphore::MAX_PERMITS`].
     #[must_use]
     pub fn io_semaphore(&self) -> Arc<Semaphore> {
         semaphore(self.io_concurrency)
     }
 
-    /// How many instances the pool keeps warm: 4, or the pool's size where that is less; at least 1.
+    /// Returns the number of instances that the pool keeps warm: 4, or the pool's size if that is less, but at least 1.
     #[must_use]
     pub fn instance_pool_min_idle(&self) -> usize {
         self.instance_pool_size.clamp(1, 4)
     }
 
-    /// The live version: the same three gates under a [`Governor`] that measures this host's cores and descriptors.
+    /// Returns a builder for the same three gates under a [`Governor`] that measures this host's cores and descriptors.
     ///
-    /// Add the operator's settings with [`overrides`](GovernorBuilder::overrides), build it, and let
-    /// [`spawn_refresh`](Governor::spawn_refresh) follow the host.
+    /// Add the operator's settings with [`overrides`](GovernorBuilder::overrides), and build the governor. Then
+    /// [`spawn_refresh`](Governor::spawn_refresh) makes the limits follow the host.
     ///
     /// ```
     /// use concurrency_governor::preset::astrid::{BLOCKING, CapsuleRuntimeLimits, IO, POOL};
@@ -157,37 +156,38 @@ impl CapsuleRuntimeLimits {
     }
 }
 
-/// What the host grants, with no setting at all.
+/// Derives all three limits from this host.
 impl Default for CapsuleRuntimeLimits {
     fn default() -> Self {
         Self::resolve(None, None, None)
     }
 }
 
-/// How many blocking host calls this host can run at once: `max(cores - 2, 2)`.
+/// Returns the derived limit of blocking host calls on this host: `max(cores - 2, 2)`.
 #[must_use]
 pub fn host_blocking_concurrency_default() -> usize {
     derived(&host_readings(), &BLOCKING)
 }
 
-/// How many async I/O host calls this host can have in flight: `max(64 * cores, 64)`, then at most
+/// Returns the derived limit of async I/O host calls on this host: `max(64 * cores, 64)`, then at most
 /// `max(descriptors / 2, 1)`.
 #[must_use]
 pub fn host_io_concurrency_default() -> usize {
     derived(&host_readings(), &IO)
 }
 
-/// How many pooled instances this host can hold: `2 * cores` within `8..=64`.
+/// Returns the derived limit of pooled instances on this host: `2 * cores` within `8..=64`.
 #[must_use]
 pub fn host_instance_pool_size_default() -> usize {
     derived(&host_readings(), &POOL)
 }
 
-/// `n` for each whole core; two cores where they cannot be known.
-const fn cores(n: u64) -> Amount {
+/// Returns `n` for each whole core. Unknown cores count as two.
+const fn per_core(n: u64) -> Amount {
     Resource::CPU.times(n).whole().assume(2)
 }
 
+/// Measures the cores and the descriptors of this host. A resource that cannot be measured is unknown.
 fn host_readings() -> Readings {
     let reading =
         |measured: Result<Measurement, ProbeError>| measured.unwrap_or_else(|_| Reading::Unknown.into());
@@ -196,9 +196,10 @@ fn host_readings() -> Readings {
         .with(Resource::FD, reading(OpenFiles::new().read()))
 }
 
+/// Returns the derived limit of one of the three gates.
 fn derived(readings: &Readings, gate: &GateSpec) -> usize {
     let resolution =
-        plan().resolve(readings, &Overrides::new()).expect("nothing is overridden, so nothing is refused");
+        plan().resolve(readings, &Overrides::new()).expect("without overrides no setting is rejected");
     let limit = resolution.limit(gate).expect("the plan declares the gate");
     usize::try_from(limit.get()).unwrap_or(usize::MAX)
 }

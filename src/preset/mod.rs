@@ -1,4 +1,4 @@
-//! Presets: plans that ship with the crate, declared with its public surface alone.
+//! Presets: plans that ship with the crate. They use only its public API.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use crate::plan::{GateName, GateSpec};
 
 pub mod astrid;
 
-/// A plan that ships with the crate, by the name that configuration files and command lines give it.
+/// A plan that ships with the crate, with the name that configuration files and command lines use for it.
 ///
 /// ```
 /// use concurrency_governor::preset::Preset;
@@ -24,10 +24,10 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Every preset there is.
+    /// Every preset.
     pub const ALL: &[Self] = &[Self::Astrid];
 
-    /// Its name.
+    /// Returns the preset's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,14 +35,15 @@ impl Preset {
         }
     }
 
-    /// Its gates.
+    /// Returns the preset's gates.
     pub const fn specs(self) -> &'static [GateSpec] {
         match self {
             Self::Astrid => &astrid::SPECS,
         }
     }
 
-    /// Which environment variable sets which of its gates, for [`OverrideLayer::env`](crate::OverrideLayer::env).
+    /// Returns each gate with the environment variable that sets it, for
+    /// [`OverrideLayer::env`](crate::OverrideLayer::env).
     #[must_use]
     pub const fn env_vars(self) -> &'static [(GateName, &'static str)] {
         match self {
@@ -55,8 +56,8 @@ impl FromStr for Preset {
     type Err = PresetError;
 
     fn from_str(given: &str) -> Result<Self, PresetError> {
-        let named = Self::ALL.iter().find(|preset| preset.as_str() == given);
-        named.copied().ok_or_else(|| PresetError { given: given.to_owned() })
+        let preset = Self::ALL.iter().find(|preset| preset.as_str() == given);
+        preset.copied().ok_or_else(|| PresetError { given: given.to_owned() })
     }
 }
 
@@ -66,9 +67,13 @@ impl fmt::Display for Preset {
     }
 }
 
-/// A text that is no preset, with what was given and what is allowed.
+/// The error for a text that is not a preset: the given text, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no preset (allowed: {})", Preset::ALL.iter().map(|preset| format!("`{preset}`")).collect::<Vec<_>>().join(", "))]
+#[error("{given:?} is not a preset (allowed: {})", allowed_names())]
 pub struct PresetError {
     given: String,
+}
+
+fn allowed_names() -> String {
+    Preset::ALL.iter().map(|preset| format!("`{preset}`")).collect::<Vec<_>>().join(", ")
 }

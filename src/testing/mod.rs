@@ -1,6 +1,6 @@
-//! Stand-ins for the host, for tests of what is built on it.
+//! Replacements for the host, for tests of code that depends on it.
 //!
-//! A property test gives the host any shape, and holds its own code to what must be true on all of them:
+//! A property test sets the host to any state, and checks a promise of its own code on each:
 //!
 //! ```
 //! use concurrency_governor::probe::ResourceProbe;
@@ -8,7 +8,7 @@
 //! use concurrency_governor::{Quantity, Reading, Resource};
 //! use proptest::prelude::*;
 //!
-//! /// The code under test: two workers a core, at least one.
+//! /// The code under test: two workers per core, at least one.
 //! async fn workers(cpu: &dyn ResourceProbe) -> u64 {
 //!     match cpu.measure().await.map(|measured| measured.reading()) {
 //!         Ok(Reading::Finite(cores)) => cores.saturating_add(cores).floor().max(1),
@@ -27,7 +27,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! With the feature `proptest`, `testing::strategies` makes whole hosts, plans and operators' settings.
+//! With the feature `proptest`, `testing::strategies` generates whole hosts, plans and operators' settings.
 
 #[cfg(feature = "proptest")]
 pub mod strategies;
@@ -41,10 +41,10 @@ use tokio::sync::watch;
 use crate::plan::{Measurement, Reading, Resource, Source};
 use crate::probe::{ProbeError, ResourceProbe, async_trait};
 
-/// A probe that measures what it is told to, fails, hangs or panics.
+/// A probe whose measurement the test sets: it returns a reading, fails, hangs or panics.
 ///
-/// Clones share one cell: give one to what is tested and keep another to change what it measures. Each change reaches
-/// every clone's [`changed`](ResourceProbe::changed). It needs neither a runtime nor a clock.
+/// Clones share their state: pass one clone to the code under test, and keep another to change what it measures. Each
+/// change resolves [`changed`](ResourceProbe::changed) of every clone. The probe needs neither a runtime nor a clock.
 ///
 /// ```
 /// use concurrency_governor::probe::ResourceProbe;
@@ -65,25 +65,27 @@ use crate::probe::{ProbeError, ResourceProbe, async_trait};
 /// ```
 pub struct MockProbe {
     resource: Resource,
-    cell: Arc<Cell>,
-    // The last change that `changed` of this clone has told: clones are told apart from each other.
-    told: AtomicU64,
+    state: Arc<MockState>,
+    /// The number of changes that this clone's `changed` has reported. Each clone has its own.
+    reported_changes: AtomicU64,
 }
 
-/// What the clones share.
-struct Cell {
-    state: watch::Sender<State>,
+/// The state that clones share.
+struct MockState {
+    script: watch::Sender<MockScript>,
+    /// The number of measurements that were started.
     measures: AtomicU64,
 }
 
-struct State {
-    answer: Answer,
+struct MockScript {
+    outcome: MockOutcome,
+    /// The number of times that `outcome` was set after creation.
     changes: u64,
 }
 
-/// What comes of a measurement.
+/// The outcome of a measurement.
 #[derive(Clone, Debug)]
-enum Answer {
+enum MockOutcome {
     Measured(Measurement),
     Failed(String),
     Hangs,
@@ -91,50 +93,50 @@ enum Answer {
 }
 
 impl MockProbe {
-    /// A mock of `resource` that measures `reading`, in the resource's unit, until it is told otherwise.
+    /// Creates a probe of `resource` that measures `reading`, in the resource's unit.
     #[must_use]
     pub fn new(resource: Resource, reading: impl Into<Reading>) -> Self {
-        let state = State { answer: measured(reading.into()), changes: 0 };
-        let cell = Cell { state: watch::Sender::new(state), measures: AtomicU64::new(0) };
-        Self { resource, cell: Arc::new(cell), told: AtomicU64::new(0) }
+        let script = MockScript { outcome: exact(reading.into()), changes: 0 };
+        let state = MockState { script: watch::Sender::new(script), measures: AtomicU64::new(0) };
+        Self { resource, state: Arc::new(state), reported_changes: AtomicU64::new(0) }
     }
 
-    /// Measures `reading` from now on, exactly, with a source that says it is a mock's.
+    /// Makes later measurements return `reading`, with the bound `Exact` and a source named `mock`.
     pub fn set(&self, reading: impl Into<Reading>) {
-        self.answer(measured(reading.into()));
+        self.set_outcome(exact(reading.into()));
     }
 
-    /// Measures this from now on: bound, sources, notes and staleness as they stand.
+    /// Makes later measurements return `measurement`, with its bound, sources, notes and staleness.
     pub fn set_measurement(&self, measurement: Measurement) {
-        self.answer(Answer::Measured(measurement));
+        self.set_outcome(MockOutcome::Measured(measurement));
     }
 
-    /// Fails from now on, with a [`ProbeError`] of this message.
+    /// Makes later measurements fail with a [`ProbeError`] of this message.
     pub fn fail(&self, message: impl Into<String>) {
-        self.answer(Answer::Failed(message.into()));
+        self.set_outcome(MockOutcome::Failed(message.into()));
     }
 
-    /// Never answers from now on. A measurement that hangs already hangs for good, whatever is set later.
+    /// Makes later measurements hang. A measurement that hangs never returns, also if the outcome is changed later.
     pub fn hang(&self) {
-        self.answer(Answer::Hangs);
+        self.set_outcome(MockOutcome::Hangs);
     }
 
-    /// Panics from now on, with this message, when a measurement is polled.
+    /// Makes later measurements panic with this message when they are polled.
     pub fn panic(&self, message: impl Into<String>) {
-        self.answer(Answer::Panics(message.into()));
+        self.set_outcome(MockOutcome::Panics(message.into()));
     }
 
-    /// How many measurements were begun through any of the clones, whatever came of them. A future of
+    /// Returns the number of measurements that were started through any clone, with any outcome. A future of
     /// [`measure`](ResourceProbe::measure) that was never polled does not count.
     #[must_use]
     pub fn measures(&self) -> u64 {
-        self.cell.measures.load(Ordering::SeqCst)
+        self.state.measures.load(Ordering::SeqCst)
     }
 
-    fn answer(&self, answer: Answer) {
-        self.cell.state.send_modify(|state| {
-            state.answer = answer;
-            state.changes = state.changes.saturating_add(1);
+    fn set_outcome(&self, outcome: MockOutcome) {
+        self.state.script.send_modify(|script| {
+            script.outcome = outcome;
+            script.changes = script.changes.saturating_add(1);
         });
     }
 }
@@ -145,39 +147,43 @@ impl ResourceProbe for MockProbe {
         self.resource
     }
 
-    /// Does what the mock was told last: gives a measurement, fails, hangs or panics.
+    /// Returns, fails, hangs or panics, as the test set it last.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: it does not wait, unless it hangs.
     async fn measure(&self) -> Result<Measurement, ProbeError> {
-        self.cell.measures.fetch_add(1, Ordering::SeqCst);
-        let answer = self.cell.state.borrow().answer.clone();
-        match answer {
-            Answer::Measured(measurement) => Ok(measurement),
-            Answer::Failed(message) => Err(ProbeError::new(self.resource, message)),
-            Answer::Hangs => std::future::pending().await,
-            Answer::Panics(message) => panic!("{message}"),
+        self.state.measures.fetch_add(1, Ordering::SeqCst);
+        let outcome = self.state.script.borrow().outcome.clone();
+        match outcome {
+            MockOutcome::Measured(measurement) => Ok(measurement),
+            MockOutcome::Failed(message) => Err(ProbeError::new(self.resource, message)),
+            MockOutcome::Hangs => std::future::pending().await,
+            MockOutcome::Panics(message) => panic!("{message}"),
         }
     }
 
-    /// Resolves once for the changes that came since it last resolved for this clone: at once if there were any, be
-    /// it before the first call; otherwise with the next. A clone starts where its original stood.
+    /// Waits for a change that this clone has not reported yet.
+    ///
+    /// Resolves immediately if there was one, also before the first call. Several changes resolve one call. A new clone
+    /// has reported the same changes as its original.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: changes count as told only when it resolves.
+    /// Cancel safe: changes count as reported only when the call resolves.
     async fn changed(&self) {
-        let mut state = self.cell.state.subscribe();
+        let mut script = self.state.script.subscribe();
         loop {
-            let told = self.told.load(Ordering::SeqCst);
-            let changes = state
-                .wait_for(|state| state.changes > told)
+            let reported = self.reported_changes.load(Ordering::SeqCst);
+            let changes = script
+                .wait_for(|script| script.changes > reported)
                 .await
-                .expect("the cell keeps the sender")
+                .expect("`self.state` owns the sender")
                 .changes;
-            // Of two that wait on one clone, one is told.
-            if self.told.compare_exchange(told, changes, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            // If two calls wait on the same clone, only one of them reports the change. The other waits again.
+            let reports =
+                self.reported_changes.compare_exchange(reported, changes, Ordering::SeqCst, Ordering::SeqCst);
+            if reports.is_ok() {
                 return;
             }
         }
@@ -186,8 +192,8 @@ impl ResourceProbe for MockProbe {
 
 impl Clone for MockProbe {
     fn clone(&self) -> Self {
-        let told = AtomicU64::new(self.told.load(Ordering::SeqCst));
-        Self { resource: self.resource, cell: Arc::clone(&self.cell), told }
+        let reported_changes = AtomicU64::new(self.reported_changes.load(Ordering::SeqCst));
+        Self { resource: self.resource, state: Arc::clone(&self.state), reported_changes }
     }
 }
 
@@ -195,12 +201,13 @@ impl fmt::Debug for MockProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MockProbe")
             .field("resource", &self.resource)
-            .field("answer", &self.cell.state.borrow().answer)
+            .field("outcome", &self.state.script.borrow().outcome)
             .field("measures", &self.measures())
             .finish_non_exhaustive()
     }
 }
 
-fn measured(reading: Reading) -> Answer {
-    Answer::Measured(Measurement::new(reading).source(Source::new("mock", reading.to_string())))
+/// Returns an exact measurement of `reading`, as an outcome.
+fn exact(reading: Reading) -> MockOutcome {
+    MockOutcome::Measured(Measurement::new(reading).source(Source::new("mock", reading.to_string())))
 }

@@ -1,6 +1,6 @@
-//! Strategies for property tests with [proptest](https://docs.rs/proptest): any host, any plan, any operator.
+//! Strategies for property tests with [proptest](https://docs.rs/proptest): any host, any plan, any settings.
 //!
-//! A plan of your own, held to a promise on every host and whatever an operator sets:
+//! A test that checks a promise of your own plan on every host, with any setting of an operator:
 //!
 //! ```
 //! use concurrency_governor::testing::strategies;
@@ -12,7 +12,7 @@
 //!
 //! let plan = Plan::new([IO, UPLOADS])?;
 //! proptest!(|(host in strategies::host(), overrides in strategies::overrides([IO.name()]))| {
-//!     // An operator's setting may be refused; what is granted keeps the promise.
+//!     // The policy may reject an operator's setting. Each resolution keeps the promise.
 //!     if let Ok(resolution) = plan.resolve(&host, &overrides) {
 //!         prop_assert!(resolution.limit(UPLOADS)? <= resolution.limit(IO)?);
 //!     }
@@ -20,8 +20,8 @@
 //! # Ok::<(), concurrency_governor::plan::BuildError>(())
 //! ```
 //!
-//! What they make is small and usual most of the time, and extreme often enough; it shrinks towards few parts and small
-//! numbers. They need the feature `proptest`, and that crate's version 1.
+//! The generated values are mostly small and usual, and sometimes extreme. They shrink towards few parts and small numbers.
+//! The module needs the feature `proptest`, and version 1 of that crate.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -36,8 +36,10 @@ use crate::plan::{
     Policy, Quantity, Reading, Readings, Resource, Step,
 };
 
-/// The host's four resources as hosts have them: quotas of a tenth of a core up to a thousand cores, descriptors from
-/// 16 up, memory from 16 MiB up; at times unlimited, unknown, not measured at all, or only a bound.
+/// Generates the readings of a realistic host, for the four built-in resources.
+///
+/// CPU ranges from a quota of a tenth of a core to 1024 cores. There are at least 16 descriptors and 16 MiB of memory. A
+/// resource is sometimes unlimited, unknown, not measured, or measured only as an upper bound.
 pub fn host() -> impl Strategy<Value = Readings> {
     let cores = prop_oneof![
         3 => (1_u64..=64).prop_map(Quantity::whole),
@@ -56,18 +58,18 @@ pub fn host() -> impl Strategy<Value = Readings> {
         .prop_map(|(cpu, fd, memory, tasks)| [cpu, fd, memory, tasks].into_iter().flatten().collect())
 }
 
-/// Measurements of these resources: each of any size, unlimited, unknown, or not there.
+/// Generates measurements of these resources: each of any size, unlimited, unknown, or absent.
 pub fn readings(resources: impl IntoIterator<Item = Resource>) -> impl Strategy<Value = Readings> {
     let measurements: Vec<_> = resources.into_iter().map(|resource| measured(resource, quantity())).collect();
     measurements.prop_map(|measurements| measurements.into_iter().flatten().collect())
 }
 
-/// A reading of any size, or unlimited, or unknown.
+/// Generates a reading of any size, or unlimited, or unknown.
 pub fn reading() -> impl Strategy<Value = Reading> {
     reading_of(quantity())
 }
 
-/// A quantity: small and whole, small and in thousandths, at an edge of a machine word, or any.
+/// Generates a quantity: small and whole, small in thousandths, near a power of two, or any.
 pub fn quantity() -> impl Strategy<Value = Quantity> {
     prop_oneof![
         4 => (0_u64..=256).prop_map(Quantity::whole),
@@ -77,9 +79,10 @@ pub fn quantity() -> impl Strategy<Value = Quantity> {
         1 => edge().prop_map(Quantity::from_thousandths),
         1 => any::<u64>().prop_map(Quantity::from_thousandths),
     ]
+    .sboxed()
 }
 
-/// A limit: small, at an end of the range, or any.
+/// Generates a limit: small, at an end of the range, or any.
 pub fn limit() -> impl Strategy<Value = Limit> {
     prop_oneof![
         6 => 1_u32..=256,
@@ -87,53 +90,55 @@ pub fn limit() -> impl Strategy<Value = Limit> {
         1 => select(vec![1, 1 << 29, Limit::MAX.get().saturating_sub(1), Limit::MAX.get()]),
     ]
     .prop_map(|limit| Limit::saturating(limit.into()))
+    .sboxed()
 }
 
-/// A resource's name: a usual one or any.
+/// Generates a resource: a built-in one, or one with any name.
 pub fn resource() -> impl Strategy<Value = Resource> {
     let usual = select(vec![Resource::CPU, Resource::FD, Resource::MEMORY, Resource::TASKS]);
     prop_oneof![3 => usual, 1 => name().prop_filter_map(RESERVED, |name| name.parse().ok())]
 }
 
-/// A gate's name: a usual one or any.
+/// Generates the name of a gate: a usual one or any.
 pub fn gate_name() -> impl Strategy<Value = GateName> {
     let usual = select(vec!["io", "cache", "uploads", "blocking"]).prop_map(GateName::new);
     prop_oneof![3 => usual, 1 => name().prop_filter_map(RESERVED, |name| name.parse().ok())]
 }
 
-/// An amount of one of these operands: any factor, rounded or not, with or without something assumed.
+/// Generates an amount of one of these operands: with any factor, with or without rounding, with or without an assumed
+/// value.
 ///
 /// # Panics
 ///
-/// If there is no operand.
+/// If `operands` is empty.
 pub fn amount(operands: impl IntoIterator<Item = Operand>) -> impl Strategy<Value = Amount> {
-    let operands = some(operands);
+    let operands = at_least_one(operands);
     amount_draft().prop_map(move |draft| draft.amount(&operands))
 }
 
-/// A formula over these operands, always a valid one: every base and step, up to [`Formula::MAX_STEPS`] of them.
+/// Generates a valid formula over these operands, with any base and up to [`Formula::MAX_STEPS`] steps.
 ///
 /// # Panics
 ///
-/// If there is no operand.
+/// If `operands` is empty.
 pub fn formula(operands: impl IntoIterator<Item = Operand>) -> impl Strategy<Value = Formula> {
-    let operands = some(operands);
+    let operands = at_least_one(operands);
     formula_draft().prop_map(move |draft| draft.formula(&operands))
 }
 
-/// A declared gate whose formula reads some of these operands.
+/// Generates the declaration of a gate whose formula reads some of these operands.
 ///
 /// # Panics
 ///
-/// If there is no operand.
+/// If `operands` is empty.
 pub fn gate_spec(operands: impl IntoIterator<Item = Operand>) -> impl Strategy<Value = GateSpec> {
-    let operands = some(operands);
+    let operands = at_least_one(operands);
     gate_draft().prop_map(move |draft| draft.spec(&operands))
 }
 
-/// A plan of one to six gates over `cpu`, `fd` and `memory`, some of which read each other's limits; they are declared
-/// in any order.
-#[expect(clippy::missing_panics_doc, reason = "what is drafted is a plan")]
+/// Generates a plan of one to six gates over `cpu`, `fd` and `memory`, declared in any order. Some of the gates read the
+/// limits of others.
+#[expect(clippy::missing_panics_doc, reason = "the drafts always give a valid plan")]
 pub fn plan() -> impl Strategy<Value = Plan> {
     let gates = vec((gate_draft(), any::<u8>()), 1..=6);
     gates.prop_map(|drafts| {
@@ -149,23 +154,26 @@ pub fn plan() -> impl Strategy<Value = Plan> {
         }
         specs.sort_by_key(|(place, _)| *place);
         let specs = specs.into_iter().map(|(_, spec)| spec);
-        Plan::new(specs).expect("each name stands once, and a gate reads only those made before it")
+        Plan::new(specs)
+            .expect("the names are unique, and a gate reads only gates that were drafted before it")
     })
 }
 
-/// Up to four layers of operators' settings of these gates, with any policy; one in three comes from the environment.
+/// Generates up to four layers of operators' settings for these gates, with any policy. One layer in three comes from the
+/// environment.
 ///
-/// A plan that does not declare all of the gates refuses them.
+/// A plan that does not declare all of the gates rejects the settings.
 pub fn overrides(gates: impl IntoIterator<Item = GateName>) -> impl Strategy<Value = Overrides> {
     let gates: Vec<GateName> = gates.into_iter().collect();
     vec(layer(gates), 0..=4).prop_map(|layers| layers.into_iter().fold(Overrides::new(), Overrides::then))
 }
 
-/// A policy.
+/// Generates a policy.
 pub fn policy() -> impl Strategy<Value = Policy> {
     prop_oneof![2 => Just(Policy::Trust), 1 => Just(Policy::Clamp), 1 => Just(Policy::Reject)]
 }
 
+/// Generates one layer of settings.
 fn layer(gates: Vec<GateName>) -> impl Strategy<Value = OverrideLayer> {
     let value = prop_oneof![
         4 => 0_usize..=300,
@@ -184,7 +192,7 @@ fn layer(gates: Vec<GateName>) -> impl Strategy<Value = OverrideLayer> {
                     let found = given.iter().find(|(_, variable, _)| variable == wanted);
                     found.map(|(_, _, value)| value.to_string().into())
                 };
-                OverrideLayer::env(variables, lookup).expect("each value is a number as it prints")
+                OverrideLayer::env(variables, lookup).expect("each value is a printed number")
             }
             _ => settings.fold(OverrideLayer::new(name), |layer, (gate, value)| layer.set(gate, value)),
         };
@@ -192,13 +200,15 @@ fn layer(gates: Vec<GateName>) -> impl Strategy<Value = OverrideLayer> {
     })
 }
 
+/// Generates a measurement of a resource, or sometimes none.
 fn measured(
     resource: Resource,
     quantity: impl Strategy<Value = Quantity>,
 ) -> impl Strategy<Value = Option<(Resource, Measurement)>> {
-    let measurement = (reading_of(quantity), any::<u8>()).prop_map(|(reading, sure)| {
+    let measurement = (reading_of(quantity), any::<u8>()).prop_map(|(reading, byte)| {
         let measurement = Measurement::new(reading);
-        if sure < 200 { measurement } else { measurement.at_most() }
+        // About four in five are exact.
+        if byte < 200 { measurement } else { measurement.at_most() }
     });
     option::weighted(0.9, measurement.prop_map(move |measurement| (resource, measurement)))
 }
@@ -211,41 +221,51 @@ fn reading_of(quantity: impl Strategy<Value = Quantity>) -> impl Strategy<Value 
     ]
 }
 
-/// A number near a power of two, from 0 to `u64::MAX`.
+/// Generates a number near a power of two, from 0 to `u64::MAX`.
 fn edge() -> impl Strategy<Value = u64> {
     let power = (0_u32..=64).prop_map(|bit| 1_u64.checked_shl(bit).unwrap_or(u64::MAX));
-    (power, 0_u64..=2).prop_map(|(power, beside)| power.saturating_sub(1).saturating_add(beside))
+    (power, 0_u64..=2).prop_map(|(power, offset)| power.saturating_sub(1).saturating_add(offset))
 }
 
-/// A number of 1 or more.
+/// Generates a number of at least 1.
 fn factor() -> impl Strategy<Value = u64> {
     prop_oneof![
         6 => 1_u64..=4,
         4 => 1_u64..=256,
         1 => edge().prop_map(|edge| edge.max(1)),
     ]
+    .sboxed()
 }
 
+/// Generates a text that follows the grammar of names. It may still be a reserved word.
 fn name() -> impl Strategy<Value = String> {
-    let further = || {
-        let byte = (0_usize..39).prop_map(|at| char::from(b"abcdefghijklmnopqrstuvwxyz0123456789_-."[at]));
-        prop_oneof![4 => vec(byte.clone(), 0..=6), 1 => vec(byte, 0..=30)]
-    };
-    (b'a'..=b'z', further())
-        .prop_map(|(first, further)| std::iter::once(char::from(first)).chain(further).collect())
+    let character =
+        (0_usize..39).prop_map(|index| char::from(b"abcdefghijklmnopqrstuvwxyz0123456789_-."[index]));
+    let rest = prop_oneof![4 => vec(character.clone(), 0..=6), 1 => vec(character, 0..=30)];
+    (b'a'..=b'z', rest).prop_map(|(first, rest)| std::iter::once(char::from(first)).chain(rest).collect())
 }
 
-const RESERVED: &str = "a word of the formula language";
+/// The reason by which proptest reports a name that it filters out.
+const RESERVED: &str = "a reserved word of the formula language";
 
-fn some(operands: impl IntoIterator<Item = Operand>) -> Vec<Operand> {
+/// Collects the operands of an amount.
+///
+/// # Panics
+///
+/// If there is none.
+fn at_least_one(operands: impl IntoIterator<Item = Operand>) -> Vec<Operand> {
     let operands: Vec<Operand> = operands.into_iter().collect();
-    assert!(!operands.is_empty(), "an amount is taken of one operand or more, none was given");
+    assert!(!operands.is_empty(), "an amount needs at least one operand, but none was given");
     operands
 }
 
-// What the operands are is known only when a whole plan is put together: until then a draft holds an index of one. That
-// keeps shrinking whole, which a dependent strategy (`prop_flat_map`) would cut short.
+// A draft is a value whose operands are not known yet: until a whole plan is assembled, it holds an index into them. A
+// dependent strategy (`prop_flat_map`) would not need drafts, but it shrinks less well.
+//
+// Drafts, quantities and limits are boxed. The value tree of `prop_oneof!` holds the trees of all its alternatives inline,
+// so nested unions would grow to many kilobytes, and a debug build copies them at each level.
 
+/// An [`Amount`] without its operand.
 #[derive(Clone, Debug)]
 struct AmountDraft {
     operand: Index,
@@ -254,6 +274,7 @@ struct AmountDraft {
     assumed: Option<Quantity>,
 }
 
+/// The factor of an amount.
 #[derive(Clone, Debug)]
 enum FactorDraft {
     Times(u64),
@@ -262,6 +283,7 @@ enum FactorDraft {
 }
 
 impl AmountDraft {
+    /// Builds the amount of the drafted operand.
     fn amount(&self, operands: &[Operand]) -> Amount {
         let amount = match (*self.operand.get(operands), &self.factor) {
             (Operand::Resource(resource), FactorDraft::Times(n)) => resource.times(*n),
@@ -287,14 +309,17 @@ fn amount_draft() -> impl Strategy<Value = AmountDraft> {
     ];
     (any::<Index>(), factor, any::<bool>(), option::weighted(0.4, quantity()))
         .prop_map(|(operand, factor, whole, assumed)| AmountDraft { operand, factor, whole, assumed })
+        .sboxed()
 }
 
+/// A [`Base`] without its operand.
 #[derive(Clone, Debug)]
 enum BaseDraft {
     Amount(AmountDraft),
     Fixed(Limit),
 }
 
+/// A [`Step`] without its operand.
 #[derive(Clone, Debug)]
 enum StepDraft {
     Reserve(u64),
@@ -303,6 +328,7 @@ enum StepDraft {
     AtMost(AmountDraft),
 }
 
+/// A [`Formula`] without its operands. Its steps may contradict each other.
 #[derive(Clone, Debug)]
 struct FormulaDraft {
     base: BaseDraft,
@@ -310,13 +336,13 @@ struct FormulaDraft {
 }
 
 impl FormulaDraft {
-    /// The formula, without the steps that would contradict an earlier one.
+    /// Builds the formula. Leaves out each step that contradicts an earlier one.
     fn formula(&self, operands: &[Operand]) -> Formula {
         let base = match &self.base {
             BaseDraft::Amount(draft) => Base::Amount(draft.amount(operands)),
             BaseDraft::Fixed(limit) => Base::Fixed((*limit).into()),
         };
-        let start = Formula::from_parts(base, []).expect("a base by itself contradicts nothing");
+        let start = Formula::from_parts(base, []).expect("a drafted base is valid");
         self.steps.iter().fold(start, |formula, draft| {
             let step = match draft {
                 StepDraft::Reserve(n) => Step::Reserve(*n),
@@ -340,12 +366,14 @@ fn formula_draft() -> impl Strategy<Value = FormulaDraft> {
         2 => limit().prop_map(StepDraft::Floor),
         2 => limit().prop_map(StepDraft::Ceiling),
         3 => amount_draft().prop_map(StepDraft::AtMost),
-    ];
-    // More are drafted than fit, since some are left out.
+    ]
+    .sboxed();
+    // Some of these steps are left out, so more are drafted than a formula can have.
     let steps = prop_oneof![6 => vec(step.clone(), 0..=4), 1 => vec(step, 0..=2 * Formula::MAX_STEPS)];
-    (base, steps).prop_map(|(base, steps)| FormulaDraft { base, steps })
+    (base, steps).prop_map(|(base, steps)| FormulaDraft { base, steps }).sboxed()
 }
 
+/// A [`GateSpec`] without the operands of its formula.
 #[derive(Clone, Debug)]
 struct GateDraft {
     name: GateName,
@@ -356,6 +384,7 @@ struct GateDraft {
 }
 
 impl GateDraft {
+    /// Builds the declaration.
     fn spec(&self, operands: &[Operand]) -> GateSpec {
         let spec = GateSpec::named(self.name, self.formula.formula(operands)).policy(self.policy);
         let spec = self.queue.map_or(spec, |bound| spec.queue(bound));
@@ -366,7 +395,13 @@ impl GateDraft {
 fn gate_draft() -> impl Strategy<Value = GateDraft> {
     let queue = option::weighted(0.3, 0_usize..=1000);
     let max_wait = option::weighted(0.3, (0_u64..=60_000).prop_map(Duration::from_millis));
-    (gate_name(), formula_draft(), queue, max_wait, policy()).prop_map(
-        |(name, formula, queue, max_wait, policy)| GateDraft { name, formula, queue, max_wait, policy },
-    )
+    (gate_name(), formula_draft(), queue, max_wait, policy())
+        .prop_map(|(name, formula, queue, max_wait, policy)| GateDraft {
+            name,
+            formula,
+            queue,
+            max_wait,
+            policy,
+        })
+        .sboxed()
 }

@@ -1,6 +1,4 @@
-//! Operators' settings: layers and their order, policies, the environment, and what explanations say of them.
-
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+//! Operators' settings: layers and their order, policies, environment variables, and their explanations.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,15 +8,17 @@ use concurrency_governor::{
     Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Readings, Resolution,
 };
 
-/// A gate of 25 on any host.
+use crate::support::lines;
+
+/// A gate with the derived limit 25 on any host.
 const IO: GateSpec = GateSpec::new("io", Formula::fixed(25));
 const POOL: GateSpec = GateSpec::new("pool", Formula::fixed(8));
 
 // Layers
 
-/// The first layer that sets a gate decides; later ones are shadowed in their order; each gate for itself.
+/// For each gate the first layer that sets it wins. Later layers are shadowed, in order.
 #[test]
-fn first_layer_wins() {
+fn first_layer_that_sets_a_gate_wins() {
     let overrides = Overrides::new()
         .then(OverrideLayer::new("cli").set(POOL, 3))
         .then(OverrideLayer::new("file").set(IO, 20).set(POOL, 4))
@@ -40,9 +40,9 @@ fn first_layer_wins() {
     assert_eq!([file.to_string(), env.to_string()], ["file", "env APP_POOL"]);
 }
 
-/// No setting, no layer and an empty layer are all the same: what is derived.
+/// Without layers, without settings, or with an empty layer, each limit is derived.
 #[test]
-fn nothing_set_is_derived() {
+fn limits_are_derived_without_settings() {
     let empty = OverrideLayer::new("cli").maybe_set(IO, None);
     assert_eq!(empty.settings().len(), 0);
     for overrides in [Overrides::new(), Overrides::default(), Overrides::new().then(empty).then(env([]))] {
@@ -52,7 +52,7 @@ fn nothing_set_is_derived() {
     }
 }
 
-/// A second setting of one gate replaces the first, and stands where it was set.
+/// A second setting of the same gate replaces the first, and takes its place at the end of the layer.
 #[test]
 fn later_setting_of_a_layer_replaces_the_earlier() {
     let layer =
@@ -64,9 +64,9 @@ fn later_setting_of_a_layer_replaces_the_earlier() {
     assert!(resolve(&overrides).explain(IO).unwrap().shadowed().is_empty());
 }
 
-/// A layer may be named at run time, and two may have one name.
+/// The name of a layer may be computed, and two layers may have the same name.
 #[test]
-fn layers_are_named_freely() {
+fn layer_names_may_be_computed_and_equal() {
     let file = |path: &str, value| OverrideLayer::new(format!("file {path}")).set(IO, value);
     let overrides = Overrides::new().then(file("/a", 1)).then(file("/a", 2));
     assert_eq!(
@@ -75,21 +75,21 @@ fn layers_are_named_freely() {
     );
 }
 
-// What becomes of a setting
+// Values and policies
 
-/// Any whole number is a setting: 0 is 1, and more than a gate can hold is the most that it can.
+/// Any whole number is a setting: 0 becomes 1, and a number above the greatest limit becomes the greatest limit.
 #[test]
-fn setting_is_brought_into_range() {
+fn setting_is_clamped_to_the_range_of_limits() {
     for (value, limit, words) in [
         (0, 1, "set to 0 by cli (raised to 1), derived 25"),
         (1, 1, "set to 1 by cli, derived 25"),
         (25, 25, "set to 25 by cli, derived 25"),
-        (26, 26, "set to 26 by cli (above what is derived), derived 25"),
-        (1_073_741_823, 1_073_741_823, "set to 1073741823 by cli (above what is derived), derived 25"),
+        (26, 26, "set to 26 by cli (above the derived limit), derived 25"),
+        (1_073_741_823, 1_073_741_823, "set to 1073741823 by cli (above the derived limit), derived 25"),
         (
             1_073_741_824,
             1_073_741_823,
-            "set to 1073741824 by cli (lowered to 1073741823) (above what is derived), derived 25",
+            "set to 1073741824 by cli (lowered to 1073741823) (above the derived limit), derived 25",
         ),
     ] {
         let resolution = resolve(&Overrides::new().then(OverrideLayer::new("cli").set(IO, value)));
@@ -104,9 +104,9 @@ fn setting_is_brought_into_range() {
     assert_eq!(resolution.limit(IO).unwrap(), Limit::MAX);
 }
 
-/// Above what is derived a setting is trusted, lowered or refused, by the stricter of the layer and the gate.
+/// A setting above the derived limit is trusted, lowered or rejected, by the stricter policy of the layer and the gate.
 #[test]
-fn stricter_policy_holds() {
+fn stricter_policy_applies() {
     use Policy::{Clamp, Reject, Trust};
     for (layer, gate, expected) in [
         (Trust, Trust, Some((26, Standing::AboveDerived))),
@@ -130,29 +130,30 @@ fn stricter_policy_holds() {
             Some(expected) => assert_eq!(standing(&resolve(26).unwrap()), expected),
             None => assert_eq!(
                 resolve(26).unwrap_err().to_string(),
-                "cli sets gate `io` to 26, above what this host grants (allowed: at most 25)"
+                "cli sets gate `io` to 26, above the derived limit (allowed: at most 25)"
             ),
         }
     }
 }
 
-/// A lowered setting says so. The policy is that of the layer which decides; the shadowed ones' does not matter.
+/// The policy of the deciding layer applies, that of shadowed layers does not. The explanation reports a lowered
+/// setting.
 #[test]
-fn policy_is_of_the_layer_that_decides() {
+fn policy_of_the_deciding_layer_applies() {
     let overrides = Overrides::new()
         .then(OverrideLayer::new("cli").set(IO, 30).policy(Policy::Clamp))
         .then(OverrideLayer::new("file").set(IO, 40).policy(Policy::Reject));
     assert_eq!(
         lines(&resolve(&overrides))[0],
-        "io = 25: set to 30 by cli (lowered to what is derived), derived 25, shadows file = 40"
+        "io = 25: set to 30 by cli (lowered to the derived limit), derived 25, shadows file = 40"
     );
     assert_eq!(overrides.layers()[1].override_policy(), Policy::Reject);
     assert_eq!(OverrideLayer::new("cli").override_policy(), Policy::Trust);
 }
 
-/// Policies order by strictness and read back as they are written.
+/// Policies are ordered by strictness, and parse as they print.
 #[test]
-fn policies_have_an_order_and_a_text() {
+fn policies_are_ordered_and_round_trip() {
     let policies = [Policy::Trust, Policy::Clamp, Policy::Reject];
     assert!(policies.is_sorted());
     assert_eq!(Policy::default(), Policy::Trust);
@@ -161,14 +162,14 @@ fn policies_have_an_order_and_a_text() {
         assert_eq!(policy.to_string().parse(), Ok(policy));
     }
     let error = "Trust".parse::<Policy>().unwrap_err();
-    assert_eq!(error.to_string(), r#""Trust" is no policy (allowed: `trust`, `clamp`, `reject`)"#);
+    assert_eq!(error.to_string(), r#""Trust" is not a policy (allowed: `trust`, `clamp`, `reject`)"#);
 }
 
-// The environment
+// Environment variables
 
-/// A variable that is there sets its gate, one that is not sets nothing; space around a number is no part of it.
+/// A variable that is set becomes a setting, also with whitespace around its number. Other variables add no setting.
 #[test]
-fn environment_sets_what_is_there() {
+fn set_variables_become_settings() {
     let layer = env([("APP_POOL", " 12\n"), ("OTHER", "x")]);
     assert_eq!(layer.name(), "env");
     assert_eq!(layer.settings().collect::<Vec<_>>(), [(POOL.name(), 12)]);
@@ -179,9 +180,9 @@ fn environment_sets_what_is_there() {
     assert_eq!(layer.settings().collect::<Vec<_>>(), [(IO.name(), 0), (POOL.name(), usize::MAX)]);
 }
 
-/// Two variables of one gate: the later one in the list holds.
+/// If two variables set the same gate, the later one in the list wins.
 #[test]
-fn later_variable_of_a_gate_holds() {
+fn later_variable_of_a_gate_wins() {
     let layer = OverrideLayer::env([(IO, "OLD_NAME"), (IO, "NEW_NAME")], |variable| {
         Some(variable.len().to_string().into())
     });
@@ -189,9 +190,9 @@ fn later_variable_of_a_gate_holds() {
     assert_eq!(lines(&resolve(&both))[0], "io = 8: set to 8 by env NEW_NAME, derived 25");
 }
 
-/// Values that are no whole numbers are refused together, each with its variable and as it was given.
+/// One error reports every variable whose value is not a whole number, with the value as it was given.
 #[test]
-fn environment_refuses_everything_wrong_at_once() {
+fn every_invalid_variable_is_reported() {
     let gates: Vec<GateName> = ["a", "b", "c", "d", "e", "f", "g"].map(GateName::new).to_vec();
     let names = ["EMPTY", "BAD", "NEGATIVE", "HUGE", "FRACTION", "GOOD", "LINES"];
     let values: BTreeMap<&str, &str> = [
@@ -216,10 +217,10 @@ fn environment_refuses_everything_wrong_at_once() {
     );
 }
 
-/// A value that is no text is refused too, and printed as far as it is text.
+/// A value that is not Unicode is rejected, and is printed with replacement characters.
 #[cfg(unix)]
 #[test]
-fn environment_refuses_what_is_no_text() {
+fn variable_that_is_not_unicode_is_rejected() {
     use std::os::unix::ffi::OsStringExt;
 
     let error = OverrideLayer::env([(IO, "APP_IO")], |_| Some(OsString::from_vec(b"1\xff2\x1b".to_vec())))
@@ -233,9 +234,10 @@ fn environment_refuses_what_is_no_text() {
     );
 }
 
-/// With a prefix a gate's variable is its name in capitals, `_` for `-` and `.`; other variables are others'.
+/// With a prefix, the variable of a gate is its name in capitals, with `_` for `-` and `.`. Variables without the
+/// prefix are ignored.
 #[test]
-fn prefix_makes_the_variables() {
+fn prefix_and_gate_name_form_the_variable() {
     let gates = ["io", "http-client", "http.server", "a_b"].map(GateName::new);
     let given = [("APP_IO", "1"), ("APP_HTTP_CLIENT", " 2 "), ("APP_HTTP_SERVER", "0"), ("PATH", "/bin")];
     let layer = OverrideLayer::env_prefixed("APP_", gates, variables(given)).unwrap();
@@ -250,9 +252,9 @@ fn prefix_makes_the_variables() {
     assert_eq!(OverrideLayer::env_prefixed("APP_", [IO], variables(near)).unwrap().settings().len(), 0);
 }
 
-/// With a prefix everything wrong is told at once: numbers, variables of no gate, gates of one variable.
+/// With a prefix, one error reports everything: invalid values, variables of no gate, gates with the same variable.
 #[test]
-fn prefix_refuses_everything_wrong_at_once() {
+fn every_problem_with_a_prefix_is_reported() {
     let gates = ["io", "a-b", "a.b"].map(GateName::new);
     let given = [("APP_IP", "1"), ("APP_IO", ""), ("APP_io", "3"), ("APP_", "4")];
     let error = OverrideLayer::env_prefixed("APP_", gates, variables(given)).unwrap_err().to_string();
@@ -261,33 +263,36 @@ fn prefix_refuses_everything_wrong_at_once() {
         error.split("; ").collect::<Vec<_>>(),
         [
             &format!("not a whole number in the environment: APP_IO=\"\" (allowed: 0 to {})", usize::MAX),
-            "gates `a-b` and `a.b` are both set by APP_A_B (allowed: one gate a variable)",
-            &format!("APP_ in the environment is the variable of no gate {allowed}"),
-            &format!("APP_IP in the environment is the variable of no gate {allowed}"),
-            &format!("APP_io in the environment is the variable of no gate {allowed}"),
+            "gates `a-b` and `a.b` are both set by APP_A_B (allowed: one gate per variable)",
+            &format!("environment variable APP_ belongs to no gate {allowed}"),
+            &format!("environment variable APP_IP belongs to no gate {allowed}"),
+            &format!("environment variable APP_io belongs to no gate {allowed}"),
         ]
     );
     let error = OverrideLayer::env_prefixed("", [IO], variables([("IO", "1")])).unwrap_err().to_string();
-    assert_eq!(error, "the prefix of the variables is empty (allowed: one such as APP_LIMIT_)");
+    assert_eq!(
+        error,
+        "the prefix of the environment variables is empty (allowed: a prefix such as APP_LIMIT_)"
+    );
     let error =
         OverrideLayer::env_prefixed("APP_", [IO; 0], variables([("APP_IO", "1")])).unwrap_err().to_string();
-    assert_eq!(error, "APP_IO in the environment is the variable of no gate (allowed: none)");
+    assert_eq!(error, "environment variable APP_IO belongs to no gate (allowed: none)");
 }
 
-/// A variable with the prefix whose name is no text names no gate.
+/// A variable with the prefix whose name is not Unicode is reported as the variable of no gate.
 #[cfg(unix)]
 #[test]
-fn prefixed_variable_that_is_no_text_is_refused() {
+fn prefixed_variable_that_is_not_unicode_is_rejected() {
     use std::os::unix::ffi::OsStringExt;
 
     let variable = OsString::from_vec(b"APP_I\xff\x1b".to_vec());
     let error = OverrideLayer::env_prefixed("APP_", [IO], [(variable, "1".into())]).unwrap_err().to_string();
-    assert_eq!(error, "APP_I\u{fffd}\\u{1b} in the environment is the variable of no gate (allowed: APP_IO)");
+    assert_eq!(error, "environment variable APP_I\u{fffd}\\u{1b} belongs to no gate (allowed: APP_IO)");
 }
 
-/// A key within a layer is part of the origin, and a later setting of the gate takes its own.
+/// The key of a setting is part of its origin. A later setting of the same gate has its own key.
 #[test]
-fn keys_of_settings_are_named() {
+fn key_of_a_setting_is_part_of_its_origin() {
     let layer = OverrideLayer::new("app.toml").set_from(IO, 1, "limits.io").set_from(POOL, 2, "limits.pool");
     let overrides = Overrides::new().then(layer.clone().set_from(POOL, 3, "pool")).then(layer.set(IO, 4));
     assert_eq!(
@@ -299,10 +304,12 @@ fn keys_of_settings_are_named() {
     );
 }
 
+/// Returns an environment for `OverrideLayer::env_prefixed`.
 fn variables<const N: usize>(given: [(&str, &str); N]) -> Vec<(OsString, OsString)> {
     given.map(|(variable, value)| (variable.into(), value.into())).to_vec()
 }
 
+/// Creates a layer from an environment in which `APP_IO` and `APP_POOL` set the gates.
 fn env<const N: usize>(values: [(&str, &str); N]) -> OverrideLayer {
     let values: BTreeMap<&str, &str> = values.into();
     let lookup = |name: &str| values.get(name).map(OsString::from);
@@ -313,14 +320,11 @@ fn resolve(overrides: &Overrides) -> Resolution {
     Plan::new([IO, POOL]).unwrap().resolve(&Readings::new(), overrides).unwrap()
 }
 
-fn lines(resolution: &Resolution) -> Vec<String> {
-    resolution.explanations().iter().map(ToString::to_string).collect()
-}
-
+/// Returns the limit of `io`, and the relation of its setting to the derived limit.
 fn standing(resolution: &Resolution) -> (u32, Standing) {
     let explanation = resolution.explain(IO).unwrap();
     match explanation.decision() {
         Decision::Overridden { standing, .. } => (explanation.limit().get(), *standing),
-        Decision::Derived => panic!("it is set"),
+        Decision::Derived => panic!("the setting of `io` must decide"),
     }
 }

@@ -1,5 +1,5 @@
-//! One model of a plan for fuzzing and its corpus: bytes become gates, readings and settings; what they come to is
-//! held against the oracle, and the laws that compare two resolutions are checked beside it.
+//! A model of plans: any bytes become gates, readings and settings. Their resolution is checked against the oracle, and
+//! against the laws that compare two resolutions.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use concurrency_governor::{
     Resource,
 };
 
-use crate::resolution;
+use super::resolution;
 
 const RESOURCES: [Resource; 3] = [Resource::CPU, Resource::FD, Resource::MEMORY];
 const GATES: [GateName; 6] = [
@@ -21,54 +21,62 @@ const GATES: [GateName; 6] = [
     GateName::new("f"),
 ];
 
-/// Interprets `bytes` as a plan on a host; panics where a law does not hold.
-pub(crate) fn drive(bytes: &[u8]) {
-    let mut input = Input(bytes);
+/// Decodes `bytes` as a plan, a host and settings. Panics if a law is broken.
+pub(crate) fn check_bytes(bytes: &[u8]) {
+    let mut input = PlanBytes(bytes);
     let count = 1 + input.below(GATES.len());
     let specs: Vec<GateSpec> = GATES[..count].iter().map(|gate| input.spec(*gate, count)).collect();
+
+    // A plan is rejected exactly if gates read each other in a cycle.
     let plan = match Plan::new(specs.iter().copied()) {
         Ok(plan) => plan,
         Err(error) => {
-            assert!(!cyclic(&specs).is_empty(), "{error}");
+            assert!(!gates_on_cycles(&specs).is_empty(), "{error}");
             for problem in error.problems() {
-                let Problem::Cycle { circle } = problem else { panic!("no such problem: {problem}") };
+                let Problem::Cycle { circle } = problem else { panic!("unexpected problem: {problem}") };
                 assert!(circle.len() > 1 && circle.first() == circle.last(), "{problem}");
-                assert!(circle.windows(2).all(|pair| reads(&specs, pair[0]).contains(&pair[1])), "{problem}");
+                assert!(
+                    circle.windows(2).all(|pair| gates_read_by(&specs, pair[0]).contains(&pair[1])),
+                    "{problem}"
+                );
             }
             return;
         }
     };
-    assert_eq!(cyclic(&specs), BTreeSet::new());
+    assert_eq!(gates_on_cycles(&specs), BTreeSet::new());
 
     let readings: Readings =
         RESOURCES.into_iter().map(|resource| (resource, input.reading().into())).collect();
     let overrides = (0..input.below(4)).fold(Overrides::new(), |overrides, _| overrides.then(input.layer()));
-    resolution::hold(&plan, &readings, &overrides);
+    resolution::check(&plan, &readings, &overrides);
 
-    let backwards = Plan::new(specs.iter().rev().copied()).unwrap();
-    resolution::hold(&backwards, &readings, &overrides);
+    // The oracle does not depend on the order of declaration.
+    let reversed = Plan::new(specs.iter().rev().copied()).unwrap();
+    resolution::check(&reversed, &readings, &overrides);
 
+    // More of a resource never lowers a limit, and causes no rejection.
     let resource = RESOURCES[input.below(RESOURCES.len())];
-    let Some(more) = raised(readings.reading(resource), input.reading()) else { return };
+    let Some(more) = greater_of(readings.reading(resource), input.reading()) else { return };
     let more = readings.clone().with(resource, more);
-    resolution::hold(&plan, &more, &overrides);
+    resolution::check(&plan, &more, &overrides);
     let Ok(before) = plan.resolve(&readings, &overrides) else { return };
     let after = plan.resolve(&more, &overrides).unwrap();
     for (before, after) in before.explanations().iter().zip(after.explanations()) {
-        assert!(before.limit() <= after.limit(), "more {resource} left less:\n{before:#}\n{after:#}");
+        assert!(before.limit() <= after.limit(), "more {resource} lowered a limit:\n{before:#}\n{after:#}");
     }
 }
 
-/// The greater of two readings, where they compare.
-fn raised(before: Reading, by: Reading) -> Option<Reading> {
-    match (before, by) {
-        (Reading::Finite(before), Reading::Finite(by)) => Some(before.max(by).into()),
+/// Returns the greater of two readings, if they can be compared.
+fn greater_of(one: Reading, other: Reading) -> Option<Reading> {
+    match (one, other) {
+        (Reading::Finite(one), Reading::Finite(other)) => Some(one.max(other).into()),
         (Reading::Unknown, _) | (_, Reading::Unknown) => None,
         _ => Some(Reading::Unlimited),
     }
 }
 
-fn reads(specs: &[GateSpec], gate: GateName) -> BTreeSet<GateName> {
+/// Returns the gates that a gate's formula reads.
+fn gates_read_by(specs: &[GateSpec], gate: GateName) -> BTreeSet<GateName> {
     let spec = specs.iter().find(|spec| spec.name() == gate).unwrap();
     let gates = spec.formula().operands().filter_map(|operand| match operand {
         Operand::Gate(gate) => Some(gate),
@@ -77,12 +85,12 @@ fn reads(specs: &[GateSpec], gate: GateName) -> BTreeSet<GateName> {
     gates.collect()
 }
 
-/// The gates that read themselves, by whatever way.
-fn cyclic(specs: &[GateSpec]) -> BTreeSet<GateName> {
+/// Returns the gates that read themselves, directly or through others.
+fn gates_on_cycles(specs: &[GateSpec]) -> BTreeSet<GateName> {
     let reaches_itself = |gate: &GateName| {
-        let mut reached = reads(specs, *gate);
+        let mut reached = gates_read_by(specs, *gate);
         for _ in specs {
-            let further: Vec<_> = reached.iter().flat_map(|gate| reads(specs, *gate)).collect();
+            let further: Vec<_> = reached.iter().flat_map(|gate| gates_read_by(specs, *gate)).collect();
             reached.extend(further);
         }
         reached.contains(gate)
@@ -90,10 +98,10 @@ fn cyclic(specs: &[GateSpec]) -> BTreeSet<GateName> {
     specs.iter().map(GateSpec::name).filter(reaches_itself).collect()
 }
 
-/// Bytes as choices; 0 when they are used up.
-struct Input<'b>(&'b [u8]);
+/// Bytes that are decoded as choices. 0 once they are used up.
+struct PlanBytes<'b>(&'b [u8]);
 
-impl Input<'_> {
+impl PlanBytes<'_> {
     fn byte(&mut self) -> u8 {
         let Some((&byte, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
@@ -104,7 +112,7 @@ impl Input<'_> {
         usize::from(self.byte()) % bound
     }
 
-    /// Small mostly, at times near a power of two, at times anything.
+    /// Returns a number: usually small, sometimes near a power of two, sometimes any.
     fn number(&mut self) -> u64 {
         match self.byte() {
             small @ 0..=159 => small.into(),
@@ -130,7 +138,7 @@ impl Input<'_> {
         }
     }
 
-    /// Seldom a gate that is declared later, or the gate itself.
+    /// Returns a resource, an earlier gate, or rarely a later gate or the gate itself.
     fn operand(&mut self, earlier: usize, count: usize) -> Operand {
         match self.byte() {
             byte @ 128..=249 if earlier > 0 => Operand::Gate(GATES[usize::from(byte) % earlier]),
@@ -150,13 +158,13 @@ impl Input<'_> {
             (Operand::Gate(gate), 0) => gate.times(n),
             (Operand::Gate(gate), 1) => gate.fraction(n, d),
             (Operand::Gate(gate), _) => gate.per(unit),
-            (other, _) => panic!("no such operand: {other}"),
+            (other, _) => panic!("unexpected operand: {other}"),
         };
         let amount = if shape & 64 == 0 { amount } else { amount.whole() };
         if shape & 128 == 0 { amount } else { amount.assume_quantity(self.quantity()) }
     }
 
-    /// A formula, without the steps that would contradict an earlier one.
+    /// Returns a formula. Leaves out each step that contradicts an earlier one.
     fn formula(&mut self, earlier: usize, count: usize) -> Formula {
         let limit = |number: u64| u64::from(Limit::saturating(number));
         let base = match self.below(8) {
@@ -188,7 +196,7 @@ impl Input<'_> {
     fn layer(&mut self) -> OverrideLayer {
         let layer = OverrideLayer::new(["cli", "file", "env"][self.below(3)]).policy(self.policy());
         (0..self.below(4)).fold(layer, |layer, _| {
-            // Not every plan declares all of them.
+            // The plan may not declare this gate.
             let gate = GATES[self.below(GATES.len())];
             layer.set(gate, usize::try_from(self.number()).unwrap_or(usize::MAX))
         })

@@ -1,4 +1,4 @@
-//! What a suite that mocks the host may rely on.
+//! The promises of `MockProbe` to the test suites that use it.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -10,34 +10,21 @@ use concurrency_governor::plan::{Bound, Measurement, Source};
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{Quantity, Reading, Resource, ResourceProbe};
 
-fn mock() -> MockProbe {
-    MockProbe::new(Resource::CPU, Reading::whole(4))
-}
-
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Whether a change is waiting to be told; telling it if so.
-fn changed(probe: &MockProbe) -> bool {
-    poll(probe.changed().as_mut()).is_ready()
-}
-
-/// Clones share one cell: what is told to one, all measure, and all count.
+/// Clones share the outcome and the count of measurements. Other probes have their own.
 #[tokio::test]
-async fn clones_share_one_cell() {
-    let (operator, probe) = (mock(), mock());
-    let twin = operator.clone();
-    operator.set(Reading::Unlimited);
-    assert_eq!(twin.measure().await.unwrap().reading(), Reading::Unlimited);
-    assert_eq!(probe.measure().await.unwrap().reading(), Reading::whole(4));
-    assert_eq!((operator.measures(), twin.measures(), probe.measures()), (1, 1, 1));
-    assert_eq!((twin.resource(), probe.resource()), (Resource::CPU, Resource::CPU));
+async fn clones_share_outcome_and_count() {
+    let (original, other) = (mock(), mock());
+    let clone = original.clone();
+    original.set(Reading::Unlimited);
+    assert_eq!(clone.measure().await.unwrap().reading(), Reading::Unlimited);
+    assert_eq!(other.measure().await.unwrap().reading(), Reading::whole(4));
+    assert_eq!((original.measures(), clone.measures(), other.measures()), (1, 1, 1));
+    assert_eq!((clone.resource(), other.resource()), (Resource::CPU, Resource::CPU));
 }
 
-/// Each thing that it can be told is what comes of the next measurement.
+/// Each outcome that can be set is the outcome of the next measurement. A panic does not poison the probe.
 #[tokio::test]
-async fn does_what_it_is_told() {
+async fn measurement_has_the_outcome_that_was_set() {
     let probe = mock();
     let measured = probe.measure().await.unwrap();
     assert_eq!((measured.reading(), measured.bound()), (Reading::whole(4), Bound::Exact));
@@ -59,15 +46,14 @@ async fn does_what_it_is_told() {
     let panic = tokio::spawn(async move { panicking.measure().await }).await.unwrap_err().into_panic();
     assert_eq!(panic.downcast_ref::<String>().unwrap(), "out of cores");
 
-    // A panic poisons nothing.
     probe.set(Reading::whole(1));
     assert_eq!(probe.measure().await.unwrap().reading(), Reading::whole(1));
     assert_eq!(probe.measures(), 6);
 }
 
-/// A measurement that hangs does so under a clock that stands still, and for good.
+/// A measurement that hangs does not use the clock, and never returns.
 #[tokio::test(start_paused = true)]
-async fn hangs_for_good() {
+async fn hanging_measurement_never_returns() {
     let probe = mock();
     probe.hang();
     let mut hanging = pin!(probe.measure());
@@ -78,9 +64,9 @@ async fn hangs_for_good() {
     assert_eq!(probe.measures(), 2);
 }
 
-/// A measurement is counted when it is begun, not when its future is made.
+/// A measurement is counted when it is first polled, not when its future is created.
 #[test]
-fn counts_measurements_that_were_begun() {
+fn measurement_counts_once_it_is_polled() {
     let probe = mock();
     drop(probe.measure());
     assert_eq!(probe.measures(), 0);
@@ -88,9 +74,10 @@ fn counts_measurements_that_were_begun() {
     assert_eq!(probe.measures(), 1);
 }
 
-/// Changes are told once and come as one, be it before the wait or during it; at first there are none.
+/// Several changes are reported once, together, if they come before the call or while it waits. A new probe has no
+/// change to report.
 #[test]
-fn changes_are_told_once() {
+fn changes_are_reported_once() {
     let probe = mock();
     assert!(!changed(&probe));
 
@@ -101,22 +88,23 @@ fn changes_are_told_once() {
 
     let mut waiting = pin!(probe.changed());
     assert!(poll(waiting.as_mut()).is_pending());
-    for tell in [
+    for change in [
         MockProbe::hang,
         |probe: &MockProbe| probe.panic("y"),
         |probe: &MockProbe| {
             probe.set_measurement(Measurement::default());
         },
     ] {
-        tell(&probe);
+        change(&probe);
     }
     assert!(poll(waiting).is_ready());
     assert!(!changed(&probe));
 }
 
-/// Every clone is told, so that two governors may share one mocked host; a clone starts where its original stood.
+/// Each clone reports a change, so that two governors can share one mocked host. A new clone has reported what its
+/// original has.
 #[test]
-fn every_clone_is_told() {
+fn each_clone_reports_a_change() {
     let first = mock();
     let second = first.clone();
     first.set(Reading::whole(1));
@@ -125,9 +113,9 @@ fn every_clone_is_told() {
     assert!(changed(&second) && !changed(&third) && changed(&fourth));
 }
 
-/// A wait that is dropped, even after the change has come, leaves the change to the next.
+/// A call that is dropped after the change leaves the change to the next call.
 #[test]
-fn dropped_wait_loses_no_change() {
+fn dropped_call_loses_no_change() {
     let probe = mock();
     {
         let mut waiting = probe.changed();
@@ -137,9 +125,9 @@ fn dropped_wait_loses_no_change() {
     assert!(changed(&probe));
 }
 
-/// Of two that wait on one clone, one is told.
+/// If two calls wait on the same clone, one of them reports the change.
 #[test]
-fn one_of_two_waits_is_told() {
+fn one_of_two_calls_reports_a_change() {
     let probe = mock();
     let (mut one, mut other) = (probe.changed(), probe.changed());
     assert!(poll(one.as_mut()).is_pending() && poll(other.as_mut()).is_pending());
@@ -150,9 +138,9 @@ fn one_of_two_waits_is_told() {
     assert!(poll(one.as_mut()).is_ready());
 }
 
-/// Whoever waits, measures and waits again sees the last change, from whichever thread it came.
+/// A loop that waits and measures reaches the last change, which another thread made.
 #[test]
-fn last_change_is_seen() {
+fn last_change_of_another_thread_is_measured() {
     const CHANGES: u64 = 2000;
 
     let operator = mock();
@@ -172,13 +160,26 @@ fn last_change_is_seen() {
     assert!(operator.measures() <= CHANGES);
 }
 
-/// It can be shown, which property tests do with what failed.
+/// `Debug` shows the outcome, which property tests print with a failed case.
 #[test]
-fn shows_what_it_would_answer() {
+fn debug_output_shows_the_outcome() {
     let probe = mock();
     probe.fail("x");
     assert_eq!(
         format!("{probe:?}"),
-        r#"MockProbe { resource: Resource(cpu), answer: Failed("x"), measures: 0, .. }"#
+        r#"MockProbe { resource: Resource(cpu), outcome: Failed("x"), measures: 0, .. }"#
     );
+}
+
+fn mock() -> MockProbe {
+    MockProbe::new(Resource::CPU, Reading::whole(4))
+}
+
+fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Returns whether the probe has a change to report, and reports it.
+fn changed(probe: &MockProbe) -> bool {
+    poll(probe.changed().as_mut()).is_ready()
 }

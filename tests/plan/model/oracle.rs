@@ -1,43 +1,45 @@
-//! What a plan comes to, worked out a second time and in another way: from the formulas as they print, in signed wide
-//! integers, gate after gate by recursion. It shares nothing with the library but its types.
+//! An independent second implementation of resolving a plan. It works on the printed formulas, with signed wide integers,
+//! gate by gate with recursion. It shares only the public types with the library.
 
 use std::collections::BTreeMap;
 
 use concurrency_governor::plan::{Effect, Policy};
 use concurrency_governor::{Formula, GateName, GateSpec, Overrides, Plan, Quantity, Reading, Readings};
 
-/// The greatest limit, and the greatest whole number that a quantity holds.
-pub(crate) const TOP: i128 = 1_073_741_823;
-const MOST: i128 = 18_446_744_073_709_551;
+/// The greatest limit.
+const MAX_LIMIT: i128 = 1_073_741_823;
+/// The greatest whole quantity.
+const MAX_WHOLE: i128 = 18_446_744_073_709_551;
 
-/// A number on its way through a formula.
+/// The number between two parts of a formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Number {
-    Known(i128),
-    Endless,
-    Blank,
+    Finite(i128),
+    Unlimited,
+    Unknown,
 }
 
 impl Number {
-    fn within(self, cap: i128) -> Self {
+    /// Lowers the number to `cap` if it is higher.
+    fn cap_at(self, cap: i128) -> Self {
         match self {
-            Self::Known(n) if n > cap => Self::Known(cap),
-            Self::Endless => Self::Known(cap),
+            Self::Finite(n) if n > cap => Self::Finite(cap),
+            Self::Unlimited => Self::Finite(cap),
             other => other,
         }
     }
 
-    /// The same as the library says it.
+    /// Converts the number to the library's type.
     pub(crate) fn reading(self) -> Reading {
         match self {
-            Self::Known(n) => Reading::whole(n.try_into().unwrap()),
-            Self::Endless => Reading::Unlimited,
-            Self::Blank => Reading::Unknown,
+            Self::Finite(n) => Reading::whole(n.try_into().unwrap()),
+            Self::Unlimited => Reading::Unlimited,
+            Self::Unknown => Reading::Unknown,
         }
     }
 }
 
-/// What one part of a formula is expected to report.
+/// The expected report of one part of a formula.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) text: String,
@@ -46,7 +48,7 @@ pub(crate) struct Part {
     pub(crate) effect: Effect,
 }
 
-/// A formula worked out.
+/// The expected derivation of a formula.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Derived {
     pub(crate) parts: Vec<Part>,
@@ -54,78 +56,78 @@ pub(crate) struct Derived {
     pub(crate) limit: i128,
 }
 
-/// Works a formula out from its text.
+/// Derives a limit from the printed formula. `read` returns the reading of an operand.
 pub(crate) fn derive(formula: &Formula, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Derived {
     let text = formula.to_string();
     let mut parts: Vec<Part> = Vec::new();
-    for word in text.split(" | ") {
+    for part in text.split(" | ") {
         let before = parts.last().map(|part| part.value);
-        let (value, amount) = part(word, before, read);
+        let (value, amount) = evaluate_part(part, before, read);
         let effect = match (before, amount) {
             (None, _) => Effect::Set,
-            (_, Some(Number::Endless | Number::Blank)) => Effect::Skipped,
+            (_, Some(Number::Unlimited | Number::Unknown)) => Effect::Skipped,
             (Some(before), _) if before == value => Effect::Held,
             _ => Effect::Changed,
         };
-        parts.push(Part { text: word.to_owned(), value, amount, effect });
+        parts.push(Part { text: part.to_owned(), value, amount, effect });
     }
     let limit = match parts.last().unwrap().value {
-        Number::Known(n) => n.clamp(1, TOP),
-        Number::Endless => TOP,
-        Number::Blank => 1,
+        Number::Finite(n) => n.clamp(1, MAX_LIMIT),
+        Number::Unlimited => MAX_LIMIT,
+        Number::Unknown => 1,
     };
-    if parts.last().unwrap().value != Number::Known(limit) {
+    if parts.last().unwrap().value != Number::Finite(limit) {
         let text = if limit == 1 { "at least 1" } else { "at most what a gate can hold" };
-        let value = Number::Known(limit);
+        let value = Number::Finite(limit);
         parts.push(Part { text: text.to_owned(), value, amount: None, effect: Effect::Changed });
     }
-    let moved = |at: &usize| *at == 0 || parts[*at].value != parts[*at - 1].value;
-    let binding = (0..parts.len()).rev().find(moved).unwrap();
+    let has_changed = |index: &usize| *index == 0 || parts[*index].value != parts[*index - 1].value;
+    let binding = (0..parts.len()).rev().find(has_changed).unwrap();
     Derived { parts, binding, limit }
 }
 
-/// The number after one part, and what its amount came to.
-fn part(
+/// Returns the number after one part, and the value of its amount if it has one.
+fn evaluate_part(
     text: &str,
     before: Option<Number>,
     read: &mut dyn FnMut(Operand<'_>) -> Reading,
 ) -> (Number, Option<Number>) {
     let Some(before) = before else {
         if let Ok(fixed) = text.parse() {
-            return (Number::Known(fixed), None);
+            return (Number::Finite(fixed), None);
         }
-        let amount = amount(text, read);
+        let amount = evaluate_amount(text, read);
         return (amount, Some(amount));
     };
     if let Some(amount_text) = text.strip_prefix("at most ") {
-        let amount = amount(amount_text, read);
+        let amount = evaluate_amount(amount_text, read);
         let after = match amount {
-            Number::Known(cap) => before.within(cap.max(1)),
-            Number::Endless | Number::Blank => before,
+            Number::Finite(cap) => before.cap_at(cap.max(1)),
+            Number::Unlimited | Number::Unknown => before,
         };
         return (after, Some(amount));
     }
-    let (verb, n) = text.split_once(' ').unwrap();
+    let (step, n) = text.split_once(' ').unwrap();
     let n: i128 = n.parse().unwrap();
-    let after = match (verb, before) {
-        ("reserve", Number::Known(before)) => Number::Known(if before > n { before - n } else { 0 }),
-        ("floor", Number::Known(before)) => Number::Known(if before < n { n } else { before }),
-        ("floor", Number::Blank) => Number::Known(n),
-        ("ceiling", before) => before.within(n),
+    let after = match (step, before) {
+        ("reserve", Number::Finite(before)) => Number::Finite(if before > n { before - n } else { 0 }),
+        ("floor", Number::Finite(before)) => Number::Finite(if before < n { n } else { before }),
+        ("floor", Number::Unknown) => Number::Finite(n),
+        ("ceiling", before) => before.cap_at(n),
         ("reserve" | "floor", before) => before,
-        _ => panic!("no such step: {text}"),
+        _ => panic!("unexpected step: {text}"),
     };
     (after, None)
 }
 
-/// What an amount is taken of, by name.
+/// The operand of an amount, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operand<'t> {
     Resource(&'t str),
     Gate(&'t str),
 }
 
-/// An amount as it prints: `(whole cpu or 2) * 64`.
+/// A printed amount, split into its parts: `(whole cpu or 2) * 64`.
 struct Amount<'t> {
     operand: Operand<'t>,
     whole: bool,
@@ -134,7 +136,7 @@ struct Amount<'t> {
 }
 
 impl<'t> Amount<'t> {
-    fn read(text: &'t str) -> Self {
+    fn parse(text: &'t str) -> Self {
         let factor_start = text.find(" * ").or_else(|| text.find(" per "));
         let (reading, factor) = match text.strip_prefix('(') {
             Some(rest) => rest.split_once(')').unwrap(),
@@ -155,39 +157,42 @@ impl<'t> Amount<'t> {
         Self { operand, whole, assumed, factor: factor.trim_start() }
     }
 
-    /// What a reading of so many thousandths is multiplied by, and then divided by.
+    /// Returns the factor and the divisor of a reading in thousandths.
     fn ratio(&self) -> (u128, u128) {
         if let Some(unit) = self.factor.strip_prefix("per ") {
             return (1, unit.parse::<Quantity>().unwrap().thousandths().into());
         }
         let factor = self.factor.strip_prefix("* ").unwrap_or("1");
-        let (times, over) = factor.split_once('/').unwrap_or((factor, "1"));
-        (times.parse().unwrap(), 1000 * over.parse::<u128>().unwrap())
+        let (numerator, denominator) = factor.split_once('/').unwrap_or((factor, "1"));
+        (numerator.parse().unwrap(), 1000 * denominator.parse::<u128>().unwrap())
     }
 }
 
-fn amount(text: &str, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Number {
-    let amount = Amount::read(text);
+/// Returns the value of a printed amount, rounded down.
+fn evaluate_amount(text: &str, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Number {
+    let amount = Amount::parse(text);
     let thousandths: u128 = match (read(amount.operand), amount.assumed) {
         (Reading::Finite(quantity), _) | (Reading::Unknown, Some(quantity)) => quantity.thousandths().into(),
-        (Reading::Unlimited, _) => return Number::Endless,
-        (Reading::Unknown, None) => return Number::Blank,
+        (Reading::Unlimited, _) => return Number::Unlimited,
+        (Reading::Unknown, None) => return Number::Unknown,
     };
     let thousandths = if amount.whole { thousandths - thousandths % 1000 } else { thousandths };
-    let (times, over) = amount.ratio();
-    // The greatest number that, multiplied back, is not more: found by halving, where the library divides.
-    let product = thousandths * times;
-    let (mut yes, mut no) = (0, u128::try_from(MOST).unwrap() + 1);
-    while no - yes > 1 {
-        let middle = yes.midpoint(no);
-        if over.checked_mul(middle).is_some_and(|back| back <= product) { yes = middle } else { no = middle }
+    let (factor, divisor) = amount.ratio();
+    // The quotient is the greatest number whose product with the divisor is not above `product`. It is found by bisection,
+    // since the library divides.
+    let product = thousandths * factor;
+    let (mut low, mut high) = (0, u128::try_from(MAX_WHOLE).unwrap() + 1);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        let fits = divisor.checked_mul(middle).is_some_and(|back| back <= product);
+        if fits { low = middle } else { high = middle }
     }
-    Number::Known(yes.try_into().unwrap())
+    Number::Finite(low.try_into().unwrap())
 }
 
-/// How an operator's setting is expected to fare.
+/// The expected treatment of an operator's setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Treatment {
     Derived,
     Within,
     Trusted,
@@ -195,45 +200,45 @@ pub(crate) enum Fate {
     Rejected,
 }
 
-/// What is expected of one gate.
+/// The expected limit of one gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct ExpectedLimit {
     pub(crate) limit: i128,
-    pub(crate) fate: Fate,
+    pub(crate) treatment: Treatment,
     pub(crate) derived: Derived,
-    /// The settings of the gate, by layer: the first decides, the others are shadowed.
+    /// The settings of the gate with the names of their layers. The first decides, the others are shadowed.
     pub(crate) settings: Vec<(String, usize)>,
 }
 
-/// Works a whole plan out. A gate whose setting is rejected gets what is derived, so that those which read it are
-/// judged by what the host grants.
+/// Resolves a plan. A gate whose setting is rejected gets its derived limit, which is what other formulas then read.
 pub(crate) fn resolve(
     plan: &Plan,
     readings: &Readings,
     overrides: &Overrides,
-) -> BTreeMap<GateName, Verdict> {
-    let mut verdicts = BTreeMap::new();
+) -> BTreeMap<GateName, ExpectedLimit> {
+    let mut expected = BTreeMap::new();
     for spec in plan.specs() {
-        decide(spec, plan, readings, overrides, &mut verdicts);
+        decide(spec, plan, readings, overrides, &mut expected);
     }
-    verdicts
+    expected
 }
 
+/// Decides the limit of one gate, after those that its formula reads.
 fn decide(
     spec: &GateSpec,
     plan: &Plan,
     readings: &Readings,
     overrides: &Overrides,
-    verdicts: &mut BTreeMap<GateName, Verdict>,
+    expected: &mut BTreeMap<GateName, ExpectedLimit>,
 ) -> i128 {
-    if let Some(verdict) = verdicts.get(&spec.name()) {
-        return verdict.limit;
+    if let Some(known) = expected.get(&spec.name()) {
+        return known.limit;
     }
     let derived = derive(spec.formula(), &mut |operand| match operand {
         Operand::Resource(name) => readings.reading(name.parse().unwrap()),
         Operand::Gate(name) => {
             let read = plan.specs().iter().find(|spec| spec.name().as_str() == name).unwrap();
-            let limit = decide(read, plan, readings, overrides, verdicts);
+            let limit = decide(read, plan, readings, overrides, expected);
             Reading::whole(limit.try_into().unwrap())
         }
     });
@@ -245,23 +250,23 @@ fn decide(
             Some((layer, value))
         })
         .collect();
-    let (limit, fate) = match settings.first() {
-        None => (derived.limit, Fate::Derived),
+    let (limit, treatment) = match settings.first() {
+        None => (derived.limit, Treatment::Derived),
         Some((layer, value)) => {
-            let asked = i128::try_from(*value).unwrap().clamp(1, TOP);
+            let requested = i128::try_from(*value).unwrap().clamp(1, MAX_LIMIT);
             let policies = [layer.override_policy(), spec.override_policy()];
-            if asked <= derived.limit {
-                (asked, Fate::Within)
+            if requested <= derived.limit {
+                (requested, Treatment::Within)
             } else if policies.contains(&Policy::Reject) {
-                (derived.limit, Fate::Rejected)
+                (derived.limit, Treatment::Rejected)
             } else if policies.contains(&Policy::Clamp) {
-                (derived.limit, Fate::Clamped)
+                (derived.limit, Treatment::Clamped)
             } else {
-                (asked, Fate::Trusted)
+                (requested, Treatment::Trusted)
             }
         }
     };
     let settings = settings.iter().map(|(layer, value)| (layer.name().to_owned(), *value)).collect();
-    verdicts.insert(spec.name(), Verdict { limit, fate, derived, settings });
+    expected.insert(spec.name(), ExpectedLimit { limit, treatment, derived, settings });
     limit
 }

@@ -1,30 +1,28 @@
-//! The Astrid preset gives the seed's numbers: on a grid of hosts, on this host, and on this host under other limits.
-
-#![expect(
-    clippy::arithmetic_side_effects,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a panic is how a test fails, and a child process prints for its parent"
-)]
+//! The Astrid preset derives the numbers of the original engine: on a grid of hosts, on this host, and on this host under
+//! other limits.
 
 use std::num::NonZeroUsize;
 use std::process::Command;
 use std::thread;
 
-use concurrency_governor::plan::{Measurement, Overrides};
+use concurrency_governor::plan::Measurement;
 use concurrency_governor::preset::astrid::{
     self, BLOCKING, CapsuleRuntimeLimits, ENV_VARS, IO, POOL, host_blocking_concurrency_default,
     host_instance_pool_size_default, host_io_concurrency_default,
 };
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{Governor, Limit, OverrideLayer, Quantity, Reading, Readings, Resource};
+use concurrency_governor::{
+    Governor, Limit, OverrideLayer, Overrides, Quantity, Reading, Readings, Resource,
+};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
 use nix::unistd::Pid;
 use tokio::sync::Semaphore;
 
-/// The seed's arithmetic, as the engine had it: cores as a whole number, descriptors if they are known.
-fn seed(cores: Option<u64>, descriptors: Option<u64>) -> CapsuleRuntimeLimits {
+use crate::support::host;
+
+/// Computes the limits with the arithmetic of the original engine, from whole cores and from descriptors if they are known.
+fn original(cores: Option<u64>, descriptors: Option<u64>) -> CapsuleRuntimeLimits {
     let cores = cores.unwrap_or(2).max(1);
     let wide = (64 * cores).max(64);
     let io = match descriptors {
@@ -38,7 +36,7 @@ fn seed(cores: Option<u64>, descriptors: Option<u64>) -> CapsuleRuntimeLimits {
     }
 }
 
-/// Descriptor limits around every place where the clamp changes, with what the seed knows of each.
+/// Descriptor limits around each value at which the clamp changes, with the number that the original engine used.
 const DESCRIPTORS: [(Reading, Option<u64>); 26] = [
     (Reading::Unlimited, None),
     (Reading::Unknown, None),
@@ -68,11 +66,11 @@ const DESCRIPTORS: [(Reading, Option<u64>); 26] = [
     (Reading::whole(1 << 63), Some(1 << 63)),
 ];
 
-fn host(cpu: Reading, fd: Reading) -> Readings {
+fn readings(cpu: Reading, fd: Reading) -> Readings {
     Readings::new().with(Resource::CPU, cpu).with(Resource::FD, fd)
 }
 
-fn assert_seed(readings: &Readings, expected: CapsuleRuntimeLimits) {
+fn assert_limits(readings: &Readings, expected: CapsuleRuntimeLimits) {
     assert_eq!(CapsuleRuntimeLimits::resolve_on(readings, None, None, None), expected, "{readings:?}");
     let resolution = astrid::plan().resolve(readings, &Overrides::new()).unwrap();
     let limits = [BLOCKING, IO, POOL].map(|gate| resolution.limit(gate).unwrap().get() as usize);
@@ -83,39 +81,42 @@ fn assert_seed(readings: &Readings, expected: CapsuleRuntimeLimits) {
     );
 }
 
-/// Parity on every host of 1 to 1024 cores, whatever its descriptor limit.
+// Parity with the original engine on mocked hosts
+
+/// The limits equal those of the original engine on every host with 1 to 1024 cores and each descriptor limit.
 #[test]
-fn whole_grid_matches_the_seed() {
+fn grid_of_hosts_matches_the_original() {
     for cores in 1..=1024 {
         for (fd, known) in DESCRIPTORS {
-            assert_seed(&host(Reading::whole(cores), fd), seed(Some(cores), known));
+            assert_limits(&readings(Reading::whole(cores), fd), original(Some(cores), known));
         }
     }
 }
 
-/// The seed saw whole CPUs: a quota is rounded down, to no less than one.
+/// The original engine used whole CPUs: a quota is rounded down, but to at least one core.
 #[test]
-fn fractions_of_a_core_are_rounded_down() {
+fn fraction_of_a_core_is_rounded_down() {
     for (fd, known) in DESCRIPTORS {
         for thousandths in [1, 500, 999, 1000, 1001, 1500, 1999, 2000, 2999, 3999, 4500, 65_001] {
             let cpu = Reading::Finite(Quantity::from_thousandths(thousandths));
-            assert_seed(&host(cpu, fd), seed(Some(thousandths / 1000), known));
+            assert_limits(&readings(cpu, fd), original(Some(thousandths / 1000), known));
         }
     }
 }
 
-/// Two cores stand in where they cannot be known.
+/// Unknown cores count as two.
 #[test]
 fn unknown_cores_count_as_two() {
     for (fd, known) in DESCRIPTORS {
-        assert_seed(&host(Reading::Unknown, fd), seed(None, known));
-        assert_seed(&Readings::new().with(Resource::FD, fd), seed(None, known));
+        assert_limits(&readings(Reading::Unknown, fd), original(None, known));
+        assert_limits(&Readings::new().with(Resource::FD, fd), original(None, known));
     }
 }
 
-/// A few numbers by hand, so that the closed form above and the preset cannot be wrong together.
+/// The preset gives a few numbers that were computed by hand, so that it cannot be wrong together with the formula
+/// above.
 #[test]
-fn a_few_hosts_by_hand() {
+fn hand_computed_hosts_match() {
     for (cores, fd, blocking, io, pool) in [
         (1, Reading::whole(1024), 2, 64, 8),
         (2, Reading::whole(20_000), 2, 128, 8),
@@ -127,7 +128,7 @@ fn a_few_hosts_by_hand() {
         (33, Reading::whole(50), 31, 25, 64),
         (64, Reading::whole(1), 62, 1, 64),
     ] {
-        let limits = CapsuleRuntimeLimits::resolve_on(&host(Reading::whole(cores), fd), None, None, None);
+        let limits = CapsuleRuntimeLimits::resolve_on(&readings(Reading::whole(cores), fd), None, None, None);
         let expected = CapsuleRuntimeLimits {
             blocking_concurrency: blocking,
             io_concurrency: io,
@@ -137,20 +138,118 @@ fn a_few_hosts_by_hand() {
     }
 }
 
-/// What the seed reads on the host this runs on.
-fn seed_here() -> CapsuleRuntimeLimits {
+/// The three formulas equal the closed form in the design document, on small hosts and on hosts with fractional cores.
+#[test]
+fn preset_matches_its_closed_form() {
+    let thousandths = (0..=130_000).step_by(250).chain([1, 999, 1001, 1999, 2001, 256_000_000]);
+    let descriptors = [0, 1, 2, 3, 4, 49, 50, 51, 126, 127, 128, 129, 130, 1024, 20_000, 65_536, 1 << 20];
+    for cpu in thousandths {
+        let cores = cpu / 1000;
+        for fd in descriptors {
+            let readings = Readings::new()
+                .with(Resource::CPU, Reading::from(Quantity::from_thousandths(cpu)))
+                .with(Resource::FD, Reading::whole(fd));
+            let io = (64 * cores).max(64);
+            assert_eq!(
+                limits(&readings),
+                [cores.saturating_sub(2).max(2), io.min((fd / 2).max(1)), (2 * cores).clamp(8, 64),]
+            );
+            for unclamping in [Reading::Unlimited, Reading::Unknown] {
+                let readings = readings.clone().with(Resource::FD, unclamping);
+                assert_eq!(limits(&readings)[1], io);
+            }
+        }
+    }
+}
+
+/// Unknown cores count as 2. With unlimited cores, each limit is the lowest other bound of its formula.
+#[test]
+fn unknown_and_unlimited_readings_have_defined_limits() {
+    let most = u64::from(Limit::MAX);
+    for (cpu, fd, expected) in [
+        (Reading::Unknown, Reading::Unknown, [2, 128, 8]),
+        (Reading::Unknown, Reading::whole(100), [2, 50, 8]),
+        (Reading::Unlimited, Reading::Unknown, [most, most, 64]),
+        (Reading::Unlimited, Reading::whole(20_000), [most, 10_000, 64]),
+    ] {
+        let readings = Readings::new().with(Resource::CPU, cpu).with(Resource::FD, fd);
+        assert_eq!(limits(&readings), expected);
+    }
+    assert_eq!(limits(&Readings::new()), [2, 128, 8]);
+}
+
+/// `CapsuleRuntimeLimits` has the limits of the plan. A setting is kept as given, with 0 as 1. The warm minimum is 4 or
+/// the size of the pool.
+#[test]
+fn capsule_limits_match_the_plan() {
+    for cores in 0..=40 {
+        let readings = host(cores, 20_000);
+        let [blocking, io, pool] = limits(&readings).map(|limit| usize::try_from(limit).unwrap());
+        let derived = CapsuleRuntimeLimits::resolve_on(&readings, None, None, None);
+        assert_eq!(
+            derived,
+            CapsuleRuntimeLimits {
+                blocking_concurrency: blocking,
+                io_concurrency: io,
+                instance_pool_size: pool,
+            }
+        );
+        for (given, kept) in [(0, 1), (1, 1), (2, 2), (5, 5), (1 << 30, 1 << 30), (usize::MAX, usize::MAX)] {
+            let set = CapsuleRuntimeLimits::resolve_on(&readings, Some(given), Some(given), Some(given));
+            assert_eq!(
+                set,
+                CapsuleRuntimeLimits {
+                    blocking_concurrency: kept,
+                    io_concurrency: kept,
+                    instance_pool_size: kept,
+                }
+            );
+            assert_eq!(set.instance_pool_min_idle(), kept.min(4));
+        }
+        let only_io = CapsuleRuntimeLimits::resolve_on(&readings, None, Some(7), None);
+        assert_eq!(only_io, CapsuleRuntimeLimits { io_concurrency: 7, ..derived });
+    }
+}
+
+/// The gates and the environment variables print as the documentation lists them.
+#[test]
+fn gates_print_as_documented() {
+    assert_eq!(astrid::plan().specs(), [BLOCKING, IO, POOL]);
+    let texts = [BLOCKING, IO, POOL].map(|spec| format!("{}: {}", spec.name(), spec.formula()));
+    assert_eq!(
+        texts,
+        [
+            "blocking: whole cpu or 2 | reserve 2 | floor 2",
+            "io: (whole cpu or 2) * 64 | floor 64 | at most fd * 1/2",
+            "pool: (whole cpu or 2) * 2 | floor 8 | ceiling 64",
+        ]
+    );
+    assert_eq!(
+        ENV_VARS.map(|(gate, variable)| format!("{gate} {variable}")),
+        [
+            "blocking ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY",
+            "io ASTRID_CAPSULE_HOST_IO_CONCURRENCY",
+            "pool ASTRID_CAPSULE_INSTANCE_POOL_SIZE",
+        ]
+    );
+}
+
+// Parity with the original engine on this host
+
+/// Computes the limits of the original engine on the host of this test.
+fn original_here() -> CapsuleRuntimeLimits {
     let cores = thread::available_parallelism().ok().map(|cores| cores.get() as u64);
     let descriptors = match getrlimit(Rlimit::RLIMIT_NOFILE) {
         Ok((soft, _)) if soft != 0 && soft != RLIM_INFINITY => Some(soft),
         _ => None,
     };
-    seed(cores, descriptors)
+    original(cores, descriptors)
 }
 
-/// Parity with the live host, through every door, and with no runtime at all.
+/// Each function derives the limits of the original engine on this host, without a runtime.
 #[test]
-fn live_host_matches_the_seed() {
-    let expected = seed_here();
+fn live_host_matches_the_original() {
+    let expected = original_here();
     assert_eq!(CapsuleRuntimeLimits::default(), expected);
     assert_eq!(CapsuleRuntimeLimits::resolve(None, None, None), expected);
     assert_eq!(host_blocking_concurrency_default(), expected.blocking_concurrency);
@@ -158,20 +257,20 @@ fn live_host_matches_the_seed() {
     assert_eq!(host_instance_pool_size_default(), expected.instance_pool_size);
 }
 
-/// Run by the tests below in a process of its own, under limits of its own.
+/// Prints the limits of its process. The tests below run it in a child process with other limits.
 #[test]
-#[ignore = "prints the limits of its process for other tests to read"]
+#[ignore = "a helper process of other tests"]
 fn print_limits() {
     let CapsuleRuntimeLimits { blocking_concurrency, io_concurrency, instance_pool_size } =
         CapsuleRuntimeLimits::default();
-    assert_eq!(CapsuleRuntimeLimits::default(), seed_here());
+    assert_eq!(CapsuleRuntimeLimits::default(), original_here());
     println!("\nlimits: {blocking_concurrency} {io_concurrency} {instance_pool_size}");
 }
 
-/// Runs `print_limits` in a child process after a shell has run `setup`, on so many of our CPUs.
+/// Runs `print_limits` in a child process after the shell command `setup`, pinned to the first `cpus` of our CPUs.
 fn limits_after(setup: &str, cpus: Option<usize>) -> CapsuleRuntimeLimits {
     let setup = setup.to_owned();
-    // Affinity belongs to the thread and is inherited by the child, so a thread of its own leaves ours as it is.
+    // The affinity belongs to the thread, and the child inherits it. So another thread is pinned, not this one.
     let pinned = thread::spawn(move || {
         if let Some(wanted) = cpus {
             let mine = sched_getaffinity(Pid::from_raw(0)).unwrap();
@@ -184,7 +283,7 @@ fn limits_after(setup: &str, cpus: Option<usize>) -> CapsuleRuntimeLimits {
         Command::new("sh")
             .args(["-c", &format!(r#"{setup} && exec "$0" "$@""#)])
             .arg(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "print_limits", "--nocapture"])
+            .args(["--ignored", "--exact", "astrid::print_limits", "--nocapture"])
             .output()
             .unwrap()
     });
@@ -197,27 +296,29 @@ fn limits_after(setup: &str, cpus: Option<usize>) -> CapsuleRuntimeLimits {
     CapsuleRuntimeLimits { blocking_concurrency, io_concurrency, instance_pool_size }
 }
 
-/// The soft limit counts, not the hard one, and the clamp goes below the floor of 64.
+/// The clamp reads the soft limit, not the hard one, and goes below the floor of 64.
 #[test]
-fn soft_descriptor_limit_clamps_the_live_host() {
+fn soft_descriptor_limit_clamps_on_the_live_host() {
     let cores = thread::available_parallelism().map_or(2, NonZeroUsize::get) as u64;
     for soft in [20, 50, 51, 127, 128] {
-        assert_eq!(limits_after(&format!("ulimit -S -n {soft}"), None), seed(Some(cores), Some(soft)));
+        assert_eq!(limits_after(&format!("ulimit -S -n {soft}"), None), original(Some(cores), Some(soft)));
     }
 }
 
-/// The affinity that the process was given counts.
+/// Only the CPUs of the affinity mask count as cores.
 #[test]
-fn affinity_narrows_the_live_host() {
-    let expected = seed(Some(1), Some(300));
+fn affinity_limits_the_cores_of_the_live_host() {
+    let expected = original(Some(1), Some(300));
     assert_eq!(limits_after("ulimit -S -n 300", Some(1)), expected);
 }
 
-/// An operator's setting holds as it was given, 0 as 1, and leaves the others derived.
+// Settings, semaphores and gates
+
+/// A setting is kept as given, with 0 as 1, and leaves the other limits derived.
 #[test]
-fn settings_hold_as_given() {
-    let readings = host(Reading::whole(8), Reading::whole(1024));
-    let derived = seed(Some(8), Some(1024));
+fn settings_are_kept_as_given() {
+    let readings = readings(Reading::whole(8), Reading::whole(1024));
+    let derived = original(Some(8), Some(1024));
     for (given, expected) in [(0, 1), (1, 1), (7, 7), (1 << 40, 1 << 40), (usize::MAX, usize::MAX)] {
         let limits = CapsuleRuntimeLimits::resolve_on(&readings, Some(given), None, None);
         assert_eq!(limits, CapsuleRuntimeLimits { blocking_concurrency: expected, ..derived });
@@ -228,9 +329,9 @@ fn settings_hold_as_given() {
     }
 }
 
-/// Semaphores are of the sizes resolved, within what tokio can hold: the seed panicked above that.
+/// A semaphore has the resolved size, clamped to the range that tokio allows. The original engine panicked above it.
 #[test]
-fn semaphores_never_panic() {
+fn semaphores_are_clamped_to_what_tokio_allows() {
     for (given, permits) in [
         (0, 1),
         (1, 1),
@@ -248,21 +349,21 @@ fn semaphores_never_panic() {
     assert_eq!(by_hand.instance_pool_min_idle(), 1);
 }
 
-/// The pool keeps four warm, or all of a smaller one, and always one.
+/// The warm minimum is 4, or the size of a smaller pool, but at least 1.
 #[test]
-fn pool_keeps_up_to_four_warm() {
+fn pool_keeps_one_to_four_instances_warm() {
     for (size, warm) in [(0, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (64, 4), (usize::MAX, 4)] {
         let limits = CapsuleRuntimeLimits::resolve(None, None, Some(size));
         assert_eq!(limits.instance_pool_min_idle(), warm);
     }
 }
 
-/// The live version has the same three gates, of the same limits, and follows the host.
+/// The governor has the same three gates with the same limits, and follows the host.
 #[tokio::test]
-async fn live_version_agrees_and_follows() {
+async fn governor_has_the_same_gates_and_follows_the_host() {
     let here = CapsuleRuntimeLimits::governor().build().await.unwrap();
     let limits = here.gates([BLOCKING, IO, POOL]).unwrap().map(|gate| gate.limit().get() as usize);
-    let expected = seed_here();
+    let expected = original_here();
     assert_eq!(limits, [expected.blocking_concurrency, expected.io_concurrency, expected.instance_pool_size]);
 
     let cpu = MockProbe::new(Resource::CPU, Reading::whole(16));
@@ -280,9 +381,9 @@ async fn live_version_agrees_and_follows() {
     assert_eq!(io.limit(), Limit::new(64));
 }
 
-/// The engine's variables set the engine's gates, and a live gate holds what a gate can hold of a huge one.
+/// The engine's environment variables set its gates. A setting above the greatest limit becomes the greatest limit.
 #[tokio::test]
-async fn engine_environment_is_a_layer() {
+async fn engine_variables_set_the_engine_gates() {
     let settings = |name: &str| match name {
         "ASTRID_CAPSULE_HOST_BLOCKING_CONCURRENCY" => Some("3".into()),
         "ASTRID_CAPSULE_HOST_IO_CONCURRENCY" => Some(usize::MAX.to_string().into()),
@@ -293,4 +394,10 @@ async fn engine_environment_is_a_layer() {
     let governor = CapsuleRuntimeLimits::governor().overrides(overrides).build().await.unwrap();
     let limits = governor.gates([BLOCKING, IO, POOL]).unwrap().map(|gate| gate.limit());
     assert_eq!(limits, [Limit::new(3), Limit::MAX, Limit::MIN]);
+}
+
+/// Returns the limits of the three gates, in the order of the plan.
+fn limits(readings: &Readings) -> [u64; 3] {
+    let resolution = astrid::plan().resolve(readings, &Overrides::new()).unwrap();
+    [BLOCKING, IO, POOL].map(|gate| resolution.limit(gate).unwrap().into())
 }

@@ -1,0 +1,204 @@
+//! A plan: the declared gates, validated together, and resolved against readings and overrides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::amount::Operand;
+use super::derivation::Derivation;
+use super::error::{BuildError, Problem};
+use super::limit::Limit;
+use super::name::GateName;
+use super::overrides::{OverrideLayer, Overrides};
+use super::reading::{Reading, Readings};
+use super::resolution::{Explanation, Resolution};
+use super::spec::GateSpec;
+
+/// The declared gates, validated together.
+///
+/// ```
+/// use concurrency_governor::{Formula, GateSpec, Overrides, Plan, Reading, Readings, Resource};
+///
+/// const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 64));
+/// const CACHE: GateSpec = GateSpec::new("cache", Formula::of(IO.fraction(1, 2)));
+///
+/// let plan = Plan::new([CACHE, IO])?;
+/// let readings = Readings::new().with(Resource::CPU, Reading::whole(2));
+/// let resolution = plan.resolve(&readings, &Overrides::new())?;
+/// assert_eq!(resolution.limit(IO)?.get(), 128);
+/// assert_eq!(resolution.limit(CACHE)?.get(), 64);
+/// assert_eq!(resolution.explain(IO)?.to_string(), "io = 128: derived, `cpu * 64` decides (cpu = 2)");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Plan {
+    specs: Vec<GateSpec>,
+    /// The index in `specs` of each gate.
+    indices: BTreeMap<GateName, usize>,
+    /// Indices in `specs` in topological order: each gate comes after the gates whose limits its formula reads.
+    order: Vec<usize>,
+}
+
+impl Plan {
+    /// Validates the gates together, and builds a plan.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] with every problem: no gate at all, a name that is declared twice, a formula that reads a gate that
+    /// is not declared, formulas that read each other's limits in a cycle.
+    pub fn new(specs: impl IntoIterator<Item = GateSpec>) -> Result<Self, BuildError> {
+        let specs: Vec<GateSpec> = specs.into_iter().collect();
+        // If a gate is declared twice, the last index remains; the plan is rejected anyway.
+        let indices: BTreeMap<GateName, usize> = specs.iter().map(GateSpec::name).zip(0..).collect();
+        let mut problems = name_problems(&specs, &indices);
+        let (order, cycles) = sort_by_dependency(&specs, &indices);
+        problems.extend(cycles.into_iter().map(|circle| Problem::Cycle { circle }));
+        BuildError::check(problems)?;
+        Ok(Self { specs, indices, order })
+    }
+
+    /// Returns the gates in the order of declaration.
+    pub fn specs(&self) -> &[GateSpec] {
+        &self.specs
+    }
+
+    /// Derives the limit of each gate from the readings, and applies the overrides.
+    ///
+    /// A formula that reads the limit of another gate gets that limit after its override. The function is pure: the same
+    /// input gives the same resolution.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] with every problem: a layer that sets a gate that is not declared, a setting above the derived limit
+    /// under the [policy](super::Policy) to reject it.
+    pub fn resolve(&self, readings: &Readings, overrides: &Overrides) -> Result<Resolution, BuildError> {
+        let mut problems = Self::override_problems(&self.specs, overrides);
+
+        // Evaluated in topological order, so that each limit is known before another formula reads it.
+        let mut decisions: Vec<Option<Result<Explanation, Problem>>> = vec![None; self.specs.len()];
+        let mut limits = vec![Limit::MIN; self.specs.len()];
+        for &index in &self.order {
+            let spec = &self.specs[index];
+            let derivation = Derivation::evaluate(spec.formula(), |operand| match operand {
+                Operand::Resource(resource) => readings.reading(resource),
+                Operand::Gate(gate) => Reading::whole(limits[self.indices[&gate]].into()),
+            });
+            let derived = derivation.limit();
+            let decision = Explanation::decide(spec, derivation, overrides);
+            // If a setting is rejected, the gates that read this limit get the greatest value that is allowed. So each
+            // further problem is reported exactly if it would remain after this one is fixed.
+            limits[index] = decision.as_ref().map_or(derived, Explanation::limit);
+            decisions[index] = Some(decision);
+        }
+
+        // Reported in the order of declaration.
+        let mut explanations = Vec::with_capacity(decisions.len());
+        for decision in decisions.into_iter().flatten() {
+            match decision {
+                Ok(explanation) => explanations.push(explanation),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        BuildError::check(problems)?;
+        Ok(Resolution::new(explanations, readings.clone()))
+    }
+
+    /// Returns a problem for each setting of a gate that is not declared.
+    pub(crate) fn override_problems(specs: &[GateSpec], overrides: &Overrides) -> Vec<Problem> {
+        let declared: BTreeSet<GateName> = specs.iter().map(GateSpec::name).collect();
+        let settings = overrides.layers().iter().flat_map(OverrideLayer::origins);
+        settings
+            .filter(|(gate, _)| !declared.contains(gate))
+            .map(|(gate, origin)| Problem::UnknownOverride { gate, origin, known: names(specs) })
+            .collect()
+    }
+}
+
+/// Returns the problems with the names: no gate, gates that are declared twice, formulas that read an unknown gate.
+fn name_problems(specs: &[GateSpec], indices: &BTreeMap<GateName, usize>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if specs.is_empty() {
+        problems.push(Problem::NoGates);
+    }
+    let mut times: BTreeMap<GateName, usize> = BTreeMap::new();
+    for gate in names(specs) {
+        let times = times.entry(gate).or_default();
+        *times = times.saturating_add(1);
+    }
+    // `remove` reports each duplicate once, in the order of its first declaration.
+    for gate in names(specs) {
+        if let Some(times) = times.remove(&gate).filter(|times| *times > 1) {
+            problems.push(Problem::DuplicateGate { gate, times });
+        }
+    }
+    for spec in specs {
+        for reads in gates_read_by(spec).filter(|reads| !indices.contains_key(reads)) {
+            problems.push(Problem::UnknownOperand { gate: spec.name(), reads, known: names(specs) });
+        }
+    }
+    problems
+}
+
+/// Sorts the gates topologically with Kahn's algorithm. Returns the order, and the cycles that prevent a full one.
+///
+/// Uses no recursion: a chain of gates may be longer than the stack is deep.
+fn sort_by_dependency(
+    specs: &[GateSpec],
+    indices: &BTreeMap<GateName, usize>,
+) -> (Vec<usize>, Vec<Vec<GateName>>) {
+    let reads: Vec<Vec<usize>> = specs
+        .iter()
+        .map(|spec| gates_read_by(spec).filter_map(|gate| indices.get(&gate).copied()).collect())
+        .collect();
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); specs.len()];
+    for (index, reads) in reads.iter().enumerate() {
+        for &read in reads {
+            readers[read].push(index);
+        }
+    }
+
+    // A gate is appended once all gates that it reads are in the order. `order` is the work queue at the same time.
+    let mut unresolved: Vec<usize> = reads.iter().map(Vec::len).collect();
+    let mut order: Vec<usize> = (0..specs.len()).filter(|&index| unresolved[index] == 0).collect();
+    let mut next = 0;
+    while let Some(&index) = order.get(next) {
+        next = next.saturating_add(1);
+        for &reader in &readers[index] {
+            unresolved[reader] = unresolved[reader].saturating_sub(1);
+            if unresolved[reader] == 0 {
+                order.push(reader);
+            }
+        }
+    }
+
+    // Each remaining gate is on a cycle, or reads a gate that leads to one. Follow unresolved reads from each of them until
+    // a gate repeats. If that gate is on the current path, the rest of the path is a cycle. Otherwise an earlier start
+    // visited the gate, and its cycle is known.
+    let mut cycles = Vec::new();
+    let mut visited: Vec<bool> = unresolved.iter().map(|&count| count == 0).collect();
+    for start in 0..specs.len() {
+        let mut path: Vec<usize> = Vec::new();
+        let mut current = Some(start);
+        while let Some(index) = current.filter(|&index| !visited[index]) {
+            visited[index] = true;
+            path.push(index);
+            current = reads[index].iter().copied().find(|&read| unresolved[read] > 0);
+        }
+        if let Some(first) = current.and_then(|index| path.iter().position(|&on_path| on_path == index)) {
+            let cycle = path[first..].iter().chain(current.iter());
+            cycles.push(cycle.map(|&index| specs[index].name()).collect());
+        }
+    }
+    (order, cycles)
+}
+
+/// Returns the gates whose limits a gate's formula reads.
+fn gates_read_by(spec: &GateSpec) -> impl Iterator<Item = GateName> {
+    spec.formula().operands().filter_map(|operand| match operand {
+        Operand::Gate(gate) => Some(gate),
+        Operand::Resource(_) => None,
+    })
+}
+
+fn names(specs: &[GateSpec]) -> Vec<GateName> {
+    specs.iter().map(GateSpec::name).collect()
+}
