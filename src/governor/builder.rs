@@ -13,7 +13,9 @@ use super::status::GovernorStatus;
 use super::{Governor, GovernorShared, GovernorState};
 use crate::event::Observer;
 use crate::gate::Gate;
-use crate::plan::{BuildError, GateSpec, Operand, Overrides, Plan, Problem, Resolution, Resource};
+use crate::plan::{
+    BuildError, Explanation, GateSpec, Operand, Overrides, Plan, Problem, Resolution, Resource,
+};
 use crate::probe::ResourceProbe;
 
 impl Governor {
@@ -232,6 +234,6 @@ fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
         }
         builder.build()
     };
-    let limits = resolution.explanations().iter().map(|explanation| explanation.limit());
+    let limits = resolution.explanations().iter().map(Explanation::limit);
     plan.specs().iter().zip(limits).map(open).collect()
 }

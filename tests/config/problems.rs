@@ -98,17 +98,19 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         ),
     ] {
         let value: serde_json::Value = serde_json::from_str(json).unwrap();
-        assert_eq!(
-            serde_json::from_value::<PlanConfig>(value.clone()).unwrap_err().to_string(),
-            message,
-            "{json}"
-        );
+        let error = serde_json::from_value::<PlanConfig>(value.clone()).unwrap_err();
+        assert_eq!(error.to_string(), message, "{json}");
         // TOML has no null, and its parser adds the position.
         if let Ok(toml) = toml::to_string(&value) {
             let error = parse_toml(&toml).unwrap_err();
             assert!(error.contains(message), "{toml}: {error}");
         }
     }
+}
+
+/// A key that is given twice is a problem.
+#[test]
+fn a_duplicate_key_is_reported() {
     let twice = r#"{"gates": {"io": {"formula": "5"}, "io": {"formula": "6"}}, "gates": {}}"#;
     let error = parse_json(twice).unwrap_err();
     assert!(error.starts_with("gates is given twice (allowed: once); gates.io is given twice"), "{error}");

@@ -16,10 +16,14 @@ fn collect_strings<'j>(json: &'j serde_json::Value, key: &str, found: &mut Vec<&
     match json {
         serde_json::Value::Object(object) => {
             found.extend(object.get(key).and_then(serde_json::Value::as_str));
-            object.values().for_each(|value| collect_strings(value, key, found));
+            for value in object.values() {
+                collect_strings(value, key, found);
+            }
         }
         serde_json::Value::Array(values) => {
-            values.iter().for_each(|value| collect_strings(value, key, found));
+            for value in values {
+                collect_strings(value, key, found);
+            }
         }
         _ => {}
     }

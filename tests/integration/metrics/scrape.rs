@@ -120,7 +120,14 @@ async fn a_scrape_shows_every_metric() {
     assert_eq!(value("concurrency_governor_refreshes_total", ""), 4.0);
     assert_eq!(value("concurrency_governor_refreshes_rejected_total", ""), 1.0);
 
-    // The scraped names are those of `ALL`, each with its type and its description.
+    assert_all_described(&scraped, &response);
+    assert!(task.is_running());
+    drop((task, held, waiting, sessions));
+    exporter.abort();
+}
+
+/// Checks that the scraped names are those of `ALL`, each with its type and its description.
+fn assert_all_described(scraped: &BTreeMap<&str, f64>, response: &str) {
     let names: BTreeSet<&str> = scraped.keys().map(|series| metric_of(series)).collect();
     assert_eq!(names, ALL.iter().map(|metric| metric.name).collect());
     for metric in ALL {
@@ -135,9 +142,6 @@ async fn a_scrape_shows_every_metric() {
         assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{metric:?}");
         assert_eq!(metric.name.ends_with("_seconds"), metric.kind == MetricKind::Histogram, "{metric:?}");
     }
-    assert!(task.is_running());
-    drop((task, held, waiting, sessions));
-    exporter.abort();
 }
 
 /// Builds a recorder with an HTTP endpoint on a free port.

@@ -117,8 +117,8 @@ fn the_work_is_dropped_before_the_permit_is_released() {
     }
 
     let gate = gate(1);
-    let noted = Arc::new(Mutex::new(Vec::new()));
-    let (gate_of_service, notes) = (gate.clone(), Arc::clone(&noted));
+    let in_use_at_drop = Arc::new(Mutex::new(Vec::new()));
+    let (gate_of_service, notes) = (gate.clone(), Arc::clone(&in_use_at_drop));
     let mut service = GateLayer::new(gate.clone()).layer(service_fn(move |wait: bool| {
         let resource = NoteInUse(gate_of_service.clone(), Arc::clone(&notes));
         // The future still owns the resource after it has resolved.
@@ -132,7 +132,7 @@ fn the_work_is_dropped_before_the_permit_is_released() {
     let mut dropped = Box::pin(service.call(true));
     assert!(poll(dropped.as_mut()).is_pending());
     drop(dropped);
-    assert_eq!(*noted.lock().unwrap(), [1, 1]);
+    assert_eq!(*in_use_at_drop.lock().unwrap(), [1, 1]);
     assert_eq!(in_use_and_waiting(&gate), (0, 0));
 }
 
