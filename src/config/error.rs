@@ -1,32 +1,32 @@
-//! Why a configuration cannot be used: everything that is wrong in it.
+//! The error of a configuration: all of its problems at once.
 
 use std::fmt;
 
-/// Everything that is wrong in a configuration, and the file that it is from, where that is known.
+/// All problems of a configuration, with the name of its file if it is known.
 ///
-/// It prints as one line, unless the format that the file is in says more.
+/// It prints as one line, unless the error of the file format's own parser has several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<String>,
-    faults: Vec<ConfigProblem>,
+    problems: Vec<ConfigProblem>,
 }
 
 impl ConfigError {
-    /// What a format's own reader found wrong with a file, with the file's name before it: that reader sees only text.
+    /// Adds the name of the file to the error of a format's parser, which sees only the text.
     pub fn in_file(file: impl Into<String>, error: impl fmt::Display) -> Self {
-        Self { file: Some(file.into()), faults: vec![ConfigProblem::new(None, error.to_string())] }
+        Self { file: Some(file.into()), problems: vec![ConfigProblem::new(None, error.to_string())] }
     }
 
-    /// What is wrong, at least one thing: in the order of the lines, where those are known.
+    /// Returns the problems, at least one. They are sorted by line where lines are known.
     #[must_use]
     pub fn problems(&self) -> &[ConfigProblem] {
-        &self.faults
+        &self.problems
     }
 
-    /// Of at least one fault.
-    pub(super) fn of(mut faults: Vec<ConfigProblem>) -> Self {
-        faults.sort_by_key(|fault| fault.line);
-        Self { file: None, faults }
+    /// Creates an error of at least one problem.
+    pub(super) fn of(mut problems: Vec<ConfigProblem>) -> Self {
+        problems.sort_by_key(|problem| problem.line);
+        Self { file: None, problems }
     }
 }
 
@@ -38,33 +38,33 @@ impl fmt::Display for ConfigError {
         if let Some(file) = &self.file {
             write!(f, "{file}: ")?;
         }
-        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
-        f.write_str(&faults.join("; "))
+        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&problems.join("; "))
     }
 }
 
-/// One thing that is wrong in a configuration.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
     line: Option<usize>,
-    what: String,
+    message: String,
 }
 
 impl ConfigProblem {
-    pub(super) fn new(line: Option<usize>, what: impl Into<String>) -> Self {
-        Self { line, what: what.into() }
+    pub(super) fn new(line: Option<usize>, message: impl Into<String>) -> Self {
+        Self { line, message: message.into() }
     }
 
-    /// The line where it stands, counted from 1, if whoever read the file kept it.
+    /// Returns the line of the problem, counted from 1, if the parser reported lines.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
-    /// The key, what was given and what is allowed.
+    /// Returns the message: the key, the given value and the allowed values.
     #[must_use]
-    pub fn what(&self) -> &str {
-        &self.what
+    pub fn message(&self) -> &str {
+        &self.message
     }
 }
 
@@ -73,6 +73,6 @@ impl fmt::Display for ConfigProblem {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        f.write_str(&self.what)
+        f.write_str(&self.message)
     }
 }

@@ -1,20 +1,20 @@
-//! A flag for each gate, on an application's own command line.
+//! One flag per gate, for the command line of an application.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::limit_args::whole;
+use super::limit_args::parse_setting_value;
 use crate::plan::{GateName, OverrideLayer};
 
-/// Which flag of an application sets which gate: see [`GateArgs`].
+/// The flags of an application and the gates that they set: see [`GateArgs`].
 pub trait GateFlags {
-    /// The gates, each with its flag, less the dashes.
+    /// Each gate with its flag, without the leading dashes.
     const FLAGS: &'static [(GateName, &'static str)];
 }
 
-/// A flag for each gate, for an application that flattens it into its own arguments.
+/// One flag per gate. Flatten it into the arguments of an application.
 ///
 /// ```
 /// use clap::Parser;
@@ -41,7 +41,7 @@ pub trait GateFlags {
 /// # Ok::<(), clap::Error>(())
 /// ```
 ///
-/// A flag is given at most once, and its value is any whole number. What is wrong is told in clap's way.
+/// Each flag may be given once, and its value is a whole number. Errors are those of clap.
 #[must_use]
 pub struct GateArgs<F> {
     settings: Vec<(GateName, &'static str, usize)>,
@@ -49,13 +49,13 @@ pub struct GateArgs<F> {
 }
 
 impl<F> GateArgs<F> {
-    /// What is set, in the order in which the flags are declared.
+    /// Returns the settings, in the order of [`GateFlags::FLAGS`].
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
         self.settings.iter().map(|&(gate, _, value)| (gate, value))
     }
 
-    /// A layer of what is set. Each origin has its flag.
+    /// Converts the settings to an override layer. The origin of each setting contains its flag.
     pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
         self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, flag, value)| {
             layer.set_from(*gate, *value, format!("--{flag}"))
@@ -63,7 +63,7 @@ impl<F> GateArgs<F> {
     }
 }
 
-// By hand, since a derived one would ask the same of `F`.
+// `Debug`, `Clone` and `Default` are not derived, because that would require them of `F`.
 impl<F> fmt::Debug for GateArgs<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
@@ -76,7 +76,7 @@ impl<F> Clone for GateArgs<F> {
     }
 }
 
-/// No flag given.
+/// Without any flag.
 impl<F> Default for GateArgs<F> {
     fn default() -> Self {
         Self { settings: Vec::new(), flags: PhantomData }
@@ -86,8 +86,9 @@ impl<F> Default for GateArgs<F> {
 impl<F: GateFlags> Args for GateArgs<F> {
     fn augment_args(command: Command) -> Command {
         F::FLAGS.iter().fold(command, |command, (gate, flag)| {
-            let help = format!("Limit of gate `{gate}` [default: what the host grants]");
-            command.arg(Arg::new(*flag).long(*flag).value_name("N").value_parser(whole).help(help))
+            let help = format!("Limit of gate `{gate}` [default: derived from the host]");
+            let arg = Arg::new(*flag).long(*flag).value_name("N");
+            command.arg(arg.value_parser(parse_setting_value).help(help))
         })
     }
 
@@ -110,8 +111,8 @@ impl<F: GateFlags> FromArgMatches for GateArgs<F> {
                 self.settings.push((gate, flag, value));
             }
         }
-        let place = |flag| F::FLAGS.iter().position(|(_, known)| *known == flag);
-        self.settings.sort_by_key(|(_, flag, _)| place(*flag));
+        let position = |flag| F::FLAGS.iter().position(|(_, known)| *known == flag);
+        self.settings.sort_by_key(|(_, flag, _)| position(*flag));
         Ok(())
     }
 }

@@ -1,14 +1,14 @@
-//! One flag for all gates, on an application's own command line.
+//! One flag for all gates, for the command line of an application.
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::plan::{GateName, NameError, OverrideLayer};
 
-/// The flag `--limit GATE=N`, as often as there are gates, for an application that flattens it into its own arguments.
+/// The flag `--limit GATE=N`, which may be given once per gate. Flatten it into the arguments of an application.
 ///
-/// For gates that are known only when it runs, as those of a plan file are; [`GateArgs`](super::GateArgs) gives each gate
-/// a flag of its own. Whether there is such a gate is told when the plan is resolved, or the governor built.
+/// Use it for gates that are known only at run time, such as those of a plan file. [`GateArgs`](super::GateArgs) has one flag
+/// per gate instead. An unknown gate is reported when the plan is resolved or the governor is built.
 ///
 /// ```
 /// use clap::Parser;
@@ -27,7 +27,7 @@ use crate::plan::{GateName, NameError, OverrideLayer};
 /// # Ok::<(), clap::Error>(())
 /// ```
 ///
-/// A gate is given at most once, and its value is any whole number. What is wrong is told in clap's way.
+/// Each gate may be given once, and its value is a whole number. Errors are those of clap.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct LimitArgs {
@@ -35,13 +35,13 @@ pub struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// What is set, in the order of the command line.
+    /// Returns the settings, in the order of the command line.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
         self.settings.iter().copied()
     }
 
-    /// A layer of what is set. Each origin has the flag.
+    /// Converts the settings to an override layer. The origin of each setting contains the flag.
     pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
         self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, value)| {
             layer.set_from(*gate, *value, format!("--{FLAG}"))
@@ -51,8 +51,8 @@ impl LimitArgs {
 
 impl Args for LimitArgs {
     fn augment_args(command: Command) -> Command {
-        let help = "Set a gate's limit [default: what the host grants]";
-        let limit = Arg::new(FLAG).long(FLAG).value_name("GATE=N").value_parser(setting);
+        let help = "Set the limit of a gate [default: derived from the host]";
+        let limit = Arg::new(FLAG).long(FLAG).value_name("GATE=N").value_parser(parse_setting);
         command.arg(limit.action(ArgAction::Append).help(help))
     }
 
@@ -66,8 +66,8 @@ impl FromArgMatches for LimitArgs {
         let mut settings: Vec<(GateName, usize)> = Vec::new();
         for &(gate, value) in matches.get_many::<(GateName, usize)>(FLAG).into_iter().flatten() {
             if settings.iter().any(|(other, _)| *other == gate) {
-                let what = format!("--{FLAG} gives gate `{gate}` twice (allowed: once)");
-                return Err(clap::Error::raw(ErrorKind::ArgumentConflict, what));
+                let message = format!("--{FLAG} sets gate `{gate}` twice (allowed: once)");
+                return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
             }
             settings.push((gate, value));
         }
@@ -83,25 +83,26 @@ impl FromArgMatches for LimitArgs {
     }
 }
 
-/// A setting's value.
-pub(super) fn whole(given: &str) -> Result<usize, SettingError> {
-    given.parse().map_err(|_| SettingError::Value { given: given.to_owned() })
+/// Parses the value of a setting.
+pub(super) fn parse_setting_value(given: &str) -> Result<usize, SettingError> {
+    given.parse().map_err(|_| SettingError::InvalidValue { given: given.to_owned() })
 }
 
-fn setting(given: &str) -> Result<(GateName, usize), SettingError> {
-    let (gate, value) = given.split_once('=').ok_or(SettingError::NoEquals)?;
-    Ok((gate.parse()?, whole(value)?))
+/// Parses `GATE=N`.
+fn parse_setting(given: &str) -> Result<(GateName, usize), SettingError> {
+    let (gate, value) = given.split_once('=').ok_or(SettingError::MissingEquals)?;
+    Ok((gate.parse()?, parse_setting_value(value)?))
 }
 
-/// What is wrong with the value of a flag; which flag and what value stands before it.
+/// The problem with the value of a flag. clap prepends the flag and the value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SettingError {
-    #[error("it has no `=` (allowed: GATE=N such as io=64)")]
-    NoEquals,
+    #[error("`=` is missing (allowed: GATE=N, for example io=64)")]
+    MissingEquals,
     #[error(transparent)]
-    Name(#[from] NameError),
+    InvalidName(#[from] NameError),
     #[error("{given:?} is not a whole number (allowed: 0 to {})", usize::MAX)]
-    Value { given: String },
+    InvalidValue { given: String },
 }
 
 const FLAG: &str = "limit";

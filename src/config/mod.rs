@@ -1,14 +1,14 @@
 //! Plans and settings from configuration files, and settings from command lines.
 //!
-//! With the feature `serde`, [`PlanConfig`] is a whole plan as a file holds it, and [`Settings`] are operators' settings
-//! for gates that the program declares. Both are read by TOML, JSON, YAML or whatever else serde reads, and can be fields
-//! of an application's own configuration. Whatever is wrong is told at once, each fault with its key, its value and what
-//! is allowed; an unknown key is a fault.
+//! With the feature `serde`, [`PlanConfig`] is a whole plan in a configuration file, and [`Settings`] are the operator's
+//! settings for gates that the application declares in code. Both deserialize from TOML, JSON, YAML and any other format of
+//! serde, and can be fields of an application's own configuration. An error reports every problem at once, each with its
+//! key, the given value and the allowed values. An unknown key is a problem.
 //!
-//! With the feature `clap`, [`GateArgs`] gives an application a flag for each gate, and [`LimitArgs`] one flag for all.
+//! With the feature `clap`, [`GateArgs`] adds one flag per gate to an application, and [`LimitArgs`] one flag for all gates.
 //!
-//! The page [CONFIGURATION.md](https://docs.rs/crate/concurrency-governor/latest/source/docs/CONFIGURATION.md) has the
-//! shape of a file key by key, and the order in which settings count.
+//! [CONFIGURATION.md](https://docs.rs/crate/concurrency-governor/latest/source/docs/CONFIGURATION.md) documents every key, and
+//! the order of precedence.
 #![cfg_attr(
     feature = "serde",
     doc = r##"

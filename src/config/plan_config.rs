@@ -1,33 +1,33 @@
-//! A whole plan, as a configuration holds it.
+//! A whole plan in a configuration.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::error::ConfigError;
-use super::reader::{PLAN_KEYS, Reader};
-use super::settings::{Settings, Whole};
+use super::reader::{ConfigReader, PLAN_KEYS, find_field};
+use super::settings::{Settings, WholeNumber};
 use super::value::Value;
 use crate::plan::{BuildError, GateName, GateSpec, OverrideLayer, Overrides, Plan, Policy};
 use crate::preset::Preset;
 
-/// A whole plan as a configuration holds it: a preset, gates by name, and settings.
+/// A whole plan in a configuration: a preset, gates by name, and overrides.
 ///
 /// ```toml
-/// preset = "astrid"              # its gates come first
+/// preset = "astrid"              # the gates of this preset come first
 ///
 /// [gates.uploads]
-/// formula = "(cpu or 2) * 8 | floor 16 | at most fd * 1/4"   # the one key that a gate needs
-/// queue = 1000                   # so many may wait
-/// max_wait = "250ms"             # nobody waits longer
-/// policy = "clamp"               # of settings above what is derived: trust, clamp or reject
-/// measure_waits = false          # whether it measures how long requests wait: it does unless said
+/// formula = "(cpu or 2) * 8 | floor 16 | at most fd * 1/4"   # the only required key of a gate
+/// queue = 1000                   # at most 1000 requests wait
+/// max_wait = "250ms"             # no request waits longer
+/// policy = "clamp"               # for overrides above the derived limit: trust, clamp or reject
+/// measure_waits = false          # whether to measure wait times; the default is true
 ///
 /// [overrides]
 /// uploads = 32
 /// ```
 ///
-/// Whatever serde reads it from, it is checked as a whole: what there is, is a [`Plan`]. The error has everything that is
-/// wrong. Gates keep the order in which the format gives them; which limits they get does not depend on it.
+/// Deserialization checks the whole configuration, so a `PlanConfig` always contains a valid [`Plan`]. The error has every
+/// problem. The gates keep the order of the format. Their limits do not depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct PlanConfig {
@@ -37,40 +37,40 @@ pub struct PlanConfig {
 }
 
 impl PlanConfig {
-    /// Applies the rules to a value of any format, which may know its lines.
+    /// Reads a plan from a value of any format. The errors contain the lines that the value has.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with everything that is wrong.
+    /// [`ConfigError`] with every problem.
     pub fn read(value: &Value) -> Result<Self, ConfigError> {
-        let mut reader = Reader::default();
-        let entries = reader.entries("", value, Some(&PLAN_KEYS));
-        let field = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| *value);
-        let preset = field("preset").map(|value| reader.preset(value));
-        let gates = field("gates").map(|value| reader.gates(value)).unwrap_or_default();
+        let mut reader = ConfigReader::default();
+        let entries = reader.read_table("", value, Some(&PLAN_KEYS));
+        let preset = find_field(&entries, "preset").map(|value| reader.read_preset(value));
+        let gates = find_field(&entries, "gates").map(|value| reader.read_gates(value)).unwrap_or_default();
 
         let preset_specs = preset.flatten().map(Preset::specs).unwrap_or_default();
-        let mut known: Vec<GateName> = preset_specs.iter().map(GateSpec::name).collect();
-        known.extend(gates.lines.keys());
-        // Under a preset that is not there, nobody can tell which gates there are.
-        let judged = Some(known.as_slice()).filter(|_| preset != Some(None));
-        let overrides =
-            field(OVERRIDES).map(|value| reader.settings(OVERRIDES, value, judged)).unwrap_or_default();
+        let mut declared: Vec<GateName> = preset_specs.iter().map(GateSpec::name).collect();
+        declared.extend(gates.lines.keys());
+        // An invalid preset leaves the set of declared gates unknown, so no gate is reported as missing.
+        let declared = Some(declared.as_slice()).filter(|_| preset != Some(None));
+        let overrides = find_field(&entries, OVERRIDES)
+            .map(|value| reader.read_settings(OVERRIDES, value, declared))
+            .unwrap_or_default();
 
         let plan = Plan::new(preset_specs.iter().copied().chain(gates.specs));
-        match plan.map_err(|error| reader.refuse_whole(&error, &gates.lines, judged)) {
-            Ok(plan) if reader.faults.is_empty() => {
+        match plan.map_err(|error| reader.report_plan_problems(&error, &gates.lines, declared)) {
+            Ok(plan) if reader.problems.is_empty() => {
                 Ok(Self { preset: preset.flatten(), plan, overrides: Settings::of(OVERRIDES, overrides) })
             }
-            _ => Err(ConfigError::of(reader.faults)),
+            _ => Err(ConfigError::of(reader.problems)),
         }
     }
 
-    /// The same with these settings in place of its own.
+    /// Replaces the overrides.
     ///
     /// # Errors
     ///
-    /// [`BuildError`] naming each that is of no gate of the plan.
+    /// [`BuildError`] with each setting whose gate the plan does not declare.
     pub fn with_overrides(self, settings: Settings) -> Result<Self, BuildError> {
         let overrides = settings.under(OVERRIDES);
         let layers = Overrides::new().then(overrides.layer("the configuration"));
@@ -80,30 +80,30 @@ impl PlanConfig {
         }
     }
 
-    /// The preset that it starts from.
+    /// Returns the preset, if the configuration has one.
     #[must_use]
     pub fn preset(&self) -> Option<Preset> {
         self.preset
     }
 
-    /// The gates: the preset's, then its own.
+    /// Returns the plan: the gates of the preset, then those of the configuration.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Its settings.
+    /// Returns the overrides.
     pub fn overrides(&self) -> &Settings {
         &self.overrides
     }
 
-    /// Its settings as a layer, named after where they are from, such as the file. Each origin has its key:
-    /// `limits.toml overrides.uploads`.
+    /// Converts the overrides to an override layer. Name it after its source, such as the file. The origin of each setting
+    /// contains its key: `limits.toml overrides.uploads`.
     pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
         self.overrides.layer(name)
     }
 }
 
-/// A plan of these gates, with no settings.
+/// Creates a configuration of these gates, without overrides.
 impl From<Plan> for PlanConfig {
     fn from(plan: Plan) -> Self {
         Self { preset: None, plan, overrides: Settings::new().under(OVERRIDES) }
@@ -116,17 +116,17 @@ impl<'de> Deserialize<'de> for PlanConfig {
     }
 }
 
-/// In the same shape; what is as it would be without being said is left out.
+/// Serializes in the shape of a plan file. Values that equal their default are left out.
 impl Serialize for PlanConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         if let Some(preset) = self.preset {
             map.serialize_entry("preset", preset.as_str())?;
         }
-        let of_preset = self.preset.map_or(0, |preset| preset.specs().len());
-        let own = self.plan.specs().get(of_preset..).unwrap_or_default();
-        if !own.is_empty() {
-            map.serialize_entry("gates", &Gates(own))?;
+        let preset_gates = self.preset.map_or(0, |preset| preset.specs().len());
+        let own_specs = self.plan.specs().get(preset_gates..).unwrap_or_default();
+        if !own_specs.is_empty() {
+            map.serialize_entry("gates", &GateTables(own_specs))?;
         }
         if self.overrides.iter().len() > 0 {
             map.serialize_entry(OVERRIDES, &self.overrides)?;
@@ -135,23 +135,25 @@ impl Serialize for PlanConfig {
     }
 }
 
-struct Gates<'s>(&'s [GateSpec]);
+/// Serializes gates as a table by name.
+struct GateTables<'s>(&'s [GateSpec]);
 
-impl Serialize for Gates<'_> {
+impl Serialize for GateTables<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|spec| (spec.name(), Gate(spec))))
+        serializer.collect_map(self.0.iter().map(|spec| (spec.name(), GateTable(spec))))
     }
 }
 
-struct Gate<'s>(&'s GateSpec);
+/// Serializes a gate as the table of its keys.
+struct GateTable<'s>(&'s GateSpec);
 
-impl Serialize for Gate<'_> {
+impl Serialize for GateTable<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(spec) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("formula", spec.formula())?;
         if let Some(bound) = spec.queue_bound() {
-            map.serialize_entry("queue", &Whole(bound))?;
+            map.serialize_entry("queue", &WholeNumber(bound))?;
         }
         if let Some(longest) = spec.longest_wait() {
             map.serialize_entry("max_wait", &humantime::format_duration(longest).to_string())?;

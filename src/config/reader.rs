@@ -1,4 +1,4 @@
-//! The rules of plans and settings, applied to a value of whatever format. Keeps everything that is wrong.
+//! The rules of plans and settings, applied to a value of any format. Collects every problem.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigProblem;
-use super::value::{Key, Kind, Value};
+use super::value::{Key, Value, ValueKind};
 use crate::plan::{BuildError, Formula, GateName, GateSpec, Policy, Problem};
 use crate::preset::Preset;
 
@@ -14,101 +14,112 @@ use crate::preset::Preset;
 pub(super) const PLAN_KEYS: [&str; 3] = ["preset", "gates", "overrides"];
 
 /// The keys of a gate.
-pub(super) const GATE_KEYS: [&str; 5] = ["formula", "queue", "max_wait", "policy", "measure_waits"];
+const GATE_KEYS: [&str; 5] = ["formula", "queue", "max_wait", "policy", "measure_waits"];
 
-/// Reads the parts of a configuration.
+/// Reads the parts of a configuration and collects their problems.
+///
+/// A method that returns `None` for a given value has reported a problem.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    pub(super) faults: Vec<ConfigProblem>,
+pub(super) struct ConfigReader {
+    pub(super) problems: Vec<ConfigProblem>,
 }
 
-/// The gates that a configuration declares, and the line of each.
+/// The gates of a configuration.
 #[derive(Debug, Default)]
-pub(super) struct Gates {
+pub(super) struct ParsedGates {
+    /// The valid gates.
     pub(super) specs: Vec<GateSpec>,
+    /// The line of each gate with a valid name, whether or not the rest of it is valid.
     pub(super) lines: BTreeMap<GateName, Option<usize>>,
 }
 
-impl Reader {
-    /// The entries of a table in their order, less those that have no value; none where it is no table. Refuses a key
-    /// that is there twice, and any that is not allowed.
-    pub(super) fn entries<'v>(
+impl ConfigReader {
+    /// Returns the entries of a table in their order, and no entries if the value is null or not a table.
+    ///
+    /// Reports duplicate keys, and keys that are not in `allowed`. `None` allows any key. With a list of allowed keys, null
+    /// values count as missing keys.
+    pub(super) fn read_table<'v>(
         &mut self,
         path: &str,
         value: &'v Value,
         allowed: Option<&[&str]>,
     ) -> Vec<(&'v Key, &'v Value)> {
         let entries = match &value.kind {
-            Kind::Nothing => return Vec::new(),
-            Kind::Table(entries) => entries,
+            ValueKind::Null => return Vec::new(),
+            ValueKind::Table(entries) => entries,
             _ => {
-                let shape = if path.is_empty() {
-                    "keys and values".to_owned()
+                let expected = if path.is_empty() {
+                    "a table of keys and values".to_owned()
                 } else {
-                    format!("[{path}] and what belongs to it")
+                    format!("a table, as [{path}] in TOML")
                 };
-                self.expect(path, value, None::<()>, "is no table", &shape);
+                self.report_invalid(path, value, "is not a table", &expected);
                 return Vec::new();
             }
         };
-        let mut known: BTreeSet<&str> = BTreeSet::new();
-        let mut taken = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut valid = Vec::new();
         for (key, value) in entries {
             let name = key.text.as_str();
-            if !known.insert(name) {
-                self.refuse(key.line, format!("{} is given twice (allowed: once)", below(path, key)));
+            if !seen.insert(name) {
+                let key_path = join_path(path, key);
+                self.report(key.line, format!("{key_path} is given twice (allowed: once)"));
                 continue;
             }
             match allowed {
                 Some(allowed) if !allowed.contains(&name) => {
-                    let allowed = allowed.join(", ");
-                    self.refuse(
-                        key.line,
-                        format!("{} is no known key (allowed: {allowed})", below(path, key)),
-                    );
+                    let (key_path, allowed) = (join_path(path, key), allowed.join(", "));
+                    self.report(key.line, format!("{key_path} is not a known key (allowed: {allowed})"));
                 }
-                _ if value.kind == Kind::Nothing && allowed.is_some() => {}
-                _ => taken.push((key, value)),
+                _ if value.kind == ValueKind::Null && allowed.is_some() => {}
+                _ => valid.push((key, value)),
             }
         }
-        taken
+        valid
     }
 
-    pub(super) fn preset(&mut self, value: &Value) -> Option<Preset> {
-        let presets: Vec<String> = Preset::ALL.iter().map(|preset| format!("`{preset}`")).collect();
-        let preset = text(value).and_then(|text| text.parse().ok());
-        self.expect("preset", value, preset, "is no preset", &presets.join(", "))
+    pub(super) fn read_preset(&mut self, value: &Value) -> Option<Preset> {
+        let allowed: Vec<String> = Preset::ALL.iter().map(|preset| format!("`{preset}`")).collect();
+        let preset = as_text(value).and_then(|text| text.parse().ok());
+        self.require("preset", value, preset, "is not a preset", &allowed.join(", "))
     }
 
-    pub(super) fn gates(&mut self, value: &Value) -> Gates {
-        let mut gates = Gates::default();
-        for (key, value) in self.entries("gates", value, None) {
-            let path = below("gates", key);
-            let name = self.parsed::<GateName>(&path, key.line, &key.text);
+    pub(super) fn read_gates(&mut self, value: &Value) -> ParsedGates {
+        let mut gates = ParsedGates::default();
+        for (key, value) in self.read_table("gates", value, None) {
+            let path = join_path("gates", key);
+            let name = self.parse_text::<GateName>(&path, key.line, &key.text);
             gates.lines.extend(name.map(|name| (name, key.line)));
-            gates.specs.extend(self.gate(&path, name, key, value));
+            gates.specs.extend(self.read_gate(&path, name, key, value));
         }
         gates
     }
 
-    fn gate(&mut self, path: &str, name: Option<GateName>, key: &Key, value: &Value) -> Option<GateSpec> {
-        if !matches!(value.kind, Kind::Table(_) | Kind::Nothing) {
-            self.entries(path, value, None);
-            return None;
+    /// Reads all keys of a gate, also if its name is invalid, so that every problem is reported.
+    fn read_gate(
+        &mut self,
+        path: &str,
+        name: Option<GateName>,
+        key: &Key,
+        value: &Value,
+    ) -> Option<GateSpec> {
+        let entries = self.read_table(path, value, Some(&GATE_KEYS));
+        if !matches!(value.kind, ValueKind::Table(_) | ValueKind::Null) {
+            return None; // reported by `read_table`; a missing formula is no second problem
         }
-        let entries = self.entries(path, value, Some(&GATE_KEYS));
-        let field = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| *value);
+        let field = |name: &str| find_field(&entries, name);
         if field("formula").is_none() {
-            let needed = "needed: such as formula = \"cpu * 2\"";
-            self.refuse(key.line, format!("{path} has no formula ({needed})"));
+            let example = "required, for example formula = \"cpu * 2\"";
+            self.report(key.line, format!("{path} has no formula ({example})"));
         }
-        let formula = field("formula").and_then(|value| self.formula(&format!("{path}.formula"), value));
-        let queue = field("queue").map(|value| self.whole(&format!("{path}.queue"), value));
-        let max_wait = field("max_wait").map(|value| self.duration(&format!("{path}.max_wait"), value));
-        let policy = field("policy").map(|value| self.policy(&format!("{path}.policy"), value));
-        let measures =
-            field("measure_waits").map(|value| self.truth(&format!("{path}.measure_waits"), value));
+        let formula = field("formula").and_then(|value| self.read_formula(&format!("{path}.formula"), value));
+        let queue = field("queue").map(|value| self.read_whole(&format!("{path}.queue"), value));
+        let max_wait = field("max_wait").map(|value| self.read_duration(&format!("{path}.max_wait"), value));
+        let policy = field("policy").map(|value| self.read_policy(&format!("{path}.policy"), value));
+        let measure_waits =
+            field("measure_waits").map(|value| self.read_bool(&format!("{path}.measure_waits"), value));
 
+        // The outer `Option` says whether the key is given, the inner one whether its value is valid.
         let mut spec = GateSpec::named(name?, formula?);
         if let Some(queue) = queue {
             spec = spec.queue(queue?);
@@ -119,40 +130,43 @@ impl Reader {
         if let Some(policy) = policy {
             spec = spec.policy(policy?);
         }
-        if let Some(measures) = measures {
-            spec = spec.measure_waits(measures?);
+        if let Some(measure_waits) = measure_waits {
+            spec = spec.measure_waits(measure_waits?);
         }
         Some(spec)
     }
 
-    /// The settings of a table; of gates that are not among the known ones, where those are given, none.
-    pub(super) fn settings(
+    /// Reads a table of settings. Reports each gate that is not in `declared`. `None` skips this check.
+    pub(super) fn read_settings(
         &mut self,
         path: &str,
         value: &Value,
-        known: Option<&[GateName]>,
+        declared: Option<&[GateName]>,
     ) -> Vec<(GateName, usize)> {
         let mut settings = Vec::new();
-        for (key, value) in self.entries(path, value, None) {
-            let path = below(path, key);
-            let Some(gate) = self.parsed::<GateName>(&path, key.line, &key.text) else { continue };
-            if let Some(known) = known.filter(|known| !known.contains(&gate)) {
-                let declared = list(known);
-                self.refuse(
+        for (key, value) in self.read_table(path, value, None) {
+            let path = join_path(path, key);
+            let Some(gate) = self.parse_text::<GateName>(&path, key.line, &key.text) else { continue };
+            if let Some(declared) = declared.filter(|declared| !declared.contains(&gate)) {
+                let names: Vec<&str> = declared.iter().map(GateName::as_str).collect();
+                let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                self.report(
                     key.line,
-                    format!("{path}: the plan declares no such gate (it declares {declared})"),
+                    format!("{path}: the plan declares no such gate (it declares {names})"),
                 );
             }
-            if value.kind != Kind::Nothing {
-                settings.extend(self.whole(&path, value).map(|value| (gate, value)));
+            if value.kind != ValueKind::Null {
+                settings.extend(self.read_whole(&path, value).map(|value| (gate, value)));
             }
         }
         settings
     }
 
-    /// What is wrong with the gates as a whole, each with the line of the gate that it is about; less what is only wrong
-    /// because a gate that is declared was not understood, and nothing where nobody knows which are.
-    pub(super) fn refuse_whole(
+    /// Reports the problems of the plan as a whole, each at the line of its gate.
+    ///
+    /// Leaves out problems that only follow from others: a gate that is declared but invalid counts as declared. If
+    /// `declared` is `None`, nothing is reported, because the preset is invalid.
+    pub(super) fn report_plan_problems(
         &mut self,
         error: &BuildError,
         lines: &BTreeMap<GateName, Option<usize>>,
@@ -161,95 +175,100 @@ impl Reader {
         let Some(declared) = declared else { return };
         for problem in error.problems() {
             let gate = match problem {
-                Problem::NoGates if !declared.is_empty() || !self.faults.is_empty() => continue,
+                Problem::NoGates if !declared.is_empty() || !self.problems.is_empty() => continue,
                 Problem::UnknownOperand { reads, .. } if declared.contains(reads) => continue,
                 Problem::DuplicateGate { gate, .. } | Problem::UnknownOperand { gate, .. } => Some(gate),
                 Problem::Cycle { circle } => circle.first(),
                 _ => None,
             };
             let line = gate.and_then(|gate| lines.get(gate)).copied().flatten();
-            self.refuse(line, problem.to_string());
+            self.report(line, problem.to_string());
         }
     }
 
-    fn formula(&mut self, path: &str, value: &Value) -> Option<Formula> {
+    fn read_formula(&mut self, path: &str, value: &Value) -> Option<Formula> {
         let allowed = "text such as \"cpu * 2 | floor 4\"";
-        let text = self.expect(path, value, text(value), "is no formula", allowed)?;
-        self.parsed(path, value.line, text)
+        let text = self.require(path, value, as_text(value), "is not a formula", allowed)?;
+        self.parse_text(path, value.line, text)
     }
 
-    fn parsed<T: FromStr<Err: fmt::Display>>(
+    /// Reads a whole number or the text of one, because environment variables are texts in every parser.
+    fn read_whole(&mut self, path: &str, value: &Value) -> Option<usize> {
+        let number = match &value.kind {
+            ValueKind::Whole(number) => usize::try_from(*number).ok(),
+            ValueKind::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        self.require(path, value, number, "is not a whole number", &format!("0 to {}", usize::MAX))
+    }
+
+    fn read_duration(&mut self, path: &str, value: &Value) -> Option<Duration> {
+        let duration = as_text(value).and_then(|text| humantime::parse_duration(text).ok());
+        self.require(path, value, duration, "is not a duration", "text such as \"250ms\" or \"1m 30s\"")
+    }
+
+    fn read_policy(&mut self, path: &str, value: &Value) -> Option<Policy> {
+        let policy = as_text(value).and_then(|text| text.parse().ok());
+        self.require(path, value, policy, "is not a policy", "\"trust\", \"clamp\" or \"reject\"")
+    }
+
+    /// Reads a boolean or the text of one, for the same reason as [`read_whole`](Self::read_whole).
+    fn read_bool(&mut self, path: &str, value: &Value) -> Option<bool> {
+        let truth = match &value.kind {
+            ValueKind::Bool(truth) => Some(*truth),
+            ValueKind::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        self.require(path, value, truth, "is not a boolean", "true or false")
+    }
+
+    /// Parses a text, and reports the error of its type.
+    fn parse_text<T: FromStr<Err: fmt::Display>>(
         &mut self,
         path: &str,
         line: Option<usize>,
         text: &str,
     ) -> Option<T> {
-        text.parse().map_err(|error| self.refuse(line, format!("{path}: {error}"))).ok()
+        text.parse().map_err(|error| self.report(line, format!("{path}: {error}"))).ok()
     }
 
-    /// A whole number, or the text of one: variables of an environment are texts, whoever reads them.
-    fn whole(&mut self, path: &str, value: &Value) -> Option<usize> {
-        let number = match &value.kind {
-            Kind::Whole(number) => usize::try_from(*number).ok(),
-            Kind::Text(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        self.expect(path, value, number, "is not a whole number", &format!("0 to {}", usize::MAX))
-    }
-
-    fn duration(&mut self, path: &str, value: &Value) -> Option<Duration> {
-        let duration = text(value).and_then(|text| humantime::parse_duration(text).ok());
-        self.expect(path, value, duration, "is no duration", "text such as \"250ms\" or \"1m 30s\"")
-    }
-
-    fn policy(&mut self, path: &str, value: &Value) -> Option<Policy> {
-        let policy = text(value).and_then(|text| text.parse().ok());
-        self.expect(path, value, policy, "is no policy", "\"trust\", \"clamp\" or \"reject\"")
-    }
-
-    /// A truth value, or the text of one, for the same reason.
-    fn truth(&mut self, path: &str, value: &Value) -> Option<bool> {
-        let truth = match &value.kind {
-            Kind::Truth(truth) => Some(*truth),
-            Kind::Text(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        self.expect(path, value, truth, "is no truth value", "true or false")
-    }
-
-    /// Refuses the value if it was not understood.
-    fn expect<T>(
+    /// Returns `parsed`, and reports the value as invalid if it is `None`.
+    fn require<T>(
         &mut self,
         path: &str,
         value: &Value,
-        found: Option<T>,
-        fault: &str,
+        parsed: Option<T>,
+        problem: &str,
         allowed: &str,
     ) -> Option<T> {
-        if found.is_none() {
-            let equals = if path.is_empty() { "" } else { " = " };
-            self.refuse(value.line, format!("{path}{equals}{value} {fault} (allowed: {allowed})"));
+        if parsed.is_none() {
+            self.report_invalid(path, value, problem, allowed);
         }
-        found
+        parsed
     }
 
-    fn refuse(&mut self, line: Option<usize>, what: String) {
-        self.faults.push(ConfigProblem::new(line, what));
+    fn report_invalid(&mut self, path: &str, value: &Value, problem: &str, allowed: &str) {
+        let equals = if path.is_empty() { "" } else { " = " };
+        self.report(value.line, format!("{path}{equals}{value} {problem} (allowed: {allowed})"));
+    }
+
+    fn report(&mut self, line: Option<usize>, message: String) {
+        self.problems.push(ConfigProblem::new(line, message));
     }
 }
 
-fn text(value: &Value) -> Option<&str> {
+/// Returns the value of a key.
+pub(super) fn find_field<'v>(entries: &[(&Key, &'v Value)], name: &str) -> Option<&'v Value> {
+    entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| *value)
+}
+
+fn as_text(value: &Value) -> Option<&str> {
     match &value.kind {
-        Kind::Text(text) => Some(text),
+        ValueKind::Text(text) => Some(text),
         _ => None,
     }
 }
 
-fn below(path: &str, key: &Key) -> String {
+fn join_path(path: &str, key: &Key) -> String {
     if path.is_empty() { key.to_string() } else { format!("{path}.{key}") }
-}
-
-fn list(gates: &[GateName]) -> String {
-    let names: Vec<&str> = gates.iter().map(GateName::as_str).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

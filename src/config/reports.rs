@@ -1,5 +1,5 @@
-//! What a resolution, a gate and a governor say, written by serde: in the shape of `concurrency-governor explain --json`
-//! where that says the same. Nothing of it is read back.
+//! Serializes resolutions, statuses and events. The shape is that of `concurrency-governor explain --json`, where that has
+//! the same data. There is no deserialization.
 
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
@@ -10,8 +10,8 @@ use crate::plan::{
     Shadowed, Source, Standing,
 };
 
-/// Writes fields by name, each with its value.
-macro_rules! fields {
+/// Serializes a struct of the given fields.
+macro_rules! serialize_fields {
     ($serializer:expr, $name:literal, { $($key:literal: $value:expr),* $(,)? }) => {{
         let count = [$($key),*].len();
         let mut fields = $serializer.serialize_struct($name, count)?;
@@ -20,22 +20,23 @@ macro_rules! fields {
     }};
 }
 
-/// `readings` by resource, `gates` by name in the order of the plan.
+/// Serializes `readings` by resource and `gates` by name, in the order of the plan.
 impl Serialize for Resolution {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "Resolution", { "readings": self.readings(), "gates": Gates(self.explanations()) })
+        serialize_fields!(serializer, "Resolution", { "readings": self.readings(), "gates": ExplanationMap(self.explanations()) })
     }
 }
 
-struct Gates<'e>(&'e [Explanation]);
+/// Serializes explanations by the name of their gate.
+struct ExplanationMap<'e>(&'e [Explanation]);
 
-impl Serialize for Gates<'_> {
+impl Serialize for ExplanationMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|explanation| (explanation.gate(), explanation)))
     }
 }
 
-/// Measurements by resource.
+/// Serializes the measurements by resource.
 impl Serialize for Readings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
@@ -44,7 +45,7 @@ impl Serialize for Readings {
 
 impl Serialize for Measurement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "Measurement", {
+        serialize_fields!(serializer, "Measurement", {
             "value": self.reading(),
             "bound": self.bound(),
             "sources": self.sources(),
@@ -56,7 +57,7 @@ impl Serialize for Measurement {
 
 impl Serialize for Source {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "Source", {
+        serialize_fields!(serializer, "Source", {
             "path": self.path(),
             "level": self.level(),
             "raw": self.raw(),
@@ -65,7 +66,7 @@ impl Serialize for Source {
     }
 }
 
-/// `exact` or `at_most`.
+/// Serializes as `exact` or `at_most`.
 impl Serialize for Bound {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match self {
@@ -77,7 +78,7 @@ impl Serialize for Bound {
 
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "Explanation", {
+        serialize_fields!(serializer, "Explanation", {
             "limit": self.limit(),
             "decision": self.decision(),
             "derived": self.derivation().limit(),
@@ -87,12 +88,12 @@ impl Serialize for Explanation {
     }
 }
 
-/// Its `kind`: `derived`, or `overridden` with the setting.
+/// Serializes `kind`: `derived`, or `overridden` with the setting.
 impl Serialize for Decision {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Derived => fields!(serializer, "Decision", { "kind": "derived" }),
-            Self::Overridden { origin, value, standing } => fields!(serializer, "Decision", {
+            Self::Derived => serialize_fields!(serializer, "Decision", { "kind": "derived" }),
+            Self::Overridden { origin, value, standing } => serialize_fields!(serializer, "Decision", {
                 "kind": "overridden",
                 "origin": origin,
                 "value": value,
@@ -102,14 +103,14 @@ impl Serialize for Decision {
     }
 }
 
-/// As it prints: the layer's name, and the key where there is one.
+/// Serializes as text: the name of the layer, and the key if there is one.
 impl Serialize for Origin {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// `within`, `clamped` or `above_derived`.
+/// Serializes as `within`, `clamped` or `above_derived`.
 impl Serialize for Standing {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match self {
@@ -122,11 +123,11 @@ impl Serialize for Standing {
 
 impl Serialize for Shadowed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "Shadowed", { "origin": self.origin, "value": self.value })
+        serialize_fields!(serializer, "Shadowed", { "origin": self.origin, "value": self.value })
     }
 }
 
-/// Its parts in order.
+/// Serializes the parts in their order.
 impl Serialize for Derivation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.parts())
@@ -136,7 +137,7 @@ impl Serialize for Derivation {
 impl Serialize for DerivedPart {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (operand, reading) = self.operand().unzip();
-        fields!(serializer, "DerivedPart", {
+        serialize_fields!(serializer, "DerivedPart", {
             "step": self.text(),
             "operand": operand.map(|operand| operand.to_string()),
             "reading": reading,
@@ -150,17 +151,17 @@ impl Serialize for DerivedPart {
     }
 }
 
-/// `set`, `changed`, `held` or `skipped`.
+/// Serializes as `set`, `changed`, `held` or `skipped`.
 impl Serialize for Effect {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// Every field by its name.
+/// Serializes every field under its name.
 impl Serialize for GateStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "GateStatus", {
+        serialize_fields!(serializer, "GateStatus", {
             "name": self.name,
             "limit": self.limit,
             "in_use": self.in_use,
@@ -175,17 +176,17 @@ impl Serialize for GateStatus {
     }
 }
 
-/// Every field by its name.
+/// Serializes every field under its name.
 impl Serialize for GateTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "GateTotals", { "admitted": self.admitted, "queue": self.queue, "rejected": self.rejected })
+        serialize_fields!(serializer, "GateTotals", { "admitted": self.admitted, "queue": self.queue, "rejected": self.rejected })
     }
 }
 
-/// Every field by its name.
+/// Serializes every field under its name.
 impl Serialize for QueueTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "QueueTotals", {
+        serialize_fields!(serializer, "QueueTotals", {
             "enqueued": self.enqueued,
             "admitted": self.admitted,
             "unclaimed": self.unclaimed,
@@ -197,10 +198,10 @@ impl Serialize for QueueTotals {
     }
 }
 
-/// Every field by its name.
+/// Serializes every field under its name.
 impl Serialize for RejectedTotals {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        fields!(serializer, "RejectedTotals", {
+        serialize_fields!(serializer, "RejectedTotals", {
             "no_permits": self.no_permits,
             "queue_full": self.queue_full,
             "expired": self.expired,
@@ -211,11 +212,12 @@ impl Serialize for RejectedTotals {
     }
 }
 
-/// How many waits, and their mean, median, 99th percentile and maximum in seconds, null where there are none.
+/// Serializes the number of waits, and their mean, median, 99th percentile and maximum in seconds. Without waits, these
+/// are null.
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let seconds = |wait: Option<std::time::Duration>| wait.map(|wait| wait.as_secs_f64());
-        fields!(serializer, "Histogram", {
+        serialize_fields!(serializer, "Histogram", {
             "count": self.count(),
             "mean": seconds(self.mean()),
             "median": seconds(self.quantile(1, 2)),
@@ -225,31 +227,33 @@ impl Serialize for Histogram {
     }
 }
 
-/// Its `kind`, the fields of the event by their names, and a `message` for people.
+/// Serializes the `kind`, the fields of the event under their names, and a human-readable `message`.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let message = self.to_string();
         match self {
-            Self::LimitChanged { gate, from, to, debt, explanation } => fields!(serializer, "Event", {
-                "kind": "limit_changed", "gate": gate, "from": from, "to": to, "debt": debt,
-                "explanation": explanation, "message": message,
-            }),
-            Self::ReadingChanged { resource, from, to } => fields!(serializer, "Event", {
+            Self::LimitChanged { gate, from, to, debt, explanation } => {
+                serialize_fields!(serializer, "Event", {
+                    "kind": "limit_changed", "gate": gate, "from": from, "to": to, "debt": debt,
+                    "explanation": explanation, "message": message,
+                })
+            }
+            Self::ReadingChanged { resource, from, to } => serialize_fields!(serializer, "Event", {
                 "kind": "reading_changed", "resource": resource, "from": from, "to": to, "message": message,
             }),
-            Self::RiseHeld { resource, held, seen, remaining } => fields!(serializer, "Event", {
+            Self::RiseHeld { resource, held, seen, remaining } => serialize_fields!(serializer, "Event", {
                 "kind": "rise_held", "resource": resource, "held": held, "seen": seen, "remaining": remaining,
                 "message": message,
             }),
-            Self::ProbeFailed { resource, fault, kept } => fields!(serializer, "Event", {
+            Self::ProbeFailed { resource, fault, kept } => serialize_fields!(serializer, "Event", {
                 "kind": "probe_failed", "resource": resource, "fault": fault.to_string(), "kept": kept,
                 "message": message,
             }),
-            Self::ProbeRecovered { resource, reading } => fields!(serializer, "Event", {
+            Self::ProbeRecovered { resource, reading } => serialize_fields!(serializer, "Event", {
                 "kind": "probe_recovered", "resource": resource, "reading": reading, "message": message,
             }),
-            Self::RefreshRejected { error } => fields!(serializer, "Event", {
-                "kind": "refresh_refused",
+            Self::RefreshRejected { error } => serialize_fields!(serializer, "Event", {
+                "kind": "refresh_rejected",
                 "problems": error.problems().iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "message": message,
             }),

@@ -1,17 +1,17 @@
-//! Operators' settings, as a configuration holds them.
+//! The operator's settings in a configuration.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::error::ConfigError;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use super::value::Value;
 use crate::plan::{GateName, OverrideLayer};
 
-/// Operators' settings as a configuration holds them: gates by name, each with a whole number.
+/// The operator's settings in a configuration: a table of gate names and whole numbers.
 ///
-/// For an application whose gates are declared in its code. Whether there is such a gate is told when the plan is
-/// resolved, or the governor built: the settings do not know the plan.
+/// Use it in an application that declares its gates in code. The settings do not know the plan: an unknown gate is reported
+/// when the plan is resolved or the governor is built.
 ///
 /// ```
 /// use concurrency_governor::config::Settings;
@@ -40,12 +40,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings of no gate.
+    /// Creates empty settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets a gate. A second setting of one gate replaces the first.
+    /// Sets a gate. A second setting of the same gate replaces the first.
     pub fn set(mut self, gate: impl Into<GateName>, value: usize) -> Self {
         let gate = gate.into();
         self.settings.retain(|(other, _)| *other != gate);
@@ -53,19 +53,20 @@ impl Settings {
         self
     }
 
-    /// The same as they stand below this key of their file, such as `limits`: origins name it.
+    /// Sets the key of the table that contains the settings, such as `limits`. Origins contain it.
     pub fn under(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// What is set, in the order of the file as far as its format keeps one.
+    /// Returns the settings in the order of the file, if the format keeps the order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
         self.settings.iter().copied()
     }
 
-    /// A layer of these settings, named after where they are from, such as their file. Each origin has its key.
+    /// Converts the settings to an override layer. Name it after its source, such as the file. The origin of each setting
+    /// contains its key.
     pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
         self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, &(gate, value)| {
             let dot = if self.path.is_empty() { "" } else { "." };
@@ -73,18 +74,18 @@ impl Settings {
         })
     }
 
-    /// Applies the rules to a value of any format.
+    /// Reads settings from a value of any format.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with everything that is wrong.
+    /// [`ConfigError`] with every problem.
     pub fn read(value: &Value) -> Result<Self, ConfigError> {
-        let mut reader = Reader::default();
-        let settings = reader.settings("", value, None);
-        if reader.faults.is_empty() {
+        let mut reader = ConfigReader::default();
+        let settings = reader.read_settings("", value, None);
+        if reader.problems.is_empty() {
             Ok(Self::of("", settings))
         } else {
-            Err(ConfigError::of(reader.faults))
+            Err(ConfigError::of(reader.problems))
         }
     }
 
@@ -93,7 +94,7 @@ impl Settings {
     }
 }
 
-/// A table of gates and numbers. A number may be a text, as in an environment; null is no setting.
+/// Accepts a number as text, as environment variables have it. Null counts as no setting.
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::read(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
@@ -104,16 +105,16 @@ impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.settings.len()))?;
         for (gate, value) in &self.settings {
-            map.serialize_entry(gate.as_str(), &Whole(*value))?;
+            map.serialize_entry(gate.as_str(), &WholeNumber(*value))?;
         }
         map.end()
     }
 }
 
-/// A whole number; as a text where it is above what formats with signed integers hold, TOML among them.
-pub(super) struct Whole(pub(super) usize);
+/// Serializes as a number, or as text above `i64::MAX`, which formats with signed integers, such as TOML, cannot hold.
+pub(super) struct WholeNumber(pub(super) usize);
 
-impl Serialize for Whole {
+impl Serialize for WholeNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match i64::try_from(self.0) {
             Ok(number) => serializer.serialize_i64(number),

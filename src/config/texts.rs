@@ -1,4 +1,4 @@
-//! What has a text form is that text to serde: names, quantities, readings, policies, formulas. A limit is a number.
+//! serde for types with a text form: names, quantities, readings, policies and formulas. A limit is a number.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,9 +9,9 @@ use serde::ser::{Serialize, Serializer};
 use crate::plan::{Formula, GateName, Limit, Policy, Quantity, Reading, Resource};
 use crate::preset::Preset;
 
-/// Written by `Display`, read by `FromStr`, whose error says what was given and what is allowed.
-macro_rules! as_text {
-    ($($type:ty: $wanted:literal),* $(,)?) => {$(
+/// Implements serde by `Display` and `FromStr`. The errors are those of `FromStr`.
+macro_rules! impl_serde_as_text {
+    ($($type:ty: $expected:literal),* $(,)?) => {$(
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -20,13 +20,13 @@ macro_rules! as_text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(Text { wanted: $wanted, parse: str::parse, made: PhantomData })
+                deserializer.deserialize_str(TextVisitor::new($expected, str::parse))
             }
         }
     )*};
 }
 
-as_text! {
+impl_serde_as_text! {
     Resource: "the name of a resource, such as \"cpu\"",
     GateName: "the name of a gate, such as \"uploads\"",
     Policy: "\"trust\", \"clamp\" or \"reject\"",
@@ -34,27 +34,26 @@ as_text! {
     Formula: "a formula, such as \"cpu * 2 | floor 4\"",
 }
 
-/// `"512Mi"`, `"1.5"`; a number is understood too, unless it is finer than a thousandth.
+/// Accepts text such as `"512Mi"` or `"1.5"`, and a number, unless it is finer than a thousandth.
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text =
-            Text { wanted: "a quantity, such as \"512Mi\" or 1.5", parse: str::parse, made: PhantomData };
-        number_or_text(deserializer, text)
+        let expected = "a quantity, such as \"512Mi\" or 1.5";
+        deserialize_number_or_text(deserializer, TextVisitor::new(expected, str::parse))
     }
 }
 
-/// As digits without a suffix, in a text: a number of JSON would lose what a quantity holds.
+/// Serializes as text: digits without a suffix. A number of JSON would lose precision.
 impl Serialize for Quantity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.plain())
     }
 }
 
-/// A quantity, `"unlimited"` or `"unknown"`.
+/// Accepts a quantity, `"unlimited"` or `"unknown"`.
 impl<'de> Deserialize<'de> for Reading {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wanted = "a quantity such as \"512Mi\" or 1.5, \"unlimited\" or \"unknown\"";
-        number_or_text(deserializer, Text { wanted, parse: reading, made: PhantomData })
+        let expected = "a quantity such as \"512Mi\" or 1.5, \"unlimited\" or \"unknown\"";
+        deserialize_number_or_text(deserializer, TextVisitor::new(expected, parse_reading))
     }
 }
 
@@ -76,7 +75,7 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-fn reading(text: &str) -> Result<Reading, String> {
+fn parse_reading(text: &str) -> Result<Reading, String> {
     match text {
         "unlimited" => Ok(Reading::Unlimited),
         "unknown" => Ok(Reading::Unknown),
@@ -87,28 +86,37 @@ fn reading(text: &str) -> Result<Reading, String> {
     }
 }
 
-/// Formats that do not describe themselves hold the text alone.
-fn number_or_text<'de, D, T, P, E>(deserializer: D, text: Text<T, P>) -> Result<T, D::Error>
+/// Accepts a number, too, in self-describing formats. Other formats contain the text.
+fn deserialize_number_or_text<'de, D, T, P, E>(
+    deserializer: D,
+    visitor: TextVisitor<T, P>,
+) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     P: Fn(&str) -> Result<T, E>,
     E: fmt::Display,
 {
     if deserializer.is_human_readable() {
-        deserializer.deserialize_any(text)
+        deserializer.deserialize_any(visitor)
     } else {
-        deserializer.deserialize_str(text)
+        deserializer.deserialize_str(visitor)
     }
 }
 
-/// Makes a value of its text, or of the text that a number would have.
-struct Text<T, P> {
-    wanted: &'static str,
+/// Parses a text, or the decimal text of a number.
+struct TextVisitor<T, P> {
+    expected: &'static str,
     parse: P,
-    made: PhantomData<fn() -> T>,
+    parsed: PhantomData<fn() -> T>,
 }
 
-impl<T, P, E> Visitor<'_> for Text<T, P>
+impl<T, P> TextVisitor<T, P> {
+    fn new(expected: &'static str, parse: P) -> Self {
+        Self { expected, parse, parsed: PhantomData }
+    }
+}
+
+impl<T, P, E> Visitor<'_> for TextVisitor<T, P>
 where
     P: Fn(&str) -> Result<T, E>,
     E: fmt::Display,
@@ -116,7 +124,7 @@ where
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.wanted)
+        f.write_str(self.expected)
     }
 
     fn visit_str<F: DeError>(self, text: &str) -> Result<T, F> {

@@ -1,13 +1,13 @@
-//! A value of a configuration, whatever its format: what the rules of plans and settings are applied to.
+//! A configuration value of any format. The rules of plans and settings are applied to it.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A value of a configuration, whatever its format, with the line where it stands if that is known.
+/// A configuration value of any format, with its line if that is known.
 ///
-/// Serde makes it of any format that describes itself, without lines. A reader that knows them makes it by hand, and has
-/// them in the errors of [`PlanConfig::read`](super::PlanConfig::read):
+/// serde deserializes it from any self-describing format, without lines. A parser that knows lines creates it by hand; the
+/// errors of [`PlanConfig::read`](super::PlanConfig::read) then contain them:
 ///
 /// ```
 /// use concurrency_governor::config::{Key, PlanConfig, Value};
@@ -15,99 +15,98 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 /// let gate = Value::table([(Key::new("formula").at_line(2), Value::whole(8).at_line(2))]);
 /// let gates = Value::table([(Key::new("io").at_line(1), gate.at_line(1))]);
 /// let error = PlanConfig::read(&Value::table([(Key::new("gates"), gates)])).unwrap_err();
-/// assert!(error.to_string().starts_with("line 2: gates.io.formula = 8 is no formula"));
+/// assert!(error.to_string().starts_with("line 2: gates.io.formula = 8 is not a formula"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Value {
-    pub(super) kind: Kind,
+    pub(super) kind: ValueKind,
     pub(super) line: Option<usize>,
 }
 
-/// What a value is, as far as plans and settings tell values apart.
+/// The kinds of values that plans and settings distinguish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// What JSON and YAML call null: as if it was not there.
-    Nothing,
-    Truth(bool),
+pub(super) enum ValueKind {
+    /// The null of JSON and YAML. It counts as a missing key.
+    Null,
+    Bool(bool),
     Whole(u64),
     Text(String),
     Table(Vec<(Key, Value)>),
-    /// Whatever nothing here takes, as it is written: a fraction, a negative number, a list, a date.
+    /// A value that no key accepts, as text for the error: a fraction, a negative number, a list, a date.
     Other(String),
 }
 
 impl Value {
-    /// No value, as if its key was not there.
+    /// Creates a null, which counts as a missing key.
     pub fn nothing() -> Self {
-        Self::of(Kind::Nothing)
+        Self::of(ValueKind::Null)
     }
 
-    /// A truth value.
+    /// Creates a boolean.
     pub fn truth(truth: bool) -> Self {
-        Self::of(Kind::Truth(truth))
+        Self::of(ValueKind::Bool(truth))
     }
 
-    /// A whole number.
+    /// Creates a whole number.
     pub fn whole(number: u64) -> Self {
-        Self::of(Kind::Whole(number))
+        Self::of(ValueKind::Whole(number))
     }
 
-    /// A text.
+    /// Creates a text.
     pub fn text(text: impl Into<String>) -> Self {
-        Self::of(Kind::Text(text.into()))
+        Self::of(ValueKind::Text(text.into()))
     }
 
-    /// A table of keys and values, in their order.
+    /// Creates a table of keys and values, in this order.
     pub fn table(entries: impl IntoIterator<Item = (Key, Self)>) -> Self {
-        Self::of(Kind::Table(entries.into_iter().collect()))
+        Self::of(ValueKind::Table(entries.into_iter().collect()))
     }
 
-    /// Anything else, as it is written: a fraction, a negative number, a list, a date. Errors show it.
+    /// Creates any other value, such as a fraction, a negative number, a list or a date. Errors show the given text.
     pub fn other(written: impl Into<String>) -> Self {
-        Self::of(Kind::Other(written.into()))
+        Self::of(ValueKind::Other(written.into()))
     }
 
-    /// The same with the line where it starts, counted from 1.
+    /// Sets the line where the value starts, counted from 1.
     pub fn at_line(mut self, line: usize) -> Self {
         self.line = Some(line);
         self
     }
 
-    fn of(kind: Kind) -> Self {
+    fn of(kind: ValueKind) -> Self {
         Self { kind, line: None }
     }
-}
 
-/// As TOML would have it on one line; long ones are cut.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let written = self.written();
-        match written.char_indices().nth(MAX_WRITTEN) {
-            Some((end, _)) => write!(f, "{}…", &written[..end]),
-            None => f.write_str(&written),
-        }
-    }
-}
-
-impl Value {
-    fn written(&self) -> String {
+    /// Formats the value as TOML on one line.
+    fn to_toml(&self) -> String {
         match &self.kind {
-            Kind::Nothing => "null".to_owned(),
-            Kind::Truth(truth) => truth.to_string(),
-            Kind::Whole(number) => number.to_string(),
-            Kind::Text(text) => format!("{text:?}"),
-            Kind::Other(written) => written.clone(),
-            Kind::Table(entries) if entries.is_empty() => "{}".to_owned(),
-            Kind::Table(entries) => {
-                let entries = entries.iter().map(|(key, value)| format!("{key} = {}", value.written()));
+            ValueKind::Null => "null".to_owned(),
+            ValueKind::Bool(truth) => truth.to_string(),
+            ValueKind::Whole(number) => number.to_string(),
+            ValueKind::Text(text) => format!("{text:?}"),
+            ValueKind::Other(written) => written.clone(),
+            ValueKind::Table(entries) if entries.is_empty() => "{}".to_owned(),
+            ValueKind::Table(entries) => {
+                let entries = entries.iter().map(|(key, value)| format!("{key} = {}", value.to_toml()));
                 format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
             }
         }
     }
 }
 
-/// A key of a table, with the line where it stands if that is known.
+/// Formats the value as TOML on one line, truncated to 60 characters.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.to_toml();
+        match text.char_indices().nth(MAX_DISPLAY_CHARS) {
+            Some((end, _)) => write!(f, "{}…", &text[..end]),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+/// A key of a table, with its line if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Key {
@@ -116,23 +115,23 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key.
+    /// Creates a key.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), line: None }
     }
 
-    /// The same with the line where it stands, counted from 1.
+    /// Sets the line of the key, counted from 1.
     pub fn at_line(mut self, line: usize) -> Self {
         self.line = Some(line);
         self
     }
 }
 
-/// As it stands in TOML: quoted where it must be.
+/// Formats the key as in TOML, quoted where TOML needs it.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if !self.text.is_empty() && self.text.chars().all(plain) {
+        let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if !self.text.is_empty() && self.text.chars().all(is_bare) {
             f.write_str(&self.text)
         } else {
             write!(f, "{:?}", self.text)
@@ -142,17 +141,17 @@ impl fmt::Display for Key {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue)
+        deserializer.deserialize_any(ValueVisitor)
     }
 }
 
-struct AnyValue;
+struct ValueVisitor;
 
-impl<'de> Visitor<'de> for AnyValue {
+impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table, a text, a whole number or a truth value")
+        f.write_str("a table, a text, a whole number or a boolean")
     }
 
     fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
@@ -176,7 +175,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::other(format!("{number:?}"))) // 2.0 stays what it is: no whole number
+        Ok(Value::other(format!("{number:?}"))) // 2.0 is shown as a fraction, not as 2
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -208,19 +207,19 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut written = Vec::new();
+        let mut elements = Vec::new();
         while let Some(value) = list.next_element::<Value>()? {
-            written.push(value.written());
+            elements.push(value.to_toml());
         }
-        Ok(Value::other(format!("[{}]", written.join(", "))))
+        Ok(Value::other(format!("[{}]", elements.join(", "))))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
         while let Some((key, value)) = map.next_entry::<Value, Value>()? {
             let text = match key.kind {
-                Kind::Text(text) => text,
-                _ => key.written(), // YAML has keys that are no texts
+                ValueKind::Text(text) => text,
+                _ => key.to_toml(), // YAML allows keys that are not text
             };
             entries.push((Key::new(text), value));
         }
@@ -228,5 +227,5 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 }
 
-/// So many characters of a wrong value tell which one it is.
-const MAX_WRITTEN: usize = 60;
+/// Long enough to identify a wrong value in an error.
+const MAX_DISPLAY_CHARS: usize = 60;

@@ -1,4 +1,4 @@
-//! Building a governor: every problem at once, then the first measurement.
+//! The builder of a governor.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,16 +8,43 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::measure::Prober;
-use super::status::{self, Books};
-use super::{Governor, Shared, State};
+use super::prober::Prober;
+use super::status::GovernorStatus;
+use super::{Governor, GovernorShared, GovernorState};
 use crate::event::Observer;
 use crate::gate::Gate;
-use crate::plan::{BuildError, GateSpec, Operand, Overrides, Plan, Problem, Resolution, Resource};
+use crate::plan::{
+    BuildError, Explanation, GateSpec, Operand, Overrides, Plan, Problem, Resolution, Resource,
+};
 use crate::probe::ResourceProbe;
 
-/// A [`Governor`] in the making; from [`Governor::builder`].
-#[must_use = "a builder makes no governor until `build`"]
+impl Governor {
+    /// Starts building a governor: add gates or a plan, probes and overrides, then call [`build`](GovernorBuilder::build).
+    ///
+    /// ```
+    /// use concurrency_governor::{Formula, GateSpec, Governor, OverrideLayer, Overrides, Resource, probe};
+    ///
+    /// const JOBS: GateSpec = GateSpec::new("jobs", Formula::scale(Resource::CPU, 2));
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let governor = Governor::builder()
+    ///     .gate(JOBS)
+    ///     .probes(probe::host())
+    ///     .overrides(Overrides::new().then(OverrideLayer::new("cli").set(JOBS, 12)))
+    ///     .build()
+    ///     .await?;
+    /// assert_eq!(governor.gate(JOBS)?.limit().get(), 12);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> GovernorBuilder {
+        GovernorBuilder::new()
+    }
+}
+
+/// Builds a [`Governor`]; from [`Governor::builder`].
+#[must_use = "a builder does nothing until `build`"]
 pub struct GovernorBuilder {
     specs: Vec<GateSpec>,
     probes: Vec<Arc<dyn ResourceProbe>>,
@@ -27,7 +54,7 @@ pub struct GovernorBuilder {
 }
 
 impl GovernorBuilder {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             specs: Vec::new(),
             probes: Vec::new(),
@@ -38,7 +65,10 @@ impl GovernorBuilder {
     }
 
     /// Adds the gates of a plan.
-    #[expect(clippy::needless_pass_by_value, reason = "a plan is handed over, as everything else here")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "taken by value as in the other methods of the builder"
+    )]
     pub fn plan(mut self, plan: Plan) -> Self {
         self.specs.extend_from_slice(plan.specs());
         self
@@ -50,7 +80,7 @@ impl GovernorBuilder {
         self
     }
 
-    /// Adds a probe, one a resource.
+    /// Adds a probe. Each resource may have one probe.
     pub fn probe(mut self, probe: impl ResourceProbe + 'static) -> Self {
         self.probes.push(Arc::new(probe));
         self
@@ -62,19 +92,19 @@ impl GovernorBuilder {
         self
     }
 
-    /// The operators' settings; [`Governor::set_overrides`] changes them later.
+    /// Sets the overrides. [`Governor::set_overrides`] changes them later.
     pub fn overrides(mut self, overrides: Overrides) -> Self {
         self.overrides = overrides;
         self
     }
 
-    /// Adds an observer, which is told of every [`Event`](crate::Event).
+    /// Adds an observer, which is called with every [`Event`](crate::Event).
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self
     }
 
-    /// How long a probe may take over one measurement: 1 s unless set. Later ones of the same governor keep to it, too.
+    /// Sets the time that a probe has for one measurement, both in [`build`](Self::build) and in each refresh. Default: 1 s.
     pub fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.probe_deadline = deadline;
         self
@@ -82,13 +112,29 @@ impl GovernorBuilder {
 
     /// Measures every resource once, derives the limits, and opens the gates.
     ///
-    /// A probe that fails, panics or misses its deadline does not fail the build: its resource reads unknown, and the
-    /// formulas' [assumptions](crate::Amount::assume) apply until it works.
+    /// A probe that fails, panics or misses its deadline does not fail the build. Its resource counts as unknown, and the
+    /// [assumptions](crate::Amount::assume) of the formulas apply until the probe works.
+    ///
+    /// ```
+    /// use concurrency_governor::testing::MockProbe;
+    /// use concurrency_governor::{Formula, GateSpec, Governor, Reading, Resource};
+    ///
+    /// const JOBS: GateSpec = GateSpec::new("jobs", Formula::of(Resource::CPU.times(2).assume(4)));
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cpu = MockProbe::new(Resource::CPU, Reading::whole(8));
+    /// cpu.fail("permission denied");
+    /// let governor = Governor::builder().gate(JOBS).probe(cpu).build().await?;
+    /// assert_eq!(governor.gate(JOBS)?.limit().get(), 8); // 4 cores are assumed
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`BuildError`] with every problem: those of [`Plan::new`] and [`Plan::resolve`], two probes of one resource, a
-    /// resource in a formula that no probe measures.
+    /// [`BuildError`] with every problem: those of [`Plan::new`] and [`Plan::resolve`], two probes for one resource, and a
+    /// resource in a formula that has no probe.
     ///
     /// # Panics
     ///
@@ -96,8 +142,10 @@ impl GovernorBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the builder with it; nothing else comes of it.
+    /// Dropping the future aborts the measurements and drops the builder. It has no other effect.
     pub async fn build(self) -> Result<Governor, BuildError> {
+        // Every check runs even if an earlier one fails, so that the error has all problems. No probe is called for an
+        // invalid plan.
         let mut problems = probe_problems(&self.specs, &self.probes);
         let plan = match Plan::new(self.specs.iter().copied()) {
             Ok(plan) => Some(plan),
@@ -112,20 +160,19 @@ impl GovernorBuilder {
         };
 
         let mut prober = Prober::new(self.probes, self.probe_deadline);
-        let outcomes = prober.measure().await;
-        let mut books = Books::default();
-        books.measured(&status::taken(&prober, &outcomes));
-        let (readings, events) = prober.take_in(outcomes, NonZeroU32::MIN);
+        let results = prober.measure().await;
+        let (readings, events) = prober.apply(results, NonZeroU32::MIN);
         let resolution = Arc::new(plan.resolve(&readings, &self.overrides)?);
-        let governor = Governor(Arc::new(Shared {
+        let status = GovernorStatus { refreshes: 0, rejected: 0, probes: prober.statuses() };
+        let governor = Governor(Arc::new(GovernorShared {
             gates: open_gates(&plan, &resolution),
             plan,
             prober: tokio::sync::Mutex::new(prober),
             resolutions: watch::Sender::new(Arc::clone(&resolution)),
-            state: Mutex::new(State { readings, overrides: self.overrides, resolution, books }),
+            state: Mutex::new(GovernorState { readings, overrides: self.overrides, resolution, status }),
             observers: self.observers,
         }));
-        governor.tell(&events);
+        governor.notify_observers(&events);
         Ok(governor)
     }
 }
@@ -142,52 +189,51 @@ impl fmt::Debug for GovernorBuilder {
     }
 }
 
-/// The built-in probes take microseconds; a second is for a probe that asks a busy service.
+/// The default of [`GovernorBuilder::probe_deadline`]. The built-in probes take microseconds; a custom probe may ask a busy
+/// service.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
+/// Returns each resource with several probes, and each resource of a formula without a probe.
 fn probe_problems(specs: &[GateSpec], probes: &[Arc<dyn ResourceProbe>]) -> Vec<Problem> {
-    let mut times: BTreeMap<Resource, usize> = BTreeMap::new();
+    let mut probes_per_resource: BTreeMap<Resource, usize> = BTreeMap::new();
     for probe in probes {
-        let times = times.entry(probe.resource()).or_default();
-        *times = times.saturating_add(1);
+        let count = probes_per_resource.entry(probe.resource()).or_default();
+        *count = count.saturating_add(1);
     }
-    let measured: Vec<Resource> = times.keys().copied().collect();
     let mut problems = Vec::new();
-    for (&resource, &times) in times.iter().filter(|(_, times)| **times > 1) {
+    for (&resource, &times) in probes_per_resource.iter().filter(|(_, times)| **times > 1) {
         problems.push(Problem::DuplicateProbe { resource, times });
     }
     for spec in specs {
+        // A formula may read a resource several times; it is one problem per gate.
         let mut missing: Vec<Resource> = Vec::new();
         for operand in spec.formula().operands() {
             if let Operand::Resource(resource) = operand {
-                if !times.contains_key(&resource) && !missing.contains(&resource) {
+                if !probes_per_resource.contains_key(&resource) && !missing.contains(&resource) {
                     missing.push(resource);
                 }
             }
         }
-        let gate = spec.name();
-        let missing = missing.into_iter();
-        problems.extend(missing.map(|resource| Problem::NoProbe {
-            gate,
+        problems.extend(missing.into_iter().map(|resource| Problem::NoProbe {
+            gate: spec.name(),
             resource,
-            probed: measured.clone(),
+            probed: probes_per_resource.keys().copied().collect(),
         }));
     }
     problems
 }
 
 fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
-    let explained = plan.specs().iter().zip(resolution.explanations());
-    explained
-        .map(|(spec, explanation)| {
-            let mut gate = Gate::builder(spec, explanation.limit()).measure_waits(spec.measures_waits());
-            if let Some(bound) = spec.queue_bound() {
-                gate = gate.queue(bound);
-            }
-            if let Some(duration) = spec.longest_wait() {
-                gate = gate.max_wait(duration);
-            }
-            gate.build()
-        })
-        .collect()
+    let open = |(spec, limit): (&GateSpec, _)| {
+        let mut builder = Gate::builder(spec, limit).measure_waits(spec.measures_waits());
+        if let Some(bound) = spec.queue_bound() {
+            builder = builder.queue(bound);
+        }
+        if let Some(duration) = spec.longest_wait() {
+            builder = builder.max_wait(duration);
+        }
+        builder.build()
+    };
+    let limits = resolution.explanations().iter().map(Explanation::limit);
+    plan.specs().iter().zip(limits).map(open).collect()
 }

@@ -1,4 +1,4 @@
-//! Damping: a fall counts at once, a rise only when it lasts.
+//! Hysteresis for readings: a fall takes effect at once, a rise only after it was seen several times in a row.
 
 use std::cmp::Ordering;
 use std::mem;
@@ -6,83 +6,85 @@ use std::num::NonZeroU32;
 
 use crate::plan::{Measurement, Reading};
 
-/// The reading of one resource that holds, and a rise that may come to hold.
+/// The measurement of one resource that is in force, with a rise that is not confirmed yet.
 ///
-/// A fall is believed at once, since too much work in flight does harm and too little only costs. A rise, or a change
-/// from or to an unknown reading, has to be seen several times in a row; of those the least counts. So a reading that
-/// flaps holds its limits at the low end, where they stand still.
+/// A fall takes effect at once, because too much work in flight does harm, while too little only costs throughput. A rise,
+/// and a change from or to an unknown reading, must be seen several times in a row. Then the lowest of these readings takes
+/// effect. So a reading that flaps keeps its limits stable at the low end.
 #[derive(Debug)]
 pub(super) struct Damper {
-    held: Measurement,
-    rise: Option<Rise>,
+    current: Measurement,
+    rise: Option<UnconfirmedRise>,
 }
 
 #[derive(Debug)]
-struct Rise {
-    least: Measurement,
-    seen: u32,
+struct UnconfirmedRise {
+    lowest: Measurement,
+    times_seen: u32,
 }
 
-/// What became of a measurement.
+/// Whether a new measurement has changed the one in force.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It holds now.
-    Believed,
-    /// It has to be seen so many more times in a row.
+pub(super) enum DampingDecision {
+    /// The new measurement is in force.
+    Accepted,
+    /// The rise must be seen this many more times in a row.
     Held { remaining: u32 },
 }
 
 impl Damper {
-    /// The first measurement is believed, whatever it is.
+    /// Puts the first measurement in force, whatever it is.
     pub(super) fn new(first: Measurement) -> Self {
-        Self { held: first, rise: None }
+        Self { current: first, rise: None }
     }
 
-    /// What holds.
-    pub(super) fn held(&self) -> &Measurement {
-        &self.held
+    /// Returns the measurement in force.
+    pub(super) fn current(&self) -> &Measurement {
+        &self.current
     }
 
-    /// Takes in a measurement.
-    pub(super) fn see(&mut self, seen: Measurement, rise_after: NonZeroU32) -> Verdict {
-        if is_at_most(seen.reading(), self.held.reading()) {
-            self.believe(seen);
-            return Verdict::Believed;
+    /// Applies a new measurement. A rise takes effect when it was seen `rise_after` times in a row.
+    pub(super) fn update(&mut self, new: Measurement, rise_after: NonZeroU32) -> DampingDecision {
+        if is_at_most(new.reading(), self.current.reading()) {
+            self.accept(new);
+            return DampingDecision::Accepted;
         }
+        // Counts this rise, and keeps the lowest reading of the series. A reading that cannot be compared with the series
+        // (known against unknown) starts a new one.
         let rise = match self.rise.take() {
-            Some(rise) if is_at_most(rise.least.reading(), seen.reading()) => {
-                Rise { seen: rise.seen.saturating_add(1), ..rise }
+            Some(rise) if is_at_most(rise.lowest.reading(), new.reading()) => {
+                UnconfirmedRise { times_seen: rise.times_seen.saturating_add(1), ..rise }
             }
-            Some(rise) if is_at_most(seen.reading(), rise.least.reading()) => {
-                Rise { seen: rise.seen.saturating_add(1), least: seen }
+            Some(rise) if is_at_most(new.reading(), rise.lowest.reading()) => {
+                UnconfirmedRise { times_seen: rise.times_seen.saturating_add(1), lowest: new }
             }
-            _ => Rise { seen: 1, least: seen },
+            _ => UnconfirmedRise { times_seen: 1, lowest: new },
         };
-        match rise_after.get().saturating_sub(rise.seen) {
+        match rise_after.get().saturating_sub(rise.times_seen) {
             0 => {
-                self.believe(rise.least);
-                Verdict::Believed
+                self.accept(rise.lowest);
+                DampingDecision::Accepted
             }
             remaining => {
                 self.rise = Some(rise);
-                Verdict::Held { remaining }
+                DampingDecision::Held { remaining }
             }
         }
     }
 
-    /// The last measurement failed: what holds goes on to hold, marked stale, and no rise has lasted.
-    pub(super) fn miss(&mut self, reason: &str) {
-        self.held = mem::take(&mut self.held).stale(reason);
+    /// Records a failed measurement: the measurement in force stays, marked stale, and an unconfirmed rise starts again.
+    pub(super) fn record_failure(&mut self, reason: &str) {
+        self.current = mem::take(&mut self.current).stale(reason);
         self.rise = None;
     }
 
-    fn believe(&mut self, measurement: Measurement) {
-        self.held = measurement;
+    fn accept(&mut self, measurement: Measurement) {
+        self.current = measurement;
         self.rise = None;
     }
 }
 
-/// Whether `one` is known to be no more than `other`. An unknown reading compares only with another.
+/// Returns `true` if `one` is known to be at most `other`. An unknown reading compares only with another unknown one.
 fn is_at_most(one: Reading, other: Reading) -> bool {
     let order = match (one, other) {
         (Reading::Finite(one), Reading::Finite(other)) => one.cmp(&other),
@@ -101,56 +103,56 @@ mod tests {
         Damper::new(first.into())
     }
 
-    fn see(damper: &mut Damper, reading: Reading, rise_after: u32) -> Reading {
-        let _ = damper.see(reading.into(), NonZeroU32::new(rise_after).unwrap());
-        damper.held().reading()
+    fn update(damper: &mut Damper, reading: Reading, rise_after: u32) -> Reading {
+        let _ = damper.update(reading.into(), NonZeroU32::new(rise_after).unwrap());
+        damper.current().reading()
     }
 
     const TWO: Reading = Reading::whole(2);
     const FOUR: Reading = Reading::whole(4);
     const SIX: Reading = Reading::whole(6);
 
-    /// A flapping reading stands still at its low end, however long it flaps.
+    /// A flapping reading stays at its low end, however long it flaps.
     #[test]
-    fn flapping_stands_still_at_the_low_end() {
+    fn a_flapping_reading_stays_at_its_low_end() {
         let mut damper = damper(FOUR);
         for _ in 0..100 {
-            assert_eq!(see(&mut damper, TWO, 2), TWO);
-            assert_eq!(see(&mut damper, FOUR, 2), TWO);
+            assert_eq!(update(&mut damper, TWO, 2), TWO);
+            assert_eq!(update(&mut damper, FOUR, 2), TWO);
         }
     }
 
-    /// A rise holds once it was seen as often as asked, and then it is the least of what was seen.
+    /// A rise takes effect once it was seen `rise_after` times in a row, at the lowest reading of these.
     #[test]
-    fn lasting_rise_comes_to_its_least() {
+    fn a_confirmed_rise_takes_its_lowest_reading() {
         let mut damper = damper(TWO);
-        assert_eq!(see(&mut damper, SIX, 3), TWO);
-        assert_eq!(see(&mut damper, FOUR, 3), TWO);
-        assert_eq!(see(&mut damper, Reading::Unlimited, 3), FOUR);
-        assert_eq!(see(&mut damper, SIX, 1), SIX);
+        assert_eq!(update(&mut damper, SIX, 3), TWO);
+        assert_eq!(update(&mut damper, FOUR, 3), TWO);
+        assert_eq!(update(&mut damper, Reading::Unlimited, 3), FOUR);
+        assert_eq!(update(&mut damper, SIX, 1), SIX);
     }
 
-    /// Unknown compares with nothing, so a change to or from it has to last, too.
+    /// A change from or to an unknown reading must be confirmed, because unknown compares with no other reading.
     #[test]
-    fn change_to_or_from_unknown_has_to_last() {
+    fn a_change_from_or_to_unknown_must_be_confirmed() {
         let mut damper = damper(TWO);
-        assert_eq!(see(&mut damper, Reading::Unknown, 2), TWO);
-        assert_eq!(see(&mut damper, FOUR, 2), TWO);
-        assert_eq!(see(&mut damper, Reading::Unknown, 2), TWO);
-        assert_eq!(see(&mut damper, Reading::Unknown, 2), Reading::Unknown);
-        assert_eq!(see(&mut damper, TWO, 2), Reading::Unknown);
-        assert_eq!(see(&mut damper, TWO, 2), TWO);
+        assert_eq!(update(&mut damper, Reading::Unknown, 2), TWO);
+        assert_eq!(update(&mut damper, FOUR, 2), TWO);
+        assert_eq!(update(&mut damper, Reading::Unknown, 2), TWO);
+        assert_eq!(update(&mut damper, Reading::Unknown, 2), Reading::Unknown);
+        assert_eq!(update(&mut damper, TWO, 2), Reading::Unknown);
+        assert_eq!(update(&mut damper, TWO, 2), TWO);
     }
 
-    /// A failed measurement between two sightings of a rise means that it has not lasted.
+    /// A failed measurement restarts the confirmation of a rise and marks the measurement in force as stale.
     #[test]
-    fn miss_ends_a_rise_and_marks_what_holds_as_stale() {
+    fn a_failure_restarts_a_rise_and_marks_the_reading_stale() {
         let mut damper = damper(TWO);
-        assert_eq!(see(&mut damper, FOUR, 2), TWO);
-        damper.miss("it broke");
-        assert_eq!(damper.held().staleness(), Some("it broke"));
-        assert_eq!(see(&mut damper, FOUR, 2), TWO);
-        assert_eq!(see(&mut damper, FOUR, 2), FOUR);
-        assert_eq!(damper.held().staleness(), None);
+        assert_eq!(update(&mut damper, FOUR, 2), TWO);
+        damper.record_failure("it broke");
+        assert_eq!(damper.current().staleness(), Some("it broke"));
+        assert_eq!(update(&mut damper, FOUR, 2), TWO);
+        assert_eq!(update(&mut damper, FOUR, 2), FOUR);
+        assert_eq!(damper.current().staleness(), None);
     }
 }

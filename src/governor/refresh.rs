@@ -1,4 +1,4 @@
-//! Refreshing in the background: on a slow, jittered clock, and whenever a probe says that something changed.
+//! The background refresh: its policy, its task, and the change reports of the probes.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroU32;
@@ -11,11 +11,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::Governor;
 use crate::jitter::jittered;
 use crate::probe::ResourceProbe;
 
-/// When to refresh in the background, and how long a rise must last to be believed.
+/// When the background refresh runs, and how often a rise must be seen before the limits follow it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,24 +31,26 @@ pub struct RefreshPolicy {
 }
 
 impl RefreshPolicy {
-    /// Every 10 s, and a rise must be seen 3 times in a row.
+    /// Creates the default policy: a refresh every 10 s, and a rise must be seen 3 times in a row.
     ///
-    /// Ten seconds are a compromise: a refresh of the built-in probes takes microseconds, and what no probe is told of,
-    /// such as a process moved to another cgroup, is rare. What they are told of they report at once.
+    /// Most changes do not wait for the timer, because the built-in probes report them at once. The timer is for changes
+    /// that no probe reports, such as a process that moves to another cgroup. Those are rare, and a refresh of the
+    /// built-in probes takes microseconds.
     pub const fn new() -> Self {
         Self { every: Duration::from_secs(10), rise_after: NonZeroU32::MIN.saturating_add(2) }
     }
 
-    /// How long to wait between refreshes when no probe reports a change, give or take a tenth, so that a fleet does
-    /// not refresh in step. At least 10 ms.
+    /// Sets the period between refreshes while no probe reports a change. The minimum is 10 ms.
+    ///
+    /// Each period is jittered by up to a tenth, so that the processes of a fleet do not refresh at the same time.
     pub const fn every(mut self, period: Duration) -> Self {
         self.every = period;
         self
     }
 
-    /// How many times in a row a rise must be seen before the limits follow it; 0 counts as 1. A fall counts at once.
+    /// Sets how many times in a row a rise must be seen before the limits follow it. 0 counts as 1.
     ///
-    /// So a flapping probe does not flap the limits: they stand at the low end of what it says.
+    /// A fall takes effect at once. So a flapping reading does not make the limits flap: they stay at its low end.
     pub const fn rise_after(mut self, times: u32) -> Self {
         self.rise_after = match NonZeroU32::new(times) {
             Some(times) => times,
@@ -58,9 +59,8 @@ impl RefreshPolicy {
         self
     }
 
-    /// The period, moved by up to a tenth either way.
-    fn next_delay(&self) -> Duration {
-        jittered(self.every).max(SETTLE)
+    pub(super) const fn rise_threshold(&self) -> NonZeroU32 {
+        self.rise_after
     }
 }
 
@@ -70,7 +70,7 @@ impl Default for RefreshPolicy {
     }
 }
 
-/// A background refresh; it stops when this is dropped.
+/// The background refresh of a governor. It stops when this is dropped.
 ///
 /// ```
 /// # use concurrency_governor::{Governor, governor::RefreshPolicy};
@@ -86,11 +86,11 @@ pub struct RefreshTask {
 }
 
 impl RefreshTask {
-    pub(super) fn spawn(governor: Governor, policy: RefreshPolicy) -> Self {
-        Self { task: tokio::spawn(follow(governor, policy)) }
+    pub(super) fn spawn(refresh_loop: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { task: tokio::spawn(refresh_loop) }
     }
 
-    /// Whether it still runs: it does until it is dropped or its runtime shuts down.
+    /// Returns `true` until the task is dropped or its runtime shuts down.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
@@ -103,50 +103,46 @@ impl Drop for RefreshTask {
     }
 }
 
-/// A write to a cgroup file is often reported before it can be read, and changes come in groups: wait this long after a
-/// report before measuring. It is also the least time between two refreshes, however often a probe reports.
-const SETTLE: Duration = Duration::from_millis(10);
+/// The delay between a change report and the measurement, and the shortest period between two refreshes.
+///
+/// A write to a cgroup file is often reported before it can be read, and changes come in bursts.
+const SETTLE_TIME: Duration = Duration::from_millis(10);
 
-async fn follow(governor: Governor, policy: RefreshPolicy) {
-    let probes = governor.0.prober.lock().await.probes();
-    let mut changes = Changes::new(&probes);
-    loop {
-        if timeout(policy.next_delay(), changes.next()).await.is_ok() {
-            sleep(SETTLE).await;
-        }
-        // What was rejected stands in the events; the next refresh may do better.
-        let _ = governor.refresh_damped(policy.rise_after).await;
-    }
-}
-
-/// Waits for whichever probe reports a change first.
-struct Changes<'p> {
+/// The pending change reports of all probes.
+pub(super) struct ChangeReports<'p> {
     probes: &'p [Arc<dyn ResourceProbe>],
-    /// `None` for a probe whose `changed` panicked: it is not asked again, and the clock stands in for it.
-    waiting: Vec<Option<Change<'p>>>,
+    /// `None` for a probe whose `changed` has panicked. It is not called again; the timer covers the probe.
+    pending: Vec<Option<Pin<Box<dyn Future<Output = ()> + Send + 'p>>>>,
 }
 
-type Change<'p> = Pin<Box<dyn Future<Output = ()> + Send + 'p>>;
-
-impl<'p> Changes<'p> {
-    fn new(probes: &'p [Arc<dyn ResourceProbe>]) -> Self {
-        let waiting = probes.iter().map(|probe| started(&**probe)).collect();
-        Self { probes, waiting }
+impl<'p> ChangeReports<'p> {
+    pub(super) fn new(probes: &'p [Arc<dyn ResourceProbe>]) -> Self {
+        let pending = probes.iter().map(|probe| call_changed(&**probe)).collect();
+        Self { probes, pending }
     }
 
-    /// Resolves when any probe has reported a change. Dropping it loses none.
+    /// Waits until the next refresh is due: after a change report, or after the policy's period.
+    pub(super) async fn wait_for_refresh(&mut self, policy: &RefreshPolicy) {
+        let period = jittered(policy.every).max(SETTLE_TIME);
+        if timeout(period, self.next()).await.is_ok() {
+            sleep(SETTLE_TIME).await;
+        }
+    }
+
+    /// Resolves when a probe has reported a change. Dropping the future loses no report.
     async fn next(&mut self) {
         poll_fn(|context| {
             let mut changed = Poll::Pending;
-            for (waiting, probe) in self.waiting.iter_mut().zip(self.probes) {
-                let Some(change) = waiting else { continue };
-                match panic::catch_unwind(AssertUnwindSafe(|| change.as_mut().poll(context))) {
+            // All probes are polled, also after the first report, so that each has this task's waker.
+            for (pending, probe) in self.pending.iter_mut().zip(self.probes) {
+                let Some(report) = pending else { continue };
+                match panic::catch_unwind(AssertUnwindSafe(|| report.as_mut().poll(context))) {
                     Ok(Poll::Pending) => {}
                     Ok(Poll::Ready(())) => {
-                        *waiting = started(&**probe);
+                        *pending = call_changed(&**probe);
                         changed = Poll::Ready(());
                     }
-                    Err(_) => *waiting = None,
+                    Err(_) => *pending = None,
                 }
             }
             changed
@@ -155,7 +151,7 @@ impl<'p> Changes<'p> {
     }
 }
 
-/// A panic may come before there is a future at all.
-fn started(probe: &dyn ResourceProbe) -> Option<Change<'_>> {
+/// Calls `changed`. Returns `None` if it panics before it returns its future.
+fn call_changed(probe: &dyn ResourceProbe) -> Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> {
     panic::catch_unwind(AssertUnwindSafe(|| probe.changed())).ok()
 }

@@ -1,18 +1,19 @@
-//! What ties gates to the rest of a program: metrics, tracing and middleware, each behind a feature of its own that adds
-//! API and changes nothing of what is there without it.
+//! Adapters to other crates: metrics, tracing and tower middleware.
 //!
-//! - `metrics`: gates, pools and probes in a recorder of the `metrics` facade, such as a Prometheus exporter, by
+//! Each module has a feature of its own. A feature adds API and changes no existing behaviour.
+//!
+//! - `metrics` exports gates, pools and probes to a recorder of the `metrics` facade, for example a Prometheus exporter:
 #![cfg_attr(feature = "metrics", doc = "  [`metrics::Metrics`].")]
 #![cfg_attr(not(feature = "metrics"), doc = "  `Metrics`.")]
-//! - `tracing`: a span for each wait by `Acquire::traced`, and an event for each change of a limit and each trouble of a
-//!   probe, which names the knob to turn, by
+//! - `tracing` opens a span for each wait (`Acquire::traced`) and emits an event for each changed limit and each failed
+//!   probe. The message of an event says what to change:
 #![cfg_attr(feature = "tracing", doc = "  [`tracing::TracingObserver`].")]
 #![cfg_attr(not(feature = "tracing"), doc = "  `TracingObserver`.")]
-//! - `tower`: a layer that holds a service to a gate, by
+//! - `tower` provides a layer that limits the requests in flight in a service:
 #![cfg_attr(feature = "tower", doc = "  [`tower::GateLayer`].")]
 #![cfg_attr(not(feature = "tower"), doc = "  `GateLayer`.")]
 //!
-//! Names, units, labels and knobs are in `docs/OBSERVABILITY.md`.
+//! `docs/OBSERVABILITY.md` lists all names, units, labels and settings.
 
 #[cfg(feature = "metrics")]
 pub mod metrics;

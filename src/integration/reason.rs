@@ -1,4 +1,4 @@
-//! One word for each reason not to admit a request: the same in metrics, spans and answers.
+//! The reasons for a rejection, as one word each. Metrics, spans and HTTP responses use the same words.
 
 #[cfg(any(feature = "tower", feature = "tracing"))]
 use crate::gate::AcquireError;
@@ -13,9 +13,9 @@ pub(super) const TOO_LARGE: &str = "too_large";
 pub(super) const ZERO_WEIGHT: &str = "zero_weight";
 pub(super) const CLOSED: &str = "closed";
 
-/// The word for what became of a request that was willing to wait.
+/// Returns the reason why an `acquire` was rejected.
 #[cfg(any(feature = "tower", feature = "tracing"))]
-pub(super) const fn of(error: &AcquireError) -> &'static str {
+pub(super) const fn of_acquire(error: &AcquireError) -> &'static str {
     match error {
         AcquireError::QueueFull { .. } => QUEUE_FULL,
         AcquireError::DeadlineExceeded { .. } => EXPIRED,
@@ -25,9 +25,9 @@ pub(super) const fn of(error: &AcquireError) -> &'static str {
     }
 }
 
-/// The word for what became of a request that would not wait.
+/// Returns the reason why a `try_acquire` was rejected.
 #[cfg(feature = "tower")]
-pub(super) const fn of_try(error: &TryAcquireError) -> &'static str {
+pub(super) const fn of_try_acquire(error: &TryAcquireError) -> &'static str {
     match error {
         TryAcquireError::NoPermits { .. } => NO_PERMITS,
         TryAcquireError::TooLarge { .. } => TOO_LARGE,

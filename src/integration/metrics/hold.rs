@@ -1,4 +1,4 @@
-//! How long a permit is held, where that is asked for.
+//! The hold time of permits, measured on request.
 
 use std::ops::Deref;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::gate::{OwnedPermit, Permit};
 use crate::plan::GateName;
 
 impl Permit<'_> {
-    /// The same permit, which records how long it was held when it is dropped, in the histogram [`HOLD`].
+    /// Wraps the permit so that its hold time is recorded in the histogram [`HOLD`] when it is dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -29,33 +29,34 @@ impl Permit<'_> {
 }
 
 impl OwnedPermit {
-    /// The same permit, which records how long it was held when it is dropped; see [`Permit::timed`].
+    /// Wraps the permit so that its hold time is recorded when it is dropped; see [`Permit::timed`].
     pub fn timed(self) -> Timed<Self> {
         let gate = self.gate().name();
         Timed::new(self, gate)
     }
 }
 
-/// A permit that records how long it was held; from [`Permit::timed`].
+/// A permit whose hold time is recorded when it is dropped; from [`Permit::timed`].
 ///
-/// Its permits are back before that is recorded, so the recorder holds nobody up.
+/// The permit is released before the hold time is recorded, so a slow recorder does not delay the waiters.
 #[derive(Debug)]
-#[must_use = "a permit that is dropped at once admits nothing"]
+#[must_use = "dropping the permit releases it at once"]
 pub struct Timed<P> {
+    // Fields are dropped in this order: release first, record second.
     permit: P,
-    _record: Record,
+    _recorder: HoldRecorder,
 }
 
-/// Dropped after the permit.
+/// Records the time since its creation when it is dropped.
 #[derive(Debug)]
-struct Record {
+struct HoldRecorder {
     gate: GateName,
     since: Instant,
 }
 
 impl<P> Timed<P> {
     fn new(permit: P, gate: GateName) -> Self {
-        Self { permit, _record: Record { gate, since: Instant::now() } }
+        Self { permit, _recorder: HoldRecorder { gate, since: Instant::now() } }
     }
 }
 
@@ -67,7 +68,7 @@ impl<P> Deref for Timed<P> {
     }
 }
 
-impl Drop for Record {
+impl Drop for HoldRecorder {
     fn drop(&mut self) {
         histogram!(HOLD, "gate" => self.gate.to_string()).record(self.since.elapsed());
     }

@@ -1,4 +1,4 @@
-//! Gates, pools and probes in a recorder of the `metrics` facade.
+//! Exports gates, pools and probes to a recorder of the `metrics` facade.
 //!
 //! ```
 //! use std::time::Duration;
@@ -9,21 +9,21 @@
 //! const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 64));
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-//! // First install a recorder, such as that of `metrics-exporter-prometheus`.
+//! // Install a recorder first, for example the one of `metrics-exporter-prometheus`.
 //! let governor = Governor::builder().gate(IO).probes(probe::host()).build().await?;
 //! let metrics = Metrics::new().governor(&governor);
-//! metrics.record(); // now, or
-//! let _metrics = metrics.spawn(Duration::from_secs(5)); // now and then, until it is dropped
+//! metrics.record(); // once, now
+//! let _metrics = metrics.spawn(Duration::from_secs(5)); // every 5 s, until the task is dropped
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Nothing of this is in the way of a permit: gates and pools count for themselves anyway, and what they have counted is
-//! read when it is recorded. Only how long permits are held is measured where it is asked for, by [`Permit::timed`](crate::Permit::timed).
+//! Recording adds no cost to a permit: gates and pools keep their own counters, and [`Metrics::record`] reads them. Only
+//! the hold time of a permit is measured on request, by [`Permit::timed`](crate::Permit::timed).
 //!
-//! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state` and `resource`, and each has as many values as there
-//! are gates, reasons, states of an item and probes: nothing of a request becomes a label.
+//! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state` and `resource`. Their values are bounded by the
+//! number of gates, reasons, item states and probes; no value comes from a request.
 
 mod hold;
 mod names;
@@ -43,36 +43,39 @@ pub use task::MetricsTask;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use metrics::{SharedString, counter, gauge, histogram};
+use metrics::{SharedString, counter, gauge};
 
 use super::reason;
 use crate::gate::{Gate, GateStatus, Histogram};
 use crate::governor::{Governor, ProbeStatus};
 use crate::plan::Reading;
 use crate::pool::{Manager, Pool};
+use names::gauge_value;
+use pool::{RecordedPool, RecordedPoolHistograms};
 
-/// Governors, gates and pools to be recorded.
+/// The governors, gates and pools that are exported.
 ///
-/// Names stay the same from one minor release to the next. Two gates of one name in a process are told apart by nothing:
-/// give each its own.
+/// Metric names do not change within a minor release. A gate is identified by its name alone, so give each gate of the
+/// process a name of its own.
 #[derive(Debug, Default)]
 #[must_use = "metrics are recorded by `record` or `spawn`"]
 pub struct Metrics {
     governors: Vec<Governor>,
     gates: Vec<Gate>,
-    pools: Vec<pool::Watched>,
-    seen: Mutex<Seen>,
+    pools: Vec<RecordedPool>,
+    recorded: Mutex<RecordedHistograms>,
 }
 
-/// What was recorded already, in the order of what is recorded: the waits of each gate, and what each pool has measured.
+/// The histograms as they were last recorded, in the order of the gates and pools. The next recording adds the
+/// difference.
 #[derive(Debug, Default)]
-struct Seen {
+struct RecordedHistograms {
     gates: Vec<Histogram>,
-    pools: Vec<pool::Seen>,
+    pools: Vec<RecordedPoolHistograms>,
 }
 
 impl Metrics {
-    /// Of nothing yet.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
@@ -80,44 +83,47 @@ impl Metrics {
     /// Adds a governor: every gate of its plan, its probes and its refreshes.
     pub fn governor(mut self, governor: &Governor) -> Self {
         let resolution = governor.resolution();
-        let gates = resolution.explanations().iter().filter_map(|one| governor.gate(one.gate()).ok());
-        self.gates.extend(gates);
+        let explanations = resolution.explanations().iter();
+        self.gates.extend(explanations.filter_map(|explanation| governor.gate(explanation.gate()).ok()));
         self.governors.push(governor.clone());
         self
     }
 
-    /// Adds a gate of your own, or that of a pool.
+    /// Adds a gate that belongs to no governor, for example the gate of a pool.
     pub fn gate(mut self, gate: &Gate) -> Self {
         self.gates.push(gate.clone());
         self
     }
 
-    /// Adds a pool: its items, and how it came by them. Its gate is added by [`gate`](Self::gate), or by
-    /// [`governor`](Self::governor) where it is a governor's.
+    /// Adds a pool: its items, its checkouts and its failures.
     ///
-    /// This is no handle of the pool, which goes with the last of those: one that is gone is recorded as empty.
+    /// The pool's gate is not included. Add it by [`gate`](Self::gate), or by [`governor`](Self::governor) if it belongs
+    /// to a governor.
+    ///
+    /// The pool is not kept alive. Once its last handle and its items are gone, it is recorded as empty.
     pub fn pool<M: Manager>(mut self, pool: &Pool<M>) -> Self {
-        self.pools.push(pool::Watched::new(pool));
+        self.pools.push(RecordedPool::new(pool));
         self
     }
 
-    /// Records everything as it is now, into the recorder that is installed, or that of this thread. Where there is none,
-    /// waits that were to be recorded are lost; all else comes with the next call.
+    /// Records the present values into the recorder of this thread, or else the global one.
     ///
-    /// It takes microseconds a gate or pool, and more after many waits. While another call is under way, it does nothing.
+    /// Without a recorder, the new waits are lost; all other values are recorded by the next call. A call takes
+    /// microseconds for each gate and pool, and more after many waits. A call that runs at the same time as another one
+    /// does nothing.
     pub fn record(&self) {
-        // Never waited for: the recorder is other people's code, which may come back here.
-        let Ok(mut seen) = self.seen.try_lock() else { return };
-        seen.gates.resize_with(self.gates.len(), Default::default);
-        seen.pools.resize_with(self.pools.len(), Default::default);
+        // `try_lock`, because the recorder is foreign code that may call this method again.
+        let Ok(mut recorded) = self.recorded.try_lock() else { return };
+        recorded.gates.resize_with(self.gates.len(), Default::default);
+        recorded.pools.resize_with(self.pools.len(), Default::default);
         names::describe();
-        for (gate, seen) in self.gates.iter().zip(&mut seen.gates) {
+        for (gate, recorded) in self.gates.iter().zip(&mut recorded.gates) {
             let status = gate.status();
-            record_gate(&status, seen);
-            *seen = status.waits;
+            record_gate(&status, recorded);
+            *recorded = status.waits;
         }
-        for (pool, seen) in self.pools.iter().zip(&mut seen.pools) {
-            pool.record(seen);
+        for (pool, recorded) in self.pools.iter().zip(&mut recorded.pools) {
+            pool.record(recorded);
         }
         for governor in &self.governors {
             let status = governor.status();
@@ -127,9 +133,9 @@ impl Metrics {
         }
     }
 
-    /// Records now and every so often, until the task is dropped. At most every millisecond.
+    /// Records now and then once per period, until the task is dropped. The shortest period is 1 ms.
     ///
-    /// The period is best that of the scrapes, or half of it.
+    /// Use the scrape interval or half of it.
     ///
     /// # Panics
     ///
@@ -139,11 +145,11 @@ impl Metrics {
     }
 }
 
-fn record_gate(status: &GateStatus, seen: &Histogram) {
+fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
     let gate = SharedString::from(status.name.to_string());
     gauge!(LIMIT, "gate" => gate.clone()).set(status.limit.get());
     gauge!(IN_USE, "gate" => gate.clone()).set(status.in_use);
-    gauge!(WAITING, "gate" => gate.clone()).set(number(status.waiting as u64));
+    gauge!(WAITING, "gate" => gate.clone()).set(gauge_value(status.waiting as u64));
     gauge!(DEBT, "gate" => gate.clone()).set(status.debt);
     counter!(RESIZED, "gate" => gate.clone()).absolute(status.resized);
 
@@ -151,6 +157,7 @@ fn record_gate(status: &GateStatus, seen: &Histogram) {
     counter!(ADMITTED, "gate" => gate.clone()).absolute(status.totals.admitted);
     counter!(ENQUEUED, "gate" => gate.clone()).absolute(queue.enqueued);
     counter!(CANCELLED, "gate" => gate.clone()).absolute(queue.cancelled);
+    // A request can be rejected on arrival or while it waits; the metric counts both.
     for (reason, count) in [
         (reason::NO_PERMITS, rejected.no_permits),
         (reason::QUEUE_FULL, rejected.queue_full),
@@ -162,29 +169,16 @@ fn record_gate(status: &GateStatus, seen: &Histogram) {
         counter!(REJECTED, "gate" => gate.clone(), "reason" => reason).absolute(count);
     }
 
-    record_waits(WAIT, &gate, seen, &status.waits);
-}
-
-/// What the histogram has gained.
-fn record_waits(name: &'static str, gate: &SharedString, seen: &Histogram, now: &Histogram) {
-    let histogram = histogram!(name, "gate" => gate.clone());
-    for (seconds, count) in waits::since(seen, now) {
-        histogram.record_many(seconds, count);
-    }
+    waits::record_new(WAIT, &gate, recorded_waits, &status.waits);
 }
 
 fn record_probe(probe: &ProbeStatus) {
     let resource = SharedString::from(probe.resource.to_string());
     gauge!(PROBE_READING, "resource" => resource.clone()).set(match probe.reading {
-        Reading::Finite(quantity) => number(quantity.thousandths()) / 1000.0,
+        Reading::Finite(quantity) => gauge_value(quantity.thousandths()) / 1000.0,
         Reading::Unlimited => f64::INFINITY,
         Reading::Unknown => f64::NAN,
     });
     gauge!(PROBE_STALE, "resource" => resource.clone()).set(f64::from(u8::from(probe.stale)));
     counter!(PROBE_FAILURES, "resource" => resource).absolute(probe.failed);
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a recorder takes floats, which are exact up to 2^53")]
-fn number(number: u64) -> f64 {
-    number as f64
 }

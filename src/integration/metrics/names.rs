@@ -1,107 +1,112 @@
-//! Every metric by its name.
+//! The name, the type and the description of every metric.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// How many permits may be out; by `gate`.
+/// The limit, in permits; by `gate`.
 pub const LIMIT: &str = "concurrency_governor_limit";
-/// Permits out; by `gate`.
+/// Permits in use; by `gate`.
 pub const IN_USE: &str = "concurrency_governor_in_use";
-/// Requests in line; by `gate`.
+/// Requests in the queue; by `gate`.
 pub const WAITING: &str = "concurrency_governor_waiting";
-/// Permits out above a limit that was lowered; by `gate`.
+/// Permits in use above a lowered limit; by `gate`.
 pub const DEBT: &str = "concurrency_governor_debt";
-/// Requests admitted; by `gate`.
+/// Requests admitted, at once or after a wait; by `gate`.
 pub const ADMITTED: &str = "concurrency_governor_admitted_total";
-/// Requests that had to wait; by `gate`.
+/// Requests that entered the queue; by `gate`.
 pub const ENQUEUED: &str = "concurrency_governor_enqueued_total";
-/// Requests that were given up while they waited; by `gate`.
+/// Requests cancelled by their caller while they waited; by `gate`.
 pub const CANCELLED: &str = "concurrency_governor_cancelled_total";
-/// Requests refused, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `queue_full`, `expired`,
+/// Requests rejected, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `queue_full`, `expired`,
 /// `too_large`, `zero_weight` or `closed`.
 pub const REJECTED: &str = "concurrency_governor_rejected_total";
 /// Changes of the limit; by `gate`.
 pub const RESIZED: &str = "concurrency_governor_resized_total";
-/// How long those admitted after a wait have waited; by `gate`.
+/// Wait time of the requests that were admitted after a wait; by `gate`.
 pub const WAIT: &str = "concurrency_governor_wait_seconds";
-/// How long permits were held that are [timed](crate::Permit::timed); by `gate`.
+/// Hold time of the permits that are [timed](crate::Permit::timed); by `gate`.
 pub const HOLD: &str = "concurrency_governor_hold_seconds";
 /// Items of a pool; by `gate` and `state`: `idle`, `in_use`, `creating` or `dropping`.
 pub const POOL_ITEMS: &str = "concurrency_governor_pool_items";
-/// Checkouts that wait, at the gate or for an item; by `gate`.
+/// Checkouts that wait, in the gate's queue or for an item; by `gate`.
 pub const POOL_WAITING: &str = "concurrency_governor_pool_waiting";
-/// 1 if a pool pauses before it tries to make another item, since the last attempts have failed; by `gate`.
+/// 1 while a pool waits before its next attempt to create an item, because the last attempts failed; by `gate`.
 pub const POOL_BACKING_OFF: &str = "concurrency_governor_pool_backing_off";
-/// Items made; by `gate`.
+/// Items created; by `gate`.
 pub const POOL_CREATED: &str = "concurrency_governor_pool_created_total";
-/// Times that an item was handed out that was there before; by `gate`.
+/// Checkouts that got an existing item; by `gate`.
 pub const POOL_REUSED: &str = "concurrency_governor_pool_reused_total";
-/// Items dropped for having been idle too long; by `gate`.
+/// Items dropped because they were idle for too long; by `gate`.
 pub const POOL_EVICTED: &str = "concurrency_governor_pool_evicted_total";
-/// Items taken out of a pool for good; by `gate`.
+/// Items detached from the pool by their user; by `gate`.
 pub const POOL_DETACHED: &str = "concurrency_governor_pool_detached_total";
-/// Items dropped for another reason; by `gate` and `reason`: `broken`, `incomplete`, `panicked`, `recycle`, `health`,
-/// `expired`, `surplus`, `retain` or `closed`, as [`Discarded`](crate::pool::Discarded) has them.
+/// Items dropped for any other reason; by `gate` and `reason`: `broken`, `incomplete`, `panicked`, `recycle`, `health`,
+/// `expired`, `surplus`, `retain` or `closed`, as in [`Discarded`](crate::pool::Discarded).
 pub const POOL_DISCARDED: &str = "concurrency_governor_pool_discarded_total";
-/// Attempts to make an item that failed; by `gate` and `reason`: `failed`, `timed_out`, `panicked` or `abandoned`, as
-/// [`CreateErrors`](crate::pool::CreateErrors) has them.
+/// Failed attempts to create an item; by `gate` and `reason`: `failed`, `timed_out`, `panicked` or `abandoned`, as in
+/// [`CreateErrors`](crate::pool::CreateErrors).
 pub const POOL_CREATE_FAILURES: &str = "concurrency_governor_pool_create_failures_total";
-/// How long it took to make items; by `gate`.
+/// Time that it took to create an item; by `gate`.
 pub const POOL_CREATE: &str = "concurrency_governor_pool_create_seconds";
-/// How long checkouts have waited that did not get an item at once; by `gate`.
+/// Wait time of the checkouts that did not get an item at once; by `gate`.
 pub const POOL_WAIT: &str = "concurrency_governor_pool_wait_seconds";
-/// The reading that holds, in the resource's own unit: infinite if unlimited, not a number if unknown; by `resource`.
+/// The reading in force, in the resource's own unit: infinite if unlimited, not a number if unknown; by `resource`.
 pub const PROBE_READING: &str = "concurrency_governor_probe_reading";
-/// 1 if the reading is an old one, kept since the probe fails; by `resource`.
+/// 1 while the probe fails and its last good reading stays in force; by `resource`.
 pub const PROBE_STALE: &str = "concurrency_governor_probe_stale";
-/// Measurements that failed; by `resource`.
+/// Failed measurements; by `resource`.
 pub const PROBE_FAILURES: &str = "concurrency_governor_probe_failures_total";
-/// Refreshes of the governor.
+/// Completed refreshes of the governor, rejected ones included.
 pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
-/// Refreshes that were refused, so that the limits stayed as they were.
+/// Rejected refreshes: the limits stayed as they were.
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
-/// Every metric, as it is described to the recorder.
+/// Every metric, with the description that the recorder gets.
 pub const ALL: [Metric; 27] = [
-    Metric::new(LIMIT, MetricKind::Gauge, "permits that may be out"),
-    Metric::new(IN_USE, MetricKind::Gauge, "permits out"),
-    Metric::new(WAITING, MetricKind::Gauge, "requests in line"),
-    Metric::new(DEBT, MetricKind::Gauge, "permits out above a limit that was lowered"),
-    Metric::new(ADMITTED, MetricKind::Counter, "requests admitted"),
-    Metric::new(ENQUEUED, MetricKind::Counter, "requests that had to wait"),
-    Metric::new(CANCELLED, MetricKind::Counter, "requests given up while they waited"),
-    Metric::new(REJECTED, MetricKind::Counter, "requests refused, by reason"),
+    Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
+    Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
+    Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
+    Metric::new(DEBT, MetricKind::Gauge, "permits in use above a lowered limit"),
+    Metric::new(ADMITTED, MetricKind::Counter, "requests admitted, at once or after a wait"),
+    Metric::new(ENQUEUED, MetricKind::Counter, "requests that entered the queue"),
+    Metric::new(CANCELLED, MetricKind::Counter, "requests cancelled by their caller while they waited"),
+    Metric::new(REJECTED, MetricKind::Counter, "requests rejected, by reason"),
     Metric::new(RESIZED, MetricKind::Counter, "changes of the limit"),
-    Metric::new(WAIT, MetricKind::Histogram, "how long those admitted after a wait have waited"),
-    Metric::new(HOLD, MetricKind::Histogram, "how long timed permits were held"),
-    Metric::new(POOL_ITEMS, MetricKind::Gauge, "items of a pool, by state"),
-    Metric::new(POOL_WAITING, MetricKind::Gauge, "checkouts that wait, at the gate or for an item"),
+    Metric::new(WAIT, MetricKind::Histogram, "wait time of the requests admitted after a wait"),
+    Metric::new(HOLD, MetricKind::Histogram, "hold time of timed permits"),
+    Metric::new(POOL_ITEMS, MetricKind::Gauge, "items of the pool, by state"),
+    Metric::new(POOL_WAITING, MetricKind::Gauge, "checkouts that wait, in the gate's queue or for an item"),
     Metric::new(
         POOL_BACKING_OFF,
         MetricKind::Gauge,
-        "1 if a pool pauses before its next attempt to make an item",
+        "1 while the pool waits before its next attempt to create an item",
     ),
-    Metric::new(POOL_CREATED, MetricKind::Counter, "items made"),
-    Metric::new(POOL_REUSED, MetricKind::Counter, "times that an item was handed out that was there before"),
-    Metric::new(POOL_EVICTED, MetricKind::Counter, "items dropped for having been idle too long"),
-    Metric::new(POOL_DETACHED, MetricKind::Counter, "items taken out of a pool for good"),
-    Metric::new(POOL_DISCARDED, MetricKind::Counter, "items dropped for another reason, by reason"),
-    Metric::new(POOL_CREATE_FAILURES, MetricKind::Counter, "attempts to make an item that failed, by reason"),
-    Metric::new(POOL_CREATE, MetricKind::Histogram, "how long it took to make items"),
+    Metric::new(POOL_CREATED, MetricKind::Counter, "items created"),
+    Metric::new(POOL_REUSED, MetricKind::Counter, "checkouts that got an existing item"),
+    Metric::new(POOL_EVICTED, MetricKind::Counter, "items dropped because they were idle for too long"),
+    Metric::new(POOL_DETACHED, MetricKind::Counter, "items detached from the pool"),
+    Metric::new(POOL_DISCARDED, MetricKind::Counter, "items dropped for any other reason, by reason"),
+    Metric::new(POOL_CREATE_FAILURES, MetricKind::Counter, "failed attempts to create an item, by reason"),
+    Metric::new(POOL_CREATE, MetricKind::Histogram, "time to create an item"),
     Metric::new(
         POOL_WAIT,
         MetricKind::Histogram,
-        "how long checkouts waited that did not get an item at once",
+        "wait time of the checkouts that did not get an item at once",
     ),
-    Metric::new(PROBE_READING, MetricKind::Gauge, "the reading that holds, in the resource's unit"),
-    Metric::new(PROBE_STALE, MetricKind::Gauge, "1 if the reading is an old one, since the probe fails"),
-    Metric::new(PROBE_FAILURES, MetricKind::Counter, "measurements that failed"),
-    Metric::new(REFRESHES, MetricKind::Counter, "refreshes of the governor"),
-    Metric::new(REFRESHES_REJECTED, MetricKind::Counter, "refreshes that were refused"),
+    Metric::new(PROBE_READING, MetricKind::Gauge, "the reading in force, in the resource's unit"),
+    Metric::new(
+        PROBE_STALE,
+        MetricKind::Gauge,
+        "1 while the probe fails and its last good reading stays in force",
+    ),
+    Metric::new(PROBE_FAILURES, MetricKind::Counter, "failed measurements"),
+    Metric::new(REFRESHES, MetricKind::Counter, "completed refreshes of the governor"),
+    Metric::new(REFRESHES_REJECTED, MetricKind::Counter, "rejected refreshes"),
 ];
 
-/// Bounds for the buckets of [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], in seconds, for exporters that want
-/// some: from 1 µs to over an hour, each four times the one before. They are bounds of a gate's own buckets, too, so
-/// nothing is counted in the wrong one.
+/// Bucket bounds in seconds for [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], for exporters that need them.
+///
+/// They reach from 1 µs to over an hour; each bound is four times the one before. Each is also a bucket bound of the
+/// gates' own histograms, so no wait is counted in the wrong bucket.
 pub const SECONDS: [f64; 17] = [
     0.000_001_024,
     0.000_004_096,
@@ -122,19 +127,19 @@ pub const SECONDS: [f64; 17] = [
     4_398.046_511_104,
 ];
 
-/// A metric's name and what it is.
+/// The name, the type and the description of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
     /// The name.
     pub name: &'static str,
-    /// What kind of metric it is.
+    /// The type.
     pub kind: MetricKind,
-    /// What it counts or measures.
+    /// The description that the recorder gets.
     pub help: &'static str,
 }
 
-/// What kind a metric is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricKind {
@@ -142,7 +147,7 @@ pub enum MetricKind {
     Counter,
     /// A number that goes up and down.
     Gauge,
-    /// Durations in seconds.
+    /// A distribution of durations in seconds.
     Histogram,
 }
 
@@ -152,7 +157,7 @@ impl Metric {
     }
 }
 
-/// Tells the recorder what each metric is.
+/// Registers the description of every metric at the recorder.
 pub(super) fn describe() {
     for Metric { name, kind, help } in ALL {
         match kind {
@@ -161,4 +166,10 @@ pub(super) fn describe() {
             MetricKind::Histogram => describe_histogram!(name, Unit::Seconds, help),
         }
     }
+}
+
+/// Converts a count to the value of a gauge.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is an f64, which is exact up to 2^53")]
+pub(super) fn gauge_value(count: u64) -> f64 {
+    count as f64
 }

@@ -1,4 +1,4 @@
-//! Pools, which are read like gates, and kept alive by nobody who only looks at them.
+//! Recording of pools. A recorded pool is not kept alive.
 
 use std::fmt;
 
@@ -6,31 +6,31 @@ use metrics::{SharedString, counter, gauge};
 
 use super::{
     POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED,
-    POOL_EVICTED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, number, record_waits,
+    POOL_EVICTED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, names::gauge_value, waits,
 };
 use crate::gate::Histogram;
 use crate::pool::{Manager, Pool, PoolStatus};
 
-/// A pool that may be gone by the time it is looked at.
-pub(super) struct Watched {
+/// A weak reference to a pool whose status is recorded.
+pub(super) struct RecordedPool {
     gate: SharedString,
-    /// None once the pool is gone, and all of its items.
+    /// Returns `None` once the pool and all of its items are gone.
     status: Box<dyn Fn() -> Option<PoolStatus> + Send + Sync>,
 }
 
-/// What was recorded of a pool already.
+/// The histograms of a pool as they were last recorded.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct RecordedPoolHistograms {
     creates: Histogram,
     waits: Histogram,
 }
 
-impl Watched {
+impl RecordedPool {
     pub(super) fn new<M: Manager>(pool: &Pool<M>) -> Self {
         Self { gate: SharedString::from(pool.gate().name().to_string()), status: Box::new(pool.onlooker()) }
     }
 
-    pub(super) fn record(&self, seen: &mut Seen) {
+    pub(super) fn record(&self, recorded: &mut RecordedPoolHistograms) {
         let Some(status) = (self.status)() else { return self.record_items([0; 4], 0, false) };
         let PoolStatus { idle, in_use, creating, dropping, .. } = status;
         self.record_items([idle, in_use, creating, dropping], status.waiting, status.backing_off.is_some());
@@ -64,22 +64,22 @@ impl Watched {
             counter!(POOL_CREATE_FAILURES, "gate" => gate.clone(), "reason" => reason).absolute(count);
         }
 
-        record_waits(POOL_CREATE, gate, &seen.creates, &status.creates);
-        record_waits(POOL_WAIT, gate, &seen.waits, &status.waits);
-        *seen = Seen { creates: status.creates, waits: status.waits };
+        waits::record_new(POOL_CREATE, gate, &recorded.creates, &status.creates);
+        waits::record_new(POOL_WAIT, gate, &recorded.waits, &status.waits);
+        *recorded = RecordedPoolHistograms { creates: status.creates, waits: status.waits };
     }
 
     fn record_items(&self, items: [usize; 4], waiting: usize, is_backing_off: bool) {
         for (state, count) in ["idle", "in_use", "creating", "dropping"].into_iter().zip(items) {
-            gauge!(POOL_ITEMS, "gate" => self.gate.clone(), "state" => state).set(number(count as u64));
+            gauge!(POOL_ITEMS, "gate" => self.gate.clone(), "state" => state).set(gauge_value(count as u64));
         }
-        gauge!(POOL_WAITING, "gate" => self.gate.clone()).set(number(waiting as u64));
+        gauge!(POOL_WAITING, "gate" => self.gate.clone()).set(gauge_value(waiting as u64));
         gauge!(POOL_BACKING_OFF, "gate" => self.gate.clone()).set(f64::from(u8::from(is_backing_off)));
     }
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for RecordedPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("gate", &self.gate).finish_non_exhaustive()
+        f.debug_struct("RecordedPool").field("gate", &self.gate).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Metrics;
 
-/// Records in the background; it stops when this is dropped.
+/// A background task that records metrics; from [`Metrics::spawn`]. It stops when this handle is dropped.
 #[derive(Debug)]
 #[must_use = "the recording stops when this is dropped"]
 pub struct MetricsTask {
@@ -16,7 +16,7 @@ pub struct MetricsTask {
 
 impl MetricsTask {
     pub(super) fn spawn(metrics: Metrics, every: Duration) -> Self {
-        let mut ticks = interval(every.max(SHORTEST));
+        let mut ticks = interval(every.max(MIN_PERIOD));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let task = tokio::spawn(async move {
             loop {
@@ -27,7 +27,7 @@ impl MetricsTask {
         Self { task }
     }
 
-    /// Whether it still runs: it does until it is dropped, its runtime shuts down or its recorder panics.
+    /// Returns `true` until the task is dropped, its runtime shuts down or the recorder panics.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.task.is_finished()
@@ -40,5 +40,5 @@ impl Drop for MetricsTask {
     }
 }
 
-/// What a timer of tokio's can tell apart.
-const SHORTEST: Duration = Duration::from_millis(1);
+/// The resolution of tokio's timer.
+const MIN_PERIOD: Duration = Duration::from_millis(1);

@@ -1,79 +1,93 @@
-//! What a gate's histogram has gained, for a recorder that takes single values.
+//! Exports the growth of a gate's or a pool's own wait histogram to a recorder, which accepts single values only.
+
+use std::time::Duration;
+
+use metrics::{SharedString, histogram};
 
 use crate::gate::{Bucket, Histogram};
 
-/// The waits in `now` that were not in `before` yet: so many of so many seconds, each the middle of its bucket and so at
-/// most an eighth from the true one.
+/// Records the waits of `now` that `before` does not contain.
+pub(super) fn record_new(name: &'static str, gate: &SharedString, before: &Histogram, now: &Histogram) {
+    let histogram = histogram!(name, "gate" => gate.clone());
+    for (seconds, count) in new_samples(before, now) {
+        histogram.record_many(seconds, count);
+    }
+}
+
+/// Returns the waits of `now` that `before` does not contain, as `(seconds, count)` per bucket.
 ///
-/// A recorder takes waits one by one, so of more than [`MOST`] the histogram keeps its shape and not its number: each bucket
-/// gets its share, and at least one.
-pub(super) fn since(before: &Histogram, now: &Histogram) -> impl Iterator<Item = (f64, usize)> {
-    let gained = now.count().saturating_sub(before.count());
+/// Each wait is reported as the middle of its bucket, which is at most an eighth off.
+///
+/// A recorder stores samples one by one, so their number is bounded. At most [`MAX_SAMPLES`] new waits are reported
+/// exactly. Above that, the counts are scaled down to about [`MAX_SAMPLES`]: quantiles stay right and the count does
+/// not. Each bucket that has grown keeps at least one sample.
+fn new_samples(before: &Histogram, now: &Histogram) -> impl Iterator<Item = (f64, usize)> {
+    let total = now.count().saturating_sub(before.count());
     now.buckets().zip(before.buckets()).filter_map(move |(bucket, before)| {
         let count = bucket.count.saturating_sub(before.count);
-        (count > 0).then(|| (middle(&bucket), share(count, gained)))
+        (count > 0).then(|| (representative_seconds(&bucket), scaled_count(count, total)))
     })
 }
 
-/// Of so many waits between two looks at the gate, each is recorded.
-const MOST: u64 = 10_000;
+/// The largest number of new waits that is recorded without scaling.
+const MAX_SAMPLES: u64 = 10_000;
 
-fn share(count: u64, of: u64) -> usize {
-    if of <= MOST {
+fn scaled_count(count: u64, total: u64) -> usize {
+    if total <= MAX_SAMPLES {
         return usize::try_from(count).unwrap_or(usize::MAX);
     }
-    let share = u128::from(count).saturating_mul(MOST.into()).checked_div(of.into()).unwrap_or(0);
-    usize::try_from(share).unwrap_or(usize::MAX).max(1)
+    let scaled = u128::from(count).saturating_mul(MAX_SAMPLES.into()).checked_div(total.into()).unwrap_or(0);
+    usize::try_from(scaled).unwrap_or(usize::MAX).max(1)
 }
 
-/// Of the last bucket, which has no end, its beginning.
-fn middle(bucket: &Bucket) -> f64 {
-    let half = bucket.below.saturating_sub(bucket.at_least).checked_div(2).unwrap_or_default();
-    let end = bucket.below == std::time::Duration::MAX;
-    if end { bucket.at_least } else { bucket.at_least.saturating_add(half) }.as_secs_f64()
+/// Returns the middle of the bucket, or the lower bound of the last bucket, which has no upper bound.
+fn representative_seconds(bucket: &Bucket) -> f64 {
+    if bucket.below == Duration::MAX {
+        return bucket.at_least.as_secs_f64();
+    }
+    let half_width = bucket.below.saturating_sub(bucket.at_least).checked_div(2).unwrap_or_default();
+    bucket.at_least.saturating_add(half_width).as_secs_f64()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn recorded(before: &Histogram, now: &Histogram) -> Vec<(f64, usize)> {
-        since(before, now).collect()
+    fn samples(before: &Histogram, now: &Histogram) -> Vec<(f64, usize)> {
+        new_samples(before, now).collect()
     }
 
-    /// Only what is new, once, within an eighth; nothing if nothing is.
+    /// Only new waits are reported, once each, within an eighth of their duration.
     #[test]
-    fn what_was_gained_is_told_once() {
+    fn each_new_wait_is_reported_once() {
         let mut now = Histogram::default();
         now.record(Duration::from_millis(3));
         let before = now.clone();
-        assert_eq!(recorded(&before, &now), []);
+        assert_eq!(samples(&before, &now), []);
 
         for _ in 0..5 {
             now.record(Duration::from_millis(700));
         }
         now.record(Duration::from_secs(50));
-        let gained = recorded(&before, &now);
-        let [(short, 5), (long, 1)] = gained[..] else { panic!("{gained:?}") };
+        let samples = samples(&before, &now);
+        let [(short, 5), (long, 1)] = samples[..] else { panic!("{samples:?}") };
         assert!((short - 0.7).abs() <= 0.7 / 8.0, "{short}");
         assert!((long - 50.0).abs() <= 50.0 / 8.0, "{long}");
     }
 
-    /// The longest waits are told as what they are at least.
+    /// A wait in the last bucket is reported as the lower bound of that bucket, which is finite.
     #[test]
-    fn what_has_no_end_is_finite() {
+    fn a_wait_in_the_last_bucket_is_reported_as_a_finite_number() {
         let mut now = Histogram::default();
         now.record(Duration::MAX);
-        let gained = recorded(&Histogram::default(), &now);
-        let [(seconds, 1)] = gained[..] else { panic!("{gained:?}") };
+        let samples = samples(&Histogram::default(), &now);
+        let [(seconds, 1)] = samples[..] else { panic!("{samples:?}") };
         assert!((3600.0..5000.0).contains(&seconds), "{seconds}");
     }
 
-    /// However many wait, what is recorded is bounded, and has the shape of the whole.
+    /// However many waits there are, the number of samples is bounded, and the proportions of the buckets are kept.
     #[test]
-    fn many_waits_keep_their_shape() {
+    fn many_waits_are_scaled_down_in_proportion() {
         let mut now = Histogram::default();
         for _ in 0..900_000 {
             now.record(Duration::from_millis(1));
@@ -82,8 +96,8 @@ mod tests {
             now.record(Duration::from_secs(1));
         }
         now.record(Duration::from_secs(100));
-        let gained = recorded(&Histogram::default(), &now);
-        let [(_, most), (_, tenth), (_, 1)] = gained[..] else { panic!("{gained:?}") };
-        assert!((8990..=9000).contains(&most) && (990..=1000).contains(&tenth), "{gained:?}");
+        let samples = samples(&Histogram::default(), &now);
+        let [(_, nine_tenths), (_, one_tenth), (_, 1)] = samples[..] else { panic!("{samples:?}") };
+        assert!((8990..=9000).contains(&nine_tenths) && (990..=1000).contains(&one_tenth), "{samples:?}");
     }
 }

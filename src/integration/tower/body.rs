@@ -1,4 +1,4 @@
-//! A body that holds a permit.
+//! A response body that holds a permit.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,24 +7,24 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::hold::Hold;
+use super::admission::HeldPermit;
 
 pin_project! {
-    /// The body of a response that holds its permit until it has ended, failed or been dropped.
+    /// A response body that holds a permit until it has ended, failed or been dropped.
     ///
     /// From [`GateLayer::hold_until_body_ends`](super::GateLayer::hold_until_body_ends).
     pub struct HeldBody<B> {
         #[pin]
         body: B,
-        hold: Option<Hold>,
+        permit: Option<HeldPermit>,
     }
 }
 
 impl<B: Body> HeldBody<B> {
-    /// A body that has nothing to send holds nothing.
-    pub(super) fn new(body: B, hold: Option<Hold>) -> Self {
-        let hold = hold.filter(|_| !body.is_end_stream());
-        Self { body, hold }
+    /// Attaches the permit to the body. An empty body releases it at once.
+    pub(super) fn new(body: B, permit: Option<HeldPermit>) -> Self {
+        let permit = permit.filter(|_| !body.is_end_stream());
+        Self { body, permit }
     }
 }
 
@@ -37,15 +37,15 @@ impl<B: Body> Body for HeldBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        // Out of the body while it runs, so that its panic gives the permit back at once.
-        let hold = this.hold.take();
+        // The permit is on the stack while the inner body runs, so that a panic of the body releases it at once.
+        let permit = this.permit.take();
         let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else {
-            *this.hold = hold;
+            *this.permit = permit;
             return Poll::Pending;
         };
-        // Who knows that this was the last frame need not ask for another.
+        // A server does not poll again after a frame that `is_end_stream` reports as the last one.
         if matches!(frame, Some(Ok(_))) && !this.body.is_end_stream() {
-            *this.hold = hold;
+            *this.permit = permit;
         }
         Poll::Ready(frame)
     }
@@ -63,7 +63,7 @@ impl<B: fmt::Debug> fmt::Debug for HeldBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeldBody")
             .field("body", &self.body)
-            .field("holds", &self.hold.is_some())
+            .field("holds_permit", &self.permit.is_some())
             .finish_non_exhaustive()
     }
 }

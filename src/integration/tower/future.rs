@@ -1,4 +1,4 @@
-//! A request on its way: in line at the gate, then in the service.
+//! The future of a request: first the wait for a permit, then the service.
 
 use std::fmt;
 use std::future::Future;
@@ -9,55 +9,54 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::hold::{Hold, sealed::Holding};
-use super::terms::{Entry, Terms, Waiting};
-use super::{GateError, Rejected};
+use super::admission::{BoxedWait, FirstAttempt, HeldPermit, LayerSettings};
+use super::rejected::{GateError, Rejected};
+use super::release::sealed::ReleasePermit;
 
 pin_project! {
     /// The future of a [`GateService`](super::GateService): the wait for a permit, then the service's own future.
     ///
-    /// It is lazy: the request takes its place in line when this is first polled.
+    /// It is lazy: the request enters the queue when this is first polled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it gives up its place in line, or drops the service's future where it stands and then gives the permit
-    /// back.
+    /// Dropping it removes the request from the queue, or drops the service's future and then releases the permit.
     ///
     /// # Panics
     ///
-    /// As the service does, and when it is polled after it has resolved. A panic gives the permit back.
+    /// As the service does, and when it is polled after it has resolved. A panic releases the permit.
     #[must_use = "a future does nothing unless it is polled"]
     pub struct GateFuture<S, R, H>
     where
         S: Service<R>,
     {
-        terms: Arc<Terms>,
+        settings: Arc<LayerSettings>,
         holding: H,
         #[pin]
-        stage: Stage<S, R, S::Future>,
+        stage: RequestStage<S, R, S::Future>,
     }
 }
 
 pin_project! {
-    #[project = StageProjection]
-    enum Stage<S, R, F> {
-        AtGate { errand: Option<(S, R)>, waiting: Option<Waiting> },
-        InService { #[pin] future: F, hold: Option<Hold> },
+    #[project = RequestStageProjection]
+    enum RequestStage<S, R, F> {
+        AtGate { call: Option<(S, R)>, wait: Option<BoxedWait> },
+        InService { #[pin] future: F, permit: Option<HeldPermit> },
         Done,
     }
 }
 
 impl<S: Service<R>, R, H> GateFuture<S, R, H> {
-    /// For a service that is ready.
-    pub(super) fn new(terms: Arc<Terms>, service: S, request: R, holding: H) -> Self {
-        Self { terms, holding, stage: Stage::AtGate { errand: Some((service, request)), waiting: None } }
+    /// Creates the future of a request. `service` must be ready.
+    pub(super) fn new(settings: Arc<LayerSettings>, service: S, request: R, holding: H) -> Self {
+        Self { settings, holding, stage: RequestStage::AtGate { call: Some((service, request)), wait: None } }
     }
 }
 
 impl<S, R, H> Future for GateFuture<S, R, H>
 where
     S: Service<R>,
-    H: Holding<S::Response>,
+    H: ReleasePermit<S::Response>,
 {
     type Output = Result<H::Response, GateError<S::Error>>;
 
@@ -65,45 +64,49 @@ where
         let mut this = self.project();
         loop {
             match this.stage.as_mut().project() {
-                StageProjection::AtGate { errand, waiting } => {
-                    let entered = match waiting {
-                        Some(waiting) => ready!(waiting.as_mut().poll(cx)),
-                        None => match this.terms.enter() {
-                            Entry::Decided(entered) => entered,
-                            Entry::MustWait(wait) => {
-                                *waiting = Some(wait);
+                RequestStageProjection::AtGate { call, wait } => {
+                    let admission = match wait {
+                        Some(wait) => ready!(wait.poll(cx)),
+                        None => match this.settings.try_admit() {
+                            FirstAttempt::Decided(admission) => admission,
+                            FirstAttempt::MustWait(new_wait) => {
+                                // The next turn of the loop polls it, which puts the request in the queue.
+                                *wait = Some(new_wait);
                                 continue;
                             }
                         },
                     };
-                    let permit = match entered {
-                        Ok(permit) => permit,
+                    let permit = match admission {
+                        Ok(permit) => this.settings.hold(permit),
                         Err(cause) => {
-                            this.stage.set(Stage::Done);
-                            let refused = Rejected::new(cause, this.terms.retry_after);
-                            return Poll::Ready(Err(refused.into()));
+                            this.stage.set(RequestStage::Done);
+                            let rejected = Rejected::new(cause, this.settings.retry_after);
+                            return Poll::Ready(Err(rejected.into()));
                         }
                     };
-                    // Whoever polls after a panic of the service has polled after the end.
-                    let (mut service, request) = errand.take().expect("a request is in the service once");
-                    let hold = this.terms.hold(permit);
+                    // `call` is empty only if `Service::call` panicked and this future is polled again.
+                    let (mut service, request) = call.take().expect("a request calls the service once");
                     let future = service.call(request);
-                    this.stage.set(Stage::InService { future, hold: Some(hold) });
+                    this.stage.set(RequestStage::InService { future, permit: Some(permit) });
                 }
-                StageProjection::InService { future, hold } => {
-                    // Out of the future while that runs, so that its panic gives the permit back at once.
-                    let held = hold.take();
-                    let Poll::Ready(answer) = future.poll(cx) else {
-                        *hold = held;
+                RequestStageProjection::InService { future, permit } => {
+                    // The permit is on the stack while the service runs, so that a panic releases it at once.
+                    let held = permit.take();
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        *permit = held;
                         return Poll::Pending;
                     };
-                    this.stage.set(Stage::Done); // the work ends before its permit goes
-                    return Poll::Ready(match answer {
-                        Ok(response) => Ok(H::answer(response, held)),
+                    // Drops the service's future before the permit: its resources are free when the next request
+                    // is admitted.
+                    this.stage.set(RequestStage::Done);
+                    return Poll::Ready(match result {
+                        Ok(response) => Ok(H::respond(response, held)),
                         Err(error) => Err(GateError::Service(error)),
                     });
                 }
-                StageProjection::Done => panic!("a response is not polled again after it has resolved"),
+                RequestStageProjection::Done => {
+                    panic!("a `GateFuture` must not be polled after it has resolved")
+                }
             }
         }
     }
@@ -112,12 +115,12 @@ where
 impl<S: Service<R>, R, H: fmt::Debug> fmt::Debug for GateFuture<S, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
-            Stage::AtGate { .. } => "at the gate",
-            Stage::InService { .. } => "in the service",
-            Stage::Done => "done",
+            RequestStage::AtGate { .. } => "at the gate",
+            RequestStage::InService { .. } => "in the service",
+            RequestStage::Done => "done",
         };
         f.debug_struct("GateFuture")
-            .field("gate", &self.terms.gate.name())
+            .field("gate", &self.settings.gate.name())
             .field("holding", &self.holding)
             .field("stage", &stage)
             .finish_non_exhaustive()

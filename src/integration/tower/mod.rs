@@ -1,4 +1,4 @@
-//! A layer that holds a service to a gate.
+//! A layer that limits the requests in flight in a service.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -17,44 +17,47 @@
 //!
 //! assert_eq!(service.ready().await?.call("seven").await?, 5);
 //!
-//! let busy = gate.try_acquire_many(2)?;
-//! let Err(GateError::Rejected(refused)) = service.ready().await?.call("seven").await else { panic!("no room") };
-//! assert_eq!((refused.reason(), refused.retry_after()), ("expired", Duration::from_secs(1)));
-//! # drop(busy);
+//! let permits = gate.try_acquire_many(2)?;
+//! let Err(GateError::Rejected(rejected)) = service.ready().await?.call("seven").await else {
+//!     panic!("all permits are in use")
+//! };
+//! assert_eq!((rejected.reason(), rejected.retry_after()), ("expired", Duration::from_secs(1)));
+//! # drop(permits);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Readiness
 //!
-//! `poll_ready` asks the service inside, and reserves nothing of the gate: the permit is asked for when the response's
-//! future is first polled, and belongs to that request. So an idle clone of a [`GateService`], of which a server makes
-//! one for each connection, holds no permit and no place in line, whether it was made ready or not; and nobody is woken
-//! but whose turn it is. `tower::limit::ConcurrencyLimit` reserves in `poll_ready` instead: there, a service that was
-//! made ready and is not called keeps others out. A gate that is first come, first served could not mend that, so this
-//! layer has no such mode.
+//! `poll_ready` polls the inner service only and takes no permit. The request takes its permit when the response future
+//! is first polled. Therefore an idle clone of a [`GateService`] holds no permit and no place in the queue, even if it is
+//! ready. A server keeps one such clone for each connection. Each release wakes only the next waiter.
 //!
-//! What follows from that for a stack of layers:
+//! `tower::limit::ConcurrencyLimit` takes the permit in `poll_ready` instead. There, a service that is ready but not
+//! called blocks other requests. A first-come, first-served gate cannot avoid that problem, so this layer has no such
+//! mode.
 //!
-//! - `LoadShed` outside of this layer sheds nothing, since the service is always ready as far as the gate goes. Bound the
-//!   line instead: by [`GateSpec::queue`](crate::GateSpec::queue), by [`GateLayer::max_wait`], or by [`GateLayer::shed`],
-//!   with which no request waits.
-//! - `Buffer` outside of it passes its requests on without waiting for the gate: the line is at the gate, and the bound on
-//!   it is the gate's.
-//! - `Timeout` outside of it covers the wait, too; inside, only the service.
-//! - A service inside that reserves something in `poll_ready` holds that while the request waits. Layers that limit
-//!   belong outside, so the gate goes inside of them.
+//! Consequences for a stack of layers:
+//!
+//! - `LoadShed` outside of this layer sheds nothing, because a full gate does not make the service unready. Bound the
+//!   queue instead, by [`GateSpec::queue`](crate::GateSpec::queue) or [`GateLayer::max_wait`], or let no request wait,
+//!   by [`GateLayer::shed`].
+//! - `Buffer` outside of this layer forwards its requests without waiting for the gate. The requests wait in the gate's
+//!   queue, and the gate's bound applies.
+//! - `Timeout` outside of this layer includes the wait; inside, it covers the service only.
+//! - An inner service that reserves something in `poll_ready` keeps it while the request waits. Put such layers outside
+//!   of this one.
 
+mod admission;
 mod body;
 mod future;
-mod hold;
 mod rejected;
-mod terms;
+mod release;
 
 pub use body::HeldBody;
 pub use future::GateFuture;
-pub use hold::{Holding, UntilBodyEnds, UntilResponse};
 pub use rejected::{GateError, Rejected};
+pub use release::{Holding, UntilBodyEnds, UntilResponse};
 
 use std::mem;
 use std::sync::Arc;
@@ -65,77 +68,80 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::gate::Gate;
-use terms::{Patience, Terms};
+use admission::{LayerSettings, WaitPolicy};
+use release::sealed::ReleasePermit;
 
-/// Holds services to a gate: each request has a permit while it is in the service.
+/// A layer that gives each request a permit of a gate while the request is in the service.
 ///
-/// Several layers, services and clones of them may share a gate. Requests wait in the gate's line, for as long as the gate
-/// lets them, unless said otherwise.
+/// Several layers and services may share a gate. By default, requests wait in the gate's queue for as long as the gate
+/// allows.
 #[derive(Clone, Debug)]
-#[must_use = "a layer does nothing until it is put around a service"]
+#[must_use = "a layer does nothing until it wraps a service"]
 pub struct GateLayer<H = UntilResponse> {
-    terms: Terms,
+    settings: LayerSettings,
     holding: H,
 }
 
 impl GateLayer {
-    /// A layer around services that share this gate.
+    /// Creates a layer whose services share this gate.
     pub const fn new(gate: Gate) -> Self {
-        let terms = Terms {
+        let settings = LayerSettings {
             gate,
-            patience: Patience::Wait { at_most: None },
+            wait_policy: WaitPolicy::AsGateAllows,
             retry_after: RETRY_AFTER,
             #[cfg(feature = "metrics")]
             timed: false,
             #[cfg(feature = "tracing")]
             traced: false,
         };
-        Self { terms, holding: UntilResponse::NEW }
+        Self { settings, holding: UntilResponse::NEW }
     }
 
-    /// Holds the permit until the body of the response has ended or is dropped, for services that answer with an
-    /// [`http::Response`]. A connection that is upgraded has no body, and holds no permit.
+    /// Holds the permit until the body of the response has ended or is dropped. The service must respond with an
+    /// [`http::Response`].
     ///
-    /// Without this the permit is given back when the service has answered, which for a streamed body is before most of
-    /// the work. With it, a client that reads slowly keeps a permit for as long as it reads.
+    /// By default, the permit is released when the service has responded. For a streamed body, that is before most of the
+    /// work. With this setting, a client that reads slowly holds its permit for as long as it reads. An upgraded
+    /// connection has no body, so it holds no permit.
     pub fn hold_until_body_ends(self) -> GateLayer<UntilBodyEnds> {
-        GateLayer { terms: self.terms, holding: UntilBodyEnds::NEW }
+        GateLayer { settings: self.settings, holding: UntilBodyEnds::NEW }
     }
 }
 
 impl<H> GateLayer<H> {
-    /// Lets no request wait: what has no room at once is refused. Takes the place of [`max_wait`](Self::max_wait).
+    /// Rejects each request that would have to wait. Replaces [`max_wait`](Self::max_wait).
     pub const fn shed(mut self) -> Self {
-        self.terms.patience = Patience::Try;
+        self.settings.wait_policy = WaitPolicy::Never;
         self
     }
 
-    /// Refuses what has waited this long, even if the gate allows longer. Takes the place of [`shed`](Self::shed).
+    /// Rejects each request that has waited this long, even if the gate allows a longer wait. Replaces
+    /// [`shed`](Self::shed).
     ///
-    /// Who waits then needs a tokio runtime with its timer.
+    /// A request that waits then needs a tokio runtime with time enabled.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
-        self.terms.patience = Patience::Wait { at_most: Some(wait) };
+        self.settings.wait_policy = WaitPolicy::AtMost(wait);
         self
     }
 
-    /// When clients that were refused should try again: 1 s unless said. A longer time spreads what comes back.
+    /// Sets the time after which rejected clients should retry. Default: 1 s. A longer time spreads the retries.
     pub const fn retry_after(mut self, wait: Duration) -> Self {
-        self.terms.retry_after = wait;
+        self.settings.retry_after = wait;
         self
     }
 
-    /// Records how long each permit is held, in the histogram [`HOLD`](super::metrics::HOLD). This costs two looks at the
-    /// clock a request.
+    /// Records the hold time of each permit in the histogram [`HOLD`](super::metrics::HOLD). This reads the clock twice per
+    /// request.
     #[cfg(feature = "metrics")]
     pub const fn timed(mut self) -> Self {
-        self.terms.timed = true;
+        self.settings.timed = true;
         self
     }
 
-    /// Opens a span for each request that has to wait, as [`Acquire::traced`](crate::gate::Acquire::traced) does.
+    /// Opens a span for each request that waits, as [`Acquire::traced`](crate::gate::Acquire::traced) does.
     #[cfg(feature = "tracing")]
     pub const fn traced(mut self) -> Self {
-        self.terms.traced = true;
+        self.settings.traced = true;
         self
     }
 }
@@ -144,17 +150,17 @@ impl<S, H: Clone> Layer<S> for GateLayer<H> {
     type Service = GateService<S, H>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        GateService { inner, terms: Arc::new(self.terms.clone()), holding: self.holding.clone() }
+        GateService { inner, settings: Arc::new(self.settings.clone()), holding: self.holding.clone() }
     }
 }
 
-/// A service held to a gate; from a [`GateLayer`].
+/// A service behind a gate; from a [`GateLayer`].
 ///
-/// It has to be cloned for each request, since the one that is ready goes along with the request while it waits.
+/// The inner service must be `Clone`, because each request takes the instance that is ready with it into the queue.
 #[derive(Clone, Debug)]
 pub struct GateService<S, H = UntilResponse> {
     inner: S,
-    terms: Arc<Terms>,
+    settings: Arc<LayerSettings>,
     holding: H,
 }
 
@@ -163,22 +169,22 @@ where
     S: Service<R> + Clone,
     H: Holding<S::Response> + Clone,
 {
-    type Response = <H as hold::sealed::Holding<S::Response>>::Response;
+    type Response = <H as ReleasePermit<S::Response>>::Response;
     type Error = GateError<S::Error>;
     type Future = GateFuture<S, R, H>;
 
-    /// Ready when the service inside is. Reserves nothing of the gate.
+    /// Polls the inner service. Takes no permit.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(GateError::Service)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        // The one that was made ready takes the request; a fresh clone stays, and has to be made ready itself.
+        // The instance that is ready serves this request. The fresh clone that replaces it is not ready yet.
         let fresh = self.inner.clone();
         let ready = mem::replace(&mut self.inner, fresh);
-        GateFuture::new(Arc::clone(&self.terms), ready, request, self.holding.clone())
+        GateFuture::new(Arc::clone(&self.settings), ready, request, self.holding.clone())
     }
 }
 
-/// Long enough for most requests to be over, short enough for a client that is a person.
+/// The default of [`GateLayer::retry_after`]: longer than most requests take, and short enough for an interactive client.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

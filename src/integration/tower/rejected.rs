@@ -1,4 +1,4 @@
-//! What a service behind a gate fails with.
+//! The errors of a service behind a gate.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,97 +12,101 @@ use crate::gate::{AcquireError, TryAcquireError};
 use crate::integration::reason;
 use crate::plan::GateName;
 
-/// What a [`GateService`](super::GateService) fails with. Closed: a request is refused by the gate, or fails in the service.
+/// The error of a [`GateService`](super::GateService). The enum is closed: either the gate rejects a request, or the service
+/// fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GateError<E> {
-    /// The gate did not admit the request, so the service never saw it.
+    /// The gate rejected the request, so the service was not called.
     Rejected(Rejected),
     /// The service failed.
     Service(E),
 }
 
 impl GateError<Infallible> {
-    /// The answer to a request that was refused, where the service itself cannot fail: [`Rejected::into_response`].
+    /// Converts the rejection to an HTTP response, for a service that cannot fail: see [`Rejected::into_response`].
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         match self {
-            Self::Rejected(refused) => refused.into_response(),
+            Self::Rejected(rejected) => rejected.into_response(),
             Self::Service(never) => match never {},
         }
     }
 }
 
 impl<E> From<Rejected> for GateError<E> {
-    fn from(refused: Rejected) -> Self {
-        Self::Rejected(refused)
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
     }
 }
 
 impl<E: fmt::Display> fmt::Display for GateError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rejected(refused) => refused.fmt(f),
+            Self::Rejected(rejected) => rejected.fmt(f),
             Self::Service(error) => error.fmt(f),
         }
     }
 }
 
-/// An error whatever the service fails with, boxed errors included: so it names no source. Match it for the service's own.
+/// `E` need not be an `Error`, because a boxed error is none. Therefore there is no `source`: match the enum to get the
+/// service's own error.
 impl<E: fmt::Debug + fmt::Display> Error for GateError<E> {}
 
-/// Why a request was refused, and when it is worth another try.
+/// Why a request was rejected, and when the client should retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct Rejected {
-    cause: Cause,
+    cause: RejectionCause,
     retry_after: Duration,
 }
 
-/// What the gate said. Its message is what the operator needs to know, and no client.
+/// The gate's own error. Its message is for the operator, not for clients.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Cause {
+pub(super) enum RejectionCause {
     #[error(transparent)]
-    Waited(#[from] AcquireError),
+    Acquire(#[from] AcquireError),
     #[error(transparent)]
-    Tried(#[from] TryAcquireError),
+    TryAcquire(#[from] TryAcquireError),
 }
 
 impl Rejected {
-    pub(super) fn new(cause: impl Into<Cause>, retry_after: Duration) -> Self {
-        Self { cause: cause.into(), retry_after }
+    pub(super) fn new(cause: RejectionCause, retry_after: Duration) -> Self {
+        Self { cause, retry_after }
     }
 
-    /// The gate that refused.
+    /// Returns the name of the gate.
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match &self.cause {
-            Cause::Waited(error) => error.gate(),
-            Cause::Tried(error) => error.gate(),
+            RejectionCause::Acquire(error) => error.gate(),
+            RejectionCause::TryAcquire(error) => error.gate(),
         }
     }
 
-    /// Why, in a word: `no_permits`, `queue_full`, `expired`, `closed`. The metrics have the same words.
+    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired` or `closed`. The metrics use the same words.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
-            Cause::Waited(error) => reason::of(error),
-            Cause::Tried(error) => reason::of_try(error),
+            RejectionCause::Acquire(error) => reason::of_acquire(error),
+            RejectionCause::TryAcquire(error) => reason::of_try_acquire(error),
         }
     }
 
-    /// When the client should try again: what [`GateLayer::retry_after`](super::GateLayer::retry_after) was given.
+    /// Returns the time after which the client should retry, as set by
+    /// [`GateLayer::retry_after`](super::GateLayer::retry_after).
     #[must_use]
     pub const fn retry_after(&self) -> Duration {
         self.retry_after
     }
 
-    /// The answer for the client: status 503, `Retry-After` in whole seconds (rounded up, at least 1), and a line of text.
+    /// Converts the rejection to an HTTP response: status 503, `Retry-After` in whole seconds (rounded up, at least 1),
+    /// and one line of text.
     ///
-    /// It names neither the gate nor its limit, which are the operator's business.
+    /// The text names neither the gate nor its limit, because they are internals of the server.
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {
-        let part = u64::from(self.retry_after.subsec_nanos() > 0);
-        let seconds = self.retry_after.as_secs().saturating_add(part).max(1);
+        let has_fraction = u64::from(self.retry_after.subsec_nanos() > 0);
+        let seconds = self.retry_after.as_secs().saturating_add(has_fraction).max(1);
         let body = format!("the service is busy: try again in {seconds} s\n");
         let mut response = Response::new(B::from(body));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

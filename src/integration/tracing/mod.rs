@@ -1,4 +1,4 @@
-//! Spans for waits, and events for what a governor does and meets.
+//! Spans for waits, and events for what a governor does.
 //!
 //! ```
 //! use concurrency_governor::integration::tracing::TracingObserver;
@@ -11,17 +11,17 @@
 //! let governor = builder.observer(TracingObserver::new()).build().await?;
 //! let io = governor.gate(IO)?;
 //!
-//! let permit = io.acquire().traced().await?; // a span, if it has to wait
+//! let permit = io.acquire().traced().await?; // opens a span if the request has to wait
 //! # drop(permit);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Spans and events have the target `concurrency_governor`, so that `RUST_LOG=concurrency_governor=debug` shows them all.
-//! What each says, at which level, is in `docs/OBSERVABILITY.md`.
+//! All spans and events have the target `concurrency_governor`, so `RUST_LOG=concurrency_governor=debug` shows them all.
+//! `docs/OBSERVABILITY.md` lists them with their levels and fields.
 
-mod knob;
+mod advice;
 mod observer;
 mod wait;
 

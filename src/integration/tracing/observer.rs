@@ -1,28 +1,28 @@
-//! What a governor tells, as events.
+//! Emits what a governor does as events of `tracing`.
 
 use tracing::{debug, error, info, warn};
 
-use super::{TARGET, knob};
+use super::{TARGET, advice};
 use crate::event::{Event, Observer};
 
-/// Tells the subscriber of `tracing` every [`Event`] of a governor; for
+/// Emits every [`Event`] of a governor as a `tracing` event. Pass it to
 /// [`GovernorBuilder::observer`](crate::governor::GovernorBuilder::observer).
 ///
 /// | event | level | fields |
 /// |---|---|---|
-/// | a limit changed | `INFO`; `WARN` if that leaves debt | `gate`, `from`, `to`, `debt` |
+/// | a limit changed | `INFO`; `WARN` if there is debt | `gate`, `from`, `to`, `debt` |
 /// | a reading changed | `INFO` | `resource`, `from`, `to` |
-/// | a rise is not believed yet | `DEBUG` | `resource`, `held`, `seen`, `remaining` |
+/// | a rise is not confirmed yet | `DEBUG` | `resource`, `held`, `seen`, `remaining` |
 /// | a probe failed | `WARN` | `resource`, `kept` |
 /// | a probe works again | `INFO` | `resource`, `reading` |
-/// | new readings were refused | `ERROR` | |
+/// | new readings were rejected | `ERROR` | |
 ///
-/// Each message says what decides and what to do about it: the setting, the part of the formula, the probe.
+/// The message says what decides and what to change: the setting, the part of the formula, or the probe.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingObserver(());
 
 impl TracingObserver {
-    /// An observer that tells whichever subscriber is there when something happens.
+    /// Creates an observer that uses the current subscriber at the time of each event.
     #[must_use]
     pub const fn new() -> Self {
         Self(())
@@ -33,11 +33,14 @@ impl Observer for TracingObserver {
     fn observe(&self, event: &Event) {
         match event {
             Event::LimitChanged { gate, from, to, debt, explanation } => {
-                let (from, to, knob) = (from.get(), to.get(), knob::of_limit(explanation));
+                let (from, to, advice) = (from.get(), to.get(), advice::for_limit(explanation));
                 if *debt == 0 {
-                    info!(target: TARGET, %gate, from, to, debt, "{event}: {knob}");
+                    info!(target: TARGET, %gate, from, to, debt, "{event}: {advice}");
                 } else {
-                    warn!(target: TARGET, %gate, from, to, debt, "{event}, and none is admitted until they are back: {knob}");
+                    warn!(
+                        target: TARGET, %gate, from, to, debt,
+                        "{event}, and no request is admitted until they are released: {advice}"
+                    );
                 }
             }
             Event::ReadingChanged { resource, from, to } => {
@@ -48,11 +51,12 @@ impl Observer for TracingObserver {
                 let (held, seen) = (held.plain(), seen.plain());
                 debug!(
                     target: TARGET, %resource, %held, %seen, remaining,
-                    "{event}: lower `RefreshPolicy::rise_after` to believe it sooner"
+                    "{event}: lower `RefreshPolicy::rise_after` to confirm a rise sooner"
                 );
             }
             Event::ProbeFailed { resource, fault, kept } => {
-                warn!(target: TARGET, %resource, kept = %kept.plain(), "{event}: {}", knob::of_fault(*resource, fault, *kept));
+                let advice = advice::for_fault(*resource, fault, *kept);
+                warn!(target: TARGET, %resource, kept = %kept.plain(), "{event}: {advice}");
             }
             Event::ProbeRecovered { resource, reading } => {
                 info!(target: TARGET, %resource, reading = %reading.plain(), "{event}");
@@ -60,7 +64,7 @@ impl Observer for TracingObserver {
             Event::RefreshRejected { .. } => {
                 error!(
                     target: TARGET,
-                    "{event}: lower the setting, or let its policy be `Clamp` or `Trust`; until then the limits stay"
+                    "{event}: lower the setting, or set its policy to `Clamp` or `Trust`; until then the limits stay"
                 );
             }
         }

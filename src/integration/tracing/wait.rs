@@ -14,12 +14,13 @@ use crate::gate::{Acquire, AcquireError, AcquireFuture, AcquireOwned};
 use crate::integration::reason;
 
 impl Acquire<'_> {
-    /// The same request with a span around its wait, if it has to wait at all. One that is admitted or refused at once
-    /// opens none, and costs a comparison more.
+    /// Opens a span around the wait of this request, if it has to wait.
     ///
-    /// The span `gate.wait`, at level `DEBUG`, lasts from joining the line to being resolved or dropped; its parent is the
-    /// span in which the request is first polled. Its fields are `gate`, `weight`, and `outcome`: `admitted`, `expired`,
-    /// `closed`, `too_large` or `cancelled`.
+    /// A request that is admitted or rejected at once opens no span and costs one more comparison.
+    ///
+    /// The span `gate.wait` has level `DEBUG`. It starts when the request enters the queue and ends when the future
+    /// resolves or is dropped. Its parent is the span in which the future is first polled. Its fields are `gate`,
+    /// `weight`, and `outcome`: `admitted`, `expired`, `closed`, `too_large` or `cancelled`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -37,7 +38,7 @@ impl Acquire<'_> {
 }
 
 impl AcquireOwned {
-    /// The same request with a span around its wait; see [`Acquire::traced`].
+    /// Opens a span around the wait of this request, if it has to wait. See [`Acquire::traced`].
     pub fn traced(self) -> Traced<Self> {
         Traced { acquire: self, span: None }
     }
@@ -48,11 +49,12 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// As the request: dropping it gives up its place in line. The span ends then, with `cancelled`.
+    /// As [`Acquire`]: dropping the future removes the request from the queue. The span then ends with the outcome
+    /// `cancelled`.
     ///
     /// # Panics
     ///
-    /// As the request; see [`Acquire`].
+    /// As [`Acquire`].
     #[must_use = "a future does nothing unless it is polled"]
     pub struct Traced<F> {
         #[pin]
@@ -62,6 +64,7 @@ pin_project! {
 
     impl<F> PinnedDrop for Traced<F> {
         fn drop(this: Pin<&mut Self>) {
+            // The span is taken when the future resolves, so one that is still here was cancelled.
             if let Some(span) = this.project().span {
                 span.record("outcome", "cancelled");
             }
@@ -82,6 +85,7 @@ where
             this.acquire.as_mut().poll(cx)
         };
         let Poll::Ready(result) = polled else {
+            // Only a request that waits gets here, and only its first poll opens the span.
             let (gate, weight) = this.acquire.target();
             let gate = gate.map(tracing::field::display);
             this.span.get_or_insert_with(
@@ -90,7 +94,11 @@ where
             return Poll::Pending;
         };
         if let Some(span) = this.span.take() {
-            span.record("outcome", outcome(&result));
+            let outcome = match &result {
+                Ok(_) => "admitted",
+                Err(error) => reason::of_acquire(error),
+            };
+            span.record("outcome", outcome);
         }
         Poll::Ready(result)
     }
@@ -99,13 +107,5 @@ where
 impl<F: fmt::Debug> fmt::Debug for Traced<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Traced").field("acquire", &self.acquire).field("span", &self.span).finish()
-    }
-}
-
-/// What became of a request that waited, in the words of the metrics.
-fn outcome<P>(result: &Result<P, AcquireError>) -> &'static str {
-    match result {
-        Ok(_) => "admitted",
-        Err(error) => reason::of(error),
     }
 }

@@ -1,1 +1,1 @@
-//! Nothing but its tests.
+//! Empty: the package consists of its tests.

@@ -1,4 +1,4 @@
-//! One plan in every format, and embedded in an application's own configuration, read by figment and by config.
+//! A plan in every format, and embedded in the configuration of an application, as figment and config read it.
 
 use concurrency_governor::config::{ConfigError, PlanConfig, Settings};
 use concurrency_governor::preset::astrid;
@@ -8,7 +8,7 @@ use figment::Figment;
 use figment::providers::{Format as _, Json, Serialized, Toml};
 use serde::Deserialize;
 
-/// An application's configuration, with a plan and with settings among its own keys.
+/// The configuration of an application, with a plan and with settings among its own keys.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct App {
@@ -79,7 +79,7 @@ const JSON: &str = r#"{
     "limits": { "io": 64 }
 }"#;
 
-/// Whatever the format and whoever reads it, the plan is the same, and so are the settings.
+/// Every format and every configuration library gives the same plan and the same settings.
 #[test]
 fn every_format_gives_the_same_plan() {
     let expected: App = toml::from_str(TOML).unwrap();
@@ -107,24 +107,25 @@ fn every_format_gives_the_same_plan() {
     }
 }
 
-/// Figment says which file and which key; the rest is the crate's.
+/// The error of figment has the file and the key, and the messages of this crate.
 #[test]
-fn figment_names_file_and_key() {
-    let file = Scratch::new("app.toml", &TOML.replace("queue = 1000", "queue = -1").replace("250ms", "soon"));
+fn a_figment_error_has_the_file_and_the_key() {
+    let file =
+        TempFile::new("app.toml", &TOML.replace("queue = 1000", "queue = -1").replace("250ms", "soon"));
     let error = Figment::from(Toml::file(&file.path)).extract::<App>().unwrap_err().to_string();
     for part in [
         "for key \"default.plan\" in ",
         "app.toml TOML file",
         "gates.uploads.queue = -1 is not a whole number (allowed: 0 to 18446744073709551615)",
-        "gates.uploads.max_wait = \"soon\" is no duration (allowed: text such as \"250ms\" or \"1m 30s\")",
+        "gates.uploads.max_wait = \"soon\" is not a duration (allowed: text such as \"250ms\" or \"1m 30s\")",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
 
-/// What a later source says merges into a plan key by key, as figment does it.
+/// figment merges a later source into a plan key by key.
 #[test]
-fn figment_merges_sources() {
+fn figment_merges_sources_by_key() {
     let environment = Serialized::default("plan.overrides.cache", "7");
     let app: App = Figment::from(Toml::string(TOML)).merge(environment).extract().unwrap();
     let settings: Vec<_> =
@@ -132,9 +133,9 @@ fn figment_merges_sources() {
     assert_eq!(settings, [("cache".to_owned(), 7), ("uploads".to_owned(), 12)]);
 }
 
-/// config says which key, and knows of a table no file: the application says which. The rest is the crate's.
+/// The error of config has the key but no file, which `ConfigError::in_file` adds, and the messages of this crate.
 #[test]
-fn config_names_the_key() {
+fn a_config_error_has_the_key() {
     let text = TOML.replace("queue = 1000", "queue = -1").replace("250ms", "soon");
     let built = Config::builder().add_source(File::from_str(&text, FileFormat::Toml)).build().unwrap();
     let error = built.try_deserialize::<App>().unwrap_err();
@@ -143,15 +144,15 @@ fn config_names_the_key() {
         "app.toml: ",
         "for key `plan`",
         "gates.uploads.queue = -1 is not a whole number (allowed: 0 to 18446744073709551615)",
-        "gates.uploads.max_wait = \"soon\" is no duration (allowed: text such as \"250ms\" or \"1m 30s\")",
+        "gates.uploads.max_wait = \"soon\" is not a duration (allowed: text such as \"250ms\" or \"1m 30s\")",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
 
-/// A variable of the environment is a text to config, and a number to the crate.
+/// config reads an environment variable as text, and this crate accepts it as a number.
 #[test]
-fn config_reads_numbers_of_the_environment() {
+fn a_number_from_the_environment_is_accepted() {
     let variables = [("APP__LIMITS__POOL".to_owned(), "9".to_owned())].into_iter().collect();
     let environment = Environment::with_prefix("APP").separator("__").source(Some(variables));
     let sources =
@@ -165,28 +166,28 @@ fn config_reads_numbers_of_the_environment() {
     );
 }
 
-/// A key of YAML need not be a text, and a list of comments alone is null.
+/// A YAML key that is not text gives an error with that key. A section with only comments is null, and counts as missing.
 #[test]
-fn yaml_is_read_as_people_write_it() {
+fn yaml_keys_and_empty_sections_are_accepted_or_reported() {
     let plan: PlanConfig =
         serde_yaml_ng::from_str("preset: astrid\noverrides:\n  # pool: 9\ngates:\n").unwrap();
     assert_eq!(plan.plan(), &astrid::plan());
     let error = serde_yaml_ng::from_str::<PlanConfig>("preset: astrid\n1: 2\n").unwrap_err().to_string();
-    assert_eq!(error, "1 is no known key (allowed: preset, gates, overrides)");
+    assert_eq!(error, "1 is not a known key (allowed: preset, gates, overrides)");
 }
 
-/// A file of this name in a folder of its own, gone when dropped.
-struct Scratch {
+/// A file in a folder of its own, which is removed on drop.
+struct TempFile {
     folder: std::path::PathBuf,
     path: std::path::PathBuf,
 }
 
-impl Scratch {
+impl TempFile {
     fn new(name: &str, content: &str) -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
 
-        // Unique within the process by the count, and among processes by the id.
+        // The number is unique within the process, and the process id among processes.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = folder.join(format!("embed-{}-{number}", std::process::id()));
@@ -197,9 +198,9 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TempFile {
     fn drop(&mut self) {
-        // A folder that stays behind in the build folder harms nobody.
+        // A folder that stays in the build folder does no harm.
         drop(std::fs::remove_dir_all(&self.folder));
     }
 }

@@ -1,4 +1,4 @@
-//! The laws of configurations: what is written is read back, and whatever is read, nothing panics.
+//! The laws of configurations: serialized values read back the same, and no input panics.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -14,8 +14,7 @@ use serde_json::Value;
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A plan with settings reads back as it was, gates in their order, through TOML and JSON, and through a tree that
-    /// an application's own reader made.
+    /// A plan with overrides reads back the same, gates in their order, from TOML, from JSON and from a JSON tree.
     #[test]
     fn plans_round_trip(
         plan in strategies::plan(),
@@ -37,9 +36,9 @@ proptest! {
         prop_assert_eq!(&serde_json::from_value::<PlanConfig>(tree).unwrap(), &config);
     }
 
-    /// What has a text form reads back as it was.
+    /// A type with a text form reads back the same.
     #[test]
-    fn texts_round_trip(
+    fn text_forms_round_trip(
         formula in strategies::formula([Resource::CPU.into(), GateName::new("io").into()]),
         reading in strategies::reading(),
         quantity in strategies::quantity(),
@@ -47,17 +46,17 @@ proptest! {
         gate in strategies::gate_name(),
         resource in strategies::resource(),
     ) {
-        prop_assert_eq!(there_and_back::<Formula>(&formula), formula);
-        prop_assert_eq!(there_and_back::<Reading>(&reading), reading);
-        prop_assert_eq!(there_and_back::<Quantity>(&quantity), quantity);
-        prop_assert_eq!(there_and_back::<Limit>(&limit), limit);
-        prop_assert_eq!(there_and_back::<GateName>(&gate), gate);
-        prop_assert_eq!(there_and_back::<Resource>(&resource), resource);
+        prop_assert_eq!(round_trip::<Formula>(&formula), formula);
+        prop_assert_eq!(round_trip::<Reading>(&reading), reading);
+        prop_assert_eq!(round_trip::<Quantity>(&quantity), quantity);
+        prop_assert_eq!(round_trip::<Limit>(&limit), limit);
+        prop_assert_eq!(round_trip::<GateName>(&gate), gate);
+        prop_assert_eq!(round_trip::<Resource>(&resource), resource);
     }
 
-    /// Whatever the shape of a configuration, it is a plan or it is refused with a reason.
+    /// Any configuration is either a plan or rejected with a message.
     #[test]
-    fn anything_is_a_plan_or_has_a_fault(given in anything()) {
+    fn any_input_is_a_plan_or_an_error(given in config_like_json()) {
         match serde_json::from_value::<PlanConfig>(given) {
             Ok(config) => prop_assert!(!config.plan().specs().is_empty()),
             Err(error) => prop_assert!(!error.to_string().is_empty()),
@@ -65,12 +64,12 @@ proptest! {
     }
 }
 
-fn there_and_back<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
+fn round_trip<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
     serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
 }
 
-/// Values that look like configurations often enough.
-fn anything() -> impl Strategy<Value = Value> {
+/// Generates JSON that often resembles a configuration.
+fn config_like_json() -> impl Strategy<Value = Value> {
     let key = "preset|gates|overrides|formula|queue|max_wait|policy|measure_waits|io|a|[ -~]{0,3}";
     let leaf = prop_oneof![
         2 => any::<i64>().prop_map(Value::from),

@@ -1,33 +1,32 @@
-//! Flags for gates on an application's own command line.
-#![cfg(feature = "clap")]
+//! Flags for gates on the command line of an application.
 
 use clap::{CommandFactory as _, Parser};
 use concurrency_governor::config::{GateArgs, GateFlags, LimitArgs};
 use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
 use concurrency_governor::{GateName, Overrides, Readings};
 
-struct Engine;
+struct AstridFlags;
 
-impl GateFlags for Engine {
+impl GateFlags for AstridFlags {
     const FLAGS: &[(GateName, &str)] = &astrid::FLAGS;
 }
 
-/// An application with arguments of its own.
+/// An application with an argument of its own.
 #[derive(Debug, Parser)]
 struct App {
     #[arg(long)]
     listen: Option<String>,
 
     #[command(flatten)]
-    gates: GateArgs<Engine>,
+    gates: GateArgs<AstridFlags>,
 
     #[command(flatten)]
     limits: LimitArgs,
 }
 
-/// A flag that is given sets its gate, one that is not sets nothing; the flag is part of the origin.
+/// A given flag sets its gate, and the origin has the flag. A missing flag sets nothing.
 #[test]
-fn flags_are_a_layer() {
+fn flags_are_an_override_layer() {
     let app =
         parse(&["--instance-pool-size", "3", "--listen", "[::]:80", "--host-io-concurrency=0"]).unwrap();
     assert_eq!(app.listen.as_deref(), Some("[::]:80"));
@@ -42,7 +41,7 @@ fn flags_are_a_layer() {
     assert_eq!((none.gates.layer("cli").settings().len(), none.limits.layer("cli").settings().len()), (0, 0));
 }
 
-/// One flag for all gates, each with a number; they stand in the order of the command line.
+/// `--limit` sets any gate. The settings keep the order of the command line.
 #[test]
 fn one_flag_sets_any_gate() {
     let app = parse(&["--limit", "pool=3", "--limit", "io=9"]).unwrap();
@@ -58,11 +57,11 @@ fn one_flag_sets_any_gate() {
     );
 }
 
-/// What is wrong is told in clap's way, with the flag, the value and what is allowed.
+/// Errors are those of clap, with the flag, the value and the allowed values.
 #[test]
-fn errors_name_flag_value_and_what_is_allowed() {
+fn errors_have_the_flag_the_value_and_the_allowed_values() {
     let whole = format!("is not a whole number (allowed: 0 to {})", usize::MAX);
-    for (arguments, told) in [
+    for (arguments, message) in [
         (
             &["--host-io-concurrency", "many"][..],
             format!("invalid value 'many' for '--host-io-concurrency <N>': \"many\" {whole}"),
@@ -81,43 +80,39 @@ fn errors_name_flag_value_and_what_is_allowed() {
         ),
         (
             &["--limit", "io"],
-            "invalid value 'io' for '--limit <GATE=N>': it has no `=` (allowed: GATE=N such as io=64)"
+            "invalid value 'io' for '--limit <GATE=N>': `=` is missing (allowed: GATE=N, for example io=64)"
                 .to_owned(),
         ),
         (&["--limit", "io=1.5"], format!("invalid value 'io=1.5' for '--limit <GATE=N>': \"1.5\" {whole}")),
-        (
-            &["--limit", "Io=1"],
-            "invalid value 'Io=1' for '--limit <GATE=N>': \"Io\" is no gate name: a name starts with"
-                .to_owned(),
-        ),
-        (&["--limit", "io=1", "--limit", "io=2"], "--limit gives gate `io` twice (allowed: once)".to_owned()),
+        (&["--limit", "Io=1"], "invalid value 'Io=1' for '--limit <GATE=N>': \"Io\" is no".to_owned()),
+        (&["--limit", "io=1", "--limit", "io=2"], "--limit sets gate `io` twice (allowed: once)".to_owned()),
     ] {
         let error = parse(arguments).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let error = error.to_string();
-        assert!(error.starts_with(&format!("error: {told}")), "{arguments:?}: {error}");
+        assert!(error.starts_with(&format!("error: {message}")), "{arguments:?}: {error}");
     }
-    // An error that is told once all is read has the usage like the others.
+    // An error that is found after parsing has the usage, too.
     let twice = parse(&["--limit", "io=1", "--limit", "io=2"]).unwrap_err().to_string();
     assert!(twice.contains("Usage: "), "{twice}");
 }
 
-/// The help has each flag and its gate; clap finds no fault with the whole.
+/// The help has each flag with its gate. clap's own checks find no error in the command.
 #[test]
-fn flags_are_in_the_help() {
+fn the_help_has_each_flag() {
     App::command().debug_assert();
     let help = App::command().render_help().to_string();
     for (gate, flag) in astrid::FLAGS {
-        let told = format!("--{flag} <N>");
-        let line = help.lines().skip_while(|line| !line.contains(&told)).take(2).collect::<String>();
-        assert!(line.contains(&format!("Limit of gate `{gate}` [default: what the host grants]")), "{help}");
+        let usage = format!("--{flag} <N>");
+        let line = help.lines().skip_while(|line| !line.contains(&usage)).take(2).collect::<String>();
+        assert!(line.contains(&format!("Limit of gate `{gate}` [default: derived from the host]")), "{help}");
     }
     assert!(help.contains("--limit <GATE=N>"), "{help}");
 }
 
-/// Arguments may be read once more over those that are there: what is given anew replaces.
+/// `try_update_from` replaces the settings that are given again and keeps the others.
 #[test]
-fn arguments_update() {
+fn an_update_replaces_the_settings_that_are_given() {
     let mut app = parse(&["--host-io-concurrency", "1", "--limit", "pool=1", "--limit", "io=1"]).unwrap();
     app.try_update_from(["app", "--host-blocking-concurrency", "2", "--limit", "pool=3"]).unwrap();
     assert_eq!(app.gates.iter().collect::<Vec<_>>(), [(BLOCKING.name(), 2), (IO.name(), 1)]);

@@ -1,0 +1,211 @@
+//! Measures all probes concurrently. A probe that fails, hangs, blocks or panics affects no other probe.
+
+use std::any::Any;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::damping::{Damper, DampingDecision};
+use super::status::ProbeStatus;
+use crate::event::{Event, ProbeFault};
+use crate::plan::{Measurement, Reading, Readings, Resource};
+use crate::probe::{ProbeError, ResourceProbe};
+
+/// The probes of a governor, with the history of each.
+pub(super) struct Prober {
+    deadline: Duration,
+    probes: Vec<TrackedProbe>,
+}
+
+/// One probe with its history.
+struct TrackedProbe {
+    resource: Resource,
+    probe: Arc<dyn ResourceProbe>,
+    /// Locked by a running measurement. A probe that blocks its thread keeps the lock beyond its deadline. Until then,
+    /// the probe is not called again, because each call would block one more thread.
+    measuring: Arc<Mutex<()>>,
+    /// The reading in force. `None` before the first result.
+    damper: Option<Damper>,
+    /// The last fault as text, or `None` if the last measurement succeeded. Observers hear of a fault when it changes.
+    last_fault: Option<String>,
+    measured: u64,
+    failed: u64,
+}
+
+impl Prober {
+    pub(super) fn new(probes: Vec<Arc<dyn ResourceProbe>>, deadline: Duration) -> Self {
+        let track = |probe: Arc<dyn ResourceProbe>| TrackedProbe {
+            resource: probe.resource(),
+            probe,
+            measuring: Arc::default(),
+            damper: None,
+            last_fault: None,
+            measured: 0,
+            failed: 0,
+        };
+        Self { deadline, probes: probes.into_iter().map(track).collect() }
+    }
+
+    /// Returns the probes in their order.
+    pub(super) fn probes(&self) -> Vec<Arc<dyn ResourceProbe>> {
+        self.probes.iter().map(|tracked| Arc::clone(&tracked.probe)).collect()
+    }
+
+    /// Measures all probes concurrently, each in its own task. Returns one result per probe, in their order.
+    ///
+    /// Dropping the future aborts the measurements.
+    pub(super) async fn measure(&self) -> Vec<Result<Measurement, ProbeFault>> {
+        let deadline = Instant::now().checked_add(self.deadline);
+        let tasks: Vec<MeasurementTask> = self.probes.iter().map(MeasurementTask::spawn).collect();
+        let mut results = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            results.push(task.finish(deadline, self.deadline).await);
+        }
+        results
+    }
+
+    /// Applies the results of [`measure`](Self::measure). Returns the readings in force, and the events to observe.
+    pub(super) fn apply(
+        &mut self,
+        results: Vec<Result<Measurement, ProbeFault>>,
+        rise_after: NonZeroU32,
+    ) -> (Readings, Vec<Event>) {
+        let mut events = Vec::new();
+        for (tracked, result) in self.probes.iter_mut().zip(results) {
+            match result {
+                Ok(measurement) => tracked.record_measurement(measurement, rise_after, &mut events),
+                Err(fault) => tracked.record_fault(fault, &mut events),
+            }
+        }
+        let current = |tracked: &TrackedProbe| {
+            let damper = tracked.damper.as_ref()?;
+            Some((tracked.resource, damper.current().clone()))
+        };
+        (self.probes.iter().filter_map(current).collect(), events)
+    }
+
+    /// Returns the status of each probe, sorted by resource.
+    pub(super) fn statuses(&self) -> Vec<ProbeStatus> {
+        let status = |tracked: &TrackedProbe| {
+            let current = tracked.damper.as_ref().map(Damper::current);
+            ProbeStatus {
+                resource: tracked.resource,
+                reading: current.map_or(Reading::Unknown, Measurement::reading),
+                stale: current.is_some_and(|measurement| measurement.staleness().is_some()),
+                measured: tracked.measured,
+                failed: tracked.failed,
+            }
+        };
+        let mut statuses: Vec<ProbeStatus> = self.probes.iter().map(status).collect();
+        statuses.sort_by_key(|status| status.resource);
+        statuses
+    }
+}
+
+impl TrackedProbe {
+    fn record_measurement(
+        &mut self,
+        measurement: Measurement,
+        rise_after: NonZeroU32,
+        events: &mut Vec<Event>,
+    ) {
+        let resource = self.resource;
+        let seen = measurement.reading();
+        self.measured = self.measured.saturating_add(1);
+        if self.last_fault.take().is_some() {
+            events.push(Event::ProbeRecovered { resource, reading: seen });
+        }
+        let Some(damper) = &mut self.damper else {
+            self.damper = Some(Damper::new(measurement));
+            return;
+        };
+        let from = damper.current().reading();
+        let decision = damper.update(measurement, rise_after);
+        let to = damper.current().reading();
+        match decision {
+            DampingDecision::Held { remaining } => {
+                events.push(Event::RiseHeld { resource, held: to, seen, remaining });
+            }
+            DampingDecision::Accepted if from != to => {
+                events.push(Event::ReadingChanged { resource, from, to });
+            }
+            DampingDecision::Accepted => {}
+        }
+    }
+
+    fn record_fault(&mut self, fault: ProbeFault, events: &mut Vec<Event>) {
+        self.failed = self.failed.saturating_add(1);
+        let text = fault.to_string();
+        let damper = self.damper.get_or_insert_with(|| Damper::new(Reading::Unknown.into()));
+        damper.record_failure(&text);
+        let is_new = self.last_fault.as_ref() != Some(&text);
+        self.last_fault = Some(text);
+        if is_new {
+            let kept = damper.current().reading();
+            events.push(Event::ProbeFailed { resource: self.resource, fault, kept });
+        }
+    }
+}
+
+/// A running measurement. Dropping it aborts the measurement.
+struct MeasurementTask {
+    task: JoinHandle<Result<Measurement, ProbeError>>,
+    /// Whether the task has called the probe, or still waits for an earlier call to end.
+    has_started: Arc<AtomicBool>,
+}
+
+impl MeasurementTask {
+    fn spawn(tracked: &TrackedProbe) -> Self {
+        let (probe, measuring) = (Arc::clone(&tracked.probe), Arc::clone(&tracked.measuring));
+        let has_started = Arc::new(AtomicBool::new(false));
+        let started = Arc::clone(&has_started);
+        let task = tokio::spawn(async move {
+            let _measuring = measuring.lock().await;
+            // Relaxed is enough: the flag publishes no data and only selects the kind of fault.
+            started.store(true, Ordering::Relaxed);
+            probe.measure().await
+        });
+        Self { task, has_started }
+    }
+
+    /// Waits for the result until the deadline. `None` means that the deadline is too far away to be represented.
+    async fn finish(
+        mut self,
+        deadline: Option<Instant>,
+        probe_deadline: Duration,
+    ) -> Result<Measurement, ProbeFault> {
+        let joined = match deadline {
+            Some(deadline) => timeout_at(deadline, &mut self.task).await,
+            None => Ok((&mut self.task).await),
+        };
+        match joined {
+            Ok(Ok(measured)) => measured.map_err(ProbeFault::Failed),
+            Ok(Err(error)) => Err(ProbeFault::Panicked {
+                message: error
+                    .try_into_panic()
+                    .map_or_else(|error| error.to_string(), |payload| panic_message(&*payload)),
+            }),
+            Err(_) if self.has_started.load(Ordering::Relaxed) => {
+                Err(ProbeFault::TimedOut { after: probe_deadline })
+            }
+            Err(_) => Err(ProbeFault::Stuck),
+        }
+    }
+}
+
+impl Drop for MeasurementTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Returns the message of a panic, if its payload is text.
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}

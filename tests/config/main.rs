@@ -1,0 +1,18 @@
+//! Configurations: plans and settings from files, flags of an application, and their laws.
+
+#[cfg(feature = "clap")]
+mod args;
+#[cfg(all(feature = "proptest", feature = "serde"))]
+mod laws;
+#[cfg(feature = "serde")]
+mod plan_config;
+#[cfg(feature = "serde")]
+mod problems;
+#[cfg(feature = "serde")]
+mod reports;
+#[cfg(feature = "serde")]
+mod settings;
+#[cfg(feature = "serde")]
+mod support;
+#[cfg(feature = "serde")]
+mod texts;

@@ -1,0 +1,74 @@
+//! Resolutions, statuses and events as JSON.
+
+use concurrency_governor::gate::Gate;
+use concurrency_governor::plan::{Measurement, Source};
+use concurrency_governor::preset::astrid::{IO, POOL};
+use concurrency_governor::{
+    Event, GateName, Limit, OverrideLayer, Overrides, Plan, Reading, Readings, Resource,
+};
+use serde_json::{json, to_value};
+
+/// A resolution, a gate status and an event serialize in the shape of `explain --json`.
+#[test]
+fn reports_serialize_as_the_program_prints_them() {
+    let fd =
+        Measurement::new(Reading::whole(100)).at_most().source(Source::new("limits", "100").at_level("/"));
+    let fd = fd.note("a note").stale("it failed");
+    let readings = Readings::new().with(Resource::FD, fd).with(Resource::CPU, Reading::Unknown);
+    let layers = Overrides::new()
+        .then(OverrideLayer::new("cli").set(IO, 60))
+        .then(OverrideLayer::new("file").set_from(IO, 2, "io"));
+    let resolution = Plan::new([IO, POOL]).unwrap().resolve(&readings, &layers).unwrap();
+    let serialized = to_value(&resolution).unwrap();
+    let part = |step: &str, operand: &str, reading: &str, value: &str, effect: &str| json!({ "step": step, "operand": operand, "reading": reading, "value": value, "effect": effect });
+    assert_eq!(
+        serialized["readings"]["fd"],
+        json!({
+            "value": "100", "bound": "at_most", "notes": ["a note"], "stale": "it failed",
+            "sources": [{ "path": "limits", "level": "/", "raw": "100", "meaning": null }],
+        })
+    );
+    let io = &serialized["gates"]["io"];
+    assert_eq!(
+        io["decision"],
+        json!({ "kind": "overridden", "origin": "cli", "value": 60, "standing": "above_derived" })
+    );
+    assert_eq!([&io["limit"], &io["derived"]], [60, 50]);
+    assert_eq!(io["shadowed"], json!([{ "origin": "file io", "value": 2 }]));
+    let last = part("at most fd * 1/2", "fd", "100", "50", "changed");
+    for (key, value) in last.as_object().unwrap() {
+        assert_eq!(io["derivation"][2][key], *value);
+    }
+    assert_eq!(io["derivation"][2]["decides"], true);
+    assert_eq!(io["derivation"][0]["assumed"], "2");
+    assert_eq!(serialized["gates"]["pool"]["decision"], json!({ "kind": "derived" }));
+    assert_eq!(serialized["gates"].as_object().unwrap().keys().collect::<Vec<_>>(), ["io", "pool"]);
+
+    let gate = Gate::new("io".parse::<GateName>().unwrap(), Limit::new(2));
+    let _permit = gate.try_acquire().unwrap();
+    let status = to_value(gate.status()).unwrap();
+    assert_eq!(
+        [&status["limit"], &status["in_use"], &status["available"], &status["totals"]["admitted"]],
+        [2, 1, 1, 1]
+    );
+    assert_eq!(
+        status["waits"],
+        json!({ "count": 0, "mean": null, "median": null, "p99": null, "max": null })
+    );
+    assert_eq!(status["resized"], 0);
+    let event = Event::LimitChanged {
+        gate: IO.name(),
+        from: Limit::new(9),
+        to: Limit::new(4),
+        debt: 1,
+        explanation: Box::new(resolution.explain(IO).unwrap().clone()),
+    };
+    let message = event.to_string();
+    assert_eq!(
+        to_value(event).unwrap(),
+        json!({
+            "kind": "limit_changed", "gate": "io", "from": 9, "to": 4, "debt": 1,
+            "explanation": io, "message": message,
+        })
+    );
+}

@@ -1,0 +1,10 @@
+//! The integrations: metrics, tracing and the tower layer. Each is compiled with its own feature.
+
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
+mod support;
+#[cfg(feature = "tower")]
+mod tower;
+#[cfg(feature = "tracing")]
+mod tracing;

@@ -1,0 +1,148 @@
+//! How values get into a recorder, and how labels and background recording behave.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use concurrency_governor::Limit;
+use concurrency_governor::gate::Gate;
+use concurrency_governor::integration::metrics::{ADMITTED, IN_USE, Metrics, SECONDS, WAIT};
+
+use super::*;
+
+/// Each wait is recorded once, however often `record` is called, and in the bucket that it has in the gate's histogram.
+#[tokio::test(start_paused = true)]
+async fn each_wait_is_recorded_once() {
+    let (recorder, handle) = recorder();
+    let gate = Gate::new(UPLOADS, Limit::new(1));
+    let metrics = Metrics::new().gate(&gate);
+    let record = || metrics::with_local_recorder(&recorder, || metrics.record());
+    for wait_ms in [3, 3, 700] {
+        let held = gate.try_acquire().unwrap();
+        let mut wait = pin!(gate.acquire());
+        assert!(poll(wait.as_mut()).is_pending());
+        tokio::time::advance(Duration::from_millis(wait_ms)).await;
+        drop(held);
+        drop(complete(wait).await.unwrap());
+        record();
+        record();
+    }
+    let scrape = handle.render();
+    let scraped = series(&scrape);
+    assert_eq!(scraped[&*format!("{WAIT}_count{{gate=\"uploads\"}}")], 3.0);
+    let below = |bound: f64| scraped[&*format!("{WAIT}_bucket{{gate=\"uploads\",le=\"{bound}\"}}")];
+    assert_eq!(
+        [below(SECONDS[5]), below(SECONDS[6]), below(SECONDS[9]), below(SECONDS[10])],
+        [0.0, 2.0, 2.0, 3.0]
+    );
+    let sum = scraped[&*format!("{WAIT}_sum{{gate=\"uploads\"}}")];
+    assert!((sum - 0.706).abs() <= 0.706 / 8.0, "{sum}");
+}
+
+/// Each bound of `SECONDS` is a bucket bound of the gates' own histograms.
+#[test]
+fn bucket_bounds_are_bounds_of_the_gates_histogram() {
+    let bounds: Vec<Duration> =
+        concurrency_governor::gate::Histogram::default().buckets().map(|bucket| bucket.below).collect();
+    for bound in SECONDS {
+        assert!(bounds.contains(&Duration::from_secs_f64(bound)), "{bound}");
+    }
+}
+
+/// The number of series does not depend on the requests, because no label comes from a request.
+#[tokio::test]
+async fn the_number_of_series_is_bounded() {
+    let (recorder, handle) = recorder();
+    let gate = Gate::builder(UPLOADS, Limit::new(4)).queue(0).build();
+    let metrics = Metrics::new().gate(&gate);
+    let record = || {
+        metrics::with_local_recorder(&recorder, || {
+            drop(gate.try_acquire().map(concurrency_governor::Permit::timed));
+            metrics.record();
+        });
+        let scrape = handle.render();
+        series(&scrape).keys().map(|&series| series.to_owned()).collect::<BTreeSet<_>>()
+    };
+    let first = record();
+    for weight in 0..200 {
+        drop(complete(gate.acquire_many(weight)).await);
+        drop(gate.try_acquire_many(weight));
+        gate.resize(Limit::new(weight % 7 + 1));
+    }
+    assert_eq!(record(), first);
+    for series in first {
+        let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+        for label in labels.split(',') {
+            let (label, value) = label.split_once('=').unwrap();
+            assert!(["gate", "reason", "le"].contains(&label), "{series}");
+            assert!(label != "gate" || value == "\"uploads\"", "{series}");
+        }
+    }
+}
+
+/// A recorder that is installed late misses only histograms. Without a recorder, recording is no error.
+#[test]
+fn a_recorder_may_be_installed_late() {
+    let gate = Gate::new(UPLOADS, Limit::new(4));
+    let metrics = Metrics::new().gate(&gate);
+    let held = gate.try_acquire_many(3).unwrap();
+    metrics.record();
+    let (recorder, handle) = recorder();
+    metrics::with_local_recorder(&recorder, || metrics.record());
+    let scrape = handle.render();
+    let scraped = series(&scrape);
+    assert_eq!(scraped[&*format!("{IN_USE}{{gate=\"uploads\"}}")], 3.0);
+    assert_eq!(scraped[&*format!("{ADMITTED}{{gate=\"uploads\"}}")], 1.0);
+    drop(held);
+}
+
+/// A timed permit is released before its hold time is recorded, so a slow or panicking recorder delays no waiter.
+#[test]
+fn a_timed_permit_is_released_before_it_is_recorded() {
+    /// Notes the permits in use when a histogram is registered, then panics.
+    struct PanickingRecorder(Gate, Mutex<Vec<u32>>);
+    impl metrics::Recorder for PanickingRecorder {
+        fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn describe_histogram(
+            &self,
+            _: metrics::KeyName,
+            _: Option<metrics::Unit>,
+            _: metrics::SharedString,
+        ) {
+        }
+        fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+            metrics::Counter::noop()
+        }
+        fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+            metrics::Gauge::noop()
+        }
+        fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+            self.1.lock().unwrap().push(self.0.status().in_use);
+            panic!("the recorder is broken")
+        }
+    }
+
+    let gate = Gate::new(UPLOADS, Limit::new(1));
+    let timed = gate.try_acquire().unwrap().timed();
+    let recorder = PanickingRecorder(gate.clone(), Mutex::default());
+    let drop_permit = || metrics::with_local_recorder(&recorder, || drop(timed));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(drop_permit)).unwrap_err();
+    assert_eq!(*recorder.1.lock().unwrap(), [0]);
+    assert_eq!(gate.status().in_use, 0);
+}
+
+/// Dropping the task stops the background recording.
+#[tokio::test(start_paused = true)]
+async fn dropping_the_task_stops_recording() {
+    let gate = Gate::new(UPLOADS, Limit::new(1));
+    let task = Metrics::new().gate(&gate).spawn(Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(task.is_running());
+    let runtime = tokio::runtime::Handle::current().metrics();
+    assert_eq!(runtime.num_alive_tasks(), 1);
+    drop(task);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(runtime.num_alive_tasks(), 0);
+}

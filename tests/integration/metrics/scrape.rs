@@ -1,0 +1,169 @@
+//! A scrape over HTTP that contains every metric.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use concurrency_governor::gate::Gate;
+use concurrency_governor::integration::metrics::{ADMITTED, ALL, HOLD, MetricKind, Metrics, REJECTED, WAIT};
+use concurrency_governor::plan::Policy;
+use concurrency_governor::testing::MockProbe;
+use concurrency_governor::{Formula, GateSpec, Governor, Limit, OverrideLayer, Overrides, Reading, Resource};
+
+use super::pool::ExercisedPool;
+use super::*;
+
+const IO: GateSpec =
+    GateSpec::new("io", Formula::scale(Resource::CPU, 4).at_most(Resource::FD.fraction(1, 2))).queue(2);
+
+/// After each kind of event has happened once, a scrape shows every metric with the right value, type and description.
+#[tokio::test]
+async fn a_scrape_shows_every_metric() {
+    let (recorder, exporter, address) = listening_recorder();
+    metrics::set_global_recorder(recorder).unwrap();
+    let exporter = tokio::spawn(exporter);
+
+    let cpu = MockProbe::new(Resource::CPU, Reading::whole(2));
+    let fd = MockProbe::new(Resource::FD, Reading::Unlimited);
+    let governor = Governor::builder().gate(IO).probe(cpu.clone()).probe(fd.clone()).build().await.unwrap();
+    let io = governor.gate(IO).unwrap();
+    let uploads = Gate::new(UPLOADS, Limit::new(5));
+    let sessions = ExercisedPool::new().await;
+    let metrics = Metrics::new().governor(&governor).gate(&uploads).pool(&sessions.pool);
+    let task = metrics.spawn(Duration::from_millis(10));
+
+    // Gate `io`: one rejection for each reason, one waiter, one cancelled waiter, debt.
+    let held = io.try_acquire_many(8).unwrap();
+    io.try_acquire().unwrap_err();
+    io.try_acquire_many(9).unwrap_err();
+    io.try_acquire_many(0).unwrap_err();
+    io.request().max_wait(Duration::from_millis(20)).acquire().await.unwrap_err();
+    let mut waiting = Box::pin(io.acquire());
+    let mut cancelled = Box::pin(io.acquire());
+    assert!(poll(waiting.as_mut()).is_pending() && poll(cancelled.as_mut()).is_pending());
+    complete(io.acquire()).await.unwrap_err(); // the queue is full
+    drop(cancelled);
+
+    // Probes and refreshes: a lower reading, three failures, a rejected refresh.
+    cpu.set(Reading::whole(1));
+    governor.refresh().await.unwrap();
+    fd.fail("gone");
+    governor.refresh().await.unwrap();
+    governor.refresh().await.unwrap();
+    let strict = OverrideLayer::new("cli").set(IO, 4).policy(Policy::Reject);
+    governor.set_overrides(Overrides::new().then(strict)).unwrap();
+    cpu.set(Reading::Unknown);
+    governor.refresh().await.unwrap_err();
+
+    // Gate `uploads`: two timed permits, one wait, one rejection after the gate was closed.
+    let timed = uploads.try_acquire().unwrap().timed();
+    assert_eq!(timed.weight(), 1, "a timed permit dereferences to the permit");
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    drop(timed);
+    drop(uploads.try_acquire_owned().unwrap().timed());
+    let all = uploads.try_acquire_many(5).unwrap();
+    let mut admitted_later = Box::pin(uploads.acquire());
+    assert!(poll(admitted_later.as_mut()).is_pending());
+    drop(all);
+    drop(complete(admitted_later).await.unwrap());
+    uploads.close();
+    uploads.try_acquire().unwrap_err();
+
+    // Two scrapes, because the first one may come before everything was recorded.
+    let mut response = String::new();
+    for _ in 0..2 {
+        let measures = cpu.measures();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(cpu.measures(), measures, "recording asks no probe");
+        response = tokio::task::spawn_blocking(move || http_get(address)).await.unwrap();
+    }
+    let scraped = series(response.split("\r\n\r\n").nth(1).unwrap());
+    let scraped: BTreeMap<_, _> =
+        scraped.into_iter().filter(|(name, _)| name.starts_with("concurrency_governor_")).collect();
+    let value = |name: &str, labels: &str| {
+        let series = if labels.is_empty() { name.to_owned() } else { format!("{name}{{{labels}}}") };
+        *scraped.get(&*series).unwrap_or_else(|| panic!("no {series} in {scraped:#?}"))
+    };
+    let io_value = |name: &str| value(&format!("concurrency_governor_{name}"), "gate=\"io\"");
+    assert_eq!(
+        [io_value("limit"), io_value("in_use"), io_value("debt"), io_value("waiting")],
+        [4.0, 8.0, 4.0, 1.0]
+    );
+    assert_eq!(
+        [io_value("admitted_total"), io_value("enqueued_total"), io_value("cancelled_total")],
+        [1.0, 3.0, 1.0]
+    );
+    assert_eq!(io_value("resized_total"), 1.0);
+    let rejected =
+        |gate: &str, reason: &str| value(REJECTED, &format!("gate=\"{gate}\",reason=\"{reason}\""));
+    for reason in ["no_permits", "queue_full", "expired", "too_large", "zero_weight"] {
+        assert_eq!(rejected("io", reason), 1.0, "{reason}");
+    }
+    assert_eq!([rejected("io", "closed"), rejected("uploads", "closed")], [0.0, 1.0]);
+
+    assert_eq!(value(ADMITTED, "gate=\"uploads\""), 4.0);
+    assert_eq!(value(&format!("{WAIT}_count"), "gate=\"uploads\""), 1.0);
+    assert_eq!(value(&format!("{WAIT}_bucket"), "gate=\"uploads\",le=\"+Inf\""), 1.0);
+    assert_eq!(value(&format!("{HOLD}_count"), "gate=\"uploads\""), 2.0);
+    assert!((0.002..2.0).contains(&value(&format!("{HOLD}_sum"), "gate=\"uploads\"")), "in seconds");
+
+    sessions.assert_metrics(value);
+
+    let probe = |name: &str, resource: &str| {
+        value(&format!("concurrency_governor_probe_{name}"), &format!("resource=\"{resource}\""))
+    };
+    assert!(probe("reading", "cpu").is_nan() && probe("reading", "fd") == f64::INFINITY);
+    assert_eq!([probe("stale", "cpu"), probe("stale", "fd")], [0.0, 1.0]);
+    assert_eq!([probe("failures_total", "cpu"), probe("failures_total", "fd")], [0.0, 3.0]);
+    assert_eq!(value("concurrency_governor_refreshes_total", ""), 4.0);
+    assert_eq!(value("concurrency_governor_refreshes_rejected_total", ""), 1.0);
+
+    assert_all_described(&scraped, &response);
+    assert!(task.is_running());
+    drop((task, held, waiting, sessions));
+    exporter.abort();
+}
+
+/// Checks that the scraped names are those of `ALL`, each with its type and its description.
+fn assert_all_described(scraped: &BTreeMap<&str, f64>, response: &str) {
+    let names: BTreeSet<&str> = scraped.keys().map(|series| metric_of(series)).collect();
+    assert_eq!(names, ALL.iter().map(|metric| metric.name).collect());
+    for metric in ALL {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+            _ => panic!("{metric:?}"),
+        };
+        assert!(response.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{metric:?}");
+        assert!(response.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{metric:?}");
+        assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{metric:?}");
+        assert_eq!(metric.name.ends_with("_seconds"), metric.kind == MetricKind::Histogram, "{metric:?}");
+    }
+}
+
+/// Builds a recorder with an HTTP endpoint on a free port.
+fn listening_recorder() -> (PrometheusRecorder, impl Future<Output = impl Send> + Send + 'static, SocketAddr)
+{
+    for _ in 0..100 {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Another process may have taken the port in between.
+        if let Ok((recorder, exporter)) = builder().with_http_listener(address).build() {
+            return (recorder, exporter, address);
+        }
+    }
+    panic!("none of a hundred ports was free");
+}
+
+/// Sends one GET request and returns the response with its head.
+fn http_get(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    response
+}

@@ -1,0 +1,65 @@
+//! The errors of a service behind a gate.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use concurrency_governor::integration::tower::GateLayer;
+use http::{Response, StatusCode};
+use tower::Layer;
+
+use super::*;
+
+/// A rejection has a reason and a retry time. As an HTTP response it is 503 with `Retry-After` in whole seconds.
+#[tokio::test(start_paused = true)]
+async fn a_rejection_has_a_reason_and_a_retry_time() {
+    let gate = Gate::builder(API, Limit::new(1)).queue(1).build();
+    let permit = gate.try_acquire().unwrap();
+    let layer = GateLayer::new(gate.clone()).retry_after(Duration::from_millis(2500));
+
+    let shed = expect_rejected(poll(pin!(layer.clone().shed().layer(echo()).call(1))));
+    assert_eq!((shed.reason(), shed.gate()), ("no_permits", API));
+    let full = Gate::new(API, Limit::new(1));
+    let _permit = full.try_acquire().unwrap();
+    assert_eq!(
+        shed.to_string(),
+        full.try_acquire().unwrap_err().to_string(),
+        "the message is the gate's own"
+    );
+
+    let max_wait = Duration::from_millis(40);
+    let start = tokio::time::Instant::now();
+    let expired = complete(layer.clone().max_wait(max_wait).layer(echo()).call(1)).await;
+    assert_eq!(start.elapsed(), max_wait);
+    assert_eq!(expect_rejected(Poll::Ready(expired)).reason(), "expired");
+
+    let mut waiting = Box::pin(layer.layer(echo()).call(1));
+    assert!(poll(waiting.as_mut()).is_pending());
+    assert_eq!(expect_rejected(poll(pin!(layer.layer(echo()).call(1)))).reason(), "queue_full");
+    gate.close();
+    assert_eq!(expect_rejected(poll(waiting.as_mut())).reason(), "closed");
+    assert_eq!(expect_rejected(poll(pin!(layer.clone().shed().layer(echo()).call(1)))).reason(), "closed");
+    drop(permit);
+    assert_eq!(gate.status().totals.admitted, 1, "no request of the service was admitted");
+    assert_eq!(gate.status().totals.rejected.no_permits, 1, "a request that waits is not rejected first");
+
+    let response: Response<String> = GateError::<Infallible>::from(shed).into_response();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["retry-after"], "3", "rounded up");
+    assert_eq!(response.body(), "the service is busy: try again in 3 s\n");
+    assert!(!response.body().contains("api"), "the response does not name the gate");
+
+    let without_delay = layer.retry_after(Duration::ZERO).shed().layer(echo());
+    let response: Response<String> =
+        expect_rejected(poll(pin!(without_delay.clone().call(1)))).into_response();
+    assert_eq!(response.headers()["retry-after"], "1", "at least 1");
+}
+
+/// An error of the inner service is passed on unchanged, and the permit is released.
+#[test]
+fn errors_of_the_service_are_passed_on() {
+    let gate = gate(1);
+    let fails = service_fn(|(): ()| async { Err::<(), &'static str>("broken") });
+    let response = poll(pin!(GateLayer::new(gate.clone()).layer(fails).call(())));
+    assert_eq!(response, Poll::Ready(Err(GateError::Service("broken"))));
+    assert_eq!(in_use_and_waiting(&gate), (0, 0));
+}
