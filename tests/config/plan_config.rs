@@ -72,11 +72,11 @@ fn overrides_are_a_layer_with_keys() {
     let explain = |gate: &str| resolution.explain(gate.parse::<GateName>().unwrap()).unwrap().to_string();
     assert_eq!(
         explain("pool"),
-        "pool = 9: set to 9 by cli (above what is derived), derived 8, shadows limits.toml overrides.pool = 0"
+        "pool = 9: set to 9 by cli (above the derived limit), derived 8, shadows limits.toml overrides.pool = 0"
     );
     assert_eq!(
         explain("uploads"),
-        "uploads = 16: set to 32 by limits.toml overrides.uploads (lowered to what is derived), derived 16"
+        "uploads = 16: set to 32 by limits.toml overrides.uploads (lowered to the derived limit), derived 16"
     );
 }
 

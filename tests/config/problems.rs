@@ -37,7 +37,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         ),
         (
             r#"{"gates": {"I o": {"formula": "cpu"}}}"#,
-            r#"gates."I o": "I o" is no gate name: a name starts with a lower-case letter (allowed: 1 to 31 of a-z, 0-9, `_`, `-`, `.`, a letter first)"#,
+            r#"gates."I o": "I o" is not a gate name: a name starts with a lower-case letter (allowed: 1 to 31 of a-z, 0-9, `_`, `-`, `.`, a letter first)"#,
         ),
         (
             r#"{"gates": {"io": {}}}"#,
@@ -61,7 +61,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         ),
         (
             r#"{"gates": {"a": {"formula": "gate b"}, "b": {"formula": "gate a"}}}"#,
-            "gates read each other's limits in a circle: a reads b reads a",
+            "gates read each other's limits in a cycle: a reads b reads a",
         ),
         (&gate(r#""queue": -1"#), &format!("gates.io.queue = -1 {whole}")),
         (&gate(r#""queue": 1.5"#), &format!("gates.io.queue = 1.5 {whole}")),
@@ -140,7 +140,7 @@ fn all_problems_are_reported_at_once() {
             "gates.a.formula: formula \"cpu ",
             "gates.a.queue = -1 is not a wh",
             "gates.a.policy = \"x\" is not a ",
-            "gates.\"B!\": \"B!\" is no gate na",
+            "gates.\"B!\": \"B!\" is not a gate",
             "gates.\"B!\" has no formula (req",
             "overrides.a = \"x\" is not a who",
             "overrides.y: the plan declares",

@@ -34,23 +34,23 @@ fn types_with_a_text_form_serialize_as_text() {
     for (error, message) in [
         (
             from_value::<Reading>(json!("many")).unwrap_err(),
-            "\"many\" is no quantity: it does not start with a number (allowed: a number such as `2`, `1.5`, `500m`, `64k` or `512Mi`), or `unlimited`, or `unknown`",
+            "\"many\" is not a quantity: it does not start with a number (allowed: a number such as `2`, `1.5`, `500m`, `64k` or `512Mi`), or `unlimited`, or `unknown`",
         ),
         (
             from_value::<Quantity>(json!(0.0001)).unwrap_err(),
-            "\"0.0001\" is no quantity: it is finer than a thousandth",
+            "\"0.0001\" is not a quantity: it is finer than a thousandth",
         ),
-        (from_value::<Quantity>(json!(-1)).unwrap_err(), "\"-1\" is no quantity: it is negative"),
+        (from_value::<Quantity>(json!(-1)).unwrap_err(), "\"-1\" is not a quantity: it is negative"),
         (from_value::<Quantity>(json!([])).unwrap_err(), "expected a quantity, such as \"512Mi\" or 1.5"),
         (from_value::<Formula>(json!("cpu |")).unwrap_err(), "formula \"cpu |\", column 6: expected a step"),
         (from_value::<Formula>(json!(3)).unwrap_err(), "expected a formula, such as \"cpu * 2 | floor 4\""),
         (from_value::<Policy>(json!("hope")).unwrap_err(), "(allowed: `trust`, `clamp`, `reject`)"),
-        (from_value::<Preset>(json!("mars")).unwrap_err(), "\"mars\" is no preset (allowed: `astrid`)"),
+        (from_value::<Preset>(json!("mars")).unwrap_err(), "\"mars\" is not a preset (allowed: `astrid`)"),
         (
             from_value::<Limit>(json!(0)).unwrap_err(),
-            "0 is no limit (allowed: a whole number from 1 to 1073741823)",
+            "0 is not a limit (allowed: a whole number from 1 to 1073741823)",
         ),
-        (from_value::<GateName>(json!("Io")).unwrap_err(), "\"Io\" is no gate name"),
+        (from_value::<GateName>(json!("Io")).unwrap_err(), "\"Io\" is not a gate name"),
     ] {
         assert!(error.to_string().contains(message), "{error}");
     }

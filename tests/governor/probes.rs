@@ -19,9 +19,9 @@ async fn a_misbehaving_probe_does_not_fail_the_build() {
     hangs.hang();
     panics.panic("ouch");
     for (probe, event) in [
-        (fails, "cpu: cannot measure cpu: on fire; unknown holds"),
-        (hangs, "cpu: the probe did not answer within 1s; unknown holds"),
-        (panics, "cpu: the probe panicked: ouch; unknown holds"),
+        (fails, "cpu: cannot measure cpu: on fire; keeping unknown"),
+        (hangs, "cpu: the probe did not answer within 1s; keeping unknown"),
+        (panics, "cpu: the probe panicked: ouch; keeping unknown"),
     ] {
         let log = EventLog::default();
         let governor = build_governor(&probe, &log).await;
@@ -48,12 +48,12 @@ async fn the_last_good_reading_stays_in_force() {
     governor.refresh().await.unwrap();
     assert_eq!(limit_of(&governor, IO), 256);
     assert_eq!(staleness().as_deref(), Some("cannot measure cpu: on fire"));
-    assert_eq!(log.take(), ["cpu: cannot measure cpu: on fire; 4 holds"]);
+    assert_eq!(log.take(), ["cpu: cannot measure cpu: on fire; keeping 4"]);
 
     probe.hang();
     governor.refresh().await.unwrap();
     assert_eq!(limit_of(&governor, IO), 256);
-    assert_eq!(log.take(), ["cpu: the probe did not answer within 1s; 4 holds"]);
+    assert_eq!(log.take(), ["cpu: the probe did not answer within 1s; keeping 4"]);
 
     probe.set(Reading::whole(2));
     governor.refresh().await.unwrap();

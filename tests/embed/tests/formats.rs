@@ -162,7 +162,7 @@ fn a_number_from_the_environment_is_accepted() {
     let resolution = astrid::plan().resolve(&Readings::new(), &overrides).unwrap();
     assert_eq!(
         resolution.explain(astrid::POOL).unwrap().to_string(),
-        "pool = 9: set to 9 by app.toml or environment limits.pool (above what is derived), derived 8"
+        "pool = 9: set to 9 by app.toml or environment limits.pool (above the derived limit), derived 8"
     );
 }
 
