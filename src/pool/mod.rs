@@ -368,8 +368,3 @@ impl<M: Manager> Drop for PoolCore<M> {
         self.maintenance.abort();
     }
 }
-
-/// Runs the examples of docs/POOL.md as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/POOL.md")]
-struct PoolDocument;

@@ -139,7 +139,7 @@ fn plan_files_may_be_json() {
 
     for (text, given, allowed) in [
         ("{", "not valid JSON: EOF", "line 1 column 1"),
-        ("3", "3 is no table", "keys and values"),
+        ("3", "3 is not a table", "keys and values"),
         (r#"{"gates": {"io": {"formula": "5", "queue": -1}}}"#, "gates.io.queue = -1", "0 to "),
         (
             r#"{"gates": {"io": {"formula": "5"}, "io": {"formula": "6"}}}"#,
