@@ -106,12 +106,13 @@ impl Gate {
     #[expect(clippy::must_use_candidate, reason = "callers need the effect, and often not the result")]
     #[inline]
     pub fn resize(&self, limit: Limit) -> Resize {
-        let (resize, wakes) = self.resize_without_waking(limit);
+        let mut wakes = WakeList::default();
+        let resize = self.shared.resize(limit, &mut wakes);
         wakes.wake_all();
         resize
     }
 
-    /// Sets the limit, and leaves the waking to a caller that holds a lock of its own.
+    /// Sets the limit, for a caller that holds a lock of its own. It wakes the wakers by dropping the list.
     #[inline]
     pub(crate) fn resize_without_waking(&self, limit: Limit) -> (Resize, WakeList) {
         let mut wakes = WakeList::default();

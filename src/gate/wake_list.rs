@@ -1,7 +1,7 @@
 //! The work that a step under the lock leaves for after the lock: wakers to wake or drop, timers to drop, listeners to notify.
 
 use std::any::Any;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -71,12 +71,7 @@ impl WakeList {
     ///
     /// A permit that the step took for its caller must have an owner before this call, which may unwind.
     #[inline]
-    pub(crate) fn wake_all(self) {
-        ManuallyDrop::new(self).run(); // leaves nothing to drop
-    }
-
-    #[inline]
-    fn run(&mut self) {
+    pub(crate) fn wake_all(&mut self) {
         // A single call needs no protection: its panic keeps no other waker from being woken.
         let is_single = self.more.is_none() && !thread::panicking();
         match (&self.first, &self.unused) {
@@ -86,12 +81,12 @@ impl WakeList {
                 }
             }
             (None, _) if is_single => self.unused = None,
-            _ => self.run_protected(),
+            _ => self.wake_all_protected(),
         }
     }
 
     #[cold]
-    fn run_protected(&mut self) {
+    fn wake_all_protected(&mut self) {
         let mut first_panic = None;
         let MoreWork { wakers, unused_timers, listeners } = *self.more.take().unwrap_or_default();
         for waker in self.first.take().into_iter().chain(wakers) {
@@ -117,7 +112,9 @@ impl WakeList {
 impl Drop for WakeList {
     #[inline]
     fn drop(&mut self) {
-        self.run();
+        if self.first.is_some() || self.unused.is_some() || self.more.is_some() {
+            self.wake_all();
+        }
     }
 }
 

@@ -335,8 +335,9 @@ impl Governor {
             }
             (Arc::clone(&state.resolution), self.resize_gates(&state.resolution, events))
         };
-        // Waiters are woken without the lock, because a waker is foreign code that may call this governor.
-        wakeups.into_iter().for_each(WakeList::wake_all);
+        // Dropping the lists wakes the waiters. The lock is free by now, because a waker is foreign code that may call
+        // this governor.
+        drop(wakeups);
         // Sends the newest resolution unless it was sent already. Of two concurrent updates, the later one wins,
         // whichever thread sends last.
         self.0.resolutions.send_if_modified(|sent| {
@@ -348,15 +349,16 @@ impl Governor {
         Ok(resolution)
     }
 
-    /// Resizes the gates whose limit differs from the resolution. The caller wakes the waiters once it holds no lock.
+    /// Resizes the gates whose limit differs from the resolution. The caller drops the lists, which wakes the waiters, once
+    /// it holds no lock.
     fn resize_gates(&self, resolution: &Resolution, events: &mut Vec<Event>) -> Vec<WakeList> {
         let mut wakeups = Vec::new();
         for (gate, explanation) in self.0.gates.iter().zip(resolution.explanations()) {
             if gate.limit() == explanation.limit() {
                 continue;
             }
-            let (resize, calls) = gate.resize_without_waking(explanation.limit());
-            wakeups.push(calls);
+            let (resize, wakes) = gate.resize_without_waking(explanation.limit());
+            wakeups.push(wakes);
             let (from, to, debt) = (resize.from, resize.to, resize.debt);
             let explanation = Box::new(explanation.clone());
             events.push(Event::LimitChanged { gate: gate.name(), from, to, debt, explanation });
