@@ -1,77 +1,81 @@
-//! Where the control groups are mounted: `/proc/self/mountinfo`.
+//! `/proc/self/mountinfo`: where the cgroup hierarchies are mounted.
 
-use super::Version;
+use super::cgroup_membership::CgroupVersion;
 
-/// A line: what part of which file system is shown where.
+/// One mount of a cgroup hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
-    /// The directory of the file system that is shown; of control groups, a group's path. May hold `..`, where the
-    /// group is outside of the reader's namespace.
-    pub(super) root: Vec<u8>,
-    /// The directory that it is shown at.
-    pub(super) point: Vec<u8>,
-    /// The controllers of a version 1 hierarchy; none of version 2.
+pub(in crate::probe) struct CgroupMount {
+    /// The path of the cgroup that the mount shows as its root directory. It contains `..` if that cgroup is outside
+    /// the reader's cgroup namespace.
+    pub(in crate::probe) root: Vec<u8>,
+    /// The mount point.
+    pub(in crate::probe) point: Vec<u8>,
+    /// The controllers of a v1 hierarchy. Empty for v2.
     controllers: Vec<Vec<u8>>,
-    version: Version,
+    version: CgroupVersion,
 }
 
-impl Mount {
-    /// Whether it shows the groups of a controller in this version.
-    pub(super) fn shows(&self, version: Version, controller: &str) -> bool {
+impl CgroupMount {
+    /// Returns `true` if the mount shows the hierarchy of this controller and version.
+    pub(in crate::probe) fn has_controller(&self, version: CgroupVersion, controller: &str) -> bool {
         self.version == version
-            && (version == Version::V2 || self.controllers.iter().any(|name| name == controller.as_bytes()))
+            && (version == CgroupVersion::V2
+                || self.controllers.iter().any(|name| name == controller.as_bytes()))
     }
 }
 
-/// The mounts of control groups that can be seen: of two mounts on one point the last one hides the other, whatever it
-/// is. A line that is none is skipped: some file systems write spaces into theirs.
-pub(super) fn parse(mountinfo: &[u8]) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = Vec::new();
-    for line in mountinfo.split(|byte| *byte == b'\n') {
+/// Parses the content and returns the visible cgroup mounts.
+///
+/// The last mount on a mount point hides the earlier ones, whatever its type. A line that does not parse is skipped,
+/// because some file systems write unescaped spaces.
+pub(in crate::probe) fn parse(content: &[u8]) -> Vec<CgroupMount> {
+    let mut mounts: Vec<CgroupMount> = Vec::new();
+    for line in content.split(|byte| *byte == b'\n') {
         let Some((point, mount)) = parse_line(line) else { continue };
-        // A host has a handful of these, however many lines there are.
+        // The list stays short however many lines there are, so a linear search is enough.
         mounts.retain(|hidden| hidden.point != point);
-        if mounts.len() < MOST_MOUNTS {
+        if mounts.len() < MAX_MOUNTS {
             mounts.extend(mount);
         }
     }
     mounts
 }
 
-/// `36 35 98:0 /root /point rw,noatime master:1 - cgroup source rw,cpu`: the point, and the mount if it is one of
-/// control groups.
-fn parse_line(line: &[u8]) -> Option<(Vec<u8>, Option<Mount>)> {
+/// Parses `36 35 98:0 /root /point rw,noatime master:1 - cgroup source rw,cpu`.
+///
+/// Returns the mount point, and the mount if it is a cgroup mount.
+fn parse_line(line: &[u8]) -> Option<(Vec<u8>, Option<CgroupMount>)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let (root, point) = (fields.nth(3)?, fields.next()?);
     if point.first() != Some(&b'/') {
         return None;
     }
     let point = unescape(point);
-    // Behind the options of the mount, and any number of tags, stands a dash of its own.
+    // A field with a single dash follows the mount options and any number of optional fields.
     let mount = (|| {
         fields.by_ref().skip(1).find(|field| *field == b"-")?;
         let version = match fields.next()? {
-            b"cgroup" => Version::V1,
-            b"cgroup2" => Version::V2,
+            b"cgroup" => CgroupVersion::V1,
+            b"cgroup2" => CgroupVersion::V2,
             _ => return None,
         };
-        let options = fields.nth(1).unwrap_or_default();
+        let super_options = fields.nth(1).unwrap_or_default();
         let controllers = match version {
-            Version::V1 => options.split(|byte| *byte == b',').map(<[u8]>::to_vec).collect(),
-            Version::V2 => Vec::new(),
+            CgroupVersion::V1 => super_options.split(|byte| *byte == b',').map(<[u8]>::to_vec).collect(),
+            CgroupVersion::V2 => Vec::new(),
         };
-        Some(Mount { root: unescape(root), point: point.clone(), controllers, version })
+        Some(CgroupMount { root: unescape(root), point: point.clone(), controllers, version })
     })();
     Some((point, mount))
 }
 
-/// The text with `\040` and the like as the bytes that they stand for.
+/// Replaces octal escapes such as `\040` by their bytes.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
         let escaped = if *first == b'\\' { tail.split_at_checked(3) } else { None };
-        let escaped = escaped.and_then(|(digits, tail)| Some((octal(digits)?, tail)));
+        let escaped = escaped.and_then(|(digits, tail)| Some((parse_octal(digits)?, tail)));
         let (byte, tail) = escaped.unwrap_or((*first, tail));
         bytes.push(byte);
         rest = tail;
@@ -79,15 +83,16 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Three octal digits as a byte.
-fn octal(digits: &[u8]) -> Option<u8> {
+/// Parses three octal digits as a byte.
+fn parse_octal(digits: &[u8]) -> Option<u8> {
     let digits = std::str::from_utf8(digits).ok()?;
-    // The parser would take a sign.
+    // `from_str_radix` would accept a sign.
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| u8::from_str_radix(digits, 8).ok())?
 }
 
-/// More than any host mounts: version 1 has a dozen controllers, and a container may see each twice.
-const MOST_MOUNTS: usize = 256;
+/// The most mounts that are returned. A host has fewer: v1 has a dozen controllers, and a container may see each
+/// twice.
+const MAX_MOUNTS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -99,20 +104,28 @@ mod tests {
         format!("30 24 0:26 {root} {point} rw,nosuid shared:4 master:1 - cgroup2 cgroup2 rw,nsdelegate\n")
     }
 
-    /// Root, point, version and controllers of a line, whatever tags it has.
+    /// Root, mount point, version and controllers are parsed, whatever optional fields the line has.
     #[test]
-    fn fields_are_found() {
+    fn fields_are_parsed() {
         let text = "31 30 0:29 /a\\040b /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n";
         let [mount] = &parse(text.as_bytes())[..] else { panic!("one mount") };
         assert_eq!((&mount.root[..], &mount.point[..]), (&b"/a b"[..], &b"/sys/fs/cgroup/cpu,cpuacct"[..]));
-        assert!(mount.shows(Version::V1, "cpu") && mount.shows(Version::V1, "cpuacct"));
-        assert!(!mount.shows(Version::V1, "cpuset") && !mount.shows(Version::V2, "cpu"));
+        assert!(
+            mount.has_controller(CgroupVersion::V1, "cpu")
+                && mount.has_controller(CgroupVersion::V1, "cpuacct")
+        );
+        assert!(
+            !mount.has_controller(CgroupVersion::V1, "cpuset")
+                && !mount.has_controller(CgroupVersion::V2, "cpu")
+        );
         let [mount] = &parse(cgroup2("/../..", "/c").as_bytes())[..] else { panic!("one mount") };
         assert_eq!(mount.root, b"/../..");
-        assert!(mount.shows(Version::V2, "cpu") && !mount.shows(Version::V1, "cpu"));
+        assert!(
+            mount.has_controller(CgroupVersion::V2, "cpu") && !mount.has_controller(CgroupVersion::V1, "cpu")
+        );
     }
 
-    /// Of two mounts on one point the last is the one that is seen, also where it is no mount of control groups.
+    /// The last mount on a mount point hides the others, even if it is not a cgroup mount.
     #[test]
     fn last_mount_on_a_point_hides_the_others() {
         let both = cgroup2("/old", "/c") + &cgroup2("/new", "/c");
@@ -124,7 +137,7 @@ mod tests {
         assert_eq!(parse((hidden + &cgroup2("/", "/d")).as_bytes()).len(), 1);
     }
 
-    /// Types are taken to the letter, and lines that are none are passed over.
+    /// The file system type must match exactly, and lines of other mounts are skipped.
     #[test]
     fn foreign_lines_are_skipped() {
         for line in [
@@ -145,7 +158,7 @@ mod tests {
         assert_eq!(parse((long + &cgroup2("/", "/c")).as_bytes()).len(), 1);
     }
 
-    /// Three octal digits are a byte; anything else behind a backslash stands for itself.
+    /// Three octal digits after a backslash are one byte; any other text after a backslash is unchanged.
     #[test]
     fn escapes_are_octal() {
         for (escaped, text) in [
@@ -163,9 +176,9 @@ mod tests {
     }
 
     proptest! {
-        /// No bytes make it panic, and foreign lines before and after change nothing.
+        /// No bytes make the parser panic, and preceding foreign lines change nothing.
         #[test]
-        fn any_bytes_are_read(
+        fn any_bytes_are_parsed(
             before in prop_oneof![
                 any::<Vec<u8>>(),
                 r"([0-9 /:.,-]|cgroup2?| - |\\[0-7]{0,3}|\n){0,40}".prop_map(String::into_bytes),

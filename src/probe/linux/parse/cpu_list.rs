@@ -1,44 +1,45 @@
-//! Lists of CPUs as the kernel writes them: `0-3,8`.
+//! CPU lists as the kernel writes them: `0-3,8`.
 
 use std::fmt;
 
-use super::number;
+use super::text::number;
 
-/// A set of CPUs, as ranges that are in order and do not touch.
+/// A set of CPUs: sorted inclusive ranges that neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct CpuList(Vec<(u32, u32)>);
+pub(in crate::probe) struct CpuList(Vec<(u32, u32)>);
 
 impl CpuList {
-    /// Parses the kernel's form; `None` if it is something else.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    /// Parses the kernel's format, or returns `None` for anything else.
+    pub(in crate::probe) fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?.trim_ascii();
         if text.is_empty() {
             return Some(Self::default());
         }
+        let cpu = |digits: &str| u32::try_from(number(digits)?).ok();
         let ranges = text.split(',').map(|range| {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let (first, last) = (cpu(first)?, cpu(last)?);
             (first <= last).then_some((first, last))
         });
-        ranges.collect::<Option<Vec<_>>>().map(Self::of)
+        ranges.collect::<Option<Vec<_>>>().map(Self::from_ranges)
     }
 
-    /// How many CPUs there are in it.
-    pub(super) fn count(&self) -> u64 {
+    /// Returns the number of CPUs in the set.
+    pub(in crate::probe) fn count(&self) -> u64 {
         self.0.iter().fold(0, |sum, (first, last)| {
             sum.saturating_add(u64::from(last.saturating_sub(*first))).saturating_add(1)
         })
     }
 
-    /// The CPUs that are in both.
-    pub(super) fn intersection(&self, other: &Self) -> Self {
+    /// Returns the CPUs that are in both sets.
+    pub(in crate::probe) fn intersection(&self, other: &Self) -> Self {
         let mut both = Vec::new();
         let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
         while let (Some((a, b)), Some((c, d))) = (left.peek(), right.peek()) {
             if a.max(c) <= b.min(d) {
                 both.push((*a.max(c), *b.min(d)));
             }
-            // The range that ends first can meet nothing more.
+            // The range that ends first cannot overlap any later range of the other set.
             if b < d {
                 left.next()
             } else {
@@ -48,12 +49,13 @@ impl CpuList {
         Self(both)
     }
 
-    fn of(mut ranges: Vec<(u32, u32)>) -> Self {
+    /// Sorts the ranges and merges those that overlap or touch.
+    fn from_ranges(mut ranges: Vec<(u32, u32)>) -> Self {
         ranges.sort_unstable();
         let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
         for (first, last) in ranges {
             match merged.last_mut() {
-                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
                 _ => merged.push((first, last)),
             }
         }
@@ -63,14 +65,14 @@ impl CpuList {
 
 impl FromIterator<u32> for CpuList {
     fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
-        Self::of(cpus.into_iter().map(|cpu| (cpu, cpu)).collect())
+        Self::from_ranges(cpus.into_iter().map(|cpu| (cpu, cpu)).collect())
     }
 }
 
 impl fmt::Display for CpuList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (first, last)) in self.0.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
+        for (index, (first, last)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
             write!(f, "{comma}{first}")?;
             if first != last {
                 write!(f, "-{last}")?;
@@ -78,10 +80,6 @@ impl fmt::Display for CpuList {
         }
         Ok(())
     }
-}
-
-fn cpu(digits: &str) -> Option<u32> {
-    number(digits)?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -92,9 +90,9 @@ mod tests {
 
     use super::*;
 
-    /// What the kernel writes is read; what it would never write is refused.
+    /// Only the kernel's format is accepted.
     #[test]
-    fn reads_the_kernels_form_alone() {
+    fn only_the_kernels_format_is_accepted() {
         for (text, count) in [
             ("", 0),
             ("0", 1),
@@ -112,7 +110,7 @@ mod tests {
     }
 
     proptest! {
-        /// Lists behave as the sets they stand for, and read back as they print.
+        /// A list behaves as the set of its CPUs, and its text parses to the same list.
         #[test]
         fn lists_are_sets(
             left in prop::collection::btree_set(0_u32..200, 0..60),
@@ -125,9 +123,9 @@ mod tests {
             prop_assert_eq!(CpuList::parse(list(&left).to_string().as_bytes()), Some(list(&left)));
         }
 
-        /// No bytes make it panic.
+        /// No bytes make the parser panic.
         #[test]
-        fn any_bytes_are_read_or_refused(
+        fn any_bytes_are_parsed_or_rejected(
             bytes in prop_oneof![any::<Vec<u8>>(), "[0-9,-]{0,60}".prop_map(String::into_bytes)],
         ) {
             if let Some(list) = CpuList::parse(&bytes) {
