@@ -14,8 +14,8 @@ use crate::support::temp_dir::TempDir;
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Every view of a tree gives one value: what the kernel grants. If cgroups are hidden, the value is a bound, computed
-    /// from the visible ones.
+    /// Every view of a tree gives one value: what the kernel grants. If cgroups are hidden, the value is a
+    /// bound, computed from the visible ones.
     #[test]
     fn every_view_of_a_tree_gives_one_value(tree in tree()) {
         for view in views(&tree) {
@@ -70,7 +70,8 @@ proptest! {
         }
     }
 
-    /// The order of the lines in `/proc/self/cgroup` has no effect, and neither have lines and mounts of others.
+    /// Lines of other controllers, mounts of other file systems, and the order of the lines in
+    /// `/proc/self/cgroup` have no effect.
     #[test]
     fn foreign_lines_change_nothing(
         tree in tree(),
@@ -149,8 +150,8 @@ proptest! {
     }
 }
 
-/// A path that the kernel can open is read. A path that is too long for the kernel is reported, and the reading is a
-/// bound.
+/// A path that the kernel can open is read. A path that is too long for the kernel is reported, and the
+/// reading is a bound.
 #[test]
 fn paths_of_any_length_are_read_or_reported() {
     let nested = |name: &str, count: usize| {

@@ -1,7 +1,8 @@
 //! The probes: on hosts that are captured or built by a test, on this host, and while a host changes.
 //!
-//! The tests run in parallel threads of one process. A test that changes its process (its resource limits, its affinity, its
-//! cgroup) or counts what the process has open therefore runs in a child process. [`support::child`] starts it.
+//! The tests run in parallel threads of one process. A test that changes its process (its resource limits,
+//! its affinity, its cgroup) or counts what the process has open therefore runs in a child process.
+//! [`support::child`] starts it.
 
 #![cfg_attr(
     target_os = "linux",

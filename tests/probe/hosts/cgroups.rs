@@ -112,8 +112,8 @@ fn covered_and_missing_mounts_do_not_count() {
     assert_eq!(read_levels(&host).1.reading(), cores("1"));
 }
 
-/// In a cgroup namespace that still sees the mounts of the outer namespace, no cgroup of the outer namespace is taken
-/// for the cgroup of the process, whatever its root and its path look like.
+/// In a cgroup namespace that still sees the mounts of the outer namespace, no cgroup of the outer namespace
+/// is taken for the cgroup of the process, whatever its root and its path look like.
 #[test]
 fn mounts_of_an_outer_namespace_are_not_the_own_cgroup() {
     for (root, cgroup) in
@@ -192,8 +192,8 @@ fn the_longest_path_is_resolved() {
     assert_eq!((measured.reading(), measured.bound()), (cores("1"), Bound::Exact));
 }
 
-/// Without the controller there is no limit. If `/proc/self/cgroup` is missing or invalid, or the hierarchy is not
-/// mounted, a limit may exist, and the reading is a bound.
+/// Without the controller there is no limit. If `/proc/self/cgroup` is missing or invalid, or the hierarchy
+/// is not mounted, a limit may exist, and the reading is a bound.
 #[test]
 fn no_controller_differs_from_no_information() {
     for (content, bound) in [

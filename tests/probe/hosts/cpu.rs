@@ -25,8 +25,8 @@ fn every_level_is_a_source() {
     assert_eq!(sources, expected);
 }
 
-/// At a level without the `cpu` controller, and at all levels below it, no quota is read. A controller with a similar
-/// name does not count.
+/// At a level without the `cpu` controller, and at all levels below it, no quota is read. A controller with a
+/// similar name does not count.
 #[test]
 fn levels_end_where_the_controller_is_disabled() {
     let with = |controllers: &str| {
@@ -76,7 +76,8 @@ fn no_quota_is_exact() {
     }
 }
 
-/// Only CPUs that are both allowed and online count. If one of the two sets is unknown, the other one is a bound.
+/// Only CPUs that are both allowed and online count. If one of the two sets is unknown, the other one is a
+/// bound.
 #[test]
 fn cores_are_both_allowed_and_online() {
     let host = || InMemoryHost::new().file("/proc/self/cgroup", "");

@@ -47,7 +47,8 @@ pub(crate) fn cgroup_v2() -> InMemoryHost {
         .file("/sys/fs/cgroup/p/l/cgroup.type", "domain\n")
 }
 
-/// The host of [`eight_cores`], with the process in the v1 cgroup `/p/l` of the controllers `cpu` and `memory`.
+/// The host of [`eight_cores`], with the process in the v1 cgroup `/p/l` of the controllers `cpu` and
+/// `memory`.
 pub(crate) fn cgroup_v1() -> InMemoryHost {
     eight_cores()
         .file("/proc/self/cgroup", "5:memory:/p/l\n3:cpu,cpuacct:/p/l\n0::/\n")

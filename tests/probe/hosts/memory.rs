@@ -34,7 +34,8 @@ fn read(host: &InMemoryHost) -> Measurement {
     memory(host).read().unwrap()
 }
 
-/// The reading is the minimum of the memory of the host, of the limits of every level, and of the address space.
+/// The reading is the minimum of the memory of the host, of the limits of every level, and of the address
+/// space.
 #[test]
 fn the_lowest_limit_counts() {
     let limited = v2()
@@ -54,7 +55,8 @@ fn the_lowest_limit_counts() {
     assert_eq!(read(&address_space).reading(), Reading::whole(65536));
 }
 
-/// In version 1, `hierarchical_memory_limit` covers the levels that are hidden. If none is hidden, it is not read.
+/// In version 1, `hierarchical_memory_limit` covers the levels that are hidden. If none is hidden, it is not
+/// read.
 #[test]
 fn hidden_v1_levels_count() {
     let host = v1()
@@ -68,8 +70,8 @@ fn hidden_v1_levels_count() {
     assert!(!whole.sources().iter().any(|source| source.path().ends_with("memory.stat")), "{whole:?}");
 }
 
-/// Each text that means "no limit", for every kernel and page size, leaves the reading exact. Its source has the meaning
-/// beside the number.
+/// Each text that means "no limit", for every kernel and page size, leaves the reading exact. Its source has
+/// the meaning beside the number.
 #[test]
 fn no_limit_is_exact() {
     for none in [
@@ -113,8 +115,8 @@ fn unknown_memory_is_an_error() {
     assert!(error.to_string().starts_with("cannot measure memory: "), "{error}");
 }
 
-/// The soft limit is the lowest `memory.high`. Without version 2 there is none. If levels are hidden and the visible ones
-/// have none, it is unknown.
+/// The soft limit is the lowest `memory.high`. Without version 2 there is none. If levels are hidden and the
+/// visible ones have none, it is unknown.
 #[test]
 fn the_soft_limit_is_the_lowest_memory_high() {
     let high = |host: InMemoryHost| {

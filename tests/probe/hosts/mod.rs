@@ -1,4 +1,5 @@
-//! The probes on other hosts than this machine: captured directory trees, and files that a test holds in memory.
+//! The probes on other hosts than this machine: captured directory trees, and files that a test holds in
+//! memory.
 
 mod host;
 

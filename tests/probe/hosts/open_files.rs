@@ -30,7 +30,8 @@ fn the_soft_limit_is_capped_by_nr_open() {
     assert_eq!(capped("10").reading(), Reading::whole(10));
 }
 
-/// Infinity without a cap is unlimited, and 0 is unknown: neither becomes a number that a formula would divide.
+/// Infinity without a cap is unlimited, and 0 is unknown: neither becomes a number that a formula would
+/// divide.
 #[test]
 fn infinity_is_unlimited_and_zero_is_unknown() {
     assert_eq!(read(&with_limits("unlimited", "unlimited")).reading(), Reading::Unlimited);

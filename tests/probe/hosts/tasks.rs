@@ -25,8 +25,8 @@ fn read(host: &InMemoryHost) -> (Measurement, Measurement) {
     (tasks.read().unwrap(), tasks.read_free())
 }
 
-/// The reading is the lowest limit of the cgroups, the user and the kernel. The free tasks are the lowest remainder of
-/// these limits.
+/// The reading is the lowest limit of the cgroups, the user and the kernel. The free tasks are the lowest
+/// remainder of these limits.
 #[test]
 fn the_lowest_limit_counts() {
     let (limit, free) = read(&host());
@@ -43,8 +43,8 @@ fn the_lowest_limit_counts() {
     assert_eq!(exhausted.reading(), Reading::whole(0));
 }
 
-/// The limit of the user does not bind a process with the capability to exceed it, unless the process has the capability
-/// only in its user namespace.
+/// The limit of the user does not bind a process with the capability to exceed it, unless the process has the
+/// capability only in its user namespace.
 #[test]
 fn the_user_limit_does_not_bind_a_privileged_process() {
     let with_map =
@@ -61,7 +61,8 @@ fn the_user_limit_does_not_bind_a_privileged_process() {
     assert_eq!((limit.reading(), limit.bound()), (Reading::whole(1000), Bound::Exact));
 }
 
-/// An invalid file makes the reading a bound and never lowers it. Without any limit, the reading is unlimited.
+/// An invalid file makes the reading a bound and never lowers it. Without any limit, the reading is
+/// unlimited.
 #[test]
 fn invalid_files_weaken_the_bound_and_lower_nothing() {
     for file in ["/sys/fs/cgroup/p/pids.max", "/proc/sys/kernel/threads-max", "/proc/self/limits"] {

@@ -1,7 +1,7 @@
 //! The probes on this host.
 //!
-//! `readings` changes nothing. The tests of the other modules change their own process or its cgroups, each in a child
-//! process.
+//! `readings` changes nothing. The tests of the other modules change their own process or its cgroups, each
+//! in a child process.
 
 mod readings;
 

@@ -1,8 +1,8 @@
-//! The cores that the probe, the standard library and the crate `num_cpus` detect, on captured trees and on trees that are
-//! hard to read.
+//! The cores that the probe, the standard library and the crate `num_cpus` detect, on captured trees and on
+//! trees that are hard to read.
 //!
-//! A tree is mounted over `/sys/fs/cgroup` and the files of `/proc/self`, in a mount namespace of a child process. Where
-//! this is not allowed, the test is skipped.
+//! A tree is mounted over `/sys/fs/cgroup` and the files of `/proc/self`, in a mount namespace of a child
+//! process. Where this is not allowed, the test is skipped.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,8 +17,8 @@ use crate::support::temp_dir::TempDir;
 
 const NAME: &str = "live::other_detectors::other_detectors_are_wrong_only_in_the_known_cases";
 
-/// On every captured tree and every hard tree, the probe detects what the kernel grants. The other detectors are wrong in
-/// the cases of [`KNOWN_ERRORS`], and in no other case.
+/// On every captured tree and every hard tree, the probe detects what the kernel grants. The other detectors
+/// are wrong in the cases of [`KNOWN_ERRORS`], and in no other case.
 #[test]
 fn other_detectors_are_wrong_only_in_the_known_cases() {
     if is_child() {
@@ -29,7 +29,7 @@ fn other_detectors_are_wrong_only_in_the_known_cases() {
         return skip(NAME, "on one CPU, a detector that sees no quota of a whole core is right by chance");
     }
     if !shell(&["--mount"], "exit 0", NAME).output().unwrap().status.success() {
-        return skip(NAME, "this process must not create a mount namespace");
+        return skip(NAME, "this process is not allowed to create a mount namespace");
     }
 
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel-6.1-cgroup-v2");
@@ -74,8 +74,8 @@ fn other_detectors_are_wrong_only_in_the_known_cases() {
     assert_eq!(errors, expected_errors);
 }
 
-/// Runs in the child process. Prints the cores that the probe, the standard library and `num_cpus` detect, and those that
-/// the standard library detects with no descriptor left.
+/// Runs in the child process. Prints the cores that the probe, the standard library and `num_cpus` detect,
+/// and those that the standard library detects with no descriptor left.
 fn print_detected_cores() {
     let cpu = Cpu::new();
     let Reading::Finite(cores) = cpu.read().unwrap().reading() else { panic!("cores are finite") };
@@ -89,8 +89,8 @@ fn print_detected_cores() {
     writeln!(stdout, "{PREFIX}{cores} {with_descriptors} {num_cpus} {without_descriptors}").unwrap();
 }
 
-/// Runs this test in a child process with the files of `root` in place of the files of this host. Returns what the child
-/// process prints.
+/// Runs this test in a child process with the files of `root` in place of the files of this host. Returns
+/// what the child process prints.
 fn detect_cores_on(root: &Path) -> [String; 4] {
     let script = format!(
         "mount --bind \"$ROOT/sys/fs/cgroup\" /sys/fs/cgroup \
@@ -106,13 +106,14 @@ fn detect_cores_on(root: &Path) -> [String; 4] {
     detected.map(str::to_owned).collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// Starts the line that the child process prints.
+/// The prefix of the line that the child process prints.
 const PREFIX: &str = "cores: ";
 
 /// Tree, detector, and the wrong number of whole cores that it detects.
 ///
-/// `num_cpus` rounds up, and reads only the cgroup of the process. Neither detector finds a hierarchy that is mounted at
-/// another place or in part. The standard library finds no version 2 that is mounted beside version 1.
+/// `num_cpus` rounds up, and reads only the cgroup of the process. Neither detector finds a hierarchy that is
+/// mounted at another place or in part. The standard library finds no version 2 that is mounted beside
+/// version 1.
 const KNOWN_ERRORS: [(&str, &str, u64); 14] = [
     ("v2-one-and-half", "num_cpus", 2),
     ("v2-leaf3-parent1.5", "num_cpus", 3),

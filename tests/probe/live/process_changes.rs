@@ -1,5 +1,5 @@
-//! What a process changes of itself: its affinity, its resource limits, its open descriptors. Each test runs in a child
-//! process.
+//! What a process changes of itself: its affinity, its resource limits, its open descriptors. Each test runs
+//! in a child process.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -28,8 +28,8 @@ fn a_pinned_process_has_the_cores_of_its_affinity() {
     });
 }
 
-/// After each change by a system call, and again after no change, a probe that was used before measures what a new probe
-/// measures.
+/// After each change by a system call, and again after no change, a probe that was used before measures what
+/// a new probe measures.
 #[test]
 fn reused_probes_follow_system_calls() {
     run_in_child("live::process_changes::reused_probes_follow_system_calls", || {
@@ -66,8 +66,8 @@ fn reused_probes_follow_system_calls() {
     });
 }
 
-/// The reading is the soft limit of open descriptors, with the hard limit in a note. A limit of 0 is unknown. With too few
-/// descriptors to read `fs.nr_open`, the reading is a bound.
+/// The reading is the soft limit of open descriptors, with the hard limit in a note. A limit of 0 is unknown.
+/// With too few descriptors to read `fs.nr_open`, the reading is a bound.
 #[test]
 fn the_soft_limit_is_read() {
     run_in_child("live::process_changes::the_soft_limit_is_read", || {
@@ -85,8 +85,8 @@ fn the_soft_limit_is_read() {
     });
 }
 
-/// `raise_soft_limit` raises the soft limit to the hard limit, and no measurement does. Then the process can open that many
-/// files, and its child processes inherit the limit.
+/// `raise_soft_limit` raises the soft limit to the hard limit, and no measurement does. Then the process can
+/// open that many files, and its child processes inherit the limit.
 #[test]
 fn the_soft_limit_is_raised_only_on_request() {
     run_in_child("live::process_changes::the_soft_limit_is_raised_only_on_request", || {
@@ -115,7 +115,8 @@ fn the_soft_limit_is_raised_only_on_request() {
     });
 }
 
-/// With no descriptor left, a new probe cannot read the quotas: the cores are a bound, with a note. The memory is an error.
+/// With no descriptor left, a new probe cannot read the quotas: the cores are a bound, with a note. The
+/// memory is an error.
 #[test]
 fn without_descriptors_a_new_probe_gives_a_bound() {
     run_in_child("live::process_changes::without_descriptors_a_new_probe_gives_a_bound", || {
@@ -162,7 +163,8 @@ fn repeated_measurements_open_no_descriptor() {
     });
 }
 
-/// The open descriptors are counted, and the free descriptors are the limit minus the open ones, but never negative.
+/// The open descriptors are counted, and the free descriptors are the limit minus the open ones, but never
+/// negative.
 #[test]
 fn open_descriptors_are_counted() {
     run_in_child("live::process_changes::open_descriptors_are_counted", || {

@@ -1,5 +1,6 @@
-//! The probes under real v1 cgroups. Each test creates cgroups of its own, and only its child process enters them. Where
-//! the machine has no v1 cgroups, or this process must not create any, the test is skipped.
+//! The probes under real v1 cgroups. Each test creates cgroups of its own, and only its child process enters
+//! them. Where the machine has no v1 cgroups, or this process is not allowed to create one, the test is
+//! skipped.
 
 use std::env;
 use std::fs;
@@ -17,8 +18,8 @@ use tokio::time::timeout;
 use crate::support::child::{RUN_TEST, assert_passed, is_child, print_uncaptured, shell, skip};
 use crate::support::process::allowed_cpu_count;
 
-/// The readings are what the cgroups grant, and the next measurement sees a changed limit, a move of the process and a
-/// removed cgroup.
+/// The readings are what the cgroups grant, and the next measurement sees a changed limit, a move of the
+/// process and a removed cgroup.
 #[test]
 fn the_next_measurement_sees_each_change() {
     const NAME: &str = "live::real_cgroups::the_next_measurement_sees_each_change";
@@ -74,7 +75,8 @@ fn change_own_cgroups() {
     let half: Quantity = "0.5".parse().unwrap();
     assert_eq!(read(), [half.into(), Reading::whole(1 << 29), Reading::whole(900)]);
 
-    // The process moves to the parent, and its previous cgroup is removed: the open descriptors of the probe are stale.
+    // The process moves to the parent, and its previous cgroup is removed: the open descriptors of the probe
+    // are stale.
     write_file(&cpu, "cgroup.procs", &pid);
     fs::remove_dir(&leaf).unwrap();
     let one_and_half: Quantity = "1.5".parse().unwrap();
@@ -131,7 +133,8 @@ async fn follow_a_quota() {
         [(&leaf, "100000", 1), (&leaf, "200000", 2), (&cpu, "100000", 1), (&cpu, "-1", 2)].repeat(13)
     {
         let written = Instant::now();
-        // Version 1 rejects a quota of the parent that is below the quota of a child. So the child gets none first.
+        // Version 1 rejects a quota of the parent that is below the quota of a child. So the child gets none
+        // first.
         if directory == &cpu && cores == 1 {
             write_file(&leaf, "cpu.cfs_quota_us", "-1");
         }
@@ -152,8 +155,8 @@ async fn follow_a_quota() {
     assert!(governor.resolution().readings().get(Resource::CPU).unwrap().notes().is_empty());
 }
 
-/// In a cgroup namespace with the mounts of the outer namespace, no visible cgroup is taken for the cgroup of the process:
-/// the CPUs are a bound.
+/// In a cgroup namespace with the mounts of the outer namespace, no visible cgroup is taken for the cgroup of
+/// the process: the CPUs are a bound.
 #[test]
 fn a_cgroup_namespace_with_outer_mounts_is_a_bound() {
     const NAME: &str = "live::real_cgroups::a_cgroup_namespace_with_outer_mounts_is_a_bound";
@@ -173,8 +176,8 @@ fn a_cgroup_namespace_with_outer_mounts_is_a_bound() {
     assert_passed(&output);
 }
 
-/// The v1 cgroups of one test: one for each of the controllers `cpu`, `memory` and `pids`, and `leaf` below that of `cpu`.
-/// They are removed on drop.
+/// The v1 cgroups of one test: one for each of the controllers `cpu`, `memory` and `pids`, and `leaf` below
+/// that of `cpu`. They are removed on drop.
 struct V1Cgroups {
     name: String,
 }
@@ -198,8 +201,8 @@ impl V1Cgroups {
         Some(cgroups)
     }
 
-    /// Runs the test in a child process, which enters the cgroups itself. Removes the cgroups, and then asserts that the
-    /// test passed.
+    /// Runs the test in a child process, which enters the cgroups itself. Removes the cgroups, and then
+    /// asserts that the test passed.
     fn run_test_in_child(self, test: &str) -> Output {
         let output = shell(&[], &format!("exec {RUN_TEST}"), test)
             .env("CGROUP", &self.name)
@@ -235,15 +238,15 @@ fn check_mounted(controller: &str) -> Result<(), String> {
 
 /// Returns the directory of a cgroup of a test.
 ///
-/// In the memory hierarchy it is below the cgroup in which the test run was started, so that the limit of that cgroup still
-/// binds. In the other hierarchies it is below the root.
+/// In the memory hierarchy it is below the cgroup in which the test run was started, so that the limit of
+/// that cgroup still binds. In the other hierarchies it is below the root.
 fn cgroup_path(controller: &str, name: &str) -> PathBuf {
     let parent = if controller == "memory" { outer_memory_cgroup() } else { String::new() };
     Path::new("/sys/fs/cgroup").join(controller).join(parent).join(name)
 }
 
-/// Returns the v1 memory cgroup in which the test run was started, relative to the root. A child process, which may have
-/// left that cgroup, gets it from its parent process.
+/// Returns the v1 memory cgroup in which the test run was started, relative to the root. A child process,
+/// which may have left that cgroup, gets it from its parent process.
 fn outer_memory_cgroup() -> String {
     env::var(OUTER_MEMORY_CGROUP).unwrap_or_else(|_| {
         let membership = fs::read_to_string("/proc/self/cgroup").unwrap();

@@ -1,7 +1,7 @@
 //! What holds for any bytes in one file of a host. The other files of the host are valid.
 //!
-//! Property tests, the fuzz targets and the replay of their corpora use these checks. Each check panics if the probes
-//! violate a rule.
+//! Property tests, the fuzz targets and the replay of their corpora use these checks. Each check panics if
+//! the probes violate a rule.
 
 use std::collections::BTreeMap;
 
@@ -52,8 +52,8 @@ fn check_mountinfo(bytes: &[u8]) {
     );
 }
 
-/// Checks the bytes as the quota of a v2 cgroup, or as the quota or the period of a v1 cgroup. The first byte selects the
-/// file.
+/// Checks the bytes as the quota of a v2 cgroup, or as the quota or the period of a v1 cgroup. The first byte
+/// selects the file.
 fn check_cpu_max(bytes: &[u8]) {
     let (path, bytes) = select_path(
         [
@@ -120,7 +120,8 @@ fn check_meminfo(bytes: &[u8]) {
     assert!(matches!(memory, Reading::Finite(bytes) if bytes <= Quantity::whole(1 << 20)), "{memory}");
 }
 
-/// Checks the bytes as `/proc/self/limits`, or as another file that limits a process. The first byte selects the file.
+/// Checks the bytes as `/proc/self/limits`, or as another file that limits a process. The first byte selects
+/// the file.
 fn check_limits(bytes: &[u8]) {
     let (path, bytes) = select_path(
         [
@@ -182,8 +183,8 @@ fn assert_open_files_and_tasks(host: &ValidHost) {
     assert_repeatable(&|| Ok(tasks.read_free()));
 }
 
-/// Asserts that two measurements of one host are equal, and that each source and each note prints as one line without
-/// control characters. Returns the reading.
+/// Asserts that two measurements of one host are equal, and that each source and each note prints as one line
+/// without control characters. Returns the reading.
 fn assert_repeatable(read: &dyn Fn() -> Result<Measurement, ProbeError>) -> Option<Reading> {
     let (first, second) = (read(), read());
     match (&first, &second) {

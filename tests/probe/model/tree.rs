@@ -124,8 +124,8 @@ impl CgroupTree {
                 membership.extend([fields.as_bytes(), &self.path(0, self.cgroups.len()), b"\n"].concat());
             }
 
-            // The root of a v1 hierarchy has `cgroup.sane_behavior`. In version 2, every cgroup but the root has
-            // `cgroup.type`.
+            // The root of a v1 hierarchy has `cgroup.sane_behavior`. In version 2, every cgroup but the root
+            // has `cgroup.type`.
             let marker = if is_v1 { "cgroup.sane_behavior" } else { "cgroup.type" };
             if is_v1 == (hidden == 0) {
                 files.put_in(&mount_point, marker, "0\n");
@@ -156,8 +156,8 @@ impl CgroupTree {
 }
 
 impl TreeView {
-    /// Returns the number of the cgroup at which a partial mount starts, or 0 if the whole hierarchy is mounted. This
-    /// cgroup is visible, and those before it are hidden.
+    /// Returns the number of the cgroup at which a partial mount starts, or 0 if the whole hierarchy is
+    /// mounted. This cgroup is visible, and those before it are hidden.
     pub(crate) fn first_visible(&self) -> usize {
         match self {
             Self::V2Part(number) | Self::V1Part(number) => *number,

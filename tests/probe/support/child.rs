@@ -1,7 +1,8 @@
-//! Child processes for tests that change their own process, so that they do not disturb the tests that run in parallel.
+//! Child processes for tests that change their own process, so that they do not disturb the tests that run in
+//! parallel.
 //!
-//! A child process is this test binary, run with `--exact` and the name of one test, so that it runs no other test. In the
-//! child process, [`is_child`] returns `true`.
+//! A child process is this test binary, run with `--exact` and the name of one test, so that it runs no other
+//! test. In the child process, [`is_child`] returns `true`.
 
 use std::env;
 use std::io::Write as _;
@@ -9,7 +10,8 @@ use std::process::{Command, Output};
 
 /// Runs the body of a test in a child process, and asserts that the test passes there.
 ///
-/// `test` is the name of the calling test with its modules. A wrong name fails, since the child process then runs no test.
+/// `test` is the name of the calling test with its modules. A wrong name fails, since the child process then
+/// runs no test.
 pub(crate) fn run_in_child(test: &str, body: impl FnOnce()) {
     if is_child() {
         return body();
@@ -27,8 +29,8 @@ pub(crate) fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
 
-/// Returns a shell command that runs `script` in new namespaces. `namespaces` are options of `unshare`; without options, the
-/// shell stays in the namespaces of this process.
+/// Returns a shell command that runs `script` in new namespaces. `namespaces` are options of `unshare`;
+/// without options, the shell stays in the namespaces of this process.
 ///
 /// The script replaces the shell with the child process of `test` by [`RUN_TEST`].
 pub(crate) fn shell(namespaces: &[&str], script: &str, test: &str) -> Command {
@@ -60,7 +62,8 @@ pub(crate) fn skip(test: &str, reason: &str) {
     print_uncaptured(&format!("{SKIPPED}{test}: {reason}"));
 }
 
-/// Prints a line to the standard error stream. The test harness does not capture it, unlike the output of `eprintln!`.
+/// Prints a line to the standard error stream. The test harness does not capture it, unlike the output of
+/// `eprintln!`.
 pub(crate) fn print_uncaptured(line: &str) {
     let mut stderr = std::io::stderr();
     writeln!(stderr, "{line}").unwrap();

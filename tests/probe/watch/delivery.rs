@@ -16,8 +16,8 @@ use super::support::{
 };
 use crate::support::poll_once;
 
-/// A change between two calls resolves the next call: before the first call, after a cancelled call, and while no call
-/// waits.
+/// A change between two calls resolves the next call: before the first call, after a cancelled call, and
+/// while no call waits.
 #[tokio::test]
 async fn a_change_between_two_calls_resolves_the_next_call() {
     let host = ChangingHost::new();
@@ -42,7 +42,8 @@ async fn a_change_between_two_calls_resolves_the_next_call() {
     timeout(LONG, changed).await.expect("a change is compared with the last measurement");
 }
 
-/// With writes at random intervals and calls that are cancelled at random times, the last value is always measured.
+/// With writes at random intervals and calls that are cancelled at random times, the last value is always
+/// measured.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_change_is_lost() {
     const ROUNDS: u32 = 150;
@@ -85,7 +86,8 @@ async fn no_change_is_lost() {
     }
 }
 
-/// Two governors with clones of one probe both follow the host, and two callers that wait on one probe are both notified.
+/// Two governors with clones of one probe both follow the host, and two callers that wait on one probe are
+/// both notified.
 #[tokio::test]
 async fn every_clone_and_every_waiting_caller_is_notified() {
     let host = ChangingHost::new();

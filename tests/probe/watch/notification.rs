@@ -15,7 +15,8 @@ use super::support::{
     measure_cores, wait_until,
 };
 
-/// A gate follows a written quota at once. The poll and the refresh take an hour, so only the kernel can notify.
+/// A gate follows a written quota at once. The poll and the refresh take an hour, so only the kernel can
+/// notify.
 #[tokio::test]
 async fn a_gate_follows_a_written_quota() {
     let host = ChangingHost::new();
@@ -119,7 +120,8 @@ async fn levels_are_created_removed_and_replaced() {
     assert_cores_after(&|| host.set_quota(6), 6).await;
 }
 
-/// The other probes notify of their files as well. `OpenFiles` has no file that the kernel watches, and polls.
+/// The other probes notify of their files as well. `OpenFiles` has no file that the kernel watches, and
+/// polls.
 #[tokio::test]
 async fn every_probe_follows_its_files() {
     let host = ChangingHost::new();
@@ -137,8 +139,8 @@ async fn every_probe_follows_its_files() {
     }
 }
 
-/// The poll, or any measurement, finds that the process moved to another cgroup. From then on the probe watches the new
-/// cgroup and not the previous one.
+/// The poll, or any measurement, finds that the process moved to another cgroup. From then on the probe
+/// watches the new cgroup and not the previous one.
 #[tokio::test]
 async fn a_moved_process_is_found_and_its_new_cgroup_is_watched() {
     let host = ChangingHost::new();

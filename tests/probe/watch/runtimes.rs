@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::support::{ChangingHost, LONG, OWN_QUOTA, assert_notifies, measure_cores, measure_once};
 use crate::support::poll_once;
 
-/// Without I/O, the probe only polls, and the measurement has a note. Without a timer, there is only notification. Without
-/// both, or outside of a runtime, the probe waits. It never panics.
+/// Without I/O, the probe only polls, and the measurement has a note. Without a timer, there is only
+/// notification. Without both, or outside of a runtime, the probe waits. It never panics.
 #[test]
 fn a_runtime_may_lack_drivers() {
     // Without a timer, only another thread can detect that the test hangs.

@@ -16,8 +16,8 @@ use super::support::{ChangingHost, LONG, SHORT, assert_no_notification};
 use crate::support::child::skip;
 use crate::support::poll_once;
 
-/// If this kernel reports pressure, it notifies of stalled tasks. If it rejects the trigger, the probe polls, and the
-/// measurement has a note.
+/// If this kernel reports pressure, it notifies of stalled tasks. If it rejects the trigger, the probe polls,
+/// and the measurement has a note.
 #[tokio::test]
 async fn the_kernel_notifies_of_stalls() {
     const WINDOW: Duration = Duration::from_secs(2);
@@ -40,7 +40,8 @@ async fn the_kernel_notifies_of_stalls() {
     drop(busy);
 }
 
-/// Without a trigger, the probe polls the stalls once per window. It never writes to the file of a captured host.
+/// Without a trigger, the probe polls the stalls once per window. It never writes to the file of a captured
+/// host.
 #[tokio::test]
 async fn without_a_trigger_stalls_are_polled() {
     let host = ChangingHost::new();

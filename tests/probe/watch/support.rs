@@ -23,7 +23,8 @@ pub(crate) const WORKERS: GateSpec = GateSpec::new("workers", Formula::scale(Res
 /// The quota of the cgroup of the process on a [`ChangingHost`].
 pub(crate) const OWN_QUOTA: &str = "sys/fs/cgroup/a/b/cpu.max";
 
-/// A v2 host in a directory, with eight CPUs and the process in the cgroup `/a/b`, which has a quota of four cores.
+/// A v2 host in a directory, with eight CPUs and the process in the cgroup `/a/b`, which has a quota of four
+/// cores.
 pub(crate) struct ChangingHost(TempDir);
 
 impl ChangingHost {
