@@ -1,8 +1,8 @@
-//! Any bytes as the groups that a process is in.
+//! Any bytes as `/proc/self/cgroup`, the cgroups of a process.
 
 #![no_main]
 
-#[path = "../../tests/model/probe_bytes.rs"]
+#[path = "../../tests/probe/model/bytes.rs"]
 mod model;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("cgroup"), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::check("cgroup", bytes));

@@ -1,8 +1,8 @@
-//! Any bytes as a group's quota, in both versions.
+//! Any bytes as the CPU quota of a cgroup, in both versions.
 
 #![no_main]
 
-#[path = "../../tests/model/probe_bytes.rs"]
+#[path = "../../tests/probe/model/bytes.rs"]
 mod model;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("cpu_max"), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::check("cpu_max", bytes));

@@ -1,8 +1,8 @@
-//! Any bytes as the limits of a process, and as the kernel's.
+//! Any bytes as `/proc/self/limits`, or as another file that limits a process.
 
 #![no_main]
 
-#[path = "../../tests/model/probe_bytes.rs"]
+#[path = "../../tests/probe/model/bytes.rs"]
 mod model;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("limits"), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::check("limits", bytes));

@@ -1,8 +1,8 @@
-//! Any bytes as a host's memory, and as a group's.
+//! Any bytes as `/proc/meminfo`, or as a memory file of a cgroup.
 
 #![no_main]
 
-#[path = "../../tests/model/probe_bytes.rs"]
+#[path = "../../tests/probe/model/bytes.rs"]
 mod model;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("meminfo"), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::check("meminfo", bytes));

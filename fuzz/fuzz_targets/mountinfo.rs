@@ -1,8 +1,8 @@
-//! Any bytes as the mounts of a host.
+//! Any bytes as `/proc/self/mountinfo`, the mounts of a host.
 
 #![no_main]
 
-#[path = "../../tests/model/probe_bytes.rs"]
+#[path = "../../tests/probe/model/bytes.rs"]
 mod model;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("mountinfo"), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::check("mountinfo", bytes));

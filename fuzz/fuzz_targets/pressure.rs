@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/model/probe_bytes.rs"]
+#[path = "../../tests/probe/model/bytes.rs"]
 mod model;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::drive(Some("pressure"), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| model::check("pressure", bytes));

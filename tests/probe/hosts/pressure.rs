@@ -1,0 +1,51 @@
+//! Pressure: the file that counts, and the share between two samples of it.
+
+use concurrency_governor::plan::{Bound, Measurement};
+use concurrency_governor::probe::Pressure;
+use concurrency_governor::{Quantity, Reading};
+
+use super::host::{InMemoryHost, cgroup_v1, cgroup_v2, thousandths};
+
+const LINE: &str = "some avg10=12.30 avg60=0.00 avg300=0.00 total=5\n";
+
+fn read(host: &InMemoryHost) -> Measurement {
+    Pressure::on_memory().with_roots(host.roots()).read().unwrap()
+}
+
+/// The pressure of the own cgroup counts. Without it, the pressure of the host counts.
+#[test]
+fn the_own_cgroup_precedes_the_host() {
+    let host = cgroup_v2().file("/proc/pressure/memory", LINE);
+    assert_eq!(read(&host).reading(), thousandths(123));
+    let own = host.file("/sys/fs/cgroup/p/l/memory.pressure", LINE.replace("12.30", "0.50"));
+    let measured = read(&own);
+    assert_eq!(measured.reading(), thousandths(5));
+    assert_eq!(measured.sources()[0].to_string(), "/sys/fs/cgroup/p/l/memory.pressure: some total=5");
+    assert_eq!(read(&cgroup_v1().file("/proc/pressure/memory", LINE)).reading(), thousandths(123));
+}
+
+/// Without a valid pressure file, the reading is unknown and never 0.
+#[test]
+fn absent_pressure_is_unknown() {
+    let absent = read(&cgroup_v2());
+    assert_eq!((absent.reading(), absent.bound()), (Reading::Unknown, Bound::Exact));
+    assert_eq!(absent.notes(), ["this kernel reports no pressure"]);
+    let invalid = read(&cgroup_v2().file("/sys/fs/cgroup/p/l/memory.pressure", "x"));
+    assert_eq!((invalid.reading(), invalid.bound()), (Reading::Unknown, Bound::AtMost));
+}
+
+/// Two samples of one file give a share. Samples of two files, as after a move of the process, give none.
+#[test]
+fn only_samples_of_one_file_give_a_share() {
+    let sample = |host: &InMemoryHost| Pressure::on_memory().with_roots(host.roots()).sample().unwrap();
+    let with_total = |total: u64| {
+        InMemoryHost::new().file("/proc/pressure/memory", LINE.replace("=5", &format!("={total}")))
+    };
+    let (before, after) = (sample(&with_total(5)).unwrap(), sample(&with_total(u64::MAX)).unwrap());
+    assert_eq!(after.some_since(&before), Some(Quantity::whole(1)));
+    assert_eq!(after.full_since(&before), None);
+    assert_eq!(before.some_since(&after), None);
+    let moved = cgroup_v2().file("/sys/fs/cgroup/p/l/memory.pressure", LINE);
+    assert_eq!(sample(&moved).unwrap().some_since(&before), None);
+    assert!(sample(&InMemoryHost::new()).is_none());
+}

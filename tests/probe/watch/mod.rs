@@ -1,0 +1,11 @@
+//! The probes while a host changes: `changed` resolves after each change, and no change is lost.
+//!
+//! The hosts are directories, whose files a test changes. `live::real_cgroups` changes real cgroups.
+
+mod support;
+
+mod delivery;
+mod notification;
+mod process;
+mod runtimes;
+mod stalls;
