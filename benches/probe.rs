@@ -1,5 +1,7 @@
-//! What a measurement costs, beside what others take for theirs: everything that is measured in one run, in CPU time of
-//! the thread, so that it counts for little what else the machine does.
+//! The cost of a measurement, beside the standard library and `num_cpus`.
+//!
+//! The unit is CPU time of the thread, so that other load on the machine has little influence. Compare only numbers of
+//! one run.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
 
@@ -13,17 +15,17 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 
-/// The cores: the standard library and `num_cpus` give whole ones, without saying where from.
+/// Measures the cores. The standard library and `num_cpus` return whole cores, without sources.
 fn cores(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("cores");
     group
         .bench_function("std::thread::available_parallelism", |b| b.iter(std::thread::available_parallelism));
-    group.bench_function("num_cpus::get, which keeps the first answer", |b| b.iter(num_cpus::get));
+    group.bench_function("num_cpus::get, which caches the first answer", |b| b.iter(num_cpus::get));
     group.bench_function("Cpu, new each time", |b| b.iter(|| Cpu::new().read()));
-    let kept = Cpu::new();
-    group.bench_function("Cpu, kept", |b| b.iter(|| kept.read()));
-    // Where the process might have been moved to has to be looked at each time, and costs most where each controller has
-    // a hierarchy of its own.
+    let reused = Cpu::new();
+    group.bench_function("Cpu, reused", |b| b.iter(|| reused.read()));
+    // The parts of that cost. The cgroup of the process has to be read each time. It costs most in v1, where each
+    // controller has its own hierarchy.
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::fs::FileExt;
@@ -32,18 +34,18 @@ fn cores(c: &mut Criterion<CpuTime>) {
         use nix::unistd::getpid;
 
         let (groups, mut buffer) = (File::open("/proc/self/cgroup").unwrap(), [0; 4096]);
-        group.bench_function("of which /proc/self/cgroup", |b| b.iter(|| groups.read_at(&mut buffer, 0)));
-        group.bench_function("of which the affinity", |b| b.iter(|| sched_getaffinity(getpid())));
-        // What is left is one such read for each file with a quota, but at the root of version 1, and to compare all that.
-        let quotas = kept.limit_files();
+        group.bench_function("part: /proc/self/cgroup", |b| b.iter(|| groups.read_at(&mut buffer, 0)));
+        group.bench_function("part: the affinity", |b| b.iter(|| sched_getaffinity(getpid())));
+        // One such read for each file with a quota.
+        let quotas = reused.limit_files();
         if let Some(quota) = quotas.into_iter().find_map(|path| File::open(path).ok()) {
-            group.bench_function("of which a quota", |b| b.iter(|| quota.read_at(&mut buffer, 0)));
+            group.bench_function("part: one quota file", |b| b.iter(|| quota.read_at(&mut buffer, 0)));
         }
     }
     group.finish();
 }
 
-/// The descriptors in use, of few and of ten thousand.
+/// Counts the open descriptors, with a hundred and with ten thousand of them.
 fn descriptors(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("descriptors in use");
     let (_, hard) = getrlimit(Rlimit::RLIMIT_NOFILE).unwrap();
@@ -51,7 +53,7 @@ fn descriptors(c: &mut Criterion<CpuTime>) {
     let open_files = OpenFiles::new();
     let mut open = Vec::new();
     for count in [100, 10_000] {
-        // Where the hard limit is lower, there are as many as there can be.
+        // If the hard limit is lower, opens as many as possible.
         open.extend((open.len()..count).map_while(|_| File::open("/dev/null").ok()));
         group.bench_function(format!("OpenFiles, {} open", open.len()), |b| {
             b.iter(|| open_files.read_in_use());
@@ -64,7 +66,7 @@ fn descriptors(c: &mut Criterion<CpuTime>) {
     drop(black_box(open));
 }
 
-/// The rest, with what is kept.
+/// Measures the other resources, with reused probes.
 fn others(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("other readings");
     let (open_files, memory, tasks, pressure) =
@@ -77,7 +79,7 @@ fn others(c: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
-/// The time that the thread has had a processor.
+/// Measures the CPU time of the calling thread.
 struct CpuTime(WallTime);
 
 impl Measurement for CpuTime {
@@ -109,9 +111,9 @@ impl Measurement for CpuTime {
     }
 }
 
-fn on_cpu_time() -> Criterion<CpuTime> {
+fn criterion_on_cpu_time() -> Criterion<CpuTime> {
     Criterion::default().with_measurement(CpuTime(WallTime))
 }
 
-criterion_group!(name = benches; config = on_cpu_time(); targets = cores, descriptors, others);
+criterion_group!(name = benches; config = criterion_on_cpu_time(); targets = cores, descriptors, others);
 criterion_main!(benches);

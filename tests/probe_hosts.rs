@@ -330,7 +330,7 @@ mod groups {
                 .file("/sys/fs/cgroup/../cpu.max", "1000 100000");
             let (levels, measured) = seen(&host);
             assert_eq!((levels.len(), measured.bound()), (0, Bound::AtMost), "{root} {group}");
-            assert!(measured.notes()[0].ends_with("is not in what is mounted"), "{measured:?}");
+            assert!(measured.notes()[0].ends_with("is not below any mounted hierarchy"), "{measured:?}");
         }
         let beside = in_group("/../../x/y")
             .file("/proc/self/mountinfo", v2_mount("/../..", "/sys/fs/cgroup"))
@@ -728,7 +728,7 @@ mod pressure {
     fn absent_pressure_is_unknown() {
         let absent = read(&version_2());
         assert_eq!((absent.reading(), absent.bound()), (Reading::Unknown, Bound::Exact));
-        assert_eq!(absent.notes(), ["this kernel tells no pressure"]);
+        assert_eq!(absent.notes(), ["this kernel reports no pressure"]);
         let garbled = read(&version_2().file("/sys/fs/cgroup/p/l/memory.pressure", "x"));
         assert_eq!((garbled.reading(), garbled.bound()), (Reading::Unknown, Bound::AtMost));
     }

@@ -342,7 +342,7 @@ fn namespace_that_sees_the_mounts_outside_is_a_bound() {
     if std::env::var_os(CHILD).is_some() {
         let measured: Measurement = Cpu::new().read().unwrap();
         assert_eq!((measured.reading(), measured.bound()), (Reading::whole(affinity()), Bound::AtMost));
-        assert!(measured.notes()[0].ends_with("is not in what is mounted"), "{measured:?}");
+        assert!(measured.notes()[0].ends_with("is not below any mounted hierarchy"), "{measured:?}");
         return;
     }
     let Some(groups) = RealGroups::make(NAME) else { return };

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::clock::{self, NEVER};
-use super::error::{AcquireError, PermanentRejection, Rejection};
+use super::error::{AcquireError, Rejection};
 use super::expiry::timer_waker;
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
@@ -87,7 +87,8 @@ impl AcquireOwned {
 impl<'g> Future for Acquire<'g> {
     type Output = Result<Permit<'g>, AcquireError>;
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "row `await`: inlined, a ready request never exists in memory")]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().request.poll(cx)
     }
@@ -96,7 +97,8 @@ impl<'g> Future for Acquire<'g> {
 impl Future for AcquireOwned {
     type Output = Result<OwnedPermit, AcquireError>;
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "row `await`: inlined, a ready request never exists in memory")]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().request.poll(cx)
     }
@@ -216,12 +218,13 @@ impl<G: GateRef> PendingRequest<G> {
         self.gate.gate().expect("a request is not polled after completion").shared()
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "row `await`: inlined, a ready request never exists in memory")]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<G::Permit, AcquireError>> {
         let weight = self.waiter.weight();
         // The fast path: the permits are available on the first poll.
         if self.waiter.state() == WaiterState::Idle && self.shared().try_acquire(weight) {
-            self.as_mut().project().waiter.set_state(WaiterState::Done);
+            self.as_mut().project().waiter.finish();
             return self.admitted();
         }
         match self.as_mut().poll_slow(cx.waker()) {
@@ -242,42 +245,56 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Polls a request that the fast path did not admit.
     #[inline(never)]
-    fn poll_slow(self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+    fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
         match self.waiter.state() {
             WaiterState::Idle => self.arrive(waker),
+            WaiterState::Admitted => {
+                self.project().waiter.finish();
+                Poll::Ready(Ok(()))
+            }
+            // A request can be polled for other reasons than its own, and then the waker is most often the same.
+            WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
             _ => Poll::Ready(self.take_result()),
         }
     }
 
     /// Makes the request: it is admitted, rejected, or put into the queue.
-    fn arrive(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+    fn arrive(self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
         // Before the lock is taken: `clone` is foreign code, which may call this gate or panic.
         let waker = waker.clone();
-        let weight = self.waiter.weight();
+        // Only a request with a deadline reads the clock and asks for the runtime.
+        if self.has_deadline() { self.arrive_with_deadline(waker) } else { self.enqueue(waker, None) }
+    }
 
-        // Only a request with a deadline reads the clock and asks for the runtime, whose timer is to end its wait.
-        let (mut now, mut timed_wait) = (None, None);
-        if self.has_deadline() {
-            let instant = clock::now();
-            let deadline = self.deadline_from(instant);
-            if deadline <= instant {
-                let result = {
-                    let shared = self.shared();
-                    shared.lock().try_acquire_expired(&shared.permits, weight)
-                };
-                return self.decided(result, waker);
-            }
-            now = Some(instant);
-            timed_wait = (deadline != NEVER).then(|| TimedWait { runtime: current_runtime(), deadline });
+    #[cold]
+    fn arrive_with_deadline(self: Pin<&mut Self>, waker: Waker) -> Poll<Result<(), Rejection>> {
+        let now = clock::now();
+        let deadline = self.deadline_from(now);
+        if deadline <= now {
+            let (shared, weight) = (self.shared(), self.waiter.weight());
+            let result = shared.lock().try_acquire_expired(&shared.permits, weight);
+            return self.decided(result, waker);
         }
+        // The timer of the runtime that polls the request ends its wait.
+        let timed =
+            (deadline != NEVER).then(|| TimedWait { now, deadline, runtime: Some(current_runtime()) });
+        self.enqueue(waker, timed)
+    }
 
+    /// The contended path up to the queue. `release_slow` in `shared.rs` is its counterpart.
+    #[inline]
+    fn enqueue(
+        mut self: Pin<&mut Self>,
+        waker: Waker,
+        timed: Option<TimedWait>,
+    ) -> Poll<Result<(), Rejection>> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let arrival = Arrival { waiter: this.waiter, weight, waker, now, deadline: timed_wait };
+        let arrival = Arrival { weight: this.waiter.weight(), waiter: this.waiter, waker };
+        let make_waker = |timer| timer_waker(shared, timer);
         let mut state = shared.lock();
-        let arrived = state.enqueue(&shared.permits, arrival, clock::now, |timer| timer_waker(shared, timer));
-        match arrived {
+        match state.enqueue(&shared.permits, arrival, timed, clock::now, make_waker) {
             Arrived::Enqueued { rearm: None } => Poll::Pending,
             Arrived::Enqueued { rearm: Some(timer) } => {
                 let rearm = state.rearm(timer);
@@ -299,7 +316,7 @@ impl<G: GateRef> PendingRequest<G> {
         result: Result<(), Rejection>,
         unused: Waker,
     ) -> Poll<Result<(), Rejection>> {
-        self.as_mut().project().waiter.set_state(WaiterState::Done);
+        self.as_mut().project().waiter.finish();
         // A permit owns the admission meanwhile, because the drop of a waker may panic.
         let gate = self.gate.gate();
         let permit = gate.filter(|_| result.is_ok()).map(|gate| Permit::new(gate, self.waiter.weight()));
@@ -312,14 +329,6 @@ impl<G: GateRef> PendingRequest<G> {
     #[cold]
     #[inline(never)]
     fn poll_waiting(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
-        {
-            // A request can be polled for other reasons than its own, and then the waker is most often the same.
-            let this = self.as_mut().project();
-            let shared = this.gate.gate().expect("a waiting request has a gate").shared();
-            if shared.lock().is_woken_by(this.waiter, waker) {
-                return Poll::Pending;
-            }
-        }
         // The state may change at any time before the lock is taken: each round acts on what it finds under the lock.
         loop {
             let runtime = match self.waiter.state() {
@@ -374,18 +383,16 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Returns the result of a request whose wait has ended.
+    #[cold]
     pub(super) fn take_result(self: Pin<&mut Self>) -> Result<(), Rejection> {
         let mut waiter = self.project().waiter;
         let state = waiter.state();
         let detail = waiter.as_mut().removal_detail();
-        waiter.set_state(WaiterState::Done);
+        waiter.finish();
         match state {
             WaiterState::Admitted => Ok(()),
-            WaiterState::Closed => Err(PermanentRejection::Closed.into()),
-            WaiterState::TooLarge => {
-                let limit = u32::try_from(detail).unwrap_or(u32::MAX);
-                Err(PermanentRejection::TooLarge { limit }.into())
-            }
+            WaiterState::Closed => Err(Rejection::Closed),
+            WaiterState::TooLarge => Err(Rejection::TooLarge { limit: detail.unsigned_abs() }),
             WaiterState::Expired => Err(Rejection::Expired { waited: detail.unsigned_abs() }),
             WaiterState::Idle | WaiterState::Waiting | WaiterState::TimerLost | WaiterState::Done => {
                 panic!("a request is polled after completion")
@@ -444,9 +451,15 @@ impl PendingRequest<&Gate> {
         if deadline <= now {
             return Ok(shared.lock().try_acquire_expired(&shared.permits, weight));
         }
-        let arrival = Arrival { waiter: this.waiter, weight, waker, now: Some(now), deadline: None };
-        let arrived =
-            shared.lock().enqueue(&shared.permits, arrival, || now, |timer| timer_waker(shared, timer));
+        let arrival = Arrival { waiter: this.waiter, weight, waker };
+        let timed = Some(TimedWait { now, deadline, runtime: None });
+        let arrived = shared.lock().enqueue(
+            &shared.permits,
+            arrival,
+            timed,
+            || now,
+            |timer| timer_waker(shared, timer),
+        );
         match arrived {
             Arrived::Enqueued { .. } => Err(deadline),
             Arrived::Decided { result, .. } => Ok(result),
@@ -473,7 +486,7 @@ struct ResetOnPanic<'p, G: GateRef>(Pin<&'p mut PendingRequest<G>>);
 impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
     fn drop(&mut self) {
         self.0.as_mut().cancel();
-        self.0.as_mut().project().waiter.set_state(WaiterState::Idle);
+        self.0.as_mut().project().waiter.reset();
     }
 }
 

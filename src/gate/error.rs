@@ -82,11 +82,9 @@ impl AcquireError {
     #[inline(never)]
     pub(super) fn new(gate: GateName, weight: u32, rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Permanent(PermanentRejection::Closed) => Self::Closed { gate },
-            Rejection::Permanent(PermanentRejection::ZeroWeight) => Self::ZeroWeight { gate },
-            Rejection::Permanent(PermanentRejection::TooLarge { limit }) => {
-                Self::TooLarge { gate, weight, limit: Limit::saturating(limit.into()) }
-            }
+            Rejection::Closed => Self::Closed { gate },
+            Rejection::ZeroWeight => Self::ZeroWeight { gate },
+            Rejection::TooLarge { limit } => Self::TooLarge { gate, weight, limit: Limit::saturating(limit) },
             Rejection::QueueFull { bound } => Self::QueueFull { gate, bound },
             Rejection::Expired { waited } => {
                 Self::DeadlineExceeded { gate, waited: Duration::from_nanos(waited) }
@@ -160,10 +158,12 @@ impl TryAcquireError {
     }
 }
 
-/// Why the state rejects a request that would wait. It is small, so that it is returned in registers.
+/// Why the state rejects a request that would wait. Each variant has at most one number, so that it is returned in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
-    Permanent(PermanentRejection),
+    Closed,
+    ZeroWeight,
+    TooLarge { limit: u64 },
     QueueFull { bound: usize },
     Expired { waited: u64 },
 }
@@ -178,6 +178,10 @@ pub(super) enum PermanentRejection {
 
 impl From<PermanentRejection> for Rejection {
     fn from(rejection: PermanentRejection) -> Self {
-        Self::Permanent(rejection)
+        match rejection {
+            PermanentRejection::Closed => Self::Closed,
+            PermanentRejection::ZeroWeight => Self::ZeroWeight,
+            PermanentRejection::TooLarge { limit } => Self::TooLarge { limit: limit.into() },
+        }
     }
 }

@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::clock::{self, NEVER};
 use super::permits::Word;
 use super::shared::Shared;
 use super::status::{GateStatus, Resize};
-use super::wake_list::{ChangeListener, WakeList};
+use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
 /// A named, live-resizable counting gate, first come, first served.
@@ -104,12 +106,13 @@ impl Gate {
     #[expect(clippy::must_use_candidate, reason = "callers need the effect, and often not the result")]
     #[inline]
     pub fn resize(&self, limit: Limit) -> Resize {
-        let (resize, wakes) = self.resize_without_waking(limit);
+        let mut wakes = WakeList::default();
+        let resize = self.shared.resize(limit, &mut wakes);
         wakes.wake_all();
         resize
     }
 
-    /// Sets the limit, and leaves the waking to a caller that holds a lock of its own.
+    /// Sets the limit, for a caller that holds a lock of its own. It wakes the wakers by dropping the list.
     #[inline]
     pub(crate) fn resize_without_waking(&self, limit: Limit) -> (Resize, WakeList) {
         let mut wakes = WakeList::default();
@@ -161,7 +164,7 @@ impl Gate {
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate, until it is dropped.
-    pub(crate) fn listen(&self, listener: &ChangeListener) {
+    pub(crate) fn listen(&self, listener: &Arc<Notify>) {
         self.shared.listen(listener);
     }
 

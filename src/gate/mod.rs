@@ -66,4 +66,4 @@ pub use status::{GateStatus, GateTotals, QueueTotals, RejectedTotals, Resize};
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
-pub(crate) use wake_list::{ChangeListener, WakeList};
+pub(crate) use wake_list::WakeList;

@@ -1,6 +1,8 @@
 //! What the handles, permits and futures of one gate share.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::Notify;
 
 use super::clock;
 use super::counters::{Counter, ShardedCounters};
@@ -9,7 +11,7 @@ use super::permits::{Permits, Word};
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
 use super::sync::{Mutex, MutexGuard};
-use super::wake_list::{ChangeListener, WakeList};
+use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
 /// One gate. Handles, owned permits and owned futures hold it by reference count; everything else borrows a handle.
@@ -110,7 +112,7 @@ impl Shared {
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate.
-    pub(super) fn listen(&self, listener: &ChangeListener) {
+    pub(super) fn listen(&self, listener: &Arc<Notify>) {
         let mut state = self.lock();
         state.listeners.insert(listener);
         self.permits.update(|word| word.with(Word::LISTENERS));

@@ -71,12 +71,7 @@ impl WakeList {
     ///
     /// A permit that the step took for its caller must have an owner before this call, which may unwind.
     #[inline]
-    pub(crate) fn wake_all(mut self) {
-        self.run();
-    }
-
-    #[inline]
-    fn run(&mut self) {
+    pub(crate) fn wake_all(&mut self) {
         // A single call needs no protection: its panic keeps no other waker from being woken.
         let is_single = self.more.is_none() && !thread::panicking();
         match (&self.first, &self.unused) {
@@ -86,12 +81,12 @@ impl WakeList {
                 }
             }
             (None, _) if is_single => self.unused = None,
-            _ => self.run_protected(),
+            _ => self.wake_all_protected(),
         }
     }
 
     #[cold]
-    fn run_protected(&mut self) {
+    fn wake_all_protected(&mut self) {
         let mut first_panic = None;
         let MoreWork { wakers, unused_timers, listeners } = *self.more.take().unwrap_or_default();
         for waker in self.first.take().into_iter().chain(wakers) {
@@ -117,7 +112,9 @@ impl WakeList {
 impl Drop for WakeList {
     #[inline]
     fn drop(&mut self) {
-        self.run();
+        if self.first.is_some() || self.unused.is_some() || self.more.is_some() {
+            self.wake_all();
+        }
     }
 }
 
@@ -132,15 +129,13 @@ fn catch_first_panic(first_panic: &mut Option<Box<dyn Any + Send>>, step: impl F
     }
 }
 
-/// Is notified when the limit of a gate is set or the gate is closed. It stores one notification.
-pub(crate) type ChangeListener = Arc<Notify>;
-
-/// The change listeners of a gate. A listener that its owner has dropped is forgotten.
+/// The listeners that are notified when the limit of a gate is set or the gate is closed. A `Notify` stores one notification.
+/// A listener that its owner has dropped is forgotten.
 #[derive(Debug, Default)]
 pub(super) struct ChangeListeners(Vec<Weak<Notify>>);
 
 impl ChangeListeners {
-    pub(super) fn insert(&mut self, listener: &ChangeListener) {
+    pub(super) fn insert(&mut self, listener: &Arc<Notify>) {
         self.0.retain(|listener| listener.strong_count() > 0);
         self.0.push(Arc::downgrade(listener));
     }
@@ -163,9 +158,9 @@ mod tests {
     #[test]
     fn held_listeners_are_notified() {
         let (mut listeners, mut wakes) = (ChangeListeners::default(), WakeList::default());
-        let held = [(); 2].map(|()| ChangeListener::default());
+        let held = [(); 2].map(|()| Arc::<Notify>::default());
         listeners.insert(&held[0]);
-        listeners.insert(&ChangeListener::default());
+        listeners.insert(&Arc::<Notify>::default());
         listeners.insert(&held[1]);
         assert_eq!(listeners.0.len(), 2);
         listeners.notify(&mut wakes);

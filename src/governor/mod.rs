@@ -207,7 +207,7 @@ impl Governor {
             (Arc::clone(&state.resolution), self.resize_gates(&state.resolution, events))
         };
         // Wakers are other people's code, which may come back here: none runs while the state is locked.
-        calls.into_iter().for_each(WakeList::wake_all);
+        calls.into_iter().for_each(drop); // wakes the wakers
         self.publish();
         Ok(resolution)
     }

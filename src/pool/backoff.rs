@@ -1,67 +1,78 @@
-//! When to try again after a failure.
+//! The exponential backoff between attempts to create an item.
 
 use std::time::Duration;
 
 use crate::gate::clock;
 
-/// Whether items can be made, and if not, since how many attempts and until when nobody tries.
+/// Whether item creation fails at present, and until when the next attempt is delayed.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(super) struct CreateBackoff {
     first: Duration,
     longest: Duration,
-    failing: Option<Failing>,
+    streak: Option<FailureStreak>,
 }
 
+/// Failures since the last item was created.
 #[derive(Clone, Copy, Debug)]
-struct Failing {
-    /// Attempts that failed in a row, each after a pause.
+struct FailureStreak {
+    /// Failed attempts in a row: the first failure, and the failed attempt after each delay.
     failures: u32,
-    /// When the pause ends.
+    /// End of the current delay.
     until: i64,
 }
 
-/// A pause before the next attempt.
+/// A delay before the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pause {
+pub(super) struct BackoffDelay {
     pub(super) delay: Duration,
     pub(super) failures: u32,
 }
 
-impl Backoff {
+impl CreateBackoff {
     pub(super) const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, failing: None }
+        Self { first, longest, streak: None }
     }
 
-    /// Until when nobody tries, while items cannot be made.
+    /// Returns the end of the current delay, or `None` while creation works.
     pub(super) fn until(&self) -> Option<i64> {
-        self.failing.map(|failing| failing.until)
+        self.streak.map(|streak| streak.until)
     }
 
-    /// An item was made.
+    /// Ends the backoff, because an item was created.
     pub(super) const fn reset(&mut self) {
-        self.failing = None;
+        self.streak = None;
     }
 
-    /// The first failure since an item was made. Others that began before it change nothing.
-    pub(super) fn begin(&mut self, now: i64, scatter: impl FnOnce(Duration) -> Duration) -> Option<Pause> {
-        if self.failing.is_some() {
+    /// Starts the backoff at the first failure. Returns `None` if it has started already: attempts that were running at the
+    /// first failure change nothing when they fail, too.
+    pub(super) fn start(
+        &mut self,
+        now: i64,
+        jitter: impl FnOnce(Duration) -> Duration,
+    ) -> Option<BackoffDelay> {
+        if self.streak.is_some() {
             return None;
         }
-        Some(self.pause(1, now, scatter))
+        Some(self.delay_after(1, now, jitter))
     }
 
-    /// The attempt after a pause failed, too: the next pause is twice as long.
-    pub(super) fn go_on(&mut self, now: i64, scatter: impl FnOnce(Duration) -> Duration) -> Pause {
-        let failures = self.failing.map_or(0, |failing| failing.failures).saturating_add(1);
-        self.pause(failures, now, scatter)
+    /// Starts the next delay, twice as long as the last one, because the attempt after the last delay failed.
+    pub(super) fn extend(&mut self, now: i64, jitter: impl FnOnce(Duration) -> Duration) -> BackoffDelay {
+        let failures = self.streak.map_or(0, |streak| streak.failures).saturating_add(1);
+        self.delay_after(failures, now, jitter)
     }
 
-    fn pause(&mut self, failures: u32, now: i64, scatter: impl FnOnce(Duration) -> Duration) -> Pause {
+    fn delay_after(
+        &mut self,
+        failures: u32,
+        now: i64,
+        jitter: impl FnOnce(Duration) -> Duration,
+    ) -> BackoffDelay {
         let doublings = failures.saturating_sub(1).min(31);
-        let whole = self.first.saturating_mul(1 << doublings).min(self.longest);
-        let delay = scatter(whole);
-        self.failing = Some(Failing { failures, until: clock::after(now, delay) });
-        Pause { delay, failures }
+        let full = self.first.saturating_mul(1 << doublings).min(self.longest);
+        let delay = jitter(full);
+        self.streak = Some(FailureStreak { failures, until: clock::after(now, delay) });
+        BackoffDelay { delay, failures }
     }
 }
 
@@ -69,32 +80,29 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// Pauses double from the first to the longest and stay there; one success begins anew.
+    /// Delays double from the first to the longest and stay there. One success resets them.
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn delays_double_up_to_the_longest() {
         let second = Duration::from_secs(1);
-        let mut backoff = Backoff::new(second, second * 5);
+        let mut backoff = CreateBackoff::new(second, second * 5);
         assert_eq!(backoff.until(), None);
-        assert_eq!(backoff.begin(0, |whole| whole), Some(Pause { delay: second, failures: 1 }));
+        assert_eq!(backoff.start(0, |full| full), Some(BackoffDelay { delay: second, failures: 1 }));
         assert_eq!(backoff.until(), Some(1_000_000_000));
-        assert_eq!(backoff.begin(5, |whole| whole), None, "it fails already");
-        let delays: Vec<_> = (0..40).map(|_| backoff.go_on(0, |whole| whole).delay.as_secs()).collect();
+        assert_eq!(backoff.start(5, |full| full), None, "the backoff has started already");
+        let delays: Vec<_> = (0..40).map(|_| backoff.extend(0, |full| full).delay.as_secs()).collect();
         assert_eq!((&delays[..3], delays[39]), (&[2, 4, 5][..], 5));
         backoff.reset();
         assert_eq!(backoff.until(), None);
-        assert_eq!(
-            backoff.begin(0, |whole| whole / 2).unwrap().delay,
-            second / 2,
-            "scattered as it was told to"
-        );
+        let jittered = backoff.start(0, |full| full / 2).unwrap();
+        assert_eq!(jittered.delay, second / 2, "the delay is not the jittered one");
     }
 
-    /// The longest of times end in no overflow.
+    /// The longest durations do not overflow.
     #[test]
-    fn extremes_saturate() {
-        let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);
-        backoff.begin(i64::MAX, |whole| whole);
-        assert_eq!(backoff.go_on(i64::MAX, |whole| whole).delay, Duration::MAX);
+    fn extreme_durations_saturate() {
+        let mut backoff = CreateBackoff::new(Duration::MAX, Duration::MAX);
+        backoff.start(i64::MAX, |full| full);
+        assert_eq!(backoff.extend(i64::MAX, |full| full).delay, Duration::MAX);
         assert_eq!(backoff.until(), Some(i64::MAX));
     }
 }

@@ -1,4 +1,4 @@
-//! Building a pool: every problem at once, then the first items.
+//! Building a pool: validation of the settings, then the first items.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::backoff::Backoff;
-use super::books::{Books, Entry, Rules};
-use super::checkout::Want;
-use super::effects::Delivery;
-use super::keeper::keep;
-use super::shared::Shared;
-use super::sync::{Mutex, Runtime};
-use super::{Core, Manager, Pool, PoolBuildError, PoolObserver, PoolProblem};
+use super::backoff::CreateBackoff;
+use super::delivery::ItemDelivery;
+use super::error::{PoolBuildError, PoolProblem};
+use super::event::PoolObserver;
+use super::item_record::ItemRecord;
+use super::maintenance::run_maintenance;
+use super::manager::Manager;
+use super::shared::PoolShared;
+use super::state::{PoolRules, PoolState, items_of};
+use super::sync::{Mutex, PoolRuntime};
+use super::{Pool, PoolCore};
+use crate::gate::Gate;
 use crate::gate::clock::{self, NEVER};
-use crate::gate::{ChangeListener, Gate};
 use crate::plan::{GateName, Limit};
 
-/// A [`Pool`] in the making; from [`Pool::builder`].
-#[must_use = "a builder makes no pool until `build`"]
+/// The settings of a [`Pool`], from [`Pool::builder`].
+#[must_use = "a builder does nothing until `build`"]
 pub struct PoolBuilder<M: Manager> {
     manager: M,
     gate: Option<Gate>,
@@ -29,7 +32,8 @@ pub struct PoolBuilder<M: Manager> {
     idle_timeout: Option<Duration>,
     max_lifetime: Option<Duration>,
     create_timeout: Duration,
-    backoff: (Duration, Duration),
+    /// The first and the longest delay.
+    create_backoff: (Duration, Duration),
     observers: Vec<Box<dyn PoolObserver>>,
 }
 
@@ -43,130 +47,159 @@ impl<M: Manager> PoolBuilder<M> {
             min_idle: 0,
             idle_timeout: None,
             max_lifetime: None,
-            create_timeout: CREATE_TIMEOUT,
-            backoff: BACKOFF,
+            create_timeout: DEFAULT_CREATE_TIMEOUT,
+            create_backoff: DEFAULT_CREATE_BACKOFF,
             observers: Vec::new(),
         }
     }
 
-    /// Takes the limit from a gate, such as one that follows the host: a [governor](crate::Governor)'s. Whoever resizes or
-    /// closes the gate resizes or closes the pool.
+    /// Takes the limit from a gate, such as one of a [governor](crate::Governor), whose limit follows the host. Resizing or
+    /// closing the gate resizes or closes the pool.
     ///
-    /// Others may use the same gate. The limit then bounds the checkouts and permits out of all of them together, and the
-    /// items of each pool by themselves, since an idle item holds no permit.
+    /// The gate may have other users. Its limit then bounds the checkouts of the pool and the permits of the other users
+    /// together. It bounds the items of each pool separately, because an idle item holds no permit.
     pub fn gate(mut self, gate: Gate) -> Self {
         self.gate = Some(gate);
         self
     }
 
-    /// Takes a gate of its own, with this limit: 1 to [`Limit::MAX`].
+    /// Creates a gate for the pool with this limit, from 1 to [`Limit::MAX`].
     pub const fn max(mut self, max: u32) -> Self {
         self.max = Some(max);
         self
     }
 
-    /// What the gate of its own is called, in errors and events; `pool` unless said.
+    /// Names the gate that [`max`](Self::max) creates, for errors and events. The default is `pool`.
     pub fn name(mut self, name: impl Into<GateName>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many items are to be idle at least; 0 unless said. They are made when the pool is built and anew when items had
-    /// to go, and stay however long they are idle. Where this is above the limit, the limit counts.
+    /// Sets the minimum number of idle items. The default is 0.
+    ///
+    /// [`build`](Self::build) creates this many items, and the pool creates them again after items were dropped. The idle
+    /// timeout does not apply to them. A minimum above the limit counts as the limit. The pool does not create items to keep
+    /// the minimum idle while others are in use.
     pub const fn min_idle(mut self, items: usize) -> Self {
         self.min_idle = items;
         self
     }
 
-    /// How long an item may be idle before it is dropped, the coldest first, as long as there are more than
-    /// [`min_idle`](Self::min_idle); without end unless said.
+    /// Sets how long an item may be idle before it is evicted. The default is no bound.
+    ///
+    /// The coldest items are evicted first, as long as there are more idle items than [`min_idle`](Self::min_idle).
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
     }
 
-    /// How old an item may become; without end unless said. One that is older is dropped when it is idle or comes back,
-    /// and is not handed out.
+    /// Sets the maximum lifetime of an item. The default is no bound.
+    ///
+    /// An older item is dropped when it is idle or comes back, and it is not handed out.
     pub const fn max_lifetime(mut self, lifetime: Duration) -> Self {
         self.max_lifetime = Some(lifetime);
         self
     }
 
-    /// How long it may take to make an item, or to check the health of one: 30 s unless said.
+    /// Sets how long creating an item may take, and how long its health check may take. The default is 30 s.
     pub const fn create_timeout(mut self, timeout: Duration) -> Self {
         self.create_timeout = timeout;
         self
     }
 
-    /// How long to wait after a failure before the next item is tried, at first and in the end: from 50 ms to 5 s unless
-    /// said. It doubles with each failure, and is scattered between half of that and all of it.
+    /// Sets the first and the longest delay between a failed creation and the next attempt. The default is 50 ms to 5 s.
+    ///
+    /// The delay doubles with each failure. Each delay is jittered: it lasts between half of its length and all of it.
     pub const fn create_backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = (first, longest);
+        self.create_backoff = (first, longest);
         self
     }
 
-    /// Adds an observer, which is told of every [`PoolEvent`](super::PoolEvent).
+    /// Adds an observer, which receives every [`PoolEvent`](super::PoolEvent).
     pub fn observer(mut self, observer: impl PoolObserver + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self
     }
 
-    /// Makes the pool, and the items that are to be idle, all at once.
+    /// Builds the pool and creates the minimum of idle items, all at the same time.
     ///
-    /// The pool lives on the runtime that this runs on: there its items are made, and there a task looks after it. When
-    /// that runtime shuts down no more items are made; those that are idle are still handed out.
+    /// The pool uses the runtime that calls this method: items are created there, and a maintenance task runs there. When that
+    /// runtime shuts down, the pool creates no more items. Idle items are still handed out.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder(Buffers)
+    ///     .max(8)
+    ///     .min_idle(2)
+    ///     .idle_timeout(Duration::from_secs(60))
+    ///     .build()
+    ///     .await?;
+    /// # drop(pool);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`PoolBuildError`] with every problem of what was said here; or if there is no tokio runtime; or with the first
-    /// failure to make an item.
+    /// - [`PoolBuildError::Invalid`] with every problem of the settings.
+    /// - [`PoolBuildError::NoRuntime`] outside a tokio runtime.
+    /// - [`PoolBuildError::Create`] with the first failure to create an item.
+    /// - [`PoolBuildError::Closed`] if the gate is closed before all first items exist.
     ///
     /// # Panics
     ///
-    /// In a runtime without its timer.
+    /// In a runtime without its timer enabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the pool with it, and the items as they are made.
+    /// Dropping the future drops the pool, and each first item once it has been created.
     pub async fn build(self) -> Result<Pool<M>, PoolBuildError<M::Error>> {
-        let (gate, owns_gate) = match self.limit() {
+        let (gate, owns_gate) = match self.validate() {
             Ok(gate) => gate,
             Err(problems) => return Err(PoolBuildError::Invalid { problems }),
         };
-        let name = gate.name();
-        let Some(runtime) = Runtime::current() else { return Err(PoolBuildError::NoRuntime { gate: name }) };
-        let rules = Rules {
-            gate: name,
+        let Some(runtime) = PoolRuntime::current() else {
+            return Err(PoolBuildError::NoRuntime { gate: gate.name() });
+        };
+
+        let rules = PoolRules {
+            gate: gate.name(),
             min_idle: self.min_idle,
             idle_timeout: self.idle_timeout.map_or(NEVER, clock::length),
             max_lifetime: self.max_lifetime.map_or(NEVER, clock::length),
         };
-        let bell: ChangeListener = Arc::default();
-        gate.listen(&bell);
-        let backoff = Backoff::new(self.backoff.0, self.backoff.1);
-        let shared = Arc::new(Shared {
-            books: Mutex::new(Books::new(rules, backoff, gate.limit())),
+        // Registered before the limit is read, so that no change of the limit is missed.
+        let maintenance_wake = Arc::new(Notify::new());
+        gate.listen(&maintenance_wake);
+        let (first, longest) = self.create_backoff;
+        let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.limit());
+        let shared = Arc::new(PoolShared {
             manager: self.manager,
             gate,
             owns_gate,
             create_timeout: self.create_timeout,
-            notes_time: rules.looks_at_the_clock(),
+            reads_clock: rules.has_time_bounds(),
             has_lifetime: rules.max_lifetime != NEVER,
             observers: self.observers,
             runtime,
-            bell,
+            maintenance_wake,
             drained: Notify::new(),
+            state: Mutex::new(state),
         });
-        let keeper = shared.runtime.spawn(keep(Arc::clone(&shared)));
-        let pool = Pool { core: Arc::new(Core { shared, keeper }) };
-        warm(&pool.core.shared, self.min_idle).await?;
+        let maintenance = shared.runtime.spawn(run_maintenance(Arc::clone(&shared)));
+
+        // From here on, an error or a dropped future drops the only handle, which closes the pool.
+        let pool = Pool { core: Arc::new(PoolCore { shared, maintenance }) };
+        create_first_items(&pool.core.shared, self.min_idle).await?;
         Ok(pool)
     }
 
-    /// The gate, and whether it is the pool's own; or everything that is wrong.
-    fn limit(&self) -> Result<(Gate, bool), Vec<PoolProblem>> {
+    /// Returns the gate and whether the pool created it, or every problem of the settings.
+    fn validate(&self) -> Result<(Gate, bool), Vec<PoolProblem>> {
         let mut problems = Vec::new();
-        let mut found = None;
+        let mut valid_gate = None;
         match (&self.gate, self.max) {
             (None, None) => problems.push(PoolProblem::NoLimit),
             (Some(gate), Some(max)) => problems.push(PoolProblem::TwoLimits { gate: gate.name(), max }),
@@ -177,30 +210,31 @@ impl<M: Manager> PoolBuilder<M> {
                 if gate.is_closed() {
                     problems.push(PoolProblem::Closed { gate: gate.name() });
                 }
-                found = Some((gate.clone(), false));
+                valid_gate = Some((gate.clone(), false));
             }
             (None, Some(max)) => match Limit::try_new(max.into()) {
-                // The pool measures waits by itself, the whole of each.
                 Ok(limit) => {
-                    let gate = Gate::builder(self.name.unwrap_or(NAME), limit).measure_waits(false).build();
-                    found = Some((gate, true));
+                    // The gate need not measure waits: the pool measures the whole wait of each checkout.
+                    let name = self.name.unwrap_or(DEFAULT_NAME);
+                    valid_gate = Some((Gate::builder(name, limit).measure_waits(false).build(), true));
                 }
                 Err(error) => problems.push(PoolProblem::Max(error)),
             },
         }
-        let (first, longest) = self.backoff;
-        let lengths = [
+
+        let (first, longest) = self.create_backoff;
+        let durations = [
             ("idle_timeout", self.idle_timeout),
             ("max_lifetime", self.max_lifetime),
             ("create_timeout", Some(self.create_timeout)),
             ("create_backoff", Some(first)),
         ];
-        let zeros = lengths.into_iter().filter(|(_, length)| *length == Some(Duration::ZERO));
+        let zeros = durations.into_iter().filter(|(_, duration)| *duration == Some(Duration::ZERO));
         problems.extend(zeros.map(|(setting, _)| PoolProblem::Zero { setting }));
         if longest < first {
             problems.push(PoolProblem::Backoff { first, longest });
         }
-        found.filter(|_| problems.is_empty()).ok_or(problems)
+        valid_gate.filter(|_| problems.is_empty()).ok_or(problems)
     }
 }
 
@@ -214,57 +248,58 @@ impl<M: Manager> fmt::Debug for PoolBuilder<M> {
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
             .field("create_timeout", &self.create_timeout)
-            .field("create_backoff", &self.backoff)
+            .field("create_backoff", &self.create_backoff)
             .finish_non_exhaustive()
     }
 }
 
-const NAME: GateName = GateName::new("pool");
+const DEFAULT_NAME: GateName = GateName::new("pool");
 
-/// Longer than anything takes that will come to something; short enough that a place is not lost to what never will.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than any creation that succeeds, and short enough that a creation that hangs does not hold its place for long.
+const DEFAULT_CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Short enough at first that a moment's failure is hardly noticed. In the end long enough to leave whatever fails alone,
-/// and short enough that whoever waits is told within seconds.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// The first delay is short, so that a transient failure is hardly noticed. The longest delay spares a service that is down,
+/// and still reports a failure to waiters within seconds.
+const DEFAULT_CREATE_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Has the first items made, and puts them where they belong once all are there.
-async fn warm<M: Manager>(shared: &Arc<Shared<M>>, min_idle: usize) -> Result<(), PoolBuildError<M::Error>> {
-    let items = min_idle.min(usize::try_from(shared.gate.limit().get()).unwrap_or(usize::MAX));
-    let mut wants = Vec::new();
-    let mut warmed = Vec::new();
-    for _ in 0..items {
-        match shared.take_or_want(None) {
-            Ok(entry) => warmed.push(Warmed::new(shared, entry)),
-            Err(place) => wants.push(Want::new(shared, place)),
+/// Creates the minimum of idle items. They are checked out without a permit until all of them exist, then put back.
+async fn create_first_items<M: Manager>(
+    shared: &Arc<PoolShared<M>>,
+    min_idle: usize,
+) -> Result<(), PoolBuildError<M::Error>> {
+    let count = min_idle.min(items_of(shared.gate.limit()));
+    let mut waits = Vec::new();
+    let mut items = Vec::new();
+    // All waits are queued before the first is awaited, so that the items are created at the same time.
+    for _ in 0..count {
+        match shared.take_or_enqueue(None) {
+            Ok(record) => items.push(FirstItem { shared, record: Some(record) }),
+            Err(wait) => waits.push(wait),
         }
     }
-    for mut want in wants {
-        match want.delivery().await {
-            Delivery::Used(entry) | Delivery::New(entry) => warmed.push(Warmed::new(shared, entry)),
-            Delivery::Failed(error) => return Err(PoolBuildError::Create(error)),
-            Delivery::Closed => return Err(PoolBuildError::Closed { gate: shared.gate.name() }),
+    for wait in waits {
+        match wait.delivery().await {
+            ItemDelivery::Reused(record) | ItemDelivery::Created(record) => {
+                items.push(FirstItem { shared, record: Some(record) });
+            }
+            ItemDelivery::Failed(error) => return Err(PoolBuildError::Create(error)),
+            ItemDelivery::Closed => return Err(PoolBuildError::Closed { gate: shared.gate.name() }),
         }
     }
     Ok(())
 }
 
-/// An item that was made to be idle, on its way there.
-struct Warmed<'s, M: Manager> {
-    shared: &'s Arc<Shared<M>>,
-    entry: Option<Entry<M::Item>>,
+/// One of the first items. Its drop puts the item back.
+struct FirstItem<'s, M: Manager> {
+    shared: &'s Arc<PoolShared<M>>,
+    /// `None` only in `drop`.
+    record: Option<ItemRecord<M::Item>>,
 }
 
-impl<'s, M: Manager> Warmed<'s, M> {
-    const fn new(shared: &'s Arc<Shared<M>>, entry: Entry<M::Item>) -> Self {
-        Self { shared, entry: Some(entry) }
-    }
-}
-
-impl<M: Manager> Drop for Warmed<'_, M> {
+impl<M: Manager> Drop for FirstItem<'_, M> {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            self.shared.put_in_order(entry);
+        if let Some(record) = self.record.take() {
+            self.shared.put_back_slow(record);
         }
     }
 }

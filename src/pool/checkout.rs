@@ -1,4 +1,4 @@
-//! A checkout: a permit, then an item.
+//! Checkouts: a permit of the gate, then an item of the pool.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -9,201 +9,207 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::effects::Delivery;
-use super::shared::{Place, Shared};
-use super::sync::until;
-use super::{CheckoutError, DiscardReason, Manager, PooledItem, TryCheckoutError, Verdict};
+use super::delivery::ItemDelivery;
+use super::error::{CheckoutError, TryCheckoutError};
+use super::manager::{Manager, Verdict};
+use super::pooled_item::PooledItem;
+use super::shared::PoolShared;
+use super::state::elapsed;
+use super::sync::with_deadline;
 use crate::gate::clock::{self, NEVER};
 use crate::gate::{AcquireError, OwnedPermit};
 
-/// A checkout that is more than "however long it takes"; made by [`Pool::request`](super::Pool::request).
+/// A checkout with a deadline, from [`Pool::request`](super::Pool::request).
 ///
 /// ```
-/// # use std::convert::Infallible;
-/// # use concurrency_governor::pool::{Manager, Pool};
-/// # struct Buffers;
-/// # impl Manager for Buffers {
-/// #     type Item = Vec<u8>;
-/// #     type Error = Infallible;
-/// #     async fn create(&self) -> Result<Vec<u8>, Infallible> { Ok(Vec::new()) }
-/// # }
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+#[doc = include_str!("example_setup.txt")]
+/// # let pool = Pool::builder(Buffers).max(8).build().await?;
 /// use std::time::Duration;
 ///
-/// let buffers = Pool::builder(Buffers).max(8).build().await?;
-/// let buffer = buffers.request().max_wait(Duration::from_millis(250)).checkout().await?;
+/// let buffer = pool.request().max_wait(Duration::from_millis(250)).checkout().await?;
 /// # drop(buffer);
 /// # Ok(())
 /// # }
 /// ```
 #[must_use = "a request does nothing until it checks out"]
 pub struct CheckoutRequest<'p, M: Manager> {
-    shared: &'p Arc<Shared<M>>,
+    shared: &'p Arc<PoolShared<M>>,
     deadline: Option<Instant>,
     max_wait: Option<Duration>,
 }
 
 impl<'p, M: Manager> CheckoutRequest<'p, M> {
-    pub(super) const fn new(shared: &'p Arc<Shared<M>>) -> Self {
+    pub(super) const fn new(shared: &'p Arc<PoolShared<M>>) -> Self {
         Self { shared, deadline: None, max_wait: None }
     }
 
-    /// Gives up at `deadline` if it still waits then, be it in line at the gate, for an item to be made or to come back,
-    /// or for its health to be checked. With several limits to its wait, the earliest counts.
+    /// Sets an instant at which the checkout stops waiting.
+    ///
+    /// The deadline covers the wait in the gate's queue, the wait for an item, and the check of its health. With several
+    /// bounds on the wait, the earliest counts.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Gives up after waiting this long for all of that together, counted from its first poll. With several limits to its
-    /// wait (its own, or its gate's [longest](crate::gate::GateBuilder::max_wait)), the earliest counts.
+    /// Sets the longest wait, counted from the first poll.
+    ///
+    /// It covers the wait in the gate's queue, the wait for an item, and the check of its health. With several bounds on the
+    /// wait, the gate's [`max_wait`](crate::gate::GateBuilder::max_wait) included, the earliest counts.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self
     }
 
-    /// Waits for an item; see [`Pool::checkout`](super::Pool::checkout).
+    /// Waits for an item, as [`Pool::checkout`](super::Pool::checkout) does.
     ///
     /// # Errors
     ///
-    /// [`CheckoutError`] if the gate refuses it, its deadline passes, the pool is closed, or the item cannot be made.
+    /// [`CheckoutError`] if the gate rejects the checkout, the deadline passes, the pool is closed, or the item cannot be
+    /// created.
     ///
     /// # Panics
     ///
-    /// When it has to wait and has a deadline (its own or the gate's), outside a tokio runtime with its timer enabled.
+    /// If the checkout has a deadline, its own or the gate's, and has to wait outside a tokio runtime with its timer enabled.
     ///
     /// # Cancel safety
     ///
     /// As [`Pool::checkout`](super::Pool::checkout).
     #[inline]
     pub async fn checkout(self) -> Result<PooledItem<M>, CheckoutError<M::Error>> {
-        let mut arrived = None;
-        let mut leased = self.at_once();
+        let mut arrived = None; // set at the first wait: the fast path does not read the clock
+        let mut outcome = self.checkout_fast();
         loop {
-            let mut lease = match leased {
-                Ok(lease) => lease,
-                Err(permit) => match self.wait(permit, &mut arrived).await? {
-                    Found::Used(lease) => lease,
-                    Found::New(lease) => return Ok(lease),
+            let mut item = match outcome {
+                Ok(item) => item,
+                Err(permit) => match self.checkout_slow(permit, &mut arrived).await? {
+                    ObtainedItem::Reused(item) => item,
+                    ObtainedItem::Created(item) => return Ok(item), // a new item needs no check
                 },
             };
-            match self.health(lease.checking(), &mut arrived).await {
-                Health::Good => {
-                    lease.checked();
-                    return Ok(lease);
+            match self.check_health(item.begin_health_check(), &mut arrived).await {
+                HealthOutcome::Healthy => {
+                    item.finish_health_check();
+                    return Ok(item);
                 }
-                Health::Bad => leased = Err(Some(lease.replace(DiscardReason::Health))),
-                Health::Late => return Err(CheckoutError::Rejected(self.late(arrived))),
+                // The permit is kept for the next item, so that no later checkout overtakes this one.
+                HealthOutcome::Unfit => outcome = Err(Some(item.discard_unhealthy())),
+                HealthOutcome::DeadlineExceeded => {
+                    return Err(CheckoutError::Rejected(self.deadline_exceeded(arrived)));
+                }
             }
         }
     }
 
-    /// Takes an item if one is idle and the gate has room now, whatever its deadline; see [`Pool::try_checkout`](super::Pool::try_checkout).
+    /// Checks out an idle item without waiting, whatever the deadline; see
+    /// [`Pool::try_checkout`](super::Pool::try_checkout).
     ///
     /// # Errors
     ///
-    /// [`TryCheckoutError`] if it is not to be had at once.
+    /// [`TryCheckoutError`] if the gate has no permit or no item is idle.
     pub fn try_checkout(self) -> Result<PooledItem<M>, TryCheckoutError> {
         let shared = self.shared;
         let permit = shared.gate.try_acquire_owned().map_err(TryCheckoutError::Rejected)?;
-        match shared.take(None) {
-            Some(entry) => Ok(PooledItem::new(shared, entry, permit)),
+        match shared.take_idle(None) {
+            Some(record) => Ok(PooledItem::new(shared, record, permit)),
             None => Err(TryCheckoutError::NoneIdle { gate: shared.gate.name() }),
         }
     }
 
-    /// What most checkouts come to: a permit, and an item that is idle. Else the permit, if there was one.
+    /// Fast path: takes a permit and an idle item. If it fails, it returns the permit, if it got one.
     #[inline]
-    fn at_once(&self) -> Result<PooledItem<M>, Option<OwnedPermit>> {
+    fn checkout_fast(&self) -> Result<PooledItem<M>, Option<OwnedPermit>> {
         let Some(permit) = self.shared.gate.try_acquire_uncounted() else { return Err(None) };
-        match self.shared.take(None) {
-            Some(entry) => Ok(PooledItem::new(self.shared, entry, permit)),
+        match self.shared.take_idle(None) {
+            Some(record) => Ok(PooledItem::new(self.shared, record, permit)),
             None => Err(Some(permit)),
         }
     }
 
-    /// Waits for what was not to be had at once: a permit, then an item.
-    async fn wait(
+    /// Slow path: waits for a permit, unless it is given, and then for an item.
+    async fn checkout_slow(
         &self,
         permit: Option<OwnedPermit>,
         arrived: &mut Option<i64>,
-    ) -> Result<Found<M>, CheckoutError<M::Error>> {
+    ) -> Result<ObtainedItem<M>, CheckoutError<M::Error>> {
         let shared = self.shared;
-        let permit = match permit {
-            Some(permit) => permit,
-            None => self.admitted(arrived).await.map_err(CheckoutError::Rejected)?,
+        let permit = if let Some(permit) = permit {
+            permit
+        } else {
+            let mut request = shared.gate.request();
+            if let Some(deadline) = self.deadline {
+                request = request.deadline(deadline);
+            }
+            if let Some(wait) = self.max_wait {
+                request = request.max_wait(wait);
+            }
+            arrived.get_or_insert_with(clock::now);
+            request.acquire_owned().await.map_err(CheckoutError::Rejected)?
         };
-        let waited = arrived.map(|arrived| clock::now().saturating_sub(arrived));
-        if let Some(entry) = shared.take(waited) {
-            return Ok(Found::Used(PooledItem::new(shared, entry, permit)));
+
+        // The previous holder of the permit has usually left its item idle.
+        let waited = arrived.map(|arrived| elapsed(arrived, clock::now()));
+        if let Some(record) = shared.take_idle(waited) {
+            return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit)));
         }
+
+        // Join the pool's own queue. This starts the creation of an item if there is room for one.
         let since = *arrived.get_or_insert_with(clock::now);
-        let place = match shared.take_or_want(Some(since)) {
-            Ok(entry) => return Ok(Found::Used(PooledItem::new(shared, entry, permit))),
-            Err(place) => place,
+        let wait = match shared.take_or_enqueue(Some(since)) {
+            Ok(record) => return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit))),
+            Err(wait) => wait,
         };
-        let mut want = Want::new(shared, place);
-        match until(self.deadline_from(since), want.delivery()).await {
-            Some(Delivery::Used(entry)) => Ok(Found::Used(PooledItem::new(shared, entry, permit))),
-            Some(Delivery::New(entry)) => Ok(Found::New(PooledItem::new(shared, entry, permit))),
-            Some(Delivery::Failed(error)) => Err(CheckoutError::Create(error)),
-            Some(Delivery::Closed) => {
+        match with_deadline(self.deadline_from(since), wait.delivery()).await {
+            Some(ItemDelivery::Reused(record)) => {
+                Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit)))
+            }
+            Some(ItemDelivery::Created(record)) => {
+                Ok(ObtainedItem::Created(PooledItem::new(shared, record, permit)))
+            }
+            Some(ItemDelivery::Failed(error)) => Err(CheckoutError::Create(error)),
+            Some(ItemDelivery::Closed) => {
                 Err(CheckoutError::Rejected(AcquireError::Closed { gate: shared.gate.name() }))
             }
-            None => Err(CheckoutError::Rejected(self.late(Some(since)))),
+            None => Err(CheckoutError::Rejected(self.deadline_exceeded(Some(since)))),
         }
     }
 
-    /// Waits for a permit, and notes since when.
-    async fn admitted(&self, arrived: &mut Option<i64>) -> Result<OwnedPermit, AcquireError> {
-        let mut request = self.shared.gate.request();
-        if let Some(deadline) = self.deadline {
-            request = request.deadline(deadline);
-        }
-        if let Some(wait) = self.max_wait {
-            request = request.max_wait(wait);
-        }
-        arrived.get_or_insert_with(clock::now);
-        request.acquire_owned().await
-    }
-
-    /// Asks after the health of an item that was used before.
+    /// Checks the health of an item that was used before.
     #[inline]
-    async fn health(&self, item: &mut M::Item, arrived: &mut Option<i64>) -> Health {
-        let mut asking = pin!(self.shared.manager.health(item));
-        // Most are over at once, and need no timer.
-        match poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
-            Poll::Ready(Verdict::Keep) => Health::Good,
-            Poll::Ready(Verdict::Discard) => Health::Bad,
-            Poll::Pending => self.health_in_time(asking, arrived).await,
+    async fn check_health(&self, item: &mut M::Item, arrived: &mut Option<i64>) -> HealthOutcome {
+        let mut check = pin!(self.shared.manager.health(item));
+        // Most checks end at their first poll, which needs no timer.
+        match poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await {
+            Poll::Ready(Verdict::Keep) => HealthOutcome::Healthy,
+            Poll::Ready(Verdict::Discard) => HealthOutcome::Unfit,
+            Poll::Pending => self.check_health_slow(check, arrived).await,
         }
     }
 
-    async fn health_in_time(
+    /// Awaits a health check until the checkout's deadline or the pool's create timeout.
+    async fn check_health_slow(
         &self,
-        asking: impl Future<Output = Verdict>,
+        check: impl Future<Output = Verdict>,
         arrived: &mut Option<i64>,
-    ) -> Health {
+    ) -> HealthOutcome {
         let now = clock::now();
         let deadline = self.deadline_from(*arrived.get_or_insert(now));
-        let latest = clock::after(now, self.shared.create_timeout);
-        match until(latest.min(deadline), asking).await {
-            Some(Verdict::Keep) => Health::Good,
-            None if deadline < latest => Health::Late,
-            Some(Verdict::Discard) | None => Health::Bad,
+        let timeout = clock::after(now, self.shared.create_timeout);
+        match with_deadline(timeout.min(deadline), check).await {
+            Some(Verdict::Keep) => HealthOutcome::Healthy,
+            None if deadline < timeout => HealthOutcome::DeadlineExceeded,
+            Some(Verdict::Discard) | None => HealthOutcome::Unfit,
         }
     }
 
-    /// The earliest of its deadlines, [`NEVER`] if it has none.
+    /// Returns the earliest bound on the wait, or [`NEVER`] if there is none.
     fn deadline_from(&self, arrived: i64) -> i64 {
         let longest = self.max_wait.map_or(NEVER, clock::length).min(self.shared.gate.max_wait_nanos());
         clock::nanos_after(arrived, longest).min(self.deadline.map_or(NEVER, clock::nanos))
     }
 
-    fn late(&self, arrived: Option<i64>) -> AcquireError {
-        let waited = arrived.map_or(0, |arrived| clock::now().saturating_sub(arrived));
-        let waited = Duration::from_nanos(u64::try_from(waited).unwrap_or(0));
+    fn deadline_exceeded(&self, arrived: Option<i64>) -> AcquireError {
+        let waited = arrived.map_or(Duration::ZERO, |arrived| elapsed(arrived, clock::now()));
         AcquireError::DeadlineExceeded { gate: self.shared.gate.name(), waited }
     }
 }
@@ -226,47 +232,19 @@ impl<M: Manager> fmt::Debug for CheckoutRequest<'_, M> {
     }
 }
 
-/// An item after a wait.
-enum Found<M: Manager> {
-    /// One that was used before.
-    Used(PooledItem<M>),
-    /// One that was just made.
-    New(PooledItem<M>),
+/// The item that the slow path got.
+enum ObtainedItem<M: Manager> {
+    /// An item that was used before. Its health must be checked.
+    Reused(PooledItem<M>),
+    /// An item that was just created.
+    Created(PooledItem<M>),
 }
 
-/// What came of asking after the health of an item.
-enum Health {
-    Good,
-    /// It is not fit, or that was not known in time.
-    Bad,
-    /// The checkout's own deadline passed.
-    Late,
-}
-
-/// A wait for an item. Dropped before it is over, it leaves the line, and what was on its way goes to whoever is next.
-pub(super) struct Want<'s, M: Manager> {
-    shared: &'s Arc<Shared<M>>,
-    /// `None` once it is over.
-    place: Option<Place<M>>,
-}
-
-impl<'s, M: Manager> Want<'s, M> {
-    pub(super) const fn new(shared: &'s Arc<Shared<M>>, place: Place<M>) -> Self {
-        Self { shared, place: Some(place) }
-    }
-
-    pub(super) async fn delivery(&mut self) -> Delivery<M::Item, M::Error> {
-        let Some(place) = &mut self.place else { return Delivery::Closed };
-        let delivery = (&mut place.receiver).await;
-        self.place = None;
-        delivery.unwrap_or(Delivery::Closed) // nobody drops a sender that has sent nothing
-    }
-}
-
-impl<M: Manager> Drop for Want<'_, M> {
-    fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.shared.give_up(place);
-        }
-    }
+/// The outcome of a health check.
+enum HealthOutcome {
+    Healthy,
+    /// The manager rejected the item, or its check took longer than the create timeout.
+    Unfit,
+    /// The checkout's own deadline passed during the check.
+    DeadlineExceeded,
 }

@@ -1,68 +1,45 @@
-//! What a step of the books leaves to be done once the lock is free.
+//! The work that a step of the state leaves for its caller, to be done after the lock is released.
 
-use tokio::sync::oneshot;
+use super::delivery::{DeliverySender, ItemDelivery};
+use super::event::PoolEvent;
+use super::manager::Manager;
 
-use super::books::Entry;
-use super::{CreateError, PoolEvent};
-
-/// Everything that calls somebody else's code, or may take long: none of it happens under the lock.
-#[must_use = "what is left to be done and is not done is an item lost, or a waiter"]
-pub(super) struct Effects<I, E> {
-    /// To who waits, in order.
-    pub(super) deliveries: Vec<(Sender<I, E>, Delivery<I, E>)>,
-    /// Items to make.
-    pub(super) attempts: Vec<Attempt>,
-    /// Items to drop; they count as dropping until the books are told that they are gone.
-    pub(super) leaving: Vec<I>,
-    /// For the observers.
+/// Work that runs user code or may take long, and so must not run under the lock.
+#[must_use = "effects that are not performed lose items and waiters"]
+pub(super) struct PoolEffects<M: Manager> {
+    /// Deliveries to waiters, in queue order.
+    pub(super) deliveries: Vec<(DeliverySender<M>, ItemDelivery<M>)>,
+    /// Creations to spawn.
+    pub(super) attempts: Vec<CreateAttempt>,
+    /// Items to drop. The state counts each of them as dropping until its drop has returned.
+    pub(super) discarded: Vec<M::Item>,
+    /// Events for the observers.
     pub(super) events: Vec<PoolEvent>,
-    /// Whether the keeper is to look at what is due.
-    pub(super) rings: bool,
-    /// Whether nothing is left.
+    /// Whether the maintenance task must be woken, because something is due earlier than it expects.
+    pub(super) wakes_maintenance: bool,
+    /// Whether the pool has no items and no waiters left.
     pub(super) drained: bool,
 }
 
-impl<I, E> Default for Effects<I, E> {
+impl<M: Manager> Default for PoolEffects<M> {
     fn default() -> Self {
         Self {
             deliveries: Vec::new(),
             attempts: Vec::new(),
-            leaving: Vec::new(),
+            discarded: Vec::new(),
             events: Vec::new(),
-            rings: false,
+            wakes_maintenance: false,
             drained: false,
         }
     }
 }
 
-pub(super) type Sender<I, E> = oneshot::Sender<Delivery<I, E>>;
-pub(super) type Receiver<I, E> = oneshot::Receiver<Delivery<I, E>>;
-
-/// What becomes of a wait for an item.
-pub(super) enum Delivery<I, E> {
-    /// One that was there before.
-    Used(Entry<I>),
-    /// One that was just made.
-    New(Entry<I>),
-    Failed(CreateError<E>),
-    Closed,
-}
-
-impl<I, E> Delivery<I, E> {
-    pub(super) fn into_entry(self) -> Option<Entry<I>> {
-        match self {
-            Self::Used(entry) | Self::New(entry) => Some(entry),
-            Self::Failed(_) | Self::Closed => None,
-        }
-    }
-}
-
-/// An item to be made.
+/// An attempt to create an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// While all is well.
-    Ordinary,
-    /// After a pause, to see whether items can be made again. It speaks for everybody who stood in line when it began:
-    /// their tickets are below this.
-    Probe { tickets_below: u64 },
+pub(super) enum CreateAttempt {
+    /// An attempt while creation works, or one that started before the first failure.
+    Normal,
+    /// The single attempt after a backoff delay. If it fails, it fails every waiter that was queued when it started: each
+    /// of them has a ticket below this one.
+    Retry { tickets_below: u64 },
 }

@@ -1,4 +1,4 @@
-//! Why there is no item.
+//! The errors of checkouts, of item creation and of building a pool.
 
 use std::error::Error;
 use std::fmt;
@@ -8,20 +8,20 @@ use std::time::Duration;
 use crate::gate::{AcquireError, TryAcquireError};
 use crate::plan::{GateName, LimitError};
 
-/// Why a checkout ended without an item. The pool goes on.
+/// Why a checkout got no item. The pool itself goes on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckoutError<E: Error + 'static> {
-    /// The gate refused it, the pool was closed, or the deadline passed while it waited for an item.
+    /// The gate rejected the checkout, the pool was closed, or the deadline passed during the wait for an item.
     #[error(transparent)]
     Rejected(AcquireError),
-    /// The item could not be made.
+    /// The item could not be created.
     #[error(transparent)]
     Create(CreateError<E>),
 }
 
 impl<E: Error + 'static> CheckoutError<E> {
-    /// The gate of the pool that was asked.
+    /// Returns the name of the pool's gate.
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match self {
@@ -40,41 +40,41 @@ impl<E: Error + 'static> Clone for CheckoutError<E> {
     }
 }
 
-/// Why an item could not be made. Cheap to clone: several checkouts may end by one failure.
+/// Why an item could not be created. Cheap to clone, because one failure may end several checkouts.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CreateError<E> {
-    /// The manager's own error, which is the [source](Error::source).
+    /// The manager returned an error, which is the [source](Error::source).
     Failed {
-        /// The gate of the pool.
+        /// The pool's gate.
         gate: GateName,
-        /// What the manager said.
+        /// The manager's error.
         error: Arc<E>,
     },
-    /// It took longer than the pool's [`create_timeout`](super::PoolBuilder::create_timeout).
+    /// The creation took longer than the pool's [`create_timeout`](super::PoolBuilder::create_timeout).
     TimedOut {
-        /// The gate of the pool.
+        /// The pool's gate.
         gate: GateName,
-        /// How long it was given.
+        /// The timeout.
         after: Duration,
     },
-    /// It panicked.
+    /// The manager panicked.
     Panicked {
-        /// The gate of the pool.
+        /// The pool's gate.
         gate: GateName,
-        /// The panic's message, where it has one.
+        /// The message of the panic, or "no message".
         message: Arc<str>,
     },
-    /// The runtime that the pool was built on has shut down, so no item is made any more. Those that are idle are still
-    /// handed out.
+    /// The runtime that the pool was built on has shut down, so the pool creates no more items. Idle items are still handed
+    /// out.
     Abandoned {
-        /// The gate of the pool.
+        /// The pool's gate.
         gate: GateName,
     },
 }
 
 impl<E> CreateError<E> {
-    /// The gate of the pool.
+    /// Returns the name of the pool's gate.
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match self {
@@ -103,15 +103,17 @@ impl<E> fmt::Display for CreateError<E> {
             Self::Failed { gate, .. } => write!(f, "the pool of gate `{gate}` could not create an item"),
             Self::TimedOut { gate, after } => write!(
                 f,
-                "the pool of gate `{gate}` could not create an item within {after:?}: raise its create timeout, or find \
-                 out what holds it up"
+                "the pool of gate `{gate}` could not create an item within its `create_timeout` of {after:?}: raise the \
+                 timeout, or find out what blocks `Manager::create`"
             ),
-            Self::Panicked { gate, message } => {
-                write!(f, "the pool of gate `{gate}` panicked creating an item: {message}")
-            }
+            Self::Panicked { gate, message } => write!(
+                f,
+                "the pool of gate `{gate}` could not create an item because `Manager::create` panicked: {message}"
+            ),
             Self::Abandoned { gate } => write!(
                 f,
-                "the runtime that the pool of gate `{gate}` was built on has shut down: build it on one that outlives it"
+                "the pool of gate `{gate}` creates no more items because the runtime that it was built on has shut down: \
+                 build it on a runtime that outlives it"
             ),
         }
     }
@@ -126,23 +128,23 @@ impl<E: Error + 'static> Error for CreateError<E> {
     }
 }
 
-/// Why a checkout that would not wait ended without an item.
+/// Why a checkout that does not wait got no item.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryCheckoutError {
-    /// The gate refused it.
+    /// The gate rejected the checkout.
     #[error(transparent)]
     Rejected(TryAcquireError),
-    /// The gate has room, and no item is idle: making one takes time.
+    /// The gate has a permit, but no item is idle, and creating one takes time.
     #[error("the pool of gate `{gate}` has no idle item: wait for one with `checkout`, or raise `min_idle`")]
     NoneIdle {
-        /// The gate of the pool.
+        /// The pool's gate.
         gate: GateName,
     },
 }
 
 impl TryCheckoutError {
-    /// The gate of the pool that was asked.
+    /// Returns the name of the pool's gate.
     #[must_use]
     pub const fn gate(&self) -> GateName {
         match self {
@@ -152,81 +154,89 @@ impl TryCheckoutError {
     }
 }
 
-/// Why a pool was not built.
+/// Why a pool could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolBuildError<E: Error + 'static> {
-    /// What the builder was told makes no pool: every problem at once.
-    #[error("{}", list(problems))]
+    /// The settings are invalid. The error lists every problem.
+    #[error("{}", join(problems))]
     Invalid {
         /// The problems, at least one.
         problems: Vec<PoolProblem>,
     },
     /// There is no tokio runtime to create items on.
-    #[error("the pool of gate `{gate}` needs a tokio runtime to create items on: build it inside one")]
+    #[error("the pool of gate `{gate}` needs a tokio runtime to create items on: call `build` inside one")]
     NoRuntime {
-        /// The gate of the pool.
+        /// The pool's gate.
         gate: GateName,
     },
-    /// One of the items that were to be idle from the start could not be made.
+    /// One of the first items, for `min_idle`, could not be created.
     #[error(transparent)]
     Create(CreateError<E>),
-    /// The gate was closed while the first items were made.
-    #[error("gate `{gate}` was closed while its pool was built")]
+    /// The gate was closed while the first items were being created.
+    #[error(
+        "gate `{gate}` was closed while its pool was being built: build the pool on a gate that stays open"
+    )]
     Closed {
-        /// The gate of the pool.
+        /// The pool's gate.
         gate: GateName,
     },
 }
 
-fn list(problems: &[PoolProblem]) -> String {
+fn join(problems: &[PoolProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// One thing that is wrong with a [`PoolBuilder`](super::PoolBuilder).
+/// One problem with the settings of a [`PoolBuilder`](super::PoolBuilder).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolProblem {
     /// Neither a gate nor a maximum was given.
-    #[error("a pool needs `gate` or `max` (given: neither)")]
+    #[error("a pool takes its limit from `gate` or from `max` (given: neither): call one of them")]
     NoLimit,
     /// Both a gate and a maximum were given.
-    #[error("a pool takes its limit from `gate` or from `max` (given: both, gate `{gate}` and {max})")]
+    #[error(
+        "a pool takes its limit from `gate` or from `max` (given: gate `{gate}` and max {max}): remove one of them"
+    )]
     TwoLimits {
         /// The gate.
         gate: GateName,
         /// The maximum.
         max: u32,
     },
-    /// A gate was given, and a name for another.
-    #[error("`name` is for the gate that `max` makes (given: `{name}` for gate `{gate}`)")]
+    /// A name was given together with a gate, which has a name already.
+    #[error(
+        "`name` names the gate that `max` creates (given: name `{name}` with gate `{gate}`): remove `name`"
+    )]
     NameOfAnother {
         /// The gate.
         gate: GateName,
         /// The name.
         name: GateName,
     },
-    /// The maximum is no limit.
+    /// The maximum is not a valid limit.
     #[error("`max`: {0}")]
     Max(LimitError),
-    /// The gate was closed before.
-    #[error("gate `{gate}` is closed and admits nothing more")]
+    /// The gate is already closed.
+    #[error("gate `{gate}` is closed (allowed: an open gate): build the pool before the gate is closed")]
     Closed {
         /// The gate.
         gate: GateName,
     },
-    /// A length of time that makes no sense as zero.
-    #[error("`{setting}` is zero (allowed: more than that)")]
+    /// A duration is zero that must not be.
+    #[error("`{setting}` is zero (allowed: any longer duration)")]
     Zero {
         /// The builder's method.
         setting: &'static str,
     },
-    /// The longest backoff is shorter than the first.
-    #[error("`create_backoff` ends at {longest:?}, below the {first:?} it begins with")]
+    /// The longest backoff delay is shorter than the first one.
+    #[error(
+        "`create_backoff`: the longest delay {longest:?} is shorter than the first delay (allowed: {first:?} or more)"
+    )]
     Backoff {
-        /// The first pause.
+        /// The first delay.
         first: Duration,
-        /// The longest.
+        /// The longest delay.
         longest: Duration,
     },
 }

@@ -1,54 +1,54 @@
-//! What a pool tells its observers.
+//! The events of a pool and their observers.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DiscardReason;
+use super::status::DiscardReason;
 use crate::plan::GateName;
 
-/// Something that a pool did or met; to [observers](super::PoolBuilder::observer). It prints as one line.
+/// An event of a pool, sent to its [observers](super::PoolBuilder::observer). It prints as one line.
 ///
-/// The warm way tells nothing: a checkout that finds an item, and an item that comes back, are only counted.
+/// Checkouts and returns of idle items emit no event. The pool only counts them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
-    /// An item was made.
+    /// An item was created.
     Created {
         /// The pool's gate.
         gate: GateName,
-        /// How long that took.
+        /// How long the creation took.
         took: Duration,
     },
-    /// An item could not be made.
+    /// An attempt to create an item failed.
     CreateFailed {
         /// The pool's gate.
         gate: GateName,
-        /// Why: a [`CreateError`](super::CreateError), as whoever waited for the item gets it.
+        /// The [`CreateError`](super::CreateError) that the waiting checkout gets.
         error: Arc<dyn Error + Send + Sync>,
     },
-    /// No item is tried for this long, since one has failed.
+    /// A failure delays the next attempt to create an item.
     BackingOff {
         /// The pool's gate.
         gate: GateName,
-        /// How long.
+        /// The delay.
         delay: Duration,
-        /// How many attempts have failed in a row, each after such a pause.
+        /// Failed attempts in a row: the first failure, and the attempt after each delay.
         failures: u32,
     },
-    /// An item was not used again.
+    /// An item was dropped instead of used again.
     Discarded {
         /// The pool's gate.
         gate: GateName,
-        /// Why.
+        /// The reason.
         reason: DiscardReason,
     },
-    /// An item was dropped that had been idle too long.
+    /// An item was dropped because it reached the idle timeout.
     Evicted {
         /// The pool's gate.
         gate: GateName,
-        /// How long it had been idle.
+        /// How long the item had been idle.
         idle_for: Duration,
     },
     /// The pool was closed, or its last handle dropped.
@@ -58,11 +58,11 @@ pub enum PoolEvent {
     },
 }
 
-/// Told about every [`PoolEvent`] of a pool, in the thread that caused it and with no lock held.
+/// Receives every [`PoolEvent`] of a pool, on the thread that caused the event and with no lock held.
 ///
-/// A closure `Fn(&PoolEvent)` is one. What it does holds that thread up; a panic in it is caught and ends nothing else.
+/// Closures of type `Fn(&PoolEvent)` are observers. A slow observer delays the calling thread. A panic is caught.
 pub trait PoolObserver: Send + Sync {
-    /// Takes note of an event.
+    /// Receives an event.
     fn observe(&self, event: &PoolEvent);
 }
 
@@ -86,10 +86,15 @@ impl fmt::Display for PoolEvent {
                 Ok(())
             }
             Self::BackingOff { gate, delay, failures } => {
-                write!(f, "pool {gate}: next item is tried in {delay:?}, after {failures} failures in a row")
+                write!(
+                    f,
+                    "pool {gate}: next attempt to create an item in {delay:?} (failures in a row: {failures})"
+                )
             }
-            Self::Discarded { gate, reason } => write!(f, "pool {gate}: item discarded, since {reason}"),
-            Self::Evicted { gate, idle_for } => write!(f, "pool {gate}: item evicted, idle for {idle_for:?}"),
+            Self::Discarded { gate, reason } => write!(f, "pool {gate}: item discarded: {reason}"),
+            Self::Evicted { gate, idle_for } => {
+                write!(f, "pool {gate}: item evicted after {idle_for:?} idle")
+            }
             Self::Closed { gate } => write!(f, "pool {gate}: closed"),
         }
     }

@@ -1,9 +1,11 @@
-//! What a pool asks of its user: how to make an item, and whether one may be used again.
+//! The user's side of a pool: how to create an item, and whether it may be used again.
 
 use std::error::Error;
 use std::future::{Future, ready};
 
-/// Makes the items of a [`Pool`](super::Pool), and judges them.
+/// Creates the items of a [`Pool`](super::Pool), and decides whether an item may be used again.
+///
+/// The pool calls no method while it holds a lock, so every method may use the pool itself.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -26,50 +28,53 @@ use std::future::{Future, ready};
 ///     }
 /// }
 /// ```
-///
-/// None of its methods is called while a lock is held, so each may use the pool it works for.
 pub trait Manager: Send + Sync + 'static {
-    /// What is pooled. It is dropped by whoever finds that it has to go: a lease, the pool's keeper, a
-    /// [`resize`](super::Pool::resize). Its place is not filled again before its drop is over, so one that takes long
-    /// holds up the thread it happens in and whoever waits for that place. A drop that panics is caught.
+    /// The type of the pooled items.
+    ///
+    /// An item is dropped on the thread that finds it unfit: the thread that drops a
+    /// [`PooledItem`](super::PooledItem), calls [`resize`](super::Pool::resize), or runs the pool's maintenance task. The
+    /// item counts against the limit until its drop returns, so a slow drop delays that thread and the next waiter. A panic
+    /// of the drop is caught.
     type Item: Send + 'static;
 
-    /// Why there is no item.
+    /// The error of a failed creation.
     type Error: Error + Send + Sync + 'static;
 
-    /// Makes an item.
+    /// Creates an item.
     ///
-    /// It runs in a task of its own, on the runtime that the pool was built on: whoever waits for the item may give up,
-    /// and the item is then another's. It is dropped where it stands after the pool's
-    /// [`create_timeout`](super::PoolBuilder::create_timeout), which cannot stop one that blocks its thread. A panic
-    /// counts as a failure.
+    /// It runs in a task of its own, on the runtime that the pool was built on. If the checkout that needed the item is
+    /// dropped, the creation goes on and another checkout gets the item. After the pool's
+    /// [`create_timeout`](super::PoolBuilder::create_timeout) the future is dropped, which cannot stop a future that blocks
+    /// its thread. A panic counts as a failure.
     fn create(&self) -> impl Future<Output = Result<Self::Item, Self::Error>> + Send;
 
-    /// Makes an item that comes back fit for the next, or says that it is not; keeps each unless written otherwise.
+    /// Prepares a returned item for its next use, or rejects it. The default keeps every item.
     ///
-    /// It runs when the lease is dropped, in that thread, and so must not block. A panic discards the item.
+    /// It runs on the thread that drops the [`PooledItem`](super::PooledItem), so it must not block. A panic discards the
+    /// item.
     fn recycle(&self, item: &mut Self::Item) -> Verdict {
         let _ = item;
         Verdict::Keep
     }
 
-    /// Whether an item that was used before is still fit, asked before it is handed out again; yes unless written
-    /// otherwise, which costs nothing.
+    /// Checks whether an idle item still works, before it is handed out again. The default keeps every item and costs
+    /// nothing.
     ///
-    /// It runs inside [`checkout`](super::Pool::checkout), and has until the earlier of that checkout's deadline and the
-    /// pool's [`create_timeout`](super::PoolBuilder::create_timeout). An item whose check runs late, panics or is dropped
-    /// midway is discarded: nobody knows what state that left it in. A panic goes on in whoever checks out.
+    /// It runs inside [`checkout`](super::Pool::checkout). It must end before that checkout's deadline and within the pool's
+    /// [`create_timeout`](super::PoolBuilder::create_timeout), whichever is earlier. An item is discarded if its check takes
+    /// too long, panics, or is dropped before it ends, because the state of the item is then unknown. A panic propagates to
+    /// the caller of `checkout`.
     fn health(&self, item: &mut Self::Item) -> impl Future<Output = Verdict> + Send {
         let _ = item;
         ready(Verdict::Keep)
     }
 }
 
-/// Whether an item is used again. There is no third way, so this enum is closed.
+/// The decision whether an item may be used again. Closed: there is no third decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is.
+    /// The item may be used again.
     Keep,
-    /// It is dropped.
+    /// The item is dropped.
     Discard,
 }

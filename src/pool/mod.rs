@@ -1,35 +1,42 @@
-//! Pools: items that are dear to make, kept warm, and never more of them than a gate's limit.
+//! Pools: reusable items that are expensive to create, at most as many as a gate's limit.
 //!
-//! A [`Manager`] makes items and judges them; a [`Pool`] hands them out, one to a [`PooledItem`]; dropping the lease gives the
-//! item back. How many there may be is the limit of a [gate](crate::gate), be it a number or what a
-//! [governor](crate::Governor) derives from the host.
+//! A [`Manager`] creates items and checks them. A [`Pool`] lends them: [`checkout`](Pool::checkout) returns a
+//! [`PooledItem`], and dropping that returns the item. The limit on the number of items is the limit of a
+//! [gate](crate::gate): a fixed number, or one that a [governor](crate::Governor) derives from the host.
 //!
-//! - **Live items never exceed the limit.** Items idle, leased, being made and being dropped all count, the last ones until
-//!   their drop is over. A limit that is lowered takes no item from anybody: what is idle goes at once, the rest as it comes
-//!   back.
-//! - **First come, first served**, at the gate and after it. The item that came back last is handed out first, so the rest
-//!   grows cold and can go.
-//! - **Growing and waiting are one wait** with one deadline: an item that comes back serves whoever waits for one to be made,
-//!   and the item made then serves the next.
-//! - **A failure ends a checkout and never the pool.** After one, items are tried one at a time after pauses that grow, and
-//!   whoever waits is told after one pause and one attempt at the latest.
-//! - **Nothing is lost.** A checkout may be dropped at any time: what was on its way to it goes to the next, or is idle. No
-//!   panic, of a manager, an item, an observer or a waker, costs a place.
+//! - **Live items never exceed the limit.** Items that are idle, in use, being created and being dropped all count. An item
+//!   counts until its drop has returned. A lowered limit takes no item away from its user: idle items above the limit are
+//!   dropped at once, and items in use when they come back.
+//! - **First come, first served**, at the gate and in the pool. The item that came back last is handed out first, so items
+//!   that are not needed grow cold and can be evicted.
+//! - **Creating an item and waiting for one are a single wait** with a single deadline. An item that comes back serves the
+//!   first waiter, although one is being created for it, and the created item serves the next.
+//! - **A failure ends a checkout, never the pool.** After a failure, the pool tries to create one item at a time, with an
+//!   exponential backoff. A waiter learns of the failure after at most one delay and one attempt.
+//! - **Nothing is lost.** A checkout may be dropped at any time: its item goes to the next waiter or becomes idle. A panic
+//!   of a manager, an item, an observer or a waker costs neither an item's place nor a permit.
+//!
+//! `docs/POOL.md` explains the life of an item, sizing, failures and shutdown, and says which test holds which promise.
 
-mod backoff;
-mod books;
 mod builder;
-mod caught;
 mod checkout;
-mod create;
-mod effects;
 mod error;
 mod event;
-mod keeper;
 mod manager;
 mod pooled_item;
-mod shared;
 mod status;
+
+mod maintenance;
+mod retain;
+mod shared;
+
+mod backoff;
+mod delivery;
+mod effects;
+mod item_record;
+mod state;
+
+mod catch_panic;
 mod sync;
 
 pub use builder::PoolBuilder;
@@ -44,17 +51,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use books::Entry;
-use shared::Shared;
-use sync::{Task, meanwhile};
+use retain::retain_idle;
+use shared::PoolShared;
+use sync::{PoolTask, yield_point};
 
-use crate::gate::{Gate, Resize, clock};
+use crate::gate::{Gate, Resize};
 use crate::plan::Limit;
 
-/// Items that are dear to make, kept warm, and never more of them than a gate's limit.
+/// A pool of items that are expensive to create, with at most as many items as a gate's limit.
 ///
-/// Cheap to clone: clones are handles of the same pool. When the last is dropped, its idle items are dropped, and those
-/// still leased when they come back; the gate stays as it is.
+/// Clones are cheap and are handles of the same pool. When the last handle is dropped, idle items are dropped, and items in
+/// use when they come back. The gate is left open.
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,157 +88,240 @@ use crate::plan::Limit;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sessions = Pool::builder(Sessions)
-///     .max(16) // or `.gate(..)`, whose limit follows the host
+///     .max(16) // or `.gate(..)`, whose limit can follow the host
 ///     .min_idle(2)
 ///     .idle_timeout(Duration::from_secs(60))
 ///     .build()
 ///     .await?;
 ///
-/// let session = sessions.checkout().await?; // warm
+/// let session = sessions.checkout().await?; // one of the idle items
 /// assert!(session.healthy);
-/// drop(session); // warm again, and the next to be handed out
+/// drop(session); // idle again, and the next to be handed out
 /// assert_eq!(sessions.status().totals.reused, 1);
 /// # Ok(())
 /// # }
 /// ```
 pub struct Pool<M: Manager> {
-    core: Arc<Core<M>>,
+    core: Arc<PoolCore<M>>,
 }
 
-/// What all handles share, and goes with the last of them.
-struct Core<M: Manager> {
-    shared: Arc<Shared<M>>,
-    keeper: Task,
-}
-
+// The examples share their hidden lines, which are in example_setup.txt.
 impl<M: Manager> Pool<M> {
-    /// Starts a pool: [`gate`](PoolBuilder::gate) or [`max`](PoolBuilder::max), the rest as needed, then
-    /// [`build`](PoolBuilder::build).
+    /// Starts building a pool. A limit is required: [`max`](PoolBuilder::max) or [`gate`](PoolBuilder::gate).
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// let pool = Pool::builder(Buffers).max(8).min_idle(2).build().await?;
+    /// assert_eq!(pool.status().idle, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder(manager: M) -> PoolBuilder<M> {
         PoolBuilder::new(manager)
     }
 
-    /// Waits for an item: the one that came back last; or if none is idle, whichever comes first, one that comes back or
-    /// one that is made.
+    /// Waits for an item.
+    ///
+    /// Returns the item that came back last. If no item is idle, it returns the first that becomes available: one that comes
+    /// back, or one that the pool creates for this checkout.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
+    /// let mut buffer = pool.checkout().await?; // created, because none is idle
+    /// buffer.extend_from_slice(b"hello");
+    /// drop(buffer); // back in the pool
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`CheckoutError::Rejected`] if the gate refuses it, then or while it waits, or the pool is closed;
-    /// [`CheckoutError::Create`] if the item could not be made.
+    /// - [`CheckoutError::Rejected`] if the gate rejects the checkout, on arrival or while it waits, or if the pool is closed.
+    /// - [`CheckoutError::Create`] if the item could not be created.
     ///
     /// # Panics
     ///
-    /// Only where the gate has a maximum wait: when it has to wait, outside a tokio runtime with its timer enabled.
+    /// If the gate has a maximum wait and the checkout has to wait outside a tokio runtime with its timer enabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its place in line and its permit. An item that was on its way to it goes to the next
-    /// who waits, or is idle; one that is being made for it is made, and then the same. Only an item whose
-    /// [health](Manager::health) is being checked just then is dropped.
+    /// Dropping the future leaves the queue and returns the permit. An item that was being delivered goes to the next waiter
+    /// or becomes idle. A creation that was started for the checkout continues, and its item does the same. Only an item
+    /// whose [health](Manager::health) is being checked at that moment is dropped.
     pub async fn checkout(&self) -> Result<PooledItem<M>, CheckoutError<M::Error>> {
         self.request().checkout().await
     }
 
-    /// Takes an item if one is idle and the gate has room. None is made, and its [health](Manager::health) is not asked
-    /// after, since both may take time.
+    /// Checks out an idle item without waiting. It does not create an item and does not check an item's
+    /// [health](Manager::health), because both may take time.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// # let pool = Pool::builder(Buffers).max(8).min_idle(1).build().await?;
+    /// let first = pool.try_checkout()?;
+    /// assert!(pool.try_checkout().is_err()); // no other item is idle
+    /// # drop(first);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`TryCheckoutError`] if it is not to be had at once.
+    /// - [`TryCheckoutError::Rejected`] if the gate has no permit, other requests wait for one, or it is closed.
+    /// - [`TryCheckoutError::NoneIdle`] if no item is idle.
     pub fn try_checkout(&self) -> Result<PooledItem<M>, TryCheckoutError> {
         self.request().try_checkout()
     }
 
-    /// A checkout with a deadline.
+    /// Returns a checkout request, to which a deadline can be added.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
+    /// use std::time::Duration;
+    ///
+    /// let buffer = pool.request().max_wait(Duration::from_millis(250)).checkout().await?;
+    /// # drop(buffer);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn request(&self) -> CheckoutRequest<'_, M> {
         CheckoutRequest::new(self.shared())
     }
 
-    /// The gate whose limit this pool keeps to.
+    /// Returns the gate whose limit bounds the pool.
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.shared().gate
     }
 
-    /// Puts another limit in force at once, for the gate and so for all who use it.
+    /// Sets the limit of the gate, for the pool and all other users of the gate.
     ///
-    /// Holders are never disturbed. Lowered, it drops idle items above the limit before it returns, the coldest first, and
-    /// those in use as they come back. Raised, it wakes those who now fit, and has items made for who waits.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    /// Items in use are not affected. If the limit falls, idle items above it are dropped before this returns, the coldest
+    /// first, and items in use as they come back. If it rises, waiters that now fit are woken, and items are created for
+    /// them.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// use concurrency_governor::Limit;
+    ///
+    /// let pool = Pool::builder(Buffers).max(8).min_idle(8).build().await?;
+    /// pool.resize(Limit::new(2));
+    /// assert_eq!(pool.status().idle, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "callers may ignore the description of the change")]
     pub fn resize(&self, limit: Limit) -> Resize {
         self.shared().resize(limit)
     }
 
-    /// Drops the idle items for which `keep` says no, from the coldest to the warmest; says how many. It is told how long
-    /// ago each was made.
+    /// Discards the idle items for which `keep` returns `false`. Returns their number.
     ///
-    /// Asked about are those that are idle when this begins. One at a time is taken aside meanwhile, and the others can be
-    /// checked out.
+    /// `keep` gets each item that is idle at the start and the time since it was created, from the coldest item to the
+    /// warmest. While one item is judged, the others can be checked out.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder(Buffers).max(8).min_idle(2).build().await?;
+    /// let discarded = pool.retain(|buffer, age| buffer.capacity() < 1 << 20 && age < Duration::from_secs(3600));
+    /// assert_eq!(discarded, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     ///
-    /// As `keep` does; the item it was asked about stays.
-    pub fn retain(&self, mut keep: impl FnMut(&M::Item, Duration) -> bool) -> usize {
-        let shared = self.shared();
-        let (mut from, below) = (0, shared.lock().rank_to_come());
-        let mut dropped = 0_usize;
-        loop {
-            let Some(entry) = shared.lock().take_aside(from, below) else { return dropped };
-            from = entry.rank().saturating_add(1);
-            let mut aside = Aside { shared, entry: Some(entry) };
-            let age = clock::now().saturating_sub(aside.entry().created);
-            if !keep(&aside.entry().item, Duration::from_nanos(u64::try_from(age).unwrap_or(0))) {
-                aside.leave();
-                dropped = dropped.saturating_add(1);
-            }
-        }
+    /// If `keep` panics. The item that it was judging stays in the pool.
+    pub fn retain(&self, keep: impl FnMut(&M::Item, Duration) -> bool) -> usize {
+        retain_idle(self.shared(), keep)
     }
 
-    /// Hands out nothing from now on: checkouts under way and to come are refused, idle items are dropped before this
-    /// returns, those in use when they come back. Leases stay valid. There is no way back.
+    /// Closes the pool and its gate, for all users of the gate. A closed pool cannot be opened again.
     ///
-    /// This closes the gate, for everybody who uses it.
+    /// Waiting and later checkouts are rejected. Idle items are dropped before this returns, and items in use when they come
+    /// back. Items in use remain usable.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
+    /// pool.close();
+    /// assert!(pool.checkout().await.is_err());
+    /// pool.drained().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) {
         self.gate().close();
         self.shared().close();
     }
 
-    /// Whether it has been [closed](Self::close), or its gate has.
+    /// Returns whether the pool or its gate has been [closed](Self::close).
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.gate().is_closed()
     }
 
-    /// Waits until no item is left, be it idle, leased, being made or being dropped, and nobody waits for one: close the
-    /// pool first. Of a gate of its own it also waits until no permit is out; a gate that others use has a
-    /// [`drained`](Gate::drained) of its own.
+    /// Waits until no item is left, whether idle, in use, being created or being dropped, and no checkout waits for one.
+    ///
+    /// Close the pool first, because an open pool may keep idle items. If the pool created its gate
+    /// ([`max`](PoolBuilder::max)), this also waits until all permits of the gate are returned. For a shared gate, use
+    /// [`Gate::drained`].
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
+    /// let buffer = pool.checkout().await?;
+    /// let task = tokio::spawn(async move { buffer.len() });
+    /// pool.close();
+    /// pool.drained().await; // the task has returned its buffer
+    /// # task.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn drained(&self) {
         let shared = self.shared();
         loop {
-            let rung = shared.drained.notified(); // before the look, or what comes between would be missed
+            // Created before the check, so that a notification between the check and the wait is not lost.
+            let notified = shared.drained.notified();
             if shared.lock().is_drained() {
                 break;
             }
-            meanwhile();
-            rung.await;
+            yield_point();
+            notified.await;
         }
         if shared.owns_gate {
             shared.gate.drained().await;
         }
     }
 
-    /// What the pool is doing and has done.
+    /// Returns a snapshot of the pool: sizes, totals and histograms.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
+    /// let buffer = pool.checkout().await?;
+    /// let status = pool.status();
+    /// assert_eq!((status.size, status.in_use, status.totals.created), (1, 1, 1));
+    /// # drop(buffer);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn status(&self) -> PoolStatus {
         self.shared().status()
     }
 
-    /// What tells the same to somebody who is no handle: nothing once the pool is gone with all its items.
+    /// Returns a closure that reads the status without keeping the pool open. It returns `None` once the pool and all its
+    /// items are gone.
     #[cfg(feature = "metrics")]
     pub(crate) fn onlooker(&self) -> impl Fn() -> Option<PoolStatus> + Send + Sync + use<M> {
         let shared = Arc::downgrade(self.shared());
@@ -239,7 +329,7 @@ impl<M: Manager> Pool<M> {
     }
 
     #[inline]
-    fn shared(&self) -> &Arc<Shared<M>> {
+    fn shared(&self) -> &Arc<PoolShared<M>> {
         &self.core.shared
     }
 }
@@ -264,37 +354,22 @@ impl<M: Manager> fmt::Debug for Pool<M> {
     }
 }
 
-impl<M: Manager> Drop for Core<M> {
-    /// The gate may be others', so it stays open.
+/// What the handles of a pool own together. It is dropped with the last handle, which closes the pool. Pooled items and tasks
+/// keep only [`PoolShared`] alive.
+struct PoolCore<M: Manager> {
+    shared: Arc<PoolShared<M>>,
+    maintenance: PoolTask,
+}
+
+impl<M: Manager> Drop for PoolCore<M> {
+    /// Closes the pool. The gate stays open, because it may have other users.
     fn drop(&mut self) {
         self.shared.close();
-        self.keeper.abort();
+        self.maintenance.abort();
     }
 }
 
-/// An item that is being judged. It stays, unless it is told to go: also if whoever judges it panics.
-struct Aside<'s, M: Manager> {
-    shared: &'s Arc<Shared<M>>,
-    entry: Option<Entry<M::Item>>,
-}
-
-impl<M: Manager> Aside<'_, M> {
-    fn entry(&self) -> &Entry<M::Item> {
-        self.entry.as_ref().expect("an item that is being judged has not gone yet")
-    }
-
-    fn leave(&mut self) {
-        let Some(entry) = self.entry.take() else { return };
-        let ((), effects) = self.shared.step(|books, effects| books.leave_aside(entry, effects));
-        self.shared.act(effects);
-    }
-}
-
-impl<M: Manager> Drop for Aside<'_, M> {
-    fn drop(&mut self) {
-        let Some(entry) = self.entry.take() else { return };
-        let ((), effects) =
-            self.shared.step(|books, effects| books.put_aside_back(entry, clock::now, effects));
-        self.shared.act(effects);
-    }
-}
+/// Runs the examples of docs/POOL.md as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/POOL.md")]
+struct PoolDocument;

@@ -1,4 +1,4 @@
-//! Leases: an item held, and given back on drop.
+//! The guard of an item that is checked out.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -6,21 +6,28 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::books::Entry;
-use super::caught::caught;
-use super::shared::Shared;
-use super::{DiscardReason, Manager, Verdict};
+use super::catch_panic::catch_panic;
+use super::item_record::ItemRecord;
+use super::manager::{Manager, Verdict};
+use super::shared::PoolShared;
+use super::state::elapsed;
+use super::status::DiscardReason;
 use crate::gate::{OwnedPermit, clock};
 
-/// An item of a [`Pool`](super::Pool), yours until this is dropped. Then the item goes back to be used again, and is the
-/// next to be handed out.
+/// An item checked out of a [`Pool`](super::Pool). Dropping it returns the item, which is then the next to be handed out.
 ///
-/// It is dropped instead if it is [marked broken](Self::mark_broken), if the lease goes between [`begin`](Self::begin) and
-/// [`complete`](Self::complete), if it goes because a panic unwinds through it, if [`Manager::recycle`] refuses the item or
-/// panics, if the item is older than the pool's longest lifetime, if the limit was lowered below what there is, or if the
-/// pool was closed. In every case its place is free again after, which is not before the item is gone.
+/// The item is dropped instead of returned if
 ///
-/// It outlives every handle of the pool, and the runtime; it goes on whatever becomes of the limit.
+/// - it was [marked broken](Self::mark_broken),
+/// - the guard is dropped between [`begin`](Self::begin) and [`complete`](Self::complete),
+/// - the guard is dropped because a panic unwinds through it,
+/// - [`Manager::recycle`] rejects the item or panics,
+/// - the item is older than the pool's maximum lifetime,
+/// - the limit was lowered and the item is above it, or
+/// - the pool was closed.
+///
+/// In each case its place becomes free after the item has been dropped. The guard may outlive every handle of the pool and the
+/// runtime. A change of the limit does not affect it.
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -36,7 +43,8 @@ use crate::gate::{OwnedPermit, clock};
 /// #     async fn send(&mut self, _: &str) {}
 /// #     async fn receive(&mut self) -> &'static str { "PONG" }
 /// # }
-/// /// If this is dropped midway, the answer would be taken for that to the next request: so the connection is dropped, too.
+/// /// If this future is dropped before the answer arrives, the next request on the connection would receive that answer.
+/// /// `begin` and `complete` make sure that the connection is dropped instead.
 /// async fn ping(mut connection: PooledItem<Connections>) -> &'static str {
 ///     connection.begin();
 ///     connection.send("PING").await;
@@ -53,99 +61,90 @@ use crate::gate::{OwnedPermit, clock};
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a lease that is dropped at once has leased nothing"]
+#[must_use = "dropping the item returns it to the pool"]
 pub struct PooledItem<M: Manager> {
-    /// `None` once it is somebody else's.
+    /// `None` once the item was detached or discarded.
     item: Option<M::Item>,
-    /// When it was made.
     created: i64,
-    /// What is against using the item again.
-    objection: Option<DiscardReason>,
-    /// The thread was unwinding when it got the item, so that says nothing about the item.
-    unwinding: bool,
+    /// Why the item must be dropped when the guard is, if it must be.
+    discard_reason: Option<DiscardReason>,
+    /// Whether the thread was already unwinding at the checkout. Then unwinding says nothing about the item.
+    was_unwinding: bool,
+    /// Released after the item has been returned, because fields are dropped after the body of `drop`.
     permit: Option<OwnedPermit>,
-    shared: Arc<Shared<M>>,
+    shared: Arc<PoolShared<M>>,
 }
 
 impl<M: Manager> PooledItem<M> {
-    /// Of an item that counts as in use.
+    /// Wraps an item that the state counts as in use.
     #[inline]
-    pub(super) fn new(shared: &Arc<Shared<M>>, entry: Entry<M::Item>, permit: OwnedPermit) -> Self {
+    pub(super) fn new(shared: &Arc<PoolShared<M>>, record: ItemRecord<M::Item>, permit: OwnedPermit) -> Self {
         Self {
-            item: Some(entry.item),
-            created: entry.created,
-            objection: None,
-            unwinding: thread::panicking(),
+            item: Some(record.item),
+            created: record.created,
+            discard_reason: None,
+            was_unwinding: thread::panicking(),
             permit: Some(permit),
             shared: Arc::clone(shared),
         }
     }
 
-    /// From now until [`complete`](Self::complete) the item is not fit for anybody else: if the lease is dropped in
-    /// between, so is the item.
+    /// Marks the item as unfit until [`complete`](Self::complete): if the guard is dropped before that, the item is dropped.
+    ///
+    /// Use it around work that must not be interrupted, such as a request and its response on a connection.
     pub fn begin(&mut self) {
-        self.objection.get_or_insert(DiscardReason::Incomplete);
+        self.discard_reason.get_or_insert(DiscardReason::Incomplete);
     }
 
-    /// What was [begun](Self::begin) is over, and the item fit for the next.
+    /// Marks the work since [`begin`](Self::begin) as complete, so that the item can be used again.
     pub fn complete(&mut self) {
-        if self.objection == Some(DiscardReason::Incomplete) {
-            self.objection = None;
+        if self.discard_reason == Some(DiscardReason::Incomplete) {
+            self.discard_reason = None;
         }
     }
 
-    /// Has the item dropped when the lease is. There is no way back.
+    /// Marks the item as broken: it is dropped when the guard is. The mark cannot be removed.
     pub fn mark_broken(&mut self) {
-        self.objection = Some(DiscardReason::Broken);
+        self.discard_reason = Some(DiscardReason::Broken);
     }
 
-    /// Drops the item now, and frees its place.
+    /// Drops the item now and frees its place.
     pub fn discard(mut self) {
         self.mark_broken();
     }
 
-    /// Takes the item out of the pool for good, which counts it no more: its place is free for another.
-    #[expect(clippy::missing_panics_doc, reason = "a lease holds its item until it is dropped")]
+    /// Takes the item out of the pool for good. The pool stops counting it, so its place is free for another item.
+    #[expect(clippy::missing_panics_doc, reason = "the guard holds its item until it is dropped")]
     pub fn detach(mut self) -> M::Item {
-        let item = self.item.take().expect(HOLDS_ITS_ITEM);
+        let item = self.item.take().expect(HOLDS_ITEM);
         self.shared.detach();
         item
     }
 
-    /// How long ago the item was made.
+    /// Returns the time since the item was created.
     #[must_use]
     pub fn age(&self) -> Duration {
-        let age = clock::now().saturating_sub(self.created);
-        Duration::from_nanos(u64::try_from(age).unwrap_or(0))
+        elapsed(self.created, clock::now())
     }
 
-    /// Its health is being checked: from here to [`checked`](Self::checked) the item is fit for nobody.
+    /// Returns the item for a health check. Until [`finish_health_check`](Self::finish_health_check) the item is unfit: a
+    /// check that is dropped or panics leaves it in an unknown state.
     #[inline]
-    pub(super) fn checking(&mut self) -> &mut M::Item {
-        self.objection = Some(DiscardReason::Health);
+    pub(super) fn begin_health_check(&mut self) -> &mut M::Item {
+        self.discard_reason = Some(DiscardReason::Health);
         self
     }
 
     #[inline]
-    pub(super) fn checked(&mut self) {
-        self.objection = None;
+    pub(super) fn finish_health_check(&mut self) {
+        self.discard_reason = None;
     }
 
-    /// Drops the item, and gives the permit to who needs another.
-    pub(super) fn replace(mut self, reason: DiscardReason) -> OwnedPermit {
-        let item = self.item.take().expect(HOLDS_ITS_ITEM);
-        self.shared.discard(Entry::new(item, self.created), reason);
-        self.permit.take().expect("a lease has its permit until it is dropped")
-    }
-
-    /// What is against using the item again, but for its manager.
-    #[inline]
-    fn objection(&self) -> Option<DiscardReason> {
-        match self.objection {
-            Some(DiscardReason::Broken) => self.objection,
-            _ if thread::panicking() && !self.unwinding => Some(DiscardReason::Panicked),
-            objection => objection,
-        }
+    /// Discards the item and returns the permit, so that the checkout can take another item.
+    pub(super) fn discard_unhealthy(mut self) -> OwnedPermit {
+        let item = self.item.take().expect(HOLDS_ITEM);
+        self.shared.discard(ItemRecord::new(item, self.created), DiscardReason::Health);
+        self.permit.take().expect("the guard holds its permit until it is dropped")
     }
 }
 
@@ -154,31 +153,36 @@ impl<M: Manager> Deref for PooledItem<M> {
 
     #[inline]
     fn deref(&self) -> &M::Item {
-        self.item.as_ref().expect(HOLDS_ITS_ITEM)
+        self.item.as_ref().expect(HOLDS_ITEM)
     }
 }
 
 impl<M: Manager> DerefMut for PooledItem<M> {
     #[inline]
     fn deref_mut(&mut self) -> &mut M::Item {
-        self.item.as_mut().expect(HOLDS_ITS_ITEM)
+        self.item.as_mut().expect(HOLDS_ITEM)
     }
 }
 
 impl<M: Manager> Drop for PooledItem<M> {
-    /// The permit goes after this, as a field: whoever gets it finds the item, or its place.
+    /// Returns or discards the item. The permit is released afterwards, so the next holder of the permit finds the item, or
+    /// room for a new one.
     #[inline]
     fn drop(&mut self) {
-        let objection = self.objection();
         let Some(item) = self.item.take() else { return };
-        let mut entry = Entry::new(item, self.created);
-        if let Some(reason) = objection {
-            return self.shared.discard(entry, reason);
+        let mut record = ItemRecord::new(item, self.created);
+        let discard_reason = match self.discard_reason {
+            Some(DiscardReason::Broken) => self.discard_reason,
+            _ if thread::panicking() && !self.was_unwinding => Some(DiscardReason::Panicked),
+            reason => reason,
+        };
+        if let Some(reason) = discard_reason {
+            return self.shared.discard(record, reason);
         }
-        match caught(|| self.shared.manager.recycle(&mut entry.item)) {
-            Ok(Verdict::Keep) => self.shared.give_back(entry),
-            Ok(Verdict::Discard) => self.shared.discard(entry, DiscardReason::Recycle),
-            Err(_) => self.shared.discard(entry, DiscardReason::Panicked),
+        match catch_panic(|| self.shared.manager.recycle(&mut record.item)) {
+            Ok(Verdict::Keep) => self.shared.put_back(record),
+            Ok(Verdict::Discard) => self.shared.discard(record, DiscardReason::Recycle),
+            Err(_) => self.shared.discard(record, DiscardReason::Panicked),
         }
     }
 }
@@ -187,9 +191,9 @@ impl<M: Manager> fmt::Debug for PooledItem<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PooledItem")
             .field("gate", &self.shared.gate.name())
-            .field("objection", &self.objection)
+            .field("discard_reason", &self.discard_reason)
             .finish_non_exhaustive()
     }
 }
 
-const HOLDS_ITS_ITEM: &str = "a lease holds its item until it is dropped";
+const HOLDS_ITEM: &str = "the guard holds its item until it is dropped";

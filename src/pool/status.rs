@@ -1,4 +1,4 @@
-//! What a pool says about itself.
+//! The status of a pool: sizes, totals and histograms.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,86 +6,89 @@ use std::time::Duration;
 use crate::gate::Histogram;
 use crate::plan::{GateName, Limit};
 
-/// A pool at one instant, but for those in line at its gate, who are counted a moment later.
+/// A snapshot of a pool, from [`Pool::status`](super::Pool::status).
 ///
-/// - `size == idle + in_use + creating + dropping`, and that is at most `limit` unless the limit was lowered below it.
-/// - `totals.created` is `idle + in_use` and all that have left: `evicted + detached + discarded.sum()`.
+/// All values are of one instant, except that the requests in the gate's queue are counted a moment later.
+///
+/// - `size == idle + in_use + creating + dropping`, and `size` is at most `limit`, unless the limit was lowered below it.
+/// - `totals.created == idle + in_use + totals.evicted + totals.detached + totals.discarded.sum()`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStatus {
     /// The gate's name.
     pub gate: GateName,
-    /// How many items there may be.
+    /// The most items that may be live.
     pub limit: Limit,
-    /// Items that count against the limit: those there are, those being made, and those not yet gone.
+    /// Live items, which count against the limit: idle, in use, being created and being dropped.
     pub size: usize,
-    /// Items ready to be handed out. One that [`retain`](super::Pool::retain) is judging counts here.
+    /// Items ready to be checked out. An item that [`retain`](super::Pool::retain) is judging counts as idle.
     pub idle: usize,
-    /// Items that are leased, or on their way to who waits for them.
+    /// Items that are checked out, or that are being delivered to a waiter.
     pub in_use: usize,
-    /// Items being made.
+    /// Items being created.
     pub creating: usize,
     /// Items being dropped.
     pub dropping: usize,
-    /// Checkouts that wait: in line at the gate (where others share it, theirs too) or, admitted, for an item.
+    /// Checkouts that wait: in the gate's queue for a permit, or admitted and waiting for an item. On a shared gate, the
+    /// other requests in its queue are included.
     pub waiting: usize,
-    /// How long until the next item is tried, since the last attempts have failed; `None` while all is well.
+    /// The time until the next attempt to create an item, because the last one failed. `None` while creation works.
     pub backing_off: Option<Duration>,
-    /// Whether it has been closed.
+    /// Whether the pool has been closed.
     pub closed: bool,
-    /// What happened since it was built.
+    /// What has happened since the pool was built.
     pub totals: PoolTotals,
-    /// How long it took to make an item, of those that were made.
+    /// How long successful creations took.
     pub creates: Histogram,
-    /// How long checkouts waited that did not get an item at once: from their arrival to the item, at the gate and after
-    /// it. One that gave up is not recorded.
+    /// How long checkouts waited that were served after a wait: from their arrival to their item, in the gate's queue and
+    /// after it. A checkout that gave up or failed is not recorded.
     pub waits: Histogram,
 }
 
-/// What a pool has counted since it was built. Counts saturate.
+/// Counters of a pool since it was built. They saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolTotals {
-    /// Items made.
+    /// Items created.
     pub created: u64,
-    /// Times that an item was handed out that was there before.
+    /// Checkouts served with an item that had been used before.
     pub reused: u64,
-    /// Items dropped for having been idle too long.
+    /// Items dropped because they reached the idle timeout.
     pub evicted: u64,
-    /// Items taken out of the pool for good: [`PooledItem::detach`](super::PooledItem::detach).
+    /// Items that [`detach`](super::PooledItem::detach) took out of the pool.
     pub detached: u64,
-    /// Items dropped for another reason, or being dropped now.
+    /// Items dropped for another reason, including those being dropped now.
     pub discarded: Discarded,
-    /// Attempts to make an item that failed.
+    /// Failed attempts to create an item.
     pub create_errors: CreateErrors,
 }
 
-/// Items that were dropped, by [`DiscardReason`].
+/// Dropped items by [`DiscardReason`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Discarded {
-    /// Marked broken, or discarded by hand.
+    /// Items marked broken, or discarded by the user.
     pub broken: u64,
-    /// Dropped between `begin` and `complete`.
+    /// Items returned between `begin` and `complete`.
     pub incomplete: u64,
-    /// Held while its thread unwound, or its `recycle` or `health` panicked.
+    /// Items in use when their thread panicked, or whose `recycle` or `health` panicked.
     pub panicked: u64,
-    /// Rejected by `recycle`.
+    /// Items that `recycle` rejected.
     pub recycle: u64,
-    /// Rejected by `health`, or its check was not over in time.
+    /// Items that `health` rejected, or whose check did not end in time.
     pub health: u64,
-    /// Older than the longest lifetime.
+    /// Items older than the maximum lifetime.
     pub expired: u64,
-    /// One too many for a limit that was lowered.
+    /// Items above a lowered limit.
     pub surplus: u64,
-    /// Rejected by the closure of a `retain`.
+    /// Items that the closure of `retain` rejected.
     pub retain: u64,
-    /// Came back to a pool that was closed, or was idle in it.
+    /// Items that were idle when the pool was closed, or that came back after it.
     pub closed: u64,
 }
 
 impl Discarded {
-    /// All of them.
+    /// Returns the sum over all reasons.
     #[must_use]
     pub const fn sum(&self) -> u64 {
         self.broken
@@ -99,7 +102,7 @@ impl Discarded {
             .saturating_add(self.closed)
     }
 
-    pub(super) const fn of(&mut self, reason: DiscardReason) -> &mut u64 {
+    pub(super) const fn counter_mut(&mut self, reason: DiscardReason) -> &mut u64 {
         match reason {
             DiscardReason::Broken => &mut self.broken,
             DiscardReason::Incomplete => &mut self.incomplete,
@@ -114,25 +117,25 @@ impl Discarded {
     }
 }
 
-/// Why an item was not used again.
+/// The reason why an item was dropped instead of used again. It prints as a clause, such as "it was marked broken".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DiscardReason {
-    /// It was [marked broken](super::PooledItem::mark_broken), or [discarded](super::PooledItem::discard) by hand.
+    /// The item was [marked broken](super::PooledItem::mark_broken) or [discarded](super::PooledItem::discard).
     Broken,
-    /// Its lease was dropped after [`begin`](super::PooledItem::begin) and before [`complete`](super::PooledItem::complete).
+    /// The item came back after [`begin`](super::PooledItem::begin) and before [`complete`](super::PooledItem::complete).
     Incomplete,
-    /// Its lease was dropped by a panic, or `recycle` or `health` panicked over it.
+    /// The thread panicked while the item was in use, or the item's `recycle` or `health` panicked.
     Panicked,
-    /// [`Manager::recycle`](super::Manager::recycle) said so.
+    /// [`Manager::recycle`](super::Manager::recycle) rejected the item.
     Recycle,
-    /// [`Manager::health`](super::Manager::health) said so, or was not over in time.
+    /// [`Manager::health`](super::Manager::health) rejected the item, or did not end in time.
     Health,
-    /// It was older than [`max_lifetime`](super::PoolBuilder::max_lifetime).
+    /// The item was older than [`max_lifetime`](super::PoolBuilder::max_lifetime).
     Expired,
-    /// The limit was lowered, and it was one too many.
+    /// The limit was lowered, and the item was above it.
     Surplus,
-    /// The closure of a [`retain`](super::Pool::retain) said so.
+    /// The closure of [`retain`](super::Pool::retain) rejected the item.
     Retain,
     /// The pool was closed, or its last handle dropped.
     Closed,
@@ -143,33 +146,33 @@ impl fmt::Display for DiscardReason {
         f.write_str(match self {
             Self::Broken => "it was marked broken",
             Self::Incomplete => "its work was not completed",
-            Self::Panicked => "a panic came while it was held, recycled or checked",
-            Self::Recycle => "recycling refused it",
-            Self::Health => "its health check refused it",
-            Self::Expired => "it was older than the longest lifetime",
+            Self::Panicked => "a panic occurred while it was in use, recycled or checked",
+            Self::Recycle => "`recycle` rejected it",
+            Self::Health => "its health check rejected it or took too long",
+            Self::Expired => "it was older than the maximum lifetime",
             Self::Surplus => "the limit was lowered",
-            Self::Retain => "it was not retained",
+            Self::Retain => "`retain` rejected it",
             Self::Closed => "the pool was closed",
         })
     }
 }
 
-/// Attempts to make an item that failed, by kind.
+/// Failed attempts to create an item, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CreateErrors {
-    /// Ended with an error.
+    /// Attempts that returned an error.
     pub failed: u64,
-    /// Were not over in time.
+    /// Attempts that took longer than the create timeout.
     pub timed_out: u64,
-    /// Panicked.
+    /// Attempts that panicked.
     pub panicked: u64,
-    /// Were dropped with their runtime.
+    /// Attempts that were dropped because their runtime shut down.
     pub abandoned: u64,
 }
 
 impl CreateErrors {
-    /// All of them.
+    /// Returns the sum over all kinds.
     #[must_use]
     pub const fn sum(&self) -> u64 {
         self.failed

@@ -1,7 +1,6 @@
-//! What a pool synchronises with and what runs its tasks, in one place, so that a scheduler of random orders can put its
-//! own in.
+//! The lock, the tasks and the timers of a pool, in one place, so that the shuttle scheduler can replace them in tests.
 
-pub(super) use imp::{Mutex, MutexGuard, Runtime, Task, meanwhile, until};
+pub(super) use imp::{Mutex, MutexGuard, PoolRuntime, PoolTask, with_deadline, yield_point};
 
 #[cfg(not(gate_shuttle))]
 mod imp {
@@ -15,51 +14,51 @@ mod imp {
 
     use crate::gate::clock;
 
-    /// Where a pool's tasks run.
+    /// The runtime that runs a pool's tasks.
     #[derive(Debug)]
-    pub(in crate::pool) struct Runtime(Handle);
+    pub(in crate::pool) struct PoolRuntime(Handle);
 
-    impl Runtime {
-        /// The one that this thread runs tasks of.
+    impl PoolRuntime {
+        /// Returns the runtime of the current context, if there is one.
         ///
         /// # Panics
         ///
-        /// If it has no timer.
+        /// If the runtime has no timer.
         pub(in crate::pool) fn current() -> Option<Self> {
             let runtime = Handle::try_current().ok()?;
-            drop(sleep(Duration::ZERO));
+            drop(sleep(Duration::ZERO)); // panics without a timer: here, rather than at the first failure
             Some(Self(runtime))
         }
 
-        pub(in crate::pool) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
-            Task(self.0.spawn(task).abort_handle())
+        pub(in crate::pool) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> PoolTask {
+            PoolTask(self.0.spawn(task).abort_handle())
         }
     }
 
     #[derive(Debug)]
-    pub(in crate::pool) struct Task(AbortHandle);
+    pub(in crate::pool) struct PoolTask(AbortHandle);
 
-    impl Task {
+    impl PoolTask {
         pub(in crate::pool) fn abort(&self) {
             self.0.abort();
         }
     }
 
-    /// Where others may do anything, between two steps.
+    /// Marks a point between two steps at which the shuttle scheduler may run other threads. Does nothing here.
     #[inline]
-    pub(in crate::pool) const fn meanwhile() {}
+    pub(in crate::pool) const fn yield_point() {}
 
-    /// What the future resolves to, if it does by then.
-    pub(in crate::pool) async fn until<F: Future>(due: i64, future: F) -> Option<F::Output> {
-        // What never comes needs no timer, and so no runtime.
-        match clock::instant(due).filter(|_| due != clock::NEVER) {
-            Some(due) => timeout_at(due, future).await.ok(),
+    /// Awaits the future until the deadline. Returns `None` if the deadline passes first.
+    pub(in crate::pool) async fn with_deadline<F: Future>(deadline: i64, future: F) -> Option<F::Output> {
+        // A deadline that never comes needs no timer, and so no runtime.
+        match clock::instant(deadline).filter(|_| deadline != clock::NEVER) {
+            Some(deadline) => timeout_at(deadline, future).await.ok(),
             None => Some(future.await),
         }
     }
 }
 
-/// Time stands still here, and no timer goes off.
+/// Under shuttle, time stands still and no deadline passes.
 #[cfg(gate_shuttle)]
 mod imp {
     use std::future::Future;
@@ -68,34 +67,34 @@ mod imp {
     pub(in crate::pool) use shuttle::sync::{Mutex, MutexGuard};
 
     #[derive(Debug)]
-    pub(in crate::pool) struct Runtime;
+    pub(in crate::pool) struct PoolRuntime;
 
-    impl Runtime {
-        #[expect(clippy::unnecessary_wraps, reason = "as the other one has it")]
+    impl PoolRuntime {
+        #[expect(clippy::unnecessary_wraps, reason = "the signature of the tokio variant")]
         pub(in crate::pool) fn current() -> Option<Self> {
             Some(Self)
         }
 
-        #[expect(clippy::unused_self, reason = "as the other one has it")]
-        pub(in crate::pool) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
-            Task(spawn(task))
+        #[expect(clippy::unused_self, reason = "the signature of the tokio variant")]
+        pub(in crate::pool) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> PoolTask {
+            PoolTask(spawn(task))
         }
     }
 
     #[derive(Debug)]
-    pub(in crate::pool) struct Task(JoinHandle<()>);
+    pub(in crate::pool) struct PoolTask(JoinHandle<()>);
 
-    impl Task {
+    impl PoolTask {
         pub(in crate::pool) fn abort(&self) {
             self.0.abort();
         }
     }
 
-    pub(in crate::pool) fn meanwhile() {
+    pub(in crate::pool) fn yield_point() {
         shuttle::thread::yield_now();
     }
 
-    pub(in crate::pool) async fn until<F: Future>(_: i64, future: F) -> Option<F::Output> {
+    pub(in crate::pool) async fn with_deadline<F: Future>(_: i64, future: F) -> Option<F::Output> {
         Some(future.await)
     }
 }

@@ -1,18 +1,23 @@
-//! Copying what the probes read of this host, so that it can be read again elsewhere.
+//! Captures a host: copies what the probes read, so that it can be measured elsewhere. Linux only.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::linux::{Host, Recorded};
-use super::{Cpu, Memory, OpenFiles, Pressure, Roots, Tasks};
+use super::cpu::Cpu;
+use super::linux::{HostReader, RecordedPath, Roots};
+use super::memory::Memory;
+use super::open_files::OpenFiles;
+use super::pressure::Pressure;
+use super::tasks::Tasks;
 
-/// Writes all that the probes read of the running host into a directory, for [`Roots::at`]: what they measure there is
-/// what they measure here. Gives the paths of what it wrote.
+/// Writes everything that the probes read of the running host into a directory for [`Roots::at`]. The probes give the
+/// same readings there as here. Returns the paths of the written files.
 ///
-/// The directory is made if there is none. The files hold what the kernel tells this process of itself and of the
-/// host: names of control groups, mount points, limits and use; no environment and no contents of other files.
+/// The directory is created if it does not exist. The files contain what the kernel tells this process about itself
+/// and about the host: names of cgroups, mount points, limits and usage. They contain no environment variables, and
+/// nothing of any other file.
 ///
 /// ```no_run
 /// use concurrency_governor::probe::{self, Cpu, Roots};
@@ -25,26 +30,26 @@ use super::{Cpu, Memory, OpenFiles, Pressure, Roots, Tasks};
 ///
 /// # Errors
 ///
-/// [`CaptureError`] if there is something in the directory already, or if it cannot be written.
+/// [`CaptureError`] if the directory is not empty or cannot be written.
 pub fn capture(directory: impl AsRef<Path>) -> Result<Vec<PathBuf>, CaptureError> {
     let directory = directory.as_ref();
-    let failed = |path: &Path| {
+    let write_error = |path: &Path| {
         let path = path.to_owned();
         move |error| CaptureError::Write { path, error }
     };
-    fs::create_dir_all(directory).map_err(failed(directory))?;
-    if fs::read_dir(directory).map_err(failed(directory))?.next().is_some() {
+    fs::create_dir_all(directory).map_err(write_error(directory))?;
+    if fs::read_dir(directory).map_err(write_error(directory))?.next().is_some() {
         return Err(CaptureError::NotEmpty { directory: directory.to_owned() });
     }
     let mut written = Vec::new();
-    for (path, found) in record(Roots::host()) {
+    for (path, recorded) in record(Roots::host()) {
         let path = directory.join(path.strip_prefix("/").unwrap_or(&path));
-        match found {
-            Recorded::Directory => fs::create_dir_all(&path).map_err(failed(&path))?,
-            Recorded::File(content) => {
+        match recorded {
+            RecordedPath::Directory => fs::create_dir_all(&path).map_err(write_error(&path))?,
+            RecordedPath::File(content) => {
                 let parent = path.parent().unwrap_or(directory);
-                fs::create_dir_all(parent).map_err(failed(parent))?;
-                fs::write(&path, content).map_err(failed(&path))?;
+                fs::create_dir_all(parent).map_err(write_error(parent))?;
+                fs::write(&path, content).map_err(write_error(&path))?;
                 written.push(path);
             }
         }
@@ -52,40 +57,40 @@ pub fn capture(directory: impl AsRef<Path>) -> Result<Vec<PathBuf>, CaptureError
     Ok(written)
 }
 
-/// All that any probe reads of a host, by its path there.
-fn record(roots: Roots) -> BTreeMap<PathBuf, Recorded> {
-    let mut host = Host::recording(roots);
-    // What fails here fails likewise where the capture is read.
-    drop(Cpu::measure_on(&mut host));
-    drop(OpenFiles::measure_on(&mut host));
-    drop(OpenFiles::free_on(&mut host));
-    drop(Memory::measure_on(&mut host));
-    drop(Memory::soft_limit_on(&mut host));
-    drop(Memory::available_on(&mut host));
-    drop(Tasks::measure_on(&mut host));
-    drop(Tasks::free_on(&mut host));
+/// Reads everything that the probes read of a host, and returns it by its path there.
+fn record(roots: Roots) -> BTreeMap<PathBuf, RecordedPath> {
+    let mut reader = HostReader::recording(roots);
+    // The results are not needed. A measurement that fails here fails likewise on the captured host.
+    drop(Cpu::measure_on(&mut reader));
+    drop(OpenFiles::measure_on(&mut reader));
+    drop(OpenFiles::free_on(&mut reader));
+    drop(Memory::measure_on(&mut reader));
+    drop(Memory::soft_limit_on(&mut reader));
+    drop(Memory::available_on(&mut reader));
+    drop(Tasks::measure_on(&mut reader));
+    drop(Tasks::free_on(&mut reader));
     for pressure in [Pressure::on_cpu(), Pressure::on_memory(), Pressure::on_io()] {
-        drop(pressure.measure_on(&mut host));
+        drop(pressure.measure_on(&mut reader));
     }
-    host.into_record()
+    reader.into_recorded()
 }
 
-/// Why a host was not captured.
+/// The reason why a host was not captured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureError {
-    /// There is something in the directory, which a capture would be mixed with.
+    /// The directory is not empty. A capture must not be mixed with other files.
     #[error("{} is not empty (allowed: an empty directory, or one that is not there yet)", directory.display())]
     NotEmpty {
         /// The directory that was given.
         directory: PathBuf,
     },
-    /// A file or a directory could not be made.
+    /// A file or a directory could not be created.
     #[error("cannot write {}: {error}", path.display())]
     Write {
         /// The file or the directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system call.
         error: io::Error,
     },
 }

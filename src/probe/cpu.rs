@@ -1,32 +1,41 @@
-//! How many cores this process may run on.
+//! The probe of the CPU cores.
 
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use super::{ProbeError, ResourceProbe, async_trait};
+use async_trait::async_trait;
+
+use super::error::ProbeError;
 #[cfg(target_os = "linux")]
-use super::{Roots, linux};
+use super::linux::{self, Roots};
+use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 
-/// Measures [`Resource::CPU`]: the cores that the scheduler lets this process run on at once, fractional (`1.5`).
+/// Measures [`Resource::CPU`]: the number of cores on which this process can run in parallel.
 ///
-/// The number is the least of two kinds of limit, and nothing is rounded:
+/// **Unit:** cores, with fractions (`1.5`). Nothing is rounded.
 ///
-/// - the process's affinity, by `sched_getaffinity`: that of the process and not of the thread which measures, so that
-///   a thread pinned to one core does not speak for all. Where it does not answer, `Cpus_allowed_list` of
-///   `/proc/self/status`, as far as those CPUs are online;
-/// - the bandwidth quota of each control group that holds the process, up to the mount point: `cpu.max` in version 2,
-///   `cpu.cfs_quota_us` over `cpu.cfs_period_us` in version 1. Where the groups are mounted, and which part of them,
-///   `/proc/self/mountinfo` tells. Weights and shares are no number of cores.
+/// **Reads on Linux**, in this order, and takes the lowest:
 ///
-/// It is [`AtMost`](crate::plan::Bound::AtMost) as soon as a level could not be read, or is hidden as it is in a
-/// container, with a note on what that was. On systems other than Linux it is
-/// [`available_parallelism`](std::thread::available_parallelism), as a bound.
+/// 1. The affinity of the process, by `sched_getaffinity`. It is the affinity of the main thread, not of the thread
+///    that measures: a worker thread that is pinned to one core must not reduce the limits of the process. If the
+///    call fails, or on a captured host, the CPUs that are both in `Cpus_allowed_list` of `/proc/self/status` and in
+///    `/sys/devices/system/cpu/online`.
+/// 2. The bandwidth quota of every cgroup that contains the process, from the mount point down: `cpu.max` in cgroup
+///    v2, `cpu.cfs_quota_us` over `cpu.cfs_period_us` in v1. The cgroups are found by `/proc/self/cgroup` and
+///    `/proc/self/mountinfo`. Weights and shares are ignored, because they do not limit the number of cores.
 ///
-/// Keep the probe if you measure often: it keeps the files open that it reads, so the second measurement costs a few
-/// system calls, and it is not blind once the process has no descriptor left. Clones share them.
+/// **Reading:** always finite. If neither an affinity nor a quota is found, the result is an error.
+///
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if
+/// cgroups above the mount point are hidden, as in a container.
+///
+/// **Other systems:** [`available_parallelism`](std::thread::available_parallelism), always `AtMost`.
+///
+/// Keep the probe to measure repeatedly. It keeps the files open, so that a later measurement costs a few system
+/// calls, and works even if the process has no free file descriptor. Clones share the open files.
 ///
 /// ```
 /// use concurrency_governor::probe::Cpu;
@@ -41,77 +50,50 @@ use crate::plan::{Measurement, Resource};
 #[derive(Clone, Debug, Default)]
 pub struct Cpu {
     #[cfg(target_os = "linux")]
-    host: linux::SharedHost,
+    host: linux::SharedHostReader,
     #[cfg(target_os = "linux")]
-    watch: linux::Watch,
+    watcher: linux::ChangeWatcher,
 }
 
 impl Cpu {
-    /// A probe of this process's cores.
+    /// Creates a probe of this process. Nothing is read yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same on another host, or on this one with nothing kept yet.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+        Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
     }
 
-    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth:
-    /// the control group that the process is in, and its affinity. By default every 30 s; at least every 10 ms.
+    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the
+    /// process and its affinity.
+    ///
+    /// The default is 30 s, the minimum 10 ms. Each interval varies at random by a tenth.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn poll_every(self, period: Duration) -> Self {
-        Self { watch: self.watch.every(period), ..self }
+        Self { watcher: self.watcher.with_poll_interval(period), ..self }
     }
 
-    /// Reads the affinity and the quotas now: a system call and a few small files of `/proc` and `/sys`.
+    /// Reads the affinity and the quotas now: one system call and a few small files of `/proc` and `/sys`.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if neither the affinity nor any quota could be known.
+    /// [`ProbeError`] if neither an affinity nor a quota was found.
     #[cfg(target_os = "linux")]
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.watch.measure(self.subject())
+        self.watcher.measure(self.watched())
     }
 
-    /// The files whose change changes the quota or the affinity, at each level of the control groups that can be seen,
-    /// those included that are not there yet.
-    ///
-    /// They are what [`changed`](ResourceProbe::changed) watches. The kernel tells of a change of these; not of a process that is moved to another group, nor of an affinity that
-    /// is set by a system call.
-    #[cfg(target_os = "linux")]
-    #[must_use]
-    pub fn limit_files(&self) -> Vec<PathBuf> {
-        self.host
-            .measure(|host| linux::limit_files(host, &[linux::Controller::Cpu, linux::Controller::Cpuset]))
-    }
-
-    #[cfg(target_os = "linux")]
-    fn subject(&self) -> linux::Subject<'_> {
-        linux::Subject {
-            host: &self.host,
-            controllers: &[linux::Controller::Cpu, linux::Controller::Cpuset],
-            read: Self::measure_on,
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    pub(super) fn measure_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
-        let mut evidence = linux::Evidence::default();
-        linux::affinity(host, &mut evidence);
-        linux::quota(host, &mut evidence);
-        evidence.measurement(Resource::CPU)
-    }
-
-    /// Asks the standard library.
+    /// Reads `available_parallelism` of the standard library now.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if it does not know.
+    /// [`ProbeError`] if the standard library returns an error.
     #[cfg(not(target_os = "linux"))]
     pub fn read(&self) -> Result<Measurement, ProbeError> {
         const CALL: &str = "available_parallelism";
@@ -119,10 +101,41 @@ impl Cpu {
         let cores = std::thread::available_parallelism()
             .map_err(|error| ProbeError::io(Resource::CPU, CALL, error))?
             .get();
-        // No host has more than 2^64 cores.
         let reading = crate::plan::Reading::whole(u64::try_from(cores).unwrap_or(u64::MAX));
         Ok(Measurement::new(reading).at_most().source(crate::plan::Source::new(CALL, cores.to_string())))
     }
+
+    /// Returns the files that hold the quotas and the cpusets, at every visible cgroup level, whether or not they
+    /// exist yet.
+    ///
+    /// [`changed`](ResourceProbe::changed) watches these files. A move of the process to another cgroup, and an
+    /// affinity that is set by a system call, change none of them.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn limit_files(&self) -> Vec<PathBuf> {
+        self.host.measure(|reader| linux::read::limit_files(reader, Self::CONTROLLERS))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn watched(&self) -> linux::WatchedMeasurement<'_> {
+        linux::WatchedMeasurement {
+            host: &self.host,
+            controllers: Self::CONTROLLERS,
+            measure: Self::measure_on,
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn measure_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
+        let mut builder = linux::MeasurementBuilder::default();
+        linux::read::add_affinity(reader, &mut builder);
+        linux::read::add_cpu_quotas(reader, &mut builder);
+        builder.build(Resource::CPU)
+    }
+
+    #[cfg(target_os = "linux")]
+    const CONTROLLERS: &'static [linux::CgroupController] =
+        &[linux::CgroupController::Cpu, linux::CgroupController::Cpuset];
 }
 
 #[async_trait]
@@ -137,6 +150,6 @@ impl ResourceProbe for Cpu {
 
     #[cfg(target_os = "linux")]
     async fn changed(&self) {
-        self.watch.changed(self.subject()).await;
+        self.watcher.changed(self.watched()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The error of a measurement that did not come about.
+//! The error of a failed measurement.
 
 use std::error::Error;
 use std::fmt;
@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::plan::Resource;
 
-/// A measurement that failed: which resource, what went wrong, and the cause as [`source`](Error::source).
+/// The error of a failed measurement: the resource, a message, and the cause as [`source`](Error::source).
 ///
-/// It prints without its cause, as errors do whose reporter walks the sources; `{:#}` prints the causes too, on one
-/// line.
+/// `{}` prints the error without its cause, for reporters that walk the sources. `{:#}` also prints the causes, on
+/// the same line.
 ///
 /// ```
 /// use concurrency_governor::Resource;
@@ -25,31 +25,32 @@ use crate::plan::Resource;
 pub struct ProbeError {
     resource: Resource,
     message: String,
-    // Shared, so that one failure can stand in the resolution, in an event and in a log.
+    // Shared, so that the error can be cloned into the resolution, an event and a log.
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl ProbeError {
-    /// The measurement of `resource` failed for the reason `message`: lower case, no full stop.
+    /// Creates an error of a measurement of `resource`. The message is lower case and has no full stop.
     #[must_use]
     pub fn new(resource: Resource, message: impl Into<String>) -> Self {
         Self { resource, message: message.into(), source: None }
     }
 
-    /// The measurement of `resource` failed because a file could not be read, or a system call of this name failed.
+    /// Creates an error for a file that could not be read, or for a system call that failed, named in place of the
+    /// path.
     #[must_use]
     pub fn io(resource: Resource, path: impl AsRef<Path>, error: io::Error) -> Self {
         Self::new(resource, format!("cannot read {}", path.as_ref().display())).caused_by(error)
     }
 
-    /// The same with its cause.
+    /// Sets the cause.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(cause.into().into());
         self
     }
 
-    /// The resource that was to be measured.
+    /// Returns the resource whose measurement failed.
     #[must_use]
     pub fn resource(&self) -> Resource {
         self.resource

@@ -1,11 +1,15 @@
-//! A reading that does not come from the host.
+//! A probe with a fixed reading.
 
-use super::{ProbeError, ResourceProbe, async_trait};
+use async_trait::async_trait;
+
+use super::error::ProbeError;
+use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Reading, Resource, Source};
 
-/// Gives always the same reading: for tests, and for operators who know better than the host.
+/// Returns the same reading each time: for tests, and for operators who set a resource by hand.
 ///
-/// The measurement's source says that it is fixed.
+/// It reads nothing, and works on all systems. The unit is that of the resource. The bound is `Exact`, and the source
+/// of the measurement is `fixed`.
 ///
 /// ```
 /// use concurrency_governor::probe::Fixed;
@@ -22,13 +26,13 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// A probe of `resource` that always reads `reading`, in the resource's unit.
+    /// Creates a probe of `resource` that always returns `reading`, in the resource's unit.
     #[must_use]
     pub fn new(resource: Resource, reading: impl Into<Reading>) -> Self {
         Self { resource, reading: reading.into() }
     }
 
-    /// The reading, as an exact measurement.
+    /// Returns the reading as an exact measurement.
     pub fn read(&self) -> Measurement {
         Measurement::new(self.reading).source(Source::new("fixed", self.reading.to_string()))
     }

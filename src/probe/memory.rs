@@ -1,27 +1,39 @@
-//! How much memory this process may use.
+//! The probe of the memory.
 
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use super::{ProbeError, ResourceProbe, async_trait};
+use async_trait::async_trait;
+
+use super::error::ProbeError;
 #[cfg(target_os = "linux")]
-use super::{Roots, linux};
+use super::linux::{self, Roots};
+use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 
-/// Measures [`Resource::MEMORY`]: the bytes of memory this process may use, those in use included.
+/// Measures [`Resource::MEMORY`]: the memory that this process may use, including what it uses already.
 ///
-/// The number is the least of what the host has, `MemTotal` of `/proc/meminfo`; the limit of each control group that
-/// holds the process, up to the mount point: `memory.max` in version 2, `memory.limit_in_bytes` in version 1; and the
-/// soft limit `RLIMIT_AS` of the address space. A limit of 0 is a limit. Swap is not counted.
+/// **Unit:** bytes. Swap is not counted.
 ///
-/// Two other figures are read apart: [the level at which the kernel slows the process down](Self::read_soft_limit),
-/// and [what is left](Self::read_available).
+/// **Reads on Linux**, in this order, and takes the lowest:
 ///
-/// It is [`AtMost`](crate::plan::Bound::AtMost) as soon as a level could not be read, or is hidden as it is in a
-/// container, with a note on what that was. On systems other than Linux it is [`Unknown`](crate::Reading::Unknown),
-/// with a note.
+/// 1. `MemTotal` of `/proc/meminfo`.
+/// 2. The limit of every cgroup that contains the process, from the mount point down: `memory.max` in cgroup v2,
+///    `memory.limit_in_bytes` in v1. In v1, if a level could not be read or is hidden, also
+///    `hierarchical_memory_limit` of `memory.stat`. A limit of 0 is a limit.
+/// 3. The soft limit `RLIMIT_AS` of the address space.
+///
+/// **Reading:** always finite. If no limit is found, the result is an error.
+///
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if
+/// cgroups above the mount point are hidden, as in a container.
+///
+/// **Other systems:** [`Unknown`](crate::Reading::Unknown), with a note.
+///
+/// Two further values have methods of their own: the [soft limit](Self::read_soft_limit), above which the kernel
+/// slows the process down, and the [available memory](Self::read_available).
 ///
 /// ```
 /// use concurrency_governor::probe::Memory;
@@ -33,13 +45,13 @@ use crate::plan::{Measurement, Resource};
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     #[cfg(target_os = "linux")]
-    host: linux::SharedHost,
+    host: linux::SharedHostReader,
     #[cfg(target_os = "linux")]
-    watch: linux::Watch,
+    watcher: linux::ChangeWatcher,
 }
 
 impl Memory {
-    /// A probe of this process's memory.
+    /// Creates a probe of this process. Nothing is read yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -48,106 +60,113 @@ impl Memory {
 
 #[cfg(target_os = "linux")]
 impl Memory {
-    /// The same on another host, or on this one with nothing kept yet.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+        Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
     }
 
-    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth:
-    /// the control group that the process is in, its own limits, and the memory of the host. By default every 30 s; at
-    /// least every 10 ms.
+    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the
+    /// process, its own limits, and the memory of the host.
+    ///
+    /// The default is 30 s, the minimum 10 ms. Each interval varies at random by a tenth.
     #[must_use]
     pub fn poll_every(self, period: Duration) -> Self {
-        Self { watch: self.watch.every(period), ..self }
+        Self { watcher: self.watcher.with_poll_interval(period), ..self }
     }
 
-    /// Reads the host's memory and the limits now: a few small files of `/proc` and `/sys`.
+    /// Reads the memory of the host and the limits now: a few small files of `/proc` and `/sys`.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if neither the host's memory nor any limit could be known.
+    /// [`ProbeError`] if neither the memory of the host nor a limit was found.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.watch.measure(self.subject())
+        self.watcher.measure(self.watched())
     }
 
-    /// Reads the bytes above which the kernel slows the process down to take memory back from it: the least
-    /// `memory.high` of the control groups that hold it.
+    /// Reads the soft limit in bytes: the lowest `memory.high` of the cgroups that contain the process. Above it, the
+    /// kernel slows the process down and reclaims its memory.
     ///
-    /// [`Unlimited`](crate::Reading::Unlimited) if there is none, as always in version 1, whose
-    /// `memory.soft_limit_in_bytes` slows nobody down: it says whom to take memory from first when the host runs out;
-    /// [`Unknown`](crate::Reading::Unknown) if there is none to be seen and a level is hidden.
+    /// The reading is [`Unlimited`](crate::Reading::Unlimited) if there is none, and
+    /// [`Unknown`](crate::Reading::Unknown) if there is none but a level could not be read or is hidden. cgroup v1
+    /// has none: `memory.soft_limit_in_bytes` slows no process down; the kernel only uses it to choose from which
+    /// cgroups to reclaim first when the host runs out of memory.
     #[must_use = "reading has no other effect"]
     pub fn read_soft_limit(&self) -> Measurement {
         self.host.measure(Self::soft_limit_on)
     }
 
-    /// Reads the bytes that the process can still take without anything being swapped or killed: the least of what the
-    /// host has left, `MemAvailable`, and of what each control group that holds it has left of its limit.
+    /// Reads the bytes that the process can still allocate without swapping or an out-of-memory kill.
     ///
-    /// A group's use counts its file caches in, part of which the kernel would give back: what is left is no less than
-    /// this.
+    /// It is the lowest of `MemAvailable` of the host and, for every cgroup that contains the process, the limit
+    /// minus the usage. The usage of a cgroup includes file caches that the kernel could reclaim, so at least this
+    /// much is available.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if neither the host's memory nor that of any group could be known.
+    /// [`ProbeError`] if neither the value of the host nor that of a cgroup was found.
     pub fn read_available(&self) -> Result<Measurement, ProbeError> {
         self.host.measure(Self::available_on)
     }
 
-    /// The files whose change changes a limit, at each level of the control groups that can be seen, those included
-    /// that are not there yet.
+    /// Returns the files that hold the limits, at every visible cgroup level, whether or not they exist yet.
     #[must_use]
     pub fn limit_files(&self) -> Vec<PathBuf> {
-        self.host.measure(|host| linux::limit_files(host, &[linux::Controller::Memory]))
+        self.host.measure(|reader| linux::read::limit_files(reader, Self::CONTROLLERS))
     }
 
-    fn subject(&self) -> linux::Subject<'_> {
-        linux::Subject { host: &self.host, controllers: &[linux::Controller::Memory], read: Self::measure_on }
+    fn watched(&self) -> linux::WatchedMeasurement<'_> {
+        linux::WatchedMeasurement {
+            host: &self.host,
+            controllers: Self::CONTROLLERS,
+            measure: Self::measure_on,
+        }
     }
 
-    pub(super) fn measure_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
-        let mut evidence = linux::Evidence::default();
-        linux::memory::total(host, &mut evidence);
-        linux::memory::limits(host, &mut evidence);
-        evidence.measurement(Resource::MEMORY)
+    pub(super) fn measure_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
+        let mut builder = linux::MeasurementBuilder::default();
+        linux::read::memory::add_host_total(reader, &mut builder);
+        linux::read::memory::add_limits(reader, &mut builder);
+        builder.build(Resource::MEMORY)
     }
 
-    pub(super) fn soft_limit_on(host: &mut linux::Host) -> Measurement {
-        let mut evidence = linux::Evidence::default();
-        linux::memory::soft_limits(host, &mut evidence);
-        evidence.measurement_if_any()
+    pub(super) fn soft_limit_on(reader: &mut linux::HostReader) -> Measurement {
+        let mut builder = linux::MeasurementBuilder::default();
+        linux::read::memory::add_soft_limits(reader, &mut builder);
+        builder.build_optional()
     }
 
-    pub(super) fn available_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
-        let mut evidence = linux::Evidence::default();
-        linux::memory::available(host, &mut evidence);
-        evidence.measurement(Resource::MEMORY)
+    pub(super) fn available_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
+        let mut builder = linux::MeasurementBuilder::default();
+        linux::read::memory::add_available(reader, &mut builder);
+        builder.build(Resource::MEMORY)
     }
+
+    const CONTROLLERS: &'static [linux::CgroupController] = &[linux::CgroupController::Memory];
 }
 
 #[cfg(not(target_os = "linux"))]
 impl Memory {
-    /// Says that memory is not measured here.
+    /// Returns an unknown reading: memory is not measured on this system.
     ///
     /// # Errors
     ///
-    /// None on this system.
+    /// Never on this system.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
         Ok(Self::unknown())
     }
 
-    /// Says that memory is not measured here.
+    /// Returns an unknown reading: memory is not measured on this system.
     #[must_use = "reading has no other effect"]
     pub fn read_soft_limit(&self) -> Measurement {
         Self::unknown()
     }
 
-    /// Says that memory is not measured here.
+    /// Returns an unknown reading: memory is not measured on this system.
     ///
     /// # Errors
     ///
-    /// None on this system.
+    /// Never on this system.
     pub fn read_available(&self) -> Result<Measurement, ProbeError> {
         Ok(Self::unknown())
     }
@@ -169,6 +188,6 @@ impl ResourceProbe for Memory {
 
     #[cfg(target_os = "linux")]
     async fn changed(&self) {
-        self.watch.changed(self.subject()).await;
+        self.watcher.changed(self.watched()).await;
     }
 }

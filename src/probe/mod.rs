@@ -1,6 +1,7 @@
-//! Probes: each measures one resource of the host, and says where its number came from.
+//! Probes: each measures one resource of the host, with the sources of the number.
 //!
-//! [`host`] gives the probes that this crate brings along. To measure something else, implement [`ResourceProbe`]:
+//! [`host`] returns the probes of this crate that a governor usually needs. To measure another resource, implement
+//! [`ResourceProbe`]:
 //!
 //! ```
 //! use concurrency_governor::plan::{Measurement, Source};
@@ -9,7 +10,7 @@
 //!
 //! const CONNECTIONS: Resource = Resource::new("connections");
 //!
-//! /// How many connections the operator's file lets this process open.
+//! /// The number of connections that the operator's file allows.
 //! struct Connections {
 //!     path: &'static str,
 //! }
@@ -39,10 +40,10 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # Live
+//! # Changes
 //!
-//! On Linux the probes of the host tell of changes by [`changed`](ResourceProbe::changed), which is what the
-//! [background refresh](crate::Governor::spawn_refresh) waits for:
+//! On Linux, the probes of the host notify of changes through [`changed`](ResourceProbe::changed), for which the
+//! [background refresh](crate::Governor::spawn_refresh) waits:
 //!
 //! ```no_run
 //! use concurrency_governor::probe::{Cpu, ResourceProbe};
@@ -56,22 +57,24 @@
 //! # }
 //! ```
 //!
-//! It resolves when a measurement comes to something else than the last one of the same probe, and is cancel safe. A
-//! write to a limit of a control group, at any level that can be seen, is told by the kernel (inotify), 10 ms later, so
-//! that several writes come as one. A look every 30 s, or as `poll_every` of a probe says, finds what the kernel tells
-//! nobody: that the process was moved to another group, its affinity, its own limits. [`OpenFiles`] has such limits
-//! alone.
+//! It resolves when a measurement differs from the last one of the same probe, and it is cancel safe. The kernel
+//! reports (by inotify) a write to a limit of a cgroup, at every visible level. The probe measures 10 ms later, so
+//! that several writes are one change. A poll every 30 s, or as set by `poll_every`, finds the changes that the
+//! kernel does not report: a move of the process to another cgroup, its affinity, and its own limits. For
+//! [`OpenFiles`], there is only the poll.
 //!
-//! A change is told to each clone of a probe; of two that use one and the same, each gets its own only while both wait.
-//! So give every governor a clone. A probe holds one descriptor for its notices, from the first wait until it is dropped,
-//! and another while somebody waits; no thread, and nothing global.
+//! Every clone of a probe is notified of a change. Two callers that share one probe are both notified only if both
+//! wait at the time, so give each governor a clone. From the first wait until it is dropped, a probe holds one
+//! inotify descriptor, and one more during each wait. It starts no thread and has no global state.
 //!
-//! It needs a runtime with I/O, as `enable_all` makes it. Where that is missing, or the kernel has no inotify instance
-//! left to give, the look alone remains, and the measurement says so in a note. Without a timer there is no look, and
-//! outside of a runtime it waits for ever. A program that aborts on panic has neither, since what a runtime lacks shows
-//! only in a panic; the clock of a governor's refresh stands in.
+//! Notification needs a runtime with I/O, as built by `enable_all`. Without I/O, or if the kernel has no free inotify
+//! instance, only the poll remains, and the measurement has a note. Without a timer, there is no poll. Outside of a
+//! runtime, `changed` waits forever. A program that aborts on panic has neither, because tokio reports a missing
+//! driver only by a panic; such a program relies on the interval of the governor's refresh.
 //!
-//! In tests a [`MockProbe`](crate::testing::MockProbe) stands in for any of them.
+//! In tests, a [`MockProbe`](crate::testing::MockProbe) replaces any probe.
+
+mod resource_probe;
 
 mod cpu;
 mod fixed;
@@ -82,22 +85,18 @@ mod tasks;
 
 #[cfg(target_os = "linux")]
 mod capture;
-mod error;
 #[cfg(target_os = "linux")]
 mod raise;
-#[cfg(target_os = "linux")]
-mod roots;
+
+mod error;
 
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(all(unix, not(target_os = "linux")))]
 mod rlimit;
 
-use std::sync::Arc;
-
-use crate::plan::{Measurement, Resource};
-
-/// The attribute that an implementation of [`ResourceProbe`] carries, so that a probe needs no dependency of its own.
+/// The attribute for implementations of [`ResourceProbe`]. With this re-export they need no dependency on
+/// `async-trait`.
 #[doc(no_inline)]
 pub use async_trait::async_trait;
 #[cfg(target_os = "linux")]
@@ -105,6 +104,8 @@ pub use capture::{CaptureError, capture};
 pub use cpu::Cpu;
 pub use error::ProbeError;
 pub use fixed::Fixed;
+#[cfg(target_os = "linux")]
+pub use linux::Roots;
 pub use memory::Memory;
 pub use open_files::OpenFiles;
 pub use pressure::Pressure;
@@ -112,55 +113,13 @@ pub use pressure::Pressure;
 pub use pressure::PressureSample;
 #[cfg(target_os = "linux")]
 pub use raise::{RaiseError, RaisedLimit};
-#[cfg(target_os = "linux")]
-pub use roots::Roots;
+pub use resource_probe::ResourceProbe;
 pub use tasks::Tasks;
 
-/// Measures one resource, and may push changes of it.
+/// Returns a probe for each resource that [`Resource`](crate::Resource) names by a constant: [`Cpu`], [`OpenFiles`],
+/// [`Memory`] and [`Tasks`].
 ///
-/// A probe tells what there is, in the resource's own unit, and leaves it to formulas to say what that allows. See the
-/// [module](self) for a probe of one's own.
-#[async_trait]
-pub trait ResourceProbe: Send + Sync {
-    /// The resource that it measures: always the same one.
-    fn resource(&self) -> Resource;
-
-    /// Measures the resource now, in the resource's unit, with the sources of the number.
-    ///
-    /// What the host does not limit is [`Reading::Unlimited`](crate::Reading::Unlimited), and what it does not tell is
-    /// [`Reading::Unknown`](crate::Reading::Unknown); an error is for what should have worked and did not. Nobody
-    /// relies on a probe to answer: it is given a deadline, and may fail or panic. But it runs on a worker of the
-    /// runtime, so that reading a few files from `/proc` is fine and blocking for longer is not.
-    ///
-    /// # Errors
-    ///
-    /// [`ProbeError`] if the resource could not be measured this time.
-    ///
-    /// # Cancel safety
-    ///
-    /// An implementation must be cancel safe: whoever measures drops the future at its deadline, and measures again
-    /// later.
-    async fn measure(&self) -> Result<Measurement, ProbeError>;
-
-    /// Waits until a new reading may be waiting. By default it waits for ever: the resource is then measured only when
-    /// somebody asks.
-    ///
-    /// It may resolve for nothing, and several changes may come as one; a change must not go unseen because it came
-    /// between two calls. Whoever awaits it should measure, and then wait again.
-    ///
-    /// # Cancel safety
-    ///
-    /// An implementation must be cancel safe: a change is seen once the future has resolved, so one that is dropped
-    /// before leaves it to the next call.
-    async fn changed(&self) {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// The probes of this host, one for each resource that is named by a constant of [`Resource`] and built in:
-/// [`Cpu`], [`OpenFiles`], [`Memory`] and [`Tasks`].
-///
-/// Making them reads nothing yet.
+/// Nothing is read yet.
 ///
 /// ```
 /// use concurrency_governor::{Resource, probe};
@@ -171,34 +130,4 @@ pub trait ResourceProbe: Send + Sync {
 #[must_use]
 pub fn host() -> Vec<Box<dyn ResourceProbe>> {
     vec![Box::new(Cpu::new()), Box::new(OpenFiles::new()), Box::new(Memory::new()), Box::new(Tasks::new())]
-}
-
-#[async_trait]
-impl<P: ResourceProbe + ?Sized> ResourceProbe for Box<P> {
-    fn resource(&self) -> Resource {
-        (**self).resource()
-    }
-
-    async fn measure(&self) -> Result<Measurement, ProbeError> {
-        (**self).measure().await
-    }
-
-    async fn changed(&self) {
-        (**self).changed().await;
-    }
-}
-
-#[async_trait]
-impl<P: ResourceProbe + ?Sized> ResourceProbe for Arc<P> {
-    fn resource(&self) -> Resource {
-        (**self).resource()
-    }
-
-    async fn measure(&self) -> Result<Measurement, ProbeError> {
-        (**self).measure().await
-    }
-
-    async fn changed(&self) {
-        (**self).changed().await;
-    }
 }

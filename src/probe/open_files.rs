@@ -1,25 +1,39 @@
-//! How many file descriptors this process may have open, and has.
+//! The probe of the file descriptors.
 
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use super::{ProbeError, ResourceProbe, async_trait};
+use async_trait::async_trait;
+
+use super::error::ProbeError;
 #[cfg(target_os = "linux")]
-use super::{Roots, linux};
+use super::linux::{self, Roots};
+use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 #[cfg(target_os = "linux")]
 use crate::plan::{Quantity, Reading};
 
-/// Measures [`Resource::FD`]: the file descriptors this process may have open, those that are open included.
+/// Measures [`Resource::FD`]: the file descriptors that this process may have open, including the open ones.
 ///
-/// The number is the soft limit `RLIMIT_NOFILE`, which the kernel enforces, and at most what the host allows any
-/// process, `fs.nr_open`; the hard limit stands in a note. With a soft limit of infinity and no cap it reads as
-/// [`Reading::Unlimited`](crate::Reading::Unlimited). A soft limit of 0, under which nothing could be opened at all, is
-/// taken for a mistake and reads as [`Reading::Unknown`](crate::Reading::Unknown), with a note. So does a system
-/// without such limits. On a system other than Linux it is a bound, since such a system has limits besides.
+/// **Unit:** file descriptors.
 ///
-/// Two other figures are read apart: [how many are open](Self::read_in_use), and [how many are left](Self::read_free).
-/// No limit is ever raised unasked; on Linux `raise_soft_limit` does it.
+/// **Reads on Linux**, in this order, and takes the lowest:
+///
+/// 1. The soft limit `RLIMIT_NOFILE` of the process, by `getrlimit`, or from `/proc/self/limits` of a captured host.
+///    A note gives the hard limit.
+/// 2. `/proc/sys/fs/nr_open`, the cap for any process.
+///
+/// **Reading:** [`Unlimited`](crate::Reading::Unlimited) if the soft limit is infinite and there is no cap.
+/// [`Unknown`](crate::Reading::Unknown), with a note, if the soft limit is 0: a process with that limit could open
+/// nothing, so it is treated as a mistake.
+///
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed.
+///
+/// **Other systems:** on Unix, the soft limit `RLIMIT_NOFILE`, always `AtMost`, because these systems have further
+/// limits. Elsewhere `Unknown`.
+///
+/// Two further values have methods of their own: the [open descriptors](Self::read_in_use), and how many [can still
+/// be opened](Self::read_free). No limit is raised, except by `raise_soft_limit` on Linux.
 ///
 /// ```
 /// use concurrency_governor::probe::OpenFiles;
@@ -32,13 +46,13 @@ use crate::plan::{Quantity, Reading};
 #[derive(Clone, Debug, Default)]
 pub struct OpenFiles {
     #[cfg(target_os = "linux")]
-    host: linux::SharedHost,
+    host: linux::SharedHostReader,
     #[cfg(target_os = "linux")]
-    watch: linux::Watch,
+    watcher: linux::ChangeWatcher,
 }
 
 impl OpenFiles {
-    /// A probe of this process's descriptors.
+    /// Creates a probe of this process. Nothing is read yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -47,101 +61,103 @@ impl OpenFiles {
 
 #[cfg(target_os = "linux")]
 impl OpenFiles {
-    /// The same on another host, or on this one with nothing kept yet.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+        Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
     }
 
-    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth:
-    /// the limits of the process and of the host. By default every 30 s; at least every 10 ms.
+    /// Sets how often [`changed`](ResourceProbe::changed) polls the limits of the process and of the host. The kernel
+    /// reports no changes of them.
+    ///
+    /// The default is 30 s, the minimum 10 ms. Each interval varies at random by a tenth.
     #[must_use]
     pub fn poll_every(self, period: Duration) -> Self {
-        Self { watch: self.watch.every(period), ..self }
+        Self { watcher: self.watcher.with_poll_interval(period), ..self }
     }
 
-    /// Reads the limit now: a system call and a small file of `/proc`.
+    /// Reads the limit now: one system call and one small file of `/proc`.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if neither the limit of the process nor that of the host can be read.
+    /// [`ProbeError`] if the limit of the process could not be read.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.watch.measure(self.subject())
+        self.watcher.measure(self.watched())
     }
 
-    /// Reads how many descriptors are open now, the few that probes keep open included.
+    /// Reads the number of open descriptors now, including the few that probes keep open.
     ///
-    /// It is one system call since Linux 6.2, however many there are. Before, they are counted, which takes
-    /// milliseconds where there are thousands; so a count then holds for a second, and a note says so. On a host that
-    /// is not running it is [`Unknown`](crate::Reading::Unknown).
+    /// Since Linux 6.2, this is one system call. Before, the descriptors are counted, which takes milliseconds for
+    /// thousands of them; a count is reused for one second, and the measurement has a note. On a captured host the
+    /// reading is [`Unknown`](crate::Reading::Unknown).
     ///
     /// # Errors
     ///
     /// [`ProbeError`] if `/proc/self/fd` cannot be read.
     pub fn read_in_use(&self) -> Result<Measurement, ProbeError> {
-        self.host.measure(|host| {
-            let mut evidence = linux::Evidence::default();
-            let open = linux::open_files::in_use(host, &mut evidence)
-                .map_err(|error| ProbeError::io(Resource::FD, linux::open_files::DIRECTORY, error))?;
-            Ok(evidence.into_measurement(open.map_or(Reading::Unknown, Reading::whole)))
+        self.host.measure(|reader| {
+            let mut builder = linux::MeasurementBuilder::default();
+            let open = linux::read::open_files::read_in_use(reader, &mut builder)
+                .map_err(|error| ProbeError::io(Resource::FD, linux::read::open_files::DIRECTORY, error))?;
+            Ok(builder.build_with(open.map_or(Reading::Unknown, Reading::whole)))
         })
     }
 
-    /// Reads how many more descriptors can be opened now: the limit less those in use, and at most what the host as a
-    /// whole has left.
+    /// Reads how many descriptors can still be opened now: the limit minus the open descriptors, and at most the
+    /// number of files that can still be opened on the whole host (`/proc/sys/fs/file-nr`).
     ///
-    /// Where those in use are not known, it is the limit, as a bound.
+    /// If the open descriptors are not known, nothing is subtracted, and the bound is `AtMost`.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if nothing can be known of the limit.
+    /// [`ProbeError`] if no limit was found.
     pub fn read_free(&self) -> Result<Measurement, ProbeError> {
         self.host.measure(Self::free_on)
     }
 
-    fn subject(&self) -> linux::Subject<'_> {
-        linux::Subject { host: &self.host, controllers: &[], read: Self::measure_on }
+    fn watched(&self) -> linux::WatchedMeasurement<'_> {
+        linux::WatchedMeasurement { host: &self.host, controllers: &[], measure: Self::measure_on }
     }
 
-    pub(super) fn measure_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
-        let mut evidence = linux::Evidence::default();
-        let limits = linux::open_files::limit(host, &mut evidence);
+    pub(super) fn measure_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
+        let mut builder = linux::MeasurementBuilder::default();
+        let limits = linux::read::open_files::add_limit(reader, &mut builder);
         if let Some(limits) = limits {
-            let way = if limits.can_rise() { ", which the soft one may be raised to" } else { "" };
-            evidence.note(format!("the hard limit is {}{way}", limits.hard.plain()));
+            let advice = if limits.is_raisable() { ", which the soft one may be raised to" } else { "" };
+            builder.add_note(format!("the hard limit is {}{advice}", limits.hard.plain()));
         }
-        Self::measurement(limits, evidence)
+        Self::build(limits, builder)
     }
 
-    pub(super) fn free_on(host: &mut linux::Host) -> Result<Measurement, ProbeError> {
-        let mut evidence = linux::Evidence::default();
-        let limits = linux::open_files::limit(host, &mut evidence);
-        match linux::open_files::in_use(host, &mut evidence) {
-            Ok(Some(open)) => evidence.take_off(Quantity::whole(open)),
-            Ok(None) => evidence.doubt("so none is taken off the limit"),
-            Err(error) => evidence.doubt(format!("cannot read {}: {error}", linux::open_files::DIRECTORY)),
+    pub(super) fn free_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
+        let mut builder = linux::MeasurementBuilder::default();
+        let limits = linux::read::open_files::add_limit(reader, &mut builder);
+        match linux::read::open_files::read_in_use(reader, &mut builder) {
+            Ok(Some(open)) => builder.subtract_used(Quantity::whole(open)),
+            Ok(None) => builder.weaken("the open descriptors are not subtracted from the limit"),
+            Err(error) => {
+                builder.weaken(format!("cannot read {}: {error}", linux::read::open_files::DIRECTORY));
+            }
         }
-        linux::open_files::left_to_all(host, &mut evidence);
-        Self::measurement(limits, evidence)
+        linux::read::open_files::add_free_on_host(reader, &mut builder);
+        Self::build(limits, builder)
     }
 
-    fn measurement(
-        limits: Option<linux::SoftHard>,
-        evidence: linux::Evidence,
+    fn build(
+        limits: Option<linux::RlimitPair>,
+        builder: linux::MeasurementBuilder,
     ) -> Result<Measurement, ProbeError> {
         match limits {
-            None => evidence.measurement(Resource::FD),
-            Some(limits) if limits.soft == Reading::whole(0) => {
-                Ok(evidence.into_measurement(Reading::Unknown))
-            }
-            Some(_) => Ok(evidence.measurement_if_any()),
+            None => builder.build(Resource::FD),
+            Some(limits) if limits.soft == Reading::whole(0) => Ok(builder.build_with(Reading::Unknown)),
+            Some(_) => Ok(builder.build_optional()),
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 impl OpenFiles {
-    /// Reads the soft limit now. One system call.
+    /// Reads the soft limit now, with one system call.
     ///
     /// # Errors
     ///
@@ -153,26 +169,26 @@ impl OpenFiles {
         super::rlimit::measure(Resource::FD, Rlimit::RLIMIT_NOFILE, "getrlimit(RLIMIT_NOFILE)")
     }
 
-    /// Says that there is no such limit to be read here.
+    /// Returns an unknown reading: this system has no such limit.
     ///
     /// # Errors
     ///
-    /// None on this system.
+    /// Never on this system.
     #[cfg(not(unix))]
     pub fn read(&self) -> Result<Measurement, ProbeError> {
         Ok(Measurement::default().note("open files are not measured on this system"))
     }
 
-    /// Says that the open descriptors are not counted here.
+    /// Returns an unknown reading: open descriptors are not counted on this system.
     ///
     /// # Errors
     ///
-    /// None on this system.
+    /// Never on this system.
     pub fn read_in_use(&self) -> Result<Measurement, ProbeError> {
         Ok(Measurement::default().note("open files are not counted on this system"))
     }
 
-    /// Reads the limit, as a bound of what is free: those in use are not counted here.
+    /// Reads the limit. Open descriptors are not counted on this system, so nothing is subtracted.
     ///
     /// # Errors
     ///
@@ -194,6 +210,6 @@ impl ResourceProbe for OpenFiles {
 
     #[cfg(target_os = "linux")]
     async fn changed(&self) {
-        self.watch.changed(self.subject()).await;
+        self.watcher.changed(self.watched()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! How much of the time work stalls for want of a resource.
+//! The probes of pressure: how long tasks stall for a resource.
 
 #[cfg(target_os = "linux")]
 use std::io;
@@ -9,24 +9,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(target_os = "linux")]
 use std::time::{Duration, Instant};
 
-use super::{ProbeError, ResourceProbe, async_trait};
+use async_trait::async_trait;
+
+use super::error::ProbeError;
 #[cfg(target_os = "linux")]
-use super::{Roots, linux};
+use super::linux::{self, Roots};
+use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 #[cfg(target_os = "linux")]
 use crate::plan::{Quantity, Reading, Source};
 
-/// Measures the pressure on a resource: the share of time, 0 to 1, in which some task of this process's group had to
-/// wait for the processor, for memory or for the disk.
+/// Measures the pressure on a resource: the share of time in which at least one task of this process's cgroup waited
+/// for the CPU, for memory or for a disk.
 ///
-/// It is the pressure stall information of the control group of version 2 that holds the process; with no such group,
-/// of the whole host. Where the kernel tells none, the pressure is [`Unknown`](crate::Reading::Unknown), and never 0.
+/// **Unit:** a share of time, from 0 to 1.
 ///
-/// [`read`](Self::read) gives the share since it was last read by this probe or a clone, and the first time the
-/// kernel's own average over ten seconds. For a window of one's own, take two samples on Linux, by `sample`.
+/// **Reads on Linux**, the first file that exists and is valid, where `<resource>` is `cpu`, `memory` or `io`:
 ///
-/// It is none of the probes of [`host`](super::host): what it measures changes all the time, and a formula that reads it
-/// would move limits all the time.
+/// 1. `<resource>.pressure` of the cgroup v2 that contains the process.
+/// 2. `/proc/pressure/<resource>`, the pressure of the whole host.
+///
+/// [`read`](Self::read) returns the share of the time since the last read of this probe or a clone. The first read
+/// returns the kernel's average over ten seconds. For a time window of your own, take two samples with `sample`
+/// (Linux only).
+///
+/// **Reading:** [`Unknown`](crate::Reading::Unknown), never 0, if the kernel reports no pressure.
+///
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be parsed.
+///
+/// **Other systems:** `Unknown`, with a note.
+///
+/// [`host`](super::host) does not include this probe: pressure changes all the time, and a formula that reads it
+/// would change limits all the time.
 ///
 /// ```
 /// use concurrency_governor::probe::Pressure;
@@ -38,37 +52,38 @@ use crate::plan::{Quantity, Reading, Source};
 #[derive(Clone, Debug)]
 pub struct Pressure {
     resource: Resource,
+    /// `cpu`, `memory` or `io`, as in the name of the pressure file.
     #[cfg(target_os = "linux")]
     file: &'static str,
     #[cfg(target_os = "linux")]
-    host: linux::SharedHost,
+    host: linux::SharedHostReader,
     #[cfg(target_os = "linux")]
     last: Arc<Mutex<Option<PressureSample>>>,
     #[cfg(target_os = "linux")]
-    trigger: Option<linux::Trigger>,
+    trigger: Option<linux::PsiTrigger>,
 }
 
 impl Pressure {
-    /// The share of time in which some task waited for a processor, 0 to 1.
+    /// The share of time in which at least one task waited for a CPU, 0 to 1.
     pub const CPU: Resource = Resource::new("pressure.cpu");
-    /// The share of time in which some task waited for memory, 0 to 1.
+    /// The share of time in which at least one task waited for memory, 0 to 1.
     pub const MEMORY: Resource = Resource::new("pressure.memory");
-    /// The share of time in which some task waited for a disk, 0 to 1.
+    /// The share of time in which at least one task waited for a disk, 0 to 1.
     pub const IO: Resource = Resource::new("pressure.io");
 
-    /// A probe of [`Pressure::CPU`].
+    /// Creates a probe of [`Pressure::CPU`].
     #[must_use]
     pub fn on_cpu() -> Self {
         Self::of(Self::CPU, "cpu")
     }
 
-    /// A probe of [`Pressure::MEMORY`].
+    /// Creates a probe of [`Pressure::MEMORY`].
     #[must_use]
     pub fn on_memory() -> Self {
         Self::of(Self::MEMORY, "memory")
     }
 
-    /// A probe of [`Pressure::IO`].
+    /// Creates a probe of [`Pressure::IO`].
     #[must_use]
     pub fn on_io() -> Self {
         Self::of(Self::IO, "io")
@@ -77,23 +92,24 @@ impl Pressure {
 
 #[cfg(target_os = "linux")]
 impl Pressure {
-    /// The same on another host, or on this one with nothing kept yet and never read before.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
         Self {
-            host: linux::SharedHost::new(roots),
+            host: linux::SharedHostReader::new(roots),
             last: Arc::default(),
             trigger: self.trigger.clone(),
             ..self
         }
     }
 
-    /// Has [`changed`](ResourceProbe::changed) resolve when some task stalled for so long within a window; without this
-    /// it never does.
+    /// Makes [`changed`](ResourceProbe::changed) resolve when tasks stalled for `stall` within `window`. Without this
+    /// call, it never resolves.
     ///
-    /// It is the kernel that watches, by a trigger. It takes windows of 500 ms to 10 s, of a process without rights only
-    /// multiples of 2 s, and no stall that is longer than the window; and it tells at most once a window. What it does
-    /// not take is looked for once a window, at least every 10 ms, and the measurement says so.
+    /// The kernel watches the stalls by a PSI trigger and notifies at most once per window. It accepts windows of 500
+    /// ms to 10 s, from an unprivileged process only multiples of 2 s, and no stall longer than the window. If the
+    /// kernel rejects the trigger, the stalls are polled once per window, at least 10 ms, and the measurement has a
+    /// note.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -108,39 +124,37 @@ impl Pressure {
     /// ```
     #[must_use]
     pub fn when_stalled(self, stall: Duration, window: Duration) -> Self {
-        Self { trigger: Some(linux::Trigger::new(stall, window)), ..self }
+        Self { trigger: Some(linux::PsiTrigger::new(stall, window)), ..self }
     }
 
-    /// Reads the share of time, 0 to 1, in which some task stalled since the last read: a small file or two.
+    /// Reads the share of time, 0 to 1, in which at least one task stalled since the last read: one or two small
+    /// files.
     ///
-    /// Without a last read, or if the process has been moved to another group since, or if no time has passed, it is
-    /// the kernel's average over ten seconds, and a note says so.
+    /// It is the kernel's average over ten seconds, with a note, if there was no earlier read, if the process has
+    /// moved to another cgroup since, or if no time has passed.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if a file is there and cannot be read.
+    /// [`ProbeError`] if a file exists and cannot be read.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        let mut evidence = linux::Evidence::default();
-        let untold = self.trigger.as_ref().and_then(linux::Trigger::note);
-        let Some(sample) = self.sample_with(&mut evidence)? else {
-            return Ok(evidence.into_measurement(Reading::Unknown));
-        };
+        let (sample, mut builder) = self.sample_with_notes()?;
+        let Some(sample) = sample else { return Ok(builder.build_with(Reading::Unknown)) };
         let total = format!("some total={}", sample.stalls.some.total.as_micros());
-        evidence.saw(Source::new(sample.file.display().to_string(), total));
+        builder.add_source(Source::new(sample.file.display().to_string(), total));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let share = last.as_ref().and_then(|last| sample.some_since(last));
         let reading = share.unwrap_or_else(|| {
-            evidence.note("the kernel's average over 10 s");
+            builder.add_note("the kernel's average over 10 s");
             sample.stalls.some.average
         });
         *last = Some(sample);
-        if let Some(note) = untold {
-            evidence.note(note);
+        if let Some(note) = self.trigger.as_ref().and_then(linux::PsiTrigger::note) {
+            builder.add_note(note);
         }
-        Ok(evidence.into_measurement(Reading::Finite(reading)))
+        Ok(builder.build_with(Reading::Finite(reading)))
     }
 
-    /// Takes a sample, to be held against a later one; `None` where there is no pressure to be read.
+    /// Takes a sample for comparison with a later one. Returns `None` if the kernel reports no pressure.
     ///
     /// ```
     /// use concurrency_governor::probe::{Pressure, ProbeError};
@@ -150,45 +164,45 @@ impl Pressure {
     /// let before = pressure.sample()?;
     /// work();
     /// if let (Some(before), Some(after)) = (before, pressure.sample()?) {
-    ///     println!("all stalled at once: {:?} of the time", after.full_since(&before));
+    ///     println!("all tasks stalled {:?} of the time", after.full_since(&before));
     /// }
     /// # Ok::<(), ProbeError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if a file is there and cannot be read.
+    /// [`ProbeError`] if a file exists and cannot be read.
     pub fn sample(&self) -> Result<Option<PressureSample>, ProbeError> {
-        self.sample_with(&mut linux::Evidence::default())
+        Ok(self.sample_with_notes()?.0)
     }
 
-    fn sample_with(&self, evidence: &mut linux::Evidence) -> Result<Option<PressureSample>, ProbeError> {
-        let (found, seen) = self.host.measure(|host| self.measure_on(host));
-        *evidence = seen;
-        let found = found.map_err(|error| ProbeError::io(self.resource, "the pressure files", error))?;
-        Ok(found.map(|(file, stalls)| PressureSample { file, stalls, taken: Instant::now() }))
+    fn sample_with_notes(&self) -> Result<(Option<PressureSample>, linux::MeasurementBuilder), ProbeError> {
+        let (read, builder) = self.host.measure(|reader| self.measure_on(reader));
+        let read = read.map_err(|error| ProbeError::io(self.resource, "the pressure files", error))?;
+        let sample = read.map(|(file, stalls)| PressureSample { file, stalls, taken: Instant::now() });
+        Ok((sample, builder))
     }
 
     pub(super) fn measure_on(
         &self,
-        host: &mut linux::Host,
-    ) -> (io::Result<Option<(PathBuf, linux::pressure::Stalls)>>, linux::Evidence) {
-        let mut evidence = linux::Evidence::default();
-        (linux::pressure::stalls(self.file, host, &mut evidence), evidence)
+        reader: &mut linux::HostReader,
+    ) -> (io::Result<Option<(PathBuf, linux::PsiStalls)>>, linux::MeasurementBuilder) {
+        let mut builder = linux::MeasurementBuilder::default();
+        (linux::read::pressure::read_stalls(self.file, reader, &mut builder), builder)
     }
 
     fn of(resource: Resource, file: &'static str) -> Self {
-        Self { resource, file, host: linux::SharedHost::default(), last: Arc::default(), trigger: None }
+        Self { resource, file, host: linux::SharedHostReader::default(), last: Arc::default(), trigger: None }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 impl Pressure {
-    /// Says that pressure is not measured here.
+    /// Returns an unknown reading: pressure is not measured on this system.
     ///
     /// # Errors
     ///
-    /// None on this system.
+    /// Never on this system.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
         Ok(Measurement::default().note("pressure is not measured on this system"))
     }
@@ -217,25 +231,28 @@ impl ResourceProbe for Pressure {
     }
 }
 
-/// How long work had stalled up to a moment.
+/// The total of all stalls up to a point in time. Linux only.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Debug)]
 pub struct PressureSample {
     file: PathBuf,
-    stalls: linux::pressure::Stalls,
+    stalls: linux::PsiStalls,
     taken: Instant,
 }
 
 #[cfg(target_os = "linux")]
 impl PressureSample {
-    /// The share of the time since an earlier sample, 0 to 1, in which some task stalled; `None` if the two are not of
-    /// one group, or no time has passed between them.
+    /// Returns the share of the time since an earlier sample, 0 to 1, in which at least one task stalled.
+    ///
+    /// Returns `None` if the samples are from different cgroups, or if no time has passed between them.
     #[must_use]
     pub fn some_since(&self, earlier: &Self) -> Option<Quantity> {
         self.share_since(earlier, |stalls| Some(stalls.some.total))
     }
 
-    /// The same in which all tasks stalled at once; `None` also if the kernel does not tell that of this resource.
+    /// Returns the share of the time since an earlier sample, 0 to 1, in which all tasks stalled simultaneously.
+    ///
+    /// Returns `None` also if the kernel does not report this for the resource, as for the CPU before Linux 5.13.
     #[must_use]
     pub fn full_since(&self, earlier: &Self) -> Option<Quantity> {
         self.share_since(earlier, |stalls| Some(stalls.full?.total))
@@ -244,7 +261,7 @@ impl PressureSample {
     fn share_since(
         &self,
         earlier: &Self,
-        total: impl Fn(&linux::pressure::Stalls) -> Option<Duration>,
+        total: impl Fn(&linux::PsiStalls) -> Option<Duration>,
     ) -> Option<Quantity> {
         let stalled = total(&self.stalls)?.checked_sub(total(&earlier.stalls)?)?;
         let window = self.taken.checked_duration_since(earlier.taken)?;
@@ -252,7 +269,7 @@ impl PressureSample {
             return None;
         }
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        // The kernel adds a stall up when it ends, so the sum may run ahead of the clock.
+        // The kernel adds a whole stall when it ends, so the total may grow by more than the window.
         Quantity::ratio(micros(stalled), micros(window)).map(|share| share.min(Quantity::whole(1)))
     }
 }

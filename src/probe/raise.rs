@@ -1,32 +1,34 @@
-//! Raising the limit on open file descriptors, for whoever asks for it.
+//! Raises the limit on open file descriptors. Linux only.
 
 use std::io;
 
 use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
 
-use super::OpenFiles;
-use super::linux::reading;
+use super::linux::read::reading_of_rlimit;
+use super::open_files::OpenFiles;
 use crate::plan::Reading;
 
 impl OpenFiles {
-    /// Raises the soft limit `RLIMIT_NOFILE` of this process to its hard limit, which needs no rights. Nothing else in
-    /// this crate ever does.
+    /// Raises the soft limit `RLIMIT_NOFILE` of this process to its hard limit. This needs no privileges. Nothing
+    /// else in this crate raises a limit.
     ///
-    /// Soft limits are low, often 1024, while hard ones are some hundred thousands: because a few old programs need it
-    /// that way, not because the host could do no more. It is for the program to say that it is none of these, so call
-    /// this in `main`, before a governor is built: a governor that runs takes notice at its probes' next look, after
-    /// 30 s by default.
+    /// The soft limit is often 1024 while the hard limit is some hundred thousands. It is low because a few old
+    /// programs need a low limit, not because the host could do no more. Only the program knows that it is not one of
+    /// them, so call this in `main`, before a governor is built. A running governor sees the new limit at the next
+    /// poll of its probes, after 30 s by default.
     ///
-    /// Before you do:
+    /// Before you call it:
     ///
-    /// - `select(2)` takes no descriptor from `FD_SETSIZE`, 1024, on: with one, the C library aborts the program or writes
-    ///   where it should not. No part of the process may use it, C libraries included; `poll` and `epoll` are fine.
-    /// - Whatever process is started later inherits the raised limit. A child that uses `select`, or closes all
-    ///   descriptors up to its limit one by one, is better started with the old soft limit: by `prlimit` or
-    ///   `ulimit -S`, or in its own beginning by `setrlimit`.
+    /// - `select(2)` accepts no descriptor from `FD_SETSIZE` (1024) upwards: with one, the C library aborts the
+    ///   program or corrupts memory. No part of the process may use it, including C libraries. `poll` and `epoll` are
+    ///   fine.
+    /// - Child processes inherit the raised limit. A child that uses `select`, or that closes all descriptors up to
+    ///   its limit one by one, should be started with the old soft limit: by `prlimit` or `ulimit -S`, or by
+    ///   `setrlimit` at its start.
     ///
-    /// The limit is one of the whole process. It is never lowered, and the hard limit stays as it is. The kernel lets no
-    /// limit be set while the hard one is above `fs.nr_open`, as after that was lowered; this is an error.
+    /// The limit applies to the whole process. It is never lowered, and the hard limit does not change. While the
+    /// hard limit is above `fs.nr_open`, as after that was lowered, the kernel accepts no new limit; this is an
+    /// error.
     ///
     /// ```
     /// use concurrency_governor::probe::OpenFiles;
@@ -39,12 +41,13 @@ impl OpenFiles {
     ///
     /// # Errors
     ///
-    /// [`RaiseError`] if the limits cannot be read, or the kernel refuses. The soft limit is then what it was.
+    /// [`RaiseError`] if the limits cannot be read or the kernel rejects the new limit. The soft limit is then
+    /// unchanged.
     pub fn raise_soft_limit() -> Result<RaisedLimit, RaiseError> {
         let (soft, hard) =
             getrlimit(Rlimit::RLIMIT_NOFILE).map_err(|errno| RaiseError::Read(errno.into()))?;
-        let raised = RaisedLimit { from: reading(soft), to: reading(soft.max(hard)) };
-        // Infinity is the greatest number.
+        let raised = RaisedLimit { from: reading_of_rlimit(soft), to: reading_of_rlimit(soft.max(hard)) };
+        // RLIM_INFINITY is the greatest number, so the comparison is right for it, too.
         if soft < hard {
             setrlimit(Rlimit::RLIMIT_NOFILE, hard, hard)
                 .map_err(|errno| RaiseError::Set { limit: raised, error: errno.into() })?;
@@ -53,28 +56,28 @@ impl OpenFiles {
     }
 }
 
-/// What [`OpenFiles::raise_soft_limit`] did. Closed: a limit was one thing and is another, or the same.
+/// The soft limit before and after [`OpenFiles::raise_soft_limit`]. No field will be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaisedLimit {
-    /// The soft limit as it was.
+    /// The previous soft limit.
     pub from: Reading,
-    /// The soft limit as it is now: the same where it was the hard limit already.
+    /// The new soft limit. Equal to `from` if the soft limit was the hard limit already.
     pub to: Reading,
 }
 
-/// Why the soft limit is what it was.
+/// The reason why the soft limit was not raised.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RaiseError {
     /// The limits could not be read.
     #[error("cannot read RLIMIT_NOFILE")]
     Read(#[source] io::Error),
-    /// The kernel refused to raise the soft limit.
+    /// The kernel rejected the new soft limit.
     #[error("cannot raise the soft limit RLIMIT_NOFILE from {} to the hard one, {}", limit.from.plain(), limit.to.plain())]
     Set {
-        /// What was to be done.
+        /// The soft limit and the rejected new limit.
         limit: RaisedLimit,
-        /// What the system says.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },

@@ -1,13 +1,15 @@
-//! The limits of the process where nothing else is known: on systems other than Linux.
+//! The limits of the process on systems other than Linux.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource as Rlimit, getrlimit};
 
-use super::ProbeError;
+use super::error::ProbeError;
 use crate::plan::{Measurement, Reading, Resource, Source};
 
-/// The soft limit of the process, as a bound: the system has limits of its own besides. `call` names the system call.
+/// Measures the soft limit of the process, with the hard limit in a note. `call` names the system call for the
+/// source.
 ///
-/// A limit of 0, under which the process would not be running, is taken for a mistake.
+/// The bound is `AtMost`, because the system has further limits. The reading is `Unlimited` for infinity, and
+/// `Unknown` for a soft limit of 0, with which the process could not run.
 pub(super) fn measure(
     resource: Resource,
     limit: Rlimit,
@@ -16,10 +18,10 @@ pub(super) fn measure(
     let (soft, hard) = getrlimit(limit).map_err(|errno| ProbeError::io(resource, call, errno.into()))?;
     let [soft, hard] = [soft, hard].map(|limit| match limit {
         RLIM_INFINITY => Reading::Unlimited,
-        limit => whole(limit),
+        limit => reading_of_rlimit(limit),
     });
     let measured = if soft == Reading::whole(0) {
-        Measurement::new(Reading::Unknown).note("a soft limit of 0 is taken for a mistake")
+        Measurement::new(Reading::Unknown).note("a soft limit of 0 is treated as unknown")
     } else {
         Measurement::new(soft)
     };
@@ -29,7 +31,7 @@ pub(super) fn measure(
         .note(format!("the hard limit is {}", hard.plain())))
 }
 
-/// Some systems have signed limits.
-fn whole<L: TryInto<u64>>(limit: L) -> Reading {
+/// Converts a finite limit. The type of limits is signed on some systems.
+fn reading_of_rlimit<L: TryInto<u64>>(limit: L) -> Reading {
     limit.try_into().map_or(Reading::Unknown, Reading::whole)
 }

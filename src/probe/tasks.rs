@@ -1,26 +1,42 @@
-//! How many processes and threads there may be.
+//! The probe of the tasks: processes and threads.
 
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use super::{ProbeError, ResourceProbe, async_trait};
+use async_trait::async_trait;
+
+use super::error::ProbeError;
 #[cfg(target_os = "linux")]
-use super::{Roots, linux};
+use super::linux::{self, Roots, read::tasks::TaskFigure};
+use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 
-/// Measures [`Resource::TASKS`]: the processes and threads that may exist where this process creates some, those that
-/// exist included. A thread is a task.
+/// Measures [`Resource::TASKS`]: the tasks that may exist where this process creates some, including the existing
+/// ones.
 ///
-/// The number is the least of `pids.max` of each control group that holds the process, up to the mount point; of the
-/// soft limit `RLIMIT_NPROC` of its user, unless the process has the right to pass it; and of the kernel's own limits,
-/// `threads-max` and `pid_max`. Whom a limit lets in it does not promise anything: groups and users share theirs.
-/// [What is left](Self::read_free) is read apart.
+/// **Unit:** tasks. Each thread is a task.
 ///
-/// It is [`AtMost`](crate::plan::Bound::AtMost) as soon as a level could not be read, or is hidden as it is in a
-/// container, with a note on what that was. On other systems it is the limit of the user's processes, as a bound, where
-/// there is one, and [`Unknown`](crate::Reading::Unknown) elsewhere.
+/// **Reads on Linux**, in this order, and takes the lowest:
+///
+/// 1. `pids.max` of every cgroup that contains the process, from the mount point down.
+/// 2. The limits of the kernel, `threads-max` and `pid_max` of `/proc/sys/kernel`.
+/// 3. The soft limit `RLIMIT_NPROC` of the user. It is ignored if the process is exempt: if it has `CAP_SYS_RESOURCE`
+///    or `CAP_SYS_ADMIN` in the initial user namespace, by `/proc/self/status` and `/proc/self/uid_map`.
+///
+/// Other processes of the cgroups and of the user count against the same limits, so this process may get fewer tasks.
+///
+/// **Reading:** [`Unlimited`](crate::Reading::Unlimited) if there is no limit. [`Unknown`](crate::Reading::Unknown)
+/// if there is no limit but one may exist that could not be read.
+///
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, if cgroups
+/// above the mount point are hidden, as in a container, or if it is not known whether the process is exempt from
+/// `RLIMIT_NPROC`.
+///
+/// **Other systems:** on FreeBSD, the soft limit `RLIMIT_NPROC`, always `AtMost`. Elsewhere `Unknown`.
+///
+/// [`read_free`](Self::read_free) reads how many tasks can still be created.
 ///
 /// ```
 /// use concurrency_governor::probe::Tasks;
@@ -32,13 +48,13 @@ use crate::plan::{Measurement, Resource};
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     #[cfg(target_os = "linux")]
-    host: linux::SharedHost,
+    host: linux::SharedHostReader,
     #[cfg(target_os = "linux")]
-    watch: linux::Watch,
+    watcher: linux::ChangeWatcher,
 }
 
 impl Tasks {
-    /// A probe of the tasks that this process may bring to exist.
+    /// Creates a probe of this process. Nothing is read yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -47,74 +63,80 @@ impl Tasks {
 
 #[cfg(target_os = "linux")]
 impl Tasks {
-    /// The same on another host, or on this one with nothing kept yet.
+    /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHost::new(roots), watch: self.watch.anew() }
+        Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
     }
 
-    /// How often [`changed`](ResourceProbe::changed) looks at what the kernel does not tell of, give or take a tenth:
-    /// the control group that the process is in, its own limits and rights, and the limits of the kernel. By default
-    /// every 30 s; at least every 10 ms.
+    /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the
+    /// process, its own limits and capabilities, and the limits of the kernel.
+    ///
+    /// The default is 30 s, the minimum 10 ms. Each interval varies at random by a tenth.
     #[must_use]
     pub fn poll_every(self, period: Duration) -> Self {
-        Self { watch: self.watch.every(period), ..self }
+        Self { watcher: self.watcher.with_poll_interval(period), ..self }
     }
 
     /// Reads the limits now: a few small files of `/proc` and `/sys`.
     ///
-    /// [`Unlimited`](crate::Reading::Unlimited) if there is none.
+    /// The reading is [`Unlimited`](crate::Reading::Unlimited) if there is no limit.
     ///
     /// # Errors
     ///
-    /// None on this system: what could not be read is noted.
+    /// Never on this system: what could not be read is noted.
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.watch.measure(self.subject())
+        self.watcher.measure(self.watched())
     }
 
-    /// Reads how many more tasks can be created now: the least of what each limit leaves.
+    /// Reads how many tasks can still be created now: for each limit, the limit minus the existing tasks, and the
+    /// lowest of these.
     ///
-    /// Nothing tells how many tasks a user has, so the whole of `RLIMIT_NPROC` counts as left, and makes a bound.
+    /// The existing tasks are `pids.current` of each cgroup, and the number in `/proc/loadavg` for the host. The
+    /// kernel does not report how many tasks a user has, so nothing is subtracted from `RLIMIT_NPROC`, and the bound
+    /// is `AtMost` if that limit applies.
     #[must_use = "reading has no other effect"]
     pub fn read_free(&self) -> Measurement {
         self.host.measure(Self::free_on)
     }
 
-    /// The files whose change changes a limit, at each level of the control groups that can be seen, those included
-    /// that are not there yet.
+    /// Returns the files that hold the limits, at every visible cgroup level, whether or not they exist yet.
     #[must_use]
     pub fn limit_files(&self) -> Vec<PathBuf> {
-        self.host.measure(|host| linux::limit_files(host, &[linux::Controller::Pids]))
+        self.host.measure(|reader| linux::read::limit_files(reader, Self::CONTROLLERS))
     }
 
-    fn subject(&self) -> linux::Subject<'_> {
-        linux::Subject {
+    fn watched(&self) -> linux::WatchedMeasurement<'_> {
+        linux::WatchedMeasurement {
             host: &self.host,
-            controllers: &[linux::Controller::Pids],
-            read: |host| Ok(Self::measure_on(host)),
+            controllers: Self::CONTROLLERS,
+            measure: |reader| Ok(Self::measure_on(reader)),
         }
     }
 
-    pub(super) fn measure_on(host: &mut linux::Host) -> Measurement {
-        Self::share_on(linux::tasks::Share::Whole, host)
+    pub(super) fn measure_on(reader: &mut linux::HostReader) -> Measurement {
+        Self::figure_on(TaskFigure::Total, reader)
     }
 
-    pub(super) fn free_on(host: &mut linux::Host) -> Measurement {
-        Self::share_on(linux::tasks::Share::Free, host)
+    pub(super) fn free_on(reader: &mut linux::HostReader) -> Measurement {
+        Self::figure_on(TaskFigure::Free, reader)
     }
 
-    fn share_on(share: linux::tasks::Share, host: &mut linux::Host) -> Measurement {
-        let mut evidence = linux::Evidence::default();
-        linux::tasks::groups(share, host, &mut evidence);
-        linux::tasks::kernel(share, host, &mut evidence);
-        linux::tasks::user(share, host, &mut evidence);
-        evidence.measurement_if_any()
+    fn figure_on(figure: TaskFigure, reader: &mut linux::HostReader) -> Measurement {
+        let mut builder = linux::MeasurementBuilder::default();
+        linux::read::tasks::add_cgroup_limits(figure, reader, &mut builder);
+        linux::read::tasks::add_kernel_limits(figure, reader, &mut builder);
+        // Last, because a lower limit makes the check of the exemption unnecessary.
+        linux::read::tasks::add_user_limit(figure, reader, &mut builder);
+        builder.build_optional()
     }
+
+    const CONTROLLERS: &'static [linux::CgroupController] = &[linux::CgroupController::Pids];
 }
 
 #[cfg(not(target_os = "linux"))]
 impl Tasks {
-    /// Reads the soft limit of the user's processes now. One system call.
+    /// Reads the soft limit of the user's processes now, with one system call.
     ///
     /// # Errors
     ///
@@ -126,17 +148,17 @@ impl Tasks {
         super::rlimit::measure(Resource::TASKS, Rlimit::RLIMIT_NPROC, "getrlimit(RLIMIT_NPROC)")
     }
 
-    /// Says that tasks are not measured here.
+    /// Returns an unknown reading: tasks are not measured on this system.
     ///
     /// # Errors
     ///
-    /// None on this system.
+    /// Never on this system.
     #[cfg(not(target_os = "freebsd"))]
     pub fn read(&self) -> Result<Measurement, ProbeError> {
         Ok(Measurement::default().note("tasks are not measured on this system"))
     }
 
-    /// Reads the limit, as a bound of what is left: those that exist are not counted here.
+    /// Reads the limit. Existing tasks are not counted on this system, so nothing is subtracted.
     #[must_use = "reading has no other effect"]
     pub fn read_free(&self) -> Measurement {
         self.read().unwrap_or_else(|error| Measurement::default().note(format!("{error:#}")))
@@ -155,6 +177,6 @@ impl ResourceProbe for Tasks {
 
     #[cfg(target_os = "linux")]
     async fn changed(&self) {
-        self.watch.changed(self.subject()).await;
+        self.watcher.changed(self.watched()).await;
     }
 }

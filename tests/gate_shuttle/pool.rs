@@ -1,6 +1,7 @@
-//! A pool, whose items are made, used, judged, evicted and dropped by several threads at once, while its limit moves.
+//! Several threads that create, use, judge, evict and drop the items of a pool while its limit changes.
 //!
-//! Creations and the keeper are tasks of the scheduler's. Time stands still, so nothing fails here: a pause would never end.
+//! Creations and the maintenance task are tasks of the scheduler. Time stands still, so no creation fails here: a backoff
+//! delay would never end.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,190 +17,193 @@ use shuttle::thread;
 
 use super::scene::{below, check, gate};
 
-/// However checkouts, discards, judgements, those who give up and a moving limit meet: never more items than are allowed,
-/// nothing lost, and nobody forgotten.
+/// In every order of checkouts, discards, `retain`, cancellations and limit changes, live items stay within the limit, every
+/// checkout is served, and no item or permit is lost.
 #[test]
 fn pool_in_a_storm() {
     check(|| {
-        let stage = Stage::new(gate(2), 1);
+        let scene = PoolScene::new(gate(2), 1);
         let users = [0, 2].map(|odds| {
-            stage.spawn(move |stage| {
+            scene.spawn(move |scene| {
                 for _ in 0..2 {
-                    stage.use_one(odds);
+                    scene.use_item(odds);
                 }
             })
         });
-        let fickle = stage.spawn(|stage| {
+        let canceller = scene.spawn(|scene| {
             for _ in 0..2 {
-                stage.use_or_give_up(below(4));
+                scene.use_or_cancel(below(4));
             }
         });
-        let moving = stage.spawn(|stage| {
+        let resizer = scene.spawn(|scene| {
             for _ in 0..2 {
-                stage.resize(1 + below(3));
-                stage.pool.retain(|_, _| below(2) == 0);
+                scene.resize(1 + below(3));
+                scene.pool.retain(|_, _| below(2) == 0);
             }
         });
-        for thread in users.into_iter().chain([fickle, moving]) {
+        for thread in users.into_iter().chain([canceller, resizer]) {
             thread.join().unwrap();
         }
-        stage.finish();
+        scene.finish();
     });
 }
 
-/// One item for all, of whom some give up at every stage, and which often has to go: everybody else gets it.
+/// A pool of one item serves every checkout that is not cancelled, although other checkouts are cancelled at every stage and the
+/// item is often discarded.
 #[test]
-fn pool_of_one_in_a_crowd() {
+fn pool_of_one_under_contention() {
     check(|| {
-        let stage = Stage::new(gate(1), 0);
+        let scene = PoolScene::new(gate(1), 0);
         let users = [1, 3].map(|odds| {
-            stage.spawn(move |stage| {
+            scene.spawn(move |scene| {
                 for _ in 0..2 {
-                    stage.use_one(odds);
+                    scene.use_item(odds);
                 }
             })
         });
-        let fickle = [(), ()].map(|()| {
-            stage.spawn(|stage| {
+        let cancellers = [(), ()].map(|()| {
+            scene.spawn(|scene| {
                 for _ in 0..2 {
-                    stage.use_or_give_up(below(5));
+                    scene.use_or_cancel(below(5));
                 }
             })
         });
-        for thread in users.into_iter().chain(fickle) {
+        for thread in users.into_iter().chain(cancellers) {
             thread.join().unwrap();
         }
-        assert!(stage.counts.used.load(SeqCst) >= 4);
-        stage.finish();
+        assert!(scene.counts.used.load(SeqCst) >= 4);
+        scene.finish();
     });
 }
 
-/// A pool that is closed while it is used, grows and is judged comes to its end with nothing left, and says so.
+/// A pool that is closed while items are used and created ends with nothing left, and `drained` returns only then.
 #[test]
 fn pool_closed_in_use() {
     check(|| {
-        let stage = Stage::new(gate(2), 1);
+        let scene = PoolScene::new(gate(2), 1);
         let users = [0, 2].map(|odds| {
-            stage.spawn(move |stage| {
-                while let Ok(lease) = block_on(stage.pool.checkout()) {
+            scene.spawn(move |scene| {
+                while let Ok(item) = block_on(scene.pool.checkout()) {
                     thread::yield_now();
                     if odds > 0 && below(odds) == 0 {
-                        lease.discard();
+                        item.discard();
                     }
                 }
             })
         });
-        let fickle = stage.spawn(|stage| stage.use_or_give_up(below(4)));
-        let draining = stage.spawn(|stage| {
+        let canceller = scene.spawn(|scene| scene.use_or_cancel(below(4)));
+        let closer = scene.spawn(|scene| {
             thread::yield_now();
-            stage.pool.close();
-            block_on(stage.pool.drained());
-            assert_eq!(stage.counts.live.load(SeqCst), 0, "drained, and something is there");
+            scene.pool.close();
+            block_on(scene.pool.drained());
+            assert_eq!(scene.counts.live.load(SeqCst), 0, "`drained` returned before the last drop");
         });
-        for thread in users.into_iter().chain([fickle, draining]) {
+        for thread in users.into_iter().chain([canceller, closer]) {
             thread.join().unwrap();
         }
-        let status = stage.pool.status();
-        assert_eq!((status.size, status.waiting, stage.gate.status().in_use), (0, 0, 0), "{status:?}");
-        stage.finish();
+        let status = scene.pool.status();
+        assert_eq!((status.size, status.waiting, scene.gate.status().in_use), (0, 0, 0), "{status:?}");
+        scene.finish();
     });
 }
 
-/// A limit that others set at the gate is heeded by the keeper, whatever happens meanwhile, and the minimum is filled again.
+/// The maintenance task follows limits that are set at the gate, and the minimum is refilled, although items are in use.
 #[test]
 fn pool_whose_gate_is_resized() {
     check(|| {
-        let stage = Stage::new(gate(2), 2);
-        let user = stage.spawn(|stage| {
+        let scene = PoolScene::new(gate(2), 2);
+        let user = scene.spawn(|scene| {
             for _ in 0..2 {
-                stage.use_one(2);
+                scene.use_item(2);
             }
         });
-        let moving = stage.spawn(|stage| {
-            stage.allow(3);
-            stage.gate.resize(Limit::new(3));
-            stage.gate.resize(Limit::new(1));
+        let resizer = scene.spawn(|scene| {
+            scene.allow(3);
+            scene.gate.resize(Limit::new(3));
+            scene.gate.resize(Limit::new(1));
         });
         user.join().unwrap();
-        moving.join().unwrap();
-        while stage.pool.status().idle != 1 || stage.pool.status().size != 1 {
+        resizer.join().unwrap();
+        while scene.pool.status().idle != 1 || scene.pool.status().size != 1 {
             thread::yield_now();
         }
-        stage.finish();
+        scene.finish();
     });
 }
 
-/// The last handle and the last lease go at once: nothing is left.
+/// When the last handle and the last pooled item are dropped at the same time, nothing is left.
 #[test]
 fn pool_dropped_in_use() {
     check(|| {
-        let stage = Stage::new(gate(2), 1);
-        let lease = block_on(stage.pool.checkout()).unwrap();
-        let holder = thread::spawn(move || drop(lease));
-        let giving_up = stage.spawn(|stage| stage.use_or_give_up(below(3)));
-        let (counts, gate) = (Arc::clone(&stage.counts), stage.gate.clone());
-        drop(stage);
-        giving_up.join().unwrap();
+        let scene = PoolScene::new(gate(2), 1);
+        let item = block_on(scene.pool.checkout()).unwrap();
+        let holder = thread::spawn(move || drop(item));
+        let canceller = scene.spawn(|scene| scene.use_or_cancel(below(3)));
+        let (counts, gate) = (Arc::clone(&scene.counts), scene.gate.clone());
+        drop(scene);
+        canceller.join().unwrap();
         holder.join().unwrap();
-        counts.wait_for_the_end();
-        assert_eq!(gate.status().in_use, 0, "a permit is lost");
+        counts.wait_until_gone();
+        assert_eq!(gate.status().in_use, 0, "a permit was lost");
     });
 }
 
-/// A pool, and what is there of it at each instant, apart from what the pool says.
+/// A pool, and counts of its items that do not depend on the pool.
 #[derive(Clone)]
-struct Stage {
-    pool: Pool<Counting>,
+struct PoolScene {
+    pool: Pool<CountingManager>,
     gate: Gate,
     counts: Arc<Counts>,
 }
 
 #[derive(Default)]
 struct Counts {
-    /// Items there or being made.
+    /// Items that exist or are being created.
     live: AtomicUsize,
+    /// The most live items that are allowed at present.
     allowed: AtomicUsize,
     used: AtomicUsize,
-    /// Whether the manager is gone, and so everything that belongs to the pool.
-    over: AtomicBool,
+    /// Whether the manager has been dropped, and with it everything that belongs to the pool.
+    is_gone: AtomicBool,
 }
 
 impl Counts {
-    /// The keeper and creations end in their own time.
-    fn wait_for_the_end(&self) {
-        while !self.over.load(SeqCst) {
+    /// Waits for the maintenance task and the creations to end.
+    fn wait_until_gone(&self) {
+        while !self.is_gone.load(SeqCst) {
             thread::yield_now();
         }
-        assert_eq!(self.live.load(SeqCst), 0, "the pool is gone, and something of it is there");
+        assert_eq!(self.live.load(SeqCst), 0, "an item outlived the pool");
     }
 }
 
-impl Stage {
+impl PoolScene {
     fn new(gate: Gate, min_idle: usize) -> Self {
         let counts = Arc::<Counts>::default();
         counts.allowed.store(gate.limit().get() as usize, SeqCst);
-        let builder = Pool::builder(Counting(Arc::clone(&counts))).gate(gate.clone()).min_idle(min_idle);
+        let manager = CountingManager(Arc::clone(&counts));
+        let builder = Pool::builder(manager).gate(gate.clone()).min_idle(min_idle);
         let pool = block_on(builder.build()).unwrap();
         Self { pool, gate, counts }
     }
 
     fn spawn(&self, step: impl FnOnce(&Self) + Send + 'static) -> thread::JoinHandle<()> {
-        let stage = self.clone();
-        thread::spawn(move || step(&stage))
+        let scene = self.clone();
+        thread::spawn(move || step(&scene))
     }
 
-    /// Waits for an item, uses it, and gives it back fit or, one time in so many, unfit.
-    fn use_one(&self, odds: u32) {
-        let mut lease = block_on(self.pool.checkout()).unwrap();
+    /// Waits for an item, uses it, and returns it. One time in `odds` it returns the item unfit, and never if `odds` is 0.
+    fn use_item(&self, odds: u32) {
+        let mut item = block_on(self.pool.checkout()).unwrap();
         self.counts.used.fetch_add(1, SeqCst);
         thread::yield_now();
         if odds > 0 && below(odds) == 0 {
-            lease.begin();
+            item.begin();
         }
     }
 
-    /// Polls as often as this and gives up.
-    fn use_or_give_up(&self, polls: u32) {
+    /// Polls a checkout at most this often, then cancels it.
+    fn use_or_cancel(&self, polls: u32) {
         let mut checkout = pin!(self.pool.checkout());
         for _ in 0..polls {
             if checkout.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
@@ -213,7 +217,8 @@ impl Stage {
         self.counts.allowed.fetch_max(limit as usize, SeqCst);
     }
 
-    /// By one thread at a time. What may be there rises before the limit does, and falls once it is so.
+    /// Sets the limit. Only one thread at a time may call it. The allowed number of items rises before the limit does, and
+    /// falls after the items have.
     fn resize(&self, limit: u32) {
         self.allow(limit);
         self.pool.resize(Limit::new(limit));
@@ -222,8 +227,9 @@ impl Stage {
         }
     }
 
-    /// In the end nobody waits, every permit is back, and what is left is idle and fits. An item that was made for somebody
-    /// who has given up is in use until whoever made it finds that out; one that is so for ever has the scheduler give up.
+    /// Waits until the pool is at rest, and checks that no waiter and no permit is left and that the idle items are within the
+    /// limit. An item that was delivered to a cancelled checkout counts as in use until its sender takes it back. If that never
+    /// happens, the scheduler fails the test.
     fn finish(self) {
         let status = loop {
             let status = self.pool.status();
@@ -233,59 +239,59 @@ impl Stage {
             thread::yield_now();
         };
         assert_eq!((status.in_use, status.waiting), (0, 0), "{status:?}");
-        assert_eq!(self.gate.status().in_use, 0, "a permit is lost: {status:?}");
+        assert_eq!(self.gate.status().in_use, 0, "a permit was lost: {status:?}");
         assert_eq!(status.idle, self.counts.live.load(SeqCst), "{status:?}");
         assert!(status.idle <= status.limit.get() as usize, "{status:?}");
         let left = status.totals.evicted + status.totals.discarded.sum();
         assert_eq!(status.totals.created, status.idle as u64 + left, "{status:?}");
         let counts = Arc::clone(&self.counts);
         drop(self);
-        assert_eq!(counts.live.load(SeqCst), 0, "the last handle has left something");
-        counts.wait_for_the_end();
+        assert_eq!(counts.live.load(SeqCst), 0, "an item outlived the last handle");
+        counts.wait_until_gone();
     }
 }
 
-struct Counting(Arc<Counts>);
+struct CountingManager(Arc<Counts>);
 
-impl Manager for Counting {
-    type Item = Counted;
+impl Manager for CountingManager {
+    type Item = CountedItem;
     type Error = Infallible;
 
-    async fn create(&self) -> Result<Counted, Infallible> {
-        let made = Counted::new(&self.0);
+    async fn create(&self) -> Result<CountedItem, Infallible> {
+        let item = CountedItem::new(&self.0);
         shuttle::future::yield_now().await;
-        Ok(made)
+        Ok(item)
     }
 
-    fn recycle(&self, _: &mut Counted) -> Verdict {
+    fn recycle(&self, _: &mut CountedItem) -> Verdict {
         thread::yield_now();
         Verdict::Keep
     }
 }
 
-impl Drop for Counting {
+impl Drop for CountingManager {
     fn drop(&mut self) {
-        self.0.over.store(true, SeqCst);
+        self.0.is_gone.store(true, SeqCst);
     }
 }
 
-/// An item that counts from when it begins to be made until its drop is over, which takes a while.
-struct Counted(Arc<Counts>);
+/// An item that counts as live from the start of its creation to the end of its drop.
+struct CountedItem(Arc<Counts>);
 
-impl Counted {
+impl CountedItem {
     fn new(counts: &Arc<Counts>) -> Self {
         let live = counts.live.fetch_add(1, SeqCst) + 1;
         let allowed = counts.allowed.load(SeqCst);
         if live > allowed {
             // The pool would catch a panic.
-            eprintln!("{live} are there, where {allowed} may be");
+            eprintln!("{live} items exist or are being created, but only {allowed} are allowed");
             std::process::abort();
         }
         Self(Arc::clone(counts))
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedItem {
     fn drop(&mut self) {
         thread::yield_now();
         self.0.live.fetch_sub(1, SeqCst);

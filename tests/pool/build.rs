@@ -1,20 +1,22 @@
-//! Building a pool: every problem at once, and the first items.
+//! Building a pool: all problems are reported together, and the first items exist.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 use std::time::Duration;
 
-use concurrency_governor::pool::{CreateError, Pool, PoolBuildError, PoolProblem};
+use concurrency_governor::pool::{CreateError, Pool, PoolBuildError, PoolBuilder, PoolProblem};
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::{Instant, sleep};
 
-use super::support::{Act, Maker, Rejected, assert_at_rest, ms};
+use super::support::{Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once};
 
-/// Everything that is wrong is said at once.
+/// `build` reports every problem of the settings at once.
 #[tokio::test]
-async fn every_problem_is_told_at_once() {
+async fn all_problems_are_reported_at_once() {
     let gate = Gate::new(GateName::new("closed"), Limit::MIN);
     gate.close();
-    let built = Pool::builder(Maker::new())
+    let built = Pool::builder(ScriptedManager::new())
         .gate(gate)
         .name(GateName::new("other"))
         .idle_timeout(Duration::ZERO)
@@ -28,99 +30,114 @@ async fn every_problem_is_told_at_once() {
     assert_eq!(problems.len(), 6, "{problems:?}");
     assert_eq!(
         error.to_string(),
-        "`name` is for the gate that `max` makes (given: `other` for gate `closed`); gate `closed` is closed and admits \
-         nothing more; `idle_timeout` is zero (allowed: more than that); `max_lifetime` is zero (allowed: more than that); \
-         `create_timeout` is zero (allowed: more than that); `create_backoff` is zero (allowed: more than that)"
+        "`name` names the gate that `max` creates (given: name `other` with gate `closed`): remove `name`; gate `closed` is \
+         closed (allowed: an open gate): build the pool before the gate is closed; `idle_timeout` is zero (allowed: any \
+         longer duration); `max_lifetime` is zero (allowed: any longer duration); `create_timeout` is zero (allowed: any \
+         longer duration); `create_backoff` is zero (allowed: any longer duration)"
     );
 }
 
-/// A pool has one limit, and it is a limit.
+/// A pool needs exactly one limit, and it must be valid.
 #[tokio::test]
-async fn there_is_one_limit() {
-    let problems = |builder: concurrency_governor::pool::PoolBuilder<Maker>| async {
+async fn exactly_one_valid_limit_is_required() {
+    let problems = |builder: PoolBuilder<ScriptedManager>| async {
         match builder.build().await {
             Err(PoolBuildError::Invalid { problems }) => problems,
             other => panic!("{other:?}"),
         }
     };
-    let of = |problem: &[PoolProblem]| problem.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let neither = problems(Pool::builder(Maker::new())).await;
-    assert_eq!(of(&neither), "a pool needs `gate` or `max` (given: neither)");
-    let gate = Gate::new(GateName::new("one"), Limit::MIN);
-    let both = problems(Maker::new().pool(3).gate(gate)).await;
-    assert_eq!(of(&both), "a pool takes its limit from `gate` or from `max` (given: both, gate `one` and 3)");
-    for (max, given) in [(0, "0"), (u32::MAX, "4294967295")] {
-        let none = problems(Maker::new().pool(max)).await;
-        assert_eq!(
-            of(&none),
-            format!("`max`: {given} is no limit (allowed: a whole number from 1 to 1073741823)")
-        );
-    }
-    let backoff = problems(Maker::new().pool(1).create_backoff(ms(10), ms(9))).await;
-    assert_eq!(of(&backoff), "`create_backoff` ends at 9ms, below the 10ms it begins with");
-}
+    let text =
+        |problems: &[PoolProblem]| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
 
-/// Outside of a runtime there is nobody to make items.
-#[test]
-fn it_needs_a_runtime() {
-    let built = super::support::peek(&mut Box::pin(Maker::new().pool(1).build()));
-    let std::task::Poll::Ready(Err(error)) = built else { panic!("{built:?}") };
-    assert!(matches!(error, PoolBuildError::NoRuntime { .. }));
+    let neither = problems(Pool::builder(ScriptedManager::new())).await;
     assert_eq!(
-        error.to_string(),
-        "the pool of gate `pool` needs a tokio runtime to create items on: build it inside one"
+        text(&neither),
+        "a pool takes its limit from `gate` or from `max` (given: neither): call one of them"
+    );
+    let gate = Gate::new(GateName::new("one"), Limit::MIN);
+    let both = problems(ScriptedManager::new().pool(3).gate(gate)).await;
+    assert_eq!(
+        text(&both),
+        "a pool takes its limit from `gate` or from `max` (given: gate `one` and max 3): remove one of them"
+    );
+    for max in [0, u32::MAX] {
+        let invalid = problems(ScriptedManager::new().pool(max)).await;
+        let limit_error = Limit::try_new(max.into()).unwrap_err().to_string();
+        assert!(
+            limit_error.contains(&max.to_string()) && limit_error.contains("1073741823"),
+            "{limit_error}"
+        );
+        assert_eq!(text(&invalid), format!("`max`: {limit_error}"));
+    }
+    let backoff = problems(ScriptedManager::new().pool(1).create_backoff(ms(10), ms(9))).await;
+    assert_eq!(
+        text(&backoff),
+        "`create_backoff`: the longest delay 9ms is shorter than the first delay (allowed: 10ms or more)"
     );
 }
 
-/// In a runtime without a timer that shows when it is built, and not at the first failure.
+/// Outside a runtime `build` returns an error, because no task could create items.
 #[test]
-fn it_needs_a_timer() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let builder = Maker::new().pool(1);
-    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(builder.build())));
-    assert!(panics.is_err());
+fn building_outside_a_runtime_is_an_error() {
+    let built = poll_once(&mut Box::pin(ScriptedManager::new().pool(1).build()));
+    let Poll::Ready(Err(error)) = built else { panic!("{built:?}") };
+    assert!(matches!(error, PoolBuildError::NoRuntime { .. }));
+    assert_eq!(
+        error.to_string(),
+        "the pool of gate `pool` needs a tokio runtime to create items on: call `build` inside one"
+    );
 }
 
-/// The first items are made all at once, and are there when the pool is.
+/// In a runtime without a timer, `build` panics: the problem does not wait for the first failure.
+#[test]
+fn building_without_a_timer_panics() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let builder = ScriptedManager::new().pool(1);
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(builder.build())));
+    assert!(outcome.is_err());
+}
+
+/// The first items are created at the same time, and are idle when `build` returns.
 #[tokio::test(start_paused = true)]
-async fn the_first_items_are_made_at_once() {
-    let maker = Maker::new();
-    maker.always(Act::Take(ms(100)));
+async fn first_items_are_created_concurrently() {
+    let manager = ScriptedManager::new();
+    manager.always(Creation::SucceedAfter(ms(100)));
     let began = Instant::now();
-    let pool = maker.pool(8).min_idle(4).build().await.unwrap();
+    let pool = manager.pool(8).min_idle(4).build().await.unwrap();
     assert_eq!(began.elapsed(), ms(100));
-    let status = assert_at_rest(&pool, &maker).await;
+    let status = assert_quiescent(&pool, &manager).await;
     assert_eq!((status.idle, status.totals.created, status.totals.reused), (4, 4, 0));
     for _ in 0..4 {
         let _ = pool.try_checkout().unwrap().detach();
     }
 }
 
-/// If one of them cannot be made, the pool is not built, the cause is told, and the others are gone.
+/// If one of the first items cannot be created, `build` returns the cause and drops the others.
 #[tokio::test(start_paused = true)]
-async fn a_failure_among_the_first_is_an_error() {
+async fn failure_of_a_first_item_fails_the_build() {
     for failing in 0..3 {
-        let maker = Maker::new();
-        maker.next((0..3).map(|at| if at == failing { Act::Fail } else { Act::Take(ms(20)) }));
-        let error = maker.pool(3).min_idle(3).build().await.unwrap_err();
+        let manager = ScriptedManager::new();
+        let outcome = |at| if at == failing { Creation::Fail } else { Creation::SucceedAfter(ms(20)) };
+        manager.script((0..3).map(outcome));
+        let error = manager.pool(3).min_idle(3).build().await.unwrap_err();
         assert!(matches!(error, PoolBuildError::Create(CreateError::Failed { .. })), "{error:?}");
-        assert_eq!(error.source().unwrap().downcast_ref::<Rejected>(), Some(&Rejected));
+        assert_eq!(error.source().unwrap().downcast_ref::<ScriptedError>(), Some(&ScriptedError));
         sleep(ms(50)).await;
-        assert_eq!(maker.live(), 0);
+        assert_eq!(manager.live(), 0);
     }
-    let maker = Maker::new();
-    maker.next([Act::Hang]);
-    let error = maker.pool(1).min_idle(1).create_timeout(ms(70)).build().await.unwrap_err();
+    let manager = ScriptedManager::new();
+    manager.script([Creation::Hang]);
+    let error = manager.pool(1).min_idle(1).create_timeout(ms(70)).build().await.unwrap_err();
     assert!(matches!(error, PoolBuildError::Create(CreateError::TimedOut { .. })), "{error:?}");
 }
 
-/// A gate that is closed meanwhile is told of.
+/// If the gate is closed during `build`, `build` returns an error and leaves no item.
 #[tokio::test(start_paused = true)]
-async fn a_gate_closed_meanwhile_is_an_error() {
+async fn closing_the_gate_fails_the_build() {
     let gate = Gate::new(GateName::new("shared"), Limit::MIN);
-    let maker = Maker::new();
-    maker.next([Act::Take(ms(20))]);
-    let building = Pool::builder(maker.clone()).gate(gate.clone()).min_idle(1).build();
+    let manager = ScriptedManager::new();
+    manager.script([Creation::SucceedAfter(ms(20))]);
+    let building = Pool::builder(manager.clone()).gate(gate.clone()).min_idle(1).build();
     let closing = async {
         sleep(ms(10)).await;
         gate.close();
@@ -128,5 +145,5 @@ async fn a_gate_closed_meanwhile_is_an_error() {
     let (built, ()) = tokio::join!(building, closing);
     assert!(matches!(built, Err(PoolBuildError::Closed { .. })));
     sleep(ms(20)).await;
-    assert_eq!(maker.live(), 0);
+    assert_eq!(manager.live(), 0);
 }

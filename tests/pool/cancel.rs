@@ -1,39 +1,47 @@
-//! Checkouts that are dropped, after each number of polls and at each stage: nothing is lost.
+//! Cancelled checkouts: dropping the future at any stage loses no item and no permit.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use concurrency_governor::Limit;
 use concurrency_governor::pool::{CheckoutError, PooledItem};
 use tokio::time::sleep;
 
-use super::hooks::{Call, hooked};
-use super::support::{Act, Maker, Rejected, Says, assert_at_rest, ms, peek, settle};
+use super::support::{
+    Check, Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle,
+};
+use super::waker::{WakerCall, hooked_waker};
 
-type Checkout<'p> =
-    Pin<Box<dyn Future<Output = Result<PooledItem<Maker>, CheckoutError<Rejected>>> + Send + 'p>>;
+type Checkout<'p> = Pin<
+    Box<dyn Future<Output = Result<PooledItem<ScriptedManager>, CheckoutError<ScriptedError>>> + Send + 'p>,
+>;
 
-/// Whatever a checkout waits for, and after however many polls it is dropped, everything else goes on happening in between:
-/// all items and permits are there in the end, and what was made is idle.
+/// A checkout may be dropped after any number of polls, whatever happens between them: in the end no item and no permit is
+/// lost, and every created item is idle.
 #[tokio::test(start_paused = true)]
-async fn a_checkout_dropped_after_any_number_of_polls_loses_nothing() {
+async fn cancelling_after_any_number_of_polls_loses_nothing() {
     for polls in 0..24 {
-        for drops_late in [false, true] {
-            let maker = Maker::new();
-            let pool = maker.pool(2).create_timeout(ms(400)).build().await.unwrap();
+        for returns_items_first in [false, true] {
+            let manager = ScriptedManager::new();
+            let pool = manager.pool(2).create_timeout(ms(400)).build().await.unwrap();
             let mut held = vec![pool.checkout().await.unwrap(), pool.checkout().await.unwrap()];
-            maker.next([Act::Take(ms(5)), Act::Fail, Act::Hang, Act::Take(ms(3))]);
+            manager.script([
+                Creation::SucceedAfter(ms(5)),
+                Creation::Fail,
+                Creation::Hang,
+                Creation::SucceedAfter(ms(3)),
+            ]);
             let mut checkout: Checkout<'_> = Box::pin(pool.checkout());
-            let mut leased = None;
+            let mut outcome = None;
             for poll in 0..polls {
-                if let std::task::Poll::Ready(outcome) = peek(&mut checkout) {
-                    leased = Some(outcome);
+                if let Poll::Ready(ready) = poll_once(&mut checkout) {
+                    outcome = Some(ready);
                     break;
                 }
-                // What a checkout goes through: admitted, in line, its item made or failed, checked, refused.
+                // The stages of a checkout: admitted, enqueued, its item created or failed, checked, rejected.
                 match poll {
                     1 => held.pop().into_iter().for_each(PooledItem::discard),
                     3 => {
@@ -49,130 +57,131 @@ async fn a_checkout_dropped_after_any_number_of_polls_loses_nothing() {
                     _ => settle().await,
                 }
             }
-            if drops_late {
+            if returns_items_first {
                 held.clear();
             }
             drop(checkout);
-            drop(leased);
+            drop(outcome);
             held.clear();
             sleep(ms(1000)).await;
-            let status = assert_at_rest(&pool, &maker).await;
-            assert!(maker.most() <= 2, "{polls} polls");
-            assert_eq!(status.idle, maker.live(), "{polls} polls");
+            let status = assert_quiescent(&pool, &manager).await;
+            assert!(manager.peak() <= 2, "{polls} polls");
+            assert_eq!(status.idle, manager.live(), "{polls} polls");
             drop(pool.checkout().await.unwrap());
         }
     }
 }
 
-/// Given up in line at the gate, it has taken nothing.
+/// A checkout that is cancelled in the gate's queue has taken nothing.
 #[tokio::test]
-async fn given_up_at_the_gate() {
-    let maker = Maker::new();
-    let pool = maker.pool(1).build().await.unwrap();
+async fn cancelling_in_the_gate_queue_takes_nothing() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).build().await.unwrap();
     let held = pool.checkout().await.unwrap();
     let mut checkout = Box::pin(pool.checkout());
-    assert!(peek(&mut checkout).is_pending());
+    assert!(poll_once(&mut checkout).is_pending());
     drop(checkout);
     drop(held);
-    assert_eq!(assert_at_rest(&pool, &maker).await.totals.created, 1);
+    assert_eq!(assert_quiescent(&pool, &manager).await.totals.created, 1);
 }
 
-/// Given up once it was admitted at the gate and before it knew, it hands the permit on, and the item stays idle.
+/// A checkout that was admitted but not polled since passes its permit on when it is cancelled. The item stays idle.
 #[tokio::test]
-async fn given_up_when_it_was_admitted() {
-    let maker = Maker::new();
-    let pool = maker.pool(1).build().await.unwrap();
+async fn cancelling_after_admission_passes_the_permit_on() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).build().await.unwrap();
     let held = pool.checkout().await.unwrap();
     let mut checkout = Box::pin(pool.checkout());
-    assert!(peek(&mut checkout).is_pending());
+    assert!(poll_once(&mut checkout).is_pending());
     drop(held);
     drop(checkout);
-    assert_eq!(assert_at_rest(&pool, &maker).await.idle, 1);
+    assert_eq!(assert_quiescent(&pool, &manager).await.idle, 1);
 }
 
-/// Given up while its item is made, the item is idle, or the next one's.
+/// A cancelled checkout releases its permit at once. The item being created for it serves the next checkout.
 #[tokio::test(start_paused = true)]
-async fn given_up_while_its_item_is_made() {
-    let maker = Maker::new();
-    let pool = maker.pool(1).build().await.unwrap();
-    maker.next([Act::Take(ms(50))]);
+async fn cancelling_during_creation_keeps_the_item() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).build().await.unwrap();
+    manager.script([Creation::SucceedAfter(ms(50))]);
     let mut checkout = Box::pin(pool.checkout());
-    assert!(peek(&mut checkout).is_pending());
+    assert!(poll_once(&mut checkout).is_pending());
     settle().await;
     drop(checkout);
-    assert_eq!(pool.gate().status().in_use, 0, "its permit is free at once");
+    assert_eq!(pool.gate().status().in_use, 0, "the permit was not released at once");
     assert_eq!(pool.checkout().await.unwrap().id, 0);
-    assert_eq!(maker.attempts(), 1);
-    assert_at_rest(&pool, &maker).await;
+    assert_eq!(manager.attempts(), 1);
+    assert_quiescent(&pool, &manager).await;
 }
 
-/// Given up when its item was on its way, the item goes to the next who waits, or is idle.
+/// An item that was being delivered to a cancelled checkout goes to the next waiter, or becomes idle.
 #[tokio::test(start_paused = true)]
-async fn given_up_when_its_item_was_on_its_way() {
-    for is_next in [false, true] {
-        let maker = Maker::new();
-        let pool = maker.pool(3).build().await.unwrap();
+async fn cancelling_during_delivery_passes_the_item_on() {
+    for has_next in [false, true] {
+        let manager = ScriptedManager::new();
+        let pool = manager.pool(3).build().await.unwrap();
         let held = pool.checkout().await.unwrap();
-        maker.always(Act::Hang);
+        manager.always(Creation::Hang);
         let mut checkout = Box::pin(pool.checkout());
-        assert!(peek(&mut checkout).is_pending());
+        assert!(poll_once(&mut checkout).is_pending());
         let mut next = Box::pin(pool.checkout());
-        assert!(!is_next || peek(&mut next).is_pending());
+        assert!(!has_next || poll_once(&mut next).is_pending());
         drop(held);
-        assert_eq!((pool.status().in_use, pool.status().idle), (1, 0), "on its way");
+        assert_eq!((pool.status().in_use, pool.status().idle), (1, 0), "the item is not being delivered");
         drop(checkout);
-        if is_next {
+        if has_next {
             assert_eq!(next.await.unwrap().id, 0);
         } else {
             drop(next);
         }
         let status = pool.status();
-        assert_eq!((status.idle, status.in_use, status.waiting, maker.dropped().len()), (1, 0, 0, 0));
+        assert_eq!((status.idle, status.in_use, status.waiting, manager.dropped().len()), (1, 0, 0, 0));
     }
 }
 
-/// Given up while the item is being sent, by the very waker that is told of it: the sender puts it in order.
+/// A checkout may be cancelled by its own waker while the item is being sent: the sending thread puts the item back.
 #[tokio::test]
-async fn given_up_by_the_waker_that_is_told() {
-    let maker = Maker::new();
-    let pool = maker.pool(2).build().await.unwrap();
+async fn cancelling_from_the_waker_keeps_the_item() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(2).build().await.unwrap();
     let held = pool.checkout().await.unwrap();
-    maker.next([Act::Hang]);
-    let shared: Arc<Mutex<Option<Checkout<'static>>>> = Arc::default();
+    manager.script([Creation::Hang]);
+    let checkout_slot: Arc<Mutex<Option<Checkout<'static>>>> = Arc::default();
     let mut checkout: Checkout<'static> = {
         let pool = pool.clone();
         Box::pin(async move { pool.checkout().await })
     };
-    // Its waker is called with the item in the channel; the future is dropped in there, and comes back to the pool.
-    let dropping = Arc::clone(&shared);
-    let meddling = pool.clone();
-    let waker = hooked(move |call| {
-        let _ = meddling.status(); // whatever the call, no lock is held
-        if call == Call::Wake {
-            dropping.lock().unwrap().take();
+    // When the waker is called, the item is in the channel. The waker drops the future, which calls the pool.
+    let slot = Arc::clone(&checkout_slot);
+    let waker_pool = pool.clone();
+    let waker = hooked_waker(move |call| {
+        let _ = waker_pool.status(); // deadlocks if a call of the waker happens under the lock
+        if call == WakerCall::Wake {
+            slot.lock().unwrap().take();
         }
     });
     assert!(checkout.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    *shared.lock().unwrap() = Some(checkout);
+    *checkout_slot.lock().unwrap() = Some(checkout);
     drop(held);
-    assert!(shared.lock().unwrap().is_none(), "it was called");
+    assert!(checkout_slot.lock().unwrap().is_none(), "the waker was not called");
     let status = pool.status();
-    assert_eq!((status.idle, status.in_use, maker.dropped().len()), (1, 0, 0));
+    assert_eq!((status.idle, status.in_use, manager.dropped().len()), (1, 0, 0));
     assert_eq!(pool.gate().status().in_use, 0);
 }
 
-/// A waker that panics when it is told of an item keeps nobody from anything.
+/// A waker that panics at a delivery does not lose the item or the wake-up.
 #[tokio::test]
-async fn a_waker_that_panics_costs_nothing() {
-    let maker = Maker::new();
-    let pool = maker.pool(2).build().await.unwrap();
+async fn panicking_waker_loses_nothing() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(2).build().await.unwrap();
     let held = pool.checkout().await.unwrap();
-    maker.next([Act::Hang]);
+    manager.script([Creation::Hang]);
     let mut checkout = Box::pin(pool.checkout());
     let panics = Arc::new(AtomicBool::new(true));
     let panicking = Arc::clone(&panics);
-    let waker =
-        hooked(move |call| assert!(call != Call::Wake || !panicking.load(SeqCst), "as it was told to"));
+    let waker = hooked_waker(move |call| {
+        assert!(call != WakerCall::Wake || !panicking.load(SeqCst), "scripted panic");
+    });
     assert!(checkout.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(held);
     panics.store(false, SeqCst);
@@ -182,44 +191,41 @@ async fn a_waker_that_panics_costs_nothing() {
     assert_eq!((status.idle, status.in_use), (1, 0));
 }
 
-/// Given up between one item that was refused and the next, the permit goes on.
+/// A checkout that is cancelled while it replaces an unhealthy item releases its permit.
 #[tokio::test(start_paused = true)]
-async fn given_up_after_an_item_was_refused() {
-    let maker = Maker::new();
-    let pool = maker.pool(1).build().await.unwrap();
-    pool.checkout().await.unwrap().health = Says::Discard;
-    maker.next([Act::Take(ms(50))]);
+async fn cancelling_after_an_unhealthy_item_releases_the_permit() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).build().await.unwrap();
+    pool.checkout().await.unwrap().health = Check::Discard;
+    manager.script([Creation::SucceedAfter(ms(50))]);
     let mut checkout = Box::pin(pool.checkout());
-    assert!(peek(&mut checkout).is_pending());
-    assert_eq!((pool.status().creating, maker.live()), (1, 0));
+    assert!(poll_once(&mut checkout).is_pending());
+    assert_eq!((pool.status().creating, manager.live()), (1, 0));
     drop(checkout);
     sleep(ms(60)).await;
-    let status = assert_at_rest(&pool, &maker).await;
+    let status = assert_quiescent(&pool, &manager).await;
     assert_eq!((status.idle, status.totals.created), (1, 2));
 }
 
-/// A pool whose building is given up is gone, and so are its items, made or not.
+/// Cancelling `build` drops the pool and its items, whether they exist already or not.
 #[tokio::test(start_paused = true)]
-async fn given_up_while_it_is_built() {
-    let maker = Maker::new();
+async fn cancelling_the_build_leaves_no_item() {
+    let manager = ScriptedManager::new();
     for polls in 0..6 {
-        maker.next([Act::Make, Act::Take(ms(50)), Act::Hang]);
-        let builder = maker.pool(3).min_idle(3).create_timeout(ms(100));
+        manager.script([Creation::Succeed, Creation::SucceedAfter(ms(50)), Creation::Hang]);
+        let builder = manager.pool(3).min_idle(3).create_timeout(ms(100));
         let mut building = Box::pin(builder.build());
         for _ in 0..polls {
-            assert!(peek(&mut building).is_pending());
+            assert!(poll_once(&mut building).is_pending());
             settle().await;
         }
-        assert_eq!(
-            maker.live(),
-            usize::from(polls > 0),
-            "one is made by then, one takes its time, one hangs"
-        );
+        // One creation has ended by then, one takes its time, and one hangs.
+        assert_eq!(manager.live(), usize::from(polls > 0));
         drop(building);
         sleep(ms(200)).await;
-        assert_eq!(maker.live(), 0);
+        assert_eq!(manager.live(), 0);
         if polls == 0 {
-            maker.forget();
+            manager.clear_script();
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Items that cannot be made: each failure ends a checkout, and none the pool.
+//! Creating items: on demand, and when creation fails.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 
@@ -8,103 +9,104 @@ use concurrency_governor::pool::{CheckoutError, CreateError, Pool, PoolEvent};
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::{Instant, sleep};
 
-use super::support::{Act, Maker, Rejected, assert_at_rest, ms, peek, settle};
+use super::support::{Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
-/// An error of the manager's ends the checkout, with its cause, and the next one is served.
+/// An error of the manager ends the checkout with its cause. The next checkout is served.
 #[tokio::test(start_paused = true)]
-async fn an_error_ends_one_checkout() {
-    let maker = Maker::new();
-    let pool = maker.pool(1).name(GateName::new("boats")).build().await.unwrap();
-    maker.next([Act::Fail]);
+async fn error_ends_one_checkout() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).name(GateName::new("boats")).build().await.unwrap();
+    manager.script([Creation::Fail]);
     let error = pool.checkout().await.unwrap_err();
     assert_eq!(error.gate().to_string(), "boats");
     assert_eq!(error.to_string(), "the pool of gate `boats` could not create an item");
-    assert_eq!(error.source().unwrap().downcast_ref::<Rejected>(), Some(&Rejected));
+    assert_eq!(error.source().unwrap().downcast_ref::<ScriptedError>(), Some(&ScriptedError));
     assert!(matches!(error, CheckoutError::Create(CreateError::Failed { .. })));
     assert_eq!(pool.checkout().await.unwrap().id, 0);
-    let status = assert_at_rest(&pool, &maker).await;
+    let status = assert_quiescent(&pool, &manager).await;
     assert_eq!((status.totals.create_errors.failed, status.backing_off), (1, None));
 }
 
-/// An item that hangs is dropped after the pool's timeout; its place is free again.
+/// A creation that hangs ends after the create timeout, and its place becomes free.
 #[tokio::test(start_paused = true)]
-async fn one_that_hangs_ends_in_time_and_leaks_nothing() {
-    let maker = Maker::new();
-    let pool = maker.pool(1).create_timeout(ms(500)).build().await.unwrap();
-    maker.next([Act::Hang]);
+async fn hanging_creation_times_out() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).create_timeout(ms(500)).build().await.unwrap();
+    manager.script([Creation::Hang]);
     let began = Instant::now();
     let error = pool.checkout().await.unwrap_err();
     assert!(matches!(error, CheckoutError::Create(CreateError::TimedOut { after, .. }) if after == ms(500)));
     assert_eq!(began.elapsed(), ms(500));
     assert_eq!(pool.status().size, 0);
     assert_eq!(pool.checkout().await.unwrap().id, 0);
-    assert_eq!(assert_at_rest(&pool, &maker).await.totals.create_errors.timed_out, 1);
+    assert_eq!(assert_quiescent(&pool, &manager).await.totals.create_errors.timed_out, 1);
 }
 
-/// A manager that panics is as one that fails, and its message is told.
+/// A panic of the manager ends one checkout, whose error has the message.
 #[tokio::test(start_paused = true)]
-async fn a_panic_ends_one_checkout() {
-    let maker = Maker::new();
-    let pool = maker.pool(1).build().await.unwrap();
-    maker.next([Act::Panic]);
+async fn panic_ends_one_checkout() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).build().await.unwrap();
+    manager.script([Creation::Panic]);
     let error = pool.checkout().await.unwrap_err();
     let CheckoutError::Create(CreateError::Panicked { message, .. }) = &error else { panic!("{error:?}") };
-    assert_eq!(&**message, "no item today");
+    assert_eq!(&**message, "scripted panic");
     assert_eq!(pool.checkout().await.unwrap().id, 0);
-    assert_eq!(assert_at_rest(&pool, &maker).await.totals.create_errors.panicked, 1);
+    assert_eq!(assert_quiescent(&pool, &manager).await.totals.create_errors.panicked, 1);
 }
 
-/// Of several that are made at once, each failure ends one checkout, and a success serves one.
+/// Of several creations at once, each failure ends one checkout and each success serves one.
 #[tokio::test(start_paused = true)]
-async fn each_failure_ends_one_of_several() {
-    let maker = Maker::new();
-    let pool = maker.pool(3).build().await.unwrap();
-    maker.next([Act::Fail, Act::Make, Act::Fail]);
+async fn each_failure_ends_one_of_several_checkouts() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(3).build().await.unwrap();
+    manager.script([Creation::Fail, Creation::Succeed, Creation::Fail]);
     let outcomes = tokio::join!(pool.checkout(), pool.checkout(), pool.checkout());
     let served = [&outcomes.0, &outcomes.1, &outcomes.2].map(Result::is_ok);
     assert_eq!(served.into_iter().filter(|is_served| *is_served).count(), 1, "{served:?}");
-    assert_eq!(maker.attempts(), 3);
+    assert_eq!(manager.attempts(), 3);
     drop(outcomes);
-    assert_at_rest(&pool, &maker).await;
+    assert_quiescent(&pool, &manager).await;
 }
 
-/// A manager that fails is left alone for longer and longer: of a crowd that goes on asking, few attempts come through to
-/// it, and whoever asks is told after one pause and one attempt.
+/// Under constant demand, a failing manager is tried less and less often, and each checkout ends within one delay and one
+/// attempt. The delays double, are jittered, and are reset by the first success.
 #[tokio::test(start_paused = true)]
-async fn a_failing_manager_is_not_hammered() {
-    let maker = Maker::new();
+async fn failing_manager_is_retried_with_backoff() {
+    let manager = ScriptedManager::new();
     let events: Arc<Mutex<Vec<PoolEvent>>> = Arc::default();
-    let told = Arc::clone(&events);
-    let pool = maker
+    let observed = Arc::clone(&events);
+    let pool = manager
         .pool(64)
         .create_backoff(ms(100), ms(800))
-        .observer(move |event: &PoolEvent| told.lock().unwrap().push(event.clone()))
+        .observer(move |event: &PoolEvent| observed.lock().unwrap().push(event.clone()))
         .build()
         .await
         .unwrap();
-    maker.always(Act::Fail);
-    let crowd: Vec<_> = (0..20)
+    manager.always(Creation::Fail);
+    let tasks: Vec<_> = (0..20)
         .map(|_| {
             let pool = pool.clone();
             tokio::spawn(async move {
-                let (mut ended, began) = (0_u32, Instant::now());
+                let (mut failed, began) = (0_u32, Instant::now());
                 while began.elapsed() < ms(10_000) {
-                    let asked = Instant::now();
+                    let arrived = Instant::now();
                     assert!(pool.checkout().await.is_err());
-                    assert!(asked.elapsed() <= ms(801), "{:?}", asked.elapsed());
-                    ended += 1;
+                    assert!(arrived.elapsed() <= ms(801), "{:?}", arrived.elapsed());
+                    failed += 1;
                 }
-                ended
+                failed
             })
         })
         .collect();
-    for task in crowd {
+    for task in tasks {
         assert!(task.await.unwrap() >= 12);
     }
-    // 20 before the first pause, then one after each pause: of at least 50, 100, 200 and then 400 ms.
-    let attempts = maker.attempts();
+
+    // 20 attempts before the first delay, then one after each delay: of at least 50, 100, 200 and then 400 ms.
+    let attempts = manager.attempts();
     assert!((20 + 10..=20 + 3 + 25).contains(&attempts), "{attempts} attempts in ten seconds");
-    let pauses: Vec<_> = events
+    let delays: Vec<_> = events
         .lock()
         .unwrap()
         .iter()
@@ -113,89 +115,90 @@ async fn a_failing_manager_is_not_hammered() {
             _ => None,
         })
         .collect();
-    for (nth, (failures, delay)) in pauses.iter().enumerate() {
-        let whole = ms(100 << nth.min(3));
+    for (nth, (failures, delay)) in delays.iter().enumerate() {
+        let full = ms(100 << nth.min(3));
         assert_eq!(*failures as usize, nth + 1);
-        assert!((whole / 2..=whole).contains(delay), "{nth}: {delay:?}");
+        assert!((full / 2..=full).contains(delay), "{nth}: {delay:?}");
     }
-    let delays: std::collections::BTreeSet<_> = pauses.iter().skip(3).map(|(_, delay)| delay).collect();
-    assert!(delays.len() > 1, "they are scattered: {delays:?}");
-    // It recovers with the first item that is made.
-    maker.always(Act::Make);
+    let longest: BTreeSet<_> = delays.iter().skip(3).map(|(_, delay)| delay).collect();
+    assert!(longest.len() > 1, "the delays are not jittered: {longest:?}");
+
+    manager.always(Creation::Succeed);
     drop(pool.checkout().await.unwrap());
-    assert_eq!(assert_at_rest(&pool, &maker).await.backing_off, None);
+    assert_eq!(assert_quiescent(&pool, &manager).await.backing_off, None);
 }
 
-/// Whoever waits while items cannot be made is served by what comes back, at once.
+/// During a backoff delay, an item that comes back serves a waiter at once.
 #[tokio::test(start_paused = true)]
-async fn a_pause_holds_up_nobody_who_can_be_served() {
-    let maker = Maker::new();
-    let pool = maker.pool(3).create_backoff(ms(60_000), ms(60_000)).build().await.unwrap();
+async fn returned_item_serves_a_waiter_during_backoff() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(3).create_backoff(ms(60_000), ms(60_000)).build().await.unwrap();
     let held = pool.checkout().await.unwrap();
-    maker.next([Act::Fail]);
+    manager.script([Creation::Fail]);
     assert!(pool.checkout().await.is_err());
     let mut waiting = Box::pin(pool.checkout());
-    assert!(peek(&mut waiting).is_pending());
-    assert!(pool.status().backing_off.is_some_and(|pause| pause >= ms(30_000)));
+    assert!(poll_once(&mut waiting).is_pending());
+    assert!(pool.status().backing_off.is_some_and(|delay| delay >= ms(30_000)));
     drop(held);
     assert_eq!(waiting.await.unwrap().id, 0);
-    assert_eq!(maker.attempts(), 2);
+    assert_eq!(manager.attempts(), 2);
 }
 
-/// The attempt after a pause speaks for all who stood in line when it began, and for nobody who came later.
+/// If the attempt after a backoff delay fails, it ends every wait that began before the attempt, and no later one.
 #[tokio::test(start_paused = true)]
-async fn an_attempt_after_a_pause_speaks_for_those_who_waited() {
-    let maker = Maker::new();
-    let pool = maker.pool(8).create_backoff(ms(100), ms(100)).build().await.unwrap();
-    maker.next([Act::Fail, Act::Hang]);
+async fn failed_retry_ends_every_earlier_wait() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(8).create_backoff(ms(100), ms(100)).build().await.unwrap();
+    manager.script([Creation::Fail, Creation::Hang]);
     assert!(pool.checkout().await.is_err());
-    let mut early: Vec<_> = (0..3).map(|_| Box::pin(pool.checkout())).collect();
-    assert!(early.iter_mut().all(|checkout| peek(checkout).is_pending()));
+    let mut earlier: Vec<_> = (0..3).map(|_| Box::pin(pool.checkout())).collect();
+    assert!(earlier.iter_mut().all(|checkout| poll_once(checkout).is_pending()));
     sleep(ms(101)).await;
-    assert_eq!((maker.attempts(), pool.status().creating), (2, 1), "one for all of them");
-    let mut late = Box::pin(pool.checkout());
-    assert!(peek(&mut late).is_pending());
+    assert_eq!((manager.attempts(), pool.status().creating), (2, 1), "not a single attempt for all waiters");
+    let mut later = Box::pin(pool.checkout());
+    assert!(poll_once(&mut later).is_pending());
     sleep(ms(30_001)).await;
-    for checkout in early {
+    for checkout in earlier {
         let error = checkout.await.unwrap_err();
         assert!(matches!(error, CheckoutError::Create(CreateError::TimedOut { .. })), "{error:?}");
     }
-    assert_eq!(late.await.unwrap().id, 0);
-    assert_at_rest(&pool, &maker).await;
+    assert_eq!(later.await.unwrap().id, 0);
+    assert_quiescent(&pool, &manager).await;
 }
 
-/// One deadline is over the wait at the gate and the wait for the item together, be it the request's or the gate's.
+/// One deadline, the request's or the gate's, covers the wait in the gate's queue and the wait for the item together.
 #[tokio::test(start_paused = true)]
-async fn one_deadline_for_growing_and_waiting() {
+async fn one_deadline_covers_the_queue_and_the_creation() {
     let gate = Gate::builder(GateName::new("slow"), Limit::MIN).max_wait(ms(300)).build();
-    let maker = Maker::new();
-    let pool = Pool::builder(maker.clone()).gate(gate).build().await.unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).gate(gate).build().await.unwrap();
     for by_gate in [false, true] {
         let request = pool.request();
         let request = if by_gate { request } else { request.max_wait(ms(200)) };
         let longest = if by_gate { ms(300) } else { ms(200) };
         let held = pool.checkout().await.unwrap();
-        maker.next([Act::Hang]);
+        manager.script([Creation::Hang]);
         let began = Instant::now();
         let waiting = request.checkout();
-        let goes = async {
+        let discarding = async {
             sleep(ms(150)).await;
-            held.discard(); // so that it is admitted, and its item hangs
+            held.discard(); // admits the waiting checkout, whose creation hangs
         };
-        let (outcome, ()) = tokio::join!(waiting, goes);
+        let (outcome, ()) = tokio::join!(waiting, discarding);
         let error = outcome.unwrap_err();
         assert_eq!(began.elapsed(), longest, "{error:?}");
         let CheckoutError::Rejected(AcquireError::DeadlineExceeded { waited, .. }) = error else {
             panic!("{error:?}")
         };
         assert_eq!(waited, longest);
-        assert_eq!(maker.attempts() % 2, 0, "it was admitted");
-        sleep(ms(31_000)).await; // until what hangs is given up
-        assert_at_rest(&pool, &maker).await;
+        assert_eq!(manager.attempts() % 2, 0, "the checkout was not admitted");
+        sleep(ms(31_000)).await; // until the hanging creation times out
+        assert_quiescent(&pool, &manager).await;
     }
-    // A moment, too: and one that has passed still lets in who need not wait.
+
+    // A deadline that is an instant works, too. A passed deadline still admits a checkout that does not have to wait.
     let deadline = Instant::now();
-    maker.next([Act::Hang]);
+    manager.script([Creation::Hang]);
     assert!(pool.request().deadline(deadline + ms(40)).checkout().await.is_err());
     assert_eq!(deadline.elapsed(), ms(40));
     sleep(ms(31_000)).await;
@@ -203,20 +206,20 @@ async fn one_deadline_for_growing_and_waiting() {
     drop(pool.request().deadline(deadline).checkout().await.unwrap());
 }
 
-/// Waiters grow the pool together: as many items are made at once as are waited for, and no more than fit.
+/// The pool creates an item for each waiter, all at the same time, but no more than fit below the limit.
 #[tokio::test(start_paused = true)]
-async fn it_grows_on_demand_and_at_once() {
-    let maker = Maker::new();
-    let pool = maker.pool(4).build().await.unwrap();
-    maker.always(Act::Take(ms(100)));
+async fn items_are_created_on_demand_and_concurrently() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(4).build().await.unwrap();
+    manager.always(Creation::SucceedAfter(ms(100)));
     let began = Instant::now();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let pool = pool.clone();
             tokio::spawn(async move {
-                let lease = pool.checkout().await.unwrap();
+                let item = pool.checkout().await.unwrap();
                 sleep(ms(10)).await;
-                lease.id
+                item.id
             })
         })
         .collect();
@@ -225,25 +228,25 @@ async fn it_grows_on_demand_and_at_once() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!((began.elapsed(), maker.attempts()), (ms(120), 4));
-    assert_eq!(assert_at_rest(&pool, &maker).await.idle, 4);
+    assert_eq!((began.elapsed(), manager.attempts()), (ms(120), 4));
+    assert_eq!(assert_quiescent(&pool, &manager).await.idle, 4);
 }
 
-/// An item that comes back serves who waits for one to be made, and the one that is made serves the next.
+/// An item that comes back serves a waiter for which one is being created. The created item serves the next waiter.
 #[tokio::test(start_paused = true)]
-async fn whichever_comes_first() {
-    let maker = Maker::new();
-    let pool = maker.pool(3).build().await.unwrap();
+async fn returned_item_serves_a_waiter_during_creation() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(3).build().await.unwrap();
     let held = pool.checkout().await.unwrap();
-    maker.always(Act::Take(ms(100)));
+    manager.always(Creation::SucceedAfter(ms(100)));
     let mut first = Box::pin(pool.checkout());
     let mut second = Box::pin(pool.checkout());
-    assert!(peek(&mut first).is_pending() && peek(&mut second).is_pending());
+    assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
     drop(held);
     let first = first.await.unwrap();
     assert_eq!((first.id, second.await.unwrap().id), (0, 1));
     drop(first);
     sleep(ms(200)).await;
-    let status = assert_at_rest(&pool, &maker).await;
-    assert_eq!((status.idle, status.totals.created), (3, 3), "what nobody waits for any more is idle");
+    let status = assert_quiescent(&pool, &manager).await;
+    assert_eq!((status.idle, status.totals.created), (3, 3), "an item that no waiter needs is not idle");
 }

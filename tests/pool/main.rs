@@ -1,10 +1,9 @@
-//! What a pool promises, one test a promise. Nothing here sleeps: futures are polled by hand, or time is paused.
+//! The promises of a pool, one test for each. No test sleeps: futures are polled by hand, or time is paused.
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "../gate/hooks.rs"]
-mod hooks;
 mod support;
+mod waker;
 
 mod build;
 mod cancel;
@@ -16,5 +15,5 @@ mod limit;
 mod pooled_item;
 mod retain;
 mod runtime;
+mod status;
 mod storm;
-mod told;

@@ -1,5 +1,6 @@
-//! Many tasks on real threads, with limits that never rest and items that take time to go.
+//! Many tasks on several threads, with a limit that changes all the time and items whose drops take time.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -7,27 +8,28 @@ use std::time::Duration;
 
 use concurrency_governor::Limit;
 use concurrency_governor::pool::{Manager, Pool, Verdict};
-use tokio::time::timeout;
+use tokio::runtime;
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout};
 
-/// What was wrong in the pool that this one follows: with a maximum of 16, 29 were there, because items being evicted did
-/// not count. Here the maximum is the most there ever is, however much is evicted, discarded, cancelled and refused.
+/// However many items are evicted, discarded, cancelled and rejected, live items never exceed the limit. (In another pool with a
+/// maximum of 16, 29 items existed at once, because items that were being evicted did not count.)
 #[test]
 fn live_items_never_exceed_the_limit() {
     storm(&[16], 16);
 }
 
-/// The same with a limit that moves: never more than its highest.
+/// While the limit changes, live items never exceed its highest value.
 #[test]
 fn live_items_never_exceed_the_highest_limit() {
     storm(&[16, 3, 9, 1, 12], 16);
 }
 
 fn storm(limits: &[u32], highest: i64) {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     let counts = Arc::<Counts>::default();
     runtime.block_on(async {
-        let pool = Pool::builder(Slow(Arc::clone(&counts)))
+        let pool = Pool::builder(SlowManager(Arc::clone(&counts)))
             .max(limits[0])
             .min_idle(2)
             .idle_timeout(Duration::from_micros(300))
@@ -41,40 +43,41 @@ fn storm(limits: &[u32], highest: i64) {
             .map(|task| {
                 let (pool, stop, counts) = (pool.clone(), Arc::clone(&stop), Arc::clone(&counts));
                 tokio::spawn(async move {
-                    let mut turn = task;
+                    let mut random = task;
                     while !stop.load(SeqCst) {
-                        if counts.rests.load(SeqCst) {
-                            tokio::time::sleep(Duration::from_millis(1)).await;
+                        if counts.paused.load(SeqCst) {
+                            sleep(Duration::from_millis(1)).await;
                             continue;
                         }
-                        turn = turn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                        let patience = Duration::from_micros(u64::from(turn >> 20));
-                        let Ok(Ok(mut lease)) = timeout(patience, pool.checkout()).await else { continue };
-                        if turn % 5 == 0 {
-                            lease.begin();
+                        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        let max_wait = Duration::from_micros(u64::from(random >> 20));
+                        let Ok(Ok(mut item)) = timeout(max_wait, pool.checkout()).await else { continue };
+                        if random % 5 == 0 {
+                            item.begin();
                         }
-                        if turn % 3 == 0 {
-                            tokio::task::yield_now().await;
+                        if random % 3 == 0 {
+                            yield_now().await;
                         }
                         counts.served.fetch_add(1, SeqCst);
-                        drop(lease);
+                        drop(item);
                     }
                 })
             })
             .collect();
-        // On a busy machine it takes longer until all of it has happened.
-        let has_seen_enough = || {
+
+        // At least 200 rounds, and as many as it takes on a busy machine until every kind of event has happened.
+        let is_complete = || {
             let totals = pool.status().totals;
             let aged = totals.evicted + totals.discarded.expired;
             let served = counts.served.load(SeqCst);
             served > 1000 && aged > 0 && totals.discarded.incomplete > 0 && totals.create_errors.failed > 0
         };
         let mut round = 0;
-        while round < 200 || !has_seen_enough() {
+        while round < 200 || !is_complete() {
             pool.resize(Limit::new(limits[round % limits.len()]));
             pool.retain(|_, _| round % 7 != 0);
-            counts.rests.store(round % 10 == 0, SeqCst); // so that something is idle for long enough
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            counts.paused.store(round % 10 == 0, SeqCst); // lets items reach the idle timeout
+            sleep(Duration::from_millis(2)).await;
             round += 1;
             assert!(round < 20_000, "{:?}", pool.status());
         }
@@ -89,56 +92,61 @@ fn storm(limits: &[u32], highest: i64) {
         assert_eq!((status.size, status.totals.created), (0, left), "{status:?}");
     });
     assert_eq!(counts.live.load(SeqCst), 0);
-    let most = counts.most.load(SeqCst);
-    assert!((2..=highest).contains(&most), "{most} were there");
+    let peak = counts.peak.load(SeqCst);
+    assert!((2..=highest).contains(&peak), "{peak} items existed at once");
 }
 
 #[derive(Default)]
 struct Counts {
     live: AtomicI64,
-    most: AtomicI64,
+    peak: AtomicI64,
     served: AtomicUsize,
     attempts: AtomicUsize,
-    rests: AtomicBool,
+    /// Whether the tasks pause.
+    paused: AtomicBool,
 }
 
-/// Its items take time to be made, and to go.
-struct Slow(Arc<Counts>);
+/// Creates items that take time to be created and to be dropped. Every eleventh attempt fails.
+struct SlowManager(Arc<Counts>);
 
-impl Manager for Slow {
-    type Item = Slowly;
-    type Error = std::io::Error;
+impl Manager for SlowManager {
+    type Item = SlowItem;
+    type Error = io::Error;
 
-    async fn create(&self) -> Result<Slowly, std::io::Error> {
-        let made = Slowly::new(&self.0);
-        tokio::task::yield_now().await;
+    async fn create(&self) -> Result<SlowItem, io::Error> {
+        let item = SlowItem::new(&self.0);
+        yield_now().await;
         if self.0.attempts.fetch_add(1, SeqCst) % 11 == 10 {
-            return Err(std::io::ErrorKind::Other.into());
+            return Err(io::ErrorKind::Other.into());
         }
-        Ok(made)
+        Ok(item)
     }
 
-    fn recycle(&self, item: &mut Slowly) -> Verdict {
-        item.1 += 1;
-        if item.1 % 13 == 0 { Verdict::Discard } else { Verdict::Keep }
+    fn recycle(&self, item: &mut SlowItem) -> Verdict {
+        item.uses += 1;
+        if item.uses % 13 == 0 { Verdict::Discard } else { Verdict::Keep }
     }
 }
 
-struct Slowly(Arc<Counts>, u32);
+/// An item that counts as live from the start of its creation to the end of its drop.
+struct SlowItem {
+    counts: Arc<Counts>,
+    uses: u32,
+}
 
-impl Slowly {
+impl SlowItem {
     fn new(counts: &Arc<Counts>) -> Self {
         let live = counts.live.fetch_add(1, SeqCst) + 1;
-        counts.most.fetch_max(live, SeqCst);
-        Self(Arc::clone(counts), 0)
+        counts.peak.fetch_max(live, SeqCst);
+        Self { counts: Arc::clone(counts), uses: 0 }
     }
 }
 
-impl Drop for Slowly {
+impl Drop for SlowItem {
     fn drop(&mut self) {
         for _ in 0..20 {
             thread::yield_now();
         }
-        self.0.live.fetch_sub(1, SeqCst);
+        self.counts.live.fetch_sub(1, SeqCst);
     }
 }

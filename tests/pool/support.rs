@@ -1,4 +1,4 @@
-//! A manager that does what it is told, whose items count themselves.
+//! A manager that follows a script, items that count themselves, and checks of a pool's consistency.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,19 +13,19 @@ use concurrency_governor::pool::{Manager, Pool, PoolBuilder, PoolStatus, Verdict
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-/// What becomes of an attempt to make an item.
+/// The scripted outcome of an attempt to create an item.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Act {
-    Make,
+pub(crate) enum Creation {
+    Succeed,
+    SucceedAfter(Duration),
     Fail,
     Hang,
     Panic,
-    Take(Duration),
 }
 
-/// What `recycle` or `health` says of an item.
+/// The scripted outcome of `recycle` or `health` for an item.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Says {
+pub(crate) enum Check {
     #[default]
     Keep,
     Discard,
@@ -33,42 +33,43 @@ pub(crate) enum Says {
     Panic,
 }
 
-/// A manager; clones share what they are told and what they count.
+/// A manager that follows a script. Clones share the script and the counters.
 #[derive(Clone, Default)]
-pub(crate) struct Maker(Arc<Script>);
+pub(crate) struct ScriptedManager(Arc<Script>);
 
 #[derive(Default)]
 struct Script {
-    /// What is next; `Make` when there is nothing more.
-    acts: Mutex<VecDeque<Act>>,
-    always: Mutex<Option<Act>>,
+    /// Outcomes of the next attempts.
+    next: Mutex<VecDeque<Creation>>,
+    /// The outcome of every further attempt. `None` stands for success.
+    default: Mutex<Option<Creation>>,
     attempts: AtomicUsize,
-    made: AtomicUsize,
-    /// Items that are there, and the most that were.
+    created: AtomicUsize,
+    /// Existing items, and the most that existed at once.
     live: AtomicUsize,
-    most: AtomicUsize,
-    /// In the order of their drops.
+    peak: AtomicUsize,
+    /// Identifiers in the order of the drops.
     dropped: Mutex<Vec<usize>>,
 }
 
-impl Maker {
+impl ScriptedManager {
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// What becomes of the next attempts.
-    pub(crate) fn next(&self, acts: impl IntoIterator<Item = Act>) {
-        self.0.acts.lock().unwrap().extend(acts);
+    /// Appends outcomes for the next attempts.
+    pub(crate) fn script(&self, outcomes: impl IntoIterator<Item = Creation>) {
+        self.0.next.lock().unwrap().extend(outcomes);
     }
 
-    /// What was to be next is not.
-    pub(crate) fn forget(&self) {
-        self.0.acts.lock().unwrap().clear();
+    /// Removes the outcomes that no attempt has used.
+    pub(crate) fn clear_script(&self) {
+        self.0.next.lock().unwrap().clear();
     }
 
-    /// What becomes of all attempts from now on.
-    pub(crate) fn always(&self, act: Act) {
-        *self.0.always.lock().unwrap() = Some(act);
+    /// Sets the outcome of every attempt after the script.
+    pub(crate) fn always(&self, outcome: Creation) {
+        *self.0.default.lock().unwrap() = Some(outcome);
     }
 
     pub(crate) fn attempts(&self) -> usize {
@@ -79,111 +80,113 @@ impl Maker {
         self.0.live.load(SeqCst)
     }
 
-    pub(crate) fn most(&self) -> usize {
-        self.0.most.load(SeqCst)
+    pub(crate) fn peak(&self) -> usize {
+        self.0.peak.load(SeqCst)
     }
 
     pub(crate) fn dropped(&self) -> Vec<usize> {
         self.0.dropped.lock().unwrap().clone()
     }
 
+    /// Starts building a pool of this manager's items.
     pub(crate) fn pool(&self, max: u32) -> PoolBuilder<Self> {
         Pool::builder(self.clone()).max(max)
     }
-
-    fn make(&self) -> Item {
-        let id = self.0.made.fetch_add(1, SeqCst);
-        let live = self.0.live.fetch_add(1, SeqCst) + 1;
-        self.0.most.fetch_max(live, SeqCst);
-        Item {
-            id,
-            recycled: 0,
-            recycle: Says::Keep,
-            health: Says::Keep,
-            on_drop: None,
-            script: Arc::clone(&self.0),
-        }
-    }
 }
 
-impl Manager for Maker {
+impl Manager for ScriptedManager {
     type Item = Item;
-    type Error = Rejected;
+    type Error = ScriptedError;
 
-    async fn create(&self) -> Result<Item, Rejected> {
+    async fn create(&self) -> Result<Item, ScriptedError> {
         self.0.attempts.fetch_add(1, SeqCst);
-        let act = self.0.acts.lock().unwrap().pop_front();
-        let act = act.or(*self.0.always.lock().unwrap()).unwrap_or(Act::Make);
-        match act {
-            Act::Make => {}
-            Act::Fail => return Err(Rejected),
-            Act::Hang => pending().await,
-            Act::Panic => panic!("no item today"),
-            Act::Take(time) => sleep(time).await,
+        let next = self.0.next.lock().unwrap().pop_front();
+        let outcome = next.or(*self.0.default.lock().unwrap()).unwrap_or(Creation::Succeed);
+        match outcome {
+            Creation::Succeed => {}
+            Creation::SucceedAfter(time) => sleep(time).await,
+            Creation::Fail => return Err(ScriptedError),
+            Creation::Hang => pending().await,
+            Creation::Panic => panic!("scripted panic"),
         }
-        Ok(self.make())
+        let id = self.0.created.fetch_add(1, SeqCst);
+        let live = self.0.live.fetch_add(1, SeqCst) + 1;
+        self.0.peak.fetch_max(live, SeqCst);
+        Ok(Item {
+            id,
+            recycled: 0,
+            recycle: Check::Keep,
+            health: Check::Keep,
+            on_drop: None,
+            script: Arc::clone(&self.0),
+        })
     }
 
     fn recycle(&self, item: &mut Item) -> Verdict {
         item.recycled += 1;
         match item.recycle {
-            Says::Keep => Verdict::Keep,
-            Says::Discard => Verdict::Discard,
-            Says::Hang | Says::Panic => panic!("not this one"),
+            Check::Keep => Verdict::Keep,
+            Check::Discard => Verdict::Discard,
+            Check::Hang | Check::Panic => panic!("scripted panic of `recycle`"),
         }
     }
 
     async fn health(&self, item: &mut Item) -> Verdict {
         match item.health {
-            Says::Keep => Verdict::Keep,
-            Says::Discard => Verdict::Discard,
-            Says::Hang => pending().await,
-            Says::Panic => panic!("it is ill"),
+            Check::Keep => Verdict::Keep,
+            Check::Discard => Verdict::Discard,
+            Check::Hang => pending().await,
+            Check::Panic => panic!("scripted panic of `health`"),
         }
     }
 }
 
-/// An item that counts while it is there, its drop included.
+/// An item that counts as live until its drop ends.
 pub(crate) struct Item {
     pub(crate) id: usize,
+    /// How often `recycle` has seen the item.
     pub(crate) recycled: usize,
-    pub(crate) recycle: Says,
-    pub(crate) health: Says,
+    pub(crate) recycle: Check,
+    pub(crate) health: Check,
+    /// Runs when the item is dropped. May panic.
     pub(crate) on_drop: Option<Box<dyn FnOnce() + Send>>,
     script: Arc<Script>,
 }
 
 impl Drop for Item {
     fn drop(&mut self) {
-        let _gone = Gone(&self.script, self.id);
+        let _count_drop = CountDrop { script: &self.script, id: self.id };
         if let Some(hook) = self.on_drop.take() {
             hook();
         }
     }
 }
 
-/// Counts the item out even if its hook panics.
-struct Gone<'s>(&'s Script, usize);
+/// Counts the drop of an item, even if the item's hook panics.
+struct CountDrop<'s> {
+    script: &'s Script,
+    id: usize,
+}
 
-impl Drop for Gone<'_> {
+impl Drop for CountDrop<'_> {
     fn drop(&mut self) {
-        self.0.dropped.lock().unwrap().push(self.1);
-        self.0.live.fetch_sub(1, SeqCst);
+        self.script.dropped.lock().unwrap().push(self.id);
+        self.script.live.fetch_sub(1, SeqCst);
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rejected;
+pub(crate) struct ScriptedError;
 
-impl fmt::Display for Rejected {
+impl fmt::Display for ScriptedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused")
+        f.write_str("scripted error")
     }
 }
 
-impl std::error::Error for Rejected {}
+impl std::error::Error for ScriptedError {}
 
-/// Lets every task go on until none has anything to do, without time passing.
+/// Yields until every task is idle. Paused time does not advance.
 pub(crate) async fn settle() {
     for _ in 0..64 {
         yield_now().await;
@@ -194,30 +197,29 @@ pub(crate) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Polls once, and nobody is told of anything.
-pub(crate) fn peek<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+/// Polls the future once, with a waker that does nothing.
+pub(crate) fn poll_once<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// The books balance, and the items say the same as the pool.
+/// Asserts that the counts of the status add up and agree with the items that exist.
 #[track_caller]
-pub(crate) fn assert_balanced(pool: &Pool<Maker>, maker: &Maker) -> PoolStatus {
+pub(crate) fn assert_consistent(pool: &Pool<ScriptedManager>, manager: &ScriptedManager) -> PoolStatus {
     let status = pool.status();
     assert_eq!(status.size, status.idle + status.in_use + status.creating + status.dropping, "{status:?}");
     let left = status.totals.evicted + status.totals.detached + status.totals.discarded.sum();
     assert_eq!(status.totals.created, (status.idle + status.in_use) as u64 + left, "{status:?}");
     assert_eq!(status.totals.created, status.creates.count(), "{status:?}");
-    let there =
-        status.idle + status.in_use + status.dropping + usize::try_from(status.totals.detached).unwrap();
-    assert_eq!(maker.live(), there, "{status:?}");
+    let detached = usize::try_from(status.totals.detached).unwrap();
+    assert_eq!(manager.live(), status.idle + status.in_use + status.dropping + detached, "{status:?}");
     status
 }
 
-/// Nothing is in use, nobody waits, and every place can be had.
-pub(crate) async fn assert_at_rest(pool: &Pool<Maker>, maker: &Maker) -> PoolStatus {
+/// Asserts that the pool is consistent, that every task has ended, and that no item, waiter or permit is left over.
+pub(crate) async fn assert_quiescent(pool: &Pool<ScriptedManager>, manager: &ScriptedManager) -> PoolStatus {
     settle().await;
-    let status = assert_balanced(pool, maker);
+    let status = assert_consistent(pool, manager);
     assert_eq!((status.in_use, status.creating, status.dropping, status.waiting), (0, 0, 0, 0), "{status:?}");
-    assert_eq!(pool.gate().status().in_use, 0, "a permit is lost");
+    assert_eq!(pool.gate().status().in_use, 0, "a permit was lost");
     status
 }

@@ -27,8 +27,7 @@ fn exhausted_notices_leave_the_clock() {
             let cpu = tree.cpu().poll_every(Duration::from_millis(20));
             known(&cpu);
             timeout(LONG, cpu.changed()).await.expect("told of the note");
-            let note =
-                "changes are not told of (inotify: EMFILE: Too many open files), and looked for every 20ms";
+            let note = "no change notification (inotify: EMFILE: Too many open files); polled every 20ms";
             assert_eq!(cpu.measure().await.unwrap().notes(), [note]);
             told_of(&cpu, &|| tree.grant(2)).await;
             assert_eq!(cores(&cpu).await, Quantity::whole(2));

@@ -40,7 +40,7 @@ fn lack_anything() {
         let cpu = cpu.clone().poll_every(Duration::from_millis(20));
         timeout(LONG, cpu.changed()).await.expect("told of the note");
         let measured = cpu.measure().await.unwrap();
-        let note = "changes are not told of (the runtime has no I/O), and looked for every 20ms";
+        let note = "no change notification (the runtime has no I/O); polled every 20ms";
         assert_eq!(measured.notes(), [note]);
         told_of(&cpu, &|| tree.grant(1)).await;
         assert_eq!(cores(&cpu).await, Quantity::whole(1));
@@ -68,7 +68,7 @@ fn lack_anything() {
     Builder::new_current_thread().build().unwrap().block_on(async {
         let cpu = tree.cpu();
         cpu.changed().await;
-        let note = "changes are not told of (the runtime has no I/O), nor looked for";
+        let note = "no change notification (the runtime has no I/O) and no polling";
         assert_eq!(cpu.measure().await.unwrap().notes(), [note]);
         assert_eq!(poll_once(pin!(cpu.changed())), Poll::Pending);
     });

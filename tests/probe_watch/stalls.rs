@@ -20,7 +20,7 @@ async fn stalls_are_told_of() {
     const WINDOW: Duration = Duration::from_secs(2);
 
     let Ok(Some(_)) = Pressure::on_cpu().sample() else {
-        return skip("stalls::stalls_are_told_of", "this kernel tells no pressure");
+        return skip("stalls::stalls_are_told_of", "this kernel reports no pressure");
     };
     let untold = Pressure::on_cpu();
     assert_eq!(poll_once(pin!(untold.changed())), Poll::Pending);
@@ -32,7 +32,7 @@ async fn stalls_are_told_of() {
         let told = timeout(patience, pressure.changed()).await;
         assert_eq!(told.is_err(), is_refused, "no window has longer stalls");
         let notes = pressure.measure().await.unwrap().notes().join("; ");
-        assert_eq!(notes.contains("stalls are not told of"), is_refused, "{notes}");
+        assert_eq!(notes.contains("no pressure notification"), is_refused, "{notes}");
     }
     drop(busy);
 }
@@ -48,7 +48,7 @@ async fn stalls_are_looked_for() {
     stalled(1000);
     let (stall, window) = (Duration::from_millis(5), Duration::from_millis(20));
     let memory = Pressure::on_memory().with_roots(tree.roots()).when_stalled(stall, window);
-    let note = "stalls are not told of (the host is not running), and looked for every 20ms";
+    let note = "no pressure notification (the host is not running); polled every 20ms";
     assert!(timeout(SHORT, memory.changed()).await.is_err());
     assert!(memory.measure().await.unwrap().notes().contains(&note.to_owned()));
     stalled(5000);

@@ -1,5 +1,5 @@
-//! The pool beside other pools: deadpool (managed), bb8 and mobc, each as fast as it can be told to be: no timeouts, no
-//! lifetimes, no check of a connection that is handed out.
+//! The pool compared with other pools: deadpool (managed), bb8 and mobc. Each is configured for speed: no timeouts, no
+//! lifetimes, no check of an item at checkout.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
@@ -14,20 +14,21 @@ use tokio::task::yield_now;
 
 use crate::harness::{Contestant, Row, Runner, Target};
 
-/// Something that hands out items.
+/// A pool under test.
 pub trait Pooled: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     type PooledItem<'a>: Send;
 
-    /// With nothing in it.
+    /// Creates an empty pool.
     fn new(max: u32) -> impl Future<Output = Self> + Send;
     fn checkout(&self) -> impl Future<Output = Self::PooledItem<'_>> + Send;
 }
 
-/// Makes items of no size at once, so that all the time and memory is the pool's.
-pub struct Nothing;
+/// The manager of every pool. Its items have no size and are created without waiting, so that all measured time and memory is
+/// the pool's.
+pub struct UnitManager;
 
-impl pool::Manager for Nothing {
+impl pool::Manager for UnitManager {
     type Item = ();
     type Error = Infallible;
 
@@ -36,20 +37,20 @@ impl pool::Manager for Nothing {
     }
 }
 
-impl Pooled for pool::Pool<Nothing> {
+impl Pooled for pool::Pool<UnitManager> {
     const NAME: &'static str = "pool";
-    type PooledItem<'a> = pool::PooledItem<Nothing>;
+    type PooledItem<'a> = pool::PooledItem<UnitManager>;
 
     async fn new(max: u32) -> Self {
-        Self::builder(Nothing).max(max).build().await.expect("a pool")
+        Self::builder(UnitManager).max(max).build().await.expect("the settings are valid")
     }
     #[inline]
     async fn checkout(&self) -> Self::PooledItem<'_> {
-        self.checkout().await.expect("an item")
+        self.checkout().await.expect("creation does not fail")
     }
 }
 
-impl deadpool::managed::Manager for Nothing {
+impl deadpool::managed::Manager for UnitManager {
     type Type = ();
     type Error = Infallible;
 
@@ -65,20 +66,20 @@ impl deadpool::managed::Manager for Nothing {
     }
 }
 
-impl Pooled for deadpool::managed::Pool<Nothing> {
+impl Pooled for deadpool::managed::Pool<UnitManager> {
     const NAME: &'static str = "deadpool";
-    type PooledItem<'a> = deadpool::managed::Object<Nothing>;
+    type PooledItem<'a> = deadpool::managed::Object<UnitManager>;
 
     async fn new(max: u32) -> Self {
-        Self::builder(Nothing).max_size(max as usize).build().expect("a pool")
+        Self::builder(UnitManager).max_size(max as usize).build().expect("the settings are valid")
     }
     #[inline]
     async fn checkout(&self) -> Self::PooledItem<'_> {
-        self.get().await.expect("an item")
+        self.get().await.expect("creation does not fail")
     }
 }
 
-impl bb8::ManageConnection for Nothing {
+impl bb8::ManageConnection for UnitManager {
     type Connection = ();
     type Error = Infallible;
 
@@ -93,22 +94,27 @@ impl bb8::ManageConnection for Nothing {
     }
 }
 
-impl Pooled for bb8::Pool<Nothing> {
+impl Pooled for bb8::Pool<UnitManager> {
     const NAME: &'static str = "bb8";
-    type PooledItem<'a> = bb8::PooledConnection<'a, Nothing>;
+    type PooledItem<'a> = bb8::PooledConnection<'a, UnitManager>;
 
     async fn new(max: u32) -> Self {
         let builder = Self::builder().max_size(max).test_on_check_out(false);
-        builder.idle_timeout(None).max_lifetime(None).build(Nothing).await.expect("a pool")
+        builder
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .build(UnitManager)
+            .await
+            .expect("the settings are valid")
     }
     #[inline]
     async fn checkout(&self) -> Self::PooledItem<'_> {
-        self.get().await.expect("an item")
+        self.get().await.expect("creation does not fail")
     }
 }
 
 #[mobc::async_trait]
-impl mobc::Manager for Nothing {
+impl mobc::Manager for UnitManager {
     type Connection = ();
     type Error = Infallible;
 
@@ -120,16 +126,16 @@ impl mobc::Manager for Nothing {
     }
 }
 
-impl Pooled for mobc::Pool<Nothing> {
+impl Pooled for mobc::Pool<UnitManager> {
     const NAME: &'static str = "mobc";
-    type PooledItem<'a> = mobc::Connection<Nothing>;
+    type PooledItem<'a> = mobc::Connection<UnitManager>;
 
     async fn new(max: u32) -> Self {
-        Self::builder().max_open(max.into()).max_idle(max.into()).test_on_check_out(false).build(Nothing)
+        Self::builder().max_open(max.into()).max_idle(max.into()).test_on_check_out(false).build(UnitManager)
     }
     #[inline]
     async fn checkout(&self) -> Self::PooledItem<'_> {
-        self.get().await.expect("an item")
+        self.get().await.expect("creation does not fail")
     }
 }
 
@@ -139,7 +145,7 @@ macro_rules! contestants {
 
 macro_rules! all {
     ($make:ident) => {
-        contestants!($make: pool::Pool<Nothing>, deadpool::managed::Pool<Nothing>, bb8::Pool<Nothing>, mobc::Pool<Nothing>)
+        contestants!($make: pool::Pool<UnitManager>, deadpool::managed::Pool<UnitManager>, bb8::Pool<UnitManager>, mobc::Pool<UnitManager>)
     };
 }
 
@@ -156,20 +162,38 @@ pub fn rows() -> Vec<Row> {
     };
     vec![
         row("pool-warm", "checkout + return of a warm item", all!(warm), Some(0.6), 64),
-        row("pool-one", "64 tasks, 2 items, 1 thread: time per checkout", all!(one), None, TASKS * 64),
-        row("pool-two", "64 tasks, 2 items, 2 workers: time per checkout", all!(two), None, TASKS * 64),
-        row("pool-cold", "64 tasks, 64 items to be made, 1 thread: time per item", all!(cold), None, TASKS),
+        row(
+            "pool-one",
+            "64 tasks, 2 items, 1 thread: time per checkout",
+            all!(contended_one_thread),
+            None,
+            TASKS * 64,
+        ),
+        row(
+            "pool-two",
+            "64 tasks, 2 items, 2 workers: time per checkout",
+            all!(contended_two_workers),
+            None,
+            TASKS * 64,
+        ),
+        row(
+            "pool-cold",
+            "64 tasks, 64 items to be created, 1 thread: time per item",
+            all!(cold),
+            None,
+            TASKS,
+        ),
     ]
 }
 
 const TASKS: u64 = 64;
 
-fn one_thread() -> Runtime {
-    runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+fn current_thread_runtime() -> Runtime {
+    runtime::Builder::new_current_thread().enable_time().build().expect("the runtime starts")
 }
 
 fn warm<P: Pooled>() -> Runner {
-    let runtime = one_thread();
+    let runtime = current_thread_runtime();
     let pool = runtime.block_on(P::new(64));
     Box::new(move |times| {
         runtime.block_on(async {
@@ -183,52 +207,52 @@ fn warm<P: Pooled>() -> Runner {
     })
 }
 
-/// Tasks that each hold an item across one yield, so that all others stand in line meanwhile.
-async fn tasks<P: Pooled>(pool: &P, each: u64) {
+/// Runs tasks that each hold an item across one yield, so that the other tasks wait for it.
+async fn run_tasks<P: Pooled>(pool: &P, checkouts_each: u64) {
     let tasks: Vec<_> = (0..TASKS)
         .map(|_| {
             let pool = pool.clone();
             tokio::spawn(async move {
-                for _ in 0..each {
-                    let lease = pool.checkout().await;
+                for _ in 0..checkouts_each {
+                    let item = pool.checkout().await;
                     yield_now().await;
-                    drop(black_box(lease));
+                    drop(black_box(item));
                 }
             })
         })
         .collect();
     for task in tasks {
-        task.await.expect("no panic");
+        task.await.expect("the task does not panic");
     }
 }
 
-fn handed_on<P: Pooled>(runtime: Runtime) -> Runner {
+fn contended<P: Pooled>(runtime: Runtime) -> Runner {
     let pool = runtime.block_on(P::new(2));
     Box::new(move |times| {
         let began = Instant::now();
-        runtime.block_on(tasks(&pool, times / TASKS));
+        runtime.block_on(run_tasks(&pool, times / TASKS));
         began.elapsed()
     })
 }
 
-fn one<P: Pooled>() -> Runner {
-    handed_on::<P>(one_thread())
+fn contended_one_thread<P: Pooled>() -> Runner {
+    contended::<P>(current_thread_runtime())
 }
 
-fn two<P: Pooled>() -> Runner {
+fn contended_two_workers<P: Pooled>() -> Runner {
     let mut runtime = runtime::Builder::new_multi_thread();
-    handed_on::<P>(runtime.worker_threads(2).enable_time().build().expect("a runtime"))
+    contended::<P>(runtime.worker_threads(2).enable_time().build().expect("the runtime starts"))
 }
 
 fn cold<P: Pooled>() -> Runner {
-    let runtime = one_thread();
+    let runtime = current_thread_runtime();
     Box::new(move |times| {
         (0..times / TASKS)
             .map(|_| {
                 runtime.block_on(async {
                     let pool = P::new(TASKS as u32).await;
                     let began = Instant::now();
-                    tasks(&pool, 1).await;
+                    run_tasks(&pool, 1).await;
                     began.elapsed()
                 })
             })
@@ -236,33 +260,34 @@ fn cold<P: Pooled>() -> Runner {
     })
 }
 
-/// Bytes of a pool with one item idle, and of each further one, apart from the items.
+/// Returns, for each pool, its name, the bytes it allocates with one idle item, and the bytes of each further item. The items
+/// themselves have no size.
 pub fn memory() -> Vec<(&'static str, usize, usize)> {
-    COUNTS.store(true, Ordering::Relaxed);
+    IS_COUNTING.store(true, Ordering::Relaxed);
     let bytes = vec![
-        bytes::<pool::Pool<Nothing>>(),
-        bytes::<deadpool::managed::Pool<Nothing>>(),
-        bytes::<bb8::Pool<Nothing>>(),
-        bytes::<mobc::Pool<Nothing>>(),
+        bytes::<pool::Pool<UnitManager>>(),
+        bytes::<deadpool::managed::Pool<UnitManager>>(),
+        bytes::<bb8::Pool<UnitManager>>(),
+        bytes::<mobc::Pool<UnitManager>>(),
     ];
-    COUNTS.store(false, Ordering::Relaxed);
+    IS_COUNTING.store(false, Ordering::Relaxed);
     bytes
 }
 
 fn bytes<P: Pooled>() -> (&'static str, usize, usize) {
-    const MANY: u32 = 4096; // what grows by doubling is full then
-    let runtime = one_thread();
-    let filled = |items: u32| {
+    const MANY: u32 = 4096; // a power of two: containers that double their capacity are full
+    let runtime = current_thread_runtime();
+    let bytes_of_filled_pool = |items: u32| {
         runtime.block_on(async {
             let before = allocated();
             let pool = P::new(items).await;
-            let mut leases = Vec::with_capacity(items as usize);
+            let mut checked_out = Vec::with_capacity(items as usize);
             for _ in 0..items {
-                leases.push(pool.checkout().await);
+                checked_out.push(pool.checkout().await);
             }
-            drop(leases);
+            drop(checked_out);
             for _ in 0..4 {
-                yield_now().await; // for the tasks that made them to be gone
+                yield_now().await; // lets the tasks end that created the items
             }
             let bytes = allocated() - before;
             drop(pool);
@@ -272,32 +297,32 @@ fn bytes<P: Pooled>() -> (&'static str, usize, usize) {
             bytes
         })
     };
-    filled(1); // what is allocated once
-    let (one, many) = (filled(1), filled(MANY));
+    bytes_of_filled_pool(1); // warms up: the process allocates some memory only once
+    let (one, many) = (bytes_of_filled_pool(1), bytes_of_filled_pool(MANY));
     (P::NAME, one, (many - one).div_ceil(MANY as usize - 1))
 }
 
-/// The system's allocator, which counts what it has given out once it is asked.
+/// The system allocator with a counter of allocated bytes, which is off by default.
 pub struct Counting;
 
-static COUNTS: AtomicBool = AtomicBool::new(false);
+static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
 fn allocated() -> usize {
     ALLOCATED.load(Ordering::Relaxed)
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is forwarded to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if COUNTS.load(Ordering::Relaxed) {
+        if IS_COUNTING.load(Ordering::Relaxed) {
             ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
         }
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        if COUNTS.load(Ordering::Relaxed) {
+        if IS_COUNTING.load(Ordering::Relaxed) {
             ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
         }
         unsafe { System.dealloc(memory, layout) }

@@ -1,7 +1,7 @@
 //! The intrusive wait list: a doubly linked list whose nodes are part of the waiting futures and stack frames. The only
 //! unsafe code of the crate.
 //!
-//! Waiting allocates nothing, and a waiter leaves the list in constant time. Four rules make the list sound, whatever safe
+//! Waiting allocates nothing, and a waiter leaves the list in constant time. Five rules make the list sound, whatever safe
 //! code does; `docs/ORDERING.md` explains why they hold:
 //!
 //! 1. **A waiter in a list does not move and is not freed.** It is inserted through `Pin<&mut Waiter>`, and its owner removes
@@ -9,14 +9,17 @@
 //! 2. **The node of a waiter belongs to its list while it is in one**, and to its owner otherwise. Functions of the list take
 //!    `&mut WaitList`, which exists only under the lock of the gate. An owner that passes its waiter to a list is checked: the
 //!    waiter names the list that it was last inserted into, and each list has a number of its own.
-//! 3. **The state changes last.** Storing a state in which the waiter is not in the list gives the node back to the owner,
+//! 3. **The waker is written only by functions that have `&mut` to both the list and the waiter.** Otherwise it is only read,
+//!    by both at once if need be. Taking the waker out is a read, too: it copies the bits and leaves them in place.
+//! 4. **The state changes last.** Storing a state in which the waiter is not in the list gives the node back to the owner,
 //!    which may free it at once. The list does not touch the waiter after that.
-//! 4. **Only the list changes the state of a waiter in the list**, so the owner may read the state without the lock.
+//! 5. **Only the list changes the state of a waiter in the list**, so the owner may read the state without the lock.
 
 #![expect(unsafe_code, reason = "the list links waiters that are part of the futures that wait")]
 
 use std::cell::Cell;
 use std::marker::PhantomPinned;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::process;
 use std::ptr::NonNull;
@@ -27,32 +30,36 @@ use crate::gate::sync::{AtomicU8, Ordering, PlainCounter, UnsafeCell};
 use crate::gate::timer::TimerId;
 
 /// The part of a request that can be in a wait list.
+#[repr(C)] // in this order, so that a removal touches as few cache lines as possible
 pub(in crate::gate) struct Waiter {
     weight: u32,
+    /// Meaningful while `list` is the number of a list.
     state: AtomicU8,
-    /// The number of the list that the waiter was last inserted into; 0 for none. Only insertion writes it, through the owner.
+    /// The number of the list that the waiter was last inserted into, [`NEVER_ENQUEUED`] or [`FINISHED`]. Only the owner reads
+    /// and writes it, so a request that never waits touches no atomic.
     list: Cell<u64>,
-    node: UnsafeCell<Node>,
+    /// Initialized while the state is [`Waiting`](WaiterState::Waiting).
+    waker: UnsafeCell<MaybeUninit<Waker>>,
+    /// Initialized by the first insertion.
+    node: UnsafeCell<MaybeUninit<Node>>,
     _pinned: PhantomPinned,
 }
 
 struct Node {
     previous: Option<NonNull<Waiter>>,
     next: Option<NonNull<Waiter>>,
-    /// Present while the state is [`Waiting`](WaiterState::Waiting).
-    waker: Option<Waker>,
     request: WaitingRequest,
 }
 
 impl Waiter {
     #[inline]
-    pub(in crate::gate) const fn new(weight: u32) -> Self {
-        let request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+    pub(in crate::gate) fn new(weight: u32) -> Self {
         Self {
             weight,
-            state: AtomicU8::new(WaiterState::Idle as u8),
-            list: Cell::new(0),
-            node: UnsafeCell::new(Node { previous: None, next: None, waker: None, request }),
+            state: AtomicU8::new(WaiterState::Done as u8),
+            list: Cell::new(NEVER_ENQUEUED),
+            waker: UnsafeCell::new(MaybeUninit::uninit()),
+            node: UnsafeCell::new(MaybeUninit::uninit()),
             _pinned: PhantomPinned,
         }
     }
@@ -65,24 +72,45 @@ impl Waiter {
     /// Returns the state. Acquire: the work done under the admitted permits before happens before the work done now.
     #[inline]
     pub(in crate::gate) fn state(&self) -> WaiterState {
-        WaiterState::from_u8(self.state.load(Ordering::Acquire))
-    }
-
-    /// Sets the state of a waiter that is in no list. Does nothing while the waiter is in a list.
-    #[inline]
-    pub(in crate::gate) fn set_state(self: Pin<&mut Self>, state: WaiterState) {
-        if !self.state().is_queued() && !state.is_queued() {
-            self.state.store(state as u8, Ordering::Relaxed);
+        match self.list.get() {
+            NEVER_ENQUEUED => WaiterState::Idle,
+            FINISHED => WaiterState::Done,
+            _ => WaiterState::from_u8(self.state.load(Ordering::Acquire)),
         }
     }
 
-    /// Returns the detail of the [removal](Removal::detail), or 0 while the waiter is in a list.
+    /// Makes a waiter that is in no list look as if it had never been in one. Does nothing while it is in a list.
+    pub(in crate::gate) fn reset(self: Pin<&mut Self>) {
+        if !self.state().is_queued() {
+            self.list.set(NEVER_ENQUEUED);
+        }
+    }
+
+    /// Notes that the owner has the result. Does nothing while the waiter is in a list.
+    #[inline]
+    pub(in crate::gate) fn finish(self: Pin<&mut Self>) {
+        if !self.state().is_queued() {
+            self.list.set(FINISHED);
+        }
+    }
+
+    /// Returns `true` if the waiter waits, and its list will wake it with this waker. Takes no lock.
+    #[inline]
+    pub(in crate::gate) fn is_waiting_with(self: Pin<&mut Self>, waker: &Waker) -> bool {
+        // SAFETY: a waiter that waits has a waker. The list may take it out meanwhile, but it does not write there (3), and
+        // `will_wake` only compares addresses.
+        let will_wake = |own: *const MaybeUninit<Waker>| unsafe { (*own).assume_init_ref() }.will_wake(waker);
+        self.state() == WaiterState::Waiting && self.waker.with(will_wake)
+    }
+
+    /// Returns the detail of the [removal](Removal::detail), or 0 if the waiter was not removed from a list.
     pub(in crate::gate) fn removal_detail(self: Pin<&mut Self>) -> i64 {
-        if self.state().is_queued() {
+        if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | FINISHED) {
             return 0;
         }
-        // SAFETY: the waiter is in no list, so the node belongs to the owner (2), which lent it by `&mut`.
-        self.node.with_mut(|node| unsafe { (*node).request.since })
+        // SAFETY: the waiter was in a list, so the node is initialized, and it is in none now, so the node belongs to the owner
+        // (2), which lent it by `&mut`.
+        self.node.with_mut(|node| unsafe { (*node).assume_init_ref() }.request.since)
     }
 }
 
@@ -92,14 +120,16 @@ impl Drop for Waiter {
         if self.state().is_queued() {
             abort(); // Rule 1: the list would run on through freed memory.
         }
-        // No effect but under a model checker, which reports it if the list could still access the node.
+        // No effect but under a model checker, which reports it if the list could still access the waiter.
+        self.waker.with_mut(|_| {});
         self.node.with_mut(|_| {});
     }
 }
 
-// SAFETY: a waiter moves to another thread with its owner. Other threads access it by the rules 2 to 4.
+// SAFETY: a waiter moves to another thread with its owner. Other threads access it by the rules 2 to 5.
 unsafe impl Send for Waiter {}
-// SAFETY: `&Waiter` reads the state, which is atomic, and nothing else.
+// SAFETY: a shared reference gives access to the state, which is atomic, and to the weight and the number of the list, which only change
+// through `Pin<&mut Waiter>`.
 unsafe impl Sync for Waiter {}
 
 /// The waiters of one gate, in order of arrival.
@@ -132,13 +162,13 @@ impl WaitList {
         if waiter.state().is_queued() {
             abort(); // Rule 2: the node belongs to another list.
         }
-        waiter.list.set(self.number);
-        let node = Node { previous: self.tail, next: None, waker: Some(waker), request };
-        // SAFETY: the waiter is in no list, so the node belongs to the owner (2), which lent it by `&mut`. There is no waker to
-        // drop in the old node: it had none, or the removal took it.
-        waiter.node.with_mut(|old| unsafe { old.write(node) });
+        let node = Node { previous: self.tail, next: None, request };
+        // SAFETY: the waiter is in no list, so both belong to the owner (2, 3), which lent them by `&mut`.
+        waiter.waker.with_mut(|own| unsafe { &mut *own }.write(waker));
+        waiter.node.with_mut(|own| unsafe { &mut *own }.write(node));
         // Relaxed: other threads learn of the waiter through the lock.
         waiter.state.store(WaiterState::Waiting as u8, Ordering::Relaxed);
+        waiter.list.set(self.number);
         let waiter = NonNull::from(waiter.into_ref().get_ref());
         match self.tail.replace(waiter) {
             Some(tail) => self.node(tail).next = Some(waiter),
@@ -176,7 +206,7 @@ impl WaitList {
     ) {
         let mut cursor = self.head;
         while let Some(waiter) = cursor {
-            // Read before the removal: the owner may free the waiter right after it (3). The next waiter stays in the list.
+            // Read before the removal: the owner may free the waiter right after it (4). The next waiter stays in the list.
             let node = self.node(waiter);
             cursor = node.next;
             match visit(&node.request) {
@@ -194,9 +224,7 @@ impl WaitList {
             let node = self.node(waiter);
             cursor = node.next;
             if node.request.timer == timer {
-                let waker = node.waker.take();
-                self.store_state(waiter, WaiterState::TimerLost);
-                waker.into_iter().for_each(&mut wake);
+                self.set_state(waiter, WaiterState::TimerLost).into_iter().for_each(&mut wake);
             }
         }
     }
@@ -205,16 +233,10 @@ impl WaitList {
     /// the waiter is not in this list.
     pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
         let Some(waiter) = self.find(waiter) else { return Some(waker) };
-        let old = self.node(waiter).waker.replace(waker);
-        self.store_state(waiter, WaiterState::Waiting);
+        let old = self.set_state(waiter, WaiterState::Waiting);
+        // SAFETY: the waiter is in this list, so it exists (1), and both are lent by `&mut` (3).
+        unsafe { (*waiter.as_ptr()).waker.with_mut(|own| (*own).write(waker)) };
         old
-    }
-
-    /// Returns `true` if this waiter is in this list and would be woken by `waker`.
-    #[inline]
-    pub(super) fn is_woken_by(&mut self, waiter: Pin<&mut Waiter>, waker: &Waker) -> bool {
-        self.find(waiter)
-            .is_some_and(|waiter| self.node(waiter).waker.as_ref().is_some_and(|own| own.will_wake(waker)))
     }
 
     /// Returns the request of this waiter, if it is in this list.
@@ -227,7 +249,7 @@ impl WaitList {
     #[inline]
     fn unlink(&mut self, waiter: NonNull<Waiter>, removal: Removal) -> Removed {
         let node = self.node(waiter);
-        let (previous, next, waker, request) = (node.previous, node.next, node.waker.take(), node.request);
+        let (previous, next, request) = (node.previous, node.next, node.request);
         node.request.since = removal.detail(&request);
         match previous {
             Some(previous) => self.node(previous).next = next,
@@ -237,14 +259,15 @@ impl WaitList {
             Some(next) => self.node(next).previous = previous,
             None => self.tail = previous,
         }
-        self.store_state(waiter, removal.state()); // Last: the owner may free the waiter from here on (3).
+        // Last: the owner may free the waiter from here on (4).
+        let waker = self.set_state(waiter, removal.state());
         Removed { waker, request, was_head: previous.is_none() }
     }
 
     /// Returns a pointer to this waiter if it is in this list.
     #[inline]
     fn find(&self, waiter: Pin<&mut Waiter>) -> Option<NonNull<Waiter>> {
-        // Relaxed is enough, but the state has one way to be read: only the holder of this list changes it (4).
+        // The number comes first: the state of a waiter in this list changes only under `&mut` to the list (5).
         let is_here = waiter.list.get() == self.number && waiter.state().is_queued();
         is_here.then(|| NonNull::from(waiter.into_ref().get_ref()))
     }
@@ -257,23 +280,35 @@ impl WaitList {
     )]
     #[inline]
     fn node(&mut self, waiter: NonNull<Waiter>) -> &mut Node {
-        // SAFETY: the waiter is in this list, so it exists (1) and its node belongs to the list (2), which is borrowed by `&mut`.
-        unsafe { (*waiter.as_ptr()).node.with_mut(|node| &mut *node) }
+        // SAFETY: the waiter is in this list, so it exists (1), and its node is initialized and belongs to the list (2), which
+        // is borrowed by `&mut`.
+        unsafe { (*(*waiter.as_ptr()).node.with_mut(|node| node)).assume_init_mut() }
     }
 
-    /// Stores the state of a waiter that is in this list.
+    /// Stores the state of a waiter that is in this list, and takes its waker if it has one.
     #[expect(
         clippy::unused_self,
         clippy::needless_pass_by_ref_mut,
         reason = "only the list changes the state"
     )]
     #[inline]
-    fn store_state(&mut self, waiter: NonNull<Waiter>, state: WaiterState) {
-        // SAFETY: the waiter is in this list until the store, so it exists (1).
-        // Release: what led to the state happens before the owner reads it, and so does the last access to the node.
-        unsafe { (*waiter.as_ptr()).state.store(state as u8, Ordering::Release) }
+    fn set_state(&mut self, waiter: NonNull<Waiter>, state: WaiterState) -> Option<Waker> {
+        // SAFETY: the waiter is in this list until the store, so it exists (1). While it waits it has a waker, and after the
+        // store the bits that are left in place count as uninitialized (3).
+        unsafe {
+            let waiter = waiter.as_ptr();
+            let is_waiting = (*waiter).state.load(Ordering::Relaxed) == WaiterState::Waiting as u8;
+            let waker = is_waiting.then(|| (*waiter).waker.with(|own| (*own).assume_init_read()));
+            // Release: what led to the state, and the last access to the waiter, happen before the owner reads it.
+            (*waiter).state.store(state as u8, Ordering::Release);
+            waker
+        }
     }
 }
+
+/// The numbers of lists lie between these two.
+const NEVER_ENQUEUED: u64 = 0;
+const FINISHED: u64 = u64::MAX;
 
 /// Ends the process where continuing would access freed memory. `extern "C"`: the compiler knows that it does not unwind.
 #[cold]
@@ -312,7 +347,7 @@ mod tests {
     fn a_waiter_leaves_only_its_own_list() {
         let (mut list, mut other, mut waiter) = (WaitList::new(), WaitList::new(), pin!(Waiter::new(1)));
         push(&mut list, waiter.as_mut(), 1);
-        waiter.as_mut().set_state(WaiterState::Done);
+        waiter.as_mut().finish();
         assert_eq!(waiter.state(), WaiterState::Waiting, "the list alone changes the state");
         assert!(other.remove(waiter.as_mut(), Removal::Cancelled).is_none());
         assert!(list.remove(waiter.as_mut(), Removal::Cancelled).is_some_and(|removed| removed.was_head));

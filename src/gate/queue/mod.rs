@@ -124,12 +124,6 @@ impl WaitQueue {
         self.list.mark_timer_lost(timer, wake);
     }
 
-    /// Returns `true` if this request is in the queue and would be woken by `waker`.
-    #[inline]
-    pub(super) fn is_woken_by(&mut self, waiter: Pin<&mut Waiter>, waker: &Waker) -> bool {
-        self.list.is_woken_by(waiter, waker)
-    }
-
     /// Replaces the waker of a request, and returns the waker that is no longer needed.
     pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
         self.list.replace_waker(waiter, waker)

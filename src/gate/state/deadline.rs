@@ -3,13 +3,29 @@
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::{GateState, add, count};
+use super::{GateState, TimedWait, add, count};
+use crate::gate::error::Rejection;
 use crate::gate::permits::Permits;
 use crate::gate::queue::{Removal, Waiter, WaiterState};
 use crate::gate::timer::{Rearm, RuntimeId, TimerId, TimerState};
 use crate::gate::wake_list::WakeList;
 
 impl GateState {
+    /// Registers the deadline of a request that is about to wait. Returns the timer, and whether it fires in time already.
+    #[cold]
+    pub(super) fn register_deadline(
+        &mut self,
+        permits: &Permits,
+        timed: TimedWait,
+        make_waker: impl FnOnce(TimerId) -> Waker,
+    ) -> Result<(TimerId, bool), Rejection> {
+        let Some(runtime) = timed.runtime else { return Ok((TimerId::NONE, true)) };
+        self.timers.register(runtime, timed.deadline, make_waker).ok_or_else(|| {
+            self.clear_waiters_if_unused(permits);
+            self.reject_queue_full(self.queue.len())
+        })
+    }
+
     /// Sets the timer that [`enqueue`](Self::enqueue) returned. The caller carries the [`Rearm`] out without the lock.
     pub(in crate::gate) fn rearm(&mut self, timer: TimerId) -> Option<Rearm> {
         self.timers.rearm(timer)

@@ -54,17 +54,15 @@ pub(super) struct Arrival<'w> {
     pub(super) waiter: Pin<&'w mut Waiter>,
     pub(super) weight: u32,
     pub(super) waker: Waker,
-    /// The instant of the arrival, if the caller knows it.
-    pub(super) now: Option<i64>,
-    /// The deadline, if a timer must end the wait.
-    pub(super) deadline: Option<TimedWait>,
 }
 
-/// A deadline, and the runtime whose timer ends the wait.
+/// A wait that ends at a deadline.
 #[derive(Clone, Copy)]
 pub(super) struct TimedWait {
-    pub(super) runtime: RuntimeId,
+    pub(super) now: i64,
     pub(super) deadline: i64,
+    /// The runtime whose timer ends the wait, or `None` if the owner ends it.
+    pub(super) runtime: Option<RuntimeId>,
 }
 
 /// What became of an [`Arrival`].
@@ -113,10 +111,11 @@ impl GateState {
         &mut self,
         permits: &Permits,
         arrival: Arrival<'_>,
+        timed: Option<TimedWait>,
         clock: impl FnOnce() -> i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Arrived {
-        let Arrival { waiter, weight, waker, now, deadline } = arrival;
+        let Arrival { waiter, weight, waker } = arrival;
         // Make sure that the request must wait, and that no release can overlook it: once the flag is set, each release takes
         // the lock. A release before that changes the word, so `set_waiters` fails and the request is checked again.
         loop {
@@ -135,23 +134,21 @@ impl GateState {
                 break;
             }
         }
-        // Only a sampled wait looks at the clock, unless the deadline did already.
-        let (since, sample) = match now {
-            Some(now) => (now, self.sampler.sample(|| now).map_or(0, |(_, sample)| sample)),
-            None => self.sampler.sample(clock).unwrap_or_default(),
-        };
-        let mut request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: 0 };
+        let mut request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
         let mut rearm = None;
-        if let Some(TimedWait { runtime, deadline }) = deadline {
-            let Some((timer, fires_in_time)) = self.timers.register(runtime, deadline, make_waker) else {
-                self.clear_waiters_if_unused(permits);
-                return Arrived::Decided {
-                    result: Err(self.reject_queue_full(self.queue.len())),
-                    unused: waker,
-                };
-            };
-            (request.timer, request.deadline) = (timer, deadline);
-            rearm = (!fires_in_time).then_some(timer);
+        if let Some(timed) = timed {
+            request.since = timed.now;
+            request.sample = self.sampler.sample(|| timed.now).map_or(0, |(_, sample)| sample);
+            match self.register_deadline(permits, timed, make_waker) {
+                Ok((timer, fires_in_time)) => {
+                    (request.timer, request.deadline) = (timer, timed.deadline);
+                    rearm = (!fires_in_time).then_some(timer);
+                }
+                Err(rejection) => return Arrived::Decided { result: Err(rejection), unused: waker },
+            }
+        } else if let Some((now, sample)) = self.sampler.sample(clock) {
+            // Only a measured wait reads the clock.
+            (request.since, request.sample) = (now, sample);
         }
         self.queue.enqueue(waiter, request, waker);
         Arrived::Enqueued { rearm }
@@ -248,9 +245,15 @@ impl GateState {
             word = word.acquired(admitted.request.weight);
             count(&mut self.queue_totals.admitted);
             if admitted.request.sample > 0 {
-                self.record_wait(&admitted.request, &clock);
+                self.record_wait(admitted.request.since, admitted.request.sample, clock());
             }
-            Self::wake_removed(&mut self.timers, admitted, wakes);
+            if let Some(waker) = admitted.waker {
+                wakes.push(waker);
+            }
+            if admitted.request.timer != TimerId::NONE {
+                let unused = self.timers.unregister(admitted.request.timer, admitted.request.deadline);
+                wakes.push_unused_timer(unused);
+            }
         }
         if self.queue.is_empty() {
             if word.in_use() == 0 {
@@ -286,7 +289,7 @@ impl GateState {
             }
             None => {}
         }
-        waiter.set_state(WaiterState::Done);
+        waiter.finish();
     }
 
     /// Sets the limit, and ends the waits that it admits or makes impossible. Returns the word before the change.
@@ -323,12 +326,6 @@ impl GateState {
             self.admit_waiters(permits, permits.load(), clock, wakes);
         }
         self.listeners.notify(wakes);
-    }
-
-    /// Returns `true` if this request is in the queue and would be woken by `waker`.
-    #[inline]
-    pub(super) fn is_woken_by(&mut self, waiter: Pin<&mut Waiter>, waker: &Waker) -> bool {
-        self.queue.is_woken_by(waiter, waker)
     }
 
     /// Replaces the waker of a request, unless its wait has ended.
@@ -372,7 +369,6 @@ impl GateState {
     }
 
     /// Finishes the removal of a request that its owner must be woken for.
-    #[inline]
     fn wake_removed(timers: &mut Timers, removed: Removed, wakes: &mut WakeList) {
         if let Some(waker) = removed.waker {
             wakes.push(waker);
@@ -402,17 +398,17 @@ impl GateState {
 
     #[cold]
     #[inline(never)]
-    fn record_wait(&mut self, request: &WaitingRequest, clock: impl Fn() -> i64) {
+    fn record_wait(&mut self, since: i64, sample: u16, now: i64) {
         if let Some(waits) = &mut self.waits {
-            // The clock of a request may be ahead: it is read before the lock is taken.
-            let waited = u64::try_from(clock().saturating_sub(request.since)).unwrap_or(0);
-            waits.record_many(waited, request.sample);
+            // The clock of the request may be ahead: it was read before the lock was taken.
+            let waited = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
+            waits.record_many(waited, sample);
         }
     }
 }
 
 fn count(counter: &mut u64) {
-    *counter = counter.saturating_add(1);
+    *counter = counter.wrapping_add(1); // not in a lifetime
 }
 
 fn add(counter: &mut u64, more: usize) {

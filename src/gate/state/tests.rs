@@ -21,9 +21,8 @@ impl FullGate {
     }
 
     fn arrive(&mut self, waiter: Pin<&mut Waiter>, deadline: Option<TimedWait>) -> Arrived {
-        let arrival =
-            Arrival { weight: waiter.weight(), waiter, waker: Waker::noop().clone(), now: Some(0), deadline };
-        self.state.enqueue(&self.permits, arrival, || 0, |_| Waker::noop().clone())
+        let arrival = Arrival { weight: waiter.weight(), waiter, waker: Waker::noop().clone() };
+        self.state.enqueue(&self.permits, arrival, deadline, || 0, |_| Waker::noop().clone())
     }
 
     fn cancel(&mut self, waiter: Pin<&mut Waiter>) {
@@ -54,7 +53,7 @@ fn runtime_id() -> RuntimeId {
 fn one_runtime_too_many_is_rejected() {
     let mut gate = FullGate::new(1);
     gate.state.timers = Timers::full(runtime_id());
-    let deadline = Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+    let deadline = Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
     let arrived = gate.arrive(pin!(Waiter::new(1)), deadline);
     assert!(matches!(arrived, Arrived::Decided { result: Err(Rejection::QueueFull { .. }), .. }));
     let totals = gate.status().totals;
@@ -66,7 +65,7 @@ fn one_runtime_too_many_is_rejected() {
 #[test]
 fn requests_of_a_timer_that_cannot_be_set_are_woken() {
     let mut gate = FullGate::new(1);
-    let deadline = Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+    let deadline = Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
     let (mut setting, mut relying) = (pin!(Waiter::new(1)), pin!(Waiter::new(1)));
     let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(setting.as_mut(), deadline) else { panic!() };
     let _rearm = gate.state.rearm(timer).unwrap();
@@ -83,7 +82,7 @@ fn requests_of_a_timer_that_cannot_be_set_are_woken() {
 fn a_timer_that_is_being_set_ends_no_wait() {
     let mut gate = FullGate::new(1);
     let mut waiter = pin!(Waiter::new(1));
-    let deadline = Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+    let deadline = Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
     let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(waiter.as_mut(), deadline) else { panic!() };
     let _rearm = gate.state.rearm(timer).unwrap();
     let next = gate.state.handle_timer(&gate.permits, timer, || 1, &mut WakeList::default());
@@ -99,7 +98,7 @@ fn a_deadline_leaves_with_its_request() {
         let mut gate = FullGate::new(2);
         let mut waiters = [(); 3].map(|()| Box::pin(Waiter::new(1)));
         let [first, mut timed, later] = waiters.each_mut().map(|waiter| waiter.as_mut());
-        let on_new_runtime = || Some(TimedWait { runtime: runtime_id(), deadline: 1 });
+        let on_new_runtime = || Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
         assert!(matches!(gate.arrive(first, None), Arrived::Enqueued { .. }));
         let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(timed.as_mut(), on_new_runtime()) else {
             panic!()

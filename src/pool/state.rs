@@ -1,0 +1,380 @@
+//! The state of a pool and its rules: which waiter gets which item, when an item is created, and which items are dropped.
+//!
+//! The state is pure: time is an argument, and a step leaves everything that runs user code in [`PoolEffects`], to be done
+//! after the lock is released. That includes wakers and the drops of items. A step does not panic, so it is all or nothing.
+//!
+//! The rules rest on two invariants:
+//!
+//! - **Live items** are those idle, in review, in use, being created and being dropped. An attempt to create an item starts
+//!   only while there are fewer live items than the limit, and an item stays live until its drop has returned.
+//! - **While a waiter is queued, no item is idle.** Every waiter holds a permit of the gate, and an item that becomes free
+//!   goes to the first waiter, so no later checkout overtakes a queued one.
+
+mod create;
+mod evict;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::time::Duration;
+
+use super::backoff::CreateBackoff;
+use super::delivery::{DeliverySender, ItemDelivery};
+use super::effects::PoolEffects;
+use super::error::CreateError;
+use super::event::PoolEvent;
+use super::item_record::ItemRecord;
+use super::manager::Manager;
+use super::status::{DiscardReason, PoolStatus, PoolTotals};
+use crate::gate::Histogram;
+use crate::gate::clock::{NEVER, nanos_after};
+use crate::plan::{GateName, Limit};
+
+/// The settings that a pool was built with. Durations are in nanoseconds; [`NEVER`] stands for no bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PoolRules {
+    pub(super) gate: GateName,
+    pub(super) min_idle: usize,
+    pub(super) idle_timeout: i64,
+    pub(super) max_lifetime: i64,
+}
+
+impl PoolRules {
+    /// Returns whether items are dropped because of their age or their idle time.
+    pub(super) const fn has_time_bounds(&self) -> bool {
+        self.idle_timeout != NEVER || self.max_lifetime != NEVER
+    }
+
+    fn is_expired<I>(&self, record: &ItemRecord<I>, now: i64) -> bool {
+        self.max_lifetime != NEVER && nanos_after(record.created, self.max_lifetime) <= now
+    }
+}
+
+/// A request that waits for an item. It has been admitted by the gate.
+struct ItemWaiter<M: Manager> {
+    sender: DeliverySender<M>,
+    /// When its wait started. `None` if the wait is not recorded.
+    arrived: Option<i64>,
+}
+
+/// The phases of a pool. A pool moves forward only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PoolPhase {
+    Open,
+    /// The runtime that creates items has shut down. Idle items are still handed out.
+    Abandoned,
+    Closed,
+}
+
+pub(super) struct PoolState<M: Manager> {
+    rules: PoolRules,
+    /// The gate's limit when a step last read it.
+    limit: usize,
+    /// Idle items from the coldest to the warmest, in ascending sequence.
+    idle: VecDeque<ItemRecord<M::Item>>,
+    /// The wait queue. Tickets ascend in order of arrival.
+    waiters: BTreeMap<u64, ItemWaiter<M>>,
+    next_ticket: u64,
+    next_sequence: u64,
+    /// Idle items that a call of `retain` has taken out and is judging.
+    in_review: usize,
+    in_use: usize,
+    creating: usize,
+    dropping: usize,
+    backoff: CreateBackoff,
+    /// Whether the single attempt after a backoff delay is running.
+    retrying: bool,
+    /// Whether idle items may be missing from the minimum, because items were dropped or the limit rose.
+    refilling: bool,
+    /// When the maintenance task runs next, at the latest.
+    next_maintenance: i64,
+    phase: PoolPhase,
+    totals: PoolTotals,
+    creates: Box<Histogram>,
+    waits: Box<Histogram>,
+}
+
+impl<M: Manager> PoolState<M> {
+    pub(super) fn new(rules: PoolRules, backoff: CreateBackoff, limit: Limit) -> Self {
+        Self {
+            rules,
+            limit: items_of(limit),
+            idle: VecDeque::new(),
+            waiters: BTreeMap::new(),
+            next_ticket: 0,
+            next_sequence: 0,
+            in_review: 0,
+            in_use: 0,
+            creating: 0,
+            dropping: 0,
+            backoff,
+            retrying: false,
+            refilling: false,
+            next_maintenance: NEVER,
+            phase: PoolPhase::Open,
+            totals: PoolTotals::default(),
+            creates: Box::default(),
+            waits: Box::default(),
+        }
+    }
+
+    /// Takes the warmest idle item, whatever its age.
+    #[inline]
+    pub(super) fn take_warmest(&mut self) -> Option<ItemRecord<M::Item>> {
+        let record = self.idle.pop_back()?;
+        increment(&mut self.in_use);
+        count(&mut self.totals.reused);
+        Some(record)
+    }
+
+    /// Takes the warmest idle item that is within its lifetime. Discards expired items that are warmer.
+    pub(super) fn take_unexpired(
+        &mut self,
+        now: i64,
+        effects: &mut PoolEffects<M>,
+    ) -> Option<ItemRecord<M::Item>> {
+        while self.idle.back().is_some_and(|record| self.rules.is_expired(record, now)) {
+            let record = self.idle.pop_back()?;
+            self.discard(record, DiscardReason::Expired, effects);
+        }
+        self.take_warmest()
+    }
+
+    /// Adds a waiter to the queue and starts creating an item if there is room. Returns the waiter's ticket. In a pool that
+    /// is closed or abandoned, the waiter gets its error as a delivery instead.
+    pub(super) fn enqueue(
+        &mut self,
+        sender: DeliverySender<M>,
+        arrived: Option<i64>,
+        now: i64,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket = ticket.saturating_add(1);
+        match self.phase {
+            PoolPhase::Open => {
+                self.waiters.insert(ticket, ItemWaiter { sender, arrived });
+                self.start_attempts(now, limit, effects);
+            }
+            PoolPhase::Abandoned => {
+                let error = CreateError::Abandoned { gate: self.rules.gate };
+                effects.deliveries.push((sender, ItemDelivery::Failed(error)));
+            }
+            PoolPhase::Closed => effects.deliveries.push((sender, ItemDelivery::Closed)),
+        }
+        ticket
+    }
+
+    /// Removes the waiter from the queue and returns its sender. Returns `None` if it has already left the queue: then its
+    /// delivery has been sent or is about to be.
+    pub(super) fn cancel(&mut self, ticket: u64, effects: &mut PoolEffects<M>) -> Option<DeliverySender<M>> {
+        let waiter = self.waiters.remove(&ticket);
+        effects.drained |= self.is_drained();
+        waiter.map(|waiter| waiter.sender)
+    }
+
+    pub(super) fn record_wait(&mut self, waited: Duration) {
+        self.waits.record(waited);
+    }
+
+    /// Returns whether a returned item can become idle by [`put_idle`](Self::put_idle) alone, as on the fast path.
+    #[inline]
+    pub(super) fn can_put_idle(&self, record: &ItemRecord<M::Item>, now: Option<i64>) -> bool {
+        self.waiters.is_empty()
+            && !self.is_closed()
+            && self.present() <= self.limit
+            && !now.is_some_and(|now| self.rules.is_expired(record, now))
+    }
+
+    /// Makes a returned item idle. Returns `true` if the maintenance task must be woken.
+    #[inline]
+    pub(super) fn put_idle(&mut self, record: ItemRecord<M::Item>, now: Option<i64>) -> bool {
+        decrement(&mut self.in_use);
+        self.push_warmest(record, now)
+    }
+
+    /// Takes back an item that was in use or could not be delivered: discards it, hands it to the first waiter, or makes it
+    /// idle. Reads `clock` only if the wait of a waiter ends.
+    pub(super) fn put_back(
+        &mut self,
+        record: ItemRecord<M::Item>,
+        now: Option<i64>,
+        clock: impl FnOnce() -> i64,
+        effects: &mut PoolEffects<M>,
+    ) {
+        if self.is_closed() {
+            self.discard_in_use(record, DiscardReason::Closed, effects);
+        } else if now.is_some_and(|now| self.rules.is_expired(&record, now)) {
+            self.discard_in_use(record, DiscardReason::Expired, effects);
+        } else if let Some((_, waiter)) = self.waiters.pop_first() {
+            // The item stays in use. A lowered limit does not matter: the number of items does not change.
+            count(&mut self.totals.reused);
+            self.deliver(waiter, ItemDelivery::Reused(record), clock, effects);
+        } else if self.present() > self.limit {
+            self.discard_in_use(record, DiscardReason::Surplus, effects);
+        } else {
+            effects.wakes_maintenance |= self.put_idle(record, now);
+        }
+    }
+
+    /// Discards an item that was in use.
+    pub(super) fn discard_in_use(
+        &mut self,
+        record: ItemRecord<M::Item>,
+        reason: DiscardReason,
+        effects: &mut PoolEffects<M>,
+    ) {
+        decrement(&mut self.in_use);
+        self.discard(record, reason, effects);
+    }
+
+    /// Stops counting an item that was in use and now belongs to the user.
+    pub(super) fn detach(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+        decrement(&mut self.in_use);
+        count(&mut self.totals.detached);
+        self.refill(now, limit, effects);
+    }
+
+    /// Stops counting discarded items whose drops have returned.
+    pub(super) fn finish_drops(
+        &mut self,
+        items: usize,
+        now: i64,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) {
+        self.dropping = self.dropping.saturating_sub(items);
+        self.refill(now, limit, effects);
+    }
+
+    /// Closes the pool: ends every wait and discards every idle item.
+    pub(super) fn close(&mut self, effects: &mut PoolEffects<M>) {
+        if self.is_closed() {
+            return;
+        }
+        self.phase = PoolPhase::Closed;
+        self.backoff.reset();
+        for (_, waiter) in mem::take(&mut self.waiters) {
+            effects.deliveries.push((waiter.sender, ItemDelivery::Closed));
+        }
+        while let Some(record) = self.idle.pop_front() {
+            self.discard(record, DiscardReason::Closed, effects);
+        }
+        effects.events.push(PoolEvent::Closed { gate: self.rules.gate });
+        effects.wakes_maintenance = true; // the task ends
+        effects.drained |= self.is_drained();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase == PoolPhase::Closed
+    }
+
+    /// Returns whether no item and no waiter is left.
+    pub(super) fn is_drained(&self) -> bool {
+        self.live() == 0 && self.waiters.is_empty()
+    }
+
+    pub(super) fn status(&self, now: i64, limit: Limit) -> PoolStatus {
+        PoolStatus {
+            gate: self.rules.gate,
+            limit,
+            size: self.live(),
+            idle: self.idle.len().saturating_add(self.in_review),
+            in_use: self.in_use,
+            creating: self.creating,
+            dropping: self.dropping,
+            waiting: self.waiters.len(),
+            backing_off: self.backoff.until().map(|until| elapsed(now, until)),
+            closed: self.is_closed(),
+            totals: self.totals,
+            creates: (*self.creates).clone(),
+            waits: (*self.waits).clone(),
+        }
+    }
+
+    /// Stores the gate's limit. A limit that rose may leave room for more of the minimum, whichever step reads it first.
+    fn set_limit(&mut self, limit: Limit) {
+        let limit = items_of(limit);
+        self.refilling |= limit > self.limit;
+        self.limit = limit;
+    }
+
+    /// Returns the number of items that count against the limit.
+    fn live(&self) -> usize {
+        self.present().saturating_add(self.dropping)
+    }
+
+    /// Returns the number of live items without those being dropped, which leave in any case.
+    #[inline]
+    fn present(&self) -> usize {
+        let existing = self.idle.len().saturating_add(self.in_review).saturating_add(self.in_use);
+        existing.saturating_add(self.creating)
+    }
+
+    /// Makes the item the warmest idle one. Returns `true` if the maintenance task must be woken.
+    #[inline]
+    fn push_warmest(&mut self, mut record: ItemRecord<M::Item>, now: Option<i64>) -> bool {
+        record.sequence = self.next_sequence;
+        self.next_sequence = record.sequence.saturating_add(1);
+        let Some(now) = now else {
+            self.idle.push_back(record);
+            return false; // nothing is due by time in this pool
+        };
+        record.idle_since = now;
+        let created = record.created;
+        self.idle.push_back(record);
+        self.advance_maintenance(created)
+    }
+
+    /// Sends the delivery to the waiter and records its wait.
+    fn deliver(
+        &mut self,
+        waiter: ItemWaiter<M>,
+        delivery: ItemDelivery<M>,
+        clock: impl FnOnce() -> i64,
+        effects: &mut PoolEffects<M>,
+    ) {
+        if let Some(arrived) = waiter.arrived {
+            self.record_wait(elapsed(arrived, clock()));
+        }
+        effects.deliveries.push((waiter.sender, delivery));
+    }
+
+    /// Discards the item. It counts as dropping until [`finish_drops`](Self::finish_drops).
+    fn discard(&mut self, record: ItemRecord<M::Item>, reason: DiscardReason, effects: &mut PoolEffects<M>) {
+        increment(&mut self.dropping);
+        count(self.totals.discarded.counter_mut(reason));
+        effects.discarded.push(record.item);
+        effects.events.push(PoolEvent::Discarded { gate: self.rules.gate, reason });
+    }
+
+    /// Uses the room that an item has left: for waiters, and for the minimum of idle items.
+    fn refill(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+        self.refilling = true;
+        self.start_attempts(now, limit, effects);
+        effects.drained |= self.is_drained();
+    }
+}
+
+/// Returns the time from one instant to another, zero if the second is earlier.
+#[inline]
+pub(super) fn elapsed(from: i64, to: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
+}
+
+const fn increment(items: &mut usize) {
+    *items = items.saturating_add(1);
+}
+
+const fn decrement(items: &mut usize) {
+    *items = items.saturating_sub(1);
+}
+
+const fn count(total: &mut u64) {
+    *total = total.saturating_add(1);
+}
+
+/// Returns the limit as a number of items.
+pub(super) fn items_of(limit: Limit) -> usize {
+    usize::try_from(limit.get()).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,184 @@
+//! Rules for item creation: for waiters, for the minimum of idle items, and while creation fails.
+
+use std::mem;
+use std::time::Duration;
+
+use super::{PoolPhase, PoolState, count, decrement, elapsed, increment};
+use crate::plan::Limit;
+use crate::pool::backoff::BackoffDelay;
+use crate::pool::delivery::ItemDelivery;
+use crate::pool::effects::{CreateAttempt, PoolEffects};
+use crate::pool::error::CreateError;
+use crate::pool::event::PoolEvent;
+use crate::pool::item_record::ItemRecord;
+use crate::pool::manager::Manager;
+use crate::pool::status::DiscardReason;
+
+impl<M: Manager> PoolState<M> {
+    /// Returns whether an attempt may still run when its task starts. The attempt ends here if the limit has fallen below
+    /// the live items since it was spawned, or if the pool has closed.
+    pub(in crate::pool) fn begin_attempt(
+        &mut self,
+        attempt: CreateAttempt,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) -> bool {
+        self.set_limit(limit);
+        let has_room = !self.is_closed() && self.live() <= self.limit;
+        if !has_room {
+            self.end_attempt(attempt);
+            effects.drained |= self.is_drained();
+        }
+        has_room
+    }
+
+    /// Takes a new item: hands it to the first waiter, makes it idle, or discards it.
+    pub(in crate::pool) fn finish_attempt(
+        &mut self,
+        attempt: CreateAttempt,
+        item: M::Item,
+        began: i64,
+        now: i64,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) {
+        self.set_limit(limit);
+        self.end_attempt(attempt);
+        self.backoff.reset();
+
+        count(&mut self.totals.created);
+        let took = elapsed(began, now);
+        self.creates.record(took);
+        effects.events.push(PoolEvent::Created { gate: self.rules.gate, took });
+
+        let record = ItemRecord::new(item, now);
+        if self.is_closed() {
+            self.discard(record, DiscardReason::Closed, effects);
+        } else if let Some((_, waiter)) = self.waiters.pop_first() {
+            increment(&mut self.in_use);
+            self.deliver(waiter, ItemDelivery::Created(record), || now, effects);
+        } else if self.present() >= self.limit {
+            self.discard(record, DiscardReason::Surplus, effects);
+        } else {
+            effects.wakes_maintenance |= self.push_warmest(record, Some(now));
+        }
+        self.start_attempts(now, limit, effects); // creation works again: the backoff held others up
+    }
+
+    /// Records a failed attempt: fails waiters and starts or extends the backoff. `jitter` varies the backoff delay.
+    pub(in crate::pool) fn fail_attempt(
+        &mut self,
+        attempt: CreateAttempt,
+        error: &CreateError<M::Error>,
+        now: i64,
+        limit: Limit,
+        jitter: impl FnOnce(Duration) -> Duration,
+        effects: &mut PoolEffects<M>,
+    ) {
+        self.end_attempt(attempt);
+        let errors = &mut self.totals.create_errors;
+        count(match error {
+            CreateError::Failed { .. } => &mut errors.failed,
+            CreateError::TimedOut { .. } => &mut errors.timed_out,
+            CreateError::Panicked { .. } => &mut errors.panicked,
+            CreateError::Abandoned { .. } => &mut errors.abandoned,
+        });
+        if self.is_closed() {
+            effects.drained |= self.is_drained();
+            return;
+        }
+        self.refilling = true;
+        if matches!(error, CreateError::Abandoned { .. }) {
+            self.abandon(effects);
+            return;
+        }
+
+        let delay = match attempt {
+            CreateAttempt::Retry { tickets_below } => {
+                self.fail_waiters_below(tickets_below, error, effects);
+                Some(self.backoff.extend(now, jitter))
+            }
+            CreateAttempt::Normal => {
+                // Each failure ends one wait, but only if the attempts still running cannot serve every waiter.
+                if self.waiters.len() > self.creating {
+                    if let Some((_, waiter)) = self.waiters.pop_first() {
+                        effects.deliveries.push((waiter.sender, ItemDelivery::Failed(error.clone())));
+                    }
+                }
+                self.backoff.start(now, jitter)
+            }
+        };
+        if let Some(BackoffDelay { delay, failures }) = delay {
+            effects.events.push(PoolEvent::BackingOff { gate: self.rules.gate, delay, failures });
+        }
+        self.start_attempts(now, limit, effects);
+        effects.drained |= self.is_drained();
+    }
+
+    /// Stops creating items and fails every waiter, because the runtime of the pool has shut down.
+    pub(in crate::pool) fn abandon(&mut self, effects: &mut PoolEffects<M>) {
+        self.phase = self.phase.max(PoolPhase::Abandoned);
+        let error = CreateError::Abandoned { gate: self.rules.gate };
+        self.fail_waiters_below(u64::MAX, &error, effects);
+        effects.drained |= self.is_drained();
+    }
+
+    /// Starts as many attempts as are needed and fit below the limit. During a backoff it starts one attempt, and only
+    /// after the delay.
+    pub(super) fn start_attempts(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+        self.set_limit(limit);
+        if self.phase != PoolPhase::Open {
+            return;
+        }
+        let needed = self.needed_attempts();
+        self.refilling &= needed > self.waiters.len();
+        let Some(until) = self.backoff.until() else {
+            while self.creating < needed && self.live() < self.limit {
+                self.start_attempt(CreateAttempt::Normal, effects);
+            }
+            return;
+        };
+        if needed == 0 || self.retrying {
+            return;
+        }
+        if now < until {
+            // The maintenance task starts the attempt when the delay is over.
+            if until < self.next_maintenance {
+                self.next_maintenance = until;
+                effects.wakes_maintenance = true;
+            }
+        } else if self.live() < self.limit {
+            self.retrying = true;
+            self.start_attempt(CreateAttempt::Retry { tickets_below: self.next_ticket }, effects);
+        }
+    }
+
+    /// Returns how many attempts should be running: one for each waiter, and one for each idle item that is missing.
+    pub(super) fn needed_attempts(&self) -> usize {
+        let idle = self.idle.len().saturating_add(self.in_review);
+        let missing = if self.refilling { self.effective_min_idle().saturating_sub(idle) } else { 0 };
+        self.waiters.len().saturating_add(missing)
+    }
+
+    fn start_attempt(&mut self, attempt: CreateAttempt, effects: &mut PoolEffects<M>) {
+        increment(&mut self.creating);
+        effects.attempts.push(attempt);
+    }
+
+    fn end_attempt(&mut self, attempt: CreateAttempt) {
+        decrement(&mut self.creating);
+        self.retrying &= attempt == CreateAttempt::Normal;
+    }
+
+    fn fail_waiters_below(
+        &mut self,
+        ticket: u64,
+        error: &CreateError<M::Error>,
+        effects: &mut PoolEffects<M>,
+    ) {
+        let later = self.waiters.split_off(&ticket);
+        let failed = mem::replace(&mut self.waiters, later);
+        let failed = failed.into_values().map(|waiter| (waiter.sender, ItemDelivery::Failed(error.clone())));
+        effects.deliveries.extend(failed);
+    }
+}

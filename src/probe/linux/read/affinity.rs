@@ -1,0 +1,85 @@
+//! The CPUs on which the process may run.
+
+use nix::sched::sched_getaffinity;
+
+use super::super::host::{CachedAffinity, HostReader};
+use super::super::parse::cpu_list::CpuList;
+use super::super::parse::text::{find_line, printable};
+use super::measurement_builder::MeasurementBuilder;
+use crate::plan::{Quantity, Source};
+
+/// Adds the number of CPUs on which the process may run, as a limit in cores.
+pub(in crate::probe) fn add_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
+    let count = if reader.uses_system_calls() { call_affinity(reader, builder) } else { None };
+    let count = count.or_else(|| Some(read_allowed_online(reader, builder)?.count()));
+    if let Some(count) = count {
+        builder.add_limit(Quantity::whole(count));
+    }
+}
+
+/// Returns the number of CPUs in the affinity of the process.
+///
+/// The call names the process, that is its main thread. The affinity of the calling thread would be wrong on a worker
+/// thread that is pinned to one CPU.
+fn call_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<u64> {
+    match sched_getaffinity(reader.pid()) {
+        Ok(set) => {
+            let cached = reader.caches.affinity.take().filter(|cached| cached.is_of(&set));
+            let affinity = reader.caches.affinity.insert(cached.unwrap_or_else(|| CachedAffinity::new(set)));
+            builder.add_source(Source::new("sched_getaffinity", affinity.text.as_str()));
+            Some(affinity.count)
+        }
+        // EINVAL if the host has more CPUs than the set has bits. Other errors if a sandbox forbids the call.
+        Err(errno) => {
+            builder.add_note(format!("sched_getaffinity failed: {errno}"));
+            None
+        }
+    }
+}
+
+/// Returns the CPUs that are both allowed and online.
+///
+/// `Cpus_allowed_list` of an unrestricted process contains every CPU that could be plugged in. The system call leaves
+/// out offline CPUs.
+fn read_allowed_online(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<CpuList> {
+    let allowed = read_allowed(reader, builder);
+    let online = read_online(reader, builder);
+    let (Some(allowed), Some(online)) = (&allowed, &online) else { return allowed.or(online) };
+    let both = allowed.intersection(online);
+    if both.count() == 0 {
+        builder.weaken(format!("of the allowed CPUs {allowed}, none is online ({online})"));
+        return None;
+    }
+    Some(both)
+}
+
+/// Reads `Cpus_allowed_list` in the status of the process.
+fn read_allowed(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<CpuList> {
+    const KEY: &str = "Cpus_allowed_list:";
+
+    let status = builder.read_required(reader, STATUS)?;
+    let value = find_line(&status, KEY).strip_prefix(KEY.as_bytes()).unwrap_or_default();
+    builder.add_source(Source::new(STATUS, printable(value)));
+    parse_non_empty(value).or_else(|| {
+        builder.weaken(format!("{STATUS} has no valid {}", KEY.trim_end_matches(':')));
+        None
+    })
+}
+
+/// Reads the CPUs that are online.
+fn read_online(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<CpuList> {
+    let list = builder.read_required(reader, ONLINE)?;
+    builder.add_source(Source::new(ONLINE, printable(&list)));
+    parse_non_empty(&list).or_else(|| {
+        builder.weaken(format!("{ONLINE} holds no valid list of CPUs"));
+        None
+    })
+}
+
+/// Parses a list with at least one CPU. An empty list cannot be right, since this process runs.
+fn parse_non_empty(list: &[u8]) -> Option<CpuList> {
+    CpuList::parse(list).filter(|cpus| cpus.count() > 0)
+}
+
+const STATUS: &str = "/proc/self/status";
+const ONLINE: &str = "/sys/devices/system/cpu/online";

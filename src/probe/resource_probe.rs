@@ -1,0 +1,80 @@
+//! The probe trait.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::error::ProbeError;
+use crate::plan::{Measurement, Resource};
+
+/// Measures one resource, and may notify of changes.
+///
+/// A probe returns the amount of the resource, in the resource's own unit. Formulas decide which limit follows from
+/// it. The [module](crate::probe) shows an implementation.
+#[async_trait]
+pub trait ResourceProbe: Send + Sync {
+    /// Returns the resource that is measured. It must always be the same one.
+    fn resource(&self) -> Resource;
+
+    /// Measures the resource now, in the resource's unit, with the sources of the number.
+    ///
+    /// Return [`Reading::Unlimited`](crate::Reading::Unlimited) if the host does not limit the resource, and
+    /// [`Reading::Unknown`](crate::Reading::Unknown) if it does not report it. Return an error if something failed
+    /// that should have worked.
+    ///
+    /// A governor gives the call a deadline, and survives if it hangs, fails or panics. The call runs on a worker
+    /// thread of the runtime: reading a few files of `/proc` is fine, blocking for longer is not.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`] if the resource could not be measured this time.
+    ///
+    /// # Cancel safety
+    ///
+    /// An implementation must be cancel safe: the caller drops the future at its deadline, and measures again later.
+    async fn measure(&self) -> Result<Measurement, ProbeError>;
+
+    /// Waits until the reading may have changed. The default waits forever: the resource is then measured only at the
+    /// caller's own interval.
+    ///
+    /// It may resolve without a change, and may combine several changes. It must not miss a change that happens
+    /// between two calls. After it resolves, the caller should measure and then wait again.
+    ///
+    /// # Cancel safety
+    ///
+    /// An implementation must be cancel safe: a change counts as reported when the future resolves. If the future is
+    /// dropped before, the next call must report the change.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[async_trait]
+impl<P: ResourceProbe + ?Sized> ResourceProbe for Box<P> {
+    fn resource(&self) -> Resource {
+        (**self).resource()
+    }
+
+    async fn measure(&self) -> Result<Measurement, ProbeError> {
+        (**self).measure().await
+    }
+
+    async fn changed(&self) {
+        (**self).changed().await;
+    }
+}
+
+#[async_trait]
+impl<P: ResourceProbe + ?Sized> ResourceProbe for Arc<P> {
+    fn resource(&self) -> Resource {
+        (**self).resource()
+    }
+
+    async fn measure(&self) -> Result<Measurement, ProbeError> {
+        (**self).measure().await
+    }
+
+    async fn changed(&self) {
+        (**self).changed().await;
+    }
+}

@@ -1,0 +1,77 @@
+//! The pool against an oracle: random runs, with every promise checked after each step.
+//!
+//! A run is determined by its number. A failure prints the number and the command that repeats the run. `POOL_MODEL_RUNS`
+//! sets how many runs are taken, `POOL_MODEL_FIRST` the number of the first one, and `POOL_MODEL_RUN` repeats a single run and
+//! prints each of its steps.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, and progress is printed for a person"
+)]
+
+mod checks;
+mod manager;
+mod model;
+
+use std::env;
+use std::thread;
+use std::time::Instant;
+
+use manager::Coverage;
+
+/// In random runs, the pool does what its oracle expects at every step.
+#[test]
+fn random_steps_follow_the_oracle() {
+    if let Some(run) = number_from_env("POOL_MODEL_RUN") {
+        model::take_run(run, &mut Coverage::default(), true);
+        return;
+    }
+    let runs = number_from_env("POOL_MODEL_RUNS").unwrap_or(2000);
+    let first = number_from_env("POOL_MODEL_FIRST").unwrap_or(1);
+    let threads = thread::available_parallelism().unwrap().get() as u64;
+    let began = Instant::now();
+    let workers: Vec<_> = (0..threads)
+        .map(|nth| {
+            thread::spawn(move || {
+                let mut coverage = Coverage::default();
+                for run in (first + nth..first + runs).step_by(usize::try_from(threads).unwrap()) {
+                    let report = ReportFailedRun(run);
+                    model::take_run(run, &mut coverage, false);
+                    drop(report);
+                }
+                coverage
+            })
+        })
+        .collect();
+    let mut coverage = Coverage::default();
+    for worker in workers {
+        coverage.add(&worker.join().expect("the pool differs from its oracle; see above"));
+    }
+    eprintln!("{coverage:#?}");
+    eprintln!(
+        "pool model: {} steps in {runs} runs from run {first}, {:.1?}",
+        coverage.steps,
+        began.elapsed()
+    );
+    let rare = coverage.rarer_than(runs / 100);
+    assert!(rare.is_empty(), "the random steps hardly reach these situations: {rare:?}");
+}
+
+/// Prints how to repeat the run if it panics.
+struct ReportFailedRun(u64);
+
+impl Drop for ReportFailedRun {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let run = self.0;
+            eprintln!("run {run} failed; to repeat it: POOL_MODEL_RUN={run} cargo test --test pool_model");
+        }
+    }
+}
+
+fn number_from_env(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, but it is `{text}`")))
+}
