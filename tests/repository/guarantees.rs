@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A section of the page.
 struct PromiseSection {
@@ -36,7 +36,10 @@ fn listed_tests_exist_and_run() {
     let mut problems = Vec::new();
     for PromiseSection { number, tests } in read_promises() {
         for ListedTest { path, name } in tests {
-            let problem = match attributes_of(&read(&path), &name) {
+            let problem = match fs::read_to_string(in_repository(&path))
+                .ok()
+                .and_then(|source| attributes_of(&source, &name))
+            {
                 None => "does not exist",
                 Some(attributes) if !attributes.contains("test]") && !attributes.contains("test(") => {
                     "is not a test"
@@ -52,7 +55,7 @@ fn listed_tests_exist_and_run() {
 
 /// Returns the promises of the page, in its order.
 fn read_promises() -> Vec<PromiseSection> {
-    let page = read("docs/GUARANTEES.md");
+    let page = fs::read_to_string(in_repository("docs/GUARANTEES.md")).unwrap();
     let sections = page.split("\n### P").skip(1);
     let promises = sections.map(|section| {
         let number = section.split_once(". ").and_then(|(number, _)| number.parse().ok());
@@ -81,7 +84,6 @@ fn attributes_of(source: &str, name: &str) -> Option<String> {
     Some(above.filter(|line| line.starts_with("#[")).copied().collect())
 }
 
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -77,7 +77,9 @@ impl Sources {
         let file = ends.find_map(|end| self.0.get(&path[..end])).filter(|_| !self.0.contains_key(path))?;
         let item = &path[file.module.len() + 2..];
         let (name, rest) = item.split_once("::").unwrap_or((item, ""));
-        match file.uses.iter().find(|import| import.name == name) {
+        // An inline module may import an item of its own file.
+        let own_item = join(&file.module, name);
+        match file.uses.iter().find(|import| import.name == name && import.path != own_item) {
             Some(import) => self.module_that_defines(&join(&self.from_root(file, &import.path), rest)),
             None => Some(&file.module),
         }
