@@ -213,44 +213,6 @@ fn one_more_wait_with_a_deadline_allocates_nothing_beside_its_future() {
     }
 }
 
-/// A wait with a deadline allocates nothing beside its future, even if no other request waits with a
-/// deadline.
-#[test]
-#[ignore = "not yet: the first request that waits with a deadline creates a timer, and the last one drops it"]
-fn a_wait_with_a_deadline_allocates_nothing_beside_its_future() {
-    let gate = gate(1);
-    let runtime = current_thread_runtime();
-    let _inside = runtime.enter();
-    let allocations = count_allocations(|| {
-        let held = gate.try_acquire().unwrap();
-        let mut waiting = pin!(gate.request().max_wait(HOUR).acquire());
-        assert!(poll(waiting.as_mut()).is_pending());
-        drop(held);
-        assert!(matches!(poll(waiting.as_mut()), Poll::Ready(Ok(_))));
-    });
-    assert_eq!(allocations, 0);
-}
-
-/// A release that wakes several requests allocates nothing.
-#[test]
-#[ignore = "not yet: a step that wakes more than one request allocates a list of their wakers"]
-fn waking_several_requests_allocates_nothing() {
-    let gate = gate(3);
-    let allocations = count_allocations(|| {
-        let held = gate.try_acquire_many(3).unwrap();
-        let (mut first, mut second) = (pin!(gate.acquire()), pin!(gate.acquire()));
-        let mut third = pin!(gate.acquire());
-        for waiting in [&mut first, &mut second, &mut third] {
-            assert!(poll(waiting.as_mut()).is_pending());
-        }
-        drop(held);
-        for waiting in [first, second, third] {
-            assert!(poll(waiting).is_ready());
-        }
-    });
-    assert_eq!(allocations, 0);
-}
-
 /// The number of allocations does not grow with the number of requests that expire at once.
 #[test]
 fn expiring_many_requests_allocates_as_often_as_expiring_two() {

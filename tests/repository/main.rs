@@ -1,5 +1,7 @@
-//! Checks of the repository: its documents agree with the code, with the program, and with each other.
+//! Checks of the repository: its documents agree with the code, with the program and with each other, and the code obeys
+//! its layers.
 
+#![cfg(not(any(gate_loom, gate_shuttle)))]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod cookbook;
@@ -9,3 +11,7 @@ mod pages;
 #[cfg(feature = "cli")]
 mod program;
 mod readme;
+
+mod imports;
+mod layering;
+mod ordering;

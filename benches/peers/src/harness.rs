@@ -1,52 +1,47 @@
-//! Rounds: every contestant of a row runs once a round, each round starting with another one, so that whatever else
-//! the machine does hits all alike; a ratio is that of two runs of the same round.
+//! Measures the contestants of a row in rounds.
+//!
+//! In each round every contestant runs once, and each round starts with another contestant, so that other load on the machine
+//! affects all of them alike. A ratio compares two runs of the same round.
 
 use std::time::Duration;
 
-/// Runs an operation so many times and says how long that took.
+/// Runs an operation this many times, and returns how long that took.
 pub type Runner = Box<dyn FnMut(u64) -> Duration>;
 
-/// What a runner says that could not measure.
+/// The result of a runner that could not measure.
 pub const NO_RUN: Duration = Duration::ZERO;
 
-/// Somebody who has the operation, made when its turn comes.
+/// One implementation of an operation. It is set up when its row is measured.
 pub struct Contestant {
     pub name: &'static str,
     pub make: fn() -> Runner,
 }
 
-/// One operation with everybody who has it. The first contestant is the gate.
+/// One operation, with its implementations. The first contestant is the gate or the pool of this crate.
 pub struct Row {
     pub id: &'static str,
     pub title: &'static str,
     pub contestants: Vec<Contestant>,
-    /// Whom the ratios are to.
+    /// The contestant that the ratios are relative to.
     pub base: &'static str,
-    /// The targets: the gate's ratio to the base in time and in instructions, and locked instructions.
-    pub target: Target,
-    /// How long a run is to take.
+    /// The contestants with the same guarantees that the first contestant is to be faster than.
+    pub ahead_of: &'static [&'static str],
+    /// The planned duration of a run.
     pub run: Duration,
-    /// A run is so many operations, or a multiple of that.
+    /// The number of operations in a run is a multiple of this.
     pub step: u64,
-    /// Operations of the shorter run under callgrind; the longer one is twice that. 0 for what is not counted.
+    /// The operations of the shorter run under callgrind; the longer run has twice as many. 0 if the row is not counted.
     pub counted: u64,
 }
 
-#[derive(Clone, Copy, Default)]
-pub struct Target {
-    pub time: Option<f64>,
-    pub instructions: Option<f64>,
-    pub locked: Option<f64>,
-}
-
-/// What was measured of one contestant.
+/// The measurements of one contestant.
 pub struct Measured {
     pub name: &'static str,
     pub nanos: Spread,
     pub ratio: Spread,
 }
 
-/// The tenth, fiftieth and ninetieth percentile.
+/// The 10th, 50th and 90th percentile. They are NaN if there is no sample.
 #[derive(Clone, Copy)]
 pub struct Spread {
     pub p10: f64,
@@ -55,7 +50,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of those there are: a round without a run is not a number, and neither is a ratio to it.
+    /// Computes the percentiles. A sample that is NaN, because its round has no run, is left out.
     fn of(mut samples: Vec<f64>) -> Self {
         samples.retain(|sample| !sample.is_nan());
         samples.sort_by(f64::total_cmp);
@@ -66,41 +61,43 @@ impl Spread {
     }
 }
 
+/// Measures every contestant of a row.
 pub fn measure(row: &Row, rounds: usize) -> Vec<Measured> {
     let mut runners: Vec<_> = row.contestants.iter().map(|contestant| (contestant.make)()).collect();
-    let lengths: Vec<u64> = runners.iter_mut().map(|run| calibrate(run, row)).collect();
+    let operations: Vec<u64> = runners.iter_mut().map(|runner| calibrate(runner, row)).collect();
     let mut samples = vec![Vec::with_capacity(rounds); runners.len()];
     for round in 0..rounds {
         for turn in 0..runners.len() {
-            let who = (round + turn) % runners.len();
-            let took = runners[who](lengths[who]);
-            let nanos = took.as_secs_f64() * 1e9 / lengths[who] as f64;
-            samples[who].push(if took == NO_RUN { f64::NAN } else { nanos });
+            let index = (round + turn) % runners.len();
+            let duration = runners[index](operations[index]);
+            let nanos = duration.as_secs_f64() * 1e9 / operations[index] as f64;
+            samples[index].push(if duration == NO_RUN { f64::NAN } else { nanos });
         }
     }
-    let base = row.contestants.iter().position(|one| one.name == row.base).expect("a row has its base");
-    let base = samples[base].clone();
+    let base = row.contestants.iter().position(|contestant| contestant.name == row.base);
+    let base = samples[base.expect("the base is a contestant of its row")].clone();
     row.contestants
         .iter()
         .zip(samples)
         .map(|(Contestant { name, .. }, nanos)| Measured {
             name,
-            ratio: Spread::of(nanos.iter().zip(&base).map(|(mine, base)| mine / base).collect()),
+            ratio: Spread::of(nanos.iter().zip(&base).map(|(nanos, base)| nanos / base).collect()),
             nanos: Spread::of(nanos),
         })
         .collect()
 }
 
-fn calibrate(run: &mut Runner, &Row { step, run: wanted, .. }: &Row) -> u64 {
-    let mut length = step;
+/// Returns the number of operations for a run of the planned duration.
+fn calibrate(runner: &mut Runner, &Row { step, run: planned, .. }: &Row) -> u64 {
+    let mut operations = step;
     loop {
-        run(length); // warm
-        let took = run(length).min(run(length));
-        if took >= wanted / 2 || length >= 1 << 24 {
-            let nanos = took.as_nanos().max(1) as u64;
-            let steps = (length / step).saturating_mul(wanted.as_nanos() as u64) / nanos;
+        runner(operations); // warms up the caches
+        let duration = runner(operations).min(runner(operations));
+        if duration >= planned / 2 || operations >= 1 << 24 {
+            let nanos = duration.as_nanos().max(1) as u64;
+            let steps = (operations / step).saturating_mul(planned.as_nanos() as u64) / nanos;
             return steps.max(1) * step;
         }
-        length *= 4;
+        operations *= 4;
     }
 }

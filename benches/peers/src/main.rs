@@ -1,9 +1,10 @@
-//! The gate beside its peers: `table` for times, `count` for instructions. See docs/PERFORMANCE.md.
+//! The gate and the pool compared with other crates. docs/PERFORMANCE.md explains the rows.
 //!
 //! ```text
-//! peers table [ROUNDS [ROW]..]    times as markdown: medians with p10 and p90, and ratios within the same round
-//! peers count [ROW]..             instructions under callgrind, as markdown
-//! peers run ROW PEER TIMES        one operation of one contestant: what `count` counts, and what a profiler wants
+//! peers table [ROUNDS [ROW]..]    times as Markdown: medians, p10 and p90, and ratios within the same round
+//! peers count [ROW]..             instructions under callgrind as Markdown; fails if a row misses its target
+//! peers count --rebase [ROW]..    the same, and writes the counts as new targets
+//! peers run ROW PEER TIMES        one operation of one contestant, for callgrind or a profiler
 //! ```
 
 mod count;
@@ -22,118 +23,112 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["table", rest @ ..] => {
-            let (rounds, rest) = match rest {
-                [rounds, rest @ ..] => (rounds.parse().expect("a number of rounds"), rest),
-                [] => (ROUNDS, rest),
+            let (rounds, ids) = match rest {
+                [rounds, ids @ ..] => (rounds.parse().expect("ROUNDS is a number"), ids),
+                [] => (DEFAULT_ROUNDS, rest),
             };
-            table(rounds, rest);
+            print_tables(rounds, ids);
         }
-        ["count", rest @ ..] => return count(rest),
-        ["run", row, peer, times] => run(row, peer, times.parse().expect("a number of times")),
-        _ => panic!("table [ROUNDS [ROW]..] | count [ROW].. | run ROW PEER TIMES"),
+        ["count", "--rebase", ids @ ..] => {
+            let all_ids: Vec<_> = counted_rows(&[]).map(|row| row.id).collect();
+            return count::rebase(counted_rows(ids), &all_ids);
+        }
+        ["count", ids @ ..] => return count::check(counted_rows(ids)),
+        ["run", id, peer, times] => run(id, peer, times.parse().expect("TIMES is a number")),
+        _ => panic!("table [ROUNDS [ROW]..] | count [--rebase] [ROW].. | run ROW PEER TIMES"),
     }
     ExitCode::SUCCESS
 }
 
-/// For the table of memory alone; else it costs a load of what is never written.
+/// Counts memory for the table of pools. Outside of that it costs one load per allocation.
 #[global_allocator]
 static ALLOCATOR: pools::Counting = pools::Counting;
 
-const ROUNDS: usize = 201;
+const DEFAULT_ROUNDS: usize = 201;
 
-fn chosen(wanted: &[&str]) -> impl Iterator<Item = Row> {
-    rows::rows()
-        .into_iter()
-        .chain(pools::rows())
-        .filter(move |row| wanted.is_empty() || wanted.contains(&row.id))
+/// Returns the rows with these ids, or all rows if there is no id.
+fn select(rows: Vec<Row>, ids: &[&str]) -> impl Iterator<Item = Row> {
+    rows.into_iter().filter(move |row| ids.is_empty() || ids.contains(&row.id))
 }
 
-fn run(row: &str, peer: &str, times: u64) {
-    let row = chosen(&[row]).next().expect("a row");
-    let contestant = row.contestants.iter().find(|one| one.name == peer).expect("a contestant of this row");
-    (contestant.make)()(times);
+fn counted_rows(ids: &[&str]) -> impl Iterator<Item = Row> {
+    select(rows::rows(), ids).filter(|row| row.counted > 0)
 }
 
-fn table(rounds: usize, wanted: &[&str]) {
-    let of_pools = wanted.is_empty() || wanted.iter().any(|row| row.starts_with("pool"));
-    let memory = of_pools.then(pools::memory); // first, while nothing else allocates
-    println!("Nanoseconds, median (p10–p90) of {rounds} rounds; ratio to the base in the same round.\n");
-    println!("| operation | contestant | ns | ratio | target |");
-    println!("|---|---|---|---|---|");
-    for row in chosen(wanted) {
-        let measured = measure(&row, rounds);
-        for (at, Measured { name, nanos, ratio }) in measured.iter().enumerate() {
-            let title = if at == 0 { row.title } else { "" };
-            let target = match row.target.time {
-                Some(target) if at == 0 && !ratio.p50.is_nan() => verdict(ratio.p50, target),
-                _ => String::new(),
-            };
-            println!("| {title} | {name} | {} | {} | {target} |", spread(nanos, 1), spread(ratio, 2));
-        }
-        let median = |wanted| measured.iter().find(|one| one.name == wanted).map(|one| one.nanos.p50);
-        if let (Some(gate), Some(floor)) = (median("gate"), median("floor")) {
-            println!("| | gate to floor | | {:.2} | |", gate / floor);
-        }
+fn run(id: &str, peer: &str, times: u64) {
+    let all = rows::rows().into_iter().chain(pools::rows()).collect();
+    let row = select(all, &[id]).next().unwrap_or_else(|| panic!("there is no row {id}"));
+    let contestant = row.contestants.iter().find(|contestant| contestant.name == peer);
+    (contestant.unwrap_or_else(|| panic!("the row {id} has no contestant {peer}")).make)()(times);
+}
+
+fn print_tables(rounds: usize, ids: &[&str]) {
+    let (gate_rows, pool_rows): (Vec<_>, Vec<_>) =
+        (select(rows::rows(), ids).collect(), select(pools::rows(), ids).collect());
+    // Memory is counted before anything else allocates.
+    let memory = (!pool_rows.is_empty()).then(pools::memory);
+    println!("Nanoseconds per operation: medians of {rounds} rounds, with p10–p90 in parentheses.");
+    for rows in [gate_rows, pool_rows] {
+        print_times(rounds, &rows);
     }
     if let Some(memory) = memory {
-        println!("\nBytes of memory, apart from the items.\n");
-        println!("| contestant | pool with one idle item | each further one |\n|---|---|---|");
+        println!("\nBytes of memory, without the items:\n");
+        println!("| | pool with one idle item | each further idle item |\n|---|---|---|");
         for (name, pool, item) in memory {
             println!("| {name} | {pool} | {item} |");
         }
     }
-    if wanted.is_empty() {
-        println!("\nThe luckiest of 64 tasks was admitted so many times for each time of the unluckiest.\n");
-        println!("| contestant | one thread | two workers |\n|---|---|---|");
-        for (name, one, two) in rows::fairnesses() {
+    if ids.is_empty() {
+        println!(
+            "\nAdmissions of the task with the most, for each admission of the task with the fewest, of 64 tasks:\n"
+        );
+        println!("| | one thread | two workers |\n|---|---|---|");
+        for (name, one, two) in rows::all_fairness_ratios() {
             println!("| {name} | {one:.2} | {two:.2} |");
         }
-        println!("\nBytes of a future.\n");
-        println!("| contestant | acquire | acquire_owned | with a deadline |\n|---|---|---|---|");
-        for (name, borrowed, owned, deadline) in rows::sizes() {
+        println!("\nBytes of a future:\n");
+        println!("| | acquire | acquire_owned | with a deadline |\n|---|---|---|---|");
+        for (name, borrowed, owned, deadline) in rows::future_sizes() {
             println!("| {name} | {borrowed} | {owned} | {deadline} |");
         }
     }
 }
 
-fn count(wanted: &[&str]) -> ExitCode {
-    let mut missed = Vec::new();
-    println!("Instructions per operation (locked ones in brackets).\n");
-    println!("| operation | gate | base | ratio | target | locked, target |");
-    println!("|---|---|---|---|---|---|");
-    for row in chosen(wanted).filter(|row| row.counted > 0) {
-        let (gate, base) = (count::cost(&row, "gate"), count::cost(&row, row.base));
-        let ratio = gate.instructions / base.instructions;
-        let ratio_target = row.target.instructions.map_or_else(String::new, |target| verdict(ratio, target));
-        let locked_target = row.target.locked.map_or_else(String::new, |target| verdict(gate.locked, target));
-        println!(
-            "| {} | {:.1} ({:.1}) | {} {:.1} ({:.1}) | {ratio:.3} | {ratio_target} | {locked_target} |",
-            row.title, gate.instructions, gate.locked, row.base, base.instructions, base.locked,
-        );
-        let misses = |measured, target: Option<f64>| target.is_some_and(|target| !holds(measured, target));
-        if misses(ratio, row.target.instructions) || misses(gate.locked, row.target.locked) {
-            missed.push(row.id);
+/// Prints one table: a line per row, a column per contestant.
+///
+/// The last column names each contestant that the first one is to be faster than, and is not.
+fn print_times(rounds: usize, rows: &[Row]) {
+    let mut names: Vec<&str> = Vec::new();
+    for contestant in rows.iter().flat_map(|row| &row.contestants) {
+        if !names.contains(&contestant.name) {
+            names.push(contestant.name);
         }
     }
-    if missed.is_empty() {
-        return ExitCode::SUCCESS;
+    let [subject, others @ ..] = names.as_slice() else { return };
+    println!("\n| operation | {subject} | ratio | {} | not ahead of |", others.join(" | "));
+    println!("|---{}|", "|---".repeat(others.len() + 3));
+    for row in rows {
+        let measured = measure(row, rounds);
+        let of = |name: &str| measured.iter().find(|measured| measured.name == name);
+        let own: &Measured = &measured[0];
+        let cells: Vec<_> =
+            others.iter().map(|name| of(name).map_or(String::new(), |other| median(&other.nanos))).collect();
+        let is_behind = |name: &&&str| of(name).is_some_and(|other| own.nanos.p50 >= other.nanos.p50);
+        let behind: Vec<_> =
+            row.ahead_of.iter().filter(is_behind).map(|name| format!("**{name}**")).collect();
+        let (nanos, ratio) = (spread(&own.nanos, 1), spread(&own.ratio, 2));
+        let (title, base) = (row.title, row.base);
+        println!("| {title} | {nanos} | {ratio} of {base} | {} | {} |", cells.join(" | "), behind.join(", "));
     }
-    eprintln!("error: these miss their targets: {}", missed.join(", "));
-    ExitCode::FAILURE
 }
 
-/// Targets have two places; less than half of the last is nothing.
-fn holds(measured: f64, target: f64) -> bool {
-    measured < target + 0.005
-}
-
-fn verdict(measured: f64, target: f64) -> String {
-    if holds(measured, target) { format!("{target} holds") } else { format!("{target} **not yet**") }
+fn median(nanos: &Spread) -> String {
+    if nanos.p50.is_nan() { "no run".to_owned() } else { format!("{:.1}", nanos.p50) }
 }
 
 fn spread(Spread { p10, p50, p90 }: &Spread, places: usize) -> String {
     if p50.is_nan() {
-        return "no run".to_owned(); // on a machine too busy for two threads at once
+        return "no run".to_owned(); // The machine was too busy to run two threads at once.
     }
     format!("{p50:.places$} ({p10:.places$}–{p90:.places$})")
 }

@@ -1,4 +1,4 @@
-//! The contestants, each through its own surface: what a user would write, and nothing on top.
+//! The semaphores that the gate is compared with, each used through its public API as a user would use it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use futures_intrusive::sync as intrusive;
 use tower::limit::ConcurrencyLimit;
 use tower::{Service, service_fn};
 
-/// Something that admits.
+/// A semaphore.
 pub trait Peer: Send + Sync + 'static {
     const NAME: &'static str;
     type Permit<'a>: Send;
-    /// What the peer's own future resolves to.
+    /// The output of the semaphore's own future.
     type Outcome<'a>: Send;
 
     fn new(permits: u32) -> Self;
@@ -24,12 +24,12 @@ pub trait Peer: Send + Sync + 'static {
     fn permit(outcome: Self::Outcome<'_>) -> Self::Permit<'_>;
 }
 
-/// Admits by weight.
+/// A semaphore whose requests have a weight.
 pub trait Weighted: Peer {
     fn acquire_many(&self, weight: u32) -> impl Future<Output = Self::Outcome<'_>> + Send;
 }
 
-/// Has permits that borrow nothing.
+/// A semaphore whose permits borrow nothing.
 pub trait Owned: Send + Sync + 'static {
     const NAME: &'static str;
     type Permit: Send + 'static;
@@ -40,14 +40,14 @@ pub trait Owned: Send + Sync + 'static {
     fn permit(outcome: Self::Outcome) -> Self::Permit;
 }
 
-/// Gives up after some time: by its own means, or by tokio's `timeout` around it.
-pub trait Patient: Peer {
-    type Late<'a>: Send;
-    fn acquire_within(&self, wait: Duration) -> impl Future<Output = Self::Late<'_>> + Send;
-    fn in_time(late: Self::Late<'_>) -> Option<Self::Permit<'_>>;
+/// A semaphore whose requests have a deadline: by its own API, or by tokio's `timeout` around the future.
+pub trait WithDeadline: Peer {
+    type TimedOutcome<'a>: Send;
+    fn acquire_with_deadline(&self, wait: Duration) -> impl Future<Output = Self::TimedOutcome<'_>> + Send;
+    fn permit_in_time(outcome: Self::TimedOutcome<'_>) -> Option<Self::Permit<'_>>;
 }
 
-/// Changes its number of permits while it is used.
+/// A semaphore whose number of permits changes while it is in use.
 pub trait Resizable: Peer {
     fn grow(&self, from: u32, by: u32);
     fn shrink(&self, from: u32, by: u32);
@@ -73,11 +73,11 @@ impl Peer for Gate {
     }
     #[inline]
     fn permit(outcome: Self::Outcome<'_>) -> Self::Permit<'_> {
-        outcome.expect("open")
+        outcome.expect("the semaphore is open")
     }
 }
 
-/// A gate that does not measure how long requests wait.
+/// A gate that does not measure wait times.
 pub struct Unmeasured(Gate);
 
 impl Peer for Unmeasured {
@@ -98,7 +98,7 @@ impl Peer for Unmeasured {
     }
     #[inline]
     fn permit(outcome: Self::Outcome<'_>) -> Self::Permit<'_> {
-        outcome.expect("open")
+        outcome.expect("the semaphore is open")
     }
 }
 
@@ -123,19 +123,19 @@ impl Owned for Gate {
     }
     #[inline]
     fn permit(outcome: Self::Outcome) -> Self::Permit {
-        outcome.expect("open")
+        outcome.expect("the semaphore is open")
     }
 }
 
-impl Patient for Gate {
-    type Late<'a> = Self::Outcome<'a>;
+impl WithDeadline for Gate {
+    type TimedOutcome<'a> = Self::Outcome<'a>;
     #[inline]
-    fn acquire_within(&self, wait: Duration) -> impl Future<Output = Self::Late<'_>> + Send {
+    fn acquire_with_deadline(&self, wait: Duration) -> impl Future<Output = Self::TimedOutcome<'_>> + Send {
         self.request().max_wait(wait).acquire()
     }
     #[inline]
-    fn in_time(late: Self::Late<'_>) -> Option<Self::Permit<'_>> {
-        late.ok()
+    fn permit_in_time(outcome: Self::TimedOutcome<'_>) -> Option<Self::Permit<'_>> {
+        outcome.ok()
     }
 }
 
@@ -150,7 +150,7 @@ impl Resizable for Gate {
     }
 }
 
-/// `tokio::sync::Semaphore`, which every ratio is to.
+/// `tokio::sync::Semaphore`, the base of most ratios.
 pub struct Tokio(Arc<tokio::sync::Semaphore>);
 
 impl Peer for Tokio {
@@ -171,7 +171,7 @@ impl Peer for Tokio {
     }
     #[inline]
     fn permit(outcome: Self::Outcome<'_>) -> Self::Permit<'_> {
-        outcome.expect("open")
+        outcome.expect("the semaphore is open")
     }
 }
 
@@ -196,7 +196,7 @@ impl Owned for Tokio {
     }
     #[inline]
     fn permit(outcome: Self::Outcome) -> Self::Permit {
-        outcome.expect("open")
+        outcome.expect("the semaphore is open")
     }
 }
 
@@ -373,7 +373,7 @@ impl Resizable for Mea {
     }
 }
 
-/// futures-intrusive, told to be fair.
+/// The semaphore of futures-intrusive in its fair mode.
 pub struct Intrusive(intrusive::Semaphore);
 
 impl Peer for Intrusive {
@@ -425,7 +425,7 @@ impl Owned for IntrusiveShared {
     }
 }
 
-/// deadpool's unmanaged pool, of objects that are nothing.
+/// The unmanaged pool of deadpool, with objects of no size.
 pub struct Deadpool(deadpool::unmanaged::Pool<()>);
 
 impl Peer for Deadpool {
@@ -446,7 +446,7 @@ impl Peer for Deadpool {
     }
     #[inline]
     fn permit(outcome: Self::Outcome<'_>) -> Self::Permit<'_> {
-        outcome.expect("open")
+        outcome.expect("the semaphore is open")
     }
 }
 
@@ -464,57 +464,58 @@ impl Owned for Deadpool {
     }
     #[inline]
     fn permit(outcome: Self::Outcome) -> Self::Permit {
-        outcome.expect("open")
+        outcome.expect("the semaphore is open")
     }
 }
 
-macro_rules! patient_by_timeout {
+macro_rules! impl_with_deadline {
     ($($peer:ty),*) => {$(
-        impl Patient for $peer {
-            type Late<'a> = Result<Self::Outcome<'a>, tokio::time::error::Elapsed>;
+        impl WithDeadline for $peer {
+            type TimedOutcome<'a> = Result<Self::Outcome<'a>, tokio::time::error::Elapsed>;
             #[inline]
-            fn acquire_within(&self, wait: Duration) -> impl Future<Output = Self::Late<'_>> + Send {
+            fn acquire_with_deadline(&self, wait: Duration) -> impl Future<Output = Self::TimedOutcome<'_>> + Send {
                 tokio::time::timeout(wait, Peer::acquire(self))
             }
             #[inline]
-            fn in_time(late: Self::Late<'_>) -> Option<Self::Permit<'_>> {
-                late.ok().map(<Self as Peer>::permit)
+            fn permit_in_time(outcome: Self::TimedOutcome<'_>) -> Option<Self::Permit<'_>> {
+                outcome.ok().map(<Self as Peer>::permit)
             }
         }
     )*};
 }
-patient_by_timeout!(Tokio, AsyncLock, Asyncband, Mea, Intrusive, Deadpool);
+impl_with_deadline!(Tokio, AsyncLock, Asyncband, Mea, Intrusive, Deadpool);
 
-/// tower's limit around a service that answers at once: one clone of it, as each connection has one.
+/// Returns a call through tower's concurrency limit to a service that is ready immediately. One clone of the limit is used, as
+/// in a connection.
 pub fn tower(permits: u32) -> impl FnMut(&mut Context<'_>) {
     let service = service_fn(|()| std::future::ready(Ok::<(), std::convert::Infallible>(())));
     let mut limit = ConcurrencyLimit::new(service, permits as usize);
     move |cx| {
         assert!(limit.poll_ready(cx).is_ready());
-        let answer = std::pin::pin!(limit.call(()));
-        assert!(matches!(answer.poll(cx), Poll::Ready(Ok(()))));
+        let response = std::pin::pin!(limit.call(()));
+        assert!(matches!(response.poll(cx), Poll::Ready(Ok(()))));
     }
 }
 
-/// What no counter can do with less: one compare-and-swap out, one addition back.
+/// The minimum for a counter with a limit: one compare-and-swap to acquire, one addition to release.
 #[derive(Default)]
-pub struct Floor(AtomicU64);
+pub struct BareAtomics(AtomicU64);
 
-impl Floor {
+impl BareAtomics {
     #[inline]
-    pub fn take(&self) -> bool {
-        let mut out = self.0.load(Ordering::Relaxed);
-        while out < 64 {
-            match self.0.compare_exchange_weak(out, out + 1, Ordering::Acquire, Ordering::Relaxed) {
+    pub fn try_acquire(&self) -> bool {
+        let mut in_use = self.0.load(Ordering::Relaxed);
+        while in_use < 64 {
+            match self.0.compare_exchange_weak(in_use, in_use + 1, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
-                Err(current) => out = current,
+                Err(current) => in_use = current,
             }
         }
         false
     }
 
     #[inline]
-    pub fn give_back(&self) {
+    pub fn release(&self) {
         self.0.fetch_sub(1, Ordering::Release);
     }
 }

@@ -12,7 +12,7 @@ use concurrency_governor::pool;
 use tokio::runtime::{self, Runtime};
 use tokio::task::yield_now;
 
-use crate::harness::{Contestant, Row, Runner, Target};
+use crate::harness::{Contestant, Row, Runner};
 
 /// A pool under test.
 pub trait Pooled: Clone + Send + Sync + 'static {
@@ -149,38 +149,41 @@ macro_rules! all {
     };
 }
 
+/// The pools that this crate's pool is to be faster than.
+const OTHERS: &[&str] = &["deadpool", "bb8", "mobc"];
+
 pub fn rows() -> Vec<Row> {
-    let row = |id, title, contestants, target, step| Row {
+    let row = |id, title, contestants, ahead_of, step| Row {
         id,
         title,
         contestants,
         base: "bb8",
-        target: Target { time: target, ..Target::default() },
+        ahead_of,
         run: Duration::from_micros(400),
         step,
         counted: 0,
     };
     vec![
-        row("pool-warm", "checkout + return of a warm item", all!(warm), Some(0.6), 64),
+        row("pool-warm", "checkout + return of a warm item", all!(warm), OTHERS, 64),
         row(
             "pool-one",
             "64 tasks, 2 items, 1 thread: time per checkout",
             all!(contended_one_thread),
-            None,
+            OTHERS,
             TASKS * 64,
         ),
         row(
             "pool-two",
             "64 tasks, 2 items, 2 workers: time per checkout",
             all!(contended_two_workers),
-            None,
+            OTHERS,
             TASKS * 64,
         ),
         row(
             "pool-cold",
             "64 tasks, 64 items to be created, 1 thread: time per item",
             all!(cold),
-            None,
+            &["mobc"],
             TASKS,
         ),
     ]

@@ -1,4 +1,4 @@
-//! The operations.
+//! The operations that are compared.
 
 use std::future::Future;
 use std::hint::{black_box, spin_loop};
@@ -14,282 +14,263 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::runtime::{self, Runtime};
 use tokio::task::yield_now;
 
-use crate::harness::{self, Contestant, Row, Runner, Target};
+use crate::harness::{self, Contestant, Row, Runner};
 use crate::peers::{
-    AsyncLock, Asyncband, Deadpool, Floor, Intrusive, IntrusiveShared, Mea, Owned, Patient, Peer, Resizable,
-    Tokio, Unmeasured, Weighted, tower,
+    AsyncLock, Asyncband, BareAtomics, Deadpool, Intrusive, IntrusiveShared, Mea, Owned, Peer, Resizable,
+    Tokio, Unmeasured, Weighted, WithDeadline, tower,
 };
 
-/// A contestant a type, all measured by the same function.
+/// One contestant for each type, all measured by the same function.
 macro_rules! contestants {
     ($of:ident, $make:ident: $($peer:ty),*) => { vec![$(Contestant { name: <$peer as $of>::NAME, make: $make::<$peer> }),*] };
 }
 
+/// Every semaphore, measured by the same function.
+macro_rules! all {
+    ($of:ident, $make:ident) => { contestants!($of, $make: Gate, Tokio, Asyncband, Intrusive, Mea, AsyncLock, Deadpool) };
+}
+
+/// The semaphores that admit in exact FIFO order, as the gate does.
+const FIFO: &[&str] = &["tokio", "asyncband", "futures-intrusive", "mea"];
+
 pub fn rows() -> Vec<Row> {
-    let target = |time: f64, instructions: f64, locked: f64| Target {
-        time: Some(time),
-        instructions: Some(instructions),
-        locked: Some(locked),
-    };
-    let together = |row: Row| Row { run: RUN_TOGETHER, ..row };
-    let long = |row: Row| Row { run: LONG_RUN, ..row };
-    let time = |time: f64| Target { time: Some(time), ..Target::default() };
-    let row = |id, title, contestants, target, step, counted| Row {
+    // `step` is 64, and 10 000 operations are counted, unless the row says otherwise.
+    let row = |id, title, contestants, ahead_of| Row {
         id,
         title,
         contestants,
         base: "tokio",
-        target,
+        ahead_of,
         run: RUN,
-        step,
-        counted,
+        step: 64,
+        counted: 10_000,
     };
-    let mut tried = contestants!(Peer, tried: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool);
-    tried.push(Contestant { name: "floor", make: floor });
-    let mut at_once =
-        contestants!(Peer, at_once: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool);
-    at_once.push(Contestant { name: "floor", make: floor });
+    let with_bare_atomics = |mut contestants: Vec<_>, make| {
+        contestants.push(Contestant { name: "bare-atomics", make });
+        contestants
+    };
     let mut owned =
-        contestants!(Owned, owned: Gate, Tokio, AsyncLock, Asyncband, IntrusiveShared, Mea, Deadpool);
-    owned.push(Contestant { name: "tower", make: tower_at_once });
-    let mut two_trying =
-        contestants!(Peer, two_trying: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool);
-    two_trying.push(Contestant { name: "floor", make: two_on_the_floor });
+        contestants!(Owned, acquire_owned: Gate, Tokio, Asyncband, IntrusiveShared, Mea, AsyncLock, Deadpool);
+    owned.push(Contestant { name: "tower", make: call_through_tower });
     vec![
-        row("try", "try_acquire + drop", tried, target(0.50, 0.32, 2.0), 64, 10_000),
+        row("try", "try_acquire + drop", with_bare_atomics(all!(Peer, try_acquire), bare_atomics), FIFO),
+        row("rejected", "try_acquire, rejected", all!(Peer, rejected), &["tokio", "futures-intrusive"]),
         row(
-            "refused",
-            "try_acquire, refused",
-            contestants!(Peer, refused: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            Target::default(),
-            64,
-            10_000,
+            "await",
+            "acquire().await + drop, polled by hand",
+            with_bare_atomics(all!(Peer, acquire_by_hand), bare_atomics),
+            FIFO,
         ),
-        row("await", "acquire().await + drop, polled by hand", at_once, target(0.25, 0.25, 2.0), 64, 10_000),
-        row(
-            "await-runtime",
-            "acquire().await + drop, in a runtime",
-            contestants!(Peer, in_runtime: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            target(0.25, 0.25, 2.0),
-            64,
-            10_000,
-        ),
-        row("owned", "acquire_owned().await + drop", owned, target(0.28, 0.35, 2.0), 64, 10_000),
+        row("await-runtime", "acquire().await + drop, in a runtime", all!(Peer, acquire_in_runtime), FIFO),
+        row("owned", "acquire_owned().await + drop", owned, FIFO),
         row(
             "deadline",
-            "acquire with a deadline + drop, ready at once",
-            contestants!(Peer, with_deadline: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            target(0.15, 0.15, 2.0),
-            64,
-            10_000,
+            "acquire with a deadline + drop, ready immediately",
+            all!(Peer, acquire_with_deadline),
+            FIFO,
         ),
         row(
             "many",
             "acquire_many(8).await + drop",
-            contestants!(Peer, weighted: Gate, Tokio, Asyncband, Intrusive, Mea),
-            target(0.25, 0.27, 2.0),
-            64,
-            10_000,
-        ),
-        together(row("two-try", "two threads: try_acquire + drop", two_trying, time(0.35), STEP_TOGETHER, 0)),
-        together(row(
-            "two-await",
-            "two threads: acquire().await + drop",
-            contestants!(Peer, two_awaiting: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            time(0.30),
-            STEP_TOGETHER,
-            0,
-        )),
-        row(
-            "cycle",
-            "wait cycle: acquire, join, hand over, resume, drop",
-            contestants!(Peer, wait_cycle: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            target(0.65, 0.45, 9.0),
-            64,
-            10_000,
-        ),
-        row(
-            "cycle-unmeasured",
-            "wait cycle, waits not measured",
-            contestants!(Peer, wait_cycle: Unmeasured, Tokio),
-            target(0.40, 0.45, 9.0),
-            64,
-            10_000,
-        ),
-        row(
-            "repoll",
-            "poll again while waiting",
-            contestants!(Peer, polled_again: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            target(0.40, 0.40, 0.0),
-            64,
-            10_000,
-        ),
-        long(row(
-            "tasks-cpu",
-            "64 tasks, 2 permits, 2 workers: CPU per acquisition",
-            contestants!(Peer, tasks_cpu: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            time(0.92),
-            TASKS * 16,
-            0,
-        )),
-        long(row(
-            "tasks-wall",
-            "64 tasks, 2 permits, 2 workers: time per acquisition",
-            contestants!(Peer, tasks_wall: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            Target::default(),
-            TASKS * 16,
-            0,
-        )),
-        row(
-            "tasks-one",
-            "64 tasks, 2 permits, 1 thread: time per acquisition",
-            contestants!(Peer, tasks_one: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            target(0.92, 0.85, 18.0),
-            TASKS * 8,
-            TASKS * 64,
-        ),
-        row(
-            "tasks-one-unmeasured",
-            "64 tasks, 2 permits, 1 thread, waits not measured",
-            contestants!(Peer, tasks_one: Unmeasured, Tokio),
-            target(0.92, 0.85, 18.0),
-            TASKS * 8,
-            TASKS * 64,
-        ),
-        row(
-            "enqueue",
-            "10 000 waiting: enqueue",
-            contestants!(Peer, enqueue: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            time(0.45),
-            CROWD,
-            0,
-        ),
-        row(
-            "drain",
-            "10 000 waiting: drain",
-            contestants!(Peer, drain: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            time(0.50),
-            CROWD,
-            0,
-        ),
-        row(
-            "cancel",
-            "10 000 waiting: cancel in random order",
-            contestants!(Peer, cancel: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            time(1.05),
-            CROWD,
-            0,
-        ),
-        row(
-            "cancel-100k",
-            "100 000 waiting: cancel in random order",
-            contestants!(Peer, cancel_great: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            time(1.05),
-            GREAT_CROWD,
-            0,
-        ),
-        row(
-            "resize",
-            "grow + shrink, idle",
-            contestants!(Peer, resize_idle: Gate, Tokio, Asyncband, Mea),
-            time(1.0),
-            64,
-            10_000,
+            contestants!(Peer, acquire_many: Gate, Tokio, Asyncband, Intrusive, Mea),
+            FIFO,
         ),
         Row {
-            id: "resize-debt",
-            title: "shrink into debt + grow, 1000 waiting",
-            contestants: contestants!(Peer, resize_debt: Gate, Asyncband),
-            base: "asyncband",
-            target: time(0.5),
-            run: RUN,
-            step: 64,
-            counted: 10_000,
+            run: SINGLE_STEP,
+            step: OPERATIONS_TOGETHER,
+            counted: 0,
+            ..row(
+                "two-try",
+                "two threads: try_acquire + drop",
+                with_bare_atomics(all!(Peer, two_threads_try), two_threads_bare_atomics),
+                FIFO,
+            )
+        },
+        Row {
+            run: SINGLE_STEP,
+            step: OPERATIONS_TOGETHER,
+            counted: 0,
+            ..row("two-await", "two threads: acquire().await + drop", all!(Peer, two_threads_acquire), FIFO)
+        },
+        row("cycle", "wait cycle: acquire, enqueue, release, resume, drop", all!(Peer, wait_cycle), FIFO),
+        row(
+            "cycle-unmeasured",
+            "wait cycle, wait times not measured",
+            contestants!(Peer, wait_cycle: Unmeasured, Tokio),
+            &["tokio"],
+        ),
+        row("repoll", "poll again while waiting", all!(Peer, poll_again), FIFO),
+        Row {
+            run: LONG_RUN,
+            step: TASKS * 16,
+            counted: 0,
+            ..row(
+                "tasks-cpu",
+                "64 tasks, 2 permits, 2 workers: CPU time per acquisition",
+                all!(Peer, tasks_cpu_time),
+                &["tokio", "asyncband", "mea"],
+            )
+        },
+        Row {
+            run: LONG_RUN,
+            step: TASKS * 16,
+            counted: 0,
+            ..row(
+                "tasks-wall",
+                "64 tasks, 2 permits, 2 workers: time per acquisition",
+                all!(Peer, tasks_two_workers),
+                &["tokio", "asyncband"],
+            )
+        },
+        Row {
+            step: TASKS * 8,
+            counted: TASKS * 64,
+            ..row(
+                "tasks-one",
+                "64 tasks, 2 permits, 1 thread: time per acquisition",
+                all!(Peer, tasks_one_thread),
+                &["tokio", "asyncband", "mea"],
+            )
+        },
+        Row {
+            step: TASKS * 8,
+            counted: TASKS * 64,
+            ..row(
+                "tasks-one-unmeasured",
+                "64 tasks, 2 permits, 1 thread, wait times not measured",
+                contestants!(Peer, tasks_one_thread: Unmeasured, Tokio),
+                &["tokio"],
+            )
+        },
+        Row {
+            step: CROWD,
+            counted: 0,
+            ..row("enqueue", "10 000 waiting: enqueue", all!(Peer, enqueue), &["tokio", "asyncband", "mea"])
+        },
+        Row { step: CROWD, counted: 0, ..row("drain", "10 000 waiting: admit all", all!(Peer, drain), FIFO) },
+        Row {
+            step: CROWD,
+            counted: 0,
+            ..row(
+                "cancel",
+                "10 000 waiting: cancel in random order",
+                all!(Peer, cancel),
+                &["asyncband", "mea"],
+            )
+        },
+        Row {
+            step: LARGE_CROWD,
+            counted: 0,
+            ..row(
+                "cancel-100k",
+                "100 000 waiting: cancel in random order",
+                all!(Peer, cancel_large),
+                &["tokio", "asyncband", "mea"],
+            )
         },
         row(
-            "timeout",
-            "acquire that times out (1 ms), 1000 at once: CPU",
-            contestants!(Peer, timed_out: Gate, Tokio, AsyncLock, Asyncband, Intrusive, Mea, Deadpool),
-            Target { time: Some(0.80), instructions: Some(0.55), ..Target::default() },
-            LATE * 8,
-            LATE * 4,
+            "resize",
+            "raise + lower the limit, idle",
+            contestants!(Peer, resize_idle: Gate, Tokio, Asyncband, Mea),
+            &["tokio", "mea"],
         ),
+        Row {
+            base: "asyncband",
+            ..row(
+                "resize-debt",
+                "lower the limit into debt + raise it, 1000 waiting",
+                contestants!(Peer, resize_with_debt: Gate, Asyncband),
+                &["asyncband"],
+            )
+        },
+        Row {
+            step: TIMED_OUT_TASKS * 8,
+            counted: TIMED_OUT_TASKS * 4,
+            ..row(
+                "timeout",
+                "acquire that times out (1 ms), 1000 at the same time: CPU time",
+                all!(Peer, time_out),
+                FIFO,
+            )
+        },
     ]
 }
 
-/// Long enough that looking at the clock does not show, short enough that most runs are not interrupted.
+/// Long enough that reading the clock costs little of it, short enough that the scheduler interrupts few runs.
 const RUN: Duration = Duration::from_micros(400);
-/// Two workers now share the work, and now one does it all while the other sleeps: long enough for some of both.
+/// Two workers share the work at some times, and at other times one does all of it while the other sleeps. This is long enough
+/// for both.
 const LONG_RUN: Duration = Duration::from_millis(20);
-/// Two threads that are at it together are so for one step, which is long enough.
-const RUN_TOGETHER: Duration = Duration::ZERO;
-const STEP_TOGETHER: u64 = 200_000;
+/// A run of two threads is one step, which is long enough.
+const SINGLE_STEP: Duration = Duration::ZERO;
+const OPERATIONS_TOGETHER: u64 = 200_000;
 /// A few ticks of the scheduler.
-const SETTLING: Duration = Duration::from_millis(12);
-/// Runs of two threads until a round does without.
-const TRIES: usize = 5;
-/// Permits where there is room for all.
+const SETTLING_TIME: Duration = Duration::from_millis(12);
+/// The attempts of one run with two threads.
+const ATTEMPTS: usize = 5;
+/// Enough permits for every request.
 const PERMITS: u32 = 64;
 const CROWD: u64 = 10_000;
-const GREAT_CROWD: u64 = 100_000;
+const LARGE_CROWD: u64 = 100_000;
 const TASKS: u64 = 64;
-const LATE: u64 = 1000;
+const TIMED_OUT_TASKS: u64 = 1000;
 
-fn make<P: Peer>(permits: u32) -> &'static P {
+/// Creates a semaphore that lives as long as the process, so that tasks can borrow it.
+fn leak<P: Peer>(permits: u32) -> &'static P {
     Box::leak(Box::new(P::new(permits)))
 }
 
 #[inline(always)]
 fn timed(step: impl FnOnce()) -> Duration {
-    let began = Instant::now();
+    let start = Instant::now();
     step();
-    began.elapsed()
+    start.elapsed()
 }
 
-// In place, as `.await` is: a future that is moved into a function by way of memory would be what is measured.
+// Inlined, as `.await` is. Otherwise the time to move the future through memory would be measured, too.
 #[inline(always)]
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[inline(always)]
-fn now<F: Future>(future: F) -> F::Output {
+fn ready<F: Future>(future: F) -> F::Output {
     match poll(pin!(future)) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("there is room"),
+        Poll::Pending => panic!("permits are available"),
     }
 }
 
-fn one_thread() -> Runtime {
-    runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+fn current_thread_runtime() -> Runtime {
+    runtime::Builder::new_current_thread().enable_time().build().expect("the runtime starts")
 }
 
-fn floor() -> Runner {
-    let floor = Floor::default();
+fn bare_atomics() -> Runner {
+    let counter = BareAtomics::default();
     Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
-                assert!(black_box(&floor).take());
-                black_box(&floor).give_back();
+                assert!(black_box(&counter).try_acquire());
+                black_box(&counter).release();
             }
         })
     })
 }
 
-fn tried<P: Peer>() -> Runner {
-    let peer = make::<P>(PERMITS);
+fn try_acquire<P: Peer>() -> Runner {
+    let peer = leak::<P>(PERMITS);
     Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
-                drop(black_box(black_box(peer).try_acquire().expect("there is room")));
+                drop(black_box(black_box(peer).try_acquire().expect("permits are available")));
             }
         })
     })
 }
 
-fn refused<P: Peer>() -> Runner {
-    let peer = make::<P>(1);
-    let held = peer.try_acquire().expect("there is room");
+fn rejected<P: Peer>() -> Runner {
+    let peer = leak::<P>(1);
+    let held = peer.try_acquire().expect("permits are available");
     Box::new(move |times| {
         let _held = &held;
         timed(|| {
@@ -300,20 +281,20 @@ fn refused<P: Peer>() -> Runner {
     })
 }
 
-fn at_once<P: Peer>() -> Runner {
-    let peer = make::<P>(PERMITS);
+fn acquire_by_hand<P: Peer>() -> Runner {
+    let peer = leak::<P>(PERMITS);
     Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
-                drop(black_box(P::permit(now(black_box(peer).acquire()))));
+                drop(black_box(P::permit(ready(black_box(peer).acquire()))));
             }
         })
     })
 }
 
-fn in_runtime<P: Peer>() -> Runner {
-    let peer = make::<P>(PERMITS);
-    let runtime = one_thread();
+fn acquire_in_runtime<P: Peer>() -> Runner {
+    let peer = leak::<P>(PERMITS);
+    let runtime = current_thread_runtime();
     Box::new(move |times| {
         timed(|| {
             runtime.block_on(async {
@@ -325,18 +306,18 @@ fn in_runtime<P: Peer>() -> Runner {
     })
 }
 
-fn owned<P: Owned>() -> Runner {
+fn acquire_owned<P: Owned>() -> Runner {
     let peer: &'static P = Box::leak(Box::new(P::new(PERMITS)));
     Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
-                drop(black_box(P::permit(now(black_box(peer).acquire()))));
+                drop(black_box(P::permit(ready(black_box(peer).acquire()))));
             }
         })
     })
 }
 
-fn tower_at_once() -> Runner {
+fn call_through_tower() -> Runner {
     let mut call = tower(PERMITS);
     Box::new(move |times| {
         timed(|| {
@@ -348,116 +329,120 @@ fn tower_at_once() -> Runner {
     })
 }
 
-fn with_deadline<P: Patient>() -> Runner {
-    let peer = make::<P>(PERMITS);
-    let runtime = one_thread();
+fn acquire_with_deadline<P: WithDeadline>() -> Runner {
+    let peer = leak::<P>(PERMITS);
+    let runtime = current_thread_runtime();
     Box::new(move |times| {
         timed(|| {
             runtime.block_on(async {
                 for _ in 0..times {
-                    let late = black_box(peer).acquire_within(Duration::from_millis(1)).await;
-                    drop(black_box(P::in_time(late).expect("there is room")));
+                    let outcome = black_box(peer).acquire_with_deadline(Duration::from_millis(1)).await;
+                    drop(black_box(P::permit_in_time(outcome).expect("permits are available")));
                 }
             });
         })
     })
 }
 
-fn weighted<P: Weighted>() -> Runner {
-    let peer = make::<P>(PERMITS);
+fn acquire_many<P: Weighted>() -> Runner {
+    let peer = leak::<P>(PERMITS);
     Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
-                drop(black_box(P::permit(now(black_box(peer).acquire_many(8)))));
+                drop(black_box(P::permit(ready(black_box(peer).acquire_many(8)))));
             }
         })
     })
 }
 
-/// Time per operation of either of two threads that do it at once: who is done first goes on until the other is. On a busy
-/// machine they often take turns on one core instead, which looks like no contention at all: such a run is made again, and
-/// in the end is none.
-fn two(times: u64, step: impl Fn() + Sync) -> Duration {
+/// Measures the time per operation of two threads that do the same. The thread that finishes first continues until the other has
+/// finished, too.
+///
+/// On a busy machine both threads often take turns on one core, which looks like no contention. Such a run is repeated, and
+/// after some attempts the result is [`NO_RUN`](harness::NO_RUN).
+fn two_threads(times: u64, step: impl Fn() + Sync) -> Duration {
     let (ready, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let one_of = |count: &AtomicUsize| count.load(Ordering::Acquire) % 2 == 1;
+    let only_one_of_two = |count: &AtomicUsize| count.load(Ordering::Acquire) % 2 == 1;
     let run = || {
-        // Both are busy for a while before they begin, so that the scheduler gives each a core.
-        let began = Instant::now();
-        while began.elapsed() < SETTLING {
+        // Both threads spin for a while first, so that the scheduler gives each of them a core.
+        let settling = Instant::now();
+        while settling.elapsed() < SETTLING_TIME {
             spin_loop();
         }
         ready.fetch_add(1, Ordering::AcqRel);
-        while one_of(&ready) {
+        while only_one_of_two(&ready) {
             spin_loop();
         }
-        let (on_core, began) = (clock(ClockId::CLOCK_THREAD_CPUTIME_ID), Instant::now());
+        let (cpu_start, start) = (clock(ClockId::CLOCK_THREAD_CPUTIME_ID), Instant::now());
         (0..times).for_each(|_| step());
-        let took = (began.elapsed(), clock(ClockId::CLOCK_THREAD_CPUTIME_ID) - on_core);
+        let (wall, cpu) = (start.elapsed(), clock(ClockId::CLOCK_THREAD_CPUTIME_ID) - cpu_start);
         done.fetch_add(1, Ordering::AcqRel);
-        while one_of(&done) {
+        while only_one_of_two(&done) {
             step();
         }
-        (began, took)
+        (start, wall, cpu)
     };
-    for _ in 0..TRIES {
-        let ((began, mine), (rival_began, rivals)) = thread::scope(|scope| {
-            let rival = scope.spawn(run);
-            (run(), rival.join().expect("no panic"))
+    for _ in 0..ATTEMPTS {
+        let (first, second) = thread::scope(|scope| {
+            let second = scope.spawn(run);
+            (run(), second.join().expect("the thread does not panic"))
         });
-        let alone = began.max(rival_began) - began.min(rival_began);
-        let few = |part: Duration, whole: Duration| part <= whole / 10;
-        if [mine, rivals]
-            .iter()
-            .all(|(wall, on_core)| few(alone, *wall) && few(wall.saturating_sub(*on_core), *wall))
-        {
-            return (mine.0 + rivals.0) / 2;
+        // At most a tenth of the time was without contention: one thread started alone, or was not on a core.
+        let alone = first.0.max(second.0) - first.0.min(second.0);
+        let was_contended = |(_, wall, cpu): (Instant, Duration, Duration)| {
+            alone <= wall / 10 && wall.saturating_sub(cpu) <= wall / 10
+        };
+        if was_contended(first) && was_contended(second) {
+            return (first.1 + second.1) / 2;
         }
     }
     harness::NO_RUN
 }
 
-fn two_on_the_floor() -> Runner {
-    let floor = Floor::default();
+fn two_threads_bare_atomics() -> Runner {
+    let counter = BareAtomics::default();
     Box::new(move |times| {
-        two(times, || {
-            assert!(floor.take());
-            floor.give_back();
+        two_threads(times, || {
+            assert!(counter.try_acquire());
+            counter.release();
         })
     })
 }
 
-fn two_trying<P: Peer>() -> Runner {
-    let peer = make::<P>(PERMITS);
-    Box::new(move |times| two(times, || drop(black_box(peer.try_acquire().expect("there is room")))))
+fn two_threads_try<P: Peer>() -> Runner {
+    let peer = leak::<P>(PERMITS);
+    Box::new(move |times| {
+        two_threads(times, || drop(black_box(peer.try_acquire().expect("permits are available"))))
+    })
 }
 
-fn two_awaiting<P: Peer>() -> Runner {
-    let peer = make::<P>(PERMITS);
-    Box::new(move |times| two(times, || drop(black_box(P::permit(now(peer.acquire()))))))
+fn two_threads_acquire<P: Peer>() -> Runner {
+    let peer = leak::<P>(PERMITS);
+    Box::new(move |times| two_threads(times, || drop(black_box(P::permit(ready(peer.acquire()))))))
 }
 
 fn wait_cycle<P: Peer>() -> Runner {
-    let peer = make::<P>(1);
+    let peer = leak::<P>(1);
     Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
-                let held = peer.try_acquire().expect("there is room");
+                let held = peer.try_acquire().expect("permits are available");
                 let mut next = pin!(peer.acquire());
                 assert!(poll(next.as_mut()).is_pending());
                 drop(held);
                 match poll(next) {
                     Poll::Ready(outcome) => drop(black_box(P::permit(outcome))),
-                    Poll::Pending => panic!("it was handed the permit"),
+                    Poll::Pending => panic!("the release admits the waiter"),
                 }
             }
         })
     })
 }
 
-fn polled_again<P: Peer>() -> Runner {
-    let peer = make::<P>(1);
+fn poll_again<P: Peer>() -> Runner {
+    let peer = leak::<P>(1);
     Box::new(move |times| {
-        let _held = peer.try_acquire().expect("there is room");
+        let _held = peer.try_acquire().expect("permits are available");
         let mut next = pin!(peer.acquire());
         assert!(poll(next.as_mut()).is_pending());
         timed(|| {
@@ -468,13 +453,13 @@ fn polled_again<P: Peer>() -> Runner {
     })
 }
 
-/// Tasks that each hold a permit across one yield, so that all others stand in line meanwhile.
-fn tasks<P: Peer>(runtime: &Runtime, peer: &'static P, each: u64) {
+/// Runs tasks that each hold a permit across one yield, so that the other tasks wait meanwhile.
+fn run_tasks<P: Peer>(runtime: &Runtime, peer: &'static P, acquisitions_each: u64) {
     runtime.block_on(async {
         let tasks: Vec<_> = (0..TASKS)
             .map(|_| {
                 tokio::spawn(async move {
-                    for _ in 0..each {
+                    for _ in 0..acquisitions_each {
                         let permit = P::permit(peer.acquire().await);
                         yield_now().await;
                         drop(permit);
@@ -483,46 +468,46 @@ fn tasks<P: Peer>(runtime: &Runtime, peer: &'static P, each: u64) {
             })
             .collect();
         for task in tasks {
-            task.await.expect("no panic");
+            task.await.expect("the task does not panic");
         }
     });
 }
 
 fn two_workers() -> Runtime {
-    runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime")
+    runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("the runtime starts")
 }
 
-/// CPU time of the whole process: one contestant runs at a time, the others are parked.
+/// Returns the CPU time of the process. Only one contestant runs at a time.
 fn cpu_time() -> Duration {
     clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 fn clock(id: ClockId) -> Duration {
-    clock_gettime(id).expect("a clock of every Linux").into()
+    clock_gettime(id).expect("Linux has this clock").into()
 }
 
-fn tasks_cpu<P: Peer>() -> Runner {
-    let (peer, runtime) = (make::<P>(2), two_workers());
+fn tasks_cpu_time<P: Peer>() -> Runner {
+    let (peer, runtime) = (leak::<P>(2), two_workers());
     Box::new(move |times| {
-        let began = cpu_time();
-        tasks(&runtime, peer, times / TASKS);
-        cpu_time() - began
+        let start = cpu_time();
+        run_tasks(&runtime, peer, times / TASKS);
+        cpu_time() - start
     })
 }
 
-fn tasks_wall<P: Peer>() -> Runner {
-    let (peer, runtime) = (make::<P>(2), two_workers());
-    Box::new(move |times| timed(|| tasks(&runtime, peer, times / TASKS)))
+fn tasks_two_workers<P: Peer>() -> Runner {
+    let (peer, runtime) = (leak::<P>(2), two_workers());
+    Box::new(move |times| timed(|| run_tasks(&runtime, peer, times / TASKS)))
 }
 
-fn tasks_one<P: Peer>() -> Runner {
-    let (peer, runtime) = (make::<P>(2), one_thread());
-    Box::new(move |times| timed(|| tasks(&runtime, peer, times / TASKS)))
+fn tasks_one_thread<P: Peer>() -> Runner {
+    let (peer, runtime) = (leak::<P>(2), current_thread_runtime());
+    Box::new(move |times| timed(|| run_tasks(&runtime, peer, times / TASKS)))
 }
 
-/// How often the luckiest of the tasks was admitted while the unluckiest was once.
-pub fn fairness<P: Peer>(runtime: &Runtime) -> f64 {
-    let peer = make::<P>(2);
+/// Returns the admissions of the task with the most, divided by those of the task with the fewest.
+fn fairness_ratio<P: Peer>(runtime: &Runtime) -> f64 {
+    let peer = leak::<P>(2);
     let stop = Arc::new(AtomicBool::new(false));
     let counts: Arc<Vec<AtomicU64>> = Arc::new((0..TASKS).map(|_| AtomicU64::new(0)).collect());
     runtime.block_on(async {
@@ -532,8 +517,8 @@ pub fn fairness<P: Peer>(runtime: &Runtime) -> f64 {
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
                         let permit = P::permit(peer.acquire().await);
-                        let mine = counts[task as usize].fetch_add(1, Ordering::Relaxed);
-                        if mine == 2000 {
+                        let admissions = counts[task as usize].fetch_add(1, Ordering::Relaxed);
+                        if admissions == 2000 {
                             stop.store(true, Ordering::Relaxed);
                         }
                         yield_now().await;
@@ -543,16 +528,18 @@ pub fn fairness<P: Peer>(runtime: &Runtime) -> f64 {
             })
             .collect();
         for task in tasks {
-            task.await.expect("no panic");
+            task.await.expect("the task does not panic");
         }
     });
     let counts: Vec<_> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-    *counts.iter().max().expect("tasks") as f64 / *counts.iter().min().expect("tasks") as f64
+    *counts.iter().max().expect("there are tasks") as f64
+        / *counts.iter().min().expect("there are tasks") as f64
 }
 
-pub fn fairnesses() -> Vec<(&'static str, f64, f64)> {
+/// Returns, for each semaphore, its name and its fairness ratio on one thread and on two workers.
+pub fn all_fairness_ratios() -> Vec<(&'static str, f64, f64)> {
     fn of<P: Peer>() -> (&'static str, f64, f64) {
-        (P::NAME, fairness::<P>(&one_thread()), fairness::<P>(&two_workers()))
+        (P::NAME, fairness_ratio::<P>(&current_thread_runtime()), fairness_ratio::<P>(&two_workers()))
     }
     vec![
         of::<Gate>(),
@@ -565,78 +552,78 @@ pub fn fairnesses() -> Vec<(&'static str, f64, f64)> {
     ]
 }
 
-/// Futures in memory of their own that is used again, so that no allocation is timed.
+/// Many waiting futures. Each has memory of its own that is reused, so that no allocation is measured.
 struct Crowd<F> {
-    waiting: Vec<Pin<Box<Option<F>>>>,
+    slots: Vec<Pin<Box<Option<F>>>>,
 }
 
 impl<F: Future> Crowd<F> {
     fn new(size: u64) -> Self {
-        Self { waiting: (0..size).map(|_| Box::pin(None)).collect() }
+        Self { slots: (0..size).map(|_| Box::pin(None)).collect() }
     }
 
-    fn fill(&mut self, mut next: impl FnMut() -> F) {
-        for place in &mut self.waiting {
-            place.set(Some(next()));
+    fn fill(&mut self, mut acquire: impl FnMut() -> F) {
+        for slot in &mut self.slots {
+            slot.set(Some(acquire()));
         }
     }
 
     fn poll_all(&mut self) {
-        for place in &mut self.waiting {
-            assert!(poll(place.as_mut().as_pin_mut().expect("filled")).is_pending());
+        for slot in &mut self.slots {
+            assert!(poll(slot.as_mut().as_pin_mut().expect("the slot is filled")).is_pending());
         }
     }
 
-    fn empty(&mut self, order: &[usize]) {
-        for at in order {
-            self.waiting[*at].set(None);
+    fn cancel_all(&mut self, order: &[usize]) {
+        for index in order {
+            self.slots[*index].set(None);
         }
     }
 }
 
-/// An order that jumps about and visits all, the same in each run.
+/// Returns the indices below `size` in a random order, which is the same in each run.
 fn shuffled(size: u64) -> Vec<usize> {
     let mut order: Vec<_> = (0..size as usize).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for at in (1..order.len()).rev() {
+    for last in (1..order.len()).rev() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(at, (state >> 33) as usize % (at + 1));
+        order.swap(last, (state >> 33) as usize % (last + 1));
     }
     order
 }
 
 fn enqueue<P: Peer>() -> Runner {
-    let peer = make::<P>(1);
+    let peer = leak::<P>(1);
     let mut crowd = Crowd::new(CROWD);
     let order = shuffled(CROWD);
     Box::new(move |times| {
-        let _held = peer.try_acquire().expect("there is room");
+        let _held = peer.try_acquire().expect("permits are available");
         (0..times / CROWD)
             .map(|_| {
                 crowd.fill(|| peer.acquire());
-                let took = timed(|| crowd.poll_all());
-                crowd.empty(&order);
-                took
+                let duration = timed(|| crowd.poll_all());
+                crowd.cancel_all(&order);
+                duration
             })
             .sum()
     })
 }
 
 fn drain<P: Peer>() -> Runner {
-    let peer = make::<P>(1);
+    let peer = leak::<P>(1);
     let mut crowd = Crowd::new(CROWD);
     Box::new(move |times| {
         (0..times / CROWD)
             .map(|_| {
-                let held = peer.try_acquire().expect("there is room");
+                let held = peer.try_acquire().expect("permits are available");
                 crowd.fill(|| peer.acquire());
                 crowd.poll_all();
                 timed(|| {
                     drop(held);
-                    for place in &mut crowd.waiting {
-                        match poll(place.as_mut().as_pin_mut().expect("filled")) {
+                    for slot in &mut crowd.slots {
+                        match poll(slot.as_mut().as_pin_mut().expect("the slot is filled")) {
                             Poll::Ready(outcome) => drop(black_box(P::permit(outcome))),
-                            Poll::Pending => panic!("its turn has come"),
+                            Poll::Pending => panic!("the permit of the previous waiter is released"),
                         }
                     }
                 })
@@ -645,32 +632,32 @@ fn drain<P: Peer>() -> Runner {
     })
 }
 
-fn cancel_in<P: Peer>(size: u64) -> Runner {
-    let peer = make::<P>(1);
+fn cancel_crowd<P: Peer>(size: u64) -> Runner {
+    let peer = leak::<P>(1);
     let mut crowd = Crowd::new(size);
     let order = shuffled(size);
     Box::new(move |times| {
-        let _held = peer.try_acquire().expect("there is room");
+        let _held = peer.try_acquire().expect("permits are available");
         (0..times / size)
             .map(|_| {
                 crowd.fill(|| peer.acquire());
                 crowd.poll_all();
-                timed(|| crowd.empty(&order))
+                timed(|| crowd.cancel_all(&order))
             })
             .sum()
     })
 }
 
 fn cancel<P: Peer>() -> Runner {
-    cancel_in::<P>(CROWD)
+    cancel_crowd::<P>(CROWD)
 }
 
-fn cancel_great<P: Peer>() -> Runner {
-    cancel_in::<P>(GREAT_CROWD)
+fn cancel_large<P: Peer>() -> Runner {
+    cancel_crowd::<P>(LARGE_CROWD)
 }
 
 fn resize_idle<P: Resizable>() -> Runner {
-    let peer = make::<P>(PERMITS);
+    let peer = leak::<P>(PERMITS);
     Box::new(move |times| {
         timed(|| {
             for _ in 0..times {
@@ -681,14 +668,14 @@ fn resize_idle<P: Resizable>() -> Runner {
     })
 }
 
-fn resize_debt<P: Resizable>() -> Runner {
-    let peer = make::<P>(PERMITS);
-    let held: Vec<_> = (0..PERMITS).map(|_| peer.try_acquire().expect("there is room")).collect();
+fn resize_with_debt<P: Resizable>() -> Runner {
+    let peer = leak::<P>(PERMITS);
+    let held: Vec<_> = (0..PERMITS).map(|_| peer.try_acquire().expect("permits are available")).collect();
     let mut crowd = Crowd::new(1000);
     crowd.fill(|| peer.acquire());
     crowd.poll_all();
     Box::new(move |times| {
-        let _stay = (&held, &crowd.waiting);
+        let _held = (&held, &crowd.slots);
         timed(|| {
             for _ in 0..times {
                 black_box(peer).shrink(PERMITS, PERMITS / 2);
@@ -698,46 +685,46 @@ fn resize_debt<P: Resizable>() -> Runner {
     })
 }
 
-/// CPU time, because what is left is the wait itself. Each task gives up again and again, so that what it takes to make one
-/// hardly shows.
-fn timed_out<P: Patient>() -> Runner {
-    let peer = make::<P>(1);
-    let runtime = one_thread();
+/// Measures CPU time, because the rest is the wait itself. Each task times out many times, so that the time to spawn it matters
+/// little.
+fn time_out<P: WithDeadline>() -> Runner {
+    let peer = leak::<P>(1);
+    let runtime = current_thread_runtime();
     Box::new(move |times| {
-        let _held = peer.try_acquire().expect("there is room");
-        let began = cpu_time();
+        let _held = peer.try_acquire().expect("permits are available");
+        let start = cpu_time();
         runtime.block_on(async {
-            let tasks: Vec<_> = (0..LATE)
+            let tasks: Vec<_> = (0..TIMED_OUT_TASKS)
                 .map(|_| {
                     tokio::spawn(async move {
-                        for _ in 0..times / LATE {
-                            let late = peer.acquire_within(Duration::from_millis(1)).await;
-                            assert!(P::in_time(late).is_none());
+                        for _ in 0..times / TIMED_OUT_TASKS {
+                            let outcome = peer.acquire_with_deadline(Duration::from_millis(1)).await;
+                            assert!(P::permit_in_time(outcome).is_none());
                         }
                     })
                 })
                 .collect();
             for task in tasks {
-                task.await.expect("no panic");
+                task.await.expect("the task does not panic");
             }
         });
-        cpu_time() - began
+        cpu_time() - start
     })
 }
 
-/// Bytes of a future that waits, and of one with a deadline.
-pub fn sizes() -> Vec<(&'static str, usize, usize, usize)> {
-    fn of<P: Patient, O: Owned>() -> (&'static str, usize, usize, usize) {
-        let (peer, owned) = (make::<P>(1), O::new(1));
+/// Returns, for each semaphore, its name and the bytes of its futures: borrowed, owned, and with a deadline.
+pub fn future_sizes() -> Vec<(&'static str, usize, usize, usize)> {
+    fn of<P: WithDeadline, O: Owned>() -> (&'static str, usize, usize, usize) {
+        let (peer, owned) = (leak::<P>(1), O::new(1));
         (
             P::NAME,
             size_of_val(&peer.acquire()),
             size_of_val(&owned.acquire()),
-            size_of_val(&peer.acquire_within(Duration::ZERO)),
+            size_of_val(&peer.acquire_with_deadline(Duration::ZERO)),
         )
     }
-    let runtime = one_thread();
-    let _inside = runtime.enter();
+    let runtime = current_thread_runtime();
+    let _entered = runtime.enter();
     vec![
         of::<Gate, Gate>(),
         of::<Tokio, Tokio>(),
