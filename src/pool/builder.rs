@@ -21,6 +21,21 @@ use crate::gate::Gate;
 use crate::gate::clock::{self, NEVER};
 use crate::plan::{GateName, Limit};
 
+impl<M: Manager> Pool<M> {
+    /// Starts building a pool. A limit is required: [`max`](PoolBuilder::max) or [`gate`](PoolBuilder::gate).
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// let pool = Pool::builder(Buffers).max(8).min_idle(2).build().await?;
+    /// assert_eq!(pool.status().idle, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(manager: M) -> PoolBuilder<M> {
+        PoolBuilder::new(manager)
+    }
+}
+
 /// The settings of a [`Pool`], from [`Pool::builder`].
 #[must_use = "a builder does nothing until `build`"]
 pub struct PoolBuilder<M: Manager> {
@@ -38,7 +53,7 @@ pub struct PoolBuilder<M: Manager> {
 }
 
 impl<M: Manager> PoolBuilder<M> {
-    pub(super) fn new(manager: M) -> Self {
+    fn new(manager: M) -> Self {
         Self {
             manager,
             gate: None,

@@ -107,19 +107,6 @@ pub struct Pool<M: Manager> {
 
 // The examples share their hidden lines, which are in example_setup.txt.
 impl<M: Manager> Pool<M> {
-    /// Starts building a pool. A limit is required: [`max`](PoolBuilder::max) or [`gate`](PoolBuilder::gate).
-    ///
-    /// ```
-    #[doc = include_str!("example_setup.txt")]
-    /// let pool = Pool::builder(Buffers).max(8).min_idle(2).build().await?;
-    /// assert_eq!(pool.status().idle, 2);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn builder(manager: M) -> PoolBuilder<M> {
-        PoolBuilder::new(manager)
-    }
-
     /// Waits for an item.
     ///
     /// Returns the item that came back last. If no item is idle, it returns the first that becomes available: one that comes

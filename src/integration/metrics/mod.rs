@@ -41,7 +41,6 @@ pub use names::{
 pub use task::MetricsTask;
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use metrics::{SharedString, counter, gauge};
 
@@ -131,17 +130,6 @@ impl Metrics {
             counter!(REFRESHES_REJECTED).absolute(status.rejected);
             status.probes.iter().for_each(record_probe);
         }
-    }
-
-    /// Records now and then once per period, until the task is dropped. The shortest period is 1 ms.
-    ///
-    /// Use the scrape interval or half of it.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with time enabled.
-    pub fn spawn(self, every: Duration) -> MetricsTask {
-        MetricsTask::spawn(self, every)
     }
 }
 
