@@ -21,7 +21,6 @@ use super::queue::{Waiter, WaiterState};
 use super::shared::Shared;
 use super::state::{Arrival, Arrived, TimedWait};
 use super::timer::{Rearm, RuntimeId};
-use super::wake_list::WakeList;
 #[cfg(feature = "tracing")]
 use crate::plan::GateName;
 
@@ -337,35 +336,25 @@ impl<G: GateRef> PendingRequest<G> {
                 _ => return Poll::Ready(self.take_result()),
             };
             let new_waker = waker.clone(); // without the lock, see `arrive`
-            let mut wakes = WakeList::default();
+            let this = self.as_mut().project();
+            let shared = this.gate.gate().expect("a waiting request has a gate").shared();
+            let mut waiter = this.waiter;
             let mut rearm = None;
-            let is_done = {
-                let mut this = self.as_mut().project();
-                let shared = this.gate.gate().expect("a waiting request has a gate").shared();
-                let mut state = shared.lock();
-                match (this.waiter.state(), runtime) {
-                    (WaiterState::Waiting, _) => {
-                        state.replace_waker(this.waiter.as_mut(), new_waker, &mut wakes);
-                        true
-                    }
-                    (WaiterState::TimerLost, Some(runtime)) => {
-                        let make_waker = |timer| timer_waker(shared, timer);
-                        rearm = state.reregister(
-                            this.waiter.as_mut(),
-                            new_waker,
-                            runtime,
-                            make_waker,
-                            &mut wakes,
-                        );
-                        true
-                    }
-                    _ => {
-                        wakes.set_unused(Some(new_waker));
-                        false
-                    }
+            let is_done = shared.step(|state, _, wakes| match (waiter.state(), runtime) {
+                (WaiterState::Waiting, _) => {
+                    state.replace_waker(waiter.as_mut(), new_waker, wakes);
+                    true
                 }
-            };
-            wakes.wake_all();
+                (WaiterState::TimerLost, Some(runtime)) => {
+                    let make_waker = |timer| timer_waker(shared, timer);
+                    rearm = state.reregister(waiter.as_mut(), new_waker, runtime, make_waker, wakes);
+                    true
+                }
+                _ => {
+                    wakes.set_unused(Some(new_waker));
+                    false
+                }
+            });
             self.as_mut().set_timer(rearm);
             if is_done && self.waiter.state().is_queued() {
                 return Poll::Pending;
@@ -406,10 +395,7 @@ impl<G: GateRef> PendingRequest<G> {
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         let Some(gate) = this.gate.gate() else { return };
-        let (shared, weight) = (gate.shared(), this.waiter.weight());
-        let mut wakes = WakeList::default();
-        shared.lock().cancel(&shared.permits, this.waiter, weight, clock::now, &mut wakes);
-        wakes.wake_all();
+        gate.shared().step(|state, permits, wakes| state.cancel(permits, this.waiter, clock::now, wakes));
     }
 
     #[inline]
@@ -471,10 +457,7 @@ impl PendingRequest<&Gate> {
         let now = clock::now();
         if deadline <= now {
             let this = self.as_mut().project();
-            let shared = this.gate.shared();
-            let mut wakes = WakeList::default();
-            shared.lock().expire(&shared.permits, this.waiter, now, &mut wakes);
-            wakes.wake_all();
+            this.gate.shared().step(|state, permits, wakes| state.expire(permits, this.waiter, now, wakes));
         }
         if self.waiter.state().is_queued() { None } else { Some(self.take_result()) }
     }

@@ -1,5 +1,6 @@
 //! What the handles, permits and futures of one gate share.
 
+use std::mem;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Notify;
@@ -16,8 +17,8 @@ use crate::plan::{GateName, Limit};
 
 /// One gate. Handles, owned permits and owned futures hold it by reference count; everything else borrows a handle.
 ///
-/// A step that needs the lock follows one pattern: create a [`WakeList`], lock, let the [state](GateState) decide, unlock,
-/// wake.
+/// What needs the lock is one [step](Self::step): the [state](GateState) decides under the lock, and the wakers are woken after
+/// it.
 pub(super) struct Shared {
     pub(super) permits: Permits,
     state: Mutex<GateState>,
@@ -48,6 +49,18 @@ impl Shared {
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a step under the lock, then wakes the wakers that it leaves.
+    ///
+    /// A permit that the step admits must have an owner before this returns: a waker may panic.
+    #[inline]
+    pub(super) fn step<R>(&self, step: impl FnOnce(&mut GateState, &Permits, &mut WakeList) -> R) -> R {
+        let mut wakes = WakeList::default();
+        let result = step(&mut self.lock(), &self.permits, &mut wakes);
+        wakes.wake_all();
+        mem::forget(wakes); // nothing is left in it
+        result
     }
 
     /// Admits a request without the lock. Returns `false`, and changes nothing, if the slow path must decide.
@@ -84,9 +97,7 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn release_slow(&self, weight: u32) {
-        let mut wakes = WakeList::default();
-        self.lock().release(&self.permits, weight, clock::now, &mut wakes);
-        wakes.wake_all();
+        self.step(|state, permits, wakes| state.release(permits, weight, clock::now, wakes));
     }
 
     /// Sets the limit. The caller wakes the wakers.
@@ -106,9 +117,7 @@ impl Shared {
     }
 
     pub(super) fn close(&self) {
-        let mut wakes = WakeList::default();
-        self.lock().close(&self.permits, clock::now, &mut wakes);
-        wakes.wake_all();
+        self.step(|state, permits, wakes| state.close(permits, clock::now, wakes));
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate.

@@ -45,6 +45,7 @@ pub(in crate::gate) struct Waiter {
     _pinned: PhantomPinned,
 }
 
+#[repr(C)]
 struct Node {
     previous: Option<NonNull<Waiter>>,
     next: Option<NonNull<Waiter>>,
@@ -267,8 +268,9 @@ impl WaitList {
     /// Returns a pointer to this waiter if it is in this list.
     #[inline]
     fn find(&self, waiter: Pin<&mut Waiter>) -> Option<NonNull<Waiter>> {
-        // The number comes first: the state of a waiter in this list changes only under `&mut` to the list (5).
-        let is_here = waiter.list.get() == self.number && waiter.state().is_queued();
+        // Relaxed: the state of a waiter of this list changes only under `&mut` to the list (5).
+        let is_here = waiter.list.get() == self.number
+            && WaiterState::from_u8(waiter.state.load(Ordering::Relaxed)).is_queued();
         is_here.then(|| NonNull::from(waiter.into_ref().get_ref()))
     }
 

@@ -50,6 +50,7 @@ impl WaiterState {
 
 /// One request in the queue. Instants are nanoseconds of the [clock](crate::gate::clock).
 #[derive(Clone, Copy, Debug)]
+#[repr(C)] // in this order, because most removals need only the first fields
 pub(in crate::gate) struct WaitingRequest {
     pub(in crate::gate) weight: u32,
     /// The timer that ends the wait at the deadline, or [`TimerId::NONE`].

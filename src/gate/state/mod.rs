@@ -274,7 +274,6 @@ impl GateState {
         &mut self,
         permits: &Permits,
         mut waiter: Pin<&mut Waiter>,
-        weight: u32,
         clock: impl Fn() -> i64,
         wakes: &mut WakeList,
     ) {
@@ -285,11 +284,12 @@ impl GateState {
             }
             None if waiter.state() == WaiterState::Admitted => {
                 count(&mut self.queue_totals.unclaimed);
+                let weight = waiter.weight();
+                waiter.finish();
                 self.release(permits, weight, clock, wakes);
             }
             None => {}
         }
-        waiter.finish();
     }
 
     /// Sets the limit, and ends the waits that it admits or makes impossible. Returns the word before the change.

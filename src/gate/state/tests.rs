@@ -26,8 +26,7 @@ impl FullGate {
     }
 
     fn cancel(&mut self, waiter: Pin<&mut Waiter>) {
-        let (weight, mut wakes) = (waiter.weight(), WakeList::default());
-        self.state.cancel(&self.permits, waiter, weight, || 0, &mut wakes);
+        self.state.cancel(&self.permits, waiter, || 0, &mut WakeList::default());
     }
 
     fn release(&mut self, weight: u32) {
