@@ -272,7 +272,7 @@ impl<G: GateRef> PendingRequest<G> {
         let deadline = self.deadline_from(now);
         if deadline <= now {
             let (shared, weight) = (self.shared(), self.waiter.weight());
-            let result = shared.lock().try_acquire_expired(&shared.permits, weight);
+            let result = shared.locked(|state, word| state.try_acquire_expired(word, weight));
             return self.decided(result, waker);
         }
         // The timer of the runtime that polls the request ends its wait.
@@ -292,19 +292,16 @@ impl<G: GateRef> PendingRequest<G> {
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let arrival = Arrival { weight: this.waiter.weight(), waiter: this.waiter, waker };
         let make_waker = |timer| timer_waker(shared, timer);
-        let mut state = shared.lock();
-        match state.enqueue(&shared.permits, arrival, timed, clock::now, make_waker) {
+        let arrived =
+            shared.locked(|state, word| state.enqueue(word, arrival, timed, clock::now, make_waker));
+        match arrived {
             Arrived::Enqueued { rearm: None } => Poll::Pending,
             Arrived::Enqueued { rearm: Some(timer) } => {
-                let rearm = state.rearm(timer);
-                drop(state);
+                let rearm = shared.locked(|state, _| state.rearm(timer));
                 self.set_timer(rearm);
                 Poll::Pending
             }
-            Arrived::Decided { result, unused } => {
-                drop(state);
-                self.decided(result, unused)
-            }
+            Arrived::Decided { result, unused } => self.decided(result, unused),
         }
     }
 
@@ -395,7 +392,7 @@ impl<G: GateRef> PendingRequest<G> {
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         let Some(gate) = this.gate.gate() else { return };
-        gate.shared().step(|state, permits, wakes| state.cancel(permits, this.waiter, clock::now, wakes));
+        gate.shared().step(|state, word, wakes| state.cancel(word, this.waiter, clock::now, wakes));
     }
 
     #[inline]
@@ -435,17 +432,12 @@ impl PendingRequest<&Gate> {
         let this = self.as_mut().project();
         let (shared, weight) = (this.gate.shared(), this.waiter.weight());
         if deadline <= now {
-            return Ok(shared.lock().try_acquire_expired(&shared.permits, weight));
+            return Ok(shared.locked(|state, word| state.try_acquire_expired(word, weight)));
         }
         let arrival = Arrival { waiter: this.waiter, weight, waker };
         let timed = Some(TimedWait { now, deadline, runtime: None });
-        let arrived = shared.lock().enqueue(
-            &shared.permits,
-            arrival,
-            timed,
-            || now,
-            |timer| timer_waker(shared, timer),
-        );
+        let make_waker = |timer| timer_waker(shared, timer);
+        let arrived = shared.locked(|state, word| state.enqueue(word, arrival, timed, || now, make_waker));
         match arrived {
             Arrived::Enqueued { .. } => Err(deadline),
             Arrived::Decided { result, .. } => Ok(result),
@@ -457,7 +449,7 @@ impl PendingRequest<&Gate> {
         let now = clock::now();
         if deadline <= now {
             let this = self.as_mut().project();
-            this.gate.shared().step(|state, permits, wakes| state.expire(permits, this.waiter, now, wakes));
+            this.gate.shared().step(|state, word, wakes| state.expire(word, this.waiter, now, wakes));
         }
         if self.waiter.state().is_queued() { None } else { Some(self.take_result()) }
     }

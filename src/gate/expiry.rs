@@ -21,13 +21,13 @@ impl Shared {
             let on_panic = LoseTimer { shared: self, timer: rearm.timer() };
             rearm.set(); // without the lock: it calls tokio
             mem::forget(on_panic);
-            next = self.step(|state, permits, wakes| state.put_timer_back(permits, rearm, clock::now, wakes));
+            next = self.step(|state, word, wakes| state.put_timer_back(word, rearm, clock::now, wakes));
         }
     }
 
     /// Runs when a timer has fired, or when its runtime was shut down.
     fn handle_timer(&self, timer: TimerId) {
-        let next = self.step(|state, permits, wakes| state.handle_timer(permits, timer, clock::now, wakes));
+        let next = self.step(|state, word, wakes| state.handle_timer(word, timer, clock::now, wakes));
         if let Some(rearm) = next {
             // tokio calls this while it processes its timers, so no panic may leave. If the timer cannot be set, the requests
             // that rely on it are woken.

@@ -1,7 +1,7 @@
 //! What the handles, permits and futures of one gate share.
 
 use std::mem;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
@@ -11,7 +11,6 @@ use super::error::PermanentRejection;
 use super::permits::{Permits, Word};
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
-use super::sync::{Mutex, MutexGuard};
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
@@ -20,8 +19,7 @@ use crate::plan::{GateName, Limit};
 /// What needs the lock is one [step](Self::step): the [state](GateState) decides under the lock, and the wakers are woken after
 /// it.
 pub(super) struct Shared {
-    pub(super) permits: Permits,
-    state: Mutex<GateState>,
+    pub(super) permits: Permits<GateState>,
     counters: ShardedCounters,
     pub(super) name: GateName,
     /// The longest wait of any request in nanoseconds, or [`NEVER`](clock::NEVER).
@@ -37,27 +35,28 @@ impl Shared {
         measures_waits: bool,
     ) -> Self {
         Self {
-            permits: Permits::new(limit),
-            state: Mutex::new(GateState::new(queue_bound, measures_waits)),
+            permits: Permits::new(limit, GateState::new(queue_bound, measures_waits)),
             counters: ShardedCounters::default(),
             name,
             max_wait,
         }
     }
 
-    /// Locks the state. Nothing panics under the lock, so a poisoned lock is as good as any.
+    /// Runs a step under the lock.
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn locked<R>(&self, step: impl FnOnce(&mut GateState, &mut Word) -> R) -> R {
+        let mut locked = self.permits.lock();
+        let (state, word) = locked.parts();
+        step(state, word)
     }
 
     /// Runs a step under the lock, then wakes the wakers that it leaves.
     ///
     /// A permit that the step admits must have an owner before this returns: a waker may panic.
     #[inline]
-    pub(super) fn step<R>(&self, step: impl FnOnce(&mut GateState, &Permits, &mut WakeList) -> R) -> R {
+    pub(super) fn step<R>(&self, step: impl FnOnce(&mut GateState, &mut Word, &mut WakeList) -> R) -> R {
         let mut wakes = WakeList::default();
-        let result = step(&mut self.lock(), &self.permits, &mut wakes);
+        let result = self.locked(|state, word| step(state, word, &mut wakes));
         wakes.wake_all();
         mem::forget(wakes); // nothing is left in it
         result
@@ -83,7 +82,7 @@ impl Shared {
             self.counters.increment(Counter::NoPermits);
             return Err(None);
         }
-        self.lock().try_acquire(&self.permits, weight)
+        self.locked(|state, word| state.try_acquire(word, weight))
     }
 
     /// Returns permits, and admits the waiters that fit then.
@@ -97,37 +96,28 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn release_slow(&self, weight: u32) {
-        self.step(|state, permits, wakes| state.release(permits, weight, clock::now, wakes));
+        self.step(|state, word, wakes| state.release(word, weight, clock::now, wakes));
     }
 
     /// Sets the limit. The caller wakes the wakers.
     #[inline]
     pub(super) fn resize(&self, limit: Limit, wakes: &mut WakeList) -> Resize {
-        let before = match self.permits.try_resize(limit) {
-            Some(before) => {
-                if before.limit() != limit.get() {
-                    self.counters.increment(Counter::Resized);
-                }
-                before
-            }
-            None => self.lock().resize(&self.permits, limit, clock::now, wakes),
-        };
-        let debt = before.with_limit(limit.get()).debt();
-        Resize { from: Limit::saturating(before.limit().into()), to: limit, debt }
+        self.locked(|state, word| {
+            let from = state.resize(word, limit, clock::now, wakes);
+            Resize { from, to: limit, debt: word.debt() }
+        })
     }
 
     pub(super) fn close(&self) {
-        self.step(|state, permits, wakes| state.close(permits, clock::now, wakes));
+        self.step(|state, word, wakes| state.close(word, clock::now, wakes));
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
-        let mut state = self.lock();
-        state.listeners.insert(listener);
-        self.permits.update(|word| word.with(Word::LISTENERS));
+        self.locked(|state, _| state.listeners.insert(listener));
     }
 
     pub(super) fn status(&self) -> GateStatus {
-        self.lock().status(&self.permits, &self.counters, self.name)
+        self.locked(|state, word| state.status(*word, &self.counters, self.name))
     }
 }

@@ -104,7 +104,7 @@ impl Waiter {
         self.state() == WaiterState::Waiting && self.waker.with(will_wake)
     }
 
-    /// Returns the detail of the [removal](Removal::detail), or 0 if the waiter was not removed from a list.
+    /// Returns the [detail](Removal::detail) of a removal that has one.
     pub(in crate::gate) fn removal_detail(self: Pin<&mut Self>) -> i64 {
         if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | FINISHED) {
             return 0;
@@ -251,7 +251,9 @@ impl WaitList {
     fn unlink(&mut self, waiter: NonNull<Waiter>, removal: Removal) -> Removed {
         let node = self.node(waiter);
         let (previous, next, request) = (node.previous, node.next, node.request);
-        node.request.since = removal.detail(&request);
+        if let Some(detail) = removal.detail(&request) {
+            node.request.since = detail;
+        }
         match previous {
             Some(previous) => self.node(previous).next = next,
             None => self.head = next,

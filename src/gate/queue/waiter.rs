@@ -89,11 +89,11 @@ impl Removal {
 
     /// Returns the one number that the owner needs for its error: the limit, or the nanoseconds waited.
     #[inline]
-    pub(super) fn detail(self, request: &WaitingRequest) -> i64 {
+    pub(super) fn detail(self, request: &WaitingRequest) -> Option<i64> {
         match self {
-            Self::TooLarge(limit) => limit.get().into(),
-            Self::Expired(now) => now.saturating_sub(request.since),
-            Self::Admitted | Self::Cancelled | Self::Closed => 0,
+            Self::TooLarge(limit) => Some(limit.get().into()),
+            Self::Expired(now) => Some(now.saturating_sub(request.since)),
+            Self::Admitted | Self::Cancelled | Self::Closed => None,
         }
     }
 }
