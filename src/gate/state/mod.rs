@@ -274,7 +274,8 @@ impl GateState {
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wakes));
         add(&mut self.queue_totals.too_large, removed);
-        if word.has(Word::WAITERS) {
+        // A lower limit admits a request only if one before it has gone.
+        if word.has(Word::WAITERS) && (limit > before || removed > 0) {
             self.admit_waiters(word, clock, wakes);
         }
         self.listeners.notify(wakes);
