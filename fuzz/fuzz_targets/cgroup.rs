@@ -1,4 +1,4 @@
-//! Any bytes as the groups that a process is in.
+//! Any bytes as the cgroup membership of a process.
 
 #![no_main]
 

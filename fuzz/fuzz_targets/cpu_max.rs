@@ -1,4 +1,4 @@
-//! Any bytes as a group's quota, in both versions.
+//! Any bytes as the CPU quota of a cgroup, in both versions.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a formula: read, written, read again, and evaluated on several hosts, held against the oracle.
+//! Any bytes as a formula: parsed, formatted, parsed again, and evaluated on several hosts, compared with the oracle.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as the limits of a process, and as the kernel's.
+//! Any bytes as the limits of a process and of the kernel.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a host's memory, and as a group's.
+//! Any bytes as the memory of a host and of a cgroup.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Random plans on random hosts under random settings, resolved and held to the laws and the oracle.
+//! Random plans on random hosts with random settings: their resolutions obey the laws and match the oracle.
 
 #![no_main]
 
