@@ -21,7 +21,6 @@ use super::queue::{Waiter, WaiterState};
 use super::shared::Shared;
 use super::state::{Arrival, Arrived, TimedWait};
 use super::timer::{Rearm, RuntimeId};
-use super::wake_list::WakeList;
 #[cfg(feature = "tracing")]
 use crate::plan::GateName;
 
@@ -273,7 +272,7 @@ impl<G: GateRef> PendingRequest<G> {
         let deadline = self.deadline_from(now);
         if deadline <= now {
             let (shared, weight) = (self.shared(), self.waiter.weight());
-            let result = shared.lock().try_acquire_expired(&shared.permits, weight);
+            let result = shared.locked(|state, word| state.try_acquire_expired(word, weight));
             return self.decided(result, waker);
         }
         // The timer of the runtime that polls the request ends its wait.
@@ -293,19 +292,16 @@ impl<G: GateRef> PendingRequest<G> {
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let arrival = Arrival { weight: this.waiter.weight(), waiter: this.waiter, waker };
         let make_waker = |timer| timer_waker(shared, timer);
-        let mut state = shared.lock();
-        match state.enqueue(&shared.permits, arrival, timed, clock::now, make_waker) {
+        let arrived =
+            shared.locked(|state, word| state.enqueue(word, arrival, timed, clock::now, make_waker));
+        match arrived {
             Arrived::Enqueued { rearm: None } => Poll::Pending,
             Arrived::Enqueued { rearm: Some(timer) } => {
-                let rearm = state.rearm(timer);
-                drop(state);
+                let rearm = shared.locked(|state, _| state.rearm(timer));
                 self.set_timer(rearm);
                 Poll::Pending
             }
-            Arrived::Decided { result, unused } => {
-                drop(state);
-                self.decided(result, unused)
-            }
+            Arrived::Decided { result, unused } => self.decided(result, unused),
         }
     }
 
@@ -337,35 +333,25 @@ impl<G: GateRef> PendingRequest<G> {
                 _ => return Poll::Ready(self.take_result()),
             };
             let new_waker = waker.clone(); // without the lock, see `arrive`
-            let mut wakes = WakeList::default();
+            let this = self.as_mut().project();
+            let shared = this.gate.gate().expect("a waiting request has a gate").shared();
+            let mut waiter = this.waiter;
             let mut rearm = None;
-            let is_done = {
-                let mut this = self.as_mut().project();
-                let shared = this.gate.gate().expect("a waiting request has a gate").shared();
-                let mut state = shared.lock();
-                match (this.waiter.state(), runtime) {
-                    (WaiterState::Waiting, _) => {
-                        state.replace_waker(this.waiter.as_mut(), new_waker, &mut wakes);
-                        true
-                    }
-                    (WaiterState::TimerLost, Some(runtime)) => {
-                        let make_waker = |timer| timer_waker(shared, timer);
-                        rearm = state.reregister(
-                            this.waiter.as_mut(),
-                            new_waker,
-                            runtime,
-                            make_waker,
-                            &mut wakes,
-                        );
-                        true
-                    }
-                    _ => {
-                        wakes.set_unused(Some(new_waker));
-                        false
-                    }
+            let is_done = shared.step(|state, _, wakes| match (waiter.state(), runtime) {
+                (WaiterState::Waiting, _) => {
+                    state.replace_waker(waiter.as_mut(), new_waker, wakes);
+                    true
                 }
-            };
-            wakes.wake_all();
+                (WaiterState::TimerLost, Some(runtime)) => {
+                    let make_waker = |timer| timer_waker(shared, timer);
+                    rearm = state.reregister(waiter.as_mut(), new_waker, runtime, make_waker, wakes);
+                    true
+                }
+                _ => {
+                    wakes.set_unused(Some(new_waker));
+                    false
+                }
+            });
             self.as_mut().set_timer(rearm);
             if is_done && self.waiter.state().is_queued() {
                 return Poll::Pending;
@@ -406,10 +392,7 @@ impl<G: GateRef> PendingRequest<G> {
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         let Some(gate) = this.gate.gate() else { return };
-        let (shared, weight) = (gate.shared(), this.waiter.weight());
-        let mut wakes = WakeList::default();
-        shared.lock().cancel(&shared.permits, this.waiter, weight, clock::now, &mut wakes);
-        wakes.wake_all();
+        gate.shared().step(|state, word, wakes| state.cancel(word, this.waiter, clock::now, wakes));
     }
 
     #[inline]
@@ -449,17 +432,12 @@ impl PendingRequest<&Gate> {
         let this = self.as_mut().project();
         let (shared, weight) = (this.gate.shared(), this.waiter.weight());
         if deadline <= now {
-            return Ok(shared.lock().try_acquire_expired(&shared.permits, weight));
+            return Ok(shared.locked(|state, word| state.try_acquire_expired(word, weight)));
         }
         let arrival = Arrival { waiter: this.waiter, weight, waker };
         let timed = Some(TimedWait { now, deadline, runtime: None });
-        let arrived = shared.lock().enqueue(
-            &shared.permits,
-            arrival,
-            timed,
-            || now,
-            |timer| timer_waker(shared, timer),
-        );
+        let make_waker = |timer| timer_waker(shared, timer);
+        let arrived = shared.locked(|state, word| state.enqueue(word, arrival, timed, || now, make_waker));
         match arrived {
             Arrived::Enqueued { .. } => Err(deadline),
             Arrived::Decided { result, .. } => Ok(result),
@@ -471,10 +449,7 @@ impl PendingRequest<&Gate> {
         let now = clock::now();
         if deadline <= now {
             let this = self.as_mut().project();
-            let shared = this.gate.shared();
-            let mut wakes = WakeList::default();
-            shared.lock().expire(&shared.permits, this.waiter, now, &mut wakes);
-            wakes.wake_all();
+            this.gate.shared().step(|state, word, wakes| state.expire(word, this.waiter, now, wakes));
         }
         if self.waiter.state().is_queued() { None } else { Some(self.take_result()) }
     }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use super::handle::Gate;
 use super::state::DrainTicket;
-use super::wake_list::WakeList;
 
 impl Gate {
     /// Waits until no permit is in use and no request waits.
@@ -54,11 +53,10 @@ impl Future for Drained<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone(); // may panic, so before anything changes
-        let shared = self.gate.shared();
-        let mut wakes = WakeList::default();
-        let ticket = shared.lock().poll_drained(&shared.permits, self.ticket, waker, &mut wakes);
-        self.ticket = ticket;
-        wakes.wake_all();
+        let this = &mut *self;
+        this.gate.shared().step(|state, word, wakes| {
+            this.ticket = state.poll_drained(word, this.ticket, waker, wakes);
+        });
         if self.ticket.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
@@ -66,10 +64,7 @@ impl Future for Drained<'_> {
 impl Drop for Drained<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            let shared = self.gate.shared();
-            let mut wakes = WakeList::default();
-            shared.lock().cancel_drained(&shared.permits, ticket, &mut wakes);
-            wakes.wake_all();
+            self.gate.shared().step(|state, word, wakes| state.cancel_drained(word, ticket, wakes));
         }
     }
 }

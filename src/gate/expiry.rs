@@ -8,7 +8,6 @@ use std::task::{Wake, Waker};
 use super::clock;
 use super::shared::Shared;
 use super::timer::{Rearm, TimerId};
-use super::wake_list::WakeList;
 
 impl Shared {
     /// Sets a timer, and ends the waits whose deadline passed in the meantime.
@@ -22,17 +21,13 @@ impl Shared {
             let on_panic = LoseTimer { shared: self, timer: rearm.timer() };
             rearm.set(); // without the lock: it calls tokio
             mem::forget(on_panic);
-            let mut wakes = WakeList::default();
-            next = self.lock().put_timer_back(&self.permits, rearm, clock::now, &mut wakes);
-            wakes.wake_all();
+            next = self.step(|state, word, wakes| state.put_timer_back(word, rearm, clock::now, wakes));
         }
     }
 
     /// Runs when a timer has fired, or when its runtime was shut down.
     fn handle_timer(&self, timer: TimerId) {
-        let mut wakes = WakeList::default();
-        let next = self.lock().handle_timer(&self.permits, timer, clock::now, &mut wakes);
-        wakes.wake_all();
+        let next = self.step(|state, word, wakes| state.handle_timer(word, timer, clock::now, wakes));
         if let Some(rearm) = next {
             // tokio calls this while it processes its timers, so no panic may leave. If the timer cannot be set, the requests
             // that rely on it are woken.
@@ -49,9 +44,7 @@ struct LoseTimer<'s> {
 
 impl Drop for LoseTimer<'_> {
     fn drop(&mut self) {
-        let mut wakes = WakeList::default();
-        self.shared.lock().lose_timer(self.timer, &mut wakes);
-        wakes.wake_all();
+        self.shared.step(|state, _, wakes| state.lose_timer(self.timer, wakes));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the handles, permits and futures of one gate share.
 
-use std::sync::{Arc, PoisonError};
+use std::mem;
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
@@ -10,17 +11,15 @@ use super::error::PermanentRejection;
 use super::permits::{Permits, Word};
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
-use super::sync::{Mutex, MutexGuard};
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
 /// One gate. Handles, owned permits and owned futures hold it by reference count; everything else borrows a handle.
 ///
-/// A step that needs the lock follows one pattern: create a [`WakeList`], lock, let the [state](GateState) decide, unlock,
-/// wake.
+/// What needs the lock is one [step](Self::step): the [state](GateState) decides under the lock, and the wakers are woken after
+/// it.
 pub(super) struct Shared {
-    pub(super) permits: Permits,
-    state: Mutex<GateState>,
+    pub(super) permits: Permits<GateState>,
     counters: ShardedCounters,
     pub(super) name: GateName,
     /// The longest wait of any request in nanoseconds, or [`NEVER`](clock::NEVER).
@@ -36,18 +35,31 @@ impl Shared {
         measures_waits: bool,
     ) -> Self {
         Self {
-            permits: Permits::new(limit),
-            state: Mutex::new(GateState::new(queue_bound, measures_waits)),
+            permits: Permits::new(limit, GateState::new(queue_bound, measures_waits)),
             counters: ShardedCounters::default(),
             name,
             max_wait,
         }
     }
 
-    /// Locks the state. Nothing panics under the lock, so a poisoned lock is as good as any.
+    /// Runs a step under the lock.
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn locked<R>(&self, step: impl FnOnce(&mut GateState, &mut Word) -> R) -> R {
+        let mut locked = self.permits.lock();
+        let (state, word) = locked.parts();
+        step(state, word)
+    }
+
+    /// Runs a step under the lock, then wakes the wakers that it leaves.
+    ///
+    /// A permit that the step admits must have an owner before this returns: a waker may panic.
+    #[inline]
+    pub(super) fn step<R>(&self, step: impl FnOnce(&mut GateState, &mut Word, &mut WakeList) -> R) -> R {
+        let mut wakes = WakeList::default();
+        let result = self.locked(|state, word| step(state, word, &mut wakes));
+        wakes.wake_all();
+        mem::forget(wakes); // nothing is left in it
+        result
     }
 
     /// Admits a request without the lock. Returns `false`, and changes nothing, if the slow path must decide.
@@ -70,7 +82,7 @@ impl Shared {
             self.counters.increment(Counter::NoPermits);
             return Err(None);
         }
-        self.lock().try_acquire(&self.permits, weight)
+        self.locked(|state, word| state.try_acquire(word, weight))
     }
 
     /// Returns permits, and admits the waiters that fit then.
@@ -84,41 +96,28 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn release_slow(&self, weight: u32) {
-        let mut wakes = WakeList::default();
-        self.lock().release(&self.permits, weight, clock::now, &mut wakes);
-        wakes.wake_all();
+        self.step(|state, word, wakes| state.release(word, weight, clock::now, wakes));
     }
 
     /// Sets the limit. The caller wakes the wakers.
     #[inline]
     pub(super) fn resize(&self, limit: Limit, wakes: &mut WakeList) -> Resize {
-        let before = match self.permits.try_resize(limit) {
-            Some(before) => {
-                if before.limit() != limit.get() {
-                    self.counters.increment(Counter::Resized);
-                }
-                before
-            }
-            None => self.lock().resize(&self.permits, limit, clock::now, wakes),
-        };
-        let debt = before.with_limit(limit.get()).debt();
-        Resize { from: Limit::saturating(before.limit().into()), to: limit, debt }
+        self.locked(|state, word| {
+            let from = state.resize(word, limit, clock::now, wakes);
+            Resize { from, to: limit, debt: word.debt() }
+        })
     }
 
     pub(super) fn close(&self) {
-        let mut wakes = WakeList::default();
-        self.lock().close(&self.permits, clock::now, &mut wakes);
-        wakes.wake_all();
+        self.step(|state, word, wakes| state.close(word, clock::now, wakes));
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
-        let mut state = self.lock();
-        state.listeners.insert(listener);
-        self.permits.update(|word| word.with(Word::LISTENERS));
+        self.locked(|state, _| state.listeners.insert(listener));
     }
 
     pub(super) fn status(&self) -> GateStatus {
-        self.lock().status(&self.permits, &self.counters, self.name)
+        self.locked(|state, word| state.status(*word, &self.counters, self.name))
     }
 }

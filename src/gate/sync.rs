@@ -4,21 +4,28 @@
 pub(super) use std::sync::atomic::AtomicU64 as PlainCounter;
 
 #[cfg(not(any(gate_loom, gate_shuttle)))]
-pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(super) use std::sync::Mutex;
 #[cfg(not(any(gate_loom, gate_shuttle)))]
-pub(super) use std::sync::{Mutex, MutexGuard};
+pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+#[cfg(not(any(gate_loom, gate_shuttle)))]
+pub(super) use std::hint::spin_loop;
 
 #[cfg(gate_loom)]
 pub(super) use loom::cell::UnsafeCell;
 #[cfg(gate_loom)]
+pub(super) use loom::sync::Mutex;
+#[cfg(gate_loom)]
 pub(super) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 #[cfg(gate_loom)]
-pub(super) use loom::sync::{Mutex, MutexGuard};
+pub(super) use loom::thread::yield_now as spin_loop;
 
+#[cfg(gate_shuttle)]
+pub(super) use shuttle::sync::Mutex;
 #[cfg(gate_shuttle)]
 pub(super) use shuttle::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 #[cfg(gate_shuttle)]
-pub(super) use shuttle::sync::{Mutex, MutexGuard};
+pub(super) use shuttle::thread::yield_now as spin_loop;
 
 /// A cell with the interface of loom's, which checks that no thread reads it while another thread writes.
 #[cfg(not(gate_loom))]

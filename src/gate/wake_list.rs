@@ -41,8 +41,14 @@ impl WakeList {
         if self.first.is_none() {
             self.first = Some(waker);
         } else {
-            self.more().wakers.push(waker);
+            self.push_more(waker);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_more(&mut self, waker: Waker) {
+        self.more().wakers.push(waker);
     }
 
     /// Reserves room for this many wakers.

@@ -1,11 +1,11 @@
 //! The state word of a gate: the limit, the available permits and three flags, packed into 64 bits.
 //!
 //! ```text
-//! bit  63     WAITERS
-//! bit  62     CLOSED
-//! bits 31-61  available permits, plus 2^30; a smaller value is debt
-//! bits  1-30  the limit
-//! bit  0      LISTENERS
+//! bit  63     LOCKED
+//! bit  62     WAITERS
+//! bit  61     CLOSED
+//! bits 30-60  available permits, plus 2^30; a smaller value is debt
+//! bits  0-29  the limit
 //! ```
 //!
 //! The number of available permits always lies in `-Limit::MAX..=Limit::MAX`. With the bias of 2^30 its field neither
@@ -18,12 +18,12 @@ use crate::plan::Limit;
 pub(in crate::gate) struct Word(pub(super) u64);
 
 impl Word {
-    /// Requests wait, or `drained` futures do. While this flag is set, only the lock holder changes the word.
-    pub(in crate::gate) const WAITERS: u64 = 1 << 63;
+    /// A thread holds the lock. Only that thread changes the word.
+    pub(super) const LOCKED: u64 = 1 << 63;
+    /// Requests wait, or `drained` futures do. Only a thread that holds the lock admits requests and releases permits.
+    pub(in crate::gate) const WAITERS: u64 = 1 << 62;
     /// The gate is closed.
-    pub(in crate::gate) const CLOSED: u64 = 1 << 62;
-    /// A listener must be notified when the limit changes, so only the lock holder changes the limit.
-    pub(in crate::gate) const LISTENERS: u64 = 1;
+    pub(in crate::gate) const CLOSED: u64 = 1 << 61;
 
     /// Returns a word with `limit` available permits and no flag set.
     pub(in crate::gate) const fn new(limit: Limit) -> Self {
@@ -34,8 +34,8 @@ impl Word {
     /// the slow path must decide. The weight must not be 0.
     #[inline]
     pub(super) const fn try_acquired(self, weight: u32) -> Option<Self> {
-        // One comparison checks the room and both flags: a flag that is set, or a borrow from it, makes `left` larger than
-        // any number of permits that can be left.
+        // One comparison checks the room and all flags: a flag that is set, or a borrow from it, makes `left` larger than any
+        // number of permits that can be left.
         let acquired = self.acquired(weight);
         let left = (acquired.0 >> PERMIT_SHIFT).wrapping_sub(NONE);
         if left < NONE.saturating_sub(weight as u64) { Some(acquired) } else { None }
@@ -57,7 +57,7 @@ impl Word {
     #[inline]
     pub(in crate::gate) const fn with_limit(self, limit: u32) -> Self {
         let growth = (limit as u64).wrapping_sub(self.limit() as u64);
-        Self(self.0.wrapping_add(growth.wrapping_mul(permits(1) | 1 << LIMIT_SHIFT)))
+        Self(self.0.wrapping_add(growth.wrapping_mul(permits(1) | 1)))
     }
 
     #[inline]
@@ -84,7 +84,7 @@ impl Word {
 
     #[inline]
     pub(in crate::gate) const fn limit(self) -> u32 {
-        ((self.0 >> LIMIT_SHIFT) & LIMITS) as u32
+        (self.0 & LIMITS) as u32
     }
 
     /// Returns the number of available permits; 0 under debt.
@@ -112,9 +112,8 @@ impl Word {
     }
 }
 
-const LIMIT_SHIFT: u32 = 1;
 const LIMITS: u64 = (1 << 30) - 1;
-const PERMIT_SHIFT: u32 = 31;
+const PERMIT_SHIFT: u32 = 30;
 const PERMITS: u64 = (1 << 31) - 1;
 /// The value of the permit field when no permit is available and there is no debt.
 const NONE: u64 = 1 << 30;
@@ -132,7 +131,7 @@ mod tests {
     /// The extreme values of the permit field and of the limit change no other field and no flag.
     #[test]
     fn fields_do_not_overlap() {
-        for flags in [0, Word::LISTENERS, Word::LISTENERS | Word::CLOSED | Word::WAITERS] {
+        for flags in [0, Word::LOCKED, Word::LOCKED | Word::CLOSED | Word::WAITERS] {
             let fields =
                 |word: Word| (word.limit(), word.available(), word.in_use(), word.debt(), word.0 & flags);
             let full = Word::new(Limit::MAX).with(flags);
@@ -147,12 +146,12 @@ mod tests {
         }
     }
 
-    /// The fast path admits a request exactly if its weight fits and neither WAITERS nor CLOSED is set, for any debt.
+    /// The fast path admits a request exactly if its weight fits and no flag is set, for any debt.
     #[test]
     fn fast_path_checks_room_and_flags() {
         let counts = [0, 1, 2, 3, 8, MAX / 2, MAX - 8, MAX - 1, MAX];
         let weights = [1, 2, 3, 8, MAX / 2, MAX - 8, MAX - 1, MAX, MAX + 1, 1 << 31, u32::MAX];
-        let flags = [0, Word::LISTENERS, Word::WAITERS, Word::CLOSED, Word::WAITERS | Word::CLOSED];
+        let flags = [0, Word::LOCKED, Word::WAITERS, Word::CLOSED, Word::WAITERS | Word::CLOSED];
         for (taken, limit) in counts.iter().flat_map(|taken| counts[1..].iter().map(|limit| (*taken, *limit)))
         {
             let open = Word::new(Limit::MAX).acquired(taken).with_limit(limit);
@@ -161,7 +160,7 @@ mod tests {
             for (flag, weight) in flags.iter().flat_map(|flag| weights.map(|weight| (*flag, weight))) {
                 let word = open.with(flag);
                 assert_eq!(word.fits(weight), i64::from(weight) <= room);
-                let is_admitted = flag & !Word::LISTENERS == 0 && i64::from(weight) <= room;
+                let is_admitted = flag == 0 && i64::from(weight) <= room;
                 let expected = is_admitted.then(|| word.acquired(weight));
                 assert_eq!(
                     word.try_acquired(weight),

@@ -45,6 +45,7 @@ pub(in crate::gate) struct Waiter {
     _pinned: PhantomPinned,
 }
 
+#[repr(C)]
 struct Node {
     previous: Option<NonNull<Waiter>>,
     next: Option<NonNull<Waiter>>,
@@ -103,7 +104,7 @@ impl Waiter {
         self.state() == WaiterState::Waiting && self.waker.with(will_wake)
     }
 
-    /// Returns the detail of the [removal](Removal::detail), or 0 if the waiter was not removed from a list.
+    /// Returns the [detail](Removal::detail) of a removal that has one.
     pub(in crate::gate) fn removal_detail(self: Pin<&mut Self>) -> i64 {
         if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | FINISHED) {
             return 0;
@@ -250,7 +251,9 @@ impl WaitList {
     fn unlink(&mut self, waiter: NonNull<Waiter>, removal: Removal) -> Removed {
         let node = self.node(waiter);
         let (previous, next, request) = (node.previous, node.next, node.request);
-        node.request.since = removal.detail(&request);
+        if let Some(detail) = removal.detail(&request) {
+            node.request.since = detail;
+        }
         match previous {
             Some(previous) => self.node(previous).next = next,
             None => self.head = next,
@@ -267,8 +270,9 @@ impl WaitList {
     /// Returns a pointer to this waiter if it is in this list.
     #[inline]
     fn find(&self, waiter: Pin<&mut Waiter>) -> Option<NonNull<Waiter>> {
-        // The number comes first: the state of a waiter in this list changes only under `&mut` to the list (5).
-        let is_here = waiter.list.get() == self.number && waiter.state().is_queued();
+        // Relaxed: the state of a waiter of this list changes only under `&mut` to the list (5).
+        let is_here = waiter.list.get() == self.number
+            && WaiterState::from_u8(waiter.state.load(Ordering::Relaxed)).is_queued();
         is_here.then(|| NonNull::from(waiter.into_ref().get_ref()))
     }
 

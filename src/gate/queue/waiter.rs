@@ -50,6 +50,7 @@ impl WaiterState {
 
 /// One request in the queue. Instants are nanoseconds of the [clock](crate::gate::clock).
 #[derive(Clone, Copy, Debug)]
+#[repr(C)] // in this order, because most removals need only the first fields
 pub(in crate::gate) struct WaitingRequest {
     pub(in crate::gate) weight: u32,
     /// The timer that ends the wait at the deadline, or [`TimerId::NONE`].
@@ -88,11 +89,11 @@ impl Removal {
 
     /// Returns the one number that the owner needs for its error: the limit, or the nanoseconds waited.
     #[inline]
-    pub(super) fn detail(self, request: &WaitingRequest) -> i64 {
+    pub(super) fn detail(self, request: &WaitingRequest) -> Option<i64> {
         match self {
-            Self::TooLarge(limit) => limit.get().into(),
-            Self::Expired(now) => now.saturating_sub(request.since),
-            Self::Admitted | Self::Cancelled | Self::Closed => 0,
+            Self::TooLarge(limit) => Some(limit.get().into()),
+            Self::Expired(now) => Some(now.saturating_sub(request.since)),
+            Self::Admitted | Self::Cancelled | Self::Closed => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use super::{GateState, TimedWait, add, count};
 use crate::gate::error::Rejection;
-use crate::gate::permits::Permits;
+use crate::gate::permits::Word;
 use crate::gate::queue::{Removal, Waiter, WaiterState};
 use crate::gate::timer::{Rearm, RuntimeId, TimerId, TimerState};
 use crate::gate::wake_list::WakeList;
@@ -15,15 +15,12 @@ impl GateState {
     #[cold]
     pub(super) fn register_deadline(
         &mut self,
-        permits: &Permits,
         timed: TimedWait,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Result<(TimerId, bool), Rejection> {
         let Some(runtime) = timed.runtime else { return Ok((TimerId::NONE, true)) };
-        self.timers.register(runtime, timed.deadline, make_waker).ok_or_else(|| {
-            self.clear_waiters_if_unused(permits);
-            self.reject_queue_full(self.queue.len())
-        })
+        let registered = self.timers.register(runtime, timed.deadline, make_waker);
+        registered.ok_or_else(|| self.reject_queue_full(self.queue.len()))
     }
 
     /// Sets the timer that [`enqueue`](Self::enqueue) returned. The caller carries the [`Rearm`] out without the lock.
@@ -56,20 +53,20 @@ impl GateState {
     /// Takes back a timer that was set. Returns what must be set next if it has fired already.
     pub(in crate::gate) fn put_timer_back(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         rearm: Rearm,
         clock: impl Fn() -> i64,
         wakes: &mut WakeList,
     ) -> Option<Rearm> {
         let timer = rearm.timer();
         wakes.push_unused_timer(self.timers.put_back(rearm));
-        self.handle_timer(permits, timer, clock, wakes)
+        self.handle_timer(word, timer, clock, wakes)
     }
 
     /// Ends the waits whose deadline has passed, if the timer has fired. Returns what must be set next.
     pub(in crate::gate) fn handle_timer(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         timer: TimerId,
         clock: impl Fn() -> i64,
         wakes: &mut WakeList,
@@ -96,7 +93,7 @@ impl GateState {
         });
         add(&mut self.queue_totals.expired, expired);
         if was_head {
-            self.admit_waiters(permits, permits.load(), || now, wakes);
+            self.admit_waiters(word, || now, wakes);
         }
         self.timers.rearm(timer)
     }
@@ -110,14 +107,14 @@ impl GateState {
     /// Ends the wait of a blocked thread at its deadline, unless it has ended before.
     pub(in crate::gate) fn expire(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         waiter: Pin<&mut Waiter>,
         now: i64,
         wakes: &mut WakeList,
     ) {
         if let Some(expired) = self.queue.cancel(waiter, Removal::Expired(now)) {
             count(&mut self.queue_totals.expired);
-            self.discard_removed(permits, expired, || now, wakes);
+            self.discard_removed(word, expired, || now, wakes);
         }
     }
 }

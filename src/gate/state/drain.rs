@@ -4,7 +4,7 @@ use std::mem;
 use std::task::Waker;
 
 use super::GateState;
-use crate::gate::permits::{Permits, Word};
+use crate::gate::permits::Word;
 use crate::gate::wake_list::WakeList;
 
 /// The `drained` futures that wait, in order of arrival.
@@ -46,7 +46,7 @@ impl GateState {
     /// Returns a ticket for the next poll, or `None` if the gate is drained, or was since the ticket was issued.
     pub(in crate::gate) fn poll_drained(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         ticket: Option<DrainTicket>,
         waker: Waker,
         wakes: &mut WakeList,
@@ -61,27 +61,25 @@ impl GateState {
             wakes.set_unused(Some(unused));
             return ticket;
         }
-        // The flag first: from here on each release takes the lock, so no drained moment can be missed.
-        let word = permits.update(|word| word.with(Word::WAITERS));
         if word.in_use() == 0 && self.queue.is_empty() {
-            self.clear_waiters_if_unused(permits);
             wakes.set_unused(Some(waker));
             return None;
         }
+        *word = word.with(Word::WAITERS); // each release takes the lock, so no drained moment can be missed
         Some(self.drain_waiters.insert(waker))
     }
 
     /// Ends the wait of one `drained` future.
     pub(in crate::gate) fn cancel_drained(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         ticket: DrainTicket,
         wakes: &mut WakeList,
     ) {
         if let Some(at) = self.drain_waiters.position(ticket) {
             let (_, waker) = self.drain_waiters.waiting.remove(at);
             wakes.set_unused(Some(waker));
-            self.clear_waiters_if_unused(permits);
+            self.clear_waiters_if_unused(word);
         }
     }
 }

@@ -9,6 +9,8 @@
 //! - `in_use + available == limit + debt`, and `available` or `debt` is 0.
 //! - The request at the head of the queue does not fit.
 //! - [`Word::WAITERS`] is set if and only if a request or a `drained` future waits.
+//!
+//! Each step gets the word as a plain value: while the lock is held no other thread changes it.
 
 mod deadline;
 mod drain;
@@ -19,7 +21,7 @@ use std::task::Waker;
 use super::counters::{Counter, ShardedCounters};
 use super::error::{PermanentRejection, Rejection};
 use super::histogram::Histogram;
-use super::permits::{Permits, Word};
+use super::permits::Word;
 use super::queue::{Removal, Removed, WaitQueue, Waiter, WaiterState, WaitingRequest};
 use super::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
 use super::timer::{RuntimeId, TimerId, Timers};
@@ -40,7 +42,7 @@ pub(super) struct GateState {
     pub(super) listeners: ChangeListeners,
     /// Requests admitted on arrival under the lock.
     admitted: u64,
-    /// Changes of the limit under the lock.
+    /// Changes of the limit.
     resized: u64,
     /// Without `enqueued`, which is the sum of the others and the requests that wait.
     queue_totals: QueueTotals,
@@ -93,10 +95,10 @@ impl GateState {
     /// Admits a request or rejects it. It never waits: `Err(None)` means that there are too few permits.
     pub(super) fn try_acquire(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         weight: u32,
     ) -> Result<(), Option<PermanentRejection>> {
-        if self.admit_on_arrival(permits, weight)?.is_none() {
+        if self.admit_on_arrival(word, weight)? {
             return Ok(());
         }
         count(&mut self.rejected.no_permits);
@@ -109,37 +111,27 @@ impl GateState {
     #[inline]
     pub(super) fn enqueue(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         arrival: Arrival<'_>,
         timed: Option<TimedWait>,
         clock: impl FnOnce() -> i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Arrived {
         let Arrival { waiter, weight, waker } = arrival;
-        // Make sure that the request must wait, and that no release can overlook it: once the flag is set, each release takes
-        // the lock. A release before that changes the word, so `set_waiters` fails and the request is checked again.
-        loop {
-            let word = match self.admit_on_arrival(permits, weight) {
-                Ok(Some(word)) => word,
-                Ok(None) => return Arrived::Decided { result: Ok(()), unused: waker },
-                Err(rejection) => return Arrived::Decided { result: Err(rejection.into()), unused: waker },
-            };
-            if self.queue.len() >= self.queue_bound {
-                return Arrived::Decided {
-                    result: Err(self.reject_queue_full(self.queue_bound)),
-                    unused: waker,
-                };
-            }
-            if word.has(Word::WAITERS) || permits.set_waiters(word) {
-                break;
-            }
+        match self.admit_on_arrival(word, weight) {
+            Ok(true) => return Arrived::Decided { result: Ok(()), unused: waker },
+            Ok(false) => {}
+            Err(rejection) => return Arrived::Decided { result: Err(rejection.into()), unused: waker },
+        }
+        if self.queue.len() >= self.queue_bound {
+            return Arrived::Decided { result: Err(self.reject_queue_full(self.queue_bound)), unused: waker };
         }
         let mut request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
         let mut rearm = None;
         if let Some(timed) = timed {
             request.since = timed.now;
             request.sample = self.sampler.sample(|| timed.now).map_or(0, |(_, sample)| sample);
-            match self.register_deadline(permits, timed, make_waker) {
+            match self.register_deadline(timed, make_waker) {
                 Ok((timer, fires_in_time)) => {
                     (request.timer, request.deadline) = (timer, timed.deadline);
                     rearm = (!fires_in_time).then_some(timer);
@@ -151,50 +143,36 @@ impl GateState {
             (request.since, request.sample) = (now, sample);
         }
         self.queue.enqueue(waiter, request, waker);
+        *word = word.with(Word::WAITERS); // from here on each release takes the lock
         Arrived::Enqueued { rearm }
     }
 
-    /// Admits a request if it fits and no other waits. Returns the word that was read if the request must wait.
+    /// Admits a request if it fits and no other waits. Returns `false` if it must wait.
     #[inline]
-    fn admit_on_arrival(
-        &mut self,
-        permits: &Permits,
-        weight: u32,
-    ) -> Result<Option<Word>, PermanentRejection> {
-        loop {
-            let word = permits.load();
-            // A request that can never be admitted must not block the requests behind it.
-            if weight == 0 {
-                count(&mut self.rejected.zero_weight);
-                return Err(PermanentRejection::ZeroWeight);
-            } else if word.has(Word::CLOSED) {
-                count(&mut self.rejected.closed);
-                return Err(PermanentRejection::Closed);
-            } else if weight > word.limit() {
-                count(&mut self.rejected.too_large);
-                return Err(PermanentRejection::TooLarge { limit: word.limit() });
-            }
-            // A request that would fit waits behind the others all the same: first come, first served.
-            if !self.queue.is_empty() || !word.fits(weight) {
-                return Ok(Some(word));
-            }
-            // If the flag is set without a queue, `drained` futures wait, and only the lock holder may change the word.
-            let is_admitted = if word.has(Word::WAITERS) {
-                permits.store(word.acquired(weight));
-                true
-            } else {
-                permits.try_acquire(weight) // fails only if the word has changed
-            };
-            if is_admitted {
-                count(&mut self.admitted);
-                return Ok(None);
-            }
+    fn admit_on_arrival(&mut self, word: &mut Word, weight: u32) -> Result<bool, PermanentRejection> {
+        // A request that can never be admitted must not block the requests behind it.
+        if weight == 0 {
+            count(&mut self.rejected.zero_weight);
+            return Err(PermanentRejection::ZeroWeight);
+        } else if word.has(Word::CLOSED) {
+            count(&mut self.rejected.closed);
+            return Err(PermanentRejection::Closed);
+        } else if weight > word.limit() {
+            count(&mut self.rejected.too_large);
+            return Err(PermanentRejection::TooLarge { limit: word.limit() });
         }
+        // A request that would fit waits behind the others all the same: first come, first served.
+        let is_admitted = self.queue.is_empty() && word.fits(weight);
+        if is_admitted {
+            *word = word.acquired(weight);
+            count(&mut self.admitted);
+        }
+        Ok(is_admitted)
     }
 
     /// Checks a request whose deadline has passed on arrival: it is admitted or rejected as if it waited, but it does not wait.
-    pub(super) fn try_acquire_expired(&mut self, permits: &Permits, weight: u32) -> Result<(), Rejection> {
-        if self.admit_on_arrival(permits, weight)?.is_none() {
+    pub(super) fn try_acquire_expired(&mut self, word: &mut Word, weight: u32) -> Result<(), Rejection> {
+        if self.admit_on_arrival(word, weight)? {
             return Ok(());
         }
         if self.queue.len() >= self.queue_bound {
@@ -214,35 +192,25 @@ impl GateState {
     #[inline]
     pub(super) fn release(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         weight: u32,
         clock: impl Fn() -> i64,
         wakes: &mut WakeList,
     ) {
-        let word = permits.load();
+        *word = word.released(weight);
+        // Without waiters the caller came here only because another thread held the lock.
         if word.has(Word::WAITERS) {
-            self.admit_waiters(permits, word.released(weight), clock, wakes);
-        } else {
-            // The last waiter left after the caller saw the flag. Without the flag other threads change the word, too.
-            permits.update(|word| word.released(weight));
+            self.admit_waiters(word, clock, wakes);
         }
     }
 
-    /// Admits the waiters at the head that fit, ends the wait for a drained gate if it is drained, and stores the word.
-    ///
-    /// `word` is the word that this step would leave without waiters. [`Word::WAITERS`] must be set in it. Every step that may
-    /// make room ends here.
+    /// Admits the waiters at the head that fit, and ends the wait for a drained gate if it is drained. Every step that may make
+    /// room while [`Word::WAITERS`] is set ends here.
     #[inline]
-    fn admit_waiters(
-        &mut self,
-        permits: &Permits,
-        mut word: Word,
-        clock: impl Fn() -> i64,
-        wakes: &mut WakeList,
-    ) {
+    fn admit_waiters(&mut self, word: &mut Word, clock: impl Fn() -> i64, wakes: &mut WakeList) {
         while self.queue.peek().is_some_and(|head| word.fits(head.weight)) {
             let Some(admitted) = self.queue.next() else { break };
-            word = word.acquired(admitted.request.weight);
+            *word = word.acquired(admitted.request.weight);
             count(&mut self.queue_totals.admitted);
             if admitted.request.sample > 0 {
                 self.record_wait(admitted.request.since, admitted.request.sample, clock());
@@ -260,70 +228,68 @@ impl GateState {
                 self.drain_waiters.wake_all(wakes);
             }
             if self.drain_waiters.is_empty() {
-                word = word.without(Word::WAITERS);
+                *word = word.without(Word::WAITERS);
             }
         }
-        // From the store on, if it clears the flag, other threads admit and release without the lock. An admitted request that
-        // releases its permits before that sees the flag and waits for the lock.
-        permits.store(word);
     }
 
     /// Takes a request out that its owner gives up. What it was admitted with goes to the next waiters.
     #[inline]
     pub(super) fn cancel(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         mut waiter: Pin<&mut Waiter>,
-        weight: u32,
         clock: impl Fn() -> i64,
         wakes: &mut WakeList,
     ) {
         match self.queue.cancel(waiter.as_mut(), Removal::Cancelled) {
             Some(cancelled) => {
                 count(&mut self.queue_totals.cancelled);
-                self.discard_removed(permits, cancelled, clock, wakes);
+                self.discard_removed(word, cancelled, clock, wakes);
             }
             None if waiter.state() == WaiterState::Admitted => {
                 count(&mut self.queue_totals.unclaimed);
-                self.release(permits, weight, clock, wakes);
+                let weight = waiter.weight();
+                waiter.finish();
+                self.release(word, weight, clock, wakes);
             }
             None => {}
         }
-        waiter.finish();
     }
 
-    /// Sets the limit, and ends the waits that it admits or makes impossible. Returns the word before the change.
+    /// Sets the limit, and ends the waits that it admits or makes impossible. Returns the limit before.
     pub(super) fn resize(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         limit: Limit,
         clock: impl Fn() -> i64,
         wakes: &mut WakeList,
-    ) -> Word {
-        let before = permits.update(|word| word.with_limit(limit.get()));
-        if before.limit() != limit.get() {
+    ) -> Limit {
+        let before = Limit::saturating(word.limit().into());
+        *word = word.with_limit(limit.get());
+        if before != limit {
             count(&mut self.resized);
         }
         // The requests that have become too large go first: they must not block those behind them.
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wakes));
         add(&mut self.queue_totals.too_large, removed);
-        if before.has(Word::WAITERS) {
-            self.admit_waiters(permits, permits.load(), clock, wakes);
+        if word.has(Word::WAITERS) {
+            self.admit_waiters(word, clock, wakes);
         }
         self.listeners.notify(wakes);
         before
     }
 
     /// Closes the gate, and ends all waits.
-    pub(super) fn close(&mut self, permits: &Permits, clock: impl Fn() -> i64, wakes: &mut WakeList) {
+    pub(super) fn close(&mut self, word: &mut Word, clock: impl Fn() -> i64, wakes: &mut WakeList) {
         // The flag first: a waiter that is woken must find the gate closed.
-        let before = permits.update(|word| word.with(Word::CLOSED));
+        *word = word.with(Word::CLOSED);
         let Self { queue, timers, .. } = self;
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wakes));
         add(&mut self.queue_totals.closed, removed);
-        if before.has(Word::WAITERS) {
-            self.admit_waiters(permits, permits.load(), clock, wakes);
+        if word.has(Word::WAITERS) {
+            self.admit_waiters(word, clock, wakes);
         }
         self.listeners.notify(wakes);
     }
@@ -333,9 +299,8 @@ impl GateState {
         wakes.set_unused(self.queue.replace_waker(waiter, waker));
     }
 
-    /// Returns the status. The word is read once, so that the permits and the limit belong to one instant.
-    pub(super) fn status(&self, permits: &Permits, counters: &ShardedCounters, name: GateName) -> GateStatus {
-        let word = permits.load();
+    /// Returns the status.
+    pub(super) fn status(&self, word: Word, counters: &ShardedCounters, name: GateName) -> GateStatus {
         let waiting = self.queue.len();
         let mut enqueued = self.queue_totals.ended();
         add(&mut enqueued, waiting);
@@ -350,7 +315,7 @@ impl GateState {
             debt: word.debt(),
             waiting,
             closed: word.has(Word::CLOSED),
-            resized: self.resized.saturating_add(counters.sum(Counter::Resized)),
+            resized: self.resized,
             totals: GateTotals {
                 admitted: admitted.saturating_add(queue.admitted),
                 queue,
@@ -361,10 +326,9 @@ impl GateState {
     }
 
     /// Clears [`Word::WAITERS`] if it is set and nothing waits any more.
-    fn clear_waiters_if_unused(&self, permits: &Permits) {
-        let word = permits.load();
-        if word.has(Word::WAITERS) && self.queue.is_empty() && self.drain_waiters.is_empty() {
-            permits.store(word.without(Word::WAITERS));
+    fn clear_waiters_if_unused(&self, word: &mut Word) {
+        if self.queue.is_empty() && self.drain_waiters.is_empty() {
+            *word = word.without(Word::WAITERS);
         }
     }
 
@@ -382,7 +346,7 @@ impl GateState {
     #[inline]
     fn discard_removed(
         &mut self,
-        permits: &Permits,
+        word: &mut Word,
         removed: Removed,
         clock: impl Fn() -> i64,
         wakes: &mut WakeList,
@@ -392,7 +356,7 @@ impl GateState {
             wakes.push_unused_timer(self.timers.unregister(removed.request.timer, removed.request.deadline));
         }
         if removed.was_head {
-            self.admit_waiters(permits, permits.load(), clock, wakes);
+            self.admit_waiters(word, clock, wakes);
         }
     }
 

@@ -7,40 +7,37 @@ use super::*;
 
 const NAME: GateName = GateName::new("tested");
 
-/// A gate whose permits are all in use, without its lock and its handles.
+/// The state of a gate whose permits are all in use.
 struct FullGate {
-    permits: Permits,
+    word: Word,
     state: GateState,
 }
 
 impl FullGate {
     fn new(limit: u32) -> Self {
-        let permits = Permits::new(Limit::new(limit));
-        assert!(permits.try_acquire(limit));
-        Self { permits, state: GateState::new(usize::MAX, true) }
+        Self { word: Word::new(Limit::new(limit)).acquired(limit), state: GateState::new(usize::MAX, true) }
     }
 
     fn arrive(&mut self, waiter: Pin<&mut Waiter>, deadline: Option<TimedWait>) -> Arrived {
         let arrival = Arrival { weight: waiter.weight(), waiter, waker: Waker::noop().clone() };
-        self.state.enqueue(&self.permits, arrival, deadline, || 0, |_| Waker::noop().clone())
+        self.state.enqueue(&mut self.word, arrival, deadline, || 0, |_| Waker::noop().clone())
     }
 
     fn cancel(&mut self, waiter: Pin<&mut Waiter>) {
-        let (weight, mut wakes) = (waiter.weight(), WakeList::default());
-        self.state.cancel(&self.permits, waiter, weight, || 0, &mut wakes);
+        self.state.cancel(&mut self.word, waiter, || 0, &mut WakeList::default());
     }
 
     fn release(&mut self, weight: u32) {
         let mut wakes = WakeList::default();
-        self.state.release(&self.permits, weight, || 0, &mut wakes);
+        self.state.release(&mut self.word, weight, || 0, &mut wakes);
     }
 
     fn status(&self) -> GateStatus {
-        self.state.status(&self.permits, &ShardedCounters::default(), NAME)
+        self.state.status(self.word, &ShardedCounters::default(), NAME)
     }
 
     fn has_waiters_flag(&self) -> bool {
-        self.permits.load().has(Word::WAITERS)
+        self.word.has(Word::WAITERS)
     }
 }
 
@@ -85,7 +82,7 @@ fn a_timer_that_is_being_set_ends_no_wait() {
     let deadline = Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
     let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(waiter.as_mut(), deadline) else { panic!() };
     let _rearm = gate.state.rearm(timer).unwrap();
-    let next = gate.state.handle_timer(&gate.permits, timer, || 1, &mut WakeList::default());
+    let next = gate.state.handle_timer(&mut gate.word, timer, || 1, &mut WakeList::default());
     assert!(next.is_none());
     assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Waiting, 0));
     gate.cancel(waiter);
@@ -110,7 +107,7 @@ fn a_deadline_leaves_with_its_request() {
         }
         let Arrived::Enqueued { rearm } = gate.arrive(later, on_new_runtime()) else { panic!() };
         assert_eq!(rearm, Some(timer), "the same slot");
-        gate.state.close(&gate.permits, || 0, &mut WakeList::default());
+        gate.state.close(&mut gate.word, || 0, &mut WakeList::default());
     }
 }
 
@@ -121,7 +118,7 @@ fn an_admitted_request_does_not_expire() {
     let mut waiter = pin!(Waiter::new(1));
     assert!(matches!(gate.arrive(waiter.as_mut(), None), Arrived::Enqueued { .. }));
     gate.release(1);
-    gate.state.expire(&gate.permits, waiter.as_mut(), 1, &mut WakeList::default());
+    gate.state.expire(&mut gate.word, waiter.as_mut(), 1, &mut WakeList::default());
     assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Admitted, 0));
 }
 
@@ -130,10 +127,10 @@ fn an_admitted_request_does_not_expire() {
 fn the_waiters_flag_is_set_only_while_needed() {
     let mut gate = FullGate::new(1);
     let poll = |gate: &mut FullGate, ticket| {
-        gate.state.poll_drained(&gate.permits, ticket, Waker::noop().clone(), &mut WakeList::default())
+        gate.state.poll_drained(&mut gate.word, ticket, Waker::noop().clone(), &mut WakeList::default())
     };
     let cancel = |gate: &mut FullGate, ticket| {
-        gate.state.cancel_drained(&gate.permits, ticket, &mut WakeList::default())
+        gate.state.cancel_drained(&mut gate.word, ticket, &mut WakeList::default())
     };
     let tickets = [(); 2].map(|()| poll(&mut gate, None).unwrap());
     assert!(gate.has_waiters_flag());
@@ -142,7 +139,7 @@ fn the_waiters_flag_is_set_only_while_needed() {
     gate.release(1);
     assert!(!gate.has_waiters_flag() && poll(&mut gate, Some(tickets[1])).is_none());
     assert!(poll(&mut gate, None).is_none() && !gate.has_waiters_flag(), "drained now");
-    assert!(gate.permits.try_acquire(1));
+    gate.word = gate.word.acquired(1);
     let ticket = poll(&mut gate, None).unwrap();
     cancel(&mut gate, ticket);
     assert!(!gate.has_waiters_flag());
@@ -152,9 +149,9 @@ fn the_waiters_flag_is_set_only_while_needed() {
 #[test]
 fn requests_are_admitted_while_the_gate_drains() {
     let mut gate = FullGate::new(1);
-    gate.state.resize(&gate.permits, Limit::new(2), || 0, &mut WakeList::default());
+    gate.state.resize(&mut gate.word, Limit::new(2), || 0, &mut WakeList::default());
     let ticket =
-        gate.state.poll_drained(&gate.permits, None, Waker::noop().clone(), &mut WakeList::default());
+        gate.state.poll_drained(&mut gate.word, None, Waker::noop().clone(), &mut WakeList::default());
     let arrived = gate.arrive(pin!(Waiter::new(1)), None);
     assert!(matches!(arrived, Arrived::Decided { result: Ok(()), .. }));
     assert_eq!((gate.status().in_use, gate.has_waiters_flag()), (2, true));
