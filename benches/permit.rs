@@ -1,9 +1,9 @@
-//! What a permit costs, each operation beside `tokio::sync::Semaphore` in the same run.
+//! The cost of a permit. Each operation runs beside the same operation of `tokio::sync::Semaphore`.
 //!
-//! tokio is built here without its `parking_lot` feature, as the crate depends on it; with it, tokio's own figures on
-//! two threads differ. Two-thread figures are nanoseconds per operation of either thread.
+//! tokio is built without its `parking_lot` feature, as this crate depends on it; that feature changes tokio's results with two
+//! threads. The results of two threads are nanoseconds per operation of either thread.
 
-#![expect(clippy::unwrap_used, reason = "a permit that is not to be had ends the run")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
 
 use std::future::Future;
 use std::hint::black_box;
@@ -41,75 +41,75 @@ fn uncontended(criterion: &mut Criterion) {
     group.finish();
 
     let mut group = criterion.benchmark_group("acquire");
-    group.bench_function("gate", |bencher| bencher.iter(|| drop(black_box(now(gate.acquire()).unwrap()))));
+    group.bench_function("gate", |bencher| bencher.iter(|| drop(black_box(ready(gate.acquire()).unwrap()))));
     group.bench_function("tokio", |bencher| {
-        bencher.iter(|| drop(black_box(now(semaphore.acquire()).unwrap())));
+        bencher.iter(|| drop(black_box(ready(semaphore.acquire()).unwrap())));
     });
     group.finish();
 
     let mut group = criterion.benchmark_group("acquire_owned");
     group.bench_function("gate", |bencher| {
-        bencher.iter(|| drop(black_box(now(gate.acquire_owned()).unwrap())));
+        bencher.iter(|| drop(black_box(ready(gate.acquire_owned()).unwrap())));
     });
     group.bench_function("tokio", |bencher| {
-        bencher.iter(|| drop(black_box(now(Arc::clone(&semaphore).acquire_owned()).unwrap())));
+        bencher.iter(|| drop(black_box(ready(Arc::clone(&semaphore).acquire_owned()).unwrap())));
     });
     group.finish();
 
     let mut group = criterion.benchmark_group("acquire_many(8)");
     group.bench_function("gate", |bencher| {
-        bencher.iter(|| drop(black_box(now(gate.acquire_many(8)).unwrap())));
+        bencher.iter(|| drop(black_box(ready(gate.acquire_many(8)).unwrap())));
     });
     group.bench_function("tokio", |bencher| {
-        bencher.iter(|| drop(black_box(now(semaphore.acquire_many(8)).unwrap())));
+        bencher.iter(|| drop(black_box(ready(semaphore.acquire_many(8)).unwrap())));
     });
     group.finish();
 }
 
-/// The same with a second thread doing the same to the same gate all the while; there is room for both.
+/// Measures one thread while a second thread does the same at the same gate. There are enough permits for both.
 fn contended(criterion: &mut Criterion) {
     let (gate, semaphore) = (gate(), semaphore());
 
     let mut group = criterion.benchmark_group("try_acquire, two threads");
     group.bench_function("gate", |bencher| {
-        with_rival(bencher, || drop(black_box(gate.try_acquire().unwrap())));
+        with_second_thread(bencher, || drop(black_box(gate.try_acquire().unwrap())));
     });
     group.bench_function("tokio", |bencher| {
-        with_rival(bencher, || drop(black_box(semaphore.try_acquire().unwrap())));
+        with_second_thread(bencher, || drop(black_box(semaphore.try_acquire().unwrap())));
     });
     group.finish();
 
     let mut group = criterion.benchmark_group("acquire, two threads");
     group.bench_function("gate", |bencher| {
-        with_rival(bencher, || drop(black_box(now(gate.acquire()).unwrap())));
+        with_second_thread(bencher, || drop(black_box(ready(gate.acquire()).unwrap())));
     });
     group.bench_function("tokio", |bencher| {
-        with_rival(bencher, || drop(black_box(now(semaphore.acquire()).unwrap())));
+        with_second_thread(bencher, || drop(black_box(ready(semaphore.acquire()).unwrap())));
     });
     group.finish();
 }
 
-/// A wait from end to end by hand, without a scheduler: join the line, be handed a permit, resume, give it back.
+/// Measures a whole wait, polled by hand without a scheduler: enqueue, release the permit, resume, drop.
 fn waiting(criterion: &mut Criterion) {
     let (gate, semaphore) = (Gate::new(GateName::new("bench"), Limit::MIN), Semaphore::new(1));
 
-    let mut group = criterion.benchmark_group("wait handoff");
+    let mut group = criterion.benchmark_group("wait cycle");
     group.bench_function("gate", |bencher| {
         bencher.iter(|| {
             let held = gate.try_acquire().unwrap();
-            let mut next = pin!(gate.acquire());
-            assert!(poll(next.as_mut()).is_pending());
+            let mut waiting = pin!(gate.acquire());
+            assert!(poll(waiting.as_mut()).is_pending());
             drop(held);
-            assert!(poll(next).is_ready());
+            assert!(poll(waiting).is_ready());
         });
     });
     group.bench_function("tokio", |bencher| {
         bencher.iter(|| {
             let held = semaphore.try_acquire().unwrap();
-            let mut next = pin!(semaphore.acquire());
-            assert!(poll(next.as_mut()).is_pending());
+            let mut waiting = pin!(semaphore.acquire());
+            assert!(poll(waiting.as_mut()).is_pending());
             drop(held);
-            assert!(poll(next).is_ready());
+            assert!(poll(waiting).is_ready());
         });
     });
     group.finish();
@@ -117,20 +117,20 @@ fn waiting(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("poll again while waiting");
     group.bench_function("gate", |bencher| {
         let _held = gate.try_acquire().unwrap();
-        let mut next = pin!(gate.acquire());
-        bencher.iter(|| assert!(poll(next.as_mut()).is_pending()));
+        let mut waiting = pin!(gate.acquire());
+        bencher.iter(|| assert!(poll(waiting.as_mut()).is_pending()));
     });
     group.bench_function("tokio", |bencher| {
         let _held = semaphore.try_acquire().unwrap();
-        let mut next = pin!(semaphore.acquire());
-        bencher.iter(|| assert!(poll(next.as_mut()).is_pending()));
+        let mut waiting = pin!(semaphore.acquire());
+        bencher.iter(|| assert!(poll(waiting.as_mut()).is_pending()));
     });
     group.finish();
 }
 
 fn resizing(criterion: &mut Criterion) {
     let (gate, semaphore) = (gate(), semaphore());
-    let mut group = criterion.benchmark_group("grow and shrink, idle");
+    let mut group = criterion.benchmark_group("raise and lower the limit, idle");
     group.bench_function("gate", |bencher| {
         bencher.iter(|| {
             gate.resize(Limit::new(PERMITS + 1));
@@ -146,7 +146,7 @@ fn resizing(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn with_rival(bencher: &mut Bencher<'_>, operation: impl Fn() + Sync) {
+fn with_second_thread(bencher: &mut Bencher<'_>, operation: impl Fn() + Sync) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -163,9 +163,9 @@ fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn now<F: Future>(future: F) -> F::Output {
+fn ready<F: Future>(future: F) -> F::Output {
     match poll(pin!(future)) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("there is room"),
+        Poll::Pending => panic!("permits are available"),
     }
 }
