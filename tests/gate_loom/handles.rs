@@ -29,7 +29,7 @@ fn handle_from_a_permit_races_the_last_handle() {
         let gate = TestGate::new(2);
         let permit = gate.try_acquire(1).unwrap();
         let other = thread::spawn(move || {
-            let handle = permit.inner.gate();
+            let handle = permit.inner.gate().clone();
             assert_eq!(handle.status().in_use, 1);
             let second = handle.try_acquire().unwrap();
             assert!(handle.try_acquire().is_err());
@@ -68,7 +68,7 @@ fn two_permits_create_handles() {
         let (permit, other) = (gate.try_acquire(1).unwrap(), gate.try_acquire(1).unwrap());
         drop(gate);
         let create_handle = |permit: CountedPermit| {
-            let handle = permit.inner.gate();
+            let handle = permit.inner.gate().clone();
             drop(permit);
             assert!(handle.try_acquire().is_ok());
         };
@@ -115,7 +115,7 @@ fn late_release_does_not_affect_a_gate_that_is_dropped() {
         let next = TestGate::new(1);
         let permit = next.try_acquire(1).unwrap();
         drop(next);
-        let handle = permit.inner.gate();
+        let handle = permit.inner.gate().clone();
         assert_eq!((handle.limit(), handle.status().in_use), (Limit::MIN, 1));
         drop(permit);
         assert!(handle.try_acquire().is_ok());
@@ -149,7 +149,7 @@ fn handle_from_a_permit_last_handle_and_release() {
         let (permit, other) = (gate.try_acquire(1).unwrap(), gate.try_acquire(1).unwrap());
         let releasing = thread::spawn(move || drop(other));
         let thread = thread::spawn(move || {
-            let handle = permit.inner.gate();
+            let handle = permit.inner.gate().clone();
             drop(permit);
             assert_eq!(handle.limit().get(), 2);
             drop(handle.try_acquire());

@@ -13,7 +13,7 @@ fn owned_permits_outlive_the_last_handle() {
         let [first, second, third] = [(); 3].map(|()| last_handle.try_acquire_owned().unwrap());
         let releasing = thread::spawn(move || drop(first));
         let creating_handle = thread::spawn(move || {
-            let handle = second.gate();
+            let handle = second.gate().clone();
             drop(second);
             let status = handle.status();
             assert_eq!(status.in_use + status.available, 3 + status.debt, "{status:?}");

@@ -138,7 +138,7 @@ impl<'e> Environment<'e> {
             oracle.coverage.record(Event::ReleasedWithoutHandle);
             drop(permit);
         }
-        let gate = owned_permits.first().map(OwnedPermit::gate);
+        let gate = owned_permits.first().map(|permit| permit.gate().clone());
         if let Some(gate) = &gate {
             oracle.check(&gate.status(), owned_permits.iter().map(OwnedPermit::weight).sum());
             oracle.coverage.record(Event::HandleRecreated);

@@ -37,7 +37,7 @@ impl<F: Future> FutureSlot<F> {
 /// A slot for the future of one request, which borrows the gate or owns a handle.
 pub(super) struct AcquireSlot<'g> {
     borrowed: FutureSlot<Acquire<'g>>,
-    owned: FutureSlot<AcquireOwned<'g>>,
+    owned: FutureSlot<AcquireOwned>,
     is_owned: bool,
 }
 
@@ -51,7 +51,7 @@ impl<'g> AcquireSlot<'g> {
         self.borrowed.put(future);
     }
 
-    pub(super) fn put_owned(&mut self, future: AcquireOwned<'g>) {
+    pub(super) fn put_owned(&mut self, future: AcquireOwned) {
         self.is_owned = true;
         self.owned.put(future);
     }

@@ -296,7 +296,7 @@ impl<'g> StepDriver<'g, '_, '_> {
             self.handles.truncate(1);
             self.handles.push(match permit {
                 AnyPermit::Borrowed(permit) => permit.gate().clone(),
-                AnyPermit::Owned(permit) => permit.gate(),
+                AnyPermit::Owned(permit) => permit.gate().clone(),
             });
         } else {
             self.handles.pop();
