@@ -245,12 +245,11 @@ impl<G: GateRef> PendingRequest<G> {
     /// Polls a request that the fast path did not admit.
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        if self.as_mut().project().waiter.finish_admitted() {
+            return Poll::Ready(Ok(()));
+        }
         match self.waiter.state() {
             WaiterState::Idle => self.arrive(waker),
-            WaiterState::Admitted => {
-                self.project().waiter.finish();
-                Poll::Ready(Ok(()))
-            }
             // A request can be polled for other reasons than its own, and then the waker is most often the same.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
@@ -387,7 +386,6 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Gives the request up, whatever state it is in.
-    #[cold]
     #[inline(never)]
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();

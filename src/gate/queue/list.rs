@@ -95,6 +95,16 @@ impl Waiter {
         }
     }
 
+    /// Finishes the waiter if it was admitted, and returns whether it was.
+    #[inline]
+    pub(in crate::gate) fn finish_admitted(self: Pin<&mut Self>) -> bool {
+        let is_admitted = self.state() == WaiterState::Admitted;
+        if is_admitted {
+            self.list.set(FINISHED);
+        }
+        is_admitted
+    }
+
     /// Returns `true` if the waiter waits, and its list will wake it with this waker. Takes no lock.
     #[inline]
     pub(in crate::gate) fn is_waiting_with(self: Pin<&mut Self>, waker: &Waker) -> bool {
