@@ -277,7 +277,7 @@ impl<G: GateRef> PendingRequest<G> {
         // The timer of the runtime that polls the request ends its wait.
         let timed =
             (deadline != NEVER).then(|| TimedWait { now, deadline, runtime: Some(current_runtime()) });
-        self.enqueue(waker, timed)
+        self.enqueue(waker, timed.as_ref())
     }
 
     /// The contended path up to the queue. `release_slow` in `shared.rs` is its counterpart.
@@ -285,7 +285,7 @@ impl<G: GateRef> PendingRequest<G> {
     fn enqueue(
         mut self: Pin<&mut Self>,
         waker: Waker,
-        timed: Option<TimedWait>,
+        timed: Option<&TimedWait>,
     ) -> Poll<Result<(), Rejection>> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
@@ -433,9 +433,10 @@ impl PendingRequest<&Gate> {
             return Ok(shared.locked(|state, word| state.try_acquire_expired(word, weight)));
         }
         let arrival = Arrival { waiter: this.waiter, weight, waker };
-        let timed = Some(TimedWait { now, deadline, runtime: None });
+        let timed = TimedWait { now, deadline, runtime: None };
         let make_waker = |timer| timer_waker(shared, timer);
-        let arrived = shared.locked(|state, word| state.enqueue(word, arrival, timed, || now, make_waker));
+        let arrived =
+            shared.locked(|state, word| state.enqueue(word, arrival, Some(&timed), || now, make_waker));
         match arrived {
             Arrived::Enqueued { .. } => Err(deadline),
             Arrived::Decided { result, .. } => Ok(result),
