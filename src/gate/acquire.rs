@@ -245,12 +245,11 @@ impl<G: GateRef> PendingRequest<G> {
     /// Polls a request that the fast path did not admit.
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        if self.as_mut().project().waiter.finish_admitted() {
+            return Poll::Ready(Ok(()));
+        }
         match self.waiter.state() {
             WaiterState::Idle => self.arrive(waker),
-            WaiterState::Admitted => {
-                self.project().waiter.finish();
-                Poll::Ready(Ok(()))
-            }
             // A request can be polled for other reasons than its own, and then the waker is most often the same.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
@@ -278,7 +277,7 @@ impl<G: GateRef> PendingRequest<G> {
         // The timer of the runtime that polls the request ends its wait.
         let timed =
             (deadline != NEVER).then(|| TimedWait { now, deadline, runtime: Some(current_runtime()) });
-        self.enqueue(waker, timed)
+        self.enqueue(waker, timed.as_ref())
     }
 
     /// The contended path up to the queue. `release_slow` in `shared.rs` is its counterpart.
@@ -286,7 +285,7 @@ impl<G: GateRef> PendingRequest<G> {
     fn enqueue(
         mut self: Pin<&mut Self>,
         waker: Waker,
-        timed: Option<TimedWait>,
+        timed: Option<&TimedWait>,
     ) -> Poll<Result<(), Rejection>> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
@@ -387,7 +386,6 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Gives the request up, whatever state it is in.
-    #[cold]
     #[inline(never)]
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
@@ -435,9 +433,10 @@ impl PendingRequest<&Gate> {
             return Ok(shared.locked(|state, word| state.try_acquire_expired(word, weight)));
         }
         let arrival = Arrival { waiter: this.waiter, weight, waker };
-        let timed = Some(TimedWait { now, deadline, runtime: None });
+        let timed = TimedWait { now, deadline, runtime: None };
         let make_waker = |timer| timer_waker(shared, timer);
-        let arrived = shared.locked(|state, word| state.enqueue(word, arrival, timed, || now, make_waker));
+        let arrived =
+            shared.locked(|state, word| state.enqueue(word, arrival, Some(&timed), || now, make_waker));
         match arrived {
             Arrived::Enqueued { .. } => Err(deadline),
             Arrived::Decided { result, .. } => Ok(result),

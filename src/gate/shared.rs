@@ -93,7 +93,6 @@ impl Shared {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn release_slow(&self, weight: u32) {
         self.step(|state, word, wakes| state.release(word, weight, clock::now, wakes));

@@ -15,7 +15,7 @@ impl GateState {
     #[cold]
     pub(super) fn register_deadline(
         &mut self,
-        timed: TimedWait,
+        timed: &TimedWait,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Result<(TimerId, bool), Rejection> {
         let Some(runtime) = timed.runtime else { return Ok((TimerId::NONE, true)) };

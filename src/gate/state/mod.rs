@@ -113,7 +113,7 @@ impl GateState {
         &mut self,
         word: &mut Word,
         arrival: Arrival<'_>,
-        timed: Option<TimedWait>,
+        timed: Option<&TimedWait>,
         clock: impl FnOnce() -> i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Arrived {
@@ -210,16 +210,16 @@ impl GateState {
     fn admit_waiters(&mut self, word: &mut Word, clock: impl Fn() -> i64, wakes: &mut WakeList) {
         while self.queue.peek().is_some_and(|head| word.fits(head.weight)) {
             let Some(admitted) = self.queue.next() else { break };
-            *word = word.acquired(admitted.request.weight);
+            *word = word.acquired(admitted.weight);
             count(&mut self.queue_totals.admitted);
-            if admitted.request.sample > 0 {
-                self.record_wait(admitted.request.since, admitted.request.sample, clock());
+            if admitted.sample > 0 {
+                self.record_wait(admitted.since, admitted.sample, clock());
             }
             if let Some(waker) = admitted.waker {
                 wakes.push(waker);
             }
-            if admitted.request.timer != TimerId::NONE {
-                let unused = self.timers.unregister(admitted.request.timer, admitted.request.deadline);
+            if admitted.timer != TimerId::NONE {
+                let unused = self.timers.unregister(admitted.timer, admitted.deadline);
                 wakes.push_unused_timer(unused);
             }
         }
@@ -338,8 +338,8 @@ impl GateState {
         if let Some(waker) = removed.waker {
             wakes.push(waker);
         }
-        if removed.request.timer != TimerId::NONE {
-            wakes.push_unused_timer(timers.unregister(removed.request.timer, removed.request.deadline));
+        if removed.timer != TimerId::NONE {
+            wakes.push_unused_timer(timers.unregister(removed.timer, removed.deadline));
         }
     }
 
@@ -353,8 +353,8 @@ impl GateState {
         wakes: &mut WakeList,
     ) {
         wakes.set_unused(removed.waker);
-        if removed.request.timer != TimerId::NONE {
-            wakes.push_unused_timer(self.timers.unregister(removed.request.timer, removed.request.deadline));
+        if removed.timer != TimerId::NONE {
+            wakes.push_unused_timer(self.timers.unregister(removed.timer, removed.deadline));
         }
         if removed.was_head {
             self.admit_waiters(word, clock, wakes);

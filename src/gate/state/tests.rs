@@ -20,7 +20,7 @@ impl FullGate {
 
     fn arrive(&mut self, waiter: Pin<&mut Waiter>, deadline: Option<TimedWait>) -> Arrived {
         let arrival = Arrival { weight: waiter.weight(), waiter, waker: Waker::noop().clone() };
-        self.state.enqueue(&mut self.word, arrival, deadline, || 0, |_| Waker::noop().clone())
+        self.state.enqueue(&mut self.word, arrival, deadline.as_ref(), || 0, |_| Waker::noop().clone())
     }
 
     fn cancel(&mut self, waiter: Pin<&mut Waiter>) {
