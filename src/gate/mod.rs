@@ -23,7 +23,7 @@
 //! shared                           one gate: the permits, the lock, the counters
 //! state/                           the rules of admission behind the lock
 //! timer/, queue/, permits/         one timer per runtime; the wait queue; the atomic word of the fast path
-//! wake_list, wait_sampler,      what is woken after the lock; which waits are measured;
+//! wake_list, wait_sampler,         what is woken after the lock; which waits are measured;
 //! counters, histogram, clock       counters of the fast path; wait times; nanoseconds
 //! status, error, sync              reports; rejections; atomics and the lock
 //! ```
