@@ -19,7 +19,7 @@ use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
 use super::queue::{Waiter, WaiterState};
 use super::shared::Shared;
-use super::state::{Arrival, Arrived, TimedWait};
+use super::state::{Arrival, Arrived, WaitDeadline};
 use super::timer::{Rearm, RuntimeId};
 #[cfg(feature = "tracing")]
 use crate::plan::GateName;
@@ -245,12 +245,11 @@ impl<G: GateRef> PendingRequest<G> {
     /// Polls a request that the fast path did not admit.
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        if self.as_mut().project().waiter.finish_admitted() {
+            return Poll::Ready(Ok(()));
+        }
         match self.waiter.state() {
             WaiterState::Idle => self.arrive(waker),
-            WaiterState::Admitted => {
-                self.project().waiter.finish();
-                Poll::Ready(Ok(()))
-            }
             // A request can be polled for other reasons than its own, and then the waker is most often the same.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
@@ -269,16 +268,17 @@ impl<G: GateRef> PendingRequest<G> {
     #[cold]
     fn arrive_with_deadline(self: Pin<&mut Self>, waker: Waker) -> Poll<Result<(), Rejection>> {
         let now = clock::now();
-        let deadline = self.deadline_from(now);
-        if deadline <= now {
+        let instant = self.deadline_from(now);
+        if instant <= now {
             let (shared, weight) = (self.shared(), self.waiter.weight());
             let result = shared.locked(|state, word| state.try_acquire_expired(word, weight));
             return self.decided(result, waker);
         }
+        if instant == NEVER {
+            return self.enqueue(waker, None);
+        }
         // The timer of the runtime that polls the request ends its wait.
-        let timed =
-            (deadline != NEVER).then(|| TimedWait { now, deadline, runtime: Some(current_runtime()) });
-        self.enqueue(waker, timed)
+        self.enqueue(waker, Some(&WaitDeadline { now, instant, runtime: Some(current_runtime()) }))
     }
 
     /// The contended path up to the queue. `release_slow` in `shared.rs` is its counterpart.
@@ -286,18 +286,18 @@ impl<G: GateRef> PendingRequest<G> {
     fn enqueue(
         mut self: Pin<&mut Self>,
         waker: Waker,
-        timed: Option<TimedWait>,
+        deadline: Option<&WaitDeadline>,
     ) -> Poll<Result<(), Rejection>> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let arrival = Arrival { weight: this.waiter.weight(), waiter: this.waiter, waker };
         let make_waker = |timer| timer_waker(shared, timer);
         let arrived =
-            shared.locked(|state, word| state.enqueue(word, arrival, timed, clock::now, make_waker));
+            shared.locked(|state, word| state.enqueue(word, arrival, deadline, clock::now, make_waker));
         match arrived {
             Arrived::Enqueued { rearm: None } => Poll::Pending,
-            Arrived::Enqueued { rearm: Some(timer) } => {
-                let rearm = shared.locked(|state, _| state.rearm(timer));
+            Arrived::Enqueued { rearm: Some(id) } => {
+                let rearm = shared.locked(|state, _| state.rearm(id));
                 self.set_timer(rearm);
                 Poll::Pending
             }
@@ -337,18 +337,18 @@ impl<G: GateRef> PendingRequest<G> {
             let shared = this.gate.gate().expect("a waiting request has a gate").shared();
             let mut waiter = this.waiter;
             let mut rearm = None;
-            let is_done = shared.step(|state, _, wakes| match (waiter.state(), runtime) {
+            let is_done = shared.step(|state, _, wake_list| match (waiter.state(), runtime) {
                 (WaiterState::Waiting, _) => {
-                    state.replace_waker(waiter.as_mut(), new_waker, wakes);
+                    state.replace_waker(waiter.as_mut(), new_waker, wake_list);
                     true
                 }
                 (WaiterState::TimerLost, Some(runtime)) => {
                     let make_waker = |timer| timer_waker(shared, timer);
-                    rearm = state.reregister(waiter.as_mut(), new_waker, runtime, make_waker, wakes);
+                    rearm = state.reregister(waiter.as_mut(), new_waker, runtime, make_waker, wake_list);
                     true
                 }
                 _ => {
-                    wakes.set_unused(Some(new_waker));
+                    wake_list.set_unused(Some(new_waker));
                     false
                 }
             });
@@ -387,12 +387,11 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Gives the request up, whatever state it is in.
-    #[cold]
     #[inline(never)]
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
         let Some(gate) = this.gate.gate() else { return };
-        gate.shared().step(|state, word, wakes| state.cancel(word, this.waiter, clock::now, wakes));
+        gate.shared().step(|state, word, wake_list| state.cancel(word, this.waiter, clock::now, wake_list));
     }
 
     #[inline]
@@ -428,18 +427,19 @@ impl PendingRequest<&Gate> {
         waker: Waker,
     ) -> Result<Result<(), Rejection>, i64> {
         let now = clock::now();
-        let deadline = self.deadline_from(now);
+        let instant = self.deadline_from(now);
         let this = self.as_mut().project();
         let (shared, weight) = (this.gate.shared(), this.waiter.weight());
-        if deadline <= now {
+        if instant <= now {
             return Ok(shared.locked(|state, word| state.try_acquire_expired(word, weight)));
         }
         let arrival = Arrival { waiter: this.waiter, weight, waker };
-        let timed = Some(TimedWait { now, deadline, runtime: None });
+        let deadline = WaitDeadline { now, instant, runtime: None };
         let make_waker = |timer| timer_waker(shared, timer);
-        let arrived = shared.locked(|state, word| state.enqueue(word, arrival, timed, || now, make_waker));
+        let arrived =
+            shared.locked(|state, word| state.enqueue(word, arrival, Some(&deadline), || now, make_waker));
         match arrived {
-            Arrived::Enqueued { .. } => Err(deadline),
+            Arrived::Enqueued { .. } => Err(instant),
             Arrived::Decided { result, .. } => Ok(result),
         }
     }
@@ -449,7 +449,7 @@ impl PendingRequest<&Gate> {
         let now = clock::now();
         if deadline <= now {
             let this = self.as_mut().project();
-            this.gate.shared().step(|state, word, wakes| state.expire(word, this.waiter, now, wakes));
+            this.gate.shared().step(|state, word, wake_list| state.expire(word, this.waiter, now, wake_list));
         }
         if self.waiter.state().is_queued() { None } else { Some(self.take_result()) }
     }

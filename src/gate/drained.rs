@@ -54,8 +54,8 @@ impl Future for Drained<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone(); // may panic, so before anything changes
         let this = &mut *self;
-        this.gate.shared().step(|state, word, wakes| {
-            this.ticket = state.poll_drained(word, this.ticket, waker, wakes);
+        this.gate.shared().step(|state, word, wake_list| {
+            this.ticket = state.poll_drained(word, this.ticket, waker, wake_list);
         });
         if self.ticket.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
@@ -64,7 +64,7 @@ impl Future for Drained<'_> {
 impl Drop for Drained<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.gate.shared().step(|state, word, wakes| state.cancel_drained(word, ticket, wakes));
+            self.gate.shared().step(|state, word, wake_list| state.cancel_drained(word, ticket, wake_list));
         }
     }
 }

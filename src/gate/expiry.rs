@@ -21,13 +21,14 @@ impl Shared {
             let on_panic = LoseTimer { shared: self, timer: rearm.timer() };
             rearm.set(); // without the lock: it calls tokio
             mem::forget(on_panic);
-            next = self.step(|state, word, wakes| state.put_timer_back(word, rearm, clock::now, wakes));
+            next =
+                self.step(|state, word, wake_list| state.put_timer_back(word, rearm, clock::now, wake_list));
         }
     }
 
     /// Runs when a timer has fired, or when its runtime was shut down.
     fn handle_timer(&self, timer: TimerId) {
-        let next = self.step(|state, word, wakes| state.handle_timer(word, timer, clock::now, wakes));
+        let next = self.step(|state, word, wake_list| state.handle_timer(word, timer, clock::now, wake_list));
         if let Some(rearm) = next {
             // tokio calls this while it processes its timers, so no panic may leave. If the timer cannot be set, the requests
             // that rely on it are woken.
@@ -44,7 +45,7 @@ struct LoseTimer<'s> {
 
 impl Drop for LoseTimer<'_> {
     fn drop(&mut self) {
-        self.shared.step(|state, _, wakes| state.lose_timer(self.timer, wakes));
+        self.shared.step(|state, _, wake_list| state.lose_timer(self.timer, wake_list));
     }
 }
 

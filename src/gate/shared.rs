@@ -55,10 +55,10 @@ impl Shared {
     /// A permit that the step admits must have an owner before this returns: a waker may panic.
     #[inline]
     pub(super) fn step<R>(&self, step: impl FnOnce(&mut GateState, &mut Word, &mut WakeList) -> R) -> R {
-        let mut wakes = WakeList::default();
-        let result = self.locked(|state, word| step(state, word, &mut wakes));
-        wakes.wake_all();
-        mem::forget(wakes); // nothing is left in it
+        let mut wake_list = WakeList::default();
+        let result = self.locked(|state, word| step(state, word, &mut wake_list));
+        wake_list.wake_all();
+        mem::forget(wake_list); // nothing is left in it
         result
     }
 
@@ -93,23 +93,22 @@ impl Shared {
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn release_slow(&self, weight: u32) {
-        self.step(|state, word, wakes| state.release(word, weight, clock::now, wakes));
+        self.step(|state, word, wake_list| state.release(word, weight, clock::now, wake_list));
     }
 
     /// Sets the limit. The caller wakes the wakers.
     #[inline]
-    pub(super) fn resize(&self, limit: Limit, wakes: &mut WakeList) -> Resize {
+    pub(super) fn resize(&self, limit: Limit, wake_list: &mut WakeList) -> Resize {
         self.locked(|state, word| {
-            let from = state.resize(word, limit, clock::now, wakes);
+            let from = state.resize(word, limit, clock::now, wake_list);
             Resize { from, to: limit, debt: word.debt() }
         })
     }
 
     pub(super) fn close(&self) {
-        self.step(|state, word, wakes| state.close(word, clock::now, wakes));
+        self.step(|state, word, wake_list| state.close(word, clock::now, wake_list));
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate.

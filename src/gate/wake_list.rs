@@ -147,9 +147,9 @@ impl ChangeListeners {
     }
 
     /// Has every listener notified after the lock is released.
-    pub(super) fn notify(&self, wakes: &mut WakeList) {
+    pub(super) fn notify(&self, wake_list: &mut WakeList) {
         for listener in self.0.iter().filter_map(Weak::upgrade) {
-            wakes.more().listeners.push(listener);
+            wake_list.more().listeners.push(listener);
         }
     }
 }
@@ -163,14 +163,14 @@ mod tests {
     /// Each listener that its owner still holds is notified, and the others are forgotten.
     #[test]
     fn held_listeners_are_notified() {
-        let (mut listeners, mut wakes) = (ChangeListeners::default(), WakeList::default());
+        let (mut listeners, mut wake_list) = (ChangeListeners::default(), WakeList::default());
         let held = [(); 2].map(|()| Arc::<Notify>::default());
         listeners.insert(&held[0]);
         listeners.insert(&Arc::<Notify>::default());
         listeners.insert(&held[1]);
         assert_eq!(listeners.0.len(), 2);
-        listeners.notify(&mut wakes);
-        wakes.wake_all();
+        listeners.notify(&mut wake_list);
+        wake_list.wake_all();
         assert!(held.iter().all(|listener| pin!(listener.notified()).as_mut().enable()));
     }
 }

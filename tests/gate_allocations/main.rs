@@ -22,11 +22,12 @@ use concurrency_governor::{GateName, Limit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::advance;
 
-/// The system allocator, with a count of the allocations of each thread.
+/// The system allocator, with a count of the allocations of each thread, and of the bytes that they hold.
 struct CountingAllocator;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static HELD_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
 impl CountingAllocator {
@@ -34,6 +35,14 @@ impl CountingAllocator {
         // A thread that is exiting has destroyed its counter, and needs none.
         let _destroyed = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
     }
+
+    fn hold(bytes: isize) {
+        let _destroyed = HELD_BYTES.try_with(|held| held.set(held.get() + bytes));
+    }
+}
+
+fn signed(bytes: usize) -> isize {
+    isize::try_from(bytes).unwrap_or(isize::MAX) // a layout is never larger
 }
 
 // SAFETY: every call is passed to the system allocator unchanged. Counting does not allocate: the counter is
@@ -41,23 +50,27 @@ impl CountingAllocator {
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count();
+        Self::hold(signed(layout.size()));
         // SAFETY: as promised by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::count();
+        Self::hold(signed(layout.size()));
         // SAFETY: as promised by the caller.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::count();
+        Self::hold(signed(size) - signed(layout.size()));
         // SAFETY: as promised by the caller.
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        Self::hold(-signed(layout.size()));
         // SAFETY: as promised by the caller.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -245,4 +258,34 @@ fn the_future_of_a_request_is_small() {
         size_of_val(&timed.acquire_owned()),
     ];
     assert!(sizes.iter().all(|size| *size <= MAX_FUTURE_SIZE), "{sizes:?}");
+}
+
+/// A gate returns all its memory with its last handle, permit and pending request, whatever it was used for.
+#[test]
+fn dropped_gates_return_their_memory() {
+    let runtime = current_thread_runtime();
+    let _inside = runtime.enter();
+    let use_gate = |measures: bool| {
+        let gate = Gate::builder(NAME, Limit::new(2)).measure_waits(measures).build();
+        let permit = gate.try_acquire_owned().unwrap();
+        let second = gate.try_acquire_owned().unwrap();
+        let mut waiting = Box::pin(gate.acquire_owned());
+        assert!(poll(waiting.as_mut()).is_pending());
+        let mut timed = Box::pin(gate.request().max_wait(HOUR).acquire_owned());
+        assert!(poll(timed.as_mut()).is_pending());
+        drop((gate, permit));
+        let third = poll(waiting.as_mut()).map(Result::unwrap);
+        assert!(third.is_ready());
+        drop((timed, second, third));
+    };
+    use_gate(true); // what the process allocates once
+    let before = HELD_BYTES.get();
+    for gate in 0..1000 {
+        use_gate(gate % 2 == 0);
+    }
+    assert_eq!(HELD_BYTES.get(), before);
+    let gate = gate(1);
+    assert!(HELD_BYTES.get() > before + 1024, "the counter counts a gate");
+    drop(gate);
+    assert_eq!(HELD_BYTES.get(), before);
 }

@@ -95,6 +95,16 @@ impl Waiter {
         }
     }
 
+    /// Finishes the waiter if it was admitted, and returns whether it was.
+    #[inline]
+    pub(in crate::gate) fn finish_admitted(self: Pin<&mut Self>) -> bool {
+        let is_admitted = self.state() == WaiterState::Admitted;
+        if is_admitted {
+            self.list.set(FINISHED);
+        }
+        is_admitted
+    }
+
     /// Returns `true` if the waiter waits, and its list will wake it with this waker. Takes no lock.
     #[inline]
     pub(in crate::gate) fn is_waiting_with(self: Pin<&mut Self>, waker: &Waker) -> bool {
@@ -250,9 +260,12 @@ impl WaitList {
     #[inline]
     fn unlink(&mut self, waiter: NonNull<Waiter>, removal: Removal) -> Removed {
         let node = self.node(waiter);
-        let (previous, next, request) = (node.previous, node.next, node.request);
-        if let Some(detail) = removal.detail(&request) {
-            node.request.since = detail;
+        let (previous, next) = (node.previous, node.next);
+        // Field by field: a copy of the whole request would stall on the narrow stores that wrote it.
+        let request = &mut node.request;
+        let WaitingRequest { weight, timer, sample, since, deadline } = *request;
+        if let Some(detail) = removal.detail(since) {
+            request.since = detail;
         }
         match previous {
             Some(previous) => self.node(previous).next = next,
@@ -264,7 +277,7 @@ impl WaitList {
         }
         // Last: the owner may free the waiter from here on (4).
         let waker = self.set_state(waiter, removal.state());
-        Removed { waker, request, was_head: previous.is_none() }
+        Removed { waker, was_head: previous.is_none(), weight, timer, sample, since, deadline }
     }
 
     /// Returns a pointer to this waiter if it is in this list.

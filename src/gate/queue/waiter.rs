@@ -89,10 +89,10 @@ impl Removal {
 
     /// Returns the one number that the owner needs for its error: the limit, or the nanoseconds waited.
     #[inline]
-    pub(super) fn detail(self, request: &WaitingRequest) -> Option<i64> {
+    pub(super) fn detail(self, since: i64) -> Option<i64> {
         match self {
             Self::TooLarge(limit) => Some(limit.get().into()),
-            Self::Expired(now) => Some(now.saturating_sub(request.since)),
+            Self::Expired(now) => Some(now.saturating_sub(since)),
             Self::Admitted | Self::Cancelled | Self::Closed => None,
         }
     }
@@ -104,6 +104,11 @@ impl Removal {
 pub(in crate::gate) struct Removed {
     /// `None` if the request was woken before, because its timer was lost.
     pub(in crate::gate) waker: Option<Waker>,
-    pub(in crate::gate) request: WaitingRequest,
     pub(in crate::gate) was_head: bool,
+    // As in `WaitingRequest`.
+    pub(in crate::gate) weight: u32,
+    pub(in crate::gate) timer: TimerId,
+    pub(in crate::gate) sample: u16,
+    pub(in crate::gate) since: i64,
+    pub(in crate::gate) deadline: i64,
 }

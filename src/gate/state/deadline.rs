@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::{GateState, TimedWait, add, count};
+use super::{GateState, WaitDeadline, add, count};
 use crate::gate::error::Rejection;
 use crate::gate::permits::Word;
 use crate::gate::queue::{Removal, Waiter, WaiterState};
@@ -15,11 +15,11 @@ impl GateState {
     #[cold]
     pub(super) fn register_deadline(
         &mut self,
-        timed: TimedWait,
+        deadline: &WaitDeadline,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Result<(TimerId, bool), Rejection> {
-        let Some(runtime) = timed.runtime else { return Ok((TimerId::NONE, true)) };
-        let registered = self.timers.register(runtime, timed.deadline, make_waker);
+        let Some(runtime) = deadline.runtime else { return Ok((TimerId::NONE, true)) };
+        let registered = self.timers.register(runtime, deadline.instant, make_waker);
         registered.ok_or_else(|| self.reject_queue_full(self.queue.len()))
     }
 
@@ -35,18 +35,18 @@ impl GateState {
         waker: Waker,
         runtime: RuntimeId,
         make_waker: impl FnOnce(TimerId) -> Waker,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) -> Option<Rearm> {
         // Another thread may have ended the wait since the owner looked.
         if waiter.state() != WaiterState::TimerLost {
-            wakes.set_unused(Some(waker));
+            wake_list.set_unused(Some(waker));
             return None;
         }
-        wakes.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
+        wake_list.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
         let request = self.queue.request_mut(waiter)?;
         let (timer, _) = self.timers.register(runtime, request.deadline, make_waker)?;
         let lost = std::mem::replace(&mut request.timer, timer);
-        wakes.push_unused_timer(self.timers.unregister(lost, request.deadline));
+        wake_list.push_unused_timer(self.timers.unregister(lost, request.deadline));
         self.timers.rearm(timer)
     }
 
@@ -56,11 +56,11 @@ impl GateState {
         word: &mut Word,
         rearm: Rearm,
         clock: impl Fn() -> i64,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) -> Option<Rearm> {
         let timer = rearm.timer();
-        wakes.push_unused_timer(self.timers.put_back(rearm));
-        self.handle_timer(word, timer, clock, wakes)
+        wake_list.push_unused_timer(self.timers.put_back(rearm));
+        self.handle_timer(word, timer, clock, wake_list)
     }
 
     /// Ends the waits whose deadline has passed, if the timer has fired. Returns what must be set next.
@@ -69,39 +69,39 @@ impl GateState {
         word: &mut Word,
         timer: TimerId,
         clock: impl Fn() -> i64,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) -> Option<Rearm> {
         let now = clock();
         match self.timers.poll(timer, now) {
             TimerState::Pending => return None,
             TimerState::Lost => {
-                self.lose_timer(timer, wakes);
+                self.lose_timer(timer, wake_list);
                 return None;
             }
             TimerState::Fired => self.timers.disarm(timer),
         }
         let (due, unused) = self.timers.unregister_due(timer, now);
-        wakes.push_unused_timer(unused);
-        wakes.reserve(due);
+        wake_list.push_unused_timer(unused);
+        wake_list.reserve(due);
         let mut was_head = false;
         let expired = self.queue.remove_expired(timer, due, now, |removed| {
             // Their deadlines are unregistered already.
             was_head |= removed.was_head;
             if let Some(waker) = removed.waker {
-                wakes.push(waker);
+                wake_list.push(waker);
             }
         });
         add(&mut self.queue_totals.expired, expired);
         if was_head {
-            self.admit_waiters(word, || now, wakes);
+            self.admit_waiters(word, || now, wake_list);
         }
         self.timers.rearm(timer)
     }
 
     /// Wakes the requests of a timer that will not fire, so that they register with another.
-    pub(in crate::gate) fn lose_timer(&mut self, timer: TimerId, wakes: &mut WakeList) {
+    pub(in crate::gate) fn lose_timer(&mut self, timer: TimerId, wake_list: &mut WakeList) {
         self.timers.disarm(timer);
-        self.queue.mark_timer_lost(timer, |waker| wakes.push(waker));
+        self.queue.mark_timer_lost(timer, |waker| wake_list.push(waker));
     }
 
     /// Ends the wait of a blocked thread at its deadline, unless it has ended before.
@@ -110,11 +110,11 @@ impl GateState {
         word: &mut Word,
         waiter: Pin<&mut Waiter>,
         now: i64,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) {
         if let Some(expired) = self.queue.cancel(waiter, Removal::Expired(now)) {
             count(&mut self.queue_totals.expired);
-            self.discard_removed(word, expired, || now, wakes);
+            self.discard_removed(word, expired, || now, wake_list);
         }
     }
 }

@@ -24,8 +24,8 @@ impl DrainWaiters {
     }
 
     /// Ends all waits.
-    pub(super) fn wake_all(&mut self, wakes: &mut WakeList) {
-        self.waiting.drain(..).for_each(|(_, waker)| wakes.push(waker));
+    pub(super) fn wake_all(&mut self, wake_list: &mut WakeList) {
+        self.waiting.drain(..).for_each(|(_, waker)| wake_list.push(waker));
     }
 
     fn insert(&mut self, waker: Waker) -> DrainTicket {
@@ -49,7 +49,7 @@ impl GateState {
         word: &mut Word,
         ticket: Option<DrainTicket>,
         waker: Waker,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) -> Option<DrainTicket> {
         if let Some(ticket) = ticket {
             let known =
@@ -58,11 +58,11 @@ impl GateState {
                 Some((ticket, known)) => (Some(*ticket), mem::replace(known, waker)),
                 None => (None, waker),
             };
-            wakes.set_unused(Some(unused));
+            wake_list.set_unused(Some(unused));
             return ticket;
         }
         if word.in_use() == 0 && self.queue.is_empty() {
-            wakes.set_unused(Some(waker));
+            wake_list.set_unused(Some(waker));
             return None;
         }
         *word = word.with(Word::WAITERS); // each release takes the lock, so no drained moment can be missed
@@ -74,11 +74,11 @@ impl GateState {
         &mut self,
         word: &mut Word,
         ticket: DrainTicket,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) {
         if let Some(at) = self.drain_waiters.position(ticket) {
             let (_, waker) = self.drain_waiters.waiting.remove(at);
-            wakes.set_unused(Some(waker));
+            wake_list.set_unused(Some(waker));
             self.clear_waiters_if_unused(word);
         }
     }

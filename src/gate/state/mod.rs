@@ -58,11 +58,11 @@ pub(super) struct Arrival<'w> {
     pub(super) waker: Waker,
 }
 
-/// A wait that ends at a deadline.
+/// The deadline of a request that arrives now.
 #[derive(Clone, Copy)]
-pub(super) struct TimedWait {
+pub(super) struct WaitDeadline {
     pub(super) now: i64,
-    pub(super) deadline: i64,
+    pub(super) instant: i64,
     /// The runtime whose timer ends the wait, or `None` if the owner ends it.
     pub(super) runtime: Option<RuntimeId>,
 }
@@ -113,7 +113,7 @@ impl GateState {
         &mut self,
         word: &mut Word,
         arrival: Arrival<'_>,
-        timed: Option<TimedWait>,
+        deadline: Option<&WaitDeadline>,
         clock: impl FnOnce() -> i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Arrived {
@@ -128,12 +128,12 @@ impl GateState {
         }
         let mut request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
         let mut rearm = None;
-        if let Some(timed) = timed {
-            request.since = timed.now;
-            request.sample = self.sampler.sample(|| timed.now).map_or(0, |(_, sample)| sample);
-            match self.register_deadline(timed, make_waker) {
+        if let Some(deadline) = deadline {
+            request.since = deadline.now;
+            request.sample = self.sampler.sample(|| deadline.now).map_or(0, |(_, sample)| sample);
+            match self.register_deadline(deadline, make_waker) {
                 Ok((timer, fires_in_time)) => {
-                    (request.timer, request.deadline) = (timer, timed.deadline);
+                    (request.timer, request.deadline) = (timer, deadline.instant);
                     rearm = (!fires_in_time).then_some(timer);
                 }
                 Err(rejection) => return Arrived::Decided { result: Err(rejection), unused: waker },
@@ -195,37 +195,37 @@ impl GateState {
         word: &mut Word,
         weight: u32,
         clock: impl Fn() -> i64,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) {
         *word = word.released(weight);
         // Without waiters the caller came here only because another thread held the lock.
         if word.has(Word::WAITERS) {
-            self.admit_waiters(word, clock, wakes);
+            self.admit_waiters(word, clock, wake_list);
         }
     }
 
     /// Admits the waiters at the head that fit, and ends the wait for a drained gate if it is drained. Every step that may make
     /// room while [`Word::WAITERS`] is set ends here.
     #[inline]
-    fn admit_waiters(&mut self, word: &mut Word, clock: impl Fn() -> i64, wakes: &mut WakeList) {
+    fn admit_waiters(&mut self, word: &mut Word, clock: impl Fn() -> i64, wake_list: &mut WakeList) {
         while self.queue.peek().is_some_and(|head| word.fits(head.weight)) {
             let Some(admitted) = self.queue.next() else { break };
-            *word = word.acquired(admitted.request.weight);
+            *word = word.acquired(admitted.weight);
             count(&mut self.queue_totals.admitted);
-            if admitted.request.sample > 0 {
-                self.record_wait(admitted.request.since, admitted.request.sample, clock());
+            if admitted.sample > 0 {
+                self.record_wait(admitted.since, admitted.sample, clock());
             }
             if let Some(waker) = admitted.waker {
-                wakes.push(waker);
+                wake_list.push(waker);
             }
-            if admitted.request.timer != TimerId::NONE {
-                let unused = self.timers.unregister(admitted.request.timer, admitted.request.deadline);
-                wakes.push_unused_timer(unused);
+            if admitted.timer != TimerId::NONE {
+                let unused = self.timers.unregister(admitted.timer, admitted.deadline);
+                wake_list.push_unused_timer(unused);
             }
         }
         if self.queue.is_empty() {
             if word.in_use() == 0 {
-                self.drain_waiters.wake_all(wakes);
+                self.drain_waiters.wake_all(wake_list);
             }
             if self.drain_waiters.is_empty() {
                 *word = word.without(Word::WAITERS);
@@ -240,18 +240,18 @@ impl GateState {
         word: &mut Word,
         mut waiter: Pin<&mut Waiter>,
         clock: impl Fn() -> i64,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) {
         match self.queue.cancel(waiter.as_mut(), Removal::Cancelled) {
             Some(cancelled) => {
                 count(&mut self.queue_totals.cancelled);
-                self.discard_removed(word, cancelled, clock, wakes);
+                self.discard_removed(word, cancelled, clock, wake_list);
             }
             None if waiter.state() == WaiterState::Admitted => {
                 count(&mut self.queue_totals.unclaimed);
                 let weight = waiter.weight();
                 waiter.finish();
-                self.release(word, weight, clock, wakes);
+                self.release(word, weight, clock, wake_list);
             }
             None => {}
         }
@@ -263,7 +263,7 @@ impl GateState {
         word: &mut Word,
         limit: Limit,
         clock: impl Fn() -> i64,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) -> Limit {
         let before = Limit::saturating(word.limit().into());
         *word = word.with_limit(limit.get());
@@ -272,32 +272,32 @@ impl GateState {
         }
         // The requests that have become too large go first: they must not block those behind them.
         let Self { queue, timers, .. } = self;
-        let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wakes));
+        let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue_totals.too_large, removed);
         // A lower limit admits a request only if one before it has gone.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
-            self.admit_waiters(word, clock, wakes);
+            self.admit_waiters(word, clock, wake_list);
         }
-        self.listeners.notify(wakes);
+        self.listeners.notify(wake_list);
         before
     }
 
     /// Closes the gate, and ends all waits.
-    pub(super) fn close(&mut self, word: &mut Word, clock: impl Fn() -> i64, wakes: &mut WakeList) {
+    pub(super) fn close(&mut self, word: &mut Word, clock: impl Fn() -> i64, wake_list: &mut WakeList) {
         // The flag first: a waiter that is woken must find the gate closed.
         *word = word.with(Word::CLOSED);
         let Self { queue, timers, .. } = self;
-        let removed = queue.close(|removed| Self::wake_removed(timers, removed, wakes));
+        let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue_totals.closed, removed);
         if word.has(Word::WAITERS) {
-            self.admit_waiters(word, clock, wakes);
+            self.admit_waiters(word, clock, wake_list);
         }
-        self.listeners.notify(wakes);
+        self.listeners.notify(wake_list);
     }
 
     /// Replaces the waker of a request, unless its wait has ended.
-    pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker, wakes: &mut WakeList) {
-        wakes.set_unused(self.queue.replace_waker(waiter, waker));
+    pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker, wake_list: &mut WakeList) {
+        wake_list.set_unused(self.queue.replace_waker(waiter, waker));
     }
 
     /// Returns the status.
@@ -334,12 +334,12 @@ impl GateState {
     }
 
     /// Finishes the removal of a request that its owner must be woken for.
-    fn wake_removed(timers: &mut Timers, removed: Removed, wakes: &mut WakeList) {
+    fn wake_removed(timers: &mut Timers, removed: Removed, wake_list: &mut WakeList) {
         if let Some(waker) = removed.waker {
-            wakes.push(waker);
+            wake_list.push(waker);
         }
-        if removed.request.timer != TimerId::NONE {
-            wakes.push_unused_timer(timers.unregister(removed.request.timer, removed.request.deadline));
+        if removed.timer != TimerId::NONE {
+            wake_list.push_unused_timer(timers.unregister(removed.timer, removed.deadline));
         }
     }
 
@@ -350,14 +350,14 @@ impl GateState {
         word: &mut Word,
         removed: Removed,
         clock: impl Fn() -> i64,
-        wakes: &mut WakeList,
+        wake_list: &mut WakeList,
     ) {
-        wakes.set_unused(removed.waker);
-        if removed.request.timer != TimerId::NONE {
-            wakes.push_unused_timer(self.timers.unregister(removed.request.timer, removed.request.deadline));
+        wake_list.set_unused(removed.waker);
+        if removed.timer != TimerId::NONE {
+            wake_list.push_unused_timer(self.timers.unregister(removed.timer, removed.deadline));
         }
         if removed.was_head {
-            self.admit_waiters(word, clock, wakes);
+            self.admit_waiters(word, clock, wake_list);
         }
     }
 

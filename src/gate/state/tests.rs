@@ -18,9 +18,9 @@ impl FullGate {
         Self { word: Word::new(Limit::new(limit)).acquired(limit), state: GateState::new(usize::MAX, true) }
     }
 
-    fn arrive(&mut self, waiter: Pin<&mut Waiter>, deadline: Option<TimedWait>) -> Arrived {
+    fn arrive(&mut self, waiter: Pin<&mut Waiter>, deadline: Option<WaitDeadline>) -> Arrived {
         let arrival = Arrival { weight: waiter.weight(), waiter, waker: Waker::noop().clone() };
-        self.state.enqueue(&mut self.word, arrival, deadline, || 0, |_| Waker::noop().clone())
+        self.state.enqueue(&mut self.word, arrival, deadline.as_ref(), || 0, |_| Waker::noop().clone())
     }
 
     fn cancel(&mut self, waiter: Pin<&mut Waiter>) {
@@ -28,8 +28,8 @@ impl FullGate {
     }
 
     fn release(&mut self, weight: u32) {
-        let mut wakes = WakeList::default();
-        self.state.release(&mut self.word, weight, || 0, &mut wakes);
+        let mut wake_list = WakeList::default();
+        self.state.release(&mut self.word, weight, || 0, &mut wake_list);
     }
 
     fn status(&self) -> GateStatus {
@@ -50,7 +50,7 @@ fn runtime_id() -> RuntimeId {
 fn one_runtime_too_many_is_rejected() {
     let mut gate = FullGate::new(1);
     gate.state.timers = Timers::full(runtime_id());
-    let deadline = Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
+    let deadline = Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
     let arrived = gate.arrive(pin!(Waiter::new(1)), deadline);
     assert!(matches!(arrived, Arrived::Decided { result: Err(Rejection::QueueFull { .. }), .. }));
     let totals = gate.status().totals;
@@ -62,7 +62,7 @@ fn one_runtime_too_many_is_rejected() {
 #[test]
 fn requests_of_a_timer_that_cannot_be_set_are_woken() {
     let mut gate = FullGate::new(1);
-    let deadline = Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
+    let deadline = Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
     let (mut setting, mut relying) = (pin!(Waiter::new(1)), pin!(Waiter::new(1)));
     let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(setting.as_mut(), deadline) else { panic!() };
     let _rearm = gate.state.rearm(timer).unwrap();
@@ -79,7 +79,7 @@ fn requests_of_a_timer_that_cannot_be_set_are_woken() {
 fn a_timer_that_is_being_set_ends_no_wait() {
     let mut gate = FullGate::new(1);
     let mut waiter = pin!(Waiter::new(1));
-    let deadline = Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
+    let deadline = Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
     let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(waiter.as_mut(), deadline) else { panic!() };
     let _rearm = gate.state.rearm(timer).unwrap();
     let next = gate.state.handle_timer(&mut gate.word, timer, || 1, &mut WakeList::default());
@@ -94,16 +94,17 @@ fn a_deadline_leaves_with_its_request() {
     for is_admitted in [true, false] {
         let mut gate = FullGate::new(2);
         let mut waiters = [(); 3].map(|()| Box::pin(Waiter::new(1)));
-        let [first, mut timed, later] = waiters.each_mut().map(|waiter| waiter.as_mut());
-        let on_new_runtime = || Some(TimedWait { now: 0, deadline: 1, runtime: Some(runtime_id()) });
+        let [first, mut expiring, later] = waiters.each_mut().map(|waiter| waiter.as_mut());
+        let on_new_runtime = || Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
         assert!(matches!(gate.arrive(first, None), Arrived::Enqueued { .. }));
-        let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(timed.as_mut(), on_new_runtime()) else {
+        let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(expiring.as_mut(), on_new_runtime())
+        else {
             panic!()
         };
         if is_admitted {
             gate.release(2);
         } else {
-            gate.cancel(timed);
+            gate.cancel(expiring);
         }
         let Arrived::Enqueued { rearm } = gate.arrive(later, on_new_runtime()) else { panic!() };
         assert_eq!(rearm, Some(timer), "the same slot");
