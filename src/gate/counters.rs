@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) enum Counter {
     Admitted = 0,
     NoPermits = 1,
+    Resized = 2,
 }
 
 /// The fast-path counters of one gate.
@@ -23,7 +24,7 @@ pub(super) struct ShardedCounters {
 /// The counts of one thread, on a cache line of their own.
 #[derive(Default)]
 #[repr(align(64))]
-struct CounterShard([AtomicU64; 2]);
+struct CounterShard([AtomicU64; 3]);
 
 impl ShardedCounters {
     #[inline]
@@ -125,13 +126,15 @@ mod tests {
                     scope.spawn(|| {
                         for _ in 0..1000 {
                             counters.increment(Counter::Admitted);
+                            counters.increment(Counter::Resized);
                         }
                         counters.increment(Counter::NoPermits);
                     });
                 }
             });
-            let sums = [Counter::Admitted, Counter::NoPermits].map(|counter| counters.sum(counter));
-            assert_eq!(sums, [1000, 1].map(|each| each * THREADS * round));
+            let sums = [Counter::Admitted, Counter::NoPermits, Counter::Resized]
+                .map(|counter| counters.sum(counter));
+            assert_eq!(sums, [1000, 1, 1000].map(|each| each * THREADS * round));
         }
     }
 

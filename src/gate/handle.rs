@@ -106,17 +106,14 @@ impl Gate {
     #[expect(clippy::must_use_candidate, reason = "callers need the effect, and often not the result")]
     #[inline]
     pub fn resize(&self, limit: Limit) -> Resize {
-        let mut wake_list = WakeList::default();
-        let resize = self.shared.resize(limit, &mut wake_list);
-        wake_list.wake_all();
-        resize
+        self.shared.resize(limit)
     }
 
     /// Sets the limit, for a caller that holds a lock of its own. It wakes the wakers by dropping the list.
     #[inline]
     pub(crate) fn resize_without_waking(&self, limit: Limit) -> (Resize, WakeList) {
         let mut wake_list = WakeList::default();
-        let resize = self.shared.resize(limit, &mut wake_list);
+        let resize = self.shared.resize_without_waking(limit, &mut wake_list);
         (resize, wake_list)
     }
 

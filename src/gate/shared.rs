@@ -11,6 +11,7 @@ use super::error::PermanentRejection;
 use super::permits::{Permits, Word};
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
+use super::sync::{AtomicBool, Ordering};
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
@@ -20,6 +21,8 @@ use crate::plan::{GateName, Limit};
 /// it.
 pub(super) struct Shared {
     pub(super) permits: Permits<GateState>,
+    /// Set under the lock with the first listener, and never cleared.
+    has_listeners: AtomicBool,
     counters: ShardedCounters,
     pub(super) name: GateName,
     /// The longest wait of any request in nanoseconds, or [`NEVER`](clock::NEVER).
@@ -36,6 +39,7 @@ impl Shared {
     ) -> Self {
         Self {
             permits: Permits::new(limit, GateState::new(queue_bound, measures_waits)),
+            has_listeners: AtomicBool::new(false),
             counters: ShardedCounters::default(),
             name,
             max_wait,
@@ -98,9 +102,35 @@ impl Shared {
         self.step(|state, word, wake_list| state.release(word, weight, clock::now, wake_list));
     }
 
-    /// Sets the limit. The caller wakes the wakers.
+    /// Sets the limit, and wakes the waiters that fit then.
     #[inline]
-    pub(super) fn resize(&self, limit: Limit, wake_list: &mut WakeList) -> Resize {
+    pub(super) fn resize(&self, limit: Limit) -> Resize {
+        let Some(before) = self.permits.try_resize(limit) else { return self.resize_slow(limit) };
+        if before.limit() != limit.get() {
+            self.counters.increment(Counter::Resized);
+        }
+        // After the change: a listener that is inserted at the same time is either seen here, or sees the new limit. The
+        // `Acquire` of the change and the lock of `listen` order the two.
+        if self.has_listeners.load(Ordering::Relaxed) {
+            self.step(|state, _, wake_list| state.listeners.notify(wake_list));
+        }
+        Resize {
+            from: Limit::saturating(before.limit().into()),
+            to: limit,
+            debt: before.with_limit(limit.get()).debt(),
+        }
+    }
+
+    #[inline(never)]
+    fn resize_slow(&self, limit: Limit) -> Resize {
+        let mut wake_list = WakeList::default();
+        let resize = self.resize_without_waking(limit, &mut wake_list);
+        wake_list.wake_all();
+        resize
+    }
+
+    /// Sets the limit. The caller wakes the wakers.
+    pub(super) fn resize_without_waking(&self, limit: Limit, wake_list: &mut WakeList) -> Resize {
         self.locked(|state, word| {
             let from = state.resize(word, limit, clock::now, wake_list);
             Resize { from, to: limit, debt: word.debt() }
@@ -113,7 +143,10 @@ impl Shared {
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
-        self.locked(|state, _| state.listeners.insert(listener));
+        self.locked(|state, _| {
+            state.listeners.insert(listener);
+            self.has_listeners.store(true, Ordering::Relaxed);
+        });
     }
 
     pub(super) fn status(&self) -> GateStatus {

@@ -8,8 +8,8 @@ use crate::plan::{GateName, Limit};
 /// - `in_use + available == limit + debt`, and `available` or `debt` is 0.
 /// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `unclaimed`.
 ///
-/// Each thread counts the requests that it admits or rejects without the lock. A total can lack such a request that is
-/// decided at the same time as the call. No request is lost.
+/// Each thread counts what it does without the lock: it admits and rejects requests, and changes the limit of an idle gate. A
+/// total can lack such an event that happens at the same time as the call. No event is lost.
 ///
 /// ```
 /// use concurrency_governor::{Limit, gate::Gate};

@@ -6,7 +6,7 @@ pub(super) use std::sync::atomic::AtomicU64 as PlainCounter;
 #[cfg(not(any(gate_loom, gate_shuttle)))]
 pub(super) use std::sync::Mutex;
 #[cfg(not(any(gate_loom, gate_shuttle)))]
-pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 #[cfg(not(any(gate_loom, gate_shuttle)))]
 pub(super) use std::hint::spin_loop;
@@ -16,14 +16,14 @@ pub(super) use loom::cell::UnsafeCell;
 #[cfg(gate_loom)]
 pub(super) use loom::sync::Mutex;
 #[cfg(gate_loom)]
-pub(super) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(super) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 #[cfg(gate_loom)]
 pub(super) use loom::thread::yield_now as spin_loop;
 
 #[cfg(gate_shuttle)]
 pub(super) use shuttle::sync::Mutex;
 #[cfg(gate_shuttle)]
-pub(super) use shuttle::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 #[cfg(gate_shuttle)]
 pub(super) use shuttle::thread::yield_now as spin_loop;
 

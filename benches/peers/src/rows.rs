@@ -92,7 +92,17 @@ pub fn rows() -> Vec<Row> {
             counted: 0,
             ..row("two-await", "two threads: acquire().await + drop", all!(Peer, two_threads_acquire), FIFO)
         },
-        row("cycle", "wait cycle: acquire, enqueue, release, resume, drop", all!(Peer, wait_cycle), FIFO),
+        // Not counted where wait times are measured: under callgrind the clock runs far ahead of the instructions, so that far more
+        // waits are measured, and how many depends on the machine.
+        Row {
+            counted: 0,
+            ..row(
+                "cycle",
+                "wait cycle: acquire, enqueue, release, resume, drop",
+                all!(Peer, wait_cycle),
+                FIFO,
+            )
+        },
         row(
             "cycle-unmeasured",
             "wait cycle, wait times not measured",
@@ -124,7 +134,7 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             step: TASKS * 8,
-            counted: TASKS * 64,
+            counted: 0,
             ..row(
                 "tasks-one",
                 "64 tasks, 2 permits, 1 thread: time per acquisition",

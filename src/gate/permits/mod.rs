@@ -82,6 +82,19 @@ impl<T> Permits<T> {
         self.word.fetch_update(Ordering::Release, Ordering::Relaxed, released).is_ok()
     }
 
+    /// Sets the limit, and returns the word before the change.
+    ///
+    /// Returns `None`, and changes nothing, if the caller must do that under the lock.
+    #[inline]
+    pub(super) fn try_resize(&self, limit: Limit) -> Option<Word> {
+        let resized = |word| {
+            let word = Word(word);
+            if word.has(Word::LOCKED | Word::WAITERS) { None } else { Some(word.with_limit(limit.get()).0) }
+        };
+        // Acquire: a listener that was inserted before this change is seen by the caller.
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, resized).ok().map(Word)
+    }
+
     /// Returns the word at this instant.
     #[inline]
     pub(super) fn load(&self) -> Word {

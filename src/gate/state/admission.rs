@@ -25,7 +25,7 @@ pub(in crate::gate) struct GateState {
     pub(in crate::gate) listeners: ChangeListeners,
     /// Requests admitted on arrival under the lock.
     admitted: u64,
-    /// Changes of the limit.
+    /// Changes of the limit under the lock.
     resized: u64,
     /// Without `enqueued`, which is the sum of the others and the requests that wait.
     pub(super) queue_totals: QueueTotals,
@@ -323,7 +323,7 @@ impl GateState {
             debt: word.debt(),
             waiting,
             closed: word.has(Word::CLOSED),
-            resized: self.resized,
+            resized: self.resized.saturating_add(counters.sum(Counter::Resized)),
             totals: GateTotals {
                 admitted: admitted.saturating_add(queue.admitted),
                 queue,
