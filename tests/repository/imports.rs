@@ -59,7 +59,7 @@ impl Sources {
     /// Returns the paths that a file uses, from the root of their crate. A re-export alone is not a use.
     pub(crate) fn paths_used_by(&self, file: &SourceFile) -> Vec<String> {
         let imported = file.uses.iter().filter(|import| !import.is_re_export).map(|import| &import.path);
-        imported.chain(&file.paths).map(|path| self.from_root(file, path)).collect()
+        imported.chain(&file.paths).map(|path| self.resolve_first_segment(file, path)).collect()
     }
 
     /// Returns the module whose file defines an item, following re-exports. Returns `None` if the path names a module or
@@ -67,23 +67,25 @@ impl Sources {
     pub(crate) fn module_that_defines(&self, path: &str) -> Option<&str> {
         let mut ends = path.rmatch_indices("::").map(|(end, _)| end);
         let file = ends.find_map(|end| self.0.get(&path[..end])).filter(|_| !self.0.contains_key(path))?;
-        let item = &path[file.module.len() + 2..];
+        let item = path.strip_prefix(file.module.as_str())?.strip_prefix("::")?;
         let (name, rest) = item.split_once("::").unwrap_or((item, ""));
         // An inline module may import an item of its own file.
         let own_item = join(&file.module, name);
         match file.uses.iter().find(|import| import.name == name && import.path != own_item) {
-            Some(import) => self.module_that_defines(&join(&self.from_root(file, &import.path), rest)),
+            Some(import) => {
+                self.module_that_defines(&join(&self.resolve_first_segment(file, &import.path), rest))
+            }
             None => Some(&file.module),
         }
     }
 
     /// Resolves the first segment of a path: a child module, or a name that a `use` brings into scope.
-    fn from_root(&self, file: &SourceFile, path: &str) -> String {
+    fn resolve_first_segment(&self, file: &SourceFile, path: &str) -> String {
         let (first, rest) = path.split_once("::").unwrap_or((path, ""));
         let import = file.uses.iter().find(|import| import.name == first && import.path != path);
         match import {
             _ if self.0.contains_key(&join(&file.module, first)) => join(&file.module, path),
-            Some(import) => join(&self.from_root(file, &import.path), rest),
+            Some(import) => join(&self.resolve_first_segment(file, &import.path), rest),
             None => path.to_owned(),
         }
     }

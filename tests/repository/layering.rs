@@ -128,10 +128,8 @@ fn find_problems(sources: &Sources) -> Vec<String> {
         problems.insert(format!("{from} imports {to}, which leads back to it"));
     }
     for (name, modules) in types.iter().filter(|(_, modules)| modules.len() > 1) {
-        problems.insert(format!(
-            "{} define a type {name}",
-            Vec::from_iter(modules.iter().copied()).join(" and ")
-        ));
+        let modules: Vec<_> = modules.iter().copied().collect();
+        problems.insert(format!("{} define a type {name}", modules.join(" and ")));
     }
     problems.into_iter().collect()
 }

@@ -4,6 +4,14 @@ use std::task::Waker;
 use tokio::runtime::Builder;
 
 use super::*;
+use crate::gate::counters::ShardedCounters;
+use crate::gate::error::Rejection;
+use crate::gate::permits::Word;
+use crate::gate::queue::{Waiter, WaiterState};
+use crate::gate::status::GateStatus;
+use crate::gate::timer::{RuntimeId, Timers};
+use crate::gate::wake_list::WakeList;
+use crate::plan::{GateName, Limit};
 
 const NAME: GateName = GateName::new("tested");
 
@@ -131,7 +139,7 @@ fn the_waiters_flag_is_set_only_while_needed() {
         gate.state.poll_drained(&mut gate.word, ticket, Waker::noop().clone(), &mut WakeList::default())
     };
     let cancel = |gate: &mut FullGate, ticket| {
-        gate.state.cancel_drained(&mut gate.word, ticket, &mut WakeList::default())
+        gate.state.cancel_drained(&mut gate.word, ticket, &mut WakeList::default());
     };
     let tickets = [(); 2].map(|()| poll(&mut gate, None).unwrap());
     assert!(gate.has_waiters_flag());

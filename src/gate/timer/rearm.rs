@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{RuntimeId, TimerId};
+use super::id::{RuntimeId, TimerId};
 use crate::gate::clock;
 
 /// A promise to set a timer. Other requests rely on it, so a caller that cannot keep it must report the timer as lost.
@@ -50,7 +50,7 @@ impl Rearm {
     ///
     /// If the timer must be created and the thread is in no tokio runtime with its timer enabled.
     pub(in crate::gate) fn set(&mut self) {
-        let Some(instant) = clock::instant(self.deadline) else { return };
+        let Some(instant) = clock::to_instant(self.deadline) else { return };
         let sleep = match &mut self.sleep {
             Some(sleep) => {
                 sleep.as_mut().reset(instant);
