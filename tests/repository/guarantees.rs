@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::documents::{read, root};
 
 /// A section of the page.
 struct PromiseSection {
@@ -36,7 +37,7 @@ fn listed_tests_exist_and_run() {
     let mut problems = Vec::new();
     for PromiseSection { number, tests } in read_promises() {
         for ListedTest { path, name } in tests {
-            let source = fs::read_to_string(in_repository(&path)).unwrap_or_default();
+            let source = fs::read_to_string(root().join(&path)).unwrap_or_default();
             let problem = match attributes_of(&source, &name) {
                 None => "does not exist",
                 Some(attributes) if !attributes.contains("test]") && !attributes.contains("test(") => {
@@ -53,7 +54,7 @@ fn listed_tests_exist_and_run() {
 
 /// Returns the promises of the page, in its order.
 fn read_promises() -> Vec<PromiseSection> {
-    let page = fs::read_to_string(in_repository("docs/GUARANTEES.md")).unwrap();
+    let page = read(&root().join("docs/GUARANTEES.md"));
     let sections = page.split("\n### P").skip(1);
     let promises = sections.map(|section| {
         let number = section.split_once(". ").and_then(|(number, _)| number.parse().ok());
@@ -80,8 +81,4 @@ fn attributes_of(source: &str, name: &str) -> Option<String> {
     let at = lines.iter().position(|line| starts.iter().any(|start| line.starts_with(start)))?;
     let above = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
     Some(above.filter(|line| line.starts_with("#[")).copied().collect())
-}
-
-fn in_repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -3,11 +3,11 @@
 //! A module is written as `lib::gate::permit` or `program::watch`. Code under `#[cfg(test)]` is left out.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use syn::visit::{self, Visit};
 use syn::{Attribute, File, ImplItem, Item, ItemUse, Macro, UseTree, Visibility};
+
+use crate::documents::{files_in, read, root};
 
 /// The files, by module.
 pub(crate) struct Sources(BTreeMap<String, SourceFile>);
@@ -36,18 +36,10 @@ struct Import {
 impl Sources {
     /// Reads the files under src/.
     pub(crate) fn read() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (mut folders, mut texts) = (vec![root.join("src")], Vec::new());
-        while let Some(folder) = folders.pop() {
-            for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
-                    texts.push((name, fs::read_to_string(path).unwrap()));
-                }
-            }
-        }
+        let texts: Vec<_> = files_in(&root().join("src"), "rs")
+            .iter()
+            .map(|path| (path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/"), read(path)))
+            .collect();
         assert!(texts.len() > 100, "src/ was not found");
         Self::parse(texts.iter().map(|(path, text)| (path.as_str(), text.as_str())))
     }

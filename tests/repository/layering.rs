@@ -16,7 +16,7 @@ const ROOMS: [&[&str]; 6] = [
 
 /// The modules that only compute: no runtime, no I/O, no environment, no lock and no clock.
 const PURE: [&str; 5] =
-    ["lib::plan", "lib::gate::state", "lib::gate::queue", "lib::gate::permits", "lib::pool::state"];
+    ["lib::plan", "lib::gate::state", "lib::gate::queue", "lib::gate::permits::word", "lib::pool::state"];
 
 const IMPURE: [&str; 11] = [
     "tokio",

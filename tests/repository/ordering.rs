@@ -3,30 +3,21 @@
 //! No test but a model checker detects an ordering that is too weak. So a change of an ordering must also change that
 //! page and its argument.
 
-use std::fs;
-use std::path::Path;
+use crate::documents::{files_in, read, root};
 
 /// Each function that uses memory orderings has a row with the same orderings, and each row has its function.
 #[test]
 fn orderings_match_the_page() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let gate = root.join("src/gate");
-    let (mut folders, mut files) = (vec![gate.clone()], Vec::new());
-    while let Some(folder) = folders.pop() {
-        for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files.sort();
+    let gate = root().join("src/gate");
     let mut in_source = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
+    for file in files_in(&gate, "rs") {
+        let text = read(&file);
         let name = file.strip_prefix(&gate).unwrap().to_str().unwrap().replace('\\', "/");
         for (function, orderings) in find_orderings(&text) {
             in_source.push(format!("| `{name}` | `{function}` | {} |", orderings.join(", ")));
         }
     }
-    let page = fs::read_to_string(root.join("docs/ORDERING.md")).unwrap();
+    let page = read(&root().join("docs/ORDERING.md"));
     let table = page.lines().skip_while(|line| !line.starts_with("| file | where | orders |")).skip(2);
     let on_page: Vec<_> = table.take_while(|line| line.starts_with('|')).collect();
     assert!(in_source == on_page, "the rows in docs/ORDERING.md must be:\n{}", in_source.join("\n"));

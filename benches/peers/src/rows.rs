@@ -387,13 +387,14 @@ fn two_threads(times: u64, step: impl Fn() + Sync) -> Duration {
             let second = scope.spawn(run);
             (run(), second.join().expect("the thread does not panic"))
         });
-        // At most a tenth of the time was without contention: one thread started alone, or was not on a core.
-        let alone = first.0.max(second.0) - first.0.min(second.0);
+        let ((start, wall, _), (other_start, other_wall, _)) = (first, second);
+        // At most a tenth of the time may be without contention: one thread had started alone, or was not on a core.
+        let alone = start.max(other_start) - start.min(other_start);
         let was_contended = |(_, wall, cpu): (Instant, Duration, Duration)| {
             alone <= wall / 10 && wall.saturating_sub(cpu) <= wall / 10
         };
         if was_contended(first) && was_contended(second) {
-            return (first.1 + second.1) / 2;
+            return (wall + other_wall) / 2;
         }
     }
     harness::NO_RUN
@@ -427,10 +428,10 @@ fn wait_cycle<P: Peer>() -> Runner {
         timed(|| {
             for _ in 0..times {
                 let held = peer.try_acquire().expect("permits are available");
-                let mut next = pin!(peer.acquire());
-                assert!(poll(next.as_mut()).is_pending());
+                let mut waiting = pin!(peer.acquire());
+                assert!(poll(waiting.as_mut()).is_pending());
                 drop(held);
-                match poll(next) {
+                match poll(waiting) {
                     Poll::Ready(outcome) => drop(black_box(P::permit(outcome))),
                     Poll::Pending => panic!("the release admits the waiter"),
                 }
@@ -443,11 +444,11 @@ fn poll_again<P: Peer>() -> Runner {
     let peer = leak::<P>(1);
     Box::new(move |times| {
         let _held = peer.try_acquire().expect("permits are available");
-        let mut next = pin!(peer.acquire());
-        assert!(poll(next.as_mut()).is_pending());
+        let mut waiting = pin!(peer.acquire());
+        assert!(poll(waiting.as_mut()).is_pending());
         timed(|| {
             for _ in 0..times {
-                assert!(poll(black_box(next.as_mut())).is_pending());
+                assert!(poll(black_box(waiting.as_mut())).is_pending());
             }
         })
     })
