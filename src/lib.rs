@@ -160,10 +160,6 @@ pub mod _documentation {
     pub mod configuration {}
 
     #[doc = include_str!("documentation-links.md")]
-    #[doc = include_str!("../docs/DESIGN.md")]
-    pub mod design {}
-
-    #[doc = include_str!("documentation-links.md")]
     #[doc = include_str!("../docs/GUARANTEES.md")]
     pub mod guarantees {}
 

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::{GateState, WaitDeadline, add, count};
+use super::admission::{GateState, WaitDeadline, add, count};
 use crate::gate::error::Rejection;
 use crate::gate::permits::Word;
 use crate::gate::queue::{Removal, Waiter, WaiterState};

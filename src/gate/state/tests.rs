@@ -4,6 +4,14 @@ use std::task::Waker;
 use tokio::runtime::Builder;
 
 use super::*;
+use crate::gate::counters::ShardedCounters;
+use crate::gate::error::Rejection;
+use crate::gate::permits::Word;
+use crate::gate::queue::{Waiter, WaiterState};
+use crate::gate::status::GateStatus;
+use crate::gate::timer::{RuntimeId, Timers};
+use crate::gate::wake_list::WakeList;
+use crate::plan::{GateName, Limit};
 
 const NAME: GateName = GateName::new("tested");
 

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{RuntimeId, TimerId};
+use super::id::{RuntimeId, TimerId};
 use crate::gate::clock;
 
 /// A promise to set a timer. Other requests rely on it, so a caller that cannot keep it must report the timer as lost.

@@ -1,0 +1,388 @@
+//! The state of a gate, and the rules for requests, releases and changes of the limit.
+
+use std::pin::Pin;
+use std::task::Waker;
+
+use super::drain_waiters::DrainWaiters;
+use crate::gate::counters::{Counter, ShardedCounters};
+use crate::gate::error::{PermanentRejection, Rejection};
+use crate::gate::histogram::Histogram;
+use crate::gate::permits::Word;
+use crate::gate::queue::{Removal, Removed, WaitQueue, Waiter, WaiterState, WaitingRequest};
+use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
+use crate::gate::timer::{RuntimeId, TimerId, Timers};
+use crate::gate::wait_sampler::WaitSampler;
+use crate::gate::wake_list::{ChangeListeners, WakeList};
+use crate::plan::{GateName, Limit};
+
+/// What the lock of a gate protects.
+pub(in crate::gate) struct GateState {
+    pub(super) queue: WaitQueue,
+    sampler: WaitSampler,
+    queue_bound: usize,
+    pub(super) timers: Timers,
+    pub(super) drain_waiters: DrainWaiters,
+    pub(in crate::gate) listeners: ChangeListeners,
+    /// Requests admitted on arrival under the lock.
+    admitted: u64,
+    /// Changes of the limit.
+    resized: u64,
+    /// Without `enqueued`, which is the sum of the others and the requests that wait.
+    pub(super) queue_totals: QueueTotals,
+    rejected: RejectedTotals,
+    /// `None` if waits are not measured.
+    waits: Option<Box<Histogram>>,
+}
+
+/// A request that did not fit on the fast path.
+pub(in crate::gate) struct Arrival<'w> {
+    pub(in crate::gate) waiter: Pin<&'w mut Waiter>,
+    pub(in crate::gate) weight: u32,
+    pub(in crate::gate) waker: Waker,
+}
+
+/// The deadline of a request that arrives now.
+#[derive(Clone, Copy)]
+pub(in crate::gate) struct WaitDeadline {
+    pub(in crate::gate) now: i64,
+    pub(in crate::gate) instant: i64,
+    /// The runtime whose timer ends the wait, or `None` if the owner ends it.
+    pub(in crate::gate) runtime: Option<RuntimeId>,
+}
+
+/// What became of an [`Arrival`].
+pub(in crate::gate) enum Arrived {
+    /// The request waits. The caller must rearm the timer, if there is one here.
+    Enqueued { rearm: Option<TimerId> },
+    /// The request was admitted or rejected at once, so its waker is not needed.
+    Decided { result: Result<(), Rejection>, unused: Waker },
+}
+
+impl GateState {
+    pub(in crate::gate) fn new(queue_bound: usize, measures_waits: bool) -> Self {
+        Self {
+            queue: WaitQueue::new(),
+            sampler: WaitSampler::new(measures_waits),
+            queue_bound,
+            timers: Timers::default(),
+            drain_waiters: DrainWaiters::default(),
+            listeners: ChangeListeners::default(),
+            admitted: 0,
+            resized: 0,
+            queue_totals: QueueTotals::default(),
+            rejected: RejectedTotals::default(),
+            waits: measures_waits.then(Box::default),
+        }
+    }
+
+    /// Admits a request or rejects it. It never waits: `Err(None)` means that there are too few permits.
+    pub(in crate::gate) fn try_acquire(
+        &mut self,
+        word: &mut Word,
+        weight: u32,
+    ) -> Result<(), Option<PermanentRejection>> {
+        if self.admit_on_arrival(word, weight)? {
+            return Ok(());
+        }
+        count(&mut self.rejected.no_permits);
+        Err(None)
+    }
+
+    /// Admits a request, rejects it, or puts it at the end of the queue.
+    ///
+    /// `make_waker` creates the waker of a timer that does not exist yet.
+    #[inline]
+    pub(in crate::gate) fn enqueue(
+        &mut self,
+        word: &mut Word,
+        arrival: Arrival<'_>,
+        deadline: Option<&WaitDeadline>,
+        clock: impl FnOnce() -> i64,
+        make_waker: impl FnOnce(TimerId) -> Waker,
+    ) -> Arrived {
+        let Arrival { waiter, weight, waker } = arrival;
+        match self.admit_on_arrival(word, weight) {
+            Ok(true) => return Arrived::Decided { result: Ok(()), unused: waker },
+            Ok(false) => {}
+            Err(rejection) => return Arrived::Decided { result: Err(rejection.into()), unused: waker },
+        }
+        if self.queue.len() >= self.queue_bound {
+            return Arrived::Decided { result: Err(self.reject_queue_full(self.queue_bound)), unused: waker };
+        }
+        let mut request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+        let mut rearm = None;
+        if let Some(deadline) = deadline {
+            request.since = deadline.now;
+            request.sample = self.sampler.sample(|| deadline.now).map_or(0, |(_, sample)| sample);
+            match self.register_deadline(deadline, make_waker) {
+                Ok((timer, fires_in_time)) => {
+                    (request.timer, request.deadline) = (timer, deadline.instant);
+                    rearm = (!fires_in_time).then_some(timer);
+                }
+                Err(rejection) => return Arrived::Decided { result: Err(rejection), unused: waker },
+            }
+        } else if let Some((now, sample)) = self.sampler.sample(clock) {
+            // Only a measured wait reads the clock.
+            (request.since, request.sample) = (now, sample);
+        }
+        self.queue.enqueue(waiter, request, waker);
+        *word = word.with(Word::WAITERS); // from here on each release takes the lock
+        Arrived::Enqueued { rearm }
+    }
+
+    /// Admits a request if it fits and no other waits. Returns `false` if it must wait.
+    #[inline]
+    fn admit_on_arrival(&mut self, word: &mut Word, weight: u32) -> Result<bool, PermanentRejection> {
+        // A request that can never be admitted must not block the requests behind it.
+        if weight == 0 {
+            count(&mut self.rejected.zero_weight);
+            return Err(PermanentRejection::ZeroWeight);
+        } else if word.has(Word::CLOSED) {
+            count(&mut self.rejected.closed);
+            return Err(PermanentRejection::Closed);
+        } else if weight > word.limit() {
+            count(&mut self.rejected.too_large);
+            return Err(PermanentRejection::TooLarge { limit: word.limit() });
+        }
+        // A request that would fit waits behind the others all the same: first come, first served.
+        let is_admitted = self.queue.is_empty() && word.fits(weight);
+        if is_admitted {
+            *word = word.acquired(weight);
+            count(&mut self.admitted);
+        }
+        Ok(is_admitted)
+    }
+
+    /// Checks a request whose deadline has passed on arrival: it is admitted or rejected as if it waited, but it does not wait.
+    pub(in crate::gate) fn try_acquire_expired(
+        &mut self,
+        word: &mut Word,
+        weight: u32,
+    ) -> Result<(), Rejection> {
+        if self.admit_on_arrival(word, weight)? {
+            return Ok(());
+        }
+        if self.queue.len() >= self.queue_bound {
+            return Err(self.reject_queue_full(self.queue_bound));
+        }
+        count(&mut self.rejected.expired);
+        Err(Rejection::Expired { waited: 0 })
+    }
+
+    #[cold]
+    pub(super) fn reject_queue_full(&mut self, bound: usize) -> Rejection {
+        count(&mut self.rejected.queue_full);
+        Rejection::QueueFull { bound }
+    }
+
+    /// Releases permits, and admits the waiters that fit then.
+    #[inline]
+    pub(in crate::gate) fn release(
+        &mut self,
+        word: &mut Word,
+        weight: u32,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        *word = word.released(weight);
+        // Without waiters the caller came here only because another thread held the lock.
+        if word.has(Word::WAITERS) {
+            self.admit_waiters(word, clock, wake_list);
+        }
+    }
+
+    /// Admits the waiters at the head that fit, and ends the wait for a drained gate if it is drained. Every step that may make
+    /// room while [`Word::WAITERS`] is set ends here.
+    #[inline]
+    pub(super) fn admit_waiters(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        while self.queue.peek().is_some_and(|head| word.fits(head.weight)) {
+            let Some(admitted) = self.queue.next() else { break };
+            *word = word.acquired(admitted.weight);
+            count(&mut self.queue_totals.admitted);
+            if admitted.sample > 0 {
+                self.record_wait(admitted.since, admitted.sample, clock());
+            }
+            if let Some(waker) = admitted.waker {
+                wake_list.push(waker);
+            }
+            if admitted.timer != TimerId::NONE {
+                let unused = self.timers.unregister(admitted.timer, admitted.deadline);
+                wake_list.push_unused_timer(unused);
+            }
+        }
+        if self.queue.is_empty() {
+            if word.in_use() == 0 {
+                self.drain_waiters.wake_all(wake_list);
+            }
+            if self.drain_waiters.is_empty() {
+                *word = word.without(Word::WAITERS);
+            }
+        }
+    }
+
+    /// Takes a request out that its owner gives up. What it was admitted with goes to the next waiters.
+    #[inline]
+    pub(in crate::gate) fn cancel(
+        &mut self,
+        word: &mut Word,
+        mut waiter: Pin<&mut Waiter>,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        match self.queue.cancel(waiter.as_mut(), Removal::Cancelled) {
+            Some(cancelled) => {
+                count(&mut self.queue_totals.cancelled);
+                self.discard_removed(word, cancelled, clock, wake_list);
+            }
+            None if waiter.state() == WaiterState::Admitted => {
+                count(&mut self.queue_totals.unclaimed);
+                let weight = waiter.weight();
+                waiter.finish();
+                self.release(word, weight, clock, wake_list);
+            }
+            None => {}
+        }
+    }
+
+    /// Sets the limit, and ends the waits that it admits or makes impossible. Returns the limit before.
+    pub(in crate::gate) fn resize(
+        &mut self,
+        word: &mut Word,
+        limit: Limit,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) -> Limit {
+        let before = Limit::saturating(word.limit().into());
+        *word = word.with_limit(limit.get());
+        if before != limit {
+            count(&mut self.resized);
+        }
+        // The requests that have become too large go first: they must not block those behind them.
+        let Self { queue, timers, .. } = self;
+        let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
+        add(&mut self.queue_totals.too_large, removed);
+        // A lower limit admits a request only if one before it has gone.
+        if word.has(Word::WAITERS) && (limit > before || removed > 0) {
+            self.admit_waiters(word, clock, wake_list);
+        }
+        self.listeners.notify(wake_list);
+        before
+    }
+
+    /// Closes the gate, and ends all waits.
+    pub(in crate::gate) fn close(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        // The flag first: a waiter that is woken must find the gate closed.
+        *word = word.with(Word::CLOSED);
+        let Self { queue, timers, .. } = self;
+        let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
+        add(&mut self.queue_totals.closed, removed);
+        if word.has(Word::WAITERS) {
+            self.admit_waiters(word, clock, wake_list);
+        }
+        self.listeners.notify(wake_list);
+    }
+
+    /// Replaces the waker of a request, unless its wait has ended.
+    pub(in crate::gate) fn replace_waker(
+        &mut self,
+        waiter: Pin<&mut Waiter>,
+        waker: Waker,
+        wake_list: &mut WakeList,
+    ) {
+        wake_list.set_unused(self.queue.replace_waker(waiter, waker));
+    }
+
+    /// Returns the status.
+    pub(in crate::gate) fn status(
+        &self,
+        word: Word,
+        counters: &ShardedCounters,
+        name: GateName,
+    ) -> GateStatus {
+        let waiting = self.queue.len();
+        let mut enqueued = self.queue_totals.ended();
+        add(&mut enqueued, waiting);
+        let queue = QueueTotals { enqueued, ..self.queue_totals };
+        let no_permits = self.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
+        let admitted = self.admitted.saturating_add(counters.sum(Counter::Admitted));
+        GateStatus {
+            name,
+            limit: Limit::saturating(word.limit().into()),
+            in_use: word.in_use(),
+            available: word.available(),
+            debt: word.debt(),
+            waiting,
+            closed: word.has(Word::CLOSED),
+            resized: self.resized,
+            totals: GateTotals {
+                admitted: admitted.saturating_add(queue.admitted),
+                queue,
+                rejected: RejectedTotals { no_permits, ..self.rejected },
+            },
+            waits: self.waits.as_deref().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Clears [`Word::WAITERS`] if it is set and nothing waits any more.
+    pub(super) fn clear_waiters_if_unused(&self, word: &mut Word) {
+        if self.queue.is_empty() && self.drain_waiters.is_empty() {
+            *word = word.without(Word::WAITERS);
+        }
+    }
+
+    /// Finishes the removal of a request that its owner must be woken for.
+    fn wake_removed(timers: &mut Timers, removed: Removed, wake_list: &mut WakeList) {
+        if let Some(waker) = removed.waker {
+            wake_list.push(waker);
+        }
+        if removed.timer != TimerId::NONE {
+            wake_list.push_unused_timer(timers.unregister(removed.timer, removed.deadline));
+        }
+    }
+
+    /// Finishes the removal of a request by its owner, and admits the waiters behind it if it was the head.
+    #[inline]
+    pub(super) fn discard_removed(
+        &mut self,
+        word: &mut Word,
+        removed: Removed,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        wake_list.set_unused(removed.waker);
+        if removed.timer != TimerId::NONE {
+            wake_list.push_unused_timer(self.timers.unregister(removed.timer, removed.deadline));
+        }
+        if removed.was_head {
+            self.admit_waiters(word, clock, wake_list);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_wait(&mut self, since: i64, sample: u16, now: i64) {
+        if let Some(waits) = &mut self.waits {
+            // The clock of the request may be ahead: it was read before the lock was taken.
+            let waited = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
+            waits.record_many(waited, sample);
+        }
+    }
+}
+
+pub(super) fn count(counter: &mut u64) {
+    *counter = counter.wrapping_add(1); // not in a lifetime
+}
+
+pub(super) fn add(counter: &mut u64, more: usize) {
+    *counter = counter.saturating_add(more as u64);
+}

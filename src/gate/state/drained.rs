@@ -1,0 +1,49 @@
+//! The wait for a drained gate.
+
+use std::task::Waker;
+
+use super::admission::GateState;
+use super::drain_waiters::DrainTicket;
+use crate::gate::permits::Word;
+use crate::gate::wake_list::WakeList;
+
+impl GateState {
+    /// Waits for the gate to be drained: no permit in use, no request waiting.
+    ///
+    /// Returns a ticket for the next poll, or `None` if the gate is drained, or was since the ticket was issued.
+    pub(in crate::gate) fn poll_drained(
+        &mut self,
+        word: &mut Word,
+        ticket: Option<DrainTicket>,
+        waker: Waker,
+        wake_list: &mut WakeList,
+    ) -> Option<DrainTicket> {
+        if let Some(ticket) = ticket {
+            let (ticket, unused) = match self.drain_waiters.replace_waker(ticket, waker) {
+                Ok(old) => (Some(ticket), old),
+                Err(waker) => (None, waker),
+            };
+            wake_list.set_unused(Some(unused));
+            return ticket;
+        }
+        if word.in_use() == 0 && self.queue.is_empty() {
+            wake_list.set_unused(Some(waker));
+            return None;
+        }
+        *word = word.with(Word::WAITERS); // each release takes the lock, so no drained moment can be missed
+        Some(self.drain_waiters.insert(waker))
+    }
+
+    /// Ends the wait of one `drained` future.
+    pub(in crate::gate) fn cancel_drained(
+        &mut self,
+        word: &mut Word,
+        ticket: DrainTicket,
+        wake_list: &mut WakeList,
+    ) {
+        if let Some(unused) = self.drain_waiters.remove(ticket) {
+            wake_list.set_unused(Some(unused));
+            self.clear_waiters_if_unused(word);
+        }
+    }
+}

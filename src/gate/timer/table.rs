@@ -1,0 +1,273 @@
+//! The table of the timers of one gate.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::Waker;
+
+use tokio::time::Sleep;
+
+use super::id::{RuntimeId, TimerId};
+use super::rearm::Rearm;
+use crate::gate::clock::NEVER;
+
+/// The timer table. A slot is reused for another runtime once it has no deadlines.
+#[derive(Default)]
+pub(in crate::gate) struct Timers(Vec<TimerSlot>);
+
+struct TimerSlot {
+    runtime: RuntimeId,
+    /// Runs the expiry of the gate when the timer fires.
+    waker: Waker,
+    deadlines: Deadlines,
+    /// The instant that the `Sleep` is set for, or is being set for; [`NEVER`] if it will not fire. It is not later than any
+    /// deadline, unless the request with the earliest deadline has been told to rearm the timer.
+    armed_for: i64,
+    /// `None` while a [`Rearm`] has it.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// The deadlines of the requests at one timer, and how many requests have each.
+#[derive(Default)]
+struct Deadlines(BTreeMap<i64, usize>);
+
+impl Timers {
+    /// Adds a deadline to the timer of this runtime, and creates the timer if there is none. Returns the timer, and whether it
+    /// fires in time already; if not, the caller must [rearm](Self::rearm) it.
+    ///
+    /// Returns `None` if 65 535 runtimes have a timer at this gate.
+    #[inline]
+    pub(in crate::gate) fn register(
+        &mut self,
+        runtime: RuntimeId,
+        deadline: i64,
+        make_waker: impl FnOnce(TimerId) -> Waker,
+    ) -> Option<(TimerId, bool)> {
+        let known = self.0.iter().position(|slot| slot.runtime == runtime);
+        let free = || self.0.iter().position(|slot| slot.deadlines.is_empty());
+        let index = known.or_else(free).unwrap_or(self.0.len());
+        let timer = u16::try_from(index).ok().map(TimerId).filter(|timer| *timer != TimerId::NONE)?;
+        if index == self.0.len() {
+            let (waker, deadlines) = (make_waker(timer), Deadlines::default());
+            self.0.push(TimerSlot { runtime, waker, deadlines, armed_for: NEVER, sleep: None });
+        }
+        let slot = self.slot(timer)?;
+        slot.runtime = runtime;
+        slot.deadlines.insert(deadline);
+        Some((timer, slot.armed_for <= deadline))
+    }
+
+    /// Removes one deadline. Returns the `Sleep` of a timer that has no deadlines left, to be dropped without the lock.
+    #[must_use = "the timer must be dropped after the lock is released"]
+    pub(in crate::gate) fn unregister(&mut self, timer: TimerId, deadline: i64) -> Option<Pin<Box<Sleep>>> {
+        let slot = self.slot(timer)?;
+        slot.deadlines.remove(deadline);
+        slot.take_unused_sleep()
+    }
+
+    /// Removes the deadlines up to `now`. Returns their number, and the `Sleep` if no deadline is left.
+    pub(in crate::gate) fn unregister_due(
+        &mut self,
+        timer: TimerId,
+        now: i64,
+    ) -> (usize, Option<Pin<Box<Sleep>>>) {
+        let Some(slot) = self.slot(timer) else { return (0, None) };
+        (slot.deadlines.remove_due(now), slot.take_unused_sleep())
+    }
+
+    /// Marks the timer as set for its earliest deadline. The caller must carry out the returned [`Rearm`] without the lock, and
+    /// then [return the `Sleep`](Self::put_back). Returns `None` if the timer fires in time already.
+    pub(in crate::gate) fn rearm(&mut self, timer: TimerId) -> Option<Rearm> {
+        let slot = self.slot(timer)?;
+        let deadline = slot.deadlines.first().filter(|first| slot.armed_for > *first)?;
+        slot.armed_for = deadline;
+        Some(Rearm::new(timer, slot.runtime, deadline, slot.waker.clone(), slot.sleep.take()))
+    }
+
+    /// Puts the `Sleep` of a [`Rearm`] back. Returns a `Sleep` that is no longer needed, because the timer was set again or
+    /// lost its last deadline in the meantime.
+    pub(in crate::gate) fn put_back(&mut self, rearm: Rearm) -> Option<Pin<Box<Sleep>>> {
+        let timer = rearm.timer();
+        match self.slot(timer) {
+            Some(slot) if rearm.is_current(slot.runtime, slot.armed_for) => {
+                std::mem::replace(&mut slot.sleep, rearm.into_sleep())
+            }
+            _ => rearm.into_sleep(),
+        }
+    }
+
+    /// Returns the state of the timer at this instant.
+    pub(in crate::gate) fn poll(&mut self, timer: TimerId, now: i64) -> TimerState {
+        let Some(slot) = self.slot(timer) else { return TimerState::Pending };
+        let is_elapsed =
+            slot.armed_for != NEVER && slot.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed());
+        match is_elapsed {
+            false => TimerState::Pending,
+            true if slot.armed_for <= now => TimerState::Fired,
+            true => TimerState::Lost,
+        }
+    }
+
+    /// Notes that the timer will not fire any more.
+    pub(in crate::gate) fn disarm(&mut self, timer: TimerId) {
+        if let Some(slot) = self.slot(timer) {
+            slot.armed_for = NEVER;
+        }
+    }
+
+    #[inline]
+    fn slot(&mut self, timer: TimerId) -> Option<&mut TimerSlot> {
+        self.0.get_mut(usize::from(timer.0))
+    }
+
+    /// Returns a full table, in which this runtime has every timer.
+    #[cfg(test)]
+    pub(in crate::gate) fn full(runtime: RuntimeId) -> Self {
+        let slot = |_| {
+            let mut deadlines = Deadlines::default();
+            deadlines.insert(0);
+            TimerSlot { runtime, waker: Waker::noop().clone(), deadlines, armed_for: NEVER, sleep: None }
+        };
+        Self((0..TimerId::NONE.0).map(slot).collect())
+    }
+}
+
+/// The state of a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gate) enum TimerState {
+    Pending,
+    /// The instant that the timer was set for has passed.
+    Fired,
+    /// The timer ended before that instant, because its runtime was shut down.
+    Lost,
+}
+
+impl TimerSlot {
+    fn take_unused_sleep(&mut self) -> Option<Pin<Box<Sleep>>> {
+        if !self.deadlines.is_empty() {
+            return None;
+        }
+        self.armed_for = NEVER;
+        self.sleep.take()
+    }
+}
+
+impl Deadlines {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the earliest deadline.
+    fn first(&self) -> Option<i64> {
+        self.0.first_key_value().map(|(deadline, _)| *deadline)
+    }
+
+    fn insert(&mut self, deadline: i64) {
+        let count = self.0.entry(deadline).or_insert(0);
+        *count = count.saturating_add(1);
+    }
+
+    /// Removes one deadline, if it is there.
+    fn remove(&mut self, deadline: i64) {
+        let Some(count) = self.0.get_mut(&deadline) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.0.remove(&deadline);
+        }
+    }
+
+    /// Removes the deadlines up to `now`, and returns how many requests had them.
+    fn remove_due(&mut self, now: i64) -> usize {
+        let later = now.checked_add(1).map_or_else(BTreeMap::new, |after| self.0.split_off(&after));
+        let due = std::mem::replace(&mut self.0, later);
+        due.into_values().fold(0, usize::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::gate::clock;
+
+    fn register(timers: &mut Timers, on: &Runtime, deadline: i64) -> (TimerId, bool) {
+        timers.register(on.handle().id(), deadline, |_| Waker::noop().clone()).unwrap()
+    }
+
+    /// If two threads set one timer at once, the earlier of both settings is kept, whichever thread returns last.
+    #[test]
+    fn the_earlier_of_two_settings_is_kept() {
+        for late_is_last in [true, false] {
+            let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let _inside = paused.enter();
+            let (mut timers, start) = (Timers::default(), clock::now());
+            let [mut late, mut early] = [2_000_000, 1_000_000].map(|after: i64| {
+                let timer = register(&mut timers, &paused, start.saturating_add(after)).0;
+                timers.rearm(timer).unwrap()
+            });
+            let timer = early.timer();
+            late.set();
+            early.set();
+            let (first, last) = if late_is_last { (early, late) } else { (late, early) };
+            assert_eq!(
+                [timers.put_back(first), timers.put_back(last)].map(|unused| unused.is_some()),
+                [!late_is_last, late_is_last]
+            );
+            assert_eq!(timers.poll(timer, clock::now()), TimerState::Pending);
+            paused.block_on(advance(Duration::from_millis(1)));
+            assert_eq!(timers.poll(timer, clock::now()), TimerState::Fired);
+            assert_eq!(timers.poll(timer, start), TimerState::Lost, "it ended before its instant");
+        }
+    }
+
+    /// A timer without deadlines gives its `Sleep` up, and its slot is reused for any runtime.
+    #[test]
+    fn a_timer_without_deadlines_is_given_up() {
+        let runtimes = [(); 2].map(|()| Builder::new_current_thread().enable_time().build().unwrap());
+        let _inside = runtimes[0].enter();
+        let (mut timers, timer) = (Timers::default(), TimerId(0));
+        for are_due in [true, false] {
+            assert_eq!(
+                [1, 2].map(|deadline| register(&mut timers, &runtimes[0], deadline)),
+                [(timer, false); 2]
+            );
+            let mut rearm = timers.rearm(timer).unwrap();
+            rearm.set();
+            assert!(timers.put_back(rearm).is_none() && timers.rearm(timer).is_none());
+            assert_eq!(register(&mut timers, &runtimes[0], 3), (timer, true));
+            assert_eq!(
+                register(&mut timers, &runtimes[1], 1),
+                (TimerId(1), false),
+                "another runtime, another timer"
+            );
+            let mut unregister = |deadline| {
+                if are_due {
+                    timers.unregister_due(timer, deadline).1
+                } else {
+                    timers.unregister(timer, deadline)
+                }
+            };
+            assert_eq!([1, 2, 3].map(|deadline| unregister(deadline).is_some()), [false, false, true]);
+            assert!(timers.rearm(timer).is_none());
+            assert_eq!(register(&mut timers, &runtimes[1], 1), (TimerId(1), false));
+            assert_eq!(timers.unregister_due(TimerId(1), 1).0, 2);
+        }
+        assert_eq!(timers.0.len(), 2);
+    }
+
+    /// The deadlines up to an instant are removed at once and counted, and so is each of several equal ones.
+    #[test]
+    fn due_deadlines_are_counted() {
+        let mut deadlines = Deadlines::default();
+        for deadline in [5, 1, 3, 3, 9] {
+            deadlines.insert(deadline);
+        }
+        deadlines.remove(3);
+        deadlines.remove(4);
+        assert_eq!((deadlines.first(), deadlines.remove_due(5), deadlines.first()), (Some(1), 3, Some(9)));
+        assert_eq!((deadlines.remove_due(i64::MAX), deadlines.is_empty()), (1, true));
+    }
+}
