@@ -207,8 +207,8 @@ impl<G: GateRef> PendingRequest<G> {
         Self {
             waiter: Waiter::new(weight),
             gate,
-            max_wait: max_wait.map_or(NEVER, clock::length),
-            deadline: deadline.map_or(NEVER, clock::nanos),
+            max_wait: max_wait.map_or(NEVER, clock::from_duration),
+            deadline: deadline.map_or(NEVER, clock::from_instant),
         }
     }
 
@@ -402,7 +402,7 @@ impl<G: GateRef> PendingRequest<G> {
     /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`].
     fn deadline_from(&self, now: i64) -> i64 {
         let max_wait = self.shared().max_wait.min(self.max_wait);
-        clock::nanos_after(now, max_wait).min(self.deadline)
+        clock::add_nanos(now, max_wait).min(self.deadline)
     }
 
     #[cfg(feature = "tracing")]

@@ -23,7 +23,7 @@ pub(super) fn acquire(gate: &Gate, options: RequestOptions) -> Result<Permit<'_>
     let mut request = pin!(PendingRequest::new(gate, options));
     let arrived = request.as_mut().arrive_blocking(Waker::from(Arc::clone(&parker)));
     let result = arrived.unwrap_or_else(|deadline| {
-        let instant = if deadline == NEVER { None } else { clock::instant(deadline) };
+        let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
         loop {
             parker.park_until(instant);
             if let Some(result) = request.as_mut().poll_blocking(deadline) {
@@ -47,7 +47,7 @@ struct Parker {
 impl Parker {
     /// Returns when the waker was called, or at the deadline.
     fn park_until(&self, deadline: Option<Instant>) {
-        // Acquire pairs with the Release of `wake`, although the state of the request orders what matters.
+        // Acquire pairs with the Release of `wake`: a thread that takes the flag must see the state that the waker follows.
         while !self.is_woken.swap(false, Ordering::Acquire) {
             match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => return,

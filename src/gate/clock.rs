@@ -1,4 +1,6 @@
-//! The clock of the gates: tokio's, in nanoseconds, so that an instant takes 8 bytes.
+//! The clock of gates and pools: instants of tokio's clock as nanoseconds, so that an instant takes 8 bytes.
+//!
+//! It is tokio's clock, so that tests with paused time work.
 
 use std::panic;
 use std::sync::OnceLock;
@@ -6,59 +8,61 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// No instant: what never comes.
+/// An instant that never comes, and a duration without end.
 pub(crate) const NEVER: i64 = i64::MAX;
 
-/// Nanoseconds since an instant of this process, below 0 before it; [`NEVER`] from 292 years on.
-#[inline]
-pub(crate) fn nanos(at: Instant) -> i64 {
-    at.checked_duration_since(origin()).map_or_else(|| nanos_before(at), length)
-}
-
-/// Of an instant before the first that was asked for, as a clock may show that stands still in a test.
-#[cold]
-#[inline(never)]
-fn nanos_before(at: Instant) -> i64 {
-    length(origin().saturating_duration_since(at)).wrapping_neg()
-}
-
-/// What the clock shows now. Never panics: tokio's does where it has stood still in some test of this process and a thread
-/// is about to end; there it is the system's.
-#[expect(clippy::inline_always, reason = "a third of it would be to save what it has no use for")]
+/// Returns the current instant. Never panics.
+#[expect(clippy::inline_always, reason = "a call of its own takes as long as half of the work")]
 #[inline(always)]
 pub(crate) fn now() -> i64 {
-    nanos(panic::catch_unwind(Instant::now).unwrap_or_else(|_| std::time::Instant::now().into()))
+    // tokio's clock panics on a thread that is ending, if a test of this process has paused the clock. The system's clock is
+    // good enough there.
+    let instant = panic::catch_unwind(Instant::now).unwrap_or_else(|_| std::time::Instant::now().into());
+    from_instant(instant)
 }
 
-/// The instant of so many nanoseconds.
-pub(crate) fn instant(nanos: i64) -> Option<Instant> {
-    let length = Duration::from_nanos(nanos.unsigned_abs());
-    if nanos < 0 { origin().checked_sub(length) } else { origin().checked_add(length) }
-}
-
-/// The instant so long after another; [`NEVER`] if it is too far off.
+/// Converts an instant to nanoseconds since the first use of the clock; negative before that, and [`NEVER`] after 292 years.
 #[inline]
-pub(crate) fn after(now: i64, wait: Duration) -> i64 {
-    nanos_after(now, length(wait))
+pub(crate) fn from_instant(instant: Instant) -> i64 {
+    instant.checked_duration_since(origin()).map_or_else(|| from_earlier_instant(instant), from_duration)
 }
 
-/// The same of a length in nanoseconds.
-#[inline]
-pub(crate) fn nanos_after(now: i64, length: i64) -> i64 {
-    match length {
-        NEVER => NEVER,
-        length => now.checked_add(length).unwrap_or(NEVER),
-    }
+/// Converts an instant before the first use of the clock, as a paused clock can return it.
+#[cold]
+#[inline(never)]
+fn from_earlier_instant(instant: Instant) -> i64 {
+    from_duration(origin().saturating_duration_since(instant)).wrapping_neg()
 }
 
-/// A length of time in nanoseconds; [`NEVER`] stands for all from 292 years on.
+/// Converts nanoseconds to an instant. Returns `None` if the system cannot represent it.
+pub(crate) fn to_instant(nanos: i64) -> Option<Instant> {
+    let distance = Duration::from_nanos(nanos.unsigned_abs());
+    if nanos < 0 { origin().checked_sub(distance) } else { origin().checked_add(distance) }
+}
+
+/// Converts a duration to nanoseconds; [`NEVER`] from 292 years on.
 #[inline]
-pub(crate) fn length(duration: Duration) -> i64 {
+pub(crate) fn from_duration(duration: Duration) -> i64 {
     match i64::try_from(duration.as_secs()) {
         Ok(secs) if secs < NEVER / 1_000_000_000 => {
             secs.wrapping_mul(1_000_000_000).wrapping_add(duration.subsec_nanos().into())
         }
         _ => NEVER,
+    }
+}
+
+/// Returns the instant that is this duration after `instant`, or [`NEVER`].
+#[inline]
+pub(crate) fn add(instant: i64, duration: Duration) -> i64 {
+    add_nanos(instant, from_duration(duration))
+}
+
+/// Returns the instant that is this number of nanoseconds after `instant`, or [`NEVER`].
+#[inline]
+pub(crate) fn add_nanos(instant: i64, nanos: i64) -> i64 {
+    match nanos {
+        NEVER => NEVER,
+        nanos => instant.checked_add(nanos).unwrap_or(NEVER),
     }
 }
 
@@ -72,29 +76,29 @@ fn origin() -> Instant {
 mod tests {
     use super::*;
 
-    /// An instant is the same in nanoseconds and back, those before the first that was asked for included.
+    /// An instant survives the conversion to nanoseconds and back, also before the first use of the clock.
     #[test]
-    fn instants_are_nanoseconds_and_back() {
-        let length = Duration::from_nanos(1_000_000_007);
-        for (at, since) in [
-            (origin().checked_sub(length), -1_000_000_007),
+    fn instants_convert_both_ways() {
+        let distance = Duration::from_nanos(1_000_000_007);
+        for (instant, nanos) in [
+            (origin().checked_sub(distance), -1_000_000_007),
             (Some(origin()), 0),
-            (origin().checked_add(length), 1_000_000_007),
+            (origin().checked_add(distance), 1_000_000_007),
         ] {
-            assert_eq!((instant(since), at.map(nanos)), (at, Some(since)));
+            assert_eq!((to_instant(nanos), instant.map(from_instant)), (instant, Some(nanos)));
         }
     }
 
-    /// What is too long to be told comes never, from whatever instant on.
+    /// A duration that is too long never ends, from whatever instant on.
     #[test]
-    fn what_is_too_far_off_never_comes() {
+    fn durations_too_long_never_end() {
         let longest = Duration::from_nanos(NEVER.unsigned_abs());
         let longer = [1, 1_000_000_000].map(|more| longest + Duration::from_nanos(more));
-        for wait in [longest, longer[0], longer[1], Duration::MAX] {
-            assert_eq!([-1, 0, 1].map(|now| after(now, wait)), [NEVER; 3], "{wait:?}");
+        for duration in [longest, longer[0], longer[1], Duration::MAX] {
+            assert_eq!([-1, 0, 1].map(|instant| add(instant, duration)), [NEVER; 3], "{duration:?}");
         }
-        assert_eq!([-1, NEVER - 1].map(|now| after(now, Duration::from_secs(1))), [999_999_999, NEVER]);
+        assert_eq!([-1, NEVER - 1].map(|instant| add(instant, Duration::from_secs(1))), [999_999_999, NEVER]);
         let whole = Duration::from_secs(longest.as_secs() - 1);
-        assert_eq!(length(whole), NEVER / 1_000_000_000 * 1_000_000_000 - 1_000_000_000);
+        assert_eq!(from_duration(whole), NEVER / 1_000_000_000 * 1_000_000_000 - 1_000_000_000);
     }
 }

@@ -221,7 +221,7 @@ impl GateBuilder {
     /// Creates the gate.
     #[must_use]
     pub fn build(self) -> Gate {
-        let max_wait = self.max_wait.map_or(NEVER, clock::length);
+        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration);
         let shared = Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits);
         Gate { shared: Arc::new(shared) }
     }

@@ -3,19 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How long requests waited: counts in buckets of fixed number, four to each doubling from about 1 µs to over an hour.
+/// A histogram of wait times. It has four buckets per doubling, from about 1 µs to over an hour.
 ///
-/// A gate records each request that had to wait and was then admitted, from joining the line to being handed its
-/// permits; what the runtime takes to resume it comes on top. A request admitted at once waited for nothing and is not
-/// recorded, and neither is one that gave up.
+/// A gate records each request that had to wait and was admitted, from the moment it was enqueued to the moment it was
+/// admitted. The time until its task runs again comes on top. Requests that were admitted at once, cancelled or rejected are
+/// not recorded.
 ///
-/// Looking at the clock twice takes longer than a short wait, so a gate does it out of a budget: as long as fewer than
-/// 100 000 requests a second begin to wait (and up to a thousand more at once), each wait is measured. Beyond that one
-/// in 64 is, drawn at random, and counts for those since the last that was; the longest may then be missed. Where a look
-/// at the clock takes more than 50 ns, as where it is a call of the system, both are fewer in proportion: so measuring
-/// takes a hundredth of one processor at most, and beyond that less than 2 ns a wait.
+/// Reading the clock twice takes longer than a short wait. So a gate measures every wait only while fewer than 100 000
+/// requests per second start to wait (and up to 1024 more in a burst). Beyond that it measures one wait in 64 on average,
+/// chosen at random. Each of these represents the waits since the last measured one. The longest wait can then be missed.
 ///
-/// Within the range a quantile is at most a quarter above the true one, and never above [`max`](Self::max).
+/// Within the range, a quantile is at most a quarter above the true value, and never above [`max`](Self::max).
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,7 +32,7 @@ use std::time::Duration;
 pub struct Histogram {
     counts: [u64; BUCKETS],
     count: u64,
-    /// Nanoseconds in total, 584 years of waiting at most.
+    /// The sum of all waits in nanoseconds. It saturates after 584 years.
     sum: u64,
     max: u64,
 }
@@ -45,7 +43,7 @@ impl Histogram {
         self.record_many(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX), 1);
     }
 
-    /// Adds so many waits of this many nanoseconds.
+    /// Adds several waits of this many nanoseconds each.
     pub(super) fn record_many(&mut self, nanos: u64, waits: u16) {
         let waits = u64::from(waits);
         if let Some(count) = self.counts.get_mut(bucket(nanos)) {
@@ -56,7 +54,7 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
-    /// Adds everything that `other` recorded, so that several gates can be read as one.
+    /// Adds everything that `other` recorded, to report several gates as one.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine = mine.saturating_add(*theirs);
@@ -66,16 +64,16 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many waits were recorded.
+    /// Returns the number of recorded waits.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// A duration that `numerator / denominator` of the waits did not exceed: `quantile(1, 2)` is the median and
-    /// `quantile(999, 1000)` the wait that one in a thousand exceeded. A fraction above one counts as one.
+    /// Returns a duration that `numerator / denominator` of the waits did not exceed: `quantile(1, 2)` is the median, and
+    /// one wait in a thousand exceeds `quantile(999, 1000)`. A fraction above one counts as one.
     ///
-    /// `None` when nothing was recorded or the denominator is 0.
+    /// Returns `None` if no wait was recorded or the denominator is 0.
     #[must_use]
     pub fn quantile(&self, numerator: u32, denominator: u32) -> Option<Duration> {
         if self.count == 0 {
@@ -83,34 +81,34 @@ impl Histogram {
         }
         let numerator = numerator.min(denominator);
         let product = u128::from(self.count).saturating_mul(numerator.into());
-        // Ranks start at 1: the quantile 0 is the shortest wait.
+        // Ranks start at 1, so that quantile 0 is the shortest wait.
         let rank = product
             .checked_add(u128::from(denominator).checked_sub(1)?)?
             .checked_div(denominator.into())?
             .max(1);
         let mut seen = 0_u128;
-        let holds_it = |count: &u64| {
+        let contains_rank = |count: &u64| {
             seen = seen.saturating_add((*count).into());
             seen >= rank
         };
-        let at = self.counts.iter().position(holds_it).unwrap_or(LAST);
+        let at = self.counts.iter().position(contains_rank).unwrap_or(LAST);
         Some(Duration::from_nanos(above(at).min(self.max)))
     }
 
-    /// The longest wait, exactly; `None` when nothing was recorded.
+    /// Returns the exact longest wait, or `None` if no wait was recorded.
     #[must_use]
     pub fn max(&self) -> Option<Duration> {
         (self.count > 0).then(|| Duration::from_nanos(self.max))
     }
 
-    /// The mean wait, to the nanosecond below; `None` when nothing was recorded.
+    /// Returns the mean wait, rounded down to a nanosecond, or `None` if no wait was recorded.
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
         self.sum.checked_div(self.count).map(Duration::from_nanos)
     }
 
-    /// Every bucket from the shortest waits to the longest, empty ones included. They are the same for every
-    /// histogram, so exporters can declare them once.
+    /// Returns all buckets from the shortest waits to the longest, including empty ones. Every histogram has the same buckets,
+    /// so an exporter can declare them once.
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
         self.counts.iter().enumerate().map(|(at, count)| Bucket {
             at_least: at.checked_sub(1).map_or(Duration::ZERO, |below| Duration::from_nanos(above(below))),
@@ -138,41 +136,41 @@ impl fmt::Debug for Histogram {
     }
 }
 
-/// One bucket of a [`Histogram`]: how many waits lay in `at_least..below`.
+/// One bucket of a [`Histogram`]: the number of waits in `at_least..below`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bucket {
-    /// The shortest wait that belongs here.
+    /// The shortest wait of the bucket.
     pub at_least: Duration,
-    /// The shortest wait that is too long; [`Duration::MAX`] for the last bucket.
+    /// The shortest wait of the next bucket; [`Duration::MAX`] for the last one.
     pub below: Duration,
-    /// How many waits lay in between.
+    /// The number of waits.
     pub count: u64,
 }
 
-/// The first bucket holds what is below 2^10 ns, about 1 µs: less than a task takes to be resumed.
+/// The first bucket holds waits below 2^10 ns, about 1 µs: less than the time to resume a task.
 const FIRST_OCTAVE: u32 = 10;
-/// The last bucket holds what is above 2^42 ns, 73 minutes.
+/// The last bucket holds waits of 2^42 ns, 73 minutes, and more.
 const END_OCTAVE: u32 = 42;
-/// Four buckets to an octave put a bound on the error of a quantile: a quarter.
+/// Four buckets per octave bound the error of a quantile by a quarter.
 const PER_OCTAVE: usize = 4;
-/// One below, one above, and four for each octave between.
+/// One below, one above, and four for each octave in between.
 const BUCKETS: usize = (END_OCTAVE - FIRST_OCTAVE) as usize * PER_OCTAVE + 2;
 const LAST: usize = BUCKETS - 1;
 
-/// The bucket for a wait: the exponent picks the octave, the two bits below the leading one pick the quarter.
+/// Returns the bucket of a wait. The exponent selects the octave, and the two bits below the leading one select the quarter.
 fn bucket(nanos: u64) -> usize {
     let Some(octave) = nanos.checked_ilog2().and_then(|octave| octave.checked_sub(FIRST_OCTAVE)) else {
         return 0;
     };
-    // At least FIRST_OCTAVE - 2 = 8: the leading three bits remain, the first of them set.
+    // The shift is at least FIRST_OCTAVE - 2 = 8. It leaves the three leading bits, of which the first is set.
     let quarter = nanos.checked_shr(octave.saturating_add(FIRST_OCTAVE - 2)).unwrap_or(0) & 3;
     let quarter = usize::try_from(quarter).unwrap_or(0);
     let octave = usize::try_from(octave).unwrap_or(LAST);
     octave.saturating_mul(PER_OCTAVE).saturating_add(quarter).saturating_add(1).min(LAST)
 }
 
-/// The first number of nanoseconds above a bucket.
+/// Returns the upper end of a bucket in nanoseconds, exclusive.
 fn above(at: usize) -> u64 {
     if at >= LAST {
         return u64::MAX;
@@ -186,9 +184,9 @@ fn above(at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// The buckets meet without gap or overlap, and every wait lands in the one that says so.
+    /// The buckets have no gap and no overlap, and each wait is counted in the bucket that contains it.
     #[test]
-    fn buckets_meet_and_hold_what_they_say() {
+    fn buckets_cover_all_waits() {
         let empty = Histogram::default();
         let edges: Vec<_> = empty.buckets().collect();
         assert_eq!(edges.len(), BUCKETS);
@@ -209,7 +207,7 @@ mod tests {
         }
     }
 
-    /// A quantile is not below the true one and, inside the range, at most a quarter above it.
+    /// A quantile is not below the true value and, inside the range, at most a quarter above it.
     #[test]
     fn quantiles_are_within_a_quarter() {
         let mut waits = Histogram::default();
@@ -227,7 +225,7 @@ mod tests {
         assert_eq!(waits.quantile(1, 0), None);
     }
 
-    /// An empty histogram says nothing, not zero.
+    /// An empty histogram has no quantile, maximum or mean, rather than zero.
     #[test]
     fn empty_is_not_zero() {
         let empty = Histogram::default();
@@ -237,7 +235,7 @@ mod tests {
         assert_eq!((zero.quantile(1, 2), zero.mean()), (Some(Duration::ZERO), Some(Duration::ZERO)));
     }
 
-    /// Merging is recording in one what was recorded in two; the extremes saturate.
+    /// Merging two histograms gives the same as recording everything in one, and the counts saturate.
     #[test]
     fn merge_adds_and_saturates() {
         let (mut left, mut right, mut both) =

@@ -69,10 +69,10 @@ mod tests {
 
     /// Returns the number of measured waits, and of the waits that they represent.
     fn measured(sampler: &mut WaitSampler, waits: u32, gap: i64) -> (u32, u32) {
-        let samples: Vec<u16> = (1..=i64::from(waits))
-            .filter_map(|number| sampler.sample(|| number * gap).map(|(_, sample)| sample))
+        let weights: Vec<u16> = (1..=i64::from(waits))
+            .filter_map(|number| sampler.sample(|| number.saturating_mul(gap)).map(|(_, weight)| weight))
             .collect();
-        (u32::try_from(samples.len()).unwrap(), samples.iter().map(|sample| u32::from(*sample)).sum())
+        (u32::try_from(weights.len()).unwrap(), weights.iter().map(|weight| u32::from(*weight)).sum())
     }
 
     /// At a rate below the refill every wait is measured, and a burst up to the size of the bucket, too.

@@ -71,7 +71,7 @@ impl CreateBackoff {
         let doublings = failures.saturating_sub(1).min(31);
         let full = self.first.saturating_mul(1 << doublings).min(self.longest);
         let delay = jitter(full);
-        self.streak = Some(FailureStreak { failures, until: clock::after(now, delay) });
+        self.streak = Some(FailureStreak { failures, until: clock::add(now, delay) });
         BackoffDelay { delay, failures }
     }
 }

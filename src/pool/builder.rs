@@ -182,8 +182,8 @@ impl<M: Manager> PoolBuilder<M> {
         let rules = PoolRules {
             gate: gate.name(),
             min_idle: self.min_idle,
-            idle_timeout: self.idle_timeout.map_or(NEVER, clock::length),
-            max_lifetime: self.max_lifetime.map_or(NEVER, clock::length),
+            idle_timeout: self.idle_timeout.map_or(NEVER, clock::from_duration),
+            max_lifetime: self.max_lifetime.map_or(NEVER, clock::from_duration),
         };
         // Registered before the limit is read, so that no change of the limit is missed.
         let maintenance_wake = Arc::new(Notify::new());

@@ -194,7 +194,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ) -> HealthOutcome {
         let now = clock::now();
         let deadline = self.deadline_from(*arrived.get_or_insert(now));
-        let timeout = clock::after(now, self.shared.create_timeout);
+        let timeout = clock::add(now, self.shared.create_timeout);
         match with_deadline(timeout.min(deadline), check).await {
             Some(Verdict::Keep) => HealthOutcome::Healthy,
             None if deadline < timeout => HealthOutcome::DeadlineExceeded,
@@ -204,8 +204,9 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
     /// Returns the earliest bound on the wait, or [`NEVER`] if there is none.
     fn deadline_from(&self, arrived: i64) -> i64 {
-        let longest = self.max_wait.map_or(NEVER, clock::length).min(self.shared.gate.max_wait_nanos());
-        clock::nanos_after(arrived, longest).min(self.deadline.map_or(NEVER, clock::nanos))
+        let longest =
+            self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.gate.max_wait_nanos());
+        clock::add_nanos(arrived, longest).min(self.deadline.map_or(NEVER, clock::from_instant))
     }
 
     fn deadline_exceeded(&self, arrived: Option<i64>) -> AcquireError {

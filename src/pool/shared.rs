@@ -289,7 +289,7 @@ impl<M: Manager> CreationTask<M> {
         let (gate, after) = (shared.gate.name(), shared.create_timeout);
         // The async block calls `create` at its first poll, so that a panic before there is a future is caught, too.
         let creating = catch_panic_async(async { shared.manager.create().await });
-        match with_deadline(clock::after(self.began, after), creating).await {
+        match with_deadline(clock::add(self.began, after), creating).await {
             Some(Ok(Ok(item))) => Ok(item),
             Some(Ok(Err(error))) => Err(CreateError::Failed { gate, error: Arc::new(error) }),
             Some(Err(message)) => Err(CreateError::Panicked { gate, message }),

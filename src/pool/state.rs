@@ -26,7 +26,7 @@ use super::item_record::ItemRecord;
 use super::manager::Manager;
 use super::status::{DiscardReason, PoolStatus, PoolTotals};
 use crate::gate::Histogram;
-use crate::gate::clock::{NEVER, nanos_after};
+use crate::gate::clock::{NEVER, add_nanos};
 use crate::plan::{GateName, Limit};
 
 /// The settings that a pool was built with. Durations are in nanoseconds; [`NEVER`] stands for no bound.
@@ -45,7 +45,7 @@ impl PoolRules {
     }
 
     fn is_expired<I>(&self, record: &ItemRecord<I>, now: i64) -> bool {
-        self.max_lifetime != NEVER && nanos_after(record.created, self.max_lifetime) <= now
+        self.max_lifetime != NEVER && add_nanos(record.created, self.max_lifetime) <= now
     }
 }
 

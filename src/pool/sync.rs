@@ -51,7 +51,7 @@ mod imp {
     /// Awaits the future until the deadline. Returns `None` if the deadline passes first.
     pub(in crate::pool) async fn with_deadline<F: Future>(deadline: i64, future: F) -> Option<F::Output> {
         // A deadline that never comes needs no timer, and so no runtime.
-        match clock::instant(deadline).filter(|_| deadline != clock::NEVER) {
+        match clock::to_instant(deadline).filter(|_| deadline != clock::NEVER) {
             Some(deadline) => timeout_at(deadline, future).await.ok(),
             None => Some(future.await),
         }

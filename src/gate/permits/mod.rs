@@ -219,7 +219,7 @@ mod tests {
         let panicking = thread::scope(|scope| {
             let step = || {
                 let mut locked = permits.lock();
-                let (_, word) = locked.parts();
+                let ((), word) = locked.parts();
                 *word = word.acquired(2);
                 panic!("under the lock");
             };

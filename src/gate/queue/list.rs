@@ -1,5 +1,5 @@
-//! The intrusive wait list: a doubly linked list whose nodes are part of the waiting futures and stack frames. The only
-//! unsafe code of the crate.
+//! The intrusive wait list: a doubly linked list whose nodes are part of the waiting futures and stack frames. With the lock in
+//! `permits/mod.rs` it is the only unsafe code of the crate.
 //!
 //! Waiting allocates nothing, and a waiter leaves the list in constant time. Five rules make the list sound, whatever safe
 //! code does; `docs/ORDERING.md` explains why they hold:

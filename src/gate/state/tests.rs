@@ -139,7 +139,7 @@ fn the_waiters_flag_is_set_only_while_needed() {
         gate.state.poll_drained(&mut gate.word, ticket, Waker::noop().clone(), &mut WakeList::default())
     };
     let cancel = |gate: &mut FullGate, ticket| {
-        gate.state.cancel_drained(&mut gate.word, ticket, &mut WakeList::default())
+        gate.state.cancel_drained(&mut gate.word, ticket, &mut WakeList::default());
     };
     let tickets = [(); 2].map(|()| poll(&mut gate, None).unwrap());
     assert!(gate.has_waiters_flag());

@@ -50,7 +50,7 @@ impl Rearm {
     ///
     /// If the timer must be created and the thread is in no tokio runtime with its timer enabled.
     pub(in crate::gate) fn set(&mut self) {
-        let Some(instant) = clock::instant(self.deadline) else { return };
+        let Some(instant) = clock::to_instant(self.deadline) else { return };
         let sleep = match &mut self.sleep {
             Some(sleep) => {
                 sleep.as_mut().reset(instant);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem;
 
 use super::{PoolState, count, decrement, elapsed, increment};
-use crate::gate::clock::{NEVER, nanos_after};
+use crate::gate::clock::{NEVER, add_nanos};
 use crate::plan::Limit;
 use crate::pool::delivery::ItemDelivery;
 use crate::pool::effects::PoolEffects;
@@ -87,7 +87,7 @@ impl<M: Manager> PoolState<M> {
     /// maintenance task must be woken.
     #[inline]
     pub(super) fn advance_maintenance(&mut self, created: i64) -> bool {
-        let due = nanos_after(created, self.rules.max_lifetime).min(self.next_eviction());
+        let due = add_nanos(created, self.rules.max_lifetime).min(self.next_eviction());
         let is_earlier = due < self.next_maintenance;
         if is_earlier {
             self.next_maintenance = due;
@@ -140,7 +140,7 @@ impl<M: Manager> PoolState<M> {
     fn next_eviction(&self) -> i64 {
         match self.idle.front() {
             Some(coldest) if self.idle.len().saturating_add(self.in_review) > self.effective_min_idle() => {
-                nanos_after(coldest.idle_since, self.rules.idle_timeout)
+                add_nanos(coldest.idle_since, self.rules.idle_timeout)
             }
             _ => NEVER,
         }
@@ -151,7 +151,7 @@ impl<M: Manager> PoolState<M> {
         let mut due = self.next_eviction();
         if self.rules.max_lifetime != NEVER {
             let oldest = self.idle.iter().map(|record| record.created).min();
-            due = due.min(oldest.map_or(NEVER, |oldest| nanos_after(oldest, self.rules.max_lifetime)));
+            due = due.min(oldest.map_or(NEVER, |oldest| add_nanos(oldest, self.rules.max_lifetime)));
         }
         match self.backoff.until() {
             // A delay that is over has nothing to wait for: the attempt runs, or starts once there is room.
