@@ -70,3 +70,51 @@ impl Wake for TimerWaker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::gate::clock::NEVER;
+    use crate::gate::queue::{Waiter, WaiterState};
+    use crate::gate::state::{Arrival, Arrived, TimedWait};
+    use crate::plan::{GateName, Limit};
+
+    fn shared() -> Arc<Shared> {
+        Arc::new(Shared::new(GateName::new("tested"), Limit::new(1), usize::MAX, NEVER, true))
+    }
+
+    /// If setting a timer panics, the requests that rely on the timer are woken to register with another.
+    #[test]
+    fn a_timer_that_cannot_be_set_is_reported() {
+        let (shared, mut waiter) = (shared(), pin!(Waiter::new(1)));
+        assert!(shared.try_acquire(1));
+        let rearm = shared.locked(|state, word| {
+            let arrival = Arrival { waiter: waiter.as_mut(), weight: 1, waker: Waker::noop().clone() };
+            let runtime = Some(Builder::new_current_thread().build().unwrap().handle().id());
+            let timed = Some(TimedWait { now: 0, deadline: 1, runtime });
+            match state.enqueue(word, arrival, timed, || 0, |timer| timer_waker(&shared, timer)) {
+                Arrived::Enqueued { rearm: Some(timer) } => state.rearm(timer).unwrap(),
+                _ => unreachable!("the request waits with a timer of its own"),
+            }
+        });
+        let set = || shared.set_timer(rearm);
+        assert!(panic::catch_unwind(AssertUnwindSafe(set)).is_err(), "this thread is in no runtime");
+        assert_eq!(waiter.state(), WaiterState::TimerLost);
+        shared.step(|state, word, wakes| state.cancel(word, waiter, || 0, wakes));
+    }
+
+    /// The waker of a timer does not keep the gate alive, and does nothing once the gate is gone.
+    #[test]
+    fn a_timer_waker_does_not_keep_the_gate_alive() {
+        let shared = shared();
+        let waker = timer_waker(&shared, TimerId::NONE);
+        waker.wake_by_ref();
+        assert_eq!(Arc::strong_count(&shared), 1);
+        drop(shared);
+        waker.wake();
+    }
+}

@@ -398,6 +398,7 @@ mod tests {
             (woken, waiters[1].state(), weights(&mut list)),
             (3, WaiterState::TimerLost, vec![1, 2, 3])
         );
+        assert!(!waiters[1].as_mut().is_waiting_with(Waker::noop()), "the waker was taken out");
         assert!(list.replace_waker(waiters[1].as_mut(), Waker::noop().clone()).is_none());
         assert_eq!(waiters[1].state(), WaiterState::Waiting);
         let wakers = [(); 3].map(|()| list.pop_front(Removal::Closed).unwrap().waker.is_some());

@@ -1,9 +1,12 @@
 use std::pin::{Pin, pin};
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::time::advance;
 
 use super::*;
+use crate::gate::clock;
 
 const NAME: GateName = GateName::new("tested");
 
@@ -86,6 +89,26 @@ fn a_timer_that_is_being_set_ends_no_wait() {
     assert!(next.is_none());
     assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Waiting, 0));
     gate.cancel(waiter);
+}
+
+/// A timer that has fired while it was being set ends the wait when it is put back.
+#[test]
+fn a_timer_that_fires_while_it_is_being_set_ends_the_wait_afterwards() {
+    let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _inside = paused.enter();
+    let mut gate = FullGate::new(1);
+    let mut waiter = pin!(Waiter::new(1));
+    let now = clock::now();
+    let timed = TimedWait { now, deadline: now + 1_000_000, runtime: Some(paused.handle().id()) };
+    let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(waiter.as_mut(), Some(timed)) else {
+        panic!()
+    };
+    let mut rearm = gate.state.rearm(timer).unwrap();
+    rearm.set();
+    paused.block_on(advance(Duration::from_millis(2)));
+    let next = gate.state.put_timer_back(&mut gate.word, rearm, clock::now, &mut WakeList::default());
+    assert!(next.is_none());
+    assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Expired, 1));
 }
 
 /// A request takes its deadline along whichever way it leaves, so the slot of its timer is free for another runtime.
