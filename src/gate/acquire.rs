@@ -19,7 +19,7 @@ use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
 use super::queue::{Waiter, WaiterState};
 use super::shared::Shared;
-use super::state::{Arrival, Arrived, WaitDeadline};
+use super::state::{Arrival, Arrived, EndedBy, WaitDeadline};
 use super::timer::{Rearm, RuntimeId};
 #[cfg(feature = "tracing")]
 use crate::plan::GateName;
@@ -277,8 +277,8 @@ impl<G: GateRef> PendingRequest<G> {
         if instant == NEVER {
             return self.enqueue(waker, None);
         }
-        // The timer of the runtime that polls the request ends its wait.
-        self.enqueue(waker, Some(&WaitDeadline { now, instant, runtime: Some(current_runtime()) }))
+        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+        self.enqueue(waker, Some(&WaitDeadline { now, instant, ended_by: EndedBy::Timer(runtime) }))
     }
 
     /// The contended path up to the queue. `release_slow` in `shared.rs` is its counterpart.
@@ -296,12 +296,15 @@ impl<G: GateRef> PendingRequest<G> {
             shared.locked(|state, word| state.enqueue(word, arrival, deadline, clock::now, make_waker));
         match arrived {
             Arrived::Enqueued { rearm: None } => Poll::Pending,
-            Arrived::Enqueued { rearm: Some(id) } => {
-                let rearm = shared.locked(|state, _| state.rearm(id));
+            Arrived::Enqueued { rearm } => {
                 self.set_timer(rearm);
                 Poll::Pending
             }
             Arrived::Decided { result, unused } => self.decided(result, unused),
+            Arrived::NoRuntime { unused } => {
+                drop(unused); // may panic itself, so not while this thread panics
+                panic!("{NO_RUNTIME}");
+            }
         }
     }
 
@@ -434,13 +437,14 @@ impl PendingRequest<&Gate> {
             return Ok(shared.locked(|state, word| state.try_acquire_expired(word, weight)));
         }
         let arrival = Arrival { waiter: this.waiter, weight, waker };
-        let deadline = WaitDeadline { now, instant, runtime: None };
+        let deadline = WaitDeadline { now, instant, ended_by: EndedBy::Owner };
         let make_waker = |timer| timer_waker(shared, timer);
         let arrived =
             shared.locked(|state, word| state.enqueue(word, arrival, Some(&deadline), || now, make_waker));
         match arrived {
             Arrived::Enqueued { .. } => Err(instant),
             Arrived::Decided { result, .. } => Ok(result),
+            Arrived::NoRuntime { .. } => unreachable!("the owner ends the wait"),
         }
     }
 
@@ -481,8 +485,8 @@ impl RequestOptions {
 
 /// Returns the runtime that polls on this thread.
 fn current_runtime() -> RuntimeId {
-    let Ok(runtime) = Handle::try_current() else {
-        panic!("a request with a deadline can wait only in a tokio runtime");
-    };
+    let Ok(runtime) = Handle::try_current() else { panic!("{NO_RUNTIME}") };
     runtime.id()
 }
+
+const NO_RUNTIME: &str = "a request with a deadline can wait only in a tokio runtime";

@@ -15,10 +15,14 @@ pub(crate) const NEVER: i64 = i64::MAX;
 #[expect(clippy::inline_always, reason = "a call of its own takes as long as half of the work")]
 #[inline(always)]
 pub(crate) fn now() -> i64 {
+    from_instant(current_instant())
+}
+
+#[inline]
+fn current_instant() -> Instant {
     // tokio's clock panics on a thread that is ending, if a test of this process has paused the clock. The system's clock is
     // good enough there.
-    let instant = panic::catch_unwind(Instant::now).unwrap_or_else(|_| std::time::Instant::now().into());
-    from_instant(instant)
+    panic::catch_unwind(Instant::now).unwrap_or_else(|_| std::time::Instant::now().into())
 }
 
 /// Converts an instant to nanoseconds since the first use of the clock; negative before that, and [`NEVER`] after 292 years.
@@ -69,7 +73,7 @@ pub(crate) fn add_nanos(instant: i64, nanos: i64) -> i64 {
 #[inline]
 fn origin() -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(Instant::now)
+    *ORIGIN.get_or_init(current_instant)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::task::{Wake, Waker};
 use super::clock;
 use super::shared::Shared;
 use super::timer::{Rearm, TimerId};
+use super::wake_list::WakeList;
 
 impl Shared {
     /// Sets a timer, and ends the waits whose deadline passed in the meantime.
@@ -16,34 +17,42 @@ impl Shared {
     ///
     /// As [`Rearm::set`]. The requests that rely on the timer are woken before the panic continues.
     pub(super) fn set_timer(&self, rearm: Rearm) {
-        let mut next = Some(rearm);
-        while let Some(mut rearm) = next.take() {
-            let on_panic = LoseTimer { shared: self, timer: rearm.timer() };
-            rearm.set(); // without the lock: it calls tokio
-            mem::forget(on_panic);
-            next =
-                self.step(|state, word, wake_list| state.put_timer_back(word, rearm, clock::now, wake_list));
-        }
+        let mut wake_list = WakeList::default();
+        self.set_timers(Some(rearm), &mut wake_list);
+        wake_list.wake_all();
     }
 
     /// Runs when a timer has fired, or when its runtime was shut down.
     fn handle_timer(&self, timer: TimerId) {
-        let next = self.step(|state, word, wake_list| state.handle_timer(word, timer, clock::now, wake_list));
-        if let Some(rearm) = next {
-            // tokio calls this while it processes its timers, so no panic may leave. If the timer cannot be set, the requests
-            // that rely on it are woken.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| self.set_timer(rearm)));
+        // tokio calls this while it processes its timers, so no panic may leave, neither of setting a timer nor of a waker.
+        let handled = panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut wake_list = WakeList::default();
+            let next = self.locked(|state, word| state.handle_timer(word, timer, clock::now, &mut wake_list));
+            // Before the wakers: a waker that panics must not keep the timer from being set for the other requests.
+            self.set_timers(next, &mut wake_list);
+            wake_list.wake_all();
+        }));
+        mem::forget(handled); // the drop of a payload may panic, too
+    }
+
+    /// Sets a timer, and sets it again for as long as it has fired in the meantime.
+    fn set_timers(&self, mut next: Option<Rearm>, wake_list: &mut WakeList) {
+        while let Some(mut rearm) = next.take() {
+            let on_panic = LoseTimerOnPanic { shared: self, timer: rearm.timer() };
+            rearm.set(); // without the lock: it calls tokio
+            mem::forget(on_panic);
+            next = self.locked(|state, word| state.put_timer_back(word, rearm, clock::now, wake_list));
         }
     }
 }
 
-/// Wakes the requests that rely on a timer, unless it could be set.
-struct LoseTimer<'s> {
+/// Marks a timer as lost, and wakes its requests, if setting it panics.
+struct LoseTimerOnPanic<'s> {
     shared: &'s Shared,
     timer: TimerId,
 }
 
-impl Drop for LoseTimer<'_> {
+impl Drop for LoseTimerOnPanic<'_> {
     fn drop(&mut self) {
         self.shared.step(|state, _, wake_list| state.lose_timer(self.timer, wake_list));
     }
@@ -69,5 +78,53 @@ impl Wake for TimerWaker {
         if let Some(shared) = self.shared.upgrade() {
             shared.handle_timer(self.timer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::gate::clock::NEVER;
+    use crate::gate::queue::{Waiter, WaiterState};
+    use crate::gate::state::{Arrival, Arrived, EndedBy, WaitDeadline};
+    use crate::plan::{GateName, Limit};
+
+    fn shared() -> Arc<Shared> {
+        Arc::new(Shared::new(GateName::new("tested"), Limit::new(1), usize::MAX, NEVER, true))
+    }
+
+    /// If setting a timer panics, the requests that rely on the timer are woken to register with another.
+    #[test]
+    fn a_timer_that_cannot_be_set_is_reported() {
+        let (shared, mut waiter) = (shared(), pin!(Waiter::new(1)));
+        assert!(shared.try_acquire(1));
+        let rearm = shared.locked(|state, word| {
+            let arrival = Arrival { waiter: waiter.as_mut(), weight: 1, waker: Waker::noop().clone() };
+            let runtime = Some(Builder::new_current_thread().build().unwrap().handle().id());
+            let deadline = WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(runtime) };
+            match state.enqueue(word, arrival, Some(&deadline), || 0, |timer| timer_waker(&shared, timer)) {
+                Arrived::Enqueued { rearm: Some(rearm) } => rearm,
+                _ => unreachable!("the request waits with a timer of its own"),
+            }
+        });
+        let set = || shared.set_timer(rearm);
+        assert!(panic::catch_unwind(AssertUnwindSafe(set)).is_err(), "this thread is in no runtime");
+        assert_eq!(waiter.state(), WaiterState::TimerLost);
+        shared.step(|state, word, wake_list| state.cancel(word, waiter, || 0, wake_list));
+    }
+
+    /// The waker of a timer does not keep the gate alive, and does nothing once the gate is gone.
+    #[test]
+    fn a_timer_waker_does_not_keep_the_gate_alive() {
+        let shared = shared();
+        let waker = timer_waker(&shared, TimerId::NONE);
+        waker.wake_by_ref();
+        assert_eq!(Arc::strong_count(&shared), 1);
+        drop(shared);
+        waker.wake();
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// Reading the clock twice takes longer than a short wait. So a gate measures every wait only while fewer than 100 000
 /// requests per second start to wait (and up to 1024 more in a burst). Beyond that it measures one wait in 256 on average,
-/// chosen at random. Each of these represents the waits since the last measured one. The longest wait can then be missed.
+/// chosen at random. Each of these represents itself and the waits that are left out after it. The longest wait can then be missed.
 ///
 /// Within the range, a quantile is at most a quarter above the true value, and never above [`max`](Self::max).
 ///

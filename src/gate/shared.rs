@@ -138,7 +138,9 @@ impl Shared {
     }
 
     pub(super) fn close(&self) {
-        self.step(|state, word, wake_list| state.close(word, clock::now, wake_list));
+        // Two steps: a waiter learns its result without the lock, and must find the gate closed then.
+        self.locked(|_, word| *word = word.with(Word::CLOSED));
+        self.step(|state, word, wake_list| state.end_waits(word, clock::now, wake_list));
     }
 
     /// Has the listener notified of each change of the limit, and of the closing of the gate.

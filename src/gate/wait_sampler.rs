@@ -2,7 +2,7 @@
 //!
 //! Two looks at the clock take longer than a short wait. So waits are measured out of a token bucket: 100 000 per second, and
 //! 1024 at once. While it has tokens, every wait is measured. Beyond that, one wait in 256 on average is measured, chosen at
-//! random so that it cannot follow a pattern of the arrivals, and it represents the waits since the last measured one.
+//! random so that it cannot follow a pattern of the arrivals, and it represents itself and the waits that are left out after it.
 
 /// Chooses the waits of one gate that are measured.
 #[derive(Debug)]
@@ -38,11 +38,13 @@ impl WaitSampler {
     #[cold]
     #[inline(never)]
     fn measure(&mut self, now: i64) -> (i64, u16) {
+        // Refill the bucket. The remainder of the time counts for the next token, unless the bucket is full.
         let refill = now.saturating_sub(self.refilled) / NANOS_PER_TOKEN;
         if refill > 0 {
-            self.tokens =
-                self.tokens.saturating_add(u32::try_from(refill).unwrap_or(MAX_TOKENS)).min(MAX_TOKENS);
-            self.refilled = now;
+            let tokens = u32::try_from(refill).unwrap_or(MAX_TOKENS);
+            self.tokens = self.tokens.saturating_add(tokens).min(MAX_TOKENS);
+            let used = refill.saturating_mul(NANOS_PER_TOKEN);
+            self.refilled = if self.tokens < MAX_TOKENS { self.refilled.saturating_add(used) } else { now };
         }
         if let Some(left) = self.tokens.checked_sub(1) {
             self.tokens = left;
@@ -88,6 +90,15 @@ mod tests {
         let (samples, represented) = measured(&mut WaitSampler::new(true), 1_000_000, 0);
         assert!((4_500..5_400).contains(&samples), "{samples}");
         assert!((999_489..1_000_512).contains(&represented), "{represented}");
+    }
+
+    /// At nine tenths of the refill rate every wait is measured, although each gap is a fraction of a token.
+    #[test]
+    fn fractions_of_tokens_add_up() {
+        assert_eq!(
+            measured(&mut WaitSampler::new(true), 100_000, NANOS_PER_TOKEN / 9 * 10),
+            (100_000, 100_000)
+        );
     }
 
     /// At twice the refill rate half of the waits use a token.

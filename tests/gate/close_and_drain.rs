@@ -1,12 +1,15 @@
 //! Closing a gate, and waiting until it is drained.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use concurrency_governor::gate::{AcquireError, TryAcquireError};
 
+use crate::hooks::{Call, hooked};
 use crate::support::{
-    NAME, WakeCounter, assert_idle, expect_ready, gate, poll, poll_once, start_waiting, unmeasured_gate,
+    NAME, WakeCounter, assert_idle, expect_ready, gate, poll, poll_once, poll_with, start_waiting,
+    unmeasured_gate,
 };
 
 /// Closing a gate ends every waiting request and rejects every later one. Permits in use and admitted
@@ -42,6 +45,24 @@ fn closing_ends_the_queue_and_revokes_nothing() {
     }
 }
 
+/// A request that is woken because its gate is closed finds the gate closed.
+#[test]
+fn a_woken_request_finds_its_gate_closed() {
+    let gate = gate(1);
+    let _held = gate.try_acquire().unwrap();
+    let mut waiting = Box::pin(gate.acquire());
+    let (handle, found_closed) = (gate.clone(), Arc::new(AtomicBool::new(false)));
+    let found_in_wake = Arc::clone(&found_closed);
+    let waker = hooked(move |call| {
+        if call == Call::Wake {
+            found_in_wake.store(handle.is_closed(), Ordering::SeqCst);
+        }
+    });
+    assert!(poll_with(&mut waiting, &waker).is_pending());
+    gate.close();
+    assert!(found_closed.load(Ordering::SeqCst));
+}
+
 /// A gate is drained when no permit is in use and no request waits. The future resolves even if the gate is
 /// busy again.
 #[test]
@@ -63,6 +84,19 @@ fn a_gate_is_drained_when_no_permit_is_in_use_and_no_request_waits() {
         "the gate was drained before"
     );
     assert!(poll_once(&mut Box::pin(gate.drained())).is_pending());
+}
+
+/// A gate is not drained while one of several permits is in use.
+#[test]
+fn a_gate_with_a_permit_in_use_is_not_drained() {
+    let gate = gate(2);
+    let [first, last] = [(); 2].map(|()| gate.try_acquire().unwrap());
+    let (mut drained, counter) = start_waiting(gate.drained());
+    drop(first);
+    assert_eq!(counter.wakes(), 0);
+    drop(last);
+    assert_eq!(counter.wakes(), 1);
+    assert!(poll_once(&mut drained).is_ready());
 }
 
 /// A closed gate is drained when the last permit is released. Requests that waited at the close do not delay

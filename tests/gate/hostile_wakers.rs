@@ -226,6 +226,22 @@ fn a_waker_that_panics_in_drop_loses_no_permit() {
     assert_eq!(counter.wakes(), 1);
 }
 
+/// A request that is admitted under the lock when it arrives releases its permits if the waker that it does not
+/// need panics in `drop`.
+#[test]
+fn an_unneeded_waker_that_panics_in_drop_loses_no_permit() {
+    let gate = gate(2);
+    let held = gate.try_acquire().unwrap();
+    let (drained, _) = start_waiting(gate.drained()); // so that each request is decided under the lock
+    let hostile = panicking_waker(Call::Drop);
+    let mut request = Box::pin(gate.acquire());
+    assert!(catch_unwind(AssertUnwindSafe(|| poll_with(&mut request, &hostile))).is_err());
+    mem::forget(hostile);
+    assert_eq!(gate.status().in_use, 1);
+    drop((request, drained, held));
+    assert_idle(&gate);
+}
+
 /// A cancelled request whose waker panics in `drop` still admits the request behind it.
 #[test]
 fn a_waker_that_panics_in_drop_delays_no_other_request() {

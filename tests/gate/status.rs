@@ -6,7 +6,9 @@ use std::thread;
 use concurrency_governor::Limit;
 use concurrency_governor::gate::{Gate, Histogram};
 
-use crate::support::{MS, NAME, assert_idle, gate, poll_once, start_waiting, unmeasured_gate};
+use crate::support::{
+    MS, NAME, assert_idle, expect_ready, gate, paused_runtime, poll_once, start_waiting, unmeasured_gate,
+};
 
 /// Every request is in the totals. Only requests that waited are in the histogram, and only if the gate
 /// measures waits.
@@ -27,6 +29,20 @@ fn totals_count_every_request() {
         assert_eq!((queue.enqueued, queue.admitted, queue.unclaimed, queue.cancelled), (3, 2, 1, 1));
         assert_idle(&gate);
     }
+}
+
+/// A request that is admitted while a caller waits for the gate to be drained is counted like any other.
+#[test]
+fn a_request_admitted_while_the_gate_drains_is_counted() {
+    let gate = gate(3);
+    let held = gate.try_acquire().unwrap();
+    let (_drained, _) = start_waiting(gate.drained());
+    let tried = gate.try_acquire().unwrap();
+    let acquired = expect_ready(gate.acquire()).unwrap();
+    let totals = gate.status().totals;
+    assert_eq!((totals.admitted, totals.queue.enqueued), (3, 0));
+    drop((held, tried, acquired));
+    assert_idle(&gate);
 }
 
 /// Each outcome of a try and each change of the limit is counted, however many threads run at once.
@@ -53,6 +69,21 @@ fn totals_of_concurrent_threads_add_up() {
     assert_eq!((status.totals.admitted, status.resized), (admitted, changed));
     assert_eq!(status.totals.rejected.no_permits, THREADS as u64 * ROUNDS - admitted);
     assert_idle(&gate);
+}
+
+/// If more requests begin to wait at once than the gate measures, each measured wait counts for those that are left out.
+#[test]
+fn measured_waits_represent_all_waits() {
+    const WAITS: u64 = 3000;
+    let runtime = paused_runtime();
+    let _inside = runtime.enter(); // all requests begin to wait at one instant
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let waiting: Vec<_> = (0..WAITS).map(|_| start_waiting(gate.acquire())).collect();
+    drop((held, waiting));
+    let status = gate.status();
+    assert_eq!(status.totals.queue.admitted, WAITS);
+    assert!(status.waits.count().abs_diff(WAITS) < 128, "{} of {WAITS} waits", status.waits.count());
 }
 
 /// A gate that does not measure waits records none, and still counts the requests that waited.

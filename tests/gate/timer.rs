@@ -1,7 +1,7 @@
 //! Requests with a deadline whose runtime has no timer, is gone, or is not driven.
 
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Poll, Wake, Waker};
 use std::{mem, thread};
 
@@ -244,6 +244,36 @@ fn a_late_timer_does_not_affect_a_new_gate() {
         drop((first, held));
         assert_idle(&observed);
     }
+}
+
+/// Each deadline is met although two threads set the timer of one runtime at once, and although it fires meanwhile.
+#[test]
+fn threads_that_set_one_timer_meet_both_deadlines() {
+    const ROUNDS: u32 = if cfg!(miri) { 10 } else { 3000 };
+    let (gate, runtime) = (gate(1), paused_runtime());
+    let held = gate.try_acquire().unwrap();
+    for round in 0..ROUNDS {
+        let start = Barrier::new(3);
+        let arrive = |max_wait| {
+            let _inside = runtime.enter();
+            start.wait();
+            start_waiting(gate.request().max_wait(max_wait).acquire())
+        };
+        let waiting = thread::scope(|scope| {
+            let threads = [2 * MS, MS].map(|max_wait| scope.spawn(move || arrive(max_wait)));
+            start.wait();
+            if round % 2 == 0 {
+                runtime.block_on(advance(MS));
+            }
+            threads.map(|thread| thread.join().unwrap())
+        });
+        runtime.block_on(advance(MS));
+        assert_eq!(waiting[1].1.wakes(), 1, "the earlier deadline");
+        runtime.block_on(advance(MS));
+        assert_eq!(waiting[0].1.wakes(), 1, "the later deadline");
+    }
+    drop(held);
+    assert_idle(&gate);
 }
 
 /// A request whose runtime is dropped while a poll clones the new waker still meets its deadline, on the next

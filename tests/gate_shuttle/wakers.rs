@@ -1,6 +1,7 @@
 //! Wakers that use the gate that calls them, or that panic.
 
 use std::future::Future;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::sync::Arc;
@@ -39,29 +40,69 @@ fn wakers_may_use_the_gate_when_woken() {
 /// A waker may use the gate when it is cloned.
 #[test]
 fn wakers_may_use_the_gate_when_cloned() {
+    check(|| use_gate_in_wakers(Call::Clone));
+}
+
+/// A waker may use the gate when it is dropped.
+#[test]
+fn wakers_may_use_the_gate_when_dropped() {
+    check(|| use_gate_in_wakers(Call::Drop));
+}
+
+/// Makes requests with wakers that use their gate in this call.
+fn use_gate_in_wakers(called: Call) {
+    let gate = TestGate::new(1);
+    let reentrant = [(), ()].map(|()| {
+        gate.spawn(move |gate| {
+            let new_waker = || {
+                let (inner, thread) = (gate.inner.clone(), thread::current());
+                hooked(move |call| {
+                    if call == called {
+                        use_gate(&inner, 1);
+                    }
+                    if call == Call::Wake {
+                        thread.unpark();
+                    }
+                })
+            };
+            drop(block_on(new_waker, gate.acquire(1)).unwrap());
+            block_on(new_waker, gate.inner.drained());
+        })
+    });
+    for _ in 0..2 {
+        gate.acquire_and_release(1).unwrap();
+    }
+    for thread in reentrant {
+        thread.join().unwrap();
+    }
+    gate.finish();
+}
+
+/// A waker that panics when it is dropped loses no permit, whether its request waits or is admitted under the lock.
+#[test]
+fn a_waker_that_panics_in_drop_loses_no_permit() {
     check(|| {
         let gate = TestGate::new(1);
-        let reentrant = [(), ()].map(|()| {
+        let panicking = [(), ()].map(|()| {
             gate.spawn(|gate| {
-                let new_waker = || {
-                    let (inner, thread) = (gate.inner.clone(), thread::current());
-                    hooked(move |call| match call {
-                        Call::Clone => use_gate(&inner, 1),
-                        Call::Wake => thread.unpark(),
-                        Call::Drop => {}
-                    })
-                };
-                drop(block_on(new_waker, gate.acquire(1)).unwrap());
-                block_on(new_waker, gate.inner.drained());
+                let hostile = hooked(|call| {
+                    if call == Call::Drop && !std::thread::panicking() {
+                        panic::resume_unwind(Box::new("dropped")); // unlike `panic!`, prints nothing
+                    }
+                });
+                catch_panic(|| {
+                    let mut request = Box::pin(gate.inner.acquire());
+                    drop(request.as_mut().poll(&mut Context::from_waker(&hostile)));
+                });
+                mem::forget(hostile);
             })
         });
-        for _ in 0..2 {
-            gate.acquire_and_release(1).unwrap();
-        }
-        for thread in reentrant {
+        catch_panic(|| gate.acquire_and_release(1).unwrap()); // it may wake, and so drop, such a waker
+        for thread in panicking {
             thread.join().unwrap();
         }
-        gate.finish();
+        let status = gate.inner.status();
+        assert_eq!((status.in_use, status.waiting), (0, 0), "{status:?}");
     });
 }
 

@@ -88,3 +88,19 @@ async fn observers_get_readable_events() {
     settle().await;
     assert_eq!(take_lines(), ["pool boats: closed"]);
 }
+
+/// A checkout that finds an idle item records no wait, also after another checkout had to wait at the gate.
+#[tokio::test(start_paused = true)]
+async fn a_checkout_of_an_idle_item_records_no_wait() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).build().await.unwrap();
+    let held = pool.checkout().await.unwrap();
+    let mut waiting = Box::pin(pool.checkout());
+    assert!(poll_once(&mut waiting).is_pending());
+    drop(held);
+    drop(waiting.await.unwrap());
+    let waits = pool.status().waits.count();
+    drop(pool.checkout().await.unwrap());
+    assert_eq!(pool.status().waits.count(), waits);
+    assert_quiescent(&pool, &manager).await;
+}

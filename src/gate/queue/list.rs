@@ -338,6 +338,8 @@ mod tests {
     use std::env;
     use std::pin::pin;
     use std::process::Command;
+    use std::sync::Arc;
+    use std::task::Wake;
 
     use super::*;
 
@@ -415,6 +417,23 @@ mod tests {
         assert_eq!(waiters[1].state(), WaiterState::Waiting);
         let wakers = [(); 3].map(|()| list.pop_front(Removal::Closed).unwrap().waker.is_some());
         assert_eq!(wakers, [false, true, false]);
+    }
+
+    /// A waiter waits with its latest waker, and with none once its timer is lost.
+    #[test]
+    fn a_waiter_without_a_timer_waits_with_no_waker() {
+        struct IdleWaker;
+        impl Wake for IdleWaker {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (mut list, mut waiter) = (WaitList::new(), pin!(Waiter::new(1)));
+        let waker = Waker::from(Arc::new(IdleWaker));
+        push(&mut list, waiter.as_mut(), 1);
+        assert!(list.replace_waker(waiter.as_mut(), waker.clone()).is_some());
+        assert!(waiter.as_mut().is_waiting_with(&waker));
+        list.mark_timer_lost(TimerId::NONE, drop);
+        assert!(!waiter.as_mut().is_waiting_with(&waker));
+        assert!(list.remove(waiter, Removal::Cancelled).is_some_and(|removed| removed.waker.is_none()));
     }
 
     /// Dropping a waiter that is in a list, or inserting it into another list, ends the process.

@@ -168,3 +168,26 @@ impl Drop for WaitQueue {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// A queue that is dropped removes the requests that are left in it, and drops their wakers.
+    #[test]
+    fn a_dropped_queue_removes_its_requests() {
+        struct IdleWaker;
+        impl Wake for IdleWaker {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (mut queue, mut waiter, waker) = (WaitQueue::new(), pin!(Waiter::new(1)), Arc::new(IdleWaker));
+        let request = WaitingRequest { weight: 1, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+        queue.enqueue(waiter.as_mut(), request, Waker::from(Arc::clone(&waker)));
+        drop(queue);
+        assert_eq!((waiter.state(), Arc::strong_count(&waker)), (WaiterState::Closed, 1));
+    }
+}

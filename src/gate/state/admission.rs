@@ -10,7 +10,7 @@ use crate::gate::histogram::Histogram;
 use crate::gate::permits::Word;
 use crate::gate::queue::{Removal, Removed, WaitQueue, Waiter, WaiterState, WaitingRequest};
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
-use crate::gate::timer::{RuntimeId, TimerId, Timers};
+use crate::gate::timer::{Rearm, RuntimeId, TimerId, Timers};
 use crate::gate::wait_sampler::WaitSampler;
 use crate::gate::wake_list::{ChangeListeners, WakeList};
 use crate::plan::{GateName, Limit};
@@ -46,16 +46,26 @@ pub(in crate::gate) struct Arrival<'w> {
 pub(in crate::gate) struct WaitDeadline {
     pub(in crate::gate) now: i64,
     pub(in crate::gate) instant: i64,
-    /// The runtime whose timer ends the wait, or `None` if the owner ends it.
-    pub(in crate::gate) runtime: Option<RuntimeId>,
+    pub(in crate::gate) ended_by: EndedBy,
+}
+
+/// What ends a wait at its deadline.
+#[derive(Clone, Copy)]
+pub(in crate::gate) enum EndedBy {
+    /// The owner, a blocked thread.
+    Owner,
+    /// The timer of the runtime that polls the request; `None` if it is polled outside a runtime.
+    Timer(Option<RuntimeId>),
 }
 
 /// What became of an [`Arrival`].
 pub(in crate::gate) enum Arrived {
-    /// The request waits. The caller must rearm the timer, if there is one here.
-    Enqueued { rearm: Option<TimerId> },
+    /// The request waits. The caller must set the timer, if there is one here.
+    Enqueued { rearm: Option<Rearm> },
     /// The request was admitted or rejected at once, so its waker is not needed.
     Decided { result: Result<(), Rejection>, unused: Waker },
+    /// The request would have to wait, and there is no runtime whose timer could end its wait. Nothing has changed.
+    NoRuntime { unused: Waker },
 }
 
 impl GateState {
@@ -114,12 +124,14 @@ impl GateState {
         if let Some(deadline) = deadline {
             request.since = deadline.now;
             request.sample = self.sampler.sample(|| deadline.now).map_or(0, |(_, sample)| sample);
-            match self.register_deadline(deadline, make_waker) {
-                Ok((timer, fires_in_time)) => {
-                    (request.timer, request.deadline) = (timer, deadline.instant);
-                    rearm = (!fires_in_time).then_some(timer);
+            if let EndedBy::Timer(runtime) = deadline.ended_by {
+                let Some(runtime) = runtime else { return Arrived::NoRuntime { unused: waker } };
+                match self.register_deadline(runtime, deadline.instant, make_waker) {
+                    Ok((timer, set_next)) => {
+                        (request.timer, request.deadline, rearm) = (timer, deadline.instant, set_next);
+                    }
+                    Err(rejection) => return Arrived::Decided { result: Err(rejection), unused: waker },
                 }
-                Err(rejection) => return Arrived::Decided { result: Err(rejection), unused: waker },
             }
         } else if let Some((now, sample)) = self.sampler.sample(clock) {
             // Only a measured wait reads the clock.
@@ -274,15 +286,13 @@ impl GateState {
         before
     }
 
-    /// Closes the gate, and ends all waits.
-    pub(in crate::gate) fn close(
+    /// Ends all waits of a gate whose [`Word::CLOSED`] flag is set.
+    pub(in crate::gate) fn end_waits(
         &mut self,
         word: &mut Word,
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        // The flag first: a waiter that is woken must find the gate closed.
-        *word = word.with(Word::CLOSED);
         let Self { queue, timers, .. } = self;
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue_totals.closed, removed);

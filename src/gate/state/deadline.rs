@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::admission::{GateState, WaitDeadline, add, count};
+use super::admission::{GateState, add, count};
 use crate::gate::error::Rejection;
 use crate::gate::permits::Word;
 use crate::gate::queue::{Removal, Waiter, WaiterState};
@@ -11,21 +11,17 @@ use crate::gate::timer::{Rearm, RuntimeId, TimerId, TimerState};
 use crate::gate::wake_list::WakeList;
 
 impl GateState {
-    /// Registers the deadline of a request that is about to wait. Returns the timer, and whether it fires in time already.
+    /// Registers the deadline of a request that is about to wait. Returns the timer, and what the caller must set without the
+    /// lock.
     #[cold]
     pub(super) fn register_deadline(
         &mut self,
-        deadline: &WaitDeadline,
+        runtime: RuntimeId,
+        instant: i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
-    ) -> Result<(TimerId, bool), Rejection> {
-        let Some(runtime) = deadline.runtime else { return Ok((TimerId::NONE, true)) };
-        let registered = self.timers.register(runtime, deadline.instant, make_waker);
+    ) -> Result<(TimerId, Option<Rearm>), Rejection> {
+        let registered = self.timers.register(runtime, instant, make_waker);
         registered.ok_or_else(|| self.reject_queue_full(self.queue.len()))
-    }
-
-    /// Sets the timer that [`enqueue`](Self::enqueue) returned. The caller carries the [`Rearm`] out without the lock.
-    pub(in crate::gate) fn rearm(&mut self, timer: TimerId) -> Option<Rearm> {
-        self.timers.rearm(timer)
     }
 
     /// Registers a request whose timer was lost with the timer of this runtime, and gives it a waker again.
@@ -44,10 +40,10 @@ impl GateState {
         }
         wake_list.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
         let request = self.queue.request_mut(waiter)?;
-        let (timer, _) = self.timers.register(runtime, request.deadline, make_waker)?;
+        let (timer, rearm) = self.timers.register(runtime, request.deadline, make_waker)?;
         let lost = std::mem::replace(&mut request.timer, timer);
         wake_list.push_unused_timer(self.timers.unregister(lost, request.deadline));
-        self.timers.rearm(timer)
+        rearm
     }
 
     /// Takes back a timer that was set. Returns what must be set next if it has fired already.
@@ -71,15 +67,16 @@ impl GateState {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) -> Option<Rearm> {
-        let now = clock();
-        match self.timers.poll(timer, now) {
+        let now = match self.timers.poll(timer, clock) {
             TimerState::Pending => return None,
             TimerState::Lost => {
                 self.lose_timer(timer, wake_list);
                 return None;
             }
-            TimerState::Fired => self.timers.disarm(timer),
-        }
+            TimerState::Fired(now) => now,
+        };
+        // Disarmed first, so that the last line sets it for the deadlines that are left.
+        self.timers.disarm(timer);
         let (due, unused) = self.timers.unregister_due(timer, now);
         wake_list.push_unused_timer(unused);
         wake_list.reserve(due);

@@ -1,9 +1,12 @@
 use std::pin::{Pin, pin};
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::time::advance;
 
 use super::*;
+use crate::gate::clock;
 use crate::gate::counters::ShardedCounters;
 use crate::gate::error::Rejection;
 use crate::gate::permits::Word;
@@ -58,7 +61,7 @@ fn runtime_id() -> RuntimeId {
 fn one_runtime_too_many_is_rejected() {
     let mut gate = FullGate::new(1);
     gate.state.timers = Timers::full(runtime_id());
-    let deadline = Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
+    let deadline = Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
     let arrived = gate.arrive(pin!(Waiter::new(1)), deadline);
     assert!(matches!(arrived, Arrived::Decided { result: Err(Rejection::QueueFull { .. }), .. }));
     let totals = gate.status().totals;
@@ -70,13 +73,12 @@ fn one_runtime_too_many_is_rejected() {
 #[test]
 fn requests_of_a_timer_that_cannot_be_set_are_woken() {
     let mut gate = FullGate::new(1);
-    let deadline = Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
+    let deadline = Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
     let (mut setting, mut relying) = (pin!(Waiter::new(1)), pin!(Waiter::new(1)));
-    let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(setting.as_mut(), deadline) else { panic!() };
-    let _rearm = gate.state.rearm(timer).unwrap();
+    let Arrived::Enqueued { rearm: Some(rearm) } = gate.arrive(setting.as_mut(), deadline) else { panic!() };
     let arrived = gate.arrive(relying.as_mut(), deadline);
     assert!(matches!(arrived, Arrived::Enqueued { rearm: None }), "the timer is being set");
-    gate.state.lose_timer(timer, &mut WakeList::default());
+    gate.state.lose_timer(rearm.timer(), &mut WakeList::default());
     assert_eq!([setting.state(), relying.state()], [WaiterState::TimerLost; 2]);
     gate.cancel(setting);
     gate.cancel(relying);
@@ -87,13 +89,32 @@ fn requests_of_a_timer_that_cannot_be_set_are_woken() {
 fn a_timer_that_is_being_set_ends_no_wait() {
     let mut gate = FullGate::new(1);
     let mut waiter = pin!(Waiter::new(1));
-    let deadline = Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
-    let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(waiter.as_mut(), deadline) else { panic!() };
-    let _rearm = gate.state.rearm(timer).unwrap();
-    let next = gate.state.handle_timer(&mut gate.word, timer, || 1, &mut WakeList::default());
+    let deadline = Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
+    let Arrived::Enqueued { rearm: Some(rearm) } = gate.arrive(waiter.as_mut(), deadline) else { panic!() };
+    let next = gate.state.handle_timer(&mut gate.word, rearm.timer(), || 1, &mut WakeList::default());
     assert!(next.is_none());
     assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Waiting, 0));
     gate.cancel(waiter);
+}
+
+/// A timer that has fired while it was being set ends the wait when it is put back.
+#[test]
+fn a_timer_that_fires_while_it_is_being_set_ends_the_wait_afterwards() {
+    let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _inside = paused.enter();
+    let mut gate = FullGate::new(1);
+    let mut waiter = pin!(Waiter::new(1));
+    let now = clock::now();
+    let ended_by = EndedBy::Timer(Some(paused.handle().id()));
+    let deadline = WaitDeadline { now, instant: now + 1_000_000, ended_by };
+    let Arrived::Enqueued { rearm: Some(mut rearm) } = gate.arrive(waiter.as_mut(), Some(deadline)) else {
+        panic!()
+    };
+    rearm.set();
+    paused.block_on(advance(Duration::from_millis(2)));
+    let next = gate.state.put_timer_back(&mut gate.word, rearm, clock::now, &mut WakeList::default());
+    assert!(next.is_none());
+    assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Expired, 1));
 }
 
 /// A request takes its deadline along whichever way it leaves, so the slot of its timer is free for another runtime.
@@ -103,9 +124,10 @@ fn a_deadline_leaves_with_its_request() {
         let mut gate = FullGate::new(2);
         let mut waiters = [(); 3].map(|()| Box::pin(Waiter::new(1)));
         let [first, mut expiring, later] = waiters.each_mut().map(|waiter| waiter.as_mut());
-        let on_new_runtime = || Some(WaitDeadline { now: 0, instant: 1, runtime: Some(runtime_id()) });
+        let on_new_runtime =
+            || Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
         assert!(matches!(gate.arrive(first, None), Arrived::Enqueued { .. }));
-        let Arrived::Enqueued { rearm: Some(timer) } = gate.arrive(expiring.as_mut(), on_new_runtime())
+        let Arrived::Enqueued { rearm: Some(first_timer) } = gate.arrive(expiring.as_mut(), on_new_runtime())
         else {
             panic!()
         };
@@ -114,9 +136,9 @@ fn a_deadline_leaves_with_its_request() {
         } else {
             gate.cancel(expiring);
         }
-        let Arrived::Enqueued { rearm } = gate.arrive(later, on_new_runtime()) else { panic!() };
-        assert_eq!(rearm, Some(timer), "the same slot");
-        gate.state.close(&mut gate.word, || 0, &mut WakeList::default());
+        let Arrived::Enqueued { rearm: Some(rearm) } = gate.arrive(later, on_new_runtime()) else { panic!() };
+        assert_eq!(rearm.timer(), first_timer.timer(), "the same slot");
+        gate.state.end_waits(&mut gate.word, || 0, &mut WakeList::default());
     }
 }
 

@@ -31,8 +31,8 @@ struct TimerSlot {
 struct Deadlines(BTreeMap<i64, usize>);
 
 impl Timers {
-    /// Adds a deadline to the timer of this runtime, and creates the timer if there is none. Returns the timer, and whether it
-    /// fires in time already; if not, the caller must [rearm](Self::rearm) it.
+    /// Adds a deadline to the timer of this runtime, and creates the timer if there is none. Returns the timer, and what the
+    /// caller must set without the lock if the timer does not fire in time already.
     ///
     /// Returns `None` if 65 535 runtimes have a timer at this gate.
     #[inline]
@@ -41,7 +41,8 @@ impl Timers {
         runtime: RuntimeId,
         deadline: i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
-    ) -> Option<(TimerId, bool)> {
+    ) -> Option<(TimerId, Option<Rearm>)> {
+        // The slot of the runtime, else one that no other runtime needs, else a new one.
         let known = self.0.iter().position(|slot| slot.runtime == runtime);
         let free = || self.0.iter().position(|slot| slot.deadlines.is_empty());
         let index = known.or_else(free).unwrap_or(self.0.len());
@@ -53,7 +54,8 @@ impl Timers {
         let slot = self.slot(timer)?;
         slot.runtime = runtime;
         slot.deadlines.insert(deadline);
-        Some((timer, slot.armed_for <= deadline))
+        // In the same step: later another runtime may have the slot, and this thread would set a timer of the wrong one.
+        Some((timer, self.rearm(timer)))
     }
 
     /// Removes one deadline. Returns the `Sleep` of a timer that has no deadlines left, to be dropped without the lock.
@@ -95,16 +97,17 @@ impl Timers {
         }
     }
 
-    /// Returns the state of the timer at this instant.
-    pub(in crate::gate) fn poll(&mut self, timer: TimerId, now: i64) -> TimerState {
+    /// Returns the state of the timer, and the current instant if the timer has ended.
+    pub(in crate::gate) fn poll(&mut self, timer: TimerId, clock: impl FnOnce() -> i64) -> TimerState {
         let Some(slot) = self.slot(timer) else { return TimerState::Pending };
         let is_elapsed =
             slot.armed_for != NEVER && slot.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed());
-        match is_elapsed {
-            false => TimerState::Pending,
-            true if slot.armed_for <= now => TimerState::Fired,
-            true => TimerState::Lost,
+        if !is_elapsed {
+            return TimerState::Pending;
         }
+        // The clock is read last: an earlier instant would make a timer that fires in between look lost.
+        let now = clock();
+        if slot.armed_for <= now { TimerState::Fired(now) } else { TimerState::Lost }
     }
 
     /// Notes that the timer will not fire any more.
@@ -135,8 +138,8 @@ impl Timers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gate) enum TimerState {
     Pending,
-    /// The instant that the timer was set for has passed.
-    Fired,
+    /// The instant that the timer was set for has passed; it is this one now.
+    Fired(i64),
     /// The timer ended before that instant, because its runtime was shut down.
     Lost,
 }
@@ -193,7 +196,7 @@ mod tests {
     use super::*;
     use crate::gate::clock;
 
-    fn register(timers: &mut Timers, on: &Runtime, deadline: i64) -> (TimerId, bool) {
+    fn register(timers: &mut Timers, on: &Runtime, deadline: i64) -> (TimerId, Option<Rearm>) {
         timers.register(on.handle().id(), deadline, |_| Waker::noop().clone()).unwrap()
     }
 
@@ -204,10 +207,8 @@ mod tests {
             let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             let _inside = paused.enter();
             let (mut timers, start) = (Timers::default(), clock::now());
-            let [mut late, mut early] = [2_000_000, 1_000_000].map(|after: i64| {
-                let timer = register(&mut timers, &paused, start.saturating_add(after)).0;
-                timers.rearm(timer).unwrap()
-            });
+            let [mut late, mut early] = [2_000_000, 1_000_000]
+                .map(|after: i64| register(&mut timers, &paused, start.saturating_add(after)).1.unwrap());
             let timer = early.timer();
             late.set();
             early.set();
@@ -216,10 +217,11 @@ mod tests {
                 [timers.put_back(first), timers.put_back(last)].map(|unused| unused.is_some()),
                 [!late_is_last, late_is_last]
             );
-            assert_eq!(timers.poll(timer, clock::now()), TimerState::Pending);
+            assert_eq!(timers.poll(timer, || unreachable!("it is pending")), TimerState::Pending);
             paused.block_on(advance(Duration::from_millis(1)));
-            assert_eq!(timers.poll(timer, clock::now()), TimerState::Fired);
-            assert_eq!(timers.poll(timer, start), TimerState::Lost, "it ended before its instant");
+            let fired = clock::now();
+            assert_eq!(timers.poll(timer, || fired), TimerState::Fired(fired));
+            assert_eq!(timers.poll(timer, || start), TimerState::Lost, "it ended before its instant");
         }
     }
 
@@ -230,19 +232,15 @@ mod tests {
         let _inside = runtimes[0].enter();
         let (mut timers, timer) = (Timers::default(), TimerId(0));
         for are_due in [true, false] {
-            assert_eq!(
-                [1, 2].map(|deadline| register(&mut timers, &runtimes[0], deadline)),
-                [(timer, false); 2]
-            );
-            let mut rearm = timers.rearm(timer).unwrap();
+            let (first, rearm) = register(&mut timers, &runtimes[0], 1);
+            let (second, none) = register(&mut timers, &runtimes[0], 2);
+            assert_eq!((first, second, none.is_some()), (timer, timer, false), "one timer serves both");
+            let mut rearm = rearm.unwrap();
             rearm.set();
             assert!(timers.put_back(rearm).is_none() && timers.rearm(timer).is_none());
-            assert_eq!(register(&mut timers, &runtimes[0], 3), (timer, true));
-            assert_eq!(
-                register(&mut timers, &runtimes[1], 1),
-                (TimerId(1), false),
-                "another runtime, another timer"
-            );
+            let other = register(&mut timers, &runtimes[1], 1);
+            assert_eq!((other.0, other.1.is_some()), (TimerId(1), true), "another runtime, another timer");
+            assert!(register(&mut timers, &runtimes[0], 3).1.is_none());
             let mut unregister = |deadline| {
                 if are_due {
                     timers.unregister_due(timer, deadline).1
@@ -252,7 +250,7 @@ mod tests {
             };
             assert_eq!([1, 2, 3].map(|deadline| unregister(deadline).is_some()), [false, false, true]);
             assert!(timers.rearm(timer).is_none());
-            assert_eq!(register(&mut timers, &runtimes[1], 1), (TimerId(1), false));
+            assert_eq!(register(&mut timers, &runtimes[1], 1).0, TimerId(1));
             assert_eq!(timers.unregister_due(TimerId(1), 1).0, 2);
         }
         assert_eq!(timers.0.len(), 2);
