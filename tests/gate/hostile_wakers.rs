@@ -7,12 +7,13 @@ use std::task::{Poll, Wake, Waker};
 use std::{mem, thread};
 
 use concurrency_governor::Limit;
-use concurrency_governor::gate::OwnedPermit;
+use concurrency_governor::gate::{AcquireError, OwnedPermit};
+use tokio::time::advance;
 
 use crate::hooks::{Call, hooked};
 use crate::support::{
-    WakeCounter, assert_idle, gate, poll, poll_once, poll_with, run_with_timeout, start_waiting,
-    unmeasured_gate,
+    HOUR, MS, WakeCounter, assert_idle, gate, paused_runtime, poll, poll_once, poll_with, run_with_timeout,
+    start_waiting, unmeasured_gate,
 };
 
 /// A waker that runs a closure when it is woken.
@@ -280,4 +281,25 @@ fn a_panic_payload_that_panics_in_drop_prevents_no_wake() {
     assert!(panic.is::<PanicsInDrop>());
     assert_eq!(counter.wakes(), 1);
     mem::forget(panic);
+}
+
+/// A waker that panics when its request expires keeps no other deadline from being met, and the panic does not
+/// reach the timers of the runtime.
+#[test]
+fn a_panicking_waker_loses_no_timer() {
+    let runtime = paused_runtime();
+    let _inside = runtime.enter();
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    let mut first = Box::pin(gate.request().max_wait(HOUR).acquire());
+    assert!(poll_with(&mut first, &OnWake::waker(|| panic!("the waker panics"))).is_pending());
+    let (mut second, counter) = start_waiting(gate.request().max_wait(2 * HOUR).acquire());
+    runtime.block_on(advance(HOUR + MS));
+    assert!(matches!(poll_once(&mut first), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert_eq!(counter.wakes(), 0);
+    runtime.block_on(advance(HOUR));
+    assert_eq!((counter.wakes(), gate.status().waiting), (1, 0));
+    assert!(matches!(poll_once(&mut second), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    drop(held);
+    assert_idle(&gate);
 }

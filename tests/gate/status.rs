@@ -74,7 +74,7 @@ fn totals_of_concurrent_threads_add_up() {
 /// If more requests begin to wait at once than the gate measures, each measured wait counts for those that are left out.
 #[test]
 fn measured_waits_represent_all_waits() {
-    const WAITS: u64 = 3000;
+    const WAITS: u64 = 10_000;
     let runtime = paused_runtime();
     let _inside = runtime.enter(); // all requests begin to wait at one instant
     let gate = gate(1);
@@ -83,7 +83,7 @@ fn measured_waits_represent_all_waits() {
     drop((held, waiting));
     let status = gate.status();
     assert_eq!(status.totals.queue.admitted, WAITS);
-    assert!(status.waits.count().abs_diff(WAITS) < 128, "{} of {WAITS} waits", status.waits.count());
+    assert!(status.waits.count().abs_diff(WAITS) < 512, "{} of {WAITS} waits", status.waits.count());
 }
 
 /// A gate that does not measure waits records none, and still counts the requests that waited.

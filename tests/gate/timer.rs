@@ -37,6 +37,24 @@ fn a_missing_timer_panics_and_loses_nothing() {
     assert_idle(&gate);
 }
 
+/// A request with a deadline that does not have to wait needs no runtime: it is rejected, or admitted while only
+/// a `drained` future waits.
+#[test]
+fn a_request_that_does_not_wait_needs_no_runtime() {
+    let gate = gate(2);
+    let held = gate.try_acquire().unwrap();
+    let mut drained = Box::pin(gate.drained());
+    assert!(poll_once(&mut drained).is_pending());
+    drop(expect_ready(gate.request().max_wait(MS).acquire()).unwrap());
+    let too_large = expect_ready(gate.request().weight(3).max_wait(MS).acquire());
+    assert!(matches!(too_large, Err(AcquireError::TooLarge { .. })));
+    gate.close();
+    let closed = expect_ready(gate.request().max_wait(MS).acquire());
+    assert!(matches!(closed, Err(AcquireError::Closed { .. })));
+    drop((drained, held));
+    assert_eq!(gate.status().in_use, 0);
+}
+
 /// A request that relies on a timer whose creation is about to fail is woken, and expires on the next runtime
 /// with a timer.
 #[test]
