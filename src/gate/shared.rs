@@ -123,10 +123,10 @@ impl Shared {
 
     #[inline(never)]
     fn resize_slow(&self, limit: Limit) -> Resize {
-        let mut wake_list = WakeList::default();
-        let resize = self.resize_without_waking(limit, &mut wake_list);
-        wake_list.wake_all();
-        resize
+        self.step(|state, word, wake_list| {
+            let from = state.resize(word, limit, clock::now, wake_list);
+            Resize { from, to: limit, debt: word.debt() }
+        })
     }
 
     /// Sets the limit. The caller wakes the wakers.

@@ -146,6 +146,11 @@ impl ChangeListeners {
         self.0.push(Arc::downgrade(listener));
     }
 
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Has every listener notified after the lock is released.
     pub(super) fn notify(&self, wake_list: &mut WakeList) {
         for listener in self.0.iter().filter_map(Weak::upgrade) {

@@ -278,11 +278,13 @@ impl GateState {
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue_totals.too_large, removed);
-        // A lower limit admits a request only if one before it has gone.
+        // A lower limit admits a request only if one before it was removed.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
             self.admit_waiters(word, clock, wake_list);
         }
-        self.listeners.notify(wake_list);
+        if !self.listeners.is_empty() {
+            self.listeners.notify(wake_list);
+        }
         before
     }
 
