@@ -27,7 +27,8 @@ use crate::plan::GateName;
 pin_project! {
     /// Resolves to a [`Permit`]; from [`Gate::acquire`] and [`Request::acquire`](super::Request::acquire).
     ///
-    /// The request is made by the first poll. Its place in the queue is part of the future, so waiting allocates nothing.
+    /// The request is made by the first poll. Its place in the queue is part of the future, so a wait without a deadline allocates
+    /// nothing.
     ///
     /// # Cancel safety
     ///
@@ -36,8 +37,8 @@ pin_project! {
     ///
     /// # Panics
     ///
-    /// If it has to wait, has a deadline (its own or that of the gate), and is polled outside a tokio runtime with its timer
-    /// enabled; and if it is polled after completion. No panic loses a permit.
+    /// Panics if the request has to wait, has a deadline (its own or that of the gate), and is polled outside a tokio runtime
+    /// whose timer is enabled. Panics if it is polled after completion. No panic loses a permit.
     #[must_use = "a future does nothing unless it is polled"]
     pub struct Acquire<'g> {
         #[pin]
@@ -86,7 +87,10 @@ impl AcquireOwned {
 impl<'g> Future for Acquire<'g> {
     type Output = Result<Permit<'g>, AcquireError>;
 
-    #[expect(clippy::inline_always, reason = "row `await`: inlined, a ready request never exists in memory")]
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `await`: a request admitted at once stays in registers"
+    )]
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().request.poll(cx)
@@ -96,7 +100,10 @@ impl<'g> Future for Acquire<'g> {
 impl Future for AcquireOwned {
     type Output = Result<OwnedPermit, AcquireError>;
 
-    #[expect(clippy::inline_always, reason = "row `await`: inlined, a ready request never exists in memory")]
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `await`: a request admitted at once stays in registers"
+    )]
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().request.poll(cx)
@@ -161,7 +168,7 @@ impl<'g> GateRef for &'g Gate {
     }
 }
 
-/// A handle that moves into the permit, so that an owned request counts one reference.
+/// A handle that moves into the permit, so that the reference count is incremented once.
 pub(super) struct OwnedGate(Option<Gate>);
 
 impl GateRef for OwnedGate {
@@ -217,7 +224,10 @@ impl<G: GateRef> PendingRequest<G> {
         self.gate.gate().expect("a request is not polled after completion").shared()
     }
 
-    #[expect(clippy::inline_always, reason = "row `await`: inlined, a ready request never exists in memory")]
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `await`: a request admitted at once stays in registers"
+    )]
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<G::Permit, AcquireError>> {
         let weight = self.waiter.weight();
@@ -250,7 +260,7 @@ impl<G: GateRef> PendingRequest<G> {
         }
         match self.waiter.state() {
             WaiterState::Idle => self.arrive(waker),
-            // A request can be polled for other reasons than its own, and then the waker is most often the same.
+            // The task may be polled for another reason, with the same waker. Then no lock is needed.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
             _ => Poll::Ready(self.take_result()),
@@ -281,7 +291,7 @@ impl<G: GateRef> PendingRequest<G> {
         self.enqueue(waker, Some(&WaitDeadline { now, instant, ended_by: EndedBy::Timer(runtime) }))
     }
 
-    /// The contended path up to the queue. `release_slow` in `shared.rs` is its counterpart.
+    /// Takes the lock, and admits, rejects or enqueues the request. `release_slow` in `shared.rs` is its counterpart.
     #[inline]
     fn enqueue(
         mut self: Pin<&mut Self>,
@@ -316,7 +326,7 @@ impl<G: GateRef> PendingRequest<G> {
         unused: Waker,
     ) -> Poll<Result<(), Rejection>> {
         self.as_mut().project().waiter.finish();
-        // A permit owns the admission meanwhile, because the drop of a waker may panic.
+        // If the drop of the waker panics, this guard returns the permits.
         let gate = self.gate.gate();
         let permit = gate.filter(|_| result.is_ok()).map(|gate| Permit::new(gate, self.waiter.weight()));
         drop(unused);
@@ -324,7 +334,7 @@ impl<G: GateRef> PendingRequest<G> {
         Poll::Ready(result)
     }
 
-    /// Polls a request in the queue: leaves the new waker, and registers with another timer if the last one was lost.
+    /// Stores the new waker of a request in the queue, and registers with another timer if the last one was lost.
     #[cold]
     #[inline(never)]
     fn poll_waiting(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
@@ -362,7 +372,7 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Sets a timer. If that panics, the request leaves the queue, and is as before its first poll.
+    /// Sets a timer. If that panics, the request is removed from the queue and returns to `Idle`.
     fn set_timer(self: Pin<&mut Self>, rearm: Option<Rearm>) {
         let Some(rearm) = rearm else { return };
         let shared = Arc::clone(self.shared());
@@ -389,7 +399,7 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Gives the request up, whatever state it is in.
+    /// Removes the request from the queue, or releases the permits that it was admitted with.
     #[inline(never)]
     fn cancel(self: Pin<&mut Self>) {
         let this = self.project();
@@ -424,7 +434,7 @@ impl<G: GateRef> PendingRequest<G> {
 
 /// What a blocked thread does with its request; see `blocking.rs`.
 impl PendingRequest<&Gate> {
-    /// Makes the request of a blocked thread, which ends its wait by itself. Returns the result, or the deadline if it waits.
+    /// Makes the request of a blocked thread, which checks the deadline itself. Returns the result, or the deadline if it waits.
     pub(super) fn arrive_blocking(
         mut self: Pin<&mut Self>,
         waker: Waker,
@@ -459,7 +469,7 @@ impl PendingRequest<&Gate> {
     }
 }
 
-/// Cancels a request on drop, so that it can be made again.
+/// Cancels a request on a panic, and resets it to `Idle`.
 struct ResetOnPanic<'p, G: GateRef>(Pin<&'p mut PendingRequest<G>>);
 
 impl<G: GateRef> Drop for ResetOnPanic<'_, G> {

@@ -47,7 +47,7 @@ struct Parker {
 impl Parker {
     /// Returns when the waker was called, or at the deadline.
     fn park_until(&self, deadline: Option<Instant>) {
-        // Acquire pairs with the Release of `wake`: a thread that takes the flag must see the state that the waker follows.
+        // Acquire pairs with the Release in `wake_by_ref`: a thread that reads `true` also sees the new state of the waiter.
         while !self.is_woken.swap(false, Ordering::Acquire) {
             match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => return,
@@ -69,11 +69,9 @@ impl Wake for Parker {
     }
 }
 
-/// Panics where blocking would keep a runtime from running other tasks, also if permits are available: so the mistake shows in
-/// the first test, and not under load.
+/// Panics if the thread runs asynchronous tasks, even if permits are available, so that the first test finds the mistake.
 ///
-/// Only tokio knows whether the thread runs asynchronous tasks. `blocking_lock` asserts that it does not, and the lock of a
-/// new mutex is free.
+/// tokio has no public query for this. `blocking_lock` makes the check, and locking a new mutex never blocks.
 #[track_caller]
 fn assert_may_block() {
     drop(tokio::sync::Mutex::const_new(()).blocking_lock());

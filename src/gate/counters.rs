@@ -1,5 +1,5 @@
-//! Counters for the fast path. Each thread counts in a shard of its own, so a count needs no atomic read-modify-write and
-//! moves no cache line between threads.
+//! Counters for the fast path. Each of the first 32 threads counts in a shard of its own, so a count needs no atomic
+//! read-modify-write and moves no cache line between threads. The others share one shard.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,8 +78,7 @@ const SHARDS: usize = 32;
 static SHARDS_IN_USE: AtomicU64 = AtomicU64::new(0);
 
 fn take_shard() -> usize {
-    // The first access registers the guard, which is dropped at the end of the thread. After that the access fails, and the
-    // thread uses the shared shard.
+    // The first access registers the guard. At the end of the thread the guard returns the shard, and sets `SHARED`.
     let _ = SHARD_GUARD.try_with(|_| {});
     // Acquire: the counts of the previous owner of the number are visible.
     let in_use = SHARDS_IN_USE.fetch_update(Ordering::Acquire, Ordering::Relaxed, |in_use| {

@@ -80,18 +80,18 @@ impl Gate {
         self.shared.name
     }
 
-    /// Returns the limit: the largest number of permits in use.
+    /// Returns the limit: the largest number of permits that may be in use.
     #[must_use]
     pub fn limit(&self) -> Limit {
         Limit::saturating(self.shared.permits.load().limit().into())
     }
 
-    /// Sets the limit at once, and returns what that leaves to be paid back.
+    /// Sets the limit at once. Returns the old limit, the new limit and the debt.
     ///
     /// Permits in use are never revoked. If the limit is lowered below their number, the rest is debt, and no request is
     /// admitted until released permits have paid it. A waiting request whose weight is above the new limit ends with
-    /// [`AcquireError::TooLarge`](super::AcquireError::TooLarge). If the limit is raised, exactly the waiting requests that
-    /// now fit are admitted, in order.
+    /// [`AcquireError::TooLarge`](super::AcquireError::TooLarge). If the limit is raised, waiting requests are
+    /// admitted from the head of the queue, for as long as the head fits.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};
@@ -109,7 +109,7 @@ impl Gate {
         self.shared.resize(limit)
     }
 
-    /// Sets the limit, for a caller that holds a lock of its own. It wakes the wakers by dropping the list.
+    /// Sets the limit without waking. The caller wakes the waiters by dropping the list, after it releases its own lock.
     #[inline]
     pub(crate) fn resize_without_waking(&self, limit: Limit) -> (Resize, WakeList) {
         let mut wake_list = WakeList::default();
@@ -160,12 +160,12 @@ impl Gate {
         &self.shared
     }
 
-    /// Has the listener notified of each change of the limit, and of the closing of the gate, until it is dropped.
+    /// Has the listener notified each time the limit is set, and when the gate is closed, until it is dropped.
     pub(crate) fn listen(&self, listener: &Arc<Notify>) {
         self.shared.listen(listener);
     }
 
-    /// Returns the longest wait of any request in nanoseconds, or [`NEVER`].
+    /// Returns the maximum wait that the gate allows, in nanoseconds, or [`NEVER`].
     pub(crate) fn max_wait_nanos(&self) -> i64 {
         self.shared.max_wait
     }
@@ -209,7 +209,7 @@ impl GateBuilder {
     }
 
     /// Sets whether the gate measures how long requests wait, for [`GateStatus::waits`]. Without it, only requests with a
-    /// deadline read the clock, and the gate is about 1 KB smaller. Default: `true`.
+    /// deadline and blocked threads read the clock, and the gate is about 1 KB smaller. Default: `true`.
     pub const fn measure_waits(mut self, measures: bool) -> Self {
         self.measures_waits = measures;
         self

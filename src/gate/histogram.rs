@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A histogram of wait times. It has four buckets per doubling, from about 1 µs to over an hour.
 ///
 /// A gate records each request that had to wait and was admitted, from the moment it was enqueued to the moment it was
-/// admitted. The time until its task runs again comes on top. Requests that were admitted at once, cancelled or rejected are
+/// admitted. The time until its task runs again is not included. Requests that were admitted at once, cancelled or rejected are
 /// not recorded.
 ///
 /// Reading the clock twice takes longer than a short wait. So a gate measures every wait only while fewer than 100 000

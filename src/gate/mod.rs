@@ -1,4 +1,4 @@
-//! Gates: how much work is in flight, held to a limit that may change at any time.
+//! Gates limit how much work is in flight. The limit may change at any time.
 //!
 //! A [`Gate`] admits requests first come, first served, weights included. An admitted request holds a [`Permit`] until it is
 //! dropped. [`Gate::run`] and [`Gate::run_blocking`] hold the permit for you.
@@ -6,13 +6,14 @@
 //! - **No request overtakes another.** While a request waits, each new request waits behind it, even if the new one would fit
 //!   and the first does not, and [`try_acquire`](Gate::try_acquire) is rejected.
 //! - **A lowered limit revokes no permit.** Permits in use above it are *debt*. No request is admitted until the debt is
-//!   paid, and released permits pay it first. A raised limit admits exactly the waiting requests that now fit, in order.
-//! - **No permit is lost.** A request that is dropped leaves the queue at once, and passes on what it was admitted with. No
-//!   panic, runtime shutdown or waker costs a permit, however it misbehaves.
+//!   paid, and released permits pay it first. A raised limit admits waiting requests from the head of the queue, for as long as
+//!   the head fits.
+//! - **No permit is lost.** A dropped request leaves the queue at once; if it was admitted, its permits go to the next waiters.
+//!   No panic, runtime shutdown or misbehaving waker loses a permit.
 //!
 //! # Reading the code
 //!
-//! From the surface downwards; each file imports only from those below it.
+//! From the surface downwards; no file imports one of a row above it.
 //!
 //! ```text
 //! request                          what callers use: acquire, try_acquire, run
@@ -22,10 +23,10 @@
 //! expiry                           deadlines: what happens when a timer fires
 //! shared                           one gate: the permits, the lock, the counters
 //! state/                           the rules of admission behind the lock
-//! timer/, queue/, permits/         one timer per runtime; the wait queue; the atomic word of the fast path
-//! wake_list, wait_sampler,         what is woken after the lock; which waits are measured;
-//! counters, histogram, clock       counters of the fast path; wait times; nanoseconds
-//! status, error, sync              reports; rejections; atomics and the lock
+//! queue/, permits/                 the wait queue; the atomic word of the fast path, which is also the lock
+//! timer/, wake_list, wait_sampler  one timer per runtime; what is woken after the lock; which waits are measured
+//! status, error                    reports; rejections
+//! histogram, counters, clock, sync wait times; counters of the fast path; nanoseconds; atomics
 //! ```
 
 mod request;

@@ -208,9 +208,9 @@ impl Gate {
         self.request().run_blocking(work).await
     }
 
-    /// Acquires one permit if it is available and no request waits. Otherwise nothing is counted.
+    /// Acquires one permit by the fast path alone. Returns `None`, and counts nothing, if the slow path must decide.
     #[inline]
-    pub(crate) fn try_acquire_uncounted(&self) -> Option<OwnedPermit> {
+    pub(crate) fn try_acquire_fast(&self) -> Option<OwnedPermit> {
         self.shared().try_acquire(1).then(|| OwnedPermit::new(self.clone(), 1))
     }
 }

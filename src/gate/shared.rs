@@ -17,15 +17,15 @@ use crate::plan::{GateName, Limit};
 
 /// One gate. Handles, owned permits and owned futures hold it by reference count; everything else borrows a handle.
 ///
-/// What needs the lock is one [step](Self::step): the [state](GateState) decides under the lock, and the wakers are woken after
-/// it.
+/// What needs the lock is a step of the [state](GateState): [`locked`](Self::locked) runs it, and [`step`](Self::step) also wakes
+/// the wakers after it.
 pub(super) struct Shared {
     pub(super) permits: Permits<GateState>,
     /// Set under the lock with the first listener, and never cleared.
     has_listeners: AtomicBool,
     counters: ShardedCounters,
     pub(super) name: GateName,
-    /// The longest wait of any request in nanoseconds, or [`NEVER`](clock::NEVER).
+    /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`](clock::NEVER).
     pub(super) max_wait: i64,
 }
 
@@ -56,7 +56,7 @@ impl Shared {
 
     /// Runs a step under the lock, then wakes the wakers that it leaves.
     ///
-    /// A permit that the step admits must have an owner before this returns: a waker may panic.
+    /// If the step admits the request of the caller, the waiter must record that before wakers run: a waker may panic.
     #[inline]
     pub(super) fn step<R>(&self, step: impl FnOnce(&mut GateState, &mut Word, &mut WakeList) -> R) -> R {
         let mut wake_list = WakeList::default();
@@ -143,7 +143,7 @@ impl Shared {
         self.step(|state, word, wake_list| state.end_waits(word, clock::now, wake_list));
     }
 
-    /// Has the listener notified of each change of the limit, and of the closing of the gate.
+    /// Has the listener notified each time the limit is set, and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         self.locked(|state, _| {
             state.listeners.insert(listener);

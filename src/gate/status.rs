@@ -27,7 +27,7 @@ use crate::plan::{GateName, Limit};
 pub struct GateStatus {
     /// The name of the gate.
     pub name: GateName,
-    /// The largest number of permits in use.
+    /// The largest number of permits that may be in use.
     pub limit: Limit,
     /// Permits in use: held, or admitted to a request that was not polled since.
     pub in_use: u32,
@@ -48,7 +48,7 @@ pub struct GateStatus {
     pub waits: Histogram,
 }
 
-/// What a gate has counted since it was created, in requests. Counts saturate.
+/// What a gate has counted since it was created, in requests.
 ///
 /// Every request is counted on arrival: admitted at once, enqueued, or rejected. So the number of all requests is
 /// `admitted - queue.admitted + queue.enqueued + rejected.sum()`. An [`Acquire`](super::Acquire) that was never polled is

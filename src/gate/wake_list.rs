@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 /// Collects wakers under the lock, and wakes them after the lock is released.
 ///
-/// A waker is foreign code: it may call the same gate, own one of its permits, or panic. So no waker is cloned, woken or
+/// A waker of a caller is foreign code: it may call the same gate, own one of its permits, or panic. So none is cloned, woken or
 /// dropped under the lock, and no panicking waker keeps another from being woken. Dropping the list wakes the wakers, too:
 /// no panic between the lock and [`wake_all`](Self::wake_all) can lose one.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ impl WakeList {
     /// A permit that the step took for its caller must have an owner before this call, which may unwind.
     #[inline]
     pub(crate) fn wake_all(&mut self) {
-        // A single call needs no protection: its panic keeps no other waker from being woken.
+        // With one call there is no other waker to protect, so a panic may unwind directly.
         let is_single = self.more.is_none() && !thread::panicking();
         match (&self.first, &self.unused) {
             (_, None) if is_single => {

@@ -119,7 +119,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// Fast path: takes a permit and an idle item. If it fails, it returns the permit, if it got one.
     #[inline]
     fn checkout_fast(&self) -> Result<PooledItem<M>, Option<OwnedPermit>> {
-        let Some(permit) = self.shared.gate.try_acquire_uncounted() else { return Err(None) };
+        let Some(permit) = self.shared.gate.try_acquire_fast() else { return Err(None) };
         match self.shared.take_idle(None) {
             Some(record) => Ok(PooledItem::new(self.shared, record, permit)),
             None => Err(Some(permit)),

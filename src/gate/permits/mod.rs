@@ -5,8 +5,9 @@
 //! step under the lock works on a plain copy of the word, and unlocking stores it. The flag [`Word::WAITERS`] turns the fast
 //! path off. `docs/ORDERING.md` has the argument.
 //!
-//! The lock is held for some nanoseconds, since it protects no foreign code. It is our own because it makes a hand-over two
-//! atomic operations instead of five: rows `cycle`, `drain` and `enqueue` of `docs/PERFORMANCE.md`.
+//! No foreign code runs under the lock. Most steps take some nanoseconds; closing, resizing and expiry take time linear in the
+//! number of the waiters that they remove. The lock is a flag of the word because a hand-over then needs two atomic operations
+//! instead of five: rows `cycle`, `drain` and `enqueue` of `docs/PERFORMANCE.md`.
 
 #![expect(unsafe_code, reason = "the lock gives access to the state that it protects")]
 
@@ -57,8 +58,8 @@ impl<T> Permits<T> {
         changed.is_ok() || self.try_acquire_contended(weight)
     }
 
-    /// Retries after a failed compare-and-swap. One bounded spin first, so that two threads do not move the cache line to
-    /// and fro on every operation.
+    /// Retries after a failed compare-and-swap. One bounded spin first, so that two threads do not bounce the cache
+    /// line on every operation.
     #[cold]
     #[inline(never)]
     fn try_acquire_contended(&self, weight: u32) -> bool {
@@ -119,8 +120,8 @@ impl<T> Permits<T> {
         changed.is_ok().then(|| LockedPermits { permits: self, word })
     }
 
-    /// Waits for the lock. It is free again within nanoseconds, unless the system preempted its holder. Then the thread sleeps,
-    /// so that the holder can run whatever the priorities are.
+    /// Waits for the lock. After `MAX_SPINS` polls the system has probably preempted the holder. Then the thread sleeps between
+    /// polls, so that the holder can run whatever the priorities are.
     #[cold]
     #[inline(never)]
     fn lock_contended(&self) -> LockedPermits<'_, T> {
@@ -161,7 +162,7 @@ impl<T> Drop for LockedPermits<'_, T> {
 
 /// About a microsecond, in which the other thread completes many operations. A model checker has no time.
 const RETRY_SPINS: u32 = if cfg!(any(gate_loom, gate_shuttle)) { 0 } else { 64 };
-/// Some microseconds: longer than any step takes.
+/// Some microseconds: longer than most steps take.
 #[cfg(not(any(gate_loom, gate_shuttle)))]
 const MAX_SPINS: u32 = 200;
 #[cfg(not(any(gate_loom, gate_shuttle)))]

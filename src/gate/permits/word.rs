@@ -34,8 +34,8 @@ impl Word {
     /// the slow path must decide. The weight must not be 0.
     #[inline]
     pub(super) const fn try_acquired(self, weight: u32) -> Option<Self> {
-        // One comparison checks the room and all flags: a flag that is set, or a borrow from it, makes `left` larger than any
-        // number of permits that can be left.
+        // One comparison checks the permits and all flags: a set flag, or a borrow from one, makes `left` larger than any number
+        // of permits that can be left.
         let acquired = self.acquired(weight);
         let left = (acquired.0 >> PERMIT_SHIFT).wrapping_sub(NONE);
         if left < NONE.saturating_sub(weight as u64) { Some(acquired) } else { None }
@@ -53,7 +53,8 @@ impl Word {
         Self(self.0.wrapping_add(permits(weight as u64)))
     }
 
-    /// Returns the word under another limit. The number of permits in use stays the same.
+    /// Returns the word under another limit. One addition changes the limit and the available permits by the same amount, so the
+    /// number of permits in use stays the same.
     #[inline]
     pub(in crate::gate) const fn with_limit(self, limit: u32) -> Self {
         let growth = (limit as u64).wrapping_sub(self.limit() as u64);

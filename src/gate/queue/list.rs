@@ -1,16 +1,16 @@
 //! The intrusive wait list: a doubly linked list whose nodes are part of the waiting futures and stack frames. With the lock in
 //! `permits/mod.rs` it is the only unsafe code of the crate.
 //!
-//! Waiting allocates nothing, and a waiter leaves the list in constant time. Five rules make the list sound, whatever safe
+//! Enqueuing allocates nothing, and a waiter leaves the list in constant time. Five rules make the list sound, whatever safe
 //! code does; `docs/ORDERING.md` explains why they hold:
 //!
 //! 1. **A waiter in a list does not move and is not freed.** It is inserted through `Pin<&mut Waiter>`, and its owner removes
 //!    it before it drops it. [`Waiter::drop`] ends the process if the waiter is still in a list.
 //! 2. **The node of a waiter belongs to its list while it is in one**, and to its owner otherwise. Functions of the list take
-//!    `&mut WaitList`, which exists only under the lock of the gate. An owner that passes its waiter to a list is checked: the
-//!    waiter names the list that it was last inserted into, and each list has a number of its own.
-//! 3. **The waker is written only by functions that have `&mut` to both the list and the waiter.** Otherwise it is only read,
-//!    by both at once if need be. Taking the waker out is a read, too: it copies the bits and leaves them in place.
+//!    `&mut WaitList`, which exists only under the lock of the gate. When an owner passes its waiter, `find` compares the number of the list with
+//!    the number that the waiter stored at its last insertion. Each list has a number of its own.
+//! 3. **The waker is written only by functions that have `&mut` to both the list and the waiter.** At any other time the
+//!    owner and the list only read it, possibly at the same time. Taking the waker out copies the bits and leaves them in place.
 //! 4. **The state changes last.** Storing a state in which the waiter is not in the list gives the node back to the owner,
 //!    which may free it at once. The list does not touch the waiter after that.
 //! 5. **Only the list changes the state of a waiter in the list**, so the owner may read the state without the lock.
@@ -70,7 +70,7 @@ impl Waiter {
         self.weight
     }
 
-    /// Returns the state. Acquire: the work done under the admitted permits before happens before the work done now.
+    /// Returns the state. Acquire: the work of earlier holders of the permits happens before the work of this request.
     #[inline]
     pub(in crate::gate) fn state(&self) -> WaiterState {
         match self.list.get() {
@@ -80,14 +80,14 @@ impl Waiter {
         }
     }
 
-    /// Makes a waiter that is in no list look as if it had never been in one. Does nothing while it is in a list.
+    /// Resets a waiter that is in no list to `Idle`. Does nothing while it is in a list.
     pub(in crate::gate) fn reset(self: Pin<&mut Self>) {
         if !self.state().is_queued() {
             self.list.set(NEVER_ENQUEUED);
         }
     }
 
-    /// Notes that the owner has the result. Does nothing while the waiter is in a list.
+    /// Marks a waiter that is in no list as `Done`. Does nothing while it is in a list.
     #[inline]
     pub(in crate::gate) fn finish(self: Pin<&mut Self>) {
         if !self.state().is_queued() {
@@ -131,7 +131,7 @@ impl Drop for Waiter {
         if self.state().is_queued() {
             abort(); // Rule 1: the list would run on through freed memory.
         }
-        // No effect but under a model checker, which reports it if the list could still access the waiter.
+        // Tells a model checker that no other thread may access the cells now; without one it has no effect.
         self.waker.with_mut(|_| {});
         self.node.with_mut(|_| {});
     }

@@ -1,8 +1,9 @@
 //! The wait queue: which request is admitted next.
 //!
-//! The state behind the lock uses a queue through four operations: [`enqueue`](WaitQueue::enqueue),
-//! [`cancel`](WaitQueue::cancel), [`peek`](WaitQueue::peek) and [`next`](WaitQueue::next). The order is first in, first out,
-//! whatever the weights; another order only has to answer `peek` and `next` differently.
+//! Four operations define the queue: [`enqueue`](WaitQueue::enqueue), [`cancel`](WaitQueue::cancel), [`peek`](WaitQueue::peek)
+//! and [`next`](WaitQueue::next). The order is first in, first out, whatever the weights. Another order has to answer `peek` and
+//! `next` differently, and to say which removals can make the next request fit (`Removed::was_head`). The other operations
+//! remove several requests at once, or replace what one of them holds.
 
 mod list;
 mod waiter;

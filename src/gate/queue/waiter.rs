@@ -5,7 +5,7 @@ use std::task::Waker;
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 
-/// The state of a request from its first poll to its result.
+/// The state of a request, from its creation to its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::gate) enum WaiterState {
@@ -15,7 +15,7 @@ pub(in crate::gate) enum WaiterState {
     Waiting = 1,
     /// The request is in the queue, and was woken because it must register its deadline with another timer.
     TimerLost = 2,
-    /// The permits are in use in the name of the request.
+    /// The permits are counted as in use for this request.
     Admitted = 3,
     /// The gate was closed.
     Closed = 4,

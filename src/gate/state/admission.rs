@@ -27,14 +27,14 @@ pub(in crate::gate) struct GateState {
     admitted: u64,
     /// Changes of the limit under the lock.
     resized: u64,
-    /// Without `enqueued`, which is the sum of the others and the requests that wait.
+    /// Without `enqueued`, which is the sum of the others except `unclaimed`, and of the requests that wait.
     pub(super) queue_totals: QueueTotals,
     rejected: RejectedTotals,
     /// `None` if waits are not measured.
     waits: Option<Box<Histogram>>,
 }
 
-/// A request that did not fit on the fast path.
+/// A request that takes the slow path.
 pub(in crate::gate) struct Arrival<'w> {
     pub(in crate::gate) waiter: Pin<&'w mut Waiter>,
     pub(in crate::gate) weight: u32,
@@ -165,7 +165,7 @@ impl GateState {
         Ok(is_admitted)
     }
 
-    /// Checks a request whose deadline has passed on arrival: it is admitted or rejected as if it waited, but it does not wait.
+    /// Decides a request whose deadline had passed on arrival: admits it if it fits, otherwise rejects it.
     pub(in crate::gate) fn try_acquire_expired(
         &mut self,
         word: &mut Word,
@@ -212,6 +212,7 @@ impl GateState {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
+        // First come, first served: the first request that does not fit ends the search.
         while self.queue.peek().is_some_and(|head| word.fits(head.weight)) {
             let Some(admitted) = self.queue.next() else { break };
             *word = word.acquired(admitted.weight);
@@ -227,6 +228,7 @@ impl GateState {
                 wake_list.push_unused_timer(unused);
             }
         }
+        // The last waiter turns the fast path on again, unless `drained` futures still wait.
         if self.queue.is_empty() {
             if word.in_use() == 0 {
                 self.drain_waiters.wake_all(wake_list);
@@ -237,7 +239,7 @@ impl GateState {
         }
     }
 
-    /// Takes a request out that its owner gives up. What it was admitted with goes to the next waiters.
+    /// Cancels a request. Its permits, if it has any, go to the next waiters.
     #[inline]
     pub(in crate::gate) fn cancel(
         &mut self,
@@ -261,7 +263,7 @@ impl GateState {
         }
     }
 
-    /// Sets the limit, and ends the waits that it admits or makes impossible. Returns the limit before.
+    /// Sets the limit, rejects waiters that are too large now, and admits those that fit. Returns the limit before.
     pub(in crate::gate) fn resize(
         &mut self,
         word: &mut Word,
@@ -278,7 +280,7 @@ impl GateState {
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue_totals.too_large, removed);
-        // A lower limit admits a request only if one before it was removed.
+        // Lowering the limit can admit waiters only if one before them was removed.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
             self.admit_waiters(word, clock, wake_list);
         }
@@ -352,7 +354,7 @@ impl GateState {
         }
     }
 
-    /// Finishes the removal of a request that its owner must be woken for.
+    /// Finishes the removal of a request whose owner must be woken.
     fn wake_removed(timers: &mut Timers, removed: Removed, wake_list: &mut WakeList) {
         if let Some(waker) = removed.waker {
             wake_list.push(waker);
@@ -384,7 +386,7 @@ impl GateState {
     #[inline(never)]
     fn record_wait(&mut self, since: i64, sample: u16, now: i64) {
         if let Some(waits) = &mut self.waits {
-            // The clock of the request may be ahead: it was read before the lock was taken.
+            // `now` may be earlier than `since`: a caller may have read it before it took the lock.
             let waited = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
             waits.record_many(waited, sample);
         }

@@ -12,7 +12,7 @@ pub(super) struct DrainWaiters {
     issued: u64,
 }
 
-/// Identifies a `drained` future. It is in the list until the gate was drained.
+/// Identifies a `drained` future that waits. Its entry is removed when the gate is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gate) struct DrainTicket(u64);
 

@@ -10,7 +10,8 @@ use tokio::time::{Sleep, sleep_until};
 use super::id::{RuntimeId, TimerId};
 use crate::gate::clock;
 
-/// A promise to set a timer. Other requests rely on it, so a caller that cannot keep it must report the timer as lost.
+/// A timer setting that the caller must carry out. Other requests rely on it, so a caller that cannot must report the timer as
+/// lost.
 #[must_use = "other requests rely on the timer being set"]
 pub(in crate::gate) struct Rearm {
     timer: TimerId,

@@ -19,8 +19,8 @@ struct TimerSlot {
     /// Runs the expiry of the gate when the timer fires.
     waker: Waker,
     deadlines: Deadlines,
-    /// The instant that the `Sleep` is set for, or is being set for; [`NEVER`] if it will not fire. It is not later than any
-    /// deadline, unless the request with the earliest deadline has been told to rearm the timer.
+    /// The instant that the `Sleep` is set for, or is being set for; [`NEVER`] if it will not fire. It is at most the earliest
+    /// deadline, except between [`Timers::disarm`] and the next [`Timers::rearm`].
     armed_for: i64,
     /// `None` while a [`Rearm`] has it.
     sleep: Option<Pin<Box<Sleep>>>,

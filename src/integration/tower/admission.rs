@@ -49,7 +49,7 @@ impl LayerSettings {
         if matches!(self.wait_policy, WaitPolicy::Never) {
             return FirstAttempt::Decided(self.gate.try_acquire_owned().map_err(RejectionCause::from));
         }
-        match self.gate.try_acquire_uncounted() {
+        match self.gate.try_acquire_fast() {
             Some(permit) => FirstAttempt::Decided(Ok(permit)),
             None => FirstAttempt::MustWait(BoxedWait(Box::pin(Arc::clone(self).wait()))),
         }
