@@ -165,7 +165,7 @@ pub fn rows() -> Vec<Row> {
                 "cancel",
                 "10 000 waiting: cancel in random order",
                 all!(Peer, cancel),
-                &["asyncband", "mea"],
+                &["tokio", "asyncband", "mea"],
             )
         },
         Row {
