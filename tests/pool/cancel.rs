@@ -10,10 +10,10 @@ use concurrency_governor::Limit;
 use concurrency_governor::pool::{CheckoutError, PooledItem};
 use tokio::time::sleep;
 
+use super::hooks::{Call, hooked};
 use super::support::{
     Check, Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle,
 };
-use super::waker::{WakerCall, hooked_waker};
 
 type Checkout<'p> = Pin<
     Box<dyn Future<Output = Result<PooledItem<ScriptedManager>, CheckoutError<ScriptedError>>> + Send + 'p>,
@@ -154,9 +154,9 @@ async fn cancelling_from_the_waker_keeps_the_item() {
     // When the waker is called, the item is in the channel. The waker drops the future, which calls the pool.
     let slot = Arc::clone(&checkout_slot);
     let waker_pool = pool.clone();
-    let waker = hooked_waker(move |call| {
+    let waker = hooked(move |call| {
         let _ = waker_pool.status(); // deadlocks if a call of the waker happens under the lock
-        if call == WakerCall::Wake {
+        if call == Call::Wake {
             slot.lock().unwrap().take();
         }
     });
@@ -179,8 +179,8 @@ async fn panicking_waker_loses_nothing() {
     let mut checkout = Box::pin(pool.checkout());
     let panics = Arc::new(AtomicBool::new(true));
     let panicking = Arc::clone(&panics);
-    let waker = hooked_waker(move |call| {
-        assert!(call != WakerCall::Wake || !panicking.load(SeqCst), "scripted panic");
+    let waker = hooked(move |call| {
+        assert!(call != Call::Wake || !panicking.load(SeqCst), "scripted panic");
     });
     assert!(checkout.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(held);

@@ -2,8 +2,9 @@
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../gate/hooks.rs"]
+mod hooks;
 mod support;
-mod waker;
 
 mod build;
 mod cancel;
