@@ -220,22 +220,14 @@ impl GateState {
             if admitted.sample > 0 {
                 self.record_wait(admitted.since, admitted.sample, clock());
             }
-            if let Some(waker) = admitted.waker {
-                wake_list.push(waker);
-            }
-            if admitted.timer != TimerId::NONE {
-                let unused = self.timers.unregister(admitted.timer, admitted.deadline);
-                wake_list.push_unused_timer(unused);
-            }
+            Self::wake_removed(&mut self.timers, admitted, wake_list);
         }
         // The last waiter turns the fast path on again, unless `drained` futures still wait.
         if self.queue.is_empty() {
             if word.in_use() == 0 {
                 self.drain_waiters.wake_all(wake_list);
             }
-            if self.drain_waiters.is_empty() {
-                *word = word.without(Word::WAITERS);
-            }
+            self.clear_waiters_if_unused(word);
         }
     }
 
@@ -348,6 +340,7 @@ impl GateState {
     }
 
     /// Clears [`Word::WAITERS`] if it is set and nothing waits any more.
+    #[inline]
     pub(super) fn clear_waiters_if_unused(&self, word: &mut Word) {
         if self.queue.is_empty() && self.drain_waiters.is_empty() {
             *word = word.without(Word::WAITERS);
@@ -355,6 +348,7 @@ impl GateState {
     }
 
     /// Finishes the removal of a request whose owner must be woken.
+    #[inline]
     fn wake_removed(timers: &mut Timers, removed: Removed, wake_list: &mut WakeList) {
         if let Some(waker) = removed.waker {
             wake_list.push(waker);
