@@ -17,10 +17,12 @@ use super::error::{AcquireError, Rejection};
 use super::expiry::timer_waker;
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
-use super::queue::{Waiter, WaiterState};
+use super::permits::LockedPermits;
+use super::queue::{Removed, Waiter, WaiterState};
 use super::shared::Shared;
-use super::state::{Arrival, Arrived, EndedBy, WaitDeadline};
-use super::timer::{Rearm, RuntimeId};
+use super::state::{GateState, WaitDeadline};
+use super::timer::{Rearm, RuntimeId, TimerId};
+use super::wake_list::WakeList;
 #[cfg(feature = "tracing")]
 use crate::plan::GateName;
 
@@ -187,6 +189,9 @@ impl GateRef for OwnedGate {
 
 pin_project! {
     /// A request and its place in the queue.
+    // In this order: the gate stands behind the node of the waiter. So reading it, before the lock is taken, also loads the cache
+    // line of the node, which is needed under the lock: benchmark row `cancel`.
+    #[repr(C)]
     pub(super) struct PendingRequest<G: GateRef> {
         #[pin]
         waiter: Waiter,
@@ -236,6 +241,10 @@ impl<G: GateRef> PendingRequest<G> {
             self.as_mut().project().waiter.finish();
             return self.admitted();
         }
+        // A wait that has ended well.
+        if self.as_mut().project().waiter.finish_admitted() {
+            return self.admitted();
+        }
         match self.as_mut().poll_slow(cx.waker()) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => self.admitted(),
@@ -255,9 +264,6 @@ impl<G: GateRef> PendingRequest<G> {
     /// Polls a request that the fast path did not admit.
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
-        if self.as_mut().project().waiter.finish_admitted() {
-            return Poll::Ready(Ok(()));
-        }
         match self.waiter.state() {
             WaiterState::Idle => self.arrive(waker),
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
@@ -267,55 +273,73 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Makes the request: it is admitted, rejected, or put into the queue.
-    fn arrive(self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+    /// Makes the request: it is admitted, rejected, or put into the queue. `release_slow` in `shared.rs` is the counterpart.
+    #[inline]
+    fn arrive(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        // Only a request with a deadline reads the clock and asks for the runtime.
+        if self.has_deadline() {
+            return self.arrive_with_deadline(waker);
+        }
         // Before the lock is taken: `clone` is foreign code, which may call this gate or panic.
         let waker = waker.clone();
-        // Only a request with a deadline reads the clock and asks for the runtime.
-        if self.has_deadline() { self.arrive_with_deadline(waker) } else { self.enqueue(waker, None) }
+        let this = self.as_mut().project();
+        let mut locked = this.gate.gate().expect("a request arrives once").shared().permits.lock();
+        let (state, word) = locked.parts();
+        match state.admit_or_reject(word, this.waiter.weight()) {
+            Ok(false) => {
+                state.enqueue(word, this.waiter, waker, clock::now);
+                Poll::Pending
+            }
+            decided => {
+                drop(locked);
+                self.decided(decided.map(drop), waker)
+            }
+        }
     }
 
     #[cold]
-    fn arrive_with_deadline(self: Pin<&mut Self>, waker: Waker) -> Poll<Result<(), Rejection>> {
+    #[inline(never)]
+    fn arrive_with_deadline(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+        let waker = waker.clone(); // without the lock, see `arrive`
         let now = clock::now();
         let instant = self.deadline_from(now);
-        if instant <= now {
-            let (shared, weight) = (self.shared(), self.waiter.weight());
-            let result = shared.locked(|state, word| state.try_acquire_expired(word, weight));
-            return self.decided(result, waker);
-        }
-        if instant == NEVER {
-            return self.enqueue(waker, None);
-        }
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
-        self.enqueue(waker, Some(&WaitDeadline { now, instant, ended_by: EndedBy::Timer(runtime) }))
-    }
-
-    /// Takes the lock, and admits, rejects or enqueues the request. `release_slow` in `shared.rs` is its counterpart.
-    #[inline]
-    fn enqueue(
-        mut self: Pin<&mut Self>,
-        waker: Waker,
-        deadline: Option<&WaitDeadline>,
-    ) -> Poll<Result<(), Rejection>> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let arrival = Arrival { weight: this.waiter.weight(), waiter: this.waiter, waker };
-        let make_waker = |timer| timer_waker(shared, timer);
-        let arrived =
-            shared.locked(|state, word| state.enqueue(word, arrival, deadline, clock::now, make_waker));
-        match arrived {
-            Arrived::Enqueued { rearm: None } => Poll::Pending,
-            Arrived::Enqueued { rearm } => {
-                self.set_timer(rearm);
-                Poll::Pending
+        let weight = this.waiter.weight();
+        let mut locked = shared.permits.lock();
+        let (state, word) = locked.parts();
+        let decided = if instant <= now {
+            state.try_acquire_expired(word, weight)
+        } else {
+            match (state.admit_or_reject(word, weight), runtime) {
+                (Ok(true), _) => Ok(()),
+                (Err(rejection), _) => Err(rejection),
+                (Ok(false), _) if instant == NEVER => {
+                    state.enqueue(word, this.waiter, waker, || now);
+                    return Poll::Pending;
+                }
+                (Ok(false), Some(runtime)) => {
+                    match state.register_deadline(runtime, instant, |timer| timer_waker(shared, timer)) {
+                        Ok((timer, rearm)) => {
+                            let deadline = WaitDeadline { now, instant, timer };
+                            state.enqueue_with_deadline(word, this.waiter, waker, deadline);
+                            drop(locked);
+                            self.set_timer(rearm);
+                            return Poll::Pending;
+                        }
+                        Err(rejection) => Err(rejection),
+                    }
+                }
+                (Ok(false), None) => {
+                    drop(locked);
+                    drop(waker); // may panic itself, so not while this thread panics
+                    panic!("{NO_RUNTIME}");
+                }
             }
-            Arrived::Decided { result, unused } => self.decided(result, unused),
-            Arrived::NoRuntime { unused } => {
-                drop(unused); // may panic itself, so not while this thread panics
-                panic!("{NO_RUNTIME}");
-            }
-        }
+        };
+        drop(locked);
+        self.decided(decided, waker)
     }
 
     /// Completes a request that did not wait, and drops the waker that it does not need.
@@ -349,10 +373,10 @@ impl<G: GateRef> PendingRequest<G> {
             let this = self.as_mut().project();
             let shared = this.gate.gate().expect("a waiting request has a gate").shared();
             let mut waiter = this.waiter;
-            let mut rearm = None;
+            let (mut rearm, mut unused) = (None, None);
             let is_done = shared.step(|state, _, wake_list| match (waiter.state(), runtime) {
                 (WaiterState::Waiting, _) => {
-                    state.replace_waker(waiter.as_mut(), new_waker, wake_list);
+                    unused = state.replace_waker(waiter.as_mut(), new_waker);
                     true
                 }
                 (WaiterState::TimerLost, Some(runtime)) => {
@@ -361,10 +385,11 @@ impl<G: GateRef> PendingRequest<G> {
                     true
                 }
                 _ => {
-                    wake_list.set_unused(Some(new_waker));
+                    unused = Some(new_waker);
                     false
                 }
             });
+            drop(unused);
             self.as_mut().set_timer(rearm);
             if is_done && self.waiter.state().is_queued() {
                 return Poll::Pending;
@@ -402,9 +427,17 @@ impl<G: GateRef> PendingRequest<G> {
     /// Removes the request from the queue, or releases the permits that it was admitted with.
     #[inline(never)]
     fn cancel(self: Pin<&mut Self>) {
-        let this = self.project();
+        let mut this = self.project();
         let Some(gate) = this.gate.gate() else { return };
-        gate.shared().step(|state, word, wake_list| state.cancel(word, this.waiter, clock::now, wake_list));
+        let mut locked = gate.shared().permits.lock();
+        match locked.parts().0.cancel(this.waiter.as_mut()) {
+            // A request behind the head, without a timer, leaves nothing to do: benchmark row `cancel`.
+            Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) => {
+                drop(locked);
+                drop(waker);
+            }
+            removed => finish_cancel(locked, this.waiter, removed),
+        }
     }
 
     #[inline]
@@ -413,7 +446,7 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`].
-    fn deadline_from(&self, now: i64) -> i64 {
+    pub(super) fn deadline_from(&self, now: i64) -> i64 {
         let max_wait = self.shared().max_wait.min(self.max_wait);
         clock::add_nanos(now, max_wait).min(self.deadline)
     }
@@ -434,38 +467,38 @@ impl<G: GateRef> PendingRequest<G> {
 
 /// What a blocked thread does with its request; see `blocking.rs`.
 impl PendingRequest<&Gate> {
-    /// Makes the request of a blocked thread, which checks the deadline itself. Returns the result, or the deadline if it waits.
+    /// Makes the request of a blocked thread, which checks the deadline itself.
     pub(super) fn arrive_blocking(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         waker: Waker,
-    ) -> Result<Result<(), Rejection>, i64> {
-        let now = clock::now();
-        let instant = self.deadline_from(now);
-        let this = self.as_mut().project();
-        let (shared, weight) = (this.gate.shared(), this.waiter.weight());
-        if instant <= now {
-            return Ok(shared.locked(|state, word| state.try_acquire_expired(word, weight)));
+        now: i64,
+        deadline: i64,
+    ) -> Poll<Result<(), Rejection>> {
+        let this = self.project();
+        let weight = this.waiter.weight();
+        let mut locked = this.gate.shared().permits.lock();
+        let (state, word) = locked.parts();
+        if deadline <= now {
+            return Poll::Ready(state.try_acquire_expired(word, weight));
         }
-        let arrival = Arrival { waiter: this.waiter, weight, waker };
-        let deadline = WaitDeadline { now, instant, ended_by: EndedBy::Owner };
-        let make_waker = |timer| timer_waker(shared, timer);
-        let arrived =
-            shared.locked(|state, word| state.enqueue(word, arrival, Some(&deadline), || now, make_waker));
-        match arrived {
-            Arrived::Enqueued { .. } => Err(instant),
-            Arrived::Decided { result, .. } => Ok(result),
-            Arrived::NoRuntime { .. } => unreachable!("the owner ends the wait"),
+        match state.admit_or_reject(word, weight) {
+            Ok(false) => {
+                let deadline = WaitDeadline { now, instant: deadline, timer: TimerId::NONE };
+                state.enqueue_with_deadline(word, this.waiter, waker, deadline);
+                Poll::Pending
+            }
+            decided => Poll::Ready(decided.map(drop)),
         }
     }
 
     /// Ends the wait if its deadline has passed, and returns the result if the wait has ended.
-    pub(super) fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Option<Result<(), Rejection>> {
+    pub(super) fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Poll<Result<(), Rejection>> {
         let now = clock::now();
         if deadline <= now {
             let this = self.as_mut().project();
             this.gate.shared().step(|state, word, wake_list| state.expire(word, this.waiter, now, wake_list));
         }
-        if self.waiter.state().is_queued() { None } else { Some(self.take_result()) }
+        if self.waiter.state().is_queued() { Poll::Pending } else { Poll::Ready(self.take_result()) }
     }
 }
 
@@ -477,6 +510,21 @@ impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
         self.0.as_mut().cancel();
         self.0.as_mut().project().waiter.reset();
     }
+}
+
+/// Passes on what a cancelled request leaves.
+#[cold]
+#[inline(never)]
+fn finish_cancel(
+    mut locked: LockedPermits<'_, GateState>,
+    waiter: Pin<&mut Waiter>,
+    removed: Option<Removed>,
+) {
+    let mut wake_list = WakeList::default();
+    let (state, word) = locked.parts();
+    state.finish_cancel(word, waiter, removed, clock::now, &mut wake_list);
+    drop(locked);
+    wake_list.wake_all();
 }
 
 /// What a request asks for.

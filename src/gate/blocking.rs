@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -21,16 +21,17 @@ pub(super) fn acquire(gate: &Gate, options: RequestOptions) -> Result<Permit<'_>
     assert_may_block();
     let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
     let mut request = pin!(PendingRequest::new(gate, options));
-    let arrived = request.as_mut().arrive_blocking(Waker::from(Arc::clone(&parker)));
-    let result = arrived.unwrap_or_else(|deadline| {
-        let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
-        loop {
-            parker.park_until(instant);
-            if let Some(result) = request.as_mut().poll_blocking(deadline) {
-                return result;
-            }
+    let now = clock::now();
+    let deadline = request.deadline_from(now);
+    let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
+    let mut polled = request.as_mut().arrive_blocking(Waker::from(Arc::clone(&parker)), now, deadline);
+    let result = loop {
+        match polled {
+            Poll::Ready(result) => break result,
+            Poll::Pending => parker.park_until(instant),
         }
-    });
+        polled = request.as_mut().poll_blocking(deadline);
+    };
     match result {
         Ok(()) => Ok(Permit::new(gate, options.weight)),
         Err(rejection) => Err(AcquireError::new(gate.name(), options.weight, rejection)),

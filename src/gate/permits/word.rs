@@ -35,10 +35,9 @@ impl Word {
     #[inline]
     pub(super) const fn try_acquired(self, weight: u32) -> Option<Self> {
         // One comparison checks the permits and all flags: a set flag, or a borrow from one, makes `left` larger than any number
-        // of permits that can be left.
-        let acquired = self.acquired(weight);
-        let left = (acquired.0 >> PERMIT_SHIFT).wrapping_sub(NONE);
-        if left < NONE.saturating_sub(weight as u64) { Some(acquired) } else { None }
+        // of permits that can be left. The limit below it does not change the result.
+        let left = self.0.wrapping_sub(permits(NONE.wrapping_add(weight as u64)));
+        if left < permits(NONE.saturating_sub(weight as u64)) { Some(self.acquired(weight)) } else { None }
     }
 
     /// Returns the word with this weight taken from the available permits.

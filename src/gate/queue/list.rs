@@ -187,6 +187,11 @@ impl WaitList {
         }
     }
 
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
     /// Returns the request at the head.
     #[inline]
     pub(super) fn front(&mut self) -> Option<&WaitingRequest> {

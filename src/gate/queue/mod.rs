@@ -25,7 +25,7 @@ use crate::plan::Limit;
 pub(super) struct WaitQueue {
     list: WaitList,
     len: usize,
-    /// At least the largest weight in the queue; 0 while the queue is empty.
+    /// At least the largest weight in the queue. Meaningless while the queue is empty.
     max_weight: u32,
 }
 
@@ -41,13 +41,14 @@ impl WaitQueue {
 
     #[inline]
     pub(super) const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.list.is_empty()
     }
 
     /// Puts a request behind all others.
     #[inline]
     pub(super) fn enqueue(&mut self, waiter: Pin<&mut Waiter>, request: WaitingRequest, waker: Waker) {
-        self.max_weight = self.max_weight.max(request.weight);
+        let others = if self.is_empty() { 0 } else { self.max_weight };
+        self.max_weight = others.max(request.weight);
         self.list.push_back(waiter, request, waker);
         self.len = self.len.wrapping_add(1); // memory holds fewer waiters than a usize counts
     }
@@ -62,7 +63,7 @@ impl WaitQueue {
     #[inline]
     pub(super) fn next(&mut self) -> Option<Removed> {
         let removed = self.list.pop_front(Removal::Admitted)?;
-        self.note_removed(1);
+        self.len = self.len.wrapping_sub(1); // the queue held it
         Some(removed)
     }
 
@@ -70,7 +71,7 @@ impl WaitQueue {
     #[inline]
     pub(super) fn cancel(&mut self, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
         let removed = self.list.remove(waiter, removal)?;
-        self.note_removed(1);
+        self.len = self.len.wrapping_sub(1); // the queue held it
         Some(removed)
     }
 
@@ -146,16 +147,8 @@ impl WaitQueue {
             count = count.wrapping_add(1);
             removed(request);
         });
-        self.note_removed(count);
-        count
-    }
-
-    #[inline]
-    fn note_removed(&mut self, count: usize) {
         self.len = self.len.wrapping_sub(count); // the queue held as many
-        if self.len == 0 {
-            self.max_weight = 0;
-        }
+        count
     }
 }
 

@@ -10,7 +10,7 @@ use crate::gate::histogram::Histogram;
 use crate::gate::permits::Word;
 use crate::gate::queue::{Removal, Removed, WaitQueue, Waiter, WaiterState, WaitingRequest};
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
-use crate::gate::timer::{Rearm, RuntimeId, TimerId, Timers};
+use crate::gate::timer::{TimerId, Timers};
 use crate::gate::wait_sampler::WaitSampler;
 use crate::gate::wake_list::{ChangeListeners, WakeList};
 use crate::plan::{GateName, Limit};
@@ -34,38 +34,14 @@ pub(in crate::gate) struct GateState {
     waits: Option<Box<Histogram>>,
 }
 
-/// A request that takes the slow path.
-pub(in crate::gate) struct Arrival<'w> {
-    pub(in crate::gate) waiter: Pin<&'w mut Waiter>,
-    pub(in crate::gate) weight: u32,
-    pub(in crate::gate) waker: Waker,
-}
-
-/// The deadline of a request that arrives now.
+/// When the wait of a request ends at the latest.
 #[derive(Clone, Copy)]
 pub(in crate::gate) struct WaitDeadline {
+    /// The instant at which the wait begins.
     pub(in crate::gate) now: i64,
     pub(in crate::gate) instant: i64,
-    pub(in crate::gate) ended_by: EndedBy,
-}
-
-/// What ends a wait at its deadline.
-#[derive(Clone, Copy)]
-pub(in crate::gate) enum EndedBy {
-    /// The owner, a blocked thread.
-    Owner,
-    /// The timer of the runtime that polls the request; `None` if it is polled outside a runtime.
-    Timer(Option<RuntimeId>),
-}
-
-/// What became of an [`Arrival`].
-pub(in crate::gate) enum Arrived {
-    /// The request waits. The caller must set the timer, if there is one here.
-    Enqueued { rearm: Option<Rearm> },
-    /// The request was admitted or rejected at once, so its waker is not needed.
-    Decided { result: Result<(), Rejection>, unused: Waker },
-    /// The request would have to wait, and there is no runtime whose timer could end its wait. Nothing has changed.
-    NoRuntime { unused: Waker },
+    /// The timer that ends the wait, or [`TimerId::NONE`] if the owner does, a blocked thread.
+    pub(in crate::gate) timer: TimerId,
 }
 
 impl GateState {
@@ -98,48 +74,49 @@ impl GateState {
         Err(None)
     }
 
-    /// Admits a request, rejects it, or puts it at the end of the queue.
-    ///
-    /// `make_waker` creates the waker of a timer that does not exist yet.
+    /// Admits a request that may wait, or rejects it. Returns `false` if it must wait: then the caller enqueues it before it
+    /// releases the lock.
     #[inline]
+    pub(in crate::gate) fn admit_or_reject(&mut self, word: &mut Word, weight: u32) -> Result<bool, Rejection> {
+        let is_admitted = self.admit_on_arrival(word, weight)?;
+        if !is_admitted && self.queue.len() >= self.queue_bound {
+            return Err(self.reject_queue_full(self.queue_bound));
+        }
+        Ok(is_admitted)
+    }
+
+    /// Puts a request at the end of the queue. Its wait has no deadline.
+    #[expect(clippy::inline_always, reason = "benchmark row `enqueue`")]
+    #[inline(always)]
     pub(in crate::gate) fn enqueue(
         &mut self,
         word: &mut Word,
-        arrival: Arrival<'_>,
-        deadline: Option<&WaitDeadline>,
+        waiter: Pin<&mut Waiter>,
+        waker: Waker,
         clock: impl FnOnce() -> i64,
-        make_waker: impl FnOnce(TimerId) -> Waker,
-    ) -> Arrived {
-        let Arrival { waiter, weight, waker } = arrival;
-        match self.admit_on_arrival(word, weight) {
-            Ok(true) => return Arrived::Decided { result: Ok(()), unused: waker },
-            Ok(false) => {}
-            Err(rejection) => return Arrived::Decided { result: Err(rejection.into()), unused: waker },
-        }
-        if self.queue.len() >= self.queue_bound {
-            return Arrived::Decided { result: Err(self.reject_queue_full(self.queue_bound)), unused: waker };
-        }
-        let mut request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
-        let mut rearm = None;
-        if let Some(deadline) = deadline {
-            request.since = deadline.now;
-            request.sample = self.sampler.sample(|| deadline.now).map_or(0, |(_, sample)| sample);
-            if let EndedBy::Timer(runtime) = deadline.ended_by {
-                let Some(runtime) = runtime else { return Arrived::NoRuntime { unused: waker } };
-                match self.register_deadline(runtime, deadline.instant, make_waker) {
-                    Ok((timer, set_next)) => {
-                        (request.timer, request.deadline, rearm) = (timer, deadline.instant, set_next);
-                    }
-                    Err(rejection) => return Arrived::Decided { result: Err(rejection), unused: waker },
-                }
-            }
-        } else if let Some((now, sample)) = self.sampler.sample(clock) {
-            // Only a measured wait reads the clock.
-            (request.since, request.sample) = (now, sample);
-        }
+    ) {
+        // Only a measured wait reads the clock.
+        let (since, sample) = self.sampler.sample(clock).unwrap_or((0, 0));
+        let weight = waiter.weight();
+        let request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: 0 };
         self.queue.enqueue(waiter, request, waker);
         *word = word.with(Word::WAITERS); // from here on each release takes the lock
-        Arrived::Enqueued { rearm }
+    }
+
+    /// Puts a request with a deadline at the end of the queue.
+    pub(in crate::gate) fn enqueue_with_deadline(
+        &mut self,
+        word: &mut Word,
+        waiter: Pin<&mut Waiter>,
+        waker: Waker,
+        deadline: WaitDeadline,
+    ) {
+        let WaitDeadline { now, instant, timer } = deadline;
+        let (_, sample) = self.sampler.sample(|| now).unwrap_or((now, 0));
+        let weight = waiter.weight();
+        let request = WaitingRequest { weight, timer, sample, since: now, deadline: instant };
+        self.queue.enqueue(waiter, request, waker);
+        *word = word.with(Word::WAITERS);
     }
 
     /// Admits a request if it fits and no other waits. Returns `false` if it must wait.
@@ -171,11 +148,8 @@ impl GateState {
         word: &mut Word,
         weight: u32,
     ) -> Result<(), Rejection> {
-        if self.admit_on_arrival(word, weight)? {
+        if self.admit_or_reject(word, weight)? {
             return Ok(());
-        }
-        if self.queue.len() >= self.queue_bound {
-            return Err(self.reject_queue_full(self.queue_bound));
         }
         count(&mut self.rejected.expired);
         Err(Rejection::Expired { waited: 0 })
@@ -205,7 +179,8 @@ impl GateState {
 
     /// Admits the waiters at the head that fit, and ends the wait for a drained gate if it is drained. Every step that may make
     /// room while [`Word::WAITERS`] is set ends here.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
+    #[inline(always)]
     pub(super) fn admit_waiters(
         &mut self,
         word: &mut Word,
@@ -224,32 +199,52 @@ impl GateState {
         }
         // The last waiter turns the fast path on again, unless `drained` futures still wait.
         if self.queue.is_empty() {
-            if word.in_use() == 0 {
+            if !self.drain_waiters.is_empty() && word.in_use() == 0 {
                 self.drain_waiters.wake_all(wake_list);
             }
             self.clear_waiters_if_unused(word);
         }
     }
 
-    /// Cancels a request. Its permits, if it has any, go to the next waiters.
-    #[inline]
-    pub(in crate::gate) fn cancel(
+    /// As [`admit_waiters`](Self::admit_waiters), for the steps that seldom make room.
+    #[inline(never)]
+    pub(super) fn admit_waiters_slow(
         &mut self,
         word: &mut Word,
-        mut waiter: Pin<&mut Waiter>,
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        match self.queue.cancel(waiter.as_mut(), Removal::Cancelled) {
-            Some(cancelled) => {
-                count(&mut self.queue_totals.cancelled);
-                self.discard_removed(word, cancelled, clock, wake_list);
-            }
+        self.admit_waiters(word, clock, wake_list);
+    }
+
+    /// Removes a request whose owner does not want it any more. The caller must pass the result to
+    /// [`finish_cancel`](Self::finish_cancel), unless the request was not the head and has no timer.
+    #[inline]
+    pub(in crate::gate) fn cancel(&mut self, waiter: Pin<&mut Waiter>) -> Option<Removed> {
+        let removed = self.queue.cancel(waiter, Removal::Cancelled)?;
+        count(&mut self.queue_totals.cancelled);
+        Some(removed)
+    }
+
+    /// Passes on what a cancelled request leaves: its permits, if it was admitted, or its place at the head.
+    pub(in crate::gate) fn finish_cancel(
+        &mut self,
+        word: &mut Word,
+        waiter: Pin<&mut Waiter>,
+        removed: Option<Removed>,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        match removed {
+            Some(removed) => self.discard_removed(word, removed, clock, wake_list),
             None if waiter.state() == WaiterState::Admitted => {
                 count(&mut self.queue_totals.unclaimed);
                 let weight = waiter.weight();
                 waiter.finish();
-                self.release(word, weight, clock, wake_list);
+                *word = word.released(weight);
+                if word.has(Word::WAITERS) {
+                    self.admit_waiters_slow(word, clock, wake_list);
+                }
             }
             None => {}
         }
@@ -274,7 +269,7 @@ impl GateState {
         add(&mut self.queue_totals.too_large, removed);
         // Lowering the limit can admit waiters only if one before them was removed.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
-            self.admit_waiters(word, clock, wake_list);
+            self.admit_waiters_slow(word, clock, wake_list);
         }
         if !self.listeners.is_empty() {
             self.listeners.notify(wake_list);
@@ -293,19 +288,14 @@ impl GateState {
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue_totals.closed, removed);
         if word.has(Word::WAITERS) {
-            self.admit_waiters(word, clock, wake_list);
+            self.admit_waiters_slow(word, clock, wake_list);
         }
         self.listeners.notify(wake_list);
     }
 
-    /// Replaces the waker of a request, unless its wait has ended.
-    pub(in crate::gate) fn replace_waker(
-        &mut self,
-        waiter: Pin<&mut Waiter>,
-        waker: Waker,
-        wake_list: &mut WakeList,
-    ) {
-        wake_list.set_unused(self.queue.replace_waker(waiter, waker));
+    /// Replaces the waker of a request, unless its wait has ended. Returns the waker that is no longer needed.
+    pub(in crate::gate) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
+        self.queue.replace_waker(waiter, waker)
     }
 
     /// Returns the status.
@@ -367,12 +357,12 @@ impl GateState {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        wake_list.set_unused(removed.waker);
+        wake_list.push_unused(removed.waker);
         if removed.timer != TimerId::NONE {
             wake_list.push_unused_timer(self.timers.unregister(removed.timer, removed.deadline));
         }
         if removed.was_head {
-            self.admit_waiters(word, clock, wake_list);
+            self.admit_waiters_slow(word, clock, wake_list);
         }
     }
 

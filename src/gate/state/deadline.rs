@@ -14,7 +14,7 @@ impl GateState {
     /// Registers the deadline of a request that is about to wait. Returns the timer, and what the caller must set without the
     /// lock.
     #[cold]
-    pub(super) fn register_deadline(
+    pub(in crate::gate) fn register_deadline(
         &mut self,
         runtime: RuntimeId,
         instant: i64,
@@ -35,10 +35,10 @@ impl GateState {
     ) -> Option<Rearm> {
         // Another thread may have ended the wait since the owner looked.
         if waiter.state() != WaiterState::TimerLost {
-            wake_list.set_unused(Some(waker));
+            wake_list.push_unused(Some(waker));
             return None;
         }
-        wake_list.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
+        wake_list.push_unused(self.queue.replace_waker(waiter.as_mut(), waker));
         let request = self.queue.request_mut(waiter)?;
         let (timer, rearm) = self.timers.register(runtime, request.deadline, make_waker)?;
         let lost = std::mem::replace(&mut request.timer, timer);
@@ -90,7 +90,7 @@ impl GateState {
         });
         add(&mut self.queue_totals.expired, expired);
         if was_head {
-            self.admit_waiters(word, || now, wake_list);
+            self.admit_waiters_slow(word, || now, wake_list);
         }
         self.timers.rearm(timer)
     }

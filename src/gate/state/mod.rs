@@ -17,7 +17,7 @@ mod deadline;
 mod drain_waiters;
 mod drained;
 
-pub(super) use admission::{Arrival, Arrived, EndedBy, GateState, WaitDeadline};
+pub(super) use admission::{GateState, WaitDeadline};
 pub(super) use drain_waiters::DrainTicket;
 
 #[cfg(test)]

@@ -34,8 +34,9 @@ impl FullGate {
         self.state.enqueue(&mut self.word, arrival, deadline.as_ref(), || 0, |_| Waker::noop().clone())
     }
 
-    fn cancel(&mut self, waiter: Pin<&mut Waiter>) {
-        self.state.cancel(&mut self.word, waiter, || 0, &mut WakeList::default());
+    fn cancel(&mut self, mut waiter: Pin<&mut Waiter>) {
+        let removed = self.state.cancel(waiter.as_mut());
+        self.state.finish_cancel(&mut self.word, waiter, removed, || 0, &mut WakeList::default());
     }
 
     fn release(&mut self, weight: u32) {
