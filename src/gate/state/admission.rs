@@ -344,7 +344,7 @@ impl GateState {
             wake_list.push(waker);
         }
         if removed.timer != TimerId::NONE {
-            wake_list.push_unused_timer(timers.unregister(removed.timer, removed.deadline));
+            unregister(timers, removed.timer, removed.deadline, wake_list);
         }
     }
 
@@ -359,7 +359,7 @@ impl GateState {
     ) {
         wake_list.push_unused(removed.waker);
         if removed.timer != TimerId::NONE {
-            wake_list.push_unused_timer(self.timers.unregister(removed.timer, removed.deadline));
+            unregister(&mut self.timers, removed.timer, removed.deadline, wake_list);
         }
         if removed.was_head {
             self.admit_waiters_slow(word, clock, wake_list);
@@ -375,6 +375,13 @@ impl GateState {
             waits.record_many(waited, sample);
         }
     }
+}
+
+/// Removes the deadline of a request from its timer.
+#[cold]
+#[inline(never)]
+fn unregister(timers: &mut Timers, timer: TimerId, deadline: i64, wake_list: &mut WakeList) {
+    wake_list.push_unused_timer(timers.unregister(timer, deadline));
 }
 
 pub(super) fn count(counter: &mut u64) {

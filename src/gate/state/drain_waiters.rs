@@ -22,6 +22,8 @@ impl DrainWaiters {
     }
 
     /// Ends all waits.
+    #[cold]
+    #[inline(never)]
     pub(super) fn wake_all(&mut self, wake_list: &mut WakeList) {
         self.waiting.drain(..).for_each(|(_, waker)| wake_list.push(waker));
     }
