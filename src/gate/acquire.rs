@@ -6,6 +6,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
@@ -297,6 +298,7 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
+    /// Makes a request whose wait ends at a deadline.
     #[cold]
     #[inline(never)]
     fn arrive_with_deadline(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
@@ -309,37 +311,38 @@ impl<G: GateRef> PendingRequest<G> {
         let weight = this.waiter.weight();
         let mut locked = shared.permits.lock();
         let (state, word) = locked.parts();
+        // A request whose deadline has passed is admitted if it fits, and never waits.
         let decided = if instant <= now {
-            state.try_acquire_expired(word, weight)
+            state.try_acquire_expired(word, weight).map(|()| true)
         } else {
-            match (state.admit_or_reject(word, weight), runtime) {
-                (Ok(true), _) => Ok(()),
-                (Err(rejection), _) => Err(rejection),
-                (Ok(false), _) if instant == NEVER => {
-                    state.enqueue(word, this.waiter, waker, || now);
-                    return Poll::Pending;
-                }
-                (Ok(false), Some(runtime)) => {
-                    match state.register_deadline(runtime, instant, |timer| timer_waker(shared, timer)) {
-                        Ok((timer, rearm)) => {
-                            let deadline = WaitDeadline { now, instant, timer };
-                            state.enqueue_with_deadline(word, this.waiter, waker, deadline);
-                            drop(locked);
-                            self.set_timer(rearm);
-                            return Poll::Pending;
-                        }
-                        Err(rejection) => Err(rejection),
-                    }
-                }
-                (Ok(false), None) => {
-                    drop(locked);
-                    drop(waker); // may panic itself, so not while this thread panics
-                    panic!("{NO_RUNTIME}");
-                }
-            }
+            state.admit_or_reject(word, weight)
         };
-        drop(locked);
-        self.decided(decided, waker)
+        if !matches!(decided, Ok(false)) {
+            drop(locked);
+            return self.decided(decided.map(drop), waker);
+        }
+        if instant == NEVER {
+            state.enqueue(word, this.waiter, waker, || now);
+            return Poll::Pending;
+        }
+        let Some(runtime) = runtime else {
+            drop(locked);
+            drop(waker); // may panic itself, so not while this thread panics
+            panic!("{NO_RUNTIME}");
+        };
+        match state.register_deadline(runtime, instant, |timer| timer_waker(shared, timer)) {
+            Ok((timer, rearm)) => {
+                let deadline = WaitDeadline { now, instant, timer };
+                state.enqueue_with_deadline(word, this.waiter, waker, deadline);
+                drop(locked);
+                self.set_timer(rearm);
+                Poll::Pending
+            }
+            Err(rejection) => {
+                drop(locked);
+                self.decided(Err(rejection), waker)
+            }
+        }
     }
 
     /// Completes a request that did not wait, and drops the waker that it does not need.
@@ -373,10 +376,10 @@ impl<G: GateRef> PendingRequest<G> {
             let this = self.as_mut().project();
             let shared = this.gate.gate().expect("a waiting request has a gate").shared();
             let mut waiter = this.waiter;
-            let (mut rearm, mut unused) = (None, None);
+            let mut rearm = None;
             let is_done = shared.step(|state, _, wake_list| match (waiter.state(), runtime) {
                 (WaiterState::Waiting, _) => {
-                    unused = state.replace_waker(waiter.as_mut(), new_waker);
+                    wake_list.set_unused(state.replace_waker(waiter.as_mut(), new_waker));
                     true
                 }
                 (WaiterState::TimerLost, Some(runtime)) => {
@@ -385,11 +388,10 @@ impl<G: GateRef> PendingRequest<G> {
                     true
                 }
                 _ => {
-                    unused = Some(new_waker);
+                    wake_list.set_unused(Some(new_waker));
                     false
                 }
             });
-            drop(unused);
             self.as_mut().set_timer(rearm);
             if is_done && self.waiter.state().is_queued() {
                 return Poll::Pending;
@@ -429,9 +431,13 @@ impl<G: GateRef> PendingRequest<G> {
     fn cancel(self: Pin<&mut Self>) {
         let mut this = self.project();
         let Some(gate) = this.gate.gate() else { return };
+        if thread::panicking() {
+            return cancel_in_panic(gate.shared(), this.waiter);
+        }
         let mut locked = gate.shared().permits.lock();
-        match locked.parts().0.cancel(this.waiter.as_mut()) {
-            // A request behind the head, without a timer, leaves nothing to do: benchmark row `cancel`.
+        let removed = locked.parts().0.cancel(this.waiter.as_mut());
+        match removed {
+            // A request behind the head, without a timer, leaves only its waker: benchmark row `cancel`.
             Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) => {
                 drop(locked);
                 drop(waker);
@@ -510,6 +516,15 @@ impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
         self.0.as_mut().cancel();
         self.0.as_mut().project().waiter.reset();
     }
+}
+
+/// Cancels a request while the thread panics. The drop of its waker may panic, too: the wake list discards that.
+#[cold]
+#[inline(never)]
+fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
+    let mut locked = shared.permits.lock();
+    let removed = locked.parts().0.cancel(waiter.as_mut());
+    finish_cancel(locked, waiter, removed);
 }
 
 /// Passes on what a cancelled request leaves.

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::gate::clock::NEVER;
     use crate::gate::queue::{Waiter, WaiterState};
-    use crate::gate::state::{Arrival, Arrived, EndedBy, WaitDeadline};
+    use crate::gate::state::WaitDeadline;
     use crate::plan::{GateName, Limit};
 
     fn shared() -> Arc<Shared> {
@@ -103,18 +103,20 @@ mod tests {
         let (shared, mut waiter) = (shared(), pin!(Waiter::new(1)));
         assert!(shared.try_acquire(1));
         let rearm = shared.locked(|state, word| {
-            let arrival = Arrival { waiter: waiter.as_mut(), weight: 1, waker: Waker::noop().clone() };
-            let runtime = Some(Builder::new_current_thread().build().unwrap().handle().id());
-            let deadline = WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(runtime) };
-            match state.enqueue(word, arrival, Some(&deadline), || 0, |timer| timer_waker(&shared, timer)) {
-                Arrived::Enqueued { rearm: Some(rearm) } => rearm,
-                _ => unreachable!("the request waits with a timer of its own"),
-            }
+            let runtime = Builder::new_current_thread().build().unwrap().handle().id();
+            let registered = state.register_deadline(runtime, 1, |timer| timer_waker(&shared, timer));
+            let Ok((timer, Some(rearm))) = registered else { panic!("the first timer must be set") };
+            let deadline = WaitDeadline { now: 0, instant: 1, timer };
+            state.enqueue_with_deadline(word, waiter.as_mut(), Waker::noop().clone(), deadline);
+            rearm
         });
         let set = || shared.set_timer(rearm);
         assert!(panic::catch_unwind(AssertUnwindSafe(set)).is_err(), "this thread is in no runtime");
         assert_eq!(waiter.state(), WaiterState::TimerLost);
-        shared.step(|state, word, wake_list| state.cancel(word, waiter, || 0, wake_list));
+        shared.step(|state, word, wake_list| {
+            let removed = state.cancel(waiter.as_mut());
+            state.finish_cancel(word, waiter, removed, || 0, wake_list);
+        });
     }
 
     /// The waker of a timer does not keep the gate alive, and does nothing once the gate is gone.

@@ -21,13 +21,14 @@ use tokio::time::Sleep;
 pub(crate) struct WakeList {
     /// Most steps wake one waiter at most, so that needs no allocation.
     first: Option<Waker>,
+    /// A waker to be dropped. No step has more than one.
+    unused: Option<Waker>,
     more: Option<Box<MoreWork>>,
 }
 
 #[derive(Debug, Default)]
 struct MoreWork {
     wakers: Vec<Waker>,
-    unused_wakers: Vec<Waker>,
     /// tokio's timers have locks of their own.
     unused_timers: Vec<Pin<Box<Sleep>>>,
     listeners: Vec<Arc<Notify>>,
@@ -57,11 +58,11 @@ impl WakeList {
         }
     }
 
-    /// Adds a waker that is only to be dropped.
-    pub(super) fn push_unused(&mut self, waker: Option<Waker>) {
-        if let Some(waker) = waker {
-            self.more().unused_wakers.push(waker);
-        }
+    /// Keeps a waker that is only to be dropped.
+    #[inline]
+    pub(super) fn set_unused(&mut self, waker: Option<Waker>) {
+        debug_assert!(self.unused.is_none(), "no step leaves two unused wakers");
+        self.unused = waker;
     }
 
     /// Adds a timer to be dropped.
@@ -77,28 +78,30 @@ impl WakeList {
     /// A permit that the step took for its caller must have an owner before this call, which may unwind.
     #[inline]
     pub(crate) fn wake_all(&mut self) {
-        // A single waker has no other to protect from its panic, which may unwind directly.
-        if self.more.is_some() || thread::panicking() {
-            self.wake_all_protected();
-        } else if let Some(waker) = self.first.take() {
-            waker.wake();
+        // With one call there is no other waker to protect, so a panic may unwind directly.
+        let is_single = self.more.is_none() && !thread::panicking();
+        match (&self.first, &self.unused) {
+            (_, None) if is_single => {
+                if let Some(waker) = self.first.take() {
+                    waker.wake();
+                }
+            }
+            (None, _) if is_single => self.unused = None,
+            _ => self.wake_all_protected(),
         }
     }
 
     #[cold]
     fn wake_all_protected(&mut self) {
         let mut first_panic = None;
-        let MoreWork { wakers, unused_wakers, unused_timers, listeners } =
-            *self.more.take().unwrap_or_default();
+        let MoreWork { wakers, unused_timers, listeners } = *self.more.take().unwrap_or_default();
         for waker in self.first.take().into_iter().chain(wakers) {
             catch_first_panic(&mut first_panic, || waker.wake());
         }
         for listener in listeners {
             catch_first_panic(&mut first_panic, || listener.notify_one());
         }
-        for waker in unused_wakers {
-            catch_first_panic(&mut first_panic, || drop(waker));
-        }
+        catch_first_panic(&mut first_panic, || self.unused = None);
         catch_first_panic(&mut first_panic, || drop(unused_timers));
         match first_panic {
             Some(payload) if thread::panicking() => mem::forget(payload), // its drop may panic, too
@@ -115,7 +118,7 @@ impl WakeList {
 impl Drop for WakeList {
     #[inline]
     fn drop(&mut self) {
-        if self.first.is_some() || self.more.is_some() {
+        if self.first.is_some() || self.unused.is_some() || self.more.is_some() {
             self.wake_all();
         }
     }

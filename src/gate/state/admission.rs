@@ -77,7 +77,11 @@ impl GateState {
     /// Admits a request that may wait, or rejects it. Returns `false` if it must wait: then the caller enqueues it before it
     /// releases the lock.
     #[inline]
-    pub(in crate::gate) fn admit_or_reject(&mut self, word: &mut Word, weight: u32) -> Result<bool, Rejection> {
+    pub(in crate::gate) fn admit_or_reject(
+        &mut self,
+        word: &mut Word,
+        weight: u32,
+    ) -> Result<bool, Rejection> {
         let is_admitted = self.admit_on_arrival(word, weight)?;
         if !is_admitted && self.queue.len() >= self.queue_bound {
             return Err(self.reject_queue_full(self.queue_bound));
@@ -357,7 +361,7 @@ impl GateState {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        wake_list.push_unused(removed.waker);
+        wake_list.set_unused(removed.waker);
         if removed.timer != TimerId::NONE {
             unregister(&mut self.timers, removed.timer, removed.deadline, wake_list);
         }

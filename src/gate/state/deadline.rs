@@ -35,10 +35,10 @@ impl GateState {
     ) -> Option<Rearm> {
         // Another thread may have ended the wait since the owner looked.
         if waiter.state() != WaiterState::TimerLost {
-            wake_list.push_unused(Some(waker));
+            wake_list.set_unused(Some(waker));
             return None;
         }
-        wake_list.push_unused(self.queue.replace_waker(waiter.as_mut(), waker));
+        wake_list.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
         let request = self.queue.request_mut(waiter)?;
         let (timer, rearm) = self.timers.register(runtime, request.deadline, make_waker)?;
         let lost = std::mem::replace(&mut request.timer, timer);

@@ -23,11 +23,11 @@ impl GateState {
                 Ok(old) => (Some(ticket), old),
                 Err(waker) => (None, waker),
             };
-            wake_list.push_unused(Some(unused));
+            wake_list.set_unused(Some(unused));
             return ticket;
         }
         if word.in_use() == 0 && self.queue.is_empty() {
-            wake_list.push_unused(Some(waker));
+            wake_list.set_unused(Some(waker));
             return None;
         }
         *word = word.with(Word::WAITERS); // each release takes the lock, so no drained moment can be missed
@@ -42,7 +42,7 @@ impl GateState {
         wake_list: &mut WakeList,
     ) {
         if let Some(unused) = self.drain_waiters.remove(ticket) {
-            wake_list.push_unused(Some(unused));
+            wake_list.set_unused(Some(unused));
             self.clear_waiters_if_unused(word);
         }
     }

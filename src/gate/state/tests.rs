@@ -12,7 +12,7 @@ use crate::gate::error::Rejection;
 use crate::gate::permits::Word;
 use crate::gate::queue::{Waiter, WaiterState};
 use crate::gate::status::GateStatus;
-use crate::gate::timer::{RuntimeId, Timers};
+use crate::gate::timer::{Rearm, RuntimeId, Timers};
 use crate::gate::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
@@ -29,9 +29,25 @@ impl FullGate {
         Self { word: Word::new(Limit::new(limit)).acquired(limit), state: GateState::new(usize::MAX, true) }
     }
 
-    fn arrive(&mut self, waiter: Pin<&mut Waiter>, deadline: Option<WaitDeadline>) -> Arrived {
-        let arrival = Arrival { weight: waiter.weight(), waiter, waker: Waker::noop().clone() };
-        self.state.enqueue(&mut self.word, arrival, deadline.as_ref(), || 0, |_| Waker::noop().clone())
+    /// Enqueues a request without a deadline.
+    fn enqueue(&mut self, waiter: Pin<&mut Waiter>) {
+        assert!(matches!(self.state.admit_or_reject(&mut self.word, waiter.weight()), Ok(false)));
+        self.state.enqueue(&mut self.word, waiter, Waker::noop().clone(), || 0);
+    }
+
+    /// Enqueues a request with a deadline. Returns what must be set.
+    fn enqueue_until(
+        &mut self,
+        instant: i64,
+        runtime: RuntimeId,
+        waiter: Pin<&mut Waiter>,
+    ) -> Result<Option<Rearm>, Rejection> {
+        assert!(matches!(self.state.admit_or_reject(&mut self.word, waiter.weight()), Ok(false)));
+        let make_waker = |_| Waker::noop().clone();
+        let (timer, rearm) = self.state.register_deadline(runtime, instant, make_waker)?;
+        let deadline = WaitDeadline { now: 0, instant, timer };
+        self.state.enqueue_with_deadline(&mut self.word, waiter, Waker::noop().clone(), deadline);
+        Ok(rearm)
     }
 
     fn cancel(&mut self, mut waiter: Pin<&mut Waiter>) {
@@ -62,9 +78,8 @@ fn runtime_id() -> RuntimeId {
 fn one_runtime_too_many_is_rejected() {
     let mut gate = FullGate::new(1);
     gate.state.timers = Timers::full(runtime_id());
-    let deadline = Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
-    let arrived = gate.arrive(pin!(Waiter::new(1)), deadline);
-    assert!(matches!(arrived, Arrived::Decided { result: Err(Rejection::QueueFull { .. }), .. }));
+    let rejected = gate.enqueue_until(1, runtime_id(), pin!(Waiter::new(1)));
+    assert!(matches!(rejected, Err(Rejection::QueueFull { .. })));
     let totals = gate.status().totals;
     assert_eq!((totals.rejected.queue_full, totals.queue.enqueued), (1, 0));
     assert!(!gate.has_waiters_flag(), "nothing is left of the request");
@@ -74,11 +89,11 @@ fn one_runtime_too_many_is_rejected() {
 #[test]
 fn requests_of_a_timer_that_cannot_be_set_are_woken() {
     let mut gate = FullGate::new(1);
-    let deadline = Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
+    let runtime = runtime_id();
     let (mut setting, mut relying) = (pin!(Waiter::new(1)), pin!(Waiter::new(1)));
-    let Arrived::Enqueued { rearm: Some(rearm) } = gate.arrive(setting.as_mut(), deadline) else { panic!() };
-    let arrived = gate.arrive(relying.as_mut(), deadline);
-    assert!(matches!(arrived, Arrived::Enqueued { rearm: None }), "the timer is being set");
+    let Ok(Some(rearm)) = gate.enqueue_until(1, runtime, setting.as_mut()) else { panic!() };
+    let relies = gate.enqueue_until(1, runtime, relying.as_mut());
+    assert!(matches!(relies, Ok(None)), "the timer is being set");
     gate.state.lose_timer(rearm.timer(), &mut WakeList::default());
     assert_eq!([setting.state(), relying.state()], [WaiterState::TimerLost; 2]);
     gate.cancel(setting);
@@ -90,8 +105,7 @@ fn requests_of_a_timer_that_cannot_be_set_are_woken() {
 fn a_timer_that_is_being_set_ends_no_wait() {
     let mut gate = FullGate::new(1);
     let mut waiter = pin!(Waiter::new(1));
-    let deadline = Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
-    let Arrived::Enqueued { rearm: Some(rearm) } = gate.arrive(waiter.as_mut(), deadline) else { panic!() };
+    let Ok(Some(rearm)) = gate.enqueue_until(1, runtime_id(), waiter.as_mut()) else { panic!() };
     let next = gate.state.handle_timer(&mut gate.word, rearm.timer(), || 1, &mut WakeList::default());
     assert!(next.is_none());
     assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Waiting, 0));
@@ -105,12 +119,9 @@ fn a_timer_that_fires_while_it_is_being_set_ends_the_wait_afterwards() {
     let _inside = paused.enter();
     let mut gate = FullGate::new(1);
     let mut waiter = pin!(Waiter::new(1));
-    let now = clock::now();
-    let ended_by = EndedBy::Timer(Some(paused.handle().id()));
-    let deadline = WaitDeadline { now, instant: now + 1_000_000, ended_by };
-    let Arrived::Enqueued { rearm: Some(mut rearm) } = gate.arrive(waiter.as_mut(), Some(deadline)) else {
-        panic!()
-    };
+    let deadline = clock::now() + 1_000_000;
+    let enqueued = gate.enqueue_until(deadline, paused.handle().id(), waiter.as_mut());
+    let Ok(Some(mut rearm)) = enqueued else { panic!() };
     rearm.set();
     paused.block_on(advance(Duration::from_millis(2)));
     let next = gate.state.put_timer_back(&mut gate.word, rearm, clock::now, &mut WakeList::default());
@@ -125,19 +136,15 @@ fn a_deadline_leaves_with_its_request() {
         let mut gate = FullGate::new(2);
         let mut waiters = [(); 3].map(|()| Box::pin(Waiter::new(1)));
         let [first, mut expiring, later] = waiters.each_mut().map(|waiter| waiter.as_mut());
-        let on_new_runtime =
-            || Some(WaitDeadline { now: 0, instant: 1, ended_by: EndedBy::Timer(Some(runtime_id())) });
-        assert!(matches!(gate.arrive(first, None), Arrived::Enqueued { .. }));
-        let Arrived::Enqueued { rearm: Some(first_timer) } = gate.arrive(expiring.as_mut(), on_new_runtime())
-        else {
-            panic!()
-        };
+        gate.enqueue(first);
+        let enqueued = gate.enqueue_until(1, runtime_id(), expiring.as_mut());
+        let Ok(Some(first_timer)) = enqueued else { panic!() };
         if is_admitted {
             gate.release(2);
         } else {
             gate.cancel(expiring);
         }
-        let Arrived::Enqueued { rearm: Some(rearm) } = gate.arrive(later, on_new_runtime()) else { panic!() };
+        let Ok(Some(rearm)) = gate.enqueue_until(1, runtime_id(), later) else { panic!() };
         assert_eq!(rearm.timer(), first_timer.timer(), "the same slot");
         gate.state.end_waits(&mut gate.word, || 0, &mut WakeList::default());
     }
@@ -148,7 +155,7 @@ fn a_deadline_leaves_with_its_request() {
 fn an_admitted_request_does_not_expire() {
     let mut gate = FullGate::new(1);
     let mut waiter = pin!(Waiter::new(1));
-    assert!(matches!(gate.arrive(waiter.as_mut(), None), Arrived::Enqueued { .. }));
+    gate.enqueue(waiter.as_mut());
     gate.release(1);
     gate.state.expire(&mut gate.word, waiter.as_mut(), 1, &mut WakeList::default());
     assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Admitted, 0));
@@ -184,8 +191,7 @@ fn requests_are_admitted_while_the_gate_drains() {
     gate.state.resize(&mut gate.word, Limit::new(2), || 0, &mut WakeList::default());
     let ticket =
         gate.state.poll_drained(&mut gate.word, None, Waker::noop().clone(), &mut WakeList::default());
-    let arrived = gate.arrive(pin!(Waiter::new(1)), None);
-    assert!(matches!(arrived, Arrived::Decided { result: Ok(()), .. }));
+    assert!(matches!(gate.state.admit_or_reject(&mut gate.word, 1), Ok(true)));
     assert_eq!((gate.status().in_use, gate.has_waiters_flag()), (2, true));
     gate.release(2);
     assert!(ticket.is_some() && !gate.has_waiters_flag());
