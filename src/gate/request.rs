@@ -285,10 +285,7 @@ impl<'g> Request<'g> {
         if self.gate.shared().try_acquire(weight) {
             return Ok(Permit::new(self.gate, weight));
         }
-        match self.gate.shared().try_acquire_slow(weight) {
-            Ok(()) => Ok(Permit::new(self.gate, weight)),
-            Err(rejection) => Err(TryAcquireError::new(self.gate.name(), weight, rejection)),
-        }
+        self.gate.shared().try_acquire_slow(weight).map(|()| Permit::new(self.gate, weight))
     }
 
     /// Acquires permits that keep the gate alive, if they are available now. Deadlines have no effect.

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::clock;
 use super::counters::{Counter, ShardedCounters};
-use super::error::PermanentRejection;
+use super::error::TryAcquireError;
 use super::permits::{Permits, Word};
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
@@ -76,17 +76,18 @@ impl Shared {
         is_admitted
     }
 
-    /// Admits or rejects a request that does not wait. `Err(None)` means that there are too few permits.
+    /// Admits or rejects a request that does not wait.
     #[cold]
     #[inline(never)]
-    pub(super) fn try_acquire_slow(&self, weight: u32) -> Result<(), Option<PermanentRejection>> {
+    pub(super) fn try_acquire_slow(&self, weight: u32) -> Result<(), TryAcquireError> {
         let word = self.permits.load();
         // The common case needs no lock: the gate is open, and the request fits under the limit, but not now.
         if weight > 0 && weight <= word.limit() && !word.has(Word::CLOSED) && !word.fits(weight) {
             self.counters.increment(Counter::NoPermits);
-            return Err(None);
+            return Err(TryAcquireError::NoPermits { gate: self.name });
         }
-        self.locked(|state, word| state.try_acquire(word, weight))
+        let decided = self.locked(|state, word| state.try_acquire(word, weight));
+        decided.map_err(|rejection| TryAcquireError::new(self.name, weight, rejection))
     }
 
     /// Returns permits, and admits the waiters that fit then.
