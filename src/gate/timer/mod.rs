@@ -4,6 +4,7 @@
 //! awaited, whatever happens to other runtimes. The gate holds its lock while it changes this table, but not while it sets
 //! a `Sleep`, because tokio has locks of its own: see [`Rearm`].
 
+mod deadlines;
 mod id;
 mod rearm;
 mod table;

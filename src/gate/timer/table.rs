@@ -1,11 +1,11 @@
 //! The table of the timers of one gate.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::Waker;
 
 use tokio::time::Sleep;
 
+use super::deadlines::Deadlines;
 use super::id::{RuntimeId, TimerId};
 use super::rearm::Rearm;
 use crate::gate::clock::NEVER;
@@ -26,10 +26,6 @@ struct TimerSlot {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// The deadlines of the requests at one timer, and how many requests have each.
-#[derive(Default)]
-struct Deadlines(BTreeMap<i64, usize>);
-
 impl Timers {
     /// Adds a deadline to the timer of this runtime, and creates the timer if there is none. Returns the timer, and what the
     /// caller must set without the lock if the timer does not fire in time already.
@@ -48,7 +44,7 @@ impl Timers {
         let index = known.or_else(free).unwrap_or(self.0.len());
         let timer = u16::try_from(index).ok().map(TimerId).filter(|timer| *timer != TimerId::NONE)?;
         if index == self.0.len() {
-            let (waker, deadlines) = (make_waker(timer), Deadlines::default());
+            let (waker, deadlines) = (make_waker(timer), Deadlines::new());
             self.0.push(TimerSlot { runtime, waker, deadlines, armed_for: NEVER, sleep: None });
         }
         let slot = self.slot(timer)?;
@@ -126,7 +122,7 @@ impl Timers {
     #[cfg(test)]
     pub(in crate::gate) fn full(runtime: RuntimeId) -> Self {
         let slot = |_| {
-            let mut deadlines = Deadlines::default();
+            let mut deadlines = Deadlines::new();
             deadlines.insert(0);
             TimerSlot { runtime, waker: Waker::noop().clone(), deadlines, armed_for: NEVER, sleep: None }
         };
@@ -151,38 +147,6 @@ impl TimerSlot {
         }
         self.armed_for = NEVER;
         self.sleep.take()
-    }
-}
-
-impl Deadlines {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Returns the earliest deadline.
-    fn first(&self) -> Option<i64> {
-        self.0.first_key_value().map(|(deadline, _)| *deadline)
-    }
-
-    fn insert(&mut self, deadline: i64) {
-        let count = self.0.entry(deadline).or_insert(0);
-        *count = count.saturating_add(1);
-    }
-
-    /// Removes one deadline, if it is there.
-    fn remove(&mut self, deadline: i64) {
-        let Some(count) = self.0.get_mut(&deadline) else { return };
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.0.remove(&deadline);
-        }
-    }
-
-    /// Removes the deadlines up to `now`, and returns how many requests had them.
-    fn remove_due(&mut self, now: i64) -> usize {
-        let later = now.checked_add(1).map_or_else(BTreeMap::new, |after| self.0.split_off(&after));
-        let due = std::mem::replace(&mut self.0, later);
-        due.into_values().fold(0, usize::saturating_add)
     }
 }
 
@@ -254,18 +218,5 @@ mod tests {
             assert_eq!(timers.unregister_due(TimerId(1), 1).0, 2);
         }
         assert_eq!(timers.0.len(), 2);
-    }
-
-    /// The deadlines up to an instant are removed at once and counted, and so is each of several equal ones.
-    #[test]
-    fn due_deadlines_are_counted() {
-        let mut deadlines = Deadlines::default();
-        for deadline in [5, 1, 3, 3, 9] {
-            deadlines.insert(deadline);
-        }
-        deadlines.remove(3);
-        deadlines.remove(4);
-        assert_eq!((deadlines.first(), deadlines.remove_due(5), deadlines.first()), (Some(1), 3, Some(9)));
-        assert_eq!((deadlines.remove_due(i64::MAX), deadlines.is_empty()), (1, true));
     }
 }

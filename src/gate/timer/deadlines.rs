@@ -1,0 +1,141 @@
+//! The deadlines of the requests at one timer.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::mem;
+
+/// A multiset of deadlines that knows the earliest one.
+///
+/// Two binary heaps: a deadline that is not the earliest is removed by adding it to `removed`, and leaves both heaps when it has
+/// become the earliest. Deadlines mostly arrive in ascending order, so both heaps mostly add at their end: row `timeout`.
+pub(super) struct Deadlines {
+    all: BinaryHeap<Reverse<i64>>,
+    /// A part of `all`. The earliest of `all` is not in it.
+    removed: BinaryHeap<Reverse<i64>>,
+}
+
+impl Deadlines {
+    pub(super) fn new() -> Self {
+        let [all, removed] = [(); 2].map(|()| BinaryHeap::with_capacity(INITIAL_CAPACITY));
+        Self { all, removed }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() // its earliest is not removed
+    }
+
+    /// Returns the earliest deadline.
+    pub(super) fn first(&self) -> Option<i64> {
+        self.all.peek().map(|Reverse(first)| *first)
+    }
+
+    pub(super) fn insert(&mut self, deadline: i64) {
+        self.all.push(Reverse(deadline));
+    }
+
+    /// Removes one deadline that was inserted and is not removed yet.
+    pub(super) fn remove(&mut self, deadline: i64) {
+        if self.first() == Some(deadline) {
+            self.all.pop();
+            self.drop_removed_first();
+            return;
+        }
+        self.removed.push(Reverse(deadline));
+        // Rebuilding takes as long as a few operations for each removal since the last time, and bounds the memory.
+        if self.removed.len() > INITIAL_CAPACITY && self.removed.len() > self.all.len() / 2 {
+            self.rebuild();
+        }
+    }
+
+    /// Removes the deadlines up to `now`, and returns their number.
+    pub(super) fn remove_due(&mut self, now: i64) -> usize {
+        let due = pop_due(&mut self.all, now).saturating_sub(pop_due(&mut self.removed, now));
+        self.drop_removed_first();
+        due
+    }
+
+    /// Restores the rule that the earliest deadline is not in `removed`.
+    fn drop_removed_first(&mut self) {
+        while !self.removed.is_empty() && self.removed.peek() == self.all.peek() {
+            self.removed.pop();
+            self.all.pop();
+        }
+    }
+
+    /// Takes the removed deadlines out of both heaps.
+    fn rebuild(&mut self) {
+        let all = mem::take(&mut self.all).into_sorted_vec();
+        let mut removed = mem::take(&mut self.removed).into_sorted_vec();
+        let mut next_removed = removed.iter().peekable();
+        self.all = all.into_iter().filter(|deadline| next_removed.next_if_eq(&deadline).is_none()).collect();
+        removed.clear(); // keeps its memory
+        self.removed = BinaryHeap::from(removed);
+    }
+}
+
+fn pop_due(heap: &mut BinaryHeap<Reverse<i64>>, now: i64) -> usize {
+    let before = heap.len();
+    while heap.peek().is_some_and(|Reverse(first)| *first <= now) {
+        heap.pop();
+    }
+    before.saturating_sub(heap.len())
+}
+
+const INITIAL_CAPACITY: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The deadlines up to an instant are removed at once and counted, and so is each of several equal ones.
+    #[test]
+    fn due_deadlines_are_counted() {
+        let mut deadlines = Deadlines::new();
+        for deadline in [5, 1, 3, 3, 9] {
+            deadlines.insert(deadline);
+        }
+        deadlines.remove(3);
+        assert_eq!((deadlines.first(), deadlines.remove_due(5), deadlines.first()), (Some(1), 3, Some(9)));
+        assert_eq!((deadlines.remove_due(i64::MAX), deadlines.is_empty()), (1, true));
+    }
+
+    /// After each random operation the deadlines are those of a sorted map, and the removed ones take no more memory than the
+    /// others.
+    #[test]
+    fn deadlines_follow_a_sorted_map() {
+        let (mut deadlines, mut model) = (Deadlines::new(), BTreeMap::<i64, usize>::new());
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for step in 0..if cfg!(miri) { 300 } else { 100_000_i64 } {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (choice, drawn) = (random >> 33 & 15, i64::try_from(random >> 40 & 1023).unwrap());
+            match choice {
+                0..8 => {
+                    let deadline = if choice < 5 { step } else { step - drawn };
+                    deadlines.insert(deadline);
+                    *model.entry(deadline).or_default() += 1;
+                }
+                8..15 => {
+                    let at = usize::try_from(drawn).unwrap() % model.len().max(1);
+                    let Some((deadline, count)) = model.iter_mut().nth(at) else { continue };
+                    let deadline = *deadline;
+                    deadlines.remove(deadline);
+                    *count -= 1;
+                    if *count == 0 {
+                        model.remove(&deadline);
+                    }
+                }
+                _ => {
+                    let later = model.split_off(&(step - drawn + 1));
+                    let due = mem::replace(&mut model, later).into_values().sum::<usize>();
+                    assert_eq!(deadlines.remove_due(step - drawn), due);
+                }
+            }
+            assert_eq!(deadlines.first(), model.keys().next().copied());
+            let left = model.values().sum::<usize>();
+            assert_eq!(deadlines.all.len() - deadlines.removed.len(), left);
+            assert!(deadlines.removed.len() <= left + INITIAL_CAPACITY);
+        }
+    }
+}
