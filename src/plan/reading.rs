@@ -74,6 +74,9 @@ pub enum Bound {
     Exact,
     /// The probe could not see everything that may limit the resource, so the true amount may be less.
     AtMost,
+    /// The true amount may be more, because some of what is in use can be given back, such as the page cache of a
+    /// cgroup.
+    AtLeast,
 }
 
 impl fmt::Display for Bound {
@@ -81,6 +84,7 @@ impl fmt::Display for Bound {
         f.pad(match self {
             Self::Exact => "exact",
             Self::AtMost => "at most",
+            Self::AtLeast => "at least",
         })
     }
 }
@@ -194,6 +198,12 @@ impl Measurement {
         self
     }
 
+    /// Sets the bound to [`Bound::AtLeast`]: some of what is in use can be given back.
+    pub fn at_least(mut self) -> Self {
+        self.bound = Bound::AtLeast;
+        self
+    }
+
     /// Adds a source.
     pub fn source(mut self, source: Source) -> Self {
         Arc::make_mut(&mut self.provenance).sources.push(source);
@@ -225,9 +235,14 @@ impl Measurement {
     }
 
     /// Returns the bound: the relation between the reading and the true amount.
+    ///
+    /// It is meaningless for an unknown reading, and then never [`Bound::Exact`]. Reports leave it out.
     #[must_use]
     pub fn bound(&self) -> Bound {
-        self.bound
+        match (self.reading, self.bound) {
+            (Reading::Unknown, Bound::Exact) => Bound::AtMost,
+            (_, bound) => bound,
+        }
     }
 
     /// Returns the sources, the widest level first.

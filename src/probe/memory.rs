@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::error::ProbeError;
 #[cfg(target_os = "linux")]
-use super::linux::{self, Roots};
+use super::linux::{self, Roots, read::memory::MemoryFigure};
 use super::resource_probe::ResourceProbe;
 use crate::plan::{Measurement, Resource};
 
@@ -125,8 +125,7 @@ impl Memory {
 
     pub(super) fn measure_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
         let mut builder = linux::MeasurementBuilder::default();
-        linux::read::memory::add_host_total(reader, &mut builder);
-        linux::read::memory::add_limits(reader, &mut builder);
+        linux::read::memory::add_limits(MemoryFigure::Total, reader, &mut builder);
         builder.build(Resource::MEMORY)
     }
 
@@ -138,7 +137,7 @@ impl Memory {
 
     pub(super) fn available_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
         let mut builder = linux::MeasurementBuilder::default();
-        linux::read::memory::add_available(reader, &mut builder);
+        linux::read::memory::add_limits(MemoryFigure::Available, reader, &mut builder);
         builder.build(Resource::MEMORY)
     }
 

@@ -150,6 +150,8 @@ impl OpenFiles {
         match limits {
             None => builder.build(Resource::FD),
             Some(limits) if limits.soft == Reading::whole(0) => Ok(builder.build_with(Reading::Unknown)),
+            // The soft limit is known to be infinite, whatever other limit is hidden.
+            Some(limits) if builder.lowest_limit().is_none() => Ok(builder.build_with(limits.soft)),
             Some(_) => Ok(builder.build_optional()),
         }
     }

@@ -128,6 +128,9 @@ impl Tasks {
         linux::read::tasks::add_kernel_limits(figure, reader, &mut builder);
         // Last, because a lower limit makes the check of the exemption unnecessary.
         linux::read::tasks::add_user_limit(figure, reader, &mut builder);
+        if figure == TaskFigure::Total {
+            linux::read::tasks::note_mapping_limit(reader, &mut builder);
+        }
         builder.build_optional()
     }
 

@@ -66,6 +66,58 @@ fn pipes_and_endless_files_are_errors() {
     assert!(Cpu::new().with_roots(Roots::at(root.path())).read().is_err());
 }
 
+/// On the trees of hosts that other detectors got wrong, the readings are right.
+#[test]
+fn readings_of_reported_hosts_are_right() {
+    let expected = include_str!("../../fixtures/reports/EXPECTED.tsv");
+    for line in expected.lines().skip(1) {
+        let [name, resource, value, bound, ..] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let roots = || Roots::at(fixture("reports").join(name));
+        let memory = Memory::new().with_roots(roots());
+        let measured = match resource {
+            "cpu" => Cpu::new().with_roots(roots()).read(),
+            "memory" => memory.read(),
+            "memory.available" => memory.read_available(),
+            "tasks" => Tasks::new().with_roots(roots()).read(),
+            other => panic!("{other}"),
+        };
+        // A probe that fails leaves its resource unknown.
+        let measured = measured.unwrap_or_default();
+        let text = measured.reading().plain().to_string();
+        let value = value.split(" (").next().unwrap();
+        let most = value.strip_suffix(" or less").or_else(|| value.strip_prefix("at most "));
+        let is_right = match most {
+            Some(most) => text.parse::<u64>().unwrap() <= most.parse().unwrap(),
+            None => text == value,
+        };
+        assert!(is_right, "{name}: {resource} is {text}, not {value}: {measured:#?}");
+        let measured_bound = measured.bound().to_string().replace(' ', "_");
+        assert!(bound == "any" || measured_bound == bound, "{name}: {measured:#?}");
+    }
+}
+
+/// The available memory is never more than the memory, whatever limits it.
+#[test]
+fn available_memory_is_at_most_the_memory() {
+    let reports = fixture("reports").read_dir().unwrap();
+    let kernel = fixture("kernel-6.1-cgroup-v2").read_dir().unwrap();
+    for tree in reports.chain(kernel).map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        let memory = Memory::new().with_roots(Roots::at(&tree));
+        let (Ok(limit), Ok(available)) = (memory.read(), memory.read_available()) else { continue };
+        let bytes = |measured: &Measurement| match measured.reading() {
+            Reading::Finite(bytes) => bytes,
+            other => panic!("{other}"),
+        };
+        assert!(bytes(&available) <= bytes(&limit), "{}: {available:#?} {limit:#?}", tree.display());
+    }
+}
+
 fn captured_tree(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel-6.1-cgroup-v2").join(name)
+    fixture("kernel-6.1-cgroup-v2").join(name)
+}
+
+fn fixture(directory: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(directory)
 }

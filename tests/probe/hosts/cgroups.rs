@@ -29,13 +29,13 @@ fn hybrid_hosts_mix_both_versions() {
         )
         .file("/sys/fs/cgroup/cpu,cpuacct/cgroup.sane_behavior", "0")
         .file("/sys/fs/cgroup/cpu,cpuacct/c/cpu.cfs_quota_us", "200000")
+        .file("/sys/fs/cgroup/cpu,cpuacct/c/cpu.cfs_period_us", "100000")
         .file("/sys/fs/cgroup/unified/c/cpu.max", "1000 100000")
         .file("/sys/fs/cgroup/unified/u/memory.max", "4096");
     let (levels, measured) = read_levels(&host);
-    assert_eq!(
-        (levels, measured.reading(), measured.bound()),
-        (vec!["/c".to_owned()], cores("2"), Bound::Exact)
-    );
+    // The quota and its period.
+    assert_eq!(levels, ["/c", "/c"]);
+    assert_eq!((measured.reading(), measured.bound()), (cores("2"), Bound::Exact));
     let memory = Memory::new().with_roots(host.roots()).read().unwrap();
     assert_eq!((memory.reading(), memory.bound()), (Reading::whole(4096), Bound::Exact));
 }
@@ -96,6 +96,30 @@ fn the_mount_with_the_most_levels_counts() {
         assert_eq!((levels, measured.bound()), (vec!["/p".to_owned(), "/p/l".to_owned()], Bound::Exact));
         assert_eq!(measured.reading(), cores("1"));
     }
+}
+
+/// On a kernel without `cgroup.type`, before 4.14, other files of a mount point show that it is not the root.
+#[test]
+fn old_kernels_hide_ancestors_as_well() {
+    for file in ["cgroup.events", "memory.max"] {
+        let hidden = in_cgroup("/").file(&format!("/sys/fs/cgroup/{file}"), "max\n");
+        assert_eq!(read_levels(&hidden).1.bound(), Bound::AtMost, "{file}");
+        let below = in_cgroup("/a").file(&format!("/sys/fs/cgroup/a/{file}"), "max\n");
+        assert_eq!(read_levels(&below).1.bound(), Bound::Exact, "{file}");
+    }
+}
+
+/// A mountinfo of any size is read, also on a node with thousands of mounts.
+#[test]
+fn a_mountinfo_of_any_size_is_read() {
+    let overlay =
+        format!("50 24 0:9 / /run/{} rw - overlay o lowerdir={}\n", "c".repeat(64), "/x:".repeat(999));
+    let pods = overlay.repeat(2000) + &v2_mount("/", "/pods/sys/fs/cgroup").repeat(500);
+    let host = in_cgroup("/p").file("/sys/fs/cgroup/p/cpu.max", "50000 100000");
+    let mounts = pods.clone() + &v2_mount("/", "/sys/fs/cgroup") + &pods;
+    let (levels, measured) = read_levels(&host.file("/proc/self/mountinfo", mounts));
+    assert_eq!((levels, measured.reading()), (vec!["/p".to_owned()], cores("0.5")));
+    assert_eq!(measured.bound(), Bound::Exact);
 }
 
 /// A mount that another mount covers does not count, nor does a mount whose directory is gone.

@@ -3,7 +3,7 @@
 use concurrency_governor::plan::{Bound, Measurement};
 use concurrency_governor::probe::Cpu;
 
-use super::host::{InMemoryHost, ONLINE_CPUS, cgroup_v1, cgroup_v2, cores, eight_cores};
+use super::host::{InMemoryHost, ONLINE_CPUS, cgroup_v1, cgroup_v2, cores};
 
 fn read(host: &InMemoryHost) -> Measurement {
     Cpu::new().with_roots(host.roots()).read().unwrap()
@@ -40,14 +40,44 @@ fn levels_end_where_the_controller_is_disabled() {
     assert!(disabled.notes().is_empty(), "{disabled:?}");
 }
 
-/// In version 1, quota and period are two files, and a missing period is the default of the kernel.
+/// In version 1, quota and period are two files. A missing period is taken to be the default of the kernel, and the
+/// reading is a bound.
 #[test]
 fn v1_quota_and_period_are_two_files() {
     let host = cgroup_v1().file(QUOTA[0], "-1\n").file(QUOTA[2], "250000\n");
-    assert_eq!(read(&host).reading(), cores("2.5"));
+    let without_period = read(&host);
+    assert_eq!((without_period.reading(), without_period.bound()), (cores("2.5"), Bound::AtMost));
+    assert!(without_period.notes()[0].contains("has no period"), "{without_period:?}");
     let measured = read(&host.file(PERIOD[2], "1000000\n"));
     assert_eq!((measured.reading(), measured.bound()), (cores("0.25"), Bound::Exact));
     assert_eq!(measured.sources().len(), 5);
+}
+
+/// A quota without its period is a bound in version 2, too.
+#[test]
+fn a_quota_without_a_period_is_a_bound() {
+    let measured = read(&cgroup_v2().file(MAX[2], "250000\n"));
+    assert_eq!((measured.reading(), measured.bound()), (cores("2.5"), Bound::AtMost));
+}
+
+/// A ratio of quota and period that is no round number is rounded down to a thousandth of a core, in both versions.
+#[test]
+fn uneven_quotas_are_rounded_down() {
+    for (quota, period, expected) in [
+        ("66666", "33333", "2"),
+        ("66667", "33333", "2"),
+        ("66665", "33333", "1.999"),
+        ("33333", "66666", "0.5"),
+        ("100000", "300000", "0.333"),
+        ("1000", "999999", "0.001"),
+    ] {
+        let v2 = read(&cgroup_v2().file(MAX[2], format!("{quota} {period}\n")));
+        let v1 = read(&cgroup_v1().file(QUOTA[2], quota).file(PERIOD[2], period));
+        for measured in [v1, v2] {
+            let expected = (cores(expected), Bound::Exact);
+            assert_eq!((measured.reading(), measured.bound()), expected, "{quota} {period}");
+        }
+    }
 }
 
 /// A file that is unreadable or invalid adds a note, makes the reading a bound, and never lowers it.
@@ -96,15 +126,43 @@ fn cores_are_both_allowed_and_online() {
     }
 }
 
-/// If nothing is known of the cores, the error names the file that was read, or what contradicts itself.
+/// The online CPUs of a container with lxcfs are numbered from 0. The allowed CPUs, which have the numbers of the host,
+/// count, and the reading is a bound.
+#[test]
+fn renumbered_online_cpus_are_ignored() {
+    for (allowed, online, expected) in
+        [("24", "0", "1"), ("0,24", "0-1", "2"), ("2-5", "0-3", "4"), ("7", "8", "1")]
+    {
+        let host = InMemoryHost::new()
+            .file("/proc/self/cgroup", "")
+            .file("/proc/self/status", format!("Cpus_allowed_list:\t{allowed}\n"))
+            .file(ONLINE_CPUS, online);
+        let measured = read(&host);
+        assert_eq!(
+            (measured.reading(), measured.bound()),
+            (cores(expected), Bound::AtMost),
+            "{allowed} {online}"
+        );
+    }
+}
+
+/// If nothing is known of the cores, the error names the file that was read.
 #[test]
 fn unknown_cores_are_an_error() {
     let error = Cpu::new().with_roots(InMemoryHost::new().roots()).read().unwrap_err();
     let expected = "cannot measure cpu: cannot read /proc/self/status: entity not found";
     assert_eq!(format!("{error:#}"), expected);
-    let disjoint = eight_cores().file(ONLINE_CPUS, "64-65").file("/proc/self/cgroup", "");
-    let error = Cpu::new().with_roots(disjoint.roots()).read().unwrap_err().to_string();
-    assert!(error.contains("none is online"), "{error}");
+}
+
+/// A note says that the threads of a process may be in cgroups with quotas of their own.
+#[test]
+fn threaded_cgroups_are_noted() {
+    let notes = |kind: &str| {
+        let measured = read(&cgroup_v2().file("/sys/fs/cgroup/p/l/cgroup.type", kind));
+        assert_eq!((measured.reading(), measured.bound()), (cores("8"), Bound::Exact));
+        measured.notes().len()
+    };
+    assert_eq!(["domain\n", "domain threaded\n", "threaded\n", "domain invalid\n"].map(notes), [0, 1, 1, 0]);
 }
 
 /// The files to watch are those of every level, also those that do not exist yet.

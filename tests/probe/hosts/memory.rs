@@ -26,6 +26,14 @@ fn with_one_gib(host: InMemoryHost) -> InMemoryHost {
         )
 }
 
+/// A v2 host whose process has these limits of its address space and its data.
+fn with_process_limits(address_space: &str, data: &str) -> InMemoryHost {
+    let lines = format!(
+        "Max data size  {data}  unlimited  bytes\nMax address space  {address_space}  unlimited  bytes\n"
+    );
+    v2().file("/proc/self/limits", lines)
+}
+
 fn memory(host: &InMemoryHost) -> Memory {
     Memory::new().with_roots(host.roots())
 }
@@ -53,6 +61,114 @@ fn the_lowest_limit_counts() {
     assert_eq!(read(&nothing).reading(), Reading::whole(0));
     let address_space = v2().file("/proc/self/limits", "Max address space  65536  unlimited  bytes\n");
     assert_eq!(read(&address_space).reading(), Reading::whole(65536));
+    let data = with_process_limits("unlimited", "32768");
+    assert_eq!((read(&data).reading(), read(&data).bound()), (Reading::whole(32768), Bound::Exact));
+}
+
+/// The pool of huge pages is part of the total, and only few programs can use it, so it does not count. Before Linux
+/// 4.19, the kernel reports only the pages of the default size.
+#[test]
+fn huge_pages_do_not_count() {
+    let with_pool = |lines: &str| {
+        read(&v2().file("/proc/meminfo", format!("MemTotal: 1048576 kB\nMemAvailable: 1 kB\n{lines}")))
+    };
+    let pages = "HugePages_Total:     256\nHugepagesize:       2048 kB\n";
+    for lines in [&format!("{pages}Hugetlb:         786432 kB\n"), "Hugetlb: 786432 kB\n"] {
+        let measured = with_pool(lines);
+        assert_eq!(
+            (measured.reading(), measured.bound()),
+            (Reading::whole(GIB / 4), Bound::Exact),
+            "{lines}"
+        );
+        assert_eq!(measured.sources()[1].raw().split(' ').next(), Some("Hugetlb:"));
+    }
+    assert_eq!(with_pool(pages).reading(), Reading::whole(GIB / 2));
+    assert_eq!(with_pool("Hugetlb: 0 kB\n").reading(), Reading::whole(GIB));
+    let invalid = with_pool("Hugetlb: x kB\n");
+    assert_eq!((invalid.reading(), invalid.bound()), (Reading::whole(GIB), Bound::AtMost));
+}
+
+/// If the kernel does not overcommit, its limit for all processes counts, and is a bound. Otherwise it does not count.
+#[test]
+fn the_commit_limit_counts_without_overcommit() {
+    let host = |mode: &str| {
+        let lines = "MemTotal: 1048576 kB\nMemAvailable: 900000 kB\nCommitLimit: 524288 kB\nCommitted_AS: 131072 kB\n";
+        v2().file("/proc/meminfo", lines).file("/proc/sys/vm/overcommit_memory", mode)
+    };
+    for mode in ["0\n", "1\n", "x"] {
+        let measured = read(&host(mode));
+        assert_eq!((measured.reading(), measured.bound()), (Reading::whole(GIB), Bound::Exact), "{mode}");
+    }
+    let measured = read(&host("2\n"));
+    assert_eq!((measured.reading(), measured.bound()), (Reading::whole(GIB / 2), Bound::AtMost));
+    let available = memory(&host("2\n")).read_available().unwrap();
+    assert_eq!((available.reading(), available.bound()), (Reading::whole(GIB * 3 / 8), Bound::AtMost));
+    let without = read(&host("2\n").file("/proc/meminfo", "MemTotal: 1048576 kB\nMemAvailable: 1 kB\n"));
+    assert_eq!((without.reading(), without.bound()), (Reading::whole(GIB), Bound::AtMost));
+}
+
+/// If the cpuset allows only some NUMA nodes, only their memory counts, without their huge pages. If all are allowed,
+/// no node is read.
+#[test]
+fn only_allowed_nodes_count() {
+    let node = |number: u32, kilobytes: u32| {
+        format!(
+            "Node {number} MemTotal: {kilobytes} kB\nNode {number} MemFree: 1024 kB\n\
+             Node {number} HugePages_Total:     2\n"
+        )
+    };
+    let host = |allowed: &str| {
+        v2().file("/proc/meminfo", "MemTotal: 1048576 kB\nMemAvailable: 900000 kB\nHugepagesize: 2048 kB\n")
+            .file("/proc/self/status", format!("Mems_allowed:\tff\nMems_allowed_list:\t{allowed}\n"))
+            .file("/sys/devices/system/node/online", "0-2\n")
+            .file("/sys/devices/system/node/node0/meminfo", node(0, 262_144))
+            .file("/sys/devices/system/node/node1/meminfo", node(1, 524_288))
+            .file("/sys/devices/system/node/node2/meminfo", node(2, 262_144))
+    };
+    for (allowed, megabytes) in
+        [("0", 252), ("1", 508), ("0,2", 504), ("1-2", 760), ("0-2", 1024), ("0-63", 1024)]
+    {
+        let measured = read(&host(allowed));
+        assert_eq!(
+            (measured.reading(), measured.bound()),
+            (Reading::whole(megabytes << 20), Bound::Exact),
+            "{allowed}"
+        );
+    }
+    let nodes = read(&host("0-2")).sources().iter().filter(|source| source.path().contains("/node/")).count();
+    assert_eq!(nodes, 0);
+    // The caches of the nodes can be reclaimed.
+    let available = memory(&host("0,2")).read_available().unwrap();
+    assert_eq!((available.reading(), available.bound()), (Reading::whole(2 << 20), Bound::AtLeast));
+
+    // A node that cannot be read makes the reading a bound, and lowers nothing.
+    let missing = read(&host("0-1").without("/sys/devices/system/node/node1/meminfo"));
+    assert_eq!((missing.reading(), missing.bound()), (Reading::whole(GIB), Bound::AtMost));
+    let invalid = read(&host("0").file("/proc/self/status", "Mems_allowed_list:\tx\n"));
+    assert_eq!((invalid.reading(), invalid.bound()), (Reading::whole(GIB), Bound::AtMost));
+    let endless = host("0-4294967294").file("/sys/devices/system/node/online", "0-4294967295\n");
+    let endless = read(&endless);
+    assert_eq!((endless.reading(), endless.bound()), (Reading::whole(GIB), Bound::AtMost));
+}
+
+/// In version 1 before Linux 5.11, a cgroup without `memory.use_hierarchy` does not limit the cgroups below it.
+#[test]
+fn levels_without_hierarchy_do_not_bind() {
+    let host = |root: &str, parent: &str| {
+        v1().file("/sys/fs/cgroup/memory/memory.use_hierarchy", root)
+            .file("/sys/fs/cgroup/memory/p/memory.use_hierarchy", parent)
+            .file("/sys/fs/cgroup/memory/p/l/memory.use_hierarchy", parent)
+            .file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1048576")
+            .file("/sys/fs/cgroup/memory/p/memory.limit_in_bytes", "2097152")
+            .file("/sys/fs/cgroup/memory/p/l/memory.limit_in_bytes", "4194304")
+    };
+    for (root, parent, expected) in [("1", "1", 1), ("0", "1", 2), ("0", "0", 4)] {
+        let measured = read(&host(root, parent));
+        assert_eq!((measured.reading(), measured.bound()), (Reading::whole(expected << 20), Bound::Exact));
+    }
+    // A newer kernel has the hierarchy always, and may not have the file.
+    let newer = host("0", "0").without("/sys/fs/cgroup/memory/p/memory.use_hierarchy");
+    assert_eq!(read(&newer).reading(), Reading::whole(2 << 20));
 }
 
 /// In version 1, `hierarchical_memory_limit` covers the levels that are hidden. If none is hidden, it is not
@@ -94,7 +210,7 @@ fn no_limit_is_exact() {
 fn invalid_files_weaken_the_bound_and_lower_nothing() {
     let at_most = |bytes: u64| (Reading::whole(bytes), Bound::AtMost);
     for garbage in ["", "x", "1 2", "1.5", "0x10", "\0", "99999999999999999999"] {
-        let measured = read(&v2().file("/sys/fs/cgroup/memory.max", garbage));
+        let measured = read(&v2().file("/sys/fs/cgroup/p/memory.max", garbage));
         assert_eq!((measured.reading(), measured.bound()), at_most(GIB), "{garbage:?}");
         assert_eq!(measured.notes().len(), 1);
     }
@@ -131,6 +247,29 @@ fn the_soft_limit_is_the_lowest_memory_high() {
     let hidden = v2().file("/sys/fs/cgroup/cgroup.type", "domain");
     assert_eq!(memory(&hidden).read_soft_limit().reading(), Reading::Unknown);
     assert_eq!(high(hidden).reading(), Reading::whole(4096));
+}
+
+/// What is left of a cgroup's limit is a lower bound, because the usage includes page cache. So is not what the host or
+/// the limits of the process have left, nor what is left of a limit that something hidden may lower.
+#[test]
+fn available_memory_of_a_cgroup_is_a_lower_bound() {
+    let bounds = |host: &InMemoryHost| {
+        let (limit, available) = (read(host), memory(host).read_available().unwrap());
+        (available.reading(), available.bound(), limit.bound())
+    };
+    let limited = |limit: &str, usage: &str| {
+        v2().file("/sys/fs/cgroup/p/memory.max", limit).file("/sys/fs/cgroup/p/memory.current", usage)
+    };
+    assert_eq!(bounds(&limited("8192", "4096")), (Reading::whole(4096), Bound::AtLeast, Bound::Exact));
+    assert_eq!(bounds(&limited("8192", "0")), (Reading::whole(8192), Bound::Exact, Bound::Exact));
+    assert_eq!(bounds(&limited("max", "4096")), (Reading::whole(GIB / 2), Bound::Exact, Bound::Exact));
+    let hidden = limited("8192", "4096").file("/sys/fs/cgroup/cgroup.type", "domain");
+    assert_eq!(bounds(&hidden), (Reading::whole(4096), Bound::AtMost, Bound::AtMost));
+    let process =
+        with_process_limits("65536", "49152").file("/proc/self/status", "VmSize:\t 32 kB\nVmData:\t 24 kB\n");
+    assert_eq!(bounds(&process), (Reading::whole(24 << 10), Bound::Exact, Bound::Exact));
+    let process = with_process_limits("65536", "unlimited").file("/proc/self/status", "Name: x\n");
+    assert_eq!(bounds(&process), (Reading::whole(64 << 10), Bound::AtMost, Bound::Exact));
 }
 
 /// The available memory is the minimum of what the host and each limited level have left, and never negative.

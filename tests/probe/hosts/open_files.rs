@@ -34,9 +34,11 @@ fn the_soft_limit_is_capped_by_nr_open() {
 /// divide.
 #[test]
 fn infinity_is_unlimited_and_zero_is_unknown() {
-    assert_eq!(read(&with_limits("unlimited", "unlimited")).reading(), Reading::Unlimited);
+    let unlimited = read(&with_limits("unlimited", "unlimited"));
+    // The cap exists on every kernel, and is hidden here.
+    assert_eq!((unlimited.reading(), unlimited.bound()), (Reading::Unlimited, Bound::AtMost));
     let zero = read(&with_limits("0", "4096").file(NR_OPEN, "1000\n"));
-    assert_eq!((zero.reading(), zero.bound()), (Reading::Unknown, Bound::Exact));
+    assert_eq!(zero.reading(), Reading::Unknown);
     assert_eq!(zero.notes().len(), 2);
     let invalid_cap = read(&with_limits("64000", "4096").file(NR_OPEN, "x"));
     assert_eq!((invalid_cap.reading(), invalid_cap.bound()), (Reading::whole(64000), Bound::AtMost));

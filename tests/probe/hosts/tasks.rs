@@ -71,8 +71,73 @@ fn invalid_files_weaken_the_bound_and_lower_nothing() {
     }
     let (_, free) = read(&host().file("/sys/fs/cgroup/p/l/pids.max", "5"));
     assert_eq!((free.reading(), free.bound()), (Reading::whole(5), Bound::AtMost));
-    let none = cgroup_v2()
+}
+
+/// The limits of the kernel exist on every host. If they are hidden, the tasks are unknown, or a bound, and never
+/// unlimited. The same holds for the number of existing tasks.
+#[test]
+fn hidden_limits_of_the_kernel_are_not_absent() {
+    let hidden = cgroup_v2()
         .file("/proc/self/limits", "Max processes   unlimited   unlimited   processes\n")
         .file("/sys/fs/cgroup/p/pids.max", "max\n");
-    assert_eq!(read(&none).0.reading(), Reading::Unlimited);
+    let (limit, free) = read(&hidden);
+    assert_eq!((limit.reading(), free.reading()), (Reading::Unknown, Reading::Unknown));
+    assert!(limit.notes()[0].starts_with("/proc/sys/kernel/threads-max is hidden"), "{limit:?}");
+    let (limit, _) = read(&hidden.file("/sys/fs/cgroup/p/pids.max", "30\n"));
+    assert_eq!((limit.reading(), limit.bound()), (Reading::whole(30), Bound::AtMost));
+    let with_map = host().file("/proc/self/status", ALL_CAPABILITIES);
+    let (limit, free) = read(&with_map.without("/proc/loadavg"));
+    assert_eq!((limit.reading(), limit.bound()), (Reading::whole(7000), Bound::Exact));
+    assert_eq!((free.reading(), free.bound()), (Reading::whole(7000), Bound::AtMost));
+}
+
+/// The limit of the user binds neither the real user root, whatever its capabilities, nor another user that becomes
+/// root by a set-user-ID program.
+#[test]
+fn the_user_limit_does_not_bind_root() {
+    let with_users = |users: &str| {
+        let status = format!("Uid:\t{users}\n{NO_CAPABILITIES}");
+        read(&host().file("/proc/self/status", status).file("/proc/self/uid_map", "0 0 4294967295\n")).0
+    };
+    let root = with_users("0\t1000\t1000\t1000");
+    assert_eq!((root.reading(), root.bound()), (Reading::whole(7000), Bound::Exact));
+    assert_eq!(with_users("1000\t0\t0\t0").reading(), Reading::whole(1000));
+}
+
+/// In a user namespace, the limit that its creator had applies, and is hidden. So the tasks are a bound, whatever the
+/// limit of the process is.
+#[test]
+fn the_creator_of_a_user_namespace_may_have_a_limit() {
+    for status in [NO_CAPABILITIES, ALL_CAPABILITIES, "Uid:\t0\t0\t0\t0\nCapEff:\t0\n"] {
+        for (nproc, expected) in [(NPROC, 1000), (&NPROC.replace("1000     ", "unlimited"), 7000)] {
+            let host = host()
+                .file("/proc/self/limits", nproc)
+                .file("/proc/self/status", status)
+                .file("/proc/self/uid_map", "0 1000 1\n1 100000 65536\n");
+            let (limit, free) = read(&host);
+            assert_eq!(
+                (limit.reading(), limit.bound()),
+                (Reading::whole(expected), Bound::AtMost),
+                "{status}"
+            );
+            assert_eq!(free.bound(), Bound::AtMost);
+        }
+    }
+}
+
+/// A note says at how many threads the memory mappings of one process end, if that is below the limit of the tasks.
+#[test]
+fn the_limit_of_mappings_is_noted() {
+    let notes = |mappings: &str| {
+        let (limit, free) = read(&host().file("/proc/sys/vm/max_map_count", mappings));
+        assert_eq!((limit.reading(), limit.bound()), (Reading::whole(1000), Bound::Exact));
+        assert!(free.notes().iter().all(|note| !note.contains("max_map_count")));
+        limit.notes().to_vec()
+    };
+    let expected =
+        "vm.max_map_count of 1998 ends the threads of one process at about 999, as each has two mappings";
+    assert_eq!(notes("1998\n"), [expected]);
+    for enough in ["2000\n", "65530\n", "x"] {
+        assert_eq!(notes(enough), [""; 0]);
+    }
 }

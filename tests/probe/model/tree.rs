@@ -84,6 +84,15 @@ impl CgroupTree {
         }
     }
 
+    /// Returns whether a cgroup that uses memory, some of which may be page cache, decides the available memory.
+    pub(crate) fn is_available_a_lower_bound(&self) -> bool {
+        let remainders = self.cgroups.iter().filter_map(|cgroup| cgroup.memory);
+        let remainders = remainders.map(|(limit, usage)| (limit.saturating_sub(usage), usage > 0));
+        let host = (self.kilobytes / 2 * 1024, false);
+        // Of two equal remainders, the one without usage counts.
+        remainders.chain([host]).min().unwrap().1
+    }
+
     /// Returns the files of a host whose kernel shows the tree like this.
     pub(crate) fn files(&self, view: &TreeView) -> HostFiles {
         let mut files = HostFiles::default();
@@ -260,15 +269,16 @@ fn mount_line(root: &[u8], mount_point: &[u8], file_system: &str, options: &str)
     [b"35 24 0:30 ", &root[..], b" ", &mount_point, rest.as_bytes()].concat()
 }
 
-/// Trees of up to four cgroups on hosts of up to 64 CPUs.
+/// Trees of up to four cgroups on hosts of up to 1024 CPUs.
 pub(crate) fn tree() -> impl Strategy<Value = CgroupTree> {
-    (1_u64..=64, 1_u64 << 12..1 << 30, prop::collection::vec(cgroup(), 0..=4))
+    (prop_oneof![1_u64..=64, 65..=1024_u64], 1_u64 << 12..1 << 30, prop::collection::vec(cgroup(), 0..=4))
         .prop_map(|(cpus, kilobytes, cgroups)| CgroupTree { cpus, kilobytes, cgroups })
 }
 
 /// Cgroups with any combination of limits.
 pub(crate) fn cgroup() -> impl Strategy<Value = Cgroup> {
-    let period = prop::sample::select(vec![1_000_u64, 10_000, 100_000, 1_000_000]);
+    let period =
+        prop_oneof![prop::sample::select(vec![1_000, 33_333, 100_000, 1_000_000]), 1_000..=1_000_000_u64];
     let cpu = prop::option::of((1_000_u64..10_000_000, period));
     let memory = prop::option::of((0_u64..1 << 42, 0_u64..1 << 42));
     let pids = prop::option::of((0_u64..100_000, 0_u64..1_000));

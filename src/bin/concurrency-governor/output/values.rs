@@ -3,9 +3,13 @@
 use concurrency_governor::plan::{Bound, Decision, Explanation, Measurement};
 use concurrency_governor::{Quantity, Reading, Resource};
 
-/// Formats a measurement for people: bytes in binary units, with "at most" where the reading is only an upper bound.
+/// Formats a measurement for people: bytes in binary units, with "at most" or "at least" where the reading is a bound.
 pub(crate) fn format_measurement(resource: Resource, measurement: &Measurement) -> String {
-    let bound = if measurement.bound() == Bound::AtMost { "at most " } else { "" };
+    let bound = match measurement.bound() {
+        Bound::AtMost => "at most ",
+        Bound::AtLeast => "at least ",
+        _ => "",
+    };
     match measurement.reading() {
         Reading::Finite(bytes) if resource == Resource::MEMORY => format!("{bound}{}", format_bytes(bytes)),
         Reading::Finite(number) => format!("{bound}{}", number.plain()),

@@ -1,18 +1,23 @@
 //! Values that are derived from earlier reads and reused while the input is the same.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sched::CpuSet;
 
 use super::super::parse::cpu_list::CpuList;
+use super::super::parse::mountinfo::CgroupMounts;
 use super::cgroup_levels::{CgroupController, ResolvedCgroups};
 
 /// The derived values of one host. They belong to one process, like the descriptors.
 #[derive(Debug, Default)]
 pub(in crate::probe) struct HostCaches {
     pub(in crate::probe) cgroups: BTreeMap<CgroupController, ResolvedCgroups>,
+    /// The visible cgroup mounts at the last look.
+    pub(in crate::probe) mounts: Option<Arc<CgroupMounts>>,
     pub(in crate::probe) affinity: Option<CachedAffinity>,
+    pub(in crate::probe) thread_check: Option<ThreadCheck>,
     pub(in crate::probe) descriptor_count: Option<DescriptorCount>,
 }
 
@@ -41,6 +46,25 @@ impl CachedAffinity {
     }
 }
 
+/// The last look at the affinities of all threads.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::probe) struct ThreadCheck {
+    pub(in crate::probe) found_difference: bool,
+    checked_at: Instant,
+}
+
+impl ThreadCheck {
+    /// Records a look that was taken now.
+    pub(in crate::probe) fn new(found_difference: bool) -> Self {
+        Self { found_difference, checked_at: Instant::now() }
+    }
+
+    /// Returns `true` if another look is not needed yet: a difference was found, or the look is less than 10 s old.
+    pub(in crate::probe) fn is_recent(&self) -> bool {
+        self.found_difference || self.checked_at.elapsed() < THREAD_CHECK_INTERVAL
+    }
+}
+
 /// A count of the open descriptors. Counting takes milliseconds for thousands of descriptors, so a count is reused.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::probe) struct DescriptorCount {
@@ -60,4 +84,5 @@ impl DescriptorCount {
     }
 }
 
+const THREAD_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const COUNT_LIFETIME: Duration = Duration::from_secs(1);

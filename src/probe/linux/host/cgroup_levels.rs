@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::parse::cgroup_membership::CgroupVersion;
+use super::super::parse::mountinfo::CgroupMounts;
 
 /// A cgroup controller whose files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,13 +79,22 @@ impl CgroupLevel {
     }
 }
 
-/// The result of resolving a controller's cgroups. It is valid until the process moves to another cgroup.
+/// The result of resolving a controller's cgroups. It is valid until the process moves to another cgroup or the cgroup
+/// mounts change.
 #[derive(Clone, Debug)]
 pub(in crate::probe) struct ResolvedCgroups {
-    /// The content of `/proc/self/cgroup` for which the cgroups were resolved.
-    pub(in crate::probe) membership: Vec<u8>,
+    pub(in crate::probe) origin: ResolutionOrigin,
     pub(in crate::probe) levels: Option<Arc<CgroupLevels>>,
     pub(in crate::probe) notes: ResolutionNotes,
+}
+
+/// What the cgroups were resolved from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::probe) struct ResolutionOrigin {
+    /// The content of `/proc/self/cgroup`.
+    pub(in crate::probe) membership: Vec<u8>,
+    /// The cgroup mounts in `/proc/self/mountinfo`.
+    pub(in crate::probe) mounts: Arc<CgroupMounts>,
 }
 
 /// The notes that a resolution adds to every measurement that uses it.

@@ -9,9 +9,9 @@ mod cgroup_levels;
 mod reader;
 mod shared;
 
-pub(in crate::probe) use caches::{CachedAffinity, DescriptorCount};
+pub(in crate::probe) use caches::{CachedAffinity, DescriptorCount, ThreadCheck};
 pub(in crate::probe) use cgroup_levels::{
-    CgroupController, CgroupLevel, CgroupLevels, ResolutionNotes, ResolvedCgroups,
+    CgroupController, CgroupLevel, CgroupLevels, ResolutionNotes, ResolutionOrigin, ResolvedCgroups,
 };
 pub(in crate::probe) use reader::{HostReader, RecordedPath};
 pub use roots::Roots;

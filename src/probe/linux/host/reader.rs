@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, getpid};
 
 use super::caches::HostCaches;
 use super::fd_cache::{FdCache, ReadBuffer};
-use super::roots::Roots;
+use super::roots::{Roots, read_file_lines};
 
 /// Reads the files of one host. All paths are the host's own, from `/`.
 #[derive(Debug)]
@@ -114,13 +116,18 @@ impl HostReader {
             Ok(Some(content)) => Ok(Some(content.to_vec())),
             // The file is longer than the buffer.
             Ok(None) => self.roots.read(path),
+            // ENODEV after the removal of a cgroup. After any error the file has to be opened again.
             Err(error) => {
-                // ENODEV after the removal of a cgroup. After any error the file has to be opened again.
-                self.is_outdated = true;
-                self.fd_cache.remove(path);
+                self.discard(path);
                 Err(error)
             }
         }
+    }
+
+    /// Closes a file that cannot be read, so that the measurement is repeated.
+    fn discard(&mut self, path: &Path) {
+        self.is_outdated = true;
+        self.fd_cache.remove(path);
     }
 
     /// Reads a file that is rarely read or may be long, and does not keep it open.
@@ -130,6 +137,51 @@ impl HostReader {
             recorded.insert(path.to_owned(), RecordedPath::File(content.clone()));
         }
         Ok(content)
+    }
+
+    /// Reads a file of any length line by line, as [`Roots::read_lines`] does. Uses the open file if there is one.
+    pub(in crate::probe) fn read_lines(
+        &mut self,
+        path: &Path,
+        mut line: impl FnMut(&[u8]),
+    ) -> io::Result<Option<()>> {
+        let mut copy = Vec::new();
+        let is_recording = matches!(self.mode, ReadMode::Recording(_));
+        let line = |text: &[u8]| {
+            if is_recording {
+                copy.extend_from_slice(text);
+                copy.push(b'\n');
+            }
+            line(text);
+        };
+        let read = match self.cached_descriptor(path)? {
+            Some(file) => {
+                let read = read_file_lines(&file, line);
+                Some(read.inspect_err(|_| self.discard(path))?)
+            }
+            None => self.roots.read_lines(path, line)?,
+        };
+        if let (ReadMode::Recording(recorded), Some(())) = (&mut self.mode, read) {
+            recorded.insert(path.to_owned(), RecordedPath::File(copy));
+        }
+        Ok(read)
+    }
+
+    /// Returns `false` if the kernel says that the mounts are the same as at the last call.
+    ///
+    /// A kept descriptor of mountinfo is ready with an error after each change of the mount table. Without one, as on
+    /// a captured host, the mounts may always have changed.
+    pub(in crate::probe) fn may_have_new_mounts(&mut self, mountinfo: &Path) -> bool {
+        if !self.uses_system_calls() || !self.is_cached(mountinfo) {
+            // The caller opens the descriptor to read the mounts. A later change makes it ready.
+            return true;
+        }
+        let Ok(Some(descriptor)) = self.cached_descriptor(mountinfo) else { return true };
+        let mut descriptors = [PollFd::new(descriptor.as_fd(), PollFlags::POLLPRI)];
+        match poll(&mut descriptors, PollTimeout::ZERO) {
+            Ok(0) => false,
+            Ok(_) | Err(_) => true,
+        }
     }
 
     /// Returns `true` if the path exists.

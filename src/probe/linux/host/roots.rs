@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,6 +96,26 @@ impl Roots {
         }
     }
 
+    /// Reads a file of any length line by line, and passes each line without its line break. Returns `None` if the
+    /// file does not exist.
+    ///
+    /// Only the first 64 KiB of a line are passed, which is more than the two paths in a line of mountinfo can take.
+    pub(in crate::probe) fn read_lines(
+        &self,
+        path: &Path,
+        line: impl FnMut(&[u8]),
+    ) -> io::Result<Option<()>> {
+        let RootsSource::Memory(files) = &self.0 else {
+            let Some(file) = self.open(path)? else { return Ok(None) };
+            return read_file_lines(&file, line).map(Some);
+        };
+        match files.get(path) {
+            Some(content) => split_lines(&content[..], line).map(Some),
+            None if self.is_directory(path) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Ok(None),
+        }
+    }
+
     /// Opens a file for reading. Returns `None` if it does not exist or the host is in memory.
     pub(in crate::probe) fn open(&self, path: &Path) -> io::Result<Option<File>> {
         if matches!(self.0, RootsSource::Memory(_)) {
@@ -148,8 +168,48 @@ fn check_size(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The longest file that is read: 1 MiB. No valid file is longer, and an invalid one must not fill the memory.
+/// Reads an open file from its start, line by line, as [`Roots::read_lines`] does.
+pub(in crate::probe) fn read_file_lines(mut file: &File, line: impl FnMut(&[u8])) -> io::Result<()> {
+    // A pipe cannot seek, and has been opened at its start.
+    match file.rewind() {
+        Err(error) if error.kind() != io::ErrorKind::NotSeekable => return Err(error),
+        _ => split_lines(BufReader::new(file), line),
+    }
+}
+
+/// Passes each line, cut off after [`MAX_LINE`] bytes.
+fn split_lines(content: impl BufRead, mut line: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut content = content.take(MAX_STREAM);
+    let mut kept = Vec::new();
+    loop {
+        kept.clear();
+        // Not more than `MAX_LINE` bytes are kept in memory, however long the line is.
+        (&mut content).take(MAX_LINE).read_until(b'\n', &mut kept)?;
+        match kept.split_last() {
+            None => break,
+            Some((b'\n', text)) => line(text),
+            Some(_) => {
+                line(&kept);
+                content.skip_until(b'\n')?;
+            }
+        }
+    }
+    if content.limit() == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("longer than {MAX_STREAM} bytes")));
+    }
+    Ok(())
+}
+
+/// The longest file that is read at once: 1 MiB. No such file of a kernel is longer, and an invalid one must not fill
+/// the memory.
 const MAX_FILE_SIZE: u64 = 1 << 20;
+
+/// The longest file that is read line by line: 1 GiB. A mountinfo with the 100 000 mounts that the kernel allows by
+/// default is a tenth of it. An endless file, such as `/dev/zero` in a captured host, must come to an end.
+const MAX_STREAM: u64 = 1 << 30;
+
+/// The most bytes of a line that are kept.
+const MAX_LINE: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -194,5 +254,27 @@ mod tests {
             assert!(roots.exists(path("/proc/a")).unwrap() && roots.exists(path("/proc")).unwrap());
             assert!(!roots.exists(path("/proc/b/d")).unwrap());
         }
+    }
+
+    /// Lines are passed whole up to a bound, from a file of any length.
+    #[test]
+    fn reads_lines_of_bounded_length() {
+        let longest = "x".repeat(64 << 10);
+        let content = format!("a\n\n{longest}\n{longest}y\n{}\nlast", "b\n".repeat(1 << 20));
+        let roots = Roots::in_memory([("/proc/lines", content)]);
+        let (mut lines, mut count) = (Vec::new(), 0_u32);
+        let read = roots.read_lines(Path::new("/proc/lines"), |line| {
+            count += 1;
+            if line != b"b" {
+                lines.push(String::from_utf8(line.to_vec()).unwrap());
+            }
+        });
+        assert!(read.unwrap().is_some());
+        assert_eq!(lines, ["a", "", &longest, &longest, "", "last"]);
+        assert_eq!(count, (1 << 20) + 6);
+        assert!(roots.read_lines(Path::new("/proc/none"), |_| {}).unwrap().is_none());
+        assert!(roots.read_lines(Path::new("/proc"), |_| {}).is_err());
+        let endless = Roots::at("/dev").read_lines(Path::new("/zero"), |_| {});
+        assert_eq!(endless.unwrap_err().to_string(), "longer than 1073741824 bytes");
     }
 }

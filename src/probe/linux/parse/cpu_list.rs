@@ -1,4 +1,4 @@
-//! CPU lists as the kernel writes them: `0-3,8`.
+//! Lists of CPUs or NUMA nodes as the kernel writes them: `0-3,8`.
 
 use std::fmt;
 
@@ -29,6 +29,16 @@ impl CpuList {
         self.0.iter().fold(0, |sum, (first, last)| {
             sum.saturating_add(u64::from(last.saturating_sub(*first))).saturating_add(1)
         })
+    }
+
+    /// Returns the members in ascending order.
+    pub(in crate::probe) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// Returns `true` if the set is one range that starts at CPU 0 and has at most `count` CPUs.
+    pub(in crate::probe) fn is_first(&self, count: u64) -> bool {
+        matches!(self.0[..], [(0, last)] if u64::from(last) < count)
     }
 
     /// Returns the CPUs that are in both sets.

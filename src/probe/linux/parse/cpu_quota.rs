@@ -5,8 +5,8 @@ use crate::plan::Quantity;
 
 /// Parses `cpu.max`: `max 100000` or `150000 100000`. The period may be missing, as the kernel accepts a quota alone.
 ///
-/// Returns the quota in cores, or `None` if there is no quota.
-pub(in crate::probe) fn parse_cpu_max(content: &[u8]) -> Result<Option<Quantity>, CpuQuotaError> {
+/// Returns the quota, or `None` if there is none.
+pub(in crate::probe) fn parse_cpu_max(content: &[u8]) -> Result<Option<CpuQuota>, CpuQuotaError> {
     let mut words = trimmed(content).ok_or(CpuQuotaError::Quota)?.split_ascii_whitespace();
     let Some(quota) = parse_microseconds(words.next().unwrap_or_default())? else { return Ok(None) };
     let period = words.next();
@@ -21,10 +21,18 @@ pub(in crate::probe) fn parse_cfs_quota(content: &[u8]) -> Result<Option<u64>, C
     parse_microseconds(trimmed(content).ok_or(CpuQuotaError::Quota)?)
 }
 
-/// Returns a v1 quota in cores. `period` is the content of `cpu.cfs_period_us`, or `None` if the file is missing.
-pub(in crate::probe) fn cfs_cores(quota: u64, period: Option<&[u8]>) -> Result<Quantity, CpuQuotaError> {
+/// Returns a v1 quota. `period` is the content of `cpu.cfs_period_us`, or `None` if the file is missing.
+pub(in crate::probe) fn cfs_cores(quota: u64, period: Option<&[u8]>) -> Result<CpuQuota, CpuQuotaError> {
     let period = period.map(|content| trimmed(content).ok_or(CpuQuotaError::Period)).transpose()?;
     cores(quota, period)
+}
+
+/// A valid quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::probe) struct CpuQuota {
+    pub(in crate::probe) cores: Quantity,
+    /// `false` if the period is not known, and the kernel's default was used instead.
+    pub(in crate::probe) has_period: bool,
 }
 
 /// A quota that is not valid. Printed after the path of the file.
@@ -47,12 +55,12 @@ fn parse_microseconds(quota: &str) -> Result<Option<u64>, CpuQuotaError> {
 }
 
 /// Divides the quota by the period. The result is exact to a thousandth of a core, and never 0.
-fn cores(quota: u64, period: Option<&str>) -> Result<Quantity, CpuQuotaError> {
+fn cores(quota: u64, period: Option<&str>) -> Result<CpuQuota, CpuQuotaError> {
+    let has_period = period.is_some();
     let period = period.map_or(Some(DEFAULT_PERIOD), number).ok_or(CpuQuotaError::Period)?;
     // The kernel grants at least 1 ms per second, so only an emulated cgroup has less than a thousandth of a core.
-    Quantity::ratio(quota, period)
-        .map(|cores| cores.max(Quantity::from_thousandths(1)))
-        .ok_or(CpuQuotaError::ZeroPeriod)
+    let cores = Quantity::ratio(quota, period).ok_or(CpuQuotaError::ZeroPeriod)?;
+    Ok(CpuQuota { cores: cores.max(Quantity::from_thousandths(1)), has_period })
 }
 
 /// The kernel's default period: 100 ms, in microseconds.

@@ -1,6 +1,6 @@
 //! Lines of `/proc/meminfo`.
 
-use super::text::{number, trimmed};
+use super::text::{find_line, number, trimmed};
 use crate::plan::Quantity;
 
 /// Prefix of the line with the memory of the host: `MemTotal:       16384000 kB`.
@@ -8,6 +8,31 @@ pub(in crate::probe) const TOTAL: &str = "MemTotal:";
 
 /// Prefix of the line with the memory that is available without swapping.
 pub(in crate::probe) const AVAILABLE: &str = "MemAvailable:";
+
+/// Prefix of the line with the unused memory of a NUMA node.
+pub(in crate::probe) const FREE: &str = "MemFree:";
+
+/// Prefix of the line with the memory in huge pages of all sizes. Missing before Linux 4.19.
+pub(in crate::probe) const HUGE_PAGE_POOL: &str = "Hugetlb:";
+
+/// Prefix of the line with the memory that may be allocated if the kernel does not overcommit.
+pub(in crate::probe) const COMMIT_LIMIT: &str = "CommitLimit:";
+
+/// Prefix of the line with the memory that is allocated, used or not.
+pub(in crate::probe) const COMMITTED: &str = "Committed_AS:";
+
+/// Returns the size of so many huge pages of the default size, if the content has that size.
+pub(in crate::probe) fn huge_pages(content: &[u8], pages: u64) -> Option<Quantity> {
+    const SIZE: &str = "Hugepagesize:";
+
+    let size = parse_line(find_line(content, SIZE), SIZE)?;
+    Some(Quantity::whole(size.floor().saturating_mul(pages)))
+}
+
+/// Parses the line with this prefix as a number without a unit: `HugePages_Total:     512`.
+pub(in crate::probe) fn parse_count(content: &[u8], prefix: &str) -> Option<u64> {
+    number(trimmed(find_line(content, prefix).strip_prefix(prefix.as_bytes())?)?)
+}
 
 /// Parses the line with this prefix and returns its value in bytes. The kernel's kB has 1024 bytes.
 pub(in crate::probe) fn parse_line(line: &[u8], prefix: &str) -> Option<Quantity> {
@@ -40,5 +65,15 @@ mod tests {
             assert_eq!(parse_line(line.as_bytes(), TOTAL), None, "{line}");
         }
         assert_eq!(parse_line(b"A:18446744073709551615 kB", "A:"), Some(Quantity::MAX));
+    }
+
+    /// The size of the huge pages is their number times their size, and unknown without a valid size.
+    #[test]
+    fn huge_pages_have_a_size() {
+        let content = b"HugePages_Total:     512\nHugepagesize:       2048 kB\n";
+        assert_eq!(parse_count(content, "HugePages_Total:"), Some(512));
+        assert_eq!(huge_pages(content, 512), Some(Quantity::whole(1 << 30)));
+        assert_eq!(huge_pages(b"Hugepagesize: x kB", 1), None);
+        assert_eq!(parse_count(b"HugePages_Total: 1 kB", "HugePages_Total:"), None);
     }
 }

@@ -24,21 +24,42 @@ impl CgroupMount {
     }
 }
 
-/// Parses the content and returns the visible cgroup mounts.
+/// The visible cgroup mounts, collected line by line.
 ///
-/// The last mount on a mount point hides the earlier ones, whatever its type. A line that does not parse is skipped,
-/// because some file systems write unescaped spaces.
-pub(in crate::probe) fn parse(content: &[u8]) -> Vec<CgroupMount> {
-    let mut mounts: Vec<CgroupMount> = Vec::new();
-    for line in content.split(|byte| *byte == b'\n') {
-        let Some((point, mount)) = parse_line(line) else { continue };
-        // The list stays short however many lines there are, so a linear search is enough.
-        mounts.retain(|hidden| hidden.point != point);
-        if mounts.len() < MAX_MOUNTS {
-            mounts.extend(mount);
+/// A mountinfo has no upper size: on a node with hundreds of containers it is longer than 1 MiB. Only the cgroup mounts
+/// are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::probe) struct CgroupMounts {
+    mounts: Vec<CgroupMount>,
+    /// `true` if there were more mounts than are kept.
+    is_incomplete: bool,
+}
+
+impl CgroupMounts {
+    /// Adds a line.
+    ///
+    /// The last mount on a mount point hides the earlier ones, whatever its type. A line that does not parse is
+    /// skipped, because some file systems write unescaped spaces.
+    pub(in crate::probe) fn add_line(&mut self, line: &[u8]) {
+        let Some((point, mount)) = parse_line(line) else { return };
+        // The list is short however many lines there are, so a linear search is enough.
+        self.mounts.retain(|hidden| hidden.point != point);
+        if self.mounts.len() < MAX_MOUNTS {
+            self.mounts.extend(mount);
+        } else {
+            self.is_incomplete |= mount.is_some();
         }
     }
-    mounts
+
+    /// Returns the mounts in the order of their lines.
+    pub(in crate::probe) fn iter(&self) -> impl Iterator<Item = &CgroupMount> {
+        self.mounts.iter()
+    }
+
+    /// Returns `true` if there are more mounts than are kept.
+    pub(in crate::probe) fn is_incomplete(&self) -> bool {
+        self.is_incomplete
+    }
 }
 
 /// Parses `36 35 98:0 /root /point rw,noatime master:1 - cgroup source rw,cpu`.
@@ -90,15 +111,21 @@ fn parse_octal(digits: &[u8]) -> Option<u8> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| u8::from_str_radix(digits, 8).ok())?
 }
 
-/// The most mounts that are returned. A host has fewer: v1 has a dozen controllers, and a container may see each
-/// twice.
-const MAX_MOUNTS: usize = 256;
+/// The most mounts that are kept. A host has fewer: v1 has a dozen controllers, and a process may see those of some
+/// hundred containers beside its own.
+const MAX_MOUNTS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn parse(content: &[u8]) -> Vec<CgroupMount> {
+        let mut mounts = CgroupMounts::default();
+        content.split(|byte| *byte == b'\n').for_each(|line| mounts.add_line(line));
+        mounts.mounts
+    }
 
     fn cgroup2(root: &str, point: &str) -> String {
         format!("30 24 0:26 {root} {point} rw,nosuid shared:4 master:1 - cgroup2 cgroup2 rw,nsdelegate\n")
@@ -173,6 +200,20 @@ mod tests {
         ] {
             assert_eq!(unescape(escaped.as_bytes()), text, "{escaped}");
         }
+    }
+
+    /// The number of kept mounts is bounded, and the bound is reported.
+    #[test]
+    fn kept_mounts_are_bounded() {
+        let mut mounts = CgroupMounts::default();
+        for number in 0..MAX_MOUNTS {
+            mounts.add_line(cgroup2("/", &format!("/{number}")).trim_end().as_bytes());
+        }
+        mounts.add_line(b"31 30 0:29 / /other rw - tmpfs tmpfs rw");
+        assert!(!mounts.is_incomplete());
+        mounts.add_line(cgroup2("/", "/one-more").trim_end().as_bytes());
+        assert!(mounts.is_incomplete());
+        assert_eq!(mounts.iter().count(), MAX_MOUNTS);
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use crate::plan::Reading;
 pub(in crate::probe) enum ProcessLimit {
     OpenFiles,
     AddressSpace,
+    DataSize,
     Processes,
 }
 
@@ -17,6 +18,7 @@ impl ProcessLimit {
         match self {
             Self::OpenFiles => "Max open files",
             Self::AddressSpace => "Max address space",
+            Self::DataSize => "Max data size",
             Self::Processes => "Max processes",
         }
     }

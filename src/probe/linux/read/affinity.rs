@@ -6,6 +6,7 @@ use super::super::host::{CachedAffinity, HostReader};
 use super::super::parse::cpu_list::CpuList;
 use super::super::parse::text::{find_line, printable};
 use super::measurement_builder::MeasurementBuilder;
+use super::threads::note_other_affinities;
 use crate::plan::{Quantity, Source};
 
 /// Adds the number of CPUs on which the process may run, as a limit in cores.
@@ -27,7 +28,9 @@ fn call_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> O
             let cached = reader.caches.affinity.take().filter(|cached| cached.is_of(&set));
             let affinity = reader.caches.affinity.insert(cached.unwrap_or_else(|| CachedAffinity::new(set)));
             builder.add_source(Source::new("sched_getaffinity", affinity.text.as_str()));
-            Some(affinity.count)
+            let count = affinity.count;
+            note_other_affinities(reader, builder);
+            Some(count)
         }
         // EINVAL if the host has more CPUs than the set has bits. Other errors if a sandbox forbids the call.
         Err(errno) => {
@@ -41,14 +44,20 @@ fn call_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> O
 ///
 /// `Cpus_allowed_list` of an unrestricted process contains every CPU that could be plugged in. The system call leaves
 /// out offline CPUs.
+///
+/// lxcfs numbers the online CPUs of a container from 0, while the allowed CPUs keep the numbers of the host. Online
+/// CPUs that look like this are ignored: some of them are not allowed, and some of the allowed ones are missing.
 fn read_allowed_online(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<CpuList> {
     let allowed = read_allowed(reader, builder);
     let online = read_online(reader, builder);
     let (Some(allowed), Some(online)) = (&allowed, &online) else { return allowed.or(online) };
     let both = allowed.intersection(online);
-    if both.count() == 0 {
-        builder.weaken(format!("of the allowed CPUs {allowed}, none is online ({online})"));
-        return None;
+    let is_renumbered = both != *allowed && both != *online && online.is_first(allowed.count());
+    if both.count() == 0 || is_renumbered {
+        builder.weaken(format!(
+            "the CPUs in {ONLINE} are numbered in another way than the allowed CPUs {allowed}, and are ignored"
+        ));
+        return Some(allowed.clone());
     }
     Some(both)
 }

@@ -2,36 +2,46 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::host::{
-    CgroupController, CgroupLevel, CgroupLevels, HostReader, ResolutionNotes, ResolvedCgroups,
+    CgroupController, CgroupLevel, CgroupLevels, HostReader, ResolutionNotes, ResolutionOrigin,
+    ResolvedCgroups,
 };
 use super::super::parse::cgroup_membership::{self, CgroupMembership, CgroupVersion, path_components};
-use super::super::parse::mountinfo::{self, CgroupMount};
+use super::super::parse::mountinfo::{CgroupMount, CgroupMounts};
 use super::super::parse::text::printable;
 use super::measurement_builder::{MeasurementBuilder, NotedReadError};
 use crate::plan::Source;
 
 /// Returns the cgroups that contain the process in the hierarchy of a controller.
 ///
-/// Returns `None`, with a note, if there are none or they cannot be seen. The result is cached: `/proc/self/cgroup`
-/// is read each time, and the mounts again only if its content has changed.
+/// Returns `None`, with a note, if there are none or they cannot be seen. The result is cached until
+/// `/proc/self/cgroup`, which is read each time, or the cgroup mounts change.
 pub(in crate::probe) fn resolve_cgroups(
     reader: &mut HostReader,
     controller: CgroupController,
     builder: &mut MeasurementBuilder,
 ) -> Option<Arc<CgroupLevels>> {
     let membership = builder.read_required(reader, MEMBERSHIP)?;
-    let cached = reader.caches.cgroups.get(&controller).filter(|cached| cached.membership == membership);
+    let mounts = match read_mounts(reader) {
+        Ok(mounts) => mounts,
+        Err(error) => {
+            builder.weaken_by_read_error(Path::new(MOUNTINFO), error);
+            return None;
+        }
+    };
+    let origin = ResolutionOrigin { membership, mounts };
+    let cached = reader.caches.cgroups.get(&controller).filter(|cached| cached.origin == origin);
     if let Some(cached) = cached {
         return apply_resolution(cached, builder);
     }
     let mut notes = ResolutionNotes::default();
-    let levels = find_levels(reader, controller, &membership, &mut notes).map(Arc::new);
-    let resolved = ResolvedCgroups { membership, levels, notes };
+    let levels = find_levels(reader, controller, &origin, &mut notes).map(Arc::new);
+    let resolved = ResolvedCgroups { origin, levels, notes };
     let levels = apply_resolution(&resolved, builder);
     if resolved.notes.is_transient {
         reader.caches.cgroups.remove(&controller);
@@ -39,6 +49,25 @@ pub(in crate::probe) fn resolve_cgroups(
         reader.caches.cgroups.insert(controller, resolved);
     }
     levels
+}
+
+/// Returns the visible cgroup mounts. They are read again if a mount may have changed.
+///
+/// An unchanged list is the same allocation, so that comparing it is one comparison of pointers.
+fn read_mounts(reader: &mut HostReader) -> io::Result<Arc<CgroupMounts>> {
+    let path = Path::new(MOUNTINFO);
+    let may_be_new = reader.may_have_new_mounts(path);
+    let cached = reader.caches.mounts.take();
+    let current = match cached {
+        Some(cached) if !may_be_new => cached,
+        cached => {
+            let mut read = CgroupMounts::default();
+            // A missing file shows no mounts.
+            reader.read_lines(path, |line| read.add_line(line))?;
+            cached.filter(|cached| **cached == read).unwrap_or_else(|| Arc::new(read))
+        }
+    };
+    Ok(Arc::clone(reader.caches.mounts.insert(current)))
 }
 
 /// Adds the notes of a resolution to a measurement, and returns its levels.
@@ -125,7 +154,7 @@ pub(in crate::probe) fn limit_files(
 fn find_levels(
     reader: &mut HostReader,
     controller: CgroupController,
-    membership: &[u8],
+    ResolutionOrigin { membership, mounts }: &ResolutionOrigin,
     notes: &mut ResolutionNotes,
 ) -> Option<CgroupLevels> {
     // The cgroup of the process, as `/proc/self/cgroup` names it.
@@ -140,15 +169,9 @@ fn find_levels(
     };
 
     // The mounts that may show it.
-    let mounts = match reader.read_uncached(Path::new(MOUNTINFO)) {
-        Ok(Some(content)) => mountinfo::parse(&content),
-        Ok(None) => Vec::new(),
-        Err(error) => {
-            notes.is_transient = true;
-            notes.weakening.push(format!("cannot read {MOUNTINFO}: {error}"));
-            return None;
-        }
-    };
+    if mounts.is_incomplete() {
+        notes.weakening.push(format!("{MOUNTINFO} has too many cgroup mounts, and not all are looked at"));
+    }
     let mounts: Vec<&CgroupMount> =
         mounts.iter().filter(|mount| mount.has_controller(member.version, name)).collect();
     if mounts.is_empty() {
@@ -229,21 +252,29 @@ impl<'a> MountedCgroup<'a> {
     /// Returns `true` if the mount point is the real root of the hierarchy. Otherwise adds a weakening note: a cgroup
     /// namespace hides the ancestors, and their limits apply.
     ///
-    /// The v2 root is the only v2 cgroup without `cgroup.type`. The v1 root is the only v1 cgroup with
-    /// `cgroup.sane_behavior`.
+    /// The v1 root is the only v1 cgroup with `cgroup.sane_behavior`. The v2 root is the only v2 cgroup without
+    /// `cgroup.type`, which exists since Linux 4.14, and the only one without `cgroup.events`, which is older. An
+    /// emulated root may have limits and none of the three.
     fn is_at_root(
         &self,
         reader: &mut HostReader,
         version: CgroupVersion,
         notes: &mut ResolutionNotes,
     ) -> bool {
-        let (marker, exists_at_root) = match version {
-            CgroupVersion::V1 => ("cgroup.sane_behavior", true),
-            CgroupVersion::V2 => ("cgroup.type", false),
+        let (markers, exist_at_root): (&[&str], bool) = match version {
+            CgroupVersion::V1 => (&["cgroup.sane_behavior"], true),
+            CgroupVersion::V2 => (&["cgroup.type", "cgroup.events", "memory.max"], false),
         };
         let point = self.point.display();
-        match reader.exists(&self.point.join(marker)) {
-            Ok(exists) if exists == exists_at_root && self.root.is_empty() => return true,
+        let mut exist = Ok(false);
+        for marker in markers {
+            exist = reader.exists(&self.point.join(marker));
+            if !matches!(exist, Ok(false)) {
+                break;
+            }
+        }
+        match exist {
+            Ok(exist) if exist == exist_at_root && self.root.is_empty() => return true,
             Ok(_) => notes.weakening.push(format!("groups above {point} are hidden, and may set limits")),
             Err(error) => {
                 notes.is_transient = true;

@@ -11,28 +11,46 @@ use crate::probe::error::ProbeError;
 /// Collects the lowest of several limits, with the sources, the notes and the bound of the measurement.
 #[derive(Debug, Default)]
 pub(in crate::probe) struct MeasurementBuilder {
-    lowest: Option<Quantity>,
-    bound: Bound,
+    lowest: Option<LowestLimit>,
+    is_weakened: bool,
     sources: Vec<Source>,
     notes: Vec<String>,
     /// The first read error. It becomes the cause of the probe error if no limit is found.
     read_error: Option<(PathBuf, io::Error)>,
 }
 
+/// The lowest limit so far. Of two equal limits, the one that is not a lower bound counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LowestLimit {
+    limit: Quantity,
+    is_lower_bound: bool,
+}
+
 impl MeasurementBuilder {
     /// Adds a limit of the resource.
     pub(in crate::probe) fn add_limit(&mut self, limit: Quantity) {
-        self.lowest = Some(self.lowest.map_or(limit, |lowest| lowest.min(limit)));
+        self.add(LowestLimit { limit, is_lower_bound: false });
+    }
+
+    /// Adds a limit that may be higher than this, because some of what is in use can be given back.
+    pub(in crate::probe) fn add_lower_bound(&mut self, limit: Quantity) {
+        self.add(LowestLimit { limit, is_lower_bound: true });
     }
 
     /// Returns the lowest limit so far.
     pub(in crate::probe) fn lowest_limit(&self) -> Option<Quantity> {
-        self.lowest
+        Some(self.lowest?.limit)
     }
 
     /// Subtracts an amount in use from the lowest limit so far.
     pub(in crate::probe) fn subtract_used(&mut self, used: Quantity) {
-        self.lowest = self.lowest.map(|lowest| lowest.saturating_sub(used));
+        if let Some(lowest) = &mut self.lowest {
+            lowest.limit = lowest.limit.saturating_sub(used);
+        }
+    }
+
+    fn add(&mut self, limit: LowestLimit) {
+        self.lowest = Some(self.lowest.map_or(limit, |lowest| lowest.min(limit)));
     }
 
     /// Adds a source: a file or a system call, with its content or result.
@@ -56,17 +74,17 @@ impl MeasurementBuilder {
     /// `AtMost`.
     pub(in crate::probe) fn weaken(&mut self, note: impl Into<String>) {
         self.add_note(note);
-        self.bound = Bound::AtMost;
+        self.is_weakened = true;
     }
 
     /// Returns `true` if the bound is `AtMost`.
     pub(in crate::probe) fn is_weakened(&self) -> bool {
-        self.bound == Bound::AtMost
+        self.is_weakened
     }
 
     /// Weakens the measurement because a file could not be read or a system call failed.
     pub(in crate::probe) fn weaken_by_read_error(&mut self, path: &Path, error: io::Error) -> NotedReadError {
-        self.weaken(format!("cannot read {}: {error}", path.display()));
+        self.weaken(format!("cannot read {}: {error}; {NOT_COUNTED}", path.display()));
         self.read_error.get_or_insert((path.to_owned(), error));
         NotedReadError
     }
@@ -109,7 +127,7 @@ impl MeasurementBuilder {
     ///
     /// [`ProbeError`] with the first read error, or otherwise with all notes, if no limit was added.
     pub(in crate::probe) fn build(self, resource: Resource) -> Result<Measurement, ProbeError> {
-        match self.lowest {
+        match self.lowest_limit() {
             Some(lowest) => Ok(self.build_with(Reading::Finite(lowest))),
             None => Err(match self.read_error {
                 Some((path, error)) => ProbeError::io(resource, path, error),
@@ -122,19 +140,29 @@ impl MeasurementBuilder {
     ///
     /// Without a limit the reading is `Unlimited`, or `Unknown` if a limit may exist that could not be read.
     pub(in crate::probe) fn build_optional(self) -> Measurement {
-        let reading = match (self.lowest, self.bound) {
-            (Some(lowest), _) => Reading::Finite(lowest),
-            (None, Bound::Exact) => Reading::Unlimited,
-            (None, _) => Reading::Unknown,
+        let reading = match self.lowest_limit() {
+            Some(lowest) => Reading::Finite(lowest),
+            None if self.is_weakened => Reading::Unknown,
+            None => Reading::Unlimited,
         };
         self.build_with(reading)
     }
 
     /// Builds a measurement with this reading and the collected bound, sources and notes.
+    ///
+    /// A limit that may exist and was not read counts for more than usage that can be given back.
     pub(in crate::probe) fn build_with(self, reading: Reading) -> Measurement {
-        Measurement::told_by(reading, self.bound, self.sources, self.notes)
+        let bound = match self.lowest {
+            _ if self.is_weakened => Bound::AtMost,
+            Some(LowestLimit { is_lower_bound: true, .. }) => Bound::AtLeast,
+            _ => Bound::Exact,
+        };
+        Measurement::told_by(reading, bound, self.sources, self.notes)
     }
 }
+
+/// What follows from a file that cannot be read or is hidden.
+pub(in crate::probe) const NOT_COUNTED: &str = "its limit is not counted, so the true amount may be less";
 
 /// A file could not be read, and the measurement has a note about it.
 #[derive(Clone, Copy, Debug)]

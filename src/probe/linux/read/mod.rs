@@ -5,7 +5,9 @@ mod measurement_builder;
 mod affinity;
 mod cgroup;
 mod cpu_quota;
+mod hidden;
 mod process_limits;
+mod threads;
 
 pub(in crate::probe) mod memory;
 pub(in crate::probe) mod open_files;

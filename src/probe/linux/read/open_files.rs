@@ -8,6 +8,7 @@ use std::path::Path;
 use super::super::host::{DescriptorCount, HostReader};
 use super::super::parse::process_limits::{ProcessLimit, RlimitPair};
 use super::super::parse::text::{number, trimmed};
+use super::hidden::weaken_if_hidden;
 use super::measurement_builder::MeasurementBuilder;
 use super::process_limits::read_process_limit;
 use crate::plan::{Quantity, Reading, Source};
@@ -27,6 +28,11 @@ pub(in crate::probe) fn add_limit(
         _ => {}
     }
     let cap = builder.read_as_source(reader, NR_OPEN);
+    // The cap is rarely below the kernel's default. An unlimited soft limit is really limited by the cap.
+    let is_default_enough = matches!(limits.soft, Reading::Finite(soft) if soft <= DEFAULT_NR_OPEN);
+    if cap.is_none() && !is_default_enough {
+        weaken_if_hidden(NR_OPEN, reader, builder);
+    }
     match cap.as_deref().map(|cap| trimmed(cap).and_then(number)) {
         Some(Some(cap)) if limits.soft != Reading::Finite(Quantity::ZERO) => {
             builder.add_limit(Quantity::whole(cap));
@@ -39,7 +45,9 @@ pub(in crate::probe) fn add_limit(
 
 /// Adds the number of files that can still be opened on the whole host.
 pub(in crate::probe) fn add_free_on_host(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
-    let Some(content) = builder.read_as_source(reader, FILE_NR) else { return };
+    let Some(content) = builder.read_as_source(reader, FILE_NR) else {
+        return weaken_if_hidden(FILE_NR, reader, builder);
+    };
     match parse_file_nr(&content) {
         Some(free) => builder.add_limit(Quantity::whole(free)),
         None => builder.weaken(format!("cannot parse {FILE_NR}")),
@@ -96,6 +104,8 @@ fn count_entries(directory: &Path) -> io::Result<u64> {
 }
 
 pub(in crate::probe) const DIRECTORY: &str = "/proc/self/fd";
+/// 1024 * 1024, since Linux 2.6.25.
+const DEFAULT_NR_OPEN: Quantity = Quantity::whole(1 << 20);
 const NR_OPEN: &str = "/proc/sys/fs/nr_open";
 const FILE_NR: &str = "/proc/sys/fs/file-nr";
 

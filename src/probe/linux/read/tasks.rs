@@ -1,12 +1,15 @@
 //! The limits on the number of tasks: processes and threads.
 
+use std::path::Path;
+
 use super::super::host::{CgroupController, HostReader};
 use super::super::parse::process_limits::ProcessLimit;
-use super::super::parse::text::{find_line, is_no_limit, number, trimmed};
+use super::super::parse::text::{find_line, is_no_limit, number, printable, trimmed};
 use super::cgroup::{is_controller_off, read_level_file, resolve_cgroups, weaken_by_level_file};
+use super::hidden::weaken_if_hidden;
 use super::measurement_builder::MeasurementBuilder;
 use super::process_limits::read_process_limit;
-use crate::plan::{Quantity, Reading};
+use crate::plan::{Quantity, Reading, Source};
 
 /// Which number of tasks is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,19 +62,50 @@ pub(in crate::probe) fn add_kernel_limits(
 ) {
     let mut lowest: Option<u64> = None;
     for path in ["/proc/sys/kernel/threads-max", "/proc/sys/kernel/pid_max"] {
-        let Some(content) = builder.read_as_source(reader, path) else { continue };
+        let Ok(content) = builder.read(reader, path) else { continue };
+        let Some(content) = content else {
+            weaken_if_hidden(path, reader, builder);
+            continue;
+        };
+        builder.add_source(Source::new(path, printable(&content)));
         match trimmed(&content).and_then(number) {
             Some(limit) => lowest = Some(lowest.map_or(limit, |lowest| lowest.min(limit))),
             None => builder.weaken(format!("{path} holds no valid limit")),
         }
     }
     let Some(lowest) = lowest else { return };
-    let loadavg = match figure {
-        TaskFigure::Total => None,
-        TaskFigure::Free => builder.read_as_source(reader, "/proc/loadavg"),
+    let used = match figure {
+        TaskFigure::Total => 0,
+        TaskFigure::Free => read_existing_tasks(reader, builder),
     };
-    let used = loadavg.as_deref().and_then(parse_existing_tasks).unwrap_or(0);
     builder.add_limit(Quantity::whole(lowest.saturating_sub(used)));
+}
+
+/// Adds a note if the memory mappings of one process end before the tasks do. The stack of a thread takes two mappings:
+/// one is its guard page.
+pub(in crate::probe) fn note_mapping_limit(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
+    const PATH: &str = "/proc/sys/vm/max_map_count";
+
+    let Ok(Some(content)) = reader.read(Path::new(PATH)) else { return };
+    let Some(mappings) = trimmed(&content).and_then(number) else { return };
+    let threads = mappings / 2;
+    if builder.lowest_limit().is_none_or(|limit| Quantity::whole(threads) < limit) {
+        builder.add_note(format!(
+            "vm.max_map_count of {mappings} ends the threads of one process at about {threads}, as each has two mappings"
+        ));
+    }
+}
+
+/// Returns the number of existing tasks of the host, or 0, with a note, if it is not known.
+fn read_existing_tasks(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> u64 {
+    const PATH: &str = "/proc/loadavg";
+
+    let Some(content) = builder.read_required(reader, PATH) else { return 0 };
+    builder.add_source(Source::new(PATH, printable(&content)));
+    parse_existing_tasks(&content).unwrap_or_else(|| {
+        builder.weaken(format!("{PATH} holds no valid number of tasks"));
+        0
+    })
 }
 
 /// Adds `RLIMIT_NPROC`, the limit on the tasks of the user, unless the process is exempt from it.
@@ -80,18 +114,27 @@ pub(in crate::probe) fn add_user_limit(
     reader: &mut HostReader,
     builder: &mut MeasurementBuilder,
 ) {
-    let limit = read_process_limit(ProcessLimit::Processes, reader, builder);
-    let Some(Reading::Finite(limit)) = limit.map(|limit| limit.soft) else { return };
+    let limit = read_process_limit(ProcessLimit::Processes, reader, builder).map(|limit| limit.soft);
+    // Read errors of these files have been noted.
+    let Ok(map) = builder.read(reader, "/proc/self/uid_map") else { return };
+    let is_initial = is_initial_user_namespace(map.as_deref());
+    if !is_initial {
+        // Since Linux 5.14.
+        builder.weaken(
+            "the limit RLIMIT_NPROC of the creator of this user namespace applies, too, and is hidden",
+        );
+    }
+    let Some(Reading::Finite(limit)) = limit else { return };
     // If another limit is as low, the exemption makes no difference. Reading it takes longer than everything else
     // together.
     if figure == TaskFigure::Total && builder.lowest_limit().is_some_and(|lowest| lowest <= limit) {
         return;
     }
-    match is_exempt_from_user_limit(reader, builder) {
-        Some(true) => {
-            builder
-                .add_note("RLIMIT_NPROC does not apply to a process with CAP_SYS_RESOURCE or CAP_SYS_ADMIN");
-        }
+    let is_exempt = if is_initial { is_exempt_from_user_limit(reader, builder) } else { Some(false) };
+    match is_exempt {
+        Some(true) => builder.add_note(
+            "RLIMIT_NPROC does not apply to the user root or to a process with CAP_SYS_RESOURCE or CAP_SYS_ADMIN",
+        ),
         Some(false) => {
             builder.add_limit(limit);
             if figure == TaskFigure::Free {
@@ -106,16 +149,26 @@ pub(in crate::probe) fn add_user_limit(
     }
 }
 
-/// Returns `true` if `RLIMIT_NPROC` does not apply: the process has `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE` in the
-/// initial user namespace. Returns `None` if this cannot be determined.
+/// Returns `true` if the map is that of the initial user namespace. A kernel without user namespaces has no map.
+fn is_initial_user_namespace(map: Option<&[u8]>) -> bool {
+    let words = |map| Some(trimmed(map)?.split_ascii_whitespace());
+    map.is_none_or(|map| words(map).is_some_and(|words| words.eq(["0", "0", "4294967295"])))
+}
+
+/// Returns `true` if `RLIMIT_NPROC` does not apply in the initial user namespace: the real user is root, whatever the
+/// capabilities, or the process has `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE`. Returns `None` if this cannot be
+/// determined.
 fn is_exempt_from_user_limit(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<bool> {
     let status = builder.read(reader, "/proc/self/status").ok()??;
-    if !has_exempting_capability(find_line(&status, EFFECTIVE))? {
-        return Some(false);
+    if parse_real_user(find_line(&status, USERS)) == Some(0) {
+        return Some(true);
     }
-    // A kernel without user namespaces has no such file.
-    let Some(map) = builder.read(reader, "/proc/self/uid_map").ok()? else { return Some(true) };
-    Some(trimmed(&map)?.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    has_exempting_capability(find_line(&status, EFFECTIVE))
+}
+
+/// Parses the line `Uid:`, which has the real, the effective, the saved and the file system user.
+fn parse_real_user(line: &[u8]) -> Option<u64> {
+    number(trimmed(line.strip_prefix(USERS.as_bytes())?)?.split_ascii_whitespace().next()?)
 }
 
 /// Parses the line `CapEff:` and returns `true` if it has `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE`.
@@ -134,6 +187,7 @@ fn parse_existing_tasks(loadavg: &[u8]) -> Option<u64> {
 }
 
 const EFFECTIVE: &str = "CapEff:";
+const USERS: &str = "Uid:";
 
 #[cfg(test)]
 mod tests {
@@ -160,6 +214,24 @@ mod tests {
             ("CapPrm:\t000001ffffffffff\n", None),
         ] {
             assert_eq!(has_exempting_capability(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    /// The real user is the first of four.
+    #[test]
+    fn the_real_user_is_the_first() {
+        assert_eq!(parse_real_user(b"Uid:\t0\t1000\t1000\t1000"), Some(0));
+        assert_eq!(parse_real_user(b"Uid:\t1000\t0\t0\t0"), Some(1000));
+        assert_eq!(parse_real_user(b"Uid:"), None);
+    }
+
+    /// Only the map of the whole range is that of the initial user namespace.
+    #[test]
+    fn the_initial_namespace_maps_every_user() {
+        assert!(is_initial_user_namespace(None));
+        assert!(is_initial_user_namespace(Some(b"         0          0 4294967295\n")));
+        for map in ["0 0 1\n", "0 1000 1\n1 100000 65536\n", "0 0 4294967294\n", "", "\0"] {
+            assert!(!is_initial_user_namespace(Some(map.as_bytes())), "{map}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::host::{CgroupController, HostReader};
+use super::super::host::{CgroupController, HostReader, ResolutionOrigin};
 use super::super::parse::cgroup_membership::CgroupVersion;
 use super::super::read::{MeasurementBuilder, resolve_cgroups};
 use super::inotify::InotifyTarget;
@@ -10,9 +10,9 @@ use super::inotify::InotifyTarget;
 /// The watch targets for the cgroups that contain the process.
 #[derive(Debug, Default)]
 pub(in crate::probe) struct CgroupWatchTargets {
-    /// The content of `/proc/self/cgroup` for which the targets were found. `None` if the cgroups could not be
-    /// resolved, so that the next attempt may give others.
-    membership: Option<Vec<u8>>,
+    /// What the targets were found from. `None` if the cgroups could not be resolved, so that the next attempt may
+    /// give others.
+    origin: Option<ResolutionOrigin>,
     pub(in crate::probe) targets: BTreeSet<InotifyTarget>,
 }
 
@@ -42,7 +42,7 @@ impl CgroupWatchTargets {
                 targets.extend(subtrees.chain(own).map(|file| InotifyTarget::File(reader.locate(&file))));
             }
         }
-        Self { membership: cached_membership(reader, controllers).map(<[u8]>::to_vec), targets }
+        Self { origin: cached_origin(reader, controllers).cloned(), targets }
     }
 
     /// Returns `true` if the last measurement resolved the cgroups to which the targets belong.
@@ -51,11 +51,14 @@ impl CgroupWatchTargets {
         reader: &HostReader,
         controllers: &[CgroupController],
     ) -> bool {
-        self.membership.as_deref().is_some_and(|known| cached_membership(reader, controllers) == Some(known))
+        self.origin.as_ref().is_some_and(|known| cached_origin(reader, controllers) == Some(known))
     }
 }
 
-/// Returns the content of `/proc/self/cgroup` when the first of the controllers was last resolved.
-fn cached_membership<'r>(reader: &'r HostReader, controllers: &[CgroupController]) -> Option<&'r [u8]> {
-    Some(&reader.caches.cgroups.get(controllers.first()?)?.membership)
+/// Returns what the first of the controllers was last resolved from.
+fn cached_origin<'r>(
+    reader: &'r HostReader,
+    controllers: &[CgroupController],
+) -> Option<&'r ResolutionOrigin> {
+    Some(&reader.caches.cgroups.get(controllers.first()?)?.origin)
 }
