@@ -7,5 +7,6 @@ mod readings;
 
 mod process_changes;
 
+mod hidden_files;
 mod other_detectors;
 mod real_cgroups;

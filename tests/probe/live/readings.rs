@@ -7,7 +7,8 @@ use concurrency_governor::probe::{self, Cpu, Memory, OpenFiles, Pressure, Roots,
 use concurrency_governor::{Quantity, Reading};
 use nix::sched::sched_setaffinity;
 
-use crate::support::process::{CALLING_THREAD, first_allowed_cpu, whole_cores};
+use crate::support::child::run_in_child;
+use crate::support::process::{CALLING_THREAD, allowed_cpu_count, first_allowed_cpu, whole_cores};
 use crate::support::temp_dir::TempDir;
 
 /// Rounded down, the cores of this host are the `available_parallelism` of the standard library.
@@ -16,18 +17,25 @@ fn whole_cores_are_the_available_parallelism() {
     assert_eq!(whole_cores(), thread::available_parallelism().unwrap().get());
 }
 
-/// A probe on a pinned thread measures the cores of the process, not those of its thread.
-///
-/// The test pins a thread of its own, which ends with the test.
+/// A probe on a pinned thread measures the cores of the process, not those of its thread. A note says that the two
+/// differ.
 #[test]
 fn a_pinned_thread_measures_the_cores_of_the_process() {
-    let cores = Cpu::new().read().unwrap();
-    let pinned = thread::spawn(|| {
-        sched_setaffinity(CALLING_THREAD, &first_allowed_cpu()).unwrap();
-        assert_eq!(thread::available_parallelism().unwrap(), NonZeroUsize::MIN);
-        Cpu::new().read().unwrap()
+    run_in_child("live::readings::a_pinned_thread_measures_the_cores_of_the_process", || {
+        const NOTE: &str = "some threads have another affinity than the main thread, whose affinity counts";
+
+        let cores = Cpu::new().read().unwrap();
+        assert!(!cores.notes().contains(&NOTE.to_owned()), "{cores:?}");
+        let pinned = thread::spawn(|| {
+            sched_setaffinity(CALLING_THREAD, &first_allowed_cpu()).unwrap();
+            assert_eq!(thread::available_parallelism().unwrap(), NonZeroUsize::MIN);
+            Cpu::new().read().unwrap()
+        });
+        let pinned = pinned.join().unwrap();
+        assert_eq!((pinned.reading(), pinned.bound()), (cores.reading(), cores.bound()));
+        // With one CPU, the affinities are equal.
+        assert_eq!(pinned.notes().contains(&NOTE.to_owned()), allowed_cpu_count() > 1);
     });
-    assert_eq!(pinned.join().unwrap(), cores);
 }
 
 /// Threads that share a probe all get the same measurement.

@@ -2,7 +2,7 @@
 //!
 //! The hosts are directories, whose files a test changes. `live::real_cgroups` changes real cgroups.
 
-mod support;
+pub(crate) mod support;
 
 mod delivery;
 mod notification;

@@ -59,9 +59,9 @@ impl ThreadCheck {
         Self { found_difference, checked_at: Instant::now() }
     }
 
-    /// Returns `true` if another look is not needed yet: a difference was found, or the look is less than 10 s old.
+    /// Returns `true` if the look is less than 10 s old.
     pub(in crate::probe) fn is_recent(&self) -> bool {
-        self.found_difference || self.checked_at.elapsed() < THREAD_CHECK_INTERVAL
+        self.checked_at.elapsed() < THREAD_CHECK_INTERVAL
     }
 }
 

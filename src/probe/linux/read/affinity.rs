@@ -26,10 +26,11 @@ fn call_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> O
     match sched_getaffinity(reader.pid()) {
         Ok(set) => {
             let cached = reader.caches.affinity.take().filter(|cached| cached.is_of(&set));
+            let has_changed = cached.is_none();
             let affinity = reader.caches.affinity.insert(cached.unwrap_or_else(|| CachedAffinity::new(set)));
             builder.add_source(Source::new("sched_getaffinity", affinity.text.as_str()));
             let count = affinity.count;
-            note_other_affinities(reader, builder);
+            note_other_affinities(has_changed, reader, builder);
             Some(count)
         }
         // EINVAL if the host has more CPUs than the set has bits. Other errors if a sandbox forbids the call.

@@ -12,13 +12,14 @@ use super::measurement_builder::MeasurementBuilder;
 
 /// Adds a note if a thread has another affinity than the main thread, which counts: `taskset -p` moves one thread only.
 ///
-/// The threads are looked at every 10 s. Once a difference was found, the note stays, so that threads which come and go
-/// do not change the measurement all the time.
-pub(super) fn note_other_affinities(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
-    let check = match reader.caches.thread_check.filter(ThreadCheck::is_recent) {
-        Some(check) => check,
-        None => ThreadCheck::new(has_other_affinity(reader)),
-    };
+/// The threads are looked at every 10 s, and whenever the affinity of the main thread has changed.
+pub(super) fn note_other_affinities(
+    has_changed: bool,
+    reader: &mut HostReader,
+    builder: &mut MeasurementBuilder,
+) {
+    let recent = reader.caches.thread_check.filter(|check| !has_changed && check.is_recent());
+    let check = recent.unwrap_or_else(|| ThreadCheck::new(has_other_affinity(reader)));
     reader.caches.thread_check = Some(check);
     if check.found_difference {
         builder.add_note("some threads have another affinity than the main thread, whose affinity counts");
