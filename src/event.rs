@@ -41,8 +41,8 @@ pub enum Event {
         held: Reading,
         /// The higher reading that was measured.
         seen: Reading,
-        /// The number of further measurements in a row that must show the rise.
-        remaining: u32,
+        /// The time for which the rise must last further.
+        remaining: Duration,
     },
     /// A probe failed after it had worked, or failed in another way than before. The last good reading stays in effect,
     /// marked stale.
@@ -81,11 +81,12 @@ impl fmt::Display for Event {
             }
             Self::ReadingChanged { resource, from, to } => write!(f, "{resource}: {from} -> {to}"),
             Self::RiseHeld { resource, held, seen, remaining } => {
-                let times = if *remaining == 1 { "time" } else { "times" };
+                // Whole milliseconds are enough for a reader.
+                let millis = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+                let remaining = Duration::from_millis(millis);
                 write!(
                     f,
-                    "{resource}: measured {seen}, keeping {held} \
-                     until the rise is measured {remaining} more {times}"
+                    "{resource}: measured {seen}, keeping {held} until the rise has lasted {remaining:?} more"
                 )
             }
             Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; keeping {kept}"),

@@ -229,7 +229,7 @@ impl Serialize for Histogram {
     }
 }
 
-/// Serializes the `kind`, the fields of the event under their names, and a human-readable `message`.
+/// Serializes the `kind`, the fields of the event under their names, durations in seconds, and a human-readable `message`.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let message = self.to_string();
@@ -244,7 +244,7 @@ impl Serialize for Event {
                 "kind": "reading_changed", "resource": resource, "from": from, "to": to, "message": message,
             }),
             Self::RiseHeld { resource, held, seen, remaining } => serialize_fields!(serializer, "Event", {
-                "kind": "rise_held", "resource": resource, "held": held, "seen": seen, "remaining": remaining,
+                "kind": "rise_held", "resource": resource, "held": held, "seen": seen, "remaining": remaining.as_secs_f64(),
                 "message": message,
             }),
             Self::ProbeFailed { resource, fault, kept } => serialize_fields!(serializer, "Event", {

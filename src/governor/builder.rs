@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -161,7 +160,7 @@ impl GovernorBuilder {
 
         let mut prober = Prober::new(self.probes, self.probe_deadline);
         let results = prober.measure().await;
-        let (readings, events) = prober.apply(results, NonZeroU32::MIN);
+        let (readings, events) = prober.apply(results, Duration::ZERO);
         let resolution = Arc::new(plan.resolve(&readings, &self.overrides)?);
         let status = GovernorStatus { refreshes: 0, rejected: 0, probes: prober.statuses() };
         let governor = Governor(Arc::new(GovernorShared {

@@ -7,9 +7,9 @@ mod refresh;
 mod status;
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -227,7 +227,7 @@ impl Governor {
 
     /// Measures every resource now and derives the limits again. Gates are resized before the future resolves.
     ///
-    /// A rise takes effect at once; only [`spawn_refresh`](Self::spawn_refresh) waits until it was seen several times. If a
+    /// A rise takes effect at once; only [`spawn_refresh`](Self::spawn_refresh) waits until it has lasted. If a
     /// probe fails, panics or misses its deadline, its last good reading stays in force, marked stale.
     ///
     /// ```
@@ -259,7 +259,7 @@ impl Governor {
     ///
     /// Dropping the future before it resolves changes nothing.
     pub async fn refresh(&self) -> Result<Arc<Resolution>, BuildError> {
-        self.refresh_damped(NonZeroU32::MIN).await
+        self.refresh_damped(Duration::ZERO).await
     }
 
     /// Starts a background refresh, which runs after each period of the policy and whenever a probe reports a change. It
@@ -291,15 +291,17 @@ impl Governor {
     async fn refresh_loop(self, policy: RefreshPolicy) {
         let probes = self.0.prober.lock().await.probes();
         let mut reports = ChangeReports::new(&probes);
+        let rise_after = policy.rise_duration();
         loop {
-            reports.wait_for_refresh(&policy).await;
+            let rise_due = self.0.prober.lock().await.rise_due(rise_after);
+            reports.wait_for_refresh(&policy, rise_due).await;
             // Observers have seen a rejection. The next refresh may succeed.
-            let _ = self.refresh_damped(policy.rise_threshold()).await;
+            let _ = self.refresh_damped(rise_after).await;
         }
     }
 
-    /// Refreshes. A rise takes effect when it was seen `rise_after` times in a row.
-    async fn refresh_damped(&self, rise_after: NonZeroU32) -> Result<Arc<Resolution>, BuildError> {
+    /// Refreshes. A rise takes effect when it has lasted for `rise_after`.
+    async fn refresh_damped(&self, rise_after: Duration) -> Result<Arc<Resolution>, BuildError> {
         let mut prober = self.0.prober.lock().await;
         let results = prober.measure().await;
         // No await from here on: a refresh that is dropped has changed nothing.

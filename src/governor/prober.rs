@@ -1,7 +1,6 @@
 //! Measures all probes concurrently. A probe that fails, hangs, blocks or panics affects no other probe.
 
 use std::any::Any;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -73,12 +72,13 @@ impl Prober {
     pub(super) fn apply(
         &mut self,
         results: Vec<Result<Measurement, ProbeFault>>,
-        rise_after: NonZeroU32,
+        rise_after: Duration,
     ) -> (Readings, Vec<Event>) {
+        let now = Instant::now();
         let mut events = Vec::new();
         for (tracked, result) in self.probes.iter_mut().zip(results) {
             match result {
-                Ok(measurement) => tracked.record_measurement(measurement, rise_after, &mut events),
+                Ok(measurement) => tracked.record_measurement(measurement, now, rise_after, &mut events),
                 Err(fault) => tracked.record_fault(fault, &mut events),
             }
         }
@@ -87,6 +87,11 @@ impl Prober {
             Some((tracked.resource, damper.current().clone()))
         };
         (self.probes.iter().filter_map(current).collect(), events)
+    }
+
+    /// Returns the first instant from which an unconfirmed rise takes effect, if it is still measured then.
+    pub(super) fn rise_due(&self, rise_after: Duration) -> Option<Instant> {
+        self.probes.iter().filter_map(|tracked| tracked.damper.as_ref()?.rise_due(rise_after)).min()
     }
 
     /// Returns the status of each probe, sorted by resource.
@@ -111,7 +116,8 @@ impl TrackedProbe {
     fn record_measurement(
         &mut self,
         measurement: Measurement,
-        rise_after: NonZeroU32,
+        now: Instant,
+        rise_after: Duration,
         events: &mut Vec<Event>,
     ) {
         let resource = self.resource;
@@ -125,7 +131,7 @@ impl TrackedProbe {
             return;
         };
         let from = damper.current().reading();
-        let decision = damper.update(measurement, rise_after);
+        let decision = damper.update(measurement, now, rise_after);
         let to = damper.current().reading();
         match decision {
             DampingDecision::Held { remaining } => {

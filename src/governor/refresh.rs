@@ -1,7 +1,6 @@
 //! The background refresh: its policy, its task, and the change reports of the probes.
 
 use std::future::{Future, poll_fn};
-use std::num::NonZeroU32;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,35 +8,38 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::jitter::jittered;
 use crate::probe::ResourceProbe;
 
-/// When the background refresh runs, and how often a rise must be seen before the limits follow it.
+/// When the background refresh runs, and how long a rise must last before the limits follow it.
 ///
 /// ```
 /// use std::time::Duration;
 /// use concurrency_governor::governor::RefreshPolicy;
 ///
-/// let policy = RefreshPolicy::new().every(Duration::from_secs(30)).rise_after(5);
+/// let policy = RefreshPolicy::new().every(Duration::from_secs(30)).rise_after(Duration::from_secs(60));
 /// # let _ = policy;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct RefreshPolicy {
     every: Duration,
-    rise_after: NonZeroU32,
+    rise_after: Duration,
 }
 
 impl RefreshPolicy {
-    /// Creates the default policy: a refresh every 10 s, and a rise must be seen 3 times in a row.
+    /// Creates the default policy: a refresh every 10 s, and a rise must last for 5 s.
     ///
     /// Most changes do not wait for the timer, because the built-in probes report them at once. The timer is for changes
     /// that no probe reports, such as a process that moves to another cgroup. Those are rare, and a refresh of the
     /// built-in probes takes microseconds.
+    ///
+    /// A Kubernetes resize writes each limit once, and it stays. 5 s are longer than a writer takes that lowers a limit
+    /// again, and short enough for a person who waits for the new number.
     pub const fn new() -> Self {
-        Self { every: Duration::from_secs(10), rise_after: NonZeroU32::MIN.saturating_add(2) }
+        Self { every: Duration::from_secs(10), rise_after: Duration::from_secs(5) }
     }
 
     /// Sets the period between refreshes while no probe reports a change. The minimum is 10 ms.
@@ -48,18 +50,18 @@ impl RefreshPolicy {
         self
     }
 
-    /// Sets how many times in a row a rise must be seen before the limits follow it. 0 counts as 1.
+    /// Sets how long a rise must last before the limits follow it. With [`Duration::ZERO`], they follow at once.
+    ///
+    /// The time begins with the first measurement that sees the rise, and ends with a measurement of its own, whatever
+    /// the period of the refresh. It begins again after a measurement that does not see the rise, or fails.
     ///
     /// A fall takes effect at once. So a flapping reading does not make the limits flap: they stay at its low end.
-    pub const fn rise_after(mut self, times: u32) -> Self {
-        self.rise_after = match NonZeroU32::new(times) {
-            Some(times) => times,
-            None => NonZeroU32::MIN,
-        };
+    pub const fn rise_after(mut self, duration: Duration) -> Self {
+        self.rise_after = duration;
         self
     }
 
-    pub(super) const fn rise_threshold(&self) -> NonZeroU32 {
+    pub(super) const fn rise_duration(&self) -> Duration {
         self.rise_after
     }
 }
@@ -121,9 +123,10 @@ impl<'p> ChangeReports<'p> {
         Self { probes, pending }
     }
 
-    /// Waits until the next refresh is due: after a change report, or after the policy's period.
-    pub(super) async fn wait_for_refresh(&mut self, policy: &RefreshPolicy) {
-        let period = jittered(policy.every).max(SETTLE_TIME);
+    /// Waits until the next refresh is due: after a change report, after the policy's period, or when a rise has lasted.
+    pub(super) async fn wait_for_refresh(&mut self, policy: &RefreshPolicy, rise_due: Option<Instant>) {
+        let until_rise = rise_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let period = jittered(policy.every).min(until_rise.unwrap_or(Duration::MAX)).max(SETTLE_TIME);
         if timeout(period, self.next()).await.is_ok() {
             sleep(SETTLE_TIME).await;
         }

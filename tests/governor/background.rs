@@ -7,7 +7,7 @@ use concurrency_governor::ResourceProbe;
 use concurrency_governor::governor::RefreshPolicy;
 use concurrency_governor::plan::Measurement;
 use concurrency_governor::probe::{ProbeError, async_trait};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 
@@ -62,7 +62,7 @@ async fn the_background_refresh_follows_reports_and_the_timer() {
 async fn a_flapping_reading_does_not_make_the_limits_flap() {
     let (probe, log) = (cpu(4), EventLog::default());
     let governor = build_governor(&probe, &log).await;
-    let _refresh = governor.spawn_refresh(RefreshPolicy::new().rise_after(3));
+    let _refresh = governor.spawn_refresh(RefreshPolicy::new().rise_after(Duration::from_secs(3)));
     for _ in 0..50 {
         probe.set(Reading::whole(2));
         sleep(Duration::from_secs(1)).await;
@@ -73,18 +73,43 @@ async fn a_flapping_reading_does_not_make_the_limits_flap() {
     }
     let events = log.take();
     assert_eq!(events.iter().filter(|event| event.starts_with("gate io")).count(), 1);
-    let held = |remaining| Event::RiseHeld {
+    let held = Event::RiseHeld {
         resource: Resource::CPU,
         held: Reading::whole(2),
         seen: Reading::whole(4),
-        remaining,
+        remaining: Duration::from_secs(3),
     };
-    assert!(events.contains(&held(2).to_string()), "{events:?}");
+    assert!(events.contains(&held.to_string()), "{events:?}");
 
-    sleep(Duration::from_secs(35)).await;
+    sleep(Duration::from_millis(2100)).await;
     assert_eq!(limit_of(&governor, IO), 256, "a rise that lasts takes effect");
-    let events = log.take();
-    assert!(events.contains(&held(1).to_string()), "{events:?}");
+}
+
+/// A rise takes effect when it has lasted for the duration of the policy, 5 s by default. Neither the period of the
+/// refresh nor the number of measurements in between makes a difference.
+#[tokio::test(start_paused = true)]
+async fn a_rise_takes_effect_after_its_duration() {
+    for (policy, duration) in [
+        (RefreshPolicy::new(), Duration::from_secs(5)),
+        (RefreshPolicy::new().every(Duration::from_secs(3600)), Duration::from_secs(5)),
+        (RefreshPolicy::new().every(Duration::from_millis(180)), Duration::from_secs(5)),
+        (RefreshPolicy::new().rise_after(Duration::from_secs(60)), Duration::from_secs(60)),
+        (RefreshPolicy::new().every(Duration::from_secs(3600)).rise_after(Duration::ZERO), Duration::ZERO),
+    ] {
+        let (probe, log) = (cpu(2), EventLog::default());
+        let governor = build_governor(&probe, &log).await;
+        let _refresh = governor.spawn_refresh(policy);
+        let mut resolutions = governor.subscribe();
+        sleep(Duration::from_secs(1)).await;
+        let risen = Instant::now();
+        probe.set(Reading::whole(4));
+        resolutions.changed().await.unwrap();
+        let lasted = risen.elapsed();
+        assert_eq!(limit_of(&governor, IO), 256);
+        // The measurement follows 10 ms after the report.
+        let latest = duration.saturating_add(Duration::from_millis(30));
+        assert!((duration..=latest).contains(&lasted), "{policy:?}: {lasted:?}");
+    }
 }
 
 /// A probe that reports changes without end, or whose `changed` panics, neither makes the refresh spin nor stops it.

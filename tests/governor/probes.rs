@@ -8,6 +8,7 @@ use concurrency_governor::event::ProbeFault;
 use concurrency_governor::plan::Measurement;
 use concurrency_governor::probe::{ProbeError, async_trait};
 use concurrency_governor::{ResourceProbe, governor::ProbeStatus};
+use tokio::time::Instant;
 
 use super::*;
 
@@ -30,6 +31,23 @@ async fn a_misbehaving_probe_does_not_fail_the_build() {
         let measured = governor.resolution().readings().get(Resource::CPU).cloned().unwrap();
         assert!(measured.staleness().is_some());
     }
+}
+
+/// Probes that hang share one deadline: several of them delay a build and a refresh no longer than one.
+#[tokio::test(start_paused = true)]
+async fn hung_probes_share_one_deadline() {
+    let probes = [Resource::CPU, Resource::FD, Resource::MEMORY, Resource::TASKS]
+        .map(|resource| MockProbe::new(resource, Reading::whole(4)));
+    probes.iter().for_each(MockProbe::hang);
+    let builder =
+        probes.iter().cloned().fold(Governor::builder().gate(IO), |builder, probe| builder.probe(probe));
+    let deadline = Duration::from_secs(3);
+    let start = Instant::now();
+    let governor = builder.probe_deadline(deadline).build().await.unwrap();
+    assert_eq!(start.elapsed(), deadline);
+    governor.refresh().await.unwrap();
+    assert_eq!(start.elapsed(), 2 * deadline);
+    assert!(governor.status().probes.iter().all(|probe| (probe.measured, probe.failed) == (0, 2)));
 }
 
 /// While a probe fails, its last good reading stays in force, marked stale. Each new fault is one event, and so is the
@@ -90,7 +108,7 @@ async fn a_hanging_probe_affects_no_other_probe() {
     let (hangs, tasks) = (cpu(4), MockProbe::new(Resource::TASKS, Reading::whole(9)));
     hangs.hang();
     let builder = Governor::builder().gate(IO).gate(WORKERS).probe(hangs).probe(tasks.clone());
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     let governor = builder.probe_deadline(Duration::from_millis(50)).build().await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_millis(50));
     assert_eq!(limit_of(&governor, WORKERS), 9);

@@ -50,7 +50,7 @@ impl Observer for TracingObserver {
             Event::RiseHeld { resource, held, seen, remaining } => {
                 let (held, seen) = (held.plain(), seen.plain());
                 debug!(
-                    target: TARGET, %resource, %held, %seen, remaining,
+                    target: TARGET, %resource, %held, %seen, ?remaining,
                     "{event}: lower `RefreshPolicy::rise_after` to confirm a rise sooner"
                 );
             }

@@ -124,7 +124,7 @@ async fn follow_a_quota() {
     write_file(&leaf, "cgroup.procs", &std::process::id().to_string());
     let builder = Governor::builder().gate(WORKERS).probe(Cpu::new().poll_every(HOUR));
     let governor = builder.build().await.unwrap();
-    let _refresh = governor.spawn_refresh(RefreshPolicy::new().every(HOUR).rise_after(1));
+    let _refresh = governor.spawn_refresh(RefreshPolicy::new().every(HOUR).rise_after(Duration::ZERO));
     let workers = governor.gate(WORKERS).unwrap();
     let mut resolutions = governor.subscribe();
     let mut latencies = Vec::new();

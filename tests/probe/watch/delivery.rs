@@ -95,7 +95,7 @@ async fn every_clone_and_every_waiting_caller_is_notified() {
     let mut governors = Vec::new();
     for probe in [cpu.clone(), cpu.clone()] {
         let governor = Governor::builder().gate(WORKERS).probe(probe).build().await.unwrap();
-        let refresh = governor.spawn_refresh(RefreshPolicy::new().every(HOUR).rise_after(1));
+        let refresh = governor.spawn_refresh(RefreshPolicy::new().every(HOUR).rise_after(Duration::ZERO));
         governors.push((governor, refresh));
     }
     for cores in [2, 6, 1] {

@@ -21,7 +21,7 @@ use super::support::{
 async fn a_gate_follows_a_written_quota() {
     let host = ChangingHost::new();
     let governor = Governor::builder().gate(WORKERS).probe(host.cpu()).build().await.unwrap();
-    let _refresh = governor.spawn_refresh(RefreshPolicy::new().every(HOUR).rise_after(1));
+    let _refresh = governor.spawn_refresh(RefreshPolicy::new().every(HOUR).rise_after(Duration::ZERO));
     let workers = governor.gate(WORKERS).unwrap();
     let mut resolutions = governor.subscribe();
     let mut latencies = Vec::new();
@@ -43,7 +43,7 @@ async fn a_gate_follows_a_written_quota() {
 async fn the_policy_delays_a_rise() {
     let host = ChangingHost::new();
     let governor = Governor::builder().gate(WORKERS).probe(host.cpu()).build().await.unwrap();
-    let policy = RefreshPolicy::new().every(Duration::from_millis(20)).rise_after(u32::MAX);
+    let policy = RefreshPolicy::new().every(Duration::from_millis(20)).rise_after(Duration::MAX);
     let _refresh = governor.spawn_refresh(policy);
     let limit = || governor.gate(WORKERS).unwrap().limit();
     assert_eq!(limit(), Limit::new(4));
