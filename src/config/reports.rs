@@ -6,8 +6,8 @@ use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 use crate::event::Event;
 use crate::gate::{GateStatus, GateTotals, Histogram, QueueTotals, RejectedTotals};
 use crate::plan::{
-    Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin, Reading, Readings,
-    Resolution, Shadowed, Source, Standing,
+    Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin, Readings, Resolution,
+    Shadowed, Source, Standing,
 };
 
 /// Serializes a struct of the given fields.
@@ -47,8 +47,7 @@ impl Serialize for Measurement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serialize_fields!(serializer, "Measurement", {
             "value": self.reading(),
-            // Nothing is known about an unknown amount, so it has no bound.
-            "bound": (self.reading() != Reading::Unknown).then(|| self.bound()),
+            "bound": self.bound(),
             "sources": self.sources(),
             "notes": self.notes(),
             "stale": self.staleness(),

@@ -236,7 +236,7 @@ impl Measurement {
 
     /// Returns the bound: the relation between the reading and the true amount.
     ///
-    /// It is meaningless for an unknown reading, and then never [`Bound::Exact`]. Reports leave it out.
+    /// It is never [`Bound::Exact`] for an unknown reading, about which nothing is known.
     #[must_use]
     pub fn bound(&self) -> Bound {
         match (self.reading, self.bound) {

@@ -60,8 +60,9 @@
 //! It resolves when a measurement differs from the last one of the same probe, and it is cancel safe. The kernel
 //! reports (by inotify) a write to a limit of a cgroup, at every visible level. The probe measures 10 ms later, so
 //! that several writes are one change. A poll every 30 s, or as set by `poll_every`, finds the changes that the
-//! kernel does not report: a move of the process to another cgroup, its affinity, and its own limits. For
-//! [`OpenFiles`], there is only the poll.
+//! kernel does not report: a move of the process to another cgroup, a mounted hierarchy, its affinity, and its own
+//! limits. For [`OpenFiles`], there is only the poll. A governor does not wait for the poll: its
+//! [background refresh](crate::governor::RefreshPolicy) measures every 10 s.
 //!
 //! Every clone of a probe is notified of a change. Two callers that share one probe are both notified only if both
 //! wait at the time, so give each governor a clone. From the first wait until it is dropped, a probe holds one

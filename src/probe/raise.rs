@@ -9,13 +9,17 @@ use super::open_files::OpenFiles;
 use crate::plan::Reading;
 
 impl OpenFiles {
-    /// Raises the soft limit `RLIMIT_NOFILE` of this process to its hard limit. This needs no privileges. Nothing
-    /// else in this crate raises a limit.
+    /// Raises the soft limit `RLIMIT_NOFILE` of this process to its hard limit, but at most to `ceiling`. This needs no
+    /// privileges. Nothing else in this crate raises a limit.
     ///
     /// The soft limit is often 1024 while the hard limit is some hundred thousands. It is low because a few old
     /// programs need a low limit, not because the host could do no more. Only the program knows that it is not one of
-    /// them, so call this in `main`, before a governor is built. A running governor sees the new limit at the next
-    /// poll of its probes, after 30 s by default.
+    /// them, so call this in `main`, before a governor is built. A running governor sees the new limit when it
+    /// refreshes the next time, after 10 s by default.
+    ///
+    /// The ceiling is needed because the hard limit of a container may be 1 073 741 816, and a formula such as half of
+    /// the descriptors would then admit as much work as if there were no limit. Give what your program needs: 65 536
+    /// descriptors are many for a service.
     ///
     /// Before you call it:
     ///
@@ -33,9 +37,9 @@ impl OpenFiles {
     /// ```
     /// use concurrency_governor::probe::OpenFiles;
     ///
-    /// let raised = OpenFiles::raise_soft_limit()?;
+    /// let raised = OpenFiles::raise_soft_limit(65_536)?;
     /// println!("{} descriptors instead of {}", raised.to, raised.from);
-    /// assert_eq!(OpenFiles::raise_soft_limit()?.from, raised.to);
+    /// assert_eq!(OpenFiles::raise_soft_limit(65_536)?.from, raised.to);
     /// # Ok::<(), concurrency_governor::probe::RaiseError>(())
     /// ```
     ///
@@ -43,13 +47,14 @@ impl OpenFiles {
     ///
     /// [`RaiseError`] if the limits cannot be read or the kernel rejects the new limit. The soft limit is then
     /// unchanged.
-    pub fn raise_soft_limit() -> Result<RaisedLimit, RaiseError> {
+    pub fn raise_soft_limit(ceiling: u64) -> Result<RaisedLimit, RaiseError> {
         let (soft, hard) =
             getrlimit(Rlimit::RLIMIT_NOFILE).map_err(|errno| RaiseError::Read(errno.into()))?;
-        let raised = RaisedLimit { from: reading_of_rlimit(soft), to: reading_of_rlimit(soft.max(hard)) };
-        // RLIM_INFINITY is the greatest number, so the comparison is right for it, too.
-        if soft < hard {
-            setrlimit(Rlimit::RLIMIT_NOFILE, hard, hard)
+        // RLIM_INFINITY is the greatest number, so the comparisons are right for it, too.
+        let target = hard.min(ceiling).max(soft);
+        let raised = RaisedLimit { from: reading_of_rlimit(soft), to: reading_of_rlimit(target) };
+        if soft < target {
+            setrlimit(Rlimit::RLIMIT_NOFILE, target, hard)
                 .map_err(|errno| RaiseError::Set { limit: raised, error: errno.into() })?;
         }
         Ok(raised)
@@ -61,7 +66,7 @@ impl OpenFiles {
 pub struct RaisedLimit {
     /// The previous soft limit.
     pub from: Reading,
-    /// The new soft limit. Equal to `from` if the soft limit was the hard limit already.
+    /// The new soft limit. Equal to `from` if the soft limit was the hard limit, or not below the ceiling.
     pub to: Reading,
 }
 
@@ -73,7 +78,7 @@ pub enum RaiseError {
     #[error("cannot read RLIMIT_NOFILE")]
     Read(#[source] io::Error),
     /// The kernel rejected the new soft limit.
-    #[error("cannot raise the soft limit RLIMIT_NOFILE from {} to the hard one, {}", limit.from.plain(), limit.to.plain())]
+    #[error("cannot raise the soft limit RLIMIT_NOFILE from {} to {}", limit.from.plain(), limit.to.plain())]
     Set {
         /// The soft limit and the rejected new limit.
         limit: RaisedLimit,

@@ -170,6 +170,31 @@ fn unmeasured_and_unused_resources_are_distinguished() {
     assert_eq!(given["readings"]["gpu"]["sources"][0]["path"], "--reading");
 }
 
+/// A probe that failed differs from a resource that is unknown for another reason, in the table and in JSON. An unknown
+/// reading is never exact.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failed_probe_is_distinguishable() {
+    let directory = TestDirectory::new();
+    std::fs::create_dir_all(directory.join("host/proc/self")).unwrap();
+    let root = directory.join("host");
+    let report = succeed_with_json(explain(["--json", "--reading", "cpu=unknown", "--root"]).arg(&root));
+    let readings = &report["readings"];
+    for (resource, error) in [
+        ("cpu", json!(null)),
+        ("memory", json!("cannot measure memory: cannot read /proc/meminfo: entity not found")),
+        ("tasks", json!(null)),
+    ] {
+        let reading = &readings[resource];
+        assert_eq!((&reading["value"], &reading["error"]), (&json!("unknown"), &error), "{reading}");
+        assert_ne!(reading["bound"], "exact", "{reading}");
+    }
+    let note = readings["tasks"]["notes"][0].as_str().unwrap();
+    assert!(note.ends_with("its limit is not counted, so the true amount may be less"), "{note}");
+    let table = succeed(explain(["--root"]).arg(&root));
+    assert!(table.contains("failed: cannot measure memory"), "{table}");
+}
+
 /// `unlimited` and `unknown` are not numbers: `at most` is skipped with a remark, and the assumption of the formula applies.
 #[test]
 fn unlimited_and_unknown_are_not_numbers() {

@@ -85,7 +85,7 @@ fn the_soft_limit_is_read() {
     });
 }
 
-/// `raise_soft_limit` raises the soft limit to the hard limit, and no measurement does. Then the process can
+/// `raise_soft_limit` raises the soft limit to its ceiling, or to a lower hard limit, and no measurement does. Then the process can
 /// open that many files, and its child processes inherit the limit.
 #[test]
 fn the_soft_limit_is_raised_only_on_request() {
@@ -99,8 +99,13 @@ fn the_soft_limit_is_raised_only_on_request() {
         assert_eq!((before.reading(), before.notes()), (Reading::whole(64), &[note][..]));
         assert_eq!(getrlimit(Rlimit::RLIMIT_NOFILE).unwrap(), (64, hard));
 
-        let raised = OpenFiles::raise_soft_limit().unwrap();
-        assert_eq!((raised.from, raised.to), (Reading::whole(64), Reading::whole(hard)));
+        for (ceiling, from, to) in [(0, 64, 64), (64, 64, 64), (100, 64, 100), (65, 100, 100)] {
+            let raised = OpenFiles::raise_soft_limit(ceiling).unwrap();
+            assert_eq!((raised.from, raised.to), (Reading::whole(from), Reading::whole(to)), "{ceiling}");
+            assert_eq!(getrlimit(Rlimit::RLIMIT_NOFILE).unwrap(), (to, hard));
+        }
+        let raised = OpenFiles::raise_soft_limit(u64::MAX).unwrap();
+        assert_eq!((raised.from, raised.to), (Reading::whole(100), Reading::whole(hard)));
         assert_eq!(getrlimit(Rlimit::RLIMIT_NOFILE).unwrap(), (hard, hard));
         let after = open_files.read().unwrap();
         assert_eq!(after.reading(), Reading::whole(hard));
@@ -110,7 +115,7 @@ fn the_soft_limit_is_raised_only_on_request() {
         let child = Command::new("sh").args(["-c", "ulimit -n"]).output().unwrap();
         assert_eq!(String::from_utf8(child.stdout).unwrap().trim(), hard.to_string());
 
-        let again = OpenFiles::raise_soft_limit().unwrap();
+        let again = OpenFiles::raise_soft_limit(u64::MAX).unwrap();
         assert_eq!((again.from, again.to), (Reading::whole(hard), Reading::whole(hard)));
     });
 }

@@ -10,7 +10,7 @@ use crate::report::HostReport;
 
 /// Renders one object:
 ///
-/// - `readings` by resource, each with its related `figures`;
+/// - `readings` by resource, each with its related `figures`. The `error` of a reading is that of its probe if it failed;
 /// - `layers`: the settings, highest precedence first;
 /// - `gates` by name, in the order of the plan.
 ///
@@ -47,8 +47,10 @@ fn measurement_value(measurement: &Measurement) -> Value {
         "value": reading_text(measurement.reading()),
         "bound": match measurement.bound() {
             Bound::AtMost => "at_most",
+            Bound::AtLeast => "at_least",
             _ => "exact",
         },
+        "error": measurement.staleness(),
         "sources": measurement.sources().iter().map(source_value).collect::<Vec<_>>(),
         "notes": measurement.notes(),
     })

@@ -44,6 +44,9 @@ fn readings(report: &HostReport) -> TextTable {
         for source in measurement.sources() {
             sources = sources.line(source.to_string(), Style::new());
         }
+        if let Some(error) = measurement.staleness() {
+            sources = sources.line(format!("failed: {error}"), WARNING);
+        }
         for note in measurement.notes() {
             sources = sources.line(format!("note: {note}"), QUIET);
         }

@@ -73,7 +73,7 @@ impl HostProbes {
             Resource::TASKS => self.tasks.read(),
             other => self.pressures.iter().find(|(resource, _)| *resource == other)?.1.read(),
         };
-        Some(measurement_or_note(result))
+        Some(measurement_or_error(result))
     }
 
     /// Measures the other numbers that help to judge the reading of a resource.
@@ -81,11 +81,11 @@ impl HostProbes {
         let figure = |name, measurement| RelatedFigure { name, measurement };
         match resource {
             Resource::FD => vec![
-                figure("in use", measurement_or_note(self.open_files.read_in_use())),
-                figure("free", measurement_or_note(self.open_files.read_free())),
+                figure("in use", measurement_or_error(self.open_files.read_in_use())),
+                figure("free", measurement_or_error(self.open_files.read_free())),
             ],
             Resource::MEMORY => vec![
-                figure("available", measurement_or_note(self.memory.read_available())),
+                figure("available", measurement_or_error(self.memory.read_available())),
                 figure("soft limit", self.memory.read_soft_limit()),
             ],
             Resource::TASKS => vec![figure("free", self.tasks.read_free())],
@@ -102,7 +102,8 @@ pub(crate) struct RelatedFigure {
     pub(crate) measurement: Measurement,
 }
 
-/// Converts an error of a probe into an unknown reading with the error as its note.
-fn measurement_or_note(result: Result<Measurement, ProbeError>) -> Measurement {
-    result.unwrap_or_else(|error| Measurement::default().note(format!("{error:#}")))
+/// Converts an error of a probe into an unknown reading, as in a governor whose probe never succeeded: the error is the
+/// reason why the measurement is stale.
+fn measurement_or_error(result: Result<Measurement, ProbeError>) -> Measurement {
+    result.unwrap_or_else(|error| Measurement::default().stale(format!("{error:#}")))
 }

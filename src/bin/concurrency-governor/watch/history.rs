@@ -170,7 +170,8 @@ fn reading_updates(report: &HostReport) -> Vec<RowUpdate> {
         .map(|(resource, measurement)| {
             let figures = report.figures(resource);
             let details = if figures.is_empty() {
-                measurement.notes().first().map(|note| output::single_line(note)).unwrap_or_default()
+                let note = measurement.staleness().or(measurement.notes().first().map(String::as_str));
+                note.map(output::single_line).unwrap_or_default()
             } else {
                 let figures = figures.iter().map(|figure| {
                     format!("{} {}", figure.name, output::format_measurement(resource, &figure.measurement))
