@@ -114,7 +114,7 @@ mod tests {
         at: u64,
         rise_after: u64,
     ) -> Reading {
-        let now = *start + Duration::from_secs(at);
+        let now = start.checked_add(Duration::from_secs(at)).unwrap();
         let _ = damper.update(reading.into(), now, Duration::from_secs(rise_after));
         damper.current().reading()
     }
@@ -143,8 +143,8 @@ mod tests {
         }
         assert_eq!(update(&mut damper, FOUR, 11, 5), TWO);
         assert_eq!(update(&mut damper, Reading::Unlimited, 14, 5), TWO);
-        let due = damper.1 + Duration::from_secs(15);
-        assert_eq!(damper.0.rise_due(Duration::from_secs(5)), Some(due));
+        let due = damper.1.checked_add(Duration::from_secs(15));
+        assert_eq!(damper.0.rise_due(Duration::from_secs(5)), due);
         assert_eq!(damper.0.rise_due(Duration::MAX), None);
         assert_eq!(update(&mut damper, Reading::Unlimited, 15, 5), FOUR);
         assert_eq!(damper.0.rise_due(Duration::from_secs(5)), None);
@@ -156,7 +156,7 @@ mod tests {
     fn the_remaining_time_is_counted_from_the_first_look() {
         let (mut damper, start) = damper(TWO);
         let mut remaining_at = |millis| {
-            let now = start + Duration::from_millis(millis);
+            let now = start.checked_add(Duration::from_millis(millis)).unwrap();
             match damper.update(FOUR.into(), now, Duration::from_secs(5)) {
                 DampingDecision::Held { remaining } => remaining,
                 DampingDecision::Accepted => Duration::ZERO,

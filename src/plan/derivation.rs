@@ -5,7 +5,6 @@ use std::fmt;
 use super::amount::{Amount, Operand};
 use super::formula::{Base, Formula, Step};
 use super::limit::Limit;
-use super::name::Resource;
 use super::quantity::Quantity;
 use super::reading::Reading;
 
@@ -200,7 +199,7 @@ impl EvaluatedAmount {
     /// Returns the reading as text: bytes with a suffix such as `Mi`, everything else as plain digits.
     fn reading_text(&self) -> String {
         match self.operand {
-            Operand::Resource(Resource::MEMORY) => self.reading.to_string(),
+            Operand::Resource(resource) if resource.is_in_bytes() => self.reading.to_string(),
             Operand::Resource(_) | Operand::Gate(_) => self.reading.plain().to_string(),
         }
     }

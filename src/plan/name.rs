@@ -48,6 +48,13 @@ impl Resource {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+
+    /// Returns `true` if texts show the resource in bytes: [`MEMORY`](Self::MEMORY), and each resource whose name starts
+    /// with `memory.`, such as `memory.available`.
+    #[must_use]
+    pub fn is_in_bytes(&self) -> bool {
+        *self == Self::MEMORY || self.as_str().starts_with("memory.")
+    }
 }
 
 impl FromStr for Resource {

@@ -135,7 +135,7 @@ impl Cpu {
 
     #[cfg(target_os = "linux")]
     const CONTROLLERS: &'static [linux::CgroupController] =
-        &[linux::CgroupController::Cpu, linux::CgroupController::Cpuset];
+        &[linux::CgroupController::Cpu, linux::CgroupController::CpusetCpus];
 }
 
 #[async_trait]

@@ -19,42 +19,92 @@ use crate::plan::{Measurement, Resource};
 ///
 /// **Reads on Linux**, in this order, and takes the lowest:
 ///
-/// 1. `MemTotal` of `/proc/meminfo`.
-/// 2. The limit of every cgroup that contains the process, from the mount point down: `memory.max` in cgroup v2,
-///    `memory.limit_in_bytes` in v1. In v1, if a level could not be read or is hidden, also
-///    `hierarchical_memory_limit` of `memory.stat`. A limit of 0 is a limit.
-/// 3. The soft limit `RLIMIT_AS` of the address space.
+/// 1. `MemTotal` of `/proc/meminfo` without the pool of huge pages, which only `hugetlbfs` can use. If the file is
+///    hidden, the total of `sysinfo`. If `vm.overcommit_memory` is 2, also `CommitLimit`, which all processes of the
+///    host share.
+/// 2. The memory of the NUMA nodes in `Mems_allowed_list` of `/proc/self/status`, if not all nodes are allowed.
+/// 3. The limit of every cgroup that contains the process, from the mount point down: `memory.max` in cgroup v2,
+///    `memory.limit_in_bytes` in v1. In v1, not the limits above a cgroup whose `memory.use_hierarchy` is 0, and if a
+///    level could not be read or is hidden, also `hierarchical_memory_limit` of `memory.stat`. A limit of 0 is a limit.
+/// 4. The soft limits `RLIMIT_AS` of the address space and `RLIMIT_DATA` of private writable memory.
 ///
 /// **Reading:** always finite. If no limit is found, the result is an error.
 ///
-/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if
-/// cgroups above the mount point are hidden, as in a container.
+/// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed or is hidden, if
+/// cgroups above the mount point are hidden, as in a container, or if `CommitLimit` applies.
 ///
 /// **Other systems:** [`Unknown`](crate::Reading::Unknown), with a note.
 ///
-/// Two further values have methods of their own: the [soft limit](Self::read_soft_limit), above which the kernel
-/// slows the process down, and the [available memory](Self::read_available).
+/// # Available memory and soft limit
+///
+/// [`Memory::available`] and [`Memory::high`] create probes of two further resources, which formulas can read.
+/// [`read_available`](Self::read_available) and [`read_soft_limit`](Self::read_soft_limit) read the same values once.
 ///
 /// ```
 /// use concurrency_governor::probe::Memory;
+/// use concurrency_governor::{Formula, GateSpec, Governor, Quantity, Resource};
 ///
+/// /// A tenth of the memory for jobs of 64 MiB, and not more than the soft limit allows.
+/// const JOBS: GateSpec = GateSpec::new(
+///     "jobs",
+///     Formula::of(Resource::MEMORY.per(Quantity::whole(640 << 20)))
+///         .floor(1)
+///         .at_most(Memory::HIGH.per(Quantity::whole(64 << 20))),
+/// );
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let memory = Memory::new().read()?;
 /// println!("{} bytes ({})", memory.reading(), memory.bound());
-/// # Ok::<(), concurrency_governor::probe::ProbeError>(())
+/// let governor = Governor::builder().gate(JOBS).probe(Memory::new()).probe(Memory::high()).build().await?;
+/// # let _ = governor;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
+    measured: MeasuredMemory,
     #[cfg(target_os = "linux")]
     host: linux::SharedHostReader,
     #[cfg(target_os = "linux")]
     watcher: linux::ChangeWatcher,
 }
 
+/// What a probe of the memory measures.
+#[derive(Clone, Copy, Debug, Default)]
+enum MeasuredMemory {
+    #[default]
+    Total,
+    Available,
+    High,
+}
+
 impl Memory {
-    /// Creates a probe of this process. Nothing is read yet.
+    /// The bytes that can still be allocated without swapping or an out-of-memory kill. See [`Memory::available`].
+    pub const AVAILABLE: Resource = Resource::new("memory.available");
+    /// The bytes above which the kernel slows the process down. See [`Memory::high`].
+    pub const HIGH: Resource = Resource::new("memory.high");
+
+    /// Creates a probe of [`Resource::MEMORY`] of this process. Nothing is read yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Creates a probe of [`Memory::AVAILABLE`], which reads what [`read_available`](Self::read_available) reads.
+    ///
+    /// It changes all the time, so the probe reports no changes. A governor measures it with each refresh. The memory of
+    /// work that is admitted already is not available, so a gate that divides this amount admits less and less: prefer
+    /// it for work whose memory is held elsewhere, such as by a cache.
+    #[must_use]
+    pub fn available() -> Self {
+        Self { measured: MeasuredMemory::Available, ..Self::default() }
+    }
+
+    /// Creates a probe of [`Memory::HIGH`], which reads what [`read_soft_limit`](Self::read_soft_limit) reads.
+    #[must_use]
+    pub fn high() -> Self {
+        Self { measured: MeasuredMemory::High, ..Self::default() }
     }
 }
 
@@ -63,7 +113,8 @@ impl Memory {
     /// Sets the host to measure. Open files and the last measurement of the previous host are dropped.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
-        Self { host: linux::SharedHostReader::new(roots), watcher: self.watcher.without_history() }
+        let watcher = self.watcher.without_history();
+        Self { host: linux::SharedHostReader::new(roots), watcher, ..self }
     }
 
     /// Sets how often [`changed`](ResourceProbe::changed) polls what the kernel does not report: the cgroup of the
@@ -75,13 +126,17 @@ impl Memory {
         Self { watcher: self.watcher.with_poll_interval(period), ..self }
     }
 
-    /// Reads the memory of the host and the limits now: a few small files of `/proc` and `/sys`.
+    /// Reads the resource of this probe now: a few small files of `/proc` and `/sys`.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`] if neither the memory of the host nor a limit was found.
+    /// [`ProbeError`] if neither the memory of the host nor a limit was found. Never for [`Memory::HIGH`].
     pub fn read(&self) -> Result<Measurement, ProbeError> {
-        self.watcher.measure(self.watched())
+        match self.measured {
+            // It differs each time, so the last one is not kept for comparison.
+            MeasuredMemory::Available => self.read_available(),
+            MeasuredMemory::Total | MeasuredMemory::High => self.watcher.measure(self.watched()),
+        }
     }
 
     /// Reads the soft limit in bytes: the lowest `memory.high` of the cgroups that contain the process. Above it, the
@@ -98,9 +153,11 @@ impl Memory {
 
     /// Reads the bytes that the process can still allocate without swapping or an out-of-memory kill.
     ///
-    /// It is the lowest of `MemAvailable` of the host and, for every cgroup that contains the process, the limit
-    /// minus the usage. The usage of a cgroup includes file caches that the kernel could reclaim, so at least this
-    /// much is available.
+    /// It is the lowest of `MemAvailable` of the host and of what is left of each limit of the memory: the limit minus
+    /// what is in use. So it is never more than the memory that [`Memory::new`] measures.
+    ///
+    /// The usage of a cgroup includes file pages, which the kernel reclaims when the memory is needed. So what is left of
+    /// its limit is a lower bound, and the bound of the measurement is [`AtLeast`](crate::plan::Bound::AtLeast).
     ///
     /// # Errors
     ///
@@ -119,7 +176,11 @@ impl Memory {
         linux::WatchedMeasurement {
             host: &self.host,
             controllers: Self::CONTROLLERS,
-            measure: Self::measure_on,
+            measure: match self.measured {
+                MeasuredMemory::Total => Self::measure_on,
+                MeasuredMemory::Available => Self::available_on,
+                MeasuredMemory::High => |reader| Ok(Self::soft_limit_on(reader)),
+            },
         }
     }
 
@@ -138,10 +199,12 @@ impl Memory {
     pub(super) fn available_on(reader: &mut linux::HostReader) -> Result<Measurement, ProbeError> {
         let mut builder = linux::MeasurementBuilder::default();
         linux::read::memory::add_limits(MemoryFigure::Available, reader, &mut builder);
-        builder.build(Resource::MEMORY)
+        builder.build(Self::AVAILABLE)
     }
 
-    const CONTROLLERS: &'static [linux::CgroupController] = &[linux::CgroupController::Memory];
+    /// The cpuset determines the NUMA nodes.
+    const CONTROLLERS: &'static [linux::CgroupController] =
+        &[linux::CgroupController::Memory, linux::CgroupController::CpusetMems];
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -178,7 +241,11 @@ impl Memory {
 #[async_trait]
 impl ResourceProbe for Memory {
     fn resource(&self) -> Resource {
-        Resource::MEMORY
+        match self.measured {
+            MeasuredMemory::Total => Resource::MEMORY,
+            MeasuredMemory::Available => Self::AVAILABLE,
+            MeasuredMemory::High => Self::HIGH,
+        }
     }
 
     async fn measure(&self) -> Result<Measurement, ProbeError> {
@@ -187,6 +254,9 @@ impl ResourceProbe for Memory {
 
     #[cfg(target_os = "linux")]
     async fn changed(&self) {
-        self.watcher.changed(self.watched()).await;
+        match self.measured {
+            MeasuredMemory::Available => std::future::pending().await,
+            MeasuredMemory::Total | MeasuredMemory::High => self.watcher.changed(self.watched()).await,
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use concurrency_governor::ResourceProbe;
 use concurrency_governor::event::ProbeFault;
+use concurrency_governor::governor::{GovernorBuilder, ProbeStatus};
 use concurrency_governor::plan::Measurement;
 use concurrency_governor::probe::{ProbeError, async_trait};
-use concurrency_governor::{ResourceProbe, governor::ProbeStatus};
 use tokio::time::Instant;
 
 use super::*;
@@ -39,8 +40,7 @@ async fn hung_probes_share_one_deadline() {
     let probes = [Resource::CPU, Resource::FD, Resource::MEMORY, Resource::TASKS]
         .map(|resource| MockProbe::new(resource, Reading::whole(4)));
     probes.iter().for_each(MockProbe::hang);
-    let builder =
-        probes.iter().cloned().fold(Governor::builder().gate(IO), |builder, probe| builder.probe(probe));
+    let builder = probes.iter().cloned().fold(Governor::builder().gate(IO), GovernorBuilder::probe);
     let deadline = Duration::from_secs(3);
     let start = Instant::now();
     let governor = builder.probe_deadline(deadline).build().await.unwrap();

@@ -1,8 +1,8 @@
 //! Memory: the limits of the host, of the cgroups and of the address space.
 
-use concurrency_governor::Reading;
 use concurrency_governor::plan::{Bound, Measurement};
 use concurrency_governor::probe::Memory;
+use concurrency_governor::{Formula, GateSpec, Governor, Limit, Quantity, Reading};
 
 use super::host::{InMemoryHost, cgroup_v1, cgroup_v2};
 
@@ -289,4 +289,37 @@ fn available_memory_is_the_lowest_remainder() {
         .file("/sys/fs/cgroup/memory/p/memory.limit_in_bytes", "8192")
         .file("/sys/fs/cgroup/memory/p/memory.usage_in_bytes", "8000");
     assert_eq!(available(&v1).reading(), Reading::whole(192));
+}
+
+/// Formulas can read the available memory and `memory.high`, which have probes of their own. Without `memory.high`, its
+/// bound is skipped.
+#[tokio::test]
+async fn formulas_read_the_available_memory_and_the_soft_limit() {
+    const JOBS: GateSpec = GateSpec::new(
+        "jobs",
+        Formula::of(Memory::AVAILABLE.per(Quantity::whole(1 << 20)))
+            .floor(1)
+            .at_most(Memory::HIGH.per(Quantity::whole(1 << 20))),
+    );
+    let limited = v2()
+        .file("/sys/fs/cgroup/p/memory.max", "8388608\n")
+        .file("/sys/fs/cgroup/p/memory.current", "2097152\n");
+    for (high, expected, decides) in
+        [("4194304\n", 4, "memory.high = 4Mi"), ("max\n", 6, "memory.available = 6Mi")]
+    {
+        let host = limited.clone().file("/sys/fs/cgroup/p/memory.high", high);
+        let builder = Governor::builder()
+            .gate(JOBS)
+            .probe(Memory::available().with_roots(host.roots()))
+            .probe(Memory::high().with_roots(host.roots()));
+        let governor = builder.build().await.unwrap();
+        assert_eq!(governor.gate(JOBS).unwrap().limit(), Limit::new(expected), "{high}");
+        let resolution = governor.resolution();
+        let available = resolution.readings().get(Memory::AVAILABLE).unwrap();
+        assert_eq!(available.bound(), Bound::AtLeast);
+        let explanation = format!("{:#}", resolution.explain(JOBS).unwrap());
+        assert!(explanation.contains(decides), "{explanation}");
+    }
+    let empty = Memory::available().with_roots(InMemoryHost::new().roots()).read().unwrap_err();
+    assert!(empty.to_string().starts_with("cannot measure memory.available: "), "{empty}");
 }

@@ -139,6 +139,67 @@ async fn every_probe_follows_its_files() {
     }
 }
 
+/// Every limit file is watched, at every level, in both versions: also those of the memory nodes, which are limited by
+/// the cpuset, and of the soft limit.
+#[tokio::test]
+async fn every_limit_file_is_watched() {
+    for (probe, path, content, expected) in [
+        ("v1 cpu", "cpu/a/cpu.cfs_quota_us", "300000", 3),
+        ("v1 cpu", "cpu/a/b/cpu.cfs_quota_us", "200000", 2),
+        ("v1 cpu", "cpu/a/b/cpu.cfs_period_us", "400000", 1),
+        ("v1 cpu", "cpuset/a/cpuset.cpus", "0", 2),
+        ("v1 memory", "memory/a/memory.limit_in_bytes", "4096", 4096),
+        ("v1 memory", "memory/a/b/memory.limit_in_bytes", "8192", 8192),
+        ("v1 memory", "cpuset/a/b/cpuset.mems", "1", 2 << 20),
+        ("v1 tasks", "pids/a/pids.max", "7", 7),
+        ("v1 tasks", "pids/a/b/pids.max", "8", 8),
+        ("v2 memory", "a/cpuset.mems", "1", 2 << 20),
+        ("v2 high", "a/memory.high", "512", 512),
+    ] {
+        let host = if probe.starts_with("v1") { ChangingHost::v1() } else { ChangingHost::new() };
+        host.write("sys/devices/system/node/online", "0-1\n");
+        host.write("sys/devices/system/node/node1/meminfo", "Node 1 MemTotal: 2048 kB\n");
+        // The file exists, so that the write is seen, not its creation.
+        let file = format!("sys/fs/cgroup/{path}");
+        host.write(&file, if path.ends_with("period_us") { "100000" } else { "-1" });
+        let probe: Box<dyn ResourceProbe> = match probe.split(' ').next_back() {
+            Some("cpu") => Box::new(host.cpu()),
+            Some("memory") => Box::new(Memory::new().with_roots(host.roots()).poll_every(HOUR)),
+            Some("high") => Box::new(Memory::high().with_roots(host.roots()).poll_every(HOUR)),
+            _ => Box::new(Tasks::new().with_roots(host.roots()).poll_every(HOUR)),
+        };
+        drop(probe.measure().await.unwrap());
+        let write = || {
+            // A cpuset changes what the kernel reports in the status, of which it does not notify.
+            if path.contains("cpuset") {
+                let status = "Cpus_allowed_list:\t0-1\nMems_allowed_list:\t1\nCapEff:\t0\n";
+                host.write("proc/self/status", status);
+            }
+            host.write(&file, content);
+        };
+        assert_notifies(&*probe, write).await;
+        assert_eq!(probe.measure().await.unwrap().reading(), Reading::whole(expected), "{path}");
+    }
+}
+
+/// The poll, or any measurement, finds that a cgroup hierarchy was mounted. From then on the probe watches it.
+#[tokio::test]
+async fn a_mounted_hierarchy_is_found_and_watched() {
+    let host = ChangingHost::new();
+    let mounts = fs::read_to_string(host.path("proc/self/mountinfo")).unwrap();
+    host.write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/root rw\n");
+    let (polling, cpu) = (host.cpu().poll_every(Duration::from_millis(20)), host.cpu());
+    assert_eq!(measure_cores(&polling).await, Quantity::whole(8));
+    assert_eq!(measure_cores(&cpu).await, Quantity::whole(8));
+    assert_notifies(&polling, || host.write("proc/self/mountinfo", &mounts)).await;
+    assert_eq!(measure_cores(&polling).await, Quantity::whole(4));
+
+    // The poll of this probe takes an hour. A measurement finds the mount, and the quota is watched.
+    assert_eq!(measure_cores(&cpu).await, Quantity::whole(4));
+    assert_notifies(&cpu, || host.set_quota(3)).await;
+    assert_eq!(measure_cores(&cpu).await, Quantity::whole(3));
+}
+
 /// The poll, or any measurement, finds that the process moved to another cgroup. From then on the probe
 /// watches the new cgroup and not the previous one.
 #[tokio::test]

@@ -51,6 +51,24 @@ impl ChangingHost {
         host
     }
 
+    /// Returns a v1 host with the process in the cgroups `/a/b`, whose quota is four cores.
+    pub(crate) fn v1() -> Self {
+        let host = Self::new();
+        let controllers = ["cpu", "cpuset", "memory", "pids"];
+        let lines = |line: fn(&str) -> String| controllers.map(line).concat();
+        host.write("proc/self/cgroup", &lines(|name| format!("5:{name}:/a/b\n")));
+        let mounts =
+            lines(|name| format!("33 31 0:30 / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n"));
+        host.write("proc/self/mountinfo", &mounts);
+        for name in controllers {
+            host.write(&format!("sys/fs/cgroup/{name}/cgroup.sane_behavior"), "0\n");
+            host.write(&format!("sys/fs/cgroup/{name}/a/b/cgroup.procs"), "1\n");
+        }
+        host.write("sys/fs/cgroup/cpu/a/b/cpu.cfs_quota_us", "400000\n");
+        host.write("sys/fs/cgroup/cpu/a/b/cpu.cfs_period_us", "100000\n");
+        host
+    }
+
     pub(crate) fn roots(&self) -> Roots {
         Roots::at(self.0.path())
     }

@@ -59,7 +59,7 @@ fn reading(resource: Resource, measurement: &Measurement) -> TableCell {
     let text = output::format_measurement(resource, measurement);
     match measurement.reading() {
         // The exact number of bytes stands below the rounded one.
-        bytes @ Reading::Finite(_) if resource == Resource::MEMORY => {
+        bytes @ Reading::Finite(_) if resource.is_in_bytes() => {
             TableCell::new(text).line(bytes.plain().to_string(), QUIET)
         }
         Reading::Unknown => TableCell::styled(text, WARNING),

@@ -11,7 +11,7 @@ pub(crate) fn format_measurement(resource: Resource, measurement: &Measurement) 
         _ => "",
     };
     match measurement.reading() {
-        Reading::Finite(bytes) if resource == Resource::MEMORY => format!("{bound}{}", format_bytes(bytes)),
+        Reading::Finite(bytes) if resource.is_in_bytes() => format!("{bound}{}", format_bytes(bytes)),
         Reading::Finite(number) => format!("{bound}{}", number.plain()),
         other => other.plain().to_string(),
     }

@@ -15,6 +15,8 @@ pub(crate) struct HostProbes {
     cpu: Cpu,
     open_files: OpenFiles,
     memory: Memory,
+    memory_available: Memory,
+    memory_high: Memory,
     tasks: Tasks,
     pressures: [(Resource, Pressure); 3],
 }
@@ -41,6 +43,8 @@ impl HostProbes {
             cpu: Cpu::new(),
             open_files: OpenFiles::new(),
             memory: Memory::new(),
+            memory_available: Memory::available(),
+            memory_high: Memory::high(),
             tasks: Tasks::new(),
             pressures: [
                 (Pressure::CPU, Pressure::on_cpu()),
@@ -54,11 +58,14 @@ impl HostProbes {
     #[cfg(target_os = "linux")]
     pub(crate) fn of_captured_host(directory: &Path) -> Self {
         let roots = || Roots::at(directory);
-        let Self { cpu, open_files, memory, tasks, pressures } = Self::of_this_host();
+        let Self { cpu, open_files, memory, memory_available, memory_high, tasks, pressures } =
+            Self::of_this_host();
         Self {
             cpu: cpu.with_roots(roots()),
             open_files: open_files.with_roots(roots()),
             memory: memory.with_roots(roots()),
+            memory_available: memory_available.with_roots(roots()),
+            memory_high: memory_high.with_roots(roots()),
             tasks: tasks.with_roots(roots()),
             pressures: pressures.map(|(resource, pressure)| (resource, pressure.with_roots(roots()))),
         }
@@ -70,6 +77,8 @@ impl HostProbes {
             Resource::CPU => self.cpu.read(),
             Resource::FD => self.open_files.read(),
             Resource::MEMORY => self.memory.read(),
+            Memory::AVAILABLE => self.memory_available.read(),
+            Memory::HIGH => self.memory_high.read(),
             Resource::TASKS => self.tasks.read(),
             other => self.pressures.iter().find(|(resource, _)| *resource == other)?.1.read(),
         };

@@ -10,7 +10,10 @@ use super::super::parse::mountinfo::CgroupMounts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::probe) enum CgroupController {
     Cpu,
-    Cpuset,
+    /// The part of `cpuset` that restricts the CPUs.
+    CpusetCpus,
+    /// The part of `cpuset` that restricts the NUMA nodes.
+    CpusetMems,
     Memory,
     Pids,
     /// The pressure files. They exist in every v2 cgroup, and v1 has none.
@@ -22,7 +25,7 @@ impl CgroupController {
     pub(in crate::probe) fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
-            Self::Cpuset => "cpuset",
+            Self::CpusetCpus | Self::CpusetMems => "cpuset",
             Self::Memory => "memory",
             Self::Pids => "pids",
             // No v1 hierarchy has a controller of this name, so the v2 line is found.
@@ -35,7 +38,8 @@ impl CgroupController {
         match (self, version) {
             (Self::Cpu, CgroupVersion::V1) => &["cpu.cfs_quota_us", "cpu.cfs_period_us"],
             (Self::Cpu, CgroupVersion::V2) => &["cpu.max"],
-            (Self::Cpuset, _) => &["cpuset.cpus"],
+            (Self::CpusetCpus, _) => &["cpuset.cpus"],
+            (Self::CpusetMems, _) => &["cpuset.mems"],
             (Self::Memory, CgroupVersion::V1) => &["memory.limit_in_bytes"],
             (Self::Memory, CgroupVersion::V2) => &["memory.max", "memory.high"],
             (Self::Pids, _) => &["pids.max"],

@@ -172,7 +172,7 @@ fn check_size(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
 pub(in crate::probe) fn read_file_lines(mut file: &File, line: impl FnMut(&[u8])) -> io::Result<()> {
     // A pipe cannot seek, and has been opened at its start.
     match file.rewind() {
-        Err(error) if error.kind() != io::ErrorKind::NotSeekable => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotSeekable => Err(error),
         _ => split_lines(BufReader::new(file), line),
     }
 }

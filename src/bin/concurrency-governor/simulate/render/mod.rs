@@ -9,8 +9,6 @@ pub(super) use chart::chart;
 pub(super) use html::html;
 pub(super) use summary::summary;
 
-use concurrency_governor::Resource;
-
 use super::args::SimulateArgs;
 use super::engine::Simulation;
 use super::record::GateRecord;
@@ -29,7 +27,7 @@ pub(super) fn setup(
     simulation: &Simulation,
 ) -> Vec<(&'static str, String)> {
     let readings = simulation.readings.iter().map(|(resource, measurement)| match measurement.reading() {
-        bytes if resource == Resource::MEMORY => format!("{resource} = {bytes}"),
+        bytes if resource.is_in_bytes() => format!("{resource} = {bytes}"),
         other => format!("{resource} = {}", other.plain()),
     });
     let readings = readings.collect::<Vec<_>>().join(", ");
