@@ -1,6 +1,7 @@
 //! The CPUs on which the process may run.
 
-use nix::sched::sched_getaffinity;
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity};
 
 use super::super::host::{CachedAffinity, HostReader};
 use super::super::parse::cpu_list::CpuList;
@@ -10,20 +11,28 @@ use super::threads::note_other_affinities;
 use crate::plan::{Quantity, Source};
 
 /// Adds the number of CPUs on which the process may run, as a limit in cores.
+///
+/// The system call names the process, that is its main thread. The affinity of the calling thread would be wrong on a
+/// worker thread that is pinned to one CPU.
 pub(in crate::probe) fn add_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
-    let count = if reader.uses_system_calls() { call_affinity(reader, builder) } else { None };
+    let called = reader.uses_system_calls().then(|| sched_getaffinity(reader.pid()));
+    let count = match called {
+        Some(called) => count_called(called, reader, builder),
+        None => None,
+    };
     let count = count.or_else(|| Some(read_allowed_online(reader, builder)?.count()));
     if let Some(count) = count {
         builder.add_limit(Quantity::whole(count));
     }
 }
 
-/// Returns the number of CPUs in the affinity of the process.
-///
-/// The call names the process, that is its main thread. The affinity of the calling thread would be wrong on a worker
-/// thread that is pinned to one CPU.
-fn call_affinity(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<u64> {
-    match sched_getaffinity(reader.pid()) {
+/// Returns the number of CPUs in the result of the system call.
+fn count_called(
+    called: Result<CpuSet, Errno>,
+    reader: &mut HostReader,
+    builder: &mut MeasurementBuilder,
+) -> Option<u64> {
+    match called {
         Ok(set) => {
             let cached = reader.caches.affinity.take().filter(|cached| cached.is_of(&set));
             let has_changed = cached.is_none();
@@ -93,3 +102,46 @@ fn parse_non_empty(list: &[u8]) -> Option<CpuList> {
 
 const STATUS: &str = "/proc/self/status";
 const ONLINE: &str = "/sys/devices/system/cpu/online";
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Roots;
+    use super::*;
+    use crate::plan::{Bound, Reading};
+
+    /// Measures the affinity alone, with this result of the system call.
+    fn measure(called: Result<CpuSet, Errno>, files: [(&str, &str); 2]) -> crate::plan::Measurement {
+        let mut reader = HostReader::new(Roots::in_memory(files));
+        let mut builder = MeasurementBuilder::default();
+        let count = count_called(called, &mut reader, &mut builder);
+        let count = count.or_else(|| Some(read_allowed_online(&mut reader, &mut builder)?.count()));
+        builder.build_with(count.map_or(Reading::Unknown, Reading::whole))
+    }
+
+    /// Every CPU of the set counts, on hosts of any size that the set can hold.
+    #[test]
+    fn every_cpu_of_the_set_counts() {
+        let status = ("/proc/self/status", "Cpus_allowed_list:\t0\n");
+        for (cpus, text) in [
+            (vec![0, 1, 63], "0-1,63"),
+            ((60..200).collect(), "60-199"),
+            (vec![64, 127, 128, 1023], "64,127-128,1023"),
+            ((0..1024).collect(), "0-1023"),
+        ] {
+            let mut set = CpuSet::new();
+            cpus.iter().for_each(|cpu| set.set(*cpu).unwrap());
+            let measured = measure(Ok(set), [status, (ONLINE, "0\n")]);
+            assert_eq!(measured.reading(), Reading::whole(cpus.len().try_into().unwrap()), "{text}");
+            assert_eq!(measured.sources()[0].to_string(), format!("sched_getaffinity: {text}"));
+        }
+    }
+
+    /// On a host with more CPUs than the set can hold, the call fails and the list of the allowed CPUs counts.
+    #[test]
+    fn more_cpus_than_the_set_holds_are_read_from_a_file() {
+        let files = [("/proc/self/status", "Cpus_allowed_list:\t0-1535,1600\n"), (ONLINE, "0-1599\n")];
+        let measured = measure(Err(Errno::EINVAL), files);
+        assert_eq!((measured.reading(), measured.bound()), (Reading::whole(1536), Bound::Exact));
+        assert_eq!(measured.notes(), ["sched_getaffinity failed: EINVAL: Invalid argument"]);
+    }
+}

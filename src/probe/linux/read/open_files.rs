@@ -66,7 +66,15 @@ pub(in crate::probe) fn read_in_use(
         builder.add_note("the open descriptors of a captured host cannot be counted");
         return Ok(None);
     }
-    let directory = Path::new(DIRECTORY);
+    count_open(Path::new(DIRECTORY), reader, builder).map(Some)
+}
+
+/// Returns the number of entries of a descriptor directory: its size, or a count.
+fn count_open(
+    directory: &Path,
+    reader: &mut HostReader,
+    builder: &mut MeasurementBuilder,
+) -> io::Result<u64> {
     let size = match reader.cached_descriptor(directory)? {
         Some(descriptor) => descriptor.metadata()?.size(),
         None => fs::metadata(directory)?.size(),
@@ -85,8 +93,8 @@ pub(in crate::probe) fn read_in_use(
             open
         }
     };
-    builder.add_source(Source::new(DIRECTORY, open.to_string()));
-    Ok(Some(open))
+    builder.add_source(Source::new(directory.display().to_string(), open.to_string()));
+    Ok(open)
 }
 
 /// Parses `/proc/sys/fs/file-nr`: the files open on the host, always 0, and the limit, separated by tabs. Returns the
@@ -111,6 +119,7 @@ const FILE_NR: &str = "/proc/sys/fs/file-nr";
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Roots;
     use super::*;
 
     /// The free files of the host are the third number minus the first.
@@ -134,5 +143,21 @@ mod tests {
         let counted = count_entries(&directory).unwrap();
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(counted, 3);
+    }
+
+    /// Where the directory has no size, as `/proc/self/fd` before Linux 6.2, the entries are counted, with a note.
+    /// `/proc/self/fdinfo` has the same entries and no size on any kernel.
+    #[test]
+    fn entries_are_counted_before_linux_6_2() {
+        let directory = Path::new("/proc/self/fdinfo");
+        let mut reader = HostReader::new(Roots::host());
+        let mut builder = MeasurementBuilder::default();
+        let files: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let open = count_open(directory, &mut reader, &mut builder).unwrap();
+        drop(files);
+        let measured = builder.build_with(Reading::whole(open));
+        assert!(open >= 100, "{measured:?}");
+        assert_eq!(measured.notes().len(), 1);
+        assert!(measured.notes()[0].contains("counted at most once per second"), "{measured:?}");
     }
 }
