@@ -6,7 +6,7 @@ use super::super::super::parse::memory_limit::{self, InvalidMemoryLimit};
 use super::super::super::parse::text::{find_line, number, printable, trimmed};
 use super::super::cgroup::{is_controller_off, read_level_file, resolve_cgroups, weaken_by_level_file};
 use super::super::measurement_builder::MeasurementBuilder;
-use super::MemoryFigure;
+use super::figure::MemoryFigure;
 use crate::plan::{Quantity, Source};
 
 /// Adds the limit of every cgroup that contains the process, or what is left of it.

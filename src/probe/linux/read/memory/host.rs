@@ -9,7 +9,7 @@ use super::super::super::parse::meminfo;
 use super::super::super::parse::text::{find_line, printable, trimmed};
 use super::super::hidden::weaken_if_hidden;
 use super::super::measurement_builder::MeasurementBuilder;
-use super::MemoryFigure;
+use super::figure::MemoryFigure;
 use crate::plan::{Quantity, Source};
 
 /// Adds the memory of the host. Returns the content of `/proc/meminfo`, which is empty if it cannot be read.

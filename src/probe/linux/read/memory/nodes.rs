@@ -5,7 +5,7 @@ use super::super::super::parse::cpu_list::CpuList;
 use super::super::super::parse::meminfo;
 use super::super::super::parse::text::{find_line, printable};
 use super::super::measurement_builder::MeasurementBuilder;
-use super::MemoryFigure;
+use super::figure::MemoryFigure;
 use crate::plan::{Quantity, Source};
 
 /// Adds the memory of the allowed nodes, if not all nodes are allowed.

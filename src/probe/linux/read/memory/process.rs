@@ -6,7 +6,7 @@ use super::super::super::parse::process_limits::ProcessLimit;
 use super::super::super::parse::text::find_line;
 use super::super::measurement_builder::MeasurementBuilder;
 use super::super::process_limits::read_process_limit;
-use super::MemoryFigure;
+use super::figure::MemoryFigure;
 use crate::plan::{Quantity, Reading};
 
 /// Adds the soft limits `RLIMIT_AS` and `RLIMIT_DATA`. Since Linux 4.7, private writable mappings count as data.
