@@ -10,3 +10,4 @@ mod process_changes;
 mod hidden_files;
 mod other_detectors;
 mod real_cgroups;
+mod v2_guest;

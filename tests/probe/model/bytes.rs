@@ -111,6 +111,9 @@ fn check_meminfo(bytes: &[u8]) {
             "/sys/fs/cgroup/p/l/memory.max",
             "/sys/fs/cgroup/p/l/memory.high",
             "/sys/fs/cgroup/p/l/memory.current",
+            "/sys/devices/system/node/online",
+            "/sys/devices/system/node/node0/meminfo",
+            "/proc/sys/vm/overcommit_memory",
         ],
         bytes,
     );
@@ -134,6 +137,7 @@ fn check_limits(bytes: &[u8]) {
             "/proc/loadavg",
             "/sys/fs/cgroup/p/l/pids.max",
             "/sys/devices/system/cpu/online",
+            "/proc/sys/vm/max_map_count",
         ],
         bytes,
     );
@@ -229,8 +233,10 @@ const MOUNTS: &[u8] = b"\
 31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct
 ";
 
-const VALID_FILES: [(&str, &str); 22] = [
-    ("/proc/self/status", "Cpus_allowed_list:\t0-7\nCapEff:\t0000000000000000\n"),
+const VALID_FILES: [(&str, &str); 24] = [
+    ("/proc/self/status", "Cpus_allowed_list:\t0-7\nMems_allowed_list:\t0\nCapEff:\t0000000000000000\n"),
+    ("/sys/devices/system/node/online", "0-1\n"),
+    ("/sys/devices/system/node/node0/meminfo", "Node 0 MemTotal: 524288 kB\nNode 0 MemFree: 1024 kB\n"),
     ("/sys/devices/system/cpu/online", "0-7\n"),
     ("/proc/self/cgroup", "0::/p/l\n"),
     (
