@@ -22,7 +22,8 @@ use crate::plan::{Measurement, Resource};
 /// 1. The affinity of the process, by `sched_getaffinity`. It is the affinity of the main thread, not of the thread
 ///    that measures: a worker thread that is pinned to one core must not reduce the limits of the process. If the
 ///    call fails, or on a captured host, the CPUs that are both in `Cpus_allowed_list` of `/proc/self/status` and in
-///    `/sys/devices/system/cpu/online`.
+///    `/sys/devices/system/cpu/online`. If lxcfs has numbered the online CPUs anew, the allowed ones that are not in
+///    `/sys/devices/system/cpu/offline`.
 /// 2. The bandwidth quota of every cgroup that contains the process, from the mount point down: `cpu.max` in cgroup
 ///    v2, `cpu.cfs_quota_us` over `cpu.cfs_period_us` in v1. The cgroups are found by `/proc/self/cgroup` and
 ///    `/proc/self/mountinfo`. Weights and shares are ignored, because they do not limit the number of cores.
@@ -30,7 +31,9 @@ use crate::plan::{Measurement, Resource};
 /// **Reading:** always finite. If neither an affinity nor a quota is found, the result is an error.
 ///
 /// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, or if
-/// cgroups above the mount point are hidden, as in a container.
+/// cgroups above the mount point are hidden, as in a container, or if a quota has no period.
+///
+/// **Notes:** whether some threads have another affinity than the main thread, or may be in cgroups with other quotas.
 ///
 /// **Other systems:** [`available_parallelism`](std::thread::available_parallelism), always `AtMost`.
 ///

@@ -22,8 +22,9 @@ use crate::plan::{Measurement, Resource};
 ///
 /// 1. `pids.max` of every cgroup that contains the process, from the mount point down.
 /// 2. The limits of the kernel, `threads-max` and `pid_max` of `/proc/sys/kernel`.
-/// 3. The soft limit `RLIMIT_NPROC` of the user. It is ignored if the process is exempt: if it has `CAP_SYS_RESOURCE`
-///    or `CAP_SYS_ADMIN` in the initial user namespace, by `/proc/self/status` and `/proc/self/uid_map`.
+/// 3. The soft limit `RLIMIT_NPROC` of the user. It is ignored if the process is exempt: in the initial user namespace,
+///    if its real user is root or it has `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`, by `/proc/self/uid_map` and
+///    `/proc/self/status`.
 ///
 /// Other processes of the cgroups and of the user count against the same limits, so this process may get fewer tasks.
 ///
@@ -31,8 +32,11 @@ use crate::plan::{Measurement, Resource};
 /// if there is no limit but one may exist that could not be read.
 ///
 /// **Bound:** [`AtMost`](crate::plan::Bound::AtMost), with a note, if a file could not be read or parsed, if cgroups
-/// above the mount point are hidden, as in a container, or if it is not known whether the process is exempt from
-/// `RLIMIT_NPROC`.
+/// above the mount point are hidden, as in a container, if it is not known whether the process is exempt from
+/// `RLIMIT_NPROC`, or in a user namespace, where the `RLIMIT_NPROC` of its creator applies, too, and is hidden. The
+/// limits of the kernel exist on every host: if they are hidden, the tasks are not unlimited.
+///
+/// **Notes:** whether `vm.max_map_count` ends the threads of this process earlier. A thread takes two mappings.
 ///
 /// **Other systems:** on FreeBSD, the soft limit `RLIMIT_NPROC`, always `AtMost`. Elsewhere `Unknown`.
 ///

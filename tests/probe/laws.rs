@@ -204,6 +204,8 @@ fn measure(roots: &Roots) -> (GrantedReadings, [Bound; 5]) {
     assert_eq!(measured, read());
     let [cores, memory, available, tasks, free_tasks] = measured.each_ref().map(Measurement::reading);
     let readings = GrantedReadings { cores, memory, available, tasks, free_tasks };
+    // What is left is never more than the limit.
+    assert!(is_at_most(GrantedReadings { memory: available, tasks: free_tasks, ..readings }, readings));
     (readings, measured.each_ref().map(Measurement::bound))
 }
 

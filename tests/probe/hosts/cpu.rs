@@ -127,7 +127,7 @@ fn cores_are_both_allowed_and_online() {
 }
 
 /// The online CPUs of a container with lxcfs are numbered from 0. The allowed CPUs, which have the numbers of the host,
-/// count, and the reading is a bound.
+/// count, without those that are offline. Where these are not known, the reading is a bound.
 #[test]
 fn renumbered_online_cpus_are_ignored() {
     for (allowed, online, expected) in
@@ -137,13 +137,23 @@ fn renumbered_online_cpus_are_ignored() {
             .file("/proc/self/cgroup", "")
             .file("/proc/self/status", format!("Cpus_allowed_list:\t{allowed}\n"))
             .file(ONLINE_CPUS, online);
-        let measured = read(&host);
+        let bounded = read(&host);
         assert_eq!(
-            (measured.reading(), measured.bound()),
+            (bounded.reading(), bounded.bound()),
             (cores(expected), Bound::AtMost),
             "{allowed} {online}"
         );
+        let exact = read(&host.clone().file(OFFLINE_CPUS, "\n"));
+        assert_eq!((exact.reading(), exact.bound()), (cores(expected), Bound::Exact), "{allowed} {online}");
+        let contradiction = read(&host.file(OFFLINE_CPUS, "0-63\n"));
+        assert_eq!(contradiction.reading(), cores(expected));
     }
+    let host = InMemoryHost::new()
+        .file("/proc/self/cgroup", "")
+        .file("/proc/self/status", "Cpus_allowed_list:\t20-27\n")
+        .file(ONLINE_CPUS, "0-5")
+        .file(OFFLINE_CPUS, "24-25,64-127\n");
+    assert_eq!(read(&host).reading(), cores("6"));
 }
 
 /// If nothing is known of the cores, the error names the file that was read.
@@ -180,6 +190,7 @@ fn limit_files_cover_every_level() {
     assert!(files(&InMemoryHost::new()).is_empty());
 }
 
+const OFFLINE_CPUS: &str = "/sys/devices/system/cpu/offline";
 /// `cpu.max` of each level, from the root to the cgroup of the process.
 const MAX: [&str; 3] = ["/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/p/cpu.max", "/sys/fs/cgroup/p/l/cpu.max"];
 const QUOTA: [&str; 3] = [

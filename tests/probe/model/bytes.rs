@@ -173,18 +173,28 @@ fn assert_cores(host: &ValidHost) {
 
 fn assert_memory(host: &ValidHost) {
     let memory = Memory::new().with_roots(host.roots());
-    assert_repeatable(&|| memory.read());
-    assert_repeatable(&|| memory.read_available());
+    let limit = assert_repeatable(&|| memory.read());
+    let available = assert_repeatable(&|| memory.read_available());
+    assert_is_part(available, limit);
     assert_repeatable(&|| Ok(memory.read_soft_limit()));
 }
 
 fn assert_open_files_and_tasks(host: &ValidHost) {
     let open_files = OpenFiles::new().with_roots(host.roots());
-    assert_repeatable(&|| open_files.read());
-    assert_repeatable(&|| open_files.read_free());
+    let limit = assert_repeatable(&|| open_files.read());
+    let free = assert_repeatable(&|| open_files.read_free());
+    assert_is_part(free, limit);
     let tasks = Tasks::new().with_roots(host.roots());
-    assert_repeatable(&|| tasks.read());
-    assert_repeatable(&|| Ok(tasks.read_free()));
+    let limit = assert_repeatable(&|| tasks.read());
+    let free = assert_repeatable(&|| Ok(tasks.read_free()));
+    assert_is_part(free, limit);
+}
+
+/// Asserts that what is left of a resource is at most its limit, where both are known.
+fn assert_is_part(rest: Option<Reading>, limit: Option<Reading>) {
+    if let (Some(Reading::Finite(rest)), Some(Reading::Finite(limit))) = (rest, limit) {
+        assert!(rest <= limit, "{rest} of {limit}");
+    }
 }
 
 /// Asserts that two measurements of one host are equal, and that each source and each note prints as one line

@@ -20,7 +20,7 @@ pub(in crate::probe) fn add_affinity(reader: &mut HostReader, builder: &mut Meas
         Some(called) => count_called(called, reader, builder),
         None => None,
     };
-    let count = count.or_else(|| Some(read_allowed_online(reader, builder)?.count()));
+    let count = count.or_else(|| read_allowed_online(reader, builder));
     if let Some(count) = count {
         builder.add_limit(Quantity::whole(count));
     }
@@ -50,26 +50,43 @@ fn count_called(
     }
 }
 
-/// Returns the CPUs that are both allowed and online.
+/// Returns the number of CPUs that are both allowed and online.
 ///
 /// `Cpus_allowed_list` of an unrestricted process contains every CPU that could be plugged in. The system call leaves
 /// out offline CPUs.
-///
-/// lxcfs numbers the online CPUs of a container from 0, while the allowed CPUs keep the numbers of the host. Online
-/// CPUs that look like this are ignored: some of them are not allowed, and some of the allowed ones are missing.
-fn read_allowed_online(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<CpuList> {
+fn read_allowed_online(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<u64> {
     let allowed = read_allowed(reader, builder);
     let online = read_online(reader, builder);
-    let (Some(allowed), Some(online)) = (&allowed, &online) else { return allowed.or(online) };
+    let (Some(allowed), Some(online)) = (&allowed, &online) else {
+        return Some(allowed.or(online)?.count());
+    };
     let both = allowed.intersection(online);
+    // lxcfs numbers the online CPUs of a container from 0, while the allowed CPUs keep the numbers of the host: some of
+    // the online CPUs are not allowed, and some of the allowed ones seem to be offline.
     let is_renumbered = both != *allowed && both != *online && online.is_first(allowed.count());
     if both.count() == 0 || is_renumbered {
-        builder.weaken(format!(
-            "the CPUs in {ONLINE} are numbered in another way than the allowed CPUs {allowed}, and are ignored"
-        ));
-        return Some(allowed.clone());
+        return Some(count_without_offline(allowed, reader, builder));
     }
-    Some(both)
+    Some(both.count())
+}
+
+/// Returns the number of allowed CPUs that are not offline. lxcfs does not change the list of the offline CPUs.
+fn count_without_offline(
+    allowed: &CpuList,
+    reader: &mut HostReader,
+    builder: &mut MeasurementBuilder,
+) -> u64 {
+    builder.add_note(format!("the CPUs in {ONLINE} have other numbers than those allowed, and do not count"));
+    let offline = builder.read_as_source(reader, OFFLINE);
+    let Some(offline) = offline.as_deref().and_then(CpuList::parse) else {
+        builder.weaken(format!("{OFFLINE} holds no valid list of CPUs, so allowed CPUs may be offline"));
+        return allowed.count();
+    };
+    // No CPU is left if the lists contradict each other, which no kernel does.
+    match allowed.count().saturating_sub(allowed.intersection(&offline).count()) {
+        0 => allowed.count(),
+        online => online,
+    }
 }
 
 /// Reads `Cpus_allowed_list` in the status of the process.
@@ -102,6 +119,7 @@ fn parse_non_empty(list: &[u8]) -> Option<CpuList> {
 
 const STATUS: &str = "/proc/self/status";
 const ONLINE: &str = "/sys/devices/system/cpu/online";
+const OFFLINE: &str = "/sys/devices/system/cpu/offline";
 
 #[cfg(test)]
 mod tests {
@@ -114,7 +132,7 @@ mod tests {
         let mut reader = HostReader::new(Roots::in_memory(files));
         let mut builder = MeasurementBuilder::default();
         let count = count_called(called, &mut reader, &mut builder);
-        let count = count.or_else(|| Some(read_allowed_online(&mut reader, &mut builder)?.count()));
+        let count = count.or_else(|| read_allowed_online(&mut reader, &mut builder));
         builder.build_with(count.map_or(Reading::Unknown, Reading::whole))
     }
 
@@ -129,7 +147,9 @@ mod tests {
             ((0..1024).collect(), "0-1023"),
         ] {
             let mut set = CpuSet::new();
-            cpus.iter().for_each(|cpu| set.set(*cpu).unwrap());
+            for cpu in &cpus {
+                set.set(*cpu).unwrap();
+            }
             let measured = measure(Ok(set), [status, (ONLINE, "0\n")]);
             assert_eq!(measured.reading(), Reading::whole(cpus.len().try_into().unwrap()), "{text}");
             assert_eq!(measured.sources()[0].to_string(), format!("sched_getaffinity: {text}"));
