@@ -166,7 +166,8 @@ impl Memory {
         self.host.measure(Self::available_on)
     }
 
-    /// Returns the files that hold the limits, at every visible cgroup level, whether or not they exist yet.
+    /// Returns the files that hold the limits and the allowed NUMA nodes, at every visible cgroup level, whether or not
+    /// they exist yet.
     #[must_use]
     pub fn limit_files(&self) -> Vec<PathBuf> {
         self.host.measure(|reader| linux::read::limit_files(reader, Self::CONTROLLERS))

@@ -208,11 +208,7 @@ fn measured(
     let measurement = (reading_of(quantity), any::<u8>()).prop_map(|(reading, byte)| {
         let measurement = Measurement::new(reading);
         // About four in five are exact.
-        match byte {
-            0..200 => measurement,
-            200..240 => measurement.at_most(),
-            _ => measurement.at_least(),
-        }
+        if byte < 200 { measurement } else { measurement.at_most() }
     });
     option::weighted(0.9, measurement.prop_map(move |measurement| (resource, measurement)))
 }

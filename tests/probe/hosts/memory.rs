@@ -82,7 +82,9 @@ fn huge_pages_do_not_count() {
         );
         assert_eq!(measured.sources()[1].raw().split(' ').next(), Some("Hugetlb:"));
     }
-    assert_eq!(with_pool(pages).reading(), Reading::whole(GIB / 2));
+    let default_size = with_pool(pages);
+    assert_eq!(default_size.reading(), Reading::whole(GIB / 2));
+    assert_eq!(default_size.sources()[1].raw(), "HugePages_Total:     256");
     assert_eq!(with_pool("Hugetlb: 0 kB\n").reading(), Reading::whole(GIB));
     let invalid = with_pool("Hugetlb: x kB\n");
     assert_eq!((invalid.reading(), invalid.bound()), (Reading::whole(GIB), Bound::AtMost));

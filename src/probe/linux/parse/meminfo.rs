@@ -21,17 +21,17 @@ pub(in crate::probe) const COMMIT_LIMIT: &str = "CommitLimit:";
 /// Prefix of the line with the memory that is allocated, used or not.
 pub(in crate::probe) const COMMITTED: &str = "Committed_AS:";
 
-/// Returns the size of so many huge pages of the default size, if the content has that size.
-pub(in crate::probe) fn huge_pages(content: &[u8], pages: u64) -> Option<Quantity> {
+/// Prefix of the line with the number of huge pages of the default size.
+pub(in crate::probe) const HUGE_PAGES: &str = "HugePages_Total:";
+
+/// Returns the size of the huge pages that `counts` has, by the default size that `sizes` has. Returns `None` if either
+/// is missing or invalid.
+pub(in crate::probe) fn huge_pages(counts: &[u8], sizes: &[u8]) -> Option<Quantity> {
     const SIZE: &str = "Hugepagesize:";
 
-    let size = parse_line(find_line(content, SIZE), SIZE)?;
+    let pages = number(trimmed(find_line(counts, HUGE_PAGES).strip_prefix(HUGE_PAGES.as_bytes())?)?)?;
+    let size = parse_line(find_line(sizes, SIZE), SIZE)?;
     Some(Quantity::whole(size.floor().saturating_mul(pages)))
-}
-
-/// Parses the line with this prefix as a number without a unit: `HugePages_Total:     512`.
-pub(in crate::probe) fn parse_count(content: &[u8], prefix: &str) -> Option<u64> {
-    number(trimmed(find_line(content, prefix).strip_prefix(prefix.as_bytes())?)?)
 }
 
 /// Parses the line with this prefix and returns its value in bytes. The kernel's kB has 1024 bytes.
@@ -71,9 +71,10 @@ mod tests {
     #[test]
     fn huge_pages_have_a_size() {
         let content = b"HugePages_Total:     512\nHugepagesize:       2048 kB\n";
-        assert_eq!(parse_count(content, "HugePages_Total:"), Some(512));
-        assert_eq!(huge_pages(content, 512), Some(Quantity::whole(1 << 30)));
-        assert_eq!(huge_pages(b"Hugepagesize: x kB", 1), None);
-        assert_eq!(parse_count(b"HugePages_Total: 1 kB", "HugePages_Total:"), None);
+        assert_eq!(huge_pages(content, content), Some(Quantity::whole(1 << 30)));
+        for invalid in [&b"Hugepagesize: x kB"[..], b"HugePages_Total: 1 kB\nHugepagesize: 2048", b""] {
+            assert_eq!(huge_pages(content, invalid), None);
+            assert_eq!(huge_pages(invalid, content), None);
+        }
     }
 }

@@ -44,21 +44,21 @@ fn add_physical_memory(figure: MemoryFigure, content: &[u8], builder: &mut Measu
 /// Returns the size of the pool of huge pages. The pool is part of the total, and only `hugetlbfs` can use it.
 fn read_huge_page_pool(content: &[u8], builder: &mut MeasurementBuilder) -> Quantity {
     // The sum of all page sizes, since Linux 4.19. Before, only the pages of the default size are known.
-    let pool = match find_line(content, meminfo::HUGE_PAGE_POOL) {
-        [] => meminfo::parse_count(content, "HugePages_Total:")
-            .and_then(|pages| meminfo::huge_pages(content, pages)),
-        line => {
-            let pool = meminfo::parse_line(line, meminfo::HUGE_PAGE_POOL);
-            if pool.is_none() {
-                builder.weaken(format!("{MEMINFO} has no valid Hugetlb, and huge pages are not subtracted"));
-            }
-            if pool.is_some_and(|pool| pool > Quantity::ZERO) {
-                builder.add_source(Source::new(MEMINFO, printable(line)));
-            }
-            pool
-        }
+    let (line, pool) = match find_line(content, meminfo::HUGE_PAGE_POOL) {
+        [] => (
+            find_line(content, meminfo::HUGE_PAGES),
+            Some(meminfo::huge_pages(content, content).unwrap_or(Quantity::ZERO)),
+        ),
+        line => (line, meminfo::parse_line(line, meminfo::HUGE_PAGE_POOL)),
     };
-    pool.unwrap_or(Quantity::ZERO)
+    let Some(pool) = pool else {
+        builder.weaken(format!("{MEMINFO} has no valid Hugetlb, and huge pages are not subtracted"));
+        return Quantity::ZERO;
+    };
+    if pool > Quantity::ZERO {
+        builder.add_source(Source::new(MEMINFO, printable(line)));
+    }
+    pool
 }
 
 /// Adds the limit of the kernel on the memory that all processes together may have allocated. It is in force if

@@ -14,7 +14,7 @@ use crate::plan::{Quantity, Source};
 /// much memory the other nodes have.
 pub(super) fn add_allowed_nodes(
     figure: MemoryFigure,
-    meminfo: &[u8],
+    host_meminfo: &[u8],
     reader: &mut HostReader,
     builder: &mut MeasurementBuilder,
 ) {
@@ -48,8 +48,11 @@ pub(super) fn add_allowed_nodes(
         let Some(content) = read_node(node, reader, builder) else { return };
         let Some(bytes) = read_line(node, meminfo::TOTAL, &content, builder) else { return };
         // The node counts its huge pages of the default size. Other sizes are only known for the whole host.
-        let pages = meminfo::parse_count(&content, "HugePages_Total:").unwrap_or(0);
-        let pool = meminfo::huge_pages(meminfo, pages).unwrap_or(Quantity::ZERO);
+        let pool = meminfo::huge_pages(&content, host_meminfo).unwrap_or(Quantity::ZERO);
+        if pool > Quantity::ZERO {
+            let line = printable(find_line(&content, meminfo::HUGE_PAGES));
+            builder.add_source(Source::new(node_file(node), line));
+        }
         total = total.saturating_add(bytes.saturating_sub(pool));
         if figure == MemoryFigure::Available {
             let bytes = read_line(node, meminfo::FREE, &content, builder);
