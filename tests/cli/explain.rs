@@ -207,6 +207,24 @@ fn unlimited_and_unknown_are_not_numbers() {
     assert_eq!(gates["io"]["derivation"][2]["remark"], "skipped: fd is unlimited");
 }
 
+/// The available memory and the soft limit are measured if the plan reads them, and are shown in bytes.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_figures_are_measured_if_the_plan_reads_them() {
+    let directory = TestDirectory::new();
+    let formula = "memory.available per 64Mi | floor 1 | at most memory.high per 64Mi";
+    let plan = directory.write("spare.toml", format!("[gates.spare]\nformula = \"{formula}\"\n"));
+    let root = "tests/fixtures/kernel-6.1-cgroup-v2/v2-no-limit";
+    let mut command = explain(["--root", root, "--plan"]);
+    command.arg(plan).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let table = succeed(&mut command);
+    assert!(table.contains("memory.available  433.90 MiB"), "{table}");
+    let report = succeed_with_json(command.arg("--json"));
+    assert_eq!(report["readings"]["memory.available"]["value"], (444_320 * 1024).to_string());
+    assert_eq!(report["readings"]["memory.high"]["value"], "unlimited");
+    assert_eq!(report["gates"]["spare"]["limit"], 6);
+}
+
 /// A pressure is measured if the plan reads it.
 #[cfg(target_os = "linux")]
 #[test]

@@ -23,10 +23,10 @@ Examples:
 pub(crate) const NOTES: &str = "\
 Readings:
   These resources are always measured: cpu (cores), fd (file descriptors),
-  memory (bytes) and tasks (processes and threads). The pressures are measured
-  if the plan reads them: pressure.cpu, pressure.memory and pressure.io, each
-  the share of time, 0 to 1, in which work stalls. A plan can read any other
-  resource if --reading gives its value.
+  memory (bytes) and tasks (processes and threads). Others are measured if the
+  plan reads them: memory.available and memory.high (bytes), and pressure.cpu,
+  pressure.memory and pressure.io, each the share of time, 0 to 1, in which
+  work stalls. A plan can read any other resource if --reading gives its value.
 
 Settings:
   A setting replaces the derived limit of a gate. For each gate, the first of
