@@ -169,6 +169,7 @@ impl Serialize for GateStatus {
             "available": self.available,
             "debt": self.debt,
             "waiting": self.waiting,
+            "unclaimed": self.unclaimed,
             "closed": self.closed,
             "resized": self.resized,
             "totals": self.totals,
@@ -190,7 +191,7 @@ impl Serialize for QueueTotals {
         serialize_fields!(serializer, "QueueTotals", {
             "enqueued": self.enqueued,
             "admitted": self.admitted,
-            "unclaimed": self.unclaimed,
+            "abandoned": self.abandoned,
             "cancelled": self.cancelled,
             "expired": self.expired,
             "too_large": self.too_large,

@@ -5,15 +5,17 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
+use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::clock::{self, NEVER};
+use super::counters::Counter;
 use super::error::{AcquireError, Rejection};
 use super::expiry::timer_waker;
 use super::handle::Gate;
@@ -239,30 +241,42 @@ impl<G: GateRef> PendingRequest<G> {
         let weight = self.waiter.weight();
         // The fast path: the permits are available on the first poll.
         if self.waiter.state() == WaiterState::Idle && self.shared().try_acquire(weight) {
-            self.as_mut().project().waiter.finish();
-            return self.admitted();
-        }
-        // A wait that has ended well.
-        if self.as_mut().project().waiter.finish_admitted() {
-            return self.admitted();
-        }
-        match self.as_mut().poll_slow(cx.waker()) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(())) => self.admitted(),
-            Poll::Ready(Err(rejection)) => {
-                Poll::Ready(Err(AcquireError::new(self.shared().name, weight, rejection)))
+            self.as_mut().project().waiter.admit_on_arrival();
+        } else if self.waiter.state() != WaiterState::Admitted {
+            if let Err(rejection) = ready!(self.as_mut().poll_slow(cx.waker())) {
+                spend_budget(cx);
+                return Poll::Ready(Err(AcquireError::new(self.shared().name, weight, rejection)));
             }
         }
-    }
-
-    #[inline]
-    fn admitted(self: Pin<&mut Self>) -> Poll<Result<G::Permit, AcquireError>> {
-        let weight = self.waiter.weight();
+        // A task that acquires ready permits in a loop must yield to the runtime from time to time. Meanwhile the request keeps
+        // its permits, so it does not lose its turn.
+        let Poll::Ready(budget) = coop::poll_proceed(cx) else {
+            self.postpone();
+            return Poll::Pending;
+        };
+        budget.made_progress();
+        self.as_mut().claim();
         let permit = self.project().gate.permit(weight);
         Poll::Ready(Ok(permit.expect("a request is admitted once")))
     }
 
-    /// Polls a request that the fast path did not admit.
+    /// Notes that the permits of an admitted request belong to its owner now.
+    #[inline]
+    pub(super) fn claim(mut self: Pin<&mut Self>) {
+        if self.as_mut().project().waiter.finish_admitted() {
+            self.shared().counters.increment(Counter::Claimed);
+        }
+    }
+
+    /// Notes that an admitted request does not return its permits yet.
+    #[cold]
+    fn postpone(mut self: Pin<&mut Self>) {
+        if self.as_mut().project().waiter.postpone() {
+            self.shared().counters.increment(Counter::Postponed);
+        }
+    }
+
+    /// Polls a request that the fast path did not admit. After `Ok` its state is `Admitted`.
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
         match self.waiter.state() {
@@ -270,7 +284,7 @@ impl<G: GateRef> PendingRequest<G> {
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
-            _ => Poll::Ready(self.take_result()),
+            _ => Poll::Ready(self.result()),
         }
     }
 
@@ -352,12 +366,14 @@ impl<G: GateRef> PendingRequest<G> {
         result: Result<(), Rejection>,
         unused: Waker,
     ) -> Poll<Result<(), Rejection>> {
-        self.as_mut().project().waiter.finish();
-        // If the drop of the waker panics, this guard returns the permits.
-        let gate = self.gate.gate();
-        let permit = gate.filter(|_| result.is_ok()).map(|gate| Permit::new(gate, self.waiter.weight()));
+        let waiter = self.as_mut().project().waiter;
+        // Before the waker is dropped, which may panic.
+        if result.is_ok() {
+            waiter.admit_on_arrival();
+        } else {
+            waiter.finish();
+        }
         drop(unused);
-        mem::forget(permit);
         Poll::Ready(result)
     }
 
@@ -370,7 +386,7 @@ impl<G: GateRef> PendingRequest<G> {
             let runtime = match self.waiter.state() {
                 WaiterState::Waiting => None,
                 WaiterState::TimerLost => Some(current_runtime()),
-                _ => return Poll::Ready(self.take_result()),
+                _ => return Poll::Ready(self.result()),
             };
             let new_waker = waker.clone(); // without the lock, see `arrive`
             let this = self.as_mut().project();
@@ -408,19 +424,25 @@ impl<G: GateRef> PendingRequest<G> {
         mem::forget(on_panic);
     }
 
-    /// Returns the result of a request whose wait has ended.
+    /// Returns the result of a request whose wait has ended. A rejection completes the request.
     #[cold]
-    pub(super) fn take_result(self: Pin<&mut Self>) -> Result<(), Rejection> {
+    fn result(self: Pin<&mut Self>) -> Result<(), Rejection> {
         let mut waiter = self.project().waiter;
         let state = waiter.state();
+        if state == WaiterState::Admitted {
+            return Ok(());
+        }
         let detail = waiter.as_mut().removal_detail();
         waiter.finish();
         match state {
-            WaiterState::Admitted => Ok(()),
             WaiterState::Closed => Err(Rejection::Closed),
             WaiterState::TooLarge => Err(Rejection::TooLarge { limit: detail.unsigned_abs() }),
             WaiterState::Expired => Err(Rejection::Expired { waited: detail.unsigned_abs() }),
-            WaiterState::Idle | WaiterState::Waiting | WaiterState::TimerLost | WaiterState::Done => {
+            WaiterState::Idle
+            | WaiterState::Waiting
+            | WaiterState::TimerLost
+            | WaiterState::Admitted
+            | WaiterState::Done => {
                 panic!("a request is polled after completion")
             }
         }
@@ -442,7 +464,7 @@ impl<G: GateRef> PendingRequest<G> {
                 drop(locked);
                 drop(waker);
             }
-            removed => finish_cancel(locked, this.waiter, removed),
+            removed => finish_cancel(gate.shared(), locked, this.waiter, removed),
         }
     }
 
@@ -504,7 +526,14 @@ impl PendingRequest<&Gate> {
             let this = self.as_mut().project();
             this.gate.shared().step(|state, word, wake_list| state.expire(word, this.waiter, now, wake_list));
         }
-        if self.waiter.state().is_queued() { Poll::Pending } else { Poll::Ready(self.take_result()) }
+        if self.waiter.state().is_queued() {
+            return Poll::Pending;
+        }
+        let result = self.as_mut().result();
+        if result.is_ok() {
+            self.claim();
+        }
+        Poll::Ready(result)
     }
 }
 
@@ -524,22 +553,35 @@ impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
 fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
     let mut locked = shared.permits.lock();
     let removed = locked.parts().0.cancel(waiter.as_mut());
-    finish_cancel(locked, waiter, removed);
+    finish_cancel(shared, locked, waiter, removed);
 }
 
 /// Passes on what a cancelled request leaves.
 #[cold]
 #[inline(never)]
 fn finish_cancel(
+    shared: &Shared,
     mut locked: LockedPermits<'_, GateState>,
-    waiter: Pin<&mut Waiter>,
+    mut waiter: Pin<&mut Waiter>,
     removed: Option<Removed>,
 ) {
+    // The waker of the task panicked before the request was postponed.
+    if waiter.as_mut().postpone() {
+        shared.counters.increment(Counter::Postponed);
+    }
     let mut wake_list = WakeList::default();
     let (state, word) = locked.parts();
     state.finish_cancel(word, waiter, removed, clock::now, &mut wake_list);
     drop(locked);
     wake_list.wake_all();
+}
+
+/// Counts a rejection as work of the task, so that a task that is rejected in a loop yields at its next await.
+#[cold]
+fn spend_budget(cx: &mut Context<'_>) {
+    if let Poll::Ready(budget) = coop::poll_proceed(cx) {
+        budget.made_progress();
+    }
 }
 
 /// What a request asks for.

@@ -10,6 +10,10 @@ pub(super) enum Counter {
     Admitted = 0,
     NoPermits = 1,
     Resized = 2,
+    /// Admitted requests whose owner has taken the permits, after a wait or a postponement.
+    Claimed = 3,
+    /// Requests admitted on arrival that did not return their permits at once, because the budget of their task was spent.
+    Postponed = 4,
 }
 
 /// The fast-path counters of one gate.
@@ -24,7 +28,7 @@ pub(super) struct ShardedCounters {
 /// The counts of one thread, on a cache line of their own.
 #[derive(Default)]
 #[repr(align(64))]
-struct CounterShard([AtomicU64; 3]);
+struct CounterShard([AtomicU64; 5]);
 
 impl ShardedCounters {
     #[inline]

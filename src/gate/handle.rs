@@ -37,8 +37,8 @@ use crate::plan::{GateName, Limit};
 /// # }
 /// ```
 ///
-/// A request that is admitted at once does not yield to the runtime. A task that acquires ready permits in a loop has to
-/// yield by itself.
+/// Acquiring takes part in tokio's cooperative scheduling: a task that acquires ready permits in a loop yields to the runtime
+/// from time to time. Its request keeps its permits meanwhile.
 #[derive(Clone)]
 pub struct Gate {
     shared: Arc<Shared>,

@@ -23,7 +23,7 @@ pub(super) struct Shared {
     pub(super) permits: Permits<GateState>,
     /// Set under the lock with the first listener, and never cleared.
     has_listeners: AtomicBool,
-    counters: ShardedCounters,
+    pub(super) counters: ShardedCounters,
     pub(super) name: GateName,
     /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`](clock::NEVER).
     pub(super) max_wait: i64,

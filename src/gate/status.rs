@@ -6,7 +6,7 @@ use crate::plan::{GateName, Limit};
 /// The status of a gate. Its limit, permits and queue belong to one instant:
 ///
 /// - `in_use + available == limit + debt`, and `available` or `debt` is 0.
-/// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `unclaimed`.
+/// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `abandoned`.
 ///
 /// Each thread counts what it does without the lock: it admits and rejects requests, and changes the limit of an idle gate. A
 /// total can lack such an event that happens at the same time as the call. No event is lost.
@@ -37,6 +37,10 @@ pub struct GateStatus {
     pub debt: u32,
     /// Requests in the queue, whatever their weight.
     pub waiting: usize,
+    /// Requests that have been admitted, and whose futures have not been polled since. Their permits are in use. A number that
+    /// stays above 0 means that a task keeps a future that it does not poll, such as the other branch of a `select!`: it holds
+    /// up the queue.
+    pub unclaimed: usize,
     /// Whether the gate was closed.
     pub closed: bool,
     /// How many times the limit has changed.
@@ -74,7 +78,7 @@ pub struct QueueTotals {
     /// Requests that were admitted from the queue.
     pub admitted: u64,
     /// Admitted requests that were dropped before they were polled; their permits went to the next waiters.
-    pub unclaimed: u64,
+    pub abandoned: u64,
     /// Requests that were dropped while they waited.
     pub cancelled: u64,
     /// Requests whose deadline passed while they waited.

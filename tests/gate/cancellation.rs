@@ -106,7 +106,7 @@ fn an_admitted_future_holds_its_permits_until_polled_or_dropped() {
         let Poll::Ready(Ok(permit)) = poll_once(&mut polled) else { panic!("it was admitted") };
         assert_eq!(in_use_and_waiting(), (1, 0));
         drop((permit, next));
-        assert_eq!(gate.status().totals.queue.unclaimed, 1);
+        assert_eq!(gate.status().totals.queue.abandoned, 1);
         assert_idle(&gate);
     }
 }

@@ -227,20 +227,27 @@ fn a_waker_that_panics_in_drop_loses_no_permit() {
     assert_eq!(counter.wakes(), 1);
 }
 
-/// A request that is admitted under the lock when it arrives releases its permits if the waker that it does not
-/// need panics in `drop`.
+/// A request that is admitted under the lock when it arrives keeps its permits if the waker that it does not need
+/// panics in `drop`: it returns them at the next poll, and releases them when it is dropped.
 #[test]
 fn an_unneeded_waker_that_panics_in_drop_loses_no_permit() {
-    let gate = gate(2);
-    let held = gate.try_acquire().unwrap();
-    let (drained, _) = start_waiting(gate.drained()); // so that each request is decided under the lock
-    let hostile = panicking_waker(Call::Drop);
-    let mut request = Box::pin(gate.acquire());
-    assert!(catch_unwind(AssertUnwindSafe(|| poll_with(&mut request, &hostile))).is_err());
-    mem::forget(hostile);
-    assert_eq!(gate.status().in_use, 1);
-    drop((request, drained, held));
-    assert_idle(&gate);
+    for is_polled_again in [true, false] {
+        let gate = gate(2);
+        let held = gate.try_acquire().unwrap();
+        let (drained, _) = start_waiting(gate.drained()); // so that each request is decided under the lock
+        let hostile = panicking_waker(Call::Drop);
+        let mut request = Box::pin(gate.acquire());
+        assert!(catch_unwind(AssertUnwindSafe(|| poll_with(&mut request, &hostile))).is_err());
+        mem::forget(hostile);
+        assert_eq!(gate.status().in_use, 2);
+        if is_polled_again {
+            assert!(poll_once(&mut request).is_ready());
+        }
+        drop((request, drained, held));
+        let status = gate.status();
+        assert_eq!((status.unclaimed, status.totals.queue.abandoned), (0, u64::from(!is_polled_again)));
+        assert_idle(&gate);
+    }
 }
 
 /// A cancelled request whose waker panics in `drop` still admits the request behind it.

@@ -20,6 +20,7 @@ mod deadline;
 mod timer;
 
 mod blocking;
+mod budget;
 mod run;
 mod status;
 

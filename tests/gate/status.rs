@@ -7,7 +7,8 @@ use concurrency_governor::Limit;
 use concurrency_governor::gate::{Gate, Histogram};
 
 use crate::support::{
-    MS, NAME, assert_idle, expect_ready, gate, paused_runtime, poll_once, start_waiting, unmeasured_gate,
+    MS, NAME, assert_idle, expect_ready, gate, paused_runtime, poll_once, spin_until, start_waiting,
+    unmeasured_gate,
 };
 
 /// Every request is in the totals. Only requests that waited are in the histogram, and only if the gate
@@ -26,9 +27,42 @@ fn totals_count_every_request() {
         let status = gate.status();
         assert_eq!((status.totals.admitted, status.waits.count()), (3, measured));
         let queue = status.totals.queue;
-        assert_eq!((queue.enqueued, queue.admitted, queue.unclaimed, queue.cancelled), (3, 2, 1, 1));
+        assert_eq!((queue.enqueued, queue.admitted, queue.abandoned, queue.cancelled), (3, 2, 1, 1));
         assert_idle(&gate);
     }
+}
+
+/// Admitted requests whose futures are not polled are in the status for as long as they hold up the queue.
+#[test]
+fn unclaimed_requests_are_in_the_status() {
+    let gate = gate(2);
+    let held = gate.try_acquire_many(2).unwrap();
+    let mut waiting: Vec<_> = (0..3).map(|_| start_waiting(gate.acquire_owned()).0).collect();
+    drop(held);
+    let numbers = |gate: &Gate| (gate.status().unclaimed, gate.status().waiting, gate.status().in_use);
+    assert_eq!(numbers(&gate), (2, 1, 2), "two futures that are not polled hold up the third");
+    let permit = poll_once(&mut waiting[0]);
+    assert_eq!(numbers(&gate), (1, 1, 2));
+    drop(waiting.remove(1));
+    assert_eq!((numbers(&gate), gate.status().totals.queue.abandoned), ((1, 0, 2), 1));
+    drop((permit, waiting));
+    assert_eq!(numbers(&gate), (0, 0, 0));
+    assert_idle(&gate);
+}
+
+/// The permits of a blocked thread are its own as soon as they are admitted.
+#[test]
+fn a_blocked_thread_claims_its_permits() {
+    let gate = gate(1);
+    let held = gate.try_acquire().unwrap();
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| gate.acquire_blocking().map(|permit| (gate.status().unclaimed, permit)));
+        spin_until(|| gate.status().waiting == 1);
+        drop(held);
+        let (unclaimed, permit) = blocked.join().unwrap().unwrap();
+        assert_eq!((unclaimed, permit.weight()), (0, 1));
+    });
+    assert_idle(&gate);
 }
 
 /// A request that is admitted while a caller waits for the gate to be drained is counted like any other.

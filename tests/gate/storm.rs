@@ -53,7 +53,7 @@ async fn a_storm_loses_no_permit_and_admits_no_request_too_many() {
         status.waits.count().abs_diff(queue.admitted) <= queue.admitted / 10,
         "waits are sampled, and the samples are weighted to stand for all"
     );
-    assert_eq!(status.totals.admitted - queue.unclaimed, oracle.admitted.load(SeqCst));
+    assert_eq!(status.totals.admitted - queue.abandoned, oracle.admitted.load(SeqCst));
     let coverage = [panics, oracle.checks.load(SeqCst), queue.cancelled, queue.too_large];
     assert!(!coverage.contains(&0), "an outcome never occurred: {coverage:?}");
     assert!(gate.try_acquire_many(TOP_LIMIT).is_ok());

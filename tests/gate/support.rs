@@ -146,8 +146,8 @@ pub(crate) fn run_with_timeout(what: &str, body: impl FnOnce() + Send + 'static)
 /// it left. An open gate has to admit a request for the whole limit again.
 #[track_caller]
 pub(crate) fn assert_idle(gate: &Gate) {
-    let GateStatus { limit, in_use, available, waiting, debt, totals, closed, .. } = gate.status();
-    assert_eq!((in_use, available, waiting, debt), (0, limit.get(), 0, 0));
+    let GateStatus { limit, in_use, available, waiting, unclaimed, debt, totals, closed, .. } = gate.status();
+    assert_eq!((in_use, available, waiting, unclaimed, debt), (0, limit.get(), 0, 0, 0));
     let queue = totals.queue;
     let departures = [queue.admitted, queue.cancelled, queue.expired, queue.too_large, queue.closed];
     assert_eq!(queue.enqueued, departures.iter().sum());

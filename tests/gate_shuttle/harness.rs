@@ -208,7 +208,7 @@ impl TestGate {
         let queue = status.totals.queue;
         let left = queue.admitted + queue.cancelled + queue.expired + queue.closed + queue.too_large;
         assert_eq!(queue.enqueued, left, "{status:?}");
-        assert_eq!(status.totals.admitted - queue.unclaimed, self.admitted() as u64, "{status:?}");
+        assert_eq!(status.totals.admitted - queue.abandoned, self.admitted() as u64, "{status:?}");
         assert!(
             [0, queue.admitted].contains(&status.waits.count()),
             "all waits are measured, or none: {status:?}"

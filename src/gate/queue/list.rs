@@ -35,8 +35,8 @@ pub(in crate::gate) struct Waiter {
     weight: u32,
     /// Meaningful while `list` is the number of a list.
     state: AtomicU8,
-    /// The number of the list that the waiter was last inserted into, [`NEVER_ENQUEUED`] or [`FINISHED`]. Only the owner reads
-    /// and writes it, so a request that never waits touches no atomic.
+    /// The number of the list that the waiter was last inserted into, or one of the constants that are no number. Only the owner
+    /// reads and writes it, so a request that never waits touches no atomic.
     list: Cell<u64>,
     /// Initialized while the state is [`Waiting`](WaiterState::Waiting).
     waker: UnsafeCell<MaybeUninit<Waker>>,
@@ -76,6 +76,7 @@ impl Waiter {
         match self.list.get() {
             NEVER_ENQUEUED => WaiterState::Idle,
             FINISHED => WaiterState::Done,
+            ADMITTED | POSTPONED => WaiterState::Admitted,
             _ => WaiterState::from_u8(self.state.load(Ordering::Acquire)),
         }
     }
@@ -95,14 +96,29 @@ impl Waiter {
         }
     }
 
-    /// Finishes the waiter if it was admitted, and returns whether it was.
+    /// Marks a waiter that is in no list as `Admitted`. Does nothing while it is in a list.
+    #[inline]
+    pub(in crate::gate) fn admit_on_arrival(self: Pin<&mut Self>) {
+        if !self.state().is_queued() {
+            self.list.set(ADMITTED);
+        }
+    }
+
+    /// Notes that the owner of a waiter that was admitted on arrival does not take the permits yet. Returns `true` the first time.
+    pub(in crate::gate) fn postpone(self: Pin<&mut Self>) -> bool {
+        let is_first = self.list.get() == ADMITTED;
+        if is_first {
+            self.list.set(POSTPONED);
+        }
+        is_first
+    }
+
+    /// Finishes a waiter that was admitted. Returns `true` if it was in a list before, or was postponed.
     #[inline]
     pub(in crate::gate) fn finish_admitted(self: Pin<&mut Self>) -> bool {
-        let is_admitted = self.state() == WaiterState::Admitted;
-        if is_admitted {
-            self.list.set(FINISHED);
-        }
-        is_admitted
+        let was_on_arrival = self.list.get() == ADMITTED;
+        self.finish();
+        !was_on_arrival
     }
 
     /// Returns `true` if the waiter waits, and its list will wake it with this waker. Takes no lock.
@@ -116,7 +132,7 @@ impl Waiter {
 
     /// Returns the [detail](Removal::detail) of a removal that has one.
     pub(in crate::gate) fn removal_detail(self: Pin<&mut Self>) -> i64 {
-        if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | FINISHED) {
+        if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | ADMITTED..=FINISHED) {
             return 0;
         }
         // SAFETY: the waiter was in a list, so the node is initialized, and it is in none now, so the node belongs to the owner
@@ -328,8 +344,12 @@ impl WaitList {
     }
 }
 
-/// The numbers of lists lie between these two.
+// The numbers of lists lie between `NEVER_ENQUEUED` and `ADMITTED`.
 const NEVER_ENQUEUED: u64 = 0;
+/// The waiter was admitted without a wait, in the present poll.
+const ADMITTED: u64 = u64::MAX - 2;
+/// The waiter was admitted without a wait, in an earlier poll.
+const POSTPONED: u64 = u64::MAX - 1;
 const FINISHED: u64 = u64::MAX;
 
 /// Ends the process where continuing would access freed memory. `extern "C"`: the compiler knows that it does not unwind.

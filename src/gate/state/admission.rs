@@ -242,7 +242,7 @@ impl GateState {
         match removed {
             Some(removed) => self.discard_removed(word, removed, clock, wake_list),
             None if waiter.state() == WaiterState::Admitted => {
-                count(&mut self.queue_totals.unclaimed);
+                count(&mut self.queue_totals.abandoned);
                 let weight = waiter.weight();
                 waiter.finish();
                 *word = word.released(weight);
@@ -315,6 +315,9 @@ impl GateState {
         let queue = QueueTotals { enqueued, ..self.queue_totals };
         let no_permits = self.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
         let admitted = self.admitted.saturating_add(counters.sum(Counter::Admitted));
+        // In this order: a request that is postponed and claimed meanwhile must not be counted as claimed only.
+        let claimed = counters.sum(Counter::Claimed).saturating_add(queue.abandoned);
+        let to_be_claimed = queue.admitted.saturating_add(counters.sum(Counter::Postponed));
         GateStatus {
             name,
             limit: Limit::saturating(word.limit().into()),
@@ -322,6 +325,7 @@ impl GateState {
             available: word.available(),
             debt: word.debt(),
             waiting,
+            unclaimed: usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX),
             closed: word.has(Word::CLOSED),
             resized: self.resized.saturating_add(counters.sum(Counter::Resized)),
             totals: GateTotals {

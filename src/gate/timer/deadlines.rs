@@ -16,8 +16,11 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn new() -> Self {
-        let [all, removed] = [(); 2].map(|()| BinaryHeap::with_capacity(INITIAL_CAPACITY));
-        Self { all, removed }
+        // Room for a few deadlines beside the removed ones.
+        Self {
+            all: BinaryHeap::with_capacity(2 * MIN_REBUILD),
+            removed: BinaryHeap::with_capacity(MIN_REBUILD),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -42,7 +45,7 @@ impl Deadlines {
         }
         self.removed.push(Reverse(deadline));
         // Rebuilding takes as long as a few operations for each removal since the last time, and bounds the memory.
-        if self.removed.len() > INITIAL_CAPACITY && self.removed.len() > self.all.len() / 2 {
+        if self.removed.len() >= MIN_REBUILD && self.removed.len() > self.all.len() / 2 {
             self.rebuild();
         }
     }
@@ -81,7 +84,8 @@ fn pop_due(heap: &mut BinaryHeap<Reverse<i64>>, now: i64) -> usize {
     before.saturating_sub(heap.len())
 }
 
-const INITIAL_CAPACITY: usize = 16;
+/// Fewer removed deadlines than this are kept in any case.
+const MIN_REBUILD: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -135,7 +139,7 @@ mod tests {
             assert_eq!(deadlines.first(), model.keys().next().copied());
             let left = model.values().sum::<usize>();
             assert_eq!(deadlines.all.len() - deadlines.removed.len(), left);
-            assert!(deadlines.removed.len() <= left + INITIAL_CAPACITY);
+            assert!(deadlines.removed.len() <= left + MIN_REBUILD);
         }
     }
 }

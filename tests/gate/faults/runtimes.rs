@@ -35,7 +35,7 @@ fn a_dropped_runtime_loses_no_permit() {
 
     drop(runtime);
     let queue = gate.status().totals.queue;
-    assert_eq!((queue.unclaimed, queue.admitted + queue.cancelled), (queue.admitted, 4));
+    assert_eq!((queue.abandoned, queue.admitted + queue.cancelled), (queue.admitted, 4));
     assert_idle(&gate);
     assert_usable_on_new_runtime(&gate);
 }

@@ -103,7 +103,7 @@ fn a_task_aborted_at_any_stage_admits_the_next() {
                 Admitted => (2, 0, 1),
                 Holding => (2, 0, 0),
             };
-            assert_eq!((queue.enqueued, queue.cancelled, queue.unclaimed), expected, "{stage:?}");
+            assert_eq!((queue.enqueued, queue.cancelled, queue.abandoned), expected, "{stage:?}");
             drop(held);
             assert!(poll_once(&mut next).is_ready(), "{stage:?}");
             assert_idle(&gate);

@@ -52,6 +52,8 @@ pub(super) struct Oracle {
     held: u32,
     /// The weights of requests that were admitted from the queue and have not been polled since.
     unclaimed: u32,
+    /// The number of requests that were admitted and not polled since.
+    unclaimed_requests: usize,
     /// The slots of the waiters, in arrival order.
     queue: VecDeque<usize>,
     requests: [RequestRecord; REQUEST_SLOTS],
@@ -118,6 +120,7 @@ impl Oracle {
             closed: false,
             held: 0,
             unclaimed: 0,
+            unclaimed_requests: 0,
             queue: VecDeque::with_capacity(REQUEST_SLOTS),
             requests: std::array::from_fn(|_| absent.clone()),
             drained_queue: VecDeque::with_capacity(DRAINED_SLOTS),
@@ -231,6 +234,7 @@ impl Oracle {
         match mem::replace(&mut self.requests[slot].state, RequestState::Absent) {
             RequestState::Admitted => {
                 self.unclaimed -= weight;
+                self.unclaimed_requests -= 1;
                 self.held += weight;
                 self.coverage.record(match waker {
                     PollWaker::Same => Event::ClaimedWithSameWaker,
@@ -278,7 +282,8 @@ impl Oracle {
                 self.coverage.record_if(self.queue.is_empty(), Event::CancelledAdmittedWithoutQueue);
                 self.coverage.record_if(self.debt() > 0, Event::CancelledAdmittedUnderDebt);
                 self.unclaimed -= self.requests[slot].weight;
-                self.totals.queue.unclaimed += 1;
+                self.unclaimed_requests -= 1;
+                self.totals.queue.abandoned += 1;
                 self.admit_waiters(Event::AdmittedByUnclaimedPermit);
             }
         }
@@ -453,6 +458,7 @@ impl Oracle {
         assert_eq!((status.in_use, status.waiting), (self.in_use(), self.waiting()));
         assert_eq!(status.resized, self.resized);
         assert_eq!(status.totals, self.totals);
+        assert_eq!(status.unclaimed, self.unclaimed_requests, "unclaimed requests");
         if self.checked_waits != status.waits.count() {
             assert!(status.waits == self.waits, "waits: {:?}, expected {:?}", status.waits, self.waits);
             self.checked_waits = self.waits.count();
@@ -522,6 +528,7 @@ impl Oracle {
             }
             self.queue.pop_front();
             self.unclaimed += weight;
+            self.unclaimed_requests += 1;
             self.totals.admitted += 1;
             self.totals.queue.admitted += 1;
             self.woken.push(WakeTarget::Request(slot));

@@ -297,7 +297,7 @@ impl Workload {
         let status = self.check_status();
         assert_eq!((status.in_use, status.waiting, self.held.load(Relaxed)), (0, 0, 0), "{status:?}");
         let (totals, queue) = (status.totals, status.totals.queue);
-        assert_eq!(totals.admitted - queue.unclaimed, self.admitted.load(Relaxed), "{status:?}");
+        assert_eq!(totals.admitted - queue.abandoned, self.admitted.load(Relaxed), "{status:?}");
         // A caller that is aborted in the instant in which it is rejected does not see the rejection.
         let aborted = self.aborted.load(Relaxed);
         let expired = queue.expired + totals.rejected.expired;
@@ -312,7 +312,7 @@ impl Workload {
         let longest = status.waits.max().map_or(0, nanos);
         let seen = self.longest_wait.load(Relaxed);
         assert!(
-            longest == seen || (queue.unclaimed > 0 && longest > seen),
+            longest == seen || (queue.abandoned > 0 && longest > seen),
             "the longest wait is {longest} ns; callers saw {seen} ns: {status:?}"
         );
         // Each of these happened, so the day was not too quiet.
@@ -322,7 +322,7 @@ impl Workload {
             self.timed_out.load(Relaxed),
             aborted,
             queue.cancelled,
-            queue.unclaimed,
+            queue.abandoned,
             queue.expired,
             totals.rejected.too_large,
             totals.rejected.no_permits,

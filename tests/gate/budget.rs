@@ -1,0 +1,160 @@
+//! The cooperative budget of tokio: a task that never has to wait still yields to the runtime.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use concurrency_governor::gate::{AcquireError, Gate};
+use tokio::task::coop::{has_budget_remaining, poll_proceed};
+use tokio::task::{LocalSet, yield_now};
+use tokio::time::advance;
+
+use crate::support::{
+    HOUR, MS, assert_idle, current_thread_runtime, gate, paused_runtime, poll_once, start_waiting,
+    unmeasured_gate,
+};
+
+/// More permits than the budget of any task.
+const MANY: u32 = 100_000;
+
+/// Runs `acquire` in a loop beside another task, and checks that the other task runs before the loop ends.
+fn assert_yields<F: Future>(gate: &Gate, acquire: impl Fn(Gate) -> F + 'static) {
+    let local = LocalSet::new();
+    let other_ran = Arc::new(AtomicBool::new(false));
+    let acquired = local.block_on(&current_thread_runtime(), async {
+        let (gate, seen) = (gate.clone(), Arc::clone(&other_ran));
+        let looping = tokio::task::spawn_local(async move {
+            let mut acquired = 0_u32;
+            while acquired < MANY && !seen.load(Ordering::SeqCst) {
+                drop(acquire(gate.clone()).await);
+                acquired += 1;
+            }
+            acquired
+        });
+        let other = Arc::clone(&other_ran);
+        drop(tokio::task::spawn_local(async move { other.store(true, Ordering::SeqCst) }));
+        looping.await.unwrap()
+    });
+    assert!(acquired < MANY, "the task did not yield");
+    assert_idle(gate);
+}
+
+/// A task that acquires ready permits in a loop yields, whichever way it acquires them.
+#[test]
+fn ready_permits_spend_the_budget() {
+    for gate in [gate(2), unmeasured_gate(2)] {
+        assert_yields(&gate, |gate| async move { drop(gate.acquire().await.unwrap()) });
+        assert_yields(&gate, |gate| async move { drop(gate.acquire_owned().await.unwrap()) });
+        assert_yields(&gate, |gate| async move { drop(gate.acquire_many(2).await.unwrap()) });
+        assert_yields(&gate, |gate| async move { gate.run(async {}).await.unwrap() });
+        assert_yields(&gate, |gate| async move {
+            drop(gate.request().max_wait(HOUR).acquire().await.unwrap());
+        });
+    }
+}
+
+/// A task that is handed permits in a loop yields, although each of its waits has ended when it looks.
+#[test]
+fn handed_over_permits_spend_the_budget() {
+    assert_yields(&gate(1), |gate| async move {
+        let held = gate.try_acquire().unwrap();
+        let mut waiting = pin!(gate.acquire());
+        assert!(poll_once(&mut waiting).is_pending());
+        drop(held);
+        drop(waiting.await.unwrap());
+    });
+}
+
+/// A task whose requests are rejected in a loop yields at its next other await.
+#[test]
+fn rejections_spend_the_budget() {
+    let gate = gate(1);
+    gate.close();
+    current_thread_runtime().block_on(async {
+        let mut rejected = 0_u32;
+        while has_budget_remaining() {
+            assert!(matches!(gate.acquire().await, Err(AcquireError::Closed { .. })));
+            rejected += 1;
+            assert!(rejected < MANY);
+        }
+        assert!(gate.acquire().await.is_err(), "a rejection does not wait for the budget");
+    });
+}
+
+/// Spends the budget of the task, then runs `then` in the same poll.
+async fn without_budget<T>(mut then: impl FnMut() -> T) -> T {
+    yield_now().await; // begins with the whole budget
+    poll_fn(|cx| {
+        while let Poll::Ready(budget) = poll_proceed(cx) {
+            budget.made_progress();
+        }
+        assert!(!has_budget_remaining());
+        Poll::Ready(then())
+    })
+    .await
+}
+
+/// A request that fits while the budget is spent keeps its turn: the permits are its own, and it returns them at the next
+/// poll with a budget. If it is dropped before, they go to the next request.
+#[test]
+fn a_request_keeps_its_turn_while_the_budget_is_spent() {
+    for is_dropped in [false, true] {
+        let gate = gate(1);
+        let runtime = current_thread_runtime();
+        runtime.block_on(async {
+            let mut request = Box::pin(gate.acquire());
+            without_budget(|| assert!(poll_once(&mut request).is_pending())).await;
+            let (mut next, counter) = start_waiting(gate.acquire());
+            let status = gate.status();
+            assert_eq!((status.in_use, status.unclaimed, status.waiting), (1, 1, 1));
+            if is_dropped {
+                drop(request);
+                assert_eq!(gate.status().totals.queue.abandoned, 1);
+            } else {
+                let permit = request.await.unwrap();
+                assert_eq!((gate.status().in_use, gate.status().unclaimed, counter.wakes()), (1, 0, 0));
+                drop(permit);
+            }
+            assert_eq!((gate.status().unclaimed, counter.wakes()), (1, 1));
+            yield_now().await;
+            assert!(poll_once(&mut next).is_ready());
+        });
+        assert_eq!(gate.status().totals.admitted, 2);
+        assert_idle(&gate);
+    }
+}
+
+/// A request that has to wait while the budget is spent takes its place in the queue, and its deadline ends the wait.
+#[test]
+fn waiting_needs_no_budget() {
+    let gate = gate(1);
+    paused_runtime().block_on(async {
+        let held = gate.try_acquire().unwrap();
+        let mut first = Box::pin(gate.request().max_wait(MS).acquire());
+        let mut second = Box::pin(gate.acquire_many(1));
+        without_budget(|| {
+            assert!(poll_once(&mut first).is_pending());
+            assert!(poll_once(&mut second).is_pending());
+        })
+        .await;
+        assert_eq!(gate.status().waiting, 2);
+        advance(MS * 2).await;
+        let expired = without_budget(|| poll_once(&mut first)).await;
+        assert!(matches!(expired, Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+        drop(held);
+        drop(second.await.unwrap());
+    });
+    assert_idle(&gate);
+}
+
+/// Outside a runtime there is no budget, and nothing yields.
+#[test]
+fn there_is_no_budget_outside_a_runtime() {
+    let gate = gate(1);
+    for _ in 0..1000 {
+        assert!(poll_once(&mut Box::pin(gate.acquire())).is_ready());
+    }
+    assert_idle(&gate);
+}
