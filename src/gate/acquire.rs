@@ -21,7 +21,7 @@ use super::expiry::timer_waker;
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
-use super::queue::{Removed, Waiter, WaiterState};
+use super::queue::{Removed, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
 use super::state::{GateState, WaitDeadline};
 use super::timer::{Rearm, RuntimeId, TimerId};
@@ -218,9 +218,9 @@ pin_project! {
 impl<G: GateRef> PendingRequest<G> {
     #[inline]
     pub(super) fn new(gate: G, options: RequestOptions) -> Self {
-        let RequestOptions { weight, deadline, max_wait } = options;
+        let RequestOptions { weight, rules, deadline, max_wait } = options;
         Self {
-            waiter: Waiter::new(weight),
+            waiter: Waiter::new(weight, rules),
             gate,
             max_wait: max_wait.map_or(NEVER, clock::from_duration),
             deadline: deadline.map_or(NEVER, clock::from_instant),
@@ -280,7 +280,7 @@ impl<G: GateRef> PendingRequest<G> {
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
         match self.waiter.state() {
-            WaiterState::Idle => self.arrive(waker),
+            WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(waker),
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
@@ -300,7 +300,7 @@ impl<G: GateRef> PendingRequest<G> {
         let this = self.as_mut().project();
         let mut locked = this.gate.gate().expect("a request arrives once").shared().permits.lock();
         let (state, word) = locked.parts();
-        match state.admit_or_reject(word, this.waiter.weight()) {
+        match state.admit_or_reject(word, &this.waiter) {
             Ok(false) => {
                 state.enqueue(word, this.waiter, waker, clock::now);
                 Poll::Pending
@@ -322,14 +322,13 @@ impl<G: GateRef> PendingRequest<G> {
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let weight = this.waiter.weight();
         let mut locked = shared.permits.lock();
         let (state, word) = locked.parts();
-        // A request whose deadline has passed is admitted if it fits, and never waits.
+        // A request whose deadline has passed never waits.
         let decided = if instant <= now {
-            state.try_acquire_expired(word, weight).map(|()| true)
+            state.try_acquire_expired(word, &this.waiter).map(|()| true)
         } else {
-            state.admit_or_reject(word, weight)
+            state.admit_or_reject(word, &this.waiter)
         };
         if !matches!(decided, Ok(false)) {
             drop(locked);
@@ -439,6 +438,7 @@ impl<G: GateRef> PendingRequest<G> {
             WaiterState::TooLarge => Err(Rejection::TooLarge { limit: detail.unsigned_abs() }),
             WaiterState::Expired => Err(Rejection::Expired { waited: detail.unsigned_abs() }),
             WaiterState::Idle
+            | WaiterState::StrictlyIdle
             | WaiterState::Waiting
             | WaiterState::TimerLost
             | WaiterState::Admitted
@@ -503,13 +503,12 @@ impl PendingRequest<&Gate> {
         deadline: i64,
     ) -> Poll<Result<(), Rejection>> {
         let this = self.project();
-        let weight = this.waiter.weight();
         let mut locked = this.gate.shared().permits.lock();
         let (state, word) = locked.parts();
         if deadline <= now {
-            return Poll::Ready(state.try_acquire_expired(word, weight));
+            return Poll::Ready(state.try_acquire_expired(word, &this.waiter));
         }
-        match state.admit_or_reject(word, weight) {
+        match state.admit_or_reject(word, &this.waiter) {
             Ok(false) => {
                 let deadline = WaitDeadline { now, instant: deadline, timer: TimerId::NONE };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
@@ -588,13 +587,14 @@ fn spend_budget(cx: &mut Context<'_>) {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestOptions {
     pub(super) weight: u32,
+    pub(super) rules: WaiterRules,
     pub(super) deadline: Option<Instant>,
     pub(super) max_wait: Option<Duration>,
 }
 
 impl RequestOptions {
     pub(super) const fn new(weight: u32) -> Self {
-        Self { weight, deadline: None, max_wait: None }
+        Self { weight, rules: WaiterRules::DEFAULT, deadline: None, max_wait: None }
     }
 }
 

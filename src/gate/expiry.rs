@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::gate::clock::NEVER;
-    use crate::gate::queue::{Waiter, WaiterState};
+    use crate::gate::queue::{Waiter, WaiterRules, WaiterState};
     use crate::gate::state::WaitDeadline;
     use crate::plan::{GateName, Limit};
 
@@ -100,7 +100,7 @@ mod tests {
     /// If setting a timer panics, the requests that rely on the timer are woken to register with another.
     #[test]
     fn a_timer_that_cannot_be_set_is_reported() {
-        let (shared, mut waiter) = (shared(), pin!(Waiter::new(1)));
+        let (shared, mut waiter) = (shared(), pin!(Waiter::new(1, WaiterRules::DEFAULT)));
         assert!(shared.try_acquire(1));
         let rearm = shared.locked(|state, word| {
             let runtime = Builder::new_current_thread().build().unwrap().handle().id();

@@ -37,6 +37,16 @@ use crate::plan::{GateName, Limit};
 /// # }
 /// ```
 ///
+/// A static gate is created at its first use:
+///
+/// ```
+/// use std::sync::LazyLock;
+/// use concurrency_governor::{Gate, GateName, Limit};
+///
+/// static UPLOADS: LazyLock<Gate> = LazyLock::new(|| Gate::new(GateName::new("uploads"), Limit::new(8)));
+/// assert!(UPLOADS.try_acquire().is_ok());
+/// ```
+///
 /// Acquiring takes part in tokio's cooperative scheduling: a task that acquires ready permits in a loop yields to the runtime
 /// from time to time. Its request keeps its permits meanwhile.
 #[derive(Clone)]
@@ -106,7 +116,25 @@ impl Gate {
     #[expect(clippy::must_use_candidate, reason = "callers need the effect, and often not the result")]
     #[inline]
     pub fn resize(&self, limit: Limit) -> Resize {
-        self.shared.resize(limit)
+        self.shared.resize(|_| limit)
+    }
+
+    /// Raises or lowers the limit by this number, in one step: if several threads do that at once, every change counts. The limit
+    /// stays in `1..=Limit::MAX`. Otherwise as [`resize`](Self::resize).
+    ///
+    /// ```
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(4));
+    /// assert_eq!(jobs.resize_by(2).to, Limit::new(6));
+    /// assert_eq!(jobs.resize_by(-10).to, Limit::MIN);
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "callers need the effect, and often not the result")]
+    pub fn resize_by(&self, change: i64) -> Resize {
+        self.shared.resize(|limit| {
+            let sum = i64::from(limit.get()).saturating_add(change);
+            Limit::saturating(u64::try_from(sum).unwrap_or(0))
+        })
     }
 
     /// Sets the limit without waking. The caller wakes the waiters by dropping the list, after it releases its own lock.
@@ -128,6 +156,38 @@ impl Gate {
     /// ```
     pub fn close(&self) {
         self.shared.close();
+    }
+
+    /// Returns the number of permits in use. It costs one load; [`status`](Self::status) has all numbers of one instant.
+    ///
+    /// ```
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(4));
+    /// let permit = jobs.try_acquire()?;
+    /// assert_eq!((jobs.in_use(), jobs.available(), jobs.waiting()), (1, 3, 0));
+    /// # drop(permit);
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    #[must_use]
+    pub fn in_use(&self) -> u32 {
+        self.shared.permits.load().in_use()
+    }
+
+    /// Returns the number of permits that can be acquired; 0 under debt. It costs one load.
+    #[must_use]
+    pub fn available(&self) -> u32 {
+        self.shared.permits.load().available()
+    }
+
+    /// Returns the number of requests in the queue. It takes the lock of the gate for a moment, unless the queue is empty.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        if self.shared.permits.load().has(Word::WAITERS) {
+            self.shared.locked(|state, _| state.waiting())
+        } else {
+            0
+        }
     }
 
     /// Returns `true` if the gate has been [closed](Self::close).

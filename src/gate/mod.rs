@@ -17,6 +17,7 @@
 //!
 //! ```text
 //! request                          what callers use: acquire, try_acquire, run
+//! poll_gate                        a gate with one pending request, for code that is polled
 //! acquire, blocking, drained       a request as a future, as a blocked thread; waiting for the end
 //! permit                           released on drop
 //! handle                           Gate and its builder
@@ -29,6 +30,7 @@
 //! histogram, counters, clock, sync wait times; counters of the fast path; nanoseconds; atomics
 //! ```
 
+mod poll_gate;
 mod request;
 
 mod acquire;
@@ -62,6 +64,7 @@ pub use error::{AcquireError, TryAcquireError};
 pub use handle::{Gate, GateBuilder};
 pub use histogram::{Bucket, Histogram};
 pub use permit::{OwnedPermit, Permit};
+pub use poll_gate::PollGate;
 pub use request::Request;
 pub use status::{GateStatus, GateTotals, QueueTotals, RejectedTotals, Resize};
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 
 use super::handle::Gate;
 
@@ -40,6 +41,46 @@ impl<'g> Permit<'g> {
         self.gate
     }
 
+    /// Moves `weight` permits into a permit of their own. Returns `None`, and changes nothing, if there are fewer.
+    ///
+    /// ```
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(4));
+    /// let mut all = jobs.try_acquire_many(4)?;
+    /// let one = all.split(1);
+    /// assert_eq!((all.weight(), one.map(|permit| permit.weight())), (3, Some(1)));
+    /// assert_eq!(jobs.available(), 1); // `one` was dropped
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    pub const fn split(&mut self, weight: u32) -> Option<Self> {
+        match self.weight.checked_sub(weight) {
+            Some(rest) => {
+                self.weight = rest;
+                Some(Self { gate: self.gate, weight })
+            }
+            None => None,
+        }
+    }
+
+    /// Takes over the permits of another permit of the same gate.
+    ///
+    /// # Errors
+    ///
+    /// Returns `other`, and changes nothing, if it belongs to another gate.
+    pub fn merge(&mut self, mut other: Self) -> Result<(), Self> {
+        if !Arc::ptr_eq(self.gate.shared(), other.gate.shared()) {
+            return Err(other);
+        }
+        self.weight = self.weight.saturating_add(take_weight(&mut other.weight));
+        Ok(())
+    }
+
+    /// Keeps the permits in use for good: nothing releases them. To lower the limit, use [`Gate::resize_by`].
+    pub fn forget(mut self) {
+        take_weight(&mut self.weight);
+    }
+
     /// Turns it into a permit with a handle of its own.
     #[inline]
     pub(super) fn into_owned(self) -> OwnedPermit {
@@ -67,6 +108,30 @@ impl OwnedPermit {
     pub const fn gate(&self) -> &Gate {
         &self.gate
     }
+
+    /// Moves `weight` permits into a permit of their own. Returns `None`, and changes nothing, if there are fewer.
+    pub fn split(&mut self, weight: u32) -> Option<Self> {
+        self.weight = self.weight.checked_sub(weight)?;
+        Some(Self { gate: self.gate.clone(), weight })
+    }
+
+    /// Takes over the permits of another permit of the same gate.
+    ///
+    /// # Errors
+    ///
+    /// Returns `other`, and changes nothing, if it belongs to another gate.
+    pub fn merge(&mut self, mut other: Self) -> Result<(), Self> {
+        if !Arc::ptr_eq(self.gate.shared(), other.gate.shared()) {
+            return Err(other);
+        }
+        self.weight = self.weight.saturating_add(take_weight(&mut other.weight));
+        Ok(())
+    }
+
+    /// Keeps the permits in use for good: nothing releases them. To lower the limit, use [`Gate::resize_by`].
+    pub fn forget(mut self) {
+        take_weight(&mut self.weight);
+    }
 }
 
 impl Drop for Permit<'_> {
@@ -93,6 +158,11 @@ impl fmt::Debug for OwnedPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         debug_permit("OwnedPermit", &self.gate, self.weight, f)
     }
+}
+
+/// Takes the permits out of a permit that is about to be dropped.
+const fn take_weight(weight: &mut u32) -> u32 {
+    mem::replace(weight, 0)
 }
 
 fn debug_permit(kind: &str, gate: &Gate, weight: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -139,6 +139,35 @@ impl Gate {
         self.request().acquire_blocking()
     }
 
+    /// Blocks the thread until `weight` permits are acquired at once; otherwise as [`acquire_blocking`](Self::acquire_blocking).
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected, on arrival or while it waits.
+    ///
+    /// # Panics
+    ///
+    /// If the thread runs asynchronous tasks.
+    #[track_caller]
+    pub fn acquire_many_blocking(&self, weight: u32) -> Result<Permit<'_>, AcquireError> {
+        self.request().weight(weight).acquire_blocking()
+    }
+
+    /// Blocks the thread until one permit is acquired that keeps the gate alive; otherwise as
+    /// [`acquire_blocking`](Self::acquire_blocking).
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected, on arrival or while it waits.
+    ///
+    /// # Panics
+    ///
+    /// If the thread runs asynchronous tasks.
+    #[track_caller]
+    pub fn acquire_owned_blocking(&self) -> Result<OwnedPermit, AcquireError> {
+        self.request().acquire_owned_blocking()
+    }
+
     /// Waits for one permit, runs `work`, and releases the permit when `work` ends, is dropped or panics.
     ///
     /// For asynchronous work, which leaves its thread free while it is pending. [`run_blocking`](Self::run_blocking) is for
@@ -208,6 +237,40 @@ impl Gate {
         self.request().run_blocking(work).await
     }
 
+    /// Waits for one permit, and runs `work` on this thread with `tokio::task::block_in_place`, so that `work` may borrow. The
+    /// other tasks of the thread move to another thread meanwhile.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let blocking = Gate::new(GateName::new("blocking"), Limit::new(2));
+    /// let mut words = vec!["to", "be", "sorted"];
+    /// blocking.run_in_place(|| words.sort()).await?;
+    /// assert_eq!(words, ["be", "sorted", "to"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected. `work` then never runs.
+    ///
+    /// # Panics
+    ///
+    /// As [`Acquire`] and as `work`. As `block_in_place` in a current-thread runtime, whose only thread must not block. The permit is
+    /// released.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future removes a waiting request from the queue. `work` runs within one poll.
+    #[cfg(feature = "multi-thread")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "multi-thread")))]
+    pub async fn run_in_place<T>(&self, work: impl FnOnce() -> T) -> Result<T, AcquireError> {
+        self.request().run_in_place(work).await
+    }
+
     /// Acquires one permit by the fast path alone. Returns `None`, and counts nothing, if the slow path must decide.
     #[inline]
     pub(crate) fn try_acquire_fast(&self) -> Option<OwnedPermit> {
@@ -248,7 +311,8 @@ impl<'g> Request<'g> {
 
     /// Ends the wait at this instant. If there are several limits to the wait, the earliest counts.
     ///
-    /// A request whose deadline has passed is still admitted if it fits at once. A deadline that passes while the request waits
+    /// A request whose deadline has passed is still admitted if it fits at once, like a future in `tokio::time::timeout_at` that
+    /// is ready. [`strict_deadline`](Self::strict_deadline) rejects it instead. A deadline that passes while the request waits
     /// removes it from the queue, whether its future is polled or not.
     pub const fn deadline(mut self, deadline: Instant) -> Self {
         self.options.deadline = Some(deadline);
@@ -259,6 +323,48 @@ impl<'g> Request<'g> {
     /// the wait, the earliest counts. A duration too long for the clock is no limit.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
         self.options.max_wait = Some(wait);
+        self
+    }
+
+    /// Rejects the request with [`AcquireError::DeadlineExceeded`] if its deadline has passed when it arrives, even if permits
+    /// are available: for work that is useless after the deadline. Such a request reads the clock and takes the lock of the gate.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # use concurrency_governor::{Gate, GateName, Limit};
+    /// # use tokio::time::Instant;
+    /// # let uploads = Gate::new(GateName::new("uploads"), Limit::new(8));
+    /// let late = uploads.request().deadline(Instant::now());
+    /// assert!(late.acquire().await.is_ok());
+    /// assert!(late.strict_deadline().acquire().await.is_err());
+    /// # }
+    /// ```
+    pub const fn strict_deadline(mut self) -> Self {
+        self.options.rules.is_strict = true;
+        self
+    }
+
+    /// Lets the request wait while its weight is above the limit, instead of ending it with [`AcquireError::TooLarge`].
+    ///
+    /// For a gate whose limit may fall for a while, such as one with a [`Governor`](crate::Governor). By default such a request
+    /// ends, because it blocks all requests behind it until the limit rises. So bound the wait as well. A weight above
+    /// [`Limit::MAX`](crate::Limit::MAX) is always rejected.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use concurrency_governor::{Gate, GateName, Limit};
+    /// let uploads = Gate::new(GateName::new("uploads"), Limit::new(4));
+    /// let whole = uploads.request().weight(8).wait_for_limit().max_wait(Duration::from_secs(5));
+    /// let (permit, _) = tokio::join!(whole.acquire(), async { uploads.resize(Limit::new(8)) });
+    /// assert_eq!(permit?.weight(), 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn wait_for_limit(mut self) -> Self {
+        self.options.rules.waits_for_limit = true;
         self
     }
 
@@ -323,7 +429,7 @@ impl<'g> Request<'g> {
     ///
     /// If the thread runs asynchronous tasks.
     #[track_caller]
-    pub fn acquire_blocking_owned(self) -> Result<OwnedPermit, AcquireError> {
+    pub fn acquire_owned_blocking(self) -> Result<OwnedPermit, AcquireError> {
         blocking::acquire(self.gate, self.options).map(Permit::into_owned)
     }
 
@@ -379,5 +485,27 @@ impl<'g> Request<'g> {
             Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
             Err(_) => Err(AcquireError::NoRuntime { gate }),
         }
+    }
+
+    /// Runs `work` with the permits on this thread; see [`Gate::run_in_place`].
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected. `work` then never runs.
+    ///
+    /// # Panics
+    ///
+    /// As [`Gate::run_in_place`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future removes a waiting request from the queue. `work` runs within one poll.
+    #[cfg(feature = "multi-thread")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "multi-thread")))]
+    pub async fn run_in_place<T>(self, work: impl FnOnce() -> T) -> Result<T, AcquireError> {
+        let permit = self.acquire().await?;
+        let output = tokio::task::block_in_place(work);
+        drop(permit);
+        Ok(output)
     }
 }

@@ -103,11 +103,13 @@ impl Shared {
         self.step(|state, word, wake_list| state.release(word, weight, clock::now, wake_list));
     }
 
-    /// Sets the limit, and wakes the waiters that fit then.
+    /// Sets the limit to the result of `change`, which gets the present limit, and wakes the waiters that fit then.
     #[inline]
-    pub(super) fn resize(&self, limit: Limit) -> Resize {
-        let Some(before) = self.permits.try_resize(limit) else { return self.resize_slow(limit) };
-        if before.limit() != limit.get() {
+    pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit) -> Resize {
+        let Some(before) = self.permits.try_resize(&change) else { return self.resize_slow(change) };
+        let from = Limit::saturating(before.limit().into());
+        let limit = change(from);
+        if from != limit {
             self.counters.increment(Counter::Resized);
         }
         // After the change: a listener that is inserted at the same time is either seen here, or sees the new limit. The
@@ -115,16 +117,13 @@ impl Shared {
         if self.has_listeners.load(Ordering::Relaxed) {
             self.step(|state, _, wake_list| state.listeners.notify(wake_list));
         }
-        Resize {
-            from: Limit::saturating(before.limit().into()),
-            to: limit,
-            debt: before.with_limit(limit.get()).debt(),
-        }
+        Resize { from, to: limit, debt: before.with_limit(limit.get()).debt() }
     }
 
     #[inline(never)]
-    fn resize_slow(&self, limit: Limit) -> Resize {
+    fn resize_slow(&self, change: impl Fn(Limit) -> Limit) -> Resize {
         self.step(|state, word, wake_list| {
+            let limit = change(Limit::saturating(word.limit().into()));
             let from = state.resize(word, limit, clock::now, wake_list);
             Resize { from, to: limit, debt: word.debt() }
         })

@@ -88,13 +88,21 @@ impl From<Limit> for u64 {
     }
 }
 
-impl TryFrom<u64> for Limit {
-    type Error = LimitError;
+/// Implements the conversions from and to an integer type.
+macro_rules! convert_integer {
+    ($($integer:ty),*) => {$(
+        impl TryFrom<$integer> for Limit {
+            type Error = LimitError;
 
-    fn try_from(limit: u64) -> Result<Self, LimitError> {
-        Self::try_new(limit)
-    }
+            fn try_from(limit: $integer) -> Result<Self, LimitError> {
+                let converted = u64::try_from(limit).ok().and_then(|limit| Self::try_new(limit).ok());
+                converted.ok_or_else(|| LimitError { given: limit.to_string() })
+            }
+        }
+    )*};
 }
+
+convert_integer!(u8, u16, u32, u64, usize, i32, i64, isize);
 
 impl FromStr for Limit {
     type Err = LimitError;
@@ -142,6 +150,21 @@ mod tests {
             assert!(Limit::try_new(outside).is_err());
             assert_eq!(Limit::saturating(outside), nearest);
         }
+    }
+
+    /// Each integer type converts exactly where its value is a limit.
+    #[test]
+    fn integers_convert_where_they_are_limits() {
+        assert_eq!(
+            [Limit::try_from(7_u8), Limit::try_from(7_i32), Limit::try_from(7_usize)].map(Result::unwrap),
+            [Limit::new(7); 3]
+        );
+        assert_eq!(
+            Limit::try_from(1_u32 << 30).unwrap_err().to_string(),
+            Limit::try_new(1 << 30).unwrap_err().to_string()
+        );
+        assert!(Limit::try_from(0_u16).is_err() && Limit::try_from(i64::MAX).is_err());
+        assert!(Limit::try_from(-1_isize).unwrap_err().to_string().starts_with("-1 is not a limit"));
     }
 
     /// The error names what was given and what is allowed.

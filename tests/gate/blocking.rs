@@ -44,7 +44,7 @@ fn a_request_may_block_where_blocking_is_allowed() {
     for round in 0..3 {
         let held = gate.try_acquire().unwrap();
         let handle = gate.clone();
-        let acquire = move || drop(handle.request().acquire_blocking_owned().unwrap());
+        let acquire = move || drop(handle.request().acquire_owned_blocking().unwrap());
         let acquiring = match round {
             0 => runtime.spawn_blocking(acquire),
             1 => runtime.spawn(async { tokio::task::block_in_place(acquire) }),
@@ -88,7 +88,7 @@ fn a_worker_thread_may_block_only_in_place() {
             let assert_requests_panic = || {
                 let requests: [&dyn Fn(); 3] = [
                     &|| drop(handle.acquire_blocking()),
-                    &|| drop(handle.request().acquire_blocking_owned()),
+                    &|| drop(handle.request().acquire_owned_blocking()),
                     &|| drop(handle.request().max_wait(Duration::ZERO).acquire_blocking()),
                 ];
                 for request in requests {

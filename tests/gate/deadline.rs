@@ -195,3 +195,54 @@ async fn a_permit_released_at_thread_exit_admits_the_next() {
         assert_idle(&gate);
     }
 }
+
+/// A strict request whose deadline has passed is rejected although permits are available, and counted as expired. Before
+/// its deadline it is a request like any other.
+#[tokio::test(start_paused = true)]
+async fn a_strict_deadline_is_checked_on_arrival() {
+    let gate = gate(2);
+    let past = gate.request().deadline(Instant::now());
+    let expired = Err(deadline_exceeded(Duration::ZERO));
+    assert!(expect_ready(past.acquire()).is_ok(), "by default it is admitted");
+    let strict = past.strict_deadline();
+    assert_eq!(expect_ready(strict.acquire()).map(drop), expired);
+    assert_eq!(expect_ready(strict.acquire_owned()).map(drop), expired);
+    assert_eq!(
+        expect_ready(gate.request().max_wait(Duration::ZERO).strict_deadline().acquire()).map(drop),
+        expired
+    );
+    let (on_thread, seen) = (gate.clone(), expired.clone());
+    let blocked = move || {
+        let request = on_thread.request().deadline(Instant::now()).strict_deadline();
+        assert_eq!(request.acquire_blocking().map(drop), seen);
+    };
+    thread::spawn(blocked).join().unwrap();
+    assert_eq!((gate.status().totals.rejected.expired, gate.in_use()), (4, 0));
+
+    let in_time = gate.request().max_wait(MS).strict_deadline();
+    let held = expect_ready(in_time.weight(2).acquire()).unwrap();
+    let (mut waiting, counter) = start_waiting(in_time.acquire());
+    drop(held);
+    assert_eq!(counter.wakes(), 1);
+    advance(2 * MS).await;
+    assert!(matches!(poll_once(&mut waiting), Poll::Ready(Ok(_))), "it was admitted in time");
+    assert!(strict.try_acquire().is_ok(), "a try has no deadline");
+    assert_idle(&gate);
+}
+
+/// A strict request that is invalid is rejected for that reason, whatever its deadline.
+#[tokio::test(start_paused = true)]
+async fn a_strict_deadline_is_checked_last() {
+    let gate = Gate::builder(NAME, Limit::new(1)).queue(0).build();
+    let strict = gate.request().deadline(Instant::now()).strict_deadline();
+    assert_eq!(
+        expect_ready(strict.weight(0).acquire()).map(drop),
+        Err(AcquireError::ZeroWeight { gate: NAME })
+    );
+    let too_large = AcquireError::TooLarge { gate: NAME, weight: 2, limit: Limit::new(1) };
+    assert_eq!(expect_ready(strict.weight(2).acquire()).map(drop), Err(too_large));
+    let _held = gate.try_acquire().unwrap();
+    assert_eq!(expect_ready(strict.acquire()).map(drop), Err(deadline_exceeded(Duration::ZERO)));
+    gate.close();
+    assert_eq!(expect_ready(strict.acquire()).map(drop), Err(AcquireError::Closed { gate: NAME }));
+}

@@ -11,6 +11,7 @@ mod support;
 
 mod fairness;
 mod permits;
+mod poll_gate;
 mod rejection;
 mod resize;
 

@@ -25,6 +25,64 @@ fn a_permit_releases_its_weight() {
     assert_idle(&gate);
 }
 
+/// A permit can be divided and joined. Each part releases its own weight, and the parts of different gates stay apart.
+#[test]
+fn permits_split_and_merge() {
+    let (gate, other) = (gate(10), gate(10));
+    let mut permit = gate.try_acquire_many(5).unwrap();
+    let mut owned = gate.try_acquire_many_owned(4).unwrap();
+    let (two, three) = (permit.split(2).unwrap(), owned.split(3).unwrap());
+    assert_eq!((permit.weight(), two.weight(), owned.weight(), three.weight()), (3, 2, 1, 3));
+    assert!(permit.split(4).is_none() && owned.split(u32::MAX).is_none());
+    drop((two, three));
+    assert_eq!(gate.in_use(), 4);
+    permit.merge(gate.try_acquire_many(6).unwrap()).unwrap();
+    let rest = permit.split(9).unwrap();
+    assert_eq!((permit.weight(), gate.in_use()), (0, 10));
+    drop(permit);
+    let foreign = other.try_acquire_many_owned(2).unwrap();
+    let foreign = owned.merge(foreign).unwrap_err();
+    assert_eq!((owned.weight(), foreign.weight(), other.in_use()), (1, 2, 2));
+    drop(rest);
+    owned.merge(gate.try_acquire_many_owned(2).unwrap()).unwrap();
+    assert_eq!((owned.weight(), gate.in_use()), (3, 3));
+    drop((owned, foreign));
+    assert_idle(&gate);
+    assert_idle(&other);
+}
+
+/// A forgotten permit stays in use.
+#[test]
+fn forgotten_permits_stay_in_use() {
+    let gate = gate(5);
+    gate.try_acquire_many(2).unwrap().forget();
+    gate.try_acquire_owned().unwrap().forget();
+    assert_eq!((gate.in_use(), gate.available()), (3, 2));
+    let mut part = gate.try_acquire_many(2).unwrap();
+    part.split(1).unwrap().forget();
+    drop(part);
+    assert_eq!((gate.in_use(), gate.resize(Limit::new(3)).debt), (4, 1));
+}
+
+/// The cheap readings agree with the status.
+#[test]
+fn single_numbers_agree_with_the_status() {
+    let gate = gate(3);
+    let held = gate.try_acquire_many(2).unwrap();
+    let waiting = start_waiting(gate.acquire_many(2));
+    let drained = start_waiting(gate.drained());
+    for limit in [3, 1, 7] {
+        gate.resize(Limit::new(limit));
+        let status = gate.status();
+        assert_eq!(
+            (gate.in_use(), gate.available(), gate.waiting()),
+            (status.in_use, status.available, status.waiting)
+        );
+    }
+    drop((held, waiting, drained));
+    assert_eq!((gate.in_use(), gate.available(), gate.waiting()), (0, 7, 0));
+}
+
 /// An owned permit stays valid after the last handle of its gate was dropped, and returns a new handle on
 /// request.
 #[test]

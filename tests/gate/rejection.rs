@@ -75,7 +75,7 @@ fn overflowing_weights_are_rejected_and_change_nothing() {
         for weight in [max + 1, 1 << 31, (1 << 31) + max, u32::MAX - 1, u32::MAX] {
             let too_large = AcquireError::TooLarge { gate: NAME, weight, limit };
             assert_eq!(expect_ready(gate.acquire_many(weight)).unwrap_err(), too_large);
-            assert_eq!(gate.request().weight(weight).acquire_blocking_owned().unwrap_err(), too_large);
+            assert_eq!(gate.request().weight(weight).acquire_owned_blocking().unwrap_err(), too_large);
             assert!(gate.try_acquire_many(weight).is_err() && gate.try_acquire_many_owned(weight).is_err());
         }
         let after = gate.status();

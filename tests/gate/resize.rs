@@ -1,11 +1,14 @@
 //! Changes of the limit while permits are in use and requests wait.
 
 use std::task::Poll;
+use std::thread;
 
 use concurrency_governor::Limit;
-use concurrency_governor::gate::AcquireError;
+use concurrency_governor::gate::{AcquireError, TryAcquireError};
 
-use crate::support::{NAME, assert_idle, gate, poll_once, start_waiting, unmeasured_gate};
+use crate::support::{
+    NAME, assert_idle, expect_ready, gate, poll_once, spin_until, start_waiting, unmeasured_gate,
+};
 
 /// A lowered limit revokes no permit. Releases reduce the debt first, and admit a request only below the new
 /// limit.
@@ -204,4 +207,110 @@ fn no_sequence_of_limits_admits_too_many() {
             assert_idle(&gate);
         }
     }
+}
+
+/// A request that waits for the limit survives a dip of the limit below its weight, keeps its turn, and is admitted when the
+/// limit has risen again. By default it ends with the dip.
+#[test]
+fn a_request_can_wait_out_a_dip_of_the_limit() {
+    for waits_for_limit in [true, false] {
+        let gate = gate(8);
+        let held = gate.try_acquire().unwrap();
+        let whole = gate.request().weight(8);
+        let request = if waits_for_limit { whole.wait_for_limit() } else { whole };
+        let (mut heavy, heavy_counter) = start_waiting(request.acquire());
+        let (mut behind, behind_counter) = start_waiting(gate.acquire());
+        gate.resize(Limit::new(4));
+        drop(held);
+        assert_eq!(
+            (heavy_counter.wakes(), behind_counter.wakes()),
+            if waits_for_limit { (0, 0) } else { (1, 1) }
+        );
+        assert_eq!(gate.waiting(), if waits_for_limit { 2 } else { 0 });
+        gate.resize(Limit::new(8));
+        if waits_for_limit {
+            assert_eq!((heavy_counter.wakes(), behind_counter.wakes()), (1, 0));
+            let Poll::Ready(Ok(permit)) = poll_once(&mut heavy) else { panic!("the limit has risen") };
+            drop(permit);
+        } else {
+            let Poll::Ready(Err(error)) = poll_once(&mut heavy) else {
+                panic!("the limit fell below its weight")
+            };
+            assert_eq!(error, AcquireError::TooLarge { gate: NAME, weight: 8, limit: Limit::new(4) });
+        }
+        assert!(matches!(poll_once(&mut behind), Poll::Ready(Ok(_))));
+        assert_idle(&gate);
+    }
+}
+
+/// A request may wait for the limit from its arrival on, on any path. A weight that no limit can reach is rejected, and so is
+/// a try.
+#[test]
+fn a_request_can_wait_for_the_limit_on_arrival() {
+    let gate = gate(2);
+    let heavy = gate.request().weight(3).wait_for_limit();
+    let (mut waiting, counter) = start_waiting(heavy.acquire_owned());
+    assert!(matches!(heavy.try_acquire(), Err(TryAcquireError::TooLarge { .. })));
+    let beyond = gate.request().weight(Limit::MAX.get() + 1).wait_for_limit();
+    assert!(matches!(expect_ready(beyond.acquire()), Err(AcquireError::TooLarge { .. })));
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| heavy.acquire_blocking().map(|permit| permit.weight()));
+        spin_until(|| gate.waiting() == 2);
+        gate.resize(Limit::new(3));
+        assert_eq!(counter.wakes(), 1);
+        assert!(matches!(poll_once(&mut waiting), Poll::Ready(Ok(_))));
+        assert_eq!(blocked.join().unwrap(), Ok(3));
+    });
+    let _held = gate.try_acquire().unwrap();
+    let (mut closed, _) = start_waiting(heavy.acquire());
+    gate.resize(Limit::MIN);
+    gate.close();
+    assert!(matches!(poll_once(&mut closed), Poll::Ready(Err(AcquireError::Closed { .. }))));
+}
+
+/// Lowering the limit removes every request that is too large, also after others were kept because they wait for the limit.
+#[test]
+fn kept_requests_do_not_hide_those_that_are_too_large() {
+    let gate = gate(9);
+    let held = gate.try_acquire_many(9).unwrap();
+    let (_kept, kept_counter) = start_waiting(gate.request().weight(9).wait_for_limit().acquire());
+    let (_seven, seven_counter) = start_waiting(gate.acquire_many(7));
+    let (_five, five_counter) = start_waiting(gate.acquire_many(5));
+    for (limit, expected) in [(8, (0, 0)), (6, (1, 0)), (4, (1, 1))] {
+        gate.resize(Limit::new(limit));
+        assert_eq!((seven_counter.wakes(), five_counter.wakes()), expected, "limit {limit}");
+    }
+    assert_eq!((kept_counter.wakes(), gate.waiting()), (0, 1));
+    drop(held);
+}
+
+/// Relative changes of several threads add up, whether or not requests wait, and stop at the bounds.
+#[test]
+fn relative_changes_add_up() {
+    const CHANGES: i64 = if cfg!(miri) { 50 } else { 10_000 };
+    let gate = gate(1000);
+    let held = gate.try_acquire_many(1000).unwrap();
+    let mut waiting = None;
+    for with_queue in [false, true] {
+        waiting =
+            with_queue.then(|| start_waiting(gate.request().weight(1 << 20).wait_for_limit().acquire()));
+        gate.resize_by(10 * CHANGES); // so that no change is cut off
+        thread::scope(|scope| {
+            for change in [3, -1, 2, -4] {
+                let gate = &gate;
+                scope.spawn(move || {
+                    for _ in 0..CHANGES {
+                        let done = gate.resize_by(change);
+                        assert_eq!(i64::from(done.to.get()) - i64::from(done.from.get()), change);
+                    }
+                });
+            }
+        });
+        assert_eq!(i64::from(gate.resize_by(-10 * CHANGES).to.get()), 1000);
+    }
+    drop((waiting, held));
+    assert_eq!(gate.resize_by(i64::MAX).to, Limit::MAX);
+    assert_eq!(gate.resize_by(i64::MIN).to, Limit::MIN);
+    assert_eq!(gate.resize_by(0), gate.resize(Limit::MIN));
+    assert_idle(&gate);
 }

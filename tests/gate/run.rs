@@ -153,3 +153,36 @@ fn a_dropped_runtime_leaves_the_gate_usable() {
     assert_eq!(runtime().block_on(gate.request().weight(2).run(async { "done" })), Ok("done"));
     assert_idle(&gate);
 }
+
+/// Work in place may borrow. It holds the permit while it runs, and not longer, even if it panics.
+#[cfg(feature = "multi-thread")]
+#[test]
+fn work_in_place_holds_its_permit() {
+    let gate = gate(1);
+    let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let mut seen = 0;
+        let output = gate.run_in_place(|| {
+            seen = gate.in_use();
+            seen + 1
+        });
+        assert_eq!((output.await, seen, gate.in_use()), (Ok(2), 1, 0));
+        let panics = AssertUnwindSafe(gate.request().run_in_place(|| panic!("at work")));
+        let task = async { catch_unwind(AssertUnwindSafe(|| poll_once(&mut Box::pin(panics.0)))).is_err() };
+        assert!(task.await);
+    });
+    gate.close();
+    let rejected = runtime.block_on(gate.run_in_place(|| unreachable!("it is rejected")));
+    assert_eq!(rejected, Err::<(), _>(AcquireError::Closed { gate: NAME }));
+    assert_idle(&gate);
+}
+
+/// A current-thread runtime must not block its only thread: the panic loses no permit.
+#[cfg(feature = "multi-thread")]
+#[test]
+fn work_in_place_panics_in_a_current_thread_runtime() {
+    let gate = gate(1);
+    let panics = catch_unwind(AssertUnwindSafe(|| runtime().block_on(gate.run_in_place(|| ()))));
+    assert!(panics.is_err());
+    assert_idle(&gate);
+}

@@ -42,7 +42,7 @@ fn invalid_values_are_rejected_in_one_line() {
             format!("{given:?} is not a limit (allowed: a whole number from 1 to 1073741823)")
         );
     }
-    let error = Limit::try_from(0).unwrap_err();
+    let error = Limit::try_from(0_u64).unwrap_err();
     assert_eq!(error.to_string(), "0 is not a limit (allowed: a whole number from 1 to 1073741823)");
     assert_eq!(u64::from(Limit::try_from(7).unwrap()), 7);
     assert_eq!(u32::from(Limit::MAX), 1_073_741_823);

@@ -83,14 +83,18 @@ impl<T> Permits<T> {
         self.word.fetch_update(Ordering::Release, Ordering::Relaxed, released).is_ok()
     }
 
-    /// Sets the limit, and returns the word before the change.
+    /// Sets the limit to the result of `change`, and returns the word before the change.
     ///
     /// Returns `None`, and changes nothing, if the caller must do that under the lock.
     #[inline]
-    pub(super) fn try_resize(&self, limit: Limit) -> Option<Word> {
+    pub(super) fn try_resize(&self, change: impl Fn(Limit) -> Limit) -> Option<Word> {
+        let with_changed_limit = |word: Word| {
+            let limit = change(Limit::saturating(word.limit().into()));
+            word.with_limit(limit.get())
+        };
         let resized = |word| {
             let word = Word(word);
-            if word.has(Word::LOCKED | Word::WAITERS) { None } else { Some(word.with_limit(limit.get()).0) }
+            if word.has(Word::LOCKED | Word::WAITERS) { None } else { Some(with_changed_limit(word).0) }
         };
         // Acquire: a listener that was inserted before this change is seen by the caller.
         self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, resized).ok().map(Word)

@@ -25,9 +25,10 @@ use std::process;
 use std::ptr::NonNull;
 use std::task::Waker;
 
-use super::waiter::{Removal, Removed, WaiterState, WaitingRequest};
+use super::waiter::{Removal, Removed, WaiterRules, WaiterState, WaitingRequest};
 use crate::gate::sync::{AtomicU8, Ordering, PlainCounter, UnsafeCell};
 use crate::gate::timer::TimerId;
+use crate::plan::Limit;
 
 /// The part of a request that can be in a wait list.
 #[repr(C)] // in this order, so that a removal touches as few cache lines as possible
@@ -35,6 +36,7 @@ pub(in crate::gate) struct Waiter {
     weight: u32,
     /// Meaningful while `list` is the number of a list.
     state: AtomicU8,
+    rules: WaiterRules,
     /// The number of the list that the waiter was last inserted into, or one of the constants that are no number. Only the owner
     /// reads and writes it, so a request that never waits touches no atomic.
     list: Cell<u64>,
@@ -54,11 +56,12 @@ struct Node {
 
 impl Waiter {
     #[inline]
-    pub(in crate::gate) fn new(weight: u32) -> Self {
+    pub(in crate::gate) fn new(weight: u32, rules: WaiterRules) -> Self {
         Self {
             weight,
             state: AtomicU8::new(WaiterState::Done as u8),
-            list: Cell::new(NEVER_ENQUEUED),
+            rules,
+            list: Cell::new(if rules.is_strict { STRICTLY_IDLE } else { NEVER_ENQUEUED }),
             waker: UnsafeCell::new(MaybeUninit::uninit()),
             node: UnsafeCell::new(MaybeUninit::uninit()),
             _pinned: PhantomPinned,
@@ -70,21 +73,33 @@ impl Waiter {
         self.weight
     }
 
+    #[inline]
+    pub(in crate::gate) const fn is_strict(&self) -> bool {
+        self.rules.is_strict
+    }
+
+    /// Returns the largest weight with which this request may wait under a limit.
+    #[inline]
+    pub(in crate::gate) const fn max_weight(&self, limit: u32) -> u32 {
+        if self.rules.waits_for_limit { Limit::MAX.get() } else { limit }
+    }
+
     /// Returns the state. Acquire: the work of earlier holders of the permits happens before the work of this request.
     #[inline]
     pub(in crate::gate) fn state(&self) -> WaiterState {
         match self.list.get() {
             NEVER_ENQUEUED => WaiterState::Idle,
             FINISHED => WaiterState::Done,
+            STRICTLY_IDLE => WaiterState::StrictlyIdle,
             ADMITTED | POSTPONED => WaiterState::Admitted,
             _ => WaiterState::from_u8(self.state.load(Ordering::Acquire)),
         }
     }
 
-    /// Resets a waiter that is in no list to `Idle`. Does nothing while it is in a list.
+    /// Resets a waiter that is in no list to the state before its arrival. Does nothing while it is in a list.
     pub(in crate::gate) fn reset(self: Pin<&mut Self>) {
         if !self.state().is_queued() {
-            self.list.set(NEVER_ENQUEUED);
+            self.list.set(if self.rules.is_strict { STRICTLY_IDLE } else { NEVER_ENQUEUED });
         }
     }
 
@@ -132,7 +147,7 @@ impl Waiter {
 
     /// Returns the [detail](Removal::detail) of a removal that has one.
     pub(in crate::gate) fn removal_detail(self: Pin<&mut Self>) -> i64 {
-        if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | ADMITTED..=FINISHED) {
+        if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | STRICTLY_IDLE..=FINISHED) {
             return 0;
         }
         // SAFETY: the waiter was in a list, so the node is initialized, and it is in none now, so the node belongs to the owner
@@ -155,7 +170,7 @@ impl Drop for Waiter {
 
 // SAFETY: a waiter moves to another thread with its owner. Other threads access it by the rules 2 to 5.
 unsafe impl Send for Waiter {}
-// SAFETY: a shared reference gives access to the state, which is atomic, and to the weight and the number of the list, which only change
+// SAFETY: a shared reference gives access to the state, which is atomic, and to the weight, the rules and the number of the list, which only change
 // through `Pin<&mut Waiter>`.
 unsafe impl Sync for Waiter {}
 
@@ -233,15 +248,17 @@ impl WaitList {
     pub(super) fn remove_where(
         &mut self,
         removal: Removal,
-        mut visit: impl FnMut(&WaitingRequest) -> Visit,
+        mut visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
         mut removed: impl FnMut(Removed),
     ) {
         let mut cursor = self.head;
         while let Some(waiter) = cursor {
+            // SAFETY: the waiter is in this list, so it exists (1), and its rules never change.
+            let rules = unsafe { (*waiter.as_ptr()).rules };
             // Read before the removal: the owner may free the waiter right after it (4). The next waiter stays in the list.
             let node = self.node(waiter);
             cursor = node.next;
-            match visit(&node.request) {
+            match visit(&node.request, rules) {
                 Visit::Remove => removed(self.unlink(waiter, removal)),
                 Visit::Keep => {}
                 Visit::Stop => return,
@@ -344,8 +361,9 @@ impl WaitList {
     }
 }
 
-// The numbers of lists lie between `NEVER_ENQUEUED` and `ADMITTED`.
+// The numbers of lists lie between `NEVER_ENQUEUED` and `STRICTLY_IDLE`.
 const NEVER_ENQUEUED: u64 = 0;
+const STRICTLY_IDLE: u64 = u64::MAX - 3;
 /// The waiter was admitted without a wait, in the present poll.
 const ADMITTED: u64 = u64::MAX - 2;
 /// The waiter was admitted without a wait, in an earlier poll.
@@ -377,7 +395,7 @@ mod tests {
         let mut weights = Vec::new();
         list.remove_where(
             Removal::Closed,
-            |request| {
+            |request, _| {
                 weights.push(request.weight);
                 Visit::Keep
             },
@@ -389,7 +407,8 @@ mod tests {
     /// A waiter leaves only the list that it is in, and can be inserted again after that.
     #[test]
     fn a_waiter_leaves_only_its_own_list() {
-        let (mut list, mut other, mut waiter) = (WaitList::new(), WaitList::new(), pin!(Waiter::new(1)));
+        let (mut list, mut other, mut waiter) =
+            (WaitList::new(), WaitList::new(), pin!(Waiter::new(1, WaiterRules::DEFAULT)));
         push(&mut list, waiter.as_mut(), 1);
         waiter.as_mut().finish();
         assert_eq!(waiter.state(), WaiterState::Waiting, "the list alone changes the state");
@@ -405,8 +424,10 @@ mod tests {
     #[test]
     fn links_stay_whole_whichever_waiter_leaves() {
         for leaver in 0..3 {
-            let (mut list, mut waiters) =
-                (WaitList::new(), [1, 2, 3].map(|weight| Box::pin(Waiter::new(weight))));
+            let (mut list, mut waiters) = (
+                WaitList::new(),
+                [1, 2, 3].map(|weight| Box::pin(Waiter::new(weight, WaiterRules::DEFAULT))),
+            );
             for (waiter, weight) in waiters.iter_mut().zip(1..) {
                 push(&mut list, waiter.as_mut(), weight);
             }
@@ -426,7 +447,7 @@ mod tests {
     #[test]
     fn waiters_without_a_timer_keep_their_place() {
         let (mut list, mut waiters) =
-            (WaitList::new(), [1, 2, 3].map(|weight| Box::pin(Waiter::new(weight))));
+            (WaitList::new(), [1, 2, 3].map(|weight| Box::pin(Waiter::new(weight, WaiterRules::DEFAULT))));
         for (waiter, weight) in waiters.iter_mut().zip(1..) {
             push(&mut list, waiter.as_mut(), weight);
         }
@@ -451,7 +472,7 @@ mod tests {
         impl Wake for IdleWaker {
             fn wake(self: Arc<Self>) {}
         }
-        let (mut list, mut waiter) = (WaitList::new(), pin!(Waiter::new(1)));
+        let (mut list, mut waiter) = (WaitList::new(), pin!(Waiter::new(1, WaiterRules::DEFAULT)));
         let waker = Waker::from(Arc::new(IdleWaker));
         push(&mut list, waiter.as_mut(), 1);
         assert!(list.replace_waker(waiter.as_mut(), waker.clone()).is_some());
@@ -468,7 +489,7 @@ mod tests {
         const CASE: &str = "GATE_TEST_CASE";
         match env::var(CASE) {
             Ok(case) => {
-                let mut waiter = pin!(Waiter::new(1));
+                let mut waiter = pin!(Waiter::new(1, WaiterRules::DEFAULT));
                 push(&mut WaitList::new(), waiter.as_mut(), 1);
                 if case == "insert" {
                     push(&mut WaitList::new(), waiter, 1);

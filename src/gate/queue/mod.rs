@@ -16,7 +16,7 @@ use std::task::Waker;
 use list::{Visit, WaitList};
 
 pub(super) use list::Waiter;
-pub(super) use waiter::{Removal, Removed, WaiterState, WaitingRequest};
+pub(super) use waiter::{Removal, Removed, WaiterRules, WaiterState, WaitingRequest};
 
 use super::timer::TimerId;
 use crate::plan::Limit;
@@ -77,7 +77,7 @@ impl WaitQueue {
 
     /// Removes all requests because the gate is closed.
     pub(super) fn close(&mut self, removed: impl FnMut(Removed)) -> usize {
-        self.remove_where(Removal::Closed, |_| Visit::Remove, removed)
+        self.remove_where(Removal::Closed, |_, _| Visit::Remove, removed)
     }
 
     /// Returns `true` if the weight of some request may be above this limit.
@@ -86,16 +86,22 @@ impl WaitQueue {
         self.max_weight > limit.get()
     }
 
-    /// Removes the requests whose weight is above this limit.
+    /// Removes the requests whose weight is above this limit and that do not wait for a higher one.
     pub(super) fn remove_too_large(&mut self, limit: Limit, removed: impl FnMut(Removed)) -> usize {
         if !self.may_exceed(limit) {
             return 0;
         }
-        self.max_weight = limit.get();
-        let visit = |request: &WaitingRequest| {
-            if request.weight > limit.get() { Visit::Remove } else { Visit::Keep }
+        let mut max_weight = 0;
+        let visit = |request: &WaitingRequest, rules: WaiterRules| {
+            if request.weight > limit.get() && !rules.waits_for_limit {
+                return Visit::Remove;
+            }
+            max_weight = max_weight.max(request.weight);
+            Visit::Keep
         };
-        self.remove_where(Removal::TooLarge(limit), visit, removed)
+        let removed = self.remove_where(Removal::TooLarge(limit), visit, removed);
+        self.max_weight = max_weight;
+        removed
     }
 
     /// Removes the `due` requests of this timer whose deadline has passed. The search ends at the last of them: where all
@@ -108,7 +114,7 @@ impl WaitQueue {
         removed: impl FnMut(Removed),
     ) -> usize {
         let mut left = due;
-        let visit = |request: &WaitingRequest| {
+        let visit = |request: &WaitingRequest, _| {
             if left == 0 {
                 return Visit::Stop;
             }
@@ -139,7 +145,7 @@ impl WaitQueue {
     fn remove_where(
         &mut self,
         removal: Removal,
-        visit: impl FnMut(&WaitingRequest) -> Visit,
+        visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
         mut removed: impl FnMut(Removed),
     ) -> usize {
         let mut count = 0_usize;
@@ -178,7 +184,8 @@ mod tests {
         impl Wake for IdleWaker {
             fn wake(self: Arc<Self>) {}
         }
-        let (mut queue, mut waiter, waker) = (WaitQueue::new(), pin!(Waiter::new(1)), Arc::new(IdleWaker));
+        let (mut queue, mut waiter, waker) =
+            (WaitQueue::new(), pin!(Waiter::new(1, WaiterRules::DEFAULT)), Arc::new(IdleWaker));
         let request = WaitingRequest { weight: 1, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
         queue.enqueue(waiter.as_mut(), request, Waker::from(Arc::clone(&waker)));
         drop(queue);

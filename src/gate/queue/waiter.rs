@@ -25,6 +25,8 @@ pub(in crate::gate) enum WaiterState {
     Expired = 6,
     /// The owner has taken the result, or has cancelled the request.
     Done = 7,
+    /// The request has not been enqueued yet, and the fast path must not admit it: its deadline is checked first.
+    StrictlyIdle = 8,
 }
 
 impl WaiterState {
@@ -46,6 +48,19 @@ impl WaiterState {
     pub(in crate::gate) const fn is_queued(self) -> bool {
         matches!(self, Self::Waiting | Self::TimerLost)
     }
+}
+
+/// The rules that a request chooses for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gate) struct WaiterRules {
+    /// A deadline that has passed on arrival rejects the request even if it fits.
+    pub(in crate::gate) is_strict: bool,
+    /// The request waits while its weight is above the limit.
+    pub(in crate::gate) waits_for_limit: bool,
+}
+
+impl WaiterRules {
+    pub(in crate::gate) const DEFAULT: Self = Self { is_strict: false, waits_for_limit: false };
 }
 
 /// One request in the queue. Instants are nanoseconds of the [clock](crate::gate::clock).

@@ -67,7 +67,8 @@ impl GateState {
         word: &mut Word,
         weight: u32,
     ) -> Result<(), Option<PermanentRejection>> {
-        if self.admit_on_arrival(word, weight)? {
+        self.check_arrival(*word, weight, word.limit())?;
+        if self.admit_on_arrival(word, weight) {
             return Ok(());
         }
         count(&mut self.rejected.no_permits);
@@ -80,9 +81,10 @@ impl GateState {
     pub(in crate::gate) fn admit_or_reject(
         &mut self,
         word: &mut Word,
-        weight: u32,
+        waiter: &Waiter,
     ) -> Result<bool, Rejection> {
-        let is_admitted = self.admit_on_arrival(word, weight)?;
+        self.check_arrival(*word, waiter.weight(), waiter.max_weight(word.limit()))?;
+        let is_admitted = self.admit_on_arrival(word, waiter.weight());
         if !is_admitted && self.queue.len() >= self.queue_bound {
             return Err(self.reject_queue_full(self.queue_bound));
         }
@@ -123,36 +125,44 @@ impl GateState {
         *word = word.with(Word::WAITERS);
     }
 
-    /// Admits a request if it fits and no other waits. Returns `false` if it must wait.
+    /// Rejects a request that must not wait, because it would block the requests behind it.
     #[inline]
-    fn admit_on_arrival(&mut self, word: &mut Word, weight: u32) -> Result<bool, PermanentRejection> {
-        // A request that can never be admitted must not block the requests behind it.
+    fn check_arrival(&mut self, word: Word, weight: u32, max_weight: u32) -> Result<(), PermanentRejection> {
+        // What the caller gave is checked before the state of the gate: a weight of 0 is a mistake, open or closed.
         if weight == 0 {
             count(&mut self.rejected.zero_weight);
             return Err(PermanentRejection::ZeroWeight);
         } else if word.has(Word::CLOSED) {
             count(&mut self.rejected.closed);
             return Err(PermanentRejection::Closed);
-        } else if weight > word.limit() {
+        } else if weight > max_weight {
             count(&mut self.rejected.too_large);
             return Err(PermanentRejection::TooLarge { limit: word.limit() });
         }
+        Ok(())
+    }
+
+    /// Admits a request if it fits and no other waits. Returns `false` if it must wait.
+    #[inline]
+    fn admit_on_arrival(&mut self, word: &mut Word, weight: u32) -> bool {
         // A request that would fit waits behind the others all the same: first come, first served.
         let is_admitted = self.queue.is_empty() && word.fits(weight);
         if is_admitted {
             *word = word.acquired(weight);
             count(&mut self.admitted);
         }
-        Ok(is_admitted)
+        is_admitted
     }
 
-    /// Decides a request whose deadline had passed on arrival: admits it if it fits, otherwise rejects it.
+    /// Decides a request whose deadline had passed on arrival: admits it if it fits and is not strict, otherwise rejects it.
     pub(in crate::gate) fn try_acquire_expired(
         &mut self,
         word: &mut Word,
-        weight: u32,
+        waiter: &Waiter,
     ) -> Result<(), Rejection> {
-        if self.admit_or_reject(word, weight)? {
+        if waiter.is_strict() {
+            self.check_arrival(*word, waiter.weight(), waiter.max_weight(word.limit()))?;
+        } else if self.admit_or_reject(word, waiter)? {
             return Ok(());
         }
         count(&mut self.rejected.expired);
@@ -300,6 +310,11 @@ impl GateState {
     /// Replaces the waker of a request, unless its wait has ended. Returns the waker that is no longer needed.
     pub(in crate::gate) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
         self.queue.replace_waker(waiter, waker)
+    }
+
+    /// Returns the number of requests that wait.
+    pub(in crate::gate) const fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// Returns the status.

@@ -10,7 +10,7 @@ use crate::gate::clock;
 use crate::gate::counters::ShardedCounters;
 use crate::gate::error::Rejection;
 use crate::gate::permits::Word;
-use crate::gate::queue::{Waiter, WaiterState};
+use crate::gate::queue::{Waiter, WaiterRules, WaiterState};
 use crate::gate::status::GateStatus;
 use crate::gate::timer::{Rearm, RuntimeId, Timers};
 use crate::gate::wake_list::WakeList;
@@ -31,7 +31,7 @@ impl FullGate {
 
     /// Enqueues a request without a deadline.
     fn enqueue(&mut self, waiter: Pin<&mut Waiter>) {
-        assert!(matches!(self.state.admit_or_reject(&mut self.word, waiter.weight()), Ok(false)));
+        assert!(matches!(self.state.admit_or_reject(&mut self.word, &waiter), Ok(false)));
         self.state.enqueue(&mut self.word, waiter, Waker::noop().clone(), || 0);
     }
 
@@ -42,7 +42,7 @@ impl FullGate {
         runtime: RuntimeId,
         waiter: Pin<&mut Waiter>,
     ) -> Result<Option<Rearm>, Rejection> {
-        assert!(matches!(self.state.admit_or_reject(&mut self.word, waiter.weight()), Ok(false)));
+        assert!(matches!(self.state.admit_or_reject(&mut self.word, &waiter), Ok(false)));
         let make_waker = |_| Waker::noop().clone();
         let (timer, rearm) = self.state.register_deadline(runtime, instant, make_waker)?;
         let deadline = WaitDeadline { now: 0, instant, timer };
@@ -78,7 +78,7 @@ fn runtime_id() -> RuntimeId {
 fn one_runtime_too_many_is_rejected() {
     let mut gate = FullGate::new(1);
     gate.state.timers = Timers::full(runtime_id());
-    let rejected = gate.enqueue_until(1, runtime_id(), pin!(Waiter::new(1)));
+    let rejected = gate.enqueue_until(1, runtime_id(), pin!(Waiter::new(1, WaiterRules::DEFAULT)));
     assert!(matches!(rejected, Err(Rejection::QueueFull { .. })));
     let totals = gate.status().totals;
     assert_eq!((totals.rejected.queue_full, totals.queue.enqueued), (1, 0));
@@ -90,7 +90,8 @@ fn one_runtime_too_many_is_rejected() {
 fn requests_of_a_timer_that_cannot_be_set_are_woken() {
     let mut gate = FullGate::new(1);
     let runtime = runtime_id();
-    let (mut setting, mut relying) = (pin!(Waiter::new(1)), pin!(Waiter::new(1)));
+    let (mut setting, mut relying) =
+        (pin!(Waiter::new(1, WaiterRules::DEFAULT)), pin!(Waiter::new(1, WaiterRules::DEFAULT)));
     let Ok(Some(rearm)) = gate.enqueue_until(1, runtime, setting.as_mut()) else { panic!() };
     let relies = gate.enqueue_until(1, runtime, relying.as_mut());
     assert!(matches!(relies, Ok(None)), "the timer is being set");
@@ -104,7 +105,7 @@ fn requests_of_a_timer_that_cannot_be_set_are_woken() {
 #[test]
 fn a_timer_that_is_being_set_ends_no_wait() {
     let mut gate = FullGate::new(1);
-    let mut waiter = pin!(Waiter::new(1));
+    let mut waiter = pin!(Waiter::new(1, WaiterRules::DEFAULT));
     let Ok(Some(rearm)) = gate.enqueue_until(1, runtime_id(), waiter.as_mut()) else { panic!() };
     let next = gate.state.handle_timer(&mut gate.word, rearm.timer(), || 1, &mut WakeList::default());
     assert!(next.is_none());
@@ -118,7 +119,7 @@ fn a_timer_that_fires_while_it_is_being_set_ends_the_wait_afterwards() {
     let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _inside = paused.enter();
     let mut gate = FullGate::new(1);
-    let mut waiter = pin!(Waiter::new(1));
+    let mut waiter = pin!(Waiter::new(1, WaiterRules::DEFAULT));
     let deadline = clock::now() + 1_000_000;
     let enqueued = gate.enqueue_until(deadline, paused.handle().id(), waiter.as_mut());
     let Ok(Some(mut rearm)) = enqueued else { panic!() };
@@ -134,7 +135,7 @@ fn a_timer_that_fires_while_it_is_being_set_ends_the_wait_afterwards() {
 fn a_deadline_leaves_with_its_request() {
     for is_admitted in [true, false] {
         let mut gate = FullGate::new(2);
-        let mut waiters = [(); 3].map(|()| Box::pin(Waiter::new(1)));
+        let mut waiters = [(); 3].map(|()| Box::pin(Waiter::new(1, WaiterRules::DEFAULT)));
         let [first, mut expiring, later] = waiters.each_mut().map(|waiter| waiter.as_mut());
         gate.enqueue(first);
         let enqueued = gate.enqueue_until(1, runtime_id(), expiring.as_mut());
@@ -154,7 +155,7 @@ fn a_deadline_leaves_with_its_request() {
 #[test]
 fn an_admitted_request_does_not_expire() {
     let mut gate = FullGate::new(1);
-    let mut waiter = pin!(Waiter::new(1));
+    let mut waiter = pin!(Waiter::new(1, WaiterRules::DEFAULT));
     gate.enqueue(waiter.as_mut());
     gate.release(1);
     gate.state.expire(&mut gate.word, waiter.as_mut(), 1, &mut WakeList::default());
@@ -191,7 +192,10 @@ fn requests_are_admitted_while_the_gate_drains() {
     gate.state.resize(&mut gate.word, Limit::new(2), || 0, &mut WakeList::default());
     let ticket =
         gate.state.poll_drained(&mut gate.word, None, Waker::noop().clone(), &mut WakeList::default());
-    assert!(matches!(gate.state.admit_or_reject(&mut gate.word, 1), Ok(true)));
+    assert!(matches!(
+        gate.state.admit_or_reject(&mut gate.word, &Waiter::new(1, WaiterRules::DEFAULT)),
+        Ok(true)
+    ));
     assert_eq!((gate.status().in_use, gate.has_waiters_flag()), (2, true));
     gate.release(2);
     assert!(ticket.is_some() && !gate.has_waiters_flag());

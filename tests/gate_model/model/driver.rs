@@ -2,7 +2,7 @@
 
 use concurrency_governor::gate::{Drained, Gate, OwnedPermit};
 
-use super::oracle::{DRAINED_SLOTS, Oracle, PollWaker, REQUEST_SLOTS, WakeTarget};
+use super::oracle::{DRAINED_SLOTS, Oracle, PollWaker, REQUEST_SLOTS, RequestTerms, WakeTarget};
 use super::slots::{AcquireSlot, AnyPermit, FutureSlot};
 use super::step_mix::{STEP_MIXES, StepKind};
 use super::{Environment, MAX_PERMITS};
@@ -24,12 +24,10 @@ pub(super) struct StepDriver<'g, 'd, 'e> {
     pub(super) expired: usize,
 }
 
-/// A request and its terms. Times are in milliseconds.
+/// A request and its terms.
 pub(super) struct RequestSlot<'g> {
     pub(super) future: AcquireSlot<'g>,
-    pub(super) weight: u32,
-    pub(super) deadline: Option<u64>,
-    pub(super) max_wait: Option<u64>,
+    pub(super) terms: RequestTerms,
     pub(super) is_polled: bool,
     /// The index of the waker of its latest poll.
     pub(super) latest_waker: usize,
@@ -52,9 +50,7 @@ impl<'g, 'd, 'e> StepDriver<'g, 'd, 'e> {
     ) -> Self {
         let request = || RequestSlot {
             future: AcquireSlot::new(),
-            weight: 0,
-            deadline: None,
-            max_wait: None,
+            terms: RequestTerms::default(),
             is_polled: false,
             latest_waker: 0,
         };

@@ -80,10 +80,21 @@ pub(super) struct Oracle {
 }
 
 /// What the oracle knows about the request in a slot.
+/// What a request asks for. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RequestTerms {
+    pub(super) weight: u32,
+    pub(super) deadline: Option<u64>,
+    pub(super) max_wait: Option<u64>,
+    pub(super) is_strict: bool,
+    pub(super) waits_for_limit: bool,
+}
+
 #[derive(Clone)]
 struct RequestRecord {
     state: RequestState,
     weight: u32,
+    waits_for_limit: bool,
     /// The request was the `arrival`-th that was enqueued.
     arrival: u64,
     enqueued_at: u64,
@@ -109,6 +120,7 @@ impl Oracle {
         let absent = RequestRecord {
             state: RequestState::Absent,
             weight: 0,
+            waits_for_limit: false,
             arrival: 0,
             enqueued_at: 0,
             deadline: None,
@@ -167,22 +179,32 @@ impl Oracle {
     }
 
     /// Returns the outcome of the first poll of a request.
-    pub(super) fn first_poll(
-        &mut self,
-        slot: usize,
-        weight: u32,
-        deadline: Option<u64>,
-        max_wait: Option<u64>,
-    ) -> PollOutcome {
+    pub(super) fn first_poll(&mut self, slot: usize, terms: RequestTerms) -> PollOutcome {
+        let RequestTerms { weight, deadline, max_wait, is_strict, waits_for_limit } = terms;
         let now = self.now;
+        let [own_wait, gates_wait] =
+            [max_wait, self.settings.max_wait].map(|wait| wait.map(|wait| now + wait));
+        let own = [deadline, own_wait].into_iter().flatten().min();
+        let deadline = [own, gates_wait].into_iter().flatten().min();
+        let has_expired = deadline.is_some_and(|deadline| deadline <= now);
+        let is_expired_strictly = is_strict && has_expired;
         // A request with room, and one that is invalid, gets the answer of `try_acquire`.
         match self.try_acquire(weight) {
+            Ok(()) if is_expired_strictly => {
+                self.held -= weight;
+                self.totals.admitted -= 1;
+                self.coverage.record(Event::RejectedStrictly);
+            }
             Ok(()) => return PollOutcome::Admitted,
             Err(TryAcquireError::ZeroWeight { gate }) => {
                 return PollOutcome::Rejected(AcquireError::ZeroWeight { gate });
             }
             Err(TryAcquireError::Closed { gate }) => {
                 return PollOutcome::Rejected(AcquireError::Closed { gate });
+            }
+            Err(TryAcquireError::TooLarge { .. }) if waits_for_limit && weight <= Limit::MAX.get() => {
+                self.totals.rejected.too_large -= 1;
+                self.coverage.record_if(!has_expired, Event::EnqueuedAboveLimit);
             }
             Err(TryAcquireError::TooLarge { gate, weight, limit }) => {
                 return PollOutcome::Rejected(AcquireError::TooLarge { gate, weight, limit });
@@ -192,16 +214,12 @@ impl Oracle {
         }
         // A request that must wait is rejected if the queue is full or if its deadline has passed.
         let bound = self.settings.queue_bound;
-        if self.queue.len() >= bound {
+        if self.queue.len() >= bound && !is_expired_strictly {
             self.totals.rejected.queue_full += 1;
             self.coverage.record(Event::RejectedQueueFull);
             return PollOutcome::Rejected(AcquireError::QueueFull { gate: NAME, bound });
         }
-        let [own_wait, gates_wait] =
-            [max_wait, self.settings.max_wait].map(|wait| wait.map(|wait| now + wait));
-        let own = [deadline, own_wait].into_iter().flatten().min();
-        let deadline = [own, gates_wait].into_iter().flatten().min();
-        if deadline.is_some_and(|deadline| deadline <= now) {
+        if has_expired {
             self.totals.rejected.expired += 1;
             self.coverage.record(Event::RejectedExpired);
             let waited = Duration::ZERO;
@@ -217,6 +235,7 @@ impl Oracle {
         self.requests[slot] = RequestRecord {
             state: RequestState::Waiting,
             weight,
+            waits_for_limit,
             arrival: self.enqueued,
             enqueued_at: now,
             deadline,
@@ -309,8 +328,9 @@ impl Oracle {
         // Waiters that are heavier than the new limit are rejected, wherever they are in the queue.
         let mut at = 0;
         while let Some(&slot) = self.queue.get(at) {
-            let weight = self.requests[slot].weight;
-            if weight <= limit {
+            let RequestRecord { weight, waits_for_limit, .. } = self.requests[slot];
+            if weight <= limit || waits_for_limit {
+                self.coverage.record_if(weight > limit, Event::KeptAboveLimit);
                 at += 1;
                 continue;
             }

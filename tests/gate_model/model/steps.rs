@@ -8,7 +8,7 @@ use concurrency_governor::Limit;
 use tokio::time::Instant;
 
 use super::driver::StepDriver;
-use super::oracle::{DRAINED_SLOTS, PollOutcome, PollWaker, REQUEST_SLOTS};
+use super::oracle::{DRAINED_SLOTS, PollOutcome, PollWaker, REQUEST_SLOTS, RequestTerms};
 use super::slots::AnyPermit;
 use super::wakers::RecordingWaker;
 use super::{Environment, Event, MAX_PERMITS};
@@ -24,7 +24,7 @@ impl<'g> StepDriver<'g, '_, '_> {
         let Some(slot) = self.environment.decisions.pick_bit(free) else { return false };
         // Decide on the terms.
         let weight = self.decide_weight();
-        let flags = self.environment.decisions.below(64);
+        let flags = self.environment.decisions.below(256);
         let mut wait = || u64::from(self.environment.decisions.below(6));
         let (deadline, max_wait) = match flags % 8 {
             0 => (Some(wait()), None),
@@ -41,16 +41,23 @@ impl<'g> StepDriver<'g, '_, '_> {
         if let Some(ms) = max_wait {
             request = request.max_wait(Duration::from_millis(ms));
         }
+        let (is_strict, waits_for_limit) = (flags / 64 == 2, flags / 64 == 3);
+        if is_strict {
+            request = request.strict_deadline();
+        }
+        if waits_for_limit {
+            request = request.wait_for_limit();
+        }
         let entry = &mut self.requests[slot];
         if flags / 8 % 2 == 0 {
             entry.future.put(request.acquire());
         } else {
             entry.future.put_owned(request.acquire_owned());
         }
-        (entry.weight, entry.deadline, entry.max_wait) = (weight, deadline, max_wait);
+        entry.terms = RequestTerms { weight, deadline, max_wait, is_strict, waits_for_limit };
         entry.is_polled = false;
         self.occupied |= 1 << slot;
-        if flags / 16 != 3 {
+        if flags / 16 % 4 != 3 {
             self.poll(slot, PollWaker::New);
         }
         true
@@ -108,14 +115,15 @@ impl<'g> StepDriver<'g, '_, '_> {
             return false;
         }
         let request = self.gate.request().weight(weight);
+        let terms = RequestTerms { weight, ..RequestTerms::default() };
         // The request never waits, so the oracle does not use the slot number.
         let (actual, expected) = if deadline_has_passed {
             let request = request.deadline(self.environment.start);
-            let actual = request.acquire_blocking_owned().map(AnyPermit::Owned);
-            (actual, self.oracle.first_poll(0, weight, Some(0), None))
+            let actual = request.acquire_owned_blocking().map(AnyPermit::Owned);
+            (actual, self.oracle.first_poll(0, RequestTerms { deadline: Some(0), ..terms }))
         } else {
             let actual = request.acquire_blocking().map(AnyPermit::Borrowed);
-            (actual, self.oracle.first_poll(0, weight, None, None))
+            (actual, self.oracle.first_poll(0, terms))
         };
         match (expected, actual) {
             (PollOutcome::Admitted, Ok(permit)) => {
@@ -146,7 +154,7 @@ impl<'g> StepDriver<'g, '_, '_> {
         let expected = if entry.is_polled {
             self.oracle.poll(slot, waker)
         } else {
-            self.oracle.first_poll(slot, entry.weight, entry.deadline, entry.max_wait)
+            self.oracle.first_poll(slot, entry.terms)
         };
         if waker == PollWaker::New {
             entry.latest_waker ^= 1;
@@ -160,7 +168,7 @@ impl<'g> StepDriver<'g, '_, '_> {
                 assert_eq!(replaced.retained_clones(), 0, "a replaced waker is retained");
             }
             (PollOutcome::Admitted, Poll::Ready(Ok(permit))) => {
-                assert_eq!(permit.weight(), entry.weight);
+                assert_eq!(permit.weight(), entry.terms.weight);
                 self.free_slot(slot);
                 self.keep(permit);
             }

@@ -1,0 +1,124 @@
+//! A gate for hand-written futures, streams and services.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::acquire::AcquireOwned;
+use super::error::AcquireError;
+use super::handle::Gate;
+use super::permit::OwnedPermit;
+
+/// A handle of a gate with at most one pending request, for code that is polled instead of awaited: `poll_ready` of a service,
+/// `poll_next` of a stream. As `PollSemaphore` of tokio-util for a semaphore.
+///
+/// A clone has no pending request. Dropping it cancels its request.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::future::poll_fn;
+/// use concurrency_governor::{Gate, GateName, Limit};
+/// use concurrency_governor::gate::PollGate;
+///
+/// let mut uploads = PollGate::new(Gate::new(GateName::new("uploads"), Limit::new(2)));
+/// let permit = poll_fn(|cx| uploads.poll_acquire(cx)).await?;
+/// assert_eq!(uploads.gate().in_use(), 1);
+/// # drop(permit);
+/// # Ok(())
+/// # }
+/// ```
+pub struct PollGate {
+    gate: Gate,
+    /// Reused for the next request. Meaningful while `weight` is `Some`.
+    request: Option<Pin<Box<AcquireOwned>>>,
+    /// The weight of the pending request.
+    weight: Option<u32>,
+}
+
+impl PollGate {
+    /// Creates a handle without a pending request.
+    #[must_use]
+    pub const fn new(gate: Gate) -> Self {
+        Self { gate, request: None, weight: None }
+    }
+
+    /// Returns the gate.
+    #[must_use]
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Polls for one permit; see [`poll_acquire_many`](Self::poll_acquire_many).
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected.
+    pub fn poll_acquire(&mut self, cx: &mut Context<'_>) -> Poll<Result<OwnedPermit, AcquireError>> {
+        self.poll_acquire_many(cx, 1)
+    }
+
+    /// Polls for `weight` permits at once. The first poll makes the request, and it keeps its place in the queue until it is ready. If
+    /// another weight is pending, that request is cancelled and a new one is made.
+    ///
+    /// The request has the maximum wait of the gate, and takes part in tokio's cooperative scheduling.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected. The next poll makes a new request.
+    ///
+    /// # Panics
+    ///
+    /// As [`Acquire`](super::Acquire).
+    pub fn poll_acquire_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        weight: u32,
+    ) -> Poll<Result<OwnedPermit, AcquireError>> {
+        let mut request = match self.request.take() {
+            Some(request) if self.weight == Some(weight) => request,
+            Some(mut finished) => {
+                finished.set(self.gate.acquire_many_owned(weight));
+                finished
+            }
+            None => Box::pin(self.gate.acquire_many_owned(weight)),
+        };
+        // If the poll panics, the request is dropped with it, so that the next poll makes a new one.
+        self.weight = None;
+        let polled = request.as_mut().poll(cx);
+        self.request = Some(request);
+        if polled.is_pending() {
+            self.weight = Some(weight);
+        }
+        polled
+    }
+
+    /// Cancels the pending request, if there is one. Permits that it was admitted with go to the next waiters.
+    pub fn cancel(&mut self) {
+        if self.weight.take().is_some() {
+            self.request = None;
+        }
+    }
+}
+
+impl Clone for PollGate {
+    fn clone(&self) -> Self {
+        Self::new(self.gate.clone())
+    }
+}
+
+impl From<Gate> for PollGate {
+    fn from(gate: Gate) -> Self {
+        Self::new(gate)
+    }
+}
+
+impl fmt::Debug for PollGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PollGate")
+            .field("gate", &self.gate.name())
+            .field("pending", &self.weight)
+            .finish_non_exhaustive()
+    }
+}
