@@ -1,8 +1,8 @@
 //! Wakers that panic or own permits. Wakers that call the gate are tested in `reentrant_wakers.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
 use std::{mem, thread};
 
@@ -309,4 +309,43 @@ fn a_panicking_waker_loses_no_timer() {
     assert!(matches!(poll_once(&mut second), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
     drop(held);
     assert_idle(&gate);
+}
+
+/// A waker may change the gate in `clone` so that the request is decided at once, and panic in `drop` when it is not
+/// needed: the request keeps what it was admitted with, and nothing is lost.
+#[test]
+fn a_waker_that_acts_in_clone_and_panics_in_drop_loses_no_permit() {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Action {
+        Release,
+        Raise,
+        Close,
+    }
+    for (action, has_deadline) in [Action::Release, Action::Raise, Action::Close]
+        .into_iter()
+        .flat_map(|action| [(action, false), (action, true)])
+    {
+        let runtime = paused_runtime();
+        let _inside = runtime.enter();
+        let gate = gate(1);
+        let held = Arc::new(Mutex::new(Some(gate.try_acquire_owned().unwrap())));
+        let (hooked_gate, hooked_permit) = (gate.clone(), Arc::clone(&held));
+        let hostile = hooked(move |call| match (call, action) {
+            (Call::Clone, Action::Release) => drop(hooked_permit.lock().unwrap().take()),
+            (Call::Clone, Action::Raise) => drop(hooked_gate.resize(Limit::new(2))),
+            (Call::Clone, Action::Close) => hooked_gate.close(),
+            (Call::Drop, _) => panic!("the waker panics"),
+            (Call::Wake, _) => {}
+        });
+        let request = gate.request();
+        let mut request = Box::pin(if has_deadline { request.max_wait(HOUR) } else { request }.acquire());
+        assert!(catch_unwind(AssertUnwindSafe(|| poll_with(&mut request, &hostile))).is_err());
+        mem::forget(hostile);
+        if action != Action::Close {
+            assert!(matches!(poll_once(&mut request), Poll::Ready(Ok(_))), "it was admitted");
+        }
+        drop((request, held.lock().unwrap().take()));
+        assert_eq!(gate.status().totals.rejected.closed, u64::from(action == Action::Close));
+        assert_idle(&gate);
+    }
 }
