@@ -129,11 +129,60 @@ impl fmt::Display for ProbeFault {
 
 /// Receives every [`Event`] of a governor, on the thread that caused the event and with no lock held.
 ///
-/// A closure `Fn(&Event)` is an observer. An observer delays the refresh that calls it, so it must be fast. The governor
+/// A closure `Fn(&Event)` is an observer. An observer delays the change that calls it, so it must be fast. The governor
 /// catches a panic of an observer and continues.
+///
+/// When an observer is called, the gates have their new limits, the resolution is published, and the waiters that were
+/// admitted are woken. The events of one change arrive in their order. Events of concurrent changes arrive in any order,
+/// because each thread reports its own. An observer that keeps a state implements
+/// [`observe_numbered`](Self::observe_numbered), and leaves out what is older than the state:
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex, PoisonError};
+/// use concurrency_governor::event::{Event, Observer};
+/// use concurrency_governor::{Formula, GateName, GateSpec, Governor, Limit, OverrideLayer, Overrides};
+///
+/// const JOBS: GateSpec = GateSpec::new("jobs", Formula::fixed(8));
+///
+/// /// The newest limit of each gate, with the number of its event.
+/// #[derive(Clone, Default)]
+/// struct NewestLimits(Arc<Mutex<BTreeMap<GateName, (u64, Limit)>>>);
+///
+/// impl Observer for NewestLimits {
+///     fn observe_numbered(&self, number: u64, event: &Event) {
+///         let Event::LimitChanged { gate, to, .. } = event else { return };
+///         let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         let newest = limits.entry(*gate).or_insert((number, *to));
+///         *newest = (*newest).max((number, *to));
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let limits = NewestLimits::default();
+/// let governor = Governor::builder().gate(JOBS).observer(limits.clone()).build().await?;
+/// governor.set_overrides(Overrides::new().then(OverrideLayer::new("admin").set(JOBS, 3)))?;
+/// # let limits = limits.0.lock().unwrap_or_else(PoisonError::into_inner);
+/// assert_eq!(limits.get(&JOBS.name()), Some(&(1, Limit::new(3))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Observer: Send + Sync {
-    /// Handles an event.
-    fn observe(&self, event: &Event);
+    /// Handles an event. Implement either this or [`observe_numbered`](Self::observe_numbered). Does nothing by default.
+    fn observe(&self, event: &Event) {
+        let _ = event;
+    }
+
+    /// Handles an event and its number. The governor calls this method. By default, it calls
+    /// [`observe`](Self::observe).
+    ///
+    /// The events of a governor are numbered from 1, without gaps, in the order of the changes that they report. So of two
+    /// events about a gate or a resource, the one with the higher number is the newer.
+    fn observe_numbered(&self, number: u64, event: &Event) {
+        let _ = number;
+        self.observe(event);
+    }
 }
 
 impl<F: Fn(&Event) + Send + Sync> Observer for F {

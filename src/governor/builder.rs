@@ -163,15 +163,22 @@ impl GovernorBuilder {
         let (readings, events) = prober.apply(results, Duration::ZERO);
         let resolution = Arc::new(plan.resolve(&readings, &self.overrides)?);
         let status = GovernorStatus { refreshes: 0, rejected: 0, probes: prober.statuses() };
+        let state = GovernorState {
+            readings,
+            overrides: self.overrides,
+            resolution: Arc::clone(&resolution),
+            status,
+            events: events.len() as u64,
+        };
         let governor = Governor(Arc::new(GovernorShared {
             gates: open_gates(&plan, &resolution),
             plan,
             prober: tokio::sync::Mutex::new(prober),
-            resolutions: watch::Sender::new(Arc::clone(&resolution)),
-            state: Mutex::new(GovernorState { readings, overrides: self.overrides, resolution, status }),
+            resolutions: watch::Sender::new(resolution),
+            state: Mutex::new(state),
             observers: self.observers,
         }));
-        governor.notify_observers(&events);
+        governor.notify_observers(1, &events);
         Ok(governor)
     }
 }

@@ -1,23 +1,26 @@
 //! The governor: live gates whose limits follow the probed resources of the host.
+//!
+//! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task.
 
 mod builder;
 mod damping;
 mod prober;
 mod refresh;
 mod status;
+mod update;
 
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::event::{Event, Observer};
-use crate::gate::{Gate, WakeList};
+use crate::event::Observer;
+use crate::gate::Gate;
 use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, UnknownGateError};
 use prober::Prober;
 use refresh::ChangeReports;
+use update::ignore_panic;
 
 pub use builder::GovernorBuilder;
 pub use refresh::{RefreshPolicy, RefreshTask};
@@ -68,6 +71,8 @@ struct GovernorState {
     overrides: Overrides,
     resolution: Arc<Resolution>,
     status: GovernorStatus,
+    /// The number of events so far, which is the number of the last one.
+    events: u64,
 }
 
 impl Governor {
@@ -173,7 +178,8 @@ impl Governor {
     /// Returns a receiver that is notified of each new resolution from now on.
     ///
     /// A resolution is new if it differs from the one before it. A slow receiver misses resolutions in between, and never
-    /// the last one.
+    /// the last one. When a receiver is notified, the gates have their new limits. When the last handle and the
+    /// [`RefreshTask`] are dropped, `changed` returns an error.
     ///
     /// ```
     /// # use concurrency_governor::testing::MockProbe;
@@ -196,7 +202,11 @@ impl Governor {
         self.0.resolutions.subscribe()
     }
 
-    /// Replaces the overrides. Either all of them take effect or none. Gates are resized before the method returns.
+    /// Replaces the overrides. Either all of them take effect or none. Gates are resized, subscribers notified and
+    /// observers called before the method returns.
+    ///
+    /// Of two concurrent calls, one comes last, and its overrides are in force. The
+    /// [numbers](crate::event::Observer::observe_numbered) of the events say which.
     ///
     /// ```
     /// # use concurrency_governor::{Formula, GateSpec, Governor, OverrideLayer, Overrides};
@@ -214,15 +224,19 @@ impl Governor {
     /// # Errors
     ///
     /// [`BuildError`] with every problem, as in [`Plan::resolve`]. The previous overrides then stay in force.
+    ///
+    /// # Panics
+    ///
+    /// If a waker panics that belongs to a request at one of the gates, or to a subscriber. The change has then taken
+    /// effect, and all others have been told.
     pub fn set_overrides(&self, overrides: Overrides) -> Result<Arc<Resolution>, BuildError> {
-        let mut events = Vec::new();
-        let resolution = self.update(&mut events, |plan, state| {
+        let (resolved, announcement) = self.update(Vec::new(), |plan, state, _| {
             let resolution = plan.resolve(&state.readings, &overrides)?;
             state.overrides = overrides;
             Ok(resolution)
-        })?;
-        self.notify_observers(&events);
-        Ok(resolution)
+        });
+        self.announce(announcement);
+        resolved
     }
 
     /// Measures every resource now and derives the limits again. Gates are resized before the future resolves.
@@ -253,13 +267,15 @@ impl Governor {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with time enabled.
+    /// Outside of a tokio runtime with time enabled. If a waker panics, as in [`set_overrides`](Self::set_overrides).
     ///
     /// # Cancel safety
     ///
     /// Dropping the future before it resolves changes nothing.
     pub async fn refresh(&self) -> Result<Arc<Resolution>, BuildError> {
-        self.refresh_damped(Duration::ZERO).await
+        let (resolved, announcement) = self.refresh_damped(Duration::ZERO).await;
+        self.announce(announcement);
+        resolved
     }
 
     /// Starts a background refresh, which runs after each period of the policy and whenever a probe reports a change. It
@@ -295,85 +311,10 @@ impl Governor {
         loop {
             let rise_due = self.0.prober.lock().await.rise_due(rise_after);
             reports.wait_for_refresh(&policy, rise_due).await;
-            // Observers have seen a rejection. The next refresh may succeed.
-            let _ = self.refresh_damped(rise_after).await;
-        }
-    }
-
-    /// Refreshes. A rise takes effect when it has lasted for `rise_after`.
-    async fn refresh_damped(&self, rise_after: Duration) -> Result<Arc<Resolution>, BuildError> {
-        let mut prober = self.0.prober.lock().await;
-        let results = prober.measure().await;
-        // No await from here on: a refresh that is dropped has changed nothing.
-        let (readings, mut events) = prober.apply(results, rise_after);
-        let resolved = self.update(&mut events, |plan, state| {
-            state.readings = readings;
-            let resolved = plan.resolve(&state.readings, &state.overrides);
-            let status = &mut state.status;
-            status.probes = prober.statuses();
-            status.refreshes = status.refreshes.saturating_add(1);
-            status.rejected = status.rejected.saturating_add(resolved.is_err().into());
-            resolved
-        });
-        drop(prober);
-        if let Err(error) = &resolved {
-            events.push(Event::RefreshRejected { error: error.clone() });
-        }
-        self.notify_observers(&events);
-        resolved
-    }
-
-    /// Resolves again, then resizes the gates and sends the resolution. An error changes neither gates nor resolution.
-    fn update(
-        &self,
-        events: &mut Vec<Event>,
-        resolve: impl FnOnce(&Plan, &mut GovernorState) -> Result<Resolution, BuildError>,
-    ) -> Result<Arc<Resolution>, BuildError> {
-        let (resolution, wakeups) = {
-            let mut state = self.state();
-            let resolution = resolve(&self.0.plan, &mut state)?;
-            if resolution != *state.resolution {
-                state.resolution = Arc::new(resolution);
-            }
-            (Arc::clone(&state.resolution), self.resize_gates(&state.resolution, events))
-        };
-        // Dropping the lists wakes the waiters. The lock is free by now, because a waker is foreign code that may call
-        // this governor.
-        drop(wakeups);
-        // Sends the newest resolution unless it was sent already. Of two concurrent updates, the later one wins,
-        // whichever thread sends last.
-        self.0.resolutions.send_if_modified(|sent| {
-            let newest = self.resolution();
-            let is_new = !Arc::ptr_eq(sent, &newest);
-            *sent = newest;
-            is_new
-        });
-        Ok(resolution)
-    }
-
-    /// Resizes the gates whose limit differs from the resolution. The caller drops the lists, which wakes the waiters, once
-    /// it holds no lock.
-    fn resize_gates(&self, resolution: &Resolution, events: &mut Vec<Event>) -> Vec<WakeList> {
-        let mut wakeups = Vec::new();
-        for (gate, explanation) in self.0.gates.iter().zip(resolution.explanations()) {
-            if gate.limit() == explanation.limit() {
-                continue;
-            }
-            let (resize, wakes) = gate.resize_without_waking(explanation.limit());
-            wakeups.push(wakes);
-            let (from, to, debt) = (resize.from, resize.to, resize.debt);
-            let explanation = Box::new(explanation.clone());
-            events.push(Event::LimitChanged { gate: gate.name(), from, to, debt, explanation });
-        }
-        wakeups
-    }
-
-    fn notify_observers(&self, events: &[Event]) {
-        for event in events {
-            for observer in &self.0.observers {
-                // The panic hook has reported the panic. A broken observer must not stop the refresh.
-                let _ = panic::catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
-            }
+            // Observers are told of a rejection. The next refresh may succeed.
+            let (_, announcement) = self.refresh_damped(rise_after).await;
+            // The waker of a waiter may panic.
+            ignore_panic(|| self.announce(announcement));
         }
     }
 

@@ -82,6 +82,22 @@ async fn the_queue_of_a_gate_is_as_declared() {
     );
 }
 
+/// The live gate measures waits unless its spec says otherwise.
+#[tokio::test(start_paused = true)]
+async fn waits_are_measured_as_declared() {
+    const MEASURED: GateSpec = GateSpec::new("measured", Formula::fixed(1));
+    const UNMEASURED: GateSpec = GateSpec::new("unmeasured", Formula::fixed(1)).queue(1).measure_waits(false);
+    let governor = Governor::builder().gate(MEASURED).gate(UNMEASURED).build().await.unwrap();
+    for (spec, waits) in [(MEASURED, 1), (UNMEASURED, 0)] {
+        let gate = governor.gate(spec).unwrap();
+        let held = gate.acquire().await.unwrap();
+        let (waited, ()) = tokio::join!(gate.acquire(), async { drop(held) });
+        drop(waited.unwrap());
+        let status = gate.status();
+        assert_eq!((status.totals.queue.admitted, status.waits.count()), (1, waits), "{}", gate.name());
+    }
+}
+
 /// A governor on the real host builds and refreshes, whatever that host is.
 #[tokio::test]
 async fn a_governor_runs_on_the_real_host() {

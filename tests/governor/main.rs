@@ -5,6 +5,8 @@
 mod background;
 mod build;
 mod concurrency;
+mod ends;
+mod events;
 mod overrides;
 mod probes;
 mod refresh;

@@ -1,0 +1,126 @@
+//! Changes of readings and overrides: the step under the lock, and its announcement without the lock.
+
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Governor, GovernorState};
+use crate::event::Event;
+use crate::gate::WakeList;
+use crate::plan::{BuildError, Plan, Resolution};
+
+/// What a change leaves to do without a lock, because it calls foreign code: [`Governor::announce`] does it.
+#[must_use = "subscribers and observers are told by `announce`"]
+pub(super) struct Announcement {
+    /// The events in their order.
+    events: Vec<Event>,
+    /// The number of the first event. The numbers of the others follow.
+    first_number: u64,
+    /// Dropping a list wakes the waiters of one gate.
+    wake_lists: Vec<WakeList>,
+}
+
+impl Governor {
+    /// Refreshes. A rise takes effect when it has lasted for `rise_after`.
+    pub(super) async fn refresh_damped(
+        &self,
+        rise_after: Duration,
+    ) -> (Result<Arc<Resolution>, BuildError>, Announcement) {
+        let mut prober = self.0.prober.lock().await;
+        let results = prober.measure().await;
+        // No await from here on: a refresh that is dropped has changed nothing.
+        let (readings, events) = prober.apply(results, rise_after);
+        self.update(events, |plan, state, events| {
+            state.readings = readings;
+            let resolved = plan.resolve(&state.readings, &state.overrides);
+            let status = &mut state.status;
+            status.probes = prober.statuses();
+            status.refreshes = status.refreshes.saturating_add(1);
+            if let Err(error) = &resolved {
+                status.rejected = status.rejected.saturating_add(1);
+                events.push(Event::RefreshRejected { error: error.clone() });
+            }
+            resolved
+        })
+    }
+
+    /// Resolves again, and resizes the gates. An error changes neither gates nor resolution.
+    ///
+    /// `events` are those of the change so far. All of its events get their numbers here, under the lock, so that numbers
+    /// are in the order of the changes.
+    pub(super) fn update(
+        &self,
+        mut events: Vec<Event>,
+        resolve: impl FnOnce(&Plan, &mut GovernorState, &mut Vec<Event>) -> Result<Resolution, BuildError>,
+    ) -> (Result<Arc<Resolution>, BuildError>, Announcement) {
+        let mut wake_lists = Vec::new();
+        let mut state = self.state();
+        let resolved = resolve(&self.0.plan, &mut state, &mut events).map(|resolution| {
+            if resolution != *state.resolution {
+                state.resolution = Arc::new(resolution);
+            }
+            self.resize_gates(&state.resolution, &mut events, &mut wake_lists);
+            Arc::clone(&state.resolution)
+        });
+        let first_number = state.events.saturating_add(1);
+        state.events = state.events.saturating_add(events.len() as u64);
+        (resolved, Announcement { events, first_number, wake_lists })
+    }
+
+    /// Resizes the gates whose limit differs from the resolution.
+    fn resize_gates(&self, resolution: &Resolution, events: &mut Vec<Event>, wake_lists: &mut Vec<WakeList>) {
+        for (gate, explanation) in self.0.gates.iter().zip(resolution.explanations()) {
+            if gate.limit() == explanation.limit() {
+                continue;
+            }
+            let (resize, wake_list) = gate.resize_without_waking(explanation.limit());
+            wake_lists.push(wake_list);
+            let (from, to, debt) = (resize.from, resize.to, resize.debt);
+            let explanation = Box::new(explanation.clone());
+            events.push(Event::LimitChanged { gate: gate.name(), from, to, debt, explanation });
+        }
+    }
+
+    /// Notifies subscribers, wakes waiters and calls observers. The caller holds no lock, because a waker and an observer
+    /// may call this governor.
+    ///
+    /// If a waker panics, the rest is done first, and then the panic continues in the caller.
+    pub(super) fn announce(&self, announcement: Announcement) {
+        let Announcement { events, first_number, wake_lists } = announcement;
+        // A woken waiter may look at the subscription, so that comes first. Observers come last, because a slow one must
+        // not keep an admitted waiter asleep.
+        let published = panic::catch_unwind(AssertUnwindSafe(|| self.publish_resolution()));
+        let woken = panic::catch_unwind(AssertUnwindSafe(|| drop(wake_lists)));
+        self.notify_observers(first_number, &events);
+        if let Err(payload) = published.and(woken) {
+            panic::resume_unwind(payload);
+        }
+    }
+
+    /// Sends the newest resolution to the subscribers unless it was sent already. Of two concurrent changes, the later one
+    /// wins, whichever thread sends last.
+    fn publish_resolution(&self) {
+        self.0.resolutions.send_if_modified(|sent| {
+            let newest = self.resolution();
+            let is_new = !Arc::ptr_eq(sent, &newest);
+            *sent = newest;
+            is_new
+        });
+    }
+
+    pub(super) fn notify_observers(&self, first_number: u64, events: &[Event]) {
+        for (number, event) in (first_number..).zip(events) {
+            for observer in &self.0.observers {
+                ignore_panic(|| observer.observe_numbered(number, event));
+            }
+        }
+    }
+}
+
+/// Runs foreign code whose panic must not stop the governor. The panic hook has reported it.
+pub(super) fn ignore_panic(call: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(call)) {
+        mem::forget(payload); // its drop may panic, too
+    }
+}
