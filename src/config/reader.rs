@@ -37,7 +37,7 @@ impl ConfigReader {
     /// Returns the entries of a table in their order, and no entries if the value is null or not a table.
     ///
     /// Reports duplicate keys, and keys that are not in `allowed`. `None` allows any key. With a list of allowed keys, null
-    /// values count as missing keys.
+    /// and empty texts count as missing keys.
     pub(super) fn read_table<'v>(
         &mut self,
         path: &str,
@@ -71,7 +71,7 @@ impl ConfigReader {
                     let (key_path, allowed) = (join_path(path, key), allowed.join(", "));
                     self.report(key.line, format!("{key_path} is not a known key (allowed: {allowed})"));
                 }
-                _ if value.kind == ValueKind::Null && allowed.is_some() => {}
+                _ if is_missing(value) && allowed.is_some() => {}
                 _ => valid.push((key, value)),
             }
         }
@@ -155,7 +155,7 @@ impl ConfigReader {
                     format!("{path}: the plan declares no such gate (it declares {names})"),
                 );
             }
-            if value.kind != ValueKind::Null {
+            if !is_missing(value) {
                 settings.extend(self.read_whole(&path, value).map(|value| (gate, value)));
             }
         }
@@ -260,6 +260,15 @@ impl ConfigReader {
 /// Returns the value of a key.
 pub(super) fn find_field<'v>(entries: &[(&Key, &'v Value)], name: &str) -> Option<&'v Value> {
     entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| *value)
+}
+
+/// Returns `true` for null and for an empty text, which is what an environment variable without a value becomes.
+fn is_missing(value: &Value) -> bool {
+    match &value.kind {
+        ValueKind::Null => true,
+        ValueKind::Text(text) => text.trim().is_empty(),
+        _ => false,
+    }
 }
 
 fn as_text(value: &Value) -> Option<&str> {

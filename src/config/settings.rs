@@ -94,7 +94,7 @@ impl Settings {
     }
 }
 
-/// Accepts a number as text, as environment variables have it. Null counts as no setting.
+/// Accepts a number as text, as environment variables have it. Null and an empty text count as no setting.
 impl<'de> Deserialize<'de> for Settings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::read(&Value::deserialize(deserializer)?).map_err(D::Error::custom)

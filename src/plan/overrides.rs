@@ -71,18 +71,19 @@ impl OverrideLayer {
     /// Creates a layer named `env` from environment variables.
     ///
     /// `variables` maps each gate to its variable. `lookup` returns the value of a variable: [`std::env::var_os`], or a map
-    /// in a test. A variable that is not set adds no setting.
+    /// in a test. A variable that is not set adds no setting. An empty value counts as not set, because scripts and
+    /// templates pass one on for a variable that they do not have.
     ///
     /// # Errors
     ///
-    /// [`EnvError`] with every variable whose value is not a whole number. An empty value is an error, too.
+    /// [`EnvError`] with every variable whose value is not a whole number.
     pub fn env<'v, G: Into<GateName>>(
         variables: impl IntoIterator<Item = (G, &'v str)>,
         lookup: impl Fn(&'v str) -> Option<OsString>,
     ) -> Result<Self, EnvError> {
         let mut reader = EnvReader::new();
         for (gate, variable) in variables {
-            if let Some(value) = lookup(variable) {
+            if let Some(value) = lookup(variable).filter(|value| !is_blank(value)) {
                 reader.set(gate.into(), variable, &value);
             }
         }
@@ -106,7 +107,7 @@ impl OverrideLayer {
     /// ```
     ///
     /// Use the prefix for these variables only: any other variable that starts with it is an error, since it is probably a
-    /// misspelled gate.
+    /// misspelled gate. A variable with an empty value counts as not set, as in [`env`](Self::env).
     ///
     /// # Errors
     ///
@@ -141,6 +142,7 @@ impl OverrideLayer {
         let mut given: Vec<_> = variables
             .into_iter()
             .filter(|(variable, _)| variable.as_encoded_bytes().starts_with(prefix.as_bytes()))
+            .filter(|(_, value)| !is_blank(value))
             .collect();
         given.sort(); // an environment has no order, the errors need one
         for (variable, value) in given {
@@ -348,6 +350,11 @@ impl EnvReader {
             Err(EnvError { bad_values, faults })
         }
     }
+}
+
+/// Returns `true` for the value of a variable that counts as not set.
+fn is_blank(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|value| value.trim().is_empty())
 }
 
 /// One setting of a layer.

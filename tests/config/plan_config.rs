@@ -80,7 +80,8 @@ fn overrides_are_a_layer_with_keys() {
     );
 }
 
-/// A missing key has the default of `GateSpec::new`. A preset alone is a plan. Null counts as a missing key.
+/// A missing key has the default of `GateSpec::new`. A preset alone is a plan. Null and an empty text, which is an environment
+/// variable without a value, count as a missing key.
 #[test]
 fn missing_keys_have_their_defaults() {
     let config = parse_toml("[gates.io]\nformula = 'cpu'").unwrap();
@@ -92,6 +93,8 @@ fn missing_keys_have_their_defaults() {
     assert_eq!(parse_json(null).unwrap(), config);
     let null = r#"{"gates": {"io": {"formula": "cpu"}}, "overrides": {"io": null}}"#;
     assert_eq!(parse_json(null).unwrap(), config);
+    let empty = r#"{"preset": "", "gates": {"io": {"formula": "cpu", "queue": "", "max_wait": "", "measure_waits": " "}}, "overrides": {"io": ""}}"#;
+    assert_eq!(parse_json(empty).unwrap(), config);
 }
 
 /// Numbers and booleans may be given as text, because environment variables are text.

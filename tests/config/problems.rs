@@ -48,6 +48,10 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
             r#"gates.io has no formula (required, for example formula = "cpu * 2")"#,
         ),
         (
+            r#"{"gates": {"io": {"formula": ""}}}"#,
+            r#"gates.io has no formula (required, for example formula = "cpu * 2")"#,
+        ),
+        (
             r#"{"gates": {"io": {"formula": 3}}}"#,
             r#"gates.io.formula = 3 is not a formula (allowed: text such as "cpu * 2 | floor 4")"#,
         ),
@@ -66,7 +70,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         (&gate(r#""queue": -1"#), &format!("gates.io.queue = -1 {whole}")),
         (&gate(r#""queue": 1.5"#), &format!("gates.io.queue = 1.5 {whole}")),
         (&gate(r#""queue": true"#), &format!("gates.io.queue = true {whole}")),
-        (&gate(r#""queue": """#), &format!("gates.io.queue = \"\" {whole}")),
+        (&gate(r#""queue": "x""#), &format!("gates.io.queue = \"x\" {whole}")),
         (
             &gate(r#""queue": {"a": [], "b": {}}"#),
             &format!("gates.io.queue = {{ a = [], b = {{}} }} {whole}"),

@@ -26,6 +26,7 @@ fn settings_are_a_table_of_gates_and_numbers() {
     assert_eq!(explanation, "pool = 4: set to 4 by app.toml limits.pool, derived 8");
 
     assert_eq!(toml::from_str::<App>("").unwrap().limits, Settings::new());
+    assert_eq!(toml::from_str::<App>("[limits]\nio = ''\npool = ' '").unwrap().limits, Settings::new());
     let unknown = toml::from_str::<App>("[limits]\noi = 3").unwrap().limits.under("limits").layer("app.toml");
     let error = astrid::plan().resolve(&Readings::new(), &Overrides::new().then(unknown)).unwrap_err();
     assert_eq!(

@@ -194,9 +194,9 @@ fn later_variable_of_a_gate_wins() {
 #[test]
 fn every_invalid_variable_is_reported() {
     let gates: Vec<GateName> = ["a", "b", "c", "d", "e", "f", "g"].map(GateName::new).to_vec();
-    let names = ["EMPTY", "BAD", "NEGATIVE", "HUGE", "FRACTION", "GOOD", "LINES"];
+    let names = ["SIGN", "BAD", "NEGATIVE", "HUGE", "FRACTION", "GOOD", "LINES"];
     let values: BTreeMap<&str, &str> = [
-        ("EMPTY", ""),
+        ("SIGN", "+"),
         ("BAD", "many"),
         ("NEGATIVE", "-1"),
         ("HUGE", "18446744073709551616"),
@@ -210,11 +210,30 @@ fn every_invalid_variable_is_reported() {
     assert_eq!(
         error.to_string(),
         format!(
-            "not a whole number in the environment: EMPTY=\"\", BAD=\"many\", NEGATIVE=\"-1\", \
+            "not a whole number in the environment: SIGN=\"+\", BAD=\"many\", NEGATIVE=\"-1\", \
              HUGE=\"18446744073709551616\", FRACTION=\"1.5\", LINES=\"1\\n2\" (allowed: 0 to {})",
             usize::MAX
         )
     );
+}
+
+/// An empty variable counts as not set: it sets nothing and shadows nothing. With a prefix, it is not taken for a misspelled
+/// gate either.
+#[test]
+fn empty_variable_counts_as_not_set() {
+    for value in ["", " ", "\t\n"] {
+        let layer = OverrideLayer::env([(IO, "APP_IO"), (POOL, "APP_POOL")], |name| {
+            Some(if name == "APP_IO" { value } else { "3" }.into())
+        });
+        let given = [("APP_IO", value), ("APP_POOL", "3"), ("APP_OI", value), ("APP_", value)];
+        let prefixed = OverrideLayer::env_prefixed("APP_", [IO, POOL], variables(given));
+        for layer in [layer.unwrap(), prefixed.unwrap()] {
+            assert_eq!(layer.settings().collect::<Vec<_>>(), [(POOL.name(), 3)], "{value:?}");
+            let file = OverrideLayer::new("file").set(IO, 20);
+            let resolution = resolve(&Overrides::new().then(file).then(layer));
+            assert_eq!(lines(&resolution)[0], "io = 20: set to 20 by file, derived 25");
+        }
+    }
 }
 
 /// A value that is not Unicode is rejected, and is printed with replacement characters.
@@ -256,13 +275,13 @@ fn prefix_and_gate_name_form_the_variable() {
 #[test]
 fn every_problem_with_a_prefix_is_reported() {
     let gates = ["io", "a-b", "a.b"].map(GateName::new);
-    let given = [("APP_IP", "1"), ("APP_IO", ""), ("APP_io", "3"), ("APP_", "4")];
+    let given = [("APP_IP", "1"), ("APP_IO", "x"), ("APP_io", "3"), ("APP_", "4")];
     let error = OverrideLayer::env_prefixed("APP_", gates, variables(given)).unwrap_err().to_string();
     let allowed = "(allowed: APP_A_B, APP_IO)";
     assert_eq!(
         error.split("; ").collect::<Vec<_>>(),
         [
-            &format!("not a whole number in the environment: APP_IO=\"\" (allowed: 0 to {})", usize::MAX),
+            &format!("not a whole number in the environment: APP_IO=\"x\" (allowed: 0 to {})", usize::MAX),
             "gates `a-b` and `a.b` are both set by APP_A_B (allowed: one gate per variable)",
             &format!("environment variable APP_ belongs to no gate {allowed}"),
             &format!("environment variable APP_IP belongs to no gate {allowed}"),

@@ -134,11 +134,13 @@ proptest! {
         prop_assert_eq!(found_rejected, rejected);
     }
 
-    /// An environment variable sets its gate if its value is a whole number. Otherwise the error names the variable.
+    /// An environment variable sets its gate if its value is a whole number, and sets nothing if it is empty. Otherwise the
+    /// error names the variable.
     #[test]
     fn any_variable_is_a_setting_or_an_error(
         value in prop_oneof![
             any::<String>(),
+            "[ \\t]{0,2}",
             any::<usize>().prop_map(|n| n.to_string()),
             any::<u128>().prop_map(|n| n.to_string()),
         ],
@@ -146,7 +148,8 @@ proptest! {
         let layer = OverrideLayer::env([(GATE, "APP_IO")], |_| Some(OsString::from(&value)));
         match (value.trim().parse::<usize>(), layer) {
             (Ok(number), Ok(layer)) => prop_assert_eq!(layer.settings().collect::<Vec<_>>(), [(GATE, number)]),
-            (Err(_), Err(error)) => {
+            (Err(_), Ok(layer)) if value.trim().is_empty() => prop_assert_eq!(layer.settings().len(), 0),
+            (Err(_), Err(error)) if !value.trim().is_empty() => {
                 prop_assert!(error.to_string().contains("APP_IO="), "{}", error);
                 prop_assert!(!error.to_string().contains('\n'));
             }
