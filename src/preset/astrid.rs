@@ -10,8 +10,8 @@
 //! cores count as 2. Descriptors are the soft limit of `RLIMIT_NOFILE`. If there is no limit, or it cannot be read, the
 //! clamp is skipped.
 //!
-//! [`CapsuleRuntimeLimits`] holds the three numbers, resolved once. [`CapsuleRuntimeLimits::governor`] builds three gates
-//! that follow the host.
+//! [`CapsuleRuntimeLimits`] holds the three numbers, resolved once, and [`CapsuleRuntimeLimits::gates`] creates three gates
+//! with them. [`CapsuleRuntimeLimits::governor`] builds three gates that follow the host.
 //!
 //! ```
 //! use concurrency_governor::preset::astrid::CapsuleRuntimeLimits;
@@ -28,9 +28,11 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::gate::Gate;
 use crate::governor::{Governor, GovernorBuilder};
 use crate::plan::{
-    Amount, Formula, GateName, GateSpec, Measurement, Overrides, Plan, Reading, Readings, Resource,
+    Amount, Formula, GateName, GateSpec, Limit, Measurement, Overrides, Plan, Reading, Readings, Resource,
+    UnknownGateError,
 };
 use crate::probe::{Cpu, OpenFiles, ProbeError};
 
@@ -59,6 +61,10 @@ pub const FLAGS: [(GateName, &str); 3] = [
     (IO.name(), "host-io-concurrency"),
     (POOL.name(), "instance-pool-size"),
 ];
+
+/// The number of instances that a pool keeps warm, if its size allows that many:
+/// [`instance_pool_min_idle`](CapsuleRuntimeLimits::instance_pool_min_idle).
+pub const WARM_MIN_IDLE: usize = 4;
 
 pub(super) const SPECS: [GateSpec; 3] = [BLOCKING, IO, POOL];
 
@@ -127,10 +133,38 @@ impl CapsuleRuntimeLimits {
         semaphore(self.io_concurrency)
     }
 
-    /// Returns the number of instances that the pool keeps warm: 4, or the pool's size if that is less, but at least 1.
+    /// Creates the three gates with these limits, clamped to 1 to [`Limit::MAX`]. They do not follow the host, but
+    /// [`Gate::resize`] changes them. Gates that follow the host are those of a [`governor`](Self::governor).
+    ///
+    /// Each call creates new gates. Clone the [`CapsuleGates`] to share them.
+    ///
+    /// ```
+    /// use concurrency_governor::preset::astrid::CapsuleRuntimeLimits;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let gates = CapsuleRuntimeLimits::resolve(None, Some(32), None).gates();
+    /// assert_eq!(gates.io.limit().get(), 32);
+    /// let answer = gates.io.run(async { "the answer of a server" }).await?;
+    /// # let _ = answer;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn gates(&self) -> CapsuleGates {
+        let gate = |spec: GateSpec, limit: usize| Gate::new(spec, Limit::saturating(limit as u64));
+        CapsuleGates {
+            blocking: gate(BLOCKING, self.blocking_concurrency),
+            io: gate(IO, self.io_concurrency),
+            pool: gate(POOL, self.instance_pool_size),
+        }
+    }
+
+    /// Returns the number of instances that the pool keeps warm: [`WARM_MIN_IDLE`], or the pool's size if that is less, but at
+    /// least 1.
     #[must_use]
     pub fn instance_pool_min_idle(&self) -> usize {
-        self.instance_pool_size.clamp(1, 4)
+        self.instance_pool_size.clamp(1, WARM_MIN_IDLE)
     }
 
     /// Returns a builder for the same three gates under a [`Governor`] that measures this host's cores and descriptors.
@@ -139,13 +173,13 @@ impl CapsuleRuntimeLimits {
     /// [`spawn_refresh`](Governor::spawn_refresh) makes the limits follow the host.
     ///
     /// ```
-    /// use concurrency_governor::preset::astrid::{BLOCKING, CapsuleRuntimeLimits, IO, POOL};
+    /// use concurrency_governor::preset::astrid::{CapsuleGates, CapsuleRuntimeLimits};
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// let governor = CapsuleRuntimeLimits::governor().build().await?;
-    /// let [blocking, io, _pool] = governor.gates([BLOCKING, IO, POOL])?;
-    /// let file = blocking.run_blocking(|| std::fs::read("Cargo.toml")).await?;
-    /// let answer = io.run(async { "the answer of a server" }).await?;
+    /// let gates = CapsuleGates::try_from(&governor)?;
+    /// let file = gates.blocking.run_blocking(|| std::fs::read("Cargo.toml")).await?;
+    /// let answer = gates.io.run(async { "the answer of a server" }).await?;
     /// # let _ = (file, answer);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # })?;
@@ -160,6 +194,30 @@ impl CapsuleRuntimeLimits {
 impl Default for CapsuleRuntimeLimits {
     fn default() -> Self {
         Self::resolve(None, None, None)
+    }
+}
+
+/// Handles to the three gates. Clones are handles to the same gates, and cheap.
+///
+/// [`CapsuleRuntimeLimits::gates`] creates gates with fixed limits. `try_from` a [`Governor`] returns its gates, whose limits
+/// follow the host.
+#[derive(Clone, Debug)]
+pub struct CapsuleGates {
+    /// The gate of blocking host calls: see [`BLOCKING`].
+    pub blocking: Gate,
+    /// The gate of async I/O host calls: see [`IO`].
+    pub io: Gate,
+    /// The gate of pooled WASM instances: see [`POOL`].
+    pub pool: Gate,
+}
+
+/// Fails if the plan of the governor does not declare the three gates.
+impl TryFrom<&Governor> for CapsuleGates {
+    type Error = UnknownGateError;
+
+    fn try_from(governor: &Governor) -> Result<Self, UnknownGateError> {
+        let [blocking, io, pool] = governor.gates([BLOCKING, IO, POOL])?;
+        Ok(Self { blocking, io, pool })
     }
 }
 

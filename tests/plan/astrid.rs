@@ -7,8 +7,8 @@ use std::thread;
 
 use concurrency_governor::plan::Measurement;
 use concurrency_governor::preset::astrid::{
-    self, BLOCKING, CapsuleRuntimeLimits, ENV_VARS, IO, POOL, host_blocking_concurrency_default,
-    host_instance_pool_size_default, host_io_concurrency_default,
+    self, BLOCKING, CapsuleGates, CapsuleRuntimeLimits, ENV_VARS, IO, POOL, WARM_MIN_IDLE,
+    host_blocking_concurrency_default, host_instance_pool_size_default, host_io_concurrency_default,
 };
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
@@ -356,6 +356,46 @@ fn pool_keeps_one_to_four_instances_warm() {
         let limits = CapsuleRuntimeLimits::resolve(None, None, Some(size));
         assert_eq!(limits.instance_pool_min_idle(), warm);
     }
+    assert_eq!(WARM_MIN_IDLE, 4);
+}
+
+/// The plain limits become gates, each with its own number and the name of the preset, clamped to what a gate can hold. Each
+/// call creates new gates, and clones are the same gates.
+#[test]
+fn limits_become_gates() {
+    let limits = CapsuleRuntimeLimits { blocking_concurrency: 2, io_concurrency: 100, instance_pool_size: 7 };
+    let gates = limits.gates();
+    let seen = [&gates.blocking, &gates.io, &gates.pool].map(|gate| (gate.name(), gate.limit().get()));
+    assert_eq!(seen, [(BLOCKING.name(), 2), (IO.name(), 100), (POOL.name(), 7)]);
+
+    let (clone, other) = (gates.clone(), limits.gates());
+    let _permits = (gates.io.try_acquire().unwrap(), gates.pool.try_acquire_many(7).unwrap());
+    assert_eq!((clone.io.status().in_use, clone.pool.status().available), (1, 0));
+    assert_eq!((other.io.status().in_use, other.pool.status().available), (0, 7));
+
+    let by_hand = CapsuleRuntimeLimits {
+        blocking_concurrency: 0,
+        io_concurrency: usize::MAX,
+        instance_pool_size: 1 << 30,
+    };
+    let CapsuleGates { blocking, io, pool } = by_hand.gates();
+    assert_eq!([blocking, io, pool].map(|gate| gate.limit()), [Limit::MIN, Limit::MAX, Limit::MAX]);
+}
+
+/// The gates of a governor are those that it resizes. Another plan has no such gates.
+#[tokio::test]
+async fn gates_of_a_governor_follow_it() {
+    let governor = CapsuleRuntimeLimits::governor().build().await.unwrap();
+    let gates = CapsuleGates::try_from(&governor).unwrap();
+    let settings = OverrideLayer::new("cli").set(BLOCKING, 3).set(IO, 30).set(POOL, 300);
+    governor.set_overrides(Overrides::new().then(settings)).unwrap();
+    let CapsuleGates { blocking, io, pool } = gates;
+    assert_eq!([blocking, io, pool].map(|gate| gate.limit().get()), [3, 30, 300]);
+
+    let other = Governor::builder().gate(IO).probe(MockProbe::new(Resource::CPU, Reading::whole(1)));
+    let other = other.probe(MockProbe::new(Resource::FD, Reading::Unlimited)).build().await.unwrap();
+    let error = CapsuleGates::try_from(&other).unwrap_err().to_string();
+    assert!(error.contains("`blocking`"), "{error}");
 }
 
 /// The governor has the same three gates with the same limits, and follows the host.

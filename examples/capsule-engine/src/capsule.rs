@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use concurrency_governor::AcquireError;
 use concurrency_governor::pool::{Manager, Verdict};
-use concurrency_governor::{AcquireError, Gate};
+use concurrency_governor::preset::astrid::CapsuleGates;
 use futures_util::future;
 use wasmtime::{Caller, Engine, InstancePre, Linker, Memory, Module, Store, TypedFunc};
 
@@ -16,8 +17,7 @@ use crate::server::{self, FetchError};
 /// The host functions of capsules. Each class of work passes its gate.
 #[derive(Debug)]
 pub struct CapsuleHost {
-    pub blocking: Gate,
-    pub io: Gate,
+    pub gates: CapsuleGates,
     pub reads: ConcurrencyPeak,
     pub fetches: ConcurrencyPeak,
     /// All instances that exist, also those that the pool has discarded but not yet dropped.
@@ -37,14 +37,14 @@ impl CapsuleHost {
             let _running = host.reads.enter();
             fs::read(path)
         };
-        let bytes = self.blocking.run_blocking(read).await??;
+        let bytes = self.gates.blocking.run_blocking(read).await??;
         Ok(sum(&bytes))
     }
 
     /// Calls the server several times at once, under the gate `io`. Returns the sum of the bytes of all responses.
     async fn fetch(self: Arc<Self>, path: String, times: u16) -> Result<i64, HostError> {
         let call_server = || {
-            self.io.run(async {
+            self.gates.io.run(async {
                 let _running = self.fetches.enter();
                 server::get(self.server, &path).await
             })

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use concurrency_governor::governor::{RefreshPolicy, RefreshTask};
 use concurrency_governor::plan::BuildError;
-use concurrency_governor::preset::astrid::{BLOCKING, CapsuleRuntimeLimits, IO, POOL};
+use concurrency_governor::preset::astrid::{CapsuleGates, CapsuleRuntimeLimits, WARM_MIN_IDLE};
 use concurrency_governor::{Gate, Governor, OverrideLayer, Overrides, Pool};
 
 use crate::args::LimitChange;
@@ -34,12 +34,11 @@ impl Engine {
     /// Builds the governor, creates the files for capsules, and creates the first instances.
     pub async fn start(settings: Overrides, server: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let governor = CapsuleRuntimeLimits::governor().overrides(settings.clone()).build().await?;
-        let [blocking, io, instances] = governor.gates([BLOCKING, IO, POOL])?;
+        let gates = CapsuleGates::try_from(&governor)?;
         let directory = TempDirectory::new()?;
         fs::write(directory.0.join("motd.txt"), MESSAGE)?;
         let host = Arc::new(CapsuleHost {
-            blocking,
-            io,
+            gates: gates.clone(),
             reads: ConcurrencyPeak::default(),
             fetches: ConcurrencyPeak::default(),
             instances: ConcurrencyPeak::default(),
@@ -47,8 +46,8 @@ impl Engine {
             directory: directory.0.clone(),
         });
         let pool = Pool::builder(CapsuleManager::new(Arc::clone(&host))?)
-            .gate(instances)
-            .min_idle(MIN_IDLE)
+            .gate(gates.pool)
+            .min_idle(WARM_MIN_IDLE)
             .idle_timeout(IDLE_TIMEOUT)
             .create_timeout(CREATE_TIMEOUT)
             .build()
@@ -67,8 +66,8 @@ impl Engine {
 
     /// Returns the three gates in the order of the preset, each with the peak of the work under it.
     pub fn gates(&self) -> [(&Gate, &ConcurrencyPeak); 3] {
-        let host = &self.host;
-        [(&host.blocking, &host.reads), (&host.io, &host.fetches), (self.pool.gate(), &self.requests)]
+        let CapsuleGates { blocking, io, pool } = &self.host.gates;
+        [(blocking, &self.host.reads), (io, &self.host.fetches), (pool, &self.requests)]
     }
 
     /// Returns one line per gate that says what decided its limit.
@@ -103,9 +102,6 @@ impl Drop for TempDirectory {
         let _ = fs::remove_dir_all(&self.0); // a leftover directory does no harm
     }
 }
-
-/// The number of instances that are warm before the first request, as the preset defines it.
-const MIN_IDLE: usize = 4;
 
 /// An instance that was idle this long is dropped, to free its memory.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
