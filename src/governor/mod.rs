@@ -20,7 +20,6 @@ use crate::gate::Gate;
 use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, UnknownGateError};
 use prober::Prober;
 use refresh::ChangeReports;
-use update::ignore_panic;
 
 pub use builder::GovernorBuilder;
 pub use refresh::{RefreshPolicy, RefreshTask};
@@ -313,8 +312,7 @@ impl Governor {
             reports.wait_for_refresh(&policy, rise_due).await;
             // Observers are told of a rejection. The next refresh may succeed.
             let (_, announcement) = self.refresh_damped(rise_after).await;
-            // The waker of a waiter may panic.
-            ignore_panic(|| self.announce(announcement));
+            self.announce_ignoring_panics(announcement);
         }
     }
 

@@ -98,6 +98,11 @@ impl Governor {
         }
     }
 
+    /// Same as [`announce`](Self::announce), without the panic of a waker. The background refresh must not end by one.
+    pub(super) fn announce_ignoring_panics(&self, announcement: Announcement) {
+        ignore_panic(|| self.announce(announcement));
+    }
+
     /// Sends the newest resolution to the subscribers unless it was sent already. Of two concurrent changes, the later one
     /// wins, whichever thread sends last.
     fn publish_resolution(&self) {
@@ -119,7 +124,7 @@ impl Governor {
 }
 
 /// Runs foreign code whose panic must not stop the governor. The panic hook has reported it.
-pub(super) fn ignore_panic(call: impl FnOnce()) {
+fn ignore_panic(call: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(call)) {
         mem::forget(payload); // its drop may panic, too
     }

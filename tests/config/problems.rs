@@ -48,10 +48,6 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
             r#"gates.io has no formula (required, for example formula = "cpu * 2")"#,
         ),
         (
-            r#"{"gates": {"io": {"formula": ""}}}"#,
-            r#"gates.io has no formula (required, for example formula = "cpu * 2")"#,
-        ),
-        (
             r#"{"gates": {"io": {"formula": 3}}}"#,
             r#"gates.io.formula = 3 is not a formula (allowed: text such as "cpu * 2 | floor 4")"#,
         ),
