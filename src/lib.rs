@@ -74,10 +74,14 @@
 //! Each page has one task and a complete program:
 //!
 //! - [Declare gates in a library](_documentation::cookbook::library)
+//! - [Migrate from `tokio::sync::Semaphore`](_documentation::cookbook::tokio_semaphore)
 //! - [Bound outbound HTTP](_documentation::cookbook::outbound_http)
 //! - [Bound blocking work](_documentation::cookbook::blocking_work)
+//! - [Bound streams and task sets](_documentation::cookbook::streams)
 //! - [Share a budget](_documentation::cookbook::shared_budget)
 //! - [Keep instances warm](_documentation::cookbook::warm_pool)
+//! - [Shut down gracefully](_documentation::cookbook::graceful_shutdown)
+//! - [Answer health checks](_documentation::cookbook::health_checks)
 //! - [Tune by settings](_documentation::cookbook::settings)
 //! - [Tune from a configuration file](_documentation::cookbook::config_file)
 //! - [Run in a container](_documentation::cookbook::containers)
@@ -179,6 +183,10 @@ pub mod _documentation {
     pub mod performance {}
 
     #[doc = include_str!("documentation-links.md")]
+    #[doc = include_str!("../docs/PLATFORMS.md")]
+    pub mod platforms {}
+
+    #[doc = include_str!("documentation-links.md")]
     #[doc = include_str!("../docs/POOL.md")]
     pub mod pool {}
 
@@ -200,6 +208,14 @@ pub mod _documentation {
         #[doc = include_str!("documentation-links.md")]
         #[cfg_attr(any(not(doctest), target_os = "linux"), doc = include_str!("../docs/cookbook/containers.md"))]
         pub mod containers {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/graceful-shutdown.md")]
+        pub mod graceful_shutdown {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/health-checks.md")]
+        pub mod health_checks {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/kubernetes-resize.md")]
@@ -235,6 +251,14 @@ pub mod _documentation {
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/simulate.md")]
         pub mod simulate {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/streams.md")]
+        pub mod streams {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/tokio-semaphore.md")]
+        pub mod tokio_semaphore {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/warm-pool.md")]
