@@ -96,7 +96,7 @@ fn missing_keys_have_their_defaults() {
     let empty = r#"{"preset": "", "gates": {"io": {"formula": "cpu", "queue": "", "max_wait": "", "measure_waits": " "}}, "overrides": {"io": ""}}"#;
     assert_eq!(parse_json(empty).unwrap(), config);
     let error = parse_json(r#"{"gates": {"io": {"formula": ""}}}"#).unwrap_err();
-    assert!(error.to_string().starts_with("gates.io has no formula"), "{error}");
+    assert!(error.starts_with("gates.io has no formula"), "{error}");
 }
 
 /// Numbers and booleans may be given as text, because environment variables are text.
