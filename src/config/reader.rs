@@ -37,7 +37,7 @@ impl ConfigReader {
     /// Returns the entries of a table in their order, and no entries if the value is null or not a table.
     ///
     /// Reports duplicate keys, and keys that are not in `allowed`. `None` allows any key. With a list of allowed keys, null
-    /// and empty texts count as missing keys.
+    /// values count as missing keys.
     pub(super) fn read_table<'v>(
         &mut self,
         path: &str,
@@ -71,7 +71,7 @@ impl ConfigReader {
                     let (key_path, allowed) = (join_path(path, key), allowed.join(", "));
                     self.report(key.line, format!("{key_path} is not a known key (allowed: {allowed})"));
                 }
-                _ if is_missing(value) && allowed.is_some() => {}
+                _ if value.kind == ValueKind::Null && allowed.is_some() => {}
                 _ => valid.push((key, value)),
             }
         }
@@ -113,11 +113,14 @@ impl ConfigReader {
             self.report(key.line, format!("{path} has no formula ({example})"));
         }
         let formula = field("formula").and_then(|value| self.read_formula(&format!("{path}.formula"), value));
-        let queue = field("queue").map(|value| self.read_whole(&format!("{path}.queue"), value));
+        let queue = field("queue")
+            .filter(|value| !is_blank(value))
+            .map(|value| self.read_whole(&format!("{path}.queue"), value));
         let max_wait = field("max_wait").map(|value| self.read_duration(&format!("{path}.max_wait"), value));
         let policy = field("policy").map(|value| self.read_policy(&format!("{path}.policy"), value));
-        let measure_waits =
-            field("measure_waits").map(|value| self.read_bool(&format!("{path}.measure_waits"), value));
+        let measure_waits = field("measure_waits")
+            .filter(|value| !is_blank(value))
+            .map(|value| self.read_bool(&format!("{path}.measure_waits"), value));
 
         // The outer `Option` says whether the key is given, the inner one whether its value is valid.
         let mut spec = GateSpec::named(name?, formula?);
@@ -155,7 +158,7 @@ impl ConfigReader {
                     format!("{path}: the plan declares no such gate (it declares {names})"),
                 );
             }
-            if !is_missing(value) {
+            if value.kind != ValueKind::Null && !is_blank(value) {
                 settings.extend(self.read_whole(&path, value).map(|value| (gate, value)));
             }
         }
@@ -262,13 +265,10 @@ pub(super) fn find_field<'v>(entries: &[(&Key, &'v Value)], name: &str) -> Optio
     entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| *value)
 }
 
-/// Returns `true` for null and for an empty text, which is what an environment variable without a value becomes.
-fn is_missing(value: &Value) -> bool {
-    match &value.kind {
-        ValueKind::Null => true,
-        ValueKind::Text(text) => text.trim().is_empty(),
-        _ => false,
-    }
+/// Returns `true` for an empty text. Where a number or a boolean may be text, it counts as a missing key: it is what an
+/// environment variable without a value becomes.
+fn is_blank(value: &Value) -> bool {
+    as_text(value).is_some_and(|text| text.trim().is_empty())
 }
 
 fn as_text(value: &Value) -> Option<&str> {

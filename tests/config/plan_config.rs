@@ -80,8 +80,8 @@ fn overrides_are_a_layer_with_keys() {
     );
 }
 
-/// A missing key has the default of `GateSpec::new`. A preset alone is a plan. Null and an empty text, which is an environment
-/// variable without a value, count as a missing key.
+/// A missing key has the default of `GateSpec::new`. A preset alone is a plan. Null counts as a missing key, and
+/// so does an empty text in place of a number or a boolean: it is an environment variable without a value.
 #[test]
 fn missing_keys_have_their_defaults() {
     let config = parse_toml("[gates.io]\nformula = 'cpu'").unwrap();
@@ -93,10 +93,14 @@ fn missing_keys_have_their_defaults() {
     assert_eq!(parse_json(null).unwrap(), config);
     let null = r#"{"gates": {"io": {"formula": "cpu"}}, "overrides": {"io": null}}"#;
     assert_eq!(parse_json(null).unwrap(), config);
-    let empty = r#"{"preset": "", "gates": {"io": {"formula": "cpu", "queue": "", "max_wait": "", "measure_waits": " "}}, "overrides": {"io": ""}}"#;
+    let empty = r#"{"gates": {"io": {"formula": "cpu", "queue": "", "measure_waits": " "}}, "overrides": {"io": ""}}"#;
     assert_eq!(parse_json(empty).unwrap(), config);
-    let error = parse_json(r#"{"gates": {"io": {"formula": ""}}}"#).unwrap_err();
-    assert!(error.starts_with("gates.io has no formula"), "{error}");
+    for keys in
+        [r#""formula": """#, r#""formula": "cpu", "max_wait": """#, r#""formula": "cpu", "policy": """#]
+    {
+        let error = parse_json(&format!(r#"{{"gates": {{"io": {{{keys}}}}}}}"#)).unwrap_err();
+        assert!(error.starts_with("gates.io."), "{error}");
+    }
 }
 
 /// Numbers and booleans may be given as text, because environment variables are text.
