@@ -23,7 +23,7 @@ use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
 use super::queue::{Removed, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
-use super::state::{GateState, WaitDeadline};
+use super::state::{ArrivalDecision, GateState, WaitDeadline};
 use super::timer::{Rearm, RuntimeId, TimerId};
 use super::wake_list::WakeList;
 #[cfg(feature = "tracing")]
@@ -191,9 +191,9 @@ impl GateRef for OwnedGate {
 }
 
 pin_project! {
-    /// A request and its place in the queue.
-    // In this order: the gate stands behind the node of the waiter. So reading it, before the lock is taken, also loads the cache
-    // line of the node, which is needed under the lock: benchmark row `cancel`.
+    /// A request and its node in the queue.
+    // The order of the fields matters: the gate directly follows the node of the waiter. Reading the gate before locking also loads
+    // the cache line of the node: benchmark row `cancel`.
     #[repr(C)]
     pub(super) struct PendingRequest<G: GateRef> {
         #[pin]
@@ -241,9 +241,9 @@ impl<G: GateRef> PendingRequest<G> {
         let weight = self.waiter.weight();
         // The fast path: the permits are available on the first poll.
         if self.waiter.state() == WaiterState::Idle && self.shared().try_acquire(weight) {
-            self.as_mut().project().waiter.admit_on_arrival();
+            self.as_mut().project().waiter.mark_admitted();
         } else if self.waiter.state() != WaiterState::Admitted {
-            if let Err(rejection) = ready!(self.as_mut().poll_slow(cx.waker())) {
+            if let Err(rejection) = ready!(self.as_mut().poll_slow(cx)) {
                 spend_budget(cx);
                 return Poll::Ready(Err(AcquireError::new(self.shared().name, weight, rejection)));
             }
@@ -260,7 +260,7 @@ impl<G: GateRef> PendingRequest<G> {
         Poll::Ready(Ok(permit.expect("a request is admitted once")))
     }
 
-    /// Notes that the permits of an admitted request belong to its owner now.
+    /// Completes an admitted request whose permits the caller takes now.
     #[inline]
     pub(super) fn claim(mut self: Pin<&mut Self>) {
         if self.as_mut().project().waiter.finish_admitted() {
@@ -268,7 +268,7 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Notes that an admitted request does not return its permits yet.
+    /// Counts an admitted request that keeps its permits until its task has budget again.
     #[cold]
     fn postpone(mut self: Pin<&mut Self>) {
         if self.as_mut().project().waiter.postpone() {
@@ -278,36 +278,37 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Polls a request that the fast path did not admit. After `Ok` its state is `Admitted`.
     #[inline(never)]
-    fn poll_slow(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+    fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        let waker = cx.waker();
         match self.waiter.state() {
-            WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(waker),
+            WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
-            _ => Poll::Ready(self.result()),
+            _ => Poll::Ready(self.take_result()),
         }
     }
 
     /// Makes the request: it is admitted, rejected, or put into the queue. `release_slow` in `shared.rs` is the counterpart.
     #[inline]
-    fn arrive(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
-        // Only a request with a deadline reads the clock and asks for the runtime.
+    fn arrive(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        // Only a request with a deadline needs the runtime, and the current instant before it takes the lock.
         if self.has_deadline() {
-            return self.arrive_with_deadline(waker);
+            return self.arrive_with_deadline(cx);
         }
         // Before the lock is taken: `clone` is foreign code, which may call this gate or panic.
-        let waker = waker.clone();
+        let waker = cx.waker().clone();
         let this = self.as_mut().project();
         let mut locked = this.gate.gate().expect("a request arrives once").shared().permits.lock();
         let (state, word) = locked.parts();
-        match state.admit_or_reject(word, &this.waiter) {
-            Ok(false) => {
+        match state.decide_arrival(word, &this.waiter, coop::has_budget_remaining) {
+            ArrivalDecision::MustWait => {
                 state.enqueue(word, this.waiter, waker, clock::now);
                 Poll::Pending
             }
-            decided => {
+            decision => {
                 drop(locked);
-                self.decided(decided.map(drop), waker)
+                self.complete_arrival(decision, waker, cx)
             }
         }
     }
@@ -315,8 +316,8 @@ impl<G: GateRef> PendingRequest<G> {
     /// Makes a request whose wait ends at a deadline.
     #[cold]
     #[inline(never)]
-    fn arrive_with_deadline(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
-        let waker = waker.clone(); // without the lock, see `arrive`
+    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        let waker = cx.waker().clone(); // without the lock, see `arrive`
         let now = clock::now();
         let instant = self.deadline_from(now);
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
@@ -324,15 +325,16 @@ impl<G: GateRef> PendingRequest<G> {
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let mut locked = shared.permits.lock();
         let (state, word) = locked.parts();
-        // A request whose deadline has passed never waits.
-        let decided = if instant <= now {
-            state.try_acquire_expired(word, &this.waiter).map(|()| true)
+        // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
+        let decision = if instant <= now {
+            let is_strict = this.waiter.is_strict() && *this.deadline <= now;
+            state.decide_expired_arrival(word, &this.waiter, is_strict, coop::has_budget_remaining)
         } else {
-            state.admit_or_reject(word, &this.waiter)
+            state.decide_arrival(word, &this.waiter, coop::has_budget_remaining)
         };
-        if !matches!(decided, Ok(false)) {
+        if !matches!(decision, ArrivalDecision::MustWait) {
             drop(locked);
-            return self.decided(decided.map(drop), waker);
+            return self.complete_arrival(decision, waker, cx);
         }
         if instant == NEVER {
             state.enqueue(word, this.waiter, waker, || now);
@@ -345,7 +347,7 @@ impl<G: GateRef> PendingRequest<G> {
         };
         match state.register_deadline(runtime, instant, |timer| timer_waker(shared, timer)) {
             Ok((timer, rearm)) => {
-                let deadline = WaitDeadline { now, instant, timer };
+                let deadline = WaitDeadline { since: now, instant, timer };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
                 drop(locked);
                 self.set_timer(rearm);
@@ -353,27 +355,41 @@ impl<G: GateRef> PendingRequest<G> {
             }
             Err(rejection) => {
                 drop(locked);
-                self.decided(Err(rejection), waker)
+                self.complete_arrival(ArrivalDecision::Rejected(rejection), waker, cx)
             }
         }
     }
 
-    /// Completes a request that did not wait, and drops the waker that it does not need.
+    /// Completes the arrival of a request that does not wait, and drops the waker that it does not need.
     #[cold]
-    fn decided(
+    fn complete_arrival(
         mut self: Pin<&mut Self>,
-        result: Result<(), Rejection>,
+        decision: ArrivalDecision,
         unused: Waker,
+        cx: &mut Context<'_>,
     ) -> Poll<Result<(), Rejection>> {
         let waiter = self.as_mut().project().waiter;
-        // Before the waker is dropped, which may panic.
-        if result.is_ok() {
-            waiter.admit_on_arrival();
-        } else {
-            waiter.finish();
+        // The result is noted before the waker is dropped, which may panic.
+        match decision {
+            ArrivalDecision::Admitted => {
+                waiter.mark_admitted();
+                drop(unused);
+                Poll::Ready(Ok(()))
+            }
+            ArrivalDecision::Rejected(rejection) => {
+                waiter.finish();
+                drop(unused);
+                Poll::Ready(Err(rejection))
+            }
+            // The task is woken when its budget is restored, and makes the request then.
+            ArrivalDecision::NotYet | ArrivalDecision::MustWait => {
+                drop(unused);
+                if coop::poll_proceed(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
         }
-        drop(unused);
-        Poll::Ready(result)
     }
 
     /// Stores the new waker of a request in the queue, and registers with another timer if the last one was lost.
@@ -384,8 +400,8 @@ impl<G: GateRef> PendingRequest<G> {
         loop {
             let runtime = match self.waiter.state() {
                 WaiterState::Waiting => None,
-                WaiterState::TimerLost => Some(current_runtime()),
-                _ => return Poll::Ready(self.result()),
+                WaiterState::TimerLost => Some(current_runtime_id()),
+                _ => return Poll::Ready(self.take_result()),
             };
             let new_waker = waker.clone(); // without the lock, see `arrive`
             let this = self.as_mut().project();
@@ -425,7 +441,7 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Returns the result of a request whose wait has ended. A rejection completes the request.
     #[cold]
-    fn result(self: Pin<&mut Self>) -> Result<(), Rejection> {
+    fn take_result(self: Pin<&mut Self>) -> Result<(), Rejection> {
         let mut waiter = self.project().waiter;
         let state = waiter.state();
         if state == WaiterState::Admitted {
@@ -464,7 +480,7 @@ impl<G: GateRef> PendingRequest<G> {
                 drop(locked);
                 drop(waker);
             }
-            removed => finish_cancel(gate.shared(), locked, this.waiter, removed),
+            removed => finish_cancel_and_wake(gate.shared(), locked, this.waiter, removed),
         }
     }
 
@@ -505,16 +521,20 @@ impl PendingRequest<&Gate> {
         let this = self.project();
         let mut locked = this.gate.shared().permits.lock();
         let (state, word) = locked.parts();
-        if deadline <= now {
-            return Poll::Ready(state.try_acquire_expired(word, &this.waiter));
-        }
-        match state.admit_or_reject(word, &this.waiter) {
-            Ok(false) => {
-                let deadline = WaitDeadline { now, instant: deadline, timer: TimerId::NONE };
+        let decision = if deadline <= now {
+            let is_strict = this.waiter.is_strict() && *this.deadline <= now;
+            state.decide_expired_arrival(word, &this.waiter, is_strict, || true)
+        } else {
+            state.decide_arrival(word, &this.waiter, || true)
+        };
+        match decision {
+            ArrivalDecision::Admitted => Poll::Ready(Ok(())),
+            ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
+            ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
+                let deadline = WaitDeadline { since: now, instant: deadline, timer: TimerId::NONE };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
                 Poll::Pending
             }
-            decided => Poll::Ready(decided.map(drop)),
         }
     }
 
@@ -528,7 +548,7 @@ impl PendingRequest<&Gate> {
         if self.waiter.state().is_queued() {
             return Poll::Pending;
         }
-        let result = self.as_mut().result();
+        let result = self.as_mut().take_result();
         if result.is_ok() {
             self.claim();
         }
@@ -552,19 +572,19 @@ impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
 fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
     let mut locked = shared.permits.lock();
     let removed = locked.parts().0.cancel(waiter.as_mut());
-    finish_cancel(shared, locked, waiter, removed);
+    finish_cancel_and_wake(shared, locked, waiter, removed);
 }
 
-/// Passes on what a cancelled request leaves.
+/// Completes a cancellation under the lock, then wakes the waiters that it admitted.
 #[cold]
 #[inline(never)]
-fn finish_cancel(
+fn finish_cancel_and_wake(
     shared: &Shared,
     mut locked: LockedPermits<'_, GateState>,
     mut waiter: Pin<&mut Waiter>,
     removed: Option<Removed>,
 ) {
-    // The waker of the task panicked before the request was postponed.
+    // A panic ended the poll between admission and claim. The request counts as postponed, because it counts as abandoned below.
     if waiter.as_mut().postpone() {
         shared.counters.increment(Counter::Postponed);
     }
@@ -575,7 +595,7 @@ fn finish_cancel(
     wake_list.wake_all();
 }
 
-/// Counts a rejection as work of the task, so that a task that is rejected in a loop yields at its next await.
+/// Counts a rejection as work of the task.
 #[cold]
 fn spend_budget(cx: &mut Context<'_>) {
     if let Poll::Ready(budget) = coop::poll_proceed(cx) {
@@ -598,8 +618,8 @@ impl RequestOptions {
     }
 }
 
-/// Returns the runtime that polls on this thread.
-fn current_runtime() -> RuntimeId {
+/// Returns the ID of the tokio runtime that this thread is in. Panics if there is none.
+fn current_runtime_id() -> RuntimeId {
     let Ok(runtime) = Handle::try_current() else { panic!("{NO_RUNTIME}") };
     runtime.id()
 }

@@ -1,10 +1,10 @@
-//! Counters for the fast path. Each of the first 32 threads counts in a shard of its own, so a count needs no atomic
+//! Counters of what happens without the lock. Up to 32 threads at a time each count in a shard of their own, so a count needs no atomic
 //! read-modify-write and moves no cache line between threads. The others share one shard.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the fast path counts.
+/// What is counted without the lock.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Counter {
     Admitted = 0,

@@ -26,7 +26,7 @@ pub enum AcquireError {
     },
     /// The deadline of the request, or the maximum wait of the gate, passed first.
     #[error(
-        "gate `{gate}` did not admit the request within the {waited:?} that it could wait; raise the limit of the gate, or the deadline or maximum wait"
+        "the deadline of a request to gate `{gate}` passed after it had waited {waited:?}; allow a later deadline or a longer maximum wait, or raise the limit of the gate"
     )]
     DeadlineExceeded {
         /// The gate.
@@ -34,7 +34,7 @@ pub enum AcquireError {
         /// How long the request was in the queue; zero if its deadline had passed on arrival.
         waited: Duration,
     },
-    /// The weight of the request is above the limit, so the gate could never admit it.
+    /// The weight of the request is above the limit. The gate cannot admit it before the limit is raised.
     #[error(
         "weight {weight} is above the limit of gate `{gate}` (allowed: 1 to {limit}); lower the weight or raise the limit"
     )]

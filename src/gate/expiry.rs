@@ -1,4 +1,4 @@
-//! The timers of a gate at work: setting them, and ending the waits whose deadline has passed.
+//! Setting the timers of a gate, and ending the waits whose deadline has passed.
 
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
@@ -24,7 +24,7 @@ impl Shared {
 
     /// Runs when a timer has fired, or when its runtime was shut down.
     fn handle_timer(&self, timer: TimerId) {
-        // tokio calls this while it processes its timers, so no panic may leave, neither of setting a timer nor of a waker.
+        // tokio calls this while it processes its timers, so no panic may escape, whether from setting a timer or from a waker.
         let handled = panic::catch_unwind(AssertUnwindSafe(|| {
             let mut wake_list = WakeList::default();
             let next = self.locked(|state, word| state.handle_timer(word, timer, clock::now, &mut wake_list));
@@ -106,7 +106,7 @@ mod tests {
             let runtime = Builder::new_current_thread().build().unwrap().handle().id();
             let registered = state.register_deadline(runtime, 1, |timer| timer_waker(&shared, timer));
             let Ok((timer, Some(rearm))) = registered else { panic!("the first timer must be set") };
-            let deadline = WaitDeadline { now: 0, instant: 1, timer };
+            let deadline = WaitDeadline { since: 0, instant: 1, timer };
             state.enqueue_with_deadline(word, waiter.as_mut(), Waker::noop().clone(), deadline);
             rearm
         });

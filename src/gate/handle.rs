@@ -100,7 +100,7 @@ impl Gate {
     ///
     /// Permits in use are never revoked. If the limit is lowered below their number, the rest is debt, and no request is
     /// admitted until released permits have paid it. A waiting request whose weight is above the new limit ends with
-    /// [`AcquireError::TooLarge`](super::AcquireError::TooLarge). If the limit is raised, waiting requests are
+    /// [`AcquireError::TooLarge`](super::AcquireError::TooLarge), unless it [waits for the limit](super::Request::wait_for_limit). If the limit is raised, waiting requests are
     /// admitted from the head of the queue, for as long as the head fits.
     ///
     /// ```
@@ -159,6 +159,8 @@ impl Gate {
     }
 
     /// Returns the number of permits in use. It costs one load; [`status`](Self::status) has all numbers of one instant.
+    ///
+    /// For some nanoseconds the value can be older than a result that a request on another thread has just returned.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};

@@ -11,9 +11,9 @@ use super::handle::Gate;
 use super::permit::OwnedPermit;
 
 /// A handle of a gate with at most one pending request, for code that is polled instead of awaited: `poll_ready` of a service,
-/// `poll_next` of a stream. As `PollSemaphore` of tokio-util for a semaphore.
+/// `poll_next` of a stream. It is to a gate what tokio-util's `PollSemaphore` is to a semaphore.
 ///
-/// A clone has no pending request. Dropping it cancels its request.
+/// Cloning the handle does not clone its pending request. Dropping a handle cancels its own request.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,7 +31,7 @@ use super::permit::OwnedPermit;
 /// ```
 pub struct PollGate {
     gate: Gate,
-    /// Reused for the next request. Meaningful while `weight` is `Some`.
+    /// The allocation of the last request, reused for the next. Its request is pending if and only if `weight` is `Some`.
     request: Option<Pin<Box<AcquireOwned>>>,
     /// The weight of the pending request.
     weight: Option<u32>,
@@ -59,8 +59,9 @@ impl PollGate {
         self.poll_acquire_many(cx, 1)
     }
 
-    /// Polls for `weight` permits at once. The first poll makes the request, and it keeps its place in the queue until it is ready. If
-    /// another weight is pending, that request is cancelled and a new one is made.
+    /// Polls for `weight` permits at once. The first poll makes the request. It keeps its position in the queue until a poll returns
+    /// `Ready`, so keep polling or call [`cancel`](Self::cancel): an admitted request holds its permits. If another weight is pending,
+    /// that request is cancelled and a new one is made.
     ///
     /// The request has the maximum wait of the gate, and takes part in tokio's cooperative scheduling.
     ///
@@ -76,16 +77,16 @@ impl PollGate {
         cx: &mut Context<'_>,
         weight: u32,
     ) -> Poll<Result<OwnedPermit, AcquireError>> {
+        // Taken out first: if anything panics, the request is dropped with it, and the next poll makes a new one.
+        let pending = self.weight.take();
         let mut request = match self.request.take() {
-            Some(request) if self.weight == Some(weight) => request,
-            Some(mut finished) => {
-                finished.set(self.gate.acquire_many_owned(weight));
-                finished
+            Some(request) if pending == Some(weight) => request,
+            Some(mut old) => {
+                old.set(self.gate.acquire_many_owned(weight));
+                old
             }
             None => Box::pin(self.gate.acquire_many_owned(weight)),
         };
-        // If the poll panics, the request is dropped with it, so that the next poll makes a new one.
-        self.weight = None;
         let polled = request.as_mut().poll(cx);
         self.request = Some(request);
         if polled.is_pending() {

@@ -122,7 +122,7 @@ impl Gate {
         self.request().weight(weight).try_acquire_owned()
     }
 
-    /// Blocks the thread until one permit is acquired. It waits in the same queue as the futures, and needs no runtime even
+    /// Blocks the thread until one permit is acquired. The thread waits in the same queue as the futures, and needs no runtime even
     /// with a deadline.
     ///
     /// Use it on threads of your own, in `spawn_blocking` and in `block_in_place`.
@@ -326,8 +326,9 @@ impl<'g> Request<'g> {
         self
     }
 
-    /// Rejects the request with [`AcquireError::DeadlineExceeded`] if its deadline has passed when it arrives, even if permits
-    /// are available: for work that is useless after the deadline. Such a request reads the clock and takes the lock of the gate.
+    /// Rejects the request with [`AcquireError::DeadlineExceeded`] if its [`deadline`](Self::deadline) has passed when it arrives, even
+    /// if permits are available: for work that is useless after the deadline. Such a request always takes the lock of the gate. A
+    /// maximum wait of zero has not this effect.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -348,7 +349,7 @@ impl<'g> Request<'g> {
     /// Lets the request wait while its weight is above the limit, instead of ending it with [`AcquireError::TooLarge`].
     ///
     /// For a gate whose limit may fall for a while, such as one with a [`Governor`](crate::Governor). By default such a request
-    /// ends, because it blocks all requests behind it until the limit rises. So bound the wait as well. A weight above
+    /// is rejected. While it waits, it blocks all requests behind it until the limit rises, so set a maximum wait as well. A weight above
     /// [`Limit::MAX`](crate::Limit::MAX) is always rejected.
     ///
     /// ```
@@ -380,7 +381,8 @@ impl<'g> Request<'g> {
         AcquireOwned::new(self.gate, self.options)
     }
 
-    /// Acquires the permits if they are available now; see [`Gate::try_acquire`]. Deadlines have no effect.
+    /// Acquires the permits if they are available now; see [`Gate::try_acquire`]. Deadlines and
+    /// [`wait_for_limit`](Self::wait_for_limit) have no effect.
     ///
     /// # Errors
     ///
@@ -394,7 +396,8 @@ impl<'g> Request<'g> {
         self.gate.shared().try_acquire_slow(weight).map(|()| Permit::new(self.gate, weight))
     }
 
-    /// Acquires permits that keep the gate alive, if they are available now. Deadlines have no effect.
+    /// Acquires permits that keep the gate alive, if they are available now. Deadlines and
+    /// [`wait_for_limit`](Self::wait_for_limit) have no effect.
     ///
     /// # Errors
     ///

@@ -138,7 +138,7 @@ impl Shared {
     }
 
     pub(super) fn close(&self) {
-        // Two steps: a waiter learns its result without the lock, and must find the gate closed then.
+        // In two steps, because a waiter reads its state without the lock: after it has read `Closed`, `is_closed` must return `true`.
         self.locked(|_, word| *word = word.with(Word::CLOSED));
         self.step(|state, word, wake_list| state.end_waits(word, clock::now, wake_list));
     }

@@ -8,8 +8,8 @@ use crate::plan::{GateName, Limit};
 /// - `in_use + available == limit + debt`, and `available` or `debt` is 0.
 /// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `abandoned`.
 ///
-/// Each thread counts what it does without the lock: it admits and rejects requests, and changes the limit of an idle gate. A
-/// total can lack such an event that happens at the same time as the call. No event is lost.
+/// Admissions and rejections without the lock, changes of the limit while nothing waits, and claims are counted per thread. A
+/// total can lack such an event that happens during the call, and `unclaimed` is approximate then. No event is lost.
 ///
 /// ```
 /// use concurrency_governor::{Limit, gate::Gate};
@@ -29,7 +29,7 @@ pub struct GateStatus {
     pub name: GateName,
     /// The largest number of permits that may be in use.
     pub limit: Limit,
-    /// Permits in use: held, or admitted to a request that was not polled since.
+    /// Permits in use: held, or admitted to a request that has not returned its permit yet.
     pub in_use: u32,
     /// Permits that can be acquired: `limit - in_use`, or 0 under debt.
     pub available: u32,
@@ -37,9 +37,11 @@ pub struct GateStatus {
     pub debt: u32,
     /// Requests in the queue, whatever their weight.
     pub waiting: usize,
-    /// Requests that have been admitted, and whose futures have not been polled since. Their permits are in use. A number that
-    /// stays above 0 means that a task keeps a future that it does not poll, such as the other branch of a `select!`: it holds
-    /// up the queue.
+    /// Admitted requests that have not returned their permit yet: the future was not polled since, its task had no budget left,
+    /// or the blocked thread has not run again. Their permits are in use.
+    ///
+    /// On a busy gate a few requests are always between admission and the next poll. A number that stays above 0 while nothing
+    /// else happens means that some task keeps a future that it does not poll, such as the other branch of a `select!`.
     pub unclaimed: usize,
     /// Whether the gate was closed.
     pub closed: bool,
@@ -77,7 +79,8 @@ pub struct QueueTotals {
     pub enqueued: u64,
     /// Requests that were admitted from the queue.
     pub admitted: u64,
-    /// Admitted requests that were dropped before they were polled; their permits went to the next waiters.
+    /// Requests that were admitted and then dropped before they returned their permit; the permits went to the next waiters.
+    /// Includes requests that were admitted on arrival while their task had no budget left.
     pub abandoned: u64,
     /// Requests that were dropped while they waited.
     pub cancelled: u64,
@@ -104,11 +107,11 @@ impl QueueTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedTotals {
-    /// The request would have had to wait, and did not want to.
+    /// The request was a try, and would have had to wait.
     pub no_permits: u64,
     /// The request would have had to wait, and the queue was full.
     pub queue_full: u64,
-    /// The request would have had to wait, and its deadline had passed.
+    /// The deadline had passed, and the request would have had to wait or was [strict](super::Request::strict_deadline).
     pub expired: u64,
     /// The weight was above the limit.
     pub too_large: u64,

@@ -5,14 +5,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
+use concurrency_governor::Limit;
 use concurrency_governor::gate::{AcquireError, Gate};
 use tokio::task::coop::{has_budget_remaining, poll_proceed};
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::advance;
 
 use crate::support::{
-    HOUR, MS, assert_idle, current_thread_runtime, gate, paused_runtime, poll_once, start_waiting,
+    HOUR, MS, NAME, assert_idle, current_thread_runtime, gate, paused_runtime, poll_once, start_waiting,
     unmeasured_gate,
 };
 
@@ -21,6 +23,11 @@ const MANY: u32 = 100_000;
 
 /// Runs `acquire` in a loop beside another task, and checks that the other task runs before the loop ends.
 fn assert_yields<F: Future>(gate: &Gate, acquire: impl Fn(Gate) -> F + 'static) {
+    assert_yields_until_the_end(gate, acquire);
+    assert_idle(gate);
+}
+
+fn assert_yields_until_the_end<F: Future>(gate: &Gate, acquire: impl Fn(Gate) -> F + 'static) {
     let local = LocalSet::new();
     let other_ran = Arc::new(AtomicBool::new(false));
     let acquired = local.block_on(&current_thread_runtime(), async {
@@ -38,7 +45,6 @@ fn assert_yields<F: Future>(gate: &Gate, acquire: impl Fn(Gate) -> F + 'static) 
         looping.await.unwrap()
     });
     assert!(acquired < MANY, "the task did not yield");
-    assert_idle(gate);
 }
 
 /// A task that acquires ready permits in a loop yields, whichever way it acquires them.
@@ -67,20 +73,35 @@ fn handed_over_permits_spend_the_budget() {
     });
 }
 
-/// A task whose requests are rejected in a loop yields at its next other await.
+/// A task whose requests are rejected in a loop yields, whatever the reason.
 #[test]
 fn rejections_spend_the_budget() {
-    let gate = gate(1);
-    gate.close();
-    current_thread_runtime().block_on(async {
-        let mut rejected = 0_u32;
-        while has_budget_remaining() {
-            assert!(matches!(gate.acquire().await, Err(AcquireError::Closed { .. })));
-            rejected += 1;
-            assert!(rejected < MANY);
-        }
-        assert!(gate.acquire().await.is_err(), "a rejection does not wait for the budget");
+    let closed = gate(1);
+    closed.close();
+    assert_yields_until_the_end(&closed, |gate| async move { assert!(gate.acquire().await.is_err()) });
+    let full = Gate::builder(NAME, Limit::new(1)).queue(0).build();
+    let held = full.try_acquire().unwrap();
+    assert_yields_until_the_end(&full, |gate| async move { assert!(gate.acquire_owned().await.is_err()) });
+    assert_yields_until_the_end(&full, |gate| async move { assert!(gate.acquire_many(2).await.is_err()) });
+    assert_yields_until_the_end(&full, |gate| async move {
+        assert!(gate.request().max_wait(Duration::ZERO).acquire().await.is_err());
     });
+    drop(held);
+    assert_idle(&full);
+}
+
+/// A rejection while the budget is spent is counted once, when the task has a budget again.
+#[test]
+fn a_rejection_waits_for_the_budget() {
+    let gate = gate(1);
+    current_thread_runtime().block_on(async {
+        let mut too_large = Box::pin(gate.acquire_many(2));
+        without_budget(|| assert!(poll_once(&mut too_large).is_pending())).await;
+        assert_eq!(gate.status().totals.rejected.sum(), 0);
+        assert!(too_large.await.is_err());
+        assert_eq!(gate.status().totals.rejected.too_large, 1);
+    });
+    assert_idle(&gate);
 }
 
 /// Spends the budget of the task, then runs `then` in the same poll.

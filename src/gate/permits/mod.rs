@@ -5,8 +5,9 @@
 //! step under the lock works on a plain copy of the word, and unlocking stores it. The flag [`Word::WAITERS`] turns the fast
 //! path off. `docs/ORDERING.md` has the argument.
 //!
-//! No foreign code runs under the lock. Most steps take some nanoseconds; closing, resizing and expiry take time linear in the
-//! number of the waiters that they remove. The lock is a flag of the word because a hand-over then needs two atomic operations
+//! No foreign code runs under the lock. Most steps take some nanoseconds. Closing, a resize that may reject waiters, expiry
+//! and the loss of a timer visit the queue, and take time linear in the number of the waiters visited. Removing a deadline
+//! sometimes rebuilds a heap. The lock is a flag of the word because a hand-over then needs two atomic operations
 //! instead of five: rows `cycle`, `drain` and `enqueue` of `docs/PERFORMANCE.md`.
 
 #![expect(unsafe_code, reason = "the lock gives access to the state that it protects")]
@@ -96,7 +97,7 @@ impl<T> Permits<T> {
             let word = Word(word);
             if word.has(Word::LOCKED | Word::WAITERS) { None } else { Some(with_changed_limit(word).0) }
         };
-        // Acquire: a listener that was inserted before this change is seen by the caller.
+        // Acquire: the caller sees a listener that was inserted before this change. Release: passes on the work of earlier releases.
         self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, resized).ok().map(Word)
     }
 

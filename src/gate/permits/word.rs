@@ -27,17 +27,22 @@ impl Word {
 
     /// Returns a word with `limit` available permits and no flag set.
     pub(in crate::gate) const fn new(limit: Limit) -> Self {
-        Self(permits(NONE)).with_limit(limit.get())
+        Self(permits(PERMIT_BIAS)).with_limit(limit.get())
     }
 
     /// Returns the word after admitting a request of this weight without the lock, or `None` if the weight does not fit or
     /// the slow path must decide. The weight must not be 0.
     #[inline]
     pub(super) const fn try_acquired(self, weight: u32) -> Option<Self> {
-        // One comparison checks the permits and all flags: a set flag, or a borrow from one, makes `left` larger than any number
-        // of permits that can be left. The limit below it does not change the result.
-        let left = self.0.wrapping_sub(permits(NONE.wrapping_add(weight as u64)));
-        if left < permits(NONE.saturating_sub(weight as u64)) { Some(self.acquired(weight)) } else { None }
+        // One comparison checks the permits and all flags. A flag is a bit above the permit field: if one is set, `left` exceeds
+        // every valid number of permits. If too few permits are available, the subtraction borrows from the flags or wraps, with
+        // the same effect. The bits of the limit do not matter.
+        let left = self.0.wrapping_sub(permits(PERMIT_BIAS.wrapping_add(weight as u64)));
+        if left < permits(PERMIT_BIAS.saturating_sub(weight as u64)) {
+            Some(self.acquired(weight))
+        } else {
+            None
+        }
     }
 
     /// Returns the word with this weight taken from the available permits.
@@ -79,44 +84,44 @@ impl Word {
     /// Returns `true` if this weight is available, whatever the flags say.
     #[inline]
     pub(in crate::gate) const fn fits(self, weight: u32) -> bool {
-        self.field() >= NONE.wrapping_add(weight as u64)
+        self.field() >= PERMIT_BIAS.wrapping_add(weight as u64)
     }
 
     #[inline]
     pub(in crate::gate) const fn limit(self) -> u32 {
-        (self.0 & LIMITS) as u32
+        (self.0 & LIMIT_MASK) as u32
     }
 
     /// Returns the number of available permits; 0 under debt.
     #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
     #[inline]
     pub(in crate::gate) const fn available(self) -> u32 {
-        self.field().saturating_sub(NONE) as u32
+        self.field().saturating_sub(PERMIT_BIAS) as u32
     }
 
     /// Returns the number of permits in use.
     #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
     pub(in crate::gate) const fn in_use(self) -> u32 {
-        NONE.wrapping_add(self.limit() as u64).saturating_sub(self.field()) as u32
+        PERMIT_BIAS.wrapping_add(self.limit() as u64).saturating_sub(self.field()) as u32
     }
 
     /// Returns the number of permits in use above the limit.
     #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
     #[inline]
     pub(in crate::gate) const fn debt(self) -> u32 {
-        NONE.saturating_sub(self.field()) as u32
+        PERMIT_BIAS.saturating_sub(self.field()) as u32
     }
 
     const fn field(self) -> u64 {
-        (self.0 >> PERMIT_SHIFT) & PERMITS
+        (self.0 >> PERMIT_SHIFT) & PERMIT_MASK
     }
 }
 
-const LIMITS: u64 = (1 << 30) - 1;
+const LIMIT_MASK: u64 = (1 << 30) - 1;
 const PERMIT_SHIFT: u32 = 30;
-const PERMITS: u64 = (1 << 31) - 1;
+const PERMIT_MASK: u64 = (1 << 31) - 1;
 /// The value of the permit field when no permit is available and there is no debt.
-const NONE: u64 = 1 << 30;
+const PERMIT_BIAS: u64 = 1 << 30;
 
 const fn permits(weight: u64) -> u64 {
     weight << PERMIT_SHIFT

@@ -37,8 +37,8 @@ pub(in crate::gate) struct Waiter {
     /// Meaningful while `list` is the number of a list.
     state: AtomicU8,
     rules: WaiterRules,
-    /// The number of the list that the waiter was last inserted into, or one of the constants that are no number. Only the owner
-    /// reads and writes it, so a request that never waits touches no atomic.
+    /// The number of the list that the waiter was last inserted into, or one of the constants below, which identify no list. Only the
+    /// owner reads and writes it, so a request that never waits touches no atomic.
     list: Cell<u64>,
     /// Initialized while the state is [`Waiting`](WaiterState::Waiting).
     waker: UnsafeCell<MaybeUninit<Waker>>,
@@ -78,9 +78,15 @@ impl Waiter {
         self.rules.is_strict
     }
 
-    /// Returns the largest weight with which this request may wait under a limit.
+    /// Returns the weight for which a lowered limit may remove the waiter; 0 if it waits for the limit.
     #[inline]
-    pub(in crate::gate) const fn max_weight(&self, limit: u32) -> u32 {
+    pub(super) const fn removable_weight(&self) -> u32 {
+        if self.rules.waits_for_limit { 0 } else { self.weight }
+    }
+
+    /// Returns the largest weight that the gate accepts from this request under a limit.
+    #[inline]
+    pub(in crate::gate) const fn weight_bound(&self, limit: u32) -> u32 {
         if self.rules.waits_for_limit { Limit::MAX.get() } else { limit }
     }
 
@@ -113,7 +119,7 @@ impl Waiter {
 
     /// Marks a waiter that is in no list as `Admitted`. Does nothing while it is in a list.
     #[inline]
-    pub(in crate::gate) fn admit_on_arrival(self: Pin<&mut Self>) {
+    pub(in crate::gate) fn mark_admitted(self: Pin<&mut Self>) {
         if !self.state().is_queued() {
             self.list.set(ADMITTED);
         }
@@ -364,9 +370,9 @@ impl WaitList {
 // The numbers of lists lie between `NEVER_ENQUEUED` and `STRICTLY_IDLE`.
 const NEVER_ENQUEUED: u64 = 0;
 const STRICTLY_IDLE: u64 = u64::MAX - 3;
-/// The waiter was admitted without a wait, in the present poll.
+/// Admitted on arrival, and not counted as postponed.
 const ADMITTED: u64 = u64::MAX - 2;
-/// The waiter was admitted without a wait, in an earlier poll.
+/// Admitted on arrival, and counted as postponed.
 const POSTPONED: u64 = u64::MAX - 1;
 const FINISHED: u64 = u64::MAX;
 

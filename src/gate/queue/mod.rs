@@ -25,7 +25,8 @@ use crate::plan::Limit;
 pub(super) struct WaitQueue {
     list: WaitList,
     len: usize,
-    /// At least the largest weight in the queue. Meaningless while the queue is empty.
+    /// At least the largest weight in the queue among the requests that do not wait for the limit. Meaningless while the queue is
+    /// empty.
     max_weight: u32,
 }
 
@@ -48,7 +49,7 @@ impl WaitQueue {
     #[inline]
     pub(super) fn enqueue(&mut self, waiter: Pin<&mut Waiter>, request: WaitingRequest, waker: Waker) {
         let others = if self.is_empty() { 0 } else { self.max_weight };
-        self.max_weight = others.max(request.weight);
+        self.max_weight = others.max(waiter.removable_weight());
         self.list.push_back(waiter, request, waker);
         self.len = self.len.wrapping_add(1); // memory holds fewer waiters than a usize counts
     }
@@ -87,21 +88,15 @@ impl WaitQueue {
     }
 
     /// Removes the requests whose weight is above this limit and that do not wait for a higher one.
-    pub(super) fn remove_too_large(&mut self, limit: Limit, removed: impl FnMut(Removed)) -> usize {
+    pub(super) fn remove_too_large(&mut self, limit: Limit, on_removed: impl FnMut(Removed)) -> usize {
         if !self.may_exceed(limit) {
             return 0;
         }
-        let mut max_weight = 0;
+        self.max_weight = limit.get();
         let visit = |request: &WaitingRequest, rules: WaiterRules| {
-            if request.weight > limit.get() && !rules.waits_for_limit {
-                return Visit::Remove;
-            }
-            max_weight = max_weight.max(request.weight);
-            Visit::Keep
+            if request.weight > limit.get() && !rules.waits_for_limit { Visit::Remove } else { Visit::Keep }
         };
-        let removed = self.remove_where(Removal::TooLarge(limit), visit, removed);
-        self.max_weight = max_weight;
-        removed
+        self.remove_where(Removal::TooLarge(limit), visit, on_removed)
     }
 
     /// Removes the `due` requests of this timer whose deadline has passed. The search ends at the last of them: where all

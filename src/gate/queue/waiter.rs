@@ -74,7 +74,7 @@ pub(in crate::gate) struct WaitingRequest {
     pub(in crate::gate) sample: u16,
     /// The instant at which the wait began, if it is measured or has a deadline. [`Removal::detail`] replaces it.
     pub(in crate::gate) since: i64,
-    /// The instant at which the wait ends at the latest, if a timer is registered.
+    /// The instant at which the wait ends at the latest; not used if `timer` is `NONE`.
     pub(in crate::gate) deadline: i64,
 }
 

@@ -27,18 +27,32 @@ pub(in crate::gate) struct GateState {
     admitted: u64,
     /// Changes of the limit under the lock.
     resized: u64,
-    /// Without `enqueued`, which is the sum of the others except `unclaimed`, and of the requests that wait.
+    /// Its field `enqueued` is unused. It is computed as the sum of the other fields except `abandoned`, plus the requests that
+    /// wait.
     pub(super) queue_totals: QueueTotals,
     rejected: RejectedTotals,
     /// `None` if waits are not measured.
     waits: Option<Box<Histogram>>,
 }
 
+/// What becomes of a request on arrival.
+#[derive(Clone, Copy)]
+#[must_use]
+pub(in crate::gate) enum ArrivalDecision {
+    /// The permits are counted as in use for the request.
+    Admitted,
+    /// The caller must enqueue the request before it releases the lock.
+    MustWait,
+    Rejected(Rejection),
+    /// The request would be rejected, and the caller does not take a rejection now. Nothing has changed.
+    NotYet,
+}
+
 /// When the wait of a request ends at the latest.
 #[derive(Clone, Copy)]
 pub(in crate::gate) struct WaitDeadline {
     /// The instant at which the wait begins.
-    pub(in crate::gate) now: i64,
+    pub(in crate::gate) since: i64,
     pub(in crate::gate) instant: i64,
     /// The timer that ends the wait, or [`TimerId::NONE`] if the owner does, a blocked thread.
     pub(in crate::gate) timer: TimerId,
@@ -67,7 +81,10 @@ impl GateState {
         word: &mut Word,
         weight: u32,
     ) -> Result<(), Option<PermanentRejection>> {
-        self.check_arrival(*word, weight, word.limit())?;
+        if let Some(rejection) = permanent_rejection(*word, weight, word.limit()) {
+            self.count_rejection(&rejection.into());
+            return Err(Some(rejection));
+        }
         if self.admit_on_arrival(word, weight) {
             return Ok(());
         }
@@ -75,20 +92,65 @@ impl GateState {
         Err(None)
     }
 
-    /// Admits a request that may wait, or rejects it. Returns `false` if it must wait: then the caller enqueues it before it
-    /// releases the lock.
+    /// Admits a request that may wait, or rejects it.
+    ///
+    /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed.
     #[inline]
-    pub(in crate::gate) fn admit_or_reject(
+    pub(in crate::gate) fn decide_arrival(
         &mut self,
         word: &mut Word,
         waiter: &Waiter,
-    ) -> Result<bool, Rejection> {
-        self.check_arrival(*word, waiter.weight(), waiter.max_weight(word.limit()))?;
-        let is_admitted = self.admit_on_arrival(word, waiter.weight());
-        if !is_admitted && self.queue.len() >= self.queue_bound {
-            return Err(self.reject_queue_full(self.queue_bound));
+        may_reject: impl FnOnce() -> bool,
+    ) -> ArrivalDecision {
+        let weight = waiter.weight();
+        let rejection = match permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
+            Some(rejection) => rejection.into(),
+            None if self.admit_on_arrival(word, weight) => return ArrivalDecision::Admitted,
+            None if self.queue.len() < self.queue_bound => return ArrivalDecision::MustWait,
+            None => Rejection::QueueFull { bound: self.queue_bound },
+        };
+        self.reject(rejection, may_reject)
+    }
+
+    /// Decides a request whose deadline has passed on arrival. It never waits: it is admitted if it fits, unless its deadline is
+    /// strict.
+    pub(in crate::gate) fn decide_expired_arrival(
+        &mut self,
+        word: &mut Word,
+        waiter: &Waiter,
+        is_strict: bool,
+        may_reject: impl FnOnce() -> bool,
+    ) -> ArrivalDecision {
+        let weight = waiter.weight();
+        let rejection = match permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
+            Some(rejection) => rejection.into(),
+            None if !is_strict && self.admit_on_arrival(word, weight) => return ArrivalDecision::Admitted,
+            None if !is_strict && self.queue.len() >= self.queue_bound => {
+                Rejection::QueueFull { bound: self.queue_bound }
+            }
+            None => Rejection::Expired { waited: 0 },
+        };
+        self.reject(rejection, may_reject)
+    }
+
+    /// Counts a rejection on arrival, if it may happen now.
+    #[cold]
+    fn reject(&mut self, rejection: Rejection, may_reject: impl FnOnce() -> bool) -> ArrivalDecision {
+        if !may_reject() {
+            return ArrivalDecision::NotYet;
         }
-        Ok(is_admitted)
+        self.count_rejection(&rejection);
+        ArrivalDecision::Rejected(rejection)
+    }
+
+    fn count_rejection(&mut self, rejection: &Rejection) {
+        count(match rejection {
+            Rejection::Closed => &mut self.rejected.closed,
+            Rejection::ZeroWeight => &mut self.rejected.zero_weight,
+            Rejection::TooLarge { .. } => &mut self.rejected.too_large,
+            Rejection::QueueFull { .. } => &mut self.rejected.queue_full,
+            Rejection::Expired { .. } => &mut self.rejected.expired,
+        });
     }
 
     /// Puts a request at the end of the queue. Its wait has no deadline.
@@ -117,29 +179,12 @@ impl GateState {
         waker: Waker,
         deadline: WaitDeadline,
     ) {
-        let WaitDeadline { now, instant, timer } = deadline;
-        let (_, sample) = self.sampler.sample(|| now).unwrap_or((now, 0));
+        let WaitDeadline { since, instant, timer } = deadline;
+        let (_, sample) = self.sampler.sample(|| since).unwrap_or((since, 0));
         let weight = waiter.weight();
-        let request = WaitingRequest { weight, timer, sample, since: now, deadline: instant };
+        let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
         self.queue.enqueue(waiter, request, waker);
         *word = word.with(Word::WAITERS);
-    }
-
-    /// Rejects a request that must not wait, because it would block the requests behind it.
-    #[inline]
-    fn check_arrival(&mut self, word: Word, weight: u32, max_weight: u32) -> Result<(), PermanentRejection> {
-        // What the caller gave is checked before the state of the gate: a weight of 0 is a mistake, open or closed.
-        if weight == 0 {
-            count(&mut self.rejected.zero_weight);
-            return Err(PermanentRejection::ZeroWeight);
-        } else if word.has(Word::CLOSED) {
-            count(&mut self.rejected.closed);
-            return Err(PermanentRejection::Closed);
-        } else if weight > max_weight {
-            count(&mut self.rejected.too_large);
-            return Err(PermanentRejection::TooLarge { limit: word.limit() });
-        }
-        Ok(())
     }
 
     /// Admits a request if it fits and no other waits. Returns `false` if it must wait.
@@ -152,21 +197,6 @@ impl GateState {
             count(&mut self.admitted);
         }
         is_admitted
-    }
-
-    /// Decides a request whose deadline had passed on arrival: admits it if it fits and is not strict, otherwise rejects it.
-    pub(in crate::gate) fn try_acquire_expired(
-        &mut self,
-        word: &mut Word,
-        waiter: &Waiter,
-    ) -> Result<(), Rejection> {
-        if waiter.is_strict() {
-            self.check_arrival(*word, waiter.weight(), waiter.max_weight(word.limit()))?;
-        } else if self.admit_or_reject(word, waiter)? {
-            return Ok(());
-        }
-        count(&mut self.rejected.expired);
-        Err(Rejection::Expired { waited: 0 })
     }
 
     #[cold]
@@ -240,7 +270,8 @@ impl GateState {
         Some(removed)
     }
 
-    /// Passes on what a cancelled request leaves: its permits, if it was admitted, or its place at the head.
+    /// Completes a cancellation: releases the permits of an admitted request, or admits the waiters behind a request that was the
+    /// head.
     pub(in crate::gate) fn finish_cancel(
         &mut self,
         word: &mut Word,
@@ -264,7 +295,8 @@ impl GateState {
         }
     }
 
-    /// Sets the limit, rejects waiters that are too large now, and admits those that fit. Returns the limit before.
+    /// Sets the limit, rejects waiters whose weight is now too large unless they wait for the limit, and admits those that fit.
+    /// Returns the limit before.
     pub(in crate::gate) fn resize(
         &mut self,
         word: &mut Word,
@@ -330,7 +362,8 @@ impl GateState {
         let queue = QueueTotals { enqueued, ..self.queue_totals };
         let no_permits = self.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
         let admitted = self.admitted.saturating_add(counters.sum(Counter::Admitted));
-        // In this order: a request that is postponed and claimed meanwhile must not be counted as claimed only.
+        // Claims are read first, so that a request that is postponed and claimed in between counts as unclaimed. The loads are
+        // Relaxed, so the result is approximate while that happens.
         let claimed = counters.sum(Counter::Claimed).saturating_add(queue.abandoned);
         let to_be_claimed = queue.admitted.saturating_add(counters.sum(Counter::Postponed));
         GateStatus {
@@ -400,6 +433,21 @@ impl GateState {
     }
 }
 
+/// Returns why the gate can never admit this request, whatever is available.
+#[inline]
+fn permanent_rejection(word: Word, weight: u32, weight_bound: u32) -> Option<PermanentRejection> {
+    if weight == 0 {
+        // A mistake of the caller, so it is reported even if the gate is closed.
+        Some(PermanentRejection::ZeroWeight)
+    } else if word.has(Word::CLOSED) {
+        Some(PermanentRejection::Closed)
+    } else if weight > weight_bound {
+        Some(PermanentRejection::TooLarge { limit: weight_bound })
+    } else {
+        None
+    }
+}
+
 /// Removes the deadline of a request from its timer.
 #[cold]
 #[inline(never)]
@@ -408,7 +456,7 @@ fn unregister(timers: &mut Timers, timer: TimerId, deadline: i64, wake_list: &mu
 }
 
 pub(super) fn count(counter: &mut u64) {
-    *counter = counter.wrapping_add(1); // not in a lifetime
+    *counter = counter.wrapping_add(1); // a u64 does not overflow within the lifetime of a process
 }
 
 pub(super) fn add(counter: &mut u64, more: usize) {

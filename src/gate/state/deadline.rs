@@ -33,13 +33,14 @@ impl GateState {
         make_waker: impl FnOnce(TimerId) -> Waker,
         wake_list: &mut WakeList,
     ) -> Option<Rearm> {
-        // Another thread may have ended the wait since the owner looked.
+        // The caller has checked this under the same lock. It is repeated so that this step is correct on its own.
         if waiter.state() != WaiterState::TimerLost {
             wake_list.set_unused(Some(waker));
             return None;
         }
         wake_list.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
         let request = self.queue.request_mut(waiter)?;
+        // If the table is full, the request keeps waiting, and its deadline does not end the wait any more.
         let (timer, rearm) = self.timers.register(runtime, request.deadline, make_waker)?;
         let lost = std::mem::replace(&mut request.timer, timer);
         wake_list.push_unused_timer(self.timers.unregister(lost, request.deadline));
@@ -97,7 +98,7 @@ impl GateState {
 
     /// Wakes the requests of a timer that will not fire, so that they register with another.
     pub(in crate::gate) fn lose_timer(&mut self, timer: TimerId, wake_list: &mut WakeList) {
-        self.timers.disarm(timer);
+        wake_list.push_unused_timer(self.timers.lose(timer));
         self.queue.mark_timer_lost(timer, |waker| wake_list.push(waker));
     }
 

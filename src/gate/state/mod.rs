@@ -4,7 +4,7 @@
 //! only if the instant is needed, and wakers go out in a [`WakeList`]. It calls no foreign code and cannot panic, so each
 //! step happens as a whole or not at all.
 //!
-//! Invariants between two steps, where `in_use` includes the permits of admitted requests that were not polled yet:
+//! Invariants between two steps, where `in_use` includes the permits of admitted requests whose owner has not taken them yet:
 //!
 //! - `in_use + available == limit + debt`, and `available` or `debt` is 0.
 //! - The request at the head of the queue does not fit.
@@ -17,7 +17,7 @@ mod deadline;
 mod drain_waiters;
 mod drained;
 
-pub(super) use admission::{GateState, WaitDeadline};
+pub(super) use admission::{ArrivalDecision, GateState, WaitDeadline};
 pub(super) use drain_waiters::DrainTicket;
 
 #[cfg(test)]

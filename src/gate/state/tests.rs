@@ -31,7 +31,10 @@ impl FullGate {
 
     /// Enqueues a request without a deadline.
     fn enqueue(&mut self, waiter: Pin<&mut Waiter>) {
-        assert!(matches!(self.state.admit_or_reject(&mut self.word, &waiter), Ok(false)));
+        assert!(matches!(
+            self.state.decide_arrival(&mut self.word, &waiter, || true),
+            ArrivalDecision::MustWait
+        ));
         self.state.enqueue(&mut self.word, waiter, Waker::noop().clone(), || 0);
     }
 
@@ -42,10 +45,13 @@ impl FullGate {
         runtime: RuntimeId,
         waiter: Pin<&mut Waiter>,
     ) -> Result<Option<Rearm>, Rejection> {
-        assert!(matches!(self.state.admit_or_reject(&mut self.word, &waiter), Ok(false)));
+        assert!(matches!(
+            self.state.decide_arrival(&mut self.word, &waiter, || true),
+            ArrivalDecision::MustWait
+        ));
         let make_waker = |_| Waker::noop().clone();
         let (timer, rearm) = self.state.register_deadline(runtime, instant, make_waker)?;
-        let deadline = WaitDeadline { now: 0, instant, timer };
+        let deadline = WaitDeadline { since: 0, instant, timer };
         self.state.enqueue_with_deadline(&mut self.word, waiter, Waker::noop().clone(), deadline);
         Ok(rearm)
     }
@@ -99,6 +105,45 @@ fn requests_of_a_timer_that_cannot_be_set_are_woken() {
     assert_eq!([setting.state(), relying.state()], [WaiterState::TimerLost; 2]);
     gate.cancel(setting);
     gate.cancel(relying);
+}
+
+/// A timer that is lost gives up its `Sleep`, so that the next request creates another one.
+#[test]
+fn a_lost_timer_gives_up_its_sleep() {
+    let paused = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _inside = paused.enter();
+    let mut gate = FullGate::new(1);
+    let (mut waiter, mut later) =
+        (pin!(Waiter::new(1, WaiterRules::DEFAULT)), pin!(Waiter::new(1, WaiterRules::DEFAULT)));
+    let runtime = paused.handle().id();
+    let deadline = clock::now() + 1_000_000_000;
+    let Ok(Some(mut rearm)) = gate.enqueue_until(deadline, runtime, waiter.as_mut()) else { panic!() };
+    rearm.set();
+    let timer = rearm.timer();
+    let next = gate.state.put_timer_back(&mut gate.word, rearm, clock::now, &mut WakeList::default());
+    assert!(next.is_none());
+    gate.state.lose_timer(timer, &mut WakeList::default());
+    let Ok(Some(rearm)) = gate.enqueue_until(deadline, runtime, later.as_mut()) else {
+        panic!("it must be set again")
+    };
+    assert!(rearm.into_sleep().is_none());
+    gate.cancel(waiter);
+    gate.cancel(later);
+}
+
+/// A rejection that the caller does not take now changes nothing.
+#[test]
+fn a_rejection_that_is_not_taken_changes_nothing() {
+    let mut gate = FullGate::new(1);
+    gate.word = gate.word.with(Word::CLOSED);
+    let waiter = Waiter::new(1, WaiterRules::DEFAULT);
+    let before = gate.status();
+    for is_strict in [true, false] {
+        let decision = gate.state.decide_expired_arrival(&mut gate.word, &waiter, is_strict, || false);
+        assert!(matches!(decision, ArrivalDecision::NotYet));
+    }
+    assert!(matches!(gate.state.decide_arrival(&mut gate.word, &waiter, || false), ArrivalDecision::NotYet));
+    assert_eq!(gate.status(), before);
 }
 
 /// A timer that fires while it is being set ends no wait; the thread that sets it does that afterwards.
@@ -192,10 +237,9 @@ fn requests_are_admitted_while_the_gate_drains() {
     gate.state.resize(&mut gate.word, Limit::new(2), || 0, &mut WakeList::default());
     let ticket =
         gate.state.poll_drained(&mut gate.word, None, Waker::noop().clone(), &mut WakeList::default());
-    assert!(matches!(
-        gate.state.admit_or_reject(&mut gate.word, &Waiter::new(1, WaiterRules::DEFAULT)),
-        Ok(true)
-    ));
+    let request = Waiter::new(1, WaiterRules::DEFAULT);
+    let decision = gate.state.decide_arrival(&mut gate.word, &request, || true);
+    assert!(matches!(decision, ArrivalDecision::Admitted));
     assert_eq!((gate.status().in_use, gate.has_waiters_flag()), (2, true));
     gate.release(2);
     assert!(ticket.is_some() && !gate.has_waiters_flag());

@@ -6,8 +6,9 @@ use std::mem;
 
 /// A multiset of deadlines that knows the earliest one.
 ///
-/// Two binary heaps: a deadline that is not the earliest is removed by adding it to `removed`, and leaves both heaps when it has
-/// become the earliest. Deadlines mostly arrive in ascending order, so both heaps mostly add at their end: row `timeout`.
+/// Two binary heaps with lazy deletion. The earliest deadline is popped from `all`. Any other is also pushed to `removed`, and
+/// both copies are popped once it is the earliest. Deadlines mostly arrive in ascending order, so both heaps mostly add at their
+/// end: benchmark row `timeout`.
 pub(super) struct Deadlines {
     all: BinaryHeap<Reverse<i64>>,
     /// A part of `all`. The earliest of `all` is not in it.
@@ -44,7 +45,7 @@ impl Deadlines {
             return;
         }
         self.removed.push(Reverse(deadline));
-        // Rebuilding takes as long as a few operations for each removal since the last time, and bounds the memory.
+        // Keeps `removed` at no more than half of `all`. The cost is O(log n) per removal, amortized.
         if self.removed.len() >= MIN_REBUILD && self.removed.len() > self.all.len() / 2 {
             self.rebuild();
         }
@@ -84,7 +85,7 @@ fn pop_due(heap: &mut BinaryHeap<Reverse<i64>>, now: i64) -> usize {
     before.saturating_sub(heap.len())
 }
 
-/// Fewer removed deadlines than this are kept in any case.
+/// Below this number of removed deadlines the heaps are not rebuilt.
 const MIN_REBUILD: usize = 16;
 
 #[cfg(test)]

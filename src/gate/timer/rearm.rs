@@ -41,7 +41,7 @@ impl Rearm {
         self.runtime == runtime && self.deadline == armed_for
     }
 
-    pub(super) fn into_sleep(self) -> Option<Pin<Box<Sleep>>> {
+    pub(in crate::gate) fn into_sleep(self) -> Option<Pin<Box<Sleep>>> {
         self.sleep
     }
 

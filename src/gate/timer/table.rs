@@ -50,7 +50,8 @@ impl Timers {
         let slot = self.slot(timer)?;
         slot.runtime = runtime;
         slot.deadlines.insert(deadline);
-        // In the same step: later another runtime may have the slot, and this thread would set a timer of the wrong one.
+        // Under the same lock as the insertion: later the slot may belong to another runtime, and this thread would create the
+        // `Sleep` in the wrong one.
         Some((timer, self.rearm(timer)))
     }
 
@@ -93,7 +94,7 @@ impl Timers {
         }
     }
 
-    /// Returns the state of the timer, and the current instant if the timer has ended.
+    /// Returns the state of the timer, and the current instant if it has fired.
     pub(in crate::gate) fn poll(&mut self, timer: TimerId, clock: impl FnOnce() -> i64) -> TimerState {
         let Some(slot) = self.slot(timer) else { return TimerState::Pending };
         let is_elapsed =
@@ -106,7 +107,16 @@ impl Timers {
         if slot.armed_for <= now { TimerState::Fired(now) } else { TimerState::Lost }
     }
 
-    /// Notes that the timer will not fire any more.
+    /// Notes that the timer will not fire any more, and gives up its `Sleep`: that of a runtime which was shut down can never be
+    /// set again.
+    #[must_use = "the timer must be dropped after the lock is released"]
+    pub(in crate::gate) fn lose(&mut self, timer: TimerId) -> Option<Pin<Box<Sleep>>> {
+        let slot = self.slot(timer)?;
+        slot.armed_for = NEVER;
+        slot.sleep.take()
+    }
+
+    /// Notes that the timer has fired.
     pub(in crate::gate) fn disarm(&mut self, timer: TimerId) {
         if let Some(slot) = self.slot(timer) {
             slot.armed_for = NEVER;
@@ -134,7 +144,7 @@ impl Timers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gate) enum TimerState {
     Pending,
-    /// The instant that the timer was set for has passed; it is this one now.
+    /// The timer has fired. Holds the current instant.
     Fired(i64),
     /// The timer ended before that instant, because its runtime was shut down.
     Lost,

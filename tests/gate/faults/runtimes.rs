@@ -1,8 +1,10 @@
 //! Runtimes that shut down, or are not driven, while their tasks hold permits, wait, or have just been
 //! admitted.
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::gate::{AcquireError, Gate};
@@ -249,4 +251,29 @@ fn assert_usable_on_new_runtime(gate: &Gate) {
         assert_eq!(waiting.await.unwrap(), Ok("done"));
     });
     assert_idle(gate);
+}
+
+/// A thread that waits with a deadline on a runtime that is shut down elsewhere does not spin. It panics as it does in a
+/// runtime without a timer, and nothing is left in the queue.
+#[test]
+fn a_wait_on_a_runtime_that_is_shut_down_does_not_spin() {
+    let gate = gate(1);
+    let _held = gate.try_acquire().unwrap();
+    let runtime = current_thread_runtime();
+    let (handle, polls) = (runtime.handle().clone(), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let mut request = Box::pin(gate.request().max_wait(HOUR).acquire());
+            handle.block_on(poll_fn(|cx| {
+                polls.fetch_add(1, Ordering::SeqCst);
+                request.as_mut().poll(cx).map(|result| result.map(drop))
+            }))
+        });
+        spin_until(|| gate.waiting() == 1);
+        runtime.shutdown_background();
+        assert!(waiting.join().is_err(), "there is no timer for its deadline any more");
+    });
+    let polls = polls.into_inner();
+    assert!(polls < 10, "{polls} polls");
+    assert_eq!(gate.waiting(), 0);
 }

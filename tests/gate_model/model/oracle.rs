@@ -187,7 +187,7 @@ impl Oracle {
         let own = [deadline, own_wait].into_iter().flatten().min();
         let deadline = [own, gates_wait].into_iter().flatten().min();
         let has_expired = deadline.is_some_and(|deadline| deadline <= now);
-        let is_expired_strictly = is_strict && has_expired;
+        let is_expired_strictly = is_strict && terms.deadline.is_some_and(|deadline| deadline <= now);
         // A request with room, and one that is invalid, gets the answer of `try_acquire`.
         match self.try_acquire(weight) {
             Ok(()) if is_expired_strictly => {
@@ -207,6 +207,7 @@ impl Oracle {
                 self.coverage.record_if(!has_expired, Event::EnqueuedAboveLimit);
             }
             Err(TryAcquireError::TooLarge { gate, weight, limit }) => {
+                let limit = if waits_for_limit { Limit::MAX } else { limit };
                 return PollOutcome::Rejected(AcquireError::TooLarge { gate, weight, limit });
             }
             // The request waits, so it does not count as rejected.
