@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::backoff::CreateBackoff;
+use super::build_error::{PoolBuildError, PoolProblem};
 use super::delivery::ItemDelivery;
-use super::error::{PoolBuildError, PoolProblem};
 use super::event::PoolObserver;
 use super::item_record::ItemRecord;
 use super::maintenance::run_maintenance;
@@ -170,7 +170,7 @@ impl<M: Manager> PoolBuilder<M> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the pool, and each first item once it has been created.
-    pub async fn build(self) -> Result<Pool<M>, PoolBuildError<M::Error>> {
+    pub async fn build(self) -> Result<Pool<M>, PoolBuildError> {
         let (gate, owns_gate) = match self.validate() {
             Ok(gate) => gate,
             Err(problems) => return Err(PoolBuildError::Invalid { problems }),
@@ -281,7 +281,7 @@ const DEFAULT_CREATE_BACKOFF: (Duration, Duration) = (Duration::from_millis(50),
 async fn create_first_items<M: Manager>(
     shared: &Arc<PoolShared<M>>,
     min_idle: usize,
-) -> Result<(), PoolBuildError<M::Error>> {
+) -> Result<(), PoolBuildError> {
     let count = min_idle.min(items_of(shared.gate.limit()));
     let mut waits = Vec::new();
     let mut items = Vec::new();

@@ -76,7 +76,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// As [`Pool::checkout`](super::Pool::checkout).
     #[inline]
-    pub async fn checkout(self) -> Result<PooledItem<M>, CheckoutError<M::Error>> {
+    pub async fn checkout(self) -> Result<PooledItem<M>, CheckoutError> {
         let mut arrived = None; // set at the first wait: the fast path does not read the clock
         let mut outcome = self.checkout_fast();
         loop {
@@ -131,7 +131,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         &self,
         permit: Option<OwnedPermit>,
         arrived: &mut Option<i64>,
-    ) -> Result<ObtainedItem<M>, CheckoutError<M::Error>> {
+    ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
         let permit = if let Some(permit) = permit {
             permit

@@ -12,7 +12,7 @@ pub(super) enum ItemDelivery<M: Manager> {
     Reused(ItemRecord<M::Item>),
     /// An item that was just created.
     Created(ItemRecord<M::Item>),
-    Failed(CreateError<M::Error>),
+    Failed(CreateError),
     Closed,
 }
 

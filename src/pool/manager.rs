@@ -37,8 +37,8 @@ pub trait Manager: Send + Sync + 'static {
     /// of the drop is caught.
     type Item: Send + 'static;
 
-    /// The error of a failed creation.
-    type Error: Error + Send + Sync + 'static;
+    /// The error of a failed creation: an error type, `anyhow::Error`, a boxed error, or a text.
+    type Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static;
 
     /// Creates an item.
     ///

@@ -18,6 +18,7 @@
 //!
 //! `docs/POOL.md` explains the life of an item, sizing, failures and shutdown, and says which test holds which promise.
 
+mod build_error;
 mod builder;
 mod checkout;
 mod error;
@@ -39,9 +40,10 @@ mod state;
 mod catch_panic;
 mod sync;
 
+pub use build_error::{PoolBuildError, PoolProblem};
 pub use builder::PoolBuilder;
 pub use checkout::CheckoutRequest;
-pub use error::{CheckoutError, CreateError, PoolBuildError, PoolProblem, TryCheckoutError};
+pub use error::{CheckoutError, CreateError, TryCheckoutError};
 pub use event::{PoolEvent, PoolObserver};
 pub use manager::{Manager, Verdict};
 pub use pooled_item::PooledItem;
@@ -136,7 +138,7 @@ impl<M: Manager> Pool<M> {
     /// Dropping the future leaves the queue and returns the permit. An item that was being delivered goes to the next waiter
     /// or becomes idle. A creation that was started for the checkout continues, and its item does the same. Only an item
     /// whose [health](Manager::health) is being checked at that moment is dropped.
-    pub async fn checkout(&self) -> Result<PooledItem<M>, CheckoutError<M::Error>> {
+    pub async fn checkout(&self) -> Result<PooledItem<M>, CheckoutError> {
         self.request().checkout().await
     }
 

@@ -284,20 +284,20 @@ impl<M: Manager> CreationTask<M> {
         self.report(outcome);
     }
 
-    async fn create_item(&self) -> Result<M::Item, CreateError<M::Error>> {
+    async fn create_item(&self) -> Result<M::Item, CreateError> {
         let shared = &self.shared;
         let (gate, after) = (shared.gate.name(), shared.create_timeout);
         // The async block calls `create` at its first poll, so that a panic before there is a future is caught, too.
         let creating = catch_panic_async(async { shared.manager.create().await });
         match with_deadline(clock::add(self.began, after), creating).await {
             Some(Ok(Ok(item))) => Ok(item),
-            Some(Ok(Err(error))) => Err(CreateError::Failed { gate, error: Arc::new(error) }),
+            Some(Ok(Err(error))) => Err(CreateError::Failed { gate, error: Arc::from(error.into()) }),
             Some(Err(message)) => Err(CreateError::Panicked { gate, message }),
             None => Err(CreateError::TimedOut { gate, after }),
         }
     }
 
-    fn report(&self, outcome: Result<M::Item, CreateError<M::Error>>) {
+    fn report(&self, outcome: Result<M::Item, CreateError>) {
         let Self { shared, attempt, began, .. } = self;
         let now = clock::now();
         shared.apply(|state, effects| {

@@ -11,13 +11,10 @@ use concurrency_governor::pool::{CheckoutError, PooledItem};
 use tokio::time::sleep;
 
 use super::hooks::{Call, hooked};
-use super::support::{
-    Check, Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle,
-};
+use super::support::{Check, Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
-type Checkout<'p> = Pin<
-    Box<dyn Future<Output = Result<PooledItem<ScriptedManager>, CheckoutError<ScriptedError>>> + Send + 'p>,
->;
+type Checkout<'p> =
+    Pin<Box<dyn Future<Output = Result<PooledItem<ScriptedManager>, CheckoutError>> + Send + 'p>>;
 
 /// A checkout may be dropped after any number of polls, whatever happens between them: in the end no item and no permit is
 /// lost, and every created item is idle.

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::support::{Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
-fn is_closed_error<T, E: std::error::Error>(outcome: &Result<T, CheckoutError<E>>) -> bool {
+fn is_closed_error<T>(outcome: &Result<T, CheckoutError>) -> bool {
     matches!(outcome, Err(CheckoutError::Rejected(AcquireError::Closed { .. })))
 }
 

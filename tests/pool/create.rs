@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use concurrency_governor::gate::AcquireError;
-use concurrency_governor::pool::{CheckoutError, CreateError, Pool, PoolEvent};
+use concurrency_governor::pool::{CheckoutError, CreateError, Manager, Pool, PoolEvent};
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +25,38 @@ async fn error_ends_one_checkout() {
     assert_eq!(pool.checkout().await.unwrap().id, 0);
     let status = assert_quiescent(&pool, &manager).await;
     assert_eq!((status.totals.create_errors.failed, status.backing_off), (1, None));
+}
+
+/// The manager's error may be any type that converts to a boxed error, such as a text. It is the source of the checkout's error.
+#[tokio::test]
+async fn any_error_that_can_be_boxed_is_the_source() {
+    struct Failing<E>(fn() -> E);
+
+    impl<E: Into<Box<dyn Error + Send + Sync>> + Send + 'static> Manager for Failing<E> {
+        type Item = ();
+        type Error = E;
+
+        async fn create(&self) -> Result<(), E> {
+            Err((self.0)())
+        }
+    }
+
+    /// Like `anyhow::Error`: not an error itself.
+    struct Report(&'static str);
+
+    impl From<Report> for Box<dyn Error + Send + Sync> {
+        fn from(report: Report) -> Self {
+            report.0.into()
+        }
+    }
+
+    async fn source_of<M: Manager>(manager: M) -> String {
+        let error = Pool::builder(manager).max(1).build().await.unwrap().checkout().await.unwrap_err();
+        error.source().unwrap().to_string()
+    }
+    assert_eq!(source_of(Failing(|| "a text")).await, "a text");
+    assert_eq!(source_of(Failing(|| Report("a report"))).await, "a report");
+    assert_eq!(source_of(Failing(|| Box::<dyn Error + Send + Sync>::from("a box"))).await, "a box");
 }
 
 /// A creation that hangs ends after the create timeout, and its place becomes free.

@@ -225,7 +225,7 @@ impl Coverage {
         *self.counts.entry(situation).or_default() += 1;
     }
 
-    pub(crate) fn note_error(&mut self, error: &CheckoutError<ModelError>) {
+    pub(crate) fn note_error(&mut self, error: &CheckoutError) {
         self.note(match error {
             CheckoutError::Create(CreateError::Failed { .. }) => "ended by an error",
             CheckoutError::Create(CreateError::Panicked { .. }) => "ended by a panic",

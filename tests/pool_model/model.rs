@@ -21,7 +21,7 @@ use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
 
-use crate::manager::{Coverage, CreationEnd, ModelError, ModelManager};
+use crate::manager::{Coverage, CreationEnd, ModelManager};
 
 /// Takes the run with this number.
 pub(crate) fn take_run(run: u64, coverage: &mut Coverage, prints_steps: bool) {
@@ -36,8 +36,7 @@ pub(crate) fn take_run(run: u64, coverage: &mut Coverage, prints_steps: bool) {
     });
 }
 
-pub(crate) type Checkout =
-    Pin<Box<dyn Future<Output = Result<PooledItem<ModelManager>, CheckoutError<ModelError>>>>>;
+pub(crate) type Checkout = Pin<Box<dyn Future<Output = Result<PooledItem<ModelManager>, CheckoutError>>>>;
 
 pub(crate) struct Model<'r> {
     random: &'r mut Random,
@@ -418,9 +417,7 @@ enum ResizeBy {
     Gate,
 }
 
-pub(crate) fn poll_once(
-    checkout: &mut Checkout,
-) -> Poll<Result<PooledItem<ModelManager>, CheckoutError<ModelError>>> {
+pub(crate) fn poll_once(checkout: &mut Checkout) -> Poll<Result<PooledItem<ModelManager>, CheckoutError>> {
     checkout.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 

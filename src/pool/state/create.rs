@@ -69,7 +69,7 @@ impl<M: Manager> PoolState<M> {
     pub(in crate::pool) fn fail_attempt(
         &mut self,
         attempt: CreateAttempt,
-        error: &CreateError<M::Error>,
+        error: &CreateError,
         now: i64,
         limit: Limit,
         jitter: impl FnOnce(Duration) -> Duration,
@@ -170,12 +170,7 @@ impl<M: Manager> PoolState<M> {
         self.retrying &= attempt == CreateAttempt::Normal;
     }
 
-    fn fail_waiters_below(
-        &mut self,
-        ticket: u64,
-        error: &CreateError<M::Error>,
-        effects: &mut PoolEffects<M>,
-    ) {
+    fn fail_waiters_below(&mut self, ticket: u64, error: &CreateError, effects: &mut PoolEffects<M>) {
         let later = self.waiters.split_off(&ticket);
         let failed = mem::replace(&mut self.waiters, later);
         let failed = failed.into_values().map(|waiter| (waiter.sender, ItemDelivery::Failed(error.clone())));
