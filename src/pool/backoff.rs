@@ -2,7 +2,19 @@
 
 use std::time::Duration;
 
-use crate::gate::clock;
+use crate::gate::clock::{self, NEVER};
+
+/// What a checkout does while creating items is backing off, if it needs a new item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DuringBackoff {
+    /// It waits for the next attempt, or for an item that comes back. The default.
+    #[default]
+    Wait,
+    /// It fails at once with [`CheckoutError::BackingOff`](super::CheckoutError::BackingOff), which has the last error and the
+    /// remaining delay. The first checkout after the delay makes the next attempt.
+    Reject,
+}
 
 /// Whether item creation fails at present, and until when the next attempt is delayed.
 #[derive(Debug)]
@@ -36,6 +48,17 @@ impl CreateBackoff {
     /// Returns the end of the current delay, or `None` while creation works.
     pub(super) fn until(&self) -> Option<i64> {
         self.streak.map(|streak| streak.until)
+    }
+
+    /// Returns whether no attempt follows.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.until() == Some(NEVER)
+    }
+
+    /// Starts a delay that never ends, because the failure will not mend.
+    pub(super) fn give_up(&mut self) {
+        let failures = self.streak.map_or(0, |streak| streak.failures).saturating_add(1);
+        self.streak = Some(FailureStreak { failures, until: NEVER });
     }
 
     /// Ends the backoff, because an item was created.
@@ -91,8 +114,10 @@ mod tests {
         assert_eq!(backoff.start(5, |full| full), None, "the backoff has started already");
         let delays: Vec<_> = (0..40).map(|_| backoff.extend(0, |full| full).delay.as_secs()).collect();
         assert_eq!((&delays[..3], delays[39]), (&[2, 4, 5][..], 5));
+        backoff.give_up();
+        assert_eq!((backoff.until(), backoff.has_given_up()), (Some(NEVER), true));
         backoff.reset();
-        assert_eq!(backoff.until(), None);
+        assert_eq!((backoff.until(), backoff.has_given_up()), (None, false));
         let jittered = backoff.start(0, |full| full / 2).unwrap();
         assert_eq!(jittered.delay, second / 2, "the delay is not the jittered one");
     }

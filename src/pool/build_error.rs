@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::error::CreateError;
-use crate::plan::{GateName, LimitError};
+use super::create_error::CreateError;
+use crate::plan::{GateName, Limit, LimitError};
 
 /// Why a pool could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,16 @@ pub enum PoolProblem {
     Zero {
         /// The builder's method.
         setting: &'static str,
+    },
+    /// More items were given than may be live.
+    #[error(
+        "`initial` has {items} items (allowed: at most the limit, {limit}): give fewer, or raise the limit"
+    )]
+    Initial {
+        /// The number of items.
+        items: usize,
+        /// The limit.
+        limit: Limit,
     },
     /// The longest backoff delay is shorter than the first one.
     #[error(

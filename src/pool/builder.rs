@@ -1,25 +1,14 @@
-//! Building a pool: validation of the settings, then the first items.
+//! The settings of a pool.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use super::backoff::CreateBackoff;
-use super::build_error::{PoolBuildError, PoolProblem};
-use super::delivery::ItemDelivery;
+use super::Pool;
+use super::backoff::DuringBackoff;
 use super::event::PoolObserver;
-use super::item_record::ItemRecord;
-use super::maintenance::run_maintenance;
 use super::manager::Manager;
-use super::shared::PoolShared;
-use super::state::{PoolRules, PoolState, items_of};
-use super::sync::{Mutex, PoolRuntime};
-use super::{Pool, PoolCore};
 use crate::gate::Gate;
-use crate::gate::clock::{self, NEVER};
-use crate::plan::{GateName, Limit};
+use crate::plan::GateName;
 
 impl<M: Manager> Pool<M> {
     /// Starts building a pool. A limit is required: [`max`](PoolBuilder::max) or [`gate`](PoolBuilder::gate).
@@ -39,17 +28,22 @@ impl<M: Manager> Pool<M> {
 /// The settings of a [`Pool`], from [`Pool::builder`].
 #[must_use = "a builder does nothing until `build`"]
 pub struct PoolBuilder<M: Manager> {
-    manager: M,
-    gate: Option<Gate>,
-    max: Option<u32>,
-    name: Option<GateName>,
-    min_idle: usize,
-    idle_timeout: Option<Duration>,
-    max_lifetime: Option<Duration>,
-    create_timeout: Duration,
+    pub(super) manager: M,
+    pub(super) gate: Option<Gate>,
+    pub(super) max: Option<u32>,
+    pub(super) name: Option<GateName>,
+    pub(super) min_idle: usize,
+    pub(super) initial: Vec<M::Item>,
+    pub(super) max_wait: Option<Duration>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) create_timeout: Duration,
+    pub(super) check_timeout: Option<Duration>,
     /// The first and the longest delay.
-    create_backoff: (Duration, Duration),
-    observers: Vec<Box<dyn PoolObserver>>,
+    pub(super) create_backoff: (Duration, Duration),
+    pub(super) during_backoff: DuringBackoff,
+    pub(super) begins_items: bool,
+    pub(super) observers: Vec<Box<dyn PoolObserver>>,
 }
 
 impl<M: Manager> PoolBuilder<M> {
@@ -60,10 +54,15 @@ impl<M: Manager> PoolBuilder<M> {
             max: None,
             name: None,
             min_idle: 0,
+            initial: Vec::new(),
+            max_wait: None,
             idle_timeout: None,
             max_lifetime: None,
             create_timeout: DEFAULT_CREATE_TIMEOUT,
+            check_timeout: None,
             create_backoff: DEFAULT_CREATE_BACKOFF,
+            during_backoff: DuringBackoff::Wait,
+            begins_items: false,
             observers: Vec::new(),
         }
     }
@@ -78,7 +77,7 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// Creates a gate for the pool with this limit, from 1 to [`Limit::MAX`].
+    /// Creates a gate for the pool with this limit, from 1 to [`Limit::MAX`](crate::Limit::MAX).
     pub const fn max(mut self, max: u32) -> Self {
         self.max = Some(max);
         self
@@ -100,6 +99,35 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
+    /// Puts items that exist already into the pool. They are idle when the pool is built, and count for
+    /// [`min_idle`](Self::min_idle).
+    ///
+    /// Their lifetime begins when the pool is built. There must be no more of them than the limit allows.
+    /// [`Pool::add`] adds an item later.
+    pub fn initial(mut self, items: impl IntoIterator<Item = M::Item>) -> Self {
+        self.initial.extend(items);
+        self
+    }
+
+    /// Sets the longest wait of every checkout, counted from its first poll. The default is no bound.
+    ///
+    /// It covers the wait in the gate's queue, the wait for an item, and the check of its health. With several bounds on the
+    /// wait, those of the [request](super::CheckoutRequest::max_wait) and of the
+    /// [gate](crate::gate::GateBuilder::max_wait) included, the earliest counts.
+    pub const fn max_wait(mut self, wait: Duration) -> Self {
+        self.max_wait = Some(wait);
+        self
+    }
+
+    /// Marks each item as [begun](super::PooledItem::begin) from its checkout on. The default is that the user marks it.
+    ///
+    /// An item is then used again only after [`complete`](super::PooledItem::complete), so a request that ends early in
+    /// any way, such as an instance that traps, never leaves its item to the next request.
+    pub const fn incomplete_by_default(mut self) -> Self {
+        self.begins_items = true;
+        self
+    }
+
     /// Sets how long an item may be idle before it is evicted. The default is no bound.
     ///
     /// The coldest items are evicted first, as long as there are more idle items than [`min_idle`](Self::min_idle).
@@ -110,13 +138,24 @@ impl<M: Manager> PoolBuilder<M> {
 
     /// Sets the maximum lifetime of an item. The default is no bound.
     ///
-    /// An older item is dropped when it is idle or comes back, and it is not handed out.
+    /// An older item is dropped when it is idle or comes back, and it is not handed out. The lifetime of each item is jittered:
+    /// it is up to a tenth shorter, so that items that were created together are not renewed together.
     pub const fn max_lifetime(mut self, lifetime: Duration) -> Self {
         self.max_lifetime = Some(lifetime);
         self
     }
 
-    /// Sets how long creating an item may take, and how long its health check may take. The default is 30 s.
+    /// Sets how long the [health check](Manager::health) of an idle item may take. The default is 1 s, or half of the longest
+    /// wait of the pool or the gate if that is shorter.
+    ///
+    /// It should be well below the longest wait of a checkout, so that there is time left for another item. An item whose
+    /// check takes longer is discarded, together with the items that have been idle for longer than it.
+    pub const fn check_timeout(mut self, timeout: Duration) -> Self {
+        self.check_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long creating an item may take. The default is 30 s.
     pub const fn create_timeout(mut self, timeout: Duration) -> Self {
         self.create_timeout = timeout;
         self
@@ -130,126 +169,16 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
+    /// Sets what a checkout does that needs a new item while creating items is backing off. The default is to wait.
+    pub const fn during_backoff(mut self, choice: DuringBackoff) -> Self {
+        self.during_backoff = choice;
+        self
+    }
+
     /// Adds an observer, which receives every [`PoolEvent`](super::PoolEvent).
     pub fn observer(mut self, observer: impl PoolObserver + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self
-    }
-
-    /// Builds the pool and creates the minimum of idle items, all at the same time.
-    ///
-    /// The pool uses the runtime that calls this method: items are created there, and a maintenance task runs there. When that
-    /// runtime shuts down, the pool creates no more items. Idle items are still handed out.
-    ///
-    /// ```
-    #[doc = include_str!("example_setup.txt")]
-    /// use std::time::Duration;
-    ///
-    /// let pool = Pool::builder(Buffers)
-    ///     .max(8)
-    ///     .min_idle(2)
-    ///     .idle_timeout(Duration::from_secs(60))
-    ///     .build()
-    ///     .await?;
-    /// # drop(pool);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`PoolBuildError::Invalid`] with every problem of the settings.
-    /// - [`PoolBuildError::NoRuntime`] outside a tokio runtime.
-    /// - [`PoolBuildError::Create`] with the first failure to create an item.
-    /// - [`PoolBuildError::Closed`] if the gate is closed before all first items exist.
-    ///
-    /// # Panics
-    ///
-    /// In a runtime without its timer enabled.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops the pool, and each first item once it has been created.
-    pub async fn build(self) -> Result<Pool<M>, PoolBuildError> {
-        let (gate, owns_gate) = match self.validate() {
-            Ok(gate) => gate,
-            Err(problems) => return Err(PoolBuildError::Invalid { problems }),
-        };
-        let Some(runtime) = PoolRuntime::current() else {
-            return Err(PoolBuildError::NoRuntime { gate: gate.name() });
-        };
-
-        let rules = PoolRules {
-            gate: gate.name(),
-            min_idle: self.min_idle,
-            idle_timeout: self.idle_timeout.map_or(NEVER, clock::from_duration),
-            max_lifetime: self.max_lifetime.map_or(NEVER, clock::from_duration),
-        };
-        // Registered before the limit is read, so that no change of the limit is missed.
-        let maintenance_wake = Arc::new(Notify::new());
-        gate.listen(&maintenance_wake);
-        let (first, longest) = self.create_backoff;
-        let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.limit());
-        let shared = Arc::new(PoolShared {
-            manager: self.manager,
-            gate,
-            owns_gate,
-            create_timeout: self.create_timeout,
-            reads_clock: rules.has_time_bounds(),
-            has_lifetime: rules.max_lifetime != NEVER,
-            observers: self.observers,
-            runtime,
-            maintenance_wake,
-            drained: Notify::new(),
-            state: Mutex::new(state),
-        });
-        let maintenance = shared.runtime.spawn(run_maintenance(Arc::clone(&shared)));
-
-        // From here on, an error or a dropped future drops the only handle, which closes the pool.
-        let pool = Pool { core: Arc::new(PoolCore { shared, maintenance }) };
-        create_first_items(&pool.core.shared, self.min_idle).await?;
-        Ok(pool)
-    }
-
-    /// Returns the gate and whether the pool created it, or every problem of the settings.
-    fn validate(&self) -> Result<(Gate, bool), Vec<PoolProblem>> {
-        let mut problems = Vec::new();
-        let mut valid_gate = None;
-        match (&self.gate, self.max) {
-            (None, None) => problems.push(PoolProblem::NoLimit),
-            (Some(gate), Some(max)) => problems.push(PoolProblem::TwoLimits { gate: gate.name(), max }),
-            (Some(gate), None) => {
-                if let Some(name) = self.name {
-                    problems.push(PoolProblem::NameOfAnother { gate: gate.name(), name });
-                }
-                if gate.is_closed() {
-                    problems.push(PoolProblem::Closed { gate: gate.name() });
-                }
-                valid_gate = Some((gate.clone(), false));
-            }
-            (None, Some(max)) => match Limit::try_new(max.into()) {
-                Ok(limit) => {
-                    // The gate need not measure waits: the pool measures the whole wait of each checkout.
-                    let name = self.name.unwrap_or(DEFAULT_NAME);
-                    valid_gate = Some((Gate::builder(name, limit).measure_waits(false).build(), true));
-                }
-                Err(error) => problems.push(PoolProblem::Max(error)),
-            },
-        }
-
-        let (first, longest) = self.create_backoff;
-        let durations = [
-            ("idle_timeout", self.idle_timeout),
-            ("max_lifetime", self.max_lifetime),
-            ("create_timeout", Some(self.create_timeout)),
-            ("create_backoff", Some(first)),
-        ];
-        let zeros = durations.into_iter().filter(|(_, duration)| *duration == Some(Duration::ZERO));
-        problems.extend(zeros.map(|(setting, _)| PoolProblem::Zero { setting }));
-        if longest < first {
-            problems.push(PoolProblem::Backoff { first, longest });
-        }
-        valid_gate.filter(|_| problems.is_empty()).ok_or(problems)
     }
 }
 
@@ -260,15 +189,16 @@ impl<M: Manager> fmt::Debug for PoolBuilder<M> {
             .field("max", &self.max)
             .field("name", &self.name)
             .field("min_idle", &self.min_idle)
+            .field("max_wait", &self.max_wait)
             .field("idle_timeout", &self.idle_timeout)
             .field("max_lifetime", &self.max_lifetime)
             .field("create_timeout", &self.create_timeout)
+            .field("check_timeout", &self.check_timeout)
             .field("create_backoff", &self.create_backoff)
+            .field("during_backoff", &self.during_backoff)
             .finish_non_exhaustive()
     }
 }
-
-const DEFAULT_NAME: GateName = GateName::new("pool");
 
 /// Longer than any creation that succeeds, and short enough that a creation that hangs does not hold its place for long.
 const DEFAULT_CREATE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -276,45 +206,3 @@ const DEFAULT_CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The first delay is short, so that a transient failure is hardly noticed. The longest delay spares a service that is down,
 /// and still reports a failure to waiters within seconds.
 const DEFAULT_CREATE_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-
-/// Creates the minimum of idle items. They are checked out without a permit until all of them exist, then put back.
-async fn create_first_items<M: Manager>(
-    shared: &Arc<PoolShared<M>>,
-    min_idle: usize,
-) -> Result<(), PoolBuildError> {
-    let count = min_idle.min(items_of(shared.gate.limit()));
-    let mut waits = Vec::new();
-    let mut items = Vec::new();
-    // All waits are queued before the first is awaited, so that the items are created at the same time.
-    for _ in 0..count {
-        match shared.take_or_enqueue(None) {
-            Ok(record) => items.push(FirstItem { shared, record: Some(record) }),
-            Err(wait) => waits.push(wait),
-        }
-    }
-    for wait in waits {
-        match wait.delivery().await {
-            ItemDelivery::Reused(record) | ItemDelivery::Created(record) => {
-                items.push(FirstItem { shared, record: Some(record) });
-            }
-            ItemDelivery::Failed(error) => return Err(PoolBuildError::Create(error)),
-            ItemDelivery::Closed => return Err(PoolBuildError::Closed { gate: shared.gate.name() }),
-        }
-    }
-    Ok(())
-}
-
-/// One of the first items. Its drop puts the item back.
-struct FirstItem<'s, M: Manager> {
-    shared: &'s Arc<PoolShared<M>>,
-    /// `None` only in `drop`.
-    record: Option<ItemRecord<M::Item>>,
-}
-
-impl<M: Manager> Drop for FirstItem<'_, M> {
-    fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            self.shared.put_back_slow(record);
-        }
-    }
-}

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::checkout_timeout::CheckoutStage;
 use super::delivery::ItemDelivery;
 use super::error::{CheckoutError, TryCheckoutError};
+use super::item_wait::ItemWait;
 use super::manager::{Manager, Verdict};
 use super::pooled_item::PooledItem;
 use super::shared::PoolShared;
 use super::state::elapsed;
 use super::sync::with_deadline;
+use super::until::until;
 use crate::gate::clock::{self, NEVER};
-use crate::gate::{AcquireError, OwnedPermit};
+use crate::gate::{AcquireError, OwnedPermit, TryAcquireError};
 
 /// A checkout with a deadline, from [`Pool::request`](super::Pool::request).
 ///
@@ -55,7 +58,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// Sets the longest wait, counted from the first poll.
     ///
     /// It covers the wait in the gate's queue, the wait for an item, and the check of its health. With several bounds on the
-    /// wait, the gate's [`max_wait`](crate::gate::GateBuilder::max_wait) included, the earliest counts.
+    /// wait, those of the [pool](super::PoolBuilder::max_wait) and of the
+    /// [gate](crate::gate::GateBuilder::max_wait) included, the earliest counts.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self
@@ -70,7 +74,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// # Panics
     ///
-    /// If the checkout has a deadline, its own or the gate's, and has to wait outside a tokio runtime with its timer enabled.
+    /// If the wait is bounded, by the request, the pool or the gate, and the checkout has to wait outside a tokio runtime with
+    /// its timer enabled.
     ///
     /// # Cancel safety
     ///
@@ -94,9 +99,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                 }
                 // The permit is kept for the next item, so that no later checkout overtakes this one.
                 HealthOutcome::Unfit => outcome = Err(Some(item.discard_unhealthy())),
-                HealthOutcome::DeadlineExceeded => {
-                    return Err(CheckoutError::Rejected(self.deadline_exceeded(arrived)));
-                }
+                HealthOutcome::DeadlineExceeded => return Err(self.expire(CheckoutStage::Check, arrived)),
             }
         }
     }
@@ -106,13 +109,18 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// # Errors
     ///
-    /// [`TryCheckoutError`] if the gate has no permit or no item is idle.
+    /// [`TryCheckoutError`] if the gate has no permit, no item is idle, or the pool is closed.
     pub fn try_checkout(self) -> Result<PooledItem<M>, TryCheckoutError> {
         let shared = self.shared;
+        let gate = shared.gate.name();
         let permit = shared.gate.try_acquire_owned().map_err(TryCheckoutError::Rejected)?;
         match shared.take_idle(None) {
             Some(record) => Ok(PooledItem::new(shared, record, permit)),
-            None => Err(TryCheckoutError::NoneIdle { gate: shared.gate.name() }),
+            // The pool may have been closed since, or is being closed: the gate follows.
+            None if shared.lock().is_closed() => {
+                Err(TryCheckoutError::Rejected(TryAcquireError::Closed { gate }))
+            }
+            None => Err(TryCheckoutError::NoneIdle { gate }),
         }
     }
 
@@ -133,18 +141,11 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         arrived: &mut Option<i64>,
     ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
-        let permit = if let Some(permit) = permit {
-            permit
+        let (permit, round) = if let Some(permit) = permit {
+            (permit, None)
         } else {
-            let mut request = shared.gate.request();
-            if let Some(deadline) = self.deadline {
-                request = request.deadline(deadline);
-            }
-            if let Some(wait) = self.max_wait {
-                request = request.max_wait(wait);
-            }
-            arrived.get_or_insert_with(clock::now);
-            request.acquire_owned().await.map_err(CheckoutError::Rejected)?
+            let (permit, round) = self.wait_for_permit(arrived).await?;
+            (permit, Some(round))
         };
 
         // The previous holder of the permit has usually left its item idle.
@@ -155,22 +156,55 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
         let since = *arrived.get_or_insert_with(clock::now);
-        let wait = match shared.take_or_enqueue(Some(since)) {
+        let wait = match ItemWait::take_or_enqueue(shared, Some(since), round) {
             Ok(record) => return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit))),
             Err(wait) => wait,
         };
-        match with_deadline(self.deadline_from(since), wait.delivery()).await {
+        match wait.delivery(self.deadline_from(since)).await {
             Some(ItemDelivery::Reused(record)) => {
                 Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit)))
             }
             Some(ItemDelivery::Created(record)) => {
                 Ok(ObtainedItem::Created(PooledItem::new(shared, record, permit)))
             }
-            Some(ItemDelivery::Failed(error)) => Err(CheckoutError::Create(error)),
-            Some(ItemDelivery::Closed) => {
-                Err(CheckoutError::Rejected(AcquireError::Closed { gate: shared.gate.name() }))
+            Some(ItemDelivery::Ended(error)) => Err(error),
+            None => Err(self.expire(CheckoutStage::Item, Some(since))),
+        }
+    }
+
+    /// Waits in the gate's queue. Returns the permit, and the round in which the checkout arrived.
+    ///
+    /// While creating items fails, the permits may be held by checkouts that wait for an item in vain. So the wait also ends
+    /// with a failure after which nothing will serve it.
+    async fn wait_for_permit(&self, arrived: &mut Option<i64>) -> Result<(OwnedPermit, u64), CheckoutError> {
+        let shared = self.shared;
+        let since = *arrived.get_or_insert_with(clock::now);
+        let mut request = shared.gate.request();
+        if let Some(deadline) = self.deadline {
+            request = request.deadline(deadline);
+        }
+        if let Some(wait) = self.longest_wait() {
+            request = request.max_wait(wait);
+        }
+        let mut acquiring = pin!(request.acquire_owned());
+        let mut failed = pin!(shared.creation_failed.notified());
+        failed.as_mut().enable(); // before the round is read, so that no failure is missed in between
+        let round = shared.lock().arrive(since)?;
+        loop {
+            match until(acquiring.as_mut(), failed.as_mut()).await {
+                Some(Ok(permit)) => return Ok((permit, round)),
+                Some(Err(AcquireError::DeadlineExceeded { .. })) => {
+                    return Err(self.expire(CheckoutStage::Admission, Some(since)));
+                }
+                Some(Err(error)) => return Err(CheckoutError::Rejected(error)),
+                None => {
+                    failed.set(shared.creation_failed.notified());
+                    failed.as_mut().enable();
+                    if let Some(error) = shared.lock().ended(round) {
+                        return Err(error);
+                    }
+                }
             }
-            None => Err(CheckoutError::Rejected(self.deadline_exceeded(Some(since)))),
         }
     }
 
@@ -186,7 +220,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Awaits a health check until the checkout's deadline or the pool's create timeout.
+    /// Awaits a health check until the checkout's deadline or the pool's check timeout.
     async fn check_health_slow(
         &self,
         check: impl Future<Output = Verdict>,
@@ -194,24 +228,60 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ) -> HealthOutcome {
         let now = clock::now();
         let deadline = self.deadline_from(*arrived.get_or_insert(now));
-        let timeout = clock::add(now, self.shared.create_timeout);
+        let timeout = clock::add(now, self.shared.check_timeout);
+        let slow_check = SlowCheck::begin(self.shared);
         match with_deadline(timeout.min(deadline), check).await {
             Some(Verdict::Keep) => HealthOutcome::Healthy,
+            Some(Verdict::Discard) => HealthOutcome::Unfit,
             None if deadline < timeout => HealthOutcome::DeadlineExceeded,
-            Some(Verdict::Discard) | None => HealthOutcome::Unfit,
+            None => {
+                slow_check.discard_colder();
+                HealthOutcome::Unfit
+            }
         }
     }
 
     /// Returns the earliest bound on the wait, or [`NEVER`] if there is none.
     fn deadline_from(&self, arrived: i64) -> i64 {
-        let longest =
-            self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.gate.max_wait_nanos());
+        let longest = self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.max_wait);
         clock::add_nanos(arrived, longest).min(self.deadline.map_or(NEVER, clock::from_instant))
     }
 
-    fn deadline_exceeded(&self, arrived: Option<i64>) -> AcquireError {
+    /// Returns the longest wait of the request or of the pool.
+    fn longest_wait(&self) -> Option<Duration> {
+        let longest = self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.max_wait);
+        (longest != NEVER).then(|| Duration::from_nanos(longest.unsigned_abs()))
+    }
+
+    #[cold]
+    fn expire(&self, stage: CheckoutStage, arrived: Option<i64>) -> CheckoutError {
+        let shared = self.shared;
         let waited = arrived.map_or(Duration::ZERO, |arrived| elapsed(arrived, clock::now()));
-        AcquireError::DeadlineExceeded { gate: self.shared.gate.name(), waited }
+        CheckoutError::DeadlineExceeded(Box::new(shared.lock().expire(stage, waited, shared.gate.limit())))
+    }
+}
+
+/// A health check that did not end at its first poll. The item counts as being checked until the drop.
+struct SlowCheck<'s, M: Manager> {
+    shared: &'s Arc<PoolShared<M>>,
+    /// The items that are idle since before the check began have a lower sequence.
+    below: u64,
+}
+
+impl<'s, M: Manager> SlowCheck<'s, M> {
+    fn begin(shared: &'s Arc<PoolShared<M>>) -> Self {
+        Self { shared, below: shared.lock().begin_check() }
+    }
+
+    /// Discards the items that have been idle since before the check began, and so for longer than the item that was checked.
+    fn discard_colder(&self) {
+        self.shared.apply(|state, effects| state.discard_unchecked(self.below, effects));
+    }
+}
+
+impl<M: Manager> Drop for SlowCheck<'_, M> {
+    fn drop(&mut self) {
+        self.shared.lock().finish_check();
     }
 }
 
@@ -244,7 +314,7 @@ enum ObtainedItem<M: Manager> {
 /// The outcome of a health check.
 enum HealthOutcome {
     Healthy,
-    /// The manager rejected the item, or its check took longer than the create timeout.
+    /// The manager rejected the item, or its check took longer than the check timeout.
     Unfit,
     /// The checkout's own deadline passed during the check.
     DeadlineExceeded,

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::error::CreateError;
+use super::error::CheckoutError;
 use super::item_record::ItemRecord;
 use super::manager::Manager;
 
@@ -12,15 +12,15 @@ pub(super) enum ItemDelivery<M: Manager> {
     Reused(ItemRecord<M::Item>),
     /// An item that was just created.
     Created(ItemRecord<M::Item>),
-    Failed(CreateError),
-    Closed,
+    /// The wait ends without an item.
+    Ended(CheckoutError),
 }
 
 impl<M: Manager> ItemDelivery<M> {
     pub(super) fn into_record(self) -> Option<ItemRecord<M::Item>> {
         match self {
             Self::Reused(record) | Self::Created(record) => Some(record),
-            Self::Failed(_) | Self::Closed => None,
+            Self::Ended(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use super::event::PoolEvent;
 use super::manager::Manager;
 
 /// Work that runs user code or may take long, and so must not run under the lock.
+#[expect(clippy::struct_excessive_bools, reason = "each tells of another step to do")]
 #[must_use = "effects that are not performed lose items and waiters"]
 pub(super) struct PoolEffects<M: Manager> {
     /// Deliveries to waiters, in queue order.
@@ -17,6 +18,10 @@ pub(super) struct PoolEffects<M: Manager> {
     pub(super) events: Vec<PoolEvent>,
     /// Whether the maintenance task must be woken, because something is due earlier than it expects.
     pub(super) wakes_maintenance: bool,
+    /// Whether checkouts in the gate's queue must find out that nothing will serve them.
+    pub(super) wakes_queued: bool,
+    /// Whether the pool was closed, so that running creations must end.
+    pub(super) ends_creations: bool,
     /// Whether the pool has no items and no waiters left.
     pub(super) drained: bool,
 }
@@ -29,6 +34,8 @@ impl<M: Manager> Default for PoolEffects<M> {
             discarded: Vec::new(),
             events: Vec::new(),
             wakes_maintenance: false,
+            wakes_queued: false,
+            ends_creations: false,
             drained: false,
         }
     }
@@ -39,7 +46,7 @@ impl<M: Manager> Default for PoolEffects<M> {
 pub(super) enum CreateAttempt {
     /// An attempt while creation works, or one that started before the first failure.
     Normal,
-    /// The single attempt after a backoff delay. If it fails, it fails every waiter that was queued when it started: each
-    /// of them has a ticket below this one.
-    Retry { tickets_below: u64 },
+    /// The single attempt after a backoff delay. If it fails, it fails every checkout that arrived before it started: the
+    /// round in which each of them arrived is below this one.
+    Retry { round: u64 },
 }

@@ -1,23 +1,38 @@
-//! The errors of checkouts and of item creation.
+//! The errors of checkouts, and of adding an item.
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::checkout_timeout::CheckoutTimeout;
+use super::create_error::CreateError;
 use crate::gate::{AcquireError, TryAcquireError};
-use crate::plan::GateName;
+use crate::plan::{GateName, Limit};
 
 /// Why a checkout got no item. The pool itself goes on.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckoutError {
-    /// The gate rejected the checkout, the pool was closed, or the deadline passed during the wait for an item.
+    /// The gate rejected the checkout on arrival, or the gate or the pool was closed.
     #[error(transparent)]
     Rejected(AcquireError),
+    /// The deadline of the checkout passed, or the longest wait of the request, the pool or the gate.
+    #[error(transparent)]
+    DeadlineExceeded(Box<CheckoutTimeout>),
     /// The item could not be created.
     #[error(transparent)]
     Create(CreateError),
+    /// Creating items has failed, and no attempt was made for this checkout; see
+    /// [`DuringBackoff::Reject`](super::DuringBackoff::Reject) and
+    /// [`FailureVerdict::GiveUp`](super::FailureVerdict::GiveUp).
+    #[error("{}", describe_backoff(.error.gate(), *.retry_after))]
+    BackingOff {
+        /// The last failure.
+        #[source]
+        error: CreateError,
+        /// The time until the next attempt. `None` if the pool makes none before [`Pool::retry_now`](super::Pool::retry_now).
+        retry_after: Option<Duration>,
+    },
 }
 
 impl CheckoutError {
@@ -26,86 +41,21 @@ impl CheckoutError {
     pub const fn gate(&self) -> GateName {
         match self {
             Self::Rejected(error) => error.gate(),
-            Self::Create(error) => error.gate(),
+            Self::DeadlineExceeded(timeout) => timeout.gate,
+            Self::Create(error) | Self::BackingOff { error, .. } => error.gate(),
         }
     }
 }
 
-/// Why an item could not be created. Cheap to clone, because one failure may end several checkouts.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// The manager returned an error, which is the [source](Error::source).
-    Failed {
-        /// The pool's gate.
-        gate: GateName,
-        /// The manager's error. Its [`downcast_ref`](Error) returns the type that the manager returned, if that is an
-        /// [`Error`] itself.
-        error: Arc<dyn Error + Send + Sync>,
-    },
-    /// The creation took longer than the pool's [`create_timeout`](super::PoolBuilder::create_timeout).
-    TimedOut {
-        /// The pool's gate.
-        gate: GateName,
-        /// The timeout.
-        after: Duration,
-    },
-    /// The manager panicked.
-    Panicked {
-        /// The pool's gate.
-        gate: GateName,
-        /// The message of the panic, or "no message".
-        message: Arc<str>,
-    },
-    /// The runtime that the pool was built on has shut down, so the pool creates no more items. Idle items are still handed
-    /// out.
-    Abandoned {
-        /// The pool's gate.
-        gate: GateName,
-    },
-}
-
-impl CreateError {
-    /// Returns the name of the pool's gate.
-    #[must_use]
-    pub const fn gate(&self) -> GateName {
-        match self {
-            Self::Failed { gate, .. }
-            | Self::TimedOut { gate, .. }
-            | Self::Panicked { gate, .. }
-            | Self::Abandoned { gate } => *gate,
-        }
-    }
-}
-
-impl fmt::Display for CreateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed { gate, .. } => write!(f, "the pool of gate `{gate}` could not create an item"),
-            Self::TimedOut { gate, after } => write!(
-                f,
-                "the pool of gate `{gate}` could not create an item within its `create_timeout` of {after:?}: raise the \
-                 timeout, or find out what blocks `Manager::create`"
-            ),
-            Self::Panicked { gate, message } => write!(
-                f,
-                "the pool of gate `{gate}` could not create an item because `Manager::create` panicked: {message}"
-            ),
-            Self::Abandoned { gate } => write!(
-                f,
-                "the pool of gate `{gate}` creates no more items because the runtime that it was built on has shut down: \
-                 build it on a runtime that outlives it"
-            ),
-        }
-    }
-}
-
-impl Error for CreateError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Failed { error, .. } => Some(&**error),
-            Self::TimedOut { .. } | Self::Panicked { .. } | Self::Abandoned { .. } => None,
-        }
+fn describe_backoff(gate: GateName, retry_after: Option<Duration>) -> String {
+    match retry_after {
+        Some(delay) => format!(
+            "the pool of gate `{gate}` has no idle item and could not create one: the next attempt is in {delay:?}"
+        ),
+        None => format!(
+            "the pool of gate `{gate}` has no idle item and does not try to create one after an error that will not mend: \
+             remove its cause, and call `Pool::retry_now`"
+        ),
     }
 }
 
@@ -134,3 +84,55 @@ impl TryCheckoutError {
         }
     }
 }
+
+/// Why an item was not added to a pool. It returns the item.
+#[non_exhaustive]
+pub enum AddError<I> {
+    /// As many items are live as the limit allows.
+    Full {
+        /// The pool's gate.
+        gate: GateName,
+        /// The limit.
+        limit: Limit,
+        /// The item.
+        item: I,
+    },
+    /// The pool is closed.
+    Closed {
+        /// The pool's gate.
+        gate: GateName,
+        /// The item.
+        item: I,
+    },
+}
+
+impl<I> AddError<I> {
+    /// Returns the item that was not added.
+    pub fn into_item(self) -> I {
+        match self {
+            Self::Full { item, .. } | Self::Closed { item, .. } => item,
+        }
+    }
+}
+
+impl<I> fmt::Display for AddError<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { gate, limit, .. } => write!(
+                f,
+                "the pool of gate `{gate}` has no room for another item: {limit} of {limit} items are live; raise the limit, \
+                 or drop the item"
+            ),
+            Self::Closed { gate, .. } => write!(f, "the pool of gate `{gate}` is closed and takes no items"),
+        }
+    }
+}
+
+impl<I> fmt::Debug for AddError<I> {
+    /// Prints the text of the error, because the item need not be printable.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AddError({self})")
+    }
+}
+
+impl<I> Error for AddError<I> {}

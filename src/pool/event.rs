@@ -37,6 +37,12 @@ pub enum PoolEvent {
         /// Failed attempts in a row: the first failure, and the attempt after each delay.
         failures: u32,
     },
+    /// Creation failed with an error that will not mend, so no further attempt is made; see
+    /// [`FailureVerdict::GiveUp`](super::FailureVerdict::GiveUp).
+    GaveUp {
+        /// The pool's gate.
+        gate: GateName,
+    },
     /// An item was dropped instead of used again.
     Discarded {
         /// The pool's gate.
@@ -90,6 +96,9 @@ impl fmt::Display for PoolEvent {
                     f,
                     "pool {gate}: next attempt to create an item in {delay:?} (failures in a row: {failures})"
                 )
+            }
+            Self::GaveUp { gate } => {
+                write!(f, "pool {gate}: no further attempt to create an item before `retry_now`")
             }
             Self::Discarded { gate, reason } => write!(f, "pool {gate}: item discarded: {reason}"),
             Self::Evicted { gate, idle_for } => {

@@ -5,6 +5,8 @@
 pub(super) struct ItemRecord<I> {
     pub(super) item: I,
     pub(super) created: i64,
+    /// When the item reaches its maximum lifetime.
+    pub(super) expires: i64,
     /// When the item became idle. Not maintained in a pool without an idle timeout and a maximum lifetime.
     pub(super) idle_since: i64,
     /// Position in the order in which items became idle: the warmest idle item has the highest number.
@@ -12,7 +14,7 @@ pub(super) struct ItemRecord<I> {
 }
 
 impl<I> ItemRecord<I> {
-    pub(super) const fn new(item: I, created: i64) -> Self {
-        Self { item, created, idle_since: created, sequence: 0 }
+    pub(super) const fn new(item: I, created: i64, expires: i64) -> Self {
+        Self { item, created, expires, idle_since: created, sequence: 0 }
     }
 }

@@ -57,13 +57,36 @@ pub trait Manager: Send + Sync + 'static {
         Verdict::Keep
     }
 
+    /// Decides whether an item that was in use during a panic may be used again. The default discards it.
+    ///
+    /// Keep an item only if the interrupted work cannot have changed it. An item between
+    /// [`begin`](super::PooledItem::begin) and [`complete`](super::PooledItem::complete) is discarded in any case, and an item
+    /// that is kept is [recycled](Self::recycle) next. It runs while the thread unwinds. A panic discards the item.
+    fn after_panic(&self, item: &mut Self::Item) -> Verdict {
+        let _ = item;
+        Verdict::Discard
+    }
+
+    /// Decides whether creating an item may succeed later, after [`create`](Self::create) returned an error. The default is
+    /// to try again after a delay.
+    ///
+    /// A panic counts as [`FailureVerdict::Retry`].
+    fn judge_failure(&self, error: &Self::Error) -> FailureVerdict {
+        let _ = error;
+        FailureVerdict::Retry
+    }
+
     /// Checks whether an idle item still works, before it is handed out again. The default keeps every item and costs
     /// nothing.
     ///
     /// It runs inside [`checkout`](super::Pool::checkout). It must end before that checkout's deadline and within the pool's
-    /// [`create_timeout`](super::PoolBuilder::create_timeout), whichever is earlier. An item is discarded if its check takes
+    /// [`check_timeout`](super::PoolBuilder::check_timeout), whichever is earlier. An item is discarded if its check takes
     /// too long, panics, or is dropped before it ends, because the state of the item is then unknown. A panic propagates to
     /// the caller of `checkout`.
+    ///
+    /// A check that exceeds the `check_timeout` speaks for the items that are idle since before it began: they have been idle
+    /// for longer than this one, so they are discarded with it. Thus one checkout waits for one such check, instead of each
+    /// checkout for one.
     fn health(&self, item: &mut Self::Item) -> impl Future<Output = Verdict> + Send {
         let _ = item;
         ready(Verdict::Keep)
@@ -77,4 +100,15 @@ pub enum Verdict {
     Keep,
     /// The item is dropped.
     Discard,
+}
+
+/// The decision whether creating an item may succeed later. Closed: there is no third decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureVerdict {
+    /// Creation is tried again after a delay.
+    Retry,
+    /// The failure will not mend by itself, such as a rejected password. The pool makes no further attempt before
+    /// [`Pool::retry_now`](super::Pool::retry_now). Checkouts that need a new item fail at once with this error. Items that
+    /// exist are still handed out and taken back.
+    GiveUp,
 }

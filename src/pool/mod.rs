@@ -18,16 +18,24 @@
 //!
 //! `docs/POOL.md` explains the life of an item, sizing, failures and shutdown, and says which test holds which promise.
 
+mod build;
 mod build_error;
 mod builder;
 mod checkout;
+mod checkout_timeout;
+mod close;
+mod create_error;
 mod error;
 mod event;
 mod manager;
 mod pooled_item;
 mod status;
+mod weak;
 
+mod creation;
+mod item_wait;
 mod maintenance;
+mod perform;
 mod retain;
 mod shared;
 
@@ -38,16 +46,22 @@ mod item_record;
 mod state;
 
 mod catch_panic;
+mod close_turn;
 mod sync;
+mod until;
 
+pub use backoff::DuringBackoff;
 pub use build_error::{PoolBuildError, PoolProblem};
 pub use builder::PoolBuilder;
 pub use checkout::CheckoutRequest;
-pub use error::{CheckoutError, CreateError, TryCheckoutError};
+pub use checkout_timeout::{CheckoutStage, CheckoutTimeout};
+pub use create_error::CreateError;
+pub use error::{AddError, CheckoutError, TryCheckoutError};
 pub use event::{PoolEvent, PoolObserver};
-pub use manager::{Manager, Verdict};
+pub use manager::{FailureVerdict, Manager, Verdict};
 pub use pooled_item::PooledItem;
-pub use status::{CreateErrors, DiscardReason, Discarded, PoolStatus, PoolTotals};
+pub use status::{CreateErrors, DiscardReason, Discarded, ExpiredCheckouts, PoolStatus, PoolTotals};
+pub use weak::WeakPool;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,9 +69,9 @@ use std::time::Duration;
 
 use retain::retain_idle;
 use shared::PoolShared;
-use sync::{PoolTask, yield_point};
+use sync::PoolTask;
 
-use crate::gate::{Gate, Resize};
+use crate::gate::{Gate, Resize, clock};
 use crate::plan::Limit;
 
 /// A pool of items that are expensive to create, with at most as many items as a gate's limit.
@@ -180,6 +194,33 @@ impl<M: Manager> Pool<M> {
         CheckoutRequest::new(self.shared())
     }
 
+    /// Adds an item that exists already. It is handed to the first waiter, or is idle. Its lifetime begins now.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
+    /// pool.add(Vec::with_capacity(1 << 16))?;
+    /// assert_eq!(pool.status().idle, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AddError`] with the item, if the pool is closed or has as many live items as the limit allows.
+    pub fn add(&self, item: M::Item) -> Result<(), AddError<M::Item>> {
+        self.shared().add(item)
+    }
+
+    /// Ends the backoff after failed creations: the items that are needed are created at once.
+    ///
+    /// Call it when you know that the cause of the failures is gone. It has no effect while creation works.
+    pub fn retry_now(&self) {
+        let shared = self.shared();
+        let now = clock::now();
+        shared.apply(|state, effects| state.retry_now(now, shared.gate.limit(), effects));
+    }
+
     /// Returns the gate whose limit bounds the pool.
     #[must_use]
     pub fn gate(&self) -> &Gate {
@@ -228,68 +269,6 @@ impl<M: Manager> Pool<M> {
     /// If `keep` panics. The item that it was judging stays in the pool.
     pub fn retain(&self, keep: impl FnMut(&M::Item, Duration) -> bool) -> usize {
         retain_idle(self.shared(), keep)
-    }
-
-    /// Closes the pool and its gate, for all users of the gate. A closed pool cannot be opened again.
-    ///
-    /// Waiting and later checkouts are rejected. Idle items are dropped before this returns, and items in use when they come
-    /// back. Items in use remain usable.
-    ///
-    /// ```
-    #[doc = include_str!("example_setup.txt")]
-    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
-    /// pool.close();
-    /// assert!(pool.checkout().await.is_err());
-    /// pool.drained().await;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn close(&self) {
-        self.gate().close();
-        self.shared().close();
-    }
-
-    /// Returns whether the pool or its gate has been [closed](Self::close).
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.gate().is_closed()
-    }
-
-    /// Waits until no item is left, whether idle, in use, being created or being dropped, and no checkout waits for one.
-    ///
-    /// Close the pool first, because an open pool may keep idle items. If the pool created its gate
-    /// ([`max`](PoolBuilder::max)), this also waits until all permits of the gate are returned. For a shared gate, use
-    /// [`Gate::drained`].
-    ///
-    /// ```
-    #[doc = include_str!("example_setup.txt")]
-    /// # let pool = Pool::builder(Buffers).max(8).build().await?;
-    /// let buffer = pool.checkout().await?;
-    /// let task = tokio::spawn(async move { buffer.len() });
-    /// pool.close();
-    /// pool.drained().await; // the task has returned its buffer
-    /// # task.await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has no effect.
-    pub async fn drained(&self) {
-        let shared = self.shared();
-        loop {
-            // Created before the check, so that a notification between the check and the wait is not lost.
-            let notified = shared.drained.notified();
-            if shared.lock().is_drained() {
-                break;
-            }
-            yield_point();
-            notified.await;
-        }
-        if shared.owns_gate {
-            shared.gate.drained().await;
-        }
     }
 
     /// Returns a snapshot of the pool: sizes, totals and histograms.
@@ -353,7 +332,7 @@ struct PoolCore<M: Manager> {
 impl<M: Manager> Drop for PoolCore<M> {
     /// Closes the pool. The gate stays open, because it may have other users.
     fn drop(&mut self) {
-        self.shared.close();
+        self.shared.close(|| {});
         self.maintenance.abort();
     }
 }

@@ -20,7 +20,7 @@ use crate::gate::{OwnedPermit, clock};
 ///
 /// - it was [marked broken](Self::mark_broken),
 /// - the guard is dropped between [`begin`](Self::begin) and [`complete`](Self::complete),
-/// - the guard is dropped because a panic unwinds through it,
+/// - the guard is dropped because a panic unwinds through it, unless [`Manager::after_panic`] keeps the item,
 /// - [`Manager::recycle`] rejects the item or panics,
 /// - the item is older than the pool's maximum lifetime,
 /// - the limit was lowered and the item is above it, or
@@ -66,6 +66,7 @@ pub struct PooledItem<M: Manager> {
     /// `None` once the item was detached or discarded.
     item: Option<M::Item>,
     created: i64,
+    expires: i64,
     /// Why the item must be dropped when the guard is, if it must be.
     discard_reason: Option<DiscardReason>,
     /// Whether the thread was already unwinding at the checkout. Then unwinding says nothing about the item.
@@ -82,7 +83,8 @@ impl<M: Manager> PooledItem<M> {
         Self {
             item: Some(record.item),
             created: record.created,
-            discard_reason: None,
+            expires: record.expires,
+            discard_reason: initial_reason(shared),
             was_unwinding: thread::panicking(),
             permit: Some(permit),
             shared: Arc::clone(shared),
@@ -91,12 +93,13 @@ impl<M: Manager> PooledItem<M> {
 
     /// Marks the item as unfit until [`complete`](Self::complete): if the guard is dropped before that, the item is dropped.
     ///
-    /// Use it around work that must not be interrupted, such as a request and its response on a connection.
+    /// Use it around work that must not be interrupted, such as a request and its response on a connection. In a pool with
+    /// [`incomplete_by_default`](super::PoolBuilder::incomplete_by_default), each item is marked from its checkout on.
     pub fn begin(&mut self) {
         self.discard_reason.get_or_insert(DiscardReason::Incomplete);
     }
 
-    /// Marks the work since [`begin`](Self::begin) as complete, so that the item can be used again.
+    /// Marks the work since [`begin`](Self::begin), or since the checkout, as complete, so that the item can be used again.
     pub fn complete(&mut self) {
         if self.discard_reason == Some(DiscardReason::Incomplete) {
             self.discard_reason = None;
@@ -137,13 +140,13 @@ impl<M: Manager> PooledItem<M> {
 
     #[inline]
     pub(super) fn finish_health_check(&mut self) {
-        self.discard_reason = None;
+        self.discard_reason = initial_reason(&self.shared);
     }
 
     /// Discards the item and returns the permit, so that the checkout can take another item.
     pub(super) fn discard_unhealthy(mut self) -> OwnedPermit {
         let item = self.item.take().expect(HOLDS_ITEM);
-        self.shared.discard(ItemRecord::new(item, self.created), DiscardReason::Health);
+        self.shared.discard(ItemRecord::new(item, self.created, self.expires), DiscardReason::Health);
         self.permit.take().expect("the guard holds its permit until it is dropped")
     }
 }
@@ -170,10 +173,15 @@ impl<M: Manager> Drop for PooledItem<M> {
     #[inline]
     fn drop(&mut self) {
         let Some(item) = self.item.take() else { return };
-        let mut record = ItemRecord::new(item, self.created);
+        let mut record = ItemRecord::new(item, self.created, self.expires);
         let discard_reason = match self.discard_reason {
             Some(DiscardReason::Broken) => self.discard_reason,
-            _ if thread::panicking() && !self.was_unwinding => Some(DiscardReason::Panicked),
+            reason if thread::panicking() && !self.was_unwinding => {
+                match catch_panic(|| self.shared.manager.after_panic(&mut record.item)) {
+                    Ok(Verdict::Keep) => reason,
+                    Ok(Verdict::Discard) | Err(_) => Some(DiscardReason::Panicked),
+                }
+            }
             reason => reason,
         };
         if let Some(reason) = discard_reason {
@@ -194,6 +202,12 @@ impl<M: Manager> fmt::Debug for PooledItem<M> {
             .field("discard_reason", &self.discard_reason)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the reason for which an item would be discarded if it came back right after its checkout.
+#[inline]
+fn initial_reason<M: Manager>(shared: &PoolShared<M>) -> Option<DiscardReason> {
+    shared.begins_items.then_some(DiscardReason::Incomplete)
 }
 
 const HOLDS_ITEM: &str = "the guard holds its item until it is dropped";

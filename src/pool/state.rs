@@ -12,22 +12,25 @@
 
 mod create;
 mod evict;
+mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::time::Duration;
 
-use super::backoff::CreateBackoff;
-use super::delivery::{DeliverySender, ItemDelivery};
+use super::backoff::{CreateBackoff, DuringBackoff};
+use super::create_error::CreateError;
+use super::delivery::ItemDelivery;
 use super::effects::PoolEffects;
-use super::error::CreateError;
+use super::error::AddError;
 use super::event::PoolEvent;
 use super::item_record::ItemRecord;
 use super::manager::Manager;
 use super::status::{DiscardReason, PoolStatus, PoolTotals};
 use crate::gate::Histogram;
-use crate::gate::clock::{NEVER, add_nanos};
+use crate::gate::clock::NEVER;
 use crate::plan::{GateName, Limit};
+use wait::ItemWaiter;
 
 /// The settings that a pool was built with. Durations are in nanoseconds; [`NEVER`] stands for no bound.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +39,8 @@ pub(super) struct PoolRules {
     pub(super) min_idle: usize,
     pub(super) idle_timeout: i64,
     pub(super) max_lifetime: i64,
+    pub(super) create_timeout: Duration,
+    pub(super) during_backoff: DuringBackoff,
 }
 
 impl PoolRules {
@@ -43,17 +48,6 @@ impl PoolRules {
     pub(super) const fn has_time_bounds(&self) -> bool {
         self.idle_timeout != NEVER || self.max_lifetime != NEVER
     }
-
-    fn is_expired<I>(&self, record: &ItemRecord<I>, now: i64) -> bool {
-        self.max_lifetime != NEVER && add_nanos(record.created, self.max_lifetime) <= now
-    }
-}
-
-/// A request that waits for an item. It has been admitted by the gate.
-struct ItemWaiter<M: Manager> {
-    sender: DeliverySender<M>,
-    /// When its wait started. `None` if the wait is not recorded.
-    arrived: Option<i64>,
 }
 
 /// The phases of a pool. A pool moves forward only.
@@ -78,11 +72,21 @@ pub(super) struct PoolState<M: Manager> {
     /// Idle items that a call of `retain` has taken out and is judging.
     in_review: usize,
     in_use: usize,
+    /// Items in use whose health a checkout is waiting for.
+    checking: usize,
     creating: usize,
+    /// When each attempt that the runtime has not started was spawned.
+    unstarted: VecDeque<i64>,
     dropping: usize,
     backoff: CreateBackoff,
+    /// The last failure, since an item was created.
+    last_error: Option<CreateError>,
     /// Whether the single attempt after a backoff delay is running.
     retrying: bool,
+    /// The number of attempts after a backoff delay, and of other failures that ended all waits.
+    round: u64,
+    /// Checkouts that arrived in an earlier round have been ended by the last failure, also those in the gate's queue.
+    ended_before: u64,
     /// Whether idle items may be missing from the minimum, because items were dropped or the limit rose.
     refilling: bool,
     /// When the maintenance task runs next, at the latest.
@@ -104,10 +108,15 @@ impl<M: Manager> PoolState<M> {
             next_sequence: 0,
             in_review: 0,
             in_use: 0,
+            checking: 0,
             creating: 0,
+            unstarted: VecDeque::new(),
             dropping: 0,
             backoff,
+            last_error: None,
             retrying: false,
+            round: 0,
+            ended_before: 0,
             refilling: false,
             next_maintenance: NEVER,
             phase: PoolPhase::Open,
@@ -132,45 +141,11 @@ impl<M: Manager> PoolState<M> {
         now: i64,
         effects: &mut PoolEffects<M>,
     ) -> Option<ItemRecord<M::Item>> {
-        while self.idle.back().is_some_and(|record| self.rules.is_expired(record, now)) {
+        while self.idle.back().is_some_and(|record| record.expires <= now) {
             let record = self.idle.pop_back()?;
             self.discard(record, DiscardReason::Expired, effects);
         }
         self.take_warmest()
-    }
-
-    /// Adds a waiter to the queue and starts creating an item if there is room. Returns the waiter's ticket. In a pool that
-    /// is closed or abandoned, the waiter gets its error as a delivery instead.
-    pub(super) fn enqueue(
-        &mut self,
-        sender: DeliverySender<M>,
-        arrived: Option<i64>,
-        now: i64,
-        limit: Limit,
-        effects: &mut PoolEffects<M>,
-    ) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket = ticket.saturating_add(1);
-        match self.phase {
-            PoolPhase::Open => {
-                self.waiters.insert(ticket, ItemWaiter { sender, arrived });
-                self.start_attempts(now, limit, effects);
-            }
-            PoolPhase::Abandoned => {
-                let error = CreateError::Abandoned { gate: self.rules.gate };
-                effects.deliveries.push((sender, ItemDelivery::Failed(error)));
-            }
-            PoolPhase::Closed => effects.deliveries.push((sender, ItemDelivery::Closed)),
-        }
-        ticket
-    }
-
-    /// Removes the waiter from the queue and returns its sender. Returns `None` if it has already left the queue: then its
-    /// delivery has been sent or is about to be.
-    pub(super) fn cancel(&mut self, ticket: u64, effects: &mut PoolEffects<M>) -> Option<DeliverySender<M>> {
-        let waiter = self.waiters.remove(&ticket);
-        effects.drained |= self.is_drained();
-        waiter.map(|waiter| waiter.sender)
     }
 
     pub(super) fn record_wait(&mut self, waited: Duration) {
@@ -183,7 +158,7 @@ impl<M: Manager> PoolState<M> {
         self.waiters.is_empty()
             && !self.is_closed()
             && self.present() <= self.limit
-            && !now.is_some_and(|now| self.rules.is_expired(record, now))
+            && now.is_none_or(|now| now < record.expires)
     }
 
     /// Makes a returned item idle. Returns `true` if the maintenance task must be woken.
@@ -204,7 +179,7 @@ impl<M: Manager> PoolState<M> {
     ) {
         if self.is_closed() {
             self.discard_in_use(record, DiscardReason::Closed, effects);
-        } else if now.is_some_and(|now| self.rules.is_expired(&record, now)) {
+        } else if now.is_some_and(|now| record.expires <= now) {
             self.discard_in_use(record, DiscardReason::Expired, effects);
         } else if let Some((_, waiter)) = self.waiters.pop_first() {
             // The item stays in use. A lowered limit does not matter: the number of items does not change.
@@ -226,6 +201,32 @@ impl<M: Manager> PoolState<M> {
     ) {
         decrement(&mut self.in_use);
         self.discard(record, reason, effects);
+    }
+
+    /// Takes an item of the user: hands it to the first waiter, or makes it idle.
+    ///
+    /// # Errors
+    ///
+    /// If the pool is closed, or has as many live items as the limit allows.
+    pub(super) fn add(
+        &mut self,
+        record: ItemRecord<M::Item>,
+        now: i64,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) -> Result<(), AddError<M::Item>> {
+        self.set_limit(limit);
+        let gate = self.rules.gate;
+        if self.is_closed() {
+            return Err(AddError::Closed { gate, item: record.item });
+        }
+        if self.live() >= self.limit {
+            return Err(AddError::Full { gate, limit, item: record.item });
+        }
+        count(&mut self.totals.added);
+        increment(&mut self.in_use);
+        self.put_back(record, Some(now), || now, effects);
+        Ok(())
     }
 
     /// Stops counting an item that was in use and now belongs to the user.
@@ -254,14 +255,16 @@ impl<M: Manager> PoolState<M> {
         }
         self.phase = PoolPhase::Closed;
         self.backoff.reset();
+        self.last_error = None;
         for (_, waiter) in mem::take(&mut self.waiters) {
-            effects.deliveries.push((waiter.sender, ItemDelivery::Closed));
+            effects.deliveries.push((waiter.sender, ItemDelivery::Ended(self.closed_error())));
         }
         while let Some(record) = self.idle.pop_front() {
             self.discard(record, DiscardReason::Closed, effects);
         }
         effects.events.push(PoolEvent::Closed { gate: self.rules.gate });
         effects.wakes_maintenance = true; // the task ends
+        effects.ends_creations = true;
         effects.drained |= self.is_drained();
     }
 
@@ -281,10 +284,15 @@ impl<M: Manager> PoolState<M> {
             size: self.live(),
             idle: self.idle.len().saturating_add(self.in_review),
             in_use: self.in_use,
+            checking: self.checking,
             creating: self.creating,
             dropping: self.dropping,
             waiting: self.waiters.len(),
-            backing_off: self.backoff.until().map(|until| elapsed(now, until)),
+            start_delay: self.start_delay(now),
+            backing_off: self.backoff.until().map(|until| match until {
+                NEVER => Duration::MAX,
+                until => elapsed(now, until),
+            }),
             closed: self.is_closed(),
             totals: self.totals,
             creates: (*self.creates).clone(),
@@ -307,8 +315,13 @@ impl<M: Manager> PoolState<M> {
     /// Returns the number of live items without those being dropped, which leave in any case.
     #[inline]
     fn present(&self) -> usize {
-        let existing = self.idle.len().saturating_add(self.in_review).saturating_add(self.in_use);
-        existing.saturating_add(self.creating)
+        self.existing().saturating_add(self.creating)
+    }
+
+    /// Returns the number of items that are idle or in use, and so may serve a checkout.
+    #[inline]
+    fn existing(&self) -> usize {
+        self.idle.len().saturating_add(self.in_review).saturating_add(self.in_use)
     }
 
     /// Makes the item the warmest idle one. Returns `true` if the maintenance task must be woken.
@@ -321,9 +334,9 @@ impl<M: Manager> PoolState<M> {
             return false; // nothing is due by time in this pool
         };
         record.idle_since = now;
-        let created = record.created;
+        let expires = record.expires;
         self.idle.push_back(record);
-        self.advance_maintenance(created)
+        self.advance_maintenance(expires)
     }
 
     /// Sends the delivery to the waiter and records its wait.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::checkout_timeout::CheckoutStage;
 use crate::gate::Histogram;
 use crate::plan::{GateName, Limit};
 
@@ -11,7 +12,7 @@ use crate::plan::{GateName, Limit};
 /// All values are of one instant, except that the requests in the gate's queue are counted a moment later.
 ///
 /// - `size == idle + in_use + creating + dropping`, and `size` is at most `limit`, unless the limit was lowered below it.
-/// - `totals.created == idle + in_use + totals.evicted + totals.detached + totals.discarded.sum()`.
+/// - `totals.created + totals.added == idle + in_use + totals.evicted + totals.detached + totals.discarded.sum()`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStatus {
@@ -23,8 +24,10 @@ pub struct PoolStatus {
     pub size: usize,
     /// Items ready to be checked out. An item that [`retain`](super::Pool::retain) is judging counts as idle.
     pub idle: usize,
-    /// Items that are checked out, or that are being delivered to a waiter.
+    /// Items that are checked out, that are being delivered to a waiter, or whose health is being checked.
     pub in_use: usize,
+    /// Items in use whose health a checkout is waiting for.
+    pub checking: usize,
     /// Items being created.
     pub creating: usize,
     /// Items being dropped.
@@ -32,7 +35,11 @@ pub struct PoolStatus {
     /// Checkouts that wait: in the gate's queue for a permit, or admitted and waiting for an item. On a shared gate, the
     /// other requests in its queue are included.
     pub waiting: usize,
-    /// The time until the next attempt to create an item, because the last one failed. `None` while creation works.
+    /// How long the pool's runtime has not started a creation that it should run. `None` if all have been started. More than
+    /// a moment means that the runtime is not driven, or that its threads are blocked.
+    pub start_delay: Option<Duration>,
+    /// The time until the next attempt to create an item, because the last one failed. `None` while creation works, and in a
+    /// closed pool. [`Duration::MAX`] if no attempt follows before [`Pool::retry_now`](super::Pool::retry_now).
     pub backing_off: Option<Duration>,
     /// Whether the pool has been closed.
     pub closed: bool,
@@ -51,6 +58,8 @@ pub struct PoolStatus {
 pub struct PoolTotals {
     /// Items created.
     pub created: u64,
+    /// Items that [`initial`](super::PoolBuilder::initial) and [`add`](super::Pool::add) put into the pool.
+    pub added: u64,
     /// Checkouts served with an item that had been used before.
     pub reused: u64,
     /// Items dropped because they reached the idle timeout.
@@ -61,6 +70,8 @@ pub struct PoolTotals {
     pub discarded: Discarded,
     /// Failed attempts to create an item.
     pub create_errors: CreateErrors,
+    /// Checkouts whose time was over, by what they were waiting for.
+    pub expired: ExpiredCheckouts,
 }
 
 /// Dropped items by [`DiscardReason`].
@@ -71,11 +82,11 @@ pub struct Discarded {
     pub broken: u64,
     /// Items returned between `begin` and `complete`.
     pub incomplete: u64,
-    /// Items in use when their thread panicked, or whose `recycle` or `health` panicked.
+    /// Items in use when their thread panicked, unless `after_panic` kept them, or whose `recycle` or `health` panicked.
     pub panicked: u64,
     /// Items that `recycle` rejected.
     pub recycle: u64,
-    /// Items that `health` rejected, or whose check did not end in time.
+    /// Items that `health` rejected, whose check did not end in time, or that had been idle for longer than such an item.
     pub health: u64,
     /// Items older than the maximum lifetime.
     pub expired: u64,
@@ -129,7 +140,8 @@ pub enum DiscardReason {
     Panicked,
     /// [`Manager::recycle`](super::Manager::recycle) rejected the item.
     Recycle,
-    /// [`Manager::health`](super::Manager::health) rejected the item, or did not end in time.
+    /// [`Manager::health`](super::Manager::health) rejected the item, or did not end in time for it or for an item that had
+    /// been idle for a shorter time.
     Health,
     /// The item was older than [`max_lifetime`](super::PoolBuilder::max_lifetime).
     Expired,
@@ -167,6 +179,8 @@ pub struct CreateErrors {
     pub timed_out: u64,
     /// Attempts that panicked.
     pub panicked: u64,
+    /// Attempts that the runtime of the pool did not start in time, and that ended the waits of checkouts. They may still start.
+    pub not_started: u64,
     /// Attempts that were dropped because their runtime shut down.
     pub abandoned: u64,
 }
@@ -178,6 +192,49 @@ impl CreateErrors {
         self.failed
             .saturating_add(self.timed_out)
             .saturating_add(self.panicked)
+            .saturating_add(self.not_started)
             .saturating_add(self.abandoned)
+    }
+}
+
+/// Checkouts whose time was over, by what they were waiting for then; see [`CheckoutStage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpiredCheckouts {
+    /// For a permit.
+    pub admission: u64,
+    /// For an item that comes back.
+    pub item: u64,
+    /// For the end of a delay after a failed creation.
+    pub backoff: u64,
+    /// For the pool's runtime to start a creation.
+    pub start: u64,
+    /// For a creation.
+    pub creation: u64,
+    /// For a health check.
+    pub check: u64,
+}
+
+impl ExpiredCheckouts {
+    /// Returns the sum over all stages.
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        self.admission
+            .saturating_add(self.item)
+            .saturating_add(self.backoff)
+            .saturating_add(self.start)
+            .saturating_add(self.creation)
+            .saturating_add(self.check)
+    }
+
+    pub(super) const fn counter_mut(&mut self, stage: CheckoutStage) -> &mut u64 {
+        match stage {
+            CheckoutStage::Admission => &mut self.admission,
+            CheckoutStage::Item => &mut self.item,
+            CheckoutStage::Backoff => &mut self.backoff,
+            CheckoutStage::Start => &mut self.start,
+            CheckoutStage::Creation => &mut self.creation,
+            CheckoutStage::Check => &mut self.check,
+        }
     }
 }

@@ -1,11 +1,17 @@
 //! The lock, the tasks and the timers of a pool, in one place, so that the shuttle scheduler can replace them in tests.
 
-pub(super) use imp::{Mutex, MutexGuard, PoolRuntime, PoolTask, with_deadline, yield_point};
+pub(super) use imp::{
+    Condvar, Mutex, MutexGuard, PoolRuntime, PoolTask, ThreadId, current_thread_id, has_timer, with_deadline,
+    yield_point,
+};
 
 #[cfg(not(gate_shuttle))]
 mod imp {
     use std::future::Future;
-    pub(in crate::pool) use std::sync::{Mutex, MutexGuard};
+    use std::panic;
+    pub(in crate::pool) use std::sync::{Condvar, Mutex, MutexGuard};
+    use std::thread;
+    pub(in crate::pool) use std::thread::ThreadId;
     use std::time::Duration;
 
     use tokio::runtime::Handle;
@@ -44,6 +50,16 @@ mod imp {
         }
     }
 
+    pub(in crate::pool) fn current_thread_id() -> ThreadId {
+        thread::current().id()
+    }
+
+    /// Returns whether a timer can be set here. Without one, a wait cannot be bounded.
+    pub(in crate::pool) fn has_timer() -> bool {
+        // Within a runtime, only setting a timer tells whether the runtime has one.
+        Handle::try_current().is_ok() && panic::catch_unwind(|| drop(sleep(Duration::ZERO))).is_ok()
+    }
+
     /// Marks a point between two steps at which the shuttle scheduler may run other threads. Does nothing here.
     #[inline]
     pub(in crate::pool) const fn yield_point() {}
@@ -64,7 +80,9 @@ mod imp {
     use std::future::Future;
 
     use shuttle::future::{JoinHandle, spawn};
-    pub(in crate::pool) use shuttle::sync::{Mutex, MutexGuard};
+    pub(in crate::pool) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+    use shuttle::thread;
+    pub(in crate::pool) use shuttle::thread::ThreadId;
 
     #[derive(Debug)]
     pub(in crate::pool) struct PoolRuntime;
@@ -90,8 +108,16 @@ mod imp {
         }
     }
 
+    pub(in crate::pool) fn current_thread_id() -> ThreadId {
+        thread::current().id()
+    }
+
+    pub(in crate::pool) const fn has_timer() -> bool {
+        false
+    }
+
     pub(in crate::pool) fn yield_point() {
-        shuttle::thread::yield_now();
+        thread::yield_now();
     }
 
     pub(in crate::pool) async fn with_deadline<F: Future>(_: i64, future: F) -> Option<F::Output> {

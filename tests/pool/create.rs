@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 
-use concurrency_governor::gate::AcquireError;
-use concurrency_governor::pool::{CheckoutError, CreateError, Manager, Pool, PoolEvent};
+use concurrency_governor::pool::{CheckoutError, CheckoutStage, CreateError, Manager, Pool, PoolEvent};
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::{Instant, sleep};
 
@@ -219,10 +218,8 @@ async fn one_deadline_covers_the_queue_and_the_creation() {
         let (outcome, ()) = tokio::join!(waiting, discarding);
         let error = outcome.unwrap_err();
         assert_eq!(began.elapsed(), longest, "{error:?}");
-        let CheckoutError::Rejected(AcquireError::DeadlineExceeded { waited, .. }) = error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(waited, longest);
+        let CheckoutError::DeadlineExceeded(timeout) = error else { panic!("{error:?}") };
+        assert_eq!((timeout.waited, timeout.stage), (longest, CheckoutStage::Creation));
         assert_eq!(manager.attempts() % 2, 0, "the checkout was not admitted");
         sleep(ms(31_000)).await; // until the hanging creation times out
         assert_quiescent(&pool, &manager).await;

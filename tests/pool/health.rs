@@ -1,7 +1,6 @@
 //! Health checks of idle items before they are handed out again.
 
-use concurrency_governor::gate::AcquireError;
-use concurrency_governor::pool::CheckoutError;
+use concurrency_governor::pool::{CheckoutError, CheckoutStage};
 use tokio::time::{Instant, sleep};
 
 use super::support::{Check, Creation, ScriptedManager, assert_quiescent, ms, poll_once};
@@ -20,18 +19,20 @@ async fn unhealthy_item_is_replaced() {
     assert_eq!((status.totals.discarded.health, manager.peak()), (2, 2));
 }
 
-/// An item whose check hangs is dropped after the create timeout. If the checkout's deadline is earlier, the checkout ends.
+/// An item whose check hangs is dropped after the check timeout. If the checkout's deadline is earlier, the checkout ends.
 #[tokio::test(start_paused = true)]
 async fn hanging_check_times_out() {
     let manager = ScriptedManager::new();
-    let pool = manager.pool(1).create_timeout(ms(400)).build().await.unwrap();
+    let pool = manager.pool(1).check_timeout(ms(400)).build().await.unwrap();
     for wait in [ms(100), ms(1000)] {
         pool.checkout().await.unwrap().health = Check::Hang;
         let began = Instant::now();
         let outcome = pool.request().max_wait(wait).checkout().await;
         assert_eq!(began.elapsed(), wait.min(ms(400)));
         match outcome {
-            Err(CheckoutError::Rejected(AcquireError::DeadlineExceeded { .. })) => assert_eq!(wait, ms(100)),
+            Err(CheckoutError::DeadlineExceeded(timeout)) => {
+                assert_eq!((wait, timeout.stage), (ms(100), CheckoutStage::Check));
+            }
             outcome => assert_eq!((outcome.unwrap().health as u8, wait), (Check::Keep as u8, ms(1000))),
         }
         assert_quiescent(&pool, &manager).await;

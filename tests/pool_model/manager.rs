@@ -6,7 +6,6 @@ use std::panic;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use concurrency_governor::gate::AcquireError;
 use concurrency_governor::pool::{CheckoutError, CreateError, Manager, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -230,7 +229,7 @@ impl Coverage {
             CheckoutError::Create(CreateError::Failed { .. }) => "ended by an error",
             CheckoutError::Create(CreateError::Panicked { .. }) => "ended by a panic",
             CheckoutError::Create(_) => "ended by a creation that timed out",
-            CheckoutError::Rejected(AcquireError::DeadlineExceeded { .. }) => "ended by its deadline",
+            CheckoutError::DeadlineExceeded(_) => "ended by its deadline",
             _ => "ended by closing",
         });
     }

@@ -1,17 +1,17 @@
 //! Rules for item creation: for waiters, for the minimum of idle items, and while creation fails.
 
-use std::mem;
 use std::time::Duration;
 
-use super::{PoolPhase, PoolState, count, decrement, elapsed, increment};
+use super::{PoolPhase, PoolState, count, decrement, increment};
 use crate::plan::Limit;
-use crate::pool::backoff::BackoffDelay;
+use crate::pool::backoff::{BackoffDelay, DuringBackoff};
+use crate::pool::create_error::{CreateError, FailedCreation};
 use crate::pool::delivery::ItemDelivery;
 use crate::pool::effects::{CreateAttempt, PoolEffects};
-use crate::pool::error::CreateError;
+use crate::pool::error::CheckoutError;
 use crate::pool::event::PoolEvent;
 use crate::pool::item_record::ItemRecord;
-use crate::pool::manager::Manager;
+use crate::pool::manager::{FailureVerdict, Manager};
 use crate::pool::status::DiscardReason;
 
 impl<M: Manager> PoolState<M> {
@@ -24,6 +24,10 @@ impl<M: Manager> PoolState<M> {
         effects: &mut PoolEffects<M>,
     ) -> bool {
         self.set_limit(limit);
+        self.unstarted.pop_front(); // the runtime is driven
+        if self.backoff.until().is_none() {
+            self.last_error = None;
+        }
         let has_room = !self.is_closed() && self.live() <= self.limit;
         if !has_room {
             self.end_attempt(attempt);
@@ -36,8 +40,8 @@ impl<M: Manager> PoolState<M> {
     pub(in crate::pool) fn finish_attempt(
         &mut self,
         attempt: CreateAttempt,
-        item: M::Item,
-        began: i64,
+        record: ItemRecord<M::Item>,
+        took: Duration,
         now: i64,
         limit: Limit,
         effects: &mut PoolEffects<M>,
@@ -45,13 +49,12 @@ impl<M: Manager> PoolState<M> {
         self.set_limit(limit);
         self.end_attempt(attempt);
         self.backoff.reset();
+        self.last_error = None;
 
         count(&mut self.totals.created);
-        let took = elapsed(began, now);
         self.creates.record(took);
         effects.events.push(PoolEvent::Created { gate: self.rules.gate, took });
 
-        let record = ItemRecord::new(item, now);
         if self.is_closed() {
             self.discard(record, DiscardReason::Closed, effects);
         } else if let Some((_, waiter)) = self.waiters.pop_first() {
@@ -65,22 +68,30 @@ impl<M: Manager> PoolState<M> {
         self.start_attempts(now, limit, effects); // creation works again: the backoff held others up
     }
 
+    /// Counts an attempt that was cancelled because the pool was closed.
+    pub(in crate::pool) fn cancel_attempt(&mut self, attempt: CreateAttempt, effects: &mut PoolEffects<M>) {
+        self.end_attempt(attempt);
+        effects.drained |= self.is_drained();
+    }
+
     /// Records a failed attempt: fails waiters and starts or extends the backoff. `jitter` varies the backoff delay.
     pub(in crate::pool) fn fail_attempt(
         &mut self,
         attempt: CreateAttempt,
-        error: &CreateError,
+        failed: &FailedCreation,
         now: i64,
         limit: Limit,
         jitter: impl FnOnce(Duration) -> Duration,
         effects: &mut PoolEffects<M>,
     ) {
+        let FailedCreation { error, verdict } = failed;
         self.end_attempt(attempt);
         let errors = &mut self.totals.create_errors;
         count(match error {
             CreateError::Failed { .. } => &mut errors.failed,
             CreateError::TimedOut { .. } => &mut errors.timed_out,
             CreateError::Panicked { .. } => &mut errors.panicked,
+            CreateError::NotStarted { .. } => &mut errors.not_started,
             CreateError::Abandoned { .. } => &mut errors.abandoned,
         });
         if self.is_closed() {
@@ -93,18 +104,24 @@ impl<M: Manager> PoolState<M> {
             return;
         }
 
+        if *verdict == FailureVerdict::GiveUp {
+            self.backoff.give_up();
+            self.end_all_waits(error.clone(), effects);
+            effects.events.push(PoolEvent::GaveUp { gate: self.rules.gate });
+            effects.drained |= self.is_drained();
+            return;
+        }
+
         let delay = match attempt {
-            CreateAttempt::Retry { tickets_below } => {
-                self.fail_waiters_below(tickets_below, error, effects);
-                Some(self.backoff.extend(now, jitter))
+            CreateAttempt::Retry { round } => {
+                self.end_waits_before(round, error.clone(), effects);
+                if self.rules.during_backoff == DuringBackoff::Reject {
+                    self.end_excess_waits(error, effects);
+                }
+                (!self.backoff.has_given_up()).then(|| self.backoff.extend(now, jitter))
             }
             CreateAttempt::Normal => {
-                // Each failure ends one wait, but only if the attempts still running cannot serve every waiter.
-                if self.waiters.len() > self.creating {
-                    if let Some((_, waiter)) = self.waiters.pop_first() {
-                        effects.deliveries.push((waiter.sender, ItemDelivery::Failed(error.clone())));
-                    }
-                }
+                self.end_excess_waits(error, effects);
                 self.backoff.start(now, jitter)
             }
         };
@@ -118,9 +135,21 @@ impl<M: Manager> PoolState<M> {
     /// Stops creating items and fails every waiter, because the runtime of the pool has shut down.
     pub(in crate::pool) fn abandon(&mut self, effects: &mut PoolEffects<M>) {
         self.phase = self.phase.max(PoolPhase::Abandoned);
-        let error = CreateError::Abandoned { gate: self.rules.gate };
-        self.fail_waiters_below(u64::MAX, &error, effects);
+        self.unstarted.clear();
+        self.end_all_waits(CreateError::Abandoned { gate: self.rules.gate }, effects);
         effects.drained |= self.is_drained();
+    }
+
+    /// Ends the backoff, and tries to create the items that are needed.
+    pub(in crate::pool) fn retry_now(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+        self.backoff.reset();
+        self.last_error = None;
+        self.start_attempts(now, limit, effects);
+    }
+
+    /// Starts to create the minimum of idle items.
+    pub(in crate::pool) fn warm(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+        self.refill(now, limit, effects);
     }
 
     /// Starts as many attempts as are needed and fit below the limit. During a backoff it starts one attempt, and only
@@ -134,7 +163,7 @@ impl<M: Manager> PoolState<M> {
         self.refilling &= needed > self.waiters.len();
         let Some(until) = self.backoff.until() else {
             while self.creating < needed && self.live() < self.limit {
-                self.start_attempt(CreateAttempt::Normal, effects);
+                self.start_attempt(CreateAttempt::Normal, now, effects);
             }
             return;
         };
@@ -149,7 +178,8 @@ impl<M: Manager> PoolState<M> {
             }
         } else if self.live() < self.limit {
             self.retrying = true;
-            self.start_attempt(CreateAttempt::Retry { tickets_below: self.next_ticket }, effects);
+            self.round = self.round.saturating_add(1);
+            self.start_attempt(CreateAttempt::Retry { round: self.round }, now, effects);
         }
     }
 
@@ -160,8 +190,9 @@ impl<M: Manager> PoolState<M> {
         self.waiters.len().saturating_add(missing)
     }
 
-    fn start_attempt(&mut self, attempt: CreateAttempt, effects: &mut PoolEffects<M>) {
+    fn start_attempt(&mut self, attempt: CreateAttempt, now: i64, effects: &mut PoolEffects<M>) {
         increment(&mut self.creating);
+        self.unstarted.push_back(now);
         effects.attempts.push(attempt);
     }
 
@@ -170,10 +201,17 @@ impl<M: Manager> PoolState<M> {
         self.retrying &= attempt == CreateAttempt::Normal;
     }
 
-    fn fail_waiters_below(&mut self, ticket: u64, error: &CreateError, effects: &mut PoolEffects<M>) {
-        let later = self.waiters.split_off(&ticket);
-        let failed = mem::replace(&mut self.waiters, later);
-        let failed = failed.into_values().map(|waiter| (waiter.sender, ItemDelivery::Failed(error.clone())));
-        effects.deliveries.extend(failed);
+    /// Ends the first wait, but only if the attempts still running cannot serve every waiter. If waiters are not to wait for
+    /// the end of a delay, it ends every wait that no attempt will serve.
+    fn end_excess_waits(&mut self, error: &CreateError, effects: &mut PoolEffects<M>) {
+        self.last_error = Some(error.clone());
+        while self.waiters.len() > self.creating {
+            let Some((_, waiter)) = self.waiters.pop_first() else { return };
+            let end = ItemDelivery::Ended(CheckoutError::Create(error.clone()));
+            effects.deliveries.push((waiter.sender, end));
+            if self.rules.during_backoff == DuringBackoff::Wait {
+                return;
+            }
+        }
     }
 }

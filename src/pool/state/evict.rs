@@ -1,6 +1,5 @@
 //! Rules for idle items that are dropped: above the limit, expired, idle for too long, or not retained.
 
-use std::collections::VecDeque;
 use std::mem;
 
 use super::{PoolState, count, decrement, elapsed, increment};
@@ -67,10 +66,16 @@ impl<M: Manager> PoolState<M> {
             self.discard(record, DiscardReason::Surplus, effects);
         } else {
             let at = self.idle.partition_point(|other| other.sequence < record.sequence);
-            let created = record.created;
+            let expires = record.expires;
             self.idle.insert(at, record);
-            effects.wakes_maintenance |= self.advance_maintenance(created);
+            effects.wakes_maintenance |= self.advance_maintenance(expires);
         }
+    }
+
+    /// Discards the items that have been idle since before this sequence was the next one: an item that has been idle for a
+    /// shorter time did not answer its health check.
+    pub(in crate::pool) fn discard_unchecked(&mut self, below: u64, effects: &mut PoolEffects<M>) {
+        self.discard_idle(|record| record.sequence < below, DiscardReason::Health, effects);
     }
 
     /// Discards an item that was in review.
@@ -86,8 +91,8 @@ impl<M: Manager> PoolState<M> {
     /// Advances the next maintenance if an item that became idle is due earlier. Returns `true` in that case: the
     /// maintenance task must be woken.
     #[inline]
-    pub(super) fn advance_maintenance(&mut self, created: i64) -> bool {
-        let due = add_nanos(created, self.rules.max_lifetime).min(self.next_eviction());
+    pub(super) fn advance_maintenance(&mut self, expires: i64) -> bool {
+        let due = expires.min(self.next_eviction());
         let is_earlier = due < self.next_maintenance;
         if is_earlier {
             self.next_maintenance = due;
@@ -115,12 +120,22 @@ impl<M: Manager> PoolState<M> {
             return;
         }
         // Items are ordered by when they became idle, not by age, so all of them are checked.
-        let rules = self.rules;
-        let (expired, fresh): (VecDeque<_>, _) =
-            mem::take(&mut self.idle).into_iter().partition(|record| rules.is_expired(record, now));
-        self.idle = fresh;
-        for record in expired {
-            self.discard(record, DiscardReason::Expired, effects);
+        self.discard_idle(|record| record.expires <= now, DiscardReason::Expired, effects);
+    }
+
+    /// Discards the idle items that match, the coldest first.
+    fn discard_idle(
+        &mut self,
+        is_unfit: impl Fn(&ItemRecord<M::Item>) -> bool,
+        reason: DiscardReason,
+        effects: &mut PoolEffects<M>,
+    ) {
+        for record in mem::take(&mut self.idle) {
+            if is_unfit(&record) {
+                self.discard(record, reason, effects);
+            } else {
+                self.idle.push_back(record);
+            }
         }
     }
 
@@ -150,8 +165,7 @@ impl<M: Manager> PoolState<M> {
     fn next_due(&self, now: i64) -> i64 {
         let mut due = self.next_eviction();
         if self.rules.max_lifetime != NEVER {
-            let oldest = self.idle.iter().map(|record| record.created).min();
-            due = due.min(oldest.map_or(NEVER, |oldest| add_nanos(oldest, self.rules.max_lifetime)));
+            due = self.idle.iter().map(|record| record.expires).fold(due, i64::min);
         }
         match self.backoff.until() {
             // A delay that is over has nothing to wait for: the attempt runs, or starts once there is room.

@@ -1,0 +1,253 @@
+//! Building a pool: validation of the settings, then the first items.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::backoff::CreateBackoff;
+use super::build_error::{PoolBuildError, PoolProblem};
+use super::builder::PoolBuilder;
+use super::close_turn::CloseTurn;
+use super::delivery::ItemDelivery;
+use super::error::CheckoutError;
+use super::item_record::ItemRecord;
+use super::item_wait::ItemWait;
+use super::maintenance::run_maintenance;
+use super::manager::Manager;
+use super::shared::PoolShared;
+use super::state::{PoolRules, PoolState, items_of};
+use super::sync::{Mutex, PoolRuntime};
+use super::{Pool, PoolCore};
+use crate::gate::Gate;
+use crate::gate::clock::{self, NEVER};
+use crate::plan::{GateName, Limit};
+
+impl<M: Manager> PoolBuilder<M> {
+    /// Builds the pool and creates the minimum of idle items, all at the same time. If one of them cannot be created, it
+    /// returns an error; [`start`](Self::start) tries again instead.
+    ///
+    /// The pool uses the runtime that calls this method: items are created there, and a maintenance task runs there. When that
+    /// runtime shuts down, the pool creates no more items. Idle items are still handed out.
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder(Buffers)
+    ///     .max(8)
+    ///     .min_idle(2)
+    ///     .idle_timeout(Duration::from_secs(60))
+    ///     .build()
+    ///     .await?;
+    /// # drop(pool);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`PoolBuildError::Invalid`] with every problem of the settings.
+    /// - [`PoolBuildError::NoRuntime`] outside a tokio runtime.
+    /// - [`PoolBuildError::Create`] with the first failure to create an item.
+    /// - [`PoolBuildError::Closed`] if the gate is closed before all first items exist.
+    ///
+    /// # Panics
+    ///
+    /// In a runtime without its timer enabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the pool, and each first item once it has been created.
+    pub async fn build(self) -> Result<Pool<M>, PoolBuildError> {
+        let min_idle = self.min_idle;
+        let pool = self.open()?;
+        // From here on, an error or a dropped future drops the only handle, which closes the pool.
+        create_first_items(&pool.core.shared, min_idle).await?;
+        Ok(pool)
+    }
+
+    /// Builds the pool without waiting for its first items, which are created in the background.
+    ///
+    /// Unlike [`build`](Self::build), it keeps the minimum of idle items also if they cannot be created at first: the pool tries
+    /// again after each backoff delay, for as long as it takes. [`PoolEvent::CreateFailed`](super::PoolEvent::CreateFailed)
+    /// and [`PoolStatus::backing_off`](super::PoolStatus::backing_off) tell of the failures.
+    ///
+    /// The pool uses the current runtime, as with `build`. Outside of one, enter it with
+    /// [`Handle::enter`](tokio::runtime::Handle::enter).
+    ///
+    /// ```
+    #[doc = include_str!("example_setup.txt")]
+    /// let pool = Pool::builder(Buffers).max(8).min_idle(2).start()?;
+    /// let buffer = pool.checkout().await?;
+    /// # drop(buffer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`PoolBuildError::Invalid`] with every problem of the settings.
+    /// - [`PoolBuildError::NoRuntime`] outside a tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// In a runtime without its timer enabled.
+    pub fn start(self) -> Result<Pool<M>, PoolBuildError> {
+        let pool = self.open()?;
+        let shared = &pool.core.shared;
+        let now = clock::now();
+        shared.apply(|state, effects| state.warm(now, shared.gate.limit(), effects));
+        Ok(pool)
+    }
+
+    /// Builds the pool with the items that exist already.
+    fn open(mut self) -> Result<Pool<M>, PoolBuildError> {
+        let initial = mem::take(&mut self.initial);
+        let (gate, owns_gate) = match self.validate(initial.len()) {
+            Ok(gate) => gate,
+            Err(problems) => return Err(PoolBuildError::Invalid { problems }),
+        };
+        let Some(runtime) = PoolRuntime::current() else {
+            return Err(PoolBuildError::NoRuntime { gate: gate.name() });
+        };
+
+        let rules = PoolRules {
+            gate: gate.name(),
+            min_idle: self.min_idle,
+            idle_timeout: self.idle_timeout.map_or(NEVER, clock::from_duration),
+            max_lifetime: self.max_lifetime.map_or(NEVER, clock::from_duration),
+            create_timeout: self.create_timeout,
+            during_backoff: self.during_backoff,
+        };
+        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration).min(gate.max_wait_nanos());
+        let half_wait = Duration::from_nanos(max_wait.unsigned_abs()).checked_div(2).unwrap_or_default();
+        // Registered before the limit is read, so that no change of the limit is missed.
+        let maintenance_wake = Arc::new(Notify::new());
+        gate.listen(&maintenance_wake);
+        let (first, longest) = self.create_backoff;
+        let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.limit());
+        let shared = Arc::new(PoolShared {
+            manager: self.manager,
+            gate,
+            owns_gate,
+            max_wait,
+            create_timeout: self.create_timeout,
+            check_timeout: self.check_timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT.min(half_wait)),
+            reads_clock: rules.has_time_bounds(),
+            max_lifetime: self.max_lifetime,
+            begins_items: self.begins_items,
+            observers: self.observers,
+            runtime,
+            maintenance_wake,
+            creation_failed: Notify::new(),
+            closing: Notify::new(),
+            close_turn: CloseTurn::new(),
+            drained: Notify::new(),
+            state: Mutex::new(state),
+        });
+        for item in initial {
+            drop(shared.add(item)); // an item above a limit that has just been lowered is dropped
+        }
+        let maintenance = shared.runtime.spawn(run_maintenance(Arc::clone(&shared)));
+        Ok(Pool { core: Arc::new(PoolCore { shared, maintenance }) })
+    }
+
+    /// Returns the gate and whether the pool created it, or every problem of the settings.
+    fn validate(&self, initial: usize) -> Result<(Gate, bool), Vec<PoolProblem>> {
+        let mut problems = Vec::new();
+        let mut valid_gate = None;
+        match (&self.gate, self.max) {
+            (None, None) => problems.push(PoolProblem::NoLimit),
+            (Some(gate), Some(max)) => problems.push(PoolProblem::TwoLimits { gate: gate.name(), max }),
+            (Some(gate), None) => {
+                if let Some(name) = self.name {
+                    problems.push(PoolProblem::NameOfAnother { gate: gate.name(), name });
+                }
+                if gate.is_closed() {
+                    problems.push(PoolProblem::Closed { gate: gate.name() });
+                }
+                valid_gate = Some((gate.clone(), false));
+            }
+            (None, Some(max)) => match Limit::try_new(max.into()) {
+                Ok(limit) => {
+                    // The gate need not measure waits: the pool measures the whole wait of each checkout.
+                    let name = self.name.unwrap_or(DEFAULT_NAME);
+                    valid_gate = Some((Gate::builder(name, limit).measure_waits(false).build(), true));
+                }
+                Err(error) => problems.push(PoolProblem::Max(error)),
+            },
+        }
+
+        let (first, longest) = self.create_backoff;
+        let durations = [
+            ("idle_timeout", self.idle_timeout),
+            ("max_lifetime", self.max_lifetime),
+            ("max_wait", self.max_wait),
+            ("create_timeout", Some(self.create_timeout)),
+            ("check_timeout", self.check_timeout),
+            ("create_backoff", Some(first)),
+        ];
+        let zeros = durations.into_iter().filter(|(_, duration)| *duration == Some(Duration::ZERO));
+        problems.extend(zeros.map(|(setting, _)| PoolProblem::Zero { setting }));
+        if longest < first {
+            problems.push(PoolProblem::Backoff { first, longest });
+        }
+        if let Some((gate, _)) = valid_gate.as_ref().filter(|(gate, _)| initial > items_of(gate.limit())) {
+            problems.push(PoolProblem::Initial { items: initial, limit: gate.limit() });
+        }
+        valid_gate.filter(|_| problems.is_empty()).ok_or(problems)
+    }
+}
+
+/// Creates the minimum of idle items. They are checked out without a permit until all of them exist, then put back.
+async fn create_first_items<M: Manager>(
+    shared: &Arc<PoolShared<M>>,
+    min_idle: usize,
+) -> Result<(), PoolBuildError> {
+    let count = min_idle.min(items_of(shared.gate.limit())).saturating_sub(shared.status().idle);
+    let mut waits = Vec::new();
+    let mut items = Vec::new();
+    // All waits are queued before the first is awaited, so that the items are created at the same time.
+    for _ in 0..count {
+        match ItemWait::take_or_enqueue(shared, None, None) {
+            Ok(record) => items.push(FirstItem { shared, record: Some(record) }),
+            Err(wait) => waits.push(wait),
+        }
+    }
+    for wait in waits {
+        match wait.delivery(NEVER).await {
+            Some(ItemDelivery::Reused(record) | ItemDelivery::Created(record)) => {
+                items.push(FirstItem { shared, record: Some(record) });
+            }
+            Some(ItemDelivery::Ended(
+                CheckoutError::Create(error) | CheckoutError::BackingOff { error, .. },
+            )) => return Err(PoolBuildError::Create(error)),
+            Some(ItemDelivery::Ended(_)) | None => {
+                return Err(PoolBuildError::Closed { gate: shared.gate.name() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One of the first items. Its drop puts the item back.
+struct FirstItem<'s, M: Manager> {
+    shared: &'s Arc<PoolShared<M>>,
+    /// `None` only in `drop`.
+    record: Option<ItemRecord<M::Item>>,
+}
+
+impl<M: Manager> Drop for FirstItem<'_, M> {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.shared.put_back_slow(record);
+        }
+    }
+}
+
+const DEFAULT_NAME: GateName = GateName::new("pool");
+
+/// Longer than any check that a checkout should wait for.
+const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(1);

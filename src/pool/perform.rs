@@ -1,0 +1,69 @@
+//! Performing the effects of a step, without the lock.
+
+use std::sync::Arc;
+
+use super::catch_panic::catch_panic;
+use super::creation::CreationTask;
+use super::effects::PoolEffects;
+use super::manager::Manager;
+use super::shared::PoolShared;
+use super::sync::yield_point;
+use crate::gate::clock;
+
+impl<M: Manager> PoolShared<M> {
+    /// Performs effects, and those that follow from them, until none is left. A panic of user code interrupts nothing.
+    pub(super) fn perform(self: &Arc<Self>, mut effects: PoolEffects<M>) {
+        loop {
+            // Waiters first: nothing below may delay them. A waiter that has gone leaves its item with this thread.
+            let mut undelivered = Vec::new();
+            for (sender, delivery) in effects.deliveries.drain(..) {
+                yield_point();
+                // Sending calls the waiter's waker. If that panics, the delivery is in the channel nevertheless.
+                if let Ok(Err(delivery)) = catch_panic(|| sender.send(delivery)) {
+                    undelivered.extend(delivery.into_record());
+                }
+            }
+
+            for attempt in effects.attempts.drain(..) {
+                self.runtime.spawn(CreationTask::new(self, attempt).run());
+            }
+            if effects.wakes_maintenance {
+                self.maintenance_wake.notify_one();
+            }
+            if effects.wakes_queued {
+                self.creation_failed.notify_waiters();
+            }
+            if effects.ends_creations {
+                self.closing.notify_waiters();
+            }
+            yield_point();
+
+            let dropped = effects.discarded.len();
+            for item in effects.discarded.drain(..) {
+                let _ = catch_panic(|| drop(item));
+            }
+            for event in &effects.events {
+                for observer in &self.observers {
+                    let _ = catch_panic(|| observer.observe(event));
+                }
+            }
+            if effects.drained {
+                self.drained.notify_waiters();
+            }
+
+            // Undelivered items and finished drops make room, which may serve further waiters: the next round.
+            if undelivered.is_empty() && dropped == 0 {
+                return;
+            }
+            let now = clock::now();
+            effects = PoolEffects::default();
+            let mut state = self.lock();
+            for record in undelivered {
+                state.put_back(record, Some(now), || now, &mut effects);
+            }
+            if dropped > 0 {
+                state.finish_drops(dropped, now, self.gate.limit(), &mut effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Rules for checkouts that wait: in the pool's queue, and in the gate's while creating items fails.
+
+use std::time::Duration;
+
+use super::{PoolPhase, PoolState, count, decrement, elapsed, increment};
+use crate::gate::AcquireError;
+use crate::plan::Limit;
+use crate::pool::backoff::DuringBackoff;
+use crate::pool::checkout_timeout::{CheckoutStage, CheckoutTimeout};
+use crate::pool::create_error::CreateError;
+use crate::pool::delivery::{DeliverySender, ItemDelivery};
+use crate::pool::effects::PoolEffects;
+use crate::pool::error::CheckoutError;
+use crate::pool::manager::Manager;
+
+/// A request that waits for an item. It has been admitted by the gate.
+pub(super) struct ItemWaiter<M: Manager> {
+    pub(super) sender: DeliverySender<M>,
+    /// When its wait started. `None` if the wait is not recorded.
+    pub(super) arrived: Option<i64>,
+    /// The round in which it arrived.
+    pub(super) round: u64,
+}
+
+impl<M: Manager> PoolState<M> {
+    /// Returns the present round, for a checkout that is about to wait for a permit. A new round begins with each attempt
+    /// after a backoff delay.
+    ///
+    /// # Errors
+    ///
+    /// If nothing would serve the checkout: no item exists that could come back, and no attempt is made.
+    pub(in crate::pool) fn arrive(&self, now: i64) -> Result<u64, CheckoutError> {
+        match self.rejection(now) {
+            Some(rejection) if self.existing() == 0 => Err(rejection),
+            _ => Ok(self.round),
+        }
+    }
+
+    /// Returns the error of a checkout that arrived in this round, if a failure has ended its wait.
+    pub(in crate::pool) fn ended(&self, round: u64) -> Option<CheckoutError> {
+        let error = self.last_error.as_ref().filter(|_| round < self.ended_before)?;
+        Some(CheckoutError::Create(error.clone()))
+    }
+
+    /// Adds a waiter to the queue and starts creating an item if there is room. Returns the waiter's ticket. If the pool is
+    /// closed or abandoned, or if nothing will serve the waiter, it gets its error as a delivery instead.
+    ///
+    /// `round` is given for a checkout that has waited at the gate.
+    pub(in crate::pool) fn enqueue(
+        &mut self,
+        sender: DeliverySender<M>,
+        arrived: Option<i64>,
+        round: Option<u64>,
+        now: i64,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket = ticket.saturating_add(1);
+        let round = round.unwrap_or(self.round);
+        let end = match self.phase {
+            PoolPhase::Open => self.ended(round).or_else(|| self.rejection(now)),
+            PoolPhase::Abandoned => {
+                Some(CheckoutError::Create(CreateError::Abandoned { gate: self.rules.gate }))
+            }
+            PoolPhase::Closed => Some(self.closed_error()),
+        };
+        if let Some(error) = end {
+            effects.deliveries.push((sender, ItemDelivery::Ended(error)));
+        } else {
+            self.waiters.insert(ticket, ItemWaiter { sender, arrived, round });
+            self.start_attempts(now, limit, effects);
+        }
+        ticket
+    }
+
+    /// Removes the waiter from the queue and returns its sender. Returns `None` if it has already left the queue: then its
+    /// delivery has been sent or is about to be.
+    pub(in crate::pool) fn cancel(
+        &mut self,
+        ticket: u64,
+        effects: &mut PoolEffects<M>,
+    ) -> Option<DeliverySender<M>> {
+        let waiter = self.waiters.remove(&ticket);
+        effects.drained |= self.is_drained();
+        waiter.map(|waiter| waiter.sender)
+    }
+
+    /// Ends all waits if the pool's runtime has not started a creation for as long as a creation may take. Starts an attempt
+    /// that is due, because a maintenance task that does not run starts none.
+    pub(in crate::pool) fn check_start(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+        self.start_attempts(now, limit, effects);
+        let delay = self.start_delay(now).filter(|delay| *delay >= self.rules.create_timeout);
+        if let Some(after) = delay.filter(|_| !self.waiters.is_empty()) {
+            count(&mut self.totals.create_errors.not_started);
+            self.end_all_waits(CreateError::NotStarted { gate: self.rules.gate, after }, effects);
+        }
+    }
+
+    /// Counts a checkout whose time is over, and describes what it was waiting for. A wait for an item is told apart here.
+    pub(in crate::pool) fn expire(
+        &mut self,
+        stage: CheckoutStage,
+        waited: Duration,
+        limit: Limit,
+    ) -> CheckoutTimeout {
+        let stage = match stage {
+            CheckoutStage::Item if self.creating > self.unstarted.len() => CheckoutStage::Creation,
+            CheckoutStage::Item if self.creating > 0 => CheckoutStage::Start,
+            CheckoutStage::Item if self.backoff.until().is_some() => CheckoutStage::Backoff,
+            stage => stage,
+        };
+        count(self.totals.expired.counter_mut(stage));
+        CheckoutTimeout {
+            gate: self.rules.gate,
+            waited,
+            stage,
+            limit,
+            in_use: self.in_use,
+            creating: self.creating,
+            error: self.last_error.clone(),
+        }
+    }
+
+    /// Counts an item in use whose health a checkout waits for. Returns the sequence that the next item gets: every item that
+    /// is idle now has a lower one.
+    pub(in crate::pool) const fn begin_check(&mut self) -> u64 {
+        increment(&mut self.checking);
+        self.next_sequence
+    }
+
+    pub(in crate::pool) const fn finish_check(&mut self) {
+        decrement(&mut self.checking);
+    }
+
+    /// Ends the waits of all checkouts that have arrived, except for those at the gate that an existing item may serve.
+    pub(super) fn end_all_waits(&mut self, error: CreateError, effects: &mut PoolEffects<M>) {
+        self.round = self.round.saturating_add(1);
+        self.end_waits_before(self.round, error, effects);
+    }
+
+    /// Ends the waits of the checkouts that arrived before this round: of all waiters, and of those at the gate if no item
+    /// exists that could come back and serve them.
+    pub(super) fn end_waits_before(&mut self, round: u64, error: CreateError, effects: &mut PoolEffects<M>) {
+        if self.existing() == 0 {
+            self.ended_before = round;
+            effects.wakes_queued = true;
+        }
+        for (ticket, waiter) in std::mem::take(&mut self.waiters) {
+            if waiter.round < round {
+                let end = ItemDelivery::Ended(CheckoutError::Create(error.clone()));
+                effects.deliveries.push((waiter.sender, end));
+            } else {
+                self.waiters.insert(ticket, waiter);
+            }
+        }
+        self.last_error = Some(error);
+    }
+
+    pub(super) const fn closed_error(&self) -> CheckoutError {
+        CheckoutError::Rejected(AcquireError::Closed { gate: self.rules.gate })
+    }
+
+    /// Returns how long the runtime has not started the oldest creation that it has been given.
+    pub(super) fn start_delay(&self, now: i64) -> Option<Duration> {
+        self.unstarted.front().map(|spawned| elapsed(*spawned, now))
+    }
+
+    /// Returns the error of a checkout that needs a new item while no attempt is made for it.
+    fn rejection(&self, now: i64) -> Option<CheckoutError> {
+        let (error, until) = (self.last_error.as_ref()?, self.backoff.until()?);
+        let retry_after = match self.rules.during_backoff {
+            _ if self.backoff.has_given_up() => None,
+            DuringBackoff::Reject if now < until => Some(elapsed(now, until)),
+            DuringBackoff::Reject | DuringBackoff::Wait => return None,
+        };
+        Some(CheckoutError::BackingOff { error: error.clone(), retry_after })
+    }
+}
