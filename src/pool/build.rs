@@ -60,11 +60,14 @@ impl<M: Manager> PoolBuilder<M> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the pool, and each first item once it has been created.
-    pub async fn build(self) -> Result<Pool<M>, PoolBuildError> {
-        let min_idle = self.min_idle;
-        let pool = self.open()?;
+    pub async fn build(mut self) -> Result<Pool<M>, PoolBuildError> {
+        let (min_idle, initial) = (self.min_idle, mem::take(&mut self.initial));
+        let pool = self.open(initial.len())?;
         // From here on, an error or a dropped future drops the only handle, which closes the pool.
-        create_first_items(&pool.core.shared, min_idle).await?;
+        let shared = &pool.core.shared;
+        let missing = min_idle.min(items_of(shared.gate.limit())).saturating_sub(initial.len());
+        create_first_items(shared, missing).await?;
+        add_all(shared, initial);
         Ok(pool)
     }
 
@@ -94,18 +97,19 @@ impl<M: Manager> PoolBuilder<M> {
     /// # Panics
     ///
     /// In a runtime without its timer enabled.
-    pub fn start(self) -> Result<Pool<M>, PoolBuildError> {
-        let pool = self.open()?;
+    pub fn start(mut self) -> Result<Pool<M>, PoolBuildError> {
+        let initial = mem::take(&mut self.initial);
+        let pool = self.open(initial.len())?;
         let shared = &pool.core.shared;
+        add_all(shared, initial);
         let now = clock::now();
         shared.apply(|state, effects| state.warm(now, shared.gate.limit(), effects));
         Ok(pool)
     }
 
-    /// Builds the pool with the items that exist already.
-    fn open(mut self) -> Result<Pool<M>, PoolBuildError> {
-        let initial = mem::take(&mut self.initial);
-        let (gate, owns_gate) = match self.validate(initial.len()) {
+    /// Builds the pool without items. `initial` is the number of items that exist already.
+    fn open(self, initial: usize) -> Result<Pool<M>, PoolBuildError> {
+        let (gate, owns_gate) = match self.validate(initial) {
             Ok(gate) => gate,
             Err(problems) => return Err(PoolBuildError::Invalid { problems }),
         };
@@ -147,9 +151,6 @@ impl<M: Manager> PoolBuilder<M> {
             drained: Notify::new(),
             state: Mutex::new(state),
         });
-        for item in initial {
-            drop(shared.add(item)); // an item above a limit that has just been lowered is dropped
-        }
         let maintenance = shared.runtime.spawn(run_maintenance(Arc::clone(&shared)));
         Ok(Pool { core: Arc::new(PoolCore { shared, maintenance }) })
     }
@@ -201,12 +202,11 @@ impl<M: Manager> PoolBuilder<M> {
     }
 }
 
-/// Creates the minimum of idle items. They are checked out without a permit until all of them exist, then put back.
+/// Creates this many items, which become idle. They are checked out without a permit until all of them exist, then put back.
 async fn create_first_items<M: Manager>(
     shared: &Arc<PoolShared<M>>,
-    min_idle: usize,
+    count: usize,
 ) -> Result<(), PoolBuildError> {
-    let count = min_idle.min(items_of(shared.gate.limit())).saturating_sub(shared.status().idle);
     let mut waits = Vec::new();
     let mut items = Vec::new();
     // All waits are queued before the first is awaited, so that the items are created at the same time.
@@ -230,6 +230,13 @@ async fn create_first_items<M: Manager>(
         }
     }
     Ok(())
+}
+
+/// Adds the items that exist already. An item above a limit that has been lowered meanwhile is dropped.
+fn add_all<M: Manager>(shared: &Arc<PoolShared<M>>, items: Vec<M::Item>) {
+    for item in items {
+        drop(shared.add(item));
+    }
 }
 
 /// One of the first items. Its drop puts the item back.

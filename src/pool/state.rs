@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::backoff::{CreateBackoff, DuringBackoff};
 use super::create_error::CreateError;
-use super::delivery::ItemDelivery;
+use super::delivery::{DeliverySender, ItemDelivery};
 use super::effects::PoolEffects;
 use super::error::AddError;
 use super::event::PoolEvent;
@@ -30,7 +30,6 @@ use super::status::{DiscardReason, PoolStatus, PoolTotals};
 use crate::gate::Histogram;
 use crate::gate::clock::NEVER;
 use crate::plan::{GateName, Limit};
-use wait::ItemWaiter;
 
 /// The settings that a pool was built with. Durations are in nanoseconds; [`NEVER`] stands for no bound.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +47,15 @@ impl PoolRules {
     pub(super) const fn has_time_bounds(&self) -> bool {
         self.idle_timeout != NEVER || self.max_lifetime != NEVER
     }
+}
+
+/// A request that waits for an item. It has been admitted by the gate.
+struct ItemWaiter<M: Manager> {
+    sender: DeliverySender<M>,
+    /// When its wait started. `None` if the wait is not recorded.
+    arrived: Option<i64>,
+    /// The round in which it arrived.
+    round: u64,
 }
 
 /// The phases of a pool. A pool moves forward only.

@@ -1,12 +1,18 @@
 //! Closing a pool and waiting until it is drained.
 
-use std::sync::{Arc, Mutex};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::Context;
+use std::thread;
 
 use concurrency_governor::gate::{AcquireError, TryAcquireError};
 use concurrency_governor::pool::{CheckoutError, Pool, TryCheckoutError};
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::time::sleep;
 
+use super::hooks::{Call, hooked};
 use super::support::{Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
 fn is_closed_error<T>(outcome: &Result<T, CheckoutError>) -> bool {
@@ -14,7 +20,7 @@ fn is_closed_error<T>(outcome: &Result<T, CheckoutError>) -> bool {
 }
 
 /// Closing rejects waiting and later checkouts. Idle items are dropped before `close` returns, items in use when they come
-/// back, and items being created when they are complete. `drained` returns after the last of them.
+/// back, and creations are cancelled. `drained` returns after the last of them.
 #[tokio::test(start_paused = true)]
 async fn closing_drops_every_item_in_its_time() {
     let manager = ScriptedManager::new();
@@ -42,8 +48,8 @@ async fn closing_drops_every_item_in_its_time() {
 
     let mut drained = Box::pin(pool.drained());
     assert!(poll_once(&mut drained).is_pending());
-    sleep(ms(101)).await;
-    assert_eq!((pool.status().creating, manager.live()), (0, 1), "the new item was not dropped");
+    settle().await;
+    assert_eq!((pool.status().creating, manager.live()), (0, 1), "the creation was not cancelled");
     assert!(poll_once(&mut drained).is_pending());
     assert_eq!(held.id, 0);
     drop(held);
@@ -159,4 +165,170 @@ async fn drained_returns_when_nothing_is_left() {
     assert!(poll_once(&mut drained).is_pending());
     drop(waiting);
     drained.await;
+}
+
+/// Closing the pool, and dropping its last handle, cancel a running creation at once, and no attempt counts as failed. `drained`
+/// need not wait for the create timeout.
+#[tokio::test(start_paused = true)]
+async fn closing_cancels_creations_at_once() {
+    for by_dropping in [false, true] {
+        let gate = Gate::new(GateName::new("shared"), Limit::new(2));
+        let manager = ScriptedManager::new();
+        manager.always(Creation::Hang);
+        let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();
+        let mut waiting = [Box::pin(pool.checkout()), Box::pin(pool.checkout())];
+        assert!(waiting.iter_mut().all(|checkout| poll_once(checkout).is_pending()));
+        settle().await;
+        assert_eq!((manager.creating(), pool.status().creating), (2, 2));
+        drop(waiting);
+        if by_dropping {
+            drop(pool);
+            settle().await;
+        } else {
+            pool.close();
+            pool.drained().await;
+            assert_eq!(pool.status().totals.create_errors.sum(), 0);
+        }
+        assert_eq!(manager.creating(), 0, "a creation goes on in a closed pool");
+    }
+}
+
+/// A creation whose future panics when it is cancelled does not keep the pool from being drained.
+#[tokio::test]
+async fn creation_that_panics_when_cancelled_ends() {
+    let manager = ScriptedManager::new();
+    manager.always(Creation::PanicOnDrop);
+    let pool = manager.pool(1).build().await.unwrap();
+    let mut waiting = Box::pin(pool.checkout());
+    assert!(poll_once(&mut waiting).is_pending());
+    settle().await;
+    drop(waiting);
+    pool.close();
+    pool.drained().await;
+    assert_eq!(pool.status().size, 0);
+}
+
+/// `close` returns after the idle items have been dropped, also if another thread is dropping them: another caller of `close`, or
+/// the maintenance task because the gate was closed.
+#[test]
+fn close_waits_for_the_thread_that_drops_the_idle_items() {
+    for by_gate in [false, true] {
+        let builder = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build();
+        let runtime = builder.unwrap();
+        let manager = ScriptedManager::new();
+        let pool = runtime.block_on(manager.pool(2).min_idle(2).build()).unwrap();
+        let (is_dropping, dropping) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let mut item = pool.try_checkout().unwrap();
+        item.on_drop = Some(Box::new(move || {
+            is_dropping.send(()).unwrap();
+            released.recv().unwrap();
+        }));
+        drop(item);
+        thread::scope(|scope| {
+            scope.spawn(|| if by_gate { pool.gate().close() } else { pool.close() });
+            dropping.recv().unwrap();
+            let (is_called, called) = mpsc::channel();
+            let (pool, manager) = (&pool, &manager);
+            let second = scope.spawn(move || {
+                is_called.send(()).unwrap();
+                pool.close();
+                manager.live()
+            });
+            called.recv().unwrap();
+            for _ in 0..1000 {
+                thread::yield_now(); // time for the second thread to return too early
+            }
+            release.send(()).unwrap();
+            assert_eq!(second.join().unwrap(), 0, "`close` returned before the idle items were dropped");
+        });
+    }
+}
+
+/// A checkout that is told that the pool is closed finds the pool and its gate closed, whether it waits at the gate or for an item.
+#[tokio::test]
+async fn told_checkout_finds_the_pool_closed() {
+    for at_gate in [false, true] {
+        for by_pool in [false, true] {
+            let manager = ScriptedManager::new();
+            manager.always(Creation::Hang);
+            let pool = manager.pool(1).build().await.unwrap();
+            let other_permit = at_gate.then(|| pool.gate().try_acquire().unwrap());
+            let observed: Arc<Mutex<Vec<[bool; 2]>>> = Arc::default();
+            let (seen, waker_pool) = (Arc::clone(&observed), pool.clone());
+            let waker = hooked(move |call| {
+                if call == Call::Wake {
+                    seen.lock().unwrap().push([waker_pool.is_closed(), waker_pool.gate().is_closed()]);
+                }
+            });
+            let mut checkout = Box::pin(pool.checkout());
+            assert!(checkout.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            if by_pool {
+                pool.close()
+            } else {
+                pool.gate().close()
+            }
+            settle().await;
+            assert!(is_closed_error(&checkout.await));
+            let observed = observed.lock().unwrap().clone();
+            assert!(
+                !observed.is_empty() && observed.iter().all(|closed| *closed == [true; 2]),
+                "{observed:?}"
+            );
+            drop(other_permit);
+        }
+    }
+}
+
+/// A waker at the gate that panics does not keep `close` from closing the pool and dropping the idle items.
+#[tokio::test]
+async fn panicking_waker_does_not_stop_close() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).min_idle(1).build().await.unwrap();
+    let permit = pool.gate().try_acquire_owned().unwrap();
+    let panics = Arc::new(AtomicBool::new(true));
+    let panicking = Arc::clone(&panics);
+    let waker = hooked(move |call| assert!(call != Call::Wake || !panicking.load(SeqCst), "scripted panic"));
+    let mut checkout = Box::pin(pool.checkout());
+    assert!(checkout.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(catch_unwind(AssertUnwindSafe(|| pool.close())).is_err());
+    panics.store(false, SeqCst);
+    assert_eq!((pool.status().closed, manager.live()), (true, 0));
+    assert!(is_closed_error(&checkout.await));
+    drop((permit, waker));
+    pool.drained().await;
+}
+
+/// The status of a pool that was closed during a backoff shows no backoff, no waiter and no creation, whichever closes it and however
+/// the attempt after the delay would have ended.
+#[tokio::test(start_paused = true)]
+async fn pool_closed_during_a_backoff_is_at_rest() {
+    for is_retrying in [false, true] {
+        for by_gate in [false, true] {
+            let manager = ScriptedManager::new();
+            let pool = manager.pool(2).create_backoff(ms(100), ms(100)).build().await.unwrap();
+            manager.script([Creation::Fail, Creation::SucceedAfter(ms(200))]);
+            assert!(pool.checkout().await.is_err());
+            let mut waiting = Box::pin(pool.checkout());
+            assert!(poll_once(&mut waiting).is_pending());
+            if is_retrying {
+                sleep(ms(101)).await;
+            }
+            assert!(pool.status().backing_off.is_some());
+            assert_eq!(pool.status().creating, usize::from(is_retrying));
+            if by_gate {
+                pool.gate().close()
+            } else {
+                pool.close()
+            }
+            assert!(is_closed_error(&waiting.await));
+            pool.drained().await;
+            sleep(ms(1000)).await;
+            let status = assert_quiescent(&pool, &manager).await;
+            assert_eq!((status.closed, status.backing_off, status.start_delay), (true, None, None));
+            assert_eq!((status.totals.created, manager.live()), (0, 0));
+            pool.retry_now();
+            assert_eq!(pool.status().creating, 0);
+        }
+    }
 }

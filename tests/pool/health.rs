@@ -40,6 +40,68 @@ async fn hanging_check_times_out() {
     assert_eq!(pool.status().totals.discarded.health, 2);
 }
 
+/// A check that exceeds its timeout speaks for the items that have been idle for longer: one checkout waits for one such check and
+/// is served with a new item, and the next one does not wait at all.
+#[tokio::test(start_paused = true)]
+async fn one_checkout_pays_once_for_hanging_checks() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(8).check_timeout(ms(400)).build().await.unwrap();
+    let mut items = Vec::new();
+    for _ in 0..8 {
+        items.push(pool.checkout().await.unwrap());
+        items.last_mut().unwrap().health = Check::Hang;
+    }
+    drop(items);
+    let began = Instant::now();
+    let first = pool.request().max_wait(ms(1000)).checkout().await.unwrap();
+    assert_eq!((began.elapsed(), first.id), (ms(400), 8));
+    let second = pool.checkout().await.unwrap();
+    assert_eq!((began.elapsed(), second.id), (ms(400), 9), "another checkout waited for a check");
+    drop((first, second));
+    let status = assert_quiescent(&pool, &manager).await;
+    assert_eq!((status.totals.discarded.health, status.idle), (8, 2));
+}
+
+/// A check that exceeds its timeout says nothing about items that came back while it ran, and neither does a check that rejects its
+/// item.
+#[tokio::test(start_paused = true)]
+async fn hanging_check_spares_items_that_came_back_since() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(4).check_timeout(ms(400)).build().await.unwrap();
+    let mut items = Vec::new();
+    for _ in 0..4 {
+        items.push(pool.checkout().await.unwrap());
+    }
+    let fresh = items.pop().unwrap();
+    items[2].health = Check::Discard;
+    items[1].health = Check::Hang;
+    items.into_iter().for_each(drop); // 2 is the warmest: it is rejected, then the check of 1 hangs, and 0 is the coldest
+    let mut checkout = Box::pin(pool.checkout());
+    assert!(poll_once(&mut checkout).is_pending());
+    assert_eq!(manager.dropped(), [2]);
+    drop(fresh);
+    assert_eq!(checkout.await.unwrap().id, 3, "the item that came back was discarded, too");
+    assert_eq!(manager.dropped(), [2, 0, 1]);
+    assert_eq!(assert_quiescent(&pool, &manager).await.totals.discarded.health, 3);
+}
+
+/// By default a check takes at most a second, or half of the longest wait of the pool or the gate.
+#[tokio::test(start_paused = true)]
+async fn default_check_timeout_leaves_half_of_the_wait() {
+    for (max_wait, expected) in [(None, ms(1000)), (Some(ms(10_000)), ms(1000)), (Some(ms(300)), ms(150))] {
+        let manager = ScriptedManager::new();
+        let mut builder = manager.pool(1);
+        if let Some(wait) = max_wait {
+            builder = builder.max_wait(wait);
+        }
+        let pool = builder.build().await.unwrap();
+        pool.checkout().await.unwrap().health = Check::Hang;
+        let began = Instant::now();
+        drop(pool.checkout().await.unwrap());
+        assert_eq!(began.elapsed(), expected, "{max_wait:?}");
+    }
+}
+
 /// An item whose check is cancelled is dropped, because its state is unknown.
 #[tokio::test]
 async fn cancelled_check_drops_the_item() {
@@ -48,8 +110,9 @@ async fn cancelled_check_drops_the_item() {
     pool.checkout().await.unwrap().health = Check::Hang;
     let mut checkout = Box::pin(pool.checkout());
     assert!(poll_once(&mut checkout).is_pending());
-    assert_eq!(pool.status().in_use, 1);
+    assert_eq!((pool.status().in_use, pool.status().checking), (1, 1));
     drop(checkout);
+    assert_eq!(pool.status().checking, 0);
     let status = assert_quiescent(&pool, &manager).await;
     assert_eq!((status.totals.discarded.health, status.size), (1, 0));
 }

@@ -1,7 +1,11 @@
 //! Idle items: eviction, maximum lifetime, and the minimum of idle items.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
 use concurrency_governor::Limit;
-use tokio::time::sleep;
+use concurrency_governor::pool::{DiscardReason, PoolEvent};
+use tokio::time::{Instant, sleep};
 
 use super::support::{Creation, ScriptedManager, assert_consistent, assert_quiescent, ms, poll_once, settle};
 
@@ -84,6 +88,33 @@ async fn expired_items_are_dropped() {
     assert_eq!(manager.dropped(), [0, 1]);
     let status = assert_quiescent(&pool, &manager).await;
     assert_eq!((status.idle, status.totals.discarded.expired), (2, 2));
+}
+
+/// Items that were created together expire at different times: the lifetime of each is jittered by up to a tenth.
+#[tokio::test(start_paused = true)]
+async fn lifetimes_are_jittered() {
+    let manager = ScriptedManager::new();
+    let (began, ends) = (Instant::now(), Arc::new(Mutex::new(BTreeSet::new())));
+    let observed = Arc::clone(&ends);
+    let _pool = manager
+        .pool(32)
+        .min_idle(32)
+        .max_lifetime(ms(100_000))
+        .observer(move |event: &PoolEvent| {
+            if matches!(event, PoolEvent::Discarded { reason: DiscardReason::Expired, .. }) {
+                observed.lock().unwrap().insert(began.elapsed());
+            }
+        })
+        .build()
+        .await
+        .unwrap();
+    sleep(ms(100_001)).await;
+    assert_eq!(manager.dropped().len(), 32);
+    let ends = ends.lock().unwrap().clone();
+    assert!(ends.len() > 8, "the items expired at only {} times", ends.len());
+    let (first, last) = (*ends.first().unwrap(), *ends.last().unwrap());
+    assert!(first >= ms(90_000) && last <= ms(100_001), "{first:?} to {last:?}");
+    assert!(last - first > ms(2000), "{first:?} to {last:?}");
 }
 
 /// A checkout does not get an expired item, even if the maintenance task has not run since it expired.

@@ -1,15 +1,16 @@
 //! The guard of a checked-out item: returning, discarding and detaching.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use concurrency_governor::GateName;
-use concurrency_governor::pool::{DiscardReason, Pool, PoolEvent, PooledItem};
+use concurrency_governor::pool::{DiscardReason, Manager, Pool, PoolEvent, PooledItem, Verdict};
 use tokio::time::sleep;
 
-use super::support::{Check, ScriptedManager, assert_consistent, assert_quiescent, ms, settle};
+use super::support::{Check, ScriptedManager, assert_consistent, assert_quiescent, ms, poll_once, settle};
 
 /// The item that came back last is handed out first.
 #[tokio::test]
@@ -127,6 +128,84 @@ async fn panicking_task_drops_its_item() {
     assert!(task.await.unwrap_err().is_panic());
     assert_eq!(assert_quiescent(&pool, &manager).await.totals.discarded.panicked, 1);
     assert_eq!(pool.checkout().await.unwrap().id, 1);
+}
+
+/// `after_panic` may keep an item that was in use during a panic, and it is recycled as usual. Between `begin` and `complete` it is
+/// dropped nevertheless.
+#[tokio::test]
+async fn manager_may_keep_an_item_after_a_panic() {
+    let manager = ScriptedManager::new();
+    manager.keep_after_panic();
+    let pool = manager.pool(1).build().await.unwrap();
+    for (at, begins) in [false, true].into_iter().enumerate() {
+        let item = pool.checkout().await.unwrap();
+        assert_eq!((item.id, item.recycled), (0, at), "the item was not kept, or not recycled");
+        let held = AssertUnwindSafe(item);
+        let outcome = catch_unwind(move || {
+            let mut held = held;
+            if begins {
+                held.begin();
+            }
+            panic!("scripted panic");
+        });
+        assert!(outcome.is_err());
+    }
+    let discarded = assert_quiescent(&pool, &manager).await.totals.discarded;
+    assert_eq!((discarded.incomplete, discarded.panicked), (1, 0));
+}
+
+/// A panic of `after_panic` discards the item, although the thread unwinds already.
+#[tokio::test]
+async fn panic_of_after_panic_discards_the_item() {
+    struct Panicking;
+    impl Manager for Panicking {
+        type Item = ();
+        type Error = Infallible;
+
+        async fn create(&self) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn after_panic(&self, (): &mut ()) -> Verdict {
+            panic!("scripted panic of `after_panic`");
+        }
+    }
+    let pool = Pool::builder(Panicking).max(1).build().await.unwrap();
+    let held = AssertUnwindSafe(pool.checkout().await.unwrap());
+    let outcome = catch_unwind(move || {
+        let _held = held;
+        panic!("scripted panic");
+    });
+    assert!(outcome.is_err());
+    assert_eq!((pool.status().totals.discarded.panicked, pool.status().size), (1, 0));
+    drop(pool.checkout().await.unwrap());
+}
+
+/// In a pool whose items are incomplete by default, an item is used again only after `complete`, however it was checked out and even
+/// if its health was checked.
+#[tokio::test(start_paused = true)]
+async fn items_are_incomplete_by_default() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).incomplete_by_default().build().await.unwrap();
+    drop(pool.checkout().await.unwrap()); // new
+    let mut item = pool.checkout().await.unwrap();
+    item.complete();
+    drop(item);
+    let item = pool.checkout().await.unwrap(); // checked
+    assert_eq!(item.id, 1);
+    drop(item);
+    let mut item = pool.checkout().await.unwrap();
+    item.complete();
+    drop(item);
+    assert_eq!(pool.try_checkout().unwrap().id, 2); // without a check
+    let mut held = pool.checkout().await.unwrap();
+    let mut waiting = Box::pin(pool.checkout());
+    assert!(poll_once(&mut waiting).is_pending());
+    held.complete();
+    drop(held);
+    assert_eq!(waiting.await.unwrap().id, 3); // delivered
+    let status = assert_quiescent(&pool, &manager).await;
+    assert_eq!((status.totals.discarded.incomplete, status.totals.discarded.sum()), (4, 4));
 }
 
 /// An item that is checked out and returned while the thread is already unwinding is kept.

@@ -5,8 +5,9 @@ use std::task::Poll;
 use std::thread;
 
 use concurrency_governor::PooledItem;
-use concurrency_governor::pool::{CheckoutError, CreateError, TryCheckoutError};
+use concurrency_governor::pool::{CheckoutError, CheckoutStage, CreateError, TryCheckoutError};
 use tokio::runtime::{self, Runtime};
+use tokio::time::{Instant, sleep};
 
 use super::support::{Creation, ScriptedManager, ms, poll_once, settle};
 
@@ -96,6 +97,75 @@ fn stalled_runtime_delays_only_creations() {
     assert_eq!(manager.attempts(), 0);
     pool_runtime.block_on(settle());
     assert_eq!(pool.try_checkout().unwrap().id, 0);
+}
+
+/// A paused clock, which does not wait.
+fn runtime_with_paused_clock() -> Runtime {
+    runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+/// If the pool's runtime is alive but not driven, every waiting checkout is told so once a creation has not started for as long as it
+/// may take, also at the gate. The items are created when the runtime goes on.
+#[test]
+fn runtime_that_is_not_driven_is_reported() {
+    let (pool_runtime, other) = (current_thread_runtime(), runtime_with_paused_clock());
+    let manager = ScriptedManager::new();
+    let pool = pool_runtime.block_on(manager.pool(2).create_timeout(ms(400)).build()).unwrap();
+    other.block_on(async {
+        let checkouts: Vec<_> = (0..6)
+            .map(|_| {
+                let pool = pool.clone();
+                tokio::spawn(async move { pool.checkout().await })
+            })
+            .collect();
+        let began = Instant::now();
+        sleep(ms(399)).await;
+        assert_eq!(pool.status().start_delay, Some(ms(399)));
+        for checkout in checkouts {
+            let error = checkout.await.unwrap().unwrap_err();
+            let CheckoutError::Create(CreateError::NotStarted { after, .. }) = &error else {
+                panic!("{error:?}")
+            };
+            assert_eq!(*after, ms(400));
+            assert!(error.to_string().contains("drive that runtime"), "{error}");
+        }
+        assert_eq!(began.elapsed(), ms(400));
+        let status = pool.status();
+        assert_eq!((status.creating, status.totals.create_errors.not_started, status.waiting), (2, 1, 0));
+
+        let error = pool.request().max_wait(ms(100)).checkout().await.unwrap_err();
+        let CheckoutError::DeadlineExceeded(timeout) = error else { panic!("{error:?}") };
+        assert_eq!(timeout.stage, CheckoutStage::Start);
+    });
+    pool_runtime.block_on(settle());
+    let status = pool.status();
+    assert_eq!((status.start_delay, status.idle, status.totals.expired.start), (None, 2, 1));
+    drop(other.block_on(pool.checkout()).unwrap());
+}
+
+/// A runtime that stops being driven during a backoff is reported, too, although the attempt after the delay was never spawned.
+#[test]
+fn runtime_that_is_not_driven_during_a_backoff_is_reported() {
+    let (pool_runtime, other) = (current_thread_runtime(), runtime_with_paused_clock());
+    let manager = ScriptedManager::new();
+    let builder = manager.pool(2).create_timeout(ms(400)).create_backoff(ms(1), ms(1));
+    let pool = pool_runtime.block_on(builder.build()).unwrap();
+    manager.always(Creation::Fail);
+    assert!(pool_runtime.block_on(pool.checkout()).is_err());
+    let error = other.block_on(pool.checkout()).unwrap_err();
+    assert!(matches!(error, CheckoutError::Create(CreateError::NotStarted { .. })), "{error:?}");
+}
+
+/// A checkout outside any runtime, which cannot set a timer, still waits and is served.
+#[test]
+fn checkout_outside_a_runtime_waits_without_a_timer() {
+    let pool_runtime = current_thread_runtime();
+    let manager = ScriptedManager::new();
+    let pool = pool_runtime.block_on(manager.pool(1).build()).unwrap();
+    let mut checkout = Box::pin(pool.checkout());
+    assert!(poll_once(&mut checkout).is_pending());
+    pool_runtime.block_on(settle());
+    assert!(poll_once(&mut checkout).is_ready());
 }
 
 /// A pooled item in a thread-local variable is returned when the thread ends, where tokio's clock may be gone.

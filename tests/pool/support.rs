@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, pending};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use concurrency_governor::pool::{Manager, Pool, PoolBuilder, PoolStatus, Verdict};
+use concurrency_governor::pool::{FailureVerdict, Manager, Pool, PoolBuilder, PoolStatus, Verdict};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
@@ -21,6 +21,8 @@ pub(crate) enum Creation {
     Fail,
     Hang,
     Panic,
+    /// Hangs, and panics when it is dropped.
+    PanicOnDrop,
 }
 
 /// The scripted outcome of `recycle` or `health` for an item.
@@ -43,7 +45,13 @@ struct Script {
     next: Mutex<VecDeque<Creation>>,
     /// The outcome of every further attempt. `None` stands for success.
     default: Mutex<Option<Creation>>,
+    /// Whether failures will not mend.
+    gives_up: AtomicBool,
+    /// Whether items are kept after a panic.
+    keeps_after_panic: AtomicBool,
     attempts: AtomicUsize,
+    /// Creations that are running.
+    creating: AtomicUsize,
     created: AtomicUsize,
     /// Existing items, and the most that existed at once.
     live: AtomicUsize,
@@ -72,8 +80,37 @@ impl ScriptedManager {
         *self.0.default.lock().unwrap() = Some(outcome);
     }
 
+    /// Sets whether failures will not mend.
+    pub(crate) fn give_up(&self, gives_up: bool) {
+        self.0.gives_up.store(gives_up, SeqCst);
+    }
+
+    /// Keeps items that were in use during a panic.
+    pub(crate) fn keep_after_panic(&self) {
+        self.0.keeps_after_panic.store(true, SeqCst);
+    }
+
+    /// Creates an item without the pool.
+    pub(crate) fn item(&self) -> Item {
+        let id = self.0.created.fetch_add(1, SeqCst);
+        let live = self.0.live.fetch_add(1, SeqCst) + 1;
+        self.0.peak.fetch_max(live, SeqCst);
+        Item {
+            id,
+            recycled: 0,
+            recycle: Check::Keep,
+            health: Check::Keep,
+            on_drop: None,
+            script: Arc::clone(&self.0),
+        }
+    }
+
     pub(crate) fn attempts(&self) -> usize {
         self.0.attempts.load(SeqCst)
+    }
+
+    pub(crate) fn creating(&self) -> usize {
+        self.0.creating.load(SeqCst)
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -100,6 +137,8 @@ impl Manager for ScriptedManager {
 
     async fn create(&self) -> Result<Item, ScriptedError> {
         self.0.attempts.fetch_add(1, SeqCst);
+        self.0.creating.fetch_add(1, SeqCst);
+        let mut running = RunningCreation { script: &self.0, panics: false };
         let next = self.0.next.lock().unwrap().pop_front();
         let outcome = next.or(*self.0.default.lock().unwrap()).unwrap_or(Creation::Succeed);
         match outcome {
@@ -108,18 +147,20 @@ impl Manager for ScriptedManager {
             Creation::Fail => return Err(ScriptedError),
             Creation::Hang => pending().await,
             Creation::Panic => panic!("scripted panic"),
+            Creation::PanicOnDrop => {
+                running.panics = true;
+                pending().await
+            }
         }
-        let id = self.0.created.fetch_add(1, SeqCst);
-        let live = self.0.live.fetch_add(1, SeqCst) + 1;
-        self.0.peak.fetch_max(live, SeqCst);
-        Ok(Item {
-            id,
-            recycled: 0,
-            recycle: Check::Keep,
-            health: Check::Keep,
-            on_drop: None,
-            script: Arc::clone(&self.0),
-        })
+        Ok(self.item())
+    }
+
+    fn judge_failure(&self, _: &ScriptedError) -> FailureVerdict {
+        if self.0.gives_up.load(SeqCst) { FailureVerdict::GiveUp } else { FailureVerdict::Retry }
+    }
+
+    fn after_panic(&self, _: &mut Item) -> Verdict {
+        if self.0.keeps_after_panic.load(SeqCst) { Verdict::Keep } else { Verdict::Discard }
     }
 
     fn recycle(&self, item: &mut Item) -> Verdict {
@@ -138,6 +179,19 @@ impl Manager for ScriptedManager {
             Check::Hang => pending().await,
             Check::Panic => panic!("scripted panic of `health`"),
         }
+    }
+}
+
+/// A creation that counts as running until its future is dropped or has completed.
+struct RunningCreation<'s> {
+    script: &'s Script,
+    panics: bool,
+}
+
+impl Drop for RunningCreation<'_> {
+    fn drop(&mut self) {
+        self.script.creating.fetch_sub(1, SeqCst);
+        assert!(!self.panics, "scripted panic");
     }
 }
 
@@ -208,7 +262,8 @@ pub(crate) fn assert_consistent(pool: &Pool<ScriptedManager>, manager: &Scripted
     let status = pool.status();
     assert_eq!(status.size, status.idle + status.in_use + status.creating + status.dropping, "{status:?}");
     let left = status.totals.evicted + status.totals.detached + status.totals.discarded.sum();
-    assert_eq!(status.totals.created, (status.idle + status.in_use) as u64 + left, "{status:?}");
+    let came = status.totals.created + status.totals.added;
+    assert_eq!(came, (status.idle + status.in_use) as u64 + left, "{status:?}");
     assert_eq!(status.totals.created, status.creates.count(), "{status:?}");
     let detached = usize::try_from(status.totals.detached).unwrap();
     assert_eq!(manager.live(), status.idle + status.in_use + status.dropping + detached, "{status:?}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PoolPhase, PoolState, count, decrement, elapsed, increment};
+use super::{ItemWaiter, PoolPhase, PoolState, count, decrement, elapsed, increment};
 use crate::gate::AcquireError;
 use crate::plan::Limit;
 use crate::pool::backoff::DuringBackoff;
@@ -12,15 +12,6 @@ use crate::pool::delivery::{DeliverySender, ItemDelivery};
 use crate::pool::effects::PoolEffects;
 use crate::pool::error::CheckoutError;
 use crate::pool::manager::Manager;
-
-/// A request that waits for an item. It has been admitted by the gate.
-pub(super) struct ItemWaiter<M: Manager> {
-    pub(super) sender: DeliverySender<M>,
-    /// When its wait started. `None` if the wait is not recorded.
-    pub(super) arrived: Option<i64>,
-    /// The round in which it arrived.
-    pub(super) round: u64,
-}
 
 impl<M: Manager> PoolState<M> {
     /// Returns the present round, for a checkout that is about to wait for a permit. A new round begins with each attempt

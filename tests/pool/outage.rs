@@ -1,0 +1,365 @@
+//! Creating items fails for a while, or for good: what waiting, later and bounded checkouts get.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use concurrency_governor::pool::{
+    CheckoutError, CheckoutStage, CreateError, DuringBackoff, Pool, PoolEvent, PooledItem,
+};
+use concurrency_governor::{Gate, GateName, Limit};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::support::{
+    Check, Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle,
+};
+
+type Outcome = Result<PooledItem<ScriptedManager>, CheckoutError>;
+
+/// Spawns checkouts with this longest wait.
+fn spawn_checkouts(
+    pool: &Pool<ScriptedManager>,
+    checkouts: usize,
+    max_wait: Option<Duration>,
+) -> Vec<JoinHandle<Outcome>> {
+    let spawn_one = |_| {
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            match max_wait {
+                Some(wait) => pool.request().max_wait(wait).checkout().await,
+                None => pool.checkout().await,
+            }
+        })
+    };
+    (0..checkouts).map(spawn_one).collect()
+}
+
+fn is_failed(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(CheckoutError::Create(CreateError::Failed { .. })))
+}
+
+fn stage_of(outcome: Outcome) -> CheckoutStage {
+    let Err(CheckoutError::DeadlineExceeded(timeout)) = outcome else { panic!("no deadline passed") };
+    timeout.stage
+}
+
+/// While no item can be created, the failed attempt after the first delay ends every wait with its cause, also at the gate, and
+/// with a bounded wait, too.
+#[tokio::test(start_paused = true)]
+async fn failure_ends_the_waits_at_the_gate() {
+    for max_wait in [None, Some(ms(1000))] {
+        let manager = ScriptedManager::new();
+        manager.always(Creation::Fail);
+        let pool = manager.pool(2).create_backoff(ms(50), ms(5000)).build().await.unwrap();
+        let began = Instant::now();
+        for checkout in spawn_checkouts(&pool, 100, max_wait) {
+            assert!(is_failed(&checkout.await.unwrap()));
+        }
+        assert!(began.elapsed() <= ms(51), "told after {:?}", began.elapsed());
+        assert_eq!(manager.attempts(), 3, "two attempts, and one after the delay");
+        assert_quiescent(&pool, &manager).await;
+    }
+}
+
+/// A failure leaves the waits at the gate that an item in use will serve.
+#[tokio::test(start_paused = true)]
+async fn item_in_use_serves_the_waits_at_the_gate() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(2).create_backoff(ms(50), ms(50)).build().await.unwrap();
+    let held = pool.checkout().await.unwrap();
+    manager.always(Creation::Fail);
+    let checkouts = spawn_checkouts(&pool, 100, None);
+    sleep(ms(1000)).await;
+    assert!(manager.attempts() > 10, "creation was not tried again");
+    let ended = checkouts.iter().filter(|checkout| checkout.is_finished()).count();
+    assert!(ended > 0, "no admitted checkout was told of the failures");
+    assert!(ended < 50, "the checkouts at the gate were ended although an item is in use");
+    drop(held);
+    let mut served = 0;
+    for checkout in checkouts {
+        served += usize::from(checkout.await.unwrap().is_ok());
+    }
+    assert_eq!(served, 100 - ended, "a wait was not served by the item that came back");
+    assert_quiescent(&pool, &manager).await;
+}
+
+/// When the last item in use is discarded during an outage, the waits at the gate end with the next failure.
+#[tokio::test(start_paused = true)]
+async fn waits_at_the_gate_end_when_the_last_item_is_gone() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).create_backoff(ms(50), ms(50)).build().await.unwrap();
+    let held = pool.checkout().await.unwrap();
+    manager.always(Creation::Fail);
+    let checkouts = spawn_checkouts(&pool, 10, None);
+    sleep(ms(1000)).await;
+    assert_eq!(manager.attempts(), 1, "there is no room for another item");
+    held.discard();
+    for checkout in checkouts {
+        assert!(is_failed(&checkout.await.unwrap()));
+    }
+    assert_eq!(manager.attempts(), 3, "one attempt, and one after the delay");
+}
+
+/// The failed attempt after a delay does not end the wait of a checkout that arrived at the gate after the attempt had started.
+#[tokio::test(start_paused = true)]
+async fn later_checkout_at_the_gate_waits_for_the_next_attempt() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(1).create_timeout(ms(500)).create_backoff(ms(50), ms(50)).build().await.unwrap();
+    manager.script([Creation::Fail, Creation::Hang]);
+    assert!(is_failed(&pool.checkout().await));
+    let mut earlier = spawn_checkouts(&pool, 3, None);
+    sleep(ms(60)).await; // the attempt after the delay hangs
+    let later = spawn_checkouts(&pool, 3, None);
+    sleep(ms(501)).await;
+    for checkout in earlier.drain(..) {
+        let outcome = checkout.await.unwrap();
+        assert!(matches!(outcome, Err(CheckoutError::Create(CreateError::TimedOut { .. }))));
+    }
+    for checkout in later {
+        drop(checkout.await.unwrap().unwrap());
+    }
+    assert_eq!(manager.attempts(), 3);
+}
+
+/// The error of a bounded wait has the last failure as its source, although an item in use might still have come back.
+#[tokio::test(start_paused = true)]
+async fn deadline_names_the_last_failure() {
+    let manager = ScriptedManager::new();
+    let gate = Gate::new(GateName::new("boats"), Limit::new(2));
+    let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();
+    let _held = pool.checkout().await.unwrap();
+    manager.always(Creation::Fail);
+    assert!(is_failed(&pool.checkout().await));
+    let _other_permit = gate.try_acquire().unwrap(); // so that the next checkout is not admitted
+    let error = pool.request().max_wait(ms(10)).checkout().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the pool of gate `boats` did not serve the checkout within the 10ms that it could wait, at last for a permit: of 2 \
+         items, 1 were in use and 0 being created; creating items fails"
+    );
+    let cause = error.source().unwrap();
+    assert_eq!(cause.to_string(), "the pool of gate `boats` could not create an item");
+    assert!(cause.source().unwrap().downcast_ref::<ScriptedError>().is_some());
+}
+
+/// With `DuringBackoff::Reject`, a checkout that needs a new item fails at once with the last error and the remaining delay. The
+/// first checkout after the delay makes the next attempt.
+#[tokio::test(start_paused = true)]
+async fn checkouts_are_rejected_during_the_backoff() {
+    let manager = ScriptedManager::new();
+    let builder = manager.pool(8).create_backoff(ms(1000), ms(1000));
+    let pool = builder.during_backoff(DuringBackoff::Reject).build().await.unwrap();
+    manager.always(Creation::Fail);
+    let began = Instant::now();
+    for checkout in spawn_checkouts(&pool, 8, None) {
+        assert!(is_failed(&checkout.await.unwrap()));
+    }
+    assert_eq!((began.elapsed(), manager.attempts()), (ms(0), 8), "each of them needed an attempt");
+
+    for checkout in spawn_checkouts(&pool, 20, None) {
+        let error = checkout.await.unwrap().unwrap_err();
+        let CheckoutError::BackingOff { error: cause, retry_after } = &error else { panic!("{error:?}") };
+        assert!(matches!(cause, CreateError::Failed { .. }));
+        let delay = retry_after.unwrap();
+        assert!((ms(500)..=ms(1000)).contains(&delay), "{delay:?}");
+        assert_eq!(Some(delay), pool.status().backing_off);
+        assert!(error.to_string().ends_with(&format!("the next attempt is in {delay:?}")), "{error}");
+        assert!(error.source().is_some());
+    }
+    assert_eq!((began.elapsed(), manager.attempts()), (ms(0), 8));
+
+    sleep(ms(1001)).await;
+    assert_eq!(manager.attempts(), 8, "no attempt is made without a checkout");
+    manager.always(Creation::Succeed);
+    drop(pool.checkout().await.unwrap());
+    assert_quiescent(&pool, &manager).await;
+}
+
+/// With `DuringBackoff::Reject`, existing items are handed out and waited for, and a checkout that arrives during the attempt after
+/// the delay waits for its outcome.
+#[tokio::test(start_paused = true)]
+async fn rejecting_pool_still_lends_what_it_has() {
+    let manager = ScriptedManager::new();
+    let builder = manager.pool(1).create_timeout(ms(200)).create_backoff(ms(1000), ms(1000));
+    let pool = builder.during_backoff(DuringBackoff::Reject).build().await.unwrap();
+    manager.script([Creation::Fail, Creation::Hang]);
+    assert!(is_failed(&pool.checkout().await));
+    assert!(matches!(pool.checkout().await, Err(CheckoutError::BackingOff { .. })));
+    pool.add(manager.item()).unwrap();
+    let held = pool.checkout().await.unwrap();
+    let mut waiting = Box::pin(pool.checkout());
+    assert!(poll_once(&mut waiting).is_pending(), "no creation is needed");
+    drop(held);
+    waiting.await.unwrap().discard();
+
+    sleep(ms(1001)).await;
+    let trying = spawn_checkouts(&pool, 3, None); // the first makes the attempt
+    settle().await;
+    assert_eq!(pool.status().creating, 1);
+    let began = Instant::now();
+    let [first, others @ ..] = &mut trying.into_iter().map(Some).collect::<Vec<_>>()[..] else { panic!() };
+    let outcome = first.take().unwrap().await.unwrap();
+    assert!(matches!(outcome, Err(CheckoutError::Create(CreateError::TimedOut { .. }))));
+    for other in others {
+        assert!(other.take().unwrap().await.unwrap().is_err());
+    }
+    assert_eq!(began.elapsed(), ms(200), "a checkout waited for the end of the delay");
+    assert_quiescent(&pool, &manager).await;
+}
+
+/// An error that will not mend ends every wait at once. No further attempt is made, not for the minimum either, before `retry_now`.
+/// Existing items are still lent.
+#[tokio::test(start_paused = true)]
+async fn permanent_failure_ends_every_wait() {
+    let manager = ScriptedManager::new();
+    let events: Arc<Mutex<Vec<String>>> = Arc::default();
+    let observed = Arc::clone(&events);
+    let pool = manager
+        .pool(2)
+        .min_idle(1)
+        .observer(move |event: &PoolEvent| observed.lock().unwrap().push(event.to_string()))
+        .build()
+        .await
+        .unwrap();
+    manager.give_up(true);
+    manager.always(Creation::Fail);
+    pool.checkout().await.unwrap().discard();
+    settle().await;
+    assert_eq!(manager.attempts(), 2, "the minimum was not refilled");
+    assert_eq!(pool.status().backing_off, Some(Duration::MAX));
+    assert_eq!(
+        events.lock().unwrap().last().unwrap(),
+        "pool pool: no further attempt to create an item before `retry_now`"
+    );
+    let began = Instant::now();
+    for checkout in spawn_checkouts(&pool, 20, None) {
+        let error = checkout.await.unwrap().unwrap_err();
+        assert!(matches!(error, CheckoutError::BackingOff { retry_after: None, .. }), "{error:?}");
+        assert!(error.to_string().contains("call `Pool::retry_now`"), "{error}");
+    }
+    sleep(ms(60_000)).await;
+    assert_eq!((manager.attempts(), began.elapsed()), (2, ms(60_000)));
+
+    pool.add(manager.item()).unwrap();
+    drop(pool.checkout().await.unwrap());
+    pool.checkout().await.unwrap().discard();
+    manager.always(Creation::Succeed);
+    sleep(ms(60_000)).await;
+    assert_eq!(pool.status().size, 0);
+    pool.retry_now();
+    assert_eq!(assert_quiescent(&pool, &manager).await.idle, 1);
+    drop(pool.checkout().await.unwrap());
+    assert_eq!(pool.status().backing_off, None);
+}
+
+/// An error that will not mend ends the waits in the pool's queue and at the gate, although the failure before it would be retried.
+#[tokio::test(start_paused = true)]
+async fn permanent_failure_after_a_delay_ends_every_wait() {
+    let manager = ScriptedManager::new();
+    manager.always(Creation::Fail);
+    let pool = manager.pool(2).create_backoff(ms(100), ms(100)).build().await.unwrap();
+    assert!(is_failed(&pool.checkout().await));
+    let checkouts = spawn_checkouts(&pool, 10, None);
+    settle().await;
+    manager.give_up(true);
+    for checkout in checkouts {
+        assert!(checkout.await.unwrap().is_err());
+    }
+    assert_eq!((manager.attempts(), pool.status().backing_off), (2, Some(Duration::MAX)));
+    assert_quiescent(&pool, &manager).await;
+}
+
+/// `retry_now` ends the delay: the waiting checkouts are served at once if the cause is gone.
+#[tokio::test(start_paused = true)]
+async fn retry_now_serves_waiting_checkouts() {
+    let manager = ScriptedManager::new();
+    manager.script([Creation::Fail]);
+    let pool = manager.pool(2).create_backoff(ms(60_000), ms(60_000)).build().await.unwrap();
+    assert!(is_failed(&pool.checkout().await));
+    let began = Instant::now();
+    let checkouts = spawn_checkouts(&pool, 10, None);
+    settle().await;
+    assert_eq!(manager.attempts(), 1);
+    pool.retry_now();
+    for checkout in checkouts {
+        drop(checkout.await.unwrap().unwrap());
+    }
+    assert_eq!((began.elapsed(), pool.status().backing_off), (ms(0), None));
+    assert_quiescent(&pool, &manager).await;
+}
+
+/// An expired checkout says what it was waiting for, and is counted by that.
+#[tokio::test(start_paused = true)]
+async fn expired_checkouts_are_told_apart() {
+    let manager = ScriptedManager::new();
+    let pool = manager
+        .pool(2)
+        .max_wait(ms(100))
+        .create_timeout(ms(10_000))
+        .check_timeout(ms(10_000))
+        .create_backoff(ms(60_000), ms(60_000))
+        .build()
+        .await
+        .unwrap();
+
+    // A creation that hangs, once for the checkout itself and once for the permits of others.
+    manager.script([Creation::Hang]);
+    assert_eq!(stage_of(pool.checkout().await), CheckoutStage::Creation);
+    let permits = pool.gate().try_acquire_many(2).unwrap();
+    for _ in 0..2 {
+        let error = pool.checkout().await.unwrap_err();
+        assert!(
+            error.to_string().ends_with("raise the limit, or find out what delays `Manager::create`"),
+            "{error}"
+        );
+    }
+    drop(permits);
+
+    // One item is in use, and the creation of the other still hangs after the limit was lowered.
+    pool.resize(Limit::MIN);
+    for _ in 0..3 {
+        assert_eq!(stage_of(pool.checkout().await), CheckoutStage::Creation);
+    }
+    sleep(ms(10_000)).await; // the creation times out
+    for _ in 0..5 {
+        assert_eq!(stage_of(pool.checkout().await), CheckoutStage::Backoff);
+    }
+    pool.retry_now();
+    settle().await;
+
+    // An item that is in use longer than its permit, because its drop takes long.
+    pool.resize(Limit::new(2));
+    let mut held = pool.checkout().await.unwrap();
+    held.health = Check::Hang;
+    let other_permit = pool.gate().try_acquire().unwrap();
+    let error = pool.checkout().await.unwrap_err();
+    assert!(error.to_string().ends_with("raise the limit, or hold items for a shorter time"), "{error}");
+    drop((other_permit, held));
+
+    // A health check that hangs.
+    let mut checking = Box::pin(pool.checkout());
+    assert!(poll_once(&mut checking).is_pending());
+    assert_eq!((pool.status().checking, pool.status().in_use), (1, 1));
+    assert_eq!(stage_of(checking.await), CheckoutStage::Check);
+    let status = assert_quiescent(&pool, &manager).await;
+    assert_eq!(status.checking, 0);
+    let expired = status.totals.expired;
+    assert_eq!((expired.admission, expired.creation, expired.backoff, expired.check), (3, 4, 5, 1));
+    assert_eq!((expired.item, expired.start, expired.sum()), (0, 0, 13));
+}
+
+/// A checkout that was admitted before the limit fell, and waits for an item that comes back, says so when its time is over.
+#[tokio::test(start_paused = true)]
+async fn wait_for_an_item_that_does_not_come_back_says_so() {
+    let manager = ScriptedManager::new();
+    let gate = Gate::new(GateName::new("boats"), Limit::new(2));
+    let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();
+    let _held = pool.checkout().await.unwrap();
+    let mut waiting = Box::pin(pool.request().max_wait(ms(100)).checkout());
+    assert!(poll_once(&mut waiting).is_pending());
+    gate.resize(Limit::MIN); // the creation has not started, and does not start
+    let error = waiting.await.unwrap_err();
+    assert!(error.to_string().contains("an item to come back: 1 were in use"), "{error}");
+    assert_eq!(pool.status().totals.expired.item, 1);
+}
