@@ -148,6 +148,62 @@ fn pool_dropped_in_use() {
     });
 }
 
+/// An item comes back while the checkout that it would serve is dropped, and while another thread drops a second waiter. The item is
+/// idle as soon as both have returned: the thread that comes last sees to it.
+#[test]
+fn pool_with_a_return_racing_a_cancellation() {
+    check(|| {
+        let scene = PoolScene::with_creations(gate(3), 0, 1);
+        let item = block_on(scene.pool.checkout()).unwrap();
+        // Both are admitted and wait for items whose creations never end.
+        let mut waiting = [(); 2].map(|()| {
+            let pool = scene.pool.clone();
+            Box::pin(async move { pool.checkout().await.is_ok() })
+        });
+        for checkout in &mut waiting {
+            assert!(checkout.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        let returning = thread::spawn(move || drop(item));
+        let cancelling = waiting.map(|checkout| thread::spawn(move || drop(checkout)));
+        returning.join().unwrap();
+        for thread in cancelling {
+            thread.join().unwrap();
+        }
+        let status = scene.pool.status();
+        assert_eq!((status.idle, status.in_use, status.waiting), (1, 0, 0), "{status:?}");
+        assert_eq!(scene.gate.status().in_use, 0, "a permit was lost");
+        assert_eq!(scene.counts.used.load(SeqCst), 0);
+        scene.counts.finish_creations();
+        scene.finish();
+    });
+}
+
+/// Whichever of several threads closes the pool, none returns from `close` before the idle items have been dropped, and creations
+/// that never end do not keep the pool from being drained.
+#[test]
+fn pool_closed_by_several_threads() {
+    check(|| {
+        let scene = PoolScene::with_creations(gate(3), 2, 2);
+        let items = [(), ()].map(|()| block_on(scene.pool.checkout()).unwrap());
+        scene.use_or_cancel(1); // starts a creation that does not end
+        drop(items);
+        let closers = [(), ()].map(|()| {
+            scene.spawn(|scene| {
+                scene.pool.close();
+                assert_eq!(scene.counts.existing.load(SeqCst), 0, "`close` returned before the drops");
+            })
+        });
+        let gate = scene.gate.clone();
+        let gate_closer = thread::spawn(move || gate.close());
+        for thread in closers.into_iter().chain([gate_closer]) {
+            thread.join().unwrap();
+        }
+        block_on(scene.pool.drained());
+        assert_eq!(scene.counts.live.load(SeqCst), 0, "a creation goes on in a closed pool");
+        scene.finish();
+    });
+}
+
 /// A pool, and counts of its items that do not depend on the pool.
 #[derive(Clone)]
 struct PoolScene {
@@ -163,11 +219,20 @@ struct Counts {
     /// The most live items that are allowed at present.
     allowed: AtomicUsize,
     used: AtomicUsize,
+    /// Items that exist.
+    existing: AtomicUsize,
+    /// How many more creations complete. Further ones wait.
+    completing: AtomicUsize,
     /// Whether the manager has been dropped, and with it everything that belongs to the pool.
     is_gone: AtomicBool,
 }
 
 impl Counts {
+    /// Lets all creations complete.
+    fn finish_creations(&self) {
+        self.completing.store(usize::MAX, SeqCst);
+    }
+
     /// Waits for the maintenance task and the creations to end.
     fn wait_until_gone(&self) {
         while !self.is_gone.load(SeqCst) {
@@ -179,7 +244,13 @@ impl Counts {
 
 impl PoolScene {
     fn new(gate: Gate, min_idle: usize) -> Self {
+        Self::with_creations(gate, min_idle, usize::MAX)
+    }
+
+    /// Only this many creations complete, until [`Counts::finish_creations`].
+    fn with_creations(gate: Gate, min_idle: usize, completing: usize) -> Self {
         let counts = Arc::<Counts>::default();
+        counts.completing.store(completing, SeqCst);
         counts.allowed.store(gate.limit().get() as usize, SeqCst);
         let manager = CountingManager(Arc::clone(&counts));
         let builder = Pool::builder(manager).gate(gate.clone()).min_idle(min_idle);
@@ -258,8 +329,14 @@ impl Manager for CountingManager {
     type Error = Infallible;
 
     async fn create(&self) -> Result<CountedItem, Infallible> {
-        let item = CountedItem::new(&self.0);
+        let mut item = CountedItem::new(&self.0);
         shuttle::future::yield_now().await;
+        let take_turn = |left: usize| left.checked_sub(usize::from(left < usize::MAX));
+        while self.0.completing.fetch_update(SeqCst, SeqCst, take_turn).is_err() {
+            shuttle::future::yield_now().await;
+        }
+        self.0.existing.fetch_add(1, SeqCst);
+        item.exists = true;
         Ok(item)
     }
 
@@ -276,7 +353,11 @@ impl Drop for CountingManager {
 }
 
 /// An item that counts as live from the start of its creation to the end of its drop.
-struct CountedItem(Arc<Counts>);
+struct CountedItem {
+    counts: Arc<Counts>,
+    /// Whether its creation has completed.
+    exists: bool,
+}
 
 impl CountedItem {
     fn new(counts: &Arc<Counts>) -> Self {
@@ -287,13 +368,16 @@ impl CountedItem {
             eprintln!("{live} items exist or are being created, but only {allowed} are allowed");
             std::process::abort();
         }
-        Self(Arc::clone(counts))
+        Self { counts: Arc::clone(counts), exists: false }
     }
 }
 
 impl Drop for CountedItem {
     fn drop(&mut self) {
         thread::yield_now();
-        self.0.live.fetch_sub(1, SeqCst);
+        if self.exists {
+            self.counts.existing.fetch_sub(1, SeqCst);
+        }
+        self.counts.live.fetch_sub(1, SeqCst);
     }
 }

@@ -1,13 +1,14 @@
 //! The status and the events of a pool.
 
+use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex};
 
-use concurrency_governor::GateName;
-use concurrency_governor::pool::PoolEvent;
+use concurrency_governor::pool::{DiscardReason, PoolEvent, PooledItem};
+use concurrency_governor::{GateName, Limit};
 use tokio::time::sleep;
 
-use super::support::{Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
+use super::support::{Check, Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
 /// Sizes, totals and histograms match what happened.
 #[tokio::test(start_paused = true)]
@@ -44,6 +45,86 @@ async fn status_matches_what_happened() {
     assert_eq!(status.waits.mean().unwrap().as_millis(), (20 + 30 + 40) / 3);
     sleep(ms(1001)).await;
     assert_eq!(assert_quiescent(&pool, &manager).await.totals.evicted, 2);
+}
+
+/// Each reason for a discard and each kind of failed creation has a counter of its own, and the events name the same reasons.
+#[tokio::test(start_paused = true)]
+async fn each_reason_is_counted_by_itself() {
+    type Discard = fn(&mut PooledItem<ScriptedManager>);
+    let manager = ScriptedManager::new();
+    let events: Arc<Mutex<HashMap<DiscardReason, u64>>> = Arc::default();
+    let observed = Arc::clone(&events);
+    let pool = manager
+        .pool(9)
+        .max_lifetime(ms(100_000))
+        .create_timeout(ms(10))
+        .create_backoff(ms(1), ms(1))
+        .observer(move |event: &PoolEvent| {
+            if let PoolEvent::Discarded { reason, .. } = event {
+                *observed.lock().unwrap().entry(*reason).or_default() += 1;
+            }
+        })
+        .build()
+        .await
+        .unwrap();
+    let take = |items: usize| {
+        let pool = pool.clone();
+        async move {
+            let mut taken = Vec::new();
+            for _ in 0..items {
+                taken.push(pool.checkout().await.unwrap());
+            }
+            taken
+        }
+    };
+
+    // Each reason happens a different number of times.
+    let by_use: [(usize, Discard); 4] = [
+        (1, |item| item.mark_broken()),
+        (2, |item| item.begin()),
+        (3, |item| item.recycle = Check::Panic),
+        (4, |item| item.recycle = Check::Discard),
+    ];
+    for (times, unfit) in by_use {
+        take(times).await.iter_mut().for_each(unfit);
+    }
+    take(5).await.iter_mut().for_each(|item| item.health = Check::Discard);
+    drop(take(1).await); // checks and rejects all five
+    drop(take(6).await);
+    sleep(ms(100_001)).await;
+    drop(take(9).await);
+    pool.resize(Limit::new(2));
+    pool.resize(Limit::new(9));
+    drop(take(8).await);
+    pool.retain(|_, _| false);
+    for (times, failure) in [(1, Creation::Fail), (2, Creation::Hang), (3, Creation::Panic)] {
+        for _ in 0..times {
+            manager.script([failure]);
+            assert!(pool.checkout().await.is_err());
+        }
+    }
+    drop(take(9).await);
+    pool.close();
+
+    let status = assert_quiescent(&pool, &manager).await;
+    let discarded = status.totals.discarded;
+    let reasons = [
+        (DiscardReason::Broken, discarded.broken, 1),
+        (DiscardReason::Incomplete, discarded.incomplete, 2),
+        (DiscardReason::Panicked, discarded.panicked, 3),
+        (DiscardReason::Recycle, discarded.recycle, 4),
+        (DiscardReason::Health, discarded.health, 5),
+        (DiscardReason::Expired, discarded.expired, 6),
+        (DiscardReason::Surplus, discarded.surplus, 7),
+        (DiscardReason::Retain, discarded.retain, 8),
+        (DiscardReason::Closed, discarded.closed, 9),
+    ];
+    for (reason, counted, expected) in reasons {
+        assert_eq!((counted, events.lock().unwrap()[&reason]), (expected, expected), "{reason:?}");
+    }
+    let errors = status.totals.create_errors;
+    assert_eq!((errors.failed, errors.timed_out, errors.panicked), (1, 2, 3));
+    assert_eq!((errors.not_started, errors.abandoned, status.totals.evicted), (0, 0, 0));
 }
 
 /// Observers get an event for everything but the reuse of idle items. Events print as readable lines. A panic of an observer
