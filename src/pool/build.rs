@@ -17,7 +17,7 @@ use super::item_wait::ItemWait;
 use super::maintenance::run_maintenance;
 use super::manager::Manager;
 use super::shared::PoolShared;
-use super::state::{PoolRules, PoolState, items_of};
+use super::state::{CheckoutArrival, PoolRules, PoolState, items_of};
 use super::sync::{Mutex, PoolRuntime};
 use super::{Pool, PoolCore};
 use crate::gate::Gate;
@@ -211,7 +211,7 @@ async fn create_first_items<M: Manager>(
     let mut items = Vec::new();
     // All waits are queued before the first is awaited, so that the items are created at the same time.
     for _ in 0..count {
-        match ItemWait::take_or_enqueue(shared, None, None) {
+        match ItemWait::take_or_enqueue(shared, CheckoutArrival::default()) {
             Ok(record) => items.push(FirstItem { shared, record: Some(record) }),
             Err(wait) => waits.push(wait),
         }

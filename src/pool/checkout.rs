@@ -16,7 +16,7 @@ use super::item_wait::ItemWait;
 use super::manager::{Manager, Verdict};
 use super::pooled_item::PooledItem;
 use super::shared::PoolShared;
-use super::state::elapsed;
+use super::state::{CheckoutArrival, elapsed};
 use super::sync::with_deadline;
 use super::until::until;
 use crate::gate::clock::{self, NEVER};
@@ -83,11 +83,12 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     #[inline]
     pub async fn checkout(self) -> Result<PooledItem<M>, CheckoutError> {
         let mut arrived = None; // set at the first wait: the fast path does not read the clock
+        let mut ticket = None; // set when the first item was rejected
         let mut outcome = self.checkout_fast();
         loop {
             let mut item = match outcome {
                 Ok(item) => item,
-                Err(permit) => match self.checkout_slow(permit, &mut arrived).await? {
+                Err(permit) => match self.checkout_slow(permit, ticket, &mut arrived).await? {
                     ObtainedItem::Reused(item) => item,
                     ObtainedItem::Created(item) => return Ok(item), // a new item needs no check
                 },
@@ -97,8 +98,12 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                     item.finish_health_check();
                     return Ok(item);
                 }
-                // The permit is kept for the next item, so that no later checkout overtakes this one.
-                HealthOutcome::Unfit => outcome = Err(Some(item.discard_unhealthy())),
+                // The permit and the ticket are kept for the next item, so that no later checkout overtakes this one.
+                HealthOutcome::Unfit => {
+                    let (permit, of_first_item) = item.discard_unhealthy();
+                    ticket.get_or_insert(of_first_item);
+                    outcome = Err(Some(permit));
+                }
                 HealthOutcome::DeadlineExceeded => return Err(self.expire(CheckoutStage::Check, arrived)),
             }
         }
@@ -138,6 +143,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn checkout_slow(
         &self,
         permit: Option<OwnedPermit>,
+        ticket: Option<u64>,
         arrived: &mut Option<i64>,
     ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
@@ -156,7 +162,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
         let since = *arrived.get_or_insert_with(clock::now);
-        let wait = match ItemWait::take_or_enqueue(shared, Some(since), round) {
+        let arrival = CheckoutArrival { arrived: Some(since), round, ticket };
+        let wait = match ItemWait::take_or_enqueue(shared, arrival) {
             Ok(record) => return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit))),
             Err(wait) => wait,
         };

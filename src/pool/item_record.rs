@@ -11,10 +11,12 @@ pub(super) struct ItemRecord<I> {
     pub(super) idle_since: i64,
     /// Position in the order in which items became idle: the warmest idle item has the highest number.
     pub(super) sequence: u64,
+    /// The ticket of the checkout that uses the item.
+    pub(super) ticket: u64,
 }
 
 impl<I> ItemRecord<I> {
     pub(super) const fn new(item: I, created: i64, expires: i64) -> Self {
-        Self { item, created, expires, idle_since: created, sequence: 0 }
+        Self { item, created, expires, idle_since: created, sequence: 0, ticket: 0 }
     }
 }

@@ -9,7 +9,7 @@ use super::error::CheckoutError;
 use super::item_record::ItemRecord;
 use super::manager::Manager;
 use super::shared::PoolShared;
-use super::state::elapsed;
+use super::state::{CheckoutArrival, elapsed};
 use super::sync::{has_timer, with_deadline, yield_point};
 use crate::gate::AcquireError;
 use crate::gate::clock::{self, NEVER};
@@ -23,23 +23,21 @@ pub(super) struct ItemWait<'s, M: Manager> {
 }
 
 impl<'s, M: Manager> ItemWait<'s, M> {
-    /// Takes the warmest idle item, or joins the wait queue if no item is idle. The wait is recorded if its start is given.
-    /// `round` is given for a checkout that has waited at the gate.
+    /// Takes the warmest idle item, or joins the wait queue if no item is idle.
     pub(super) fn take_or_enqueue(
         shared: &'s Arc<PoolShared<M>>,
-        arrived: Option<i64>,
-        round: Option<u64>,
+        arrival: CheckoutArrival,
     ) -> Result<ItemRecord<M::Item>, Self> {
         let (sender, receiver) = delivery_channel();
         let now = clock::now();
         let taken = shared.apply(|state, effects| {
             if let Some(record) = state.take_unexpired(now, effects) {
-                if let Some(arrived) = arrived {
+                if let Some(arrived) = arrival.arrived {
                     state.record_wait(elapsed(arrived, now));
                 }
                 return Ok(record);
             }
-            Err(state.enqueue(sender, arrived, round, now, shared.gate.limit(), effects))
+            Err(state.enqueue(sender, arrival, now, shared.gate.limit(), effects))
         });
         taken.map_err(|ticket| Self { shared, ticket, receiver, is_over: false })
     }

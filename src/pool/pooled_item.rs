@@ -67,6 +67,8 @@ pub struct PooledItem<M: Manager> {
     item: Option<M::Item>,
     created: i64,
     expires: i64,
+    /// The place of the checkout in the order of checkouts.
+    ticket: u64,
     /// Why the item must be dropped when the guard is, if it must be.
     discard_reason: Option<DiscardReason>,
     /// Whether the thread was already unwinding at the checkout. Then unwinding says nothing about the item.
@@ -84,6 +86,7 @@ impl<M: Manager> PooledItem<M> {
             item: Some(record.item),
             created: record.created,
             expires: record.expires,
+            ticket: record.ticket,
             discard_reason: initial_reason(shared),
             was_unwinding: thread::panicking(),
             permit: Some(permit),
@@ -143,11 +146,12 @@ impl<M: Manager> PooledItem<M> {
         self.discard_reason = initial_reason(&self.shared);
     }
 
-    /// Discards the item and returns the permit, so that the checkout can take another item.
-    pub(super) fn discard_unhealthy(mut self) -> OwnedPermit {
+    /// Discards the item. Returns the permit and the ticket, so that the checkout can take another item in its turn.
+    pub(super) fn discard_unhealthy(mut self) -> (OwnedPermit, u64) {
         let item = self.item.take().expect(HOLDS_ITEM);
         self.shared.discard(ItemRecord::new(item, self.created, self.expires), DiscardReason::Health);
-        self.permit.take().expect("the guard holds its permit until it is dropped")
+        let permit = self.permit.take().expect("the guard holds its permit until it is dropped");
+        (permit, self.ticket)
     }
 }
 

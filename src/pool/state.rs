@@ -14,6 +14,8 @@ mod create;
 mod evict;
 mod wait;
 
+pub(super) use wait::CheckoutArrival;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::time::Duration;
@@ -137,7 +139,8 @@ impl<M: Manager> PoolState<M> {
     /// Takes the warmest idle item, whatever its age.
     #[inline]
     pub(super) fn take_warmest(&mut self) -> Option<ItemRecord<M::Item>> {
-        let record = self.idle.pop_back()?;
+        let mut record = self.idle.pop_back()?;
+        record.ticket = self.take_ticket();
         increment(&mut self.in_use);
         count(&mut self.totals.reused);
         Some(record)
@@ -189,10 +192,10 @@ impl<M: Manager> PoolState<M> {
             self.discard_in_use(record, DiscardReason::Closed, effects);
         } else if now.is_some_and(|now| record.expires <= now) {
             self.discard_in_use(record, DiscardReason::Expired, effects);
-        } else if let Some((_, waiter)) = self.waiters.pop_first() {
+        } else if let Some(waiter) = self.waiters.pop_first() {
             // The item stays in use. A lowered limit does not matter: the number of items does not change.
             count(&mut self.totals.reused);
-            self.deliver(waiter, ItemDelivery::Reused(record), clock, effects);
+            self.deliver(waiter, record, ItemDelivery::Reused, clock, effects);
         } else if self.present() > self.limit {
             self.discard_in_use(record, DiscardReason::Surplus, effects);
         } else {
@@ -308,6 +311,13 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
+    /// Returns the next ticket. Tickets ascend in the order in which checkouts were admitted and looked for an item.
+    const fn take_ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket = ticket.saturating_add(1);
+        ticket
+    }
+
     /// Stores the gate's limit. A limit that rose may leave room for more of the minimum, whichever step reads it first.
     fn set_limit(&mut self, limit: Limit) {
         let limit = items_of(limit);
@@ -347,18 +357,20 @@ impl<M: Manager> PoolState<M> {
         self.advance_maintenance(expires)
     }
 
-    /// Sends the delivery to the waiter and records its wait.
+    /// Hands the item to the waiter and records its wait.
     fn deliver(
         &mut self,
-        waiter: ItemWaiter<M>,
-        delivery: ItemDelivery<M>,
+        (ticket, waiter): (u64, ItemWaiter<M>),
+        mut record: ItemRecord<M::Item>,
+        deliver_as: fn(ItemRecord<M::Item>) -> ItemDelivery<M>,
         clock: impl FnOnce() -> i64,
         effects: &mut PoolEffects<M>,
     ) {
+        record.ticket = ticket;
         if let Some(arrived) = waiter.arrived {
             self.record_wait(elapsed(arrived, clock()));
         }
-        effects.deliveries.push((waiter.sender, delivery));
+        effects.deliveries.push((waiter.sender, deliver_as(record)));
     }
 
     /// Discards the item. It counts as dropping until [`finish_drops`](Self::finish_drops).

@@ -3,7 +3,7 @@
 use concurrency_governor::pool::{CheckoutError, CheckoutStage};
 use tokio::time::{Instant, sleep};
 
-use super::support::{Check, Creation, ScriptedManager, assert_quiescent, ms, poll_once};
+use super::support::{Check, Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
 /// An unhealthy item is dropped and the next one is checked. If none is left, a new item is created, which is not checked.
 #[tokio::test]
@@ -147,6 +147,38 @@ async fn delivered_item_is_checked() {
     let (outcome, ()) = tokio::join!(waiting, returning);
     assert_eq!(outcome.unwrap().id, 1);
     assert_eq!(assert_quiescent(&pool, &manager).await.totals.discarded.health, 1);
+}
+
+/// A checkout whose item was rejected keeps its place before checkouts that were admitted later, whether the item was idle or was
+/// delivered to it.
+#[tokio::test(start_paused = true)]
+async fn checkout_keeps_its_place_after_an_unhealthy_item() {
+    for is_delivered in [false, true] {
+        let manager = ScriptedManager::new();
+        let pool = manager.pool(4).build().await.unwrap();
+        let mut unhealthy = pool.checkout().await.unwrap();
+        unhealthy.health = Check::DiscardLater;
+        let held = pool.checkout().await.unwrap();
+        manager.always(Creation::Hang);
+        let mut first = Box::pin(pool.checkout());
+        let mut second = Box::pin(pool.checkout());
+        if is_delivered {
+            assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
+            drop(unhealthy);
+            assert!(poll_once(&mut first).is_pending());
+        } else {
+            drop(unhealthy);
+            assert!(poll_once(&mut first).is_pending());
+            assert!(poll_once(&mut second).is_pending());
+        }
+        settle().await;
+        assert!(poll_once(&mut first).is_pending(), "the check has not ended");
+        assert_eq!(manager.dropped(), [0]);
+        drop(held);
+        assert!(poll_once(&mut second).is_pending(), "the later checkout has overtaken the first");
+        assert_eq!(first.await.unwrap().id, 1);
+        drop(second);
+    }
 }
 
 /// `try_checkout` does not check the item's health.

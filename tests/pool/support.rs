@@ -31,6 +31,8 @@ pub(crate) enum Check {
     #[default]
     Keep,
     Discard,
+    /// Rejects the item at its second poll. For `health` only.
+    DiscardLater,
     Hang,
     Panic,
 }
@@ -168,7 +170,7 @@ impl Manager for ScriptedManager {
         match item.recycle {
             Check::Keep => Verdict::Keep,
             Check::Discard => Verdict::Discard,
-            Check::Hang | Check::Panic => panic!("scripted panic of `recycle`"),
+            Check::DiscardLater | Check::Hang | Check::Panic => panic!("scripted panic of `recycle`"),
         }
     }
 
@@ -176,6 +178,10 @@ impl Manager for ScriptedManager {
         match item.health {
             Check::Keep => Verdict::Keep,
             Check::Discard => Verdict::Discard,
+            Check::DiscardLater => {
+                yield_now().await;
+                Verdict::Discard
+            }
             Check::Hang => pending().await,
             Check::Panic => panic!("scripted panic of `health`"),
         }

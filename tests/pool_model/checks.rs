@@ -3,11 +3,12 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use concurrency_governor::pool::{DuringBackoff, PoolTotals};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
 
 use crate::manager::CreationEnd;
-use crate::model::{Checkout, Model, ms, poll_once};
+use crate::model::{Checkout, ExpectedTotals, Model, ms, poll_once};
 
 impl Model<'_> {
     /// Checks what holds after every step, although tasks may still have work to do.
@@ -19,9 +20,31 @@ impl Model<'_> {
         assert_eq!(existing, status.idle + status.in_use, "{status:?}");
         assert_eq!(status.size, existing + status.creating, "{status:?}");
         let left = status.totals.evicted + status.totals.detached + status.totals.discarded.sum();
-        assert_eq!(status.totals.created, existing as u64 + left, "{status:?}");
-        assert_eq!(status.totals.detached, self.detached);
+        assert_eq!(status.totals.created + status.totals.added, existing as u64 + left, "{status:?}");
+        self.check_totals(&status.totals);
+        if status.backing_off.is_none() {
+            self.retries_from = None;
+        } else if self.retries_from.is_none() {
+            self.retries_from = Some(self.manager.started_creations());
+        }
         assert!(status.in_use >= self.in_use.len(), "{status:?}");
+    }
+
+    /// Checks the totals that the run knows, and that nothing is counted that cannot have happened.
+    fn check_totals(&self, totals: &PoolTotals) {
+        let discarded = &totals.discarded;
+        let counted = ExpectedTotals {
+            added: totals.added,
+            detached: totals.detached,
+            broken: discarded.broken,
+            incomplete: discarded.incomplete,
+            panicked: discarded.panicked,
+            retain: discarded.retain,
+            expired_checkouts: totals.expired.sum(),
+        };
+        assert_eq!(counted, self.expected, "{totals:?}");
+        assert_eq!((discarded.recycle, totals.expired.check), (0, 0), "{totals:?}");
+        assert!(discarded.closed == 0 || self.closed, "{totals:?}");
     }
 
     /// Checks what holds when no task has work to do.
@@ -36,7 +59,8 @@ impl Model<'_> {
         let admitted = self.waiting.len() - gate.waiting;
         assert_eq!(gate.in_use as usize, self.in_use.len() + admitted, "a permit was lost: {gate:?}");
         if self.closed {
-            assert_eq!((status.idle, self.waiting.len()), (0, 0), "{status:?}");
+            assert_eq!((status.idle, self.waiting.len(), status.creating), (0, 0, 0), "{status:?}");
+            assert_eq!((status.backing_off, status.start_delay), (None, None), "{status:?}");
             return;
         }
 
@@ -47,6 +71,17 @@ impl Model<'_> {
             assert_eq!(status.idle, 0, "a waiter could be served: {status:?}");
             let is_provided = status.creating >= admitted || status.size >= limit;
             assert!(is_provided || status.backing_off.is_some(), "a waiter waits for nothing: {status:?}");
+        }
+        assert_eq!(status.start_delay, None, "{status:?}");
+
+        // While creating items fails, no checkout waits that would have been rejected.
+        let rejects = self.settings.during_backoff == DuringBackoff::Reject;
+        match status.backing_off {
+            Some(Duration::MAX) => assert_eq!(admitted, 0, "a waiter waits for no attempt: {status:?}"),
+            Some(delay) if rejects && !delay.is_zero() => {
+                assert!(admitted <= status.creating, "a waiter waits for the end of a delay: {status:?}");
+            }
+            _ => {}
         }
         if status.backing_off == Some(Duration::ZERO) && admitted > 0 {
             let is_retried = status.creating > 0 || status.size >= limit;
@@ -88,6 +123,7 @@ impl Model<'_> {
     pub(crate) async fn finish(mut self) {
         self.waiting.clear();
         self.in_use.clear();
+        self.pool.retry_now();
         for _ in 0..30 {
             advance(ms(1)).await;
             for _ in 0..12 {
@@ -126,11 +162,8 @@ impl Model<'_> {
         }
 
         self.pool.close();
-        while self.manager.running_creations() > 0 {
-            self.manager.end_creation(0, CreationEnd::Created);
-            yield_now().await;
-        }
-        self.pool.drained().await;
+        self.pool.drained().await; // no creation has to end for this
+        assert_eq!(self.manager.running_creations(), 0);
         self.handle_for_drops.lock().unwrap().take();
         assert_eq!(self.manager.existing_items(), 0);
     }

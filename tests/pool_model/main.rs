@@ -14,6 +14,8 @@
 mod checks;
 mod manager;
 mod model;
+mod random;
+mod steps;
 
 use std::env;
 use std::thread;

@@ -6,15 +6,17 @@ use std::panic;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use concurrency_governor::pool::{CheckoutError, CreateError, Manager, Verdict};
+use concurrency_governor::pool::{CheckoutError, CreateError, FailureVerdict, Manager, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How a creation ends. It hangs until the run decides.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CreationEnd {
     Created,
     Failed,
+    /// It fails with an error that will not mend.
+    FailedForGood,
     Panicked,
 }
 
@@ -27,6 +29,8 @@ struct Records {
     next_item: u64,
     /// Existing items and when they were created.
     items: BTreeMap<u64, Instant>,
+    /// Items of the user.
+    unpooled: BTreeMap<u64, Instant>,
     next_creation: u64,
     /// Running creations in the order of their start. The sender is taken when the run decides how the creation ends.
     creations: BTreeMap<u64, Option<oneshot::Sender<CreationEnd>>>,
@@ -43,6 +47,7 @@ impl ModelManager {
         Self(Arc::new(Mutex::new(Records {
             next_item: 0,
             items: BTreeMap::new(),
+            unpooled: BTreeMap::new(),
             next_creation: 0,
             creations: BTreeMap::new(),
             allowed: limit,
@@ -61,6 +66,37 @@ impl ModelManager {
         };
         if let Some(sender) = sender {
             let _ = sender.send(end);
+        }
+    }
+
+    /// Returns the number of the n-th of the hanging creations.
+    pub(crate) fn nth_creation(&self, nth: usize) -> Option<u64> {
+        let records = self.records();
+        let hanging = records.creations.iter().filter(|(_, sender)| sender.is_some());
+        hanging.map(|(number, _)| *number).nth(nth)
+    }
+
+    /// Returns how many creations have started. The next one gets this number.
+    pub(crate) fn started_creations(&self) -> u64 {
+        self.records().next_creation
+    }
+
+    /// Creates an item without the pool. It does not count before it is [adopted](Self::adopt).
+    pub(crate) fn item_of_the_user(&self) -> ModelItem {
+        let mut records = self.records();
+        let id = records.next_item;
+        records.next_item += 1;
+        records.unpooled.insert(id, Instant::now());
+        drop(records);
+        ModelItem { id, recycle_panics: false, is_unhealthy: false, on_drop: None, manager: self.clone() }
+    }
+
+    /// Counts an item of the user, which the pool has taken.
+    pub(crate) fn adopt(&self, id: u64) {
+        let mut records = self.records();
+        // A waiter may have used and dropped it already.
+        if let Some(created) = records.unpooled.remove(&id) {
+            records.items.insert(id, created);
         }
     }
 
@@ -143,10 +179,22 @@ impl Manager for ModelManager {
         };
         match receiver.await.unwrap_or(CreationEnd::Failed) {
             CreationEnd::Created => Ok(creation.into_item()),
-            CreationEnd::Failed => Err(ModelError),
+            CreationEnd::Failed => Err(ModelError::Transient),
+            CreationEnd::FailedForGood => Err(ModelError::Permanent),
             // Bypasses the panic hook, which would print every scripted panic.
             CreationEnd::Panicked => panic::resume_unwind(Box::new("scripted panic")),
         }
+    }
+
+    fn judge_failure(&self, error: &ModelError) -> FailureVerdict {
+        match error {
+            ModelError::Transient => FailureVerdict::Retry,
+            ModelError::Permanent => FailureVerdict::GiveUp,
+        }
+    }
+
+    async fn health(&self, item: &mut ModelItem) -> Verdict {
+        if item.is_unhealthy { Verdict::Discard } else { Verdict::Keep }
     }
 
     fn recycle(&self, item: &mut ModelItem) -> Verdict {
@@ -171,7 +219,13 @@ impl RunningCreation {
         records.creations.remove(&self.number);
         records.items.insert(id, Instant::now());
         drop(records);
-        ModelItem { id, recycle_panics: false, on_drop: None, manager: self.manager.clone() }
+        ModelItem {
+            id,
+            recycle_panics: false,
+            is_unhealthy: false,
+            on_drop: None,
+            manager: self.manager.clone(),
+        }
     }
 }
 
@@ -185,6 +239,8 @@ impl Drop for RunningCreation {
 pub(crate) struct ModelItem {
     pub(crate) id: u64,
     pub(crate) recycle_panics: bool,
+    /// Whether its next health check rejects it.
+    pub(crate) is_unhealthy: bool,
     pub(crate) on_drop: Option<Box<dyn FnOnce() + Send>>,
     manager: ModelManager,
 }
@@ -195,14 +251,17 @@ impl Drop for ModelItem {
             hook();
         }
         let mut records = self.manager.records();
-        if records.items.remove(&self.id).is_none() {
+        if records.items.remove(&self.id).or(records.unpooled.remove(&self.id)).is_none() {
             records.violation = Some("an item was dropped twice");
         }
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct ModelError;
+pub(crate) enum ModelError {
+    Transient,
+    Permanent,
+}
 
 impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,6 +289,8 @@ impl Coverage {
             CheckoutError::Create(CreateError::Panicked { .. }) => "ended by a panic",
             CheckoutError::Create(_) => "ended by a creation that timed out",
             CheckoutError::DeadlineExceeded(_) => "ended by its deadline",
+            CheckoutError::BackingOff { retry_after: Some(_), .. } => "rejected during a backoff",
+            CheckoutError::BackingOff { .. } => "rejected after a failure for good",
             _ => "ended by closing",
         });
     }
@@ -248,7 +309,7 @@ impl Coverage {
     }
 }
 
-const REQUIRED_SITUATIONS: [&str; 17] = [
+const REQUIRED_SITUATIONS: [&str; 22] = [
     "served at once",
     "waited",
     "served after a wait",
@@ -266,4 +327,9 @@ const REQUIRED_SITUATIONS: [&str; 17] = [
     "ended by a panic",
     "ended by a creation that timed out",
     "ended by its deadline",
+    "rejected during a backoff",
+    "rejected after a failure for good",
+    "tried again at once",
+    "failed after a delay without an item",
+    "added",
 ];

@@ -57,9 +57,9 @@ impl<M: Manager> PoolState<M> {
 
         if self.is_closed() {
             self.discard(record, DiscardReason::Closed, effects);
-        } else if let Some((_, waiter)) = self.waiters.pop_first() {
+        } else if let Some(waiter) = self.waiters.pop_first() {
             increment(&mut self.in_use);
-            self.deliver(waiter, ItemDelivery::Created(record), || now, effects);
+            self.deliver(waiter, record, ItemDelivery::Created, || now, effects);
         } else if self.present() >= self.limit {
             self.discard(record, DiscardReason::Surplus, effects);
         } else {

@@ -58,10 +58,10 @@ impl<M: Manager> PoolState<M> {
         decrement(&mut self.in_review);
         if self.is_closed() {
             self.discard(record, DiscardReason::Closed, effects);
-        } else if let Some((_, waiter)) = self.waiters.pop_first() {
+        } else if let Some(waiter) = self.waiters.pop_first() {
             increment(&mut self.in_use);
             count(&mut self.totals.reused);
-            self.deliver(waiter, ItemDelivery::Reused(record), clock, effects);
+            self.deliver(waiter, record, ItemDelivery::Reused, clock, effects);
         } else if self.present() >= self.limit {
             self.discard(record, DiscardReason::Surplus, effects);
         } else {

@@ -13,6 +13,17 @@ use crate::pool::effects::PoolEffects;
 use crate::pool::error::CheckoutError;
 use crate::pool::manager::Manager;
 
+/// What is known of a checkout that joins the queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::pool) struct CheckoutArrival {
+    /// When its wait started. `None` if the wait is not recorded.
+    pub(in crate::pool) arrived: Option<i64>,
+    /// The round in which it joined the gate's queue, if it did.
+    pub(in crate::pool) round: Option<u64>,
+    /// Its ticket, if it has had an item, which its health check rejected. It keeps its place before later checkouts.
+    pub(in crate::pool) ticket: Option<u64>,
+}
+
 impl<M: Manager> PoolState<M> {
     /// Returns the present round, for a checkout that is about to wait for a permit. A new round begins with each attempt
     /// after a backoff delay.
@@ -36,18 +47,16 @@ impl<M: Manager> PoolState<M> {
     /// Adds a waiter to the queue and starts creating an item if there is room. Returns the waiter's ticket. If the pool is
     /// closed or abandoned, or if nothing will serve the waiter, it gets its error as a delivery instead.
     ///
-    /// `round` is given for a checkout that has waited at the gate.
     pub(in crate::pool) fn enqueue(
         &mut self,
         sender: DeliverySender<M>,
-        arrived: Option<i64>,
-        round: Option<u64>,
+        arrival: CheckoutArrival,
         now: i64,
         limit: Limit,
         effects: &mut PoolEffects<M>,
     ) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket = ticket.saturating_add(1);
+        let CheckoutArrival { arrived, round, ticket } = arrival;
+        let ticket = ticket.unwrap_or_else(|| self.take_ticket());
         let round = round.unwrap_or(self.round);
         let end = match self.phase {
             PoolPhase::Open => self.ended(round).or_else(|| self.rejection(now)),
