@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::checkout_timeout::CheckoutStage;
 use super::delivery::ItemDelivery;
 use super::error::{CheckoutError, TryCheckoutError};
+use super::item_record::CheckoutPlace;
 use super::item_wait::ItemWait;
 use super::manager::{Manager, Verdict};
 use super::pooled_item::PooledItem;
@@ -83,12 +84,12 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     #[inline]
     pub async fn checkout(self) -> Result<PooledItem<M>, CheckoutError> {
         let mut arrived = None; // set at the first wait: the fast path does not read the clock
-        let mut ticket = None; // set when the first item was rejected
+        let mut place = None; // set when the first item was rejected
         let mut outcome = self.checkout_fast();
         loop {
             let mut item = match outcome {
                 Ok(item) => item,
-                Err(permit) => match self.checkout_slow(permit, ticket, &mut arrived).await? {
+                Err(permit) => match self.checkout_slow(permit, place, &mut arrived).await? {
                     ObtainedItem::Reused(item) => item,
                     ObtainedItem::Created(item) => return Ok(item), // a new item needs no check
                 },
@@ -98,10 +99,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                     item.finish_health_check();
                     return Ok(item);
                 }
-                // The permit and the ticket are kept for the next item, so that no later checkout overtakes this one.
+                // The permit and the place are kept for the next item, so that no later checkout overtakes this one.
                 HealthOutcome::Unfit => {
-                    let (permit, of_first_item) = item.discard_unhealthy();
-                    ticket.get_or_insert(of_first_item);
+                    let (permit, of_this_item) = item.discard_unhealthy();
+                    place.get_or_insert(of_this_item);
                     outcome = Err(Some(permit));
                 }
                 HealthOutcome::DeadlineExceeded => return Err(self.expire(CheckoutStage::Check, arrived)),
@@ -143,7 +144,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn checkout_slow(
         &self,
         permit: Option<OwnedPermit>,
-        ticket: Option<u64>,
+        place: Option<CheckoutPlace>,
         arrived: &mut Option<i64>,
     ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
@@ -162,7 +163,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
         let since = *arrived.get_or_insert_with(clock::now);
-        let arrival = CheckoutArrival { arrived: Some(since), round, ticket };
+        let arrival = CheckoutArrival { arrived: Some(since), round, place };
         let wait = match ItemWait::take_or_enqueue(shared, arrival) {
             Ok(record) => return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit))),
             Err(wait) => wait,

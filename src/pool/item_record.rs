@@ -11,12 +11,21 @@ pub(super) struct ItemRecord<I> {
     pub(super) idle_since: i64,
     /// Position in the order in which items became idle: the warmest idle item has the highest number.
     pub(super) sequence: u64,
-    /// The ticket of the checkout that uses the item.
-    pub(super) ticket: u64,
+    /// The place of the checkout that uses the item.
+    pub(super) place: CheckoutPlace,
 }
 
 impl<I> ItemRecord<I> {
-    pub(super) const fn new(item: I, created: i64, expires: i64) -> Self {
-        Self { item, created, expires, idle_since: created, sequence: 0, ticket: 0 }
+    pub(super) fn new(item: I, created: i64, expires: i64) -> Self {
+        Self { item, created, expires, idle_since: created, sequence: 0, place: CheckoutPlace::default() }
     }
+}
+
+/// The place of a checkout among the others. A checkout keeps it if its item fails the health check.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CheckoutPlace {
+    /// Its number in the order in which checkouts were admitted and looked for an item.
+    pub(super) ticket: u64,
+    /// The round in which it arrived. A round begins with each attempt after a backoff delay.
+    pub(super) round: u64,
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::catch_panic::catch_panic;
-use super::item_record::ItemRecord;
+use super::item_record::{CheckoutPlace, ItemRecord};
 use super::manager::{Manager, Verdict};
 use super::shared::PoolShared;
 use super::state::elapsed;
@@ -67,8 +67,8 @@ pub struct PooledItem<M: Manager> {
     item: Option<M::Item>,
     created: i64,
     expires: i64,
-    /// The place of the checkout in the order of checkouts.
-    ticket: u64,
+    /// The place of the checkout.
+    place: CheckoutPlace,
     /// Why the item must be dropped when the guard is, if it must be.
     discard_reason: Option<DiscardReason>,
     /// Whether the thread was already unwinding at the checkout. Then unwinding says nothing about the item.
@@ -86,7 +86,7 @@ impl<M: Manager> PooledItem<M> {
             item: Some(record.item),
             created: record.created,
             expires: record.expires,
-            ticket: record.ticket,
+            place: record.place,
             discard_reason: initial_reason(shared),
             was_unwinding: thread::panicking(),
             permit: Some(permit),
@@ -146,12 +146,12 @@ impl<M: Manager> PooledItem<M> {
         self.discard_reason = initial_reason(&self.shared);
     }
 
-    /// Discards the item. Returns the permit and the ticket, so that the checkout can take another item in its turn.
-    pub(super) fn discard_unhealthy(mut self) -> (OwnedPermit, u64) {
+    /// Discards the item. Returns the permit and the place, so that the checkout can take another item in its turn.
+    pub(super) fn discard_unhealthy(mut self) -> (OwnedPermit, CheckoutPlace) {
         let item = self.item.take().expect(HOLDS_ITEM);
         self.shared.discard(ItemRecord::new(item, self.created, self.expires), DiscardReason::Health);
         let permit = self.permit.take().expect("the guard holds its permit until it is dropped");
-        (permit, self.ticket)
+        (permit, self.place)
     }
 }
 

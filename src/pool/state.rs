@@ -26,7 +26,7 @@ use super::delivery::{DeliverySender, ItemDelivery};
 use super::effects::PoolEffects;
 use super::error::AddError;
 use super::event::PoolEvent;
-use super::item_record::ItemRecord;
+use super::item_record::{CheckoutPlace, ItemRecord};
 use super::manager::Manager;
 use super::status::{DiscardReason, PoolStatus, PoolTotals};
 use crate::gate::Histogram;
@@ -140,7 +140,7 @@ impl<M: Manager> PoolState<M> {
     #[inline]
     pub(super) fn take_warmest(&mut self) -> Option<ItemRecord<M::Item>> {
         let mut record = self.idle.pop_back()?;
-        record.ticket = self.take_ticket();
+        record.place = CheckoutPlace { ticket: self.take_ticket(), round: self.round };
         increment(&mut self.in_use);
         count(&mut self.totals.reused);
         Some(record)
@@ -311,7 +311,7 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
-    /// Returns the next ticket. Tickets ascend in the order in which checkouts were admitted and looked for an item.
+    /// Returns the ticket of the next checkout.
     const fn take_ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket = ticket.saturating_add(1);
@@ -366,7 +366,7 @@ impl<M: Manager> PoolState<M> {
         clock: impl FnOnce() -> i64,
         effects: &mut PoolEffects<M>,
     ) {
-        record.ticket = ticket;
+        record.place = CheckoutPlace { ticket, round: waiter.round };
         if let Some(arrived) = waiter.arrived {
             self.record_wait(elapsed(arrived, clock()));
         }

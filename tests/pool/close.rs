@@ -1,5 +1,6 @@
 //! Closing a pool and waiting until it is drained.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -8,8 +9,9 @@ use std::task::Context;
 use std::thread;
 
 use concurrency_governor::gate::{AcquireError, TryAcquireError};
-use concurrency_governor::pool::{CheckoutError, Pool, TryCheckoutError};
+use concurrency_governor::pool::{CheckoutError, Manager, Pool, TryCheckoutError};
 use concurrency_governor::{Gate, GateName, Limit};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::hooks::{Call, hooked};
@@ -193,6 +195,32 @@ async fn closing_cancels_creations_at_once() {
     }
 }
 
+/// An item whose creation completes at the moment of the close, before its task could be cancelled, is dropped.
+#[tokio::test]
+async fn item_created_while_closing_is_dropped() {
+    struct Signalled(Arc<Notify>, ScriptedManager);
+    impl Manager for Signalled {
+        type Item = super::support::Item;
+        type Error = Infallible;
+
+        async fn create(&self) -> Result<Self::Item, Infallible> {
+            self.0.notified().await;
+            Ok(self.1.item())
+        }
+    }
+    let (signal, manager) = (Arc::<Notify>::default(), ScriptedManager::new());
+    let pool = Pool::builder(Signalled(Arc::clone(&signal), manager.clone())).max(1).build().await.unwrap();
+    let mut checkout = Box::pin(pool.checkout());
+    assert!(poll_once(&mut checkout).is_pending());
+    settle().await;
+    signal.notify_one(); // the creation has completed, and its task has not run
+    pool.close();
+    settle().await;
+    let status = pool.status();
+    assert_eq!((status.totals.created, status.totals.discarded.closed, manager.live()), (1, 1, 0));
+    assert!(is_closed_error(&checkout.await));
+}
+
 /// A creation whose future panics when it is cancelled does not keep the pool from being drained.
 #[tokio::test]
 async fn creation_that_panics_when_cancelled_ends() {
@@ -264,9 +292,9 @@ async fn told_checkout_finds_the_pool_closed() {
             let mut checkout = Box::pin(pool.checkout());
             assert!(checkout.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             if by_pool {
-                pool.close()
+                pool.close();
             } else {
-                pool.gate().close()
+                pool.gate().close();
             }
             settle().await;
             assert!(is_closed_error(&checkout.await));
@@ -317,9 +345,9 @@ async fn pool_closed_during_a_backoff_is_at_rest() {
             assert!(pool.status().backing_off.is_some());
             assert_eq!(pool.status().creating, usize::from(is_retrying));
             if by_gate {
-                pool.gate().close()
+                pool.gate().close();
             } else {
-                pool.close()
+                pool.close();
             }
             assert!(is_closed_error(&waiting.await));
             pool.drained().await;

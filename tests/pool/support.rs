@@ -151,7 +151,7 @@ impl Manager for ScriptedManager {
             Creation::Panic => panic!("scripted panic"),
             Creation::PanicOnDrop => {
                 running.panics = true;
-                pending().await
+                pending::<()>().await;
             }
         }
         Ok(self.item())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{PoolPhase, PoolState, count, decrement, increment};
 use crate::plan::Limit;
-use crate::pool::backoff::{BackoffDelay, DuringBackoff};
+use crate::pool::backoff::BackoffDelay;
 use crate::pool::create_error::{CreateError, FailedCreation};
 use crate::pool::delivery::ItemDelivery;
 use crate::pool::effects::{CreateAttempt, PoolEffects};
@@ -115,13 +115,17 @@ impl<M: Manager> PoolState<M> {
         let delay = match attempt {
             CreateAttempt::Retry { round } => {
                 self.end_waits_before(round, error.clone(), effects);
-                if self.rules.during_backoff == DuringBackoff::Reject {
-                    self.end_excess_waits(error, effects);
-                }
                 (!self.backoff.has_given_up()).then(|| self.backoff.extend(now, jitter))
             }
             CreateAttempt::Normal => {
-                self.end_excess_waits(error, effects);
+                self.last_error = Some(error.clone());
+                // Each failure ends one wait, but only if the attempts still running cannot serve every waiter.
+                if self.waiters.len() > self.creating {
+                    if let Some((_, waiter)) = self.waiters.pop_first() {
+                        let end = ItemDelivery::Ended(CheckoutError::Create(error.clone()));
+                        effects.deliveries.push((waiter.sender, end));
+                    }
+                }
                 self.backoff.start(now, jitter)
             }
         };
@@ -159,6 +163,7 @@ impl<M: Manager> PoolState<M> {
         if self.phase != PoolPhase::Open {
             return;
         }
+        self.reject_waiters(now, effects);
         let needed = self.needed_attempts();
         self.refilling &= needed > self.waiters.len();
         let Some(until) = self.backoff.until() else {
@@ -199,19 +204,5 @@ impl<M: Manager> PoolState<M> {
     fn end_attempt(&mut self, attempt: CreateAttempt) {
         decrement(&mut self.creating);
         self.retrying &= attempt == CreateAttempt::Normal;
-    }
-
-    /// Ends the first wait, but only if the attempts still running cannot serve every waiter. If waiters are not to wait for
-    /// the end of a delay, it ends every wait that no attempt will serve.
-    fn end_excess_waits(&mut self, error: &CreateError, effects: &mut PoolEffects<M>) {
-        self.last_error = Some(error.clone());
-        while self.waiters.len() > self.creating {
-            let Some((_, waiter)) = self.waiters.pop_first() else { return };
-            let end = ItemDelivery::Ended(CheckoutError::Create(error.clone()));
-            effects.deliveries.push((waiter.sender, end));
-            if self.rules.during_backoff == DuringBackoff::Wait {
-                return;
-            }
-        }
     }
 }

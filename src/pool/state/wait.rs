@@ -11,6 +11,7 @@ use crate::pool::create_error::CreateError;
 use crate::pool::delivery::{DeliverySender, ItemDelivery};
 use crate::pool::effects::PoolEffects;
 use crate::pool::error::CheckoutError;
+use crate::pool::item_record::CheckoutPlace;
 use crate::pool::manager::Manager;
 
 /// What is known of a checkout that joins the queue.
@@ -20,8 +21,8 @@ pub(in crate::pool) struct CheckoutArrival {
     pub(in crate::pool) arrived: Option<i64>,
     /// The round in which it joined the gate's queue, if it did.
     pub(in crate::pool) round: Option<u64>,
-    /// Its ticket, if it has had an item, which its health check rejected. It keeps its place before later checkouts.
-    pub(in crate::pool) ticket: Option<u64>,
+    /// Its place, if it has had an item that failed the health check.
+    pub(in crate::pool) place: Option<CheckoutPlace>,
 }
 
 impl<M: Manager> PoolState<M> {
@@ -55,11 +56,13 @@ impl<M: Manager> PoolState<M> {
         limit: Limit,
         effects: &mut PoolEffects<M>,
     ) -> u64 {
-        let CheckoutArrival { arrived, round, ticket } = arrival;
-        let ticket = ticket.unwrap_or_else(|| self.take_ticket());
-        let round = round.unwrap_or(self.round);
+        let CheckoutArrival { arrived, round, place } = arrival;
+        let CheckoutPlace { ticket, round } = place.unwrap_or_else(|| CheckoutPlace {
+            ticket: self.take_ticket(),
+            round: round.unwrap_or(self.round),
+        });
         let end = match self.phase {
-            PoolPhase::Open => self.ended(round).or_else(|| self.rejection(now)),
+            PoolPhase::Open => self.ended(round),
             PoolPhase::Abandoned => {
                 Some(CheckoutError::Create(CreateError::Abandoned { gate: self.rules.gate }))
             }
@@ -155,6 +158,16 @@ impl<M: Manager> PoolState<M> {
             }
         }
         self.last_error = Some(error);
+    }
+
+    /// Ends the waits, the last first, that only the backoff keeps from an attempt, if they are not to wait for its end. A
+    /// waiter for whose item there is no room may still be served by an item that comes back.
+    pub(super) fn reject_waiters(&mut self, now: i64, effects: &mut PoolEffects<M>) {
+        let Some(rejection) = self.rejection(now) else { return };
+        while self.waiters.len() > self.creating && self.live() < self.limit {
+            let Some((_, waiter)) = self.waiters.pop_last() else { return };
+            effects.deliveries.push((waiter.sender, ItemDelivery::Ended(rejection.clone())));
+        }
     }
 
     pub(super) const fn closed_error(&self) -> CheckoutError {
