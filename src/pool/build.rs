@@ -1,7 +1,8 @@
 //! Building a pool: validation of the settings, then the first items.
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,6 +13,7 @@ use super::builder::PoolBuilder;
 use super::close_turn::CloseTurn;
 use super::delivery::ItemDelivery;
 use super::error::CheckoutError;
+use super::group::{GroupMember, PoolGroup};
 use super::item_record::ItemRecord;
 use super::item_wait::ItemWait;
 use super::maintenance::run_maintenance;
@@ -131,10 +133,13 @@ impl<M: Manager> PoolBuilder<M> {
         let maintenance_wake = Arc::new(Notify::new());
         gate.listen(&maintenance_wake);
         let (first, longest) = self.create_backoff;
-        let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.limit());
+        let share = self.group.as_ref().map(PoolGroup::share);
+        let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.limit(), share);
         let shared = Arc::new(PoolShared {
             manager: self.manager,
             gate,
+            group: self.group,
+            room_requests: AtomicUsize::new(0),
             owns_gate,
             max_wait,
             create_timeout: self.create_timeout,
@@ -151,6 +156,10 @@ impl<M: Manager> PoolBuilder<M> {
             drained: Notify::new(),
             state: Mutex::new(state),
         });
+        if let Some(group) = &shared.group {
+            let member: Weak<dyn GroupMember> = Arc::<PoolShared<M>>::downgrade(&shared);
+            group.join(member);
+        }
         let maintenance = shared.runtime.spawn(run_maintenance(Arc::clone(&shared)));
         Ok(Pool { core: Arc::new(PoolCore { shared, maintenance }) })
     }
@@ -159,7 +168,11 @@ impl<M: Manager> PoolBuilder<M> {
     fn validate(&self, initial: usize) -> Result<(Gate, bool), Vec<PoolProblem>> {
         let mut problems = Vec::new();
         let mut valid_gate = None;
-        match (&self.gate, self.max) {
+        let of_group = self.group.as_ref().map(PoolGroup::gate);
+        if let Some(gate) = of_group.filter(|_| self.gate.is_some() || self.max.is_some()) {
+            problems.push(PoolProblem::GroupAndLimit { gate: gate.name() });
+        }
+        match (of_group.or(self.gate.as_ref()), self.max.filter(|_| of_group.is_none())) {
             (None, None) => problems.push(PoolProblem::NoLimit),
             (Some(gate), Some(max)) => problems.push(PoolProblem::TwoLimits { gate: gate.name(), max }),
             (Some(gate), None) => {

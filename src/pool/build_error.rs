@@ -55,6 +55,14 @@ pub enum PoolProblem {
         /// The maximum.
         max: u32,
     },
+    /// Both a group, whose gate has the limit, and another limit were given.
+    #[error(
+        "the group takes the limit of its pools from gate `{gate}` (given: `gate` or `max` as well): remove them"
+    )]
+    GroupAndLimit {
+        /// The group's gate.
+        gate: GateName,
+    },
     /// A name was given together with a gate, which has a name already.
     #[error(
         "`name` names the gate that `max` creates (given: name `{name}` with gate `{gate}`): remove `name`"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Pool;
 use super::backoff::DuringBackoff;
 use super::event::PoolObserver;
+use super::group::PoolGroup;
 use super::manager::Manager;
 use crate::gate::Gate;
 use crate::plan::GateName;
@@ -31,6 +32,7 @@ pub struct PoolBuilder<M: Manager> {
     pub(super) manager: M,
     pub(super) gate: Option<Gate>,
     pub(super) max: Option<u32>,
+    pub(super) group: Option<PoolGroup>,
     pub(super) name: Option<GateName>,
     pub(super) min_idle: usize,
     pub(super) initial: Vec<M::Item>,
@@ -52,6 +54,7 @@ impl<M: Manager> PoolBuilder<M> {
             manager,
             gate: None,
             max: None,
+            group: None,
             name: None,
             min_idle: 0,
             initial: Vec::new(),
@@ -71,9 +74,20 @@ impl<M: Manager> PoolBuilder<M> {
     /// closing the gate resizes or closes the pool.
     ///
     /// The gate may have other users. Its limit then bounds the checkouts of the pool and the permits of the other users
-    /// together. It bounds the items of each pool separately, because an idle item holds no permit.
+    /// together. It bounds the items of each pool separately, because an idle item holds no permit; a [group](Self::group) bounds
+    /// them together.
     pub fn gate(mut self, gate: Gate) -> Self {
         self.gate = Some(gate);
+        self
+    }
+
+    /// Puts the pool into a group, whose pools share one limit on their items: that of the group's gate. It replaces
+    /// [`gate`](Self::gate) and [`max`](Self::max).
+    ///
+    /// The minimums of idle items of all pools together should be below the limit. A checkout of another pool may drop an item of
+    /// the minimum, which is created again when there is room.
+    pub fn group(mut self, group: &PoolGroup) -> Self {
+        self.group = Some(group.clone());
         self
     }
 
@@ -187,6 +201,7 @@ impl<M: Manager> fmt::Debug for PoolBuilder<M> {
         f.debug_struct("PoolBuilder")
             .field("gate", &self.gate)
             .field("max", &self.max)
+            .field("group", &self.group)
             .field("name", &self.name)
             .field("min_idle", &self.min_idle)
             .field("max_wait", &self.max_wait)

@@ -22,6 +22,12 @@ pub(super) struct PoolEffects<M: Manager> {
     pub(super) wakes_queued: bool,
     /// Whether the pool was closed, so that running creations must end.
     pub(super) ends_creations: bool,
+    /// Whether an item became idle.
+    pub(super) has_idled: bool,
+    /// Whether the pools of the group must look for places for their items.
+    pub(super) fills_group: bool,
+    /// Whether a waiter lacks a place of the group for an item.
+    pub(super) lacks_places: bool,
     /// Whether the pool has no items and no waiters left.
     pub(super) drained: bool,
 }
@@ -36,6 +42,9 @@ impl<M: Manager> Default for PoolEffects<M> {
             wakes_maintenance: false,
             wakes_queued: false,
             ends_creations: false,
+            has_idled: false,
+            fills_group: false,
+            lacks_places: false,
             drained: false,
         }
     }

@@ -50,6 +50,14 @@ impl<M: Manager> PoolShared<M> {
             if effects.drained {
                 self.drained.notify_waiters();
             }
+            if let Some(group) = &self.group {
+                if effects.fills_group {
+                    group.fill();
+                }
+                if effects.lacks_places {
+                    self.make_room(group);
+                }
+            }
 
             // Undelivered items and finished drops make room, which may serve further waiters: the next round.
             if undelivered.is_empty() && dropped == 0 {
@@ -64,6 +72,7 @@ impl<M: Manager> PoolShared<M> {
             if dropped > 0 {
                 state.finish_drops(dropped, now, self.gate.limit(), &mut effects);
             }
+            state.update_group(&mut effects);
         }
     }
 }

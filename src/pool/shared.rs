@@ -1,6 +1,7 @@
 //! What the handles, the pooled items and the tasks of a pool share.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::close_turn::CloseTurn;
 use super::effects::PoolEffects;
 use super::error::AddError;
 use super::event::PoolObserver;
+use super::group::PoolGroup;
 use super::item_record::ItemRecord;
 use super::manager::Manager;
 use super::state::PoolState;
@@ -27,6 +29,9 @@ use crate::plan::Limit;
 pub(super) struct PoolShared<M: Manager> {
     pub(super) manager: M,
     pub(super) gate: Gate,
+    pub(super) group: Option<PoolGroup>,
+    /// Calls that make room in the group for this pool, while one of them runs.
+    pub(super) room_requests: AtomicUsize,
     /// Whether the pool created the gate, so that only the pool's checkouts use it.
     pub(super) owns_gate: bool,
     pub(super) create_timeout: Duration,
@@ -132,7 +137,10 @@ impl<M: Manager> PoolShared<M> {
             return self.close_turn.wait();
         };
         let mut effects = PoolEffects::default();
-        self.lock().close(&mut effects);
+        let mut state = self.lock();
+        state.close(&mut effects);
+        state.update_group(&mut effects);
+        drop(state);
         // Closing the gate wakes its waiters, and so may panic. The effects are performed nevertheless.
         let outcome = panic::catch_unwind(AssertUnwindSafe(close_gate));
         self.perform(effects);
@@ -189,7 +197,10 @@ impl<M: Manager> PoolShared<M> {
         step: impl FnOnce(&mut PoolState<M>, &mut PoolEffects<M>) -> T,
     ) -> T {
         let mut effects = PoolEffects::default();
-        let result = step(&mut self.lock(), &mut effects);
+        let mut state = self.lock();
+        let result = step(&mut state, &mut effects);
+        state.update_group(&mut effects);
+        drop(state);
         self.perform(effects);
         result
     }

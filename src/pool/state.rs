@@ -12,6 +12,7 @@
 
 mod create;
 mod evict;
+mod group;
 mod wait;
 
 pub(super) use wait::CheckoutArrival;
@@ -26,6 +27,7 @@ use super::delivery::{DeliverySender, ItemDelivery};
 use super::effects::PoolEffects;
 use super::error::AddError;
 use super::event::PoolEvent;
+use super::group_share::GroupShare;
 use super::item_record::{CheckoutPlace, ItemRecord};
 use super::manager::Manager;
 use super::status::{DiscardReason, PoolStatus, PoolTotals};
@@ -102,13 +104,22 @@ pub(super) struct PoolState<M: Manager> {
     /// When the maintenance task runs next, at the latest.
     next_maintenance: i64,
     phase: PoolPhase,
+    /// The part of the pool in its group, if it is in one.
+    group: Option<GroupShare>,
+    /// Waiters that lack a place of the group for an item.
+    unmet: usize,
     totals: PoolTotals,
     creates: Box<Histogram>,
     waits: Box<Histogram>,
 }
 
 impl<M: Manager> PoolState<M> {
-    pub(super) fn new(rules: PoolRules, backoff: CreateBackoff, limit: Limit) -> Self {
+    pub(super) fn new(
+        rules: PoolRules,
+        backoff: CreateBackoff,
+        limit: Limit,
+        group: Option<GroupShare>,
+    ) -> Self {
         Self {
             rules,
             limit: items_of(limit),
@@ -130,6 +141,8 @@ impl<M: Manager> PoolState<M> {
             refilling: false,
             next_maintenance: NEVER,
             phase: PoolPhase::Open,
+            group,
+            unmet: 0,
             totals: PoolTotals::default(),
             creates: Box::default(),
             waits: Box::default(),
@@ -169,6 +182,7 @@ impl<M: Manager> PoolState<M> {
         self.waiters.is_empty()
             && !self.is_closed()
             && self.present() <= self.limit
+            && self.is_group_at_rest()
             && now.is_none_or(|now| now < record.expires)
     }
 
@@ -196,9 +210,10 @@ impl<M: Manager> PoolState<M> {
             // The item stays in use. A lowered limit does not matter: the number of items does not change.
             count(&mut self.totals.reused);
             self.deliver(waiter, record, ItemDelivery::Reused, clock, effects);
-        } else if self.present() > self.limit {
+        } else if self.is_above_limit() {
             self.discard_in_use(record, DiscardReason::Surplus, effects);
         } else {
+            effects.has_idled = true;
             effects.wakes_maintenance |= self.put_idle(record, now);
         }
     }
@@ -231,7 +246,7 @@ impl<M: Manager> PoolState<M> {
         if self.is_closed() {
             return Err(AddError::Closed { gate, item: record.item });
         }
-        if self.live() >= self.limit {
+        if !self.take_place() {
             return Err(AddError::Full { gate, limit, item: record.item });
         }
         count(&mut self.totals.added);

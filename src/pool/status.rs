@@ -90,7 +90,7 @@ pub struct Discarded {
     pub health: u64,
     /// Items older than the maximum lifetime.
     pub expired: u64,
-    /// Items above a lowered limit.
+    /// Items above a lowered limit, or that made room for another pool of the group.
     pub surplus: u64,
     /// Items that the closure of `retain` rejected.
     pub retain: u64,
@@ -145,7 +145,8 @@ pub enum DiscardReason {
     Health,
     /// The item was older than [`max_lifetime`](super::PoolBuilder::max_lifetime).
     Expired,
-    /// The limit was lowered, and the item was above it.
+    /// The limit was lowered, and the item was above it, or it made room for another pool of the
+    /// [group](super::PoolGroup).
     Surplus,
     /// The closure of [`retain`](super::Pool::retain) rejected the item.
     Retain,
@@ -162,7 +163,7 @@ impl fmt::Display for DiscardReason {
             Self::Recycle => "`recycle` rejected it",
             Self::Health => "its health check rejected it or took too long",
             Self::Expired => "it was older than the maximum lifetime",
-            Self::Surplus => "the limit was lowered",
+            Self::Surplus => "the limit was lowered, or another pool of the group needed its place",
             Self::Retain => "`retain` rejected it",
             Self::Closed => "the pool was closed",
         })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Waker};
 
-use concurrency_governor::pool::{Manager, Pool, Verdict};
+use concurrency_governor::pool::{Manager, Pool, PoolGroup, Verdict};
 use concurrency_governor::{Gate, Limit};
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -204,6 +204,42 @@ fn pool_closed_by_several_threads() {
     });
 }
 
+/// In every order in which the pools of a group need the items that the other holds idle, their items together stay within the limit,
+/// every checkout is served, and no place is lost.
+#[test]
+fn pools_of_a_group() {
+    check(|| {
+        let group = PoolGroup::new(gate(2));
+        let counts = Counts::allowing(2, usize::MAX);
+        let pools = [(); 2].map(|()| {
+            let builder = Pool::builder(CountingManager(Arc::clone(&counts))).group(&group);
+            block_on(builder.build()).unwrap()
+        });
+        let users = [(0, 0), (1, 0), (0, 3), (1, 2)].map(|(at, odds)| {
+            let pool = pools[at].clone();
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let mut item = block_on(pool.checkout()).unwrap();
+                    thread::yield_now();
+                    if odds > 0 && below(odds) == 0 {
+                        item.begin();
+                    }
+                }
+            })
+        });
+        for thread in users {
+            thread.join().unwrap();
+        }
+        let sizes: usize = pools.iter().map(|pool| pool.status().size).sum();
+        assert_eq!((sizes, group.gate().status().in_use), (group.items(), 0));
+        drop(pools);
+        while group.items() > 0 {
+            thread::yield_now(); // a creation may still be running
+        }
+        assert_eq!(counts.live.load(SeqCst), 0, "an item outlived the pools");
+    });
+}
+
 /// A pool, and counts of its items that do not depend on the pool.
 #[derive(Clone)]
 struct PoolScene {
@@ -228,6 +264,11 @@ struct Counts {
 }
 
 impl Counts {
+    fn allowing(items: usize, completing: usize) -> Arc<Self> {
+        let counts = Self { allowed: items.into(), completing: completing.into(), ..Self::default() };
+        Arc::new(counts)
+    }
+
     /// Lets all creations complete.
     fn finish_creations(&self) {
         self.completing.store(usize::MAX, SeqCst);
@@ -249,9 +290,7 @@ impl PoolScene {
 
     /// Only this many creations complete, until [`Counts::finish_creations`].
     fn with_creations(gate: Gate, min_idle: usize, completing: usize) -> Self {
-        let counts = Arc::<Counts>::default();
-        counts.completing.store(completing, SeqCst);
-        counts.allowed.store(gate.limit().get() as usize, SeqCst);
+        let counts = Counts::allowing(gate.limit().get() as usize, completing);
         let manager = CountingManager(Arc::clone(&counts));
         let builder = Pool::builder(manager).gate(gate.clone()).min_idle(min_idle);
         let pool = block_on(builder.build()).unwrap();

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use concurrency_governor::Limit;
-use concurrency_governor::pool::{Manager, Pool, Verdict};
+use concurrency_governor::pool::{Manager, Pool, PoolGroup, Verdict};
+use concurrency_governor::{Gate, GateName, Limit};
 use tokio::runtime;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
@@ -16,32 +16,52 @@ use tokio::time::{sleep, timeout};
 /// maximum of 16, 29 items existed at once, because items that were being evicted did not count.)
 #[test]
 fn live_items_never_exceed_the_limit() {
-    storm(&[16], 16);
+    storm(1, &[16], 16);
 }
 
 /// While the limit changes, live items never exceed its highest value.
 #[test]
 fn live_items_never_exceed_the_highest_limit() {
-    storm(&[16, 3, 9, 1, 12], 16);
+    storm(1, &[16, 3, 9, 1, 12], 16);
 }
 
-fn storm(limits: &[u32], highest: i64) {
+/// The items of several pools in a group together never exceed the limit, although each pool needs items that others hold idle.
+#[test]
+fn live_items_of_a_group_never_exceed_the_limit() {
+    storm(5, &[8], 8);
+}
+
+/// While the limit changes, the items of several pools in a group together never exceed its highest value.
+#[test]
+fn live_items_of_a_group_never_exceed_the_highest_limit() {
+    storm(5, &[8, 3, 6, 1], 8);
+}
+
+fn storm(pools: usize, limits: &[u32], highest: i64) {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     let counts = Arc::<Counts>::default();
     runtime.block_on(async {
-        let pool = Pool::builder(SlowManager(Arc::clone(&counts)))
-            .max(limits[0])
-            .min_idle(2)
-            .idle_timeout(Duration::from_micros(300))
-            .max_lifetime(Duration::from_millis(5))
-            .create_backoff(Duration::from_micros(50), Duration::from_micros(200))
-            .build()
-            .await
-            .unwrap();
+        let group = PoolGroup::new(Gate::new(GateName::new("storm"), Limit::new(limits[0])));
+        let build_pool = || {
+            let builder = Pool::builder(SlowManager(Arc::clone(&counts)));
+            let builder = if pools > 1 { builder.group(&group) } else { builder.gate(group.gate().clone()) };
+            builder
+                .min_idle(if pools > 1 { 1 } else { 2 })
+                .idle_timeout(Duration::from_micros(300))
+                .max_lifetime(Duration::from_millis(5))
+                .create_backoff(Duration::from_micros(50), Duration::from_micros(200))
+                .build()
+        };
+        let mut all_pools = Vec::new();
+        for _ in 0..pools {
+            all_pools.push(build_pool().await.unwrap());
+        }
+        let pool = &all_pools[0];
         let stop = Arc::new(AtomicBool::new(false));
         let tasks: Vec<_> = (0..64_u32)
             .map(|task| {
-                let (pool, stop, counts) = (pool.clone(), Arc::clone(&stop), Arc::clone(&counts));
+                let pool = all_pools[task as usize % pools].clone();
+                let (stop, counts) = (Arc::clone(&stop), Arc::clone(&counts));
                 tokio::spawn(async move {
                     let mut random = task;
                     while !stop.load(SeqCst) {
@@ -75,7 +95,9 @@ fn storm(limits: &[u32], highest: i64) {
         let mut round = 0;
         while round < 200 || !is_complete() {
             pool.resize(Limit::new(limits[round % limits.len()]));
-            pool.retain(|_, _| round % 7 != 0);
+            for pool in &all_pools {
+                pool.retain(|_, _| round % 7 != 0);
+            }
             counts.paused.store(round % 10 == 0, SeqCst); // lets items reach the idle timeout
             sleep(Duration::from_millis(2)).await;
             round += 1;
@@ -85,11 +107,14 @@ fn storm(limits: &[u32], highest: i64) {
         for task in tasks {
             task.await.unwrap();
         }
-        pool.close();
-        pool.drained().await;
-        let status = pool.status();
-        let left = status.totals.evicted + status.totals.discarded.sum();
-        assert_eq!((status.size, status.totals.created), (0, left), "{status:?}");
+        for pool in &all_pools {
+            pool.close();
+            pool.drained().await;
+            let status = pool.status();
+            let left = status.totals.evicted + status.totals.discarded.sum();
+            assert_eq!((status.size, status.totals.created), (0, left), "{status:?}");
+        }
+        assert_eq!((group.items(), group.gate().status().in_use), (0, 0));
     });
     assert_eq!(counts.live.load(SeqCst), 0);
     let peak = counts.peak.load(SeqCst);

@@ -49,6 +49,7 @@ impl Engine {
             .gate(gates.pool)
             .min_idle(WARM_MIN_IDLE)
             .idle_timeout(IDLE_TIMEOUT)
+            .incomplete_by_default() // an instance that trapped is never used again
             .create_timeout(CREATE_TIMEOUT)
             .build()
             .await?;

@@ -88,7 +88,6 @@ async fn handle_request(engine: Arc<Engine>, fetches: u16, is_poisoned: bool) ->
     };
     let _running = engine.requests.enter();
     // If the request ends before `complete`, the pool discards the instance, because its state is unknown.
-    instance.begin();
     match instance.handle(fetches, is_poisoned).await {
         Ok(_) => {
             instance.complete();

@@ -28,7 +28,8 @@ impl<M: Manager> PoolState<M> {
         if self.backoff.until().is_none() {
             self.last_error = None;
         }
-        let has_room = !self.is_closed() && self.live() <= self.limit;
+        let is_group_within = self.group.as_ref().is_none_or(|share| share.is_within(self.limit));
+        let has_room = !self.is_closed() && self.live() <= self.limit && is_group_within;
         if !has_room {
             self.end_attempt(attempt);
             effects.drained |= self.is_drained();
@@ -60,9 +61,10 @@ impl<M: Manager> PoolState<M> {
         } else if let Some(waiter) = self.waiters.pop_first() {
             increment(&mut self.in_use);
             self.deliver(waiter, record, ItemDelivery::Created, || now, effects);
-        } else if self.present() >= self.limit {
+        } else if self.present() >= self.limit || self.is_above_limit() {
             self.discard(record, DiscardReason::Surplus, effects);
         } else {
+            effects.has_idled = true;
             effects.wakes_maintenance |= self.push_warmest(record, Some(now));
         }
         self.start_attempts(now, limit, effects); // creation works again: the backoff held others up
@@ -160,6 +162,7 @@ impl<M: Manager> PoolState<M> {
     /// after the delay.
     pub(super) fn start_attempts(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
         self.set_limit(limit);
+        self.unmet = 0;
         if self.phase != PoolPhase::Open {
             return;
         }
@@ -167,9 +170,10 @@ impl<M: Manager> PoolState<M> {
         let needed = self.needed_attempts();
         self.refilling &= needed > self.waiters.len();
         let Some(until) = self.backoff.until() else {
-            while self.creating < needed && self.live() < self.limit {
+            while self.creating < needed && self.take_place() {
                 self.start_attempt(CreateAttempt::Normal, now, effects);
             }
+            effects.lacks_places |= self.unmet > 0;
             return;
         };
         if needed == 0 || self.retrying {
@@ -181,10 +185,13 @@ impl<M: Manager> PoolState<M> {
                 self.next_maintenance = until;
                 effects.wakes_maintenance = true;
             }
-        } else if self.live() < self.limit {
+        } else if self.take_place() {
             self.retrying = true;
             self.round = self.round.saturating_add(1);
             self.start_attempt(CreateAttempt::Retry { round: self.round }, now, effects);
+        } else {
+            self.unmet = self.unmet.min(1); // only one attempt is made
+            effects.lacks_places |= self.unmet > 0;
         }
     }
 

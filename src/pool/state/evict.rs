@@ -62,9 +62,10 @@ impl<M: Manager> PoolState<M> {
             increment(&mut self.in_use);
             count(&mut self.totals.reused);
             self.deliver(waiter, record, ItemDelivery::Reused, clock, effects);
-        } else if self.present() >= self.limit {
+        } else if self.present() >= self.limit || self.is_above_limit() {
             self.discard(record, DiscardReason::Surplus, effects);
         } else {
+            effects.has_idled = true;
             let at = self.idle.partition_point(|other| other.sequence < record.sequence);
             let expires = record.expires;
             self.idle.insert(at, record);
@@ -108,7 +109,7 @@ impl<M: Manager> PoolState<M> {
     /// Discards idle items above the limit, the coldest first.
     fn discard_surplus(&mut self, limit: Limit, effects: &mut PoolEffects<M>) {
         self.set_limit(limit);
-        while self.present() > self.limit {
+        while self.is_above_limit() {
             let Some(record) = self.idle.pop_front() else { break };
             self.discard(record, DiscardReason::Surplus, effects);
         }

@@ -1,0 +1,124 @@
+//! Pools on one gate whose items together keep to its limit.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, Weak};
+
+use super::group_share::{GroupCounts, GroupShare};
+use super::sync::Mutex;
+use crate::gate::Gate;
+
+/// Pools that share one limit on their items, the limit of a gate.
+///
+/// A gate alone bounds the checkouts of its pools together, and the items of each pool by itself: an idle item holds no permit,
+/// so eleven pools may hold eleven times as many items. In a group, the live items of all pools keep to the limit together. A
+/// checkout that needs an item while there is no room for one drops an idle item of another pool: one of the pool with the
+/// most, first above its minimum, and the coldest. Each checkout holds a permit and each item in use does, so while a checkout
+/// waits there is an idle item, or one that is being created or dropped.
+///
+/// ```
+/// use concurrency_governor::pool::PoolGroup;
+/// use concurrency_governor::{Gate, GateName, Limit};
+#[doc = include_str!("example_setup.txt")]
+/// let group = PoolGroup::new(Gate::new(GateName::new("instances"), Limit::new(2)));
+/// let small = Pool::builder(Buffers).group(&group).build().await?;
+/// let large = Pool::builder(Buffers).group(&group).build().await?;
+/// let both = (small.checkout().await?, small.checkout().await?);
+/// drop(both); // both are idle
+/// let other = large.checkout().await?; // drops one of them
+/// assert_eq!((small.status().size, large.status().size, group.items()), (1, 1, 2));
+/// # drop(other);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PoolGroup {
+    shared: Arc<GroupShared>,
+}
+
+struct GroupShared {
+    gate: Gate,
+    counts: Arc<GroupCounts>,
+    members: Mutex<Vec<Weak<dyn GroupMember>>>,
+}
+
+/// A pool as the others of its group see it.
+pub(super) trait GroupMember: Send + Sync {
+    /// Returns the number of idle items that may be dropped for another pool.
+    fn spare_items(&self, spare: SpareItems) -> usize;
+
+    /// Drops the coldest idle item. Returns whether there was one that may be dropped.
+    fn drop_spare_item(self: Arc<Self>, spare: SpareItems) -> bool;
+
+    /// Creates the items that the pool needs, as far as there are places.
+    fn fill(self: Arc<Self>);
+}
+
+/// Which idle items are dropped for another pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpareItems {
+    AboveMinimum,
+    All,
+}
+
+impl PoolGroup {
+    /// Creates a group without pools. Its limit is that of the gate, which may change.
+    #[must_use]
+    pub fn new(gate: Gate) -> Self {
+        let counts = Arc::default();
+        Self { shared: Arc::new(GroupShared { gate, counts, members: Mutex::new(Vec::new()) }) }
+    }
+
+    /// Returns the gate.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    /// Returns the number of live items of all pools: idle, in use, being created and being dropped.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.shared.counts.live()
+    }
+
+    pub(super) fn share(&self) -> GroupShare {
+        GroupShare::new(&self.shared.counts)
+    }
+
+    /// Adds a pool. It leaves the group when it is gone.
+    pub(super) fn join(&self, member: Weak<dyn GroupMember>) {
+        let mut members = self.shared.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(member);
+    }
+
+    /// Drops an idle item of the pool that has the most. Returns `false` if no pool has one.
+    pub(super) fn drop_spare_item(&self) -> bool {
+        for spare in [SpareItems::AboveMinimum, SpareItems::All] {
+            let mut members = self.members();
+            members.retain(|member| member.spare_items(spare) > 0);
+            members.sort_by_cached_key(|member| member.spare_items(spare));
+            if members.into_iter().rev().any(|member| member.drop_spare_item(spare)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Lets the pools use the places that have become free.
+    pub(super) fn fill(&self) {
+        for member in self.members() {
+            member.fill();
+        }
+    }
+
+    fn members(&self) -> Vec<Arc<dyn GroupMember>> {
+        let members = self.shared.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl fmt::Debug for PoolGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolGroup").field("gate", &self.gate().name()).field("items", &self.items()).finish()
+    }
+}

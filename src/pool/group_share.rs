@@ -1,0 +1,106 @@
+//! The share of one pool in the items of its group.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// What all pools of a group have together. Each pool changes it under the lock of its own state.
+///
+/// A pool that lacks a place first adds itself to `unmet` and then looks for a free place again. A pool that frees a place first
+/// subtracts it from `live` and then looks at `unmet`. All accesses are sequentially consistent, so one of them sees the other.
+#[derive(Debug, Default)]
+pub(super) struct GroupCounts {
+    /// Live items.
+    live: AtomicUsize,
+    /// Live items that are being dropped.
+    leaving: AtomicUsize,
+    /// Waiters that lack a place for an item.
+    unmet: AtomicUsize,
+}
+
+impl GroupCounts {
+    pub(super) fn live(&self) -> usize {
+        self.live.load(SeqCst)
+    }
+
+    pub(super) fn unmet(&self) -> usize {
+        self.unmet.load(SeqCst)
+    }
+}
+
+/// What a pool has of the [`GroupCounts`].
+#[derive(Debug)]
+pub(super) struct GroupShare {
+    counts: Arc<GroupCounts>,
+    /// Places that the pool has: one for each live item.
+    places: usize,
+    leaving: usize,
+    unmet: usize,
+    /// Whether places have become free since the last [`update`](Self::update).
+    has_freed: bool,
+}
+
+/// What a pool has now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupUse {
+    pub(super) live: usize,
+    pub(super) leaving: usize,
+    pub(super) unmet: usize,
+}
+
+impl GroupShare {
+    pub(super) fn new(counts: &Arc<GroupCounts>) -> Self {
+        Self { counts: Arc::clone(counts), places: 0, leaving: 0, unmet: 0, has_freed: false }
+    }
+
+    /// Takes a place for another item, if there is one. `live` is the number of live items of this pool.
+    pub(super) fn take_place(&mut self, live: usize, limit: usize) -> bool {
+        self.free_places(live);
+        let add_one = |of_group: usize| (of_group < limit).then(|| of_group.saturating_add(1));
+        let has_place = self.counts.live.fetch_update(SeqCst, SeqCst, add_one).is_ok();
+        self.places = self.places.saturating_add(usize::from(has_place));
+        has_place
+    }
+
+    /// Returns whether a waiter of another pool lacks a place.
+    pub(super) fn others_lack_places(&self) -> bool {
+        self.counts.unmet() > self.unmet
+    }
+
+    /// Returns whether the group has more items than the limit, without those that are being dropped. `leaving` is the number of
+    /// items of this pool that are being dropped.
+    pub(super) fn is_above(&self, limit: usize, leaving: usize) -> bool {
+        let of_others = self.counts.leaving.load(SeqCst).saturating_sub(self.leaving);
+        self.counts.live().saturating_sub(of_others).saturating_sub(leaving) > limit
+    }
+
+    /// Returns whether the group has no more items than the limit, those that are being dropped included.
+    pub(super) fn is_within(&self, limit: usize) -> bool {
+        self.counts.live() <= limit
+    }
+
+    /// Publishes what the pool has. Returns whether places have become free since the last update.
+    pub(super) fn update(&mut self, used: GroupUse) -> bool {
+        publish(&self.counts.unmet, &mut self.unmet, used.unmet);
+        publish(&self.counts.leaving, &mut self.leaving, used.leaving);
+        self.free_places(used.live);
+        std::mem::take(&mut self.has_freed)
+    }
+
+    /// Frees the places of items that are gone.
+    fn free_places(&mut self, live: usize) {
+        if live < self.places {
+            publish(&self.counts.live, &mut self.places, live);
+            self.has_freed = true;
+        }
+    }
+}
+
+/// Replaces this pool's part of the sum.
+fn publish(sum: &AtomicUsize, part: &mut usize, now: usize) {
+    if now > *part {
+        sum.fetch_add(now.saturating_sub(*part), SeqCst);
+    } else if now < *part {
+        sum.fetch_sub(part.saturating_sub(now), SeqCst);
+    }
+    *part = now;
+}
