@@ -101,6 +101,25 @@ async fn waits_at_the_gate_end_when_the_last_item_is_gone() {
     assert_eq!(manager.attempts(), 3, "one attempt, and one after the delay");
 }
 
+/// A failure ends the waits at the gate, although an admitted checkout whose future is not polled still holds its permit.
+#[tokio::test(start_paused = true)]
+async fn checkout_that_is_not_polled_does_not_hold_up_the_cause() {
+    let manager = ScriptedManager::new();
+    manager.always(Creation::Fail);
+    let pool = manager.pool(1).create_backoff(ms(50), ms(50)).build().await.unwrap();
+    assert!(is_failed(&pool.checkout().await));
+    let mut admitted = Box::pin(pool.checkout());
+    assert!(poll_once(&mut admitted).is_pending());
+    let at_gate = spawn_checkouts(&pool, 5, Some(ms(10_000)));
+    sleep(ms(51)).await;
+    assert_eq!((manager.attempts(), pool.gate().status().in_use), (2, 1), "its permit was released");
+    for checkout in at_gate {
+        assert!(checkout.is_finished(), "a checkout at the gate was not told");
+        assert!(is_failed(&checkout.await.unwrap()));
+    }
+    assert!(is_failed(&admitted.await));
+}
+
 /// The failed attempt after a delay does not end the wait of a checkout that arrived at the gate after the attempt had started.
 #[tokio::test(start_paused = true)]
 async fn later_checkout_at_the_gate_waits_for_the_next_attempt() {

@@ -309,7 +309,7 @@ impl Coverage {
     }
 }
 
-const REQUIRED_SITUATIONS: [&str; 22] = [
+const REQUIRED_SITUATIONS: [&str; 23] = [
     "served at once",
     "waited",
     "served after a wait",
@@ -331,5 +331,6 @@ const REQUIRED_SITUATIONS: [&str; 22] = [
     "rejected after a failure for good",
     "tried again at once",
     "failed after a delay without an item",
+    "failed after a delay with an item",
     "added",
 ];

@@ -218,8 +218,15 @@ impl Model<'_> {
         let ended = self.manager.nth_creation(nth);
         let is_retry = self.retries_from.is_some_and(|first| ended.is_some_and(|ended| first <= ended));
         let exist = self.manager.existing_items() + self.in_use.len();
+        self.serve_waiting();
+        let at_gate = self.gate.status().waiting;
         self.manager.end_creation(nth, end);
-        if end == CreationEnd::Failed && is_retry && exist == 0 && !self.closed {
+        let waits = self.settings.during_backoff == DuringBackoff::Wait && !self.closed;
+        if end == CreationEnd::Failed && is_retry && exist > 0 && waits {
+            self.settle().await;
+            assert!(self.waiting.len() >= at_gate, "a wait at the gate was ended although an item exists");
+            self.coverage.note("failed after a delay with an item");
+        } else if end == CreationEnd::Failed && is_retry && exist == 0 && !self.closed {
             self.settle().await;
             if self.manager.existing_items() == 0 {
                 // Nothing will serve those that arrived before the attempt started, wherever they wait.
