@@ -1,0 +1,93 @@
+//! Rules for items that come back from their users, or come from them.
+
+use super::{PoolState, count, decrement, increment};
+use crate::plan::Limit;
+use crate::pool::delivery::ItemDelivery;
+use crate::pool::effects::PoolEffects;
+use crate::pool::error::AddError;
+use crate::pool::item_record::ItemRecord;
+use crate::pool::manager::Manager;
+use crate::pool::status::DiscardReason;
+
+impl<M: Manager> PoolState<M> {
+    /// Takes back an item that was in use or could not be delivered: discards it, hands it to the first waiter, or makes it
+    /// idle. Reads `clock` only if the wait of a waiter ends.
+    pub(in crate::pool) fn put_back(
+        &mut self,
+        record: ItemRecord<M::Item>,
+        now: Option<i64>,
+        clock: impl FnOnce() -> i64,
+        effects: &mut PoolEffects<M>,
+    ) {
+        if self.is_closed() {
+            self.discard_in_use(record, DiscardReason::Closed, effects);
+        } else if now.is_some_and(|now| record.expires <= now) {
+            self.discard_in_use(record, DiscardReason::Expired, effects);
+        } else if let Some(waiter) = self.waiters.pop_first() {
+            // The item stays in use. A lowered limit does not matter: the number of items does not change.
+            count(&mut self.totals.reused);
+            self.deliver(waiter, record, ItemDelivery::Reused, clock, effects);
+        } else if self.is_above_limit() {
+            self.discard_in_use(record, DiscardReason::Surplus, effects);
+        } else {
+            effects.has_idled = true;
+            effects.wakes_maintenance |= self.put_idle(record, now);
+        }
+    }
+
+    /// Discards an item that was in use.
+    pub(in crate::pool) fn discard_in_use(
+        &mut self,
+        record: ItemRecord<M::Item>,
+        reason: DiscardReason,
+        effects: &mut PoolEffects<M>,
+    ) {
+        decrement(&mut self.in_use);
+        self.discard(record, reason, effects);
+    }
+
+    /// Takes an item of the user: hands it to the first waiter, or makes it idle.
+    ///
+    /// # Errors
+    ///
+    /// If the pool is closed, or has as many live items as the limit allows.
+    pub(in crate::pool) fn add(
+        &mut self,
+        record: ItemRecord<M::Item>,
+        now: i64,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) -> Result<(), AddError<M::Item>> {
+        self.set_limit(limit);
+        let gate = self.rules.gate;
+        if self.is_closed() {
+            return Err(AddError::Closed { gate, item: record.item });
+        }
+        if !self.take_place() {
+            return Err(AddError::Full { gate, limit, item: record.item });
+        }
+        count(&mut self.totals.added);
+        increment(&mut self.in_use);
+        self.put_back(record, Some(now), || now, effects);
+        Ok(())
+    }
+
+    /// Stops counting an item that was in use and now belongs to the user.
+    pub(in crate::pool) fn detach(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+        decrement(&mut self.in_use);
+        count(&mut self.totals.detached);
+        self.refill(now, limit, effects);
+    }
+
+    /// Stops counting discarded items whose drops have returned.
+    pub(in crate::pool) fn finish_drops(
+        &mut self,
+        items: usize,
+        now: i64,
+        limit: Limit,
+        effects: &mut PoolEffects<M>,
+    ) {
+        self.dropping = self.dropping.saturating_sub(items);
+        self.refill(now, limit, effects);
+    }
+}
