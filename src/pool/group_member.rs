@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::effects::PoolEffects;
 use super::group::{GroupMember, PoolGroup, SpareItems};
 use super::manager::Manager;
 use super::shared::PoolShared;
@@ -20,25 +19,12 @@ impl<M: Manager> PoolShared<M> {
             return;
         }
         loop {
-            // A place may have become free before the others knew that this pool lacks one.
-            self.fill_once();
             while self.lock().lacks_places() && group.drop_spare_item() {}
             match self.room_requests.compare_exchange(requests, 0, SeqCst, SeqCst) {
                 Ok(_) => return,
                 Err(now) => requests = now,
             }
         }
-    }
-
-    /// Creates the items that the pool needs, as far as there are places. Makes no room if there are none.
-    fn fill_once(self: &Arc<Self>) {
-        let (now, mut effects) = (clock::now(), PoolEffects::default());
-        let mut state = self.lock();
-        state.fill(now, self.gate.limit(), &mut effects);
-        state.update_group(&mut effects);
-        drop(state);
-        effects.lacks_places = false; // the caller makes room
-        self.perform(effects);
     }
 }
 

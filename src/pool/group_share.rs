@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// What all pools of a group have together. Each pool changes it under the lock of its own state.
 ///
-/// A pool that lacks a place first adds itself to `unmet` and then looks for a free place again. A pool that frees a place first
-/// subtracts it from `live` and then looks at `unmet`. All accesses are sequentially consistent, so one of them sees the other.
+/// A place that becomes free is subtracted from `live` before the pool that frees it visits the others, so a pool that found none
+/// is visited afterwards. A pool that lacks a place adds its waiters to `unmet` before it looks for idle items of the others, under
+/// their locks. A pool whose item becomes idle looks at `unmet` under its own lock, so one of the two sees the other.
 #[derive(Debug, Default)]
 pub(super) struct GroupCounts {
     /// Live items.

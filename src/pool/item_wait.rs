@@ -82,6 +82,7 @@ impl<M: Manager> Drop for ItemWait<'_, M> {
         if let Some(record) = self.receiver.try_recv().ok().and_then(ItemDelivery::into_record) {
             self.shared.put_back_slow(record);
         }
+        yield_point(); // a delivery that came now would be lost if the channel were open
         drop(sender); // wakes no task, because the receiver is closed
     }
 }
