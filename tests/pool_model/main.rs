@@ -12,6 +12,7 @@
 )]
 
 mod checks;
+mod group;
 mod manager;
 mod model;
 mod random;
@@ -21,7 +22,7 @@ use std::env;
 use std::thread;
 use std::time::Instant;
 
-use manager::Coverage;
+use manager::{Coverage, REQUIRED_SITUATIONS, REQUIRED_SITUATIONS_OF_GROUPS};
 
 /// In random runs, the pool does what its oracle expects at every step.
 #[test]
@@ -30,6 +31,25 @@ fn random_steps_follow_the_oracle() {
         model::take_run(run, &mut Coverage::default(), true);
         return;
     }
+    take_runs("pool model", &REQUIRED_SITUATIONS, |run, coverage| model::take_run(run, coverage, false));
+}
+
+/// In random runs, the pools of a group do what their oracle expects at every step.
+#[test]
+fn random_steps_of_a_group_follow_the_oracle() {
+    if let Some(run) = number_from_env("POOL_MODEL_RUN") {
+        group::take_run(run, &mut Coverage::default());
+        return;
+    }
+    take_runs("group model", &REQUIRED_SITUATIONS_OF_GROUPS, group::take_run);
+}
+
+/// Takes the runs on all cores, and asserts that they reach the required situations.
+fn take_runs(
+    name: &str,
+    required: &[&'static str],
+    take_run: impl Fn(u64, &mut Coverage) + Copy + Send + 'static,
+) {
     let runs = number_from_env("POOL_MODEL_RUNS").unwrap_or(2000);
     let first = number_from_env("POOL_MODEL_FIRST").unwrap_or(1);
     let threads = thread::available_parallelism().unwrap().get() as u64;
@@ -40,7 +60,7 @@ fn random_steps_follow_the_oracle() {
                 let mut coverage = Coverage::default();
                 for run in (first + nth..first + runs).step_by(usize::try_from(threads).unwrap()) {
                     let report = ReportFailedRun(run);
-                    model::take_run(run, &mut coverage, false);
+                    take_run(run, &mut coverage);
                     drop(report);
                 }
                 coverage
@@ -52,12 +72,8 @@ fn random_steps_follow_the_oracle() {
         coverage.add(&worker.join().expect("the pool differs from its oracle; see above"));
     }
     eprintln!("{coverage:#?}");
-    eprintln!(
-        "pool model: {} steps in {runs} runs from run {first}, {:.1?}",
-        coverage.steps,
-        began.elapsed()
-    );
-    let rare = coverage.rarer_than(runs / 100);
+    eprintln!("{name}: {} steps in {runs} runs from run {first}, {:.1?}", coverage.steps, began.elapsed());
+    let rare = coverage.rarer_than(runs / 100, required);
     assert!(rare.is_empty(), "the random steps hardly reach these situations: {rare:?}");
 }
 

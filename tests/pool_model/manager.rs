@@ -303,13 +303,13 @@ impl Coverage {
     }
 
     /// Returns the required situations that were reached less often than this.
-    pub(crate) fn rarer_than(&self, times: u64) -> Vec<&'static str> {
+    pub(crate) fn rarer_than(&self, times: u64, required: &[&'static str]) -> Vec<&'static str> {
         let reached = |situation: &&str| self.counts.get(*situation).copied().unwrap_or(0);
-        REQUIRED_SITUATIONS.into_iter().filter(|situation| reached(situation) < times).collect()
+        required.iter().copied().filter(|situation| reached(situation) < times).collect()
     }
 }
 
-const REQUIRED_SITUATIONS: [&str; 23] = [
+pub(crate) const REQUIRED_SITUATIONS: [&str; 23] = [
     "served at once",
     "waited",
     "served after a wait",
@@ -334,3 +334,6 @@ const REQUIRED_SITUATIONS: [&str; 23] = [
     "failed after a delay with an item",
     "added",
 ];
+
+pub(crate) const REQUIRED_SITUATIONS_OF_GROUPS: [&str; 3] =
+    ["served in a group after a wait", "waits for a place in a group", "made room, or above a lowered limit"];
