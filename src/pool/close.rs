@@ -13,8 +13,9 @@ use super::until::until;
 impl<M: Manager> Pool<M> {
     /// Closes the pool and its gate, for all users of the gate. A closed pool cannot be opened again.
     ///
-    /// Waiting and later checkouts are rejected. Idle items are dropped before this returns, and items in use when they come
-    /// back. Items in use remain usable.
+    /// Waiting and later checkouts are rejected. Idle items are dropped before this returns. If another thread is dropping
+    /// them, this blocks until it has, so do not call it with a lock that the drop of an item takes. Creations are cancelled.
+    /// Items in use remain usable, and are dropped when they come back.
     ///
     /// ```
     #[doc = include_str!("example_setup.txt")]

@@ -44,8 +44,8 @@ pub trait Manager: Send + Sync + 'static {
     ///
     /// It runs in a task of its own, on the runtime that the pool was built on. If the checkout that needed the item is
     /// dropped, the creation goes on and another checkout gets the item. After the pool's
-    /// [`create_timeout`](super::PoolBuilder::create_timeout) the future is dropped, which cannot stop a future that blocks
-    /// its thread. A panic counts as a failure.
+    /// [`create_timeout`](super::PoolBuilder::create_timeout), and when the pool is closed, the future is dropped, which cannot
+    /// stop a future that blocks its thread. A panic counts as a failure.
     fn create(&self) -> impl Future<Output = Result<Self::Item, Self::Error>> + Send;
 
     /// Prepares a returned item for its next use, or rejects it. The default keeps every item.

@@ -12,7 +12,7 @@
 //! - **Creating an item and waiting for one are a single wait** with a single deadline. An item that comes back serves the
 //!   first waiter, although one is being created for it, and the created item serves the next.
 //! - **A failure ends a checkout, never the pool.** After a failure, the pool tries to create one item at a time, with an
-//!   exponential backoff. A waiter learns of the failure after at most one delay and one attempt.
+//!   exponential backoff. A waiter learns of the failure after at most one delay and one attempt, also in the gate's queue.
 //! - **Nothing is lost.** A checkout may be dropped at any time: its item goes to the next waiter or becomes idle. A panic
 //!   of a manager, an item, an observer or a waker costs neither an item's place nor a permit.
 //!
@@ -144,12 +144,14 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// - [`CheckoutError::Rejected`] if the gate rejects the checkout, on arrival or while it waits, or if the pool is closed.
+    /// - [`CheckoutError::Rejected`] if the gate rejects the checkout on arrival, or if the pool or the gate is closed.
+    /// - [`CheckoutError::DeadlineExceeded`] if the longest wait of the pool or the gate is over.
     /// - [`CheckoutError::Create`] if the item could not be created.
+    /// - [`CheckoutError::BackingOff`] if it would have to be created, and no attempt is made at present.
     ///
     /// # Panics
     ///
-    /// If the gate has a maximum wait and the checkout has to wait outside a tokio runtime with its timer enabled.
+    /// If the pool or the gate has a longest wait, and the checkout has to wait outside a tokio runtime with its timer enabled.
     ///
     /// # Cancel safety
     ///

@@ -30,11 +30,12 @@ impl<M: Manager> PoolShared<M> {
             if effects.wakes_maintenance {
                 self.maintenance_wake.notify_one();
             }
+            // These call wakers of users, too.
             if effects.wakes_queued {
-                self.creation_failed.notify_waiters();
+                let _ = catch_panic(|| self.creation_failed.notify_waiters());
             }
             if effects.ends_creations {
-                self.closing.notify_waiters();
+                let _ = catch_panic(|| self.closing.notify_waiters());
             }
             yield_point();
 
@@ -48,7 +49,7 @@ impl<M: Manager> PoolShared<M> {
                 }
             }
             if effects.drained {
-                self.drained.notify_waiters();
+                let _ = catch_panic(|| self.drained.notify_waiters());
             }
             if let Some(group) = &self.group {
                 if effects.fills_group {

@@ -10,6 +10,7 @@ mod build;
 mod cancel;
 mod close;
 mod create;
+mod deadline;
 mod group;
 mod health;
 mod idle;

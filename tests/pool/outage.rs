@@ -1,19 +1,18 @@
 //! Creating items fails for a while, or for good: what waiting, later and bounded checkouts get.
 
 use std::error::Error;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::Duration;
 
-use concurrency_governor::pool::{
-    CheckoutError, CheckoutStage, CreateError, DuringBackoff, Pool, PoolEvent, PooledItem,
-};
-use concurrency_governor::{Gate, GateName, Limit};
+use concurrency_governor::pool::{CheckoutError, CreateError, DuringBackoff, Pool, PoolEvent, PooledItem};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::support::{
-    Check, Creation, ScriptedError, ScriptedManager, assert_quiescent, ms, poll_once, settle,
-};
+use super::hooks::{Call, hooked};
+use super::support::{Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
 type Outcome = Result<PooledItem<ScriptedManager>, CheckoutError>;
 
@@ -37,11 +36,6 @@ fn spawn_checkouts(
 
 fn is_failed(outcome: &Outcome) -> bool {
     matches!(outcome, Err(CheckoutError::Create(CreateError::Failed { .. })))
-}
-
-fn stage_of(outcome: Outcome) -> CheckoutStage {
-    let Err(CheckoutError::DeadlineExceeded(timeout)) = outcome else { panic!("no deadline passed") };
-    timeout.stage
 }
 
 /// While no item can be created, the failed attempt after the first delay ends every wait with its cause, also at the gate, and
@@ -120,6 +114,40 @@ async fn checkout_that_is_not_polled_does_not_hold_up_the_cause() {
     assert!(is_failed(&admitted.await));
 }
 
+/// A waker at the gate that panics when its checkout is told of a failure loses no event and no attempt.
+#[tokio::test(start_paused = true)]
+async fn panicking_waker_at_the_gate_loses_nothing() {
+    let manager = ScriptedManager::new();
+    manager.always(Creation::Fail);
+    let failures = Arc::new(Mutex::new(0));
+    let observed = Arc::clone(&failures);
+    let pool = manager
+        .pool(1)
+        .create_backoff(ms(50), ms(50))
+        .observer(move |event: &PoolEvent| {
+            *observed.lock().unwrap() += u32::from(matches!(event, PoolEvent::CreateFailed { .. }));
+        })
+        .build()
+        .await
+        .unwrap();
+    assert!(is_failed(&pool.checkout().await));
+    let mut admitted = Box::pin(pool.checkout());
+    assert!(poll_once(&mut admitted).is_pending());
+    let panics = Arc::new(AtomicBool::new(true));
+    let panicking = Arc::clone(&panics);
+    let waker = hooked(move |call| assert!(call != Call::Wake || !panicking.load(SeqCst), "scripted panic"));
+    let mut at_gate = Box::pin(pool.checkout());
+    assert!(at_gate.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    sleep(ms(51)).await;
+    assert_eq!((*failures.lock().unwrap(), manager.attempts()), (2, 2), "the event was lost");
+    panics.store(false, SeqCst);
+    assert!(is_failed(&at_gate.await) && is_failed(&admitted.await));
+    drop(waker);
+    manager.always(Creation::Succeed);
+    drop(pool.checkout().await.unwrap());
+    assert_quiescent(&pool, &manager).await;
+}
+
 /// The failed attempt after a delay does not end the wait of a checkout that arrived at the gate after the attempt had started.
 #[tokio::test(start_paused = true)]
 async fn later_checkout_at_the_gate_waits_for_the_next_attempt() {
@@ -139,27 +167,6 @@ async fn later_checkout_at_the_gate_waits_for_the_next_attempt() {
         drop(checkout.await.unwrap().unwrap());
     }
     assert_eq!(manager.attempts(), 3);
-}
-
-/// The error of a bounded wait has the last failure as its source, although an item in use might still have come back.
-#[tokio::test(start_paused = true)]
-async fn deadline_names_the_last_failure() {
-    let manager = ScriptedManager::new();
-    let gate = Gate::new(GateName::new("boats"), Limit::new(2));
-    let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();
-    let _held = pool.checkout().await.unwrap();
-    manager.always(Creation::Fail);
-    assert!(is_failed(&pool.checkout().await));
-    let _other_permit = gate.try_acquire().unwrap(); // so that the next checkout is not admitted
-    let error = pool.request().max_wait(ms(10)).checkout().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the pool of gate `boats` did not serve the checkout within the 10ms that it could wait, at last for a permit: of 2 \
-         items, 1 were in use and 0 being created; creating items fails"
-    );
-    let cause = error.source().unwrap();
-    assert_eq!(cause.to_string(), "the pool of gate `boats` could not create an item");
-    assert!(cause.source().unwrap().downcast_ref::<ScriptedError>().is_some());
 }
 
 /// With `DuringBackoff::Reject`, a checkout that needs a new item fails at once with the last error and the remaining delay. The
@@ -306,79 +313,4 @@ async fn retry_now_serves_waiting_checkouts() {
     }
     assert_eq!((began.elapsed(), pool.status().backing_off), (ms(0), None));
     assert_quiescent(&pool, &manager).await;
-}
-
-/// An expired checkout says what it was waiting for, and is counted by that.
-#[tokio::test(start_paused = true)]
-async fn expired_checkouts_are_told_apart() {
-    let manager = ScriptedManager::new();
-    let pool = manager
-        .pool(2)
-        .max_wait(ms(100))
-        .create_timeout(ms(10_000))
-        .check_timeout(ms(10_000))
-        .create_backoff(ms(60_000), ms(60_000))
-        .build()
-        .await
-        .unwrap();
-
-    // A creation that hangs, once for the checkout itself and once for the permits of others.
-    manager.script([Creation::Hang]);
-    assert_eq!(stage_of(pool.checkout().await), CheckoutStage::Creation);
-    let permits = pool.gate().try_acquire_many(2).unwrap();
-    for _ in 0..2 {
-        let error = pool.checkout().await.unwrap_err();
-        assert!(
-            error.to_string().ends_with("raise the limit, or find out what delays `Manager::create`"),
-            "{error}"
-        );
-    }
-    drop(permits);
-
-    // One item is in use, and the creation of the other still hangs after the limit was lowered.
-    pool.resize(Limit::MIN);
-    for _ in 0..3 {
-        assert_eq!(stage_of(pool.checkout().await), CheckoutStage::Creation);
-    }
-    sleep(ms(10_000)).await; // the creation times out
-    for _ in 0..5 {
-        assert_eq!(stage_of(pool.checkout().await), CheckoutStage::Backoff);
-    }
-    pool.retry_now();
-    settle().await;
-
-    // An item that is in use longer than its permit, because its drop takes long.
-    pool.resize(Limit::new(2));
-    let mut held = pool.checkout().await.unwrap();
-    held.health = Check::Hang;
-    let other_permit = pool.gate().try_acquire().unwrap();
-    let error = pool.checkout().await.unwrap_err();
-    assert!(error.to_string().ends_with("raise the limit, or hold items for a shorter time"), "{error}");
-    drop((other_permit, held));
-
-    // A health check that hangs.
-    let mut checking = Box::pin(pool.checkout());
-    assert!(poll_once(&mut checking).is_pending());
-    assert_eq!((pool.status().checking, pool.status().in_use), (1, 1));
-    assert_eq!(stage_of(checking.await), CheckoutStage::Check);
-    let status = assert_quiescent(&pool, &manager).await;
-    assert_eq!(status.checking, 0);
-    let expired = status.totals.expired;
-    assert_eq!((expired.admission, expired.creation, expired.backoff, expired.check), (3, 4, 5, 1));
-    assert_eq!((expired.item, expired.start, expired.sum()), (0, 0, 13));
-}
-
-/// A checkout that was admitted before the limit fell, and waits for an item that comes back, says so when its time is over.
-#[tokio::test(start_paused = true)]
-async fn wait_for_an_item_that_does_not_come_back_says_so() {
-    let manager = ScriptedManager::new();
-    let gate = Gate::new(GateName::new("boats"), Limit::new(2));
-    let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();
-    let _held = pool.checkout().await.unwrap();
-    let mut waiting = Box::pin(pool.request().max_wait(ms(100)).checkout());
-    assert!(poll_once(&mut waiting).is_pending());
-    gate.resize(Limit::MIN); // the creation has not started, and does not start
-    let error = waiting.await.unwrap_err();
-    assert!(error.to_string().contains("an item to come back: 1 were in use"), "{error}");
-    assert_eq!(pool.status().totals.expired.item, 1);
 }
