@@ -230,8 +230,17 @@ fn pools_of_a_group() {
         for thread in users {
             thread.join().unwrap();
         }
+        // Creations that no checkout waits for may still be running, and an item may be on its way back.
+        let is_at_rest = |pool: &Pool<CountingManager>| {
+            let status = pool.status();
+            status.creating + status.dropping + status.in_use == 0
+        };
+        while !pools.iter().all(is_at_rest) {
+            thread::yield_now();
+        }
         let sizes: usize = pools.iter().map(|pool| pool.status().size).sum();
         assert_eq!((sizes, group.gate().status().in_use), (group.items(), 0));
+        assert_eq!((sizes, counts.live.load(SeqCst)), (counts.existing.load(SeqCst), sizes));
         drop(pools);
         while group.items() > 0 {
             thread::yield_now(); // a creation may still be running
