@@ -27,13 +27,14 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
-    /// Discards the coldest idle item, if one may be dropped for another pool.
+    /// Discards the coldest idle item, if one may be dropped for another pool and a waiter there still lacks a place.
     pub(in crate::pool) fn drop_spare_item(
         &mut self,
         spare: SpareItems,
         effects: &mut PoolEffects<M>,
     ) -> bool {
-        if self.spare_items(spare) == 0 {
+        let is_needed = self.group.as_ref().is_some_and(super::GroupShare::others_lack_places);
+        if !is_needed || self.spare_items(spare) == 0 {
             return false;
         }
         let Some(record) = self.idle.pop_front() else { return false };
