@@ -10,12 +10,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Path, State};
-use axum::http::{Response, StatusCode};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, put};
-use axum::{BoxError, Router};
+use axum::{BoxError, Extension, Router};
 use concurrency_governor::governor::RefreshPolicy;
 use concurrency_governor::integration::metrics::{HOLD, Metrics, SECONDS, WAIT};
-use concurrency_governor::integration::tower::{GateError, GateLayer};
+use concurrency_governor::integration::tower::{GateError, GateLayer, RequestPermit};
 use concurrency_governor::integration::tracing::TracingObserver;
 use concurrency_governor::{
     Formula, GateName, GateSpec, Governor, OverrideLayer, Overrides, Resource, probe,
@@ -62,10 +63,11 @@ pub async fn serve(address: SocketAddr) -> Result<(), BoxError> {
     let metrics = Metrics::new().governor(&governor);
 
     // The work passes the gate. The operators' routes do not, so they respond under any load.
-    let gate = GateLayer::new(governor.gate(WORK)?).hold_until_body_ends().timed().traced();
+    let gate = GateLayer::new(governor.gate(WORK)?).hold_until_body_ends().pass_permit().timed().traced();
     let work_routes = Router::new()
         .route("/work/{ms}", get(work))
         .route("/stream/{chunks}", get(stream_chunks))
+        .route("/block/{ms}", get(block))
         .layer(ServiceBuilder::new().layer(HandleErrorLayer::new(respond_to_rejection)).layer(gate));
     let state = Arc::new(OperatorState { governor, environment, metrics, prometheus });
     let operator_routes = Router::new()
@@ -81,7 +83,7 @@ pub async fn serve(address: SocketAddr) -> Result<(), BoxError> {
 }
 
 /// Responds to a rejected request with 503 and `Retry-After`.
-async fn respond_to_rejection(error: GateError<Infallible>) -> Response<Body> {
+async fn respond_to_rejection(error: GateError<Infallible>) -> Response {
     error.into_response()
 }
 
@@ -89,6 +91,12 @@ async fn respond_to_rejection(error: GateError<Infallible>) -> Response<Body> {
 async fn work(Path(ms): Path<u64>) -> String {
     tokio::time::sleep(Duration::from_millis(ms)).await;
     format!("worked for {ms} ms\n")
+}
+
+/// Blocks a thread. It uses the permit of its request; a second permit of the same gate might never be admitted.
+async fn block(Extension(permit): Extension<RequestPermit>, Path(ms): Path<u64>) -> Result<String, Response> {
+    permit.run_blocking(move || std::thread::sleep(Duration::from_millis(ms))).await?;
+    Ok(format!("blocked for {ms} ms\n"))
 }
 
 /// Streams the response body. The permit is in use until the last chunk.

@@ -65,6 +65,7 @@ fn a_body_holds_its_permit_until_it_ends() {
     wait_until("the permit is returned", || service.metrics().sum("in_use") == 0.0);
     assert_eq!(service.request("GET", "/work/1").0, 200);
     assert_eq!(service.request("GET", "/stream/3").0, 200);
+    assert_eq!(service.request("GET", "/block/1").0, 200, "blocking work uses the permit of its request");
     assert_eq!(service.metrics().sum("in_use"), 0.0, "the body was read to its end");
 }
 

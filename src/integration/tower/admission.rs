@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::pass::RequestPermit;
 use super::rejected::RejectionCause;
 use crate::gate::{Gate, OwnedPermit};
 #[cfg(feature = "metrics")]
@@ -94,4 +95,17 @@ pub enum HeldPermit {
     Plain(OwnedPermit),
     #[cfg(feature = "metrics")]
     Timed(Timed<OwnedPermit>),
+    /// The service has it, too.
+    Shared(RequestPermit),
+}
+
+impl HeldPermit {
+    pub(super) fn permit(&self) -> &OwnedPermit {
+        match self {
+            Self::Plain(permit) => permit,
+            #[cfg(feature = "metrics")]
+            Self::Timed(permit) => permit,
+            Self::Shared(permit) => permit.permit(),
+        }
+    }
 }

@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::admission::{BoxedWait, FirstAttempt, HeldPermit, LayerSettings};
+use super::pass::sealed::PassPermit;
 use super::rejected::{GateError, Rejected};
 use super::release::sealed::ReleasePermit;
 
@@ -26,12 +27,13 @@ pin_project! {
     ///
     /// As the service does, and when it is polled after it has resolved. A panic releases the permit.
     #[must_use = "a future does nothing unless it is polled"]
-    pub struct GateFuture<S, R, H>
+    pub struct GateFuture<S, R, H, P>
     where
         S: Service<R>,
     {
         settings: Arc<LayerSettings>,
         holding: H,
+        passing: P,
         #[pin]
         stage: RequestStage<S, R, S::Future>,
     }
@@ -46,17 +48,24 @@ pin_project! {
     }
 }
 
-impl<S: Service<R>, R, H> GateFuture<S, R, H> {
+impl<S: Service<R>, R, H, P> GateFuture<S, R, H, P> {
     /// Creates the future of a request. `service` must be ready.
-    pub(super) fn new(settings: Arc<LayerSettings>, service: S, request: R, holding: H) -> Self {
-        Self { settings, holding, stage: RequestStage::AtGate { call: Some((service, request)), wait: None } }
+    pub(super) fn new(
+        settings: Arc<LayerSettings>,
+        service: S,
+        request: R,
+        (holding, passing): (H, P),
+    ) -> Self {
+        let stage = RequestStage::AtGate { call: Some((service, request)), wait: None };
+        Self { settings, holding, passing, stage }
     }
 }
 
-impl<S, R, H> Future for GateFuture<S, R, H>
+impl<S, R, H, P> Future for GateFuture<S, R, H, P>
 where
     S: Service<R>,
     H: ReleasePermit<S::Response>,
+    P: PassPermit<R>,
 {
     type Output = Result<H::Response, GateError<S::Error>>;
 
@@ -85,7 +94,8 @@ where
                         }
                     };
                     // `call` is empty only if `Service::call` panicked and this future is polled again.
-                    let (mut service, request) = call.take().expect("a request calls the service once");
+                    let (mut service, mut request) = call.take().expect("a request calls the service once");
+                    let permit = P::pass(&mut request, permit);
                     let future = service.call(request);
                     this.stage.set(RequestStage::InService { future, permit: Some(permit) });
                 }
@@ -112,7 +122,7 @@ where
     }
 }
 
-impl<S: Service<R>, R, H: fmt::Debug> fmt::Debug for GateFuture<S, R, H> {
+impl<S: Service<R>, R, H: fmt::Debug, P: fmt::Debug> fmt::Debug for GateFuture<S, R, H, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
             RequestStage::AtGate { .. } => "at the gate",
@@ -122,6 +132,7 @@ impl<S: Service<R>, R, H: fmt::Debug> fmt::Debug for GateFuture<S, R, H> {
         f.debug_struct("GateFuture")
             .field("gate", &self.settings.gate.name())
             .field("holding", &self.holding)
+            .field("passing", &self.passing)
             .field("stage", &stage)
             .finish_non_exhaustive()
     }

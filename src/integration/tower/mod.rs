@@ -47,15 +47,50 @@
 //! - `Timeout` outside of this layer includes the wait; inside, it covers the service only.
 //! - An inner service that reserves something in `poll_ready` keeps it while the request waits. Put such layers outside
 //!   of this one.
+//!
+//! # Blocking work in a request
+//!
+//! A service must not ask for a second permit of the gate of its own request. At a limit of 1,
+//! [`Gate::run_blocking`](crate::Gate::run_blocking) would wait for the permit that its own request holds, for ever; at a
+//! higher limit, as many requests at the same time as the limit do the same. With [`GateLayer::pass_permit`], the service
+//! finds the permit in the extensions of the request, and [`RequestPermit::run_blocking`] uses it:
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use concurrency_governor::integration::tower::{GateLayer, RequestPermit};
+//! use concurrency_governor::{AcquireError, Gate, GateName, Limit};
+//! use http::{Request, Response};
+//! use tower::{Layer, Service, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn hash(request: Request<String>) -> Result<Response<usize>, AcquireError> {
+//!     let (mut parts, body) = request.into_parts();
+//!     // In an axum handler: the extractor `Extension(permit): Extension<RequestPermit>`.
+//!     let permit: RequestPermit = parts.extensions.remove().expect("the layer passes the permit");
+//!     let hash = permit.run_blocking(move || body.len()).await?; // counts until the closure has ended
+//!     Ok(Response::new(hash))
+//! }
+//!
+//! let gate = Gate::new(GateName::new("blocking"), Limit::new(1));
+//! let mut service = GateLayer::new(gate).pass_permit().layer(service_fn(hash));
+//! let response = service.ready().await?.call(Request::new("seven".to_owned())).await?;
+//! assert_eq!(*response.body(), 5);
+//! # Ok(())
+//! # }
+//! ```
 
 mod admission;
 mod body;
 mod future;
+mod pass;
 mod rejected;
 mod release;
 
 pub use body::HeldBody;
 pub use future::GateFuture;
+pub use pass::{Passing, PermitInLayer, PermitInRequest, RequestPermit};
 pub use rejected::{GateError, Rejected};
 pub use release::{Holding, UntilBodyEnds, UntilResponse};
 
@@ -69,6 +104,7 @@ use tower_service::Service;
 
 use crate::gate::Gate;
 use admission::{LayerSettings, WaitPolicy};
+use rejected::DEFAULT_RETRY_AFTER;
 use release::sealed::ReleasePermit;
 
 /// A layer that gives each request a permit of a gate while the request is in the service.
@@ -77,9 +113,10 @@ use release::sealed::ReleasePermit;
 /// allows.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it wraps a service"]
-pub struct GateLayer<H = UntilResponse> {
+pub struct GateLayer<H = UntilResponse, P = PermitInLayer> {
     settings: LayerSettings,
     holding: H,
+    passing: P,
 }
 
 impl GateLayer {
@@ -88,27 +125,41 @@ impl GateLayer {
         let settings = LayerSettings {
             gate,
             wait_policy: WaitPolicy::AsGateAllows,
-            retry_after: RETRY_AFTER,
+            retry_after: DEFAULT_RETRY_AFTER,
             #[cfg(feature = "metrics")]
             timed: false,
             #[cfg(feature = "tracing")]
             traced: false,
         };
-        Self { settings, holding: UntilResponse::NEW }
+        Self { settings, holding: UntilResponse::NEW, passing: PermitInLayer::NEW }
     }
+}
 
+impl<P> GateLayer<UntilResponse, P> {
     /// Holds the permit until the body of the response has ended or is dropped. The service must respond with an
     /// [`http::Response`].
     ///
     /// By default, the permit is released when the service has responded. For a streamed body, that is before most of the
     /// work. With this setting, a client that reads slowly holds its permit for as long as it reads. An upgraded
     /// connection has no body, so it holds no permit.
-    pub fn hold_until_body_ends(self) -> GateLayer<UntilBodyEnds> {
-        GateLayer { settings: self.settings, holding: UntilBodyEnds::NEW }
+    pub fn hold_until_body_ends(self) -> GateLayer<UntilBodyEnds, P> {
+        GateLayer { settings: self.settings, holding: UntilBodyEnds::NEW, passing: self.passing }
     }
 }
 
-impl<H> GateLayer<H> {
+impl<H> GateLayer<H, PermitInLayer> {
+    /// Puts the permit into the extensions of the request, as a [`RequestPermit`]. The request must be an
+    /// [`http::Request`].
+    ///
+    /// The service can then keep the permit in use for work that outlasts its response, and can run
+    /// [blocking work](RequestPermit::run_blocking) under it. The permit is released when the layer and the service have
+    /// dropped it. This allocates memory for each request.
+    pub fn pass_permit(self) -> GateLayer<H, PermitInRequest> {
+        GateLayer { settings: self.settings, holding: self.holding, passing: PermitInRequest::NEW }
+    }
+}
+
+impl<H, P> GateLayer<H, P> {
     /// Rejects each request that would have to wait. Replaces [`max_wait`](Self::max_wait).
     pub const fn shed(mut self) -> Self {
         self.settings.wait_policy = WaitPolicy::Never;
@@ -146,11 +197,12 @@ impl<H> GateLayer<H> {
     }
 }
 
-impl<S, H: Clone> Layer<S> for GateLayer<H> {
-    type Service = GateService<S, H>;
+impl<S, H: Clone, P: Clone> Layer<S> for GateLayer<H, P> {
+    type Service = GateService<S, H, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        GateService { inner, settings: Arc::new(self.settings.clone()), holding: self.holding.clone() }
+        let settings = Arc::new(self.settings.clone());
+        GateService { inner, settings, holding: self.holding.clone(), passing: self.passing.clone() }
     }
 }
 
@@ -158,20 +210,22 @@ impl<S, H: Clone> Layer<S> for GateLayer<H> {
 ///
 /// The inner service must be `Clone`, because each request takes the instance that is ready with it into the queue.
 #[derive(Clone, Debug)]
-pub struct GateService<S, H = UntilResponse> {
+pub struct GateService<S, H = UntilResponse, P = PermitInLayer> {
     inner: S,
     settings: Arc<LayerSettings>,
     holding: H,
+    passing: P,
 }
 
-impl<S, R, H> Service<R> for GateService<S, H>
+impl<S, R, H, P> Service<R> for GateService<S, H, P>
 where
     S: Service<R> + Clone,
     H: Holding<S::Response> + Clone,
+    P: Passing<R> + Clone,
 {
     type Response = <H as ReleasePermit<S::Response>>::Response;
     type Error = GateError<S::Error>;
-    type Future = GateFuture<S, R, H>;
+    type Future = GateFuture<S, R, H, P>;
 
     /// Polls the inner service. Takes no permit.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -182,9 +236,7 @@ where
         // The instance that is ready serves this request. The fresh clone that replaces it is not ready yet.
         let fresh = self.inner.clone();
         let ready = mem::replace(&mut self.inner, fresh);
-        GateFuture::new(Arc::clone(&self.settings), ready, request, self.holding.clone())
+        let permit_use = (self.holding.clone(), self.passing.clone());
+        GateFuture::new(Arc::clone(&self.settings), ready, request, permit_use)
     }
 }
-
-/// The default of [`GateLayer::retry_after`]: longer than most requests take, and short enough for an interactive client.
-const RETRY_AFTER: Duration = Duration::from_secs(1);

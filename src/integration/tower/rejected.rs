@@ -39,6 +39,18 @@ impl<E> From<Rejected> for GateError<E> {
     }
 }
 
+impl<E> From<AcquireError> for GateError<E> {
+    fn from(error: AcquireError) -> Self {
+        Self::Rejected(error.into())
+    }
+}
+
+impl<E> From<TryAcquireError> for GateError<E> {
+    fn from(error: TryAcquireError) -> Self {
+        Self::Rejected(error.into())
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for GateError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -53,6 +65,28 @@ impl<E: fmt::Display> fmt::Display for GateError<E> {
 impl<E: fmt::Debug + fmt::Display> Error for GateError<E> {}
 
 /// Why a request was rejected, and when the client should retry.
+///
+/// A rejection by the gate itself converts to it, and both convert to an [`http::Response`]. So a handler that acquires
+/// permits itself responds with 503 and `Retry-After` by `?`. In axum, whose `Response` is an [`http::Response`]:
+///
+/// ```
+/// # #[derive(Debug)] struct Body(String);
+/// # impl From<String> for Body { fn from(text: String) -> Self { Self(text) } }
+/// # type Response = http::Response<Body>;
+/// # use concurrency_governor::{Gate, GateName, Limit};
+/// async fn download(gate: Gate) -> Result<String, Response> { // axum::response::Response
+///     let _permit = gate.acquire().await?;
+///     Ok("the file".to_owned())
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let gate = Gate::new(GateName::new("downloads"), Limit::new(8));
+/// gate.close();
+/// let response = download(gate).await.unwrap_err();
+/// assert_eq!(response.status(), 503);
+/// assert_eq!(response.headers()["retry-after"], "1");
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct Rejected {
@@ -74,6 +108,14 @@ impl Rejected {
         Self { cause, retry_after }
     }
 
+    /// Sets the time after which the client should retry. Default: 1 s, or the time of the
+    /// [layer](super::GateLayer::retry_after) that rejected the request.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
     /// Returns the name of the gate.
     #[must_use]
     pub const fn gate(&self) -> GateName {
@@ -92,8 +134,7 @@ impl Rejected {
         }
     }
 
-    /// Returns the time after which the client should retry, as set by
-    /// [`GateLayer::retry_after`](super::GateLayer::retry_after).
+    /// Returns the time after which the client should retry.
     #[must_use]
     pub const fn retry_after(&self) -> Duration {
         self.retry_after
@@ -116,3 +157,47 @@ impl Rejected {
         response
     }
 }
+
+impl From<AcquireError> for Rejected {
+    fn from(error: AcquireError) -> Self {
+        Self::new(error.into(), DEFAULT_RETRY_AFTER)
+    }
+}
+
+impl From<TryAcquireError> for Rejected {
+    fn from(error: TryAcquireError) -> Self {
+        Self::new(error.into(), DEFAULT_RETRY_AFTER)
+    }
+}
+
+/// Converts as [`Rejected::into_response`] does.
+impl<B: From<String>> From<Rejected> for Response<B> {
+    fn from(rejected: Rejected) -> Self {
+        rejected.into_response()
+    }
+}
+
+/// Converts as [`GateError::into_response`] does.
+impl<B: From<String>> From<GateError<Infallible>> for Response<B> {
+    fn from(error: GateError<Infallible>) -> Self {
+        error.into_response()
+    }
+}
+
+/// Converts as [`Rejected::into_response`] does.
+impl<B: From<String>> From<AcquireError> for Response<B> {
+    fn from(error: AcquireError) -> Self {
+        Rejected::from(error).into_response()
+    }
+}
+
+/// Converts as [`Rejected::into_response`] does.
+impl<B: From<String>> From<TryAcquireError> for Response<B> {
+    fn from(error: TryAcquireError) -> Self {
+        Rejected::from(error).into_response()
+    }
+}
+
+/// The default time after which clients should retry: longer than most requests take, and short enough for an interactive
+/// client.
+pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -26,14 +26,14 @@ fn builder() -> PrometheusBuilder {
 }
 
 /// A recorder for one test, with the handle that renders a scrape.
-fn recorder() -> (PrometheusRecorder, PrometheusHandle) {
+pub(crate) fn recorder() -> (PrometheusRecorder, PrometheusHandle) {
     let recorder = builder().build_recorder();
     let handle = recorder.handle();
     (recorder, handle)
 }
 
 /// Parses a scrape to the value of each series, by its name and labels.
-fn series(scrape: &str) -> BTreeMap<&str, f64> {
+pub(crate) fn series(scrape: &str) -> BTreeMap<&str, f64> {
     let lines = scrape.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {

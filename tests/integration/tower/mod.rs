@@ -3,6 +3,9 @@
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod body;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+mod combinations;
+mod passing;
 mod permits;
 mod readiness;
 mod rejections;

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use concurrency_governor::Permit;
 use concurrency_governor::integration::tower::GateLayer;
 use http::{Response, StatusCode};
 use tower::Layer;
@@ -62,4 +63,30 @@ fn errors_of_the_service_are_passed_on() {
     let response = poll(pin!(GateLayer::new(gate.clone()).layer(fails).call(())));
     assert_eq!(response, Poll::Ready(Err(GateError::Service("broken"))));
     assert_eq!(in_use_and_waiting(&gate), (0, 0));
+}
+
+/// A handler that acquires permits itself responds to a rejection with 503 and `Retry-After` by `?`, whichever way it asks.
+#[test]
+#[expect(clippy::result_large_err, reason = "a response is the error of a handler in axum, too")]
+fn a_rejection_converts_to_a_response() {
+    type Handled<'g> = Result<Permit<'g>, Response<String>>;
+    let gate = gate(1);
+    gate.close();
+    let acquire = async || -> Handled<'_> { Ok(gate.acquire().await?) };
+    let try_acquire = || -> Handled<'_> { Ok(gate.try_acquire()?) };
+    let rejected = || -> Handled<'_> {
+        let later = |error| Rejected::from(error).with_retry_after(Duration::from_secs(7));
+        Ok(gate.try_acquire().map_err(later)?)
+    };
+    let gate_error = || -> Handled<'_> { Ok(gate.try_acquire().map_err(GateError::<Infallible>::from)?) };
+
+    let Poll::Ready(acquired) = poll(pin!(acquire())) else { panic!("a closed gate lets no request wait") };
+    let results = [(acquired, "1"), (try_acquire(), "1"), (rejected(), "7"), (gate_error(), "1")];
+    for (handled, retry_after) in results {
+        let response = handled.unwrap_err();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["retry-after"], retry_after);
+    }
+    let error: GateError<&str> = gate.acquire_blocking().unwrap_err().into();
+    assert_eq!(expect_rejected(Poll::Ready(Err::<(), _>(error))).reason(), "closed");
 }

@@ -20,7 +20,7 @@ use crate::support::poll;
 
 /// A span or an event, with its fields as text. The message is the field `message`.
 #[derive(Clone, Debug)]
-struct Captured {
+pub(crate) struct Captured {
     name: &'static str,
     level: Level,
     fields: BTreeMap<&'static str, String>,
@@ -29,7 +29,7 @@ struct Captured {
 }
 
 impl Captured {
-    fn field(&self, name: &str) -> &str {
+    pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 }
@@ -46,7 +46,7 @@ impl Visit for Captured {
 
 /// A subscriber layer that stores spans by their id, and events in order.
 #[derive(Clone, Default)]
-struct Capture {
+pub(crate) struct Capture {
     spans: Arc<Mutex<Vec<(u64, Captured)>>>,
     events: Arc<Mutex<Vec<Captured>>>,
 }
@@ -54,12 +54,16 @@ struct Capture {
 impl Capture {
     /// Runs `work` on this thread with this capture as the only subscriber.
     fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        let subscriber = tracing_subscriber::registry().with(self.clone());
-        tracing::subscriber::with_default(subscriber, work)
+        tracing::subscriber::with_default(self.subscriber(), work)
+    }
+
+    /// Returns a subscriber that stores into this capture.
+    pub(crate) fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
+        tracing_subscriber::registry().with(self.clone())
     }
 
     /// Returns the `gate.wait` spans so far.
-    fn wait_spans(&self) -> Vec<Captured> {
+    pub(crate) fn wait_spans(&self) -> Vec<Captured> {
         let spans = self.spans.lock().unwrap();
         spans.iter().map(|(_, span)| span.clone()).filter(|span| span.name == "gate.wait").collect()
     }

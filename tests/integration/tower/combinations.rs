@@ -1,0 +1,168 @@
+//! Every combination of the settings of a layer.
+
+use std::time::Duration;
+
+use concurrency_governor::integration::metrics::HOLD;
+use concurrency_governor::integration::tower::{
+    GateLayer, Holding, Passing, PermitInLayer, RequestPermit, UntilResponse,
+};
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::Layer;
+
+use super::*;
+use crate::metrics::{recorder, series};
+use crate::tracing::Capture;
+
+type Body = Full<&'static [u8]>;
+const MAX_WAIT: Duration = Duration::from_millis(40);
+
+/// Settings of a layer that can be combined in any way.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each setting is on or off by itself")]
+struct Combination {
+    waits: Waits,
+    traced: bool,
+    timed: bool,
+    holds_until_body_ends: bool,
+    passes_permit: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Waits {
+    Never,
+    Always,
+    AtMost,
+}
+
+impl Combination {
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for waits in [Waits::Never, Waits::Always, Waits::AtMost] {
+            for bits in 0..16 {
+                let is_set = |bit: u32| bits & (1 << bit) != 0;
+                all.push(Self {
+                    waits,
+                    traced: is_set(0),
+                    timed: is_set(1),
+                    holds_until_body_ends: is_set(2),
+                    passes_permit: is_set(3),
+                });
+            }
+        }
+        all
+    }
+
+    /// Applies the settings that do not change the type of the layer, in one of two orders.
+    fn apply<H, P>(self, mut layer: GateLayer<H, P>, waits_first: bool) -> GateLayer<H, P> {
+        let set_waits = |layer: GateLayer<H, P>| match self.waits {
+            Waits::Never => layer.shed(),
+            Waits::Always => layer,
+            Waits::AtMost => layer.max_wait(MAX_WAIT),
+        };
+        if waits_first {
+            layer = set_waits(layer);
+        }
+        if self.traced {
+            layer = layer.traced();
+        }
+        if self.timed {
+            layer = layer.timed();
+        }
+        if waits_first { layer } else { set_waits(layer) }
+    }
+
+    /// Checks the combination, with the settings in one of two orders.
+    async fn check(self, waits_first: bool) {
+        let gate = gate(1);
+        let base: GateLayer<UntilResponse, PermitInLayer> = GateLayer::new(gate.clone());
+        // The settings that change the type come last in one order, and first in the other.
+        match (self.holds_until_body_ends, self.passes_permit, waits_first) {
+            (false, false, _) => self.check_layer(&gate, self.apply(base, waits_first)).await,
+            (true, false, true) => {
+                self.check_layer(&gate, self.apply(base, true).hold_until_body_ends()).await;
+            }
+            (true, false, false) => {
+                self.check_layer(&gate, self.apply(base.hold_until_body_ends(), false)).await;
+            }
+            (false, true, true) => self.check_layer(&gate, self.apply(base, true).pass_permit()).await,
+            (false, true, false) => self.check_layer(&gate, self.apply(base.pass_permit(), false)).await,
+            (true, true, true) => {
+                self.check_layer(&gate, self.apply(base, true).pass_permit().hold_until_body_ends()).await;
+            }
+            (true, true, false) => {
+                self.check_layer(&gate, self.apply(base.hold_until_body_ends().pass_permit(), false)).await;
+            }
+        }
+    }
+
+    async fn check_layer<H, P>(self, gate: &Gate, layer: GateLayer<H, P>)
+    where
+        H: Holding<Response<Body>> + Clone,
+        P: Passing<Request<()>> + Clone,
+    {
+        let passes_permit = self.passes_permit;
+        let mut service = layer.layer(service_fn(move |request: Request<()>| {
+            assert_eq!(request.extensions().get::<RequestPermit>().is_some(), passes_permit, "{self:?}");
+            async { Ok::<_, Infallible>(Response::new(Full::new(&b"seven"[..]))) }
+        }));
+        let capture = Capture::default();
+        let (recorder, scrape) = recorder();
+        let _recorder = metrics::set_default_local_recorder(&recorder);
+        let subscriber = capture.subscriber();
+        let _subscriber = tracing::subscriber::set_default(subscriber);
+
+        // The first request finds no permit, and its rejection depends on how long it may wait.
+        let held = gate.try_acquire().unwrap();
+        let mut first = Box::pin(service.call(Request::new(())));
+        let mut expected_outcomes = Vec::new();
+        match self.waits {
+            Waits::Never => {
+                assert_eq!(expect_rejected(poll(first.as_mut())).reason(), "no_permits", "{self:?}");
+            }
+            Waits::Always | Waits::AtMost => {
+                assert!(poll(first.as_mut()).is_pending(), "{self:?}");
+                tokio::time::sleep(MAX_WAIT * 2).await;
+                let polled = poll(first.as_mut());
+                assert_eq!(polled.is_pending(), self.waits == Waits::Always, "{self:?}");
+                if polled.is_ready() {
+                    assert_eq!(expect_rejected(polled).reason(), "expired", "{self:?}");
+                }
+                expected_outcomes.push(if self.waits == Waits::Always { "cancelled" } else { "expired" });
+            }
+        }
+        drop(first);
+
+        // The second request is admitted, after a wait unless the layer sheds.
+        let mut second = Box::pin(service.call(Request::new(())));
+        if self.waits == Waits::Never {
+            drop(held);
+        } else {
+            assert!(poll(second.as_mut()).is_pending(), "{self:?}");
+            drop(held);
+            expected_outcomes.push("admitted");
+        }
+        let Poll::Ready(Ok(response)) = poll(second.as_mut()) else {
+            panic!("the service responds: {self:?}")
+        };
+        assert_eq!(in_use_and_waiting(gate), (u32::from(self.holds_until_body_ends), 0), "{self:?}");
+        drop(response);
+        assert_eq!(in_use_and_waiting(gate), (0, 0), "{self:?}");
+
+        let spans = capture.wait_spans();
+        let outcomes: Vec<_> = spans.iter().map(|span| span.field("outcome")).collect();
+        assert_eq!(outcomes, if self.traced { expected_outcomes } else { vec![] }, "{self:?}");
+        let scrape = scrape.render();
+        let holds = series(&scrape).get(&*format!("{HOLD}_count{{gate=\"api\"}}")).copied();
+        assert_eq!(holds, self.timed.then_some(1.0), "{self:?}");
+    }
+}
+
+/// Each setting keeps its effect beside every other setting, in whatever order they are made.
+#[tokio::test(start_paused = true)]
+async fn settings_can_be_combined() {
+    for combination in Combination::all() {
+        combination.check(true).await;
+        combination.check(false).await;
+    }
+}
