@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A histogram of wait times. It has four buckets per doubling, from about 1 µs to over an hour.
+/// A histogram of wait times. It has 13 buckets per power of ten, from 1 µs to over an hour, whose bounds are round numbers
+/// such as 200 ms, 250 ms and 300 ms.
 ///
 /// A gate records each request that had to wait and was admitted, from the moment it was enqueued to the moment it was
 /// admitted. The time until its task runs again is not included. Requests that were admitted at once, cancelled or rejected are
@@ -148,36 +149,37 @@ pub struct Bucket {
     pub count: u64,
 }
 
-/// The first bucket holds waits below 2^10 ns, about 1 µs: less than the time to resume a task.
-const FIRST_OCTAVE: u32 = 10;
-/// The last bucket holds waits of 2^42 ns, 73 minutes, and more.
-const END_OCTAVE: u32 = 42;
-/// Four buckets per octave bound the error of a quantile by a quarter.
-const PER_OCTAVE: usize = 4;
-/// One below, one above, and four for each octave in between.
-const BUCKETS: usize = (END_OCTAVE - FIRST_OCTAVE) as usize * PER_OCTAVE + 2;
+/// The buckets begin at these durations, in nanoseconds, except the first one, which begins at 0.
+///
+/// The first bucket holds waits below 1 µs, which is less than the time to resume a task. The last one holds waits of
+/// 4000 s and more.
+const STARTS: [u64; BUCKETS - 1] = {
+    /// The starts in the first power of ten. Each is at most a quarter above the one before, which bounds the error of a
+    /// quantile. The usual bounds of exporters, 1, 2.5, 5 and 6, are among them.
+    const FIRST: [u64; 13] =
+        [1_000, 1_250, 1_500, 1_750, 2_000, 2_500, 3_000, 3_500, 4_000, 5_000, 6_000, 7_000, 8_000];
+    let (mut starts, mut at, mut power_of_ten) = ([0; BUCKETS - 1], 0_usize, 1_u64);
+    while at < starts.len() {
+        starts[at] = FIRST[at % FIRST.len()].saturating_mul(power_of_ten);
+        at = at.saturating_add(1);
+        if at % FIRST.len() == 0 {
+            power_of_ten = power_of_ten.saturating_mul(10);
+        }
+    }
+    starts
+};
+/// One below, nine powers of ten with 13 buckets each, and nine from 1000 s to 4000 s.
+const BUCKETS: usize = 1 + 9 * 13 + 9;
 const LAST: usize = BUCKETS - 1;
 
-/// Returns the bucket of a wait. The exponent selects the octave, and the two bits below the leading one select the quarter.
+/// Returns the bucket of a wait.
 fn bucket(nanos: u64) -> usize {
-    let Some(octave) = nanos.checked_ilog2().and_then(|octave| octave.checked_sub(FIRST_OCTAVE)) else {
-        return 0;
-    };
-    // The shift is at least FIRST_OCTAVE - 2 = 8. It leaves the three leading bits, of which the first is set.
-    let quarter = nanos.checked_shr(octave.saturating_add(FIRST_OCTAVE - 2)).unwrap_or(0) & 3;
-    let quarter = usize::try_from(quarter).unwrap_or(0);
-    let octave = usize::try_from(octave).unwrap_or(LAST);
-    octave.saturating_mul(PER_OCTAVE).saturating_add(quarter).saturating_add(1).min(LAST)
+    STARTS.partition_point(|start| *start <= nanos)
 }
 
 /// Returns the upper end of a bucket in nanoseconds, exclusive.
 fn above(at: usize) -> u64 {
-    if at >= LAST {
-        return u64::MAX;
-    }
-    let octave = u32::try_from(at / PER_OCTAVE).unwrap_or(END_OCTAVE);
-    let quarters = u64::try_from(at % PER_OCTAVE).unwrap_or(0).saturating_add(4);
-    quarters.checked_shl(octave.saturating_add(FIRST_OCTAVE - 2)).unwrap_or(u64::MAX)
+    STARTS.get(at).copied().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -192,10 +194,13 @@ mod tests {
         assert_eq!(edges.len(), BUCKETS);
         assert_eq!((edges[0].at_least, edges[LAST].below), (Duration::ZERO, Duration::MAX));
         assert!(
-            edges[1].at_least > Duration::from_micros(1) && edges[LAST].at_least > Duration::from_secs(3600)
+            edges[1].at_least == Duration::from_micros(1) && edges[LAST].at_least > Duration::from_secs(3600)
         );
         for pair in edges.windows(2) {
             assert_eq!(pair[0].below, pair[1].at_least);
+        }
+        for edge in &edges[1..LAST] {
+            assert!(edge.below <= edge.at_least + edge.at_least / 4, "at most a quarter wide: {edge:?}");
         }
         for edge in &edges {
             for wait in [edge.at_least, edge.below.saturating_sub(Duration::from_nanos(1))] {

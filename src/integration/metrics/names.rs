@@ -105,27 +105,10 @@ pub const ALL: [Metric; 27] = [
 
 /// Bucket bounds in seconds for [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], for exporters that need them.
 ///
-/// They reach from 1 µs to over an hour; each bound is four times the one before. Each is also a bucket bound of the
-/// gates' own histograms, so no wait is counted in the wrong bucket.
-pub const SECONDS: [f64; 17] = [
-    0.000_001_024,
-    0.000_004_096,
-    0.000_016_384,
-    0.000_065_536,
-    0.000_262_144,
-    0.001_048_576,
-    0.004_194_304,
-    0.016_777_216,
-    0.067_108_864,
-    0.268_435_456,
-    1.073_741_824,
-    4.294_967_296,
-    17.179_869_184,
-    68.719_476_736,
-    274.877_906_944,
-    1_099.511_627_776,
-    4_398.046_511_104,
-];
+/// They reach from 1 ms to 60 s; each bound is 2 to 2.5 times the one before. Each is also a bucket bound of the gates'
+/// own histograms, so no wait is counted in the wrong bucket.
+pub const SECONDS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0];
 
 /// The name, the type and the description of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
