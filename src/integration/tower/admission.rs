@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::pass::RequestPermit;
+use super::permit::HeldPermit;
 use super::rejected::RejectionCause;
 use crate::gate::{Gate, OwnedPermit};
-#[cfg(feature = "metrics")]
-use crate::integration::metrics::Timed;
 
 /// The settings of a layer, shared by all of its requests.
 #[derive(Clone, Debug)]
@@ -86,26 +84,5 @@ impl LayerSettings {
 impl BoxedWait {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<OwnedPermit, RejectionCause>> {
         self.0.as_mut().poll(cx)
-    }
-}
-
-/// The permit of a request. Dropping it releases the permit.
-#[derive(Debug)]
-pub enum HeldPermit {
-    Plain(OwnedPermit),
-    #[cfg(feature = "metrics")]
-    Timed(Timed<OwnedPermit>),
-    /// The service has it, too.
-    Shared(RequestPermit),
-}
-
-impl HeldPermit {
-    pub(super) fn permit(&self) -> &OwnedPermit {
-        match self {
-            Self::Plain(permit) => permit,
-            #[cfg(feature = "metrics")]
-            Self::Timed(permit) => permit,
-            Self::Shared(permit) => permit.permit(),
-        }
     }
 }

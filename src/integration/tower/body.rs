@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::admission::HeldPermit;
+use super::permit::HeldPermit;
 
 pin_project! {
     /// A response body that holds a permit until it has ended, failed or been dropped.

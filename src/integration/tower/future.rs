@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::admission::{BoxedWait, FirstAttempt, HeldPermit, LayerSettings};
+use super::admission::{BoxedWait, FirstAttempt, LayerSettings};
 use super::pass::sealed::PassPermit;
+use super::permit::HeldPermit;
 use super::rejected::{GateError, Rejected};
 use super::release::sealed::ReleasePermit;
 

@@ -85,12 +85,14 @@ mod admission;
 mod body;
 mod future;
 mod pass;
+mod permit;
 mod rejected;
 mod release;
 
 pub use body::HeldBody;
 pub use future::GateFuture;
-pub use pass::{Passing, PermitInLayer, PermitInRequest, RequestPermit};
+pub use pass::{Passing, PermitInLayer, PermitInRequest};
+pub use permit::RequestPermit;
 pub use rejected::{GateError, Rejected};
 pub use release::{Holding, UntilBodyEnds, UntilResponse};
 

@@ -3,8 +3,8 @@
 use http::Response;
 use http_body::Body;
 
-use super::admission::HeldPermit;
 use super::body::HeldBody;
+use super::permit::HeldPermit;
 
 /// Releases the permit when the service has responded, before the body is sent. This is the default of a
 /// [`GateLayer`](super::GateLayer).
