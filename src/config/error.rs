@@ -2,14 +2,18 @@
 
 use std::fmt;
 
+use crate::plan::impl_debug_as_display;
+
 /// All problems of a configuration, with the name of its file if it is known.
 ///
 /// It prints as one line, unless the error of the file format's own parser has several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<String>,
     problems: Vec<ConfigProblem>,
 }
+
+impl_debug_as_display!(ConfigError);
 
 impl ConfigError {
     /// Adds the name of the file to the error of a format's parser, which sees only the text.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::debug_as_display::impl_debug_as_display;
 use super::limit::Limit;
 use super::name::{GateName, Resource};
 use super::overrides::Origin;
@@ -9,7 +10,7 @@ use super::overrides::Origin;
 /// The error of building or resolving a plan, or of building a governor. It lists every problem.
 ///
 /// It prints as one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct BuildError {
     problems: Vec<Problem>,
 }
@@ -41,7 +42,7 @@ impl fmt::Display for BuildError {
 }
 
 /// One problem: what was given, where it came from, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// A plan declares no gate.
@@ -123,12 +124,14 @@ pub enum Problem {
 }
 
 /// The error for a gate that the plan does not declare: the given name, and the gates that are declared.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the plan declares no gate `{given}` (it declares {})", list(known, ", "))]
 pub struct UnknownGateError {
     pub(crate) given: GateName,
     pub(crate) known: Vec<GateName>,
 }
+
+impl_debug_as_display!(BuildError, Problem, UnknownGateError);
 
 fn list<T: fmt::Display>(items: &[T], separator: &str) -> String {
     match items {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::amount::{Amount, Factor, Operand};
+use super::debug_as_display::impl_debug_as_display;
 use super::limit::Limit;
 use super::name::Resource;
 
@@ -264,13 +265,15 @@ impl Step {
 }
 
 /// The error for a text or parts that are not a formula: the text or part, the column, the reason, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {reason}")]
 pub struct FormulaError {
     place: String,
     column: Option<usize>,
     reason: String,
 }
+
+impl_debug_as_display!(FormulaError);
 
 impl FormulaError {
     /// Returns the column at which the text stops being a formula, in characters from 1. Returns `None` for a formula that

@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use super::debug_as_display::impl_debug_as_display;
+
 /// The number of permits of a gate: a whole number in `1..=Limit::MAX`.
 ///
 /// A limit of 0 does not exist, since it would stop a class of work for ever. A limit above [`Limit::MAX`] does not exist,
@@ -129,11 +131,13 @@ impl fmt::Debug for Limit {
 }
 
 /// The error for a number or a text that is not a limit: what was given, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given} is not a limit (allowed: a whole number from 1 to {max})", max = Limit::MAX)]
 pub struct LimitError {
     given: String,
 }
+
+impl_debug_as_display!(LimitError);
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::debug_as_display::impl_debug_as_display;
+
 /// A resource of which the host has a finite amount.
 ///
 /// The built-in resources are [`CPU`](Self::CPU) (cores), [`FD`](Self::FD) (open file descriptors),
@@ -130,7 +132,7 @@ impl fmt::Debug for GateName {
 }
 
 /// The error for a text that is not a name: the given text, the rule that it breaks, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{given:?} is not a {kind} name: {reason} (allowed: 1 to {max} of a-z, 0-9, `_`, `-`, `.`, a letter first)",
     reason = fault.reason(),
@@ -141,6 +143,8 @@ pub struct NameError {
     kind: &'static str,
     fault: NameFault,
 }
+
+impl_debug_as_display!(NameError);
 
 /// A valid name, stored inline: formulas and specs are built in `const`, which cannot allocate, and errors carry names
 /// by value.

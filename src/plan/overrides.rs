@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
+use super::debug_as_display::impl_debug_as_display;
 use super::name::GateName;
 
 /// The operators' settings in ordered layers. The first layer that sets a gate wins; settings of the same gate in later
@@ -263,7 +264,7 @@ impl fmt::Display for Policy {
 }
 
 /// The error for a text that is not a policy: the given text, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not a policy (allowed: `trust`, `clamp`, `reject`)")]
 pub struct PolicyError {
     given: String,
@@ -301,7 +302,7 @@ impl fmt::Display for Origin {
 /// The error for the environment variables of a layer: every problem, with what was given and what is allowed.
 ///
 /// It prints as one line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.message())]
 pub struct EnvError {
     /// The variables whose values are not whole numbers, as `VARIABLE="value"`.
@@ -309,6 +310,8 @@ pub struct EnvError {
     /// Every other problem, as a message.
     faults: Vec<String>,
 }
+
+impl_debug_as_display!(EnvError, PolicyError);
 
 impl EnvError {
     fn message(&self) -> String {

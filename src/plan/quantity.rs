@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::debug_as_display::impl_debug_as_display;
+
 /// An exact amount of a resource in thousandths of its unit: `1.5` cores, `512Mi` bytes.
 ///
 /// It uses no floats: two quantities that print the same text are equal. Arithmetic saturates. The greatest quantity is
@@ -147,7 +149,7 @@ impl fmt::Display for Plain {
 }
 
 /// The error for a text that is not a quantity: the given text, the reason, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{given:?} is not a quantity: {fault} (allowed: a number such as `2`, `1.5`, `500m`, `64k` or `512Mi`)"
 )]
@@ -155,6 +157,8 @@ pub struct QuantityError {
     given: String,
     fault: QuantityFault,
 }
+
+impl_debug_as_display!(QuantityError);
 
 /// The reason why a text is not a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -68,10 +68,17 @@ impl fmt::Display for Preset {
 }
 
 /// The error for a text that is not a preset: the given text, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not a preset (allowed: {})", allowed_names())]
 pub struct PresetError {
     given: String,
+}
+
+/// Prints the message: a `main` that returns the error prints it with `Debug`.
+impl fmt::Debug for PresetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 fn allowed_names() -> String {

@@ -172,3 +172,11 @@ fn problems_are_sorted_by_line() {
     let in_file = ConfigError::in_file("limits.toml", &error);
     assert_eq!(in_file.to_string(), format!("limits.toml: {error}"));
 }
+
+/// A `main` that returns the error prints its message: it prints it with `Debug`.
+#[test]
+fn debug_prints_the_message() {
+    let error = ConfigError::in_file("limits.toml", toml::from_str::<PlanConfig>("gates = 3").unwrap_err());
+    assert_eq!(format!("{error:?}"), error.to_string());
+    assert!(error.to_string().starts_with("limits.toml: "), "{error}");
+}

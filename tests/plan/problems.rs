@@ -1,8 +1,11 @@
 //! The errors of building and resolving a plan: every problem, in order, with its exact text.
 
 use concurrency_governor::plan::{BuildError, Decision, Policy, Problem};
+use concurrency_governor::preset::Preset;
 use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
-use concurrency_governor::{Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Resource};
+use concurrency_governor::{
+    Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Resource,
+};
 
 use crate::support::{astrid, cli, host};
 
@@ -43,6 +46,30 @@ fn each_problem_prints_one_line() {
         ),
     ] {
         assert_eq!(problem.to_string(), text);
+        assert_eq!(format!("{problem:?}"), text, "a `main` that returns it prints it with `Debug`");
+    }
+}
+
+/// A `main` that returns an error prints its message, whatever the error is about.
+#[test]
+fn debug_prints_the_message() {
+    fn printed<E: std::error::Error>(error: E) -> (String, String) {
+        (format!("Error: {error:?}"), format!("Error: {error}"))
+    }
+    let environment = [("APP_IO".into(), "many".into())];
+    for (debug, display) in [
+        printed(Plan::new([]).unwrap_err()),
+        printed(OverrideLayer::env_prefixed("APP_", [IO], environment).unwrap_err()),
+        printed("".parse::<GateName>().unwrap_err()),
+        printed("0".parse::<Limit>().unwrap_err()),
+        printed("many".parse::<Quantity>().unwrap_err()),
+        printed("cpu *".parse::<Formula>().unwrap_err()),
+        printed("no".parse::<Policy>().unwrap_err()),
+        printed("no".parse::<Preset>().unwrap_err()),
+        printed(astrid(1, 1, &cli(9)).explain(GateName::new("oi")).unwrap_err()),
+    ] {
+        assert_eq!(debug, display);
+        assert!(!debug.contains('\n'), "{debug}");
     }
 }
 

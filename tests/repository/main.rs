@@ -6,6 +6,7 @@
 
 mod cookbook;
 mod documents;
+mod errors;
 mod guarantees;
 mod pages;
 #[cfg(feature = "cli")]

@@ -10,11 +10,11 @@ use http::{Response, StatusCode};
 
 use crate::gate::{AcquireError, TryAcquireError};
 use crate::integration::reason;
-use crate::plan::GateName;
+use crate::plan::{GateName, impl_debug_as_display};
 
 /// The error of a [`GateService`](super::GateService). The enum is closed: either the gate rejects a request, or the service
 /// fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum GateError<E> {
     /// The gate rejected the request, so the service was not called.
     Rejected(Rejected),
@@ -48,6 +48,16 @@ impl<E> From<AcquireError> for GateError<E> {
 impl<E> From<TryAcquireError> for GateError<E> {
     fn from(error: TryAcquireError) -> Self {
         Self::Rejected(error.into())
+    }
+}
+
+/// A rejection prints the same with `Debug` as with `Display`.
+impl<E: fmt::Debug> fmt::Debug for GateError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Service(error) => error.fmt(f),
+        }
     }
 }
 
@@ -87,12 +97,14 @@ impl<E: fmt::Debug + fmt::Display> Error for GateError<E> {}
 /// assert_eq!(response.headers()["retry-after"], "1");
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct Rejected {
     cause: RejectionCause,
     retry_after: Duration,
 }
+
+impl_debug_as_display!(Rejected);
 
 /// The gate's own error. Its message is for the operator, not for clients.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -26,6 +26,8 @@ async fn a_rejection_has_a_reason_and_a_retry_time() {
         full.try_acquire().unwrap_err().to_string(),
         "the message is the gate's own"
     );
+    let as_error = GateError::<&str>::from(shed.clone());
+    assert_eq!([format!("{shed:?}"), format!("{as_error:?}")], [shed.to_string(), as_error.to_string()]);
 
     let max_wait = Duration::from_millis(40);
     let start = tokio::time::Instant::now();
