@@ -1,6 +1,7 @@
 //! The error of a configuration: all of its problems at once.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::plan::impl_debug_as_display;
 
@@ -17,8 +18,9 @@ impl_debug_as_display!(ConfigError);
 
 impl ConfigError {
     /// Adds the name of the file to the error of a format's parser, which sees only the text.
-    pub fn in_file(file: impl Into<String>, error: impl fmt::Display) -> Self {
-        Self { file: Some(file.into()), problems: vec![ConfigProblem::new(None, error.to_string())] }
+    pub fn in_file(file: impl AsRef<Path>, error: impl fmt::Display) -> Self {
+        let file = file.as_ref().display().to_string();
+        Self { file: Some(file), problems: vec![ConfigProblem::new(None, error.to_string())] }
     }
 
     /// Returns the problems, at least one. They are sorted by line where lines are known.

@@ -5,10 +5,29 @@ use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::event::Event;
 use crate::gate::{GateStatus, GateTotals, Histogram, QueueTotals, RejectedTotals};
+use crate::governor::{GovernorStatus, ProbeStatus};
 use crate::plan::{
     Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin, Readings, Resolution,
     Shadowed, Source, Standing,
 };
+use crate::pool::{CreateErrors, Discarded, PoolStatus, PoolTotals};
+
+/// Implements `Serialize` for structs: every field under its name. The list of fields must be complete, so a new field of the
+/// struct does not compile before it is listed here.
+macro_rules! impl_serialize_by_fields {
+    ($($name:ident { $($field:ident),+ $(,)? })+) => {$(
+        /// Serializes every field under its name.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let Self { $($field),+ } = self;
+                let count = [$(stringify!($field)),+].len();
+                let mut fields = serializer.serialize_struct(stringify!($name), count)?;
+                $(fields.serialize_field(stringify!($field), $field)?;)+
+                fields.end()
+            }
+        }
+    )+};
+}
 
 /// Serializes a struct of the given fields.
 macro_rules! serialize_fields {
@@ -66,13 +85,12 @@ impl Serialize for Source {
     }
 }
 
-/// Serializes as `exact`, `at_most` or `at_least`.
+/// Serializes as `exact` or `at_most`.
 impl Serialize for Bound {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match self {
             Self::Exact => "exact",
             Self::AtMost => "at_most",
-            Self::AtLeast => "at_least",
         })
     }
 }
@@ -159,57 +177,42 @@ impl Serialize for Effect {
     }
 }
 
-/// Serializes every field under its name.
-impl Serialize for GateStatus {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_fields!(serializer, "GateStatus", {
-            "name": self.name,
-            "limit": self.limit,
-            "in_use": self.in_use,
-            "available": self.available,
-            "debt": self.debt,
-            "waiting": self.waiting,
-            "unclaimed": self.unclaimed,
-            "closed": self.closed,
-            "resized": self.resized,
-            "totals": self.totals,
-            "waits": self.waits,
-        })
-    }
+impl_serialize_by_fields! {
+    GateStatus { name, limit, in_use, available, debt, waiting, unclaimed, closed, resized, totals, waits }
+    GateTotals { admitted, queue, rejected }
+    QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed }
+    RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed }
+
+    PoolTotals { created, reused, evicted, detached, discarded, create_errors }
+    Discarded { broken, incomplete, panicked, recycle, health, expired, surplus, retain, closed }
+    CreateErrors { failed, timed_out, panicked, abandoned }
+
+    GovernorStatus { refreshes, rejected, probes }
+    ProbeStatus { resource, reading, stale, measured, failed }
 }
 
-/// Serializes every field under its name.
-impl Serialize for GateTotals {
+/// Serializes every field under its name. `backing_off` is in seconds, or null.
+impl Serialize for PoolStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_fields!(serializer, "GateTotals", { "admitted": self.admitted, "queue": self.queue, "rejected": self.rejected })
-    }
-}
-
-/// Serializes every field under its name.
-impl Serialize for QueueTotals {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_fields!(serializer, "QueueTotals", {
-            "enqueued": self.enqueued,
-            "admitted": self.admitted,
-            "abandoned": self.abandoned,
-            "cancelled": self.cancelled,
-            "expired": self.expired,
-            "too_large": self.too_large,
-            "closed": self.closed,
-        })
-    }
-}
-
-/// Serializes every field under its name.
-impl Serialize for RejectedTotals {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_fields!(serializer, "RejectedTotals", {
-            "no_permits": self.no_permits,
-            "queue_full": self.queue_full,
-            "expired": self.expired,
-            "too_large": self.too_large,
-            "zero_weight": self.zero_weight,
-            "closed": self.closed,
+        let Self {
+            gate,
+            limit,
+            size,
+            idle,
+            in_use,
+            creating,
+            dropping,
+            waiting,
+            backing_off,
+            closed,
+            totals,
+            creates,
+            waits,
+        } = self;
+        serialize_fields!(serializer, "PoolStatus", {
+            "gate": gate, "limit": limit, "size": size, "idle": idle, "in_use": in_use, "creating": creating,
+            "dropping": dropping, "waiting": waiting, "backing_off": backing_off.map(|left| left.as_secs_f64()),
+            "closed": closed, "totals": totals, "creates": creates, "waits": waits,
         })
     }
 }
@@ -229,7 +232,7 @@ impl Serialize for Histogram {
     }
 }
 
-/// Serializes the `kind`, the fields of the event under their names, durations in seconds, and a human-readable `message`.
+/// Serializes the `kind`, the fields of the event under their names, and a human-readable `message`.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let message = self.to_string();
@@ -244,7 +247,7 @@ impl Serialize for Event {
                 "kind": "reading_changed", "resource": resource, "from": from, "to": to, "message": message,
             }),
             Self::RiseHeld { resource, held, seen, remaining } => serialize_fields!(serializer, "Event", {
-                "kind": "rise_held", "resource": resource, "held": held, "seen": seen, "remaining": remaining.as_secs_f64(),
+                "kind": "rise_held", "resource": resource, "held": held, "seen": seen, "remaining": remaining,
                 "message": message,
             }),
             Self::ProbeFailed { resource, fault, kept } => serialize_fields!(serializer, "Event", {

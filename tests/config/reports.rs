@@ -1,10 +1,14 @@
 //! Resolutions, statuses and events as JSON.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use concurrency_governor::gate::Gate;
 use concurrency_governor::plan::{Measurement, Source};
 use concurrency_governor::preset::astrid::{IO, POOL};
+use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
-    Event, GateName, Limit, OverrideLayer, Overrides, Plan, Reading, Readings, Resource,
+    Event, GateName, Governor, Limit, Manager, OverrideLayer, Overrides, Plan, Pool, Reading, Readings,
+    Resource,
 };
 use serde_json::{json, to_value};
 
@@ -71,4 +75,71 @@ fn reports_serialize_as_the_program_prints_them() {
             "explanation": io, "message": message,
         })
     );
+}
+
+/// The status of a governor serializes with its probes.
+#[tokio::test]
+async fn a_governor_status_serializes_every_field() {
+    let cpu = MockProbe::new(Resource::CPU, Reading::whole(8));
+    let fd = MockProbe::new(Resource::FD, Reading::Unlimited);
+    let governor = Governor::builder().gate(IO).probe(cpu.clone()).probe(fd).build().await.unwrap();
+    governor.refresh().await.unwrap();
+    governor.refresh().await.unwrap();
+    cpu.fail("gone");
+    governor.refresh().await.unwrap();
+    assert_eq!(
+        to_value(governor.status()).unwrap(),
+        json!({
+            "refreshes": 3, "rejected": 0,
+            "probes": [
+                { "resource": "cpu", "reading": "8", "stale": true, "measured": 3, "failed": 1 },
+                { "resource": "fd", "reading": "unlimited", "stale": false, "measured": 4, "failed": 0 },
+            ],
+        })
+    );
+}
+
+/// The status of a pool serializes with its totals, and with its backoff in seconds.
+#[tokio::test(start_paused = true)]
+async fn a_pool_status_serializes_every_field() {
+    /// Creates one item, and then none.
+    struct CreateOnce(AtomicBool);
+    impl Manager for CreateOnce {
+        type Item = u32;
+        type Error = std::io::Error;
+        async fn create(&self) -> Result<u32, std::io::Error> {
+            let is_first = !self.0.swap(true, Ordering::Relaxed);
+            if is_first { Ok(7) } else { Err(std::io::ErrorKind::ConnectionRefused.into()) }
+        }
+    }
+
+    let name: GateName = "sessions".parse().unwrap();
+    let pool = Pool::builder(CreateOnce(AtomicBool::new(false))).max(3).name(name).build().await.unwrap();
+    let item = pool.checkout().await.unwrap();
+    pool.checkout().await.unwrap_err();
+    let status = to_value(pool.status()).unwrap();
+    let numbers =
+        ["limit", "size", "idle", "in_use", "creating", "dropping", "waiting"].map(|key| &status[key]);
+    assert_eq!(numbers, [3, 1, 0, 1, 0, 0, 0]);
+    assert!(status["backing_off"].as_f64().unwrap() > 0.0, "{status}");
+    assert_eq!((&status["gate"], &status["closed"]), (&json!("sessions"), &json!(false)));
+    let totals = &status["totals"];
+    assert_eq!(
+        [&totals["created"], &totals["reused"], &totals["evicted"], &totals["detached"]],
+        [1, 0, 0, 0]
+    );
+    assert_eq!(
+        totals["create_errors"],
+        json!({ "failed": 1, "timed_out": 0, "panicked": 0, "abandoned": 0 })
+    );
+    assert_eq!((&status["creates"]["count"], &status["waits"]["count"]), (&json!(1), &json!(1)));
+
+    item.discard();
+    pool.close();
+    let status = to_value(pool.status()).unwrap();
+    assert_eq!((&status["backing_off"], &status["closed"]), (&json!(null), &json!(true)));
+    let discarded = status["totals"]["discarded"].as_object().unwrap();
+    let reasons: Vec<_> =
+        discarded.iter().filter(|(_, count)| **count == 1).map(|(reason, _)| &**reason).collect();
+    assert_eq!((reasons, discarded.len()), (vec!["broken"], 9));
 }
