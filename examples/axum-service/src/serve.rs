@@ -60,7 +60,7 @@ pub async fn serve(address: SocketAddr) -> Result<(), BoxError> {
         .build()
         .await?;
     let _refresh = governor.spawn_refresh(RefreshPolicy::new());
-    let metrics = Metrics::new().governor(&governor);
+    let metrics = Metrics::builder().governor(&governor).build()?;
 
     // The work passes the gate. The operators' routes do not, so they respond under any load.
     let gate = GateLayer::new(governor.gate(WORK)?).hold_until_body_ends().pass_permit().timed().traced();

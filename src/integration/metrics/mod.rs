@@ -11,7 +11,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! // Install a recorder first, for example the one of `metrics-exporter-prometheus`.
 //! let governor = Governor::builder().gate(IO).probes(probe::host()).build().await?;
-//! let metrics = Metrics::new().governor(&governor);
+//! let metrics = Metrics::builder().governor(&governor).build()?;
 //! metrics.record(); // once, now
 //! let _metrics = metrics.spawn(Duration::from_secs(5)); // every 5 s, until the task is dropped
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -25,12 +25,17 @@
 //! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state` and `resource`. Their values are bounded by the
 //! number of gates, reasons, item states and probes; no value comes from a request.
 
+mod builder;
 mod hold;
 mod names;
 mod pool;
 mod task;
 mod waits;
 
+#[cfg(test)]
+mod tests;
+
+pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
     ADMITTED, ALL, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_BACKING_OFF,
@@ -40,7 +45,7 @@ pub use names::{
 };
 pub use task::MetricsTask;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use metrics::{SharedString, counter, gauge};
 
@@ -48,17 +53,24 @@ use super::reason;
 use crate::gate::{Gate, GateStatus, Histogram};
 use crate::governor::{Governor, ProbeStatus};
 use crate::plan::Reading;
-use crate::pool::{Manager, Pool};
 use names::gauge_value;
 use pool::{RecordedPool, RecordedPoolHistograms};
 
-/// The governors, gates and pools that are exported.
+/// The governors, gates and pools that are exported; from [`Metrics::builder`].
 ///
-/// Metric names do not change within a minor release. A gate is identified by its name alone, so give each gate of the
-/// process a name of its own.
-#[derive(Debug, Default)]
+/// A clone is another handle of the same set: however many handles record, each wait is recorded once. Create one set for
+/// each recorder.
+///
+/// Metric names do not change within a minor release. A gate is identified by its name alone, so no two gates of a set have
+/// the same name.
+#[derive(Clone, Debug)]
 #[must_use = "metrics are recorded by `record` or `spawn`"]
 pub struct Metrics {
+    set: Arc<RecordedSet>,
+}
+
+#[derive(Debug)]
+struct RecordedSet {
     governors: Vec<Governor>,
     gates: Vec<Gate>,
     pools: Vec<RecordedPool>,
@@ -74,35 +86,9 @@ struct RecordedHistograms {
 }
 
 impl Metrics {
-    /// Creates an empty set.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a governor: every gate of its plan, its probes and its refreshes.
-    pub fn governor(mut self, governor: &Governor) -> Self {
-        let resolution = governor.resolution();
-        let explanations = resolution.explanations().iter();
-        self.gates.extend(explanations.filter_map(|explanation| governor.gate(explanation.gate()).ok()));
-        self.governors.push(governor.clone());
-        self
-    }
-
-    /// Adds a gate that belongs to no governor, for example the gate of a pool.
-    pub fn gate(mut self, gate: &Gate) -> Self {
-        self.gates.push(gate.clone());
-        self
-    }
-
-    /// Adds a pool: its items, its checkouts and its failures.
-    ///
-    /// The pool's gate is not included. Add it by [`gate`](Self::gate), or by [`governor`](Self::governor) if it belongs
-    /// to a governor.
-    ///
-    /// The pool is not kept alive. Once its last handle and its items are gone, it is recorded as empty.
-    pub fn pool<M: Manager>(mut self, pool: &Pool<M>) -> Self {
-        self.pools.push(RecordedPool::new(pool));
-        self
+    /// Returns a builder of an empty set.
+    pub fn builder() -> MetricsBuilder {
+        MetricsBuilder::default()
     }
 
     /// Records the present values into the recorder of this thread, or else the global one.
@@ -112,19 +98,19 @@ impl Metrics {
     /// does nothing.
     pub fn record(&self) {
         // `try_lock`, because the recorder is foreign code that may call this method again.
-        let Ok(mut recorded) = self.recorded.try_lock() else { return };
-        recorded.gates.resize_with(self.gates.len(), Default::default);
-        recorded.pools.resize_with(self.pools.len(), Default::default);
+        let Ok(mut recorded) = self.set.recorded.try_lock() else { return };
+        recorded.gates.resize_with(self.set.gates.len(), Default::default);
+        recorded.pools.resize_with(self.set.pools.len(), Default::default);
         names::describe();
-        for (gate, recorded) in self.gates.iter().zip(&mut recorded.gates) {
+        for (gate, recorded) in self.set.gates.iter().zip(&mut recorded.gates) {
             let status = gate.status();
             record_gate(&status, recorded);
             *recorded = status.waits;
         }
-        for (pool, recorded) in self.pools.iter().zip(&mut recorded.pools) {
+        for (pool, recorded) in self.set.pools.iter().zip(&mut recorded.pools) {
             pool.record(recorded);
         }
-        for governor in &self.governors {
+        for governor in &self.set.governors {
             let status = governor.status();
             counter!(REFRESHES).absolute(status.refreshes);
             counter!(REFRESHES_REJECTED).absolute(status.rejected);

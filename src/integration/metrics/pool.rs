@@ -9,13 +9,15 @@ use super::{
     POOL_EVICTED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, names::gauge_value, waits,
 };
 use crate::gate::Histogram;
+use crate::plan::GateName;
 use crate::pool::{Manager, Pool, PoolStatus};
 
 /// A weak reference to a pool whose status is recorded.
 pub(super) struct RecordedPool {
+    name: GateName,
     gate: SharedString,
     /// Returns `None` once the pool and all of its items are gone.
-    status: Box<dyn Fn() -> Option<PoolStatus> + Send + Sync>,
+    pub(super) status: Box<dyn Fn() -> Option<PoolStatus> + Send + Sync>,
 }
 
 /// The histograms of a pool as they were last recorded.
@@ -27,7 +29,13 @@ pub(super) struct RecordedPoolHistograms {
 
 impl RecordedPool {
     pub(super) fn new<M: Manager>(pool: &Pool<M>) -> Self {
-        Self { gate: SharedString::from(pool.gate().name().to_string()), status: Box::new(pool.onlooker()) }
+        let name = pool.gate().name();
+        Self { name, gate: SharedString::from(name.to_string()), status: Box::new(pool.onlooker()) }
+    }
+
+    /// Returns the name of the pool's gate.
+    pub(super) fn gate(&self) -> GateName {
+        self.name
     }
 
     pub(super) fn record(&self, recorded: &mut RecordedPoolHistograms) {

@@ -105,7 +105,7 @@ async fn a_dropped_pool_is_recorded_as_empty() {
     let alive = Arc::new(());
     let manager = Sessions { results, _alive: Arc::clone(&alive) };
     let pool = Pool::builder(manager).max(2).build().await.unwrap();
-    let metrics = Metrics::new().pool(&pool);
+    let metrics = Metrics::builder().pool(&pool).build().unwrap();
     let recorded_items = || {
         metrics::with_local_recorder(&recorder, || metrics.record());
         let scrape = handle.render();

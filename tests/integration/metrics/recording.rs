@@ -5,10 +5,12 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use concurrency_governor::Limit;
 use concurrency_governor::gate::Gate;
-use concurrency_governor::integration::metrics::{ADMITTED, IN_USE, Metrics, SECONDS, WAIT};
+use concurrency_governor::integration::metrics::{ADMITTED, IN_USE, Metrics, REJECTED, SECONDS, WAIT};
+use concurrency_governor::testing::MockProbe;
+use concurrency_governor::{Formula, GateSpec, Governor, Limit, Reading, Resource};
 
+use super::pool::ExercisedPool;
 use super::*;
 
 /// Each wait is recorded once, however often `record` is called, and in the bucket that it has in the gate's histogram.
@@ -16,7 +18,7 @@ use super::*;
 async fn each_wait_is_recorded_once() {
     let (recorder, handle) = recorder();
     let gate = Gate::new(UPLOADS, Limit::new(1));
-    let metrics = Metrics::new().gate(&gate);
+    let metrics = Metrics::builder().gate(&gate).build().unwrap();
     let record = || metrics::with_local_recorder(&recorder, || metrics.record());
     for wait_ms in [3, 3, 700] {
         let held = gate.try_acquire().unwrap();
@@ -35,6 +37,85 @@ async fn each_wait_is_recorded_once() {
     assert_eq!([below(0.0025), below(0.005), below(0.5), below(1.0)], [0.0, 2.0, 2.0, 3.0]);
     let sum = scraped[&*format!("{WAIT}_sum{{gate=\"uploads\"}}")];
     assert!((sum - 0.706).abs() <= 0.706 / 8.0, "{sum}");
+}
+
+/// A rejection is counted whether the request was rejected on arrival or in the queue.
+#[tokio::test(start_paused = true)]
+async fn rejections_in_the_queue_are_counted() {
+    let (recorder, handle) = recorder();
+    let gate = Gate::new(UPLOADS, Limit::new(2));
+    let metrics = Metrics::builder().gate(&gate).build().unwrap();
+    let held = gate.try_acquire_many(2).unwrap();
+    let request = || gate.request().max_wait(Duration::from_secs(1));
+
+    // Two requests end in the queue for each reason, and one is rejected on arrival.
+    drop(request().deadline(tokio::time::Instant::now()).acquire().await.unwrap_err());
+    let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(request().acquire())).collect();
+    waiting.iter_mut().for_each(|wait| assert!(poll(wait.as_mut()).is_pending()));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut heavy: Vec<_> = (0..2).map(|_| Box::pin(gate.acquire_many(2))).collect();
+    heavy.iter_mut().for_each(|wait| assert!(poll(wait.as_mut()).is_pending()));
+    gate.resize(Limit::new(1));
+    gate.try_acquire_many(2).unwrap_err();
+    let mut light: Vec<_> = (0..2).map(|_| Box::pin(gate.acquire())).collect();
+    light.iter_mut().for_each(|wait| assert!(poll(wait.as_mut()).is_pending()));
+    gate.close();
+    gate.try_acquire().unwrap_err();
+    drop(held);
+
+    metrics::with_local_recorder(&recorder, || metrics.record());
+    let scrape = handle.render();
+    for reason in ["expired", "too_large", "closed"] {
+        let rejected = series(&scrape)[&*format!("{REJECTED}{{gate=\"uploads\",reason=\"{reason}\"}}")];
+        assert_eq!(rejected, 3.0, "{reason}");
+    }
+}
+
+/// Clones record the same set: each wait is recorded once, whichever handle records it.
+#[tokio::test(start_paused = true)]
+async fn clones_record_each_wait_once() {
+    let (recorder, handle) = recorder();
+    let gate = Gate::new(UPLOADS, Limit::new(1));
+    let metrics = Metrics::builder().gate(&gate).build().unwrap();
+    let handles = [metrics.clone(), metrics];
+    for turn in 0..4 {
+        let held = gate.try_acquire().unwrap();
+        let mut wait = pin!(gate.acquire());
+        assert!(poll(wait.as_mut()).is_pending());
+        drop(held);
+        drop(complete(wait).await.unwrap());
+        metrics::with_local_recorder(&recorder, || handles[turn % 2].record());
+    }
+    assert_eq!(series(&handle.render())[&*format!("{WAIT}_count{{gate=\"uploads\"}}")], 4.0);
+}
+
+/// Parts that would be recorded under the same names and labels are an error, which lists every problem. Nothing is mixed.
+#[tokio::test]
+async fn parts_with_the_same_labels_are_rejected() {
+    const JOBS: GateSpec = GateSpec::new("jobs", Formula::scale(Resource::CPU, 2));
+    let build = |probe| Governor::builder().gate(JOBS).probe(probe).build();
+    let [first, second] = [4, 5].map(|cores| MockProbe::new(Resource::CPU, Reading::whole(cores)));
+    let [first, second] = [build(first).await.unwrap(), build(second).await.unwrap()];
+    let sessions = ExercisedPool::new().await;
+    let pool = &sessions.pool;
+
+    drop(Metrics::builder().governor(&first).gate(pool.gate()).pool(pool).build().unwrap());
+    let both = Metrics::builder().governor(&first).governor(&second).gate(&Gate::new(UPLOADS, Limit::new(1)));
+    let error = both.gate(&Gate::new(UPLOADS, Limit::new(2))).pool(pool).pool(pool).build().unwrap_err();
+    let pool_gate = pool.gate().name();
+    let expected = [
+        "gate `jobs` is added 2 times (allowed: once): give each gate a name of its own, and add each one once",
+        "gate `uploads` is added 2 times (allowed: once): give each gate a name of its own, and add each one once",
+        &format!(
+            "2 pools use gate `{pool_gate}`, the label of their metrics (allowed: one): add one of them, or give each pool \
+             a gate"
+        ),
+        "2 governors measure `cpu` (allowed: one): add one of them by `governor`, and the gates of the others by `gate`",
+    ];
+    assert_eq!(error.problems().len(), expected.len());
+    assert_eq!([error.to_string(), format!("{error:?}")], [expected.join("; "), expected.join("; ")]);
+    let once = Metrics::builder().gate(pool.gate()).gate(pool.gate()).build().unwrap_err();
+    assert_eq!(once.problems().len(), 1, "a gate that is added twice would be recorded twice");
 }
 
 /// The bounds are fine enough for a quantile: they reach from 1 ms to 60 s, and each is at most 2.5 times the one before.
@@ -62,7 +143,7 @@ fn bucket_bounds_are_bounds_of_the_gates_histogram() {
 async fn the_number_of_series_is_bounded() {
     let (recorder, handle) = recorder();
     let gate = Gate::builder(UPLOADS, Limit::new(4)).queue(0).build();
-    let metrics = Metrics::new().gate(&gate);
+    let metrics = Metrics::builder().gate(&gate).build().unwrap();
     let record = || {
         metrics::with_local_recorder(&recorder, || {
             drop(gate.try_acquire().map(concurrency_governor::Permit::timed));
@@ -92,7 +173,7 @@ async fn the_number_of_series_is_bounded() {
 #[test]
 fn a_recorder_may_be_installed_late() {
     let gate = Gate::new(UPLOADS, Limit::new(4));
-    let metrics = Metrics::new().gate(&gate);
+    let metrics = Metrics::builder().gate(&gate).build().unwrap();
     let held = gate.try_acquire_many(3).unwrap();
     metrics.record();
     let (recorder, handle) = recorder();
@@ -144,7 +225,7 @@ fn a_timed_permit_is_released_before_it_is_recorded() {
 #[tokio::test(start_paused = true)]
 async fn dropping_the_task_stops_recording() {
     let gate = Gate::new(UPLOADS, Limit::new(1));
-    let task = Metrics::new().gate(&gate).spawn(Duration::ZERO);
+    let task = Metrics::builder().gate(&gate).build().unwrap().spawn(Duration::ZERO);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(task.is_running());
     let runtime = tokio::runtime::Handle::current().metrics();

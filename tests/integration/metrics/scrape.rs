@@ -31,7 +31,7 @@ async fn a_scrape_shows_every_metric() {
     let io = governor.gate(IO).unwrap();
     let uploads = Gate::new(UPLOADS, Limit::new(5));
     let sessions = ExercisedPool::new().await;
-    let metrics = Metrics::new().governor(&governor).gate(&uploads).pool(&sessions.pool);
+    let metrics = Metrics::builder().governor(&governor).gate(&uploads).pool(&sessions.pool).build().unwrap();
     let task = metrics.spawn(Duration::from_millis(10));
 
     // Gate `io`: one rejection for each reason, one waiter, one cancelled waiter, debt.
