@@ -49,16 +49,16 @@ async fn rejections_in_the_queue_are_counted() {
     let request = || gate.request().max_wait(Duration::from_secs(1));
 
     // Two requests end in the queue for each reason, and one is rejected on arrival.
-    drop(request().deadline(tokio::time::Instant::now()).acquire().await.unwrap_err());
+    request().deadline(tokio::time::Instant::now()).acquire().await.unwrap_err();
     let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(request().acquire())).collect();
-    waiting.iter_mut().for_each(|wait| assert!(poll(wait.as_mut()).is_pending()));
+    assert!(waiting.iter_mut().all(|wait| poll(wait.as_mut()).is_pending()));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut heavy: Vec<_> = (0..2).map(|_| Box::pin(gate.acquire_many(2))).collect();
-    heavy.iter_mut().for_each(|wait| assert!(poll(wait.as_mut()).is_pending()));
+    assert!(heavy.iter_mut().all(|wait| poll(wait.as_mut()).is_pending()));
     gate.resize(Limit::new(1));
     gate.try_acquire_many(2).unwrap_err();
     let mut light: Vec<_> = (0..2).map(|_| Box::pin(gate.acquire())).collect();
-    light.iter_mut().for_each(|wait| assert!(poll(wait.as_mut()).is_pending()));
+    assert!(light.iter_mut().all(|wait| poll(wait.as_mut()).is_pending()));
     gate.close();
     gate.try_acquire().unwrap_err();
     drop(held);
