@@ -10,6 +10,13 @@ use crate::governor::Governor;
 use crate::plan::{GateName, Resource, impl_debug_as_display};
 use crate::pool::{Manager, Pool};
 
+impl Metrics {
+    /// Returns a builder of an empty set.
+    pub fn builder() -> MetricsBuilder {
+        MetricsBuilder::default()
+    }
+}
+
 /// A builder of [`Metrics`]; from [`Metrics::builder`].
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing until `build`"]

@@ -86,11 +86,6 @@ struct RecordedHistograms {
 }
 
 impl Metrics {
-    /// Returns a builder of an empty set.
-    pub fn builder() -> MetricsBuilder {
-        MetricsBuilder::default()
-    }
-
     /// Records the present values into the recorder of this thread, or else the global one.
     ///
     /// Without a recorder, the new waits are lost; all other values are recorded by the next call. A call takes
