@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::plan::impl_debug_as_display;
+use crate::plan::debug_as_display::impl_debug_as_display;
 
 /// All problems of a configuration, with the name of its file if it is known.
 ///

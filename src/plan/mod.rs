@@ -2,7 +2,7 @@
 //!
 //! Input: readings, a plan of formulas, and the operators' overrides. Output: limits with their explanations.
 
-mod debug_as_display;
+pub(crate) mod debug_as_display;
 
 mod name;
 mod quantity;
@@ -23,8 +23,6 @@ mod resolution;
 
 #[expect(clippy::module_inception, reason = "the module is the pure core, the file holds its type `Plan`")]
 mod plan;
-
-pub(crate) use debug_as_display::impl_debug_as_display;
 
 pub use amount::{Amount, Operand};
 pub use derivation::{Derivation, DerivedPart, Effect};

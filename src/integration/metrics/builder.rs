@@ -7,7 +7,8 @@ use super::pool::RecordedPool;
 use super::{Metrics, RecordedSet};
 use crate::gate::Gate;
 use crate::governor::Governor;
-use crate::plan::{GateName, Resource, impl_debug_as_display};
+use crate::plan::debug_as_display::impl_debug_as_display;
+use crate::plan::{GateName, Resource};
 use crate::pool::{Manager, Pool};
 
 impl Metrics {

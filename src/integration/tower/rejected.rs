@@ -10,7 +10,8 @@ use http::{Response, StatusCode};
 
 use crate::gate::{AcquireError, TryAcquireError};
 use crate::integration::reason;
-use crate::plan::{GateName, impl_debug_as_display};
+use crate::plan::GateName;
+use crate::plan::debug_as_display::impl_debug_as_display;
 
 /// The error of a [`GateService`](super::GateService). The enum is closed: either the gate rejects a request, or the service
 /// fails.
