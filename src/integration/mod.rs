@@ -5,7 +5,7 @@
 //! - `metrics` exports gates, pools and probes to a recorder of the `metrics` facade, for example a Prometheus exporter:
 #![cfg_attr(feature = "metrics", doc = "  [`metrics::Metrics`].")]
 #![cfg_attr(not(feature = "metrics"), doc = "  `Metrics`.")]
-//! - `tracing` opens a span for each wait (`Acquire::traced`) and emits an event for each changed limit and each failed
+//! - `tracing` opens a span for each wait (`Acquire::traced`, `Request::traced`) and emits an event for each changed limit and each failed
 //!   probe. The message of an event says what to change:
 #![cfg_attr(feature = "tracing", doc = "  [`tracing::TracingObserver`].")]
 #![cfg_attr(not(feature = "tracing"), doc = "  `TracingObserver`.")]
@@ -23,4 +23,10 @@ pub mod tower;
 pub mod tracing;
 
 #[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
+mod observed;
+
+#[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
 mod reason;
+
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub use observed::ObservedRequest;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+mod observed;
 #[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
 mod support;
 #[cfg(feature = "tower")]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::permit::HeldPermit;
 use super::rejected::RejectionCause;
 use crate::gate::{Gate, OwnedPermit};
+use crate::integration::observed::Observation;
 
 /// The settings of a layer, shared by all of its requests.
 #[derive(Clone, Debug)]
@@ -16,10 +16,7 @@ pub(super) struct LayerSettings {
     pub(super) gate: Gate,
     pub(super) wait_policy: WaitPolicy,
     pub(super) retry_after: Duration,
-    #[cfg(feature = "metrics")]
-    pub(super) timed: bool,
-    #[cfg(feature = "tracing")]
-    pub(super) traced: bool,
+    pub(super) observation: Observation,
 }
 
 /// How long a request may wait for its permit.
@@ -59,25 +56,7 @@ impl LayerSettings {
         if let WaitPolicy::AtMost(wait) = self.wait_policy {
             request = request.max_wait(wait);
         }
-        let acquire = request.acquire_owned();
-        #[cfg(feature = "tracing")]
-        if self.traced {
-            return Ok(acquire.traced().await?);
-        }
-        Ok(acquire.await?)
-    }
-
-    /// Wraps the permit so that its hold time is measured, if the layer is set to do so.
-    #[cfg_attr(
-        not(feature = "metrics"),
-        expect(clippy::unused_self, reason = "only the feature `metrics` has a setting for it")
-    )]
-    pub(super) fn hold(&self, permit: OwnedPermit) -> HeldPermit {
-        #[cfg(feature = "metrics")]
-        if self.timed {
-            return HeldPermit::Timed(permit.timed());
-        }
-        HeldPermit::Plain(permit)
+        Ok(self.observation.acquire(request).await?)
     }
 }
 

@@ -87,7 +87,7 @@ where
                         },
                     };
                     let permit = match admission {
-                        Ok(permit) => this.settings.hold(permit),
+                        Ok(permit) => this.settings.observation.hold(permit),
                         Err(cause) => {
                             this.stage.set(RequestStage::Done);
                             let rejected = Rejected::new(cause, this.settings.retry_after);

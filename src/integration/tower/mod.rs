@@ -105,6 +105,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::gate::Gate;
+use crate::integration::observed::Observation;
 use admission::{LayerSettings, WaitPolicy};
 use rejected::DEFAULT_RETRY_AFTER;
 use release::sealed::ReleasePermit;
@@ -128,10 +129,7 @@ impl GateLayer {
             gate,
             wait_policy: WaitPolicy::AsGateAllows,
             retry_after: DEFAULT_RETRY_AFTER,
-            #[cfg(feature = "metrics")]
-            timed: false,
-            #[cfg(feature = "tracing")]
-            traced: false,
+            observation: Observation::NONE,
         };
         Self { settings, holding: UntilResponse::NEW, passing: PermitInLayer::NEW }
     }
@@ -187,14 +185,14 @@ impl<H, P> GateLayer<H, P> {
     /// request.
     #[cfg(feature = "metrics")]
     pub const fn timed(mut self) -> Self {
-        self.settings.timed = true;
+        self.settings.observation.timed = true;
         self
     }
 
     /// Opens a span for each request that waits, as [`Acquire::traced`](crate::gate::Acquire::traced) does.
     #[cfg(feature = "tracing")]
     pub const fn traced(mut self) -> Self {
-        self.settings.traced = true;
+        self.settings.observation.traced = true;
         self
     }
 }

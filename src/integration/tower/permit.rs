@@ -1,13 +1,11 @@
 //! The permit of a request, in the layer and in the service.
 
-use std::panic;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::gate::{AcquireError, OwnedPermit};
-#[cfg(feature = "metrics")]
-use crate::integration::metrics::Timed;
+use crate::integration::observed::{ObservedPermit, run_blocking};
 
 /// The permit of a request; from the request's extensions, where [`GateLayer::pass_permit`](super::GateLayer::pass_permit)
 /// puts it.
@@ -15,16 +13,16 @@ use crate::integration::metrics::Timed;
 /// A clone shares the permit. The permit is released when the layer and every clone have dropped it.
 #[derive(Clone, Debug)]
 #[must_use = "the permit counts as in use while this value exists"]
-pub struct RequestPermit(Arc<HeldPermit>);
+pub struct RequestPermit(Arc<ObservedPermit>);
 
 impl RequestPermit {
-    pub(super) fn new(permit: HeldPermit) -> Self {
+    pub(super) fn new(permit: ObservedPermit) -> Self {
         Self(Arc::new(permit))
     }
 
     /// Returns the admission: its gate and its weight.
     pub fn permit(&self) -> &OwnedPermit {
-        self.0.permit()
+        (*self.0).as_ref()
     }
 
     /// Runs `work` under this permit on a thread of tokio's blocking pool. A panic of `work` continues in the caller.
@@ -48,37 +46,23 @@ impl RequestPermit {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let gate = self.permit().gate().name();
-        let Ok(runtime) = Handle::try_current() else { return Err(AcquireError::NoRuntime { gate }) };
-        let running = runtime.spawn_blocking(move || {
-            let _permit = self;
-            work()
-        });
-        match running.await {
-            Ok(output) => Ok(output),
-            Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-            Err(_) => Err(AcquireError::NoRuntime { gate }),
-        }
+        let Ok(runtime) = Handle::try_current() else {
+            return Err(AcquireError::NoRuntime { gate: self.permit().gate().name() });
+        };
+        run_blocking(self, &runtime, work).await
     }
 }
 
-/// The permit of a request. Dropping it releases the permit.
+impl AsRef<OwnedPermit> for RequestPermit {
+    fn as_ref(&self) -> &OwnedPermit {
+        self.permit()
+    }
+}
+
+/// The permit of a request. Dropping it releases the permit, unless the service still has it.
 #[derive(Debug)]
 pub enum HeldPermit {
-    Plain(OwnedPermit),
-    #[cfg(feature = "metrics")]
-    Timed(Timed<OwnedPermit>),
+    Own(ObservedPermit),
     /// The service has it, too.
     Shared(RequestPermit),
-}
-
-impl HeldPermit {
-    pub(super) fn permit(&self) -> &OwnedPermit {
-        match self {
-            Self::Plain(permit) => permit,
-            #[cfg(feature = "metrics")]
-            Self::Timed(permit) => permit,
-            Self::Shared(permit) => permit.permit(),
-        }
-    }
 }

@@ -57,12 +57,13 @@ async fn a_scrape_shows_every_metric() {
     cpu.set(Reading::Unknown);
     governor.refresh().await.unwrap_err();
 
-    // Gate `uploads`: two timed permits, one wait, one rejection after the gate was closed.
+    // Gate `uploads`: three timed permits, one wait, one rejection after the gate was closed.
     let timed = uploads.try_acquire().unwrap().timed();
     assert_eq!(timed.weight(), 1, "a timed permit dereferences to the permit");
     tokio::time::sleep(Duration::from_millis(2)).await;
     drop(timed);
     drop(uploads.try_acquire_owned().unwrap().timed());
+    complete(uploads.request().timed().run_blocking(|| ())).await.unwrap(); // recorded by the thread that it ran on
     let all = uploads.try_acquire_many(5).unwrap();
     let mut admitted_later = Box::pin(uploads.acquire());
     assert!(poll(admitted_later.as_mut()).is_pending());
@@ -103,10 +104,10 @@ async fn a_scrape_shows_every_metric() {
     }
     assert_eq!([rejected("io", "closed"), rejected("uploads", "closed")], [0.0, 1.0]);
 
-    assert_eq!(value(ADMITTED, "gate=\"uploads\""), 4.0);
+    assert_eq!(value(ADMITTED, "gate=\"uploads\""), 5.0);
     assert_eq!(value(&format!("{WAIT}_count"), "gate=\"uploads\""), 1.0);
     assert_eq!(value(&format!("{WAIT}_bucket"), "gate=\"uploads\",le=\"+Inf\""), 1.0);
-    assert_eq!(value(&format!("{HOLD}_count"), "gate=\"uploads\""), 2.0);
+    assert_eq!(value(&format!("{HOLD}_count"), "gate=\"uploads\""), 3.0);
     assert!((0.002..2.0).contains(&value(&format!("{HOLD}_sum"), "gate=\"uploads\"")), "in seconds");
 
     sessions.assert_metrics(value);
