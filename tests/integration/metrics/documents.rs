@@ -36,10 +36,7 @@ fn the_dashboard_has_exactly_the_exported_metrics() {
     let mut expressions = Vec::new();
     collect_strings(&dashboard, "expr", &mut expressions);
     collect_strings(&dashboard, "query", &mut expressions);
-    let is_in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let words = expressions.iter().flat_map(|text| text.split(|c| !is_in_name(c)));
-    let names: BTreeSet<&str> =
-        words.filter(|word| word.starts_with("concurrency_governor")).map(metric_of).collect();
+    let names: BTreeSet<&str> = expressions.iter().flat_map(|text| metric_names(text)).collect();
     assert_eq!(names, ALL.iter().map(|metric| metric.name).collect());
 
     let panels = dashboard["panels"].as_array().unwrap();
@@ -52,19 +49,102 @@ fn the_dashboard_has_exactly_the_exported_metrics() {
     }
 }
 
+/// Each panel draws values of one unit, because it has one axis, and its legend names the instance.
+#[test]
+fn each_panel_has_one_unit_and_names_the_instance() {
+    let dashboard: serde_json::Value = serde_json::from_str(&document("grafana-dashboard.json")).unwrap();
+    let units: BTreeMap<String, String> =
+        documented_metrics().into_iter().map(|(name, [_, unit, _])| (name, unit)).collect();
+    let panels = dashboard["panels"].as_array().unwrap();
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let mut drawn = BTreeSet::new();
+        for target in panel["targets"].as_array().unwrap() {
+            let (expression, legend) =
+                (target["expr"].as_str().unwrap(), target["legendFormat"].as_str().unwrap());
+            assert!(legend.starts_with("{{instance}}"), "{legend}");
+            let names: BTreeSet<&str> = metric_names(expression).collect();
+            let is_ratio = expression.contains(" / ");
+            assert_eq!(names.len(), if is_ratio { 2 } else { 1 }, "{expression}");
+            let unit = if is_ratio { "a ratio" } else { &units[*names.first().unwrap()] };
+            let is_duration = unit == "seconds";
+            assert_eq!(panel["fieldConfig"]["defaults"]["unit"] == "s", is_duration, "{panel}");
+            assert_eq!(panel["fieldConfig"]["defaults"]["unit"] == "percentunit", is_ratio, "{panel}");
+            // A rate has another unit than the value itself.
+            let is_rate = ["rate(", "increase("].iter().any(|function| expression.contains(function));
+            drawn.insert((unit, is_rate));
+        }
+        assert_eq!(drawn.len(), 1, "{}: {drawn:?}", panel["title"]);
+    }
+}
+
+/// The alert rules use exported metrics, and the document explains each rule.
+#[test]
+fn the_alert_rules_use_exported_metrics_and_are_explained() {
+    let (rules, page) = (document("prometheus-rules.yaml"), document("OBSERVABILITY.md"));
+    let names: BTreeSet<&str> = metric_names(&rules).collect();
+    let exported: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+    assert!(names.len() >= 10 && names.is_subset(&exported), "{:?}", names.difference(&exported));
+
+    let declared: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let section =
+        page.split("### The alert rules").nth(1).and_then(|rest| rest.split("\n### ").next()).unwrap();
+    let explained: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(explained, declared);
+}
+
 /// The table of the document has each metric with its type, and no other.
 #[test]
 fn the_document_has_exactly_the_exported_metrics() {
-    let page = document("OBSERVABILITY.md");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `concurrency_governor_"));
-    let documented: BTreeMap<String, String> = rows
-        .map(|row| {
-            let mut cells = row.split('|').map(str::trim);
-            let name = cells.next().unwrap().trim_end_matches('`');
-            (format!("concurrency_governor_{name}"), cells.next().unwrap().to_owned())
-        })
-        .collect();
+    let documented: BTreeMap<String, String> =
+        documented_metrics().into_iter().map(|(name, [kind, ..])| (name, kind)).collect();
     let exported =
         ALL.iter().map(|metric| (metric.name.to_owned(), format!("{:?}", metric.kind).to_lowercase()));
     assert_eq!(documented, exported.collect());
+}
+
+/// The document has a name for OpenTelemetry beside each metric: with dots, and without the suffixes for the type and the
+/// unit.
+#[test]
+fn each_metric_has_a_documented_name_for_opentelemetry() {
+    let page = document("OBSERVABILITY.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `concurrency_governor."));
+    let documented: BTreeMap<String, String> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            (cells[1].to_owned(), format!("concurrency_governor.{} as {}", cells[0], cells[2]))
+        })
+        .collect();
+    let expected = ALL.iter().map(|metric| {
+        let name = metric.name.strip_prefix("concurrency_governor_").unwrap();
+        let name = name.trim_end_matches("_total").trim_end_matches("_seconds");
+        let name = match name.split_once('_') {
+            Some((group @ ("pool" | "probe"), rest)) => format!("{group}.{rest}"),
+            _ => name.to_owned(),
+        };
+        let instrument = format!("{:?}", metric.kind);
+        (metric.name.to_owned(), format!("concurrency_governor.{name} as {instrument}"))
+    });
+    assert_eq!(documented, expected.collect());
+}
+
+/// Returns the metrics of the document's tables, each with its type, its unit and its labels.
+fn documented_metrics() -> BTreeMap<String, [String; 3]> {
+    let page = document("OBSERVABILITY.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `concurrency_governor_"));
+    rows.map(|row| {
+        let mut cells = row.split('|').map(|cell| cell.trim().to_owned());
+        let name = cells.next().unwrap().trim_end_matches('`').to_owned();
+        (format!("concurrency_governor_{name}"), std::array::from_fn(|_| cells.next().unwrap()))
+    })
+    .collect()
+}
+
+/// Returns the metrics that occur in a text.
+fn metric_names(text: &str) -> impl Iterator<Item = &str> {
+    let is_in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(move |c| !is_in_name(c))
+        .filter(|word| word.starts_with("concurrency_governor_"))
+        .map(metric_of)
 }
