@@ -13,16 +13,18 @@ use concurrency_governor::gate::{AcquireError, Gate};
 use concurrency_governor::integration::ObservedRequest;
 use concurrency_governor::integration::metrics::HOLD;
 use concurrency_governor::{GateName, Limit};
+use tokio::time::Instant;
 
 use crate::metrics::{recorder, series};
 use crate::support::{complete, poll};
 use crate::tracing::Capture;
 
 const JOBS: GateName = GateName::new("jobs");
+const MAX_WAIT: Duration = Duration::from_millis(40);
 
 /// The ways to observe a request, in each order.
 fn observed(gate: &Gate) -> [(ObservedRequest<'_>, bool, bool); 4] {
-    let request = || gate.request().max_wait(Duration::from_millis(40));
+    let request = || gate.request().max_wait(MAX_WAIT);
     [
         (request().timed(), true, false),
         (request().traced(), false, true),
@@ -53,7 +55,9 @@ async fn run_is_timed_and_traced() {
     for (request, timed, traced) in observed(&gate) {
         let (holds, outcomes) = observe(async || {
             let held = gate.try_acquire().unwrap();
+            let start = Instant::now();
             let rejected = request.run(async { panic!("the work of a rejected request") }).await;
+            assert_eq!(start.elapsed(), MAX_WAIT);
             assert!(matches!(rejected, Err::<(), _>(AcquireError::DeadlineExceeded { .. })), "{rejected:?}");
             let mut admitted = pin!(request.run(async { gate.status().in_use }));
             assert!(poll(admitted.as_mut()).is_pending());
