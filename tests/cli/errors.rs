@@ -43,6 +43,13 @@ fn wrong_arguments_are_reported_on_one_line() {
         (&["explain", "--reading", "cpu=many"], "\"many\"", "`512Mi`"),
         (&["explain", "--reading", "CPU=1"], "\"CPU\"", "a-z"),
         (&["explain", "--reading", "cpu=1", "--reading", "cpu=2"], "`--reading` names `cpu` twice", "once"),
+        (
+            &["explain", "--reading", "cpus=2", "--reading", "fds=5"],
+            "--reading gives cpus, fds, which no gate of the plan reads",
+            "(allowed: cpu, fd, memory, tasks, pressure.cpu, pressure.memory, pressure.io)",
+        ),
+        (&["watch", "--reading", "cpus=2"], "--reading gives cpus", "allowed: cpu, fd"),
+        (&["simulate", "--reading", "cpus=2"], "--reading gives cpus", "allowed: cpu, fd"),
         (&["explain", "--set", "io"], "`--set io`", "GATE=N"),
         (&["explain", "--set", "io=-1"], "\"-1\"", "0 to 18446744073709551615"),
         (&["explain", "--set", "io=1.5"], "\"1.5\"", "0 to 18446744073709551615"),

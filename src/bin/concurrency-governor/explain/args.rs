@@ -27,6 +27,7 @@ Readings:
   plan reads them: memory.available and memory.high (bytes), and pressure.cpu,
   pressure.memory and pressure.io, each the share of time, 0 to 1, in which
   work stalls. A plan can read any other resource if --reading gives its value.
+  A reading of a resource that no gate reads and no probe measures is an error.
 
 Settings:
   A setting replaces the derived limit of a gate. For each gate, the first of

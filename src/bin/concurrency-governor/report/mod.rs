@@ -58,6 +58,7 @@ impl HostReport {
     /// Measures the given resources and those that the plan reads.
     fn with_resources(args: &InputArgs, resources: &[Resource]) -> Result<Self, ReportError> {
         let PlanInputs { plan_name, plan, layers } = PlanInputs::load(args)?;
+        reject_unknown_readings(args, &plan)?;
         let overrides = layers.into_iter().fold(Overrides::new(), Overrides::then);
         let (host, probes) = select_host(args)?;
         let readings = measure(args, &probes, &plan, resources);
@@ -146,6 +147,26 @@ fn select_host(_args: &InputArgs) -> Result<(String, HostProbes), ReportError> {
     Ok(("this host".to_owned(), HostProbes::of_this_host()))
 }
 
+/// Rejects readings of resources that neither a probe measures nor the plan reads: most likely, their names are misspelt.
+fn reject_unknown_readings(args: &InputArgs, plan: &Plan) -> Result<(), ReportError> {
+    let mut allowed = HostProbes::RESOURCES_AND_PRESSURES.to_vec();
+    allowed.extend(read_resources(plan));
+    let names = |resources: Vec<Resource>| {
+        let mut names: Vec<String> = Vec::new();
+        for name in resources.iter().map(Resource::to_string) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
+    };
+    let given = args.readings.iter().map(|given| given.resource);
+    match given.filter(|resource| !allowed.contains(resource)).collect::<Vec<_>>() {
+        unknown if unknown.is_empty() => Ok(()),
+        unknown => Err(ReportError::UnknownReadings { given: names(unknown), allowed: names(allowed) }),
+    }
+}
+
 /// Collects a reading of each resource: from the command line if it is given there, else from a probe.
 fn measure(args: &InputArgs, probes: &HostProbes, plan: &Plan, resources: &[Resource]) -> Readings {
     let mut readings = Readings::new();
@@ -192,6 +213,16 @@ pub(crate) enum ReportError {
     NotCaptured {
         /// The directory that was given.
         root: PathBuf,
+    },
+    /// Readings are given for resources that do not exist.
+    #[error(
+        "--reading gives {given}, which no gate of the plan reads and no probe measures (allowed: {allowed})"
+    )]
+    UnknownReadings {
+        /// The resources.
+        given: String,
+        /// The resources that a probe measures or the plan reads.
+        allowed: String,
     },
     /// A setting does not fit the plan, or its policy rejects it.
     #[error(transparent)]
