@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 
 #[cfg(unix)]
 use crate::support::succeed;
-use crate::support::{TestDirectory, explain, fail, program};
+use crate::support::{TestDirectory, explain, fail, fail_with_lines, program};
 
 /// A wrong argument is reported on one line with what was given and what is allowed.
 #[test]
@@ -137,9 +137,35 @@ fn errors_in_plan_files_name_the_line() {
 fn all_errors_in_a_plan_file_are_reported_together() {
     let directory = TestDirectory::new();
     let text = "[gates.io]\nqueue = -1\nformula = \"cpu |\"\n[overrides]\nio = \"x\"\n";
-    let line = fail(explain(["--plan"]).arg(directory.write("two.toml", text)));
-    let places: Vec<_> = ["line 2: ", "line 3: ", "line 5: "].map(|place| line.find(place)).to_vec();
-    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{line}");
+    let plan = directory.write("three.toml", text);
+    for command in ["explain", "watch", "simulate"] {
+        let [first, problems @ ..] = &fail_with_lines(program().args([command, "--plan"]).arg(&plan))[..]
+        else {
+            panic!("no error")
+        };
+        assert!(
+            first.starts_with("error: plan file ") && first.ends_with("three.toml: 3 problems"),
+            "{first}"
+        );
+        assert_eq!(problems.len(), 3, "{problems:#?}");
+        for (problem, place) in problems.iter().zip(["  line 2: ", "  line 3: ", "  line 5: "]) {
+            assert!(problem.starts_with(place), "{problem}");
+        }
+    }
+}
+
+/// Several settings that do not fit the plan stand on lines of their own, and none of them can add a line.
+#[test]
+fn all_settings_that_do_not_fit_are_reported_together() {
+    let lines = fail_with_lines(&mut explain(["--set", "oi=1", "--set", "bocking=2"]));
+    assert_eq!(lines[0], "error: 2 problems");
+    assert!(lines[1].starts_with("  --set sets gate `oi`"), "{lines:#?}");
+    assert!(lines[2].starts_with("  --set sets gate `bocking`"), "{lines:#?}");
+    let directory = TestDirectory::new();
+    let text = r#"{"gates": {"io": {"formula": "5", "a\nb": 1, "c\u001bd": 1}}}"#;
+    let lines = fail_with_lines(explain(["--plan"]).arg(directory.write("keys.json", text)));
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(!lines.concat().contains('\u{1b}'), "{lines:#?}");
 }
 
 /// A plan file that is not text, or that has no end, is rejected. The program does not read it to the end.

@@ -67,16 +67,21 @@ pub(crate) fn succeed_with_json(command: &mut Command) -> Value {
 /// Runs a command that must fail with exit code 2 and one line on standard error. Returns the line.
 #[track_caller]
 pub(crate) fn fail(command: &mut Command) -> String {
+    let lines = fail_with_lines(command);
+    assert_eq!(lines.len(), 1, "{command:?}: {lines:#?}");
+    format!("{}\n", lines[0])
+}
+
+/// Runs a command that must fail with exit code 2 and an error on standard error. Returns its lines.
+#[track_caller]
+pub(crate) fn fail_with_lines(command: &mut Command) -> Vec<String> {
     let Output { status, stdout, stderr } = command.output().unwrap();
-    let line = text(&stderr);
-    assert_eq!(status.code(), Some(2), "{command:?}: {line}");
+    let error = text(&stderr);
+    assert_eq!(status.code(), Some(2), "{command:?}: {error}");
     assert_eq!(text(&stdout), "", "{command:?}");
-    assert!(
-        line.starts_with("error: ") && line.ends_with('\n') && line.lines().count() == 1,
-        "{command:?}: {line}"
-    );
-    assert!(!line.contains('\u{1b}'), "{command:?}: {line:?}");
-    line
+    assert!(error.starts_with("error: ") && error.ends_with('\n'), "{command:?}: {error}");
+    assert!(!error.contains('\u{1b}'), "{command:?}: {error:?}");
+    error.lines().map(str::to_owned).collect()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -151,6 +151,58 @@ fn pipe_gets_plain_lines() {
     assert!(child.wait().unwrap().success());
 }
 
+/// The program ends when its reader does, as in `watch | head -1`, although nothing changes any more.
+#[test]
+fn closed_pipe_ends_the_program() {
+    let plan = PlanUnderEdit::new("6");
+    let flags = ["--every", "1h", "--reading", "cpu=2", "--plan", plan.path()];
+    let mut child = watch(&flags).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    assert!(first.contains(" watching plan "), "{first}");
+    drop(reader);
+    assert!(child.wait().unwrap().success());
+}
+
+/// A plan with errors is shown whole: each problem on a line of its own, on the screen and in a pipe.
+#[test]
+fn every_problem_of_a_broken_plan_is_shown() {
+    let broken = "nonsense *\"\nqueue = \"many\"\nmax_wait = \"soon";
+    let plan = PlanUnderEdit::new("6");
+    let mut terminal = TestTerminal::start(&["--every", "100ms", "--plan", plan.path()]);
+    terminal.read_until("none yet");
+    plan.write(broken);
+    let screen = terminal.read_until("gates.uploads.max_wait");
+    let on_one_line = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [
+        "refresh failed: plan file ",
+        "plan.toml: 3 problems",
+        "line 2: gates.uploads.formula: ",
+        "line 3: gates.uploads.queue = \"many\" is not a whole number (allowed: 0 to 18446744073709551615)",
+        "line 4: gates.uploads.max_wait = \"soon\"",
+    ] {
+        assert!(on_one_line.contains(text), "{text}: {screen}");
+    }
+    terminal.press("q");
+    terminal.read_to_end();
+
+    let plan = PlanUnderEdit::new("6");
+    let flags = ["--every", "100ms", "--plan", plan.path()];
+    let mut child = watch(&flags).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("gate uploads: 6")).unwrap();
+    plan.write(broken);
+    let first = lines.find(|line| line.contains("refresh failed: ")).unwrap();
+    assert!(first.ends_with("plan.toml: 3 problems"), "{first}");
+    for place in ["  line 2: ", "  line 3: ", "  line 4: "] {
+        let problem = lines.next().unwrap();
+        assert!(problem[8..].starts_with(&format!(" {place}")), "{problem}");
+    }
+    drop(lines);
+    assert!(child.wait().unwrap().success());
+}
+
 /// The program ends after `--for`.
 #[test]
 fn run_ends_after_its_length() {

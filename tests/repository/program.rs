@@ -29,7 +29,7 @@ fn shown_output_matches_the_program() {
 #[test]
 fn shown_error_matches_the_program() {
     let (_, shown) = CONFIGURATION.split_once("```text\nerror: ").unwrap();
-    let (shown, _) = shown.split_once('\n').unwrap();
+    let (shown, _) = shown.split_once("\n```").unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let plan = "[gates.io]\nformula = \"cpu\"\nqueue = -1\n\n[overrides]\noi = 3\n";

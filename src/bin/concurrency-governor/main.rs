@@ -6,7 +6,8 @@
 //! - `simulate` runs requests through the gates of a plan and reports waits and rejections.
 //! - `completions` and `man` print what a package installs beside the program.
 //!
-//! Wrong input produces one line on standard error, nothing on standard output, and exit code 2.
+//! Wrong input produces one line on standard error, or one line for each problem of a plan, nothing on standard output, and
+//! exit code 2.
 
 #[cfg(target_os = "linux")]
 mod capture;
@@ -21,11 +22,11 @@ mod simulate;
 mod usage;
 mod watch;
 
-use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use cli::{Cli, CliCommand};
+use output::ErrorLines;
 use usage::EarlyExit;
 
 fn main() -> ExitCode {
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
             run(cli.command)
         }
         Err(EarlyExit::Page(page)) => Ok(page),
-        Err(EarlyExit::UsageError(error)) => Err(error),
+        Err(EarlyExit::UsageError(error)) => Err(ErrorLines::one(error)),
     };
     match output {
         Ok(text) => write_stdout(&text),
@@ -47,19 +48,15 @@ fn main() -> ExitCode {
 }
 
 /// Runs a command and returns the text for standard output. `watch` writes its output itself.
-fn run(command: CliCommand) -> Result<String, String> {
-    fn to_text(error: impl Display) -> String {
-        error.to_string()
-    }
-
+fn run(command: CliCommand) -> Result<String, ErrorLines> {
     match command {
-        CliCommand::Explain(args) => explain::run(&args).map_err(to_text),
+        CliCommand::Explain(args) => explain::run(&args).map_err(|error| error.lines()),
         #[cfg(target_os = "linux")]
-        CliCommand::Capture(args) => capture::run(&args).map_err(to_text),
-        CliCommand::Watch(args) => watch::run(&args).map(|()| String::new()).map_err(to_text),
-        CliCommand::Simulate(args) => simulate::run(&args).map_err(to_text),
+        CliCommand::Capture(args) => capture::run(&args).map_err(ErrorLines::one),
+        CliCommand::Watch(args) => watch::run(&args).map(|()| String::new()).map_err(|error| error.lines()),
+        CliCommand::Simulate(args) => simulate::run(&args).map_err(|error| error.lines()),
         CliCommand::Completions(args) => Ok(completions::run(&args, &mut cli::definition())),
-        CliCommand::Man(args) => man::run(&args, cli::definition()).map_err(to_text),
+        CliCommand::Man(args) => man::run(&args, cli::definition()).map_err(ErrorLines::one),
     }
 }
 
@@ -71,18 +68,18 @@ fn write_stdout(text: &str) -> ExitCode {
         // The reader closed the pipe, as `head` does. It does not want more output, which is not an error.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            write_error(&format!("cannot write to standard output: {error}"));
+            write_error(&ErrorLines::one(format_args!("cannot write to standard output: {error}")));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Writes one line to standard error.
-fn write_error(error: &str) {
+/// Writes an error to standard error.
+fn write_error(error: &ErrorLines) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    let line = format!("{style}error:{style:#} {}\n", output::single_line(error));
+    let text: String = error.lines().map(|line| line + "\n").collect();
     // If standard error is closed too, the exit code is the only report left.
-    let _: io::Result<()> = anstream::stderr().lock().write_all(line.as_bytes());
+    let _: io::Result<()> = write!(anstream::stderr().lock(), "{style}error:{style:#} {text}");
 }
 
 /// The exit code for input that is invalid or that a policy rejects.

@@ -1,9 +1,11 @@
 //! Rendering that all commands share: tables, escaped text, and how numbers and decisions are written.
 
+mod error_lines;
 mod escape;
 mod table;
 mod values;
 
+pub(crate) use error_lines::ErrorLines;
 pub(crate) use escape::single_line;
 pub(crate) use table::{Alignment, TableCell, TextTable};
 pub(crate) use values::{format_decision, format_measurement};

@@ -16,6 +16,7 @@ use concurrency_governor::{
 
 pub(crate) use args::{InputArgs, parse_reading};
 
+use crate::output::ErrorLines;
 use plan_file::{PlanFile, PlanFileError};
 use probes::{HostProbes, RelatedFigure};
 
@@ -193,6 +194,17 @@ fn read_resources(plan: &Plan) -> impl Iterator<Item = Resource> {
         Operand::Resource(resource) => Some(resource),
         _ => None,
     })
+}
+
+impl ReportError {
+    /// Returns the error with each problem on a line of its own.
+    pub(crate) fn lines(&self) -> ErrorLines {
+        match self {
+            Self::PlanFile(error) => error.lines(),
+            Self::Build(error) => ErrorLines::list("", error.problems()),
+            error => ErrorLines::one(error),
+        }
+    }
 }
 
 /// The plan cannot be resolved.

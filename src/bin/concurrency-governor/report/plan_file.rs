@@ -10,6 +10,8 @@ use concurrency_governor::config::{ConfigError, Key, PlanConfig, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::output::ErrorLines;
+
 /// The content of a plan file.
 #[derive(Debug)]
 pub(crate) struct PlanFile {
@@ -110,6 +112,16 @@ impl<'t> LineIndex<'t> {
             DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) => as_written(),
         };
         value.at_line(self.line_of(given.span().start))
+    }
+}
+
+impl PlanFileError {
+    /// Returns the error with each problem on a line of its own.
+    pub(super) fn lines(&self) -> ErrorLines {
+        match self {
+            Self::Invalid { file, error } => ErrorLines::list(&format!("plan file {file}"), error.problems()),
+            Self::Unreadable { .. } | Self::Syntax { .. } => ErrorLines::one(self),
+        }
     }
 }
 

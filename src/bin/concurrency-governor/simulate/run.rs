@@ -13,6 +13,7 @@ use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
 use super::engine::{Simulation, SimulationClock, SimulationError};
 use super::load::{ArrivalRate, RequestLoad};
 use super::render;
+use crate::output::ErrorLines;
 use crate::report::{HostReport, ReportError};
 
 /// Runs a simulation, writes the requested files and returns the report as text.
@@ -117,6 +118,16 @@ fn millis(duration: Duration) -> u64 {
 
 fn write_file(path: &Path, text: &str) -> Result<(), SimulateCommandError> {
     fs::write(path, text).map_err(|error| SimulateCommandError::WriteFile { path: path.to_owned(), error })
+}
+
+impl SimulateCommandError {
+    /// Returns the error with each problem on a line of its own.
+    pub(crate) fn lines(&self) -> ErrorLines {
+        match self {
+            Self::Report(error) => error.lines(),
+            error => ErrorLines::one(error),
+        }
+    }
 }
 
 /// The simulation was not run to its end, or its result was not written.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use concurrency_governor::Reading;
 use concurrency_governor::plan::Measurement;
 
-use crate::output;
+use crate::output::{self, ErrorLines};
 use crate::report::HostReport;
 
 /// All data that the screen and the lines show.
@@ -24,7 +24,7 @@ pub(crate) struct WatchHistory {
     /// The number of changes since the start, including those that are no longer stored.
     total_changes: u64,
     /// The error of the last refresh, if it failed.
-    last_error: Option<String>,
+    last_error: Option<ErrorLines>,
 }
 
 /// One value with its history.
@@ -47,7 +47,8 @@ pub(crate) struct WatchRow {
 pub(crate) struct WatchChange {
     /// The time of the change, in seconds since midnight.
     pub(crate) at: u64,
-    pub(crate) text: String,
+    /// At least one line: a failed refresh has one for each problem.
+    pub(crate) lines: Vec<String>,
 }
 
 /// The values of a row after one refresh.
@@ -82,16 +83,20 @@ impl WatchHistory {
         let mut changes = update_rows(&mut self.readings, reading_updates(report), self.refreshes, "");
         changes.extend(update_rows(&mut self.gates, gate_updates(report), self.refreshes, "gate "));
         for text in changes {
-            self.add_change(text);
+            self.add_change(vec![text]);
         }
     }
 
     /// Adds a failed refresh. Reports the error once, not at each refresh.
-    pub(super) fn fail(&mut self, error: &str, now: u64) {
+    pub(super) fn fail(&mut self, error: ErrorLines, now: u64) {
         self.begin_refresh(now);
-        if self.last_error.as_deref() != Some(error) {
-            self.last_error = Some(error.to_owned());
-            self.add_change(format!("refresh failed: {}", output::single_line(error)));
+        if self.last_error.as_ref() != Some(&error) {
+            let mut lines: Vec<String> = error.lines().collect();
+            if let Some(first) = lines.first_mut() {
+                first.insert_str(0, "refresh failed: ");
+            }
+            self.last_error = Some(error);
+            self.add_change(lines);
         }
     }
 
@@ -116,9 +121,9 @@ impl WatchHistory {
         self.refreshes = self.refreshes.saturating_add(1);
     }
 
-    fn add_change(&mut self, text: String) {
+    fn add_change(&mut self, lines: Vec<String>) {
         self.total_changes = self.total_changes.saturating_add(1);
-        self.changes.push_back(WatchChange { at: self.now, text });
+        self.changes.push_back(WatchChange { at: self.now, lines });
         if self.changes.len() > MAX_CHANGES {
             self.changes.pop_front();
         }

@@ -16,16 +16,17 @@ pub(super) fn all_values(history: &WatchHistory) -> String {
     lines.join("\n")
 }
 
-/// Lists the changes after the first `printed` ones, one on each line.
+/// Lists the changes after the first `printed` ones. Each line begins with the time.
 pub(super) fn new_changes(history: &WatchHistory, printed: u64) -> String {
     let new = usize::try_from(history.total_changes().saturating_sub(printed)).unwrap_or(usize::MAX);
     let skip = history.changes.len().saturating_sub(new);
-    history.changes.iter().skip(skip).fold(String::new(), |text, change| text + &format_change(change) + "\n")
+    history.changes.iter().skip(skip).flat_map(format_change).map(|line| line + "\n").collect()
 }
 
-/// Formats a change: `12:34:56 cpu: 2 -> 1`.
-pub(super) fn format_change(change: &WatchChange) -> String {
-    format!("{} {}", time_of_day(change.at), change.text)
+/// Formats the lines of a change: `12:34:56 cpu: 2 -> 1`.
+pub(super) fn format_change(change: &WatchChange) -> impl Iterator<Item = String> {
+    let time = time_of_day(change.at);
+    change.lines.iter().map(move |line| format!("{time} {line}"))
 }
 
 /// Formats the seconds since midnight as `hh:mm:ss`.

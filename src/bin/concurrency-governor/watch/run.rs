@@ -1,10 +1,15 @@
 //! Runs `watch`.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write};
-use std::thread;
+use std::io::{self, ErrorKind, IsTerminal as _, StdoutLock, Write};
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anstream::{AutoStream, ColorChoice};
+#[cfg(unix)]
+use nix::errno::Errno;
+#[cfg(unix)]
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::style::force_color_output;
 
@@ -12,6 +17,7 @@ use super::args::WatchArgs;
 use super::history::WatchHistory;
 use super::screen::ScreenStyles;
 use super::{lines, screen};
+use crate::output::ErrorLines;
 use crate::report::{HostReport, ReportError};
 
 #[cfg(unix)]
@@ -116,7 +122,9 @@ fn run_in_lines(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
         if until_end.is_zero() {
             return Ok(());
         }
-        thread::sleep(args.every.min(until_end));
+        if is_reader_gone_after(&stdout, args.every.min(until_end))? {
+            return Ok(());
+        }
         refresh(args, &mut history);
         let changes = lines::new_changes(&history, printed);
         printed = history.total_changes();
@@ -125,11 +133,38 @@ fn run_in_lines(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
     }
 }
 
+/// Waits for this time. Returns `true` as soon as no process reads standard output any more, as after `watch | head -1`:
+/// the next change may come much later, or never.
+#[cfg(unix)]
+fn is_reader_gone_after(stdout: &StdoutLock<'_>, time: Duration) -> io::Result<bool> {
+    let start = Instant::now();
+    loop {
+        let left = time.saturating_sub(start.elapsed());
+        // Rounded up, so that the loop does not spin in the last millisecond.
+        let timeout = PollTimeout::try_from(left.saturating_add(Duration::from_micros(999)))
+            .unwrap_or(PollTimeout::MAX);
+        // No event is asked for: the kernel always reports a pipe without a reader, and a terminal that was closed.
+        match poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::empty())], timeout) {
+            Ok(0) | Err(Errno::EINTR) if start.elapsed() >= time => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix, the wait may fail")]
+fn is_reader_gone_after(_: &StdoutLock<'_>, time: Duration) -> io::Result<bool> {
+    std::thread::sleep(time);
+    Ok(false)
+}
+
 /// Measures and resolves again. An error is recorded as a change.
 fn refresh(args: &WatchArgs, history: &mut WatchHistory) {
     match HostReport::with_pressures(&args.input) {
         Ok(report) => history.update(&report, seconds_since_midnight()),
-        Err(error) => history.fail(&error.to_string(), seconds_since_midnight()),
+        Err(error) => history.fail(error.lines(), seconds_since_midnight()),
     }
 }
 
@@ -137,6 +172,16 @@ fn refresh(args: &WatchArgs, history: &mut WatchHistory) {
 fn seconds_since_midnight() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs() % 86_400
+}
+
+impl WatchCommandError {
+    /// Returns the error with each problem on a line of its own.
+    pub(crate) fn lines(&self) -> ErrorLines {
+        match self {
+            Self::Report(error) => error.lines(),
+            error @ Self::Output(_) => ErrorLines::one(error),
+        }
+    }
 }
 
 /// The command ended with an error.

@@ -95,9 +95,26 @@ fn draw_changes(frame: &mut Frame<'_>, area: Rect, history: &WatchHistory) {
         text.push(Line::styled("none yet", QUIET));
     }
     let width = usize::from(area.width);
-    let newest_first = history.changes.iter().rev().map(lines::format_change);
-    text.extend(newest_first.map(|line| Line::raw(shorten(&line, width))));
+    let newest_first = history.changes.iter().rev().flat_map(lines::format_change);
+    text.extend(newest_first.flat_map(|line| wrap(&line, width)).map(Line::raw));
     frame.render_widget(Paragraph::new(text), area);
+}
+
+/// Breaks a line between words, or within a word that is wider than a line. Further lines are indented.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let indent = CONTINUATION.min(width / 2);
+    let (mut lines, mut rest) = (Vec::new(), text.to_owned());
+    while rest.chars().count() > width.max(1) {
+        let end = rest.char_indices().nth(width.max(1)).map_or(rest.len(), |(end, _)| end);
+        let blank = rest.get(..=end).and_then(|line| line.rfind(' '));
+        // A line that would hold only the indent breaks within the word instead.
+        let end = blank.filter(|blank| !rest[..*blank].trim().is_empty()).unwrap_or(end);
+        let next = rest.split_off(end);
+        lines.push(rest.trim_end().to_owned());
+        rest = format!("{:indent$}{}", "", next.trim_start());
+    }
+    lines.push(rest);
+    lines
 }
 
 /// Cuts a text to the width, and ends it with `…`. Without that mark, a cut number would look like a smaller one.
@@ -134,6 +151,9 @@ fn sparkline(row: &WatchRow, width: usize) -> String {
     let bars: String = shown.clone().map(|number| number.map_or(' ', bar)).collect();
     format!("{bars:>width$}")
 }
+
+/// The indent of a line that continues the one above: the width of the time and of a level.
+const CONTINUATION: usize = 11;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// The index of the highest bar.
@@ -183,7 +203,7 @@ mod tests {
             .map(|name| row(name, "128", &[Some(1), None, Some(2)]))
             .collect();
         let changes: VecDeque<WatchChange> =
-            (0..50).map(|at| WatchChange { at, text: format!("cpu: {at} -> 1") }).collect();
+            (0..50).map(|at| WatchChange { at, lines: vec![format!("cpu: {at} -> 1")] }).collect();
         WatchHistory::for_test(readings, gates, changes, 200)
     }
 
@@ -242,6 +262,27 @@ mod tests {
         assert_eq!(shorten("22.83 GiB", 9), "22.83 GiB");
         assert_eq!(shorten("22.83 GiB", 8), "22.83 G…");
         assert_eq!([shorten("22", 1), shorten("22", 0)], ["…", ""]);
+    }
+
+    /// A change that is wider than the screen is shown whole, on several lines.
+    #[test]
+    fn wide_changes_are_shown_whole() {
+        let text = "00:00:00 refresh failed: plan file /a/path/that/is/longer/than/one/line.toml: 2 problems";
+        assert_eq!(
+            wrap(text, 40),
+            [
+                "00:00:00 refresh failed: plan file",
+                "           /a/path/that/is/longer/than/o",
+                "           ne/line.toml: 2 problems",
+            ]
+        );
+        assert_eq!(wrap("short", 5), ["short"]);
+        for width in 0..100 {
+            let lines = wrap(text, width);
+            assert!(lines.iter().all(|line| line.chars().count() <= width.max(1)), "{width}: {lines:#?}");
+            let letters = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();
+            assert_eq!(letters(&lines.concat()), letters(text), "{width}");
+        }
     }
 
     /// Drawing does not panic on a screen of any size.
