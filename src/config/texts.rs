@@ -1,4 +1,4 @@
-//! serde for types with a text form: names, quantities, readings, policies and formulas. A limit is a number.
+//! serde for types with a text form: names, policies and formulas. Limits, quantities and finite readings are numbers.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -42,12 +42,28 @@ impl<'de> Deserialize<'de> for Quantity {
     }
 }
 
-/// Serializes as text: digits without a suffix. A number of JSON would lose precision.
+/// Serializes as a number in self-describing formats, such as JSON. Other formats get the digits as text, and so does a
+/// fraction that a floating-point number would change.
 impl Serialize for Quantity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.plain())
+        let thousandths = self.thousandths();
+        if !serializer.is_human_readable() {
+            serializer.collect_str(&self.plain())
+        } else if thousandths % 1000 == 0 {
+            serializer.serialize_u64(self.floor())
+        } else if thousandths <= MAX_EXACT_THOUSANDTHS {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+            let thousandths = thousandths as f64;
+            serializer.serialize_f64(thousandths / 1000.0)
+        } else {
+            serializer.collect_str(&self.plain())
+        }
     }
 }
+
+/// The largest number of thousandths that a floating-point number keeps: every decimal number of 15 digits is printed as it
+/// was read.
+const MAX_EXACT_THOUSANDTHS: u64 = 1_000_000_000_000_000;
 
 /// Accepts a quantity, `"unlimited"` or `"unknown"`.
 impl<'de> Deserialize<'de> for Reading {
@@ -57,9 +73,13 @@ impl<'de> Deserialize<'de> for Reading {
     }
 }
 
+/// Serializes a finite reading as a [`Quantity`], and the others as `"unlimited"` and `"unknown"`.
 impl Serialize for Reading {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.plain())
+        match self {
+            Self::Finite(quantity) => quantity.serialize(serializer),
+            Self::Unlimited | Self::Unknown => serializer.collect_str(&self.plain()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ fn tables_are_aligned_and_complete() {
     assert_eq!(printed, include_str!("small_host.txt"));
 }
 
-/// The JSON has the documented shape: every key, the gates in the order of the plan, quantities as strings.
+/// The JSON has the documented shape: every key, the gates in the order of the plan, numbers as numbers.
 #[test]
 fn json_has_the_documented_shape() {
     let printed = succeed(explain(SMALL_HOST).arg("--json"));
@@ -27,6 +27,8 @@ fn first_source_wins_and_shadows_the_others() {
     let printed = succeed(&mut explain_four_sources());
     assert_eq!(printed, include_str!("four_sources.txt"));
 
+    let printed = succeed(explain_four_sources().arg("--json"));
+    assert_eq!(printed, include_str!("four_sources.json"));
     let gates = &succeed_with_json(explain_four_sources().arg("--json"))["gates"];
     let setting = |origin: &str, value: u64| json!({ "origin": origin, "value": value });
     let io_variable = "env ASTRID_CAPSULE_HOST_IO_CONCURRENCY";
@@ -202,7 +204,7 @@ fn unlimited_and_unknown_are_not_numbers() {
         succeed_with_json(&mut explain(["--json", "--reading", "cpu=unknown", "--reading", "fd=unlimited"]));
     let gates = &report["gates"];
     assert_eq!(gates["io"]["limit"], 128);
-    assert_eq!(gates["io"]["derivation"][0]["assumed"], "2");
+    assert_eq!(gates["io"]["derivation"][0]["assumed"], 2);
     assert_eq!(gates["io"]["derivation"][2]["effect"], "skipped");
     assert_eq!(gates["io"]["derivation"][2]["remark"], "skipped: fd is unlimited");
 }
@@ -233,7 +235,7 @@ fn pressure_is_measured_if_the_plan_reads_it() {
     let directory = TestDirectory::new();
     let plan = directory.write("calm.toml", "[gates.calm]\nformula = \"pressure.cpu * 100\"\n");
     let report = succeed_with_json(explain(["--json", "--root", root, "--plan"]).arg(plan));
-    assert_eq!(report["readings"]["pressure.cpu"]["value"], "0.069");
+    assert_eq!(report["readings"]["pressure.cpu"]["value"], 0.069);
     assert_eq!(report["gates"]["calm"]["limit"], 6);
 }
 
@@ -269,7 +271,7 @@ mod real_limits {
     /// Compares the limits with the formulas of the preset, which are written here a second time.
     fn assert_formulas_hold(report: &Value, descriptors: Option<u64>) {
         let cores = whole_cpus(report);
-        let fd = report["readings"]["fd"]["value"].as_str().unwrap().parse::<u64>().ok();
+        let fd = report["readings"]["fd"]["value"].as_u64();
         if descriptors.is_some() {
             assert_eq!(fd, descriptors, "{report}");
         }
@@ -282,7 +284,7 @@ mod real_limits {
     }
 
     fn whole_cpus(report: &Value) -> u64 {
-        let cores: f64 = report["readings"]["cpu"]["value"].as_str().unwrap().parse().unwrap_or(2.0);
+        let cores = report["readings"]["cpu"]["value"].as_f64().unwrap_or(2.0);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

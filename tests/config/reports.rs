@@ -24,11 +24,11 @@ fn reports_serialize_as_the_program_prints_them() {
         .then(OverrideLayer::new("file").set_from(IO, 2, "io"));
     let resolution = Plan::new([IO, POOL]).unwrap().resolve(&readings, &layers).unwrap();
     let serialized = to_value(&resolution).unwrap();
-    let part = |step: &str, operand: &str, reading: &str, value: &str, effect: &str| json!({ "step": step, "operand": operand, "reading": reading, "value": value, "effect": effect });
+    let part = |step: &str, operand: &str, reading: u32, value: u32, effect: &str| json!({ "step": step, "operand": operand, "reading": reading, "value": value, "effect": effect });
     assert_eq!(
         serialized["readings"]["fd"],
         json!({
-            "value": "100", "bound": "at_most", "notes": ["a note"], "stale": "it failed",
+            "value": 100, "bound": "at_most", "notes": ["a note"], "stale": "it failed",
             "sources": [{ "path": "limits", "level": "/", "raw": "100", "meaning": null }],
         })
     );
@@ -39,12 +39,12 @@ fn reports_serialize_as_the_program_prints_them() {
     );
     assert_eq!([&io["limit"], &io["derived"]], [60, 50]);
     assert_eq!(io["shadowed"], json!([{ "origin": "file io", "value": 2 }]));
-    let last = part("at most fd * 1/2", "fd", "100", "50", "changed");
+    let last = part("at most fd * 1/2", "fd", 100, 50, "changed");
     for (key, value) in last.as_object().unwrap() {
         assert_eq!(io["derivation"][2][key], *value);
     }
     assert_eq!(io["derivation"][2]["decides"], true);
-    assert_eq!(io["derivation"][0]["assumed"], "2");
+    assert_eq!(io["derivation"][0]["assumed"], 2);
     assert_eq!(serialized["gates"]["pool"]["decision"], json!({ "kind": "derived" }));
     assert_eq!(serialized["gates"].as_object().unwrap().keys().collect::<Vec<_>>(), ["io", "pool"]);
 
@@ -92,7 +92,7 @@ async fn a_governor_status_serializes_every_field() {
         json!({
             "refreshes": 3, "rejected": 0,
             "probes": [
-                { "resource": "cpu", "reading": "8", "stale": true, "measured": 3, "failed": 1 },
+                { "resource": "cpu", "reading": 8, "stale": true, "measured": 3, "failed": 1 },
                 { "resource": "fd", "reading": "unlimited", "stale": false, "measured": 4, "failed": 0 },
             ],
         })

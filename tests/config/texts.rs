@@ -18,14 +18,21 @@ fn types_with_a_text_form_serialize_as_text() {
     assert_eq!(from_value::<Limit>(json!(7)).unwrap(), Limit::new(7));
     assert_eq!(to_value(Limit::MAX).unwrap(), json!(1_073_741_823));
     for (given, read, written) in [
-        (json!("512Mi"), Reading::whole(512 << 20), "536870912"),
-        (json!(1.5), Reading::Finite(Quantity::from_thousandths(1500)), "1.5"),
-        (json!(3), Reading::whole(3), "3"),
-        (json!("unlimited"), Reading::Unlimited, "unlimited"),
-        (json!("unknown"), Reading::Unknown, "unknown"),
+        (json!("512Mi"), Reading::whole(512 << 20), json!(536_870_912)),
+        (json!("1500m"), Reading::Finite(Quantity::from_thousandths(1500)), json!(1.5)),
+        (json!("0.069"), Reading::Finite(Quantity::from_thousandths(69)), json!(0.069)),
+        (json!(3), Reading::whole(3), json!(3)),
+        (json!("unlimited"), Reading::Unlimited, json!("unlimited")),
+        (json!("unknown"), Reading::Unknown, json!("unknown")),
+        // A fraction that a floating-point number would change stays a text.
+        (
+            json!("9999999999999.999"),
+            Reading::Finite(Quantity::from_thousandths(9_999_999_999_999_999)),
+            json!("9999999999999.999"),
+        ),
     ] {
         assert_eq!(from_value::<Reading>(given).unwrap(), read);
-        assert_eq!(to_value(read).unwrap(), json!(written));
+        assert_eq!(to_value(read).unwrap(), written);
         assert_eq!(from_value::<Reading>(json!(written)).unwrap(), read);
         if let Reading::Finite(quantity) = read {
             assert_eq!(from_value::<Quantity>(to_value(quantity).unwrap()).unwrap(), quantity);

@@ -1,4 +1,5 @@
 //! docs/plan.schema.json and the crate accept the same configurations, and have the same keys, presets and policies.
+//! docs/explain.schema.json describes what the program prints.
 
 use boon::{Compiler, SchemaIndex, Schemas};
 use concurrency_governor::config::PlanConfig;
@@ -6,6 +7,7 @@ use concurrency_governor::preset::Preset;
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../../../docs/plan.schema.json");
+const EXPLAIN_SCHEMA: &str = include_str!("../../../docs/explain.schema.json");
 const SAMPLE: &str = include_str!("../../../docs/plan.example.toml");
 
 /// The schema and the crate accept or reject each configuration alike. Only the crate checks formulas and references to
@@ -19,7 +21,7 @@ fn schema_and_crate_accept_the_same() {
     };
     let set = |value: Value| json!({ "preset": "astrid", "overrides": { "io": value } });
     let named = |name: &str| json!({ "gates": { name: { "formula": "cpu" } } });
-    let (schemas, schema) = compile_schema();
+    let (schemas, schema) = compile(SCHEMA);
     for (config, is_valid) in [
         (toml::from_str(SAMPLE).unwrap(), true),
         (json!({ "preset": "astrid" }), true),
@@ -107,10 +109,65 @@ fn schema_has_the_keys_and_values_of_the_crate() {
     }
 }
 
-fn compile_schema() -> (Schemas, SchemaIndex) {
+/// The output of `explain --json`, which the tests of the program compare letter by letter, is valid. Without one of its keys,
+/// or with a wrong value, it is not.
+#[test]
+fn explain_prints_what_its_schema_describes() {
+    let (schemas, schema) = compile(EXPLAIN_SCHEMA);
+    let is_valid = |report: &Value| schemas.validate(report, schema).is_ok();
+    let [small, four_sources]: [Value; 2] =
+        [include_str!("../../cli/small_host.json"), include_str!("../../cli/four_sources.json")]
+            .map(|printed| serde_json::from_str(printed).unwrap());
+    for report in [&small, &four_sources] {
+        let result = schemas.validate(report, schema);
+        assert!(result.is_ok(), "{}", result.unwrap_err());
+    }
+
+    // Every key is required, wherever it stands.
+    for parent in [
+        "",
+        "/readings/cpu",
+        "/readings/cpu/sources/0",
+        "/layers/0",
+        "/gates/io",
+        "/gates/io/decision",
+        "/gates/io/shadowed/0",
+        "/gates/io/derivation/0",
+    ] {
+        let keys: Vec<String> =
+            four_sources.pointer(parent).unwrap().as_object().unwrap().keys().cloned().collect();
+        for key in keys {
+            let mut without = four_sources.clone();
+            without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(&key);
+            assert!(!is_valid(&without), "without {parent}/{key}");
+        }
+    }
+    for (place, wrong) in [
+        ("/version", json!(2)),
+        ("/readings/cpu/value", json!("many")),
+        ("/readings/cpu/value", json!(-1)),
+        ("/gates/io/limit", json!(0)),
+        ("/gates/io/limit", json!("7")),
+        ("/gates/io/decision/standing", json!("other")),
+        ("/gates/io/derivation/0/effect", json!("other")),
+        ("/gates/io/derivation/0/value", json!(null)),
+        ("/layers/0/sets/io", json!(-1)),
+    ] {
+        let mut report = four_sources.clone();
+        *report.pointer_mut(place).unwrap() = wrong.clone();
+        assert!(!is_valid(&report), "{place} = {wrong}");
+    }
+    let mut unlimited = small;
+    unlimited["readings"]["cpu"]["value"] = json!("unlimited");
+    unlimited["readings"]["fd"]["value"] = json!("9999999999999.999");
+    unlimited["a key of a later version"] = json!(1);
+    assert!(is_valid(&unlimited));
+}
+
+fn compile(schema: &str) -> (Schemas, SchemaIndex) {
     let mut compiler = Compiler::new();
-    compiler.add_resource("plan.schema.json", serde_json::from_str(SCHEMA).unwrap()).unwrap();
+    compiler.add_resource("schema.json", serde_json::from_str(schema).unwrap()).unwrap();
     let mut schemas = Schemas::new();
-    let schema = compiler.compile("plan.schema.json", &mut schemas).unwrap();
+    let schema = compiler.compile("schema.json", &mut schemas).unwrap();
     (schemas, schema)
 }

@@ -1,20 +1,21 @@
 //! The report as JSON for programs.
 
 use concurrency_governor::plan::{
-    Bound, Decision, DerivedPart, Explanation, Measurement, Quantity, Shadowed, Source, Standing,
+    Bound, Decision, DerivedPart, Explanation, Measurement, Shadowed, Source, Standing,
 };
-use concurrency_governor::{OverrideLayer, Reading, Resource};
+use concurrency_governor::{OverrideLayer, Resource};
 use serde_json::{Map, Value, json};
 
 use crate::report::HostReport;
 
-/// Renders one object:
+/// Renders one object, which docs/explain.schema.json describes:
 ///
+/// - `version` of the format, and the names of the `plan` and the `host`;
 /// - `readings` by resource, each with its related `figures`. The `error` of a reading is that of its probe if it failed;
 /// - `layers`: the settings, highest precedence first;
 /// - `gates` by name, in the order of the plan.
 ///
-/// Readings and amounts are strings: digits, `unlimited` or `unknown`. A JSON number would lose precision.
+/// Readings and amounts are numbers, `"unlimited"` or `"unknown"`.
 pub(super) fn render(report: &HostReport) -> String {
     let readings = report.resolution.readings().iter();
     let readings: Map<_, _> = readings
@@ -27,7 +28,15 @@ pub(super) fn render(report: &HostReport) -> String {
             (spec.name().to_string(), gate_value(&spec.formula().to_string(), explanation))
         })
         .collect();
-    let mut text = format!("{:#}", json!({ "readings": readings, "layers": layers, "gates": gates }));
+    let report = json!({
+        "version": VERSION,
+        "plan": report.plan_name,
+        "host": report.host,
+        "readings": readings,
+        "layers": layers,
+        "gates": gates,
+    });
+    let mut text = format!("{report:#}");
     text.push('\n');
     text
 }
@@ -44,7 +53,7 @@ fn resource_value(report: &HostReport, resource: Resource, measurement: &Measure
 
 fn measurement_value(measurement: &Measurement) -> Value {
     json!({
-        "value": reading_text(measurement.reading()),
+        "value": measurement.reading(),
         "bound": match measurement.bound() {
             Bound::AtMost => "at_most",
             Bound::AtLeast => "at_least",
@@ -103,16 +112,15 @@ fn step_value(part: &DerivedPart) -> Value {
     json!({
         "step": part.text(),
         "operand": operand.map(|operand| operand.to_string()),
-        "reading": reading.map(reading_text),
-        "amount": part.amount().map(reading_text),
-        "assumed": part.assumed().map(|assumed: Quantity| assumed.plain().to_string()),
-        "value": reading_text(part.value()),
+        "reading": reading,
+        "amount": part.amount(),
+        "assumed": part.assumed(),
+        "value": part.value(),
         "effect": part.effect().to_string(),
         "remark": part.remark(),
         "decides": part.decides(),
     })
 }
 
-fn reading_text(reading: Reading) -> String {
-    reading.plain().to_string()
-}
+/// The version of the format. A version gets new keys only; a key that is removed or changed is a new version.
+const VERSION: u32 = 1;
