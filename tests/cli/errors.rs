@@ -11,7 +11,7 @@ use crate::support::{TestDirectory, explain, fail, fail_with_lines, program};
 #[test]
 fn wrong_arguments_are_reported_on_one_line() {
     const COMMANDS: &str = "explain, capture, watch, simulate, completions, man, help";
-    const FLAGS: &str = "--preset NAME, --plan FILE, --reading RESOURCE=READING, --set GATE=N, --env-prefix PREFIX, --root DIR, --json";
+    const FLAGS: &str = "--preset NAME, --plan FILE, --reading RESOURCE=READING, --set GATE=N, --env-prefix PREFIX, --root DIR, --brief, --json";
 
     for (arguments, given, allowed) in [
         (&[][..], "no command is given", COMMANDS),
@@ -20,7 +20,10 @@ fn wrong_arguments_are_reported_on_one_line() {
         (&["explain", "--jsno"], "`--jsno`; did you mean `--json`?", "--json"),
         (&["explain", "--gates"], "`--gates`", FLAGS),
         (&["explain", "--gates"], "`--gates`", "see `concurrency-governor explain --help`"),
-        (&["explain", "more"], "`more`", "--preset NAME"),
+        (&["watch", "more"], "`more`", "--preset NAME"),
+        (&["explain", "oi", "io", "wp"], "the plan declares no gate oi, wp", "(allowed: blocking, io, pool)"),
+        (&["explain", "Io"], "\"Io\" is not a gate name", "a letter first"),
+        (&["explain", "--json", "--brief"], "`--brief`", "one of them"),
         (&["explain", "-x"], "`-x`", "--preset NAME"),
         (&["explain", "--preset", "mars"], "`--preset mars`", "astrid"),
         (&["explain", "--preset"], "`--preset <NAME>` needs a value", "allowed: astrid"),

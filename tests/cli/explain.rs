@@ -13,6 +13,127 @@ fn tables_are_aligned_and_complete() {
     assert_eq!(printed, include_str!("small_host.txt"));
 }
 
+/// The answer comes first: the gates with what decides each, and then the problems. `--brief` prints only the answer.
+#[cfg(target_os = "linux")]
+#[test]
+fn answer_comes_first() {
+    let root =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kernel-6.1-cgroup-v2/v2-cgroupns-own-mount");
+    let arguments = ["--set", "io=200", "--set", "pool=0", "--root", root];
+    let printed = succeed(&mut explain(arguments));
+    let answer = "\
+Gates of preset astrid
+gate      limit  derived  decided by
+blocking      2        2  `floor 2`
+io          200       64  set to 200 by --set (above the derived limit)
+pool          1        8  set to 0 by --set (raised to 1)
+
+Problems
+what       problem
+cpu        it may be lower than the reading: groups above /sys/fs/cgroup are
+             hidden, and may set limits
+fd         the soft limit is low, 1024: the hard limit is 4096, which the soft
+             one may be raised to
+gate io    --set sets 200, above the derived limit 64
+gate pool  --set sets 0, which counts as 1: a gate of 0 would admit nothing
+";
+    let rest = printed.strip_prefix(answer).unwrap_or_else(|| panic!("{printed}"));
+    let titles =
+        ["\nReadings of ", "\nSettings, highest precedence first\n", "\nHow each limit is derived\n"];
+    let places: Vec<_> = titles.iter().map(|title| rest.find(title)).collect();
+    assert!(places[0] == Some(0) && places.is_sorted(), "{places:?}: {rest}");
+    assert_eq!(succeed(explain(arguments).arg("--brief")), answer);
+
+    let problems = &succeed_with_json(explain(arguments).arg("--json"))["problems"];
+    assert_eq!(problems.as_array().unwrap().len(), 4);
+    assert_eq!(
+        problems[2],
+        json!({ "what": "gate io", "problem": "--set sets 200, above the derived limit 64" })
+    );
+}
+
+/// Each kind of problem is shown, and only if it concerns a shown gate.
+#[test]
+fn problems_are_those_of_the_shown_gates() {
+    let problems = |arguments: &[&str]| {
+        let report = succeed_with_json(explain(["--json"]).args(arguments));
+        let problems = report["problems"].as_array().unwrap().iter();
+        problems.map(|problem| problem["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(problems(&SMALL_HOST).is_empty());
+    let unknown = ["--reading", "cpu=2", "--reading", "fd=unknown"];
+    assert_eq!(problems(&unknown), ["fd"]);
+    assert_eq!(problems(&[&unknown[..], &["io"]].concat()), ["fd"]);
+    assert_eq!(problems(&[&unknown[..], &["pool"]].concat()), [""; 0], "pool does not read fd");
+
+    let directory = TestDirectory::new();
+    let plan = "[gates.a]\nformula = \"fd\"\npolicy = \"clamp\"\n[gates.b]\nformula = \"gate a\"\n";
+    let plan = directory.write("clamp.toml", plan);
+    let clamped = ["--plan", plan.to_str().unwrap(), "--reading", "fd=5", "--set", "a=6"];
+    assert_eq!(problems(&clamped), ["gate a"]);
+    let through_a_gate = ["--plan", plan.to_str().unwrap(), "--reading", "fd=unknown", "b"];
+    assert_eq!(problems(&through_a_gate), ["fd"], "b reads a, which reads fd");
+}
+
+/// With gates, only these are shown, with the readings that they depend on, in the order of the plan.
+#[test]
+fn chosen_gates_are_shown_alone() {
+    let printed = succeed(explain(SMALL_HOST).args(["pool", "blocking"]));
+    assert_eq!(
+        printed,
+        "\
+Gates of preset astrid
+gate      limit  derived  decided by
+blocking      2        2  `floor 2`
+pool          8        8  `floor 8`
+
+Readings of this host
+resource  reading  source
+cpu       1.5      --reading: 1.5
+
+How each limit is derived
+gate      step                  number              reason
+blocking  whole cpu or 2             1              cpu = 1.5
+          reserve 2                  0
+          floor 2                    2  <- decides
+pool      (whole cpu or 2) * 2       2              cpu = 1.5
+          floor 8                    8  <- decides
+          ceiling 64                 8
+"
+    );
+    let report = succeed_with_json(explain(SMALL_HOST).args(["--json", "io"]));
+    let keys = |part: &str| report[part].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        (keys("gates"), keys("readings")),
+        (vec!["io".to_owned()], vec!["cpu".to_owned(), "fd".to_owned()])
+    );
+}
+
+/// The tables are as wide as the terminal. Nothing is wrapped that fits.
+#[cfg(target_os = "linux")]
+#[test]
+fn tables_use_the_width_of_the_terminal() {
+    use std::io::Read as _;
+
+    use nix::pty::{Winsize, openpty};
+
+    let longest_line = |columns: u16| {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let terminal = openpty(Some(&size), None).unwrap();
+        let mut command = explain_four_sources();
+        command.args(["--color", "never"]).stdout(terminal.slave.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        drop((command, terminal.slave)); // reading ends when the program has closed the terminal
+        let mut printed = Vec::new();
+        // At the end, Linux reports an error.
+        let _: std::io::Result<usize> = std::fs::File::from(terminal.master).read_to_end(&mut printed);
+        assert!(child.wait().unwrap().success());
+        String::from_utf8(printed).unwrap().lines().map(|line| line.trim_end().chars().count()).max().unwrap()
+    };
+    assert!((70..=78).contains(&longest_line(78)));
+    assert!((85..=200).contains(&longest_line(200)));
+}
+
 /// The JSON has the documented shape: every key, the gates in the order of the plan, numbers as numbers.
 #[test]
 fn json_has_the_documented_shape() {

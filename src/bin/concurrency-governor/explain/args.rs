@@ -1,11 +1,21 @@
 //! The arguments and the help page of `explain`.
 
+use concurrency_governor::GateName;
+
 use crate::report::InputArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
+    /// Explain only these gates [default: every gate of the plan]
+    #[arg(value_name = "GATE")]
+    pub(crate) gates: Vec<GateName>,
+
     #[command(flatten)]
     pub(crate) input: InputArgs,
+
+    /// Print only the limits and the problems
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) brief: bool,
 
     /// Print JSON instead of tables
     #[arg(long)]
@@ -15,12 +25,20 @@ pub(crate) struct ExplainArgs {
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   concurrency-governor explain
+  concurrency-governor explain io --brief
   concurrency-governor explain --plan plan.toml --json
   concurrency-governor explain --reading cpu=1.5 --reading fd=unlimited
   concurrency-governor explain --root host
   concurrency-governor explain --set io=64";
 
 pub(crate) const NOTES: &str = "\
+The report:
+  First the limits in force, with what decides each. Then the problems, if there
+  are any: a reading that is unknown or only an upper bound, a soft limit on
+  descriptors that is low, and a setting above the derived limit. Then what
+  follows from what: the readings, the settings, and each formula step by step.
+  The tables are as wide as the terminal, or 80 columns wide in a pipe.
+
 Readings:
   These resources are always measured: cpu (cores), fd (file descriptors),
   memory (bytes) and tasks (processes and threads). Others are measured if the

@@ -11,18 +11,24 @@ use crate::report::HostReport;
 /// Renders one object, which docs/explain.schema.json describes:
 ///
 /// - `version` of the format, and the names of the `plan` and the `host`;
+/// - `problems` of the host and of the settings;
 /// - `readings` by resource, each with its related `figures`. The `error` of a reading is that of its probe if it failed;
 /// - `layers`: the settings, highest precedence first;
 /// - `gates` by name, in the order of the plan.
 ///
 /// Readings and amounts are numbers, `"unlimited"` or `"unknown"`.
 pub(super) fn render(report: &HostReport) -> String {
+    let shown = report.shown_resources();
     let readings = report.resolution.readings().iter();
     let readings: Map<_, _> = readings
+        .filter(|(resource, _)| report.shows_all() || shown.contains(resource))
         .map(|(resource, measurement)| (resource.to_string(), resource_value(report, resource, measurement)))
         .collect();
     let layers: Vec<Value> = report.overrides.layers().iter().map(layer_value).collect();
-    let gates = report.plan.specs().iter().zip(report.resolution.explanations());
+    let problems = report.problems();
+    let problems: Vec<Value> =
+        problems.iter().map(|problem| json!({ "what": problem.subject, "problem": problem.text })).collect();
+    let gates = report.shown_gates();
     let gates: Map<_, _> = gates
         .map(|(spec, explanation)| {
             (spec.name().to_string(), gate_value(&spec.formula().to_string(), explanation))
@@ -32,6 +38,7 @@ pub(super) fn render(report: &HostReport) -> String {
         "version": VERSION,
         "plan": report.plan_name,
         "host": report.host,
+        "problems": problems,
         "readings": readings,
         "layers": layers,
         "gates": gates,

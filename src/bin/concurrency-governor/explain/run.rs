@@ -10,6 +10,10 @@ use crate::report::{HostReport, ReportError};
 ///
 /// [`ReportError`] if the plan, the environment or a setting is wrong.
 pub(crate) fn run(args: &ExplainArgs) -> Result<String, ReportError> {
-    let report = HostReport::new(&args.input)?;
-    Ok(if args.json { json::render(&report) } else { table::render(&report) })
+    let report = HostReport::new(&args.input)?.show_only(&args.gates)?;
+    Ok(match args {
+        ExplainArgs { json: true, .. } => json::render(&report),
+        ExplainArgs { brief: true, .. } => table::render_brief(&report),
+        _ => table::render(&report),
+    })
 }

@@ -5,17 +5,38 @@ use concurrency_governor::plan::{Decision, DerivedPart, Explanation, Measurement
 use concurrency_governor::{GateSpec, Reading, Resource};
 
 use crate::output::{self, Alignment, TableCell, TextTable};
-use crate::report::HostReport;
+use crate::report::{HostProblem, HostReport};
 
-/// Renders four tables: readings, settings, gates, and the derivation of each limit.
+/// Renders the answer first: the gates and the problems. Then the readings, the settings, and the derivation of each limit.
 pub(super) fn render(report: &HostReport) -> String {
-    [
-        with_title(&format!("Readings of {}", output::single_line(&report.host)), readings(report)),
-        with_title("Settings, highest precedence first", settings(report)),
-        with_title(&format!("Gates of {}", output::single_line(&report.plan_name)), gates(report)),
-        with_title("How each limit is derived", derivations(report)),
-    ]
-    .join("\n")
+    let mut sections = answer(report);
+    sections
+        .push(with_title(&format!("Readings of {}", output::single_line(&report.host)), readings(report)));
+    if report.shows_all() {
+        sections.push(with_title("Settings, highest precedence first", settings(report)));
+    }
+    sections.push(with_title("How each limit is derived", derivations(report)));
+    sections.join("\n")
+}
+
+/// Renders only the answer.
+pub(super) fn render_brief(report: &HostReport) -> String {
+    answer(report).join("\n")
+}
+
+/// Renders the gates, and the problems if there are any.
+fn answer(report: &HostReport) -> Vec<String> {
+    let title = format!("Gates of {}", output::single_line(&report.plan_name));
+    let mut sections = vec![with_title(&title, gates(report))];
+    let problems = report.problems();
+    if !problems.is_empty() {
+        let mut table = TextTable::new([("what", Alignment::Left), ("problem", Alignment::Left)]);
+        for HostProblem { subject, text } in problems {
+            table.row([TableCell::styled(subject, NAME), TableCell::styled(text, WARNING)]);
+        }
+        sections.push(with_title("Problems", table));
+    }
+    sections
 }
 
 fn with_title(title: &str, table: TextTable) -> String {
@@ -29,7 +50,11 @@ fn readings(report: &HostReport) -> TextTable {
         ("reading", Alignment::Left),
         ("source", Alignment::Left),
     ]);
-    for (resource, measurement) in report.resolution.readings().iter() {
+    let shown = report.shown_resources();
+    let is_shown = |resource: &Resource| report.shows_all() || shown.contains(resource);
+    for (resource, measurement) in
+        report.resolution.readings().iter().filter(|(resource, _)| is_shown(resource))
+    {
         let figures = report.figures(resource).iter();
         let reading = figures.fold(reading(resource, measurement), |cell, figure| {
             let value = output::format_measurement(resource, &figure.measurement);
@@ -99,7 +124,7 @@ fn gates(report: &HostReport) -> TextTable {
         ("derived", Alignment::Right),
         ("decided by", Alignment::Left),
     ]);
-    for (spec, explanation) in report.plan.specs().iter().zip(report.resolution.explanations()) {
+    for (spec, explanation) in report.shown_gates() {
         table.row([
             TableCell::styled(spec.name().as_str(), NAME),
             TableCell::styled(explanation.limit().to_string(), NAME),
@@ -141,7 +166,7 @@ fn derivations(report: &HostReport) -> TextTable {
         ("", Alignment::Left),
         ("reason", Alignment::Left),
     ]);
-    for explanation in report.resolution.explanations() {
+    for (_, explanation) in report.shown_gates() {
         let mut gate = TableCell::styled(explanation.gate().as_str(), NAME);
         for part in explanation.derivation().parts() {
             table.row([

@@ -1,6 +1,7 @@
 //! Tables with aligned columns. A cell has any number of lines, and the last column is wrapped.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 
 use anstyle::Style;
 
@@ -32,7 +33,7 @@ impl TextTable {
         let mut widths: Vec<usize> = (0..last).map(|column| self.column_width(column)).collect();
         let start =
             widths.iter().fold(0, |start: usize, width| start.saturating_add(*width).saturating_add(GAP));
-        let room = PAGE_WIDTH.saturating_sub(start).max(MIN_LAST_COLUMN);
+        let room = page_width().saturating_sub(start).max(MIN_LAST_COLUMN);
         for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(last)) {
             cell.wrap(room);
         }
@@ -146,8 +147,15 @@ impl StyledLine {
     }
 }
 
+/// Returns the width of the terminal, or the default for a pipe or a file.
+fn page_width() -> usize {
+    let is_terminal = std::io::stdout().is_terminal();
+    let size = if is_terminal { ratatui::crossterm::terminal::size().ok() } else { None };
+    size.map(|(columns, _)| columns.into()).filter(|columns| *columns > 0).unwrap_or(DEFAULT_PAGE_WIDTH)
+}
+
 /// The width of most terminals and logs.
-const PAGE_WIDTH: usize = 80;
+const DEFAULT_PAGE_WIDTH: usize = 80;
 
 /// The least room for the last column, even if the table then exceeds the page: otherwise each line might hold one word.
 const MIN_LAST_COLUMN: usize = 24;

@@ -3,8 +3,9 @@
 mod args;
 mod plan_file;
 mod probes;
+mod problems;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use concurrency_governor::{
 };
 
 pub(crate) use args::{InputArgs, parse_reading};
+pub(crate) use problems::HostProblem;
 
 use crate::output::ErrorLines;
 use plan_file::{PlanFile, PlanFileError};
@@ -32,6 +34,8 @@ pub(crate) struct HostReport {
     pub(crate) overrides: Overrides,
     /// The name of the host: `this host`, or the directory of a captured host.
     pub(crate) host: String,
+    /// The gates to show. Empty: all of them.
+    shown: Vec<GateName>,
     figures: BTreeMap<Resource, Vec<RelatedFigure>>,
 }
 
@@ -69,7 +73,58 @@ impl HostReport {
         let is_given = |resource: Resource| args.readings.iter().any(|given| given.resource == resource);
         let measured = resources.iter().copied().filter(|resource| !is_given(*resource));
         let figures = measured.map(|resource| (resource, probes.related_figures(resource))).collect();
-        Ok(Self { plan_name, plan, resolution, overrides, host, figures })
+        Ok(Self { plan_name, plan, resolution, overrides, host, shown: Vec::new(), figures })
+    }
+
+    /// Shows only these gates, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::UnknownGates`] with each gate that the plan does not declare.
+    pub(crate) fn show_only(self, gates: &[GateName]) -> Result<Self, ReportError> {
+        let declared: Vec<GateName> = self.plan.specs().iter().map(GateSpec::name).collect();
+        let unknown: Vec<&str> =
+            gates.iter().filter(|gate| !declared.contains(gate)).map(GateName::as_str).collect();
+        if !unknown.is_empty() {
+            let declared: Vec<&str> = declared.iter().map(GateName::as_str).collect();
+            return Err(ReportError::UnknownGates {
+                given: unknown.join(", "),
+                declared: declared.join(", "),
+            });
+        }
+        Ok(Self { shown: gates.to_vec(), ..self })
+    }
+
+    /// Returns `true` unless some gates were chosen.
+    pub(crate) fn shows_all(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    /// Returns the gates to show with their explanations, in the order of the plan.
+    pub(crate) fn shown_gates(&self) -> impl Iterator<Item = (&GateSpec, &Explanation)> {
+        let gates = self.plan.specs().iter().zip(self.resolution.explanations());
+        gates.filter(|(spec, _)| self.shows_all() || self.shown.contains(&spec.name()))
+    }
+
+    /// Returns the resources that the limits of the shown gates depend on, directly or through other gates.
+    pub(crate) fn shown_resources(&self) -> Vec<Resource> {
+        let mut resources = BTreeSet::new();
+        let mut gates: Vec<GateName> = self.shown_gates().map(|(spec, _)| spec.name()).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(gate) = gates.pop() {
+            if !seen.insert(gate) {
+                continue;
+            }
+            let spec = self.plan.specs().iter().find(|spec| spec.name() == gate);
+            for operand in spec.into_iter().flat_map(|spec| spec.formula().operands()) {
+                match operand {
+                    Operand::Resource(resource) => drop(resources.insert(resource)),
+                    Operand::Gate(gate) => gates.push(gate),
+                    _ => {}
+                }
+            }
+        }
+        resources.into_iter().collect()
     }
 
     /// Returns the gates that no setting overrides, in the order of the plan.
@@ -235,6 +290,14 @@ pub(crate) enum ReportError {
         given: String,
         /// The resources that a probe measures or the plan reads.
         allowed: String,
+    },
+    /// Gates were chosen that the plan does not declare.
+    #[error("the plan declares no gate {given} (allowed: {declared})")]
+    UnknownGates {
+        /// The gates that were given.
+        given: String,
+        /// The gates of the plan.
+        declared: String,
     },
     /// A setting does not fit the plan, or its policy rejects it.
     #[error(transparent)]
