@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
 
 mod capture;
+mod check;
+mod diff;
 mod errors;
 mod explain;
 mod output;

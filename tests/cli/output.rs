@@ -16,6 +16,10 @@ fn help_and_version_go_to_standard_output() {
         &["help", "explain"],
         #[cfg(target_os = "linux")]
         &["capture", "--help"],
+        #[cfg(target_os = "linux")]
+        &["diff", "--help"],
+        &["check", "--help"],
+        &["check", "-h"],
         &["watch", "--help"],
         &["watch", "-h"],
         &["simulate", "--help"],

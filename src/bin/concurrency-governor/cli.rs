@@ -7,7 +7,10 @@ use clap::{Command, CommandFactory as _, Parser, Subcommand};
 
 #[cfg(target_os = "linux")]
 use crate::capture::{self, CaptureArgs};
+use crate::check::{self, CheckArgs};
 use crate::completions::{self, CompletionsArgs};
+#[cfg(target_os = "linux")]
+use crate::diff::{self, DiffArgs};
 use crate::explain::{self, ExplainArgs};
 use crate::man::{self, ManArgs};
 use crate::simulate::{self, SimulateArgs};
@@ -34,10 +37,17 @@ pub(crate) enum CliCommand {
     /// Print the limit of each gate and how it was derived
     #[command(after_help = explain::EXAMPLES, after_long_help = long_notes(explain::NOTES, explain::EXAMPLES))]
     Explain(ExplainArgs),
+    /// Tell by the exit code whether limits are as required
+    #[command(after_help = check::EXAMPLES, after_long_help = long_notes(check::NOTES, check::EXAMPLES))]
+    Check(CheckArgs),
     /// Copy the files that are measured, for `explain --root`
     #[cfg(target_os = "linux")]
     #[command(after_help = capture::EXAMPLES, after_long_help = long_notes(capture::NOTES, capture::EXAMPLES))]
     Capture(CaptureArgs),
+    /// Compare the readings and limits of two hosts
+    #[cfg(target_os = "linux")]
+    #[command(after_help = diff::EXAMPLES, after_long_help = long_notes(diff::NOTES, diff::EXAMPLES))]
+    Diff(DiffArgs),
     /// Show readings and limits, and follow their changes
     #[command(after_help = watch::EXAMPLES, after_long_help = long_notes(watch::NOTES, watch::EXAMPLES))]
     Watch(WatchArgs),
@@ -64,10 +74,13 @@ impl Cli {
             Self::try_parse_from(&args).map_err(|error| EarlyExit::from_clap(&error, definition(), &args))?;
         let checked = match &cli.command {
             CliCommand::Explain(args) => args.input.check(),
+            CliCommand::Check(args) => args.input.check(),
             CliCommand::Watch(args) => args.input.check(),
             CliCommand::Simulate(args) => args.check(),
             #[cfg(target_os = "linux")]
             CliCommand::Capture(_) => Ok(()),
+            #[cfg(target_os = "linux")]
+            CliCommand::Diff(args) => args.plan.check(),
             CliCommand::Completions(_) | CliCommand::Man(_) => Ok(()),
         };
         checked.map_err(|error| EarlyExit::UsageError(error.to_string()))?;

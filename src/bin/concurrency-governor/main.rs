@@ -1,7 +1,9 @@
 //! `concurrency-governor`: shows how much work may be in flight on this host, and why.
 //!
 //! - `explain` prints the readings with their sources, and each gate with its limit and how it was derived.
+//! - `check` tells by its exit code whether limits and readings are as required.
 //! - `capture` copies the files that the probes read, so that `explain --root` can read them on another machine.
+//! - `diff` compares two hosts.
 //! - `watch` refreshes readings and limits, and shows each change.
 //! - `simulate` runs requests through the gates of a plan and reports waits and rejections.
 //! - `completions` and `man` print what a package installs beside the program.
@@ -11,8 +13,11 @@
 
 #[cfg(target_os = "linux")]
 mod capture;
+mod check;
 mod cli;
 mod completions;
+#[cfg(target_os = "linux")]
+mod diff;
 mod explain;
 mod flags;
 mod man;
@@ -26,7 +31,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use cli::{Cli, CliCommand};
-use output::ErrorLines;
+use output::{CommandOutput, ErrorLines};
 use usage::EarlyExit;
 
 fn main() -> ExitCode {
@@ -35,11 +40,11 @@ fn main() -> ExitCode {
             cli.color.write_global();
             run(cli.command)
         }
-        Err(EarlyExit::Page(page)) => Ok(page),
+        Err(EarlyExit::Page(page)) => Ok(CommandOutput::success(page)),
         Err(EarlyExit::UsageError(error)) => Err(ErrorLines::one(error)),
     };
     match output {
-        Ok(text) => write_stdout(&text),
+        Ok(output) => write_stdout(&output),
         Err(error) => {
             write_error(&error);
             ExitCode::from(EXIT_BAD_INPUT)
@@ -47,9 +52,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command and returns the text for standard output. `watch` writes its output itself.
-fn run(command: CliCommand) -> Result<String, ErrorLines> {
-    match command {
+/// Runs a command and returns its output. `watch` writes its output itself.
+fn run(command: CliCommand) -> Result<CommandOutput, ErrorLines> {
+    let text = match command {
+        CliCommand::Check(args) => return check::run(&args).map_err(|error| error.lines()),
+        #[cfg(target_os = "linux")]
+        CliCommand::Diff(args) => return diff::run(&args).map_err(|error| error.lines()),
         CliCommand::Explain(args) => explain::run(&args).map_err(|error| error.lines()),
         #[cfg(target_os = "linux")]
         CliCommand::Capture(args) => capture::run(&args).map_err(ErrorLines::one),
@@ -57,16 +65,17 @@ fn run(command: CliCommand) -> Result<String, ErrorLines> {
         CliCommand::Simulate(args) => simulate::run(&args).map_err(|error| error.lines()),
         CliCommand::Completions(args) => Ok(completions::run(&args, &mut cli::definition())),
         CliCommand::Man(args) => man::run(&args, cli::definition()).map_err(ErrorLines::one),
-    }
+    };
+    text.map(CommandOutput::success)
 }
 
 /// Writes to standard output. Removes the colours if they are not wanted there.
-fn write_stdout(text: &str) -> ExitCode {
+fn write_stdout(output: &CommandOutput) -> ExitCode {
     let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match stdout.write_all(output.text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => output.exit_code(),
         // The reader closed the pipe, as `head` does. It does not want more output, which is not an error.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => output.exit_code(),
         Err(error) => {
             write_error(&ErrorLines::one(format_args!("cannot write to standard output: {error}")));
             ExitCode::FAILURE

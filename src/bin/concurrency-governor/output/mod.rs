@@ -1,10 +1,12 @@
 //! Rendering that all commands share: tables, escaped text, and how numbers and decisions are written.
 
+mod command_output;
 mod error_lines;
 mod escape;
 mod table;
 mod values;
 
+pub(crate) use command_output::CommandOutput;
 pub(crate) use error_lines::ErrorLines;
 pub(crate) use escape::single_line;
 pub(crate) use table::{Alignment, TableCell, TextTable};

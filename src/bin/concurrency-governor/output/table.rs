@@ -26,6 +26,12 @@ impl TextTable {
         self.rows.push(cells.into());
     }
 
+    /// Returns `true` if there is a row below the headings.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_rows(&self) -> bool {
+        self.rows.len() > 1
+    }
+
     /// Renders the rows. Wraps only the last column, because the others hold names and numbers.
     pub(crate) fn render(mut self) -> String {
         // The last column gets the rest of the page.

@@ -9,9 +9,32 @@ use concurrency_governor::{GateName, Quantity, Reading, Resource};
 
 use crate::flags::{FlagError, reject_duplicates};
 
-/// The plan, and what replaces the measurements and the settings of this host.
+/// The plan and its settings, and what replaces the measurements of this host.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InputArgs {
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+
+    /// Use this reading instead of a measurement
+    ///
+    /// RESOURCE is any resource that a plan can read, such as cpu or fd.
+    /// READING is a number such as 2, 1.5, 500m, 64k or 512Mi, or
+    /// `unlimited`, or `unknown`. Repeat the flag for other resources.
+    #[arg(long = "reading", value_name = "RESOURCE=READING", value_parser = parse_reading_arg)]
+    #[arg(verbatim_doc_comment)]
+    pub(crate) readings: Vec<ReadingArg>,
+
+    /// Measure a captured host instead of this one
+    ///
+    /// DIR is a directory that `capture` wrote.
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    pub(crate) root: Option<PathBuf>,
+}
+
+/// The plan and its settings.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PlanArgs {
     /// Use a built-in plan [default: astrid]
     #[arg(long, value_name = "NAME", conflicts_with = "plan", hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(preset_names()).try_map(|name| name.parse::<Preset>()))]
@@ -23,15 +46,6 @@ pub(crate) struct InputArgs {
     /// .json, else TOML. `explain --help` shows an example.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub(crate) plan: Option<PathBuf>,
-
-    /// Use this reading instead of a measurement
-    ///
-    /// RESOURCE is any resource that a plan can read, such as cpu or fd.
-    /// READING is a number such as 2, 1.5, 500m, 64k or 512Mi, or
-    /// `unlimited`, or `unknown`. Repeat the flag for other resources.
-    #[arg(long = "reading", value_name = "RESOURCE=READING", value_parser = parse_reading_arg)]
-    #[arg(verbatim_doc_comment)]
-    pub(crate) readings: Vec<ReadingArg>,
 
     /// Set the limit of a gate
     ///
@@ -46,19 +60,19 @@ pub(crate) struct InputArgs {
     /// sets the limit of the gate `http-client`.
     #[arg(long, value_name = "PREFIX", value_parser = parse_env_prefix, verbatim_doc_comment)]
     pub(crate) env_prefix: Option<String>,
-
-    /// Measure a captured host instead of this one
-    ///
-    /// DIR is a directory that `capture` wrote.
-    #[cfg(target_os = "linux")]
-    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
-    pub(crate) root: Option<PathBuf>,
 }
 
 impl InputArgs {
     /// Checks what the parser of a single flag cannot know: that no resource and no gate is given twice.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
         reject_duplicates("--reading", self.readings.iter().map(|given| given.resource.to_string()))?;
+        self.plan.check()
+    }
+}
+
+impl PlanArgs {
+    /// Checks that no gate is given twice.
+    pub(crate) fn check(&self) -> Result<(), FlagError> {
         reject_duplicates("--set", self.settings.iter().map(|(gate, _)| gate.to_string()))
     }
 }

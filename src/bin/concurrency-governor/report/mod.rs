@@ -15,7 +15,7 @@ use concurrency_governor::{
     Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
 };
 
-pub(crate) use args::{InputArgs, parse_reading};
+pub(crate) use args::{InputArgs, PlanArgs, parse_reading};
 pub(crate) use problems::HostProblem;
 
 use crate::output::ErrorLines;
@@ -62,7 +62,7 @@ impl HostReport {
 
     /// Measures the given resources and those that the plan reads.
     fn with_resources(args: &InputArgs, resources: &[Resource]) -> Result<Self, ReportError> {
-        let PlanInputs { plan_name, plan, layers } = PlanInputs::load(args)?;
+        let PlanInputs { plan_name, plan, layers } = PlanInputs::load(&args.plan)?;
         reject_unknown_readings(args, &plan)?;
         let overrides = layers.into_iter().fold(Overrides::new(), Overrides::then);
         let (host, probes) = select_host(args)?;
@@ -161,7 +161,7 @@ struct PlanInputs {
 
 impl PlanInputs {
     /// Loads the plan and the settings from the flags, the plan file and the environment.
-    fn load(args: &InputArgs) -> Result<Self, ReportError> {
+    fn load(args: &PlanArgs) -> Result<Self, ReportError> {
         let flags = args.settings.iter();
         let flags = flags.fold(OverrideLayer::new("--set"), |layer, (gate, value)| layer.set(*gate, *value));
         let mut layers = vec![flags];

@@ -1,0 +1,64 @@
+//! `diff` of captured hosts.
+#![cfg(target_os = "linux")]
+
+use std::path::{Path, PathBuf};
+
+use crate::support::{TestDirectory, fail, program, succeed, text};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernel-6.1-cgroup-v2").join(name)
+}
+
+/// The readings and the limits that differ are shown side by side, with what decides each limit. The exit code is 1.
+#[test]
+fn differences_are_shown_side_by_side() {
+    let directory = TestDirectory::new();
+    for (name, of) in [("a", "v2-one-and-half"), ("b", "v2-no-limit")] {
+        std::os::unix::fs::symlink(fixture(of), directory.join(name)).unwrap();
+    }
+    let mut command = program();
+    let output =
+        command.current_dir(directory.path()).args(["diff", "a", "b", "--set", "pool=9"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        text(&output.stdout),
+        "\
+Readings that differ
+resource  a    b
+cpu       1.5  4
+
+Gates of preset astrid that differ
+gate  a                        b
+io    64                       256
+      `(whole cpu or 2) * 64`  `(whole cpu or 2) * 64`
+"
+    );
+}
+
+/// A host does not differ from itself, and `-` and a missing second host are this host.
+#[test]
+fn equal_hosts_do_not_differ() {
+    let same = "the hosts have the same readings and the same limits\n";
+    let host = fixture("v2-no-limit");
+    assert_eq!(succeed(program().arg("diff").args([&host, &host])), same);
+
+    let directory = TestDirectory::new();
+    let captured = directory.join("host");
+    succeed(program().arg("capture").arg(&captured));
+    // The readings of a captured host may differ in what only system calls tell, the limits do not.
+    for hosts in [vec![captured.as_os_str()], vec!["-".as_ref(), captured.as_os_str()]] {
+        let output = program().arg("diff").args(hosts).output().unwrap();
+        assert!(!text(&output.stdout).contains("Gates"), "{output:?}");
+        assert_eq!(text(&output.stderr), "");
+    }
+}
+
+/// Wrong hosts and wrong settings are wrong input.
+#[test]
+fn wrong_input_is_reported() {
+    let host = fixture("v2-no-limit");
+    let line = fail(program().args(["diff", "/nowhere"]).arg(&host));
+    assert!(line.contains("/nowhere") && line.contains("`concurrency-governor capture` wrote"), "{line}");
+    assert!(fail(program().arg("diff").args([&host, &host]).args(["--set", "oi=1"])).contains("`oi`"));
+    assert!(fail(program().arg("diff")).contains("<A>"), "a host is required");
+}
