@@ -121,6 +121,77 @@ fn html_page_is_self_contained() {
     }
 }
 
+/// The page is readable at a width of 400 pixels: it has a chart that is drawn for that width, so that its text is not scaled
+/// down, and each number of the summary carries its heading. Numbers are aligned on the right.
+#[test]
+fn html_page_is_readable_on_a_narrow_screen() {
+    let directory = TestDirectory::new();
+    let path = directory.join("r.html");
+    let printed = succeed(simulate(&["--for", "10s", "--mix", "io=1"]).arg("--html").arg(&path));
+    let html = fs::read_to_string(path).unwrap();
+
+    // The elements are well-formed XML, except those that HTML does not close.
+    let (head, body) = html.split_once("<body>").unwrap();
+    let body = format!("<body>{}", body.strip_suffix("</html>\n").unwrap());
+    let document = roxmltree::Document::parse(&body).unwrap();
+    let widths: Vec<f64> = document
+        .descendants()
+        .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "svg")))
+        .map(|svg| svg.attribute("width").unwrap().parse().unwrap())
+        .collect();
+    assert!(widths[0] > 800.0 && widths[1] <= 400.0 - 2.0 * 16.0, "a wide and a narrow chart: {widths:?}");
+    let right_edge = |node: roxmltree::Node<'_, '_>| {
+        let x = node.attribute("x").map_or(0.0, |x| x.parse::<f64>().unwrap());
+        let characters = node.text().unwrap_or_default().chars().count();
+        let width = 7.0 * f64::from(u32::try_from(characters).unwrap());
+        match node.attribute("text-anchor") {
+            Some("start") => x + width,
+            Some("middle") => x + width / 2.0,
+            _ => x,
+        }
+    };
+    let narrow = document.descendants().find(|node| node.attribute("class") == Some("narrow")).unwrap();
+    let texts: Vec<_> = narrow.descendants().filter(|node| node.tag_name().name() == "text").collect();
+    assert!(texts.len() > 20);
+    for text in texts {
+        assert!(right_edge(text) <= widths[1], "outside of the chart: {text:?}");
+    }
+
+    let media = "@media (max-width:760px)";
+    let (wide_style, narrow_style) = head.split_once(media).unwrap();
+    assert!(
+        wide_style.contains(".narrow{display:none}")
+            && narrow_style.contains(".wide,.summary thead{display:none}")
+    );
+    assert!(wide_style.contains(".summary td,.summary th+th{text-align:right"));
+    let summary = document.descendants().find(|node| node.attribute("class") == Some("summary")).unwrap();
+    let cells: Vec<_> = summary.descendants().filter(|node| node.has_tag_name("td")).collect();
+    let headings = printed.lines().find(|line| line.starts_with("gate ")).unwrap();
+    assert!(cells.len() >= 11);
+    for cell in cells {
+        let heading = cell.attribute("data-heading").unwrap();
+        assert!(headings.contains(heading), "{heading}");
+        assert!(printed.contains(cell.text().unwrap()), "{cell:?}");
+    }
+}
+
+/// The percentiles can be told apart without colour: each line has dashes of its own.
+#[test]
+fn percentiles_differ_without_colour() {
+    let directory = TestDirectory::new();
+    let path = directory.join("r.svg");
+    succeed(simulate(&["--for", "10s", "--mix", "io=1"]).arg("--svg").arg(&path));
+    let svg = fs::read_to_string(path).unwrap();
+    let (style, _) = svg.split_once("@media").unwrap();
+    let dashes = ["p50", "p90", "p99"].map(|class| {
+        let rules = style.split('}').filter_map(|rule| rule.trim().strip_prefix(&*format!(".{class}{{")));
+        let dashes =
+            rules.flat_map(|rule| rule.split(';')).find(|rule| rule.starts_with("stroke-dasharray:"));
+        dashes.unwrap_or("solid").to_owned()
+    });
+    assert!(dashes[0] != dashes[1] && dashes[1] != dashes[2] && dashes[0] != dashes[2], "{dashes:?}");
+}
+
 /// Wrong input is reported on one line, with what was given and what is allowed, before the simulation starts.
 #[test]
 fn wrong_flags_are_reported_on_one_line() {

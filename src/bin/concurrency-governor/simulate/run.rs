@@ -12,7 +12,7 @@ use super::args::SimulateArgs;
 use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
 use super::engine::{Simulation, SimulationClock, SimulationError};
 use super::load::{ArrivalRate, RequestLoad};
-use super::render;
+use super::render::{self, ChartWidth, SummaryRows};
 use crate::output::ErrorLines;
 use crate::report::{HostReport, ReportError};
 
@@ -41,16 +41,16 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
 
     let title = render::title(&report);
     let setup = render::setup(args, &report, &simulation);
-    let summary = render::summary(&records);
-    let chart = render::chart(&title, simulation.length, &records);
+    let summary = SummaryRows::new(&records);
+    let chart = |width| render::chart(&title, simulation.length, &records, width);
     if let Some(path) = &args.svg {
-        write_file(path, &chart)?;
+        write_file(path, &chart(ChartWidth::Wide))?;
     }
     if let Some(path) = &args.html {
-        let plain_summary = anstream::adapter::strip_str(&summary).to_string();
-        write_file(path, &render::html(&title, &setup, &plain_summary, &chart))?;
+        let charts = [chart(ChartWidth::Wide), chart(ChartWidth::Narrow)];
+        write_file(path, &render::html(&title, &setup, &summary, charts.each_ref().map(|chart| &**chart)))?;
     }
-    Ok(render::text(&title, &setup, &summary, &records))
+    Ok(render::text(&title, &setup, &summary.to_text(), &records))
 }
 
 /// Combines the flags with the plan. Reports each flag that does not fit the plan.

@@ -7,9 +7,21 @@ use std::time::Duration;
 use super::svg::{ChartPanel, ChartPoint, ChartSeries, SeriesShape, SvgCanvas};
 use crate::simulate::record::{GateRecord, TimeSlice};
 
+/// The width that an image is drawn for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ChartWidth {
+    /// A desktop page.
+    Wide,
+    /// A page of 400 pixels.
+    Narrow,
+}
+
 /// Renders one SVG image with three panels for each gate: permits in use and the limit, requests waiting, and waits.
-pub(crate) fn chart(title: &str, length: Duration, records: &[GateRecord]) -> String {
-    let mut canvas = SvgCanvas::new(title);
+pub(crate) fn chart(title: &str, length: Duration, records: &[GateRecord], width: ChartWidth) -> String {
+    let mut canvas = match width {
+        ChartWidth::Wide => SvgCanvas::new(title, 910.0),
+        ChartWidth::Narrow => SvgCanvas::new(title, 360.0),
+    };
     // Gates without requests are left out, unless no gate has any.
     let is_idle = records.iter().all(|record| record.totals.arrived == 0);
     for record in records.iter().filter(|record| is_idle || record.totals.arrived > 0) {

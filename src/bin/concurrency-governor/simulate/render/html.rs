@@ -1,9 +1,15 @@
 //! The report as one HTML file that loads no other file.
 
+use super::summary::SummaryRows;
 use super::svg::escape_xml;
 
-/// Renders a page with the setup, the summary and the charts.
-pub(crate) fn html(title: &str, setup: &[(&str, String)], summary: &str, chart: &str) -> String {
+/// Renders a page with the setup, the summary and the charts: those for a wide page, and those for a narrow one.
+pub(crate) fn html(
+    title: &str,
+    setup: &[(&str, String)],
+    summary: &SummaryRows,
+    [wide_chart, narrow_chart]: [&str; 2],
+) -> String {
     let row = |(label, text): &(&str, String)| {
         ["<tr><th scope=\"row\">", &escape_xml(label), "</th><td>", &escape_xml(text), "</td></tr>\n"]
             .concat()
@@ -13,14 +19,25 @@ pub(crate) fn html(title: &str, setup: &[(&str, String)], summary: &str, chart: 
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
-         <table>\n{rows}</table>\n<pre>{summary}</pre>\n{chart}</body>\n</html>\n",
+         <table class=\"setup\">\n{rows}</table>\n{summary}\
+         <div class=\"wide\">\n{wide_chart}</div>\n<div class=\"narrow\">\n{narrow_chart}</div>\n</body>\n</html>\n",
         title = escape_xml(title),
-        summary = escape_xml(summary),
+        summary = summary.to_html(),
     )
 }
 
+/// On a narrow page, such as one of 400 pixels, each gate of the summary is a list of headings with their numbers, and the
+/// charts are those that were drawn for it: a scaled chart would have tiny text.
 const STYLE: &str = "
 body{max-width:1080px;margin:2rem auto;padding:0 1rem;font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}
-h1{font-size:1.4rem}table{border-collapse:collapse}th{text-align:left;font-weight:500;padding-right:1.5rem;vertical-align:top}
-pre{overflow-x:auto}svg{max-width:100%;height:auto}
+h1{font-size:1.4rem;overflow-wrap:anywhere}table{border-collapse:collapse;margin-bottom:1.5rem}
+th{text-align:left;font-weight:500;vertical-align:top}.setup th{padding-right:1.5rem}.setup td{overflow-wrap:anywhere}
+.summary th,.summary td{padding:.15rem .5rem;white-space:nowrap}.summary tbody tr{border-top:1px solid #8886}
+.summary td,.summary th+th{text-align:right;font-variant-numeric:tabular-nums}
+svg{max-width:100%;height:auto}.narrow{display:none}
+@media (max-width:760px){
+.wide,.summary thead{display:none}.narrow{display:block}.summary,.summary tbody,.summary tr,.summary td,.summary th{display:block}
+.summary th{font-weight:600;padding:.5rem 0 .2rem}.summary td{display:flex;justify-content:space-between;padding:0}
+.summary td::before{content:attr(data-heading)}
+}
 ";

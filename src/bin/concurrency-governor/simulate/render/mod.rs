@@ -5,9 +5,9 @@ mod html;
 mod summary;
 mod svg;
 
-pub(super) use chart::chart;
+pub(super) use chart::{ChartWidth, chart};
 pub(super) use html::html;
-pub(super) use summary::summary;
+pub(super) use summary::SummaryRows;
 
 use super::args::SimulateArgs;
 use super::engine::Simulation;

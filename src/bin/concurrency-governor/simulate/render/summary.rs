@@ -4,46 +4,68 @@ use std::time::Duration;
 
 use anstyle::Style;
 
+use super::svg::escape_xml;
 use crate::output::{Alignment, TableCell, TextTable};
 use crate::simulate::record::GateRecord;
 
-/// Renders one row for each gate.
-pub(crate) fn summary(records: &[GateRecord]) -> String {
-    let mut table = TextTable::new([
-        ("gate", Alignment::Left),
-        ("limit", Alignment::Right),
-        ("arrived", Alignment::Right),
-        ("done", Alignment::Right),
-        ("rejected", Alignment::Right),
-        ("pending", Alignment::Right),
-        ("mean use", Alignment::Right),
-        ("peak use", Alignment::Right),
-        ("peak queue", Alignment::Right),
-        ("wait p50", Alignment::Right),
-        ("p99", Alignment::Right),
-        ("max", Alignment::Right),
-    ]);
-    let wait = |wait: Option<Duration>| {
-        TableCell::new(wait.map_or("-".to_owned(), |wait| format!("{:.1} ms", wait.as_secs_f64() * 1e3)))
-    };
-    for record in records {
-        let waits = record.waits();
-        table.row([
-            TableCell::styled(record.gate.as_str(), Style::new().bold()),
-            TableCell::new(limits(record)),
-            TableCell::new(record.totals.arrived.to_string()),
-            TableCell::new(record.totals.completed.to_string()),
-            TableCell::new(record.totals.rejected().to_string()),
-            TableCell::new(record.pending().to_string()),
-            TableCell::new(format!("{:.0} %", mean_use_percent(record))),
-            TableCell::new(record.peak_in_use().to_string()),
-            TableCell::new(record.peak_waiting().to_string()),
-            wait(waits.quantile(50, 100)),
-            wait(waits.quantile(99, 100)),
-            wait(waits.max()),
-        ]);
+/// The result as rows of texts, one for each gate.
+pub(crate) struct SummaryRows(Vec<[String; COLUMNS.len()]>);
+
+impl SummaryRows {
+    pub(crate) fn new(records: &[GateRecord]) -> Self {
+        Self(records.iter().map(row).collect())
     }
-    table.render()
+
+    /// Renders the rows as a table for a terminal.
+    pub(crate) fn to_text(&self) -> String {
+        let mut table = TextTable::new(COLUMNS);
+        for row in &self.0 {
+            let mut cells = row.each_ref().map(TableCell::new);
+            cells[0] = TableCell::styled(&row[0], Style::new().bold()); // the gate
+            table.row(cells);
+        }
+        table.render()
+    }
+
+    /// Renders the rows as a table of an HTML page. Each cell has its heading, for a narrow page that shows no heading row.
+    pub(crate) fn to_html(&self) -> String {
+        let headings = COLUMNS.map(|(heading, _)| format!("<th scope=\"col\">{heading}</th>")).concat();
+        let rows = self.0.iter().map(|row| {
+            let cells = COLUMNS.iter().zip(row).map(|((heading, alignment), cell)| {
+                let cell = escape_xml(cell);
+                match alignment {
+                    Alignment::Left => format!("<th scope=\"row\">{cell}</th>"),
+                    Alignment::Right => format!("<td data-heading=\"{heading}\">{cell}</td>"),
+                }
+            });
+            format!("<tr>{}</tr>\n", cells.collect::<String>())
+        });
+        format!(
+            "<table class=\"summary\">\n<thead><tr>{headings}</tr></thead>\n<tbody>\n{}</tbody>\n</table>\n",
+            rows.collect::<String>()
+        )
+    }
+}
+
+fn row(record: &GateRecord) -> [String; COLUMNS.len()] {
+    let waits = record.waits();
+    let wait = |wait: Option<Duration>| {
+        wait.map_or("-".to_owned(), |wait| format!("{:.1} ms", wait.as_secs_f64() * 1e3))
+    };
+    [
+        record.gate.to_string(),
+        limits(record),
+        record.totals.arrived.to_string(),
+        record.totals.completed.to_string(),
+        record.totals.rejected().to_string(),
+        record.pending().to_string(),
+        format!("{:.0} %", mean_use_percent(record)),
+        record.peak_in_use().to_string(),
+        record.peak_waiting().to_string(),
+        wait(waits.quantile(50, 100)),
+        wait(waits.quantile(99, 100)),
+        wait(waits.max()),
+    ]
 }
 
 /// Lists the limits in order of time. Many limits are shortened to the first and the last.
@@ -65,6 +87,21 @@ fn mean_use_percent(record: &GateRecord) -> f64 {
     let mean_limit = limits.sum::<f64>() / record.slices.len().max(1) as f64;
     if mean_limit > 0.0 { record.mean_in_use() / mean_limit * 100.0 } else { 0.0 }
 }
+
+const COLUMNS: [(&str, Alignment); 12] = [
+    ("gate", Alignment::Left),
+    ("limit", Alignment::Right),
+    ("arrived", Alignment::Right),
+    ("done", Alignment::Right),
+    ("rejected", Alignment::Right),
+    ("pending", Alignment::Right),
+    ("mean use", Alignment::Right),
+    ("peak use", Alignment::Right),
+    ("peak queue", Alignment::Right),
+    ("wait p50", Alignment::Right),
+    ("p99", Alignment::Right),
+    ("max", Alignment::Right),
+];
 
 /// The number of limits in a cell. With more, the column would become too wide.
 const MAX_LIMITS: usize = 3;

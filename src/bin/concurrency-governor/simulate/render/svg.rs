@@ -6,6 +6,8 @@ use std::fmt::{Arguments, Write as _};
 pub(super) struct SvgCanvas {
     title: String,
     body: String,
+    /// The width of the image.
+    width: f64,
     /// The lower end of what has been drawn.
     y: f64,
 }
@@ -53,8 +55,9 @@ impl ChartSeries {
 }
 
 impl SvgCanvas {
-    pub(super) fn new(title: &str) -> Self {
-        Self { title: escape_xml(title), body: String::new(), y: 0.0 }
+    /// Creates an empty image of this width.
+    pub(super) fn new(title: &str, width: f64) -> Self {
+        Self { title: escape_xml(title), body: String::new(), width, y: 0.0 }
     }
 
     pub(super) fn heading(&mut self, text: &str) {
@@ -67,7 +70,7 @@ impl SvgCanvas {
     pub(super) fn panel(&mut self, height: f64, x_end: f64, panel: &ChartPanel) {
         self.y += 22.0; // the legend
         let top = self.y;
-        let (bottom, right) = (top + height, LEFT + WIDTH);
+        let (bottom, right) = (top + height, self.width - RIGHT);
         self.legend(top - 10.0, &panel.series);
 
         // The y-axis ends at the first tick that is not below the highest point.
@@ -77,14 +80,15 @@ impl SvgCanvas {
         let y_end = y_ticks.last().copied().unwrap_or(1.0).max(highest);
         let x_end = x_end.max(f64::MIN_POSITIVE);
         let position =
-            |point: ChartPoint| (LEFT + point.x / x_end * WIDTH, bottom - point.y / y_end * height);
+            |point: ChartPoint| (LEFT + point.x / x_end * (right - LEFT), bottom - point.y / y_end * height);
 
         for tick in y_ticks {
             let (_, y) = position(ChartPoint { x: 0.0, y: tick });
             self.line("grid", (LEFT, y), (right, y));
             self.text("tick", "end", (LEFT - 6.0, y + 4.0), &format_number(tick));
         }
-        for tick in ticks(x_end, 8, 0.0).into_iter().filter(|tick| *tick <= x_end) {
+        let x_ticks = if self.width < NARROW { 4 } else { 8 };
+        for tick in ticks(x_end, x_ticks, 0.0).into_iter().filter(|tick| *tick <= x_end) {
             let (x, _) = position(ChartPoint { x: tick, y: 0.0 });
             self.line("axis", (x, bottom), (x, bottom + 4.0));
             self.text("tick", "middle", (x, bottom + 17.0), &format_number(tick));
@@ -104,8 +108,8 @@ impl SvgCanvas {
 
     /// Finishes the image and returns its source.
     pub(super) fn finish(self) -> String {
-        let Self { title, body, y } = self;
-        let (width, height) = (LEFT + WIDTH + RIGHT, y + 8.0);
+        let Self { title, body, width, y } = self;
+        let height = y + 8.0;
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height:.0}\" width=\"{width}\" height=\"{height:.0}\" role=\"img\" aria-label=\"{title}\">\n\
              <title>{title}</title>\n<style>{STYLE}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{body}</svg>\n"
@@ -214,16 +218,16 @@ pub(super) fn escape_xml(text: &str) -> String {
 
 /// The distance from the left edge to the y-axis: room for its numbers and its label.
 const LEFT: f64 = 72.0;
-/// The width between the ends of the x-axis.
-const WIDTH: f64 = 820.0;
+/// A narrower image has room for fewer ticks on the x-axis.
+const NARROW: f64 = 600.0;
 /// The distance from the end of the x-axis to the right edge.
 const RIGHT: f64 = 18.0;
 
-/// The colours of a series differ in lightness as well, for readers who cannot see the hue. The second set is for dark pages.
+/// The percentiles differ in their dashes, and the colours in lightness as well, for readers who cannot see the hue. The second set is for dark pages.
 /// There are no CSS variables, because many image viewers do not support them and draw black on black.
 const STYLE: &str = "
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.heading{font-size:16px;font-weight:600}
-polyline,line{fill:none;stroke-width:1.5}.grid,.axis{stroke-width:1}.limit{stroke-dasharray:6 3;stroke-width:2}.p99{stroke-width:2}
+polyline,line{fill:none;stroke-width:1.5}.grid,.axis{stroke-width:1}.limit{stroke-dasharray:6 3;stroke-width:2}.p99{stroke-width:2}.p90{stroke-dasharray:9 3}.p50{stroke-dasharray:2 3}
 text{fill:#1d2329}.paper{fill:#fff}.tick,.label{fill:#5b6670}.grid{stroke:#e3e7ea}.axis{stroke:#5b6670}
 .limit{stroke:#b3261e}.use-mean{stroke:#0b5cad}.use-peak{fill:#bcd7f2}.queue-mean{stroke:#8a5300}.queue-peak{fill:#f2d9b3}
 .p50{stroke:#5aa7d6}.p90{stroke:#2a6fa8}.p99{stroke:#123a63}
