@@ -13,14 +13,13 @@ use concurrency_governor::governor::GovernorBuilder;
 use concurrency_governor::plan::{BuildError, UnknownGateError};
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings};
-use rand::SeedableRng as _;
-use rand_chacha::ChaCha8Rng;
 use tokio::runtime::Builder;
 use tokio::task::{self, LocalSet};
 use tokio::time::{self, Instant};
 
 use super::change::ChangeAction;
 use super::load::RequestLoad;
+use super::random::RandomNumbers;
 use super::record::GateRecord;
 
 /// Everything that determines a run. In simulated time, equal simulations run identically.
@@ -67,14 +66,17 @@ impl Simulation {
     /// # Errors
     ///
     /// [`SimulationError`] if the governor rejects a setting or a change.
-    pub(crate) fn run(&self, progress: impl Fn(Duration)) -> Result<Vec<GateRecord>, SimulationError> {
+    pub(crate) fn run(&self, progress: impl FnMut(Duration)) -> Result<Vec<GateRecord>, SimulationError> {
         let mut builder = Builder::new_current_thread();
         builder.enable_time().start_paused(self.clock == SimulationClock::Simulated);
         let runtime = builder.build().map_err(SimulationError::Runtime)?;
         LocalSet::new().block_on(&runtime, self.run_events(progress))
     }
 
-    async fn run_events(&self, progress: impl Fn(Duration)) -> Result<Vec<GateRecord>, SimulationError> {
+    async fn run_events(
+        &self,
+        mut progress: impl FnMut(Duration),
+    ) -> Result<Vec<GateRecord>, SimulationError> {
         // The host is mocked, so that changes can set its readings.
         let probes: Vec<MockProbe> = self
             .readings
@@ -88,7 +90,7 @@ impl Simulation {
         let recorder = Rc::new(GateRecorder::new(&governor, self)?);
 
         // Two streams of events are merged in order of time: the changes and the arrivals.
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut random = RandomNumbers::from_seed(self.seed);
         let mut changes = self.changes.iter();
         let mut change = changes.next();
         let mut change_layer = OverrideLayer::new("--change");

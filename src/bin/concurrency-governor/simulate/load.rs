@@ -6,9 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use concurrency_governor::GateName;
-use rand::RngExt as _;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution as _, Exp, LogNormal, Uniform};
+
+use super::random::RandomNumbers;
 
 /// A stream of requests, each for one of the gates.
 #[derive(Clone, Debug)]
@@ -21,15 +20,14 @@ pub(crate) struct RequestLoad {
 
 impl RequestLoad {
     /// Draws the time until the next request. Arrivals form a Poisson process, so these times are exponential.
-    pub(super) fn draw_pause(&self, random: &mut ChaCha8Rng) -> Duration {
-        let Ok(pauses) = Exp::new(self.rate.per_second) else { return Duration::MAX };
-        bounded_seconds(pauses.sample(random))
+    pub(super) fn draw_pause(&self, random: &mut RandomNumbers) -> Duration {
+        bounded_seconds(random.draw_exponential() / self.rate.per_second)
     }
 
     /// Draws the gate of the next request. Returns `None` if all weights are 0.
-    pub(super) fn draw_gate(&self, random: &mut ChaCha8Rng) -> Option<GateName> {
+    pub(super) fn draw_gate(&self, random: &mut RandomNumbers) -> Option<GateName> {
         let total = self.mix.iter().fold(0_u64, |sum, (_, share)| sum.saturating_add((*share).into()));
-        let mut drawn = if total == 0 { return None } else { random.random_range(0..total) };
+        let mut drawn = if total == 0 { return None } else { random.draw_below(total) };
         for (gate, share) in &self.mix {
             match drawn.checked_sub((*share).into()) {
                 Some(rest) => drawn = rest,
@@ -98,16 +96,14 @@ pub(crate) enum ServiceTime {
 }
 
 impl ServiceTime {
-    pub(super) fn draw(self, random: &mut ChaCha8Rng) -> Duration {
+    pub(super) fn draw(self, random: &mut RandomNumbers) -> Duration {
         match self {
             Self::Constant(time) => time,
             Self::Uniform(min, max) => {
-                Uniform::new_inclusive(min, max).map_or(min, |times| times.sample(random))
+                min.saturating_add(scale(max.saturating_sub(min), random.draw_fraction()))
             }
-            Self::Exponential(mean) => scale(mean, rand_distr::Exp1.sample(random)),
-            Self::LogNormal(median, sigma) => {
-                LogNormal::new(0.0, sigma).map_or(median, |factors| scale(median, factors.sample(random)))
-            }
+            Self::Exponential(mean) => scale(mean, random.draw_exponential()),
+            Self::LogNormal(median, sigma) => scale(median, (sigma * random.draw_normal()).exp()),
         }
     }
 }
@@ -203,8 +199,6 @@ const MAX_DURATION: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
-
     use super::*;
 
     /// The text of a service time can be parsed again.
@@ -244,7 +238,7 @@ mod tests {
         {
             let service: ServiceTime = text.parse().unwrap();
             let mean_of_draws = |seed| {
-                let mut random = ChaCha8Rng::seed_from_u64(seed);
+                let mut random = RandomNumbers::from_seed(seed);
                 (0..20_000).map(|_| service.draw(&mut random).as_secs_f64() * 1e3).sum::<f64>() / 20_000.0
             };
             assert!((mean_of_draws(1) - mean).abs() < mean * 0.05, "{text}: {}", mean_of_draws(1));

@@ -4,6 +4,8 @@ mod args;
 mod change;
 mod engine;
 mod load;
+mod progress;
+mod random;
 mod record;
 mod render;
 mod run;

@@ -6,12 +6,12 @@ use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use concurrency_governor::{GateName, GateSpec, Readings};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::SimulateArgs;
 use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
 use super::engine::{Simulation, SimulationClock, SimulationError};
 use super::load::{ArrivalRate, RequestLoad};
+use super::progress::ProgressLine;
 use super::render::{self, ChartWidth, SummaryRows};
 use crate::output::ErrorLines;
 use crate::report::{HostReport, ReportError};
@@ -35,9 +35,9 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
         write_file(path, "")?;
     }
 
-    let bar = progress_bar(simulation.length);
-    let records = simulation.run(|now| bar.set_position(millis(now)))?;
-    bar.finish_and_clear();
+    let mut progress = ProgressLine::new(simulation.length);
+    let records = simulation.run(|now| progress.show(now))?;
+    drop(progress);
 
     let title = render::title(&report);
     let setup = render::setup(args, &report, &simulation);
@@ -102,18 +102,6 @@ fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, Simul
         seed: args.seed,
         clock: if args.real_time { SimulationClock::Real } else { SimulationClock::Simulated },
     })
-}
-
-fn progress_bar(length: Duration) -> ProgressBar {
-    let bar = ProgressBar::new(millis(length));
-    if let Ok(style) = ProgressStyle::with_template("simulating {bar:40} {percent} %, {elapsed}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), SimulateCommandError> {
