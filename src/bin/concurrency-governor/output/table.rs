@@ -156,7 +156,7 @@ impl StyledLine {
 /// Returns the width of the terminal, or the default for a pipe or a file.
 fn page_width() -> usize {
     let is_terminal = std::io::stdout().is_terminal();
-    let size = if is_terminal { ratatui::crossterm::terminal::size().ok() } else { None };
+    let size = if is_terminal { crossterm::terminal::size().ok() } else { None };
     size.map(|(columns, _)| columns.into()).filter(|columns| *columns > 0).unwrap_or(DEFAULT_PAGE_WIDTH)
 }
 

@@ -7,6 +7,7 @@ mod run;
 mod screen;
 #[cfg(unix)]
 mod signals;
+mod terminal;
 
 pub(crate) use args::{EXAMPLES, NOTES, WatchArgs};
 pub(crate) use run::run;

@@ -6,16 +6,17 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anstream::{AutoStream, ColorChoice};
+use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::style::force_color_output;
 #[cfg(unix)]
 use nix::errno::Errno;
 #[cfg(unix)]
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::crossterm::style::force_color_output;
 
 use super::args::WatchArgs;
 use super::history::WatchHistory;
 use super::screen::ScreenStyles;
+use super::terminal::WatchTerminal;
 use super::{lines, screen};
 use crate::output::ErrorLines;
 use crate::report::{HostReport, ReportError};
@@ -48,29 +49,29 @@ fn can_draw_screen() -> bool {
 
 fn run_on_screen(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
     let styles = match AutoStream::choice(&io::stdout()) {
-        ColorChoice::Never => ScreenStyles::PLAIN,
-        _ => ScreenStyles::COLOURED,
+        ColorChoice::Never => ScreenStyles::plain(),
+        _ => ScreenStyles::coloured(),
     };
     // `styles` follows `--color` and `NO_COLOR`. crossterm must not apply `NO_COLOR` again, against `--color always`.
     force_color_output(true);
-    let mut terminal = ratatui::try_init()?; // restores the terminal on a panic
+    let mut terminal = WatchTerminal::open()?;
     #[cfg(unix)]
     signals::restore_terminal_on_signals()?;
-    let result = run_event_loop(args, &mut history, &mut terminal, styles);
-    result.and(ratatui::try_restore())
+    run_event_loop(args, &mut history, &mut terminal, styles)
 }
 
 /// Draws, waits for a key or the next refresh, and repeats.
 fn run_event_loop(
     args: &WatchArgs,
     history: &mut WatchHistory,
-    terminal: &mut ratatui::DefaultTerminal,
+    terminal: &mut WatchTerminal,
     styles: ScreenStyles,
 ) -> io::Result<()> {
     let start = Instant::now();
     let mut refreshed = start;
     loop {
-        terminal.draw(|frame| screen::draw(frame, history, args.every, styles))?;
+        let size = WatchTerminal::size()?;
+        terminal.draw(size, screen::render(history, args.every, styles, size))?;
         let until_refresh = args.every.saturating_sub(refreshed.elapsed());
         let until_end = args.length.map(|length| length.saturating_sub(start.elapsed()));
         if until_end == Some(Duration::ZERO) {

@@ -2,102 +2,136 @@
 
 use std::time::Duration;
 
-use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
+use crossterm::style::{Attribute, Color, ContentStyle, StyledContent};
 
 use super::history::{WatchHistory, WatchRow};
 use super::lines;
+
+/// One line of the screen: texts with their styles.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ScreenLine(pub(super) Vec<StyledContent<String>>);
 
 /// The styles that differ between a screen with colours and one without.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScreenStyles {
     /// The style of a history.
-    past: Style,
+    past: ContentStyle,
     /// The style of a value that has just changed.
-    changed: Style,
+    changed: ContentStyle,
 }
 
 impl ScreenStyles {
-    pub(super) const COLOURED: Self =
-        Self { past: Style::new().fg(Color::Cyan), changed: Style::new().fg(Color::Black).bg(Color::Yellow) };
-    pub(super) const PLAIN: Self =
-        Self { past: Style::new(), changed: Style::new().add_modifier(Modifier::REVERSED) };
+    pub(super) fn coloured() -> Self {
+        let past = ContentStyle { foreground_color: Some(Color::DarkCyan), ..ContentStyle::default() };
+        let changed = ContentStyle {
+            foreground_color: Some(Color::Black),
+            background_color: Some(Color::DarkYellow),
+            ..ContentStyle::default()
+        };
+        Self { past, changed }
+    }
+
+    pub(super) fn plain() -> Self {
+        Self { past: ContentStyle::default(), changed: styled_with(Attribute::Reverse) }
+    }
 }
 
-/// Draws the title, the readings, the gates and the changes. If the area is too small, the oldest changes are cut first.
-pub(super) fn draw(frame: &mut Frame<'_>, history: &WatchHistory, every: Duration, styles: ScreenStyles) {
-    // Each list has a title above it and an empty line below it.
-    let height = |rows: &[WatchRow]| u16::try_from(rows.len().saturating_add(2)).unwrap_or(u16::MAX);
-    let [title, readings, gates, changes] = Layout::vertical([
-        Constraint::Length(2),
-        Constraint::Length(height(&history.readings)),
-        Constraint::Length(height(&history.gates)),
-        Constraint::Min(0),
-    ])
-    .areas(frame.area());
-    draw_title(frame, title, history, every);
-    draw_rows(frame, readings, "Readings", &history.readings, history.refreshes, styles);
-    draw_rows(frame, gates, "Gates", &history.gates, history.refreshes, styles);
-    draw_changes(frame, changes, history);
+/// Renders the title, the readings, the gates and the changes. If the screen is too small, the oldest changes are cut first.
+pub(super) fn render(
+    history: &WatchHistory,
+    every: Duration,
+    styles: ScreenStyles,
+    (columns, rows): (u16, u16),
+) -> Vec<ScreenLine> {
+    let width = usize::from(columns);
+    let mut lines = vec![title_line(history, every, width), ScreenLine::default()];
+    for (title, rows) in [("Readings", &history.readings), ("Gates", &history.gates)] {
+        lines.extend(row_lines(title, rows, history.refreshes, width, styles));
+        lines.push(ScreenLine::default());
+    }
+    lines.extend(change_lines(history, width));
+    lines.truncate(rows.into());
+    lines.into_iter().map(|line| cut(line, width)).collect()
 }
 
-/// Draws the title on the left and the status on the right. The title is cut before the key that quits.
-fn draw_title(frame: &mut Frame<'_>, area: Rect, history: &WatchHistory, every: Duration) {
+/// Renders the title and then the status. The title is cut before the key that quits.
+fn title_line(history: &WatchHistory, every: Duration, width: usize) -> ScreenLine {
     let time = lines::time_of_day(history.now);
     let status = format!("  {time} UTC, every {}  q quits", humantime::format_duration(every));
-    let width = |text: &str| u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
-    let [left, right] =
-        Layout::horizontal([Constraint::Max(width(&history.title)), Constraint::Min(width(&status))])
-            .areas(area);
-    frame.render_widget(Paragraph::new(Line::styled(history.title.clone(), BOLD)), left);
-    frame.render_widget(Paragraph::new(Line::styled(status, QUIET)), right);
+    let room = width.saturating_sub(status.chars().count());
+    ScreenLine(vec![styled_with(Attribute::Bold).apply(shorten(&history.title, room)), quiet(status)])
 }
 
-/// Draws a title, and one line for each row: its name, its value, its history and its details.
-fn draw_rows(
-    frame: &mut Frame<'_>,
-    area: Rect,
+/// Renders a title, and one line for each row: its name, its value, its history and its details.
+fn row_lines(
     title: &str,
     rows: &[WatchRow],
     refresh: u64,
+    room: usize,
     styles: ScreenStyles,
-) {
+) -> Vec<ScreenLine> {
     // Names and values are as wide as their widest text. The history gets a third of the rest, within bounds.
     let width =
         |text: fn(&WatchRow) -> &str| rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0);
     let (names, values) = (width(|row| &row.name), width(|row| &row.value));
-    let room = usize::from(area.width);
     let rest = room.saturating_sub(names).saturating_sub(values).saturating_sub(3 * GAP);
     let past = (rest / 3).clamp(MIN_PAST_WIDTH.min(rest), MAX_PAST_WIDTH);
     let details = rest.saturating_sub(past);
 
-    let mut text = vec![Line::styled(title.to_owned(), BOLD.add_modifier(Modifier::UNDERLINED))];
+    let mut lines = vec![ScreenLine(vec![section_title(title)])];
     for row in rows {
-        let style = if has_just_changed(row, refresh) { styles.changed } else { Style::new() };
-        text.push(Line::from(vec![
-            Span::raw(format!("{:<names$}  ", row.name)),
-            Span::styled(format!("{:>values$}", row.value), style),
-            Span::raw("  "),
-            Span::styled(sparkline(row, past), styles.past),
-            Span::raw("  "),
-            Span::styled(shorten(&row.details, details), QUIET),
+        let style = if has_just_changed(row, refresh) { styles.changed } else { ContentStyle::default() };
+        lines.push(ScreenLine(vec![
+            unstyled(format!("{:<names$}  ", row.name)),
+            style.apply(format!("{:>values$}", row.value)),
+            unstyled("  ".to_owned()),
+            styles.past.apply(sparkline(row, past)),
+            unstyled("  ".to_owned()),
+            quiet(shorten(&row.details, details)),
         ]));
     }
-    frame.render_widget(Paragraph::new(text), area);
+    lines
 }
 
-fn draw_changes(frame: &mut Frame<'_>, area: Rect, history: &WatchHistory) {
-    let mut text = vec![Line::styled("Changes", BOLD.add_modifier(Modifier::UNDERLINED))];
+fn change_lines(history: &WatchHistory, width: usize) -> Vec<ScreenLine> {
+    let mut lines = vec![ScreenLine(vec![section_title("Changes")])];
     if history.changes.is_empty() {
-        text.push(Line::styled("none yet", QUIET));
+        lines.push(ScreenLine(vec![quiet("none yet".to_owned())]));
     }
-    let width = usize::from(area.width);
     let newest_first = history.changes.iter().rev().flat_map(lines::format_change);
-    text.extend(newest_first.flat_map(|line| wrap(&line, width)).map(Line::raw));
-    frame.render_widget(Paragraph::new(text), area);
+    lines.extend(
+        newest_first.flat_map(|line| wrap(&line, width)).map(|line| ScreenLine(vec![unstyled(line)])),
+    );
+    lines
+}
+
+fn section_title(title: &str) -> StyledContent<String> {
+    let mut style = styled_with(Attribute::Bold);
+    style.attributes.set(Attribute::Underlined);
+    style.apply(title.to_owned())
+}
+
+fn quiet(text: String) -> StyledContent<String> {
+    styled_with(Attribute::Dim).apply(text)
+}
+
+fn unstyled(text: String) -> StyledContent<String> {
+    ContentStyle::default().apply(text)
+}
+
+fn styled_with(attribute: Attribute) -> ContentStyle {
+    ContentStyle { attributes: attribute.into(), ..ContentStyle::default() }
+}
+
+/// Cuts a line at the right edge, where the terminal would continue it on the next line.
+fn cut(line: ScreenLine, width: usize) -> ScreenLine {
+    let mut room = width;
+    let spans = line.0.into_iter().map(|span| {
+        let text: String = span.content().chars().take(room).collect();
+        room = room.saturating_sub(text.chars().count());
+        span.style().apply(text)
+    });
+    ScreenLine(spans.collect())
 }
 
 /// Breaks a line between words, or within a word that is wider than a line. Further lines are indented.
@@ -168,16 +202,9 @@ const GAP: usize = 2;
 const MIN_PAST_WIDTH: usize = 10;
 const MAX_PAST_WIDTH: usize = 60;
 
-const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
-const QUIET: Style = Style::new().add_modifier(Modifier::DIM);
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
-    use ratatui::buffer::{Buffer, Cell};
 
     use super::*;
     use crate::watch::history::WatchChange;
@@ -207,22 +234,18 @@ mod tests {
         WatchHistory::for_test(readings, gates, changes, 200)
     }
 
-    fn draw_buffer(styles: ScreenStyles, width: u16, height: u16) -> Buffer {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let history = history();
-        terminal.draw(|frame| draw(frame, &history, Duration::from_secs(1), styles)).unwrap();
-        terminal.backend().buffer().clone()
+    fn screen(styles: ScreenStyles, width: u16, height: u16) -> Vec<ScreenLine> {
+        render(&history(), Duration::from_secs(1), styles, (width, height))
     }
 
-    fn lines_of(buffer: &Buffer) -> Vec<String> {
-        let width = usize::from(buffer.area.width);
-        buffer.content().chunks(width).map(|line| line.iter().map(Cell::symbol).collect()).collect()
+    fn texts(lines: &[ScreenLine]) -> Vec<String> {
+        lines.iter().map(|line| line.0.iter().map(|span| span.content().as_str()).collect()).collect()
     }
 
     /// A screen of 80 by 24 has room for every reading, every gate and the newest changes.
     #[test]
     fn everything_fits_on_80_by_24() {
-        let lines = lines_of(&draw_buffer(ScreenStyles::COLOURED, 80, 24));
+        let lines = texts(&screen(ScreenStyles::coloured(), 80, 24));
         for name in ["Readings", "cpu", "pressure.memory", "Gates", "blocking", "io", "pool", "Changes"] {
             assert!(lines.iter().any(|line| line.starts_with(name)), "{name}: {lines:#?}");
         }
@@ -236,26 +259,26 @@ mod tests {
     /// Only a value that has just changed is highlighted, with colours and without.
     #[test]
     fn changed_values_are_highlighted() {
-        let has_yellow_background: fn(&Cell) -> bool = |cell| cell.bg == Color::Yellow;
-        let is_reversed: fn(&Cell) -> bool = |cell| cell.modifier.contains(Modifier::REVERSED);
-        for (styles, is_highlighted) in
-            [(ScreenStyles::COLOURED, has_yellow_background), (ScreenStyles::PLAIN, is_reversed)]
-        {
-            let buffer = draw_buffer(styles, 80, 24);
-            let highlighted: Vec<u16> = (0..24)
-                .filter(|line| (0..80).any(|column| is_highlighted(&buffer[(column, *line)])))
-                .collect();
+        let (coloured, plain) = (ScreenStyles::coloured(), ScreenStyles::plain());
+        for styles in [coloured, plain] {
+            let lines = screen(styles, 80, 24);
+            let is_highlighted =
+                |line: &ScreenLine| line.0.iter().any(|span| *span.style() == styles.changed);
+            let highlighted: Vec<_> = lines.iter().filter(|line| is_highlighted(line)).cloned().collect();
+            assert!(texts(&highlighted)[0].starts_with("cpu "));
             assert_eq!(highlighted.len(), 1);
-            assert!(lines_of(&buffer)[usize::from(highlighted[0])].starts_with("cpu "));
         }
-        let plain = draw_buffer(ScreenStyles::PLAIN, 80, 24);
-        assert!(plain.content().iter().all(|cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset)));
+        let has_colour = |span: &StyledContent<String>| {
+            span.style().foreground_color.or(span.style().background_color).is_some()
+        };
+        assert!(!screen(plain, 80, 24).iter().flat_map(|line| &line.0).any(has_colour));
+        assert!(screen(coloured, 80, 24).iter().flat_map(|line| &line.0).any(has_colour));
     }
 
     /// A text that is cut ends with a mark, so that a part of a number cannot be read as the number.
     #[test]
     fn cut_texts_end_with_a_mark() {
-        let lines = lines_of(&draw_buffer(ScreenStyles::COLOURED, 80, 24));
+        let lines = texts(&screen(ScreenStyles::coloured(), 80, 24));
         let cut: Vec<String> = lines.into_iter().filter(|line| line.contains("details that")).collect();
         assert_eq!(cut.len(), 10);
         assert!(cut.iter().all(|line| line.ends_with('…') && line.chars().count() == 80), "{cut:#?}");
@@ -285,11 +308,13 @@ mod tests {
         }
     }
 
-    /// Drawing does not panic on a screen of any size.
+    /// A screen of any size is drawn within its bounds.
     #[test]
     fn screens_of_any_size_are_drawn() {
-        for (width, height) in [(1, 1), (10, 3), (20, 10), (40, 12), (300, 100)] {
-            draw_buffer(ScreenStyles::COLOURED, width, height);
+        for (width, height) in [(0, 0), (1, 1), (10, 3), (20, 10), (40, 12), (300, 100)] {
+            let lines = texts(&screen(ScreenStyles::coloured(), width, height));
+            assert!(lines.len() <= height.into());
+            assert!(lines.iter().all(|line| line.chars().count() <= width.into()), "{width}: {lines:#?}");
         }
     }
 

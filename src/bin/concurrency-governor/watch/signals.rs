@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use ratatui::DefaultTerminal;
-use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, raise};
+
+use super::terminal::{self, WatchTerminal};
 
 /// Makes each signal that ends the program restore the terminal first.
 ///
@@ -28,9 +26,8 @@ pub(super) fn restore_terminal_on_signals() -> io::Result<()> {
         for signal in signals.forever() {
             // Relaxed: the flag guards no other data.
             is_second.store(true, Ordering::Relaxed);
-            // These fail if the terminal has been closed. Then there is nothing to restore.
-            let _: [io::Result<()>; 2] = [execute!(io::stdout(), Show), ratatui::try_restore()];
-            let _: io::Result<()> = emulate_default_handler(signal);
+            // This fails if the terminal has been closed. Then there is nothing to restore.
+            let _: [io::Result<()>; 2] = [terminal::restore(), emulate_default_handler(signal)];
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(handle)?;
@@ -38,15 +35,12 @@ pub(super) fn restore_terminal_on_signals() -> io::Result<()> {
 }
 
 /// Restores the terminal and suspends the program. Takes the terminal again after the shell continues the program.
-pub(super) fn suspend(terminal: &mut DefaultTerminal) -> io::Result<()> {
-    terminal.show_cursor()?;
-    ratatui::try_restore()?;
+pub(super) fn suspend(terminal: &mut WatchTerminal) -> io::Result<()> {
+    terminal::restore()?;
     // Returns when the program continues. Returns immediately in an orphaned process group, where the kernel ignores SIGTSTP
     // because no shell could continue the program.
     raise(SIGTSTP)?;
-    enable_raw_mode()?;
-    execute!(io::stdout(), EnterAlternateScreen)?;
-    terminal.clear()
+    terminal.enter()
 }
 
 const TERMINATING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
