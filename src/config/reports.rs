@@ -10,7 +10,7 @@ use crate::plan::{
     Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin, Readings, Resolution,
     Shadowed, Source, Standing,
 };
-use crate::pool::{CreateErrors, Discarded, PoolStatus, PoolTotals};
+use crate::pool::{CreateErrors, Discarded, ExpiredCheckouts, PoolStatus, PoolTotals};
 
 /// Implements `Serialize` for structs: every field under its name. The list of fields must be complete, so a new field of the
 /// struct does not compile before it is listed here.
@@ -85,12 +85,13 @@ impl Serialize for Source {
     }
 }
 
-/// Serializes as `exact` or `at_most`.
+/// Serializes as `exact`, `at_most` or `at_least`.
 impl Serialize for Bound {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match self {
             Self::Exact => "exact",
             Self::AtMost => "at_most",
+            Self::AtLeast => "at_least",
         })
     }
 }
@@ -183,15 +184,16 @@ impl_serialize_by_fields! {
     QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed }
     RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed }
 
-    PoolTotals { created, reused, evicted, detached, discarded, create_errors }
+    PoolTotals { created, added, reused, evicted, detached, discarded, create_errors, expired }
     Discarded { broken, incomplete, panicked, recycle, health, expired, surplus, retain, closed }
-    CreateErrors { failed, timed_out, panicked, abandoned }
+    CreateErrors { failed, timed_out, panicked, not_started, abandoned }
+    ExpiredCheckouts { admission, item, backoff, start, creation, check }
 
     GovernorStatus { refreshes, rejected, probes }
     ProbeStatus { resource, reading, stale, measured, failed }
 }
 
-/// Serializes every field under its name. `backing_off` is in seconds, or null.
+/// Serializes every field under its name. `start_delay` and `backing_off` are in seconds, or null.
 impl Serialize for PoolStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self {
@@ -200,9 +202,11 @@ impl Serialize for PoolStatus {
             size,
             idle,
             in_use,
+            checking,
             creating,
             dropping,
             waiting,
+            start_delay,
             backing_off,
             closed,
             totals,
@@ -210,8 +214,9 @@ impl Serialize for PoolStatus {
             waits,
         } = self;
         serialize_fields!(serializer, "PoolStatus", {
-            "gate": gate, "limit": limit, "size": size, "idle": idle, "in_use": in_use, "creating": creating,
-            "dropping": dropping, "waiting": waiting, "backing_off": backing_off.map(|left| left.as_secs_f64()),
+            "gate": gate, "limit": limit, "size": size, "idle": idle, "in_use": in_use, "checking": checking,
+            "creating": creating, "dropping": dropping, "waiting": waiting,
+            "start_delay": start_delay.map(|delay| delay.as_secs_f64()), "backing_off": backing_off.map(|left| left.as_secs_f64()),
             "closed": closed, "totals": totals, "creates": creates, "waits": waits,
         })
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{GateName, Limit};
 
 /// Why a request that was willing to wait was rejected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
     /// The gate was closed, before the request arrived or while it waited.
@@ -94,7 +95,7 @@ impl AcquireError {
 }
 
 /// Why a request that would not wait was rejected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
     /// Too few permits are available, or other requests wait.
@@ -185,3 +186,5 @@ impl From<PermanentRejection> for Rejection {
         }
     }
 }
+
+impl_debug_as_display!(AcquireError, TryAcquireError);

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::create_error::CreateError;
+use crate::plan::debug_as_display::impl_debug_as_display;
+use crate::plan::debug_as_display::impl_debug_with_causes;
 use crate::plan::{GateName, Limit, LimitError};
 
 /// Why a pool could not be built.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolBuildError {
     /// The settings are invalid. The error lists every problem.
@@ -39,7 +41,7 @@ fn join(problems: &[PoolProblem]) -> String {
 }
 
 /// One problem with the settings of a [`PoolBuilder`](super::PoolBuilder).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolProblem {
     /// Neither a gate nor a maximum was given.
@@ -109,3 +111,7 @@ pub enum PoolProblem {
         longest: Duration,
     },
 }
+
+impl_debug_as_display!(PoolProblem);
+
+impl_debug_with_causes!(PoolBuildError);

@@ -5,10 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use super::create_error::CreateError;
+use crate::plan::debug_as_display::impl_debug_with_causes;
 use crate::plan::{GateName, Limit};
 
 /// A checkout that was not served in time. It says what the checkout was waiting for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct CheckoutTimeout {
     /// The pool's gate.
@@ -86,3 +87,5 @@ impl Error for CheckoutTimeout {
         self.error.as_ref().map(|error| error as _)
     }
 }
+
+impl_debug_with_causes!(CheckoutTimeout);

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::manager::FailureVerdict;
 use crate::plan::GateName;
+use crate::plan::debug_as_display::impl_debug_with_causes;
 
 /// Why an item could not be created. Cheap to clone, because one failure may end several checkouts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum CreateError {
     /// The manager returned an error, which is the [source](Error::source).
@@ -105,3 +106,5 @@ pub(super) struct FailedCreation {
     pub(super) error: CreateError,
     pub(super) verdict: FailureVerdict,
 }
+
+impl_debug_with_causes!(CreateError);

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::checkout_timeout::CheckoutTimeout;
 use super::create_error::CreateError;
 use crate::gate::{AcquireError, TryAcquireError};
+use crate::plan::debug_as_display::impl_debug_with_causes;
 use crate::plan::{GateName, Limit};
 
 /// Why a checkout got no item. The pool itself goes on.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckoutError {
     /// The gate rejected the checkout on arrival, or the gate or the pool was closed.
@@ -60,7 +61,7 @@ fn describe_backoff(gate: GateName, retry_after: Option<Duration>) -> String {
 }
 
 /// Why a checkout that does not wait got no item.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryCheckoutError {
     /// The gate rejected the checkout.
@@ -136,3 +137,5 @@ impl<I> fmt::Debug for AddError<I> {
 }
 
 impl<I> Error for AddError<I> {}
+
+impl_debug_with_causes!(CheckoutError, TryCheckoutError);

@@ -1,5 +1,6 @@
 //! Captures a host: copies what the probes read, so that it can be measured elsewhere. Linux only.
 
+use crate::plan::debug_as_display::impl_debug_as_display;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -77,7 +78,7 @@ fn record(roots: Roots) -> BTreeMap<PathBuf, RecordedPath> {
 }
 
 /// The reason why a host was not captured.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureError {
     /// The directory is not empty. A capture must not be mixed with other files.
@@ -95,3 +96,5 @@ pub enum CaptureError {
         error: io::Error,
     },
 }
+
+impl_debug_as_display!(CaptureError);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::plan::Resource;
+use crate::plan::debug_as_display::impl_debug_with_causes;
 
 /// The error of a failed measurement: the resource, a message, and the cause as [`source`](Error::source).
 ///
@@ -21,7 +22,7 @@ use crate::plan::Resource;
 /// assert_eq!(error.to_string(), "cannot measure memory: cannot read /proc/meminfo");
 /// assert_eq!(format!("{error:#}"), "cannot measure memory: cannot read /proc/meminfo: permission denied");
 /// ```
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 pub struct ProbeError {
     resource: Resource,
     message: String,
@@ -71,3 +72,5 @@ impl fmt::Display for ProbeError {
         Ok(())
     }
 }
+
+impl_debug_with_causes!(ProbeError);

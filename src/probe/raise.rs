@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource as Rlimit, getrlimit, setrlimit};
 use super::linux::read::reading_of_rlimit;
 use super::open_files::OpenFiles;
 use crate::plan::Reading;
+use crate::plan::debug_as_display::impl_debug_with_causes;
 
 impl OpenFiles {
     /// Raises the soft limit `RLIMIT_NOFILE` of this process to its hard limit, but at most to `ceiling`. This needs no
@@ -71,7 +72,7 @@ pub struct RaisedLimit {
 }
 
 /// The reason why the soft limit was not raised.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RaiseError {
     /// The limits could not be read.
@@ -87,3 +88,5 @@ pub enum RaiseError {
         error: io::Error,
     },
 }
+
+impl_debug_with_causes!(RaiseError);

@@ -38,10 +38,11 @@ mod tests;
 pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
-    ADMITTED, ALL, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_BACKING_OFF,
-    POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_ITEMS,
-    POOL_REUSED, POOL_WAIT, POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES,
-    REFRESHES_REJECTED, REJECTED, RESIZED, SECONDS, WAIT, WAITING,
+    ADMITTED, ALL, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_ADDED,
+    POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED,
+    POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, PROBE_FAILURES,
+    PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED, SECONDS, UNCLAIMED, WAIT,
+    WAITING,
 };
 pub use task::MetricsTask;
 
@@ -120,6 +121,7 @@ fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
     gauge!(IN_USE, "gate" => gate.clone()).set(status.in_use);
     gauge!(WAITING, "gate" => gate.clone()).set(gauge_value(status.waiting as u64));
     gauge!(DEBT, "gate" => gate.clone()).set(status.debt);
+    gauge!(UNCLAIMED, "gate" => gate.clone()).set(gauge_value(status.unclaimed as u64));
     counter!(RESIZED, "gate" => gate.clone()).absolute(status.resized);
 
     let (queue, rejected) = (&status.totals.queue, &status.totals.rejected);

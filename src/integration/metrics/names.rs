@@ -8,6 +8,9 @@ pub const LIMIT: &str = "concurrency_governor_limit";
 pub const IN_USE: &str = "concurrency_governor_in_use";
 /// Requests in the queue; by `gate`.
 pub const WAITING: &str = "concurrency_governor_waiting";
+/// Admitted requests that have not returned their permit yet; by `gate`. A number that stays above 0 means that a task does not poll
+/// its future.
+pub const UNCLAIMED: &str = "concurrency_governor_unclaimed";
 /// Permits in use above a lowered limit; by `gate`.
 pub const DEBT: &str = "concurrency_governor_debt";
 /// Requests admitted, at once or after a wait; by `gate`.
@@ -33,6 +36,8 @@ pub const POOL_WAITING: &str = "concurrency_governor_pool_waiting";
 pub const POOL_BACKING_OFF: &str = "concurrency_governor_pool_backing_off";
 /// Items created; by `gate`.
 pub const POOL_CREATED: &str = "concurrency_governor_pool_created_total";
+/// Items that were put into the pool ready-made; by `gate`.
+pub const POOL_ADDED: &str = "concurrency_governor_pool_added_total";
 /// Checkouts that got an existing item; by `gate`.
 pub const POOL_REUSED: &str = "concurrency_governor_pool_reused_total";
 /// Items dropped because they were idle for too long; by `gate`.
@@ -42,7 +47,10 @@ pub const POOL_DETACHED: &str = "concurrency_governor_pool_detached_total";
 /// Items dropped for any other reason; by `gate` and `reason`: `broken`, `incomplete`, `panicked`, `recycle`, `health`,
 /// `expired`, `surplus`, `retain` or `closed`, as in [`Discarded`](crate::pool::Discarded).
 pub const POOL_DISCARDED: &str = "concurrency_governor_pool_discarded_total";
-/// Failed attempts to create an item; by `gate` and `reason`: `failed`, `timed_out`, `panicked` or `abandoned`, as in
+/// Checkouts whose time was over; by `gate` and `stage`: `admission`, `item`, `backoff`, `start`, `creation` or `check`, as in
+/// [`ExpiredCheckouts`](crate::pool::ExpiredCheckouts).
+pub const POOL_EXPIRED: &str = "concurrency_governor_pool_expired_total";
+/// Failed attempts to create an item; by `gate` and `reason`: `failed`, `timed_out`, `panicked`, `not_started` or `abandoned`, as in
 /// [`CreateErrors`](crate::pool::CreateErrors).
 pub const POOL_CREATE_FAILURES: &str = "concurrency_governor_pool_create_failures_total";
 /// Time that it took to create an item; by `gate`.
@@ -61,10 +69,11 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, with the description that the recorder gets.
-pub const ALL: [Metric; 27] = [
+pub const ALL: [Metric; 30] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
+    Metric::new(UNCLAIMED, MetricKind::Gauge, "admitted requests that have not returned their permit"),
     Metric::new(DEBT, MetricKind::Gauge, "permits in use above a lowered limit"),
     Metric::new(ADMITTED, MetricKind::Counter, "requests admitted, at once or after a wait"),
     Metric::new(ENQUEUED, MetricKind::Counter, "requests that entered the queue"),
@@ -81,10 +90,12 @@ pub const ALL: [Metric; 27] = [
         "1 while the pool waits before its next attempt to create an item",
     ),
     Metric::new(POOL_CREATED, MetricKind::Counter, "items created"),
+    Metric::new(POOL_ADDED, MetricKind::Counter, "items put into the pool ready-made"),
     Metric::new(POOL_REUSED, MetricKind::Counter, "checkouts that got an existing item"),
     Metric::new(POOL_EVICTED, MetricKind::Counter, "items dropped because they were idle for too long"),
     Metric::new(POOL_DETACHED, MetricKind::Counter, "items detached from the pool"),
     Metric::new(POOL_DISCARDED, MetricKind::Counter, "items dropped for any other reason, by reason"),
+    Metric::new(POOL_EXPIRED, MetricKind::Counter, "checkouts whose time was over, by stage"),
     Metric::new(POOL_CREATE_FAILURES, MetricKind::Counter, "failed attempts to create an item, by reason"),
     Metric::new(POOL_CREATE, MetricKind::Histogram, "time to create an item"),
     Metric::new(

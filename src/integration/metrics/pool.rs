@@ -5,8 +5,9 @@ use std::fmt;
 use metrics::{SharedString, counter, gauge};
 
 use super::{
-    POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED,
-    POOL_EVICTED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, names::gauge_value, waits,
+    POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED,
+    POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING,
+    names::gauge_value, waits,
 };
 use crate::gate::Histogram;
 use crate::plan::GateName;
@@ -45,6 +46,7 @@ impl RecordedPool {
 
         let (gate, totals) = (&self.gate, &status.totals);
         counter!(POOL_CREATED, "gate" => gate.clone()).absolute(totals.created);
+        counter!(POOL_ADDED, "gate" => gate.clone()).absolute(totals.added);
         counter!(POOL_REUSED, "gate" => gate.clone()).absolute(totals.reused);
         counter!(POOL_EVICTED, "gate" => gate.clone()).absolute(totals.evicted);
         counter!(POOL_DETACHED, "gate" => gate.clone()).absolute(totals.detached);
@@ -67,9 +69,22 @@ impl RecordedPool {
             ("failed", failures.failed),
             ("timed_out", failures.timed_out),
             ("panicked", failures.panicked),
+            ("not_started", failures.not_started),
             ("abandoned", failures.abandoned),
         ] {
             counter!(POOL_CREATE_FAILURES, "gate" => gate.clone(), "reason" => reason).absolute(count);
+        }
+
+        let expired = &totals.expired;
+        for (stage, count) in [
+            ("admission", expired.admission),
+            ("item", expired.item),
+            ("backoff", expired.backoff),
+            ("start", expired.start),
+            ("creation", expired.creation),
+            ("check", expired.check),
+        ] {
+            counter!(POOL_EXPIRED, "gate" => gate.clone(), "stage" => stage).absolute(count);
         }
 
         waits::record_new(POOL_CREATE, gate, &recorded.creates, &status.creates);

@@ -41,9 +41,10 @@ fn expected<const N: usize>(series: [(&str, f64); N]) -> BTreeMap<String, f64> {
 fn each_series_of_a_gate_has_its_own_field() {
     let mut status = Gate::new(GateName::new("uploads"), Limit::new(2)).status();
     (status.in_use, status.available, status.debt, status.waiting, status.resized) = (3, 4, 5, 6, 7);
+    status.unclaimed = 20;
     let totals = &mut status.totals;
     totals.admitted = 8;
-    (totals.queue.enqueued, totals.queue.admitted, totals.queue.unclaimed) = (9, 10, 11);
+    (totals.queue.enqueued, totals.queue.admitted, totals.queue.abandoned) = (9, 10, 11);
     (totals.queue.cancelled, totals.queue.expired, totals.queue.too_large, totals.queue.closed) =
         (12, 100, 200, 400);
     let rejected = &mut totals.rejected;
@@ -57,6 +58,7 @@ fn each_series_of_a_gate_has_its_own_field() {
         expected([
             ("limit", 2.0),
             ("in_use", 3.0),
+            ("unclaimed", 20.0),
             ("debt", 5.0),
             ("waiting", 6.0),
             ("resized_total", 7.0),
@@ -101,6 +103,11 @@ async fn each_series_of_a_pool_has_its_own_field() {
     (discarded.surplus, discarded.retain, discarded.closed) = (17, 18, 19);
     let errors = &mut totals.create_errors;
     (errors.failed, errors.timed_out, errors.panicked, errors.abandoned) = (20, 21, 22, 23);
+    errors.not_started = 26;
+    totals.added = 27;
+    let expired = &mut totals.expired;
+    (expired.admission, expired.item, expired.backoff) = (28, 29, 30);
+    (expired.start, expired.creation, expired.check) = (31, 32, 33);
     (status.creates, status.waits) = (histogram_of(24), histogram_of(25));
 
     let mut recorded_pool = RecordedPool::new(&pool);
@@ -116,6 +123,14 @@ async fn each_series_of_a_pool_has_its_own_field() {
             ("pool_waiting", 6.0),
             ("pool_backing_off", 0.0),
             ("pool_created_total", 7.0),
+            ("pool_added_total", 27.0),
+            ("pool_expired_total{,stage=\"admission\"}", 28.0),
+            ("pool_expired_total{,stage=\"item\"}", 29.0),
+            ("pool_expired_total{,stage=\"backoff\"}", 30.0),
+            ("pool_expired_total{,stage=\"start\"}", 31.0),
+            ("pool_expired_total{,stage=\"creation\"}", 32.0),
+            ("pool_expired_total{,stage=\"check\"}", 33.0),
+            ("pool_create_failures_total{,reason=\"not_started\"}", 26.0),
             ("pool_reused_total", 8.0),
             ("pool_evicted_total", 9.0),
             ("pool_detached_total", 10.0),
