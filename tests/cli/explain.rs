@@ -343,7 +343,7 @@ fn memory_figures_are_measured_if_the_plan_reads_them() {
     let table = succeed(&mut command);
     assert!(table.contains("memory.available  433.90 MiB"), "{table}");
     let report = succeed_with_json(command.arg("--json"));
-    assert_eq!(report["readings"]["memory.available"]["value"], (444_320 * 1024).to_string());
+    assert_eq!(report["readings"]["memory.available"]["value"], 444_320 * 1024);
     assert_eq!(report["readings"]["memory.high"]["value"], "unlimited");
     assert_eq!(report["gates"]["spare"]["limit"], 6);
 }

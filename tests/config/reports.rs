@@ -130,8 +130,13 @@ async fn a_pool_status_serializes_every_field() {
     );
     assert_eq!(
         totals["create_errors"],
-        json!({ "failed": 1, "timed_out": 0, "panicked": 0, "abandoned": 0 })
+        json!({ "failed": 1, "timed_out": 0, "panicked": 0, "not_started": 0, "abandoned": 0 })
     );
+    assert_eq!(
+        (&totals["added"], &status["checking"], &status["start_delay"]),
+        (&json!(0), &json!(0), &json!(null))
+    );
+    assert_eq!((totals["expired"].as_object().unwrap().len(), &totals["expired"]["backoff"]), (6, &json!(0)));
     assert_eq!((&status["creates"]["count"], &status["waits"]["count"]), (&json!(1), &json!(1)));
 
     item.discard();
