@@ -33,6 +33,7 @@ pub use name::{GateName, NameError, Resource};
 pub use overrides::{EnvError, Origin, OverrideLayer, Overrides, Policy, PolicyError};
 pub use plan::Plan;
 pub use quantity::{Plain, Quantity, QuantityError};
+pub(crate) use reading::Escaped;
 pub use reading::{Bound, Measurement, Reading, Readings, Source};
 pub use resolution::{Decision, Explanation, Resolution, Shadowed, Standing};
 pub use spec::GateSpec;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use super::name::Resource;
@@ -147,11 +147,22 @@ impl Source {
 /// Prints `path: raw`, then the meaning and the level where they are set.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.raw)?;
+        write!(f, "{}: {}", self.path, Escaped(&self.raw))?;
         if let Some(meaning) = self.meaning {
             write!(f, ", {meaning}")?;
         }
         self.level.as_ref().map_or(Ok(()), |level| write!(f, " (level {level})"))
+    }
+}
+
+/// Displays a text with its control characters escaped, so that it cannot steer the terminal on which it is printed.
+pub(crate) struct Escaped<'t>(pub(crate) &'t str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| {
+            if character.is_control() { character.escape_default().fmt(f) } else { f.write_char(character) }
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Helpers that several formats share: numbers, lines, and printable excerpts.
 
+use crate::plan::Escaped;
 use std::str;
 
 /// Parses a decimal number as the kernel writes it: ASCII digits only, without a sign.
@@ -23,25 +24,19 @@ pub(in crate::probe) fn find_line<'c>(content: &'c [u8], prefix: &str) -> &'c [u
     lines.find(|line| line.starts_with(prefix.as_bytes())).unwrap_or_default()
 }
 
-/// Returns the start of a file's content as text for a source or a note.
-///
-/// The text is at most 256 bytes of the content, and control characters are escaped so that it cannot steer the
-/// terminal on which it is printed.
+/// Returns the start of a file's content as text for a note. Control characters are escaped.
 pub(in crate::probe) fn printable(bytes: &[u8]) -> String {
+    Escaped(&excerpt(bytes)).to_string()
+}
+
+/// Returns the start of a file's content as text for a source: at most 256 bytes of it.
+pub(in crate::probe) fn excerpt(bytes: &[u8]) -> String {
     let bytes = bytes.trim_ascii();
     let (shown, ellipsis) = match bytes.split_at_checked(MAX_EXCERPT) {
         Some((shown, rest)) if !rest.is_empty() => (shown, "…"),
         _ => (bytes, ""),
     };
-    // Nearly every text is printable ASCII and needs no escape.
-    if let (true, Ok(shown)) = (shown.iter().all(|byte| matches!(byte, b' '..=b'~')), str::from_utf8(shown)) {
-        return shown.to_owned() + ellipsis;
-    }
-    let mut text = String::with_capacity(shown.len());
-    for character in String::from_utf8_lossy(shown).chars() {
-        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
-    }
-    text + ellipsis
+    String::from_utf8_lossy(shown).into_owned() + ellipsis
 }
 
 fn is_digits(text: &str) -> bool {
@@ -68,6 +63,7 @@ mod tests {
     fn excerpts_are_printable() {
         assert_eq!(printable(b" 150000 100000\n"), "150000 100000");
         assert_eq!(printable("\u{1b}[31m\0é".as_bytes()), "\\u{1b}[31m\\u{0}é");
+        assert_eq!(excerpt("\u{1b}[31m\0é".as_bytes()), "\u{1b}[31m\0é");
         assert_eq!(printable(b"\xff"), "\u{fffd}");
         assert_eq!(printable(&[b'x'; 256]).len(), 256);
         assert_eq!(printable(&[b'x'; 257]), format!("{}…", "x".repeat(256)));

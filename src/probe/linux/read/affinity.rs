@@ -5,7 +5,7 @@ use nix::sched::{CpuSet, sched_getaffinity};
 
 use super::super::host::{CachedAffinity, HostReader};
 use super::super::parse::cpu_list::CpuList;
-use super::super::parse::text::{find_line, printable};
+use super::super::parse::text::{excerpt, find_line};
 use super::measurement_builder::MeasurementBuilder;
 use super::threads::note_other_affinities;
 use crate::plan::{Quantity, Source};
@@ -95,7 +95,7 @@ fn read_allowed(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Op
 
     let status = builder.read_required(reader, STATUS)?;
     let value = find_line(&status, KEY).strip_prefix(KEY.as_bytes()).unwrap_or_default();
-    builder.add_source(Source::new(STATUS, printable(value)));
+    builder.add_source(Source::new(STATUS, excerpt(value)));
     parse_non_empty(value).or_else(|| {
         builder.weaken(format!("{STATUS} has no valid {}", KEY.trim_end_matches(':')));
         None
@@ -105,7 +105,7 @@ fn read_allowed(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Op
 /// Reads the CPUs that are online.
 fn read_online(reader: &mut HostReader, builder: &mut MeasurementBuilder) -> Option<CpuList> {
     let list = builder.read_required(reader, ONLINE)?;
-    builder.add_source(Source::new(ONLINE, printable(&list)));
+    builder.add_source(Source::new(ONLINE, excerpt(&list)));
     parse_non_empty(&list).or_else(|| {
         builder.weaken(format!("{ONLINE} holds no valid list of CPUs"));
         None

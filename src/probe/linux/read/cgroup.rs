@@ -13,7 +13,7 @@ use super::super::host::{
 };
 use super::super::parse::cgroup_membership::{self, CgroupMembership, CgroupVersion, path_components};
 use super::super::parse::mountinfo::{CgroupMount, CgroupMounts};
-use super::super::parse::text::printable;
+use super::super::parse::text::{excerpt, printable};
 use super::measurement_builder::{MeasurementBuilder, NotedReadError};
 use crate::plan::Source;
 
@@ -96,7 +96,7 @@ pub(in crate::probe) fn read_level_file(
         // Avoids a copy of the path if it is UTF-8.
         let path = path.into_os_string().into_string();
         let path = path.unwrap_or_else(|path| path.to_string_lossy().into_owned());
-        builder.add_source(Source::new(path, printable(content)).at_level(level.name.clone()));
+        builder.add_source(Source::new(path, excerpt(content)).at_level(level.name.clone()));
     }
     Ok(content)
 }

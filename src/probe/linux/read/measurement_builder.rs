@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::host::HostReader;
-use super::super::parse::text::printable;
+use super::super::parse::text::excerpt;
 use crate::plan::{Bound, Measurement, Quantity, Reading, Resource, Source};
 use crate::probe::error::ProbeError;
 
@@ -117,7 +117,7 @@ impl MeasurementBuilder {
         path: &'static str,
     ) -> Option<Vec<u8>> {
         let content = self.read(reader, path).ok()??;
-        self.add_source(Source::new(path, printable(&content)));
+        self.add_source(Source::new(path, excerpt(&content)));
         Some(content)
     }
 

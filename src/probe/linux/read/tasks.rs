@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::host::{CgroupController, HostReader};
 use super::super::parse::process_limits::ProcessLimit;
-use super::super::parse::text::{find_line, is_no_limit, number, printable, trimmed};
+use super::super::parse::text::{excerpt, find_line, is_no_limit, number, trimmed};
 use super::cgroup::{is_controller_off, read_level_file, resolve_cgroups, weaken_by_level_file};
 use super::hidden::weaken_if_hidden;
 use super::measurement_builder::MeasurementBuilder;
@@ -67,7 +67,7 @@ pub(in crate::probe) fn add_kernel_limits(
             weaken_if_hidden(path, reader, builder);
             continue;
         };
-        builder.add_source(Source::new(path, printable(&content)));
+        builder.add_source(Source::new(path, excerpt(&content)));
         match trimmed(&content).and_then(number) {
             Some(limit) => lowest = Some(lowest.map_or(limit, |lowest| lowest.min(limit))),
             None => builder.weaken(format!("{path} holds no valid limit")),
@@ -101,7 +101,7 @@ fn read_existing_tasks(reader: &mut HostReader, builder: &mut MeasurementBuilder
     const PATH: &str = "/proc/loadavg";
 
     let Some(content) = builder.read_required(reader, PATH) else { return 0 };
-    builder.add_source(Source::new(PATH, printable(&content)));
+    builder.add_source(Source::new(PATH, excerpt(&content)));
     parse_existing_tasks(&content).unwrap_or_else(|| {
         builder.weaken(format!("{PATH} holds no valid number of tasks"));
         0

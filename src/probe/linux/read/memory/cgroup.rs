@@ -3,7 +3,7 @@
 use super::super::super::host::{CgroupController, CgroupLevel, CgroupLevels, HostReader};
 use super::super::super::parse::cgroup_membership::CgroupVersion;
 use super::super::super::parse::memory_limit::{self, InvalidMemoryLimit};
-use super::super::super::parse::text::{find_line, number, printable, trimmed};
+use super::super::super::parse::text::{excerpt, find_line, number, trimmed};
 use super::super::cgroup::{is_controller_off, read_level_file, resolve_cgroups, weaken_by_level_file};
 use super::super::measurement_builder::MeasurementBuilder;
 use super::figure::MemoryFigure;
@@ -148,7 +148,7 @@ fn add_hierarchical_limit(
     let Ok(Some(content)) = builder.read(reader, &path) else { return };
     let line = find_line(&content, KEY);
     let Some(limit) = line.strip_prefix(KEY.as_bytes()) else { return };
-    let source = Source::new(path.display().to_string(), printable(line));
+    let source = Source::new(path.display().to_string(), excerpt(line));
     builder.add_source(source.at_level(level.name.clone()));
     match memory_limit::parse(limit) {
         // The hidden cgroup uses at least as much as the one of the process.

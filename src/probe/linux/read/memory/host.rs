@@ -6,7 +6,7 @@ use nix::sys::sysinfo::sysinfo;
 
 use super::super::super::host::HostReader;
 use super::super::super::parse::meminfo;
-use super::super::super::parse::text::{find_line, printable, trimmed};
+use super::super::super::parse::text::{excerpt, find_line, trimmed};
 use super::super::hidden::weaken_if_hidden;
 use super::super::measurement_builder::MeasurementBuilder;
 use super::figure::MemoryFigure;
@@ -56,7 +56,7 @@ fn read_huge_page_pool(content: &[u8], builder: &mut MeasurementBuilder) -> Quan
         return Quantity::ZERO;
     };
     if pool > Quantity::ZERO {
-        builder.add_source(Source::new(MEMINFO, printable(line)));
+        builder.add_source(Source::new(MEMINFO, excerpt(line)));
     }
     pool
 }
@@ -74,7 +74,7 @@ fn add_commit_limit(
     if trimmed(&mode) != Some("2") {
         return;
     }
-    builder.add_source(Source::new(OVERCOMMIT, printable(&mode)));
+    builder.add_source(Source::new(OVERCOMMIT, excerpt(&mode)));
     let Some(limit) = read_line(meminfo::COMMIT_LIMIT, content, builder) else { return };
     let committed = match figure {
         MemoryFigure::Total => Some(Quantity::ZERO),
@@ -105,7 +105,7 @@ fn add_sysinfo(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
 /// missing or invalid.
 fn read_line(prefix: &'static str, content: &[u8], builder: &mut MeasurementBuilder) -> Option<Quantity> {
     let line = find_line(content, prefix);
-    builder.add_source(Source::new(MEMINFO, printable(line)));
+    builder.add_source(Source::new(MEMINFO, excerpt(line)));
     let bytes = meminfo::parse_line(line, prefix);
     if bytes.is_none() {
         builder.weaken(format!("{MEMINFO} has no valid {}", prefix.trim_end_matches(':')));

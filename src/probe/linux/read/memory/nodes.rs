@@ -3,7 +3,7 @@
 use super::super::super::host::HostReader;
 use super::super::super::parse::cpu_list::CpuList;
 use super::super::super::parse::meminfo;
-use super::super::super::parse::text::{find_line, printable};
+use super::super::super::parse::text::{excerpt, find_line};
 use super::super::measurement_builder::MeasurementBuilder;
 use super::figure::MemoryFigure;
 use crate::plan::{Quantity, Source};
@@ -37,7 +37,7 @@ pub(super) fn add_allowed_nodes(
     if nodes == online {
         return;
     }
-    builder.add_source(Source::new(STATUS, printable(line)));
+    builder.add_source(Source::new(STATUS, excerpt(line)));
     if nodes.count() > MAX_NODES {
         return builder
             .weaken(format!("more than {MAX_NODES} memory nodes are allowed, and they are not read"));
@@ -50,7 +50,7 @@ pub(super) fn add_allowed_nodes(
         // The node counts its huge pages of the default size. Other sizes are only known for the whole host.
         let pool = meminfo::huge_pages(&content, host_meminfo).unwrap_or(Quantity::ZERO);
         if pool > Quantity::ZERO {
-            let line = printable(find_line(&content, meminfo::HUGE_PAGES));
+            let line = excerpt(find_line(&content, meminfo::HUGE_PAGES));
             builder.add_source(Source::new(node_file(node), line));
         }
         total = total.saturating_add(bytes.saturating_sub(pool));
@@ -89,7 +89,7 @@ fn read_line(
     let line = find_line(content, key);
     let bytes = meminfo::parse_line(line, key);
     if bytes.is_some() {
-        builder.add_source(Source::new(node_file(node), printable(line)));
+        builder.add_source(Source::new(node_file(node), excerpt(line)));
     } else {
         builder.weaken(format!("{} has no valid {}", node_file(node), key.trim_end_matches(':')));
     }
