@@ -6,6 +6,13 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{GateName, Limit};
 
 /// Why a request that was willing to wait was rejected.
+///
+/// On arrival the reasons are checked in this order, and the first that applies is returned: `ZeroWeight`, because that is a mistake
+/// of the caller in any state of the gate; `Closed`; `TooLarge`; then, if the request does not fit at once, `QueueFull` and
+/// `DeadlineExceeded`. A [strict](super::Request::strict_deadline) deadline is checked right after `TooLarge`.
+///
+/// A weight of 0 is rejected, where `tokio::sync::Semaphore` admits it: a computed weight of 0 is mostly a rounding mistake, and a
+/// permit for nothing would hide it.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
@@ -15,7 +22,8 @@ pub enum AcquireError {
         /// The gate.
         gate: GateName,
     },
-    /// The queue is full.
+    /// The queue is full: as many requests wait as the gate allows. Also, even without a bound, if 65 535 runtimes have requests with
+    /// a deadline in the queue of one gate.
     #[error(
         "the queue of gate `{gate}` is full: {bound} of {bound} requests wait; raise its queue bound or its limit, or send less work"
     )]
@@ -44,7 +52,8 @@ pub enum AcquireError {
         gate: GateName,
         /// The number of permits requested.
         weight: u32,
-        /// The limit of the gate when it rejected the request.
+        /// The largest weight that the gate accepted from this request when it rejected it: its limit, or
+        /// [`Limit::MAX`] for a request that [waits for the limit](super::Request::wait_for_limit).
         limit: Limit,
     },
     /// The weight of the request is 0.
@@ -94,12 +103,15 @@ impl AcquireError {
     }
 }
 
-/// Why a request that would not wait was rejected.
+/// Why a request that would not wait was rejected. The reasons are checked in the order `ZeroWeight`, `Closed`, `TooLarge`,
+/// `NoPermits`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
     /// Too few permits are available, or other requests wait.
-    #[error("gate `{gate}` has too few permits available; wait with `acquire`, or raise its limit")]
+    #[error(
+        "gate `{gate}` has too few permits available, or other requests wait; wait with `acquire`, or raise its limit"
+    )]
     NoPermits {
         /// The gate.
         gate: GateName,

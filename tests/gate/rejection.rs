@@ -211,3 +211,30 @@ fn assert_message(message: &str, parts: &[&str]) {
         assert!(message.contains(part), "{message:?} lacks {part:?}");
     }
 }
+
+/// Of several reasons, the first in the documented order is reported and counted.
+#[test]
+fn reasons_are_checked_in_order() {
+    let gate = Gate::builder(NAME, Limit::new(1)).queue(0).build();
+    let held = gate.try_acquire().unwrap();
+    let reason = |weight: u32| {
+        let request = gate.request().weight(weight).deadline(Instant::now());
+        (
+            expect_ready(request.acquire()).map(drop).unwrap_err(),
+            gate.try_acquire_many(weight).map(drop).unwrap_err(),
+        )
+    };
+    assert!(matches!(reason(0), (AcquireError::ZeroWeight { .. }, TryAcquireError::ZeroWeight { .. })));
+    assert!(matches!(reason(2), (AcquireError::TooLarge { .. }, TryAcquireError::TooLarge { .. })));
+    assert!(matches!(reason(1), (AcquireError::QueueFull { .. }, TryAcquireError::NoPermits { .. })));
+    gate.close();
+    assert!(matches!(reason(0), (AcquireError::ZeroWeight { .. }, TryAcquireError::ZeroWeight { .. })));
+    for weight in [1, 2] {
+        assert!(matches!(reason(weight), (AcquireError::Closed { .. }, TryAcquireError::Closed { .. })));
+    }
+    let rejected = gate.status().totals.rejected;
+    let counts =
+        [rejected.zero_weight, rejected.too_large, rejected.queue_full, rejected.no_permits, rejected.closed];
+    assert_eq!((counts, rejected.expired), ([4, 2, 1, 1, 4], 0));
+    drop(held);
+}
