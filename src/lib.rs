@@ -121,6 +121,7 @@ pub mod probe;
 pub mod plan;
 
 pub mod event;
+pub mod feedback;
 pub mod testing;
 
 mod jitter;

@@ -8,15 +8,21 @@ use crate::imports::{Sources, is_within};
 const ROOMS: [&[&str]; 6] = [
     &["plan", "jitter"],
     &["probe", "gate"],
-    &["event", "testing"],
+    &["event", "feedback", "testing"],
     &["governor", "pool"],
     &["preset"],
     &["config", "integration"],
 ];
 
 /// The modules that only compute: no runtime, no I/O, no environment, no lock and no clock.
-const PURE: [&str; 5] =
-    ["lib::plan", "lib::gate::state", "lib::gate::queue", "lib::gate::permits::word", "lib::pool::state"];
+const PURE: [&str; 6] = [
+    "lib::plan",
+    "lib::feedback",
+    "lib::gate::state",
+    "lib::gate::queue",
+    "lib::gate::permits::word",
+    "lib::pool::state",
+];
 
 const IMPURE: [&str; 11] = [
     "tokio",

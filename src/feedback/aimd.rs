@@ -1,0 +1,63 @@
+//! The rule `aimd`: add one, or multiply by 0.9.
+
+use std::time::Duration;
+
+use crate::plan::Limit;
+
+use super::rule::{Band, Opinion, Reason, Rule, WindowTerms};
+use super::window::{Observed, as_ms};
+
+/// Additive increase, multiplicative decrease around a latency that you call healthy.
+///
+/// A window is unhealthy if its 90th percentile is above `max_healthy`, or if at least one in a hundred outcomes reports overload. It lowers
+/// the limit to 0.9 of it. A healthy window in which the limit was reached raises it by one.
+///
+/// Use it if you know which latency is acceptable. A window has at least 1 s and 50 samples. Source: Chiu and Jain, 1989,
+/// "Analysis of the increase and decrease algorithms for congestion avoidance in computer networks".
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrency_governor::Limit;
+/// use concurrency_governor::feedback::{Aimd, Band, Observed, Rule};
+///
+/// let mut rule = Aimd::new(Duration::from_millis(100));
+/// let slow = Observed { samples: 50, p90: Duration::from_millis(120), reached: true, ..Observed::default() };
+/// let opinion = rule.decide(&slow, Limit::new(40), Band::new(Limit::MIN, Limit::new(64)));
+/// assert_eq!(opinion.limit(), Limit::new(36));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Aimd {
+    max_healthy: Duration,
+}
+
+impl Aimd {
+    /// Creates the rule with the highest 90th percentile of the latency that is healthy.
+    #[must_use]
+    pub fn new(max_healthy: Duration) -> Self {
+        Self { max_healthy }
+    }
+}
+
+impl Rule for Aimd {
+    fn name(&self) -> &'static str {
+        "aimd"
+    }
+
+    fn terms(&self) -> WindowTerms {
+        WindowTerms { min_length: Duration::from_secs(1), min_samples: 50 }
+    }
+
+    fn decide(&mut self, observed: &Observed, limit: Limit, _band: Band) -> Opinion {
+        let limit = f64::from(limit.get());
+        let opinion = if observed.is_overloaded() {
+            Opinion::new(limit * 0.9, Reason::Overload)
+        } else if observed.p90 > self.max_healthy {
+            Opinion::new(limit * 0.9, Reason::Congested)
+        } else if observed.reached {
+            Opinion::new(limit + 1.0, Reason::Grow)
+        } else {
+            Opinion::new(limit, Reason::NotReached)
+        };
+        opinion.with("p90_ms", as_ms(observed.p90)).with("max_healthy_ms", as_ms(self.max_healthy))
+    }
+}

@@ -1,0 +1,94 @@
+//! A rule, its window and its band together: the limit of one gate.
+
+use std::time::Duration;
+
+use crate::plan::Limit;
+
+use super::decision::{FeedbackDecision, History};
+use super::rule::{Band, Rule};
+use super::window::{Outcome, Window};
+
+/// The limit of one gate that follows outcomes.
+///
+/// It enforces on every rule, whatever the rule wants:
+///
+/// - The limit is in the band at each instant. A lowered ceiling counts at once.
+/// - One window makes one step: at most down by a tenth (or by one permit), and at most to the double.
+/// - The limit does not grow in a window in which it was never reached.
+/// - With too few samples it stays, and the window goes on.
+///
+/// [`feedback`](super) has an example.
+#[derive(Debug)]
+pub struct Feedback {
+    rule: Box<dyn Rule>,
+    band: Band,
+    limit: Limit,
+    window: Window,
+    /// When the window began.
+    began: Duration,
+    history: History,
+}
+
+impl Feedback {
+    /// Creates the limit `start`, or the nearest one in the band. `now` is the caller's clock, since any fixed moment.
+    #[must_use]
+    pub fn new(rule: impl Rule + 'static, start: Limit, band: Band, now: Duration) -> Self {
+        Self {
+            rule: Box::new(rule),
+            band,
+            limit: band.clamp(start),
+            window: Window::new(),
+            began: now,
+            history: History::new(),
+        }
+    }
+
+    /// Returns the limit in force.
+    #[must_use]
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// Returns the band in force.
+    #[must_use]
+    pub fn band(&self) -> Band {
+        self.band
+    }
+
+    /// Returns the last decisions.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Replaces the band, and moves the limit into it at once.
+    pub fn set_band(&mut self, band: Band) {
+        self.band = band;
+        self.limit = band.clamp(self.limit);
+    }
+
+    /// Adds an outcome, and the time from the grant of the permit to it. Do not call it for a permit that was dropped without an outcome.
+    pub fn record(&mut self, latency: Duration, outcome: Outcome) {
+        self.window.record(latency, outcome);
+    }
+
+    /// Adds a look at the gate: how many permits are in use, and how many requests wait.
+    pub fn record_in_flight(&mut self, in_use: u32, waiting: u32) {
+        self.window.record_in_flight(in_use, waiting, self.limit);
+    }
+
+    /// Ends the window if it is long enough and has enough samples, and applies the decision of the rule. Returns `None` while the
+    /// window goes on.
+    pub fn step(&mut self, now: Duration) -> Option<&FeedbackDecision> {
+        let terms = self.rule.terms();
+        let length = now.saturating_sub(self.began);
+        if length < terms.min_length || self.window.samples() < u64::from(terms.min_samples) {
+            return None;
+        }
+        let observed = self.window.close(length);
+        self.began = now;
+        let decision = FeedbackDecision::make(self.rule.as_mut(), now, self.limit, self.band, observed);
+        self.limit = decision.after();
+        Some(self.history.push(decision))
+    }
+}

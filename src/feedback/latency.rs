@@ -1,0 +1,495 @@
+//! The rule `latency`: keeps a small queue at the server, judged by latency and throughput.
+
+use std::time::Duration;
+
+use crate::plan::Limit;
+
+use super::rule::{Band, Opinion, Reason, Rule, WindowTerms};
+use super::window::{Observed, as_ms};
+
+/// Keeps a small queue at the server, as TCP Vegas does, and finds the latency without a queue by lowering the limit on trial.
+///
+/// The latency without a queue is the *baseline* `b`. By Little's law, of `n` requests in flight with a latency of `r`,
+/// `n·(1 − b/r)` wait at the server. The rule keeps this queue between 10 % and 20 % of the limit, and for large limits between 3 and 6
+/// times `k = max(1, ⌊log₁₀ limit⌋)`:
+///
+/// - a longer queue lowers the limit, by `k` or to 0.9 of it if more than a quarter waits;
+/// - a shorter queue raises the limit by `k`, if the limit was reached. After three such windows in a row it grows by an eighth.
+///
+/// The latency of a window is its mean, in which no sample counts as more than the 90th percentile. It must agree with the
+/// smoothed latency: the median of the last five windows, exponentially weighted with α = 0.3.
+///
+/// **Start.** The limit doubles each window until the throughput no longer grows by 30 %.
+///
+/// **Baseline.** It is learnt in windows in which the limit was not reached: a quarter of the way down, at most 1 % up. A server that is
+/// always busy has no such windows. So after slow start, and after 100 busy windows, the limit falls window by window
+/// until the throughput falls by 15 %. The latency there is the baseline, and the limit returns to the throughput of before times
+/// that latency. If the limit fell by a quarter for congestion and the latency did not follow, the server itself has become
+/// slower: the baseline is learnt anew. The same happens after 30 windows at the floor.
+///
+/// **Overload.** A window in which at least one in a hundred outcomes reports overload lowers the limit to 0.9 of it, once.
+///
+/// A window has at least 1 s and 50 samples. Times in the numbers are in milliseconds. Sources: Brakmo and Peterson 1995, "TCP Vegas";
+/// Netflix's concurrency-limits for `k`; Little 1961, "A proof for the queuing formula L = λW"; the trial after
+/// BBR (Cardwell and others, 2016).
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrency_governor::Limit;
+/// use concurrency_governor::feedback::{Band, Latency, Observed, Reason, Rule};
+///
+/// let mut rule = Latency::new();
+/// let ms = Duration::from_millis(10);
+/// let busy = Observed {
+///     length: Duration::from_secs(1),
+///     samples: 1600,
+///     completed: 1600,
+///     mean: ms,
+///     center: ms,
+///     p90: ms,
+///     peak: 16,
+///     reached: true,
+///     ..Observed::default()
+/// };
+/// let opinion = rule.decide(&busy, Limit::new(16), Band::new(Limit::new(4), Limit::new(64)));
+/// assert_eq!((opinion.limit(), opinion.reason()), (Limit::new(32), Reason::Double));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Latency {
+    phase: Phase,
+    /// The latency without a queue in milliseconds; 0 while it is unknown.
+    baseline: f64,
+    /// 1 if the baseline was seen without a queue, 0 if it was merely the first latency.
+    confirmed: f64,
+    /// The smoothed latency in milliseconds; 0 while it is unknown.
+    smooth: f64,
+    /// The throughput that a trial compares with.
+    best: f64,
+    /// How many windows that throughput is the average of.
+    best_windows: f64,
+    /// How latency and limit fell together since the last event.
+    fall: Fall,
+    /// The limit of the first window.
+    start: f64,
+    /// The number of busy windows since the last trial.
+    busy_windows: f64,
+    /// The number of windows of the trial.
+    trial_windows: f64,
+    /// The number of windows in a row that wanted to grow.
+    growing: f64,
+    /// The number of windows in a row that wanted to fall below the floor.
+    at_floor: f64,
+    /// The number of windows in a row that used less than half of the limit.
+    unused: f64,
+    /// The last windows, newest first. A limit of 0 marks a place that is free.
+    recent: [Seen; RECENT],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Phase {
+    #[default]
+    SlowStart,
+    /// Keeps the queue between its bounds.
+    Follow,
+    /// Falls on trial after slow start: no baseline is known yet.
+    FirstTrial,
+    /// Falls on trial after many busy windows, to see whether the baseline still holds.
+    RegularTrial,
+    /// Falls because of congestion, until the queue is short or the throughput falls.
+    CongestedTrial,
+}
+
+impl Phase {
+    const ALL: [Self; 5] =
+        [Self::SlowStart, Self::Follow, Self::FirstTrial, Self::RegularTrial, Self::CongestedTrial];
+}
+
+/// What is remembered of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Seen {
+    limit: f64,
+    latency: f64,
+    throughput: f64,
+}
+
+/// Sums for a linear regression of the latency on the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Fall {
+    /// The limit at which it began.
+    from: f64,
+    windows: f64,
+    limits: f64,
+    latencies: f64,
+    squares: f64,
+    products: f64,
+    /// The mean throughput of the windows at the first limits.
+    throughput: f64,
+    first_windows: f64,
+}
+
+impl Fall {
+    fn add(&mut self, limit: f64, latency: f64, throughput: f64) {
+        if limit >= 0.8 * self.from {
+            self.first_windows += 1.0;
+            self.throughput += (throughput - self.throughput) / self.first_windows;
+        }
+        self.windows += 1.0;
+        self.limits += limit;
+        self.latencies += latency;
+        self.squares += limit * limit;
+        self.products += limit * latency;
+    }
+
+    fn mean_latency(&self) -> f64 {
+        if self.windows > 0.0 { self.latencies / self.windows } else { 0.0 }
+    }
+
+    /// Returns by how many percent the latency changes if the limit changes by one percent: 1 for a queue, 0 without one.
+    fn elasticity(&self) -> f64 {
+        let variance = self.squares * self.windows - self.limits * self.limits;
+        let covariance = self.products * self.windows - self.limits * self.latencies;
+        if variance > 0.0 { covariance / variance * self.limits / self.latencies } else { 1.0 }
+    }
+}
+
+impl Latency {
+    /// Creates the rule. It knows no latency yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Doubles until the throughput no longer follows.
+    fn double(&mut self, observed: &Observed, limit: f64, floor: f64) -> Opinion {
+        if !observed.reached {
+            return Opinion::new(limit, Reason::NotReached);
+        }
+        // A third of the growth of the limit must show in the throughput. A second window at the same limit confirms a failure.
+        let here = self.recent.iter().take_while(|seen| seen.limit == limit).count();
+        let throughput = average(self.recent[..here].iter().map(|seen| seen.throughput));
+        let gained = match self.recent.get(here).filter(|seen| seen.limit > 0.0) {
+            Some(seen) => throughput >= seen.throughput * (1.0 + 0.3 * (limit / seen.limit - 1.0)),
+            None => here == 1,
+        };
+        if gained && observed.mean_in_flight() >= 0.5 * limit {
+            return Opinion::new(limit * 2.0, Reason::Double);
+        }
+        if gained {
+            return Opinion::new(limit + step_of(limit), Reason::Grow);
+        }
+        if here < 2 {
+            return Opinion::new(limit, Reason::Steady);
+        }
+        if self.confirmed == 0.0 && is_busy(observed, limit) {
+            self.begin_trial(Phase::FirstTrial, throughput, 1.0);
+            return self.try_lower(observed, limit, floor);
+        }
+        self.phase = Phase::Follow;
+        self.follow(observed, limit, floor)
+    }
+
+    fn begin_trial(&mut self, phase: Phase, best: f64, windows: f64) {
+        self.phase = phase;
+        (self.best, self.best_windows) = (best, windows);
+        (self.busy_windows, self.trial_windows, self.growing) = (0.0, 0.0, 0.0);
+    }
+
+    /// Lowers the limit until the throughput falls.
+    fn try_lower(&mut self, observed: &Observed, limit: f64, floor: f64) -> Opinion {
+        let is_congested = self.phase == Phase::CongestedTrial;
+        let latency = average(self.recent[..2].iter().map(|seen| seen.latency));
+        let queue = in_flight(observed, limit) * (1.0 - self.baseline / latency);
+        self.trial_windows += 1.0;
+        let is_demand_low = !observed.reached || observed.mean_in_flight() < 0.5 * limit;
+        if is_congested && (queue <= most_queue(limit) || is_demand_low) {
+            // The queue is short again: the baseline was right.
+            self.phase = Phase::Follow;
+            return Opinion::new(limit, Reason::Settle);
+        }
+        if is_demand_low {
+            // The demand fell during the trial. The latency is one without a queue.
+            self.end_trial(as_ms(observed.center));
+            return Opinion::new(limit, Reason::Settle);
+        }
+
+        // A latency that is much higher comes from a new event, so it starts a new comparison.
+        if latency > 1.25 * self.fall.mean_latency() {
+            self.fall = Fall { from: limit, ..Fall::default() };
+        }
+        self.fall.add(limit, as_ms(observed.center), observed.throughput());
+        let seen = self.recent;
+        let ends = if is_congested {
+            // With a queue, the latency falls with the limit. Without one it stays: the server itself has become slower.
+            let throughput = average(seen[..2].iter().map(|seen| seen.throughput));
+            let is_in_vain = limit <= 0.6 * self.fall.from
+                && self.fall.elasticity() < 0.4
+                && throughput < 0.85 * self.fall.throughput;
+            is_in_vain || self.at_floor >= 30.0
+        } else {
+            // Four windows against the average before them: the noise of one window is as large as the fall. A latency that still
+            // falls with the limit says that the fall is noise.
+            let (windows, share) = if self.phase == Phase::FirstTrial { (8.0, 0.78) } else { (5.0, 0.84) };
+            let has_fallen = self.trial_windows >= windows
+                && self.best_windows >= 3.0
+                && average(seen[..4].iter().map(|seen| seen.throughput)) < share * self.best
+                && latency >= 0.85 * average(seen[3..].iter().map(|seen| seen.latency));
+            has_fallen || limit <= floor
+        };
+        if !ends {
+            // What has fallen already is no part of what it fell from.
+            if self.trial_windows >= 5.0 && seen[4].throughput >= 0.84 * self.best {
+                self.best_windows += 1.0;
+                self.best += (seen[4].throughput - self.best) / self.best_windows.min(8.0);
+            }
+            let reason = if is_congested { Reason::Congested } else { Reason::Probe };
+            let is_near = is_congested && queue < 0.25 * limit;
+            return Opinion::new(if is_near { limit - step_of(limit) } else { limit * 0.9 }, reason);
+        }
+        if is_congested {
+            // Go back to where the fall began. From the floor this is unknown, so start anew.
+            let (back, is_floor) = (self.fall.from, self.at_floor >= 30.0);
+            self.end_trial(latency);
+            if is_floor {
+                self.phase = Phase::SlowStart;
+            }
+            return Opinion::new(if is_floor { limit } else { back }, Reason::Relearn);
+        }
+
+        // In flight divided by throughput is the latency, free of the noise of samples.
+        let last = self.recent[..3].iter();
+        let in_server = average(last.clone().map(|seen| seen.limit / seen.throughput.max(f64::MIN_POSITIVE)));
+        let supported = self.best * in_server * 1.1;
+        self.end_trial(average(last.map(|seen| seen.latency)));
+        Opinion::new(supported.max(limit), Reason::Settle)
+    }
+
+    fn end_trial(&mut self, latency: f64) {
+        if self.phase == Phase::CongestedTrial || self.confirmed == 0.0 {
+            self.baseline = latency;
+        } else if latency < self.baseline {
+            self.baseline += 0.5 * (latency - self.baseline);
+        } else {
+            self.baseline = latency.min(self.baseline * MOST_RISE);
+        }
+        self.forget_windows();
+    }
+
+    /// Starts to follow the baseline afresh: the last windows had other limits.
+    fn forget_windows(&mut self) {
+        self.phase = Phase::Follow;
+        self.confirmed = 1.0;
+        (self.smooth, self.fall) = (0.0, Fall::default());
+        self.recent = [Seen::default(); RECENT];
+        (self.busy_windows, self.growing, self.at_floor) = (0.0, 0.0, 0.0);
+    }
+
+    /// Keeps the queue at the server between two bounds.
+    fn follow(&mut self, observed: &Observed, limit: f64, floor: f64) -> Opinion {
+        let (step, least) = (step_of(limit), most_queue(limit) / 2.0);
+        let queue_at = |latency: f64| {
+            in_flight(observed, limit) * (1.0 - self.baseline / latency.max(f64::MIN_POSITIVE))
+        };
+        let (now, smoothed) = (queue_at(as_ms(observed.center)), queue_at(self.smooth));
+
+        // Both must agree, so neither a single window nor old windows lower the limit.
+        if now.min(smoothed) > most_queue(limit) {
+            let phase = if self.confirmed == 0.0 { Phase::FirstTrial } else { Phase::CongestedTrial };
+            self.begin_trial(phase, 0.0, 0.0);
+            return self.try_lower(observed, limit, floor);
+        }
+        if is_busy(observed, limit) {
+            self.busy_windows += 1.0;
+            if self.busy_windows >= 100.0 {
+                let best = average(self.recent.iter().map(|seen| seen.throughput));
+                self.begin_trial(Phase::RegularTrial, best, 5.0);
+                return self.try_lower(observed, limit, floor);
+            }
+        }
+        if now.max(smoothed) < least && observed.reached {
+            self.growing += 1.0;
+            self.fall = Fall::default();
+            let more = if self.growing > 3.0 { (2.0 * step).max(limit / 8.0) } else { step };
+            return Opinion::new(limit + more, Reason::Grow);
+        }
+        self.growing = 0.0;
+        Opinion::new(limit, if observed.reached { Reason::Steady } else { Reason::NotReached })
+    }
+
+    /// Lowers a limit that has been unused for long, so that a burst does not meet a limit from better times.
+    fn lower_unused(&mut self, observed: &Observed, limit: f64) -> Option<Opinion> {
+        let used = 2.0 * f64::from(observed.peak);
+        self.unused = if used < limit { self.unused + 1.0 } else { 0.0 };
+        let target = (limit * 0.9).max(used).max(self.start);
+        (self.unused >= 30.0 && target < limit).then(|| Opinion::new(target, Reason::Unused))
+    }
+}
+
+impl Rule for Latency {
+    fn name(&self) -> &'static str {
+        "latency"
+    }
+
+    fn terms(&self) -> WindowTerms {
+        WindowTerms { min_length: Duration::from_secs(1), min_samples: 100 }
+    }
+
+    fn decide(&mut self, observed: &Observed, limit: Limit, band: Band) -> Opinion {
+        let (limit, floor) = (f64::from(limit.get()), f64::from(band.floor().get()));
+        let latency = as_ms(observed.center);
+        if self.start == 0.0 {
+            self.start = limit;
+        }
+        if observed.is_overloaded() || latency == 0.0 {
+            if self.phase == Phase::SlowStart {
+                self.phase = Phase::Follow;
+            }
+            return self.explain(Opinion::new(limit * 0.9, Reason::Overload), observed);
+        }
+
+        // Remember the window, and smooth its latency.
+        self.recent.rotate_right(1);
+        self.recent[0] = Seen { limit, latency, throughput: observed.throughput() };
+        let median =
+            median(self.recent.iter().filter(|seen| seen.limit > 0.0).map(|seen| seen.latency).collect());
+        self.smooth = if self.smooth == 0.0 { median } else { self.smooth + 0.3 * (median - self.smooth) };
+        if self.baseline == 0.0 {
+            self.baseline = latency;
+        }
+
+        self.at_floor = if limit <= floor && observed.reached { self.at_floor + 1.0 } else { 0.0 };
+        let before = self.baseline;
+        let opinion = self.lower_unused(observed, limit).unwrap_or_else(|| match self.phase {
+            Phase::SlowStart => self.double(observed, limit, floor),
+            Phase::Follow => self.follow(observed, limit, floor),
+            _ => self.try_lower(observed, limit, floor),
+        });
+
+        // Learn the baseline only where neither a queue at the gate nor the decision speaks of congestion.
+        let is_decrease = f64::from(opinion.limit().get()) < limit;
+        if self.baseline == before && self.smooth < before && self.smooth > 0.0 {
+            self.baseline += 0.15 * (self.smooth - before);
+        } else if self.baseline == before && !observed.reached && !is_decrease {
+            self.baseline = latency.min(before * MOST_RISE);
+            // A server that fills up is not idle, although its limit is not reached yet.
+            if observed.mean_in_flight() < 0.5 * limit && self.recent[1].limit > 0.0 && latency < 1.1 * before
+            {
+                self.confirmed = 1.0;
+            }
+        }
+        self.explain(opinion, observed)
+    }
+
+    fn memory(&self) -> Vec<f64> {
+        let phase = Phase::ALL.iter().position(|phase| *phase == self.phase).unwrap_or_default();
+        let mut memory = vec![
+            f64::from(u8::try_from(phase).unwrap_or_default()),
+            self.baseline,
+            self.confirmed,
+            self.smooth,
+            self.best,
+            self.best_windows,
+            self.fall.from,
+            self.fall.windows,
+            self.fall.limits,
+            self.fall.latencies,
+            self.fall.squares,
+            self.fall.products,
+            self.fall.throughput,
+            self.fall.first_windows,
+            self.start,
+            self.busy_windows,
+            self.trial_windows,
+            self.growing,
+            self.at_floor,
+            self.unused,
+        ];
+        memory.extend(self.recent.iter().flat_map(|seen| [seen.limit, seen.latency, seen.throughput]));
+        memory
+    }
+
+    fn restore(&mut self, memory: &[f64]) {
+        let mut numbers = memory.iter().copied();
+        let mut next = || numbers.next().unwrap_or_default();
+        let number = next();
+        let phase = Phase::ALL.into_iter().zip(0_u8..).find(|(_, place)| f64::from(*place) == number);
+        let phase = phase.map_or(Phase::SlowStart, |(phase, _)| phase);
+        *self = Self {
+            phase,
+            baseline: next(),
+            confirmed: next(),
+            smooth: next(),
+            best: next(),
+            best_windows: next(),
+            fall: Fall {
+                from: next(),
+                windows: next(),
+                limits: next(),
+                latencies: next(),
+                squares: next(),
+                products: next(),
+                throughput: next(),
+                first_windows: next(),
+            },
+            start: next(),
+            busy_windows: next(),
+            trial_windows: next(),
+            growing: next(),
+            at_floor: next(),
+            unused: next(),
+            recent: std::array::from_fn(|_| Seen { limit: next(), latency: next(), throughput: next() }),
+        };
+    }
+}
+
+impl Latency {
+    fn explain(&self, opinion: Opinion, observed: &Observed) -> Opinion {
+        opinion
+            .with("latency_ms", as_ms(observed.center))
+            .with("smooth_ms", self.smooth)
+            .with("baseline_ms", self.baseline)
+            .with("in_flight", observed.mean_in_flight())
+            .with("per_second", observed.throughput())
+    }
+}
+
+/// The number of windows that are remembered.
+const RECENT: usize = 5;
+
+/// The baseline rises by at most 1 % per window.
+const MOST_RISE: f64 = 1.01;
+
+/// Returns `k`: the step of a limit, which grows with its logarithm.
+fn step_of(limit: f64) -> f64 {
+    if limit >= 1000.0 {
+        3.0
+    } else if limit >= 100.0 {
+        2.0
+    } else {
+        1.0
+    }
+}
+
+/// Returns the longest queue that is no congestion: a fifth of the limit, and 6 k for large limits.
+fn most_queue(limit: f64) -> f64 {
+    (6.0 * step_of(limit)).min(0.14 * limit)
+}
+
+/// Returns the mean number of requests at the server: the limit itself if it held work back.
+fn in_flight(observed: &Observed, limit: f64) -> f64 {
+    if is_busy(observed, limit) { limit } else { observed.mean_in_flight() }
+}
+
+/// Returns whether the limit held work back for most of the window.
+fn is_busy(observed: &Observed, limit: f64) -> bool {
+    observed.reached && observed.mean_in_flight() >= 0.8 * limit
+}
+
+fn average(numbers: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = numbers.fold((0.0, 0.0), |(sum, count), number| (sum + number, count + 1.0));
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
+}

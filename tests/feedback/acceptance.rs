@@ -1,0 +1,214 @@
+//! How well the rules do on the plants, over 20 seeds: the median and the worst.
+
+use std::time::Duration;
+
+use concurrency_governor::feedback::{Aimd, Arc, Latency, Rule};
+
+use crate::plant::{Clients, Discipline, Report, Server, Spread, run};
+
+/// A row of the table: a plant, what is measured, and what is accepted.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    server: Server,
+    clients: Clients,
+    seconds: f64,
+    measure: fn(&Report) -> f64,
+    accept: Accept,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Accept {
+    AtMost(f64),
+    AtLeast(f64),
+    Between(f64, f64),
+}
+
+impl Accept {
+    /// Returns how far a value is beyond what is accepted; at most 0 if it is accepted.
+    pub(crate) fn excess(self, value: f64) -> f64 {
+        match self {
+            Self::AtMost(most) => value - most,
+            Self::AtLeast(least) => least - value,
+            Self::Between(least, most) => (least - value).max(value - most),
+        }
+    }
+}
+
+impl Row {
+    /// Returns the median and the worst value over seeds.
+    pub(crate) fn measure(&self, make_rule: &dyn Fn() -> Box<dyn Rule>, seeds: u64) -> (f64, f64) {
+        let mut values: Vec<f64> = (0..seeds)
+            .map(|seed| {
+                (self.measure)(&run(&self.server, &self.clients, make_rule, self.seconds, seed * 7919 + 1))
+            })
+            .collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let worst =
+            values.iter().copied().max_by(|a, b| self.accept.excess(*a).total_cmp(&self.accept.excess(*b)));
+        (values[values.len() / 2], worst.unwrap())
+    }
+
+    pub(crate) fn trace(&self, make_rule: &dyn Fn() -> Box<dyn Rule>, seed: u64) {
+        let seconds = std::env::var("SECS").map_or(self.seconds, |s| s.parse().unwrap());
+        let report = run(&self.server, &self.clients, make_rule, seconds, seed * 7919 + 1);
+        for decision in report.feedbacks[0].history().iter() {
+            println!("{:.1}s {decision}", decision.at().as_secs_f64());
+        }
+        println!("limits {:?}", report.limits.iter().map(|(_, limit)| *limit).collect::<Vec<_>>());
+    }
+
+    pub(crate) fn accept(&self) -> Accept {
+        self.accept
+    }
+
+    fn new(name: &'static str, rate: f64, seconds: f64, measure: fn(&Report) -> f64, accept: Accept) -> Self {
+        Self { name, server: Server::default(), clients: Clients::new(rate), seconds, measure, accept }
+    }
+
+    fn server(mut self, change: impl FnOnce(&mut Server)) -> Self {
+        change(&mut self.server);
+        self
+    }
+
+    fn clients(mut self, change: impl FnOnce(&mut Clients)) -> Self {
+        change(&mut self.clients);
+        self
+    }
+}
+
+/// The rules, with the options that suit the plants.
+pub(crate) fn rules() -> [(&'static str, fn() -> Box<dyn Rule>); 3] {
+    [
+        ("latency", || Box::new(Latency::new())),
+        ("arc", || Box::new(Arc::new())),
+        ("aimd", || Box::new(Aimd::new(Duration::from_millis(50)))),
+    ]
+}
+
+/// The rows. A server has ten workers of 10 ms, which is 1000 requests per second, unless the row says otherwise.
+pub(crate) fn rows() -> Vec<Row> {
+    let twenty = |server: &mut Server| (server.workers, server.service) = (vec![(0.0, 20)], vec![(0.0, 0.2)]);
+    vec![
+        Row::new("A: 2x overload, p99 in ms", 2000.0, 60.0, Report::p99, Accept::AtMost(100.0)),
+        Row::new("B: half load, rejections", 500.0, 60.0, |r| r.rejections.len() as f64, Accept::AtMost(0.0)),
+        Row::new("D: 10, 3, 10 workers, p99 in ms", 900.0, 60.0, Report::p99, Accept::AtMost(250.0))
+            .server(|server| server.workers = vec![(0.0, 10), (20.0, 3), (40.0, 10)]),
+        Row::new(
+            "E: cold start, answers of 10 s",
+            2000.0,
+            10.0,
+            |r| r.completed(0.0, 10.0),
+            Accept::AtLeast(8000.0),
+        ),
+        Row::new(
+            "30 min of 2x overload, limit",
+            200.0,
+            1800.0,
+            |r| r.limits(1790.0, 1801.0).2,
+            Accept::Between(15.0, 25.0),
+        )
+        .server(twenty),
+        Row::new(
+            "latency doubles for good, goodput",
+            1000.0,
+            160.0,
+            |r| r.completed(120.0, 160.0) / 40.0 / 500.0,
+            Accept::AtLeast(0.9),
+        )
+        .server(|server| server.service = vec![(0.0, 0.010), (60.0, 0.020)]),
+        Row::new(
+            "latency doubles, 20 x 200 ms, goodput",
+            200.0,
+            240.0,
+            |r| r.completed(180.0, 240.0) / 60.0 / 50.0,
+            Accept::AtLeast(0.9),
+        )
+        .server(|server| {
+            twenty(server);
+            server.service = vec![(0.0, 0.2), (60.0, 0.4)];
+        }),
+        Row::new(
+            "start at 100, least limit of last minute",
+            200.0,
+            120.0,
+            |r| r.limits(60.0, 120.0).0,
+            Accept::Between(15.0, 30.0),
+        )
+        .server(twenty)
+        .clients(|clients| clients.start = 100),
+        Row::new(
+            "start at 100, most of last minute",
+            200.0,
+            120.0,
+            |r| r.limits(60.0, 120.0).1,
+            Accept::Between(15.0, 30.0),
+        )
+        .server(twenty)
+        .clients(|clients| clients.start = 100),
+        Row::new(
+            "start at 2, most limit of 60 s",
+            200.0,
+            60.0,
+            |r| r.limits(0.0, 60.0).1,
+            Accept::AtLeast(15.0),
+        )
+        .server(twenty)
+        .clients(|clients| {
+            (clients.start, clients.band) = (
+                2,
+                concurrency_governor::feedback::Band::new(
+                    concurrency_governor::Limit::MIN,
+                    clients.band.ceiling(),
+                ),
+            )
+        }),
+        Row::new("nine clients, Jain", 18_000.0, 60.0, Report::jain, Accept::AtLeast(0.95))
+            .server(|server| server.workers = vec![(0.0, 90)])
+            .clients(|clients| clients.count = 9),
+        Row::new("nine clients, p99 in ms", 18_000.0, 60.0, Report::p99, Accept::AtMost(100.0))
+            .server(|server| server.workers = vec![(0.0, 90)])
+            .clients(|clients| clients.count = 9),
+        Row::new(
+            "M/G/c 2x overload, answers per s",
+            2000.0,
+            60.0,
+            |r| r.completed(20.0, 60.0) / 40.0,
+            Accept::AtLeast(900.0),
+        )
+        .server(|server| server.spread = Spread::LogNormal(1.0)),
+        Row::new(
+            "database behind a server, answers per s",
+            2000.0,
+            60.0,
+            |r| r.completed(20.0, 60.0) / 40.0,
+            Accept::AtLeast(900.0),
+        )
+        .server(|server| server.front = 0.02),
+        Row::new(
+            "processor sharing, answers per s",
+            2000.0,
+            60.0,
+            |r| r.completed(20.0, 60.0) / 40.0,
+            Accept::AtLeast(850.0),
+        )
+        .server(|server| server.discipline = Discipline::Shared { slowdown: 0.01 }),
+        Row::new("retrying clients, p99 in ms", 2000.0, 60.0, Report::p99, Accept::AtMost(100.0))
+            .clients(|clients| clients.retries = 3),
+        Row::new(
+            "content errors, rejections",
+            500.0,
+            60.0,
+            |r| r.rejections.len() as f64,
+            Accept::AtMost(0.0),
+        )
+        .server(|server| server.content_errors = 0.2),
+        Row::new(
+            "high variance without load, rejections",
+            500.0,
+            60.0,
+            |r| r.rejections.len() as f64,
+            Accept::AtMost(0.0),
+        )
+        .server(|server| (server.workers, server.spread) = (vec![(0.0, 1000)], Spread::LogNormal(2.0))),
+    ]
+}
