@@ -209,6 +209,7 @@ impl History {
     }
 
     /// Returns the decisions, oldest first.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &FeedbackDecision> + ExactSizeIterator {
         self.decisions.iter()
     }

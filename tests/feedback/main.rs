@@ -2,9 +2,12 @@
 
 #![expect(
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test that panics has failed, and the table of the acceptance rows is printed"
+    reason = "a test that panics has failed, the numbers of a plant are small, and the table of the rows is printed"
 )]
 
 mod acceptance;

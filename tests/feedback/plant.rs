@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use concurrency_governor::Limit;
-use concurrency_governor::feedback::{Band, Feedback, Outcome, Rule};
+use concurrency_governor::feedback::{Band, Feedback, Observed, Opinion, Outcome, Rule, WindowTerms};
 
 /// How long one unit of work takes a worker, relative to its mean.
 #[derive(Clone, Copy, Debug)]
@@ -183,15 +183,10 @@ impl Rule for BoxedRule {
     fn name(&self) -> &'static str {
         self.0.name()
     }
-    fn terms(&self) -> concurrency_governor::feedback::WindowTerms {
+    fn terms(&self) -> WindowTerms {
         self.0.terms()
     }
-    fn decide(
-        &mut self,
-        observed: &concurrency_governor::feedback::Observed,
-        limit: Limit,
-        band: Band,
-    ) -> concurrency_governor::feedback::Opinion {
+    fn decide(&mut self, observed: &Observed, limit: Limit, band: Band) -> Opinion {
         self.0.decide(observed, limit, band)
     }
     fn memory(&self) -> Vec<f64> {
@@ -460,7 +455,7 @@ impl<T> Ord for Timed<T> {
     }
 }
 
-/// The generator SplitMix64 (Steele, Lea and Flood, 2014).
+/// The generator `SplitMix64` (Steele, Lea and Flood, 2014).
 struct Random(u64);
 
 impl Random {

@@ -1,0 +1,43 @@
+//! How latency and limit fall together: tells a queue from a server that has become slower.
+
+/// Sums for a linear regression of the latency on the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Fall {
+    /// The limit at which it began.
+    pub(super) from: f64,
+    pub(super) windows: f64,
+    pub(super) limits: f64,
+    pub(super) latencies: f64,
+    pub(super) squares: f64,
+    pub(super) products: f64,
+    /// The mean throughput of the windows at the first limits.
+    pub(super) throughput: f64,
+    pub(super) first_windows: f64,
+}
+
+impl Fall {
+    /// Adds a window.
+    pub(super) fn add(&mut self, limit: f64, latency: f64, throughput: f64) {
+        if limit >= 0.8 * self.from {
+            self.first_windows += 1.0;
+            self.throughput += (throughput - self.throughput) / self.first_windows;
+        }
+        self.windows += 1.0;
+        self.limits += limit;
+        self.latencies += latency;
+        self.squares += limit * limit;
+        self.products += limit * latency;
+    }
+
+    /// Returns the mean latency of the windows so far; 0 without windows.
+    pub(super) fn mean_latency(&self) -> f64 {
+        if self.windows > 0.0 { self.latencies / self.windows } else { 0.0 }
+    }
+
+    /// Returns by how many percent the latency changes if the limit changes by one percent: 1 for a queue, 0 without one.
+    pub(super) fn elasticity(&self) -> f64 {
+        let variance = self.squares * self.windows - self.limits * self.limits;
+        let covariance = self.products * self.windows - self.limits * self.latencies;
+        if variance > 0.0 { covariance / variance * self.limits / self.latencies } else { 1.0 }
+    }
+}
