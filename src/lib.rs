@@ -62,7 +62,8 @@
 //!
 //! # What it does not do
 //!
-//! - It does not observe latencies or failures: limits follow from the host, not from the outcome of the work.
+//! - Gates do not observe latencies or failures: their limits follow from the host. The rules of [`feedback`] choose a limit from
+//!   outcomes, but no gate uses them yet.
 //! - It does not share a limit between processes or machines.
 //! - It does not limit rates, and it does not divide a gate between tenants.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.

@@ -18,7 +18,7 @@
 //!
 //! let band = Band::new(Limit::new(4), Limit::new(64));
 //! let mut feedback = Feedback::new(Latency::new(), Limit::new(16), band, Duration::ZERO);
-//! for _ in 0..100 {
+//! for _ in 0..800 {
 //!     feedback.record_in_flight(16, 3); // all 16 permits are in use, and 3 requests wait
 //!     feedback.record(Duration::from_millis(20), Outcome::Success);
 //! }
