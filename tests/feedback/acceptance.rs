@@ -90,6 +90,12 @@ fn answers(report: &Report) -> f64 {
     report.completed(20.0, 60.0) / 40.0
 }
 
+/// Returns the 99th percentile of the latency after 20 s, in milliseconds.
+fn settled_p99(report: &Report) -> f64 {
+    let latencies = report.latencies.iter().copied().filter(|(at, _)| *at >= 20.0).collect();
+    Report { latencies, ..Report::default() }.p99()
+}
+
 /// The rows that the default rule must meet.
 fn acceptance_rows() -> Vec<Row> {
     let twenty = |server: &mut Server| (server.workers, server.service) = (vec![(0.0, 20)], vec![(0.0, 0.2)]);
@@ -173,6 +179,10 @@ fn acceptance_rows() -> Vec<Row> {
 /// More plants. Their bounds are what a limit within a few permits of the optimum gives.
 fn plant_rows() -> Vec<Row> {
     vec![
+        Row::new("500 workers of 100 ms, answers per s", 10_000.0, 60.0, answers, Accept::AtLeast(4500.0))
+            .server(|server| (server.workers, server.service) = (vec![(0.0, 500)], vec![(0.0, 0.1)])),
+        Row::new("500 workers of 100 ms, p99 in ms", 10_000.0, 60.0, settled_p99, Accept::AtMost(700.0))
+            .server(|server| (server.workers, server.service) = (vec![(0.0, 500)], vec![(0.0, 0.1)])),
         Row::new("M/D/c, answers per s", 2000.0, 60.0, answers, Accept::AtLeast(850.0))
             .server(|server| server.spread = Spread::Fixed),
         Row::new("M/G/c, answers per s", 2000.0, 60.0, answers, Accept::AtLeast(850.0))

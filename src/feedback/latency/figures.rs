@@ -13,9 +13,9 @@ pub(super) fn step_of(limit: f64) -> f64 {
     }
 }
 
-/// Returns the longest queue that is no congestion: 14 % of the limit, and 6 k for large limits.
+/// Returns the longest queue that is no congestion: 14 % of the limit. Less would be within the noise of the latency.
 pub(super) fn most_queue(limit: f64) -> f64 {
-    (6.0 * step_of(limit)).min(0.14 * limit)
+    0.14 * limit
 }
 
 /// Returns the mean number of requests at the server: the limit itself if it held work back.

@@ -16,8 +16,8 @@ use figures::{average, in_flight, is_busy, median, most_queue, step_of};
 /// Keeps a small queue at the server, as TCP Vegas does, and finds the latency without a queue by lowering the limit on trial.
 ///
 /// The latency without a queue is the *baseline* `b`. By Little's law, of `n` requests in flight with a latency of `r`,
-/// `n·(1 − b/r)` wait at the server. The rule keeps this queue between 7 % and 14 % of the limit, and for large limits between 3 and 6
-/// times `k = max(1, ⌊log₁₀ limit⌋)`:
+/// `n·(1 − b/r)` wait at the server. The rule keeps this queue between 7 % and 14 % of the limit, in steps of
+/// `k = max(1, ⌊log₁₀ limit⌋)`:
 ///
 /// - a longer queue lowers the limit, window by window until it is short: by `k`, or to 0.9 of it if more than a quarter waits;
 /// - a shorter queue raises the limit by `k`, if the limit was reached. After three such windows in a row it grows by an eighth.
@@ -317,11 +317,16 @@ impl Rule for Latency {
         if self.start == 0.0 {
             self.start = limit;
         }
-        if observed.is_overloaded() || latency == 0.0 {
+        if observed.is_overloaded() {
             if self.phase == Phase::SlowStart {
                 self.phase = Phase::Follow;
             }
             return self.explain(Opinion::new(limit * 0.9, Reason::Overload), observed);
+        }
+
+        if latency == 0.0 {
+            // The clock did not advance, as in a test with a paused clock: nothing is known.
+            return self.explain(Opinion::new(limit, Reason::Steady), observed);
         }
 
         // Remember the window, and smooth its latency.
