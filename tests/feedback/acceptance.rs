@@ -5,7 +5,8 @@ use std::time::Duration;
 use concurrency_governor::Limit;
 use concurrency_governor::feedback::{Aimd, Arc, Band, History, Latency, Rule};
 
-use crate::plant::{Clients, Discipline, Report, Server, Spread, run};
+use crate::plant::{Clients, Discipline, Server, Spread, run};
+use crate::report::Report;
 
 /// A row of the table: a plant, what is measured, and what is accepted.
 struct Row {

@@ -13,3 +13,6 @@
 mod acceptance;
 mod laws;
 mod plant;
+mod random;
+mod report;
+mod timed;

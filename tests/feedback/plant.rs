@@ -7,6 +7,10 @@ use std::time::Duration;
 use concurrency_governor::Limit;
 use concurrency_governor::feedback::{Band, Feedback, Observed, Opinion, Outcome, Rule, WindowTerms};
 
+use crate::random::Random;
+use crate::report::Report;
+use crate::timed::Timed;
+
 /// How long one unit of work takes a worker, relative to its mean.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Spread {
@@ -82,57 +86,6 @@ impl Clients {
             start: 16,
             band: Band::new(Limit::new(4), Limit::new(1000)),
         }
-    }
-}
-
-/// What a run amounts to.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    /// Latencies from the grant to the outcome with the instant of the outcome, in seconds.
-    pub(crate) latencies: Vec<(f64, f64)>,
-    /// The number of requests that were rejected, with the instant.
-    pub(crate) rejections: Vec<f64>,
-    pub(crate) arrivals: usize,
-    /// The limit of the first client after each of its decisions.
-    pub(crate) limits: Vec<(f64, u32)>,
-    /// The successes of each client.
-    pub(crate) successes: Vec<f64>,
-    /// The state of each client at the end.
-    pub(crate) feedbacks: Vec<Feedback>,
-}
-
-impl Report {
-    /// Returns the 99th percentile of the latency, in milliseconds.
-    pub(crate) fn p99(&self) -> f64 {
-        let mut latencies: Vec<_> = self.latencies.iter().map(|(_, latency)| *latency).collect();
-        latencies.sort_unstable_by(f64::total_cmp);
-        latencies.get((latencies.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
-            * 1e3
-    }
-
-    /// Returns the number of outcomes in a time span.
-    pub(crate) fn completed(&self, from: f64, to: f64) -> f64 {
-        self.latencies.iter().filter(|(at, _)| (from..to).contains(at)).count() as f64
-    }
-
-    /// Returns the lowest and highest limit, and the mean over the decisions, in a time span.
-    pub(crate) fn limits(&self, from: f64, to: f64) -> (f64, f64, f64) {
-        let inside = |at: f64| (from..to).contains(&at);
-        let before = self.limits.iter().rev().find(|(at, _)| *at < from).map(|(_, limit)| *limit);
-        let limits = self.limits.iter().filter(|(at, _)| inside(*at)).map(|(_, limit)| *limit);
-        let limits: Vec<f64> = before.into_iter().chain(limits).map(f64::from).collect();
-        let (least, most) =
-            (limits.iter().copied().fold(f64::MAX, f64::min), limits.iter().copied().fold(0.0, f64::max));
-        (least, most, limits.iter().sum::<f64>() / limits.len() as f64)
-    }
-
-    /// Returns Jain's index of fairness: 1 if all clients got the same.
-    pub(crate) fn jain(&self) -> f64 {
-        let (sum, squares) = self
-            .successes
-            .iter()
-            .fold((0.0, 0.0), |(sum, squares), count| (sum + count, squares + count * count));
-        sum * sum / (squares * self.successes.len() as f64)
     }
 }
 
@@ -425,61 +378,4 @@ impl Simulation<'_> {
 /// Returns the value that is in force at an instant.
 fn at<T: Copy>(schedule: &[(f64, T)], now: f64) -> T {
     schedule.iter().rev().find(|(from, _)| *from <= now).unwrap_or(&schedule[0]).1
-}
-
-/// A thing at an instant. Things at the same instant keep their order.
-#[derive(Clone, Copy, Debug)]
-struct Timed<T> {
-    at: f64,
-    number: u64,
-    what: T,
-}
-
-impl<T> PartialEq for Timed<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<T> Eq for Timed<T> {}
-
-impl<T> PartialOrd for Timed<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Timed<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.total_cmp(&other.at).then(self.number.cmp(&other.number))
-    }
-}
-
-/// The generator `SplitMix64` (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Returns a number in `0..1`.
-    fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.uniform() * most as f64) as usize
-    }
-
-    fn exponential(&mut self) -> f64 {
-        -(1.0 - self.uniform()).ln()
-    }
-
-    fn normal(&mut self) -> f64 {
-        (-2.0 * (1.0 - self.uniform()).ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
-    }
 }

@@ -5,17 +5,22 @@
 pub(super) struct Fall {
     /// The limit at which it began.
     pub(super) from: f64,
-    pub(super) windows: f64,
-    pub(super) limits: f64,
-    pub(super) latencies: f64,
-    pub(super) squares: f64,
-    pub(super) products: f64,
+    windows: f64,
+    limits: f64,
+    latencies: f64,
+    squares: f64,
+    products: f64,
     /// The mean throughput of the windows at the first limits.
     pub(super) throughput: f64,
-    pub(super) first_windows: f64,
+    first_windows: f64,
 }
 
 impl Fall {
+    /// Starts a comparison at a limit.
+    pub(super) fn from_limit(limit: f64) -> Self {
+        Self { from: limit, ..Self::default() }
+    }
+
     /// Adds a window.
     pub(super) fn add(&mut self, limit: f64, latency: f64, throughput: f64) {
         if limit >= 0.8 * self.from {
@@ -39,5 +44,25 @@ impl Fall {
         let variance = self.squares * self.windows - self.limits * self.limits;
         let covariance = self.products * self.windows - self.limits * self.latencies;
         if variance > 0.0 { covariance / variance * self.limits / self.latencies } else { 1.0 }
+    }
+
+    /// Returns the numbers, for the memory of the rule.
+    pub(super) fn numbers(&self) -> [f64; 8] {
+        [
+            self.from,
+            self.windows,
+            self.limits,
+            self.latencies,
+            self.squares,
+            self.products,
+            self.throughput,
+            self.first_windows,
+        ]
+    }
+
+    /// Returns what has these numbers.
+    pub(super) fn of_numbers(numbers: [f64; 8]) -> Self {
+        let [from, windows, limits, latencies, squares, products, throughput, first_windows] = numbers;
+        Self { from, windows, limits, latencies, squares, products, throughput, first_windows }
     }
 }

@@ -2,6 +2,7 @@
 
 mod fall;
 mod figures;
+mod phase;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::window::{Observed, as_ms};
 
 use fall::Fall;
 use figures::{average, in_flight, is_busy, median, most_queue, step_of};
+use phase::Phase;
 
 /// Keeps a small queue at the server, as TCP Vegas does, and finds the latency without a queue by lowering the limit on trial.
 ///
@@ -98,25 +100,6 @@ pub struct Latency {
     recent: [Seen; RECENT],
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Phase {
-    #[default]
-    SlowStart,
-    /// Keeps the queue between its bounds.
-    Follow,
-    /// Falls on trial after slow start: no baseline is known yet.
-    FirstTrial,
-    /// Falls on trial after many busy windows, to see whether the baseline still holds.
-    RegularTrial,
-    /// Falls because of congestion, until the queue is short or the throughput falls.
-    CongestedTrial,
-}
-
-impl Phase {
-    const ALL: [Self; 5] =
-        [Self::SlowStart, Self::Follow, Self::FirstTrial, Self::RegularTrial, Self::CongestedTrial];
-}
-
 /// What is remembered of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Seen {
@@ -192,7 +175,7 @@ impl Latency {
 
         // A latency that is much higher comes from a new event, so it starts a new comparison.
         if latency > 1.25 * self.fall.mean_latency() {
-            self.fall = Fall { from: limit, ..Fall::default() };
+            self.fall = Fall::from_limit(limit);
         }
         self.fall.add(limit, as_ms(observed.center), observed.throughput());
         let seen = self.recent;
@@ -364,22 +347,13 @@ impl Rule for Latency {
     }
 
     fn memory(&self) -> Vec<f64> {
-        let phase = Phase::ALL.iter().position(|phase| *phase == self.phase).unwrap_or_default();
         let mut memory = vec![
-            f64::from(u8::try_from(phase).unwrap_or_default()),
+            self.phase.number(),
             self.baseline,
             self.confirmed,
             self.smooth,
             self.best,
             self.best_windows,
-            self.fall.from,
-            self.fall.windows,
-            self.fall.limits,
-            self.fall.latencies,
-            self.fall.squares,
-            self.fall.products,
-            self.fall.throughput,
-            self.fall.first_windows,
             self.start,
             self.busy_windows,
             self.trial_windows,
@@ -387,6 +361,7 @@ impl Rule for Latency {
             self.at_floor,
             self.unused,
         ];
+        memory.extend(self.fall.numbers());
         memory.extend(self.recent.iter().flat_map(|seen| [seen.limit, seen.latency, seen.throughput]));
         memory
     }
@@ -394,33 +369,20 @@ impl Rule for Latency {
     fn restore(&mut self, memory: &[f64]) {
         let mut numbers = memory.iter().copied();
         let mut next = || numbers.next().unwrap_or_default();
-        let number = next();
-        let phase =
-            Phase::ALL.into_iter().zip(0_u8..).find(|(_, place)| (f64::from(*place) - number).abs() < 0.5);
-        let phase = phase.map_or(Phase::SlowStart, |(phase, _)| phase);
         *self = Self {
-            phase,
+            phase: Phase::of_number(next()),
             baseline: next(),
             confirmed: next(),
             smooth: next(),
             best: next(),
             best_windows: next(),
-            fall: Fall {
-                from: next(),
-                windows: next(),
-                limits: next(),
-                latencies: next(),
-                squares: next(),
-                products: next(),
-                throughput: next(),
-                first_windows: next(),
-            },
             start: next(),
             busy_windows: next(),
             trial_windows: next(),
             growing: next(),
             at_floor: next(),
             unused: next(),
+            fall: Fall::of_numbers(std::array::from_fn(|_| next())),
             recent: std::array::from_fn(|_| Seen { limit: next(), latency: next(), throughput: next() }),
         };
     }
