@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::plan::Limit;
+use crate::plan::debug_as_display::impl_debug_as_display;
 
 use super::rule::{Band, Opinion, Reason, Rule};
 use super::window::Observed;
@@ -244,7 +245,7 @@ impl FromStr for History {
 }
 
 /// The error for a text that is not a recorded decision: which field, and what it has.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a recorded decision: {field} is {given:?}")]
 pub struct ReplayError {
     field: String,
@@ -290,3 +291,5 @@ impl<'t> Fields<'t> {
 fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, ReplayError> {
     text.parse().map_err(|_| ReplayError::new(name, text))
 }
+
+impl_debug_as_display!(ReplayError);

@@ -156,13 +156,18 @@ impl fmt::Display for Explanation {
 
         // The alternate form adds a table: one row per part, with the columns text, number, mark and remark.
         let width = derivation.parts().iter().map(|part| part.text().chars().count()).max().unwrap_or(0);
+        let mark = match decision {
+            Decision::Derived => "<- decides",
+            Decision::Overridden { .. } => "<- would decide",
+        };
         for part in derivation.parts() {
-            let decides = if part.decides() { "<- decides" } else { "" };
+            let decides = if part.decides() { mark } else { "" };
             let row = format!(
-                "{:width$}  {:>10}  {decides:10}  {}",
+                "{:width$}  {:>10}  {decides:mark_width$}  {}",
                 part.text(),
                 part.value().plain(),
-                part.remark()
+                part.remark(),
+                mark_width = mark.len(),
             );
             write!(f, "\n    {}", row.trim_end())?;
         }

@@ -70,16 +70,16 @@ fn explanation_of_overrides() {
         .then(OverrideLayer::env([(IO, "APP_IO"), (POOL, "APP_POOL")], |_| Some("7".into())).unwrap());
     let expected = "\
 blocking = 1: set to 0 by file (raised to 1), derived 2
-    whole cpu or 2           2              cpu = 2
+    whole cpu or 2           2                   cpu = 2
     reserve 2                0
-    floor 2                  2  <- decides
+    floor 2                  2  <- would decide
 io = 100: set to 100 by cli (above the derived limit), derived 25, shadows file = 0, shadows env APP_IO = 7
-    (whole cpu or 2) * 64         128              cpu = 2
+    (whole cpu or 2) * 64         128                   cpu = 2
     floor 64                      128
-    at most fd * 1/2               25  <- decides  fd = 50: 25
+    at most fd * 1/2               25  <- would decide  fd = 50: 25
 pool = 8: set to 9 by file (lowered to the derived limit), derived 8, shadows env APP_POOL = 7
-    (whole cpu or 2) * 2           4              cpu = 2
-    floor 8                        8  <- decides
+    (whole cpu or 2) * 2           4                   cpu = 2
+    floor 8                        8  <- would decide
     ceiling 64                     8";
     assert_eq!(in_full(&astrid(2, 50, &overrides)), expected);
 }
