@@ -51,7 +51,7 @@ impl LimitArgs {
 
 impl Args for LimitArgs {
     fn augment_args(command: Command) -> Command {
-        let help = "Set the limit of a gate [default: derived from the host]";
+        let help = "Set the limit of a gate; may be repeated [default: derived from the host]";
         let limit = Arg::new(FLAG).long(FLAG).value_name("GATE=N").value_parser(parse_setting);
         command.arg(limit.action(ArgAction::Append).help(help))
     }

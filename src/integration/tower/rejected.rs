@@ -154,18 +154,26 @@ impl Rejected {
     }
 
     /// Converts the rejection to an HTTP response: status 503, `Retry-After` in whole seconds (rounded up, at least 1),
-    /// and one line of text.
+    /// and one line of text. A gate that is closed does not open again, so its response says that the service is shutting down,
+    /// and has no `Retry-After`.
     ///
     /// The text names neither the gate nor its limit, because they are internals of the server.
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         let has_fraction = u64::from(self.retry_after.subsec_nanos() > 0);
         let seconds = self.retry_after.as_secs().saturating_add(has_fraction).max(1);
-        let body = format!("the service is busy: try again in {seconds} s\n");
+        let is_closed = self.reason() == "closed";
+        let body = if is_closed {
+            "the service is shutting down\n".to_owned()
+        } else {
+            format!("the service is busy: try again in {seconds} s\n")
+        };
         let mut response = Response::new(B::from(body));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         let headers = response.headers_mut();
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        if !is_closed {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         response
     }

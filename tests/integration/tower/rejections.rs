@@ -51,7 +51,17 @@ async fn a_rejection_has_a_reason_and_a_retry_time() {
     assert_eq!(response.body(), "the service is busy: try again in 3 s\n");
     assert!(!response.body().contains("api"), "the response does not name the gate");
 
-    let without_delay = layer.retry_after(Duration::ZERO).shed().layer(echo());
+    let closed: Response<String> =
+        expect_rejected(poll(pin!(layer.clone().shed().layer(echo()).call(1)))).into_response();
+    assert_eq!(
+        (closed.status(), closed.body().as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down\n")
+    );
+    assert!(!closed.headers().contains_key("retry-after"), "a closed gate does not open again");
+
+    let full = Gate::new(API, Limit::new(1));
+    let _held = full.try_acquire().unwrap();
+    let without_delay = GateLayer::new(full.clone()).retry_after(Duration::ZERO).shed().layer(echo());
     let response: Response<String> =
         expect_rejected(poll(pin!(without_delay.clone().call(1)))).into_response();
     assert_eq!(response.headers()["retry-after"], "1", "at least 1");
@@ -72,8 +82,8 @@ fn errors_of_the_service_are_passed_on() {
 #[expect(clippy::result_large_err, reason = "a response is the error of a handler in axum, too")]
 fn a_rejection_converts_to_a_response() {
     type Handled<'g> = Result<Permit<'g>, Response<String>>;
-    let gate = gate(1);
-    gate.close();
+    let gate = Gate::builder(API, Limit::new(1)).queue(0).build();
+    let _held = gate.try_acquire().unwrap();
     let acquire = async || -> Handled<'_> { Ok(gate.acquire().await?) };
     let try_acquire = || -> Handled<'_> { Ok(gate.try_acquire()?) };
     let rejected = || -> Handled<'_> {
@@ -82,13 +92,14 @@ fn a_rejection_converts_to_a_response() {
     };
     let gate_error = || -> Handled<'_> { Ok(gate.try_acquire().map_err(GateError::<Infallible>::from)?) };
 
-    let Poll::Ready(acquired) = poll(pin!(acquire())) else { panic!("a closed gate lets no request wait") };
+    let Poll::Ready(acquired) = poll(pin!(acquire())) else { panic!("no request may wait") };
     let results = [(acquired, "1"), (try_acquire(), "1"), (rejected(), "7"), (gate_error(), "1")];
     for (handled, retry_after) in results {
         let response = handled.unwrap_err();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["retry-after"], retry_after);
     }
+    gate.close();
     let error: GateError<&str> = gate.acquire_blocking().unwrap_err().into();
     assert_eq!(expect_rejected(Poll::Ready(Err::<(), _>(error))).reason(), "closed");
 }
