@@ -91,9 +91,9 @@ impl<E: fmt::Debug + fmt::Display> Error for GateError<E> {}
 /// }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let gate = Gate::new(GateName::new("downloads"), Limit::new(8));
-/// gate.close();
-/// let response = download(gate).await.unwrap_err();
+/// let gate = Gate::builder(GateName::new("downloads"), Limit::new(1)).queue(0).build();
+/// let _other_download = gate.try_acquire().unwrap();
+/// let response = download(gate.clone()).await.unwrap_err();
 /// assert_eq!(response.status(), 503);
 /// assert_eq!(response.headers()["retry-after"], "1");
 /// # }
