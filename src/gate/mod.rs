@@ -70,4 +70,6 @@ pub use status::{GateStatus, GateTotals, QueueTotals, RejectedTotals, Resize};
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
+#[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
+pub(crate) use request::run_blocking;
 pub(crate) use wake_list::WakeList;

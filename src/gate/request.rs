@@ -12,6 +12,7 @@ use super::blocking;
 use super::error::{AcquireError, TryAcquireError};
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
+use crate::plan::GateName;
 
 impl Gate {
     /// Returns a request for one permit, to set its weight, deadline or maximum wait.
@@ -479,15 +480,7 @@ impl<'g> Request<'g> {
         // Checked first: without a runtime the request would wait for permits that it cannot use.
         let Ok(runtime) = Handle::try_current() else { return Err(AcquireError::NoRuntime { gate }) };
         let permit = self.acquire_owned().await?;
-        let running = runtime.spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        match running.await {
-            Ok(output) => Ok(output),
-            Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-            Err(_) => Err(AcquireError::NoRuntime { gate }),
-        }
+        run_blocking(permit, gate, &runtime, work).await
     }
 
     /// Runs `work` with the permits on this thread; see [`Gate::run_in_place`].
@@ -510,5 +503,28 @@ impl<'g> Request<'g> {
         let output = tokio::task::block_in_place(work);
         drop(permit);
         Ok(output)
+    }
+}
+
+/// Runs `work` on a thread of the blocking pool, and then drops the permit. A panic of `work` continues in the caller.
+pub(crate) async fn run_blocking<P, F, T>(
+    permit: P,
+    gate: GateName,
+    runtime: &Handle,
+    work: F,
+) -> Result<T, AcquireError>
+where
+    P: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let running = runtime.spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    match running.await {
+        Ok(output) => Ok(output),
+        Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
+        Err(_) => Err(AcquireError::NoRuntime { gate }),
     }
 }

@@ -2,12 +2,14 @@
 
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use std::future::Future;
-use std::panic;
 
+#[cfg(any(feature = "metrics", feature = "tracing"))]
 use tokio::runtime::Handle;
 
 #[cfg(feature = "metrics")]
 use super::metrics::Timed;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+use crate::gate::run_blocking;
 use crate::gate::{AcquireError, OwnedPermit, Request};
 
 /// How a request is observed: by a span around its wait, by the recording of its hold time, by both or by neither.
@@ -70,28 +72,6 @@ impl AsRef<OwnedPermit> for ObservedPermit {
             #[cfg(feature = "metrics")]
             Self::Timed(permit) => permit,
         }
-    }
-}
-
-/// Runs `work` on a thread of the blocking pool, and then drops the permit. A panic of `work` continues in the caller.
-pub(super) async fn run_blocking<F, T>(
-    permit: impl AsRef<OwnedPermit> + Send + 'static,
-    runtime: &Handle,
-    work: F,
-) -> Result<T, AcquireError>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    let gate = permit.as_ref().gate().name();
-    let running = runtime.spawn_blocking(move || {
-        let _permit = permit;
-        work()
-    });
-    match running.await {
-        Ok(output) => Ok(output),
-        Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-        Err(_) => Err(AcquireError::NoRuntime { gate }),
     }
 }
 
@@ -205,6 +185,7 @@ impl ObservedRequest<'_> {
         // returns the error.
         let Ok(runtime) = Handle::try_current() else { return self.request.run_blocking(work).await };
         let permit = self.observation.acquire(self.request).await?;
-        run_blocking(self.observation.hold(permit), &runtime, work).await
+        let gate = permit.gate().name();
+        run_blocking(self.observation.hold(permit), gate, &runtime, work).await
     }
 }

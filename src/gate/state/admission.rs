@@ -143,7 +143,7 @@ impl GateState {
         ArrivalDecision::Rejected(rejection)
     }
 
-    fn count_rejection(&mut self, rejection: &Rejection) {
+    pub(super) fn count_rejection(&mut self, rejection: &Rejection) {
         count(match rejection {
             Rejection::Closed => &mut self.rejected.closed,
             Rejection::ZeroWeight => &mut self.rejected.zero_weight,
@@ -197,12 +197,6 @@ impl GateState {
             count(&mut self.admitted);
         }
         is_admitted
-    }
-
-    #[cold]
-    pub(super) fn reject_queue_full(&mut self, bound: usize) -> Rejection {
-        count(&mut self.rejected.queue_full);
-        Rejection::QueueFull { bound }
     }
 
     /// Releases permits, and admits the waiters that fit then.

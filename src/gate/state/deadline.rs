@@ -21,7 +21,11 @@ impl GateState {
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Result<(TimerId, Option<Rearm>), Rejection> {
         let registered = self.timers.register(runtime, instant, make_waker);
-        registered.ok_or_else(|| self.reject_queue_full(self.queue.len()))
+        registered.ok_or_else(|| {
+            let rejection = Rejection::QueueFull { bound: self.queue.len() };
+            self.count_rejection(&rejection);
+            rejection
+        })
     }
 
     /// Registers a request whose timer was lost with the timer of this runtime, and gives it a waker again.

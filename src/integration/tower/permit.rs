@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::gate::{AcquireError, OwnedPermit};
-use crate::integration::observed::{ObservedPermit, run_blocking};
+use crate::gate::{AcquireError, OwnedPermit, run_blocking};
+use crate::integration::observed::ObservedPermit;
 
 /// The permit of a request; from the request's extensions, where [`GateLayer::pass_permit`](super::GateLayer::pass_permit)
 /// puts it.
@@ -46,10 +46,9 @@ impl RequestPermit {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let Ok(runtime) = Handle::try_current() else {
-            return Err(AcquireError::NoRuntime { gate: self.permit().gate().name() });
-        };
-        run_blocking(self, &runtime, work).await
+        let gate = self.permit().gate().name();
+        let Ok(runtime) = Handle::try_current() else { return Err(AcquireError::NoRuntime { gate }) };
+        run_blocking(self, gate, &runtime, work).await
     }
 }
 
