@@ -1,8 +1,19 @@
 //! Randomized periods, so that the processes of a fleet do not act at the same time.
 
+use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
+
+thread_local! {
+    /// The state of this thread's reproducible sequence, if a test has asked for one.
+    static SEQUENCE: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Makes the jitter on this thread a reproducible sequence that starts from the seed.
+pub(crate) fn seed(seed: u64) {
+    SEQUENCE.set(Some(seed));
+}
 
 /// Returns the period plus or minus up to a tenth.
 pub(crate) fn jittered(period: Duration) -> Duration {
@@ -18,10 +29,20 @@ pub(crate) fn scattered(period: Duration) -> Duration {
 
 /// Returns a random duration from zero to `length`, in steps of 1/255.
 fn random_part(length: Duration) -> Duration {
-    // The standard library's only source of randomness is the random key of its hasher. Its quality suffices for jitter.
-    let random = RandomState::new().hash_one(0_u8) & 0xff;
+    let random = random() & 0xff;
     let step = length.checked_div(0xff).unwrap_or_default();
     step.saturating_mul(u32::try_from(random).unwrap_or(0))
+}
+
+fn random() -> u64 {
+    if let Some(state) = SEQUENCE.get() {
+        // A linear congruential generator with Knuth's constants. Its high bits are the random ones.
+        let state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        SEQUENCE.set(Some(state));
+        return state >> 32;
+    }
+    // The standard library's only source of randomness is the random key of its hasher. Its quality suffices for jitter.
+    RandomState::new().hash_one(0_u8)
 }
 
 #[cfg(test)]
@@ -47,5 +68,21 @@ mod tests {
         let late = periods.iter().filter(|period| **period > Duration::from_millis(7500)).count();
         assert!((1..200).contains(&late), "{late} of 200 are in the later half");
         assert_eq!(scattered(Duration::ZERO), Duration::ZERO);
+    }
+
+    /// A seed makes the sequence of its own thread reproducible.
+    #[test]
+    fn seeded_jitter_repeats() {
+        let periods = |first| {
+            std::thread::spawn(move || {
+                seed(first);
+                (0..10).map(|_| jittered(Duration::from_secs(10))).collect::<Vec<_>>()
+            })
+            .join()
+            .unwrap()
+        };
+        assert_eq!(periods(1), periods(1));
+        assert_ne!(periods(1), periods(2));
+        assert_ne!(periods(1)[0], periods(1)[1]);
     }
 }

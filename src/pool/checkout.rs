@@ -89,7 +89,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         loop {
             let mut item = match outcome {
                 Ok(item) => item,
-                Err(permit) => match self.checkout_slow(permit, place, &mut arrived).await? {
+                Err(admission) => match self.checkout_slow(admission, place, &mut arrived).await? {
                     ObtainedItem::Reused(item) => item,
                     ObtainedItem::Created(item) => return Ok(item), // a new item needs no check
                 },
@@ -102,8 +102,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                 // The permit and the place are kept for the next item, so that no later checkout overtakes this one.
                 HealthOutcome::Unfit => {
                     let (permit, of_this_item) = item.discard_unhealthy();
-                    place.get_or_insert(of_this_item);
-                    outcome = Err(Some(permit));
+                    let CheckoutPlace { round, .. } = place.get_or_insert(of_this_item);
+                    outcome = Err(Some(Admission { permit, round: *round }));
                 }
                 HealthOutcome::DeadlineExceeded => return Err(self.expire(CheckoutStage::Check, arrived)),
             }
@@ -121,43 +121,41 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let gate = shared.gate.name();
         let permit = shared.gate.try_acquire_owned().map_err(TryCheckoutError::Rejected)?;
         match shared.take_idle(None) {
-            Some(record) => Ok(PooledItem::new(shared, record, permit)),
+            Ok(record) => Ok(PooledItem::new(shared, record, permit)),
             // The pool may have been closed since, or is being closed: the gate follows.
-            None if shared.lock().is_closed() => {
+            Err(_) if shared.lock().is_closed() => {
                 Err(TryCheckoutError::Rejected(TryAcquireError::Closed { gate }))
             }
-            None => Err(TryCheckoutError::NoneIdle { gate }),
+            Err(_) => Err(TryCheckoutError::NoneIdle { gate }),
         }
     }
 
     /// Fast path: takes a permit and an idle item. If it fails, it returns the permit, if it got one.
     #[inline]
-    fn checkout_fast(&self) -> Result<PooledItem<M>, Option<OwnedPermit>> {
+    fn checkout_fast(&self) -> Result<PooledItem<M>, Option<Admission>> {
         let Some(permit) = self.shared.gate.try_acquire_fast() else { return Err(None) };
         match self.shared.take_idle(None) {
-            Some(record) => Ok(PooledItem::new(self.shared, record, permit)),
-            None => Err(Some(permit)),
+            Ok(record) => Ok(PooledItem::new(self.shared, record, permit)),
+            Err(round) => Err(Some(Admission { permit, round })),
         }
     }
 
     /// Slow path: waits for a permit, unless it is given, and then for an item.
     async fn checkout_slow(
         &self,
-        permit: Option<OwnedPermit>,
+        admission: Option<Admission>,
         place: Option<CheckoutPlace>,
         arrived: &mut Option<i64>,
     ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
-        let (permit, round) = if let Some(permit) = permit {
-            (permit, None)
-        } else {
-            let (permit, round) = self.wait_for_permit(arrived).await?;
-            (permit, Some(round))
+        let Admission { permit, round } = match admission {
+            Some(admission) => admission,
+            None => self.wait_for_permit(arrived).await?,
         };
 
         // The previous holder of the permit has usually left its item idle.
         let waited = arrived.map(|arrived| elapsed(arrived, clock::now()));
-        if let Some(record) = shared.take_idle(waited) {
+        if let Ok(record) = shared.take_idle(waited) {
             return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit)));
         }
 
@@ -180,11 +178,11 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Waits in the gate's queue. Returns the permit, and the round in which the checkout arrived.
+    /// Waits in the gate's queue.
     ///
     /// While creating items fails, the permits may be held by checkouts that wait for an item in vain. So the wait also ends
     /// with a failure after which nothing will serve it.
-    async fn wait_for_permit(&self, arrived: &mut Option<i64>) -> Result<(OwnedPermit, u64), CheckoutError> {
+    async fn wait_for_permit(&self, arrived: &mut Option<i64>) -> Result<Admission, CheckoutError> {
         let shared = self.shared;
         let since = *arrived.get_or_insert_with(clock::now);
         let mut request = shared.gate.request();
@@ -200,7 +198,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let round = shared.lock().arrive(since)?;
         loop {
             match until(acquiring.as_mut(), failed.as_mut()).await {
-                Some(Ok(permit)) => return Ok((permit, round)),
+                Some(Ok(permit)) => return Ok(Admission { permit, round }),
                 Some(Err(AcquireError::DeadlineExceeded { .. })) => {
                     return Err(self.expire(CheckoutStage::Admission, Some(since)));
                 }
@@ -309,6 +307,13 @@ impl<M: Manager> fmt::Debug for CheckoutRequest<'_, M> {
             .field("max_wait", &self.max_wait)
             .finish()
     }
+}
+
+/// The permit of a checkout that still needs an item.
+struct Admission {
+    permit: OwnedPermit,
+    /// The round in which the checkout arrived: attempts that start later are made for it, too, and end its wait if they fail.
+    round: u64,
 }
 
 /// The item that the slow path got.

@@ -59,28 +59,32 @@ pub(super) struct PoolShared<M: Manager> {
 
 impl<M: Manager> PoolShared<M> {
     /// Takes the warmest idle item, if there is one, and then records the wait.
+    ///
+    /// # Errors
+    ///
+    /// The present round, if no item is idle. It precedes every attempt that this call causes.
     #[inline]
-    pub(super) fn take_idle(self: &Arc<Self>, waited: Option<Duration>) -> Option<ItemRecord<M::Item>> {
+    pub(super) fn take_idle(self: &Arc<Self>, waited: Option<Duration>) -> Result<ItemRecord<M::Item>, u64> {
         if self.max_lifetime.is_some() {
             return self.take_unexpired(waited);
         }
         let mut state = self.lock();
-        let record = state.take_warmest()?;
+        let Some(record) = state.take_warmest() else { return Err(state.round()) };
         if let Some(waited) = waited {
             state.record_wait(waited);
         }
-        Some(record)
+        Ok(record)
     }
 
     #[cold]
-    fn take_unexpired(self: &Arc<Self>, waited: Option<Duration>) -> Option<ItemRecord<M::Item>> {
+    fn take_unexpired(self: &Arc<Self>, waited: Option<Duration>) -> Result<ItemRecord<M::Item>, u64> {
         let now = clock::now();
         self.apply(|state, effects| {
-            let record = state.take_unexpired(now, effects)?;
+            let Some(record) = state.take_unexpired(now, effects) else { return Err(state.round()) };
             if let Some(waited) = waited {
                 state.record_wait(waited);
             }
-            Some(record)
+            Ok(record)
         })
     }
 

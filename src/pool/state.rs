@@ -149,6 +149,11 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
+    /// Returns the present round. A new round begins with each attempt after a backoff delay.
+    pub(super) const fn round(&self) -> u64 {
+        self.round
+    }
+
     /// Takes the warmest idle item, whatever its age.
     #[inline]
     pub(super) fn take_warmest(&mut self) -> Option<ItemRecord<M::Item>> {

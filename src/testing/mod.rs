@@ -38,8 +38,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use crate::jitter;
 use crate::plan::{Measurement, Reading, Resource, Source};
 use crate::probe::{ProbeError, ResourceProbe, async_trait};
+
+/// Makes the jitter of everything that runs on this thread reproducible: of the backoff and the lifetimes of a pool, and of the
+/// periods of the background refresh.
+///
+/// Jitter is random by default, so a test that replays a seed of its own must seed the jitter, too. Each call restarts the
+/// sequence. The threads of a multi-threaded runtime are not affected.
+pub fn seed_jitter(seed: u64) {
+    jitter::seed(seed);
+}
 
 /// A probe whose measurement the test sets: it returns a reading, fails, hangs or panics.
 ///

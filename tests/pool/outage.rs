@@ -4,7 +4,7 @@ use std::error::Error;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use concurrency_governor::pool::{CheckoutError, CreateError, DuringBackoff, Pool, PoolEvent, PooledItem};
@@ -313,4 +313,28 @@ async fn retry_now_serves_waiting_checkouts() {
     }
     assert_eq!((began.elapsed(), pool.status().backing_off), (ms(0), None));
     assert_quiescent(&pool, &manager).await;
+}
+
+/// A checkout that finds its item expired may thereby start the attempt after the delay. If that fails, the checkout is told: it
+/// arrived before the attempt.
+#[test]
+fn failed_attempt_ends_the_wait_of_the_checkout_that_caused_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let manager = ScriptedManager::new();
+    let building = manager.pool(2).min_idle(1).max_lifetime(ms(30)).create_backoff(ms(30), ms(30)).build();
+    let pool = runtime.block_on(building).unwrap();
+    manager.always(Creation::Fail);
+    runtime.block_on(async {
+        let held = pool.checkout().await.unwrap();
+        assert!(is_failed(&pool.checkout().await));
+        drop(held);
+    });
+    std::thread::sleep(ms(60)); // the delay and the item's lifetime end while the runtime stands still
+    let attempts = manager.attempts();
+    let mut checkout = Box::pin(pool.checkout());
+    assert!(poll_once(&mut checkout).is_pending());
+    runtime.block_on(settle());
+    assert_eq!(manager.attempts(), attempts + 1);
+    let outcome = poll_once(&mut checkout);
+    assert!(matches!(&outcome, Poll::Ready(outcome) if is_failed(outcome)), "{outcome:?}");
 }

@@ -10,6 +10,7 @@
 use std::task::Poll;
 
 use concurrency_governor::pool::{CheckoutError, Pool, PoolGroup, PoolStatus, PooledItem};
+use concurrency_governor::testing::seed_jitter;
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
@@ -21,6 +22,7 @@ use crate::random::Random;
 
 /// Takes the run with this number.
 pub(crate) fn take_run(run: u64, coverage: &mut Coverage) {
+    seed_jitter(run);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut model = GroupModel::new(run, coverage);

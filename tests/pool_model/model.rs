@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use concurrency_governor::pool::{CheckoutError, DuringBackoff, Pool, PooledItem};
+use concurrency_governor::testing::seed_jitter;
 use concurrency_governor::{Gate, GateName, Limit};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
@@ -28,6 +29,7 @@ use crate::random::Random;
 
 /// Takes the run with this number.
 pub(crate) fn take_run(run: u64, coverage: &mut Coverage, prints_steps: bool) {
+    seed_jitter(run);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let mut random = Random::new(run);
     runtime.block_on(async {

@@ -19,8 +19,8 @@ use crate::pool::manager::Manager;
 pub(in crate::pool) struct CheckoutArrival {
     /// When its wait started. `None` if the wait is not recorded.
     pub(in crate::pool) arrived: Option<i64>,
-    /// The round in which it joined the gate's queue, if it did.
-    pub(in crate::pool) round: Option<u64>,
+    /// The round in which it arrived at the gate or the pool.
+    pub(in crate::pool) round: u64,
     /// Its place, if it has had an item that failed the health check.
     pub(in crate::pool) place: Option<CheckoutPlace>,
 }
@@ -47,7 +47,6 @@ impl<M: Manager> PoolState<M> {
 
     /// Adds a waiter to the queue and starts creating an item if there is room. Returns the waiter's ticket. If the pool is
     /// closed or abandoned, or if nothing will serve the waiter, it gets its error as a delivery instead.
-    ///
     pub(in crate::pool) fn enqueue(
         &mut self,
         sender: DeliverySender<M>,
@@ -57,10 +56,8 @@ impl<M: Manager> PoolState<M> {
         effects: &mut PoolEffects<M>,
     ) -> u64 {
         let CheckoutArrival { arrived, round, place } = arrival;
-        let CheckoutPlace { ticket, round } = place.unwrap_or_else(|| CheckoutPlace {
-            ticket: self.take_ticket(),
-            round: round.unwrap_or(self.round),
-        });
+        let CheckoutPlace { ticket, round } =
+            place.unwrap_or_else(|| CheckoutPlace { ticket: self.take_ticket(), round });
         let end = match self.phase {
             PoolPhase::Open => self.ended(round),
             PoolPhase::Abandoned => {
