@@ -131,8 +131,8 @@ pub use event::Event;
 pub use gate::{AcquireError, Gate, Permit};
 pub use governor::Governor;
 pub use plan::{
-    Amount, Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings,
-    Resolution, Resource,
+    Amount, Formula, GateName, GateSpec, Keys, Limit, OverrideLayer, Overrides, Part, Plan, Quantity,
+    Reading, Readings, Resolution, Resource,
 };
 pub use pool::{Manager, Pool, PooledItem};
 pub use probe::ResourceProbe;

@@ -6,6 +6,8 @@ use super::debug_as_display::impl_debug_as_display;
 use super::limit::Limit;
 use super::name::{GateName, Resource};
 use super::overrides::Origin;
+use super::path::GatePath;
+use super::spec::GateSpec;
 
 /// The error of building or resolving a plan, or of building a governor. It lists every problem.
 ///
@@ -74,6 +76,54 @@ pub enum Problem {
     Cycle {
         /// The gates of the cycle in the order of reading. The first gate is repeated at the end.
         circle: Vec<GateName>,
+    },
+    /// A gate is within a gate that the plan does not declare.
+    #[error(
+        "gate `{gate}` is within gate `{parent}`, which the plan does not declare (it declares {})",
+        list(known, ", ")
+    )]
+    UnknownParent {
+        /// The gate.
+        gate: GateName,
+        /// The parent that is not declared.
+        parent: GateName,
+        /// The gates that are declared.
+        known: Vec<GateName>,
+    },
+    /// The weight of a gate is out of range.
+    #[error("gate `{gate}` has weight {weight} (allowed: 1 to {})", GateSpec::MAX_WEIGHT)]
+    WeightRange {
+        /// The gate.
+        gate: GateName,
+        /// The weight.
+        weight: u32,
+    },
+    /// A gate has a weight, but is within no other gate.
+    #[error(
+        "gate `{gate}` has weight {weight}, but is within no other gate (allowed: a weight of a gate that is within a parent)"
+    )]
+    WeightWithoutParent {
+        /// The gate.
+        gate: GateName,
+        /// The weight.
+        weight: u32,
+    },
+    /// Some gates are within each other in a cycle.
+    #[error("gates are within each other in a cycle: {}", list(circle, " within "))]
+    ParentCycle {
+        /// The gates of the cycle, each before its parent. The first gate is repeated at the end.
+        circle: Vec<GateName>,
+    },
+    /// A gate is too many levels below its root. The gates within it are not reported.
+    #[error(
+        "gate `{path}` needs {levels} levels (allowed: at most {}; the keys of a gate are a level of their own)",
+        GateSpec::MAX_LEVELS
+    )]
+    TooDeep {
+        /// The path of the gate.
+        path: GatePath,
+        /// The levels that the gate needs, with that of its keys.
+        levels: usize,
     },
     /// An override layer sets a gate that the plan does not declare.
     #[error(

@@ -14,11 +14,14 @@ mod amount;
 mod formula;
 mod formula_text;
 
+mod keys;
 mod overrides;
+mod path;
 mod spec;
 
 mod derivation;
 mod error;
+mod hierarchy;
 mod resolution;
 
 #[expect(clippy::module_inception, reason = "the module is the pure core, the file holds its type `Plan`")]
@@ -28,9 +31,11 @@ pub use amount::{Amount, Operand};
 pub use derivation::{Derivation, DerivedPart, Effect};
 pub use error::{BuildError, Problem, UnknownGateError};
 pub use formula::{Base, Formula, FormulaError, Step};
+pub use keys::{InvalidKeys, InvalidPart, Keys, Part};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource};
 pub use overrides::{EnvError, Origin, OverrideLayer, Overrides, Policy, PolicyError};
+pub use path::{GatePath, PathError};
 pub use plan::Plan;
 pub use quantity::{Plain, Quantity, QuantityError};
 pub(crate) use reading::Escaped;

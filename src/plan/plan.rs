@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::amount::Operand;
 use super::derivation::Derivation;
-use super::error::{BuildError, Problem};
+use super::error::{BuildError, Problem, UnknownGateError};
+use super::hierarchy::{find_path, hierarchy_problems, index_gates};
 use super::limit::Limit;
 use super::name::GateName;
 use super::overrides::{OverrideLayer, Overrides};
+use super::path::GatePath;
 use super::reading::{Reading, Readings};
 use super::resolution::{Explanation, Resolution};
 use super::spec::GateSpec;
@@ -44,14 +46,16 @@ impl Plan {
     /// # Errors
     ///
     /// [`BuildError`] with every problem: no gate at all, a name that is declared twice, a formula that reads a gate that
-    /// is not declared, formulas that read each other's limits in a cycle.
+    /// is not declared, formulas that read each other's limits in a cycle, a parent that is not declared, parents in a cycle,
+    /// more than [`GateSpec::MAX_LEVELS`] levels, a weight out of range or of a gate without a parent.
     pub fn new(specs: impl IntoIterator<Item = GateSpec>) -> Result<Self, BuildError> {
         let specs: Vec<GateSpec> = specs.into_iter().collect();
         // If a gate is declared twice, the last index remains; the plan is rejected anyway.
-        let indices: BTreeMap<GateName, usize> = specs.iter().map(GateSpec::name).zip(0..).collect();
+        let indices = index_gates(&specs);
         let mut problems = name_problems(&specs, &indices);
         let (order, cycles) = sort_by_dependency(&specs, &indices);
         problems.extend(cycles.into_iter().map(|circle| Problem::Cycle { circle }));
+        problems.extend(hierarchy_problems(&specs, &indices));
         BuildError::check(problems)?;
         Ok(Self { specs, indices, order })
     }
@@ -59,6 +63,49 @@ impl Plan {
     /// Returns the gates in the order of declaration.
     pub fn specs(&self) -> &[GateSpec] {
         &self.specs
+    }
+
+    /// Returns the path of a gate from its root, such as `io/messages`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownGateError`] if the plan does not declare the gate.
+    pub fn path(&self, gate: impl Into<GateName>) -> Result<GatePath, UnknownGateError> {
+        let gate = gate.into();
+        let path = find_path(&self.specs, &self.indices, gate);
+        path.ok_or_else(|| UnknownGateError { given: gate, known: names(&self.specs) })
+    }
+
+    /// Returns the path of each gate, in the order of declaration.
+    pub fn paths(&self) -> impl Iterator<Item = GatePath> {
+        self.specs.iter().filter_map(|spec| find_path(&self.specs, &self.indices, spec.name()))
+    }
+
+    /// Returns the children of a gate, in the order of declaration: the gates that are within it, without the gates within
+    /// those.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownGateError`] if the plan does not declare the gate.
+    pub fn children(
+        &self,
+        gate: impl Into<GateName>,
+    ) -> Result<impl Iterator<Item = &GateSpec>, UnknownGateError> {
+        let gate = gate.into();
+        if !self.indices.contains_key(&gate) {
+            return Err(UnknownGateError { given: gate, known: names(&self.specs) });
+        }
+        Ok(self.specs.iter().filter(move |spec| spec.parent() == Some(gate)))
+    }
+
+    /// Returns the gates in an order in which each parent comes before its children: by level, and within a level in the order
+    /// of declaration.
+    #[must_use]
+    pub fn parents_first(&self) -> Vec<&GateSpec> {
+        let levels = self.paths().map(|path| path.parents().len());
+        let mut gates: Vec<(usize, &GateSpec)> = levels.zip(&self.specs).collect();
+        gates.sort_by_key(|(level, _)| *level); // a stable sort keeps the order of declaration
+        gates.into_iter().map(|(_, spec)| spec).collect()
     }
 
     /// Derives the limit of each gate from the readings, and applies the overrides.

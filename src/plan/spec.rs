@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::amount::Amount;
 use super::formula::Formula;
+use super::keys::Keys;
 use super::name::GateName;
 use super::overrides::Policy;
+use super::path::GatePath;
 use super::quantity::Quantity;
 
-/// The declaration of a gate: its name, the formula of its limit, and the bounds of its queue.
+/// The declaration of a gate: its name, the formula of its limit, the bounds of its queue, and its place among other gates.
 ///
 /// A spec is also the gate's key: each function that takes a gate's name also takes its spec.
 ///
@@ -22,6 +24,27 @@ use super::quantity::Quantity;
 /// const THUMBNAILS: GateSpec = GateSpec::new("thumbnails", Formula::of(UPLOADS.fraction(1, 4)));
 /// # assert_eq!(THUMBNAILS.formula().to_string(), "gate uploads * 1/4");
 /// ```
+///
+/// # Gates within gates
+///
+/// A gate can stand [`within`](Self::within) a parent, at most [`MAX_LEVELS`](Self::MAX_LEVELS) levels deep. Each permit of a
+/// child also counts at its parent and at every gate above it, so a child never takes more than each of them has. A gate can
+/// also have [`keys`](Self::keyed): children that are made on demand, such as one for each tenant.
+///
+/// ```
+/// use concurrency_governor::{Formula, GateSpec, Keys, Part, Plan, Resource};
+///
+/// /// The I/O of the process. No tenant takes more than a quarter of it.
+/// const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 64))
+///     .keyed(Keys::up_to(4096).cap(Part::of(1, 4)).queue(64));
+/// /// The messages have at most a quarter of the I/O. While all children of `io` want more, they get two shares.
+/// const MESSAGES: GateSpec =
+///     GateSpec::new("messages", Formula::of(IO.fraction(1, 4)).floor(1)).within(IO).weight(2);
+///
+/// let plan = Plan::new([IO, MESSAGES])?;
+/// assert_eq!(plan.path(MESSAGES)?.to_string(), "io/messages");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct GateSpec {
@@ -31,9 +54,20 @@ pub struct GateSpec {
     max_wait: Option<Duration>,
     measures_waits: bool,
     policy: Policy,
+    parent: Option<GateName>,
+    /// `None` unless it was set: a weight that was set needs a parent.
+    weight: Option<u32>,
+    keys: Option<Keys>,
 }
 
 impl GateSpec {
+    /// The greatest number of levels of a plan: a root, and 7 levels of gates below it. The keys of a gate are a level of
+    /// their own.
+    pub const MAX_LEVELS: usize = 8;
+
+    /// The greatest [`weight`](Self::weight) of a gate.
+    pub const MAX_WEIGHT: u32 = 1_000_000;
+
     /// Declares a gate with a literal name. For computed input use [`GateSpec::named`].
     ///
     /// # Panics
@@ -45,7 +79,17 @@ impl GateSpec {
 
     /// Declares a gate with a name that was computed.
     pub const fn named(name: GateName, formula: Formula) -> Self {
-        Self { name, formula, queue: None, max_wait: None, measures_waits: true, policy: Policy::Trust }
+        Self {
+            name,
+            formula,
+            queue: None,
+            max_wait: None,
+            measures_waits: true,
+            policy: Policy::Trust,
+            parent: None,
+            weight: None,
+            keys: None,
+        }
     }
 
     /// Sets the bound of the queue: at most this many requests wait, and a further one is rejected immediately. With 0 no
@@ -72,6 +116,51 @@ impl GateSpec {
     /// stricter of the two applies.
     pub const fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Puts the gate within a parent: each permit of this gate also counts at the parent, and at the gates above it. The
+    /// plan must declare the parent, too.
+    ///
+    /// ```
+    /// use concurrency_governor::{Formula, GateSpec, Resource};
+    ///
+    /// const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 64));
+    /// const MESSAGES: GateSpec = GateSpec::new("messages", Formula::of(IO.fraction(1, 4)).floor(1)).within(IO);
+    /// assert_eq!(MESSAGES.parent(), Some(IO.name()));
+    /// ```
+    pub const fn within(self, parent: GateSpec) -> Self {
+        self.within_named(parent.name)
+    }
+
+    /// Same as [`within`](Self::within), for a parent whose name was computed.
+    pub const fn within_named(mut self, parent: GateName) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// Sets the gate's share relative to the other children of its parent, from 1 to [`MAX_WEIGHT`](Self::MAX_WEIGHT). The
+    /// default is 1.
+    ///
+    /// While the children of a parent want more than it has, a child with weight 2 gets twice as many permits as one with
+    /// weight 1. What a child does not want goes to the others. [`Plan::new`](crate::Plan::new) rejects a weight out of
+    /// range, and a weight of a gate that is within no other.
+    pub const fn weight(mut self, weight: u32) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// Declares the keys of the gate: children that are made on demand in a bounded table, such as one for each tenant.
+    ///
+    /// ```
+    /// use concurrency_governor::{Formula, GateSpec, Keys, Part, Resource};
+    ///
+    /// const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 64))
+    ///     .keyed(Keys::up_to(4096).cap(Part::of(1, 4)).queue(64));
+    /// # assert_eq!(IO.keys().map(|keys| keys.cap_part()), Some(Part::of(1, 4)));
+    /// ```
+    pub const fn keyed(mut self, keys: Keys) -> Self {
+        self.keys = Some(keys);
         self
     }
 
@@ -110,6 +199,27 @@ impl GateSpec {
         self.policy
     }
 
+    /// Returns the name of the gate that this gate is within.
+    #[must_use]
+    pub const fn parent(&self) -> Option<GateName> {
+        self.parent
+    }
+
+    /// Returns the gate's share relative to the other children of its parent.
+    #[must_use]
+    pub const fn share_weight(&self) -> u32 {
+        match self.weight {
+            Some(weight) => weight,
+            None => 1,
+        }
+    }
+
+    /// Returns the declaration of the gate's keys, if it has keys.
+    #[must_use]
+    pub const fn keys(&self) -> Option<Keys> {
+        self.keys
+    }
+
     /// Returns `n` times this gate's limit, for another gate's formula.
     pub const fn times(&self, n: u64) -> Amount {
         self.name.times(n)
@@ -124,6 +234,11 @@ impl GateSpec {
     pub const fn per(&self, unit: Quantity) -> Amount {
         self.name.per(unit)
     }
+
+    /// Returns `true` if the weight was set, also if it was set to the default.
+    pub(crate) const fn has_weight(&self) -> bool {
+        self.weight.is_some()
+    }
 }
 
 impl From<GateSpec> for GateName {
@@ -135,5 +250,19 @@ impl From<GateSpec> for GateName {
 impl From<&GateSpec> for GateName {
     fn from(spec: &GateSpec) -> Self {
         spec.name
+    }
+}
+
+/// The path of the gate's name alone, without its parents.
+impl From<GateSpec> for GatePath {
+    fn from(spec: GateSpec) -> Self {
+        spec.name.into()
+    }
+}
+
+/// The path of the gate's name alone, without its parents.
+impl From<&GateSpec> for GatePath {
+    fn from(spec: &GateSpec) -> Self {
+        spec.name.into()
     }
 }

@@ -15,6 +15,7 @@ mod declaration;
 mod explanation;
 mod formula;
 mod formula_errors;
+mod hierarchy;
 #[cfg(feature = "proptest")]
 mod laws;
 mod overrides;
