@@ -14,6 +14,7 @@ mod amount;
 mod formula;
 mod formula_text;
 
+mod env;
 mod keys;
 mod overrides;
 mod path;
@@ -29,12 +30,13 @@ mod plan;
 
 pub use amount::{Amount, Operand};
 pub use derivation::{Derivation, DerivedPart, Effect};
+pub use env::EnvError;
 pub use error::{BuildError, Problem, UnknownGateError};
 pub use formula::{Base, Formula, FormulaError, Step};
 pub use keys::{InvalidKeys, InvalidPart, Keys, Part};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource};
-pub use overrides::{EnvError, Origin, OverrideLayer, Overrides, Policy, PolicyError};
+pub use overrides::{Origin, OverrideLayer, Overrides, Policy, PolicyError};
 pub use path::{GatePath, PathError};
 pub use plan::Plan;
 pub use quantity::{Plain, Quantity, QuantityError};
