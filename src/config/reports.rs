@@ -181,8 +181,8 @@ impl Serialize for Effect {
 impl_serialize_by_fields! {
     GateStatus { name, limit, in_use, available, debt, waiting, unclaimed, closed, resized, totals, waits }
     GateTotals { admitted, queue, rejected }
-    QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed }
-    RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed }
+    QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed, pushed_out }
+    RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed, too_many_keys }
 
     PoolTotals { created, added, reused, evicted, detached, discarded, create_errors, expired }
     Discarded { broken, incomplete, panicked, recycle, health, expired, surplus, retain, closed }

@@ -15,16 +15,18 @@ use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::clock::{self, NEVER};
+use super::core::Core;
 use super::counters::Counter;
-use super::error::{AcquireError, Rejection};
-use super::expiry::timer_waker;
+use super::error::{AcquireError, AtLevel, Rejection};
+use super::expiry::{set_timer, timer_waker};
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
-use super::queue::{Removed, Waiter, WaiterRules, WaiterState};
+use super::queue::{Queue, Removed, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
-use super::state::{ArrivalDecision, GateState, WaitDeadline};
+use super::state::{ArrivalDecision, ArrivalTime, GateState, WaitDeadline};
 use super::timer::{Rearm, RuntimeId, TimerId};
+use super::tree::TreeNode;
 use super::wake_list::WakeList;
 #[cfg(feature = "tracing")]
 use crate::plan::GateName;
@@ -245,7 +247,8 @@ impl<G: GateRef> PendingRequest<G> {
         } else if self.waiter.state() != WaiterState::Admitted {
             if let Err(rejection) = ready!(self.as_mut().poll_slow(cx)) {
                 spend_budget(cx);
-                return Poll::Ready(Err(AcquireError::new(self.shared().name, weight, rejection)));
+                let shared = self.shared();
+                return Poll::Ready(Err(AcquireError::new(|level| shared.name_at(level), weight, rejection)));
             }
         }
         // A task that acquires ready permits in a loop must yield to the runtime from time to time. Meanwhile the request keeps
@@ -299,7 +302,8 @@ impl<G: GateRef> PendingRequest<G> {
         // Before the lock is taken: `clone` is foreign code, which may call this gate or panic.
         let waker = cx.waker().clone();
         let this = self.as_mut().project();
-        let mut locked = this.gate.gate().expect("a request arrives once").shared().permits.lock();
+        let shared = this.gate.gate().expect("a request arrives once").shared();
+        let Some(mut locked) = shared.permits.lock() else { return self.arrive_in_tree(cx, waker) };
         let (state, word) = locked.parts();
         match state.decide_arrival(word, &this.waiter, coop::has_budget_remaining) {
             ArrivalDecision::MustWait => {
@@ -323,7 +327,7 @@ impl<G: GateRef> PendingRequest<G> {
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let mut locked = shared.permits.lock();
+        let Some(mut locked) = shared.permits.lock() else { return self.arrive_in_tree(cx, waker) };
         let (state, word) = locked.parts();
         // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
         let decision = if instant <= now {
@@ -345,7 +349,7 @@ impl<G: GateRef> PendingRequest<G> {
             drop(waker); // may panic itself, so not while this thread panics
             panic!("{NO_RUNTIME}");
         };
-        match state.register_deadline(runtime, instant, |timer| timer_waker(shared, timer)) {
+        match state.register_deadline((), runtime, instant, |timer| timer_waker(shared, timer)) {
             Ok((timer, rearm)) => {
                 let deadline = WaitDeadline { since: now, instant, timer };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
@@ -358,6 +362,78 @@ impl<G: GateRef> PendingRequest<G> {
                 self.complete_arrival(ArrivalDecision::Rejected(rejection), waker, cx)
             }
         }
+    }
+
+    /// Makes a request at a gate that is part of a tree.
+    #[cold]
+    #[inline(never)]
+    fn arrive_in_tree(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        waker: Waker,
+    ) -> Poll<Result<(), Rejection>> {
+        let has_deadline = self.has_deadline();
+        let now = if has_deadline { clock::now() } else { 0 };
+        let instant = if has_deadline { self.deadline_from(now) } else { NEVER };
+        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+        let this = self.as_mut().project();
+        let shared = Arc::clone(this.gate.gate().expect("a request arrives once").shared());
+        let node = shared.node.as_deref().expect("a gate without a lock is part of a tree");
+        let time = arrival_time(&this.waiter, now, instant, *this.deadline);
+        let mut wake_list = WakeList::default();
+        let mut locked = node.tree().lock();
+        let (state, _) = locked.parts();
+        // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
+        let mut decision = state.decide_arrival_in_tree(
+            node.place(),
+            &this.waiter,
+            time,
+            coop::has_budget_remaining,
+            &mut wake_list,
+        );
+        let mut rearm = None;
+        if matches!(decision, ArrivalDecision::MustWait) {
+            let deadline = match (instant, runtime) {
+                (NEVER, _) => Ok(has_deadline.then_some(TimerId::NONE)),
+                (_, None) => {
+                    state.forget(node.place());
+                    drop(locked);
+                    wake_list.set_unused(Some(waker)); // its drop may panic, so not while this thread panics
+                    wake_list.wake_all();
+                    panic!("{NO_RUNTIME}");
+                }
+                (_, Some(runtime)) => {
+                    let make_waker = |timer| timer_waker(node.tree(), timer);
+                    let registered = state.register_deadline(node.place(), runtime, instant, make_waker);
+                    registered.map(|(timer, next)| {
+                        rearm = next;
+                        Some(timer)
+                    })
+                }
+            };
+            match deadline {
+                Ok(timer) => {
+                    let deadline = timer.filter(|timer| *timer != TimerId::NONE);
+                    let deadline = deadline.map(|timer| WaitDeadline { since: now, instant, timer });
+                    state.enqueue_in_tree(node.place(), this.waiter, waker, deadline, clock::now);
+                    drop(locked);
+                    let on_panic = ResetOnPanic(self.as_mut());
+                    wake_list.wake_all();
+                    if let Some(rearm) = rearm {
+                        set_timer(&**node.tree(), rearm);
+                    }
+                    mem::forget(on_panic);
+                    return Poll::Pending;
+                }
+                Err(rejection) => {
+                    state.forget(node.place());
+                    decision = ArrivalDecision::Rejected(rejection);
+                }
+            }
+        }
+        drop(locked);
+        wake_list.wake_all(); // nothing, unless requests were removed to make room
+        self.complete_arrival(decision, waker, cx)
     }
 
     /// Completes the arrival of a request that does not wait, and drops the waker that it does not need.
@@ -405,26 +481,18 @@ impl<G: GateRef> PendingRequest<G> {
             };
             let new_waker = waker.clone(); // without the lock, see `arrive`
             let this = self.as_mut().project();
-            let shared = this.gate.gate().expect("a waiting request has a gate").shared();
-            let mut waiter = this.waiter;
-            let mut rearm = None;
-            let is_done = shared.step(|state, _, wake_list| match (waiter.state(), runtime) {
-                (WaiterState::Waiting, _) => {
-                    wake_list.set_unused(state.replace_waker(waiter.as_mut(), new_waker));
-                    true
+            let shared = Arc::clone(this.gate.gate().expect("a waiting request has a gate").shared());
+            let renewed = match &shared.node {
+                None => renew(&shared, (), this.waiter, new_waker, runtime),
+                Some(node) => renew(node.tree(), node.place(), this.waiter, new_waker, runtime),
+            };
+            if let Some(rearm) = renewed.rearm {
+                match &shared.node {
+                    None => self.as_mut().set_timer_of(&*shared, rearm),
+                    Some(node) => self.as_mut().set_timer_of(&**node.tree(), rearm),
                 }
-                (WaiterState::TimerLost, Some(runtime)) => {
-                    let make_waker = |timer| timer_waker(shared, timer);
-                    rearm = state.reregister(waiter.as_mut(), new_waker, runtime, make_waker, wake_list);
-                    true
-                }
-                _ => {
-                    wake_list.set_unused(Some(new_waker));
-                    false
-                }
-            });
-            self.as_mut().set_timer(rearm);
-            if is_done && self.waiter.state().is_queued() {
+            }
+            if renewed.is_done && self.waiter.state().is_queued() {
                 return Poll::Pending;
             }
         }
@@ -434,8 +502,12 @@ impl<G: GateRef> PendingRequest<G> {
     fn set_timer(self: Pin<&mut Self>, rearm: Option<Rearm>) {
         let Some(rearm) = rearm else { return };
         let shared = Arc::clone(self.shared());
+        self.set_timer_of(&*shared, rearm);
+    }
+
+    fn set_timer_of<C: Core>(self: Pin<&mut Self>, core: &C, rearm: Rearm) {
         let on_panic = ResetOnPanic(self);
-        shared.set_timer(rearm);
+        set_timer(core, rearm);
         mem::forget(on_panic);
     }
 
@@ -448,10 +520,12 @@ impl<G: GateRef> PendingRequest<G> {
             return Ok(());
         }
         let detail = waiter.as_mut().removal_detail();
+        let at = AtLevel::from_detail(detail);
         waiter.finish();
         match state {
-            WaiterState::Closed => Err(Rejection::Closed),
-            WaiterState::TooLarge => Err(Rejection::TooLarge { limit: detail.unsigned_abs() }),
+            WaiterState::Closed => Err(Rejection::Closed(at)),
+            WaiterState::TooLarge => Err(Rejection::TooLarge(at)),
+            WaiterState::QueueFull => Err(Rejection::QueueFull(at)),
             WaiterState::Expired => Err(Rejection::Expired { waited: detail.unsigned_abs() }),
             WaiterState::Idle
             | WaiterState::StrictlyIdle
@@ -469,18 +543,19 @@ impl<G: GateRef> PendingRequest<G> {
     fn cancel(self: Pin<&mut Self>) {
         let mut this = self.project();
         let Some(gate) = this.gate.gate() else { return };
+        let shared = gate.shared();
         if thread::panicking() {
-            return cancel_in_panic(gate.shared(), this.waiter);
+            return cancel_in_panic(shared, this.waiter);
         }
-        let mut locked = gate.shared().permits.lock();
-        let removed = locked.parts().0.cancel(this.waiter.as_mut());
+        let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, this.waiter) };
+        let removed = locked.parts().0.cancel((), this.waiter.as_mut());
         match removed {
             // A request behind the head, without a timer, leaves only its waker: benchmark row `cancel`.
             Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) => {
                 drop(locked);
                 drop(waker);
             }
-            removed => finish_cancel_and_wake(gate.shared(), locked, this.waiter, removed),
+            removed => finish_cancel_and_wake(shared, locked, (), this.waiter, removed),
         }
     }
 
@@ -519,7 +594,11 @@ impl PendingRequest<&Gate> {
         deadline: i64,
     ) -> Poll<Result<(), Rejection>> {
         let this = self.project();
-        let mut locked = this.gate.shared().permits.lock();
+        if let Some(node) = &this.gate.shared().node {
+            let time = arrival_time(&this.waiter, now, deadline, *this.deadline);
+            return arrive_blocking_in_tree(node, this.waiter, waker, time, now, deadline);
+        }
+        let mut locked = this.gate.shared().lock();
         let (state, word) = locked.parts();
         let decision = if deadline <= now {
             let is_strict = this.waiter.is_strict() && *this.deadline <= now;
@@ -543,7 +622,15 @@ impl PendingRequest<&Gate> {
         let now = clock::now();
         if deadline <= now {
             let this = self.as_mut().project();
-            this.gate.shared().step(|state, word, wake_list| state.expire(word, this.waiter, now, wake_list));
+            let shared = this.gate.shared();
+            match &shared.node {
+                None => {
+                    shared.step(|state, word, wake_list| state.expire(word, (), this.waiter, now, wake_list));
+                }
+                Some(node) => node.tree().step(|state, word, wake_list| {
+                    state.expire(word, node.place(), this.waiter, now, wake_list);
+                }),
+            }
         }
         if self.waiter.state().is_queued() {
             return Poll::Pending;
@@ -570,17 +657,28 @@ impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
 #[cold]
 #[inline(never)]
 fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
-    let mut locked = shared.permits.lock();
-    let removed = locked.parts().0.cancel(waiter.as_mut());
-    finish_cancel_and_wake(shared, locked, waiter, removed);
+    let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, waiter) };
+    let removed = locked.parts().0.cancel((), waiter.as_mut());
+    finish_cancel_and_wake(shared, locked, (), waiter, removed);
+}
+
+/// Cancels a request at a gate that is part of a tree.
+#[cold]
+#[inline(never)]
+fn cancel_in_tree(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
+    let node = shared.node.as_deref().expect("a gate without a lock is part of a tree");
+    let mut locked = node.tree().lock();
+    let removed = locked.parts().0.cancel(node.place(), waiter.as_mut());
+    finish_cancel_and_wake(shared, locked, node.place(), waiter, removed);
 }
 
 /// Completes a cancellation under the lock, then wakes the waiters that it admitted.
 #[cold]
 #[inline(never)]
-fn finish_cancel_and_wake(
+fn finish_cancel_and_wake<Q: Queue>(
     shared: &Shared,
-    mut locked: LockedPermits<'_, GateState>,
+    mut locked: LockedPermits<'_, GateState<Q>>,
+    place: Q::Place<'_>,
     mut waiter: Pin<&mut Waiter>,
     removed: Option<Removed>,
 ) {
@@ -590,9 +688,75 @@ fn finish_cancel_and_wake(
     }
     let mut wake_list = WakeList::default();
     let (state, word) = locked.parts();
-    state.finish_cancel(word, waiter, removed, clock::now, &mut wake_list);
+    state.finish_cancel(word, place, waiter, removed, clock::now, &mut wake_list);
     drop(locked);
     wake_list.wake_all();
+}
+
+/// The outcome of a poll of a request that waits.
+struct Renewed {
+    /// Whether the waiter was still in the state that its owner had read.
+    is_done: bool,
+    rearm: Option<Rearm>,
+}
+
+/// Stores the new waker of a request in the queue. If its timer was lost, registers its deadline with that of another runtime.
+fn renew<C: Core>(
+    core: &Arc<C>,
+    place: <C::Queue as Queue>::Place<'_>,
+    mut waiter: Pin<&mut Waiter>,
+    waker: Waker,
+    runtime: Option<RuntimeId>,
+) -> Renewed {
+    core.step(|state, _, wake_list| match (waiter.state(), runtime) {
+        (WaiterState::Waiting, _) => {
+            wake_list.set_unused(state.replace_waker(place, waiter.as_mut(), waker));
+            Renewed { is_done: true, rearm: None }
+        }
+        (WaiterState::TimerLost, Some(runtime)) => {
+            let make_waker = |timer| timer_waker(core, timer);
+            let rearm = state.reregister(place, waiter.as_mut(), waker, runtime, make_waker, wake_list);
+            Renewed { is_done: true, rearm }
+        }
+        _ => {
+            wake_list.set_unused(Some(waker));
+            Renewed { is_done: false, rearm: None }
+        }
+    })
+}
+
+/// Makes the request of a blocked thread at a gate that is part of a tree.
+fn arrive_blocking_in_tree(
+    node: &TreeNode,
+    waiter: Pin<&mut Waiter>,
+    waker: Waker,
+    time: ArrivalTime,
+    now: i64,
+    instant: i64,
+) -> Poll<Result<(), Rejection>> {
+    node.tree().step(|state, _, wake_list| {
+        match state.decide_arrival_in_tree(node.place(), &waiter, time, || true, wake_list) {
+            ArrivalDecision::Admitted => Poll::Ready(Ok(())),
+            ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
+            ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
+                let deadline = WaitDeadline { since: now, instant, timer: TimerId::NONE };
+                state.enqueue_in_tree(node.place(), waiter, waker, Some(deadline), || now);
+                Poll::Pending
+            }
+        }
+    })
+}
+
+/// Returns whether a request arrives after its deadline. `instant` is the earliest of its deadlines, `own` the one that it was given
+/// itself.
+fn arrival_time(waiter: &Waiter, now: i64, instant: i64, own: i64) -> ArrivalTime {
+    if instant > now {
+        ArrivalTime::InTime
+    } else if waiter.is_strict() && own <= now {
+        ArrivalTime::LateAndStrict
+    } else {
+        ArrivalTime::Late
+    }
 }
 
 /// Counts a rejection as work of the task.

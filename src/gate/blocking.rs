@@ -34,7 +34,10 @@ pub(super) fn acquire(gate: &Gate, options: RequestOptions) -> Result<Permit<'_>
     };
     match result {
         Ok(()) => Ok(Permit::new(gate, options.weight)),
-        Err(rejection) => Err(AcquireError::new(gate.name(), options.weight, rejection)),
+        Err(rejection) => {
+            let shared = gate.shared();
+            Err(AcquireError::new(|level| shared.name_at(level), options.weight, rejection))
+        }
     }
 }
 

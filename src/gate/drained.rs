@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::core::Core;
 use super::handle::Gate;
 use super::state::DrainTicket;
 
@@ -54,9 +55,15 @@ impl Future for Drained<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone(); // may panic, so before anything changes
         let this = &mut *self;
-        this.gate.shared().step(|state, word, wake_list| {
-            this.ticket = state.poll_drained(word, this.ticket, waker, wake_list);
-        });
+        let (shared, ticket) = (this.gate.shared(), this.ticket);
+        this.ticket = match &shared.node {
+            None => {
+                shared.step(|state, word, wake_list| state.poll_drained(word, (), ticket, waker, wake_list))
+            }
+            Some(node) => node.tree().step(|state, word, wake_list| {
+                state.poll_drained(word, node.place(), ticket, waker, wake_list)
+            }),
+        };
         if self.ticket.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
@@ -64,7 +71,13 @@ impl Future for Drained<'_> {
 impl Drop for Drained<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.gate.shared().step(|state, word, wake_list| state.cancel_drained(word, ticket, wake_list));
+            let shared = self.gate.shared();
+            match &shared.node {
+                None => shared.step(|state, word, wake_list| state.cancel_drained(word, ticket, wake_list)),
+                Some(node) => {
+                    node.tree().step(|state, word, wake_list| state.cancel_drained(word, ticket, wake_list));
+                }
+            }
         }
     }
 }

@@ -72,6 +72,16 @@ pub enum AcquireError {
         /// The gate.
         gate: GateName,
     },
+    /// The request was made in the name of a key, and as many other keys are busy as the gate allows.
+    #[error(
+        "gate `{gate}` has {max} of {max} keys with permits in use or requests waiting; raise the number of its keys, or retry later"
+    )]
+    TooManyKeys {
+        /// The gate that has the keys.
+        gate: GateName,
+        /// The largest number of keys that may be busy at a time.
+        max: u32,
+    },
 }
 
 impl AcquireError {
@@ -84,21 +94,28 @@ impl AcquireError {
             | Self::DeadlineExceeded { gate, .. }
             | Self::TooLarge { gate, .. }
             | Self::ZeroWeight { gate }
-            | Self::NoRuntime { gate } => *gate,
+            | Self::NoRuntime { gate }
+            | Self::TooManyKeys { gate, .. } => *gate,
         }
     }
 
+    /// `name` returns the name of the gate at a level.
     #[cold]
     #[inline(never)]
-    pub(super) fn new(gate: GateName, weight: u32, rejection: Rejection) -> Self {
+    pub(super) fn new(name: impl Fn(u8) -> GateName, weight: u32, rejection: Rejection) -> Self {
         match rejection {
-            Rejection::Closed => Self::Closed { gate },
-            Rejection::ZeroWeight => Self::ZeroWeight { gate },
-            Rejection::TooLarge { limit } => Self::TooLarge { gate, weight, limit: Limit::saturating(limit) },
-            Rejection::QueueFull { bound } => Self::QueueFull { gate, bound },
-            Rejection::Expired { waited } => {
-                Self::DeadlineExceeded { gate, waited: Duration::from_nanos(waited) }
+            Rejection::Closed(at) => Self::Closed { gate: name(at.level()) },
+            Rejection::ZeroWeight => Self::ZeroWeight { gate: name(0) },
+            Rejection::TooLarge(at) => Self::TooLarge { gate: name(at.level()), weight, limit: at.limit() },
+            // A request that may wait is never rejected for lack of permits.
+            Rejection::QueueFull(at) | Rejection::NoPermits(at) => {
+                let bound = usize::try_from(at.number()).unwrap_or(usize::MAX);
+                Self::QueueFull { gate: name(at.level()), bound }
             }
+            Rejection::Expired { waited } => {
+                Self::DeadlineExceeded { gate: name(0), waited: Duration::from_nanos(waited) }
+            }
+            Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: max_keys(at) },
         }
     }
 }
@@ -142,6 +159,16 @@ pub enum TryAcquireError {
         /// The gate.
         gate: GateName,
     },
+    /// The request was made in the name of a key, and as many other keys are busy as the gate allows.
+    #[error(
+        "gate `{gate}` has {max} of {max} keys with permits in use or requests waiting; raise the number of its keys, or retry later"
+    )]
+    TooManyKeys {
+        /// The gate that has the keys.
+        gate: GateName,
+        /// The largest number of keys that may be busy at a time.
+        max: u32,
+    },
 }
 
 impl TryAcquireError {
@@ -152,50 +179,91 @@ impl TryAcquireError {
             Self::NoPermits { gate }
             | Self::Closed { gate }
             | Self::TooLarge { gate, .. }
+            | Self::TooManyKeys { gate, .. }
             | Self::ZeroWeight { gate } => *gate,
         }
     }
 
-    /// `None` stands for too few permits.
+    /// `name` returns the name of the gate at a level.
     #[cold]
     #[inline(never)]
-    pub(super) fn new(gate: GateName, weight: u32, rejection: Option<PermanentRejection>) -> Self {
+    pub(super) fn new(name: impl Fn(u8) -> GateName, weight: u32, rejection: Rejection) -> Self {
         match rejection {
-            None => Self::NoPermits { gate },
-            Some(PermanentRejection::Closed) => Self::Closed { gate },
-            Some(PermanentRejection::ZeroWeight) => Self::ZeroWeight { gate },
-            Some(PermanentRejection::TooLarge { limit }) => {
-                Self::TooLarge { gate, weight, limit: Limit::saturating(limit.into()) }
-            }
+            Rejection::Closed(at) => Self::Closed { gate: name(at.level()) },
+            Rejection::ZeroWeight => Self::ZeroWeight { gate: name(0) },
+            Rejection::TooLarge(at) => Self::TooLarge { gate: name(at.level()), weight, limit: at.limit() },
+            Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: max_keys(at) },
+            Rejection::NoPermits(at) | Rejection::QueueFull(at) => Self::NoPermits { gate: name(at.level()) },
+            // A request that does not wait has no deadline.
+            Rejection::Expired { .. } => Self::NoPermits { gate: name(0) },
         }
     }
 }
 
-/// Why the state rejects a request that would wait. Each variant has at most one number, so that it is returned in registers.
+fn max_keys(at: AtLevel) -> u32 {
+    u32::try_from(at.number()).unwrap_or(u32::MAX)
+}
+
+/// Why the state rejects a request. Each variant has at most one number, so that it is returned in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
-    Closed,
+    Closed(AtLevel),
     ZeroWeight,
-    TooLarge { limit: u64 },
-    QueueFull { bound: usize },
-    Expired { waited: u64 },
+    /// With the limit.
+    TooLarge(AtLevel),
+    /// With the bound.
+    QueueFull(AtLevel),
+    Expired {
+        waited: u64,
+    },
+    /// With the largest number of keys.
+    TooManyKeys(AtLevel),
+    /// Only for a request that does not wait.
+    NoPermits(AtLevel),
 }
 
-/// Why a request can never be admitted.
+/// A level of a tree, with a number of the gate there. Level 0 is the gate of the request, 1 its parent, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PermanentRejection {
-    Closed,
-    ZeroWeight,
-    TooLarge { limit: u32 },
-}
+pub(super) struct AtLevel(u64);
 
-impl From<PermanentRejection> for Rejection {
-    fn from(rejection: PermanentRejection) -> Self {
-        match rejection {
-            PermanentRejection::Closed => Self::Closed,
-            PermanentRejection::ZeroWeight => Self::ZeroWeight,
-            PermanentRejection::TooLarge { limit } => Self::TooLarge { limit: limit.into() },
-        }
+impl AtLevel {
+    /// The gate of the request.
+    pub(super) const OWN: Self = Self(0);
+
+    const LEVEL_SHIFT: u32 = 56;
+    const NUMBER_MASK: u64 = (1 << Self::LEVEL_SHIFT) - 1;
+
+    /// The number must be below 2^56.
+    #[inline]
+    pub(super) const fn new(level: u8, number: u64) -> Self {
+        Self((level as u64) << Self::LEVEL_SHIFT | number & Self::NUMBER_MASK)
+    }
+
+    /// Returns the number of the gate of the request.
+    #[inline]
+    pub(super) const fn own(number: u64) -> Self {
+        Self::new(0, number)
+    }
+
+    const fn level(self) -> u8 {
+        (self.0 >> Self::LEVEL_SHIFT) as u8
+    }
+
+    const fn number(self) -> u64 {
+        self.0 & Self::NUMBER_MASK
+    }
+
+    const fn limit(self) -> Limit {
+        Limit::saturating(self.number())
+    }
+
+    /// Returns the value as the [detail](super::queue::Removal::detail) of a removal.
+    pub(super) const fn to_detail(self) -> i64 {
+        i64::from_ne_bytes(self.0.to_ne_bytes())
+    }
+
+    pub(super) const fn from_detail(detail: i64) -> Self {
+        Self(u64::from_ne_bytes(detail.to_ne_bytes()))
     }
 }
 

@@ -6,77 +6,75 @@ use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use super::clock;
-use super::shared::Shared;
+use super::core::Core;
 use super::timer::{Rearm, TimerId};
 use super::wake_list::WakeList;
 
-impl Shared {
-    /// Sets a timer, and ends the waits whose deadline passed in the meantime.
-    ///
-    /// # Panics
-    ///
-    /// As [`Rearm::set`]. The requests that rely on the timer are woken before the panic continues.
-    pub(super) fn set_timer(&self, rearm: Rearm) {
+/// Sets a timer, and ends the waits whose deadline passed in the meantime.
+///
+/// # Panics
+///
+/// As [`Rearm::set`]. The requests that rely on the timer are woken before the panic continues.
+pub(super) fn set_timer<C: Core>(core: &C, rearm: Rearm) {
+    let mut wake_list = WakeList::default();
+    set_timers(core, Some(rearm), &mut wake_list);
+    wake_list.wake_all();
+}
+
+/// Runs when a timer has fired, or when its runtime was shut down.
+fn handle_timer<C: Core>(core: &C, timer: TimerId) {
+    // tokio calls this while it processes its timers, so no panic may escape, whether from setting a timer or from a waker.
+    let handled = panic::catch_unwind(AssertUnwindSafe(|| {
         let mut wake_list = WakeList::default();
-        self.set_timers(Some(rearm), &mut wake_list);
+        let next = core.locked(|state, word| state.handle_timer(word, timer, clock::now, &mut wake_list));
+        // Before the wakers: a waker that panics must not keep the timer from being set for the other requests.
+        set_timers(core, next, &mut wake_list);
         wake_list.wake_all();
-    }
+    }));
+    mem::forget(handled); // the drop of a payload may panic, too
+}
 
-    /// Runs when a timer has fired, or when its runtime was shut down.
-    fn handle_timer(&self, timer: TimerId) {
-        // tokio calls this while it processes its timers, so no panic may escape, whether from setting a timer or from a waker.
-        let handled = panic::catch_unwind(AssertUnwindSafe(|| {
-            let mut wake_list = WakeList::default();
-            let next = self.locked(|state, word| state.handle_timer(word, timer, clock::now, &mut wake_list));
-            // Before the wakers: a waker that panics must not keep the timer from being set for the other requests.
-            self.set_timers(next, &mut wake_list);
-            wake_list.wake_all();
-        }));
-        mem::forget(handled); // the drop of a payload may panic, too
-    }
-
-    /// Sets a timer, and sets it again for as long as it has fired in the meantime.
-    fn set_timers(&self, mut next: Option<Rearm>, wake_list: &mut WakeList) {
-        while let Some(mut rearm) = next.take() {
-            let on_panic = LoseTimerOnPanic { shared: self, timer: rearm.timer() };
-            rearm.set(); // without the lock: it calls tokio
-            mem::forget(on_panic);
-            next = self.locked(|state, word| state.put_timer_back(word, rearm, clock::now, wake_list));
-        }
+/// Sets a timer, and sets it again for as long as it has fired in the meantime.
+fn set_timers<C: Core>(core: &C, mut next: Option<Rearm>, wake_list: &mut WakeList) {
+    while let Some(mut rearm) = next.take() {
+        let on_panic = LoseTimerOnPanic { core, timer: rearm.timer() };
+        rearm.set(); // without the lock: it calls tokio
+        mem::forget(on_panic);
+        next = core.locked(|state, word| state.put_timer_back(word, rearm, clock::now, wake_list));
     }
 }
 
 /// Marks a timer as lost, and wakes its requests, if setting it panics.
-struct LoseTimerOnPanic<'s> {
-    shared: &'s Shared,
+struct LoseTimerOnPanic<'c, C: Core> {
+    core: &'c C,
     timer: TimerId,
 }
 
-impl Drop for LoseTimerOnPanic<'_> {
+impl<C: Core> Drop for LoseTimerOnPanic<'_, C> {
     fn drop(&mut self) {
-        self.shared.step(|state, _, wake_list| state.lose_timer(self.timer, wake_list));
+        self.core.step(|state, _, wake_list| state.lose_timer(self.timer, wake_list));
     }
 }
 
 /// The waker of a timer. It does not keep the gate alive.
-struct TimerWaker {
-    shared: Weak<Shared>,
+struct TimerWaker<C> {
+    core: Weak<C>,
     timer: TimerId,
 }
 
 /// Returns the waker of a timer.
-pub(super) fn timer_waker(shared: &Arc<Shared>, timer: TimerId) -> Waker {
-    Waker::from(Arc::new(TimerWaker { shared: Arc::downgrade(shared), timer }))
+pub(super) fn timer_waker<C: Core>(core: &Arc<C>, timer: TimerId) -> Waker {
+    Waker::from(Arc::new(TimerWaker { core: Arc::downgrade(core), timer }))
 }
 
-impl Wake for TimerWaker {
+impl<C: Core> Wake for TimerWaker<C> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.handle_timer(self.timer);
+        if let Some(core) = self.core.upgrade() {
+            handle_timer(&*core, self.timer);
         }
     }
 }
@@ -90,6 +88,7 @@ mod tests {
     use super::*;
     use crate::gate::clock::NEVER;
     use crate::gate::queue::{Waiter, WaiterRules, WaiterState};
+    use crate::gate::shared::Shared;
     use crate::gate::state::WaitDeadline;
     use crate::plan::{GateName, Limit};
 
@@ -104,18 +103,18 @@ mod tests {
         assert!(shared.try_acquire(1));
         let rearm = shared.locked(|state, word| {
             let runtime = Builder::new_current_thread().build().unwrap().handle().id();
-            let registered = state.register_deadline(runtime, 1, |timer| timer_waker(&shared, timer));
+            let registered = state.register_deadline((), runtime, 1, |timer| timer_waker(&shared, timer));
             let Ok((timer, Some(rearm))) = registered else { panic!("the first timer must be set") };
             let deadline = WaitDeadline { since: 0, instant: 1, timer };
             state.enqueue_with_deadline(word, waiter.as_mut(), Waker::noop().clone(), deadline);
             rearm
         });
-        let set = || shared.set_timer(rearm);
+        let set = || set_timer(&*shared, rearm);
         assert!(panic::catch_unwind(AssertUnwindSafe(set)).is_err(), "this thread is in no runtime");
         assert_eq!(waiter.state(), WaiterState::TimerLost);
         shared.step(|state, word, wake_list| {
-            let removed = state.cancel(waiter.as_mut());
-            state.finish_cancel(word, waiter, removed, || 0, wake_list);
+            let removed = state.cancel((), waiter.as_mut());
+            state.finish_cancel(word, (), waiter, removed, || 0, wake_list);
         });
     }
 

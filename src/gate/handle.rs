@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
-use super::permits::Word;
+use super::key::Key;
+use super::queue::fair::NodeRules;
 use super::shared::Shared;
-use super::status::{GateStatus, Resize};
+use super::status::{GateStatus, KeyStatus, Resize};
+use super::tree::TreeNode;
 use super::wake_list::WakeList;
-use crate::plan::{GateName, Limit};
+use crate::plan::debug_as_display::impl_debug_as_display;
+use crate::plan::{GateName, Keys, Limit};
 
 /// A named, live-resizable counting gate, first come, first served.
 ///
@@ -81,7 +84,17 @@ impl Gate {
     /// # let _ = uploads;
     /// ```
     pub fn builder(name: impl Into<GateName>, limit: Limit) -> GateBuilder {
-        GateBuilder { name: name.into(), limit, queue: usize::MAX, max_wait: None, measures_waits: true }
+        GateBuilder {
+            name: name.into(),
+            limit,
+            queue: usize::MAX,
+            max_wait: None,
+            measures_waits: true,
+            weight: 1,
+            is_parent: false,
+            keys: None,
+            parent: None,
+        }
     }
 
     /// Returns the name.
@@ -93,7 +106,7 @@ impl Gate {
     /// Returns the limit: the largest number of permits that may be in use.
     #[must_use]
     pub fn limit(&self) -> Limit {
-        Limit::saturating(self.shared.permits.load().limit().into())
+        self.shared.load().0
     }
 
     /// Sets the limit at once. Returns the old limit, the new limit and the debt.
@@ -173,29 +186,26 @@ impl Gate {
     /// ```
     #[must_use]
     pub fn in_use(&self) -> u32 {
-        self.shared.permits.load().in_use()
+        self.shared.load().1
     }
 
     /// Returns the number of permits that can be acquired; 0 under debt. It costs one load.
     #[must_use]
     pub fn available(&self) -> u32 {
-        self.shared.permits.load().available()
+        let (limit, in_use, _) = self.shared.load();
+        limit.get().saturating_sub(in_use)
     }
 
     /// Returns the number of requests in the queue. It takes the lock of the gate for a moment, unless the queue is empty.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        if self.shared.permits.load().has(Word::WAITERS) {
-            self.shared.locked(|state, _| state.waiting())
-        } else {
-            0
-        }
+        self.shared.waiting()
     }
 
     /// Returns `true` if the gate has been [closed](Self::close).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.permits.load().has(Word::CLOSED)
+        self.shared.load().2
     }
 
     /// Returns the limit, the permits and the queue at one instant, and what the gate has counted so far.
@@ -215,6 +225,79 @@ impl Gate {
     #[must_use]
     pub fn status(&self) -> GateStatus {
         self.shared.status()
+    }
+
+    /// Returns the gate of a key: a gate within this one that shares its permits fairly with the other keys. It costs an allocation;
+    /// keep the handle for a key that is used often.
+    ///
+    /// The key takes memory in the gate only while a permit is in use or a request waits in its name. Its limit is the cap of the
+    /// [declaration](GateBuilder::keyed), and follows the limit of this gate.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Keys, Limit, Part};
+    ///
+    /// let io = Gate::builder(GateName::new("io"), Limit::new(8)).keyed(Keys::up_to(4096).cap(Part::of(1, 2))).build();
+    /// let tenant = io.key("tenant-42");
+    /// let permit = tenant.acquire().await?;
+    /// assert_eq!((tenant.limit(), tenant.in_use(), io.in_use()), (Limit::new(4), 1, 1));
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the gate was created without keys; [`has_keys`](Self::has_keys) tells.
+    #[must_use]
+    #[track_caller]
+    pub fn key(&self, key: impl Into<Key>) -> Self {
+        let node = self.shared.node.as_ref().and_then(|node| TreeNode::of_key(node, key.into()));
+        let Some(node) = node else {
+            panic!(
+                "gate `{}` has no keys; create it with `GateBuilder::keyed`, or declare it with `GateSpec::keyed`",
+                self.name()
+            )
+        };
+        let shared = Shared::in_tree(self.shared.max_wait, Arc::clone(&self.shared.counters), node);
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Returns `true` if the gate was created with keys.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.shared.node.as_ref().is_some_and(|node| node.has_keys())
+    }
+
+    /// Returns the key, if this gate is one.
+    #[must_use]
+    pub fn as_key(&self) -> Option<&Key> {
+        self.shared.key()
+    }
+
+    /// Returns the number of keys with permits in use or requests waiting.
+    #[must_use]
+    pub fn busy_keys(&self) -> usize {
+        self.shared.node.as_ref().map_or(0, |node| node.busy_keys())
+    }
+
+    /// Returns the keys with the most requests waiting and permits in use, the busiest first, at most `most` of them. It visits every
+    /// busy key under the lock of the gate.
+    ///
+    /// ```
+    /// # use concurrency_governor::{Gate, GateName, Keys, Limit};
+    /// let io = Gate::builder(GateName::new("io"), Limit::new(8)).keyed(Keys::up_to(4096)).build();
+    /// let tenant = io.key(7);
+    /// let permit = tenant.try_acquire_many(3)?;
+    /// let busiest = io.busiest_keys(10);
+    /// assert_eq!((busiest[0].key.to_string(), busiest[0].in_use), ("7".to_owned(), 3));
+    /// # drop(permit);
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    #[must_use]
+    pub fn busiest_keys(&self, most: usize) -> Vec<KeyStatus> {
+        self.shared.node.as_ref().map_or_else(Vec::new, |node| node.busiest_keys(most))
     }
 
     #[inline]
@@ -255,6 +338,10 @@ pub struct GateBuilder {
     queue: usize,
     max_wait: Option<Duration>,
     measures_waits: bool,
+    weight: u32,
+    is_parent: bool,
+    keys: Option<Keys>,
+    parent: Option<Arc<TreeNode>>,
 }
 
 impl GateBuilder {
@@ -277,11 +364,104 @@ impl GateBuilder {
         self
     }
 
+    /// Allows other gates to be created [within](Self::within) this one.
+    pub const fn with_children(mut self) -> Self {
+        self.is_parent = true;
+        self
+    }
+
+    /// Lets the gate have keys, which are made on demand with [`Gate::key`]. Such a gate may have children, too.
+    pub const fn keyed(mut self, keys: Keys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Puts the gate within another one: each of its permits is also a permit of the parent, and of the parent's parents.
+    ///
+    /// The children of a gate, its keys, and the requests made on it directly share its permits: the next one goes to the child with
+    /// the fewest permits in use per [weight](Self::weight) that has a request waiting. A child that does not need its share leaves it to
+    /// the others.
+    ///
+    /// ```
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let io = Gate::builder(GateName::new("io"), Limit::new(8)).with_children().build();
+    /// let messages = Gate::builder(GateName::new("messages"), Limit::new(2)).within(&io)?.weight(2).build();
+    /// let permit = messages.try_acquire()?;
+    /// assert_eq!((messages.in_use(), io.in_use()), (1, 1));
+    /// # drop(permit);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidParent`] if the parent was created without children and keys, is a key, or is as deep as a gate may be.
+    pub fn within(mut self, parent: &Gate) -> Result<Self, InvalidParent> {
+        let fault = match &parent.shared.node {
+            Some(node) if node.depth() >= MAX_DEPTH => ParentFault::TooDeep,
+            Some(node) if node.is_parent() => {
+                self.parent = Some(Arc::clone(node));
+                return Ok(self);
+            }
+            Some(node) if node.key().is_some() => ParentFault::IsKey,
+            _ => ParentFault::NoChildren,
+        };
+        Err(InvalidParent { child: self.name, parent: parent.name(), fault })
+    }
+
+    /// Sets the weight: the share of the gate relative to its siblings while they all have requests waiting. At least 1. Default: 1.
+    pub const fn weight(mut self, weight: u32) -> Self {
+        self.weight = if weight == 0 { 1 } else { weight };
+        self
+    }
+
     /// Creates the gate.
     #[must_use]
     pub fn build(self) -> Gate {
         let max_wait = self.max_wait.map_or(NEVER, clock::from_duration);
-        let shared = Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits);
+        let rules = NodeRules {
+            limit: self.limit,
+            share: self.weight,
+            queue_bound: u32::try_from(self.queue).unwrap_or(u32::MAX),
+            is_parent: self.is_parent,
+            keys: self.keys,
+            measures_waits: self.measures_waits,
+        };
+        let node = match &self.parent {
+            Some(parent) => Some(TreeNode::child(parent, self.name, rules)),
+            None if self.is_parent || self.keys.is_some() => Some(TreeNode::root(self.name, rules)),
+            None => None,
+        };
+        let shared = match node {
+            Some(node) => Shared::in_tree(max_wait, Arc::default(), node),
+            None => Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits),
+        };
         Gate { shared: Arc::new(shared) }
     }
 }
+
+/// How many gates may stand above each other, the root included.
+const MAX_DEPTH: usize = 8;
+
+/// The error for a gate that cannot be put [within](GateBuilder::within) another one.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("gate `{child}` cannot be within gate `{parent}`: {fault}")]
+pub struct InvalidParent {
+    child: GateName,
+    parent: GateName,
+    fault: ParentFault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum ParentFault {
+    #[error("the parent was created without children; create it with `GateBuilder::with_children`")]
+    NoChildren,
+    #[error("the parent is one of the keys of its gate, and a key has no children")]
+    IsKey,
+    #[error(
+        "the parent is at depth 8, which is the deepest; put the gate within one of the parent's ancestors"
+    )]
+    TooDeep,
+}
+
+impl_debug_as_display!(InvalidParent);

@@ -43,14 +43,19 @@ mod handle;
 mod expiry;
 mod shared;
 mod state;
+mod tree;
 
 mod permits;
 mod queue;
 mod timer;
 
+mod books;
 pub(crate) mod clock;
+mod core;
 mod counters;
 mod histogram;
+mod key;
+mod priority;
 mod wait_sampler;
 mod wake_list;
 
@@ -61,12 +66,14 @@ mod sync;
 pub use acquire::{Acquire, AcquireOwned};
 pub use drained::Drained;
 pub use error::{AcquireError, TryAcquireError};
-pub use handle::{Gate, GateBuilder};
+pub use handle::{Gate, GateBuilder, InvalidParent};
 pub use histogram::{Bucket, Histogram};
+pub use key::Key;
 pub use permit::{OwnedPermit, Permit};
 pub use poll_gate::PollGate;
+pub use priority::Priority;
 pub use request::Request;
-pub use status::{GateStatus, GateTotals, QueueTotals, RejectedTotals, Resize};
+pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals, Resize};
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;

@@ -12,6 +12,7 @@ use super::blocking;
 use super::error::{AcquireError, TryAcquireError};
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
+use super::priority::Priority;
 use crate::plan::GateName;
 
 impl Gate {
@@ -370,6 +371,26 @@ impl<'g> Request<'g> {
         self
     }
 
+    /// Sets the priority among the requests that wait. It has an effect only at a gate with children or keys, or within one: by
+    /// itself a gate admits first come, first served. Default: [`Priority::Normal`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use concurrency_governor::{Gate, GateName, Keys, Limit};
+    /// use concurrency_governor::gate::Priority;
+    ///
+    /// let io = Gate::builder(GateName::new("io"), Limit::new(8)).keyed(Keys::up_to(100)).build();
+    /// let permit = io.key("tenant-42").request().priority(Priority::Critical).acquire_owned().await?;
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.options.rules.priority = priority;
+        self
+    }
+
     /// Waits for the permits; see [`Gate::acquire`].
     #[inline]
     pub fn acquire(self) -> Acquire<'g> {
@@ -394,7 +415,8 @@ impl<'g> Request<'g> {
         if self.gate.shared().try_acquire(weight) {
             return Ok(Permit::new(self.gate, weight));
         }
-        self.gate.shared().try_acquire_slow(weight).map(|()| Permit::new(self.gate, weight))
+        let priority = self.options.rules.priority;
+        self.gate.shared().try_acquire_slow(weight, priority).map(|()| Permit::new(self.gate, weight))
     }
 
     /// Acquires permits that keep the gate alive, if they are available now. Deadlines and

@@ -6,30 +6,45 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::clock;
+use super::core::Core;
 use super::counters::{Counter, ShardedCounters};
 use super::error::TryAcquireError;
+use super::key::Key;
 use super::permits::{Permits, Word};
+use super::priority::Priority;
+use super::queue::FifoQueue;
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
 use super::sync::{AtomicBool, Ordering};
+use super::tree::TreeNode;
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
 /// One gate. Handles, owned permits and owned futures hold it by reference count; everything else borrows a handle.
-///
-/// What needs the lock is a step of the [state](GateState): [`locked`](Self::locked) runs it, and [`step`](Self::step) also wakes
-/// the wakers after it.
 pub(super) struct Shared {
-    pub(super) permits: Permits<GateState>,
+    pub(super) permits: Permits<GateState<FifoQueue>>,
     /// Set under the lock with the first listener, and never cleared.
     has_listeners: AtomicBool,
-    pub(super) counters: ShardedCounters,
+    /// A key shares those of its gate.
+    pub(super) counters: Arc<ShardedCounters>,
     pub(super) name: GateName,
     /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`](clock::NEVER).
     pub(super) max_wait: i64,
+    /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
+    pub(super) node: Option<Arc<TreeNode>>,
+}
+
+impl Core for Shared {
+    type Queue = FifoQueue;
+
+    #[inline]
+    fn permits(&self) -> &Permits<GateState<FifoQueue>> {
+        &self.permits
+    }
 }
 
 impl Shared {
+    /// Creates a gate by itself.
     pub(super) fn new(
         name: GateName,
         limit: Limit,
@@ -40,30 +55,34 @@ impl Shared {
         Self {
             permits: Permits::new(limit, GateState::new(queue_bound, measures_waits)),
             has_listeners: AtomicBool::new(false),
-            counters: ShardedCounters::default(),
+            counters: Arc::default(),
             name,
             max_wait,
+            node: None,
         }
     }
 
-    /// Runs a step under the lock.
-    #[inline]
-    pub(super) fn locked<R>(&self, step: impl FnOnce(&mut GateState, &mut Word) -> R) -> R {
-        let mut locked = self.permits.lock();
-        let (state, word) = locked.parts();
-        step(state, word)
+    /// Creates a gate that is part of a tree.
+    pub(super) fn in_tree(max_wait: i64, counters: Arc<ShardedCounters>, node: TreeNode) -> Self {
+        let name = node.name();
+        Self {
+            permits: Permits::of_tree(),
+            has_listeners: AtomicBool::new(false),
+            counters,
+            name,
+            max_wait,
+            node: Some(Arc::new(node)),
+        }
     }
 
-    /// Runs a step under the lock, then wakes the wakers that it leaves.
-    ///
-    /// If the step admits the request of the caller, the waiter must record that before wakers run: a waker may panic.
-    #[inline]
-    pub(super) fn step<R>(&self, step: impl FnOnce(&mut GateState, &mut Word, &mut WakeList) -> R) -> R {
-        let mut wake_list = WakeList::default();
-        let result = self.locked(|state, word| step(state, word, &mut wake_list));
-        wake_list.wake_all();
-        mem::forget(wake_list); // nothing is left in it
-        result
+    /// Returns the name of the gate that many levels further up.
+    pub(super) fn name_at(&self, level: u8) -> GateName {
+        self.node.as_ref().map_or(self.name, |node| node.name_at(level))
+    }
+
+    /// Returns the key of a gate that is one.
+    pub(super) fn key(&self) -> Option<&Key> {
+        self.node.as_deref()?.key()
     }
 
     /// Admits a request without the lock. Returns `false`, and changes nothing, if the slow path must decide.
@@ -79,15 +98,24 @@ impl Shared {
     /// Admits or rejects a request that does not wait.
     #[cold]
     #[inline(never)]
-    pub(super) fn try_acquire_slow(&self, weight: u32) -> Result<(), TryAcquireError> {
+    pub(super) fn try_acquire_slow(&self, weight: u32, priority: Priority) -> Result<(), TryAcquireError> {
         let word = self.permits.load();
-        // The common case needs no lock: the gate is open, and the request fits under the limit, but not now.
+        // The common case needs no lock: the gate is open, and the request fits under the limit, but not now. The word of a gate in a
+        // tree always has one permit, and that under a limit of 1.
         if weight > 0 && weight <= word.limit() && !word.has(Word::CLOSED) && !word.fits(weight) {
             self.counters.increment(Counter::NoPermits);
             return Err(TryAcquireError::NoPermits { gate: self.name });
         }
-        let decided = self.locked(|state, word| state.try_acquire(word, weight));
-        decided.map_err(|rejection| TryAcquireError::new(self.name, weight, rejection))
+        self.try_acquire_locked(weight, priority)
+    }
+
+    #[inline(never)]
+    fn try_acquire_locked(&self, weight: u32, priority: Priority) -> Result<(), TryAcquireError> {
+        let decided = match &self.node {
+            Some(node) => node.try_acquire(weight, priority),
+            None => self.locked(|state, word| state.try_acquire(word, weight)),
+        };
+        decided.map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
     }
 
     /// Returns permits, and admits the waiters that fit then.
@@ -100,7 +128,16 @@ impl Shared {
 
     #[inline(never)]
     fn release_slow(&self, weight: u32) {
-        self.step(|state, word, wake_list| state.release(word, weight, clock::now, wake_list));
+        let Some(mut locked) = self.permits.lock() else {
+            let node = self.node.as_ref();
+            return node.expect("a gate without a lock is part of a tree").release(weight);
+        };
+        let mut wake_list = WakeList::default();
+        let (state, word) = locked.parts();
+        state.release(word, (), weight, clock::now, &mut wake_list);
+        drop(locked);
+        wake_list.wake_all();
+        mem::forget(wake_list); // nothing is left in it
     }
 
     /// Sets the limit to the result of `change`, which gets the present limit, and wakes the waiters that fit then.
@@ -115,22 +152,35 @@ impl Shared {
         // After the change: a listener that is inserted at the same time is either seen here, or sees the new limit. The
         // `Acquire` of the change and the lock of `listen` order the two.
         if self.has_listeners.load(Ordering::Relaxed) {
-            self.step(|state, _, wake_list| state.listeners.notify(wake_list));
+            self.step(|state, _, wake_list| state.notify_listeners(wake_list));
         }
         Resize { from, to: limit, debt: before.with_limit(limit.get()).debt() }
     }
 
     #[inline(never)]
     fn resize_slow(&self, change: impl Fn(Limit) -> Limit) -> Resize {
-        self.step(|state, word, wake_list| {
-            let limit = change(Limit::saturating(word.limit().into()));
-            let from = state.resize(word, limit, clock::now, wake_list);
-            Resize { from, to: limit, debt: word.debt() }
-        })
+        let mut wake_list = WakeList::default();
+        let Some(mut locked) = self.permits.lock() else {
+            let node = self.node.as_ref().expect("a gate without a lock is part of a tree");
+            let resize = node.resize(change, &mut wake_list);
+            wake_list.wake_all();
+            return resize;
+        };
+        let (state, word) = locked.parts();
+        let limit = change(Limit::saturating(word.limit().into()));
+        let from = state.resize(word, limit, clock::now, &mut wake_list);
+        let resize = Resize { from, to: limit, debt: word.debt() };
+        drop(locked);
+        wake_list.wake_all();
+        mem::forget(wake_list); // nothing is left in it
+        resize
     }
 
     /// Sets the limit. The caller wakes the wakers.
     pub(super) fn resize_without_waking(&self, limit: Limit, wake_list: &mut WakeList) -> Resize {
+        if let Some(node) = &self.node {
+            return node.resize(|_| limit, wake_list);
+        }
         self.locked(|state, word| {
             let from = state.resize(word, limit, clock::now, wake_list);
             Resize { from, to: limit, debt: word.debt() }
@@ -138,6 +188,9 @@ impl Shared {
     }
 
     pub(super) fn close(&self) {
+        if let Some(node) = &self.node {
+            return node.close();
+        }
         // In two steps, because a waiter reads its state without the lock: after it has read `Closed`, `is_closed` must return `true`.
         self.locked(|_, word| *word = word.with(Word::CLOSED));
         self.step(|state, word, wake_list| state.end_waits(word, clock::now, wake_list));
@@ -145,13 +198,37 @@ impl Shared {
 
     /// Has the listener notified each time the limit is set, and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
+        if let Some(node) = &self.node {
+            return node.listen(listener);
+        }
         self.locked(|state, _| {
-            state.listeners.insert(listener);
+            state.listen(listener);
             self.has_listeners.store(true, Ordering::Relaxed);
         });
     }
 
+    /// Returns the limit, the permits in use and the requests that wait, and whether the gate is closed.
+    pub(super) fn load(&self) -> (Limit, u32, bool) {
+        if let Some(node) = &self.node {
+            return node.load();
+        }
+        let word = self.permits.load();
+        (Limit::saturating(word.limit().into()), word.in_use(), word.has(Word::CLOSED))
+    }
+
+    /// Returns the number of requests that wait.
+    pub(super) fn waiting(&self) -> usize {
+        match &self.node {
+            Some(node) => node.waiting(),
+            None if self.permits.load().has(Word::WAITERS) => self.locked(|state, _| state.waiting()),
+            None => 0,
+        }
+    }
+
     pub(super) fn status(&self) -> GateStatus {
-        self.locked(|state, word| state.status(*word, &self.counters, self.name))
+        match &self.node {
+            Some(node) => node.status(&self.counters),
+            None => self.locked(|state, word| state.status(*word, &self.counters, self.name)),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a gate reports about itself.
 
 use super::histogram::Histogram;
+use super::key::Key;
 use crate::plan::{GateName, Limit};
 
 /// The status of a gate. Its limit, permits and queue belong to one instant:
@@ -71,7 +72,7 @@ pub struct GateTotals {
 }
 
 /// What became of the requests that had to wait:
-/// `enqueued == admitted + cancelled + expired + too_large + closed +` the requests that [wait](GateStatus::waiting) now.
+/// `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out +` the requests that [wait](GateStatus::waiting) now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueTotals {
@@ -90,6 +91,9 @@ pub struct QueueTotals {
     pub too_large: u64,
     /// Requests that ended because the gate was closed.
     pub closed: u64,
+    /// Requests that ended because the queue was full when another one arrived, and theirs was the longest within it. Only in a
+    /// gate with children or keys.
+    pub pushed_out: u64,
 }
 
 impl QueueTotals {
@@ -100,6 +104,7 @@ impl QueueTotals {
             .saturating_add(self.expired)
             .saturating_add(self.too_large)
             .saturating_add(self.closed)
+            .saturating_add(self.pushed_out)
     }
 }
 
@@ -119,6 +124,8 @@ pub struct RejectedTotals {
     pub zero_weight: u64,
     /// The gate was closed.
     pub closed: u64,
+    /// The request was made in the name of a key that was idle, and as many keys were busy as the gate allows.
+    pub too_many_keys: u64,
 }
 
 impl RejectedTotals {
@@ -131,7 +138,20 @@ impl RejectedTotals {
             .saturating_add(self.too_large)
             .saturating_add(self.zero_weight)
             .saturating_add(self.closed)
+            .saturating_add(self.too_many_keys)
     }
+}
+
+/// What one key of a gate uses at present; from [`Gate::busiest_keys`](super::Gate::busiest_keys).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyStatus {
+    /// The key.
+    pub key: Key,
+    /// Permits in use in the name of the key.
+    pub in_use: u32,
+    /// Requests that wait in the name of the key.
+    pub waiting: usize,
 }
 
 /// What [`Gate::resize`](super::Gate::resize) did.

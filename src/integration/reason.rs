@@ -12,6 +12,7 @@ pub(super) const EXPIRED: &str = "expired";
 pub(super) const TOO_LARGE: &str = "too_large";
 pub(super) const ZERO_WEIGHT: &str = "zero_weight";
 pub(super) const CLOSED: &str = "closed";
+pub(super) const TOO_MANY_KEYS: &str = "too_many_keys";
 
 /// Returns the reason why an `acquire` was rejected.
 #[cfg(any(feature = "tower", feature = "tracing"))]
@@ -21,6 +22,7 @@ pub(super) const fn of_acquire(error: &AcquireError) -> &'static str {
         AcquireError::DeadlineExceeded { .. } => EXPIRED,
         AcquireError::TooLarge { .. } => TOO_LARGE,
         AcquireError::ZeroWeight { .. } => ZERO_WEIGHT,
+        AcquireError::TooManyKeys { .. } => TOO_MANY_KEYS,
         AcquireError::Closed { .. } | AcquireError::NoRuntime { .. } => CLOSED,
     }
 }
@@ -32,6 +34,7 @@ pub(super) const fn of_try_acquire(error: &TryAcquireError) -> &'static str {
         TryAcquireError::NoPermits { .. } => NO_PERMITS,
         TryAcquireError::TooLarge { .. } => TOO_LARGE,
         TryAcquireError::ZeroWeight { .. } => ZERO_WEIGHT,
+        TryAcquireError::TooManyKeys { .. } => TOO_MANY_KEYS,
         TryAcquireError::Closed { .. } => CLOSED,
     }
 }

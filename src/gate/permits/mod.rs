@@ -24,13 +24,18 @@ use super::sync::{self, AtomicU64, Mutex, Ordering, UnsafeCell};
 use crate::plan::Limit;
 
 /// The permits, and the state that their lock protects.
-#[repr(C, align(64))] // the word and what most steps touch stand in the first cache lines
+#[repr(C)]
 pub(super) struct Permits<T> {
     word: AtomicU64,
-    state: UnsafeCell<T>,
+    /// `None` if the permits are those of a tree; see [`of_tree`](Self::of_tree).
+    state: Option<Box<StateCell<T>>>,
     /// Serializes the threads that wait for the lock, so that only one of them polls it.
     turn: Mutex<()>,
 }
+
+/// The state, on cache lines of its own.
+#[repr(align(64))]
+struct StateCell<T>(UnsafeCell<T>);
 
 // SAFETY: the state is accessed by the lock holder alone, which may be any thread.
 unsafe impl<T: Send> Sync for Permits<T> {}
@@ -38,13 +43,22 @@ unsafe impl<T: Send> Sync for Permits<T> {}
 /// Holds the lock, and releases it on drop.
 pub(super) struct LockedPermits<'p, T> {
     permits: &'p Permits<T>,
+    state: &'p StateCell<T>,
     /// The word, without [`Word::LOCKED`]. Other threads see it when the lock is released.
     word: Word,
 }
 
 impl<T> Permits<T> {
     pub(super) fn new(limit: Limit, state: T) -> Self {
-        Self { word: AtomicU64::new(Word::new(limit).0), state: UnsafeCell::new(state), turn: Mutex::new(()) }
+        let state = Some(Box::new(StateCell(UnsafeCell::new(state))));
+        Self { word: AtomicU64::new(Word::new(limit).0), state, turn: Mutex::new(()) }
+    }
+
+    /// Returns a word without permits and without a state, for a gate of a tree. The fast path always fails, and it is never locked:
+    /// the tree has its own lock.
+    pub(super) fn of_tree() -> Self {
+        let word = Word::new(Limit::MIN).with(Word::WAITERS);
+        Self { word: AtomicU64::new(word.0), state: None, turn: Mutex::new(()) }
     }
 
     /// Takes `weight` permits if they are available and no request waits. The weight must not be 0.
@@ -107,14 +121,16 @@ impl<T> Permits<T> {
         Word(self.word.load(Ordering::Acquire))
     }
 
-    /// Locks the state and the word.
+    /// Locks the state and the word. Returns `None` for a gate in a tree.
     #[inline]
-    pub(super) fn lock(&self) -> LockedPermits<'_, T> {
-        self.try_lock().unwrap_or_else(|| self.lock_contended())
+    pub(super) fn lock(&self) -> Option<LockedPermits<'_, T>> {
+        let state = &**self.state.as_ref()?;
+        let word = self.try_lock().unwrap_or_else(|| self.lock_contended());
+        Some(LockedPermits { permits: self, state, word })
     }
 
     #[inline]
-    fn try_lock(&self) -> Option<LockedPermits<'_, T>> {
+    fn try_lock(&self) -> Option<Word> {
         let word = Word(self.word.load(Ordering::Relaxed));
         if word.has(Word::LOCKED) {
             return None;
@@ -122,19 +138,19 @@ impl<T> Permits<T> {
         // Acquire: the work done under released permits, and by the last lock holder, happens before this step.
         let locked = word.with(Word::LOCKED);
         let changed = self.word.compare_exchange(word.0, locked.0, Ordering::Acquire, Ordering::Relaxed);
-        changed.is_ok().then(|| LockedPermits { permits: self, word })
+        changed.is_ok().then_some(word)
     }
 
     /// Waits for the lock. After `MAX_SPINS` polls the system has probably preempted the holder. Then the thread sleeps between
     /// polls, so that the holder can run whatever the priorities are.
     #[cold]
     #[inline(never)]
-    fn lock_contended(&self) -> LockedPermits<'_, T> {
+    fn lock_contended(&self) -> Word {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spins = 0_u32;
         loop {
-            if let Some(locked) = self.try_lock() {
-                return locked;
+            if let Some(word) = self.try_lock() {
+                return word;
             }
             spins = spins.saturating_add(1);
             #[cfg(not(any(gate_loom, gate_shuttle)))]
@@ -151,7 +167,7 @@ impl<T> LockedPermits<'_, T> {
     #[inline]
     pub(super) fn parts(&mut self) -> (&mut T, &mut Word) {
         // SAFETY: this thread holds the lock, and `&mut self` makes the reference unique for its lifetime.
-        let state = self.permits.state.with_mut(|state| unsafe { &mut *state });
+        let state = self.state.0.with_mut(|state| unsafe { &mut *state });
         (state, &mut self.word)
     }
 }
@@ -191,7 +207,7 @@ mod tests {
                 let permits = &permits;
                 scope.spawn(move || {
                     for step in 0..STEPS {
-                        let mut locked = permits.lock();
+                        let mut locked = permits.lock().unwrap();
                         let before = *locked.parts().0;
                         if step % 1000 == thread {
                             assert!(!permits.try_acquire(1) && !permits.try_release(1));
@@ -208,7 +224,7 @@ mod tests {
                 });
             }
         });
-        assert_eq!(*permits.lock().parts().0, THREADS * STEPS);
+        assert_eq!(*permits.lock().unwrap().parts().0, THREADS * STEPS);
         assert_eq!(permits.load(), Word::new(Limit::new(8)));
     }
 
@@ -216,10 +232,10 @@ mod tests {
     #[test]
     fn a_suspended_lock_holder_is_waited_for() {
         let permits = Permits::new(Limit::MIN, ());
-        let locked = permits.lock();
+        let locked = permits.lock().unwrap();
         assert!(permits.try_lock().is_none());
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| drop(permits.lock()));
+            let waiting = scope.spawn(|| drop(permits.lock().unwrap()));
             let start = Instant::now();
             while permits.turn.try_lock().is_ok() {
                 assert!(start.elapsed() < Duration::from_secs(60), "the thread does not wait for the lock");
@@ -237,7 +253,7 @@ mod tests {
         let permits = Permits::new(Limit::new(2), ());
         let panicking = thread::scope(|scope| {
             let step = || {
-                let mut locked = permits.lock();
+                let mut locked = permits.lock().unwrap();
                 let ((), word) = locked.parts();
                 *word = word.acquired(2);
                 panic!("under the lock");

@@ -26,6 +26,7 @@ use std::ptr::NonNull;
 use std::task::Waker;
 
 use super::waiter::{Removal, Removed, WaiterRules, WaiterState, WaitingRequest};
+use crate::gate::priority::Priority;
 use crate::gate::sync::{AtomicU8, Ordering, PlainCounter, UnsafeCell};
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
@@ -76,6 +77,16 @@ impl Waiter {
     #[inline]
     pub(in crate::gate) const fn is_strict(&self) -> bool {
         self.rules.is_strict
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn priority(&self) -> Priority {
+        self.rules.priority
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn waits_for_limit(&self) -> bool {
+        self.rules.waits_for_limit
     }
 
     /// Returns the weight for which a lowered limit may remove the waiter; 0 if it waits for the limit.
@@ -243,6 +254,12 @@ impl WaitList {
         Some(self.unlink(head, removal))
     }
 
+    /// Removes the request at the tail.
+    pub(super) fn pop_back(&mut self, removal: Removal) -> Option<Removed> {
+        let tail = self.tail?;
+        Some(self.unlink(tail, removal))
+    }
+
     /// Removes this waiter. Returns `None` if it is not in this list.
     #[inline]
     pub(super) fn remove(&mut self, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
@@ -400,7 +417,7 @@ mod tests {
     fn weights(list: &mut WaitList) -> Vec<u32> {
         let mut weights = Vec::new();
         list.remove_where(
-            Removal::Closed,
+            Removal::Closed { level: 0 },
             |request, _| {
                 weights.push(request.weight);
                 Visit::Keep
@@ -444,7 +461,7 @@ mod tests {
             assert_eq!(weights(&mut list), rest);
             push(&mut list, waiters[leaver].as_mut(), 4);
             assert_eq!(weights(&mut list), [&rest[..], &[4]].concat());
-            while list.pop_front(Removal::Closed).is_some() {}
+            while list.pop_front(Removal::Closed { level: 0 }).is_some() {}
             assert!(list.head.is_none() && list.tail.is_none());
         }
     }
@@ -467,7 +484,7 @@ mod tests {
         );
         assert!(list.replace_waker(waiters[1].as_mut(), Waker::noop().clone()).is_none());
         assert_eq!(waiters[1].state(), WaiterState::Waiting);
-        let wakers = [(); 3].map(|()| list.pop_front(Removal::Closed).unwrap().waker.is_some());
+        let wakers = [(); 3].map(|()| list.pop_front(Removal::Closed { level: 0 }).unwrap().waker.is_some());
         assert_eq!(wakers, [false, true, false]);
     }
 

@@ -1,189 +1,81 @@
 //! The wait queue: which request is admitted next.
 //!
-//! Four operations define the queue: [`enqueue`](WaitQueue::enqueue), [`cancel`](WaitQueue::cancel), [`peek`](WaitQueue::peek)
-//! and [`next`](WaitQueue::next). The order is first in, first out, whatever the weights. Another order has to answer `peek` and
-//! `next` differently, and to say which removals can make the next request fit (`Removed::was_head`). The other operations
-//! remove several requests at once, or replace what one of them holds.
+//! [`FifoQueue`] is the queue of a gate by itself: first come, first served. [`FairQueue`] is the queue of a tree of gates: it shares
+//! the permits among children and keys. [`Queue`] has the operations that the rules behind the lock need from both.
 
+pub(super) mod fair;
+mod fifo;
 mod list;
 mod waiter;
 
-use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::Waker;
 
-use list::{Visit, WaitList};
-
+pub(super) use fair::FairQueue;
+pub(super) use fifo::FifoQueue;
 pub(super) use list::Waiter;
 pub(super) use waiter::{Removal, Removed, WaiterRules, WaiterState, WaitingRequest};
 
+use super::books::Books;
+use super::permits::Word;
 use super::timer::TimerId;
-use crate::plan::Limit;
 
-/// A first-in, first-out wait queue. Each operation on one request takes constant time.
-pub(super) struct WaitQueue {
-    list: WaitList,
-    len: usize,
-    /// At least the largest weight in the queue among the requests that do not wait for the limit. Meaningless while the queue is
-    /// empty.
-    max_weight: u32,
-}
+/// A wait queue, with the permits that it grants and the counters of its gates.
+pub(super) trait Queue: Sized + Send + 'static {
+    /// Identifies the gate of a request within the queue.
+    type Place<'p>: Copy;
+    /// Identifies a gate that has permits in use or requests waiting.
+    type Drained: Copy + Send;
 
-impl WaitQueue {
-    pub(super) fn new() -> Self {
-        Self { list: WaitList::new(), len: 0, max_weight: 0 }
-    }
+    /// Returns the number of requests that wait.
+    fn len(&self) -> usize;
 
-    #[inline]
-    pub(super) const fn len(&self) -> usize {
-        self.len
-    }
+    /// Changes the books of a gate. The events of a key are also counted for the gate that has the key.
+    fn count(&mut self, place: Self::Place<'_>, change: impl FnMut(&mut Books));
 
-    #[inline]
-    pub(super) const fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
+    /// Returns permits that were in use. Returns `true` if a waiter may fit now.
+    fn release(&mut self, word: &mut Word, place: Self::Place<'_>, weight: u32) -> bool;
 
-    /// Puts a request behind all others.
-    #[inline]
-    pub(super) fn enqueue(&mut self, waiter: Pin<&mut Waiter>, request: WaitingRequest, waker: Waker) {
-        let others = if self.is_empty() { 0 } else { self.max_weight };
-        self.max_weight = others.max(waiter.removable_weight());
-        self.list.push_back(waiter, request, waker);
-        self.len = self.len.wrapping_add(1); // memory holds fewer waiters than a usize counts
-    }
+    /// Removes the request that is admitted next, if it fits. Takes its permits, and counts it.
+    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64) -> Option<Removed>;
 
-    /// Returns the request that is admitted next.
-    #[inline]
-    pub(super) fn peek(&mut self) -> Option<&WaitingRequest> {
-        self.list.front()
-    }
-
-    /// Removes the request that is admitted next.
-    #[inline]
-    pub(super) fn next(&mut self) -> Option<Removed> {
-        let removed = self.list.pop_front(Removal::Admitted)?;
-        self.len = self.len.wrapping_sub(1); // the queue held it
-        Some(removed)
-    }
-
-    /// Removes one request for another reason. Returns `None` if it is not in this queue.
-    #[inline]
-    pub(super) fn cancel(&mut self, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
-        let removed = self.list.remove(waiter, removal)?;
-        self.len = self.len.wrapping_sub(1); // the queue held it
-        Some(removed)
-    }
-
-    /// Removes all requests because the gate is closed.
-    pub(super) fn close(&mut self, removed: impl FnMut(Removed)) -> usize {
-        self.remove_where(Removal::Closed, |_, _| Visit::Remove, removed)
-    }
-
-    /// Returns `true` if the weight of some request may be above this limit.
-    #[inline]
-    pub(super) const fn may_exceed(&self, limit: Limit) -> bool {
-        self.max_weight > limit.get()
-    }
-
-    /// Removes the requests whose weight is above this limit and that do not wait for a higher one.
-    pub(super) fn remove_too_large(&mut self, limit: Limit, on_removed: impl FnMut(Removed)) -> usize {
-        if !self.may_exceed(limit) {
-            return 0;
-        }
-        self.max_weight = limit.get();
-        let visit = |request: &WaitingRequest, rules: WaiterRules| {
-            if request.weight > limit.get() && !rules.waits_for_limit { Visit::Remove } else { Visit::Keep }
-        };
-        self.remove_where(Removal::TooLarge(limit), visit, on_removed)
-    }
-
-    /// Removes the `due` requests of this timer whose deadline has passed. The search ends at the last of them: where all
-    /// requests wait equally long it visits no other request.
-    pub(super) fn remove_expired(
+    /// Removes one request for another reason. Returns `None` if it does not wait at this gate. [`Removed::was_head`] tells whether
+    /// another request may fit now.
+    fn cancel(
         &mut self,
-        timer: TimerId,
-        due: usize,
-        now: i64,
-        removed: impl FnMut(Removed),
-    ) -> usize {
-        let mut left = due;
-        let visit = |request: &WaitingRequest, _| {
-            if left == 0 {
-                return Visit::Stop;
-            }
-            if request.timer != timer || request.deadline > now {
-                return Visit::Keep;
-            }
-            left = left.wrapping_sub(1);
-            Visit::Remove
-        };
-        self.remove_where(Removal::Expired(now), visit, removed)
-    }
+        place: Self::Place<'_>,
+        waiter: Pin<&mut Waiter>,
+        removal: Removal,
+    ) -> Option<Removed>;
+
+    /// Removes the `due` requests of this timer whose deadline has passed, and counts them.
+    fn remove_expired(&mut self, timer: TimerId, due: usize, now: i64, removed: impl FnMut(Removed));
 
     /// Marks the requests of a timer that will not fire, and passes their wakers to `wake`.
-    pub(super) fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker)) {
-        self.list.mark_timer_lost(timer, wake);
-    }
+    fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker));
 
-    /// Replaces the waker of a request, and returns the waker that is no longer needed.
-    pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
-        self.list.replace_waker(waiter, waker)
-    }
-
-    /// Returns a request by its waiter, if it is in this queue.
-    pub(super) fn request_mut(&mut self, waiter: Pin<&mut Waiter>) -> Option<&mut WaitingRequest> {
-        self.list.request_mut(waiter)
-    }
-
-    fn remove_where(
+    /// Replaces the waker of a request, and returns the waker that is no longer needed: the old one, or `waker` itself if the request
+    /// does not wait.
+    fn replace_waker(
         &mut self,
-        removal: Removal,
-        visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
-        mut removed: impl FnMut(Removed),
-    ) -> usize {
-        let mut count = 0_usize;
-        self.list.remove_where(removal, visit, |request| {
-            count = count.wrapping_add(1);
-            removed(request);
-        });
-        self.len = self.len.wrapping_sub(count); // the queue held as many
-        count
-    }
-}
+        place: Self::Place<'_>,
+        waiter: Pin<&mut Waiter>,
+        waker: Waker,
+    ) -> Option<Waker>;
 
-/// Removes the waiters that are left. Their futures were leaked, so no owner can poll or drop them any more.
-impl Drop for WaitQueue {
-    fn drop(&mut self) {
-        self.close(|Removed { waker, .. }| {
-            // A panic here would only keep the wakers behind it from being dropped. The payload may panic in its drop, too.
-            let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(waker)));
-            mem::forget(dropped);
-        });
-    }
-}
+    /// Returns a request by its waiter, if it waits at this gate.
+    fn request_mut(
+        &mut self,
+        place: Self::Place<'_>,
+        waiter: Pin<&mut Waiter>,
+    ) -> Option<&mut WaitingRequest>;
 
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::sync::Arc;
-    use std::task::Wake;
+    /// Returns `false` if no gate of the queue can be drained now.
+    fn may_be_drained(&self) -> bool;
 
-    use super::*;
+    /// Identifies a gate that is not drained. Returns `None` if it is: no permit in use, no request waiting.
+    fn busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Drained>;
 
-    /// A queue that is dropped removes the requests that are left in it, and drops their wakers.
-    #[test]
-    fn a_dropped_queue_removes_its_requests() {
-        struct IdleWaker;
-        impl Wake for IdleWaker {
-            fn wake(self: Arc<Self>) {}
-        }
-        let (mut queue, mut waiter, waker) =
-            (WaitQueue::new(), pin!(Waiter::new(1, WaiterRules::DEFAULT)), Arc::new(IdleWaker));
-        let request = WaitingRequest { weight: 1, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
-        queue.enqueue(waiter.as_mut(), request, Waker::from(Arc::clone(&waker)));
-        drop(queue);
-        assert_eq!((waiter.state(), Arc::strong_count(&waker)), (WaiterState::Closed, 1));
-    }
+    /// Returns `true` if the gate is not drained.
+    fn is_busy(&self, word: Word, gate: Self::Drained) -> bool;
 }

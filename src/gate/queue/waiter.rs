@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use crate::gate::error::AtLevel;
+use crate::gate::priority::Priority;
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 
@@ -24,9 +26,11 @@ pub(in crate::gate) enum WaiterState {
     /// The deadline passed.
     Expired = 6,
     /// The owner has taken the result, or has cancelled the request.
-    Done = 7,
+    Done = 8,
+    /// A longer queue had to make room, and the request was the last one in it.
+    QueueFull = 7,
     /// The request has not been enqueued yet, and the fast path must not admit it: its deadline is checked first.
-    StrictlyIdle = 8,
+    StrictlyIdle = 9,
 }
 
 impl WaiterState {
@@ -40,6 +44,7 @@ impl WaiterState {
             4 => Self::Closed,
             5 => Self::TooLarge,
             6 => Self::Expired,
+            7 => Self::QueueFull,
             _ => Self::Done,
         }
     }
@@ -57,10 +62,12 @@ pub(in crate::gate) struct WaiterRules {
     pub(in crate::gate) is_strict: bool,
     /// The request waits while its weight is above the limit.
     pub(in crate::gate) waits_for_limit: bool,
+    pub(in crate::gate) priority: Priority,
 }
 
 impl WaiterRules {
-    pub(in crate::gate) const DEFAULT: Self = Self { is_strict: false, waits_for_limit: false };
+    pub(in crate::gate) const DEFAULT: Self =
+        Self { is_strict: false, waits_for_limit: false, priority: Priority::Normal };
 }
 
 /// One request in the queue. Instants are nanoseconds of the [clock](crate::gate::clock).
@@ -83,9 +90,20 @@ pub(in crate::gate) struct WaitingRequest {
 pub(in crate::gate) enum Removal {
     Admitted,
     Cancelled,
-    Closed,
-    /// The limit is now below the weight.
-    TooLarge(Limit),
+    /// The gate at this level was closed: 0 is the gate of the request, 1 its parent, and so on.
+    Closed {
+        level: u8,
+    },
+    /// The limit at this level is now below the weight.
+    TooLarge {
+        level: u8,
+        limit: Limit,
+    },
+    /// The queue at this level is full, and the request was the last one in the longest queue there.
+    QueueFull {
+        level: u8,
+        bound: u32,
+    },
     /// The deadline has passed at this instant.
     Expired(i64),
 }
@@ -96,19 +114,22 @@ impl Removal {
         match self {
             Self::Admitted => WaiterState::Admitted,
             Self::Cancelled => WaiterState::Done,
-            Self::Closed => WaiterState::Closed,
-            Self::TooLarge(_) => WaiterState::TooLarge,
+            Self::Closed { .. } => WaiterState::Closed,
+            Self::TooLarge { .. } => WaiterState::TooLarge,
+            Self::QueueFull { .. } => WaiterState::QueueFull,
             Self::Expired(_) => WaiterState::Expired,
         }
     }
 
-    /// Returns the one number that the owner needs for its error: the limit, or the nanoseconds waited.
+    /// Returns the one number that the owner needs for its error: the nanoseconds waited, or a level with its limit or its bound.
     #[inline]
     pub(super) fn detail(self, since: i64) -> Option<i64> {
         match self {
-            Self::TooLarge(limit) => Some(limit.get().into()),
+            Self::TooLarge { level, limit } => Some(AtLevel::new(level, limit.get().into()).to_detail()),
+            Self::QueueFull { level, bound } => Some(AtLevel::new(level, bound.into()).to_detail()),
+            Self::Closed { level } => Some(AtLevel::new(level, 0).to_detail()),
+            Self::Admitted | Self::Cancelled => None,
             Self::Expired(now) => Some(now.saturating_sub(since)),
-            Self::Admitted | Self::Cancelled | Self::Closed => None,
         }
     }
 }

@@ -1,38 +1,29 @@
 //! The state of a gate, and the rules for requests, releases and changes of the limit.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Waker;
 
+use tokio::sync::Notify;
+
 use super::drain_waiters::DrainWaiters;
+use crate::gate::books::{Books, add, count};
 use crate::gate::counters::{Counter, ShardedCounters};
-use crate::gate::error::{PermanentRejection, Rejection};
-use crate::gate::histogram::Histogram;
+use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::permits::Word;
-use crate::gate::queue::{Removal, Removed, WaitQueue, Waiter, WaiterState, WaitingRequest};
+use crate::gate::queue::{FifoQueue, Queue, Removal, Removed, Waiter, WaiterState, WaitingRequest};
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
 use crate::gate::timer::{TimerId, Timers};
-use crate::gate::wait_sampler::WaitSampler;
-use crate::gate::wake_list::{ChangeListeners, WakeList};
+use crate::gate::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
 /// What the lock of a gate protects.
-pub(in crate::gate) struct GateState {
-    pub(super) queue: WaitQueue,
-    sampler: WaitSampler,
-    queue_bound: usize,
+pub(in crate::gate) struct GateState<Q: Queue> {
+    pub(in crate::gate) queue: Q,
     pub(super) timers: Timers,
-    pub(super) drain_waiters: DrainWaiters,
-    pub(in crate::gate) listeners: ChangeListeners,
-    /// Requests admitted on arrival under the lock.
-    admitted: u64,
-    /// Changes of the limit under the lock.
-    resized: u64,
-    /// Its field `enqueued` is unused. It is computed as the sum of the other fields except `abandoned`, plus the requests that
-    /// wait.
-    pub(super) queue_totals: QueueTotals,
-    rejected: RejectedTotals,
-    /// `None` if waits are not measured.
-    waits: Option<Box<Histogram>>,
+    pub(super) drain_waiters: DrainWaiters<Q::Drained>,
+    /// The bound of the whole queue, where the queue itself has none.
+    queue_bound: usize,
 }
 
 /// What becomes of a request on arrival.
@@ -58,38 +49,21 @@ pub(in crate::gate) struct WaitDeadline {
     pub(in crate::gate) timer: TimerId,
 }
 
-impl GateState {
+/// The rules of a gate by itself.
+impl GateState<FifoQueue> {
     pub(in crate::gate) fn new(queue_bound: usize, measures_waits: bool) -> Self {
-        Self {
-            queue: WaitQueue::new(),
-            sampler: WaitSampler::new(measures_waits),
-            queue_bound,
-            timers: Timers::default(),
-            drain_waiters: DrainWaiters::default(),
-            listeners: ChangeListeners::default(),
-            admitted: 0,
-            resized: 0,
-            queue_totals: QueueTotals::default(),
-            rejected: RejectedTotals::default(),
-            waits: measures_waits.then(Box::default),
-        }
+        Self::with_queue(FifoQueue::new(Books::new(measures_waits)), queue_bound)
     }
 
-    /// Admits a request or rejects it. It never waits: `Err(None)` means that there are too few permits.
-    pub(in crate::gate) fn try_acquire(
-        &mut self,
-        word: &mut Word,
-        weight: u32,
-    ) -> Result<(), Option<PermanentRejection>> {
-        if let Some(rejection) = permanent_rejection(*word, weight, word.limit()) {
-            self.count_rejection(&rejection.into());
-            return Err(Some(rejection));
-        }
-        if self.admit_on_arrival(word, weight) {
-            return Ok(());
-        }
-        count(&mut self.rejected.no_permits);
-        Err(None)
+    /// Admits or rejects a request that does not wait.
+    pub(in crate::gate) fn try_acquire(&mut self, word: &mut Word, weight: u32) -> Result<(), Rejection> {
+        let rejection = match permanent_rejection(*word, weight, word.limit()) {
+            Some(rejection) => rejection,
+            None if self.admit_on_arrival(word, weight) => return Ok(()),
+            None => Rejection::NoPermits(AtLevel::OWN),
+        };
+        self.count_rejection(&rejection);
+        Err(rejection)
     }
 
     /// Admits a request that may wait, or rejects it.
@@ -104,10 +78,10 @@ impl GateState {
     ) -> ArrivalDecision {
         let weight = waiter.weight();
         let rejection = match permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
-            Some(rejection) => rejection.into(),
+            Some(rejection) => rejection,
             None if self.admit_on_arrival(word, weight) => return ArrivalDecision::Admitted,
             None if self.queue.len() < self.queue_bound => return ArrivalDecision::MustWait,
-            None => Rejection::QueueFull { bound: self.queue_bound },
+            None => Rejection::QueueFull(AtLevel::own(self.queue_bound as u64)),
         };
         self.reject(rejection, may_reject)
     }
@@ -123,10 +97,10 @@ impl GateState {
     ) -> ArrivalDecision {
         let weight = waiter.weight();
         let rejection = match permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
-            Some(rejection) => rejection.into(),
+            Some(rejection) => rejection,
             None if !is_strict && self.admit_on_arrival(word, weight) => return ArrivalDecision::Admitted,
             None if !is_strict && self.queue.len() >= self.queue_bound => {
-                Rejection::QueueFull { bound: self.queue_bound }
+                Rejection::QueueFull(AtLevel::own(self.queue_bound as u64))
             }
             None => Rejection::Expired { waited: 0 },
         };
@@ -143,14 +117,8 @@ impl GateState {
         ArrivalDecision::Rejected(rejection)
     }
 
-    pub(super) fn count_rejection(&mut self, rejection: &Rejection) {
-        count(match rejection {
-            Rejection::Closed => &mut self.rejected.closed,
-            Rejection::ZeroWeight => &mut self.rejected.zero_weight,
-            Rejection::TooLarge { .. } => &mut self.rejected.too_large,
-            Rejection::QueueFull { .. } => &mut self.rejected.queue_full,
-            Rejection::Expired { .. } => &mut self.rejected.expired,
-        });
+    fn count_rejection(&mut self, rejection: &Rejection) {
+        self.queue.books_mut().count_rejection(rejection);
     }
 
     /// Puts a request at the end of the queue. Its wait has no deadline.
@@ -164,7 +132,7 @@ impl GateState {
         clock: impl FnOnce() -> i64,
     ) {
         // Only a measured wait reads the clock.
-        let (since, sample) = self.sampler.sample(clock).unwrap_or((0, 0));
+        let (since, sample) = self.queue.books_mut().sampler.sample(clock).unwrap_or((0, 0));
         let weight = waiter.weight();
         let request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: 0 };
         self.queue.enqueue(waiter, request, waker);
@@ -180,7 +148,7 @@ impl GateState {
         deadline: WaitDeadline,
     ) {
         let WaitDeadline { since, instant, timer } = deadline;
-        let (_, sample) = self.sampler.sample(|| since).unwrap_or((since, 0));
+        let (_, sample) = self.queue.books_mut().sampler.sample(|| since).unwrap_or((since, 0));
         let weight = waiter.weight();
         let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
         self.queue.enqueue(waiter, request, waker);
@@ -194,99 +162,9 @@ impl GateState {
         let is_admitted = self.queue.is_empty() && word.fits(weight);
         if is_admitted {
             *word = word.acquired(weight);
-            count(&mut self.admitted);
+            count(&mut self.queue.books_mut().admitted);
         }
         is_admitted
-    }
-
-    /// Releases permits, and admits the waiters that fit then.
-    #[inline]
-    pub(in crate::gate) fn release(
-        &mut self,
-        word: &mut Word,
-        weight: u32,
-        clock: impl Fn() -> i64,
-        wake_list: &mut WakeList,
-    ) {
-        *word = word.released(weight);
-        // Without waiters the caller came here only because another thread held the lock.
-        if word.has(Word::WAITERS) {
-            self.admit_waiters(word, clock, wake_list);
-        }
-    }
-
-    /// Admits the waiters at the head that fit, and ends the wait for a drained gate if it is drained. Every step that may make
-    /// room while [`Word::WAITERS`] is set ends here.
-    #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
-    #[inline(always)]
-    pub(super) fn admit_waiters(
-        &mut self,
-        word: &mut Word,
-        clock: impl Fn() -> i64,
-        wake_list: &mut WakeList,
-    ) {
-        // First come, first served: the first request that does not fit ends the search.
-        while self.queue.peek().is_some_and(|head| word.fits(head.weight)) {
-            let Some(admitted) = self.queue.next() else { break };
-            *word = word.acquired(admitted.weight);
-            count(&mut self.queue_totals.admitted);
-            if admitted.sample > 0 {
-                self.record_wait(admitted.since, admitted.sample, clock());
-            }
-            Self::wake_removed(&mut self.timers, admitted, wake_list);
-        }
-        // The last waiter turns the fast path on again, unless `drained` futures still wait.
-        if self.queue.is_empty() {
-            if !self.drain_waiters.is_empty() && word.in_use() == 0 {
-                self.drain_waiters.wake_all(wake_list);
-            }
-            self.clear_waiters_if_unused(word);
-        }
-    }
-
-    /// As [`admit_waiters`](Self::admit_waiters), for the steps that seldom make room.
-    #[inline(never)]
-    pub(super) fn admit_waiters_slow(
-        &mut self,
-        word: &mut Word,
-        clock: impl Fn() -> i64,
-        wake_list: &mut WakeList,
-    ) {
-        self.admit_waiters(word, clock, wake_list);
-    }
-
-    /// Removes a request whose owner does not want it any more. The caller must pass the result to
-    /// [`finish_cancel`](Self::finish_cancel), unless the request was not the head and has no timer.
-    #[inline]
-    pub(in crate::gate) fn cancel(&mut self, waiter: Pin<&mut Waiter>) -> Option<Removed> {
-        let removed = self.queue.cancel(waiter, Removal::Cancelled)?;
-        count(&mut self.queue_totals.cancelled);
-        Some(removed)
-    }
-
-    /// Completes a cancellation: releases the permits of an admitted request, or admits the waiters behind a request that was the
-    /// head.
-    pub(in crate::gate) fn finish_cancel(
-        &mut self,
-        word: &mut Word,
-        waiter: Pin<&mut Waiter>,
-        removed: Option<Removed>,
-        clock: impl Fn() -> i64,
-        wake_list: &mut WakeList,
-    ) {
-        match removed {
-            Some(removed) => self.discard_removed(word, removed, clock, wake_list),
-            None if waiter.state() == WaiterState::Admitted => {
-                count(&mut self.queue_totals.abandoned);
-                let weight = waiter.weight();
-                waiter.finish();
-                *word = word.released(weight);
-                if word.has(Word::WAITERS) {
-                    self.admit_waiters_slow(word, clock, wake_list);
-                }
-            }
-            None => {}
-        }
     }
 
     /// Sets the limit, rejects waiters whose weight is now too large unless they wait for the limit, and admits those that fit.
@@ -301,18 +179,19 @@ impl GateState {
         let before = Limit::saturating(word.limit().into());
         *word = word.with_limit(limit.get());
         if before != limit {
-            count(&mut self.resized);
+            count(&mut self.queue.books_mut().resized);
         }
         // The requests that have become too large go first: they must not block those behind them.
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
-        add(&mut self.queue_totals.too_large, removed);
+        add(&mut self.queue.books_mut().queue.too_large, removed);
         // Lowering the limit can admit waiters only if one before them was removed.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
             self.admit_waiters_slow(word, clock, wake_list);
         }
-        if !self.listeners.is_empty() {
-            self.listeners.notify(wake_list);
+        let listeners = &self.queue.books().listeners;
+        if !listeners.is_empty() {
+            listeners.notify(wake_list);
         }
         before
     }
@@ -326,20 +205,24 @@ impl GateState {
     ) {
         let Self { queue, timers, .. } = self;
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
-        add(&mut self.queue_totals.closed, removed);
+        add(&mut self.queue.books_mut().queue.closed, removed);
         if word.has(Word::WAITERS) {
             self.admit_waiters_slow(word, clock, wake_list);
         }
-        self.listeners.notify(wake_list);
+        self.queue.books().listeners.notify(wake_list);
     }
 
-    /// Replaces the waker of a request, unless its wait has ended. Returns the waker that is no longer needed.
-    pub(in crate::gate) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
-        self.queue.replace_waker(waiter, waker)
+    /// Has the listener notified each time the limit is set, and when the gate is closed.
+    pub(in crate::gate) fn listen(&mut self, listener: &Arc<Notify>) {
+        self.queue.books_mut().listeners.insert(listener);
+    }
+
+    pub(in crate::gate) fn notify_listeners(&self, wake_list: &mut WakeList) {
+        self.queue.books().listeners.notify(wake_list);
     }
 
     /// Returns the number of requests that wait.
-    pub(in crate::gate) const fn waiting(&self) -> usize {
+    pub(in crate::gate) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
@@ -350,12 +233,13 @@ impl GateState {
         counters: &ShardedCounters,
         name: GateName,
     ) -> GateStatus {
+        let books = self.queue.books();
         let waiting = self.queue.len();
-        let mut enqueued = self.queue_totals.ended();
+        let mut enqueued = books.queue.ended();
         add(&mut enqueued, waiting);
-        let queue = QueueTotals { enqueued, ..self.queue_totals };
-        let no_permits = self.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
-        let admitted = self.admitted.saturating_add(counters.sum(Counter::Admitted));
+        let queue = QueueTotals { enqueued, ..books.queue };
+        let no_permits = books.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
+        let admitted = books.admitted.saturating_add(counters.sum(Counter::Admitted));
         // Claims are read first, so that a request that is postponed and claimed in between counts as unclaimed. The loads are
         // Relaxed, so the result is approximate while that happens.
         let claimed = counters.sum(Counter::Claimed).saturating_add(queue.abandoned);
@@ -369,27 +253,140 @@ impl GateState {
             waiting,
             unclaimed: usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX),
             closed: word.has(Word::CLOSED),
-            resized: self.resized.saturating_add(counters.sum(Counter::Resized)),
+            resized: books.resized.saturating_add(counters.sum(Counter::Resized)),
             totals: GateTotals {
                 admitted: admitted.saturating_add(queue.admitted),
                 queue,
-                rejected: RejectedTotals { no_permits, ..self.rejected },
+                rejected: RejectedTotals { no_permits, ..books.rejected },
             },
-            waits: self.waits.as_deref().cloned().unwrap_or_default(),
+            waits: books.waits.as_deref().cloned().unwrap_or_default(),
         }
+    }
+}
+
+/// The rules of every gate.
+impl<Q: Queue> GateState<Q> {
+    pub(in crate::gate) fn with_queue(queue: Q, queue_bound: usize) -> Self {
+        Self { queue, timers: Timers::default(), drain_waiters: DrainWaiters::default(), queue_bound }
+    }
+
+    /// Releases permits, and admits the waiters that fit then.
+    #[inline]
+    pub(in crate::gate) fn release(
+        &mut self,
+        word: &mut Word,
+        place: Q::Place<'_>,
+        weight: u32,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        if self.queue.release(word, place, weight) {
+            self.admit_waiters(word, clock, wake_list);
+        }
+    }
+
+    /// Admits the waiters that are next and fit, and ends the wait for a drained gate if it is drained. Every step that may make
+    /// room while a request waits ends here.
+    #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
+    #[inline(always)]
+    pub(in crate::gate) fn admit_waiters(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        while let Some(admitted) = self.queue.grant(word, &clock) {
+            Self::wake_removed(&mut self.timers, admitted, wake_list);
+        }
+        // The last waiter turns the fast path on again, unless `drained` futures still wait.
+        if self.queue.may_be_drained() {
+            if self.drain_waiters.is_empty() {
+                *word = word.without(Word::WAITERS);
+            } else {
+                *word = self.wake_drained(*word, wake_list);
+            }
+        }
+    }
+
+    /// As [`admit_waiters`](Self::admit_waiters), for the steps that seldom make room.
+    #[inline(never)]
+    pub(in crate::gate) fn admit_waiters_slow(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        self.admit_waiters(word, clock, wake_list);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_drained(&mut self, mut word: Word, wake_list: &mut WakeList) -> Word {
+        let Self { queue, drain_waiters, .. } = self;
+        drain_waiters.wake_where(|gate| !queue.is_busy(word, gate), wake_list);
+        self.clear_waiters_if_unused(&mut word);
+        word
+    }
+
+    /// Removes a request whose owner does not want it any more. The caller must pass the result to
+    /// [`finish_cancel`](Self::finish_cancel), unless the request was not the head and has no timer.
+    #[inline]
+    pub(in crate::gate) fn cancel(
+        &mut self,
+        place: Q::Place<'_>,
+        waiter: Pin<&mut Waiter>,
+    ) -> Option<Removed> {
+        let removed = self.queue.cancel(place, waiter, Removal::Cancelled)?;
+        self.queue.count(place, |books| count(&mut books.queue.cancelled));
+        Some(removed)
+    }
+
+    /// Completes a cancellation: releases the permits of an admitted request, or admits the waiters behind a request that was the
+    /// head.
+    pub(in crate::gate) fn finish_cancel(
+        &mut self,
+        word: &mut Word,
+        place: Q::Place<'_>,
+        waiter: Pin<&mut Waiter>,
+        removed: Option<Removed>,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        match removed {
+            Some(removed) => self.discard_removed(word, removed, clock, wake_list),
+            None if waiter.state() == WaiterState::Admitted => {
+                self.queue.count(place, |books| count(&mut books.queue.abandoned));
+                let weight = waiter.weight();
+                waiter.finish();
+                if self.queue.release(word, place, weight) {
+                    self.admit_waiters_slow(word, clock, wake_list);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Replaces the waker of a request, unless its wait has ended. Returns the waker that is no longer needed.
+    pub(in crate::gate) fn replace_waker(
+        &mut self,
+        place: Q::Place<'_>,
+        waiter: Pin<&mut Waiter>,
+        waker: Waker,
+    ) -> Option<Waker> {
+        self.queue.replace_waker(place, waiter, waker)
     }
 
     /// Clears [`Word::WAITERS`] if it is set and nothing waits any more.
     #[inline]
     pub(super) fn clear_waiters_if_unused(&self, word: &mut Word) {
-        if self.queue.is_empty() && self.drain_waiters.is_empty() {
+        if self.queue.len() == 0 && self.drain_waiters.is_empty() {
             *word = word.without(Word::WAITERS);
         }
     }
 
     /// Finishes the removal of a request whose owner must be woken.
     #[inline]
-    fn wake_removed(timers: &mut Timers, removed: Removed, wake_list: &mut WakeList) {
+    pub(in crate::gate) fn wake_removed(timers: &mut Timers, removed: Removed, wake_list: &mut WakeList) {
         if let Some(waker) = removed.waker {
             wake_list.push(waker);
         }
@@ -415,28 +412,18 @@ impl GateState {
             self.admit_waiters_slow(word, clock, wake_list);
         }
     }
-
-    #[cold]
-    #[inline(never)]
-    fn record_wait(&mut self, since: i64, sample: u16, now: i64) {
-        if let Some(waits) = &mut self.waits {
-            // `now` may be earlier than `since`: a caller may have read it before it took the lock.
-            let waited = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
-            waits.record_many(waited, sample);
-        }
-    }
 }
 
 /// Returns why the gate can never admit this request, whatever is available.
 #[inline]
-fn permanent_rejection(word: Word, weight: u32, weight_bound: u32) -> Option<PermanentRejection> {
+fn permanent_rejection(word: Word, weight: u32, weight_bound: u32) -> Option<Rejection> {
     if weight == 0 {
         // A mistake of the caller, so it is reported even if the gate is closed.
-        Some(PermanentRejection::ZeroWeight)
+        Some(Rejection::ZeroWeight)
     } else if word.has(Word::CLOSED) {
-        Some(PermanentRejection::Closed)
+        Some(Rejection::Closed(AtLevel::OWN))
     } else if weight > weight_bound {
-        Some(PermanentRejection::TooLarge { limit: weight_bound })
+        Some(Rejection::TooLarge(AtLevel::own(weight_bound.into())))
     } else {
         None
     }
@@ -447,12 +434,4 @@ fn permanent_rejection(word: Word, weight: u32, weight_bound: u32) -> Option<Per
 #[inline(never)]
 fn unregister(timers: &mut Timers, timer: TimerId, deadline: i64, wake_list: &mut WakeList) {
     wake_list.push_unused_timer(timers.unregister(timer, deadline));
-}
-
-pub(super) fn count(counter: &mut u64) {
-    *counter = counter.wrapping_add(1); // a u64 does not overflow within the lifetime of a process
-}
-
-pub(super) fn add(counter: &mut u64, more: usize) {
-    *counter = counter.saturating_add(more as u64);
 }

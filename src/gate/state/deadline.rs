@@ -3,27 +3,29 @@
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::admission::{GateState, add, count};
-use crate::gate::error::Rejection;
+use super::admission::GateState;
+use crate::gate::books::count;
+use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::permits::Word;
-use crate::gate::queue::{Removal, Waiter, WaiterState};
+use crate::gate::queue::{Queue, Removal, Waiter, WaiterState};
 use crate::gate::timer::{Rearm, RuntimeId, TimerId, TimerState};
 use crate::gate::wake_list::WakeList;
 
-impl GateState {
+impl<Q: Queue> GateState<Q> {
     /// Registers the deadline of a request that is about to wait. Returns the timer, and what the caller must set without the
     /// lock.
     #[cold]
     pub(in crate::gate) fn register_deadline(
         &mut self,
+        place: Q::Place<'_>,
         runtime: RuntimeId,
         instant: i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Result<(TimerId, Option<Rearm>), Rejection> {
         let registered = self.timers.register(runtime, instant, make_waker);
         registered.ok_or_else(|| {
-            let rejection = Rejection::QueueFull { bound: self.queue.len() };
-            self.count_rejection(&rejection);
+            let rejection = Rejection::QueueFull(AtLevel::own(self.queue.len() as u64));
+            self.queue.count(place, |books| books.count_rejection(&rejection));
             rejection
         })
     }
@@ -31,6 +33,7 @@ impl GateState {
     /// Registers a request whose timer was lost with the timer of this runtime, and gives it a waker again.
     pub(in crate::gate) fn reregister(
         &mut self,
+        place: Q::Place<'_>,
         mut waiter: Pin<&mut Waiter>,
         waker: Waker,
         runtime: RuntimeId,
@@ -42,8 +45,8 @@ impl GateState {
             wake_list.set_unused(Some(waker));
             return None;
         }
-        wake_list.set_unused(self.queue.replace_waker(waiter.as_mut(), waker));
-        let request = self.queue.request_mut(waiter)?;
+        wake_list.set_unused(self.queue.replace_waker(place, waiter.as_mut(), waker));
+        let request = self.queue.request_mut(place, waiter)?;
         // If the table is full, the request keeps waiting, and its deadline does not end the wait any more.
         let (timer, rearm) = self.timers.register(runtime, request.deadline, make_waker)?;
         let lost = std::mem::replace(&mut request.timer, timer);
@@ -86,14 +89,13 @@ impl GateState {
         wake_list.push_unused_timer(unused);
         wake_list.reserve(due);
         let mut was_head = false;
-        let expired = self.queue.remove_expired(timer, due, now, |removed| {
+        self.queue.remove_expired(timer, due, now, |removed| {
             // Their deadlines are unregistered already.
             was_head |= removed.was_head;
             if let Some(waker) = removed.waker {
                 wake_list.push(waker);
             }
         });
-        add(&mut self.queue_totals.expired, expired);
         if was_head {
             self.admit_waiters_slow(word, || now, wake_list);
         }
@@ -110,12 +112,13 @@ impl GateState {
     pub(in crate::gate) fn expire(
         &mut self,
         word: &mut Word,
+        place: Q::Place<'_>,
         waiter: Pin<&mut Waiter>,
         now: i64,
         wake_list: &mut WakeList,
     ) {
-        if let Some(expired) = self.queue.cancel(waiter, Removal::Expired(now)) {
-            count(&mut self.queue_totals.expired);
+        if let Some(expired) = self.queue.cancel(place, waiter, Removal::Expired(now)) {
+            self.queue.count(place, |books| count(&mut books.queue.expired));
             self.discard_removed(word, expired, || now, wake_list);
         }
     }

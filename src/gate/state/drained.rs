@@ -5,15 +5,17 @@ use std::task::Waker;
 use super::admission::GateState;
 use super::drain_waiters::DrainTicket;
 use crate::gate::permits::Word;
+use crate::gate::queue::Queue;
 use crate::gate::wake_list::WakeList;
 
-impl GateState {
+impl<Q: Queue> GateState<Q> {
     /// Waits for the gate to be drained: no permit in use, no request waiting.
     ///
     /// Returns a ticket for the next poll, or `None` if the gate is drained, or was since the ticket was issued.
     pub(in crate::gate) fn poll_drained(
         &mut self,
         word: &mut Word,
+        place: Q::Place<'_>,
         ticket: Option<DrainTicket>,
         waker: Waker,
         wake_list: &mut WakeList,
@@ -26,12 +28,12 @@ impl GateState {
             wake_list.set_unused(Some(unused));
             return ticket;
         }
-        if word.in_use() == 0 && self.queue.is_empty() {
+        let Some(gate) = self.queue.busy(*word, place) else {
             wake_list.set_unused(Some(waker));
             return None;
-        }
+        };
         *word = word.with(Word::WAITERS); // each release takes the lock, so no drained moment can be missed
-        Some(self.drain_waiters.insert(waker))
+        Some(self.drain_waiters.insert(gate, waker))
     }
 
     /// Ends the wait of one `drained` future.

@@ -16,9 +16,11 @@ mod admission;
 mod deadline;
 mod drain_waiters;
 mod drained;
+mod tree;
 
 pub(super) use admission::{ArrivalDecision, GateState, WaitDeadline};
 pub(super) use drain_waiters::DrainTicket;
+pub(super) use tree::ArrivalTime;
 
 #[cfg(test)]
 mod tests;

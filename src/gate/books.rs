@@ -1,0 +1,68 @@
+//! What a gate counts and measures under its lock.
+
+use super::error::Rejection;
+use super::histogram::Histogram;
+use super::status::{QueueTotals, RejectedTotals};
+use super::wait_sampler::WaitSampler;
+use super::wake_list::ChangeListeners;
+
+/// What is counted and measured for one gate under its lock.
+pub(super) struct Books {
+    pub(super) sampler: WaitSampler,
+    pub(super) listeners: ChangeListeners,
+    /// Requests admitted on arrival under the lock.
+    pub(super) admitted: u64,
+    /// Changes of the limit under the lock.
+    pub(super) resized: u64,
+    /// Its field `enqueued` is unused. It is computed as the sum of the other fields except `abandoned`, plus the requests that
+    /// wait.
+    pub(super) queue: QueueTotals,
+    pub(super) rejected: RejectedTotals,
+    /// `None` if waits are not measured.
+    pub(super) waits: Option<Box<Histogram>>,
+}
+
+impl Books {
+    pub(super) fn new(measures_waits: bool) -> Self {
+        Self {
+            sampler: WaitSampler::new(measures_waits),
+            listeners: ChangeListeners::default(),
+            admitted: 0,
+            resized: 0,
+            queue: QueueTotals::default(),
+            rejected: RejectedTotals::default(),
+            waits: measures_waits.then(Box::default),
+        }
+    }
+
+    pub(super) fn count_rejection(&mut self, rejection: &Rejection) {
+        count(match rejection {
+            Rejection::Closed(_) => &mut self.rejected.closed,
+            Rejection::ZeroWeight => &mut self.rejected.zero_weight,
+            Rejection::TooLarge(_) => &mut self.rejected.too_large,
+            Rejection::QueueFull(_) => &mut self.rejected.queue_full,
+            Rejection::Expired { .. } => &mut self.rejected.expired,
+            Rejection::TooManyKeys(_) => &mut self.rejected.too_many_keys,
+            Rejection::NoPermits(_) => &mut self.rejected.no_permits,
+        });
+    }
+
+    /// Records the wait of a request that was measured.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn record_wait(&mut self, since: i64, sample: u16, now: i64) {
+        if let Some(waits) = &mut self.waits {
+            // `now` may be earlier than `since`: a caller may have read it before it took the lock.
+            let waited = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
+            waits.record_many(waited, sample);
+        }
+    }
+}
+
+pub(super) fn count(counter: &mut u64) {
+    *counter = counter.wrapping_add(1); // a u64 does not overflow within the lifetime of a process
+}
+
+pub(super) fn add(counter: &mut u64, more: usize) {
+    *counter = counter.saturating_add(more as u64);
+}

@@ -1,0 +1,140 @@
+//! The priority of a request.
+
+/// How important a request is, compared with others that wait at the same gate; for
+/// [`Request::priority`](super::Request::priority). The names are those of Google's book on site reliability engineering.
+///
+/// A request of a higher priority is admitted first, but not without end: after 16 admissions of higher priorities, the next
+/// one goes to a lower priority that waits.
+///
+/// ```
+/// use concurrency_governor::gate::Priority;
+///
+/// assert!(Priority::Critical > Priority::Normal && Priority::Normal > Priority::Batch);
+/// assert_eq!(Priority::default(), Priority::Normal);
+/// ```
+// A closed enum: it names every level, and code may match on all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Priority {
+    /// Work that nobody waits for, and that may be delayed for long.
+    Batch = 0,
+    /// Work that may be dropped under load, and is retried later.
+    Sheddable = 1,
+    /// Work on behalf of a user. The default.
+    #[default]
+    Normal = 2,
+    /// Work whose delay users notice most.
+    Critical = 3,
+}
+
+impl Priority {
+    /// Every priority, the lowest first: at its own index.
+    pub(super) const ALL: [Self; CLASSES] = [Self::Batch, Self::Sheddable, Self::Normal, Self::Critical];
+
+    #[inline]
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The number of priorities.
+pub(super) const CLASSES: usize = 4;
+
+/// A set of priorities, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PrioritySet(u8);
+
+impl PrioritySet {
+    pub(super) const EMPTY: Self = Self(0);
+
+    #[inline]
+    pub(super) const fn of(priority: Priority) -> Self {
+        Self(1 << priority.index())
+    }
+
+    #[inline]
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    pub(super) const fn contains(self, priority: Priority) -> bool {
+        self.0 & Self::of(priority).0 != 0
+    }
+
+    #[inline]
+    pub(super) const fn with(self, priority: Priority) -> Self {
+        Self(self.0 | Self::of(priority).0)
+    }
+
+    #[inline]
+    pub(super) const fn without(self, priority: Priority) -> Self {
+        Self(self.0 & !Self::of(priority).0)
+    }
+
+    /// Returns the priorities of this set that are lower than `priority`.
+    #[inline]
+    pub(super) const fn below(self, priority: Priority) -> Self {
+        Self(self.0 & Self::of(priority).0.wrapping_sub(1))
+    }
+
+    /// Returns the priorities of this set that are not in the other.
+    #[inline]
+    pub(super) const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Returns the highest priority of the set.
+    #[inline]
+    pub(super) const fn highest(self) -> Option<Priority> {
+        match self.0 {
+            0 => None,
+            1 => Some(Priority::Batch),
+            2 | 3 => Some(Priority::Sheddable),
+            4..=7 => Some(Priority::Normal),
+            _ => Some(Priority::Critical),
+        }
+    }
+
+    /// Returns the lowest priority of the set.
+    #[inline]
+    pub(super) const fn lowest(self) -> Option<Priority> {
+        match self.0.trailing_zeros() {
+            0 => Some(Priority::Batch),
+            1 => Some(Priority::Sheddable),
+            2 => Some(Priority::Normal),
+            3 => Some(Priority::Critical),
+            _ => None,
+        }
+    }
+
+    /// Returns the priorities of the set, the highest first.
+    pub(super) fn iter(self) -> impl Iterator<Item = Priority> {
+        Priority::ALL.into_iter().rev().filter(move |priority| self.contains(*priority))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every set answers as a list of its members does.
+    #[test]
+    fn sets_answer_as_lists() {
+        for bits in 0_u8..16 {
+            let set = PrioritySet(bits);
+            let members: Vec<Priority> = set.iter().collect();
+            assert!(members.is_sorted_by(|a, b| a > b) && members.len() == bits.count_ones() as usize);
+            assert_eq!((set.highest(), set.lowest()), (members.first().copied(), members.last().copied()));
+            for priority in Priority::ALL {
+                assert_eq!(Priority::ALL[priority.index()], priority);
+                assert_eq!(set.contains(priority), members.contains(&priority));
+                let below: Vec<Priority> = set.below(priority).iter().collect();
+                assert_eq!(
+                    below,
+                    members.iter().copied().filter(|member| *member < priority).collect::<Vec<_>>()
+                );
+            }
+        }
+    }
+}

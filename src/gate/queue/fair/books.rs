@@ -1,0 +1,88 @@
+//! The operations of the fair queue that count what happens.
+
+use std::pin::Pin;
+use std::task::Waker;
+
+use super::FairQueue;
+use super::node::NodeId;
+use super::place::Place;
+use crate::gate::books::{Books, count};
+use crate::gate::permits::Word;
+use crate::gate::queue::{Queue, Removal, Removed, Waiter, WaitingRequest};
+use crate::gate::timer::TimerId;
+
+impl Queue for FairQueue {
+    type Place<'p> = &'p Place;
+    type Drained = NodeId;
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.waiting() as usize
+    }
+
+    fn count(&mut self, place: &Place, change: impl FnMut(&mut Books)) {
+        match (self.resolve(place), place) {
+            (Some(id), _) => self.count_at(id, change),
+            // A key that became idle by the event has no books any more.
+            (None, Place::Key(key)) => self.count_at(key.parent, change),
+            (None, Place::Gate(_)) => {}
+        }
+    }
+
+    fn release(&mut self, _: &mut Word, place: &Place, weight: u32) -> bool {
+        if let Some(id) = self.resolve(place) {
+            self.release_at(id, weight);
+        }
+        true
+    }
+
+    fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64) -> Option<Removed> {
+        let (leaf, admitted) = self.next()?;
+        let waited = if admitted.sample > 0 { Some(clock()) } else { None };
+        self.count_at(leaf, |books| {
+            count(&mut books.queue.admitted);
+            if let Some(now) = waited {
+                books.record_wait(admitted.since, admitted.sample, now);
+            }
+        });
+        Some(admitted)
+    }
+
+    fn cancel(&mut self, place: &Place, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
+        let id = self.resolve(place)?;
+        self.cancel_at(id, waiter, removal)
+    }
+
+    fn remove_expired(&mut self, timer: TimerId, due: usize, now: i64, removed: impl FnMut(Removed)) {
+        self.expire(timer, due, now, removed);
+    }
+
+    fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker)) {
+        self.lose_timer(timer, wake);
+    }
+
+    fn replace_waker(&mut self, place: &Place, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
+        match self.resolve(place) {
+            Some(id) => self.replace_waker_at(id, waiter, waker),
+            None => Some(waker),
+        }
+    }
+
+    fn request_mut(&mut self, place: &Place, waiter: Pin<&mut Waiter>) -> Option<&mut WaitingRequest> {
+        let id = self.resolve(place)?;
+        self.request_at(id, waiter)
+    }
+
+    #[inline]
+    fn may_be_drained(&self) -> bool {
+        true
+    }
+
+    fn busy(&self, _: Word, place: &Place) -> Option<NodeId> {
+        self.resolve(place).filter(|id| self.is_node_busy(*id))
+    }
+
+    fn is_busy(&self, _: Word, id: NodeId) -> bool {
+        self.is_node_busy(id)
+    }
+}

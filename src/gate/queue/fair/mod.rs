@@ -1,0 +1,840 @@
+//! The fair queue: the requests of a tree of gates, and which of them is granted next.
+//!
+//! A node of the tree is a gate: the root, a declared child, or a key. A permit of a node is in use at the node and at each of its
+//! ancestors. The requests made directly on a gate that has children wait in a node of their own beside the children.
+//!
+//! The next request is searched from the root downwards, at a moment when there is room. At each node the search takes
+//!
+//! 1. the highest priority, or the lowest one that was passed [`MAX_PASSED`] times;
+//! 2. among the children that are ready for this priority, the one with the least permits in use per weight;
+//! 3. among equals, the one that has been equal for longest;
+//!
+//! and in a leaf the request that arrived first. That is max-min fairness in permits in use. It needs no clock and no estimate.
+//!
+//! A node is *ready* if it has room, and a child of it is ready, or a request waits in it. If the request that was found does not fit
+//! at some node, it stays *chosen* there: no other request passes this node before it is granted or leaves, so a heavy request is
+//! not starved. A request that is heavier than the limit of a node on its path only stops the requests behind it in its leaf.
+
+mod books;
+mod key_index;
+mod leaf;
+mod node;
+mod place;
+mod ranks;
+
+use std::iter;
+use std::mem;
+use std::pin::Pin;
+use std::task::Waker;
+
+use key_index::KeyIndex;
+use node::{ChosenRequest, Node, NodeKind, Nodes};
+use ranks::Ranks;
+
+pub(in crate::gate) use node::NodeId;
+pub(in crate::gate) use place::Place;
+
+use super::list::{Visit, Waiter};
+use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
+use crate::gate::books::{Books, add};
+use crate::gate::error::{AtLevel, Rejection};
+use crate::gate::key::Key;
+use crate::gate::priority::{CLASSES, Priority, PrioritySet};
+use crate::gate::sync::Ordering;
+use crate::gate::timer::TimerId;
+use crate::plan::{Keys, Limit};
+
+/// How often requests of a lower priority are passed before one of them is granted.
+pub(super) const MAX_PASSED: u8 = 16;
+
+/// The fair queue of a tree of gates. Its steps take time in proportion to the depth of the tree, unless their documentation says
+/// otherwise.
+pub(in crate::gate) struct FairQueue {
+    nodes: Nodes,
+    free_nodes: Vec<NodeId>,
+    families: Vec<Family>,
+    free_families: Vec<u32>,
+}
+
+/// The children of one node.
+#[derive(Default)]
+struct Family {
+    /// The node of the requests made directly on the parent.
+    direct: Option<NodeId>,
+    /// For each priority, the children that are ready for it.
+    ranks: [Ranks; CLASSES],
+    /// The priorities for which a child is ready.
+    ready: PrioritySet,
+    /// The busy keys.
+    keys: KeyIndex,
+    /// `None` if the parent has no keys.
+    key_rules: Option<Keys>,
+}
+
+/// What is known about a gate when it is added.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::gate) struct NodeRules {
+    pub(in crate::gate) limit: Limit,
+    pub(in crate::gate) share: u32,
+    pub(in crate::gate) queue_bound: u32,
+    /// Whether the gate may have children. A gate with keys may.
+    pub(in crate::gate) is_parent: bool,
+    pub(in crate::gate) keys: Option<Keys>,
+    pub(in crate::gate) measures_waits: bool,
+}
+
+/// The numbers of one gate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::gate) struct NodeStatus {
+    pub(in crate::gate) limit: u32,
+    pub(in crate::gate) in_use: u32,
+    pub(in crate::gate) waiting: u32,
+}
+
+/// Why a request cannot be admitted, and at which level: 0 is the gate of the request, 1 its parent, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gate) enum Obstacle {
+    Closed { level: u8 },
+    TooLarge { level: u8, limit: u32 },
+}
+
+/// Whether one more request may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gate) enum QueueRoom {
+    Free,
+    /// The queue of this level is full.
+    Full {
+        level: u8,
+        bound: u32,
+    },
+    /// The queue of this level is full, and the last request of a longer queue can be removed: that of this node.
+    PushOut {
+        at: NodeId,
+        bound: u32,
+        longest: NodeId,
+    },
+}
+
+impl FairQueue {
+    pub(in crate::gate) fn new(root: NodeRules) -> Self {
+        let mut queue = Self {
+            nodes: Nodes(Vec::new()),
+            free_nodes: Vec::new(),
+            families: Vec::new(),
+            free_families: Vec::new(),
+        };
+        queue.add(NodeId::NONE, NodeRules { is_parent: true, ..root });
+        queue
+    }
+
+    /// Adds a child of a parent.
+    pub(in crate::gate) fn add(&mut self, parent: NodeId, rules: NodeRules) -> NodeId {
+        let NodeRules { limit, share, queue_bound, is_parent, keys, measures_waits } = rules;
+        let kind = NodeKind::Gate { has_handles: true };
+        let books = Some(Box::new(Books::new(measures_waits)));
+        let id = self.insert(Node { queue_bound, books, ..Node::new(parent, kind, limit.get(), share) });
+        if is_parent || keys.is_some() {
+            let direct = self.insert(Node::new(id, NodeKind::Direct, Limit::MAX.get(), 1));
+            let family = Family { direct: Some(direct), key_rules: keys, ..Family::default() };
+            let index = if let Some(index) = self.free_families.pop() {
+                self.families[index as usize] = family;
+                index
+            } else {
+                self.families.push(family);
+                u32::try_from(self.families.len()).unwrap_or(u32::MAX).saturating_sub(1)
+            };
+            self.nodes[id].kind = NodeKind::Parent { family: index, has_handles: true };
+        }
+        id
+    }
+
+    /// Notes that the last handle of a declared gate is gone.
+    pub(in crate::gate) fn drop_handles(&mut self, id: NodeId) {
+        match &mut self.nodes[id].kind {
+            NodeKind::Gate { has_handles } | NodeKind::Parent { has_handles, .. } => *has_handles = false,
+            _ => {}
+        }
+        self.remove_idle(id);
+    }
+
+    /// Returns the node of a gate, or `None` if it is a key that is not busy.
+    pub(in crate::gate) fn resolve(&self, place: &Place) -> Option<NodeId> {
+        let key = match place {
+            Place::Gate(id) => return Some(*id),
+            Place::Key(key) => key,
+        };
+        let hint = NodeId(u32::try_from(key.hint.load(Ordering::Relaxed)).unwrap_or(0));
+        if self.is_key(hint, key.parent, &key.key, key.hash) {
+            return Some(hint);
+        }
+        let found = self.find_key(key.parent, &key.key, key.hash)?;
+        key.hint.store(found.0.into(), Ordering::Relaxed);
+        Some(found)
+    }
+
+    /// Returns the node of a gate. A key that is not busy gets a node, which must get a permit or a request, or be
+    /// [removed](Self::remove_idle), in the same step.
+    ///
+    /// # Errors
+    ///
+    /// If as many keys are busy as the gate allows.
+    pub(in crate::gate) fn resolve_or_add(&mut self, place: &Place) -> Result<NodeId, Rejection> {
+        if let Some(id) = self.resolve(place) {
+            return Ok(id);
+        }
+        let Place::Key(key) = place else { return Ok(NodeId::ROOT) }; // a declared gate was resolved
+        let rules = self.family(key.parent).and_then(|family| family.key_rules);
+        let max = rules.map_or(0, |rules| rules.max());
+        if self.busy_keys(key.parent) >= max as usize {
+            return Err(Rejection::TooManyKeys(AtLevel::own(max.into())));
+        }
+        let id = self.add_key(key.parent, key.key.clone(), key.hash, self.key_limit(key.parent), rules);
+        key.hint.store(id.0.into(), Ordering::Relaxed);
+        Ok(id)
+    }
+
+    /// Returns the limit of each key of a gate.
+    pub(in crate::gate) fn key_limit(&self, parent: NodeId) -> Limit {
+        let limit = Limit::saturating(self.nodes[parent].limit.into());
+        let rules = self.family(parent).and_then(|family| family.key_rules);
+        rules.map_or(limit, |rules| rules.cap_part().of_limit(limit))
+    }
+
+    fn find_key(&self, parent: NodeId, key: &Key, hash: u64) -> Option<NodeId> {
+        let is_equal = |id: NodeId| match &self.nodes[id].kind {
+            NodeKind::Key { key: known, hash: known_hash } => *known_hash == hash && known == key,
+            _ => false,
+        };
+        self.family(parent)?.keys.find(hash, is_equal)
+    }
+
+    /// Returns `true` if this node stands for this key.
+    fn is_key(&self, id: NodeId, parent: NodeId, key: &Key, hash: u64) -> bool {
+        self.nodes.0.get(id.0 as usize).is_some_and(|node| match &node.kind {
+            NodeKind::Key { key: known, hash: known_hash } => {
+                *known_hash == hash && node.parent == parent && known == key
+            }
+            _ => false,
+        })
+    }
+
+    /// Returns `true` if children can be added to a gate.
+    pub(in crate::gate) fn is_parent(&self, id: NodeId) -> bool {
+        self.nodes[id].family().is_some()
+    }
+
+    /// Returns `true` if a gate has keys.
+    pub(in crate::gate) fn has_keys(&self, id: NodeId) -> bool {
+        self.family(id).is_some_and(|family| family.key_rules.is_some())
+    }
+
+    /// Returns the number of busy keys of a node.
+    pub(in crate::gate) fn busy_keys(&self, parent: NodeId) -> usize {
+        self.family(parent).map_or(0, |family| family.keys.len())
+    }
+
+    /// Returns the busy keys of a node with the permits in use and the requests that wait.
+    pub(in crate::gate) fn keys(&self, parent: NodeId) -> impl Iterator<Item = (&Key, u32, u32)> {
+        self.nodes.0.iter().filter_map(move |node| match &node.kind {
+            NodeKind::Key { key, .. } if node.parent == parent => Some((key, node.in_use, node.waiting)),
+            _ => None,
+        })
+    }
+
+    /// Adds a key that is not busy.
+    fn add_key(&mut self, parent: NodeId, key: Key, hash: u64, limit: Limit, rules: Option<Keys>) -> NodeId {
+        let bound = rules.and_then(|rules| rules.queue_bound());
+        let queue_bound = bound.map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
+        let kind = NodeKind::Key { key, hash };
+        let id = self.insert(Node { queue_bound, ..Node::new(parent, kind, limit.get(), 1) });
+        let Self { nodes, families, .. } = self;
+        if let Some(family) = nodes[parent].family() {
+            families[family as usize].keys.insert(hash, id, |id| key_hash(nodes, id));
+        }
+        id
+    }
+
+    /// Returns why a request can never be admitted under the present limits.
+    pub(in crate::gate) fn obstacle(
+        &self,
+        place: NodeId,
+        weight: u32,
+        waits_for_limit: bool,
+    ) -> Option<Obstacle> {
+        let levels = || self.path(place).enumerate();
+        // The gate that was closed is the one furthest up: its descendants are closed with it.
+        if let Some((level, _)) = levels().filter(|(_, id)| self.nodes[*id].is_closed).last() {
+            return Some(Obstacle::Closed { level: to_level(level) });
+        }
+        let bound = |id: NodeId| if waits_for_limit { Limit::MAX.get() } else { self.nodes[id].limit };
+        levels()
+            .map(|(level, id)| (level, bound(id)))
+            .find(|(_, bound)| weight > *bound)
+            .map(|(level, limit)| Obstacle::TooLarge { level: to_level(level), limit })
+    }
+
+    /// Admits a request if it fits at every level and goes before all that wait.
+    ///
+    /// # Errors
+    ///
+    /// The lowest level that has no room, or 0 if the request has to wait behind another one.
+    pub(in crate::gate) fn admit(
+        &mut self,
+        place: NodeId,
+        priority: Priority,
+        weight: u32,
+    ) -> Result<(), u8> {
+        if let Some(level) = self.path(place).position(|id| self.nodes[id].available() < weight) {
+            return Err(to_level(level));
+        }
+        let leaf = self.leaf(place);
+        if self.waiting() > 0 {
+            // Every request that waits lacks room at some node, or is behind one that does. So a request that fits goes before it,
+            // unless it is in the same leaf, or chosen on the path.
+            let is_behind = self.nodes[leaf].queue.waiting().contains(priority)
+                || self.candidates(leaf).highest().is_some_and(|first| first > priority);
+            if is_behind || self.path(leaf).any(|id| self.nodes[id].chosen.is_some()) {
+                return Err(0);
+            }
+        }
+        self.change_use(leaf, |in_use| in_use.saturating_add(weight));
+        Ok(())
+    }
+
+    /// Returns permits that were in use at this gate.
+    fn release_at(&mut self, place: NodeId, weight: u32) {
+        let leaf = self.leaf(place);
+        self.change_use(leaf, |in_use| in_use.saturating_sub(weight));
+        self.remove_idle(place);
+    }
+
+    /// Returns whether one more request may wait at this gate. Visits all nodes if a queue with a bound is full.
+    pub(in crate::gate) fn queue_room(&self, place: NodeId) -> QueueRoom {
+        for (level, id) in self.path(place).enumerate() {
+            let Node { waiting, queue_bound: bound, .. } = self.nodes[id];
+            if waiting < bound {
+                continue;
+            }
+            let own = self.nodes[self.leaf(place)].waiting;
+            let leaves = self.nodes_within(id).filter(|leaf| self.nodes[*leaf].family().is_none());
+            let longest = leaves.max_by_key(|leaf| self.nodes[*leaf].waiting);
+            return match longest {
+                Some(longest) if level > 0 && self.nodes[longest].waiting > own => {
+                    QueueRoom::PushOut { at: id, bound, longest }
+                }
+                _ => QueueRoom::Full { level: to_level(level), bound },
+            };
+        }
+        QueueRoom::Free
+    }
+
+    /// Removes the newest request of the lowest priority that waits in this leaf.
+    pub(in crate::gate) fn push_out(&mut self, leaf: NodeId, removal: Removal) -> Option<Removed> {
+        let (priority, removed) = self.nodes[leaf].queue.pop_last(removal)?;
+        let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
+        self.finish_removal(leaf, lost_first, 1);
+        self.count_at(leaf, |books| add(&mut books.queue.pushed_out, 1));
+        self.remove_idle(leaf);
+        Some(removed)
+    }
+
+    /// Puts a request behind those of its priority at this gate. It must not fit now.
+    pub(in crate::gate) fn enqueue(
+        &mut self,
+        place: NodeId,
+        waiter: Pin<&mut Waiter>,
+        request: WaitingRequest,
+        waker: Waker,
+    ) {
+        let leaf = self.leaf(place);
+        self.nodes[leaf].queue.enqueue(waiter, request, waker);
+        self.for_path(leaf, |node| node.waiting = node.waiting.saturating_add(1));
+        self.rank_path(leaf);
+        // If there is room, but not enough for this request, it may be the chosen one from now on.
+        let granted = self.choose();
+        debug_assert!(granted.is_none(), "a request that fits is admitted on arrival");
+    }
+
+    /// Removes the request that is granted next, and takes its permits. Returns its leaf.
+    fn next(&mut self) -> Option<(NodeId, Removed)> {
+        if self.nodes[NodeId::ROOT].ready.is_empty() {
+            return None;
+        }
+        let granted = self.choose()?;
+        let ChosenRequest { leaf, priority, weight } = granted;
+        // First, while the ranks still tell which lower priorities are passed.
+        self.count_passed(leaf, priority);
+        self.unrank_path(leaf);
+        let removed = self.nodes[leaf].queue.pop_first(priority, Removal::Admitted)?;
+        self.for_path(leaf, |node| {
+            node.in_use = node.in_use.saturating_add(weight);
+            node.waiting = node.waiting.saturating_sub(1);
+            node.chosen = node.chosen.filter(|chosen| *chosen != granted);
+        });
+        self.rank_path(leaf);
+        Some((leaf, removed))
+    }
+
+    /// Removes one request for another reason. Returns `None` if it does not wait at this gate.
+    fn cancel_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
+        let leaf = self.leaf(place);
+        let priority = waiter.priority();
+        let removed = self.nodes[leaf].queue.remove(waiter, removal)?;
+        let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
+        self.finish_removal(leaf, lost_first, 1);
+        self.remove_idle(place);
+        Some(removed)
+    }
+
+    /// Sets the limit of a gate, and that of its keys. Removes the requests whose weight is above the limit of a level,
+    /// unless they wait for the limit. Visits all nodes.
+    pub(in crate::gate) fn set_limit(
+        &mut self,
+        place: NodeId,
+        limit: Limit,
+        mut on_removed: impl FnMut(Removed),
+    ) {
+        self.nodes[place].limit = limit.get();
+        let key_limit = self.key_limit(place);
+        for id in self.collect_within(place) {
+            if self.nodes[id].parent == place && matches!(self.nodes[id].kind, NodeKind::Key { .. }) {
+                self.nodes[id].limit = key_limit.get();
+            }
+            let node = &mut self.nodes[id];
+            node.awaits_limit = PrioritySet::EMPTY;
+            node.chosen = node.chosen.filter(|chosen| chosen.weight <= node.limit);
+            if node.family().is_none() {
+                self.remove_too_large(id, &mut on_removed);
+            }
+            self.rank_path(id);
+            self.remove_idle(id);
+        }
+    }
+
+    /// Closes a gate with its descendants, and removes their requests. Visits all nodes.
+    pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
+        self.nodes[place].is_closed = true;
+        for id in self.collect_within(place) {
+            if self.nodes[id].waiting > 0 && self.nodes[id].family().is_none() {
+                let removal = Removal::Closed { level: self.level(id, place) };
+                self.remove_where(id, removal, |_, _| Visit::Remove, &mut on_removed);
+                self.remove_idle(id);
+            }
+        }
+    }
+
+    /// Removes the `due` requests of this timer whose deadline has passed. Visits the nodes up to the last of them.
+    fn expire(&mut self, timer: TimerId, due: usize, now: i64, mut on_removed: impl FnMut(Removed)) {
+        let mut left = due;
+        for index in 0..self.nodes.0.len() {
+            let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+            if left == 0 {
+                return;
+            }
+            if self.nodes[id].queue.waiting().is_empty() {
+                continue;
+            }
+            let visit = |request: &WaitingRequest, _| {
+                if left == 0 {
+                    return Visit::Stop;
+                }
+                if request.timer != timer || request.deadline > now {
+                    return Visit::Keep;
+                }
+                left = left.wrapping_sub(1);
+                Visit::Remove
+            };
+            self.remove_where(id, Removal::Expired(now), visit, &mut on_removed);
+            self.remove_idle(id);
+        }
+    }
+
+    /// Marks the requests of a timer that will not fire, and passes their wakers to `wake`. Visits all nodes.
+    fn lose_timer(&mut self, timer: TimerId, mut wake: impl FnMut(Waker)) {
+        for node in &mut self.nodes.0 {
+            node.queue.mark_timer_lost(timer, &mut wake);
+        }
+    }
+
+    /// Replaces the waker of a request, and returns the waker that is no longer needed.
+    fn replace_waker_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
+        let leaf = self.leaf(place);
+        self.nodes[leaf].queue.replace_waker(waiter, waker)
+    }
+
+    /// Returns a request by its waiter, if it waits at this gate.
+    fn request_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>) -> Option<&mut WaitingRequest> {
+        let leaf = self.leaf(place);
+        self.nodes[leaf].queue.request_mut(waiter)
+    }
+
+    /// Changes the books of the gate whose requests wait in this node. The events of a key are also counted for its parent.
+    fn count_at(&mut self, id: NodeId, mut change: impl FnMut(&mut Books)) {
+        let (own, parent) = match self.nodes[id].kind {
+            NodeKind::Direct => (None, Some(self.nodes[id].parent)),
+            NodeKind::Key { .. } => (Some(id), Some(self.nodes[id].parent)),
+            NodeKind::Gate { .. } | NodeKind::Parent { .. } => (Some(id), None),
+            NodeKind::Free => (None, None),
+        };
+        for id in [own, parent].into_iter().flatten() {
+            change(self.nodes[id].books.get_or_insert_with(|| Box::new(Books::new(false))));
+        }
+    }
+
+    /// Returns `true` if a permit is in use or a request waits here.
+    fn is_node_busy(&self, id: NodeId) -> bool {
+        let node = &self.nodes[id];
+        !matches!(node.kind, NodeKind::Free) && (node.in_use > 0 || node.waiting > 0)
+    }
+
+    /// Returns the books of a gate, if anything was counted yet.
+    pub(in crate::gate) fn books(&self, id: NodeId) -> Option<&Books> {
+        self.nodes[id].books.as_deref()
+    }
+
+    /// Returns the books of a gate.
+    pub(in crate::gate) fn own_books(&mut self, id: NodeId) -> &mut Books {
+        self.nodes[id].books.get_or_insert_with(|| Box::new(Books::new(false)))
+    }
+
+    /// Returns the books in which the waits of a gate are recorded: those of the parent for a key.
+    pub(in crate::gate) fn counting_books(&mut self, id: NodeId) -> &mut Books {
+        let is_key = matches!(self.nodes[id].kind, NodeKind::Key { .. });
+        self.own_books(if is_key { self.nodes[id].parent } else { id })
+    }
+
+    /// Returns the requests that wait at a gate itself or at its keys.
+    pub(in crate::gate) fn counted_waiting(&self, id: NodeId) -> u32 {
+        if self.family(id).is_none() {
+            return self.nodes[id].waiting;
+        }
+        let of_children = self.nodes.0.iter().filter(|node| {
+            node.parent == id && matches!(node.kind, NodeKind::Gate { .. } | NodeKind::Parent { .. })
+        });
+        of_children.fold(self.nodes[id].waiting, |waiting, child| waiting.saturating_sub(child.waiting))
+    }
+
+    /// Returns the permits in use and the requests that wait at a gate and below, and its limit.
+    pub(in crate::gate) fn node(&self, id: NodeId) -> NodeStatus {
+        let Node { limit, in_use, waiting, .. } = self.nodes[id];
+        NodeStatus { limit, in_use, waiting }
+    }
+
+    /// Returns `true` if a gate or one of its ancestors is closed.
+    pub(in crate::gate) fn is_closed(&self, id: NodeId) -> bool {
+        self.path(id).any(|id| self.nodes[id].is_closed)
+    }
+
+    /// Returns the number of requests that wait in the tree.
+    #[inline]
+    pub(in crate::gate) fn waiting(&self) -> u32 {
+        self.nodes[NodeId::ROOT].waiting
+    }
+}
+
+/// How the search for the next request works.
+impl FairQueue {
+    /// Chooses the request that is granted next, if it fits at every level. If the request that is found does not fit at some node, it
+    /// becomes the chosen request of that node, and the search begins again.
+    fn choose(&mut self) -> Option<ChosenRequest> {
+        // Each round makes a node unready, so the rounds end.
+        while !self.nodes[NodeId::ROOT].ready.is_empty() {
+            let (leaf, priority) = self.search()?;
+            let weight = self.nodes[leaf].queue.first_weight(priority)?;
+            let request = ChosenRequest { leaf, priority, weight };
+            let Some(full) = self.path(leaf).find(|id| self.nodes[*id].available() < weight) else {
+                return Some(request);
+            };
+            // Wherever it was chosen before, it lacks room here now.
+            self.for_path(leaf, |node| node.chosen = node.chosen.filter(|chosen| *chosen != request));
+            if self.path(leaf).any(|id| weight > self.nodes[id].limit) {
+                self.nodes[leaf].awaits_limit = self.nodes[leaf].awaits_limit.with(priority);
+            } else {
+                self.nodes[full].chosen = Some(request);
+            }
+            self.rank_path(leaf);
+        }
+        None
+    }
+
+    /// Searches from the root downwards. Returns a leaf and the priority whose first request is next there.
+    fn search(&self) -> Option<(NodeId, Priority)> {
+        let (mut at, mut forced) = (NodeId::ROOT, None);
+        loop {
+            let node = &self.nodes[at];
+            if let Some(ChosenRequest { leaf, priority, .. }) = node.chosen {
+                return Some((leaf, priority));
+            }
+            let candidates = candidates(node, &self.families);
+            // A priority that is due further up is due here, too.
+            forced = forced.or_else(|| {
+                let is_due = |priority: &Priority| node.passed[priority.index()] >= MAX_PASSED;
+                Priority::ALL.into_iter().find(|priority| candidates.contains(*priority) && is_due(priority))
+            });
+            let priority = forced.or(candidates.highest())?;
+            match node.family() {
+                None => return Some((at, priority)),
+                Some(index) => at = self.families[index as usize].ranks[priority.index()].first()?,
+            }
+        }
+    }
+
+    /// Counts a grant against the lower priorities that it passes at each level.
+    fn count_passed(&mut self, leaf: NodeId, granted: Priority) {
+        let Self { nodes, families, .. } = self;
+        let mut id = leaf;
+        while id != NodeId::NONE {
+            let candidates = candidates(&nodes[id], families);
+            let node = &mut nodes[id];
+            for passed in candidates.below(granted).iter() {
+                node.passed[passed.index()] = node.passed[passed.index()].saturating_add(1);
+            }
+            node.passed[granted.index()] = 0;
+            id = node.parent;
+        }
+    }
+
+    /// Updates from this node to the root which nodes are ready, and their ranks.
+    fn rank_path(&mut self, from: NodeId) {
+        let Self { nodes, families, .. } = self;
+        let mut id = from;
+        while id != NodeId::NONE {
+            let node = &nodes[id];
+            let candidates = candidates(node, families);
+            let ready = match node.chosen {
+                _ if node.available() == 0 => PrioritySet::EMPTY,
+                Some(chosen) if chosen.weight > node.available() => PrioritySet::EMPTY,
+                Some(chosen) => PrioritySet::of(chosen.priority),
+                None => candidates,
+            };
+            let (parent, ranked) = (node.parent, node.ranked);
+            let node = &mut nodes[id];
+            node.ready = ready;
+            node.ranked = ready;
+            for priority in Priority::ALL {
+                if !candidates.contains(priority) {
+                    node.passed[priority.index()] = 0;
+                }
+            }
+            if let Some(index) = parent_family(nodes, parent) {
+                let family = &mut families[index as usize];
+                for priority in Priority::ALL {
+                    let ranks = &mut family.ranks[priority.index()];
+                    match (ranked.contains(priority), ready.contains(priority)) {
+                        (false, true) => ranks.insert(nodes, priority, id),
+                        (true, false) => ranks.remove(nodes, priority, id),
+                        _ => {}
+                    }
+                }
+                family.ready = PrioritySet::EMPTY;
+                for priority in Priority::ALL {
+                    if !family.ranks[priority.index()].is_empty() {
+                        family.ready = family.ready.with(priority);
+                    }
+                }
+            }
+            id = parent;
+        }
+    }
+
+    /// Takes the nodes from this leaf to the root out of their ranks, before their permits in use change.
+    fn unrank_path(&mut self, leaf: NodeId) {
+        let Self { nodes, families, .. } = self;
+        let mut id = leaf;
+        while id != NodeId::NONE {
+            let (parent, ranked) = (nodes[id].parent, mem::take(&mut nodes[id].ranked));
+            if let Some(index) = parent_family(nodes, parent) {
+                for priority in ranked.iter() {
+                    families[index as usize].ranks[priority.index()].remove(nodes, priority, id);
+                }
+            }
+            id = parent;
+        }
+    }
+
+    /// Changes the permits in use from this leaf to the root.
+    fn change_use(&mut self, leaf: NodeId, change: impl Fn(u32) -> u32) {
+        let has_waiting = self.waiting() > 0;
+        if has_waiting {
+            self.unrank_path(leaf);
+        }
+        self.for_path(leaf, |node| node.in_use = change(node.in_use));
+        if has_waiting {
+            self.rank_path(leaf);
+        }
+    }
+
+    /// Removes requests of one leaf, and updates the nodes up to the root.
+    fn remove_where(
+        &mut self,
+        leaf: NodeId,
+        removal: Removal,
+        visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
+        mut on_removed: impl FnMut(Removed),
+    ) {
+        let mut count = 0_u32;
+        let lost_first = self.nodes[leaf].queue.remove_where(removal, visit, |removed| {
+            count = count.saturating_add(1);
+            on_removed(removed);
+        });
+        self.finish_removal(leaf, lost_first, count);
+        self.count_at(leaf, |books| {
+            let total = match removal {
+                Removal::Expired(_) => &mut books.queue.expired,
+                Removal::Closed { .. } => &mut books.queue.closed,
+                Removal::TooLarge { .. } => &mut books.queue.too_large,
+                Removal::QueueFull { .. } => &mut books.queue.pushed_out,
+                Removal::Admitted | Removal::Cancelled => return, // counted by the caller
+            };
+            add(total, count as usize);
+        });
+    }
+
+    /// Removes the requests of a leaf whose weight is above the lowest limit on the path, unless they wait for the limit.
+    fn remove_too_large(&mut self, leaf: NodeId, on_removed: &mut impl FnMut(Removed)) {
+        let lowest = self.path(leaf).min_by_key(|id| self.nodes[*id].limit);
+        let Some((at, limit)) = lowest.map(|id| (id, self.nodes[id].limit)) else { return };
+        if self.nodes[leaf].waiting == 0 || self.nodes[leaf].queue.max_weight() <= limit {
+            return;
+        }
+        self.nodes[leaf].queue.set_max_weight(limit);
+        let removal =
+            Removal::TooLarge { limit: Limit::saturating(limit.into()), level: self.level(leaf, at) };
+        let visit = |request: &WaitingRequest, rules: WaiterRules| {
+            if request.weight > limit && !rules.waits_for_limit { Visit::Remove } else { Visit::Keep }
+        };
+        self.remove_where(leaf, removal, visit, on_removed);
+    }
+
+    /// Updates the nodes from a leaf to the root after requests have left the leaf: `lost_first` are the priorities whose first
+    /// request is gone.
+    fn finish_removal(&mut self, leaf: NodeId, lost_first: PrioritySet, count: u32) {
+        let is_gone = |chosen: &ChosenRequest| chosen.leaf == leaf && lost_first.contains(chosen.priority);
+        self.for_path(leaf, |node| {
+            node.waiting = node.waiting.saturating_sub(count);
+            node.chosen = node.chosen.filter(|chosen| !is_gone(chosen));
+        });
+        if !lost_first.is_empty() {
+            let awaits_limit = self.nodes[leaf].awaits_limit;
+            self.nodes[leaf].awaits_limit = awaits_limit.minus(lost_first);
+            self.rank_path(leaf);
+        }
+    }
+
+    fn candidates(&self, id: NodeId) -> PrioritySet {
+        candidates(&self.nodes[id], &self.families)
+    }
+}
+
+/// The shape of the tree.
+impl FairQueue {
+    fn insert(&mut self, node: Node) -> NodeId {
+        if let Some(id) = self.free_nodes.pop() {
+            // The queue of the node that was removed is empty, and keeps its lists for this one.
+            let queue = mem::take(&mut self.nodes[id].queue);
+            self.nodes[id] = Node { queue, ..node };
+            return id;
+        }
+        self.nodes.0.push(node);
+        NodeId(u32::try_from(self.nodes.0.len()).unwrap_or(u32::MAX).saturating_sub(1))
+    }
+
+    /// Removes a node that nothing keeps.
+    pub(in crate::gate) fn remove_idle(&mut self, id: NodeId) {
+        if !self.nodes[id].is_removable() || id == NodeId::ROOT {
+            return;
+        }
+        let Self { nodes, families, .. } = self;
+        let parent = nodes[id].parent;
+        let kind = mem::replace(&mut nodes[id].kind, NodeKind::Free);
+        nodes[id].books = None;
+        match kind {
+            NodeKind::Key { hash, .. } => {
+                if let Some(index) = nodes[parent].family() {
+                    families[index as usize].keys.remove(hash, id, |id| key_hash(nodes, id));
+                }
+            }
+            NodeKind::Parent { family, .. } => {
+                let direct = families[family as usize].direct.take();
+                self.free_families.push(family);
+                if let Some(direct) = direct {
+                    nodes[direct].kind = NodeKind::Free;
+                    self.free_nodes.push(direct);
+                }
+            }
+            NodeKind::Gate { .. } | NodeKind::Direct | NodeKind::Free => {}
+        }
+        self.free_nodes.push(id);
+    }
+
+    fn family(&self, id: NodeId) -> Option<&Family> {
+        self.families.get(self.nodes[id].family()? as usize)
+    }
+
+    /// Returns where the requests made on a gate wait.
+    #[inline]
+    fn leaf(&self, place: NodeId) -> NodeId {
+        self.family(place).and_then(|family| family.direct).unwrap_or(place)
+    }
+
+    /// Returns this node and its ancestors, up to the root.
+    #[inline]
+    fn path(&self, from: NodeId) -> impl Iterator<Item = NodeId> {
+        iter::successors(Some(from), |id| Some(self.nodes[*id].parent)).take_while(|id| *id != NodeId::NONE)
+    }
+
+    #[inline]
+    fn for_path(&mut self, from: NodeId, mut change: impl FnMut(&mut Node)) {
+        let mut id = from;
+        while id != NodeId::NONE {
+            change(&mut self.nodes[id]);
+            id = self.nodes[id].parent;
+        }
+    }
+
+    /// Returns the nodes that are `top` or below it.
+    fn nodes_within(&self, top: NodeId) -> impl Iterator<Item = NodeId> {
+        let ids = (0..self.nodes.0.len()).filter_map(|index| u32::try_from(index).ok()).map(NodeId);
+        ids.filter(move |id| {
+            !matches!(self.nodes[*id].kind, NodeKind::Free) && self.path(*id).any(|id| id == top)
+        })
+    }
+
+    fn collect_within(&self, top: NodeId) -> Vec<NodeId> {
+        self.nodes_within(top).collect()
+    }
+
+    /// Returns the level of an ancestor, as the gate of this node counts: its own level is 0.
+    pub(in crate::gate) fn level(&self, id: NodeId, ancestor: NodeId) -> u8 {
+        let steps = to_level(self.path(id).position(|id| id == ancestor).unwrap_or(0));
+        match self.nodes[id].kind {
+            NodeKind::Direct => steps.saturating_sub(1), // its gate is its parent
+            _ => steps,
+        }
+    }
+}
+
+/// The depth of a tree is at most 8, plus one level for keys.
+fn to_level(steps: usize) -> u8 {
+    u8::try_from(steps).unwrap_or(u8::MAX)
+}
+
+/// Returns the priorities of the requests that a node could grant if it had room.
+#[inline]
+fn candidates(node: &Node, families: &[Family]) -> PrioritySet {
+    match node.family() {
+        Some(index) => families[index as usize].ready,
+        None => node.queue.waiting().minus(node.awaits_limit),
+    }
+}
+
+fn parent_family(nodes: &Nodes, parent: NodeId) -> Option<u32> {
+    if parent == NodeId::NONE { None } else { nodes[parent].family() }
+}
+
+fn key_hash(nodes: &Nodes, id: NodeId) -> u64 {
+    match nodes[id].kind {
+        NodeKind::Key { hash, .. } => hash,
+        _ => 0,
+    }
+}

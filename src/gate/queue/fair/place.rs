@@ -1,0 +1,37 @@
+//! How a handle refers to its node.
+
+use super::node::NodeId;
+use crate::gate::key::Key;
+use crate::gate::sync::PlainCounter;
+
+/// Where the requests of one gate of a tree wait.
+#[derive(Debug)]
+pub(in crate::gate) enum Place {
+    /// A declared gate, whose node exists as long as the gate.
+    Gate(NodeId),
+    /// A key, whose node exists only while the key is busy.
+    Key(KeyPlace),
+}
+
+#[derive(Debug)]
+pub(in crate::gate) struct KeyPlace {
+    pub(super) parent: NodeId,
+    pub(super) key: Key,
+    pub(super) hash: u64,
+    /// The last known node, which saves a search if it is still that of the key.
+    pub(super) hint: PlainCounter,
+}
+
+impl Place {
+    /// Returns the node of a declared gate: of this one, or of the gate that has this key.
+    pub(in crate::gate) const fn declared(&self) -> NodeId {
+        match self {
+            Self::Gate(id) => *id,
+            Self::Key(key) => key.parent,
+        }
+    }
+
+    pub(in crate::gate) fn key(parent: NodeId, key: Key, hash: u64) -> Self {
+        Self::Key(KeyPlace { parent, key, hash, hint: PlainCounter::new(0) })
+    }
+}

@@ -1,0 +1,240 @@
+//! The queue of a gate without children: first come, first served, whatever the weights.
+
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::task::Waker;
+
+use super::Queue;
+use super::list::{Visit, WaitList, Waiter};
+use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
+use crate::gate::books::{Books, add, count};
+use crate::gate::permits::Word;
+use crate::gate::timer::TimerId;
+use crate::plan::Limit;
+
+/// A first-in, first-out wait queue. Each operation on one request takes constant time.
+pub(in crate::gate) struct FifoQueue {
+    list: WaitList,
+    len: usize,
+    /// At least the largest weight in the queue among the requests that do not wait for the limit. Meaningless while the queue is
+    /// empty.
+    max_weight: u32,
+    books: Books,
+}
+
+impl FifoQueue {
+    pub(in crate::gate) fn new(books: Books) -> Self {
+        Self { list: WaitList::new(), len: 0, max_weight: 0, books }
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn books(&self) -> &Books {
+        &self.books
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn books_mut(&mut self) -> &mut Books {
+        &mut self.books
+    }
+
+    #[inline]
+    pub(in crate::gate) const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Puts a request behind all others.
+    #[inline]
+    pub(in crate::gate) fn enqueue(
+        &mut self,
+        waiter: Pin<&mut Waiter>,
+        request: WaitingRequest,
+        waker: Waker,
+    ) {
+        let others = if self.is_empty() { 0 } else { self.max_weight };
+        self.max_weight = others.max(waiter.removable_weight());
+        self.list.push_back(waiter, request, waker);
+        self.len = self.len.wrapping_add(1); // memory holds fewer waiters than a usize counts
+    }
+
+    /// Returns the request that is admitted next.
+    #[inline]
+    pub(in crate::gate) fn peek(&mut self) -> Option<&WaitingRequest> {
+        self.list.front()
+    }
+
+    /// Removes the request that is admitted next.
+    #[inline]
+    pub(in crate::gate) fn next(&mut self) -> Option<Removed> {
+        let removed = self.list.pop_front(Removal::Admitted)?;
+        self.len = self.len.wrapping_sub(1); // the queue held it
+        Some(removed)
+    }
+
+    /// Removes all requests because the gate is closed.
+    pub(in crate::gate) fn close(&mut self, removed: impl FnMut(Removed)) -> usize {
+        self.remove_where(Removal::Closed { level: 0 }, |_, _| Visit::Remove, removed)
+    }
+
+    /// Returns `true` if the weight of some request may be above this limit.
+    #[inline]
+    pub(in crate::gate) const fn may_exceed(&self, limit: Limit) -> bool {
+        self.max_weight > limit.get()
+    }
+
+    /// Removes the requests whose weight is above this limit and that do not wait for a higher one.
+    pub(in crate::gate) fn remove_too_large(
+        &mut self,
+        limit: Limit,
+        on_removed: impl FnMut(Removed),
+    ) -> usize {
+        if !self.may_exceed(limit) {
+            return 0;
+        }
+        self.max_weight = limit.get();
+        let visit = |request: &WaitingRequest, rules: WaiterRules| {
+            if request.weight > limit.get() && !rules.waits_for_limit { Visit::Remove } else { Visit::Keep }
+        };
+        self.remove_where(Removal::TooLarge { level: 0, limit }, visit, on_removed)
+    }
+
+    fn remove_where(
+        &mut self,
+        removal: Removal,
+        visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
+        mut removed: impl FnMut(Removed),
+    ) -> usize {
+        let mut count = 0_usize;
+        self.list.remove_where(removal, visit, |request| {
+            count = count.wrapping_add(1);
+            removed(request);
+        });
+        self.len = self.len.wrapping_sub(count); // the queue held as many
+        count
+    }
+}
+
+impl Queue for FifoQueue {
+    type Place<'p> = ();
+    type Drained = ();
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    fn count(&mut self, (): (), mut change: impl FnMut(&mut Books)) {
+        change(&mut self.books);
+    }
+
+    #[inline]
+    fn release(&mut self, word: &mut Word, (): (), weight: u32) -> bool {
+        *word = word.released(weight);
+        // Without waiters the caller came here only because another thread held the lock.
+        word.has(Word::WAITERS)
+    }
+
+    #[inline]
+    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64) -> Option<Removed> {
+        // The first request that does not fit ends the search.
+        if !self.peek().is_some_and(|head| word.fits(head.weight)) {
+            return None;
+        }
+        let admitted = self.next()?;
+        *word = word.acquired(admitted.weight);
+        count(&mut self.books.queue.admitted);
+        if admitted.sample > 0 {
+            self.books.record_wait(admitted.since, admitted.sample, clock());
+        }
+        Some(admitted)
+    }
+
+    #[inline]
+    fn cancel(&mut self, (): (), waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
+        let removed = self.list.remove(waiter, removal)?;
+        self.len = self.len.wrapping_sub(1); // the queue held it
+        Some(removed)
+    }
+
+    /// The search ends at the last request that is due: where all requests wait equally long it visits no other request.
+    fn remove_expired(&mut self, timer: TimerId, due: usize, now: i64, removed: impl FnMut(Removed)) {
+        let mut left = due;
+        let visit = |request: &WaitingRequest, _| {
+            if left == 0 {
+                return Visit::Stop;
+            }
+            if request.timer != timer || request.deadline > now {
+                return Visit::Keep;
+            }
+            left = left.wrapping_sub(1);
+            Visit::Remove
+        };
+        let expired = self.remove_where(Removal::Expired(now), visit, removed);
+        add(&mut self.books.queue.expired, expired);
+    }
+
+    fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker)) {
+        self.list.mark_timer_lost(timer, wake);
+    }
+
+    fn replace_waker(&mut self, (): (), waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
+        self.list.replace_waker(waiter, waker)
+    }
+
+    fn request_mut(&mut self, (): (), waiter: Pin<&mut Waiter>) -> Option<&mut WaitingRequest> {
+        self.list.request_mut(waiter)
+    }
+
+    #[inline]
+    fn may_be_drained(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn busy(&self, word: Word, (): ()) -> Option<()> {
+        if word.in_use() == 0 && self.is_empty() { None } else { Some(()) }
+    }
+
+    fn is_busy(&self, word: Word, (): ()) -> bool {
+        self.busy(word, ()).is_some()
+    }
+}
+
+/// Removes the waiters that are left. Their futures were leaked, so no owner can poll or drop them any more.
+impl Drop for FifoQueue {
+    fn drop(&mut self) {
+        self.close(|Removed { waker, .. }| {
+            // A panic here would only keep the wakers behind it from being dropped. The payload may panic in its drop, too.
+            let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(waker)));
+            mem::forget(dropped);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+    use crate::gate::queue::WaiterState;
+
+    /// A queue that is dropped removes the requests that are left in it, and drops their wakers.
+    #[test]
+    fn a_dropped_queue_removes_its_requests() {
+        struct IdleWaker;
+        impl Wake for IdleWaker {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (mut queue, mut waiter, waker) = (
+            FifoQueue::new(Books::new(false)),
+            pin!(Waiter::new(1, WaiterRules::DEFAULT)),
+            Arc::new(IdleWaker),
+        );
+        let request = WaitingRequest { weight: 1, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+        queue.enqueue(waiter.as_mut(), request, Waker::from(Arc::clone(&waker)));
+        drop(queue);
+        assert_eq!((waiter.state(), Arc::strong_count(&waker)), (WaiterState::Closed, 1));
+    }
+}

@@ -1,0 +1,241 @@
+//! The rules of a tree of gates: requests, changes of a limit, and the end of a gate.
+
+use std::pin::Pin;
+use std::task::Waker;
+
+use super::admission::{ArrivalDecision, GateState, WaitDeadline};
+use crate::gate::books::count;
+use crate::gate::counters::{Counter, ShardedCounters};
+use crate::gate::error::{AtLevel, Rejection};
+use crate::gate::priority::Priority;
+use crate::gate::queue::fair::{FairQueue, NodeId, NodeRules, Obstacle, Place, QueueRoom};
+use crate::gate::queue::{Queue, Removal, Waiter, WaitingRequest};
+use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals, Resize};
+use crate::gate::timer::TimerId;
+use crate::gate::wake_list::WakeList;
+use crate::plan::{GateName, Limit};
+
+/// Whether the deadline of a request has passed on arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gate) enum ArrivalTime {
+    InTime,
+    /// The request is admitted if it fits, and does not wait.
+    Late,
+    /// The request is rejected even if it fits.
+    LateAndStrict,
+}
+
+impl GateState<FairQueue> {
+    pub(in crate::gate) fn new_tree(root: NodeRules) -> Self {
+        Self::with_queue(FairQueue::new(root), usize::MAX)
+    }
+
+    /// Admits or rejects a request that does not wait.
+    pub(in crate::gate) fn try_acquire_in_tree(
+        &mut self,
+        place: &Place,
+        weight: u32,
+        priority: Priority,
+    ) -> Result<(), Rejection> {
+        let decided = match self.check(place, weight, false) {
+            Ok(id) => match self.queue.admit(id, priority, weight) {
+                Ok(()) => Ok(()),
+                Err(level) => {
+                    self.queue.remove_idle(id);
+                    Err(Rejection::NoPermits(AtLevel::new(level, 0)))
+                }
+            },
+            Err(rejection) => Err(rejection),
+        };
+        match &decided {
+            Ok(()) => self.queue.count(place, |books| count(&mut books.admitted)),
+            Err(rejection) => self.queue.count(place, |books| books.count_rejection(rejection)),
+        }
+        decided
+    }
+
+    /// Admits a request that may wait, or rejects it. If the queue is full, the request may take the position of one in a longer queue.
+    ///
+    /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed. After `MustWait` the caller must call
+    /// [`enqueue_in_tree`](Self::enqueue_in_tree) or [`forget`](Self::forget) in the same step.
+    pub(in crate::gate) fn decide_arrival_in_tree(
+        &mut self,
+        place: &Place,
+        waiter: &Waiter,
+        time: ArrivalTime,
+        may_reject: impl FnOnce() -> bool,
+        wake_list: &mut WakeList,
+    ) -> ArrivalDecision {
+        let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {
+            Err(rejection) => Err(rejection),
+            Ok(_) if time == ArrivalTime::LateAndStrict => Err(Rejection::Expired { waited: 0 }),
+            Ok(id) if self.queue.admit(id, waiter.priority(), waiter.weight()).is_ok() => Ok(true),
+            Ok(id) => match self.queue.queue_room(id) {
+                QueueRoom::Full { level, bound } => {
+                    Err(Rejection::QueueFull(AtLevel::new(level, bound.into())))
+                }
+                _ if time == ArrivalTime::Late => Err(Rejection::Expired { waited: 0 }),
+                QueueRoom::Free | QueueRoom::PushOut { .. } => {
+                    self.make_room(id, wake_list);
+                    Ok(false)
+                }
+            },
+        };
+        match decided {
+            Ok(true) => {
+                self.queue.count(place, |books| count(&mut books.admitted));
+                ArrivalDecision::Admitted
+            }
+            Ok(false) => ArrivalDecision::MustWait,
+            Err(rejection) => {
+                self.forget(place);
+                if !may_reject() {
+                    return ArrivalDecision::NotYet;
+                }
+                self.queue.count(place, |books| books.count_rejection(&rejection));
+                ArrivalDecision::Rejected(rejection)
+            }
+        }
+    }
+
+    /// Puts a request into the queue. `deadline` is `None` if its wait has none.
+    pub(in crate::gate) fn enqueue_in_tree(
+        &mut self,
+        place: &Place,
+        waiter: Pin<&mut Waiter>,
+        waker: Waker,
+        deadline: Option<WaitDeadline>,
+        clock: impl FnOnce() -> i64,
+    ) {
+        let Some(id) = self.queue.resolve(place) else { return }; // the arrival was decided in this step
+        let sampler = &mut self.queue.counting_books(id).sampler;
+        let (since, sample) = match deadline {
+            Some(deadline) => {
+                (deadline.since, sampler.sample(|| deadline.since).map_or(0, |(_, sample)| sample))
+            }
+            None => sampler.sample(clock).unwrap_or((0, 0)),
+        };
+        let (timer, instant) =
+            deadline.map_or((TimerId::NONE, 0), |deadline| (deadline.timer, deadline.instant));
+        let weight = waiter.weight();
+        let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
+        self.queue.enqueue(id, waiter, request, waker);
+    }
+
+    /// Forgets a key that is idle.
+    pub(in crate::gate) fn forget(&mut self, place: &Place) {
+        if let Some(id) = self.queue.resolve(place) {
+            self.queue.remove_idle(id);
+        }
+    }
+
+    /// Sets the limit of a declared gate, and with it that of its keys. Ends the waits of requests that have become too large, and
+    /// notifies the listeners. The caller then admits the waiters that fit. The limit of a key does not change.
+    pub(in crate::gate) fn resize_in_tree(
+        &mut self,
+        place: &Place,
+        change: impl Fn(Limit) -> Limit,
+        wake_list: &mut WakeList,
+    ) -> Resize {
+        let Place::Gate(id) = place else {
+            let limit = self.limit_in_tree(place);
+            return Resize { from: limit, to: limit, debt: 0 };
+        };
+        let from = self.limit_in_tree(place);
+        let to = change(from);
+        let Self { queue, timers, .. } = self;
+        queue.set_limit(*id, to, |removed| Self::wake_removed(timers, removed, wake_list));
+        let books = self.queue.own_books(*id);
+        if from != to {
+            count(&mut books.resized);
+        }
+        books.listeners.notify(wake_list);
+        Resize { from, to, debt: self.queue.node(*id).in_use.saturating_sub(to.get()) }
+    }
+
+    /// Closes a gate, and ends the waits there and below.
+    pub(in crate::gate) fn close_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
+        // A closed key keeps its node, so that later requests find it closed.
+        let Ok(id) = self.queue.resolve_or_add(place) else { return };
+        let Self { queue, timers, .. } = self;
+        queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
+        self.queue.own_books(id).listeners.notify(wake_list);
+    }
+
+    /// Returns the limit of a gate.
+    pub(in crate::gate) fn limit_in_tree(&self, place: &Place) -> Limit {
+        match self.queue.resolve(place) {
+            Some(id) => Limit::saturating(self.queue.node(id).limit.into()),
+            None => self.queue.key_limit(place.declared()),
+        }
+    }
+
+    /// Returns the status of a gate.
+    pub(in crate::gate) fn status_in_tree(
+        &self,
+        place: &Place,
+        counters: Option<&ShardedCounters>,
+        name: GateName,
+    ) -> GateStatus {
+        let id = self.queue.resolve(place);
+        let limit = self.limit_in_tree(place);
+        let node = id.map(|id| self.queue.node(id)).unwrap_or_default();
+        let books = id.and_then(|id| self.queue.books(id));
+        // The requests that wait for this gate and its keys, which the books count; those of declared children are counted there.
+        let waiting = id.map_or(0, |id| self.queue.counted_waiting(id));
+        let mut queue = books.map_or_else(QueueTotals::default, |books| books.queue);
+        queue.enqueued = queue.ended().saturating_add(waiting.into());
+        let sum = |counter| counters.map_or(0, |counters| counters.sum(counter));
+        let claimed = sum(Counter::Claimed).saturating_add(queue.abandoned);
+        let to_be_claimed = queue.admitted.saturating_add(sum(Counter::Postponed));
+        let unclaimed = if counters.is_some() { to_be_claimed.saturating_sub(claimed) } else { 0 };
+        GateStatus {
+            name,
+            limit,
+            in_use: node.in_use,
+            available: limit.get().saturating_sub(node.in_use),
+            debt: node.in_use.saturating_sub(limit.get()),
+            waiting: node.waiting as usize,
+            unclaimed: usize::try_from(unclaimed).unwrap_or(usize::MAX),
+            closed: self.queue.is_closed(id.unwrap_or_else(|| place.declared())),
+            resized: books.map_or(0, |books| books.resized),
+            totals: GateTotals {
+                admitted: books.map_or(0, |books| books.admitted).saturating_add(queue.admitted),
+                queue,
+                rejected: books.map_or_else(RejectedTotals::default, |books| books.rejected),
+            },
+            waits: books.and_then(|books| books.waits.as_deref()).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the node of a request that is not rejected for good.
+    fn check(&mut self, place: &Place, weight: u32, waits_for_limit: bool) -> Result<NodeId, Rejection> {
+        if weight == 0 {
+            return Err(Rejection::ZeroWeight);
+        }
+        let id = self.queue.resolve_or_add(place)?;
+        match self.queue.obstacle(id, weight, waits_for_limit) {
+            None => Ok(id),
+            Some(obstacle) => {
+                self.queue.remove_idle(id);
+                Err(match obstacle {
+                    Obstacle::Closed { level } => Rejection::Closed(AtLevel::new(level, 0)),
+                    Obstacle::TooLarge { level, limit } => {
+                        Rejection::TooLarge(AtLevel::new(level, limit.into()))
+                    }
+                })
+            }
+        }
+    }
+
+    /// Removes the last request of the longest queue at each level whose queue is full.
+    fn make_room(&mut self, id: NodeId, wake_list: &mut WakeList) {
+        while let QueueRoom::PushOut { at, bound, longest } = self.queue.queue_room(id) {
+            let level = self.queue.level(longest, at);
+            let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) else {
+                return;
+            };
+            Self::wake_removed(&mut self.timers, removed, wake_list);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Trees of gates: children that share the permits of a parent, and keys that are made on demand.
+//!
+//! All gates of a tree share one lock, so one acquisition passes all levels in one step. The fast path of a gate in a tree always
+//! fails: taking the lock costs as many atomic operations.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::clock;
+use super::core::Core;
+use super::counters::ShardedCounters;
+use super::error::Rejection;
+use super::key::Key;
+use super::permits::Permits;
+use super::priority::Priority;
+use super::queue::FairQueue;
+use super::queue::fair::{NodeId, NodeRules, Place};
+use super::state::GateState;
+use super::status::{GateStatus, KeyStatus, Resize};
+use super::wake_list::WakeList;
+use crate::plan::{GateName, Limit};
+
+/// The tree of a root gate.
+pub(super) struct Tree {
+    permits: Permits<GateState<FairQueue>>,
+    /// Seeds the hashes of the keys, so that no client can choose keys that collide.
+    hasher: RandomState,
+}
+
+impl Core for Tree {
+    type Queue = FairQueue;
+
+    #[inline]
+    fn permits(&self) -> &Permits<GateState<FairQueue>> {
+        &self.permits
+    }
+}
+
+/// The place of one gate in a tree.
+pub(super) struct TreeNode {
+    tree: Arc<Tree>,
+    place: Place,
+    /// The name of the gate; for a key, that of the gate that has the key.
+    name: GateName,
+    /// The gate above it. `None` for the root.
+    parent: Option<Arc<TreeNode>>,
+    key: Option<Key>,
+}
+
+impl TreeNode {
+    /// Creates a tree with its root.
+    pub(super) fn root(name: GateName, rules: NodeRules) -> Self {
+        let tree = Tree {
+            permits: Permits::new(Limit::MIN, GateState::new_tree(rules)),
+            hasher: RandomState::new(),
+        };
+        Self { tree: Arc::new(tree), place: Place::Gate(NodeId::ROOT), name, parent: None, key: None }
+    }
+
+    /// Adds a declared child to a gate, which [may have](Self::is_parent) one.
+    pub(super) fn child(parent: &Arc<Self>, name: GateName, rules: NodeRules) -> Self {
+        let tree = Arc::clone(&parent.tree);
+        let added = tree.locked(|state, _| state.queue.add(parent.place.declared(), rules));
+        Self { tree, place: Place::Gate(added), name, parent: Some(Arc::clone(parent)), key: None }
+    }
+
+    /// Returns `true` if children can be added to the gate.
+    pub(super) fn is_parent(&self) -> bool {
+        match self.place {
+            Place::Gate(id) => self.tree.locked(|state, _| state.queue.is_parent(id)),
+            Place::Key(_) => false,
+        }
+    }
+
+    pub(super) fn has_keys(&self) -> bool {
+        match self.place {
+            Place::Gate(id) => self.tree.locked(|state, _| state.queue.has_keys(id)),
+            Place::Key(_) => false,
+        }
+    }
+
+    /// Returns the number of gates from the root to this one.
+    pub(super) fn depth(&self) -> usize {
+        self.parent.as_ref().map_or(1, |parent| parent.depth().saturating_add(1))
+    }
+
+    /// Returns the place of a key of a gate. Returns `None` if the gate has no keys.
+    pub(super) fn of_key(parent: &Arc<Self>, key: Key) -> Option<Self> {
+        let Place::Gate(id) = parent.place else { return None };
+        if !parent.has_keys() {
+            return None;
+        }
+        let tree = Arc::clone(&parent.tree);
+        let place = Place::key(id, key.clone(), tree.hasher.hash_one(&key));
+        Some(Self { tree, place, name: parent.name, parent: Some(Arc::clone(parent)), key: Some(key) })
+    }
+
+    pub(super) fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    pub(super) const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) const fn name(&self) -> GateName {
+        self.name
+    }
+
+    /// Returns the name of the gate that many levels further up.
+    pub(super) fn name_at(&self, level: u8) -> GateName {
+        match &self.parent {
+            Some(parent) if level > 0 => parent.name_at(level.saturating_sub(1)),
+            _ => self.name,
+        }
+    }
+
+    pub(super) const fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+
+    pub(super) fn try_acquire(&self, weight: u32, priority: Priority) -> Result<(), Rejection> {
+        self.tree.locked(|state, _| state.try_acquire_in_tree(&self.place, weight, priority))
+    }
+
+    pub(super) fn release(&self, weight: u32) {
+        self.tree
+            .step(|state, word, wake_list| state.release(word, &self.place, weight, clock::now, wake_list));
+    }
+
+    /// The caller wakes the wakers.
+    pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit, wake_list: &mut WakeList) -> Resize {
+        self.tree.locked(|state, word| {
+            let resize = state.resize_in_tree(&self.place, change, wake_list);
+            state.admit_waiters_slow(word, clock::now, wake_list);
+            resize
+        })
+    }
+
+    pub(super) fn close(&self) {
+        self.tree.step(|state, word, wake_list| {
+            state.close_in_tree(&self.place, wake_list);
+            state.admit_waiters_slow(word, clock::now, wake_list);
+        });
+    }
+
+    pub(super) fn listen(&self, listener: &Arc<Notify>) {
+        self.tree.locked(|state, _| {
+            // The limit of a key changes with that of its gate.
+            let id = self.place.declared();
+            state.queue.own_books(id).listeners.insert(listener);
+        });
+    }
+
+    /// Returns the limit, the permits in use, and whether the gate is closed.
+    pub(super) fn load(&self) -> (Limit, u32, bool) {
+        self.tree.locked(|state, _| {
+            let id = state.queue.resolve(&self.place);
+            let in_use = id.map_or(0, |id| state.queue.node(id).in_use);
+            let closed = state.queue.is_closed(id.unwrap_or_else(|| self.place.declared()));
+            (state.limit_in_tree(&self.place), in_use, closed)
+        })
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.tree.locked(|state, _| {
+            let id = state.queue.resolve(&self.place);
+            id.map_or(0, |id| state.queue.node(id).waiting as usize)
+        })
+    }
+
+    pub(super) fn status(&self, counters: &ShardedCounters) -> GateStatus {
+        // A key has no counters of its own.
+        let counters = self.key.is_none().then_some(counters);
+        self.tree.locked(|state, _| state.status_in_tree(&self.place, counters, self.name))
+    }
+
+    /// Returns the busy keys, those with the most permits in use and requests waiting first, at most `most`.
+    pub(super) fn busiest_keys(&self, most: usize) -> Vec<KeyStatus> {
+        let Place::Gate(id) = self.place else { return Vec::new() };
+        let mut keys: Vec<KeyStatus> = self.tree.locked(|state, _| {
+            let keys = state.queue.keys(id);
+            keys.map(|(key, in_use, waiting)| KeyStatus {
+                key: key.clone(),
+                in_use,
+                waiting: waiting as usize,
+            })
+            .collect()
+        });
+        keys.sort_by_key(|key| std::cmp::Reverse((key.waiting, key.in_use)));
+        keys.truncate(most);
+        keys
+    }
+
+    /// Returns the number of busy keys.
+    pub(super) fn busy_keys(&self) -> usize {
+        match self.place {
+            Place::Gate(id) => self.tree.locked(|state, _| state.queue.busy_keys(id)),
+            Place::Key(_) => 0,
+        }
+    }
+}
+
+impl Drop for TreeNode {
+    /// Removes a declared gate from its tree. Its permits and requests hold handles, so it is idle.
+    fn drop(&mut self) {
+        if let Place::Gate(id) = self.place {
+            self.tree.locked(|state, _| state.queue.drop_handles(id));
+        }
+    }
+}
+
+impl std::fmt::Debug for TreeNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TreeNode").field("name", &self.name).field("key", &self.key).finish_non_exhaustive()
+    }
+}
