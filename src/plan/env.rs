@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use super::debug_as_display::impl_debug_as_display;
 use super::name::GateName;
 use super::overrides::OverrideLayer;
+use super::path::GatePath;
 
 impl OverrideLayer {
     /// Creates a layer named `env` from environment variables.
@@ -24,7 +25,7 @@ impl OverrideLayer {
         let mut reader = EnvReader::new();
         for (gate, variable) in variables {
             if let Some(value) = lookup(variable).filter(|value| !is_blank(value)) {
-                reader.set(gate.into(), variable, &value);
+                reader.set(gate.into().into(), variable, &value);
             }
         }
         reader.finish()
@@ -32,17 +33,25 @@ impl OverrideLayer {
 
     /// Creates a layer named `env` from every environment variable that starts with `prefix`.
     ///
-    /// `gates` are the gates of the plan, `variables` the environment: [`std::env::vars_os`], or a list in a test.
+    /// `gates` are the paths of the plan's gates, `variables` the environment: [`std::env::vars_os`], or a list in a test.
     ///
-    /// The variable of a gate is the prefix, then the gate's name in capitals, with `_` for `-` and for `.`:
+    /// The variable of a gate is the prefix, then the gate's name in capitals, with `_` for `-` and for `.`. A gate that is
+    /// within others also has the variable of its path, with `__` for each `/`. Give at most one of the two:
     ///
     /// ```
     /// use concurrency_governor::{Formula, GateSpec, OverrideLayer, Plan};
     ///
-    /// let plan = Plan::new([GateSpec::new("http-client", Formula::fixed(8))])?;
-    /// let variables = [("APP_LIMIT_HTTP_CLIENT".into(), "4".into()), ("PATH".into(), "/bin".into())];
-    /// let layer = OverrideLayer::env_prefixed("APP_LIMIT_", plan.specs(), variables)?;
-    /// assert_eq!(layer.settings().collect::<Vec<_>>(), [("http-client".parse()?, 4)]);
+    /// const CLIENT: GateSpec = GateSpec::new("http-client", Formula::fixed(8));
+    /// const UPLOADS: GateSpec = GateSpec::new("uploads", Formula::fixed(4)).within(CLIENT);
+    ///
+    /// let plan = Plan::new([CLIENT, UPLOADS])?;
+    /// let variables = [
+    ///     ("APP_LIMIT_HTTP_CLIENT".into(), "4".into()),
+    ///     ("APP_LIMIT_HTTP_CLIENT__UPLOADS".into(), "2".into()), // or APP_LIMIT_UPLOADS
+    ///     ("PATH".into(), "/bin".into()),
+    /// ];
+    /// let layer = OverrideLayer::env_prefixed("APP_LIMIT_", plan.paths(), variables)?;
+    /// assert_eq!(layer.settings().collect::<Vec<_>>(), [(CLIENT.name(), 4), (UPLOADS.name(), 2)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -52,8 +61,8 @@ impl OverrideLayer {
     /// # Errors
     ///
     /// [`EnvError`] with every problem: a value that is not a whole number, a variable with the prefix that belongs to no
-    /// gate, two gates with the same variable, an empty prefix.
-    pub fn env_prefixed<G: Into<GateName>>(
+    /// gate, two gates with the same variable, a gate that two variables set, an empty prefix.
+    pub fn env_prefixed<G: Into<GatePath>>(
         prefix: &str,
         gates: impl IntoIterator<Item = G>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -67,14 +76,20 @@ impl OverrideLayer {
         }
 
         // Different gate names can give the same variable, such as `a-b` and `a.b`.
-        let mut known: BTreeMap<String, GateName> = BTreeMap::new();
-        for gate in gates.into_iter().map(Into::into) {
-            let variable = format!("{prefix}{}", gate.as_str().to_ascii_uppercase().replace(['-', '.'], "_"));
-            match known.insert(variable.clone(), gate) {
-                Some(other) if other != gate => reader.faults.push(format!(
-                    "gates `{other}` and `{gate}` are both set by {variable} (allowed: one gate per variable)"
-                )),
-                _ => {}
+        let mut known: BTreeMap<String, GatePath> = BTreeMap::new();
+        for path in gates.into_iter().map(Into::into) {
+            let name = GatePath::from(path.gate());
+            let path = Some(path).filter(|path| *path != name);
+            for path in [Some(name), path].into_iter().flatten() {
+                let gate = path.gate();
+                let variable = variable_of(prefix, &path);
+                match known.insert(variable.clone(), path) {
+                    Some(other) if other.gate() != gate => reader.faults.push(format!(
+                        "gates `{}` and `{gate}` are both set by {variable} (allowed: one gate per variable)",
+                        other.gate()
+                    )),
+                    _ => {}
+                }
             }
         }
 
@@ -85,15 +100,24 @@ impl OverrideLayer {
             .filter(|(_, value)| !is_blank(value))
             .collect();
         given.sort(); // an environment has no order, the errors need one
-        for (variable, value) in given {
-            match variable.to_str().and_then(|variable| known.get_key_value(variable)) {
-                Some((variable, gate)) => reader.set(*gate, variable, &value),
-                None => reader.faults.push(format!(
+        let mut set_by: BTreeMap<GateName, &str> = BTreeMap::new();
+        for (variable, value) in &given {
+            let Some((variable, path)) = variable.to_str().and_then(|variable| known.get_key_value(variable))
+            else {
+                reader.faults.push(format!(
                     "environment variable {} belongs to no gate (allowed: {})",
                     variable.to_string_lossy().escape_debug(),
                     if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
-                )),
+                ));
+                continue;
+            };
+            if let Some(other) = set_by.insert(path.gate(), variable) {
+                reader.faults.push(format!(
+                    "gate `{}` is set by {other} and by {variable} (allowed: one of them)",
+                    path.gate()
+                ));
             }
+            reader.set(path.clone(), variable, value);
         }
         reader.finish()
     }
@@ -138,9 +162,9 @@ impl EnvReader {
         Self { layer: OverrideLayer::new("env"), bad_values: Vec::new(), faults: Vec::new() }
     }
 
-    fn set(&mut self, gate: GateName, variable: &str, value: &OsStr) {
+    fn set(&mut self, path: GatePath, variable: &str, value: &OsStr) {
         match value.to_str().map(str::trim).and_then(|value| value.parse().ok()) {
-            Some(value) => self.layer.insert(gate, value, Some(variable.to_owned())),
+            Some(value) => self.layer.insert(path, value, Some(variable.to_owned())),
             None => self.bad_values.push(format!("{variable}={:?}", value.to_string_lossy())),
         }
     }
@@ -153,6 +177,12 @@ impl EnvReader {
             Err(EnvError { bad_values, faults })
         }
     }
+}
+
+/// Returns the variable that sets the gate of a path.
+fn variable_of(prefix: &str, path: &GatePath) -> String {
+    let names = path.to_string().to_ascii_uppercase();
+    format!("{prefix}{}", names.replace(['-', '.'], "_").replace('/', "__"))
 }
 
 /// Returns `true` for the value of a variable that counts as not set.

@@ -138,6 +138,16 @@ pub enum Problem {
         /// The gates that are declared.
         known: Vec<GateName>,
     },
+    /// An override layer sets a gate by a path that is not the gate's path in the plan.
+    #[error("{origin} sets `{given}`, but gate `{}` is at `{path}` (allowed: {})", path.gate(), path.accepted())]
+    WrongPath {
+        /// The path that was given.
+        given: GatePath,
+        /// The origin of the setting.
+        origin: Origin,
+        /// The path of the gate.
+        path: GatePath,
+    },
     /// A setting is above the derived limit, and the policy is [`Reject`](super::Policy::Reject).
     #[error("{origin} sets gate `{gate}` to {value}, above the derived limit (allowed: at most {derived})")]
     Rejected {
@@ -181,7 +191,24 @@ pub struct UnknownGateError {
     pub(crate) known: Vec<GateName>,
 }
 
-impl_debug_as_display!(BuildError, Problem, UnknownGateError);
+/// The error for a path that leads to no gate of the plan.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindGateError {
+    /// The plan does not declare the gate.
+    #[error(transparent)]
+    UnknownGate(#[from] UnknownGateError),
+    /// The plan declares the gate, but within other gates.
+    #[error("`{given}` is no gate of the plan: gate `{}` is at `{path}` (allowed: {})", path.gate(), path.accepted())]
+    WrongPath {
+        /// The path that was given.
+        given: GatePath,
+        /// The path of the gate.
+        path: GatePath,
+    },
+}
+
+impl_debug_as_display!(BuildError, Problem, UnknownGateError, FindGateError);
 
 fn list<T: fmt::Display>(items: &[T], separator: &str) -> String {
     match items {

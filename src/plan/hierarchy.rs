@@ -48,7 +48,7 @@ pub(super) fn hierarchy_problems(specs: &[GateSpec], indices: &BTreeMap<GateName
     let too_deep = GateSpec::MAX_LEVELS.saturating_add(1);
     for spec in specs {
         let Some(path) = path_within(too_deep, specs, indices, spec.name()) else { continue };
-        let own_levels = path.names().count();
+        let own_levels = path.names().len();
         let levels = if spec.keys().is_some() { own_levels.saturating_add(1) } else { own_levels };
         // A gate with keys that is too deep itself is one problem, not two.
         if levels == too_deep || own_levels == too_deep {
@@ -66,17 +66,16 @@ fn path_within(
     gate: GateName,
 ) -> Option<GatePath> {
     let parent_of = |gate| indices.get(&gate).map(|&index| specs[index].parent());
-    let mut parents = Vec::new();
+    let mut ancestors = Vec::new();
     let mut next = parent_of(gate)?;
     while let Some(parent) = next {
-        parents.push(parent);
-        if parents.len() >= most {
+        ancestors.push(parent);
+        if ancestors.len() >= most {
             return None; // too deep, or a cycle
         }
         next = parent_of(parent)?;
     }
-    parents.reverse();
-    Some(GatePath::new(parents, gate))
+    Some(GatePath::of_ancestors(gate, &ancestors))
 }
 
 /// Returns each cycle of parents once. Uses no recursion: a chain of gates may be longer than the stack is deep.

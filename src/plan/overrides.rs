@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::debug_as_display::impl_debug_as_display;
 use super::name::GateName;
+use super::path::GatePath;
 
 /// The operators' settings in ordered layers. The first layer that sets a gate wins; settings of the same gate in later
 /// layers are shadowed.
@@ -51,6 +52,9 @@ impl Overrides {
 
 /// The settings of one origin, such as the command line, a file or the environment.
 ///
+/// A setting names a gate by its name or by its path from the root, such as `io/messages`. A path must be the gate's path in
+/// the plan: if its parents are wrong, resolving the plan fails.
+///
 /// A setting is any whole number. 0 becomes 1, and a number above [`Limit::MAX`](crate::Limit::MAX) becomes `Limit::MAX`:
 /// each is the nearest limit. The explanation reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,20 +72,20 @@ impl OverrideLayer {
     }
 
     /// Sets a gate. A second setting of the same gate replaces the first.
-    pub fn set(mut self, gate: impl Into<GateName>, value: usize) -> Self {
+    pub fn set(mut self, gate: impl Into<GatePath>, value: usize) -> Self {
         self.insert(gate.into(), value, None);
         self
     }
 
     /// Same as [`set`](Self::set), with the key of the setting within the layer, such as a flag or the key of a file. The
     /// key becomes part of the [`Origin`].
-    pub fn set_from(mut self, gate: impl Into<GateName>, value: usize, key: impl Into<String>) -> Self {
+    pub fn set_from(mut self, gate: impl Into<GatePath>, value: usize, key: impl Into<String>) -> Self {
         self.insert(gate.into(), value, Some(key.into()));
         self
     }
 
     /// Sets a gate if `value` is `Some`, for optional flags and fields.
-    pub fn maybe_set(self, gate: impl Into<GateName>, value: Option<usize>) -> Self {
+    pub fn maybe_set(self, gate: impl Into<GatePath>, value: Option<usize>) -> Self {
         match value {
             Some(value) => self.set(gate, value),
             None => self,
@@ -103,7 +107,7 @@ impl OverrideLayer {
     /// Returns the settings, in the order in which they were set.
     #[must_use]
     pub fn settings(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
-        self.settings.iter().map(|setting| (setting.gate, setting.value))
+        self.settings.iter().map(|setting| (setting.path.gate(), setting.value))
     }
 
     /// Returns the policy for settings that are above the derived limit.
@@ -114,18 +118,18 @@ impl OverrideLayer {
 
     /// Returns the setting of a gate with its origin, if there is one.
     pub(super) fn find(&self, gate: GateName) -> Option<(Origin, usize)> {
-        let setting = self.settings.iter().find(|setting| setting.gate == gate)?;
+        let setting = self.settings.iter().find(|setting| setting.path.gate() == gate)?;
         Some((self.origin_of(setting), setting.value))
     }
 
-    /// Returns each gate that the layer sets, with the origin of the setting.
-    pub(super) fn origins(&self) -> impl Iterator<Item = (GateName, Origin)> {
-        self.settings.iter().map(|setting| (setting.gate, self.origin_of(setting)))
+    /// Returns the path that each setting gives, with the origin of the setting.
+    pub(super) fn origins(&self) -> impl Iterator<Item = (&GatePath, Origin)> {
+        self.settings.iter().map(|setting| (&setting.path, self.origin_of(setting)))
     }
 
-    pub(super) fn insert(&mut self, gate: GateName, value: usize, key: Option<String>) {
-        self.settings.retain(|setting| setting.gate != gate);
-        self.settings.push(LayerSetting { gate, value, key });
+    pub(super) fn insert(&mut self, path: GatePath, value: usize, key: Option<String>) {
+        self.settings.retain(|setting| setting.path.gate() != path.gate());
+        self.settings.push(LayerSetting { path, value, key });
     }
 
     fn origin_of(&self, setting: &LayerSetting) -> Origin {
@@ -212,7 +216,8 @@ impl_debug_as_display!(PolicyError);
 /// One setting of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LayerSetting {
-    gate: GateName,
+    /// The gate's name alone, or its path as the operator gave it.
+    path: GatePath,
     value: usize,
     key: Option<String>,
 }

@@ -23,38 +23,50 @@ use super::name::{GateName, NameError};
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct GatePath {
-    parents: Vec<GateName>,
-    gate: GateName,
+    /// The names from the root down, at least one. Boxed, since errors carry paths by value.
+    names: Box<[GateName]>,
 }
 
 impl GatePath {
     /// Returns the gate at the end of the path.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "every constructor gives a path at least one name")]
     pub fn gate(&self) -> GateName {
-        self.gate
+        *self.names.last().expect("a path has at least one name")
     }
 
     /// Returns the gates that the gate is within, from the root down. Empty for a root, and for a name alone.
     #[must_use]
     pub fn parents(&self) -> &[GateName] {
-        &self.parents
+        self.names.split_last().map_or(&[], |(_, parents)| parents)
     }
 
     /// Returns the names of the path, from the root down to the gate.
     #[must_use]
-    pub fn names(&self) -> impl DoubleEndedIterator<Item = GateName> {
-        self.parents.iter().copied().chain([self.gate])
+    pub fn names(&self) -> &[GateName] {
+        &self.names
     }
 
-    pub(super) fn new(parents: Vec<GateName>, gate: GateName) -> Self {
-        Self { parents, gate }
+    /// Returns `true` if `given` names the gate of this path: by its name alone, or by this path.
+    pub(crate) fn is_named_by(&self, given: &Self) -> bool {
+        given == self || (given.parents().is_empty() && given.gate() == self.gate())
+    }
+
+    /// Returns what an operator may give for the gate, for errors.
+    pub(crate) fn accepted(&self) -> String {
+        if self.parents().is_empty() { format!("`{self}`") } else { format!("`{}` or `{self}`", self.gate()) }
+    }
+
+    /// Creates the path of a gate from the names above it, the nearest one first.
+    pub(super) fn of_ancestors(gate: GateName, ancestors: &[GateName]) -> Self {
+        Self { names: ancestors.iter().rev().copied().chain([gate]).collect() }
     }
 }
 
 /// The path of one name: a root, or a gate without its parents.
 impl From<GateName> for GatePath {
     fn from(gate: GateName) -> Self {
-        Self { parents: Vec::new(), gate }
+        Self { names: Box::new([gate]) }
     }
 }
 
@@ -62,21 +74,18 @@ impl FromStr for GatePath {
     type Err = PathError;
 
     fn from_str(given: &str) -> Result<Self, PathError> {
-        let Some((parents, gate)) = given.rsplit_once('/') else {
+        if !given.contains('/') {
             return given.parse::<GateName>().map(Self::from).map_err(PathError::Name);
-        };
-        let parse =
-            |name: &str| name.parse().map_err(|error| PathError::InPath { given: given.to_owned(), error });
-        Ok(Self { parents: parents.split('/').map(parse).collect::<Result<_, _>>()?, gate: parse(gate)? })
+        }
+        let in_path = |error| PathError::InPath { given: given.to_owned(), error };
+        let names: Result<_, NameError> = given.split('/').map(str::parse).collect(); // `split` returns at least one text
+        names.map(|names| Self { names }).map_err(in_path)
     }
 }
 
 impl fmt::Display for GatePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.parents.is_empty() {
-            return self.gate.fmt(f);
-        }
-        let names: Vec<String> = self.names().map(|name| name.to_string()).collect();
+        let names: Vec<&str> = self.names.iter().map(GateName::as_str).collect();
         f.pad(&names.join("/"))
     }
 }

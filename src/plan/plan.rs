@@ -1,14 +1,14 @@
 //! A plan: the declared gates, validated together, and resolved against readings and overrides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::amount::Operand;
 use super::derivation::Derivation;
-use super::error::{BuildError, Problem, UnknownGateError};
+use super::error::{BuildError, FindGateError, Problem, UnknownGateError};
 use super::hierarchy::{find_path, hierarchy_problems, index_gates};
 use super::limit::Limit;
 use super::name::GateName;
-use super::overrides::{OverrideLayer, Overrides};
+use super::overrides::{Origin, OverrideLayer, Overrides};
 use super::path::GatePath;
 use super::reading::{Reading, Readings};
 use super::resolution::{Explanation, Resolution};
@@ -65,6 +65,34 @@ impl Plan {
         &self.specs
     }
 
+    /// Returns the gate that an operator names, by its name or by its path from the root.
+    ///
+    /// ```
+    /// use concurrency_governor::{Formula, GateSpec, Plan, plan::GatePath};
+    ///
+    /// const IO: GateSpec = GateSpec::new("io", Formula::fixed(64));
+    /// const MESSAGES: GateSpec = GateSpec::new("messages", Formula::fixed(16)).within(IO);
+    ///
+    /// let plan = Plan::new([IO, MESSAGES])?;
+    /// let given: GatePath = "io/messages".parse()?;
+    /// assert_eq!(plan.find(&given)?, &MESSAGES);
+    /// let error = plan.find(&"cpu/messages".parse()?).unwrap_err();
+    /// assert!(error.to_string().ends_with("gate `messages` is at `io/messages` (allowed: `messages` or `io/messages`)"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`FindGateError`] if the plan does not declare the gate, or declares it within other gates.
+    pub fn find(&self, given: &GatePath) -> Result<&GateSpec, FindGateError> {
+        let path = self.path(given.gate())?;
+        if path.is_named_by(given) {
+            Ok(&self.specs[self.indices[&path.gate()]])
+        } else {
+            Err(FindGateError::WrongPath { given: given.clone(), path })
+        }
+    }
+
     /// Returns the path of a gate from its root, such as `io/messages`.
     ///
     /// # Errors
@@ -115,7 +143,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] with every problem: a layer that sets a gate that is not declared, a setting above the derived limit
+    /// [`BuildError`] with every problem: a layer that sets a gate that is not declared or by a wrong path, a setting above the derived limit
     /// under the [policy](super::Policy) to reject it.
     pub fn resolve(&self, readings: &Readings, overrides: &Overrides) -> Result<Resolution, BuildError> {
         let mut problems = Self::override_problems(&self.specs, overrides);
@@ -137,11 +165,18 @@ impl Plan {
             decisions[index] = Some(decision);
         }
 
-        // Reported in the order of declaration.
+        // Reported in the order of declaration. Each gate has a decision, since the order has no cycle.
         let mut explanations = Vec::with_capacity(decisions.len());
-        for decision in decisions.into_iter().flatten() {
+        for (spec, decision) in self.specs.iter().zip(decisions.into_iter().flatten()) {
             match decision {
-                Ok(explanation) => explanations.push(explanation),
+                Ok(mut explanation) => {
+                    // Only now is the limit of each gate above known, since a formula may read the limits the other way.
+                    let path = spec.parent().and_then(|_| find_path(&self.specs, &self.indices, spec.name()));
+                    if let Some(path) = path {
+                        explanation.place_at(path, |gate| limits[self.indices[&gate]]);
+                    }
+                    explanations.push(explanation);
+                }
                 Err(problem) => problems.push(problem),
             }
         }
@@ -149,14 +184,20 @@ impl Plan {
         Ok(Resolution::new(explanations, readings.clone()))
     }
 
-    /// Returns a problem for each setting of a gate that is not declared.
+    /// Returns a problem for each setting of a gate that is not declared, and for each path that is not that of its gate.
     pub(crate) fn override_problems(specs: &[GateSpec], overrides: &Overrides) -> Vec<Problem> {
-        let declared: BTreeSet<GateName> = specs.iter().map(GateSpec::name).collect();
-        let settings = overrides.layers().iter().flat_map(OverrideLayer::origins);
-        settings
-            .filter(|(gate, _)| !declared.contains(gate))
-            .map(|(gate, origin)| Problem::UnknownOverride { gate, origin, known: names(specs) })
-            .collect()
+        let indices = index_gates(specs);
+        let problem_of = |(given, origin): (&GatePath, Origin)| {
+            let gate = given.gate();
+            if !indices.contains_key(&gate) {
+                return Some(Problem::UnknownOverride { gate, origin, known: names(specs) });
+            }
+            // If the hierarchy itself is wrong, the gate has no path, and only the hierarchy is reported.
+            let path = if given.parents().is_empty() { None } else { find_path(specs, &indices, gate) };
+            let path = path.filter(|path| !path.is_named_by(given))?;
+            Some(Problem::WrongPath { given: given.clone(), origin, path })
+        };
+        overrides.layers().iter().flat_map(OverrideLayer::origins).filter_map(problem_of).collect()
     }
 }
 

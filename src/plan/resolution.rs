@@ -7,6 +7,7 @@ use super::error::{Problem, UnknownGateError};
 use super::limit::Limit;
 use super::name::GateName;
 use super::overrides::{Origin, Overrides, Policy};
+use super::path::GatePath;
 use super::reading::{Reading, Readings};
 use super::spec::GateSpec;
 
@@ -38,7 +39,7 @@ impl Resolution {
     /// [`UnknownGateError`] if the plan does not declare the gate.
     pub fn explain(&self, gate: impl Into<GateName>) -> Result<&Explanation, UnknownGateError> {
         let gate = gate.into();
-        self.explanations.iter().find(|explanation| explanation.gate == gate).ok_or_else(|| {
+        self.explanations.iter().find(|explanation| explanation.gate() == gate).ok_or_else(|| {
             let known = self.explanations.iter().map(Explanation::gate).collect();
             UnknownGateError { given: gate, known }
         })
@@ -56,16 +57,18 @@ impl Resolution {
     }
 }
 
-/// The explanation of a gate's limit: the derivation, the setting that overrides it, and the settings that are shadowed.
+/// The explanation of a gate's limit: the derivation, the setting that overrides it, the settings that are shadowed, and a
+/// gate above it whose limit is lower.
 ///
 /// `{}` prints one line, `{:#}` prints the whole derivation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    gate: GateName,
+    path: GatePath,
     limit: Limit,
     decision: Decision,
     shadowed: Vec<Shadowed>,
     derivation: Derivation,
+    bound_by: Option<AncestorLimit>,
 }
 
 impl Explanation {
@@ -80,9 +83,15 @@ impl Explanation {
         let winner = settings.next();
         let shadowed = settings.map(|(_, (origin, value))| Shadowed { origin, value }).collect();
         let derived = derivation.limit();
-        let Some((layer, (origin, value))) = winner else {
-            return Ok(Self { gate, limit: derived, decision: Decision::Derived, shadowed, derivation });
+        let explain = |limit, decision| Self {
+            path: gate.into(),
+            limit,
+            decision,
+            shadowed,
+            derivation,
+            bound_by: None,
         };
+        let Some((layer, (origin, value))) = winner else { return Ok(explain(derived, Decision::Derived)) };
         // The policy matters only above the derived limit. The stricter of the gate's and the layer's policy applies.
         let requested = Limit::saturating(value as u64);
         let (limit, standing) = match spec.override_policy().max(layer.override_policy()) {
@@ -91,22 +100,32 @@ impl Explanation {
             Policy::Clamp => (derived, Standing::Clamped),
             Policy::Reject => return Err(Problem::Rejected { gate, origin, value, derived }),
         };
-        Ok(Self {
-            gate,
-            limit,
-            decision: Decision::Overridden { origin, value, standing },
-            shadowed,
-            derivation,
-        })
+        Ok(explain(limit, Decision::Overridden { origin, value, standing }))
+    }
+
+    /// Sets the path of the gate, and finds the gate above it that binds. `limit_of` returns the limit of a gate.
+    pub(super) fn place_at(&mut self, path: GatePath, limit_of: impl Fn(GateName) -> Limit) {
+        // `min_by_key` returns the first of several lowest limits: from the gate upwards, that is the nearest one.
+        let ancestors =
+            path.parents().iter().rev().map(|&gate| AncestorLimit { gate, limit: limit_of(gate) });
+        self.bound_by =
+            ancestors.min_by_key(|ancestor| ancestor.limit).filter(|ancestor| ancestor.limit < self.limit);
+        self.path = path;
     }
 
     /// Returns the gate.
     #[must_use]
     pub fn gate(&self) -> GateName {
-        self.gate
+        self.path.gate()
     }
 
-    /// Returns the limit.
+    /// Returns the path of the gate from its root.
+    #[must_use]
+    pub fn path(&self) -> &GatePath {
+        &self.path
+    }
+
+    /// Returns the limit. A gate above this one may have a lower limit: see [`bound_by`](Self::bound_by).
     #[must_use]
     pub fn limit(&self) -> Limit {
         self.limit
@@ -124,6 +143,13 @@ impl Explanation {
         &self.shadowed
     }
 
+    /// Returns the gate above this one that keeps it below its own limit: the one with the lowest limit, if that is below the
+    /// limit of this gate. Of several, it is the nearest one.
+    #[must_use]
+    pub fn bound_by(&self) -> Option<&AncestorLimit> {
+        self.bound_by.as_ref()
+    }
+
     /// Returns the step-by-step evaluation of the formula on this host, also if a setting overrides it.
     #[must_use]
     pub fn derivation(&self) -> &Derivation {
@@ -133,9 +159,9 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { gate, limit, decision, derivation, .. } = self;
+        let Self { path, limit, decision, derivation, .. } = self;
         let binding = derivation.binding();
-        write!(f, "{gate} = {limit}: {decision}")?;
+        write!(f, "{path} = {limit}: {decision}")?;
         match decision {
             Decision::Derived => write!(f, ", `{}` decides", binding.text())?,
             Decision::Overridden { .. } => write!(f, ", derived {}", derivation.limit())?,
@@ -149,6 +175,9 @@ impl fmt::Display for Explanation {
         }
         for Shadowed { origin, value } in &self.shadowed {
             write!(f, ", shadows {origin} = {value}")?;
+        }
+        if let Some(ancestor) = &self.bound_by {
+            write!(f, ", {ancestor}")?;
         }
         if !f.alternate() {
             return Ok(());
@@ -232,4 +261,22 @@ pub struct Shadowed {
     pub origin: Origin,
     /// The value of the setting.
     pub value: usize,
+}
+
+/// The limit of a gate above another one: a gate that the other is within, directly or through others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct AncestorLimit {
+    /// The gate above.
+    pub gate: GateName,
+    /// Its limit.
+    pub limit: Limit,
+}
+
+/// Prints what it means for the gate below: "at most 16 at a time, because gate `io` above it has 16".
+impl fmt::Display for AncestorLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { gate, limit } = self;
+        write!(f, "at most {limit} at a time, because gate `{gate}` above it has {limit}")
+    }
 }

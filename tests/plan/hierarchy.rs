@@ -103,7 +103,7 @@ fn plan_returns_paths_children_and_parents_first() {
 #[test]
 fn path_is_one_or_more_names() {
     let path: GatePath = "host/messages/inbox".parse().unwrap();
-    assert_eq!(path.names().collect::<Vec<_>>(), ["host", "messages", "inbox"].map(GateName::new));
+    assert_eq!(path.names(), ["host", "messages", "inbox"].map(GateName::new));
     assert_eq!((path.gate(), path.to_string()), (INBOX.name(), "host/messages/inbox".to_owned()));
     assert_eq!(format!("{path:?} {path:>20}"), "GatePath(host/messages/inbox)  host/messages/inbox");
     let alone: GatePath = "inbox".parse().unwrap();

@@ -18,6 +18,7 @@ mod formula_errors;
 mod hierarchy;
 #[cfg(feature = "proptest")]
 mod laws;
+mod nested;
 mod overrides;
 mod problems;
 mod resolution;
