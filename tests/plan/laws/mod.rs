@@ -2,6 +2,7 @@
 
 mod coverage;
 mod explanations;
+mod hierarchy;
 mod limits;
 mod overrides;
 mod text;
