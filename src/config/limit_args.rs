@@ -3,12 +3,13 @@
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::plan::{GateName, NameError, OverrideLayer};
+use crate::plan::{GateName, GatePath, OverrideLayer, PathError};
 
 /// The flag `--limit GATE=N`, which may be given once per gate. Flatten it into the arguments of an application.
 ///
 /// Use it for gates that are known only at run time, such as those of a plan file. [`GateArgs`](super::GateArgs) has one flag
-/// per gate instead. An unknown gate is reported when the plan is resolved or the governor is built.
+/// per gate instead. A gate is given by its name, or by its path from the root, such as `io/messages`. An unknown gate or a
+/// wrong path is reported when the plan is resolved or the governor is built.
 ///
 /// ```
 /// use clap::Parser;
@@ -31,20 +32,20 @@ use crate::plan::{GateName, NameError, OverrideLayer};
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct LimitArgs {
-    settings: Vec<(GateName, usize)>,
+    settings: Vec<(GatePath, usize)>,
 }
 
 impl LimitArgs {
     /// Returns the settings, in the order of the command line.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
-        self.settings.iter().copied()
+        self.settings.iter().map(|(path, value)| (path.gate(), *value))
     }
 
     /// Converts the settings to an override layer. The origin of each setting contains the flag.
     pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
         self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, value)| {
-            layer.set_from(*gate, *value, format!("--{FLAG}"))
+            layer.set_from(gate.clone(), *value, format!("--{FLAG}"))
         })
     }
 }
@@ -63,21 +64,23 @@ impl Args for LimitArgs {
 
 impl FromArgMatches for LimitArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut settings: Vec<(GateName, usize)> = Vec::new();
-        for &(gate, value) in matches.get_many::<(GateName, usize)>(FLAG).into_iter().flatten() {
-            if settings.iter().any(|(other, _)| *other == gate) {
+        let mut settings: Vec<(GatePath, usize)> = Vec::new();
+        for (path, value) in matches.get_many::<(GatePath, usize)>(FLAG).into_iter().flatten() {
+            // A name and a path may give the same gate.
+            let gate = path.gate();
+            if settings.iter().any(|(other, _)| other.gate() == gate) {
                 let message = format!("--{FLAG} sets gate `{gate}` twice (allowed: once)");
                 return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
             }
-            settings.push((gate, value));
+            settings.push((path.clone(), *value));
         }
         Ok(Self { settings })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for (gate, value) in Self::from_arg_matches(matches)?.settings {
-            self.settings.retain(|(other, _)| *other != gate);
-            self.settings.push((gate, value));
+        for (path, value) in Self::from_arg_matches(matches)?.settings {
+            self.settings.retain(|(other, _)| other.gate() != path.gate());
+            self.settings.push((path, value));
         }
         Ok(())
     }
@@ -89,7 +92,7 @@ pub(super) fn parse_setting_value(given: &str) -> Result<usize, SettingError> {
 }
 
 /// Parses `GATE=N`.
-fn parse_setting(given: &str) -> Result<(GateName, usize), SettingError> {
+fn parse_setting(given: &str) -> Result<(GatePath, usize), SettingError> {
     let (gate, value) = given.split_once('=').ok_or(SettingError::MissingEquals)?;
     Ok((gate.parse()?, parse_setting_value(value)?))
 }
@@ -100,7 +103,7 @@ pub(super) enum SettingError {
     #[error("`=` is missing (allowed: GATE=N, for example io=64)")]
     MissingEquals,
     #[error(transparent)]
-    InvalidName(#[from] NameError),
+    InvalidPath(#[from] PathError),
     #[error("{given:?} is not a whole number (allowed: 0 to {})", usize::MAX)]
     InvalidValue { given: String },
 }

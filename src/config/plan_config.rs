@@ -7,7 +7,10 @@ use super::error::ConfigError;
 use super::reader::{ConfigReader, PLAN_KEYS, find_field};
 use super::settings::{Settings, WholeNumber};
 use super::value::Value;
-use crate::plan::{BuildError, GateName, GateSpec, OverrideLayer, Overrides, Plan, Policy};
+use crate::plan::{
+    BuildError, GateName, GateSpec, Keys, OverrideLayer, Overrides, Part, Plan, Policy, find_path,
+    index_gates,
+};
 use crate::preset::Preset;
 
 /// A whole plan in a configuration: a preset, gates by name, and overrides.
@@ -22,8 +25,15 @@ use crate::preset::Preset;
 /// policy = "clamp"               # for overrides above the derived limit: trust, clamp or reject
 /// measure_waits = false          # whether to measure wait times; the default is true
 ///
+/// [gates.images]
+/// formula = "gate uploads * 1/4"
+/// within = "uploads"             # each permit also counts at this gate
+/// weight = 2                     # the share relative to the other gates within `uploads`
+/// keys = { max = 4096, cap = "1/4", queue = 64 }   # gates made on demand, such as one for each tenant
+///
 /// [overrides]
 /// uploads = 32
+/// "uploads/images" = 6           # a name or a path
 /// ```
 ///
 /// Deserialization checks the whole configuration, so a `PlanConfig` always contains a valid [`Plan`]. The error has every
@@ -53,12 +63,15 @@ impl PlanConfig {
         declared.extend(gates.lines.keys());
         // An invalid preset leaves the set of declared gates unknown, so no gate is reported as missing.
         let declared = Some(declared.as_slice()).filter(|_| preset != Some(None));
+        let specs: Vec<GateSpec> = preset_specs.iter().copied().chain(gates.specs).collect();
+        let indices = index_gates(&specs);
         let overrides = find_field(&entries, OVERRIDES)
-            .map(|value| reader.read_settings(OVERRIDES, value, declared))
+            .map(|value| {
+                reader.read_settings(OVERRIDES, value, declared, |gate| find_path(&specs, &indices, gate))
+            })
             .unwrap_or_default();
 
-        let plan = Plan::new(preset_specs.iter().copied().chain(gates.specs));
-        match plan.map_err(|error| reader.report_plan_problems(&error, &gates.lines, declared)) {
+        match Plan::new(specs).map_err(|error| reader.report_plan_problems(&error, &gates.lines, declared)) {
             Ok(plan) if reader.problems.is_empty() => {
                 Ok(Self { preset: preset.flatten(), plan, overrides: Settings::of(OVERRIDES, overrides) })
             }
@@ -163,6 +176,33 @@ impl Serialize for GateTable<'_> {
         }
         if !spec.measures_waits() {
             map.serialize_entry("measure_waits", &false)?;
+        }
+        if let Some(parent) = spec.parent() {
+            map.serialize_entry("within", &parent)?;
+        }
+        if spec.has_weight() {
+            map.serialize_entry("weight", &spec.share_weight())?;
+        }
+        if let Some(keys) = spec.keys() {
+            map.serialize_entry("keys", &KeysTable(keys))?; // last: TOML wants tables after values
+        }
+        map.end()
+    }
+}
+
+/// Serializes the keys of a gate as a table.
+struct KeysTable(Keys);
+
+impl Serialize for KeysTable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(keys) = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("max", &keys.max())?;
+        if keys.cap_part() != Part::WHOLE {
+            map.serialize_entry("cap", &keys.cap_part())?;
+        }
+        if let Some(bound) = keys.queue_bound() {
+            map.serialize_entry("queue", &WholeNumber(bound))?;
         }
         map.end()
     }

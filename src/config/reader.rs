@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use super::error::ConfigProblem;
 use super::value::{Key, Value, ValueKind};
-use crate::plan::{BuildError, Formula, GateName, GateSpec, Policy, Problem};
+use crate::plan::{BuildError, Formula, GateName, GatePath, GateSpec, Keys, Part, Policy, Problem};
 use crate::preset::Preset;
 
 /// The keys of a plan.
 pub(super) const PLAN_KEYS: [&str; 3] = ["preset", "gates", "overrides"];
 
 /// The keys of a gate.
-const GATE_KEYS: [&str; 5] = ["formula", "queue", "max_wait", "policy", "measure_waits"];
+const GATE_KEYS: [&str; 8] =
+    ["formula", "queue", "max_wait", "policy", "measure_waits", "within", "weight", "keys"];
+
+/// The keys of the table `keys` of a gate.
+const KEYS_TABLE_KEYS: [&str; 3] = ["max", "cap", "queue"];
 
 /// Reads the parts of a configuration and collects their problems.
 ///
@@ -121,6 +125,11 @@ impl ConfigReader {
         let measure_waits = field("measure_waits")
             .filter(|value| !is_blank(value))
             .map(|value| self.read_bool(&format!("{path}.measure_waits"), value));
+        let within = field("within").map(|value| self.read_gate_name(&format!("{path}.within"), value));
+        let weight = field("weight")
+            .filter(|value| !is_blank(value))
+            .map(|value| self.read_weight(&format!("{path}.weight"), value));
+        let keys = field("keys").map(|value| self.read_keys(&format!("{path}.keys"), name, value));
 
         // The outer `Option` says whether the key is given, the inner one whether its value is valid.
         let mut spec = GateSpec::named(name?, formula?);
@@ -136,20 +145,57 @@ impl ConfigReader {
         if let Some(measure_waits) = measure_waits {
             spec = spec.measure_waits(measure_waits?);
         }
+        if let Some(within) = within {
+            spec = spec.within_named(within?);
+        }
+        if let Some(weight) = weight {
+            spec = spec.weight(weight?);
+        }
+        if let Some(keys) = keys {
+            spec = spec.keyed(keys?);
+        }
         Some(spec)
     }
 
-    /// Reads a table of settings. Reports each gate that is not in `declared`. `None` skips this check.
+    /// Reads the table `keys` of a gate. `gate` is `None` if the gate's name is invalid.
+    fn read_keys(&mut self, path: &str, gate: Option<GateName>, value: &Value) -> Option<Keys> {
+        let entries = self.read_table(path, value, Some(&KEYS_TABLE_KEYS));
+        if !matches!(value.kind, ValueKind::Table(_)) {
+            return None; // reported by `read_table`
+        }
+        let field = |name: &str| find_field(&entries, name).filter(|value| !is_blank(value));
+        if field("max").is_none() {
+            self.report(value.line, format!("{path} has no max (required, for example max = 4096)"));
+        }
+        let max = field("max").and_then(|value| self.read_max_keys(&format!("{path}.max"), value));
+        let cap = find_field(&entries, "cap").map(|value| self.read_cap(&format!("{path}.cap"), gate, value));
+        let queue = field("queue").map(|value| self.read_whole(&format!("{path}.queue"), value));
+
+        let mut keys = max?;
+        if let Some(cap) = cap {
+            keys = keys.cap(cap?);
+        }
+        if let Some(queue) = queue {
+            keys = keys.queue(queue?);
+        }
+        Some(keys)
+    }
+
+    /// Reads a table of settings. Reports each gate that is not in `declared`; `None` skips this check. Reports each path that
+    /// is not the one of its gate, if `path_of` returns that.
     pub(super) fn read_settings(
         &mut self,
         path: &str,
         value: &Value,
         declared: Option<&[GateName]>,
-    ) -> Vec<(GateName, usize)> {
+        path_of: impl Fn(GateName) -> Option<GatePath>,
+    ) -> Vec<(GatePath, usize)> {
         let mut settings = Vec::new();
+        let mut seen: BTreeSet<GateName> = BTreeSet::new();
         for (key, value) in self.read_table(path, value, None) {
             let path = join_path(path, key);
-            let Some(gate) = self.parse_text::<GateName>(&path, key.line, &key.text) else { continue };
+            let Some(given) = self.parse_text::<GatePath>(&path, key.line, &key.text) else { continue };
+            let gate = given.gate();
             if let Some(declared) = declared.filter(|declared| !declared.contains(&gate)) {
                 let names: Vec<&str> = declared.iter().map(GateName::as_str).collect();
                 let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -157,10 +203,18 @@ impl ConfigReader {
                     key.line,
                     format!("{path}: the plan declares no such gate (it declares {names})"),
                 );
+            } else if let Some(right) = path_of(gate).filter(|right| !right.is_named_by(&given)) {
+                let accepted = right.accepted();
+                self.report(key.line, format!("{path}: gate `{gate}` is at `{right}` (allowed: {accepted})"));
             }
-            if value.kind != ValueKind::Null && !is_blank(value) {
-                settings.extend(self.read_whole(&path, value).map(|value| (gate, value)));
+            if value.kind == ValueKind::Null || is_blank(value) {
+                continue;
             }
+            // The same key twice is reported with the table; a name and a path may also give the same gate.
+            if !seen.insert(gate) {
+                self.report(key.line, format!("{path} sets gate `{gate}` a second time (allowed: once)"));
+            }
+            settings.extend(self.read_whole(&path, value).map(|value| (given, value)));
         }
         settings
     }
@@ -180,11 +234,17 @@ impl ConfigReader {
             let gate = match problem {
                 Problem::NoGates if !declared.is_empty() || !self.problems.is_empty() => continue,
                 Problem::UnknownOperand { reads, .. } if declared.contains(reads) => continue,
-                Problem::DuplicateGate { gate, .. } | Problem::UnknownOperand { gate, .. } => Some(gate),
-                Problem::Cycle { circle } => circle.first(),
+                Problem::UnknownParent { parent, .. } if declared.contains(parent) => continue,
+                Problem::DuplicateGate { gate, .. }
+                | Problem::UnknownOperand { gate, .. }
+                | Problem::UnknownParent { gate, .. }
+                | Problem::WeightRange { gate, .. }
+                | Problem::WeightWithoutParent { gate, .. } => Some(*gate),
+                Problem::Cycle { circle } | Problem::ParentCycle { circle } => circle.first().copied(),
+                Problem::TooDeep { path, .. } => Some(path.gate()),
                 _ => None,
             };
-            let line = gate.and_then(|gate| lines.get(gate)).copied().flatten();
+            let line = gate.and_then(|gate| lines.get(&gate)).copied().flatten();
             self.report(line, problem.to_string());
         }
     }
@@ -195,13 +255,45 @@ impl ConfigReader {
         self.parse_text(path, value.line, text)
     }
 
+    fn read_gate_name(&mut self, path: &str, value: &Value) -> Option<GateName> {
+        let allowed = "text such as \"io\"";
+        let text = self.require(path, value, as_text(value), "is not the name of a gate", allowed)?;
+        self.parse_text(path, value.line, text)
+    }
+
+    fn read_weight(&mut self, path: &str, value: &Value) -> Option<u32> {
+        let weight = as_whole(value).and_then(|weight| u32::try_from(weight).ok());
+        let weight = weight.filter(|weight| (1..=GateSpec::MAX_WEIGHT).contains(weight));
+        self.require(path, value, weight, "is not a weight", &format!("1 to {}", GateSpec::MAX_WEIGHT))
+    }
+
+    fn read_max_keys(&mut self, path: &str, value: &Value) -> Option<Keys> {
+        let max = as_whole(value).and_then(|max| u32::try_from(max).ok());
+        let keys = max.and_then(|max| Keys::try_up_to(max).ok());
+        self.require(path, value, keys, "is not a number of keys", &format!("1 to {}", u32::MAX))
+    }
+
+    /// Reads the cap of keys: a part of the gate's own limit, as a fraction or as an amount of the gate.
+    fn read_cap(&mut self, path: &str, gate: Option<GateName>, value: &Value) -> Option<Part> {
+        let part = as_text(value).and_then(|text| match text.split_once('*') {
+            None => text.parse().ok(),
+            Some((amount, part)) => {
+                let mut words = amount.split_whitespace();
+                let is_gate = words.next() == Some("gate");
+                // Without a valid name of the gate, which is reported elsewhere, any name may be meant.
+                let is_own = words.next().is_some_and(|name| gate.is_none_or(|gate| gate.as_str() == name));
+                if is_gate && is_own && words.next().is_none() { part.parse().ok() } else { None }
+            }
+        });
+        let own_name = gate.map_or("NAME".to_owned(), |gate| gate.to_string());
+        let allowed =
+            format!("a fraction above 0 and at most 1, such as \"1/4\" or \"gate {own_name} * 1/4\"");
+        self.require(path, value, part, "is not a part of the gate's own limit", &allowed)
+    }
+
     /// Reads a whole number or the text of one, because environment variables are texts in every parser.
     fn read_whole(&mut self, path: &str, value: &Value) -> Option<usize> {
-        let number = match &value.kind {
-            ValueKind::Whole(number) => usize::try_from(*number).ok(),
-            ValueKind::Text(text) => text.trim().parse().ok(),
-            _ => None,
-        };
+        let number = as_whole(value).and_then(|number| usize::try_from(number).ok());
         self.require(path, value, number, "is not a whole number", &format!("0 to {}", usize::MAX))
     }
 
@@ -274,6 +366,15 @@ fn is_blank(value: &Value) -> bool {
 fn as_text(value: &Value) -> Option<&str> {
     match &value.kind {
         ValueKind::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Returns a whole number, or that of a text.
+fn as_whole(value: &Value) -> Option<u64> {
+    match &value.kind {
+        ValueKind::Whole(number) => Some(*number),
+        ValueKind::Text(text) => text.trim().parse().ok(),
         _ => None,
     }
 }

@@ -7,8 +7,8 @@ use crate::event::Event;
 use crate::gate::{GateStatus, GateTotals, Histogram, QueueTotals, RejectedTotals};
 use crate::governor::{GovernorStatus, ProbeStatus};
 use crate::plan::{
-    Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin, Readings, Resolution,
-    Shadowed, Source, Standing,
+    AncestorLimit, Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin,
+    Readings, Resolution, Shadowed, Source, Standing,
 };
 use crate::pool::{CreateErrors, Discarded, ExpiredCheckouts, PoolStatus, PoolTotals};
 
@@ -96,15 +96,27 @@ impl Serialize for Bound {
     }
 }
 
+/// Serializes `path` and `bound_by` too if the gate is within another one.
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_fields!(serializer, "Explanation", {
-            "limit": self.limit(),
-            "decision": self.decision(),
-            "derived": self.derivation().limit(),
-            "shadowed": self.shadowed(),
-            "derivation": self.derivation(),
-        })
+        let is_child = !self.path().parents().is_empty();
+        let mut fields = serializer.serialize_struct("Explanation", if is_child { 7 } else { 5 })?;
+        fields.serialize_field("limit", &self.limit())?;
+        fields.serialize_field("decision", self.decision())?;
+        fields.serialize_field("derived", &self.derivation().limit())?;
+        fields.serialize_field("shadowed", self.shadowed())?;
+        fields.serialize_field("derivation", self.derivation())?;
+        if is_child {
+            fields.serialize_field("path", self.path())?;
+            fields.serialize_field("bound_by", &self.bound_by())?;
+        }
+        fields.end()
+    }
+}
+
+impl Serialize for AncestorLimit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_fields!(serializer, "AncestorLimit", { "gate": self.gate, "limit": self.limit })
     }
 }
 

@@ -6,12 +6,13 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use super::error::ConfigError;
 use super::reader::ConfigReader;
 use super::value::Value;
-use crate::plan::{GateName, OverrideLayer};
+use crate::plan::{GateName, GatePath, OverrideLayer};
 
-/// The operator's settings in a configuration: a table of gate names and whole numbers.
+/// The operator's settings in a configuration: a table of gates and whole numbers. A gate is given by its name, or by its
+/// path from the root, such as `io/messages`.
 ///
-/// Use it in an application that declares its gates in code. The settings do not know the plan: an unknown gate is reported
-/// when the plan is resolved or the governor is built.
+/// Use it in an application that declares its gates in code. The settings do not know the plan: an unknown gate or a wrong
+/// path is reported when the plan is resolved or the governor is built.
 ///
 /// ```
 /// use concurrency_governor::config::Settings;
@@ -36,7 +37,7 @@ use crate::plan::{GateName, OverrideLayer};
 #[must_use]
 pub struct Settings {
     path: String,
-    settings: Vec<(GateName, usize)>,
+    settings: Vec<(GatePath, usize)>,
 }
 
 impl Settings {
@@ -46,10 +47,10 @@ impl Settings {
     }
 
     /// Sets a gate. A second setting of the same gate replaces the first.
-    pub fn set(mut self, gate: impl Into<GateName>, value: usize) -> Self {
-        let gate = gate.into();
-        self.settings.retain(|(other, _)| *other != gate);
-        self.settings.push((gate, value));
+    pub fn set(mut self, gate: impl Into<GatePath>, value: usize) -> Self {
+        let path = gate.into();
+        self.settings.retain(|(other, _)| other.gate() != path.gate());
+        self.settings.push((path, value));
         self
     }
 
@@ -62,15 +63,15 @@ impl Settings {
     /// Returns the settings in the order of the file, if the format keeps the order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
-        self.settings.iter().copied()
+        self.settings.iter().map(|(path, value)| (path.gate(), *value))
     }
 
     /// Converts the settings to an override layer. Name it after its source, such as the file. The origin of each setting
     /// contains its key.
     pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
-        self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, &(gate, value)| {
+        self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, value)| {
             let dot = if self.path.is_empty() { "" } else { "." };
-            layer.set_from(gate, value, format!("{}{dot}{gate}", self.path))
+            layer.set_from(gate.clone(), *value, format!("{}{dot}{gate}", self.path))
         })
     }
 
@@ -81,7 +82,7 @@ impl Settings {
     /// [`ConfigError`] with every problem.
     pub fn read(value: &Value) -> Result<Self, ConfigError> {
         let mut reader = ConfigReader::default();
-        let settings = reader.read_settings("", value, None);
+        let settings = reader.read_settings("", value, None, |_| None);
         if reader.problems.is_empty() {
             Ok(Self::of("", settings))
         } else {
@@ -89,7 +90,7 @@ impl Settings {
         }
     }
 
-    pub(super) fn of(path: &str, settings: Vec<(GateName, usize)>) -> Self {
+    pub(super) fn of(path: &str, settings: Vec<(GatePath, usize)>) -> Self {
         Self { path: path.to_owned(), settings }
     }
 }
@@ -105,7 +106,7 @@ impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.settings.len()))?;
         for (gate, value) in &self.settings {
-            map.serialize_entry(gate.as_str(), &WholeNumber(*value))?;
+            map.serialize_entry(gate, &WholeNumber(*value))?;
         }
         map.end()
     }

@@ -1,4 +1,4 @@
-//! serde for types with a text form: names, policies and formulas. Limits, quantities and finite readings are numbers.
+//! serde for types with a text form: names, paths, parts, policies and formulas. Limits, quantities and finite readings are numbers.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error as DeError, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use crate::plan::{Formula, GateName, Limit, Policy, Quantity, Reading, Resource};
+use crate::plan::{Formula, GateName, GatePath, Limit, Part, Policy, Quantity, Reading, Resource};
 use crate::preset::Preset;
 
 /// Implements serde by `Display` and `FromStr`. The errors are those of `FromStr`.
@@ -29,6 +29,8 @@ macro_rules! impl_serde_as_text {
 impl_serde_as_text! {
     Resource: "the name of a resource, such as \"cpu\"",
     GateName: "the name of a gate, such as \"uploads\"",
+    GatePath: "the path of a gate, such as \"io/messages\"",
+    Part: "a part of a limit, such as \"1/4\"",
     Policy: "\"trust\", \"clamp\" or \"reject\"",
     Preset: "the name of a preset, such as \"astrid\"",
     Formula: "a formula, such as \"cpu * 2 | floor 4\"",

@@ -33,6 +33,8 @@ pub use derivation::{Derivation, DerivedPart, Effect};
 pub use env::EnvError;
 pub use error::{BuildError, FindGateError, Problem, UnknownGateError};
 pub use formula::{Base, Formula, FormulaError, Step};
+#[cfg(feature = "serde")]
+pub(crate) use hierarchy::{find_path, index_gates};
 pub use keys::{InvalidKeys, InvalidPart, Keys, Part};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource};

@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser};
 use concurrency_governor::config::{GateArgs, GateFlags, LimitArgs};
 use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
-use concurrency_governor::{GateName, Overrides, Readings};
+use concurrency_governor::{Formula, GateName, GateSpec, Overrides, Plan, Readings};
 
 struct AstridFlags;
 
@@ -55,6 +55,31 @@ fn one_flag_sets_any_gate() {
         error.to_string().starts_with("cli --limit sets gate `oi`, which the plan does not declare"),
         "{error}"
     );
+}
+
+/// `--limit` takes a path in place of a name. A name and a path of one gate are two settings of it.
+#[test]
+fn one_flag_sets_a_gate_by_its_path() {
+    let host = GateSpec::new("host", Formula::fixed(9));
+    let plan = Plan::new([host, GateSpec::new("files", Formula::fixed(8)).within(host)]).unwrap();
+    let resolve = |path: &str| {
+        let limits = parse(&["--limit", &format!("{path}=3")]).unwrap().limits;
+        plan.resolve(&Readings::new(), &Overrides::new().then(limits.layer("cli")))
+    };
+    let explanation = resolve("host/files").unwrap().explanations()[1].to_string();
+    assert_eq!(explanation, "host/files = 3: set to 3 by cli --limit, derived 8");
+    assert_eq!(
+        resolve("io/files").unwrap_err().to_string(),
+        "cli --limit sets `io/files`, but gate `files` is at `host/files` (allowed: `files` or `host/files`)"
+    );
+
+    let mut app = parse(&["--limit", "files=1"]).unwrap();
+    app.try_update_from(["app", "--limit", "host/files=2"]).unwrap();
+    assert_eq!(app.limits.iter().collect::<Vec<_>>(), [("files".parse().unwrap(), 2)]);
+    let twice = parse(&["--limit", "files=1", "--limit", "host/files=2"]).unwrap_err().to_string();
+    assert!(twice.starts_with("error: --limit sets gate `files` twice (allowed: once)"), "{twice}");
+    let error = parse(&["--limit", "host/=1"]).unwrap_err().to_string();
+    assert!(error.contains("\"host/\" is not the path of a gate: \"\" is not a gate name"), "{error}");
 }
 
 /// Errors are those of clap, with the flag, the value and the allowed values.

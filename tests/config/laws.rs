@@ -4,10 +4,13 @@
 
 use concurrency_governor::config::{PlanConfig, Settings};
 use concurrency_governor::testing::strategies;
-use concurrency_governor::{Formula, GateName, Limit, Plan, Quantity, Reading, Resource};
+use concurrency_governor::{
+    Formula, GateName, GateSpec, Keys, Limit, Part, Plan, Quantity, Reading, Resource,
+};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
-use proptest::proptest;
+use proptest::sample::Index;
+use proptest::{option, proptest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,12 +23,24 @@ proptest! {
         plan in strategies::plan(),
         values in vec(any::<usize>(), 0..6),
         measures in vec(any::<bool>(), 6),
+        parents in vec(option::of((any::<Index>(), option::of(1..=GateSpec::MAX_WEIGHT))), 6),
+        keys in vec(option::of(keys()), 6),
     ) {
-        let gates = plan.specs().iter().zip(measures).map(|(gate, measures)| gate.measure_waits(measures));
-        let gates: Vec<_> = gates.collect();
-        let plan = Plan::new(gates.iter().copied()).unwrap();
-        let settings = gates.iter().zip(values);
-        let settings = settings.fold(Settings::new(), |settings, (gate, value)| settings.set(gate, value));
+        // A gate is within a gate that is declared before it, or it is a root.
+        let specs = plan.specs();
+        let nested = (0..specs.len()).map(|at| {
+            let spec = specs[at].measure_waits(measures[at]);
+            let spec = keys[at].map_or(spec, |keys| spec.keyed(keys));
+            let Some((parent, weight)) = parents[at].filter(|_| at > 0) else { return spec };
+            let spec = spec.within(specs[parent.index(at)]);
+            weight.map_or(spec, |weight| spec.weight(weight))
+        });
+        let plan = Plan::new(nested).unwrap();
+        // A setting names its gate by the path, or by the name alone.
+        let settings = plan.paths().zip(values).fold(Settings::new(), |settings, (path, value)| match value % 2 {
+            0 => settings.set(path.gate(), value),
+            _ => settings.set(path, value),
+        });
         let config = PlanConfig::from(plan).with_overrides(settings).unwrap();
 
         let toml = toml::to_string(&config).unwrap();
@@ -64,19 +79,28 @@ proptest! {
     }
 }
 
+fn keys() -> impl Strategy<Value = Keys> {
+    (1..=u32::MAX, 1..=u32::MAX, 1..=u32::MAX, option::of(any::<usize>())).prop_map(
+        |(max, one, other, queue)| {
+            let keys = Keys::up_to(max).cap(Part::of(one.min(other), one.max(other)));
+            queue.map_or(keys, |bound| keys.queue(bound))
+        },
+    )
+}
+
 fn round_trip<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
     serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
 }
 
 /// Generates JSON that often resembles a configuration.
 fn config_like_json() -> impl Strategy<Value = Value> {
-    let key = "preset|gates|overrides|formula|queue|max_wait|policy|measure_waits|io|a|[ -~]{0,3}";
+    let key = "preset|gates|overrides|formula|queue|max_wait|policy|measure_waits|within|weight|keys|max|cap|io|a|io/a|[ -~]{0,3}";
     let leaf = prop_oneof![
         2 => any::<i64>().prop_map(Value::from),
         1 => any::<f64>().prop_map(Value::from),
         1 => any::<bool>().prop_map(Value::from),
         1 => proptest::strategy::Just(Value::Null),
-        6 => "astrid|clamp|cpu|gate io|cpu \\* 2 \\| floor 4|250ms|7|true|.{0,5}".prop_map(Value::from),
+        6 => "astrid|clamp|cpu|gate io|cpu \\* 2 \\| floor 4|250ms|7|true|io|a|1/4|gate io \\* 1/4|.{0,5}".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 64, 6, move |inner| {
         prop_oneof![

@@ -5,6 +5,8 @@ mod args;
 #[cfg(all(feature = "proptest", feature = "serde"))]
 mod laws;
 #[cfg(feature = "serde")]
+mod nested;
+#[cfg(feature = "serde")]
 mod plan_config;
 #[cfg(feature = "serde")]
 mod problems;

@@ -61,8 +61,14 @@ fn every_key_of_a_plan_is_listed() {
     };
     let plan: Vec<String> = allowed_keys(error_for(r#"{"preset": "astrid", "x": 1}"#));
     let gate: Vec<String> = allowed_keys(error_for(r#"{"gates": {"io": {"formula": "cpu", "x": 1}}}"#));
-    let gate = gate.iter().filter(|key| !key.is_empty() && !key.starts_with("at line"));
-    let keys = ["preset".to_owned()].into_iter().chain(gate.map(|key| format!("gates.NAME.{key}")));
+    let table_of_keys = r#"{"gates": {"io": {"formula": "cpu", "keys": {"max": 1, "x": 1}}}}"#;
+    let table_of_keys: Vec<String> = allowed_keys(error_for(table_of_keys));
+    let is_key = |key: &&String| !key.is_empty() && !key.starts_with("at line");
+    let gate = gate.iter().filter(is_key).flat_map(|key| match key.as_str() {
+        "keys" => table_of_keys.iter().filter(is_key).map(|key| format!("gates.NAME.keys.{key}")).collect(),
+        key => vec![format!("gates.NAME.{key}")],
+    });
+    let keys = ["preset".to_owned()].into_iter().chain(gate);
     let keys: Vec<String> = keys.chain(["overrides.NAME".to_owned()]).collect();
     assert_eq!(plan[..3], ["preset", "gates", "overrides"]);
     let listed: Vec<&str> = table(CONFIGURATION, "Key").iter().map(|row| row[0].trim_matches('`')).collect();

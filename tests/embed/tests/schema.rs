@@ -10,8 +10,8 @@ const SCHEMA: &str = include_str!("../../../docs/plan.schema.json");
 const EXPLAIN_SCHEMA: &str = include_str!("../../../docs/explain.schema.json");
 const SAMPLE: &str = include_str!("../../../docs/plan.example.toml");
 
-/// The schema and the crate accept or reject each configuration alike. Only the crate checks formulas and references to
-/// gates, so these are not tested here.
+/// The schema and the crate accept or reject each configuration alike. Only the crate checks formulas, the values of caps and
+/// references to gates, so these are not tested here.
 #[test]
 fn schema_and_crate_accept_the_same() {
     let gate = |more: Value| {
@@ -20,6 +20,18 @@ fn schema_and_crate_accept_the_same() {
         json!({ "gates": { "io": gate } })
     };
     let set = |value: Value| json!({ "preset": "astrid", "overrides": { "io": value } });
+    let child = |more: Value| {
+        let mut config = gate(json!({ "within": "host" }));
+        config["gates"]["io"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        config["gates"]["host"] = json!({ "formula": "cpu" });
+        config
+    };
+    let keyed = |keys: Value| gate(json!({ "keys": keys }));
+    let set_child = |path: &str| {
+        let mut config = child(json!({}));
+        config["overrides"] = json!({ path: 1 });
+        config
+    };
     let named = |name: &str| json!({ "gates": { name: { "formula": "cpu" } } });
     let (schemas, schema) = compile(SCHEMA);
     for (config, is_valid) in [
@@ -62,6 +74,41 @@ fn schema_and_crate_accept_the_same() {
         (gate(json!({ "measure_waits": "false" })), true),
         (gate(json!({ "measure_waits": 1 })), false),
         (gate(json!({ "colour": 1 })), false),
+        (child(json!({})), true),
+        (child(json!({ "within": "Host" })), false),
+        (child(json!({ "within": "" })), false),
+        (child(json!({ "within": 3 })), false),
+        (child(json!({ "within": "gate" })), false),
+        (child(json!({ "weight": 1 })), true),
+        (child(json!({ "weight": 1_000_000 })), true),
+        (child(json!({ "weight": " 01000000 " })), true),
+        (child(json!({ "weight": "" })), true),
+        (child(json!({ "weight": 0 })), false),
+        (child(json!({ "weight": "0" })), false),
+        (child(json!({ "weight": 1_000_001 })), false),
+        (child(json!({ "weight": "1000001" })), false),
+        (child(json!({ "weight": 1.5 })), false),
+        (child(json!({ "weight": true })), false),
+        (keyed(json!({ "max": 1 })), true),
+        (keyed(json!({ "max": 4_294_967_295_u32, "cap": "1/4", "queue": 64 })), true),
+        (keyed(json!({ "max": "12", "cap": " gate  io*1 / 4 ", "queue": "" })), true),
+        (keyed(json!({ "max": 0 })), false),
+        (keyed(json!({ "max": "" })), false),
+        (keyed(json!({ "max": 4_294_967_296_u64 })), false),
+        (keyed(json!({ "max": 1, "queue": -1 })), false),
+        (keyed(json!({ "max": 1, "cap": "" })), false),
+        (keyed(json!({ "max": 1, "cap": 4 })), false),
+        (keyed(json!({ "max": 1, "cap": "25%" })), false),
+        (keyed(json!({ "max": 1, "cap": "io * 1/4" })), false),
+        (keyed(json!({ "max": 1, "colour": 1 })), false),
+        (keyed(json!({})), false),
+        (keyed(json!(4096)), false),
+        (set_child("io"), true),
+        (set_child("host/io"), true),
+        (set_child("host/"), false),
+        (set_child("host//io"), false),
+        (set_child("gate/io"), false),
+        (set_child("Host/io"), false),
         (set(json!(0)), true),
         (set(json!("64")), true),
         (set(json!(-1)), false),
@@ -97,6 +144,9 @@ fn schema_has_the_keys_and_values_of_the_crate() {
     assert_eq!(error, format!("x is not a known key (allowed: {})", keys("/properties")));
     let error = error_of(json!({ "gates": { "io": { "formula": "cpu", "x": 1 } } }));
     assert_eq!(error, format!("gates.io.x is not a known key (allowed: {})", keys("/$defs/gate/properties")));
+    let error = error_of(json!({ "gates": { "io": { "formula": "cpu", "keys": { "max": 1, "x": 1 } } } }));
+    let allowed = keys("/$defs/keys/properties");
+    assert_eq!(error, format!("gates.io.keys.x is not a known key (allowed: {allowed})"));
     let error = error_of(json!({ "gates": { "io": { "formula": "cpu", "policy": "x" } } }));
     for policy in schema["$defs"]["gate"]["properties"]["policy"]["enum"].as_array().unwrap() {
         assert!(error.contains(&policy.to_string()), "{error}");
