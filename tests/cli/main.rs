@@ -7,6 +7,7 @@ mod check;
 mod diff;
 mod errors;
 mod explain;
+mod nested;
 mod output;
 mod shell_pages;
 mod simulate;

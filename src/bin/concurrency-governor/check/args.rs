@@ -7,8 +7,9 @@ use crate::report::InputArgs;
 pub(crate) struct CheckArgs {
     /// What must hold, such as io>=64
     ///
-    /// NAME is a gate of the plan, or a resource. OP is one of >=, >, =, <
-    /// and <=. Repeat the flag for other requirements; all of them must hold.
+    /// NAME is a gate of the plan, or its path, or a resource. OP is >=, >,
+    /// =, < or <=. Repeat the flag for other requirements; all of them must
+    /// hold.
     #[arg(long = "require", value_name = "NAME OP NUMBER", required = true, verbatim_doc_comment)]
     pub(crate) requirements: Vec<Requirement>,
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use concurrency_governor::plan::Explanation;
+use concurrency_governor::plan::{Explanation, FindGateError};
 use concurrency_governor::{GateName, Reading, Resource};
 
 use super::args::CheckArgs;
@@ -34,8 +34,17 @@ pub(crate) fn run(args: &CheckArgs) -> Result<CommandOutput, CheckCommandError> 
 fn look_up(report: &HostReport, requirement: &Requirement) -> Result<(Reading, String), CheckCommandError> {
     let name = &requirement.name;
     let explanations = report.resolution.explanations();
-    if let Some(explanation) = explanations.iter().find(|explanation| explanation.gate().as_str() == name) {
-        return Ok((Reading::whole(explanation.limit().get().into()), explanation.to_string()));
+    match name.parse().map(|path| report.plan.find(&path)) {
+        Ok(Ok(spec)) => {
+            let explanation = explanations.iter().find(|explanation| explanation.gate() == spec.name());
+            if let Some(explanation) = explanation {
+                return Ok((Reading::whole(explanation.limit().get().into()), explanation.to_string()));
+            }
+        }
+        Ok(Err(error @ FindGateError::WrongPath { .. })) => {
+            return Err(CheckCommandError::WrongPath { requirement: requirement.clone(), error });
+        }
+        _ => {} // it may be a resource
     }
     let mut readings = report.resolution.readings().iter();
     if let Some((resource, measurement)) = readings.find(|(resource, _)| resource.as_str() == name) {
@@ -58,7 +67,7 @@ impl CheckCommandError {
     pub(crate) fn lines(&self) -> ErrorLines {
         match self {
             Self::Report(error) => error.lines(),
-            error @ Self::UnknownName { .. } => ErrorLines::one(error),
+            error @ (Self::UnknownName { .. } | Self::WrongPath { .. }) => ErrorLines::one(error),
         }
     }
 }
@@ -69,6 +78,14 @@ pub(crate) enum CheckCommandError {
     /// The plan, the environment or a setting is wrong.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// A requirement names a gate by a path that is not its path in the plan.
+    #[error("`--require {requirement}`: {error}")]
+    WrongPath {
+        /// The requirement.
+        requirement: Requirement,
+        /// The error, with the path of the gate.
+        error: FindGateError,
+    },
     /// A requirement names neither a gate nor a resource.
     #[error(
         "`--require {requirement}`: `{}` is neither a gate of the plan nor a resource that was measured (allowed: {allowed})",

@@ -1,6 +1,6 @@
 //! The arguments and the help page of `explain`.
 
-use concurrency_governor::GateName;
+use concurrency_governor::plan::GatePath;
 
 use crate::report::InputArgs;
 
@@ -8,7 +8,7 @@ use crate::report::InputArgs;
 pub(crate) struct ExplainArgs {
     /// Explain only these gates [default: every gate of the plan]
     #[arg(value_name = "GATE")]
-    pub(crate) gates: Vec<GateName>,
+    pub(crate) gates: Vec<GatePath>,
 
     #[command(flatten)]
     pub(crate) input: InputArgs,
@@ -70,5 +70,12 @@ Plan file:
   policy = \"clamp\"             # optional: for settings above the derived limit:
                                # trust (default), clamp or reject
   measure_waits = false        # optional: measure waits, true by default
+  [gates.images]
+  formula = \"gate uploads * 1/4\"
+  within = \"uploads\"           # optional: each permit also counts there
+  weight = 2                   # optional: the share among those within uploads
+  keys = { max = 4096, cap = \"1/4\", queue = 64 }   # optional: gates made on
+                               # demand, such as one for each tenant
   [overrides]
-  uploads = 32";
+  uploads = 32
+  \"uploads/images\" = 6         # a name or a path";

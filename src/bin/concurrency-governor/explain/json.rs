@@ -82,16 +82,22 @@ fn layer_value(layer: &OverrideLayer) -> Value {
     json!({ "name": layer.name(), "sets": sets })
 }
 
+/// A gate within another one has two more keys: its path, and the gate above that binds.
 fn gate_value(formula: &str, explanation: &Explanation) -> Value {
     let derivation = explanation.derivation();
-    json!({
+    let mut value = json!({
         "limit": explanation.limit().get(),
         "decision": decision_value(explanation.decision()),
         "derived": derivation.limit().get(),
         "shadowed": explanation.shadowed().iter().map(shadowed_value).collect::<Vec<_>>(),
         "formula": formula,
         "derivation": derivation.parts().iter().map(step_value).collect::<Vec<_>>(),
-    })
+    });
+    if !explanation.path().parents().is_empty() {
+        value["path"] = json!(explanation.path());
+        value["bound_by"] = json!(explanation.bound_by());
+    }
+    value
 }
 
 fn decision_value(decision: &Decision) -> Value {

@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use concurrency_governor::plan::{Decision, DerivedPart, Explanation, Measurement, Standing};
-use concurrency_governor::{GateSpec, Reading, Resource};
+use concurrency_governor::{GateSpec, Keys, Limit, Reading, Resource};
 
 use crate::output::{self, Alignment, TableCell, TextTable};
 use crate::report::{HostProblem, HostReport};
@@ -126,7 +126,7 @@ fn gates(report: &HostReport) -> TextTable {
     ]);
     for (spec, explanation) in report.shown_gates() {
         table.row([
-            TableCell::styled(spec.name().as_str(), NAME),
+            TableCell::styled(explanation.path().to_string(), NAME),
             TableCell::styled(explanation.limit().to_string(), NAME),
             TableCell::new(explanation.derivation().limit().to_string()),
             decided_by(spec, explanation),
@@ -135,7 +135,8 @@ fn gates(report: &HostReport) -> TextTable {
     table
 }
 
-/// What decided the limit, the settings that it shadows, and the bounds of the gate's queue.
+/// What decided the limit, the settings that it shadows, the gate above that binds, and the bounds of the gate's queue and
+/// keys.
 fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
     let style = match explanation.decision() {
         Decision::Overridden { standing, .. } if *standing != Standing::Within => WARNING,
@@ -145,16 +146,31 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
     for shadowed in explanation.shadowed() {
         cell = cell.line(format!("shadows {} = {}", shadowed.origin, shadowed.value), QUIET);
     }
-    let max_wait = spec.longest_wait().map(humantime::format_duration);
-    match (spec.queue_bound(), max_wait) {
-        (Some(0), _) => cell.line("no queue: no request waits", QUIET),
-        (Some(bound), Some(max_wait)) => {
-            cell.line(format!("queue: at most {bound} requests, each for at most {max_wait}"), QUIET)
-        }
-        (Some(bound), None) => cell.line(format!("queue: at most {bound} requests"), QUIET),
-        (None, Some(max_wait)) => cell.line(format!("queue: each request for at most {max_wait}"), QUIET),
-        (None, None) => cell,
+    if let Some(ancestor) = explanation.bound_by() {
+        cell = cell.line(ancestor.to_string(), WARNING);
     }
+    let max_wait = spec.longest_wait().map(humantime::format_duration);
+    let queue = match (spec.queue_bound(), max_wait) {
+        (Some(0), _) => Some("no queue: no request waits".to_owned()),
+        (Some(bound), Some(max_wait)) => {
+            Some(format!("queue: at most {bound} requests, each for at most {max_wait}"))
+        }
+        (Some(bound), None) => Some(format!("queue: at most {bound} requests")),
+        (None, Some(max_wait)) => Some(format!("queue: each request for at most {max_wait}")),
+        (None, None) => None,
+    };
+    let weight = spec.parent().filter(|_| spec.share_weight() != 1);
+    let weight =
+        weight.map(|parent| format!("weight {} among the gates within `{parent}`", spec.share_weight()));
+    let keys = spec.keys().map(|keys| format_keys(keys, explanation.limit()));
+    [queue, weight, keys].into_iter().flatten().fold(cell, |cell, line| cell.line(line, QUIET))
+}
+
+/// The bounds of a gate's keys, such as "keys: at most 4096 busy, each with at most 16 permits and 64 waiting requests".
+fn format_keys(keys: Keys, limit: Limit) -> String {
+    let permits = keys.cap_part().of_limit(limit);
+    let waiting = keys.queue_bound().map_or(String::new(), |bound| format!(" and {bound} waiting requests"));
+    format!("keys: at most {} busy, each with at most {permits} permits{waiting}", keys.max())
 }
 
 /// One row for each step of each formula, with the number after the step.
@@ -167,7 +183,7 @@ fn derivations(report: &HostReport) -> TextTable {
         ("reason", Alignment::Left),
     ]);
     for (_, explanation) in report.shown_gates() {
-        let mut gate = TableCell::styled(explanation.gate().as_str(), NAME);
+        let mut gate = TableCell::styled(explanation.path().to_string(), NAME);
         for part in explanation.derivation().parts() {
             table.row([
                 std::mem::take(&mut gate), // the name stands only in the first row

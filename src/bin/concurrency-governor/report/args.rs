@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use concurrency_governor::plan::{NameError, QuantityError};
+use concurrency_governor::plan::{GatePath, NameError, PathError, QuantityError};
 use concurrency_governor::preset::Preset;
-use concurrency_governor::{GateName, Quantity, Reading, Resource};
+use concurrency_governor::{Quantity, Reading, Resource};
 
 use crate::flags::{FlagError, reject_duplicates};
 
@@ -49,15 +49,17 @@ pub(crate) struct PlanArgs {
 
     /// Set the limit of a gate
     ///
-    /// This setting takes precedence over those of files and the
-    /// environment. Repeat the flag for other gates.
+    /// GATE is a name or a path, such as io/messages. This setting takes
+    /// precedence over those of files and the environment. Repeat the flag
+    /// for other gates.
     #[arg(long = "set", value_name = "GATE=N", value_parser = parse_setting, verbatim_doc_comment)]
-    pub(crate) settings: Vec<(GateName, usize)>,
+    pub(crate) settings: Vec<(GatePath, usize)>,
 
     /// Set limits from variables with this prefix
     ///
     /// With `APP_LIMIT_`, the environment variable `APP_LIMIT_HTTP_CLIENT`
-    /// sets the limit of the gate `http-client`.
+    /// sets the limit of the gate `http-client`, and `APP_LIMIT_IO__MESSAGES`
+    /// that of the gate at the path `io/messages`.
     #[arg(long, value_name = "PREFIX", value_parser = parse_env_prefix, verbatim_doc_comment)]
     pub(crate) env_prefix: Option<String>,
 }
@@ -73,7 +75,7 @@ impl InputArgs {
 impl PlanArgs {
     /// Checks that no gate is given twice.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
-        reject_duplicates("--set", self.settings.iter().map(|(gate, _)| gate.to_string()))
+        reject_duplicates("--set", self.settings.iter().map(|(path, _)| path.gate().to_string()))
     }
 }
 
@@ -106,7 +108,7 @@ fn parse_reading_arg(given: &str) -> Result<ReadingArg, InputFlagError> {
     Ok(ReadingArg { resource, reading, text: text.to_owned() })
 }
 
-fn parse_setting(given: &str) -> Result<(GateName, usize), InputFlagError> {
+fn parse_setting(given: &str) -> Result<(GatePath, usize), InputFlagError> {
     let (gate, limit) = given.split_once('=').ok_or(InputFlagError::SettingWithoutValue)?;
     let gate = gate.parse()?;
     let limit = limit.parse().map_err(|_| InputFlagError::Limit { limit: limit.to_owned() })?;
@@ -134,4 +136,6 @@ enum InputFlagError {
     EmptyPrefix,
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    Path(#[from] PathError),
 }

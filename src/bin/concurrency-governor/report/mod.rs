@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 
-use concurrency_governor::plan::{BuildError, Decision, EnvError, Explanation, Measurement, Operand, Source};
+use concurrency_governor::plan::{
+    BuildError, Decision, EnvError, Explanation, FindGateError, GatePath, Measurement, Operand, Source,
+};
 use concurrency_governor::preset::Preset;
 use concurrency_governor::{
     Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
@@ -80,19 +82,27 @@ impl HostReport {
     ///
     /// # Errors
     ///
-    /// [`ReportError::UnknownGates`] with each gate that the plan does not declare.
-    pub(crate) fn show_only(self, gates: &[GateName]) -> Result<Self, ReportError> {
-        let declared: Vec<GateName> = self.plan.specs().iter().map(GateSpec::name).collect();
-        let unknown: Vec<&str> =
-            gates.iter().filter(|gate| !declared.contains(gate)).map(GateName::as_str).collect();
+    /// [`ReportError::UnknownGates`] with each gate that the plan does not declare, or [`ReportError::WrongPath`] for the first
+    /// path that is not that of its gate.
+    pub(crate) fn show_only(self, gates: &[GatePath]) -> Result<Self, ReportError> {
+        let mut unknown: Vec<String> = Vec::new();
+        let mut shown = Vec::new();
+        for given in gates {
+            match self.plan.find(given) {
+                Ok(spec) => shown.push(spec.name()),
+                Err(FindGateError::UnknownGate(_)) => unknown.push(given.gate().to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
         if !unknown.is_empty() {
-            let declared: Vec<&str> = declared.iter().map(GateName::as_str).collect();
+            let declared: Vec<String> =
+                self.plan.specs().iter().map(|spec| spec.name().to_string()).collect();
             return Err(ReportError::UnknownGates {
                 given: unknown.join(", "),
                 declared: declared.join(", "),
             });
         }
-        Ok(Self { shown: gates.to_vec(), ..self })
+        Ok(Self { shown, ..self })
     }
 
     /// Returns `true` unless some gates were chosen.
@@ -106,7 +116,8 @@ impl HostReport {
         gates.filter(|(spec, _)| self.shows_all() || self.shown.contains(&spec.name()))
     }
 
-    /// Returns the resources that the limits of the shown gates depend on, directly or through other gates.
+    /// Returns the resources that the limits of the shown gates depend on, directly or through other gates: those that a formula
+    /// reads, and those above.
     pub(crate) fn shown_resources(&self) -> Vec<Resource> {
         let mut resources = BTreeSet::new();
         let mut gates: Vec<GateName> = self.shown_gates().map(|(spec, _)| spec.name()).collect();
@@ -116,6 +127,7 @@ impl HostReport {
                 continue;
             }
             let spec = self.plan.specs().iter().find(|spec| spec.name() == gate);
+            gates.extend(spec.and_then(GateSpec::parent)); // its limit may be the lower one
             for operand in spec.into_iter().flat_map(|spec| spec.formula().operands()) {
                 match operand {
                     Operand::Resource(resource) => drop(resources.insert(resource)),
@@ -163,7 +175,8 @@ impl PlanInputs {
     /// Loads the plan and the settings from the flags, the plan file and the environment.
     fn load(args: &PlanArgs) -> Result<Self, ReportError> {
         let flags = args.settings.iter();
-        let flags = flags.fold(OverrideLayer::new("--set"), |layer, (gate, value)| layer.set(*gate, *value));
+        let flags =
+            flags.fold(OverrideLayer::new("--set"), |layer, (path, value)| layer.set(path.clone(), *value));
         let mut layers = vec![flags];
         let (plan_name, preset, plan) = match &args.plan {
             None => {
@@ -177,7 +190,7 @@ impl PlanInputs {
             }
         };
         if let Some(prefix) = &args.env_prefix {
-            layers.push(OverrideLayer::env_prefixed(prefix, plan.specs(), std::env::vars_os())?);
+            layers.push(OverrideLayer::env_prefixed(prefix, plan.paths(), std::env::vars_os())?);
         }
         if let Some(preset) = preset {
             layers.push(OverrideLayer::env(preset.env_vars().iter().copied(), std::env::var_os)?);
@@ -291,6 +304,9 @@ pub(crate) enum ReportError {
         /// The resources that a probe measures or the plan reads.
         allowed: String,
     },
+    /// A gate was chosen by a path that is not its path in the plan.
+    #[error(transparent)]
+    WrongPath(#[from] FindGateError),
     /// Gates were chosen that the plan does not declare.
     #[error("the plan declares no gate {given} (allowed: {declared})")]
     UnknownGates {

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use concurrency_governor::GateName;
-use concurrency_governor::plan::NameError;
+use concurrency_governor::plan::{GatePath, PathError};
 
 use super::change::PlannedChange;
 use super::load::{ArrivalRate, LoadError, ServiceTime};
@@ -27,14 +26,14 @@ pub(crate) struct SimulateArgs {
     /// With --mix io=9 --mix blocking=1, nine of ten requests go to io, one
     /// goes to blocking, and none goes to another gate.
     #[arg(long, value_name = "GATE=SHARE", value_parser = parse_share, verbatim_doc_comment)]
-    pub(crate) mix: Vec<(GateName, u32)>,
+    pub(crate) mix: Vec<(GatePath, u32)>,
 
     /// Time a permit is held [default: exp(10ms)]
     ///
     /// See `Service times` below for the distributions. Repeat the flag for
     /// other gates.
     #[arg(long = "service", value_name = "GATE=TIME", value_parser = parse_service, verbatim_doc_comment)]
-    pub(crate) services: Vec<(GateName, ServiceTime)>,
+    pub(crate) services: Vec<(GatePath, ServiceTime)>,
 
     /// Change a limit or a reading during the run
     ///
@@ -69,19 +68,19 @@ impl SimulateArgs {
     /// Checks what the parser of a single flag cannot know: that no name is given twice.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
         self.input.check()?;
-        reject_duplicates("--mix", self.mix.iter().map(|(gate, _)| gate.to_string()))?;
-        reject_duplicates("--service", self.services.iter().map(|(gate, _)| gate.to_string()))
+        reject_duplicates("--mix", self.mix.iter().map(|(path, _)| path.gate().to_string()))?;
+        reject_duplicates("--service", self.services.iter().map(|(path, _)| path.gate().to_string()))
     }
 }
 
-fn parse_share(given: &str) -> Result<(GateName, u32), SimulateFlagError> {
+fn parse_share(given: &str) -> Result<(GatePath, u32), SimulateFlagError> {
     let (gate, share) = given.split_once('=').ok_or(SimulateFlagError::MixWithoutShare)?;
     let gate = gate.parse()?;
     let share = share.parse().map_err(|_| SimulateFlagError::Share { share: share.to_owned() })?;
     Ok((gate, share))
 }
 
-fn parse_service(given: &str) -> Result<(GateName, ServiceTime), SimulateFlagError> {
+fn parse_service(given: &str) -> Result<(GatePath, ServiceTime), SimulateFlagError> {
     let (gate, service) = given.split_once('=').ok_or(SimulateFlagError::ServiceWithoutTime)?;
     Ok((gate.parse()?, service.parse()?))
 }
@@ -104,7 +103,7 @@ enum SimulateFlagError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
-    Name(#[from] NameError),
+    Path(#[from] PathError),
 }
 
 pub(crate) const EXAMPLES: &str = "\

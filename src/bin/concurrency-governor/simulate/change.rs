@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use concurrency_governor::plan::QuantityError;
-use concurrency_governor::{GateName, Reading, Resource};
+use concurrency_governor::plan::{FindGateError, QuantityError};
+use concurrency_governor::{GateName, GateSpec, Plan, Reading, Resource};
 
 use crate::report::parse_reading;
 
@@ -36,7 +36,7 @@ impl PlannedChange {
     /// [`PlannedChangeError`] if the name is neither, the value does not fit, or the run ends before the change.
     pub(crate) fn resolve(
         &self,
-        gates: &[GateName],
+        plan: &Plan,
         resources: &[Resource],
         end: Duration,
     ) -> Result<ChangeAction, PlannedChangeError> {
@@ -44,11 +44,16 @@ impl PlannedChange {
         if *at >= end {
             return Err(PlannedChangeError::AfterEnd { end });
         }
-        if let Some(gate) = gates.iter().find(|gate| gate.as_str() == name) {
-            let limit = value.parse().map_err(|_| PlannedChangeError::Limit { value: value.clone() })?;
-            return Ok(ChangeAction::SetLimit(*gate, limit));
+        match name.parse().map(|path| plan.find(&path)) {
+            Ok(Ok(spec)) => {
+                let limit = value.parse().map_err(|_| PlannedChangeError::Limit { value: value.clone() })?;
+                return Ok(ChangeAction::SetLimit(spec.name(), limit));
+            }
+            Ok(Err(error @ FindGateError::WrongPath { .. })) => return Err(error.into()),
+            _ => {} // it may be a resource
         }
         let Some(resource) = resources.iter().find(|resource| resource.as_str() == name) else {
+            let gates: Vec<GateName> = plan.specs().iter().map(GateSpec::name).collect();
             let names = gates.iter().map(GateName::as_str).chain(resources.iter().map(Resource::as_str));
             let allowed = names.collect::<Vec<_>>().join(", ");
             return Err(PlannedChangeError::UnknownName { name: name.clone(), allowed });
@@ -84,6 +89,8 @@ pub(crate) enum PlannedChangeError {
     Time { time: String },
     #[error("`{name}` is neither a gate of the plan nor a resource that the plan reads (allowed: {allowed})")]
     UnknownName { name: String, allowed: String },
+    #[error(transparent)]
+    WrongPath(#[from] FindGateError),
     #[error("the run ends before that time (allowed: a time before {}, or a longer `--for`)", humantime::format_duration(*end))]
     AfterEnd { end: Duration },
     #[error("{value:?} is not a whole number (allowed: 0 to {max})", max = usize::MAX)]

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
-use concurrency_governor::{GateName, GateSpec, Readings};
+use concurrency_governor::plan::{FindGateError, GatePath};
+use concurrency_governor::{GateName, Readings};
 
 use super::args::SimulateArgs;
 use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
@@ -56,15 +57,23 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
 /// Combines the flags with the plan. Reports each flag that does not fit the plan.
 fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, SimulateCommandError> {
     // Each gate of `--mix` and `--service` must be in the plan.
-    let gates: Vec<GateName> = report.plan.specs().iter().map(GateSpec::name).collect();
-    let mix_gates = args.mix.iter().map(|(gate, _)| (*gate, "--mix"));
-    let service_gates = args.services.iter().map(|(gate, _)| (*gate, "--service"));
-    if let Some((gate, flag)) = mix_gates.chain(service_gates).find(|(gate, _)| !gates.contains(gate)) {
-        let allowed = gates.iter().map(GateName::as_str).collect::<Vec<_>>().join(", ");
-        return Err(SimulateCommandError::UnknownGate { flag, gate, allowed });
+    let find = |flag, given: &GatePath| match report.plan.find(given) {
+        Ok(spec) => Ok(spec.name()),
+        Err(FindGateError::UnknownGate(_)) => {
+            let allowed: Vec<String> =
+                report.plan.specs().iter().map(|spec| spec.name().to_string()).collect();
+            let (gate, allowed) = (given.gate(), allowed.join(", "));
+            Err(SimulateCommandError::UnknownGate { flag, gate, allowed })
+        }
+        Err(error) => Err(SimulateCommandError::WrongPath { flag, given: given.clone(), error }),
+    };
+    let shares = args.mix.iter().map(|(path, share)| Ok((find("--mix", path)?, *share)));
+    let mut mix = shares.collect::<Result<Vec<(GateName, u32)>, SimulateCommandError>>()?;
+    let services = args.services.iter().map(|(path, service)| Ok((find("--service", path)?, *service)));
+    let services = services.collect::<Result<_, SimulateCommandError>>()?;
+    if mix.is_empty() {
+        mix = report.plan.specs().iter().map(|spec| (spec.name(), 1)).collect();
     }
-    let mix =
-        if args.mix.is_empty() { gates.iter().map(|gate| (*gate, 1)).collect() } else { args.mix.clone() };
     if mix.iter().all(|(_, share)| *share == 0) {
         return Err(SimulateCommandError::EmptyMix);
     }
@@ -75,7 +84,7 @@ fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, Simul
 
     let resources = report.resources_of_plan();
     let changes = args.changes.iter().map(|change| {
-        let action = change.resolve(&gates, &resources, args.length);
+        let action = change.resolve(&report.plan, &resources, args.length);
         let action =
             action.map_err(|error| SimulateCommandError::Change { change: change.clone(), error })?;
         Ok((change.at, action))
@@ -96,7 +105,7 @@ fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, Simul
         plan: report.plan.clone(),
         readings,
         overrides: report.overrides.clone(),
-        load: RequestLoad { rate: args.rate, mix, services: args.services.iter().copied().collect() },
+        load: RequestLoad { rate: args.rate, mix, services },
         changes,
         length: args.length,
         seed: args.seed,
@@ -127,6 +136,9 @@ pub(crate) enum SimulateCommandError {
     /// A flag names a gate that the plan does not declare.
     #[error("`{flag} {gate}`: the plan declares no such gate (allowed: {allowed})")]
     UnknownGate { flag: &'static str, gate: GateName, allowed: String },
+    /// A flag names a gate by a path that is not its path in the plan.
+    #[error("`{flag} {given}`: {error}")]
+    WrongPath { flag: &'static str, given: GatePath, error: FindGateError },
     /// No request would ever arrive.
     #[error("every share of `--mix` is 0 (allowed: at least one share above 0)")]
     EmptyMix,
