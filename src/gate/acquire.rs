@@ -382,12 +382,14 @@ impl<G: GateRef> PendingRequest<G> {
         let time = arrival_time(&this.waiter, now, instant, *this.deadline);
         let mut wake_list = WakeList::default();
         let mut locked = node.tree().lock();
-        let (state, _) = locked.parts();
+        let (state, word) = locked.parts();
         // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
         let mut decision = state.decide_arrival_in_tree(
+            word,
             node.place(),
             &this.waiter,
             time,
+            clock::now,
             coop::has_budget_remaining,
             &mut wake_list,
         );
@@ -734,8 +736,10 @@ fn arrive_blocking_in_tree(
     now: i64,
     instant: i64,
 ) -> Poll<Result<(), Rejection>> {
-    node.tree().step(|state, _, wake_list| {
-        match state.decide_arrival_in_tree(node.place(), &waiter, time, || true, wake_list) {
+    node.tree().step(|state, word, wake_list| {
+        let decided =
+            state.decide_arrival_in_tree(word, node.place(), &waiter, time, || now, || true, wake_list);
+        match decided {
             ArrivalDecision::Admitted => Poll::Ready(Ok(())),
             ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
             ArrivalDecision::MustWait | ArrivalDecision::NotYet => {

@@ -1,5 +1,7 @@
 //! What is known about one waiting request, and how its wait can end.
 
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::task::Waker;
 
 use crate::gate::error::AtLevel;
@@ -147,4 +149,13 @@ pub(in crate::gate) struct Removed {
     pub(in crate::gate) sample: u16,
     pub(in crate::gate) since: i64,
     pub(in crate::gate) deadline: i64,
+}
+
+impl Removed {
+    /// Drops the waker of a request whose queue is dropped.
+    pub(super) fn discard(self) {
+        // A panic would only keep the wakers behind it from being dropped. The payload may panic in its drop, too.
+        let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(self.waker)));
+        mem::forget(dropped);
+    }
 }

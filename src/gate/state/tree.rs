@@ -7,6 +7,7 @@ use super::admission::{ArrivalDecision, GateState, WaitDeadline};
 use crate::gate::books::count;
 use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
+use crate::gate::permits::Word;
 use crate::gate::priority::Priority;
 use crate::gate::queue::fair::{FairQueue, NodeId, NodeRules, Obstacle, Place, QueueRoom};
 use crate::gate::queue::{Queue, Removal, Waiter, WaitingRequest};
@@ -60,26 +61,18 @@ impl GateState<FairQueue> {
     /// [`enqueue_in_tree`](Self::enqueue_in_tree) or [`forget`](Self::forget) in the same step.
     pub(in crate::gate) fn decide_arrival_in_tree(
         &mut self,
+        word: &mut Word,
         place: &Place,
         waiter: &Waiter,
         time: ArrivalTime,
+        clock: impl Fn() -> i64,
         may_reject: impl FnOnce() -> bool,
         wake_list: &mut WakeList,
     ) -> ArrivalDecision {
         let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {
             Err(rejection) => Err(rejection),
             Ok(_) if time == ArrivalTime::LateAndStrict => Err(Rejection::Expired { waited: 0 }),
-            Ok(id) if self.queue.admit(id, waiter.priority(), waiter.weight()).is_ok() => Ok(true),
-            Ok(id) => match self.queue.queue_room(id) {
-                QueueRoom::Full { level, bound } => {
-                    Err(Rejection::QueueFull(AtLevel::new(level, bound.into())))
-                }
-                _ if time == ArrivalTime::Late => Err(Rejection::Expired { waited: 0 }),
-                QueueRoom::Free | QueueRoom::PushOut { .. } => {
-                    self.make_room(id, wake_list);
-                    Ok(false)
-                }
-            },
+            Ok(id) => self.admit_or_make_room(word, id, waiter, time, clock, wake_list),
         };
         match decided {
             Ok(true) => {
@@ -228,14 +221,36 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Removes the last request of the longest queue at each level whose queue is full.
-    fn make_room(&mut self, id: NodeId, wake_list: &mut WakeList) {
-        while let QueueRoom::PushOut { at, bound, longest } = self.queue.queue_room(id) {
-            let level = self.queue.level(longest, at);
-            let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) else {
-                return;
-            };
-            Self::wake_removed(&mut self.timers, removed, wake_list);
+    /// Admits a request (`true`), or finds that it may wait (`false`). If its queue is full at some level, removes the last request of
+    /// the longest queue there, unless that is its own.
+    fn admit_or_make_room(
+        &mut self,
+        word: &mut Word,
+        id: NodeId,
+        waiter: &Waiter,
+        time: ArrivalTime,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) -> Result<bool, Rejection> {
+        loop {
+            if self.queue.admit(id, waiter.priority(), waiter.weight()).is_ok() {
+                return Ok(true);
+            }
+            match self.queue.queue_room(id) {
+                QueueRoom::Full { level, bound } => {
+                    return Err(Rejection::QueueFull(AtLevel::new(level, bound.into())));
+                }
+                _ if time == ArrivalTime::Late => return Err(Rejection::Expired { waited: 0 }),
+                QueueRoom::Free => return Ok(false),
+                QueueRoom::PushOut { at, bound, longest } => {
+                    let level = self.queue.level(longest, at);
+                    if let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) {
+                        Self::wake_removed(&mut self.timers, removed, wake_list);
+                    }
+                    // The removed request may have been the chosen one of a node. Then others fit now, or this one does.
+                    self.admit_waiters_slow(word, &clock, wake_list);
+                }
+            }
         }
     }
 }

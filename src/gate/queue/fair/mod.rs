@@ -532,6 +532,16 @@ impl FairQueue {
     }
 }
 
+/// Removes the waiters that are left. Their futures were leaked, so no owner can poll or drop them any more.
+impl Drop for FairQueue {
+    fn drop(&mut self) {
+        for node in &mut self.nodes.0 {
+            let removal = Removal::Closed { level: 0 };
+            node.queue.remove_where(removal, |_, _| Visit::Remove, Removed::discard);
+        }
+    }
+}
+
 /// How the search for the next request works.
 impl FairQueue {
     /// Chooses the request that is granted next, if it fits at every level. If the request that is found does not fit at some node, it
@@ -780,7 +790,8 @@ impl FairQueue {
     /// Returns this node and its ancestors, up to the root.
     #[inline]
     fn path(&self, from: NodeId) -> impl Iterator<Item = NodeId> {
-        iter::successors(Some(from), |id| Some(self.nodes[*id].parent)).take_while(|id| *id != NodeId::NONE)
+        let parent = |id: &NodeId| Some(self.nodes[*id].parent).filter(|parent| *parent != NodeId::NONE);
+        iter::successors(Some(from), parent)
     }
 
     #[inline]
@@ -838,3 +849,6 @@ fn key_hash(nodes: &Nodes, id: NodeId) -> u64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,737 @@
+//! The fair queue against an oracle: random steps, and after each the exact request that is granted next.
+//!
+//! The oracle knows the rules of the module documentation and nothing of ranks, buckets and slabs: it computes from scratch, at each
+//! step, which nodes are ready and which request is next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fmt;
+use std::pin::Pin;
+use std::task::Waker;
+
+use super::*;
+use crate::gate::error::AtLevel;
+use crate::gate::permits::Word;
+use crate::gate::queue::{Queue, WaiterState};
+use crate::plan::Part;
+
+/// The steps agree with the oracle. `FAIR_MODEL_RUNS` sets the number of runs of about 200 steps, `FAIR_MODEL_FIRST` the first.
+#[test]
+fn random_steps_follow_the_oracle() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect("a whole number"));
+    let few = if cfg!(miri) { 2 } else { 300 };
+    let (first, runs) = (number("FAIR_MODEL_FIRST").unwrap_or(1), number("FAIR_MODEL_RUNS").unwrap_or(few));
+    let mut coverage = Coverage::default();
+    for run in first..first + runs {
+        let report = ReportRun(run);
+        Model::new(run, &mut coverage).take_steps();
+        drop(report);
+    }
+    eprintln!("fair model: {} steps in {runs} runs from run {first}\n{coverage}", coverage.steps);
+    if runs >= few && !cfg!(miri) {
+        for situation in SITUATIONS {
+            assert!(coverage.counts.contains_key(situation), "no run reached: {situation}");
+        }
+    }
+}
+
+const SITUATIONS: [&str; 16] = [
+    "admitted on arrival while others wait",
+    "admitted on arrival",
+    "chosen at a gate",
+    "chosen at a leaf",
+    "chosen at the root",
+    "closed",
+    "equal usage of several children",
+    "granted a lower priority after 16 passes",
+    "granted after a cancellation",
+    "granted after a release",
+    "granted after a resize",
+    "pushed out",
+    "rejected because a queue is full",
+    "removed because of its weight",
+    "too many keys",
+    "waits for a higher limit",
+];
+
+#[derive(Default)]
+struct Coverage {
+    steps: u64,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Coverage {
+    fn note(&mut self, situation: &'static str) {
+        assert!(SITUATIONS.contains(&situation), "not in the list: {situation}");
+        *self.counts.entry(situation).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.counts.iter().try_for_each(|(situation, count)| writeln!(f, "{count:>12} {situation}"))
+    }
+}
+
+struct ReportRun(u64);
+
+impl Drop for ReportRun {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let run = self.0;
+            eprintln!("run {run} failed; to repeat it: FAIR_MODEL_FIRST={run} FAIR_MODEL_RUNS=1");
+        }
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(((self.0 >> 33) * u64::from(bound)) >> 31).unwrap()
+    }
+
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(u32::try_from(items.len()).unwrap()) as usize]
+    }
+}
+
+/// A request that waits.
+struct Waiting {
+    number: u64,
+    place: usize,
+    leaf: NodeId,
+    waiter: Pin<Box<Waiter>>,
+}
+
+struct Model<'c> {
+    random: Random,
+    coverage: &'c mut Coverage,
+    queue: FairQueue,
+    oracle: Oracle,
+    places: Vec<Place>,
+    /// Permits in use: the place, the leaf and the weight.
+    permits: Vec<(usize, NodeId, u32)>,
+    waiting: Vec<Waiting>,
+    next_number: u64,
+    has_weights: bool,
+    has_priorities: bool,
+}
+
+impl<'c> Model<'c> {
+    fn new(run: u64, coverage: &'c mut Coverage) -> Self {
+        let mut random = Random(run.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let root_limit = 1 + random.below(8);
+        let rules = |limit: u32, share: u32, random: &mut Random| NodeRules {
+            limit: Limit::new(limit),
+            share,
+            queue_bound: [u32::MAX, u32::MAX, 0, 3, 8][random.below(5) as usize],
+            is_parent: random.below(3) > 0,
+            keys: (random.below(2) == 0).then(|| {
+                let keys = Keys::up_to(1 + random.below(5)).cap(Part::of(1 + random.below(3), 3));
+                if random.below(3) == 0 { keys.queue(random.below(4) as usize) } else { keys }
+            }),
+            measures_waits: false,
+        };
+        let root = rules(root_limit, 1, &mut random);
+        let mut queue = FairQueue::new(root);
+        let mut oracle = Oracle::default();
+        oracle.add(NodeId::ROOT, None, NodeRules { is_parent: true, ..root }, &queue);
+        let mut places = vec![Place::Gate(NodeId::ROOT)];
+        let mut parents = vec![NodeId::ROOT];
+        for _ in 0..random.below(5) {
+            let parent = random.pick(&parents);
+            let (limit, share) = (1 + random.below(8), 1 + random.below(3));
+            let child = rules(limit, share, &mut random);
+            let id = queue.add(parent, child);
+            oracle.add(id, Some(parent), child, &queue);
+            places.push(Place::Gate(id));
+            if child.is_parent || child.keys.is_some() {
+                parents.push(id);
+            }
+        }
+        for parent in parents.into_iter().filter(|id| queue.has_keys(*id)).collect::<Vec<_>>() {
+            for key in 0..5_u64 {
+                places.push(Place::key(parent, Key::from(key), key % 3)); // hashes collide
+            }
+        }
+        let (has_weights, has_priorities) = (random.below(2) == 0, random.below(2) == 0);
+        Self {
+            random,
+            coverage,
+            queue,
+            oracle,
+            places,
+            permits: Vec::new(),
+            waiting: Vec::new(),
+            next_number: 0,
+            has_weights,
+            has_priorities,
+        }
+    }
+
+    fn take_steps(mut self) {
+        for _ in 0..50 + self.random.below(300) {
+            self.coverage.steps += 1;
+            match self.random.below(20) {
+                0..=9 => self.arrive(),
+                10..=15 => self.release(),
+                16..=17 => self.cancel(),
+                18 => self.resize(),
+                _ if self.random.below(20) == 0 => self.close(),
+                _ => {}
+            }
+            self.check();
+        }
+        while !self.permits.is_empty() || !self.waiting.is_empty() {
+            if self.permits.is_empty() {
+                self.cancel(); // what waits for a limit, or behind such a request
+            }
+            self.release();
+            self.check();
+        }
+        assert!(self.queue.nodes.0.iter().all(|node| node.in_use == 0 && node.waiting == 0));
+    }
+
+    fn arrive(&mut self) {
+        let at = self.random.below(u32::try_from(self.places.len()).unwrap()) as usize;
+        let weight = if self.has_weights { self.random.pick(&[1, 1, 2, 3, 5]) } else { 1 };
+        let priority = if self.has_priorities { self.random.pick(&Priority::ALL) } else { Priority::Normal };
+        let waits_for_limit = self.random.below(10) == 0;
+        let (is_new, had_room) = match (&self.places[at], self.queue.resolve(&self.places[at])) {
+            (Place::Key(key), None) => {
+                let max = self.queue.family(key.parent).unwrap().key_rules.unwrap().max();
+                (true, self.oracle.busy_keys(key.parent) < max as usize)
+            }
+            _ => (false, true),
+        };
+        let id = match self.queue.resolve_or_add(&self.places[at]) {
+            Ok(id) => id,
+            Err(rejection) => {
+                assert!(is_new && !had_room && matches!(rejection, Rejection::TooManyKeys(_)));
+                self.coverage.note("too many keys");
+                return;
+            }
+        };
+        assert!(had_room);
+        if is_new {
+            let Place::Key(key) = &self.places[at] else { unreachable!() };
+            let limit = self.queue.key_limit(key.parent);
+            let rules = self.queue.family(key.parent).unwrap().key_rules;
+            let bound = rules.and_then(|rules| rules.queue_bound()).map_or(u32::MAX, |bound| bound as u32);
+            self.oracle.add_leaf(id, Some(key.parent), limit.get(), 1, bound, true);
+        }
+        let leaf = self.queue.leaf(id);
+        let obstacle = self.queue.obstacle(id, weight, waits_for_limit);
+        assert_eq!(
+            obstacle.is_some(),
+            self.oracle.is_impossible(leaf, weight, waits_for_limit),
+            "{obstacle:?}"
+        );
+        if obstacle.is_some() {
+            self.queue.remove_idle(id);
+            self.oracle.forget_idle();
+            return;
+        }
+        loop {
+            if self.admit(at, id, leaf, weight, priority) {
+                return;
+            }
+            match self.queue.queue_room(id) {
+                QueueRoom::Free => break,
+                QueueRoom::Full { .. } => {
+                    assert!(self.oracle.is_full(leaf), "the queue is not full");
+                    self.coverage.note("rejected because a queue is full");
+                    self.queue.remove_idle(id);
+                    self.oracle.forget_idle();
+                    self.settle("");
+                    return;
+                }
+                QueueRoom::PushOut { at: level, bound, longest } => {
+                    let own = self.oracle.nodes[&leaf.0].requests.len();
+                    let length = self.oracle.nodes[&longest.0].requests.len();
+                    assert!(self.oracle.is_full(leaf) && length > own, "the wrong queue must make room");
+                    assert_eq!(length, self.oracle.longest(level), "not the longest queue");
+                    let removal = Removal::QueueFull { level: self.queue.level(longest, level), bound };
+                    drop(self.queue.push_out(longest, removal));
+                    let number = self.oracle.last_of_lowest(longest);
+                    let out = self.take_waiting(number);
+                    assert_eq!(out.waiter.state(), WaiterState::QueueFull, "the newest request is removed");
+                    self.oracle.remove(longest, number);
+                    self.oracle.forget_idle_but(leaf);
+                    self.coverage.note("pushed out");
+                    self.settle("");
+                }
+            }
+        }
+        let rules = WaiterRules { waits_for_limit, priority, ..WaiterRules::DEFAULT };
+        let mut waiter = Box::pin(Waiter::new(weight, rules));
+        let request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+        self.queue.enqueue(id, waiter.as_mut(), request, Waker::noop().clone());
+        let number = self.next_number;
+        self.next_number += 1;
+        self.waiting.push(Waiting { number, place: at, leaf, waiter });
+        self.oracle.enqueue(leaf, OracleRequest { number, priority, weight, waits_for_limit });
+        assert_eq!(self.oracle.choose(self.coverage), None, "a request that fits is admitted on arrival");
+        self.settle("");
+    }
+
+    fn admit(&mut self, place: usize, id: NodeId, leaf: NodeId, weight: u32, priority: Priority) -> bool {
+        let admitted = self.queue.admit(id, priority, weight).is_ok();
+        assert_eq!(admitted, self.oracle.admits(leaf, priority, weight), "admission on arrival");
+        if admitted {
+            self.coverage.note(if self.waiting.is_empty() {
+                "admitted on arrival"
+            } else {
+                "admitted on arrival while others wait"
+            });
+            self.oracle.change_use(leaf, |in_use| in_use + weight);
+            self.permits.push((place, leaf, weight));
+        }
+        admitted
+    }
+
+    fn release(&mut self) {
+        if self.permits.is_empty() {
+            return;
+        }
+        let at = self.random.below(u32::try_from(self.permits.len()).unwrap()) as usize;
+        let (place, leaf, weight) = self.permits.swap_remove(at);
+        let id = self.queue.resolve(&self.places[place]).expect("a key with permits in use keeps its node");
+        assert_eq!(self.queue.leaf(id), leaf);
+        self.queue.release_at(id, weight);
+        self.oracle.change_use(leaf, |in_use| in_use - weight);
+        self.oracle.forget_idle();
+        self.settle("granted after a release");
+    }
+
+    fn cancel(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let at = self.random.below(u32::try_from(self.waiting.len()).unwrap()) as usize;
+        let Waiting { number, place, leaf, mut waiter } = self.waiting.remove(at);
+        let id = self.queue.resolve(&self.places[place]).expect("a key with waiting requests keeps its node");
+        let removed = self.queue.cancel_at(id, waiter.as_mut(), Removal::Cancelled);
+        assert!(removed.is_some());
+        self.oracle.remove(leaf, number);
+        self.oracle.forget_idle();
+        self.settle("granted after a cancellation");
+    }
+
+    fn resize(&mut self) {
+        let gates: Vec<NodeId> = self.places.iter().map(Place::declared).collect();
+        let id = self.random.pick(&gates);
+        let limit = Limit::new(1 + self.random.below(9));
+        self.queue.set_limit(id, limit, drop);
+        let numbers = self.oracle.set_limit(id, limit.get(), self.queue.key_limit(id).get());
+        for number in numbers {
+            let removed = self.take_waiting(number);
+            assert_eq!(removed.waiter.state(), WaiterState::TooLarge);
+            self.coverage.note("removed because of its weight");
+        }
+        self.oracle.forget_idle();
+        self.settle("granted after a resize");
+    }
+
+    fn close(&mut self) {
+        let gates: Vec<NodeId> = self.places.iter().map(Place::declared).collect();
+        let id = self.random.pick(&gates);
+        self.queue.close(id, drop);
+        self.coverage.note("closed");
+        for number in self.oracle.close(id) {
+            assert_eq!(self.take_waiting(number).waiter.state(), WaiterState::Closed);
+        }
+        self.oracle.forget_idle();
+        self.settle("");
+    }
+
+    /// Grants what fits, and compares each grant with the oracle's.
+    fn settle(&mut self, situation: &'static str) {
+        loop {
+            let expected = self.oracle.choose(self.coverage);
+            let granted = self.queue.next();
+            let Some((leaf, removed)) = granted else {
+                assert_eq!(expected, None, "no request was granted");
+                return;
+            };
+            let weight = removed.weight;
+            let Some(next) = expected else { panic!("{leaf:?} was granted, which is not due") };
+            assert_eq!((leaf, weight), (next.leaf, next.weight), "another leaf is due");
+            let number = self.oracle.first(next.leaf, next.priority).number;
+            let granted = self.take_waiting(number);
+            assert_eq!(granted.waiter.state(), WaiterState::Admitted, "another request of the leaf is due");
+            self.oracle.grant(next);
+            self.permits.push((granted.place, leaf, weight));
+            if !situation.is_empty() {
+                self.coverage.note(situation);
+            }
+        }
+    }
+
+    fn take_waiting(&mut self, number: u64) -> Waiting {
+        let at = self.waiting.iter().position(|waiting| waiting.number == number).expect("it waits");
+        self.waiting.remove(at)
+    }
+
+    fn check(&mut self) {
+        let Self { queue, oracle, .. } = self;
+        for (id, node) in &oracle.nodes {
+            let actual = &queue.nodes[NodeId(*id)];
+            assert_eq!((actual.in_use, actual.limit), (node.in_use, node.limit), "node {id}");
+            assert_eq!(actual.waiting as usize, oracle.waiting_below(*id), "node {id}");
+            assert_eq!(actual.ready, oracle.ready(*id), "node {id} is ready");
+            assert!(node.passed.iter().all(|passed| *passed <= MAX_PASSED), "passed more often than allowed");
+        }
+        let busy = queue.nodes.0.iter().filter(|node| matches!(node.kind, NodeKind::Key { .. })).count();
+        assert_eq!(
+            busy,
+            oracle.nodes.values().filter(|node| node.is_key).count(),
+            "idle keys take no memory"
+        );
+        assert_eq!(Queue::len(queue), self.waiting.len());
+        let _ = (Word::new(Limit::MIN), AtLevel::OWN);
+    }
+}
+
+/// What the rules say, computed from scratch.
+#[derive(Default)]
+struct Oracle {
+    nodes: BTreeMap<u32, OracleNode>,
+    stamps: u64,
+}
+
+#[derive(Debug)]
+struct OracleNode {
+    parent: Option<u32>,
+    children: BTreeSet<u32>,
+    is_key: bool,
+    is_closed: bool,
+    limit: u32,
+    in_use: u32,
+    share: u32,
+    bound: u32,
+    requests: Vec<OracleRequest>,
+    chosen: Option<ChosenRequest>,
+    awaits: Vec<Priority>,
+    passed: [u8; CLASSES],
+    /// Since when the node is ready with its present usage, for each priority.
+    since: [Option<u64>; CLASSES],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OracleRequest {
+    number: u64,
+    priority: Priority,
+    weight: u32,
+    waits_for_limit: bool,
+}
+
+impl Oracle {
+    fn add(&mut self, id: NodeId, parent: Option<NodeId>, rules: NodeRules, queue: &FairQueue) {
+        self.add_leaf(id, parent, rules.limit.get(), rules.share, rules.queue_bound, false);
+        if rules.is_parent || rules.keys.is_some() {
+            self.add_leaf(queue.leaf(id), Some(id), Limit::MAX.get(), 1, u32::MAX, false);
+        }
+    }
+
+    fn add_leaf(
+        &mut self,
+        id: NodeId,
+        parent: Option<NodeId>,
+        limit: u32,
+        share: u32,
+        bound: u32,
+        is_key: bool,
+    ) {
+        let node = OracleNode {
+            parent: parent.map(|parent| parent.0),
+            children: BTreeSet::new(),
+            is_key,
+            is_closed: false,
+            limit,
+            in_use: 0,
+            share,
+            bound,
+            requests: Vec::new(),
+            chosen: None,
+            awaits: Vec::new(),
+            passed: [0; CLASSES],
+            since: [None; CLASSES],
+        };
+        assert!(self.nodes.insert(id.0, node).is_none());
+        if let Some(parent) = parent {
+            self.nodes.get_mut(&parent.0).unwrap().children.insert(id.0);
+        }
+    }
+
+    fn path(&self, leaf: u32) -> Vec<u32> {
+        iter::successors(Some(leaf), |id| self.nodes[id].parent).collect()
+    }
+
+    fn busy_keys(&self, parent: NodeId) -> usize {
+        self.nodes.values().filter(|node| node.is_key && node.parent == Some(parent.0)).count()
+    }
+
+    fn waiting_below(&self, id: u32) -> usize {
+        let node = &self.nodes[&id];
+        node.requests.len() + node.children.iter().map(|child| self.waiting_below(*child)).sum::<usize>()
+    }
+
+    fn available(&self, id: u32) -> u32 {
+        self.nodes[&id].limit.saturating_sub(self.nodes[&id].in_use)
+    }
+
+    fn candidates(&self, id: u32) -> PrioritySet {
+        let node = &self.nodes[&id];
+        Priority::ALL.into_iter().fold(PrioritySet::EMPTY, |set, priority| {
+            let waits = node.requests.iter().any(|request| request.priority == priority);
+            let is_candidate = if node.children.is_empty() {
+                waits && !node.awaits.contains(&priority)
+            } else {
+                node.children.iter().any(|child| self.ready(*child).contains(priority))
+            };
+            if is_candidate { set.with(priority) } else { set }
+        })
+    }
+
+    fn ready(&self, id: u32) -> PrioritySet {
+        match self.nodes[&id].chosen {
+            _ if self.available(id) == 0 => PrioritySet::EMPTY,
+            Some(chosen) if chosen.weight > self.available(id) => PrioritySet::EMPTY,
+            Some(chosen) => PrioritySet::of(chosen.priority),
+            None => self.candidates(id),
+        }
+    }
+
+    /// Notes since when the nodes from a leaf to the root are ready, and which priorities no longer wait there.
+    fn refresh(&mut self, from: u32, use_changed: bool) {
+        for id in self.path(from) {
+            let (ready, candidates) = (self.ready(id), self.candidates(id));
+            let node = self.nodes.get_mut(&id).unwrap();
+            for priority in Priority::ALL {
+                if !candidates.contains(priority) {
+                    node.passed[priority.index()] = 0;
+                }
+                let since = &mut node.since[priority.index()];
+                if !ready.contains(priority) {
+                    *since = None;
+                } else if since.is_none() || use_changed {
+                    self.stamps += 1;
+                    *since = Some(self.stamps);
+                }
+            }
+        }
+    }
+
+    fn change_use(&mut self, leaf: NodeId, change: impl Fn(u32) -> u32) {
+        for id in self.path(leaf.0) {
+            let node = self.nodes.get_mut(&id).unwrap();
+            node.in_use = change(node.in_use);
+        }
+        self.refresh(leaf.0, true);
+    }
+
+    fn is_impossible(&self, leaf: NodeId, weight: u32, waits_for_limit: bool) -> bool {
+        let is_direct = self.nodes[&leaf.0].limit == Limit::MAX.get();
+        self.path(leaf.0).iter().skip(usize::from(is_direct)).any(|id| {
+            let node = &self.nodes[id];
+            node.is_closed || (weight > node.limit && !waits_for_limit)
+        })
+    }
+
+    /// A request goes at once if it fits, nothing waits before it in its leaf, and no node on the path keeps room for another.
+    fn admits(&self, leaf: NodeId, priority: Priority, weight: u32) -> bool {
+        let node = &self.nodes[&leaf.0];
+        let is_behind = node.requests.iter().any(|request| {
+            request.priority == priority
+                || request.priority > priority && !node.awaits.contains(&request.priority)
+        });
+        !is_behind
+            && self
+                .path(leaf.0)
+                .iter()
+                .all(|id| self.available(*id) >= weight && self.nodes[id].chosen.is_none())
+    }
+
+    fn is_full(&self, leaf: NodeId) -> bool {
+        self.path(leaf.0).iter().any(|id| self.waiting_below(*id) >= self.nodes[id].bound as usize)
+    }
+
+    fn longest(&self, top: NodeId) -> usize {
+        let leaves = self.nodes.iter().filter(|(id, _)| self.path(**id).contains(&top.0));
+        leaves.map(|(_, node)| node.requests.len()).max().unwrap()
+    }
+
+    fn last_of_lowest(&self, leaf: NodeId) -> u64 {
+        let requests = &self.nodes[&leaf.0].requests;
+        let lowest = requests.iter().map(|request| request.priority).min().unwrap();
+        requests.iter().rfind(|request| request.priority == lowest).unwrap().number
+    }
+
+    fn first(&self, leaf: NodeId, priority: Priority) -> OracleRequest {
+        *self.nodes[&leaf.0].requests.iter().find(|request| request.priority == priority).unwrap()
+    }
+
+    fn enqueue(&mut self, leaf: NodeId, request: OracleRequest) {
+        self.nodes.get_mut(&leaf.0).unwrap().requests.push(request);
+        self.refresh(leaf.0, false);
+    }
+
+    fn remove(&mut self, leaf: NodeId, number: u64) {
+        let requests = &mut self.nodes.get_mut(&leaf.0).unwrap().requests;
+        let at = requests.iter().position(|request| request.number == number).unwrap();
+        let priority = requests[at].priority;
+        let was_first =
+            requests.iter().find(|request| request.priority == priority).unwrap().number == number;
+        requests.remove(at);
+        if was_first {
+            self.lose_first(leaf, priority);
+            self.refresh(leaf.0, false);
+        }
+    }
+
+    /// The first request of this priority is gone, so nothing is chosen or waits for a limit on its behalf.
+    fn lose_first(&mut self, leaf: NodeId, priority: Priority) {
+        for id in self.path(leaf.0) {
+            let node = self.nodes.get_mut(&id).unwrap();
+            node.chosen = node.chosen.filter(|chosen| (chosen.leaf, chosen.priority) != (leaf, priority));
+        }
+        self.nodes.get_mut(&leaf.0).unwrap().awaits.retain(|awaiting| *awaiting != priority);
+    }
+
+    fn set_limit(&mut self, gate: NodeId, limit: u32, key_limit: u32) -> Vec<u64> {
+        self.nodes.get_mut(&gate.0).unwrap().limit = limit;
+        let below: Vec<u32> =
+            self.nodes.keys().copied().filter(|id| self.path(*id).contains(&gate.0)).collect();
+        let mut removed = Vec::new();
+        for id in below {
+            let lowest =
+                |oracle: &Self| oracle.path(id).iter().map(|id| oracle.nodes[id].limit).min().unwrap();
+            let node = self.nodes.get_mut(&id).unwrap();
+            if node.is_key && node.parent == Some(gate.0) {
+                node.limit = key_limit;
+            }
+            node.awaits.clear();
+            node.chosen = node.chosen.filter(|chosen| chosen.weight <= node.limit);
+            let lowest = lowest(self);
+            let requests = self.nodes[&id].requests.clone();
+            for request in
+                requests.iter().filter(|request| request.weight > lowest && !request.waits_for_limit)
+            {
+                self.remove(NodeId(id), request.number);
+                removed.push(request.number);
+            }
+            self.refresh(id, false);
+        }
+        removed
+    }
+
+    fn close(&mut self, gate: NodeId) -> Vec<u64> {
+        self.nodes.get_mut(&gate.0).unwrap().is_closed = true;
+        let below: Vec<u32> =
+            self.nodes.keys().copied().filter(|id| self.path(*id).contains(&gate.0)).collect();
+        let mut removed = Vec::new();
+        for id in below {
+            for request in self.nodes[&id].requests.clone() {
+                self.remove(NodeId(id), request.number);
+                removed.push(request.number);
+            }
+        }
+        removed
+    }
+
+    fn forget_idle(&mut self) {
+        self.forget_idle_but(NodeId::NONE);
+    }
+
+    fn forget_idle_but(&mut self, kept: NodeId) {
+        let idle = |node: &OracleNode| node.is_key && node.in_use == 0 && node.requests.is_empty();
+        let all = self.nodes.iter().filter(|(id, node)| idle(node) && **id != kept.0);
+        let gone: Vec<u32> = all.map(|(id, _)| *id).collect();
+        for id in gone {
+            let parent = self.nodes.remove(&id).unwrap().parent.unwrap();
+            self.nodes.get_mut(&parent).unwrap().children.remove(&id);
+        }
+    }
+
+    /// Returns the request that is granted next. Notes the requests that are chosen before there is room for them.
+    fn choose(&mut self, coverage: &mut Coverage) -> Option<ChosenRequest> {
+        while !self.ready(NodeId::ROOT.0).is_empty() {
+            let next = self.search(coverage);
+            let path = self.path(next.leaf.0);
+            let Some(full) = path.iter().copied().find(|id| self.available(*id) < next.weight) else {
+                return Some(next);
+            };
+            for id in &path {
+                let node = self.nodes.get_mut(id).unwrap();
+                node.chosen = node.chosen.filter(|chosen| *chosen != next);
+            }
+            if path.iter().any(|id| next.weight > self.nodes[id].limit) {
+                coverage.note("waits for a higher limit");
+                self.nodes.get_mut(&next.leaf.0).unwrap().awaits.push(next.priority);
+            } else {
+                coverage.note(match full {
+                    0 => "chosen at the root",
+                    full if full == next.leaf.0 => "chosen at a leaf",
+                    _ => "chosen at a gate",
+                });
+                self.nodes.get_mut(&full).unwrap().chosen = Some(next);
+            }
+            self.refresh(next.leaf.0, false);
+        }
+        None
+    }
+
+    fn search(&self, coverage: &mut Coverage) -> ChosenRequest {
+        let (mut at, mut due) = (NodeId::ROOT.0, None);
+        loop {
+            let node = &self.nodes[&at];
+            if let Some(chosen) = node.chosen {
+                return chosen;
+            }
+            let candidates = self.candidates(at);
+            let mut lowest_first =
+                Priority::ALL.into_iter().filter(|priority| candidates.contains(*priority));
+            due = due.or_else(|| lowest_first.find(|priority| node.passed[priority.index()] >= MAX_PASSED));
+            let priority = due.or(candidates.highest()).unwrap();
+            if Some(priority) == due && candidates.highest() != due {
+                coverage.note("granted a lower priority after 16 passes");
+            }
+            if node.children.is_empty() {
+                let leaf = NodeId(at);
+                return ChosenRequest { leaf, priority, weight: self.first(leaf, priority).weight };
+            }
+            let ready = node.children.iter().filter(|child| self.ready(**child).contains(priority));
+            let usage = |id: u32| (u64::from(self.nodes[&id].in_use), u64::from(self.nodes[&id].share));
+            let mut order: Vec<u32> = ready.copied().collect();
+            order.sort_by(|a, b| {
+                let ((a_use, a_share), (b_use, b_share)) = (usage(*a), usage(*b));
+                let since = |id: &u32| self.nodes[id].since[priority.index()];
+                (a_use * b_share).cmp(&(b_use * a_share)).then(since(a).cmp(&since(b)))
+            });
+            if let [first, second, ..] = order[..] {
+                let ((a_use, a_share), (b_use, b_share)) = (usage(first), usage(second));
+                if a_use * b_share == b_use * a_share {
+                    coverage.note("equal usage of several children");
+                }
+            }
+            at = order[0];
+        }
+    }
+
+    fn grant(&mut self, granted: ChosenRequest) {
+        for id in self.path(granted.leaf.0) {
+            let passed = self.candidates(id).below(granted.priority);
+            let node = self.nodes.get_mut(&id).unwrap();
+            passed.iter().for_each(|priority| node.passed[priority.index()] += 1);
+            node.passed[granted.priority.index()] = 0;
+        }
+        let node = self.nodes.get_mut(&granted.leaf.0).unwrap();
+        let at = node.requests.iter().position(|request| request.priority == granted.priority).unwrap();
+        node.requests.remove(at);
+        self.lose_first(granted.leaf, granted.priority);
+        self.change_use(granted.leaf, |in_use| in_use + granted.weight);
+    }
+}
