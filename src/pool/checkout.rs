@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::checkout_timeout::CheckoutStage;
 use super::delivery::ItemDelivery;
 use super::error::{CheckoutError, TryCheckoutError};
-use super::item_record::CheckoutPlace;
+use super::item_record::{CheckoutPlace, ItemRecord};
 use super::item_wait::ItemWait;
 use super::manager::{Manager, Verdict};
 use super::pooled_item::PooledItem;
@@ -153,26 +153,28 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             None => self.wait_for_permit(arrived).await?,
         };
 
+        // The place is that of the checkout: it may have arrived in an earlier round than that in which it gets the item.
+        let obtain = |mut record: ItemRecord<M::Item>| {
+            record.place.round = round;
+            PooledItem::new(shared, record, permit)
+        };
+
         // The previous holder of the permit has usually left its item idle.
         let waited = arrived.map(|arrived| elapsed(arrived, clock::now()));
         if let Ok(record) = shared.take_idle(waited) {
-            return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit)));
+            return Ok(ObtainedItem::Reused(obtain(record)));
         }
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
         let since = *arrived.get_or_insert_with(clock::now);
         let arrival = CheckoutArrival { arrived: Some(since), round, place };
         let wait = match ItemWait::take_or_enqueue(shared, arrival) {
-            Ok(record) => return Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit))),
+            Ok(record) => return Ok(ObtainedItem::Reused(obtain(record))),
             Err(wait) => wait,
         };
         match wait.delivery(self.deadline_from(since)).await {
-            Some(ItemDelivery::Reused(record)) => {
-                Ok(ObtainedItem::Reused(PooledItem::new(shared, record, permit)))
-            }
-            Some(ItemDelivery::Created(record)) => {
-                Ok(ObtainedItem::Created(PooledItem::new(shared, record, permit)))
-            }
+            Some(ItemDelivery::Reused(record)) => Ok(ObtainedItem::Reused(obtain(record))),
+            Some(ItemDelivery::Created(record)) => Ok(ObtainedItem::Created(obtain(record))),
             Some(ItemDelivery::Ended(error)) => Err(error),
             None => Err(self.expire(CheckoutStage::Item, Some(since))),
         }

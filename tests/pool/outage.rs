@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::hooks::{Call, hooked};
-use super::support::{Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
+use super::support::{Check, Creation, ScriptedManager, assert_quiescent, ms, poll_once, settle};
 
 type Outcome = Result<PooledItem<ScriptedManager>, CheckoutError>;
 
@@ -167,6 +167,35 @@ async fn later_checkout_at_the_gate_waits_for_the_next_attempt() {
         drop(checkout.await.unwrap().unwrap());
     }
     assert_eq!(manager.attempts(), 3);
+}
+
+/// The failed attempt after a delay ends the wait of a checkout that arrived at the gate before the attempt started, although the
+/// checkout has got an unfit item since.
+#[tokio::test(start_paused = true)]
+async fn failed_attempt_ends_the_wait_of_a_checkout_that_got_an_unfit_item() {
+    let manager = ScriptedManager::new();
+    let pool = manager.pool(2).create_timeout(ms(500)).create_backoff(ms(50), ms(50)).build().await.unwrap();
+    manager.script([Creation::Fail, Creation::Hang]);
+    assert!(is_failed(&pool.checkout().await));
+    pool.add(manager.item()).unwrap();
+    let mut held = pool.checkout().await.unwrap();
+    held.health = Check::Discard;
+    let mut cancelled = Box::pin(pool.checkout());
+    let mut at_gate = Box::pin(pool.checkout());
+    assert!(poll_once(&mut cancelled).is_pending() && poll_once(&mut at_gate).is_pending());
+    sleep(ms(60)).await; // the attempt after the delay hangs
+    assert_eq!(manager.attempts(), 2);
+
+    drop(cancelled);
+    drop(held); // it is idle, because no checkout waits in the pool
+    assert!(poll_once(&mut at_gate).is_pending());
+    assert_eq!(pool.status().totals.discarded.health, 1, "the checkout did not get the unfit item");
+    sleep(ms(501)).await;
+    let outcome = poll_once(&mut at_gate);
+    assert!(
+        matches!(&outcome, Poll::Ready(Err(CheckoutError::Create(CreateError::TimedOut { .. })))),
+        "{outcome:?}"
+    );
 }
 
 /// With `DuringBackoff::Reject`, a checkout that needs a new item fails at once with the last error and the remaining delay. The
