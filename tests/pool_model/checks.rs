@@ -22,9 +22,12 @@ impl Model<'_> {
         let left = status.totals.evicted + status.totals.detached + status.totals.discarded.sum();
         assert_eq!(status.totals.created + status.totals.added, existing as u64 + left, "{status:?}");
         self.check_totals(&status.totals);
-        if status.backing_off.is_none() {
+        // An item that was created has ended the backoff, also if a failure has begun another one since.
+        let has_created = std::mem::replace(&mut self.created, status.totals.created) < status.totals.created;
+        if status.backing_off.is_none() || has_created {
             self.retries_from = None;
-        } else if self.retries_from.is_none() {
+        }
+        if status.backing_off.is_some() && self.retries_from.is_none() {
             self.retries_from = Some(self.manager.started_creations());
         }
         assert!(status.in_use >= self.in_use.len(), "{status:?}");

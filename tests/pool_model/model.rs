@@ -61,6 +61,8 @@ pub(crate) struct Model<'r> {
     pub(crate) expected: ExpectedTotals,
     /// Creations from this number on started during the present backoff, so that one of them was made after its delay.
     pub(crate) retries_from: Option<u64>,
+    /// The items that the pool had created at the last check.
+    pub(crate) created: u64,
     pub(crate) closed: bool,
 }
 
@@ -147,6 +149,7 @@ impl<'r> Model<'r> {
             waiting: Vec::new(),
             expected: ExpectedTotals::default(),
             retries_from: None,
+            created: 0,
             closed: false,
         };
         model.idle = model.actual_idle().into_iter().map(|id| (id, Instant::now())).collect();
