@@ -67,6 +67,7 @@ impl Model<'_> {
                 }
                 Poll::Ready(Ok(item)) => {
                     assert!(!one_is_pending, "item {} has overtaken an earlier checkout", item.id);
+                    self.forget_dropped(); // the checkout may have dropped unfit items that were warmer
                     self.idle.retain(|(id, _)| *id != item.id); // the item may have been idle in between
                     self.in_use.push(item);
                     self.coverage.note("served after a wait");
