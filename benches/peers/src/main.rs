@@ -12,6 +12,7 @@ mod harness;
 mod peers;
 mod pools;
 mod rows;
+mod shares;
 
 use std::env;
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ fn counted_rows(ids: &[&str]) -> impl Iterator<Item = Row> {
 }
 
 fn run(id: &str, peer: &str, times: u64) {
-    let all = rows::rows().into_iter().chain(pools::rows()).collect();
+    let all = rows::rows().into_iter().chain(shares::rows()).chain(pools::rows()).collect();
     let row = select(all, &[id]).next().unwrap_or_else(|| panic!("there is no row {id}"));
     let contestant = row.contestants.iter().find(|contestant| contestant.name == peer);
     (contestant.unwrap_or_else(|| panic!("the row {id} has no contestant {peer}")).make)()(times);
@@ -65,11 +66,16 @@ fn run(id: &str, peer: &str, times: u64) {
 fn print_tables(rounds: usize, ids: &[&str]) {
     let (gate_rows, pool_rows): (Vec<_>, Vec<_>) =
         (select(rows::rows(), ids).collect(), select(pools::rows(), ids).collect());
+    let share_rows: Vec<_> = select(shares::rows(), ids).collect();
     // Memory is counted before anything else allocates.
     let memory = (!pool_rows.is_empty()).then(pools::memory);
     println!("Nanoseconds per operation: medians of {rounds} rounds, with p10–p90 in parentheses.");
-    for rows in [gate_rows, pool_rows] {
+    let waiting_key = (!share_rows.is_empty()).then(shares::bytes_of_waiting_key);
+    for rows in [gate_rows, share_rows, pool_rows] {
         print_times(rounds, &rows);
+    }
+    if let Some((node, handle)) = waiting_key {
+        println!("\nBytes of memory for a key with a waiting request: {node}, and {handle} for a handle.");
     }
     if let Some(memory) = memory {
         println!("\nBytes of memory, without the items:\n");

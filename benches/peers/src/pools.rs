@@ -277,6 +277,14 @@ pub fn memory() -> Vec<(&'static str, usize, usize)> {
     bytes
 }
 
+/// Runs `measure` while allocations are counted. It gets a function that returns the bytes that are allocated.
+pub fn count_bytes<T>(measure: impl FnOnce(fn() -> usize) -> T) -> T {
+    IS_COUNTING.store(true, Ordering::Relaxed);
+    let result = measure(allocated);
+    IS_COUNTING.store(false, Ordering::Relaxed);
+    result
+}
+
 fn bytes<P: Pooled>() -> (&'static str, usize, usize) {
     const MANY: u32 = 4096; // a power of two: containers that double their capacity are full
     let runtime = current_thread_runtime();

@@ -1,0 +1,298 @@
+//! Gates within gates: keys that share a gate, compared with the gate by itself and with what is built by hand instead.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use concurrency_governor::gate::{AcquireOwned, Key};
+use concurrency_governor::{Gate, GateName, Keys, Limit};
+use dashmap::DashMap;
+use priority_semaphore::PrioritySemaphore;
+use tokio::sync::Semaphore;
+
+use crate::harness::{Contestant, Row, Runner};
+use crate::pools;
+
+pub fn rows() -> Vec<Row> {
+    let row = |id, title, contestants, base| Row {
+        id,
+        title,
+        contestants,
+        base,
+        ahead_of: &[],
+        run: Duration::from_micros(400),
+        step: 64,
+        counted: 0,
+    };
+    let of = |name, make| Contestant { name, make };
+    vec![
+        row(
+            "key",
+            "key, handle kept: acquire + drop",
+            vec![
+                of("gate", acquire_key),
+                of("plain gate", acquire_plain),
+                of("map of semaphores", acquire_by_map),
+            ],
+            "plain gate",
+        ),
+        row(
+            "key-by-hand",
+            "key, handle kept: acquire + drop",
+            vec![of("gate", acquire_key), of("map of semaphores", acquire_by_map)],
+            "map of semaphores",
+        ),
+        row(
+            "key-lookup",
+            "key, handle made for each: acquire + drop",
+            vec![
+                of("gate", look_up_key),
+                of("plain gate", acquire_plain),
+                of("map of semaphores", acquire_by_map),
+            ],
+            "map of semaphores",
+        ),
+        row(
+            "child",
+            "child of a child: acquire + drop",
+            vec![of("gate", acquire_child), of("plain gate", acquire_plain)],
+            "plain gate",
+        ),
+        row(
+            "key-cycle",
+            "16 keys that wait: release, grant, resume, enqueue",
+            vec![
+                of("gate", cycle_keys),
+                of("plain gate", cycle_plain),
+                of("priority-semaphore", cycle_priority),
+            ],
+            "plain gate",
+        ),
+        row(
+            "key-cycle-priority",
+            "16 keys that wait: release, grant, resume, enqueue",
+            vec![of("gate", cycle_keys), of("priority-semaphore", cycle_priority)],
+            "priority-semaphore",
+        ),
+        Row {
+            step: CROWD,
+            ..row(
+                "key-enqueue",
+                "10 000 keys: enqueue",
+                vec![of("gate", enqueue_keys), of("plain gate", enqueue_plain)],
+                "plain gate",
+            )
+        },
+        Row {
+            step: CROWD,
+            ..row(
+                "key-drain",
+                "10 000 keys: admit all",
+                vec![of("gate", drain_keys), of("plain gate", drain_plain)],
+                "plain gate",
+            )
+        },
+    ]
+}
+
+const BENCH: GateName = GateName::new("bench");
+const CROWD: u64 = 10_000;
+const KEYS: u64 = 16;
+
+fn keyed(permits: u32) -> Gate {
+    Gate::builder(BENCH, Limit::new(permits)).keyed(Keys::up_to(100_000)).build()
+}
+
+fn plain(permits: u32) -> Gate {
+    Gate::new(BENCH, Limit::new(permits))
+}
+
+fn timed(step: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    step();
+    start.elapsed()
+}
+
+#[inline(always)]
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[inline(always)]
+fn ready<F: Future>(future: F) -> F::Output {
+    match poll(pin!(future)) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("permits are available"),
+    }
+}
+
+fn repeat(mut operation: impl FnMut() + 'static) -> Runner {
+    Box::new(move |times| timed(|| (0..times).for_each(|_| operation())))
+}
+
+fn acquire_plain() -> Runner {
+    let gate = plain(64);
+    repeat(move || drop(black_box(ready(black_box(&gate).acquire()).expect("the gate is open"))))
+}
+
+fn acquire_key() -> Runner {
+    let key = keyed(64).key("tenant-42");
+    repeat(move || drop(black_box(ready(black_box(&key).acquire()).expect("the gate is open"))))
+}
+
+fn acquire_child() -> Runner {
+    let io = Gate::builder(BENCH, Limit::new(64)).with_children().build();
+    let within =
+        |parent: &Gate| Gate::builder(BENCH, Limit::new(64)).within(parent).expect("it has children");
+    let messages = within(&io).with_children().build();
+    let child = within(&messages).build();
+    repeat(move || drop(black_box(ready(black_box(&child).acquire()).expect("the gate is open"))))
+}
+
+fn look_up_key() -> Runner {
+    let gate = keyed(64);
+    repeat(move || {
+        let key = black_box(&gate).key(black_box("tenant-42"));
+        drop(black_box(ready(key.acquire_owned()).expect("the gate is open")));
+    })
+}
+
+/// A map of semaphores by hand: one for each tenant, and one for all.
+fn acquire_by_map() -> Runner {
+    let (all, tenants) = (Semaphore::new(64), DashMap::<String, Arc<Semaphore>>::new());
+    tenants.insert("tenant-42".to_owned(), Arc::new(Semaphore::new(64)));
+    repeat(move || {
+        let tenant = black_box(&tenants).get(black_box("tenant-42")).expect("it is in the map").clone();
+        let own = ready(tenant.acquire()).expect("the semaphore is open");
+        drop(black_box((own, ready(all.acquire()).expect("the semaphore is open"))));
+    })
+}
+
+/// A request waits in each of several queues. An operation releases a permit, takes the one that is granted, and waits again.
+fn cycle<P: 'static, F: Future<Output = P> + 'static>(
+    first: P,
+    acquire: impl Fn(u64) -> F + 'static,
+) -> Runner {
+    let mut held = Some(first);
+    let mut waiting: Vec<Pin<Box<F>>> = (0..KEYS).map(|key| Box::pin(acquire(key))).collect();
+    waiting.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
+    let mut next = 0;
+    repeat(move || {
+        drop(held.take());
+        let future = &mut waiting[next as usize];
+        match poll(future.as_mut()) {
+            Poll::Ready(permit) => held = Some(permit),
+            Poll::Pending => panic!("the request that has waited longest is granted"),
+        }
+        future.set(acquire(next));
+        assert!(poll(future.as_mut()).is_pending());
+        next = (next + 1) % KEYS;
+    })
+}
+
+fn cycle_keys() -> Runner {
+    let gate = keyed(1);
+    let keys: Vec<Gate> = (0..KEYS).map(|key| gate.key(key)).collect();
+    let first = gate.try_acquire_owned();
+    cycle(first.map_err(drop), move |key| {
+        let acquiring = keys[key as usize].acquire_owned();
+        async move { acquiring.await.map_err(drop) }
+    })
+}
+
+fn cycle_plain() -> Runner {
+    let gate = plain(1);
+    let first = gate.try_acquire_owned();
+    cycle(first.map_err(drop), move |_| {
+        let acquiring = gate.acquire_owned();
+        async move { acquiring.await.map_err(drop) }
+    })
+}
+
+fn cycle_priority() -> Runner {
+    let semaphore = Arc::new(PrioritySemaphore::new(1));
+    let first = semaphore.try_acquire(0).map_err(drop);
+    cycle(first, move |_| {
+        let acquiring = semaphore.acquire(0);
+        async move { acquiring.await.map_err(drop) }
+    })
+}
+
+type Crowd = Vec<Pin<Box<AcquireOwned>>>;
+
+fn crowd_of_keys(gate: &Gate) -> Crowd {
+    (0..CROWD).map(|key| Box::pin(gate.key(key).acquire_owned())).collect()
+}
+
+fn crowd_of_plain(gate: &Gate) -> Crowd {
+    (0..CROWD).map(|_| Box::pin(gate.acquire_owned())).collect()
+}
+
+fn enqueue(gate: Gate, crowd: fn(&Gate) -> Crowd) -> Runner {
+    Box::new(move |times| {
+        let _held = gate.try_acquire().expect("a permit is available");
+        (0..times / CROWD)
+            .map(|_| {
+                let mut crowd = crowd(&gate);
+                timed(|| crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending())))
+            })
+            .sum()
+    })
+}
+
+fn drain(gate: Gate, crowd: fn(&Gate) -> Crowd) -> Runner {
+    Box::new(move |times| {
+        (0..times / CROWD)
+            .map(|_| {
+                let held = gate.try_acquire().expect("a permit is available");
+                let mut crowd = crowd(&gate);
+                crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
+                timed(|| {
+                    drop(held);
+                    for future in &mut crowd {
+                        match poll(future.as_mut()) {
+                            Poll::Ready(permit) => drop(black_box(permit)),
+                            Poll::Pending => panic!("the permit of the previous waiter is released"),
+                        }
+                    }
+                })
+            })
+            .sum()
+    })
+}
+
+fn enqueue_keys() -> Runner {
+    enqueue(keyed(1), crowd_of_keys)
+}
+
+fn enqueue_plain() -> Runner {
+    enqueue(plain(1), crowd_of_plain)
+}
+
+fn drain_keys() -> Runner {
+    drain(keyed(1), crowd_of_keys)
+}
+
+fn drain_plain() -> Runner {
+    drain(plain(1), crowd_of_plain)
+}
+
+/// Returns the bytes that a gate allocates for a key with a waiting request: in the gate, and with the handle of the key. The future
+/// of the request is not part of it.
+pub fn bytes_of_waiting_key() -> (usize, usize) {
+    let gate = keyed(1);
+    let _held = gate.try_acquire().expect("a permit is available");
+    pools::count_bytes(|allocated| {
+        let start = allocated();
+        let keys: Vec<Gate> = (0..CROWD).map(|key| gate.key(Key::from(key))).collect();
+        let with_handles = allocated();
+        let mut crowd: Crowd = keys.iter().map(|key| Box::pin(key.acquire_owned())).collect();
+        let with_futures = allocated();
+        crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
+        let (handle, node) = (with_handles - start, allocated() - with_futures);
+        (node / CROWD as usize, handle / CROWD as usize)
+    })
+}
