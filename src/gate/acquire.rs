@@ -24,7 +24,7 @@ use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
 use super::queue::{Queue, Removed, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
-use super::state::{ArrivalDecision, ArrivalTime, GateState, WaitDeadline};
+use super::state::{ArrivalDecision, ArrivalTime, GateState, TreeArrival, WaitDeadline};
 use super::timer::{Rearm, RuntimeId, TimerId};
 use super::tree::TreeNode;
 use super::wake_list::WakeList;
@@ -303,7 +303,9 @@ impl<G: GateRef> PendingRequest<G> {
         let waker = cx.waker().clone();
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let Some(mut locked) = shared.permits.lock() else { return self.arrive_in_tree(cx, waker) };
+        let Some(mut locked) = shared.permits.lock() else {
+            unreachable!("a request in a tree arrives as if it had a deadline")
+        };
         let (state, word) = locked.parts();
         match state.decide_arrival(word, &this.waiter, coop::has_budget_remaining) {
             ArrivalDecision::MustWait => {
@@ -321,13 +323,16 @@ impl<G: GateRef> PendingRequest<G> {
     #[cold]
     #[inline(never)]
     fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        if self.shared().node.is_some() {
+            return self.arrive_in_tree(cx);
+        }
         let waker = cx.waker().clone(); // without the lock, see `arrive`
         let now = clock::now();
         let instant = self.deadline_from(now);
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let Some(mut locked) = shared.permits.lock() else { return self.arrive_in_tree(cx, waker) };
+        let mut locked = shared.lock();
         let (state, word) = locked.parts();
         // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
         let decision = if instant <= now {
@@ -367,62 +372,65 @@ impl<G: GateRef> PendingRequest<G> {
     /// Makes a request at a gate that is part of a tree.
     #[cold]
     #[inline(never)]
-    fn arrive_in_tree(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        waker: Waker,
-    ) -> Poll<Result<(), Rejection>> {
-        let has_deadline = self.has_deadline();
-        let now = if has_deadline { clock::now() } else { 0 };
-        let instant = if has_deadline { self.deadline_from(now) } else { NEVER };
-        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+    fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         let this = self.as_mut().project();
-        let shared = Arc::clone(this.gate.gate().expect("a request arrives once").shared());
-        let node = shared.node.as_deref().expect("a gate without a lock is part of a tree");
+        let shared = this.gate.gate().expect("a request arrives once").shared();
+        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
+        // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
+        if !node.tree().has_waiters()
+            && node.tree().locked(|state, _| state.admit_at_once(node.place(), &this.waiter))
+        {
+            this.waiter.mark_admitted();
+            return Poll::Ready(Ok(()));
+        }
+        let waker = cx.waker().clone(); // without the lock, see `arrive`
+        let max_wait = shared.max_wait().min(*this.max_wait);
+        let has_deadline = max_wait != NEVER || *this.deadline != NEVER;
+        let (now, instant, runtime) = if has_deadline {
+            let now = clock::now();
+            let instant = clock::add_nanos(now, max_wait).min(*this.deadline);
+            (now, instant, Handle::try_current().ok().map(|runtime| runtime.id()))
+        } else {
+            (0, NEVER, None)
+        };
         let time = arrival_time(&this.waiter, now, instant, *this.deadline);
         let mut wake_list = WakeList::default();
         let mut locked = node.tree().lock();
         let (state, word) = locked.parts();
         // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
-        let mut decision = state.decide_arrival_in_tree(
-            word,
-            node.place(),
-            &this.waiter,
-            time,
-            clock::now,
-            coop::has_budget_remaining,
-            &mut wake_list,
-        );
-        let mut rearm = None;
+        let may_reject = coop::has_budget_remaining;
+        let arrival = TreeArrival { place: node.place(), waiter: &this.waiter, time };
+        let mut decision =
+            state.decide_arrival_in_tree(word, arrival, clock::now, may_reject, &mut wake_list);
         if matches!(decision, ArrivalDecision::MustWait) {
-            let deadline = match (instant, runtime) {
-                (NEVER, _) => Ok(has_deadline.then_some(TimerId::NONE)),
-                (_, None) => {
+            let mut rearm = None;
+            let deadline = match runtime {
+                _ if instant == NEVER => Ok(None),
+                None => {
                     state.forget(node.place());
                     drop(locked);
                     wake_list.set_unused(Some(waker)); // its drop may panic, so not while this thread panics
                     wake_list.wake_all();
                     panic!("{NO_RUNTIME}");
                 }
-                (_, Some(runtime)) => {
+                Some(runtime) => {
                     let make_waker = |timer| timer_waker(node.tree(), timer);
                     let registered = state.register_deadline(node.place(), runtime, instant, make_waker);
                     registered.map(|(timer, next)| {
                         rearm = next;
-                        Some(timer)
+                        Some(WaitDeadline { since: now, instant, timer })
                     })
                 }
             };
             match deadline {
-                Ok(timer) => {
-                    let deadline = timer.filter(|timer| *timer != TimerId::NONE);
-                    let deadline = deadline.map(|timer| WaitDeadline { since: now, instant, timer });
-                    state.enqueue_in_tree(node.place(), this.waiter, waker, deadline, clock::now);
+                Ok(deadline) => {
+                    state.enqueue_in_tree(word, node.place(), this.waiter, waker, deadline, clock::now);
                     drop(locked);
+                    let tree = rearm.is_some().then(|| Arc::clone(node.tree()));
                     let on_panic = ResetOnPanic(self.as_mut());
                     wake_list.wake_all();
-                    if let Some(rearm) = rearm {
-                        set_timer(&**node.tree(), rearm);
+                    if let (Some(rearm), Some(tree)) = (rearm, tree) {
+                        set_timer(&*tree, rearm);
                     }
                     mem::forget(on_panic);
                     return Poll::Pending;
@@ -737,14 +745,14 @@ fn arrive_blocking_in_tree(
     instant: i64,
 ) -> Poll<Result<(), Rejection>> {
     node.tree().step(|state, word, wake_list| {
-        let decided =
-            state.decide_arrival_in_tree(word, node.place(), &waiter, time, || now, || true, wake_list);
+        let arrival = TreeArrival { place: node.place(), waiter: &waiter, time };
+        let decided = state.decide_arrival_in_tree(word, arrival, || now, || true, wake_list);
         match decided {
             ArrivalDecision::Admitted => Poll::Ready(Ok(())),
             ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
             ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
                 let deadline = WaitDeadline { since: now, instant, timer: TimerId::NONE };
-                state.enqueue_in_tree(node.place(), waiter, waker, Some(deadline), || now);
+                state.enqueue_in_tree(word, node.place(), waiter, waker, Some(deadline), || now);
                 Poll::Pending
             }
         }

@@ -312,7 +312,7 @@ impl Gate {
 
     /// Returns the maximum wait that the gate allows, in nanoseconds, or [`NEVER`].
     pub(crate) fn max_wait_nanos(&self) -> i64 {
-        self.shared.max_wait
+        self.shared.max_wait()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The keys of a gate.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Names one of the keys of a gate: a tenant, a user, an address; for [`Gate::key`](super::Gate::key).
@@ -14,30 +15,67 @@ use std::sync::Arc;
 /// assert_eq!(tenant, Key::from(String::from("tenant-42")));
 /// assert_eq!(Key::from(7).to_string(), "7");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Key(KeyValue);
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 enum KeyValue {
     Number(u64),
-    Text(Arc<str>),
+    /// A short text, which is copied without an allocation.
+    Short {
+        length: u8,
+        bytes: [u8; SHORT],
+    },
+    Long(Arc<str>),
+}
+
+/// The longest text that fits into the space of the other variants.
+const SHORT: usize = 22;
+
+impl Key {
+    /// Returns the text, or the number if the key is one.
+    fn value(&self) -> Result<&[u8], u64> {
+        match &self.0 {
+            KeyValue::Number(number) => Err(*number),
+            KeyValue::Short { length, bytes } => Ok(bytes.get(..usize::from(*length)).unwrap_or(bytes)),
+            KeyValue::Long(text) => Ok(text.as_bytes()),
+        }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.value() == other.value()
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.value() {
+            Ok(text) => state.write(text),
+            Err(number) => state.write_u64(number),
+        }
+    }
 }
 
 impl From<&str> for Key {
     fn from(text: &str) -> Self {
-        Self(KeyValue::Text(Arc::from(text)))
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(start), Ok(length)) => {
+                start.copy_from_slice(text.as_bytes());
+                Self(KeyValue::Short { length, bytes })
+            }
+            _ => Self(KeyValue::Long(Arc::from(text))),
+        }
     }
 }
 
 impl From<String> for Key {
     fn from(text: String) -> Self {
-        Self(KeyValue::Text(Arc::from(text)))
-    }
-}
-
-impl From<Arc<str>> for Key {
-    fn from(text: Arc<str>) -> Self {
-        Self(KeyValue::Text(text))
+        Self::from(text.as_str())
     }
 }
 
@@ -49,9 +87,39 @@ impl From<u64> for Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            KeyValue::Number(number) => number.fmt(f),
-            KeyValue::Text(text) => text.fmt(f),
+        match self.value() {
+            Ok(text) => String::from_utf8_lossy(text).fmt(f),
+            Err(number) => number.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value() {
+            Ok(text) => write!(f, "Key({:?})", String::from_utf8_lossy(text)),
+            Err(number) => write!(f, "Key({number})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of every length compare and print as they are, and a number is not its text.
+    #[test]
+    fn keys_keep_their_text() {
+        assert_eq!(size_of::<Key>(), 24);
+        let texts: Vec<String> =
+            (0..60).map(|length| "äbcdefghij".chars().cycle().take(length).collect()).collect();
+        for text in &texts {
+            let key = Key::from(text.as_str());
+            assert_eq!((key.to_string(), format!("{key:?}")), (text.clone(), format!("Key({text:?})")));
+            assert_eq!(texts.iter().filter(|other| Key::from(other.as_str()) == key).count(), 1);
+            assert_eq!(key, Key::from(text.clone()));
+        }
+        assert_ne!(Key::from("7"), Key::from(7));
+        assert_eq!(Key::from(7), Key::from(7));
     }
 }

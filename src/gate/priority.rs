@@ -1,5 +1,7 @@
 //! The priority of a request.
 
+use std::iter;
+
 /// How important a request is, compared with others that wait at the same gate; for
 /// [`Request::priority`](super::Request::priority). The names are those of Google's book on site reliability engineering.
 ///
@@ -108,9 +110,20 @@ impl PrioritySet {
         }
     }
 
+    /// Returns the priorities that are not in the set.
+    #[inline]
+    pub(super) const fn complement(self) -> Self {
+        Self(!self.0 & ((1 << CLASSES) - 1))
+    }
+
     /// Returns the priorities of the set, the highest first.
-    pub(super) fn iter(self) -> impl Iterator<Item = Priority> {
-        Priority::ALL.into_iter().rev().filter(move |priority| self.contains(*priority))
+    #[inline]
+    pub(super) fn iter(mut self) -> impl Iterator<Item = Priority> {
+        iter::from_fn(move || {
+            let highest = self.highest()?;
+            self = self.without(highest);
+            Some(highest)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::clock;
+use super::clock::{self, NEVER};
 use super::core::Core;
 use super::counters::{Counter, ShardedCounters};
 use super::error::TryAcquireError;
@@ -28,7 +28,8 @@ pub(super) struct Shared {
     /// A key shares those of its gate.
     pub(super) counters: Arc<ShardedCounters>,
     pub(super) name: GateName,
-    /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`](clock::NEVER).
+    /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`]. In a tree it is never [`NEVER`], so that each request takes
+    /// the path of one with a deadline, which checks whether the gate is in a tree: benchmark row `cycle`.
     pub(super) max_wait: i64,
     /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
     pub(super) node: Option<Arc<TreeNode>>,
@@ -70,9 +71,14 @@ impl Shared {
             has_listeners: AtomicBool::new(false),
             counters,
             name,
-            max_wait,
+            max_wait: max_wait.min(LONGEST),
             node: Some(Arc::new(node)),
         }
+    }
+
+    /// Returns the maximum wait that the gate allows, in nanoseconds, or [`NEVER`].
+    pub(super) const fn max_wait(&self) -> i64 {
+        if self.max_wait == LONGEST { NEVER } else { self.max_wait }
     }
 
     /// Returns the name of the gate that many levels further up.
@@ -232,3 +238,6 @@ impl Shared {
         }
     }
 }
+
+/// As good as [`NEVER`]: 292 years.
+const LONGEST: i64 = NEVER.saturating_sub(1);

@@ -13,7 +13,7 @@ use super::core::Core;
 use super::counters::ShardedCounters;
 use super::error::Rejection;
 use super::key::Key;
-use super::permits::Permits;
+use super::permits::{Permits, Word};
 use super::priority::Priority;
 use super::queue::FairQueue;
 use super::queue::fair::{NodeId, NodeRules, Place};
@@ -46,55 +46,73 @@ pub(super) struct TreeNode {
     name: GateName,
     /// The gate above it. `None` for the root.
     parent: Option<Arc<TreeNode>>,
-    key: Option<Key>,
+    is_parent: bool,
+    has_keys: bool,
+}
+
+impl Tree {
+    /// Returns `true` if a request may wait in the tree. Reads the word without the lock.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.permits.load().has(Word::WAITERS)
+    }
 }
 
 impl TreeNode {
     /// Creates a tree with its root.
     pub(super) fn root(name: GateName, rules: NodeRules) -> Self {
-        let tree = Tree {
-            permits: Permits::new(Limit::MIN, GateState::new_tree(rules)),
-            hasher: RandomState::new(),
-        };
-        Self { tree: Arc::new(tree), place: Place::Gate(NodeId::ROOT), name, parent: None, key: None }
+        let permits = Permits::new(Limit::MIN, GateState::new_tree(rules));
+        let tree = Arc::new(Tree { permits, hasher: RandomState::new() });
+        Self::declared(tree, NodeId::ROOT, name, None, rules)
     }
 
     /// Adds a declared child to a gate, which [may have](Self::is_parent) one.
     pub(super) fn child(parent: &Arc<Self>, name: GateName, rules: NodeRules) -> Self {
         let tree = Arc::clone(&parent.tree);
         let added = tree.locked(|state, _| state.queue.add(parent.place.declared(), rules));
-        Self { tree, place: Place::Gate(added), name, parent: Some(Arc::clone(parent)), key: None }
+        Self::declared(tree, added, name, Some(Arc::clone(parent)), rules)
+    }
+
+    fn declared(
+        tree: Arc<Tree>,
+        id: NodeId,
+        name: GateName,
+        parent: Option<Arc<Self>>,
+        rules: NodeRules,
+    ) -> Self {
+        let has_keys = rules.keys.is_some();
+        let is_parent = rules.is_parent || has_keys;
+        Self { tree, place: Place::Gate(id), name, parent, is_parent, has_keys }
+    }
+
+    /// Returns the place of a key of a gate. Returns `None` if the gate has no keys.
+    pub(super) fn of_key(parent: &Arc<Self>, key: Key) -> Option<Self> {
+        if !parent.has_keys {
+            return None;
+        }
+        let tree = Arc::clone(&parent.tree);
+        let hash = tree.hasher.hash_one(&key);
+        Some(Self {
+            tree,
+            place: Place::key(parent.place.declared(), key, hash),
+            name: parent.name,
+            parent: Some(Arc::clone(parent)),
+            is_parent: false,
+            has_keys: false,
+        })
     }
 
     /// Returns `true` if children can be added to the gate.
-    pub(super) fn is_parent(&self) -> bool {
-        match self.place {
-            Place::Gate(id) => self.tree.locked(|state, _| state.queue.is_parent(id)),
-            Place::Key(_) => false,
-        }
+    pub(super) const fn is_parent(&self) -> bool {
+        self.is_parent
     }
 
-    pub(super) fn has_keys(&self) -> bool {
-        match self.place {
-            Place::Gate(id) => self.tree.locked(|state, _| state.queue.has_keys(id)),
-            Place::Key(_) => false,
-        }
+    pub(super) const fn has_keys(&self) -> bool {
+        self.has_keys
     }
 
     /// Returns the number of gates from the root to this one.
     pub(super) fn depth(&self) -> usize {
         self.parent.as_ref().map_or(1, |parent| parent.depth().saturating_add(1))
-    }
-
-    /// Returns the place of a key of a gate. Returns `None` if the gate has no keys.
-    pub(super) fn of_key(parent: &Arc<Self>, key: Key) -> Option<Self> {
-        let Place::Gate(id) = parent.place else { return None };
-        if !parent.has_keys() {
-            return None;
-        }
-        let tree = Arc::clone(&parent.tree);
-        let place = Place::key(id, key.clone(), tree.hasher.hash_one(&key));
-        Some(Self { tree, place, name: parent.name, parent: Some(Arc::clone(parent)), key: Some(key) })
     }
 
     pub(super) fn tree(&self) -> &Arc<Tree> {
@@ -118,7 +136,7 @@ impl TreeNode {
     }
 
     pub(super) const fn key(&self) -> Option<&Key> {
-        self.key.as_ref()
+        self.place.as_key()
     }
 
     pub(super) fn try_acquire(&self, weight: u32, priority: Priority) -> Result<(), Rejection> {
@@ -149,8 +167,9 @@ impl TreeNode {
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         self.tree.locked(|state, _| {
             // The limit of a key changes with that of its gate.
-            let id = self.place.declared();
-            state.queue.own_books(id).listeners.insert(listener);
+            if let Some(books) = state.queue.books_mut(self.place.declared()) {
+                books.listeners.insert(listener);
+            }
         });
     }
 
@@ -173,7 +192,7 @@ impl TreeNode {
 
     pub(super) fn status(&self, counters: &ShardedCounters) -> GateStatus {
         // A key has no counters of its own.
-        let counters = self.key.is_none().then_some(counters);
+        let counters = self.key().is_none().then_some(counters);
         self.tree.locked(|state, _| state.status_in_tree(&self.place, counters, self.name))
     }
 
@@ -214,6 +233,6 @@ impl Drop for TreeNode {
 
 impl std::fmt::Debug for TreeNode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TreeNode").field("name", &self.name).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("TreeNode").field("name", &self.name).field("key", &self.key()).finish_non_exhaustive()
     }
 }

@@ -189,6 +189,11 @@ impl Queue for FifoQueue {
         self.is_empty()
     }
 
+    #[inline]
+    fn clear_waiters(&self, word: &mut Word) {
+        *word = word.without(Word::WAITERS);
+    }
+
     fn busy(&self, word: Word, (): ()) -> Option<()> {
         if word.in_use() == 0 && self.is_empty() { None } else { Some(()) }
     }

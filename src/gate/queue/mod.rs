@@ -30,7 +30,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Returns the number of requests that wait.
     fn len(&self) -> usize;
 
-    /// Changes the books of a gate. The events of a key are also counted for the gate that has the key.
+    /// Changes the books of a gate. The events of a key are counted for the gate that has the key.
     fn count(&mut self, place: Self::Place<'_>, change: impl FnMut(&mut Books));
 
     /// Returns permits that were in use. Returns `true` if a waiter may fit now.
@@ -72,6 +72,9 @@ pub(super) trait Queue: Sized + Send + 'static {
 
     /// Returns `false` if no gate of the queue can be drained now.
     fn may_be_drained(&self) -> bool;
+
+    /// Clears [`Word::WAITERS`] if no request waits. Called only if a gate may be drained.
+    fn clear_waiters(&self, word: &mut Word);
 
     /// Identifies a gate that is not drained. Returns `None` if it is: no permit in use, no request waiting.
     fn busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Drained>;

@@ -301,7 +301,7 @@ impl<Q: Queue> GateState<Q> {
         // The last waiter turns the fast path on again, unless `drained` futures still wait.
         if self.queue.may_be_drained() {
             if self.drain_waiters.is_empty() {
-                *word = word.without(Word::WAITERS);
+                self.queue.clear_waiters(word);
             } else {
                 *word = self.wake_drained(*word, wake_list);
             }

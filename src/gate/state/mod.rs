@@ -20,7 +20,7 @@ mod tree;
 
 pub(super) use admission::{ArrivalDecision, GateState, WaitDeadline};
 pub(super) use drain_waiters::DrainTicket;
-pub(super) use tree::ArrivalTime;
+pub(super) use tree::{ArrivalTime, TreeArrival};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,14 @@ use crate::gate::timer::TimerId;
 use crate::gate::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
+/// A request that arrives at a gate of a tree.
+#[derive(Clone, Copy)]
+pub(in crate::gate) struct TreeArrival<'a> {
+    pub(in crate::gate) place: &'a Place,
+    pub(in crate::gate) waiter: &'a Waiter,
+    pub(in crate::gate) time: ArrivalTime,
+}
+
 /// Whether the deadline of a request has passed on arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gate) enum ArrivalTime {
@@ -38,21 +46,42 @@ impl GateState<FairQueue> {
         weight: u32,
         priority: Priority,
     ) -> Result<(), Rejection> {
-        let decided = match self.check(place, weight, false) {
-            Ok(id) => match self.queue.admit(id, priority, weight) {
-                Ok(()) => Ok(()),
-                Err(level) => {
-                    self.queue.remove_idle(id);
-                    Err(Rejection::NoPermits(AtLevel::new(level, 0)))
-                }
-            },
-            Err(rejection) => Err(rejection),
-        };
-        match &decided {
-            Ok(()) => self.queue.count(place, |books| count(&mut books.admitted)),
-            Err(rejection) => self.queue.count(place, |books| books.count_rejection(rejection)),
-        }
+        let decided = self.admit_or_explain(place, weight, priority);
+        self.queue.count(place, |books| match &decided {
+            Ok(()) => count(&mut books.admitted),
+            Err(rejection) => books.count_rejection(rejection),
+        });
         decided
+    }
+
+    /// Admits a request if no other waits in the tree and it fits. Returns `false`, and changes nothing, if not.
+    pub(in crate::gate) fn admit_at_once(&mut self, place: &Place, waiter: &Waiter) -> bool {
+        let weight = waiter.weight();
+        if weight == 0 || waiter.is_strict() {
+            return false;
+        }
+        let Ok(id) = self.queue.resolve_or_add(place) else { return false };
+        let is_admitted = self.queue.admit(id, waiter.priority(), weight);
+        if is_admitted {
+            self.queue.count_at(id, |books| count(&mut books.admitted));
+        } else {
+            self.queue.remove_idle(id);
+        }
+        is_admitted
+    }
+
+    fn admit_or_explain(&mut self, place: &Place, weight: u32, priority: Priority) -> Result<(), Rejection> {
+        if weight == 0 {
+            return Err(Rejection::ZeroWeight);
+        }
+        let id = self.queue.resolve_or_add(place)?;
+        if self.queue.admit(id, priority, weight) {
+            return Ok(());
+        }
+        let obstacle = self.queue.obstacle(id, weight, false);
+        let level = self.queue.full_level(id, weight);
+        self.queue.remove_idle(id);
+        Err(obstacle.map_or(Rejection::NoPermits(AtLevel::new(level, 0)), rejection))
     }
 
     /// Admits a request that may wait, or rejects it. If the queue is full, the request may take the position of one in a longer queue.
@@ -62,17 +91,16 @@ impl GateState<FairQueue> {
     pub(in crate::gate) fn decide_arrival_in_tree(
         &mut self,
         word: &mut Word,
-        place: &Place,
-        waiter: &Waiter,
-        time: ArrivalTime,
+        arrival: TreeArrival<'_>,
         clock: impl Fn() -> i64,
         may_reject: impl FnOnce() -> bool,
         wake_list: &mut WakeList,
     ) -> ArrivalDecision {
+        let TreeArrival { place, waiter, time } = arrival;
         let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {
             Err(rejection) => Err(rejection),
             Ok(_) if time == ArrivalTime::LateAndStrict => Err(Rejection::Expired { waited: 0 }),
-            Ok(id) => self.admit_or_make_room(word, id, waiter, time, clock, wake_list),
+            Ok(id) => self.admit_or_make_room(word, id, arrival, clock, wake_list),
         };
         match decided {
             Ok(true) => {
@@ -94,6 +122,7 @@ impl GateState<FairQueue> {
     /// Puts a request into the queue. `deadline` is `None` if its wait has none.
     pub(in crate::gate) fn enqueue_in_tree(
         &mut self,
+        word: &mut Word,
         place: &Place,
         waiter: Pin<&mut Waiter>,
         waker: Waker,
@@ -101,18 +130,20 @@ impl GateState<FairQueue> {
         clock: impl FnOnce() -> i64,
     ) {
         let Some(id) = self.queue.resolve(place) else { return }; // the arrival was decided in this step
-        let sampler = &mut self.queue.counting_books(id).sampler;
-        let (since, sample) = match deadline {
-            Some(deadline) => {
-                (deadline.since, sampler.sample(|| deadline.since).map_or(0, |(_, sample)| sample))
+        let sampler = self.queue.books_mut(place.declared()).map(|books| &mut books.sampler);
+        let (since, sample) = match (deadline, sampler) {
+            (Some(deadline), sampler) => {
+                let chosen = sampler.and_then(|sampler| sampler.sample(|| deadline.since));
+                (deadline.since, chosen.map_or(0, |(_, sample)| sample))
             }
-            None => sampler.sample(clock).unwrap_or((0, 0)),
+            (None, sampler) => sampler.and_then(|sampler| sampler.sample(clock)).unwrap_or((0, 0)),
         };
         let (timer, instant) =
             deadline.map_or((TimerId::NONE, 0), |deadline| (deadline.timer, deadline.instant));
         let weight = waiter.weight();
         let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
         self.queue.enqueue(id, waiter, request, waker);
+        *word = word.with(Word::WAITERS);
     }
 
     /// Forgets a key that is idle.
@@ -138,11 +169,12 @@ impl GateState<FairQueue> {
         let to = change(from);
         let Self { queue, timers, .. } = self;
         queue.set_limit(*id, to, |removed| Self::wake_removed(timers, removed, wake_list));
-        let books = self.queue.own_books(*id);
-        if from != to {
-            count(&mut books.resized);
+        if let Some(books) = self.queue.books_mut(*id) {
+            if from != to {
+                count(&mut books.resized);
+            }
+            books.listeners.notify(wake_list);
         }
-        books.listeners.notify(wake_list);
         Resize { from, to, debt: self.queue.node(*id).in_use.saturating_sub(to.get()) }
     }
 
@@ -152,7 +184,9 @@ impl GateState<FairQueue> {
         let Ok(id) = self.queue.resolve_or_add(place) else { return };
         let Self { queue, timers, .. } = self;
         queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
-        self.queue.own_books(id).listeners.notify(wake_list);
+        if let Some(books) = self.queue.books(place.declared()) {
+            books.listeners.notify(wake_list);
+        }
     }
 
     /// Returns the limit of a gate.
@@ -173,7 +207,8 @@ impl GateState<FairQueue> {
         let id = self.queue.resolve(place);
         let limit = self.limit_in_tree(place);
         let node = id.map(|id| self.queue.node(id)).unwrap_or_default();
-        let books = id.and_then(|id| self.queue.books(id));
+        // The events of a key are counted for its gate.
+        let books = if place.as_key().is_some() { None } else { self.queue.books(place.declared()) };
         // The requests that wait for this gate and its keys, which the books count; those of declared children are counted there.
         let waiting = id.map_or(0, |id| self.queue.counted_waiting(id));
         let mut queue = books.map_or_else(QueueTotals::default, |books| books.queue);
@@ -211,12 +246,7 @@ impl GateState<FairQueue> {
             None => Ok(id),
             Some(obstacle) => {
                 self.queue.remove_idle(id);
-                Err(match obstacle {
-                    Obstacle::Closed { level } => Rejection::Closed(AtLevel::new(level, 0)),
-                    Obstacle::TooLarge { level, limit } => {
-                        Rejection::TooLarge(AtLevel::new(level, limit.into()))
-                    }
-                })
+                Err(rejection(obstacle))
             }
         }
     }
@@ -227,13 +257,13 @@ impl GateState<FairQueue> {
         &mut self,
         word: &mut Word,
         id: NodeId,
-        waiter: &Waiter,
-        time: ArrivalTime,
+        arrival: TreeArrival<'_>,
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) -> Result<bool, Rejection> {
+        let TreeArrival { waiter, time, .. } = arrival;
         loop {
-            if self.queue.admit(id, waiter.priority(), waiter.weight()).is_ok() {
+            if self.queue.admit(id, waiter.priority(), waiter.weight()) {
                 return Ok(true);
             }
             match self.queue.queue_room(id) {
@@ -252,5 +282,12 @@ impl GateState<FairQueue> {
                 }
             }
         }
+    }
+}
+
+fn rejection(obstacle: Obstacle) -> Rejection {
+    match obstacle {
+        Obstacle::Closed { level } => Rejection::Closed(AtLevel::new(level, 0)),
+        Obstacle::TooLarge { level, limit } => Rejection::TooLarge(AtLevel::new(level, limit.into())),
     }
 }

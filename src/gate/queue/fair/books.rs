@@ -23,7 +23,7 @@ impl Queue for FairQueue {
     fn count(&mut self, place: &Place, change: impl FnMut(&mut Books)) {
         match (self.resolve(place), place) {
             (Some(id), _) => self.count_at(id, change),
-            // A key that became idle by the event has no books any more.
+            // A key that became idle by the event has no node any more.
             (None, Place::Key(key)) => self.count_at(key.parent, change),
             (None, Place::Gate(_)) => {}
         }
@@ -33,7 +33,7 @@ impl Queue for FairQueue {
         if let Some(id) = self.resolve(place) {
             self.release_at(id, weight);
         }
-        true
+        true // a drained gate may be waited for, too
     }
 
     fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64) -> Option<Removed> {
@@ -76,6 +76,13 @@ impl Queue for FairQueue {
     #[inline]
     fn may_be_drained(&self) -> bool {
         true
+    }
+
+    #[inline]
+    fn clear_waiters(&self, word: &mut Word) {
+        if self.waiting() == 0 {
+            *word = word.without(Word::WAITERS);
+        }
     }
 
     fn busy(&self, _: Word, place: &Place) -> Option<NodeId> {

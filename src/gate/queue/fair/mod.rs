@@ -71,6 +71,27 @@ struct Family {
     key_rules: Option<Keys>,
 }
 
+impl Family {
+    /// Sets the priorities for which a child is ranked.
+    fn set_ranked(&mut self, nodes: &mut Nodes, id: NodeId, ready: PrioritySet) {
+        let ranked = mem::replace(&mut nodes[id].ranked, ready);
+        if ranked == ready {
+            return;
+        }
+        for priority in ranked.minus(ready).iter() {
+            let ranks = &mut self.ranks[priority.index()];
+            ranks.remove(nodes, priority, id);
+            if ranks.is_empty() {
+                self.ready = self.ready.without(priority);
+            }
+        }
+        for priority in ready.minus(ranked).iter() {
+            self.ranks[priority.index()].insert(nodes, priority, id);
+            self.ready = self.ready.with(priority);
+        }
+    }
+}
+
 /// What is known about a gate when it is added.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gate) struct NodeRules {
@@ -218,13 +239,9 @@ impl FairQueue {
         })
     }
 
-    /// Returns `true` if children can be added to a gate.
-    pub(in crate::gate) fn is_parent(&self, id: NodeId) -> bool {
-        self.nodes[id].family().is_some()
-    }
-
     /// Returns `true` if a gate has keys.
-    pub(in crate::gate) fn has_keys(&self, id: NodeId) -> bool {
+    #[cfg(test)]
+    fn has_keys(&self, id: NodeId) -> bool {
         self.family(id).is_some_and(|family| family.key_rules.is_some())
     }
 
@@ -246,7 +263,16 @@ impl FairQueue {
         let bound = rules.and_then(|rules| rules.queue_bound());
         let queue_bound = bound.map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
         let kind = NodeKind::Key { key, hash };
-        let id = self.insert(Node { queue_bound, ..Node::new(parent, kind, limit.get(), 1) });
+        let id = match self.free_nodes.pop() {
+            Some(id) => {
+                // The node that was removed was idle: the rest of it is as it was when it was new, and the lists of its queue are used again.
+                let node = &mut self.nodes[id];
+                (node.parent, node.kind, node.limit, node.share) = (parent, kind, limit.get(), 1);
+                node.queue_bound = queue_bound;
+                id
+            }
+            None => self.insert(Node { queue_bound, ..Node::new(parent, kind, limit.get(), 1) }),
+        };
         let Self { nodes, families, .. } = self;
         if let Some(family) = nodes[parent].family() {
             families[family as usize].keys.insert(hash, id, |id| key_hash(nodes, id));
@@ -273,32 +299,34 @@ impl FairQueue {
             .map(|(level, limit)| Obstacle::TooLarge { level: to_level(level), limit })
     }
 
-    /// Admits a request if it fits at every level and goes before all that wait.
-    ///
-    /// # Errors
-    ///
-    /// The lowest level that has no room, or 0 if the request has to wait behind another one.
-    pub(in crate::gate) fn admit(
-        &mut self,
-        place: NodeId,
-        priority: Priority,
-        weight: u32,
-    ) -> Result<(), u8> {
-        if let Some(level) = self.path(place).position(|id| self.nodes[id].available() < weight) {
-            return Err(to_level(level));
-        }
+    /// Admits a request if it fits at every level and goes before all that wait. Returns `false`, and changes nothing, if not.
+    #[inline]
+    pub(in crate::gate) fn admit(&mut self, place: NodeId, priority: Priority, weight: u32) -> bool {
         let leaf = self.leaf(place);
-        if self.waiting() > 0 {
-            // Every request that waits lacks room at some node, or is behind one that does. So a request that fits goes before it,
-            // unless it is in the same leaf, or chosen on the path.
-            let is_behind = self.nodes[leaf].queue.waiting().contains(priority)
-                || self.candidates(leaf).highest().is_some_and(|first| first > priority);
-            if is_behind || self.path(leaf).any(|id| self.nodes[id].chosen.is_some()) {
-                return Err(0);
+        let mut id = leaf;
+        while id != NodeId::NONE {
+            let node = &self.nodes[id];
+            if node.available() < weight || node.chosen.is_some() || node.is_closed {
+                return false;
+            }
+            id = node.parent;
+        }
+        // Every request that waits lacks room at some node, or is behind one that does. So a request that fits goes before it, unless
+        // it is in the same leaf.
+        let waiting = self.nodes[leaf].queue.waiting();
+        if !waiting.is_empty() {
+            let is_behind = self.candidates(leaf).highest().is_some_and(|first| first > priority);
+            if is_behind || waiting.contains(priority) {
+                return false;
             }
         }
         self.change_use(leaf, |in_use| in_use.saturating_add(weight));
-        Ok(())
+        true
+    }
+
+    /// Returns the lowest level that has no room for a request that was not admitted, or 0 if it is behind another one.
+    pub(in crate::gate) fn full_level(&self, place: NodeId, weight: u32) -> u8 {
+        to_level(self.path(place).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
     }
 
     /// Returns permits that were in use at this gate.
@@ -468,16 +496,15 @@ impl FairQueue {
         self.nodes[leaf].queue.request_mut(waiter)
     }
 
-    /// Changes the books of the gate whose requests wait in this node. The events of a key are also counted for its parent.
-    fn count_at(&mut self, id: NodeId, mut change: impl FnMut(&mut Books)) {
-        let (own, parent) = match self.nodes[id].kind {
-            NodeKind::Direct => (None, Some(self.nodes[id].parent)),
-            NodeKind::Key { .. } => (Some(id), Some(self.nodes[id].parent)),
-            NodeKind::Gate { .. } | NodeKind::Parent { .. } => (Some(id), None),
-            NodeKind::Free => (None, None),
+    /// Changes the books of the gate whose requests wait in this node: for a key, the books of its parent.
+    #[inline]
+    pub(in crate::gate) fn count_at(&mut self, id: NodeId, mut change: impl FnMut(&mut Books)) {
+        let counted = match self.nodes[id].kind {
+            NodeKind::Direct | NodeKind::Key { .. } => self.nodes[id].parent,
+            NodeKind::Gate { .. } | NodeKind::Parent { .. } | NodeKind::Free => id,
         };
-        for id in [own, parent].into_iter().flatten() {
-            change(self.nodes[id].books.get_or_insert_with(|| Box::new(Books::new(false))));
+        if let Some(books) = self.nodes[counted].books.as_deref_mut() {
+            change(books);
         }
     }
 
@@ -487,20 +514,14 @@ impl FairQueue {
         !matches!(node.kind, NodeKind::Free) && (node.in_use > 0 || node.waiting > 0)
     }
 
-    /// Returns the books of a gate, if anything was counted yet.
+    /// Returns the books of a declared gate.
     pub(in crate::gate) fn books(&self, id: NodeId) -> Option<&Books> {
         self.nodes[id].books.as_deref()
     }
 
-    /// Returns the books of a gate.
-    pub(in crate::gate) fn own_books(&mut self, id: NodeId) -> &mut Books {
-        self.nodes[id].books.get_or_insert_with(|| Box::new(Books::new(false)))
-    }
-
-    /// Returns the books in which the waits of a gate are recorded: those of the parent for a key.
-    pub(in crate::gate) fn counting_books(&mut self, id: NodeId) -> &mut Books {
-        let is_key = matches!(self.nodes[id].kind, NodeKind::Key { .. });
-        self.own_books(if is_key { self.nodes[id].parent } else { id })
+    /// Returns the books of a declared gate.
+    pub(in crate::gate) fn books_mut(&mut self, id: NodeId) -> Option<&mut Books> {
+        self.nodes[id].books.as_deref_mut()
     }
 
     /// Returns the requests that wait at a gate itself or at its keys.
@@ -594,10 +615,10 @@ impl FairQueue {
         let Self { nodes, families, .. } = self;
         let mut id = leaf;
         while id != NodeId::NONE {
-            let candidates = candidates(&nodes[id], families);
+            let passed = candidates(&nodes[id], families).below(granted);
             let node = &mut nodes[id];
-            for passed in candidates.below(granted).iter() {
-                node.passed[passed.index()] = node.passed[passed.index()].saturating_add(1);
+            for priority in passed.iter() {
+                node.passed[priority.index()] = node.passed[priority.index()].saturating_add(1);
             }
             node.passed[granted.index()] = 0;
             id = node.parent;
@@ -609,39 +630,24 @@ impl FairQueue {
         let Self { nodes, families, .. } = self;
         let mut id = from;
         while id != NodeId::NONE {
-            let node = &nodes[id];
-            let candidates = candidates(node, families);
-            let ready = match node.chosen {
-                _ if node.available() == 0 => PrioritySet::EMPTY,
-                Some(chosen) if chosen.weight > node.available() => PrioritySet::EMPTY,
-                Some(chosen) => PrioritySet::of(chosen.priority),
-                None => candidates,
-            };
-            let (parent, ranked) = (node.parent, node.ranked);
+            let candidates = candidates(&nodes[id], families);
             let node = &mut nodes[id];
+            let available = node.available();
+            let ready = match node.chosen {
+                _ if available == 0 => PrioritySet::EMPTY,
+                None => candidates,
+                Some(chosen) if chosen.weight > available => PrioritySet::EMPTY,
+                Some(chosen) => PrioritySet::of(chosen.priority),
+            };
             node.ready = ready;
-            node.ranked = ready;
-            for priority in Priority::ALL {
-                if !candidates.contains(priority) {
+            if node.passed != [0; CLASSES] {
+                for priority in candidates.complement().iter() {
                     node.passed[priority.index()] = 0;
                 }
             }
+            let parent = node.parent;
             if let Some(index) = parent_family(nodes, parent) {
-                let family = &mut families[index as usize];
-                for priority in Priority::ALL {
-                    let ranks = &mut family.ranks[priority.index()];
-                    match (ranked.contains(priority), ready.contains(priority)) {
-                        (false, true) => ranks.insert(nodes, priority, id),
-                        (true, false) => ranks.remove(nodes, priority, id),
-                        _ => {}
-                    }
-                }
-                family.ready = PrioritySet::EMPTY;
-                for priority in Priority::ALL {
-                    if !family.ranks[priority.index()].is_empty() {
-                        family.ready = family.ready.with(priority);
-                    }
-                }
+                families[index as usize].set_ranked(nodes, id, ready);
             }
             id = parent;
         }
@@ -652,11 +658,9 @@ impl FairQueue {
         let Self { nodes, families, .. } = self;
         let mut id = leaf;
         while id != NodeId::NONE {
-            let (parent, ranked) = (nodes[id].parent, mem::take(&mut nodes[id].ranked));
+            let parent = nodes[id].parent;
             if let Some(index) = parent_family(nodes, parent) {
-                for priority in ranked.iter() {
-                    families[index as usize].ranks[priority.index()].remove(nodes, priority, id);
-                }
+                families[index as usize].set_ranked(nodes, id, PrioritySet::EMPTY);
             }
             id = parent;
         }
@@ -740,9 +744,7 @@ impl FairQueue {
 impl FairQueue {
     fn insert(&mut self, node: Node) -> NodeId {
         if let Some(id) = self.free_nodes.pop() {
-            // The queue of the node that was removed is empty, and keeps its lists for this one.
-            let queue = mem::take(&mut self.nodes[id].queue);
-            self.nodes[id] = Node { queue, ..node };
+            self.nodes[id] = node;
             return id;
         }
         self.nodes.0.push(node);
@@ -757,7 +759,6 @@ impl FairQueue {
         let Self { nodes, families, .. } = self;
         let parent = nodes[id].parent;
         let kind = mem::replace(&mut nodes[id].kind, NodeKind::Free);
-        nodes[id].books = None;
         match kind {
             NodeKind::Key { hash, .. } => {
                 if let Some(index) = nodes[parent].family() {
@@ -765,6 +766,7 @@ impl FairQueue {
                 }
             }
             NodeKind::Parent { family, .. } => {
+                nodes[id].books = None;
                 let direct = families[family as usize].direct.take();
                 self.free_families.push(family);
                 if let Some(direct) = direct {
@@ -772,8 +774,10 @@ impl FairQueue {
                     self.free_nodes.push(direct);
                 }
             }
-            NodeKind::Gate { .. } | NodeKind::Direct | NodeKind::Free => {}
+            NodeKind::Gate { .. } => nodes[id].books = None,
+            NodeKind::Direct | NodeKind::Free => {}
         }
+        nodes[id].is_closed = false;
         self.free_nodes.push(id);
     }
 

@@ -31,7 +31,15 @@ impl Place {
         }
     }
 
-    pub(in crate::gate) fn key(parent: NodeId, key: Key, hash: u64) -> Self {
+    pub(in crate::gate) const fn key(parent: NodeId, key: Key, hash: u64) -> Self {
         Self::Key(KeyPlace { parent, key, hash, hint: PlainCounter::new(0) })
+    }
+
+    /// Returns the key, if it is one.
+    pub(in crate::gate) const fn as_key(&self) -> Option<&Key> {
+        match self {
+            Self::Gate(_) => None,
+            Self::Key(place) => Some(&place.key),
+        }
     }
 }
