@@ -407,7 +407,6 @@ impl<G: GateRef> PendingRequest<G> {
             let deadline = match runtime {
                 _ if instant == NEVER => Ok(None),
                 None => {
-                    state.forget(node.place());
                     drop(locked);
                     wake_list.set_unused(Some(waker)); // its drop may panic, so not while this thread panics
                     wake_list.wake_all();
@@ -435,10 +434,7 @@ impl<G: GateRef> PendingRequest<G> {
                     mem::forget(on_panic);
                     return Poll::Pending;
                 }
-                Err(rejection) => {
-                    state.forget(node.place());
-                    decision = ArrivalDecision::Rejected(rejection);
-                }
+                Err(rejection) => decision = ArrivalDecision::Rejected(rejection),
             }
         }
         drop(locked);

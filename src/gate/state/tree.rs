@@ -64,8 +64,6 @@ impl GateState<FairQueue> {
         let is_admitted = self.queue.admit(id, waiter.priority(), weight);
         if is_admitted {
             self.queue.count_at(id, |books| count(&mut books.admitted));
-        } else {
-            self.queue.remove_idle(id);
         }
         is_admitted
     }
@@ -80,14 +78,13 @@ impl GateState<FairQueue> {
         }
         let obstacle = self.queue.obstacle(id, weight, false);
         let level = self.queue.full_level(id, weight);
-        self.queue.remove_idle(id);
         Err(obstacle.map_or(Rejection::NoPermits(AtLevel::new(level, 0)), rejection))
     }
 
     /// Admits a request that may wait, or rejects it. If the queue is full, the request may take the position of one in a longer queue.
     ///
-    /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed. After `MustWait` the caller must call
-    /// [`enqueue_in_tree`](Self::enqueue_in_tree) or [`forget`](Self::forget) in the same step.
+    /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed. After `MustWait` the caller calls
+    /// [`enqueue_in_tree`](Self::enqueue_in_tree) in the same step.
     pub(in crate::gate) fn decide_arrival_in_tree(
         &mut self,
         word: &mut Word,
@@ -109,7 +106,6 @@ impl GateState<FairQueue> {
             }
             Ok(false) => ArrivalDecision::MustWait,
             Err(rejection) => {
-                self.forget(place);
                 if !may_reject() {
                     return ArrivalDecision::NotYet;
                 }
@@ -144,13 +140,6 @@ impl GateState<FairQueue> {
         let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
         self.queue.enqueue(id, waiter, request, waker);
         *word = word.with(Word::WAITERS);
-    }
-
-    /// Forgets a key that is idle.
-    pub(in crate::gate) fn forget(&mut self, place: &Place) {
-        if let Some(id) = self.queue.resolve(place) {
-            self.queue.remove_idle(id);
-        }
     }
 
     /// Sets the limit of a declared gate, and with it that of its keys. Ends the waits of requests that have become too large, and
@@ -244,10 +233,7 @@ impl GateState<FairQueue> {
         let id = self.queue.resolve_or_add(place)?;
         match self.queue.obstacle(id, weight, waits_for_limit) {
             None => Ok(id),
-            Some(obstacle) => {
-                self.queue.remove_idle(id);
-                Err(rejection(obstacle))
-            }
+            Some(obstacle) => Err(rejection(obstacle)),
         }
     }
 

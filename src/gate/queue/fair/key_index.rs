@@ -11,7 +11,8 @@ pub(super) struct KeyIndex {
 }
 
 impl KeyIndex {
-    pub(super) const fn len(&self) -> usize {
+    #[cfg(test)]
+    const fn len(&self) -> usize {
         self.len
     }
 

@@ -16,6 +16,7 @@
 //! not starved. A request that is heavier than the limit of a node on its path only stops the requests behind it in its leaf.
 
 mod books;
+mod idle_list;
 mod key_index;
 mod leaf;
 mod node;
@@ -27,8 +28,10 @@ use std::mem;
 use std::pin::Pin;
 use std::task::Waker;
 
+use idle_list::IdleList;
 use key_index::KeyIndex;
 use node::{ChosenRequest, Node, NodeKind, Nodes};
+use place::KeyPlace;
 use ranks::Ranks;
 
 pub(in crate::gate) use node::NodeId;
@@ -40,7 +43,6 @@ use crate::gate::books::{Books, add};
 use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::key::Key;
 use crate::gate::priority::{CLASSES, Priority, PrioritySet};
-use crate::gate::sync::Ordering;
 use crate::gate::timer::TimerId;
 use crate::plan::{Keys, Limit};
 
@@ -52,8 +54,12 @@ pub(super) const MAX_PASSED: u8 = 16;
 pub(in crate::gate) struct FairQueue {
     nodes: Nodes,
     free_nodes: Vec<NodeId>,
+    /// The idle keys, whose nodes are used for other keys before the number of nodes grows.
+    idle: IdleList,
     families: Vec<Family>,
     free_families: Vec<u32>,
+    /// The generation of the last key that got a node.
+    generations: u32,
 }
 
 /// The children of one node.
@@ -65,27 +71,31 @@ struct Family {
     ranks: [Ranks; CLASSES],
     /// The priorities for which a child is ready.
     ready: PrioritySet,
-    /// The busy keys.
+    /// The keys that have a node, also those that are idle.
     keys: KeyIndex,
+    /// The number of busy keys.
+    busy: u32,
     /// `None` if the parent has no keys.
     key_rules: Option<Keys>,
 }
 
 impl Family {
-    /// Sets the priorities for which a child is ranked.
-    fn set_ranked(&mut self, nodes: &mut Nodes, id: NodeId, ready: PrioritySet) {
-        let ranked = mem::replace(&mut nodes[id].ranked, ready);
-        if ranked == ready {
-            return;
-        }
-        for priority in ranked.minus(ready).iter() {
+    /// Ranks a child anew for the priorities for which it is ready, if these or its permits in use have changed.
+    fn rank(&mut self, nodes: &mut Nodes, id: NodeId) {
+        let node = &mut nodes[id];
+        let (ready, in_use) = (node.ready, node.in_use);
+        let (ranked, ranked_use) =
+            (mem::replace(&mut node.ranked, ready), mem::replace(&mut node.ranked_use, in_use));
+        let (removed, added) =
+            if ranked_use == in_use { (ranked.minus(ready), ready.minus(ranked)) } else { (ranked, ready) };
+        for priority in removed.iter() {
             let ranks = &mut self.ranks[priority.index()];
-            ranks.remove(nodes, priority, id);
+            ranks.remove(nodes, priority, id, ranked_use);
             if ranks.is_empty() {
                 self.ready = self.ready.without(priority);
             }
         }
-        for priority in ready.minus(ranked).iter() {
+        for priority in added.iter() {
             self.ranks[priority.index()].insert(nodes, priority, id);
             self.ready = self.ready.with(priority);
         }
@@ -141,6 +151,8 @@ impl FairQueue {
         let mut queue = Self {
             nodes: Nodes(Vec::new()),
             free_nodes: Vec::new(),
+            idle: IdleList::default(),
+            generations: 0,
             families: Vec::new(),
             free_families: Vec::new(),
         };
@@ -151,7 +163,7 @@ impl FairQueue {
     /// Adds a child of a parent.
     pub(in crate::gate) fn add(&mut self, parent: NodeId, rules: NodeRules) -> NodeId {
         let NodeRules { limit, share, queue_bound, is_parent, keys, measures_waits } = rules;
-        let kind = NodeKind::Gate { has_handles: true };
+        let kind = NodeKind::Gate;
         let books = Some(Box::new(Books::new(measures_waits)));
         let id = self.insert(Node { queue_bound, books, ..Node::new(parent, kind, limit.get(), share) });
         if is_parent || keys.is_some() {
@@ -164,54 +176,52 @@ impl FairQueue {
                 self.families.push(family);
                 u32::try_from(self.families.len()).unwrap_or(u32::MAX).saturating_sub(1)
             };
-            self.nodes[id].kind = NodeKind::Parent { family: index, has_handles: true };
+            self.nodes[id].kind = NodeKind::Parent { family: index };
         }
         id
     }
 
-    /// Notes that the last handle of a declared gate is gone.
+    /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle.
     pub(in crate::gate) fn drop_handles(&mut self, id: NodeId) {
-        match &mut self.nodes[id].kind {
-            NodeKind::Gate { has_handles } | NodeKind::Parent { has_handles, .. } => *has_handles = false,
-            _ => {}
+        if id != NodeId::ROOT {
+            self.remove(id);
         }
-        self.remove_idle(id);
     }
 
-    /// Returns the node of a gate, or `None` if it is a key that is not busy.
+    /// Returns the node of a gate, or `None` if it is a key that has none.
+    #[inline]
     pub(in crate::gate) fn resolve(&self, place: &Place) -> Option<NodeId> {
-        let key = match place {
-            Place::Gate(id) => return Some(*id),
-            Place::Key(key) => key,
-        };
-        let hint = NodeId(u32::try_from(key.hint.load(Ordering::Relaxed)).unwrap_or(0));
-        if self.is_key(hint, key.parent, &key.key, key.hash) {
-            return Some(hint);
+        match place {
+            Place::Gate(id) => Some(*id),
+            Place::Key(key) => {
+                let (id, generation) = key.hint();
+                match self.nodes.0.get(id.0 as usize) {
+                    // No other key has had this node since.
+                    Some(node) if node.generation == generation => Some(id),
+                    _ => self.find_key(key),
+                }
+            }
         }
-        let found = self.find_key(key.parent, &key.key, key.hash)?;
-        key.hint.store(found.0.into(), Ordering::Relaxed);
-        Some(found)
     }
 
-    /// Returns the node of a gate. A key that is not busy gets a node, which must get a permit or a request, or be
-    /// [removed](Self::remove_idle), in the same step.
+    /// Returns the node of a gate. A key that has none gets one.
     ///
     /// # Errors
     ///
-    /// If as many keys are busy as the gate allows.
+    /// If the key is idle, and as many keys are busy as the gate allows.
+    #[inline]
     pub(in crate::gate) fn resolve_or_add(&mut self, place: &Place) -> Result<NodeId, Rejection> {
-        if let Some(id) = self.resolve(place) {
+        let found = self.resolve(place);
+        let Place::Key(key) = place else { return Ok(found.unwrap_or(NodeId::ROOT)) };
+        if let Some(id) = found.filter(|id| !self.nodes[*id].is_idle()) {
             return Ok(id);
         }
-        let Place::Key(key) = place else { return Ok(NodeId::ROOT) }; // a declared gate was resolved
-        let rules = self.family(key.parent).and_then(|family| family.key_rules);
-        let max = rules.map_or(0, |rules| rules.max());
-        if self.busy_keys(key.parent) >= max as usize {
+        let family = self.family(key.parent);
+        let max = family.and_then(|family| family.key_rules).map_or(0, |rules| rules.max());
+        if family.is_none_or(|family| family.busy >= max) {
             return Err(Rejection::TooManyKeys(AtLevel::own(max.into())));
         }
-        let id = self.add_key(key.parent, key.key.clone(), key.hash, self.key_limit(key.parent), rules);
-        key.hint.store(id.0.into(), Ordering::Relaxed);
-        Ok(id)
+        Ok(found.unwrap_or_else(|| self.add_key(key)))
     }
 
     /// Returns the limit of each key of a gate.
@@ -221,22 +231,16 @@ impl FairQueue {
         rules.map_or(limit, |rules| rules.cap_part().of_limit(limit))
     }
 
-    fn find_key(&self, parent: NodeId, key: &Key, hash: u64) -> Option<NodeId> {
+    /// Searches the node of a key.
+    #[cold]
+    fn find_key(&self, place: &KeyPlace) -> Option<NodeId> {
         let is_equal = |id: NodeId| match &self.nodes[id].kind {
-            NodeKind::Key { key: known, hash: known_hash } => *known_hash == hash && known == key,
+            NodeKind::Key { key, hash } => *hash == place.hash && *key == place.key,
             _ => false,
         };
-        self.family(parent)?.keys.find(hash, is_equal)
-    }
-
-    /// Returns `true` if this node stands for this key.
-    fn is_key(&self, id: NodeId, parent: NodeId, key: &Key, hash: u64) -> bool {
-        self.nodes.0.get(id.0 as usize).is_some_and(|node| match &node.kind {
-            NodeKind::Key { key: known, hash: known_hash } => {
-                *known_hash == hash && node.parent == parent && known == key
-            }
-            _ => false,
-        })
+        let id = self.family(place.parent)?.keys.find(place.hash, is_equal)?;
+        place.set_hint(id, self.nodes[id].generation);
+        Some(id)
     }
 
     /// Returns `true` if a gate has keys.
@@ -245,39 +249,85 @@ impl FairQueue {
         self.family(id).is_some_and(|family| family.key_rules.is_some())
     }
 
-    /// Returns the number of busy keys of a node.
+    /// Returns the number of busy keys of a gate.
     pub(in crate::gate) fn busy_keys(&self, parent: NodeId) -> usize {
-        self.family(parent).map_or(0, |family| family.keys.len())
+        self.family(parent).map_or(0, |family| family.busy as usize)
     }
 
-    /// Returns the busy keys of a node with the permits in use and the requests that wait.
+    /// Returns the busy keys of a gate with the permits in use and the requests that wait.
     pub(in crate::gate) fn keys(&self, parent: NodeId) -> impl Iterator<Item = (&Key, u32, u32)> {
         self.nodes.0.iter().filter_map(move |node| match &node.kind {
-            NodeKind::Key { key, .. } if node.parent == parent => Some((key, node.in_use, node.waiting)),
+            NodeKind::Key { key, .. } if node.parent == parent && !node.is_idle() => {
+                Some((key, node.in_use, node.waiting))
+            }
             _ => None,
         })
     }
 
-    /// Adds a key that is not busy.
-    fn add_key(&mut self, parent: NodeId, key: Key, hash: u64, limit: Limit, rules: Option<Keys>) -> NodeId {
-        let bound = rules.and_then(|rules| rules.queue_bound());
-        let queue_bound = bound.map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
-        let kind = NodeKind::Key { key, hash };
+    /// Gives a node to a key: one that is free, or that of the key that has been idle for longest.
+    #[cold]
+    fn add_key(&mut self, place: &KeyPlace) -> NodeId {
+        let KeyPlace { parent, hash, .. } = *place;
+        let limit = self.key_limit(parent).get();
+        let bound = self.family(parent).and_then(|family| family.key_rules?.queue_bound());
         let id = match self.free_nodes.pop() {
-            Some(id) => {
-                // The node that was removed was idle: the rest of it is as it was when it was new, and the lists of its queue are used again.
-                let node = &mut self.nodes[id];
-                (node.parent, node.kind, node.limit, node.share) = (parent, kind, limit.get(), 1);
-                node.queue_bound = queue_bound;
-                id
-            }
-            None => self.insert(Node { queue_bound, ..Node::new(parent, kind, limit.get(), 1) }),
+            Some(id) => id,
+            None => match self.idle.pop_oldest(&mut self.nodes) {
+                Some(id) => {
+                    self.forget_key(id);
+                    id
+                }
+                None => self.insert(Node::new(parent, NodeKind::Free, limit, 1)),
+            },
         };
+        self.generations = self.generations.wrapping_add(1);
+        // The node was idle, so the rest of it is as it was when it was new. The lists of its queue are used again.
+        let node = &mut self.nodes[id];
+        (node.parent, node.limit, node.share) = (parent, limit, 1);
+        node.kind = NodeKind::Key { key: place.key.clone(), hash };
+        node.generation = self.generations;
+        node.queue_bound = bound.map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
+        place.set_hint(id, node.generation);
+        self.idle.push(&mut self.nodes, id);
         let Self { nodes, families, .. } = self;
-        if let Some(family) = nodes[parent].family() {
-            families[family as usize].keys.insert(hash, id, |id| key_hash(nodes, id));
+        if let Some(index) = nodes[parent].family() {
+            families[index as usize].keys.insert(hash, id, |id| key_hash(nodes, id));
         }
         id
+    }
+
+    /// Takes the node from a key that is idle.
+    fn forget_key(&mut self, id: NodeId) {
+        let Self { nodes, families, .. } = self;
+        let (parent, hash) = (nodes[id].parent, key_hash(nodes, id));
+        if let Some(index) = nodes[parent].family() {
+            families[index as usize].keys.remove(hash, id, |id| key_hash(nodes, id));
+        }
+        nodes[id].kind = NodeKind::Free;
+    }
+
+    /// Notes that a permit or a request of a node is about to be counted.
+    #[inline]
+    fn note_busy(&mut self, id: NodeId) {
+        if self.nodes[id].is_idle() && matches!(self.nodes[id].kind, NodeKind::Key { .. }) {
+            self.idle.remove(&mut self.nodes, id);
+            let Self { nodes, families, .. } = self;
+            if let Some(index) = nodes[nodes[id].parent].family() {
+                families[index as usize].busy = families[index as usize].busy.saturating_add(1);
+            }
+        }
+    }
+
+    /// Notes that a permit or a request of a node is gone: a key may be idle now.
+    #[inline]
+    fn note_idle(&mut self, id: NodeId) {
+        if self.nodes[id].is_idle() && matches!(self.nodes[id].kind, NodeKind::Key { .. }) {
+            let Self { nodes, families, .. } = self;
+            if let Some(index) = nodes[nodes[id].parent].family() {
+                families[index as usize].busy = families[index as usize].busy.saturating_sub(1);
+            }
+            self.idle.push(&mut self.nodes, id);
+        }
     }
 
     /// Returns why a request can never be admitted under the present limits.
@@ -320,6 +370,7 @@ impl FairQueue {
                 return false;
             }
         }
+        self.note_busy(leaf);
         self.change_use(leaf, |in_use| in_use.saturating_add(weight));
         true
     }
@@ -333,7 +384,7 @@ impl FairQueue {
     fn release_at(&mut self, place: NodeId, weight: u32) {
         let leaf = self.leaf(place);
         self.change_use(leaf, |in_use| in_use.saturating_sub(weight));
-        self.remove_idle(place);
+        self.note_idle(leaf);
     }
 
     /// Returns whether one more request may wait at this gate. Visits all nodes if a queue with a bound is full.
@@ -362,7 +413,6 @@ impl FairQueue {
         let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
         self.finish_removal(leaf, lost_first, 1);
         self.count_at(leaf, |books| add(&mut books.queue.pushed_out, 1));
-        self.remove_idle(leaf);
         Some(removed)
     }
 
@@ -375,6 +425,7 @@ impl FairQueue {
         waker: Waker,
     ) {
         let leaf = self.leaf(place);
+        self.note_busy(leaf);
         self.nodes[leaf].queue.enqueue(waiter, request, waker);
         self.for_path(leaf, |node| node.waiting = node.waiting.saturating_add(1));
         self.rank_path(leaf);
@@ -390,15 +441,24 @@ impl FairQueue {
         }
         let granted = self.choose()?;
         let ChosenRequest { leaf, priority, weight } = granted;
-        // First, while the ranks still tell which lower priorities are passed.
-        self.count_passed(leaf, priority);
-        self.unrank_path(leaf);
         let removed = self.nodes[leaf].queue.pop_first(priority, Removal::Admitted)?;
-        self.for_path(leaf, |node| {
+        let Self { nodes, families, .. } = self;
+        let mut id = leaf;
+        while id != NodeId::NONE {
+            // Counts the grant against the lower priorities that it passes. The ranks still are those from before the grant.
+            let passed = candidates(&nodes[id], families).below(priority);
+            let node = &mut nodes[id];
+            for passed in passed.iter() {
+                node.passed[passed.index()] = node.passed[passed.index()].saturating_add(1);
+            }
+            node.passed[priority.index()] = 0;
             node.in_use = node.in_use.saturating_add(weight);
             node.waiting = node.waiting.saturating_sub(1);
-            node.chosen = node.chosen.filter(|chosen| *chosen != granted);
-        });
+            if node.chosen == Some(granted) {
+                node.chosen = None;
+            }
+            id = node.parent;
+        }
         self.rank_path(leaf);
         Some((leaf, removed))
     }
@@ -410,7 +470,6 @@ impl FairQueue {
         let removed = self.nodes[leaf].queue.remove(waiter, removal)?;
         let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
         self.finish_removal(leaf, lost_first, 1);
-        self.remove_idle(place);
         Some(removed)
     }
 
@@ -435,18 +494,17 @@ impl FairQueue {
                 self.remove_too_large(id, &mut on_removed);
             }
             self.rank_path(id);
-            self.remove_idle(id);
         }
     }
 
     /// Closes a gate with its descendants, and removes their requests. Visits all nodes.
     pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
+        self.note_busy(place); // a closed key keeps its node
         self.nodes[place].is_closed = true;
         for id in self.collect_within(place) {
             if self.nodes[id].waiting > 0 && self.nodes[id].family().is_none() {
                 let removal = Removal::Closed { level: self.level(id, place) };
                 self.remove_where(id, removal, |_, _| Visit::Remove, &mut on_removed);
-                self.remove_idle(id);
             }
         }
     }
@@ -473,7 +531,6 @@ impl FairQueue {
                 Visit::Remove
             };
             self.remove_where(id, Removal::Expired(now), visit, &mut on_removed);
-            self.remove_idle(id);
         }
     }
 
@@ -501,7 +558,7 @@ impl FairQueue {
     pub(in crate::gate) fn count_at(&mut self, id: NodeId, mut change: impl FnMut(&mut Books)) {
         let counted = match self.nodes[id].kind {
             NodeKind::Direct | NodeKind::Key { .. } => self.nodes[id].parent,
-            NodeKind::Gate { .. } | NodeKind::Parent { .. } | NodeKind::Free => id,
+            NodeKind::Gate | NodeKind::Parent { .. } | NodeKind::Free => id,
         };
         if let Some(books) = self.nodes[counted].books.as_deref_mut() {
             change(books);
@@ -530,7 +587,7 @@ impl FairQueue {
             return self.nodes[id].waiting;
         }
         let of_children = self.nodes.0.iter().filter(|node| {
-            node.parent == id && matches!(node.kind, NodeKind::Gate { .. } | NodeKind::Parent { .. })
+            node.parent == id && matches!(node.kind, NodeKind::Gate | NodeKind::Parent { .. })
         });
         of_children.fold(self.nodes[id].waiting, |waiting, child| waiting.saturating_sub(child.waiting))
     }
@@ -610,21 +667,6 @@ impl FairQueue {
         }
     }
 
-    /// Counts a grant against the lower priorities that it passes at each level.
-    fn count_passed(&mut self, leaf: NodeId, granted: Priority) {
-        let Self { nodes, families, .. } = self;
-        let mut id = leaf;
-        while id != NodeId::NONE {
-            let passed = candidates(&nodes[id], families).below(granted);
-            let node = &mut nodes[id];
-            for priority in passed.iter() {
-                node.passed[priority.index()] = node.passed[priority.index()].saturating_add(1);
-            }
-            node.passed[granted.index()] = 0;
-            id = node.parent;
-        }
-    }
-
     /// Updates from this node to the root which nodes are ready, and their ranks.
     fn rank_path(&mut self, from: NodeId) {
         let Self { nodes, families, .. } = self;
@@ -647,20 +689,7 @@ impl FairQueue {
             }
             let parent = node.parent;
             if let Some(index) = parent_family(nodes, parent) {
-                families[index as usize].set_ranked(nodes, id, ready);
-            }
-            id = parent;
-        }
-    }
-
-    /// Takes the nodes from this leaf to the root out of their ranks, before their permits in use change.
-    fn unrank_path(&mut self, leaf: NodeId) {
-        let Self { nodes, families, .. } = self;
-        let mut id = leaf;
-        while id != NodeId::NONE {
-            let parent = nodes[id].parent;
-            if let Some(index) = parent_family(nodes, parent) {
-                families[index as usize].set_ranked(nodes, id, PrioritySet::EMPTY);
+                families[index as usize].rank(nodes, id);
             }
             id = parent;
         }
@@ -668,12 +697,8 @@ impl FairQueue {
 
     /// Changes the permits in use from this leaf to the root.
     fn change_use(&mut self, leaf: NodeId, change: impl Fn(u32) -> u32) {
-        let has_waiting = self.waiting() > 0;
-        if has_waiting {
-            self.unrank_path(leaf);
-        }
         self.for_path(leaf, |node| node.in_use = change(node.in_use));
-        if has_waiting {
+        if self.waiting() > 0 {
             self.rank_path(leaf);
         }
     }
@@ -733,6 +758,10 @@ impl FairQueue {
             self.nodes[leaf].awaits_limit = awaits_limit.minus(lost_first);
             self.rank_path(leaf);
         }
+        // Last: an idle node stands in no ranks.
+        if count > 0 {
+            self.note_idle(leaf);
+        }
     }
 
     fn candidates(&self, id: NodeId) -> PrioritySet {
@@ -751,33 +780,32 @@ impl FairQueue {
         NodeId(u32::try_from(self.nodes.0.len()).unwrap_or(u32::MAX).saturating_sub(1))
     }
 
-    /// Removes a node that nothing keeps.
-    pub(in crate::gate) fn remove_idle(&mut self, id: NodeId) {
-        if !self.nodes[id].is_removable() || id == NodeId::ROOT {
-            return;
-        }
+    /// Removes the node of a declared gate.
+    fn remove(&mut self, id: NodeId) {
         let Self { nodes, families, .. } = self;
-        let parent = nodes[id].parent;
         let kind = mem::replace(&mut nodes[id].kind, NodeKind::Free);
-        match kind {
-            NodeKind::Key { hash, .. } => {
-                if let Some(index) = nodes[parent].family() {
-                    families[index as usize].keys.remove(hash, id, |id| key_hash(nodes, id));
-                }
-            }
-            NodeKind::Parent { family, .. } => {
-                nodes[id].books = None;
-                let direct = families[family as usize].direct.take();
-                self.free_families.push(family);
-                if let Some(direct) = direct {
-                    nodes[direct].kind = NodeKind::Free;
-                    self.free_nodes.push(direct);
-                }
-            }
-            NodeKind::Gate { .. } => nodes[id].books = None,
-            NodeKind::Direct | NodeKind::Free => {}
-        }
+        nodes[id].books = None;
         nodes[id].is_closed = false;
+        if let NodeKind::Parent { family } = kind {
+            let direct = families[family as usize].direct.take();
+            self.free_families.push(family);
+            if let Some(direct) = direct {
+                self.nodes[direct].kind = NodeKind::Free;
+                self.free_nodes.push(direct);
+            }
+            // Its keys are idle.
+            for index in 0..self.nodes.0.len() {
+                let key = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+                if self.nodes[key].parent == id && matches!(self.nodes[key].kind, NodeKind::Key { .. }) {
+                    if !self.nodes[key].is_closed {
+                        self.idle.remove(&mut self.nodes, key);
+                    }
+                    self.nodes[key].is_closed = false;
+                    self.nodes[key].kind = NodeKind::Free;
+                    self.free_nodes.push(key);
+                }
+            }
+        }
         self.free_nodes.push(id);
     }
 

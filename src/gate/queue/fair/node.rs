@@ -40,6 +40,10 @@ pub(super) struct Node {
     pub(super) ready: PrioritySet,
     /// The priorities for which the node stands in the ranks of its parent.
     pub(super) ranked: PrioritySet,
+    /// The permits in use with which it stands there.
+    pub(super) ranked_use: u32,
+    /// Changes each time that the node is given to a key.
+    pub(super) generation: u32,
     /// For each priority, how many requests of a higher one were granted here since the last of its own, while it was ready.
     pub(super) passed: [u8; CLASSES],
     /// The request that was chosen at this node and does not fit yet. Until it is granted or leaves, no other is granted here.
@@ -59,13 +63,13 @@ pub(super) struct Node {
 pub(super) enum NodeKind {
     /// Not in use.
     Free,
-    /// A declared gate. It is removed when its last handle is gone and it is idle.
-    Gate { has_handles: bool },
-    /// A gate that has children or keys.
-    Parent { family: u32, has_handles: bool },
+    /// A declared gate. It is removed when its last handle is gone.
+    Gate,
+    /// A declared gate that has children or keys.
+    Parent { family: u32 },
     /// The requests made directly on the parent node.
     Direct,
-    /// A key of the parent node. It is removed when it is idle, unless it was closed.
+    /// A key of the parent node. While it is idle, its node may be given to another key.
     Key { key: Key, hash: u64 },
 }
 
@@ -100,6 +104,8 @@ impl Node {
             is_closed: false,
             ready: PrioritySet::EMPTY,
             ranked: PrioritySet::EMPTY,
+            ranked_use: 0,
+            generation: 0,
             passed: [0; CLASSES],
             chosen: None,
             awaits_limit: PrioritySet::EMPTY,
@@ -116,19 +122,16 @@ impl Node {
 
     pub(super) const fn family(&self) -> Option<u32> {
         match self.kind {
-            NodeKind::Parent { family, .. } => Some(family),
+            NodeKind::Parent { family } => Some(family),
             _ => None,
         }
     }
 
-    /// Returns `true` if nothing keeps the node: no permit in use, no waiting request, no handle.
-    pub(super) const fn is_removable(&self) -> bool {
-        let is_idle = self.in_use == 0 && self.waiting == 0;
-        match self.kind {
-            NodeKind::Gate { has_handles } | NodeKind::Parent { has_handles, .. } => is_idle && !has_handles,
-            NodeKind::Key { .. } => is_idle && !self.is_closed,
-            NodeKind::Free | NodeKind::Direct => false,
-        }
+    /// Returns `true` if no permit is in use, no request waits, and the gate is open. A key that was closed keeps its node, so that
+    /// later requests find it closed.
+    #[inline]
+    pub(super) const fn is_idle(&self) -> bool {
+        self.in_use == 0 && self.waiting == 0 && !self.is_closed
     }
 }
 

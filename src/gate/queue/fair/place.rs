@@ -1,5 +1,7 @@
 //! How a handle refers to its node.
 
+use std::sync::atomic::Ordering;
+
 use super::node::NodeId;
 use crate::gate::key::Key;
 use crate::gate::sync::PlainCounter;
@@ -18,8 +20,22 @@ pub(in crate::gate) struct KeyPlace {
     pub(super) parent: NodeId,
     pub(super) key: Key,
     pub(super) hash: u64,
-    /// The last known node, which saves a search if it is still that of the key.
-    pub(super) hint: PlainCounter,
+    /// The last known node and its generation, which saves a search if the node is still that of the key.
+    hint: PlainCounter,
+}
+
+impl KeyPlace {
+    /// Returns the last known node, and its generation then.
+    #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+    #[inline]
+    pub(super) fn hint(&self) -> (NodeId, u32) {
+        let hint = self.hint.load(Ordering::Relaxed);
+        (NodeId(hint as u32), (hint >> 32) as u32)
+    }
+
+    pub(super) fn set_hint(&self, id: NodeId, generation: u32) {
+        self.hint.store(u64::from(generation) << 32 | u64::from(id.0), Ordering::Relaxed);
+    }
 }
 
 impl Place {
@@ -32,7 +48,7 @@ impl Place {
     }
 
     pub(in crate::gate) const fn key(parent: NodeId, key: Key, hash: u64) -> Self {
-        Self::Key(KeyPlace { parent, key, hash, hint: PlainCounter::new(0) })
+        Self::Key(KeyPlace { parent, key, hash, hint: PlainCounter::new(NO_HINT) })
     }
 
     /// Returns the key, if it is one.
@@ -43,3 +59,6 @@ impl Place {
         }
     }
 }
+
+/// No node.
+const NO_HINT: u64 = u64::MAX;

@@ -61,9 +61,9 @@ impl Ranks {
         }
     }
 
-    /// Removes a child. Its permits in use and its weight must be those with which it was inserted.
-    pub(super) fn remove(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId) {
-        let usage = Usage { in_use: nodes[id].in_use, share: nodes[id].share };
+    /// Removes a child that was inserted with `in_use` permits in use.
+    pub(super) fn remove(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId, in_use: u32) {
+        let usage = Usage { in_use, share: nodes[id].share };
         let Ok(at) = self.find(usage) else { return };
         let Neighbours { previous, next } = nodes[id].neighbours[priority.index()];
         if previous == NodeId::NONE {
