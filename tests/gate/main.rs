@@ -24,6 +24,7 @@ mod blocking;
 mod budget;
 mod run;
 mod status;
+mod tree;
 
 mod hostile_wakers;
 mod intrusive_list;

@@ -181,9 +181,10 @@ impl FairQueue {
         id
     }
 
-    /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle.
+    /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle, unless
+    /// permits were forgotten or futures were leaked. These stay counted.
     pub(in crate::gate) fn drop_handles(&mut self, id: NodeId) {
-        if id != NodeId::ROOT {
+        if id != NodeId::ROOT && self.nodes[id].in_use == 0 && self.nodes[id].waiting == 0 {
             self.remove(id);
         }
     }
