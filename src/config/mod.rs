@@ -68,4 +68,4 @@ pub use plan_config::PlanConfig;
 #[cfg(feature = "serde")]
 pub use settings::Settings;
 #[cfg(feature = "serde")]
-pub use value::{Key, Value};
+pub use value::{ConfigKey, Value};

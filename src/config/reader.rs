@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigProblem;
-use super::value::{Key, Value, ValueKind};
+use super::value::{ConfigKey, Value, ValueKind};
 use crate::plan::{BuildError, Formula, GateName, GatePath, GateSpec, Keys, Part, Policy, Problem};
 use crate::preset::Preset;
 
@@ -47,7 +47,7 @@ impl ConfigReader {
         path: &str,
         value: &'v Value,
         allowed: Option<&[&str]>,
-    ) -> Vec<(&'v Key, &'v Value)> {
+    ) -> Vec<(&'v ConfigKey, &'v Value)> {
         let entries = match &value.kind {
             ValueKind::Null => return Vec::new(),
             ValueKind::Table(entries) => entries,
@@ -104,7 +104,7 @@ impl ConfigReader {
         &mut self,
         path: &str,
         name: Option<GateName>,
-        key: &Key,
+        key: &ConfigKey,
         value: &Value,
     ) -> Option<GateSpec> {
         let entries = self.read_table(path, value, Some(&GATE_KEYS));
@@ -353,7 +353,7 @@ impl ConfigReader {
 }
 
 /// Returns the value of a key.
-pub(super) fn find_field<'v>(entries: &[(&Key, &'v Value)], name: &str) -> Option<&'v Value> {
+pub(super) fn find_field<'v>(entries: &[(&ConfigKey, &'v Value)], name: &str) -> Option<&'v Value> {
     entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| *value)
 }
 
@@ -379,6 +379,6 @@ fn as_whole(value: &Value) -> Option<u64> {
     }
 }
 
-fn join_path(path: &str, key: &Key) -> String {
+fn join_path(path: &str, key: &ConfigKey) -> String {
     if path.is_empty() { key.to_string() } else { format!("{path}.{key}") }
 }

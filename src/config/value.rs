@@ -10,11 +10,11 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 /// errors of [`PlanConfig::read`](super::PlanConfig::read) then contain them:
 ///
 /// ```
-/// use concurrency_governor::config::{Key, PlanConfig, Value};
+/// use concurrency_governor::config::{ConfigKey, PlanConfig, Value};
 ///
-/// let gate = Value::table([(Key::new("formula").at_line(2), Value::whole(8).at_line(2))]);
-/// let gates = Value::table([(Key::new("io").at_line(1), gate.at_line(1))]);
-/// let error = PlanConfig::read(&Value::table([(Key::new("gates"), gates)])).unwrap_err();
+/// let gate = Value::table([(ConfigKey::new("formula").at_line(2), Value::whole(8).at_line(2))]);
+/// let gates = Value::table([(ConfigKey::new("io").at_line(1), gate.at_line(1))]);
+/// let error = PlanConfig::read(&Value::table([(ConfigKey::new("gates"), gates)])).unwrap_err();
 /// assert!(error.to_string().starts_with("line 2: gates.io.formula = 8 is not a formula"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum ValueKind {
     Bool(bool),
     Whole(u64),
     Text(String),
-    Table(Vec<(Key, Value)>),
+    Table(Vec<(ConfigKey, Value)>),
     /// A value that no key accepts, as text for the error: a fraction, a negative number, a list, a date.
     Other(String),
 }
@@ -59,7 +59,7 @@ impl Value {
     }
 
     /// Creates a table of keys and values, in this order.
-    pub fn table(entries: impl IntoIterator<Item = (Key, Self)>) -> Self {
+    pub fn table(entries: impl IntoIterator<Item = (ConfigKey, Self)>) -> Self {
         Self::of(ValueKind::Table(entries.into_iter().collect()))
     }
 
@@ -109,12 +109,12 @@ impl fmt::Display for Value {
 /// A key of a table, with its line if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Key {
+pub struct ConfigKey {
     pub(super) text: String,
     pub(super) line: Option<usize>,
 }
 
-impl Key {
+impl ConfigKey {
     /// Creates a key.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), line: None }
@@ -128,7 +128,7 @@ impl Key {
 }
 
 /// Formats the key as in TOML, quoted where TOML needs it.
-impl fmt::Display for Key {
+impl fmt::Display for ConfigKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if !self.text.is_empty() && self.text.chars().all(is_bare) {
@@ -221,7 +221,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 ValueKind::Text(text) => text,
                 _ => key.to_toml(), // YAML allows keys that are not text
             };
-            entries.push((Key::new(text), value));
+            entries.push((ConfigKey::new(text), value));
         }
         Ok(Value::table(entries))
     }

@@ -109,7 +109,8 @@ impl Gate {
         self.shared.load().0
     }
 
-    /// Sets the limit at once. Returns the old limit, the new limit and the debt.
+    /// Sets the limit at once. Returns the old limit, the new limit and the debt. The limit of a [key](Self::key) is the cap of its gate,
+    /// and does not change.
     ///
     /// Permits in use are never revoked. If the limit is lowered below their number, the rest is debt, and no request is
     /// admitted until released permits have paid it. A waiting request whose weight is above the new limit ends with
@@ -158,7 +159,9 @@ impl Gate {
         (resize, wake_list)
     }
 
-    /// Closes the gate for good: all waiting and future requests are rejected with `Closed`. Permits in use stay valid.
+    /// Closes the gate for good: all waiting and future requests are rejected with `Closed`, also those of its children and keys.
+    /// Permits in use stay valid. For a [key](Self::key), ends all waits of the key, and closes this handle with its clones; other
+    /// handles of the key stay open.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};
@@ -171,7 +174,8 @@ impl Gate {
         self.shared.close();
     }
 
-    /// Returns the number of permits in use. It costs one load; [`status`](Self::status) has all numbers of one instant.
+    /// Returns the number of permits in use, those of children and keys included. It costs one load, or the lock of the tree for a
+    /// gate with children or keys and for those themselves; [`status`](Self::status) has all numbers of one instant.
     ///
     /// For some nanoseconds the value can be older than a result that a request on another thread has just returned.
     ///
@@ -189,7 +193,8 @@ impl Gate {
         self.shared.load().1
     }
 
-    /// Returns the number of permits that can be acquired; 0 under debt. It costs one load.
+    /// Returns the number of permits that can be acquired; 0 under debt. The permits of a child or a key may also be limited by a gate
+    /// above it. It costs as much as [`in_use`](Self::in_use).
     #[must_use]
     pub fn available(&self) -> u32 {
         let (limit, in_use, _) = self.shared.load();

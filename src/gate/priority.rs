@@ -3,7 +3,7 @@
 use std::iter;
 
 /// How important a request is, compared with others that wait at the same gate; for
-/// [`Request::priority`](super::Request::priority). The names are those of Google's book on site reliability engineering.
+/// [`Request::priority`](super::Request::priority). The classes follow those of Google's book on site reliability engineering.
 ///
 /// A request of a higher priority is admitted first, but not without end: after 16 admissions of higher priorities, the next
 /// one goes to a lower priority that waits.
@@ -108,12 +108,6 @@ impl PrioritySet {
             3 => Some(Priority::Critical),
             _ => None,
         }
-    }
-
-    /// Returns the priorities that are not in the set.
-    #[inline]
-    pub(super) const fn complement(self) -> Self {
-        Self(!self.0 & ((1 << CLASSES) - 1))
     }
 
     /// Returns the priorities of the set, the highest first.

@@ -208,7 +208,7 @@ impl Shared {
             return node.listen(listener);
         }
         self.locked(|state, _| {
-            state.listen(listener);
+            state.listeners_mut().insert(listener);
             self.has_listeners.store(true, Ordering::Relaxed);
         });
     }

@@ -7,7 +7,9 @@ use crate::plan::{GateName, Limit};
 /// The status of a gate. Its limit, permits and queue belong to one instant:
 ///
 /// - `in_use + available == limit + debt`, and `available` or `debt` is 0.
-/// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `abandoned`.
+/// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `abandoned`. In a gate with
+///   children, `in_use` and `waiting` include those of the children, and the totals do not.
+/// - The requests of a [key](super::Gate::key) are counted in the totals of its gate, and its own totals are 0.
 ///
 /// Admissions and rejections without the lock, changes of the limit while nothing waits, and claims are counted per thread. A
 /// total can lack such an event that happens during the call, and `unclaimed` is approximate then. No event is lost.

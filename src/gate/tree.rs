@@ -3,6 +3,7 @@
 //! All gates of a tree share one lock, so one acquisition passes all levels in one step. The fast path of a gate in a tree always
 //! fails: taking the lock costs as many atomic operations.
 
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -178,8 +179,7 @@ impl TreeNode {
         self.tree.locked(|state, _| {
             let id = state.queue.resolve(&self.place);
             let in_use = id.map_or(0, |id| state.queue.node(id).in_use);
-            let closed = state.queue.is_closed(id.unwrap_or_else(|| self.place.declared()));
-            (state.limit_in_tree(&self.place), in_use, closed)
+            (state.limit_in_tree(&self.place), in_use, state.is_closed_in_tree(&self.place))
         })
     }
 
@@ -196,19 +196,19 @@ impl TreeNode {
         self.tree.locked(|state, _| state.status_in_tree(&self.place, counters, self.name))
     }
 
-    /// Returns the busy keys, those with the most permits in use and requests waiting first, at most `most`.
+    /// Returns the busy keys, those with the most requests waiting first, then those with the most permits in use, at most `most`.
     pub(super) fn busiest_keys(&self, most: usize) -> Vec<KeyStatus> {
         let Place::Gate(id) = self.place else { return Vec::new() };
         let mut keys: Vec<KeyStatus> = self.tree.locked(|state, _| {
-            let keys = state.queue.keys(id);
-            keys.map(|(key, in_use, waiting)| KeyStatus {
+            let busy = state.queue.keys(id);
+            busy.map(|(key, in_use, waiting)| KeyStatus {
                 key: key.clone(),
                 in_use,
                 waiting: waiting as usize,
             })
             .collect()
         });
-        keys.sort_by_key(|key| std::cmp::Reverse((key.waiting, key.in_use)));
+        keys.sort_by_key(|key| Reverse((key.waiting, key.in_use)));
         keys.truncate(most);
         keys
     }

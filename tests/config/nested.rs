@@ -1,6 +1,6 @@
 //! Gates within gates in a configuration: parents, weights, keys, and settings by path.
 
-use concurrency_governor::config::{ConfigProblem, Key, PlanConfig, Settings, Value};
+use concurrency_governor::config::{ConfigKey, ConfigProblem, PlanConfig, Settings, Value};
 use concurrency_governor::plan::GatePath;
 use concurrency_governor::{
     Formula, GateSpec, Keys, OverrideLayer, Overrides, Part, Plan, Readings, Resource,
@@ -210,13 +210,19 @@ fn every_problem_is_reported_once() {
 fn a_wrong_path_is_reported_with_its_line() {
     let read = |overrides: &[&str]| {
         let text = |text: &str| Value::text(text);
-        let io = Value::table([(Key::new("formula"), text("cpu"))]);
-        let messages = Value::table([(Key::new("formula"), text("cpu")), (Key::new("within"), text("io"))]);
-        let gates = Value::table([(Key::new("io"), io), (Key::new("messages"), messages)]);
-        let overrides =
-            overrides.iter().zip(7..).map(|(key, line)| (Key::new(*key).at_line(line), Value::whole(1)));
+        let io = Value::table([(ConfigKey::new("formula"), text("cpu"))]);
+        let messages =
+            Value::table([(ConfigKey::new("formula"), text("cpu")), (ConfigKey::new("within"), text("io"))]);
+        let gates = Value::table([(ConfigKey::new("io"), io), (ConfigKey::new("messages"), messages)]);
+        let overrides = overrides
+            .iter()
+            .zip(7..)
+            .map(|(key, line)| (ConfigKey::new(*key).at_line(line), Value::whole(1)));
         let overrides = Value::table(overrides.collect::<Vec<_>>());
-        PlanConfig::read(&Value::table([(Key::new("gates"), gates), (Key::new("overrides"), overrides)]))
+        PlanConfig::read(&Value::table([
+            (ConfigKey::new("gates"), gates),
+            (ConfigKey::new("overrides"), overrides),
+        ]))
     };
     assert!(read(&["io/messages", "io"]).is_ok());
     let error = read(&["messages", "io/messages", "cpu/messages", "messages/io"]).unwrap_err();

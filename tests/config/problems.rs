@@ -1,6 +1,6 @@
 //! The problems of a configuration, and their messages.
 
-use concurrency_governor::config::{ConfigError, ConfigProblem, Key, PlanConfig, Value};
+use concurrency_governor::config::{ConfigError, ConfigKey, ConfigProblem, PlanConfig, Value};
 
 use crate::support::{parse_json, parse_toml};
 
@@ -156,12 +156,15 @@ fn all_problems_are_reported_at_once() {
 fn problems_are_sorted_by_line() {
     let formula = Value::text("x".repeat(100)).at_line(2);
     let gate = Value::table([
-        (Key::new("formula").at_line(2), formula),
-        (Key::new("max_wait").at_line(3), Value::text("y".repeat(100)).at_line(3)),
+        (ConfigKey::new("formula").at_line(2), formula),
+        (ConfigKey::new("max_wait").at_line(3), Value::text("y".repeat(100)).at_line(3)),
     ]);
     let config = Value::table([
-        (Key::new("overrides").at_line(5), Value::table([(Key::new("x").at_line(6), Value::whole(1))])),
-        (Key::new("gates"), Value::table([(Key::new("io").at_line(1), gate.at_line(1))])),
+        (
+            ConfigKey::new("overrides").at_line(5),
+            Value::table([(ConfigKey::new("x").at_line(6), Value::whole(1))]),
+        ),
+        (ConfigKey::new("gates"), Value::table([(ConfigKey::new("io").at_line(1), gate.at_line(1))])),
     ]);
     let error = PlanConfig::read(&config).unwrap_err();
     assert_eq!(error.problems().iter().map(ConfigProblem::line).collect::<Vec<_>>(), [2, 3, 6].map(Some));

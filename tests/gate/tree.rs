@@ -248,6 +248,42 @@ fn a_lower_priority_is_passed_at_most_16_times() {
     }
 }
 
+/// L7: a lower priority is passed by at most 16 grants also while its key lacks room between them.
+#[test]
+fn a_priority_that_lacks_room_at_times_is_passed_at_most_16_times() {
+    for others in [1, 3, 15] {
+        let io = keyed(1);
+        let keys: Vec<Gate> = (0..=others).map(|key: u64| io.key(key)).collect();
+        let mut permit = io.try_acquire_owned().unwrap();
+        let mut batch = waiting_with(&keys[0], 1, Priority::Batch);
+        let mut critical: Vec<BoxedAcquire> =
+            keys.iter().map(|key| waiting_with(key, 1, Priority::Critical)).collect();
+        let mut passed = 0;
+        loop {
+            drop(permit);
+            if let Poll::Ready(granted) = poll_once(&mut batch) {
+                drop(granted);
+                break;
+            }
+            passed += 1;
+            let (index, next) = only_granted(&mut critical);
+            critical[index] = waiting_with(&keys[index], 1, Priority::Critical);
+            permit = next;
+        }
+        assert_eq!(passed, 16, "{others} other keys");
+    }
+}
+
+/// A closed gate says that it is closed, even if its table of keys is full.
+#[test]
+fn a_closed_gate_with_a_full_table_is_closed() {
+    let io = Gate::builder(name("io"), Limit::new(4)).keyed(Keys::up_to(1)).build();
+    let _busy = io.key(1).try_acquire_owned().unwrap();
+    io.close();
+    assert_eq!(io.key(2).try_acquire().unwrap_err(), TryAcquireError::Closed { gate: io.name() });
+    assert_eq!(expect_ready(io.key(2).acquire()).unwrap_err(), AcquireError::Closed { gate: io.name() });
+}
+
 /// L8: the books of a key live while a permit is out or a request waits in its name, whatever handles are dropped.
 #[test]
 fn books_of_a_busy_key_are_kept() {
@@ -411,10 +447,10 @@ fn drained_waits_for_the_gate_and_what_is_below() {
     assert!(poll_once(&mut one).is_ready() && one_wakes.wakes() == 1 && all_wakes.wakes() == 0);
     drop(permits.1);
     assert!(poll_once(&mut all).is_ready() && poll_once(&mut of_key).is_ready());
-    assert!(expect_ready(key.drained()) == ());
+    expect_ready(key.drained());
 }
 
-/// A closed child rejects, its siblings go on; a closed key stays closed.
+/// A closed child rejects, its siblings go on. A closed handle of a key rejects, its other handles go on, and it takes no place.
 #[test]
 fn closing_a_child_leaves_its_siblings_open() {
     let io = Gate::builder(name("io"), Limit::new(2)).with_children().keyed(Keys::up_to(5)).build();
@@ -425,7 +461,9 @@ fn closing_a_child_leaves_its_siblings_open() {
     key.close();
     assert_eq!(expect_ready(&mut closing).unwrap_err(), AcquireError::Closed { gate: messages.name() });
     assert!(poll_once(&mut open).is_pending() && !io.is_closed() && messages.is_closed() && key.is_closed());
-    assert_eq!(io.key("a").try_acquire().unwrap_err(), TryAcquireError::Closed { gate: io.name() });
+    assert_eq!(key.try_acquire().unwrap_err(), TryAcquireError::Closed { gate: io.name() });
+    assert_eq!(expect_ready(key.clone().acquire()).unwrap_err(), AcquireError::Closed { gate: io.name() });
+    assert!(!io.key("a").is_closed() && io.busy_keys() == 1, "only key b is busy");
     assert!(io.key("c").try_acquire().is_err_and(|error| matches!(error, TryAcquireError::NoPermits { .. })));
 }
 
@@ -476,7 +514,10 @@ fn a_wrong_parent_is_rejected() {
     }
     assert!(within(&deepest).unwrap_err().to_string().contains("depth 8"));
     assert!(deepest.try_acquire().is_ok());
-    assert!(!plain.has_keys() && std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plain.key("a"))).is_err());
+    assert!(
+        !plain.has_keys()
+            && std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| plain.key("a"))).is_err()
+    );
 }
 
 /// A child whose handles are gone leaves the tree, and another one can take its place.
@@ -582,5 +623,6 @@ fn futures_of_a_tree_are_not_larger() {
     let io = keyed(1);
     let key = io.key("a");
     assert_eq!(size_of_val(&key.acquire_owned()), size_of_val(&super::support::gate(1).acquire_owned()));
-    let _: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(key.acquire_owned());
+    let spawned: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(key.acquire_owned());
+    drop(spawned);
 }

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use concurrency_governor::gate::{AcquireError, Gate, OwnedPermit};
-use concurrency_governor::{GateName, Limit};
+use concurrency_governor::gate::{AcquireError, Gate, GateBuilder, OwnedPermit};
+use concurrency_governor::{GateName, Keys, Limit};
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::thread;
@@ -82,6 +82,20 @@ struct Accounting {
 
 impl TestGate {
     pub(super) fn new(limit: u32) -> Self {
+        Self::from_builder(limit, |builder| builder)
+    }
+
+    /// Creates a gate with keys.
+    pub(super) fn keyed(limit: u32) -> Self {
+        Self::from_builder(limit, |builder| builder.keyed(Keys::up_to(2)))
+    }
+
+    /// Returns a key of this gate. Its permits and requests count with those of the gate.
+    pub(super) fn key(&self, key: u64) -> Self {
+        Self { inner: Arc::new(self.inner.key(key)), accounting: Arc::clone(&self.accounting) }
+    }
+
+    fn from_builder(limit: u32, change: fn(GateBuilder) -> GateBuilder) -> Self {
         let accounting = Accounting {
             held: StdAtomicUsize::new(0),
             allowed: StdAtomicUsize::new(limit as usize),
@@ -90,7 +104,7 @@ impl TestGate {
             wakers: Mutex::default(),
         };
         let builder = Gate::builder(GateName::new("loom"), Limit::new(limit));
-        let gate = builder.measure_waits(MEASURES_WAITS.get()).build();
+        let gate = change(builder.measure_waits(MEASURES_WAITS.get())).build();
         Self { inner: Arc::new(gate), accounting: Arc::new(accounting) }
     }
 

@@ -21,5 +21,6 @@ mod admission;
 mod drained;
 mod handles;
 mod limit;
+mod tree;
 
 mod harness;

@@ -95,6 +95,11 @@ impl TestGate {
         gate
     }
 
+    /// Returns a gate within this one. Its permits and requests count with those of this gate.
+    pub(super) fn within(&self, gate: Gate) -> Self {
+        Self { inner: gate, accounting: Arc::clone(&self.accounting) }
+    }
+
     /// Runs `body` on another thread.
     pub(super) fn spawn<T: Send + 'static>(
         &self,

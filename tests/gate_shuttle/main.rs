@@ -27,6 +27,7 @@ mod governor;
 mod handles;
 mod pool;
 mod storm;
+mod tree;
 mod wakers;
 
 mod harness;

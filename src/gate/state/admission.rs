@@ -1,10 +1,7 @@
 //! The state of a gate, and the rules for requests, releases and changes of the limit.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Waker;
-
-use tokio::sync::Notify;
 
 use super::drain_waiters::DrainWaiters;
 use crate::gate::books::{Books, add, count};
@@ -14,7 +11,7 @@ use crate::gate::permits::Word;
 use crate::gate::queue::{FifoQueue, Queue, Removal, Removed, Waiter, WaiterState, WaitingRequest};
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
 use crate::gate::timer::{TimerId, Timers};
-use crate::gate::wake_list::WakeList;
+use crate::gate::wake_list::{ChangeListeners, WakeList};
 use crate::plan::{GateName, Limit};
 
 /// What the lock of a gate protects.
@@ -212,9 +209,9 @@ impl GateState<FifoQueue> {
         self.queue.books().listeners.notify(wake_list);
     }
 
-    /// Has the listener notified each time the limit is set, and when the gate is closed.
-    pub(in crate::gate) fn listen(&mut self, listener: &Arc<Notify>) {
-        self.queue.books_mut().listeners.insert(listener);
+    /// Returns the listeners that are notified each time the limit is set, and when the gate is closed.
+    pub(in crate::gate) const fn listeners_mut(&mut self) -> &mut ChangeListeners {
+        &mut self.queue.books_mut().listeners
     }
 
     pub(in crate::gate) fn notify_listeners(&self, wake_list: &mut WakeList) {

@@ -57,7 +57,7 @@ impl GateState<FairQueue> {
     /// Admits a request if no other waits in the tree and it fits. Returns `false`, and changes nothing, if not.
     pub(in crate::gate) fn admit_at_once(&mut self, place: &Place, waiter: &Waiter) -> bool {
         let weight = waiter.weight();
-        if weight == 0 || waiter.is_strict() {
+        if weight == 0 || waiter.is_strict() || place.is_closed_key() {
             return false;
         }
         let Ok(id) = self.queue.resolve_or_add(place) else { return false };
@@ -71,6 +71,9 @@ impl GateState<FairQueue> {
     fn admit_or_explain(&mut self, place: &Place, weight: u32, priority: Priority) -> Result<(), Rejection> {
         if weight == 0 {
             return Err(Rejection::ZeroWeight);
+        }
+        if place.is_closed_key() {
+            return Err(Rejection::Closed(AtLevel::OWN));
         }
         let id = self.queue.resolve_or_add(place)?;
         if self.queue.admit(id, priority, weight) {
@@ -169,13 +172,18 @@ impl GateState<FairQueue> {
 
     /// Closes a gate, and ends the waits there and below.
     pub(in crate::gate) fn close_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
-        // A closed key keeps its node, so that later requests find it closed.
-        let Ok(id) = self.queue.resolve_or_add(place) else { return };
+        place.close_key();
+        let Some(id) = self.queue.resolve(place) else { return }; // a key that is idle
         let Self { queue, timers, .. } = self;
         queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
         if let Some(books) = self.queue.books(place.declared()) {
             books.listeners.notify(wake_list);
         }
+    }
+
+    /// Returns `true` if a gate, one of its ancestors, or the handle of a key is closed.
+    pub(in crate::gate) fn is_closed_in_tree(&self, place: &Place) -> bool {
+        place.is_closed_key() || self.queue.closed_level(place.declared()).is_some()
     }
 
     /// Returns the limit of a gate.
@@ -214,7 +222,7 @@ impl GateState<FairQueue> {
             debt: node.in_use.saturating_sub(limit.get()),
             waiting: node.waiting as usize,
             unclaimed: usize::try_from(unclaimed).unwrap_or(usize::MAX),
-            closed: self.queue.is_closed(id.unwrap_or_else(|| place.declared())),
+            closed: self.is_closed_in_tree(place),
             resized: books.map_or(0, |books| books.resized),
             totals: GateTotals {
                 admitted: books.map_or(0, |books| books.admitted).saturating_add(queue.admitted),
@@ -229,6 +237,9 @@ impl GateState<FairQueue> {
     fn check(&mut self, place: &Place, weight: u32, waits_for_limit: bool) -> Result<NodeId, Rejection> {
         if weight == 0 {
             return Err(Rejection::ZeroWeight);
+        }
+        if place.is_closed_key() {
+            return Err(Rejection::Closed(AtLevel::OWN));
         }
         let id = self.queue.resolve_or_add(place)?;
         match self.queue.obstacle(id, weight, waits_for_limit) {

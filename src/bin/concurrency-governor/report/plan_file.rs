@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use concurrency_governor::OverrideLayer;
-use concurrency_governor::config::{ConfigError, Key, PlanConfig, Value};
+use concurrency_governor::config::{ConfigError, ConfigKey, PlanConfig, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -96,7 +96,7 @@ impl<'t> LineIndex<'t> {
     fn convert_table(&self, table: &DeTable<'_>) -> Value {
         Value::table(table.iter().map(|(key, value)| {
             let line = self.line_of(key.span().start);
-            (Key::new(key.get_ref().as_ref()).at_line(line), self.convert_value(value))
+            (ConfigKey::new(key.get_ref().as_ref()).at_line(line), self.convert_value(value))
         }))
     }
 

@@ -30,7 +30,7 @@ use std::task::Waker;
 
 use idle_list::IdleList;
 use key_index::KeyIndex;
-use node::{ChosenRequest, Node, NodeKind, Nodes};
+use node::{ChosenRequest, GateNode, NodeKind, Nodes};
 use place::KeyPlace;
 use ranks::Ranks;
 
@@ -165,9 +165,10 @@ impl FairQueue {
         let NodeRules { limit, share, queue_bound, is_parent, keys, measures_waits } = rules;
         let kind = NodeKind::Gate;
         let books = Some(Box::new(Books::new(measures_waits)));
-        let id = self.insert(Node { queue_bound, books, ..Node::new(parent, kind, limit.get(), share) });
+        let id =
+            self.insert(GateNode { queue_bound, books, ..GateNode::new(parent, kind, limit.get(), share) });
         if is_parent || keys.is_some() {
-            let direct = self.insert(Node::new(id, NodeKind::Direct, Limit::MAX.get(), 1));
+            let direct = self.insert(GateNode::new(id, NodeKind::Direct, Limit::MAX.get(), 1));
             let family = Family { direct: Some(direct), key_rules: keys, ..Family::default() };
             let index = if let Some(index) = self.free_families.pop() {
                 self.families[index as usize] = family;
@@ -220,7 +221,9 @@ impl FairQueue {
         let family = self.family(key.parent);
         let max = family.and_then(|family| family.key_rules).map_or(0, |rules| rules.max());
         if family.is_none_or(|family| family.busy >= max) {
-            return Err(Rejection::TooManyKeys(AtLevel::own(max.into())));
+            // The level counts from the key on.
+            let closed = self.closed_level(key.parent).map(|level| AtLevel::new(level.saturating_add(1), 0));
+            return Err(closed.map_or(Rejection::TooManyKeys(AtLevel::own(max.into())), Rejection::Closed));
         }
         Ok(found.unwrap_or_else(|| self.add_key(key)))
     }
@@ -278,7 +281,7 @@ impl FairQueue {
                     self.forget_key(id);
                     id
                 }
-                None => self.insert(Node::new(parent, NodeKind::Free, limit, 1)),
+                None => self.insert(GateNode::new(parent, NodeKind::Free, limit, 1)),
             },
         };
         self.generations = self.generations.wrapping_add(1);
@@ -338,11 +341,10 @@ impl FairQueue {
         weight: u32,
         waits_for_limit: bool,
     ) -> Option<Obstacle> {
-        let levels = || self.path(place).enumerate();
-        // The gate that was closed is the one furthest up: its descendants are closed with it.
-        if let Some((level, _)) = levels().filter(|(_, id)| self.nodes[*id].is_closed).last() {
-            return Some(Obstacle::Closed { level: to_level(level) });
+        if let Some(level) = self.closed_level(place) {
+            return Some(Obstacle::Closed { level });
         }
+        let levels = || self.path(place).enumerate();
         let bound = |id: NodeId| if waits_for_limit { Limit::MAX.get() } else { self.nodes[id].limit };
         levels()
             .map(|(level, id)| (level, bound(id)))
@@ -391,7 +393,7 @@ impl FairQueue {
     /// Returns whether one more request may wait at this gate. Visits all nodes if a queue with a bound is full.
     pub(in crate::gate) fn queue_room(&self, place: NodeId) -> QueueRoom {
         for (level, id) in self.path(place).enumerate() {
-            let Node { waiting, queue_bound: bound, .. } = self.nodes[id];
+            let GateNode { waiting, queue_bound: bound, .. } = self.nodes[id];
             if waiting < bound {
                 continue;
             }
@@ -500,8 +502,9 @@ impl FairQueue {
 
     /// Closes a gate with its descendants, and removes their requests. Visits all nodes.
     pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
-        self.note_busy(place); // a closed key keeps its node
-        self.nodes[place].is_closed = true;
+        if !matches!(self.nodes[place].kind, NodeKind::Key { .. }) {
+            self.nodes[place].is_closed = true; // a key is closed in its handle
+        }
         for id in self.collect_within(place) {
             if self.nodes[id].waiting > 0 && self.nodes[id].family().is_none() {
                 let removal = Removal::Closed { level: self.level(id, place) };
@@ -595,13 +598,14 @@ impl FairQueue {
 
     /// Returns the permits in use and the requests that wait at a gate and below, and its limit.
     pub(in crate::gate) fn node(&self, id: NodeId) -> NodeStatus {
-        let Node { limit, in_use, waiting, .. } = self.nodes[id];
+        let GateNode { limit, in_use, waiting, .. } = self.nodes[id];
         NodeStatus { limit, in_use, waiting }
     }
 
-    /// Returns `true` if a gate or one of its ancestors is closed.
-    pub(in crate::gate) fn is_closed(&self, id: NodeId) -> bool {
-        self.path(id).any(|id| self.nodes[id].is_closed)
+    /// Returns the level of the ancestor that was closed: of several the one furthest up, because its descendants are closed with it.
+    pub(in crate::gate) fn closed_level(&self, id: NodeId) -> Option<u8> {
+        let closed = self.path(id).enumerate().filter(|(_, id)| self.nodes[*id].is_closed);
+        closed.last().map(|(level, _)| to_level(level))
     }
 
     /// Returns the number of requests that wait in the tree.
@@ -683,10 +687,9 @@ impl FairQueue {
                 Some(chosen) => PrioritySet::of(chosen.priority),
             };
             node.ready = ready;
-            if node.passed != [0; CLASSES] {
-                for priority in candidates.complement().iter() {
-                    node.passed[priority.index()] = 0;
-                }
+            // Not for a priority that is not ready: it may lack room for a moment only.
+            if node.waiting == 0 {
+                node.passed = [0; CLASSES];
             }
             let parent = node.parent;
             if let Some(index) = parent_family(nodes, parent) {
@@ -772,7 +775,7 @@ impl FairQueue {
 
 /// The shape of the tree.
 impl FairQueue {
-    fn insert(&mut self, node: Node) -> NodeId {
+    fn insert(&mut self, node: GateNode) -> NodeId {
         if let Some(id) = self.free_nodes.pop() {
             self.nodes[id] = node;
             return id;
@@ -798,10 +801,7 @@ impl FairQueue {
             for index in 0..self.nodes.0.len() {
                 let key = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
                 if self.nodes[key].parent == id && matches!(self.nodes[key].kind, NodeKind::Key { .. }) {
-                    if !self.nodes[key].is_closed {
-                        self.idle.remove(&mut self.nodes, key);
-                    }
-                    self.nodes[key].is_closed = false;
+                    self.idle.remove(&mut self.nodes, key);
                     self.nodes[key].kind = NodeKind::Free;
                     self.free_nodes.push(key);
                 }
@@ -828,7 +828,7 @@ impl FairQueue {
     }
 
     #[inline]
-    fn for_path(&mut self, from: NodeId, mut change: impl FnMut(&mut Node)) {
+    fn for_path(&mut self, from: NodeId, mut change: impl FnMut(&mut GateNode)) {
         let mut id = from;
         while id != NodeId::NONE {
             change(&mut self.nodes[id]);
@@ -865,7 +865,7 @@ fn to_level(steps: usize) -> u8 {
 
 /// Returns the priorities of the requests that a node could grant if it had room.
 #[inline]
-fn candidates(node: &Node, families: &[Family]) -> PrioritySet {
+fn candidates(node: &GateNode, families: &[Family]) -> PrioritySet {
     match node.family() {
         Some(index) => families[index as usize].ready,
         None => node.queue.waiting().minus(node.awaits_limit),

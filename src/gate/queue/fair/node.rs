@@ -23,7 +23,7 @@ impl NodeId {
 }
 
 /// One gate of a tree, or the requests made directly on a gate that has children.
-pub(super) struct Node {
+pub(super) struct GateNode {
     pub(super) parent: NodeId,
     pub(super) kind: NodeKind,
     pub(super) limit: u32,
@@ -44,7 +44,7 @@ pub(super) struct Node {
     pub(super) ranked_use: u32,
     /// Changes each time that the node is given to a key.
     pub(super) generation: u32,
-    /// For each priority, how many requests of a higher one were granted here since the last of its own, while it was ready.
+    /// For each priority, how many requests of a higher one were granted here while it was ready, since the last of its own.
     pub(super) passed: [u8; CLASSES],
     /// The request that was chosen at this node and does not fit yet. Until it is granted or leaves, no other is granted here.
     pub(super) chosen: Option<ChosenRequest>,
@@ -91,7 +91,7 @@ impl Neighbours {
     pub(super) const NONE: Self = Self { previous: NodeId::NONE, next: NodeId::NONE };
 }
 
-impl Node {
+impl GateNode {
     pub(super) fn new(parent: NodeId, kind: NodeKind, limit: u32, share: u32) -> Self {
         Self {
             parent,
@@ -127,29 +127,28 @@ impl Node {
         }
     }
 
-    /// Returns `true` if no permit is in use, no request waits, and the gate is open. A key that was closed keeps its node, so that
-    /// later requests find it closed.
+    /// Returns `true` if no permit is in use and no request waits.
     #[inline]
     pub(super) const fn is_idle(&self) -> bool {
-        self.in_use == 0 && self.waiting == 0 && !self.is_closed
+        self.in_use == 0 && self.waiting == 0
     }
 }
 
 /// The nodes, by their number.
-pub(super) struct Nodes(pub(super) Vec<Node>);
+pub(super) struct Nodes(pub(super) Vec<GateNode>);
 
 impl Index<NodeId> for Nodes {
-    type Output = Node;
+    type Output = GateNode;
 
     #[inline]
-    fn index(&self, id: NodeId) -> &Node {
+    fn index(&self, id: NodeId) -> &GateNode {
         &self.0[id.index()]
     }
 }
 
 impl IndexMut<NodeId> for Nodes {
     #[inline]
-    fn index_mut(&mut self, id: NodeId) -> &mut Node {
+    fn index_mut(&mut self, id: NodeId) -> &mut GateNode {
         &mut self.0[id.index()]
     }
 }

@@ -1,6 +1,6 @@
 //! How a handle refers to its node.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::node::NodeId;
 use crate::gate::key::Key;
@@ -22,6 +22,8 @@ pub(in crate::gate) struct KeyPlace {
     pub(super) hash: u64,
     /// The last known node and its generation, which saves a search if the node is still that of the key.
     hint: PlainCounter,
+    /// Whether the handle of the key was closed. Accessed under the lock of the tree.
+    is_closed: AtomicBool,
 }
 
 impl KeyPlace {
@@ -48,7 +50,29 @@ impl Place {
     }
 
     pub(in crate::gate) const fn key(parent: NodeId, key: Key, hash: u64) -> Self {
-        Self::Key(KeyPlace { parent, key, hash, hint: PlainCounter::new(NO_HINT) })
+        Self::Key(KeyPlace {
+            parent,
+            key,
+            hash,
+            hint: PlainCounter::new(NO_HINT),
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Closes the handle of a key: its later requests are rejected. A declared gate is closed in its node.
+    pub(in crate::gate) fn close_key(&self) {
+        if let Self::Key(place) = self {
+            place.is_closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns `true` if this is the handle of a key that was closed.
+    #[inline]
+    pub(in crate::gate) fn is_closed_key(&self) -> bool {
+        match self {
+            Self::Gate(_) => false,
+            Self::Key(place) => place.is_closed.load(Ordering::Relaxed),
+        }
     }
 
     /// Returns the key, if it is one.

@@ -8,14 +8,14 @@ use crate::gate::priority::Priority;
 
 /// The children of one node that are ready to be granted a request of one priority.
 ///
-/// Children with an equal share of use are in one bucket, a linked list whose links are part of the nodes. There are as many
-/// buckets as different shares, which are few, so each operation takes constant time in practice.
+/// Children with an equal share of use have one rank, a linked list whose links are part of the nodes. There are as many
+/// ranks as different shares, which are few, so each operation takes constant time in practice.
 #[derive(Debug, Default)]
-pub(super) struct Ranks(Vec<Bucket>);
+pub(super) struct Ranks(Vec<Rank>);
 
 /// Children with an equal number of permits in use per weight, the first to be granted at the head.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+struct Rank {
     usage: Usage,
     head: NodeId,
     tail: NodeId,
@@ -42,7 +42,7 @@ impl Ranks {
 
     /// Returns the child that is granted first.
     pub(super) fn first(&self) -> Option<NodeId> {
-        self.0.first().map(|bucket| bucket.head)
+        self.0.first().map(|rank| rank.head)
     }
 
     /// Adds a child behind those with the same share of use.
@@ -56,7 +56,7 @@ impl Ranks {
             }
             Err(at) => {
                 nodes[id].neighbours[priority.index()] = Neighbours::NONE;
-                self.0.insert(at, Bucket { usage, head: id, tail: id });
+                self.0.insert(at, Rank { usage, head: id, tail: id });
             }
         }
     }
@@ -81,9 +81,9 @@ impl Ranks {
         }
     }
 
-    /// Returns the index of the bucket with this usage, or where it belongs.
+    /// Returns the index of the rank with this usage, or where it belongs.
     fn find(&self, usage: Usage) -> Result<usize, usize> {
-        // Most children are in the first buckets.
-        self.0.binary_search_by(|bucket| bucket.usage.cmp(usage))
+        // Most children are in the first ranks.
+        self.0.binary_search_by(|rank| rank.usage.cmp(usage))
     }
 }

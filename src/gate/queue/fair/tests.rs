@@ -218,7 +218,9 @@ impl<'c> Model<'c> {
         let id = match self.queue.resolve_or_add(&self.places[at]) {
             Ok(id) => id,
             Err(rejection) => {
-                assert!(is_new && !had_room && matches!(rejection, Rejection::TooManyKeys(_)));
+                assert!(is_new && !had_room);
+                let closed = self.queue.closed_level(self.places[at].declared()).is_some();
+                assert_eq!(matches!(rejection, Rejection::Closed(_)), closed, "{rejection:?}");
                 self.coverage.note("too many keys");
                 return;
             }
@@ -514,15 +516,15 @@ impl Oracle {
         }
     }
 
-    /// Notes since when the nodes from a leaf to the root are ready, and which priorities no longer wait there.
+    /// Notes since when the nodes from a leaf to the root are ready.
     fn refresh(&mut self, from: u32, use_changed: bool) {
         for id in self.path(from) {
-            let (ready, candidates) = (self.ready(id), self.candidates(id));
+            let (ready, waiting) = (self.ready(id), self.waiting_below(id));
             let node = self.nodes.get_mut(&id).unwrap();
+            if waiting == 0 {
+                node.passed = [0; CLASSES];
+            }
             for priority in Priority::ALL {
-                if !candidates.contains(priority) {
-                    node.passed[priority.index()] = 0;
-                }
                 let since = &mut node.since[priority.index()];
                 if !ready.contains(priority) {
                     *since = None;

@@ -1,0 +1,81 @@
+//! Keys of one gate: requests of different keys that arrive, are granted, cancelled and dropped at the same time.
+
+use concurrency_governor::Limit;
+
+use super::harness::{TestGate, Threads, check};
+
+/// Two keys get the one permit one after the other. A request that enqueues while the other key releases misses no wake-up.
+#[test]
+fn two_keys_for_one_permit() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(1);
+        let other = gate.key(1).spawn(|key| key.acquire_and_release(1));
+        let mine = gate.key(2).acquire_and_release(1);
+        gate.finish([mine, other.join().unwrap()]);
+        gate.assert_work_done(2);
+    });
+}
+
+/// A key that becomes idle while another handle of it makes a request loses neither permits nor requests.
+#[test]
+fn a_key_that_becomes_idle_while_it_is_used() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(1);
+        let other = gate.key(1).spawn(|key| {
+            let first = key.acquire_and_release(1);
+            (first, key.acquire_and_release(1))
+        });
+        let mine = gate.key(1).acquire_and_release(1);
+        let (first, second) = other.join().unwrap();
+        gate.finish([mine, first, second]);
+        gate.assert_work_done(3);
+        assert_eq!(gate.inner.busy_keys(), 0);
+    });
+}
+
+/// A request that is cancelled while another key releases passes on what it was granted.
+#[test]
+fn a_cancelled_request_passes_on_its_permit() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(1);
+        let held = gate.try_acquire(1).unwrap();
+        let (cancelled, waiting) = (gate.key(1).enqueue(1), gate.key(2).enqueue(1));
+        let other = gate.spawn(move |_| drop(cancelled));
+        drop(held);
+        other.join().unwrap();
+        gate.finish([Some(waiting)]);
+        gate.assert_work_done(1);
+    });
+}
+
+/// The requests made on the gate itself and those of a key share its permits under every interleaving.
+#[test]
+fn a_key_and_the_gate_itself() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(1);
+        let other = gate.key(1).spawn(|key| {
+            key.try_work(1);
+            key.acquire_and_release(1)
+        });
+        let mine = gate.acquire_and_release(1);
+        gate.try_work(1);
+        gate.finish([mine, other.join().unwrap()]);
+        gate.assert_work_visible();
+    });
+}
+
+/// A change of the limit while keys acquire admits exactly as many as allowed.
+#[test]
+fn a_limit_that_is_raised_while_keys_acquire() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(1);
+        let held = gate.key(2).try_acquire(1).unwrap();
+        gate.allow(2);
+        let other = gate.key(1).spawn(|key| key.acquire_and_release(1));
+        gate.inner.resize(Limit::new(2));
+        let request = other.join().unwrap();
+        drop(held);
+        gate.finish([request]);
+        gate.assert_work_done(1);
+    });
+}

@@ -1,0 +1,82 @@
+//! Gates within gates: threads that use keys, a child and their parent at the same time.
+
+use concurrency_governor::gate::{AcquireError, Gate};
+use concurrency_governor::{GateName, Keys, Limit, Part};
+use shuttle::thread;
+
+use super::harness::{TestGate, below, check};
+
+/// A gate with keys and a child, and the child. At most `allowed` permits of the gate may be held at once.
+fn tree(limit: u32, allowed: u32) -> (TestGate, Gate) {
+    let keys = Keys::up_to(2).cap(Part::of(1, 2));
+    let builder = Gate::builder(GateName::new("parent"), Limit::new(limit)).with_children().keyed(keys);
+    let parent = builder.measure_waits(below(2) == 0).build();
+    let child = Gate::builder(GateName::new("child"), Limit::new(1)).within(&parent).unwrap().build();
+    (TestGate::with_gate(parent, allowed), child)
+}
+
+/// Whatever five threads do on two levels, every waiter is woken, no more permits are held than allowed, and none is lost.
+#[test]
+fn all_operations_on_two_levels() {
+    check(|| {
+        let (gate, child) = tree(2, 4);
+        let keys = [1_u64, 2].map(|key| gate.within(gate.inner.key(key)));
+        let threads = keys.clone().map(|key| {
+            key.spawn(|key| {
+                for _ in 0..2 {
+                    assert_admitted(&key.acquire_and_release(1));
+                    key.acquire_or_cancel(1, below(3));
+                }
+            })
+        });
+        let of_child = gate.within(child).spawn(|child| {
+            for _ in 0..3 {
+                assert_admitted(&child.acquire_and_release(1));
+            }
+        });
+        let direct = gate.spawn(|gate| {
+            for _ in 0..2 {
+                gate.acquire_or_cancel(1 + below(2), below(3));
+                drop(gate.try_acquire(1));
+            }
+        });
+        let resizing = gate.spawn(|gate| {
+            for _ in 0..3 {
+                drop(gate.inner.resize(Limit::new(1 + below(4))));
+                thread::yield_now();
+            }
+            gate.inner.resize(Limit::new(4));
+        });
+        for thread in threads.into_iter().chain([of_child, direct, resizing]) {
+            thread.join().unwrap();
+        }
+        drop(keys);
+        assert_eq!(gate.inner.busy_keys(), 0);
+        gate.finish();
+    });
+}
+
+/// A parent that is closed ends the waits of its child and its keys, once each.
+#[test]
+fn closing_a_parent_with_waiters_below() {
+    check(|| {
+        let (gate, child) = tree(1, 1);
+        let waiting = [gate.within(child), gate.within(gate.inner.key(1)), gate.within(gate.inner.key(1))]
+            .map(|gate| {
+                gate.spawn(|gate| match gate.acquire_and_release(1) {
+                    Ok(()) | Err(AcquireError::Closed { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                })
+            });
+        let closing = gate.spawn(|gate| gate.inner.close());
+        for thread in waiting.into_iter().chain([closing]) {
+            thread.join().unwrap();
+        }
+        gate.finish();
+    });
+}
+
+fn assert_admitted(result: &Result<(), AcquireError>) {
+    // The third key in a table of two is rejected; a heavy request may be above a lowered limit.
+    assert!(result.is_ok(), "{result:?}");
+}
