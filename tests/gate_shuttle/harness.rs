@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use concurrency_governor::gate::{AcquireError, Gate, OwnedPermit};
+use concurrency_governor::gate::{AcquireError, Gate, GateStatus, OwnedPermit};
 use concurrency_governor::{GateName, Limit};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
@@ -207,13 +207,20 @@ impl TestGate {
     /// Checks the gate when no thread uses it any more: the status balances, every request is counted, the
     /// whole limit can be acquired, and no waker is retained.
     pub(super) fn finish(self) {
+        self.finish_with(&[]);
+    }
+
+    /// As [`finish`](Self::finish), for a gate with these children, which count their requests themselves.
+    pub(super) fn finish_with(self, children: &[Gate]) {
         let status = self.inner.status();
         assert_eq!((status.in_use, status.waiting, status.debt), (0, 0, 0), "{status:?}");
         assert_eq!(status.available, status.limit.get(), "{status:?}");
         let queue = status.totals.queue;
         let left = queue.admitted + queue.cancelled + queue.expired + queue.closed + queue.too_large;
         assert_eq!(queue.enqueued, left, "{status:?}");
-        assert_eq!(status.totals.admitted - queue.abandoned, self.admitted() as u64, "{status:?}");
+        let returned = |status: &GateStatus| status.totals.admitted - status.totals.queue.abandoned;
+        let by_children: u64 = children.iter().map(|child| returned(&child.status())).sum();
+        assert_eq!(returned(&status) + by_children, self.admitted() as u64, "{status:?}");
         assert!(
             [0, queue.admitted].contains(&status.waits.count()),
             "all waits are measured, or none: {status:?}"

@@ -29,7 +29,7 @@ fn all_operations_on_two_levels() {
                 }
             })
         });
-        let of_child = gate.within(child).spawn(|child| {
+        let of_child = gate.within(child.clone()).spawn(|child| {
             for _ in 0..3 {
                 assert_admitted(&child.acquire_and_release(1));
             }
@@ -52,7 +52,7 @@ fn all_operations_on_two_levels() {
         }
         drop(keys);
         assert_eq!(gate.inner.busy_keys(), 0);
-        gate.finish();
+        gate.finish_with(&[child]);
     });
 }
 
@@ -61,18 +61,20 @@ fn all_operations_on_two_levels() {
 fn closing_a_parent_with_waiters_below() {
     check(|| {
         let (gate, child) = tree(1, 1);
-        let waiting = [gate.within(child), gate.within(gate.inner.key(1)), gate.within(gate.inner.key(1))]
-            .map(|gate| {
-                gate.spawn(|gate| match gate.acquire_and_release(1) {
-                    Ok(()) | Err(AcquireError::Closed { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                })
-            });
+        let waiting =
+            [gate.within(child.clone()), gate.within(gate.inner.key(1)), gate.within(gate.inner.key(1))].map(
+                |gate| {
+                    gate.spawn(|gate| match gate.acquire_and_release(1) {
+                        Ok(()) | Err(AcquireError::Closed { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    })
+                },
+            );
         let closing = gate.spawn(|gate| gate.inner.close());
         for thread in waiting.into_iter().chain([closing]) {
             thread.join().unwrap();
         }
-        gate.finish();
+        gate.finish_with(&[child]);
     });
 }
 
