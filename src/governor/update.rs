@@ -68,18 +68,29 @@ impl Governor {
         (resolved, Announcement { events, first_number, wake_lists })
     }
 
-    /// Resizes the gates whose limit differs from the resolution.
+    /// Resizes the gates whose limit differs from the resolution. The events are in the order of the plan.
+    ///
+    /// The falling limits are set first, then the rising ones. Otherwise a parent that rises would admit requests of a child
+    /// whose limit is about to fall, and the child would use more than the old and the new limits allow.
     fn resize_gates(&self, resolution: &Resolution, events: &mut Vec<Event>, wake_lists: &mut Vec<WakeList>) {
-        for (gate, explanation) in self.0.gates.iter().zip(resolution.explanations()) {
-            if gate.limit() == explanation.limit() {
-                continue;
-            }
+        let targets = self.0.gates.iter().zip(resolution.explanations());
+        let (falling, rising): (Vec<_>, Vec<_>) = targets
+            .enumerate()
+            .map(|(index, (gate, explanation))| (index, gate, explanation, gate.limit()))
+            .filter(|(_, _, explanation, limit)| *limit != explanation.limit())
+            .partition(|(_, _, explanation, limit)| explanation.limit() < *limit);
+        let mut changes = Vec::with_capacity(falling.len().saturating_add(rising.len()));
+        for (index, gate, explanation, _) in falling.into_iter().chain(rising) {
             let (resize, wake_list) = gate.resize_without_waking(explanation.limit());
             wake_lists.push(wake_list);
+            changes.push((index, gate, explanation, resize));
+        }
+        changes.sort_by_key(|(index, ..)| *index);
+        events.extend(changes.into_iter().map(|(_, gate, explanation, resize)| {
             let (from, to, debt) = (resize.from, resize.to, resize.debt);
             let explanation = Box::new(explanation.clone());
-            events.push(Event::LimitChanged { gate: gate.name(), from, to, debt, explanation });
-        }
+            Event::LimitChanged { gate: gate.name(), from, to, debt, explanation }
+        }));
     }
 
     /// Notifies subscribers, wakes waiters and calls observers. The caller holds no lock, because a waker and an observer
