@@ -1,6 +1,6 @@
 //! The builder of a governor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{Governor, GovernorShared, GovernorState};
 use crate::event::Observer;
 use crate::gate::Gate;
 use crate::plan::{
-    BuildError, Explanation, GateSpec, Operand, Overrides, Plan, Problem, Resolution, Resource,
+    BuildError, GateName, GateSpec, Limit, Operand, Overrides, Plan, Problem, Resolution, Resource,
 };
 use crate::probe::ResourceProbe;
 
@@ -229,17 +229,37 @@ fn probe_problems(specs: &[GateSpec], probes: &[Arc<dyn ResourceProbe>]) -> Vec<
     problems
 }
 
+/// Opens a gate for each gate of the plan. Returns them in the order of the plan.
+///
+/// A gate that is within no other and has neither children nor keys is a plain gate, whose fast path takes no lock.
 fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
-    let open = |(spec, limit): (&GateSpec, _)| {
-        let mut builder = Gate::builder(spec, limit).measure_waits(spec.measures_waits());
+    let explanations = resolution.explanations().iter();
+    let limits: BTreeMap<GateName, Limit> =
+        explanations.map(|explanation| (explanation.gate(), explanation.limit())).collect();
+    let parents: BTreeSet<GateName> = plan.specs().iter().filter_map(GateSpec::parent).collect();
+    let mut opened: BTreeMap<GateName, Gate> = BTreeMap::new();
+    // A parent is opened before its children, because a child is created within it.
+    for spec in plan.parents_first() {
+        let limit = limits.get(&spec.name()).expect("a resolution has a limit for each gate of its plan");
+        let mut builder = Gate::builder(spec, *limit).measure_waits(spec.measures_waits());
         if let Some(bound) = spec.queue_bound() {
             builder = builder.queue(bound);
         }
         if let Some(duration) = spec.longest_wait() {
             builder = builder.max_wait(duration);
         }
-        builder.build()
-    };
-    let limits = resolution.explanations().iter().map(Explanation::limit);
-    plan.specs().iter().zip(limits).map(open).collect()
+        if parents.contains(&spec.name()) {
+            builder = builder.with_children();
+        }
+        // The keys need no care later: whenever the gate is resized, the caps of its keys follow.
+        if let Some(keys) = spec.keys() {
+            builder = builder.keyed(keys);
+        }
+        if let Some(parent) = spec.parent().and_then(|parent| opened.get(&parent)) {
+            let child = builder.weight(spec.share_weight()).within(parent);
+            builder = child.expect("a parent was opened with children, and a plan has at most 8 levels");
+        }
+        opened.insert(spec.name(), builder.build());
+    }
+    plan.specs().iter().filter_map(|spec| opened.remove(&spec.name())).collect()
 }

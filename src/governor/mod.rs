@@ -48,6 +48,29 @@ pub use status::{GovernorStatus, ProbeStatus};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// # Gates within gates
+///
+/// A gate that the plan puts [within](crate::GateSpec::within) another one takes its permits at both. A gate with
+/// [keys](crate::GateSpec::keyed) has a child for each key, such as a tenant, and the caps of the keys follow its limit.
+///
+/// ```
+/// use concurrency_governor::{Formula, GateSpec, Governor, Keys, Part};
+///
+/// const IO: GateSpec = GateSpec::new("io", Formula::fixed(8)).keyed(Keys::up_to(4096).cap(Part::of(1, 4)));
+/// const MESSAGES: GateSpec = GateSpec::new("messages", Formula::fixed(6)).within(IO).weight(2);
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let governor = Governor::builder().gate(IO).gate(MESSAGES).build().await?;
+/// let [io, messages] = governor.gates([IO, MESSAGES])?;
+/// let tenant = io.key("tenant-42");
+/// let permits = (messages.acquire().await?, tenant.acquire().await?);
+/// assert_eq!((io.in_use(), messages.in_use(), tenant.in_use(), tenant.limit().get()), (2, 1, 1, 2));
+/// # drop(permits);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Do not resize a governor's gate by [`Gate::resize`]: the next refresh or change of the overrides restores its limit.
 #[derive(Clone)]
 pub struct Governor(Arc<GovernorShared>);

@@ -1,4 +1,4 @@
-//! The governor: building, refreshing, overrides, and probes that misbehave.
+//! The governor: building, refreshing, overrides, gates within gates, and probes that misbehave.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -7,6 +7,7 @@ mod build;
 mod concurrency;
 mod ends;
 mod events;
+mod nested;
 mod overrides;
 mod probes;
 mod refresh;
