@@ -32,8 +32,8 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 
 use crate::plan::{
-    Amount, Base, Formula, GateName, GateSpec, Limit, Measurement, Operand, OverrideLayer, Overrides, Plan,
-    Policy, Quantity, Reading, Readings, Resource, Step,
+    Amount, Base, Formula, GateName, GateSpec, Keys, Limit, Measurement, Operand, OverrideLayer, Overrides,
+    Part, Plan, Policy, Quantity, Reading, Readings, Resource, Step,
 };
 
 /// Generates the readings of a realistic host, for the four built-in resources.
@@ -126,7 +126,29 @@ pub fn formula(operands: impl IntoIterator<Item = Operand>) -> impl Strategy<Val
     formula_draft().prop_map(move |draft| draft.formula(&operands))
 }
 
-/// Generates the declaration of a gate whose formula reads some of these operands.
+/// Generates a part of a limit.
+pub fn part() -> impl Strategy<Value = Part> {
+    let number = || prop_oneof![3 => 1_u32..=8, 1 => 1_u32..=u32::MAX];
+    (number(), number()).prop_map(|(one, other)| {
+        let (numerator, denominator) = (one.min(other), one.max(other));
+        Part::try_of(numerator, denominator).unwrap_or(Part::WHOLE) // always valid
+    })
+}
+
+/// Generates the declaration of a gate's keys: with any number of keys, any cap, and with or without a bound of their queues.
+pub fn keys() -> impl Strategy<Value = Keys> {
+    let max = prop_oneof![4 => 1_u32..=8, 1 => 1_u32..=u32::MAX];
+    let queue = prop_oneof![4 => 0_usize..=1000, 1 => any::<usize>()];
+    (max, part(), option::weighted(0.4, queue))
+        .prop_map(|(max, cap, queue)| {
+            let keys = Keys::up_to(max).cap(cap);
+            queue.map_or(keys, |bound| keys.queue(bound))
+        })
+        .sboxed()
+}
+
+/// Generates the declaration of a gate whose formula reads some of these operands. The gate is within no other, and may have
+/// keys.
 ///
 /// # Panics
 ///
@@ -138,24 +160,34 @@ pub fn gate_spec(operands: impl IntoIterator<Item = Operand>) -> impl Strategy<V
 
 /// Generates a plan of one to six gates over `cpu`, `fd` and `memory`, declared in any order. Some of the gates read the
 /// limits of others.
+///
+/// Some gates are within others, with or without a weight, up to 4 levels deep. The gates of each level may have keys. A formula
+/// that reads another gate and a parent are independent of each other. A child may be declared before its parent.
 #[expect(clippy::missing_panics_doc, reason = "the drafts always give a valid plan")]
 pub fn plan() -> impl Strategy<Value = Plan> {
-    let gates = vec((gate_draft(), any::<u8>()), 1..=6);
+    let gates = vec((gate_draft(), child_draft(), any::<u8>()), 1..=6);
     gates.prop_map(|drafts| {
         let mut operands: Vec<Operand> =
             [Resource::CPU, Resource::FD, Resource::MEMORY].map(Operand::Resource).to_vec();
         let mut names = BTreeSet::new();
+        // The gates that may be parents, each with its level.
+        let mut parents: Vec<(GateName, usize)> = Vec::new();
         let mut specs = Vec::new();
-        for (draft, place) in drafts {
+        for (draft, child, place) in drafts {
             if names.insert(draft.name) {
-                specs.push((place, draft.spec(&operands)));
+                let (spec, level) = child.place(&draft.spec(&operands), &parents);
+                specs.push((place, spec));
                 operands.push(Operand::Gate(draft.name));
+                if level < MAX_LEVEL {
+                    parents.push((draft.name, level));
+                }
             }
         }
         specs.sort_by_key(|(place, _)| *place);
         let specs = specs.into_iter().map(|(_, spec)| spec);
-        Plan::new(specs)
-            .expect("the names are unique, and a gate reads only gates that were drafted before it")
+        Plan::new(specs).expect(
+            "the names are unique, and a gate reads and is within only gates that were drafted before it",
+        )
     })
 }
 
@@ -381,6 +413,7 @@ struct GateDraft {
     queue: Option<usize>,
     max_wait: Option<Duration>,
     policy: Policy,
+    keys: Option<Keys>,
 }
 
 impl GateDraft {
@@ -388,20 +421,49 @@ impl GateDraft {
     fn spec(&self, operands: &[Operand]) -> GateSpec {
         let spec = GateSpec::named(self.name, self.formula.formula(operands)).policy(self.policy);
         let spec = self.queue.map_or(spec, |bound| spec.queue(bound));
-        self.max_wait.map_or(spec, |duration| spec.max_wait(duration))
+        let spec = self.max_wait.map_or(spec, |duration| spec.max_wait(duration));
+        self.keys.map_or(spec, |keys| spec.keyed(keys))
     }
 }
 
 fn gate_draft() -> impl Strategy<Value = GateDraft> {
     let queue = option::weighted(0.3, 0_usize..=1000);
     let max_wait = option::weighted(0.3, (0_u64..=60_000).prop_map(Duration::from_millis));
-    (gate_name(), formula_draft(), queue, max_wait, policy())
-        .prop_map(|(name, formula, queue, max_wait, policy)| GateDraft {
+    (gate_name(), formula_draft(), queue, max_wait, policy(), option::weighted(0.2, keys()))
+        .prop_map(|(name, formula, queue, max_wait, policy, keys)| GateDraft {
             name,
             formula,
             queue,
             max_wait,
             policy,
+            keys,
         })
         .sboxed()
 }
+
+/// The place of a gate among the other gates of its plan. It shrinks towards a gate that is within no other.
+#[derive(Clone, Debug)]
+struct ChildDraft {
+    parent: Option<Index>,
+    weight: Option<u32>,
+}
+
+impl ChildDraft {
+    /// Puts the gate within one of these gates, if there is any and the draft has a parent. Returns its level: 1 for a root.
+    fn place(&self, spec: &GateSpec, parents: &[(GateName, usize)]) -> (GateSpec, usize) {
+        let Some(index) = self.parent.filter(|_| !parents.is_empty()) else { return (*spec, 1) };
+        let (parent, level) = *index.get(parents);
+        let spec = spec.within_named(parent);
+        (self.weight.map_or(spec, |weight| spec.weight(weight)), level.saturating_add(1))
+    }
+}
+
+fn child_draft() -> impl Strategy<Value = ChildDraft> {
+    let weight = prop_oneof![4 => 1_u32..=8, 1 => 1_u32..=GateSpec::MAX_WEIGHT];
+    (option::weighted(0.6, any::<Index>()), option::weighted(0.5, weight))
+        .prop_map(|(parent, weight)| ChildDraft { parent, weight })
+        .sboxed()
+}
+
+/// The deepest level of a generated gate. Deeper trees have no further kinds of relatives.
+const MAX_LEVEL: usize = 4;

@@ -4,13 +4,10 @@
 
 use concurrency_governor::config::{PlanConfig, Settings};
 use concurrency_governor::testing::strategies;
-use concurrency_governor::{
-    Formula, GateName, GateSpec, Keys, Limit, Part, Plan, Quantity, Reading, Resource,
-};
+use concurrency_governor::{Formula, GateName, Limit, Plan, Quantity, Reading, Resource};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof};
-use proptest::sample::Index;
-use proptest::{option, proptest};
+use proptest::proptest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,19 +20,9 @@ proptest! {
         plan in strategies::plan(),
         values in vec(any::<usize>(), 0..6),
         measures in vec(any::<bool>(), 6),
-        parents in vec(option::of((any::<Index>(), option::of(1..=GateSpec::MAX_WEIGHT))), 6),
-        keys in vec(option::of(keys()), 6),
     ) {
-        // A gate is within a gate that is declared before it, or it is a root.
-        let specs = plan.specs();
-        let nested = (0..specs.len()).map(|at| {
-            let spec = specs[at].measure_waits(measures[at]);
-            let spec = keys[at].map_or(spec, |keys| spec.keyed(keys));
-            let Some((parent, weight)) = parents[at].filter(|_| at > 0) else { return spec };
-            let spec = spec.within(specs[parent.index(at)]);
-            weight.map_or(spec, |weight| spec.weight(weight))
-        });
-        let plan = Plan::new(nested).unwrap();
+        let specs = plan.specs().iter().zip(measures);
+        let plan = Plan::new(specs.map(|(spec, measures)| spec.measure_waits(measures))).unwrap();
         // A setting names its gate by the path, or by the name alone.
         let settings = plan.paths().zip(values).fold(Settings::new(), |settings, (path, value)| match value % 2 {
             0 => settings.set(path.gate(), value),
@@ -77,15 +64,6 @@ proptest! {
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }
     }
-}
-
-fn keys() -> impl Strategy<Value = Keys> {
-    (1..=u32::MAX, 1..=u32::MAX, 1..=u32::MAX, option::of(any::<usize>())).prop_map(
-        |(max, one, other, queue)| {
-            let keys = Keys::up_to(max).cap(Part::of(one.min(other), one.max(other)));
-            queue.map_or(keys, |bound| keys.queue(bound))
-        },
-    )
 }
 
 fn round_trip<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use concurrency_governor::plan::{Decision, Effect, Operand, Standing};
 use concurrency_governor::testing::strategies;
-use concurrency_governor::{Formula, Reading};
-use proptest::prelude::{Strategy, prop_assert};
+use concurrency_governor::{Formula, Part, Reading};
+use proptest::prelude::{Strategy, prop_assert, prop_assert_eq};
 use proptest::proptest;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -23,10 +23,14 @@ proptest! {
         formula in formula(),
         host in strategies::host(),
         spec in strategies::gate_spec([Operand::Gate(GATE)]),
+        part in strategies::part(),
+        keys in strategies::keys(),
     ) {
         prop_assert!((1..=1_073_741_823).contains(&limit.get()));
         prop_assert!(formula.steps().count() <= Formula::MAX_STEPS);
         prop_assert!(host.iter().len() <= 4);
+        prop_assert!(part.of_limit(limit) <= limit && keys.max() > 0);
+        prop_assert_eq!(spec.parent(), None);
         prop_assert!(spec.formula().operands().all(|operand| operand == Operand::Gate(GATE)));
     }
 }
@@ -45,7 +49,24 @@ fn strategies_generate_every_kind_of_value() {
             count("rejected");
             continue;
         };
-        for (spec, explanation) in plan.specs().iter().zip(resolution.explanations()) {
+        for (at, (spec, explanation)) in plan.specs().iter().zip(resolution.explanations()).enumerate() {
+            let levels = explanation.path().names().len();
+            assert!(levels <= 4, "deeper than documented: {}", explanation.path());
+            let is_declared_first = |parent| plan.specs()[at..].iter().any(|other| other.name() == parent);
+            for (kind, is_found) in [
+                ("a root", levels == 1),
+                ("the deepest level", levels == 4),
+                ("a weight", spec.share_weight() > 1),
+                ("a child before its parent", spec.parent().is_some_and(is_declared_first)),
+                ("bound by a gate above", explanation.bound_by().is_some()),
+                ("keys of a root", spec.keys().is_some() && levels == 1),
+                ("keys of a child", spec.keys().is_some() && levels > 1),
+                ("a cap", spec.keys().is_some_and(|keys| keys.cap_part() != Part::WHOLE)),
+            ] {
+                if is_found {
+                    count(kind);
+                }
+            }
             let text = spec.formula().to_string();
             for kind in ["reserve", "floor", "ceiling", "at most", "whole", " or ", " per ", "/", "gate "] {
                 if text.contains(kind) {
@@ -77,6 +98,6 @@ fn strategies_generate_every_kind_of_value() {
             });
         }
     }
-    assert_eq!(kinds.len(), 22, "{kinds:?}");
+    assert_eq!(kinds.len(), 30, "{kinds:?}");
     assert!(kinds.values().all(|times| *times >= 20), "{kinds:?}");
 }

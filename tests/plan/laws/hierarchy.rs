@@ -228,13 +228,20 @@ proptest! {
     }
 }
 
-/// Generates a plan with settings, and the same plan without parents, weights and keys.
+/// Returns the declaration without parent, weight and keys.
+fn flatten(spec: &GateSpec) -> GateSpec {
+    let flat = GateSpec::named(spec.name(), *spec.formula()).policy(spec.override_policy());
+    let flat = spec.queue_bound().map_or(flat, |bound| flat.queue(bound));
+    spec.longest_wait().map_or(flat, |wait| flat.max_wait(wait))
+}
+
+/// Generates a plan with settings, and the same plan without parents, weights and keys. It is up to six levels deep.
 fn nested_plan() -> impl Strategy<Value = (Plan, Overrides, Plan)> {
     let parents = vec((option::weighted(0.7, any::<Index>()), option::of(1..=GateSpec::MAX_WEIGHT)), 6);
     (overridden_plan(), parents, vec(option::weighted(0.3, keys()), 6)).prop_map(
-        |((flat, overrides), parents, keys)| {
+        |((plan, overrides), parents, keys)| {
             // A gate is within a gate that is declared before it, or it is a root. The order of declaration is reversed at times.
-            let specs = flat.specs();
+            let mut specs: Vec<GateSpec> = plan.specs().iter().map(flatten).collect();
             let nested = specs.iter().enumerate().map(|(at, spec)| {
                 let (parent, weight) = parents[at];
                 let spec = keys[at].map_or(*spec, |keys| spec.keyed(keys));
@@ -247,7 +254,6 @@ fn nested_plan() -> impl Strategy<Value = (Plan, Overrides, Plan)> {
                 }
             });
             let mut nested: Vec<GateSpec> = nested.collect();
-            let mut specs = specs.to_vec();
             if parents[0].1.is_some() {
                 nested.reverse();
                 specs.reverse();

@@ -21,6 +21,7 @@ pub(crate) fn check(plan: &Plan, readings: &Readings, overrides: &Overrides) {
             for (spec, explanation) in plan.specs().iter().zip(resolution.explanations()) {
                 assert_eq!(explanation.gate(), spec.name());
                 check_explanation(explanation, &expected[&spec.name()]);
+                check_place(plan, explanation, |gate| expected[&gate].limit);
             }
         }
         Err(error) => {
@@ -69,13 +70,31 @@ fn check_explanation(explanation: &Explanation, expected: &ExpectedLimit) {
 
     let line = explanation.to_string();
     assert!(!line.contains('\n'), "{line}");
-    assert!(line.starts_with(&format!("{} = {}: ", explanation.gate(), expected.limit)), "{line}");
+    assert!(line.starts_with(&format!("{} = {}: ", explanation.path(), expected.limit)), "{line}");
     let full = format!("{explanation:#}");
     assert!(full.starts_with(&line), "{full}");
     assert_eq!(full.lines().count(), 1 + derivation.parts().len(), "{full}");
     let mark = if full.contains(": set to ") { "<- would decide" } else { "<- decides" };
     assert_eq!(full.matches("<- ").count(), 1, "{full}");
     assert!(full.contains(mark), "{full}");
+}
+
+/// Checks the path, and the gate above that binds. `limit_of` returns the expected limit of a gate.
+fn check_place(plan: &Plan, explanation: &Explanation, limit_of: impl Fn(GateName) -> i128) {
+    let parent_of = |gate: GateName| plan.specs().iter().find(|spec| spec.name() == gate)?.parent();
+    let mut path = explanation.gate().to_string();
+    let mut binding: Option<GateName> = None;
+    let mut above = parent_of(explanation.gate());
+    while let Some(gate) = above {
+        path = format!("{gate}/{path}");
+        // The nearest of several gates with the lowest limit.
+        if limit_of(gate) < limit_of(binding.unwrap_or(explanation.gate())) {
+            binding = Some(gate);
+        }
+        above = parent_of(gate);
+    }
+    assert_eq!(explanation.path().to_string(), path);
+    assert_eq!(explanation.bound_by().map(|above| above.gate), binding, "{explanation}");
 }
 
 /// Returns the expected problems: unknown gates by layer, then rejected settings in the order of the plan.
