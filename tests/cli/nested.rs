@@ -1,6 +1,6 @@
-//! Gates within gates in the program: what `explain` prints, and paths in place of names.
+//! Gates within gates in the program: what `explain` and `watch` print, and paths in place of names.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -61,6 +61,29 @@ fn explain_shows_paths_and_the_gate_that_binds() {
     );
     assert_eq!(gates["inbox"]["bound_by"], json!({ "gate": "messages", "limit": 16 }));
     assert!(gates["io"].get("path").is_none() && gates["io"].get("bound_by").is_none(), "{gates}");
+}
+
+/// `watch` lists each gate below its parent, indented, with the gate above that binds and the bounds of its keys. Siblings are in
+/// the order of the plan, also if a child is declared before its parent.
+#[test]
+fn watch_lists_the_gates_as_a_tree() {
+    let (io, children) = PLAN.split_once("[gates.messages]").unwrap();
+    let (children, overrides) = children.split_once("[overrides]").unwrap();
+    let last = "[gates.files]\nformula = \"1\"\nwithin = \"io\"\nkeys = { max = 2, queue = 1 }\n[gates.cpu-work]\nformula = \"cpu\"\n";
+    let plan = plan_file(&format!("[gates.messages]{children}{io}{last}[overrides]{overrides}"));
+    let printed = succeed(command("watch", &plan).args(["--for", "150ms"]).stdin(Stdio::null()));
+    let gates = printed.lines().map(|line| &line[9..]).filter(|line| line.trim_start().starts_with("gate "));
+    assert_eq!(
+        gates.collect::<Vec<_>>(),
+        [
+            "gate io: 64 (`64`; keys: at most 4096 busy, each with at most 16 permits and 64 waiting requests)",
+            "  gate messages: 16 (set to 16 by plan.toml overrides.io/messages)",
+            "    gate inbox: 20 (`20`; at most 16 at a time, because gate `messages` above it has 16; keys: at most 10 busy, each with at most 20 permits)",
+            "  gate files: 1 (`1`; keys: at most 2 busy, each with at most 1 permit and 1 waiting request)",
+            "gate cpu-work: 1 (`cpu`)",
+        ],
+        "{printed}"
+    );
 }
 
 /// A path stands for the gate wherever the program takes a name.

@@ -38,6 +38,20 @@ fn screen_follows_the_plan_and_q_quits() {
     assert!(terminal.child.wait().unwrap().success());
 }
 
+/// On the screen, a gate within another one stands below it, indented, also after its parent was edited.
+#[test]
+fn screen_shows_the_gates_as_a_tree() {
+    let plan = PlanUnderEdit::new("6\"\n[gates.thumbnails]\nformula = \"2\"\nwithin = \"uploads");
+    let mut terminal = TestTerminal::start(&["--every", "100ms", "--plan", plan.path()]);
+    let screen = terminal.read_until("none yet");
+    assert!(screen.contains("\nuploads       6") && screen.contains("\n  thumbnails  2"), "{screen}");
+    plan.write("5\"\n[gates.thumbnails]\nformula = \"2");
+    let screen = terminal.read_until("gate uploads: 6 -> 5");
+    assert!(screen.contains("\nuploads     5") && screen.contains("\nthumbnails  2"), "{screen}");
+    terminal.press("q");
+    terminal.read_to_end();
+}
+
 /// Ctrl-C quits and restores the terminal.
 #[test]
 fn control_c_quits() {

@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use concurrency_governor::plan::{Decision, DerivedPart, Explanation, Measurement, Standing};
-use concurrency_governor::{GateSpec, Keys, Limit, Reading, Resource};
+use concurrency_governor::{GateSpec, Reading, Resource};
 
 use crate::output::{self, Alignment, TableCell, TextTable};
 use crate::report::{HostProblem, HostReport};
@@ -162,15 +162,8 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
     let weight = spec.parent().filter(|_| spec.share_weight() != 1);
     let weight =
         weight.map(|parent| format!("weight {} among the gates within `{parent}`", spec.share_weight()));
-    let keys = spec.keys().map(|keys| format_keys(keys, explanation.limit()));
+    let keys = spec.keys().map(|keys| output::format_keys(keys, explanation.limit()));
     [queue, weight, keys].into_iter().flatten().fold(cell, |cell, line| cell.line(line, QUIET))
-}
-
-/// The bounds of a gate's keys, such as "keys: at most 4096 busy, each with at most 16 permits and 64 waiting requests".
-fn format_keys(keys: Keys, limit: Limit) -> String {
-    let permits = keys.cap_part().of_limit(limit);
-    let waiting = keys.queue_bound().map_or(String::new(), |bound| format!(" and {bound} waiting requests"));
-    format!("keys: at most {} busy, each with at most {permits} permits{waiting}", keys.max())
 }
 
 /// One row for each step of each formula, with the number after the step.

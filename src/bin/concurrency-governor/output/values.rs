@@ -1,7 +1,7 @@
 //! How measurements and decisions are written.
 
 use concurrency_governor::plan::{Bound, Decision, Explanation, Measurement};
-use concurrency_governor::{Quantity, Reading, Resource};
+use concurrency_governor::{Keys, Limit, Quantity, Reading, Resource};
 
 /// Formats a measurement for people: bytes in binary units, with "at most" or "at least" where the reading is a bound.
 pub(crate) fn format_measurement(resource: Resource, measurement: &Measurement) -> String {
@@ -23,6 +23,20 @@ pub(crate) fn format_decision(explanation: &Explanation) -> String {
         Decision::Derived => format!("`{}`", explanation.derivation().binding().text()),
         decision @ Decision::Overridden { .. } => decision.to_string(),
     }
+}
+
+/// Formats the bounds of a gate's keys, such as "keys: at most 4096 busy, each with at most 16 permits and 64 waiting requests".
+pub(crate) fn format_keys(keys: Keys, limit: Limit) -> String {
+    let permits = match keys.cap_part().of_limit(limit).get() {
+        1 => "1 permit".to_owned(),
+        permits => format!("{permits} permits"),
+    };
+    let waiting = match keys.queue_bound() {
+        None => String::new(),
+        Some(1) => " and 1 waiting request".to_owned(),
+        Some(bound) => format!(" and {bound} waiting requests"),
+    };
+    format!("keys: at most {} busy, each with at most {permits}{waiting}", keys.max())
 }
 
 /// Formats a number of bytes in the largest binary unit that fits, with at most two decimal places.

@@ -45,6 +45,10 @@ On a terminal:
   newest value on the right, and details: what is in use or free of a resource,
   or what decides the limit of a gate. A value that has just changed is
   highlighted.
+  A gate within another one stands below it, indented. The details say if a gate
+  above has a lower limit, and how many keys may be busy. `watch` sees the host
+  and the plan, but not the gates of a running process; for the keys that are
+  busy there, call `Gate::busy_keys` in that process.
   The lowest bar is the minimum of the values shown, and the highest bar is the
   maximum. A value that did not change is a line of half height. An unknown
   value is blank. For fd the chart shows the descriptors that `watch` itself has

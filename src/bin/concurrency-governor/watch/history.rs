@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use concurrency_governor::Reading;
-use concurrency_governor::plan::Measurement;
+use concurrency_governor::plan::{Explanation, Measurement};
+use concurrency_governor::{GateName, GateSpec, Reading};
 
 use crate::output::{self, ErrorLines};
 use crate::report::HostReport;
@@ -14,6 +14,7 @@ pub(crate) struct WatchHistory {
     /// The names of the plan and the host.
     pub(crate) title: String,
     pub(crate) readings: Vec<WatchRow>,
+    /// The gates as a tree: each parent before its children, and siblings in the order of the plan.
     pub(crate) gates: Vec<WatchRow>,
     /// The latest changes, the newest last.
     pub(crate) changes: VecDeque<WatchChange>,
@@ -31,8 +32,11 @@ pub(crate) struct WatchHistory {
 #[derive(Debug)]
 pub(crate) struct WatchRow {
     pub(crate) name: String,
+    /// The number of gates that the gate is within. 0 for a reading.
+    pub(crate) level: usize,
     pub(crate) value: String,
-    /// Details about the value: what is in use or free of a resource, or what decided the limit of a gate.
+    /// Details about the value: what is in use or free of a resource; or what decided the limit of a gate, the gate above that
+    /// binds, and the bounds of its keys.
     pub(crate) details: String,
     /// One number for each refresh, the newest last. `None` if the value was unknown.
     pub(crate) past: VecDeque<Option<u64>>,
@@ -54,6 +58,7 @@ pub(crate) struct WatchChange {
 /// The values of a row after one refresh.
 struct RowUpdate {
     name: String,
+    level: usize,
     value: String,
     details: String,
     number: Option<u64>,
@@ -132,8 +137,8 @@ impl WatchHistory {
 
 impl WatchRow {
     fn new(update: RowUpdate) -> Self {
-        let RowUpdate { name, value, details, number, is_volatile } = update;
-        Self { name, value, details, past: VecDeque::from([number]), changed_at: None, is_volatile }
+        let RowUpdate { name, level, value, details, number, is_volatile } = update;
+        Self { name, level, value, details, past: VecDeque::from([number]), changed_at: None, is_volatile }
     }
 }
 
@@ -158,6 +163,7 @@ fn update_rows(rows: &mut Vec<WatchRow>, updates: Vec<RowUpdate>, refresh: u64, 
             changes.push(format!("{kind}{}: {} -> {}", row.name, row.value, update.value));
             row.changed_at = Some(refresh);
         }
+        row.level = update.level;
         row.value = update.value;
         row.details = update.details;
         row.past.push_back(update.number);
@@ -189,6 +195,7 @@ fn reading_updates(report: &HostReport) -> Vec<RowUpdate> {
             let number = figures.chain([measurement]).find_map(thousandths);
             RowUpdate {
                 name: resource.to_string(),
+                level: 0,
                 value: output::format_measurement(resource, measurement),
                 details,
                 number,
@@ -198,17 +205,36 @@ fn reading_updates(report: &HostReport) -> Vec<RowUpdate> {
         .collect()
 }
 
+/// Returns the gates as a tree: each parent before its children, and siblings in the order of the plan.
 fn gate_updates(report: &HostReport) -> Vec<RowUpdate> {
-    let explanations = report.resolution.explanations().iter();
-    explanations
-        .map(|explanation| RowUpdate {
-            name: explanation.gate().to_string(),
-            value: explanation.limit().to_string(),
-            details: output::format_decision(explanation),
-            number: Some(explanation.limit().get().into()),
-            is_volatile: false,
-        })
-        .collect()
+    let gates: Vec<(&GateSpec, &Explanation)> =
+        report.plan.specs().iter().zip(report.resolution.explanations()).collect();
+    let children_of =
+        |parent: Option<GateName>| gates.iter().filter(move |(spec, _)| spec.parent() == parent);
+    // A depth-first search. The next gate is the last one of the list, so children are added in reverse order.
+    let mut next: Vec<_> = children_of(None).rev().collect();
+    let mut updates = Vec::with_capacity(gates.len());
+    while let Some((spec, explanation)) = next.pop() {
+        updates.push(gate_update(spec, explanation));
+        next.extend(children_of(Some(spec.name())).rev());
+    }
+    updates
+}
+
+fn gate_update(spec: &GateSpec, explanation: &Explanation) -> RowUpdate {
+    let bound_by = explanation.bound_by().map(ToString::to_string);
+    // Only the process that has the gate knows how many of its keys are busy.
+    let keys = spec.keys().map(|keys| output::format_keys(keys, explanation.limit()));
+    let details: Vec<String> =
+        [Some(output::format_decision(explanation)), bound_by, keys].into_iter().flatten().collect();
+    RowUpdate {
+        name: explanation.gate().to_string(),
+        level: explanation.path().parents().len(),
+        value: explanation.limit().to_string(),
+        details: details.join("; "),
+        number: Some(explanation.limit().get().into()),
+        is_volatile: false,
+    }
 }
 
 /// Returns the reading in thousandths, or `None` if it is unlimited or unknown.

@@ -1,19 +1,24 @@
 //! Plain lines, for a pipe or a file.
 
-use super::history::{WatchChange, WatchHistory};
+use super::history::{WatchChange, WatchHistory, WatchRow};
 
-/// Lists all readings and gates.
+/// Lists all readings and gates. A gate within others is indented.
 pub(super) fn all_values(history: &WatchHistory) -> String {
     let time = time_of_day(history.now);
     let readings = history.readings.iter().map(|row| ("", row));
     let rows = readings.chain(history.gates.iter().map(|row| ("gate ", row)));
     let mut lines = vec![format!("{time} watching {}", history.title)];
     lines.extend(rows.map(|(kind, row)| {
-        let line = format!("{time} {kind}{}: {}", row.name, row.value);
+        let line = format!("{time} {}{kind}{}: {}", indent(row), row.name, row.value);
         if row.details.is_empty() { line } else { format!("{line} ({})", row.details) }
     }));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Returns the indent of a row: two spaces for each gate that the gate is within.
+pub(super) fn indent(row: &WatchRow) -> String {
+    "  ".repeat(row.level)
 }
 
 /// Lists the changes after the first `printed` ones. Each line begins with the time.

@@ -62,7 +62,8 @@ fn title_line(history: &WatchHistory, every: Duration, width: usize) -> ScreenLi
     ScreenLine(vec![styled_with(Attribute::Bold).apply(shorten(&history.title, room)), quiet(status)])
 }
 
-/// Renders a title, and one line for each row: its name, its value, its history and its details.
+/// Renders a title, and one line for each row: its name, its value, its history and its details. The name of a gate within
+/// others is indented.
 fn row_lines(
     title: &str,
     rows: &[WatchRow],
@@ -71,9 +72,9 @@ fn row_lines(
     styles: ScreenStyles,
 ) -> Vec<ScreenLine> {
     // Names and values are as wide as their widest text. The history gets a third of the rest, within bounds.
-    let width =
-        |text: fn(&WatchRow) -> &str| rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0);
-    let (names, values) = (width(|row| &row.name), width(|row| &row.value));
+    let label = |row: &WatchRow| format!("{}{}", lines::indent(row), row.name);
+    let names = rows.iter().map(|row| label(row).chars().count()).max().unwrap_or(0);
+    let values = rows.iter().map(|row| row.value.chars().count()).max().unwrap_or(0);
     let rest = room.saturating_sub(names).saturating_sub(values).saturating_sub(3 * GAP);
     let past = (rest / 3).clamp(MIN_PAST_WIDTH.min(rest), MAX_PAST_WIDTH);
     let details = rest.saturating_sub(past);
@@ -82,7 +83,7 @@ fn row_lines(
     for row in rows {
         let style = if has_just_changed(row, refresh) { styles.changed } else { ContentStyle::default() };
         lines.push(ScreenLine(vec![
-            unstyled(format!("{:<names$}  ", row.name)),
+            unstyled(format!("{:<names$}  ", label(row))),
             style.apply(format!("{:>values$}", row.value)),
             unstyled("  ".to_owned()),
             styles.past.apply(sparkline(row, past)),
@@ -212,6 +213,7 @@ mod tests {
     fn row(name: &str, value: &str, past: &[Option<u64>]) -> WatchRow {
         WatchRow {
             name: name.to_owned(),
+            level: 0,
             value: value.to_owned(),
             details: "details that are long enough to be cut at the end of a line of 80 columns".to_owned(),
             past: past.iter().copied().collect(),
