@@ -12,4 +12,5 @@ mod output;
 mod shell_pages;
 mod simulate;
 mod support;
+mod tenants;
 mod watch;

@@ -235,14 +235,14 @@ fn examples_of_the_help_run() {
 
     let help = succeed(&mut simulate(&["--help"]));
     let directory = TestDirectory::new();
-    directory.write("plan.toml", "[gates.uploads]\nformula = \"cpu * 4\"\n");
+    directory.write("plan.toml", "[gates.uploads]\nformula = \"cpu * 4\"\nkeys = { max = 10 }\n");
     let joined = help.replace("\\\n", " ");
     let examples: Vec<&str> = joined
         .lines()
         .map(str::trim)
         .filter(|line| line.starts_with("concurrency-governor simulate"))
         .collect();
-    assert_eq!(examples.len(), 4, "{help}");
+    assert_eq!(examples.len(), 5, "{help}");
     for example in examples {
         let line = example.replacen("concurrency-governor", &format!("'{PROGRAM}'"), 1);
         succeed(clean(Command::new("sh")).args(["-c", &line]).current_dir(directory.path()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use concurrency_governor::plan::{GatePath, PathError};
 
 use super::change::PlannedChange;
-use super::load::{ArrivalRate, LoadError, ServiceTime};
+use super::load::{ArrivalRate, LoadError, ServiceTime, Tenant};
 use crate::flags::{FlagError, parse_run_length, reject_duplicates};
 use crate::report::InputArgs;
 
@@ -27,6 +27,21 @@ pub(crate) struct SimulateArgs {
     /// goes to blocking, and none goes to another gate.
     #[arg(long, value_name = "GATE=SHARE", value_parser = parse_share, verbatim_doc_comment)]
     pub(crate) mix: Vec<(GatePath, u32)>,
+
+    /// Tenants with an arrival rate each
+    ///
+    /// With --tenants a=900/s,b=10/s, tenant a makes 900 requests per
+    /// second, and tenant b makes 10. Each tenant is a key of the gate, so
+    /// the gate must have keys. If several gates have keys, choose one with
+    /// --mix. Repeat the flag for more tenants. It replaces --rate.
+    #[arg(
+        long,
+        value_name = "NAME=N/s",
+        value_delimiter = ',',
+        conflicts_with = "rate",
+        verbatim_doc_comment
+    )]
+    pub(crate) tenants: Vec<Tenant>,
 
     /// Time a permit is held [default: exp(10ms)]
     ///
@@ -68,6 +83,7 @@ impl SimulateArgs {
     /// Checks what the parser of a single flag cannot know: that no name is given twice.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
         self.input.check()?;
+        reject_duplicates("--tenants", self.tenants.iter().map(|tenant| tenant.name.clone()))?;
         reject_duplicates("--mix", self.mix.iter().map(|(path, _)| path.gate().to_string()))?;
         reject_duplicates("--service", self.services.iter().map(|(path, _)| path.gate().to_string()))
     }
@@ -112,7 +128,8 @@ Examples:
   concurrency-governor simulate --rate 900/s --mix io=9 --mix blocking=1 \\
     --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
   concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg r.svg
-  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m";
+  concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m
+  concurrency-governor simulate --plan plan.toml --tenants a=900/s,b=10/s";
 
 pub(crate) const NOTES: &str = "\
 What is simulated:
@@ -122,6 +139,9 @@ What is simulated:
   with the formulas, queue bounds and max_wait of the plan. Only the work is
   simulated: a request sleeps while it holds its permit. Simulated time passes
   as fast as it can be computed; --real-time makes it pass at its real speed.
+  A permit of a gate within another gate counts at both. With --tenants, each
+  request is made in the name of its tenant, so the tenants share the gate as
+  its keys do.
 
 Service times:
   20ms                    always 20 ms
@@ -141,10 +161,15 @@ Columns of the report:
   done         requests that got a permit and released it
   rejected     requests without a permit: queue full, or max_wait passed
   pending      requests that held a permit or waited when the run ended
-  mean use     mean number of permits in use, in percent of the limit
+  mean use     mean number of permits in use, in percent of the limit; those of
+               the gates within the gate count, too
   peak use     largest number of permits in use at the same time
   peak queue   largest number of requests waiting at the same time
   wait p50     half of the admitted requests waited at most this long
   p99          99 of 100 admitted requests waited at most this long
   max          the longest wait of an admitted request
-  p50 and p99 come from a histogram and are at most a quarter too high.";
+  p50 and p99 come from a histogram and are at most a quarter too high.
+  With --tenants, a second table has the same columns for each tenant, with two
+  differences:
+  cap          the largest number of permits that the tenant may use
+  mean in use  mean number of permits in use";

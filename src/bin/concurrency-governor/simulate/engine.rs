@@ -59,14 +59,14 @@ impl SimulationClock {
 }
 
 impl Simulation {
-    /// Runs the simulation. Returns one record for each gate, in the order of the plan.
+    /// Runs the simulation. Returns its records.
     ///
     /// Calls `progress` with the simulated time that has passed.
     ///
     /// # Errors
     ///
     /// [`SimulationError`] if the governor rejects a setting or a change.
-    pub(crate) fn run(&self, progress: impl FnMut(Duration)) -> Result<Vec<GateRecord>, SimulationError> {
+    pub(crate) fn run(&self, progress: impl FnMut(Duration)) -> Result<SimulationRecords, SimulationError> {
         let mut builder = Builder::new_current_thread();
         builder.enable_time().start_paused(self.clock == SimulationClock::Simulated);
         let runtime = builder.build().map_err(SimulationError::Runtime)?;
@@ -76,7 +76,7 @@ impl Simulation {
     async fn run_events(
         &self,
         mut progress: impl FnMut(Duration),
-    ) -> Result<Vec<GateRecord>, SimulationError> {
+    ) -> Result<SimulationRecords, SimulationError> {
         // The host is mocked, so that changes can set its readings.
         let probes: Vec<MockProbe> = self
             .readings
@@ -112,8 +112,9 @@ impl Simulation {
                     // All random numbers are drawn here, in order of arrival. If the requests drew them, the numbers
                     // would depend on the order of admission, and a change of a limit would change the load.
                     if let Some(gate) = self.load.draw_gate(&mut random) {
+                        let tenant = self.load.draw_tenant(&mut random);
                         let service = self.load.service(gate).draw(&mut random);
-                        task::spawn_local(Rc::clone(&recorder).run_request(gate, service));
+                        task::spawn_local(Rc::clone(&recorder).run_request(gate, tenant, service));
                     }
                     arrival = arrival.saturating_add(self.load.draw_pause(&mut random));
                 }
@@ -162,58 +163,121 @@ impl Simulation {
     }
 }
 
+/// What happened in a run.
+#[derive(Debug)]
+pub(crate) struct SimulationRecords {
+    /// One record for each gate, in the order of the plan.
+    pub(crate) gates: Vec<GateRecord>,
+    /// One record for each tenant, in the order of the load.
+    pub(crate) tenants: Vec<GateRecord>,
+}
+
 /// The gates of a run with their records, and the time of the simulation.
 struct GateRecorder {
-    gates: Vec<(Gate, RefCell<GateRecord>)>,
+    gates: Vec<RecordedGate>,
+    /// The gate of each tenant: a key of the gate that they use.
+    tenants: Vec<RecordedGate>,
     start: Instant,
     scale: u32,
 }
 
+/// A gate with its record.
+struct RecordedGate {
+    gate: Gate,
+    record: RefCell<GateRecord>,
+    /// The names of the gates that the gate is within.
+    ancestors: Vec<GateName>,
+}
+
+impl RecordedGate {
+    fn new(name: String, gate: Gate, ancestors: &[GateName], length: Duration) -> Self {
+        let record = GateRecord::new(name, gate.limit().get(), length);
+        Self { gate, record: RefCell::new(record), ancestors: ancestors.to_vec() }
+    }
+
+    /// Takes the record. Requests that are still pending write to the empty record that stays behind.
+    fn finish(&self, at: Duration) -> GateRecord {
+        let mut record = self.record.replace(GateRecord::new(String::new(), 0, at));
+        record.finish(at);
+        record
+    }
+}
+
 impl GateRecorder {
     fn new(governor: &Governor, simulation: &Simulation) -> Result<Self, SimulationError> {
-        let specs = simulation.plan.specs().iter();
-        let gates = specs.map(|spec| {
-            let gate = governor.gate(spec)?;
-            let record = GateRecord::new(gate.name(), gate.limit().get(), simulation.length);
-            Ok((gate, RefCell::new(record)))
+        let Simulation { plan, load, length, .. } = simulation;
+        let gates = plan.paths().map(|path| {
+            let gate = governor.gate(path.gate())?;
+            Ok(RecordedGate::new(gate.name().to_string(), gate, path.parents(), *length))
         });
+        // All requests of tenants are for the one gate of the mix.
+        let mut tenants = Vec::with_capacity(load.tenants.len());
+        if let Some((gate, _)) = load.mix.iter().find(|(_, share)| *share > 0) {
+            let gate = governor.gate(*gate)?;
+            for tenant in load.tenants.iter().filter(|_| gate.has_keys()) {
+                let key = gate.key(&*tenant.name);
+                tenants.push(RecordedGate::new(tenant.name.clone(), key, &[], *length));
+            }
+        }
         Ok(Self {
             gates: gates.collect::<Result<_, SimulationError>>()?,
+            tenants,
             start: Instant::now(),
             scale: simulation.clock.scale(),
         })
     }
 
-    /// Runs one request: acquires a permit, holds it for the service time and releases it.
-    async fn run_request(self: Rc<Self>, gate: GateName, service: Duration) {
-        let Some((gate, record)) = self.gates.iter().find(|(known, _)| known.name() == gate) else { return };
-        record.borrow_mut().arrive();
+    /// Runs one request: acquires a permit, holds it for the service time and releases it. The request of a tenant is recorded for
+    /// the tenant and for the gate.
+    async fn run_request(self: Rc<Self>, gate: GateName, tenant: Option<usize>, service: Duration) {
+        let Some(own) = self.gate(gate) else { return };
+        let tenant = tenant.and_then(|index| self.tenants.get(index));
+        let recorded = || [Some(own), tenant].into_iter().flatten();
+        let record = |change: &dyn Fn(&mut GateRecord)| {
+            recorded().for_each(|recorded| change(&mut recorded.record.borrow_mut()));
+        };
+        let record_above = |change: &dyn Fn(&mut GateRecord)| {
+            for above in own.ancestors.iter().filter_map(|name| self.gate(*name)) {
+                change(&mut above.record.borrow_mut());
+            }
+        };
+
+        record(&GateRecord::arrive);
         let arrived = self.now();
         // The first poll shows whether the request is admitted at once or enters the queue.
-        let mut acquire = pin!(gate.acquire());
+        let mut acquire = pin!(tenant.unwrap_or(own).gate.acquire());
         let outcome = match poll_fn(|cx| Poll::Ready(acquire.as_mut().poll(cx))).await {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => {
-                record.borrow_mut().enqueue(self.now());
+                for RecordedGate { gate, record, .. } in recorded() {
+                    record.borrow_mut().enqueue(self.now(), gate.waiting());
+                }
                 let outcome = acquire.await;
-                record.borrow_mut().dequeue(self.now());
+                record(&|record| record.dequeue(self.now()));
                 outcome
             }
         };
         match outcome {
             Ok(permit) => {
                 let admitted = self.now();
-                record.borrow_mut().admit(admitted, admitted.saturating_sub(arrived));
+                record(&|record| record.admit(admitted, admitted.saturating_sub(arrived)));
+                record_above(&|record| record.admit_within(admitted));
                 time::sleep(service.saturating_mul(self.scale)).await;
-                record.borrow_mut().complete(self.now());
+                let completed = self.now();
+                record(&|record| record.complete(completed));
+                record_above(&|record| record.complete_within(completed));
                 drop(permit);
             }
-            Err(error) => record.borrow_mut().reject(&error),
+            Err(error) => record(&|record| record.reject(&error)),
         }
     }
 
+    fn gate(&self, name: GateName) -> Option<&RecordedGate> {
+        self.gates.iter().find(|recorded| recorded.gate.name() == name)
+    }
+
     fn record_limits(&self) {
-        for (gate, record) in &self.gates {
+        for RecordedGate { gate, record, .. } in self.gates.iter().chain(&self.tenants) {
             record.borrow_mut().set_limit(self.now(), gate.limit().get());
         }
     }
@@ -226,14 +290,10 @@ impl GateRecorder {
         self.start.elapsed().checked_div(self.scale).unwrap_or_default()
     }
 
-    /// Takes the records. Requests that are still pending write to the empty records that stay behind.
-    fn finish(&self, at: Duration) -> Vec<GateRecord> {
-        let records = self.gates.iter().map(|(gate, record)| {
-            let mut record = record.replace(GateRecord::new(gate.name(), gate.limit().get(), at));
-            record.finish(at);
-            record
-        });
-        records.collect()
+    /// Takes the records at the end of the run.
+    fn finish(&self, at: Duration) -> SimulationRecords {
+        let finish = |recorded: &[RecordedGate]| recorded.iter().map(|gate| gate.finish(at)).collect();
+        SimulationRecords { gates: finish(&self.gates), tenants: finish(&self.tenants) }
     }
 }
 

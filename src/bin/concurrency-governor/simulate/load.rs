@@ -1,4 +1,4 @@
-//! The load of a simulation: when requests arrive, at which gate, and how long they hold a permit.
+//! The load of a simulation: when requests arrive, at which gate, for which tenant, and how long they hold a permit.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +15,8 @@ pub(crate) struct RequestLoad {
     pub(crate) rate: ArrivalRate,
     /// The weight of each gate in the choice of a request's gate.
     pub(crate) mix: Vec<(GateName, u32)>,
+    /// The tenants, whose rates add up to `rate`. Empty if the requests belong to no tenant.
+    pub(crate) tenants: Vec<Tenant>,
     pub(crate) services: BTreeMap<GateName, ServiceTime>,
 }
 
@@ -37,6 +39,21 @@ impl RequestLoad {
         None
     }
 
+    /// Draws the tenant of the next request: the index of one of the tenants, with a probability in proportion to its rate.
+    ///
+    /// The arrivals of the tenants are then independent Poisson processes, each with the rate of its tenant. Draws no number if
+    /// there are no tenants.
+    pub(super) fn draw_tenant(&self, random: &mut RandomNumbers) -> Option<usize> {
+        let last = self.tenants.len().checked_sub(1)?;
+        let mut drawn = random.draw_fraction() * ArrivalRate::sum(&self.tenants).per_second;
+        let is_drawn = |tenant: &Tenant| {
+            drawn -= tenant.rate.per_second;
+            drawn < 0.0
+        };
+        // Rounding can leave a rest after the last tenant.
+        Some(self.tenants.iter().position(is_drawn).unwrap_or(last))
+    }
+
     /// Returns the distribution of service times at a gate.
     pub(crate) fn service(&self, gate: GateName) -> ServiceTime {
         self.services.get(&gate).copied().unwrap_or_default()
@@ -50,6 +67,11 @@ pub(crate) struct ArrivalRate {
 }
 
 impl ArrivalRate {
+    /// Returns the rate of all tenants together.
+    pub(crate) fn sum(tenants: &[Tenant]) -> Self {
+        Self { per_second: tenants.iter().map(|tenant| tenant.rate.per_second).sum() }
+    }
+
     pub(crate) const fn per_second(self) -> f64 {
         self.per_second
     }
@@ -79,6 +101,35 @@ impl FromStr for ArrivalRate {
 impl fmt::Display for ArrivalRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/s", self.per_second)
+    }
+}
+
+/// A tenant with its own arrivals: a key of the simulated gate.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tenant {
+    pub(crate) name: String,
+    pub(crate) rate: ArrivalRate,
+}
+
+/// Parses `NAME=N/s`. The name may have any characters but control characters.
+impl FromStr for Tenant {
+    type Err = LoadError;
+
+    fn from_str(given: &str) -> Result<Self, LoadError> {
+        let (name, rate) = given.rsplit_once('=').ok_or(LoadError::TenantWithoutRate)?;
+        let name = name.trim();
+        let length = name.chars().count();
+        if !(1..=MAX_TENANT_NAME).contains(&length) || name.chars().any(char::is_control) {
+            return Err(LoadError::TenantName);
+        }
+        Ok(Self { name: name.to_owned(), rate: rate.parse()? })
+    }
+}
+
+/// Writes the form that [`FromStr`] parses.
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.rate)
     }
 }
 
@@ -179,6 +230,12 @@ pub(crate) enum LoadError {
         "not a rate (allowed: more than 0 and at most {MAX_PER_SECOND} a second, such as 200/s, 0.5/s or 30/min)"
     )]
     Rate,
+    #[error("the value has no `=` (allowed: NAME=N/s, such as a=900/s,b=10/s)")]
+    TenantWithoutRate,
+    #[error(
+        "the name of a tenant is wrong (allowed: 1 to {MAX_TENANT_NAME} characters, no control characters)"
+    )]
+    TenantName,
     #[error("not a service time (allowed: 20ms, exp(20ms), uniform(5ms, 50ms) or lognormal(20ms, 0.8))")]
     ServiceTime,
     #[error("{given:?} is not a duration (allowed: such as 250us, 20ms or 1m 30s)")]
@@ -193,6 +250,9 @@ pub(crate) enum LoadError {
 
 /// The largest rate that can be simulated in reasonable time.
 const MAX_PER_SECOND: f64 = 1_000_000.0;
+
+/// The longest name of a tenant, in characters: a name is a cell of the report.
+const MAX_TENANT_NAME: usize = 40;
 
 /// The longest pause and service time. Without it, a single draw could outlast a day of simulated time.
 const MAX_DURATION: Duration = Duration::from_secs(3600);
@@ -225,6 +285,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ServiceTime>(), Err(error), "{text}");
         }
+        for (text, error) in [
+            ("a", LoadError::TenantWithoutRate),
+            ("=5/s", LoadError::TenantName),
+            (" =5/s", LoadError::TenantName),
+            ("a\nb=5/s", LoadError::TenantName),
+            (&*format!("{:a<41}=5/s", ""), LoadError::TenantName),
+            ("a=", LoadError::Rate),
+            ("a=0/s", LoadError::Rate),
+        ] {
+            assert_eq!(text.parse::<Tenant>(), Err(error), "{text}");
+        }
         for text in ["", "5", "5/", "0/s", "-1/s", "NaN/s", "inf/s", "1e9/s", "5/day"] {
             assert_eq!(text.parse::<ArrivalRate>(), Err(LoadError::Rate), "{text}");
         }
@@ -244,5 +315,31 @@ mod tests {
             assert!((mean_of_draws(1) - mean).abs() < mean * 0.05, "{text}: {}", mean_of_draws(1));
             assert!((mean_of_draws(1) - mean_of_draws(1)).abs() < f64::EPSILON, "{text}");
         }
+    }
+
+    /// A tenant is drawn with a probability in proportion to its rate. Without tenants, no random number is used up, so that runs
+    /// without tenants stay as they were.
+    #[test]
+    fn tenants_are_drawn_by_their_rates() {
+        let tenants: Vec<Tenant> = ["a=900/s", "b=90/s", "c=10/s"].map(|text| text.parse().unwrap()).into();
+        assert_eq!(tenants[0].to_string(), "a=900/s");
+        let load = |tenants: Vec<Tenant>| RequestLoad {
+            rate: ArrivalRate::sum(&tenants),
+            mix: Vec::new(),
+            tenants,
+            services: BTreeMap::new(),
+        };
+        let mut random = RandomNumbers::from_seed(3);
+        assert_eq!(load(Vec::new()).draw_tenant(&mut random), None);
+        assert_eq!(random.draw_below(u64::MAX), RandomNumbers::from_seed(3).draw_below(u64::MAX));
+        let load = load(tenants);
+        let mut counts = [0_u32; 3];
+        for _ in 0..100_000 {
+            let drawn = load.draw_tenant(&mut random).unwrap();
+            counts[drawn] = counts[drawn].saturating_add(1);
+        }
+        assert!((89_500..90_500).contains(&counts[0]), "{counts:?}");
+        assert!((8_700..9_300).contains(&counts[1]), "{counts:?}");
+        assert!((900..1_100).contains(&counts[2]), "{counts:?}");
     }
 }

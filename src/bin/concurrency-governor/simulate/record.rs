@@ -1,14 +1,14 @@
-//! The record of a gate during a simulation.
+//! The record of a gate or of a tenant during a simulation.
 
 use std::time::Duration;
 
-use concurrency_governor::GateName;
 use concurrency_governor::gate::{AcquireError, Histogram};
 
-/// The record of one gate: totals, and what happened in each slice of the time.
+/// The record of one gate, or of one tenant: totals, and what happened in each slice of the time.
 #[derive(Debug)]
 pub(crate) struct GateRecord {
-    pub(crate) gate: GateName,
+    /// The name of the gate or of the tenant.
+    pub(crate) name: String,
     /// The length of a slice.
     pub(crate) slice: Duration,
     pub(crate) slices: Vec<TimeSlice>,
@@ -21,6 +21,7 @@ pub(crate) struct GateRecord {
 /// One slice of the time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TimeSlice {
+    /// Permits in use, those of the gates within the gate included.
     pub(crate) in_use: TimeWeightedCount,
     pub(crate) waiting: TimeWeightedCount,
     /// The waits of the requests that were admitted in this slice. Includes waits of zero.
@@ -72,15 +73,23 @@ struct CurrentCounts {
     filled_until: Duration,
     in_use: u32,
     waiting: u32,
+    /// Permits in use by the gates within the gate.
+    in_use_within: u32,
+}
+
+impl CurrentCounts {
+    fn all_in_use(self) -> u32 {
+        self.in_use.saturating_add(self.in_use_within)
+    }
 }
 
 impl GateRecord {
-    pub(super) fn new(gate: GateName, limit: u32, length: Duration) -> Self {
+    pub(super) fn new(name: String, limit: u32, length: Duration) -> Self {
         let slice = length.checked_div(SLICES).unwrap_or_default().max(Duration::from_nanos(1));
         let slices = vec![TimeSlice::default(); usize::try_from(SLICES).unwrap_or(1)];
         let limits = vec![(Duration::ZERO, limit)];
         Self {
-            gate,
+            name,
             slice,
             slices,
             limits,
@@ -93,10 +102,18 @@ impl GateRecord {
         self.totals.arrived = self.totals.arrived.saturating_add(1);
     }
 
-    pub(super) fn enqueue(&mut self, at: Duration) {
+    /// Records a request that has to wait. `waiting` is the number of requests in the queue of the gate.
+    ///
+    /// A request that was admitted at this very time is counted as waiting until its task runs. So the peak is at most `waiting`;
+    /// otherwise it could be above the bound of the queue.
+    pub(super) fn enqueue(&mut self, at: Duration, waiting: usize) {
         self.fill_until(at);
         self.current.waiting = self.current.waiting.saturating_add(1);
-        self.record_peaks(at);
+        let index = self.slice_index(at);
+        let waiting = self.current.waiting.min(u32::try_from(waiting).unwrap_or(u32::MAX));
+        if let Some(slice) = self.slices.get_mut(index) {
+            slice.waiting.add(waiting, 0);
+        }
     }
 
     pub(super) fn dequeue(&mut self, at: Duration) {
@@ -107,7 +124,7 @@ impl GateRecord {
     pub(super) fn admit(&mut self, at: Duration, waited: Duration) {
         self.fill_until(at);
         self.current.in_use = self.current.in_use.saturating_add(1);
-        self.record_peaks(at);
+        self.record_peak_in_use(at);
         let index = self.slice_index(at);
         if let Some(slice) = self.slices.get_mut(index) {
             slice.waits.record(waited);
@@ -118,6 +135,19 @@ impl GateRecord {
         self.fill_until(at);
         self.current.in_use = self.current.in_use.saturating_sub(1);
         self.totals.completed = self.totals.completed.saturating_add(1);
+    }
+
+    /// Records a permit of a gate within this one.
+    pub(super) fn admit_within(&mut self, at: Duration) {
+        self.fill_until(at);
+        self.current.in_use_within = self.current.in_use_within.saturating_add(1);
+        self.record_peak_in_use(at);
+    }
+
+    /// Records the release of a permit of a gate within this one.
+    pub(super) fn complete_within(&mut self, at: Duration) {
+        self.fill_until(at);
+        self.current.in_use_within = self.current.in_use_within.saturating_sub(1);
     }
 
     pub(super) fn reject(&mut self, error: &AcquireError) {
@@ -184,19 +214,18 @@ impl GateRecord {
             let until = if end > from { end.min(at) } else { at };
             let nanos = until.saturating_sub(from).as_nanos();
             if let Some(slice) = self.slices.get_mut(index) {
-                slice.in_use.add(self.current.in_use, nanos);
+                slice.in_use.add(self.current.all_in_use(), nanos);
                 slice.waiting.add(self.current.waiting, nanos);
             }
             self.current.filled_until = until;
         }
     }
 
-    /// Records the current counts as peaks, even if they hold for no time at all.
-    fn record_peaks(&mut self, at: Duration) {
-        let (index, current) = (self.slice_index(at), self.current);
+    /// Records the permits in use as a peak, even if they are in use for no time at all.
+    fn record_peak_in_use(&mut self, at: Duration) {
+        let (index, in_use) = (self.slice_index(at), self.current.all_in_use());
         if let Some(slice) = self.slices.get_mut(index) {
-            slice.in_use.add(current.in_use, 0);
-            slice.waiting.add(current.waiting, 0);
+            slice.in_use.add(in_use, 0);
         }
     }
 
@@ -214,7 +243,9 @@ const SLICES: u32 = 240;
 mod tests {
     use super::*;
 
-    const GATE: GateName = GateName::new("uploads");
+    fn record() -> GateRecord {
+        GateRecord::new("uploads".to_owned(), 4, at(240)) // a slice is one second
+    }
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -223,7 +254,7 @@ mod tests {
     /// Each slice has the mean of the permits in use, weighted by time.
     #[test]
     fn means_are_weighted_by_time() {
-        let mut record = GateRecord::new(GATE, 4, at(240)); // a slice is one second
+        let mut record = record();
         record.admit(at(1), Duration::ZERO);
         record.admit(Duration::from_millis(2500), at(1));
         record.complete(at(4));
@@ -235,11 +266,27 @@ mod tests {
         assert_eq!(record.waits().count(), 2);
     }
 
+    /// The permits of the gates within a gate are in use there, too, and are no requests of the gate itself.
+    #[test]
+    fn permits_of_gates_within_count_as_in_use() {
+        let mut record = record();
+        record.admit(at(0), Duration::ZERO);
+        record.admit_within(at(1));
+        record.complete_within(at(2));
+        record.admit_within(at(3));
+        record.finish(at(240));
+        let means: Vec<f64> = record.slices[..4].iter().map(|slice| slice.in_use.mean(at(1))).collect();
+        assert_eq!(means, [1.0, 2.0, 1.0, 2.0]);
+        assert_eq!((record.peak_in_use(), record.pending(), record.waits().count()), (2, 1, 1));
+    }
+
     /// A queue that exists for no time is seen as a peak, and does not change the mean.
     #[test]
     fn peaks_of_no_length_are_recorded() {
-        let mut record = GateRecord::new(GATE, 4, at(240));
-        record.enqueue(at(10));
+        let mut record = record();
+        record.enqueue(at(10), 1);
+        record.enqueue(at(10), 1); // the first one was admitted, and its task has not run yet
+        record.dequeue(at(10));
         record.dequeue(at(10));
         record.finish(at(240));
         assert_eq!(record.peak_waiting(), 1);
@@ -249,7 +296,7 @@ mod tests {
     /// The limit at a time is the last one that was set before or at that time.
     #[test]
     fn limits_are_in_force_from_the_time_they_are_set() {
-        let mut record = GateRecord::new(GATE, 4, at(240));
+        let mut record = record();
         record.set_limit(at(10), 4);
         record.set_limit(at(20), 2);
         assert_eq!([0, 19, 20, 240].map(|seconds| record.limit_at(at(seconds))), [4, 4, 2, 2]);

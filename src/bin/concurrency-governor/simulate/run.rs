@@ -6,7 +6,7 @@ use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use concurrency_governor::plan::{FindGateError, GatePath};
-use concurrency_governor::{GateName, Readings};
+use concurrency_governor::{GateName, GateSpec, Plan, Readings};
 
 use super::args::SimulateArgs;
 use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
@@ -42,16 +42,19 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
 
     let title = render::title(&report);
     let setup = render::setup(args, &report, &simulation);
-    let summary = SummaryRows::new(&records);
-    let chart = |width| render::chart(&title, simulation.length, &records, width);
+    let mut summaries = vec![SummaryRows::of_gates(&records.gates)];
+    if !records.tenants.is_empty() {
+        summaries.push(SummaryRows::of_tenants(&records.tenants));
+    }
+    let chart = |width| render::chart(&title, simulation.length, &records.gates, width);
     if let Some(path) = &args.svg {
         write_file(path, &chart(ChartWidth::Wide))?;
     }
     if let Some(path) = &args.html {
         let charts = [chart(ChartWidth::Wide), chart(ChartWidth::Narrow)];
-        write_file(path, &render::html(&title, &setup, &summary, charts.each_ref().map(|chart| &**chart)))?;
+        write_file(path, &render::html(&title, &setup, &summaries, charts.each_ref().map(|chart| &**chart)))?;
     }
-    Ok(render::text(&title, &setup, &summary.to_text(), &records))
+    Ok(render::text(&title, &setup, &summaries, &records))
 }
 
 /// Combines the flags with the plan. Reports each flag that does not fit the plan.
@@ -71,15 +74,25 @@ fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, Simul
     let mut mix = shares.collect::<Result<Vec<(GateName, u32)>, SimulateCommandError>>()?;
     let services = args.services.iter().map(|(path, service)| Ok((find("--service", path)?, *service)));
     let services = services.collect::<Result<_, SimulateCommandError>>()?;
+    if !args.tenants.is_empty() {
+        mix = vec![(tenant_gate(&report.plan, &mix)?, 1)];
+    }
     if mix.is_empty() {
         mix = report.plan.specs().iter().map(|spec| (spec.name(), 1)).collect();
     }
     if mix.iter().all(|(_, share)| *share == 0) {
         return Err(SimulateCommandError::EmptyMix);
     }
-    let requests = args.rate.per_second() * args.length.as_secs_f64();
+    if args.tenants.len() > MAX_TENANTS {
+        return Err(SimulateCommandError::TooManyTenants { given: args.tenants.len() });
+    }
+    let (flag, rate) = match &args.tenants[..] {
+        [] => ("--rate", args.rate),
+        tenants => ("--tenants", ArrivalRate::sum(tenants)),
+    };
+    let requests = rate.per_second() * args.length.as_secs_f64();
     if requests > MAX_REQUESTS {
-        return Err(SimulateCommandError::TooManyRequests { rate: args.rate, length: args.length });
+        return Err(SimulateCommandError::TooManyRequests { flag, rate, length: args.length });
     }
 
     let resources = report.resources_of_plan();
@@ -105,12 +118,30 @@ fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, Simul
         plan: report.plan.clone(),
         readings,
         overrides: report.overrides.clone(),
-        load: RequestLoad { rate: args.rate, mix, services },
+        load: RequestLoad { rate, mix, tenants: args.tenants.clone(), services },
         changes,
         length: args.length,
         seed: args.seed,
         clock: if args.real_time { SimulationClock::Real } else { SimulationClock::Simulated },
     })
+}
+
+/// Returns the gate whose keys are the tenants: the one of `--mix`, or else the only gate of the plan that has keys.
+fn tenant_gate(plan: &Plan, mix: &[(GateName, u32)]) -> Result<GateName, SimulateCommandError> {
+    let keyed = plan.specs().iter().filter(|spec| spec.keys().is_some()).map(GateSpec::name);
+    let keyed: Vec<GateName> = keyed.collect();
+    let names = || keyed.iter().map(GateName::as_str).collect::<Vec<_>>().join(", ");
+    let chosen: Vec<GateName> = match mix {
+        [] => keyed.clone(),
+        mix => mix.iter().filter(|(_, share)| *share > 0).map(|(gate, _)| *gate).collect(),
+    };
+    match &chosen[..] {
+        _ if keyed.is_empty() => Err(SimulateCommandError::NoKeys),
+        [gate] if keyed.contains(gate) => Ok(*gate),
+        [gate] => Err(SimulateCommandError::GateWithoutKeys { gate: *gate, allowed: names() }),
+        [] => Err(SimulateCommandError::EmptyMix),
+        _ => Err(SimulateCommandError::SeveralGates { allowed: names() }),
+    }
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), SimulateCommandError> {
@@ -142,15 +173,31 @@ pub(crate) enum SimulateCommandError {
     /// No request would ever arrive.
     #[error("every share of `--mix` is 0 (allowed: at least one share above 0)")]
     EmptyMix,
+    /// There are tenants, but no gate that they could use.
+    #[error(
+        "`--tenants`: no gate of the plan has keys (allowed: a `--plan` file in which a gate has keys, such as keys = {{ max = 100 }})"
+    )]
+    NoKeys,
+    /// There are tenants, and the gate that was chosen for them has no keys.
+    #[error("`--tenants` with `--mix {gate}`: the gate has no keys (allowed in `--mix`: {allowed})")]
+    GateWithoutKeys { gate: GateName, allowed: String },
+    /// There are tenants, and several gates that they could use, or that `--mix` names.
+    #[error(
+        "`--tenants` needs exactly one gate (allowed: `--mix GATE=1` with one of the gates that have keys: {allowed})"
+    )]
+    SeveralGates { allowed: String },
+    /// The report would be too long to read, and the records too large.
+    #[error("`--tenants` gives {given} tenants (allowed: up to {MAX_TENANTS})")]
+    TooManyTenants { given: usize },
     /// A change does not fit the plan.
     #[error("`--change {change}`: {error}")]
     Change { change: PlannedChange, error: PlannedChangeError },
     /// The run would take too much time and memory.
     #[error(
-        "`--rate {rate}` and `--for {}` give too many requests (allowed: {MAX_REQUESTS} requests in all; lower one of them)",
+        "`{flag}` of {rate} and `--for {}` give too many requests (allowed: {MAX_REQUESTS} requests in all; lower one of them)",
         humantime::format_duration(*length)
     )]
-    TooManyRequests { rate: ArrivalRate, length: Duration },
+    TooManyRequests { flag: &'static str, rate: ArrivalRate, length: Duration },
     /// One file would overwrite the other.
     #[error("`--svg` and `--html` both name {} (allowed: a different file for each)", path.display())]
     SameFile { path: PathBuf },
@@ -164,3 +211,6 @@ pub(crate) enum SimulateCommandError {
 
 /// About ten seconds of computation.
 const MAX_REQUESTS: f64 = 5_000_000.0;
+
+/// Each tenant has a row in the report, and a record with all slices of the time.
+const MAX_TENANTS: usize = 100;

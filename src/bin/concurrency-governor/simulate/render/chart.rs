@@ -25,7 +25,7 @@ pub(crate) fn chart(title: &str, length: Duration, records: &[GateRecord], width
     // Gates without requests are left out, unless no gate has any.
     let is_idle = records.iter().all(|record| record.totals.arrived == 0);
     for record in records.iter().filter(|record| is_idle || record.totals.arrived > 0) {
-        canvas.heading(&format!("gate {}", record.gate));
+        canvas.heading(&format!("gate {}", record.name));
         let seconds = length.as_secs_f64();
         canvas.panel(USE_HEIGHT, seconds, &use_panel(record, length));
         canvas.panel(QUEUE_HEIGHT, seconds, &queue_panel(record));

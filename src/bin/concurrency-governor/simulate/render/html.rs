@@ -3,11 +3,11 @@
 use super::summary::SummaryRows;
 use super::svg::escape_xml;
 
-/// Renders a page with the setup, the summary and the charts: those for a wide page, and those for a narrow one.
+/// Renders a page with the setup, the tables and the charts: those for a wide page, and those for a narrow one.
 pub(crate) fn html(
     title: &str,
     setup: &[(&str, String)],
-    summary: &SummaryRows,
+    summaries: &[SummaryRows],
     [wide_chart, narrow_chart]: [&str; 2],
 ) -> String {
     let row = |(label, text): &(&str, String)| {
@@ -22,7 +22,7 @@ pub(crate) fn html(
          <table class=\"setup\">\n{rows}</table>\n{summary}\
          <div class=\"wide\">\n{wide_chart}</div>\n<div class=\"narrow\">\n{narrow_chart}</div>\n</body>\n</html>\n",
         title = escape_xml(title),
-        summary = summary.to_html(),
+        summary = summaries.iter().map(SummaryRows::to_html).collect::<String>(),
     )
 }
 

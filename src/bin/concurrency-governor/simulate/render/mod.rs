@@ -10,7 +10,7 @@ pub(super) use html::html;
 pub(super) use summary::SummaryRows;
 
 use super::args::SimulateArgs;
-use super::engine::Simulation;
+use super::engine::{Simulation, SimulationRecords};
 use super::record::GateRecord;
 use crate::output;
 use crate::report::HostReport;
@@ -42,9 +42,12 @@ pub(super) fn setup(
         if args.real_time { "real time".to_owned() } else { format!("simulated time, seed {}", args.seed) };
     let changes = args.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
 
+    let tenants = load.tenants.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let rates = if tenants.is_empty() { load.rate.to_string() } else { format!("tenants {tenants}") };
+
     let mut setup = vec![
         ("host", format!("{}: {readings}", output::single_line(&report.host))),
-        ("load", format!("{} for {}", args.rate, humantime::format_duration(args.length))),
+        ("load", format!("{rates} for {}", humantime::format_duration(args.length))),
         ("requests", mix.collect::<Vec<_>>().join("; ")),
         ("clock", clock),
     ];
@@ -54,20 +57,25 @@ pub(super) fn setup(
     setup
 }
 
-/// Renders the report for a terminal: the setup, the summary, and a line for each gate that rejected requests.
+/// Renders the report for a terminal: the setup, the tables, and a line for each gate and each tenant with rejected requests.
 pub(super) fn text(
     title: &str,
     setup: &[(&'static str, String)],
-    summary: &str,
-    records: &[GateRecord],
+    summaries: &[SummaryRows],
+    records: &SimulationRecords,
 ) -> String {
     let mut lines = vec![title.to_owned()];
     lines.extend(setup.iter().map(|(label, text)| format!("{label:<9} {}", output::single_line(text))));
-    lines.push(String::new());
-    lines.push(summary.trim_end().to_owned());
-    for GateRecord { gate, totals, .. } in records.iter().filter(|record| record.totals.rejected() > 0) {
+    for summary in summaries {
+        lines.push(String::new());
+        lines.push(summary.to_text().trim_end().to_owned());
+    }
+    let gates = records.gates.iter().map(|record| ("", record));
+    let all = gates.chain(records.tenants.iter().map(|record| ("tenant ", record)));
+    for (kind, GateRecord { name, totals, .. }) in all.filter(|(_, record)| record.totals.rejected() > 0) {
         lines.push(format!(
-            "{gate} rejected {}: queue full {}, max_wait passed {}, other {}",
+            "{kind}{} rejected {}: queue full {}, max_wait passed {}, other {}",
+            output::single_line(name),
             totals.rejected(),
             totals.rejected_queue_full,
             totals.rejected_deadline,

@@ -1,4 +1,4 @@
-//! The result of a simulation as a table.
+//! The result of a simulation as tables: of the gates, and of the tenants.
 
 use std::time::Duration;
 
@@ -8,20 +8,39 @@ use super::svg::escape_xml;
 use crate::output::{Alignment, TableCell, TextTable};
 use crate::simulate::record::GateRecord;
 
-/// The result as rows of texts, one for each gate.
-pub(crate) struct SummaryRows(Vec<[String; COLUMNS.len()]>);
+/// A table of the result: its columns, and rows of texts.
+pub(crate) struct SummaryRows {
+    columns: [(&'static str, Alignment); COLUMNS],
+    rows: Vec<[String; COLUMNS]>,
+}
 
 impl SummaryRows {
-    pub(crate) fn new(records: &[GateRecord]) -> Self {
-        Self(records.iter().map(row).collect())
+    /// Creates the table with a row for each gate.
+    pub(crate) fn of_gates(records: &[GateRecord]) -> Self {
+        let mean_use = |record: &GateRecord| format!("{:.0} %", mean_use_percent(record));
+        Self {
+            columns: columns(["gate", "limit"], "mean use"),
+            rows: records.iter().map(|record| row(record, mean_use(record))).collect(),
+        }
+    }
+
+    /// Creates the table with a row for each tenant.
+    ///
+    /// The mean use is a number of permits and no percentage: what a tenant gets is compared with what other tenants get, and its
+    /// cap may be the limit of the gate.
+    pub(crate) fn of_tenants(records: &[GateRecord]) -> Self {
+        Self {
+            columns: columns(["tenant", "cap"], "mean in use"),
+            rows: records.iter().map(|record| row(record, format!("{:.1}", record.mean_in_use()))).collect(),
+        }
     }
 
     /// Renders the rows as a table for a terminal.
     pub(crate) fn to_text(&self) -> String {
-        let mut table = TextTable::new(COLUMNS);
-        for row in &self.0 {
+        let mut table = TextTable::new(self.columns);
+        for row in &self.rows {
             let mut cells = row.each_ref().map(TableCell::new);
-            cells[0] = TableCell::styled(&row[0], Style::new().bold()); // the gate
+            cells[0] = TableCell::styled(&row[0], Style::new().bold()); // the name
             table.row(cells);
         }
         table.render()
@@ -29,9 +48,9 @@ impl SummaryRows {
 
     /// Renders the rows as a table of an HTML page. Each cell has its heading, for a narrow page that shows no heading row.
     pub(crate) fn to_html(&self) -> String {
-        let headings = COLUMNS.map(|(heading, _)| format!("<th scope=\"col\">{heading}</th>")).concat();
-        let rows = self.0.iter().map(|row| {
-            let cells = COLUMNS.iter().zip(row).map(|((heading, alignment), cell)| {
+        let headings = self.columns.map(|(heading, _)| format!("<th scope=\"col\">{heading}</th>")).concat();
+        let rows = self.rows.iter().map(|row| {
+            let cells = self.columns.iter().zip(row).map(|((heading, alignment), cell)| {
                 let cell = escape_xml(cell);
                 match alignment {
                     Alignment::Left => format!("<th scope=\"row\">{cell}</th>"),
@@ -47,19 +66,20 @@ impl SummaryRows {
     }
 }
 
-fn row(record: &GateRecord) -> [String; COLUMNS.len()] {
+/// Returns the cells of a row. `mean_use` is the cell of that column.
+fn row(record: &GateRecord, mean_use: String) -> [String; COLUMNS] {
     let waits = record.waits();
     let wait = |wait: Option<Duration>| {
         wait.map_or("-".to_owned(), |wait| format!("{:.1} ms", wait.as_secs_f64() * 1e3))
     };
     [
-        record.gate.to_string(),
+        record.name.clone(),
         limits(record),
         record.totals.arrived.to_string(),
         record.totals.completed.to_string(),
         record.totals.rejected().to_string(),
         record.pending().to_string(),
-        format!("{:.0} %", mean_use_percent(record)),
+        mean_use,
         record.peak_in_use().to_string(),
         record.peak_waiting().to_string(),
         wait(waits.quantile(50, 100)),
@@ -88,20 +108,29 @@ fn mean_use_percent(record: &GateRecord) -> f64 {
     if mean_limit > 0.0 { record.mean_in_use() / mean_limit * 100.0 } else { 0.0 }
 }
 
-const COLUMNS: [(&str, Alignment); 12] = [
-    ("gate", Alignment::Left),
-    ("limit", Alignment::Right),
-    ("arrived", Alignment::Right),
-    ("done", Alignment::Right),
-    ("rejected", Alignment::Right),
-    ("pending", Alignment::Right),
-    ("mean use", Alignment::Right),
-    ("peak use", Alignment::Right),
-    ("peak queue", Alignment::Right),
-    ("wait p50", Alignment::Right),
-    ("p99", Alignment::Right),
-    ("max", Alignment::Right),
-];
+/// Returns the headings of a table: those of the first two columns, and of the mean use, differ.
+const fn columns(
+    [name, limit]: [&'static str; 2],
+    mean_use: &'static str,
+) -> [(&'static str, Alignment); COLUMNS] {
+    [
+        (name, Alignment::Left),
+        (limit, Alignment::Right),
+        ("arrived", Alignment::Right),
+        ("done", Alignment::Right),
+        ("rejected", Alignment::Right),
+        ("pending", Alignment::Right),
+        (mean_use, Alignment::Right),
+        ("peak use", Alignment::Right),
+        ("peak queue", Alignment::Right),
+        ("wait p50", Alignment::Right),
+        ("p99", Alignment::Right),
+        ("max", Alignment::Right),
+    ]
+}
+
+/// The number of columns of a table.
+const COLUMNS: usize = 12;
 
 /// The number of limits in a cell. With more, the column would become too wide.
 const MAX_LIMITS: usize = 3;
