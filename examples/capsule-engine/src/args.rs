@@ -34,12 +34,31 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub poison: Option<std::num::NonZeroUsize>,
 
+    /// Shares the gates of host calls equally among the principals, and not in order of arrival
+    #[arg(long)]
+    pub fair: bool,
+
     /// Changes the limit of a gate during the run, such as io=8@2s
     #[arg(long, value_name = "GATE=N@TIME")]
     pub lower: Vec<LimitChange>,
 
     #[command(flatten)]
     pub settings: SettingArgs, // last, because its help heading applies to all following flags
+}
+
+impl Args {
+    pub fn sharing(&self) -> Sharing {
+        if self.fair { Sharing::Equal } else { Sharing::InOrder }
+    }
+}
+
+/// How principals share the gates of host calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// First come, first served, whatever the principal.
+    InOrder,
+    /// The next permit goes to the principal with the fewest in use.
+    Equal,
 }
 
 /// The subcommands. Without one, the program runs the engine.
@@ -127,4 +146,5 @@ Examples:
   capsule-engine
   capsule-engine --principals 50 --requests 200 --poison 10
   capsule-engine --host-io-concurrency 32 --lower io=8@2s
+  capsule-engine --principals 11 --fair
   (ulimit -n 256; capsule-engine --instance-pool-size 64)";

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use concurrency_governor::AcquireError;
 use concurrency_governor::pool::{Manager, Verdict};
 use concurrency_governor::preset::astrid::CapsuleGates;
+use concurrency_governor::{AcquireError, Gate};
 use futures_util::future;
 use wasmtime::{Caller, Engine, InstancePre, Linker, Memory, Module, Store, TypedFunc};
 
@@ -17,6 +17,7 @@ use crate::server::{self, FetchError};
 /// The host functions of capsules. Each class of work passes its gate.
 #[derive(Debug)]
 pub struct CapsuleHost {
+    /// The gates of the process. Each call passes the gates of its principal, which are these or keys of these.
     pub gates: CapsuleGates,
     pub reads: ConcurrencyPeak,
     pub fetches: ConcurrencyPeak,
@@ -30,21 +31,21 @@ pub struct CapsuleHost {
 
 impl CapsuleHost {
     /// Reads a file on a blocking thread, under the gate `blocking`. Returns the sum of its bytes.
-    async fn read_file(self: Arc<Self>, name: String) -> Result<i64, HostError> {
+    async fn read_file(self: Arc<Self>, blocking: Gate, name: String) -> Result<i64, HostError> {
         let path = self.path_of(&name)?;
         let host = Arc::clone(&self);
         let read = move || {
             let _running = host.reads.enter();
             fs::read(path)
         };
-        let bytes = self.gates.blocking.run_blocking(read).await??;
+        let bytes = blocking.run_blocking(read).await??;
         Ok(sum(&bytes))
     }
 
     /// Calls the server several times at once, under the gate `io`. Returns the sum of the bytes of all responses.
-    async fn fetch(self: Arc<Self>, path: String, times: u16) -> Result<i64, HostError> {
+    async fn fetch(self: Arc<Self>, io: Gate, path: String, times: u16) -> Result<i64, HostError> {
         let call_server = || {
-            self.gates.io.run(async {
+            io.run(async {
                 let _running = self.fetches.enter();
                 server::get(self.server, &path).await
             })
@@ -65,6 +66,20 @@ impl CapsuleHost {
     }
 }
 
+/// What the host functions know about the instance that calls them.
+pub struct CapsuleState {
+    host: Arc<CapsuleHost>,
+    /// The gates of the principal whose request the instance handles.
+    gates: CapsuleGates,
+}
+
+impl CapsuleState {
+    fn new(host: Arc<CapsuleHost>) -> Self {
+        let gates = host.gates.clone();
+        Self { host, gates }
+    }
+}
+
 /// A failed host call. It ends the capsule's request.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -82,7 +97,7 @@ pub enum HostError {
 
 /// Creates instances of one capsule for the pool.
 pub struct CapsuleManager {
-    capsule: InstancePre<Arc<CapsuleHost>>,
+    capsule: InstancePre<CapsuleState>,
     host: Arc<CapsuleHost>,
 }
 
@@ -91,20 +106,22 @@ impl CapsuleManager {
     pub fn new(host: Arc<CapsuleHost>) -> wasmtime::Result<Self> {
         let engine = Engine::default();
         let module = Module::new(&engine, include_str!("guest.wat"))?;
-        let mut linker = Linker::new(&engine);
+        let mut linker: Linker<CapsuleState> = Linker::new(&engine);
         linker.func_wrap_async("host", "read_file", |mut caller, (at, length): (i32, i32)| {
             Box::new(async move {
                 let name = read_text(&mut caller, at, length)?;
-                let host = Arc::clone(caller.data());
-                host.read_file(name).await.map_err(wasmtime::Error::new)
+                let CapsuleState { host, gates } = caller.data();
+                let (host, gate) = (Arc::clone(host), gates.blocking.clone());
+                host.read_file(gate, name).await.map_err(wasmtime::Error::new)
             })
         })?;
         linker.func_wrap_async("host", "fetch", |mut caller, (at, length, times): (i32, i32, i32)| {
             Box::new(async move {
                 let path = read_text(&mut caller, at, length)?;
-                let host = Arc::clone(caller.data());
+                let CapsuleState { host, gates } = caller.data();
+                let (host, gate) = (Arc::clone(host), gates.io.clone());
                 let times = u16::try_from(times).unwrap_or(u16::MAX);
-                host.fetch(path, times).await.map_err(wasmtime::Error::new)
+                host.fetch(gate, path, times).await.map_err(wasmtime::Error::new)
             })
         })?;
         Ok(Self { capsule: linker.instantiate_pre(&module)?, host })
@@ -117,15 +134,16 @@ impl Manager for CapsuleManager {
 
     async fn create(&self) -> Result<Instance, InstantiateError> {
         let counted = InstanceGuard::new(Arc::clone(&self.host));
-        let mut store = Store::new(self.capsule.module().engine(), Arc::clone(&self.host));
+        let mut store = Store::new(self.capsule.module().engine(), CapsuleState::new(Arc::clone(&self.host)));
         let instance = self.capsule.instantiate_async(&mut store).await?;
         let handle = instance.get_typed_func(&mut store, "handle")?;
         let memory = instance.get_memory(&mut store, "memory").ok_or(InstantiateError::NoMemory)?;
         Ok(Instance { store, handle, memory, _counted: counted })
     }
 
-    /// Clears the memory that a request may have written, so that the next principal cannot read it.
+    /// Clears the memory that a request may have written, so that the next principal cannot read it, and the gates of its principal.
     fn recycle(&self, instance: &mut Instance) -> Verdict {
+        instance.store.data_mut().gates = self.host.gates.clone();
         match instance.memory.data_mut(&mut instance.store).get_mut(..WRITABLE_BYTES) {
             Some(memory) => {
                 memory.fill(0);
@@ -153,15 +171,21 @@ impl From<wasmtime::Error> for InstantiateError {
 
 /// An instance of the capsule, with its own store and 1 MiB of memory.
 pub struct Instance {
-    store: Store<Arc<CapsuleHost>>,
+    store: Store<CapsuleState>,
     handle: TypedFunc<(i32, i32), i64>,
     memory: Memory,
     _counted: InstanceGuard, // the last field, so that it is dropped after the store
 }
 
 impl Instance {
-    /// Handles one request. After an error the instance must not be used again.
-    pub async fn handle(&mut self, fetches: u16, is_poisoned: bool) -> wasmtime::Result<i64> {
+    /// Handles one request under the gates of its principal. After an error the instance must not be used again.
+    pub async fn handle(
+        &mut self,
+        gates: CapsuleGates,
+        fetches: u16,
+        is_poisoned: bool,
+    ) -> wasmtime::Result<i64> {
+        self.store.data_mut().gates = gates;
         self.handle.call_async(&mut self.store, (i32::from(fetches), i32::from(is_poisoned))).await
     }
 }
@@ -183,7 +207,7 @@ impl Drop for InstanceGuard {
 }
 
 /// Reads a text from a capsule's memory.
-fn read_text(caller: &mut Caller<'_, Arc<CapsuleHost>>, at: i32, length: i32) -> Result<String, HostError> {
+fn read_text(caller: &mut Caller<'_, CapsuleState>, at: i32, length: i32) -> Result<String, HostError> {
     let invalid = || HostError::InvalidText { at, length };
     let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory).ok_or_else(invalid)?;
     let (start, length) = (usize::try_from(at).ok(), usize::try_from(length).ok());

@@ -12,11 +12,13 @@ use std::time::Duration;
 use concurrency_governor::governor::{RefreshPolicy, RefreshTask};
 use concurrency_governor::plan::BuildError;
 use concurrency_governor::preset::astrid::{CapsuleGates, CapsuleRuntimeLimits, WARM_MIN_IDLE};
+use concurrency_governor::probe::{Cpu, OpenFiles};
 use concurrency_governor::{Gate, Governor, OverrideLayer, Overrides, Pool};
 
-use crate::args::LimitChange;
+use crate::args::{LimitChange, Sharing};
 use crate::capsule::{CapsuleHost, CapsuleManager};
 use crate::peak::ConcurrencyPeak;
+use crate::principals;
 
 /// Runs capsules. The number of instances and of concurrent host calls follows the limits of this host.
 pub struct Engine {
@@ -32,8 +34,16 @@ pub struct Engine {
 
 impl Engine {
     /// Builds the governor, creates the files for capsules, and creates the first instances.
-    pub async fn start(settings: Overrides, server: SocketAddr) -> Result<Self, Box<dyn Error>> {
-        let governor = CapsuleRuntimeLimits::governor().overrides(settings.clone()).build().await?;
+    pub async fn start(
+        settings: Overrides,
+        sharing: Sharing,
+        server: SocketAddr,
+    ) -> Result<Self, Box<dyn Error>> {
+        let builder = match sharing {
+            Sharing::InOrder => CapsuleRuntimeLimits::governor(),
+            Sharing::Equal => principals::governor()?.probe(Cpu::new()).probe(OpenFiles::new()),
+        };
+        let governor = builder.overrides(settings.clone()).build().await?;
         let gates = CapsuleGates::try_from(&governor)?;
         let directory = TempDirectory::new()?;
         fs::write(directory.0.join("motd.txt"), MESSAGE)?;
@@ -69,6 +79,11 @@ impl Engine {
     pub fn gates(&self) -> [(&Gate, &ConcurrencyPeak); 3] {
         let CapsuleGates { blocking, io, pool } = &self.host.gates;
         [(blocking, &self.host.reads), (io, &self.host.fetches), (pool, &self.requests)]
+    }
+
+    /// Returns the gates for the host calls of a principal.
+    pub fn gates_of(&self, principal: u64) -> CapsuleGates {
+        principals::gates_of(&self.host.gates, principal)
     }
 
     /// Returns one line per gate that says what decided its limit.

@@ -59,7 +59,13 @@ pub async fn run(engine: &Arc<Engine>, args: &Args) -> LoadReport {
     let is_poisoned = |request: usize| args.poison.is_some_and(|nth| (request + 1).is_multiple_of(nth.get()));
     let mut requests = JoinSet::new();
     for request in 0..requested {
-        requests.spawn(handle_request(Arc::clone(engine), args.fetches, is_poisoned(request)));
+        let principal = request / args.requests; // there is no request if this is 0
+        requests.spawn(handle_request(
+            Arc::clone(engine),
+            principal as u64,
+            args.fetches,
+            is_poisoned(request),
+        ));
     }
     let mut report = LoadReport {
         requested,
@@ -81,14 +87,19 @@ pub async fn run(engine: &Arc<Engine>, args: &Args) -> LoadReport {
 }
 
 /// Handles one request of one principal in an instance from the pool.
-async fn handle_request(engine: Arc<Engine>, fetches: u16, is_poisoned: bool) -> RequestOutcome {
+async fn handle_request(
+    engine: Arc<Engine>,
+    principal: u64,
+    fetches: u16,
+    is_poisoned: bool,
+) -> RequestOutcome {
     let mut instance = match engine.pool.checkout().await {
         Ok(instance) => instance,
         Err(error) => return RequestOutcome::Failed(error.to_string()),
     };
     let _running = engine.requests.enter();
     // If the request ends before `complete`, the pool discards the instance, because its state is unknown.
-    match instance.handle(fetches, is_poisoned).await {
+    match instance.handle(engine.gates_of(principal), fetches, is_poisoned).await {
         Ok(_) => {
             instance.complete();
             RequestOutcome::Completed

@@ -3,13 +3,14 @@
 //! Capsules run in instances from a warm pool, under the preset's gate `pool`. Their host calls pass the other two gates:
 //! reading a file pins a thread and passes `blocking`; calling a server frees its thread and passes `io`. A governor
 //! derives the three limits from this host and follows it. The program runs many requests of many principals at once, and
-//! prints a report of the gates and the pool.
+//! prints a report of the gates and the pool. With `--fair`, principals share the gates of host calls equally.
 
 mod args;
 mod capsule;
 mod engine;
 mod load;
 mod peak;
+mod principals;
 mod report;
 mod server;
 mod settings;
@@ -46,7 +47,7 @@ async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         eprintln!("error: {problem}; this setting is ignored, all others apply");
     }
     let server = server::ServerProcess::start(args.latency).await?;
-    let engine = Arc::new(engine::Engine::start(settings.overrides, server.address()).await?);
+    let engine = Arc::new(engine::Engine::start(settings.overrides, args.sharing(), server.address()).await?);
     let report = load::run(&engine, args).await;
     print!("{}", report::render(&engine, &report));
     Ok(report.is_as_expected())

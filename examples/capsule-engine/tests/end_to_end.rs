@@ -42,6 +42,18 @@ fn descriptors_run_out_with_the_gate_wide_open() {
     assert!(printed.contains("Too many open files"), "{printed}");
 }
 
+/// With `--fair`, each of 11 principals has its key in one tree: all requests complete, and together they stay within the limits.
+#[test]
+fn principals_share_one_tree_of_gates() {
+    let flags = ["--principals", "11", "--fair", "--host-io-concurrency", "16", "--instance-pool-size", "64"];
+    let output = run_engine(&flags);
+    let printed = printed_text(&output);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("1100 completed, 0 trapped, 0 failed"), "{printed}");
+    let [limit, peak] = [1, 2].map(|column| gate_row(&printed, "io")[column].parse::<usize>().unwrap());
+    assert!(limit == 16 && peak == 16, "the gate must be used and must hold: {printed}");
+}
+
 /// A capsule that traps costs only its instance: the pool creates another one, and all other requests complete.
 #[test]
 fn the_pool_replaces_instances_that_trap() {
