@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::classify::Classifying;
 use super::rejected::RejectionCause;
-use crate::gate::{Gate, OwnedPermit};
+use crate::gate::{Gate, OwnedPermit, Priority};
 use crate::integration::observed::Observation;
 
 /// The settings of a layer, shared by all of its requests.
@@ -30,6 +31,14 @@ pub(super) enum WaitPolicy {
     AtMost(Duration),
 }
 
+/// Where and how one request asks for its permit.
+pub(super) struct RequestAdmission {
+    pub(super) settings: Arc<LayerSettings>,
+    /// The gate of the request's key. `None` if the request acquires from the gate of the layer.
+    key: Option<Gate>,
+    priority: Priority,
+}
+
 /// The result of asking the gate for the first time.
 pub(super) enum FirstAttempt {
     Decided(Result<OwnedPermit, RejectionCause>),
@@ -39,25 +48,42 @@ pub(super) enum FirstAttempt {
 /// A wait for a permit. It is boxed so that a request that is admitted at once allocates no memory for it.
 pub(super) struct BoxedWait(Pin<Box<dyn Future<Output = Result<OwnedPermit, RejectionCause>> + Send>>);
 
-impl LayerSettings {
-    /// Asks the gate for a permit. A returned wait enters the queue when it is first polled.
-    pub(super) fn try_admit(self: &Arc<Self>) -> FirstAttempt {
-        if matches!(self.wait_policy, WaitPolicy::Never) {
-            return FirstAttempt::Decided(self.gate.try_acquire_owned().map_err(RejectionCause::from));
-        }
-        match self.gate.try_acquire_fast() {
-            Some(permit) => FirstAttempt::Decided(Ok(permit)),
-            None => FirstAttempt::MustWait(BoxedWait(Box::pin(Arc::clone(self).wait()))),
-        }
+impl RequestAdmission {
+    /// A classification by key must be one of a gate with keys.
+    pub(super) fn new<R>(
+        settings: &Arc<LayerSettings>,
+        classifying: &impl Classifying<R>,
+        request: &R,
+    ) -> Self {
+        let key = classifying.key(request).map(|key| settings.gate.key(key));
+        Self { settings: Arc::clone(settings), key, priority: classifying.priority(request) }
     }
 
-    async fn wait(self: Arc<Self>) -> Result<OwnedPermit, RejectionCause> {
-        let mut request = self.gate.request();
-        if let WaitPolicy::AtMost(wait) = self.wait_policy {
-            request = request.max_wait(wait);
+    /// Asks the gate for a permit. A returned wait enters the queue when it is first polled. Called once.
+    pub(super) fn try_admit(&mut self) -> FirstAttempt {
+        let gate = self.key.as_ref().unwrap_or(&self.settings.gate);
+        if matches!(self.settings.wait_policy, WaitPolicy::Never) {
+            let admitted = gate.request().priority(self.priority).try_acquire_owned();
+            return FirstAttempt::Decided(admitted.map_err(RejectionCause::from));
         }
-        Ok(self.observation.acquire(request).await?)
+        if let Some(permit) = gate.try_acquire_fast() {
+            return FirstAttempt::Decided(Ok(permit));
+        }
+        let wait = wait(Arc::clone(&self.settings), self.key.take(), self.priority);
+        FirstAttempt::MustWait(BoxedWait(Box::pin(wait)))
     }
+}
+
+async fn wait(
+    settings: Arc<LayerSettings>,
+    key: Option<Gate>,
+    priority: Priority,
+) -> Result<OwnedPermit, RejectionCause> {
+    let mut request = key.as_ref().unwrap_or(&settings.gate).request().priority(priority);
+    if let WaitPolicy::AtMost(wait) = settings.wait_policy {
+        request = request.max_wait(wait);
+    }
+    Ok(settings.observation.acquire(request).await?)
 }
 
 impl BoxedWait {

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::admission::{BoxedWait, FirstAttempt, LayerSettings};
+use super::admission::{BoxedWait, FirstAttempt, RequestAdmission};
 use super::pass::sealed::PassPermit;
 use super::permit::HeldPermit;
 use super::rejected::{GateError, Rejected};
@@ -32,7 +31,7 @@ pin_project! {
     where
         S: Service<R>,
     {
-        settings: Arc<LayerSettings>,
+        admission: RequestAdmission,
         holding: H,
         passing: P,
         #[pin]
@@ -52,13 +51,13 @@ pin_project! {
 impl<S: Service<R>, R, H, P> GateFuture<S, R, H, P> {
     /// Creates the future of a request. `service` must be ready.
     pub(super) fn new(
-        settings: Arc<LayerSettings>,
+        admission: RequestAdmission,
         service: S,
         request: R,
         (holding, passing): (H, P),
     ) -> Self {
         let stage = RequestStage::AtGate { call: Some((service, request)), wait: None };
-        Self { settings, holding, passing, stage }
+        Self { admission, holding, passing, stage }
     }
 }
 
@@ -75,10 +74,10 @@ where
         loop {
             match this.stage.as_mut().project() {
                 RequestStageProjection::AtGate { call, wait } => {
-                    let admission = match wait {
+                    let admitted = match wait {
                         Some(wait) => ready!(wait.poll(cx)),
-                        None => match this.settings.try_admit() {
-                            FirstAttempt::Decided(admission) => admission,
+                        None => match this.admission.try_admit() {
+                            FirstAttempt::Decided(admitted) => admitted,
                             FirstAttempt::MustWait(new_wait) => {
                                 // The next turn of the loop polls it, which puts the request in the queue.
                                 *wait = Some(new_wait);
@@ -86,11 +85,11 @@ where
                             }
                         },
                     };
-                    let permit = match admission {
-                        Ok(permit) => this.settings.observation.hold(permit),
+                    let permit = match admitted {
+                        Ok(permit) => this.admission.settings.observation.hold(permit),
                         Err(cause) => {
                             this.stage.set(RequestStage::Done);
-                            let rejected = Rejected::new(cause, this.settings.retry_after);
+                            let rejected = Rejected::new(cause, this.admission.settings.retry_after);
                             return Poll::Ready(Err(rejected.into()));
                         }
                     };
@@ -131,7 +130,7 @@ impl<S: Service<R>, R, H: fmt::Debug, P: fmt::Debug> fmt::Debug for GateFuture<S
             RequestStage::Done => "done",
         };
         f.debug_struct("GateFuture")
-            .field("gate", &self.settings.gate.name())
+            .field("gate", &self.admission.settings.gate.name())
             .field("holding", &self.holding)
             .field("passing", &self.passing)
             .field("stage", &stage)

@@ -37,6 +37,9 @@
 //! called blocks other requests. A first-come, first-served gate cannot avoid that problem, so this layer has no such
 //! mode.
 //!
+//! A layer [by key](GateLayer::by_key) could not take the permit in `poll_ready` at all: the key is part of the request, which is
+//! not known before `call`.
+//!
 //! Consequences for a stack of layers:
 //!
 //! - `LoadShed` outside of this layer sheds nothing, because a full gate does not make the service unready. Bound the
@@ -83,6 +86,7 @@
 
 mod admission;
 mod body;
+mod classify;
 mod future;
 mod pass;
 mod permit;
@@ -90,6 +94,7 @@ mod rejected;
 mod release;
 
 pub use body::HeldBody;
+pub use classify::{ByKey, ByPriority, Classifying, IntoRequestKey, NoKeysError, Unclassified};
 pub use future::GateFuture;
 pub use pass::{Passing, PermitInLayer, PermitInRequest};
 pub use permit::RequestPermit;
@@ -104,9 +109,9 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::gate::Gate;
+use crate::gate::{Gate, Priority};
 use crate::integration::observed::Observation;
-use admission::{LayerSettings, WaitPolicy};
+use admission::{LayerSettings, RequestAdmission, WaitPolicy};
 use rejected::DEFAULT_RETRY_AFTER;
 use release::sealed::ReleasePermit;
 
@@ -116,10 +121,11 @@ use release::sealed::ReleasePermit;
 /// allows.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it wraps a service"]
-pub struct GateLayer<H = UntilResponse, P = PermitInLayer> {
+pub struct GateLayer<H = UntilResponse, P = PermitInLayer, C = Unclassified> {
     settings: LayerSettings,
     holding: H,
     passing: P,
+    classifying: C,
 }
 
 impl GateLayer {
@@ -131,35 +137,126 @@ impl GateLayer {
             retry_after: DEFAULT_RETRY_AFTER,
             observation: Observation::NONE,
         };
-        Self { settings, holding: UntilResponse::NEW, passing: PermitInLayer::NEW }
+        Self {
+            settings,
+            holding: UntilResponse::NEW,
+            passing: PermitInLayer::NEW,
+            classifying: Unclassified::NEW,
+        }
     }
 }
 
-impl<P> GateLayer<UntilResponse, P> {
+impl<P, C> GateLayer<UntilResponse, P, C> {
     /// Holds the permit until the body of the response has ended or is dropped. The service must respond with an
     /// [`http::Response`].
     ///
     /// By default, the permit is released when the service has responded. For a streamed body, that is before most of the
     /// work. With this setting, a client that reads slowly holds its permit for as long as it reads. An upgraded
     /// connection has no body, so it holds no permit.
-    pub fn hold_until_body_ends(self) -> GateLayer<UntilBodyEnds, P> {
-        GateLayer { settings: self.settings, holding: UntilBodyEnds::NEW, passing: self.passing }
+    pub fn hold_until_body_ends(self) -> GateLayer<UntilBodyEnds, P, C> {
+        let Self { settings, passing, classifying, .. } = self;
+        GateLayer { settings, holding: UntilBodyEnds::NEW, passing, classifying }
     }
 }
 
-impl<H> GateLayer<H, PermitInLayer> {
+impl<H, C> GateLayer<H, PermitInLayer, C> {
     /// Puts the permit into the extensions of the request, as a [`RequestPermit`]. The request must be an
     /// [`http::Request`].
     ///
     /// The service can then keep the permit in use for work that outlasts its response, and can run
     /// [blocking work](RequestPermit::run_blocking) under it. The permit is released when the layer and the service have
     /// dropped it. This allocates memory for each request.
-    pub fn pass_permit(self) -> GateLayer<H, PermitInRequest> {
-        GateLayer { settings: self.settings, holding: self.holding, passing: PermitInRequest::NEW }
+    pub fn pass_permit(self) -> GateLayer<H, PermitInRequest, C> {
+        let Self { settings, holding, classifying, .. } = self;
+        GateLayer { settings, holding, passing: PermitInRequest::NEW, classifying }
     }
 }
 
-impl<H, P> GateLayer<H, P> {
+impl<H, P, C> GateLayer<H, P, C> {
+    /// Shares the gate fairly among keys, such as tenants: each request acquires from the [gate of its key](Gate::key).
+    ///
+    /// `key_of` gets the request, and returns its key: a `String`, a `u64`, a [`Key`](crate::gate::Key), or an `Option` of these. A
+    /// request for which it returns `None` acquires from the gate itself. All such requests together share the permits as one more
+    /// key does. A text of the request has to be copied, as in the example.
+    ///
+    /// If as many keys are busy as the gate allows, a request of another key is rejected with the reason `too_many_keys`. So derive
+    /// the key from what the client has proved, such as its account, and not from what it may invent.
+    ///
+    /// `key_of` is called in `Service::call`, before the wait. Its first parameter needs a type. A second call of this method replaces
+    /// the first.
+    ///
+    /// ```
+    /// use concurrency_governor::gate::Key;
+    /// use concurrency_governor::integration::tower::GateLayer;
+    /// use concurrency_governor::{Gate, GateName, Keys, Limit};
+    /// use http::Request;
+    ///
+    /// let gate = Gate::builder(GateName::new("api"), Limit::new(64)).keyed(Keys::up_to(4096)).build();
+    /// let layer = GateLayer::new(gate).by_key(|request: &Request<String>| {
+    ///     let tenant = request.headers().get("x-tenant")?; // without this header: the gate itself
+    ///     tenant.to_str().ok().map(Key::from)
+    /// });
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the gate has no keys. [`try_by_key`](Self::try_by_key) returns an error instead. No request panics for this reason.
+    #[track_caller]
+    pub fn by_key<F, R, K>(self, key_of: F) -> GateLayer<H, P, ByKey<F, C>>
+    where
+        F: Fn(&R) -> K,
+        K: IntoRequestKey,
+    {
+        match self.try_by_key(key_of) {
+            Ok(layer) => layer,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Same as [`by_key`](Self::by_key), for a gate that may have no keys, such as one of a plan file.
+    ///
+    /// # Errors
+    ///
+    /// [`NoKeysError`] if the gate has no keys.
+    pub fn try_by_key<F, R, K>(self, key_of: F) -> Result<GateLayer<H, P, ByKey<F, C>>, NoKeysError>
+    where
+        F: Fn(&R) -> K,
+        K: IntoRequestKey,
+    {
+        let Self { settings, holding, passing, classifying } = self;
+        NoKeysError::check(&settings.gate)?;
+        Ok(GateLayer { settings, holding, passing, classifying: ByKey::new(key_of, classifying) })
+    }
+
+    /// Sets the [priority](crate::gate::Request::priority) of each request. It has an effect only at a gate with children or keys, or
+    /// within one.
+    ///
+    /// `priority_of` is called in `Service::call`, before the wait. Its parameter needs a type. A second call of this method replaces
+    /// the first.
+    ///
+    /// ```
+    /// use concurrency_governor::gate::Priority;
+    /// use concurrency_governor::integration::tower::GateLayer;
+    /// use concurrency_governor::{Gate, GateName, Keys, Limit};
+    /// use http::Request;
+    ///
+    /// let gate = Gate::builder(GateName::new("api"), Limit::new(64)).keyed(Keys::up_to(4096)).build();
+    /// let layer = GateLayer::new(gate).priority(|request: &Request<String>| match request.uri().path() {
+    ///     "/checkout" => Priority::Critical,
+    ///     path if path.starts_with("/export/") => Priority::Batch,
+    ///     _ => Priority::Normal,
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn priority<F, R>(self, priority_of: F) -> GateLayer<H, P, ByPriority<F, C>>
+    where
+        F: Fn(&R) -> Priority,
+    {
+        let Self { settings, holding, passing, classifying } = self;
+        GateLayer { settings, holding, passing, classifying: ByPriority::new(priority_of, classifying) }
+    }
+
     /// Rejects each request that would have to wait. Replaces [`max_wait`](Self::max_wait).
     pub const fn shed(mut self) -> Self {
         self.settings.wait_policy = WaitPolicy::Never;
@@ -197,12 +294,12 @@ impl<H, P> GateLayer<H, P> {
     }
 }
 
-impl<S, H: Clone, P: Clone> Layer<S> for GateLayer<H, P> {
-    type Service = GateService<S, H, P>;
+impl<S, H: Clone, P: Clone, C: Clone> Layer<S> for GateLayer<H, P, C> {
+    type Service = GateService<S, H, P, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let settings = Arc::new(self.settings.clone());
-        GateService { inner, settings, holding: self.holding.clone(), passing: self.passing.clone() }
+        let Self { settings, holding, passing, classifying } = self.clone();
+        GateService { inner, settings: Arc::new(settings), holding, passing, classifying }
     }
 }
 
@@ -210,33 +307,36 @@ impl<S, H: Clone, P: Clone> Layer<S> for GateLayer<H, P> {
 ///
 /// The inner service must be `Clone`, because each request takes the instance that is ready with it into the queue.
 #[derive(Clone, Debug)]
-pub struct GateService<S, H = UntilResponse, P = PermitInLayer> {
+pub struct GateService<S, H = UntilResponse, P = PermitInLayer, C = Unclassified> {
     inner: S,
     settings: Arc<LayerSettings>,
     holding: H,
     passing: P,
+    classifying: C,
 }
 
-impl<S, R, H, P> Service<R> for GateService<S, H, P>
+impl<S, R, H, P, C> Service<R> for GateService<S, H, P, C>
 where
     S: Service<R> + Clone,
     H: Holding<S::Response> + Clone,
     P: Passing<R> + Clone,
+    C: Classifying<R>,
 {
     type Response = <H as ReleasePermit<S::Response>>::Response;
     type Error = GateError<S::Error>;
     type Future = GateFuture<S, R, H, P>;
 
-    /// Polls the inner service. Takes no permit.
+    /// Polls the inner service. Takes no permit: the request, which has the key and the priority, is not known yet.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(GateError::Service)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
+        let admission = RequestAdmission::new(&self.settings, &self.classifying, &request);
         // The instance that is ready serves this request. The fresh clone that replaces it is not ready yet.
         let fresh = self.inner.clone();
         let ready = mem::replace(&mut self.inner, fresh);
         let permit_use = (self.holding.clone(), self.passing.clone());
-        GateFuture::new(Arc::clone(&self.settings), ready, request, permit_use)
+        GateFuture::new(admission, ready, request, permit_use)
     }
 }

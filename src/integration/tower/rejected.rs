@@ -138,7 +138,8 @@ impl Rejected {
         }
     }
 
-    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired` or `closed`. The metrics use the same words.
+    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired`, `too_many_keys` or `closed`. The metrics use the same words,
+    /// and count a `queue_full` after a wait as `pushed_out`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
@@ -158,6 +159,10 @@ impl Rejected {
     /// and has no `Retry-After`.
     ///
     /// The text names neither the gate nor its limit, because they are internals of the server.
+    ///
+    /// Each reason has the same status, also `too_many_keys`: the table of keys is full because of other clients, and not because this
+    /// one has sent too much, which is what 429 would tell it. nginx answers likewise when the memory for the keys of `limit_conn` is
+    /// exhausted.
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         let has_fraction = u64::from(self.retry_after.subsec_nanos() > 0);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use concurrency_governor::Keys;
+use concurrency_governor::gate::Priority;
 use concurrency_governor::integration::metrics::HOLD;
 use concurrency_governor::integration::tower::{
-    GateLayer, Holding, Passing, PermitInLayer, RequestPermit, UntilResponse,
+    Classifying, GateLayer, Holding, Passing, PermitInLayer, RequestPermit, UntilResponse,
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -54,8 +56,8 @@ impl Combination {
     }
 
     /// Applies the settings that do not change the type of the layer, in one of two orders.
-    fn apply<H, P>(self, mut layer: GateLayer<H, P>, waits_first: bool) -> GateLayer<H, P> {
-        let set_waits = |layer: GateLayer<H, P>| match self.waits {
+    fn apply<H, P, C>(self, mut layer: GateLayer<H, P, C>, waits_first: bool) -> GateLayer<H, P, C> {
+        let set_waits = |layer: GateLayer<H, P, C>| match self.waits {
             Waits::Never => layer.shed(),
             Waits::Always => layer,
             Waits::AtMost => layer.max_wait(MAX_WAIT),
@@ -72,34 +74,52 @@ impl Combination {
         if waits_first { layer } else { set_waits(layer) }
     }
 
-    /// Checks the combination, with the settings in one of two orders.
+    /// Checks the combination without and with keys and priorities, with the settings in one of two orders.
     async fn check(self, waits_first: bool) {
         let gate = gate(1);
-        let base: GateLayer<UntilResponse, PermitInLayer> = GateLayer::new(gate.clone());
+        self.check_with(&gate, GateLayer::new(gate.clone()), waits_first).await;
+        let gate = Gate::builder(API, Limit::new(1)).keyed(Keys::up_to(10)).build();
+        let by_key = GateLayer::new(gate.clone()).by_key(|_: &Request<()>| 7);
+        let both = by_key.clone().priority(|_: &Request<()>| Priority::Critical);
+        self.check_with(&gate, by_key, waits_first).await;
+        self.check_with(&gate, both, waits_first).await;
+        let priority = GateLayer::new(gate.clone()).priority(|_: &Request<()>| Priority::Batch);
+        self.check_with(&gate, priority.by_key(|_: &Request<()>| None::<u64>), waits_first).await;
+    }
+
+    async fn check_with<C>(
+        self,
+        gate: &Gate,
+        base: GateLayer<UntilResponse, PermitInLayer, C>,
+        waits_first: bool,
+    ) where
+        C: Classifying<Request<()>> + Clone,
+    {
         // The settings that change the type come last in one order, and first in the other.
         match (self.holds_until_body_ends, self.passes_permit, waits_first) {
-            (false, false, _) => self.check_layer(&gate, self.apply(base, waits_first)).await,
+            (false, false, _) => self.check_layer(gate, self.apply(base, waits_first)).await,
             (true, false, true) => {
-                self.check_layer(&gate, self.apply(base, true).hold_until_body_ends()).await;
+                self.check_layer(gate, self.apply(base, true).hold_until_body_ends()).await;
             }
             (true, false, false) => {
-                self.check_layer(&gate, self.apply(base.hold_until_body_ends(), false)).await;
+                self.check_layer(gate, self.apply(base.hold_until_body_ends(), false)).await;
             }
-            (false, true, true) => self.check_layer(&gate, self.apply(base, true).pass_permit()).await,
-            (false, true, false) => self.check_layer(&gate, self.apply(base.pass_permit(), false)).await,
+            (false, true, true) => self.check_layer(gate, self.apply(base, true).pass_permit()).await,
+            (false, true, false) => self.check_layer(gate, self.apply(base.pass_permit(), false)).await,
             (true, true, true) => {
-                self.check_layer(&gate, self.apply(base, true).pass_permit().hold_until_body_ends()).await;
+                self.check_layer(gate, self.apply(base, true).pass_permit().hold_until_body_ends()).await;
             }
             (true, true, false) => {
-                self.check_layer(&gate, self.apply(base.hold_until_body_ends().pass_permit(), false)).await;
+                self.check_layer(gate, self.apply(base.hold_until_body_ends().pass_permit(), false)).await;
             }
         }
     }
 
-    async fn check_layer<H, P>(self, gate: &Gate, layer: GateLayer<H, P>)
+    async fn check_layer<H, P, C>(self, gate: &Gate, layer: GateLayer<H, P, C>)
     where
         H: Holding<Response<Body>> + Clone,
         P: Passing<Request<()>> + Clone,
+        C: Classifying<Request<()>> + Clone,
     {
         let passes_permit = self.passes_permit;
         let mut service = layer.layer(service_fn(move |request: Request<()>| {

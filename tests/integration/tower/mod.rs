@@ -5,6 +5,7 @@
 mod body;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod combinations;
+mod keys;
 mod passing;
 mod permits;
 mod readiness;
