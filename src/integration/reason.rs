@@ -13,6 +13,9 @@ pub(super) const TOO_LARGE: &str = "too_large";
 pub(super) const ZERO_WEIGHT: &str = "zero_weight";
 pub(super) const CLOSED: &str = "closed";
 pub(super) const TOO_MANY_KEYS: &str = "too_many_keys";
+/// Only in metrics. The error of such a request is that of a full queue.
+#[cfg(feature = "metrics")]
+pub(super) const PUSHED_OUT: &str = "pushed_out";
 
 /// Returns the reason why an `acquire` was rejected.
 #[cfg(any(feature = "tower", feature = "tracing"))]

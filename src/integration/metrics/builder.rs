@@ -1,6 +1,6 @@
 //! Which governors, gates and pools are exported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::pool::RecordedPool;
@@ -38,6 +38,9 @@ impl MetricsBuilder {
     }
 
     /// Adds a gate that belongs to no governor, for example the gate of a pool.
+    ///
+    /// The permits in use and the requests waiting at a child are also counted at its parent, so do not add them up. The totals of
+    /// a child are its own. A key cannot be added: the totals of its gate include it.
     pub fn gate(mut self, gate: &Gate) -> Self {
         self.gates.push(gate.clone());
         self
@@ -72,10 +75,13 @@ impl MetricsBuilder {
     ///
     /// [`MetricsError`] with every problem, if two parts of the set would be recorded under the same names and labels: two
     /// gates of one name, two pools of one gate, or two governors that measure one resource. A part that is added twice is
-    /// such a problem, too.
+    /// such a problem, too, and so is a [key](crate::Gate::key), which has the name of its gate.
     pub fn build(self) -> Result<Metrics, MetricsError> {
         let Self { governors, gates, pools } = self;
         let mut problems = Vec::new();
+        let (keys, gates): (Vec<_>, Vec<_>) = gates.into_iter().partition(|gate| gate.as_key().is_some());
+        let names_of_keys: BTreeSet<GateName> = keys.iter().map(Gate::name).collect();
+        problems.extend(names_of_keys.into_iter().map(|gate| MetricsProblem::KeyOfGate { gate }));
         for (gate, times) in repeated(gates.iter().map(Gate::name)) {
             problems.push(MetricsProblem::DuplicateGate { gate, times });
         }
@@ -135,6 +141,14 @@ pub enum MetricsProblem {
         gate: GateName,
         /// The number of gates.
         times: usize,
+    },
+    /// A key of a gate is added. Clients choose the keys, so their number has no bound.
+    #[error(
+        "a key of gate `{gate}` is added (allowed: gates): add the gate, whose totals include those of its keys"
+    )]
+    KeyOfGate {
+        /// The gate that has the key.
+        gate: GateName,
     },
     /// Several pools have the same gate, or gates of the same name.
     #[error(

@@ -23,7 +23,8 @@
 //! the hold time of a permit is measured on request, by [`Permit::timed`](crate::Permit::timed).
 //!
 //! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state` and `resource`. Their values are bounded by the
-//! number of gates, reasons, item states and probes; no value comes from a request.
+//! number of gates, reasons, item states and probes; no value comes from a request. So a key of a gate is no label:
+//! [`BUSY_KEYS`] says how many are busy, and [`Gate::busiest_keys`](crate::Gate::busiest_keys) which.
 
 mod builder;
 mod hold;
@@ -38,7 +39,7 @@ mod tests;
 pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
-    ADMITTED, ALL, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_ADDED,
+    ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_ADDED,
     POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED,
     POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, PROBE_FAILURES,
     PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED, SECONDS, UNCLAIMED, WAIT,
@@ -101,6 +102,9 @@ impl Metrics {
         for (gate, recorded) in self.set.gates.iter().zip(&mut recorded.gates) {
             let status = gate.status();
             record_gate(&status, recorded);
+            if gate.has_keys() {
+                record_busy_keys(&status, gate.busy_keys());
+            }
             *recorded = status.waits;
         }
         for (pool, recorded) in self.set.pools.iter().zip(&mut recorded.pools) {
@@ -136,11 +140,18 @@ fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
         (reason::TOO_LARGE, rejected.too_large.saturating_add(queue.too_large)),
         (reason::ZERO_WEIGHT, rejected.zero_weight),
         (reason::CLOSED, rejected.closed.saturating_add(queue.closed)),
+        (reason::PUSHED_OUT, queue.pushed_out),
+        (reason::TOO_MANY_KEYS, rejected.too_many_keys),
     ] {
         counter!(REJECTED, "gate" => gate.clone(), "reason" => reason).absolute(count);
     }
 
     waits::record_new(WAIT, &gate, recorded_waits, &status.waits);
+}
+
+/// Records how many keys are busy. No key is a label, because clients choose the keys.
+fn record_busy_keys(status: &GateStatus, busy_keys: usize) {
+    gauge!(BUSY_KEYS, "gate" => status.name.to_string()).set(gauge_value(busy_keys as u64));
 }
 
 fn record_probe(probe: &ProbeStatus) {

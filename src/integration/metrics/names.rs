@@ -11,6 +11,8 @@ pub const WAITING: &str = "concurrency_governor_waiting";
 /// Admitted requests that have not returned their permit yet; by `gate`. A number that stays above 0 means that a task does not poll
 /// its future.
 pub const UNCLAIMED: &str = "concurrency_governor_unclaimed";
+/// Keys with permits in use or requests waiting; by `gate`, only for gates that have keys.
+pub const BUSY_KEYS: &str = "concurrency_governor_busy_keys";
 /// Permits in use above a lowered limit; by `gate`.
 pub const DEBT: &str = "concurrency_governor_debt";
 /// Requests admitted, at once or after a wait; by `gate`.
@@ -20,7 +22,7 @@ pub const ENQUEUED: &str = "concurrency_governor_enqueued_total";
 /// Requests cancelled by their caller while they waited; by `gate`.
 pub const CANCELLED: &str = "concurrency_governor_cancelled_total";
 /// Requests rejected, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `queue_full`, `expired`,
-/// `too_large`, `zero_weight` or `closed`.
+/// `too_large`, `zero_weight`, `closed`, `pushed_out` or `too_many_keys`.
 pub const REJECTED: &str = "concurrency_governor_rejected_total";
 /// Changes of the limit; by `gate`.
 pub const RESIZED: &str = "concurrency_governor_resized_total";
@@ -69,11 +71,12 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, with the description that the recorder gets.
-pub const ALL: [Metric; 30] = [
+pub const ALL: [Metric; 31] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
     Metric::new(UNCLAIMED, MetricKind::Gauge, "admitted requests that have not returned their permit"),
+    Metric::new(BUSY_KEYS, MetricKind::Gauge, "keys with permits in use or requests waiting"),
     Metric::new(DEBT, MetricKind::Gauge, "permits in use above a lowered limit"),
     Metric::new(ADMITTED, MetricKind::Counter, "requests admitted, at once or after a wait"),
     Metric::new(ENQUEUED, MetricKind::Counter, "requests that entered the queue"),

@@ -50,9 +50,13 @@ fn each_series_of_a_gate_has_its_own_field() {
     let rejected = &mut totals.rejected;
     (rejected.no_permits, rejected.queue_full, rejected.expired) = (13, 14, 15);
     (rejected.too_large, rejected.zero_weight, rejected.closed) = (16, 17, 18);
+    (totals.queue.pushed_out, rejected.too_many_keys) = (21, 22);
     status.waits = histogram_of(19);
 
-    let recorded = recorded_by(|| record_gate(&status, &Histogram::default()));
+    let recorded = recorded_by(|| {
+        record_gate(&status, &Histogram::default());
+        record_busy_keys(&status, 23);
+    });
     assert_eq!(
         recorded,
         expected([
@@ -71,6 +75,9 @@ fn each_series_of_a_gate_has_its_own_field() {
             ("rejected_total{,reason=\"too_large\"}", 216.0),
             ("rejected_total{,reason=\"zero_weight\"}", 17.0),
             ("rejected_total{,reason=\"closed\"}", 418.0),
+            ("rejected_total{,reason=\"pushed_out\"}", 21.0),
+            ("rejected_total{,reason=\"too_many_keys\"}", 22.0),
+            ("busy_keys", 23.0),
             ("wait_seconds_count", 19.0),
         ])
     );

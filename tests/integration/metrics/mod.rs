@@ -4,6 +4,7 @@
 #![expect(clippy::float_cmp, reason = "a scrape has whole numbers as floats, which are exact")]
 
 mod documents;
+mod keys;
 mod pool;
 mod recording;
 mod scrape;

@@ -7,10 +7,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
-use concurrency_governor::integration::metrics::{ADMITTED, ALL, HOLD, MetricKind, Metrics, REJECTED, WAIT};
+use concurrency_governor::integration::metrics::{
+    ADMITTED, ALL, BUSY_KEYS, HOLD, MetricKind, Metrics, REJECTED, WAIT,
+};
 use concurrency_governor::plan::Policy;
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{Formula, GateSpec, Governor, Limit, OverrideLayer, Overrides, Reading, Resource};
+use concurrency_governor::{
+    Formula, GateSpec, Governor, Keys, Limit, OverrideLayer, Overrides, Reading, Resource,
+};
 
 use super::pool::ExercisedPool;
 use super::*;
@@ -31,7 +35,9 @@ async fn a_scrape_shows_every_metric() {
     let io = governor.gate(IO).unwrap();
     let uploads = Gate::new(UPLOADS, Limit::new(5));
     let sessions = ExercisedPool::new().await;
-    let metrics = Metrics::builder().governor(&governor).gate(&uploads).pool(&sessions.pool).build().unwrap();
+    let tenants = Gate::builder(GateName::new("tenants"), Limit::new(2)).keyed(Keys::up_to(1)).build();
+    let builder = Metrics::builder().governor(&governor).gate(&uploads).gate(&tenants);
+    let metrics = builder.pool(&sessions.pool).build().unwrap();
     let task = metrics.spawn(Duration::from_millis(10));
 
     // Gate `io`: one rejection for each reason, one waiter, one cancelled waiter, debt.
@@ -45,6 +51,10 @@ async fn a_scrape_shows_every_metric() {
     assert!(poll(waiting.as_mut()).is_pending() && poll(cancelled.as_mut()).is_pending());
     complete(io.acquire()).await.unwrap_err(); // the queue is full
     drop(cancelled);
+
+    // Gate `tenants`: one key is busy, and a second one is rejected.
+    let _of_tenant = tenants.key("a").try_acquire_owned().unwrap();
+    tenants.key("b").try_acquire().unwrap_err();
 
     // Probes and refreshes: a lower reading, three failures, a rejected refresh.
     cpu.set(Reading::whole(1));
@@ -109,6 +119,8 @@ async fn a_scrape_shows_every_metric() {
     assert_eq!(value(&format!("{WAIT}_bucket"), "gate=\"uploads\",le=\"+Inf\""), 1.0);
     assert_eq!(value(&format!("{HOLD}_count"), "gate=\"uploads\""), 3.0);
     assert!((0.002..2.0).contains(&value(&format!("{HOLD}_sum"), "gate=\"uploads\"")), "in seconds");
+
+    assert_eq!([value(BUSY_KEYS, "gate=\"tenants\""), rejected("tenants", "too_many_keys")], [1.0, 1.0]);
 
     sessions.assert_metrics(value);
 
