@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 
 #[cfg(feature = "metrics")]
 use super::metrics::Timed;
+use crate::gate::OwnedPermit;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
-use crate::gate::run_blocking;
-use crate::gate::{AcquireError, OwnedPermit, Request};
+use crate::gate::{AcquireError, Request, run_blocking};
 
 /// How a request is observed: by a span around its wait, by the recording of its hold time, by both or by neither.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,9 @@ pub(super) struct Observation {
     pub(super) timed: bool,
     #[cfg(feature = "tracing")]
     pub(super) traced: bool,
+    /// Whether the span has the text of the key.
+    #[cfg(all(feature = "tower", feature = "tracing"))]
+    pub(super) shows_key: bool,
 }
 
 impl Observation {
@@ -27,9 +30,12 @@ impl Observation {
         timed: false,
         #[cfg(feature = "tracing")]
         traced: false,
+        #[cfg(all(feature = "tower", feature = "tracing"))]
+        shows_key: false,
     };
 
     /// Waits for the permits of a request, in a span if the request is traced.
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
     pub(super) async fn acquire(self, request: Request<'_>) -> Result<OwnedPermit, AcquireError> {
         let acquire = request.acquire_owned();
         #[cfg(feature = "tracing")]

@@ -10,6 +10,8 @@ use super::classify::Classifying;
 use super::rejected::RejectionCause;
 use crate::gate::{Gate, OwnedPermit, Priority};
 use crate::integration::observed::Observation;
+#[cfg(feature = "tracing")]
+use crate::integration::tracing::WaitDetails;
 
 /// The settings of a layer, shared by all of its requests.
 #[derive(Clone, Debug)]
@@ -79,11 +81,19 @@ async fn wait(
     key: Option<Gate>,
     priority: Priority,
 ) -> Result<OwnedPermit, RejectionCause> {
-    let mut request = key.as_ref().unwrap_or(&settings.gate).request().priority(priority);
+    let gate = key.as_ref().unwrap_or(&settings.gate);
+    let mut request = gate.request().priority(priority);
     if let WaitPolicy::AtMost(wait) = settings.wait_policy {
         request = request.max_wait(wait);
     }
-    Ok(settings.observation.acquire(request).await?)
+    #[cfg(feature = "tracing")]
+    if settings.observation.traced {
+        let key = gate.as_key();
+        let shown = key.filter(|_| settings.observation.shows_key).cloned();
+        let details = WaitDetails { is_keyed: key.is_some(), key: shown, priority };
+        return Ok(request.acquire_owned().traced_with(details).await?);
+    }
+    Ok(request.acquire_owned().await?)
 }
 
 impl BoxedWait {

@@ -287,9 +287,20 @@ impl<H, P, C> GateLayer<H, P, C> {
     }
 
     /// Opens a span for each request that waits, as [`Acquire::traced`](crate::gate::Acquire::traced) does.
+    ///
+    /// The span of a request with a key has the field `keyed`, and not the key itself, which may be a secret. The span has the field
+    /// `priority` unless it is normal.
     #[cfg(feature = "tracing")]
     pub const fn traced(mut self) -> Self {
         self.settings.observation.traced = true;
+        self
+    }
+
+    /// Opens a span as [`traced`](Self::traced) does, with the text of the request's key in the field `key`.
+    #[cfg(feature = "tracing")]
+    pub const fn traced_with_keys(mut self) -> Self {
+        self.settings.observation.traced = true;
+        self.settings.observation.shows_key = true;
         self
     }
 }

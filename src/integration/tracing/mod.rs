@@ -27,6 +27,8 @@ mod wait;
 
 pub use observer::TracingObserver;
 pub use wait::Traced;
+#[cfg(feature = "tower")]
+pub(super) use wait::WaitDetails;
 
 /// The target of every span and event.
 pub const TARGET: &str = "concurrency_governor";

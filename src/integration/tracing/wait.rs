@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use tracing::field::Empty;
+use tracing::field::{Empty, display};
 use tracing::{Span, debug_span};
 
 use super::TARGET;
-use crate::gate::{Acquire, AcquireError, AcquireFuture, AcquireOwned};
+use crate::gate::{Acquire, AcquireError, AcquireFuture, AcquireOwned, Key, Priority};
 use crate::integration::reason;
+use crate::plan::GateName;
 
 impl Acquire<'_> {
     /// Opens a span around the wait of this request, if it has to wait.
@@ -20,7 +21,7 @@ impl Acquire<'_> {
     ///
     /// The span `gate.wait` has level `DEBUG`. It starts when the request enters the queue and ends when the future
     /// resolves or is dropped. Its parent is the span in which the future is first polled. Its fields are `gate`,
-    /// `weight`, and `outcome`: `admitted`, `expired`, `closed`, `too_large` or `cancelled`.
+    /// `weight`, and `outcome`: `admitted`, `expired`, `closed`, `too_large`, `queue_full` or `cancelled`.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -33,15 +34,32 @@ impl Acquire<'_> {
     /// # }
     /// ```
     pub fn traced(self) -> Traced<Self> {
-        Traced { acquire: self, span: None }
+        Traced { acquire: self, span: None, details: None }
     }
 }
 
 impl AcquireOwned {
     /// Opens a span around the wait of this request, if it has to wait. See [`Acquire::traced`].
     pub fn traced(self) -> Traced<Self> {
-        Traced { acquire: self, span: None }
+        Traced { acquire: self, span: None, details: None }
     }
+
+    /// Opens a span as [`traced`](Self::traced), with more fields.
+    #[cfg(feature = "tower")]
+    pub(in crate::integration) fn traced_with(self, details: WaitDetails) -> Traced<Self> {
+        let details = (details != WaitDetails::default()).then(|| Box::new(details));
+        Traced { acquire: self, span: None, details }
+    }
+}
+
+/// What a span says about a wait besides the gate and the weight.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::integration) struct WaitDetails {
+    /// Whether the request waits at a key.
+    pub(in crate::integration) is_keyed: bool,
+    /// The key, if the span shows it.
+    pub(in crate::integration) key: Option<Key>,
+    pub(in crate::integration) priority: Priority,
 }
 
 pin_project! {
@@ -60,6 +78,8 @@ pin_project! {
         #[pin]
         acquire: F,
         span: Option<Span>,
+        // `None` for the default.
+        details: Option<Box<WaitDetails>>,
     }
 
     impl<F> PinnedDrop for Traced<F> {
@@ -87,10 +107,8 @@ where
         let Poll::Ready(result) = polled else {
             // Only a request that waits gets here, and only its first poll opens the span.
             let (gate, weight) = this.acquire.target();
-            let gate = gate.map(tracing::field::display);
-            this.span.get_or_insert_with(
-                || debug_span!(target: TARGET, "gate.wait", gate, weight, outcome = Empty),
-            );
+            let details = this.details.as_deref();
+            this.span.get_or_insert_with(|| open_span(gate, weight, details));
             return Poll::Pending;
         };
         if let Some(span) = this.span.take() {
@@ -104,8 +122,25 @@ where
     }
 }
 
+/// Opens the span of a wait. A field that has the default is left out.
+fn open_span(gate: Option<GateName>, weight: u32, details: Option<&WaitDetails>) -> Span {
+    let gate = gate.map(display);
+    let keyed = details.and_then(|details| details.is_keyed.then_some(true));
+    let key = details.and_then(|details| details.key.as_ref()).map(display);
+    let priority = details.and_then(|details| match details.priority {
+        Priority::Critical => Some("critical"),
+        Priority::Normal => None,
+        Priority::Sheddable => Some("sheddable"),
+        Priority::Batch => Some("batch"),
+    });
+    debug_span!(target: TARGET, "gate.wait", gate, weight, keyed, key, priority, outcome = Empty)
+}
+
 impl<F: fmt::Debug> fmt::Debug for Traced<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Traced").field("acquire", &self.acquire).field("span", &self.span).finish()
+        f.debug_struct("Traced")
+            .field("acquire", &self.acquire)
+            .field("span", &self.span)
+            .finish_non_exhaustive()
     }
 }

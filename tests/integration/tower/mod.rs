@@ -11,6 +11,8 @@ mod permits;
 mod readiness;
 mod rejections;
 mod stack;
+#[cfg(feature = "tracing")]
+mod traced;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use concurrency_governor::{Gate, GateName, Limit};
+use concurrency_governor::{Gate, GateName, Keys, Limit};
 
 use super::*;
 
@@ -89,4 +89,21 @@ fn no_subscriber_is_needed() {
     drop(held);
     assert!(matches!(poll(wait), Poll::Ready(Ok(_))));
     assert_eq!(gate.status().in_use, 0);
+}
+
+/// A request that makes room for one of another key ends its span with the outcome of its error.
+#[test]
+fn a_pushed_out_wait_ends_as_of_a_full_queue() {
+    let capture = Capture::default();
+    capture.run(|| {
+        let gate = Gate::builder(UPLOADS, Limit::new(1)).queue(2).keyed(Keys::up_to(10)).build();
+        let _held = gate.try_acquire().unwrap();
+        let mut flood = [0; 2].map(|_| Box::pin(gate.key("a").acquire_owned().traced()));
+        assert!(flood.iter_mut().all(|wait| poll(wait.as_mut()).is_pending()));
+        let mut other = Box::pin(gate.key("b").acquire_owned().traced());
+        assert!(poll(other.as_mut()).is_pending() && poll(flood[1].as_mut()).is_ready());
+    });
+    let spans = capture.wait_spans();
+    let ended: Vec<_> = spans.iter().map(|wait| (wait.field("gate"), wait.field("outcome"))).collect();
+    assert_eq!(ended, [("uploads", "cancelled"), ("uploads", "queue_full"), ("uploads", "cancelled")]);
 }
