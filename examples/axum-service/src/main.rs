@@ -5,6 +5,8 @@
 //! $ axum-service load 127.0.0.1:8080 /work/20 64 10 &
 //! $ curl -X PUT http://127.0.0.1:8080/limits/work/4
 //! $ curl http://127.0.0.1:8080/limits
+//! $ curl -H 'x-tenant: blue' http://127.0.0.1:8080/work/20
+//! $ curl http://127.0.0.1:8080/tenants
 //! $ curl http://127.0.0.1:8080/metrics
 //! ```
 

@@ -9,34 +9,39 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{BoxError, Extension, Router};
+use concurrency_governor::gate::{Gate, Key};
 use concurrency_governor::governor::RefreshPolicy;
 use concurrency_governor::integration::metrics::{HOLD, Metrics, SECONDS, WAIT};
 use concurrency_governor::integration::tower::{GateError, GateLayer, RequestPermit};
 use concurrency_governor::integration::tracing::TracingObserver;
 use concurrency_governor::{
-    Formula, GateName, GateSpec, Governor, OverrideLayer, Overrides, Resource, probe,
+    Formula, GateName, GateSpec, Governor, Keys, OverrideLayer, Overrides, Resource, probe,
 };
 use futures_util::stream;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 
-/// 64 requests per core, on a quarter of the descriptors. 128 more may wait, for a quarter of a second.
+/// 64 requests per core, on a quarter of the descriptors, shared fairly among tenants. 4096 more may wait, 1024 of each tenant.
 const WORK: GateSpec = GateSpec::new(
     "work",
     Formula::of(Resource::CPU.times(64).assume(1)).at_most(Resource::FD.fraction(1, 4)),
 )
-.queue(128)
-.max_wait(Duration::from_millis(250));
+.keyed(Keys::up_to(1024).queue(1024))
+.queue(4096);
+
+/// How long a request waits, unless the variable `APP_MAX_WAIT_MS` has another number of milliseconds.
+const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(250);
 
 /// The state of the operators' routes.
 struct OperatorState {
     governor: Governor,
+    work: Gate,
     /// The settings from the environment. Settings made at run time take precedence.
     environment: OverrideLayer,
     metrics: Metrics,
@@ -63,23 +68,46 @@ pub async fn serve(address: SocketAddr) -> Result<(), BoxError> {
     let metrics = Metrics::builder().governor(&governor).build()?;
 
     // The work passes the gate. The operators' routes do not, so they respond under any load.
-    let gate = GateLayer::new(governor.gate(WORK)?).hold_until_body_ends().pass_permit().timed().traced();
+    let work_gate = governor.gate(WORK)?;
+    let gate = GateLayer::new(work_gate.clone())
+        .by_key(tenant_of)
+        .max_wait(read_max_wait()?)
+        .hold_until_body_ends()
+        .pass_permit()
+        .timed()
+        .traced();
     let work_routes = Router::new()
         .route("/work/{ms}", get(work))
         .route("/stream/{chunks}", get(stream_chunks))
         .route("/block/{ms}", get(block))
         .layer(ServiceBuilder::new().layer(HandleErrorLayer::new(respond_to_rejection)).layer(gate));
-    let state = Arc::new(OperatorState { governor, environment, metrics, prometheus });
+    let state = Arc::new(OperatorState { governor, work: work_gate, environment, metrics, prometheus });
     let operator_routes = Router::new()
         .route("/metrics", get(scrape))
         .route("/limits", get(explain_limits))
         .route("/limits/{gate}/{limit}", put(set_limit))
+        .route("/tenants", get(list_busiest_tenants))
         .with_state(state);
 
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
     axum::serve(listener, work_routes.merge(operator_routes)).with_graceful_shutdown(interrupted()).await?;
     Ok(())
+}
+
+/// Returns the tenant of a request. Only a proxy that clients cannot bypass may set the header: a client that invents tenants would get
+/// the share of each. A request without it acquires from the gate itself.
+fn tenant_of(request: &Request) -> Option<Key> {
+    let tenant = request.headers().get("x-tenant")?;
+    tenant.to_str().ok().map(Key::from)
+}
+
+fn read_max_wait() -> Result<Duration, BoxError> {
+    let Some(given) = std::env::var_os("APP_MAX_WAIT_MS") else { return Ok(DEFAULT_MAX_WAIT) };
+    let number = given.to_str().and_then(|given| given.parse().ok());
+    let number = number
+        .ok_or_else(|| format!("APP_MAX_WAIT_MS is {given:?} (allowed: a whole number of milliseconds)"))?;
+    Ok(Duration::from_millis(number))
 }
 
 /// Responds to a rejected request with 503 and `Retry-After`.
@@ -117,6 +145,14 @@ async fn scrape(State(state): State<Arc<OperatorState>>) -> String {
 async fn explain_limits(State(state): State<Arc<OperatorState>>) -> String {
     let resolution = state.governor.resolution();
     resolution.explanations().iter().map(|explanation| format!("{explanation:#}\n")).collect()
+}
+
+/// Lists the tenants with the most requests waiting and permits in use, the busiest first.
+async fn list_busiest_tenants(State(state): State<Arc<OperatorState>>) -> String {
+    let tenants = state.work.busiest_keys(10).into_iter();
+    tenants
+        .map(|tenant| format!("{}: {} in use, {} waiting\n", tenant.key, tenant.in_use, tenant.waiting))
+        .collect()
 }
 
 /// Applies another limit at once, and returns its explanation. Requests in flight are not interrupted.

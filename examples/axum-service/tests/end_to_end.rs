@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use concurrency_governor::probe::OpenFiles;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_axum-service");
 
 /// While more load arrives than the gate admits, clients see no error other than 503 with `Retry-After`. A lowered limit holds
@@ -28,6 +30,7 @@ fn limits_change_under_load_without_errors() {
         assert!(metrics.sum("in_use") <= 2.0);
         assert_eq!(metrics.sum("limit"), 2.0);
     }
+    wait_until("requests are shed", || service.metrics().sum("rejected_total") > 0.0);
     service.set_limit(32);
     wait_until("32 permits are in use", || service.metrics().sum("in_use") == 32.0);
     assert!(load.is_running(), "the load must last until here");
@@ -69,6 +72,60 @@ fn a_body_holds_its_permit_until_it_ends() {
     assert_eq!(service.metrics().sum("in_use"), 0.0, "the body was read to its end");
 }
 
+/// While 999 requests of one tenant wait, a request of another tenant is served by the next release.
+#[test]
+fn a_flood_of_one_tenant_delays_another_by_one_release() {
+    // A descriptor for each connection. The service inherits the limit.
+    OpenFiles::raise_soft_limit(8192).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["serve", "127.0.0.1:0"]).env("APP_WORK", "1").env("APP_MAX_WAIT_MS", "600000");
+    let service = ServiceProcess::start_program(&mut command);
+
+    // A streamed body holds the only permit until its client disconnects.
+    let mut flood = vec![service.start_request("/stream/1000000", Some("a"))];
+    let mut head = [0; 12];
+    flood[0].read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    flood.extend((1..1000).map(|_| service.start_request("/stream/1000000", Some("a"))));
+    wait_until("999 requests of the flood wait", || service.metrics().sum("waiting") == 999.0);
+    let mut other = service.start_request("/work/1", Some("b"));
+    wait_until("the other request waits", || service.metrics().sum("waiting") == 1000.0);
+    let (status, tenants) = service.request("GET", "/tenants");
+    assert_eq!(status, 200);
+    assert!(tenants.ends_with("\r\n\r\na: 1 in use, 999 waiting\nb: 0 in use, 1 waiting\n"), "{tenants}");
+    assert_eq!([service.metrics().sum("busy_keys"), service.metrics().sum("admitted_total")], [2.0, 1.0]);
+
+    // One release. If it admitted another request of the flood, that one would never end, and the other tenant would get no response.
+    drop(flood.remove(0));
+    let mut response = String::new();
+    other.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("worked for 1 ms\n"), "{response}");
+    wait_until("the flood has the permit again", || service.metrics().sum("admitted_total") == 3.0);
+    assert!(
+        service.request("GET", "/tenants").1.ends_with("a: 1 in use, 998 waiting\n"),
+        "b is idle, and takes no memory"
+    );
+}
+
+/// The program of the cookbook serves a tenant while a flood of another waits that no request could wait out.
+#[test]
+fn the_program_of_the_cookbook_shares_among_tenants() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tenants"));
+    let service = ServiceProcess::start_program(command.arg("127.0.0.1:0").env("APP_API", "1"));
+    // 100 ms each at a limit of 1, and no request waits longer than 5 s.
+    let _flood: Vec<_> = (0..200).map(|_| service.start_request("/report", Some("a"))).collect();
+    let waiting = || -> Option<u32> {
+        let busiest = service.request("GET", "/busiest").1;
+        busiest.lines().last()?.strip_prefix("a: 1 in use, ")?.strip_suffix(" waiting")?.parse().ok()
+    };
+    wait_until("the flood waits", || waiting().is_some_and(|waiting| waiting > 150));
+    for tenant in [Some("b"), None] {
+        let mut response = String::new();
+        service.start_request("/report", tenant).read_to_string(&mut response).unwrap();
+        assert!(response.ends_with("the report\n"), "{response}");
+    }
+}
+
 /// A running service. Dropping it kills its process.
 struct ServiceProcess {
     process: Child,
@@ -79,13 +136,13 @@ struct ServiceProcess {
 impl ServiceProcess {
     /// Starts the service with this limit, and waits until it listens.
     fn start(limit: u32) -> Self {
-        let mut process = Command::new(PROGRAM)
-            .args(["serve", "127.0.0.1:0"])
-            .env("APP_WORK", limit.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(PROGRAM);
+        Self::start_program(command.args(["serve", "127.0.0.1:0"]).env("APP_WORK", limit.to_string()))
+    }
+
+    /// Starts a program that prints its address, and waits until it listens.
+    fn start_program(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
@@ -93,6 +150,15 @@ impl ServiceProcess {
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
         Self { process, address, log }
+    }
+
+    /// Sends a request of a tenant, and does not wait for the response.
+    fn start_request(&self, path: &str, tenant: Option<&str>) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let tenant = tenant.map(|tenant| format!("X-Tenant: {tenant}\r\n")).unwrap_or_default();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\n{tenant}Connection: close\r\n\r\n").unwrap();
+        stream
     }
 
     /// Sends a request, and returns the status and the whole response.
