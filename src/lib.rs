@@ -65,7 +65,7 @@
 //! - Gates do not observe latencies or failures: their limits follow from the host. The rules of [`feedback`] choose a limit from
 //!   outcomes, but no gate uses them yet.
 //! - It does not share a limit between processes or machines.
-//! - It does not limit rates, and it does not divide a gate between tenants.
+//! - It does not limit rates.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
 //!
 //! [Comparison](_documentation::comparison) names the crates that do these things.
@@ -80,6 +80,8 @@
 //! - [Bound blocking work](_documentation::cookbook::blocking_work)
 //! - [Bound streams and task sets](_documentation::cookbook::streams)
 //! - [Share a budget](_documentation::cookbook::shared_budget)
+//! - [Give tenants fair shares](_documentation::cookbook::tenants)
+//! - [Set priorities](_documentation::cookbook::priorities)
 //! - [Keep instances warm](_documentation::cookbook::warm_pool)
 //! - [Shut down gracefully](_documentation::cookbook::graceful_shutdown)
 //! - [Answer health checks](_documentation::cookbook::health_checks)
@@ -239,6 +241,10 @@ pub mod _documentation {
         pub mod outbound_http {}
 
         #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/priorities.md")]
+        pub mod priorities {}
+
+        #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/read-explain.md")]
         pub mod read_explain {}
 
@@ -257,6 +263,10 @@ pub mod _documentation {
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/streams.md")]
         pub mod streams {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/tenants.md")]
+        pub mod tenants {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/tokio-semaphore.md")]

@@ -29,3 +29,18 @@ fn every_page_has_the_same_shape() {
         assert!(last.starts_with("When it misbehaves\n"), "{}", page.display());
     }
 }
+
+/// The program of the page on tenants is compiled and tested as a part of `examples/axum-service`, because this crate does not
+/// depend on axum. The package of the crate is published without the examples that are packages.
+#[test]
+fn the_program_for_axum_is_the_tested_one() {
+    let source = root().join("examples/axum-service/src/bin/tenants.rs");
+    if !source.exists() {
+        return;
+    }
+    let source = read(&source);
+    let (_, program) = source.split_once("\n\n").unwrap();
+    let page = read(&root().join("docs/cookbook/tenants.md"));
+    let (_, shown) = page.split_once("```rust,ignore\n").unwrap();
+    assert_eq!(shown.split("```\n").next().unwrap(), program);
+}
