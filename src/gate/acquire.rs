@@ -22,14 +22,14 @@ use super::expiry::{set_timer, timer_waker};
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
+#[cfg(feature = "tracing")]
+use super::priority::Priority;
 use super::queue::{Queue, Removed, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
 use super::state::{ArrivalDecision, ArrivalTime, GateState, TreeArrival, WaitDeadline};
 use super::timer::{Rearm, RuntimeId, TimerId};
 use super::tree::TreeNode;
 use super::wake_list::WakeList;
-#[cfg(feature = "tracing")]
-use crate::plan::GateName;
 
 pin_project! {
     /// Resolves to a [`Permit`]; from [`Gate::acquire`] and [`Request::acquire`](super::Request::acquire).
@@ -120,20 +120,20 @@ impl Future for AcquireOwned {
 /// A future that acquires permits of one gate.
 #[cfg(feature = "tracing")]
 pub(crate) trait AcquireFuture {
-    /// Returns the name of the gate, or `None` after completion of an owned request, and the weight.
-    fn target(&self) -> (Option<GateName>, u32);
+    /// Returns the gate, or `None` after completion of an owned request, the weight and the priority.
+    fn target(&self) -> (Option<&Gate>, u32, Priority);
 }
 
 #[cfg(feature = "tracing")]
 impl AcquireFuture for Acquire<'_> {
-    fn target(&self) -> (Option<GateName>, u32) {
+    fn target(&self) -> (Option<&Gate>, u32, Priority) {
         self.request.target()
     }
 }
 
 #[cfg(feature = "tracing")]
 impl AcquireFuture for AcquireOwned {
-    fn target(&self) -> (Option<GateName>, u32) {
+    fn target(&self) -> (Option<&Gate>, u32, Priority) {
         self.request.target()
     }
 }
@@ -577,8 +577,8 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     #[cfg(feature = "tracing")]
-    fn target(&self) -> (Option<GateName>, u32) {
-        (self.gate.gate().map(Gate::name), self.waiter.weight())
+    fn target(&self) -> (Option<&Gate>, u32, Priority) {
+        (self.gate.gate(), self.waiter.weight(), self.waiter.priority())
     }
 
     fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {

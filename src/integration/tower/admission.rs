@@ -10,8 +10,6 @@ use super::classify::Classifying;
 use super::rejected::RejectionCause;
 use crate::gate::{Gate, OwnedPermit, Priority};
 use crate::integration::observed::Observation;
-#[cfg(feature = "tracing")]
-use crate::integration::tracing::WaitDetails;
 
 /// The settings of a layer, shared by all of its requests.
 #[derive(Clone, Debug)]
@@ -88,10 +86,8 @@ async fn wait(
     }
     #[cfg(feature = "tracing")]
     if settings.observation.traced {
-        let key = gate.as_key();
-        let shown = key.filter(|_| settings.observation.shows_key).cloned();
-        let details = WaitDetails { is_keyed: key.is_some(), key: shown, priority };
-        return Ok(request.acquire_owned().traced_with(details).await?);
+        let traced = request.acquire_owned().traced();
+        return Ok(if settings.observation.shows_key { traced.with_key() } else { traced }.await?);
     }
     Ok(request.acquire_owned().await?)
 }

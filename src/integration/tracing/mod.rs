@@ -27,8 +27,6 @@ mod wait;
 
 pub use observer::TracingObserver;
 pub use wait::Traced;
-#[cfg(feature = "tower")]
-pub(super) use wait::WaitDetails;
 
 /// The target of every span and event.
 pub const TARGET: &str = "concurrency_governor";

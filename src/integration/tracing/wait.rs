@@ -10,9 +10,8 @@ use tracing::field::{Empty, display};
 use tracing::{Span, debug_span};
 
 use super::TARGET;
-use crate::gate::{Acquire, AcquireError, AcquireFuture, AcquireOwned, Key, Priority};
+use crate::gate::{Acquire, AcquireError, AcquireFuture, AcquireOwned, Gate, Priority};
 use crate::integration::reason;
-use crate::plan::GateName;
 
 impl Acquire<'_> {
     /// Opens a span around the wait of this request, if it has to wait.
@@ -21,7 +20,8 @@ impl Acquire<'_> {
     ///
     /// The span `gate.wait` has level `DEBUG`. It starts when the request enters the queue and ends when the future
     /// resolves or is dropped. Its parent is the span in which the future is first polled. Its fields are `gate`,
-    /// `weight`, and `outcome`: `admitted`, `expired`, `closed`, `too_large`, `queue_full` or `cancelled`.
+    /// `weight`, and `outcome`: `admitted`, `expired`, `closed`, `too_large`, `queue_full` or `cancelled`. At a key, `keyed` is true.
+    /// `priority` is `critical`, `sheddable` or `batch`, and missing if it is normal.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -34,32 +34,23 @@ impl Acquire<'_> {
     /// # }
     /// ```
     pub fn traced(self) -> Traced<Self> {
-        Traced { acquire: self, span: None, details: None }
+        Traced { acquire: self, span: None, shows_key: false }
     }
 }
 
 impl AcquireOwned {
     /// Opens a span around the wait of this request, if it has to wait. See [`Acquire::traced`].
     pub fn traced(self) -> Traced<Self> {
-        Traced { acquire: self, span: None, details: None }
-    }
-
-    /// Opens a span as [`traced`](Self::traced), with more fields.
-    #[cfg(feature = "tower")]
-    pub(in crate::integration) fn traced_with(self, details: WaitDetails) -> Traced<Self> {
-        let details = (details != WaitDetails::default()).then(|| Box::new(details));
-        Traced { acquire: self, span: None, details }
+        Traced { acquire: self, span: None, shows_key: false }
     }
 }
 
-/// What a span says about a wait besides the gate and the weight.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::integration) struct WaitDetails {
-    /// Whether the request waits at a key.
-    pub(in crate::integration) is_keyed: bool,
-    /// The key, if the span shows it.
-    pub(in crate::integration) key: Option<Key>,
-    pub(in crate::integration) priority: Priority,
+impl<F> Traced<F> {
+    /// Adds the field `key` to the span of a request that waits at a [key](crate::Gate::key): the key itself, which may be a secret.
+    pub fn with_key(mut self) -> Self {
+        self.shows_key = true;
+        self
+    }
 }
 
 pin_project! {
@@ -78,8 +69,7 @@ pin_project! {
         #[pin]
         acquire: F,
         span: Option<Span>,
-        // `None` for the default.
-        details: Option<Box<WaitDetails>>,
+        shows_key: bool,
     }
 
     impl<F> PinnedDrop for Traced<F> {
@@ -106,9 +96,9 @@ where
         };
         let Poll::Ready(result) = polled else {
             // Only a request that waits gets here, and only its first poll opens the span.
-            let (gate, weight) = this.acquire.target();
-            let details = this.details.as_deref();
-            this.span.get_or_insert_with(|| open_span(gate, weight, details));
+            let shows_key = *this.shows_key;
+            let (gate, weight, priority) = this.acquire.target();
+            this.span.get_or_insert_with(|| open_span(gate, weight, priority, shows_key));
             return Poll::Pending;
         };
         if let Some(span) = this.span.take() {
@@ -123,16 +113,17 @@ where
 }
 
 /// Opens the span of a wait. A field that has the default is left out.
-fn open_span(gate: Option<GateName>, weight: u32, details: Option<&WaitDetails>) -> Span {
-    let gate = gate.map(display);
-    let keyed = details.and_then(|details| details.is_keyed.then_some(true));
-    let key = details.and_then(|details| details.key.as_ref()).map(display);
-    let priority = details.and_then(|details| match details.priority {
+fn open_span(gate: Option<&Gate>, weight: u32, priority: Priority, shows_key: bool) -> Span {
+    let key = gate.and_then(Gate::as_key);
+    let keyed = key.is_some().then_some(true);
+    let key = key.filter(|_| shows_key).map(display);
+    let gate = gate.map(|gate| display(gate.name()));
+    let priority = match priority {
         Priority::Critical => Some("critical"),
         Priority::Normal => None,
         Priority::Sheddable => Some("sheddable"),
         Priority::Batch => Some("batch"),
-    });
+    };
     debug_span!(target: TARGET, "gate.wait", gate, weight, keyed, key, priority, outcome = Empty)
 }
 

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use concurrency_governor::gate::Priority;
 use concurrency_governor::{Gate, GateName, Keys, Limit};
 
 use super::*;
@@ -106,4 +107,25 @@ fn a_pushed_out_wait_ends_as_of_a_full_queue() {
     let spans = capture.wait_spans();
     let ended: Vec<_> = spans.iter().map(|wait| (wait.field("gate"), wait.field("outcome"))).collect();
     assert_eq!(ended, [("uploads", "cancelled"), ("uploads", "queue_full"), ("uploads", "cancelled")]);
+}
+
+/// The span of a wait at a key says so, and shows the key only on request. A normal priority is no field.
+#[test]
+fn the_span_of_a_wait_has_the_key_and_the_priority() {
+    let capture = Capture::default();
+    capture.run(|| {
+        let gate = Gate::builder(UPLOADS, Limit::new(1)).keyed(Keys::up_to(10)).build();
+        let _held = gate.try_acquire().unwrap();
+        let key = gate.key("tenant");
+        let urgent = || key.request().priority(Priority::Critical).acquire();
+        for mut wait in
+            [gate.acquire().traced(), urgent().traced(), urgent().traced().with_key()].map(Box::pin)
+        {
+            assert!(poll(wait.as_mut()).is_pending());
+        }
+    });
+    let spans = capture.wait_spans();
+    let fields: Vec<_> =
+        spans.iter().map(|span| ["keyed", "key", "priority"].map(|name| span.field(name))).collect();
+    assert_eq!(fields, [["", "", ""], ["true", "", "critical"], ["true", "tenant", "critical"]]);
 }
