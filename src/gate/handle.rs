@@ -94,6 +94,7 @@ impl Gate {
             is_parent: false,
             keys: None,
             parent: None,
+            longest_wait: NEVER,
         }
     }
 
@@ -287,7 +288,7 @@ impl Gate {
         self.shared.node.as_ref().map_or(0, |node| node.busy_keys())
     }
 
-    /// Returns the keys with the most requests waiting and permits in use, the busiest first, at most `most` of them. It visits every
+    /// Returns the keys with the most requests waiting, then those with the most permits in use, at most `most` of them. It visits every
     /// busy key under the lock of the gate.
     ///
     /// ```
@@ -347,6 +348,8 @@ pub struct GateBuilder {
     is_parent: bool,
     keys: Option<Keys>,
     parent: Option<Arc<TreeNode>>,
+    /// The maximum wait that the parent allows, in nanoseconds, or [`NEVER`].
+    longest_wait: i64,
 }
 
 impl GateBuilder {
@@ -356,7 +359,7 @@ impl GateBuilder {
         self
     }
 
-    /// Bounds the wait of every request, whatever it asks for itself. Default: unbounded.
+    /// Bounds the wait of every request, also of those made on children and keys, whatever it asks for itself. Default: unbounded.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self
@@ -403,12 +406,13 @@ impl GateBuilder {
     /// [`InvalidParent`] if the parent was created without children and keys, is a key, or is as deep as a gate may be.
     pub fn within(mut self, parent: &Gate) -> Result<Self, InvalidParent> {
         let fault = match &parent.shared.node {
+            Some(node) if node.key().is_some() => ParentFault::IsKey,
             Some(node) if node.depth() >= MAX_DEPTH => ParentFault::TooDeep,
             Some(node) if node.is_parent() => {
                 self.parent = Some(Arc::clone(node));
+                self.longest_wait = parent.max_wait_nanos();
                 return Ok(self);
             }
-            Some(node) if node.key().is_some() => ParentFault::IsKey,
             _ => ParentFault::NoChildren,
         };
         Err(InvalidParent { child: self.name, parent: parent.name(), fault })
@@ -423,7 +427,7 @@ impl GateBuilder {
     /// Creates the gate.
     #[must_use]
     pub fn build(self) -> Gate {
-        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration);
+        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration).min(self.longest_wait);
         let rules = NodeRules {
             limit: self.limit,
             share: self.weight,

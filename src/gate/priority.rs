@@ -18,7 +18,7 @@ use std::iter;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Priority {
-    /// Work that nobody waits for, and that may be delayed for long.
+    /// Work that may be delayed for long, such as a nightly job.
     Batch = 0,
     /// Work that may be dropped under load, and is retried later.
     Sheddable = 1,

@@ -422,6 +422,21 @@ fn deadlines_end_waits() {
     assert_eq!(io.key(1).acquire_many_blocking(1).unwrap().weight(), 1);
 }
 
+/// The maximum wait of a gate bounds the waits at its children and keys.
+#[test]
+fn the_maximum_wait_holds_below() {
+    paused_runtime().block_on(async {
+        let builder = Gate::builder(name("io"), Limit::new(1)).max_wait(5 * MS).with_children();
+        let io = builder.keyed(Keys::up_to(1)).build();
+        let messages = child(&io, "messages", 1, 1);
+        let _held = io.try_acquire().unwrap();
+        let started = Instant::now();
+        let (of_child, of_key) = (messages.clone(), io.key("a"));
+        let (first, second) = tokio::join!(of_child.acquire(), of_key.request().max_wait(HOUR).acquire());
+        assert!(first.is_err() && second.is_err() && started.elapsed() < 7 * MS);
+    });
+}
+
 /// A request that waits for a higher limit stops only its own key, and a raised limit admits it.
 #[test]
 fn a_request_that_waits_for_the_limit_stops_only_its_key() {

@@ -176,7 +176,7 @@ impl GateState<FairQueue> {
         let Some(id) = self.queue.resolve(place) else { return }; // a key that is idle
         let Self { queue, timers, .. } = self;
         queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
-        if let Some(books) = self.queue.books(place.declared()) {
+        for books in self.queue.books_within(id) {
             books.listeners.notify(wake_list);
         }
     }

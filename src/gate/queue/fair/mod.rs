@@ -580,6 +580,11 @@ impl FairQueue {
         self.nodes[id].books.as_deref()
     }
 
+    /// Returns the books of a gate and of those below it. Visits all nodes.
+    pub(in crate::gate) fn books_within(&self, top: NodeId) -> impl Iterator<Item = &Books> {
+        self.nodes_within(top).filter_map(|id| self.nodes[id].books.as_deref())
+    }
+
     /// Returns the books of a declared gate.
     pub(in crate::gate) fn books_mut(&mut self, id: NodeId) -> Option<&mut Books> {
         self.nodes[id].books.as_deref_mut()
