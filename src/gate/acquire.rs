@@ -377,7 +377,8 @@ impl<G: GateRef> PendingRequest<G> {
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
-        if !node.tree().has_waiters()
+        if !this.waiter.is_strict()
+            && !node.tree().has_waiters()
             && node.tree().locked(|state, _| state.admit_at_once(node.place(), &this.waiter))
         {
             this.waiter.mark_admitted();

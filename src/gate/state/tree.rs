@@ -54,10 +54,10 @@ impl GateState<FairQueue> {
         decided
     }
 
-    /// Admits a request if no other waits in the tree and it fits. Returns `false`, and changes nothing, if not.
+    /// Admits a request in time if it fits and goes before all that wait. Returns `false`, and changes nothing, if not.
     pub(in crate::gate) fn admit_at_once(&mut self, place: &Place, waiter: &Waiter) -> bool {
         let weight = waiter.weight();
-        if weight == 0 || waiter.is_strict() || place.is_closed_key() {
+        if weight == 0 || place.is_closed_key() {
             return false;
         }
         let Ok(id) = self.queue.resolve_or_add(place) else { return false };
@@ -97,6 +97,20 @@ impl GateState<FairQueue> {
         wake_list: &mut WakeList,
     ) -> ArrivalDecision {
         let TreeArrival { place, waiter, time } = arrival;
+        // The usual cases take one visit of the path each.
+        if time == ArrivalTime::InTime {
+            if self.admit_at_once(place, waiter) {
+                return ArrivalDecision::Admitted;
+            }
+            let (weight, waits_for_limit) = (waiter.weight(), waiter.waits_for_limit());
+            if weight > 0 && !place.is_closed_key() {
+                if let Ok(id) = self.queue.resolve_or_add(place) {
+                    if self.queue.may_wait(id, weight, waits_for_limit) {
+                        return ArrivalDecision::MustWait;
+                    }
+                }
+            }
+        }
         let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {
             Err(rejection) => Err(rejection),
             Ok(_) if time == ArrivalTime::LateAndStrict => Err(Rejection::Expired { waited: 0 }),

@@ -84,6 +84,9 @@ impl Family {
     fn rank(&mut self, nodes: &mut Nodes, id: NodeId) {
         let node = &mut nodes[id];
         let (ready, in_use) = (node.ready, node.in_use);
+        if ready == node.ranked && (in_use == node.ranked_use || ready.is_empty()) {
+            return;
+        }
         let (ranked, ranked_use) =
             (mem::replace(&mut node.ranked, ready), mem::replace(&mut node.ranked_use, in_use));
         let (removed, added) =
@@ -376,6 +379,21 @@ impl FairQueue {
         self.note_busy(leaf);
         self.change_use(leaf, |in_use| in_use.saturating_add(weight));
         true
+    }
+
+    /// Returns `true` if nothing keeps a request from waiting: no level is closed, has a lower limit, or has a full queue.
+    #[inline]
+    pub(in crate::gate) fn may_wait(&self, place: NodeId, weight: u32, waits_for_limit: bool) -> bool {
+        let mut id = place;
+        while id != NodeId::NONE {
+            let node = &self.nodes[id];
+            let is_too_large = weight > node.limit && !waits_for_limit;
+            if node.is_closed || is_too_large || node.waiting >= node.queue_bound {
+                return false;
+            }
+            id = node.parent;
+        }
+        weight <= Limit::MAX.get()
     }
 
     /// Returns the lowest level that has no room for a request that was not admitted, or 0 if it is behind another one.

@@ -27,11 +27,23 @@ fn random_steps_follow_the_oracle() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect("a whole number"));
     let few = if cfg!(miri) { 2 } else { 300 };
     let (first, runs) = (number("FAIR_MODEL_FIRST").unwrap_or(1), number("FAIR_MODEL_RUNS").unwrap_or(few));
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let workers: Vec<_> = (0..threads)
+        .map(|nth| {
+            std::thread::spawn(move || {
+                let mut coverage = Coverage::default();
+                for run in (first + nth..first + runs).step_by(usize::try_from(threads).unwrap()) {
+                    let report = ReportRun(run);
+                    Model::new(run, &mut coverage).take_steps();
+                    drop(report);
+                }
+                coverage
+            })
+        })
+        .collect();
     let mut coverage = Coverage::default();
-    for run in first..first + runs {
-        let report = ReportRun(run);
-        Model::new(run, &mut coverage).take_steps();
-        drop(report);
+    for worker in workers {
+        coverage.add(worker.join().expect("the queue differs from its oracle; see above"));
     }
     eprintln!("fair model: {} steps in {runs} runs from run {first}\n{coverage}", coverage.steps);
     if runs >= few && !cfg!(miri) {
@@ -70,6 +82,15 @@ impl Coverage {
     fn note(&mut self, situation: &'static str) {
         assert!(SITUATIONS.contains(&situation), "not in the list: {situation}");
         *self.counts.entry(situation).or_default() += 1;
+    }
+}
+
+impl Coverage {
+    fn add(&mut self, other: Self) {
+        self.steps += other.steps;
+        for (situation, count) in other.counts {
+            *self.counts.entry(situation).or_default() += count;
+        }
     }
 }
 
