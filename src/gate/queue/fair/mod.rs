@@ -5,7 +5,7 @@
 //!
 //! The next request is searched from the root downwards, at a moment when there is room. At each node the search takes
 //!
-//! 1. the highest priority, or the lowest one that was passed [`MAX_PASSED`] times;
+//! 1. the highest priority, or the lowest one that was passed [`MAX_PASSED`] times, here or further up;
 //! 2. among the children that are ready for this priority, the one with the least permits in use per weight;
 //! 3. among equals, the one that has been equal for longest;
 //!
@@ -463,11 +463,18 @@ impl FairQueue {
         let granted = self.choose()?;
         let ChosenRequest { leaf, priority, weight } = granted;
         let removed = self.nodes[leaf].queue.pop_first(priority, Removal::Admitted)?;
+        let chosen_at = self.path(leaf).find(|id| self.nodes[*id].chosen == Some(granted));
         let Self { nodes, families, .. } = self;
-        let mut id = leaf;
+        let (mut id, mut was_chosen) = (leaf, chosen_at.is_some());
         while id != NodeId::NONE {
-            // Counts the grant against the lower priorities that it passes. The ranks still are those from before the grant.
-            let passed = candidates(&nodes[id], families).below(priority);
+            // Counts the grant against the lower priorities that it passes. The ranks still are those from before the grant. Up to the
+            // node where the request was chosen, the choice was made before.
+            let passed = if was_chosen {
+                PrioritySet::EMPTY
+            } else {
+                candidates(&nodes[id], families).below(priority)
+            };
+            was_chosen &= Some(id) != chosen_at;
             let node = &mut nodes[id];
             for passed in passed.iter() {
                 node.passed[passed.index()] = node.passed[passed.index()].saturating_add(1);
@@ -682,11 +689,15 @@ impl FairQueue {
                 return Some((leaf, priority));
             }
             let candidates = candidates(node, &self.families);
-            // A priority that is due further up is due here, too.
-            forced = forced.or_else(|| {
-                let is_due = |priority: &Priority| node.passed[priority.index()] >= MAX_PASSED;
-                Priority::ALL.into_iter().find(|priority| candidates.contains(*priority) && is_due(priority))
-            });
+            // A priority that is due further up is due here, too, unless a lower one is due here. The lower one passes no other.
+            let is_due = |priority: &Priority| {
+                candidates.contains(*priority) && node.passed[priority.index()] >= MAX_PASSED
+            };
+            let due = Priority::ALL.into_iter().find(is_due);
+            forced = match (forced, due) {
+                (Some(forced), Some(due)) => Some(due.min(forced)),
+                (forced, due) => forced.or(due),
+            };
             let priority = forced.or(candidates.highest())?;
             match node.family() {
                 None => return Some((at, priority)),

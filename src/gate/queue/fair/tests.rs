@@ -724,9 +724,11 @@ impl Oracle {
                 return chosen;
             }
             let candidates = self.candidates(at);
-            let mut lowest_first =
-                Priority::ALL.into_iter().filter(|priority| candidates.contains(*priority));
-            due = due.or_else(|| lowest_first.find(|priority| node.passed[priority.index()] >= MAX_PASSED));
+            let is_due = |priority: &Priority| {
+                candidates.contains(*priority) && node.passed[priority.index()] >= MAX_PASSED
+            };
+            let due_here = Priority::ALL.into_iter().filter(is_due).min();
+            due = [due, due_here].into_iter().flatten().min();
             let priority = due.or(candidates.highest()).unwrap();
             if Some(priority) == due && candidates.highest() != due {
                 coverage.note("granted a lower priority after 16 passes");
@@ -754,8 +756,12 @@ impl Oracle {
     }
 
     fn grant(&mut self, granted: ChosenRequest) {
-        for id in self.path(granted.leaf.0) {
-            let passed = self.candidates(id).below(granted.priority);
+        let path = self.path(granted.leaf.0);
+        let chosen_at = path.iter().position(|id| self.nodes[id].chosen == Some(granted));
+        for (level, id) in path.into_iter().enumerate() {
+            let was_chosen = chosen_at.is_some_and(|chosen_at| level <= chosen_at);
+            let lower = self.candidates(id).below(granted.priority);
+            let passed = if was_chosen { PrioritySet::EMPTY } else { lower };
             let node = self.nodes.get_mut(&id).unwrap();
             passed.iter().for_each(|priority| node.passed[priority.index()] += 1);
             node.passed[granted.priority.index()] = 0;
