@@ -439,8 +439,10 @@ impl<G: GateRef> PendingRequest<G> {
             }
         }
         drop(locked);
-        wake_list.wake_all(); // nothing, unless requests were removed to make room
-        self.complete_arrival(decision, waker, cx)
+        // The result is noted before the wakers run, which may panic. There are some only if requests were removed to make room.
+        let result = self.complete_arrival(decision, waker, cx);
+        wake_list.wake_all();
+        result
     }
 
     /// Completes the arrival of a request that does not wait, and drops the waker that it does not need.
@@ -735,25 +737,35 @@ fn renew<C: Core>(
 /// Makes the request of a blocked thread at a gate that is part of a tree.
 fn arrive_blocking_in_tree(
     node: &TreeNode,
-    waiter: Pin<&mut Waiter>,
+    mut waiter: Pin<&mut Waiter>,
     waker: Waker,
     time: ArrivalTime,
     now: i64,
     instant: i64,
 ) -> Poll<Result<(), Rejection>> {
-    node.tree().step(|state, word, wake_list| {
+    let mut wake_list = WakeList::default();
+    let decision = node.tree().locked(|state, word| {
         let arrival = TreeArrival { place: node.place(), waiter: &waiter, time };
-        let decided = state.decide_arrival_in_tree(word, arrival, || now, || true, wake_list);
-        match decided {
-            ArrivalDecision::Admitted => Poll::Ready(Ok(())),
-            ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
-            ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
-                let deadline = WaitDeadline { since: now, instant, timer: TimerId::NONE };
-                state.enqueue_in_tree(word, node.place(), waiter, waker, Some(deadline), || now);
-                Poll::Pending
-            }
+        let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
+        if matches!(decision, ArrivalDecision::MustWait) {
+            let deadline = WaitDeadline { since: now, instant, timer: TimerId::NONE };
+            state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, Some(deadline), || now);
         }
-    })
+        decision
+    });
+    // Noted before the wakers run, which may panic: then the drop of the request releases the permits.
+    if matches!(decision, ArrivalDecision::Admitted) {
+        waiter.as_mut().mark_admitted();
+    }
+    wake_list.wake_all();
+    match decision {
+        ArrivalDecision::Admitted => {
+            waiter.finish();
+            Poll::Ready(Ok(()))
+        }
+        ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
+        ArrivalDecision::MustWait | ArrivalDecision::NotYet => Poll::Pending,
+    }
 }
 
 /// Returns whether a request arrives after its deadline. `instant` is the earliest of its deadlines, `own` the one that it was given

@@ -173,8 +173,10 @@ impl GateState<FairQueue> {
         };
         let from = self.limit_in_tree(place);
         let to = change(from);
-        let Self { queue, timers, .. } = self;
-        queue.set_limit(*id, to, |removed| Self::wake_removed(timers, removed, wake_list));
+        if from != to {
+            let Self { queue, timers, .. } = self;
+            queue.set_limit(*id, to, |removed| Self::wake_removed(timers, removed, wake_list));
+        }
         if let Some(books) = self.queue.books_mut(*id) {
             if from != to {
                 count(&mut books.resized);
