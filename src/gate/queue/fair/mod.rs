@@ -201,8 +201,8 @@ impl FairQueue {
             Place::Key(key) => {
                 let (id, generation) = key.hint();
                 match self.nodes.0.get(id.0 as usize) {
-                    // No other key has had this node since.
-                    Some(node) if node.generation == generation => Some(id),
+                    // No other key has had this node since. Generations repeat after 2^32 keys, so the hash is compared, too.
+                    Some(node) if node.generation == generation && node.is_key_with(key.hash) => Some(id),
                     _ => self.find_key(key),
                 }
             }

@@ -127,6 +127,11 @@ impl GateNode {
         }
     }
 
+    #[inline]
+    pub(super) const fn is_key_with(&self, hash: u64) -> bool {
+        matches!(self.kind, NodeKind::Key { hash: known, .. } if known == hash)
+    }
+
     /// Returns `true` if no permit is in use and no request waits.
     #[inline]
     pub(super) const fn is_idle(&self) -> bool {
