@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use concurrency_governor::pool::{Pool, PoolStatus};
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{Formula, Gate, GateName, GateSpec, Governor, Limit, Reading, Resource};
+use concurrency_governor::{
+    Formula, Gate, GateName, GateSpec, Governor, Keys, Limit, Part, Reading, Resource,
+};
 
 use super::support::{Creation, ScriptedManager, assert_consistent, assert_quiescent, ms, poll_once, settle};
 
@@ -259,4 +261,41 @@ async fn waiters_are_served_in_order() {
     assert!(poll_once(&mut second).is_pending());
     assert_eq!(first.await.unwrap().id, 0);
     assert_eq!(second.await.unwrap().id, 0);
+}
+
+/// A pool on a key or a child takes its permits at every level, and follows the cap of its key.
+#[tokio::test(start_paused = true)]
+async fn a_pool_works_within_a_tree() {
+    let keys = Keys::up_to(9).cap(Part::of(1, 2));
+    let io = Gate::builder(GateName::new("io"), Limit::new(4)).with_children().keyed(keys).build();
+    let child = Gate::builder(GateName::new("child"), Limit::new(3)).within(&io).unwrap().build();
+    for gate in [io.key("tenant"), child] {
+        let manager = ScriptedManager::new();
+        let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();
+        let limit = gate.limit().get();
+        let mut items = Vec::new();
+        for _ in 0..limit {
+            items.push(pool.checkout().await.unwrap());
+        }
+        assert_eq!((gate.in_use(), io.in_use(), pool.status().limit.get()), (limit, limit, limit));
+        assert!(pool.try_checkout().is_err());
+        let waiting = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.checkout().await.map(|item| item.id) }
+        });
+        settle().await;
+        assert_eq!((gate.waiting(), io.waiting()), (1, 1));
+        drop(items.pop());
+        assert!(waiting.await.unwrap().is_ok());
+        drop(items);
+        assert_eq!((io.in_use(), manager.live()), (0, limit as usize));
+        io.resize(Limit::new(2));
+        settle().await;
+        let expected = gate.limit().get() as usize;
+        assert!(manager.live() <= expected, "{} idle items under a limit of {expected}", manager.live());
+        io.resize(Limit::new(4));
+        pool.close();
+        assert!(gate.is_closed() && !io.is_closed());
+        pool.drained().await;
+    }
 }
