@@ -288,8 +288,7 @@ impl<'c> Model<'c> {
                     let removal = Removal::QueueFull { level: self.queue.level(longest, level), bound };
                     drop(self.queue.push_out(longest, removal));
                     let number = self.oracle.last_of_lowest(longest);
-                    let out = self.take_waiting(number);
-                    assert_eq!(out.waiter.state(), WaiterState::QueueFull, "the newest request is removed");
+                    self.take_ended(number, WaiterState::QueueFull, "the newest request is removed");
                     self.oracle.remove(longest, number);
                     self.oracle.forget_idle_but(leaf);
                     self.coverage.note("pushed out");
@@ -359,8 +358,7 @@ impl<'c> Model<'c> {
         self.queue.set_limit(id, limit, drop);
         let numbers = self.oracle.set_limit(id, limit.get(), self.queue.key_limit(id).get());
         for number in numbers {
-            let removed = self.take_waiting(number);
-            assert_eq!(removed.waiter.state(), WaiterState::TooLarge);
+            self.take_ended(number, WaiterState::TooLarge, "a request above the limit is removed");
             self.coverage.note("removed because of its weight");
         }
         self.oracle.forget_idle();
@@ -373,7 +371,7 @@ impl<'c> Model<'c> {
         self.queue.close(id, drop);
         self.coverage.note("closed");
         for number in self.oracle.close(id) {
-            assert_eq!(self.take_waiting(number).waiter.state(), WaiterState::Closed);
+            self.take_ended(number, WaiterState::Closed, "a closed gate ends the waits");
         }
         self.oracle.forget_idle();
         self.settle("");
@@ -392,8 +390,8 @@ impl<'c> Model<'c> {
             let Some(next) = expected else { panic!("{leaf:?} was granted, which is not due") };
             assert_eq!((leaf, weight), (next.leaf, next.weight), "another leaf is due");
             let number = self.oracle.first(next.leaf, next.priority).number;
-            let granted = self.take_waiting(number);
-            assert_eq!(granted.waiter.state(), WaiterState::Admitted, "another request of the leaf is due");
+            let expectation = "another request of the leaf is due";
+            let granted = self.take_ended(number, WaiterState::Admitted, expectation);
             self.oracle.grant(next);
             self.permits.push((granted.place, leaf, weight));
             if !situation.is_empty() {
@@ -402,8 +400,11 @@ impl<'c> Model<'c> {
         }
     }
 
-    fn take_waiting(&mut self, number: u64) -> Waiting {
+    /// Takes a request whose wait has ended. The state is checked first: a waiter that is dropped while it is in a queue ends the
+    /// process, and with it the report of the failure.
+    fn take_ended(&mut self, number: u64, state: WaiterState, expectation: &str) -> Waiting {
         let at = self.waiting.iter().position(|waiting| waiting.number == number).expect("it waits");
+        assert_eq!(self.waiting[at].waiter.state(), state, "{expectation}");
         self.waiting.remove(at)
     }
 
