@@ -243,6 +243,7 @@ fn a_lower_priority_is_passed_at_most_16_times() {
                 break;
             }
             passed += 1;
+            assert!(passed <= 16, "the lower priority is passed without end");
             let (index, next) = only_granted(&mut critical);
             critical[index] = waiting_with(&high, 1, Priority::Critical);
             permit = next;
@@ -269,6 +270,7 @@ fn a_priority_that_lacks_room_at_times_is_passed_at_most_16_times() {
                 break;
             }
             passed += 1;
+            assert!(passed <= 16, "the lower priority is passed without end");
             let (index, next) = only_granted(&mut critical);
             critical[index] = waiting_with(&keys[index], 1, Priority::Critical);
             permit = next;
@@ -298,6 +300,15 @@ fn books_of_a_busy_key_are_kept() {
     drop(permits);
     drop(granted(&mut request));
     assert_eq!((io.key("a").in_use(), io.busy_keys()), (0, 0));
+    // A release that leaves another permit in use keeps the books, also while other keys come and go.
+    let [kept, released] =
+        [io.key("a").try_acquire_owned().unwrap(), io.key("a").try_acquire_owned().unwrap()];
+    drop(released);
+    for other in 0..20_u64 {
+        drop(io.key(other).try_acquire().unwrap());
+    }
+    assert_eq!((io.key("a").in_use(), io.busy_keys()), (1, 1));
+    drop(kept);
 }
 
 /// L9: if the queue is full, the newest request of the longest queue is pushed out, and a short queue keeps its requests.
@@ -317,6 +328,38 @@ fn a_full_queue_pushes_out_the_newest_of_the_longest() {
     drop(held);
     drop(granted(&mut flood[0]));
     drop(granted(&mut others[0]));
+}
+
+/// L9: the longest queue makes room, also if other queues are longer than that of the request.
+#[test]
+fn only_the_longest_queue_makes_room() {
+    let io = Gate::builder(name("io"), Limit::new(1)).keyed(Keys::up_to(10)).queue(6).build();
+    let _held = io.try_acquire_owned().unwrap();
+    let mut some: Vec<BoxedAcquire> = (0..2).map(|_| waiting(&io.key("some"))).collect();
+    let mut flood: Vec<BoxedAcquire> = (0..4).map(|_| waiting(&io.key("flood"))).collect();
+    let _calm = waiting(&io.key("calm"));
+    assert!(some.iter_mut().all(|request| poll_once(request).is_pending()));
+    let ended: Vec<bool> = flood.iter_mut().map(|request| poll_once(request).is_ready()).collect();
+    assert_eq!(ended, [false, false, false, true]);
+}
+
+/// A request that is pushed out had kept room free: the requests that fit then are granted at once.
+#[test]
+fn a_pushed_out_request_admits_those_that_it_held_up() {
+    let io = parent(4);
+    let messages = Gate::builder(name("messages"), Limit::new(4))
+        .within(&io)
+        .unwrap()
+        .keyed(Keys::up_to(9))
+        .queue(1)
+        .build();
+    let _held = io.try_acquire_many_owned(2).unwrap();
+    let mut heavy = waiting_with(&messages.key("heavy"), 4, Priority::Normal);
+    let mut held_up = waiting(&io);
+    let calm = expect_ready(messages.key("calm").acquire_owned()).unwrap();
+    let pushed_out = expect_ready(&mut heavy).unwrap_err();
+    assert_eq!(pushed_out, AcquireError::QueueFull { gate: messages.name(), bound: 1 });
+    drop((granted(&mut held_up), calm));
 }
 
 /// L10: an idle key takes no place, and no more keys are busy than declared.
@@ -372,6 +415,23 @@ fn a_heavy_request_is_not_starved() {
     let mut behind = waiting(&light);
     drop(chosen);
     drop(granted(&mut behind));
+}
+
+/// The room that a node keeps for a heavy request stays reserved when a request of another key leaves.
+#[test]
+fn a_request_that_leaves_frees_no_room_of_another() {
+    let io = keyed(4);
+    let (heavy, light) = (io.key("heavy"), io.key("light"));
+    let _own = heavy.try_acquire_owned().unwrap();
+    let held = light.try_acquire_many_owned(2).unwrap();
+    let mut request = waiting_with(&heavy, 3, Priority::Normal);
+    // Key `calm` has less in use, but came after the room was reserved.
+    let (mut calm, leaving) = (waiting(&io.key("calm")), waiting(&io.key("leaving")));
+    drop(leaving);
+    assert!(poll_once(&mut calm).is_pending());
+    drop(held);
+    drop(granted(&mut request));
+    drop(granted(&mut calm));
 }
 
 /// A dropped request leaves its queue at once, and a granted one passes its permits on to another key.
