@@ -110,8 +110,8 @@ impl Gate {
         self.shared.load().0
     }
 
-    /// Sets the limit at once. Returns the old limit, the new limit and the debt. The limit of a [key](Self::key) is the cap of its gate,
-    /// and does not change.
+    /// Sets the limit at once. Returns the old limit, the new limit and the debt. It has no effect on a [key](Self::key),
+    /// whose limit follows that of its gate.
     ///
     /// Permits in use are never revoked. If the limit is lowered below their number, the rest is debt, and no request is
     /// admitted until released permits have paid it. A waiting request whose weight is above the new limit ends with
@@ -233,10 +233,10 @@ impl Gate {
         self.shared.status()
     }
 
-    /// Returns the gate of a key: a gate within this one that shares its permits fairly with the other keys. It costs an allocation;
-    /// keep the handle for a key that is used often.
+    /// Returns the gate of a key: a gate within this one that shares its permits fairly with the other keys, the children, and the
+    /// requests made on this gate itself. It costs an allocation; keep the handle for a key that is used often.
     ///
-    /// The key takes memory in the gate only while a permit is in use or a request waits in its name. Its limit is the cap of the
+    /// The key takes a place in the gate only while a permit is in use or a request waits in its name. Its limit is the cap of the
     /// [declaration](GateBuilder::keyed), and follows the limit of this gate.
     ///
     /// ```

@@ -2,11 +2,11 @@
 
 use std::iter;
 
-/// How important a request is, compared with others that wait at the same gate; for
+/// How important a request is, compared with others that wait at a gate with children or keys, or within one; for
 /// [`Request::priority`](super::Request::priority). The classes follow those of Google's book on site reliability engineering.
 ///
-/// A request of a higher priority is admitted first, but not without end: after 16 admissions of higher priorities, the next
-/// one goes to a lower priority that waits.
+/// A request of a higher priority is admitted first, but not without end: after 16 admissions of higher priorities, one request of each
+/// lower priority that waits is admitted. If a queue is full, requests of the lowest priority are removed first.
 ///
 /// ```
 /// use concurrency_governor::gate::Priority;
@@ -20,7 +20,7 @@ use std::iter;
 pub enum Priority {
     /// Work that may be delayed for long, such as a nightly job.
     Batch = 0,
-    /// Work that may be dropped under load, and is retried later.
+    /// Work that may fail under load, and is retried later.
     Sheddable = 1,
     /// Work on behalf of a user. The default.
     #[default]

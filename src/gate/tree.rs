@@ -1,7 +1,7 @@
 //! Trees of gates: children that share the permits of a parent, and keys that are made on demand.
 //!
-//! All gates of a tree share one lock, so one acquisition passes all levels in one step. The fast path of a gate in a tree always
-//! fails: taking the lock costs as many atomic operations.
+//! All gates of a tree share one lock, so one acquisition passes all levels in one step. There is no fast path without the lock: taking
+//! the lock needs no more atomic operations.
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
