@@ -9,7 +9,10 @@ use crate::plan::{GateName, Limit};
 ///
 /// On arrival the reasons are checked in this order, and the first that applies is returned: `ZeroWeight`, because that is a mistake
 /// of the caller in any state of the gate; `Closed`; `TooLarge`; then, if the request does not fit at once, `QueueFull` and
-/// `DeadlineExceeded`. A [strict](super::Request::strict_deadline) deadline is checked right after `TooLarge`.
+/// `DeadlineExceeded`. A [strict](super::Request::strict_deadline) deadline is checked right after `TooLarge`. For a key, `TooManyKeys`
+/// is checked right after `Closed`.
+///
+/// In a tree of gates, `gate` names the level that rejects the request. For a key that is the gate that has the key.
 ///
 /// A weight of 0 is rejected, where `tokio::sync::Semaphore` admits it: a computed weight of 0 is mostly a rounding mistake, and a
 /// permit for nothing would hide it.
