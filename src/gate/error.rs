@@ -25,7 +25,8 @@ pub enum AcquireError {
         /// The gate.
         gate: GateName,
     },
-    /// The queue is full: as many requests wait as the gate allows. Also, even without a bound, if 65 535 runtimes have requests with
+    /// The queue is full: as many requests wait as the gate allows. In a tree of gates this also ends the wait of a request whose queue
+    /// was the longest when another one arrived. Also, even without a bound, if 65 535 runtimes have requests with
     /// a deadline in the queue of one gate.
     #[error(
         "the queue of gate `{gate}` is full: {bound} of {bound} requests wait; raise its queue bound or its limit, or send less work"
