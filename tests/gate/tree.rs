@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -731,4 +732,37 @@ fn futures_of_a_tree_are_not_larger() {
     assert_eq!(size_of_val(&key.acquire_owned()), size_of_val(&super::support::gate(1).acquire_owned()));
     let spawned: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(key.acquire_owned());
     drop(spawned);
+}
+
+/// Real threads that use keys, a child and the parent at once admit no request too many, and lose no permit.
+#[test]
+fn threads_on_two_levels_lose_no_permit() {
+    let io = Gate::builder(name("io"), Limit::new(3)).with_children().keyed(Keys::up_to(8)).build();
+    let gates = [io.clone(), child(&io, "child", 2, 2), io.key(1), io.key(1), io.key(2)];
+    let (in_use, most) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for (seed, gate) in gates.iter().enumerate() {
+            let (in_use, most) = (&in_use, &most);
+            scope.spawn(move || {
+                for round in 0..2000 {
+                    let weight = if (round + seed) % 7 == 0 { 2 } else { 1 };
+                    let permit = if round % 3 == 0 {
+                        gate.try_acquire_many(weight).ok()
+                    } else {
+                        Some(gate.acquire_many_blocking(weight).unwrap())
+                    };
+                    let Some(permit) = permit else { continue };
+                    most.fetch_max(in_use.fetch_add(weight, Ordering::SeqCst) + weight, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    in_use.fetch_sub(weight, Ordering::SeqCst);
+                    drop(permit);
+                }
+            });
+        }
+    });
+    assert!(most.load(Ordering::SeqCst) <= 3);
+    assert_eq!((io.in_use(), io.waiting(), io.busy_keys()), (0, 0, 0));
+    let admitted = io.status().totals.admitted + gates[1].status().totals.admitted;
+    let rejected = io.status().totals.rejected.no_permits + gates[1].status().totals.rejected.no_permits;
+    assert_eq!(admitted + rejected, 10_000);
 }
