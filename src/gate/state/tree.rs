@@ -57,10 +57,7 @@ impl GateState<FairQueue> {
     /// Admits a request in time if it fits and goes before all that wait. Returns `false`, and changes nothing, if not.
     pub(in crate::gate) fn admit_at_once(&mut self, place: &Place, waiter: &Waiter) -> bool {
         let weight = waiter.weight();
-        if weight == 0 || place.is_closed_key() {
-            return false;
-        }
-        let Ok(id) = self.queue.resolve_or_add(place) else { return false };
+        let Ok(id) = self.node_for(place, weight) else { return false };
         let is_admitted = self.queue.admit(id, waiter.priority(), weight);
         if is_admitted {
             self.queue.count_at(id, |books| count(&mut books.admitted));
@@ -69,13 +66,7 @@ impl GateState<FairQueue> {
     }
 
     fn admit_or_explain(&mut self, place: &Place, weight: u32, priority: Priority) -> Result<(), Rejection> {
-        if weight == 0 {
-            return Err(Rejection::ZeroWeight);
-        }
-        if place.is_closed_key() {
-            return Err(Rejection::Closed(AtLevel::OWN));
-        }
-        let id = self.queue.resolve_or_add(place)?;
+        let id = self.node_for(place, weight)?;
         if self.queue.admit(id, priority, weight) {
             return Ok(());
         }
@@ -103,12 +94,8 @@ impl GateState<FairQueue> {
                 return ArrivalDecision::Admitted;
             }
             let (weight, waits_for_limit) = (waiter.weight(), waiter.waits_for_limit());
-            if weight > 0 && !place.is_closed_key() {
-                if let Ok(id) = self.queue.resolve_or_add(place) {
-                    if self.queue.may_wait(id, weight, waits_for_limit) {
-                        return ArrivalDecision::MustWait;
-                    }
-                }
+            if self.node_for(place, weight).is_ok_and(|id| self.queue.may_wait(id, weight, waits_for_limit)) {
+                return ArrivalDecision::MustWait;
             }
         }
         let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {
@@ -249,15 +236,25 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Returns the node of a request that is not rejected for good.
-    fn check(&mut self, place: &Place, weight: u32, waits_for_limit: bool) -> Result<NodeId, Rejection> {
+    /// Returns the node of a request. A key that has none gets one.
+    ///
+    /// # Errors
+    ///
+    /// If the weight is 0, the handle of the key is closed, or too many keys are busy.
+    #[inline]
+    fn node_for(&mut self, place: &Place, weight: u32) -> Result<NodeId, Rejection> {
         if weight == 0 {
             return Err(Rejection::ZeroWeight);
         }
         if place.is_closed_key() {
             return Err(Rejection::Closed(AtLevel::OWN));
         }
-        let id = self.queue.resolve_or_add(place)?;
+        self.queue.resolve_or_add(place)
+    }
+
+    /// Returns the node of a request that is not rejected for good.
+    fn check(&mut self, place: &Place, weight: u32, waits_for_limit: bool) -> Result<NodeId, Rejection> {
+        let id = self.node_for(place, weight)?;
         match self.queue.obstacle(id, weight, waits_for_limit) {
             None => Ok(id),
             Some(obstacle) => Err(rejection(obstacle)),

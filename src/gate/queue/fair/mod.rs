@@ -188,7 +188,7 @@ impl FairQueue {
     /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle, unless
     /// permits were forgotten or futures were leaked. These stay counted.
     pub(in crate::gate) fn drop_handles(&mut self, id: NodeId) {
-        if id != NodeId::ROOT && self.nodes[id].in_use == 0 && self.nodes[id].waiting == 0 {
+        if id != NodeId::ROOT && self.nodes[id].is_idle() {
             self.remove(id);
         }
     }
@@ -597,7 +597,7 @@ impl FairQueue {
     /// Returns `true` if a permit is in use or a request waits here.
     fn is_node_busy(&self, id: NodeId) -> bool {
         let node = &self.nodes[id];
-        !matches!(node.kind, NodeKind::Free) && (node.in_use > 0 || node.waiting > 0)
+        !matches!(node.kind, NodeKind::Free) && !node.is_idle()
     }
 
     /// Returns the books of a declared gate.
