@@ -90,9 +90,7 @@ impl FifoQueue {
             return 0;
         }
         self.max_weight = limit.get();
-        let visit = |request: &WaitingRequest, rules: WaiterRules| {
-            if request.weight > limit.get() && !rules.waits_for_limit { Visit::Remove } else { Visit::Keep }
-        };
+        let visit = |request: &WaitingRequest, rules| Visit::if_too_large(request, rules, limit.get());
         self.remove_where(Removal::TooLarge { level: 0, limit }, visit, on_removed)
     }
 
@@ -158,16 +156,7 @@ impl Queue for FifoQueue {
     /// The search ends at the last request that is due: where all requests wait equally long it visits no other request.
     fn remove_expired(&mut self, timer: TimerId, due: usize, now: i64, removed: impl FnMut(Removed)) {
         let mut left = due;
-        let visit = |request: &WaitingRequest, _| {
-            if left == 0 {
-                return Visit::Stop;
-            }
-            if request.timer != timer || request.deadline > now {
-                return Visit::Keep;
-            }
-            left = left.wrapping_sub(1);
-            Visit::Remove
-        };
+        let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, &mut left);
         let expired = self.remove_where(Removal::Expired(now), visit, removed);
         add(&mut self.books.queue.expired, expired);
     }

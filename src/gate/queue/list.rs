@@ -209,6 +209,27 @@ pub(super) enum Visit {
     Stop,
 }
 
+impl Visit {
+    /// Selects a request of this timer whose deadline has passed. `left` is how many such requests there still are.
+    #[inline]
+    pub(super) fn if_expired(request: &WaitingRequest, timer: TimerId, now: i64, left: &mut usize) -> Self {
+        if *left == 0 {
+            return Self::Stop;
+        }
+        if request.timer != timer || request.deadline > now {
+            return Self::Keep;
+        }
+        *left = left.wrapping_sub(1);
+        Self::Remove
+    }
+
+    /// Selects a request whose weight is above this limit and that does not wait for a higher one.
+    #[inline]
+    pub(super) const fn if_too_large(request: &WaitingRequest, rules: WaiterRules, limit: u32) -> Self {
+        if request.weight > limit && !rules.waits_for_limit { Self::Remove } else { Self::Keep }
+    }
+}
+
 impl WaitList {
     pub(super) fn new() -> Self {
         static NUMBERS: PlainCounter = PlainCounter::new(1);

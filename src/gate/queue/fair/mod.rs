@@ -549,16 +549,7 @@ impl FairQueue {
             if self.nodes[id].queue.waiting().is_empty() {
                 continue;
             }
-            let visit = |request: &WaitingRequest, _| {
-                if left == 0 {
-                    return Visit::Stop;
-                }
-                if request.timer != timer || request.deadline > now {
-                    return Visit::Keep;
-                }
-                left = left.wrapping_sub(1);
-                Visit::Remove
-            };
+            let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, &mut left);
             self.remove_where(id, Removal::Expired(now), visit, &mut on_removed);
         }
     }
@@ -777,9 +768,7 @@ impl FairQueue {
         self.nodes[leaf].queue.set_max_weight(limit);
         let removal =
             Removal::TooLarge { limit: Limit::saturating(limit.into()), level: self.level(leaf, at) };
-        let visit = |request: &WaitingRequest, rules: WaiterRules| {
-            if request.weight > limit && !rules.waits_for_limit { Visit::Remove } else { Visit::Keep }
-        };
+        let visit = |request: &WaitingRequest, rules| Visit::if_too_large(request, rules, limit);
         self.remove_where(leaf, removal, visit, on_removed);
     }
 
