@@ -24,6 +24,7 @@ use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
 #[cfg(feature = "tracing")]
 use super::priority::Priority;
+use super::queue::fair::QueueArrival;
 use super::queue::{Queue, Removed, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
 use super::state::{ArrivalDecision, ArrivalTime, GateState, TreeArrival, WaitDeadline};
@@ -379,7 +380,8 @@ impl<G: GateRef> PendingRequest<G> {
         // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
         if !this.waiter.is_strict()
             && !node.tree().has_waiters()
-            && node.tree().locked(|state, _| state.admit_at_once(node.place(), &this.waiter))
+            && node.tree().locked(|state, _| state.arrive(node.place(), &this.waiter))
+                == QueueArrival::Admitted
         {
             this.waiter.mark_admitted();
             return Poll::Ready(Ok(()));

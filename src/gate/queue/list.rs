@@ -91,7 +91,7 @@ impl Waiter {
 
     /// Returns the weight for which a lowered limit may remove the waiter; 0 if it waits for the limit.
     #[inline]
-    pub(super) const fn removable_weight(&self) -> u32 {
+    pub(in crate::gate) const fn removable_weight(&self) -> u32 {
         if self.rules.waits_for_limit { 0 } else { self.weight }
     }
 

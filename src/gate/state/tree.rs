@@ -9,7 +9,7 @@ use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::permits::Word;
 use crate::gate::priority::Priority;
-use crate::gate::queue::fair::{FairQueue, NodeId, NodeRules, Obstacle, Place, QueueRoom};
+use crate::gate::queue::fair::{FairQueue, NodeId, NodeRules, Obstacle, Place, QueueArrival, QueueRoom};
 use crate::gate::queue::{Queue, Removal, Waiter, WaitingRequest};
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals, Resize};
 use crate::gate::timer::TimerId;
@@ -54,15 +54,17 @@ impl GateState<FairQueue> {
         decided
     }
 
-    /// Admits a request in time if it fits and goes before all that wait. Returns `false`, and changes nothing, if not.
-    pub(in crate::gate) fn admit_at_once(&mut self, place: &Place, waiter: &Waiter) -> bool {
+    /// Admits a request in time if it fits and goes before all that wait, or finds that it may wait. If it was not admitted, nothing
+    /// has changed.
+    #[inline]
+    pub(in crate::gate) fn arrive(&mut self, place: &Place, waiter: &Waiter) -> QueueArrival {
         let weight = waiter.weight();
-        let Ok(id) = self.node_for(place, weight) else { return false };
-        let is_admitted = self.queue.admit(id, waiter.priority(), weight);
-        if is_admitted {
+        let Ok(id) = self.node_for(place, weight) else { return QueueArrival::Unclear };
+        let arrival = self.queue.arrive(id, waiter.priority(), weight, waiter.removable_weight());
+        if arrival == QueueArrival::Admitted {
             self.queue.count_at(id, |books| count(&mut books.admitted));
         }
-        is_admitted
+        arrival
     }
 
     fn admit_or_explain(&mut self, place: &Place, weight: u32, priority: Priority) -> Result<(), Rejection> {
@@ -88,14 +90,12 @@ impl GateState<FairQueue> {
         wake_list: &mut WakeList,
     ) -> ArrivalDecision {
         let TreeArrival { place, waiter, time } = arrival;
-        // The usual cases take one visit of the path each.
+        // The usual cases visit the path once.
         if time == ArrivalTime::InTime {
-            if self.admit_at_once(place, waiter) {
-                return ArrivalDecision::Admitted;
-            }
-            let (weight, waits_for_limit) = (waiter.weight(), waiter.waits_for_limit());
-            if self.node_for(place, weight).is_ok_and(|id| self.queue.may_wait(id, weight, waits_for_limit)) {
-                return ArrivalDecision::MustWait;
+            match self.arrive(place, waiter) {
+                QueueArrival::Admitted => return ArrivalDecision::Admitted,
+                QueueArrival::MayWait => return ArrivalDecision::MustWait,
+                QueueArrival::Unclear => {}
             }
         }
         let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {

@@ -2,10 +2,11 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::leaf::LeafQueue;
+use super::leaf::OtherPriorities;
 use crate::gate::books::Books;
 use crate::gate::key::Key;
 use crate::gate::priority::{CLASSES, Priority, PrioritySet};
+use crate::gate::queue::list::WaitList;
 
 /// Identifies a node of a tree. A number is used again after its node was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,51 +23,67 @@ impl NodeId {
     }
 }
 
+/// Identifies the children of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FamilyId(pub(super) u32);
+
+impl FamilyId {
+    /// No family: the node is a leaf.
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
+
 /// One gate of a tree, or the requests made directly on a gate that has children.
+///
+/// A node takes two cache lines. A request that does not wait touches the first only, but for the check of a key.
+#[repr(C, align(64))]
 pub(super) struct GateNode {
     pub(super) parent: NodeId,
-    pub(super) kind: NodeKind,
+    /// The children. A node without children is a leaf, where requests wait.
+    pub(super) family: FamilyId,
     pub(super) limit: u32,
     /// Permits in use, those of its descendants included.
     pub(super) in_use: u32,
-    /// The share relative to its siblings.
-    pub(super) share: u32,
     /// Requests that wait, those of its descendants included.
     pub(super) waiting: u32,
     /// The largest number of requests that may wait, those of its descendants included.
     pub(super) queue_bound: u32,
-    pub(super) is_closed: bool,
-    /// The priorities of the requests that this node may be asked to grant now.
-    pub(super) ready: PrioritySet,
-    /// The priorities for which the node stands in the ranks of its parent.
-    pub(super) ranked: PrioritySet,
-    /// The permits in use with which it stands there.
+    /// The share relative to its siblings.
+    pub(super) share: u32,
+    /// The permits in use with which the node stands in the ranks of its parent.
     pub(super) ranked_use: u32,
+    /// The neighbours in the ranks of the parent for the normal priority, or in the list of idle keys.
+    pub(super) links: Neighbours,
     /// Changes each time that the node is given to a key.
     pub(super) generation: u32,
-    /// For each priority, how many requests of a higher one were granted here while it was ready, since the last of its own.
-    pub(super) passed: [u8; CLASSES],
-    /// The request that was chosen at this node and does not fit yet. Until it is granted or leaves, no other is granted here.
-    pub(super) chosen: Option<ChosenRequest>,
+    /// In a leaf: at least the largest weight among the requests that do not wait for the limit. Meaningless while none waits.
+    pub(super) max_weight: u32,
+    chosen_leaf: NodeId,
+    chosen_weight: u32,
+    chosen_priority: Option<Priority>,
+    pub(super) is_closed: bool,
+    /// The priorities of the requests that this node may be asked to grant now. It stands in the ranks of its parent for these.
+    pub(super) ready: PrioritySet,
+    /// In a leaf: the priorities of the requests that wait.
+    pub(super) waiting_priorities: PrioritySet,
     /// In a leaf: the priorities whose first request is heavier than the limit of a node on the path.
     pub(super) awaits_limit: PrioritySet,
-    /// The neighbours in the ranks of the parent, for each priority.
-    pub(super) neighbours: [Neighbours; CLASSES],
-    /// The requests that wait at this node itself. Empty in a node with children.
-    pub(super) queue: LeafQueue,
-    /// `None` if nothing was counted yet.
-    pub(super) books: Option<Box<Books>>,
+    pub(super) passed: PassedGrants,
+
+    /// In a leaf: the requests of the normal priority.
+    pub(super) normal: WaitList,
+    /// `None` until the node is used for another priority.
+    pub(super) others: Option<Box<OtherPriorities>>,
+    pub(super) kind: NodeKind,
 }
 
+const _: () = assert!(size_of::<GateNode>() == 128, "a node takes two cache lines");
+
 /// What a node stands for.
-#[derive(Debug)]
 pub(super) enum NodeKind {
     /// Not in use.
     Free,
     /// A declared gate. It is removed when its last handle is gone.
-    Gate,
-    /// A declared gate that has children or keys.
-    Parent { family: u32 },
+    Gate { books: Box<Books> },
     /// The requests made directly on the parent node.
     Direct,
     /// A key of the parent node. While it is idle, its node may be given to another key.
@@ -91,27 +108,75 @@ impl Neighbours {
     pub(super) const NONE: Self = Self { previous: NodeId::NONE, next: NodeId::NONE };
 }
 
+/// For each priority but the highest, how many requests of a higher one were granted at a node while this one was ready, since the
+/// last grant of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PassedGrants([u8; CLASSES - 1]);
+
+impl PassedGrants {
+    /// How often requests of a lower priority are passed before one of them is granted.
+    pub(super) const MAX: u8 = 16;
+
+    /// Returns the lowest of these priorities that was passed [`MAX`](Self::MAX) times.
+    #[inline]
+    pub(super) fn due(self, among: PrioritySet) -> Option<Priority> {
+        if self == Self::default() {
+            return None;
+        }
+        Priority::ALL
+            .into_iter()
+            .find(|priority| among.contains(*priority) && self.of(*priority) >= Self::MAX)
+    }
+
+    /// Counts the grant of a request against the lower ones of these priorities.
+    #[inline]
+    pub(super) fn count_grant(&mut self, granted: Priority, ready: PrioritySet) {
+        for passed in ready.below(granted).iter() {
+            if let Some(passed) = self.0.get_mut(passed.index()) {
+                *passed = passed.saturating_add(1);
+            }
+        }
+    }
+
+    /// Begins to count anew for a priority.
+    #[inline]
+    pub(super) fn reset(&mut self, priority: Priority) {
+        if let Some(passed) = self.0.get_mut(priority.index()) {
+            *passed = 0;
+        }
+    }
+
+    #[inline]
+    pub(super) fn of(self, priority: Priority) -> u8 {
+        self.0.get(priority.index()).copied().unwrap_or(0)
+    }
+}
+
 impl GateNode {
     pub(super) fn new(parent: NodeId, kind: NodeKind, limit: u32, share: u32) -> Self {
         Self {
             parent,
-            kind,
+            family: FamilyId::NONE,
             limit,
             in_use: 0,
-            share,
             waiting: 0,
             queue_bound: u32::MAX,
+            share,
+            ranked_use: 0,
+            links: Neighbours::NONE,
+            generation: 0,
+            max_weight: 0,
+            chosen_leaf: NodeId::NONE,
+            chosen_weight: 0,
+            chosen_priority: None,
             is_closed: false,
             ready: PrioritySet::EMPTY,
-            ranked: PrioritySet::EMPTY,
-            ranked_use: 0,
-            generation: 0,
-            passed: [0; CLASSES],
-            chosen: None,
+            waiting_priorities: PrioritySet::EMPTY,
             awaits_limit: PrioritySet::EMPTY,
-            neighbours: [Neighbours::NONE; CLASSES],
-            queue: LeafQueue::default(),
-            books: None,
+            passed: PassedGrants::default(),
+            normal: WaitList::new(),
+            others: None,
+            kind,
         }
     }
 
@@ -120,11 +185,14 @@ impl GateNode {
         self.limit.saturating_sub(self.in_use)
     }
 
-    pub(super) const fn family(&self) -> Option<u32> {
-        match self.kind {
-            NodeKind::Parent { family } => Some(family),
-            _ => None,
-        }
+    #[inline]
+    pub(super) fn is_leaf(&self) -> bool {
+        self.family == FamilyId::NONE
+    }
+
+    #[inline]
+    pub(super) const fn is_key(&self) -> bool {
+        matches!(self.kind, NodeKind::Key { .. })
     }
 
     #[inline]
@@ -132,15 +200,110 @@ impl GateNode {
         matches!(self.kind, NodeKind::Key { hash: known, .. } if known == hash)
     }
 
+    /// Returns the hash of a key; 0 for any other node.
+    pub(super) const fn key_hash(&self) -> u64 {
+        match self.kind {
+            NodeKind::Key { hash, .. } => hash,
+            _ => 0,
+        }
+    }
+
     /// Returns `true` if no permit is in use and no request waits.
     #[inline]
     pub(super) const fn is_idle(&self) -> bool {
         self.in_use == 0 && self.waiting == 0
     }
+
+    /// Returns the request that was chosen at this node and does not fit yet. Until it is granted or leaves, no other is granted here.
+    #[inline]
+    pub(super) fn chosen(&self) -> Option<ChosenRequest> {
+        let priority = self.chosen_priority?;
+        Some(ChosenRequest { leaf: self.chosen_leaf, priority, weight: self.chosen_weight })
+    }
+
+    #[inline]
+    pub(super) const fn has_chosen(&self) -> bool {
+        self.chosen_priority.is_some()
+    }
+
+    pub(super) const fn choose(&mut self, ChosenRequest { leaf, priority, weight }: ChosenRequest) {
+        (self.chosen_leaf, self.chosen_weight, self.chosen_priority) = (leaf, weight, Some(priority));
+    }
+
+    /// Forgets the chosen request if `is_gone` returns `true` for it.
+    #[inline]
+    pub(super) fn forget_chosen(&mut self, is_gone: impl FnOnce(ChosenRequest) -> bool) {
+        if self.chosen().is_some_and(is_gone) {
+            self.chosen_priority = None;
+        }
+    }
+
+    /// Returns the priorities of the requests that this node may be asked to grant, if `candidates` are those that it could grant if it
+    /// had room.
+    #[inline]
+    pub(super) fn ready_among(&self, candidates: PrioritySet) -> PrioritySet {
+        let available = self.available();
+        match self.chosen() {
+            _ if available == 0 => PrioritySet::EMPTY,
+            None => candidates,
+            Some(chosen) if chosen.weight > available => PrioritySet::EMPTY,
+            Some(chosen) => PrioritySet::of(chosen.priority),
+        }
+    }
+
+    /// Returns the books of a declared gate.
+    #[inline]
+    pub(super) fn books_mut(&mut self) -> Option<&mut Books> {
+        match &mut self.kind {
+            NodeKind::Gate { books } => Some(books),
+            _ => None,
+        }
+    }
+
+    /// Returns the books of a declared gate.
+    pub(super) fn books(&self) -> Option<&Books> {
+        match &self.kind {
+            NodeKind::Gate { books } => Some(books),
+            _ => None,
+        }
+    }
 }
 
 /// The nodes, by their number.
-pub(super) struct Nodes(pub(super) Vec<GateNode>);
+pub(super) struct Nodes(Vec<GateNode>);
+
+impl Nodes {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a node at the end. Grows by an eighth, because an idle key keeps its node: doubling could waste half of the memory for ever.
+    pub(super) fn push(&mut self, node: GateNode) -> NodeId {
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact((self.0.len() / 8).max(SMALLEST_GROWTH));
+        }
+        self.0.push(node);
+        NodeId(u32::try_from(self.0.len()).unwrap_or(u32::MAX).saturating_sub(1))
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: NodeId) -> Option<&GateNode> {
+        self.0.get(id.index())
+    }
+
+    /// Returns every node, those that are not in use included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &GateNode> {
+        self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut GateNode> {
+        self.0.iter_mut()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..u32::try_from(self.0.len()).unwrap_or(u32::MAX)).map(NodeId)
+    }
+}
 
 impl Index<NodeId> for Nodes {
     type Output = GateNode;
@@ -157,3 +320,5 @@ impl IndexMut<NodeId> for Nodes {
         &mut self.0[id.index()]
     }
 }
+
+const SMALLEST_GROWTH: usize = 8;

@@ -3,13 +3,14 @@
 
 use std::cmp::Ordering;
 
-use super::node::{Neighbours, NodeId, Nodes};
+use super::node::{NodeId, Nodes};
+use super::node_list::NodeList;
 use crate::gate::priority::Priority;
 
 /// The children of one node that are ready to be granted a request of one priority.
 ///
-/// Children with an equal share of use have one rank, a linked list whose links are part of the nodes. There are as many
-/// ranks as different shares, which are few, so each operation takes constant time in practice.
+/// Children with an equal share of use have one rank. There are as many ranks as different shares, which are few, so each operation
+/// takes constant time in practice.
 #[derive(Debug, Default)]
 pub(super) struct Ranks(Vec<Rank>);
 
@@ -17,8 +18,7 @@ pub(super) struct Ranks(Vec<Rank>);
 #[derive(Clone, Copy, Debug)]
 struct Rank {
     usage: Usage,
-    head: NodeId,
-    tail: NodeId,
+    children: NodeList,
 }
 
 /// Permits in use per weight, compared exactly.
@@ -29,6 +29,7 @@ struct Usage {
 }
 
 impl Usage {
+    #[inline]
     fn cmp(self, other: Self) -> Ordering {
         let cross = |in_use: u32, share: u32| u64::from(in_use).wrapping_mul(share.into()); // below 2^64
         cross(self.in_use, other.share).cmp(&cross(other.in_use, self.share))
@@ -36,54 +37,48 @@ impl Usage {
 }
 
 impl Ranks {
-    pub(super) fn is_empty(&self) -> bool {
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the child that is granted first.
+    #[inline]
     pub(super) fn first(&self) -> Option<NodeId> {
-        self.0.first().map(|rank| rank.head)
+        self.0.first()?.children.head()
     }
 
     /// Adds a child behind those with the same share of use.
     pub(super) fn insert(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId) {
         let usage = Usage { in_use: nodes[id].in_use, share: nodes[id].share };
-        match self.find(usage) {
-            Ok(at) => {
-                let tail = std::mem::replace(&mut self.0[at].tail, id);
-                nodes[tail].neighbours[priority.index()].next = id;
-                nodes[id].neighbours[priority.index()] = Neighbours { previous: tail, next: NodeId::NONE };
-            }
+        let at = match self.find(usage) {
+            Ok(at) => at,
             Err(at) => {
-                nodes[id].neighbours[priority.index()] = Neighbours::NONE;
-                self.0.insert(at, Rank { usage, head: id, tail: id });
+                self.0.insert(at, Rank { usage, children: NodeList::EMPTY });
+                at
             }
-        }
+        };
+        self.0[at].children.push_back(nodes, priority, id);
     }
 
     /// Removes a child that was inserted with `in_use` permits in use.
     pub(super) fn remove(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId, in_use: u32) {
-        let usage = Usage { in_use, share: nodes[id].share };
-        let Ok(at) = self.find(usage) else { return };
-        let Neighbours { previous, next } = nodes[id].neighbours[priority.index()];
-        if previous == NodeId::NONE {
-            self.0[at].head = next;
-        } else {
-            nodes[previous].neighbours[priority.index()].next = next;
-        }
-        if next == NodeId::NONE {
-            self.0[at].tail = previous;
-        } else {
-            nodes[next].neighbours[priority.index()].previous = previous;
-        }
-        if self.0[at].head == NodeId::NONE {
+        let Ok(at) = self.find(Usage { in_use, share: nodes[id].share }) else { return };
+        let rank = &mut self.0[at];
+        rank.children.remove(nodes, priority, id);
+        if rank.children.head().is_none() {
             self.0.remove(at);
         }
     }
 
     /// Returns the index of the rank with this usage, or where it belongs.
+    #[inline]
     fn find(&self, usage: Usage) -> Result<usize, usize> {
-        // Most children are in the first ranks.
-        self.0.binary_search_by(|rank| rank.usage.cmp(usage))
+        // Most children that are ready have the least in use, or none.
+        match self.0.first().map(|first| first.usage.cmp(usage)) {
+            None | Some(Ordering::Greater) => Err(0),
+            Some(Ordering::Equal) => Ok(0),
+            Some(Ordering::Less) => self.0.binary_search_by(|rank| rank.usage.cmp(usage)),
+        }
     }
 }

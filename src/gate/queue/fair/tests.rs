@@ -12,14 +12,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt;
+use std::iter;
 use std::pin::Pin;
 use std::task::Waker;
 
+use super::node::ChosenRequest;
 use super::*;
-use crate::gate::error::AtLevel;
+use crate::gate::error::{AtLevel, Rejection};
+use crate::gate::key::Key;
 use crate::gate::permits::Word;
+use crate::gate::priority::CLASSES;
 use crate::gate::queue::{Queue, WaiterState};
 use crate::plan::Part;
+
+/// How often requests of a lower priority are passed before one of them is granted.
+const MAX_PASSED: u8 = 16;
 
 /// The steps agree with the oracle. `FAIR_MODEL_RUNS` sets the number of runs of about 200 steps, `FAIR_MODEL_FIRST` the first.
 #[test]
@@ -220,7 +227,7 @@ impl<'c> Model<'c> {
             self.release();
             self.check();
         }
-        assert!(self.queue.nodes.0.iter().all(|node| node.in_use == 0 && node.waiting == 0));
+        assert!(self.queue.nodes.iter().all(|node| node.in_use == 0 && node.waiting == 0));
     }
 
     fn arrive(&mut self) {
@@ -421,7 +428,7 @@ impl<'c> Model<'c> {
         let busy: u32 = queue.families.iter().map(|family| family.busy).sum();
         assert_eq!(busy as usize, expected, "busy keys");
         self.most_busy = self.most_busy.max(expected);
-        let with_node = queue.nodes.0.iter().filter(|node| matches!(node.kind, NodeKind::Key { .. })).count();
+        let with_node = queue.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Key { .. })).count();
         assert!(with_node <= self.most_busy + 1, "idle keys take no memory of their own");
         assert_eq!(Queue::len(queue), self.waiting.len());
         let _ = (Word::new(Limit::MIN), AtLevel::OWN);

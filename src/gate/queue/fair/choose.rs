@@ -1,0 +1,144 @@
+//! How the next request is found, and how a change of a leaf reaches its ancestors.
+
+use super::FairQueue;
+use super::node::{ChosenRequest, GateNode, NodeId};
+use crate::gate::priority::{Priority, PrioritySet};
+
+/// A request that fits at every level.
+#[derive(Clone, Copy)]
+pub(super) struct NextRequest {
+    pub(super) leaf: NodeId,
+    pub(super) priority: Priority,
+    pub(super) weight: u32,
+    /// The node at which it was chosen before, or [`NodeId::NONE`].
+    pub(super) chosen_at: NodeId,
+}
+
+impl FairQueue {
+    /// Chooses the request that is granted next, if it fits at every level. If the request that is found does not fit at some node, it
+    /// becomes the chosen request of that node, and the search begins again.
+    pub(super) fn choose(&mut self) -> Option<NextRequest> {
+        // Each round makes a node unready, so the rounds end.
+        while !self.nodes[NodeId::ROOT].ready.is_empty() {
+            let (leaf, priority, chosen_at) = self.search()?;
+            let weight = self.nodes[leaf].first_weight(priority)?;
+            let Some(full) = self.path(leaf).find(|id| self.nodes[*id].available() < weight) else {
+                return Some(NextRequest { leaf, priority, weight, chosen_at });
+            };
+            self.keep_chosen(ChosenRequest { leaf, priority, weight }, full);
+        }
+        None
+    }
+
+    /// Has a request that lacks room at a node stay chosen there, unless it is heavier than the limit of a node on its path.
+    #[cold]
+    fn keep_chosen(&mut self, request: ChosenRequest, full: NodeId) {
+        let ChosenRequest { leaf, priority, weight } = request;
+        let awaits_limit = self.path(leaf).any(|id| weight > self.nodes[id].limit);
+        if awaits_limit {
+            self.nodes[leaf].awaits_limit = self.nodes[leaf].awaits_limit.with(priority);
+        }
+        self.update_path(leaf, self.nodes[leaf].own_candidates(), |id, node, _| {
+            // Wherever it was chosen before, it lacks room here now.
+            node.forget_chosen(|chosen| chosen == request);
+            if id == full && !awaits_limit {
+                node.choose(request);
+            }
+        });
+    }
+
+    /// Searches from the root downwards. Returns a leaf, the priority whose first request is next there, and the node at which that
+    /// request was chosen before.
+    #[inline]
+    fn search(&self) -> Option<(NodeId, Priority, NodeId)> {
+        let (mut at, mut forced) = (NodeId::ROOT, None);
+        loop {
+            let node = &self.nodes[at];
+            if let Some(ChosenRequest { leaf, priority, .. }) = node.chosen() {
+                return Some((leaf, priority, at));
+            }
+            let family = self.families.get(node.family.0 as usize);
+            let candidates = family.map_or(node.own_candidates(), |family| family.ready);
+            // A priority that is due further up is due here, too, unless a lower one is due here. The lower one passes no other.
+            forced = match (forced, node.passed.due(candidates)) {
+                (Some(forced), Some(due)) => Some(due.min(forced)),
+                (forced, due) => forced.or(due),
+            };
+            let priority = forced.or(candidates.highest())?;
+            match family {
+                None => return Some((at, priority, NodeId::NONE)),
+                Some(family) => at = family.ranks[priority.index()].first()?,
+            }
+        }
+    }
+
+    /// Changes the nodes from this one to the root, and updates which of them are ready, and their ranks. Visits each node once.
+    ///
+    /// `change` gets each node with the priorities of the requests that it could have granted before the change. For the first node these
+    /// are `before`.
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `key-cycle`: each caller changes two or three fields"
+    )]
+    #[inline(always)]
+    pub(super) fn update_path(
+        &mut self,
+        from: NodeId,
+        mut before: PrioritySet,
+        mut change: impl FnMut(NodeId, &mut GateNode, PrioritySet),
+    ) {
+        let Self { nodes, families, .. } = self;
+        let mut id = from;
+        let family = families.get(nodes[from].family.0 as usize);
+        let mut candidates = family.map_or(nodes[from].own_candidates(), |family| family.ready);
+        loop {
+            let node = &mut nodes[id];
+            change(id, node, before);
+            let ready = node.ready_among(candidates);
+            // Only when nothing waits: a priority that is not ready may lack room for a moment only.
+            if node.waiting == 0 {
+                node.passed = Default::default();
+            }
+            let parent = node.parent;
+            if parent == NodeId::NONE {
+                node.ready = ready;
+                return;
+            }
+            let family = nodes[parent].family;
+            let family = &mut families[family.0 as usize];
+            before = family.ready;
+            family.rank(nodes, id, ready);
+            candidates = family.ready;
+            id = parent;
+        }
+    }
+
+    /// Updates from this node to the root which nodes are ready, and their ranks.
+    pub(super) fn update_from(&mut self, id: NodeId) {
+        self.update_path(id, PrioritySet::EMPTY, |_, _, _| {});
+    }
+
+    /// Changes the permits in use from a leaf to the root.
+    #[inline]
+    pub(super) fn change_use(&mut self, leaf: NodeId, change: impl Fn(u32) -> u32) {
+        if self.waiting() == 0 {
+            self.for_path(leaf, |node| node.in_use = change(node.in_use));
+        } else {
+            self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| node.in_use = change(node.in_use));
+        }
+    }
+
+    /// Updates the nodes from a leaf to the root after requests have left the leaf: `lost_first` are the priorities whose first
+    /// request is gone.
+    pub(super) fn finish_removal(&mut self, leaf: NodeId, lost_first: PrioritySet, count: u32) {
+        self.nodes[leaf].awaits_limit = self.nodes[leaf].awaits_limit.minus(lost_first);
+        self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
+            node.waiting = node.waiting.saturating_sub(count);
+            node.forget_chosen(|chosen| chosen.leaf == leaf && lost_first.contains(chosen.priority));
+        });
+        // Last: an idle node stands in no ranks.
+        if count > 0 {
+            self.note_idle(leaf);
+        }
+    }
+}

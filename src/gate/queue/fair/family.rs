@@ -1,0 +1,71 @@
+//! The children of one node.
+
+use std::mem;
+
+use super::key_index::KeyIndex;
+use super::node::{NodeId, Nodes};
+use super::ranks::Ranks;
+use crate::gate::priority::{CLASSES, PrioritySet};
+use crate::plan::Keys;
+
+/// The children of one node.
+pub(super) struct Family {
+    /// The node of the requests made directly on the parent.
+    pub(super) direct: NodeId,
+    /// The number of busy keys.
+    pub(super) busy: u32,
+    /// The priorities for which a child is ready.
+    pub(super) ready: PrioritySet,
+    /// For each priority, the children that are ready for it.
+    pub(super) ranks: [Ranks; CLASSES],
+    /// The keys that have a node, also those that are idle.
+    pub(super) keys: KeyIndex,
+    /// `None` if the parent has no keys.
+    pub(super) key_rules: Option<Keys>,
+}
+
+impl Family {
+    pub(super) fn new(direct: NodeId, key_rules: Option<Keys>) -> Self {
+        Self {
+            direct,
+            busy: 0,
+            ready: PrioritySet::EMPTY,
+            ranks: Default::default(),
+            keys: KeyIndex::default(),
+            key_rules,
+        }
+    }
+
+    /// Ranks a child that is ready for these priorities now, if they or its permits in use have changed.
+    #[inline]
+    pub(super) fn rank(&mut self, nodes: &mut Nodes, id: NodeId, ready: PrioritySet) {
+        let node = &mut nodes[id];
+        if ready != node.ready || (node.in_use != node.ranked_use && !ready.is_empty()) {
+            self.rank_anew(nodes, id, ready);
+        }
+    }
+
+    #[inline(never)]
+    fn rank_anew(&mut self, nodes: &mut Nodes, id: NodeId, ready: PrioritySet) {
+        let node = &mut nodes[id];
+        let in_use = node.in_use;
+        let (was_ready, ranked_use) =
+            (mem::replace(&mut node.ready, ready), mem::replace(&mut node.ranked_use, in_use));
+        // A child whose use has changed leaves every rank and enters another one.
+        let (removed, added) = match ranked_use == in_use {
+            true => (was_ready.minus(ready), ready.minus(was_ready)),
+            false => (was_ready, ready),
+        };
+        for priority in removed.iter() {
+            let ranks = &mut self.ranks[priority.index()];
+            ranks.remove(nodes, priority, id, ranked_use);
+            if ranks.is_empty() {
+                self.ready = self.ready.without(priority);
+            }
+        }
+        for priority in added.iter() {
+            self.ranks[priority.index()].insert(nodes, priority, id);
+            self.ready = self.ready.with(priority);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The shape of the tree: nodes are added and removed, and found from one another.
+
+use std::{iter, mem};
+
+use super::family::Family;
+use super::keys::IDLE;
+use super::node::{FamilyId, GateNode, NodeId, NodeKind};
+use super::{FairQueue, NodeRules};
+use crate::gate::books::Books;
+use crate::plan::Limit;
+
+impl FairQueue {
+    /// Adds a child of a parent.
+    pub(in crate::gate) fn add(&mut self, parent: NodeId, rules: NodeRules) -> NodeId {
+        let NodeRules { limit, share, queue_bound, is_parent, keys, measures_waits } = rules;
+        let kind = NodeKind::Gate { books: Box::new(Books::new(measures_waits)) };
+        let id = self.insert(GateNode::new(parent, kind, limit.get(), share));
+        self.nodes[id].queue_bound = queue_bound;
+        if is_parent || keys.is_some() {
+            let direct = self.insert(GateNode::new(id, NodeKind::Direct, Limit::MAX.get(), 1));
+            let family = Family::new(direct, keys);
+            self.nodes[id].family = if let Some(index) = self.free_families.pop() {
+                self.families[index.0 as usize] = family;
+                index
+            } else {
+                self.families.push(family);
+                FamilyId(u32::try_from(self.families.len()).unwrap_or(u32::MAX).saturating_sub(1))
+            };
+        }
+        id
+    }
+
+    /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle, unless
+    /// permits were forgotten or futures were leaked. These stay counted.
+    pub(in crate::gate) fn drop_handles(&mut self, id: NodeId) {
+        if id != NodeId::ROOT && self.nodes[id].is_idle() {
+            self.remove(id);
+        }
+    }
+
+    pub(super) fn insert(&mut self, node: GateNode) -> NodeId {
+        match self.free_nodes.pop() {
+            Some(id) => {
+                self.nodes[id] = node;
+                id
+            }
+            None => self.nodes.push(node),
+        }
+    }
+
+    /// Removes the node of a declared gate.
+    fn remove(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id];
+        node.kind = NodeKind::Free; // drops its books
+        node.is_closed = false;
+        let family = mem::replace(&mut node.family, FamilyId::NONE);
+        if let Some(direct) = self.families.get(family.0 as usize).map(|family| family.direct) {
+            self.free_families.push(family);
+            self.nodes[direct].kind = NodeKind::Free;
+            self.free_nodes.push(direct);
+            // Its keys are idle.
+            for key in self.nodes.ids() {
+                if self.nodes[key].parent == id && self.nodes[key].is_key() {
+                    self.idle.remove(&mut self.nodes, IDLE, key);
+                    self.nodes[key].kind = NodeKind::Free;
+                    self.free_nodes.push(key);
+                }
+            }
+        }
+        self.free_nodes.push(id);
+    }
+
+    /// Returns the children of a node, or `None` if it is a leaf.
+    #[inline]
+    pub(super) fn family(&self, id: NodeId) -> Option<&Family> {
+        self.families.get(self.nodes[id].family.0 as usize)
+    }
+
+    /// Returns where the requests made on a gate wait.
+    #[inline]
+    pub(super) fn leaf(&self, place: NodeId) -> NodeId {
+        self.family(place).map_or(place, |family| family.direct)
+    }
+
+    /// Returns this node and its ancestors, up to the root.
+    #[inline]
+    pub(super) fn path(&self, from: NodeId) -> impl Iterator<Item = NodeId> {
+        let parent = |id: &NodeId| Some(self.nodes[*id].parent).filter(|parent| *parent != NodeId::NONE);
+        iter::successors(Some(from), parent)
+    }
+
+    #[inline]
+    pub(super) fn for_path(&mut self, from: NodeId, mut change: impl FnMut(&mut GateNode)) {
+        let mut id = from;
+        while id != NodeId::NONE {
+            let node = &mut self.nodes[id];
+            change(node);
+            id = node.parent;
+        }
+    }
+
+    /// Returns the nodes that are `top` or below it.
+    pub(super) fn nodes_within(&self, top: NodeId) -> impl Iterator<Item = NodeId> {
+        let is_within = move |id: &NodeId| {
+            !matches!(self.nodes[*id].kind, NodeKind::Free) && self.path(*id).any(|id| id == top)
+        };
+        self.nodes.ids().filter(is_within)
+    }
+
+    /// Returns the level of an ancestor, as the gate of this node counts: its own level is 0.
+    pub(in crate::gate) fn level(&self, id: NodeId, ancestor: NodeId) -> u8 {
+        let steps = to_level(self.path(id).position(|id| id == ancestor).unwrap_or(0));
+        match self.nodes[id].kind {
+            NodeKind::Direct => steps.saturating_sub(1), // its gate is its parent
+            _ => steps,
+        }
+    }
+}
+
+/// The depth of a tree is at most 8, plus one level for keys.
+pub(super) fn to_level(steps: usize) -> u8 {
+    u8::try_from(steps).unwrap_or(u8::MAX)
+}
