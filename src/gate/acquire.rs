@@ -371,21 +371,45 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Makes a request at a gate that is part of a tree.
-    #[cold]
     #[inline(never)]
     fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
+        let has_deadline = *this.max_wait != NEVER || *this.deadline != NEVER || shared.max_wait() != NEVER;
+        let has_waiters = node.tree().has_waiters();
         // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
-        if !this.waiter.is_strict()
-            && !node.tree().has_waiters()
-            && node.tree().locked(|state, _| state.arrive(node.place(), &this.waiter))
-                == QueueArrival::Admitted
-        {
-            this.waiter.mark_admitted();
-            return Poll::Ready(Ok(()));
+        if !(this.waiter.is_strict() || has_deadline && has_waiters) {
+            let waker = has_waiters.then(|| cx.waker().clone()); // without the lock, see `arrive`
+            let mut locked = node.tree().lock();
+            let (state, word) = locked.parts();
+            match (state.arrive(node.place(), &this.waiter), waker) {
+                (QueueArrival::Admitted, unused) => {
+                    drop(locked);
+                    this.waiter.mark_admitted();
+                    drop(unused);
+                    return Poll::Ready(Ok(()));
+                }
+                (QueueArrival::MayWait(leaf), Some(waker)) => {
+                    state.enqueue_in_leaf(word, leaf, this.waiter, waker, clock::now);
+                    return Poll::Pending;
+                }
+                (_, unused) => {
+                    drop(locked);
+                    drop(unused);
+                }
+            }
         }
+        self.arrive_in_tree_slow(cx)
+    }
+
+    /// Makes a request at a gate that is part of a tree, if it may have to wait until a deadline, or may be rejected.
+    #[cold]
+    #[inline(never)]
+    fn arrive_in_tree_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        let this = self.as_mut().project();
+        let shared = this.gate.gate().expect("a request arrives once").shared();
+        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         let waker = cx.waker().clone(); // without the lock, see `arrive`
         let max_wait = shared.max_wait().min(*this.max_wait);
         let has_deadline = max_wait != NEVER || *this.deadline != NEVER;
@@ -677,7 +701,7 @@ fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
 #[cold]
 #[inline(never)]
 fn cancel_in_tree(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
-    let node = shared.node.as_deref().expect("a gate without a lock is part of a tree");
+    let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
     let mut locked = node.tree().lock();
     let removed = locked.parts().0.cancel(node.place(), waiter.as_mut());
     finish_cancel_and_wake(shared, locked, node.place(), waiter, removed);

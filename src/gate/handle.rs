@@ -11,7 +11,7 @@ use super::key::Key;
 use super::queue::fair::NodeRules;
 use super::shared::Shared;
 use super::status::{GateStatus, KeyStatus, Resize};
-use super::tree::TreeNode;
+use super::tree::{DeclaredGate, TreeNode};
 use super::wake_list::WakeList;
 use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{GateName, Keys, Limit};
@@ -259,7 +259,7 @@ impl Gate {
     #[must_use]
     #[track_caller]
     pub fn key(&self, key: impl Into<Key>) -> Self {
-        let node = self.shared.node.as_ref().and_then(|node| TreeNode::of_key(node, key.into()));
+        let node = self.shared.node.as_ref().and_then(|node| node.of_key(key.into()));
         let Some(node) = node else {
             panic!(
                 "gate `{}` has no keys; create it with `GateBuilder::keyed`, or declare it with `GateSpec::keyed`",
@@ -273,7 +273,7 @@ impl Gate {
     /// Returns `true` if the gate was created with keys.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        self.shared.node.as_ref().is_some_and(|node| node.has_keys())
+        self.shared.node.as_ref().is_some_and(TreeNode::has_keys)
     }
 
     /// Returns the key, if this gate is one.
@@ -285,7 +285,7 @@ impl Gate {
     /// Returns the number of keys with permits in use or requests waiting.
     #[must_use]
     pub fn busy_keys(&self) -> usize {
-        self.shared.node.as_ref().map_or(0, |node| node.busy_keys())
+        self.shared.node.as_ref().map_or(0, TreeNode::busy_keys)
     }
 
     /// Returns the keys with the most requests waiting, then those with the most permits in use, at most `most` of them. It visits every
@@ -347,7 +347,7 @@ pub struct GateBuilder {
     weight: u32,
     is_parent: bool,
     keys: Option<Keys>,
-    parent: Option<Arc<TreeNode>>,
+    parent: Option<Arc<DeclaredGate>>,
     /// The maximum wait that the parent allows, in nanoseconds, or [`NEVER`].
     longest_wait: i64,
 }
@@ -405,15 +405,15 @@ impl GateBuilder {
     ///
     /// [`InvalidParent`] if the parent was created without children and keys, is a key, or is as deep as a gate may be.
     pub fn within(mut self, parent: &Gate) -> Result<Self, InvalidParent> {
-        let fault = match &parent.shared.node {
-            Some(node) if node.key().is_some() => ParentFault::IsKey,
-            Some(node) if node.depth() >= MAX_DEPTH => ParentFault::TooDeep,
-            Some(node) if node.is_parent() => {
-                self.parent = Some(Arc::clone(node));
+        let fault = match parent.shared.node.as_ref().and_then(TreeNode::as_parent) {
+            _ if parent.as_key().is_some() => ParentFault::IsKey,
+            None => ParentFault::NoChildren,
+            Some(declared) if declared.depth() >= MAX_DEPTH => ParentFault::TooDeep,
+            Some(declared) => {
+                self.parent = Some(Arc::clone(declared));
                 self.longest_wait = parent.max_wait_nanos();
                 return Ok(self);
             }
-            _ => ParentFault::NoChildren,
         };
         Err(InvalidParent { child: self.name, parent: parent.name(), fault })
     }

@@ -80,6 +80,12 @@ impl PrioritySet {
         Self(self.0 & Self::of(priority).0.wrapping_sub(1))
     }
 
+    /// Returns the priorities of both sets.
+    #[inline]
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Returns the priorities of this set that are not in the other.
     #[inline]
     pub(super) const fn minus(self, other: Self) -> Self {
@@ -88,26 +94,14 @@ impl PrioritySet {
 
     /// Returns the highest priority of the set.
     #[inline]
-    pub(super) const fn highest(self) -> Option<Priority> {
-        match self.0 {
-            0 => None,
-            1 => Some(Priority::Batch),
-            2 | 3 => Some(Priority::Sheddable),
-            4..=7 => Some(Priority::Normal),
-            _ => Some(Priority::Critical),
-        }
+    pub(super) fn highest(self) -> Option<Priority> {
+        Priority::ALL.get(self.0.checked_ilog2()? as usize).copied()
     }
 
     /// Returns the lowest priority of the set.
     #[inline]
-    pub(super) const fn lowest(self) -> Option<Priority> {
-        match self.0.trailing_zeros() {
-            0 => Some(Priority::Batch),
-            1 => Some(Priority::Sheddable),
-            2 => Some(Priority::Normal),
-            3 => Some(Priority::Critical),
-            _ => None,
-        }
+    pub(super) fn lowest(self) -> Option<Priority> {
+        Priority::ALL.get(self.0.trailing_zeros() as usize).copied()
     }
 
     /// Returns the priorities of the set, the highest first.

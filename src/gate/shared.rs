@@ -32,7 +32,7 @@ pub(super) struct Shared {
     /// the path of one with a deadline, which checks whether the gate is in a tree: benchmark row `cycle`.
     pub(super) max_wait: i64,
     /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
-    pub(super) node: Option<Arc<TreeNode>>,
+    pub(super) node: Option<TreeNode>,
 }
 
 impl Core for Shared {
@@ -72,7 +72,7 @@ impl Shared {
             counters,
             name,
             max_wait: max_wait.min(LONGEST),
-            node: Some(Arc::new(node)),
+            node: Some(node),
         }
     }
 
@@ -88,7 +88,7 @@ impl Shared {
 
     /// Returns the key of a gate that is one.
     pub(super) fn key(&self) -> Option<&Key> {
-        self.node.as_deref()?.key()
+        self.node.as_ref()?.key()
     }
 
     /// Admits a request without the lock. Returns `false`, and changes nothing, if the slow path must decide.

@@ -39,22 +39,51 @@ impl Core for Tree {
     }
 }
 
-/// The place of one gate in a tree.
-pub(super) struct TreeNode {
+/// A declared gate of a tree. It is removed from the tree when the last handle, child and key of it is gone.
+pub(super) struct DeclaredGate {
     tree: Arc<Tree>,
-    place: Place,
-    /// The name of the gate; for a key, that of the gate that has the key.
+    id: NodeId,
     name: GateName,
     /// The gate above it. `None` for the root.
-    parent: Option<Arc<TreeNode>>,
+    parent: Option<Arc<DeclaredGate>>,
     is_parent: bool,
     has_keys: bool,
 }
 
+/// The place of one gate in a tree.
+pub(super) struct TreeNode {
+    /// The gate; for a key, the gate that has the key.
+    declared: Arc<DeclaredGate>,
+    place: Place,
+}
+
 impl Tree {
     /// Returns `true` if a request may wait in the tree. Reads the word without the lock.
+    #[inline]
     pub(super) fn has_waiters(&self) -> bool {
         self.permits.load().has(Word::WAITERS)
+    }
+}
+
+impl DeclaredGate {
+    /// Returns the number of gates from the root to this one.
+    pub(super) fn depth(&self) -> usize {
+        self.parent.as_ref().map_or(1, |parent| parent.depth().saturating_add(1))
+    }
+
+    /// Returns the name of the gate that many levels further up.
+    fn name_at(&self, level: u8) -> GateName {
+        match &self.parent {
+            Some(parent) if level > 0 => parent.name_at(level.saturating_sub(1)),
+            _ => self.name,
+        }
+    }
+}
+
+impl Drop for DeclaredGate {
+    /// Removes the gate from its tree. Its permits and requests hold handles, so it is idle.
+    fn drop(&mut self) {
+        self.tree.locked(|state, _| state.queue.drop_handles(self.id));
     }
 }
 
@@ -67,9 +96,9 @@ impl TreeNode {
     }
 
     /// Adds a declared child to a gate, which [may have](Self::is_parent) one.
-    pub(super) fn child(parent: &Arc<Self>, name: GateName, rules: NodeRules) -> Self {
+    pub(super) fn child(parent: &Arc<DeclaredGate>, name: GateName, rules: NodeRules) -> Self {
         let tree = Arc::clone(&parent.tree);
-        let added = tree.locked(|state, _| state.queue.add(parent.place.declared(), rules));
+        let added = tree.locked(|state, _| state.queue.add(parent.id, rules));
         Self::declared(tree, added, name, Some(Arc::clone(parent)), rules)
     }
 
@@ -77,62 +106,55 @@ impl TreeNode {
         tree: Arc<Tree>,
         id: NodeId,
         name: GateName,
-        parent: Option<Arc<Self>>,
+        parent: Option<Arc<DeclaredGate>>,
         rules: NodeRules,
     ) -> Self {
         let has_keys = rules.keys.is_some();
         let is_parent = rules.is_parent || has_keys;
-        Self { tree, place: Place::Gate(id), name, parent, is_parent, has_keys }
+        let declared = DeclaredGate { tree, id, name, parent, is_parent, has_keys };
+        Self { declared: Arc::new(declared), place: Place::Gate(id) }
     }
 
-    /// Returns the place of a key of a gate. Returns `None` if the gate has no keys.
-    pub(super) fn of_key(parent: &Arc<Self>, key: Key) -> Option<Self> {
-        if !parent.has_keys {
+    /// Returns the place of a key of this gate. Returns `None` if the gate has no keys.
+    pub(super) fn of_key(&self, key: Key) -> Option<Self> {
+        if !self.has_keys() {
             return None;
         }
-        let tree = Arc::clone(&parent.tree);
-        let hash = tree.hasher.hash_one(&key);
-        Some(Self {
-            tree,
-            place: Place::key(parent.place.declared(), key, hash),
-            name: parent.name,
-            parent: Some(Arc::clone(parent)),
-            is_parent: false,
-            has_keys: false,
-        })
+        let hash = self.declared.tree.hasher.hash_one(&key);
+        Some(Self { declared: Arc::clone(&self.declared), place: Place::key(self.declared.id, key, hash) })
     }
 
-    /// Returns `true` if children can be added to the gate.
-    pub(super) const fn is_parent(&self) -> bool {
-        self.is_parent
+    /// Returns the gate if children can be added to it.
+    pub(super) fn as_parent(&self) -> Option<&Arc<DeclaredGate>> {
+        let may_have_children = self.declared.is_parent && self.key().is_none();
+        may_have_children.then_some(&self.declared)
     }
 
-    pub(super) const fn has_keys(&self) -> bool {
-        self.has_keys
+    /// Returns `true` if the gate has keys, and is none itself.
+    pub(super) fn has_keys(&self) -> bool {
+        self.declared.has_keys && self.key().is_none()
     }
 
-    /// Returns the number of gates from the root to this one.
-    pub(super) fn depth(&self) -> usize {
-        self.parent.as_ref().map_or(1, |parent| parent.depth().saturating_add(1))
-    }
-
+    #[inline]
     pub(super) fn tree(&self) -> &Arc<Tree> {
-        &self.tree
+        &self.declared.tree
     }
 
+    #[inline]
     pub(super) const fn place(&self) -> &Place {
         &self.place
     }
 
-    pub(super) const fn name(&self) -> GateName {
-        self.name
+    /// Returns the name of the gate; for a key, that of the gate that has the key.
+    pub(super) fn name(&self) -> GateName {
+        self.declared.name
     }
 
     /// Returns the name of the gate that many levels further up.
     pub(super) fn name_at(&self, level: u8) -> GateName {
-        match &self.parent {
-            Some(parent) if level > 0 => parent.name_at(level.saturating_sub(1)),
-            _ => self.name,
+        match self.place {
+            Place::Gate(_) => self.declared.name_at(level),
+            Place::Key(_) => self.declared.name_at(level.saturating_sub(1)),
         }
     }
 
@@ -141,17 +163,18 @@ impl TreeNode {
     }
 
     pub(super) fn try_acquire(&self, weight: u32, priority: Priority) -> Result<(), Rejection> {
-        self.tree.locked(|state, _| state.try_acquire_in_tree(&self.place, weight, priority))
+        self.declared.tree.locked(|state, _| state.try_acquire_in_tree(&self.place, weight, priority))
     }
 
     pub(super) fn release(&self, weight: u32) {
-        self.tree
+        self.declared
+            .tree
             .step(|state, word, wake_list| state.release(word, &self.place, weight, clock::now, wake_list));
     }
 
     /// The caller wakes the wakers.
     pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit, wake_list: &mut WakeList) -> Resize {
-        self.tree.locked(|state, word| {
+        self.declared.tree.locked(|state, word| {
             let resize = state.resize_in_tree(&self.place, change, wake_list);
             state.admit_waiters_slow(word, clock::now, wake_list);
             resize
@@ -159,14 +182,14 @@ impl TreeNode {
     }
 
     pub(super) fn close(&self) {
-        self.tree.step(|state, word, wake_list| {
+        self.declared.tree.step(|state, word, wake_list| {
             state.close_in_tree(&self.place, wake_list);
             state.admit_waiters_slow(word, clock::now, wake_list);
         });
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
-        self.tree.locked(|state, _| {
+        self.declared.tree.locked(|state, _| {
             // The limit of a key changes with that of its gate.
             if let Some(books) = state.queue.books_mut(self.place.declared()) {
                 books.listeners.insert(listener);
@@ -176,7 +199,7 @@ impl TreeNode {
 
     /// Returns the limit, the permits in use, and whether the gate is closed.
     pub(super) fn load(&self) -> (Limit, u32, bool) {
-        self.tree.locked(|state, _| {
+        self.declared.tree.locked(|state, _| {
             let id = state.queue.resolve(&self.place);
             let in_use = id.map_or(0, |id| state.queue.node(id).in_use);
             (state.limit_in_tree(&self.place), in_use, state.is_closed_in_tree(&self.place))
@@ -184,7 +207,7 @@ impl TreeNode {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.tree.locked(|state, _| {
+        self.declared.tree.locked(|state, _| {
             let id = state.queue.resolve(&self.place);
             id.map_or(0, |id| state.queue.node(id).waiting as usize)
         })
@@ -193,13 +216,13 @@ impl TreeNode {
     pub(super) fn status(&self, counters: &ShardedCounters) -> GateStatus {
         // A key has no counters of its own.
         let counters = self.key().is_none().then_some(counters);
-        self.tree.locked(|state, _| state.status_in_tree(&self.place, counters, self.name))
+        self.declared.tree.locked(|state, _| state.status_in_tree(&self.place, counters, self.name()))
     }
 
     /// Returns the busy keys, those with the most requests waiting first, then those with the most permits in use, at most `most`.
     pub(super) fn busiest_keys(&self, most: usize) -> Vec<KeyStatus> {
         let Place::Gate(id) = self.place else { return Vec::new() };
-        let mut keys: Vec<KeyStatus> = self.tree.locked(|state, _| {
+        let mut keys: Vec<KeyStatus> = self.declared.tree.locked(|state, _| {
             let busy = state.queue.keys(id);
             busy.map(|(key, in_use, waiting)| KeyStatus {
                 key: key.clone(),
@@ -216,23 +239,23 @@ impl TreeNode {
     /// Returns the number of busy keys.
     pub(super) fn busy_keys(&self) -> usize {
         match self.place {
-            Place::Gate(id) => self.tree.locked(|state, _| state.queue.busy_keys(id)),
+            Place::Gate(id) => self.declared.tree.locked(|state, _| state.queue.busy_keys(id)),
             Place::Key(_) => 0,
-        }
-    }
-}
-
-impl Drop for TreeNode {
-    /// Removes a declared gate from its tree. Its permits and requests hold handles, so it is idle.
-    fn drop(&mut self) {
-        if let Place::Gate(id) = self.place {
-            self.tree.locked(|state, _| state.queue.drop_handles(id));
         }
     }
 }
 
 impl std::fmt::Debug for TreeNode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TreeNode").field("name", &self.name).field("key", &self.key()).finish_non_exhaustive()
+        f.debug_struct("TreeNode")
+            .field("name", &self.name())
+            .field("key", &self.key())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for DeclaredGate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeclaredGate").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -94,7 +94,7 @@ impl GateState<FairQueue> {
         if time == ArrivalTime::InTime {
             match self.arrive(place, waiter) {
                 QueueArrival::Admitted => return ArrivalDecision::Admitted,
-                QueueArrival::MayWait => return ArrivalDecision::MustWait,
+                QueueArrival::MayWait(_) => return ArrivalDecision::MustWait,
                 QueueArrival::Unclear => {}
             }
         }
@@ -119,6 +119,24 @@ impl GateState<FairQueue> {
         }
     }
 
+    /// Puts a request into the queue of a leaf. Its wait has no deadline.
+    #[inline]
+    pub(in crate::gate) fn enqueue_in_leaf(
+        &mut self,
+        word: &mut Word,
+        leaf: NodeId,
+        waiter: Pin<&mut Waiter>,
+        waker: Waker,
+        clock: impl FnOnce() -> i64,
+    ) {
+        let books = self.queue.books_of(leaf);
+        let (since, sample) = books.and_then(|books| books.sampler.sample(clock)).unwrap_or((0, 0));
+        let weight = waiter.weight();
+        let request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: 0 };
+        self.queue.enqueue(leaf, waiter, request, waker);
+        *word = word.with(Word::WAITERS);
+    }
+
     /// Puts a request into the queue. `deadline` is `None` if its wait has none.
     pub(in crate::gate) fn enqueue_in_tree(
         &mut self,
@@ -130,19 +148,14 @@ impl GateState<FairQueue> {
         clock: impl FnOnce() -> i64,
     ) {
         let Some(id) = self.queue.resolve(place) else { return }; // the arrival was decided in this step
-        let sampler = self.queue.books_mut(place.declared()).map(|books| &mut books.sampler);
-        let (since, sample) = match (deadline, sampler) {
-            (Some(deadline), sampler) => {
-                let chosen = sampler.and_then(|sampler| sampler.sample(|| deadline.since));
-                (deadline.since, chosen.map_or(0, |(_, sample)| sample))
-            }
-            (None, sampler) => sampler.and_then(|sampler| sampler.sample(clock)).unwrap_or((0, 0)),
+        let leaf = self.queue.leaf(id);
+        let Some(WaitDeadline { since, instant, timer }) = deadline else {
+            return self.enqueue_in_leaf(word, leaf, waiter, waker, clock);
         };
-        let (timer, instant) =
-            deadline.map_or((TimerId::NONE, 0), |deadline| (deadline.timer, deadline.instant));
-        let weight = waiter.weight();
+        let sampled = self.queue.books_of(leaf).and_then(|books| books.sampler.sample(|| since));
+        let (weight, sample) = (waiter.weight(), sampled.map_or(0, |(_, sample)| sample));
         let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
-        self.queue.enqueue(id, waiter, request, waker);
+        self.queue.enqueue(leaf, waiter, request, waker);
         *word = word.with(Word::WAITERS);
     }
 

@@ -36,6 +36,8 @@ impl Queue for FairQueue {
         true // a drained gate may be waited for, too
     }
 
+    #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
+    #[inline(always)]
     fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64) -> Option<Removed> {
         let (leaf, admitted) = self.next()?;
         let waited = if admitted.sample > 0 { Some(clock()) } else { None };

@@ -1,7 +1,7 @@
 //! How the next request is found, and how a change of a leaf reaches its ancestors.
 
 use super::FairQueue;
-use super::node::{ChosenRequest, GateNode, NodeId};
+use super::node::{ChosenRequest, GateNode, NodeId, PassedGrants};
 use crate::gate::priority::{Priority, PrioritySet};
 
 /// A request that fits at every level.
@@ -17,6 +17,7 @@ pub(super) struct NextRequest {
 impl FairQueue {
     /// Chooses the request that is granted next, if it fits at every level. If the request that is found does not fit at some node, it
     /// becomes the chosen request of that node, and the search begins again.
+    #[inline]
     pub(super) fn choose(&mut self) -> Option<NextRequest> {
         // Each round makes a node unready, so the rounds end.
         while !self.nodes[NodeId::ROOT].ready.is_empty() {
@@ -28,6 +29,13 @@ impl FairQueue {
             self.keep_chosen(ChosenRequest { leaf, priority, weight }, full);
         }
         None
+    }
+
+    /// As [`choose`](Self::choose), after a request that does not fit has arrived.
+    #[cold]
+    pub(super) fn choose_slow(&mut self) {
+        let next = self.choose();
+        debug_assert!(next.is_none(), "a request that fits is admitted on arrival");
     }
 
     /// Has a request that lacks room at a node stay chosen there, unless it is heavier than the limit of a node on its path.
@@ -97,7 +105,7 @@ impl FairQueue {
             let ready = node.ready_among(candidates);
             // Only when nothing waits: a priority that is not ready may lack room for a moment only.
             if node.waiting == 0 {
-                node.passed = Default::default();
+                node.passed = PassedGrants::default();
             }
             let parent = node.parent;
             if parent == NodeId::NONE {

@@ -49,21 +49,18 @@ impl Family {
     fn rank_anew(&mut self, nodes: &mut Nodes, id: NodeId, ready: PrioritySet) {
         let node = &mut nodes[id];
         let in_use = node.in_use;
-        let (was_ready, ranked_use) =
-            (mem::replace(&mut node.ready, ready), mem::replace(&mut node.ranked_use, in_use));
-        // A child whose use has changed leaves every rank and enters another one.
-        let (removed, added) = match ranked_use == in_use {
-            true => (was_ready.minus(ready), ready.minus(was_ready)),
-            false => (was_ready, ready),
-        };
-        for priority in removed.iter() {
+        let was_ready = mem::replace(&mut node.ready, ready);
+        let ranked_use = mem::replace(&mut node.ranked_use, in_use);
+        // A child whose use has changed moves within each of its ranks.
+        let unmoved = if ranked_use == in_use { was_ready.and(ready) } else { PrioritySet::EMPTY };
+        for priority in was_ready.minus(unmoved).iter() {
             let ranks = &mut self.ranks[priority.index()];
             ranks.remove(nodes, priority, id, ranked_use);
             if ranks.is_empty() {
                 self.ready = self.ready.without(priority);
             }
         }
-        for priority in added.iter() {
+        for priority in ready.minus(unmoved).iter() {
             self.ranks[priority.index()].insert(nodes, priority, id);
             self.ready = self.ready.with(priority);
         }

@@ -17,10 +17,9 @@ struct OtherPriority {
     list: WaitList,
 }
 
-impl OtherPriorities {
-    fn new() -> Box<Self> {
-        let unused = |_| OtherPriority { links: Neighbours::NONE, list: WaitList::new() };
-        Box::new(Self(Priority::ALL.map(unused)))
+impl Default for OtherPriorities {
+    fn default() -> Self {
+        Self(Priority::ALL.map(|_| OtherPriority { links: Neighbours::NONE, list: WaitList::new() }))
     }
 }
 
@@ -127,7 +126,7 @@ impl GateNode {
 
     #[cold]
     fn other(&mut self, priority: Priority) -> &mut OtherPriority {
-        &mut self.others.get_or_insert_with(OtherPriorities::new).0[priority.index()]
+        &mut self.others.get_or_insert_default().0[priority.index()]
     }
 
     #[inline]

@@ -93,8 +93,8 @@ pub(in crate::gate) enum Obstacle {
 pub(in crate::gate) enum QueueArrival {
     /// Its permits are in use now.
     Admitted,
-    /// It does not fit, and nothing keeps it from waiting.
-    MayWait,
+    /// It does not fit, and nothing keeps it from waiting in this leaf.
+    MayWait(NodeId),
     /// It does not fit, and may not wait unless room is made.
     Unclear,
 }
@@ -182,7 +182,7 @@ impl FairQueue {
             self.change_use(leaf, |in_use| in_use.saturating_add(weight));
             return QueueArrival::Admitted;
         }
-        if may_wait { QueueArrival::MayWait } else { QueueArrival::Unclear }
+        if may_wait { QueueArrival::MayWait(leaf) } else { QueueArrival::Unclear }
     }
 
     /// Returns the lowest level that has no room for a request that was not admitted, or 0 if it is behind another one.
@@ -226,27 +226,29 @@ impl FairQueue {
         Some(removed)
     }
 
-    /// Puts a request behind those of its priority at this gate. It must not fit now.
+    /// Puts a request behind those of its priority in a leaf. It must not fit now.
+    #[inline]
     pub(in crate::gate) fn enqueue(
         &mut self,
-        place: NodeId,
+        leaf: NodeId,
         waiter: Pin<&mut Waiter>,
         request: WaitingRequest,
         waker: Waker,
     ) {
-        let leaf = self.leaf(place);
         self.note_busy(leaf);
         self.nodes[leaf].push_waiter(waiter, request, waker);
         self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
-            node.waiting = node.waiting.saturating_add(1)
+            node.waiting = node.waiting.saturating_add(1);
         });
         // If there is room, but not enough for this request, it may be the chosen one from now on.
-        let granted = self.choose();
-        debug_assert!(granted.is_none(), "a request that fits is admitted on arrival");
+        if !self.nodes[NodeId::ROOT].ready.is_empty() {
+            self.choose_slow();
+        }
     }
 
     /// Removes the request that is granted next, and takes its permits. Returns its leaf.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
+    #[inline(always)]
     fn next(&mut self) -> Option<(NodeId, Removed)> {
         if self.nodes[NodeId::ROOT].ready.is_empty() {
             return None;
@@ -398,17 +400,20 @@ impl FairQueue {
     /// Changes the books of the gate whose requests wait in this node: for a key, the books of its parent.
     #[inline]
     pub(in crate::gate) fn count_at(&mut self, id: NodeId, mut change: impl FnMut(&mut Books)) {
-        let node = &mut self.nodes[id];
-        let books = match node.kind {
-            NodeKind::Direct | NodeKind::Key { .. } => {
-                let parent = node.parent;
-                self.nodes[parent].books_mut()
-            }
-            NodeKind::Gate { .. } | NodeKind::Free => node.books_mut(),
-        };
-        if let Some(books) = books {
+        if let Some(books) = self.books_of(id) {
             change(books);
         }
+    }
+
+    /// Returns the books of the gate whose requests wait in this node: for a key, the books of its parent.
+    #[inline]
+    pub(in crate::gate) fn books_of(&mut self, id: NodeId) -> Option<&mut Books> {
+        let node = &self.nodes[id];
+        let counted = match node.kind {
+            NodeKind::Direct | NodeKind::Key { .. } => node.parent,
+            NodeKind::Gate { .. } | NodeKind::Free => id,
+        };
+        self.nodes[counted].books_mut()
     }
 
     /// Returns `true` if a permit is in use or a request waits here.

@@ -38,7 +38,7 @@ impl Usage {
 
 impl Ranks {
     #[inline]
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -49,6 +49,7 @@ impl Ranks {
     }
 
     /// Adds a child behind those with the same share of use.
+    #[inline]
     pub(super) fn insert(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId) {
         let usage = Usage { in_use: nodes[id].in_use, share: nodes[id].share };
         let at = match self.find(usage) {
@@ -62,6 +63,7 @@ impl Ranks {
     }
 
     /// Removes a child that was inserted with `in_use` permits in use.
+    #[inline]
     pub(super) fn remove(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId, in_use: u32) {
         let Ok(at) = self.find(Usage { in_use, share: nodes[id].share }) else { return };
         let rank = &mut self.0[at];

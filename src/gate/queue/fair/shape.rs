@@ -78,7 +78,7 @@ impl FairQueue {
 
     /// Returns where the requests made on a gate wait.
     #[inline]
-    pub(super) fn leaf(&self, place: NodeId) -> NodeId {
+    pub(in crate::gate) fn leaf(&self, place: NodeId) -> NodeId {
         self.family(place).map_or(place, |family| family.direct)
     }
 

@@ -306,7 +306,7 @@ impl<'c> Model<'c> {
         let rules = WaiterRules { waits_for_limit, priority, ..WaiterRules::DEFAULT };
         let mut waiter = Box::pin(Waiter::new(weight, rules));
         let request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
-        self.queue.enqueue(id, waiter.as_mut(), request, Waker::noop().clone());
+        self.queue.enqueue(leaf, waiter.as_mut(), request, Waker::noop().clone());
         let number = self.next_number;
         self.next_number += 1;
         self.waiting.push(Waiting { number, place: at, leaf, waiter });
