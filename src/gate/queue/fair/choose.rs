@@ -1,18 +1,8 @@
 //! How the next request is found, and how a change of a leaf reaches its ancestors.
 
 use super::FairQueue;
-use super::node::{ChosenRequest, GateNode, NodeId, PassedGrants};
+use super::node::{ChosenRequest, GateNode, NextRequest, NodeId, PassedGrants};
 use crate::gate::priority::{Priority, PrioritySet};
-
-/// A request that fits at every level.
-#[derive(Clone, Copy)]
-pub(super) struct NextRequest {
-    pub(super) leaf: NodeId,
-    pub(super) priority: Priority,
-    pub(super) weight: u32,
-    /// The node at which it was chosen before, or [`NodeId::NONE`].
-    pub(super) chosen_at: NodeId,
-}
 
 impl FairQueue {
     /// Chooses the request that is granted next, if it fits at every level. If the request that is found does not fit at some node, it

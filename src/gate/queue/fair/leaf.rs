@@ -3,25 +3,11 @@
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::node::{GateNode, Neighbours};
-use crate::gate::priority::{CLASSES, Priority, PrioritySet};
+use super::node::{GateNode, Neighbours, OtherPriority};
+use crate::gate::priority::{Priority, PrioritySet};
 use crate::gate::queue::list::{Visit, WaitList, Waiter};
 use crate::gate::queue::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
 use crate::gate::timer::TimerId;
-
-/// What a node keeps for the priorities other than the normal one, which most nodes never use.
-pub(super) struct OtherPriorities([OtherPriority; CLASSES]);
-
-struct OtherPriority {
-    links: Neighbours,
-    list: WaitList,
-}
-
-impl Default for OtherPriorities {
-    fn default() -> Self {
-        Self(Priority::ALL.map(|_| OtherPriority { links: Neighbours::NONE, list: WaitList::new() }))
-    }
-}
 
 /// The queue of a leaf.
 impl GateNode {

@@ -30,13 +30,11 @@ mod shape;
 use std::pin::Pin;
 use std::task::Waker;
 
-use choose::NextRequest;
 use family::Family;
 #[cfg(doc)]
 use node::PassedGrants;
-use node::{FamilyId, GateNode, NodeKind, Nodes};
+use node::{FamilyId, GateNode, NextRequest, NodeKind, Nodes, to_level};
 use node_list::NodeList;
-use shape::to_level;
 
 pub(in crate::gate) use node::NodeId;
 pub(in crate::gate) use place::Place;

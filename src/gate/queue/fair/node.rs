@@ -2,7 +2,6 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::leaf::OtherPriorities;
 use crate::gate::books::Books;
 use crate::gate::key::Key;
 use crate::gate::priority::{CLASSES, Priority, PrioritySet};
@@ -78,6 +77,20 @@ pub(super) struct GateNode {
 
 const _: () = assert!(size_of::<GateNode>() == 128, "a node takes two cache lines");
 
+/// What a node keeps for the priorities other than the normal one, which most nodes never use.
+pub(super) struct OtherPriorities(pub(super) [OtherPriority; CLASSES]);
+
+pub(super) struct OtherPriority {
+    pub(super) links: Neighbours,
+    pub(super) list: WaitList,
+}
+
+impl Default for OtherPriorities {
+    fn default() -> Self {
+        Self(Priority::ALL.map(|_| OtherPriority { links: Neighbours::NONE, list: WaitList::new() }))
+    }
+}
+
 /// What a node stands for.
 pub(super) enum NodeKind {
     /// Not in use.
@@ -96,6 +109,16 @@ pub(super) struct ChosenRequest {
     pub(super) leaf: NodeId,
     pub(super) priority: Priority,
     pub(super) weight: u32,
+}
+
+/// A request that fits at every level.
+#[derive(Clone, Copy)]
+pub(super) struct NextRequest {
+    pub(super) leaf: NodeId,
+    pub(super) priority: Priority,
+    pub(super) weight: u32,
+    /// The node at which it was chosen before, or [`NodeId::NONE`].
+    pub(super) chosen_at: NodeId,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -319,6 +342,11 @@ impl IndexMut<NodeId> for Nodes {
     fn index_mut(&mut self, id: NodeId) -> &mut GateNode {
         &mut self.0[id.index()]
     }
+}
+
+/// Returns the level that is so many steps up. A tree has at most 8 levels and that of the keys.
+pub(super) fn to_level(steps: usize) -> u8 {
+    u8::try_from(steps).unwrap_or(u8::MAX)
 }
 
 const SMALLEST_GROWTH: usize = 8;

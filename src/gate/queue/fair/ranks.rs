@@ -77,10 +77,11 @@ impl Ranks {
     #[inline]
     fn find(&self, usage: Usage) -> Result<usize, usize> {
         // Most children that are ready have the least in use, or none.
-        match self.0.first().map(|first| first.usage.cmp(usage)) {
-            None | Some(Ordering::Greater) => Err(0),
-            Some(Ordering::Equal) => Ok(0),
-            Some(Ordering::Less) => self.0.binary_search_by(|rank| rank.usage.cmp(usage)),
+        let Some(first) = self.0.first() else { return Err(0) };
+        let order = first.usage.cmp(usage);
+        if order.is_lt() {
+            return self.0.binary_search_by(|rank| rank.usage.cmp(usage));
         }
+        if order.is_eq() { Ok(0) } else { Err(0) }
     }
 }

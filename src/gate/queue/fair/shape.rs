@@ -4,7 +4,7 @@ use std::{iter, mem};
 
 use super::family::Family;
 use super::keys::IDLE;
-use super::node::{FamilyId, GateNode, NodeId, NodeKind};
+use super::node::{FamilyId, GateNode, NodeId, NodeKind, to_level};
 use super::{FairQueue, NodeRules};
 use crate::gate::books::Books;
 use crate::plan::Limit;
@@ -115,9 +115,4 @@ impl FairQueue {
             _ => steps,
         }
     }
-}
-
-/// The depth of a tree is at most 8, plus one level for keys.
-pub(super) fn to_level(steps: usize) -> u8 {
-    u8::try_from(steps).unwrap_or(u8::MAX)
 }
