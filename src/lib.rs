@@ -134,7 +134,7 @@ pub use gate::{AcquireError, Gate, Permit};
 pub use governor::Governor;
 pub use plan::{
     Amount, Formula, GateName, GateSpec, Keys, Limit, OverrideLayer, Overrides, Part, Plan, Quantity,
-    Reading, Readings, Resolution, Resource,
+    Reading, Readings, Resolution, Resource, Shed,
 };
 pub use pool::{Manager, Pool, PooledItem};
 pub use probe::ResourceProbe;

@@ -191,10 +191,10 @@ impl Serialize for Effect {
 }
 
 impl_serialize_by_fields! {
-    GateStatus { name, limit, in_use, available, debt, waiting, unclaimed, closed, resized, totals, waits }
+    GateStatus { name, limit, in_use, available, debt, waiting, unclaimed, closed, standing, resized, totals, waits }
     GateTotals { admitted, queue, rejected }
-    QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed, pushed_out }
-    RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed, too_many_keys }
+    QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed, pushed_out, shed }
+    RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed, too_many_keys, would_expire }
 
     PoolTotals { created, added, reused, evicted, detached, discarded, create_errors, expired }
     Discarded { broken, incomplete, panicked, recycle, health, expired, surplus, retain, closed }

@@ -379,7 +379,7 @@ impl<G: GateRef> PendingRequest<G> {
         let has_deadline = *this.max_wait != NEVER || *this.deadline != NEVER || shared.max_wait() != NEVER;
         let has_waiters = node.tree().has_waiters();
         // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
-        if !(this.waiter.is_strict() || has_deadline && has_waiters) {
+        if !(this.waiter.is_strict() || (has_deadline || node.sheds()) && has_waiters) {
             let waker = has_waiters.then(|| cx.waker().clone()); // without the lock, see `arrive`
             let mut locked = node.tree().lock();
             let (state, word) = locked.parts();
@@ -390,7 +390,7 @@ impl<G: GateRef> PendingRequest<G> {
                     drop(unused);
                     return Poll::Ready(Ok(()));
                 }
-                (QueueArrival::MayWait(leaf), Some(waker)) => {
+                (QueueArrival::MayWait(leaf), Some(waker)) if !state.queue.sheds() => {
                     state.enqueue_in_leaf(word, leaf, this.waiter, waker, clock::now);
                     return Poll::Pending;
                 }
@@ -413,12 +413,12 @@ impl<G: GateRef> PendingRequest<G> {
         let waker = cx.waker().clone(); // without the lock, see `arrive`
         let max_wait = shared.max_wait().min(*this.max_wait);
         let has_deadline = max_wait != NEVER || *this.deadline != NEVER;
-        let (now, instant, runtime) = if has_deadline {
-            let now = clock::now();
+        let now = if has_deadline || node.sheds() { clock::now() } else { 0 };
+        let (instant, runtime) = if has_deadline {
             let instant = clock::add_nanos(now, max_wait).min(*this.deadline);
-            (now, instant, Handle::try_current().ok().map(|runtime| runtime.id()))
+            (instant, Handle::try_current().ok().map(|runtime| runtime.id()))
         } else {
-            (0, NEVER, None)
+            (NEVER, None)
         };
         let time = arrival_time(&this.waiter, now, instant, *this.deadline);
         let mut wake_list = WakeList::default();
@@ -426,12 +426,15 @@ impl<G: GateRef> PendingRequest<G> {
         let (state, word) = locked.parts();
         // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
         let may_reject = coop::has_budget_remaining;
-        let arrival = TreeArrival { place: node.place(), waiter: &this.waiter, time };
+        let arrival = TreeArrival { place: node.place(), waiter: &this.waiter, time, now, deadline: instant };
         let mut decision =
             state.decide_arrival_in_tree(word, arrival, clock::now, may_reject, &mut wake_list);
         if matches!(decision, ArrivalDecision::MustWait) {
             let mut rearm = None;
             let deadline = match runtime {
+                _ if instant == NEVER && node.sheds() => {
+                    Ok(Some(WaitDeadline { since: now, instant, timer: TimerId::NONE }))
+                }
                 _ if instant == NEVER => Ok(None),
                 None => {
                     drop(locked);
@@ -451,6 +454,10 @@ impl<G: GateRef> PendingRequest<G> {
             match deadline {
                 Ok(deadline) => {
                     state.enqueue_in_tree(word, node.place(), this.waiter, waker, deadline, clock::now);
+                    if state.queue.sheds() {
+                        // The order of the requests may have changed.
+                        state.admit_waiters_slow(word, clock::now, &mut wake_list);
+                    }
                     drop(locked);
                     let tree = rearm.is_some().then(|| Arc::clone(node.tree()));
                     let on_panic = ResetOnPanic(self.as_mut());
@@ -561,6 +568,7 @@ impl<G: GateRef> PendingRequest<G> {
             WaiterState::Closed => Err(Rejection::Closed(at)),
             WaiterState::TooLarge => Err(Rejection::TooLarge(at)),
             WaiterState::QueueFull => Err(Rejection::QueueFull(at)),
+            WaiterState::Shed => Err(Rejection::Shed(at)),
             WaiterState::Expired => Err(Rejection::Expired { waited: detail.unsigned_abs() }),
             WaiterState::Idle
             | WaiterState::StrictlyIdle
@@ -771,11 +779,14 @@ fn arrive_blocking_in_tree(
 ) -> Poll<Result<(), Rejection>> {
     let mut wake_list = WakeList::default();
     let decision = node.tree().locked(|state, word| {
-        let arrival = TreeArrival { place: node.place(), waiter: &waiter, time };
+        let arrival = TreeArrival { place: node.place(), waiter: &waiter, time, now, deadline: instant };
         let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
         if matches!(decision, ArrivalDecision::MustWait) {
             let deadline = WaitDeadline { since: now, instant, timer: TimerId::NONE };
             state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, Some(deadline), || now);
+            if state.queue.sheds() {
+                state.admit_waiters_slow(word, || now, &mut wake_list);
+            }
         }
         decision
     });

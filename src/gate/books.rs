@@ -44,6 +44,8 @@ impl Books {
             Rejection::Expired { .. } => &mut self.rejected.expired,
             Rejection::TooManyKeys(_) => &mut self.rejected.too_many_keys,
             Rejection::NoPermits(_) => &mut self.rejected.no_permits,
+            // A request is shed while it waits, and counted there.
+            Rejection::WouldExpire(_) | Rejection::Shed(_) => &mut self.rejected.would_expire,
         });
     }
 
@@ -51,7 +53,7 @@ impl Books {
     #[cold]
     #[inline(never)]
     pub(super) fn record_wait(&mut self, since: i64, sample: u16, now: i64) {
-        if let Some(waits) = &mut self.waits {
+        if let Some(waits) = self.waits.as_mut().filter(|_| sample > 0) {
             // `now` may be earlier than `since`: a caller may have read it before it took the lock.
             let waited = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
             waits.record_many(waited, sample);

@@ -36,6 +36,34 @@ pub enum AcquireError {
         gate: GateName,
         /// The largest number of requests that may wait there.
         bound: usize,
+        /// When the request may be made again; see [`retry_after`](Self::retry_after).
+        retry_after: Option<Duration>,
+    },
+    /// The gate was overloaded for long, and rejected the requests that had waited longer than the target of its
+    /// [shedding](crate::Shed). Only at gates that shed, or within one.
+    #[error(
+        "gate `{gate}` is overloaded, and rejected a request that had waited {waited:?}; send less work, retry later, or raise the limit of the gate"
+    )]
+    Shed {
+        /// The gate that sheds.
+        gate: GateName,
+        /// How long the request was in the queue, to the microsecond.
+        waited: Duration,
+        /// When the request may be made again; see [`retry_after`](Self::retry_after).
+        retry_after: Option<Duration>,
+    },
+    /// At its present rate the gate could not have admitted the request before its deadline, so the request did not wait at all. Only at
+    /// gates that [shed](crate::Shed), or within one.
+    #[error(
+        "a request to gate `{gate}` would have waited about {predicted:?}, past its deadline; allow a later deadline, retry later, or raise the limit of the gate"
+    )]
+    WouldExpire {
+        /// The gate.
+        gate: GateName,
+        /// How long the request would have waited, estimated from the rate at which requests were admitted last.
+        predicted: Duration,
+        /// When the request may be made again; see [`retry_after`](Self::retry_after).
+        retry_after: Option<Duration>,
     },
     /// The deadline of the request, or the maximum wait of the gate, passed first.
     #[error(
@@ -95,11 +123,45 @@ impl AcquireError {
         match self {
             Self::Closed { gate }
             | Self::QueueFull { gate, .. }
+            | Self::Shed { gate, .. }
+            | Self::WouldExpire { gate, .. }
             | Self::DeadlineExceeded { gate, .. }
             | Self::TooLarge { gate, .. }
             | Self::ZeroWeight { gate }
             | Self::NoRuntime { gate }
             | Self::TooManyKeys { gate, .. } => *gate,
+        }
+    }
+
+    /// Returns after how long the same request may be made again with a fair chance. Only for a rejection by overload, and only at gates
+    /// that [shed](crate::Shed), once their rate is known.
+    ///
+    /// It is the time in which the queue drains at its present rate, between 10 ms and 60 s. Requests that are rejected together are
+    /// told different times, so that they do not all come back at once.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QueueFull { retry_after, .. }
+            | Self::Shed { retry_after, .. }
+            | Self::WouldExpire { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Returns `true` if the gate had more work than room. The same request may succeed later, or when less work is sent. A caller that
+    /// adapts its rate slows down on these errors.
+    #[must_use]
+    pub const fn is_overload(&self) -> bool {
+        match self {
+            Self::QueueFull { .. }
+            | Self::Shed { .. }
+            | Self::WouldExpire { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::TooManyKeys { .. } => true,
+            Self::Closed { .. }
+            | Self::TooLarge { .. }
+            | Self::ZeroWeight { .. }
+            | Self::NoRuntime { .. } => false,
         }
     }
 
@@ -111,10 +173,18 @@ impl AcquireError {
             Rejection::Closed(at) => Self::Closed { gate: name(at.level()) },
             Rejection::ZeroWeight => Self::ZeroWeight { gate: name(0) },
             Rejection::TooLarge(at) => Self::TooLarge { gate: name(at.level()), weight, limit: at.limit() },
+            Rejection::Shed(at) => {
+                Self::Shed { gate: name(at.level()), waited: at.time(), retry_after: at.retry_after() }
+            }
+            Rejection::WouldExpire(at) => Self::WouldExpire {
+                gate: name(at.level()),
+                predicted: at.time(),
+                retry_after: at.retry_after(),
+            },
             // A request that may wait is never rejected for lack of permits.
             Rejection::QueueFull(at) | Rejection::NoPermits(at) => {
                 let bound = usize::try_from(at.number()).unwrap_or(usize::MAX);
-                Self::QueueFull { gate: name(at.level()), bound }
+                Self::QueueFull { gate: name(at.level()), bound, retry_after: at.retry_after() }
             }
             Rejection::Expired { waited } => {
                 Self::DeadlineExceeded { gate: name(0), waited: Duration::from_nanos(waited) }
@@ -198,8 +268,10 @@ impl TryAcquireError {
             Rejection::TooLarge(at) => Self::TooLarge { gate: name(at.level()), weight, limit: at.limit() },
             Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: max_keys(at) },
             Rejection::NoPermits(at) | Rejection::QueueFull(at) => Self::NoPermits { gate: name(at.level()) },
-            // A request that does not wait has no deadline.
-            Rejection::Expired { .. } => Self::NoPermits { gate: name(0) },
+            // A request that does not wait has no deadline, and is not shed.
+            Rejection::Expired { .. } | Rejection::Shed(_) | Rejection::WouldExpire(_) => {
+                Self::NoPermits { gate: name(0) }
+            }
         }
     }
 }
@@ -220,13 +292,17 @@ pub(super) enum Rejection {
     Expired {
         waited: u64,
     },
+    /// With the time waited.
+    Shed(AtLevel),
+    /// With the time that the request would have waited.
+    WouldExpire(AtLevel),
     /// With the largest number of keys.
     TooManyKeys(AtLevel),
     /// Only for a request that does not wait.
     NoPermits(AtLevel),
 }
 
-/// A level of a tree, with a number of the gate there. Level 0 is the gate of the request, 1 its parent, and so on.
+/// A level of a tree, with a number of the gate there, and when to retry. Level 0 is the gate of the request, 1 its parent, and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AtLevel(u64);
 
@@ -235,9 +311,11 @@ impl AtLevel {
     pub(super) const OWN: Self = Self(0);
 
     const LEVEL_SHIFT: u32 = 56;
-    const NUMBER_MASK: u64 = (1 << Self::LEVEL_SHIFT) - 1;
+    /// 16 bits for the time to retry in milliseconds, at most 65 s; 0 if it is not known.
+    const RETRY_SHIFT: u32 = 40;
+    const NUMBER_MASK: u64 = (1 << Self::RETRY_SHIFT) - 1;
 
-    /// The number must be below 2^56.
+    /// The number must be below 2^40.
     #[inline]
     pub(super) const fn new(level: u8, number: u64) -> Self {
         Self((level as u64) << Self::LEVEL_SHIFT | number & Self::NUMBER_MASK)
@@ -247,6 +325,31 @@ impl AtLevel {
     #[inline]
     pub(super) const fn own(number: u64) -> Self {
         Self::new(0, number)
+    }
+
+    /// A time in nanoseconds as the number. It is kept to the microsecond, up to 12 days.
+    pub(super) const fn of_time(level: u8, nanos: i64) -> Self {
+        let micros = nanos.unsigned_abs() / 1000;
+        Self::new(level, if micros < Self::NUMBER_MASK { micros } else { Self::NUMBER_MASK })
+    }
+
+    /// Adds after how many nanoseconds the request may be made again.
+    pub(super) const fn with_retry_after(self, nanos: Option<i64>) -> Self {
+        let Some(nanos) = nanos else { return self };
+        let millis = nanos.unsigned_abs().div_ceil(1_000_000);
+        let millis = if millis < u16::MAX as u64 { millis } else { u16::MAX as u64 };
+        Self(self.0 | millis << Self::RETRY_SHIFT)
+    }
+
+    const fn retry_after(self) -> Option<Duration> {
+        match self.0 >> Self::RETRY_SHIFT & u16::MAX as u64 {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        }
+    }
+
+    const fn time(self) -> Duration {
+        Duration::from_micros(self.number())
     }
 
     const fn level(self) -> u8 {

@@ -14,7 +14,7 @@ use super::status::{GateStatus, KeyStatus, Resize};
 use super::tree::{DeclaredGate, TreeNode};
 use super::wake_list::WakeList;
 use crate::plan::debug_as_display::impl_debug_as_display;
-use crate::plan::{GateName, Keys, Limit};
+use crate::plan::{GateName, Keys, Limit, Shed};
 
 /// A named, live-resizable counting gate, first come, first served.
 ///
@@ -93,6 +93,7 @@ impl Gate {
             weight: 1,
             is_parent: false,
             keys: None,
+            shed: None,
             parent: None,
             longest_wait: NEVER,
         }
@@ -347,6 +348,7 @@ pub struct GateBuilder {
     weight: u32,
     is_parent: bool,
     keys: Option<Keys>,
+    shed: Option<Shed>,
     parent: Option<Arc<DeclaredGate>>,
     /// The maximum wait that the parent allows, in nanoseconds, or [`NEVER`].
     longest_wait: i64,
@@ -381,6 +383,20 @@ impl GateBuilder {
     /// Lets the gate have keys, which are made on demand with [`Gate::key`]. Such a gate may have children, too.
     pub const fn keyed(mut self, keys: Keys) -> Self {
         self.keys = Some(keys);
+        self
+    }
+
+    /// Lets the gate reject requests early under lasting overload; see [`Shed`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Gate, GateName, Limit, Shed};
+    ///
+    /// let http = Gate::builder(GateName::new("http"), Limit::new(64)).shed(Shed::after(Duration::from_millis(20))).build();
+    /// assert!(!http.status().standing);
+    /// ```
+    pub const fn shed(mut self, shed: Shed) -> Self {
+        self.shed = Some(shed);
         self
     }
 
@@ -434,11 +450,14 @@ impl GateBuilder {
             queue_bound: u32::try_from(self.queue).unwrap_or(u32::MAX),
             is_parent: self.is_parent,
             keys: self.keys,
+            shed: self.shed,
             measures_waits: self.measures_waits,
         };
         let node = match &self.parent {
             Some(parent) => Some(TreeNode::child(parent, self.name, rules)),
-            None if self.is_parent || self.keys.is_some() => Some(TreeNode::root(self.name, rules)),
+            None if self.is_parent || self.keys.is_some() || self.shed.is_some() => {
+                Some(TreeNode::root(self.name, rules))
+            }
             None => None,
         };
         let shared = match node {

@@ -48,6 +48,9 @@ pub struct GateStatus {
     pub unclaimed: usize,
     /// Whether the gate was closed.
     pub closed: bool,
+    /// Whether the queue is standing: for a whole interval each request waited longer than the target of the gate's
+    /// [shedding](crate::Shed), so that the oldest requests are rejected now. Always `false` at a gate that does not shed.
+    pub standing: bool,
     /// How many times the limit has changed.
     pub resized: u64,
     /// What happened since the gate was created.
@@ -74,7 +77,7 @@ pub struct GateTotals {
 }
 
 /// What became of the requests that had to wait:
-/// `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out +` the requests that [wait](GateStatus::waiting) now.
+/// `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out + shed +` the requests that [wait](GateStatus::waiting) now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueTotals {
@@ -96,6 +99,9 @@ pub struct QueueTotals {
     /// Requests that ended because the queue was full when another one arrived, and theirs was the longest within it. Only in a
     /// gate with children or keys.
     pub pushed_out: u64,
+    /// Requests that ended because the gate, or one above it, was overloaded, and they had waited too long. Only at a gate that
+    /// [sheds](crate::Shed), or within one.
+    pub shed: u64,
 }
 
 impl QueueTotals {
@@ -107,6 +113,7 @@ impl QueueTotals {
             .saturating_add(self.too_large)
             .saturating_add(self.closed)
             .saturating_add(self.pushed_out)
+            .saturating_add(self.shed)
     }
 }
 
@@ -128,6 +135,9 @@ pub struct RejectedTotals {
     pub closed: u64,
     /// The request was made in the name of a key that was idle, and as many keys were busy as the gate allows.
     pub too_many_keys: u64,
+    /// The gate could not have admitted the request before its deadline at its present rate. Only at a gate that
+    /// [sheds](crate::Shed), or within one.
+    pub would_expire: u64,
 }
 
 impl RejectedTotals {
@@ -141,6 +151,7 @@ impl RejectedTotals {
             .saturating_add(self.zero_weight)
             .saturating_add(self.closed)
             .saturating_add(self.too_many_keys)
+            .saturating_add(self.would_expire)
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct DeclaredGate {
     parent: Option<Arc<DeclaredGate>>,
     is_parent: bool,
     has_keys: bool,
+    /// Whether this gate or one above it sheds.
+    sheds: bool,
 }
 
 /// The place of one gate in a tree.
@@ -111,7 +113,8 @@ impl TreeNode {
     ) -> Self {
         let has_keys = rules.keys.is_some();
         let is_parent = rules.is_parent || has_keys;
-        let declared = DeclaredGate { tree, id, name, parent, is_parent, has_keys };
+        let sheds = rules.shed.is_some() || parent.as_ref().is_some_and(|parent| parent.sheds);
+        let declared = DeclaredGate { tree, id, name, parent, is_parent, has_keys, sheds };
         Self { declared: Arc::new(declared), place: Place::Gate(id) }
     }
 
@@ -133,6 +136,12 @@ impl TreeNode {
     /// Returns `true` if the gate has keys, and is none itself.
     pub(super) fn has_keys(&self) -> bool {
         self.declared.has_keys && self.key().is_none()
+    }
+
+    /// Returns `true` if the requests of the gate are shed.
+    #[inline]
+    pub(super) fn sheds(&self) -> bool {
+        self.declared.sheds
     }
 
     #[inline]
@@ -216,7 +225,9 @@ impl TreeNode {
     pub(super) fn status(&self, counters: &ShardedCounters) -> GateStatus {
         // A key has no counters of its own.
         let counters = self.key().is_none().then_some(counters);
-        self.declared.tree.locked(|state, _| state.status_in_tree(&self.place, counters, self.name()))
+        self.declared
+            .tree
+            .locked(|state, _| state.status_in_tree(&self.place, counters, self.name(), clock::now))
     }
 
     /// Returns the busy keys, those with the most requests waiting first, then those with the most permits in use, at most `most`.

@@ -13,6 +13,8 @@ pub(super) const TOO_LARGE: &str = "too_large";
 pub(super) const ZERO_WEIGHT: &str = "zero_weight";
 pub(super) const CLOSED: &str = "closed";
 pub(super) const TOO_MANY_KEYS: &str = "too_many_keys";
+pub(super) const SHED: &str = "shed";
+pub(super) const WOULD_EXPIRE: &str = "would_expire";
 /// Only in metrics. The error of such a request is that of a full queue.
 #[cfg(feature = "metrics")]
 pub(super) const PUSHED_OUT: &str = "pushed_out";
@@ -23,6 +25,8 @@ pub(super) const fn of_acquire(error: &AcquireError) -> &'static str {
     match error {
         AcquireError::QueueFull { .. } => QUEUE_FULL,
         AcquireError::DeadlineExceeded { .. } => EXPIRED,
+        AcquireError::Shed { .. } => SHED,
+        AcquireError::WouldExpire { .. } => WOULD_EXPIRE,
         AcquireError::TooLarge { .. } => TOO_LARGE,
         AcquireError::ZeroWeight { .. } => ZERO_WEIGHT,
         AcquireError::TooManyKeys { .. } => TOO_MANY_KEYS,

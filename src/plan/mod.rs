@@ -18,6 +18,7 @@ mod env;
 mod keys;
 mod overrides;
 mod path;
+mod shed;
 mod spec;
 
 mod derivation;
@@ -45,4 +46,5 @@ pub use quantity::{Plain, Quantity, QuantityError};
 pub(crate) use reading::Escaped;
 pub use reading::{Bound, Measurement, Reading, Readings, Source};
 pub use resolution::{AncestorLimit, Decision, Explanation, Resolution, Shadowed, Standing};
+pub use shed::{InvalidShed, Shed};
 pub use spec::GateSpec;

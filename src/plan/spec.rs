@@ -9,6 +9,7 @@ use super::name::GateName;
 use super::overrides::Policy;
 use super::path::GatePath;
 use super::quantity::Quantity;
+use super::shed::Shed;
 
 /// The declaration of a gate: its name, the formula of its limit, the bounds of its queue, and its place among other gates.
 ///
@@ -58,6 +59,7 @@ pub struct GateSpec {
     /// `None` unless it was set: a weight that was set needs a parent.
     weight: Option<u32>,
     keys: Option<Keys>,
+    shed: Option<Shed>,
 }
 
 impl GateSpec {
@@ -89,6 +91,7 @@ impl GateSpec {
             parent: None,
             weight: None,
             keys: None,
+            shed: None,
         }
     }
 
@@ -164,6 +167,25 @@ impl GateSpec {
         self
     }
 
+    /// Declares that the gate rejects requests early under lasting overload: those that have waited longer than a target, and those that
+    /// could not be admitted before their deadline. By default it does not.
+    ///
+    /// The requests of its keys and of the gates within it are shed, too. A gate that sheds decides every request under its lock, so an
+    /// acquisition without contention takes some tens of nanoseconds more.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Formula, GateSpec, Resource, Shed};
+    ///
+    /// const HTTP: GateSpec =
+    ///     GateSpec::new("http", Formula::scale(Resource::CPU, 64)).shed(Shed::after(Duration::from_millis(20)));
+    /// # assert_eq!(HTTP.shedding(), Some(Shed::after(Duration::from_millis(20))));
+    /// ```
+    pub const fn shed(mut self, shed: Shed) -> Self {
+        self.shed = Some(shed);
+        self
+    }
+
     /// Returns the gate's name.
     #[must_use]
     pub const fn name(&self) -> GateName {
@@ -218,6 +240,12 @@ impl GateSpec {
     #[must_use]
     pub const fn keys(&self) -> Option<Keys> {
         self.keys
+    }
+
+    /// Returns the declaration of shedding, if the gate sheds.
+    #[must_use]
+    pub const fn shedding(&self) -> Option<Shed> {
+        self.shed
     }
 
     /// Returns `n` times this gate's limit, for another gate's formula.

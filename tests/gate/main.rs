@@ -23,6 +23,7 @@ mod timer;
 mod blocking;
 mod budget;
 mod run;
+mod shed;
 mod status;
 mod tree;
 

@@ -116,7 +116,7 @@ fn a_full_queue_rejects() {
     let held = gate.try_acquire().unwrap();
     let (first, _) = start_waiting(gate.acquire());
     let (second, _) = start_waiting(gate.acquire());
-    let full = AcquireError::QueueFull { gate: NAME, bound: 2 };
+    let full = AcquireError::QueueFull { gate: NAME, bound: 2, retry_after: None };
     assert_eq!(expect_ready(gate.acquire()).unwrap_err(), full);
     assert_eq!(gate.acquire_blocking().unwrap_err(), full);
     drop(second);
@@ -134,7 +134,10 @@ fn a_full_queue_rejects() {
 fn a_queue_bound_of_zero_rejects_instead_of_waiting() {
     let gate = Gate::builder(NAME, Limit::MIN).queue(0).build();
     let held = expect_ready(gate.acquire()).unwrap();
-    assert_eq!(expect_ready(gate.acquire()).unwrap_err(), AcquireError::QueueFull { gate: NAME, bound: 0 });
+    assert_eq!(
+        expect_ready(gate.acquire()).unwrap_err(),
+        AcquireError::QueueFull { gate: NAME, bound: 0, retry_after: None }
+    );
     drop(held);
     assert!(expect_ready(gate.acquire()).is_ok());
 }
@@ -182,7 +185,7 @@ fn errors_name_what_was_given_and_what_is_allowed() {
     let waited = Duration::from_millis(250);
     let errors = [
         (AcquireError::Closed { gate }, vec!["closed"]),
-        (AcquireError::QueueFull { gate, bound: 32 }, vec!["32", "queue", "limit"]),
+        (AcquireError::QueueFull { gate, bound: 32, retry_after: None }, vec!["32", "queue", "limit"]),
         (AcquireError::DeadlineExceeded { gate, waited }, vec!["250ms", "deadline", "limit"]),
         (AcquireError::TooLarge { gate, weight: 9, limit }, vec!["9", "1 to 8"]),
         (AcquireError::ZeroWeight { gate }, vec!["0", "allowed"]),

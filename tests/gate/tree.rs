@@ -107,7 +107,7 @@ fn errors_name_the_level_that_rejects() {
     assert_eq!(messages.try_acquire().unwrap_err(), TryAcquireError::NoPermits { gate: io.name() });
     let _waiting = waiting(&messages);
     let full = expect_ready(messages.acquire()).unwrap_err();
-    assert_eq!(full, AcquireError::QueueFull { gate: io.name(), bound: 1 });
+    assert_eq!(full, AcquireError::QueueFull { gate: io.name(), bound: 1, retry_after: None });
     io.close();
     assert_eq!(messages.try_acquire().unwrap_err(), TryAcquireError::Closed { gate: io.name() });
     assert!(messages.is_closed());
@@ -319,7 +319,7 @@ fn a_full_queue_pushes_out_the_newest_of_the_longest() {
     let held = io.try_acquire_owned().unwrap();
     let mut flood: Vec<BoxedAcquire> = (0..10).map(|_| waiting(&io.key("flood"))).collect();
     let full = expect_ready(io.key("flood").acquire_owned()).unwrap_err();
-    assert_eq!(full, AcquireError::QueueFull { gate: io.name(), bound: 10 });
+    assert_eq!(full, AcquireError::QueueFull { gate: io.name(), bound: 10, retry_after: None });
     let mut others: Vec<BoxedAcquire> = (0..5_u64).map(|_| waiting(&io.key("calm"))).collect();
     let ended: Vec<bool> = flood.iter_mut().map(|request| poll_once(request).is_ready()).collect();
     assert_eq!(ended, [false, false, false, false, false, true, true, true, true, true]);
@@ -359,7 +359,7 @@ fn a_pushed_out_request_admits_those_that_it_held_up() {
     let mut held_up = waiting(&io);
     let calm = expect_ready(messages.key("calm").acquire_owned()).unwrap();
     let pushed_out = expect_ready(&mut heavy).unwrap_err();
-    assert_eq!(pushed_out, AcquireError::QueueFull { gate: messages.name(), bound: 1 });
+    assert_eq!(pushed_out, AcquireError::QueueFull { gate: messages.name(), bound: 1, retry_after: None });
     drop((granted(&mut held_up), calm));
 }
 
@@ -505,7 +505,10 @@ fn a_panicking_waker_of_a_pushed_out_request_loses_no_permit() {
         }));
         assert!(admitted.is_err(), "the panic of the waker goes on");
         assert_eq!((io.in_use(), io.waiting()), (1, 0));
-        assert_eq!(expect_ready(chosen).unwrap_err(), AcquireError::QueueFull { gate: io.name(), bound: 1 });
+        assert_eq!(
+            expect_ready(chosen).unwrap_err(),
+            AcquireError::QueueFull { gate: io.name(), bound: 1, retry_after: None }
+        );
     }
 }
 

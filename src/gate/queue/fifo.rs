@@ -146,6 +146,10 @@ impl Queue for FifoQueue {
         Some(admitted)
     }
 
+    /// A gate that sheds has a fair queue.
+    #[inline]
+    fn shed(&mut self, _: impl Fn() -> i64, _: impl FnMut(Removed)) {}
+
     #[inline]
     fn cancel(&mut self, (): (), waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
         let removed = self.list.remove(waiter, removal)?;

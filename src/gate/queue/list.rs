@@ -268,6 +268,13 @@ impl WaitList {
         Some(&self.node(head).request)
     }
 
+    /// Returns the request at the tail.
+    #[inline]
+    pub(super) fn back(&mut self) -> Option<&WaitingRequest> {
+        let tail = self.tail?;
+        Some(&self.node(tail).request)
+    }
+
     /// Removes the request at the head.
     #[inline]
     pub(super) fn pop_front(&mut self, removal: Removal) -> Option<Removed> {

@@ -36,8 +36,12 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Returns permits that were in use. Returns `true` if a waiter may fit now.
     fn release(&mut self, word: &mut Word, place: Self::Place<'_>, weight: u32) -> bool;
 
-    /// Removes the request that is admitted next, if it fits. Takes its permits, and counts it.
+    /// Removes the request that is admitted next, if it fits. Takes its permits, and counts it. In a queue that sheds, it may also remove
+    /// a request whose deadline has passed.
     fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64) -> Option<Removed>;
+
+    /// Removes the requests that are rejected early, and counts them.
+    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed));
 
     /// Removes one request for another reason. Returns `None` if it does not wait at this gate. [`Removed::was_head`] tells whether
     /// another request may fit now.

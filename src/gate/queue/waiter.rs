@@ -31,6 +31,8 @@ pub(in crate::gate) enum WaiterState {
     Done = 8,
     /// A longer queue had to make room, and the request was the last one in it.
     QueueFull = 7,
+    /// The request had waited too long under overload.
+    Shed = 10,
     /// The request has not been enqueued yet, and the fast path must not admit it: its deadline is checked first.
     StrictlyIdle = 9,
 }
@@ -47,6 +49,7 @@ impl WaiterState {
             5 => Self::TooLarge,
             6 => Self::Expired,
             7 => Self::QueueFull,
+            10 => Self::Shed,
             _ => Self::Done,
         }
     }
@@ -83,7 +86,7 @@ pub(in crate::gate) struct WaitingRequest {
     pub(in crate::gate) sample: u16,
     /// The instant at which the wait began, if it is measured or has a deadline. [`Removal::detail`] replaces it.
     pub(in crate::gate) since: i64,
-    /// The instant at which the wait ends at the latest; not used if `timer` is `NONE`.
+    /// The instant at which the wait ends at the latest. Not used if `timer` is `NONE`, unless a gate of the tree sheds.
     pub(in crate::gate) deadline: i64,
 }
 
@@ -108,6 +111,12 @@ pub(in crate::gate) enum Removal {
     },
     /// The deadline has passed at this instant.
     Expired(i64),
+    /// The gate at this level is overloaded, and the request has waited too long. It may be made again after that many nanoseconds.
+    Shed {
+        level: u8,
+        now: i64,
+        retry_after: Option<i64>,
+    },
 }
 
 impl Removal {
@@ -120,10 +129,11 @@ impl Removal {
             Self::TooLarge { .. } => WaiterState::TooLarge,
             Self::QueueFull { .. } => WaiterState::QueueFull,
             Self::Expired(_) => WaiterState::Expired,
+            Self::Shed { .. } => WaiterState::Shed,
         }
     }
 
-    /// Returns the one number that the owner needs for its error: the nanoseconds waited, or a level with its limit or its bound.
+    /// Returns the one number that the owner needs for its error: the nanoseconds waited, or a level with a number.
     #[inline]
     pub(super) fn detail(self, since: i64) -> Option<i64> {
         match self {
@@ -132,6 +142,10 @@ impl Removal {
             Self::Closed { level } => Some(AtLevel::new(level, 0).to_detail()),
             Self::Admitted | Self::Cancelled => None,
             Self::Expired(now) => Some(now.saturating_sub(since)),
+            Self::Shed { level, now, retry_after } => {
+                let waited = AtLevel::of_time(level, now.saturating_sub(since));
+                Some(waited.with_retry_after(retry_after).to_detail())
+            }
         }
     }
 }

@@ -250,6 +250,7 @@ impl GateState<FifoQueue> {
             waiting,
             unclaimed: usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX),
             closed: word.has(Word::CLOSED),
+            standing: false,
             resized: books.resized.saturating_add(counters.sum(Counter::Resized)),
             totals: GateTotals {
                 admitted: admitted.saturating_add(queue.admitted),
@@ -292,6 +293,8 @@ impl<Q: Queue> GateState<Q> {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
+        let Self { queue, timers, .. } = self;
+        queue.shed(&clock, |removed| Self::wake_removed(timers, removed, wake_list));
         while let Some(admitted) = self.queue.grant(word, &clock) {
             Self::wake_removed(&mut self.timers, admitted, wake_list);
         }

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::admission::{ArrivalDecision, GateState, WaitDeadline};
 use crate::gate::books::count;
+use crate::gate::clock::NEVER;
 use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::permits::Word;
@@ -22,6 +23,10 @@ pub(in crate::gate) struct TreeArrival<'a> {
     pub(in crate::gate) place: &'a Place,
     pub(in crate::gate) waiter: &'a Waiter,
     pub(in crate::gate) time: ArrivalTime,
+    /// The instant of the arrival. Meaningful if the request has a deadline, or is made at a gate that sheds.
+    pub(in crate::gate) now: i64,
+    /// When the wait ends at the latest, or [`NEVER`](crate::gate::clock::NEVER).
+    pub(in crate::gate) deadline: i64,
 }
 
 /// Whether the deadline of a request has passed on arrival.
@@ -89,13 +94,13 @@ impl GateState<FairQueue> {
         may_reject: impl FnOnce() -> bool,
         wake_list: &mut WakeList,
     ) -> ArrivalDecision {
-        let TreeArrival { place, waiter, time } = arrival;
+        let TreeArrival { place, waiter, time, .. } = arrival;
         // The usual cases visit the path once.
         if time == ArrivalTime::InTime {
             match self.arrive(place, waiter) {
                 QueueArrival::Admitted => return ArrivalDecision::Admitted,
-                QueueArrival::MayWait(_) => return ArrivalDecision::MustWait,
-                QueueArrival::Unclear => {}
+                QueueArrival::MayWait(_) if !self.queue.sheds() => return ArrivalDecision::MustWait,
+                QueueArrival::MayWait(_) | QueueArrival::Unclear => {}
             }
         }
         let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {
@@ -132,7 +137,7 @@ impl GateState<FairQueue> {
         let books = self.queue.books_of(leaf);
         let (since, sample) = books.and_then(|books| books.sampler.sample(clock)).unwrap_or((0, 0));
         let weight = waiter.weight();
-        let request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: 0 };
+        let request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: NEVER };
         self.queue.enqueue(leaf, waiter, request, waker);
         *word = word.with(Word::WAITERS);
     }
@@ -216,6 +221,7 @@ impl GateState<FairQueue> {
         place: &Place,
         counters: Option<&ShardedCounters>,
         name: GateName,
+        clock: impl FnOnce() -> i64,
     ) -> GateStatus {
         let id = self.queue.resolve(place);
         let limit = self.limit_in_tree(place);
@@ -239,6 +245,7 @@ impl GateState<FairQueue> {
             waiting: node.waiting as usize,
             unclaimed: usize::try_from(unclaimed).unwrap_or(usize::MAX),
             closed: self.is_closed_in_tree(place),
+            standing: id.is_some_and(|id| self.queue.is_standing(id, clock)),
             resized: books.map_or(0, |books| books.resized),
             totals: GateTotals {
                 admitted: books.map_or(0, |books| books.admitted).saturating_add(queue.admitted),
@@ -284,17 +291,32 @@ impl GateState<FairQueue> {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) -> Result<bool, Rejection> {
-        let TreeArrival { waiter, time, .. } = arrival;
+        let TreeArrival { waiter, time, now, deadline, .. } = arrival;
+        if self.queue.sheds() {
+            // An arrival also removes the requests that have waited too long.
+            self.admit_waiters_slow(word, &clock, wake_list);
+        }
         loop {
             if self.queue.admit(id, waiter.priority(), waiter.weight()) {
                 return Ok(true);
             }
             match self.queue.queue_room(id) {
                 QueueRoom::Full { level, bound } => {
-                    return Err(Rejection::QueueFull(AtLevel::new(level, bound.into())));
+                    let full = AtLevel::new(level, bound.into());
+                    return Err(Rejection::QueueFull(full.with_retry_after(self.queue.retry_after(id, now))));
                 }
                 _ if time == ArrivalTime::Late => return Err(Rejection::Expired { waited: 0 }),
-                QueueRoom::Free => return Ok(false),
+                QueueRoom::Free => {
+                    return match self.queue.predict_wait(id, waiter.priority()) {
+                        Some(predicted) if predicted > deadline.saturating_sub(now) => {
+                            let wait = AtLevel::of_time(0, predicted);
+                            Err(Rejection::WouldExpire(
+                                wait.with_retry_after(self.queue.retry_after(id, now)),
+                            ))
+                        }
+                        _ => Ok(false),
+                    };
+                }
                 QueueRoom::PushOut { at, bound, longest } => {
                     let level = self.queue.level(longest, at);
                     if let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) {

@@ -142,6 +142,8 @@ fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
         (reason::CLOSED, rejected.closed.saturating_add(queue.closed)),
         (reason::PUSHED_OUT, queue.pushed_out),
         (reason::TOO_MANY_KEYS, rejected.too_many_keys),
+        (reason::SHED, queue.shed),
+        (reason::WOULD_EXPIRE, rejected.would_expire),
     ] {
         counter!(REJECTED, "gate" => gate.clone(), "reason" => reason).absolute(count);
     }

@@ -51,6 +51,7 @@ fn each_series_of_a_gate_has_its_own_field() {
     (rejected.no_permits, rejected.queue_full, rejected.expired) = (13, 14, 15);
     (rejected.too_large, rejected.zero_weight, rejected.closed) = (16, 17, 18);
     (totals.queue.pushed_out, rejected.too_many_keys) = (21, 22);
+    (totals.queue.shed, rejected.would_expire) = (24, 25);
     status.waits = histogram_of(19);
 
     let recorded = recorded_by(|| {
@@ -77,6 +78,8 @@ fn each_series_of_a_gate_has_its_own_field() {
             ("rejected_total{,reason=\"closed\"}", 418.0),
             ("rejected_total{,reason=\"pushed_out\"}", 21.0),
             ("rejected_total{,reason=\"too_many_keys\"}", 22.0),
+            ("rejected_total{,reason=\"shed\"}", 24.0),
+            ("rejected_total{,reason=\"would_expire\"}", 25.0),
             ("busy_keys", 23.0),
             ("wait_seconds_count", 19.0),
         ])

@@ -218,7 +218,7 @@ impl Oracle {
         if self.queue.len() >= bound && !is_expired_strictly {
             self.totals.rejected.queue_full += 1;
             self.coverage.record(Event::RejectedQueueFull);
-            return PollOutcome::Rejected(AcquireError::QueueFull { gate: NAME, bound });
+            return PollOutcome::Rejected(AcquireError::QueueFull { gate: NAME, bound, retry_after: None });
         }
         if has_expired {
             self.totals.rejected.expired += 1;

@@ -11,6 +11,24 @@ use crate::gate::permits::Word;
 use crate::gate::queue::{Queue, Removal, Removed, Waiter, WaitingRequest};
 use crate::gate::timer::TimerId;
 
+impl FairQueue {
+    /// As [`grant`](Queue::grant), if a gate of the tree sheds. The request that is removed may also have expired.
+    #[cold]
+    #[inline(never)]
+    fn grant_shedding(&mut self, now: i64) -> Option<Removed> {
+        if let Some(expired) = self.remove_expired_next(now) {
+            return Some(expired);
+        }
+        let (leaf, admitted) = self.next()?;
+        self.count_at(leaf, |books| {
+            count(&mut books.queue.admitted);
+            books.record_wait(admitted.since, admitted.sample, now);
+        });
+        self.observe_granted(leaf, admitted.since, now);
+        Some(admitted)
+    }
+}
+
 impl Queue for FairQueue {
     type Place<'p> = &'p Place;
     type Drained = NodeId;
@@ -39,6 +57,9 @@ impl Queue for FairQueue {
     #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
     #[inline(always)]
     fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64) -> Option<Removed> {
+        if self.sheds() {
+            return self.grant_shedding(clock());
+        }
         let (leaf, admitted) = self.next()?;
         let waited = if admitted.sample > 0 { Some(clock()) } else { None };
         self.count_at(leaf, |books| {
@@ -48,6 +69,13 @@ impl Queue for FairQueue {
             }
         });
         Some(admitted)
+    }
+
+    #[inline]
+    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) {
+        if self.sheds() && self.waiting() > 0 {
+            self.shed_overdue(clock(), removed);
+        }
     }
 
     fn cancel(&mut self, place: &Place, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {

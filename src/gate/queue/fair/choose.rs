@@ -12,9 +12,10 @@ impl FairQueue {
         // Each round makes a node unready, so the rounds end.
         while !self.nodes[NodeId::ROOT].ready.is_empty() {
             let (leaf, priority, chosen_at) = self.search()?;
-            let weight = self.nodes[leaf].first_weight(priority)?;
+            let order = self.order(leaf);
+            let weight = self.nodes[leaf].first(priority, order)?.weight;
             let Some(full) = self.path(leaf).find(|id| self.nodes[*id].available() < weight) else {
-                return Some(NextRequest { leaf, priority, weight, chosen_at });
+                return Some(NextRequest { leaf, priority, order, weight, chosen_at });
             };
             self.keep_chosen(ChosenRequest { leaf, priority, weight }, full);
         }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::node::{GateNode, Neighbours, OtherPriority};
+use super::node::{GateNode, LeafOrder, Neighbours, OtherPriority};
 use crate::gate::priority::{Priority, PrioritySet};
 use crate::gate::queue::list::{Visit, WaitList, Waiter};
 use crate::gate::queue::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
@@ -27,24 +27,41 @@ impl GateNode {
         self.waiting_priorities = self.waiting_priorities.with(priority);
     }
 
-    /// Returns the weight of the first request of this priority.
+    /// Returns the first request of this priority.
     #[inline]
-    pub(super) fn first_weight(&mut self, priority: Priority) -> Option<u32> {
-        Some(self.list(priority).front()?.weight)
+    pub(super) fn first(&mut self, priority: Priority, order: LeafOrder) -> Option<&WaitingRequest> {
+        let list = self.list(priority);
+        match order {
+            LeafOrder::OldestFirst => list.front(),
+            LeafOrder::NewestFirst => list.back(),
+        }
     }
 
     /// Removes the first request of this priority.
     #[inline]
-    pub(super) fn pop_first(&mut self, priority: Priority, removal: Removal) -> Option<Removed> {
-        let removed = self.list(priority).pop_front(removal);
+    pub(super) fn pop_first(
+        &mut self,
+        priority: Priority,
+        order: LeafOrder,
+        removal: Removal,
+    ) -> Option<Removed> {
+        let list = self.list(priority);
+        let removed = match order {
+            LeafOrder::OldestFirst => list.pop_front(removal),
+            LeafOrder::NewestFirst => list.pop_back(removal),
+        };
         self.note_removed(priority);
         removed
     }
 
     /// Removes the last request of the lowest priority.
-    pub(super) fn pop_last(&mut self, removal: Removal) -> Option<(Priority, Removed)> {
+    pub(super) fn pop_last(&mut self, order: LeafOrder, removal: Removal) -> Option<(Priority, Removed)> {
         let priority = self.waiting_priorities.lowest()?;
-        let removed = self.list(priority).pop_back(removal)?;
+        let list = self.list(priority);
+        let removed = match order {
+            LeafOrder::OldestFirst => list.pop_back(removal),
+            LeafOrder::NewestFirst => list.pop_front(removal),
+        }?;
         self.note_removed(priority);
         Some((priority, removed))
     }
@@ -55,6 +72,17 @@ impl GateNode {
         let removed = self.list(priority).remove(waiter, removal)?;
         self.note_removed(priority);
         Some(removed)
+    }
+
+    /// Calls `visit` for each request that waits, within a priority the oldest first.
+    pub(super) fn for_each_waiting(&mut self, mut visit: impl FnMut(Priority, &WaitingRequest)) {
+        for priority in self.waiting_priorities.iter() {
+            let keep = |request: &WaitingRequest, _| {
+                visit(priority, request);
+                Visit::Keep
+            };
+            self.list(priority).remove_where(Removal::Cancelled, keep, Removed::discard);
+        }
     }
 
     /// Visits the requests of every priority, the highest first, and removes those that `visit` selects. Returns the priorities whose

@@ -26,6 +26,8 @@ mod node_list;
 mod place;
 mod ranks;
 mod shape;
+mod shed;
+mod shedder;
 
 use std::pin::Pin;
 use std::task::Waker;
@@ -33,8 +35,9 @@ use std::task::Waker;
 use family::Family;
 #[cfg(doc)]
 use node::PassedGrants;
-use node::{FamilyId, GateNode, NextRequest, NodeKind, Nodes, to_level};
+use node::{ChosenRequest, FamilyId, GateNode, LeafOrder, NextRequest, NodeKind, Nodes, to_level};
 use node_list::NodeList;
+use shedder::SheddingGate;
 
 pub(in crate::gate) use node::NodeId;
 pub(in crate::gate) use place::Place;
@@ -44,7 +47,7 @@ use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
 use crate::gate::books::{Books, add};
 use crate::gate::priority::{Priority, PrioritySet};
 use crate::gate::timer::TimerId;
-use crate::plan::{Keys, Limit};
+use crate::plan::{Keys, Limit, Shed};
 
 /// The fair queue of a tree of gates. Its steps take time in proportion to the depth of the tree, unless their documentation says
 /// otherwise.
@@ -55,6 +58,8 @@ pub(in crate::gate) struct FairQueue {
     idle: NodeList,
     families: Vec<Family>,
     free_families: Vec<FamilyId>,
+    /// The gates that shed, which are few.
+    shedding: Vec<SheddingGate>,
     /// The generation of the last key that got a node.
     generations: u32,
 }
@@ -68,6 +73,7 @@ pub(in crate::gate) struct NodeRules {
     /// Whether the gate may have children. A gate with keys may.
     pub(in crate::gate) is_parent: bool,
     pub(in crate::gate) keys: Option<Keys>,
+    pub(in crate::gate) shed: Option<Shed>,
     pub(in crate::gate) measures_waits: bool,
 }
 
@@ -123,6 +129,7 @@ impl FairQueue {
             generations: 0,
             families: Vec::new(),
             free_families: Vec::new(),
+            shedding: Vec::new(),
         };
         queue.add(NodeId::NONE, NodeRules { is_parent: true, ..root });
         queue
@@ -161,10 +168,13 @@ impl FairQueue {
         removable_weight: u32,
     ) -> QueueArrival {
         let leaf = self.leaf(place);
+        let is_first = self.order(leaf) == LeafOrder::NewestFirst;
+        let is_before =
+            |chosen: ChosenRequest| is_first && chosen.leaf == leaf && chosen.priority == priority;
         let (mut fits, mut may_wait, mut id) = (true, weight <= Limit::MAX.get(), leaf);
         while id != NodeId::NONE {
             let node = &self.nodes[id];
-            fits &= node.available() >= weight && !node.has_chosen() && !node.is_closed;
+            fits &= node.available() >= weight && node.chosen().is_none_or(is_before) && !node.is_closed;
             may_wait &= node.waiting < node.queue_bound && removable_weight <= node.limit && !node.is_closed;
             id = node.parent;
         }
@@ -173,11 +183,14 @@ impl FairQueue {
         let node = &self.nodes[leaf];
         if !node.waiting_priorities.is_empty() {
             let is_behind = node.own_candidates().highest().is_some_and(|first| first > priority);
-            fits &= !is_behind && !node.waiting_priorities.contains(priority);
+            fits &= !is_behind && (is_first || !node.waiting_priorities.contains(priority));
         }
         if fits {
             self.note_busy(leaf);
             self.change_use(leaf, |in_use| in_use.saturating_add(weight));
+            if self.sheds() {
+                self.observe_room(leaf);
+            }
             return QueueArrival::Admitted;
         }
         if may_wait { QueueArrival::MayWait(leaf) } else { QueueArrival::Unclear }
@@ -193,6 +206,9 @@ impl FairQueue {
         let leaf = self.leaf(place);
         self.change_use(leaf, |in_use| in_use.saturating_sub(weight));
         self.note_idle(leaf);
+        if self.sheds() {
+            self.observe_room(leaf);
+        }
     }
 
     /// Returns whether one more request may wait at this gate. Visits all nodes if a queue with a bound is full.
@@ -215,16 +231,20 @@ impl FairQueue {
         QueueRoom::Free
     }
 
-    /// Removes the newest request of the lowest priority that waits in this leaf.
+    /// Removes the request of the lowest priority in this leaf that would be granted last.
     pub(in crate::gate) fn push_out(&mut self, leaf: NodeId, removal: Removal) -> Option<Removed> {
-        let (priority, removed) = self.nodes[leaf].pop_last(removal)?;
-        let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
+        let order = self.order(leaf);
+        let (priority, removed) = self.nodes[leaf].pop_last(order, removal)?;
+        // The last one is the first one only if there was no other.
+        let is_left = self.nodes[leaf].waiting_priorities.contains(priority);
+        let lost_first = if is_left { PrioritySet::EMPTY } else { PrioritySet::of(priority) };
         self.finish_removal(leaf, lost_first, 1);
         self.count_at(leaf, |books| add(&mut books.queue.pushed_out, 1));
         Some(removed)
     }
 
-    /// Puts a request behind those of its priority in a leaf. It must not fit now.
+    /// Puts a request behind those of its priority in a leaf. It must not fit now. If a gate of the tree [sheds](Self::sheds), the caller
+    /// then admits the waiters that fit.
     #[inline]
     pub(in crate::gate) fn enqueue(
         &mut self,
@@ -234,7 +254,11 @@ impl FairQueue {
         waker: Waker,
     ) {
         self.note_busy(leaf);
+        let priority = waiter.priority();
         self.nodes[leaf].push_waiter(waiter, request, waker);
+        if self.sheds() {
+            return self.finish_enqueue(leaf, priority, request.since);
+        }
         self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
             node.waiting = node.waiting.saturating_add(1);
         });
@@ -251,9 +275,9 @@ impl FairQueue {
         if self.nodes[NodeId::ROOT].ready.is_empty() {
             return None;
         }
-        let NextRequest { leaf, priority, weight, chosen_at } = self.choose()?;
+        let NextRequest { leaf, priority, order, weight, chosen_at } = self.choose()?;
         let before = self.nodes[leaf].own_candidates();
-        let removed = self.nodes[leaf].pop_first(priority, Removal::Admitted)?;
+        let removed = self.nodes[leaf].pop_first(priority, order, Removal::Admitted)?;
         let mut was_chosen = chosen_at != NodeId::NONE;
         self.update_path(leaf, before, |id, node, before| {
             // Counts the grant against the lower priorities that it passes. Up to the node where the request was chosen, the choice was
@@ -276,7 +300,9 @@ impl FairQueue {
     fn cancel_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
         let leaf = self.leaf(place);
         let priority = waiter.priority();
-        let removed = self.nodes[leaf].remove_waiter(waiter, removal)?;
+        let mut removed = self.nodes[leaf].remove_waiter(waiter, removal)?;
+        // It may have been the first one. If it was not, the same one is chosen again.
+        removed.was_head |= self.order(leaf) == LeafOrder::NewestFirst;
         let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
         self.finish_removal(leaf, lost_first, 1);
         Some(removed)
@@ -363,10 +389,16 @@ impl FairQueue {
         mut on_removed: impl FnMut(Removed),
     ) {
         let mut count = 0_u32;
-        let lost_first = self.nodes[leaf].remove_waiters_where(removal, visit, |removed| {
+        let may_lose_first = self.order(leaf) == LeafOrder::NewestFirst;
+        let waiting = self.nodes[leaf].waiting_priorities;
+        let mut lost_first = self.nodes[leaf].remove_waiters_where(removal, visit, |mut removed| {
             count = count.saturating_add(1);
+            removed.was_head |= may_lose_first;
             on_removed(removed);
         });
+        if may_lose_first {
+            lost_first = waiting;
+        }
         self.finish_removal(leaf, lost_first, count);
         self.count_at(leaf, |books| {
             let total = match removal {
@@ -374,7 +406,8 @@ impl FairQueue {
                 Removal::Closed { .. } => &mut books.queue.closed,
                 Removal::TooLarge { .. } => &mut books.queue.too_large,
                 Removal::QueueFull { .. } => &mut books.queue.pushed_out,
-                Removal::Admitted | Removal::Cancelled => return, // counted by the caller
+                // Counted by the caller.
+                Removal::Admitted | Removal::Cancelled | Removal::Shed { .. } => return,
             };
             add(total, count as usize);
         });

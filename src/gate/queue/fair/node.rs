@@ -111,11 +111,20 @@ pub(super) struct ChosenRequest {
     pub(super) weight: u32,
 }
 
+/// Which of the requests of one priority is the first in a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeafOrder {
+    OldestFirst,
+    /// While the queue of the gate, or of one above it, is standing.
+    NewestFirst,
+}
+
 /// A request that fits at every level.
 #[derive(Clone, Copy)]
 pub(super) struct NextRequest {
     pub(super) leaf: NodeId,
     pub(super) priority: Priority,
+    pub(super) order: LeafOrder,
     pub(super) weight: u32,
     /// The node at which it was chosen before, or [`NodeId::NONE`].
     pub(super) chosen_at: NodeId,
@@ -242,11 +251,6 @@ impl GateNode {
     pub(super) fn chosen(&self) -> Option<ChosenRequest> {
         let priority = self.chosen_priority?;
         Some(ChosenRequest { leaf: self.chosen_leaf, priority, weight: self.chosen_weight })
-    }
-
-    #[inline]
-    pub(super) const fn has_chosen(&self) -> bool {
-        self.chosen_priority.is_some()
     }
 
     pub(super) const fn choose(&mut self, ChosenRequest { leaf, priority, weight }: ChosenRequest) {

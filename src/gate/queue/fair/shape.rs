@@ -12,7 +12,7 @@ use crate::plan::Limit;
 impl FairQueue {
     /// Adds a child of a parent.
     pub(in crate::gate) fn add(&mut self, parent: NodeId, rules: NodeRules) -> NodeId {
-        let NodeRules { limit, share, queue_bound, is_parent, keys, measures_waits } = rules;
+        let NodeRules { limit, share, queue_bound, is_parent, keys, shed, measures_waits } = rules;
         let kind = NodeKind::Gate { books: Box::new(Books::new(measures_waits)) };
         let id = self.insert(GateNode::new(parent, kind, limit.get(), share));
         self.nodes[id].queue_bound = queue_bound;
@@ -26,6 +26,9 @@ impl FairQueue {
                 self.families.push(family);
                 FamilyId(u32::try_from(self.families.len()).unwrap_or(u32::MAX).saturating_sub(1))
             };
+        }
+        if let Some(shed) = shed {
+            self.add_shedder(id, shed);
         }
         id
     }
@@ -54,6 +57,7 @@ impl FairQueue {
         node.kind = NodeKind::Free; // drops its books
         node.is_closed = false;
         let family = mem::replace(&mut node.family, FamilyId::NONE);
+        self.shedding.retain(|shedding| shedding.gate != id);
         if let Some(direct) = self.families.get(family.0 as usize).map(|family| family.direct) {
             self.free_families.push(family);
             self.nodes[direct].kind = NodeKind::Free;

@@ -167,6 +167,7 @@ impl<'c> Model<'c> {
                 let keys = Keys::up_to(1 + random.below(5)).cap(Part::of(1 + random.below(3), 3));
                 if random.below(3) == 0 { keys.queue(random.below(4) as usize) } else { keys }
             }),
+            shed: None,
             measures_waits: false,
         };
         let root = rules(root_limit, 1, &mut random);

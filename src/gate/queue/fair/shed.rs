@@ -1,0 +1,224 @@
+//! Which requests are rejected early, and in which order a leaf admits its own.
+
+use super::FairQueue;
+use super::node::{LeafOrder, NextRequest, NodeId};
+use super::shedder::{ArrivalRecord, Shedder, SheddingGate};
+use crate::gate::books::add;
+use crate::gate::priority::{Priority, PrioritySet};
+use crate::gate::queue::waiter::{Removal, Removed};
+use crate::plan::Shed;
+
+impl FairQueue {
+    /// Has a gate shed the requests that wait there and below.
+    pub(super) fn add_shedder(&mut self, gate: NodeId, shed: Shed) {
+        self.shedding.push(SheddingGate { gate, shedder: Shedder::new(shed) });
+    }
+
+    /// Returns `true` if a gate of the tree sheds. Then each step needs the present instant.
+    #[inline]
+    pub(in crate::gate) fn sheds(&self) -> bool {
+        !self.shedding.is_empty()
+    }
+
+    /// Returns which request of a leaf is the first one.
+    #[inline]
+    pub(super) fn order(&self, leaf: NodeId) -> LeafOrder {
+        if self
+            .shedding
+            .iter()
+            .any(|shedding| shedding.shedder.is_standing() && self.is_within(leaf, shedding.gate))
+        {
+            LeafOrder::NewestFirst
+        } else {
+            LeafOrder::OldestFirst
+        }
+    }
+
+    fn is_within(&self, id: NodeId, ancestor: NodeId) -> bool {
+        self.path(id).any(|id| id == ancestor)
+    }
+
+    /// Returns `true` if this one of the gates that shed sheds the requests of a leaf.
+    fn sheds_of(&self, at: usize, leaf: NodeId) -> bool {
+        self.is_within(leaf, self.shedding[at].gate)
+    }
+
+    /// Completes the insertion of a request into the queue of a tree that sheds.
+    #[cold]
+    pub(super) fn finish_enqueue(&mut self, leaf: NodeId, priority: Priority, now: i64) {
+        let is_first = self.order(leaf) == LeafOrder::NewestFirst;
+        if is_first {
+            self.nodes[leaf].awaits_limit = self.nodes[leaf].awaits_limit.without(priority);
+        }
+        self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
+            node.waiting = node.waiting.saturating_add(1);
+            // The chosen request is not the first one any more.
+            node.forget_chosen(|chosen| is_first && chosen.leaf == leaf && chosen.priority == priority);
+        });
+        self.observe_enqueued(leaf, priority, now);
+    }
+
+    /// Observes that a request was put into the queue.
+    fn observe_enqueued(&mut self, leaf: NodeId, priority: Priority, now: i64) {
+        for at in 0..self.shedding.len() {
+            if !self.sheds_of(at, leaf) {
+                continue;
+            }
+            if !self.end_interval(at, now) && self.shedding[at].shedder.is_standing() {
+                self.shedding[at].shedder.push_arrival(priority, ArrivalRecord { since: now, leaf });
+            }
+        }
+    }
+
+    /// Observes that a request was granted after a wait.
+    #[cold]
+    pub(super) fn observe_granted(&mut self, leaf: NodeId, since: i64, now: i64) {
+        for at in 0..self.shedding.len() {
+            if self.sheds_of(at, leaf) {
+                self.shedding[at].shedder.observe_wait(now.saturating_sub(since), now);
+                self.end_interval(at, now);
+            }
+        }
+    }
+
+    /// Observes that permits were released or acquired at a leaf: a gate above it may have room, and no request waiting.
+    #[cold]
+    pub(super) fn observe_room(&mut self, leaf: NodeId) {
+        for at in 0..self.shedding.len() {
+            let node = &self.nodes[self.shedding[at].gate];
+            if node.waiting == 0 && node.available() > 0 && self.sheds_of(at, leaf) {
+                self.shedding[at].shedder.observe_room();
+            }
+        }
+    }
+
+    /// Removes the request that is granted next if its deadline has passed, and counts it.
+    pub(super) fn remove_expired_next(&mut self, now: i64) -> Option<Removed> {
+        let NextRequest { leaf, priority, order, .. } = self.choose()?;
+        if self.nodes[leaf].first(priority, order)?.deadline > now {
+            return None;
+        }
+        let removed = self.nodes[leaf].pop_first(priority, order, Removal::Expired(now))?;
+        self.finish_removal(leaf, PrioritySet::of(priority), 1);
+        self.count_at(leaf, |books| add(&mut books.queue.expired, 1));
+        Some(removed)
+    }
+
+    /// Returns `true` if the queue of a gate is standing.
+    pub(in crate::gate) fn is_standing(&self, gate: NodeId, clock: impl FnOnce() -> i64) -> bool {
+        let Some(SheddingGate { shedder, .. }) = self.shedding.iter().find(|shedding| shedding.gate == gate)
+        else {
+            return false;
+        };
+        shedder.is_standing_at(clock())
+    }
+
+    /// Removes the requests that have waited too long in a standing queue, and counts them.
+    #[cold]
+    pub(super) fn shed_overdue(&mut self, now: i64, mut on_removed: impl FnMut(Removed)) {
+        for at in 0..self.shedding.len() {
+            self.end_interval(at, now);
+            while let Some((priority, arrival)) = self.oldest_of_lowest(at) {
+                let gate = self.shedding[at].gate;
+                let shedder = &mut self.shedding[at].shedder;
+                // A higher priority is not rejected while a lower one waits.
+                if !shedder.is_overdue(arrival.since, now) {
+                    break;
+                }
+                shedder.pop_arrival(priority);
+                shedder.observe_shed(now);
+                let retry_after = shedder.retry_after(self.nodes[gate].waiting, now);
+                let level = self.level(arrival.leaf, gate);
+                let removal = Removal::Shed { level, now, retry_after };
+                let Some(removed) =
+                    self.nodes[arrival.leaf].pop_first(priority, LeafOrder::OldestFirst, removal)
+                else {
+                    break;
+                };
+                // The newest one is the first: it has left only if it was the last one.
+                let is_left = self.nodes[arrival.leaf].waiting_priorities.contains(priority);
+                let lost_first = if is_left { PrioritySet::EMPTY } else { PrioritySet::of(priority) };
+                self.finish_removal(arrival.leaf, lost_first, 1);
+                self.count_at(arrival.leaf, |books| add(&mut books.queue.shed, 1));
+                on_removed(removed);
+            }
+        }
+    }
+
+    /// Returns the oldest request of the lowest priority that waits in a standing queue.
+    fn oldest_of_lowest(&mut self, at: usize) -> Option<(Priority, ArrivalRecord)> {
+        let gate = self.shedding[at].gate;
+        for priority in Priority::ALL {
+            while let Some(arrival) = self.shedding[at].shedder.oldest_arrival(priority) {
+                // Older requests of this leaf have left: a newer one in front tells that this one has, too.
+                let oldest = self.nodes[arrival.leaf].first(priority, LeafOrder::OldestFirst);
+                if oldest.is_some_and(|oldest| oldest.since == arrival.since)
+                    && self.is_within(arrival.leaf, gate)
+                {
+                    return Some((priority, arrival));
+                }
+                self.shedding[at].shedder.pop_arrival(priority);
+            }
+        }
+        None
+    }
+
+    /// Ends the interval of a gate if its time is over. Returns `true` if its queue is standing now and was not, or the other way
+    /// round. Visits all nodes then.
+    fn end_interval(&mut self, at: usize, now: i64) -> bool {
+        let has_changed = self.shedding[at].shedder.end_interval(now);
+        if has_changed {
+            self.reverse_order(at);
+        }
+        has_changed
+    }
+
+    /// Chooses anew among all requests of a gate, because another request is the first in each leaf now.
+    fn reverse_order(&mut self, at: usize) {
+        let SheddingGate { gate, ref mut shedder } = self.shedding[at];
+        shedder.clear_arrivals();
+        let is_standing = shedder.is_standing();
+        for id in self.nodes_within(gate).collect::<Vec<_>>() {
+            if !self.nodes[id].is_leaf() {
+                continue;
+            }
+            self.nodes[id].awaits_limit = PrioritySet::EMPTY;
+            let candidates = self.nodes[id].own_candidates();
+            self.update_path(id, candidates, |_, node, _| node.forget_chosen(|chosen| chosen.leaf == id));
+            if is_standing {
+                let shedder = &mut self.shedding[at].shedder;
+                self.nodes[id].for_each_waiting(|priority, request| {
+                    shedder.push_arrival(priority, ArrivalRecord { since: request.since, leaf: id });
+                });
+            }
+        }
+        self.shedding[at].shedder.sort_arrivals();
+    }
+
+    /// Returns how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, or the rate is not
+    /// known yet.
+    pub(in crate::gate) fn predict_wait(&self, place: NodeId, priority: Priority) -> Option<i64> {
+        let leaf = self.leaf(place);
+        let node = &self.nodes[leaf];
+        // Requests of a lower priority are passed.
+        let is_last = node.waiting_priorities.lowest().is_none_or(|lowest| lowest >= priority);
+        let ahead = if is_last && self.order(leaf) == LeafOrder::OldestFirst { node.waiting } else { 0 };
+        let predict = |at: usize| self.shedding[at].shedder.predict(ahead.saturating_add(1));
+        (0..self.shedding.len()).filter(|at| self.sheds_of(*at, leaf)).filter_map(predict).max()
+    }
+
+    /// Returns after how many nanoseconds a request that is rejected on arrival should be made again. Returns `None` if no gate above
+    /// sheds, or the rate is not known yet.
+    #[cold]
+    pub(in crate::gate) fn retry_after(&mut self, place: NodeId, now: i64) -> Option<i64> {
+        let leaf = self.leaf(place);
+        let mut latest = None;
+        for at in 0..self.shedding.len() {
+            if self.sheds_of(at, leaf) {
+                let SheddingGate { gate, ref mut shedder } = self.shedding[at];
+                latest = latest.max(shedder.retry_after(self.nodes[gate].waiting, now));
+            }
+        }
+        latest
+    }
+}

@@ -1,0 +1,270 @@
+//! When the queue of one gate is standing, and how fast it drains. Pure: the caller passes the instants, in nanoseconds.
+
+use std::collections::VecDeque;
+
+use super::node::NodeId;
+use crate::gate::clock;
+use crate::gate::priority::{CLASSES, Priority};
+use crate::plan::Shed;
+
+/// Observes the waits of the requests that one gate admits.
+pub(super) struct Shedder {
+    target: i64,
+    interval: i64,
+    interval_start: i64,
+    /// The shortest wait of the requests admitted in this interval; `i64::MAX` if there was none.
+    shortest_wait: i64,
+    is_standing: bool,
+    /// While the queue is standing: when the last request was shed, or else when the queue began to stand.
+    last_shed: i64,
+    drain: DrainRate,
+    /// When the request that was rejected last is told to retry.
+    last_retry: i64,
+    /// For each priority, when and where requests arrived, the oldest first. Some of them have left the queue since. Only while the
+    /// queue is standing.
+    arrivals: [VecDeque<ArrivalRecord>; CLASSES],
+}
+
+/// A gate that sheds.
+pub(super) struct SheddingGate {
+    pub(super) gate: NodeId,
+    pub(super) shedder: Shedder,
+}
+
+/// When and where a request arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ArrivalRecord {
+    pub(super) since: i64,
+    pub(super) leaf: NodeId,
+}
+
+impl Shedder {
+    pub(super) fn new(shed: Shed) -> Self {
+        Self {
+            target: clock::from_duration(shed.target()),
+            interval: clock::from_duration(shed.interval()),
+            interval_start: i64::MIN,
+            shortest_wait: i64::MAX,
+            is_standing: false,
+            last_shed: i64::MIN,
+            drain: DrainRate::default(),
+            last_retry: i64::MIN,
+            arrivals: Default::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) const fn is_standing(&self) -> bool {
+        self.is_standing
+    }
+
+    /// Observes that a request was admitted after a wait.
+    pub(super) fn observe_wait(&mut self, waited: i64, now: i64) {
+        self.shortest_wait = self.shortest_wait.min(waited.max(0));
+        self.drain.count(now);
+    }
+
+    /// Observes that permits are available and no request waits: a request that arrived now would not wait.
+    pub(super) const fn observe_room(&mut self) {
+        self.shortest_wait = 0;
+        self.drain.interrupt();
+    }
+
+    /// Observes that a request was shed.
+    pub(super) const fn observe_shed(&mut self, now: i64) {
+        self.last_shed = now;
+    }
+
+    /// Ends the interval if its time is over. Returns `true` if the queue is standing now and was not, or the other way round.
+    ///
+    /// A queue is standing after an interval in which requests were admitted, and each had waited longer than the target. That lasts
+    /// until no request was shed for the length of an interval: the newest request is admitted first meanwhile, so the waits of those
+    /// that are admitted say nothing.
+    pub(super) const fn end_interval(&mut self, now: i64) -> bool {
+        let was_standing = self.is_standing;
+        let start = if was_standing { self.last_shed } else { self.interval_start };
+        if now.saturating_sub(start) < self.interval {
+            return false;
+        }
+        let is_late = self.shortest_wait > self.target && self.shortest_wait != i64::MAX;
+        self.is_standing = is_late && !was_standing;
+        (self.interval_start, self.last_shed, self.shortest_wait) = (now, now, i64::MAX);
+        was_standing != self.is_standing
+    }
+
+    /// Returns `true` if the queue is standing, and requests were shed lately.
+    pub(super) const fn is_standing_at(&self, now: i64) -> bool {
+        self.is_standing && now.saturating_sub(self.last_shed) < self.interval
+    }
+
+    /// Returns `true` if a request that arrived then has waited longer than the target.
+    pub(super) const fn is_overdue(&self, since: i64, now: i64) -> bool {
+        now.saturating_sub(since) > self.target
+    }
+
+    /// Returns how long a request that is admitted as number `place` from now on will wait. Returns `None` if the rate is not known.
+    pub(super) fn predict(&self, place: u32) -> Option<i64> {
+        Some(self.drain.mean_gap()?.saturating_mul(place.into()))
+    }
+
+    /// Returns after how many nanoseconds a request that is rejected now should be made again. Returns `None` if the rate is not known.
+    ///
+    /// That is when the queue will have drained, and each request that is rejected meanwhile is told a later time, so that they do not
+    /// all come back at once. The requests that are told to retry get half of the rate; the other half is left to new ones.
+    pub(super) fn retry_after(&mut self, waiting: u32, now: i64) -> Option<i64> {
+        let gap = self.drain.mean_gap()?;
+        let drained = now.saturating_add(gap.saturating_mul(waiting.into()));
+        let next = self.last_retry.saturating_add(gap.saturating_mul(2));
+        let (earliest, latest) = (now.saturating_add(SHORTEST_RETRY), now.saturating_add(LONGEST_RETRY));
+        self.last_retry = drained.max(next).clamp(earliest, latest);
+        Some(self.last_retry.saturating_sub(now))
+    }
+
+    pub(super) fn push_arrival(&mut self, priority: Priority, arrival: ArrivalRecord) {
+        self.arrivals[priority.index()].push_back(arrival);
+    }
+
+    pub(super) fn oldest_arrival(&self, priority: Priority) -> Option<ArrivalRecord> {
+        self.arrivals[priority.index()].front().copied()
+    }
+
+    pub(super) fn pop_arrival(&mut self, priority: Priority) {
+        self.arrivals[priority.index()].pop_front();
+    }
+
+    pub(super) fn sort_arrivals(&mut self) {
+        for arrivals in &mut self.arrivals {
+            arrivals.make_contiguous().sort_by_key(|arrival| arrival.since);
+        }
+    }
+
+    pub(super) fn clear_arrivals(&mut self) {
+        self.arrivals = Default::default();
+    }
+}
+
+/// The mean time between two admissions from the queue, as an exponentially weighted moving average. Only while the gate is busy: a gap
+/// in which permits were available says nothing about the rate.
+#[derive(Debug, Default)]
+struct DrainRate {
+    mean_gap: i64,
+    gaps: i64,
+    last: Option<i64>,
+}
+
+impl DrainRate {
+    fn count(&mut self, now: i64) {
+        if let Some(last) = self.last.replace(now) {
+            let gap = now.saturating_sub(last).max(0);
+            self.gaps = self.gaps.saturating_add(1).min(AVERAGED);
+            // The mean of the first gaps, then the weight 1/32 for each further one.
+            let change = gap.saturating_sub(self.mean_gap).checked_div(self.gaps).unwrap_or(0);
+            self.mean_gap = self.mean_gap.saturating_add(change);
+        }
+    }
+
+    const fn interrupt(&mut self) {
+        self.last = None;
+    }
+
+    /// Returns `None` until two gaps were measured.
+    const fn mean_gap(&self) -> Option<i64> {
+        if self.gaps >= 2 { Some(self.mean_gap) } else { None }
+    }
+}
+
+/// How many gaps are averaged: enough that permits which are released together do not count as a high rate.
+const AVERAGED: i64 = 32;
+const SHORTEST_RETRY: i64 = 10_000_000;
+const LONGEST_RETRY: i64 = 60_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    fn shedder() -> Shedder {
+        Shedder::new(Shed::after(Duration::from_millis(20)))
+    }
+
+    /// A queue is standing after an interval whose shortest wait was above the target, and until no request is shed for an interval.
+    #[test]
+    fn the_shortest_wait_of_an_interval_decides() {
+        let mut shedder = shedder();
+        assert!(!shedder.end_interval(0));
+        for now in 1..10 {
+            shedder.observe_wait(30 * MS, now * 10 * MS);
+            assert!(!shedder.end_interval(now * 10 * MS));
+        }
+        assert!(shedder.end_interval(100 * MS) && shedder.is_standing());
+        shedder.observe_wait(MS, 110 * MS);
+        shedder.observe_shed(150 * MS);
+        assert!(!shedder.end_interval(249 * MS) && shedder.is_standing_at(249 * MS));
+        assert!(!shedder.is_standing_at(250 * MS) && shedder.is_standing());
+        assert!(shedder.end_interval(250 * MS) && !shedder.is_standing());
+        // The next interval begins here.
+        shedder.observe_wait(30 * MS, 260 * MS);
+        assert!(!shedder.end_interval(349 * MS) && shedder.end_interval(350 * MS));
+    }
+
+    /// One short wait among long ones keeps a queue from being standing, and so does room.
+    #[test]
+    fn one_short_wait_is_enough() {
+        for room in [false, true] {
+            let mut shedder = shedder();
+            shedder.end_interval(0);
+            shedder.observe_wait(500 * MS, 10 * MS);
+            if room {
+                shedder.observe_room()
+            } else {
+                shedder.observe_wait(20 * MS, 11 * MS)
+            }
+            shedder.observe_wait(500 * MS, 12 * MS);
+            assert!(!shedder.end_interval(100 * MS));
+        }
+    }
+
+    /// An interval without an admission does not make a queue stand.
+    #[test]
+    fn an_interval_without_admissions_says_nothing() {
+        let mut shedder = shedder();
+        assert!(!shedder.end_interval(0) && !shedder.end_interval(100 * MS) && !shedder.is_standing());
+    }
+
+    /// The rate counts the gaps between admissions while the gate is busy, whether the permits come one by one or together.
+    #[test]
+    fn the_rate_is_that_of_the_busy_time() {
+        let mut shedder = shedder();
+        assert_eq!(shedder.predict(1), None);
+        let mut now = 0;
+        for _ in 0..100 {
+            for _ in 0..5 {
+                shedder.observe_wait(0, now);
+            }
+            now += 50 * MS;
+        }
+        let predicted = shedder.predict(10).unwrap();
+        assert!((90 * MS..110 * MS).contains(&predicted), "{predicted}");
+        // An idle hour changes nothing.
+        shedder.observe_room();
+        shedder.observe_wait(0, now + 3_600_000 * MS);
+        assert_eq!(shedder.predict(10), Some(predicted));
+    }
+
+    /// Rejected requests are told different times, from when the queue has drained on, between 10 ms and 60 s.
+    #[test]
+    fn retries_are_spread() {
+        let mut shedder = shedder();
+        assert_eq!(shedder.retry_after(100, 0), None);
+        for number in 0..10 {
+            shedder.observe_wait(0, number * 10 * MS);
+        }
+        let told: Vec<i64> = (0..4).map(|_| shedder.retry_after(5, 100 * MS).unwrap() / MS).collect();
+        assert_eq!(told, [50, 70, 90, 110]);
+        assert_eq!(shedder.retry_after(0, 100_000 * MS), Some(10 * MS));
+        assert_eq!(shedder.retry_after(u32::MAX, 200_000 * MS), Some(60_000 * MS));
+    }
+}

@@ -1,0 +1,362 @@
+//! Shedding: the laws S1 to S7 of docs/GUARANTEES.md, in virtual time.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use concurrency_governor::gate::{AcquireError, Gate, GateBuilder, Priority};
+use concurrency_governor::{GateName, Keys, Limit, Shed};
+use proptest::prelude::*;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::support::{MS, paused_runtime};
+
+const TARGET: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(100);
+
+fn shedding(limit: u32) -> GateBuilder {
+    Gate::builder(GateName::new("http"), Limit::new(limit)).shed(Shed::after(TARGET))
+}
+
+/// What became of one request. Times are since the start of the run.
+#[derive(Clone, Debug)]
+struct Outcome {
+    number: usize,
+    priority: Priority,
+    arrived: Duration,
+    ended: Duration,
+    result: Result<(), AcquireError>,
+}
+
+impl Outcome {
+    fn waited(&self) -> Duration {
+        self.ended - self.arrived
+    }
+}
+
+/// How the requests of a run behave.
+#[derive(Clone, Copy)]
+struct Client {
+    hold: Duration,
+    deadline: Option<Duration>,
+    /// A rejected request is made once more after the time that it was told.
+    retries: bool,
+}
+
+const CLIENT: Client = Client { hold: Duration::from_millis(50), deadline: None, retries: false };
+
+/// Runs requests against a gate: when each arrives, where, and its priority. Returns their outcomes in the order in which they ended.
+fn run(arrivals: Vec<(Duration, Gate, Priority)>, client: Client) -> Vec<Outcome> {
+    let outcomes = Rc::new(RefCell::new(Vec::new()));
+    paused_runtime().block_on(LocalSet::new().run_until(async {
+        let start = Instant::now();
+        let requests: Vec<_> = arrivals
+            .into_iter()
+            .enumerate()
+            .map(|(number, (at, gate, priority))| {
+                let outcomes = Rc::clone(&outcomes);
+                spawn_local(async move {
+                    sleep_until(start + at).await;
+                    for is_retry in [false, true] {
+                        let arrived = start.elapsed();
+                        let mut request = gate.request().priority(priority);
+                        if let Some(deadline) = client.deadline {
+                            request = request.max_wait(deadline);
+                        }
+                        let result = request.acquire().await;
+                        let outcome = Outcome {
+                            number,
+                            priority,
+                            arrived,
+                            ended: start.elapsed(),
+                            result: result.as_ref().map(drop).map_err(Clone::clone),
+                        };
+                        outcomes.borrow_mut().push(outcome);
+                        match result {
+                            Ok(_permit) => {
+                                sleep(client.hold).await;
+                                return;
+                            }
+                            Err(error) if client.retries && !is_retry => {
+                                sleep(error.retry_after().expect("the rate is known")).await;
+                            }
+                            Err(_) => return,
+                        }
+                    }
+                })
+            })
+            .collect();
+        for request in requests {
+            request.await.unwrap();
+        }
+    }));
+    Rc::into_inner(outcomes).unwrap().into_inner()
+}
+
+/// Returns the instants of a Poisson process with this rate, in requests per second, from a seed.
+fn poisson(seed: u64, rate: f64, from: Duration, to: Duration) -> Vec<Duration> {
+    let (mut state, mut at, mut instants) = (seed, from, Vec::new());
+    loop {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        #[expect(clippy::cast_precision_loss, reason = "53 random bits")]
+        let uniform = ((state >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        at += Duration::from_secs_f64(-uniform.ln() / rate);
+        if at >= to {
+            return instants;
+        }
+        instants.push(at);
+    }
+}
+
+fn secs(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+fn at_gate(gate: &Gate, instants: Vec<Duration>) -> Vec<(Duration, Gate, Priority)> {
+    instants.into_iter().map(|at| (at, gate.clone(), Priority::Normal)).collect()
+}
+
+fn served(outcomes: &[Outcome]) -> impl Iterator<Item = &Outcome> {
+    outcomes.iter().filter(|outcome| outcome.result.is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// S1: a burst that the gate serves within an interval loses no request. S2: it is served in the order of arrival.
+    #[test]
+    fn a_short_burst_loses_nothing(limit in 1_u32..5, rounds in 1_u32..10, gap in 0_u64..3) {
+        let gate = shedding(limit).build();
+        let burst = (0..limit * rounds).map(|number| MS * u32::try_from(u64::from(number) * gap / 4).unwrap());
+        let outcomes = run(at_gate(&gate, burst.collect()), Client { hold: MS * 10, ..CLIENT });
+        let numbers: Vec<usize> = served(&outcomes).map(|outcome| outcome.number).collect();
+        prop_assert_eq!(numbers, (0..(limit * rounds) as usize).collect::<Vec<_>>());
+        prop_assert!(!gate.status().standing);
+    }
+
+    /// S4 and S5: at any load each request has one outcome, the totals agree with the outcomes, and no request is admitted after its
+    /// deadline.
+    #[test]
+    fn each_request_has_one_outcome(seed: u64, load in 1_u32..40, deadline in prop::option::of(5_u64..200)) {
+        let gate = shedding(2).keyed(Keys::up_to(8)).build();
+        let tenants = [gate.key("a"), gate.key("b"), gate.clone()];
+        let instants = poisson(seed, f64::from(load) * 10.0, Duration::ZERO, secs(3));
+        let arrivals: Vec<_> = instants
+            .into_iter()
+            .enumerate()
+            .map(|(number, at)| (at, tenants[number % 3].clone(), Priority::Normal))
+            .collect();
+        let requests = arrivals.len();
+        let deadline = deadline.map(Duration::from_millis);
+        let outcomes = run(arrivals, Client { deadline, ..CLIENT });
+        let numbers: std::collections::BTreeSet<usize> = outcomes.iter().map(|outcome| outcome.number).collect();
+        prop_assert_eq!((numbers.len(), outcomes.len()), (requests, requests));
+        let (status, count) = (gate.status(), |wanted: fn(&AcquireError) -> bool| {
+            outcomes.iter().filter(|outcome| outcome.result.as_ref().is_err_and(wanted)).count() as u64
+        });
+        prop_assert_eq!(status.totals.admitted, served(&outcomes).count() as u64);
+        prop_assert_eq!(status.totals.queue.shed, count(|error| matches!(error, AcquireError::Shed { .. })));
+        prop_assert_eq!(status.totals.rejected.would_expire, count(|error| matches!(error, AcquireError::WouldExpire { .. })));
+        prop_assert_eq!((status.in_use, status.waiting), (0, 0));
+        for outcome in served(&outcomes) {
+            prop_assert!(deadline.is_none_or(|deadline| outcome.waited() <= deadline), "{:?}", outcome);
+        }
+    }
+}
+
+/// S3: under overload a request is shed only if no request of a lower priority waits, the oldest of its priority first.
+#[test]
+fn the_lowest_priority_is_shed_first() {
+    use Priority::{Batch, Critical, Normal};
+    const MIX: [Priority; 5] = [Critical, Normal, Batch, Normal, Batch];
+    // It serves 200 a second: 100 of the 500 that arrive are critical.
+    let gate = shedding(10).build();
+    let arrivals = poisson(1, 500.0, Duration::ZERO, secs(10));
+    let arrivals =
+        arrivals.into_iter().enumerate().map(|(number, at)| (at, gate.clone(), MIX[number % 5])).collect();
+    let outcomes = run(arrivals, CLIENT);
+    let (mut shed, mut admitted) = (BTreeMap::new(), BTreeMap::new());
+    for outcome in &outcomes {
+        let is_waiting = |other: &&Outcome| other.arrived < outcome.ended && other.ended > outcome.ended;
+        if let Err(AcquireError::Shed { waited, .. }) = outcome.result {
+            assert!(waited > TARGET);
+            let lower = outcomes.iter().filter(is_waiting).find(|other| other.priority < outcome.priority);
+            assert!(lower.is_none(), "{outcome:?} was shed while {lower:?} waited");
+            let older =
+                |other: &&Outcome| other.priority == outcome.priority && other.arrived < outcome.arrived;
+            assert_eq!(outcomes.iter().filter(is_waiting).filter(older).count(), 0);
+            *shed.entry(outcome.priority).or_insert(0_u32) += 1;
+        } else {
+            *admitted.entry(outcome.priority).or_insert(0_u32) += 1;
+        }
+    }
+    println!("shed {shed:?}, admitted {admitted:?}");
+    assert!(shed.get(&Critical).is_none_or(|shed| *shed < 20) && shed[&Normal] < shed[&Batch]);
+}
+
+/// S6: after the load has fallen below what the gate serves, its queue is not standing any more within two intervals.
+#[test]
+fn a_queue_stops_standing_soon() {
+    for seed in 1..=20 {
+        let gate = shedding(10).build();
+        let mut instants = poisson(seed, 400.0, Duration::ZERO, secs(5));
+        instants.extend(poisson(seed, 100.0, secs(5), secs(7)));
+        let observed = gate.clone();
+        let standing = Rc::new(RefCell::new(Vec::new()));
+        let recorded = Rc::clone(&standing);
+        let arrivals = at_gate(&gate, instants);
+        paused_runtime().block_on(LocalSet::new().run_until(async move {
+            let start = Instant::now();
+            for (at, gate, _) in arrivals {
+                spawn_local(async move {
+                    sleep_until(start + at).await;
+                    if let Ok(_permit) = gate.acquire().await {
+                        sleep(CLIENT.hold).await;
+                    }
+                });
+            }
+            for at in 0..700 {
+                sleep_until(start + MS * 10 * at).await;
+                recorded.borrow_mut().push(observed.status().standing);
+            }
+        }));
+        let standing = standing.borrow();
+        assert!(standing[100..500].iter().filter(|standing| **standing).count() > 300, "seed {seed}");
+        // What waits when the load falls is served or shed within the target, and then an interval must pass.
+        let late = standing[500..].iter().rposition(|standing| *standing).unwrap_or(0);
+        assert!(MS * 10 * u32::try_from(late).unwrap() <= 2 * INTERVAL + CLIENT.hold, "seed {seed}: {late}");
+    }
+}
+
+/// S7: after a burst, with half of the capacity in use, at least 80 % of the rejected requests that retry after the hint are admitted.
+#[test]
+fn retries_after_the_hint_are_admitted() {
+    let mut rates = Vec::new();
+    for seed in 1..=20 {
+        let gate = shedding(4).queue(256).build();
+        let mut instants = poisson(seed, 40.0, Duration::ZERO, secs(20));
+        instants.extend(poisson(seed + 100, 400.0, secs(2), secs(3)));
+        instants.sort();
+        let outcomes = run(at_gate(&gate, instants), Client { retries: true, ..CLIENT });
+        let mut by_request = BTreeMap::<usize, Vec<&Outcome>>::new();
+        outcomes.iter().for_each(|outcome| by_request.entry(outcome.number).or_default().push(outcome));
+        let retried: Vec<_> = by_request.values().filter(|outcomes| outcomes.len() == 2).collect();
+        assert!(retried.len() > 100, "seed {seed}: {}", retried.len());
+        let admitted = retried.iter().filter(|outcomes| {
+            let hint = outcomes[0].result.as_ref().unwrap_err().retry_after().unwrap();
+            assert!((MS * 10..=secs(60)).contains(&hint));
+            outcomes[1].result.is_ok() && outcomes[1].waited() <= hint
+        });
+        rates.push(admitted.count() * 100 / retried.len());
+    }
+    rates.sort_unstable();
+    println!("admitted after the hint, in percent: {rates:?}");
+    assert!(rates[0] >= 80, "{rates:?}");
+}
+
+/// At twice the load that the gate can serve it serves nearly all that it can, and quickly.
+#[test]
+fn twice_the_load_is_served_quickly() {
+    for seed in 1..=5 {
+        let gate = shedding(10).build();
+        let client = Client { hold: MS * 50, deadline: Some(secs(1)), retries: false };
+        let outcomes = run(at_gate(&gate, poisson(seed, 400.0, Duration::ZERO, secs(60))), client);
+        let mut waits: Vec<Duration> =
+            served(&outcomes).filter(|outcome| outcome.arrived > secs(5)).map(Outcome::waited).collect();
+        waits.sort_unstable();
+        let (served, p99) = (waits.len(), waits[waits.len() * 99 / 100]);
+        println!("seed {seed}: served {served} of {}, p99 {p99:?}", 55 * 200);
+        assert!(served * 100 >= 55 * 200 * 95 && p99 <= 2 * TARGET + client.hold);
+    }
+}
+
+/// How many requests of a run succeeded within a second, by the second in which they ended, and how many clients gave up, by the second
+/// in which they came.
+struct Storm {
+    succeeded: Vec<usize>,
+    came: Vec<usize>,
+    satisfied: Vec<usize>,
+}
+
+/// A retry storm: 8 clients a second, 40 for 10 s, then 8 again, at a server that serves 20 a second. Each client waits 750 ms for its
+/// answer, and tries three times. An answer that comes too late is wasted work.
+fn retry_storm(gate: &Gate, seed: u64) -> Storm {
+    const PATIENCE: Duration = Duration::from_millis(750);
+    let mut instants = poisson(seed, 8.0, Duration::ZERO, secs(60));
+    instants.extend(poisson(seed + 1, 32.0, secs(10), secs(20)));
+    let storm =
+        Rc::new(RefCell::new(Storm { succeeded: vec![0; 70], came: vec![0; 70], satisfied: vec![0; 70] }));
+    let second = |at: Duration| usize::try_from(at.as_secs()).unwrap();
+    paused_runtime().block_on(LocalSet::new().run_until(async {
+        let start = Instant::now();
+        let clients: Vec<_> = instants
+            .into_iter()
+            .map(|at| {
+                let (gate, storm) = (gate.clone(), Rc::clone(&storm));
+                spawn_local(async move {
+                    sleep_until(start + at).await;
+                    storm.borrow_mut().came[second(at)] += 1;
+                    for _ in 0..3 {
+                        let deadline = Instant::now() + PATIENCE;
+                        // The server does the work to its end, whether the client still waits or not.
+                        let call = spawn_local({
+                            let gate = gate.clone();
+                            async move {
+                                let permit = gate.request().deadline(deadline).acquire().await?;
+                                sleep(MS * 100).await;
+                                drop(permit);
+                                Ok::<(), AcquireError>(())
+                            }
+                        });
+                        match tokio::time::timeout_at(deadline, call).await {
+                            Ok(Ok(Ok(()))) => {
+                                let mut storm = storm.borrow_mut();
+                                storm.succeeded[second(start.elapsed())] += 1;
+                                storm.satisfied[second(at)] += 1;
+                                return;
+                            }
+                            Ok(Ok(Err(error))) => {
+                                if let Some(hint) = error.retry_after() {
+                                    sleep(hint).await;
+                                }
+                            }
+                            _ => {} // no answer in time: it tries again
+                        }
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+    }));
+    Rc::into_inner(storm).unwrap().into_inner()
+}
+
+/// A burst with impatient clients does not outlive its cause: the server works at its rate during the burst, and serves nearly everybody
+/// 15 s after it. A queue without shedding is measured, too, so that the test is known to be hard.
+#[test]
+fn a_retry_storm_ends_with_its_cause() {
+    let gate = |shed: Option<Shed>| {
+        let builder = Gate::builder(GateName::new("server"), Limit::new(2)).queue(256);
+        shed.map_or(builder.clone(), |shed| builder.shed(shed)).build()
+    };
+    for seed in 1..=5 {
+        let mut figures = Vec::new();
+        for shed in [None, Some(Shed::after(Duration::from_millis(100)))] {
+            let storm = retry_storm(&gate(shed), seed * 10);
+            let during: usize = storm.succeeded[11..20].iter().sum();
+            let (came, satisfied): (usize, usize) =
+                (storm.came[35..60].iter().sum(), storm.satisfied[35..60].iter().sum());
+            figures.push((during * 100 / (9 * 20), satisfied * 100 / came));
+        }
+        println!(
+            "seed {seed}: % of the capacity used well during the burst, % satisfied from 15 s after it: {figures:?}"
+        );
+        let (goodput, satisfied) = figures[1];
+        assert!(goodput >= 90 && satisfied >= 99, "seed {seed}: {figures:?}");
+        assert!(figures[0].0 < 50, "without shedding, too: {figures:?}");
+    }
+}
