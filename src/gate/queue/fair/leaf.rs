@@ -86,16 +86,19 @@ impl GateNode {
     }
 
     /// Visits the requests of every priority, the highest first, and removes those that `visit` selects. Returns the priorities whose
-    /// first request was removed.
+    /// first request may have been removed.
     pub(super) fn remove_waiters_where(
         &mut self,
+        order: LeafOrder,
         removal: Removal,
         mut visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
         mut removed: impl FnMut(Removed),
     ) -> PrioritySet {
         let mut lost_first = PrioritySet::EMPTY;
         for priority in self.waiting_priorities.iter() {
-            self.list(priority).remove_where(removal, &mut visit, |request| {
+            self.list(priority).remove_where(removal, &mut visit, |mut request| {
+                // If the newest one is the first, it may have been this one. If it was not, the same one is chosen again.
+                request.was_head |= order == LeafOrder::NewestFirst;
                 if request.was_head {
                     lost_first = lost_first.with(priority);
                 }

@@ -389,16 +389,11 @@ impl FairQueue {
         mut on_removed: impl FnMut(Removed),
     ) {
         let mut count = 0_u32;
-        let may_lose_first = self.order(leaf) == LeafOrder::NewestFirst;
-        let waiting = self.nodes[leaf].waiting_priorities;
-        let mut lost_first = self.nodes[leaf].remove_waiters_where(removal, visit, |mut removed| {
+        let order = self.order(leaf);
+        let lost_first = self.nodes[leaf].remove_waiters_where(order, removal, visit, |removed| {
             count = count.saturating_add(1);
-            removed.was_head |= may_lose_first;
             on_removed(removed);
         });
-        if may_lose_first {
-            lost_first = waiting;
-        }
         self.finish_removal(leaf, lost_first, count);
         self.count_at(leaf, |books| {
             let total = match removal {
@@ -502,7 +497,12 @@ impl Drop for FairQueue {
     fn drop(&mut self) {
         for node in self.nodes.iter_mut() {
             let removal = Removal::Closed { level: 0 };
-            node.remove_waiters_where(removal, |_, _| Visit::Remove, Removed::discard);
+            node.remove_waiters_where(
+                LeafOrder::OldestFirst,
+                removal,
+                |_, _| Visit::Remove,
+                Removed::discard,
+            );
         }
     }
 }

@@ -15,6 +15,7 @@ use std::fmt;
 use std::iter;
 use std::pin::Pin;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::node::ChosenRequest;
 use super::*;
@@ -24,6 +25,9 @@ use crate::gate::permits::Word;
 use crate::gate::priority::CLASSES;
 use crate::gate::queue::{Queue, WaiterState};
 use crate::plan::Part;
+
+const MS: i64 = 1_000_000;
+const TARGET: Duration = Duration::from_millis(20);
 
 /// How often requests of a lower priority are passed before one of them is granted.
 const MAX_PASSED: u8 = 16;
@@ -60,7 +64,9 @@ fn random_steps_follow_the_oracle() {
     }
 }
 
-const SITUATIONS: [&str; 16] = [
+const SITUATIONS: [&str; 20] = [
+    "a queue is standing",
+    "a queue stops standing",
     "admitted on arrival while others wait",
     "admitted on arrival",
     "chosen at a gate",
@@ -68,6 +74,7 @@ const SITUATIONS: [&str; 16] = [
     "chosen at the root",
     "closed",
     "equal usage of several children",
+    "expired when it was next",
     "granted a lower priority after 16 passes",
     "granted after a cancellation",
     "granted after a release",
@@ -75,6 +82,7 @@ const SITUATIONS: [&str; 16] = [
     "pushed out",
     "rejected because a queue is full",
     "removed because of its weight",
+    "shed",
     "too many keys",
     "waits for a higher limit",
 ];
@@ -149,6 +157,7 @@ struct Model<'c> {
     permits: Vec<(usize, NodeId, u32)>,
     waiting: Vec<Waiting>,
     next_number: u64,
+    now: i64,
     has_weights: bool,
     has_priorities: bool,
     most_busy: usize,
@@ -158,6 +167,7 @@ impl<'c> Model<'c> {
     fn new(run: u64, coverage: &'c mut Coverage) -> Self {
         let mut random = Random(run.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let root_limit = 1 + random.below(8);
+        let sheds = random.below(3) == 0;
         let rules = |limit: u32, share: u32, random: &mut Random| NodeRules {
             limit: Limit::new(limit),
             share,
@@ -167,7 +177,7 @@ impl<'c> Model<'c> {
                 let keys = Keys::up_to(1 + random.below(5)).cap(Part::of(1 + random.below(3), 3));
                 if random.below(3) == 0 { keys.queue(random.below(4) as usize) } else { keys }
             }),
-            shed: None,
+            shed: (sheds && random.below(3) == 0).then(|| Shed::after(TARGET)),
             measures_waits: false,
         };
         let root = rules(root_limit, 1, &mut random);
@@ -202,6 +212,7 @@ impl<'c> Model<'c> {
             permits: Vec::new(),
             waiting: Vec::new(),
             next_number: 0,
+            now: 0,
             has_weights,
             has_priorities,
             most_busy: 0,
@@ -211,11 +222,13 @@ impl<'c> Model<'c> {
     fn take_steps(mut self) {
         for _ in 0..50 + self.random.below(300) {
             self.coverage.steps += 1;
+            self.now += i64::from(self.random.below(30)) * MS;
             match self.random.below(20) {
                 0..=9 => self.arrive(),
                 10..=15 => self.release(),
                 16..=17 => self.cancel(),
                 18 => self.resize(),
+                19 if self.queue.sheds() => self.shed(),
                 _ if self.random.below(20) == 0 => self.close(),
                 _ => {}
             }
@@ -232,6 +245,9 @@ impl<'c> Model<'c> {
     }
 
     fn arrive(&mut self) {
+        if self.queue.sheds() {
+            self.shed();
+        }
         let at = self.random.below(u32::try_from(self.places.len()).unwrap()) as usize;
         let weight = if self.has_weights { self.random.pick(&[1, 1, 2, 3, 5]) } else { 1 };
         let priority = if self.has_priorities { self.random.pick(&Priority::ALL) } else { Priority::Normal };
@@ -306,13 +322,20 @@ impl<'c> Model<'c> {
         }
         let rules = WaiterRules { waits_for_limit, priority, ..WaiterRules::DEFAULT };
         let mut waiter = Box::pin(Waiter::new(weight, rules));
-        let request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since: 0, deadline: 0 };
+        let (since, expires) = (self.now, self.random.below(4) == 0);
+        let deadline = if expires { since + i64::from(self.random.below(100)) * MS } else { i64::MAX };
+        let request = WaitingRequest { weight, timer: TimerId::NONE, sample: 0, since, deadline };
         self.queue.enqueue(leaf, waiter.as_mut(), request, Waker::noop().clone());
         let number = self.next_number;
         self.next_number += 1;
         self.waiting.push(Waiting { number, place: at, leaf, waiter });
-        self.oracle.enqueue(leaf, OracleRequest { number, priority, weight, waits_for_limit });
-        assert_eq!(self.oracle.choose(self.coverage), None, "a request that fits is admitted on arrival");
+        self.oracle
+            .enqueue(leaf, OracleRequest { number, priority, weight, waits_for_limit, since, deadline });
+        if self.queue.sheds() {
+            self.reverse_orders();
+        } else {
+            assert_eq!(self.oracle.choose(self.coverage), None, "a request that fits is admitted on arrival");
+        }
         self.settle("");
     }
 
@@ -385,9 +408,60 @@ impl<'c> Model<'c> {
         self.settle("");
     }
 
+    /// Has the oracle note which queues are standing. That the [`Shedder`](shedder::Shedder) decides, which has tests of its own.
+    fn reverse_orders(&mut self) {
+        for SheddingGate { gate, shedder } in &self.queue.shedding {
+            if self.oracle.set_standing(*gate, shedder.is_standing()) {
+                self.coverage.note(if shedder.is_standing() {
+                    "a queue is standing"
+                } else {
+                    "a queue stops standing"
+                });
+            }
+        }
+    }
+
+    /// Sheds the requests that have waited too long, and compares them with the oracle's.
+    fn shed(&mut self) {
+        let mut count = 0;
+        self.queue.shed_overdue(self.now, |_| count += 1);
+        let mut expected = Vec::new();
+        for SheddingGate { gate, shedder } in &self.queue.shedding {
+            self.oracle.set_standing(*gate, shedder.is_standing());
+            if shedder.is_standing() {
+                expected.extend(self.oracle.shed(*gate, self.now));
+            }
+        }
+        assert_eq!(count, expected.len(), "requests are shed");
+        for number in expected {
+            self.take_ended(number, WaiterState::Shed, "an overdue request is shed");
+            self.coverage.note("shed");
+        }
+        self.oracle.forget_idle();
+        self.settle("");
+    }
+
+    /// Removes the request that is next if it has expired.
+    fn expire_next(&mut self) -> bool {
+        let next = self.oracle.choose(self.coverage);
+        let first = next.map(|next| (next.leaf, self.oracle.first(next.leaf, next.priority)));
+        let expected = first.filter(|(_, first)| first.deadline <= self.now);
+        let expired = self.queue.remove_expired_next(self.now);
+        assert_eq!(expired.is_some(), expected.is_some(), "the next request has expired");
+        let Some((leaf, first)) = expected else { return false };
+        self.take_ended(first.number, WaiterState::Expired, "the next request has expired");
+        self.oracle.remove(leaf, first.number);
+        self.oracle.forget_idle();
+        self.coverage.note("expired when it was next");
+        true
+    }
+
     /// Grants what fits, and compares each grant with the oracle's.
     fn settle(&mut self, situation: &'static str) {
         loop {
+            if self.queue.sheds() && self.expire_next() {
+                continue;
+            }
             let expected = self.oracle.choose(self.coverage);
             let granted = self.queue.next();
             let Some((leaf, removed)) = granted else {
@@ -402,6 +476,10 @@ impl<'c> Model<'c> {
             let granted = self.take_ended(number, WaiterState::Admitted, expectation);
             self.oracle.grant(next);
             self.permits.push((granted.place, leaf, weight));
+            if self.queue.sheds() {
+                self.queue.observe_granted(leaf, removed.since, self.now);
+                self.reverse_orders();
+            }
             if !situation.is_empty() {
                 self.coverage.note(situation);
             }
@@ -440,6 +518,8 @@ impl<'c> Model<'c> {
 #[derive(Default)]
 struct Oracle {
     nodes: BTreeMap<u32, OracleNode>,
+    /// The gates whose queue is standing.
+    standing: BTreeSet<u32>,
     stamps: u64,
 }
 
@@ -467,6 +547,8 @@ struct OracleRequest {
     priority: Priority,
     weight: u32,
     waits_for_limit: bool,
+    since: i64,
+    deadline: i64,
 }
 
 impl Oracle {
@@ -585,15 +667,18 @@ impl Oracle {
     /// A request goes at once if it fits, nothing waits before it in its leaf, and no node on the path keeps room for another.
     fn admits(&self, leaf: NodeId, priority: Priority, weight: u32) -> bool {
         let node = &self.nodes[&leaf.0];
+        let newest_first = self.newest_first(leaf);
+        let is_before =
+            |chosen: ChosenRequest| newest_first && (chosen.leaf, chosen.priority) == (leaf, priority);
         let is_behind = node.requests.iter().any(|request| {
-            request.priority == priority
+            request.priority == priority && !newest_first
                 || request.priority > priority && !node.awaits.contains(&request.priority)
         });
         !is_behind
             && self
                 .path(leaf.0)
                 .iter()
-                .all(|id| self.available(*id) >= weight && self.nodes[id].chosen.is_none())
+                .all(|id| self.available(*id) >= weight && self.nodes[id].chosen.is_none_or(is_before))
     }
 
     fn is_full(&self, leaf: NodeId) -> bool {
@@ -608,15 +693,57 @@ impl Oracle {
     fn last_of_lowest(&self, leaf: NodeId) -> u64 {
         let requests = &self.nodes[&leaf.0].requests;
         let lowest = requests.iter().map(|request| request.priority).min().unwrap();
-        requests.iter().rfind(|request| request.priority == lowest).unwrap().number
+        let mut of_lowest = requests.iter().filter(|request| request.priority == lowest);
+        let last = if self.newest_first(leaf) { of_lowest.next() } else { of_lowest.next_back() };
+        last.unwrap().number
     }
 
     fn first(&self, leaf: NodeId, priority: Priority) -> OracleRequest {
-        *self.nodes[&leaf.0].requests.iter().find(|request| request.priority == priority).unwrap()
+        let mut requests = self.nodes[&leaf.0].requests.iter().filter(|request| request.priority == priority);
+        *if self.newest_first(leaf) { requests.next_back() } else { requests.next() }.unwrap()
+    }
+
+    fn newest_first(&self, leaf: NodeId) -> bool {
+        self.path(leaf.0).iter().any(|id| self.standing.contains(id))
+    }
+
+    /// Returns `true` if that has changed.
+    fn set_standing(&mut self, gate: NodeId, is_standing: bool) -> bool {
+        let has_changed =
+            if is_standing { self.standing.insert(gate.0) } else { self.standing.remove(&gate.0) };
+        let all: Vec<u32> = if has_changed { self.nodes.keys().copied().collect() } else { Vec::new() };
+        for leaf in all.into_iter().filter(|id| self.path(*id).contains(&gate.0)).collect::<Vec<_>>() {
+            for priority in Priority::ALL {
+                self.lose_first(NodeId(leaf), priority);
+            }
+            self.refresh(leaf, false);
+        }
+        has_changed
+    }
+
+    /// Returns the requests of a gate that have waited too long, the oldest of the lowest priority first, until one has not.
+    fn shed(&mut self, gate: NodeId, now: i64) -> Vec<u64> {
+        let mut shed = Vec::new();
+        loop {
+            let within = self.nodes.iter().filter(|(id, _)| self.path(**id).contains(&gate.0));
+            let requests = within.flat_map(|(id, node)| node.requests.iter().map(|request| (*id, *request)));
+            let oldest =
+                requests.min_by_key(|(_, request)| (request.priority, request.since, request.number));
+            match oldest {
+                Some((leaf, oldest)) if now - oldest.since > i64::try_from(TARGET.as_nanos()).unwrap() => {
+                    self.remove(NodeId(leaf), oldest.number);
+                    shed.push(oldest.number);
+                }
+                _ => return shed,
+            }
+        }
     }
 
     fn enqueue(&mut self, leaf: NodeId, request: OracleRequest) {
         self.nodes.get_mut(&leaf.0).unwrap().requests.push(request);
+        if self.newest_first(leaf) {
+            self.lose_first(leaf, request.priority);
+        }
         self.refresh(leaf.0, false);
     }
 
@@ -627,7 +754,7 @@ impl Oracle {
         let was_first =
             requests.iter().find(|request| request.priority == priority).unwrap().number == number;
         requests.remove(at);
-        if was_first {
+        if was_first || self.newest_first(leaf) {
             self.lose_first(leaf, priority);
             self.refresh(leaf.0, false);
         }
@@ -775,9 +902,9 @@ impl Oracle {
             passed.iter().for_each(|priority| node.passed[priority.index()] += 1);
             node.passed[granted.priority.index()] = 0;
         }
+        let first = self.first(granted.leaf, granted.priority);
         let node = self.nodes.get_mut(&granted.leaf.0).unwrap();
-        let at = node.requests.iter().position(|request| request.priority == granted.priority).unwrap();
-        node.requests.remove(at);
+        node.requests.retain(|request| request.number != first.number);
         self.lose_first(granted.leaf, granted.priority);
         self.change_use(granted.leaf, |in_use| in_use + granted.weight);
     }
