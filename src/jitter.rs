@@ -21,6 +21,13 @@ pub(crate) fn jittered(period: Duration) -> Duration {
     period.saturating_sub(tenth).saturating_add(random_part(tenth.saturating_mul(2)))
 }
 
+/// Returns the period plus or minus up to a quarter. Clients that are told the same time come back at different ones.
+#[cfg(feature = "tower")]
+pub(crate) fn spread(period: Duration) -> Duration {
+    let quarter = period.checked_div(4).unwrap_or_default();
+    period.saturating_sub(quarter).saturating_add(random_part(quarter.saturating_mul(2)))
+}
+
 /// Returns a random duration between half of the period and all of it. Retries that collided once get different delays.
 pub(crate) fn scattered(period: Duration) -> Duration {
     let half = period.checked_div(2).unwrap_or_default();

@@ -22,6 +22,7 @@ use crate::preset::Preset;
 /// formula = "(cpu or 2) * 8 | floor 16 | at most fd * 1/4"   # the only required key of a gate
 /// queue = 1000                   # at most 1000 requests wait
 /// max_wait = "250ms"             # no request waits longer
+/// shed = "20ms"                  # under lasting overload, requests that have waited longer are rejected
 /// policy = "clamp"               # for overrides above the derived limit: trust, clamp or reject
 /// measure_waits = false          # whether to measure wait times; the default is true
 ///
@@ -170,6 +171,9 @@ impl Serialize for GateTable<'_> {
         }
         if let Some(longest) = spec.longest_wait() {
             map.serialize_entry("max_wait", &humantime::format_duration(longest).to_string())?;
+        }
+        if let Some(shed) = spec.shedding() {
+            map.serialize_entry("shed", &humantime::format_duration(shed.target()).to_string())?;
         }
         if spec.override_policy() != Policy::default() {
             map.serialize_entry("policy", &spec.override_policy())?;

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use super::error::ConfigProblem;
 use super::value::{ConfigKey, Value, ValueKind};
-use crate::plan::{BuildError, Formula, GateName, GatePath, GateSpec, Keys, Part, Policy, Problem};
+use crate::plan::{BuildError, Formula, GateName, GatePath, GateSpec, Keys, Part, Policy, Problem, Shed};
 use crate::preset::Preset;
 
 /// The keys of a plan.
 pub(super) const PLAN_KEYS: [&str; 3] = ["preset", "gates", "overrides"];
 
 /// The keys of a gate.
-const GATE_KEYS: [&str; 8] =
-    ["formula", "queue", "max_wait", "policy", "measure_waits", "within", "weight", "keys"];
+const GATE_KEYS: [&str; 9] =
+    ["formula", "queue", "max_wait", "shed", "policy", "measure_waits", "within", "weight", "keys"];
 
 /// The keys of the table `keys` of a gate.
 const KEYS_TABLE_KEYS: [&str; 3] = ["max", "cap", "queue"];
@@ -121,6 +121,7 @@ impl ConfigReader {
             .filter(|value| !is_blank(value))
             .map(|value| self.read_whole(&format!("{path}.queue"), value));
         let max_wait = field("max_wait").map(|value| self.read_duration(&format!("{path}.max_wait"), value));
+        let shed = field("shed").map(|value| self.read_shed(&format!("{path}.shed"), value));
         let policy = field("policy").map(|value| self.read_policy(&format!("{path}.policy"), value));
         let measure_waits = field("measure_waits")
             .filter(|value| !is_blank(value))
@@ -138,6 +139,9 @@ impl ConfigReader {
         }
         if let Some(max_wait) = max_wait {
             spec = spec.max_wait(max_wait?);
+        }
+        if let Some(shed) = shed {
+            spec = spec.shed(shed?);
         }
         if let Some(policy) = policy {
             spec = spec.policy(policy?);
@@ -300,6 +304,13 @@ impl ConfigReader {
     fn read_duration(&mut self, path: &str, value: &Value) -> Option<Duration> {
         let duration = as_text(value).and_then(|text| humantime::parse_duration(text).ok());
         self.require(path, value, duration, "is not a duration", "text such as \"250ms\" or \"1m 30s\"")
+    }
+
+    /// Reads the target of shedding.
+    fn read_shed(&mut self, path: &str, value: &Value) -> Option<Shed> {
+        let target = as_text(value).and_then(|text| humantime::parse_duration(text).ok());
+        let shed = target.and_then(|target| Shed::try_after(target).ok());
+        self.require(path, value, shed, "is not a target of shedding", "a duration above 0 such as \"20ms\"")
     }
 
     fn read_policy(&mut self, path: &str, value: &Value) -> Option<Policy> {

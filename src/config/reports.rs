@@ -191,7 +191,6 @@ impl Serialize for Effect {
 }
 
 impl_serialize_by_fields! {
-    GateStatus { name, limit, in_use, available, debt, waiting, unclaimed, closed, standing, resized, totals, waits }
     GateTotals { admitted, queue, rejected }
     QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed, pushed_out, shed }
     RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed, too_many_keys, would_expire }
@@ -203,6 +202,32 @@ impl_serialize_by_fields! {
 
     GovernorStatus { refreshes, rejected, probes }
     ProbeStatus { resource, reading, stale, measured, failed }
+}
+
+/// Serializes every field under its name. `retry_after` is in seconds, or null.
+impl Serialize for GateStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            name,
+            limit,
+            in_use,
+            available,
+            debt,
+            waiting,
+            unclaimed,
+            closed,
+            standing,
+            retry_after,
+            resized,
+            totals,
+            waits,
+        } = self;
+        serialize_fields!(serializer, "GateStatus", {
+            "name": name, "limit": limit, "in_use": in_use, "available": available, "debt": debt, "waiting": waiting,
+            "unclaimed": unclaimed, "closed": closed, "standing": standing,
+            "retry_after": retry_after.map(|wait| wait.as_secs_f64()), "resized": resized, "totals": totals, "waits": waits,
+        })
+    }
 }
 
 /// Serializes every field under its name. `start_delay` and `backing_off` are in seconds, or null.

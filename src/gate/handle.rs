@@ -277,6 +277,13 @@ impl Gate {
         self.shared.node.as_ref().is_some_and(TreeNode::has_keys)
     }
 
+    /// Returns `true` if requests of the gate are rejected early under lasting overload: it, or a gate above it, was created with
+    /// [`shed`](GateBuilder::shed).
+    #[must_use]
+    pub fn sheds(&self) -> bool {
+        self.shared.node.as_ref().is_some_and(TreeNode::sheds)
+    }
+
     /// Returns the key, if this gate is one.
     #[must_use]
     pub fn as_key(&self) -> Option<&Key> {

@@ -1,5 +1,7 @@
 //! What a gate reports about itself.
 
+use std::time::Duration;
+
 use super::histogram::Histogram;
 use super::key::Key;
 use crate::plan::{GateName, Limit};
@@ -48,9 +50,12 @@ pub struct GateStatus {
     pub unclaimed: usize,
     /// Whether the gate was closed.
     pub closed: bool,
-    /// Whether the queue is standing: for a whole interval each request waited longer than the target of the gate's
-    /// [shedding](crate::Shed), so that the oldest requests are rejected now. Always `false` at a gate that does not shed.
+    /// Whether the queue of the gate, or of one above it, is standing: for a whole interval each request waited longer than the target of
+    /// its [shedding](crate::Shed), so that the oldest requests are rejected now. Always `false` at a gate that does not shed.
     pub standing: bool,
+    /// What the next rejected request would be [told](super::AcquireError::retry_after). Always `None` at a gate that does not
+    /// [shed](crate::Shed).
+    pub retry_after: Option<Duration>,
     /// How many times the limit has changed.
     pub resized: u64,
     /// What happened since the gate was created.

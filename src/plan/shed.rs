@@ -8,8 +8,8 @@ use super::debug_as_display::impl_debug_as_display;
 /// quickly. Add it with [`GateSpec::shed`](crate::GateSpec::shed).
 ///
 /// A queue takes up a short burst. Under lasting overload it only makes each request late: all wait as long as the queue is, and many
-/// are useless when they are admitted. The signal that tells the two apart is the age of the requests, not their number (the algorithm
-/// CoDel, RFC 8289). While the *shortest* wait of the requests admitted in an interval is above the target, the queue is *standing*.
+/// are useless when they are admitted. The signal that tells the two apart is the age of the requests, not their number: the algorithm
+/// of RFC 8289, controlled delay. While the *shortest* wait of the requests admitted in an interval is above the target, the queue is *standing*.
 /// The interval is 100 ms, or four times the target if that is longer. While the queue is standing:
 ///
 /// - the newest request is admitted first, within the same key or child and the same priority;
@@ -83,7 +83,7 @@ impl Shed {
     }
 }
 
-/// That of CoDel, RFC 8289: about the longest time in which a burst passes.
+/// That of RFC 8289: about the longest time in which a burst passes.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The error for a target of shedding that is 0.

@@ -33,7 +33,7 @@ use proptest::sample::{Index, select};
 
 use crate::plan::{
     Amount, Base, Formula, GateName, GateSpec, Keys, Limit, Measurement, Operand, OverrideLayer, Overrides,
-    Part, Plan, Policy, Quantity, Reading, Readings, Resource, Step,
+    Part, Plan, Policy, Quantity, Reading, Readings, Resource, Shed, Step,
 };
 
 /// Generates the readings of a realistic host, for the four built-in resources.
@@ -412,6 +412,7 @@ struct GateDraft {
     formula: FormulaDraft,
     queue: Option<usize>,
     max_wait: Option<Duration>,
+    shed: Option<Shed>,
     policy: Policy,
     keys: Option<Keys>,
 }
@@ -422,6 +423,7 @@ impl GateDraft {
         let spec = GateSpec::named(self.name, self.formula.formula(operands)).policy(self.policy);
         let spec = self.queue.map_or(spec, |bound| spec.queue(bound));
         let spec = self.max_wait.map_or(spec, |duration| spec.max_wait(duration));
+        let spec = self.shed.map_or(spec, |shed| spec.shed(shed));
         self.keys.map_or(spec, |keys| spec.keyed(keys))
     }
 }
@@ -429,12 +431,14 @@ impl GateDraft {
 fn gate_draft() -> impl Strategy<Value = GateDraft> {
     let queue = option::weighted(0.3, 0_usize..=1000);
     let max_wait = option::weighted(0.3, (0_u64..=60_000).prop_map(Duration::from_millis));
-    (gate_name(), formula_draft(), queue, max_wait, policy(), option::weighted(0.2, keys()))
-        .prop_map(|(name, formula, queue, max_wait, policy, keys)| GateDraft {
+    let shed = option::weighted(0.2, (1_u64..=10_000).prop_map(Duration::from_millis).prop_map(Shed::after));
+    (gate_name(), formula_draft(), queue, max_wait, shed, policy(), option::weighted(0.2, keys()))
+        .prop_map(|(name, formula, queue, max_wait, shed, policy, keys)| GateDraft {
             name,
             formula,
             queue,
             max_wait,
+            shed,
             policy,
             keys,
         })

@@ -6,7 +6,9 @@ use concurrency_governor::config::{PlanConfig, Settings};
 use concurrency_governor::plan::Policy;
 use concurrency_governor::preset::Preset;
 use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
-use concurrency_governor::{Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resource};
+use concurrency_governor::{
+    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resource, Shed,
+};
 
 use crate::support::{parse_json, parse_toml};
 
@@ -18,6 +20,7 @@ preset = "astrid"
 formula = "(cpu or 2) * 8 | floor 16 | at most fd * 1/4"
 queue = 1000
 max_wait = "250ms"
+shed = "20ms"
 policy = "clamp"
 measure_waits = false
 
@@ -36,6 +39,7 @@ const JSON: &str = r#"{
             "formula": "(cpu or 2) * 8 | floor 16 | at most fd * 1/4",
             "queue": 1000,
             "max_wait": "250ms",
+            "shed": "20ms",
             "policy": "clamp",
             "measure_waits": false
         },
@@ -50,6 +54,7 @@ fn every_format_gives_the_same_plan() {
     let uploads = GateSpec::new("uploads", "(cpu or 2) * 8 | floor 16 | at most fd * 1/4".parse().unwrap())
         .queue(1000)
         .max_wait(Duration::from_millis(250))
+        .shed(Shed::after(Duration::from_millis(20)))
         .policy(Policy::Clamp)
         .measure_waits(false);
     let client = GateSpec::new("http.client", Formula::of(uploads.times(2)));

@@ -33,7 +33,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         ),
         (
             &gate(r#""colour": 1"#),
-            "gates.io.colour is not a known key (allowed: formula, queue, max_wait, policy, measure_waits, within, weight, keys)",
+            "gates.io.colour is not a known key (allowed: formula, queue, max_wait, shed, policy, measure_waits, within, weight, keys)",
         ),
         (
             r#"{"gates": {"I o": {"formula": "cpu"}}}"#,
@@ -182,4 +182,16 @@ fn debug_prints_the_message() {
     let error = ConfigError::in_file("limits.toml", toml::from_str::<PlanConfig>("gates = 3").unwrap_err());
     assert_eq!(format!("{error:?}"), error.to_string());
     assert!(error.to_string().starts_with("limits.toml: "), "{error}");
+}
+
+/// The target of shedding is a duration above 0.
+#[test]
+fn the_target_of_shedding_is_checked() {
+    for given in [r#""0s""#, r#""soon""#, "20"] {
+        let json = format!(r#"{{"gates": {{"io": {{"formula": "cpu", "shed": {given}}}}}}}"#);
+        let message = format!(
+            "gates.io.shed = {given} is not a target of shedding (allowed: a duration above 0 such as \"20ms\")"
+        );
+        assert_eq!(parse_json(&json).unwrap_err().to_string(), message);
+    }
 }

@@ -251,6 +251,7 @@ impl GateState<FifoQueue> {
             unclaimed: usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX),
             closed: word.has(Word::CLOSED),
             standing: false,
+            retry_after: None,
             resized: books.resized.saturating_add(counters.sum(Counter::Resized)),
             totals: GateTotals {
                 admitted: admitted.saturating_add(queue.admitted),

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::admission::{ArrivalDecision, GateState, WaitDeadline};
 use crate::gate::books::count;
@@ -235,6 +236,7 @@ impl GateState<FairQueue> {
         let sum = |counter| counters.map_or(0, |counters| counters.sum(counter));
         let claimed = sum(Counter::Claimed).saturating_add(queue.abandoned);
         let to_be_claimed = queue.admitted.saturating_add(sum(Counter::Postponed));
+        let (standing, retry_after) = id.map_or((false, None), |id| self.queue.shed_status(id, clock));
         let unclaimed = if counters.is_some() { to_be_claimed.saturating_sub(claimed) } else { 0 };
         GateStatus {
             name,
@@ -245,7 +247,8 @@ impl GateState<FairQueue> {
             waiting: node.waiting as usize,
             unclaimed: usize::try_from(unclaimed).unwrap_or(usize::MAX),
             closed: self.is_closed_in_tree(place),
-            standing: id.is_some_and(|id| self.queue.is_standing(id, clock)),
+            standing,
+            retry_after: retry_after.map(|wait| Duration::from_nanos(wait.unsigned_abs())),
             resized: books.map_or(0, |books| books.resized),
             totals: GateTotals {
                 admitted: books.map_or(0, |books| books.admitted).saturating_add(queue.admitted),

@@ -42,8 +42,8 @@ pub use names::{
     ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_ADDED,
     POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED,
     POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, PROBE_FAILURES,
-    PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED, SECONDS, UNCLAIMED, WAIT,
-    WAITING,
+    PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED, RETRY_AFTER, SECONDS,
+    STANDING, UNCLAIMED, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
@@ -105,6 +105,9 @@ impl Metrics {
             if gate.has_keys() {
                 record_busy_keys(&status, gate.busy_keys());
             }
+            if gate.sheds() {
+                record_shedding(&status);
+            }
             *recorded = status.waits;
         }
         for (pool, recorded) in self.set.pools.iter().zip(&mut recorded.pools) {
@@ -149,6 +152,15 @@ fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
     }
 
     waits::record_new(WAIT, &gate, recorded_waits, &status.waits);
+}
+
+/// Records whether requests are shed, and when they should be made again.
+fn record_shedding(status: &GateStatus) {
+    let gate = SharedString::from(status.name.to_string());
+    gauge!(STANDING, "gate" => gate.clone()).set(f64::from(u8::from(status.standing)));
+    if let Some(retry_after) = status.retry_after {
+        gauge!(RETRY_AFTER, "gate" => gate).set(retry_after.as_secs_f64());
+    }
 }
 
 /// Records how many keys are busy. No key is a label, because clients choose the keys.

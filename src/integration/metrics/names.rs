@@ -13,6 +13,11 @@ pub const WAITING: &str = "concurrency_governor_waiting";
 pub const UNCLAIMED: &str = "concurrency_governor_unclaimed";
 /// Keys with permits in use or requests waiting; by `gate`, only for gates that have keys.
 pub const BUSY_KEYS: &str = "concurrency_governor_busy_keys";
+/// 1 while the queue is standing, so that requests are shed; by `gate`. Only for gates that [shed](crate::Shed).
+pub const STANDING: &str = "concurrency_governor_standing";
+/// The time after which a request that is rejected now should be made again, in seconds; by `gate`. Only for gates that
+/// [shed](crate::Shed), once their rate is known.
+pub const RETRY_AFTER: &str = "concurrency_governor_retry_after_seconds";
 /// Permits in use above a lowered limit; by `gate`.
 pub const DEBT: &str = "concurrency_governor_debt";
 /// Requests admitted, at once or after a wait; by `gate`.
@@ -71,12 +76,18 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, with the description that the recorder gets.
-pub const ALL: [Metric; 31] = [
+pub const ALL: [Metric; 33] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
     Metric::new(UNCLAIMED, MetricKind::Gauge, "admitted requests that have not returned their permit"),
     Metric::new(BUSY_KEYS, MetricKind::Gauge, "keys with permits in use or requests waiting"),
+    Metric::new(STANDING, MetricKind::Gauge, "1 while requests that have waited too long are shed"),
+    Metric::new(
+        RETRY_AFTER,
+        MetricKind::Gauge,
+        "when a request that is rejected now should be made again, in seconds",
+    ),
     Metric::new(DEBT, MetricKind::Gauge, "permits in use above a lowered limit"),
     Metric::new(ADMITTED, MetricKind::Counter, "requests admitted, at once or after a wait"),
     Metric::new(ENQUEUED, MetricKind::Counter, "requests that entered the queue"),

@@ -42,6 +42,7 @@ fn each_series_of_a_gate_has_its_own_field() {
     let mut status = Gate::new(GateName::new("uploads"), Limit::new(2)).status();
     (status.in_use, status.available, status.debt, status.waiting, status.resized) = (3, 4, 5, 6, 7);
     status.unclaimed = 20;
+    (status.standing, status.retry_after) = (true, Some(Duration::from_millis(26_500)));
     let totals = &mut status.totals;
     totals.admitted = 8;
     (totals.queue.enqueued, totals.queue.admitted, totals.queue.abandoned) = (9, 10, 11);
@@ -57,6 +58,7 @@ fn each_series_of_a_gate_has_its_own_field() {
     let recorded = recorded_by(|| {
         record_gate(&status, &Histogram::default());
         record_busy_keys(&status, 23);
+        record_shedding(&status);
     });
     assert_eq!(
         recorded,
@@ -81,6 +83,8 @@ fn each_series_of_a_gate_has_its_own_field() {
             ("rejected_total{,reason=\"shed\"}", 24.0),
             ("rejected_total{,reason=\"would_expire\"}", 25.0),
             ("busy_keys", 23.0),
+            ("standing", 1.0),
+            ("retry_after_seconds", 26.5),
             ("wait_seconds_count", 19.0),
         ])
     );

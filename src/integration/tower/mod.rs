@@ -44,7 +44,7 @@
 //!
 //! - `LoadShed` outside of this layer sheds nothing, because a full gate does not make the service unready. Bound the
 //!   queue instead, by [`GateSpec::queue`](crate::GateSpec::queue) or [`GateLayer::max_wait`], or let no request wait,
-//!   by [`GateLayer::shed`].
+//!   by [`GateLayer::no_wait`].
 //! - `Buffer` outside of this layer forwards its requests without waiting for the gate. The requests wait in the gate's
 //!   queue, and the gate's bound applies.
 //! - `Timeout` outside of this layer includes the wait; inside, it covers the service only.
@@ -258,13 +258,13 @@ impl<H, P, C> GateLayer<H, P, C> {
     }
 
     /// Rejects each request that would have to wait. Replaces [`max_wait`](Self::max_wait).
-    pub const fn shed(mut self) -> Self {
+    pub const fn no_wait(mut self) -> Self {
         self.settings.wait_policy = WaitPolicy::Never;
         self
     }
 
     /// Rejects each request that has waited this long, even if the gate allows a longer wait. Replaces
-    /// [`shed`](Self::shed).
+    /// [`no_wait`](Self::no_wait).
     ///
     /// A request that waits then needs a tokio runtime with time enabled.
     pub const fn max_wait(mut self, wait: Duration) -> Self {

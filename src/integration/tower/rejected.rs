@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 
 use crate::gate::{AcquireError, TryAcquireError};
 use crate::integration::reason;
+use crate::jitter;
 use crate::plan::GateName;
 use crate::plan::debug_as_display::impl_debug_as_display;
 
@@ -117,11 +118,18 @@ pub(super) enum RejectionCause {
 }
 
 impl Rejected {
-    pub(super) fn new(cause: RejectionCause, retry_after: Duration) -> Self {
-        Self { cause, retry_after }
+    /// `otherwise` is the time to retry if the gate gives none.
+    pub(super) fn new(cause: RejectionCause, otherwise: Duration) -> Self {
+        let hint = match &cause {
+            RejectionCause::Acquire(error) => error.retry_after(),
+            RejectionCause::TryAcquire(_) => None,
+        };
+        // Clients that get the same whole number of seconds come back together, so the hint of the gate is spread once more.
+        Self { cause, retry_after: hint.map_or(otherwise, jitter::spread) }
     }
 
-    /// Sets the time after which the client should retry. Default: 1 s, or the time of the
+    /// Sets the time after which the client should retry. Default: at a gate that [sheds](crate::Shed), the time that
+    /// [the gate gives](AcquireError::retry_after), plus or minus up to a quarter; else 1 s, or the time of the
     /// [layer](super::GateLayer::retry_after) that rejected the request.
     #[must_use]
     pub const fn with_retry_after(mut self, wait: Duration) -> Self {
@@ -138,7 +146,8 @@ impl Rejected {
         }
     }
 
-    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired`, `too_many_keys` or `closed`. The metrics use the same words,
+    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired`, `shed`, `would_expire`,
+    /// `too_many_keys` or `closed`. The metrics use the same words,
     /// and count a `queue_full` after a wait as `pushed_out`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {

@@ -58,7 +58,7 @@ impl Combination {
     /// Applies the settings that do not change the type of the layer, in one of two orders.
     fn apply<H, P, C>(self, mut layer: GateLayer<H, P, C>, waits_first: bool) -> GateLayer<H, P, C> {
         let set_waits = |layer: GateLayer<H, P, C>| match self.waits {
-            Waits::Never => layer.shed(),
+            Waits::Never => layer.no_wait(),
             Waits::Always => layer,
             Waits::AtMost => layer.max_wait(MAX_WAIT),
         };

@@ -196,7 +196,7 @@ async fn a_request_of_a_key_is_rejected_with_its_reason() {
     let layer = GateLayer::new(gate.clone()).by_key(|number: &u64| *number);
     let echo_u64 = || service_fn(|number: u64| async move { Ok::<_, Infallible>(number) });
     let call = |number| Box::pin(layer.layer(echo_u64()).call(number));
-    let shed = |number| poll(pin!(layer.clone().shed().layer(echo_u64()).call(number)));
+    let shed = |number| poll(pin!(layer.clone().no_wait().layer(echo_u64()).call(number)));
     assert_eq!(complete(call(1)).await.unwrap(), 1);
 
     let held = [gate.key(1).try_acquire_owned().unwrap(), gate.key(2).try_acquire_owned().unwrap()];

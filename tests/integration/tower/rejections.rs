@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use concurrency_governor::Permit;
 use concurrency_governor::integration::tower::GateLayer;
+use concurrency_governor::{Permit, Shed};
 use http::{Response, StatusCode};
 use tower::Layer;
 
@@ -17,7 +17,7 @@ async fn a_rejection_has_a_reason_and_a_retry_time() {
     let permit = gate.try_acquire().unwrap();
     let layer = GateLayer::new(gate.clone()).retry_after(Duration::from_millis(2500));
 
-    let shed = expect_rejected(poll(pin!(layer.clone().shed().layer(echo()).call(1))));
+    let shed = expect_rejected(poll(pin!(layer.clone().no_wait().layer(echo()).call(1))));
     assert_eq!((shed.reason(), shed.gate()), ("no_permits", API));
     let full = Gate::new(API, Limit::new(1));
     let _permit = full.try_acquire().unwrap();
@@ -40,7 +40,7 @@ async fn a_rejection_has_a_reason_and_a_retry_time() {
     assert_eq!(expect_rejected(poll(pin!(layer.layer(echo()).call(1)))).reason(), "queue_full");
     gate.close();
     assert_eq!(expect_rejected(poll(waiting.as_mut())).reason(), "closed");
-    assert_eq!(expect_rejected(poll(pin!(layer.clone().shed().layer(echo()).call(1)))).reason(), "closed");
+    assert_eq!(expect_rejected(poll(pin!(layer.clone().no_wait().layer(echo()).call(1)))).reason(), "closed");
     drop(permit);
     assert_eq!(gate.status().totals.admitted, 1, "no request of the service was admitted");
     assert_eq!(gate.status().totals.rejected.no_permits, 1, "a request that waits is not rejected first");
@@ -52,7 +52,7 @@ async fn a_rejection_has_a_reason_and_a_retry_time() {
     assert!(!response.body().contains("api"), "the response does not name the gate");
 
     let closed: Response<String> =
-        expect_rejected(poll(pin!(layer.clone().shed().layer(echo()).call(1)))).into_response();
+        expect_rejected(poll(pin!(layer.clone().no_wait().layer(echo()).call(1)))).into_response();
     assert_eq!(
         (closed.status(), closed.body().as_str()),
         (StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down\n")
@@ -61,7 +61,7 @@ async fn a_rejection_has_a_reason_and_a_retry_time() {
 
     let full = Gate::new(API, Limit::new(1));
     let _held = full.try_acquire().unwrap();
-    let without_delay = GateLayer::new(full.clone()).retry_after(Duration::ZERO).shed().layer(echo());
+    let without_delay = GateLayer::new(full.clone()).retry_after(Duration::ZERO).no_wait().layer(echo());
     let response: Response<String> =
         expect_rejected(poll(pin!(without_delay.clone().call(1)))).into_response();
     assert_eq!(response.headers()["retry-after"], "1", "at least 1");
@@ -102,4 +102,43 @@ fn a_rejection_converts_to_a_response() {
     gate.close();
     let error: GateError<&str> = gate.acquire_blocking().unwrap_err().into();
     assert_eq!(expect_rejected(Poll::Ready(Err::<(), _>(error))).reason(), "closed");
+}
+
+/// At a gate that sheds, a rejected client is told when the queue will have drained, plus or minus a quarter. Otherwise it is told the
+/// time of the layer.
+#[tokio::test(start_paused = true)]
+async fn the_hint_of_the_gate_is_the_retry_time() {
+    let gate =
+        Gate::builder(API, Limit::new(1)).queue(2).shed(Shed::after(Duration::from_secs(3600))).build();
+    let layer = GateLayer::new(gate.clone()).retry_after(Duration::from_secs(9));
+    let mut permit = gate.try_acquire_owned().unwrap();
+    let mut waiting = [(); 2].map(|()| Box::pin(gate.acquire_owned()));
+    for request in &mut waiting {
+        assert!(poll(request.as_mut()).is_pending());
+    }
+    let full = expect_rejected(poll(pin!(layer.layer(echo()).call(1))));
+    assert_eq!(
+        (full.reason(), full.retry_after()),
+        ("queue_full", Duration::from_secs(9)),
+        "the rate is unknown"
+    );
+    // One request a second: each waits for two others.
+    for number in 0..8 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(permit);
+        let request = &mut waiting[number % 2];
+        permit = complete(request.as_mut()).await.unwrap();
+        request.set(gate.acquire_owned());
+        let _ = poll(request.as_mut());
+    }
+    let rejected = expect_rejected(poll(pin!(layer.layer(echo()).call(1))));
+    let hint = gate.status().retry_after.unwrap();
+    assert!(
+        rejected.retry_after() >= Duration::from_millis(500) && rejected.retry_after() <= hint * 2,
+        "{rejected}"
+    );
+    assert_eq!(
+        expect_rejected(poll(pin!(layer.no_wait().layer(echo()).call(1)))).retry_after(),
+        Duration::from_secs(9)
+    );
 }

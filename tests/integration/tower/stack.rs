@@ -37,7 +37,7 @@ async fn waiters_do_not_block_a_buffer() {
     assert_eq!(in_use_and_waiting(&gate), (0, 0));
 }
 
-/// `LoadShed` outside of the layer sheds nothing, because the service is ready. `GateLayer::shed` does.
+/// `LoadShed` outside of the layer sheds nothing, because the service is ready. `GateLayer::no_wait` does.
 #[tokio::test]
 async fn the_layer_sheds_itself_and_load_shed_does_not() {
     let gate = gate(1);
@@ -47,7 +47,7 @@ async fn the_layer_sheds_itself_and_load_shed_does_not() {
     assert!(is_ready(&mut waits));
     let mut response = pin!(waits.call(7));
     assert!(poll(response.as_mut()).is_pending());
-    let mut sheds = stack.layer(GateLayer::new(gate.clone()).shed()).service(echo());
+    let mut sheds = stack.layer(GateLayer::new(gate.clone()).no_wait()).service(echo());
     let error = complete(sheds.ready().await.unwrap().call(7)).await.unwrap_err();
     let Some(GateError::Rejected(rejected)) = error.downcast_ref::<GateError<Infallible>>() else {
         panic!("{error}")

@@ -159,11 +159,15 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
         (None, Some(max_wait)) => Some(format!("queue: each request for at most {max_wait}")),
         (None, None) => None,
     };
+    let shed = spec.shedding().map(|shed| {
+        let target = humantime::format_duration(shed.target());
+        format!("overload: sheds requests that have waited longer than {target}")
+    });
     let weight = spec.parent().filter(|_| spec.share_weight() != 1);
     let weight =
         weight.map(|parent| format!("weight {} among the gates within `{parent}`", spec.share_weight()));
     let keys = spec.keys().map(|keys| output::format_keys(keys, explanation.limit()));
-    [queue, weight, keys].into_iter().flatten().fold(cell, |cell, line| cell.line(line, QUIET))
+    [queue, shed, weight, keys].into_iter().flatten().fold(cell, |cell, line| cell.line(line, QUIET))
 }
 
 /// One row for each step of each formula, with the number after the step.

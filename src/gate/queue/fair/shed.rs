@@ -104,13 +104,22 @@ impl FairQueue {
         Some(removed)
     }
 
-    /// Returns `true` if the queue of a gate is standing.
-    pub(in crate::gate) fn is_standing(&self, gate: NodeId, clock: impl FnOnce() -> i64) -> bool {
-        let Some(SheddingGate { shedder, .. }) = self.shedding.iter().find(|shedding| shedding.gate == gate)
-        else {
-            return false;
-        };
-        shedder.is_standing_at(clock())
+    /// Returns whether the queue of a gate, or of one above it, is standing, and after how many nanoseconds a request that is rejected now
+    /// should be made again.
+    pub(in crate::gate) fn shed_status(
+        &self,
+        gate: NodeId,
+        clock: impl FnOnce() -> i64,
+    ) -> (bool, Option<i64>) {
+        if !self.sheds() {
+            return (false, None);
+        }
+        let now = clock();
+        let above = self.shedding.iter().filter(|shedding| self.is_within(gate, shedding.gate));
+        above.fold((false, None), |(is_standing, retry_after), SheddingGate { gate, shedder }| {
+            let next_retry = shedder.next_retry(self.nodes[*gate].waiting, now);
+            (is_standing || shedder.is_standing_at(now), retry_after.max(next_retry))
+        })
     }
 
     /// Removes the requests that have waited too long in a standing queue, and counts them.

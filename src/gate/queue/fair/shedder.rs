@@ -107,17 +107,23 @@ impl Shedder {
         Some(self.drain.mean_gap()?.saturating_mul(place.into()))
     }
 
-    /// Returns after how many nanoseconds a request that is rejected now should be made again. Returns `None` if the rate is not known.
+    /// Returns after how many nanoseconds a request that is rejected now should be made again, and notes that it was told so. Returns
+    /// `None` if the rate is not known.
+    pub(super) fn retry_after(&mut self, waiting: u32, now: i64) -> Option<i64> {
+        let wait = self.next_retry(waiting, now)?;
+        self.last_retry = now.saturating_add(wait);
+        Some(wait)
+    }
+
+    /// Returns after how many nanoseconds the next request that is rejected should be made again.
     ///
     /// That is when the queue will have drained, and each request that is rejected meanwhile is told a later time, so that they do not
     /// all come back at once. The requests that are told to retry get half of the rate; the other half is left to new ones.
-    pub(super) fn retry_after(&mut self, waiting: u32, now: i64) -> Option<i64> {
+    pub(super) fn next_retry(&self, waiting: u32, now: i64) -> Option<i64> {
         let gap = self.drain.mean_gap()?;
-        let drained = now.saturating_add(gap.saturating_mul(waiting.into()));
-        let next = self.last_retry.saturating_add(gap.saturating_mul(2));
-        let (earliest, latest) = (now.saturating_add(SHORTEST_RETRY), now.saturating_add(LONGEST_RETRY));
-        self.last_retry = drained.max(next).clamp(earliest, latest);
-        Some(self.last_retry.saturating_sub(now))
+        let drained = gap.saturating_mul(waiting.into());
+        let next = self.last_retry.saturating_add(gap.saturating_mul(2)).saturating_sub(now);
+        Some(drained.max(next).clamp(SHORTEST_RETRY, LONGEST_RETRY))
     }
 
     pub(super) fn push_arrival(&mut self, priority: Priority, arrival: ArrivalRecord) {
@@ -218,9 +224,9 @@ mod tests {
             shedder.end_interval(0);
             shedder.observe_wait(500 * MS, 10 * MS);
             if room {
-                shedder.observe_room()
+                shedder.observe_room();
             } else {
-                shedder.observe_wait(20 * MS, 11 * MS)
+                shedder.observe_wait(20 * MS, 11 * MS);
             }
             shedder.observe_wait(500 * MS, 12 * MS);
             assert!(!shedder.end_interval(100 * MS));
