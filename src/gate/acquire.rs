@@ -456,7 +456,7 @@ impl<G: GateRef> PendingRequest<G> {
                     state.enqueue_in_tree(word, node.place(), this.waiter, waker, deadline, clock::now);
                     if state.queue.sheds() {
                         // The order of the requests may have changed.
-                        state.admit_waiters_slow(word, clock::now, &mut wake_list);
+                        state.grant_waiters(word, clock::now, &mut wake_list);
                     }
                     drop(locked);
                     let tree = rearm.is_some().then(|| Arc::clone(node.tree()));
@@ -785,7 +785,7 @@ fn arrive_blocking_in_tree(
             let deadline = WaitDeadline { since: now, instant, timer: TimerId::NONE };
             state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, Some(deadline), || now);
             if state.queue.sheds() {
-                state.admit_waiters_slow(word, || now, &mut wake_list);
+                state.grant_waiters(word, || now, &mut wake_list);
             }
         }
         decision

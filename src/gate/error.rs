@@ -1,5 +1,6 @@
 //! Why a request was rejected.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::plan::debug_as_display::impl_debug_as_display;
@@ -35,35 +36,34 @@ pub enum AcquireError {
         /// The gate.
         gate: GateName,
         /// The largest number of requests that may wait there.
-        bound: usize,
+        bound: u32,
         /// When the request may be made again; see [`retry_after`](Self::retry_after).
-        retry_after: Option<Duration>,
+        retry_after: RetryAfter,
     },
     /// The gate was overloaded for long, and rejected the requests that had waited longer than the target of its
     /// [shedding](crate::Shed). Only at gates that shed, or within one.
     #[error(
-        "gate `{gate}` is overloaded, and rejected a request that had waited {waited:?}; send less work, retry later, or raise the limit of the gate"
+        "gate `{gate}` is overloaded, and rejected a request that had waited {:?}; send less work, retry later, or raise the limit of the gate",
+        overload.wait()
     )]
     Shed {
         /// The gate that sheds.
         gate: GateName,
-        /// How long the request was in the queue, to the microsecond.
-        waited: Duration,
-        /// When the request may be made again; see [`retry_after`](Self::retry_after).
-        retry_after: Option<Duration>,
+        /// How long the request was in the queue, and when it may be made again.
+        overload: Overload,
     },
     /// At its present rate the gate could not have admitted the request before its deadline, so the request did not wait at all. Only at
     /// gates that [shed](crate::Shed), or within one.
     #[error(
-        "a request to gate `{gate}` would have waited about {predicted:?}, past its deadline; allow a later deadline, retry later, or raise the limit of the gate"
+        "a request to gate `{gate}` would have waited about {:?}, past its deadline; allow a later deadline, retry later, or raise the limit of the gate",
+        overload.wait()
     )]
     WouldExpire {
         /// The gate.
         gate: GateName,
-        /// How long the request would have waited, estimated from the rate at which requests were admitted last.
-        predicted: Duration,
-        /// When the request may be made again; see [`retry_after`](Self::retry_after).
-        retry_after: Option<Duration>,
+        /// How long the request would have waited, estimated from the rate at which requests were admitted last, and when it may be made
+        /// again.
+        overload: Overload,
     },
     /// The deadline of the request, or the maximum wait of the gate, passed first.
     #[error(
@@ -141,9 +141,8 @@ impl AcquireError {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::QueueFull { retry_after, .. }
-            | Self::Shed { retry_after, .. }
-            | Self::WouldExpire { retry_after, .. } => *retry_after,
+            Self::QueueFull { retry_after, .. } => retry_after.get(),
+            Self::Shed { overload, .. } | Self::WouldExpire { overload, .. } => overload.retry_after(),
             _ => None,
         }
     }
@@ -173,17 +172,13 @@ impl AcquireError {
             Rejection::Closed(at) => Self::Closed { gate: name(at.level()) },
             Rejection::ZeroWeight => Self::ZeroWeight { gate: name(0) },
             Rejection::TooLarge(at) => Self::TooLarge { gate: name(at.level()), weight, limit: at.limit() },
-            Rejection::Shed(at) => {
-                Self::Shed { gate: name(at.level()), waited: at.time(), retry_after: at.retry_after() }
+            Rejection::Shed(at) => Self::Shed { gate: name(at.level()), overload: Overload(at) },
+            Rejection::WouldExpire(at) => {
+                Self::WouldExpire { gate: name(at.level()), overload: Overload(at) }
             }
-            Rejection::WouldExpire(at) => Self::WouldExpire {
-                gate: name(at.level()),
-                predicted: at.time(),
-                retry_after: at.retry_after(),
-            },
             // A request that may wait is never rejected for lack of permits.
             Rejection::QueueFull(at) | Rejection::NoPermits(at) => {
-                let bound = usize::try_from(at.number()).unwrap_or(usize::MAX);
+                let bound = u32::try_from(at.number()).unwrap_or(u32::MAX);
                 Self::QueueFull { gate: name(at.level()), bound, retry_after: at.retry_after() }
             }
             Rejection::Expired { waited } => {
@@ -193,6 +188,62 @@ impl AcquireError {
         }
     }
 }
+
+/// When a rejected request may be made again. Smaller than an `Option<Duration>`, so that results stay small.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RetryAfter {
+    /// 0 if it is not known.
+    millis: u16,
+}
+
+impl RetryAfter {
+    /// The gate does not [shed](crate::Shed), or does not know its rate yet.
+    pub const UNKNOWN: Self = Self { millis: 0 };
+
+    /// Returns after how long the request may be made again, to the millisecond.
+    #[must_use]
+    pub const fn get(self) -> Option<Duration> {
+        match self.millis {
+            0 => None,
+            millis => Some(Duration::from_millis(millis as u64)),
+        }
+    }
+}
+
+impl fmt::Debug for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// How long a request has waited, or would have, at an overloaded gate, and when it may be made again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Overload(AtLevel);
+
+impl Overload {
+    /// Returns how long the request has waited, or would have waited, to the microsecond.
+    #[must_use]
+    pub const fn wait(self) -> Duration {
+        Duration::from_micros(self.0.number())
+    }
+
+    /// Returns after how long the request may be made again; see [`AcquireError::retry_after`].
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        self.0.retry_after().get()
+    }
+}
+
+impl fmt::Debug for Overload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overload")
+            .field("wait", &self.wait())
+            .field("retry_after", &self.retry_after())
+            .finish()
+    }
+}
+
+const _: () = assert!(size_of::<AcquireError>() <= 48, "an admitted request moves a result of this size");
 
 /// Why a request that would not wait was rejected. The reasons are checked in the order `ZeroWeight`, `Closed`, `TooLarge`,
 /// `NoPermits`.
@@ -341,15 +392,9 @@ impl AtLevel {
         Self(self.0 | millis << Self::RETRY_SHIFT)
     }
 
-    const fn retry_after(self) -> Option<Duration> {
-        match self.0 >> Self::RETRY_SHIFT & u16::MAX as u64 {
-            0 => None,
-            millis => Some(Duration::from_millis(millis)),
-        }
-    }
-
-    const fn time(self) -> Duration {
-        Duration::from_micros(self.number())
+    #[expect(clippy::cast_possible_truncation, reason = "the other bits are masked")]
+    const fn retry_after(self) -> RetryAfter {
+        RetryAfter { millis: (self.0 >> Self::RETRY_SHIFT & u16::MAX as u64) as u16 }
     }
 
     const fn level(self) -> u8 {

@@ -65,7 +65,7 @@ mod sync;
 
 pub use acquire::{Acquire, AcquireOwned};
 pub use drained::Drained;
-pub use error::{AcquireError, TryAcquireError};
+pub use error::{AcquireError, Overload, RetryAfter, TryAcquireError};
 pub use handle::{Gate, GateBuilder, InvalidParent};
 pub use histogram::{Bucket, Histogram};
 pub use key::Key;

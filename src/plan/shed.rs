@@ -9,12 +9,13 @@ use super::debug_as_display::impl_debug_as_display;
 ///
 /// A queue takes up a short burst. Under lasting overload it only makes each request late: all wait as long as the queue is, and many
 /// are useless when they are admitted. The signal that tells the two apart is the age of the requests, not their number: the algorithm
-/// of RFC 8289, controlled delay. While the *shortest* wait of the requests admitted in an interval is above the target, the queue is *standing*.
+/// of RFC 8289, controlled delay. The queue is *standing* after an interval in which requests waited all the time, and at each admission
+/// the oldest of them had waited longer than the target.
 /// The interval is 100 ms, or four times the target if that is longer. While the queue is standing:
 ///
 /// - the newest request is admitted first, within the same key or child and the same priority;
-/// - requests that have waited longer than the target are rejected, those of the lowest priority first, the oldest first. A priority is
-///   rejected only if no lower one waits.
+/// - if a request has waited longer than the target, requests of the lowest priority are rejected, the oldest first, until none has. So a
+///   priority is rejected only if no lower one waits.
 ///
 /// Once no request was rejected for an interval, the request that arrived first is admitted first again, as usual.
 ///
@@ -75,7 +76,7 @@ impl Shed {
         self.target
     }
 
-    /// Returns the interval: how long all waits must be above the target before requests are rejected.
+    /// Returns the interval: how long requests must have waited for longer than the target before any is rejected.
     #[must_use]
     pub const fn interval(&self) -> Duration {
         let four = self.target.saturating_mul(4);

@@ -192,6 +192,6 @@ fn the_target_of_shedding_is_checked() {
         let message = format!(
             "gates.io.shed = {given} is not a target of shedding (allowed: a duration above 0 such as \"20ms\")"
         );
-        assert_eq!(parse_json(&json).unwrap_err().to_string(), message);
+        assert_eq!(parse_json(&json).unwrap_err(), message);
     }
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Duration;
 
-use concurrency_governor::gate::{AcquireError, Gate, TryAcquireError};
+use concurrency_governor::gate::{AcquireError, Gate, RetryAfter, TryAcquireError};
 use concurrency_governor::{GateName, Limit};
 use tokio::time::Instant;
 
@@ -116,7 +116,7 @@ fn a_full_queue_rejects() {
     let held = gate.try_acquire().unwrap();
     let (first, _) = start_waiting(gate.acquire());
     let (second, _) = start_waiting(gate.acquire());
-    let full = AcquireError::QueueFull { gate: NAME, bound: 2, retry_after: None };
+    let full = AcquireError::QueueFull { gate: NAME, bound: 2, retry_after: RetryAfter::UNKNOWN };
     assert_eq!(expect_ready(gate.acquire()).unwrap_err(), full);
     assert_eq!(gate.acquire_blocking().unwrap_err(), full);
     drop(second);
@@ -136,7 +136,7 @@ fn a_queue_bound_of_zero_rejects_instead_of_waiting() {
     let held = expect_ready(gate.acquire()).unwrap();
     assert_eq!(
         expect_ready(gate.acquire()).unwrap_err(),
-        AcquireError::QueueFull { gate: NAME, bound: 0, retry_after: None }
+        AcquireError::QueueFull { gate: NAME, bound: 0, retry_after: RetryAfter::UNKNOWN }
     );
     drop(held);
     assert!(expect_ready(gate.acquire()).is_ok());
@@ -185,7 +185,10 @@ fn errors_name_what_was_given_and_what_is_allowed() {
     let waited = Duration::from_millis(250);
     let errors = [
         (AcquireError::Closed { gate }, vec!["closed"]),
-        (AcquireError::QueueFull { gate, bound: 32, retry_after: None }, vec!["32", "queue", "limit"]),
+        (
+            AcquireError::QueueFull { gate, bound: 32, retry_after: RetryAfter::UNKNOWN },
+            vec!["32", "queue", "limit"],
+        ),
         (AcquireError::DeadlineExceeded { gate, waited }, vec!["250ms", "deadline", "limit"]),
         (AcquireError::TooLarge { gate, weight: 9, limit }, vec!["9", "1 to 8"]),
         (AcquireError::ZeroWeight { gate }, vec!["0", "allowed"]),

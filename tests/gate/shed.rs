@@ -3,15 +3,16 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use concurrency_governor::gate::{AcquireError, Gate, GateBuilder, Priority};
+use concurrency_governor::gate::{AcquireError, Gate, GateBuilder, OwnedPermit, Priority};
 use concurrency_governor::{GateName, Keys, Limit, Shed};
 use proptest::prelude::*;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, advance, sleep, sleep_until};
 
-use super::support::{MS, paused_runtime};
+use super::support::{MS, paused_runtime, poll_once};
 
 const TARGET: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -180,8 +181,14 @@ fn the_lowest_priority_is_shed_first() {
     let (mut shed, mut admitted) = (BTreeMap::new(), BTreeMap::new());
     for outcome in &outcomes {
         let is_waiting = |other: &&Outcome| other.arrived < outcome.ended && other.ended > outcome.ended;
-        if let Err(AcquireError::Shed { waited, .. }) = outcome.result {
-            assert!(waited > TARGET);
+        if let Err(AcquireError::Shed { overload, .. }) = outcome.result {
+            let is_overdue = |other: &Outcome| {
+                other.ended >= outcome.ended && outcome.ended.saturating_sub(other.arrived) > TARGET
+            };
+            assert!(
+                overload.wait() <= outcome.waited() && outcomes.iter().any(is_overdue),
+                "nothing is overdue"
+            );
             let lower = outcomes.iter().filter(is_waiting).find(|other| other.priority < outcome.priority);
             assert!(lower.is_none(), "{outcome:?} was shed while {lower:?} waited");
             let older =
@@ -189,6 +196,8 @@ fn the_lowest_priority_is_shed_first() {
             assert_eq!(outcomes.iter().filter(is_waiting).filter(older).count(), 0);
             *shed.entry(outcome.priority).or_insert(0_u32) += 1;
         } else {
+            // Requests of a lower priority do not wait for longer instead: they are shed.
+            assert!(outcome.arrived < secs(1) || outcome.waited() <= 2 * TARGET + CLIENT.hold, "{outcome:?}");
             *admitted.entry(outcome.priority).or_insert(0_u32) += 1;
         }
     }
@@ -196,6 +205,69 @@ fn the_lowest_priority_is_shed_first() {
         shed.get(&Critical).is_none_or(|shed| *shed < 20) && shed[&Normal] < shed[&Batch],
         "shed {shed:?}, admitted {admitted:?}"
     );
+}
+
+/// S1: one short wait in an interval is enough. A burst that begins with short waits loses no request, although its last ones wait long.
+#[test]
+fn a_burst_that_begins_quickly_loses_nothing() {
+    let gate = shedding(1).build();
+    let outcomes = run(at_gate(&gate, vec![Duration::ZERO; 15]), Client { hold: MS * 10, ..CLIENT });
+    assert_eq!(served(&outcomes).count(), 15);
+    assert_eq!(outcomes.last().unwrap().waited(), MS * 140);
+}
+
+/// Returns a gate whose queue is standing, with all but one of its permits.
+async fn standing(limit: u32) -> (Gate, Vec<OwnedPermit>) {
+    let gate = shedding(limit).build();
+    let mut permits: Vec<_> = (0..limit).map(|_| gate.try_acquire_owned().unwrap()).collect();
+    let mut late = Box::pin(gate.acquire_owned());
+    assert!(poll_once(&mut late).is_pending());
+    advance(INTERVAL).await;
+    permits.pop();
+    drop(late.await.unwrap());
+    assert!(gate.status().standing);
+    (gate, permits)
+}
+
+/// In a standing queue the newest request goes first, also if it is heavy. If it is cancelled while it waits for room, the next one goes.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_newest_request_frees_its_room() {
+    let (gate, permits) = standing(4).await;
+    let one = gate.try_acquire_owned().unwrap();
+    let mut light = Box::pin(gate.acquire_owned());
+    assert!(poll_once(&mut light).is_pending());
+    let mut heavy = Box::pin(gate.acquire_many_owned(3));
+    assert!(poll_once(&mut heavy).is_pending());
+    drop(one); // room for the light one, but the heavy one is newer
+    assert!(poll_once(&mut light).is_pending() && poll_once(&mut heavy).is_pending());
+    drop(heavy);
+    assert!(poll_once(&mut light).is_ready());
+    drop(permits);
+}
+
+/// The newest request goes first, and a request that is overdue is shed by the next event, with what it has waited.
+#[tokio::test(start_paused = true)]
+async fn a_standing_queue_is_served_from_its_end() {
+    let (gate, mut permits) = standing(2).await;
+    let held = gate.try_acquire_owned().unwrap();
+    let mut queue = Vec::new();
+    for _ in 0..3 {
+        let mut request = Box::pin(gate.acquire_owned());
+        assert!(poll_once(&mut request).is_pending());
+        queue.push(request);
+        advance(MS * 9).await;
+    }
+    drop(held);
+    // The first one has waited 27 ms, the others 18 and 9 ms.
+    let Poll::Ready(Err(AcquireError::Shed { overload, .. })) = poll_once(&mut queue[0]) else {
+        panic!("it is overdue")
+    };
+    assert_eq!(overload.wait(), MS * 27);
+    assert!(poll_once(&mut queue[1]).is_pending());
+    assert!(poll_once(&mut queue[2]).is_ready());
+    permits.pop();
+    assert!(poll_once(&mut queue[1]).is_ready());
+    assert_eq!(gate.status().totals.queue.shed, 1);
 }
 
 /// S6: after the load has fallen below what the gate serves, its queue is not standing any more within two intervals.

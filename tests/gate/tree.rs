@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use concurrency_governor::gate::{AcquireError, Gate, OwnedPermit, PollGate, Priority, TryAcquireError};
+use concurrency_governor::gate::{
+    AcquireError, Gate, OwnedPermit, PollGate, Priority, RetryAfter, TryAcquireError,
+};
 use concurrency_governor::{GateName, Keys, Limit, Part};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
@@ -107,7 +109,7 @@ fn errors_name_the_level_that_rejects() {
     assert_eq!(messages.try_acquire().unwrap_err(), TryAcquireError::NoPermits { gate: io.name() });
     let _waiting = waiting(&messages);
     let full = expect_ready(messages.acquire()).unwrap_err();
-    assert_eq!(full, AcquireError::QueueFull { gate: io.name(), bound: 1, retry_after: None });
+    assert_eq!(full, AcquireError::QueueFull { gate: io.name(), bound: 1, retry_after: RetryAfter::UNKNOWN });
     io.close();
     assert_eq!(messages.try_acquire().unwrap_err(), TryAcquireError::Closed { gate: io.name() });
     assert!(messages.is_closed());
@@ -319,7 +321,10 @@ fn a_full_queue_pushes_out_the_newest_of_the_longest() {
     let held = io.try_acquire_owned().unwrap();
     let mut flood: Vec<BoxedAcquire> = (0..10).map(|_| waiting(&io.key("flood"))).collect();
     let full = expect_ready(io.key("flood").acquire_owned()).unwrap_err();
-    assert_eq!(full, AcquireError::QueueFull { gate: io.name(), bound: 10, retry_after: None });
+    assert_eq!(
+        full,
+        AcquireError::QueueFull { gate: io.name(), bound: 10, retry_after: RetryAfter::UNKNOWN }
+    );
     let mut others: Vec<BoxedAcquire> = (0..5_u64).map(|_| waiting(&io.key("calm"))).collect();
     let ended: Vec<bool> = flood.iter_mut().map(|request| poll_once(request).is_ready()).collect();
     assert_eq!(ended, [false, false, false, false, false, true, true, true, true, true]);
@@ -359,7 +364,10 @@ fn a_pushed_out_request_admits_those_that_it_held_up() {
     let mut held_up = waiting(&io);
     let calm = expect_ready(messages.key("calm").acquire_owned()).unwrap();
     let pushed_out = expect_ready(&mut heavy).unwrap_err();
-    assert_eq!(pushed_out, AcquireError::QueueFull { gate: messages.name(), bound: 1, retry_after: None });
+    assert_eq!(
+        pushed_out,
+        AcquireError::QueueFull { gate: messages.name(), bound: 1, retry_after: RetryAfter::UNKNOWN }
+    );
     drop((granted(&mut held_up), calm));
 }
 
@@ -507,7 +515,7 @@ fn a_panicking_waker_of_a_pushed_out_request_loses_no_permit() {
         assert_eq!((io.in_use(), io.waiting()), (1, 0));
         assert_eq!(
             expect_ready(chosen).unwrap_err(),
-            AcquireError::QueueFull { gate: io.name(), bound: 1, retry_after: None }
+            AcquireError::QueueFull { gate: io.name(), bound: 1, retry_after: RetryAfter::UNKNOWN }
         );
     }
 }

@@ -81,14 +81,17 @@ impl FifoQueue {
     }
 
     /// Removes the requests whose weight is above this limit and that do not wait for a higher one.
+    #[inline]
     pub(in crate::gate) fn remove_too_large(
         &mut self,
         limit: Limit,
         on_removed: impl FnMut(Removed),
     ) -> usize {
-        if !self.may_exceed(limit) {
-            return 0;
-        }
+        if self.may_exceed(limit) { self.remove_too_large_slow(limit, on_removed) } else { 0 }
+    }
+
+    #[cold]
+    fn remove_too_large_slow(&mut self, limit: Limit, on_removed: impl FnMut(Removed)) -> usize {
         self.max_weight = limit.get();
         let visit = |request: &WaitingRequest, rules| Visit::if_too_large(request, rules, limit.get());
         self.remove_where(Removal::TooLarge { level: 0, limit }, visit, on_removed)
@@ -148,7 +151,9 @@ impl Queue for FifoQueue {
 
     /// A gate that sheds has a fair queue.
     #[inline]
-    fn shed(&mut self, _: impl Fn() -> i64, _: impl FnMut(Removed)) {}
+    fn shed(&mut self, _: impl Fn() -> i64, _: impl FnMut(Removed)) -> bool {
+        false
+    }
 
     #[inline]
     fn cancel(&mut self, (): (), waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {

@@ -40,8 +40,8 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// a request whose deadline has passed.
     fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64) -> Option<Removed>;
 
-    /// Removes the requests that are rejected early, and counts them.
-    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed));
+    /// Removes the requests that are rejected early, and counts them. Returns `true` if there was one.
+    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) -> bool;
 
     /// Removes one request for another reason. Returns `None` if it does not wait at this gate. [`Removed::was_head`] tells whether
     /// another request may fit now.

@@ -294,10 +294,10 @@ impl<Q: Queue> GateState<Q> {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        let Self { queue, timers, .. } = self;
-        queue.shed(&clock, |removed| Self::wake_removed(timers, removed, wake_list));
-        while let Some(admitted) = self.queue.grant(word, &clock) {
-            Self::wake_removed(&mut self.timers, admitted, wake_list);
+        self.grant_waiters(word, &clock, wake_list);
+        // After that: a request that can be admitted now is not rejected, however long it has waited.
+        if self.shed(&clock, wake_list) {
+            self.grant_waiters(word, &clock, wake_list);
         }
         // The last waiter turns the fast path on again, unless `drained` futures still wait.
         if self.queue.may_be_drained() {
@@ -307,6 +307,27 @@ impl<Q: Queue> GateState<Q> {
                 *word = self.wake_drained(*word, wake_list);
             }
         }
+    }
+
+    /// Admits the waiters that are next and fit.
+    #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
+    #[inline(always)]
+    pub(in crate::gate) fn grant_waiters(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        while let Some(admitted) = self.queue.grant(word, &clock) {
+            Self::wake_removed(&mut self.timers, admitted, wake_list);
+        }
+    }
+
+    /// Rejects the waiters that have waited too long under lasting overload. Returns `true` if there was one: then others may fit.
+    #[inline]
+    pub(super) fn shed(&mut self, clock: impl Fn() -> i64, wake_list: &mut WakeList) -> bool {
+        let Self { queue, timers, .. } = self;
+        queue.shed(clock, |removed| Self::wake_removed(timers, removed, wake_list))
     }
 
     /// As [`admit_waiters`](Self::admit_waiters), for the steps that seldom make room.

@@ -295,15 +295,17 @@ impl GateState<FairQueue> {
         wake_list: &mut WakeList,
     ) -> Result<bool, Rejection> {
         let TreeArrival { waiter, time, now, deadline, .. } = arrival;
-        if self.queue.sheds() {
-            // An arrival also removes the requests that have waited too long.
-            self.admit_waiters_slow(word, &clock, wake_list);
-        }
         loop {
             if self.queue.admit(id, waiter.priority(), waiter.weight()) {
                 return Ok(true);
             }
-            match self.queue.queue_room(id) {
+            let room = self.queue.queue_room(id);
+            // Requests that have waited too long make room first.
+            if room != QueueRoom::Free && self.shed(&clock, wake_list) {
+                self.grant_waiters(word, &clock, wake_list);
+                continue;
+            }
+            match room {
                 QueueRoom::Full { level, bound } => {
                     let full = AtLevel::new(level, bound.into());
                     return Err(Rejection::QueueFull(full.with_retry_after(self.queue.retry_after(id, now))));

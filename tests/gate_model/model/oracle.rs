@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Duration;
 
-use concurrency_governor::gate::{AcquireError, GateStatus, GateTotals, Histogram, TryAcquireError};
+use concurrency_governor::gate::{
+    AcquireError, GateStatus, GateTotals, Histogram, RetryAfter, TryAcquireError,
+};
 use concurrency_governor::{GateName, Limit};
 
 use super::events::{Coverage, Event};
@@ -218,7 +220,11 @@ impl Oracle {
         if self.queue.len() >= bound && !is_expired_strictly {
             self.totals.rejected.queue_full += 1;
             self.coverage.record(Event::RejectedQueueFull);
-            return PollOutcome::Rejected(AcquireError::QueueFull { gate: NAME, bound, retry_after: None });
+            return PollOutcome::Rejected(AcquireError::QueueFull {
+                gate: NAME,
+                bound: u32::try_from(bound).unwrap(),
+                retry_after: RetryAfter::UNKNOWN,
+            });
         }
         if has_expired {
             self.totals.rejected.expired += 1;

@@ -244,7 +244,7 @@ impl Workload {
                 u64::from(limit.get()) << 32
             }
             AcquireError::QueueFull { bound, .. } => {
-                assert_eq!(bound, self.profile.queue_bound);
+                assert_eq!(bound as usize, self.profile.queue_bound);
                 u64::MAX
             }
             ref error => panic!("{error}"),

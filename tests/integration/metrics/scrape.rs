@@ -36,9 +36,7 @@ async fn a_scrape_shows_every_metric() {
     let uploads = Gate::new(UPLOADS, Limit::new(5));
     let sessions = ExercisedPool::new().await;
     let tenants = Gate::builder(GateName::new("tenants"), Limit::new(2)).keyed(Keys::up_to(1)).build();
-    let http = Gate::builder(GateName::new("http"), Limit::new(1))
-        .shed(Shed::after(Duration::from_nanos(1)))
-        .build();
+    let http = shedding_gate().await;
     let builder = Metrics::builder().governor(&governor).gate(&uploads).gate(&tenants).gate(&http);
     let metrics = builder.pool(&sessions.pool).build().unwrap();
     let task = metrics.clone().spawn(Duration::from_millis(10));
@@ -84,17 +82,6 @@ async fn a_scrape_shows_every_metric() {
     drop(complete(admitted_later).await.unwrap());
     uploads.close();
     uploads.try_acquire().unwrap_err();
-
-    // Gate `http`: its rate is known after three requests that waited one after the other.
-    let first = http.try_acquire().unwrap();
-    let mut queue = [(); 3].map(|()| Box::pin(http.acquire()));
-    for request in &mut queue {
-        assert!(poll(request.as_mut()).is_pending());
-    }
-    drop(first);
-    for request in queue {
-        drop(complete(request).await.unwrap());
-    }
 
     // Two scrapes, because the first one may come before everything was recorded.
     let mut response = String::new();
@@ -155,6 +142,22 @@ async fn a_scrape_shows_every_metric() {
     assert!(task.is_running());
     drop((task, held, waiting, sessions));
     exporter.abort();
+}
+
+/// Creates a gate that sheds, and knows its rate: three requests have waited one after the other.
+async fn shedding_gate() -> Gate {
+    let shed = Shed::after(Duration::from_nanos(1));
+    let gate = Gate::builder(GateName::new("http"), Limit::new(1)).shed(shed).build();
+    let first = gate.try_acquire_owned().unwrap();
+    let mut queue = [(); 3].map(|()| Box::pin(gate.acquire_owned()));
+    for request in &mut queue {
+        assert!(poll(request.as_mut()).is_pending());
+    }
+    drop(first);
+    for request in queue {
+        drop(complete(request).await.unwrap());
+    }
+    gate
 }
 
 /// Checks that the scraped names are those of `ALL`, each with its type and its description.

@@ -72,10 +72,8 @@ impl Queue for FairQueue {
     }
 
     #[inline]
-    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) {
-        if self.sheds() && self.waiting() > 0 {
-            self.shed_overdue(clock(), removed);
-        }
+    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) -> bool {
+        self.sheds() && self.waiting() > 0 && self.shed_overdue(clock(), removed)
     }
 
     fn cancel(&mut self, place: &Place, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {

@@ -64,9 +64,16 @@ impl FairQueue {
             if !self.sheds_of(at, leaf) {
                 continue;
             }
-            if !self.end_interval(at, now) && self.shedding[at].shedder.is_standing() {
-                self.shedding[at].shedder.push_arrival(priority, ArrivalRecord { since: now, leaf });
+            let SheddingGate { gate, ref mut shedder } = self.shedding[at];
+            let waiting = self.nodes[gate].waiting;
+            if waiting == 1 {
+                shedder.begin_queue(now);
             }
+            shedder.push_arrival(priority, ArrivalRecord { since: now, leaf });
+            if shedder.has_too_many_arrivals(waiting) {
+                self.collect_arrivals(at);
+            }
+            self.end_interval(at, now);
         }
     }
 
@@ -75,7 +82,10 @@ impl FairQueue {
     pub(super) fn observe_granted(&mut self, leaf: NodeId, since: i64, now: i64) {
         for at in 0..self.shedding.len() {
             if self.sheds_of(at, leaf) {
-                self.shedding[at].shedder.observe_wait(now.saturating_sub(since), now);
+                let oldest = |priority| self.oldest(at, priority).map(|oldest| oldest.since);
+                let oldest = Priority::ALL.into_iter().filter_map(oldest).min();
+                let oldest = oldest.map_or(since, |oldest| oldest.min(since));
+                self.shedding[at].shedder.observe_wait(now.saturating_sub(oldest), now);
                 self.end_interval(at, now);
             }
         }
@@ -122,18 +132,20 @@ impl FairQueue {
         })
     }
 
-    /// Removes the requests that have waited too long in a standing queue, and counts them.
+    /// Removes the requests that have waited too long in a standing queue, and counts them. Returns `true` if there was one.
     #[cold]
-    pub(super) fn shed_overdue(&mut self, now: i64, mut on_removed: impl FnMut(Removed)) {
+    pub(super) fn shed_overdue(&mut self, now: i64, mut on_removed: impl FnMut(Removed)) -> bool {
+        let mut has_shed = false;
         for at in 0..self.shedding.len() {
             self.end_interval(at, now);
-            while let Some((priority, arrival)) = self.oldest_of_lowest(at) {
-                let gate = self.shedding[at].gate;
-                let shedder = &mut self.shedding[at].shedder;
-                // A higher priority is not rejected while a lower one waits.
-                if !shedder.is_overdue(arrival.since, now) {
+            // Requests of one priority only: with those gone, the ones of a higher priority may be in time.
+            let mut lowest = None;
+            while let Some((priority, arrival)) = self.next_shed(at, now) {
+                if *lowest.get_or_insert(priority) != priority {
                     break;
                 }
+                let gate = self.shedding[at].gate;
+                let shedder = &mut self.shedding[at].shedder;
                 shedder.pop_arrival(priority);
                 shedder.observe_shed(now);
                 let retry_after = shedder.retry_after(self.nodes[gate].waiting, now);
@@ -150,58 +162,77 @@ impl FairQueue {
                 self.finish_removal(arrival.leaf, lost_first, 1);
                 self.count_at(arrival.leaf, |books| add(&mut books.queue.shed, 1));
                 on_removed(removed);
+                has_shed = true;
             }
         }
+        has_shed
     }
 
-    /// Returns the oldest request of the lowest priority that waits in a standing queue.
-    fn oldest_of_lowest(&mut self, at: usize) -> Option<(Priority, ArrivalRecord)> {
-        let gate = self.shedding[at].gate;
+    /// Returns the request that is shed next if the queue is standing: the oldest of the lowest priority, if it or one of a higher priority has
+    /// waited too long.
+    fn next_shed(&mut self, at: usize, now: i64) -> Option<(Priority, ArrivalRecord)> {
+        if !self.shedding[at].shedder.is_standing() {
+            return None;
+        }
+        let mut lowest = None;
         for priority in Priority::ALL {
-            while let Some(arrival) = self.shedding[at].shedder.oldest_arrival(priority) {
-                // Older requests of this leaf have left: a newer one in front tells that this one has, too.
-                let oldest = self.nodes[arrival.leaf].first(priority, LeafOrder::OldestFirst);
-                if oldest.is_some_and(|oldest| oldest.since == arrival.since)
-                    && self.is_within(arrival.leaf, gate)
-                {
-                    return Some((priority, arrival));
+            if let Some(oldest) = self.oldest(at, priority) {
+                let lowest = *lowest.get_or_insert((priority, oldest));
+                if self.shedding[at].shedder.is_overdue(oldest.since, now) {
+                    return Some(lowest);
                 }
-                self.shedding[at].shedder.pop_arrival(priority);
             }
         }
         None
     }
 
-    /// Ends the interval of a gate if its time is over. Returns `true` if its queue is standing now and was not, or the other way
-    /// round. Visits all nodes then.
-    fn end_interval(&mut self, at: usize, now: i64) -> bool {
-        let has_changed = self.shedding[at].shedder.end_interval(now);
-        if has_changed {
+    /// Returns the oldest request of a priority that waits at a gate or below.
+    fn oldest(&mut self, at: usize, priority: Priority) -> Option<ArrivalRecord> {
+        let gate = self.shedding[at].gate;
+        while let Some(arrival) = self.shedding[at].shedder.oldest_arrival(priority) {
+            // Older requests of this leaf have left: a newer one in front tells that this one has, too.
+            let oldest = self.nodes[arrival.leaf].first(priority, LeafOrder::OldestFirst);
+            if oldest.is_some_and(|oldest| oldest.since == arrival.since)
+                && self.is_within(arrival.leaf, gate)
+            {
+                return Some(arrival);
+            }
+            self.shedding[at].shedder.pop_arrival(priority);
+        }
+        None
+    }
+
+    /// Notes all requests anew, without those that have left. Visits all nodes.
+    #[cold]
+    fn collect_arrivals(&mut self, at: usize) {
+        let SheddingGate { gate, ref mut shedder } = self.shedding[at];
+        shedder.clear_arrivals();
+        for leaf in self.nodes_within(gate).collect::<Vec<_>>() {
+            let shedder = &mut self.shedding[at].shedder;
+            self.nodes[leaf].for_each_waiting(|priority, request| {
+                shedder.push_arrival(priority, ArrivalRecord { since: request.since, leaf });
+            });
+        }
+        self.shedding[at].shedder.sort_arrivals();
+    }
+
+    /// Ends the interval of a gate if its time is over. If the queue is standing then and was not, or the other way round, visits all
+    /// nodes.
+    fn end_interval(&mut self, at: usize, now: i64) {
+        if self.shedding[at].shedder.end_interval(now) {
             self.reverse_order(at);
         }
-        has_changed
     }
 
     /// Chooses anew among all requests of a gate, because another request is the first in each leaf now.
     fn reverse_order(&mut self, at: usize) {
-        let SheddingGate { gate, ref mut shedder } = self.shedding[at];
-        shedder.clear_arrivals();
-        let is_standing = shedder.is_standing();
-        for id in self.nodes_within(gate).collect::<Vec<_>>() {
-            if !self.nodes[id].is_leaf() {
-                continue;
-            }
-            self.nodes[id].awaits_limit = PrioritySet::EMPTY;
-            let candidates = self.nodes[id].own_candidates();
-            self.update_path(id, candidates, |_, node, _| node.forget_chosen(|chosen| chosen.leaf == id));
-            if is_standing {
-                let shedder = &mut self.shedding[at].shedder;
-                self.nodes[id].for_each_waiting(|priority, request| {
-                    shedder.push_arrival(priority, ArrivalRecord { since: request.since, leaf: id });
-                });
-            }
+        let gate = self.shedding[at].gate;
+        for leaf in self.nodes_within(gate).filter(|id| self.nodes[*id].is_leaf()).collect::<Vec<_>>() {
+            self.nodes[leaf].awaits_limit = PrioritySet::EMPTY;
+            self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
+                node.forget_chosen(|chosen| chosen.leaf == leaf);
+            });
         }
-        self.shedding[at].shedder.sort_arrivals();
     }
 
     /// Returns how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, or the rate is not

@@ -12,7 +12,7 @@ pub(super) struct Shedder {
     target: i64,
     interval: i64,
     interval_start: i64,
-    /// The shortest wait of the requests admitted in this interval; `i64::MAX` if there was none.
+    /// At the admissions of this interval, the shortest time that the oldest request had waited; `i64::MAX` if there was none.
     shortest_wait: i64,
     is_standing: bool,
     /// While the queue is standing: when the last request was shed, or else when the queue began to stand.
@@ -20,8 +20,7 @@ pub(super) struct Shedder {
     drain: DrainRate,
     /// When the request that was rejected last is told to retry.
     last_retry: i64,
-    /// For each priority, when and where requests arrived, the oldest first. Some of them have left the queue since. Only while the
-    /// queue is standing.
+    /// For each priority, when and where requests arrived, the oldest first. Some of them have left the queue since.
     arrivals: [VecDeque<ArrivalRecord>; CLASSES],
 }
 
@@ -58,7 +57,16 @@ impl Shedder {
         self.is_standing
     }
 
-    /// Observes that a request was admitted after a wait.
+    /// Observes that a request waits, and none did before: an interval begins, unless the queue is standing.
+    pub(super) fn begin_queue(&mut self, now: i64) {
+        if !self.is_standing {
+            (self.interval_start, self.shortest_wait) = (now, i64::MAX);
+        }
+        self.clear_arrivals();
+    }
+
+    /// Observes that a request was admitted after a wait. `waited` is how long the oldest request has waited then, which may be another
+    /// one: one that waits behind others with a higher priority.
     pub(super) fn observe_wait(&mut self, waited: i64, now: i64) {
         self.shortest_wait = self.shortest_wait.min(waited.max(0));
         self.drain.count(now);
@@ -77,7 +85,8 @@ impl Shedder {
 
     /// Ends the interval if its time is over. Returns `true` if the queue is standing now and was not, or the other way round.
     ///
-    /// A queue is standing after an interval in which requests were admitted, and each had waited longer than the target. That lasts
+    /// A queue is standing after an interval in which requests waited all the time, some were admitted, and at each admission the oldest
+    /// had waited longer than the target. That lasts
     /// until no request was shed for the length of an interval: the newest request is admitted first meanwhile, so the waits of those
     /// that are admitted say nothing.
     pub(super) const fn end_interval(&mut self, now: i64) -> bool {
@@ -86,8 +95,11 @@ impl Shedder {
         if now.saturating_sub(start) < self.interval {
             return false;
         }
-        let is_late = self.shortest_wait > self.target && self.shortest_wait != i64::MAX;
-        self.is_standing = is_late && !was_standing;
+        // An interval in which no request was admitted says nothing, so it goes on.
+        if !was_standing && self.shortest_wait == i64::MAX {
+            return false;
+        }
+        self.is_standing = !was_standing && self.shortest_wait > self.target;
         (self.interval_start, self.last_shed, self.shortest_wait) = (now, now, i64::MAX);
         was_standing != self.is_standing
     }
@@ -145,7 +157,15 @@ impl Shedder {
     }
 
     pub(super) fn clear_arrivals(&mut self) {
-        self.arrivals = Default::default();
+        for arrivals in &mut self.arrivals {
+            arrivals.clear();
+        }
+    }
+
+    /// Returns `true` if more than half of the arrivals are of requests that have left.
+    pub(super) fn has_too_many_arrivals(&self, waiting: u32) -> bool {
+        let noted = self.arrivals.iter().fold(0_usize, |sum, arrivals| sum.saturating_add(arrivals.len()));
+        noted > FEW_ARRIVALS.saturating_add((waiting as usize).saturating_mul(2))
     }
 }
 
@@ -181,6 +201,7 @@ impl DrainRate {
 
 /// How many gaps are averaged: enough that permits which are released together do not count as a high rate.
 const AVERAGED: i64 = 32;
+const FEW_ARRIVALS: usize = 64;
 const SHORTEST_RETRY: i64 = 10_000_000;
 const LONGEST_RETRY: i64 = 60_000_000_000;
 
@@ -200,7 +221,7 @@ mod tests {
     #[test]
     fn the_shortest_wait_of_an_interval_decides() {
         let mut shedder = shedder();
-        assert!(!shedder.end_interval(0));
+        shedder.begin_queue(0);
         for now in 1..10 {
             shedder.observe_wait(30 * MS, now * 10 * MS);
             assert!(!shedder.end_interval(now * 10 * MS));
@@ -221,7 +242,7 @@ mod tests {
     fn one_short_wait_is_enough() {
         for room in [false, true] {
             let mut shedder = shedder();
-            shedder.end_interval(0);
+            shedder.begin_queue(0);
             shedder.observe_wait(500 * MS, 10 * MS);
             if room {
                 shedder.observe_room();
@@ -233,11 +254,19 @@ mod tests {
         }
     }
 
-    /// An interval without an admission does not make a queue stand.
+    /// An interval without an admission goes on until the next one. An empty queue begins a new interval.
     #[test]
     fn an_interval_without_admissions_says_nothing() {
-        let mut shedder = shedder();
-        assert!(!shedder.end_interval(0) && !shedder.end_interval(100 * MS) && !shedder.is_standing());
+        for is_empty in [false, true] {
+            let mut shedder = shedder();
+            shedder.begin_queue(0);
+            assert!(!shedder.end_interval(500 * MS) && !shedder.is_standing());
+            if is_empty {
+                shedder.begin_queue(550 * MS);
+            }
+            shedder.observe_wait(30 * MS, 600 * MS);
+            assert_eq!(shedder.end_interval(600 * MS), !is_empty);
+        }
     }
 
     /// The rate counts the gaps between admissions while the gate is busy, whether the permits come one by one or together.

@@ -424,7 +424,8 @@ impl<'c> Model<'c> {
     /// Sheds the requests that have waited too long, and compares them with the oracle's.
     fn shed(&mut self) {
         let mut count = 0;
-        self.queue.shed_overdue(self.now, |_| count += 1);
+        let has_shed = self.queue.shed_overdue(self.now, |_| count += 1);
+        assert_eq!(has_shed, count > 0);
         let mut expected = Vec::new();
         for SheddingGate { gate, shedder } in &self.queue.shedding {
             self.oracle.set_standing(*gate, shedder.is_standing());
@@ -721,21 +722,25 @@ impl Oracle {
         has_changed
     }
 
-    /// Returns the requests of a gate that have waited too long, the oldest of the lowest priority first, until one has not.
+    /// Returns the requests of a gate that are shed: as long as one has waited too long, the oldest of the lowest priority, and of no
+    /// other one.
     fn shed(&mut self, gate: NodeId, now: i64) -> Vec<u64> {
-        let mut shed = Vec::new();
+        let (mut shed, mut lowest) = (Vec::new(), None);
         loop {
             let within = self.nodes.iter().filter(|(id, _)| self.path(**id).contains(&gate.0));
-            let requests = within.flat_map(|(id, node)| node.requests.iter().map(|request| (*id, *request)));
-            let oldest =
-                requests.min_by_key(|(_, request)| (request.priority, request.since, request.number));
-            match oldest {
-                Some((leaf, oldest)) if now - oldest.since > i64::try_from(TARGET.as_nanos()).unwrap() => {
-                    self.remove(NodeId(leaf), oldest.number);
-                    shed.push(oldest.number);
-                }
-                _ => return shed,
+            let requests: Vec<(u32, OracleRequest)> =
+                within.flat_map(|(id, node)| node.requests.iter().map(|request| (*id, *request))).collect();
+            let target = i64::try_from(TARGET.as_nanos()).unwrap();
+            if !requests.iter().any(|(_, request)| now - request.since > target) {
+                return shed;
             }
+            let next = requests.iter().min_by_key(|(_, next)| (next.priority, next.since, next.number));
+            let (leaf, next) = next.unwrap();
+            if *lowest.get_or_insert(next.priority) != next.priority {
+                return shed;
+            }
+            self.remove(NodeId(*leaf), next.number);
+            shed.push(next.number);
         }
     }
 
