@@ -125,6 +125,8 @@ pub mod plan;
 
 pub mod event;
 pub mod feedback;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod testing;
 
 mod jitter;

@@ -1,0 +1,103 @@
+//! The place where the limit of a fleet is kept.
+
+use async_trait::async_trait;
+
+use crate::plan::Limit;
+use crate::plan::debug_as_display::impl_debug_with_causes;
+
+use super::step::{Ask, Grant, LedgerStatus, LimitVersion};
+
+/// Keeps the limit of a fleet, and grants blocks of it to the holders.
+///
+/// An implementation makes one step of [`LedgerState::exchange`](super::LedgerState::exchange) for each call, one after the other for
+/// each gate, with the clock of one server.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Makes one exchange.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the ledger cannot be reached or rejects the exchange. Then it may or may not have made the step. A holder
+    /// asks again with a higher number.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is the same as an error.
+    async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError>;
+
+    /// Sets the limit of a gate for all holders, which learn it by their next exchange. `by` says who has set it.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the ledger cannot be reached. Then the limit may or may not be set.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is the same as an error.
+    async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError>;
+
+    /// Returns what the ledger knows about a gate.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the ledger cannot be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError>;
+}
+
+/// The error of a call to a ledger.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// The exchange has a number that is not above the last one of its holder.
+    #[error(
+        "the exchange is not newer than number {last} of the same holder; another process uses the same holder name, or the message was late"
+    )]
+    Replayed {
+        /// The number of the last exchange.
+        last: u64,
+    },
+    /// The name of a gate or holder is not valid.
+    #[error("{what} {given:?} is not valid: it must have 1 to 200 printable ASCII characters without spaces")]
+    Name {
+        /// What is not valid.
+        what: &'static str,
+        /// The name that was given.
+        given: String,
+    },
+    /// The engine does not have what the ledger needs.
+    #[error("{engine} cannot be a ledger: {problem}")]
+    Unsuitable {
+        /// The engine.
+        engine: &'static str,
+        /// What is missing, and what to do.
+        problem: String,
+    },
+    /// Fewer replicas than required have acknowledged the exchange, so it does not count.
+    #[error("{acknowledged} of {required} replicas have acknowledged the exchange; it does not count")]
+    NotReplicated {
+        /// The replicas that have acknowledged.
+        acknowledged: u64,
+        /// The replicas that must.
+        required: u64,
+    },
+    /// The engine did not answer, or its answer was an error.
+    #[error("{engine} did not make the exchange")]
+    Engine {
+        /// The engine.
+        engine: &'static str,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl_debug_with_causes!(LedgerError);
+
+/// Checks a name of a gate or a holder: short, and safe as a part of a key and of a line of a log.
+pub(super) fn check_name(what: &'static str, given: &str) -> Result<(), LedgerError> {
+    let is_valid = (1..=200).contains(&given.len()) && given.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_valid { Ok(()) } else { Err(LedgerError::Name { what, given: given.to_owned() }) }
+}

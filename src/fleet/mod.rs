@@ -1,0 +1,22 @@
+//! One limit for many processes.
+//!
+//! Each process leases a block of permits from a *ledger*, and admits requests against its block without another call.
+//!
+//! - [`LedgerState::exchange`] is the pure step that every ledger makes: it takes an [`Ask`] and returns a [`Grant`].
+//! - [`Lease`] is the pure state of a holder: what it may admit, until when, and what it reports.
+//! - A [`Ledger`] is where the limit is kept: [`MemoryLedger`], and ledgers in engines that are features of their own.
+
+mod ledger;
+mod memory;
+
+mod lease;
+mod step;
+
+pub use lease::{Lease, LeasePhase};
+pub use ledger::{Ledger, LedgerError};
+pub use memory::MemoryLedger;
+
+pub use step::{
+    Ask, Claim, Fence, Grant, HolderStatus, LeaseTerms, LedgerServer, LedgerState, LedgerStatus,
+    LimitVersion, Replayed, TermsError,
+};

@@ -1,0 +1,207 @@
+//! What an exchange takes and returns.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::plan::Limit;
+
+/// What a holder reports and asks for in one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask<'a> {
+    /// The holder: a text that no other process uses, also after a restart of the process.
+    pub holder: &'a str,
+    /// The number of the exchange. Each exchange of a holder has a higher number than the one before.
+    pub seq: u64,
+    /// The highest epoch that the holder has seen; 0 before its first answer.
+    pub epoch: u64,
+    /// The permits that the holder may have in use until its next exchange, without what this one adds.
+    pub held: u32,
+    /// The permits that the holder could use: those in use, and those of the requests that wait.
+    pub wants: u32,
+    /// Whether the lease of the holder is still valid.
+    pub claim: Claim,
+    /// The times that the holder keeps.
+    pub terms: LeaseTerms,
+    /// The newest limit that the holder knows: its configured one, or one that the ledger has told it.
+    pub limit: LimitVersion,
+}
+
+/// Whether the lease of a holder is still valid by its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The holder has a valid lease, or never had one.
+    Current,
+    /// The deadline has passed. What the holder reports as held are permits that are still in use.
+    Lapsed,
+}
+
+/// The limit of a fleet, with the version that says which of two limits is newer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitVersion {
+    /// The limit.
+    pub limit: Limit,
+    /// 0 for a limit from the configuration of a process. A limit that an operator sets has a higher version than the one before.
+    pub version: u64,
+}
+
+impl LimitVersion {
+    /// Returns a limit from the configuration of a process.
+    #[must_use]
+    pub const fn configured(limit: Limit) -> Self {
+        Self { limit, version: 0 }
+    }
+}
+
+/// What an exchange grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The permits that the holder may have in use until its deadline.
+    pub cap: u32,
+    /// The fair share of the holder. If it is below the cap, the holder returns the difference as its work ends.
+    pub target: u32,
+    /// The number of this exchange in the order of all exchanges of the gate, and the epoch.
+    pub fence: Fence,
+    /// How long the ledger still learns, and grants nothing new. Zero if it knows all leases.
+    pub learning: Duration,
+    /// The limit of the fleet.
+    pub limit: LimitVersion,
+    /// The permits that are granted to all holders together, this one included.
+    pub granted: u64,
+    /// The number of holders, this one included.
+    pub holders: u64,
+}
+
+/// A number that rises with each exchange of a gate, whatever process makes it. Work can pass it to a store that rejects
+/// lower numbers.
+///
+/// Fences are ordered by the epoch, then by the exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fence {
+    /// Rises when the ledger was restarted or has lost its state.
+    pub epoch: u64,
+    /// The number of the exchange in the epoch and the epochs since the state was lost.
+    pub seq: u64,
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.seq)
+    }
+}
+
+/// The rejection of an exchange whose number is not above the last one of its holder. The ledger changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// The number of the last exchange.
+    pub last: u64,
+}
+
+/// The clock and the identity of the ledger's server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerServer<'a> {
+    /// The time of the server, in milliseconds since any fixed moment. It may step forwards or backwards.
+    pub now_ms: u64,
+    /// A text that differs after each start of the server.
+    pub run: &'a str,
+}
+
+/// The times of a lease, in milliseconds.
+///
+/// - `ttl`: how long a lease lasts from the moment when it was asked for.
+/// - `grace`: how long work may go on after the lease has ended. At least the longest hold of a permit.
+/// - `guard`: by how much the clock of the server may step forwards, once in the life of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTerms {
+    ttl: u64,
+    grace: u64,
+    guard: u64,
+}
+
+impl LeaseTerms {
+    /// Creates terms for permits that are held for at most `max_hold`: a grace of `max_hold` plus one second, and a guard of half
+    /// the `ttl`.
+    ///
+    /// # Errors
+    ///
+    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` is above 30 days.
+    pub fn new(ttl: Duration, max_hold: Duration) -> Result<Self, TermsError> {
+        let guard = ttl.checked_div(2).unwrap_or_default();
+        Self::from_parts(ttl, max_hold.saturating_add(Duration::from_secs(1)), guard)
+    }
+
+    /// Creates terms from their three times. Fractions of a millisecond are cut off the `ttl`, and count as whole ones elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or another time is above 31 days.
+    pub fn from_parts(ttl: Duration, grace: Duration, guard: Duration) -> Result<Self, TermsError> {
+        let (shortest, day) = (Duration::from_millis(100), Duration::from_secs(86_400));
+        let month = day.saturating_mul(31);
+        for (name, given, least, most) in [
+            ("ttl", ttl, shortest, day),
+            ("grace", grace, Duration::ZERO, month),
+            ("guard", guard, Duration::ZERO, month),
+        ] {
+            if given < least || given > most {
+                return Err(TermsError { name, given, least, most });
+            }
+        }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let rounded_up = |time: Duration| millis(time.saturating_add(Duration::from_nanos(999_999)));
+        Ok(Self { ttl: millis(ttl), grace: rounded_up(grace), guard: rounded_up(guard) })
+    }
+
+    /// Returns how long a lease lasts.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl)
+    }
+
+    /// Returns how long work may go on after the lease has ended.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace)
+    }
+
+    /// Returns by how much the clock of the server may step forwards.
+    #[must_use]
+    pub fn guard(&self) -> Duration {
+        Duration::from_millis(self.guard)
+    }
+
+    /// Returns how long the ledger keeps an entry after its last exchange: `ttl` + `grace` + `guard`.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        Duration::from_millis(self.span_ms())
+    }
+
+    /// Returns the longest time for which a holder keeps a spare permit while others wait for one: a third of `ttl`.
+    #[must_use]
+    pub fn turn(&self) -> Duration {
+        Duration::from_millis(self.turn_ms())
+    }
+
+    pub(super) fn span_ms(&self) -> u64 {
+        self.ttl.saturating_add(self.grace).saturating_add(self.guard)
+    }
+
+    pub(super) fn guard_ms(&self) -> u64 {
+        self.guard
+    }
+
+    pub(super) fn turn_ms(&self) -> u64 {
+        self.ttl.checked_div(3).unwrap_or(0)
+    }
+}
+
+/// The error for a time of a lease that is out of range.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {name} of a lease is {given:?}, and must be in {least:?} to {most:?}")]
+pub struct TermsError {
+    name: &'static str,
+    given: Duration,
+    least: Duration,
+    most: Duration,
+}
+
+crate::plan::debug_as_display::impl_debug_as_display!(TermsError);

@@ -1,0 +1,16 @@
+//! One limit for many processes: the exchange against an oracle, the rules by scenarios, and the protocol under faults.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and the numbers of a test are small"
+)]
+#![cfg(feature = "fleet")]
+
+mod oracle;
+mod random;
+mod trace;
+
+mod exchange;
