@@ -38,7 +38,7 @@ fn run_trace(number: u64, seen: &mut Seen) -> u64 {
                 oracle.set_limit(limit, now_ms);
             }
             TraceStep::Exchange { ask, now_ms, run } => {
-                let (before, epoch) = (oracle.granted(), oracle.epoch);
+                let (before, epoch, holders) = (oracle.granted(), oracle.epoch, oracle.holders.len());
                 let own = oracle.holders.iter().find(|holder| holder.name == ask.holder);
                 let own = own.map_or(0, |own| own.granted + own.reserved);
                 let answer = state.exchange(&ask.as_ask(), LedgerServer { now_ms, run: &run });
@@ -56,6 +56,7 @@ fn run_trace(number: u64, seen: &mut Seen) -> u64 {
                         let forced = (before - own) + u64::from(ask.held);
                         assert_laws(grant, forced, ask.held, &context());
                         seen.count(grant, ask.held, epoch);
+                        seen.dropped += u64::from(oracle.holders.len() < holders);
                     }
                     (Err(replayed), Err(last)) => {
                         assert_eq!(replayed.last, *last, "{}", context());
@@ -67,7 +68,6 @@ fn run_trace(number: u64, seen: &mut Seen) -> u64 {
             }
         }
         assert_same_state(&state, &oracle, &context());
-        seen.dropped += u64::from(oracle.holders.is_empty());
     }
     STEPS
 }
@@ -129,7 +129,15 @@ impl Seen {
 
     /// A model whose runs never reach a rule does not check it.
     fn assert_reached(&self) {
-        let counts = [self.grown, self.full, self.told_to_return, self.learning, self.epochs, self.replays];
+        let counts = [
+            self.grown,
+            self.full,
+            self.told_to_return,
+            self.learning,
+            self.epochs,
+            self.replays,
+            self.dropped,
+        ];
         assert!(counts.iter().all(|count| *count > 100), "{self:?}");
     }
 }

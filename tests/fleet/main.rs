@@ -3,6 +3,7 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::print_stderr,
     clippy::unwrap_used,
     reason = "a test that panics has failed, and the numbers of a test are small"
@@ -14,3 +15,4 @@ mod random;
 mod trace;
 
 mod exchange;
+mod simulation;
