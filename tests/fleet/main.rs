@@ -15,4 +15,5 @@ mod random;
 mod trace;
 
 mod exchange;
+mod rules;
 mod simulation;
