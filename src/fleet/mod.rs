@@ -8,6 +8,8 @@
 
 mod ledger;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 mod lease;
 mod step;
@@ -15,6 +17,8 @@ mod step;
 pub use lease::{Lease, LeasePhase};
 pub use ledger::{Ledger, LedgerError};
 pub use memory::MemoryLedger;
+#[cfg(feature = "redis")]
+pub use redis::RedisLedger;
 
 pub use step::{
     Ask, Claim, Fence, Grant, HolderStatus, LeaseTerms, LedgerServer, LedgerState, LedgerStatus,

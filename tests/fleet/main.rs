@@ -14,6 +14,8 @@ mod oracle;
 mod random;
 mod trace;
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod engines;
 mod exchange;
 mod rules;
 mod simulation;

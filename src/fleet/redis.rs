@@ -1,0 +1,256 @@
+//! A ledger in Redis or Valkey: one Lua script on one hash for each gate.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, IntoConnectionInfo, RedisError, Script};
+
+use crate::plan::Limit;
+
+use super::ledger::{Ledger, LedgerError, check_name};
+use super::step::{Ask, Claim, Fence, Grant, HolderStatus, LedgerStatus, LimitVersion};
+
+/// A ledger in Redis 5 or later, or in Valkey.
+///
+/// The state of a gate is one hash, `cg:{NAME}`, so that it is lost as a whole or not at all. Each exchange is one call of a script,
+/// which reads the clock of the server.
+///
+/// The clone of a ledger uses the same connection.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), concurrency_governor::fleet::LedgerError> {
+/// use concurrency_governor::fleet::{Ledger, RedisLedger};
+///
+/// let ledger = RedisLedger::connect("redis://127.0.0.1/").await?;
+/// println!("{:?}", ledger.status("io").await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisLedger {
+    connection: ConnectionManager,
+    exchange: Script,
+    set_limit: Script,
+    replicas: u64,
+    replica_timeout: Duration,
+}
+
+impl RedisLedger {
+    /// Connects to a server, and checks that it can be a ledger: that it may be written to, and that scripts may ask for its run.
+    ///
+    /// A connection that breaks is made again. A call fails after one second without an answer.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the server cannot be reached, rejects the user or password, is a read-only replica, or denies `INFO` in
+    /// scripts.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn connect(server: impl IntoConnectionInfo) -> Result<Self, LedgerError> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT))
+            .set_number_of_retries(1);
+        let client = Client::open(server).map_err(engine_error)?;
+        let mut connection =
+            ConnectionManager::new_with_config(client, config).await.map_err(engine_error)?;
+        let role: redis::Value =
+            redis::cmd("ROLE").query_async(&mut connection).await.map_err(engine_error)?;
+        let role: Vec<redis::Value> =
+            redis::from_redis_value(role).map_err(|error| engine_error(error.into()))?;
+        let role: String = match role.into_iter().next() {
+            Some(role) => redis::from_redis_value(role).map_err(|error| engine_error(error.into()))?,
+            None => String::new(),
+        };
+        if role != "master" {
+            return Err(unsuitable(format!("its role is {role:?}; connect to the primary")));
+        }
+        let check = Script::new(&format!("{CLOCK}return {{ now, run }}"));
+        let clock: Result<(u64, String), _> = check.prepare_invoke().invoke_async(&mut connection).await;
+        clock.map_err(|error| {
+            unsuitable(format!(
+                "a script cannot read its clock and its run ({error}); allow TIME and INFO in scripts"
+            ))
+        })?;
+        Ok(Self {
+            connection,
+            exchange: Script::new(&format!("{CLOCK}{EXCHANGE}")),
+            set_limit: Script::new(&format!("{CLOCK}{SET_LIMIT}")),
+            replicas: 0,
+            replica_timeout: Duration::ZERO,
+        })
+    }
+
+    /// Requires that this number of replicas has each exchange before it counts. Without that, a replica that is promoted may not
+    /// know the last exchanges; it begins an epoch all the same, because its run differs.
+    #[must_use]
+    pub fn acknowledged_by(mut self, replicas: u32, timeout: Duration) -> Self {
+        (self.replicas, self.replica_timeout) = (replicas.into(), timeout);
+        self
+    }
+
+    /// Waits until enough replicas have what this connection wrote.
+    async fn wait_for_replicas(&self) -> Result<(), LedgerError> {
+        if self.replicas == 0 {
+            return Ok(());
+        }
+        let mut command = redis::cmd("WAIT");
+        // A timeout of 0 would wait for ever.
+        let millis = u64::try_from(self.replica_timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+        command.arg(self.replicas).arg(millis);
+        let acknowledged: u64 =
+            command.query_async(&mut self.connection.clone()).await.map_err(engine_error)?;
+        if acknowledged < self.replicas {
+            return Err(LedgerError::NotReplicated { acknowledged, required: self.replicas });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RedisLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The connection knows the password.
+        f.debug_struct("RedisLedger").field("replicas", &self.replicas).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError> {
+        check_name("gate", gate)?;
+        check_name("holder", ask.holder)?;
+        let mut call = self.exchange.key(key_of(gate));
+        call.arg(ask.holder).arg(ask.seq).arg(ask.epoch).arg(ask.held).arg(ask.wants);
+        call.arg(u8::from(ask.claim == Claim::Lapsed));
+        for time in [ask.terms.ttl(), ask.terms.grace(), ask.terms.guard()] {
+            call.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        }
+        call.arg(ask.limit.limit.get()).arg(ask.limit.version);
+        let answer: Vec<u64> = call.invoke_async(&mut self.connection.clone()).await.map_err(engine_error)?;
+        self.wait_for_replicas().await?;
+        match answer[..] {
+            [0, last] => Err(LedgerError::Replayed { last }),
+            [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
+                cap: u32::try_from(cap).unwrap_or(u32::MAX),
+                target: u32::try_from(target).unwrap_or(u32::MAX),
+                fence: Fence { epoch, seq },
+                learning: Duration::from_millis(learning),
+                limit: LimitVersion { limit: Limit::saturating(limit), version },
+                granted,
+                holders,
+            }),
+            _ => Err(unsuitable(format!("the script returned {answer:?}"))),
+        }
+    }
+
+    async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {
+        check_name("gate", gate)?;
+        let mut call = self.set_limit.key(key_of(gate));
+        call.arg(limit.get()).arg(by);
+        let version = call.invoke_async(&mut self.connection.clone()).await.map_err(engine_error)?;
+        self.wait_for_replicas().await?;
+        Ok(LimitVersion { limit, version })
+    }
+
+    async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
+        check_name("gate", gate)?;
+        let mut command = redis::cmd("HGETALL");
+        let fields: std::collections::HashMap<String, String> = command
+            .arg(key_of(gate))
+            .query_async(&mut self.connection.clone())
+            .await
+            .map_err(engine_error)?;
+        if fields.is_empty() {
+            return Ok(LedgerStatus::default());
+        }
+        read_status(&fields).ok_or_else(|| unsuitable(format!("the gate {gate:?} has another layout")))
+    }
+}
+
+/// The time after which a call has failed.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+const CLOCK: &str = include_str!("redis/clock.lua");
+const EXCHANGE: &str = include_str!("redis/exchange.lua");
+const SET_LIMIT: &str = include_str!("redis/set_limit.lua");
+
+/// Returns the key of a gate. The braces keep it on one node of a cluster.
+fn key_of(gate: &str) -> String {
+    format!("cg:{{{gate}}}")
+}
+
+/// Reads the hash that the script writes. Returns `None` if it has another layout.
+fn read_status(fields: &std::collections::HashMap<String, String>) -> Option<LedgerStatus> {
+    let meta: Vec<&str> = fields.get("m")?.split(' ').collect();
+    let [
+        layout,
+        epoch,
+        _,
+        clock,
+        learning_until,
+        _,
+        _,
+        limit,
+        version,
+        exchanges,
+        granted,
+        _,
+        _,
+        _,
+        _,
+        first,
+        ..,
+    ] = meta[..]
+    else {
+        return None;
+    };
+    let number = |text: &str| text.parse::<u64>().ok();
+    let clock = number(clock)?;
+    if layout != "1" {
+        return None;
+    }
+    let mut holders = Vec::new();
+    let mut next = Some(first).filter(|holder| !holder.is_empty());
+    while let Some(holder) = next {
+        let entry: Vec<&str> = fields.get(&format!("e:{holder}"))?.split(' ').collect();
+        let [granted, reserved, wants, seq, expiry, _, ticket] = entry[..] else { return None };
+        holders.push(HolderStatus {
+            holder: holder.to_owned(),
+            granted: number(granted)?,
+            reserved: number(reserved)?,
+            wants: wants.parse().ok()?,
+            seq: number(seq)?,
+            expires_ms: number(expiry)?.saturating_sub(clock),
+            short_since: number(ticket)?,
+        });
+        // A list that leads back to itself would be a bug of the script.
+        if holders.len() > fields.len() {
+            return None;
+        }
+        next = fields.get(&format!("n:{holder}")).map(String::as_str);
+    }
+    let (limit, version) = (number(limit)?, number(version)?);
+    Some(LedgerStatus {
+        epoch: number(epoch)?,
+        limit: (limit > 0).then(|| LimitVersion { limit: Limit::saturating(limit), version }),
+        set_by: fields.get("by").cloned().unwrap_or_default(),
+        learning_ms: number(learning_until)?.saturating_sub(clock),
+        exchanges: number(exchanges)?,
+        granted: number(granted)?,
+        holders,
+    })
+}
+
+fn engine_error(error: RedisError) -> LedgerError {
+    LedgerError::Engine { engine: ENGINE, source: Box::new(error) }
+}
+
+fn unsuitable(problem: String) -> LedgerError {
+    LedgerError::Unsuitable { engine: ENGINE, problem }
+}
+
+const ENGINE: &str = "Redis";

@@ -1,0 +1,9 @@
+//! Real engines on loopback: the same traces as the pure step, and the ledgers as a program uses them.
+//!
+//! The tests start the servers, on ports of their own, and stop them. Where a server is not installed its tests are skipped, and
+//! say so. With `FLEET_ENGINES=required`, as in `.ci/run fleet-engines`, they fail instead.
+
+mod differential;
+#[cfg(feature = "redis")]
+mod redis;
+mod server;

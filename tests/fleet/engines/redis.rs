@@ -1,0 +1,234 @@
+//! The Lua script on a real redis-server.
+
+use std::process::Command;
+use std::time::Duration;
+
+use concurrency_governor::Limit;
+use concurrency_governor::fleet::{
+    Ask, Claim, Fence, Grant, LeaseTerms, Ledger, LedgerServer, LedgerState, LedgerStatus, LimitVersion,
+    RedisLedger,
+};
+use redis::{Client, Connection, Script};
+use tokio::runtime::Runtime;
+
+use super::differential::{TraceEngine, assert_same_answers};
+use super::server::{TestServer, find_program};
+use crate::trace::OwnedAsk;
+
+/// F9: the script gives the answers of the pure step, on the same traces, and has the same state.
+#[test]
+fn the_script_follows_the_pure_step() {
+    let Some(server) = start_server() else { return };
+    let mut engine = RedisEngine::new(&server);
+    assert_same_answers(&mut engine, 1..25, 800);
+}
+
+/// The ledger gives the answers of the pure step with the server's own clock.
+#[test]
+fn the_ledger_exchanges() {
+    let Some(server) = start_server() else { return };
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let mut state = LedgerState::new();
+        for seq in 1..=3 {
+            let ask = ask("a", seq, 0);
+            let grant = ledger.exchange("io", ask).await.unwrap();
+            // The answer does not tell the clock. What does not depend on it is the same.
+            let expected = state.exchange(&ask, LedgerServer { now_ms: 0, run: "r" }).unwrap();
+            assert_eq!(
+                (grant.cap, grant.target, grant.fence.seq),
+                (expected.cap, expected.target, expected.fence.seq)
+            );
+            assert!(grant.learning <= ask.terms.span());
+        }
+        let set = ledger.set_limit("io", Limit::new(7), "test").await.unwrap();
+        let status = ledger.status("io").await.unwrap();
+        assert_eq!((status.limit, &*status.set_by, status.holders.len()), (Some(set), "test", 1));
+        assert_eq!(ledger.status("other").await.unwrap(), LedgerStatus::default());
+    });
+}
+
+/// A lease that is learnt is granted after its span, on the real clock.
+#[test]
+fn permits_are_granted_after_learning() {
+    let Some(server) = start_server() else { return };
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let mut seq = 0;
+        loop {
+            seq += 1;
+            let grant = ledger.exchange("io", ask("a", seq, 0)).await.unwrap();
+            if grant.learning.is_zero() {
+                assert_eq!((grant.cap, grant.granted, grant.holders), (24, 24, 1));
+                break;
+            }
+            assert_eq!(grant.cap, 0);
+            assert!(seq < 1000, "{grant:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+/// A restarted server, and one that was flushed, begin an epoch.
+#[test]
+fn a_flush_begins_an_epoch() {
+    let Some(server) = start_server() else { return };
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let before = ledger.exchange("io", ask("a", 1, 0)).await.unwrap();
+        let mut connection = Client::open(url(&server)).unwrap().get_connection().unwrap();
+        redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+        let after = ledger.exchange("io", Ask { epoch: before.fence.epoch, ..ask("a", 2, 9) }).await.unwrap();
+        assert!(after.fence.epoch > before.fence.epoch);
+        assert_eq!((after.cap, after.learning), (9, ask("a", 1, 0).terms.span()));
+    });
+}
+
+/// What is wrong is said in words: a server that is gone, a replica, a name with a space, a replayed message, another layout, too
+/// few replicas.
+#[test]
+fn errors_say_what_is_wrong() {
+    let Some(server) = start_server() else { return };
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let name = ledger.exchange("my gate", ask("a", 1, 0)).await.unwrap_err().to_string();
+        assert!(name.starts_with("gate \"my gate\" is not valid"), "{name}");
+        ledger.exchange("io", ask("a", 5, 0)).await.unwrap();
+        let replayed = ledger.exchange("io", ask("a", 5, 0)).await.unwrap_err().to_string();
+        assert!(replayed.contains("not newer than number 5"), "{replayed}");
+
+        let mut connection = Client::open(url(&server)).unwrap().get_connection().unwrap();
+        redis::cmd("HSET").arg("cg:{new}").arg("m").arg("2 1 1").exec(&mut connection).unwrap();
+        let layout = format!("{:?}", ledger.exchange("new", ask("a", 1, 0)).await.unwrap_err());
+        assert!(layout.contains("the gate has the layout 2, and this program knows 1"), "{layout}");
+        assert!(ledger.status("new").await.unwrap_err().to_string().contains("another layout"));
+
+        let strict = ledger.clone().acknowledged_by(1, Duration::from_millis(10));
+        let lonely = strict.exchange("io", ask("b", 1, 0)).await.unwrap_err().to_string();
+        assert_eq!(lonely, "0 of 1 replicas have acknowledged the exchange; it does not count");
+
+        redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).exec(&mut connection).unwrap();
+        let replica = RedisLedger::connect(url(&server)).await.unwrap_err().to_string();
+        assert_eq!(replica, "Redis cannot be a ledger: its role is \"slave\"; connect to the primary");
+        let read_only = format!("{:?}", ledger.exchange("io", ask("c", 1, 0)).await.unwrap_err());
+        assert!(read_only.contains("read only replica"), "{read_only}");
+
+        redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut connection).unwrap();
+        let deny = ["SETUSER", "poor", "on", "nopass", "~*", "+@all", "-info"];
+        redis::cmd("ACL").arg(&deny).exec(&mut connection).unwrap();
+        let denied =
+            RedisLedger::connect(format!("redis://poor:x@127.0.0.1:{}/", server.port)).await.unwrap_err();
+        assert!(denied.to_string().contains("allow TIME and INFO in scripts"), "{denied}");
+
+        let url = url(&server);
+        drop(server);
+        let gone = RedisLedger::connect(url).await.unwrap_err().to_string();
+        assert_eq!(gone, "Redis did not make the exchange");
+    });
+}
+
+/// The script with the clock and the run of a trace.
+struct RedisEngine {
+    connection: Connection,
+    exchange: Script,
+    set_limit: Script,
+    ledger: RedisLedger,
+    runtime: Runtime,
+}
+
+impl RedisEngine {
+    fn new(server: &TestServer) -> Self {
+        const CLOCK: &str = "local now, run = tonumber(ARGV[#ARGV - 1]), ARGV[#ARGV]\n";
+        let runtime = Runtime::new().unwrap();
+        Self {
+            connection: Client::open(url(server)).unwrap().get_connection().unwrap(),
+            exchange: Script::new(&format!(
+                "{CLOCK}{}",
+                include_str!("../../../src/fleet/redis/exchange.lua")
+            )),
+            set_limit: Script::new(&format!(
+                "{CLOCK}{}",
+                include_str!("../../../src/fleet/redis/set_limit.lua")
+            )),
+            ledger: runtime.block_on(RedisLedger::connect(url(server))).unwrap(),
+            runtime,
+        }
+    }
+}
+
+const KEY: &str = "cg:{trace}";
+
+impl TraceEngine for RedisEngine {
+    fn exchange(&mut self, ask: &OwnedAsk, now_ms: u64, run: &str) -> Result<Grant, u64> {
+        let mut call = self.exchange.key(KEY);
+        call.arg(&ask.holder).arg(ask.seq).arg(ask.epoch).arg(ask.held).arg(ask.wants);
+        call.arg(u8::from(ask.claim == Claim::Lapsed));
+        for time in [ask.terms.ttl(), ask.terms.grace(), ask.terms.guard()] {
+            call.arg(time.as_millis() as u64);
+        }
+        call.arg(ask.limit.limit.get()).arg(ask.limit.version).arg(now_ms).arg(run);
+        let answer: Vec<u64> = call.invoke(&mut self.connection).unwrap();
+        match answer[..] {
+            [0, last] => Err(last),
+            [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
+                cap: cap as u32,
+                target: target as u32,
+                fence: Fence { epoch, seq },
+                learning: Duration::from_millis(learning),
+                limit: LimitVersion { limit: Limit::new(limit as u32), version },
+                granted,
+                holders,
+            }),
+            _ => panic!("{answer:?}"),
+        }
+    }
+
+    fn set_limit(&mut self, limit: Limit, by: &str, now_ms: u64) {
+        let mut call = self.set_limit.key(KEY);
+        let _: u64 = call.arg(limit.get()).arg(by).arg(now_ms).arg("").invoke(&mut self.connection).unwrap();
+    }
+
+    fn flush(&mut self) {
+        redis::cmd("DEL").arg(KEY).exec(&mut self.connection).unwrap();
+    }
+
+    fn status(&mut self) -> LedgerStatus {
+        self.runtime.block_on(self.ledger.status("trace")).unwrap()
+    }
+}
+
+fn start_server() -> Option<TestServer> {
+    let program = find_program("redis-server", &[])?;
+    Some(TestServer::start("redis", |folder, port| {
+        let mut command = Command::new(program);
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+            &port.to_string(),
+            "--dir",
+        ]);
+        command.arg(folder);
+        command
+    }))
+}
+
+fn url(server: &TestServer) -> String {
+    format!("redis://127.0.0.1:{}/", server.port)
+}
+
+/// An ask with a span of 250 ms.
+fn ask(holder: &str, seq: u64, held: u32) -> Ask<'_> {
+    let [ttl, grace, guard] = [100, 100, 50].map(Duration::from_millis);
+    let terms = LeaseTerms::from_parts(ttl, grace, guard).unwrap();
+    let limit = LimitVersion::configured(Limit::new(24));
+    Ask { holder, seq, epoch: 0, held, wants: 30, claim: Claim::Current, terms, limit }
+}

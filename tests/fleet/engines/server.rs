@@ -1,0 +1,75 @@
+//! Starting and stopping the servers.
+
+use std::env;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server that was started by a test. It ends with this value.
+#[derive(Debug)]
+pub(crate) struct TestServer {
+    process: Child,
+    pub(crate) port: u16,
+    folder: PathBuf,
+}
+
+impl TestServer {
+    /// Starts a program in a new folder, and waits until it accepts connections. `command` gets the folder and the port.
+    pub(crate) fn start(name: &str, command: impl FnOnce(&Path, u16) -> Command) -> Self {
+        let (folder, port) = (new_folder(name), free_port());
+        let mut command = command(&folder, port);
+        let log = fs::File::create(folder.join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let process = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut server = Self { process, port, folder };
+        server.wait_until_ready(name);
+        server
+    }
+
+    fn wait_until_ready(&mut self, name: &str) {
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(self.process.try_wait().unwrap().is_none(), "{name} has ended:\n{log}");
+            assert!(started.elapsed() < Duration::from_secs(30), "{name} accepts no connections:\n{log}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        // SIGKILL: what the server has is not needed any more.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Finds a program in `PATH` and in the other folders. Returns `None`, and says so, if it is not installed.
+pub(crate) fn find_program(name: &str, folders: &[&str]) -> Option<PathBuf> {
+    let path = env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(folders.iter().copied());
+    let found = folders.map(|folder| Path::new(folder).join(name)).find(|program| program.is_file());
+    if found.is_none() {
+        let is_required = env::var("FLEET_ENGINES").is_ok_and(|value| value == "required");
+        assert!(!is_required, "{name} is not installed");
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Creates an empty folder for one server.
+pub(crate) fn new_folder(name: &str) -> PathBuf {
+    // Two tests of one process differ in their free port.
+    let folder = env::temp_dir().join(format!("fleet-{name}-{}-{}", std::process::id(), free_port()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
