@@ -8,6 +8,8 @@
 
 mod ledger;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -17,6 +19,8 @@ mod step;
 pub use lease::{Lease, LeasePhase};
 pub use ledger::{Ledger, LedgerError};
 pub use memory::MemoryLedger;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresLedger;
 #[cfg(feature = "redis")]
 pub use redis::RedisLedger;
 

@@ -4,6 +4,8 @@
 //! say so. With `FLEET_ENGINES=required`, as in `.ci/run fleet-engines`, they fail instead.
 
 mod differential;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod server;

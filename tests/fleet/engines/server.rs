@@ -3,10 +3,15 @@
 use std::env;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A server that was started by a test. It ends with this value.
 #[derive(Debug)]
@@ -42,9 +47,16 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        // SIGKILL: what the server has is not needed any more.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        // Redis and PostgreSQL end at SIGINT without waiting for their clients.
+        let started = Instant::now();
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        let _ = kill(pid, Signal::SIGINT);
+        while self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if started.elapsed() > Duration::from_secs(10) {
+                let _ = self.process.kill();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -62,8 +74,18 @@ pub(crate) fn find_program(name: &str, folders: &[&str]) -> Option<PathBuf> {
     found
 }
 
+/// Makes a command run as the user `nobody` if the test runs as root, which PostgreSQL and pgbouncer reject. The folder is then theirs.
+pub(crate) fn without_root(command: &mut Command, folder: &Path) {
+    const NOBODY: u32 = 65534;
+    command.current_dir(folder);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+}
+
 /// Creates an empty folder for one server.
-pub(crate) fn new_folder(name: &str) -> PathBuf {
+fn new_folder(name: &str) -> PathBuf {
     // Two tests of one process differ in their free port.
     let folder = env::temp_dir().join(format!("fleet-{name}-{}-{}", std::process::id(), free_port()));
     fs::create_dir_all(&folder).unwrap();

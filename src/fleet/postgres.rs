@@ -1,0 +1,312 @@
+//! A ledger in PostgreSQL: one row for each gate, which an exchange locks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Config, Error, NoTls, Row, Socket};
+
+use crate::plan::Limit;
+
+use super::ledger::{Ledger, LedgerError, check_name};
+use super::step::{Ask, Claim, Fence, Grant, HolderStatus, LedgerStatus, LimitVersion};
+
+/// A ledger in PostgreSQL 14 or later.
+///
+/// Its tables and functions are in the schema `concurrency_governor`; [`install`](Self::install) creates them. Each exchange is one
+/// statement without a session state and without a named prepared statement, so it works through pgbouncer in its transaction mode.
+/// The clock is that of the server, read while the gate's row is locked.
+///
+/// The clone of a ledger uses the same connection.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use concurrency_governor::fleet::{Ledger, PostgresLedger};
+///
+/// let ledger = PostgresLedger::new("host=127.0.0.1 user=app dbname=app".parse()?);
+/// ledger.install().await?; // once; or run `PostgresLedger::SCHEMA` in a migration
+/// ledger.check().await?;
+/// println!("{:?}", ledger.status("io").await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresLedger {
+    connector: Arc<dyn PostgresConnector>,
+    /// The connection. It is made at the first call, and again after it has failed.
+    client: Arc<Mutex<Option<Arc<Client>>>>,
+}
+
+impl PostgresLedger {
+    /// The SQL that creates the tables and functions. It can run again at any time.
+    pub const SCHEMA: &str = include_str!("postgres/schema.sql");
+
+    /// Creates a ledger that connects without TLS. It connects at the first call.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self::with_tls(config, NoTls)
+    }
+
+    /// Creates a ledger that connects with TLS. It connects at the first call.
+    pub fn with_tls<T>(config: Config, tls: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::Stream: Send,
+        T::TlsConnect: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        Self { connector: Arc::new(TlsConnector { config, tls }), client: Arc::default() }
+    }
+
+    /// Creates the tables and functions, and replaces functions of an earlier version.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the server cannot be reached or the user may not create them.
+    ///
+    /// # Cancel safety
+    ///
+    /// The server makes all of it or nothing.
+    pub async fn install(&self) -> Result<(), LedgerError> {
+        let client = self.connect().await?;
+        let installed = timeout(INSTALL_TIMEOUT, client.batch_execute(Self::SCHEMA)).await;
+        installed.map_err(|elapsed| engine_error(elapsed.into()))?.map_err(|error| engine_error(error.into()))
+    }
+
+    /// Checks that the server can be a ledger: that it may be written to, and has the tables and functions.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the server cannot be reached, rejects the user, is a read-only standby, or has no tables.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn check(&self) -> Result<(), LedgerError> {
+        let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', \
+            to_regclass('concurrency_governor.gate') IS NOT NULL, \
+            current_setting('server_version_num')::bigint";
+        let row = self.query_one(query, &[]).await?;
+        let (is_read_only, has_tables, version): (bool, bool, i64) =
+            (read(&row, 0)?, read(&row, 1)?, read(&row, 2)?);
+        if is_read_only {
+            return Err(unsuitable("it is read-only; connect to the primary".into()));
+        }
+        if version < 140_000 {
+            return Err(unsuitable(format!("its version is {version}, and must be at least 140000")));
+        }
+        if !has_tables {
+            return Err(unsuitable("its tables are missing; call `PostgresLedger::install`".into()));
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that returns one row.
+    async fn query_one(&self, query: &str, values: &[TypedValue<'_>]) -> Result<Row, LedgerError> {
+        let row = self.query(query, values).await?.pop();
+        row.ok_or_else(|| unsuitable("it returned no row".into()))
+    }
+
+    /// Runs a statement.
+    async fn query(&self, query: &str, values: &[TypedValue<'_>]) -> Result<Vec<Row>, LedgerError> {
+        let client = self.connect().await?;
+        match timeout(TIMEOUT, client.query_typed(query, values)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                if client.is_closed() {
+                    self.disconnect(&client).await;
+                }
+                Err(engine_error(error.into()))
+            }
+            // The next call must not wait behind this one.
+            Err(elapsed) => {
+                self.disconnect(&client).await;
+                Err(engine_error(elapsed.into()))
+            }
+        }
+    }
+
+    /// Returns the connection, and makes it if there is none.
+    async fn connect(&self) -> Result<Arc<Client>, LedgerError> {
+        let mut current = self.client.lock().await;
+        if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(Arc::clone(client));
+        }
+        let client = timeout(TIMEOUT, self.connector.connect()).await;
+        let client = client.map_err(|elapsed| engine_error(elapsed.into()))?;
+        let client = Arc::new(client.map_err(|error| engine_error(error.into()))?);
+        *current = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Forgets a connection. Its task ends when the last call on it has ended.
+    async fn disconnect(&self, failed: &Arc<Client>) {
+        let mut current = self.client.lock().await;
+        if current.as_ref().is_some_and(|client| Arc::ptr_eq(client, failed)) {
+            *current = None;
+        }
+    }
+}
+
+impl fmt::Debug for PostgresLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The configuration has the password.
+        f.debug_struct("PostgresLedger").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger {
+    async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError> {
+        check_name("gate", gate)?;
+        check_name("holder", ask.holder)?;
+        let is_lapsed = ask.claim == Claim::Lapsed;
+        let [ttl, grace, guard] = [ask.terms.ttl(), ask.terms.grace(), ask.terms.guard()].map(as_millis);
+        let (seq, epoch, version) =
+            (saturating_i64(ask.seq), saturating_i64(ask.epoch), saturating_i64(ask.limit.version));
+        let [held, wants, limit] = [ask.held, ask.wants, ask.limit.limit.get()].map(i64::from);
+        let query = "SELECT concurrency_governor.exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        let values: [TypedValue<'_>; 12] = [
+            (&gate, Type::TEXT),
+            (&ask.holder, Type::TEXT),
+            (&seq, Type::INT8),
+            (&epoch, Type::INT8),
+            (&held, Type::INT8),
+            (&wants, Type::INT8),
+            (&is_lapsed, Type::BOOL),
+            (&ttl, Type::INT8),
+            (&grace, Type::INT8),
+            (&guard, Type::INT8),
+            (&limit, Type::INT8),
+            (&version, Type::INT8),
+        ];
+        let answer: Vec<i64> = read(&self.query_one(query, &values).await?, 0)?;
+        let answer: Vec<u64> = answer.into_iter().map(from_i64).collect();
+        match answer[..] {
+            [0, last] => Err(LedgerError::Replayed { last }),
+            [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
+                cap: u32::try_from(cap).unwrap_or(u32::MAX),
+                target: u32::try_from(target).unwrap_or(u32::MAX),
+                fence: Fence { epoch, seq },
+                learning: Duration::from_millis(learning),
+                limit: LimitVersion { limit: Limit::saturating(limit), version },
+                granted,
+                holders,
+            }),
+            _ => Err(unsuitable(format!("the function returned {answer:?}"))),
+        }
+    }
+
+    async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {
+        check_name("gate", gate)?;
+        let query = "SELECT concurrency_governor.set_limit_at($1, $2, $3, concurrency_governor.now_ms())";
+        let permits = i64::from(limit.get());
+        let values: [TypedValue<'_>; 3] = [(&gate, Type::TEXT), (&permits, Type::INT8), (&by, Type::TEXT)];
+        let version: i64 = read(&self.query_one(query, &values).await?, 0)?;
+        Ok(LimitVersion { limit, version: from_i64(version) })
+    }
+
+    async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
+        check_name("gate", gate)?;
+        // One statement sees one state. A gate without holders has one row.
+        let query = "SELECT g.epoch, g.permits, g.version, g.set_by, greatest(0, g.learning_until - g.clock), g.exchanges, g.granted, \
+            h.name, h.granted, h.reserved, h.wants, h.seq, greatest(0, h.expiry - g.clock), h.ticket \
+            FROM concurrency_governor.gate g LEFT JOIN concurrency_governor.holder h ON h.gate = g.name \
+            WHERE g.name = $1 ORDER BY h.position";
+        let rows = self.query(query, &[(&gate, Type::TEXT)]).await?;
+        let Some(first) = rows.first() else { return Ok(LedgerStatus::default()) };
+        let number = |row: &Row, column: usize| read(row, column).map(from_i64);
+        let mut holders = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let Some(holder) = read::<Option<String>>(row, 7)? else { continue };
+            holders.push(HolderStatus {
+                holder,
+                granted: number(row, 8)?,
+                reserved: number(row, 9)?,
+                wants: u32::try_from(number(row, 10)?).unwrap_or(u32::MAX),
+                seq: number(row, 11)?,
+                expires_ms: number(row, 12)?,
+                short_since: number(row, 13)?,
+            });
+        }
+        let (limit, version) = (number(first, 1)?, number(first, 2)?);
+        Ok(LedgerStatus {
+            epoch: number(first, 0)?,
+            limit: (limit > 0).then(|| LimitVersion { limit: Limit::saturating(limit), version }),
+            set_by: read(first, 3)?,
+            learning_ms: number(first, 4)?,
+            exchanges: number(first, 5)?,
+            granted: number(first, 6)?,
+            holders,
+        })
+    }
+}
+
+/// Reads a column. A wrong type is an error: someone can have changed the functions.
+fn read<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, LedgerError> {
+    row.try_get(column).map_err(|error| engine_error(error.into()))
+}
+
+/// A value of a statement, with its type, so that the server need not be asked for it.
+type TypedValue<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Makes connections of one configuration.
+#[async_trait]
+trait PostgresConnector: Send + Sync {
+    async fn connect(&self) -> Result<Client, Error>;
+}
+
+struct TlsConnector<T> {
+    config: Config,
+    tls: T,
+}
+
+#[async_trait]
+impl<T> PostgresConnector for TlsConnector<T>
+where
+    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+    T::Stream: Send,
+    T::TlsConnect: Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    async fn connect(&self) -> Result<Client, Error> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+        // The task ends when the client is dropped or the connection breaks; the next call then finds the client closed.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+/// The time after which a call has failed.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The time after which the installation has failed.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn as_millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn saturating_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Converts a number of the tables, none of which is negative.
+fn from_i64(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn engine_error(source: Box<dyn std::error::Error + Send + Sync>) -> LedgerError {
+    LedgerError::Engine { engine: ENGINE, source }
+}
+
+fn unsuitable(problem: String) -> LedgerError {
+    LedgerError::Unsuitable { engine: ENGINE, problem }
+}
+
+const ENGINE: &str = "PostgreSQL";
