@@ -64,7 +64,7 @@
 //!
 //! - Gates do not observe latencies or failures: their limits follow from the host. The rules of [`feedback`] choose a limit from
 //!   outcomes, but no gate uses them yet.
-//! - It does not share a limit between processes or machines.
+//! - Gates do not share a limit between processes yet. The feature `fleet` has the leases and the ledgers for it.
 //! - It does not limit rates.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
 //!
@@ -101,6 +101,8 @@
 //!
 //! - `cli` builds the program `concurrency-governor`, which explains, watches and simulates limits.
 //! - `clap` adds command line flags for gates to your application: `config::GateArgs`.
+//! - `fleet` shares one limit between many processes: `fleet`. It has a ledger in memory; `redis` and `postgres` add ledgers in
+//!   these engines.
 //! - `metrics` reports gates, pools and probes to the `metrics` facade: `integration::metrics`.
 //! - `proptest` adds strategies for property tests: `testing::strategies`.
 //! - `serde` reads plans and settings from TOML, JSON, YAML or another format of serde: `config::PlanConfig`. It also

@@ -5,6 +5,7 @@
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test that panics has failed, and the numbers of a test are small"
 )]
@@ -14,7 +15,7 @@ mod oracle;
 mod random;
 mod trace;
 
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
 mod engines;
 mod exchange;
 mod rules;

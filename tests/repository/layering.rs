@@ -8,16 +8,18 @@ use crate::imports::{Sources, is_within};
 const ROOMS: [&[&str]; 6] = [
     &["plan", "jitter"],
     &["probe", "gate"],
-    &["event", "feedback", "testing"],
+    &["event", "feedback", "fleet", "testing"],
     &["governor", "pool"],
     &["preset"],
     &["config", "integration"],
 ];
 
 /// The modules that only compute: no runtime, no I/O, no environment, no lock and no clock.
-const PURE: [&str; 6] = [
+const PURE: [&str; 8] = [
     "lib::plan",
     "lib::feedback",
+    "lib::fleet::step",
+    "lib::fleet::lease",
     "lib::gate::state",
     "lib::gate::queue",
     "lib::gate::permits::word",

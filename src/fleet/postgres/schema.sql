@@ -137,7 +137,7 @@ BEGIN
   RETURN g;
 END $$;
 
--- One exchange. A translation of src/fleet/step/mod.rs, which explains the rules; the tests compare both on the same traces.
+-- One exchange. A translation of src/fleet/step/state.rs, which explains the rules; the tests compare both on the same traces.
 CREATE OR REPLACE FUNCTION concurrency_governor.exchange_at(gate_name text, holder_name text, new_seq bigint, known_epoch bigint,
   held bigint, new_wants bigint, is_lapsed boolean, ttl bigint, grace bigint, own_guard bigint, offered_limit bigint,
   offered_version bigint, now_ms bigint, new_run text) RETURNS bigint[] LANGUAGE plpgsql AS $$

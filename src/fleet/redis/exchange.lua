@@ -1,4 +1,4 @@
--- One exchange. A translation of src/fleet/step/mod.rs, which explains the rules; the tests compare both on the same traces.
+-- One exchange. A translation of src/fleet/step/state.rs, which explains the rules; the tests compare both on the same traces.
 --
 -- `now` and `run` come from clock.lua, which stands in front of this text.
 --

@@ -1,6 +1,5 @@
 //! What a ledger knows about a gate, for people to read.
 
-use super::LedgerState;
 use super::ask::LimitVersion;
 
 /// What a ledger knows about a gate.
@@ -39,27 +38,4 @@ pub struct HolderStatus {
     pub expires_ms: u64,
     /// The number of the exchange since which the holder has been short of permits; 0 if it is not.
     pub short_since: u64,
-}
-
-impl LedgerStatus {
-    pub(super) fn of(state: &LedgerState) -> Self {
-        let holders = state.entries.iter().map(|(holder, entry)| HolderStatus {
-            holder: holder.to_owned(),
-            granted: entry.granted,
-            reserved: entry.reserved,
-            wants: entry.wants,
-            seq: entry.seq,
-            expires_ms: entry.expiry.saturating_sub(state.clock),
-            short_since: entry.ticket,
-        });
-        Self {
-            epoch: state.epoch,
-            limit: state.limit,
-            set_by: state.set_by.clone(),
-            learning_ms: state.learning_until.saturating_sub(state.clock),
-            exchanges: state.exchanges,
-            granted: state.granted,
-            holders: holders.collect(),
-        }
-    }
 }

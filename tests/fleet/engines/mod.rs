@@ -9,3 +9,5 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod server;
+#[cfg(all(feature = "redis", feature = "postgres"))]
+mod timing;

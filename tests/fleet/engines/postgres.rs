@@ -239,6 +239,10 @@ const FOLDERS: [&str; 3] =
     ["/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin"];
 
 fn start_server() -> Option<TestServer> {
+    start_server_with(&["fsync=off"])
+}
+
+pub(super) fn start_server_with(settings: &[&str]) -> Option<TestServer> {
     let (initdb, postgres) = (find_program("initdb", &FOLDERS)?, find_program("postgres", &FOLDERS)?);
     Some(TestServer::start("postgres", |folder, port| {
         let mut create = Command::new(initdb);
@@ -255,7 +259,10 @@ fn start_server() -> Option<TestServer> {
         let created = create.output().unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
         let mut command = Command::new(postgres);
-        command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string(), "-c", "fsync=off"]);
+        command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         without_root(&mut command, folder);
         command
@@ -266,13 +273,13 @@ fn config(port: u16) -> tokio_postgres::Config {
     format!("host=127.0.0.1 port={port} user=postgres dbname=postgres").parse().unwrap()
 }
 
-async fn connect(port: u16) -> Client {
+pub(super) async fn connect(port: u16) -> Client {
     let (client, connection) = config(port).connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-async fn installed(port: u16) -> PostgresLedger {
+pub(super) async fn installed(port: u16) -> PostgresLedger {
     let ledger = PostgresLedger::new(config(port));
     wait_until_ready(&ledger).await;
     ledger.install().await.unwrap();

@@ -201,7 +201,7 @@ impl TraceEngine for RedisEngine {
     }
 }
 
-fn start_server() -> Option<TestServer> {
+pub(super) fn start_server() -> Option<TestServer> {
     let program = find_program("redis-server", &[])?;
     Some(TestServer::start("redis", |folder, port| {
         let mut command = Command::new(program);
@@ -221,7 +221,7 @@ fn start_server() -> Option<TestServer> {
     }))
 }
 
-fn url(server: &TestServer) -> String {
+pub(super) fn url(server: &TestServer) -> String {
     format!("redis://127.0.0.1:{}/", server.port)
 }
 

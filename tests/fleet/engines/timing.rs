@@ -1,0 +1,131 @@
+//! The time of an exchange, by the number of holders. Prints a table for docs/PERFORMANCE.md.
+
+use std::time::{Duration, Instant};
+
+use concurrency_governor::Limit;
+use concurrency_governor::fleet::{
+    Ask, Claim, LeaseTerms, Ledger, LedgerServer, LedgerState, LimitVersion, RedisLedger,
+};
+use redis::Client;
+use tokio::runtime::Builder;
+
+use super::{postgres, redis as redis_engine};
+
+const HOLDERS: [usize; 5] = [1, 10, 100, 1000, 10_000];
+
+/// Prints the times of exchanges with each ledger. In each round every holder exchanges once; half of the wants change.
+#[test]
+#[ignore = "prints times; needs an idle machine"]
+fn times_of_exchanges() {
+    println!("| ledger | holders | p50 | p90 | p99 | p50 to that of 100 |");
+    println!("|---|---|---|---|---|---|");
+    print_rows("step", |holders| time_step(holders));
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    if let Some(server) = redis_engine::start_server() {
+        let ledger = runtime.block_on(RedisLedger::connect(redis_engine::url(&server))).unwrap();
+        let mut connection = Client::open(redis_engine::url(&server)).unwrap().get_connection().unwrap();
+        print_rows("Redis", |holders| {
+            runtime.block_on(time_ledger(&ledger, holders, async |gate| {
+                let (key, end) = (
+                    format!("cg:{{{gate}}}"),
+                    "redis.call('HSET', KEYS[1], 'm', \
+                    (string.gsub(redis.call('HGET', KEYS[1], 'm'), '^(1 %d+ %d+ %d+) %d+', '%1 0')))",
+                );
+                redis::cmd("EVAL").arg(end).arg(1).arg(key).exec(&mut connection).unwrap();
+            }))
+        });
+    }
+    if let Some(server) = postgres::start_server_with(&["fsync=on"]) {
+        let (ledger, client) = runtime.block_on(async {
+            (postgres::installed(server.port).await, postgres::connect(server.port).await)
+        });
+        print_rows("PostgreSQL", |holders| {
+            runtime.block_on(time_ledger(&ledger, holders, async |_| {
+                client
+                    .batch_execute("UPDATE concurrency_governor.gate SET learning_until = 0")
+                    .await
+                    .unwrap();
+            }))
+        });
+    }
+}
+
+fn print_rows(name: &str, mut time: impl FnMut(usize) -> Vec<Duration>) {
+    let mut of_hundred = None;
+    let rows = HOLDERS.map(|holders| {
+        let mut times = time(holders);
+        times.sort_unstable();
+        let at = |part: usize| times[times.len() * part / 100];
+        if holders == 100 {
+            of_hundred = Some(at(50));
+        }
+        (holders, at(50), at(90), at(99))
+    });
+    for (holders, p50, p90, p99) in rows {
+        let ratio = p50.as_secs_f64() / of_hundred.unwrap().as_secs_f64();
+        let [p50, p90, p99] = [p50, p90, p99].map(|time| time.as_secs_f64() * 1e6);
+        println!("| {name} | {holders} | {p50:.1} µs | {p90:.1} µs | {p99:.1} µs | {ratio:.2} |");
+    }
+}
+
+/// The number of exchanges that are measured, and the most in one round.
+const MEASURED: usize = 4000;
+
+fn time_step(holders: usize) -> Vec<Duration> {
+    let names: Vec<String> = (0..holders).map(name).collect();
+    let mut state = LedgerState::without_leases(LedgerServer { now_ms: 1, run: "r" });
+    let mut times = Vec::new();
+    let mut seq = 0;
+    while times.len() < 50_000 {
+        seq += 1;
+        for (index, name) in names.iter().enumerate() {
+            let ask = ask(name, index, seq, holders);
+            let started = Instant::now();
+            state.exchange(&ask, LedgerServer { now_ms: seq, run: "r" }).unwrap();
+            if seq > 2 {
+                times.push(started.elapsed());
+            }
+        }
+    }
+    times
+}
+
+async fn time_ledger(
+    ledger: &impl Ledger,
+    holders: usize,
+    mut end_learning: impl AsyncFnMut(&str),
+) -> Vec<Duration> {
+    let gate = format!("g{holders}");
+    let names: Vec<String> = (0..holders).map(name).collect();
+    for (index, name) in names.iter().enumerate() {
+        ledger.exchange(&gate, ask(name, index, 1, holders)).await.unwrap();
+    }
+    end_learning(&gate).await;
+    let mut times = Vec::new();
+    let mut seq = 1;
+    loop {
+        seq += 1;
+        for (index, name) in names.iter().enumerate() {
+            let started = Instant::now();
+            let grant = ledger.exchange(&gate, ask(name, index, seq, holders)).await.unwrap();
+            times.push(started.elapsed());
+            assert!(grant.learning.is_zero());
+            if times.len() == 2 * MEASURED {
+                return times.split_off(MEASURED);
+            }
+        }
+    }
+}
+
+fn name(index: usize) -> String {
+    format!("host-{index}.cluster.example:4242:{:016x}", index * 7_919)
+}
+
+/// Twice as much is wanted as there is, and every second holder wants something else each time.
+fn ask(holder: &str, index: usize, seq: u64, holders: usize) -> Ask<'_> {
+    let day = Duration::from_secs(86_400);
+    let terms = LeaseTerms::from_parts(day, Duration::ZERO, Duration::from_secs(1)).unwrap();
+    let limit = LimitVersion::configured(Limit::new(holders as u32 * 10));
+    let changing = if index % 2 == 0 { seq as u32 * 7 % 20 } else { 10 };
+    Ask { holder, seq, epoch: 0, held: 5, wants: 10 + changing, claim: Claim::Current, terms, limit }
+}
