@@ -151,6 +151,12 @@ impl Lease {
         }
     }
 
+    /// Gives up the lease: the next exchange returns all permits but those in use.
+    pub fn give_up(&mut self) {
+        self.cap = 0;
+        self.deadline = Duration::ZERO;
+    }
+
     /// Takes the answer to the exchange with the number `seq`. Returns `false`, and changes nothing, if a later one has begun or the
     /// answer was already taken.
     pub fn finish(&mut self, seq: u64, grant: &Grant) -> bool {
@@ -218,6 +224,3 @@ impl Lease {
         self.terms.ttl().checked_div(100).unwrap_or_default().saturating_add(Duration::from_millis(10))
     }
 }
-
-#[cfg(test)]
-mod tests {}

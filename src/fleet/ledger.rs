@@ -1,5 +1,7 @@
 //! The place where the limit of a fleet is kept.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::plan::Limit;
@@ -35,6 +37,10 @@ pub trait Ledger: Send + Sync {
     ///
     /// Dropping the future is the same as an error.
     async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError>;
+
+    /// Returns the same ledger with a connection of its own, which is made in the runtime of its first call. So calls do not wait
+    /// for another runtime that is blocked.
+    fn with_own_connection(&self) -> Arc<dyn Ledger>;
 
     /// Returns what the ledger knows about a gate.
     ///

@@ -1,7 +1,7 @@
 //! A ledger in the memory of this process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -11,7 +11,8 @@ use crate::plan::Limit;
 use super::ledger::{Ledger, LedgerError, check_name};
 use super::step::{Ask, Grant, LedgerServer, LedgerState, LedgerStatus, LimitVersion};
 
-/// A ledger in the memory of this process, for tests and for gates that share a limit within one process.
+/// A ledger in the memory of this process, for tests and for gates that share a limit within one process. The clone of a
+/// ledger has the same state.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,17 +32,17 @@ use super::step::{Ask, Grant, LedgerServer, LedgerState, LedgerStatus, LimitVers
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryLedger {
     started: Instant,
-    gates: Mutex<HashMap<String, LedgerState>>,
+    gates: Arc<Mutex<HashMap<String, LedgerState>>>,
 }
 
 impl MemoryLedger {
     /// Creates an empty ledger.
     #[must_use]
     pub fn new() -> Self {
-        Self { started: Instant::now(), gates: Mutex::new(HashMap::new()) }
+        Self { started: Instant::now(), gates: Arc::default() }
     }
 
     /// Runs `step` on the state of a gate, at the present time.
@@ -77,6 +78,10 @@ impl Ledger for MemoryLedger {
     async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {
         check_name("gate", gate)?;
         Ok(self.with_gate(gate, |state, server| state.set_limit(limit, by, server)))
+    }
+
+    fn with_own_connection(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.clone())
     }
 
     async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {

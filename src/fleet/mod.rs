@@ -2,17 +2,25 @@
 //!
 //! Each process leases a block of permits from a *ledger*, and admits requests against its block without another call.
 //!
+//! - A [`Share`] says how this process takes part; [`Share::open`] returns a [`SharedGate`], and it grants [`SharedPermit`]s.
 //! - [`LedgerState::exchange`] is the pure step that every ledger makes: it takes an [`Ask`] and returns a [`Grant`].
 //! - [`Lease`] is the pure state of a holder: what it may admit, until when, and what it reports.
 //! - A [`Ledger`] is where the limit is kept: [`MemoryLedger`], and ledgers in engines that are features of their own.
 
-mod ledger;
+mod share;
+
+mod driver;
+mod shared_gate;
+
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
+mod ledger;
+
+mod boot_clock;
 mod lease;
 mod step;
 
@@ -23,6 +31,8 @@ pub use memory::MemoryLedger;
 pub use postgres::PostgresLedger;
 #[cfg(feature = "redis")]
 pub use redis::RedisLedger;
+pub use share::{Share, ShareError};
+pub use shared_gate::{LeaseLost, SharedGate, SharedPermit, SharedStatus, SharedTryError};
 
 pub use step::{
     Ask, Claim, Fence, Grant, HolderStatus, LeaseTerms, LedgerServer, LedgerState, LedgerStatus,

@@ -115,20 +115,14 @@ impl PostgresLedger {
     /// Runs a statement.
     async fn query(&self, query: &str, values: &[TypedValue<'_>]) -> Result<Vec<Row>, LedgerError> {
         let client = self.connect().await?;
-        match timeout(TIMEOUT, client.query_typed(query, values)).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => {
-                if client.is_closed() {
-                    self.disconnect(&client).await;
-                }
-                Err(engine_error(error.into()))
-            }
-            // The next call must not wait behind this one.
-            Err(elapsed) => {
-                self.disconnect(&client).await;
-                Err(engine_error(elapsed.into()))
-            }
-        }
+        let answer = match timeout(TIMEOUT, client.query_typed(query, values)).await {
+            Ok(Ok(rows)) => return Ok(rows),
+            Ok(Err(error)) => engine_error(error.into()),
+            Err(elapsed) => engine_error(elapsed.into()),
+        };
+        // The next call must not wait behind this one, and the server could have ended the connection or be no primary any more.
+        self.disconnect(&client).await;
+        Err(answer)
     }
 
     /// Returns the connection, and makes it if there is none.
@@ -209,6 +203,10 @@ impl Ledger for PostgresLedger {
         let values: [TypedValue<'_>; 3] = [(&gate, Type::TEXT), (&permits, Type::INT8), (&by, Type::TEXT)];
         let version: i64 = read(&self.query_one(query, &values).await?, 0)?;
         Ok(LimitVersion { limit, version: from_i64(version) })
+    }
+
+    fn with_own_connection(&self) -> Arc<dyn Ledger> {
+        Arc::new(Self { connector: Arc::clone(&self.connector), client: Arc::default() })
     }
 
     async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {

@@ -1,11 +1,16 @@
 //! A ledger in Redis or Valkey: one Lua script on one hash for each gate.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, IntoConnectionInfo, RedisError, Script};
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation,
+};
+use tokio::sync::Mutex;
 
 use crate::plan::Limit;
 
@@ -17,20 +22,22 @@ use super::step::{Ask, Claim, Fence, Grant, HolderStatus, LedgerStatus, LimitVer
 /// The state of a gate is one hash, `cg:{NAME}`, so that it is lost as a whole or not at all. Each exchange is one call of a script,
 /// which reads the clock of the server.
 ///
-/// The clone of a ledger uses the same connection.
+/// The clone of a ledger uses the same connection. It is made at the first call, and again after a call that has failed.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), concurrency_governor::fleet::LedgerError> {
 /// use concurrency_governor::fleet::{Ledger, RedisLedger};
 ///
-/// let ledger = RedisLedger::connect("redis://127.0.0.1/").await?;
+/// let ledger = RedisLedger::new("redis://127.0.0.1/")?;
+/// ledger.check().await?;
 /// println!("{:?}", ledger.status("io").await?);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
 pub struct RedisLedger {
-    connection: ConnectionManager,
+    client: Client,
+    connection: Arc<Mutex<Option<MultiplexedConnection>>>,
     exchange: Script,
     set_limit: Script,
     replicas: u64,
@@ -38,46 +45,15 @@ pub struct RedisLedger {
 }
 
 impl RedisLedger {
-    /// Connects to a server, and checks that it can be a ledger: that it may be written to, and that scripts may ask for its run.
-    ///
-    /// A connection that breaks is made again. A call fails after one second without an answer.
+    /// Creates a ledger. It connects at the first call.
     ///
     /// # Errors
     ///
-    /// [`LedgerError`] if the server cannot be reached, rejects the user or password, is a read-only replica, or denies `INFO` in
-    /// scripts.
-    ///
-    /// # Cancel safety
-    ///
-    /// The future can be dropped at any time.
-    pub async fn connect(server: impl IntoConnectionInfo) -> Result<Self, LedgerError> {
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT))
-            .set_number_of_retries(1);
-        let client = Client::open(server).map_err(engine_error)?;
-        let mut connection =
-            ConnectionManager::new_with_config(client, config).await.map_err(engine_error)?;
-        let role: redis::Value =
-            redis::cmd("ROLE").query_async(&mut connection).await.map_err(engine_error)?;
-        let role: Vec<redis::Value> =
-            redis::from_redis_value(role).map_err(|error| engine_error(error.into()))?;
-        let role: String = match role.into_iter().next() {
-            Some(role) => redis::from_redis_value(role).map_err(|error| engine_error(error.into()))?,
-            None => String::new(),
-        };
-        if role != "master" {
-            return Err(unsuitable(format!("its role is {role:?}; connect to the primary")));
-        }
-        let check = Script::new(&format!("{CLOCK}return {{ now, run }}"));
-        let clock: Result<(u64, String), _> = check.prepare_invoke().invoke_async(&mut connection).await;
-        clock.map_err(|error| {
-            unsuitable(format!(
-                "a script cannot read its clock and its run ({error}); allow TIME and INFO in scripts"
-            ))
-        })?;
+    /// [`LedgerError`] if the text is not the address of a server.
+    pub fn new(server: impl IntoConnectionInfo) -> Result<Self, LedgerError> {
         Ok(Self {
-            connection,
+            client: Client::open(server).map_err(engine_error)?,
+            connection: Arc::default(),
             exchange: Script::new(&format!("{CLOCK}{EXCHANGE}")),
             set_limit: Script::new(&format!("{CLOCK}{SET_LIMIT}")),
             replicas: 0,
@@ -93,27 +69,90 @@ impl RedisLedger {
         self
     }
 
-    /// Waits until enough replicas have what this connection wrote.
-    async fn wait_for_replicas(&self) -> Result<(), LedgerError> {
-        if self.replicas == 0 {
-            return Ok(());
+    /// Checks that the server can be a ledger: that it is a primary, and that scripts may ask for its clock and its run.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the server cannot be reached, rejects the user or password, is a read-only replica, or denies `INFO` in
+    /// scripts.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn check(&self) -> Result<(), LedgerError> {
+        let role: Vec<redis::Value> = self.query(&redis::cmd("ROLE")).await?;
+        let role: Option<String> =
+            role.into_iter().next().and_then(|role| redis::from_redis_value(role).ok());
+        if role.as_deref() != Some("master") {
+            let role = role.unwrap_or_default();
+            return Err(unsuitable(format!("its role is {role:?}; connect to the primary")));
         }
-        let mut command = redis::cmd("WAIT");
-        // A timeout of 0 would wait for ever.
-        let millis = u64::try_from(self.replica_timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        command.arg(self.replicas).arg(millis);
-        let acknowledged: u64 =
-            command.query_async(&mut self.connection.clone()).await.map_err(engine_error)?;
-        if acknowledged < self.replicas {
-            return Err(LedgerError::NotReplicated { acknowledged, required: self.replicas });
+        let script = Script::new(&format!("{CLOCK}return {{ now, run }}"));
+        match self.invoke::<(u64, String)>(&script.prepare_invoke()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unsuitable(format!(
+                "a script cannot read its clock and its run; allow TIME and INFO in scripts ({error:?})"
+            ))),
         }
-        Ok(())
+    }
+
+    /// Calls a script, and waits until enough replicas have what it wrote.
+    async fn invoke_replicated<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, LedgerError> {
+        let answer = self.invoke(call).await?;
+        if self.replicas > 0 {
+            let mut command = redis::cmd("WAIT");
+            // A timeout of 0 would wait for ever.
+            let millis = u64::try_from(self.replica_timeout.as_millis()).unwrap_or(u64::MAX).max(1);
+            let acknowledged: u64 = self.query(command.arg(self.replicas).arg(millis)).await?;
+            if acknowledged < self.replicas {
+                return Err(LedgerError::NotReplicated { acknowledged, required: self.replicas });
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Calls a script.
+    async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, LedgerError> {
+        let mut connection = self.connect().await?;
+        self.finish(call.invoke_async(&mut connection).await).await
+    }
+
+    /// Runs a command.
+    async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LedgerError> {
+        let mut connection = self.connect().await?;
+        self.finish(command.query_async(&mut connection).await).await
+    }
+
+    /// Returns the connection, and makes it if there is none.
+    async fn connect(&self) -> Result<MultiplexedConnection, LedgerError> {
+        let mut current = self.connection.lock().await;
+        if let Some(connection) = &*current {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT));
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = connection.map_err(engine_error)?;
+        *current = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Drops the connection after an error: its next answer could be a late one, or the server could be no primary any more.
+    async fn finish<T>(&self, answer: Result<T, RedisError>) -> Result<T, LedgerError> {
+        if answer.is_err() {
+            *self.connection.lock().await = None;
+        }
+        answer.map_err(engine_error)
     }
 }
 
 impl fmt::Debug for RedisLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The connection knows the password.
+        // The client knows the password.
         f.debug_struct("RedisLedger").field("replicas", &self.replicas).finish_non_exhaustive()
     }
 }
@@ -130,8 +169,7 @@ impl Ledger for RedisLedger {
             call.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         }
         call.arg(ask.limit.limit.get()).arg(ask.limit.version);
-        let answer: Vec<u64> = call.invoke_async(&mut self.connection.clone()).await.map_err(engine_error)?;
-        self.wait_for_replicas().await?;
+        let answer: Vec<u64> = self.invoke_replicated(&call).await?;
         match answer[..] {
             [0, last] => Err(LedgerError::Replayed { last }),
             [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
@@ -151,19 +189,18 @@ impl Ledger for RedisLedger {
         check_name("gate", gate)?;
         let mut call = self.set_limit.key(key_of(gate));
         call.arg(limit.get()).arg(by);
-        let version = call.invoke_async(&mut self.connection.clone()).await.map_err(engine_error)?;
-        self.wait_for_replicas().await?;
+        let version = self.invoke_replicated(&call).await?;
         Ok(LimitVersion { limit, version })
+    }
+
+    fn with_own_connection(&self) -> Arc<dyn Ledger> {
+        Arc::new(Self { connection: Arc::default(), ..self.clone() })
     }
 
     async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
         check_name("gate", gate)?;
         let mut command = redis::cmd("HGETALL");
-        let fields: std::collections::HashMap<String, String> = command
-            .arg(key_of(gate))
-            .query_async(&mut self.connection.clone())
-            .await
-            .map_err(engine_error)?;
+        let fields: HashMap<String, String> = self.query(command.arg(key_of(gate))).await?;
         if fields.is_empty() {
             return Ok(LedgerStatus::default());
         }
@@ -184,7 +221,7 @@ fn key_of(gate: &str) -> String {
 }
 
 /// Reads the hash that the script writes. Returns `None` if it has another layout.
-fn read_status(fields: &std::collections::HashMap<String, String>) -> Option<LedgerStatus> {
+fn read_status(fields: &HashMap<String, String>) -> Option<LedgerStatus> {
     let meta: Vec<&str> = fields.get("m")?.split(' ').collect();
     let [
         layout,

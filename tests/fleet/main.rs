@@ -19,4 +19,5 @@ mod trace;
 mod engines;
 mod exchange;
 mod rules;
+mod shared_gate;
 mod simulation;

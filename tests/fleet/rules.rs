@@ -108,6 +108,7 @@ fn a_clock_that_steps_back_goes_on() {
 fn a_restarted_ledger_learns_for_one_span() {
     let mut bench = Bench::new();
     let before = bench.exchange("a", says(0, 4)).fence;
+    bench.pass(10);
     bench.run = "r2";
     let grant = bench.exchange("b", says(0, 24));
     assert!(grant.fence.epoch > before.epoch);
@@ -137,7 +138,11 @@ fn a_ledger_without_state_learns() {
 fn epochs_rise_although_the_state_was_lost() {
     let mut bench = Bench::new();
     bench.run = "r2";
-    let epoch = bench.exchange("a", says(0, 4)).fence.epoch;
+    let first = bench.exchange("a", says(0, 4)).fence.epoch;
+    bench.state = LedgerState::new();
+    bench.now_ms += SECOND;
+    let epoch = bench.exchange("b", says(0, 4)).fence.epoch;
+    assert!(epoch > first, "b does not know the first epoch, and its fences are higher all the same");
     bench.state = LedgerState::new();
     bench.now_ms -= 900 * SECOND;
     let lost = bench.exchange("b", says(0, 4)).fence.epoch;

@@ -138,7 +138,6 @@ struct Fleet {
     server_offset: u64,
     run: u64,
     last_step: u64,
-    partition_until: u64,
     messages: Vec<Message>,
     limit: u32,
     completed: u64,
@@ -157,6 +156,7 @@ struct Process {
     longest_hold: u64,
     sent: Option<(u64, u64)>,
     paused_until: u64,
+    partition_until: u64,
     /// The local clock: an offset, and its rate in parts of 10 000.
     clock_offset: u64,
     clock_rate: u64,
@@ -198,7 +198,6 @@ impl Fleet {
             snapshot: LedgerState::new(),
             run: 1,
             last_step: 0,
-            partition_until: 0,
             messages: Vec::new(),
             limit,
             completed: 0,
@@ -232,6 +231,7 @@ impl Fleet {
             longest_hold: MAX_HOLD_MS,
             sent: None,
             paused_until: 0,
+            partition_until: 0,
             clock_offset: self.random.below(1 << 40),
             clock_rate: self.random.between(9950, 10_050),
             used_ms: 0,
@@ -320,7 +320,7 @@ impl Fleet {
         let mut times = 1;
         let mut delay = self.random.below(3) * TICK_MS;
         if self.weather == Weather::Faults {
-            if self.now < self.partition_until || self.random.once_in(50) {
+            if self.now < self.processes[ask.index].partition_until || self.random.once_in(50) {
                 self.faults.lost += 1;
                 return;
             }
@@ -376,8 +376,13 @@ impl Fleet {
     fn cause_faults(&mut self) {
         let per_second = 1000 / TICK_MS;
         if self.random.once_in(10 * per_second) {
+            // One process in two loses its way to the ledger, for up to two spans.
             self.faults.partitions += 1;
-            self.partition_until = self.now + self.random.below(2 * TTL_MS);
+            for index in 0..self.processes.len() {
+                if self.random.once_in(2) {
+                    self.processes[index].partition_until = self.now + self.random.below(2 * SPAN_MS);
+                }
+            }
         }
         if self.random.once_in(5 * per_second) {
             self.faults.pauses += 1;

@@ -29,7 +29,8 @@ fn the_ledger_exchanges() {
     let Some(server) = start_server() else { return };
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
-        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let ledger = RedisLedger::new(url(&server)).unwrap();
+        ledger.check().await.unwrap();
         let mut state = LedgerState::new();
         for seq in 1..=3 {
             let ask = ask("a", seq, 0);
@@ -55,7 +56,7 @@ fn permits_are_granted_after_learning() {
     let Some(server) = start_server() else { return };
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
-        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let ledger = RedisLedger::new(url(&server)).unwrap();
         let mut seq = 0;
         loop {
             seq += 1;
@@ -77,7 +78,7 @@ fn a_flush_begins_an_epoch() {
     let Some(server) = start_server() else { return };
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
-        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let ledger = RedisLedger::new(url(&server)).unwrap();
         let before = ledger.exchange("io", ask("a", 1, 0)).await.unwrap();
         let mut connection = Client::open(url(&server)).unwrap().get_connection().unwrap();
         redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
@@ -94,7 +95,7 @@ fn errors_say_what_is_wrong() {
     let Some(server) = start_server() else { return };
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
-        let ledger = RedisLedger::connect(url(&server)).await.unwrap();
+        let ledger = RedisLedger::new(url(&server)).unwrap();
         let name = ledger.exchange("my gate", ask("a", 1, 0)).await.unwrap_err().to_string();
         assert!(name.starts_with("gate \"my gate\" is not valid"), "{name}");
         ledger.exchange("io", ask("a", 5, 0)).await.unwrap();
@@ -112,7 +113,7 @@ fn errors_say_what_is_wrong() {
         assert_eq!(lonely, "0 of 1 replicas have acknowledged the exchange; it does not count");
 
         redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).exec(&mut connection).unwrap();
-        let replica = RedisLedger::connect(url(&server)).await.unwrap_err().to_string();
+        let replica = RedisLedger::new(url(&server)).unwrap().check().await.unwrap_err().to_string();
         assert_eq!(replica, "Redis cannot be a ledger: its role is \"slave\"; connect to the primary");
         let read_only = format!("{:?}", ledger.exchange("io", ask("c", 1, 0)).await.unwrap_err());
         assert!(read_only.contains("read only replica"), "{read_only}");
@@ -120,13 +121,13 @@ fn errors_say_what_is_wrong() {
         redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut connection).unwrap();
         let deny = ["SETUSER", "poor", "on", "nopass", "~*", "+@all", "-info"];
         redis::cmd("ACL").arg(&deny).exec(&mut connection).unwrap();
-        let denied =
-            RedisLedger::connect(format!("redis://poor:x@127.0.0.1:{}/", server.port)).await.unwrap_err();
+        let denied = RedisLedger::new(format!("redis://poor:x@127.0.0.1:{}/", server.port)).unwrap();
+        let denied = denied.check().await.unwrap_err();
         assert!(denied.to_string().contains("allow TIME and INFO in scripts"), "{denied}");
 
         let url = url(&server);
         drop(server);
-        let gone = RedisLedger::connect(url).await.unwrap_err().to_string();
+        let gone = RedisLedger::new(url).unwrap().check().await.unwrap_err().to_string();
         assert_eq!(gone, "Redis did not make the exchange");
     });
 }
@@ -154,7 +155,7 @@ impl RedisEngine {
                 "{CLOCK}{}",
                 include_str!("../../../src/fleet/redis/set_limit.lua")
             )),
-            ledger: runtime.block_on(RedisLedger::connect(url(server))).unwrap(),
+            ledger: RedisLedger::new(url(server)).unwrap(),
             runtime,
         }
     }

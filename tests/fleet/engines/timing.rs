@@ -22,7 +22,7 @@ fn times_of_exchanges() {
     print_rows("step", |holders| time_step(holders));
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     if let Some(server) = redis_engine::start_server() {
-        let ledger = runtime.block_on(RedisLedger::connect(redis_engine::url(&server))).unwrap();
+        let ledger = RedisLedger::new(redis_engine::url(&server)).unwrap();
         let mut connection = Client::open(redis_engine::url(&server)).unwrap().get_connection().unwrap();
         print_rows("Redis", |holders| {
             runtime.block_on(time_ledger(&ledger, holders, async |gate| {

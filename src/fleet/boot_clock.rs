@@ -1,0 +1,22 @@
+//! A clock that does not stop while the host sleeps.
+
+use std::time::Duration;
+
+/// Returns the time since the host has started. `std::time::Instant` stops on Linux while the host sleeps, and leases do not.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn now() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+
+    // Linux has had this clock since 2.6.39. Without it, no lease could be trusted: then every lease has ended.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
+}
+
+/// Returns the time since the first call.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn now() -> Duration {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    ORIGIN.get_or_init(Instant::now).elapsed()
+}

@@ -1,0 +1,45 @@
+//! The thread that renews the lease of a shared gate.
+//!
+//! It has a runtime and a connection of its own, so that a blocked runtime of the program does not delay a renewal.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use super::ledger::{Ledger, LedgerError};
+use super::shared_gate::{SharedCore, SharedGate};
+
+/// Starts the thread. It ends after the last handle and permit of the gate.
+pub(super) fn start(gate: &SharedGate, ledger: Arc<dyn Ledger>) -> io::Result<()> {
+    let core = Arc::clone(gate.core());
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let thread = thread::Builder::new().name("lease".to_owned());
+    thread.spawn(move || runtime.block_on(renew(&core, &*ledger.with_own_connection())))?;
+    Ok(())
+}
+
+/// Exchanges with the ledger until the gate ends.
+async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
+    loop {
+        // The error is the usual case: there was nothing to do before the next exchange.
+        let _ = timeout(core.idle_time(), core.kicked()).await;
+        core.lapse_if_due();
+        if let Some(exchange) = core.begin() {
+            let answer = timeout(EXCHANGE_TIMEOUT, ledger.exchange(core.name(), exchange.ask())).await;
+            let answer = answer.unwrap_or_else(|elapsed| {
+                Err(LedgerError::Engine { engine: "the ledger", source: elapsed.into() })
+            });
+            core.finish(exchange.seq(), answer);
+        }
+        if core.is_stopped() {
+            return;
+        }
+    }
+}
+
+/// The time after which an exchange has failed. The ledgers of this crate fail sooner.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,120 @@
+//! What a process declares to share a limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::plan::debug_as_display::impl_debug_with_causes;
+use crate::plan::{GateName, Limit};
+
+use super::driver;
+use super::ledger::{Ledger, LedgerError, check_name};
+use super::shared_gate::SharedGate;
+use super::step::{LeaseTerms, TermsError};
+
+/// A limit that many processes share, and how this process takes part.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrency_governor::{GateName, Limit};
+/// use concurrency_governor::fleet::{MemoryLedger, Share};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ledger = MemoryLedger::new(); // or a `RedisLedger`, or a `PostgresLedger`
+/// let share = Share::of(ledger, "prod/io").limit(Limit::new(200)).max_hold(Duration::from_secs(30));
+/// let io = share.open(GateName::new("io"))?;
+/// let page = io.run(async { "the page" }).await?;
+/// # assert_eq!(page, "the page");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Share {
+    ledger: Arc<dyn Ledger>,
+    name: String,
+    limit: Option<Limit>,
+    ttl: Duration,
+    max_hold: Duration,
+}
+
+impl Share {
+    /// Creates a share of the gate that the ledger has under `name`.
+    pub fn of(ledger: impl Ledger + 'static, name: impl Into<String>) -> Self {
+        Self {
+            ledger: Arc::new(ledger),
+            name: name.into(),
+            limit: None,
+            ttl: Duration::from_secs(10),
+            max_hold: Duration::from_secs(30),
+        }
+    }
+
+    /// Sets the limit of the fleet. It counts if the ledger has none yet; later the limit is changed in the ledger, for all
+    /// processes.
+    #[must_use]
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Sets the longest time for which a permit is held: 30 s by default. Work that takes longer can run beside work that the ledger
+    /// has admitted elsewhere after this process had lost its lease.
+    #[must_use]
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.max_hold = max_hold;
+        self
+    }
+
+    /// Sets how long a lease lasts: 10 s by default. It is renewed after a third of that.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Opens a gate on the share, and starts the thread that renews its lease.
+    ///
+    /// The gate is paused until the ledger has granted permits: requests wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ShareError`] if the share has no limit, a name or a time is not valid, or the thread cannot be started.
+    pub fn open(self, name: impl Into<GateName>) -> Result<SharedGate, ShareError> {
+        let name = name.into();
+        let limit = self.limit.ok_or(ShareError::NoLimit { gate: name })?;
+        let terms = LeaseTerms::new(self.ttl, self.max_hold)?;
+        check_name("gate", &self.name)?;
+        let gate = SharedGate::new(name, self.name, terms, limit);
+        driver::start(&gate, self.ledger).map_err(ShareError::Thread)?;
+        Ok(gate)
+    }
+}
+
+impl std::fmt::Debug for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Share").field("name", &self.name).field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+/// The error for a share that cannot be opened.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum ShareError {
+    /// The share has no limit.
+    #[error("the share of gate `{gate}` has no limit; set one with `Share::limit`")]
+    NoLimit {
+        /// The gate.
+        gate: GateName,
+    },
+    /// A time is out of range.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
+    /// The name in the ledger is not valid.
+    #[error(transparent)]
+    Name(#[from] LedgerError),
+    /// The thread that renews the lease cannot be started.
+    #[error("cannot start the thread that renews leases")]
+    Thread(#[source] std::io::Error),
+}
+
+impl_debug_with_causes!(ShareError);

@@ -1,0 +1,188 @@
+//! Gates that share a limit: real threads, real time, and a ledger that can fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use concurrency_governor::fleet::{
+    Ask, Grant, LeasePhase, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger, Share, SharedGate,
+    SharedTryError,
+};
+use concurrency_governor::gate::AcquireError;
+use concurrency_governor::{GateName, Limit};
+
+const IO: GateName = GateName::new("io");
+const TTL: Duration = Duration::from_millis(300);
+
+fn open(ledger: &(impl Ledger + Clone + 'static), limit: u32) -> SharedGate {
+    let share = Share::of(ledger.clone(), "prod/io").limit(Limit::new(limit)).ttl(TTL);
+    share.max_hold(Duration::from_millis(100)).open(IO).unwrap()
+}
+
+/// F1: two gates on one ledger never have more permits in use than the limit, and both do work.
+#[tokio::test]
+async fn gates_share_one_limit() {
+    let ledger = MemoryLedger::new();
+    let (in_flight, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let gates = [open(&ledger, 4), open(&ledger, 4)];
+    let mut tasks = Vec::new();
+    for gate in &gates {
+        for _ in 0..8 {
+            let (gate, in_flight, most) = (gate.clone(), Arc::clone(&in_flight), Arc::clone(&most));
+            tasks.push(tokio::spawn(async move {
+                for _ in 0..40 {
+                    let permit = gate.acquire().await.unwrap();
+                    let now = in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(now, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    in_flight.fetch_sub(1, Ordering::SeqCst);
+                    drop(permit);
+                }
+            }));
+        }
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!((1..=4).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+    assert_eq!(ledger.status("prod/io").await.unwrap().holders.len(), 2);
+}
+
+/// F3, F8, F10: without the ledger nothing is admitted after the deadline, a permit says that its lease has ended, and an error says
+/// why. When the ledger is back, waiting requests are admitted.
+#[tokio::test]
+async fn a_lost_ledger_pauses_the_gate() {
+    let ledger = FlakyLedger::default();
+    let gate = open(&ledger, 4);
+    let permit = gate.acquire().await.unwrap();
+    permit.check().unwrap();
+    ledger.fails(Failing::Yes);
+    permit.lost().await;
+    assert!(permit.check().unwrap_err().to_string().starts_with("the lease of gate `io` has ended"));
+    let rejected = gate.try_acquire().unwrap_err();
+    assert!(matches!(rejected, SharedTryError::Unleased { .. }), "{rejected}");
+    assert!(rejected.to_string().contains("the test lets it fail"), "{rejected}");
+    let status = gate.status();
+    assert_eq!((status.cap, status.phase, status.in_use), (0, LeasePhase::Draining, 1));
+    assert!(status.failures > 0);
+
+    let waiting = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.acquire().await }
+    });
+    while gate.status().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    ledger.fails(Failing::No);
+    let second = waiting.await.unwrap().unwrap();
+    second.check().unwrap();
+    assert!(second.fence() > permit.fence());
+    permit.check().unwrap_err();
+}
+
+/// F6: a runtime that is blocked for longer than a lease lasts does not lose it, because another thread renews it.
+#[tokio::test]
+async fn a_blocked_runtime_keeps_its_lease() {
+    let gate = open(&MemoryLedger::new(), 4);
+    let permit = gate.acquire().await.unwrap();
+    let before = gate.status().exchanges;
+    thread::sleep(4 * TTL);
+    permit.check().unwrap();
+    assert!(gate.status().exchanges >= before + 4);
+}
+
+/// A gate that is dropped returns its block at once.
+#[tokio::test]
+async fn a_dropped_gate_returns_its_block() {
+    let ledger = MemoryLedger::new();
+    let first = open(&ledger, 4);
+    let permit = first.acquire_many(4).await.unwrap();
+    drop(first);
+    let second = open(&ledger, 4);
+    assert!(second.try_acquire().is_err(), "the permit keeps the block of its gate");
+    drop(permit);
+    assert_eq!(second.acquire_many(4).await.unwrap().weight(), 4);
+}
+
+/// A weight may be above the present block, and not above the limit of the fleet. A closed gate rejects.
+#[tokio::test]
+async fn weights_are_at_most_the_limit_of_the_fleet() {
+    let gate = open(&MemoryLedger::new(), 4);
+    assert_eq!(gate.acquire_many(4).await.unwrap().weight(), 4);
+    let error = gate.acquire_many(5).await.unwrap_err();
+    assert_eq!(error, AcquireError::TooLarge { gate: IO, weight: 5, limit: Limit::new(4) });
+    assert_eq!(gate.acquire_many(0).await.unwrap_err(), AcquireError::ZeroWeight { gate: IO });
+    assert_eq!(gate.run(async { 7 }).await.unwrap(), 7);
+    gate.close();
+    assert_eq!(gate.acquire().await.unwrap_err(), AcquireError::Closed { gate: IO });
+}
+
+/// A limit that an operator sets reaches the gate by its next exchange.
+#[tokio::test]
+async fn the_limit_is_set_in_the_ledger() {
+    let ledger = MemoryLedger::new();
+    let gate = open(&ledger, 4);
+    let permit = gate.acquire().await.unwrap();
+    ledger.set_limit("prod/io", Limit::new(9), "test").await.unwrap();
+    while gate.status().limit.limit != Limit::new(9) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(gate.acquire_many(8).await.unwrap().weight(), 8);
+    drop(permit);
+}
+
+/// A share without a limit, or with a wrong name, is rejected when it is opened.
+#[test]
+fn a_wrong_share_is_rejected() {
+    let share = Share::of(MemoryLedger::new(), "io");
+    let error = share.clone().open(IO).unwrap_err().to_string();
+    assert_eq!(error, "the share of gate `io` has no limit; set one with `Share::limit`");
+    let share = share.limit(Limit::new(1));
+    let error = share.clone().ttl(Duration::from_millis(5)).open(IO).unwrap_err().to_string();
+    assert_eq!(error, "the ttl of a lease is 5ms, and must be in 100ms to 86400s");
+    let share = Share::of(MemoryLedger::new(), "my io").limit(Limit::new(1));
+    assert!(share.open(IO).unwrap_err().to_string().starts_with("gate \"my io\" is not valid"));
+}
+
+/// A ledger in memory that fails while the test wants it.
+#[derive(Clone, Default)]
+struct FlakyLedger {
+    ledger: MemoryLedger,
+    is_failing: Arc<AtomicBool>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Failing {
+    Yes,
+    No,
+}
+
+impl FlakyLedger {
+    fn fails(&self, failing: Failing) {
+        self.is_failing.store(failing == Failing::Yes, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Ledger for FlakyLedger {
+    async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError> {
+        if self.is_failing.load(Ordering::SeqCst) {
+            return Err(LedgerError::Engine { engine: "the test", source: "the test lets it fail".into() });
+        }
+        self.ledger.exchange(gate, ask).await
+    }
+
+    async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {
+        self.ledger.set_limit(gate, limit, by).await
+    }
+
+    fn with_own_connection(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.clone())
+    }
+
+    async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
+        self.ledger.status(gate).await
+    }
+}
