@@ -64,7 +64,7 @@
 //!
 //! - Gates do not observe latencies or failures: their limits follow from the host. The rules of [`feedback`] choose a limit from
 //!   outcomes, but no gate uses them yet.
-//! - Gates do not share a limit between processes yet. The feature `fleet` has the leases and the ledgers for it.
+//! - A governor does not derive the limit of a fleet. The feature `fleet` has gates that share a limit between processes.
 //! - It does not limit rates.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
 //!
@@ -170,6 +170,10 @@ pub mod _documentation {
         doc = include_str!("../docs/CONFIGURATION.md")
     )]
     pub mod configuration {}
+
+    #[doc = include_str!("documentation-links.md")]
+    #[cfg_attr(any(not(doctest), feature = "fleet"), doc = include_str!("../docs/FLEET.md"))]
+    pub mod fleet {}
 
     #[doc = include_str!("documentation-links.md")]
     #[doc = include_str!("../docs/GUARANTEES.md")]

@@ -56,7 +56,7 @@ impl LedgerOracle {
         self.server = now;
         if is_first || run != self.run || ask.epoch > self.epoch {
             self.epoch = [self.epoch + 1, ask.epoch + 1, now].into_iter().max().unwrap();
-            self.run = run.to_owned();
+            run.clone_into(&mut self.run);
             self.learning_until = self.clock + self.span;
         } else if self.clock < self.learning_until {
             self.learning_until += longer;

@@ -153,7 +153,7 @@ struct FlakyLedger {
     is_failing: Arc<AtomicBool>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Failing {
     Yes,
     No,

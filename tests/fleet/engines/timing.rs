@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use concurrency_governor::Limit;
 use concurrency_governor::fleet::{
-    Ask, Claim, LeaseTerms, Ledger, LedgerServer, LedgerState, LimitVersion, RedisLedger,
+    Ask, Claim, LeaseTerms, Ledger, LedgerServer, LedgerState, LimitVersion, MemoryLedger, RedisLedger, Share,
 };
+use concurrency_governor::{Gate, GateName, Limit};
 use redis::Client;
 use tokio::runtime::Builder;
 
@@ -19,7 +19,7 @@ const HOLDERS: [usize; 5] = [1, 10, 100, 1000, 10_000];
 fn times_of_exchanges() {
     println!("| ledger | holders | p50 | p90 | p99 | p50 to that of 100 |");
     println!("|---|---|---|---|---|---|");
-    print_rows("step", |holders| time_step(holders));
+    print_rows("step", time_step);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     if let Some(server) = redis_engine::start_server() {
         let ledger = RedisLedger::new(redis_engine::url(&server)).unwrap();
@@ -47,6 +47,37 @@ fn times_of_exchanges() {
                     .unwrap();
             }))
         });
+    }
+}
+
+/// Prints the time of a permit that is available: of a plain gate, and of a gate with a lease.
+#[test]
+#[ignore = "prints times; needs an idle machine"]
+fn times_of_permits() {
+    const PERMITS: u32 = 200_000;
+    let name = GateName::new("io");
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let share = Share::of(MemoryLedger::new(), "io").limit(Limit::new(4)).open(name).unwrap();
+    let plain = Gate::new(name, Limit::new(4));
+    let (mut of_plain, mut of_shared) = (Vec::new(), Vec::new());
+    runtime.block_on(async {
+        drop(share.acquire().await.unwrap());
+        for _ in 0..31 {
+            let started = Instant::now();
+            for _ in 0..PERMITS {
+                drop(plain.acquire().await.unwrap());
+            }
+            of_plain.push(started.elapsed() / PERMITS);
+            let started = Instant::now();
+            for _ in 0..PERMITS {
+                drop(share.acquire().await.unwrap());
+            }
+            of_shared.push(started.elapsed() / PERMITS);
+        }
+    });
+    for (name, mut times) in [("Gate", of_plain), ("SharedGate", of_shared)] {
+        times.sort_unstable();
+        println!("| {name} | {} ns |", times[times.len() / 2].as_nanos());
     }
 }
 
