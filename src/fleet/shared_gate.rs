@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::future::Future;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ impl SharedGate {
             gate,
             name,
             plug,
+            fleet_limit: AtomicU32::new(limit.get()),
             waiting: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
             wants_returns: AtomicBool::new(false),
@@ -90,8 +91,9 @@ impl SharedGate {
     /// As [`acquire`](Self::acquire).
     pub async fn acquire_many(&self, weight: u32) -> Result<SharedPermit, AcquireError> {
         let core = self.core();
-        let limit = core.lock().lease.limit().limit;
-        if weight > limit.get() {
+        // Relaxed: a limit that is about to change could as well have changed after this request.
+        if weight > core.fleet_limit.load(Ordering::Relaxed) {
+            let limit = core.lock().lease.limit().limit;
             return Err(AcquireError::TooLarge { gate: self.name(), weight, limit });
         }
         loop {
@@ -188,7 +190,7 @@ impl SharedGate {
         let mark = *core.mark.borrow();
         // Orders the permit before the clock. `begin` has the same fence between the clock and the permits in use: so either the
         // report counts this permit, or this clock is past the deadline.
-        std::sync::atomic::fence(Ordering::SeqCst);
+        atomic::fence(Ordering::SeqCst);
         if core.is_valid() {
             return Some(SharedPermit { permit: Some(permit), mark, handle: Arc::clone(&self.handle) });
         }
@@ -347,6 +349,8 @@ pub(super) struct SharedCore {
     name: String,
     /// The permit that takes the one place too many. The gate is new and has a limit of 1, so it was granted.
     plug: Option<OwnedPermit>,
+    /// The limit of the fleet, as far as it is known.
+    fleet_limit: AtomicU32,
     /// The weights of the requests that wait.
     waiting: AtomicU64,
     /// The deadline of the lease in nanoseconds of the boot clock.
@@ -406,7 +410,7 @@ impl SharedCore {
     pub(super) fn begin(&self) -> Option<PendingExchange> {
         let mut state = self.lock();
         let now = boot_clock::now();
-        std::sync::atomic::fence(Ordering::SeqCst);
+        atomic::fence(Ordering::SeqCst);
         let in_use = self.in_use();
         let wants = if self.is_stopped() { 0 } else { self.wants(&state, in_use) };
         let next = state.lease.next_exchange(in_use, wants)?;
@@ -437,6 +441,7 @@ impl SharedCore {
                 state.last_error = None;
                 state.is_paused = false;
                 fence = Some(grant.fence);
+                self.fleet_limit.store(grant.limit.limit.get(), Ordering::Relaxed);
                 let cap = state.lease.cap();
                 // A lower block counts before the deadline is extended, and a higher one after it.
                 if cap < before {

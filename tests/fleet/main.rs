@@ -1,15 +1,17 @@
 //! One limit for many processes: the exchange against an oracle, the rules by scenarios, and the protocol under faults.
 
-#![expect(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, and the numbers of a test are small"
-)]
 #![cfg(feature = "fleet")]
+#![cfg_attr(
+    feature = "fleet",
+    expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::print_stderr,
+        clippy::unwrap_used,
+        reason = "a test that panics has failed, and the numbers of a test are small"
+    )
+)]
 
 mod oracle;
 mod random;

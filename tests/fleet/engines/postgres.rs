@@ -1,6 +1,9 @@
 //! The SQL functions on a real PostgreSQL.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use super::differential::{TraceEngine, assert_same_answers};
-use super::server::{TestServer, find_program, without_root};
+use super::server::{TestServer, find_program};
 use crate::trace::OwnedAsk;
 
 /// F9: the function gives the answers of the pure step, on the same traces, and has the same state.
@@ -267,6 +270,16 @@ pub(super) fn start_server_with(settings: &[&str]) -> Option<TestServer> {
         without_root(&mut command, folder);
         command
     }))
+}
+
+/// Makes a command run as the user `nobody` if the test runs as root, which PostgreSQL and pgbouncer reject. The folder is then theirs.
+fn without_root(command: &mut Command, folder: &Path) {
+    const NOBODY: u32 = 65534;
+    command.current_dir(folder);
+    if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
 }
 
 fn config(port: u16) -> tokio_postgres::Config {

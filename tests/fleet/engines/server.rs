@@ -3,8 +3,6 @@
 use std::env;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -72,16 +70,6 @@ pub(crate) fn find_program(name: &str, folders: &[&str]) -> Option<PathBuf> {
         eprintln!("skipped: {name} is not installed");
     }
     found
-}
-
-/// Makes a command run as the user `nobody` if the test runs as root, which PostgreSQL and pgbouncer reject. The folder is then theirs.
-pub(crate) fn without_root(command: &mut Command, folder: &Path) {
-    const NOBODY: u32 = 65534;
-    command.current_dir(folder);
-    if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
-        chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
-        command.uid(NOBODY).gid(NOBODY);
-    }
 }
 
 /// Creates an empty folder for one server.

@@ -1,5 +1,7 @@
 //! The time of an exchange, by the number of holders. Prints a table for docs/PERFORMANCE.md.
 
+#![expect(clippy::print_stdout, reason = "the tables are printed")]
+
 use std::time::{Duration, Instant};
 
 use concurrency_governor::fleet::{
