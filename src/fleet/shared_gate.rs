@@ -1,14 +1,16 @@
 //! A gate whose permits are leased from a ledger.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::future::Future;
 use std::hash::BuildHasher;
+use std::pin::pin;
 use std::sync::atomic::{self, AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::gate::{AcquireError, Gate, OwnedPermit, TryAcquireError, WakeList};
 use crate::plan::debug_as_display::impl_debug_as_display;
@@ -44,13 +46,15 @@ impl SharedGate {
             wants_returns: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
             kick: Notify::new(),
-            mark: watch::Sender::new(LeaseMark::default()),
+            lapses: AtomicU64::new(0),
+            lapsed: Notify::new(),
             state: Mutex::new(SharedState {
                 lease,
                 is_paused: false,
                 wanted: 0,
                 exchanges: 0,
                 last_error: None,
+                ended: VecDeque::new(),
             }),
         };
         Self { handle: Arc::new(SharedHandle { core: Arc::new(core) }) }
@@ -186,13 +190,13 @@ impl SharedGate {
     /// is read after the permit was taken, so a permit that counts was in use before the deadline.
     fn admit(&self, permit: OwnedPermit) -> Option<SharedPermit> {
         let core = self.core();
-        // Read before the deadline: if the lease ends in between, the permit has the mark of the lease that has ended.
-        let mark = *core.mark.borrow();
+        // Acquire: read before the deadline. If a lease ends in between, the permit belongs to the one that has ended.
+        let lapses = core.lapses.load(Ordering::Acquire);
         // Orders the permit before the clock. `begin` has the same fence between the clock and the permits in use: so either the
         // report counts this permit, or this clock is past the deadline.
         atomic::fence(Ordering::SeqCst);
         if core.is_valid() {
-            return Some(SharedPermit { permit: Some(permit), mark, handle: Arc::clone(&self.handle) });
+            return Some(SharedPermit { permit: Some(permit), lapses, handle: Arc::clone(&self.handle) });
         }
         drop(permit);
         core.lapse_if_due();
@@ -210,7 +214,8 @@ impl fmt::Debug for SharedGate {
 pub struct SharedPermit {
     /// `None` only while it is dropped.
     permit: Option<OwnedPermit>,
-    mark: LeaseMark,
+    /// How often a lease had ended when the permit was granted.
+    lapses: u64,
     handle: Arc<SharedHandle>,
 }
 
@@ -221,11 +226,19 @@ impl SharedPermit {
         self.permit.as_ref().map_or(0, OwnedPermit::weight)
     }
 
-    /// Returns the fence of the lease when the permit was granted: a number that rises with each exchange of the fleet. Work can pass
-    /// it to a store that rejects lower ones.
+    /// Returns the fence of the lease: a number that rises with each exchange of the fleet. Work can pass it to a store that rejects
+    /// lower ones. After the lease has ended, it is that of the last exchange before the end.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        self.mark.fence
+        let state = self.handle.core.lock();
+        let ended = state.ended.iter().find(|(lapses, _)| *lapses == self.lapses);
+        let is_current = self.handle.core.lapses.load(Ordering::Acquire) == self.lapses;
+        match ended {
+            Some((_, fence)) => *fence,
+            None if is_current => state.lease.fence(),
+            // It ended so long ago that any other fence is higher.
+            None => Fence::default(),
+        }
     }
 
     /// Checks that the lease has not ended since the permit was granted.
@@ -235,7 +248,7 @@ impl SharedPermit {
     /// [`LeaseLost`] if it has. Then the work should end within the rest of its longest hold.
     pub fn check(&self) -> Result<(), LeaseLost> {
         let core = &self.handle.core;
-        if core.is_valid() && core.mark.borrow().lapses == self.mark.lapses {
+        if core.is_valid() && core.lapses.load(Ordering::Acquire) == self.lapses {
             Ok(())
         } else {
             Err(LeaseLost { gate: core.gate.name() })
@@ -248,9 +261,16 @@ impl SharedPermit {
     ///
     /// The future can be dropped at any time.
     pub async fn lost(&self) {
-        let mut mark = self.handle.core.mark.subscribe();
-        // The sender lives as long as this permit.
-        let _ = mark.wait_for(|mark| mark.lapses != self.mark.lapses).await;
+        let core = &self.handle.core;
+        loop {
+            // Registered before the count is read, so that no notification is missed.
+            let mut notified = pin!(core.lapsed.notified());
+            notified.as_mut().enable();
+            if core.lapses.load(Ordering::Acquire) != self.lapses {
+                return;
+            }
+            notified.await;
+        }
     }
 }
 
@@ -360,16 +380,10 @@ pub(super) struct SharedCore {
     is_stopped: AtomicBool,
     /// Wakes the thread.
     kick: Notify,
-    mark: watch::Sender<LeaseMark>,
+    /// How often a lease has ended, and a notification of it.
+    lapses: AtomicU64,
+    lapsed: Notify,
     state: Mutex<SharedState>,
-}
-
-/// What a permit keeps of the lease.
-#[derive(Clone, Copy, Debug, Default)]
-struct LeaseMark {
-    /// How often a lease has ended.
-    lapses: u64,
-    fence: Fence,
 }
 
 struct SharedState {
@@ -380,6 +394,8 @@ struct SharedState {
     wanted: u32,
     exchanges: u64,
     last_error: Option<String>,
+    /// The last leases that have ended, by their number, each with its last fence.
+    ended: VecDeque<(u64, Fence)>,
 }
 
 impl SharedCore {
@@ -429,7 +445,6 @@ impl SharedCore {
     pub(super) fn finish(&self, seq: u64, answer: Result<Grant, LedgerError>) {
         // Wakers are called after the lock is released.
         let mut wake_lists = Vec::new();
-        let mut fence = None;
         let mut state = self.lock();
         match answer {
             Ok(grant) => {
@@ -440,7 +455,6 @@ impl SharedCore {
                 state.exchanges = state.exchanges.saturating_add(1);
                 state.last_error = None;
                 state.is_paused = false;
-                fence = Some(grant.fence);
                 self.fleet_limit.store(grant.limit.limit.get(), Ordering::Relaxed);
                 let cap = state.lease.cap();
                 // A lower block counts before the deadline is extended, and a higher one after it.
@@ -459,9 +473,6 @@ impl SharedCore {
             }
         }
         drop(state);
-        if let Some(fence) = fence {
-            self.mark.send_modify(|mark| mark.fence = fence);
-        }
         drop(wake_lists);
     }
 
@@ -475,8 +486,15 @@ impl SharedCore {
         let wake_list = self.resize(0);
         // Permits in use should be reported as they return.
         self.wants_returns.store(true, Ordering::Relaxed);
+        let fence = state.lease.fence();
+        // Under the lock, so that the number of a lease and its fence belong together. AcqRel pairs with the loads of permits.
+        let number = self.lapses.fetch_add(1, Ordering::AcqRel);
+        state.ended.push_back((number, fence));
+        if state.ended.len() > ENDED_LEASES {
+            state.ended.pop_front();
+        }
         drop(state);
-        self.mark.send_modify(|mark| mark.lapses = mark.lapses.wrapping_add(1));
+        self.lapsed.notify_waiters();
         drop(wake_list);
     }
 
@@ -524,6 +542,9 @@ impl SharedCore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How many leases that have ended are remembered, for the fences of permits that are still in use.
+const ENDED_LEASES: usize = 16;
 
 /// An exchange that has begun. It owns its ask, because the lease is behind a lock.
 pub(super) struct PendingExchange {
