@@ -11,11 +11,10 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::ledger::{Ledger, LedgerError};
-use super::shared_gate::{SharedCore, SharedGate};
+use super::shared_core::SharedCore;
 
 /// Starts the thread. It ends after the last handle and permit of the gate.
-pub(super) fn start(gate: &SharedGate, ledger: Arc<dyn Ledger>) -> io::Result<()> {
-    let core = Arc::clone(gate.core());
+pub(super) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let thread = thread::Builder::new().name("lease".to_owned());
     thread.spawn(move || runtime.block_on(renew(&core, &*ledger.with_own_connection())))?;

@@ -9,8 +9,11 @@
 
 mod share;
 
-mod driver;
 mod shared_gate;
+
+mod driver;
+mod shared_core;
+mod shared_status;
 
 mod memory;
 #[cfg(feature = "postgres")]
@@ -32,7 +35,8 @@ pub use postgres::PostgresLedger;
 #[cfg(feature = "redis")]
 pub use redis::RedisLedger;
 pub use share::{Share, ShareError};
-pub use shared_gate::{LeaseLost, SharedGate, SharedPermit, SharedStatus, SharedTryError};
+pub use shared_gate::{SharedGate, SharedPermit};
+pub use shared_status::{LeaseLost, SharedStatus, SharedTryError};
 
 pub use step::{
     Ask, Claim, Fence, Grant, HolderStatus, LeaseTerms, LedgerServer, LedgerState, LedgerStatus,

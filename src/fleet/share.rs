@@ -85,7 +85,7 @@ impl Share {
         let terms = LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
         let gate = SharedGate::new(name, self.name, terms, limit);
-        driver::start(&gate, self.ledger).map_err(ShareError::Thread)?;
+        driver::start(Arc::clone(gate.core()), self.ledger).map_err(ShareError::Thread)?;
         Ok(gate)
     }
 }
