@@ -21,7 +21,10 @@ fn random_steps_follow_the_oracle() {
         number += 1;
     }
     eprintln!("fleet model: {checked} steps in the traces {first} to {}: {seen:?}", number - 1);
-    seen.assert_reached();
+    // Fewer steps need not reach every rule.
+    if checked >= 100_000 {
+        seen.assert_reached();
+    }
 }
 
 /// Runs one trace, and returns the number of its steps.

@@ -36,7 +36,8 @@ fn no_fault_admits_more_than_the_limit() {
         faults.add(&fleet.faults);
     }
     eprintln!("fleet simulation: seeds {first} to {}: {completed} requests, {faults:?}", first + seeds - 1);
-    assert!(faults.is_each_above(seeds / 8), "{faults:?}");
+    // Fewer simulations need not have every fault.
+    assert!(seeds < 40 || faults.is_each_above(seeds / 8), "{faults:?}");
 }
 
 /// Without faults, at least nine tenths of the permits are in use at twice the demand, and equal processes do equal work.
