@@ -1,13 +1,15 @@
 //! The Lua script on a real redis-server.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use concurrency_governor::Limit;
 use concurrency_governor::fleet::{
     Ask, Claim, Fence, Grant, LeaseTerms, Ledger, LedgerServer, LedgerState, LedgerStatus, LimitVersion,
-    RedisLedger,
+    RedisLedger, Share,
 };
+use concurrency_governor::{GateName, Limit};
 use redis::{Client, Connection, Script};
 use tokio::runtime::Runtime;
 
@@ -85,6 +87,45 @@ fn a_flush_begins_an_epoch() {
         let after = ledger.exchange("io", Ask { epoch: before.fence.epoch, ..ask("a", 2, 9) }).await.unwrap();
         assert!(after.fence.epoch > before.fence.epoch);
         assert_eq!((after.cap, after.learning), (9, ask("a", 1, 0).terms.span()));
+    });
+}
+
+/// F1, F3: gates of two processes stay within the limit while the server loses its state, and go on after its span.
+#[test]
+fn gates_share_one_limit_over_a_flush() {
+    let Some(server) = start_server() else { return };
+    Runtime::new().unwrap().block_on(async {
+        let (in_flight, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let open = || {
+            let share = Share::of(RedisLedger::new(url(&server)).unwrap(), "io").limit(Limit::new(4));
+            let share = share.ttl(Duration::from_millis(200)).max_hold(Duration::from_millis(20));
+            share.open(GateName::new("io")).unwrap()
+        };
+        let gates = [open(), open()];
+        let mut tasks = Vec::new();
+        for index in 0..8 {
+            let (gate, in_flight, most) =
+                (gates[index % 2].clone(), Arc::clone(&in_flight), Arc::clone(&most));
+            tasks.push(tokio::spawn(async move {
+                for _ in 0..100 {
+                    let permit = gate.acquire().await.unwrap();
+                    most.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    in_flight.fetch_sub(1, Ordering::SeqCst);
+                    drop(permit);
+                }
+            }));
+        }
+        // Lose the state as soon as work is done.
+        while most.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut connection = Client::open(url(&server)).unwrap().get_connection().unwrap();
+        redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 4);
     });
 }
 
