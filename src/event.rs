@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::gate::{Holder, Stall, WaitCycle};
 use crate::plan::{BuildError, Explanation, GateName, Limit, Reading, Resource};
 use crate::probe::ProbeError;
 
@@ -67,6 +70,51 @@ pub enum Event {
         /// Every problem.
         error: BuildError,
     },
+    /// Permits of a gate that [tracks its holders](crate::GateSpec::track_holders) are in use for longer than declared. Reported at most
+    /// once per 30 s and gate, as the next three events.
+    PermitOverdue {
+        /// The gate at which the permits were requested.
+        gate: GateName,
+        /// The number of overdue holders.
+        overdue: usize,
+        /// The one that has held its permits for longest.
+        oldest: Box<Holder>,
+    },
+    /// Requests were admitted, and their futures have not been polled since, for longer than the gate declares as overdue: some task
+    /// keeps futures that it does not poll, such as the losers of a `select!`. Their permits are in use.
+    GrantUnclaimed {
+        /// The gate at which the permits were requested.
+        gate: GateName,
+        /// The number of such requests.
+        unclaimed: usize,
+        /// The one that was admitted first.
+        oldest: Box<Holder>,
+    },
+    /// Requests wait, and nothing was acquired or released for longer than the gate declares as overdue.
+    Stalled {
+        /// The gate that has no room.
+        gate: GateName,
+        /// The requests that wait there.
+        waiting: usize,
+        /// Since when nothing has moved.
+        since: Instant,
+        /// How long ago that was.
+        lasted: Duration,
+        /// The permits that have been in use for longest.
+        suspects: Vec<Holder>,
+    },
+    /// Tasks wait for each other's permits, so that none of them can continue.
+    WaitCycle {
+        /// The tasks, and what they wait for.
+        cycle: WaitCycle,
+    },
+}
+
+impl From<Stall> for Event {
+    fn from(stall: Stall) -> Self {
+        let Stall { gate, waiting, since, lasted, suspects } = stall;
+        Self::Stalled { gate, waiting, since, lasted, suspects }
+    }
 }
 
 impl fmt::Display for Event {
@@ -92,6 +140,23 @@ impl fmt::Display for Event {
             Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; keeping {kept}"),
             Self::ProbeRecovered { resource, reading } => write!(f, "{resource}: measured again, {reading}"),
             Self::RefreshRejected { error } => write!(f, "new readings rejected: {error}"),
+            Self::PermitOverdue { gate, overdue: 1, oldest } => {
+                write!(f, "gate {gate}: a permit is overdue: {oldest}")
+            }
+            Self::PermitOverdue { gate, overdue, oldest } => {
+                write!(f, "gate {gate}: {overdue} holders are overdue; the oldest: {oldest}")
+            }
+            Self::GrantUnclaimed { gate, unclaimed: 1, oldest } => {
+                write!(f, "gate {gate}: a granted request is not polled: {oldest}")
+            }
+            Self::GrantUnclaimed { gate, unclaimed, oldest } => {
+                write!(f, "gate {gate}: {unclaimed} granted requests are not polled; the oldest: {oldest}")
+            }
+            Self::Stalled { gate, waiting, since, lasted, suspects } => {
+                let (gate, waiting, since, lasted) = (*gate, *waiting, *since, *lasted);
+                Stall { gate, waiting, since, lasted, suspects: suspects.clone() }.fmt(f)
+            }
+            Self::WaitCycle { cycle } => write!(f, "wait cycle: {cycle}"),
         }
     }
 }

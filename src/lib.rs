@@ -137,8 +137,8 @@ pub use event::Event;
 pub use gate::{AcquireError, Gate, Permit};
 pub use governor::Governor;
 pub use plan::{
-    Amount, Formula, GateName, GateSpec, Keys, Limit, OverrideLayer, Overrides, Part, Plan, Quantity,
-    Reading, Readings, Resolution, Resource, Shed,
+    Amount, Formula, GateName, GateSpec, Holders, Keys, Limit, OverrideLayer, Overrides, Part, Plan,
+    Quantity, Reading, Readings, Resolution, Resource, Shed,
 };
 pub use pool::{Manager, Pool, PooledItem};
 pub use probe::ResourceProbe;

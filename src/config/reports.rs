@@ -4,8 +4,11 @@
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::event::Event;
-use crate::gate::{GateStatus, GateTotals, Histogram, QueueTotals, RejectedTotals};
-use crate::governor::{GovernorStatus, ProbeStatus};
+use crate::gate::{
+    CycleLink, GateStatus, GateTotals, Histogram, Holder, HolderState, QueueTotals, RejectedTotals, Stall,
+    WaitCycle,
+};
+use crate::governor::{Bottleneck, Diagnosis, GateDiagnosis, GovernorStatus, HolderGroup, ProbeStatus};
 use crate::plan::{
     AncestorLimit, Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin,
     Readings, Resolution, Shadowed, Source, Standing,
@@ -200,11 +203,15 @@ impl_serialize_by_fields! {
     CreateErrors { failed, timed_out, panicked, not_started, abandoned }
     ExpiredCheckouts { admission, item, backoff, start, creation, check }
 
+    Bottleneck { gate, limit, decided_by }
+    Diagnosis { gates, cycles }
+    GateDiagnosis { gate, limit, in_use, debt, waiting, unclaimed, closed, bottleneck, tracked, holders, stall }
+
     GovernorStatus { refreshes, rejected, probes }
     ProbeStatus { resource, reading, stale, measured, failed }
 }
 
-/// Serializes every field under its name. `retry_after` is in seconds, or null.
+/// Serializes every field under its name. `retry_after` and `oldest_permit` are in seconds, or null.
 impl Serialize for GateStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self {
@@ -221,11 +228,14 @@ impl Serialize for GateStatus {
             resized,
             totals,
             waits,
+            holds,
+            oldest_permit,
         } = self;
         serialize_fields!(serializer, "GateStatus", {
             "name": name, "limit": limit, "in_use": in_use, "available": available, "debt": debt, "waiting": waiting,
             "unclaimed": unclaimed, "closed": closed, "standing": standing,
             "retry_after": retry_after.map(|wait| wait.as_secs_f64()), "resized": resized, "totals": totals, "waits": waits,
+            "holds": holds, "oldest_permit": oldest_permit.map(|age| age.as_secs_f64()),
         })
     }
 }
@@ -274,6 +284,68 @@ impl Serialize for Histogram {
     }
 }
 
+/// Serializes every field under its name but `since` and the key, which may be a secret. `location` and `task` are texts, `age` is in
+/// seconds.
+impl Serialize for Holder {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { gate, key: _, label, location, task, weight, since: _, age, state } = self;
+        serialize_fields!(serializer, "Holder", {
+            "gate": gate, "label": label, "location": location.to_string(), "task": task.map(|task| task.to_string()),
+            "weight": weight, "age": age.as_secs_f64(), "state": state,
+        })
+    }
+}
+
+/// Serializes as `held`, `granted_not_polled` or `forgotten`.
+impl Serialize for HolderState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Held => "held",
+            Self::GrantedNotPolled => "granted_not_polled",
+            Self::Forgotten => "forgotten",
+        })
+    }
+}
+
+/// Serializes every field under its name. `location` is a text, and `oldest` is in seconds.
+impl Serialize for HolderGroup {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { label, location, state, holders, permits, oldest, overdue } = self;
+        serialize_fields!(serializer, "HolderGroup", {
+            "label": label, "location": location.to_string(), "state": state, "holders": holders, "permits": permits,
+            "oldest": oldest.as_secs_f64(), "overdue": overdue,
+        })
+    }
+}
+
+/// Serializes every field under its name but `since`. `lasted` is in seconds.
+impl Serialize for Stall {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { gate, waiting, since: _, lasted, suspects } = self;
+        serialize_fields!(serializer, "Stall", {
+            "gate": gate, "waiting": waiting, "lasted": lasted.as_secs_f64(), "suspects": suspects,
+        })
+    }
+}
+
+/// Serializes the waits, in the order of the cycle.
+impl Serialize for WaitCycle {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.links.serialize(serializer)
+    }
+}
+
+/// Serializes every field under its name. The locations and `task` are texts, `waited` is in seconds.
+impl Serialize for CycleLink {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { task, gate, location, weight, waited, holds_from, label } = self;
+        serialize_fields!(serializer, "CycleLink", {
+            "task": task.map(|task| task.to_string()), "gate": gate, "location": location.to_string(), "weight": weight,
+            "waited": waited.as_secs_f64(), "holds_from": holds_from.to_string(), "label": label,
+        })
+    }
+}
+
 /// Serializes the `kind`, the fields of the event under their names, and a human-readable `message`.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -303,6 +375,22 @@ impl Serialize for Event {
                 "kind": "refresh_rejected",
                 "problems": error.problems().iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "message": message,
+            }),
+            Self::PermitOverdue { gate, overdue, oldest } => serialize_fields!(serializer, "Event", {
+                "kind": "permit_overdue", "gate": gate, "overdue": overdue, "oldest": oldest, "message": message,
+            }),
+            Self::GrantUnclaimed { gate, unclaimed, oldest } => serialize_fields!(serializer, "Event", {
+                "kind": "grant_unclaimed", "gate": gate, "unclaimed": unclaimed, "oldest": oldest,
+                "message": message,
+            }),
+            Self::Stalled { gate, waiting, since: _, lasted, suspects } => {
+                serialize_fields!(serializer, "Event", {
+                    "kind": "stalled", "gate": gate, "waiting": waiting, "lasted": lasted.as_secs_f64(),
+                    "suspects": suspects, "message": message,
+                })
+            }
+            Self::WaitCycle { cycle } => serialize_fields!(serializer, "Event", {
+                "kind": "wait_cycle", "cycle": cycle, "message": message,
             }),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::mem;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -24,10 +25,14 @@ use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
 #[cfg(feature = "tracing")]
 use super::priority::Priority;
-use super::queue::fair::QueueArrival;
+use super::queue::fair::{Ownership, QueueArrival};
 use super::queue::{Queue, Removed, Waiter, WaiterRules, WaiterState};
+use super::record::{HeldPermits, RecordId};
+use super::requester::Requester;
 use super::shared::Shared;
-use super::state::{ArrivalDecision, ArrivalTime, GateState, TreeArrival, WaitDeadline};
+use super::state::{
+    ArrivalDecision, ArrivalTime, GateState, TrackedRequest, TreeArrival, TreeWait, WaitDeadline,
+};
 use super::timer::{Rearm, RuntimeId, TimerId};
 use super::tree::TreeNode;
 use super::wake_list::WakeList;
@@ -79,16 +84,18 @@ pin_project! {
 }
 
 impl<'g> Acquire<'g> {
+    /// Creates the future of a request that was made at this place in the source.
     #[inline]
-    pub(super) fn new(gate: &'g Gate, options: RequestOptions) -> Self {
-        Self { request: PendingRequest::new(gate, options) }
+    pub(super) fn new(gate: &'g Gate, options: RequestOptions, location: &'static Location<'static>) -> Self {
+        Self { request: PendingRequest::new(gate, options, location) }
     }
 }
 
 impl AcquireOwned {
+    /// As [`Acquire::new`].
     #[inline]
-    pub(super) fn new(gate: &Gate, options: RequestOptions) -> Self {
-        Self { request: PendingRequest::new(OwnedGate(Some(gate.clone())), options) }
+    pub(super) fn new(gate: &Gate, options: RequestOptions, location: &'static Location<'static>) -> Self {
+        Self { request: PendingRequest::new(OwnedGate(Some(gate.clone())), options, location) }
     }
 }
 
@@ -155,15 +162,20 @@ impl fmt::Debug for AcquireOwned {
 pub(super) trait GateRef {
     type Permit;
 
+    /// Whether the permits can leave the task.
+    const OWNERSHIP: Ownership;
+
     /// Returns the gate, or `None` after [`permit`](Self::permit).
     fn gate(&self) -> Option<&Gate>;
 
     /// Creates the permit for an admitted request. Called once.
-    fn permit(&mut self, weight: u32) -> Option<Self::Permit>;
+    fn permit(&mut self, held: HeldPermits) -> Option<Self::Permit>;
 }
 
 impl<'g> GateRef for &'g Gate {
     type Permit = Permit<'g>;
+
+    const OWNERSHIP: Ownership = Ownership::Borrowed;
 
     #[inline]
     fn gate(&self) -> Option<&Gate> {
@@ -171,8 +183,8 @@ impl<'g> GateRef for &'g Gate {
     }
 
     #[inline]
-    fn permit(&mut self, weight: u32) -> Option<Permit<'g>> {
-        Some(Permit::new(self, weight))
+    fn permit(&mut self, held: HeldPermits) -> Option<Permit<'g>> {
+        Some(Permit::new(self, held))
     }
 }
 
@@ -182,14 +194,16 @@ pub(super) struct OwnedGate(Option<Gate>);
 impl GateRef for OwnedGate {
     type Permit = OwnedPermit;
 
+    const OWNERSHIP: Ownership = Ownership::Owned;
+
     #[inline]
     fn gate(&self) -> Option<&Gate> {
         self.0.as_ref()
     }
 
     #[inline]
-    fn permit(&mut self, weight: u32) -> Option<OwnedPermit> {
-        self.0.take().map(|gate| OwnedPermit::new(gate, weight))
+    fn permit(&mut self, held: HeldPermits) -> Option<OwnedPermit> {
+        self.0.take().map(|gate| OwnedPermit::new(gate, held))
     }
 }
 
@@ -211,19 +225,35 @@ pin_project! {
     impl<G: GateRef> PinnedDrop for PendingRequest<G> {
         fn drop(this: Pin<&mut Self>) {
             let state = this.waiter.state();
-            if state.is_queued() || state == WaiterState::Admitted {
+            if state.is_queued() || state.has_permits() {
                 this.cancel();
             }
         }
     }
 }
 
+/// What a poll finds that takes the slow path.
+#[derive(Clone, Copy)]
+pub(super) enum SlowOutcome {
+    Admitted,
+    /// Admitted at a gate that tracks its holders: the waiter has the record of the permits. The task has budget.
+    Granted,
+    Rejected(Rejection),
+}
+
+impl From<Result<(), Rejection>> for SlowOutcome {
+    #[inline]
+    fn from(result: Result<(), Rejection>) -> Self {
+        result.map_or_else(Self::Rejected, |()| Self::Admitted)
+    }
+}
+
 impl<G: GateRef> PendingRequest<G> {
     #[inline]
-    pub(super) fn new(gate: G, options: RequestOptions) -> Self {
+    pub(super) fn new(gate: G, options: RequestOptions, location: &'static Location<'static>) -> Self {
         let RequestOptions { weight, rules, deadline, max_wait } = options;
         Self {
-            waiter: Waiter::new(weight, rules),
+            waiter: Waiter::made_at(location, weight, rules),
             gate,
             max_wait: max_wait.map_or(NEVER, clock::from_duration),
             deadline: deadline.map_or(NEVER, clock::from_instant),
@@ -243,13 +273,22 @@ impl<G: GateRef> PendingRequest<G> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<G::Permit, AcquireError>> {
         let weight = self.waiter.weight();
         // The fast path: the permits are available on the first poll.
-        if self.waiter.state() == WaiterState::Idle && self.shared().try_acquire(weight) {
-            self.as_mut().project().waiter.mark_admitted();
-        } else if self.waiter.state() != WaiterState::Admitted {
-            if let Err(rejection) = ready!(self.as_mut().poll_slow(cx)) {
-                spend_budget(cx);
-                let shared = self.shared();
-                return Poll::Ready(Err(AcquireError::new(|level| shared.name_at(level), weight, rejection)));
+        let this = self.as_mut().project();
+        let gate = &*this.gate;
+        let try_acquire = || gate.gate().expect("a request arrives once").shared().try_acquire(weight);
+        if !this.waiter.admit_if(try_acquire) && self.waiter.state() != WaiterState::Admitted {
+            match ready!(self.as_mut().poll_slow(cx)) {
+                SlowOutcome::Admitted => {}
+                SlowOutcome::Granted => return Poll::Ready(Ok(self.take_granted(cx))),
+                SlowOutcome::Rejected(rejection) => {
+                    spend_budget(cx);
+                    let shared = self.shared();
+                    return Poll::Ready(Err(AcquireError::new(
+                        |level| shared.name_at(level),
+                        weight,
+                        rejection,
+                    )));
+                }
             }
         }
         // A task that acquires ready permits in a loop must yield to the runtime from time to time. Meanwhile the request keeps
@@ -260,8 +299,30 @@ impl<G: GateRef> PendingRequest<G> {
         };
         budget.made_progress();
         self.as_mut().claim();
-        let permit = self.project().gate.permit(weight);
+        let permit = self.project().gate.permit(HeldPermits::untracked(weight));
         Poll::Ready(Ok(permit.expect("a request is admitted once")))
+    }
+
+    /// Takes the permits of a request at a gate that tracks its holders. The task has budget.
+    #[cold]
+    fn take_granted(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> G::Permit {
+        spend_budget(cx);
+        let held = self.as_mut().finish_granted(|location| Requester::polled(location, cx.waker()));
+        self.project().gate.permit(held).expect("a request is admitted once")
+    }
+
+    /// Completes a request at a gate that tracks its holders, whose permits the caller takes now.
+    fn finish_granted(
+        mut self: Pin<&mut Self>,
+        requester: impl FnOnce(&'static Location<'static>) -> Requester,
+    ) -> HeldPermits {
+        let (record, was_pending) = self.as_mut().project().waiter.finish_granted();
+        if was_pending {
+            let shared = self.shared();
+            shared.hold(record, requester);
+            shared.counters.increment(Counter::Claimed);
+        }
+        HeldPermits::new(self.waiter.weight(), record)
     }
 
     /// Completes an admitted request whose permits the caller takes now.
@@ -277,25 +338,39 @@ impl<G: GateRef> PendingRequest<G> {
     fn postpone(mut self: Pin<&mut Self>) {
         if self.as_mut().project().waiter.postpone() {
             self.shared().counters.increment(Counter::Postponed);
+            let record = self.as_mut().project().waiter.record();
+            self.shared().postpone(record);
         }
     }
 
-    /// Polls a request that the fast path did not admit. After `Ok` its state is `Admitted`.
+    /// Polls a request that the fast path did not admit. If the outcome is that it is admitted, its state is
+    /// `Admitted`.
     #[inline(never)]
-    fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+    fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker();
         match self.waiter.state() {
             WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
+            WaiterState::Granted => self.poll_granted(cx),
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
-            WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(waker),
-            _ => Poll::Ready(self.take_result()),
+            WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(cx),
+            _ => Poll::Ready(self.take_result().into()),
         }
+    }
+
+    /// Returns that a request at a gate that tracks its holders is granted. A task without budget takes its permits at a later poll.
+    #[cold]
+    fn poll_granted(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+        if !coop::has_budget_remaining() && coop::poll_proceed(cx).is_pending() {
+            self.postpone();
+            return Poll::Pending;
+        }
+        Poll::Ready(SlowOutcome::Granted)
     }
 
     /// Makes the request: it is admitted, rejected, or put into the queue. `release_slow` in `shared.rs` is the counterpart.
     #[inline]
-    fn arrive(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+    fn arrive(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         // Only a request with a deadline needs the runtime, and the current instant before it takes the lock.
         if self.has_deadline() {
             return self.arrive_with_deadline(cx);
@@ -323,7 +398,7 @@ impl<G: GateRef> PendingRequest<G> {
     /// Makes a request whose wait ends at a deadline.
     #[cold]
     #[inline(never)]
-    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         if self.shared().node.is_some() {
             return self.arrive_in_tree(cx);
         }
@@ -372,10 +447,15 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Makes a request at a gate that is part of a tree.
     #[inline(never)]
-    fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
-        let this = self.as_mut().project();
+    fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+        let mut this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
+        if node.is_tracked() {
+            let location = this.waiter.as_mut().location().expect("a request arrives once");
+            let requester = Requester::polled(location, cx.waker());
+            return self.arrive_tracked(cx, requester);
+        }
         let has_deadline = *this.max_wait != NEVER || *this.deadline != NEVER || shared.max_wait() != NEVER;
         let has_waiters = node.tree().has_waiters();
         // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
@@ -388,7 +468,7 @@ impl<G: GateRef> PendingRequest<G> {
                     drop(locked);
                     this.waiter.mark_admitted();
                     drop(unused);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(SlowOutcome::Admitted);
                 }
                 (QueueArrival::MayWait(leaf), Some(waker)) if !state.queue.sheds() => {
                     state.enqueue_in_leaf(word, leaf, this.waiter, waker, clock::now);
@@ -400,14 +480,47 @@ impl<G: GateRef> PendingRequest<G> {
                 }
             }
         }
-        self.arrive_in_tree_slow(cx)
+        self.arrive_in_tree_slow(cx, None)
     }
 
-    /// Makes a request at a gate that is part of a tree, if it may have to wait until a deadline, or may be rejected.
+    /// Makes a request at a gate that tracks its holders.
+    fn arrive_tracked(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        requester: Requester,
+    ) -> Poll<SlowOutcome> {
+        let this = self.as_mut().project();
+        let shared = this.gate.gate().expect("a request arrives once").shared();
+        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
+        // A task without budget does not take the permits now.
+        if !this.waiter.is_strict() && !node.tree().has_waiters() && coop::has_budget_remaining() {
+            let now = clock::now();
+            let admitted = node.tree().locked(|state, _| {
+                let is_admitted = state.arrive(node.place(), &this.waiter) == QueueArrival::Admitted;
+                is_admitted.then(|| {
+                    let tracked = TrackedRequest { requester, ownership: G::OWNERSHIP };
+                    state.track(node.place(), this.waiter.weight(), tracked, now)
+                })
+            });
+            if let Some(record) = admitted {
+                this.waiter.mark_granted(record);
+                return Poll::Ready(SlowOutcome::Granted);
+            }
+        }
+        self.arrive_in_tree_slow(cx, Some(requester))
+    }
+
+    /// Makes a request at a gate that is part of a tree, if it may have to wait until a deadline, or may be rejected. `requester` is
+    /// `Some` if the gate tracks its holders.
     #[cold]
     #[inline(never)]
-    fn arrive_in_tree_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
-        let this = self.as_mut().project();
+    fn arrive_in_tree_slow(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        requester: Option<Requester>,
+    ) -> Poll<SlowOutcome> {
+        let tracked = requester.map(|requester| TrackedRequest { requester, ownership: G::OWNERSHIP });
+        let mut this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         let waker = cx.waker().clone(); // without the lock, see `arrive`
@@ -429,6 +542,10 @@ impl<G: GateRef> PendingRequest<G> {
         let arrival = TreeArrival { place: node.place(), waiter: &this.waiter, time, now, deadline: instant };
         let mut decision =
             state.decide_arrival_in_tree(word, arrival, clock::now, may_reject, &mut wake_list);
+        if let (ArrivalDecision::Admitted, Some(tracked)) = (&decision, tracked) {
+            let record = state.track(node.place(), this.waiter.weight(), tracked, clock::now());
+            this.waiter.as_mut().mark_granted(record);
+        }
         if matches!(decision, ArrivalDecision::MustWait) {
             let mut rearm = None;
             let deadline = match runtime {
@@ -453,7 +570,8 @@ impl<G: GateRef> PendingRequest<G> {
             };
             match deadline {
                 Ok(deadline) => {
-                    state.enqueue_in_tree(word, node.place(), this.waiter, waker, deadline, clock::now);
+                    let wait = TreeWait { deadline, tracked };
+                    state.enqueue_in_tree(word, node.place(), this.waiter, waker, wait, clock::now);
                     if state.queue.sheds() {
                         // The order of the requests may have changed.
                         state.grant_waiters(word, clock::now, &mut wake_list);
@@ -485,19 +603,23 @@ impl<G: GateRef> PendingRequest<G> {
         decision: ArrivalDecision,
         unused: Waker,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Rejection>> {
+    ) -> Poll<SlowOutcome> {
         let waiter = self.as_mut().project().waiter;
         // The result is noted before the waker is dropped, which may panic.
         match decision {
+            ArrivalDecision::Admitted if waiter.state() == WaiterState::Granted => {
+                drop(unused);
+                self.poll_granted(cx)
+            }
             ArrivalDecision::Admitted => {
                 waiter.mark_admitted();
                 drop(unused);
-                Poll::Ready(Ok(()))
+                Poll::Ready(SlowOutcome::Admitted)
             }
             ArrivalDecision::Rejected(rejection) => {
                 waiter.finish();
                 drop(unused);
-                Poll::Ready(Err(rejection))
+                Poll::Ready(SlowOutcome::Rejected(rejection))
             }
             // The task is woken when its budget is restored, and makes the request then.
             ArrivalDecision::NotYet | ArrivalDecision::MustWait => {
@@ -513,20 +635,24 @@ impl<G: GateRef> PendingRequest<G> {
     /// Stores the new waker of a request in the queue, and registers with another timer if the last one was lost.
     #[cold]
     #[inline(never)]
-    fn poll_waiting(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), Rejection>> {
+    fn poll_waiting(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         // The state may change at any time before the lock is taken: each round acts on what it finds under the lock.
         loop {
             let runtime = match self.waiter.state() {
                 WaiterState::Waiting => None,
                 WaiterState::TimerLost => Some(current_runtime_id()),
-                _ => return Poll::Ready(self.take_result()),
+                WaiterState::Granted => return self.poll_granted(cx),
+                _ => return Poll::Ready(self.take_result().into()),
             };
-            let new_waker = waker.clone(); // without the lock, see `arrive`
+            let new_waker = cx.waker().clone(); // without the lock, see `arrive`
             let this = self.as_mut().project();
             let shared = Arc::clone(this.gate.gate().expect("a waiting request has a gate").shared());
             let renewed = match &shared.node {
                 None => renew(&shared, (), this.waiter, new_waker, runtime),
-                Some(node) => renew(node.tree(), node.place(), this.waiter, new_waker, runtime),
+                Some(node) => {
+                    node.move_wait(&this.waiter, |location| Requester::polled(location, cx.waker()));
+                    renew(node.tree(), node.place(), this.waiter, new_waker, runtime)
+                }
             };
             if let Some(rearm) = renewed.rearm {
                 match &shared.node {
@@ -558,7 +684,7 @@ impl<G: GateRef> PendingRequest<G> {
     fn take_result(self: Pin<&mut Self>) -> Result<(), Rejection> {
         let mut waiter = self.project().waiter;
         let state = waiter.state();
-        if state == WaiterState::Admitted {
+        if state.has_permits() {
             return Ok(());
         }
         let detail = waiter.as_mut().removal_detail();
@@ -575,6 +701,7 @@ impl<G: GateRef> PendingRequest<G> {
             | WaiterState::Waiting
             | WaiterState::TimerLost
             | WaiterState::Admitted
+            | WaiterState::Granted
             | WaiterState::Done => {
                 panic!("a request is polled after completion")
             }
@@ -635,11 +762,15 @@ impl PendingRequest<&Gate> {
         waker: Waker,
         now: i64,
         deadline: i64,
-    ) -> Poll<Result<(), Rejection>> {
-        let this = self.project();
+        ownership: Ownership,
+    ) -> Poll<SlowOutcome> {
+        let mut this = self.project();
         if let Some(node) = &this.gate.shared().node {
             let time = arrival_time(&this.waiter, now, deadline, *this.deadline);
-            return arrive_blocking_in_tree(node, this.waiter, waker, time, now, deadline);
+            let location = this.waiter.as_mut().location().filter(|_| node.is_tracked());
+            let tracked = location
+                .map(|location| TrackedRequest { requester: Requester::blocking(location), ownership });
+            return arrive_blocking_in_tree(node, this.waiter, waker, time, tracked, now, deadline);
         }
         let mut locked = this.gate.shared().lock();
         let (state, word) = locked.parts();
@@ -650,8 +781,8 @@ impl PendingRequest<&Gate> {
             state.decide_arrival(word, &this.waiter, || true)
         };
         match decision {
-            ArrivalDecision::Admitted => Poll::Ready(Ok(())),
-            ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
+            ArrivalDecision::Admitted => Poll::Ready(SlowOutcome::Admitted),
+            ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
             ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
                 let deadline = WaitDeadline { since: now, instant: deadline, timer: TimerId::NONE };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
@@ -661,7 +792,7 @@ impl PendingRequest<&Gate> {
     }
 
     /// Ends the wait if its deadline has passed, and returns the result if the wait has ended.
-    pub(super) fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Poll<Result<(), Rejection>> {
+    pub(super) fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Poll<SlowOutcome> {
         let now = clock::now();
         if deadline <= now {
             let this = self.as_mut().project();
@@ -678,11 +809,20 @@ impl PendingRequest<&Gate> {
         if self.waiter.state().is_queued() {
             return Poll::Pending;
         }
-        let result = self.as_mut().take_result();
-        if result.is_ok() {
-            self.claim();
+        if let Err(rejection) = self.as_mut().take_result() {
+            return Poll::Ready(SlowOutcome::Rejected(rejection));
         }
-        Poll::Ready(result)
+        Poll::Ready(if self.waiter.state() == WaiterState::Granted {
+            SlowOutcome::Granted
+        } else {
+            self.claim();
+            SlowOutcome::Admitted
+        })
+    }
+
+    /// Returns the permits of a thread whose request is granted.
+    pub(super) fn take_granted_blocking(self: Pin<&mut Self>) -> HeldPermits {
+        self.finish_granted(Requester::blocking)
     }
 }
 
@@ -711,7 +851,9 @@ fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
 fn cancel_in_tree(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
     let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
     let mut locked = node.tree().lock();
-    let removed = locked.parts().0.cancel(node.place(), waiter.as_mut());
+    let (state, _) = locked.parts();
+    let removed = state.cancel(node.place(), waiter.as_mut());
+    state.queue.untrack(waiter.as_mut().record(), clock::now);
     finish_cancel_and_wake(shared, locked, node.place(), waiter, removed);
 }
 
@@ -774,33 +916,47 @@ fn arrive_blocking_in_tree(
     mut waiter: Pin<&mut Waiter>,
     waker: Waker,
     time: ArrivalTime,
+    tracked: Option<TrackedRequest>,
     now: i64,
     instant: i64,
-) -> Poll<Result<(), Rejection>> {
+) -> Poll<SlowOutcome> {
     let mut wake_list = WakeList::default();
+    let mut record = RecordId::NONE;
     let decision = node.tree().locked(|state, word| {
         let arrival = TreeArrival { place: node.place(), waiter: &waiter, time, now, deadline: instant };
         let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
-        if matches!(decision, ArrivalDecision::MustWait) {
-            let deadline = WaitDeadline { since: now, instant, timer: TimerId::NONE };
-            state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, Some(deadline), || now);
-            if state.queue.sheds() {
-                state.grant_waiters(word, || now, &mut wake_list);
+        match (&decision, tracked) {
+            (ArrivalDecision::MustWait, tracked) => {
+                let deadline = Some(WaitDeadline { since: now, instant, timer: TimerId::NONE });
+                let wait = TreeWait { deadline, tracked };
+                state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, wait, || now);
+                if state.queue.sheds() {
+                    state.grant_waiters(word, || now, &mut wake_list);
+                }
             }
+            (ArrivalDecision::Admitted, Some(tracked)) => {
+                record = state.track(node.place(), waiter.weight(), tracked, now);
+            }
+            _ => {}
         }
         decision
     });
     // Noted before the wakers run, which may panic: then the drop of the request releases the permits.
     if matches!(decision, ArrivalDecision::Admitted) {
-        waiter.as_mut().mark_admitted();
+        if record.is_none() {
+            waiter.as_mut().mark_admitted();
+        } else {
+            waiter.as_mut().mark_granted(record);
+        }
     }
     wake_list.wake_all();
     match decision {
+        ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::Granted),
         ArrivalDecision::Admitted => {
             waiter.finish();
-            Poll::Ready(Ok(()))
+            Poll::Ready(SlowOutcome::Admitted)
         }
-        ArrivalDecision::Rejected(rejection) => Poll::Ready(Err(rejection)),
+        ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
         ArrivalDecision::MustWait | ArrivalDecision::NotYet => Poll::Pending,
     }
 }

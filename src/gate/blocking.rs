@@ -1,5 +1,6 @@
 //! Requests of blocked threads.
 
+use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,22 +10,29 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::acquire::{PendingRequest, RequestOptions};
+use super::acquire::{PendingRequest, RequestOptions, SlowOutcome};
 use super::clock::{self, NEVER};
 use super::error::AcquireError;
 use super::handle::Gate;
 use super::permit::Permit;
+use super::queue::fair::Ownership;
+use super::record::HeldPermits;
 
 /// Blocks the thread until the request is admitted or rejected. It needs no runtime and no timer.
 #[track_caller]
-pub(super) fn acquire(gate: &Gate, options: RequestOptions) -> Result<Permit<'_>, AcquireError> {
+pub(super) fn acquire(
+    gate: &Gate,
+    options: RequestOptions,
+    ownership: Ownership,
+) -> Result<Permit<'_>, AcquireError> {
     assert_may_block();
     let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
-    let mut request = pin!(PendingRequest::new(gate, options));
+    let mut request = pin!(PendingRequest::new(gate, options, Location::caller()));
     let now = clock::now();
     let deadline = request.deadline_from(now);
     let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
-    let mut polled = request.as_mut().arrive_blocking(Waker::from(Arc::clone(&parker)), now, deadline);
+    let waker = Waker::from(Arc::clone(&parker));
+    let mut polled = request.as_mut().arrive_blocking(waker, now, deadline, ownership);
     let result = loop {
         match polled {
             Poll::Ready(result) => break result,
@@ -33,8 +41,9 @@ pub(super) fn acquire(gate: &Gate, options: RequestOptions) -> Result<Permit<'_>
         polled = request.as_mut().poll_blocking(deadline);
     };
     match result {
-        Ok(()) => Ok(Permit::new(gate, options.weight)),
-        Err(rejection) => {
+        SlowOutcome::Admitted => Ok(Permit::new(gate, HeldPermits::untracked(options.weight))),
+        SlowOutcome::Granted => Ok(Permit::new(gate, request.as_mut().take_granted_blocking())),
+        SlowOutcome::Rejected(rejection) => {
             let shared = gate.shared();
             Err(AcquireError::new(|level| shared.name_at(level), options.weight, rejection))
         }

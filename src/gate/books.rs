@@ -5,6 +5,7 @@ use super::histogram::Histogram;
 use super::status::{QueueTotals, RejectedTotals};
 use super::wait_sampler::WaitSampler;
 use super::wake_list::ChangeListeners;
+use super::watch::GateWatch;
 
 /// What is counted and measured for one gate under its lock.
 pub(super) struct Books {
@@ -20,6 +21,8 @@ pub(super) struct Books {
     pub(super) rejected: RejectedTotals,
     /// `None` if waits are not measured.
     pub(super) waits: Option<Box<Histogram>>,
+    /// `Some` if the gate tracks its holders.
+    pub(super) watch: Option<Box<GateWatch>>,
 }
 
 impl Books {
@@ -32,6 +35,7 @@ impl Books {
             queue: QueueTotals::default(),
             rejected: RejectedTotals::default(),
             waits: measures_waits.then(Box::default),
+            watch: None,
         }
     }
 

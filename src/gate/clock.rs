@@ -55,6 +55,11 @@ pub(crate) fn from_duration(duration: Duration) -> i64 {
     }
 }
 
+/// Returns the time from one instant to another, or zero if they are in the other order.
+pub(crate) fn elapsed(from: i64, to: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(to.saturating_sub(from)).unwrap_or(0))
+}
+
 /// Returns the instant that is this duration after `instant`, or [`NEVER`].
 #[inline]
 pub(crate) fn add(instant: i64, duration: Duration) -> i64 {

@@ -20,9 +20,10 @@ pub(super) enum Counter {
 ///
 /// A thread takes a shard number for all gates when it counts for the first time. Threads without a number share one shard.
 #[derive(Default)]
+#[repr(C)] // in this order: the address of a shard is then one constant away from the address of the gate's counters
 pub(super) struct ShardedCounters {
-    shards: [CounterShard; SHARDS],
     shared: CounterShard,
+    shards: [CounterShard; SHARDS],
 }
 
 /// The counts of one thread, on a cache line of their own.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
+use super::holder::Holder;
 use super::key::Key;
 use super::queue::fair::NodeRules;
 use super::shared::Shared;
@@ -14,7 +15,7 @@ use super::status::{GateStatus, KeyStatus, Resize};
 use super::tree::{DeclaredGate, TreeNode};
 use super::wake_list::WakeList;
 use crate::plan::debug_as_display::impl_debug_as_display;
-use crate::plan::{GateName, Keys, Limit, Shed};
+use crate::plan::{GateName, Holders, Keys, Limit, Shed};
 
 /// A named, live-resizable counting gate, first come, first served.
 ///
@@ -96,6 +97,7 @@ impl Gate {
             shed: None,
             parent: None,
             longest_wait: NEVER,
+            holders: None,
         }
     }
 
@@ -314,6 +316,34 @@ impl Gate {
         self.shared.node.as_ref().map_or_else(Vec::new, |node| node.busiest_keys(most))
     }
 
+    /// Returns the permits in use, those of children and keys included, in no particular order. Returns none if the gate was created
+    /// without [`track_holders`](GateBuilder::track_holders); [`tracks_holders`](Self::tracks_holders) tells.
+    ///
+    /// All of them are of one instant: their weights add up to [`in_use`](GateStatus::in_use) at that instant. It visits every record of
+    /// the tree under its lock.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use concurrency_governor::{Gate, GateName, Holders, Limit};
+    /// # let tracked = Holders::overdue_after(Duration::from_secs(30));
+    /// let jobs = Gate::builder(GateName::new("jobs"), Limit::new(4)).track_holders(tracked).build();
+    /// let permit = jobs.try_acquire_many(3)?;
+    /// let holders = jobs.holders();
+    /// assert_eq!((holders.len(), holders[0].weight, holders[0].location.line()), (1, 3, line!() - 2));
+    /// # drop(permit);
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    #[must_use]
+    pub fn holders(&self) -> Vec<Holder> {
+        self.shared.node.as_ref().map_or_else(Vec::new, |node| node.holders())
+    }
+
+    /// Returns `true` if the gate keeps a record of each permit in use.
+    #[must_use]
+    pub fn tracks_holders(&self) -> bool {
+        self.shared.node.as_ref().is_some_and(|node| node.is_tracked())
+    }
+
     #[inline]
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -359,6 +389,7 @@ pub struct GateBuilder {
     parent: Option<Arc<DeclaredGate>>,
     /// The maximum wait that the parent allows, in nanoseconds, or [`NEVER`].
     longest_wait: i64,
+    holders: Option<Holders>,
 }
 
 impl GateBuilder {
@@ -447,6 +478,31 @@ impl GateBuilder {
         self
     }
 
+    /// Has the gate keep a record of each permit in use, for [`Gate::holders`], [`GateStatus::holds`] and the reports of a governor on why
+    /// nothing moves. It also holds for the children and the keys of the gate.
+    ///
+    /// Each request then takes a lock and reads the clock. Requests with a [priority](super::Request::priority) are admitted in its order,
+    /// as in a gate with children.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Gate, GateName, Holders, Limit};
+    ///
+    /// let tracked = Holders::overdue_after(Duration::from_secs(30));
+    /// let uploads = Gate::builder(GateName::new("uploads"), Limit::new(2)).track_holders(tracked).build();
+    /// let permit = uploads.try_acquire()?;
+    /// permit.label("thumbnail");
+    /// for holder in uploads.holders() {
+    ///     println!("{holder}"); // 1 permit of gate uploads for "thumbnail", requested at src/main.rs:6:23, held for 0ns
+    /// }
+    /// # drop(permit);
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    pub const fn track_holders(mut self, holders: Holders) -> Self {
+        self.holders = Some(holders);
+        self
+    }
+
     /// Creates the gate.
     #[must_use]
     pub fn build(self) -> Gate {
@@ -461,9 +517,13 @@ impl GateBuilder {
             measures_waits: self.measures_waits,
         };
         let node = match &self.parent {
-            Some(parent) => Some(TreeNode::child(parent, self.name, rules)),
-            None if self.is_parent || self.keys.is_some() || self.shed.is_some() => {
-                Some(TreeNode::root(self.name, rules))
+            Some(parent) => Some(TreeNode::child(parent, self.name, rules, self.holders)),
+            None if self.is_parent
+                || self.keys.is_some()
+                || self.shed.is_some()
+                || self.holders.is_some() =>
+            {
+                Some(TreeNode::root(self.name, rules, self.holders))
             }
             None => None,
         };

@@ -39,6 +39,7 @@ mod drained;
 mod permit;
 
 mod handle;
+mod inspect;
 
 mod expiry;
 mod shared;
@@ -53,21 +54,28 @@ mod books;
 pub(crate) mod clock;
 mod core;
 mod counters;
+mod cycle;
 mod histogram;
+mod holder;
 mod key;
 mod priority;
+mod record;
+mod requester;
 mod wait_sampler;
 mod wake_list;
+mod watch;
 
 mod error;
 mod status;
 mod sync;
 
 pub use acquire::{Acquire, AcquireOwned};
+pub use cycle::{CycleLink, WaitCycle};
 pub use drained::Drained;
 pub use error::{AcquireError, Overload, RetryAfter, TryAcquireError};
 pub use handle::{Gate, GateBuilder, InvalidParent};
 pub use histogram::{Bucket, Histogram};
+pub use holder::{Holder, HolderState, Stall};
 pub use key::Key;
 pub use permit::{OwnedPermit, Permit};
 pub use poll_gate::PollGate;
@@ -77,6 +85,9 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
+pub(crate) use holder::in_words;
+pub(crate) use inspect::wait_cycles;
 #[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
 pub(crate) use request::run_blocking;
 pub(crate) use wake_list::WakeList;
+pub(crate) use watch::ReportKind;

@@ -1,10 +1,12 @@
 //! Permits: proof of admission, released on drop.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
 use super::handle::Gate;
+use super::record::HeldPermits;
 
 /// An admission through a [`Gate`], borrowed from its handle. Dropping it releases its permits.
 ///
@@ -12,33 +14,51 @@ use super::handle::Gate;
 #[must_use = "a permit that is dropped at once protects no work"]
 pub struct Permit<'g> {
     gate: &'g Gate,
-    weight: u32,
+    held: HeldPermits,
 }
 
 /// An admission through a [`Gate`] that keeps the gate alive, to be stored or sent. Dropping it releases its permits.
 #[must_use = "a permit that is dropped at once protects no work"]
 pub struct OwnedPermit {
     gate: Gate,
-    weight: u32,
+    held: HeldPermits,
 }
 
 impl<'g> Permit<'g> {
-    /// Takes over `weight` permits that were acquired just now.
+    /// Takes over permits that were acquired just now.
     #[inline]
-    pub(super) const fn new(gate: &'g Gate, weight: u32) -> Self {
-        Self { gate, weight }
+    pub(super) const fn new(gate: &'g Gate, held: HeldPermits) -> Self {
+        Self { gate, held }
     }
 
     /// Returns the number of permits.
     #[must_use]
     pub const fn weight(&self) -> u32 {
-        self.weight
+        self.held.weight()
     }
 
     /// Returns the gate.
     #[must_use]
     pub const fn gate(&self) -> &'g Gate {
         self.gate
+    }
+
+    /// Names what the permits are used for, such as `"upload"`, in the reports of a gate that
+    /// [tracks its holders](super::GateBuilder::track_holders). It has no effect at other gates.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use concurrency_governor::{Gate, GateName, Holders, Limit};
+    /// let tracked = Holders::overdue_after(Duration::from_secs(30));
+    /// let jobs = Gate::builder(GateName::new("jobs"), Limit::new(4)).track_holders(tracked).build();
+    /// let permit = jobs.try_acquire()?;
+    /// permit.label("upload");
+    /// assert_eq!(jobs.holders()[0].label.as_deref(), Some("upload"));
+    /// # drop(permit);
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    pub fn label(&self, label: impl Into<Cow<'static, str>>) {
+        self.gate.shared().label(self.held, label);
     }
 
     /// Moves `weight` permits into a permit of their own. Returns `None`, and changes nothing, if there are fewer.
@@ -53,14 +73,10 @@ impl<'g> Permit<'g> {
     /// assert_eq!(jobs.available(), 1); // `one` was dropped
     /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
     /// ```
-    pub const fn split(&mut self, weight: u32) -> Option<Self> {
-        match self.weight.checked_sub(weight) {
-            Some(rest) => {
-                self.weight = rest;
-                Some(Self { gate: self.gate, weight })
-            }
-            None => None,
-        }
+    pub fn split(&mut self, weight: u32) -> Option<Self> {
+        let (kept, split) = self.gate.shared().split(self.held, weight)?;
+        self.held = kept;
+        Some(Self { gate: self.gate, held: split })
     }
 
     /// Takes over the permits of another permit of the same gate.
@@ -72,35 +88,35 @@ impl<'g> Permit<'g> {
         if !Arc::ptr_eq(self.gate.shared(), other.gate.shared()) {
             return Err(other);
         }
-        self.weight = self.weight.saturating_add(take_weight(&mut other.weight));
+        self.held = self.gate.shared().merge(self.held, take(&mut other.held));
         Ok(())
     }
 
     /// Keeps the permits in use for good: nothing releases them. To lower the limit, use [`Gate::resize_by`].
     pub fn forget(mut self) {
-        take_weight(&mut self.weight);
+        self.gate.shared().forget(take(&mut self.held));
     }
 
     /// Turns it into a permit with a handle of its own.
     #[inline]
     pub(super) fn into_owned(self) -> OwnedPermit {
-        let owned = OwnedPermit::new(self.gate.clone(), self.weight);
+        let owned = OwnedPermit::new(self.gate.clone(), self.held);
         mem::forget(self); // its permits have a new owner, and it has nothing else to drop
         owned
     }
 }
 
 impl OwnedPermit {
-    /// Takes over `weight` permits that were acquired just now.
+    /// Takes over permits that were acquired just now.
     #[inline]
-    pub(super) const fn new(gate: Gate, weight: u32) -> Self {
-        Self { gate, weight }
+    pub(super) const fn new(gate: Gate, held: HeldPermits) -> Self {
+        Self { gate, held }
     }
 
     /// Returns the number of permits.
     #[must_use]
     pub const fn weight(&self) -> u32 {
-        self.weight
+        self.held.weight()
     }
 
     /// Returns the gate.
@@ -109,10 +125,37 @@ impl OwnedPermit {
         &self.gate
     }
 
+    /// Names what the permits are used for, such as `"upload"`, in the reports of a gate that
+    /// [tracks its holders](super::GateBuilder::track_holders). It has no effect at other gates.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use concurrency_governor::{Gate, GateName, Holders, Limit};
+    /// let tracked = Holders::overdue_after(Duration::from_secs(30));
+    /// let jobs = Gate::builder(GateName::new("jobs"), Limit::new(4)).track_holders(tracked).build();
+    /// let permit = jobs.try_acquire_owned()?;
+    /// permit.label("upload");
+    /// assert_eq!(jobs.holders()[0].label.as_deref(), Some("upload"));
+    /// # drop(permit);
+    /// # Ok::<(), concurrency_governor::gate::TryAcquireError>(())
+    /// ```
+    pub fn label(&self, label: impl Into<Cow<'static, str>>) {
+        self.gate.shared().label(self.held, label);
+    }
+
+    /// Declares that the permits stay in the task that acquired them until they are released.
+    ///
+    /// A gate that tracks its holders reports a wait cycle only if it is certain. An owned permit may move to another task, which may
+    /// release it at any time, so it takes part in a cycle only after this call. It has no effect at other gates.
+    pub fn stay_in_task(&self) {
+        self.gate.shared().bind(self.held);
+    }
+
     /// Moves `weight` permits into a permit of their own. Returns `None`, and changes nothing, if there are fewer.
     pub fn split(&mut self, weight: u32) -> Option<Self> {
-        self.weight = self.weight.checked_sub(weight)?;
-        Some(Self { gate: self.gate.clone(), weight })
+        let (kept, split) = self.gate.shared().split(self.held, weight)?;
+        self.held = kept;
+        Some(Self { gate: self.gate.clone(), held: split })
     }
 
     /// Takes over the permits of another permit of the same gate.
@@ -124,45 +167,59 @@ impl OwnedPermit {
         if !Arc::ptr_eq(self.gate.shared(), other.gate.shared()) {
             return Err(other);
         }
-        self.weight = self.weight.saturating_add(take_weight(&mut other.weight));
+        self.held = self.gate.shared().merge(self.held, take(&mut other.held));
         Ok(())
     }
 
     /// Keeps the permits in use for good: nothing releases them. To lower the limit, use [`Gate::resize_by`].
     pub fn forget(mut self) {
-        take_weight(&mut self.weight);
+        self.gate.shared().forget(take(&mut self.held));
     }
 }
 
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.gate.shared().release(self.weight);
+        release(self.gate, self.held);
     }
 }
 
 impl Drop for OwnedPermit {
     #[inline]
     fn drop(&mut self) {
-        self.gate.shared().release(self.weight);
+        release(&self.gate, self.held);
     }
+}
+
+/// Returns permits, and admits the waiters that fit then.
+#[inline]
+fn release(gate: &Gate, held: HeldPermits) {
+    if !gate.shared().try_release(held) {
+        release_slow(gate, held);
+    }
+}
+
+// It takes the handle, because the fast path has its address at hand: benchmark row `try`.
+#[inline(never)]
+fn release_slow(gate: &Gate, held: HeldPermits) {
+    gate.shared().release_slow(held);
 }
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_permit("Permit", self.gate, self.weight, f)
+        debug_permit("Permit", self.gate, self.weight(), f)
     }
 }
 
 impl fmt::Debug for OwnedPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_permit("OwnedPermit", &self.gate, self.weight, f)
+        debug_permit("OwnedPermit", &self.gate, self.weight(), f)
     }
 }
 
 /// Takes the permits out of a permit that is about to be dropped.
-const fn take_weight(weight: &mut u32) -> u32 {
-    mem::replace(weight, 0)
+const fn take(held: &mut HeldPermits) -> HeldPermits {
+    mem::replace(held, HeldPermits::untracked(0))
 }
 
 fn debug_permit(kind: &str, gate: &Gate, weight: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -55,6 +55,7 @@ impl PollGate {
     /// # Errors
     ///
     /// [`AcquireError`] if the request is rejected.
+    #[track_caller]
     pub fn poll_acquire(&mut self, cx: &mut Context<'_>) -> Poll<Result<OwnedPermit, AcquireError>> {
         self.poll_acquire_many(cx, 1)
     }
@@ -72,6 +73,7 @@ impl PollGate {
     /// # Panics
     ///
     /// As [`Acquire`](super::Acquire).
+    #[track_caller]
     pub fn poll_acquire_many(
         &mut self,
         cx: &mut Context<'_>,

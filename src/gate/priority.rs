@@ -16,17 +16,17 @@ use std::iter;
 /// ```
 // A closed enum: it names every level, and code may match on all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
+#[repr(i8)] // the default is 0, so that a new request is written by fewer instructions: benchmark row `await`
 pub enum Priority {
     /// Work that may be delayed for long, such as a nightly job.
-    Batch = 0,
+    Batch = -2,
     /// Work that may fail under load, and is retried later.
-    Sheddable = 1,
+    Sheddable = -1,
     /// Work on behalf of a user. The default.
     #[default]
-    Normal = 2,
+    Normal = 0,
     /// Work whose delay users notice most.
-    Critical = 3,
+    Critical = 1,
 }
 
 impl Priority {
@@ -35,7 +35,12 @@ impl Priority {
 
     #[inline]
     pub(super) const fn index(self) -> usize {
-        self as usize
+        match self {
+            Self::Batch => 0,
+            Self::Sheddable => 1,
+            Self::Normal => 2,
+            Self::Critical => 3,
+        }
     }
 }
 

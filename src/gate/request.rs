@@ -1,7 +1,7 @@
 //! Requests: how a caller asks a gate for permits.
 
 use std::future::Future;
-use std::panic;
+use std::panic::{self, Location};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -13,13 +13,15 @@ use super::error::{AcquireError, TryAcquireError};
 use super::handle::Gate;
 use super::permit::{OwnedPermit, Permit};
 use super::priority::Priority;
+use super::queue::fair::Ownership;
+use super::record::HeldPermits;
 use crate::plan::GateName;
 
 impl Gate {
     /// Returns a request for one permit, to set its weight, deadline or maximum wait.
     #[inline]
     pub const fn request(&self) -> Request<'_> {
-        Request { gate: self, options: RequestOptions::new(1) }
+        Request { gate: self, options: RequestOptions::new(1), location: None }
     }
 
     /// Waits for one permit.
@@ -51,18 +53,21 @@ impl Gate {
     ///
     /// Dropping the future removes the request from the queue. Permits that it was admitted with go to the next waiters.
     #[inline]
+    #[track_caller]
     pub fn acquire(&self) -> Acquire<'_> {
         self.request().acquire()
     }
 
     /// Waits for `weight` permits at once, all or none; otherwise as [`acquire`](Self::acquire).
     #[inline]
+    #[track_caller]
     pub fn acquire_many(&self, weight: u32) -> Acquire<'_> {
         self.request().weight(weight).acquire()
     }
 
     /// Waits for one permit that keeps the gate alive; otherwise as [`acquire`](Self::acquire). The future is `'static`.
     #[inline]
+    #[track_caller]
     pub fn acquire_owned(&self) -> AcquireOwned {
         self.request().acquire_owned()
     }
@@ -70,6 +75,7 @@ impl Gate {
     /// Waits for `weight` permits at once that keep the gate alive; otherwise as [`acquire`](Self::acquire). The future is
     /// `'static`.
     #[inline]
+    #[track_caller]
     pub fn acquire_many_owned(&self, weight: u32) -> AcquireOwned {
         self.request().weight(weight).acquire_owned()
     }
@@ -90,6 +96,7 @@ impl Gate {
     ///
     /// [`TryAcquireError`] if the permit is not available now.
     #[inline]
+    #[track_caller]
     pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
         self.request().try_acquire()
     }
@@ -100,6 +107,7 @@ impl Gate {
     ///
     /// [`TryAcquireError`] if the permits are not available now.
     #[inline]
+    #[track_caller]
     pub fn try_acquire_many(&self, weight: u32) -> Result<Permit<'_>, TryAcquireError> {
         self.request().weight(weight).try_acquire()
     }
@@ -110,6 +118,7 @@ impl Gate {
     ///
     /// [`TryAcquireError`] if the permit is not available now.
     #[inline]
+    #[track_caller]
     pub fn try_acquire_owned(&self) -> Result<OwnedPermit, TryAcquireError> {
         self.request().try_acquire_owned()
     }
@@ -120,6 +129,7 @@ impl Gate {
     ///
     /// [`TryAcquireError`] if the permits are not available now.
     #[inline]
+    #[track_caller]
     pub fn try_acquire_many_owned(&self, weight: u32) -> Result<OwnedPermit, TryAcquireError> {
         self.request().weight(weight).try_acquire_owned()
     }
@@ -198,8 +208,9 @@ impl Gate {
     /// # Cancel safety
     ///
     /// Dropping the future drops `work` first and then releases the permit.
-    pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, AcquireError> {
-        self.request().run(work).await
+    #[track_caller]
+    pub fn run<F: Future>(&self, work: F) -> impl Future<Output = Result<F::Output, AcquireError>> {
+        self.request().run(work)
     }
 
     /// Waits for one permit, and runs `work` on a thread of tokio's blocking pool. A panic of `work` continues in the caller.
@@ -231,12 +242,13 @@ impl Gate {
     /// # Cancel safety
     ///
     /// Dropping the future removes a waiting request from the queue. Once `work` has started, it runs to its end.
-    pub async fn run_blocking<F, T>(&self, work: F) -> Result<T, AcquireError>
+    #[track_caller]
+    pub fn run_blocking<F, T>(&self, work: F) -> impl Future<Output = Result<T, AcquireError>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.request().run_blocking(work).await
+        self.request().run_blocking(work)
     }
 
     /// Waits for one permit, and runs `work` on this thread with `tokio::task::block_in_place`, so that `work` may borrow. The
@@ -269,14 +281,15 @@ impl Gate {
     /// Dropping the future removes a waiting request from the queue. `work` runs within one poll.
     #[cfg(feature = "multi-thread")]
     #[cfg_attr(docsrs, doc(cfg(feature = "multi-thread")))]
-    pub async fn run_in_place<T>(&self, work: impl FnOnce() -> T) -> Result<T, AcquireError> {
-        self.request().run_in_place(work).await
+    #[track_caller]
+    pub fn run_in_place<T>(&self, work: impl FnOnce() -> T) -> impl Future<Output = Result<T, AcquireError>> {
+        self.request().run_in_place(work)
     }
 
     /// Acquires one permit by the fast path alone. Returns `None`, and counts nothing, if the slow path must decide.
     #[inline]
     pub(crate) fn try_acquire_fast(&self) -> Option<OwnedPermit> {
-        self.shared().try_acquire(1).then(|| OwnedPermit::new(self.clone(), 1))
+        self.shared().try_acquire(1).then(|| OwnedPermit::new(self.clone(), HeldPermits::untracked(1)))
     }
 }
 
@@ -301,6 +314,8 @@ impl Gate {
 pub struct Request<'g> {
     gate: &'g Gate,
     options: RequestOptions,
+    /// Where the request is made, if that is not the caller of the method that makes it.
+    location: Option<&'static Location<'static>>,
 }
 
 impl<'g> Request<'g> {
@@ -393,14 +408,16 @@ impl<'g> Request<'g> {
 
     /// Waits for the permits; see [`Gate::acquire`].
     #[inline]
+    #[track_caller]
     pub fn acquire(self) -> Acquire<'g> {
-        Acquire::new(self.gate, self.options)
+        Acquire::new(self.gate, self.options, self.location.unwrap_or(Location::caller()))
     }
 
     /// Waits for permits that keep the gate alive; see [`Gate::acquire_owned`].
     #[inline]
+    #[track_caller]
     pub fn acquire_owned(self) -> AcquireOwned {
-        AcquireOwned::new(self.gate, self.options)
+        AcquireOwned::new(self.gate, self.options, self.location.unwrap_or(Location::caller()))
     }
 
     /// Acquires the permits if they are available now; see [`Gate::try_acquire`]. Deadlines and
@@ -410,13 +427,16 @@ impl<'g> Request<'g> {
     ///
     /// [`TryAcquireError`] if the permits are not available now.
     #[inline]
+    #[track_caller]
     pub fn try_acquire(self) -> Result<Permit<'g>, TryAcquireError> {
         let weight = self.options.weight;
-        if self.gate.shared().try_acquire(weight) {
-            return Ok(Permit::new(self.gate, weight));
-        }
-        let priority = self.options.rules.priority;
-        self.gate.shared().try_acquire_slow(weight, priority).map(|()| Permit::new(self.gate, weight))
+        let held = if self.gate.shared().try_acquire(weight) {
+            HeldPermits::untracked(weight)
+        } else {
+            let location = self.location.unwrap_or(Location::caller());
+            self.gate.shared().try_acquire_slow(weight, self.options.rules.priority, location)?
+        };
+        Ok(Permit::new(self.gate, held))
     }
 
     /// Acquires permits that keep the gate alive, if they are available now. Deadlines and
@@ -426,6 +446,7 @@ impl<'g> Request<'g> {
     ///
     /// [`TryAcquireError`] if the permits are not available now.
     #[inline]
+    #[track_caller]
     pub fn try_acquire_owned(self) -> Result<OwnedPermit, TryAcquireError> {
         let permit = self.try_acquire()?;
         Ok(permit.into_owned())
@@ -442,7 +463,7 @@ impl<'g> Request<'g> {
     /// If the thread runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_blocking(self) -> Result<Permit<'g>, AcquireError> {
-        blocking::acquire(self.gate, self.options)
+        blocking::acquire(self.gate, self.options, Ownership::Borrowed)
     }
 
     /// Blocks the thread until permits are acquired that keep the gate alive; see [`Gate::acquire_blocking`].
@@ -456,7 +477,7 @@ impl<'g> Request<'g> {
     /// If the thread runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_owned_blocking(self) -> Result<OwnedPermit, AcquireError> {
-        blocking::acquire(self.gate, self.options).map(Permit::into_owned)
+        blocking::acquire(self.gate, self.options, Ownership::Owned).map(Permit::into_owned)
     }
 
     /// Runs `work` with the permits, and releases them when it ends; see [`Gate::run`].
@@ -472,11 +493,15 @@ impl<'g> Request<'g> {
     /// # Cancel safety
     ///
     /// Dropping the future drops `work` first and then releases the permits.
-    pub async fn run<F: Future>(self, work: F) -> Result<F::Output, AcquireError> {
-        let permit = self.acquire().await?;
-        let output = work.await;
-        drop(permit);
-        Ok(output)
+    #[track_caller]
+    pub fn run<F: Future>(self, work: F) -> impl Future<Output = Result<F::Output, AcquireError>> {
+        let request = self.made_here();
+        async move {
+            let permit = request.acquire().await?;
+            let output = work.await;
+            drop(permit);
+            Ok(output)
+        }
     }
 
     /// Runs `work` with the permits on a thread of tokio's blocking pool; see [`Gate::run_blocking`].
@@ -493,16 +518,20 @@ impl<'g> Request<'g> {
     ///
     /// Dropping the future removes a waiting request from the queue. Once `work` has started, it runs to its end, and the
     /// permits are in use until then.
-    pub async fn run_blocking<F, T>(self, work: F) -> Result<T, AcquireError>
+    #[track_caller]
+    pub fn run_blocking<F, T>(self, work: F) -> impl Future<Output = Result<T, AcquireError>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let gate = self.gate.name();
-        // Checked first: without a runtime the request would wait for permits that it cannot use.
-        let Ok(runtime) = Handle::try_current() else { return Err(AcquireError::NoRuntime { gate }) };
-        let permit = self.acquire_owned().await?;
-        run_blocking(permit, gate, &runtime, work).await
+        let request = self.made_here();
+        async move {
+            let gate = request.gate.name();
+            // Checked first: without a runtime the request would wait for permits that it cannot use.
+            let Ok(runtime) = Handle::try_current() else { return Err(AcquireError::NoRuntime { gate }) };
+            let permit = request.acquire_owned().await?;
+            run_blocking(permit, gate, &runtime, work).await
+        }
     }
 
     /// Runs `work` with the permits on this thread; see [`Gate::run_in_place`].
@@ -520,11 +549,22 @@ impl<'g> Request<'g> {
     /// Dropping the future removes a waiting request from the queue. `work` runs within one poll.
     #[cfg(feature = "multi-thread")]
     #[cfg_attr(docsrs, doc(cfg(feature = "multi-thread")))]
-    pub async fn run_in_place<T>(self, work: impl FnOnce() -> T) -> Result<T, AcquireError> {
-        let permit = self.acquire().await?;
-        let output = tokio::task::block_in_place(work);
-        drop(permit);
-        Ok(output)
+    #[track_caller]
+    pub fn run_in_place<T>(self, work: impl FnOnce() -> T) -> impl Future<Output = Result<T, AcquireError>> {
+        let request = self.made_here();
+        async move {
+            let permit = request.acquire().await?;
+            let output = tokio::task::block_in_place(work);
+            drop(permit);
+            Ok(output)
+        }
+    }
+
+    /// Notes that the request is made by the caller, unless it was made elsewhere.
+    #[track_caller]
+    pub(crate) fn made_here(mut self) -> Self {
+        self.location = self.location.or(Some(Location::caller()));
+        self
     }
 }
 

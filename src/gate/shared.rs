@@ -1,6 +1,8 @@
 //! What the handles, permits and futures of one gate share.
 
+use std::borrow::Cow;
 use std::mem;
+use std::panic::Location;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -9,10 +11,13 @@ use super::clock::{self, NEVER};
 use super::core::Core;
 use super::counters::{Counter, ShardedCounters};
 use super::error::TryAcquireError;
+use super::holder::HolderState;
 use super::key::Key;
 use super::permits::{Permits, Word};
 use super::priority::Priority;
-use super::queue::FifoQueue;
+use super::queue::{FairQueue, FifoQueue};
+use super::record::{HeldPermits, RecordId};
+use super::requester::Requester;
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
 use super::sync::{AtomicBool, Ordering};
@@ -104,7 +109,12 @@ impl Shared {
     /// Admits or rejects a request that does not wait.
     #[cold]
     #[inline(never)]
-    pub(super) fn try_acquire_slow(&self, weight: u32, priority: Priority) -> Result<(), TryAcquireError> {
+    pub(super) fn try_acquire_slow(
+        &self,
+        weight: u32,
+        priority: Priority,
+        location: &'static Location<'static>,
+    ) -> Result<HeldPermits, TryAcquireError> {
         let word = self.permits.load();
         // The common case needs no lock: the gate is open, and the request fits under the limit, but not now. The word of a gate in a
         // tree always has one permit, and that under a limit of 1.
@@ -112,31 +122,38 @@ impl Shared {
             self.counters.increment(Counter::NoPermits);
             return Err(TryAcquireError::NoPermits { gate: self.name });
         }
-        self.try_acquire_locked(weight, priority)
+        self.try_acquire_locked(weight, priority, location)
     }
 
     #[inline(never)]
-    fn try_acquire_locked(&self, weight: u32, priority: Priority) -> Result<(), TryAcquireError> {
+    fn try_acquire_locked(
+        &self,
+        weight: u32,
+        priority: Priority,
+        location: &'static Location<'static>,
+    ) -> Result<HeldPermits, TryAcquireError> {
         let decided = match &self.node {
-            Some(node) => node.try_acquire(weight, priority),
-            None => self.locked(|state, word| state.try_acquire(word, weight)),
+            Some(node) => node.try_acquire(weight, priority, location),
+            None => self.locked(|state, word| state.try_acquire(word, weight)).map(|()| RecordId::NONE),
         };
-        decided.map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
+        decided
+            .map(|record| HeldPermits::new(weight, record))
+            .map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
+    }
+
+    /// Returns permits without the lock. Returns `false`, and changes nothing, if the caller must take the slow path.
+    #[inline]
+    pub(super) fn try_release(&self, held: HeldPermits) -> bool {
+        self.permits.try_release(held)
     }
 
     /// Returns permits, and admits the waiters that fit then.
     #[inline]
-    pub(super) fn release(&self, weight: u32) {
-        if !self.permits.try_release(weight) {
-            self.release_slow(weight);
-        }
-    }
-
-    #[inline(never)]
-    fn release_slow(&self, weight: u32) {
+    pub(super) fn release_slow(&self, held: HeldPermits) {
+        let weight = held.weight();
         let Some(mut locked) = self.permits.lock() else {
             let node = self.node.as_ref();
-            return node.expect("a gate without a lock is part of a tree").release(weight);
+            return node.expect("a gate without a lock is part of a tree").release(held);
         };
         let mut wake_list = WakeList::default();
         let (state, word) = locked.parts();
@@ -144,6 +161,76 @@ impl Shared {
         drop(locked);
         wake_list.wake_all();
         mem::forget(wake_list); // nothing is left in it
+    }
+
+    /// Runs a step on the records of the holders, if these permits have one.
+    fn with_records<R>(
+        &self,
+        held: HeldPermits,
+        step: impl FnOnce(&mut GateState<FairQueue>) -> R,
+    ) -> Option<R> {
+        let node = self.node.as_ref().filter(|_| !held.record().is_none())?;
+        Some(node.tree().locked(|state, _| step(state)))
+    }
+
+    /// Notes that the owner of granted permits has taken them.
+    pub(super) fn hold(
+        &self,
+        record: RecordId,
+        requester: impl FnOnce(&'static Location<'static>) -> Requester,
+    ) {
+        self.with_records(HeldPermits::new(0, record), |state| state.hold(record, requester));
+    }
+
+    /// Divides permits into those that are kept, and `weight` others. Returns `None` if there are fewer.
+    pub(super) fn split(&self, held: HeldPermits, weight: u32) -> Option<(HeldPermits, HeldPermits)> {
+        let kept = held.weight().checked_sub(weight)?;
+        // The record goes with the permits. Without permits there is none, because a key may be idle then.
+        if weight == 0 {
+            return Some((held, HeldPermits::untracked(0)));
+        }
+        if kept == 0 {
+            return Some((HeldPermits::untracked(0), held));
+        }
+        let moved = self.with_records(held, |state| state.split(held.record(), kept, weight));
+        let moved = HeldPermits::new(weight, moved.unwrap_or(RecordId::NONE));
+        Some((HeldPermits::new(kept, held.record()), moved))
+    }
+
+    /// Returns the sum of permits of this gate.
+    pub(super) fn merge(&self, held: HeldPermits, other: HeldPermits) -> HeldPermits {
+        match (held.weight(), other.weight()) {
+            (_, 0) => held,
+            (0, _) => other,
+            (own, more) => {
+                let sum = HeldPermits::new(own.saturating_add(more), held.record());
+                self.with_records(held, |state| state.merge(sum, other.record()));
+                sum
+            }
+        }
+    }
+
+    /// Notes that nothing will release these permits.
+    pub(super) fn forget(&self, held: HeldPermits) {
+        self.with_records(held, |state| state.set_holder_state(held.record(), HolderState::Forgotten));
+    }
+
+    /// Notes that the owner of granted permits does not take them yet.
+    pub(super) fn postpone(&self, record: RecordId) {
+        let state = HolderState::GrantedNotPolled;
+        self.with_records(HeldPermits::new(0, record), |records| records.set_holder_state(record, state));
+    }
+
+    pub(super) fn label(&self, held: HeldPermits, label: impl Into<Cow<'static, str>>) {
+        if !held.record().is_none() {
+            let label = label.into();
+            drop(self.with_records(held, |state| state.label(held.record(), label))); // frees the old label without the lock
+        }
+    }
+
+    /// Notes that these permits stay in the task that acquired them.
+    pub(super) fn bind(&self, held: HeldPermits) {
+        self.with_records(held, |state| state.bind(held.record()));
     }
 
     /// Sets the limit to the result of `change`, which gets the present limit, and wakes the waiters that fit then.

@@ -63,6 +63,12 @@ pub struct GateStatus {
     /// How long the requests waited that were admitted from the queue. Empty if the gate does not
     /// [measure](super::GateBuilder::measure_waits) waits.
     pub waits: Histogram,
+    /// How long the permits were held that have been released, those of the children not included. Empty if the gate does not
+    /// [track its holders](super::GateBuilder::track_holders). On a busy gate a sample is measured, as for `waits`.
+    pub holds: Histogram,
+    /// How long the oldest permit has been in use, those of children and keys included. `None` if no permit is in use, or the gate does
+    /// not track its holders.
+    pub oldest_permit: Option<Duration>,
 }
 
 /// What a gate has counted since it was created, in requests.

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::Location;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -13,15 +14,19 @@ use super::clock;
 use super::core::Core;
 use super::counters::ShardedCounters;
 use super::error::Rejection;
+use super::holder::{Findings, Holder};
 use super::key::Key;
 use super::permits::{Permits, Word};
 use super::priority::Priority;
-use super::queue::FairQueue;
-use super::queue::fair::{NodeId, NodeRules, Place};
-use super::state::GateState;
+use super::queue::fair::{NodeId, NodeRules, Ownership, Place};
+use super::queue::{FairQueue, Waiter};
+use super::record::{HeldPermits, RecordId};
+use super::requester::Requester;
+use super::state::{GateState, TrackedRequest};
 use super::status::{GateStatus, KeyStatus, Resize};
 use super::wake_list::WakeList;
-use crate::plan::{GateName, Limit};
+use super::watch::{GateWatch, ReportKind};
+use crate::plan::{GateName, Holders, Limit};
 
 /// The tree of a root gate.
 pub(super) struct Tree {
@@ -50,6 +55,8 @@ pub(super) struct DeclaredGate {
     has_keys: bool,
     /// Whether this gate or one above it sheds.
     sheds: bool,
+    /// `Some` if the gate tracks its holders.
+    holders: Option<Holders>,
 }
 
 /// The place of one gate in a tree.
@@ -91,17 +98,24 @@ impl Drop for DeclaredGate {
 
 impl TreeNode {
     /// Creates a tree with its root.
-    pub(super) fn root(name: GateName, rules: NodeRules) -> Self {
+    pub(super) fn root(name: GateName, rules: NodeRules, holders: Option<Holders>) -> Self {
         let permits = Permits::new(Limit::MIN, GateState::new_tree(rules));
         let tree = Arc::new(Tree { permits, hasher: RandomState::new() });
-        Self::declared(tree, NodeId::ROOT, name, None, rules)
+        Self::declared(tree, NodeId::ROOT, name, None, rules, holders)
     }
 
     /// Adds a declared child to a gate, which [may have](Self::is_parent) one.
-    pub(super) fn child(parent: &Arc<DeclaredGate>, name: GateName, rules: NodeRules) -> Self {
+    pub(super) fn child(
+        parent: &Arc<DeclaredGate>,
+        name: GateName,
+        rules: NodeRules,
+        holders: Option<Holders>,
+    ) -> Self {
         let tree = Arc::clone(&parent.tree);
         let added = tree.locked(|state, _| state.queue.add(parent.id, rules));
-        Self::declared(tree, added, name, Some(Arc::clone(parent)), rules)
+        // The permits of a child are permits of its parent, so a parent that tracks its holders tracks those of the child.
+        let holders = holders.or(parent.holders);
+        Self::declared(tree, added, name, Some(Arc::clone(parent)), rules, holders)
     }
 
     fn declared(
@@ -110,11 +124,16 @@ impl TreeNode {
         name: GateName,
         parent: Option<Arc<DeclaredGate>>,
         rules: NodeRules,
+        holders: Option<Holders>,
     ) -> Self {
         let has_keys = rules.keys.is_some();
         let is_parent = rules.is_parent || has_keys;
         let sheds = rules.shed.is_some() || parent.as_ref().is_some_and(|parent| parent.sheds);
-        let declared = DeclaredGate { tree, id, name, parent, is_parent, has_keys, sheds };
+        if let Some(holders) = holders {
+            let watch = GateWatch::new(name, holders);
+            tree.locked(|state, _| state.queue.set_watch(id, watch));
+        }
+        let declared = DeclaredGate { tree, id, name, parent, is_parent, has_keys, sheds, holders };
         Self { declared: Arc::new(declared), place: Place::Gate(id) }
     }
 
@@ -125,6 +144,49 @@ impl TreeNode {
         }
         let hash = self.declared.tree.hasher.hash_one(&key);
         Some(Self { declared: Arc::clone(&self.declared), place: Place::key(self.declared.id, key, hash) })
+    }
+
+    /// Returns `true` if the gate tracks its holders.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.declared.holders.is_some()
+    }
+
+    /// Returns the permits in use at the gate and below.
+    pub(super) fn holders(&self) -> Vec<Holder> {
+        if !self.is_tracked() {
+            return Vec::new(); // children may have records that are none of this gate
+        }
+        let now = clock::now();
+        self.tree().locked(|state, _| state.holders(&self.place, now))
+    }
+
+    pub(super) fn look(&self, now: i64) -> Findings {
+        match self.place {
+            Place::Gate(id) => self.tree().locked(|state, _| state.look(id, now)),
+            Place::Key(_) => Findings::default(),
+        }
+    }
+
+    pub(super) fn may_report(&self, kind: ReportKind, now: i64) -> bool {
+        let id = self.place.declared();
+        self.tree()
+            .locked(|state, _| state.queue.watch_mut(id).is_some_and(|watch| watch.may_report(kind, now)))
+    }
+
+    /// Returns the time after which a permit in use is overdue, in nanoseconds, if the gate tracks its holders.
+    pub(super) fn overdue_after(&self) -> Option<i64> {
+        self.declared.holders.map(|holders| clock::from_duration(holders.overdue_duration()))
+    }
+
+    /// Notes that a request that waits is polled by another task now.
+    pub(super) fn move_wait(
+        &self,
+        waiter: &Waiter,
+        requester: impl FnOnce(&'static Location<'static>) -> Requester,
+    ) {
+        if self.is_tracked() {
+            self.tree().locked(|state, _| state.move_wait(waiter.request_address(), requester));
+        }
     }
 
     /// Returns the gate if children can be added to it.
@@ -171,14 +233,33 @@ impl TreeNode {
         self.place.as_key()
     }
 
-    pub(super) fn try_acquire(&self, weight: u32, priority: Priority) -> Result<(), Rejection> {
-        self.declared.tree.locked(|state, _| state.try_acquire_in_tree(&self.place, weight, priority))
+    pub(super) fn try_acquire(
+        &self,
+        weight: u32,
+        priority: Priority,
+        location: &'static Location<'static>,
+    ) -> Result<RecordId, Rejection> {
+        if !self.is_tracked() {
+            let decided =
+                self.tree().locked(|state, _| state.try_acquire_in_tree(&self.place, weight, priority));
+            return decided.map(|()| RecordId::NONE);
+        }
+        let requester = Requester::trying(location);
+        let (tracked, now) = (TrackedRequest { requester, ownership: Ownership::Owned }, clock::now());
+        self.tree().locked(|state, _| {
+            state.try_acquire_in_tree(&self.place, weight, priority)?;
+            Ok(state.track(&self.place, weight, tracked, now))
+        })
     }
 
-    pub(super) fn release(&self, weight: u32) {
-        self.declared
-            .tree
-            .step(|state, word, wake_list| state.release(word, &self.place, weight, clock::now, wake_list));
+    pub(super) fn release(&self, held: HeldPermits) {
+        self.tree().step(|state, word, wake_list| {
+            state.queue.untrack(held.record(), clock::now);
+            // A permit without weight, from which all was split, says nothing about its key, which may be idle.
+            if held.weight() > 0 {
+                state.release(word, &self.place, held.weight(), clock::now, wake_list);
+            }
+        });
     }
 
     /// The caller wakes the wakers.

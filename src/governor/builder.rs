@@ -258,6 +258,9 @@ fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
         if let Some(shed) = spec.shedding() {
             builder = builder.shed(shed);
         }
+        if let Some(holders) = spec.holders() {
+            builder = builder.track_holders(holders);
+        }
         if let Some(parent) = spec.parent().and_then(|parent| opened.get(&parent)) {
             let child = builder.weight(spec.share_weight()).within(parent);
             builder = child.expect("a parent was opened with children, and a plan has at most 8 levels");

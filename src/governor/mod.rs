@@ -1,11 +1,14 @@
 //! The governor: live gates whose limits follow the probed resources of the host.
 //!
-//! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task.
+//! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls` reports
+//! what does not move, and `diagnosis` tells why.
 
 mod builder;
 mod damping;
+mod diagnosis;
 mod prober;
 mod refresh;
+mod stalls;
 mod status;
 mod update;
 
@@ -22,6 +25,7 @@ use prober::Prober;
 use refresh::ChangeReports;
 
 pub use builder::GovernorBuilder;
+pub use diagnosis::{Bottleneck, Diagnosis, GateDiagnosis, HolderGroup};
 pub use refresh::{RefreshPolicy, RefreshTask};
 pub use status::{GovernorStatus, ProbeStatus};
 
@@ -306,6 +310,9 @@ impl Governor {
     /// The [probes of the host](crate::probe) report changes only in a runtime with I/O enabled. Without it, the limits
     /// follow the host once per period.
     ///
+    /// The same task looks at the gates that [track their holders](crate::GateSpec::track_holders), four times in the shortest of their
+    /// times, and reports to the observers what does not move.
+    ///
     /// ```
     /// # use concurrency_governor::{Formula, GateSpec, Governor, Resource, probe};
     /// use concurrency_governor::governor::RefreshPolicy;
@@ -323,7 +330,8 @@ impl Governor {
     ///
     /// Outside of a tokio runtime with time enabled.
     pub fn spawn_refresh(&self, policy: RefreshPolicy) -> RefreshTask {
-        RefreshTask::spawn(self.clone().refresh_loop(policy))
+        let watch_loop = self.has_tracked_gates().then(|| self.clone().watch_loop());
+        RefreshTask::spawn(self.clone().refresh_loop(policy), watch_loop)
     }
 
     async fn refresh_loop(self, policy: RefreshPolicy) {

@@ -85,11 +85,16 @@ impl Default for RefreshPolicy {
 #[must_use = "the refresh stops when this is dropped"]
 pub struct RefreshTask {
     task: JoinHandle<()>,
+    /// Watches the gates that track their holders, if there are any.
+    watch: Option<JoinHandle<()>>,
 }
 
 impl RefreshTask {
-    pub(super) fn spawn(refresh_loop: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { task: tokio::spawn(refresh_loop) }
+    pub(super) fn spawn(
+        refresh_loop: impl Future<Output = ()> + Send + 'static,
+        watch_loop: Option<impl Future<Output = ()> + Send + 'static>,
+    ) -> Self {
+        Self { task: tokio::spawn(refresh_loop), watch: watch_loop.map(tokio::spawn) }
     }
 
     /// Returns `true` until the task is dropped or its runtime shuts down.
@@ -102,6 +107,9 @@ impl RefreshTask {
 impl Drop for RefreshTask {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod formula;
 mod formula_text;
 
 mod env;
+mod holders;
 mod keys;
 mod overrides;
 mod path;
@@ -36,6 +37,7 @@ pub use error::{BuildError, FindGateError, Problem, UnknownGateError};
 pub use formula::{Base, Formula, FormulaError, Step};
 #[cfg(feature = "serde")]
 pub(crate) use hierarchy::{find_path, index_gates};
+pub use holders::Holders;
 pub use keys::{InvalidKeys, InvalidPart, Keys, Part};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::amount::Amount;
 use super::formula::Formula;
+use super::holders::Holders;
 use super::keys::Keys;
 use super::name::GateName;
 use super::overrides::Policy;
@@ -60,6 +61,7 @@ pub struct GateSpec {
     weight: Option<u32>,
     keys: Option<Keys>,
     shed: Option<Shed>,
+    holders: Option<Holders>,
 }
 
 impl GateSpec {
@@ -92,6 +94,7 @@ impl GateSpec {
             weight: None,
             keys: None,
             shed: None,
+            holders: None,
         }
     }
 
@@ -186,6 +189,22 @@ impl GateSpec {
         self
     }
 
+    /// Has the gate keep a record of each permit in use, so that it can tell why nothing moves. It also holds for the children and the
+    /// keys of the gate. By default it does not, and costs nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Formula, GateSpec, Holders, Resource};
+    ///
+    /// const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 64))
+    ///     .track_holders(Holders::overdue_after(Duration::from_secs(30)));
+    /// # assert!(IO.holders().is_some());
+    /// ```
+    pub const fn track_holders(mut self, holders: Holders) -> Self {
+        self.holders = Some(holders);
+        self
+    }
+
     /// Returns the gate's name.
     #[must_use]
     pub const fn name(&self) -> GateName {
@@ -246,6 +265,12 @@ impl GateSpec {
     #[must_use]
     pub const fn shedding(&self) -> Option<Shed> {
         self.shed
+    }
+
+    /// Returns the declaration of the records of the gate's holders, if it keeps them.
+    #[must_use]
+    pub const fn holders(&self) -> Option<Holders> {
+        self.holders
     }
 
     /// Returns `n` times this gate's limit, for another gate's formula.

@@ -22,6 +22,7 @@ mod timer;
 
 mod blocking;
 mod budget;
+mod holders;
 mod run;
 mod shed;
 mod status;

@@ -94,6 +94,25 @@ fn a_permit_counts_at_each_level() {
     assert_eq!(io.status().totals.admitted, 2, "the requests made on the gate itself");
 }
 
+/// A permit of weight 0 changes nothing when it is dropped, also if its key is idle by then.
+#[test]
+fn a_permit_without_weight_changes_nothing() {
+    let io = keyed(4);
+    let tenant = io.key(1);
+    let mut permit = tenant.try_acquire_owned().unwrap();
+    let rest = permit.split(0).unwrap();
+    drop(permit);
+    assert_eq!(io.busy_keys(), 0);
+    drop(rest);
+    assert_eq!(io.busy_keys(), 0);
+    // The node of the key is free once, not twice: these keys do not share it.
+    let others = [2, 3, 4].map(|key| io.key(key).try_acquire_owned().unwrap());
+    assert_eq!((io.busy_keys(), io.in_use()), (3, 3));
+    let in_use: Vec<u32> = [2, 3, 4].map(|key| io.key(key).in_use()).into();
+    assert_eq!(in_use, [1, 1, 1]);
+    drop(others);
+}
+
 /// An error names the level that rejects the request.
 #[test]
 fn errors_name_the_level_that_rejects() {

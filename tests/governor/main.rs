@@ -11,6 +11,7 @@ mod nested;
 mod overrides;
 mod probes;
 mod refresh;
+mod stalls;
 
 use std::sync::{Arc, Mutex};
 

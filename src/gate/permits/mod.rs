@@ -20,6 +20,7 @@ use std::{thread, time::Duration};
 
 pub(super) use word::Word;
 
+use super::record::HeldPermits;
 use super::sync::{self, AtomicU64, Mutex, Ordering, UnsafeCell};
 use crate::plan::Limit;
 
@@ -85,14 +86,14 @@ impl<T> Permits<T> {
         self.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, acquired).is_ok()
     }
 
-    /// Returns `weight` permits if no request waits.
+    /// Returns permits if no request waits. Permits with a record belong to a tree, whose words do not allow that.
     ///
     /// Returns `false`, and changes nothing, if the caller must release them under the lock.
     #[inline]
-    pub(super) fn try_release(&self, weight: u32) -> bool {
+    pub(super) fn try_release(&self, held: HeldPermits) -> bool {
         let released = |word| {
             let word = Word(word);
-            if word.has(Word::LOCKED | Word::WAITERS) { None } else { Some(word.released(weight).0) }
+            if word.has(Word::LOCKED | Word::WAITERS) { None } else { Some(word.released_untracked(held).0) }
         };
         // Release: the work done under these permits happens before the work done under the next ones.
         self.word.fetch_update(Ordering::Release, Ordering::Relaxed, released).is_ok()
@@ -210,13 +211,15 @@ mod tests {
                         let mut locked = permits.lock().unwrap();
                         let before = *locked.parts().0;
                         if step % 1000 == thread {
-                            assert!(!permits.try_acquire(1) && !permits.try_release(1));
+                            assert!(
+                                !permits.try_acquire(1) && !permits.try_release(HeldPermits::untracked(1))
+                            );
                             thread::yield_now();
                         }
                         *locked.parts().0 = before.saturating_add(1);
                         drop(locked);
                         if permits.try_acquire(1) {
-                            while !permits.try_release(1) {
+                            while !permits.try_release(HeldPermits::untracked(1)) {
                                 thread::yield_now();
                             }
                         }
@@ -262,6 +265,6 @@ mod tests {
         });
         assert!(panicking.is_err());
         assert_eq!((permits.load().available(), permits.load().in_use()), (0, 2));
-        assert!(permits.try_release(2));
+        assert!(permits.try_release(HeldPermits::untracked(2)));
     }
 }

@@ -11,6 +11,7 @@
 //! The number of available permits always lies in `-Limit::MAX..=Limit::MAX`. With the bias of 2^30 its field neither
 //! borrows nor carries, so each change of it is one addition to the whole word.
 
+use crate::gate::record::HeldPermits;
 use crate::plan::Limit;
 
 /// A value of the state word.
@@ -55,6 +56,12 @@ impl Word {
     #[inline]
     pub(in crate::gate) const fn released(self, weight: u32) -> Self {
         Self(self.0.wrapping_add(permits(weight as u64)))
+    }
+
+    /// As [`released`](Self::released), for permits without a record.
+    #[inline]
+    pub(super) const fn released_untracked(self, held: HeldPermits) -> Self {
+        Self(self.0.wrapping_add(permits(held.to_bits())))
     }
 
     /// Returns the word under another limit. One addition changes the limit and the available permits by the same amount, so the

@@ -19,14 +19,16 @@
 
 use std::cell::Cell;
 use std::marker::PhantomPinned;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
+use std::panic::Location;
 use std::pin::Pin;
 use std::process;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::task::Waker;
 
 use super::waiter::{Removal, Removed, WaiterRules, WaiterState, WaitingRequest};
 use crate::gate::priority::Priority;
+use crate::gate::record::RecordId;
 use crate::gate::sync::{AtomicU8, Ordering, PlainCounter, UnsafeCell};
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
@@ -43,11 +45,11 @@ pub(in crate::gate) struct Waiter {
     list: Cell<u64>,
     /// Initialized while the state is [`Waiting`](WaiterState::Waiting).
     waker: UnsafeCell<MaybeUninit<Waker>>,
-    /// Initialized by the first insertion.
-    node: UnsafeCell<MaybeUninit<Node>>,
+    node: UnsafeCell<NodeSlot>,
     _pinned: PhantomPinned,
 }
 
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct Node {
     previous: Option<NonNull<Waiter>>,
@@ -55,18 +57,52 @@ struct Node {
     request: WaitingRequest,
 }
 
+/// The memory of the node. Before the request arrives it has the place in the source where the request was made, so that this makes no
+/// future larger.
+#[derive(Clone, Copy)]
+union NodeSlot {
+    /// Valid while `list` is `NEVER_ENQUEUED` or `STRICTLY_IDLE`.
+    location: &'static Location<'static>,
+    /// Valid at any other time but after an admission on arrival.
+    node: Node,
+}
+
 impl Waiter {
+    /// Creates a waiter for a request that was made at this place in the source.
     #[inline]
-    pub(in crate::gate) fn new(weight: u32, rules: WaiterRules) -> Self {
+    pub(in crate::gate) fn made_at(
+        location: &'static Location<'static>,
+        weight: u32,
+        rules: WaiterRules,
+    ) -> Self {
         Self {
             weight,
-            state: AtomicU8::new(WaiterState::Done as u8),
+            state: AtomicU8::new(WaiterState::Idle as u8),
             rules,
             list: Cell::new(if rules.is_strict { STRICTLY_IDLE } else { NEVER_ENQUEUED }),
             waker: UnsafeCell::new(MaybeUninit::uninit()),
-            node: UnsafeCell::new(MaybeUninit::uninit()),
+            node: UnsafeCell::new(NodeSlot { location }),
             _pinned: PhantomPinned,
         }
+    }
+
+    #[cfg(test)]
+    #[track_caller]
+    pub(in crate::gate) fn new(weight: u32, rules: WaiterRules) -> Self {
+        Self::made_at(Location::caller(), weight, rules)
+    }
+
+    /// Returns the address of the request, which identifies it while it is in a list.
+    pub(in crate::gate) fn request_address(&self) -> usize {
+        let offset = mem::offset_of!(Self, node).wrapping_add(mem::offset_of!(Node, request));
+        ptr::from_ref(self).addr().wrapping_add(offset)
+    }
+
+    /// Returns where the request was made, or `None` after its arrival.
+    pub(in crate::gate) fn location(self: Pin<&mut Self>) -> Option<&'static Location<'static>> {
+        // SAFETY: the slot has the location until the arrival, and belongs to the owner (2), which lent it by `&mut`.
+        let read = |slot: *const NodeSlot| unsafe { (*slot).location };
+        matches!(self.list.get(), NEVER_ENQUEUED | STRICTLY_IDLE).then(|| self.node.with(read))
     }
 
     #[inline]
@@ -113,9 +149,14 @@ impl Waiter {
         }
     }
 
-    /// Resets a waiter that is in no list to the state before its arrival. Does nothing while it is in a list.
+    /// Resets a waiter that is in no list to the state before its arrival. Does nothing while it is in a list. The place where the
+    /// request was made is lost: it becomes that of the caller.
+    #[track_caller]
     pub(in crate::gate) fn reset(self: Pin<&mut Self>) {
         if !self.state().is_queued() {
+            let location = Location::caller();
+            // SAFETY: the waiter is in no list, so the slot belongs to the owner (2), which lent it by `&mut`.
+            self.node.with_mut(|slot| unsafe { *slot = NodeSlot { location } });
             self.list.set(if self.rules.is_strict { STRICTLY_IDLE } else { NEVER_ENQUEUED });
         }
     }
@@ -128,6 +169,16 @@ impl Waiter {
         }
     }
 
+    /// Admits a waiter that is `Idle`, if `admit` returns `true`. Returns whether it did.
+    #[inline]
+    pub(in crate::gate) fn admit_if(self: Pin<&mut Self>, admit: impl FnOnce() -> bool) -> bool {
+        let is_admitted = self.list.get() == NEVER_ENQUEUED && admit();
+        if is_admitted {
+            self.list.set(ADMITTED); // it is in no list: only its owner could insert it, who lent it by `&mut`
+        }
+        is_admitted
+    }
+
     /// Marks a waiter that is in no list as `Admitted`. Does nothing while it is in a list.
     #[inline]
     pub(in crate::gate) fn mark_admitted(self: Pin<&mut Self>) {
@@ -136,21 +187,61 @@ impl Waiter {
         }
     }
 
+    /// Marks a waiter that is in no list as [`Granted`](WaiterState::Granted), with the record of its permits. Does nothing while it is
+    /// in a list.
+    pub(in crate::gate) fn mark_granted(self: Pin<&mut Self>, record: RecordId) {
+        if !self.state().is_queued() {
+            let request = WaitingRequest {
+                weight: self.weight,
+                timer: TimerId::NONE,
+                sample: 0,
+                since: record.to_detail(),
+                deadline: 0,
+            };
+            let node = Node { previous: None, next: None, request };
+            // SAFETY: the waiter is in no list, so the slot belongs to the owner (2), which lent it by `&mut`.
+            self.node.with_mut(|slot| unsafe { *slot = NodeSlot { node } });
+            self.state.store(WaiterState::Granted as u8, Ordering::Relaxed);
+            self.list.set(GRANTED);
+        }
+    }
+
+    /// Returns the record of the permits of a waiter that is [`Granted`](WaiterState::Granted).
+    pub(in crate::gate) fn record(self: Pin<&mut Self>) -> RecordId {
+        match self.state() {
+            WaiterState::Granted => RecordId::from_detail(self.removal_detail()),
+            _ => RecordId::NONE,
+        }
+    }
+
     /// Notes that the owner of a waiter that was admitted on arrival does not take the permits yet. Returns `true` the first time.
     pub(in crate::gate) fn postpone(self: Pin<&mut Self>) -> bool {
-        let is_first = self.list.get() == ADMITTED;
-        if is_first {
-            self.list.set(POSTPONED);
-        }
-        is_first
+        let postponed = match self.list.get() {
+            ADMITTED => POSTPONED,
+            GRANTED => GRANTED_POSTPONED,
+            _ => return false,
+        };
+        self.list.set(postponed);
+        true
+    }
+
+    /// Finishes a waiter that is [`Granted`](WaiterState::Granted), and returns the record of its permits. Also returns `true` if it was
+    /// in a list before, or was postponed.
+    pub(in crate::gate) fn finish_granted(mut self: Pin<&mut Self>) -> (RecordId, bool) {
+        let (record, was_on_arrival) = (self.as_mut().record(), self.list.get() == GRANTED);
+        self.finish();
+        (record, !was_on_arrival)
     }
 
     /// Finishes a waiter that was admitted. Returns `true` if it was in a list before, or was postponed.
     #[inline]
     pub(in crate::gate) fn finish_admitted(self: Pin<&mut Self>) -> bool {
-        let was_on_arrival = self.list.get() == ADMITTED;
+        if self.list.get() == ADMITTED {
+            self.list.set(FINISHED); // it is in no list
+            return false;
+        }
         self.finish();
-        !was_on_arrival
+        true
     }
 
     /// Returns `true` if the waiter waits, and its list will wake it with this waker. Takes no lock.
@@ -164,12 +255,12 @@ impl Waiter {
 
     /// Returns the [detail](Removal::detail) of a removal that has one.
     pub(in crate::gate) fn removal_detail(self: Pin<&mut Self>) -> i64 {
-        if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED | STRICTLY_IDLE..=FINISHED) {
+        if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED..=FINISHED) {
             return 0;
         }
-        // SAFETY: the waiter was in a list, so the node is initialized, and it is in none now, so the node belongs to the owner
-        // (2), which lent it by `&mut`.
-        self.node.with_mut(|node| unsafe { (*node).assume_init_ref() }.request.since)
+        // SAFETY: the waiter was in a list or is granted, so the node is initialized, and it is in no list now, so the node belongs to
+        // the owner (2), which lent it by `&mut`.
+        self.node.with_mut(|slot| unsafe { (*slot).node }.request.since)
     }
 }
 
@@ -245,7 +336,7 @@ impl WaitList {
         let node = Node { previous: self.tail, next: None, request };
         // SAFETY: the waiter is in no list, so both belong to the owner (2, 3), which lent them by `&mut`.
         waiter.waker.with_mut(|own| unsafe { &mut *own }.write(waker));
-        waiter.node.with_mut(|own| unsafe { &mut *own }.write(node));
+        waiter.node.with_mut(|own| unsafe { *own = NodeSlot { node } });
         // Relaxed: other threads learn of the waiter through the lock.
         waiter.state.store(WaiterState::Waiting as u8, Ordering::Relaxed);
         waiter.list.set(self.number);
@@ -388,7 +479,7 @@ impl WaitList {
     fn node(&mut self, waiter: NonNull<Waiter>) -> &mut Node {
         // SAFETY: the waiter is in this list, so it exists (1), and its node is initialized and belongs to the list (2), which
         // is borrowed by `&mut`.
-        unsafe { (*(*waiter.as_ptr()).node.with_mut(|node| node)).assume_init_mut() }
+        unsafe { &mut (*(*waiter.as_ptr()).node.with_mut(|slot| slot)).node }
     }
 
     /// Stores the state of a waiter that is in this list, and takes its waker if it has one.
@@ -412,8 +503,12 @@ impl WaitList {
     }
 }
 
-// The numbers of lists lie between `NEVER_ENQUEUED` and `STRICTLY_IDLE`.
-const NEVER_ENQUEUED: u64 = 0;
+// The numbers of lists lie below `GRANTED`.
+/// Granted on arrival, and not counted as postponed. The state is in the field of the waiter.
+const GRANTED: u64 = u64::MAX - 6;
+/// Granted on arrival, and counted as postponed. As for `GRANTED`.
+const GRANTED_POSTPONED: u64 = u64::MAX - 5;
+const NEVER_ENQUEUED: u64 = u64::MAX - 4;
 const STRICTLY_IDLE: u64 = u64::MAX - 3;
 /// Admitted on arrival, and not counted as postponed.
 const ADMITTED: u64 = u64::MAX - 2;

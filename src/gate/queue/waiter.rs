@@ -2,10 +2,12 @@
 
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
+use std::ptr;
 use std::task::Waker;
 
 use crate::gate::error::AtLevel;
 use crate::gate::priority::Priority;
+use crate::gate::record::RecordId;
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 
@@ -21,20 +23,22 @@ pub(in crate::gate) enum WaiterState {
     TimerLost = 2,
     /// The permits are counted as in use for this request.
     Admitted = 3,
+    /// As `Admitted`, at a gate that tracks its holders: the permits have a record.
+    Granted = 4,
     /// The gate was closed.
-    Closed = 4,
+    Closed = 5,
     /// The limit was lowered below the weight of the request.
-    TooLarge = 5,
+    TooLarge = 6,
     /// The deadline passed.
-    Expired = 6,
-    /// The owner has taken the result, or has cancelled the request.
-    Done = 8,
+    Expired = 7,
     /// A longer queue had to make room, and the request was the last one in it.
-    QueueFull = 7,
+    QueueFull = 8,
     /// The request had waited too long under overload.
-    Shed = 10,
+    Shed = 9,
+    /// The owner has taken the result, or has cancelled the request.
+    Done = 10,
     /// The request has not been enqueued yet, and the fast path must not admit it: its deadline is checked first.
-    StrictlyIdle = 9,
+    StrictlyIdle = 11,
 }
 
 impl WaiterState {
@@ -45,11 +49,12 @@ impl WaiterState {
             1 => Self::Waiting,
             2 => Self::TimerLost,
             3 => Self::Admitted,
-            4 => Self::Closed,
-            5 => Self::TooLarge,
-            6 => Self::Expired,
-            7 => Self::QueueFull,
-            10 => Self::Shed,
+            4 => Self::Granted,
+            5 => Self::Closed,
+            6 => Self::TooLarge,
+            7 => Self::Expired,
+            8 => Self::QueueFull,
+            9 => Self::Shed,
             _ => Self::Done,
         }
     }
@@ -57,6 +62,12 @@ impl WaiterState {
     #[inline]
     pub(in crate::gate) const fn is_queued(self) -> bool {
         matches!(self, Self::Waiting | Self::TimerLost)
+    }
+
+    /// Returns `true` if permits are counted as in use for the request.
+    #[inline]
+    pub(in crate::gate) const fn has_permits(self) -> bool {
+        matches!(self, Self::Admitted | Self::Granted)
     }
 }
 
@@ -94,6 +105,8 @@ pub(in crate::gate) struct WaitingRequest {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gate) enum Removal {
     Admitted,
+    /// Admitted by a gate that tracks its holders: this is the record of the permits.
+    Granted(RecordId),
     Cancelled,
     /// The gate at this level was closed: 0 is the gate of the request, 1 its parent, and so on.
     Closed {
@@ -124,6 +137,7 @@ impl Removal {
     pub(super) const fn state(self) -> WaiterState {
         match self {
             Self::Admitted => WaiterState::Admitted,
+            Self::Granted(_) => WaiterState::Granted,
             Self::Cancelled => WaiterState::Done,
             Self::Closed { .. } => WaiterState::Closed,
             Self::TooLarge { .. } => WaiterState::TooLarge,
@@ -133,13 +147,23 @@ impl Removal {
         }
     }
 
-    /// Returns the one number that the owner needs for its error: the nanoseconds waited, or a level with a number.
+    /// Returns the record of the permits that are granted.
+    #[inline]
+    pub(super) const fn record(self) -> RecordId {
+        match self {
+            Self::Granted(record) => record,
+            _ => RecordId::NONE,
+        }
+    }
+
+    /// Returns the one number that the owner needs: for its error the nanoseconds waited, or a level with a number; for its permit the record.
     #[inline]
     pub(super) fn detail(self, since: i64) -> Option<i64> {
         match self {
             Self::TooLarge { level, limit } => Some(AtLevel::new(level, limit.get().into()).to_detail()),
             Self::QueueFull { level, bound } => Some(AtLevel::new(level, bound.into()).to_detail()),
             Self::Closed { level } => Some(AtLevel::new(level, 0).to_detail()),
+            Self::Granted(record) => Some(record.to_detail()),
             Self::Admitted | Self::Cancelled => None,
             Self::Expired(now) => Some(now.saturating_sub(since)),
             Self::Shed { level, now, retry_after } => {
@@ -163,6 +187,14 @@ pub(in crate::gate) struct Removed {
     pub(in crate::gate) sample: u16,
     pub(in crate::gate) since: i64,
     pub(in crate::gate) deadline: i64,
+}
+
+impl WaitingRequest {
+    /// Returns the address of a request in a list, which identifies it while it is there.
+    #[inline]
+    pub(super) fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
 }
 
 impl Removed {

@@ -7,8 +7,9 @@ use super::drain_waiters::DrainWaiters;
 use crate::gate::books::{Books, add, count};
 use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
+use crate::gate::histogram::Histogram;
 use crate::gate::permits::Word;
-use crate::gate::queue::{FifoQueue, Queue, Removal, Removed, Waiter, WaiterState, WaitingRequest};
+use crate::gate::queue::{FifoQueue, Queue, Removal, Removed, Waiter, WaitingRequest};
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
 use crate::gate::timer::{TimerId, Timers};
 use crate::gate::wake_list::{ChangeListeners, WakeList};
@@ -259,6 +260,8 @@ impl GateState<FifoQueue> {
                 rejected: RejectedTotals { no_permits, ..books.rejected },
             },
             waits: books.waits.as_deref().cloned().unwrap_or_default(),
+            holds: Histogram::default(),
+            oldest_permit: None,
         }
     }
 }
@@ -376,7 +379,7 @@ impl<Q: Queue> GateState<Q> {
     ) {
         match removed {
             Some(removed) => self.discard_removed(word, removed, clock, wake_list),
-            None if waiter.state() == WaiterState::Admitted => {
+            None if waiter.state().has_permits() => {
                 self.queue.count(place, |books| count(&mut books.queue.abandoned));
                 let weight = waiter.weight();
                 waiter.finish();

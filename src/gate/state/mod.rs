@@ -16,11 +16,13 @@ mod admission;
 mod deadline;
 mod drain_waiters;
 mod drained;
+mod holders;
 mod tree;
 
 pub(super) use admission::{ArrivalDecision, GateState, WaitDeadline};
 pub(super) use drain_waiters::DrainTicket;
-pub(super) use tree::{ArrivalTime, TreeArrival};
+pub(super) use holders::TrackedRequest;
+pub(super) use tree::{ArrivalTime, TreeArrival, TreeWait};
 
 #[cfg(test)]
 mod tests;

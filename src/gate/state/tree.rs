@@ -5,8 +5,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::admission::{ArrivalDecision, GateState, WaitDeadline};
+use super::holders::TrackedRequest;
 use crate::gate::books::count;
-use crate::gate::clock::NEVER;
+use crate::gate::clock::{self, NEVER};
 use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::permits::Word;
@@ -28,6 +29,15 @@ pub(in crate::gate) struct TreeArrival<'a> {
     pub(in crate::gate) now: i64,
     /// When the wait ends at the latest, or [`NEVER`](crate::gate::clock::NEVER).
     pub(in crate::gate) deadline: i64,
+}
+
+/// What is known about a request of a tree that is about to wait.
+#[derive(Clone, Copy)]
+pub(in crate::gate) struct TreeWait {
+    /// `None` if its wait has no deadline.
+    pub(in crate::gate) deadline: Option<WaitDeadline>,
+    /// `Some` if its gate tracks its holders.
+    pub(in crate::gate) tracked: Option<TrackedRequest>,
 }
 
 /// Whether the deadline of a request has passed on arrival.
@@ -143,18 +153,23 @@ impl GateState<FairQueue> {
         *word = word.with(Word::WAITERS);
     }
 
-    /// Puts a request into the queue. `deadline` is `None` if its wait has none.
+    /// Puts a request into the queue.
     pub(in crate::gate) fn enqueue_in_tree(
         &mut self,
         word: &mut Word,
         place: &Place,
         waiter: Pin<&mut Waiter>,
         waker: Waker,
-        deadline: Option<WaitDeadline>,
-        clock: impl FnOnce() -> i64,
+        wait: TreeWait,
+        clock: impl Fn() -> i64,
     ) {
+        let TreeWait { deadline, tracked } = wait;
         let Some(id) = self.queue.resolve(place) else { return }; // the arrival was decided in this step
         let leaf = self.queue.leaf(id);
+        if let Some(tracked) = tracked {
+            let since = deadline.map_or_else(&clock, |deadline| deadline.since);
+            self.queue.track_wait(waiter.request_address(), tracked.wait(id, waiter.weight(), since));
+        }
         let Some(WaitDeadline { since, instant, timer }) = deadline else {
             return self.enqueue_in_leaf(word, leaf, waiter, waker, clock);
         };
@@ -222,7 +237,7 @@ impl GateState<FairQueue> {
         place: &Place,
         counters: Option<&ShardedCounters>,
         name: GateName,
-        clock: impl FnOnce() -> i64,
+        clock: impl Fn() -> i64,
     ) -> GateStatus {
         let id = self.queue.resolve(place);
         let limit = self.limit_in_tree(place);
@@ -236,8 +251,11 @@ impl GateState<FairQueue> {
         let sum = |counter| counters.map_or(0, |counters| counters.sum(counter));
         let claimed = sum(Counter::Claimed).saturating_add(queue.abandoned);
         let to_be_claimed = queue.admitted.saturating_add(sum(Counter::Postponed));
-        let (standing, retry_after) = id.map_or((false, None), |id| self.queue.shed_status(id, clock));
+        let (standing, retry_after) = id.map_or((false, None), |id| self.queue.shed_status(id, &clock));
         let unclaimed = if counters.is_some() { to_be_claimed.saturating_sub(claimed) } else { 0 };
+        let oldest = id
+            .filter(|_| self.queue.watch(place.declared()).is_some())
+            .and_then(|id| self.queue.oldest_record(id));
         GateStatus {
             name,
             limit,
@@ -256,6 +274,11 @@ impl GateState<FairQueue> {
                 rejected: books.map_or_else(RejectedTotals::default, |books| books.rejected),
             },
             waits: books.and_then(|books| books.waits.as_deref()).cloned().unwrap_or_default(),
+            holds: books
+                .and_then(|books| books.watch.as_deref())
+                .map(|watch| watch.holds.clone())
+                .unwrap_or_default(),
+            oldest_permit: oldest.map(|since| clock::elapsed(since, clock())),
         }
     }
 

@@ -16,6 +16,10 @@ use crate::event::{Event, Observer};
 /// | a probe failed | `WARN` | `resource`, `kept` |
 /// | a probe works again | `INFO` | `resource`, `reading` |
 /// | new readings were rejected | `ERROR` | |
+/// | a permit is overdue | `WARN` | `gate`, `overdue` |
+/// | a granted request is not polled | `WARN` | `gate`, `unclaimed` |
+/// | a gate is stalled | `ERROR` | `gate`, `waiting` |
+/// | tasks wait for each other | `ERROR` | |
 ///
 /// The message says what decides and what to change: the setting, the part of the formula, or the probe.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +69,30 @@ impl Observer for TracingObserver {
                 error!(
                     target: TARGET,
                     "{event}: lower the setting, or set its policy to `Clamp` or `Trust`; until then the limits stay"
+                );
+            }
+            Event::PermitOverdue { gate, overdue, .. } => {
+                warn!(
+                    target: TARGET, %gate, overdue,
+                    "{event}: bound the work under the permit by a timeout, or raise `Holders::overdue_after`"
+                );
+            }
+            Event::GrantUnclaimed { gate, unclaimed, .. } => {
+                warn!(
+                    target: TARGET, %gate, unclaimed,
+                    "{event}: poll or drop each future that acquires, such as the loser of a `select!`"
+                );
+            }
+            Event::Stalled { gate, waiting, .. } => {
+                error!(
+                    target: TARGET, %gate, waiting,
+                    "{event}: find out what these holders wait for; `Governor::diagnose` shows all of them"
+                );
+            }
+            Event::WaitCycle { .. } => {
+                error!(
+                    target: TARGET,
+                    "{event}: acquire these permits in the same order everywhere, or at once, or set a maximum wait"
                 );
             }
         }

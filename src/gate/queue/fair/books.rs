@@ -19,7 +19,8 @@ impl FairQueue {
         if let Some(expired) = self.remove_expired_next(now) {
             return Some(expired);
         }
-        let (leaf, admitted) = self.next()?;
+        let (leaf, admitted, record) = self.next()?;
+        self.complete_grant(record, now);
         self.count_at(leaf, |books| {
             count(&mut books.queue.admitted);
             books.record_wait(admitted.since, admitted.sample, now);
@@ -60,8 +61,11 @@ impl Queue for FairQueue {
         if self.sheds() {
             return self.grant_shedding(clock());
         }
-        let (leaf, admitted) = self.next()?;
+        let (leaf, admitted, record) = self.next()?;
         let waited = if admitted.sample > 0 { Some(clock()) } else { None };
+        if !record.is_none() {
+            self.complete_grant(record, waited.unwrap_or_else(clock));
+        }
         self.count_at(leaf, |books| {
             count(&mut books.queue.admitted);
             if let Some(now) = waited {

@@ -54,6 +54,15 @@ impl GateNode {
         removed
     }
 
+    /// Returns the last request of the lowest priority.
+    pub(super) fn last(&mut self, order: LeafOrder) -> Option<&WaitingRequest> {
+        let list = self.list(self.waiting_priorities.lowest()?);
+        match order {
+            LeafOrder::OldestFirst => list.back(),
+            LeafOrder::NewestFirst => list.front(),
+        }
+    }
+
     /// Removes the last request of the lowest priority.
     pub(super) fn pop_last(&mut self, order: LeafOrder, removal: Removal) -> Option<(Priority, Removed)> {
         let priority = self.waiting_priorities.lowest()?;

@@ -18,6 +18,7 @@
 mod books;
 mod choose;
 mod family;
+mod holders;
 mod key_index;
 mod keys;
 mod leaf;
@@ -28,6 +29,7 @@ mod ranks;
 mod shape;
 mod shed;
 mod shedder;
+mod tracker;
 
 use std::pin::Pin;
 use std::task::Waker;
@@ -38,14 +40,17 @@ use node::PassedGrants;
 use node::{ChosenRequest, FamilyId, GateNode, LeafOrder, NextRequest, NodeKind, Nodes, to_level};
 use node_list::NodeList;
 use shedder::SheddingGate;
+use tracker::Tracker;
 
 pub(in crate::gate) use node::NodeId;
 pub(in crate::gate) use place::Place;
+pub(in crate::gate) use tracker::{HolderRecord, Ownership, TrackedWait};
 
 use super::list::{Visit, Waiter};
 use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
 use crate::gate::books::{Books, add};
 use crate::gate::priority::{Priority, PrioritySet};
+use crate::gate::record::RecordId;
 use crate::gate::timer::TimerId;
 use crate::plan::{Keys, Limit, Shed};
 
@@ -62,6 +67,8 @@ pub(in crate::gate) struct FairQueue {
     shedding: Vec<SheddingGate>,
     /// The generation of the last key that got a node.
     generations: u32,
+    /// The records of the gates that track their holders.
+    tracker: Tracker,
 }
 
 /// What is known about a gate when it is added.
@@ -130,6 +137,7 @@ impl FairQueue {
             families: Vec::new(),
             free_families: Vec::new(),
             shedding: Vec::new(),
+            tracker: Tracker::default(),
         };
         queue.add(NodeId::NONE, NodeRules { is_parent: true, ..root });
         queue
@@ -234,6 +242,10 @@ impl FairQueue {
     /// Removes the request of the lowest priority in this leaf that would be granted last.
     pub(in crate::gate) fn push_out(&mut self, leaf: NodeId, removal: Removal) -> Option<Removed> {
         let order = self.order(leaf);
+        if self.tracker.has_waits() {
+            let last = self.nodes[leaf].last(order).map(WaitingRequest::address);
+            self.tracker.forget_wait(last.unwrap_or(0));
+        }
         let (priority, removed) = self.nodes[leaf].pop_last(order, removal)?;
         // The last one is the first one only if there was no other.
         let is_left = self.nodes[leaf].waiting_priorities.contains(priority);
@@ -268,16 +280,21 @@ impl FairQueue {
         }
     }
 
-    /// Removes the request that is granted next, and takes its permits. Returns its leaf.
+    /// Removes the request that is granted next, and takes its permits. Returns its leaf, and the record of its permits if there is one.
     #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
     #[inline(always)]
-    fn next(&mut self) -> Option<(NodeId, Removed)> {
+    fn next(&mut self) -> Option<(NodeId, Removed, RecordId)> {
         if self.nodes[NodeId::ROOT].ready.is_empty() {
             return None;
         }
         let NextRequest { leaf, priority, order, weight, chosen_at } = self.choose()?;
         let before = self.nodes[leaf].own_candidates();
-        let removed = self.nodes[leaf].pop_first(priority, order, Removal::Admitted)?;
+        let removal = if self.tracker.has_waits() {
+            self.grant_removal(leaf, priority, order)
+        } else {
+            Removal::Admitted
+        };
+        let removed = self.nodes[leaf].pop_first(priority, order, removal)?;
         let mut was_chosen = chosen_at != NodeId::NONE;
         self.update_path(leaf, before, |id, node, before| {
             // Counts the grant against the lower priorities that it passes. Up to the node where the request was chosen, the choice was
@@ -293,14 +310,16 @@ impl FairQueue {
             node.in_use = node.in_use.saturating_add(weight);
             node.waiting = node.waiting.saturating_sub(1);
         });
-        Some((leaf, removed))
+        Some((leaf, removed, removal.record()))
     }
 
     /// Removes one request for another reason. Returns `None` if it does not wait at this gate.
     fn cancel_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
         let leaf = self.leaf(place);
         let priority = waiter.priority();
+        let address = waiter.request_address();
         let mut removed = self.nodes[leaf].remove_waiter(waiter, removal)?;
+        self.tracker.forget_wait(address);
         // It may have been the first one. If it was not, the same one is chosen again.
         removed.was_head |= self.order(leaf) == LeafOrder::NewestFirst;
         let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
@@ -385,12 +404,20 @@ impl FairQueue {
         &mut self,
         leaf: NodeId,
         removal: Removal,
-        visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
+        mut visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
         mut on_removed: impl FnMut(Removed),
     ) {
         let mut count = 0_u32;
         let order = self.order(leaf);
-        let lost_first = self.nodes[leaf].remove_waiters_where(order, removal, visit, |removed| {
+        let Self { nodes, tracker, .. } = self;
+        let visit = |request: &WaitingRequest, rules| {
+            let visited = visit(request, rules);
+            if matches!(visited, Visit::Remove) {
+                tracker.forget_wait(request.address());
+            }
+            visited
+        };
+        let lost_first = nodes[leaf].remove_waiters_where(order, removal, visit, |removed| {
             count = count.saturating_add(1);
             on_removed(removed);
         });
@@ -402,7 +429,7 @@ impl FairQueue {
                 Removal::TooLarge { .. } => &mut books.queue.too_large,
                 Removal::QueueFull { .. } => &mut books.queue.pushed_out,
                 // Counted by the caller.
-                Removal::Admitted | Removal::Cancelled | Removal::Shed { .. } => return,
+                Removal::Admitted | Removal::Granted(_) | Removal::Cancelled | Removal::Shed { .. } => return,
             };
             add(total, count as usize);
         });

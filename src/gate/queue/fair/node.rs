@@ -17,7 +17,7 @@ impl NodeId {
     /// No node: the parent of the root, or the end of a list.
     pub(super) const NONE: Self = Self(u32::MAX);
 
-    const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         self.0 as usize
     }
 }

@@ -34,7 +34,7 @@ impl FairQueue {
         }
     }
 
-    fn is_within(&self, id: NodeId, ancestor: NodeId) -> bool {
+    pub(super) fn is_within(&self, id: NodeId, ancestor: NodeId) -> bool {
         self.path(id).any(|id| id == ancestor)
     }
 
@@ -108,6 +108,7 @@ impl FairQueue {
         if self.nodes[leaf].first(priority, order)?.deadline > now {
             return None;
         }
+        self.forget_first(leaf, priority, order);
         let removed = self.nodes[leaf].pop_first(priority, order, Removal::Expired(now))?;
         self.finish_removal(leaf, PrioritySet::of(priority), 1);
         self.count_at(leaf, |books| add(&mut books.queue.expired, 1));
@@ -151,6 +152,7 @@ impl FairQueue {
                 let retry_after = shedder.retry_after(self.nodes[gate].waiting, now);
                 let level = self.level(arrival.leaf, gate);
                 let removal = Removal::Shed { level, now, retry_after };
+                self.forget_first(arrival.leaf, priority, LeafOrder::OldestFirst);
                 let Some(removed) =
                     self.nodes[arrival.leaf].pop_first(priority, LeafOrder::OldestFirst, removal)
                 else {

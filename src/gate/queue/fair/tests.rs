@@ -465,7 +465,7 @@ impl<'c> Model<'c> {
             }
             let expected = self.oracle.choose(self.coverage);
             let granted = self.queue.next();
-            let Some((leaf, removed)) = granted else {
+            let Some((leaf, removed, _)) = granted else {
                 assert_eq!(expected, None, "no request was granted");
                 return;
             };

@@ -1,0 +1,47 @@
+//! Looking for what does not move at gates that track their holders.
+
+use std::sync::Arc;
+
+use super::clock;
+use super::core::Core;
+use super::cycle::{FoundCycle, WaitCycle, find_cycles};
+use super::handle::Gate;
+use super::holder::Findings;
+use super::tree::Tree;
+use super::watch::ReportKind;
+
+impl Gate {
+    /// Looks for what does not move. Finds nothing at a gate that does not track its holders.
+    pub(crate) fn look(&self) -> Findings {
+        self.shared().node.as_ref().map_or_else(Findings::default, |node| node.look(clock::now()))
+    }
+
+    /// Returns `true` if this was not reported in the last 30 s, and notes that it is reported now.
+    pub(crate) fn may_report(&self, kind: ReportKind) -> bool {
+        self.shared().node.as_ref().is_some_and(|node| node.may_report(kind, clock::now()))
+    }
+
+    /// Returns the time after which a permit in use is overdue, in nanoseconds, if the gate tracks its holders.
+    pub(crate) fn overdue_after(&self) -> Option<i64> {
+        self.shared().node.as_ref()?.overdue_after()
+    }
+}
+
+/// Returns the wait cycles among the tasks that wait at these gates.
+pub(crate) fn wait_cycles(gates: &[Gate]) -> Vec<WaitCycle> {
+    let mut trees: Vec<&Arc<Tree>> = Vec::new();
+    for node in gates.iter().filter_map(|gate| gate.shared().node.as_ref()).filter(|node| node.is_tracked()) {
+        if !trees.iter().any(|tree| Arc::ptr_eq(tree, node.tree())) {
+            trees.push(node.tree());
+        }
+    }
+    let now = clock::now();
+    let facts: Vec<_> = trees.iter().map(|tree| tree.locked(|state, _| state.queue.facts(now))).collect();
+    // The trees were visited one after the other. A task that still waits has waited all the time, so what it held is still held.
+    let still_waits = |found: &FoundCycle| {
+        found.waits.iter().all(|(tree, wait)| {
+            trees.get(*tree).is_some_and(|tree| tree.locked(|state, _| state.queue.still_waits(wait)))
+        })
+    };
+    find_cycles(&facts, now).into_iter().filter(still_waits).map(|found| found.cycle).collect()
+}

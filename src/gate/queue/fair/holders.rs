@@ -1,0 +1,225 @@
+//! The operations of the fair queue that keep and read the records of the holders.
+
+use super::FairQueue;
+use super::node::{LeafOrder, NodeId, NodeKind};
+use super::tracker::{HolderRecord, Ownership, TrackedWait, Tracker};
+use crate::gate::clock;
+use crate::gate::cycle::{HoldFact, NodeFact, TreeFacts, WaitFact};
+use crate::gate::holder::{Holder, HolderState};
+use crate::gate::key::Key;
+use crate::gate::priority::Priority;
+use crate::gate::queue::waiter::{Removal, WaitingRequest};
+use crate::gate::record::RecordId;
+use crate::gate::requester::Flow;
+use crate::gate::watch::GateWatch;
+
+impl FairQueue {
+    /// Has a declared gate track its holders. Its children must do so, too.
+    pub(in crate::gate) fn set_watch(&mut self, id: NodeId, watch: GateWatch) {
+        if let Some(books) = self.books_mut(id) {
+            books.watch = Some(Box::new(watch));
+        }
+    }
+
+    pub(in crate::gate) fn watch(&self, id: NodeId) -> Option<&GateWatch> {
+        self.books(id)?.watch.as_deref()
+    }
+
+    pub(in crate::gate) fn watch_mut(&mut self, id: NodeId) -> Option<&mut GateWatch> {
+        self.books_mut(id)?.watch.as_deref_mut()
+    }
+
+    pub(in crate::gate) const fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    pub(in crate::gate) const fn tracker_mut(&mut self) -> &mut Tracker {
+        &mut self.tracker
+    }
+
+    /// Adds the record of permits that were acquired just now.
+    pub(in crate::gate) fn track(&mut self, record: HolderRecord) -> RecordId {
+        let (node, since) = (record.node, record.since);
+        let id = self.tracker.add(record);
+        self.note_change(node, Some(since));
+        id
+    }
+
+    /// Removes the record of permits that are about to be released. Measures how long they were held, unless the gate is too busy.
+    pub(in crate::gate) fn untrack(&mut self, id: RecordId, clock: impl Fn() -> i64) {
+        let Some(record) = self.tracker.remove(id) else { return };
+        let mut released = None;
+        self.count_at(record.node, |books| {
+            let Some(watch) = books.watch.as_deref_mut() else { return };
+            if let Some((now, sample)) = watch.sampler.sample(&clock) {
+                released = Some(now);
+                let held = u64::try_from(now.saturating_sub(record.since)).unwrap_or(0);
+                watch.holds.record_many(held, sample);
+            }
+        });
+        self.note_change(record.node, released);
+    }
+
+    /// Notes that permits were acquired or released at a gate and its ancestors.
+    fn note_change(&mut self, from: NodeId, at: Option<i64>) {
+        self.for_path(from, |node| {
+            if let NodeKind::Gate { books } = &mut node.kind {
+                if let Some(watch) = books.watch.as_deref_mut() {
+                    watch.changed = at;
+                }
+            }
+        });
+    }
+
+    /// Adds the record of a request that was put into the queue just now.
+    pub(in crate::gate) fn track_wait(&mut self, address: usize, wait: TrackedWait) {
+        self.tracker.add_wait(address, wait);
+    }
+
+    /// Returns how the first request of a leaf is removed when it is granted: with a record of its permits if its gate tracks holders.
+    /// The waiter belongs to its owner as soon as it is removed, so the record is added before, and
+    /// [completed](Self::complete_grant) in the same step.
+    #[cold]
+    pub(super) fn grant_removal(&mut self, leaf: NodeId, priority: Priority, order: LeafOrder) -> Removal {
+        let address = self.nodes[leaf].first(priority, order).map(WaitingRequest::address);
+        let Some(wait) = address.and_then(|address| self.tracker.remove_wait(address)) else {
+            return Removal::Admitted;
+        };
+        let TrackedWait { node, weight, since, requester, ownership } = wait;
+        let state = HolderState::GrantedNotPolled;
+        let record = HolderRecord { node, weight, since, state, requester, ownership, label: None };
+        match self.tracker.add(record) {
+            RecordId::NONE => Removal::Admitted,
+            id => Removal::Granted(id),
+        }
+    }
+
+    /// Removes the record of the first request of a leaf, which is about to be removed without permits.
+    pub(super) fn forget_first(&mut self, leaf: NodeId, priority: Priority, order: LeafOrder) {
+        if self.tracker.has_waits() {
+            let first = self.nodes[leaf].first(priority, order).map(WaitingRequest::address);
+            self.tracker.forget_wait(first.unwrap_or(0));
+        }
+    }
+
+    /// Completes the record of a request that was granted.
+    #[cold]
+    pub(super) fn complete_grant(&mut self, id: RecordId, now: i64) {
+        if let Some(record) = self.tracker.get_mut(id) {
+            record.since = now;
+            let node = record.node;
+            self.note_change(node, Some(now));
+        }
+    }
+
+    /// Returns the declared gate whose requests wait in this leaf: for a key, the gate that has it.
+    pub(in crate::gate) fn gate_of(&self, leaf: NodeId) -> NodeId {
+        match self.nodes[leaf].kind {
+            NodeKind::Direct | NodeKind::Key { .. } => self.nodes[leaf].parent,
+            NodeKind::Gate { .. } | NodeKind::Free => leaf,
+        }
+    }
+
+    /// Returns the permits in use at a gate and below. Visits every record.
+    pub(in crate::gate) fn holders(&self, top: NodeId, now: i64) -> Vec<Holder> {
+        let records = self.tracker.records().filter(|record| self.is_within(record.node, top));
+        records.filter_map(|record| self.holder(record, now)).collect()
+    }
+
+    /// Returns since when the oldest permit of a gate and those below it is in use. Visits every record.
+    pub(in crate::gate) fn oldest_record(&self, top: NodeId) -> Option<i64> {
+        let records = self.tracker.records().filter(|record| self.is_within(record.node, top));
+        records.map(|record| record.since).min()
+    }
+
+    /// Returns a record for users.
+    pub(in crate::gate) fn holder(&self, record: &HolderRecord, now: i64) -> Option<Holder> {
+        let requester = record.requester;
+        Some(Holder {
+            gate: self.watch(self.gate_of(record.node))?.name,
+            key: self.key_of(record.node).cloned(),
+            label: record.label.clone(),
+            location: requester.location,
+            task: requester.task,
+            weight: record.weight,
+            since: clock::to_instant(record.since)?,
+            age: clock::elapsed(record.since, now),
+            state: record.state,
+        })
+    }
+
+    fn key_of(&self, leaf: NodeId) -> Option<&Key> {
+        match &self.nodes[leaf].kind {
+            NodeKind::Key { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Returns the gate that keeps a request waiting: the lowest one without room for it. Returns `None` if the request waits for a
+    /// higher limit, or behind another one that it would not fit after.
+    pub(in crate::gate) fn full_gate(&self, wait: &TrackedWait) -> Option<NodeId> {
+        if self.path(wait.node).any(|id| wait.weight > self.nodes[id].limit) {
+            return None;
+        }
+        self.path(wait.node).find(|id| self.nodes[*id].available() < wait.weight)
+    }
+
+    /// Returns `true` if a request has waited without a break since its wait was read.
+    pub(in crate::gate) fn still_waits(&self, wait: &WaitFact) -> bool {
+        self.tracker
+            .wait(wait.address)
+            .is_some_and(|now| now.since == wait.since && now.requester.flow == wait.flow)
+    }
+
+    /// Returns what the search for wait cycles needs: the permits that cannot leave their flow, and the requests that have waited for
+    /// longer than the gate allows.
+    pub(in crate::gate) fn facts(&self, now: i64) -> TreeFacts {
+        let is_long = |wait: &TrackedWait| {
+            self.watch(self.gate_of(wait.node)).is_some_and(|watch| watch.is_overdue(wait.since, now))
+        };
+        let waits: Vec<WaitFact> = self
+            .tracker
+            .waits()
+            .filter_map(|(address, wait)| {
+                Some(WaitFact {
+                    address,
+                    flow: wait.requester.flow,
+                    task: wait.requester.task,
+                    location: wait.requester.location,
+                    node: wait.node.index(),
+                    gate: self.watch(self.gate_of(wait.node))?.name,
+                    weight: wait.weight,
+                    since: wait.since,
+                    is_long: is_long(wait),
+                })
+            })
+            .collect();
+        if !waits.iter().any(|wait| wait.is_long) {
+            return TreeFacts::default();
+        }
+        let nodes = self.nodes.iter().map(|node| NodeFact {
+            parent: if node.parent == NodeId::NONE { None } else { Some(node.parent.index()) },
+            limit: node.limit,
+        });
+        let holds = self.tracker.records().filter_map(|record| {
+            let requester = record.requester;
+            Some(HoldFact {
+                flow: record.bound_flow()?,
+                location: requester.location,
+                label: record.label.clone(),
+                node: record.node.index(),
+                weight: record.weight,
+                since: record.since,
+            })
+        });
+        TreeFacts { nodes: nodes.collect(), holds: holds.collect(), waits }
+    }
+}
+
+impl HolderRecord {
+    /// Returns the flow that certainly holds the permits, if it is known.
+    fn bound_flow(&self) -> Option<Flow> {
+        let is_bound = self.ownership == Ownership::Borrowed && self.state == HolderState::Held;
+        Some(self.requester.flow).filter(|flow| is_bound && *flow != Flow::Unknown)
+    }
+}

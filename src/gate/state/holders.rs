@@ -1,0 +1,153 @@
+//! The records of the holders of a tree: when they change, and what they tell.
+
+use std::borrow::Cow;
+
+use super::admission::GateState;
+use crate::gate::clock;
+use crate::gate::holder::{Findings, Holder, HolderState, LateHolders, Stall};
+use crate::gate::queue::fair::{FairQueue, HolderRecord, NodeId, Ownership, Place, TrackedWait};
+use crate::gate::record::{HeldPermits, RecordId};
+use crate::gate::requester::Requester;
+
+/// What is noted of a request at a gate that tracks its holders.
+#[derive(Clone, Copy)]
+pub(in crate::gate) struct TrackedRequest {
+    pub(in crate::gate) requester: Requester,
+    pub(in crate::gate) ownership: Ownership,
+}
+
+/// The most suspects that a [`Stall`] names.
+const MAX_SUSPECTS: usize = 5;
+
+impl TrackedRequest {
+    /// Returns the record of this request while it waits.
+    pub(super) const fn wait(self, node: NodeId, weight: u32, since: i64) -> TrackedWait {
+        let Self { requester, ownership } = self;
+        TrackedWait { node, weight, since, requester, ownership }
+    }
+}
+
+impl GateState<FairQueue> {
+    /// Adds the record of permits that were acquired in this step.
+    pub(in crate::gate) fn track(
+        &mut self,
+        place: &Place,
+        weight: u32,
+        tracked: TrackedRequest,
+        since: i64,
+    ) -> RecordId {
+        let Some(node) = self.queue.resolve(place) else { return RecordId::NONE };
+        let (TrackedRequest { requester, ownership }, state) = (tracked, HolderState::Held);
+        self.queue.track(HolderRecord { node, weight, since, state, requester, ownership, label: None })
+    }
+
+    /// Notes that the owner of granted permits has taken them. `requester` gets the place of the request.
+    pub(in crate::gate) fn hold(
+        &mut self,
+        record: RecordId,
+        requester: impl FnOnce(&'static std::panic::Location<'static>) -> Requester,
+    ) {
+        if let Some(record) = self.queue.tracker_mut().get_mut(record) {
+            record.state = HolderState::Held;
+            record.requester = requester(record.requester.location);
+        }
+    }
+
+    /// Divides the permits of a record. Returns the record of those that are not kept.
+    pub(in crate::gate) fn split(&mut self, id: RecordId, kept: u32, moved: u32) -> RecordId {
+        let tracker = self.queue.tracker_mut();
+        let Some(record) = tracker.get_mut(id) else { return RecordId::NONE };
+        record.weight = kept;
+        let split = HolderRecord { weight: moved, ..record.clone() };
+        tracker.add(split)
+    }
+
+    /// Moves the permits of another record to that of `sum`.
+    pub(in crate::gate) fn merge(&mut self, sum: HeldPermits, other: RecordId) {
+        let tracker = self.queue.tracker_mut();
+        tracker.remove(other);
+        if let Some(record) = tracker.get_mut(sum.record()) {
+            record.weight = sum.weight();
+        }
+    }
+
+    /// Notes what has become of permits.
+    pub(in crate::gate) fn set_holder_state(&mut self, record: RecordId, state: HolderState) {
+        if let Some(record) = self.queue.tracker_mut().get_mut(record) {
+            record.state = state;
+        }
+    }
+
+    pub(in crate::gate) fn label(
+        &mut self,
+        record: RecordId,
+        label: Cow<'static, str>,
+    ) -> Option<Cow<'static, str>> {
+        self.queue.tracker_mut().get_mut(record)?.label.replace(label)
+    }
+
+    /// Notes that permits stay in the task that acquired them.
+    pub(in crate::gate) fn bind(&mut self, record: RecordId) {
+        if let Some(record) = self.queue.tracker_mut().get_mut(record) {
+            record.ownership = Ownership::Borrowed;
+        }
+    }
+
+    /// Notes that a request that waits is polled by another task now.
+    pub(in crate::gate) fn move_wait(
+        &mut self,
+        address: usize,
+        requester: impl FnOnce(&'static std::panic::Location<'static>) -> Requester,
+    ) {
+        if let Some(wait) = self.queue.tracker_mut().wait_mut(address) {
+            wait.requester = requester(wait.requester.location);
+        }
+    }
+
+    /// Looks for what does not move at a declared gate. Visits every record of the tree.
+    pub(in crate::gate) fn look(&mut self, gate: NodeId, now: i64) -> Findings {
+        let Some(watch) = self.queue.watch_mut(gate) else { return Findings::default() };
+        let changed = *watch.changed.get_or_insert(now);
+        let (Some(watch), queue) = (self.queue.watch(gate), &self.queue) else { return Findings::default() };
+        let group = |is_unclaimed| {
+            let (mut count, mut oldest) = (0_usize, None::<&HolderRecord>);
+            let is_late = |record: &&HolderRecord| {
+                let is_of_kind = (record.state == HolderState::GrantedNotPolled) == is_unclaimed;
+                is_of_kind && watch.is_overdue(record.since, now) && queue.gate_of(record.node) == gate
+            };
+            for record in queue.tracker().records().filter(is_late) {
+                count = count.saturating_add(1);
+                if oldest.is_none_or(|oldest| record.since < oldest.since) {
+                    oldest = Some(record);
+                }
+            }
+            Some(LateHolders { count, oldest: queue.holder(oldest?, now)? })
+        };
+        let is_here =
+            |wait: &&TrackedWait| queue.full_gate(wait).is_some_and(|full| queue.gate_of(full) == gate);
+        let longest =
+            queue.tracker().waits().map(|(_, wait)| wait).filter(is_here).map(|wait| wait.since).min();
+        let has_waited = longest.is_some_and(|since| watch.is_overdue(since, now));
+        let stall =
+            if has_waited && watch.is_overdue(changed, now) { self.stall(gate, changed, now) } else { None };
+        Findings { overdue: group(false), unclaimed: group(true), stall }
+    }
+
+    fn stall(&self, gate: NodeId, changed: i64, now: i64) -> Option<Stall> {
+        let mut suspects = self.queue.holders(gate, now);
+        suspects.sort_by_key(|holder| holder.since);
+        suspects.truncate(MAX_SUSPECTS);
+        Some(Stall {
+            gate: self.queue.watch(gate)?.name,
+            waiting: self.queue.node(gate).waiting as usize,
+            since: clock::to_instant(changed)?,
+            lasted: clock::elapsed(changed, now),
+            suspects,
+        })
+    }
+
+    /// Returns the permits in use at a gate and below; none if it does not track its holders.
+    pub(in crate::gate) fn holders(&self, place: &Place, now: i64) -> Vec<Holder> {
+        self.queue.resolve(place).map_or_else(Vec::new, |id| self.queue.holders(id, now))
+    }
+}

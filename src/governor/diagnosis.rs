@@ -1,0 +1,241 @@
+//! The diagnosis: why nothing moves.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::Governor;
+use crate::gate::{Gate, Holder, HolderState, Stall, WaitCycle, in_words, wait_cycles};
+use crate::plan::{Decision, Explanation, GateName, Limit, Resolution};
+
+impl Governor {
+    /// Returns what an operator needs to find out why nothing moves: for each gate its numbers, what keeps its requests waiting, and
+    /// who holds its permits; and the tasks that wait for each other.
+    ///
+    /// Holders, stalls and cycles are known for gates that [track their holders](crate::GateSpec::track_holders). The gates are visited
+    /// one after the other; the numbers of one gate are of one instant. It prints as a text for a person.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Formula, GateSpec, Governor, Holders};
+    ///
+    /// const JOBS: GateSpec = GateSpec::new("jobs", Formula::fixed(2))
+    ///     .track_holders(Holders::overdue_after(Duration::from_secs(30)));
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let governor = Governor::builder().gate(JOBS).build().await?;
+    /// let jobs = governor.gate(JOBS)?;
+    /// let permit = jobs.acquire().await?;
+    /// permit.label("thumbnail");
+    /// let diagnosis = governor.diagnose();
+    /// assert_eq!(diagnosis.gates[0].holders[0].label.as_deref(), Some("thumbnail"));
+    /// println!("{diagnosis}");
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn diagnose(&self) -> Diagnosis {
+        let resolution = self.resolution();
+        let gates = self.0.gates.iter();
+        Diagnosis {
+            gates: gates.map(|gate| self.diagnose_gate(gate, &resolution)).collect(),
+            cycles: wait_cycles(&self.0.gates),
+        }
+    }
+
+    fn diagnose_gate(&self, gate: &Gate, resolution: &Resolution) -> GateDiagnosis {
+        let (status, holders, stall) = (gate.status(), gate.holders(), gate.look().stall);
+        let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
+        GateDiagnosis {
+            gate: gate.name(),
+            limit: status.limit,
+            in_use: status.in_use,
+            debt: status.debt,
+            waiting: status.waiting,
+            unclaimed: status.unclaimed,
+            closed: status.closed,
+            bottleneck: if status.waiting > 0 { self.bottleneck(gate, resolution) } else { None },
+            tracked: gate.tracks_holders(),
+            holders: group(holders, overdue_after.map(Duration::from_nanos)),
+            stall,
+        }
+    }
+
+    /// Returns the gate without room that is the nearest to the requests of this gate. If each has room, the first request is too heavy
+    /// for it, so that it is the gate itself.
+    fn bottleneck(&self, gate: &Gate, resolution: &Resolution) -> Option<Bottleneck> {
+        let explanation = resolution.explain(gate.name()).ok()?;
+        let parents = explanation.path().parents().iter().rev();
+        let above = parents.filter_map(|name| self.0.gates.iter().find(|gate| gate.name() == *name));
+        let full = std::iter::once(gate).chain(above).find(|gate| gate.available() == 0).unwrap_or(gate);
+        let explanation = resolution.explain(full.name()).ok()?;
+        Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by: decided_by(explanation) })
+    }
+}
+
+/// Why nothing moves; from [`Governor::diagnose`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The gates, in the order of the plan.
+    pub gates: Vec<GateDiagnosis>,
+    /// The tasks that wait for each other, so that none of them can continue.
+    pub cycles: Vec<WaitCycle>,
+}
+
+/// The part of a [`Diagnosis`] about one gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GateDiagnosis {
+    /// The gate.
+    pub gate: GateName,
+    /// The largest number of permits that may be in use.
+    pub limit: Limit,
+    /// Permits in use, those of children and keys included.
+    pub in_use: u32,
+    /// Permits in use above the limit.
+    pub debt: u32,
+    /// Requests in the queue, those of children and keys included.
+    pub waiting: usize,
+    /// Admitted requests that have not returned their permit yet.
+    pub unclaimed: usize,
+    /// Whether the gate was closed.
+    pub closed: bool,
+    /// What keeps the requests waiting. `None` if none waits.
+    pub bottleneck: Option<Bottleneck>,
+    /// Whether the gate tracks its holders. If not, the fields below are empty.
+    pub tracked: bool,
+    /// The permits in use, those with the same label and location together, those with the oldest permit first.
+    pub holders: Vec<HolderGroup>,
+    /// The stall, if requests wait here and nothing moves.
+    pub stall: Option<Stall>,
+}
+
+/// What keeps the requests of a gate waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bottleneck {
+    /// The gate that has no room: the gate itself, or one above it.
+    pub gate: GateName,
+    /// Its limit.
+    pub limit: Limit,
+    /// What decides the limit: a part of its formula, or a setting.
+    pub decided_by: String,
+}
+
+/// Permits that were requested at the same place, with the same label and in the same state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HolderGroup {
+    /// The label.
+    pub label: Option<Cow<'static, str>>,
+    /// Where the permits were requested.
+    pub location: &'static Location<'static>,
+    /// What has become of them.
+    pub state: HolderState,
+    /// The number of holders.
+    pub holders: usize,
+    /// The sum of their permits.
+    pub permits: u32,
+    /// How long the oldest has held its permits.
+    pub oldest: Duration,
+    /// The number of holders that are overdue.
+    pub overdue: usize,
+}
+
+fn group(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
+    let mut groups: BTreeMap<_, HolderGroup> = BTreeMap::new();
+    for holder in holders {
+        let Holder { label, location, state, weight, age, .. } = holder;
+        let key = (location.file(), location.line(), location.column(), state, label.clone());
+        let group = groups.entry(key).or_insert(HolderGroup {
+            label,
+            location,
+            state,
+            holders: 0,
+            permits: 0,
+            oldest: Duration::ZERO,
+            overdue: 0,
+        });
+        group.holders = group.holders.saturating_add(1);
+        group.permits = group.permits.saturating_add(weight);
+        group.oldest = group.oldest.max(age);
+        if overdue_after.is_some_and(|overdue_after| age > overdue_after) {
+            group.overdue = group.overdue.saturating_add(1);
+        }
+    }
+    let mut groups: Vec<HolderGroup> = groups.into_values().collect();
+    groups.sort_by_key(|group| Reverse(group.oldest));
+    groups
+}
+
+fn decided_by(explanation: &Explanation) -> String {
+    match explanation.decision() {
+        Decision::Overridden { origin, value, .. } => format!("{origin} = {value}"),
+        Decision::Derived => format!("`{}`", explanation.derivation().binding().text()),
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, cycle) in self.cycles.iter().enumerate() {
+            writeln!(f, "WAIT CYCLE {}: {cycle}", index.saturating_add(1))?;
+        }
+        // What stands still comes first, then what waits.
+        let mut gates: Vec<&GateDiagnosis> = self.gates.iter().collect();
+        gates.sort_by_key(|gate| (gate.stall.is_none(), gate.waiting == 0));
+        for (index, gate) in gates.into_iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            gate.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GateDiagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { gate, limit, in_use, debt, waiting, .. } = self;
+        write!(f, "gate {gate}: {in_use} of {limit} in use, {waiting} waiting")?;
+        if *debt > 0 {
+            write!(f, ", debt {debt}")?;
+        }
+        if self.closed {
+            f.write_str(", closed")?;
+        }
+        if let Some(stall) = &self.stall {
+            write!(f, "\n  STALLED: nothing was acquired or released for {}", in_words(stall.lasted))?;
+        }
+        if let Some(Bottleneck { gate, limit, decided_by }) = &self.bottleneck {
+            write!(f, "\n  waits for gate {gate}: limit {limit}, from {decided_by}")?;
+        }
+        if self.unclaimed > 0 && !self.tracked {
+            write!(f, "\n  {} granted and not polled", self.unclaimed)?;
+        }
+        for group in &self.holders {
+            write!(f, "\n  {group}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for HolderGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let permits = if self.permits == 1 { "permit" } else { "permits" };
+        write!(f, "{} {permits} {}", self.permits, self.state)?;
+        if let Some(label) = &self.label {
+            write!(f, " for {label:?}")?;
+        }
+        write!(f, ", requested at {}; the oldest for {}", self.location, in_words(self.oldest))?;
+        if self.overdue > 0 {
+            write!(f, "; {} of {} overdue", self.overdue, self.holders)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! Watching the gates that track their holders: events about permits and requests that do not move.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Governor;
+use crate::event::Event;
+use crate::gate::{Gate, ReportKind, wait_cycles};
+
+impl Governor {
+    /// Looks at the gates that track their holders, and reports what does not move, until it is dropped.
+    pub(super) async fn watch_loop(self) {
+        loop {
+            // A quarter of the shortest time: what lasts for that time is reported before twice the time.
+            sleep(self.look_period()).await;
+            self.look();
+        }
+    }
+
+    /// Returns `true` if a gate tracks its holders.
+    pub(super) fn has_tracked_gates(&self) -> bool {
+        self.0.gates.iter().any(|gate| gate.overdue_after().is_some())
+    }
+
+    fn look_period(&self) -> Duration {
+        let shortest = self.0.gates.iter().filter_map(Gate::overdue_after).min();
+        let quarter = shortest.map_or(u64::MAX, |nanos| u64::try_from(nanos / 4).unwrap_or(0));
+        Duration::from_nanos(quarter).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
+    }
+
+    /// Looks once at each gate that tracks its holders.
+    fn look(&self) {
+        let gates = &self.0.gates;
+        let mut events = Vec::new();
+        for gate in gates.iter().filter(|gate| gate.tracks_holders()) {
+            let findings = gate.look();
+            if let Some(late) = findings.overdue.filter(|_| gate.may_report(ReportKind::Overdue)) {
+                let (gate, oldest) = (gate.name(), Box::new(late.oldest));
+                events.push(Event::PermitOverdue { gate, overdue: late.count, oldest });
+            }
+            if let Some(late) = findings.unclaimed.filter(|_| gate.may_report(ReportKind::Unclaimed)) {
+                let (gate, oldest) = (gate.name(), Box::new(late.oldest));
+                events.push(Event::GrantUnclaimed { gate, unclaimed: late.count, oldest });
+            }
+            if let Some(stall) = findings.stall.filter(|_| gate.may_report(ReportKind::Stalled)) {
+                events.push(stall.into());
+            }
+        }
+        for cycle in wait_cycles(gates) {
+            // A cycle counts as reported for each of its gates.
+            let waited_for =
+                gates.iter().filter(|gate| cycle.links.iter().any(|link| link.gate == gate.name()));
+            let due = waited_for.filter(|gate| gate.may_report(ReportKind::Cycle)).count();
+            if due > 0 {
+                events.push(Event::WaitCycle { cycle });
+            }
+        }
+        if !events.is_empty() {
+            let first_number = self.number_events(events.len());
+            self.notify_observers(first_number, &events);
+        }
+    }
+
+    /// Takes numbers for events. Returns the first of them.
+    fn number_events(&self, count: usize) -> u64 {
+        let mut state = self.state();
+        let first_number = state.events.saturating_add(1);
+        state.events = state.events.saturating_add(count as u64);
+        first_number
+    }
+}
+
+/// A look visits every record of a gate.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+const LONGEST_PERIOD: Duration = Duration::from_secs(10);
