@@ -12,12 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
-use concurrency_governor::{Gate, GateName, Limit};
+use concurrency_governor::gate::OwnedPermit;
+use concurrency_governor::{Formula, Gate, GateName, GateSpec, Governor, Holders, Limit};
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
+use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
-criterion_group!(benches, uncontended, contended, waiting, resizing);
+criterion_group!(benches, uncontended, contended, waiting, resizing, holders);
 criterion_main!(benches);
 
 const PERMITS: u32 = 64;
@@ -63,6 +66,29 @@ fn uncontended(criterion: &mut Criterion) {
     group.bench_function("tokio", |bencher| {
         bencher.iter(|| drop(black_box(ready(semaphore.acquire_many(8)).unwrap())));
     });
+    group.finish();
+}
+
+/// A gate that tracks its holders, and the diagnosis of 10 000 of them.
+fn holders(criterion: &mut Criterion) {
+    const HOLDERS: u32 = 10_000;
+    const TRACKED: Holders = Holders::overdue_after(Duration::from_secs(30));
+    const JOBS: GateSpec = GateSpec::new("jobs", Formula::fixed(HOLDERS as u64)).track_holders(TRACKED);
+    let gate = Gate::builder(GateName::new("bench"), Limit::new(PERMITS)).track_holders(TRACKED).build();
+    let mut group = criterion.benchmark_group("holders");
+    group.bench_function("acquire", |bencher| {
+        bencher.iter(|| drop(black_box(ready(gate.acquire()).unwrap())))
+    });
+
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let governor = runtime.block_on(Governor::builder().gate(JOBS).build()).unwrap();
+    let jobs = governor.gate(JOBS).unwrap();
+    let permits: Vec<OwnedPermit> = (0..HOLDERS).map(|_| jobs.try_acquire_owned().unwrap()).collect();
+    for (number, permit) in permits.iter().enumerate() {
+        permit.label(["upload", "download", "thumbnail", "search"][number % 4]);
+    }
+    group.bench_function("diagnose 10 000", |bencher| bencher.iter(|| black_box(governor.diagnose())));
+    group.bench_function("status with 10 000", |bencher| bencher.iter(|| black_box(jobs.status())));
     group.finish();
 }
 

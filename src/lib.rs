@@ -85,6 +85,7 @@
 //! - [Keep instances warm](_documentation::cookbook::warm_pool)
 //! - [Shut down gracefully](_documentation::cookbook::graceful_shutdown)
 //! - [Answer health checks](_documentation::cookbook::health_checks)
+//! - [Find out why nothing moves](_documentation::cookbook::nothing_moves)
 //! - [Tune by settings](_documentation::cookbook::settings)
 //! - [Tune from a configuration file](_documentation::cookbook::config_file)
 //! - [Run in a container](_documentation::cookbook::containers)
@@ -243,6 +244,10 @@ pub mod _documentation {
             doc = include_str!("../docs/cookbook/mock-a-host.md")
         )]
         pub mod mock_a_host {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/nothing-moves.md")]
+        pub mod nothing_moves {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/outbound-http.md")]

@@ -25,6 +25,7 @@ use crate::preset::Preset;
 /// shed = "20ms"                  # under lasting overload, requests that have waited longer are rejected
 /// policy = "clamp"               # for overrides above the derived limit: trust, clamp or reject
 /// measure_waits = false          # whether to measure wait times; the default is true
+/// track_holders = "30s"          # keeps a record of each permit; one in use for longer is overdue
 ///
 /// [gates.images]
 /// formula = "gate uploads * 1/4"
@@ -180,6 +181,10 @@ impl Serialize for GateTable<'_> {
         }
         if !spec.measures_waits() {
             map.serialize_entry("measure_waits", &false)?;
+        }
+        if let Some(holders) = spec.holders() {
+            let overdue_after = humantime::format_duration(holders.overdue_duration()).to_string();
+            map.serialize_entry("track_holders", &overdue_after)?;
         }
         if let Some(parent) = spec.parent() {
             map.serialize_entry("within", &parent)?;

@@ -7,15 +7,27 @@ use std::time::Duration;
 
 use super::error::ConfigProblem;
 use super::value::{ConfigKey, Value, ValueKind};
-use crate::plan::{BuildError, Formula, GateName, GatePath, GateSpec, Keys, Part, Policy, Problem, Shed};
+use crate::plan::{
+    BuildError, Formula, GateName, GatePath, GateSpec, Holders, Keys, Part, Policy, Problem, Shed,
+};
 use crate::preset::Preset;
 
 /// The keys of a plan.
 pub(super) const PLAN_KEYS: [&str; 3] = ["preset", "gates", "overrides"];
 
 /// The keys of a gate.
-const GATE_KEYS: [&str; 9] =
-    ["formula", "queue", "max_wait", "shed", "policy", "measure_waits", "within", "weight", "keys"];
+const GATE_KEYS: [&str; 10] = [
+    "formula",
+    "queue",
+    "max_wait",
+    "shed",
+    "policy",
+    "measure_waits",
+    "track_holders",
+    "within",
+    "weight",
+    "keys",
+];
 
 /// The keys of the table `keys` of a gate.
 const KEYS_TABLE_KEYS: [&str; 3] = ["max", "cap", "queue"];
@@ -126,6 +138,8 @@ impl ConfigReader {
         let measure_waits = field("measure_waits")
             .filter(|value| !is_blank(value))
             .map(|value| self.read_bool(&format!("{path}.measure_waits"), value));
+        let track_holders =
+            field("track_holders").map(|value| self.read_duration(&format!("{path}.track_holders"), value));
         let within = field("within").map(|value| self.read_gate_name(&format!("{path}.within"), value));
         let weight = field("weight")
             .filter(|value| !is_blank(value))
@@ -148,6 +162,9 @@ impl ConfigReader {
         }
         if let Some(measure_waits) = measure_waits {
             spec = spec.measure_waits(measure_waits?);
+        }
+        if let Some(overdue_after) = track_holders {
+            spec = spec.track_holders(Holders::overdue_after(overdue_after?));
         }
         if let Some(within) = within {
             spec = spec.within_named(within?);

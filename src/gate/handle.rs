@@ -335,13 +335,13 @@ impl Gate {
     /// ```
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
-        self.shared.node.as_ref().map_or_else(Vec::new, |node| node.holders())
+        self.shared.node.as_ref().map_or_else(Vec::new, TreeNode::holders)
     }
 
     /// Returns `true` if the gate keeps a record of each permit in use.
     #[must_use]
     pub fn tracks_holders(&self) -> bool {
-        self.shared.node.as_ref().is_some_and(|node| node.is_tracked())
+        self.shared.node.as_ref().is_some_and(TreeNode::is_tracked)
     }
 
     #[inline]

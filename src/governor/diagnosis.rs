@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::panic::Location;
+use std::ptr;
 use std::time::Duration;
 
 use super::Governor;
@@ -149,29 +151,47 @@ pub struct HolderGroup {
 }
 
 fn group(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
-    let mut groups: BTreeMap<_, HolderGroup> = BTreeMap::new();
+    // First by the address of the location, which is fast. A place in the source may have several addresses, so the few groups are then
+    // joined by its text.
+    let mut by_address: HashMap<
+        (*const Location<'static>, HolderState, Option<Cow<'static, str>>),
+        HolderGroup,
+    > = HashMap::new();
     for holder in holders {
-        let Holder { label, location, state, weight, age, .. } = holder;
-        let key = (location.file(), location.line(), location.column(), state, label.clone());
-        let group = groups.entry(key).or_insert(HolderGroup {
-            label,
-            location,
-            state,
-            holders: 0,
-            permits: 0,
-            oldest: Duration::ZERO,
-            overdue: 0,
-        });
-        group.holders = group.holders.saturating_add(1);
-        group.permits = group.permits.saturating_add(weight);
-        group.oldest = group.oldest.max(age);
-        if overdue_after.is_some_and(|overdue_after| age > overdue_after) {
-            group.overdue = group.overdue.saturating_add(1);
+        let Holder { label, location, state, weight: permits, age: oldest, .. } = holder;
+        let overdue = usize::from(overdue_after.is_some_and(|overdue_after| oldest > overdue_after));
+        let group =
+            HolderGroup { label: label.clone(), location, state, holders: 1, permits, oldest, overdue };
+        match by_address.entry((ptr::from_ref(location), state, label)) {
+            Entry::Occupied(mut joined) => joined.get_mut().join(&group),
+            Entry::Vacant(vacant) => {
+                vacant.insert(group);
+            }
         }
     }
-    let mut groups: Vec<HolderGroup> = groups.into_values().collect();
-    groups.sort_by_key(|group| Reverse(group.oldest));
+    let mut groups: Vec<HolderGroup> = Vec::with_capacity(by_address.len());
+    for group in by_address.into_values() {
+        match groups.iter_mut().find(|joined| joined.is_like(&group)) {
+            Some(joined) => joined.join(&group),
+            None => groups.push(group),
+        }
+    }
+    groups.sort_by_key(|group| (Reverse(group.oldest), group.location.line(), group.label.clone()));
     groups
+}
+
+impl HolderGroup {
+    fn is_like(&self, other: &Self) -> bool {
+        self.location == other.location && self.state == other.state && self.label == other.label
+    }
+
+    /// Adds the numbers of a group of the same kind.
+    fn join(&mut self, other: &Self) {
+        self.holders = self.holders.saturating_add(other.holders);
+        self.permits = self.permits.saturating_add(other.permits);
+        self.oldest = self.oldest.max(other.oldest);
+        self.overdue = self.overdue.saturating_add(other.overdue);
+    }
 }
 
 fn decided_by(explanation: &Explanation) -> String {

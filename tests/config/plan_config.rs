@@ -7,7 +7,7 @@ use concurrency_governor::plan::Policy;
 use concurrency_governor::preset::Preset;
 use concurrency_governor::preset::astrid::{self, BLOCKING, IO, POOL};
 use concurrency_governor::{
-    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resource, Shed,
+    Formula, GateName, GateSpec, Holders, OverrideLayer, Overrides, Plan, Readings, Resource, Shed,
 };
 
 use crate::support::{parse_json, parse_toml};
@@ -23,6 +23,7 @@ max_wait = "250ms"
 shed = "20ms"
 policy = "clamp"
 measure_waits = false
+track_holders = "30s"
 
 [gates."http.client"]
 formula = "gate uploads * 2"
@@ -41,7 +42,8 @@ const JSON: &str = r#"{
             "max_wait": "250ms",
             "shed": "20ms",
             "policy": "clamp",
-            "measure_waits": false
+            "measure_waits": false,
+            "track_holders": "30s"
         },
         "http.client": { "formula": "gate uploads * 2" }
     },
@@ -56,7 +58,8 @@ fn every_format_gives_the_same_plan() {
         .max_wait(Duration::from_millis(250))
         .shed(Shed::after(Duration::from_millis(20)))
         .policy(Policy::Clamp)
-        .measure_waits(false);
+        .measure_waits(false)
+        .track_holders(Holders::overdue_after(Duration::from_secs(30)));
     let client = GateSpec::new("http.client", Formula::of(uploads.times(2)));
     for config in [parse_toml(TOML).unwrap(), parse_json(JSON).unwrap()] {
         assert_eq!(config.plan().specs(), [BLOCKING, IO, POOL, uploads, client]);

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use concurrency_governor::gate::{AcquireError, Gate, GateBuilder, OwnedPermit};
-use concurrency_governor::{GateName, Keys, Limit};
+use concurrency_governor::{GateName, Holders, Keys, Limit};
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::thread;
@@ -90,12 +90,18 @@ impl TestGate {
         Self::from_builder(limit, |builder| builder.keyed(Keys::up_to(2)))
     }
 
+    /// Creates a gate that tracks its holders.
+    pub(super) fn tracked(limit: u32) -> Self {
+        let tracked = Holders::overdue_after(Duration::from_secs(30));
+        Self::from_builder(limit, |builder| builder.track_holders(tracked))
+    }
+
     /// Returns a key of this gate. Its permits and requests count with those of the gate.
     pub(super) fn key(&self, key: u64) -> Self {
         Self { inner: Arc::new(self.inner.key(key)), accounting: Arc::clone(&self.accounting) }
     }
 
-    fn from_builder(limit: u32, change: fn(GateBuilder) -> GateBuilder) -> Self {
+    fn from_builder(limit: u32, change: impl FnOnce(GateBuilder) -> GateBuilder) -> Self {
         let accounting = Accounting {
             held: StdAtomicUsize::new(0),
             allowed: StdAtomicUsize::new(limit as usize),

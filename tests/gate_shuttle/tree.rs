@@ -1,7 +1,9 @@
 //! Gates within gates: threads that use keys, a child and their parent at the same time.
 
+use std::time::Duration;
+
 use concurrency_governor::gate::{AcquireError, Gate};
-use concurrency_governor::{GateName, Keys, Limit, Part};
+use concurrency_governor::{GateName, Holders, Keys, Limit, Part};
 use shuttle::thread;
 
 use super::harness::{TestGate, below, check};
@@ -53,6 +55,44 @@ fn all_operations_on_two_levels() {
         drop(keys);
         assert_eq!(gate.inner.busy_keys(), 0);
         gate.finish_with(&[child]);
+    });
+}
+
+/// W1: while five threads use a tracked gate, its keys and its child, each thread finds the record of its own permit.
+#[test]
+fn each_thread_finds_the_record_of_its_permit() {
+    check(|| {
+        let tracked = Holders::overdue_after(Duration::from_secs(30));
+        let builder =
+            Gate::builder(GateName::new("parent"), Limit::new(2)).with_children().keyed(Keys::up_to(2));
+        let parent = builder.track_holders(tracked).build();
+        let child = Gate::builder(GateName::new("child"), Limit::new(1)).within(&parent).unwrap().build();
+        let gates = [parent.key(1), parent.key(2), child.clone(), child.clone(), parent.clone()];
+        let gate = TestGate::with_gate(parent.clone(), 2);
+        let threads = gates.map(|own| {
+            let parent = parent.clone();
+            gate.within(own).spawn(move |own| {
+                for turn in 0..3 {
+                    let Ok(permit) = own.block_on(own.inner.acquire_owned()) else {
+                        panic!("the gate is open")
+                    };
+                    let label = format!("{:?} {turn}", thread::current().id());
+                    permit.label(label.clone());
+                    let holders = parent.holders();
+                    let mine =
+                        holders.iter().filter(|holder| holder.label.as_deref() == Some(&*label)).count();
+                    assert_eq!(mine, 1, "{label}: {holders:?}");
+                    assert!(holders.iter().map(|holder| holder.weight).sum::<u32>() <= 2);
+                    drop(permit);
+                    own.acquire_or_cancel(1, below(3));
+                }
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(parent.holders().is_empty());
+        assert_eq!((parent.in_use(), parent.waiting(), parent.busy_keys()), (0, 0, 0));
     });
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use concurrency_governor::gate::{AcquireOwned, Key};
-use concurrency_governor::{Gate, GateName, Keys, Limit};
+use concurrency_governor::{Gate, GateName, Holders, Keys, Limit};
 use dashmap::DashMap;
 use priority_semaphore::PrioritySemaphore;
 use tokio::sync::Semaphore;
@@ -54,6 +54,12 @@ pub fn rows() -> Vec<Row> {
                 of("map of semaphores", acquire_by_map),
             ],
             "map of semaphores",
+        ),
+        row(
+            "tracked",
+            "a gate that tracks its holders: acquire + drop",
+            vec![of("gate", acquire_tracked), of("plain gate", acquire_plain)],
+            "plain gate",
         ),
         row(
             "child",
@@ -141,6 +147,12 @@ fn acquire_plain() -> Runner {
 fn acquire_key() -> Runner {
     let key = keyed(64).key("tenant-42");
     repeat(move || drop(black_box(ready(black_box(&key).acquire()).expect("the gate is open"))))
+}
+
+fn acquire_tracked() -> Runner {
+    let tracked = Holders::overdue_after(Duration::from_secs(30));
+    let gate = Gate::builder(BENCH, Limit::new(64)).track_holders(tracked).build();
+    repeat(move || drop(black_box(ready(black_box(&gate).acquire()).expect("the gate is open"))))
 }
 
 fn acquire_child() -> Runner {

@@ -39,11 +39,11 @@ mod tests;
 pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
-    ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, HOLD, IN_USE, LIMIT, Metric, MetricKind, POOL_ADDED,
-    POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED, POOL_DISCARDED,
-    POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING, PROBE_FAILURES,
-    PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED, RETRY_AFTER, SECONDS,
-    STANDING, UNCLAIMED, WAIT, WAITING,
+    ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, HOLD, HOLDERS_OVERDUE, IN_USE, LIMIT, Metric,
+    MetricKind, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED,
+    POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING,
+    PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED,
+    RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
@@ -108,6 +108,9 @@ impl Metrics {
             if gate.sheds() {
                 record_shedding(&status);
             }
+            if gate.tracks_holders() {
+                record_overdue(&status, gate.look().overdue.map_or(0, |late| late.count));
+            }
             *recorded = status.waits;
         }
         for (pool, recorded) in self.set.pools.iter().zip(&mut recorded.pools) {
@@ -166,6 +169,11 @@ fn record_shedding(status: &GateStatus) {
 /// Records how many keys are busy. No key is a label, because clients choose the keys.
 fn record_busy_keys(status: &GateStatus, busy_keys: usize) {
     gauge!(BUSY_KEYS, "gate" => status.name.to_string()).set(gauge_value(busy_keys as u64));
+}
+
+/// Records how many holders of a gate are overdue.
+fn record_overdue(status: &GateStatus, overdue: usize) {
+    gauge!(HOLDERS_OVERDUE, "gate" => status.name.to_string()).set(gauge_value(overdue as u64));
 }
 
 fn record_probe(probe: &ProbeStatus) {

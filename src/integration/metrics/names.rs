@@ -11,6 +11,9 @@ pub const WAITING: &str = "concurrency_governor_waiting";
 /// Admitted requests that have not returned their permit yet; by `gate`. A number that stays above 0 means that a task does not poll
 /// its future.
 pub const UNCLAIMED: &str = "concurrency_governor_unclaimed";
+/// Holders that have had their permits for longer than the gate declares; by `gate`, only for gates that
+/// [track their holders](crate::GateSpec::track_holders).
+pub const HOLDERS_OVERDUE: &str = "concurrency_governor_holders_overdue";
 /// Keys with permits in use or requests waiting; by `gate`, only for gates that have keys.
 pub const BUSY_KEYS: &str = "concurrency_governor_busy_keys";
 /// 1 while the queue is standing, so that requests are shed; by `gate`. Only for gates that [shed](crate::Shed).
@@ -76,11 +79,12 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, with the description that the recorder gets.
-pub const ALL: [Metric; 33] = [
+pub const ALL: [Metric; 34] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
     Metric::new(UNCLAIMED, MetricKind::Gauge, "admitted requests that have not returned their permit"),
+    Metric::new(HOLDERS_OVERDUE, MetricKind::Gauge, "holders that have had their permits for too long"),
     Metric::new(BUSY_KEYS, MetricKind::Gauge, "keys with permits in use or requests waiting"),
     Metric::new(STANDING, MetricKind::Gauge, "1 while requests that have waited too long are shed"),
     Metric::new(

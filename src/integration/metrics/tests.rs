@@ -59,6 +59,7 @@ fn each_series_of_a_gate_has_its_own_field() {
         record_gate(&status, &Histogram::default());
         record_busy_keys(&status, 23);
         record_shedding(&status);
+        record_overdue(&status, 26);
     });
     assert_eq!(
         recorded,
@@ -66,6 +67,7 @@ fn each_series_of_a_gate_has_its_own_field() {
             ("limit", 2.0),
             ("in_use", 3.0),
             ("unclaimed", 20.0),
+            ("holders_overdue", 26.0),
             ("debt", 5.0),
             ("waiting", 6.0),
             ("resized_total", 7.0),

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
 use concurrency_governor::integration::metrics::{
-    ADMITTED, ALL, BUSY_KEYS, HOLD, MetricKind, Metrics, REJECTED, RETRY_AFTER, STANDING, WAIT,
+    ADMITTED, ALL, BUSY_KEYS, HOLD, HOLDERS_OVERDUE, MetricKind, Metrics, REJECTED, RETRY_AFTER, STANDING,
+    WAIT,
 };
 use concurrency_governor::plan::Policy;
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
-    Formula, GateSpec, Governor, Keys, Limit, OverrideLayer, Overrides, Reading, Resource, Shed,
+    Formula, GateSpec, Governor, Holders, Keys, Limit, OverrideLayer, Overrides, Reading, Resource, Shed,
 };
 
 use super::pool::ExercisedPool;
@@ -35,7 +36,8 @@ async fn a_scrape_shows_every_metric() {
     let io = governor.gate(IO).unwrap();
     let uploads = Gate::new(UPLOADS, Limit::new(5));
     let sessions = ExercisedPool::new().await;
-    let tenants = Gate::builder(GateName::new("tenants"), Limit::new(2)).keyed(Keys::up_to(1)).build();
+    let tenants = Gate::builder(GateName::new("tenants"), Limit::new(2)).keyed(Keys::up_to(1));
+    let tenants = tenants.track_holders(Holders::overdue_after(Duration::from_millis(1))).build();
     let http = shedding_gate().await;
     let builder = Metrics::builder().governor(&governor).gate(&uploads).gate(&tenants).gate(&http);
     let metrics = builder.pool(&sessions.pool).build().unwrap();
@@ -53,7 +55,7 @@ async fn a_scrape_shows_every_metric() {
     complete(io.acquire()).await.unwrap_err(); // the queue is full
     drop(cancelled);
 
-    // Gate `tenants`: one key is busy, and a second one is rejected.
+    // Gate `tenants`: one key is busy for longer than a millisecond, and a second one is rejected.
     let _of_tenant = tenants.key("a").try_acquire_owned().unwrap();
     tenants.key("b").try_acquire().unwrap_err();
 
@@ -123,6 +125,7 @@ async fn a_scrape_shows_every_metric() {
     assert!((0.002..2.0).contains(&value(&format!("{HOLD}_sum"), "gate=\"uploads\"")), "in seconds");
 
     assert_eq!([value(BUSY_KEYS, "gate=\"tenants\""), rejected("tenants", "too_many_keys")], [1.0, 1.0]);
+    assert_eq!(value(HOLDERS_OVERDUE, "gate=\"tenants\""), 1.0);
 
     assert_eq!(value(STANDING, "gate=\"http\""), 0.0);
     assert_eq!(value(RETRY_AFTER, "gate=\"http\""), 0.01, "the shortest time");

@@ -71,6 +71,8 @@ Plan file:
   policy = \"clamp\"             # optional: for settings above the derived limit:
                                # trust (default), clamp or reject
   measure_waits = false        # optional: measure waits, true by default
+  track_holders = \"30s\"        # optional: keep a record of each permit; one in
+                               # use for longer is overdue
   [gates.images]
   formula = \"gate uploads * 1/4\"
   within = \"uploads\"           # optional: each permit also counts there
