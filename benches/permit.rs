@@ -77,7 +77,7 @@ fn holders(criterion: &mut Criterion) {
     let gate = Gate::builder(GateName::new("bench"), Limit::new(PERMITS)).track_holders(TRACKED).build();
     let mut group = criterion.benchmark_group("holders");
     group.bench_function("acquire", |bencher| {
-        bencher.iter(|| drop(black_box(ready(gate.acquire()).unwrap())))
+        bencher.iter(|| drop(black_box(ready(gate.acquire()).unwrap())));
     });
 
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
