@@ -344,6 +344,20 @@ impl Gate {
         self.shared.node.as_ref().is_some_and(TreeNode::is_tracked)
     }
 
+    /// Returns `true` if both are handles of the same gate.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+            || match (&self.shared.node, &other.shared.node) {
+                (Some(node), Some(other)) => node.is_same(other),
+                _ => false,
+            }
+    }
+
+    /// Returns the place of the gate in the order in which several gates are acquired. The gates of a tree have the place of its root.
+    pub(super) fn order(&self) -> u64 {
+        self.shared.node.as_ref().map_or(self.shared.number, |node| node.tree().number())
+    }
+
     #[inline]
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared

@@ -34,6 +34,7 @@ mod poll_gate;
 mod request;
 
 mod acquire;
+mod acquire_all;
 mod blocking;
 mod drained;
 mod permit;
@@ -58,6 +59,7 @@ mod cycle;
 mod histogram;
 mod holder;
 mod key;
+mod number;
 mod priority;
 mod record;
 mod requester;
@@ -70,6 +72,7 @@ mod status;
 mod sync;
 
 pub use acquire::{Acquire, AcquireOwned};
+pub use acquire_all::{AcquireAll, PermitSet, acquire_all};
 pub use cycle::{CycleLink, WaitCycle};
 pub use drained::Drained;
 pub use error::{AcquireError, Overload, RetryAfter, TryAcquireError};

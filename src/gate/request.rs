@@ -560,6 +560,12 @@ impl<'g> Request<'g> {
         }
     }
 
+    /// Notes where the request is made.
+    pub(super) const fn made_at(mut self, location: &'static Location<'static>) -> Self {
+        self.location = Some(location);
+        self
+    }
+
     /// Notes that the request is made by the caller, unless it was made elsewhere.
     #[track_caller]
     pub(crate) fn made_here(mut self) -> Self {

@@ -13,6 +13,7 @@ use super::counters::{Counter, ShardedCounters};
 use super::error::TryAcquireError;
 use super::holder::HolderState;
 use super::key::Key;
+use super::number::next_number;
 use super::permits::{Permits, Word};
 use super::priority::Priority;
 use super::queue::{FairQueue, FifoQueue};
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`]. In a tree it is never [`NEVER`], so that each request takes
     /// the path of one with a deadline, which checks whether the gate is in a tree: benchmark row `cycle`.
     pub(super) max_wait: i64,
+    /// Orders the gates by their creation; 0 in a tree.
+    pub(super) number: u64,
     /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
     pub(super) node: Option<TreeNode>,
 }
@@ -64,6 +67,7 @@ impl Shared {
             counters: Arc::default(),
             name,
             max_wait,
+            number: next_number(),
             node: None,
         }
     }
@@ -77,6 +81,7 @@ impl Shared {
             counters,
             name,
             max_wait: max_wait.min(LONGEST),
+            number: 0,
             node: Some(node),
         }
     }

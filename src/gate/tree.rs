@@ -16,6 +16,7 @@ use super::counters::ShardedCounters;
 use super::error::Rejection;
 use super::holder::{Findings, Holder};
 use super::key::Key;
+use super::number::next_number;
 use super::permits::{Permits, Word};
 use super::priority::Priority;
 use super::queue::fair::{NodeId, NodeRules, Ownership, Place};
@@ -33,6 +34,8 @@ pub(super) struct Tree {
     permits: Permits<GateState<FairQueue>>,
     /// Seeds the hashes of the keys, so that no client can choose keys that collide.
     hasher: RandomState,
+    /// Orders the trees and the gates outside of trees by their creation.
+    number: u64,
 }
 
 impl Core for Tree {
@@ -67,6 +70,10 @@ pub(super) struct TreeNode {
 }
 
 impl Tree {
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Returns `true` if a request may wait in the tree. Reads the word without the lock.
     #[inline]
     pub(super) fn has_waiters(&self) -> bool {
@@ -100,7 +107,7 @@ impl TreeNode {
     /// Creates a tree with its root.
     pub(super) fn root(name: GateName, rules: NodeRules, holders: Option<Holders>) -> Self {
         let permits = Permits::new(Limit::MIN, GateState::new_tree(rules));
-        let tree = Arc::new(Tree { permits, hasher: RandomState::new() });
+        let tree = Arc::new(Tree { permits, hasher: RandomState::new(), number: next_number() });
         Self::declared(tree, NodeId::ROOT, name, None, rules, holders)
     }
 
@@ -144,6 +151,11 @@ impl TreeNode {
         }
         let hash = self.declared.tree.hasher.hash_one(&key);
         Some(Self { declared: Arc::clone(&self.declared), place: Place::key(self.declared.id, key, hash) })
+    }
+
+    /// Returns `true` if both are the same gate or the same key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.declared, &other.declared) && self.key() == other.key()
     }
 
     /// Returns `true` if the gate tracks its holders.

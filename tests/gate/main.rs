@@ -9,6 +9,7 @@
 mod hooks;
 mod support;
 
+mod acquire_all;
 mod fairness;
 mod permits;
 mod poll_gate;

@@ -21,6 +21,7 @@ mod admission;
 mod drained;
 mod handles;
 mod limit;
+mod several;
 mod tree;
 
 mod harness;
