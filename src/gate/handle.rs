@@ -178,6 +178,34 @@ impl Gate {
         self.shared.close();
     }
 
+    /// Closes the gate for all future requests, also those of its children and keys, and serves the requests that wait: for a graceful
+    /// shutdown. Permits in use stay valid. For a [key](Self::key), closes this handle with its clones; other handles of the key stay
+    /// open.
+    ///
+    /// [`drained`](Self::drained) resolves when the queue has been served. [`close`](Self::close) ends the waits that are left. A request
+    /// that [waits for the limit](super::Request::wait_for_limit) may wait for ever.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(1));
+    /// let held = jobs.acquire().await?;
+    /// let waiting = tokio::spawn(jobs.acquire_owned());
+    /// # tokio::task::yield_now().await;
+    /// jobs.close_after_queue();
+    /// assert!(jobs.try_acquire().is_err() && jobs.waiting() == 1);
+    /// drop(held);
+    /// drop(waiting.await??); // was served
+    /// jobs.drained().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close_after_queue(&self) {
+        self.shared.close_after_queue();
+    }
+
     /// Returns the number of permits in use, those of children and keys included. It costs one load, or the lock of the tree for a
     /// gate with children or keys and for those themselves; [`status`](Self::status) has all numbers of one instant.
     ///

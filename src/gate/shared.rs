@@ -294,6 +294,17 @@ impl Shared {
         self.step(|state, word, wake_list| state.end_waits(word, clock::now, wake_list));
     }
 
+    /// Rejects the requests that arrive from now on, and serves those that wait.
+    pub(super) fn close_after_queue(&self) {
+        match &self.node {
+            Some(node) => node.close_after_queue(),
+            None => self.step(|state, word, wake_list| {
+                *word = word.with(Word::CLOSED);
+                state.notify_listeners(wake_list);
+            }),
+        }
+    }
+
     /// Has the listener notified each time the limit is set, and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         if let Some(node) = &self.node {

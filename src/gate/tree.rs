@@ -290,6 +290,10 @@ impl TreeNode {
         });
     }
 
+    pub(super) fn close_after_queue(&self) {
+        self.declared.tree.step(|state, _, wake_list| state.close_arrivals_in_tree(&self.place, wake_list));
+    }
+
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         self.declared.tree.locked(|state, _| {
             // The limit of a key changes with that of its gate.

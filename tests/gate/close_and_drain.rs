@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
-use concurrency_governor::gate::{AcquireError, TryAcquireError};
+use concurrency_governor::gate::{AcquireError, Gate, TryAcquireError};
+use concurrency_governor::{GateName, Holders, Keys, Limit};
 
 use crate::hooks::{Call, hooked};
 use crate::support::{
@@ -43,6 +45,77 @@ fn closing_ends_the_queue_and_revokes_nothing() {
         assert_eq!((totals.queue.closed, totals.rejected.closed), (2, 3));
         assert_idle(&gate);
     }
+}
+
+/// A gate that is closed after its queue serves the requests that wait, in order, and rejects later ones. Closing it ends the rest.
+#[test]
+fn a_gate_closed_after_its_queue_serves_it() {
+    let tracked = Holders::overdue_after(Duration::from_secs(30));
+    let tracked = Gate::builder(NAME, Limit::new(1)).track_holders(tracked).build();
+    for gate in [gate(1), unmeasured_gate(1), tracked] {
+        let held = gate.try_acquire().unwrap();
+        let [(mut first, _), (mut second, _), (mut third, third_counter)] =
+            [(); 3].map(|()| start_waiting(gate.acquire()));
+        gate.close_after_queue();
+        gate.close_after_queue();
+        assert!(gate.is_closed());
+        assert_eq!((gate.waiting(), gate.in_use(), third_counter.wakes()), (3, 1, 0));
+        let closed = AcquireError::Closed { gate: NAME };
+        assert_eq!(expect_ready(gate.acquire()).unwrap_err(), closed);
+        assert_eq!(gate.try_acquire().unwrap_err(), TryAcquireError::Closed { gate: NAME });
+        let (mut drained, drained_counter) = start_waiting(gate.drained());
+
+        drop(held);
+        let Poll::Ready(Ok(permit)) = poll_once(&mut first) else { panic!("the first one is served") };
+        assert!(poll_once(&mut second).is_pending());
+        drop(permit);
+        let Poll::Ready(Ok(permit)) = poll_once(&mut second) else { panic!("the second one is served") };
+        gate.close();
+        assert!(matches!(poll_once(&mut third), Poll::Ready(Err(error)) if error == closed));
+        assert_eq!(drained_counter.wakes(), 0);
+        drop(permit);
+        assert!(poll_once(&mut drained).is_ready() && gate.try_acquire().is_err());
+        assert_eq!((gate.status().totals.queue.admitted, gate.status().totals.queue.closed), (2, 1));
+        assert_idle(&gate);
+    }
+}
+
+/// In a tree, the queues of the children and keys are served, too, and later requests there are rejected.
+#[test]
+fn a_tree_closed_after_its_queue_serves_the_queues_below() {
+    let io = Gate::builder(NAME, Limit::new(1)).with_children().keyed(Keys::up_to(4)).build();
+    let child = Gate::builder(GateName::new("child"), Limit::new(1)).within(&io).unwrap().build();
+    let (tenant, other) = (io.key(1), io.key(2));
+    let held = io.try_acquire().unwrap();
+    let mut waiting = [&child, &tenant].map(|gate| start_waiting(gate.acquire()).0);
+    other.close_after_queue();
+    assert!(
+        other.is_closed()
+            && !io.is_closed()
+            && io.key(2).try_acquire().is_err_and(|error| error != closed_error())
+    );
+    io.close_after_queue();
+    assert_eq!(io.waiting(), 2);
+    for gate in [&io, &child, &tenant, &io.key(2)] {
+        assert_eq!(gate.try_acquire().unwrap_err(), closed_error());
+    }
+    drop(held);
+    for _ in 0..2 {
+        let served = waiting.iter_mut().find_map(|request| match poll_once(request) {
+            Poll::Ready(permit) => Some(permit.unwrap()),
+            Poll::Pending => None,
+        });
+        drop(served.expect("one is served after the other"));
+        waiting.rotate_left(1);
+        if io.waiting() == 0 && io.in_use() == 0 {
+            break;
+        }
+    }
+    assert_eq!((io.waiting(), io.in_use()), (0, 0));
+}
+
+fn closed_error() -> TryAcquireError {
+    TryAcquireError::Closed { gate: NAME }
 }
 
 /// A request that is woken because its gate is closed finds the gate closed.

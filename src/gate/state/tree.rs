@@ -218,6 +218,19 @@ impl GateState<FairQueue> {
         }
     }
 
+    /// Rejects the requests that arrive at a gate and below from now on. Those that wait stay.
+    pub(in crate::gate) fn close_arrivals_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
+        match place {
+            Place::Key(_) => place.close_key(),
+            Place::Gate(id) => {
+                self.queue.close_arrivals(*id);
+                for books in self.queue.books_within(*id) {
+                    books.listeners.notify(wake_list);
+                }
+            }
+        }
+    }
+
     /// Returns `true` if a gate, one of its ancestors, or the handle of a key is closed.
     pub(in crate::gate) fn is_closed_in_tree(&self, place: &Place) -> bool {
         place.is_closed_key() || self.queue.closed_level(place.declared()).is_some()

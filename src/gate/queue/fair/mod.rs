@@ -352,6 +352,11 @@ impl FairQueue {
         }
     }
 
+    /// Closes a declared gate with its descendants for the requests that arrive from now on.
+    pub(in crate::gate) fn close_arrivals(&mut self, id: NodeId) {
+        self.nodes[id].is_closed = true;
+    }
+
     /// Closes a gate with its descendants, and removes their requests. Visits all nodes.
     pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
         if !self.nodes[place].is_key() {
