@@ -46,6 +46,7 @@
 //! - **Debt** is the number of permits in use above a lowered limit: [`GateStatus::debt`](gate::GateStatus::debt).
 //! - The **governor** connects probes, plan and gates, and refreshes the limits: [`Governor`]. It reports what it did as
 //!   [`Event`]s.
+//! - An **adaptive** gate follows the outcomes of its work as well, up to the derived limit: [`Adaptive`], [`feedback`].
 //! - A **pool** keeps items that are expensive to create, never more than the limit of a gate: [`Pool`]. A [`Manager`]
 //!   creates the items; a checkout returns one as a [`PooledItem`].
 //!
@@ -62,8 +63,8 @@
 //!
 //! # What it does not do
 //!
-//! - Gates do not observe latencies or failures: their limits follow from the host. The rules of [`feedback`] choose a limit from
-//!   outcomes, but no gate uses them yet.
+//! - A gate observes latencies and failures only if it is declared [adaptive](GateSpec::adaptive) and the caller reports outcomes. The limits
+//!   of all others follow from the host alone.
 //! - A governor does not derive the limit of a fleet. The feature `fleet` has gates that share a limit between processes.
 //! - It does not limit rates.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
@@ -137,8 +138,8 @@ pub use event::Event;
 pub use gate::{AcquireError, Gate, Permit};
 pub use governor::Governor;
 pub use plan::{
-    Amount, Formula, GateName, GateSpec, Keys, Limit, OverrideLayer, Overrides, Part, Plan, Quantity,
-    Reading, Readings, Resolution, Resource, Shed,
+    Adaptive, Amount, Formula, GateName, GateSpec, Keys, Limit, OverrideLayer, Overrides, Part, Plan,
+    Quantity, Reading, Readings, Resolution, Resource, Shed,
 };
 pub use pool::{Manager, Pool, PooledItem};
 pub use probe::ResourceProbe;

@@ -10,6 +10,7 @@ use super::core::Core;
 use super::counters::{Counter, ShardedCounters};
 use super::error::TryAcquireError;
 use super::key::Key;
+use super::outcomes::OutcomeSampler;
 use super::permits::{Permits, Word};
 use super::priority::Priority;
 use super::queue::FifoQueue;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) max_wait: i64,
     /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
     pub(super) node: Option<TreeNode>,
+    /// `Some` if the outcomes of the work are sampled. A key shares that of its gate.
+    pub(super) outcomes: Option<Arc<OutcomeSampler>>,
 }
 
 impl Core for Shared {
@@ -60,6 +63,7 @@ impl Shared {
             name,
             max_wait,
             node: None,
+            outcomes: None,
         }
     }
 
@@ -73,6 +77,7 @@ impl Shared {
             name,
             max_wait: max_wait.min(LONGEST),
             node: Some(node),
+            outcomes: None,
         }
     }
 
