@@ -78,6 +78,7 @@
 //! - [Declare gates in a library](_documentation::cookbook::library)
 //! - [Migrate from `tokio::sync::Semaphore`](_documentation::cookbook::tokio_semaphore)
 //! - [Bound outbound HTTP](_documentation::cookbook::outbound_http)
+//! - [Follow a server elsewhere](_documentation::cookbook::server_elsewhere)
 //! - [Bound blocking work](_documentation::cookbook::blocking_work)
 //! - [Bound streams and task sets](_documentation::cookbook::streams)
 //! - [Share a budget](_documentation::cookbook::shared_budget)
@@ -256,6 +257,10 @@ pub mod _documentation {
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/read-explain.md")]
         pub mod read_explain {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/server-elsewhere.md")]
+        pub mod server_elsewhere {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/settings.md")]

@@ -82,6 +82,8 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
+#[cfg(feature = "tower")]
+pub(crate) use outcomes::AttemptStart;
 pub(crate) use outcomes::OutcomeReader;
 #[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
 pub(crate) use request::run_blocking;

@@ -262,8 +262,8 @@ mod tests {
         complete(6400); // more than fit: the newest are kept
         assert_eq!(read(&mut reader).2.len(), SHARD_SAMPLES);
         complete(6400);
-        let sampled = read(&mut reader).2.len();
-        assert!((60..=SHARD_SAMPLES).contains(&sampled), "{sampled} of 6400 attempts are sampled");
+        let count = read(&mut reader).2.len();
+        assert!((60..=SHARD_SAMPLES).contains(&count), "{count} of 6400 attempts are sampled");
 
         read(&mut reader);
         complete(1);

@@ -1,8 +1,10 @@
 //! The declaration of a limit that follows the outcomes of the work.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use super::debug_as_display::impl_debug_as_display;
 use super::limit::Limit;
 use super::name::RuleName;
 
@@ -21,6 +23,18 @@ use super::name::RuleName;
 /// const SEARCH: GateSpec = GateSpec::new("search", Formula::fixed(100))
 ///     .adaptive(Adaptive::aimd(Duration::from_millis(200)));
 /// # assert_eq!(SEARCH.adaptivity().map(|adaptive| adaptive.rule().to_string()), Some("aimd".to_owned()));
+/// ```
+///
+/// It prints as one line of text, and parses as it prints. `start`, `floor` and their commas may be left out:
+///
+/// ```
+/// use concurrency_governor::Adaptive;
+///
+/// let given: Adaptive = "latency, start 32".parse()?;
+/// assert_eq!(given, Adaptive::latency().start(32));
+/// assert_eq!(given.to_string(), "latency, start 32, floor 4");
+/// assert_eq!("aimd 200ms".parse::<Adaptive>()?.to_string(), "aimd 200ms, start 16, floor 4");
+/// # Ok::<(), concurrency_governor::plan::InvalidAdaptive>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
@@ -132,6 +146,82 @@ impl Adaptive {
         self.floor
     }
 }
+
+impl fmt::Display for Adaptive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rule.fmt(f)?;
+        if let AdaptiveRule::Aimd { max_healthy } = self.rule {
+            write!(f, " {max_healthy:?}")?;
+        }
+        write!(f, ", start {}, floor {}", self.start, self.floor)
+    }
+}
+
+impl FromStr for Adaptive {
+    type Err = InvalidAdaptive;
+
+    fn from_str(given: &str) -> Result<Self, InvalidAdaptive> {
+        parse(given).ok_or_else(|| InvalidAdaptive { given: given.to_owned() })
+    }
+}
+
+fn parse(given: &str) -> Option<Adaptive> {
+    let mut parts = given.split(',').map(str::trim);
+    let mut words = parts.next()?.split_whitespace();
+    let rule = match (words.next()?, words.next()) {
+        ("latency", None) => AdaptiveRule::Latency,
+        ("arc", None) => AdaptiveRule::Arc,
+        ("aimd", Some(duration)) => AdaptiveRule::Aimd { max_healthy: parse_duration(duration)? },
+        (custom, None) => AdaptiveRule::Custom(custom.strip_prefix("custom:")?.parse().ok()?),
+        _ => return None,
+    };
+    let (mut adaptive, mut start, mut floor) = (Adaptive::by(rule), None, None);
+    for part in parts {
+        let (name, limit) = part.split_once(' ')?;
+        let limit: Limit = limit.trim().parse().ok()?;
+        let set = match name {
+            "start" => &mut start,
+            "floor" => &mut floor,
+            _ => return None,
+        };
+        if set.replace(limit).is_some() {
+            return None; // given twice
+        }
+    }
+    adaptive.start = start.unwrap_or(adaptive.start);
+    adaptive.floor = floor.unwrap_or(adaptive.floor);
+    Some(adaptive).filter(|_| words.next().is_none())
+}
+
+/// Parses a duration as `Debug` prints it: a number with `s`, `ms`, `µs` or `ns`, such as `1.5s`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let units = [("ms", 1_000_000_u64), ("µs", 1_000), ("us", 1_000), ("ns", 1), ("s", 1_000_000_000)];
+    let (number, unit) = units.iter().find_map(|(name, nanos)| Some((text.strip_suffix(name)?, *nanos)))?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) || number.ends_with('.') {
+        return None;
+    }
+    let mut nanos = whole.parse::<u64>().ok()?.checked_mul(unit)?;
+    let mut place = unit;
+    for digit in fraction.bytes() {
+        place /= 10;
+        nanos = nanos.checked_add(u64::from(digit.wrapping_sub(b'0')).checked_mul(place)?)?;
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+/// The error for a text that is not an [`Adaptive`]: what was given, and what is allowed.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{given:?} is not a rule for an adaptive limit (allowed: `latency`, `arc`, `aimd` with a duration such as `aimd 200ms`, or `custom:NAME`; then `, start N` and `, floor N` from 1 to {max})",
+    max = Limit::MAX
+)]
+pub struct InvalidAdaptive {
+    given: String,
+}
+
+impl_debug_as_display!(InvalidAdaptive);
 
 /// Prints the name: `latency`, `arc`, `aimd`, or `custom:` and the name of a rule of your own.
 impl fmt::Display for AdaptiveRule {

@@ -58,6 +58,12 @@ impl Resource {
         format!("feedback.{gate}").parse().ok()
     }
 
+    /// Returns `true` for the resource of [`feedback`](Self::feedback): each resource whose name starts with `feedback.`.
+    #[must_use]
+    pub fn is_feedback(&self) -> bool {
+        self.as_str().starts_with("feedback.")
+    }
+
     /// Returns `true` if texts show the resource in bytes: [`MEMORY`](Self::MEMORY), and each resource whose name starts
     /// with `memory.`, such as `memory.available`.
     #[must_use]

@@ -215,6 +215,12 @@ impl GateSpec {
         self
     }
 
+    /// Declares how the limit follows outcomes as [`adaptive`](Self::adaptive) does, or that it does not.
+    pub const fn maybe_adaptive(mut self, adaptive: Option<Adaptive>) -> Self {
+        self.adaptive = adaptive;
+        self
+    }
+
     /// Returns the gate's name.
     #[must_use]
     pub const fn name(&self) -> GateName {

@@ -11,7 +11,7 @@ use crate::support::{TestDirectory, explain, fail, fail_with_lines, program};
 #[test]
 fn wrong_arguments_are_reported_on_one_line() {
     const COMMANDS: &str = "explain, check, capture, diff, watch, simulate, completions, man, help";
-    const FLAGS: &str = "--preset NAME, --plan FILE, --set GATE=N, --env-prefix PREFIX, --reading RESOURCE=READING, --root DIR, --brief, --json";
+    const FLAGS: &str = "--preset NAME, --plan FILE, --set GATE=N, --adaptive GATE=RULE, --env-prefix PREFIX, --reading RESOURCE=READING, --root DIR, --brief, --json";
 
     for (arguments, given, allowed) in [
         (&[][..], "no command is given", COMMANDS),

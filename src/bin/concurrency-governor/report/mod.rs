@@ -189,6 +189,7 @@ impl PlanInputs {
                 (format!("plan {}", path.display()), file.config.preset(), file.config.plan().clone())
             }
         };
+        let plan = with_adaptives(&plan, args)?;
         if let Some(prefix) = &args.env_prefix {
             layers.push(OverrideLayer::env_prefixed(prefix, plan.paths(), std::env::vars_os())?);
         }
@@ -197,6 +198,18 @@ impl PlanInputs {
         }
         Ok(Self { plan_name, plan, layers })
     }
+}
+
+/// Returns the plan with the rules that the command line gives for adaptive gates.
+fn with_adaptives(plan: &Plan, args: &PlanArgs) -> Result<Plan, ReportError> {
+    let mut specs = plan.specs().to_vec();
+    for given in &args.adaptives {
+        let gate = plan.find(&given.gate)?.name();
+        for spec in specs.iter_mut().filter(|spec| spec.name() == gate) {
+            *spec = spec.maybe_adaptive(given.adaptive);
+        }
+    }
+    Ok(Plan::new(specs)?)
 }
 
 /// Returns the name and the probes of the host to measure.
@@ -220,6 +233,8 @@ fn select_host(_args: &InputArgs) -> Result<(String, HostProbes), ReportError> {
 fn reject_unknown_readings(args: &InputArgs, plan: &Plan) -> Result<(), ReportError> {
     let mut allowed = HostProbes::RESOURCES_AND_PRESSURES.to_vec();
     allowed.extend(read_resources(plan));
+    let adaptive = plan.specs().iter().filter(|spec| spec.adaptivity().is_some());
+    allowed.extend(adaptive.filter_map(|spec| Resource::feedback(spec.name())));
     let names = |resources: Vec<Resource>| {
         let mut names: Vec<String> = Vec::new();
         for name in resources.iter().map(Resource::to_string) {
