@@ -54,7 +54,8 @@ fn a_flag_replaces_the_declaration() {
     let printed = succeed(&mut explain(&directory, &["--adaptive", "upstream=off"]));
     assert!(printed.contains("upstream     64       64  `64`"), "{printed}");
     for (flags, expected) in [
-        (vec!["upstream"], "the value has no `=`"),
+        (vec!["upstream"], "\"upstream\" is not a rule for an adaptive limit"),
+        (vec!["arc"], "`--adaptive` has no gate (allowed: GATE=RULE"),
         (vec!["upstream=fast"], "\"fast\" is not a rule for an adaptive limit"),
         (vec!["gone=arc"], "the plan declares no gate `gone` (it declares upstream)"),
         (vec!["upstream=arc", "upstream=off"], "upstream"),

@@ -128,6 +128,12 @@ impl Plant {
         self.capacity(at) * in_server / f64::from(self.clients)
     }
 
+    /// Returns the highest number of requests per second that arrive.
+    #[must_use]
+    pub fn peak_rate(&self) -> f64 {
+        self.rate.0.iter().fold(0.0, |peak, (_, rate)| rate.max(peak))
+    }
+
     fn apply(&mut self, item: &str) -> Result<(), PlantError> {
         let fault = || PlantError { given: item.to_owned() };
         let (setting, from) = match item.split_once('@') {

@@ -83,7 +83,8 @@ impl InputArgs {
 impl PlanArgs {
     /// Checks that no gate is given twice.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
-        reject_duplicates("--adaptive", self.adaptives.iter().map(|given| given.gate.gate().to_string()))?;
+        let gates = self.adaptives.iter().flat_map(|given| &given.gate);
+        reject_duplicates("--adaptive", gates.map(|path| path.gate().to_string()))?;
         reject_duplicates("--set", self.settings.iter().map(|(path, _)| path.gate().to_string()))
     }
 }
@@ -91,7 +92,8 @@ impl PlanArgs {
 /// How the limit of a gate follows outcomes, from the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct AdaptiveArg {
-    pub(crate) gate: GatePath,
+    /// `None` for the only gate of `simulate --plant`.
+    pub(crate) gate: Option<GatePath>,
     /// `None` if it does not.
     pub(crate) adaptive: Option<Adaptive>,
 }
@@ -133,8 +135,10 @@ fn parse_setting(given: &str) -> Result<(GatePath, usize), InputFlagError> {
 }
 
 fn parse_adaptive_arg(given: &str) -> Result<AdaptiveArg, InputFlagError> {
-    let (gate, rule) = given.split_once('=').ok_or(InputFlagError::AdaptiveWithoutValue)?;
-    let gate = gate.parse()?;
+    let (gate, rule) = match given.split_once('=') {
+        Some((gate, rule)) => (Some(gate.parse()?), rule),
+        None => (None, given),
+    };
     let adaptive = if rule == "off" { None } else { Some(rule.parse()?) };
     Ok(AdaptiveArg { gate, adaptive })
 }
@@ -154,10 +158,6 @@ enum InputFlagError {
     Reading(#[from] QuantityError),
     #[error("the value has no `=` (allowed: GATE=N, such as io=64)")]
     SettingWithoutValue,
-    #[error(
-        "the value has no `=` (allowed: GATE=RULE, such as 'upstream=latency, start 16' or upstream=off)"
-    )]
-    AdaptiveWithoutValue,
     #[error("{0}; `off` is also allowed")]
     Adaptive(#[from] InvalidAdaptive),
     #[error("{limit:?} is not a whole number (allowed: 0 to {})", usize::MAX)]

@@ -17,7 +17,7 @@ use concurrency_governor::{
     Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
 };
 
-pub(crate) use args::{InputArgs, PlanArgs, parse_reading};
+pub(crate) use args::{AdaptiveArg, InputArgs, PlanArgs, parse_reading};
 pub(crate) use problems::HostProblem;
 
 use crate::output::ErrorLines;
@@ -204,7 +204,8 @@ impl PlanInputs {
 fn with_adaptives(plan: &Plan, args: &PlanArgs) -> Result<Plan, ReportError> {
     let mut specs = plan.specs().to_vec();
     for given in &args.adaptives {
-        let gate = plan.find(&given.gate)?.name();
+        let path = given.gate.as_ref().ok_or(ReportError::AdaptiveWithoutGate)?;
+        let gate = plan.find(path)?.name();
         for spec in specs.iter_mut().filter(|spec| spec.name() == gate) {
             *spec = spec.maybe_adaptive(given.adaptive);
         }
@@ -322,6 +323,11 @@ pub(crate) enum ReportError {
     /// A gate was chosen by a path that is not its path in the plan.
     #[error(transparent)]
     WrongPath(#[from] FindGateError),
+    /// A rule is given without a gate.
+    #[error(
+        "`--adaptive` has no gate (allowed: GATE=RULE, such as 'upstream=latency, start 16' or upstream=off; a rule alone with `simulate --plant`)"
+    )]
+    AdaptiveWithoutGate,
     /// Gates were chosen that the plan does not declare.
     #[error("the plan declares no gate {given} (allowed: {declared})")]
     UnknownGates {
