@@ -29,11 +29,11 @@ pub(crate) struct AttemptStart(i64);
 struct OutcomeShard {
     /// The number of attempts to leave out before the next sampled one.
     skip: AtomicU32,
-    /// One attempt in this many is sampled; set by the reader.
+    /// The number of attempts to leave out after a sampled one. Set by the reader, and doubled when the latencies are full.
     stride: AtomicU32,
     /// The most permits that were in use when a sampled attempt began; set to 0 by the reader.
     peak: AtomicU32,
-    /// The number of latencies that were written.
+    /// The number of latencies that were written since the last read.
     written: AtomicU32,
     /// The number of outcomes, by [`index_of`].
     counts: [AtomicU64; 3],
@@ -100,7 +100,13 @@ impl OutcomeSampler {
             };
             // Overwrites the oldest latency if the reader is late.
             let nanos = u64::try_from(latency).unwrap_or(0).saturating_add(1);
-            shard.latencies[place as usize % SHARD_SAMPLES].store(nanos, Ordering::Relaxed);
+            let place = place as usize % SHARD_SAMPLES;
+            shard.latencies[place].store(nanos, Ordering::Relaxed);
+            if place == SHARD_SAMPLES - 1 {
+                // Full before the reader came, as at the start of a burst: from now on half as many are sampled.
+                let stride = shard.stride.load(Ordering::Relaxed);
+                shard.stride.store(stride.saturating_mul(2).saturating_add(1), Ordering::Relaxed);
+            }
         }
     }
 
@@ -134,19 +140,13 @@ impl OutcomeShard {
 #[derive(Debug)]
 pub(crate) struct OutcomeReader {
     sampler: Arc<OutcomeSampler>,
-    /// What was read from each shard so far.
-    seen: Vec<SeenShard>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct SeenShard {
-    counts: [u64; 3],
-    written: u32,
+    /// The counts of each shard as they were read last.
+    seen: Vec<[u64; 3]>,
 }
 
 impl OutcomeReader {
     pub(super) fn new(sampler: Arc<OutcomeSampler>) -> Self {
-        let seen = vec![SeenShard::default(); sampler.shards.len()];
+        let seen = vec![[0; 3]; sampler.shards.len()];
         Self { sampler, seen }
     }
 
@@ -157,14 +157,14 @@ impl OutcomeReader {
         for (shard, seen) in self.sampler.shards.iter().zip(&mut self.seen) {
             let counts = [0, 1, 2].map(|index: usize| shard.counts[index].load(Ordering::Relaxed));
             let mut attempts = 0_u64;
-            for ((sum, now), before) in sum.iter_mut().zip(counts).zip(seen.counts) {
+            for ((sum, now), before) in sum.iter_mut().zip(counts).zip(*seen) {
                 let more = now.wrapping_sub(before);
                 *sum = sum.wrapping_add(more);
                 attempts = attempts.wrapping_add(more);
             }
             peak = peak.max(shard.peak.swap(0, Ordering::Relaxed));
-            let written = shard.written.load(Ordering::Relaxed);
-            if written != seen.written {
+            // A latency whose count was reset between its two stores is read with the next one.
+            if shard.written.swap(0, Ordering::Relaxed) != 0 {
                 for place in &shard.latencies {
                     // Most places are empty if there is little to do: a load is cheaper than a swap.
                     if place.load(Ordering::Relaxed) != 0 {
@@ -173,7 +173,7 @@ impl OutcomeReader {
                     }
                 }
             }
-            *seen = SeenShard { counts, written };
+            *seen = counts;
 
             // As many samples as fit until the next read, if there are as many attempts. After a burst, the rest of a long gap
             // is left out.

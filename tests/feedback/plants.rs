@@ -97,7 +97,8 @@ fn texts_are_parsed() {
         changed.to_string(),
         "workers 3 @20s, workers 10 @40s, workers 5, service exp 10ms, rate 900/s, rate 20/s @5s"
     );
-    assert_eq!([0, 20, 40].map(|at| changed.capacity(Duration::from_secs(at))), [500.0, 300.0, 1000.0]);
+    let capacities = [0, 20, 40].map(|at| changed.capacity(Duration::from_secs(at)).round() as u32);
+    assert_eq!(capacities, [500, 300, 1000]);
     let database: Plant = "database".parse().unwrap();
     assert!((database.optimum(Duration::ZERO) - 30.0).abs() < 1e-9);
     for wrong in [

@@ -42,6 +42,11 @@ pub trait PlantLimiter {
     /// Called after each change of the gate, with the permits in use and the requests that wait.
     fn record_in_flight(&mut self, in_use: u32, waiting: u32);
 
+    /// Called when a request is admitted. Does nothing by default.
+    fn admitted(&mut self, now: Duration) {
+        let _ = now;
+    }
+
     /// Called with each outcome. `latency` is the time since the request was admitted, and `now` the time since the start.
     fn record(&mut self, latency: Duration, outcome: Outcome, now: Duration);
 

@@ -27,7 +27,7 @@ impl Plant {
             limits: vec![(Duration::ZERO, first)],
             ..PlantReport::default()
         };
-        let mut run = PlantRun {
+        let mut run = PlantSimulation {
             plant: self,
             random: PlantRandom(seed),
             events: BinaryHeap::new(),
@@ -80,7 +80,7 @@ struct PlantWork {
     admitted: Duration,
 }
 
-struct PlantRun<'p, L> {
+struct PlantSimulation<'p, L> {
     plant: &'p Plant,
     random: PlantRandom,
     events: BinaryHeap<Reverse<InOrder<Duration, PlantEvent>>>,
@@ -98,7 +98,7 @@ struct PlantRun<'p, L> {
     report: PlantReport,
 }
 
-impl<L: PlantLimiter> PlantRun<'_, L> {
+impl<L: PlantLimiter> PlantSimulation<'_, L> {
     fn run(&mut self, length: Duration) {
         self.schedule(Duration::ZERO, PlantEvent::Arrive);
         self.schedule(Duration::ZERO, PlantEvent::Look);
@@ -182,6 +182,7 @@ impl<L: PlantLimiter> PlantRun<'_, L> {
             }
             gate.queue.pop_front();
             gate.in_use = gate.in_use.saturating_add(1);
+            gate.limiter.admitted(now);
             self.in_server = self.in_server.saturating_add(1);
             let work = PlantWork { client, admitted: now };
             let soon = now.saturating_add(Duration::from_millis(1));

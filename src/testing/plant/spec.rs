@@ -128,6 +128,24 @@ impl Plant {
         self.capacity(at) * in_server / f64::from(self.clients)
     }
 
+    /// Returns the mean time that a request takes in the server if it does not wait there.
+    #[must_use]
+    pub fn unloaded_latency(&self, at: Duration) -> Duration {
+        self.service.at(at).mean().saturating_add(self.front)
+    }
+
+    /// Returns the fraction of requests that fail because of their content.
+    #[must_use]
+    pub fn error_share(&self) -> f64 {
+        self.errors
+    }
+
+    /// Returns how many requests per second arrive, of all clients together.
+    #[must_use]
+    pub fn rate(&self, at: Duration) -> f64 {
+        self.rate.at(at)
+    }
+
     /// Returns the highest number of requests per second that arrive.
     #[must_use]
     pub fn peak_rate(&self) -> f64 {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use concurrency_governor::plan::{Effect, Policy};
-use concurrency_governor::{Formula, GateName, GateSpec, Overrides, Plan, Quantity, Reading, Readings};
+use concurrency_governor::{GateName, GateSpec, Overrides, Plan, Quantity, Reading, Readings};
 
 /// The greatest limit.
 const MAX_LIMIT: i128 = 1_073_741_823;
@@ -57,11 +57,7 @@ pub(crate) struct Derived {
 }
 
 /// Derives a limit from the printed formula. `read` returns the reading of an operand.
-pub(crate) fn derive(formula: &Formula, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Derived {
-    derive_text(&formula.to_string(), read)
-}
-
-fn derive_text(text: &str, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Derived {
+pub(crate) fn derive(text: &str, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Derived {
     let mut parts: Vec<Part> = Vec::new();
     for part in text.split(" | ") {
         let before = parts.last().map(|part| part.value);
@@ -248,12 +244,12 @@ fn decide(
         }
     };
     let formula = spec.formula().to_string();
-    let granted = derive_text(&formula, &mut read).limit;
+    let granted = derive(&formula, &mut read).limit;
     // Feedback is one more step of the formula.
     let feedback = spec.adaptivity().map_or(String::new(), |adaptive| {
         format!(" | at most feedback.{} or {}", spec.name(), adaptive.start_limit())
     });
-    let derived = derive_text(&format!("{formula}{feedback}"), &mut read);
+    let derived = derive(&format!("{formula}{feedback}"), &mut read);
     let settings: Vec<_> = overrides
         .layers()
         .iter()
