@@ -95,7 +95,7 @@ fn errors_in_plan_files_name_the_line() {
             &format!("{gate}colour = 1\n"),
             "line 3",
             "gates.io.colour",
-            "formula, queue, max_wait, policy, measure_waits",
+            "formula, queue, max_wait, shed, policy, measure_waits",
         ),
         ("[gates.Io]\nformula = \"cpu\"\n", "line 1", "\"Io\"", "a-z"),
         ("[gates.io]\n", "line 1", "gates.io has no formula", "formula = \"cpu * 2\""),
