@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::feedback::FeedbackDecision;
 use crate::gate::{Holder, Stall, WaitCycle};
 use crate::plan::{BuildError, Explanation, GateName, Limit, Reading, Resource};
 use crate::probe::ProbeError;
@@ -34,6 +35,14 @@ pub enum Event {
         from: Reading,
         /// The reading now.
         to: Reading,
+    },
+    /// The rule of an adaptive gate changed the limit that it chooses. A decision that keeps the limit is no event;
+    /// [`Governor::feedback`](crate::Governor::feedback) has all.
+    FeedbackDecided {
+        /// The gate.
+        gate: GateName,
+        /// The decision, with the numbers that reproduce it.
+        decision: Box<FeedbackDecision>,
     },
     /// A reading rose, but the governor does not use it yet: see
     /// [`RefreshPolicy::rise_after`](crate::governor::RefreshPolicy::rise_after).
@@ -128,6 +137,7 @@ impl fmt::Display for Event {
                 write!(f, "gate {gate}: limit {from} -> {to}, {debt} {permits} in use above it")
             }
             Self::ReadingChanged { resource, from, to } => write!(f, "{resource}: {from} -> {to}"),
+            Self::FeedbackDecided { gate, decision } => write!(f, "gate {gate}: feedback {decision}"),
             Self::RiseHeld { resource, held, seen, remaining } => {
                 // Whole milliseconds are enough for a reader.
                 let millis = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);

@@ -46,6 +46,7 @@
 //! - **Debt** is the number of permits in use above a lowered limit: [`GateStatus::debt`](gate::GateStatus::debt).
 //! - The **governor** connects probes, plan and gates, and refreshes the limits: [`Governor`]. It reports what it did as
 //!   [`Event`]s.
+//! - An **adaptive** gate follows the outcomes of its work as well, up to the derived limit: [`Adaptive`], [`feedback`].
 //! - A **pool** keeps items that are expensive to create, never more than the limit of a gate: [`Pool`]. A [`Manager`]
 //!   creates the items; a checkout returns one as a [`PooledItem`].
 //!
@@ -62,8 +63,8 @@
 //!
 //! # What it does not do
 //!
-//! - Gates do not observe latencies or failures: their limits follow from the host. The rules of [`feedback`] choose a limit from
-//!   outcomes, but no gate uses them yet.
+//! - A gate observes latencies and failures only if it is declared [adaptive](GateSpec::adaptive) and the caller reports outcomes. The limits
+//!   of all others follow from the host alone.
 //! - A governor does not derive the limit of a fleet. The feature `fleet` has gates that share a limit between processes.
 //! - It does not limit rates.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
@@ -77,6 +78,7 @@
 //! - [Declare gates in a library](_documentation::cookbook::library)
 //! - [Migrate from `tokio::sync::Semaphore`](_documentation::cookbook::tokio_semaphore)
 //! - [Bound outbound HTTP](_documentation::cookbook::outbound_http)
+//! - [Follow a server elsewhere](_documentation::cookbook::server_elsewhere)
 //! - [Bound blocking work](_documentation::cookbook::blocking_work)
 //! - [Bound streams and task sets](_documentation::cookbook::streams)
 //! - [Share a budget](_documentation::cookbook::shared_budget)
@@ -138,8 +140,8 @@ pub use event::Event;
 pub use gate::{AcquireError, Gate, Permit};
 pub use governor::Governor;
 pub use plan::{
-    Amount, Formula, GateName, GateSpec, Holders, Keys, Limit, OverrideLayer, Overrides, Part, Plan,
-    Quantity, Reading, Readings, Resolution, Resource, Shed,
+    Adaptive, Amount, Formula, GateName, GateSpec, Holders, Keys, Limit, OverrideLayer, Overrides, Part,
+    Plan, Quantity, Reading, Readings, Resolution, Resource, Shed,
 };
 pub use pool::{Manager, Pool, PooledItem};
 pub use probe::ResourceProbe;
@@ -260,6 +262,10 @@ pub mod _documentation {
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/read-explain.md")]
         pub mod read_explain {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/server-elsewhere.md")]
+        pub mod server_elsewhere {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/settings.md")]

@@ -39,6 +39,8 @@ assert_eq!(resolution.explanations()[0].to_string(), "uploads = 32: set to 32 by
 )]
 
 #[cfg(feature = "serde")]
+mod adaptive;
+#[cfg(feature = "serde")]
 mod error;
 #[cfg(feature = "clap")]
 mod gate_args;

@@ -8,8 +8,8 @@ use super::reader::{ConfigReader, PLAN_KEYS, find_field};
 use super::settings::{Settings, WholeNumber};
 use super::value::Value;
 use crate::plan::{
-    BuildError, GateName, GateSpec, Keys, OverrideLayer, Overrides, Part, Plan, Policy, find_path,
-    index_gates,
+    Adaptive, AdaptiveRule, BuildError, GateName, GateSpec, Keys, OverrideLayer, Overrides, Part, Plan,
+    Policy, find_path, index_gates,
 };
 use crate::preset::Preset;
 
@@ -31,6 +31,7 @@ use crate::preset::Preset;
 /// formula = "gate uploads * 1/4"
 /// within = "uploads"             # each permit also counts at this gate
 /// weight = 2                     # the share relative to the other gates within `uploads`
+/// adaptive = { rule = "latency", start = 16, floor = 4 }   # the limit follows outcomes, below the formula's
 /// keys = { max = 4096, cap = "1/4", queue = 64 }   # gates made on demand, such as one for each tenant
 ///
 /// [overrides]
@@ -192,8 +193,32 @@ impl Serialize for GateTable<'_> {
         if spec.has_weight() {
             map.serialize_entry("weight", &spec.share_weight())?;
         }
+        if let Some(adaptive) = spec.adaptivity() {
+            map.serialize_entry("adaptive", &AdaptiveTable(adaptive))?;
+        }
         if let Some(keys) = spec.keys() {
             map.serialize_entry("keys", &KeysTable(keys))?; // last: TOML wants tables after values
+        }
+        map.end()
+    }
+}
+
+/// Serializes how the limit of a gate follows outcomes as a table.
+struct AdaptiveTable(Adaptive);
+
+impl Serialize for AdaptiveTable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(adaptive) = self;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("rule", &adaptive.rule().to_string())?;
+        if let AdaptiveRule::Aimd { max_healthy } = adaptive.rule() {
+            map.serialize_entry("max_healthy", &humantime::format_duration(max_healthy).to_string())?;
+        }
+        if adaptive.start_limit() != Adaptive::DEFAULT_START {
+            map.serialize_entry("start", &adaptive.start_limit())?;
+        }
+        if adaptive.floor_limit() != Adaptive::DEFAULT_FLOOR {
+            map.serialize_entry("floor", &adaptive.floor_limit())?;
         }
         map.end()
     }

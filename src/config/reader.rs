@@ -16,7 +16,7 @@ use crate::preset::Preset;
 pub(super) const PLAN_KEYS: [&str; 3] = ["preset", "gates", "overrides"];
 
 /// The keys of a gate.
-const GATE_KEYS: [&str; 10] = [
+const GATE_KEYS: [&str; 11] = [
     "formula",
     "queue",
     "max_wait",
@@ -26,6 +26,7 @@ const GATE_KEYS: [&str; 10] = [
     "track_holders",
     "within",
     "weight",
+    "adaptive",
     "keys",
 ];
 
@@ -144,6 +145,9 @@ impl ConfigReader {
         let weight = field("weight")
             .filter(|value| !is_blank(value))
             .map(|value| self.read_weight(&format!("{path}.weight"), value));
+        let adaptive = field("adaptive")
+            .filter(|value| !is_blank(value))
+            .map(|value| self.read_adaptive(&format!("{path}.adaptive"), value));
         let keys = field("keys").map(|value| self.read_keys(&format!("{path}.keys"), name, value));
 
         // The outer `Option` says whether the key is given, the inner one whether its value is valid.
@@ -171,6 +175,9 @@ impl ConfigReader {
         }
         if let Some(weight) = weight {
             spec = spec.weight(weight?);
+        }
+        if let Some(adaptive) = adaptive {
+            spec = spec.adaptive(adaptive?);
         }
         if let Some(keys) = keys {
             spec = spec.keyed(keys?);
@@ -260,7 +267,8 @@ impl ConfigReader {
                 | Problem::UnknownOperand { gate, .. }
                 | Problem::UnknownParent { gate, .. }
                 | Problem::WeightRange { gate, .. }
-                | Problem::WeightWithoutParent { gate, .. } => Some(*gate),
+                | Problem::WeightWithoutParent { gate, .. }
+                | Problem::FeedbackName { gate, .. } => Some(*gate),
                 Problem::Cycle { circle } | Problem::ParentCycle { circle } => circle.first().copied(),
                 Problem::TooDeep { path, .. } => Some(path.gate()),
                 _ => None,
@@ -318,7 +326,7 @@ impl ConfigReader {
         self.require(path, value, number, "is not a whole number", &format!("0 to {}", usize::MAX))
     }
 
-    fn read_duration(&mut self, path: &str, value: &Value) -> Option<Duration> {
+    pub(super) fn read_duration(&mut self, path: &str, value: &Value) -> Option<Duration> {
         let duration = as_text(value).and_then(|text| humantime::parse_duration(text).ok());
         self.require(path, value, duration, "is not a duration", "text such as \"250ms\" or \"1m 30s\"")
     }
@@ -346,7 +354,7 @@ impl ConfigReader {
     }
 
     /// Parses a text, and reports the error of its type.
-    fn parse_text<T: FromStr<Err: fmt::Display>>(
+    pub(super) fn parse_text<T: FromStr<Err: fmt::Display>>(
         &mut self,
         path: &str,
         line: Option<usize>,
@@ -356,7 +364,7 @@ impl ConfigReader {
     }
 
     /// Returns `parsed`, and reports the value as invalid if it is `None`.
-    fn require<T>(
+    pub(super) fn require<T>(
         &mut self,
         path: &str,
         value: &Value,
@@ -375,7 +383,7 @@ impl ConfigReader {
         self.report(value.line, format!("{path}{equals}{value} {problem} (allowed: {allowed})"));
     }
 
-    fn report(&mut self, line: Option<usize>, message: String) {
+    pub(super) fn report(&mut self, line: Option<usize>, message: String) {
         self.problems.push(ConfigProblem::new(line, message));
     }
 }
@@ -391,7 +399,7 @@ fn is_blank(value: &Value) -> bool {
     as_text(value).is_some_and(|text| text.trim().is_empty())
 }
 
-fn as_text(value: &Value) -> Option<&str> {
+pub(super) fn as_text(value: &Value) -> Option<&str> {
     match &value.kind {
         ValueKind::Text(text) => Some(text),
         _ => None,
@@ -399,7 +407,7 @@ fn as_text(value: &Value) -> Option<&str> {
 }
 
 /// Returns a whole number, or that of a text.
-fn as_whole(value: &Value) -> Option<u64> {
+pub(super) fn as_whole(value: &Value) -> Option<u64> {
     match &value.kind {
         ValueKind::Whole(number) => Some(*number),
         ValueKind::Text(text) => text.trim().parse().ok(),

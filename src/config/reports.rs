@@ -1,17 +1,22 @@
 //! Serializes resolutions, statuses and events. The shape is that of `concurrency-governor explain --json`, where that has
 //! the same data. There is no deserialization.
 
+use std::borrow::Cow;
+
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::event::Event;
+use crate::feedback::{FeedbackDecision, OutcomeCounts};
 use crate::gate::{
     CycleLink, GateStatus, GateTotals, Histogram, Holder, HolderState, QueueTotals, RejectedTotals, Stall,
     WaitCycle,
 };
-use crate::governor::{Bottleneck, Diagnosis, GateDiagnosis, GovernorStatus, HolderGroup, ProbeStatus};
+use crate::governor::{
+    Bottleneck, Diagnosis, FeedbackStatus, GateDiagnosis, GovernorStatus, HolderGroup, ProbeStatus,
+};
 use crate::plan::{
-    AncestorLimit, Bound, Decision, Derivation, DerivedPart, Effect, Explanation, Measurement, Origin,
-    Readings, Resolution, Shadowed, Source, Standing,
+    AncestorLimit, Bound, Decision, Derivation, DerivedPart, Effect, Explanation, FeedbackExplanation,
+    Measurement, Origin, Readings, Resolution, Shadowed, Source, Standing,
 };
 use crate::pool::{CreateErrors, Discarded, ExpiredCheckouts, PoolStatus, PoolTotals};
 
@@ -99,11 +104,13 @@ impl Serialize for Bound {
     }
 }
 
-/// Serializes `path` and `bound_by` too if the gate is within another one.
+/// Serializes `path` and `bound_by` too if the gate is within another one, and `feedback` if it is adaptive.
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_child = !self.path().parents().is_empty();
-        let mut fields = serializer.serialize_struct("Explanation", if is_child { 7 } else { 5 })?;
+        let count = 5_usize.saturating_add(if is_child { 2 } else { 0 });
+        let count = count.saturating_add(usize::from(self.feedback().is_some()));
+        let mut fields = serializer.serialize_struct("Explanation", count)?;
         fields.serialize_field("limit", &self.limit())?;
         fields.serialize_field("decision", self.decision())?;
         fields.serialize_field("derived", &self.derivation().limit())?;
@@ -113,7 +120,71 @@ impl Serialize for Explanation {
             fields.serialize_field("path", self.path())?;
             fields.serialize_field("bound_by", &self.bound_by())?;
         }
+        if let Some(feedback) = self.feedback() {
+            fields.serialize_field("feedback", feedback)?;
+        }
         fields.end()
+    }
+}
+
+/// Serializes the band, the start, the chosen limit, and the last decision as text; these two are null before the first one.
+impl Serialize for FeedbackExplanation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let measurement = self.measurement();
+        let decision = measurement.and_then(|measured| measured.sources().last()).map(Source::raw);
+        serialize_fields!(serializer, "FeedbackExplanation", {
+            "rule": self.adaptive().rule().to_string(),
+            "start": self.adaptive().start_limit(),
+            "floor": self.floor(),
+            "ceiling": self.ceiling(),
+            "chosen": measurement.map(Measurement::reading),
+            "decision": decision,
+        })
+    }
+}
+
+/// Serializes the limits, the reason and the numbers of the rule, and the `record` that can be replayed.
+impl Serialize for FeedbackDecision {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_fields!(serializer, "FeedbackDecision", {
+            "at": self.at().as_secs_f64(),
+            "rule": self.rule(),
+            "before": self.before(),
+            "after": self.after(),
+            "reason": self.opinion().reason().name(),
+            "numbers": DecisionNumbers(self.opinion().numbers()),
+            "floor": self.band().floor(),
+            "ceiling": self.band().ceiling(),
+            "record": self.to_line(),
+        })
+    }
+}
+
+/// Serializes the numbers of a rule by their names.
+struct DecisionNumbers<'n>(&'n [(Cow<'static, str>, f64)]);
+
+impl Serialize for DecisionNumbers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, number)| (name, number)))
+    }
+}
+
+/// Serializes the band, the chosen limit, the counts, and the decisions, oldest first.
+impl Serialize for FeedbackStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let OutcomeCounts { successes, overloads, ignored } = self.outcomes;
+        serialize_fields!(serializer, "FeedbackStatus", {
+            "gate": self.gate,
+            "rule": self.rule.to_string(),
+            "floor": self.band.floor(),
+            "ceiling": self.band.ceiling(),
+            "limit": self.limit,
+            "paused": self.is_paused,
+            "successes": successes,
+            "overloads": overloads,
+            "ignored": ignored,
+            "decisions": self.history.iter().collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -359,6 +430,9 @@ impl Serialize for Event {
             }
             Self::ReadingChanged { resource, from, to } => serialize_fields!(serializer, "Event", {
                 "kind": "reading_changed", "resource": resource, "from": from, "to": to, "message": message,
+            }),
+            Self::FeedbackDecided { gate, decision } => serialize_fields!(serializer, "Event", {
+                "kind": "feedback_decided", "gate": gate, "decision": decision, "message": message,
             }),
             Self::RiseHeld { resource, held, seen, remaining } => serialize_fields!(serializer, "Event", {
                 "kind": "rise_held", "resource": resource, "held": held, "seen": seen, "remaining": remaining,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::plan::Limit;
 
 use super::decision::{FeedbackDecision, History};
-use super::rule::{Band, Rule};
-use super::window::{Outcome, Window};
+use super::rule::{Band, Rule, WindowTerms};
+use super::window::{Outcome, OutcomeCounts, Window};
 
 /// The limit of one gate that follows outcomes.
 ///
@@ -61,6 +61,12 @@ impl Feedback {
         &self.history
     }
 
+    /// Returns how long the present window is at least, and how many samples it needs.
+    #[must_use]
+    pub fn terms(&self) -> WindowTerms {
+        self.rule.terms()
+    }
+
     /// Replaces the band, and moves the limit into it at once.
     pub fn set_band(&mut self, band: Band) {
         self.band = band;
@@ -70,6 +76,22 @@ impl Feedback {
     /// Adds an outcome, and the time from the grant of the permit to it. Do not call it for a permit that was dropped without an outcome.
     pub fn record(&mut self, latency: Duration, outcome: Outcome) {
         self.window.record(latency, outcome);
+    }
+
+    /// Adds the latency of a success without counting it, for callers that sample.
+    pub fn record_latency(&mut self, latency: Duration) {
+        self.window.record_latency(latency);
+    }
+
+    /// Adds outcomes without latencies, for callers that sample.
+    pub fn record_counts(&mut self, counts: OutcomeCounts) {
+        self.window.record_counts(counts);
+    }
+
+    /// Starts a new window without a decision, because another limit was in force.
+    pub fn discard_window(&mut self, now: Duration) {
+        self.window.close(Duration::ZERO);
+        self.began = now;
     }
 
     /// Adds a look at the gate: how many permits are in use, and how many requests wait.

@@ -26,7 +26,7 @@ use super::window::Observed;
 /// let mut rule = Aimd::new(Duration::from_millis(100));
 /// let band = Band::new(Limit::MIN, Limit::new(64));
 /// let decision = FeedbackDecision::make(&mut rule, Duration::from_secs(9), Limit::new(10), band, observed);
-/// assert_eq!(decision.to_string(), "10 -> 11: grow (p90_ms=80, max_healthy_ms=100)");
+/// assert_eq!(decision.to_string(), "10 -> 20: double (p90_ms=80, max_healthy_ms=100)");
 ///
 /// let parsed: FeedbackDecision = decision.to_line().parse()?;
 /// assert_eq!(parsed, decision);

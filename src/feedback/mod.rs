@@ -1,5 +1,7 @@
 //! Limits that follow the outcomes of the work, inside what the host grants.
 //!
+//! [`GateSpec::adaptive`](crate::GateSpec::adaptive) declares such a limit, and a governor ties everything together. This page is about the parts.
+//!
 //! A derived limit knows the host. What a server elsewhere bears is known only from its answers. A [`Rule`] chooses a limit
 //! from them, within a [`Band`] whose ceiling is the derived limit. This room only computes: it has no clock and no lock. Instants
 //! are durations since any fixed moment of the caller's clock.
@@ -44,4 +46,4 @@ pub use controller::Feedback;
 pub use decision::{FeedbackDecision, History, ReplayError};
 pub use latency::Latency;
 pub use rule::{Band, Opinion, Reason, Rule, WindowTerms};
-pub use window::{Observed, Outcome, Window};
+pub use window::{Observed, Outcome, OutcomeCounts, Window};

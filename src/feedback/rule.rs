@@ -49,7 +49,7 @@ pub trait Rule: fmt::Debug + Send {
 
     /// Returns the limit that follows from a window, given the limit and the band that were in force at its end.
     ///
-    /// It is called only for windows with enough samples.
+    /// It is called only for windows with enough samples. It must not call the governor of its gate, which waits for the decision.
     fn decide(&mut self, observed: &Observed, limit: Limit, band: Band) -> Opinion;
 
     /// Returns what the rule remembers from earlier windows, as numbers. The order is up to the rule. The numbers are recorded
@@ -63,6 +63,28 @@ pub trait Rule: fmt::Debug + Send {
     /// Replaces the memory by numbers that [`memory`](Self::memory) returned. Numbers that are missing count as 0.
     fn restore(&mut self, memory: &[f64]) {
         let _ = memory;
+    }
+}
+
+impl<R: Rule + ?Sized> Rule for Box<R> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn terms(&self) -> WindowTerms {
+        (**self).terms()
+    }
+
+    fn decide(&mut self, observed: &Observed, limit: Limit, band: Band) -> Opinion {
+        (**self).decide(observed, limit, band)
+    }
+
+    fn memory(&self) -> Vec<f64> {
+        (**self).memory()
+    }
+
+    fn restore(&mut self, memory: &[f64]) {
+        (**self).restore(memory);
     }
 }
 
@@ -124,7 +146,7 @@ impl Band {
 }
 
 /// Why a rule chose a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Reason {
     /// The limit was reached and the server did not slow down.

@@ -19,6 +19,27 @@ pub enum Outcome {
     Ignore,
 }
 
+/// Numbers of outcomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "it has a field for each `Outcome`, which is closed")]
+pub struct OutcomeCounts {
+    /// The number of successes.
+    pub successes: u64,
+    /// The number of outcomes that said that the server is overloaded.
+    pub overloads: u64,
+    /// The number of outcomes that say nothing about load.
+    pub ignored: u64,
+}
+
+impl OutcomeCounts {
+    /// Adds other numbers. Saturates.
+    pub fn add(&mut self, more: Self) {
+        self.successes = self.successes.saturating_add(more.successes);
+        self.overloads = self.overloads.saturating_add(more.overloads);
+        self.ignored = self.ignored.saturating_add(more.ignored);
+    }
+}
+
 /// Collects the outcomes of one window.
 ///
 /// Latencies are measured from the grant of a permit to the outcome, so waiting in the gate's queue does not count. A permit that was
@@ -48,9 +69,9 @@ pub struct Window {
     latencies: Vec<Duration>,
     /// One latency in this many is kept; a power of two, minus 1.
     stride_mask: u64,
-    successes: u64,
-    overloads: u64,
-    ignored: u64,
+    /// The number of latencies that were kept or left out.
+    offered: u64,
+    counts: OutcomeCounts,
     peak: u32,
     waiting: u32,
     reached: bool,
@@ -68,16 +89,30 @@ impl Window {
 
     /// Adds an outcome, and the time from the grant of the permit to it.
     pub fn record(&mut self, latency: Duration, outcome: Outcome) {
+        let mut counts = OutcomeCounts::default();
         match outcome {
-            Outcome::Overload => self.overloads = self.overloads.saturating_add(1),
-            Outcome::Ignore => self.ignored = self.ignored.saturating_add(1),
             Outcome::Success => {
-                if self.successes & self.stride_mask == 0 {
-                    self.keep(latency);
-                }
-                self.successes = self.successes.saturating_add(1);
+                counts.successes = 1;
+                self.record_latency(latency);
             }
+            Outcome::Overload => counts.overloads = 1,
+            Outcome::Ignore => counts.ignored = 1,
         }
+        self.record_counts(counts);
+    }
+
+    /// Adds the latency of a success without counting it, for callers that sample: they count the outcomes by
+    /// [`record_counts`](Self::record_counts).
+    pub fn record_latency(&mut self, latency: Duration) {
+        if self.offered & self.stride_mask == 0 {
+            self.keep(latency);
+        }
+        self.offered = self.offered.saturating_add(1);
+    }
+
+    /// Adds outcomes without latencies, for callers that sample.
+    pub fn record_counts(&mut self, counts: OutcomeCounts) {
+        self.counts.add(counts);
     }
 
     /// Adds a look at the gate: how many permits are in use, how many requests wait, and the limit in force.
@@ -90,7 +125,7 @@ impl Window {
     /// Returns the number of samples: successes and overloads.
     #[must_use]
     pub fn samples(&self) -> u64 {
-        self.successes.saturating_add(self.overloads)
+        self.counts.successes.saturating_add(self.counts.overloads)
     }
 
     /// Returns what the samples amount to, and empties the window. `length` is the time since it began.
@@ -98,8 +133,8 @@ impl Window {
         let mut observed = Observed {
             length,
             samples: self.samples(),
-            completed: self.samples().saturating_add(self.ignored),
-            overloads: self.overloads,
+            completed: self.samples().saturating_add(self.counts.ignored),
+            overloads: self.counts.overloads,
             peak: self.peak,
             waiting: self.waiting,
             reached: self.reached,

@@ -64,6 +64,22 @@ impl ShardedCounters {
     }
 }
 
+/// Returns the shard number of this thread, or [`SHARDS`] if it has none and uses a shared shard.
+#[inline]
+pub(super) fn shard_number() -> usize {
+    match SHARD.get() {
+        UNASSIGNED => assign_shard(),
+        shard => shard.min(SHARDS),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn assign_shard() -> usize {
+    SHARD.set(take_shard());
+    SHARD.get().min(SHARDS)
+}
+
 thread_local! {
     /// The shard number of this thread, [`UNASSIGNED`] or [`SHARED`].
     static SHARD: Cell<usize> = const { Cell::new(UNASSIGNED) };
@@ -77,7 +93,7 @@ const UNASSIGNED: usize = usize::MAX;
 const SHARED: usize = usize::MAX - 1;
 
 /// Enough for the threads of most programs, at two kilobytes per gate.
-const SHARDS: usize = 32;
+pub(super) const SHARDS: usize = 32;
 
 /// The shard numbers in use, one bit each.
 static SHARDS_IN_USE: AtomicU64 = AtomicU64::new(0);

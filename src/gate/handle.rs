@@ -9,11 +9,13 @@ use tokio::sync::Notify;
 use super::clock::{self, NEVER};
 use super::holder::Holder;
 use super::key::Key;
+use super::outcomes::{AttemptStart, OutcomeReader, OutcomeSampler};
 use super::queue::fair::NodeRules;
 use super::shared::Shared;
 use super::status::{GateStatus, KeyStatus, Resize};
 use super::tree::{DeclaredGate, TreeNode};
 use super::wake_list::WakeList;
+use crate::feedback::Outcome;
 use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{GateName, Holders, Keys, Limit, Shed};
 
@@ -98,6 +100,8 @@ impl Gate {
             parent: None,
             longest_wait: NEVER,
             holders: None,
+            samples_outcomes: false,
+            outcomes_above: None,
         }
     }
 
@@ -297,7 +301,8 @@ impl Gate {
                 self.name()
             )
         };
-        let shared = Shared::in_tree(self.shared.max_wait, Arc::clone(&self.shared.counters), node);
+        let mut shared = Shared::in_tree(self.shared.max_wait, Arc::clone(&self.shared.counters), node);
+        shared.outcomes.clone_from(&self.shared.outcomes);
         Self { shared: Arc::new(shared) }
     }
 
@@ -391,6 +396,33 @@ impl Gate {
         &self.shared
     }
 
+    /// Starts an attempt at the work of a permit. It is sampled only if the gate samples outcomes.
+    #[inline]
+    pub(crate) fn begin_attempt(&self) -> AttemptStart {
+        match &self.shared.outcomes {
+            None => AttemptStart::UNSAMPLED,
+            Some(sampler) => sampler.begin(|| self.in_use()),
+        }
+    }
+
+    /// Records the outcome of an attempt, if the gate samples outcomes.
+    #[inline]
+    pub(crate) fn finish_attempt(&self, start: AttemptStart, outcome: Outcome) {
+        if let Some(sampler) = &self.shared.outcomes {
+            sampler.finish(start, outcome);
+        }
+    }
+
+    /// Returns the reader of the samples, if the gate samples outcomes. There must be only one.
+    pub(crate) fn outcome_reader(&self) -> Option<OutcomeReader> {
+        self.shared.outcomes.as_ref().map(|sampler| OutcomeReader::new(Arc::clone(sampler)))
+    }
+
+    /// Returns `true` if the gate is within another one, or has children or keys.
+    pub(crate) fn is_in_tree(&self) -> bool {
+        self.shared.node.is_some()
+    }
+
     /// Has the listener notified each time the limit is set, and when the gate is closed, until it is dropped.
     pub(crate) fn listen(&self, listener: &Arc<Notify>) {
         self.shared.listen(listener);
@@ -432,6 +464,9 @@ pub struct GateBuilder {
     /// The maximum wait that the parent allows, in nanoseconds, or [`NEVER`].
     longest_wait: i64,
     holders: Option<Holders>,
+    samples_outcomes: bool,
+    /// The sampler of the nearest gate above that has one.
+    outcomes_above: Option<Arc<OutcomeSampler>>,
 }
 
 impl GateBuilder {
@@ -508,6 +543,7 @@ impl GateBuilder {
             Some(declared) => {
                 self.parent = Some(Arc::clone(declared));
                 self.longest_wait = parent.max_wait_nanos();
+                self.outcomes_above.clone_from(&parent.shared.outcomes);
                 return Ok(self);
             }
         };
@@ -545,6 +581,12 @@ impl GateBuilder {
         self
     }
 
+    /// Samples the outcomes of the work, for an [`OutcomeReader`]. Without it, those of a gate above are sampled, if it has a sampler.
+    pub(crate) const fn sample_outcomes(mut self) -> Self {
+        self.samples_outcomes = true;
+        self
+    }
+
     /// Creates the gate.
     #[must_use]
     pub fn build(self) -> Gate {
@@ -569,9 +611,14 @@ impl GateBuilder {
             }
             None => None,
         };
-        let shared = match node {
+        let mut shared = match node {
             Some(node) => Shared::in_tree(max_wait, Arc::default(), node),
             None => Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits),
+        };
+        shared.outcomes = if self.samples_outcomes {
+            Some(Arc::new(OutcomeSampler::new(self.outcomes_above)))
+        } else {
+            self.outcomes_above
         };
         Gate { shared: Arc::new(shared) }
     }

@@ -16,6 +16,7 @@
 //! From the surface downwards; no file imports one of a row above it.
 //!
 //! ```text
+//! attempt                          a permit that reports the outcome of its work
 //! request                          what callers use: acquire, try_acquire, run
 //! poll_gate                        a gate with one pending request, for code that is polled
 //! acquire, blocking, drained       a request as a future, as a blocked thread; waiting for the end
@@ -28,8 +29,10 @@
 //! timer/, wake_list, wait_sampler  one timer per runtime; what is woken after the lock; which waits are measured
 //! status, error                    reports; rejections
 //! histogram, counters, clock, sync wait times; counters of the fast path; nanoseconds; atomics
+//! outcomes                         samples of the outcomes of work, for limits that follow them
 //! ```
 
+mod attempt;
 mod poll_gate;
 mod request;
 
@@ -60,6 +63,7 @@ mod histogram;
 mod holder;
 mod key;
 mod number;
+mod outcomes;
 mod priority;
 mod record;
 mod requester;
@@ -73,6 +77,7 @@ mod sync;
 
 pub use acquire::{Acquire, AcquireOwned};
 pub use acquire_all::{AcquireAll, PermitSet, acquire_all};
+pub use attempt::Attempt;
 pub use cycle::{CycleLink, WaitCycle};
 pub use drained::Drained;
 pub use error::{AcquireError, Overload, RetryAfter, TryAcquireError};
@@ -90,6 +95,9 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 pub(crate) use acquire::AcquireFuture;
 pub(crate) use holder::in_words;
 pub(crate) use inspect::wait_cycles;
+#[cfg(feature = "tower")]
+pub(crate) use outcomes::AttemptStart;
+pub(crate) use outcomes::OutcomeReader;
 #[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
 pub(crate) use request::run_blocking;
 pub(crate) use wake_list::WakeList;

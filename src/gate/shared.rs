@@ -14,6 +14,7 @@ use super::error::TryAcquireError;
 use super::holder::HolderState;
 use super::key::Key;
 use super::number::next_number;
+use super::outcomes::OutcomeSampler;
 use super::permits::{Permits, Word};
 use super::priority::Priority;
 use super::queue::{FairQueue, FifoQueue};
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) number: u64,
     /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
     pub(super) node: Option<TreeNode>,
+    /// `Some` if the outcomes of the work are sampled. A key shares that of its gate.
+    pub(super) outcomes: Option<Arc<OutcomeSampler>>,
 }
 
 impl Core for Shared {
@@ -69,6 +72,7 @@ impl Shared {
             max_wait,
             number: next_number(),
             node: None,
+            outcomes: None,
         }
     }
 
@@ -83,6 +87,7 @@ impl Shared {
             max_wait: max_wait.min(LONGEST),
             number: 0,
             node: Some(node),
+            outcomes: None,
         }
     }
 

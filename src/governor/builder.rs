@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::prober::Prober;
+use super::feedback::{MakeRule, create_feedbacks};
+use super::prober::{Prober, RefreshScope};
 use super::status::GovernorStatus;
 use super::{Governor, GovernorShared, GovernorState};
 use crate::event::Observer;
+use crate::feedback::Rule;
 use crate::gate::Gate;
 use crate::plan::{
-    BuildError, GateName, GateSpec, Limit, Operand, Overrides, Plan, Problem, Resolution, Resource,
+    BuildError, GateName, GateSpec, Limit, Operand, Overrides, Plan, Problem, Resolution, Resource, RuleName,
 };
 use crate::probe::ResourceProbe;
 
@@ -49,6 +51,7 @@ pub struct GovernorBuilder {
     probes: Vec<Arc<dyn ResourceProbe>>,
     overrides: Overrides,
     observers: Vec<Box<dyn Observer>>,
+    rules: BTreeMap<RuleName, MakeRule>,
     probe_deadline: Duration,
 }
 
@@ -59,6 +62,7 @@ impl GovernorBuilder {
             probes: Vec::new(),
             overrides: Overrides::new(),
             observers: Vec::new(),
+            rules: BTreeMap::new(),
             probe_deadline: PROBE_DEADLINE,
         }
     }
@@ -103,6 +107,38 @@ impl GovernorBuilder {
         self
     }
 
+    /// Adds a rule of your own for the gates that are adaptive by this name. `make` creates one for each gate. A second rule of the same
+    /// name replaces the first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::feedback::Aimd;
+    /// use concurrency_governor::plan::RuleName;
+    /// use concurrency_governor::{Adaptive, Formula, GateSpec, Governor};
+    ///
+    /// const OURS: RuleName = RuleName::new("ours");
+    /// const UPSTREAM: GateSpec = GateSpec::new("upstream", Formula::fixed(64)).adaptive(Adaptive::custom(OURS));
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let governor = Governor::builder()
+    ///     .gate(UPSTREAM)
+    ///     .rule(OURS, || Aimd::new(Duration::from_millis(80))) // your own implementation of `Rule`
+    ///     .build()
+    ///     .await?;
+    /// assert_eq!(governor.gate(UPSTREAM)?.limit().get(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rule<R: Rule + 'static>(
+        mut self,
+        name: RuleName,
+        make: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.rules.insert(name, Box::new(move || Box::new(make())));
+        self
+    }
+
     /// Sets the time that a probe has for one measurement, both in [`build`](Self::build) and in each refresh. Default: 1 s.
     pub fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.probe_deadline = deadline;
@@ -132,8 +168,8 @@ impl GovernorBuilder {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] with every problem: those of [`Plan::new`] and [`Plan::resolve`], two probes for one resource, and a
-    /// resource in a formula that has no probe.
+    /// [`BuildError`] with every problem: those of [`Plan::new`] and [`Plan::resolve`], two probes for one resource, a
+    /// resource in a formula that has no probe, and an adaptive gate whose rule was not [added](Self::rule).
     ///
     /// # Panics
     ///
@@ -145,7 +181,12 @@ impl GovernorBuilder {
     pub async fn build(self) -> Result<Governor, BuildError> {
         // Every check runs even if an earlier one fails, so that the error has all problems. No probe is called for an
         // invalid plan.
-        let mut problems = probe_problems(&self.specs, &self.probes);
+        let mut unknown_rules = Vec::new();
+        let feedbacks = create_feedbacks(&self.specs, &self.rules, &mut unknown_rules);
+        let mut all_probes = self.probes;
+        all_probes.extend(feedbacks.iter().map(|feedback| Arc::clone(feedback) as Arc<dyn ResourceProbe>));
+        let mut problems = probe_problems(&self.specs, &all_probes);
+        problems.extend(unknown_rules);
         let plan = match Plan::new(self.specs.iter().copied()) {
             Ok(plan) => Some(plan),
             Err(error) => {
@@ -158,8 +199,8 @@ impl GovernorBuilder {
             return Err(BuildError::of(problems));
         };
 
-        let mut prober = Prober::new(self.probes, self.probe_deadline);
-        let results = prober.measure().await;
+        let mut prober = Prober::new(all_probes, self.probe_deadline);
+        let results = prober.measure(&RefreshScope::All).await;
         let (readings, events) = prober.apply(results, Duration::ZERO);
         let resolution = Arc::new(plan.resolve(&readings, &self.overrides)?);
         let status = GovernorStatus { refreshes: 0, rejected: 0, probes: prober.statuses() };
@@ -170,14 +211,21 @@ impl GovernorBuilder {
             status,
             events: events.len() as u64,
         };
+        let gates = open_gates(&plan, &resolution);
+        for feedback in &feedbacks {
+            let gate = gates.iter().find(|gate| gate.name() == feedback.gate_name());
+            feedback.attach(gate.expect("each gate of the plan is open"));
+        }
         let governor = Governor(Arc::new(GovernorShared {
-            gates: open_gates(&plan, &resolution),
+            gates,
+            feedbacks,
             plan,
             prober: tokio::sync::Mutex::new(prober),
-            resolutions: watch::Sender::new(resolution),
+            resolutions: watch::Sender::new(Arc::clone(&resolution)),
             state: Mutex::new(state),
             observers: self.observers,
         }));
+        governor.follow_ceilings(&resolution);
         governor.notify_observers(1, &events);
         Ok(governor)
     }
@@ -247,6 +295,9 @@ fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
         }
         if let Some(duration) = spec.longest_wait() {
             builder = builder.max_wait(duration);
+        }
+        if spec.adaptivity().is_some() {
+            builder = builder.sample_outcomes();
         }
         if parents.contains(&spec.name()) {
             builder = builder.with_children();

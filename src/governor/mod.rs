@@ -6,6 +6,7 @@
 mod builder;
 mod damping;
 mod diagnosis;
+mod feedback;
 mod prober;
 mod refresh;
 mod stalls;
@@ -21,13 +22,14 @@ use tokio::sync::watch;
 use crate::event::Observer;
 use crate::gate::Gate;
 use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, UnknownGateError};
-use prober::Prober;
+use feedback::FeedbackProbe;
+use prober::{Prober, RefreshScope};
 use refresh::ChangeReports;
 
 pub use builder::GovernorBuilder;
 pub use diagnosis::{Bottleneck, Diagnosis, GateDiagnosis, HolderGroup};
 pub use refresh::{RefreshPolicy, RefreshTask};
-pub use status::{GovernorStatus, ProbeStatus};
+pub use status::{FeedbackStatus, GovernorStatus, ProbeStatus};
 
 /// Live gates whose limits are derived from probed resources and follow them.
 ///
@@ -83,6 +85,8 @@ struct GovernorShared {
     plan: Plan,
     /// One gate for each gate of the plan, in the order of the plan.
     gates: Vec<Gate>,
+    /// One for each adaptive gate, in the order of the plan. They are also among the probes of the prober.
+    feedbacks: Vec<Arc<FeedbackProbe>>,
     /// Locked during a refresh. Refreshes run one at a time, so each starts from the complete result of the last one.
     prober: tokio::sync::Mutex<Prober>,
     state: Mutex<GovernorState>,
@@ -201,6 +205,38 @@ impl Governor {
         self.state().status.clone()
     }
 
+    /// Returns the state of the feedback of an adaptive gate: its band, its outcomes and its last decisions. Returns `None` if the gate is
+    /// not [adaptive](crate::GateSpec::adaptive).
+    ///
+    /// The decisions can be printed, and replayed later: see [`History`](crate::feedback::History).
+    ///
+    /// ```
+    /// # use concurrency_governor::{Adaptive, Formula, GateSpec, Governor};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// const UPSTREAM: GateSpec = GateSpec::new("upstream", Formula::fixed(64)).adaptive(Adaptive::latency());
+    /// let governor = Governor::builder().gate(UPSTREAM).build().await?;
+    ///
+    /// let feedback = governor.feedback(UPSTREAM)?.ok_or("not adaptive")?;
+    /// assert_eq!((feedback.band.floor().get(), feedback.band.ceiling().get()), (4, 64));
+    /// print!("{}", feedback.history); // one line for each decision
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownGateError`] if the plan declares no gate of this name.
+    pub fn feedback(&self, key: impl Into<GateName>) -> Result<Option<FeedbackStatus>, UnknownGateError> {
+        let gate = self.gate(key)?.name();
+        Ok(self.feedbacks().find(|feedback| feedback.gate == gate))
+    }
+
+    /// Returns the state of the feedback of each adaptive gate, in the order of the plan.
+    pub fn feedbacks(&self) -> impl Iterator<Item = FeedbackStatus> {
+        self.0.feedbacks.iter().map(|feedback| feedback.status())
+    }
+
     /// Returns a receiver that is notified of each new resolution from now on.
     ///
     /// A resolution is new if it differs from the one before it. A slow receiver misses resolutions in between, and never
@@ -299,7 +335,7 @@ impl Governor {
     ///
     /// Dropping the future before it resolves changes nothing.
     pub async fn refresh(&self) -> Result<Arc<Resolution>, BuildError> {
-        let (resolved, announcement) = self.refresh_damped(Duration::ZERO).await;
+        let (resolved, announcement) = self.refresh_damped(&RefreshScope::All, Duration::ZERO).await;
         self.announce(announcement);
         resolved
     }
@@ -340,9 +376,9 @@ impl Governor {
         let rise_after = policy.rise_duration();
         loop {
             let rise_due = self.0.prober.lock().await.rise_due(rise_after);
-            reports.wait_for_refresh(&policy, rise_due).await;
+            let scope = reports.wait_for_refresh(&policy, rise_due).await;
             // Observers are told of a rejection. The next refresh may succeed.
-            let (_, announcement) = self.refresh_damped(rise_after).await;
+            let (_, announcement) = self.refresh_damped(&scope, rise_after).await;
             self.announce_ignoring_panics(announcement);
         }
     }

@@ -21,10 +21,28 @@ pub(super) struct Prober {
     probes: Vec<TrackedProbe>,
 }
 
+/// Which probes a refresh measures.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RefreshScope {
+    All,
+    /// Those with these indices.
+    Only(Vec<usize>),
+}
+
+impl RefreshScope {
+    fn contains(&self, probe: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(probes) => probes.contains(&probe),
+        }
+    }
+}
+
 /// One probe with its history.
 struct TrackedProbe {
     resource: Resource,
     probe: Arc<dyn ResourceProbe>,
+    rises_at_once: bool,
     /// Locked by a running measurement. A probe that blocks its thread keeps the lock beyond its deadline. Until then,
     /// the probe is not called again, because each call would block one more thread.
     measuring: Arc<Mutex<()>>,
@@ -40,6 +58,7 @@ impl Prober {
     pub(super) fn new(probes: Vec<Arc<dyn ResourceProbe>>, deadline: Duration) -> Self {
         let track = |probe: Arc<dyn ResourceProbe>| TrackedProbe {
             resource: probe.resource(),
+            rises_at_once: probe.rises_at_once(),
             probe,
             measuring: Arc::default(),
             damper: None,
@@ -55,15 +74,20 @@ impl Prober {
         self.probes.iter().map(|tracked| Arc::clone(&tracked.probe)).collect()
     }
 
-    /// Measures all probes concurrently, each in its own task. Returns one result per probe, in their order.
+    /// Measures the probes of the scope concurrently, each in its own task. Returns one result per probe, in their order, and `None` for
+    /// each probe that was not measured.
     ///
     /// Dropping the future aborts the measurements.
-    pub(super) async fn measure(&self) -> Vec<Result<Measurement, ProbeFault>> {
+    pub(super) async fn measure(&self, scope: &RefreshScope) -> Vec<Option<Result<Measurement, ProbeFault>>> {
         let deadline = Instant::now().checked_add(self.deadline);
-        let tasks: Vec<MeasurementTask> = self.probes.iter().map(MeasurementTask::spawn).collect();
+        let spawn = |(index, probe)| scope.contains(index).then(|| MeasurementTask::spawn(probe));
+        let tasks: Vec<Option<MeasurementTask>> = self.probes.iter().enumerate().map(spawn).collect();
         let mut results = Vec::with_capacity(tasks.len());
         for task in tasks {
-            results.push(task.finish(deadline, self.deadline).await);
+            results.push(match task {
+                Some(task) => Some(task.finish(deadline, self.deadline).await),
+                None => None,
+            });
         }
         results
     }
@@ -71,15 +95,19 @@ impl Prober {
     /// Applies the results of [`measure`](Self::measure). Returns the readings in force, and the events to observe.
     pub(super) fn apply(
         &mut self,
-        results: Vec<Result<Measurement, ProbeFault>>,
+        results: Vec<Option<Result<Measurement, ProbeFault>>>,
         rise_after: Duration,
     ) -> (Readings, Vec<Event>) {
         let now = Instant::now();
         let mut events = Vec::new();
         for (tracked, result) in self.probes.iter_mut().zip(results) {
             match result {
-                Ok(measurement) => tracked.record_measurement(measurement, now, rise_after, &mut events),
-                Err(fault) => tracked.record_fault(fault, &mut events),
+                Some(Ok(measurement)) => {
+                    let rise_after = if tracked.rises_at_once { Duration::ZERO } else { rise_after };
+                    tracked.record_measurement(measurement, now, rise_after, &mut events);
+                }
+                Some(Err(fault)) => tracked.record_fault(fault, &mut events),
+                None => {}
             }
         }
         let current = |tracked: &TrackedProbe| {
@@ -211,7 +239,7 @@ impl Drop for MeasurementTask {
 }
 
 /// Returns the message of a panic, if its payload is text.
-fn panic_message(payload: &(dyn Any + Send)) -> String {
+pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }

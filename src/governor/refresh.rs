@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::prober::RefreshScope;
 use crate::jitter::jittered;
 use crate::probe::ResourceProbe;
 
@@ -123,42 +124,58 @@ pub(super) struct ChangeReports<'p> {
     probes: &'p [Arc<dyn ResourceProbe>],
     /// `None` for a probe whose `changed` has panicked. It is not called again; the timer covers the probe.
     pending: Vec<Option<Pin<Box<dyn Future<Output = ()> + Send + 'p>>>>,
+    /// When all probes are measured next, if no report causes that before. `None` after such a refresh.
+    full_refresh_due: Option<Instant>,
 }
 
 impl<'p> ChangeReports<'p> {
     pub(super) fn new(probes: &'p [Arc<dyn ResourceProbe>]) -> Self {
         let pending = probes.iter().map(|probe| call_changed(&**probe)).collect();
-        Self { probes, pending }
+        Self { probes, pending, full_refresh_due: None }
     }
 
-    /// Waits until the next refresh is due: after a change report, after the policy's period, or when a rise has lasted.
-    pub(super) async fn wait_for_refresh(&mut self, policy: &RefreshPolicy, rise_due: Option<Instant>) {
-        let until_rise = rise_due.map(|due| due.saturating_duration_since(Instant::now()));
-        let period = jittered(policy.every).min(until_rise.unwrap_or(Duration::MAX)).max(SETTLE_TIME);
-        if timeout(period, self.next()).await.is_ok() {
+    /// Waits until the next refresh is due: after a change report, after the policy's period, or when a rise has lasted. Returns which
+    /// probes to measure: all, unless only probes reported whose readings rise at once.
+    pub(super) async fn wait_for_refresh(
+        &mut self,
+        policy: &RefreshPolicy,
+        rise_due: Option<Instant>,
+    ) -> RefreshScope {
+        let now = Instant::now();
+        // The period goes on during a refresh of some probes: those that report often must not keep the others from being measured.
+        self.full_refresh_due = self.full_refresh_due.or_else(|| now.checked_add(jittered(policy.every)));
+        let dues = [self.full_refresh_due, rise_due];
+        let untils = dues.into_iter().flatten().map(|due| due.saturating_duration_since(now));
+        let period = untils.min().unwrap_or(Duration::MAX).max(SETTLE_TIME);
+        if let Ok(reported) = timeout(period, self.next()).await {
             sleep(SETTLE_TIME).await;
+            if reported.iter().all(|index| self.probes[*index].rises_at_once()) {
+                return RefreshScope::Only(reported);
+            }
         }
+        self.full_refresh_due = None;
+        RefreshScope::All
     }
 
-    /// Resolves when a probe has reported a change. Dropping the future loses no report.
-    async fn next(&mut self) {
+    /// Resolves when probes have reported a change, with their indices. Dropping the future loses no report.
+    async fn next(&mut self) -> Vec<usize> {
         poll_fn(|context| {
-            let mut changed = Poll::Pending;
+            let mut reported = Vec::new();
             // All probes are polled, also after the first report, so that each has this task's waker.
-            for (pending, probe) in self.pending.iter_mut().zip(self.probes) {
+            for (index, (pending, probe)) in self.pending.iter_mut().zip(self.probes).enumerate() {
                 let Some(report) = pending else { continue };
                 match panic::catch_unwind(AssertUnwindSafe(|| report.as_mut().poll(context))) {
                     Ok(Poll::Pending) => {}
                     Ok(Poll::Ready(())) => {
                         *pending = call_changed(&**probe);
-                        changed = Poll::Ready(());
+                        reported.push(index);
                     }
                     Err(_) => *pending = None,
                 }
             }
-            changed
+            if reported.is_empty() { Poll::Pending } else { Poll::Ready(reported) }
         })
-        .await;
+        .await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The status of a governor.
 
-use crate::plan::{Reading, Resource};
+use crate::feedback::{Band, History, OutcomeCounts, Reason};
+use crate::plan::{AdaptiveRule, GateName, Limit, Reading, Resource};
 
 /// A snapshot of what a governor has measured and done since it was built; from
 /// [`Governor::status`](super::Governor::status). Counts saturate.
@@ -50,4 +51,26 @@ pub struct ProbeStatus {
     pub measured: u64,
     /// The number of failed measurements: an error, a panic or a missed deadline.
     pub failed: u64,
+}
+
+/// The state of the feedback of one adaptive gate; from [`Governor::feedback`](super::Governor::feedback). Counts saturate.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FeedbackStatus {
+    /// The gate.
+    pub gate: GateName,
+    /// The rule that chooses the limit.
+    pub rule: AdaptiveRule,
+    /// The floor, and the ceiling that is derived from the host.
+    pub band: Band,
+    /// The limit that the rule has chosen. The gate has it unless `is_paused`.
+    pub limit: Limit,
+    /// Whether an operator's setting is in force instead. Meanwhile nothing is decided.
+    pub is_paused: bool,
+    /// The outcomes since the governor was built.
+    pub outcomes: OutcomeCounts,
+    /// The number of decisions by reason, those that kept the limit included.
+    pub decisions: Vec<(Reason, u64)>,
+    /// The last decisions, with everything that they depend on.
+    pub history: History,
 }

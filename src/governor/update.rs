@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::prober::RefreshScope;
 use super::{Governor, GovernorState};
 use crate::event::Event;
 use crate::gate::WakeList;
@@ -25,12 +26,18 @@ impl Governor {
     /// Refreshes. A rise takes effect when it has lasted for `rise_after`.
     pub(super) async fn refresh_damped(
         &self,
+        scope: &RefreshScope,
         rise_after: Duration,
     ) -> (Result<Arc<Resolution>, BuildError>, Announcement) {
         let mut prober = self.0.prober.lock().await;
-        let results = prober.measure().await;
+        let results = prober.measure(scope).await;
         // No await from here on: a refresh that is dropped has changed nothing.
-        let (readings, events) = prober.apply(results, rise_after);
+        let (readings, mut events) = prober.apply(results, rise_after);
+        for feedback in &self.0.feedbacks {
+            let gate = feedback.gate_name();
+            let decided = |decision| Event::FeedbackDecided { gate, decision: Box::new(decision) };
+            events.extend(feedback.take_unreported().into_iter().map(decided));
+        }
         self.update(events, |plan, state, events| {
             state.readings = readings;
             let resolved = plan.resolve(&state.readings, &state.overrides);
@@ -61,6 +68,7 @@ impl Governor {
                 state.resolution = Arc::new(resolution);
             }
             self.resize_gates(&state.resolution, &mut events, &mut wake_lists);
+            self.follow_ceilings(&state.resolution);
             Arc::clone(&state.resolution)
         });
         let first_number = state.events.saturating_add(1);
@@ -91,6 +99,15 @@ impl Governor {
             let explanation = Box::new(explanation.clone());
             Event::LimitChanged { gate: gate.name(), from, to, debt, explanation }
         }));
+    }
+
+    /// Gives the feedback of each adaptive gate the ceiling that is derived now.
+    pub(super) fn follow_ceilings(&self, resolution: &Resolution) {
+        for feedback in &self.0.feedbacks {
+            if let Ok(explanation) = resolution.explain(feedback.gate_name()) {
+                feedback.follow(explanation);
+            }
+        }
     }
 
     /// Notifies subscribers, wakes waiters and calls observers. The caller holds no lock, because a waker and an observer

@@ -8,6 +8,8 @@ use tokio::runtime::Handle;
 
 #[cfg(feature = "metrics")]
 use super::metrics::Timed;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+use crate::feedback::Outcome;
 use crate::gate::OwnedPermit;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use crate::gate::{AcquireError, Request, run_blocking};
@@ -163,6 +165,33 @@ impl ObservedRequest<'_> {
         let permit = self.observation.acquire(self.request).await?;
         let permit = self.observation.hold(permit);
         let output = work.await;
+        drop(permit);
+        Ok(output)
+    }
+
+    /// Runs `work` with the permits, and reports its outcome; see [`Request::observe`].
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected. `work` is then never polled, and no hold time is recorded.
+    ///
+    /// # Panics
+    ///
+    /// As [`Request::observe`]. The permits are released.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` first and then releases the permits. There is no outcome.
+    pub async fn observe<F: Future>(
+        self,
+        work: F,
+        classify: impl FnOnce(&F::Output) -> Outcome,
+    ) -> Result<F::Output, AcquireError> {
+        let permit = self.observation.acquire(self.request).await?;
+        let start = permit.gate().begin_attempt();
+        let permit = self.observation.hold(permit);
+        let output = work.await;
+        permit.as_ref().gate().finish_attempt(start, classify(&output));
         drop(permit);
         Ok(output)
     }

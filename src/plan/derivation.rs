@@ -14,11 +14,17 @@ pub struct Derivation {
     parts: Vec<DerivedPart>,
     binding: usize,
     limit: Limit,
+    ceiling: Limit,
 }
 
 impl Derivation {
-    /// Evaluates a formula. `read` returns the reading of an operand. Never panics; the arithmetic is exact and saturates.
-    pub(super) fn evaluate(formula: &Formula, read: impl Fn(Operand) -> Reading) -> Self {
+    /// Evaluates a formula, and the `at most` step of feedback if there is one. `read` returns the reading of an operand. Never panics;
+    /// the arithmetic is exact and saturates.
+    pub(super) fn evaluate(
+        formula: &Formula,
+        feedback: Option<Amount>,
+        read: impl Fn(Operand) -> Reading,
+    ) -> Self {
         let base = match formula.base() {
             Base::Fixed(n) => DerivedPart::new(formula.base(), Reading::whole(n), Effect::Set),
             Base::Amount(amount) => {
@@ -33,13 +39,15 @@ impl Derivation {
             value = part.value;
             parts.push(part);
         }
+        let ceiling = nearest_limit(value);
+        if let Some(amount) = feedback {
+            let part = apply_step(Step::AtMost(amount), value, &read);
+            value = part.value;
+            parts.push(part);
+        }
 
         // A number outside of the range of limits gets one more part, so that the explanation shows the rule.
-        let limit = match value {
-            Reading::Finite(quantity) => Limit::saturating(quantity.floor()),
-            Reading::Unlimited => Limit::MAX,
-            Reading::Unknown => Limit::MIN,
-        };
+        let limit = nearest_limit(value);
         let in_range = Reading::whole(limit.into());
         if value != in_range {
             let rule = if limit == Limit::MIN { "at least 1" } else { "at most what a gate can hold" };
@@ -49,13 +57,19 @@ impl Derivation {
         let has_changed = |part: &DerivedPart| matches!(part.effect, Effect::Set | Effect::Changed);
         let binding = parts.iter().rposition(has_changed).unwrap_or(0);
         parts[binding].decides = true;
-        Self { parts, binding, limit }
+        Self { parts, binding, limit, ceiling }
     }
 
     /// Returns the derived limit.
     #[must_use]
     pub fn limit(&self) -> Limit {
         self.limit
+    }
+
+    /// Returns the limit that the formula derives before feedback lowers it; the derived limit if the gate is not adaptive.
+    #[must_use]
+    pub fn ceiling(&self) -> Limit {
+        self.ceiling
     }
 
     /// Returns the base and the steps of the formula, in order. If the number was out of range, the last part is the rule
@@ -202,6 +216,15 @@ impl EvaluatedAmount {
             Operand::Resource(resource) if resource.is_in_bytes() => self.reading.to_string(),
             Operand::Resource(_) | Operand::Gate(_) => self.reading.plain().to_string(),
         }
+    }
+}
+
+/// Returns the limit that is nearest to a number.
+fn nearest_limit(value: Reading) -> Limit {
+    match value {
+        Reading::Finite(quantity) => Limit::saturating(quantity.floor()),
+        Reading::Unlimited => Limit::MAX,
+        Reading::Unknown => Limit::MIN,
     }
 }
 

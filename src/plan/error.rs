@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::debug_as_display::impl_debug_as_display;
 use super::limit::Limit;
-use super::name::{GateName, Resource};
+use super::name::{GateName, Resource, RuleName};
 use super::overrides::Origin;
 use super::path::GatePath;
 use super::spec::GateSpec;
@@ -159,6 +159,27 @@ pub enum Problem {
         value: usize,
         /// The derived limit.
         derived: Limit,
+    },
+    /// The name of an adaptive gate is too long for the name of its feedback.
+    #[error(
+        "gate `{gate}` is adaptive, and its feedback is the resource `feedback.{gate}`, whose name is too long (allowed: a gate name of 22 bytes)"
+    )]
+    FeedbackName {
+        /// The gate.
+        gate: GateName,
+    },
+    /// An adaptive gate has a rule that the governor does not know.
+    #[error(
+        "gate `{gate}` follows the rule `{rule}`, which is not added (there is {}): add it with `GovernorBuilder::rule`",
+        list(known, ", ")
+    )]
+    UnknownRule {
+        /// The gate.
+        gate: GateName,
+        /// The rule.
+        rule: RuleName,
+        /// The rules that are added.
+        known: Vec<RuleName>,
     },
     /// Several probes measure the same resource.
     #[error("{times} probes measure `{resource}` (allowed: one)")]

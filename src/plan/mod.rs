@@ -10,6 +10,7 @@ mod quantity;
 mod limit;
 mod reading;
 
+mod adaptive;
 mod amount;
 mod formula;
 mod formula_text;
@@ -30,6 +31,7 @@ mod resolution;
 #[expect(clippy::module_inception, reason = "the module is the pure core, the file holds its type `Plan`")]
 mod plan;
 
+pub use adaptive::{Adaptive, AdaptiveRule, InvalidAdaptive};
 pub use amount::{Amount, Operand};
 pub use derivation::{Derivation, DerivedPart, Effect};
 pub use env::EnvError;
@@ -40,13 +42,15 @@ pub(crate) use hierarchy::{find_path, index_gates};
 pub use holders::Holders;
 pub use keys::{InvalidKeys, InvalidPart, Keys, Part};
 pub use limit::{Limit, LimitError};
-pub use name::{GateName, NameError, Resource};
+pub use name::{GateName, NameError, Resource, RuleName};
 pub use overrides::{Origin, OverrideLayer, Overrides, Policy, PolicyError};
 pub use path::{GatePath, PathError};
 pub use plan::Plan;
 pub use quantity::{Plain, Quantity, QuantityError};
 pub(crate) use reading::Escaped;
 pub use reading::{Bound, Measurement, Reading, Readings, Source};
-pub use resolution::{AncestorLimit, Decision, Explanation, Resolution, Shadowed, Standing};
+pub use resolution::{
+    AncestorLimit, Decision, Explanation, FeedbackExplanation, Resolution, Shadowed, Standing,
+};
 pub use shed::{InvalidShed, Shed};
 pub use spec::GateSpec;

@@ -51,6 +51,19 @@ impl Resource {
         self.0.as_str()
     }
 
+    /// Returns the resource whose reading is the limit that feedback chooses for a gate, such as `feedback.upstream`. Returns `None` if
+    /// the name of the gate has more than 22 bytes, since that of the resource would be too long.
+    #[must_use]
+    pub fn feedback(gate: GateName) -> Option<Self> {
+        format!("feedback.{gate}").parse().ok()
+    }
+
+    /// Returns `true` for the resource of [`feedback`](Self::feedback): each resource whose name starts with `feedback.`.
+    #[must_use]
+    pub fn is_feedback(&self) -> bool {
+        self.as_str().starts_with("feedback.")
+    }
+
     /// Returns `true` if texts show the resource in bytes: [`MEMORY`](Self::MEMORY), and each resource whose name starts
     /// with `memory.`, such as `memory.available`.
     #[must_use]
@@ -128,6 +141,57 @@ impl fmt::Display for GateName {
 impl fmt::Debug for GateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "GateName({})", self.as_str())
+    }
+}
+
+/// The name of a [rule](crate::feedback::Rule) of your own, for [`Adaptive::custom`](crate::Adaptive::custom). The rules are those of
+/// a [`Resource`]'s name.
+///
+/// ```
+/// use concurrency_governor::plan::RuleName;
+///
+/// const TWICE_PEAK: RuleName = RuleName::new("twice-peak");
+/// assert_eq!("twice-peak".parse::<RuleName>()?, TWICE_PEAK);
+/// # Ok::<(), concurrency_governor::plan::NameError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleName(InlineName);
+
+impl RuleName {
+    /// Creates the name of a rule from a literal. For computed input use [`str::parse`].
+    ///
+    /// # Panics
+    ///
+    /// If `name` is not a valid name. In a `const` that is a compile error.
+    #[must_use]
+    pub const fn new(name: &str) -> Self {
+        Self(InlineName::from_literal(name))
+    }
+
+    /// Returns the name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl FromStr for RuleName {
+    type Err = NameError;
+
+    fn from_str(given: &str) -> Result<Self, NameError> {
+        InlineName::parse(given, "rule").map(Self)
+    }
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RuleName({})", self.as_str())
     }
 }
 

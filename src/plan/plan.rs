@@ -7,7 +7,7 @@ use super::derivation::Derivation;
 use super::error::{BuildError, FindGateError, Problem, UnknownGateError};
 use super::hierarchy::{find_path, hierarchy_problems, index_gates};
 use super::limit::Limit;
-use super::name::GateName;
+use super::name::{GateName, Resource};
 use super::overrides::{Origin, OverrideLayer, Overrides};
 use super::path::GatePath;
 use super::reading::{Reading, Readings};
@@ -47,7 +47,8 @@ impl Plan {
     ///
     /// [`BuildError`] with every problem: no gate at all, a name that is declared twice, a formula that reads a gate that
     /// is not declared, formulas that read each other's limits in a cycle, a parent that is not declared, parents in a cycle,
-    /// more than [`GateSpec::MAX_LEVELS`] levels, a weight out of range or of a gate without a parent.
+    /// more than [`GateSpec::MAX_LEVELS`] levels, a weight out of range or of a gate without a parent, a name that is too long for an
+    /// adaptive gate.
     pub fn new(specs: impl IntoIterator<Item = GateSpec>) -> Result<Self, BuildError> {
         let specs: Vec<GateSpec> = specs.into_iter().collect();
         // If a gate is declared twice, the last index remains; the plan is rejected anyway.
@@ -153,12 +154,13 @@ impl Plan {
         let mut limits = vec![Limit::MIN; self.specs.len()];
         for &index in &self.order {
             let spec = &self.specs[index];
-            let derivation = Derivation::evaluate(spec.formula(), |operand| match operand {
-                Operand::Resource(resource) => readings.reading(resource),
-                Operand::Gate(gate) => Reading::whole(limits[self.indices[&gate]].into()),
-            });
-            let derived = derivation.limit();
-            let decision = Explanation::decide(spec, derivation, overrides);
+            let derivation =
+                Derivation::evaluate(spec.formula(), spec.feedback_amount(), |operand| match operand {
+                    Operand::Resource(resource) => readings.reading(resource),
+                    Operand::Gate(gate) => Reading::whole(limits[self.indices[&gate]].into()),
+                });
+            let derived = derivation.ceiling();
+            let decision = Explanation::decide(spec, derivation, overrides, readings);
             // If a setting is rejected, the gates that read this limit get the greatest value that is allowed. So each
             // further problem is reported exactly if it would remain after this one is fixed.
             limits[index] = decision.as_ref().map_or(derived, Explanation::limit);
@@ -219,6 +221,9 @@ fn name_problems(specs: &[GateSpec], indices: &BTreeMap<GateName, usize>) -> Vec
         }
     }
     for spec in specs {
+        if spec.adaptivity().is_some() && Resource::feedback(spec.name()).is_none() {
+            problems.push(Problem::FeedbackName { gate: spec.name() });
+        }
         for reads in gates_read_by(spec).filter(|reads| !indices.contains_key(reads)) {
             problems.push(Problem::UnknownOperand { gate: spec.name(), reads, known: names(specs) });
         }

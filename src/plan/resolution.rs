@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use super::adaptive::Adaptive;
 use super::derivation::Derivation;
 use super::error::{Problem, UnknownGateError};
 use super::limit::Limit;
-use super::name::GateName;
+use super::name::{GateName, Resource};
 use super::overrides::{Origin, Overrides, Policy};
 use super::path::GatePath;
-use super::reading::{Reading, Readings};
+use super::reading::{Measurement, Reading, Readings};
 use super::spec::GateSpec;
 
 /// The limits of a plan on one host: an explained limit for each gate, and the readings that were used.
@@ -69,6 +70,7 @@ pub struct Explanation {
     shadowed: Vec<Shadowed>,
     derivation: Derivation,
     bound_by: Option<AncestorLimit>,
+    feedback: Option<FeedbackExplanation>,
 }
 
 impl Explanation {
@@ -77,12 +79,19 @@ impl Explanation {
         spec: &GateSpec,
         derivation: Derivation,
         overrides: &Overrides,
+        readings: &Readings,
     ) -> Result<Self, Problem> {
         let gate = spec.name();
+        let feedback = spec.adaptivity().map(|adaptive| FeedbackExplanation {
+            adaptive,
+            ceiling: derivation.ceiling(),
+            measurement: Resource::feedback(gate).and_then(|resource| readings.get(resource)).cloned(),
+        });
         let mut settings = overrides.layers().iter().filter_map(|layer| Some((layer, layer.find(gate)?)));
         let winner = settings.next();
         let shadowed = settings.map(|(_, (origin, value))| Shadowed { origin, value }).collect();
-        let derived = derivation.limit();
+        // A setting is compared with what the host grants, not with what feedback chooses at the moment.
+        let (derived, granted) = (derivation.limit(), derivation.ceiling());
         let explain = |limit, decision| Self {
             path: gate.into(),
             limit,
@@ -90,15 +99,16 @@ impl Explanation {
             shadowed,
             derivation,
             bound_by: None,
+            feedback,
         };
         let Some((layer, (origin, value))) = winner else { return Ok(explain(derived, Decision::Derived)) };
         // The policy matters only above the derived limit. The stricter of the gate's and the layer's policy applies.
         let requested = Limit::saturating(value as u64);
         let (limit, standing) = match spec.override_policy().max(layer.override_policy()) {
-            _ if requested <= derived => (requested, Standing::Within),
+            _ if requested <= granted => (requested, Standing::Within),
             Policy::Trust => (requested, Standing::AboveDerived),
-            Policy::Clamp => (derived, Standing::Clamped),
-            Policy::Reject => return Err(Problem::Rejected { gate, origin, value, derived }),
+            Policy::Clamp => (granted, Standing::Clamped),
+            Policy::Reject => return Err(Problem::Rejected { gate, origin, value, derived: granted }),
         };
         Ok(explain(limit, Decision::Overridden { origin, value, standing }))
     }
@@ -148,6 +158,13 @@ impl Explanation {
     #[must_use]
     pub fn bound_by(&self) -> Option<&AncestorLimit> {
         self.bound_by.as_ref()
+    }
+
+    /// Returns the band in which feedback chooses the limit, and its last choice with the reason, if the gate is
+    /// [adaptive](GateSpec::adaptive).
+    #[must_use]
+    pub fn feedback(&self) -> Option<&FeedbackExplanation> {
+        self.feedback.as_ref()
     }
 
     /// Returns the step-by-step evaluation of the formula on this host, also if a setting overrides it.
@@ -200,7 +217,54 @@ impl fmt::Display for Explanation {
             );
             write!(f, "\n    {}", row.trim_end())?;
         }
-        Ok(())
+        self.feedback.as_ref().map_or(Ok(()), |feedback| write!(f, "\n    {feedback}"))
+    }
+}
+
+/// The band in which feedback chooses the limit of a gate, and its last choice with the reason.
+///
+/// It prints as one line, such as `rule latency, from 4 to 512: 18 -> 16: congested (latency_ms=25, baseline_ms=20)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedbackExplanation {
+    adaptive: Adaptive,
+    ceiling: Limit,
+    measurement: Option<Measurement>,
+}
+
+impl FeedbackExplanation {
+    /// Returns the declaration: the rule, the start and the floor.
+    pub fn adaptive(&self) -> &Adaptive {
+        &self.adaptive
+    }
+
+    /// Returns the lowest limit of the band: the declared floor, or the ceiling if that is lower.
+    #[must_use]
+    pub fn floor(&self) -> Limit {
+        self.adaptive.floor_limit().min(self.ceiling)
+    }
+
+    /// Returns the highest limit of the band: what the formula derives from the host.
+    #[must_use]
+    pub fn ceiling(&self) -> Limit {
+        self.ceiling
+    }
+
+    /// Returns the choice in force as a measurement. Its source has the last decision with its reason and its numbers. `None` before the
+    /// first choice, and outside of a governor.
+    #[must_use]
+    pub fn measurement(&self) -> Option<&Measurement> {
+        self.measurement.as_ref()
+    }
+}
+
+impl fmt::Display for FeedbackExplanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}, from {} to {}", self.adaptive.rule(), self.floor(), self.ceiling)?;
+        let sources = self.measurement.iter().flat_map(Measurement::sources);
+        match sources.last() {
+            Some(source) => write!(f, ": {}", source.raw()),
+            None => write!(f, ": starts at {}", self.adaptive.start_limit()),
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::adaptive::Adaptive;
 use super::amount::Amount;
 use super::formula::Formula;
 use super::holders::Holders;
 use super::keys::Keys;
-use super::name::GateName;
+use super::name::{GateName, Resource};
 use super::overrides::Policy;
 use super::path::GatePath;
 use super::quantity::Quantity;
@@ -62,6 +63,7 @@ pub struct GateSpec {
     keys: Option<Keys>,
     shed: Option<Shed>,
     holders: Option<Holders>,
+    adaptive: Option<Adaptive>,
 }
 
 impl GateSpec {
@@ -95,6 +97,7 @@ impl GateSpec {
             keys: None,
             shed: None,
             holders: None,
+            adaptive: None,
         }
     }
 
@@ -205,6 +208,38 @@ impl GateSpec {
         self
     }
 
+    /// Lets the limit follow the outcomes of the work: a rule chooses it, from the floor of the declaration up to the limit that the
+    /// formula derives. Report the outcomes by [`Request::observe`](crate::gate::Request::observe) or
+    /// [`Permit::attempt`](crate::Permit::attempt).
+    ///
+    /// The choice is the reading of a resource of its own, [`Resource::feedback`], and one more `at most` step of the formula. So the
+    /// explanation shows it, and an operator's setting replaces it like any derived limit: meanwhile feedback pauses. The
+    /// [background refresh](crate::Governor::spawn_refresh) applies each decision. The name of the gate has at most 22 bytes.
+    ///
+    /// ```
+    /// use concurrency_governor::{Adaptive, Formula, GateSpec, Plan, Reading, Readings, Overrides, Resource};
+    ///
+    /// const UPSTREAM: GateSpec = GateSpec::new("upstream", Formula::scale(Resource::CPU, 64))
+    ///     .adaptive(Adaptive::latency().start(16).floor(4));
+    ///
+    /// let readings = Readings::new().with(Resource::CPU, Reading::whole(2));
+    /// let resolution = Plan::new([UPSTREAM])?.resolve(&readings, &Overrides::new())?;
+    /// let explanation = resolution.explain(UPSTREAM)?;
+    /// assert_eq!(explanation.limit().get(), 16);
+    /// assert_eq!(explanation.feedback().map(|feedback| feedback.ceiling().get()), Some(128));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn adaptive(mut self, adaptive: Adaptive) -> Self {
+        self.adaptive = Some(adaptive);
+        self
+    }
+
+    /// Declares how the limit follows outcomes as [`adaptive`](Self::adaptive) does, or that it does not.
+    pub const fn maybe_adaptive(mut self, adaptive: Option<Adaptive>) -> Self {
+        self.adaptive = adaptive;
+        self
+    }
+
     /// Returns the gate's name.
     #[must_use]
     pub const fn name(&self) -> GateName {
@@ -271,6 +306,19 @@ impl GateSpec {
     #[must_use]
     pub const fn holders(&self) -> Option<Holders> {
         self.holders
+    }
+
+    /// Returns the declaration of how the limit follows outcomes, if it does.
+    #[must_use]
+    pub const fn adaptivity(&self) -> Option<Adaptive> {
+        self.adaptive
+    }
+
+    /// Returns what the last step of the formula of an adaptive gate reads: the limit that feedback chooses, or the start before the
+    /// first choice.
+    pub(super) fn feedback_amount(&self) -> Option<Amount> {
+        let start = self.adaptive?.start_limit();
+        Some(Resource::feedback(self.name)?.times(1).assume(start.get().into()))
     }
 
     /// Returns `n` times this gate's limit, for another gate's formula.

@@ -47,6 +47,15 @@ pub trait ResourceProbe: Send + Sync {
     async fn changed(&self) {
         std::future::pending::<()>().await;
     }
+
+    /// Returns `true` if a rise of the reading takes effect at once. By default, a background refresh waits until a rise has
+    /// [lasted](crate::governor::RefreshPolicy::rise_after).
+    ///
+    /// For a reading that is damped already, such as a limit that a controller has chosen. A change report of such a probe measures only the
+    /// probes of this kind that report, so it may report often. It must always return the same.
+    fn rises_at_once(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -62,6 +71,10 @@ impl<P: ResourceProbe + ?Sized> ResourceProbe for Box<P> {
     async fn changed(&self) {
         (**self).changed().await;
     }
+
+    fn rises_at_once(&self) -> bool {
+        (**self).rises_at_once()
+    }
 }
 
 #[async_trait]
@@ -76,5 +89,9 @@ impl<P: ResourceProbe + ?Sized> ResourceProbe for Arc<P> {
 
     async fn changed(&self) {
         (**self).changed().await;
+    }
+
+    fn rises_at_once(&self) -> bool {
+        (**self).rises_at_once()
     }
 }

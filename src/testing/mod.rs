@@ -32,6 +32,8 @@
 #[cfg(feature = "proptest")]
 pub mod strategies;
 
+pub mod plant;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

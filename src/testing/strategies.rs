@@ -32,8 +32,8 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 
 use crate::plan::{
-    Amount, Base, Formula, GateName, GateSpec, Keys, Limit, Measurement, Operand, OverrideLayer, Overrides,
-    Part, Plan, Policy, Quantity, Reading, Readings, Resource, Shed, Step,
+    Adaptive, Amount, Base, Formula, GateName, GateSpec, Keys, Limit, Measurement, Operand, OverrideLayer,
+    Overrides, Part, Plan, Policy, Quantity, Reading, Readings, Resource, Shed, Step,
 };
 
 /// Generates the readings of a realistic host, for the four built-in resources.
@@ -415,6 +415,7 @@ struct GateDraft {
     shed: Option<Shed>,
     policy: Policy,
     keys: Option<Keys>,
+    adaptive: Option<Adaptive>,
 }
 
 impl GateDraft {
@@ -424,6 +425,7 @@ impl GateDraft {
         let spec = self.queue.map_or(spec, |bound| spec.queue(bound));
         let spec = self.max_wait.map_or(spec, |duration| spec.max_wait(duration));
         let spec = self.shed.map_or(spec, |shed| spec.shed(shed));
+        let spec = self.adaptive.map_or(spec, |adaptive| spec.adaptive(adaptive));
         self.keys.map_or(spec, |keys| spec.keyed(keys))
     }
 }
@@ -432,8 +434,9 @@ fn gate_draft() -> impl Strategy<Value = GateDraft> {
     let queue = option::weighted(0.3, 0_usize..=1000);
     let max_wait = option::weighted(0.3, (0_u64..=60_000).prop_map(Duration::from_millis));
     let shed = option::weighted(0.2, (1_u64..=10_000).prop_map(Duration::from_millis).prop_map(Shed::after));
-    (gate_name(), formula_draft(), queue, max_wait, shed, policy(), option::weighted(0.2, keys()))
-        .prop_map(|(name, formula, queue, max_wait, shed, policy, keys)| GateDraft {
+    let adaptive = option::weighted(0.2, adaptive());
+    (gate_name(), formula_draft(), queue, max_wait, shed, policy(), option::weighted(0.2, keys()), adaptive)
+        .prop_map(|(name, formula, queue, max_wait, shed, policy, keys, adaptive)| GateDraft {
             name,
             formula,
             queue,
@@ -441,7 +444,18 @@ fn gate_draft() -> impl Strategy<Value = GateDraft> {
             shed,
             policy,
             keys,
+            // A longer name has no feedback.
+            adaptive: adaptive.filter(|_| Resource::feedback(name).is_some()),
         })
+        .sboxed()
+}
+
+/// How a limit follows outcomes: by one of the built-in rules.
+fn adaptive() -> impl Strategy<Value = Adaptive> {
+    let healthy = (1_u64..=10_000).prop_map(|millis| Adaptive::aimd(Duration::from_millis(millis)));
+    let rule = prop_oneof![Just(Adaptive::latency()), Just(Adaptive::arc()), healthy];
+    (rule, 1_u32..=200, 1_u32..=20)
+        .prop_map(|(adaptive, start, floor)| adaptive.start(start).floor(floor))
         .sboxed()
 }
 

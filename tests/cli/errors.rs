@@ -11,7 +11,7 @@ use crate::support::{TestDirectory, explain, fail, fail_with_lines, program};
 #[test]
 fn wrong_arguments_are_reported_on_one_line() {
     const COMMANDS: &str = "explain, check, capture, diff, watch, simulate, completions, man, help";
-    const FLAGS: &str = "--preset NAME, --plan FILE, --set GATE=N, --env-prefix PREFIX, --reading RESOURCE=READING, --root DIR, --brief, --json";
+    const FLAGS: &str = "--preset NAME, --plan FILE, --set GATE=N, --adaptive GATE=RULE, --env-prefix PREFIX, --reading RESOURCE=READING, --root DIR, --brief, --json";
 
     for (arguments, given, allowed) in [
         (&[][..], "no command is given", COMMANDS),
@@ -95,7 +95,7 @@ fn errors_in_plan_files_name_the_line() {
             &format!("{gate}colour = 1\n"),
             "line 3",
             "gates.io.colour",
-            "formula, queue, max_wait, policy, measure_waits",
+            "formula, queue, max_wait, shed, policy, measure_waits",
         ),
         ("[gates.Io]\nformula = \"cpu\"\n", "line 1", "\"Io\"", "a-z"),
         ("[gates.io]\n", "line 1", "gates.io has no formula", "formula = \"cpu * 2\""),

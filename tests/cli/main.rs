@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test that panics has failed")]
 
+mod adaptive;
 mod capture;
 mod check;
 mod diff;
@@ -9,6 +10,7 @@ mod errors;
 mod explain;
 mod nested;
 mod output;
+mod plant;
 mod shell_pages;
 mod simulate;
 mod support;

@@ -215,7 +215,7 @@ fn wrong_flags_are_reported_on_one_line() {
         (&["--for", "2 days"], "1ms to 24h"),
         (&["--rate", "1000000/s", "--for", "1h"], "5000000 requests in all"),
         (&["--svg", "/nowhere/at/all.svg"], "cannot write /nowhere/at/all.svg"),
-        (&["--svg", "r", "--html", "./r"], "both name ./r (allowed: a different file for each)"),
+        (&["--svg", "r", "--html", "./r"], "name ./r (allowed: a different file for each)"),
         (&["--seed", "x"], "`--seed x`: not a whole number (allowed: 0 to 18446744073709551615)"),
         (
             &["--change", "io=8@1m"],
@@ -242,7 +242,7 @@ fn examples_of_the_help_run() {
         .map(str::trim)
         .filter(|line| line.starts_with("concurrency-governor simulate"))
         .collect();
-    assert_eq!(examples.len(), 5, "{help}");
+    assert_eq!(examples.len(), 7, "{help}");
     for example in examples {
         let line = example.replacen("concurrency-governor", &format!("'{PROGRAM}'"), 1);
         succeed(clean(Command::new("sh")).args(["-c", &line]).current_dir(directory.path()));

@@ -1,5 +1,7 @@
 //! Configurations: plans and settings from files, flags of an application, and their laws.
 
+#[cfg(feature = "serde")]
+mod adaptive;
 #[cfg(feature = "clap")]
 mod args;
 #[cfg(all(feature = "proptest", feature = "serde"))]

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use concurrency_governor::Limit;
-use concurrency_governor::feedback::{Aimd, Arc, Band, History, Latency, Rule};
-
-use crate::plant::{Clients, Discipline, Server, Spread, run};
-use crate::report::Report;
+use concurrency_governor::feedback::{Aimd, Arc, Band, Feedback, History, Latency, Rule};
+use concurrency_governor::testing::plant::{Plant, PlantReport};
 
 /// A row of the table: a plant, what is measured, and what is accepted.
 struct Row {
     name: &'static str,
-    server: Server,
-    clients: Clients,
-    seconds: f64,
-    measure: fn(&Report) -> f64,
+    plant: &'static str,
+    start: u64,
+    floor: u32,
+    seconds: u64,
+    measure: fn(&PlantReport) -> f64,
     accept: Accept,
 }
 
@@ -37,175 +36,163 @@ impl Accept {
 }
 
 impl Row {
+    fn new(
+        name: &'static str,
+        plant: &'static str,
+        seconds: u64,
+        measure: fn(&PlantReport) -> f64,
+        accept: Accept,
+    ) -> Self {
+        Self { name, plant, start: 16, floor: 4, seconds, measure, accept }
+    }
+
+    fn starting_at(mut self, start: u64, floor: u32) -> Self {
+        (self.start, self.floor) = (start, floor);
+        self
+    }
+
+    fn run(&self, make_rule: &dyn Fn(&Plant) -> Box<dyn Rule>, seed: u64) -> (PlantReport, Vec<Feedback>) {
+        let plant: Plant = self.plant.parse().unwrap();
+        let band = Band::new(Limit::new(self.floor), Limit::new(1000));
+        let start = || Feedback::new(make_rule(&plant), Limit::saturating(self.start), band, Duration::ZERO);
+        plant.run(start, Duration::from_secs(self.seconds), seed * 7919 + 1)
+    }
+
     /// Returns the median and the worst value over seeds.
-    fn measure(&self, make_rule: &dyn Fn() -> Box<dyn Rule>, seeds: u64) -> (f64, f64) {
-        let mut values: Vec<f64> = (0..seeds)
-            .map(|seed| {
-                (self.measure)(&run(&self.server, &self.clients, make_rule, self.seconds, seed * 7919 + 1))
-            })
-            .collect();
+    fn measure(&self, make_rule: &dyn Fn(&Plant) -> Box<dyn Rule>, seeds: u64) -> (f64, f64) {
+        let mut values: Vec<f64> =
+            (0..seeds).map(|seed| (self.measure)(&self.run(make_rule, seed).0)).collect();
         values.sort_unstable_by(f64::total_cmp);
         let worst =
             values.iter().copied().max_by(|a, b| self.accept.excess(*a).total_cmp(&self.accept.excess(*b)));
         (values[values.len() / 2], worst.unwrap())
     }
-
-    fn new(name: &'static str, rate: f64, seconds: f64, measure: fn(&Report) -> f64, accept: Accept) -> Self {
-        Self { name, server: Server::default(), clients: Clients::new(rate), seconds, measure, accept }
-    }
-
-    fn server(mut self, change: impl FnOnce(&mut Server)) -> Self {
-        change(&mut self.server);
-        self
-    }
-
-    fn clients(mut self, change: impl FnOnce(&mut Clients)) -> Self {
-        change(&mut self.clients);
-        self
-    }
 }
 
-/// Creates a rule for a server.
-type MakeRule = fn(&Server) -> Box<dyn Rule>;
+/// Creates a rule for a plant.
+type MakeRule = fn(&Plant) -> Box<dyn Rule>;
+
+fn latency(_: &Plant) -> Box<dyn Rule> {
+    Box::new(Latency::new())
+}
 
 /// The rules. For `aimd`, five times the mean service time is healthy.
-fn rules() -> [(&'static str, MakeRule); 3] {
-    [
-        ("latency", |_| Box::new(Latency::new())),
-        ("arc", |_| Box::new(Arc::new())),
-        ("aimd", |server| Box::new(Aimd::new(Duration::from_secs_f64(5.0 * server.service[0].1)))),
-    ]
+const RULES: [(&str, MakeRule); 3] = [
+    ("latency", latency),
+    ("arc", |_| Box::new(Arc::new())),
+    ("aimd", |plant| {
+        let mean = plant.optimum(Duration::ZERO) / plant.capacity(Duration::ZERO);
+        Box::new(Aimd::new(Duration::from_secs_f64(5.0 * mean)))
+    }),
+];
+
+const fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
-/// All rows. A server has ten workers of 10 ms, which is 1000 requests per second, unless the row says otherwise.
-fn rows() -> Vec<Row> {
-    acceptance_rows().into_iter().chain(plant_rows()).collect()
+fn p99(report: &PlantReport) -> f64 {
+    report.p99(Duration::ZERO).as_secs_f64() * 1e3
 }
 
-fn rejections(report: &Report) -> f64 {
+/// Returns the 99th percentile of the latency after 20 s, when a rule has settled.
+fn settled_p99(report: &PlantReport) -> f64 {
+    report.p99(at(20)).as_secs_f64() * 1e3
+}
+
+fn rejections(report: &PlantReport) -> f64 {
     report.rejections.len() as f64
 }
 
-/// Returns the answers per second after 20 s, when a rule has settled.
-fn answers(report: &Report) -> f64 {
-    report.completed(20.0, 60.0) / 40.0
+/// Returns the answers per second after 20 s.
+fn answers(report: &PlantReport) -> f64 {
+    report.goodput(at(20), at(60))
 }
 
-/// Returns the 99th percentile of the latency after 20 s, in milliseconds.
-fn settled_p99(report: &Report) -> f64 {
-    let latencies = report.latencies.iter().copied().filter(|(at, _)| *at >= 20.0).collect();
-    Report { latencies, ..Report::default() }.p99()
-}
-
-/// The rows that the default rule must meet.
-fn acceptance_rows() -> Vec<Row> {
-    let twenty = |server: &mut Server| (server.workers, server.service) = (vec![(0.0, 20)], vec![(0.0, 0.2)]);
+/// The rows. The first ones are what the default rule must meet. The bounds of the others are what a limit within a few permits of the
+/// optimum gives.
+fn rows() -> Vec<Row> {
+    use Accept::{AtLeast, AtMost, Between};
     vec![
-        Row::new("A: 2x overload, p99 in ms", 2000.0, 60.0, Report::p99, Accept::AtMost(100.0)),
-        Row::new("B: half load, rejections", 500.0, 60.0, rejections, Accept::AtMost(0.0)),
-        Row::new("D: 10, 3, 10 workers, p99 in ms", 900.0, 60.0, Report::p99, Accept::AtMost(250.0))
-            .server(|server| server.workers = vec![(0.0, 10), (20.0, 3), (40.0, 10)]),
+        Row::new("A: 2x overload, p99 in ms", "overload", 60, p99, AtMost(100.0)),
+        Row::new("B: half load, rejections", "half-load", 60, rejections, AtMost(0.0)),
+        Row::new("D: 10, 3, 10 workers, p99 in ms", "outage", 60, p99, AtMost(250.0)),
         Row::new(
             "E: cold start, answers of 10 s",
-            2000.0,
-            10.0,
-            |r| r.completed(0.0, 10.0),
-            Accept::AtLeast(8000.0),
+            "overload",
+            10,
+            |r| r.latencies.len() as f64,
+            AtLeast(8000.0),
         ),
         Row::new(
-            "30 min of 2x overload, limit",
-            200.0,
-            1800.0,
-            |r| r.limits(1790.0, 1801.0).2,
-            Accept::Between(15.0, 25.0),
-        )
-        .server(twenty),
+            "30 min of 2x overload, mean limit",
+            "slow-answers",
+            1800,
+            |r| r.limits_between(at(1790), at(1800)).2,
+            Between(15.0, 25.0),
+        ),
         Row::new(
             "latency doubles for good, goodput",
-            1000.0,
-            160.0,
-            |r| r.completed(120.0, 160.0) / 40.0 / 500.0,
-            Accept::AtLeast(0.9),
-        )
-        .server(|server| server.service = vec![(0.0, 0.010), (60.0, 0.020)]),
+            "deploy",
+            160,
+            |r| r.goodput(at(120), at(160)) / 500.0,
+            AtLeast(0.9),
+        ),
         Row::new(
             "latency doubles, 20 x 200 ms, goodput",
-            200.0,
-            240.0,
-            |r| r.completed(180.0, 240.0) / 60.0 / 50.0,
-            Accept::AtLeast(0.9),
-        )
-        .server(|server| {
-            twenty(server);
-            server.service = vec![(0.0, 0.2), (60.0, 0.4)];
-        }),
+            "slow-answers, service exp 400ms @60s",
+            240,
+            |r| r.goodput(at(180), at(240)) / 50.0,
+            AtLeast(0.9),
+        ),
         Row::new(
             "start at 100, least limit of last minute",
-            200.0,
-            120.0,
-            |r| r.limits(60.0, 120.0).0,
-            Accept::Between(15.0, 30.0),
+            "slow-answers",
+            120,
+            |r| f64::from(r.limits_between(at(60), at(120)).0),
+            Between(15.0, 30.0),
         )
-        .server(twenty)
-        .clients(|clients| clients.start = 100),
+        .starting_at(100, 4),
         Row::new(
             "start at 100, most of last minute",
-            200.0,
-            120.0,
-            |r| r.limits(60.0, 120.0).1,
-            Accept::Between(15.0, 30.0),
+            "slow-answers",
+            120,
+            |r| f64::from(r.limits_between(at(60), at(120)).1),
+            Between(15.0, 30.0),
         )
-        .server(twenty)
-        .clients(|clients| clients.start = 100),
+        .starting_at(100, 4),
         Row::new(
             "start at 2, most limit of 60 s",
-            200.0,
-            60.0,
-            |r| r.limits(0.0, 60.0).1,
-            Accept::AtLeast(15.0),
+            "slow-answers",
+            60,
+            |r| f64::from(r.limits_between(at(0), at(60)).1),
+            AtLeast(15.0),
         )
-        .server(twenty)
-        .clients(|clients| {
-            (clients.start, clients.band) = (2, Band::new(Limit::MIN, clients.band.ceiling()));
-        }),
-        Row::new("nine clients, Jain", 18_000.0, 60.0, Report::jain, Accept::AtLeast(0.95))
-            .server(|server| server.workers = vec![(0.0, 90)])
-            .clients(|clients| clients.count = 9),
-        Row::new("nine clients, p99 in ms", 18_000.0, 60.0, Report::p99, Accept::AtMost(100.0))
-            .server(|server| server.workers = vec![(0.0, 90)])
-            .clients(|clients| clients.count = 9),
-    ]
-}
-
-/// More plants. Their bounds are what a limit within a few permits of the optimum gives.
-fn plant_rows() -> Vec<Row> {
-    vec![
-        Row::new("500 workers of 100 ms, answers per s", 10_000.0, 60.0, answers, Accept::AtLeast(4500.0))
-            .server(|server| (server.workers, server.service) = (vec![(0.0, 500)], vec![(0.0, 0.1)])),
-        Row::new("500 workers of 100 ms, p99 in ms", 10_000.0, 60.0, settled_p99, Accept::AtMost(700.0))
-            .server(|server| (server.workers, server.service) = (vec![(0.0, 500)], vec![(0.0, 0.1)])),
-        Row::new("M/D/c, answers per s", 2000.0, 60.0, answers, Accept::AtLeast(850.0))
-            .server(|server| server.spread = Spread::Fixed),
-        Row::new("M/G/c, answers per s", 2000.0, 60.0, answers, Accept::AtLeast(850.0))
-            .server(|server| server.spread = Spread::LogNormal(1.0)),
-        Row::new("database behind a server, answers per s", 2000.0, 60.0, answers, Accept::AtLeast(900.0))
-            .server(|server| server.front = 0.02),
-        Row::new("processor sharing, answers per s", 2000.0, 60.0, answers, Accept::AtLeast(850.0))
-            .server(|server| server.discipline = Discipline::Shared { slowdown: 0.01 }),
-        Row::new("retrying clients, p99 in ms", 2000.0, 60.0, Report::p99, Accept::AtMost(100.0))
-            .clients(|clients| clients.retries = 3),
-        Row::new("content errors, rejections", 500.0, 60.0, rejections, Accept::AtMost(0.0))
-            .server(|server| server.content_errors = 0.2),
-        Row::new("high variance without load, rejections", 500.0, 60.0, rejections, Accept::AtMost(0.0))
-            .server(|server| (server.workers, server.spread) = (vec![(0.0, 1000)], Spread::LogNormal(2.0))),
+        .starting_at(2, 1),
+        Row::new("nine clients, Jain", "crowd", 60, PlantReport::jain, AtLeast(0.95)),
+        Row::new("nine clients, p99 in ms", "crowd", 60, p99, AtMost(100.0)),
+        Row::new("500 workers of 100 ms, answers per s", "large", 60, answers, AtLeast(4500.0)),
+        Row::new("500 workers of 100 ms, p99 in ms", "large", 60, settled_p99, AtMost(700.0)),
+        Row::new("M/D/c, answers per s", "fixed", 60, answers, AtLeast(850.0)),
+        Row::new("M/G/c, answers per s", "spread", 60, answers, AtLeast(850.0)),
+        Row::new("database behind a server, answers per s", "database", 60, answers, AtLeast(900.0)),
+        Row::new("processor sharing, answers per s", "shared", 60, answers, AtLeast(850.0)),
+        Row::new("retrying clients, p99 in ms", "retries", 60, p99, AtMost(100.0)),
+        Row::new("content errors, rejections", "errors", 60, rejections, AtMost(0.0)),
+        Row::new(
+            "high variance without load, rejections",
+            "workers 1000, service lognormal 2 10ms, rate 500/s",
+            60,
+            rejections,
+            AtMost(0.0),
+        ),
     ]
 }
 
 /// The rule `latency` meets every row, with a few seeds. `measure_all_rules` has twenty.
 #[test]
 fn latency_meets_every_row() {
-    for row in rows().iter().filter(|row| row.seconds < 1000.0) {
-        let (_, worst) = row.measure(&|| Box::new(Latency::new()), 2);
+    for row in rows().iter().filter(|row| row.seconds < 1000) {
+        let (_, worst) = row.measure(&latency, 2);
         assert!(row.accept.excess(worst) <= 0.0, "{}: {worst} is not {:?}", row.name, row.accept);
     }
 }
@@ -213,40 +200,48 @@ fn latency_meets_every_row() {
 /// A limit that is too high falls although requests wait at the gate all the time.
 #[test]
 fn a_limit_falls_while_requests_wait() {
-    let mut clients = Clients::new(2000.0);
-    clients.start = 100;
-    let report = run(&Server::default(), &clients, &|| Box::new(Latency::new()), 60.0, 1);
-    let waited =
-        report.feedbacks[0].history().iter().filter(|decision| decision.observed().waiting > 0).count();
+    let row = Row::new("", "overload", 60, p99, Accept::AtMost(0.0)).starting_at(100, 4);
+    let (report, feedbacks) = row.run(&latency, 0);
+    let waited = feedbacks[0].history().iter().filter(|decision| decision.observed().waiting > 0).count();
     assert!(waited >= 55, "requests waited in {waited} windows only");
-    let (least, most, _) = report.limits(50.0, 60.0);
-    assert!(least >= 5.0 && most <= 20.0, "the limit is {least} to {most}");
+    let (least, most, _) = report.limits_between(at(50), at(60));
+    assert!(least >= 5 && most <= 20, "the limit is {least} to {most}");
 }
 
 /// The decisions of a whole run replay to the same limits.
 #[test]
 fn a_run_replays_to_the_same_limits() {
-    let report = run(&Server::default(), &Clients::new(2000.0), &|| Box::new(Latency::new()), 60.0, 1);
-    let history: History = report.feedbacks[0].history().to_string().parse().unwrap();
+    let (report, feedbacks) = Row::new("", "overload", 60, p99, Accept::AtMost(0.0)).run(&latency, 0);
+    let history: History = feedbacks[0].history().to_string().parse().unwrap();
     // One rule replays the whole history: each record brings its memory along.
     let mut rule = Latency::new();
-    let replayed: Vec<_> = history.iter().map(|decision| decision.replay(&mut rule).after()).collect();
-    let limits: Vec<_> = report.limits.iter().map(|(_, limit)| Limit::new(*limit)).collect();
+    let mut replayed = vec![16];
+    for decision in history.iter() {
+        let limit = decision.replay(&mut rule).after().get();
+        if replayed.last() != Some(&limit) {
+            replayed.push(limit);
+        }
+    }
+    let limits: Vec<u32> = report.limits.iter().map(|(_, limit)| *limit).collect();
     assert_eq!(replayed, limits);
-    assert!(limits.len() > 50 && limits.iter().any(|limit| *limit != limits[0]));
+    assert!(history.iter().len() > 50 && limits.len() > 5, "{limits:?}");
 }
 
 /// Prints every row for every rule over 20 seeds: the median and the worst. `latency` must meet all.
 ///
-/// `cargo test --release --test feedback -- --ignored --nocapture` takes a minute.
+/// `cargo test --release --test feedback -- --ignored --nocapture` takes two minutes. `FEEDBACK_SEEDS=200` measures more seeds, and
+/// `FEEDBACK_ROWS=M/G` the rows whose names contain that.
 #[test]
 #[ignore = "20 seeds of every row for every rule take a minute in a release build"]
 fn measure_all_rules() {
+    let seeds = std::env::var("FEEDBACK_SEEDS").map_or(20, |seeds| seeds.parse().unwrap());
+    let wanted = std::env::var("FEEDBACK_ROWS").unwrap_or_default();
     let mut problems = Vec::new();
+    println!("{seeds} seeds");
     println!("| {:40} | {:9} | {:>9} | {:>9} | accepted |", "row", "rule", "median", "worst");
-    for row in rows() {
-        for (name, make_rule) in rules() {
-            let (median, worst) = row.measure(&|| make_rule(&row.server), 20);
+    for row in rows().into_iter().filter(|row| row.name.contains(&wanted)) {
+        for (name, make_rule) in RULES {
+            let (median, worst) = row.measure(&make_rule, seeds);
             let is_met = row.accept.excess(worst) <= 0.0;
             let mark = if is_met { "" } else { " (missed)" };
             println!("| {:40} | {name:9} | {median:9.2} | {worst:9.2} | {:?}{mark} |", row.name, row.accept);

@@ -12,7 +12,4 @@
 
 mod acceptance;
 mod laws;
-mod plant;
-mod random;
-mod report;
-mod timed;
+mod plants;

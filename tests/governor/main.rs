@@ -7,6 +7,7 @@ mod build;
 mod concurrency;
 mod ends;
 mod events;
+mod feedback;
 mod nested;
 mod overrides;
 mod probes;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::imports::{Sources, is_within};
 
 /// The rooms of the library, from the bottom up. A room imports only itself and rooms of the lower rows.
-const ROOMS: [&[&str]; 6] = [
+const ROOMS: [&[&str]; 7] = [
     &["plan", "jitter"],
+    &["feedback"],
     &["probe", "gate"],
-    &["event", "feedback", "fleet", "testing"],
+    &["event", "fleet", "testing"],
     &["governor", "pool"],
     &["preset"],
     &["config", "integration"],

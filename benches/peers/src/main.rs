@@ -7,6 +7,7 @@
 //! peers run ROW PEER TIMES        one operation of one contestant, for callgrind or a profiler
 //! ```
 
+mod attempts;
 mod count;
 mod harness;
 mod peers;
@@ -53,11 +54,13 @@ fn select(rows: Vec<Row>, ids: &[&str]) -> impl Iterator<Item = Row> {
 }
 
 fn counted_rows(ids: &[&str]) -> impl Iterator<Item = Row> {
-    select(rows::rows(), ids).filter(|row| row.counted > 0)
+    let all = rows::rows().into_iter().chain(attempts::rows()).collect();
+    select(all, ids).filter(|row| row.counted > 0)
 }
 
 fn run(id: &str, peer: &str, times: u64) {
-    let all = rows::rows().into_iter().chain(shares::rows()).chain(pools::rows()).collect();
+    let all =
+        rows::rows().into_iter().chain(attempts::rows()).chain(shares::rows()).chain(pools::rows()).collect();
     let row = select(all, &[id]).next().unwrap_or_else(|| panic!("there is no row {id}"));
     let contestant = row.contestants.iter().find(|contestant| contestant.name == peer);
     (contestant.unwrap_or_else(|| panic!("the row {id} has no contestant {peer}")).make)()(times);
@@ -67,11 +70,12 @@ fn print_tables(rounds: usize, ids: &[&str]) {
     let (gate_rows, pool_rows): (Vec<_>, Vec<_>) =
         (select(rows::rows(), ids).collect(), select(pools::rows(), ids).collect());
     let share_rows: Vec<_> = select(shares::rows(), ids).collect();
+    let attempt_rows: Vec<_> = select(attempts::rows(), ids).collect();
     // Memory is counted before anything else allocates.
     let memory = (!pool_rows.is_empty()).then(pools::memory);
     println!("Nanoseconds per operation: medians of {rounds} rounds, with p10–p90 in parentheses.");
     let waiting_key = (!share_rows.is_empty()).then(shares::bytes_of_waiting_key);
-    for rows in [gate_rows, share_rows, pool_rows] {
+    for rows in [gate_rows, attempt_rows, share_rows, pool_rows] {
         print_times(rounds, &rows);
     }
     if let Some((node, handle)) = waiting_key {

@@ -207,7 +207,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// Long enough that reading the clock costs little of it, short enough that the scheduler interrupts few runs.
-const RUN: Duration = Duration::from_micros(400);
+pub const RUN: Duration = Duration::from_micros(400);
 /// Two workers share the work at some times, and at other times one does all of it while the other sleeps. This is long enough
 /// for both.
 const LONG_RUN: Duration = Duration::from_millis(20);

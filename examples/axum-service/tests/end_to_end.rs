@@ -107,6 +107,27 @@ fn a_flood_of_one_tenant_delays_another_by_one_release() {
     );
 }
 
+/// The limit of the calls to another server follows their outcomes: it rises while the server keeps up, and the decisions can be read.
+#[test]
+fn the_limit_of_a_server_elsewhere_follows_outcomes() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_upstream"));
+    let service = ServiceProcess::start_program(command.arg("127.0.0.1:0"));
+    assert!(
+        service
+            .request("GET", "/limits")
+            .1
+            .contains("upstream = 16: derived, `at most feedback.upstream or 16` decides")
+    );
+    let load = service.start_load("/call/20", 64, 6);
+    wait_until("the limit has risen", || {
+        service.request("GET", "/limits").1.contains(": 16 -> 32: double (")
+    });
+    let decisions = service.request("GET", "/decisions").1;
+    assert!(decisions.contains(" rule=latency before=16 after=32 "), "{decisions}");
+    let [answered, _, failed] = load.wait_for_report();
+    assert!(answered > 100.0 && failed == 0.0, "answered {answered}, failed {failed}");
+}
+
 /// The program of the cookbook serves a tenant while a flood of another waits that no request could wait out.
 #[test]
 fn the_program_of_the_cookbook_shares_among_tenants() {

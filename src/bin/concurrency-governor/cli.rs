@@ -53,7 +53,7 @@ pub(crate) enum CliCommand {
     Watch(WatchArgs),
     /// Simulate a load on the gates, report waits and rejections
     #[command(after_help = simulate::EXAMPLES, after_long_help = long_notes(simulate::NOTES, simulate::EXAMPLES))]
-    Simulate(SimulateArgs),
+    Simulate(Box<SimulateArgs>),
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(CompletionsArgs),

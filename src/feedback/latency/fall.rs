@@ -34,6 +34,11 @@ impl Fall {
         self.products += limit * latency;
     }
 
+    /// Returns the number of windows so far.
+    pub(super) fn windows(&self) -> f64 {
+        self.windows
+    }
+
     /// Returns the mean latency of the windows so far; 0 without windows.
     pub(super) fn mean_latency(&self) -> f64 {
         if self.windows > 0.0 { self.latencies / self.windows } else { 0.0 }

@@ -37,7 +37,8 @@ use phase::Phase;
 ///
 /// **A slower server.** If the limit has fallen to 0.6 of it for congestion, the throughput has fallen with it, and the latency has not
 /// (elasticity below 0.4 in a linear regression), then lower limits do not help: the baseline is learnt anew, and the limit
-/// returns to where the fall began. The same happens after 30 windows at the floor, with a slow start.
+/// returns to where the fall began. A shorter fall, to 0.85 of it, counts if twelve windows show the same. After 30 windows at the
+/// floor, the baseline is learnt anew, too, with a slow start.
 ///
 /// **Unused limits.** After 30 windows that used less than half of the limit, it falls to twice of what is used, at most to where it
 /// started.
@@ -273,7 +274,32 @@ impl Latency {
             return Opinion::new(limit + more, Reason::Grow);
         }
         self.growing = 0.0;
+        if is_busy(observed, limit) && self.has_fallen_in_vain(observed, limit) {
+            // A single fall may be too short to tell. The windows after it are evidence, too.
+            let back = self.fall.from;
+            self.learn_anew(average(self.newest(RECENT).map(|seen| seen.latency)));
+            return Opinion::new(back, Reason::Relearn);
+        }
         Opinion::new(limit, if observed.reached { Reason::Steady } else { Reason::NotReached })
+    }
+
+    /// Adds a busy window after a fall for congestion. Returns whether the fall lowered the throughput and not the latency, over more windows
+    /// than a fall has.
+    fn has_fallen_in_vain(&mut self, observed: &Observed, limit: f64) -> bool {
+        if self.fall.from == 0.0 || limit > 0.85 * self.fall.from {
+            return false;
+        }
+        self.fall.add(limit, as_ms(observed.center), observed.throughput());
+        let throughput = average(self.newest(RECENT).map(|seen| seen.throughput));
+        self.fall.windows() >= 12.0
+            && self.fall.elasticity() < 0.4
+            && throughput < 0.92 * self.fall.throughput
+    }
+
+    /// Learns the baseline anew, because the server itself has become slower.
+    fn learn_anew(&mut self, latency: f64) {
+        self.baseline = latency;
+        self.forget_windows();
     }
 
     /// Lowers a limit that has been unused for long, so that a burst does not meet a limit from better times.

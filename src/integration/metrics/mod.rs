@@ -22,7 +22,7 @@
 //! Recording adds no cost to a permit: gates and pools keep their own counters, and [`Metrics::record`] reads them. Only
 //! the hold time of a permit is measured on request, by [`Permit::timed`](crate::Permit::timed).
 //!
-//! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state` and `resource`. Their values are bounded by the
+//! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state`, `outcome` and `resource`. Their values are bounded by the
 //! number of gates, reasons, item states and probes; no value comes from a request. So a key of a gate is no label:
 //! [`BUSY_KEYS`] says how many are busy, and [`Gate::busiest_keys`](crate::Gate::busiest_keys) which.
 
@@ -39,11 +39,12 @@ mod tests;
 pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
-    ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, HOLD, HOLDERS_OVERDUE, IN_USE, LIMIT, Metric,
-    MetricKind, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED,
-    POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING,
-    PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED,
-    RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
+    ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, FEEDBACK_CEILING, FEEDBACK_DECISIONS,
+    FEEDBACK_FLOOR, FEEDBACK_LIMIT, FEEDBACK_OUTCOMES, FEEDBACK_PAUSED, HOLD, HOLDERS_OVERDUE, IN_USE, LIMIT,
+    Metric, MetricKind, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED,
+    POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT,
+    POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED,
+    RESIZED, RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
@@ -53,7 +54,7 @@ use metrics::{SharedString, counter, gauge};
 
 use super::reason;
 use crate::gate::{Gate, GateStatus, Histogram};
-use crate::governor::{Governor, ProbeStatus};
+use crate::governor::{FeedbackStatus, Governor, ProbeStatus};
 use crate::plan::Reading;
 use names::gauge_value;
 use pool::{RecordedPool, RecordedPoolHistograms};
@@ -121,6 +122,7 @@ impl Metrics {
             counter!(REFRESHES).absolute(status.refreshes);
             counter!(REFRESHES_REJECTED).absolute(status.rejected);
             status.probes.iter().for_each(record_probe);
+            governor.feedbacks().for_each(|feedback| record_feedback(&feedback));
         }
     }
 }
@@ -174,6 +176,23 @@ fn record_busy_keys(status: &GateStatus, busy_keys: usize) {
 /// Records how many holders of a gate are overdue.
 fn record_overdue(status: &GateStatus, overdue: usize) {
     gauge!(HOLDERS_OVERDUE, "gate" => status.name.to_string()).set(gauge_value(overdue as u64));
+}
+
+fn record_feedback(feedback: &FeedbackStatus) {
+    let gate = SharedString::from(feedback.gate.to_string());
+    gauge!(FEEDBACK_FLOOR, "gate" => gate.clone()).set(feedback.band.floor().get());
+    gauge!(FEEDBACK_CEILING, "gate" => gate.clone()).set(feedback.band.ceiling().get());
+    gauge!(FEEDBACK_LIMIT, "gate" => gate.clone()).set(feedback.limit.get());
+    gauge!(FEEDBACK_PAUSED, "gate" => gate.clone()).set(f64::from(u8::from(feedback.is_paused)));
+    let outcomes = &feedback.outcomes;
+    for (outcome, count) in
+        [("success", outcomes.successes), ("overload", outcomes.overloads), ("ignore", outcomes.ignored)]
+    {
+        counter!(FEEDBACK_OUTCOMES, "gate" => gate.clone(), "outcome" => outcome).absolute(count);
+    }
+    for (reason, count) in &feedback.decisions {
+        counter!(FEEDBACK_DECISIONS, "gate" => gate.clone(), "reason" => reason.name()).absolute(*count);
+    }
 }
 
 fn record_probe(probe: &ProbeStatus) {

@@ -34,6 +34,19 @@ pub const CANCELLED: &str = "concurrency_governor_cancelled_total";
 pub const REJECTED: &str = "concurrency_governor_rejected_total";
 /// Changes of the limit; by `gate`.
 pub const RESIZED: &str = "concurrency_governor_resized_total";
+/// The lowest limit that the rule of an adaptive gate may choose; by `gate`.
+pub const FEEDBACK_FLOOR: &str = "concurrency_governor_feedback_floor";
+/// The limit of an adaptive gate that is derived from the host; by `gate`.
+pub const FEEDBACK_CEILING: &str = "concurrency_governor_feedback_ceiling";
+/// The limit that the rule of an adaptive gate has chosen; by `gate`.
+pub const FEEDBACK_LIMIT: &str = "concurrency_governor_feedback_limit";
+/// 1 while an operator's setting replaces the limit of an adaptive gate, so that its rule decides nothing; by `gate`.
+pub const FEEDBACK_PAUSED: &str = "concurrency_governor_feedback_paused";
+/// Outcomes of the work at an adaptive gate; by `gate` and `outcome`: `success`, `overload` or `ignore`.
+pub const FEEDBACK_OUTCOMES: &str = "concurrency_governor_feedback_outcomes_total";
+/// Decisions of the rule of an adaptive gate, those that kept the limit included; by `gate` and `reason`, as in
+/// [`Reason`](crate::feedback::Reason).
+pub const FEEDBACK_DECISIONS: &str = "concurrency_governor_feedback_decisions_total";
 /// Wait time of the requests that were admitted after a wait; by `gate`.
 pub const WAIT: &str = "concurrency_governor_wait_seconds";
 /// Hold time of the permits that are [timed](crate::Permit::timed); by `gate`.
@@ -79,7 +92,7 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, with the description that the recorder gets.
-pub const ALL: [Metric; 34] = [
+pub const ALL: [Metric; 40] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
@@ -98,6 +111,12 @@ pub const ALL: [Metric; 34] = [
     Metric::new(CANCELLED, MetricKind::Counter, "requests cancelled by their caller while they waited"),
     Metric::new(REJECTED, MetricKind::Counter, "requests rejected, by reason"),
     Metric::new(RESIZED, MetricKind::Counter, "changes of the limit"),
+    Metric::new(FEEDBACK_FLOOR, MetricKind::Gauge, "the lowest limit that the rule may choose"),
+    Metric::new(FEEDBACK_CEILING, MetricKind::Gauge, "the limit that is derived from the host"),
+    Metric::new(FEEDBACK_LIMIT, MetricKind::Gauge, "the limit that the rule has chosen"),
+    Metric::new(FEEDBACK_PAUSED, MetricKind::Gauge, "1 while a setting replaces the limit of the rule"),
+    Metric::new(FEEDBACK_OUTCOMES, MetricKind::Counter, "outcomes of the work, by outcome"),
+    Metric::new(FEEDBACK_DECISIONS, MetricKind::Counter, "decisions of the rule, by reason"),
     Metric::new(WAIT, MetricKind::Histogram, "wait time of the requests admitted after a wait"),
     Metric::new(HOLD, MetricKind::Histogram, "hold time of timed permits"),
     Metric::new(POOL_ITEMS, MetricKind::Gauge, "items of the pool, by state"),

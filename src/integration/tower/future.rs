@@ -9,10 +9,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::admission::{BoxedWait, FirstAttempt, RequestAdmission};
+use super::outcome::sealed::ClassifyOutcome;
 use super::pass::sealed::PassPermit;
 use super::permit::HeldPermit;
 use super::rejected::{GateError, Rejected};
 use super::release::sealed::ReleasePermit;
+use crate::gate::AttemptStart;
 
 pin_project! {
     /// The future of a [`GateService`](super::GateService): the wait for a permit, then the service's own future.
@@ -27,13 +29,14 @@ pin_project! {
     ///
     /// As the service does, and when it is polled after it has resolved. A panic releases the permit.
     #[must_use = "a future does nothing unless it is polled"]
-    pub struct GateFuture<S, R, H, P>
+    pub struct GateFuture<S, R, H, P, O>
     where
         S: Service<R>,
     {
         admission: RequestAdmission,
         holding: H,
         passing: P,
+        observing: O,
         #[pin]
         stage: RequestStage<S, R, S::Future>,
     }
@@ -43,29 +46,30 @@ pin_project! {
     #[project = RequestStageProjection]
     enum RequestStage<S, R, F> {
         AtGate { call: Option<(S, R)>, wait: Option<BoxedWait> },
-        InService { #[pin] future: F, permit: Option<HeldPermit> },
+        InService { #[pin] future: F, permit: Option<HeldPermit>, start: AttemptStart },
         Done,
     }
 }
 
-impl<S: Service<R>, R, H, P> GateFuture<S, R, H, P> {
+impl<S: Service<R>, R, H, P, O> GateFuture<S, R, H, P, O> {
     /// Creates the future of a request. `service` must be ready.
     pub(super) fn new(
         admission: RequestAdmission,
         service: S,
         request: R,
-        (holding, passing): (H, P),
+        (holding, passing, observing): (H, P, O),
     ) -> Self {
         let stage = RequestStage::AtGate { call: Some((service, request)), wait: None };
-        Self { admission, holding, passing, stage }
+        Self { admission, holding, passing, observing, stage }
     }
 }
 
-impl<S, R, H, P> Future for GateFuture<S, R, H, P>
+impl<S, R, H, P, O> Future for GateFuture<S, R, H, P, O>
 where
     S: Service<R>,
     H: ReleasePermit<S::Response>,
     P: PassPermit<R>,
+    O: ClassifyOutcome<S::Response, S::Error>,
 {
     type Output = Result<H::Response, GateError<S::Error>>;
 
@@ -95,17 +99,21 @@ where
                     };
                     // `call` is empty only if `Service::call` panicked and this future is polled again.
                     let (mut service, mut request) = call.take().expect("a request calls the service once");
+                    let start = permit.as_ref().gate().begin_attempt();
                     let permit = P::pass(&mut request, permit);
                     let future = service.call(request);
-                    this.stage.set(RequestStage::InService { future, permit: Some(permit) });
+                    this.stage.set(RequestStage::InService { future, permit: Some(permit), start });
                 }
-                RequestStageProjection::InService { future, permit } => {
+                RequestStageProjection::InService { future, permit, start } => {
                     // The permit is on the stack while the service runs, so that a panic releases it at once.
                     let held = permit.take();
                     let Poll::Ready(result) = future.poll(cx) else {
                         *permit = held;
                         return Poll::Pending;
                     };
+                    if let (Some(outcome), Some(held)) = (this.observing.classify(&result), &held) {
+                        held.permit().gate().finish_attempt(*start, outcome);
+                    }
                     // Drops the service's future before the permit: its resources are free when the next request
                     // is admitted.
                     this.stage.set(RequestStage::Done);
@@ -122,7 +130,7 @@ where
     }
 }
 
-impl<S: Service<R>, R, H: fmt::Debug, P: fmt::Debug> fmt::Debug for GateFuture<S, R, H, P> {
+impl<S: Service<R>, R, H: fmt::Debug, P: fmt::Debug, O> fmt::Debug for GateFuture<S, R, H, P, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
             RequestStage::AtGate { .. } => "at the gate",

@@ -88,6 +88,7 @@ mod admission;
 mod body;
 mod classify;
 mod future;
+mod outcome;
 mod pass;
 mod permit;
 mod rejected;
@@ -96,6 +97,7 @@ mod release;
 pub use body::HeldBody;
 pub use classify::{ByKey, ByPriority, Classifying, IntoRequestKey, NoKeysError, Unclassified};
 pub use future::GateFuture;
+pub use outcome::{ByOutcome, Observing, Unobserved};
 pub use pass::{Passing, PermitInLayer, PermitInRequest};
 pub use permit::RequestPermit;
 pub use rejected::{GateError, Rejected};
@@ -109,6 +111,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::feedback::Outcome;
 use crate::gate::{Gate, Priority};
 use crate::integration::observed::Observation;
 use admission::{LayerSettings, RequestAdmission, WaitPolicy};
@@ -121,11 +124,12 @@ use release::sealed::ReleasePermit;
 /// allows.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it wraps a service"]
-pub struct GateLayer<H = UntilResponse, P = PermitInLayer, C = Unclassified> {
+pub struct GateLayer<H = UntilResponse, P = PermitInLayer, C = Unclassified, O = Unobserved> {
     settings: LayerSettings,
     holding: H,
     passing: P,
     classifying: C,
+    observing: O,
 }
 
 impl GateLayer {
@@ -142,37 +146,70 @@ impl GateLayer {
             holding: UntilResponse::NEW,
             passing: PermitInLayer::NEW,
             classifying: Unclassified::NEW,
+            observing: Unobserved::NEW,
         }
     }
 }
 
-impl<P, C> GateLayer<UntilResponse, P, C> {
+impl<P, C, O> GateLayer<UntilResponse, P, C, O> {
     /// Holds the permit until the body of the response has ended or is dropped. The service must respond with an
     /// [`http::Response`].
     ///
     /// By default, the permit is released when the service has responded. For a streamed body, that is before most of the
     /// work. With this setting, a client that reads slowly holds its permit for as long as it reads. An upgraded
     /// connection has no body, so it holds no permit.
-    pub fn hold_until_body_ends(self) -> GateLayer<UntilBodyEnds, P, C> {
-        let Self { settings, passing, classifying, .. } = self;
-        GateLayer { settings, holding: UntilBodyEnds::NEW, passing, classifying }
+    pub fn hold_until_body_ends(self) -> GateLayer<UntilBodyEnds, P, C, O> {
+        let Self { settings, passing, classifying, observing, .. } = self;
+        GateLayer { settings, holding: UntilBodyEnds::NEW, passing, classifying, observing }
     }
 }
 
-impl<H, C> GateLayer<H, PermitInLayer, C> {
+impl<H, C, O> GateLayer<H, PermitInLayer, C, O> {
     /// Puts the permit into the extensions of the request, as a [`RequestPermit`]. The request must be an
     /// [`http::Request`].
     ///
     /// The service can then keep the permit in use for work that outlasts its response, and can run
     /// [blocking work](RequestPermit::run_blocking) under it. The permit is released when the layer and the service have
     /// dropped it. This allocates memory for each request.
-    pub fn pass_permit(self) -> GateLayer<H, PermitInRequest, C> {
-        let Self { settings, holding, classifying, .. } = self;
-        GateLayer { settings, holding, passing: PermitInRequest::NEW, classifying }
+    pub fn pass_permit(self) -> GateLayer<H, PermitInRequest, C, O> {
+        let Self { settings, holding, classifying, observing, .. } = self;
+        GateLayer { settings, holding, passing: PermitInRequest::NEW, classifying, observing }
     }
 }
 
-impl<H, P, C> GateLayer<H, P, C> {
+impl<H, P, C> GateLayer<H, P, C, Unobserved> {
+    /// Reports the outcome of each request to the gate, whose limit may be [adaptive](crate::GateSpec::adaptive). The latency is the time
+    /// from the admission to the response of the service, whatever becomes of its body.
+    ///
+    /// `classify` gets the result of the service, and says what it tells about the load. A request that is dropped before has no outcome.
+    ///
+    /// Put retries outside of this layer: otherwise the time of all tries counts as the latency of one.
+    ///
+    /// ```
+    /// use concurrency_governor::feedback::Outcome;
+    /// use concurrency_governor::integration::tower::GateLayer;
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    /// use http::{Response, StatusCode};
+    ///
+    /// let gate = Gate::new(GateName::new("upstream"), Limit::new(16));
+    /// let layer = GateLayer::new(gate).observe(|result: &Result<Response<String>, std::io::Error>| match result {
+    ///     Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => Outcome::Overload,
+    ///     Ok(response) if response.status().is_server_error() => Outcome::Ignore, // says nothing about the load
+    ///     Ok(_) => Outcome::Success,
+    ///     Err(_) => Outcome::Overload,
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn observe<F, T, E>(self, classify: F) -> GateLayer<H, P, C, ByOutcome<F>>
+    where
+        F: Fn(&Result<T, E>) -> Outcome,
+    {
+        let Self { settings, holding, passing, classifying, .. } = self;
+        GateLayer { settings, holding, passing, classifying, observing: ByOutcome::new(classify) }
+    }
+}
+
+impl<H, P, C, O> GateLayer<H, P, C, O> {
     /// Shares the gate fairly among keys, such as tenants: each request acquires from the [gate of its key](Gate::key).
     ///
     /// `key_of` gets the request, and returns its key: a `String`, a `u64`, a [`Key`](crate::gate::Key), or an `Option` of these. A
@@ -203,7 +240,7 @@ impl<H, P, C> GateLayer<H, P, C> {
     ///
     /// If the gate has no keys. [`try_by_key`](Self::try_by_key) returns an error instead. No request panics for this reason.
     #[track_caller]
-    pub fn by_key<F, R, K>(self, key_of: F) -> GateLayer<H, P, ByKey<F, C>>
+    pub fn by_key<F, R, K>(self, key_of: F) -> GateLayer<H, P, ByKey<F, C>, O>
     where
         F: Fn(&R) -> K,
         K: IntoRequestKey,
@@ -219,14 +256,15 @@ impl<H, P, C> GateLayer<H, P, C> {
     /// # Errors
     ///
     /// [`NoKeysError`] if the gate has no keys.
-    pub fn try_by_key<F, R, K>(self, key_of: F) -> Result<GateLayer<H, P, ByKey<F, C>>, NoKeysError>
+    pub fn try_by_key<F, R, K>(self, key_of: F) -> Result<GateLayer<H, P, ByKey<F, C>, O>, NoKeysError>
     where
         F: Fn(&R) -> K,
         K: IntoRequestKey,
     {
-        let Self { settings, holding, passing, classifying } = self;
+        let Self { settings, holding, passing, classifying, observing } = self;
         NoKeysError::check(&settings.gate)?;
-        Ok(GateLayer { settings, holding, passing, classifying: ByKey::new(key_of, classifying) })
+        let classifying = ByKey::new(key_of, classifying);
+        Ok(GateLayer { settings, holding, passing, classifying, observing })
     }
 
     /// Sets the [priority](crate::gate::Request::priority) of each request. It has an effect only at a gate with children or keys, or
@@ -249,12 +287,13 @@ impl<H, P, C> GateLayer<H, P, C> {
     /// });
     /// # let _ = layer;
     /// ```
-    pub fn priority<F, R>(self, priority_of: F) -> GateLayer<H, P, ByPriority<F, C>>
+    pub fn priority<F, R>(self, priority_of: F) -> GateLayer<H, P, ByPriority<F, C>, O>
     where
         F: Fn(&R) -> Priority,
     {
-        let Self { settings, holding, passing, classifying } = self;
-        GateLayer { settings, holding, passing, classifying: ByPriority::new(priority_of, classifying) }
+        let Self { settings, holding, passing, classifying, observing } = self;
+        let classifying = ByPriority::new(priority_of, classifying);
+        GateLayer { settings, holding, passing, classifying, observing }
     }
 
     /// Rejects each request that would have to wait. Replaces [`max_wait`](Self::max_wait).
@@ -305,12 +344,12 @@ impl<H, P, C> GateLayer<H, P, C> {
     }
 }
 
-impl<S, H: Clone, P: Clone, C: Clone> Layer<S> for GateLayer<H, P, C> {
-    type Service = GateService<S, H, P, C>;
+impl<S, H: Clone, P: Clone, C: Clone, O: Clone> Layer<S> for GateLayer<H, P, C, O> {
+    type Service = GateService<S, H, P, C, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { settings, holding, passing, classifying } = self.clone();
-        GateService { inner, settings: Arc::new(settings), holding, passing, classifying }
+        let Self { settings, holding, passing, classifying, observing } = self.clone();
+        GateService { inner, settings: Arc::new(settings), holding, passing, classifying, observing }
     }
 }
 
@@ -318,24 +357,26 @@ impl<S, H: Clone, P: Clone, C: Clone> Layer<S> for GateLayer<H, P, C> {
 ///
 /// The inner service must be `Clone`, because each request takes the instance that is ready with it into the queue.
 #[derive(Clone, Debug)]
-pub struct GateService<S, H = UntilResponse, P = PermitInLayer, C = Unclassified> {
+pub struct GateService<S, H = UntilResponse, P = PermitInLayer, C = Unclassified, O = Unobserved> {
     inner: S,
     settings: Arc<LayerSettings>,
     holding: H,
     passing: P,
     classifying: C,
+    observing: O,
 }
 
-impl<S, R, H, P, C> Service<R> for GateService<S, H, P, C>
+impl<S, R, H, P, C, O> Service<R> for GateService<S, H, P, C, O>
 where
     S: Service<R> + Clone,
     H: Holding<S::Response> + Clone,
     P: Passing<R> + Clone,
     C: Classifying<R>,
+    O: Observing<S::Response, S::Error> + Clone,
 {
     type Response = <H as ReleasePermit<S::Response>>::Response;
     type Error = GateError<S::Error>;
-    type Future = GateFuture<S, R, H, P>;
+    type Future = GateFuture<S, R, H, P, O>;
 
     /// Polls the inner service. Takes no permit: the request, which has the key and the priority, is not known yet.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -347,7 +388,7 @@ where
         // The instance that is ready serves this request. The fresh clone that replaces it is not ready yet.
         let fresh = self.inner.clone();
         let ready = mem::replace(&mut self.inner, fresh);
-        let permit_use = (self.holding.clone(), self.passing.clone());
+        let permit_use = (self.holding.clone(), self.passing.clone(), self.observing.clone());
         GateFuture::new(admission, ready, request, permit_use)
     }
 }

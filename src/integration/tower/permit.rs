@@ -65,3 +65,12 @@ pub enum HeldPermit {
     /// The service has it, too.
     Shared(RequestPermit),
 }
+
+impl HeldPermit {
+    pub(super) fn permit(&self) -> &OwnedPermit {
+        match self {
+            Self::Own(permit) => permit.as_ref(),
+            Self::Shared(permit) => permit.permit(),
+        }
+    }
+}

@@ -33,6 +33,9 @@ fn describe(part: &DerivedPart) -> String {
 
 fn how_to_change(part: &DerivedPart) -> String {
     match part.operand() {
+        Some((Operand::Resource(resource), _)) if resource.is_feedback() => {
+            "see `Governor::feedback` for the decisions of its rule, change the rule".to_owned()
+        }
         Some((Operand::Resource(resource), Reading::Unknown)) => {
             format!("add a probe that can read {resource}")
         }
@@ -45,6 +48,7 @@ fn how_to_change(part: &DerivedPart) -> String {
 /// Says what to do about a probe that fails, and what happens until then.
 pub(super) fn for_fault(resource: Resource, fault: &ProbeFault, kept: Reading) -> String {
     let remedy = match fault {
+        ProbeFault::Failed(_) if resource.is_feedback() => "fix the rule of the gate",
         ProbeFault::Failed(_) => "make what the probe reads readable",
         ProbeFault::TimedOut { .. } => "raise `GovernorBuilder::probe_deadline`",
         ProbeFault::Stuck => "its `measure` must not block the thread: use `spawn_blocking` in it",

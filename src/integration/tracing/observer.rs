@@ -12,6 +12,7 @@ use crate::event::{Event, Observer};
 /// |---|---|---|
 /// | a limit changed | `INFO`; `WARN` if there is debt | `gate`, `from`, `to`, `debt` |
 /// | a reading changed | `INFO` | `resource`, `from`, `to` |
+/// | feedback chose another limit | `DEBUG` | `gate`, `from`, `to`, `reason` |
 /// | a rise is not confirmed yet | `DEBUG` | `resource`, `held`, `seen`, `remaining` |
 /// | a probe failed | `WARN` | `resource`, `kept` |
 /// | a probe works again | `INFO` | `resource`, `reading` |
@@ -50,6 +51,11 @@ impl Observer for TracingObserver {
             Event::ReadingChanged { resource, from, to } => {
                 let (from, to) = (from.plain(), to.plain());
                 info!(target: TARGET, %resource, %from, %to, "{event}");
+            }
+            Event::FeedbackDecided { gate, decision } => {
+                let (from, to) = (decision.before().get(), decision.after().get());
+                let reason = decision.opinion().reason();
+                debug!(target: TARGET, %gate, from, to, %reason, "{event}");
             }
             Event::RiseHeld { resource, held, seen, remaining } => {
                 let (held, seen) = (held.plain(), seen.plain());

@@ -6,15 +6,17 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use concurrency_governor::feedback::{Band, Observed, Opinion, Outcome, Reason, Rule, WindowTerms};
 use concurrency_governor::gate::Gate;
 use concurrency_governor::integration::metrics::{
     ADMITTED, ALL, BUSY_KEYS, HOLD, HOLDERS_OVERDUE, MetricKind, Metrics, REJECTED, RETRY_AFTER, STANDING,
     WAIT,
 };
-use concurrency_governor::plan::Policy;
+use concurrency_governor::plan::{Policy, RuleName};
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
-    Formula, GateSpec, Governor, Holders, Keys, Limit, OverrideLayer, Overrides, Reading, Resource, Shed,
+    Adaptive, Formula, GateSpec, Governor, Holders, Keys, Limit, OverrideLayer, Overrides, Reading, Resource,
+    Shed,
 };
 
 use super::pool::ExercisedPool;
@@ -22,6 +24,28 @@ use super::*;
 
 const IO: GateSpec =
     GateSpec::new("io", Formula::scale(Resource::CPU, 4).at_most(Resource::FD.fraction(1, 2))).queue(2);
+
+const EAGER: RuleName = RuleName::new("eager");
+const UPSTREAM: GateSpec =
+    GateSpec::new("upstream", Formula::fixed(64)).adaptive(Adaptive::custom(EAGER).start(8).floor(2));
+
+/// Decides at each refresh, if there was an outcome.
+#[derive(Debug)]
+struct Eager;
+
+impl Rule for Eager {
+    fn name(&self) -> &'static str {
+        "eager"
+    }
+
+    fn terms(&self) -> WindowTerms {
+        WindowTerms { min_length: Duration::ZERO, min_samples: 1 }
+    }
+
+    fn decide(&mut self, _: &Observed, limit: Limit, _: Band) -> Opinion {
+        Opinion::new(f64::from(limit.get()) - 1.0, Reason::Congested)
+    }
+}
 
 /// After each kind of event has happened once, a scrape shows every metric with the right value, type and description.
 #[tokio::test]
@@ -33,7 +57,8 @@ async fn a_scrape_shows_every_metric() {
 
     let cpu = MockProbe::new(Resource::CPU, Reading::whole(2));
     let fd = MockProbe::new(Resource::FD, Reading::Unlimited);
-    let governor = Governor::builder().gate(IO).probe(cpu.clone()).probe(fd.clone()).build().await.unwrap();
+    let builder = Governor::builder().gate(IO).gate(UPSTREAM).probe(cpu.clone()).probe(fd.clone());
+    let governor = builder.rule(EAGER, || Eager).build().await.unwrap();
     let io = governor.gate(IO).unwrap();
     let uploads = Gate::new(UPLOADS, Limit::new(5));
     let sessions = ExercisedPool::new().await;
@@ -59,6 +84,8 @@ async fn a_scrape_shows_every_metric() {
     // Gate `tenants`: one key is busy for longer than a millisecond, and a second one is rejected.
     let _of_tenant = tenants.key("a").try_acquire_owned().unwrap();
     tenants.key("b").try_acquire().unwrap_err();
+
+    report_outcomes(&governor.gate(UPSTREAM).unwrap());
 
     // Probes and refreshes: a lower reading, three failures, a rejected refresh.
     cpu.set(Reading::whole(1));
@@ -102,16 +129,7 @@ async fn a_scrape_shows_every_metric() {
         let series = if labels.is_empty() { name.to_owned() } else { format!("{name}{{{labels}}}") };
         *scraped.get(&*series).unwrap_or_else(|| panic!("no {series} in {scraped:#?}"))
     };
-    let io_value = |name: &str| value(&format!("concurrency_governor_{name}"), "gate=\"io\"");
-    assert_eq!(
-        [io_value("limit"), io_value("in_use"), io_value("debt"), io_value("waiting")],
-        [4.0, 8.0, 4.0, 1.0]
-    );
-    assert_eq!(
-        [io_value("admitted_total"), io_value("enqueued_total"), io_value("cancelled_total")],
-        [1.0, 3.0, 1.0]
-    );
-    assert_eq!(io_value("resized_total"), 1.0);
+    assert_gate(value);
     let rejected =
         |gate: &str, reason: &str| value(REJECTED, &format!("gate=\"{gate}\",reason=\"{reason}\""));
     for reason in ["no_permits", "queue_full", "expired", "too_large", "zero_weight"] {
@@ -133,12 +151,9 @@ async fn a_scrape_shows_every_metric() {
 
     sessions.assert_metrics(value);
 
-    let probe = |name: &str, resource: &str| {
-        value(&format!("concurrency_governor_probe_{name}"), &format!("resource=\"{resource}\""))
-    };
-    assert!(probe("reading", "cpu").is_nan() && probe("reading", "fd") == f64::INFINITY);
-    assert_eq!([probe("stale", "cpu"), probe("stale", "fd")], [0.0, 1.0]);
-    assert_eq!([probe("failures_total", "cpu"), probe("failures_total", "fd")], [0.0, 3.0]);
+    assert_feedback(value);
+
+    assert_probes(value);
     assert_eq!(value("concurrency_governor_refreshes_total", ""), 4.0);
     assert_eq!(value("concurrency_governor_refreshes_rejected_total", ""), 1.0);
 
@@ -205,4 +220,47 @@ fn http_get(address: SocketAddr) -> String {
     stream.read_to_string(&mut response).unwrap();
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     response
+}
+
+/// Checks the series of the adaptive gate.
+fn assert_feedback(value: impl Fn(&str, &str) -> f64) {
+    let feedback = |name: &str, label: &str| {
+        value(&format!("concurrency_governor_feedback_{name}"), &format!("gate=\"upstream\"{label}"))
+    };
+    assert_eq!(["floor", "ceiling", "limit", "paused"].map(|name| feedback(name, "")), [2.0, 64.0, 7.0, 0.0]);
+    let outcomes = ["success", "overload", "ignore"]
+        .map(|outcome| feedback("outcomes_total", &format!(",outcome=\"{outcome}\"")));
+    assert_eq!(outcomes, [2.0, 1.0, 1.0]);
+    assert_eq!(feedback("decisions_total", ",reason=\"congested\""), 1.0);
+}
+
+/// Reports outcomes of each kind at the adaptive gate. The next refresh decides.
+fn report_outcomes(upstream: &Gate) {
+    for outcome in [Outcome::Success, Outcome::Success, Outcome::Overload, Outcome::Ignore] {
+        upstream.try_acquire().unwrap().attempt().finish(outcome);
+    }
+}
+
+/// Checks the series of the gate `io`, except its rejections.
+fn assert_gate(value: impl Fn(&str, &str) -> f64) {
+    let io_value = |name: &str| value(&format!("concurrency_governor_{name}"), "gate=\"io\"");
+    assert_eq!(
+        [io_value("limit"), io_value("in_use"), io_value("debt"), io_value("waiting")],
+        [4.0, 8.0, 4.0, 1.0]
+    );
+    assert_eq!(
+        [io_value("admitted_total"), io_value("enqueued_total"), io_value("cancelled_total")],
+        [1.0, 3.0, 1.0]
+    );
+    assert_eq!(io_value("resized_total"), 1.0);
+}
+
+/// Checks the series of the two probes.
+fn assert_probes(value: impl Fn(&str, &str) -> f64) {
+    let probe = |name: &str, resource: &str| {
+        value(&format!("concurrency_governor_probe_{name}"), &format!("resource=\"{resource}\""))
+    };
+    assert!(probe("reading", "cpu").is_nan() && probe("reading", "fd") == f64::INFINITY);
+    assert_eq!([probe("stale", "cpu"), probe("stale", "fd")], [0.0, 1.0]);
+    assert_eq!([probe("failures_total", "cpu"), probe("failures_total", "fd")], [0.0, 3.0]);
 }

@@ -6,6 +6,7 @@ mod body;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod combinations;
 mod keys;
+mod outcomes;
 mod passing;
 mod permits;
 mod readiness;

@@ -132,3 +132,34 @@ async fn a_rejected_refresh_names_the_setting() {
     let message = rejected.field("message");
     assert!(message.contains("cli") && message.contains("500") && message.contains("`Clamp`"), "{message}");
 }
+
+/// A decision of feedback is an event with its numbers, and the event of the limit says where to look.
+#[tokio::test(start_paused = true)]
+async fn a_decision_has_its_numbers() {
+    use std::time::Duration;
+
+    use concurrency_governor::Adaptive;
+    use concurrency_governor::feedback::Outcome;
+
+    const UPSTREAM: GateSpec = GateSpec::new("upstream", Formula::fixed(64)).adaptive(Adaptive::latency());
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(capture.clone()));
+    let builder = Governor::builder().gate(UPSTREAM).observer(TracingObserver::new());
+    let governor = builder.build().await.unwrap();
+    let gate = governor.gate(UPSTREAM).unwrap();
+    for _ in 0..100 {
+        gate.try_acquire().unwrap().attempt().finish(Outcome::Overload);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    governor.refresh().await.unwrap();
+
+    let events = capture.take_events();
+    let decided = find(&events, "reason", "overload");
+    assert_eq!((decided.level, decided.field("from"), decided.field("to")), (Level::DEBUG, "16", "15"));
+    assert!(
+        decided.field("message").starts_with("gate upstream: feedback 16 -> 15: overload ("),
+        "{decided:?}"
+    );
+    let limit = find(&events, "debt", "0").field("message");
+    assert!(limit.contains("see `Governor::feedback` for the decisions of its rule"), "{limit}");
+}

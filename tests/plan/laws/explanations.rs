@@ -65,7 +65,8 @@ proptest! {
         for explanation in plan.resolve(&readings, &overrides).iter().flat_map(Resolution::explanations) {
             let (line, text) = (explanation.to_string(), format!("{explanation:#}"));
             prop_assert_eq!(text.lines().next(), Some(&*line));
-            prop_assert_eq!(text.lines().count(), 1 + explanation.derivation().parts().len());
+            let feedback = usize::from(explanation.feedback().is_some());
+            prop_assert_eq!(text.lines().count(), 1 + explanation.derivation().parts().len() + feedback);
             prop_assert_eq!(text.matches("<- decides").count() + text.matches("<- would decide").count(), 1);
             prop_assert!(text.lines().all(|line| line == line.trim_end()));
         }

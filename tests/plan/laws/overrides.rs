@@ -112,7 +112,7 @@ proptest! {
                 let (_, value) = layer.settings().find(|(gate, _)| *gate == spec.name())?;
                 Some((Limit::saturating(value as u64), layer.override_policy()))
             });
-            let derived = lowered.explain(spec)?.derivation().limit();
+            let derived = lowered.explain(spec)?.derivation().ceiling();
             if let Some((requested, policy)) = first {
                 if policy.max(spec.override_policy()) == Policy::Reject && requested > derived {
                     rejected.push((spec.name(), derived));

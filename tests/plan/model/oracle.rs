@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use concurrency_governor::plan::{Effect, Policy};
-use concurrency_governor::{Formula, GateName, GateSpec, Overrides, Plan, Quantity, Reading, Readings};
+use concurrency_governor::{GateName, GateSpec, Overrides, Plan, Quantity, Reading, Readings};
 
 /// The greatest limit.
 const MAX_LIMIT: i128 = 1_073_741_823;
@@ -57,8 +57,7 @@ pub(crate) struct Derived {
 }
 
 /// Derives a limit from the printed formula. `read` returns the reading of an operand.
-pub(crate) fn derive(formula: &Formula, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Derived {
-    let text = formula.to_string();
+pub(crate) fn derive(text: &str, read: &mut dyn FnMut(Operand<'_>) -> Reading) -> Derived {
     let mut parts: Vec<Part> = Vec::new();
     for part in text.split(" | ") {
         let before = parts.last().map(|part| part.value);
@@ -206,6 +205,8 @@ pub(crate) struct ExpectedLimit {
     pub(crate) limit: i128,
     pub(crate) treatment: Treatment,
     pub(crate) derived: Derived,
+    /// What settings are compared with: the derived limit without feedback.
+    pub(crate) granted: i128,
     /// The settings of the gate with the names of their layers. The first decides, the others are shadowed.
     pub(crate) settings: Vec<(String, usize)>,
 }
@@ -234,14 +235,21 @@ fn decide(
     if let Some(known) = expected.get(&spec.name()) {
         return known.limit;
     }
-    let derived = derive(spec.formula(), &mut |operand| match operand {
+    let mut read = |operand: Operand<'_>| match operand {
         Operand::Resource(name) => readings.reading(name.parse().unwrap()),
         Operand::Gate(name) => {
             let read = plan.specs().iter().find(|spec| spec.name().as_str() == name).unwrap();
             let limit = decide(read, plan, readings, overrides, expected);
             Reading::whole(limit.try_into().unwrap())
         }
+    };
+    let formula = spec.formula().to_string();
+    let granted = derive(&formula, &mut read).limit;
+    // Feedback is one more step of the formula.
+    let feedback = spec.adaptivity().map_or(String::new(), |adaptive| {
+        format!(" | at most feedback.{} or {}", spec.name(), adaptive.start_limit())
     });
+    let derived = derive(&format!("{formula}{feedback}"), &mut read);
     let settings: Vec<_> = overrides
         .layers()
         .iter()
@@ -255,18 +263,18 @@ fn decide(
         Some((layer, value)) => {
             let requested = i128::try_from(*value).unwrap().clamp(1, MAX_LIMIT);
             let policies = [layer.override_policy(), spec.override_policy()];
-            if requested <= derived.limit {
+            if requested <= granted {
                 (requested, Treatment::Within)
             } else if policies.contains(&Policy::Reject) {
-                (derived.limit, Treatment::Rejected)
+                (granted, Treatment::Rejected)
             } else if policies.contains(&Policy::Clamp) {
-                (derived.limit, Treatment::Clamped)
+                (granted, Treatment::Clamped)
             } else {
                 (requested, Treatment::Trusted)
             }
         }
     };
     let settings = settings.iter().map(|(layer, value)| (layer.name().to_owned(), *value)).collect();
-    expected.insert(spec.name(), ExpectedLimit { limit, treatment, derived, settings });
+    expected.insert(spec.name(), ExpectedLimit { limit, treatment, derived, granted, settings });
     limit
 }

@@ -67,7 +67,7 @@ Plan file:
   formula = \"cpu * 8 | floor 16 | at most fd * 1/4\"
   queue = 1000                 # optional: at most 1000 requests wait
   max_wait = \"250ms\"           # optional: a request waits at most this long
-  shed = \"20ms\"                # optional: under lasting overload, requests that have waited longer are rejected
+  shed = \"20ms\"                # optional: shed older requests in overload
   policy = \"clamp\"             # optional: for settings above the derived limit:
                                # trust (default), clamp or reject
   measure_waits = false        # optional: measure waits, true by default

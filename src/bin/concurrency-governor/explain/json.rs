@@ -82,7 +82,7 @@ fn layer_value(layer: &OverrideLayer) -> Value {
     json!({ "name": layer.name(), "sets": sets })
 }
 
-/// A gate within another one has two more keys: its path, and the gate above that binds.
+/// A gate within another one has two more keys: its path, and the gate above that binds. An adaptive gate has one more: its band.
 fn gate_value(formula: &str, explanation: &Explanation) -> Value {
     let derivation = explanation.derivation();
     let mut value = json!({
@@ -96,6 +96,9 @@ fn gate_value(formula: &str, explanation: &Explanation) -> Value {
     if !explanation.path().parents().is_empty() {
         value["path"] = json!(explanation.path());
         value["bound_by"] = json!(explanation.bound_by());
+    }
+    if let Some(feedback) = explanation.feedback() {
+        value["feedback"] = json!(feedback);
     }
     value
 }

@@ -167,7 +167,11 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
     let weight =
         weight.map(|parent| format!("weight {} among the gates within `{parent}`", spec.share_weight()));
     let keys = spec.keys().map(|keys| output::format_keys(keys, explanation.limit()));
-    [queue, shed, weight, keys].into_iter().flatten().fold(cell, |cell, line| cell.line(line, QUIET))
+    let feedback = explanation.feedback().map(ToString::to_string);
+    [queue, shed, weight, keys, feedback]
+        .into_iter()
+        .flatten()
+        .fold(cell, |cell, line| cell.line(line, QUIET))
 }
 
 /// One row for each step of each formula, with the number after the step.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use concurrency_governor::plan::{GatePath, NameError, PathError, QuantityError};
+use concurrency_governor::plan::{GatePath, InvalidAdaptive, NameError, PathError, QuantityError};
 use concurrency_governor::preset::Preset;
-use concurrency_governor::{Quantity, Reading, Resource};
+use concurrency_governor::{Adaptive, Quantity, Reading, Resource};
 
 use crate::flags::{FlagError, reject_duplicates};
 
@@ -55,6 +55,14 @@ pub(crate) struct PlanArgs {
     #[arg(long = "set", value_name = "GATE=N", value_parser = parse_setting, verbatim_doc_comment)]
     pub(crate) settings: Vec<(GatePath, usize)>,
 
+    /// Let the limit of a gate follow outcomes
+    ///
+    /// RULE is `latency`, `arc` or `aimd 200ms`, with a start and a floor if
+    /// you like: `latency, start 16, floor 4`. With `off`, the limit follows
+    /// from the host alone. This replaces what the plan declares.
+    #[arg(long = "adaptive", value_name = "GATE=RULE", value_parser = parse_adaptive_arg, verbatim_doc_comment)]
+    pub(crate) adaptives: Vec<AdaptiveArg>,
+
     /// Set limits from variables with this prefix
     ///
     /// With `APP_LIMIT_`, the environment variable `APP_LIMIT_HTTP_CLIENT`
@@ -75,8 +83,19 @@ impl InputArgs {
 impl PlanArgs {
     /// Checks that no gate is given twice.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
+        let gates = self.adaptives.iter().flat_map(|given| &given.gate);
+        reject_duplicates("--adaptive", gates.map(|path| path.gate().to_string()))?;
         reject_duplicates("--set", self.settings.iter().map(|(path, _)| path.gate().to_string()))
     }
+}
+
+/// How the limit of a gate follows outcomes, from the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct AdaptiveArg {
+    /// `None` for the only gate of `simulate --plant`.
+    pub(crate) gate: Option<GatePath>,
+    /// `None` if it does not.
+    pub(crate) adaptive: Option<Adaptive>,
 }
 
 /// A reading from the command line that replaces a measurement.
@@ -115,6 +134,15 @@ fn parse_setting(given: &str) -> Result<(GatePath, usize), InputFlagError> {
     Ok((gate, limit))
 }
 
+fn parse_adaptive_arg(given: &str) -> Result<AdaptiveArg, InputFlagError> {
+    let (gate, rule) = match given.split_once('=') {
+        Some((gate, rule)) => (Some(gate.parse()?), rule),
+        None => (None, given),
+    };
+    let adaptive = if rule == "off" { None } else { Some(rule.parse()?) };
+    Ok(AdaptiveArg { gate, adaptive })
+}
+
 fn parse_env_prefix(given: &str) -> Result<String, InputFlagError> {
     if given.is_empty() { Err(InputFlagError::EmptyPrefix) } else { Ok(given.to_owned()) }
 }
@@ -130,6 +158,8 @@ enum InputFlagError {
     Reading(#[from] QuantityError),
     #[error("the value has no `=` (allowed: GATE=N, such as io=64)")]
     SettingWithoutValue,
+    #[error("{0}; `off` is also allowed")]
+    Adaptive(#[from] InvalidAdaptive),
     #[error("{limit:?} is not a whole number (allowed: 0 to {})", usize::MAX)]
     Limit { limit: String },
     #[error("the prefix is empty (allowed: the first part of the variables' names, such as APP_LIMIT_)")]

@@ -17,7 +17,7 @@ use concurrency_governor::{
     Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
 };
 
-pub(crate) use args::{InputArgs, PlanArgs, parse_reading};
+pub(crate) use args::{AdaptiveArg, InputArgs, PlanArgs, parse_reading};
 pub(crate) use problems::HostProblem;
 
 use crate::output::ErrorLines;
@@ -189,6 +189,7 @@ impl PlanInputs {
                 (format!("plan {}", path.display()), file.config.preset(), file.config.plan().clone())
             }
         };
+        let plan = with_adaptives(&plan, args)?;
         if let Some(prefix) = &args.env_prefix {
             layers.push(OverrideLayer::env_prefixed(prefix, plan.paths(), std::env::vars_os())?);
         }
@@ -197,6 +198,19 @@ impl PlanInputs {
         }
         Ok(Self { plan_name, plan, layers })
     }
+}
+
+/// Returns the plan with the rules that the command line gives for adaptive gates.
+fn with_adaptives(plan: &Plan, args: &PlanArgs) -> Result<Plan, ReportError> {
+    let mut specs = plan.specs().to_vec();
+    for given in &args.adaptives {
+        let path = given.gate.as_ref().ok_or(ReportError::AdaptiveWithoutGate)?;
+        let gate = plan.find(path)?.name();
+        for spec in specs.iter_mut().filter(|spec| spec.name() == gate) {
+            *spec = spec.maybe_adaptive(given.adaptive);
+        }
+    }
+    Ok(Plan::new(specs)?)
 }
 
 /// Returns the name and the probes of the host to measure.
@@ -220,6 +234,8 @@ fn select_host(_args: &InputArgs) -> Result<(String, HostProbes), ReportError> {
 fn reject_unknown_readings(args: &InputArgs, plan: &Plan) -> Result<(), ReportError> {
     let mut allowed = HostProbes::RESOURCES_AND_PRESSURES.to_vec();
     allowed.extend(read_resources(plan));
+    let adaptive = plan.specs().iter().filter(|spec| spec.adaptivity().is_some());
+    allowed.extend(adaptive.filter_map(|spec| Resource::feedback(spec.name())));
     let names = |resources: Vec<Resource>| {
         let mut names: Vec<String> = Vec::new();
         for name in resources.iter().map(Resource::to_string) {
@@ -307,6 +323,11 @@ pub(crate) enum ReportError {
     /// A gate was chosen by a path that is not its path in the plan.
     #[error(transparent)]
     WrongPath(#[from] FindGateError),
+    /// A rule is given without a gate.
+    #[error(
+        "`--adaptive` has no gate (allowed: GATE=RULE, such as 'upstream=latency, start 16' or upstream=off; a rule alone with `simulate --plant`)"
+    )]
+    AdaptiveWithoutGate,
     /// Gates were chosen that the plan does not declare.
     #[error("the plan declares no gate {given} (allowed: {declared})")]
     UnknownGates {

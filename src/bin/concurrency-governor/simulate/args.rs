@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use concurrency_governor::plan::{GatePath, PathError};
+use concurrency_governor::testing::plant::Plant;
 
 use super::change::PlannedChange;
 use super::load::{ArrivalRate, LoadError, ServiceTime, Tenant};
@@ -14,6 +15,32 @@ use crate::report::InputArgs;
 pub(crate) struct SimulateArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
+
+    /// Try a rule for adaptive limits on a server
+    ///
+    /// SPEC describes the server and its clients, such as `workers 10,
+    /// service exp 10ms, rate 2000/s`, or names a standard one, such as
+    /// `overload`. See `Plants` below. --adaptive gives the rule, which is
+    /// `latency` by default.
+    #[arg(
+        long,
+        value_name = "SPEC",
+        conflicts_with_all = ["readings", "preset", "plan", "settings", "env_prefix", "mix", "tenants"],
+        conflicts_with_all = ["services", "changes", "real_time", "replay"],
+        verbatim_doc_comment
+    )]
+    pub(crate) plant: Option<Plant>,
+
+    /// Write the decisions of the rule to a file
+    #[arg(long, value_name = "FILE", requires = "plant")]
+    pub(crate) history: Option<PathBuf>,
+
+    /// Decide recorded decisions again
+    ///
+    /// FILE has the lines of --history, or those of a printed history of a
+    /// program. Each decision must come out the same.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub(crate) replay: Option<PathBuf>,
 
     /// Mean arrival rate
     ///
@@ -129,7 +156,9 @@ Examples:
     --service 'io=exp(50ms)' --service 'blocking=uniform(5ms, 50ms)'
   concurrency-governor simulate --change io=8@20s --change cpu=1@40s --svg r.svg
   concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m
-  concurrency-governor simulate --plan plan.toml --tenants a=900/s,b=10/s";
+  concurrency-governor simulate --plan plan.toml --tenants a=900/s,b=10/s
+  concurrency-governor simulate --plant overload --adaptive 'latency, start 8'
+  concurrency-governor simulate --plant 'outage, clients 9' --html report.html";
 
 pub(crate) const NOTES: &str = "\
 What is simulated:
@@ -141,7 +170,28 @@ What is simulated:
   as fast as it can be computed; --real-time makes it pass at its real speed.
   A permit of a gate within another gate counts at both. With --tenants, each
   request is made in the name of its tenant, so the tenants share the gate as
-  its keys do.
+  its keys do. An adaptive gate keeps the limit that it starts with: what its
+  rule would do depends on the server, which --plant simulates.
+
+Plants:
+  A server and its clients, each with an adaptive gate. Items with commas:
+  workers 10              each serves one request at a time
+  service exp 10ms        the time of a unit of work with its mean; or
+                          fixed 10ms, or lognormal 1 10ms (1 is the spread)
+  rate 2000/s             requests of all clients together
+  shared 0.01             all requests share the workers, and each one above
+                          their number slows all by 1 %
+  front 20ms              a time in front of the workers, whatever the load
+  most 30                 the server refuses requests above this number
+  errors 0.2              a fifth of the requests fails by its content
+  clients 9               each with a gate of its own
+  wait 50ms               how long a request waits at its gate
+  retries 3               how often a rejected request is tried again
+  workers, service and rate can change: `workers 3 @20s`. The first item may be
+  the name of a standard plant: overload, half-load, outage, slow-answers,
+  deploy, crowd, large, fixed, spread, database, shared, retries, errors.
+  The optimum in the report is the limit at which all workers are busy and no
+  request waits at the server, on average.
 
 Service times:
   20ms                    always 20 ms

@@ -4,6 +4,7 @@ mod args;
 mod change;
 mod engine;
 mod load;
+mod plant;
 mod progress;
 mod random;
 mod record;

@@ -6,16 +6,18 @@ use std::path::{self, Path, PathBuf};
 use std::time::Duration;
 
 use concurrency_governor::plan::{FindGateError, GatePath};
-use concurrency_governor::{GateName, GateSpec, Plan, Readings};
+use concurrency_governor::testing::plant::Plant;
+use concurrency_governor::{Adaptive, GateName, GateSpec, Plan, Readings};
 
 use super::args::SimulateArgs;
 use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
 use super::engine::{Simulation, SimulationClock, SimulationError};
 use super::load::{ArrivalRate, RequestLoad};
+use super::plant::{self, PlantRun, ReplayFileError};
 use super::progress::ProgressLine;
 use super::render::{self, ChartWidth, SummaryRows};
 use crate::output::ErrorLines;
-use crate::report::{HostReport, ReportError};
+use crate::report::{AdaptiveArg, HostReport, ReportError};
 
 /// Runs a simulation, writes the requested files and returns the report as text.
 ///
@@ -23,19 +25,15 @@ use crate::report::{HostReport, ReportError};
 ///
 /// [`SimulateCommandError`] if a flag does not fit the plan or a file cannot be written.
 pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
+    if let Some(path) = &args.replay {
+        return Ok(plant::replay(path)?);
+    }
+    if let Some(plant) = &args.plant {
+        return run_plant(args, plant);
+    }
     let report = HostReport::new(&args.input)?;
     let simulation = prepare(args, &report)?;
-
-    // The files are checked before the run, which may take a while.
-    if let (Some(svg), Some(html)) = (&args.svg, &args.html) {
-        if path::absolute(svg).ok() == path::absolute(html).ok() {
-            return Err(SimulateCommandError::SameFile { path: html.clone() });
-        }
-    }
-    for path in args.svg.iter().chain(&args.html) {
-        write_file(path, "")?;
-    }
-
+    prepare_files(args)?;
     let mut progress = ProgressLine::new(simulation.length);
     let records = simulation.run(|now| progress.show(now))?;
     drop(progress);
@@ -55,6 +53,46 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
         write_file(path, &render::html(&title, &setup, &summaries, charts.each_ref().map(|chart| &**chart)))?;
     }
     Ok(render::text(&title, &setup, &summaries, &records))
+}
+
+/// Checks the files before the run, which may take a while.
+fn prepare_files(args: &SimulateArgs) -> Result<(), SimulateCommandError> {
+    let files: Vec<&PathBuf> = args.svg.iter().chain(&args.html).chain(&args.history).collect();
+    for (index, file) in files.iter().enumerate() {
+        let is_same = |other: &PathBuf| path::absolute(other).ok() == path::absolute(file).ok();
+        if files.iter().take(index).any(|other| is_same(other)) {
+            return Err(SimulateCommandError::SameFile { path: (*file).clone() });
+        }
+    }
+    files.into_iter().try_for_each(|path| write_file(path, ""))
+}
+
+/// Runs a rule on a plant, and writes the requested files.
+fn run_plant(args: &SimulateArgs, plant: &Plant) -> Result<String, SimulateCommandError> {
+    let adaptive = match &args.input.plan.adaptives[..] {
+        [] => Adaptive::latency(),
+        [AdaptiveArg { gate: None, adaptive: Some(adaptive) }] => *adaptive,
+        _ => return Err(SimulateCommandError::NotOneRule),
+    };
+    // The rate may change during the run. The largest one bounds the time of the computation.
+    if plant.peak_rate() * args.length.as_secs_f64() > MAX_REQUESTS {
+        return Err(SimulateCommandError::PlantTooLarge { length: args.length });
+    }
+    prepare_files(args)?;
+    let run = plant::run_plant(plant, adaptive, args.length, args.seed);
+    let run: PlantRun = run.ok_or(SimulateCommandError::NotOneRule)?;
+    if let Some(path) = &args.svg {
+        write_file(path, &run.chart(910.0))?;
+    }
+    if let Some(path) = &args.html {
+        let charts = [run.chart(910.0), run.chart(360.0)];
+        let charts = charts.each_ref().map(|chart| &**chart);
+        write_file(path, &render::plant_html(PlantRun::TITLE, &run.setup(), &run.decisions(), charts))?;
+    }
+    if let Some(path) = &args.history {
+        write_file(path, &run.history.to_string())?;
+    }
+    Ok(run.text())
 }
 
 /// Combines the flags with the plan. Reports each flag that does not fit the plan.
@@ -198,8 +236,22 @@ pub(crate) enum SimulateCommandError {
         humantime::format_duration(*length)
     )]
     TooManyRequests { flag: &'static str, rate: ArrivalRate, length: Duration },
+    /// A plant has one rule.
+    #[error(
+        "`--plant` needs one `--adaptive` with a rule and no gate (allowed: latency, arc, or aimd with a duration, such as --adaptive 'aimd 200ms')"
+    )]
+    NotOneRule,
+    /// The run would take too much time and memory.
+    #[error(
+        "the rate of `--plant` and `--for {}` give too many requests (allowed: {MAX_REQUESTS} requests in all; lower one of them)",
+        humantime::format_duration(*length)
+    )]
+    PlantTooLarge { length: Duration },
+    /// The decisions cannot be replayed.
+    #[error(transparent)]
+    Replay(#[from] ReplayFileError),
     /// One file would overwrite the other.
-    #[error("`--svg` and `--html` both name {} (allowed: a different file for each)", path.display())]
+    #[error("two of `--svg`, `--html` and `--history` name {} (allowed: a different file for each)", path.display())]
     SameFile { path: PathBuf },
     /// A file cannot be written.
     #[error("cannot write {}: {error} (allowed: a file in a writable directory)", path.display())]

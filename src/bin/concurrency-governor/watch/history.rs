@@ -225,8 +225,11 @@ fn gate_update(spec: &GateSpec, explanation: &Explanation) -> RowUpdate {
     let bound_by = explanation.bound_by().map(ToString::to_string);
     // Only the process that has the gate knows how many of its keys are busy.
     let keys = spec.keys().map(|keys| output::format_keys(keys, explanation.limit()));
-    let details: Vec<String> =
-        [Some(output::format_decision(explanation)), bound_by, keys].into_iter().flatten().collect();
+    let feedback = explanation.feedback().map(ToString::to_string);
+    let details: Vec<String> = [Some(output::format_decision(explanation)), feedback, bound_by, keys]
+        .into_iter()
+        .flatten()
+        .collect();
     RowUpdate {
         name: explanation.gate().to_string(),
         level: explanation.path().parents().len(),

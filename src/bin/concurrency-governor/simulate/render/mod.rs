@@ -6,8 +6,9 @@ mod summary;
 mod svg;
 
 pub(super) use chart::{ChartWidth, chart};
-pub(super) use html::html;
+pub(super) use html::{html, plant_html};
 pub(super) use summary::SummaryRows;
+pub(super) use svg::{ChartPanel, ChartPoint, ChartSeries, SeriesShape, SvgCanvas};
 
 use super::args::SimulateArgs;
 use super::engine::{Simulation, SimulationRecords};

@@ -3,7 +3,7 @@
 use std::fmt::{Arguments, Write as _};
 
 /// An image that grows downwards as headings and panels are added.
-pub(super) struct SvgCanvas {
+pub(in crate::simulate) struct SvgCanvas {
     title: String,
     body: String,
     /// The width of the image.
@@ -13,15 +13,15 @@ pub(super) struct SvgCanvas {
 }
 
 /// One pair of axes with the series between them. The x-axis is the time in seconds.
-pub(super) struct ChartPanel {
-    pub(super) y_label: &'static str,
+pub(in crate::simulate) struct ChartPanel {
+    pub(in crate::simulate) y_label: &'static str,
     /// The smallest distance of two ticks on the y-axis: 1 for a number of requests.
-    pub(super) min_tick: f64,
-    pub(super) series: Vec<ChartSeries>,
+    pub(in crate::simulate) min_tick: f64,
+    pub(in crate::simulate) series: Vec<ChartSeries>,
 }
 
 /// A curve, with a gap at each `None`.
-pub(super) struct ChartSeries {
+pub(in crate::simulate) struct ChartSeries {
     /// The CSS class that sets the colour.
     class: &'static str,
     /// The name in the legend.
@@ -31,20 +31,20 @@ pub(super) struct ChartSeries {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum SeriesShape {
+pub(in crate::simulate) enum SeriesShape {
     Line,
     /// The area between the curve and the x-axis.
     Area,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct ChartPoint {
-    pub(super) x: f64,
-    pub(super) y: f64,
+pub(in crate::simulate) struct ChartPoint {
+    pub(in crate::simulate) x: f64,
+    pub(in crate::simulate) y: f64,
 }
 
 impl ChartSeries {
-    pub(super) fn new(
+    pub(in crate::simulate) fn new(
         class: &'static str,
         name: &'static str,
         shape: SeriesShape,
@@ -56,18 +56,18 @@ impl ChartSeries {
 
 impl SvgCanvas {
     /// Creates an empty image of this width.
-    pub(super) fn new(title: &str, width: f64) -> Self {
+    pub(in crate::simulate) fn new(title: &str, width: f64) -> Self {
         Self { title: escape_xml(title), body: String::new(), width, y: 0.0 }
     }
 
-    pub(super) fn heading(&mut self, text: &str) {
+    pub(in crate::simulate) fn heading(&mut self, text: &str) {
         self.y += 34.0;
         self.text("heading", "start", (LEFT, self.y), &escape_xml(text));
         self.y += 12.0;
     }
 
     /// Draws a panel of this height, with a legend above it. `x_end` is the end of the x-axis.
-    pub(super) fn panel(&mut self, height: f64, x_end: f64, panel: &ChartPanel) {
+    pub(in crate::simulate) fn panel(&mut self, height: f64, x_end: f64, panel: &ChartPanel) {
         self.y += 22.0; // the legend
         let top = self.y;
         let (bottom, right) = (top + height, self.width - RIGHT);
@@ -107,7 +107,7 @@ impl SvgCanvas {
     }
 
     /// Finishes the image and returns its source.
-    pub(super) fn finish(self) -> String {
+    pub(in crate::simulate) fn finish(self) -> String {
         let Self { title, body, width, y } = self;
         let height = y + 8.0;
         format!(
@@ -200,7 +200,7 @@ fn format_number(value: f64) -> String {
 }
 
 /// Escapes text for XML and HTML.
-pub(super) fn escape_xml(text: &str) -> String {
+pub(in crate::simulate) fn escape_xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

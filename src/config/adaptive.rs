@@ -1,0 +1,69 @@
+//! The table `adaptive` of a gate.
+
+use super::reader::{ConfigReader, as_text, as_whole, find_field};
+use super::value::{Value, ValueKind};
+use crate::plan::{Adaptive, AdaptiveRule, Limit, RuleName};
+
+/// The keys of the table.
+const ADAPTIVE_KEYS: [&str; 4] = ["rule", "start", "floor", "max_healthy"];
+
+impl ConfigReader {
+    /// Reads how the limit of a gate follows outcomes: a table, or a text such as `latency, start 16`.
+    pub(super) fn read_adaptive(&mut self, path: &str, value: &Value) -> Option<Adaptive> {
+        if let Some(text) = as_text(value) {
+            return self.parse_text(path, value.line, text);
+        }
+        let entries = self.read_table(path, value, Some(&ADAPTIVE_KEYS));
+        if !matches!(value.kind, ValueKind::Table(_)) {
+            return None; // reported by `read_table`
+        }
+        let field = |name: &str| find_field(&entries, name);
+        if field("rule").is_none() {
+            self.report(value.line, format!("{path} has no rule (required, for example rule = \"latency\")"));
+        }
+        let max_healthy = field("max_healthy");
+        let max_healthy = max_healthy.map(|value| self.read_duration(&format!("{path}.max_healthy"), value));
+        let limit = |reader: &mut Self, name: &str| {
+            field(name).map(|value| reader.read_limit(&format!("{path}.{name}"), value))
+        };
+        let (start, floor) = (limit(self, "start"), limit(self, "floor"));
+
+        // `max_healthy` belongs to the rule `aimd` alone.
+        let given = field("rule")?;
+        let rule = match (as_text(given), max_healthy) {
+            (Some("latency"), None) => Some(AdaptiveRule::Latency),
+            (Some("arc"), None) => Some(AdaptiveRule::Arc),
+            (Some("aimd"), Some(max_healthy)) => Some(AdaptiveRule::Aimd { max_healthy: max_healthy? }),
+            (Some("aimd"), None) => {
+                let example = "required for `aimd`, for example max_healthy = \"200ms\"";
+                self.report(given.line, format!("{path} has no max_healthy ({example})"));
+                return None;
+            }
+            (Some("latency" | "arc"), Some(_)) => {
+                self.report(given.line, format!("{path}.max_healthy is only for the rule `aimd`"));
+                return None;
+            }
+            (text, None) => text.and_then(parse_custom),
+            (_, Some(_)) => None,
+        };
+        let allowed = "\"latency\", \"arc\", \"aimd\" with max_healthy, or \"custom:NAME\"";
+        let rule = self.require(&format!("{path}.rule"), given, rule, "is not a rule", allowed)?;
+        let mut adaptive = Adaptive::by(rule);
+        if let Some(start) = start {
+            adaptive = adaptive.start_at(start?);
+        }
+        if let Some(floor) = floor {
+            adaptive = adaptive.floor_at(floor?);
+        }
+        Some(adaptive)
+    }
+
+    fn read_limit(&mut self, path: &str, value: &Value) -> Option<Limit> {
+        let limit = as_whole(value).and_then(|limit| Limit::try_new(limit).ok());
+        self.require(path, value, limit, "is not a limit", &format!("1 to {}", Limit::MAX))
+    }
+}
+
+fn parse_custom(text: &str) -> Option<AdaptiveRule> {
+    text.strip_prefix("custom:")?.parse::<RuleName>().ok().map(AdaptiveRule::Custom)
+}

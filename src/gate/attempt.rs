@@ -1,0 +1,158 @@
+//! Attempts: permits that report the outcome of their work.
+
+use std::fmt;
+use std::future::Future;
+
+use super::error::AcquireError;
+use super::handle::Gate;
+use super::outcomes::AttemptStart;
+use super::permit::{OwnedPermit, Permit};
+use super::request::Request;
+use crate::feedback::Outcome;
+
+/// A permit whose work is observed: one attempt at the work; from [`Permit::attempt`].
+///
+/// A gate whose limit is [adaptive](crate::GateSpec::adaptive) learns from its outcome, and from the time between the two calls. Dropping it
+/// without an outcome releases the permit, and is no sample: work that was cancelled says nothing about the server.
+///
+/// Put the attempt inside of a retry loop, not around it. Otherwise the time of all tries counts as the latency of one.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use concurrency_governor::feedback::Outcome;
+/// use concurrency_governor::{Gate, GateName, Limit};
+///
+/// # async fn call() -> Result<&'static str, std::io::Error> { Ok("pong") }
+/// let upstream = Gate::new(GateName::new("upstream"), Limit::new(16));
+/// let attempt = upstream.acquire().await?.attempt();
+/// let answer = call().await;
+/// attempt.finish(match &answer {
+///     Ok(_) => Outcome::Success,
+///     Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Outcome::Overload,
+///     Err(_) => Outcome::Ignore, // says nothing about the load
+/// });
+/// assert_eq!(upstream.in_use(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "an attempt that is dropped has no outcome"]
+pub struct Attempt<P> {
+    permit: P,
+    start: AttemptStart,
+}
+
+impl Permit<'_> {
+    /// Starts an attempt at the work of this permit: the latency is counted from now on. At a gate whose limit is not adaptive, it
+    /// does nothing.
+    #[inline]
+    pub fn attempt(self) -> Attempt<Self> {
+        Attempt { start: self.gate().begin_attempt(), permit: self }
+    }
+}
+
+impl OwnedPermit {
+    /// Starts an attempt at the work of this permit; see [`Permit::attempt`].
+    #[inline]
+    pub fn attempt(self) -> Attempt<Self> {
+        Attempt { start: self.gate().begin_attempt(), permit: self }
+    }
+}
+
+impl<P> Attempt<P> {
+    /// Returns the permit.
+    pub const fn permit(&self) -> &P {
+        &self.permit
+    }
+}
+
+impl<P: sealed::OfGate> Attempt<P> {
+    /// Reports the outcome, and releases the permit.
+    #[inline]
+    pub fn finish(self, outcome: Outcome) {
+        drop(self.report(outcome));
+    }
+
+    /// Reports the outcome, and returns the permit for work that goes on, such as the transfer of a body.
+    #[inline]
+    pub fn report(self, outcome: Outcome) -> P {
+        self.permit.gate().finish_attempt(self.start, outcome);
+        self.permit
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for Attempt<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("permit", &self.permit).finish_non_exhaustive()
+    }
+}
+
+impl Request<'_> {
+    /// Runs `work` with the permits as [`run`](Self::run) does, and reports its outcome to a gate whose limit is
+    /// [adaptive](crate::GateSpec::adaptive). The latency is counted from the admission, so waiting for the permits is no part of it.
+    ///
+    /// `classify` says what the output tells about the load of the server: its latency counts, it was overloaded, or nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::feedback::Outcome;
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let upstream = Gate::new(GateName::new("upstream"), Limit::new(16));
+    /// let call = async { Ok::<_, std::io::Error>("pong") };
+    /// let answer = upstream.request().observe(call, |answer| match answer {
+    ///     Ok(_) => Outcome::Success,
+    ///     Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Outcome::Overload,
+    ///     Err(_) => Outcome::Ignore,
+    /// });
+    /// assert_eq!(answer.await??, "pong");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] if the request is rejected. `work` is then never polled, and there is no outcome.
+    ///
+    /// # Panics
+    ///
+    /// As [`Acquire`](super::Acquire), as `work` and as `classify`. The permits are released, and there is no outcome.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` first and then releases the permits. There is no outcome.
+    pub async fn observe<F: Future>(
+        self,
+        work: F,
+        classify: impl FnOnce(&F::Output) -> Outcome,
+    ) -> Result<F::Output, AcquireError> {
+        let attempt = self.acquire().await?.attempt();
+        let output = work.await;
+        attempt.finish(classify(&output));
+        Ok(output)
+    }
+}
+
+impl sealed::OfGate for Permit<'_> {
+    #[inline]
+    fn gate(&self) -> &Gate {
+        self.gate()
+    }
+}
+
+impl sealed::OfGate for OwnedPermit {
+    #[inline]
+    fn gate(&self) -> &Gate {
+        self.gate()
+    }
+}
+
+/// Private, so that no other crate implements it.
+mod sealed {
+    use super::Gate;
+
+    pub trait OfGate {
+        fn gate(&self) -> &Gate;
+    }
+}

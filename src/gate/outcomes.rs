@@ -1,0 +1,290 @@
+//! Samples of the outcomes of work: exact counts and some latencies, in shards of their own per thread. No completion takes a lock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::clock::{self, NEVER};
+use super::counters::{self, SHARDS};
+use crate::feedback::{Outcome, OutcomeCounts};
+
+/// Samples the outcomes of one gate, and of the gates within it.
+///
+/// The threads that complete work write into shards; one [`OutcomeReader`] empties them. Values of one sample do not depend on
+/// each other, so no access orders another one.
+pub(crate) struct OutcomeSampler {
+    /// One shard per shard number, and the shared shard last.
+    shards: Box<[OutcomeShard]>,
+    /// The sampler of the nearest gate above this one that has one: an attempt at this gate is also an attempt there.
+    parent: Option<Arc<OutcomeSampler>>,
+}
+
+/// When an attempt began, or that it is not sampled. An instant of the clock, or [`NEVER`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptStart(i64);
+
+/// What the threads of one shard number have recorded.
+#[repr(align(128))] // no cache line, and no pair of lines that is fetched together, has two shards
+struct OutcomeShard {
+    /// The number of attempts to leave out before the next sampled one.
+    skip: AtomicU32,
+    /// The number of attempts to leave out after a sampled one. Set by the reader, and doubled when the latencies are full.
+    stride: AtomicU32,
+    /// The most permits that were in use when a sampled attempt began; set to 0 by the reader.
+    peak: AtomicU32,
+    /// The number of latencies that were written since the last read.
+    written: AtomicU32,
+    /// The number of outcomes, by [`index_of`].
+    counts: [AtomicU64; 3],
+    /// The last latencies in nanoseconds plus 1. A place that is 0 is empty.
+    latencies: [AtomicU64; SHARD_SAMPLES],
+}
+
+/// The number of latencies that a shard keeps until they are read. A window is read about four times, which makes
+/// [`Window::MAX_SAMPLES`](crate::feedback::Window::MAX_SAMPLES) for a program with one thread.
+const SHARD_SAMPLES: usize = 64;
+
+impl AttemptStart {
+    /// The attempt is not sampled.
+    pub(super) const UNSAMPLED: Self = Self(NEVER);
+}
+
+impl OutcomeSampler {
+    pub(super) fn new(parent: Option<Arc<Self>>) -> Self {
+        Self { shards: (0..=SHARDS).map(|_| OutcomeShard::new()).collect(), parent }
+    }
+
+    /// Starts an attempt. `in_use` returns the number of permits in use; it is called only if the attempt is sampled.
+    #[inline]
+    pub(super) fn begin(&self, in_use: impl FnOnce() -> u32) -> AttemptStart {
+        let shard = self.shard();
+        // In the shared shard, threads may decrement at the same time: then one sample more or less is taken.
+        if let Some(left) = shard.skip.load(Ordering::Relaxed).checked_sub(1) {
+            shard.skip.store(left, Ordering::Relaxed);
+            return AttemptStart::UNSAMPLED;
+        }
+        shard.skip.store(shard.stride.load(Ordering::Relaxed), Ordering::Relaxed);
+        shard.peak.fetch_max(in_use(), Ordering::Relaxed);
+        AttemptStart(clock::now())
+    }
+
+    /// Records the outcome of an attempt, also at the gates above.
+    pub(super) fn finish(&self, start: AttemptStart, outcome: Outcome) {
+        let is_sampled = start.0 != NEVER && outcome == Outcome::Success;
+        let latency = is_sampled.then(|| clock::now().saturating_sub(start.0));
+        let mut next = Some(self);
+        while let Some(sampler) = next {
+            sampler.record(latency, outcome);
+            next = sampler.parent.as_deref();
+        }
+    }
+
+    fn record(&self, latency: Option<i64>, outcome: Outcome) {
+        // Read-modify-write operations only in the shared shard: the others have one writer.
+        let is_shared = counters::shard_number() == SHARDS;
+        let shard = self.shard();
+        let count = &shard.counts[index_of(outcome)];
+        if is_shared {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+        if let Some(latency) = latency {
+            let place = if is_shared {
+                shard.written.fetch_add(1, Ordering::Relaxed)
+            } else {
+                let written = shard.written.load(Ordering::Relaxed);
+                shard.written.store(written.wrapping_add(1), Ordering::Relaxed);
+                written
+            };
+            // Overwrites the oldest latency if the reader is late.
+            let nanos = u64::try_from(latency).unwrap_or(0).saturating_add(1);
+            let place = place as usize % SHARD_SAMPLES;
+            shard.latencies[place].store(nanos, Ordering::Relaxed);
+            if place == SHARD_SAMPLES - 1 {
+                // Full before the reader came, as at the start of a burst: from now on half as many are sampled.
+                let stride = shard.stride.load(Ordering::Relaxed);
+                shard.stride.store(stride.saturating_mul(2).saturating_add(1), Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[inline]
+    fn shard(&self) -> &OutcomeShard {
+        // `shard_number` is at most SHARDS, which is the index of the shared shard.
+        &self.shards[counters::shard_number()]
+    }
+}
+
+impl fmt::Debug for OutcomeSampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutcomeSampler").finish_non_exhaustive()
+    }
+}
+
+impl OutcomeShard {
+    fn new() -> Self {
+        Self {
+            skip: AtomicU32::new(0),
+            stride: AtomicU32::new(0),
+            peak: AtomicU32::new(0),
+            written: AtomicU32::new(0),
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            latencies: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+/// Reads the samples of one gate. There is one reader per sampler.
+#[derive(Debug)]
+pub(crate) struct OutcomeReader {
+    sampler: Arc<OutcomeSampler>,
+    /// The counts of each shard as they were read last.
+    seen: Vec<[u64; 3]>,
+}
+
+impl OutcomeReader {
+    pub(super) fn new(sampler: Arc<OutcomeSampler>) -> Self {
+        let seen = vec![[0; 3]; sampler.shards.len()];
+        Self { sampler, seen }
+    }
+
+    /// Returns the number of outcomes since the last call, and the most permits that were in use when a sampled attempt began. Calls
+    /// `add` with each latency that was sampled since. Also adapts how many attempts are sampled to how many there were.
+    pub(crate) fn read(&mut self, mut add: impl FnMut(Duration)) -> (OutcomeCounts, u32) {
+        let (mut sum, mut peak) = ([0_u64; 3], 0);
+        for (shard, seen) in self.sampler.shards.iter().zip(&mut self.seen) {
+            let counts = [0, 1, 2].map(|index: usize| shard.counts[index].load(Ordering::Relaxed));
+            let mut attempts = 0_u64;
+            for ((sum, now), before) in sum.iter_mut().zip(counts).zip(*seen) {
+                let more = now.wrapping_sub(before);
+                *sum = sum.wrapping_add(more);
+                attempts = attempts.wrapping_add(more);
+            }
+            peak = peak.max(shard.peak.swap(0, Ordering::Relaxed));
+            // A latency whose count was reset between its two stores is read with the next one.
+            if shard.written.swap(0, Ordering::Relaxed) != 0 {
+                for place in &shard.latencies {
+                    // Most places are empty if there is little to do: a load is cheaper than a swap.
+                    if place.load(Ordering::Relaxed) != 0 {
+                        let nanos = place.swap(0, Ordering::Relaxed).saturating_sub(1);
+                        add(Duration::from_nanos(nanos));
+                    }
+                }
+            }
+            *seen = counts;
+
+            // As many samples as fit until the next read, if there are as many attempts. After a burst, the rest of a long gap
+            // is left out.
+            let left_out = attempts.checked_div(SHARD_SAMPLES as u64).unwrap_or(0);
+            let stride = u32::try_from(left_out).unwrap_or(u32::MAX);
+            shard.stride.store(stride, Ordering::Relaxed);
+            if shard.skip.load(Ordering::Relaxed) > stride {
+                shard.skip.store(stride, Ordering::Relaxed);
+            }
+        }
+        let [successes, overloads, ignored] = sum;
+        (OutcomeCounts { successes, overloads, ignored }, peak)
+    }
+}
+
+/// Returns the place of the count of an outcome.
+const fn index_of(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Success => 0,
+        Outcome::Overload => 1,
+        Outcome::Ignore => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn reader() -> (Arc<OutcomeSampler>, OutcomeReader) {
+        let sampler = Arc::new(OutcomeSampler::new(None));
+        (Arc::clone(&sampler), OutcomeReader::new(sampler))
+    }
+
+    fn read(reader: &mut OutcomeReader) -> (OutcomeCounts, u32, Vec<Duration>) {
+        let mut latencies = Vec::new();
+        let (counts, peak) = reader.read(|latency| latencies.push(latency));
+        (counts, peak, latencies)
+    }
+
+    /// No count is lost, however many threads complete work while the samples are read.
+    #[test]
+    fn no_outcome_is_lost() {
+        const THREADS: u64 = 40;
+        const ATTEMPTS: u64 = if cfg!(miri) { 20 } else { 2000 };
+        let (sampler, mut reader) = reader();
+        let mut sum = OutcomeCounts::default();
+        let mut add = |reader: &mut OutcomeReader| {
+            let counts = read(reader).0;
+            sum.successes += counts.successes;
+            sum.overloads += counts.overloads;
+            sum.ignored += counts.ignored;
+        };
+        thread::scope(|scope| {
+            let work = || {
+                for attempt in 0..ATTEMPTS {
+                    let start = sampler.begin(|| 1);
+                    let outcome = [Outcome::Success, Outcome::Overload, Outcome::Ignore];
+                    sampler.finish(start, outcome[(attempt % 4).min(2) as usize]);
+                }
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+            while threads.iter().any(|thread| !thread.is_finished()) {
+                add(&mut reader);
+            }
+        });
+        add(&mut reader);
+        let quarter = THREADS * ATTEMPTS / 4;
+        let expected = OutcomeCounts { successes: quarter, overloads: quarter, ignored: 2 * quarter };
+        assert_eq!(sum, expected);
+    }
+
+    /// The first attempts are all sampled. Then one in as many as bring about 64 samples until the next read, and all again when there
+    /// are few. The peak is that of the sampled attempts since the last read.
+    #[test]
+    fn sampling_follows_the_number_of_attempts() {
+        let (sampler, mut reader) = reader();
+        let complete = |attempts: u32| {
+            (0..attempts).for_each(|attempt| sampler.finish(sampler.begin(|| attempt), Outcome::Success));
+        };
+        complete(40);
+        let (counts, peak, latencies) = read(&mut reader);
+        assert_eq!((counts.successes, peak, latencies.len()), (40, 39, 40));
+
+        complete(6400); // more than fit: the newest are kept
+        assert_eq!(read(&mut reader).2.len(), SHARD_SAMPLES);
+        complete(6400);
+        let count = read(&mut reader).2.len();
+        assert!((60..=SHARD_SAMPLES).contains(&count), "{count} of 6400 attempts are sampled");
+
+        read(&mut reader);
+        complete(1);
+        let (counts, _, latencies) = read(&mut reader);
+        assert_eq!((counts.successes, latencies.len()), (1, 1), "the gap of a busy time goes on");
+        assert_eq!(read(&mut reader), (OutcomeCounts::default(), 0, Vec::new()));
+    }
+
+    /// Latencies are those of successes alone, and an attempt within a gate counts at the gates above.
+    #[test]
+    fn an_attempt_counts_at_the_gates_above() {
+        let (parent, mut above) = reader();
+        let sampler = Arc::new(OutcomeSampler::new(Some(parent)));
+        let mut own = OutcomeReader::new(Arc::clone(&sampler));
+        sampler.finish(sampler.begin(|| 3), Outcome::Overload);
+        sampler.finish(AttemptStart::UNSAMPLED, Outcome::Success);
+        sampler.finish(sampler.begin(|| 2), Outcome::Success);
+        let counts = OutcomeCounts { successes: 2, overloads: 1, ignored: 0 };
+        let (seen, peak, latencies) = read(&mut own);
+        assert_eq!((seen, peak, latencies.len()), (counts, 3, 1));
+        let (seen, _, latencies) = read(&mut above);
+        assert_eq!((seen, latencies.len()), (counts, 1));
+    }
+}

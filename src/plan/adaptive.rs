@@ -1,0 +1,236 @@
+//! The declaration of a limit that follows the outcomes of the work.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::debug_as_display::impl_debug_as_display;
+use super::limit::Limit;
+use super::name::RuleName;
+
+/// The declaration of a limit that follows the outcomes of the work, within a floor and the derived limit. Add it with
+/// [`GateSpec::adaptive`](crate::GateSpec::adaptive).
+///
+/// The derived limit is what the host grants. What a server elsewhere bears is known only from its answers, so a
+/// [rule](crate::feedback) chooses the limit below it.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrency_governor::{Adaptive, Formula, GateSpec, Resource};
+///
+/// const UPSTREAM: GateSpec = GateSpec::new("upstream", Formula::scale(Resource::CPU, 64))
+///     .adaptive(Adaptive::latency().start(16).floor(4));
+/// const SEARCH: GateSpec = GateSpec::new("search", Formula::fixed(100))
+///     .adaptive(Adaptive::aimd(Duration::from_millis(200)));
+/// # assert_eq!(SEARCH.adaptivity().map(|adaptive| adaptive.rule().to_string()), Some("aimd".to_owned()));
+/// ```
+///
+/// It prints as one line of text, and parses as it prints. `start`, `floor` and their commas may be left out:
+///
+/// ```
+/// use concurrency_governor::Adaptive;
+///
+/// let given: Adaptive = "latency, start 32".parse()?;
+/// assert_eq!(given, Adaptive::latency().start(32));
+/// assert_eq!(given.to_string(), "latency, start 32, floor 4");
+/// assert_eq!("aimd 200ms".parse::<Adaptive>()?.to_string(), "aimd 200ms, start 16, floor 4");
+/// # Ok::<(), concurrency_governor::plan::InvalidAdaptive>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Adaptive {
+    rule: AdaptiveRule,
+    start: Limit,
+    floor: Limit,
+}
+
+/// Which rule chooses an adaptive limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AdaptiveRule {
+    /// [`Latency`](crate::feedback::Latency): keeps a small queue at the server.
+    Latency,
+    /// [`Arc`](crate::feedback::Arc): follows the mean latency, and the server's signs of overload.
+    Arc,
+    /// [`Aimd`](crate::feedback::Aimd): adds and multiplies around a latency that is healthy.
+    Aimd {
+        /// The highest 90th percentile of the latency that is healthy.
+        max_healthy: Duration,
+    },
+    /// A rule of your own, by the name that [`GovernorBuilder::rule`](crate::governor::GovernorBuilder::rule) gives it.
+    Custom(RuleName),
+}
+
+impl Adaptive {
+    /// The limit before the first decision, unless [`start`](Self::start) sets another one: 16.
+    pub const DEFAULT_START: Limit = Limit::new(16);
+
+    /// The lowest limit, unless [`floor`](Self::floor) sets another one: 4.
+    pub const DEFAULT_FLOOR: Limit = Limit::new(4);
+
+    /// Declares a limit that keeps a small queue at the server, judged by latency and throughput:
+    /// [`Latency`](crate::feedback::Latency).
+    pub const fn latency() -> Self {
+        Self::by(AdaptiveRule::Latency)
+    }
+
+    /// Declares a limit for servers that say when they are overloaded: [`Arc`](crate::feedback::Arc).
+    pub const fn arc() -> Self {
+        Self::by(AdaptiveRule::Arc)
+    }
+
+    /// Declares a limit that rises while the 90th percentile of the latency is at most `max_healthy`:
+    /// [`Aimd`](crate::feedback::Aimd).
+    pub const fn aimd(max_healthy: Duration) -> Self {
+        Self::by(AdaptiveRule::Aimd { max_healthy })
+    }
+
+    /// Declares a limit of a rule of your own, by the name that
+    /// [`GovernorBuilder::rule`](crate::governor::GovernorBuilder::rule) gives it.
+    pub const fn custom(rule: RuleName) -> Self {
+        Self::by(AdaptiveRule::Custom(rule))
+    }
+
+    /// Declares a limit of a rule, with the default start and floor.
+    pub const fn by(rule: AdaptiveRule) -> Self {
+        Self { rule, start: Self::DEFAULT_START, floor: Self::DEFAULT_FLOOR }
+    }
+
+    /// Sets the limit before the first decision, in permits. A start out of the band counts as the nearest limit in it. For
+    /// computed input use [`start_at`](Self::start_at).
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is not in `1..=Limit::MAX`. In a `const` that is a compile error.
+    pub const fn start(self, limit: u32) -> Self {
+        self.start_at(Limit::new(limit))
+    }
+
+    /// Same as [`start`](Self::start), for computed input.
+    pub const fn start_at(mut self, limit: Limit) -> Self {
+        self.start = limit;
+        self
+    }
+
+    /// Sets the lowest limit that the rule may choose, in permits. A derived limit below the floor holds. For computed input
+    /// use [`floor_at`](Self::floor_at).
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is not in `1..=Limit::MAX`. In a `const` that is a compile error.
+    pub const fn floor(self, limit: u32) -> Self {
+        self.floor_at(Limit::new(limit))
+    }
+
+    /// Same as [`floor`](Self::floor), for computed input.
+    pub const fn floor_at(mut self, limit: Limit) -> Self {
+        self.floor = limit;
+        self
+    }
+
+    /// Returns the rule.
+    #[must_use]
+    pub const fn rule(&self) -> AdaptiveRule {
+        self.rule
+    }
+
+    /// Returns the limit before the first decision.
+    #[must_use]
+    pub const fn start_limit(&self) -> Limit {
+        self.start
+    }
+
+    /// Returns the lowest limit that the rule may choose.
+    #[must_use]
+    pub const fn floor_limit(&self) -> Limit {
+        self.floor
+    }
+}
+
+impl fmt::Display for Adaptive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.rule.fmt(f)?;
+        if let AdaptiveRule::Aimd { max_healthy } = self.rule {
+            write!(f, " {max_healthy:?}")?;
+        }
+        write!(f, ", start {}, floor {}", self.start, self.floor)
+    }
+}
+
+impl FromStr for Adaptive {
+    type Err = InvalidAdaptive;
+
+    fn from_str(given: &str) -> Result<Self, InvalidAdaptive> {
+        parse(given).ok_or_else(|| InvalidAdaptive { given: given.to_owned() })
+    }
+}
+
+fn parse(given: &str) -> Option<Adaptive> {
+    let mut parts = given.split(',').map(str::trim);
+    let mut words = parts.next()?.split_whitespace();
+    let rule = match (words.next()?, words.next()) {
+        ("latency", None) => AdaptiveRule::Latency,
+        ("arc", None) => AdaptiveRule::Arc,
+        ("aimd", Some(duration)) => AdaptiveRule::Aimd { max_healthy: parse_duration(duration)? },
+        (custom, None) => AdaptiveRule::Custom(custom.strip_prefix("custom:")?.parse().ok()?),
+        _ => return None,
+    };
+    let (mut adaptive, mut start, mut floor) = (Adaptive::by(rule), None, None);
+    for part in parts {
+        let (name, limit) = part.split_once(' ')?;
+        let limit: Limit = limit.trim().parse().ok()?;
+        let set = match name {
+            "start" => &mut start,
+            "floor" => &mut floor,
+            _ => return None,
+        };
+        if set.replace(limit).is_some() {
+            return None; // given twice
+        }
+    }
+    adaptive.start = start.unwrap_or(adaptive.start);
+    adaptive.floor = floor.unwrap_or(adaptive.floor);
+    Some(adaptive).filter(|_| words.next().is_none())
+}
+
+/// Parses a duration as `Debug` prints it: a number with `s`, `ms`, `µs` or `ns`, such as `1.5s`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let units = [("ms", 1_000_000_u64), ("µs", 1_000), ("us", 1_000), ("ns", 1), ("s", 1_000_000_000)];
+    let (number, unit) = units.iter().find_map(|(name, nanos)| Some((text.strip_suffix(name)?, *nanos)))?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) || number.ends_with('.') {
+        return None;
+    }
+    let mut nanos = whole.parse::<u64>().ok()?.checked_mul(unit)?;
+    let mut place = unit;
+    for digit in fraction.bytes() {
+        place /= 10;
+        nanos = nanos.checked_add(u64::from(digit.wrapping_sub(b'0')).checked_mul(place)?)?;
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+/// The error for a text that is not an [`Adaptive`]: what was given, and what is allowed.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{given:?} is not a rule for an adaptive limit (allowed: `latency`, `arc`, `aimd` with a duration such as `aimd 200ms`, or `custom:NAME`; then `, start N` and `, floor N` from 1 to {max})",
+    max = Limit::MAX
+)]
+pub struct InvalidAdaptive {
+    given: String,
+}
+
+impl_debug_as_display!(InvalidAdaptive);
+
+/// Prints the name: `latency`, `arc`, `aimd`, or `custom:` and the name of a rule of your own.
+impl fmt::Display for AdaptiveRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latency => f.pad("latency"),
+            Self::Arc => f.pad("arc"),
+            Self::Aimd { .. } => f.pad("aimd"),
+            Self::Custom(name) => f.pad(&format!("custom:{name}")),
+        }
+    }
+}
