@@ -84,6 +84,7 @@
 //! - [Share a budget](_documentation::cookbook::shared_budget)
 //! - [Give tenants fair shares](_documentation::cookbook::tenants)
 //! - [Set priorities](_documentation::cookbook::priorities)
+//! - [Reject early under overload](_documentation::cookbook::overload)
 //! - [Keep instances warm](_documentation::cookbook::warm_pool)
 //! - [Shut down gracefully](_documentation::cookbook::graceful_shutdown)
 //! - [Answer health checks](_documentation::cookbook::health_checks)
@@ -254,6 +255,10 @@ pub mod _documentation {
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/outbound-http.md")]
         pub mod outbound_http {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/overload.md")]
+        pub mod overload {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/priorities.md")]

@@ -10,6 +10,7 @@ mod errors;
 mod explain;
 mod nested;
 mod output;
+mod overload;
 mod plant;
 mod shell_pages;
 mod simulate;

@@ -30,17 +30,20 @@ fn every_page_has_the_same_shape() {
     }
 }
 
-/// The program of the page on tenants is compiled and tested as a part of `examples/axum-service`, because this crate does not
-/// depend on axum. The package of the crate is published without the examples that are packages.
+/// The programs of the pages on tenants and on overload are compiled and tested as parts of `examples/axum-service`, because this crate
+/// does not depend on axum. The package of the crate is published without the examples that are packages.
 #[test]
-fn the_program_for_axum_is_the_tested_one() {
-    let source = root().join("examples/axum-service/src/bin/tenants.rs");
-    if !source.exists() {
+fn the_programs_for_axum_are_the_tested_ones() {
+    let folder = root().join("examples/axum-service/src/bin");
+    if !folder.exists() {
         return;
     }
-    let source = read(&source);
-    let (_, program) = source.split_once("\n\n").unwrap();
-    let page = read(&root().join("docs/cookbook/tenants.md"));
-    let (_, shown) = page.split_once("```rust,ignore\n").unwrap();
-    assert_eq!(shown.split("```\n").next().unwrap(), program);
+    for program in ["overload", "tenants"].map(|name| folder.join(name).with_extension("rs")) {
+        let source = read(&program);
+        let (_, program_text) = source.split_once("\n\n").unwrap();
+        let page = program.with_extension("md");
+        let page = read(&root().join("docs/cookbook").join(page.file_name().unwrap()));
+        let (_, shown) = page.split_once("```rust,ignore\n").unwrap();
+        assert_eq!(shown.split("```\n").next().unwrap(), program_text, "{}", program.display());
+    }
 }

@@ -147,6 +147,37 @@ fn the_program_of_the_cookbook_shares_among_tenants() {
     }
 }
 
+/// The program of the cookbook rejects the requests of a flood that have waited too long, with 503 and a time to retry. After
+/// the flood, the queue is not standing any more.
+#[test]
+fn the_program_of_the_cookbook_sheds_a_flood() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_overload"));
+    let service = ServiceProcess::start_program(command.arg("127.0.0.1:0").env("APP_API", "1"));
+    let overload = || service.request("GET", "/overload").1.lines().last().unwrap().to_owned();
+    // 100 ms each at a limit of 1: they would take 10 s.
+    let flood: Vec<_> = (0..100).map(|_| service.start_request("/quote", None)).collect();
+    wait_until("the queue is standing", || overload().starts_with("standing: true"));
+    let mut shed = 0;
+    for mut stream in flood {
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        if response.starts_with("HTTP/1.1 503") {
+            let response = response.to_lowercase();
+            let (_, seconds) = response.split_once("\r\nretry-after: ").unwrap();
+            let seconds: u32 = seconds.split("\r\n").next().unwrap().parse().unwrap();
+            assert!((1..=75).contains(&seconds), "at most 60 s, plus a quarter: {response}");
+            shed += 1;
+        } else {
+            assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("the quote\n"), "{response}");
+        }
+    }
+    assert!(shed > 50, "{shed}");
+    let status = overload();
+    assert!(status.ends_with(&format!(" 0 waiting, {} admitted, {shed} shed", 100 - shed)), "{status}");
+    wait_until("the queue is not standing", || overload().starts_with("standing: false"));
+    assert_eq!(service.request("GET", "/quote").0, 200);
+}
+
 /// A running service. Dropping it kills its process.
 struct ServiceProcess {
     process: Child,

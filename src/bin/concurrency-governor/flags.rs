@@ -30,6 +30,8 @@ pub(crate) enum FlagError {
     RunLength,
     #[error("`{flag}` names `{name}` twice (allowed: once; remove one of them)")]
     Duplicate { flag: &'static str, name: String },
+    #[error("`{flag}` has no effect without `{needs}` (allowed: both, or neither)")]
+    Alone { flag: &'static str, needs: &'static str },
 }
 
 const MIN_RUN_LENGTH: Duration = Duration::from_millis(1);

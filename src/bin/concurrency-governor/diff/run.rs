@@ -68,5 +68,5 @@ fn gates(first: &HostReport, second: &HostReport) -> Option<String> {
 
 fn table_of(name: &str, first: &HostReport, second: &HostReport) -> TextTable {
     let [of_first, of_second] = [first, second].map(|report| output::single_line(&report.host));
-    TextTable::new([(name, Alignment::Left), (&*of_first, Alignment::Left), (&*of_second, Alignment::Left)])
+    TextTable::new(&[(name, Alignment::Left), (&*of_first, Alignment::Left), (&*of_second, Alignment::Left)])
 }

@@ -30,7 +30,7 @@ fn answer(report: &HostReport) -> Vec<String> {
     let mut sections = vec![with_title(&title, gates(report))];
     let problems = report.problems();
     if !problems.is_empty() {
-        let mut table = TextTable::new([("what", Alignment::Left), ("problem", Alignment::Left)]);
+        let mut table = TextTable::new(&[("what", Alignment::Left), ("problem", Alignment::Left)]);
         for HostProblem { subject, text } in problems {
             table.row([TableCell::styled(subject, NAME), TableCell::styled(text, WARNING)]);
         }
@@ -45,7 +45,7 @@ fn with_title(title: &str, table: TextTable) -> String {
 
 /// One row for each resource: its reading with related figures, and the sources and notes of the reading.
 fn readings(report: &HostReport) -> TextTable {
-    let mut table = TextTable::new([
+    let mut table = TextTable::new(&[
         ("resource", Alignment::Left),
         ("reading", Alignment::Left),
         ("source", Alignment::Left),
@@ -95,7 +95,7 @@ fn reading(resource: Resource, measurement: &Measurement) -> TableCell {
 /// One row for each override layer in order of precedence, and a last row for the formulas.
 fn settings(report: &HostReport) -> TextTable {
     let mut table =
-        TextTable::new([("order", Alignment::Right), ("layer", Alignment::Left), ("sets", Alignment::Left)]);
+        TextTable::new(&[("order", Alignment::Right), ("layer", Alignment::Left), ("sets", Alignment::Left)]);
     let sets = |gates: &[String]| match gates {
         [] => TableCell::styled("nothing", QUIET),
         gates => TableCell::new(gates.join(", ")),
@@ -118,7 +118,7 @@ fn settings(report: &HostReport) -> TextTable {
 
 /// One row for each gate: the limit in force, the derived limit, and what decided.
 fn gates(report: &HostReport) -> TextTable {
-    let mut table = TextTable::new([
+    let mut table = TextTable::new(&[
         ("gate", Alignment::Left),
         ("limit", Alignment::Right),
         ("derived", Alignment::Right),
@@ -176,7 +176,7 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
 
 /// One row for each step of each formula, with the number after the step.
 fn derivations(report: &HostReport) -> TextTable {
-    let mut table = TextTable::new([
+    let mut table = TextTable::new(&[
         ("gate", Alignment::Left),
         ("step", Alignment::Left),
         ("number", Alignment::Right),

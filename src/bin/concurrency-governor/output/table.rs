@@ -16,14 +16,17 @@ pub(crate) struct TextTable {
 
 impl TextTable {
     /// Creates a table with the headings of its columns.
-    pub(crate) fn new<const N: usize>(columns: [(&str, Alignment); N]) -> Self {
-        let headings = columns.map(|(heading, _)| TableCell::styled(heading, Style::new().dimmed()));
-        Self { alignments: columns.map(|(_, alignment)| alignment).to_vec(), rows: vec![headings.to_vec()] }
+    pub(crate) fn new(columns: &[(&str, Alignment)]) -> Self {
+        let heading = |(heading, _): &(&str, _)| TableCell::styled(heading, Style::new().dimmed());
+        Self {
+            alignments: columns.iter().map(|(_, alignment)| *alignment).collect(),
+            rows: vec![columns.iter().map(heading).collect()],
+        }
     }
 
     /// Adds a row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [TableCell; N]) {
-        self.rows.push(cells.into());
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = TableCell>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
     /// Returns `true` if there is a row below the headings.

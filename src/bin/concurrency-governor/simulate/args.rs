@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use concurrency_governor::Shed;
 use concurrency_governor::plan::{GatePath, PathError};
 use concurrency_governor::testing::plant::Plant;
 
 use super::change::PlannedChange;
-use super::load::{ArrivalRate, LoadError, ServiceTime, Tenant};
+use super::load::{LoadError, ServiceTime, Tenant};
+use super::overload::{ClientBehaviour, DeadlinePropagation, RetryHints};
+use super::rate::{ArrivalRate, MAX_DURATION, RateBurst};
 use crate::flags::{FlagError, parse_run_length, reject_duplicates};
 use crate::report::InputArgs;
 
@@ -26,7 +29,7 @@ pub(crate) struct SimulateArgs {
         long,
         value_name = "SPEC",
         conflicts_with_all = ["readings", "preset", "plan", "settings", "env_prefix", "mix", "tenants"],
-        conflicts_with_all = ["services", "changes", "real_time", "replay"],
+        conflicts_with_all = ["services", "changes", "real_time", "replay", "burst", "shed"],
         verbatim_doc_comment
     )]
     pub(crate) plant: Option<Plant>,
@@ -47,6 +50,13 @@ pub(crate) struct SimulateArgs {
     /// Requests per second (200/s), per minute (30/min) or per hour (10/h).
     #[arg(long, value_name = "N/s", default_value = "100/s", verbatim_doc_comment)]
     pub(crate) rate: ArrivalRate,
+
+    /// Arrival rate for a part of the time
+    ///
+    /// With --rate 8/s --burst 40/s@10s..20s, 40 requests arrive per second
+    /// from 10 s to 20 s, and 8 before and after.
+    #[arg(long, value_name = "N/s@FROM..TO", conflicts_with = "tenants", verbatim_doc_comment)]
+    pub(crate) burst: Option<RateBurst>,
 
     /// Share of a gate [default: 1 for each]
     ///
@@ -83,6 +93,42 @@ pub(crate) struct SimulateArgs {
     #[arg(long = "change", value_name = "NAME=VALUE@TIME", verbatim_doc_comment)]
     pub(crate) changes: Vec<PlannedChange>,
 
+    /// Compare shedding with other queue orders
+    ///
+    /// Sends the same clients to the gate three times: with the oldest
+    /// request first, with the newest first, and with shedding after TARGET.
+    /// See `Overload` below.
+    #[arg(
+        long,
+        value_name = "TARGET",
+        value_parser = parse_target,
+        conflicts_with_all = ["tenants", "changes", "real_time"],
+        verbatim_doc_comment
+    )]
+    pub(crate) shed: Option<Shed>,
+
+    /// With --shed: client's timeout [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// With --shed: client's attempts [default: 3]
+    #[arg(long, value_name = "N", value_parser = parse_attempts)]
+    pub(crate) attempts: Option<u32>,
+
+    /// With --shed: the server knows the timeout
+    ///
+    /// The timeout is the deadline of each request. Without this flag, a
+    /// request whose client has given up stays in the queue and is served.
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) propagate_deadline: bool,
+
+    /// With --shed: clients ignore when to retry
+    ///
+    /// A rejected client then retries when its attempt would have timed out,
+    /// and not when the error says.
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) ignore_retry_after: bool,
+
     /// Simulated length of the run
     #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = parse_run_length)]
     pub(crate) length: Duration,
@@ -107,9 +153,35 @@ pub(crate) struct SimulateArgs {
 }
 
 impl SimulateArgs {
-    /// Checks what the parser of a single flag cannot know: that no name is given twice.
+    /// Returns what the clients of a comparison do.
+    pub(crate) fn client(&self) -> ClientBehaviour {
+        ClientBehaviour {
+            timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            attempts: self.attempts.unwrap_or(DEFAULT_ATTEMPTS),
+            deadlines: if self.propagate_deadline {
+                DeadlinePropagation::Known
+            } else {
+                DeadlinePropagation::Unknown
+            },
+            hints: if self.ignore_retry_after { RetryHints::Ignored } else { RetryHints::Followed },
+        }
+    }
+
+    /// Checks what the parser of a single flag cannot know: that no name is given twice, and that a flag is not without the flag that it
+    /// belongs to.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
         self.input.check()?;
+        if self.shed.is_none() {
+            let given = [
+                ("--timeout", self.timeout.is_some()),
+                ("--attempts", self.attempts.is_some()),
+                ("--propagate-deadline", self.propagate_deadline),
+                ("--ignore-retry-after", self.ignore_retry_after),
+            ];
+            if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+                return Err(FlagError::Alone { flag, needs: "--shed TARGET" });
+            }
+        }
         reject_duplicates("--tenants", self.tenants.iter().map(|tenant| tenant.name.clone()))?;
         reject_duplicates("--mix", self.mix.iter().map(|(path, _)| path.gate().to_string()))?;
         reject_duplicates("--service", self.services.iter().map(|(path, _)| path.gate().to_string()))
@@ -128,6 +200,25 @@ fn parse_service(given: &str) -> Result<(GatePath, ServiceTime), SimulateFlagErr
     Ok((gate.parse()?, service.parse()?))
 }
 
+fn parse_target(given: &str) -> Result<Shed, SimulateFlagError> {
+    Shed::try_after(parse_client_time(given)?).map_err(|_| SimulateFlagError::ClientTime)
+}
+
+fn parse_timeout(given: &str) -> Result<Duration, SimulateFlagError> {
+    parse_client_time(given)
+}
+
+/// Parses a time of a comparison, which has a resolution of a millisecond.
+fn parse_client_time(given: &str) -> Result<Duration, SimulateFlagError> {
+    let time = humantime::parse_duration(given).ok();
+    time.filter(|time| (MIN_CLIENT_TIME..=MAX_DURATION).contains(time)).ok_or(SimulateFlagError::ClientTime)
+}
+
+fn parse_attempts(given: &str) -> Result<u32, SimulateFlagError> {
+    let attempts = given.parse().ok();
+    attempts.filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts)).ok_or(SimulateFlagError::Attempts)
+}
+
 fn parse_seed(given: &str) -> Result<u64, SimulateFlagError> {
     given.parse().map_err(|_| SimulateFlagError::Seed)
 }
@@ -143,11 +234,22 @@ enum SimulateFlagError {
     ServiceWithoutTime,
     #[error("not a whole number (allowed: 0 to {})", u64::MAX)]
     Seed,
+    #[error("not a duration in the allowed range (allowed: 1ms to 1h, such as 100ms)")]
+    ClientTime,
+    #[error("not a number of attempts (allowed: 1 to {MAX_ATTEMPTS})")]
+    Attempts,
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Path(#[from] PathError),
 }
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_ATTEMPTS: u32 = 3;
+const MIN_CLIENT_TIME: Duration = Duration::from_millis(1);
+
+/// More attempts are most likely a mistake.
+const MAX_ATTEMPTS: u32 = 100;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -158,7 +260,9 @@ Examples:
   concurrency-governor simulate --plan plan.toml --reading cpu=8 --for 10m
   concurrency-governor simulate --plan plan.toml --tenants a=900/s,b=10/s
   concurrency-governor simulate --plant overload --adaptive 'latency, start 8'
-  concurrency-governor simulate --plant 'outage, clients 9' --html report.html";
+  concurrency-governor simulate --plant 'outage, clients 9' --html report.html
+  concurrency-governor simulate --mix io=1 --set io=2 --service io=100ms \\
+    --rate 8/s --burst 40/s@10s..20s --shed 100ms --timeout 750ms";
 
 pub(crate) const NOTES: &str = "\
 What is simulated:
@@ -204,6 +308,31 @@ Changes:
   takes precedence over all others.
   --change cpu=1@40s changes the reading of cpu to 1 after 40 s. All limits are
   then derived again.
+
+Overload:
+  --shed 100ms compares three orders of one queue. Give one gate with --mix, if
+  the plan has several. Its limit, queue and max_wait are those of the plan.
+  oldest first    first come, first served. A full queue rejects the request
+                  that arrives
+  newest first    a full queue rejects its oldest request
+  shedding        the library's shedding, with this target
+  A client waits --timeout for its answer, and makes at most --attempts
+  attempts. It retries at once if no answer comes in time. A rejected client
+  waits as long as the error says, or else until its timeout. The server does
+  the work of an admitted request to its end, even if the client has given up.
+  The clock has a resolution of 1 ms.
+  answered          clients that got an answer in one of their attempts
+  gave up           clients that got none in all their attempts; the others were
+                    still trying when the run ended
+  after p50, p99    the time from the first attempt to that answer
+  goodput           answers within the timeout per second
+  in burst          the same in the burst of --burst
+  of capacity       the goodput in the burst, or else in the whole run, in
+                    percent of the requests that the gate can serve
+  wait p50, p99     waits of the admitted requests, exact
+  attempts          how the attempts ended; late: served after the timeout
+  time              start of a twelfth of the run, with its goodput and its mean
+                    queue for each order
 
 Columns of the report:
   limit        the limit; every limit in order, if it changed

@@ -12,7 +12,7 @@ use concurrency_governor::gate::Gate;
 use concurrency_governor::governor::GovernorBuilder;
 use concurrency_governor::plan::{BuildError, UnknownGateError};
 use concurrency_governor::testing::MockProbe;
-use concurrency_governor::{GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings};
+use concurrency_governor::{GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings, Shed};
 use tokio::runtime::Builder;
 use tokio::task::{self, LocalSet};
 use tokio::time::{self, Instant};
@@ -84,7 +84,7 @@ impl Simulation {
             .map(|(resource, measurement)| MockProbe::new(resource, measurement.reading()))
             .collect();
         let builder = probes.iter().fold(Governor::builder(), |builder, probe| builder.probe(probe.clone()));
-        let specs = self.plan.specs().iter().map(|spec| self.stretch_max_wait(spec));
+        let specs = self.plan.specs().iter().map(|spec| self.stretch_times(spec));
         let governor =
             specs.fold(builder, GovernorBuilder::gate).overrides(self.overrides.clone()).build().await?;
         let recorder = Rc::new(GateRecorder::new(&governor, self)?);
@@ -94,7 +94,8 @@ impl Simulation {
         let mut changes = self.changes.iter();
         let mut change = changes.next();
         let mut change_layer = OverrideLayer::new("--change");
-        let mut arrival = self.load.draw_pause(&mut random);
+        let schedule = self.load.schedule;
+        let mut arrival = schedule.draw_arrival(Duration::ZERO, &mut random);
         loop {
             let next = change.map_or(arrival, |(at, _)| arrival.min(*at));
             if next > self.length {
@@ -116,7 +117,7 @@ impl Simulation {
                         let service = self.load.service(gate).draw(&mut random);
                         task::spawn_local(Rc::clone(&recorder).run_request(gate, tenant, service));
                     }
-                    arrival = arrival.saturating_add(self.load.draw_pause(&mut random));
+                    arrival = schedule.draw_arrival(arrival, &mut random);
                 }
             }
         }
@@ -154,11 +155,18 @@ impl Simulation {
         }
     }
 
-    /// Converts the longest wait of a gate to the time of tokio's clock.
-    fn stretch_max_wait(&self, spec: &GateSpec) -> GateSpec {
-        match spec.longest_wait() {
-            Some(wait) => spec.max_wait(wait.saturating_mul(self.clock.scale())),
-            None => *spec,
+    /// Converts the longest wait of a gate and the target of its shedding to the time of tokio's clock.
+    ///
+    /// The shortest interval of shedding is not converted. In simulated time, the interval is always four times the target.
+    fn stretch_times(&self, spec: &GateSpec) -> GateSpec {
+        let stretch = |time: Duration| time.saturating_mul(self.clock.scale());
+        let mut stretched = *spec;
+        if let Some(wait) = spec.longest_wait() {
+            stretched = stretched.max_wait(stretch(wait));
+        }
+        match spec.shedding().map(|shed| Shed::try_after(stretch(shed.target()))) {
+            Some(Ok(shed)) => stretched.shed(shed),
+            _ => stretched,
         }
     }
 }
@@ -306,4 +314,43 @@ pub(crate) enum SimulationError {
     Build(#[from] BuildError),
     #[error(transparent)]
     Gate(#[from] UnknownGateError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use concurrency_governor::Formula;
+
+    use super::*;
+    use crate::simulate::rate::ArrivalSchedule;
+
+    /// The target of shedding is one of simulated time: at twice the load, each request that is admitted waits less than about twice the
+    /// target, and the gate is used to its limit.
+    #[test]
+    fn shedding_has_its_target_in_simulated_time() {
+        const DESK: GateSpec =
+            GateSpec::new("desk", Formula::fixed(10)).shed(Shed::after(Duration::from_millis(50)));
+        let simulation = Simulation {
+            plan: Plan::new([DESK]).unwrap(),
+            readings: Readings::new(),
+            overrides: Overrides::new(),
+            load: RequestLoad {
+                schedule: ArrivalSchedule { rate: "400/s".parse().unwrap(), burst: None },
+                mix: vec![(DESK.name(), 1)],
+                tenants: Vec::new(),
+                services: BTreeMap::from([(DESK.name(), "50ms".parse().unwrap())]),
+            },
+            changes: Vec::new(),
+            length: Duration::from_secs(30),
+            seed: 1,
+            clock: SimulationClock::Simulated,
+        };
+        let records = simulation.run(|_| {}).unwrap().gates;
+        let (desk, waits) = (&records[0], records[0].waits());
+        let p99 = waits.quantile(99, 100).unwrap();
+        assert!(p99 < Duration::from_millis(150), "{p99:?}");
+        assert!(desk.mean_in_use() > 9.5, "{}", desk.mean_in_use());
+        assert!(desk.totals.rejected_early > 5000 && desk.totals.rejected_other == 0, "{:?}", desk.totals);
+    }
 }

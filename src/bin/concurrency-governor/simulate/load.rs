@@ -8,24 +8,21 @@ use std::time::Duration;
 use concurrency_governor::GateName;
 
 use super::random::RandomNumbers;
+use super::rate::{ArrivalRate, ArrivalSchedule, MAX_DURATION, RateError, bounded_seconds};
 
 /// A stream of requests, each for one of the gates.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestLoad {
-    pub(crate) rate: ArrivalRate,
+    /// When requests arrive.
+    pub(crate) schedule: ArrivalSchedule,
     /// The weight of each gate in the choice of a request's gate.
     pub(crate) mix: Vec<(GateName, u32)>,
-    /// The tenants, whose rates add up to `rate`. Empty if the requests belong to no tenant.
+    /// The tenants, whose rates add up to that of the schedule. Empty if the requests belong to no tenant.
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) services: BTreeMap<GateName, ServiceTime>,
 }
 
 impl RequestLoad {
-    /// Draws the time until the next request. Arrivals form a Poisson process, so these times are exponential.
-    pub(super) fn draw_pause(&self, random: &mut RandomNumbers) -> Duration {
-        bounded_seconds(random.draw_exponential() / self.rate.per_second)
-    }
-
     /// Draws the gate of the next request. Returns `None` if all weights are 0.
     pub(super) fn draw_gate(&self, random: &mut RandomNumbers) -> Option<GateName> {
         let total = self.mix.iter().fold(0_u64, |sum, (_, share)| sum.saturating_add((*share).into()));
@@ -45,9 +42,9 @@ impl RequestLoad {
     /// there are no tenants.
     pub(super) fn draw_tenant(&self, random: &mut RandomNumbers) -> Option<usize> {
         let last = self.tenants.len().checked_sub(1)?;
-        let mut drawn = random.draw_fraction() * ArrivalRate::sum(&self.tenants).per_second;
+        let mut drawn = random.draw_fraction() * Tenant::total_rate(&self.tenants).per_second();
         let is_drawn = |tenant: &Tenant| {
-            drawn -= tenant.rate.per_second;
+            drawn -= tenant.rate.per_second();
             drawn < 0.0
         };
         // Rounding can leave a rest after the last tenant.
@@ -60,55 +57,18 @@ impl RequestLoad {
     }
 }
 
-/// The mean number of requests that arrive in a second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct ArrivalRate {
-    per_second: f64,
-}
-
-impl ArrivalRate {
-    /// Returns the rate of all tenants together.
-    pub(crate) fn sum(tenants: &[Tenant]) -> Self {
-        Self { per_second: tenants.iter().map(|tenant| tenant.rate.per_second).sum() }
-    }
-
-    pub(crate) const fn per_second(self) -> f64 {
-        self.per_second
-    }
-}
-
-impl FromStr for ArrivalRate {
-    type Err = LoadError;
-
-    fn from_str(given: &str) -> Result<Self, LoadError> {
-        let (number, unit) = given.split_once('/').ok_or(LoadError::Rate)?;
-        let seconds = match unit.trim() {
-            "s" => 1.0,
-            "min" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(LoadError::Rate),
-        };
-        let number: f64 = number.trim().parse().map_err(|_| LoadError::Rate)?;
-        let per_second = number / seconds;
-        if per_second > 0.0 && per_second <= MAX_PER_SECOND {
-            Ok(Self { per_second })
-        } else {
-            Err(LoadError::Rate)
-        }
-    }
-}
-
-impl fmt::Display for ArrivalRate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", self.per_second)
-    }
-}
-
 /// A tenant with its own arrivals: a key of the simulated gate.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tenant {
     pub(crate) name: String,
     pub(crate) rate: ArrivalRate,
+}
+
+impl Tenant {
+    /// Returns the rate of all tenants together.
+    pub(crate) fn total_rate(tenants: &[Self]) -> ArrivalRate {
+        ArrivalRate::sum(tenants.iter().map(|tenant| tenant.rate))
+    }
 }
 
 /// Parses `NAME=N/s`. The name may have any characters but control characters.
@@ -155,6 +115,15 @@ impl ServiceTime {
             }
             Self::Exponential(mean) => scale(mean, random.draw_exponential()),
             Self::LogNormal(median, sigma) => scale(median, (sigma * random.draw_normal()).exp()),
+        }
+    }
+
+    /// Returns the mean in seconds.
+    pub(crate) fn mean_seconds(self) -> f64 {
+        match self {
+            Self::Constant(time) | Self::Exponential(time) => time.as_secs_f64(),
+            Self::Uniform(min, max) => f64::midpoint(min.as_secs_f64(), max.as_secs_f64()),
+            Self::LogNormal(median, sigma) => median.as_secs_f64() * (sigma * sigma / 2.0).exp(),
         }
     }
 }
@@ -219,17 +188,11 @@ fn scale(duration: Duration, factor: f64) -> Duration {
     bounded_seconds(duration.as_secs_f64() * factor)
 }
 
-fn bounded_seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(MAX_DURATION).min(MAX_DURATION)
-}
-
-/// The text is not a rate or not a service time. The caller puts the flag and its value in front.
+/// The text is not a tenant or not a service time. The caller puts the flag and its value in front.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LoadError {
-    #[error(
-        "not a rate (allowed: more than 0 and at most {MAX_PER_SECOND} a second, such as 200/s, 0.5/s or 30/min)"
-    )]
-    Rate,
+    #[error(transparent)]
+    Rate(#[from] RateError),
     #[error("the value has no `=` (allowed: NAME=N/s, such as a=900/s,b=10/s)")]
     TenantWithoutRate,
     #[error(
@@ -248,14 +211,8 @@ pub(crate) enum LoadError {
     Sigma,
 }
 
-/// The largest rate that can be simulated in reasonable time.
-const MAX_PER_SECOND: f64 = 1_000_000.0;
-
 /// The longest name of a tenant, in characters: a name is a cell of the report.
 const MAX_TENANT_NAME: usize = 40;
-
-/// The longest pause and service time. Without it, a single draw could outlast a day of simulated time.
-const MAX_DURATION: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
@@ -291,23 +248,25 @@ mod tests {
             (" =5/s", LoadError::TenantName),
             ("a\nb=5/s", LoadError::TenantName),
             (&*format!("{:a<41}=5/s", ""), LoadError::TenantName),
-            ("a=", LoadError::Rate),
-            ("a=0/s", LoadError::Rate),
+            ("a=", LoadError::Rate(RateError::Rate)),
+            ("a=0/s", LoadError::Rate(RateError::Rate)),
         ] {
             assert_eq!(text.parse::<Tenant>(), Err(error), "{text}");
-        }
-        for text in ["", "5", "5/", "0/s", "-1/s", "NaN/s", "inf/s", "1e9/s", "5/day"] {
-            assert_eq!(text.parse::<ArrivalRate>(), Err(LoadError::Rate), "{text}");
         }
     }
 
     /// The mean of 20 000 draws is within 5 % of the mean of the distribution, and the same seed draws the same.
     #[test]
     fn draws_have_the_mean_of_their_distribution() {
-        for (text, mean) in
-            [("20ms", 20.0), ("exp(20ms)", 20.0), ("uniform(10ms, 30ms)", 20.0), ("lognormal(20ms, 0)", 20.0)]
-        {
+        for (text, mean) in [
+            ("20ms", 20.0),
+            ("exp(20ms)", 20.0),
+            ("uniform(10ms, 30ms)", 20.0),
+            ("lognormal(20ms, 0)", 20.0),
+            ("lognormal(20ms, 0.8)", 27.54),
+        ] {
             let service: ServiceTime = text.parse().unwrap();
+            assert!((service.mean_seconds() * 1e3 - mean).abs() < 0.01, "{text}");
             let mean_of_draws = |seed| {
                 let mut random = RandomNumbers::from_seed(seed);
                 (0..20_000).map(|_| service.draw(&mut random).as_secs_f64() * 1e3).sum::<f64>() / 20_000.0
@@ -324,7 +283,7 @@ mod tests {
         let tenants: Vec<Tenant> = ["a=900/s", "b=90/s", "c=10/s"].map(|text| text.parse().unwrap()).into();
         assert_eq!(tenants[0].to_string(), "a=900/s");
         let load = |tenants: Vec<Tenant>| RequestLoad {
-            rate: ArrivalRate::sum(&tenants),
+            schedule: ArrivalSchedule { rate: Tenant::total_rate(&tenants), burst: None },
             mix: Vec::new(),
             tenants,
             services: BTreeMap::new(),

@@ -11,6 +11,11 @@ impl RandomNumbers {
         Self(seed)
     }
 
+    /// Draws a generator whose numbers are independent of those that follow here.
+    pub(super) fn split(&mut self) -> Self {
+        Self(self.draw())
+    }
+
     fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -56,13 +56,16 @@ pub(crate) struct RequestTotals {
     pub(crate) completed: u64,
     pub(crate) rejected_queue_full: u64,
     pub(crate) rejected_deadline: u64,
+    /// Rejected by shedding, or because the deadline would pass.
+    pub(crate) rejected_early: u64,
     /// Rejected for another reason.
     pub(crate) rejected_other: u64,
 }
 
 impl RequestTotals {
     pub(crate) fn rejected(self) -> u64 {
-        self.rejected_queue_full.saturating_add(self.rejected_deadline).saturating_add(self.rejected_other)
+        let late = self.rejected_deadline.saturating_add(self.rejected_early);
+        self.rejected_queue_full.saturating_add(late).saturating_add(self.rejected_other)
     }
 }
 
@@ -154,6 +157,7 @@ impl GateRecord {
         let count = match error {
             AcquireError::QueueFull { .. } => &mut self.totals.rejected_queue_full,
             AcquireError::DeadlineExceeded { .. } => &mut self.totals.rejected_deadline,
+            AcquireError::Shed { .. } | AcquireError::WouldExpire { .. } => &mut self.totals.rejected_early,
             _ => &mut self.totals.rejected_other,
         };
         *count = count.saturating_add(1);

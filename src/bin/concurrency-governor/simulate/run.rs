@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use concurrency_governor::plan::{FindGateError, GatePath};
 use concurrency_governor::testing::plant::Plant;
-use concurrency_governor::{Adaptive, GateName, GateSpec, Plan, Readings};
+use concurrency_governor::{Adaptive, GateName, GateSpec, Limit, Plan, Readings, Shed};
 
 use super::args::SimulateArgs;
 use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
 use super::engine::{Simulation, SimulationClock, SimulationError};
-use super::load::{ArrivalRate, RequestLoad};
+use super::load::{RequestLoad, Tenant};
+use super::overload::{OverloadSimulation, ServerSpec};
 use super::plant::{self, PlantRun, ReplayFileError};
 use super::progress::ProgressLine;
+use super::rate::{ArrivalSchedule, RateBurst};
 use super::render::{self, ChartWidth, SummaryRows};
 use crate::output::ErrorLines;
 use crate::report::{AdaptiveArg, HostReport, ReportError};
@@ -33,26 +35,50 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
     }
     let report = HostReport::new(&args.input)?;
     let simulation = prepare(args, &report)?;
+    // The comparison is checked before the files are touched.
+    let comparison = args.shed.map(|shed| compare(args, shed, &report, &simulation)).transpose()?;
     prepare_files(args)?;
-    let mut progress = ProgressLine::new(simulation.length);
-    let records = simulation.run(|now| progress.show(now))?;
-    drop(progress);
 
     let title = render::title(&report);
-    let setup = render::setup(args, &report, &simulation);
-    let mut summaries = vec![SummaryRows::of_gates(&records.gates)];
-    if !records.tenants.is_empty() {
-        summaries.push(SummaryRows::of_tenants(&records.tenants));
-    }
-    let chart = |width| render::chart(&title, simulation.length, &records.gates, width);
+    let mut setup = render::setup(args, &report, &simulation);
+    let Some(comparison) = comparison else {
+        let mut progress = ProgressLine::new(simulation.length);
+        let records = simulation.run(|now| progress.show(now))?;
+        drop(progress);
+        let mut summaries = vec![SummaryRows::of_gates(&records.gates)];
+        if !records.tenants.is_empty() {
+            summaries.push(SummaryRows::of_tenants(&records.tenants));
+        }
+        let chart = |width| render::chart(&title, simulation.length, &records.gates, width);
+        write_charts(args, &title, &setup, &summaries, chart)?;
+        return Ok(render::text(&title, &setup, &summaries, render::rejections(&records)));
+    };
+    let mut progress = ProgressLine::new(comparison.total_length());
+    let records = comparison.run(|now| progress.show(now)).map_err(SimulationError::Runtime)?;
+    drop(progress);
+    setup.extend(render::overload_setup(&comparison));
+    let summaries = render::overload_tables(&comparison, &records);
+    let chart = |width| render::overload_chart(&title, &comparison, &records, width);
+    write_charts(args, &title, &setup, &summaries, chart)?;
+    Ok(render::text(&title, &setup, &summaries, Vec::new()))
+}
+
+/// Writes the files of `--svg` and `--html`.
+fn write_charts(
+    args: &SimulateArgs,
+    title: &str,
+    setup: &[(&str, String)],
+    summaries: &[SummaryRows],
+    chart: impl Fn(ChartWidth) -> String,
+) -> Result<(), SimulateCommandError> {
     if let Some(path) = &args.svg {
         write_file(path, &chart(ChartWidth::Wide))?;
     }
     if let Some(path) = &args.html {
         let charts = [chart(ChartWidth::Wide), chart(ChartWidth::Narrow)];
-        write_file(path, &render::html(&title, &setup, &summaries, charts.each_ref().map(|chart| &**chart)))?;
+        write_file(path, &render::html(title, setup, summaries, charts.each_ref().map(|chart| &**chart)))?;
     }
-    Ok(render::text(&title, &setup, &summaries, &records))
+    Ok(())
 }
 
 /// Checks the files before the run, which may take a while.
@@ -126,11 +152,15 @@ fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, Simul
     }
     let (flag, rate) = match &args.tenants[..] {
         [] => ("--rate", args.rate),
-        tenants => ("--tenants", ArrivalRate::sum(tenants)),
+        tenants => ("--tenants", Tenant::total_rate(tenants)),
     };
-    let requests = rate.per_second() * args.length.as_secs_f64();
-    if requests > MAX_REQUESTS {
-        return Err(SimulateCommandError::TooManyRequests { flag, rate, length: args.length });
+    if let Some(burst) = args.burst.filter(|burst| burst.until > args.length) {
+        return Err(SimulateCommandError::BurstAfterEnd { burst, end: args.length });
+    }
+    let schedule = ArrivalSchedule { rate, burst: args.burst };
+    let attempts = args.shed.map_or(1, |_| args.client().attempts);
+    if schedule.mean_arrivals(args.length) * f64::from(attempts) > MAX_REQUESTS {
+        return Err(SimulateCommandError::TooManyRequests { flag, schedule, length: args.length });
     }
 
     let resources = report.resources_of_plan();
@@ -156,11 +186,49 @@ fn prepare(args: &SimulateArgs, report: &HostReport) -> Result<Simulation, Simul
         plan: report.plan.clone(),
         readings,
         overrides: report.overrides.clone(),
-        load: RequestLoad { rate, mix, tenants: args.tenants.clone(), services },
+        load: RequestLoad { schedule, mix, tenants: args.tenants.clone(), services },
         changes,
         length: args.length,
         seed: args.seed,
         clock: if args.real_time { SimulationClock::Real } else { SimulationClock::Simulated },
+    })
+}
+
+/// Combines the flags of a comparison with the simulation of the plan.
+fn compare(
+    args: &SimulateArgs,
+    shed: Shed,
+    report: &HostReport,
+    simulation: &Simulation,
+) -> Result<OverloadSimulation, SimulateCommandError> {
+    let Simulation { plan, load, length, seed, .. } = simulation;
+    let mut gates = load.mix.iter().filter(|(_, share)| *share > 0).map(|(gate, _)| *gate);
+    let (Some(gate), None) = (gates.next(), gates.next()) else {
+        let allowed: Vec<String> = plan.specs().iter().map(|spec| spec.name().to_string()).collect();
+        return Err(SimulateCommandError::SeveralComparedGates { allowed: allowed.join(", ") });
+    };
+    let service = load.service(gate);
+    if service.mean_seconds() <= 0.0 {
+        return Err(SimulateCommandError::NoServiceTime { gate });
+    }
+    let spec = plan.find(&GatePath::from(gate)).ok();
+    // A gate above has a limit, too.
+    let levels = plan.paths().find(|path| path.gate() == gate);
+    let levels = levels.iter().flat_map(GatePath::parents).copied().chain([gate]);
+    let limit = levels.filter_map(|level| report.resolution.limit(level).ok()).min().unwrap_or(Limit::new(1));
+    Ok(OverloadSimulation {
+        server: ServerSpec {
+            gate,
+            limit,
+            queue: spec.and_then(GateSpec::queue_bound),
+            max_wait: spec.and_then(GateSpec::longest_wait),
+        },
+        shed,
+        schedule: load.schedule,
+        service,
+        clients: args.client(),
+        length: *length,
+        seed: *seed,
     })
 }
 
@@ -224,6 +292,15 @@ pub(crate) enum SimulateCommandError {
         "`--tenants` needs exactly one gate (allowed: `--mix GATE=1` with one of the gates that have keys: {allowed})"
     )]
     SeveralGates { allowed: String },
+    /// The burst would not be in the run.
+    #[error("`--burst {burst}`: the run ends before the burst does (allowed: an end up to {end}, or a longer `--for`)", end = humantime::format_duration(*end))]
+    BurstAfterEnd { burst: RateBurst, end: Duration },
+    /// The comparison is one of queue orders, at one gate.
+    #[error("`--shed` needs exactly one gate (allowed: `--mix GATE=1` with one of the gates: {allowed})")]
+    SeveralComparedGates { allowed: String },
+    /// The gate could serve any number of requests.
+    #[error("`--shed` needs a service time above 0 (allowed: such as `--service {gate}=100ms`)")]
+    NoServiceTime { gate: GateName },
     /// The report would be too long to read, and the records too large.
     #[error("`--tenants` gives {given} tenants (allowed: up to {MAX_TENANTS})")]
     TooManyTenants { given: usize },
@@ -232,10 +309,10 @@ pub(crate) enum SimulateCommandError {
     Change { change: PlannedChange, error: PlannedChangeError },
     /// The run would take too much time and memory.
     #[error(
-        "`{flag}` of {rate} and `--for {}` give too many requests (allowed: {MAX_REQUESTS} requests in all; lower one of them)",
+        "`{flag}` of {schedule} and `--for {}` give too many requests (allowed: {MAX_REQUESTS} requests in all, each attempt counted; lower one of them)",
         humantime::format_duration(*length)
     )]
-    TooManyRequests { flag: &'static str, rate: ArrivalRate, length: Duration },
+    TooManyRequests { flag: &'static str, schedule: ArrivalSchedule, length: Duration },
     /// A plant has one rule.
     #[error(
         "`--plant` needs one `--adaptive` with a rule and no gate (allowed: latency, arc, or aimd with a duration, such as --adaptive 'aimd 200ms')"

@@ -50,7 +50,7 @@ impl PlantRun {
         lines.extend(self.setup().iter().map(|(label, text)| format!("{label:<9} {text}")));
         lines.push(String::new());
         let right = Alignment::Right;
-        let mut table = TextTable::new([
+        let mut table = TextTable::new(&[
             ("until", right),
             ("limit", right),
             ("optimum", right),

@@ -16,12 +16,18 @@ pub(crate) enum ChartWidth {
     Narrow,
 }
 
+impl ChartWidth {
+    pub(super) const fn pixels(self) -> f64 {
+        match self {
+            Self::Wide => 910.0,
+            Self::Narrow => 360.0,
+        }
+    }
+}
+
 /// Renders one SVG image with three panels for each gate: permits in use and the limit, requests waiting, and waits.
 pub(crate) fn chart(title: &str, length: Duration, records: &[GateRecord], width: ChartWidth) -> String {
-    let mut canvas = match width {
-        ChartWidth::Wide => SvgCanvas::new(title, 910.0),
-        ChartWidth::Narrow => SvgCanvas::new(title, 360.0),
-    };
+    let mut canvas = SvgCanvas::new(title, width.pixels());
     // Gates without requests are left out, unless no gate has any.
     let is_idle = records.iter().all(|record| record.totals.arrived == 0);
     for record in records.iter().filter(|record| is_idle || record.totals.arrived > 0) {
@@ -82,7 +88,10 @@ fn wait_panel(record: &GateRecord) -> ChartPanel {
 }
 
 /// Returns a point in the middle of each slice, or a gap where the slice has no value.
-fn per_slice(record: &GateRecord, value: impl Fn(&TimeSlice) -> Option<f64>) -> Vec<Option<ChartPoint>> {
+pub(super) fn per_slice(
+    record: &GateRecord,
+    value: impl Fn(&TimeSlice) -> Option<f64>,
+) -> Vec<Option<ChartPoint>> {
     let width = record.slice.as_secs_f64();
     let slices = record.slices.iter().enumerate();
     slices
@@ -105,6 +114,6 @@ fn limit_steps(record: &GateRecord, length: Duration) -> Vec<Option<ChartPoint>>
     points
 }
 
-const USE_HEIGHT: f64 = 150.0;
+pub(super) const USE_HEIGHT: f64 = 150.0;
 const QUEUE_HEIGHT: f64 = 90.0;
-const WAIT_HEIGHT: f64 = 120.0;
+pub(super) const WAIT_HEIGHT: f64 = 120.0;

@@ -2,11 +2,13 @@
 
 mod chart;
 mod html;
+mod overload;
 mod summary;
 mod svg;
 
 pub(super) use chart::{ChartWidth, chart};
 pub(super) use html::{html, plant_html};
+pub(super) use overload::{overload_chart, overload_setup, overload_tables};
 pub(super) use summary::SummaryRows;
 pub(super) use svg::{ChartPanel, ChartPoint, ChartSeries, SeriesShape, SvgCanvas};
 
@@ -32,6 +34,7 @@ pub(super) fn setup(
         other => format!("{resource} = {}", other.plain()),
     });
     let readings = readings.collect::<Vec<_>>().join(", ");
+    let readings = (!readings.is_empty()).then_some(readings);
 
     let load = &simulation.load;
     let total = load.mix.iter().fold(0_u64, |sum, (_, share)| sum.saturating_add((*share).into()));
@@ -44,11 +47,19 @@ pub(super) fn setup(
     let changes = args.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
 
     let tenants = load.tenants.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let rates = if tenants.is_empty() { load.rate.to_string() } else { format!("tenants {tenants}") };
+    let length = humantime::format_duration(args.length);
+    let rates = match load.schedule.burst {
+        _ if !tenants.is_empty() => format!("tenants {tenants} for {length}"),
+        None => format!("{} for {length}", load.schedule.rate),
+        Some(_) => format!("{}, for {length}", load.schedule),
+    };
 
     let mut setup = vec![
-        ("host", format!("{}: {readings}", output::single_line(&report.host))),
-        ("load", format!("{rates} for {}", humantime::format_duration(args.length))),
+        (
+            "host",
+            [output::single_line(&report.host)].into_iter().chain(readings).collect::<Vec<_>>().join(": "),
+        ),
+        ("load", rates),
         ("requests", mix.collect::<Vec<_>>().join("; ")),
         ("clock", clock),
     ];
@@ -58,12 +69,12 @@ pub(super) fn setup(
     setup
 }
 
-/// Renders the report for a terminal: the setup, the tables, and a line for each gate and each tenant with rejected requests.
+/// Renders the report for a terminal: the setup, the tables, and more lines.
 pub(super) fn text(
     title: &str,
     setup: &[(&'static str, String)],
     summaries: &[SummaryRows],
-    records: &SimulationRecords,
+    more: Vec<String>,
 ) -> String {
     let mut lines = vec![title.to_owned()];
     lines.extend(setup.iter().map(|(label, text)| format!("{label:<9} {}", output::single_line(text))));
@@ -71,18 +82,28 @@ pub(super) fn text(
         lines.push(String::new());
         lines.push(summary.to_text().trim_end().to_owned());
     }
+    lines.extend(more);
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Returns a line for each gate and each tenant with rejected requests: how many were rejected for which reason.
+pub(super) fn rejections(records: &SimulationRecords) -> Vec<String> {
     let gates = records.gates.iter().map(|record| ("", record));
     let all = gates.chain(records.tenants.iter().map(|record| ("tenant ", record)));
-    for (kind, GateRecord { name, totals, .. }) in all.filter(|(_, record)| record.totals.rejected() > 0) {
-        lines.push(format!(
-            "{kind}{} rejected {}: queue full {}, max_wait passed {}, other {}",
+    let line = |(kind, GateRecord { name, totals, .. }): (&str, &GateRecord)| {
+        let early = match totals.rejected_early {
+            0 => String::new(), // mostly the gate does not shed
+            early => format!(", shed or would expire {early}"),
+        };
+        format!(
+            "{kind}{} rejected {}: queue full {}, max_wait passed {}{early}, other {}",
             output::single_line(name),
             totals.rejected(),
             totals.rejected_queue_full,
             totals.rejected_deadline,
             totals.rejected_other
-        ));
-    }
-    lines.push(String::new());
-    lines.join("\n")
+        )
+    };
+    all.filter(|(_, record)| record.totals.rejected() > 0).map(line).collect()
 }

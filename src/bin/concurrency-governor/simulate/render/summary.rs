@@ -1,5 +1,6 @@
 //! The result of a simulation as tables: of the gates, and of the tenants.
 
+use std::iter;
 use std::time::Duration;
 
 use anstyle::Style;
@@ -10,18 +11,16 @@ use crate::simulate::record::GateRecord;
 
 /// A table of the result: its columns, and rows of texts.
 pub(crate) struct SummaryRows {
-    columns: [(&'static str, Alignment); COLUMNS],
-    rows: Vec<[String; COLUMNS]>,
+    columns: Vec<(&'static str, Alignment)>,
+    rows: Vec<Vec<String>>,
 }
 
 impl SummaryRows {
     /// Creates the table with a row for each gate.
     pub(crate) fn of_gates(records: &[GateRecord]) -> Self {
         let mean_use = |record: &GateRecord| format!("{:.0} %", mean_use_percent(record));
-        Self {
-            columns: columns(["gate", "limit"], "mean use"),
-            rows: records.iter().map(|record| row(record, mean_use(record))).collect(),
-        }
+        let rows = records.iter().map(|record| row(record, mean_use(record))).collect();
+        Self::new("gate", &numbers("limit", "mean use"), rows)
     }
 
     /// Creates the table with a row for each tenant.
@@ -29,26 +28,31 @@ impl SummaryRows {
     /// The mean use is a number of permits and no percentage: what a tenant gets is compared with what other tenants get, and its
     /// cap may be the limit of the gate.
     pub(crate) fn of_tenants(records: &[GateRecord]) -> Self {
-        Self {
-            columns: columns(["tenant", "cap"], "mean in use"),
-            rows: records.iter().map(|record| row(record, format!("{:.1}", record.mean_in_use()))).collect(),
-        }
+        let rows = records.iter().map(|record| row(record, format!("{:.1}", record.mean_in_use()))).collect();
+        Self::new("tenant", &numbers("cap", "mean in use"), rows)
+    }
+
+    /// Creates a table whose first column has names, and whose other columns have numbers.
+    pub(super) fn new(name: &'static str, numbers: &[&'static str], rows: Vec<Vec<String>>) -> Self {
+        let numbers = numbers.iter().map(|heading| (*heading, Alignment::Right));
+        Self { columns: iter::once((name, Alignment::Left)).chain(numbers).collect(), rows }
     }
 
     /// Renders the rows as a table for a terminal.
     pub(crate) fn to_text(&self) -> String {
-        let mut table = TextTable::new(self.columns);
+        let mut table = TextTable::new(&self.columns);
         for row in &self.rows {
-            let mut cells = row.each_ref().map(TableCell::new);
-            cells[0] = TableCell::styled(&row[0], Style::new().bold()); // the name
-            table.row(cells);
+            // The first cell is the name.
+            let styles = iter::once(Style::new().bold()).chain(iter::repeat(Style::new()));
+            table.row(row.iter().zip(styles).map(|(cell, style)| TableCell::styled(cell, style)));
         }
         table.render()
     }
 
     /// Renders the rows as a table of an HTML page. Each cell has its heading, for a narrow page that shows no heading row.
     pub(crate) fn to_html(&self) -> String {
-        let headings = self.columns.map(|(heading, _)| format!("<th scope=\"col\">{heading}</th>")).concat();
+        let headings = self.columns.iter().map(|(heading, _)| format!("<th scope=\"col\">{heading}</th>"));
+        let headings = headings.collect::<String>();
         let rows = self.rows.iter().map(|row| {
             let cells = self.columns.iter().zip(row).map(|((heading, alignment), cell)| {
                 let cell = escape_xml(cell);
@@ -67,12 +71,12 @@ impl SummaryRows {
 }
 
 /// Returns the cells of a row. `mean_use` is the cell of that column.
-fn row(record: &GateRecord, mean_use: String) -> [String; COLUMNS] {
+fn row(record: &GateRecord, mean_use: String) -> Vec<String> {
     let waits = record.waits();
     let wait = |wait: Option<Duration>| {
         wait.map_or("-".to_owned(), |wait| format!("{:.1} ms", wait.as_secs_f64() * 1e3))
     };
-    [
+    vec![
         record.name.clone(),
         limits(record),
         record.totals.arrived.to_string(),
@@ -108,29 +112,22 @@ fn mean_use_percent(record: &GateRecord) -> f64 {
     if mean_limit > 0.0 { record.mean_in_use() / mean_limit * 100.0 } else { 0.0 }
 }
 
-/// Returns the headings of a table: those of the first two columns, and of the mean use, differ.
-const fn columns(
-    [name, limit]: [&'static str; 2],
-    mean_use: &'static str,
-) -> [(&'static str, Alignment); COLUMNS] {
+/// Returns the headings of the columns with numbers: those of the first column, and of the mean use, differ.
+const fn numbers(limit: &'static str, mean_use: &'static str) -> [&'static str; 11] {
     [
-        (name, Alignment::Left),
-        (limit, Alignment::Right),
-        ("arrived", Alignment::Right),
-        ("done", Alignment::Right),
-        ("rejected", Alignment::Right),
-        ("pending", Alignment::Right),
-        (mean_use, Alignment::Right),
-        ("peak use", Alignment::Right),
-        ("peak queue", Alignment::Right),
-        ("wait p50", Alignment::Right),
-        ("p99", Alignment::Right),
-        ("max", Alignment::Right),
+        limit,
+        "arrived",
+        "done",
+        "rejected",
+        "pending",
+        mean_use,
+        "peak use",
+        "peak queue",
+        "wait p50",
+        "p99",
+        "max",
     ]
 }
-
-/// The number of columns of a table.
-const COLUMNS: usize = 12;
 
 /// The number of limits in a cell. With more, the column would become too wide.
 const MAX_LIMITS: usize = 3;

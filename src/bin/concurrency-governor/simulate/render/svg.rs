@@ -228,13 +228,16 @@ const RIGHT: f64 = 18.0;
 const STYLE: &str = "
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.heading{font-size:16px;font-weight:600}
 polyline,line{fill:none;stroke-width:1.5}.grid,.axis{stroke-width:1}.limit{stroke-dasharray:6 3;stroke-width:2}.p99{stroke-width:2}.p90{stroke-dasharray:9 3}.p50{stroke-dasharray:2 3}
+.order-oldest{stroke-dasharray:2 3}.order-newest{stroke-dasharray:9 3}.order-shedding{stroke-width:2}
 text{fill:#1d2329}.paper{fill:#fff}.tick,.label{fill:#5b6670}.grid{stroke:#e3e7ea}.axis{stroke:#5b6670}
 .limit{stroke:#b3261e}.use-mean{stroke:#0b5cad}.use-peak{fill:#bcd7f2}.queue-mean{stroke:#8a5300}.queue-peak{fill:#f2d9b3}
 .p50{stroke:#5aa7d6}.p90{stroke:#2a6fa8}.p99{stroke:#123a63}
+.order-oldest{stroke:#b3261e}.order-newest{stroke:#8a5300}.order-shedding{stroke:#0b5cad}
 @media (prefers-color-scheme:dark){
 text{fill:#e7ebee}.paper{fill:#15191d}.tick,.label{fill:#9aa6b0}.grid{stroke:#2b3238}.axis{stroke:#9aa6b0}
 .limit{stroke:#ff8a80}.use-mean{stroke:#8ec5ff}.use-peak{fill:#24476b}.queue-mean{stroke:#ffc46b}.queue-peak{fill:#5a4320}
 .p50{stroke:#4f88b0}.p90{stroke:#86bce6}.p99{stroke:#d3e9ff}
+.order-oldest{stroke:#ff8a80}.order-newest{stroke:#ffc46b}.order-shedding{stroke:#8ec5ff}
 }
 ";
 
