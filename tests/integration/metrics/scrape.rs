@@ -49,7 +49,6 @@ impl Rule for Eager {
 
 /// After each kind of event has happened once, a scrape shows every metric with the right value, type and description.
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one scrape shows all metrics")]
 async fn a_scrape_shows_every_metric() {
     let (recorder, exporter, address) = listening_recorder();
     metrics::set_global_recorder(recorder).unwrap();
