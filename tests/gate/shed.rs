@@ -41,12 +41,17 @@ impl Outcome {
 #[derive(Clone, Copy)]
 struct Client {
     hold: Duration,
+    /// The numbers of the requests that hold their permits for longer.
+    stalled: (usize, usize),
     deadline: Option<Duration>,
     /// A rejected request is made once more after the time that it was told.
     retries: bool,
 }
 
-const CLIENT: Client = Client { hold: Duration::from_millis(50), deadline: None, retries: false };
+const CLIENT: Client =
+    Client { hold: Duration::from_millis(50), stalled: (0, 0), deadline: None, retries: false };
+/// How long the permits are held that make up a stall.
+const STALL: Duration = Duration::from_secs(10);
 
 /// Runs requests against a gate: when each arrives, where, and its priority. Returns their outcomes in the order in which they ended.
 fn run(arrivals: Vec<(Duration, Gate, Priority)>, client: Client) -> Vec<Outcome> {
@@ -77,7 +82,8 @@ fn run(arrivals: Vec<(Duration, Gate, Priority)>, client: Client) -> Vec<Outcome
                         outcomes.borrow_mut().push(outcome);
                         match result {
                             Ok(_permit) => {
-                                sleep(client.hold).await;
+                                let (from, to) = client.stalled;
+                                sleep(if (from..to).contains(&number) { STALL } else { client.hold }).await;
                                 return;
                             }
                             Err(error) if client.retries && !is_retry => {
@@ -270,6 +276,26 @@ async fn a_standing_queue_is_served_from_its_end() {
     assert_eq!(gate.status().totals.queue.shed, 1);
 }
 
+/// A stall teaches the gate a rate that is far too low. It does not reject requests for that reason once the stall is over.
+#[test]
+fn a_stall_is_forgotten() {
+    for seed in 1..=20 {
+        let gate = shedding(2).build();
+        // 90 requests come in the first 3 s, then two hold the permits for 10 s.
+        let client = Client { stalled: (90, 92), deadline: Some(MS * 200), ..CLIENT };
+        let outcomes = run(at_gate(&gate, poisson(seed, 30.0, Duration::ZERO, secs(30))), client);
+        let late: Vec<_> = outcomes.iter().filter(|outcome| outcome.arrived > secs(20)).collect();
+        let rejected =
+            late.iter().filter(|outcome| matches!(outcome.result, Err(AcquireError::WouldExpire { .. })));
+        let rejected = rejected.count();
+        assert!(
+            late.len() > 200 && rejected * 100 <= 3 * late.len(),
+            "seed {seed}: {rejected} of {}",
+            late.len()
+        );
+    }
+}
+
 /// S6: after the load has fallen below what the gate serves, its queue is not standing any more within two intervals.
 #[test]
 fn a_queue_stops_standing_soon() {
@@ -336,7 +362,7 @@ fn retries_after_the_hint_are_admitted() {
 fn twice_the_load_is_served_quickly() {
     for seed in 1..=5 {
         let gate = shedding(10).build();
-        let client = Client { hold: MS * 50, deadline: Some(secs(1)), retries: false };
+        let client = Client { hold: MS * 50, deadline: Some(secs(1)), ..CLIENT };
         let outcomes = run(at_gate(&gate, poisson(seed, 400.0, Duration::ZERO, secs(60))), client);
         let mut waits: Vec<Duration> =
             served(&outcomes).filter(|outcome| outcome.arrived > secs(5)).map(Outcome::waited).collect();

@@ -237,14 +237,17 @@ impl FairQueue {
         }
     }
 
-    /// Returns how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, or the rate is not
-    /// known yet.
+    /// Returns how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, the rate is not
+    /// known yet, or the request is the first one: without any that waits, a rate that is too low would never be corrected.
     pub(in crate::gate) fn predict_wait(&self, place: NodeId, priority: Priority) -> Option<i64> {
         let leaf = self.leaf(place);
         let node = &self.nodes[leaf];
         // Requests of a lower priority are passed.
         let is_last = node.waiting_priorities.lowest().is_none_or(|lowest| lowest >= priority);
         let ahead = if is_last && self.order(leaf) == LeafOrder::OldestFirst { node.waiting } else { 0 };
+        if ahead == 0 {
+            return None;
+        }
         let predict = |at: usize| self.shedding[at].shedder.predict(ahead.saturating_add(1));
         (0..self.shedding.len()).filter(|at| self.sheds_of(*at, leaf)).filter_map(predict).max()
     }

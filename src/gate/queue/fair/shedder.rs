@@ -63,6 +63,7 @@ impl Shedder {
             (self.interval_start, self.shortest_wait) = (now, i64::MAX);
         }
         self.clear_arrivals();
+        self.drain.begin(now);
     }
 
     /// Observes that a request was admitted after a wait. `waited` is how long the oldest request has waited then, which may be another
@@ -189,13 +190,20 @@ impl DrainRate {
         }
     }
 
+    /// Begins a gap, unless one has begun already.
+    const fn begin(&mut self, now: i64) {
+        if self.last.is_none() {
+            self.last = Some(now);
+        }
+    }
+
     const fn interrupt(&mut self) {
         self.last = None;
     }
 
-    /// Returns `None` until two gaps were measured.
+    /// Returns `None` until a gap was measured.
     const fn mean_gap(&self) -> Option<i64> {
-        if self.gaps >= 2 { Some(self.mean_gap) } else { None }
+        if self.gaps > 0 { Some(self.mean_gap) } else { None }
     }
 }
 
