@@ -21,14 +21,14 @@ use super::counters::Counter;
 use super::error::{AcquireError, AtLevel, Rejection};
 use super::expiry::{set_timer, timer_waker};
 use super::handle::Gate;
+use super::holders::record::{HeldPermits, RecordId};
+use super::holders::requester::Requester;
 use super::permit::{OwnedPermit, Permit};
 use super::permits::LockedPermits;
 #[cfg(feature = "tracing")]
 use super::priority::Priority;
 use super::queue::fair::{Ownership, QueueArrival};
 use super::queue::{Queue, Removed, Waiter, WaiterRules, WaiterState};
-use super::record::{HeldPermits, RecordId};
-use super::requester::Requester;
 use super::shared::Shared;
 use super::state::{
     ArrivalDecision, ArrivalTime, GateState, TrackedRequest, TreeArrival, TreeWait, WaitDeadline,

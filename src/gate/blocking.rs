@@ -14,9 +14,9 @@ use super::acquire::{PendingRequest, RequestOptions, SlowOutcome};
 use super::clock::{self, NEVER};
 use super::error::AcquireError;
 use super::handle::Gate;
+use super::holders::record::HeldPermits;
 use super::permit::Permit;
 use super::queue::fair::Ownership;
-use super::record::HeldPermits;
 
 /// Blocks the thread until the request is admitted or rejected. It needs no runtime and no timer.
 #[track_caller]

@@ -2,10 +2,10 @@
 
 use super::error::Rejection;
 use super::histogram::Histogram;
+use super::holders::watch::GateWatch;
 use super::status::{QueueTotals, RejectedTotals};
 use super::wait_sampler::WaitSampler;
 use super::wake_list::ChangeListeners;
-use super::watch::GateWatch;
 
 /// What is counted and measured for one gate under its lock.
 pub(super) struct Books {

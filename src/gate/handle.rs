@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
-use super::holder::Holder;
+use super::holders::holder::Holder;
 use super::key::Key;
 use super::outcomes::{AttemptStart, OutcomeReader, OutcomeSampler};
 use super::queue::fair::NodeRules;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::clock;
 use super::core::Core;
-use super::cycle::{FoundCycle, WaitCycle, find_cycles};
 use super::handle::Gate;
-use super::holder::Findings;
+use super::holders::cycle::{FoundCycle, WaitCycle, find_cycles};
+use super::holders::holder::Findings;
+use super::holders::watch::ReportKind;
 use super::tree::Tree;
-use super::watch::ReportKind;
 
 impl Gate {
     /// Looks for what does not move. Finds nothing at a gate that does not track its holders.

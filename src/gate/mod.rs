@@ -20,15 +20,17 @@
 //! request                          what callers use: acquire, try_acquire, run
 //! poll_gate                        a gate with one pending request, for code that is polled
 //! acquire, blocking, drained       a request as a future, as a blocked thread; waiting for the end
+//! acquire_all                      permits of several gates at once
 //! permit                           released on drop
-//! handle                           Gate and its builder
+//! handle, inspect                  Gate and its builder; looking for what does not move
 //! expiry                           deadlines: what happens when a timer fires
-//! shared                           one gate: the permits, the lock, the counters
+//! shared, tree                     one gate: the permits, the lock, the counters; gates that share a lock
 //! state/                           the rules of admission behind the lock
 //! queue/, permits/                 the wait queue; the atomic word of the fast path, which is also the lock
 //! timer/, wake_list, wait_sampler  one timer per runtime; what is woken after the lock; which waits are measured
 //! status, error                    reports; rejections
 //! histogram, counters, clock, sync wait times; counters of the fast path; nanoseconds; atomics
+//! holders/                         records of the permits in use, at gates that track them
 //! outcomes                         samples of the outcomes of work, for limits that follow them
 //! ```
 
@@ -58,18 +60,14 @@ mod books;
 pub(crate) mod clock;
 mod core;
 mod counters;
-mod cycle;
 mod histogram;
-mod holder;
+mod holders;
 mod key;
 mod number;
 mod outcomes;
 mod priority;
-mod record;
-mod requester;
 mod wait_sampler;
 mod wake_list;
-mod watch;
 
 mod error;
 mod status;
@@ -78,12 +76,12 @@ mod sync;
 pub use acquire::{Acquire, AcquireOwned};
 pub use acquire_all::{AcquireAll, PermitSet, acquire_all};
 pub use attempt::Attempt;
-pub use cycle::{CycleLink, WaitCycle};
 pub use drained::Drained;
 pub use error::{AcquireError, Overload, RetryAfter, TryAcquireError};
 pub use handle::{Gate, GateBuilder, InvalidParent};
 pub use histogram::{Bucket, Histogram};
-pub use holder::{Holder, HolderState, Stall};
+pub use holders::cycle::{CycleLink, WaitCycle};
+pub use holders::holder::{Holder, HolderState, Stall};
 pub use key::Key;
 pub use permit::{OwnedPermit, Permit};
 pub use poll_gate::PollGate;
@@ -93,7 +91,8 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
-pub(crate) use holder::in_words;
+pub(crate) use holders::holder::in_words;
+pub(crate) use holders::watch::ReportKind;
 pub(crate) use inspect::wait_cycles;
 #[cfg(feature = "tower")]
 pub(crate) use outcomes::AttemptStart;
@@ -101,4 +100,3 @@ pub(crate) use outcomes::OutcomeReader;
 #[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
 pub(crate) use request::run_blocking;
 pub(crate) use wake_list::WakeList;
-pub(crate) use watch::ReportKind;

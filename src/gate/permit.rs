@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::handle::Gate;
-use super::record::HeldPermits;
+use super::holders::record::HeldPermits;
 
 /// An admission through a [`Gate`], borrowed from its handle. Dropping it releases its permits.
 ///

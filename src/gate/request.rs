@@ -11,10 +11,10 @@ use super::acquire::{Acquire, AcquireOwned, RequestOptions};
 use super::blocking;
 use super::error::{AcquireError, TryAcquireError};
 use super::handle::Gate;
+use super::holders::record::HeldPermits;
 use super::permit::{OwnedPermit, Permit};
 use super::priority::Priority;
 use super::queue::fair::Ownership;
-use super::record::HeldPermits;
 use crate::plan::GateName;
 
 impl Gate {

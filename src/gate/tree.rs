@@ -14,19 +14,19 @@ use super::clock;
 use super::core::Core;
 use super::counters::ShardedCounters;
 use super::error::Rejection;
-use super::holder::{Findings, Holder};
+use super::holders::holder::{Findings, Holder};
+use super::holders::record::{HeldPermits, RecordId};
+use super::holders::requester::Requester;
+use super::holders::watch::{GateWatch, ReportKind};
 use super::key::Key;
 use super::number::next_number;
 use super::permits::{Permits, Word};
 use super::priority::Priority;
 use super::queue::fair::{NodeId, NodeRules, Ownership, Place};
 use super::queue::{FairQueue, Waiter};
-use super::record::{HeldPermits, RecordId};
-use super::requester::Requester;
 use super::state::{GateState, TrackedRequest};
 use super::status::{GateStatus, KeyStatus, Resize};
 use super::wake_list::WakeList;
-use super::watch::{GateWatch, ReportKind};
 use crate::plan::{GateName, Holders, Limit};
 
 /// The tree of a root gate.

@@ -20,7 +20,7 @@ use std::{thread, time::Duration};
 
 pub(super) use word::Word;
 
-use super::record::HeldPermits;
+use super::holders::record::HeldPermits;
 use super::sync::{self, AtomicU64, Mutex, Ordering, UnsafeCell};
 use crate::plan::Limit;
 

@@ -11,7 +11,7 @@
 //! The number of available permits always lies in `-Limit::MAX..=Limit::MAX`. With the bias of 2^30 its field neither
 //! borrows nor carries, so each change of it is one addition to the whole word.
 
-use crate::gate::record::HeldPermits;
+use crate::gate::holders::record::HeldPermits;
 use crate::plan::Limit;
 
 /// A value of the state word.

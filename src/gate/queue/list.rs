@@ -27,8 +27,8 @@ use std::ptr::{self, NonNull};
 use std::task::Waker;
 
 use super::waiter::{Removal, Removed, WaiterRules, WaiterState, WaitingRequest};
+use crate::gate::holders::record::RecordId;
 use crate::gate::priority::Priority;
-use crate::gate::record::RecordId;
 use crate::gate::sync::{AtomicU8, Ordering, PlainCounter, UnsafeCell};
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;

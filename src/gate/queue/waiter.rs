@@ -6,8 +6,8 @@ use std::ptr;
 use std::task::Waker;
 
 use crate::gate::error::AtLevel;
+use crate::gate::holders::record::RecordId;
 use crate::gate::priority::Priority;
-use crate::gate::record::RecordId;
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 

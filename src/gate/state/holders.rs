@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::admission::GateState;
 use crate::gate::clock;
-use crate::gate::holder::{Findings, Holder, HolderState, LateHolders, Stall};
+use crate::gate::holders::holder::{Findings, Holder, HolderState, LateHolders, Stall};
+use crate::gate::holders::record::{HeldPermits, RecordId};
+use crate::gate::holders::requester::Requester;
 use crate::gate::queue::fair::{FairQueue, HolderRecord, NodeId, Ownership, Place, TrackedWait};
-use crate::gate::record::{HeldPermits, RecordId};
-use crate::gate::requester::Requester;
 
 /// What is noted of a request at a gate that tracks its holders.
 #[derive(Clone, Copy)]

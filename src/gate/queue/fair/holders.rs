@@ -4,14 +4,14 @@ use super::FairQueue;
 use super::node::{LeafOrder, NodeId, NodeKind};
 use super::tracker::{HolderRecord, Ownership, TrackedWait, Tracker};
 use crate::gate::clock;
-use crate::gate::cycle::{HoldFact, NodeFact, TreeFacts, WaitFact};
-use crate::gate::holder::{Holder, HolderState};
+use crate::gate::holders::cycle::{HoldFact, NodeFact, TreeFacts, WaitFact};
+use crate::gate::holders::holder::{Holder, HolderState};
+use crate::gate::holders::record::RecordId;
+use crate::gate::holders::requester::Flow;
+use crate::gate::holders::watch::GateWatch;
 use crate::gate::key::Key;
 use crate::gate::priority::Priority;
 use crate::gate::queue::waiter::{Removal, WaitingRequest};
-use crate::gate::record::RecordId;
-use crate::gate::requester::Flow;
-use crate::gate::watch::GateWatch;
 
 impl FairQueue {
     /// Has a declared gate track its holders. Its children must do so, too.

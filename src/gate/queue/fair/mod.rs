@@ -49,8 +49,8 @@ pub(in crate::gate) use tracker::{HolderRecord, Ownership, TrackedWait};
 use super::list::{Visit, Waiter};
 use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
 use crate::gate::books::{Books, add};
+use crate::gate::holders::record::RecordId;
 use crate::gate::priority::{Priority, PrioritySet};
-use crate::gate::record::RecordId;
 use crate::gate::timer::TimerId;
 use crate::plan::{Keys, Limit, Shed};
 

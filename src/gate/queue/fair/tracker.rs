@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::node::NodeId;
-use crate::gate::holder::HolderState;
-use crate::gate::record::RecordId;
-use crate::gate::requester::Requester;
+use crate::gate::holders::holder::HolderState;
+use crate::gate::holders::record::RecordId;
+use crate::gate::holders::requester::Requester;
 
 /// One record for the permits of each request that was admitted, and one for each request that waits. Empty if no gate of the tree
 /// tracks its holders.

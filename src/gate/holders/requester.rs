@@ -8,16 +8,16 @@ use tokio::task;
 
 /// Where a request was made, and by which task.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Requester {
-    pub(super) location: &'static Location<'static>,
+pub(in crate::gate) struct Requester {
+    pub(in crate::gate) location: &'static Location<'static>,
     /// `None` outside of tokio's tasks.
-    pub(super) task: Option<task::Id>,
-    pub(super) flow: Flow,
+    pub(in crate::gate) task: Option<task::Id>,
+    pub(in crate::gate) flow: Flow,
 }
 
 /// Code that runs one step after the other: while its request waits, it releases nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Flow {
+pub(in crate::gate) enum Flow {
     /// Not known, or not certain. Such a holder may release its permits at any time.
     Unknown,
     /// A task, and the address of the waker with which it polls. A task that runs several futures at a time, such as a
@@ -29,19 +29,19 @@ pub(super) enum Flow {
 
 impl Requester {
     /// Returns the requester for a future that is polled by this task.
-    pub(super) fn polled(location: &'static Location<'static>, waker: &Waker) -> Self {
+    pub(in crate::gate) fn polled(location: &'static Location<'static>, waker: &Waker) -> Self {
         let task = task::try_id();
         let flow = task.map_or(Flow::Unknown, |id| Flow::Task(id, waker.data().addr()));
         Self { location, task, flow }
     }
 
     /// Returns the requester for this thread, which blocks until it has its permits.
-    pub(super) fn blocking(location: &'static Location<'static>) -> Self {
+    pub(in crate::gate) fn blocking(location: &'static Location<'static>) -> Self {
         Self { location, task: task::try_id(), flow: Flow::Thread(thread::current().id()) }
     }
 
     /// Returns the requester for code that does not wait. Nothing is known about its waker.
-    pub(super) fn trying(location: &'static Location<'static>) -> Self {
+    pub(in crate::gate) fn trying(location: &'static Location<'static>) -> Self {
         Self { location, task: task::try_id(), flow: Flow::Unknown }
     }
 }

@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use tokio::task;
 
-use super::clock;
 use super::holder::in_words;
 use super::requester::Flow;
+use crate::gate::clock;
 use crate::plan::GateName;
 
 /// Tasks that wait for each other's permits, so that none of them can continue. It prints as one line.
 ///
 /// A cycle is found only if it is certain: among tokio tasks and blocked threads, and among permits that cannot leave their task, which
-/// are borrowed ones and those declared with [`OwnedPermit::stay_in_task`](super::OwnedPermit::stay_in_task).
+/// are borrowed ones and those declared with [`OwnedPermit::stay_in_task`](crate::gate::OwnedPermit::stay_in_task).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitCycle {
@@ -74,52 +74,52 @@ impl fmt::Display for WaitCycle {
 
 /// What one tree of gates contributes to the search.
 #[derive(Default)]
-pub(super) struct TreeFacts {
+pub(in crate::gate) struct TreeFacts {
     /// The gates of the tree, by their number. Empty if no request has waited for long.
-    pub(super) nodes: Vec<NodeFact>,
-    pub(super) holds: Vec<HoldFact>,
-    pub(super) waits: Vec<WaitFact>,
+    pub(in crate::gate) nodes: Vec<NodeFact>,
+    pub(in crate::gate) holds: Vec<HoldFact>,
+    pub(in crate::gate) waits: Vec<WaitFact>,
 }
 
-pub(super) struct NodeFact {
-    pub(super) parent: Option<usize>,
-    pub(super) limit: u32,
+pub(in crate::gate) struct NodeFact {
+    pub(in crate::gate) parent: Option<usize>,
+    pub(in crate::gate) limit: u32,
 }
 
 /// Permits that certainly stay with their flow while it waits.
-pub(super) struct HoldFact {
-    pub(super) flow: Flow,
-    pub(super) location: &'static Location<'static>,
-    pub(super) label: Option<Cow<'static, str>>,
-    pub(super) node: usize,
-    pub(super) weight: u32,
-    pub(super) since: i64,
+pub(in crate::gate) struct HoldFact {
+    pub(in crate::gate) flow: Flow,
+    pub(in crate::gate) location: &'static Location<'static>,
+    pub(in crate::gate) label: Option<Cow<'static, str>>,
+    pub(in crate::gate) node: usize,
+    pub(in crate::gate) weight: u32,
+    pub(in crate::gate) since: i64,
 }
 
 /// A request that waits.
 #[derive(Clone)]
-pub(super) struct WaitFact {
+pub(in crate::gate) struct WaitFact {
     /// Identifies the request together with the instant.
-    pub(super) address: usize,
-    pub(super) flow: Flow,
-    pub(super) task: Option<task::Id>,
-    pub(super) location: &'static Location<'static>,
-    pub(super) node: usize,
-    pub(super) gate: GateName,
-    pub(super) weight: u32,
-    pub(super) since: i64,
+    pub(in crate::gate) address: usize,
+    pub(in crate::gate) flow: Flow,
+    pub(in crate::gate) task: Option<task::Id>,
+    pub(in crate::gate) location: &'static Location<'static>,
+    pub(in crate::gate) node: usize,
+    pub(in crate::gate) gate: GateName,
+    pub(in crate::gate) weight: u32,
+    pub(in crate::gate) since: i64,
     /// Whether it has waited for longer than its gate allows.
-    pub(super) is_long: bool,
+    pub(in crate::gate) is_long: bool,
 }
 
 /// A cycle, with what identifies its waits: the number of the tree and the wait.
-pub(super) struct FoundCycle {
-    pub(super) cycle: WaitCycle,
-    pub(super) waits: Vec<(usize, WaitFact)>,
+pub(in crate::gate) struct FoundCycle {
+    pub(in crate::gate) cycle: WaitCycle,
+    pub(in crate::gate) waits: Vec<(usize, WaitFact)>,
 }
 
 /// Finds the cycles among the flows of several trees. Each flow is in at most one of them.
-pub(super) fn find_cycles(trees: &[TreeFacts], now: i64) -> Vec<FoundCycle> {
+pub(in crate::gate) fn find_cycles(trees: &[TreeFacts], now: i64) -> Vec<FoundCycle> {
     let mut search = Search::new(trees);
     search.let_proceed();
     search.cycles(now)

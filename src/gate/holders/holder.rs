@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::task;
 use tokio::time::Instant;
 
-use super::key::Key;
+use crate::gate::key::Key;
 use crate::plan::GateName;
 
-/// The permits of one request that are in use at a gate that [tracks its holders](super::GateBuilder::track_holders); from
-/// [`Gate::holders`](super::Gate::holders). It prints as one line, without the key.
+/// The permits of one request that are in use at a gate that [tracks its holders](crate::gate::GateBuilder::track_holders); from
+/// [`Gate::holders`](crate::gate::Gate::holders). It prints as one line, without the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
@@ -20,7 +20,7 @@ pub struct Holder {
     pub gate: GateName,
     /// The key of that gate in whose name they were requested.
     pub key: Option<Key>,
-    /// The text that [`Permit::label`](super::Permit::label) has set.
+    /// The text that [`Permit::label`](crate::gate::Permit::label) has set.
     pub label: Option<Cow<'static, str>>,
     /// Where the permits were requested.
     pub location: &'static Location<'static>,
@@ -45,7 +45,7 @@ pub enum HolderState {
     /// The request was admitted, and its future has not been polled since: the loser of a `select!` that is kept, or a task that is
     /// blocked. Nothing is released before it is polled or dropped.
     GrantedNotPolled,
-    /// [`Permit::forget`](super::Permit::forget) was called: nothing releases the permits.
+    /// [`Permit::forget`](crate::gate::Permit::forget) was called: nothing releases the permits.
     Forgotten,
 }
 

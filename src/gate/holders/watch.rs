@@ -1,23 +1,23 @@
 //! What a gate that tracks its holders keeps beside their records.
 
-use super::clock::{self, NEVER};
-use super::histogram::Histogram;
-use super::wait_sampler::WaitSampler;
+use crate::gate::clock::{self, NEVER};
+use crate::gate::histogram::Histogram;
+use crate::gate::wait_sampler::WaitSampler;
 use crate::plan::{GateName, Holders};
 
 /// The hold times of one gate, and when something last moved there.
-pub(super) struct GateWatch {
-    pub(super) name: GateName,
+pub(in crate::gate) struct GateWatch {
+    pub(in crate::gate) name: GateName,
     /// Nanoseconds, or [`NEVER`].
-    pub(super) overdue_after: i64,
+    pub(in crate::gate) overdue_after: i64,
     /// Chooses the releases that are measured.
-    pub(super) sampler: WaitSampler,
-    pub(super) holds: Histogram,
+    pub(in crate::gate) sampler: WaitSampler,
+    pub(in crate::gate) holds: Histogram,
     /// When permits were last acquired or released here. `None` after a release that read no clock: the next look takes its own
     /// instant, so nothing seems older than it is.
-    pub(super) changed: Option<i64>,
+    pub(in crate::gate) changed: Option<i64>,
     /// When each kind of event was last reported.
-    pub(super) reported: [i64; REPORTS],
+    pub(in crate::gate) reported: [i64; REPORTS],
 }
 
 /// What is reported about one gate.
@@ -32,7 +32,7 @@ pub(crate) enum ReportKind {
 const REPORTS: usize = 4;
 
 impl GateWatch {
-    pub(super) fn new(name: GateName, holders: Holders) -> Self {
+    pub(in crate::gate) fn new(name: GateName, holders: Holders) -> Self {
         Self {
             name,
             overdue_after: clock::from_duration(holders.overdue_duration()),
@@ -44,7 +44,7 @@ impl GateWatch {
     }
 
     /// Returns `true` if this kind has not been reported in the last 30 s, and notes that it is reported now.
-    pub(super) fn may_report(&mut self, kind: ReportKind, now: i64) -> bool {
+    pub(in crate::gate) fn may_report(&mut self, kind: ReportKind, now: i64) -> bool {
         let last = &mut self.reported[kind as usize];
         let is_due = *last == NEVER || now.saturating_sub(*last) >= REPORT_INTERVAL;
         if is_due {
@@ -54,7 +54,7 @@ impl GateWatch {
     }
 
     /// Returns `true` if this instant is so long ago that a permit in use since then is overdue.
-    pub(super) const fn is_overdue(&self, since: i64, now: i64) -> bool {
+    pub(in crate::gate) const fn is_overdue(&self, since: i64, now: i64) -> bool {
         self.overdue_after != NEVER && now.saturating_sub(since) > self.overdue_after
     }
 }
