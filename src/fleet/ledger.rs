@@ -91,7 +91,7 @@ pub enum LedgerError {
         required: u64,
     },
     /// The engine did not answer, or its answer was an error.
-    #[error("{engine} did not make the exchange")]
+    #[error("the call to {engine} has failed")]
     Engine {
         /// The engine.
         engine: &'static str,

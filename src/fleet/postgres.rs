@@ -106,6 +106,20 @@ impl PostgresLedger {
         Ok(())
     }
 
+    /// Returns the names of the gates, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the server cannot be reached or has no tables.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn gates(&self) -> Result<Vec<String>, LedgerError> {
+        let rows = self.query("SELECT name FROM concurrency_governor.gate ORDER BY name", &[]).await?;
+        rows.iter().map(|row| read(row, 0)).collect()
+    }
+
     /// Runs a statement that returns one row.
     async fn query_one(&self, query: &str, values: &[TypedValue<'_>]) -> Result<Row, LedgerError> {
         let row = self.query(query, values).await?.pop();
@@ -213,11 +227,17 @@ impl Ledger for PostgresLedger {
         check_name("gate", gate)?;
         // One statement sees one state. A gate without holders has one row.
         let query = "SELECT g.epoch, g.permits, g.version, g.set_by, greatest(0, g.learning_until - g.clock), g.exchanges, g.granted, \
-            h.name, h.granted, h.reserved, h.wants, h.seq, greatest(0, h.expiry - g.clock), h.ticket \
+            h.name, h.granted, h.reserved, h.wants, h.seq, greatest(0, h.expiry - g.clock), h.ticket, g.layout \
             FROM concurrency_governor.gate g LEFT JOIN concurrency_governor.holder h ON h.gate = g.name \
             WHERE g.name = $1 ORDER BY h.position";
         let rows = self.query(query, &[(&gate, Type::TEXT)]).await?;
         let Some(first) = rows.first() else { return Ok(LedgerStatus::default()) };
+        let layout: i64 = read(first, 14)?;
+        if layout != 1 {
+            return Err(unsuitable(format!(
+                "the gate {gate:?} has the layout {layout}, and this program knows 1"
+            )));
+        }
         let number = |row: &Row, column: usize| read(row, column).map(from_i64);
         let mut holders = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -1,6 +1,6 @@
 //! A ledger in Redis or Valkey: one Lua script on one hash for each gate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +93,30 @@ impl RedisLedger {
             Err(error) => Err(unsuitable(format!(
                 "a script cannot read its clock and its run; allow TIME and INFO in scripts ({error:?})"
             ))),
+        }
+    }
+
+    /// Returns the names of the gates, in their order. It visits all keys of the database, in steps.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the server cannot be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn gates(&self) -> Result<Vec<String>, LedgerError> {
+        let (mut cursor, mut gates) = (0_u64, BTreeSet::new());
+        loop {
+            let mut command = redis::cmd("SCAN");
+            command.arg(cursor).arg("MATCH").arg("cg:{*}").arg("COUNT").arg(1000);
+            let keys: Vec<String>;
+            (cursor, keys) = self.query(&command).await?;
+            let names = keys.iter().filter_map(|key| key.strip_prefix("cg:{")?.strip_suffix('}'));
+            gates.extend(names.filter(|name| check_name("gate", name).is_ok()).map(str::to_owned));
+            if cursor == 0 {
+                return Ok(gates.into_iter().collect());
+            }
         }
     }
 
@@ -204,7 +228,9 @@ impl Ledger for RedisLedger {
         if fields.is_empty() {
             return Ok(LedgerStatus::default());
         }
-        read_status(&fields).ok_or_else(|| unsuitable(format!("the gate {gate:?} has another layout")))
+        read_status(&fields).ok_or_else(|| {
+            unsuitable(format!("the gate {gate:?} has another layout, and this program knows 1"))
+        })
     }
 }
 

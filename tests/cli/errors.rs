@@ -10,7 +10,11 @@ use crate::support::{TestDirectory, explain, fail, fail_with_lines, program};
 /// A wrong argument is reported on one line with what was given and what is allowed.
 #[test]
 fn wrong_arguments_are_reported_on_one_line() {
-    const COMMANDS: &str = "explain, check, capture, diff, watch, simulate, completions, man, help";
+    const COMMANDS: &str = if cfg!(any(feature = "redis", feature = "postgres")) {
+        "explain, check, capture, diff, watch, simulate, fleet, completions, man, help"
+    } else {
+        "explain, check, capture, diff, watch, simulate, completions, man, help"
+    };
     const FLAGS: &str = "--preset NAME, --plan FILE, --set GATE=N, --adaptive GATE=RULE, --env-prefix PREFIX, --reading RESOURCE=READING, --root DIR, --brief, --json";
 
     for (arguments, given, allowed) in [

@@ -23,6 +23,12 @@ fn help_and_version_go_to_standard_output() {
         &["watch", "--help"],
         &["watch", "-h"],
         &["simulate", "--help"],
+        #[cfg(any(feature = "redis", feature = "postgres"))]
+        &["fleet", "--help"],
+        #[cfg(any(feature = "redis", feature = "postgres"))]
+        &["fleet", "status", "--help"],
+        #[cfg(any(feature = "redis", feature = "postgres"))]
+        &["fleet", "set-limit", "--help"],
         &["simulate", "-h"],
         &["completions", "-h"],
         &["man", "-h"],

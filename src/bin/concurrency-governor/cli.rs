@@ -12,6 +12,8 @@ use crate::completions::{self, CompletionsArgs};
 #[cfg(target_os = "linux")]
 use crate::diff::{self, DiffArgs};
 use crate::explain::{self, ExplainArgs};
+#[cfg(any(feature = "redis", feature = "postgres"))]
+use crate::fleet::{self, FleetArgs};
 use crate::man::{self, ManArgs};
 use crate::simulate::{self, SimulateArgs};
 use crate::usage::EarlyExit;
@@ -54,6 +56,11 @@ pub(crate) enum CliCommand {
     /// Simulate a load on the gates, report waits and rejections
     #[command(after_help = simulate::EXAMPLES, after_long_help = long_notes(simulate::NOTES, simulate::EXAMPLES))]
     Simulate(Box<SimulateArgs>),
+    /// Show and set the limits that many processes share
+    #[cfg(any(feature = "redis", feature = "postgres"))]
+    #[command(after_help = fleet::EXAMPLES, after_long_help = long_notes(fleet::NOTES, fleet::EXAMPLES))]
+    #[command(disable_help_subcommand = true, arg_required_else_help = false)]
+    Fleet(FleetArgs),
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(CompletionsArgs),
@@ -81,6 +88,8 @@ impl Cli {
             CliCommand::Capture(_) => Ok(()),
             #[cfg(target_os = "linux")]
             CliCommand::Diff(args) => args.plan.check(),
+            #[cfg(any(feature = "redis", feature = "postgres"))]
+            CliCommand::Fleet(_) => Ok(()),
             CliCommand::Completions(_) | CliCommand::Man(_) => Ok(()),
         };
         checked.map_err(|error| EarlyExit::UsageError(error.to_string()))?;

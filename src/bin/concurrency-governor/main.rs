@@ -6,6 +6,7 @@
 //! - `diff` compares two hosts.
 //! - `watch` refreshes readings and limits, and shows each change.
 //! - `simulate` runs requests through the gates of a plan and reports waits and rejections.
+//! - `fleet` shows and changes the limits that many processes share, in their ledger.
 //! - `completions` and `man` print what a package installs beside the program.
 //!
 //! Wrong input produces one line on standard error, or one line for each problem of a plan, nothing on standard output, and
@@ -20,6 +21,8 @@ mod completions;
 mod diff;
 mod explain;
 mod flags;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod fleet;
 mod man;
 mod output;
 mod report;
@@ -63,6 +66,8 @@ fn run(command: CliCommand) -> Result<CommandOutput, ErrorLines> {
         CliCommand::Capture(args) => capture::run(&args).map_err(ErrorLines::one),
         CliCommand::Watch(args) => watch::run(&args).map(|()| String::new()).map_err(|error| error.lines()),
         CliCommand::Simulate(args) => simulate::run(&args).map_err(|error| error.lines()),
+        #[cfg(any(feature = "redis", feature = "postgres"))]
+        CliCommand::Fleet(args) => fleet::run(&args).map_err(ErrorLines::one),
         CliCommand::Completions(args) => Ok(completions::run(&args, &mut cli::definition())),
         CliCommand::Man(args) => man::run(&args, cli::definition()).map_err(ErrorLines::one),
     };

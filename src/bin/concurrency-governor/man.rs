@@ -21,13 +21,14 @@ pub(crate) fn run(args: &ManArgs, mut program: Command) -> Result<String, ManPag
     let command = match &args.command {
         None => program,
         Some(name) => {
-            let Some(found) = program.find_subcommand(name) else {
+            let Some(found) = find_command(&program, name) else {
                 let names: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
                 return Err(ManPageError::UnknownCommand { name: name.clone(), allowed: names.join(", ") });
             };
             found.clone().name(format!("{PROGRAM}-{name}"))
         }
     };
+    let has_subcommands = command.has_subcommands();
     let notes = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
 
     // The header has no date, so that each build produces the same page.
@@ -37,11 +38,19 @@ pub(crate) fn run(args: &ManArgs, mut program: Command) -> Result<String, ManPag
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    if args.command.is_none() {
+    if has_subcommands {
         man.render_subcommands_section(&mut page)?;
     }
     page.extend(render_sections(notes.as_deref().unwrap_or_default()).into_bytes());
     Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// Finds a command by its name. A subcommand has the name of its command in front, such as `fleet-status`.
+fn find_command<'p>(program: &'p Command, name: &str) -> Option<&'p Command> {
+    let nested = |command: &'p Command| {
+        command.find_subcommand(name.strip_prefix(command.get_name())?.strip_prefix('-')?)
+    };
+    program.find_subcommand(name).or_else(|| program.get_subcommands().find_map(nested))
 }
 
 /// Renders the notes at the end of a help page as sections of a manual page.

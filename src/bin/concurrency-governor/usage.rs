@@ -89,18 +89,20 @@ fn describe(error: &clap::Error, command: &Command, args: &[OsString]) -> String
 
 /// Finds the command that clap was parsing when it found the error.
 ///
-/// That is the first command among the arguments. It is the program itself if the wrong argument comes before any command.
+/// That is the first command among the arguments, or its subcommand. It is the program itself if the wrong argument comes before any
+/// command.
 fn command_with_error<'p>(program: &'p Command, error: &clap::Error, args: &[OsString]) -> &'p Command {
     let wrong = error.get(ContextKind::InvalidArg).map(context_text).unwrap_or_default();
+    let mut last = program;
     for argument in args.iter().skip(1) {
         if argument.to_str().is_some_and(|argument| flag_name(argument) == wrong) {
             break;
         }
-        if let Some(command) = program.find_subcommand(argument) {
-            return command;
+        if let Some(command) = last.find_subcommand(argument) {
+            last = command;
         }
     }
-    program
+    last
 }
 
 /// Returns the command line that prints the help page of a command.

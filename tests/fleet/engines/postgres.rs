@@ -142,7 +142,7 @@ fn errors_say_what_is_wrong() {
         let port = server.port;
         drop(server);
         let gone = PostgresLedger::new(config(port)).check().await.unwrap_err().to_string();
-        assert_eq!(gone, "PostgreSQL did not make the exchange");
+        assert_eq!(gone, "the call to PostgreSQL has failed");
     });
 }
 
@@ -241,7 +241,7 @@ impl TraceEngine for PostgresEngine {
 const FOLDERS: [&str; 3] =
     ["/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin"];
 
-fn start_server() -> Option<TestServer> {
+pub(super) fn start_server() -> Option<TestServer> {
     start_server_with(&["fsync=off"])
 }
 
@@ -300,7 +300,7 @@ pub(super) async fn installed(port: u16) -> PostgresLedger {
 }
 
 /// A server that has just been started accepts connections, and rejects them while it starts.
-async fn wait_until_ready(ledger: &PostgresLedger) {
+pub(super) async fn wait_until_ready(ledger: &PostgresLedger) {
     for _ in 0..500 {
         match ledger.check().await {
             Ok(()) | Err(LedgerError::Unsuitable { .. }) => return,

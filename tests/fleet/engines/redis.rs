@@ -169,7 +169,7 @@ fn errors_say_what_is_wrong() {
         let url = url(&server);
         drop(server);
         let gone = RedisLedger::new(url).unwrap().check().await.unwrap_err().to_string();
-        assert_eq!(gone, "Redis did not make the exchange");
+        assert_eq!(gone, "the call to Redis has failed");
     });
 }
 
