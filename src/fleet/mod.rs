@@ -10,6 +10,9 @@
 mod share;
 
 mod shared_gate;
+mod shared_request;
+
+mod shared_permit;
 
 mod driver;
 mod shared_core;
@@ -35,8 +38,10 @@ pub use postgres::PostgresLedger;
 #[cfg(feature = "redis")]
 pub use redis::RedisLedger;
 pub use share::{Share, ShareError};
-pub use shared_gate::{SharedGate, SharedPermit};
-pub use shared_status::{LeaseLost, SharedStatus, SharedTryError};
+pub use shared_gate::SharedGate;
+pub use shared_permit::SharedPermit;
+pub use shared_request::SharedRequest;
+pub use shared_status::{LeaseLost, SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 
 pub use step::{
     Ask, Claim, Fence, Grant, HolderStatus, LeaseTerms, LedgerServer, LedgerState, LedgerStatus,

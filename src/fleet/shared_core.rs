@@ -16,7 +16,7 @@ use crate::plan::{GateName, Limit};
 use super::boot_clock;
 use super::lease::{Lease, LeasePhase};
 use super::ledger::LedgerError;
-use super::shared_status::{SharedStatus, SharedTryError};
+use super::shared_status::{SharedStatus, Unleased};
 use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
 
 /// What the handles share with the thread that renews the lease.
@@ -52,6 +52,8 @@ struct SharedState {
     wanted: u32,
     exchanges: u64,
     last_error: Option<String>,
+    /// Since when there are no permits from the ledger, on the boot clock. `None` if there are some.
+    unleased_since: Option<Duration>,
     /// The last leases that have ended, by their number, each with its last fence.
     ended: VecDeque<(u64, Fence)>,
 }
@@ -80,6 +82,7 @@ impl SharedCore {
                 wanted: 0,
                 exchanges: 0,
                 last_error: None,
+                unleased_since: Some(boot_clock::now()),
                 ended: VecDeque::new(),
             }),
         }
@@ -219,6 +222,10 @@ impl SharedCore {
                 state.is_paused = false;
                 self.fleet_limit.store(grant.limit.limit.get(), Ordering::Relaxed);
                 let cap = state.lease.cap();
+                state.unleased_since = match cap {
+                    0 => state.unleased_since.or_else(|| Some(boot_clock::now())),
+                    _ => None,
+                };
                 // A lower block counts before the deadline is extended, and a higher one after it.
                 if cap < before {
                     wake_lists.push(self.resize(cap));
@@ -245,6 +252,7 @@ impl SharedCore {
             return;
         }
         state.is_paused = true;
+        state.unleased_since = state.unleased_since.or(Some(state.lease.deadline()));
         let wake_list = self.resize(0);
         // Permits in use should be reported as they return.
         self.wants_returns.store(true, Ordering::Relaxed);
@@ -272,16 +280,19 @@ impl SharedCore {
     }
 
     /// Returns the error of a gate without permits from the ledger.
-    pub(super) fn unleased(&self) -> SharedTryError {
-        let state = self.lock();
-        let reason = match (&state.last_error, state.lease.phase(boot_clock::now())) {
+    pub(super) fn unleased(&self) -> Unleased {
+        let (state, now) = (self.lock(), boot_clock::now());
+        let reason = match (&state.last_error, state.lease.phase(now)) {
             (Some(error), _) => error.clone(),
             (None, LeasePhase::Unleased) => "the ledger has not answered yet".into(),
             (None, LeasePhase::Learning) => "the ledger learns which leases exist".into(),
             (None, LeasePhase::Draining) => "the lease has ended".into(),
             (None, _) => "other processes have all permits".into(),
         };
-        SharedTryError::Unleased { gate: self.gate.name(), name: self.name.clone(), reason }
+        // The thread may not have noted yet that the lease has ended.
+        let since = state.unleased_since.unwrap_or_else(|| state.lease.deadline());
+        let paused_for = now.saturating_sub(since);
+        Unleased { gate: self.gate.name(), name: self.name.clone(), paused_for, reason }
     }
 
     /// Sets the block. The plug has one permit more. The caller drops the list after it has released its lock.

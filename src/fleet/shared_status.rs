@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::gate::TryAcquireError;
+use crate::gate::{AcquireError, TryAcquireError};
 use crate::plan::GateName;
 use crate::plan::debug_as_display::impl_debug_as_display;
 
@@ -36,22 +36,47 @@ pub struct SharedStatus {
     pub last_error: Option<String>,
 }
 
+/// A shared gate has no permits from its ledger.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error(
+    "gate `{gate}` is paused: it has had no permits from the ledger for `{name}` for {paused_for:?} ({reason}); wait longer, or check the ledger"
+)]
+pub struct Unleased {
+    /// The gate.
+    pub gate: GateName,
+    /// The name of the gate in the ledger.
+    pub name: String,
+    /// How long it has had no permits.
+    pub paused_for: Duration,
+    /// What the lease waits for, or why the last exchange has failed.
+    pub reason: String,
+}
+
+/// Why a request that would wait at a shared gate was rejected.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SharedAcquireError {
+    /// The deadline of the request passed while the gate had no permits from the ledger.
+    #[error("the deadline of a request passed after it had waited {waited:?}: {unleased}")]
+    Unleased {
+        /// Why the gate has no permits.
+        unleased: Unleased,
+        /// How long the request has waited.
+        waited: Duration,
+    },
+    /// The gate rejects the request.
+    #[error(transparent)]
+    Rejected(#[from] AcquireError),
+}
+
 /// Why a request at a shared gate that would not wait was rejected.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedTryError {
     /// The gate has no permits from the ledger.
-    #[error(
-        "gate `{gate}` is paused: it has no lease from the ledger for `{name}` ({reason}); wait with `acquire`, or check the ledger"
-    )]
-    Unleased {
-        /// The gate.
-        gate: GateName,
-        /// The name of the gate in the ledger.
-        name: String,
-        /// What the lease waits for, or why the last exchange has failed.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unleased(#[from] Unleased),
     /// The gate rejects the request.
     #[error(transparent)]
     Rejected(TryAcquireError),
@@ -64,4 +89,4 @@ pub struct LeaseLost {
     pub(super) gate: GateName,
 }
 
-impl_debug_as_display!(SharedTryError, LeaseLost);
+impl_debug_as_display!(Unleased, SharedAcquireError, SharedTryError, LeaseLost);

@@ -97,6 +97,6 @@ pub(crate) use inspect::wait_cycles;
 #[cfg(feature = "tower")]
 pub(crate) use outcomes::AttemptStart;
 pub(crate) use outcomes::OutcomeReader;
-#[cfg(any(feature = "metrics", feature = "tower", feature = "tracing"))]
+#[cfg(any(feature = "fleet", feature = "metrics", feature = "tower", feature = "tracing"))]
 pub(crate) use request::run_blocking;
 pub(crate) use wake_list::WakeList;

@@ -1,17 +1,20 @@
 //! Gates that share a limit: real threads, real time, and a ledger that can fail.
 
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use concurrency_governor::fleet::{
-    Ask, Grant, LeasePhase, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger, Share, SharedGate,
-    SharedTryError,
+    Ask, Grant, LeasePhase, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger, Share,
+    SharedAcquireError, SharedGate, SharedTryError,
 };
 use concurrency_governor::gate::AcquireError;
 use concurrency_governor::{GateName, Limit};
+use futures_util::FutureExt;
+use tokio::time::Instant;
 
 const IO: GateName = GateName::new("io");
 const TTL: Duration = Duration::from_millis(300);
@@ -112,11 +115,94 @@ async fn weights_are_at_most_the_limit_of_the_fleet() {
     let gate = open(&MemoryLedger::new(), 4);
     assert_eq!(gate.acquire_many(4).await.unwrap().weight(), 4);
     let error = gate.acquire_many(5).await.unwrap_err();
-    assert_eq!(error, AcquireError::TooLarge { gate: IO, weight: 5, limit: Limit::new(4) });
-    assert_eq!(gate.acquire_many(0).await.unwrap_err(), AcquireError::ZeroWeight { gate: IO });
+    assert_eq!(error, AcquireError::TooLarge { gate: IO, weight: 5, limit: Limit::new(4) }.into());
+    assert_eq!(gate.acquire_many(0).await.unwrap_err(), AcquireError::ZeroWeight { gate: IO }.into());
     assert_eq!(gate.run(async { 7 }).await.unwrap(), 7);
     gate.close();
-    assert_eq!(gate.acquire().await.unwrap_err(), AcquireError::Closed { gate: IO });
+    assert_eq!(gate.acquire().await.unwrap_err(), AcquireError::Closed { gate: IO }.into());
+}
+
+/// F10: the deadline of a request ends its wait at a paused gate, and the error says why the gate is paused. At a gate with a lease it
+/// says that the deadline has passed.
+#[tokio::test]
+async fn a_deadline_says_why_the_gate_is_paused() {
+    let ledger = FlakyLedger::default();
+    ledger.fails(Failing::Yes);
+    let gate = open(&ledger, 4);
+    while gate.status().failures == 0 {
+        tokio::task::yield_now().await;
+    }
+    let wait = Duration::from_millis(20);
+    let request = gate.request().weight(2).max_wait(wait);
+    for error in [
+        request.acquire().await.unwrap_err(),
+        gate.request().deadline(Instant::now() + wait).acquire().await.unwrap_err(),
+        request.run(async {}).await.unwrap_err(),
+        request.run_blocking(|| ()).await.unwrap_err(),
+    ] {
+        let SharedAcquireError::Unleased { unleased, waited } = &error else { panic!("{error}") };
+        assert_eq!((unleased.gate, &*unleased.name), (IO, "prod/io"));
+        assert!(*waited >= wait && unleased.paused_for >= wait, "{error}");
+        assert!(unleased.reason.contains("the test lets it fail"), "{error}");
+        assert!(
+            error.to_string().contains("is paused: it has had no permits from the ledger for `prod/io` for ")
+        );
+    }
+    assert_eq!(gate.status().waiting, 0);
+    ledger.fails(Failing::No);
+    let all = gate.request().weight(4).max_wait(Duration::from_secs(60)).acquire().await.unwrap();
+    assert_eq!(all.weight(), 4);
+    let late = gate.request().max_wait(wait).acquire().await.unwrap_err();
+    assert!(matches!(&late, SharedAcquireError::Rejected(AcquireError::DeadlineExceeded { .. })), "{late}");
+    assert!(matches!(gate.request().weight(3).try_acquire(), Err(SharedTryError::Rejected(_))));
+}
+
+/// A blocked thread waits for a permit without a runtime, also while the gate is paused, and ends its wait at its deadline.
+#[test]
+fn a_thread_waits_for_a_permit() {
+    let ledger = FlakyLedger::default();
+    ledger.fails(Failing::Yes);
+    let gate = open(&ledger, 4);
+    let error = gate.request().max_wait(Duration::from_millis(20)).acquire_blocking().unwrap_err();
+    assert!(matches!(error, SharedAcquireError::Unleased { .. }), "{error}");
+    let waiting = thread::spawn({
+        let gate = gate.clone();
+        move || gate.acquire_blocking().map(|permit| permit.weight())
+    });
+    while gate.status().waiting == 0 {
+        thread::yield_now();
+    }
+    ledger.fails(Failing::No);
+    assert_eq!(waiting.join().unwrap().unwrap(), 1);
+    let heavy = gate.request().weight(5).acquire_blocking().unwrap_err();
+    assert_eq!(heavy, AcquireError::TooLarge { gate: IO, weight: 5, limit: Limit::new(4) }.into());
+}
+
+/// Blocking work has its permit until it ends, also if its future is dropped, and also if it panics.
+#[tokio::test]
+async fn blocking_work_keeps_its_permit() {
+    let gate = open(&MemoryLedger::new(), 4);
+    assert_eq!(gate.run_blocking(|| 7).await.unwrap(), 7);
+    let (end, ended) = mpsc::channel::<()>();
+    let (start, mut started) = tokio::sync::mpsc::channel::<()>(1);
+    let work = gate.request().weight(3).run_blocking(move || {
+        start.blocking_send(()).unwrap();
+        ended.recv().unwrap_err();
+    });
+    tokio::select! {
+        biased;
+        _ = work => panic!("the work waits for its channel"),
+        started = started.recv() => started.unwrap(),
+    }
+    assert_eq!(gate.status().in_use, 3);
+    drop(end);
+    let panicking = gate.run_blocking(|| panic!("the test lets the work panic"));
+    let panicked: Result<(), _> =
+        AssertUnwindSafe(async { panicking.await.map(drop::<()>).unwrap() }).catch_unwind().await;
+    assert!(panicked.is_err());
+    while gate.status().in_use > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A limit that an operator sets reaches the gate by its next exchange.
