@@ -21,8 +21,14 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     /// Starts a program in a new folder, and waits until it accepts connections. `command` gets the folder and the port.
+    #[cfg(feature = "postgres")]
     pub(crate) fn start(name: &str, command: impl FnOnce(&Path, u16) -> Command) -> Self {
-        let (folder, port) = (new_folder(name), free_port());
+        Self::start_on(free_port(), name, command)
+    }
+
+    /// Starts a program on a port of the caller's choice.
+    pub(crate) fn start_on(port: u16, name: &str, command: impl FnOnce(&Path, u16) -> Command) -> Self {
+        let folder = new_folder(name);
         let mut command = command(&folder, port);
         let log = fs::File::create(folder.join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -80,6 +86,6 @@ fn new_folder(name: &str) -> PathBuf {
     folder
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
