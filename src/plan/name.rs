@@ -5,6 +5,31 @@ use std::str::FromStr;
 
 use super::debug_as_display::impl_debug_as_display;
 
+/// Implements parsing and printing for a name. `$kind` is its word in errors.
+macro_rules! impl_name {
+    ($name:ident, $kind:literal) => {
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(given: &str) -> Result<Self, NameError> {
+                InlineName::parse(given, $kind).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.as_str())
+            }
+        }
+    };
+}
+
 /// A resource of which the host has a finite amount.
 ///
 /// The built-in resources are [`CPU`](Self::CPU) (cores), [`FD`](Self::FD) (open file descriptors),
@@ -72,25 +97,7 @@ impl Resource {
     }
 }
 
-impl FromStr for Resource {
-    type Err = NameError;
-
-    fn from_str(given: &str) -> Result<Self, NameError> {
-        InlineName::parse(given, "resource").map(Self)
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Debug for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Resource({})", self.as_str())
-    }
-}
+impl_name!(Resource, "resource");
 
 /// The name of a gate. The rules are those of a [`Resource`]'s name.
 ///
@@ -124,25 +131,7 @@ impl GateName {
     }
 }
 
-impl FromStr for GateName {
-    type Err = NameError;
-
-    fn from_str(given: &str) -> Result<Self, NameError> {
-        InlineName::parse(given, "gate").map(Self)
-    }
-}
-
-impl fmt::Display for GateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Debug for GateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GateName({})", self.as_str())
-    }
-}
+impl_name!(GateName, "gate");
 
 /// The name of a [rule](crate::feedback::Rule) of your own, for [`Adaptive::custom`](crate::Adaptive::custom). The rules are those of
 /// a [`Resource`]'s name.
@@ -175,25 +164,7 @@ impl RuleName {
     }
 }
 
-impl FromStr for RuleName {
-    type Err = NameError;
-
-    fn from_str(given: &str) -> Result<Self, NameError> {
-        InlineName::parse(given, "rule").map(Self)
-    }
-}
-
-impl fmt::Display for RuleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Debug for RuleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RuleName({})", self.as_str())
-    }
-}
+impl_name!(RuleName, "rule");
 
 /// The error for a text that is not a name: the given text, the rule that it breaks, and what is allowed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
