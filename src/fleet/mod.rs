@@ -24,6 +24,8 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod answer;
 mod ledger;
 
 mod boot_clock;

@@ -13,8 +13,9 @@ use tokio_postgres::{Client, Config, Error, NoTls, Row, Socket};
 
 use crate::plan::Limit;
 
+use super::answer::read_answer;
 use super::ledger::{Ledger, LedgerError, check_name};
-use super::step::{Ask, Claim, Fence, Grant, HolderStatus, LedgerStatus, LimitVersion};
+use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 
 /// A ledger in PostgreSQL 14 or later.
 ///
@@ -195,19 +196,8 @@ impl Ledger for PostgresLedger {
         ];
         let answer: Vec<i64> = read(&self.query_one(query, &values).await?, 0)?;
         let answer: Vec<u64> = answer.into_iter().map(from_i64).collect();
-        match answer[..] {
-            [0, last] => Err(LedgerError::Replayed { last }),
-            [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
-                cap: u32::try_from(cap).unwrap_or(u32::MAX),
-                target: u32::try_from(target).unwrap_or(u32::MAX),
-                fence: Fence { epoch, seq },
-                learning: Duration::from_millis(learning),
-                limit: LimitVersion { limit: Limit::saturating(limit), version },
-                granted,
-                holders,
-            }),
-            _ => Err(unsuitable(format!("the function returned {answer:?}"))),
-        }
+        let unknown = || Err(unsuitable(format!("the function returned {answer:?}")));
+        read_answer(&answer).unwrap_or_else(unknown)
     }
 
     async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {

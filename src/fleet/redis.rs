@@ -14,8 +14,9 @@ use tokio::sync::Mutex;
 
 use crate::plan::Limit;
 
+use super::answer::read_answer;
 use super::ledger::{Ledger, LedgerError, check_name};
-use super::step::{Ask, Claim, Fence, Grant, HolderStatus, LedgerStatus, LimitVersion};
+use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 
 /// A ledger in Redis 5 or later, or in Valkey.
 ///
@@ -194,19 +195,8 @@ impl Ledger for RedisLedger {
         }
         call.arg(ask.limit.limit.get()).arg(ask.limit.version);
         let answer: Vec<u64> = self.invoke_replicated(&call).await?;
-        match answer[..] {
-            [0, last] => Err(LedgerError::Replayed { last }),
-            [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
-                cap: u32::try_from(cap).unwrap_or(u32::MAX),
-                target: u32::try_from(target).unwrap_or(u32::MAX),
-                fence: Fence { epoch, seq },
-                learning: Duration::from_millis(learning),
-                limit: LimitVersion { limit: Limit::saturating(limit), version },
-                granted,
-                holders,
-            }),
-            _ => Err(unsuitable(format!("the script returned {answer:?}"))),
-        }
+        let unknown = || Err(unsuitable(format!("the script returned {answer:?}")));
+        read_answer(&answer).unwrap_or_else(unknown)
     }
 
     async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {

@@ -1,7 +1,9 @@
 //! The same traces through the pure step and through an engine.
 
+use std::time::Duration;
+
 use concurrency_governor::Limit;
-use concurrency_governor::fleet::{Grant, LedgerServer, LedgerState, LedgerStatus};
+use concurrency_governor::fleet::{Fence, Grant, LedgerServer, LedgerState, LedgerStatus, LimitVersion};
 
 use crate::trace::{OwnedAsk, Trace, TraceStep};
 
@@ -46,5 +48,22 @@ pub(crate) fn assert_same_answers(engine: &mut impl TraceEngine, traces: std::op
                 assert_eq!(engine.status(), state.status(), "{context}");
             }
         }
+    }
+}
+
+/// Reads the answer of an engine to an exchange. The error is the number of the last exchange of a holder that replays a message.
+pub(crate) fn read_answer(answer: &[u64]) -> Result<Grant, u64> {
+    match *answer {
+        [0, last] => Err(last),
+        [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
+            cap: cap as u32,
+            target: target as u32,
+            fence: Fence { epoch, seq },
+            learning: Duration::from_millis(learning),
+            limit: LimitVersion { limit: Limit::new(limit as u32), version },
+            granted,
+            holders,
+        }),
+        _ => panic!("{answer:?}"),
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use concurrency_governor::Limit;
 use concurrency_governor::fleet::{
-    Ask, Claim, Fence, Grant, LeaseTerms, Ledger, LedgerError, LedgerStatus, LimitVersion, PostgresLedger,
+    Ask, Claim, Grant, LeaseTerms, Ledger, LedgerError, LedgerStatus, LimitVersion, PostgresLedger,
 };
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
-use super::differential::{TraceEngine, assert_same_answers};
+use super::differential::{TraceEngine, assert_same_answers, read_answer};
 use super::server::{TestServer, find_program};
 use crate::trace::OwnedAsk;
 
@@ -207,19 +207,7 @@ impl TraceEngine for PostgresEngine {
         let row = self.client.query_one(&self.exchange, &values);
         let answer: Vec<i64> = self.runtime.block_on(row).unwrap().get(0);
         let answer: Vec<u64> = answer.into_iter().map(|number| u64::try_from(number).unwrap()).collect();
-        match answer[..] {
-            [0, last] => Err(last),
-            [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
-                cap: cap as u32,
-                target: target as u32,
-                fence: Fence { epoch, seq },
-                learning: Duration::from_millis(learning),
-                limit: LimitVersion { limit: Limit::new(limit as u32), version },
-                granted,
-                holders,
-            }),
-            _ => panic!("{answer:?}"),
-        }
+        read_answer(&answer)
     }
 
     fn set_limit(&mut self, limit: Limit, by: &str, now_ms: u64) {

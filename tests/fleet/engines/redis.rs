@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use concurrency_governor::fleet::{
-    Ask, Claim, Fence, Grant, LeaseTerms, Ledger, LedgerServer, LedgerState, LedgerStatus, LimitVersion,
+    Ask, Claim, Grant, LeaseTerms, Ledger, LedgerServer, LedgerState, LedgerStatus, LimitVersion,
     RedisLedger, Share,
 };
 use concurrency_governor::{GateName, Limit};
 use redis::{Client, Connection, Script};
 use tokio::runtime::Runtime;
 
-use super::differential::{TraceEngine, assert_same_answers};
+use super::differential::{TraceEngine, assert_same_answers, read_answer};
 use super::server::{TestServer, find_program, free_port};
 use crate::trace::OwnedAsk;
 
@@ -216,19 +216,7 @@ impl TraceEngine for RedisEngine {
         }
         call.arg(ask.limit.limit.get()).arg(ask.limit.version).arg(now_ms).arg(run);
         let answer: Vec<u64> = call.invoke(&mut self.connection).unwrap();
-        match answer[..] {
-            [0, last] => Err(last),
-            [1, cap, target, epoch, seq, learning, limit, version, granted, holders] => Ok(Grant {
-                cap: cap as u32,
-                target: target as u32,
-                fence: Fence { epoch, seq },
-                learning: Duration::from_millis(learning),
-                limit: LimitVersion { limit: Limit::new(limit as u32), version },
-                granted,
-                holders,
-            }),
-            _ => panic!("{answer:?}"),
-        }
+        read_answer(&answer)
     }
 
     fn set_limit(&mut self, limit: Limit, by: &str, now_ms: u64) {
