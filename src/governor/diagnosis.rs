@@ -15,7 +15,7 @@ use crate::plan::{Decision, Explanation, GateName, Limit, Resolution};
 
 impl Governor {
     /// Returns what an operator needs to find out why nothing moves: for each gate its numbers, what keeps its requests waiting, and
-    /// who holds its permits; and the tasks that wait for each other.
+    /// which work holds its permits; and the tasks that wait for each other.
     ///
     /// Holders, stalls and cycles are known for gates that [track their holders](crate::GateSpec::track_holders). The gates are visited
     /// one after the other; the numbers of one gate are of one instant. It prints as a text for a person.

@@ -5,7 +5,7 @@
 -- KEYS[1] is a hash, the whole state of one gate:
 --   m           the numbers of the gate, the run, and the ends of the two lists
 --   h           the histogram of the wants: pairs of wants and holders
---   by          who has set the limit
+--   by          the name of the operator or program that has set the limit
 --   e:HOLDER    the entry: granted, reserved, wants, seq, expiry, grown, ticket
 --   p: and n:   the holders before and after this one in the order of the last exchange
 --   q: and w:   the same in the queue of the holders that are short of permits

@@ -1,5 +1,5 @@
 -- Sets the limit. A translation of `LedgerState::set_limit`. `now` comes from clock.lua, which stands in front of this text.
--- KEYS[1] is the hash of exchange.lua; ARGV has the limit and who has set it. Returns the version.
+-- KEYS[1] is the hash of exchange.lua; ARGV has the limit and the name of the operator. Returns the version.
 local key = KEYS[1]
 local meta = redis.call('HGET', key, 'm') or ('1' .. string.rep(' 0', 11) .. ' -2 0     ')
 local before, version, counts, rest = string.match(meta, '^(1' .. string.rep(' %d+', 6) .. ') %d+ (%d+)( %d+ %d+ %d+) %-?%d+ (.*)$')

@@ -174,7 +174,7 @@ impl Waiter {
     pub(in crate::gate) fn admit_if(self: Pin<&mut Self>, admit: impl FnOnce() -> bool) -> bool {
         let is_admitted = self.list.get() == NEVER_ENQUEUED && admit();
         if is_admitted {
-            self.list.set(ADMITTED); // it is in no list: only its owner could insert it, who lent it by `&mut`
+            self.list.set(ADMITTED); // it is in no list: only its owner could insert it, and has lent it by `&mut`
         }
         is_admitted
     }

@@ -48,8 +48,8 @@ pub(crate) struct SetLimitArgs {
     #[arg(value_name = "LIMIT")]
     pub(crate) limit: Limit,
 
-    /// Who sets the limit [default: the user]
-    #[arg(long, value_name = "WHO", value_parser = parse_by)]
+    /// The name of the operator that sets the limit [default: the user]
+    #[arg(long, value_name = "NAME", value_parser = parse_by)]
     pub(crate) by: Option<String>,
 }
 
