@@ -19,9 +19,8 @@ use std::time::Duration;
 
 use super::node::ChosenRequest;
 use super::*;
-use crate::gate::error::{AtLevel, Rejection};
+use crate::gate::error::Rejection;
 use crate::gate::key::Key;
-use crate::gate::permits::Word;
 use crate::gate::priority::CLASSES;
 use crate::gate::queue::{Queue, WaiterState};
 use crate::plan::Part;
@@ -511,7 +510,6 @@ impl<'c> Model<'c> {
         let with_node = queue.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Key { .. })).count();
         assert!(with_node <= self.most_busy + 1, "idle keys take no memory of their own");
         assert_eq!(Queue::len(queue), self.waiting.len());
-        let _ = (Word::new(Limit::MIN), AtLevel::OWN);
     }
 }
 
