@@ -280,6 +280,14 @@ impl<'c> Model<'c> {
             self.oracle.add_leaf(id, Some(key.parent), limit.get(), 1, bound, true);
         }
         let leaf = self.queue.leaf(id);
+        self.oracle.arriving = Some(leaf.0);
+        self.arrive_at(at, id, leaf, Arrival { weight, priority, waits_for_limit });
+        self.oracle.arriving = None;
+        self.oracle.forget_idle();
+    }
+
+    fn arrive_at(&mut self, at: usize, id: NodeId, leaf: NodeId, arrival: Arrival) {
+        let Arrival { weight, priority, waits_for_limit } = arrival;
         let obstacle = self.queue.obstacle(id, weight, waits_for_limit);
         assert_eq!(
             obstacle.is_some(),
@@ -287,7 +295,6 @@ impl<'c> Model<'c> {
             "{obstacle:?}"
         );
         if obstacle.is_some() {
-            self.oracle.forget_idle();
             return;
         }
         loop {
@@ -299,7 +306,6 @@ impl<'c> Model<'c> {
                 QueueRoom::Full { .. } => {
                     assert!(self.oracle.is_full(leaf), "the queue is not full");
                     self.coverage.note("rejected because a queue is full");
-                    self.oracle.forget_idle();
                     self.settle("");
                     return;
                 }
@@ -313,7 +319,7 @@ impl<'c> Model<'c> {
                     let number = self.oracle.last_of_lowest(longest);
                     self.take_ended(number, WaiterState::QueueFull, "the newest request is removed");
                     self.oracle.remove(longest, number);
-                    self.oracle.forget_idle_but(leaf);
+                    self.oracle.forget_idle();
                     self.coverage.note("pushed out");
                     self.settle("");
                 }
@@ -513,12 +519,21 @@ impl<'c> Model<'c> {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Arrival {
+    weight: u32,
+    priority: Priority,
+    waits_for_limit: bool,
+}
+
 /// What the rules say, computed from scratch.
 #[derive(Default)]
 struct Oracle {
     nodes: BTreeMap<u32, OracleNode>,
     /// The gates whose queue is standing.
     standing: BTreeSet<u32>,
+    /// The leaf of the request that is arriving.
+    arriving: Option<u32>,
     stamps: u64,
 }
 
@@ -813,13 +828,10 @@ impl Oracle {
         removed
     }
 
+    /// Forgets the keys that are idle, except one whose request is arriving.
     fn forget_idle(&mut self) {
-        self.forget_idle_but(NodeId::NONE);
-    }
-
-    fn forget_idle_but(&mut self, kept: NodeId) {
         let idle = |node: &OracleNode| node.is_key && node.in_use == 0 && node.requests.is_empty();
-        let all = self.nodes.iter().filter(|(id, node)| idle(node) && **id != kept.0);
+        let all = self.nodes.iter().filter(|(id, node)| idle(node) && self.arriving != Some(**id));
         let gone: Vec<u32> = all.map(|(id, _)| *id).collect();
         for id in gone {
             let parent = self.nodes.remove(&id).unwrap().parent.unwrap();
