@@ -95,7 +95,7 @@ impl GateNode {
     }
 
     /// Visits the requests of every priority, the highest first, and removes those that `visit` selects. Returns the priorities whose
-    /// first request may have been removed.
+    /// first request was removed.
     pub(super) fn remove_waiters_where(
         &mut self,
         order: LeafOrder,
@@ -105,15 +105,16 @@ impl GateNode {
     ) -> PrioritySet {
         let mut lost_first = PrioritySet::EMPTY;
         for priority in self.waiting_priorities.iter() {
+            let first = self.first(priority, order).map(WaitingRequest::address);
             self.list(priority).remove_where(removal, &mut visit, |mut request| {
-                // If the newest one is the first, it may have been this one. If it was not, the same one is chosen again.
+                // With the order reversed it may be this one that was the first.
                 request.was_head |= order == LeafOrder::NewestFirst;
-                if request.was_head {
-                    lost_first = lost_first.with(priority);
-                }
                 removed(request);
             });
             self.note_removed(priority);
+            if self.first(priority, order).map(WaitingRequest::address) != first {
+                lost_first = lost_first.with(priority);
+            }
         }
         lost_first
     }

@@ -318,10 +318,16 @@ impl FairQueue {
         let leaf = self.leaf(place);
         let priority = waiter.priority();
         let address = waiter.request_address();
+        let newest = match self.order(leaf) {
+            LeafOrder::NewestFirst => self.nodes[leaf].first(priority, LeafOrder::NewestFirst),
+            LeafOrder::OldestFirst => None,
+        };
+        let newest = newest.map(WaitingRequest::address);
         let mut removed = self.nodes[leaf].remove_waiter(waiter, removal)?;
         self.tracker.forget_wait(address);
-        // It may have been the first one. If it was not, the same one is chosen again.
-        removed.was_head |= self.order(leaf) == LeafOrder::NewestFirst;
+        if let Some(newest) = newest {
+            removed.was_head = newest == address;
+        }
         let lost_first = if removed.was_head { PrioritySet::of(priority) } else { PrioritySet::EMPTY };
         self.finish_removal(leaf, lost_first, 1);
         Some(removed)

@@ -766,13 +766,12 @@ impl Oracle {
     }
 
     fn remove(&mut self, leaf: NodeId, number: u64) {
-        let requests = &mut self.nodes.get_mut(&leaf.0).unwrap().requests;
+        let requests = &self.nodes[&leaf.0].requests;
         let at = requests.iter().position(|request| request.number == number).unwrap();
         let priority = requests[at].priority;
-        let was_first =
-            requests.iter().find(|request| request.priority == priority).unwrap().number == number;
-        requests.remove(at);
-        if was_first || self.newest_first(leaf) {
+        let was_first = self.first(leaf, priority).number == number;
+        self.nodes.get_mut(&leaf.0).unwrap().requests.remove(at);
+        if was_first {
             self.lose_first(leaf, priority);
             self.refresh(leaf.0, false);
         }
