@@ -45,7 +45,7 @@ use phase::Phase;
 ///
 /// **Overload.** A window in which at least one in a hundred outcomes reports overload lowers the limit to 0.9 of it, once.
 ///
-/// A window has at least 1 s and 100 samples. Times in the numbers are in milliseconds. Sources: Brakmo and Peterson 1995, "TCP
+/// A window has at least 1 s and 100 samples, or 250 ms while the limit falls for congestion. Times in the numbers are in milliseconds. Sources: Brakmo and Peterson 1995, "TCP
 /// Vegas"; Netflix's concurrency-limits for `k`; Little 1961, "A proof for the queuing formula L = λW"; the trial after
 /// BBR (Cardwell and others, 2016). The fractions were chosen on the plants of `tests/feedback/`.
 ///
@@ -164,8 +164,10 @@ impl Latency {
         self.trial_windows += 1.0;
         let is_demand_low = !observed.reached || observed.mean_in_flight() < 0.5 * limit;
         if is_congested && (queue <= most_queue(limit) || is_demand_low) {
-            // The queue is short again: the baseline was right.
+            // The queue is short again: the baseline was right. The windows with the long queue say nothing about this limit.
             self.phase = Phase::Follow;
+            self.recent[3..].fill(Seen::default());
+            self.smooth = average(self.newest(3).map(|seen| seen.latency));
             return Opinion::new(limit, Reason::Settle);
         }
         if is_demand_low {
@@ -317,7 +319,9 @@ impl Rule for Latency {
     }
 
     fn terms(&self) -> WindowTerms {
-        WindowTerms { min_length: Duration::from_secs(1), min_samples: 100 }
+        // Each window lowers a long queue by a tenth, so shorter windows lower it sooner.
+        let min_length = if self.phase == Phase::CongestedTrial { 250 } else { 1000 };
+        WindowTerms { min_length: Duration::from_millis(min_length), min_samples: 100 }
     }
 
     fn decide(&mut self, observed: &Observed, limit: Limit, band: Band) -> Opinion {
