@@ -12,15 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use concurrency_governor::feedback::{self, Aimd, Band, Feedback, Latency, Outcome, Rule, Window};
 use concurrency_governor::gate::OwnedPermit;
 use concurrency_governor::{Formula, Gate, GateName, GateSpec, Governor, Holders, Limit};
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
-criterion_group!(benches, uncontended, contended, waiting, resizing, holders);
+criterion_group!(benches, uncontended, contended, waiting, resizing, holders, window_steps);
 criterion_main!(benches);
 
 const PERMITS: u32 = 64;
@@ -89,6 +90,34 @@ fn holders(criterion: &mut Criterion) {
     }
     group.bench_function("diagnose 10 000", |bencher| bencher.iter(|| black_box(governor.diagnose())));
     group.bench_function("status with 10 000", |bencher| bencher.iter(|| black_box(jobs.status())));
+    group.finish();
+}
+
+/// The decision of each rule at the end of a window with as many samples as one keeps, without the records.
+fn window_steps(criterion: &mut Criterion) {
+    let band = Band::new(Limit::new(4), Limit::new(1000));
+    let step = |bencher: &mut Bencher<'_>, make_rule: fn() -> Box<dyn Rule>| {
+        bencher.iter_custom(|times| {
+            let mut feedback = Feedback::new(make_rule(), Limit::new(16), band, Duration::ZERO);
+            let (mut now, mut spent) = (Duration::ZERO, Duration::ZERO);
+            for _ in 0..times {
+                for sample in 0..Window::MAX_SAMPLES as u64 {
+                    feedback.record(Duration::from_micros(10_000 + sample * 7919 % 5000), Outcome::Success);
+                }
+                feedback.record_in_flight(16, 1);
+                now += Duration::from_secs(1);
+                let start = Instant::now();
+                assert!(black_box(feedback.step(black_box(now))).is_some());
+                spent += start.elapsed();
+            }
+            spent
+        });
+    };
+    let mut group = criterion.benchmark_group("window step");
+    group.bench_function("latency", |bencher| step(bencher, || Box::new(Latency::new())));
+    group.bench_function("arc", |bencher| step(bencher, || Box::new(feedback::Arc::new())));
+    let aimd = || Box::new(Aimd::new(Duration::from_millis(50))) as Box<dyn Rule>;
+    group.bench_function("aimd", |bencher| step(bencher, aimd));
     group.finish();
 }
 

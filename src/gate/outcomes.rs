@@ -1,6 +1,7 @@
 //! Samples of the outcomes of work: exact counts and some latencies, in shards of their own per thread. No completion takes a lock.
 
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,50 +65,29 @@ impl OutcomeSampler {
             shard.skip.store(left, Ordering::Relaxed);
             return AttemptStart::UNSAMPLED;
         }
-        shard.skip.store(shard.stride.load(Ordering::Relaxed), Ordering::Relaxed);
-        shard.peak.fetch_max(in_use(), Ordering::Relaxed);
-        AttemptStart(clock::now())
+        shard.begin_sampled(in_use)
     }
 
     /// Records the outcome of an attempt, also at the gates above.
     pub(super) fn finish(&self, start: AttemptStart, outcome: Outcome) {
-        let is_sampled = start.0 != NEVER && outcome == Outcome::Success;
-        let latency = is_sampled.then(|| clock::now().saturating_sub(start.0));
-        let mut next = Some(self);
-        while let Some(sampler) = next {
-            sampler.record(latency, outcome);
-            next = sampler.parent.as_deref();
+        let number = counters::shard_number();
+        let writer = Writer::of_shard(number);
+        self.levels().for_each(|sampler| sampler.shards[number].count(writer, outcome));
+        if start.0 != NEVER && outcome == Outcome::Success {
+            self.finish_sampled(start, number, writer);
         }
     }
 
-    fn record(&self, latency: Option<i64>, outcome: Outcome) {
-        // Read-modify-write operations only in the shared shard: the others have one writer.
-        let is_shared = counters::shard_number() == SHARDS;
-        let shard = self.shard();
-        let count = &shard.counts[index_of(outcome)];
-        if is_shared {
-            count.fetch_add(1, Ordering::Relaxed);
-        } else {
-            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
-        if let Some(latency) = latency {
-            let place = if is_shared {
-                shard.written.fetch_add(1, Ordering::Relaxed)
-            } else {
-                let written = shard.written.load(Ordering::Relaxed);
-                shard.written.store(written.wrapping_add(1), Ordering::Relaxed);
-                written
-            };
-            // Overwrites the oldest latency if the reader is late.
-            let nanos = u64::try_from(latency).unwrap_or(0).saturating_add(1);
-            let place = place as usize % SHARD_SAMPLES;
-            shard.latencies[place].store(nanos, Ordering::Relaxed);
-            if place == SHARD_SAMPLES - 1 {
-                // Full before the reader came, as at the start of a burst: from now on half as many are sampled.
-                let stride = shard.stride.load(Ordering::Relaxed);
-                shard.stride.store(stride.saturating_mul(2).saturating_add(1), Ordering::Relaxed);
-            }
-        }
+    #[cold]
+    fn finish_sampled(&self, start: AttemptStart, number: usize, writer: Writer) {
+        let latency = clock::now().saturating_sub(start.0);
+        self.levels().for_each(|sampler| sampler.shards[number].write(writer, latency));
+    }
+
+    /// Returns the sampler, and those of the gates above.
+    #[inline]
+    fn levels(&self) -> impl Iterator<Item = &Self> {
+        iter::successors(Some(self), |sampler| sampler.parent.as_deref())
     }
 
     #[inline]
@@ -123,7 +103,62 @@ impl fmt::Debug for OutcomeSampler {
     }
 }
 
+/// The threads that write into a shard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// One thread, which needs no read-modify-write operations.
+    One,
+    /// Several threads: the shared shard.
+    Several,
+}
+
+impl Writer {
+    #[inline]
+    fn of_shard(number: usize) -> Self {
+        if number == SHARDS { Self::Several } else { Self::One }
+    }
+}
+
 impl OutcomeShard {
+    #[cold]
+    fn begin_sampled(&self, in_use: impl FnOnce() -> u32) -> AttemptStart {
+        self.skip.store(self.stride.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.peak.fetch_max(in_use(), Ordering::Relaxed);
+        AttemptStart(clock::now())
+    }
+
+    #[inline]
+    fn count(&self, writer: Writer, outcome: Outcome) {
+        let count = &self.counts[index_of(outcome)];
+        match writer {
+            Writer::One => count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed),
+            Writer::Several => {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Writes a latency in nanoseconds.
+    fn write(&self, writer: Writer, latency: i64) {
+        let place = match writer {
+            Writer::One => {
+                let written = self.written.load(Ordering::Relaxed);
+                self.written.store(written.wrapping_add(1), Ordering::Relaxed);
+                written
+            }
+            Writer::Several => self.written.fetch_add(1, Ordering::Relaxed),
+        };
+        // Overwrites the oldest latency if the reader is late.
+        let nanos = u64::try_from(latency).unwrap_or(0).saturating_add(1);
+        let place = place as usize % SHARD_SAMPLES;
+        self.latencies[place].store(nanos, Ordering::Relaxed);
+        if place == SHARD_SAMPLES - 1 {
+            // Full before the reader came, as at the start of a burst: from now on half as many are sampled.
+            let stride = self.stride.load(Ordering::Relaxed);
+            self.stride.store(stride.saturating_mul(2).saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
     fn new() -> Self {
         Self {
             skip: AtomicU32::new(0),
