@@ -349,6 +349,9 @@ impl<G: GateRef> PendingRequest<G> {
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker();
         match self.waiter.state() {
+            WaiterState::Idle | WaiterState::StrictlyIdle if self.has_deadline() => {
+                self.arrive_with_deadline(cx)
+            }
             WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
             WaiterState::Granted => self.poll_granted(cx),
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
@@ -369,12 +372,8 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Makes the request: it is admitted, rejected, or put into the queue. `release_slow` in `shared.rs` is the counterpart.
-    #[inline]
+    #[inline(never)]
     fn arrive(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
-        // Only a request with a deadline needs the runtime, and the current instant before it takes the lock.
-        if self.has_deadline() {
-            return self.arrive_with_deadline(cx);
-        }
         // Before the lock is taken: `clone` is foreign code, which may call this gate or panic.
         let waker = cx.waker().clone();
         let this = self.as_mut().project();
@@ -395,13 +394,16 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Makes a request whose wait ends at a deadline.
+    /// Makes a request whose wait ends at a deadline, or at a gate that is part of a tree.
     #[cold]
     #[inline(never)]
-    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
-        if self.shared().node.is_some() {
-            return self.arrive_in_tree(cx);
-        }
+    fn arrive_with_deadline(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+        if self.shared().node.is_some() { self.arrive_in_tree(cx) } else { self.arrive_until_deadline(cx) }
+    }
+
+    /// Makes a request whose wait ends at a deadline.
+    #[inline(never)]
+    fn arrive_until_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker().clone(); // without the lock, see `arrive`
         let now = clock::now();
         let instant = self.deadline_from(now);
@@ -448,6 +450,21 @@ impl<G: GateRef> PendingRequest<G> {
     /// Makes a request at a gate that is part of a tree.
     #[inline(never)]
     fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+        let this = self.as_mut().project();
+        let shared = this.gate.gate().expect("a request arrives once").shared();
+        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
+        // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
+        let weight = this.waiter.weight();
+        if this.waiter.admit_if(|| node.try_acquire_quiet(weight)) {
+            shared.counters.increment(Counter::Admitted);
+            return Poll::Ready(SlowOutcome::Admitted);
+        }
+        self.arrive_in_busy_tree(cx)
+    }
+
+    /// Makes a request at a gate that is part of a tree in which requests wait, or where more than the permits decides.
+    #[inline(never)]
+    fn arrive_in_busy_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let mut this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
@@ -457,26 +474,25 @@ impl<G: GateRef> PendingRequest<G> {
             return self.arrive_tracked(cx, requester);
         }
         let has_deadline = *this.max_wait != NEVER || *this.deadline != NEVER || shared.max_wait() != NEVER;
-        let has_waiters = node.tree().has_waiters();
-        // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
-        if !(this.waiter.is_strict() || (has_deadline || node.sheds()) && has_waiters) {
-            let waker = has_waiters.then(|| cx.waker().clone()); // without the lock, see `arrive`
+        // The usual request of a tree in which others wait already.
+        if node.tree().has_waiters() && !(this.waiter.is_strict() || has_deadline || node.sheds()) {
+            let waker = cx.waker().clone(); // without the lock, see `arrive`
             let mut locked = node.tree().lock();
             let (state, word) = locked.parts();
-            match (state.arrive(node.place(), &this.waiter), waker) {
-                (QueueArrival::Admitted, unused) => {
+            match state.arrive(node.place(), &this.waiter) {
+                QueueArrival::Admitted => {
                     drop(locked);
                     this.waiter.mark_admitted();
-                    drop(unused);
+                    drop(waker);
                     return Poll::Ready(SlowOutcome::Admitted);
                 }
-                (QueueArrival::MayWait(leaf), Some(waker)) if !state.queue.sheds() => {
+                QueueArrival::MayWait(leaf) if !state.queue.sheds() => {
                     state.enqueue_in_leaf(word, leaf, this.waiter, waker, clock::now);
                     return Poll::Pending;
                 }
-                (_, unused) => {
+                QueueArrival::MayWait(_) | QueueArrival::Unclear => {
                     drop(locked);
-                    drop(unused);
+                    drop(waker);
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::holders::requester::Requester;
 use super::holders::watch::{GateWatch, ReportKind};
 use super::key::Key;
 use super::number::next_number;
-use super::permits::{Permits, Word};
+use super::permits::{LockedPermits, Permits, Word};
 use super::priority::Priority;
 use super::queue::fair::{NodeId, NodeRules, Ownership, Place};
 use super::queue::{FairQueue, Waiter};
@@ -66,6 +67,8 @@ pub(super) struct DeclaredGate {
 pub(super) struct TreeNode {
     /// The gate; for a key, the gate that has the key.
     declared: Arc<DeclaredGate>,
+    /// That of the gate, at hand: benchmark row `key`.
+    tree: Arc<Tree>,
     place: Place,
 }
 
@@ -140,8 +143,17 @@ impl TreeNode {
             let watch = GateWatch::new(name, holders);
             tree.locked(|state, _| state.queue.set_watch(id, watch));
         }
-        let declared = DeclaredGate { tree, id, name, parent, is_parent, has_keys, sheds, holders };
-        Self { declared: Arc::new(declared), place: Place::Gate(id) }
+        let declared = Arc::new(DeclaredGate {
+            tree: Arc::clone(&tree),
+            id,
+            name,
+            parent,
+            is_parent,
+            has_keys,
+            sheds,
+            holders,
+        });
+        Self { declared, tree, place: Place::Gate(id) }
     }
 
     /// Returns the place of a key of this gate. Returns `None` if the gate has no keys.
@@ -149,8 +161,9 @@ impl TreeNode {
         if !self.has_keys() {
             return None;
         }
-        let hash = self.declared.tree.hasher.hash_one(&key);
-        Some(Self { declared: Arc::clone(&self.declared), place: Place::key(self.declared.id, key, hash) })
+        let hash = self.tree.hasher.hash_one(&key);
+        let place = Place::key(self.declared.id, key, hash);
+        Some(Self { declared: Arc::clone(&self.declared), tree: Arc::clone(&self.tree), place })
     }
 
     /// Returns `true` if both are the same gate or the same key.
@@ -220,7 +233,7 @@ impl TreeNode {
 
     #[inline]
     pub(super) fn tree(&self) -> &Arc<Tree> {
-        &self.declared.tree
+        &self.tree
     }
 
     #[inline]
@@ -264,19 +277,40 @@ impl TreeNode {
         })
     }
 
+    /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another step
+    /// must decide.
+    #[inline(never)]
+    pub(super) fn try_acquire_quiet(&self, weight: u32) -> bool {
+        let may_be_quiet = !self.is_tracked() && !self.tree().has_waiters();
+        may_be_quiet && self.tree().locked(|state, word| state.admit_quiet(*word, &self.place, weight))
+    }
+
+    #[inline(never)]
     pub(super) fn release(&self, held: HeldPermits) {
-        self.tree().step(|state, word, wake_list| {
-            state.queue.untrack(held.record(), clock::now);
-            // A permit without weight, from which all was split, says nothing about its key, which may be idle.
-            if held.weight() > 0 {
-                state.release(word, &self.place, held.weight(), clock::now, wake_list);
-            }
-        });
+        let mut locked = self.tree().lock();
+        let (state, word) = locked.parts();
+        if !state.release_quiet(*word, &self.place, held) {
+            self.release_slow(locked, held);
+        }
+    }
+
+    #[inline(never)]
+    fn release_slow(&self, mut locked: LockedPermits<'_, GateState<FairQueue>>, held: HeldPermits) {
+        let mut wake_list = WakeList::default();
+        let (state, word) = locked.parts();
+        state.queue.untrack(held.record(), clock::now);
+        // A permit without weight, from which all was split, says nothing about its key, which may be idle.
+        if held.weight() > 0 {
+            state.release(word, &self.place, held.weight(), clock::now, &mut wake_list);
+        }
+        drop(locked);
+        wake_list.wake_all();
+        mem::forget(wake_list); // nothing is left in it
     }
 
     /// The caller wakes the wakers.
     pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit, wake_list: &mut WakeList) -> Resize {
-        self.declared.tree.locked(|state, word| {
+        self.tree.locked(|state, word| {
             let resize = state.resize_in_tree(&self.place, change, wake_list);
             state.admit_waiters_slow(word, clock::now, wake_list);
             resize
@@ -284,18 +318,18 @@ impl TreeNode {
     }
 
     pub(super) fn close(&self) {
-        self.declared.tree.step(|state, word, wake_list| {
+        self.tree.step(|state, word, wake_list| {
             state.close_in_tree(&self.place, wake_list);
             state.admit_waiters_slow(word, clock::now, wake_list);
         });
     }
 
     pub(super) fn close_after_queue(&self) {
-        self.declared.tree.step(|state, _, wake_list| state.close_arrivals_in_tree(&self.place, wake_list));
+        self.tree.step(|state, _, wake_list| state.close_arrivals_in_tree(&self.place, wake_list));
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
-        self.declared.tree.locked(|state, _| {
+        self.tree.locked(|state, _| {
             // The limit of a key changes with that of its gate.
             if let Some(books) = state.queue.books_mut(self.place.declared()) {
                 books.listeners.insert(listener);
@@ -305,7 +339,7 @@ impl TreeNode {
 
     /// Returns the limit, the permits in use, and whether the gate is closed.
     pub(super) fn load(&self) -> (Limit, u32, bool) {
-        self.declared.tree.locked(|state, _| {
+        self.tree.locked(|state, _| {
             let id = state.queue.resolve(&self.place);
             let in_use = id.map_or(0, |id| state.queue.node(id).in_use);
             (state.limit_in_tree(&self.place), in_use, state.is_closed_in_tree(&self.place))
@@ -313,7 +347,7 @@ impl TreeNode {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.declared.tree.locked(|state, _| {
+        self.tree.locked(|state, _| {
             let id = state.queue.resolve(&self.place);
             id.map_or(0, |id| state.queue.node(id).waiting as usize)
         })
@@ -322,15 +356,13 @@ impl TreeNode {
     pub(super) fn status(&self, counters: &ShardedCounters) -> GateStatus {
         // A key has no counters of its own.
         let counters = self.key().is_none().then_some(counters);
-        self.declared
-            .tree
-            .locked(|state, _| state.status_in_tree(&self.place, counters, self.name(), clock::now))
+        self.tree.locked(|state, _| state.status_in_tree(&self.place, counters, self.name(), clock::now))
     }
 
     /// Returns the busy keys, those with the most requests waiting first, then those with the most permits in use, at most `most`.
     pub(super) fn busiest_keys(&self, most: usize) -> Vec<KeyStatus> {
         let Place::Gate(id) = self.place else { return Vec::new() };
-        let mut keys: Vec<KeyStatus> = self.declared.tree.locked(|state, _| {
+        let mut keys: Vec<KeyStatus> = self.tree.locked(|state, _| {
             let busy = state.queue.keys(id);
             busy.map(|(key, in_use, waiting)| KeyStatus {
                 key: key.clone(),
@@ -347,7 +379,7 @@ impl TreeNode {
     /// Returns the number of busy keys.
     pub(super) fn busy_keys(&self) -> usize {
         match self.place {
-            Place::Gate(id) => self.declared.tree.locked(|state, _| state.queue.busy_keys(id)),
+            Place::Gate(id) => self.tree.locked(|state, _| state.queue.busy_keys(id)),
             Place::Key(_) => 0,
         }
     }

@@ -10,6 +10,7 @@ use crate::gate::books::count;
 use crate::gate::clock::{self, NEVER};
 use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
+use crate::gate::holders::record::HeldPermits;
 use crate::gate::permits::Word;
 use crate::gate::priority::Priority;
 use crate::gate::queue::fair::{FairQueue, NodeId, NodeRules, Obstacle, Place, QueueArrival, QueueRoom};
@@ -68,6 +69,20 @@ impl GateState<FairQueue> {
             Err(rejection) => books.count_rejection(rejection),
         });
         decided
+    }
+
+    /// Admits a request in time if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another
+    /// step must decide.
+    #[inline]
+    pub(in crate::gate) fn admit_quiet(&mut self, word: Word, place: &Place, weight: u32) -> bool {
+        weight > 0 && !word.has(Word::WAITERS) && self.queue.admit_quiet(place, weight)
+    }
+
+    /// Releases permits without a record if nothing waits for them. Returns `false`, and changes nothing, if another step must do that.
+    #[inline]
+    pub(in crate::gate) fn release_quiet(&mut self, word: Word, place: &Place, held: HeldPermits) -> bool {
+        let is_quiet = held.record().is_none() && !word.has(Word::WAITERS);
+        is_quiet && held.weight() > 0 && self.queue.release_quiet(place, held.weight())
     }
 
     /// Admits a request in time if it fits and goes before all that wait, or finds that it may wait. If it was not admitted, nothing
@@ -282,7 +297,10 @@ impl GateState<FairQueue> {
             retry_after: retry_after.map(|wait| Duration::from_nanos(wait.unsigned_abs())),
             resized: books.map_or(0, |books| books.resized),
             totals: GateTotals {
-                admitted: books.map_or(0, |books| books.admitted).saturating_add(queue.admitted),
+                admitted: books
+                    .map_or(0, |books| books.admitted)
+                    .saturating_add(sum(Counter::Admitted))
+                    .saturating_add(queue.admitted),
                 queue,
                 rejected: books.map_or_else(RejectedTotals::default, |books| books.rejected),
             },

@@ -4,6 +4,7 @@ use std::mem;
 
 use super::key_index::KeyIndex;
 use super::node::{NodeId, Nodes};
+use super::node_list::NodeList;
 use super::ranks::Ranks;
 use crate::gate::priority::{CLASSES, PrioritySet};
 use crate::plan::Keys;
@@ -12,14 +13,15 @@ use crate::plan::Keys;
 pub(super) struct Family {
     /// The node of the requests made directly on the parent.
     pub(super) direct: NodeId,
-    /// The number of busy keys.
-    pub(super) busy: u32,
     /// The priorities for which a child is ready.
     pub(super) ready: PrioritySet,
     /// For each priority, the children that are ready for it.
     pub(super) ranks: [Ranks; CLASSES],
     /// The keys that have a node, also those that are idle.
     pub(super) keys: KeyIndex,
+    /// The keys that may be idle: each key that is, and some without a request that waits. So a permit of an idle key need not take
+    /// its node out of the list.
+    pub(super) listed: NodeList,
     /// `None` if the parent has no keys.
     pub(super) key_rules: Option<Keys>,
 }
@@ -28,10 +30,10 @@ impl Family {
     pub(super) fn new(direct: NodeId, key_rules: Option<Keys>) -> Self {
         Self {
             direct,
-            busy: 0,
             ready: PrioritySet::EMPTY,
             ranks: Default::default(),
             keys: KeyIndex::default(),
+            listed: NodeList::EMPTY,
             key_rules,
         }
     }

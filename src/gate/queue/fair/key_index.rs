@@ -11,8 +11,8 @@ pub(super) struct KeyIndex {
 }
 
 impl KeyIndex {
-    #[cfg(test)]
-    const fn len(&self) -> usize {
+    /// Returns the number of keys.
+    pub(super) const fn len(&self) -> usize {
         self.len
     }
 

@@ -1,7 +1,7 @@
 //! The keys of a gate: which node a key has, and which keys are idle.
 
 use super::FairQueue;
-use super::node::{GateNode, NodeId, NodeKind};
+use super::node::{GateNode, NodeId, NodeKind, NodeMark};
 use super::place::{KeyPlace, Place};
 use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::key::Key;
@@ -14,40 +14,31 @@ impl FairQueue {
     pub(in crate::gate) fn resolve(&self, place: &Place) -> Option<NodeId> {
         match place {
             Place::Gate(id) => Some(*id),
-            Place::Key(key) => {
-                let (id, generation) = key.hint();
-                match self.nodes.get(id) {
-                    // No other key has had this node since. Generations repeat after 2^32 keys, so the hash is compared, too.
-                    Some(node) if node.generation == generation && node.is_key_with(key.hash) => Some(id),
-                    _ => self.find_key(key),
-                }
-            }
+            Place::Key(key) => self.hinted(key).or_else(|| self.find_key(key)),
         }
     }
 
-    /// Returns the node of a gate. A key that has none gets one.
+    /// Returns the node that a key had when it was last resolved, if it still has it.
+    #[inline]
+    pub(super) fn hinted(&self, key: &KeyPlace) -> Option<NodeId> {
+        let (id, generation) = key.hint();
+        let node = self.nodes.get(id)?;
+        // No other key has had this node since. Generations repeat after 2^32 keys, so the hash is compared, too.
+        (node.generation == generation && node.is_key_with(key.hash)).then_some(id)
+    }
+
+    /// Returns the node of a gate. A key that has none gets one. As many keys have nodes as may be busy, so each of them may be.
     ///
     /// # Errors
     ///
     /// If the key is idle, and as many keys are busy as the gate allows.
     #[inline]
     pub(in crate::gate) fn resolve_or_add(&mut self, place: &Place) -> Result<NodeId, Rejection> {
-        let found = self.resolve(place);
-        match (place, found) {
-            (Place::Gate(id), _) => Ok(*id),
-            (Place::Key(_), Some(id)) if !self.nodes[id].is_idle() => Ok(id),
-            (Place::Key(key), _) if self.may_be_busy(key.parent) => {
-                Ok(found.unwrap_or_else(|| self.add_key(key)))
-            }
-            (Place::Key(key), _) => Err(self.too_many_keys(key.parent)),
+        match (self.resolve(place), place) {
+            (Some(id), _) => Ok(id),
+            (None, Place::Gate(id)) => Ok(*id),
+            (None, Place::Key(key)) => self.add_key(key).ok_or_else(|| self.too_many_keys(key.parent)),
         }
-    }
-
-    /// Returns `true` if one more key of a gate may be busy.
-    #[inline]
-    fn may_be_busy(&self, parent: NodeId) -> bool {
-        let family = self.family(parent);
-        family.is_some_and(|family| family.key_rules.is_some_and(|rules| family.busy < rules.max()))
     }
 
     #[cold]
@@ -79,14 +70,13 @@ impl FairQueue {
     }
 
     /// Returns `true` if a gate has keys.
-    #[cfg(test)]
     pub(super) fn has_keys(&self, id: NodeId) -> bool {
         self.family(id).is_some_and(|family| family.key_rules.is_some())
     }
 
     /// Returns the number of busy keys of a gate.
     pub(in crate::gate) fn busy_keys(&self, parent: NodeId) -> usize {
-        self.family(parent).map_or(0, |family| family.busy as usize)
+        if self.has_keys(parent) { self.nodes[parent].max_weight_or_busy_keys as usize } else { 0 }
     }
 
     /// Returns the busy keys of a gate with the permits in use and the requests that wait. Visits all nodes.
@@ -99,37 +89,49 @@ impl FairQueue {
         })
     }
 
-    /// Gives a node to a key: one that is free, or that of the key that has been idle for longest.
+    /// Gives a node to a key: that of a key that is idle, or a further one. Returns `None` if the gate has no idle key, and as many as
+    /// it allows.
     #[cold]
-    fn add_key(&mut self, place: &KeyPlace) -> NodeId {
+    fn add_key(&mut self, place: &KeyPlace) -> Option<NodeId> {
         let KeyPlace { parent, hash, .. } = *place;
         let limit = self.key_limit(parent).get();
-        let bound = self.family(parent).and_then(|family| family.key_rules?.queue_bound());
-        let id = match self.free_nodes.pop() {
+        let family = self.family(parent)?;
+        let (rules, known) = (family.key_rules?, family.keys.len());
+        let id = match self.take_idle(parent) {
             Some(id) => id,
-            None => match self.idle.head() {
-                Some(id) => {
-                    self.idle.remove(&mut self.nodes, IDLE, id);
-                    self.forget_key(id);
-                    id
-                }
-                None => self.insert(GateNode::new(parent, NodeKind::Free, limit, 1)),
-            },
+            None if known < rules.max() as usize => {
+                self.insert(GateNode::new(parent, NodeKind::Free, limit, 1))
+            }
+            None => return None,
         };
         self.generations = self.generations.wrapping_add(1);
         // The node was idle, so the rest of it is as it was when it was new. The lists of its queue are used again.
         let node = &mut self.nodes[id];
-        (node.parent, node.limit, node.share) = (parent, limit, 1);
+        node.limit = limit;
         node.kind = NodeKind::Key { key: place.key.clone(), hash };
         node.generation = self.generations;
-        node.queue_bound = bound.map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
+        node.queue_bound =
+            rules.queue_bound().map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
         place.set_hint(id, node.generation);
-        self.idle.push_back(&mut self.nodes, IDLE, id);
         let Self { nodes, families, .. } = self;
         if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
             family.keys.insert(hash, id, |id| nodes[id].key_hash());
         }
-        id
+        self.list(id);
+        Some(id)
+    }
+
+    /// Takes the node from the idle key of a gate that was listed first. Takes constant time on average, because each key that is not
+    /// idle leaves the list.
+    fn take_idle(&mut self, parent: NodeId) -> Option<NodeId> {
+        while let Some(id) = self.family(parent)?.listed.head() {
+            self.unlist(id);
+            if self.nodes[id].is_idle() {
+                self.forget_key(id);
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Takes the node from a key that is idle.
@@ -142,16 +144,44 @@ impl FairQueue {
         nodes[id].kind = NodeKind::Free;
     }
 
+    /// Adds a key to the list of those that may be idle.
+    fn list(&mut self, id: NodeId) {
+        let Self { nodes, families, .. } = self;
+        let family = nodes[nodes[id].parent].family;
+        if let Some(family) = families.get_mut(family.0 as usize) {
+            family.listed.push_back(nodes, LISTED, id);
+            nodes[id].mark = NodeMark::Listed;
+        }
+    }
+
+    /// Removes a node from the list of keys that may be idle, if it is there.
+    #[inline]
+    pub(super) fn unlist(&mut self, id: NodeId) {
+        let Self { nodes, families, .. } = self;
+        if nodes[id].mark != NodeMark::Listed {
+            return;
+        }
+        let family = nodes[nodes[id].parent].family;
+        if let Some(family) = families.get_mut(family.0 as usize) {
+            family.listed.remove(nodes, LISTED, id);
+            nodes[id].mark = NodeMark::None;
+        }
+    }
+
+    /// Changes the number of busy keys of the gate that has this key.
+    #[inline]
+    pub(super) fn change_busy_keys(&mut self, key: NodeId, change: impl FnOnce(u32) -> u32) {
+        let parent = self.nodes[key].parent;
+        let busy = &mut self.nodes[parent].max_weight_or_busy_keys;
+        *busy = change(*busy);
+    }
+
     /// Notes that a permit or a request of a node is about to be counted.
     #[inline]
     pub(super) fn note_busy(&mut self, id: NodeId) {
         let node = &self.nodes[id];
         if node.is_idle() && node.is_key() {
-            let family = self.nodes[node.parent].family;
-            self.idle.remove(&mut self.nodes, IDLE, id);
-            if let Some(family) = self.families.get_mut(family.0 as usize) {
-                family.busy = family.busy.saturating_add(1);
-            }
+            self.change_busy_keys(id, |busy| busy.saturating_add(1));
         }
     }
 
@@ -160,14 +190,14 @@ impl FairQueue {
     pub(super) fn note_idle(&mut self, id: NodeId) {
         let node = &self.nodes[id];
         if node.is_idle() && node.is_key() {
-            let family = self.nodes[node.parent].family;
-            if let Some(family) = self.families.get_mut(family.0 as usize) {
-                family.busy = family.busy.saturating_sub(1);
+            let is_listed = node.mark == NodeMark::Listed;
+            self.change_busy_keys(id, |busy| busy.saturating_sub(1));
+            if !is_listed {
+                self.list(id);
             }
-            self.idle.push_back(&mut self.nodes, IDLE, id);
         }
     }
 }
 
-/// The links that the list of idle keys uses. An idle node stands in no ranks, so they are free.
-pub(super) const IDLE: Priority = Priority::Normal;
+/// The links that the list of keys that may be idle uses. Its nodes have no request that waits, so they stand in no ranks.
+const LISTED: Priority = Priority::Normal;

@@ -25,6 +25,7 @@ mod leaf;
 mod node;
 mod node_list;
 mod place;
+mod quiet;
 mod ranks;
 mod shape;
 mod shed;
@@ -37,8 +38,7 @@ use std::task::Waker;
 use family::Family;
 #[cfg(doc)]
 use node::PassedGrants;
-use node::{ChosenRequest, FamilyId, GateNode, LeafOrder, NextRequest, NodeKind, Nodes, to_level};
-use node_list::NodeList;
+use node::{ChosenRequest, FamilyId, GateNode, LeafOrder, NextRequest, NodeKind, NodeMark, Nodes, to_level};
 use shedder::SheddingGate;
 use tracker::Tracker;
 
@@ -59,8 +59,6 @@ use crate::plan::{Keys, Limit, Shed};
 pub(in crate::gate) struct FairQueue {
     nodes: Nodes,
     free_nodes: Vec<NodeId>,
-    /// The idle keys, the one that has been idle for longest first. Their nodes are used for other keys before the number of nodes grows.
-    idle: NodeList,
     families: Vec<Family>,
     free_families: Vec<FamilyId>,
     /// The gates that shed, which are few.
@@ -132,7 +130,6 @@ impl FairQueue {
         let mut queue = Self {
             nodes: Nodes::new(),
             free_nodes: Vec::new(),
-            idle: NodeList::EMPTY,
             generations: 0,
             families: Vec::new(),
             free_families: Vec::new(),
@@ -182,8 +179,9 @@ impl FairQueue {
         let (mut fits, mut may_wait, mut id) = (true, weight <= Limit::MAX.get(), leaf);
         while id != NodeId::NONE {
             let node = &self.nodes[id];
-            fits &= node.available() >= weight && node.chosen().is_none_or(is_before) && !node.is_closed;
-            may_wait &= node.waiting < node.queue_bound && removable_weight <= node.limit && !node.is_closed;
+            fits &= node.available() >= weight && node.chosen().is_none_or(is_before) && !node.is_closed();
+            may_wait &=
+                node.waiting < node.queue_bound && removable_weight <= node.limit && !node.is_closed();
             id = node.parent;
         }
         // Every request that waits lacks room at some node, or is behind one that does. So a request that fits goes before it, unless
@@ -266,6 +264,7 @@ impl FairQueue {
         waker: Waker,
     ) {
         self.note_busy(leaf);
+        self.unlist(leaf);
         let priority = waiter.priority();
         self.nodes[leaf].push_waiter(waiter, request, waker);
         if self.sheds() {
@@ -360,13 +359,13 @@ impl FairQueue {
 
     /// Closes a declared gate with its descendants for the requests that arrive from now on.
     pub(in crate::gate) fn close_arrivals(&mut self, id: NodeId) {
-        self.nodes[id].is_closed = true;
+        self.nodes[id].mark = NodeMark::Closed;
     }
 
     /// Closes a gate with its descendants, and removes their requests. Visits all nodes.
     pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
         if !self.nodes[place].is_key() {
-            self.nodes[place].is_closed = true; // a key is closed in its handle
+            self.nodes[place].mark = NodeMark::Closed; // a key is closed in its handle
         }
         for id in self.nodes_within(place).collect::<Vec<_>>() {
             if self.nodes[id].waiting > 0 && self.nodes[id].is_leaf() {
@@ -451,10 +450,10 @@ impl FairQueue {
         let lowest = self.path(leaf).min_by_key(|id| self.nodes[*id].limit);
         let Some((at, limit)) = lowest.map(|id| (id, self.nodes[id].limit)) else { return };
         let node = &mut self.nodes[leaf];
-        if node.waiting == 0 || node.max_weight <= limit {
+        if node.waiting == 0 || node.max_weight_or_busy_keys <= limit {
             return;
         }
-        node.max_weight = limit;
+        node.max_weight_or_busy_keys = limit;
         let removal =
             Removal::TooLarge { limit: Limit::saturating(limit.into()), level: self.level(leaf, at) };
         let visit = |request: &WaitingRequest, rules| Visit::if_too_large(request, rules, limit);
@@ -519,7 +518,7 @@ impl FairQueue {
 
     /// Returns the level of the ancestor that was closed: of several the one furthest up, because its descendants are closed with it.
     pub(in crate::gate) fn closed_level(&self, id: NodeId) -> Option<u8> {
-        let closed = self.path(id).enumerate().filter(|(_, id)| self.nodes[*id].is_closed);
+        let closed = self.path(id).enumerate().filter(|(_, id)| self.nodes[*id].is_closed());
         closed.last().map(|(level, _)| to_level(level))
     }
 

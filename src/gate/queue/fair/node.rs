@@ -50,16 +50,17 @@ pub(super) struct GateNode {
     pub(super) share: u32,
     /// The permits in use with which the node stands in the ranks of its parent.
     pub(super) ranked_use: u32,
-    /// The neighbours in the ranks of the parent for the normal priority, or in the list of idle keys.
+    /// The neighbours in the ranks of the parent for the normal priority, or in the list of keys that may be idle.
     pub(super) links: Neighbours,
     /// Changes each time that the node is given to a key.
     pub(super) generation: u32,
     /// In a leaf: at least the largest weight among the requests that do not wait for the limit. Meaningless while none waits.
-    pub(super) max_weight: u32,
+    /// In a gate with keys, which is no leaf: the number of keys that are busy.
+    pub(super) max_weight_or_busy_keys: u32,
     chosen_leaf: NodeId,
     chosen_weight: u32,
     chosen_priority: Option<Priority>,
-    pub(super) is_closed: bool,
+    pub(super) mark: NodeMark,
     /// The priorities of the requests that this node may be asked to grant now. It stands in the ranks of its parent for these.
     pub(super) ready: PrioritySet,
     /// In a leaf: the priorities of the requests that wait.
@@ -101,6 +102,16 @@ pub(super) enum NodeKind {
     Direct,
     /// A key of the parent node. While it is idle, its node may be given to another key.
     Key { key: Key, hash: u64 },
+}
+
+/// What is known about a node beside its numbers. No node has two marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodeMark {
+    None,
+    /// The declared gate is closed for requests that arrive.
+    Closed,
+    /// The key is in the list of keys that may be idle.
+    Listed,
 }
 
 /// A request that stays chosen until it fits: the first one of its priority in this leaf.
@@ -197,11 +208,11 @@ impl GateNode {
             ranked_use: 0,
             links: Neighbours::NONE,
             generation: 0,
-            max_weight: 0,
+            max_weight_or_busy_keys: 0,
             chosen_leaf: NodeId::NONE,
             chosen_weight: 0,
             chosen_priority: None,
-            is_closed: false,
+            mark: NodeMark::None,
             ready: PrioritySet::EMPTY,
             waiting_priorities: PrioritySet::EMPTY,
             awaits_limit: PrioritySet::EMPTY,
@@ -215,6 +226,11 @@ impl GateNode {
     #[inline]
     pub(super) const fn available(&self) -> u32 {
         self.limit.saturating_sub(self.in_use)
+    }
+
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.mark == NodeMark::Closed
     }
 
     #[inline]
@@ -316,6 +332,11 @@ impl Nodes {
     #[inline]
     pub(super) fn get(&self, id: NodeId) -> Option<&GateNode> {
         self.0.get(id.index())
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut GateNode> {
+        self.0.get_mut(id.index())
     }
 
     /// Returns every node, those that are not in use included.

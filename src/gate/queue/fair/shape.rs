@@ -3,8 +3,7 @@
 use std::{iter, mem};
 
 use super::family::Family;
-use super::keys::IDLE;
-use super::node::{FamilyId, GateNode, NodeId, NodeKind, to_level};
+use super::node::{FamilyId, GateNode, NodeId, NodeKind, NodeMark, to_level};
 use super::{FairQueue, NodeRules};
 use crate::gate::books::Books;
 use crate::plan::Limit;
@@ -55,7 +54,7 @@ impl FairQueue {
     fn remove(&mut self, id: NodeId) {
         let node = &mut self.nodes[id];
         node.kind = NodeKind::Free; // drops its books
-        node.is_closed = false;
+        node.mark = NodeMark::None;
         let family = mem::replace(&mut node.family, FamilyId::NONE);
         self.shedding.retain(|shedding| shedding.gate != id);
         if let Some(direct) = self.families.get(family.0 as usize).map(|family| family.direct) {
@@ -65,7 +64,7 @@ impl FairQueue {
             // Its keys are idle.
             for key in self.nodes.ids() {
                 if self.nodes[key].parent == id && self.nodes[key].is_key() {
-                    self.idle.remove(&mut self.nodes, IDLE, key);
+                    self.nodes[key].mark = NodeMark::None; // the list of its family ends with the family
                     self.nodes[key].kind = NodeKind::Free;
                     self.free_nodes.push(key);
                 }
@@ -96,8 +95,8 @@ impl FairQueue {
     #[inline]
     pub(super) fn for_path(&mut self, from: NodeId, mut change: impl FnMut(&mut GateNode)) {
         let mut id = from;
-        while id != NodeId::NONE {
-            let node = &mut self.nodes[id];
+        // No node has the number `NONE`, so the path ends there.
+        while let Some(node) = self.nodes.get_mut(id) {
             change(node);
             id = node.parent;
         }

@@ -63,11 +63,12 @@ fn random_steps_follow_the_oracle() {
     }
 }
 
-const SITUATIONS: [&str; 20] = [
+const SITUATIONS: [&str; 22] = [
     "a queue is standing",
     "a queue stops standing",
     "admitted on arrival while others wait",
     "admitted on arrival",
+    "admitted in a quiet tree",
     "chosen at a gate",
     "chosen at a leaf",
     "chosen at the root",
@@ -82,6 +83,7 @@ const SITUATIONS: [&str; 20] = [
     "rejected because a queue is full",
     "removed because of its weight",
     "shed",
+    "too large for a quiet tree",
     "too many keys",
     "waits for a higher limit",
 ];
@@ -159,7 +161,8 @@ struct Model<'c> {
     now: i64,
     has_weights: bool,
     has_priorities: bool,
-    most_busy: usize,
+    /// For each gate with keys, the most that were busy at the same time.
+    most_busy: Vec<(NodeId, usize)>,
 }
 
 impl<'c> Model<'c> {
@@ -196,7 +199,9 @@ impl<'c> Model<'c> {
                 parents.push(id);
             }
         }
-        for parent in parents.into_iter().filter(|id| queue.has_keys(*id)).collect::<Vec<_>>() {
+        parents.retain(|id| queue.has_keys(*id));
+        let most_busy = parents.iter().map(|id| (*id, 0)).collect();
+        for parent in parents {
             for key in 0..5_u64 {
                 places.push(Place::key(parent, Key::from(key), key % 3)); // hashes collide
             }
@@ -214,7 +219,7 @@ impl<'c> Model<'c> {
             now: 0,
             has_weights,
             has_priorities,
-            most_busy: 0,
+            most_busy,
         }
     }
 
@@ -345,7 +350,18 @@ impl<'c> Model<'c> {
     }
 
     fn admit(&mut self, place: usize, id: NodeId, leaf: NodeId, weight: u32, priority: Priority) -> bool {
-        let admitted = self.queue.admit(id, priority, weight);
+        // The quiet steps decide alone, unless a gate of the tree sheds. Then they change nothing.
+        let is_quiet = self.waiting.is_empty() && self.random.below(2) == 0;
+        let mut admitted = is_quiet && self.queue.admit_quiet(&self.places[place], weight);
+        if is_quiet && !self.queue.sheds() {
+            self.coverage.note(if admitted {
+                "admitted in a quiet tree"
+            } else {
+                "too large for a quiet tree"
+            });
+        } else {
+            admitted = self.queue.admit(id, priority, weight);
+        }
         assert_eq!(admitted, self.oracle.admits(leaf, priority, weight), "admission on arrival");
         if admitted {
             self.coverage.note(if self.waiting.is_empty() {
@@ -367,7 +383,12 @@ impl<'c> Model<'c> {
         let (place, leaf, weight) = self.permits.swap_remove(at);
         let id = self.queue.resolve(&self.places[place]).expect("a key with permits in use keeps its node");
         assert_eq!(self.queue.leaf(id), leaf);
-        self.queue.release_at(id, weight);
+        let is_quiet = self.waiting.is_empty() && self.random.below(2) == 0;
+        let is_released = is_quiet && self.queue.release_quiet(&self.places[place], weight);
+        assert_eq!(is_released, is_quiet && !self.queue.sheds());
+        if !is_released {
+            self.queue.release_at(id, weight);
+        }
         self.oracle.change_use(leaf, |in_use| in_use - weight);
         self.oracle.forget_idle();
         self.settle("granted after a release");
@@ -509,12 +530,13 @@ impl<'c> Model<'c> {
             assert_eq!(actual.ready, oracle.ready(*id), "node {id} is ready");
             assert!(node.passed.iter().all(|passed| *passed <= MAX_PASSED), "passed more often than allowed");
         }
-        let expected = oracle.nodes.values().filter(|node| node.is_key).count();
-        let busy: u32 = queue.families.iter().map(|family| family.busy).sum();
-        assert_eq!(busy as usize, expected, "busy keys");
-        self.most_busy = self.most_busy.max(expected);
-        let with_node = queue.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Key { .. })).count();
-        assert!(with_node <= self.most_busy + 1, "idle keys take no memory of their own");
+        for (gate, most_busy) in &mut self.most_busy {
+            let expected = oracle.busy_keys(*gate);
+            assert_eq!(queue.busy_keys(*gate), expected, "busy keys");
+            *most_busy = expected.max(*most_busy);
+            let keys = queue.nodes.iter().filter(|node| node.parent == *gate && node.is_key());
+            assert!(keys.count() <= *most_busy + 1, "idle keys take no memory of their own");
+        }
         assert_eq!(Queue::len(queue), self.waiting.len());
     }
 }

@@ -1,0 +1,68 @@
+//! The steps of a tree in which no request waits. They change the permits in use along the path, and nothing else: a node stands in the
+//! ranks of its parent only while a request waits below it, and only a request that waits is chosen.
+
+use super::FairQueue;
+use super::node::NodeId;
+use super::place::Place;
+
+impl FairQueue {
+    /// Admits a request if it fits at every level. The caller counts it. Returns `false`, and changes nothing, if another step must decide.
+    ///
+    /// No request may wait in the tree, and `weight` must not be 0.
+    #[inline]
+    pub(in crate::gate) fn admit_quiet(&mut self, place: &Place, weight: u32) -> bool {
+        let Some(leaf) = self.quiet_leaf(place) else { return false };
+        // No node has the number `NONE`, so the path ends there.
+        let mut id = leaf;
+        while let Some(node) = self.nodes.get_mut(id) {
+            let in_use = node.in_use.saturating_add(weight);
+            if in_use > node.limit || node.is_closed() {
+                self.return_below(id, leaf, weight);
+                return false;
+            }
+            node.in_use = in_use;
+            id = node.parent;
+        }
+        let node = &self.nodes[leaf];
+        if node.in_use == weight && node.is_key() {
+            self.change_busy_keys(leaf, |busy| busy.saturating_add(1));
+        }
+        true
+    }
+
+    /// Returns the permits that a request has taken at the nodes from its leaf up to the one that has no room for it.
+    #[cold]
+    fn return_below(&mut self, full: NodeId, leaf: NodeId, weight: u32) {
+        let mut id = leaf;
+        while id != full {
+            let node = &mut self.nodes[id];
+            node.in_use = node.in_use.saturating_sub(weight);
+            id = node.parent;
+        }
+    }
+
+    /// Returns permits. Returns `false`, and changes nothing, if another step must do that.
+    ///
+    /// No request may wait in the tree.
+    #[inline]
+    pub(in crate::gate) fn release_quiet(&mut self, place: &Place, weight: u32) -> bool {
+        let Some(leaf) = self.quiet_leaf(place) else { return false };
+        self.for_path(leaf, |node| node.in_use = node.in_use.saturating_sub(weight));
+        self.note_idle(leaf);
+        true
+    }
+
+    /// Returns where the requests of a gate wait. Returns `None` if a gate of the tree sheds, or the place is a key whose node must be
+    /// searched.
+    #[inline]
+    fn quiet_leaf(&self, place: &Place) -> Option<NodeId> {
+        if self.sheds() {
+            return None;
+        }
+        match place {
+            Place::Gate(id) => Some(self.leaf(*id)),
+            Place::Key(_) if place.is_closed_key() => None,
+            Place::Key(key) => self.hinted(key),
+        }
+    }
+}
