@@ -101,6 +101,12 @@ pub fn rows() -> Vec<Row> {
                 "plain gate",
             )
         },
+        row(
+            "key-flood",
+            "10 000 keys wait, full queue: a key with a request is rejected",
+            vec![of("gate", reject_key), of("plain gate", reject_plain)],
+            "plain gate",
+        ),
     ]
 }
 
@@ -290,6 +296,32 @@ fn drain_keys() -> Runner {
 
 fn drain_plain() -> Runner {
     drain(plain(1), crowd_of_plain)
+}
+
+/// Requests of one key, or of a plain gate, at a full queue.
+fn reject(gate: Gate, crowd: fn(&Gate) -> Crowd, flooding: Gate) -> Runner {
+    let held = gate.try_acquire_owned().expect("a permit is available");
+    let mut crowd = crowd(&gate);
+    crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
+    // At a gate with keys, the first request takes the place of another one.
+    let mut first = Box::pin(flooding.acquire_owned());
+    let _ = poll(first.as_mut());
+    repeat(move || {
+        let (_held, _waiting) = (&held, (&crowd, &first));
+        assert!(matches!(poll(pin!(black_box(&flooding).acquire())), Poll::Ready(Err(_))));
+    })
+}
+
+fn reject_key() -> Runner {
+    let bounded = Gate::builder(BENCH, Limit::new(1)).keyed(Keys::up_to(100_000)).queue(CROWD as usize);
+    let gate = bounded.build();
+    let flooding = gate.key(CROWD);
+    reject(gate, crowd_of_keys, flooding)
+}
+
+fn reject_plain() -> Runner {
+    let gate = Gate::builder(BENCH, Limit::new(1)).queue(CROWD as usize).build();
+    reject(gate.clone(), crowd_of_plain, gate)
 }
 
 /// Returns the bytes that a gate allocates for a key with a waiting request: in the gate, and with the handle of the key. The future

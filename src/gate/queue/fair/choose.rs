@@ -137,6 +137,7 @@ impl FairQueue {
         });
         // Last: an idle node stands in no ranks.
         if count > 0 {
+            self.note_length(leaf);
             self.note_idle(leaf);
         }
     }

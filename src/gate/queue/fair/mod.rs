@@ -22,6 +22,7 @@ mod holders;
 mod key_index;
 mod keys;
 mod leaf;
+mod lengths;
 mod node;
 mod node_list;
 mod place;
@@ -36,6 +37,7 @@ use std::pin::Pin;
 use std::task::Waker;
 
 use family::Family;
+use lengths::QueueLengths;
 #[cfg(doc)]
 use node::PassedGrants;
 use node::{ChosenRequest, FamilyId, GateNode, LeafOrder, NextRequest, NodeKind, NodeMark, Nodes, to_level};
@@ -63,6 +65,8 @@ pub(in crate::gate) struct FairQueue {
     free_families: Vec<FamilyId>,
     /// The gates that shed, which are few.
     shedding: Vec<SheddingGate>,
+    /// The gates with a bounded queue and leaves below, which are few.
+    lengths: Vec<QueueLengths>,
     /// The generation of the last key that got a node.
     generations: u32,
     /// The records of the gates that track their holders.
@@ -134,6 +138,7 @@ impl FairQueue {
             families: Vec::new(),
             free_families: Vec::new(),
             shedding: Vec::new(),
+            lengths: Vec::new(),
             tracker: Tracker::default(),
         };
         queue.add(NodeId::NONE, NodeRules { is_parent: true, ..root });
@@ -217,7 +222,7 @@ impl FairQueue {
         }
     }
 
-    /// Returns whether one more request may wait at this gate. Visits all nodes if a queue with a bound is full.
+    /// Returns whether one more request may wait at this gate.
     pub(in crate::gate) fn queue_room(&self, place: NodeId) -> QueueRoom {
         for (level, id) in self.path(place).enumerate() {
             let GateNode { waiting, queue_bound: bound, .. } = self.nodes[id];
@@ -225,10 +230,8 @@ impl FairQueue {
                 continue;
             }
             let own = self.nodes[self.leaf(place)].waiting;
-            let leaves = self.nodes_within(id).filter(|leaf| self.nodes[*leaf].is_leaf());
-            let longest = leaves.max_by_key(|leaf| self.nodes[*leaf].waiting);
-            return match longest {
-                Some(longest) if level > 0 && self.nodes[longest].waiting > own => {
+            return match self.longest_queue(id) {
+                Some((longest, length)) if level > 0 && length > own => {
                     QueueRoom::PushOut { at: id, bound, longest }
                 }
                 _ => QueueRoom::Full { level: to_level(level), bound },
@@ -273,6 +276,7 @@ impl FairQueue {
         self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
             node.waiting = node.waiting.saturating_add(1);
         });
+        self.note_length(leaf);
         // If there is room, but not enough for this request, it may be the chosen one from now on.
         if !self.nodes[NodeId::ROOT].ready.is_empty() {
             self.choose_slow();
@@ -309,6 +313,7 @@ impl FairQueue {
             node.in_use = node.in_use.saturating_add(weight);
             node.waiting = node.waiting.saturating_sub(1);
         });
+        self.note_length(leaf);
         Some((leaf, removed, removal.record()))
     }
 

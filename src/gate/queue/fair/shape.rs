@@ -3,6 +3,7 @@
 use std::{iter, mem};
 
 use super::family::Family;
+use super::lengths::QueueLengths;
 use super::node::{FamilyId, GateNode, NodeId, NodeKind, NodeMark, to_level};
 use super::{FairQueue, NodeRules};
 use crate::gate::books::Books;
@@ -25,6 +26,9 @@ impl FairQueue {
                 self.families.push(family);
                 FamilyId(u32::try_from(self.families.len()).unwrap_or(u32::MAX).saturating_sub(1))
             };
+            if queue_bound < u32::MAX {
+                self.lengths.push(QueueLengths::new(id));
+            }
         }
         if let Some(shed) = shed {
             self.add_shedder(id, shed);
@@ -57,6 +61,7 @@ impl FairQueue {
         node.mark = NodeMark::None;
         let family = mem::replace(&mut node.family, FamilyId::NONE);
         self.shedding.retain(|shedding| shedding.gate != id);
+        self.lengths.retain(|lengths| lengths.gate != id);
         if let Some(direct) = self.families.get(family.0 as usize).map(|family| family.direct) {
             self.free_families.push(family);
             self.nodes[direct].kind = NodeKind::Free;

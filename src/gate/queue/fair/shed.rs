@@ -55,6 +55,7 @@ impl FairQueue {
             // The chosen request is not the first one any more.
             node.forget_chosen(|chosen| is_first && chosen.leaf == leaf && chosen.priority == priority);
         });
+        self.note_length(leaf);
         self.observe_enqueued(leaf, priority, now);
     }
 

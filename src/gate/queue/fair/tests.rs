@@ -537,6 +537,10 @@ impl<'c> Model<'c> {
             let keys = queue.nodes.iter().filter(|node| node.parent == *gate && node.is_key());
             assert!(keys.count() <= *most_busy + 1, "idle keys take no memory of their own");
         }
+        for lengths in &queue.lengths {
+            let longest = lengths.longest().map_or(0, |(_, length)| length);
+            assert_eq!(longest as usize, oracle.longest(lengths.gate), "the longest queue");
+        }
         assert_eq!(Queue::len(queue), self.waiting.len());
     }
 }

@@ -1,0 +1,95 @@
+//! Which queue is the longest below a gate whose queue has a bound. A full queue asks for it with each request that arrives, so the
+//! answer must not take longer with more keys.
+
+use super::FairQueue;
+use super::node::NodeId;
+
+/// The queues of the leaves below one gate, by their length.
+pub(super) struct QueueLengths {
+    pub(super) gate: NodeId,
+    /// For each length from 1 on, the first leaf whose queue has it, or [`NodeId::NONE`]. The last one is a leaf.
+    by_length: Vec<NodeId>,
+    /// For each node, its length and its neighbours among the leaves of this length.
+    leaves: Vec<LeafLength>,
+}
+
+#[derive(Clone, Copy)]
+struct LeafLength {
+    length: u32,
+    previous: NodeId,
+    next: NodeId,
+}
+
+impl QueueLengths {
+    pub(super) const fn new(gate: NodeId) -> Self {
+        Self { gate, by_length: Vec::new(), leaves: Vec::new() }
+    }
+
+    /// Returns a leaf with the longest queue, and its length. Returns `None` if no request waits.
+    pub(super) fn longest(&self) -> Option<(NodeId, u32)> {
+        let length = u32::try_from(self.by_length.len()).unwrap_or(u32::MAX);
+        self.by_length.last().map(|leaf| (*leaf, length))
+    }
+
+    /// Sets the length of the queue of a leaf. Takes constant time if that changes by one.
+    fn set(&mut self, leaf: NodeId, length: u32) {
+        if self.leaves.len() <= leaf.index() {
+            let none = LeafLength { length: 0, previous: NodeId::NONE, next: NodeId::NONE };
+            self.leaves.resize(leaf.index().saturating_add(1), none);
+        }
+        let LeafLength { length: before, previous, next } = self.leaves[leaf.index()];
+        if before > 0 {
+            match previous {
+                NodeId::NONE => self.by_length[slot(before)] = next,
+                previous => self.leaves[previous.index()].next = next,
+            }
+            if next != NodeId::NONE {
+                self.leaves[next.index()].previous = previous;
+            }
+        }
+        let mut next = NodeId::NONE;
+        if length > 0 {
+            if self.by_length.len() < length as usize {
+                self.by_length.resize(length as usize, NodeId::NONE);
+            }
+            next = std::mem::replace(&mut self.by_length[slot(length)], leaf);
+            if next != NodeId::NONE {
+                self.leaves[next.index()].previous = leaf;
+            }
+        }
+        self.leaves[leaf.index()] = LeafLength { length, previous: NodeId::NONE, next };
+        while self.by_length.last() == Some(&NodeId::NONE) {
+            self.by_length.pop();
+        }
+    }
+}
+
+/// Returns where a length stands in [`by_length`](QueueLengths::by_length).
+const fn slot(length: u32) -> usize {
+    length.saturating_sub(1) as usize
+}
+
+impl FairQueue {
+    /// Notes that the queue of a leaf has become longer or shorter.
+    #[inline]
+    pub(super) fn note_length(&mut self, leaf: NodeId) {
+        if !self.lengths.is_empty() {
+            self.note_length_slow(leaf);
+        }
+    }
+
+    #[cold]
+    fn note_length_slow(&mut self, leaf: NodeId) {
+        let length = self.nodes[leaf].waiting;
+        for at in 0..self.lengths.len() {
+            if self.is_within(leaf, self.lengths[at].gate) {
+                self.lengths[at].set(leaf, length);
+            }
+        }
+    }
+
+    /// Returns a leaf with the longest queue below a gate whose queue has a bound, and its length.
+    pub(super) fn longest_queue(&self, gate: NodeId) -> Option<(NodeId, u32)> {
+        self.lengths.iter().find(|lengths| lengths.gate == gate)?.longest()
+    }
+}
