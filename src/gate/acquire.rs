@@ -455,7 +455,7 @@ impl<G: GateRef> PendingRequest<G> {
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
         let weight = this.waiter.weight();
-        if this.waiter.admit_if(|| node.try_acquire_quiet(weight)) {
+        if this.waiter.admit_if(|| !node.tree().has_waiters() && node.try_acquire_quiet(weight)) {
             shared.counters.increment(Counter::Admitted);
             return Poll::Ready(SlowOutcome::Admitted);
         }

@@ -157,6 +157,7 @@ impl TreeNode {
     }
 
     /// Returns the place of a key of this gate. Returns `None` if the gate has no keys.
+    #[inline]
     pub(super) fn of_key(&self, key: Key) -> Option<Self> {
         if !self.has_keys() {
             return None;
@@ -281,8 +282,7 @@ impl TreeNode {
     /// must decide.
     #[inline(never)]
     pub(super) fn try_acquire_quiet(&self, weight: u32) -> bool {
-        let may_be_quiet = !self.is_tracked() && !self.tree().has_waiters();
-        may_be_quiet && self.tree().locked(|state, word| state.admit_quiet(*word, &self.place, weight))
+        !self.is_tracked() && self.tree().locked(|state, word| state.admit_quiet(*word, &self.place, weight))
     }
 
     #[inline(never)]

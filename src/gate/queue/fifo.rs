@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::Waker;
 
 use super::Queue;
-use super::list::{Visit, WaitList, Waiter};
+use super::list::{ListEnd, Visit, WaitList, Waiter};
 use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
 use crate::gate::books::{Books, add, count};
 use crate::gate::permits::Word;
@@ -58,13 +58,13 @@ impl FifoQueue {
     /// Returns the request that is admitted next.
     #[inline]
     pub(in crate::gate) fn peek(&mut self) -> Option<&WaitingRequest> {
-        self.list.front()
+        self.list.peek(ListEnd::Head)
     }
 
     /// Removes the request that is admitted next.
     #[inline]
     pub(in crate::gate) fn next(&mut self) -> Option<Removed> {
-        let removed = self.list.pop_front(Removal::Admitted)?;
+        let removed = self.list.pop(ListEnd::Head, Removal::Admitted)?;
         self.len = self.len.wrapping_sub(1); // the queue held it
         Some(removed)
     }

@@ -293,6 +293,15 @@ pub(super) struct WaitList {
 // SAFETY: the waiters in the list may be accessed from any thread that has `&mut` to the list (2).
 unsafe impl Send for WaitList {}
 
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListEnd {
+    /// The request that arrived first.
+    Head,
+    /// The request that arrived last.
+    Tail,
+}
+
 /// What [`WaitList::remove_where`] does with a waiter.
 pub(super) enum Visit {
     Remove,
@@ -352,31 +361,27 @@ impl WaitList {
         self.head.is_none()
     }
 
-    /// Returns the request at the head.
+    /// Returns the request at this end.
     #[inline]
-    pub(super) fn front(&mut self) -> Option<&WaitingRequest> {
-        let head = self.head?;
-        Some(&self.node(head).request)
+    pub(super) fn peek(&mut self, end: ListEnd) -> Option<&WaitingRequest> {
+        let waiter = self.end(end)?;
+        Some(&self.node(waiter).request)
     }
 
-    /// Returns the request at the tail.
-    #[inline]
-    pub(super) fn back(&mut self) -> Option<&WaitingRequest> {
-        let tail = self.tail?;
-        Some(&self.node(tail).request)
+    /// Removes the request at this end.
+    #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: a copy of the result would stall")]
+    #[inline(always)]
+    pub(super) fn pop(&mut self, end: ListEnd, removal: Removal) -> Option<Removed> {
+        let waiter = self.end(end)?;
+        Some(self.unlink(waiter, removal))
     }
 
-    /// Removes the request at the head.
     #[inline]
-    pub(super) fn pop_front(&mut self, removal: Removal) -> Option<Removed> {
-        let head = self.head?;
-        Some(self.unlink(head, removal))
-    }
-
-    /// Removes the request at the tail.
-    pub(super) fn pop_back(&mut self, removal: Removal) -> Option<Removed> {
-        let tail = self.tail?;
-        Some(self.unlink(tail, removal))
+    const fn end(&self, end: ListEnd) -> Option<NonNull<Waiter>> {
+        match end {
+            ListEnd::Head => self.head,
+            ListEnd::Tail => self.tail,
+        }
     }
 
     /// Removes this waiter. Returns `None` if it is not in this list.
@@ -437,7 +442,8 @@ impl WaitList {
     }
 
     /// Removes a waiter that is in this list, and takes its waker.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for `pop`")]
+    #[inline(always)]
     fn unlink(&mut self, waiter: NonNull<Waiter>, removal: Removal) -> Removed {
         let node = self.node(waiter);
         let (previous, next) = (node.previous, node.next);
@@ -584,7 +590,7 @@ mod tests {
             assert_eq!(weights(&mut list), rest);
             push(&mut list, waiters[leaver].as_mut(), 4);
             assert_eq!(weights(&mut list), [&rest[..], &[4]].concat());
-            while list.pop_front(Removal::Closed { level: 0 }).is_some() {}
+            while list.pop(ListEnd::Head, Removal::Closed { level: 0 }).is_some() {}
             assert!(list.head.is_none() && list.tail.is_none());
         }
     }
@@ -607,7 +613,8 @@ mod tests {
         );
         assert!(list.replace_waker(waiters[1].as_mut(), Waker::noop().clone()).is_none());
         assert_eq!(waiters[1].state(), WaiterState::Waiting);
-        let wakers = [(); 3].map(|()| list.pop_front(Removal::Closed { level: 0 }).unwrap().waker.is_some());
+        let wakers =
+            [(); 3].map(|()| list.pop(ListEnd::Head, Removal::Closed { level: 0 }).unwrap().waker.is_some());
         assert_eq!(wakers, [false, true, false]);
     }
 

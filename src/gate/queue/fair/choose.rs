@@ -14,8 +14,13 @@ impl FairQueue {
             let (leaf, priority, chosen_at) = self.search()?;
             let order = self.order(leaf);
             let weight = self.nodes[leaf].first(priority, order)?.weight;
+            let next = NextRequest { leaf, priority, order, weight, chosen_at };
+            // The search passed only nodes that are ready, so each has a permit.
+            if weight == 1 && chosen_at == NodeId::NONE {
+                return Some(next);
+            }
             let Some(full) = self.path(leaf).find(|id| self.nodes[*id].available() < weight) else {
-                return Some(NextRequest { leaf, priority, order, weight, chosen_at });
+                return Some(next);
             };
             self.keep_chosen(ChosenRequest { leaf, priority, weight }, full);
         }

@@ -30,47 +30,32 @@ impl GateNode {
     /// Returns the first request of this priority.
     #[inline]
     pub(super) fn first(&mut self, priority: Priority, order: LeafOrder) -> Option<&WaitingRequest> {
-        let list = self.list(priority);
-        match order {
-            LeafOrder::OldestFirst => list.front(),
-            LeafOrder::NewestFirst => list.back(),
-        }
+        self.list(priority).peek(order.first())
     }
 
     /// Removes the first request of this priority.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: a copy of the result would stall")]
+    #[inline(always)]
     pub(super) fn pop_first(
         &mut self,
         priority: Priority,
         order: LeafOrder,
         removal: Removal,
     ) -> Option<Removed> {
-        let list = self.list(priority);
-        let removed = match order {
-            LeafOrder::OldestFirst => list.pop_front(removal),
-            LeafOrder::NewestFirst => list.pop_back(removal),
-        };
+        let removed = self.list(priority).pop(order.first(), removal);
         self.note_removed(priority);
         removed
     }
 
     /// Returns the last request of the lowest priority.
     pub(super) fn last(&mut self, order: LeafOrder) -> Option<&WaitingRequest> {
-        let list = self.list(self.waiting_priorities.lowest()?);
-        match order {
-            LeafOrder::OldestFirst => list.back(),
-            LeafOrder::NewestFirst => list.front(),
-        }
+        self.list(self.waiting_priorities.lowest()?).peek(order.last())
     }
 
     /// Removes the last request of the lowest priority.
     pub(super) fn pop_last(&mut self, order: LeafOrder, removal: Removal) -> Option<(Priority, Removed)> {
         let priority = self.waiting_priorities.lowest()?;
-        let list = self.list(priority);
-        let removed = match order {
-            LeafOrder::OldestFirst => list.pop_back(removal),
-            LeafOrder::NewestFirst => list.pop_front(removal),
-        }?;
+        let removed = self.list(priority).pop(order.last(), removal)?;
         self.note_removed(priority);
         Some((priority, removed))
     }

@@ -292,12 +292,11 @@ impl FairQueue {
         }
         let NextRequest { leaf, priority, order, weight, chosen_at } = self.choose()?;
         let before = self.nodes[leaf].own_candidates();
-        let removal = if self.tracker.has_waits() {
-            self.grant_removal(leaf, priority, order)
+        let (removed, record) = if self.tracker.has_waits() {
+            self.pop_tracked(leaf, priority, order)?
         } else {
-            Removal::Admitted
+            (self.nodes[leaf].pop_first(priority, order, Removal::Admitted)?, RecordId::NONE)
         };
-        let removed = self.nodes[leaf].pop_first(priority, order, removal)?;
         let mut was_chosen = chosen_at != NodeId::NONE;
         self.update_path(leaf, before, |id, node, before| {
             // Counts the grant against the lower priorities that it passes. Up to the node where the request was chosen, the choice was
@@ -314,7 +313,7 @@ impl FairQueue {
             node.waiting = node.waiting.saturating_sub(1);
         });
         self.note_length(leaf);
-        Some((leaf, removed, removal.record()))
+        Some((leaf, removed, record))
     }
 
     /// Removes one request for another reason. Returns `None` if it does not wait at this gate.

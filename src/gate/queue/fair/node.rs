@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use crate::gate::books::Books;
 use crate::gate::key::Key;
 use crate::gate::priority::{CLASSES, Priority, PrioritySet};
-use crate::gate::queue::list::WaitList;
+use crate::gate::queue::list::{ListEnd, WaitList};
 
 /// Identifies a node of a tree. A number is used again after its node was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,26 @@ pub(super) enum LeafOrder {
     OldestFirst,
     /// While the queue of the gate, or of one above it, is standing.
     NewestFirst,
+}
+
+impl LeafOrder {
+    /// Returns where the first request stands.
+    #[inline]
+    pub(super) const fn first(self) -> ListEnd {
+        match self {
+            Self::OldestFirst => ListEnd::Head,
+            Self::NewestFirst => ListEnd::Tail,
+        }
+    }
+
+    /// Returns where the last request stands.
+    #[inline]
+    pub(super) const fn last(self) -> ListEnd {
+        match self {
+            Self::OldestFirst => ListEnd::Tail,
+            Self::NewestFirst => ListEnd::Head,
+        }
+    }
 }
 
 /// A request that fits at every level.
