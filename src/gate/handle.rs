@@ -301,9 +301,8 @@ impl Gate {
                 self.name()
             )
         };
-        let mut shared = Shared::in_tree(self.shared.max_wait, Arc::clone(&self.shared.counters), node);
-        shared.outcomes.clone_from(&self.shared.outcomes);
-        Self { shared: Arc::new(shared) }
+        let Shared { max_wait, counters, outcomes, .. } = &*self.shared;
+        Self { shared: Arc::new(Shared::in_tree(*max_wait, Arc::clone(counters), outcomes.clone(), node)) }
     }
 
     /// Returns `true` if the gate was created with keys.
@@ -611,14 +610,19 @@ impl GateBuilder {
             }
             None => None,
         };
-        let mut shared = match node {
-            Some(node) => Shared::in_tree(max_wait, Arc::default(), node),
-            None => Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits),
-        };
-        shared.outcomes = if self.samples_outcomes {
+        let outcomes = if self.samples_outcomes {
             Some(Arc::new(OutcomeSampler::new(self.outcomes_above)))
         } else {
             self.outcomes_above
+        };
+        let shared = match node {
+            Some(node) => Shared::in_tree(max_wait, Arc::default(), outcomes, node),
+            None => {
+                let mut shared =
+                    Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits);
+                shared.outcomes = outcomes;
+                shared
+            }
         };
         Gate { shared: Arc::new(shared) }
     }

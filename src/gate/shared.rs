@@ -77,7 +77,13 @@ impl Shared {
     }
 
     /// Creates a gate that is part of a tree.
-    pub(super) fn in_tree(max_wait: i64, counters: Arc<ShardedCounters>, node: TreeNode) -> Self {
+    #[inline]
+    pub(super) fn in_tree(
+        max_wait: i64,
+        counters: Arc<ShardedCounters>,
+        outcomes: Option<Arc<OutcomeSampler>>,
+        node: TreeNode,
+    ) -> Self {
         let name = node.name();
         Self {
             permits: Permits::of_tree(),
@@ -87,7 +93,7 @@ impl Shared {
             max_wait: max_wait.min(LONGEST),
             number: 0,
             node: Some(node),
-            outcomes: None,
+            outcomes,
         }
     }
 

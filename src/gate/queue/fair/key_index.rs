@@ -1,13 +1,30 @@
-//! Finds the node of a key by its hash: a hash table with linear probing that holds node numbers.
+//! Finds the node of a key by its hash: a hash table with linear probing that holds node numbers and hashes.
 
 use super::node::NodeId;
 
-/// The busy keys of one node. Their hashes stand in the nodes.
+/// The keys of one node that have a node.
 #[derive(Debug, Default)]
 pub(super) struct KeyIndex {
-    /// [`NodeId::NONE`] where no key is. The length is 0 or a power of two, and at most half of it is in use.
-    slots: Vec<NodeId>,
+    /// The length is 0 or a power of two, and at most three quarters of it are in use.
+    slots: Vec<KeySlot>,
     len: usize,
+}
+
+/// A key, or [`KeySlot::EMPTY`].
+#[derive(Clone, Copy, Debug)]
+struct KeySlot {
+    id: NodeId,
+    /// The low half of the hash. So a search visits no node but that of the key, which is a cache line for each that it does not visit.
+    hash: u32,
+}
+
+impl KeySlot {
+    const EMPTY: Self = Self { id: NodeId::NONE, hash: 0 };
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
+    const fn new(hash: u64, id: NodeId) -> Self {
+        Self { id, hash: hash as u32 }
+    }
 }
 
 impl KeyIndex {
@@ -18,30 +35,31 @@ impl KeyIndex {
 
     /// Returns the node of the key with this hash for which `is_equal` returns `true`.
     pub(super) fn find(&self, hash: u64, is_equal: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-        let mut at = self.home(hash)?;
+        let wanted = KeySlot::new(hash, NodeId::NONE);
+        let mut at = self.home(wanted)?;
         loop {
             match self.slots[at] {
-                NodeId::NONE => return None,
-                id if is_equal(id) => return Some(id),
+                KeySlot { id: NodeId::NONE, .. } => return None,
+                KeySlot { id, hash } if hash == wanted.hash && is_equal(id) => return Some(id),
                 _ => at = self.next(at),
             }
         }
     }
 
     /// Adds a key that is not in the table.
-    pub(super) fn insert(&mut self, hash: u64, id: NodeId, hash_of: impl Fn(NodeId) -> u64) {
-        if self.slots.len() < self.len.saturating_add(1).saturating_mul(2) {
-            self.resize(self.slots.len().saturating_mul(2).max(SMALLEST), hash_of);
-        }
-        self.put(hash, id);
+    pub(super) fn insert(&mut self, hash: u64, id: NodeId) {
         self.len = self.len.saturating_add(1);
+        if self.slots.len().saturating_mul(3) < self.len.saturating_mul(4) {
+            self.resize(self.slots.len().saturating_mul(2).max(SMALLEST));
+        }
+        self.put(KeySlot::new(hash, id));
     }
 
     /// Removes a key.
-    pub(super) fn remove(&mut self, hash: u64, id: NodeId, hash_of: impl Fn(NodeId) -> u64) {
-        let Some(mut at) = self.home(hash) else { return };
-        while self.slots[at] != id {
-            if self.slots[at] == NodeId::NONE {
+    pub(super) fn remove(&mut self, hash: u64, id: NodeId) {
+        let Some(mut at) = self.home(KeySlot::new(hash, id)) else { return };
+        while self.slots[at].id != id {
+            if self.slots[at].id == NodeId::NONE {
                 return;
             }
             at = self.next(at);
@@ -52,40 +70,39 @@ impl KeyIndex {
         loop {
             probed = self.next(probed);
             let moved = self.slots[probed];
-            if moved == NodeId::NONE {
+            if moved.id == NodeId::NONE {
                 break;
             }
-            let home = self.home(hash_of(moved)).unwrap_or(probed);
+            let home = self.home(moved).unwrap_or(probed);
             if self.distance(home, probed) >= self.distance(gap, probed) {
                 self.slots[gap] = moved;
                 gap = probed;
             }
         }
-        self.slots[gap] = NodeId::NONE;
+        self.slots[gap] = KeySlot::EMPTY;
         // Gives memory back after a burst of keys.
         if self.slots.len() > SMALLEST && self.slots.len() / 16 > self.len {
-            self.resize(self.slots.len() / 2, hash_of);
+            self.resize(self.slots.len() / 2);
         }
     }
 
-    fn resize(&mut self, slots: usize, hash_of: impl Fn(NodeId) -> u64) {
-        let old = std::mem::replace(&mut self.slots, vec![NodeId::NONE; slots]);
-        for id in old.into_iter().filter(|id| *id != NodeId::NONE) {
-            self.put(hash_of(id), id);
+    fn resize(&mut self, slots: usize) {
+        let old = std::mem::replace(&mut self.slots, vec![KeySlot::EMPTY; slots]);
+        for slot in old.into_iter().filter(|slot| slot.id != NodeId::NONE) {
+            self.put(slot);
         }
     }
 
-    fn put(&mut self, hash: u64, id: NodeId) {
-        let Some(mut at) = self.home(hash) else { return };
-        while self.slots[at] != NodeId::NONE {
+    fn put(&mut self, slot: KeySlot) {
+        let Some(mut at) = self.home(slot) else { return };
+        while self.slots[at].id != NodeId::NONE {
             at = self.next(at);
         }
-        self.slots[at] = id;
+        self.slots[at] = slot;
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits are used")]
-    fn home(&self, hash: u64) -> Option<usize> {
-        Some(hash as usize & self.slots.len().checked_sub(1)?)
+    fn home(&self, slot: KeySlot) -> Option<usize> {
+        Some(slot.hash as usize & self.slots.len().checked_sub(1)?)
     }
 
     fn next(&self, at: usize) -> usize {
@@ -116,10 +133,10 @@ mod tests {
             for (number, inserts) in steps {
                 let id = NodeId(number);
                 if inserts && expected.insert(number) {
-                    index.insert(hash_of(id), id, hash_of);
+                    index.insert(hash_of(id), id);
                 } else if !inserts {
                     expected.remove(&number);
-                    index.remove(hash_of(id), id, hash_of);
+                    index.remove(hash_of(id), id);
                 }
                 prop_assert_eq!(index.len(), expected.len());
                 for number in 0..60 {

@@ -18,9 +18,18 @@ impl FairQueue {
         }
     }
 
+    /// Returns the node where the requests of a gate wait, or `None` if it is a key that has none.
+    #[inline]
+    pub(super) fn leaf_of(&self, place: &Place) -> Option<NodeId> {
+        match place {
+            Place::Gate(id) => Some(self.leaf(*id)),
+            Place::Key(_) => self.resolve(place), // a key has no children
+        }
+    }
+
     /// Returns the node that a key had when it was last resolved, if it still has it.
     #[inline]
-    pub(super) fn hinted(&self, key: &KeyPlace) -> Option<NodeId> {
+    fn hinted(&self, key: &KeyPlace) -> Option<NodeId> {
         let (id, generation) = key.hint();
         let node = self.nodes.get(id)?;
         // No other key has had this node since. Generations repeat after 2^32 keys, so the hash is compared, too.
@@ -115,7 +124,7 @@ impl FairQueue {
         place.set_hint(id, node.generation);
         let Self { nodes, families, .. } = self;
         if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
-            family.keys.insert(hash, id, |id| nodes[id].key_hash());
+            family.keys.insert(hash, id);
         }
         self.list(id);
         Some(id)
@@ -139,7 +148,7 @@ impl FairQueue {
         let Self { nodes, families, .. } = self;
         let (parent, hash) = (nodes[id].parent, nodes[id].key_hash());
         if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
-            family.keys.remove(hash, id, |id| nodes[id].key_hash());
+            family.keys.remove(hash, id);
         }
         nodes[id].kind = NodeKind::Free;
     }

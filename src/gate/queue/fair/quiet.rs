@@ -6,12 +6,17 @@ use super::node::NodeId;
 use super::place::Place;
 
 impl FairQueue {
-    /// Admits a request if it fits at every level. The caller counts it. Returns `false`, and changes nothing, if another step must decide.
+    /// Admits a request if it fits at every level. The caller counts it. Returns `false` if another step must decide. Then nothing has
+    /// changed, but that a key may have got a node.
     ///
     /// No request may wait in the tree, and `weight` must not be 0.
     #[inline]
     pub(in crate::gate) fn admit_quiet(&mut self, place: &Place, weight: u32) -> bool {
-        let Some(leaf) = self.quiet_leaf(place) else { return false };
+        if self.sheds() || place.is_closed_key() {
+            return false;
+        }
+        let known = self.leaf_of(place);
+        let Some(leaf) = known.or_else(|| self.resolve_or_add(place).ok()) else { return false };
         // No node has the number `NONE`, so the path ends there.
         let mut id = leaf;
         while let Some(node) = self.nodes.get_mut(id) {
@@ -46,23 +51,12 @@ impl FairQueue {
     /// No request may wait in the tree.
     #[inline]
     pub(in crate::gate) fn release_quiet(&mut self, place: &Place, weight: u32) -> bool {
-        let Some(leaf) = self.quiet_leaf(place) else { return false };
+        if self.sheds() {
+            return false;
+        }
+        let Some(leaf) = self.leaf_of(place) else { return false };
         self.for_path(leaf, |node| node.in_use = node.in_use.saturating_sub(weight));
         self.note_idle(leaf);
         true
-    }
-
-    /// Returns where the requests of a gate wait. Returns `None` if a gate of the tree sheds, or the place is a key whose node must be
-    /// searched.
-    #[inline]
-    fn quiet_leaf(&self, place: &Place) -> Option<NodeId> {
-        if self.sheds() {
-            return None;
-        }
-        match place {
-            Place::Gate(id) => Some(self.leaf(*id)),
-            Place::Key(_) if place.is_closed_key() => None,
-            Place::Key(key) => self.hinted(key),
-        }
     }
 }
