@@ -93,7 +93,7 @@ mod tests {
     use crate::plan::{GateName, Limit};
 
     fn shared() -> Arc<Shared> {
-        Arc::new(Shared::new(GateName::new("tested"), Limit::new(1), usize::MAX, NEVER, true))
+        Arc::new(Shared::new(GateName::new("tested"), Limit::new(1), usize::MAX, NEVER, true, None))
     }
 
     /// If setting a timer panics, the requests that rely on the timer are woken to register with another.

@@ -617,12 +617,7 @@ impl GateBuilder {
         };
         let shared = match node {
             Some(node) => Shared::in_tree(max_wait, Arc::default(), outcomes, node),
-            None => {
-                let mut shared =
-                    Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits);
-                shared.outcomes = outcomes;
-                shared
-            }
+            None => Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits, outcomes),
         };
         Gate { shared: Arc::new(shared) }
     }

@@ -63,6 +63,7 @@ impl Shared {
         queue_bound: usize,
         max_wait: i64,
         measures_waits: bool,
+        outcomes: Option<Arc<OutcomeSampler>>,
     ) -> Self {
         Self {
             permits: Permits::new(limit, GateState::new(queue_bound, measures_waits)),
@@ -72,7 +73,7 @@ impl Shared {
             max_wait,
             number: next_number(),
             node: None,
-            outcomes: None,
+            outcomes,
         }
     }
 
