@@ -4,6 +4,7 @@ use std::future::Future;
 use std::hint::black_box;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ pub fn rows() -> Vec<Row> {
                 of("gate", acquire_key),
                 of("plain gate", acquire_plain),
                 of("map of semaphores", acquire_by_map),
+                of("bare tree", acquire_bare),
             ],
             "plain gate",
         ),
@@ -168,6 +170,66 @@ fn acquire_child() -> Runner {
     let messages = within(&io).with_children().build();
     let child = within(&messages).build();
     repeat(move || drop(black_box(ready(black_box(&child).acquire()).expect("the gate is open"))))
+}
+
+/// The least that two levels under one lock can cost: the lock is taken and released twice, and each time two counters are compared with
+/// their limits and changed. It never waits.
+struct BareTree {
+    is_locked: AtomicBool,
+    nodes: Vec<BareNode>,
+}
+
+struct BareNode {
+    parent: usize,
+    limit: u32,
+    in_use: AtomicU32,
+}
+
+impl BareTree {
+    fn locked(&self, step: impl FnOnce() -> bool) -> bool {
+        let is_free =
+            self.is_locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let is_done = is_free && step();
+        self.is_locked.store(false, Ordering::Release);
+        is_done
+    }
+
+    #[inline(never)]
+    fn try_acquire(&self, leaf: usize) -> bool {
+        self.locked(|| {
+            let mut at = leaf;
+            while let Some(node) = self.nodes.get(at) {
+                let in_use = node.in_use.load(Ordering::Relaxed).saturating_add(1);
+                if in_use > node.limit {
+                    return false;
+                }
+                node.in_use.store(in_use, Ordering::Relaxed);
+                at = node.parent;
+            }
+            true
+        })
+    }
+
+    #[inline(never)]
+    fn release(&self, leaf: usize) -> bool {
+        self.locked(|| {
+            let mut at = leaf;
+            while let Some(node) = self.nodes.get(at) {
+                node.in_use.store(node.in_use.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+                at = node.parent;
+            }
+            true
+        })
+    }
+}
+
+fn acquire_bare() -> Runner {
+    let node = |parent| BareNode { parent, limit: 64, in_use: AtomicU32::new(0) };
+    let tree = BareTree { is_locked: AtomicBool::new(false), nodes: vec![node(usize::MAX), node(0)] };
+    repeat(move || {
+        assert!(black_box(&tree).try_acquire(black_box(1)));
+        assert!(black_box(&tree).release(black_box(1)));
+    })
 }
 
 fn look_up_key() -> Runner {
