@@ -1,7 +1,6 @@
-//! Which queue is the longest below a gate whose queue has a bound. A full queue asks for it with each request that arrives, so the
-//! answer must not take longer with more keys.
+//! The queues below one gate by their length. A full queue asks for the longest with each request that arrives, so the answer must not
+//! take longer with more keys.
 
-use super::FairQueue;
 use super::node::NodeId;
 
 /// The queues of the leaves below one gate, by their length.
@@ -32,7 +31,7 @@ impl QueueLengths {
     }
 
     /// Sets the length of the queue of a leaf. Takes constant time if that changes by one.
-    fn set(&mut self, leaf: NodeId, length: u32) {
+    pub(super) fn set(&mut self, leaf: NodeId, length: u32) {
         if self.leaves.len() <= leaf.index() {
             let none = LeafLength { length: 0, previous: NodeId::NONE, next: NodeId::NONE };
             self.leaves.resize(leaf.index().saturating_add(1), none);
@@ -67,29 +66,4 @@ impl QueueLengths {
 /// Returns where a length stands in [`by_length`](QueueLengths::by_length).
 const fn slot(length: u32) -> usize {
     length.saturating_sub(1) as usize
-}
-
-impl FairQueue {
-    /// Notes that the queue of a leaf has become longer or shorter.
-    #[inline]
-    pub(super) fn note_length(&mut self, leaf: NodeId) {
-        if !self.lengths.is_empty() {
-            self.note_length_slow(leaf);
-        }
-    }
-
-    #[cold]
-    fn note_length_slow(&mut self, leaf: NodeId) {
-        let length = self.nodes[leaf].waiting;
-        for at in 0..self.lengths.len() {
-            if self.is_within(leaf, self.lengths[at].gate) {
-                self.lengths[at].set(leaf, length);
-            }
-        }
-    }
-
-    /// Returns a leaf with the longest queue below a gate whose queue has a bound, and its length.
-    pub(super) fn longest_queue(&self, gate: NodeId) -> Option<(NodeId, u32)> {
-        self.lengths.iter().find(|lengths| lengths.gate == gate)?.longest()
-    }
 }

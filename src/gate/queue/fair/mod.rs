@@ -23,6 +23,7 @@ mod key_index;
 mod keys;
 mod leaf;
 mod lengths;
+mod longest;
 mod node;
 mod node_list;
 mod place;

@@ -1,0 +1,29 @@
+//! Which queue is the longest below a gate whose queue has a bound.
+
+use super::FairQueue;
+use super::node::NodeId;
+
+impl FairQueue {
+    /// Notes that the queue of a leaf has become longer or shorter.
+    #[inline]
+    pub(super) fn note_length(&mut self, leaf: NodeId) {
+        if !self.lengths.is_empty() {
+            self.note_length_slow(leaf);
+        }
+    }
+
+    #[cold]
+    fn note_length_slow(&mut self, leaf: NodeId) {
+        let length = self.nodes[leaf].waiting;
+        for at in 0..self.lengths.len() {
+            if self.is_within(leaf, self.lengths[at].gate) {
+                self.lengths[at].set(leaf, length);
+            }
+        }
+    }
+
+    /// Returns a leaf with the longest queue below a gate whose queue has a bound, and its length.
+    pub(super) fn longest_queue(&self, gate: NodeId) -> Option<(NodeId, u32)> {
+        self.lengths.iter().find(|lengths| lengths.gate == gate)?.longest()
+    }
+}
