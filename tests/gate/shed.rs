@@ -251,6 +251,26 @@ async fn a_cancelled_newest_request_frees_its_room() {
     drop(permits);
 }
 
+/// In a standing queue the request that is next keeps the room that there is until it fits, also if an older one is cancelled and one of a
+/// higher priority waits.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_older_request_takes_no_room_from_the_next() {
+    let (gate, mut permits) = standing(4).await;
+    let one = gate.try_acquire_owned().unwrap();
+    let mut older = Box::pin(gate.acquire_owned());
+    assert!(poll_once(&mut older).is_pending());
+    let mut heavy = Box::pin(gate.acquire_many_owned(3));
+    assert!(poll_once(&mut heavy).is_pending());
+    drop(one); // the heavy one is next, and keeps this room
+    let mut urgent = Box::pin(gate.request().weight(2).priority(Priority::Critical).acquire_owned());
+    assert!(poll_once(&mut urgent).is_pending());
+    drop(older);
+    permits.pop(); // room for the urgent one
+    assert!(poll_once(&mut urgent).is_pending() && poll_once(&mut heavy).is_pending());
+    permits.pop();
+    assert!(poll_once(&mut heavy).is_ready());
+}
+
 /// The newest request goes first, and a request that is overdue is shed by the next event, with what it has waited.
 #[tokio::test(start_paused = true)]
 async fn a_standing_queue_is_served_from_its_end() {
