@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use crate::feedback::FeedbackDecision;
 use crate::gate::{Holder, Stall, WaitCycle};
-use crate::plan::{BuildError, Explanation, GateName, Limit, Reading, Resource};
+use crate::plan::{
+    BuildError, Explanation, GateName, LeaseExplanation, LeaseState, Limit, Reading, Resource,
+};
 use crate::probe::ProbeError;
 
 /// An event of a [`Governor`](crate::Governor). It prints as one line.
@@ -78,6 +80,28 @@ pub enum Event {
     RefreshRejected {
         /// Every problem.
         error: BuildError,
+    },
+    /// The lease of a gate that shares its limit with other processes has another state than before.
+    LeaseChanged {
+        /// The gate.
+        gate: GateName,
+        /// The state before.
+        from: LeaseState,
+        /// The state now.
+        to: LeaseState,
+        /// The lease.
+        lease: Box<LeaseExplanation>,
+    },
+    /// The limit of a fleet has changed in its ledger.
+    FleetLimitChanged {
+        /// The gate.
+        gate: GateName,
+        /// The limit before.
+        from: Limit,
+        /// The limit now.
+        to: Limit,
+        /// The version of the limit: higher than that of the limit before.
+        version: u64,
     },
     /// Permits of a gate that [tracks its holders](crate::GateSpec::track_holders) are in use for longer than declared. Reported at most
     /// once per 30 s and gate, as the next three events.
@@ -150,6 +174,12 @@ impl fmt::Display for Event {
             Self::ProbeFailed { resource, fault, kept } => write!(f, "{resource}: {fault}; keeping {kept}"),
             Self::ProbeRecovered { resource, reading } => write!(f, "{resource}: measured again, {reading}"),
             Self::RefreshRejected { error } => write!(f, "new readings rejected: {error}"),
+            Self::LeaseChanged { gate, from, to, lease } => {
+                write!(f, "gate {gate}: lease {from} -> {to}; {lease}")
+            }
+            Self::FleetLimitChanged { gate, from, to, version } => {
+                write!(f, "gate {gate}: the limit of the fleet {from} -> {to} (version {version})")
+            }
             Self::PermitOverdue { gate, overdue: 1, oldest } => {
                 write!(f, "gate {gate}: a permit is overdue: {oldest}")
             }

@@ -16,7 +16,7 @@ use crate::governor::{
 };
 use crate::plan::{
     AncestorLimit, Bound, Decision, Derivation, DerivedPart, Effect, Explanation, FeedbackExplanation,
-    Measurement, Origin, Readings, Resolution, Shadowed, Source, Standing,
+    LeaseExplanation, LeaseState, Measurement, Origin, Readings, Resolution, Shadowed, Source, Standing,
 };
 use crate::pool::{CreateErrors, Discarded, ExpiredCheckouts, PoolStatus, PoolTotals};
 
@@ -104,12 +104,13 @@ impl Serialize for Bound {
     }
 }
 
-/// Serializes `path` and `bound_by` too if the gate is within another one, and `feedback` if it is adaptive.
+/// Serializes `path` and `bound_by` too if the gate is within another one, `feedback` if it is adaptive, and `lease` if it has one.
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_child = !self.path().parents().is_empty();
         let count = 5_usize.saturating_add(if is_child { 2 } else { 0 });
         let count = count.saturating_add(usize::from(self.feedback().is_some()));
+        let count = count.saturating_add(usize::from(self.lease().is_some()));
         let mut fields = serializer.serialize_struct("Explanation", count)?;
         fields.serialize_field("limit", &self.limit())?;
         fields.serialize_field("decision", self.decision())?;
@@ -123,7 +124,28 @@ impl Serialize for Explanation {
         if let Some(feedback) = self.feedback() {
             fields.serialize_field("feedback", feedback)?;
         }
+        if let Some(lease) = self.lease() {
+            fields.serialize_field("lease", lease)?;
+        }
         fields.end()
+    }
+}
+
+/// Serializes every field under its name. `remaining` is in seconds.
+impl Serialize for LeaseExplanation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { name, limit, version, block, remaining, state, problem } = self;
+        serialize_fields!(serializer, "LeaseExplanation", {
+            "name": name, "limit": limit, "version": version, "block": block, "remaining": remaining.as_secs_f64(),
+            "state": state, "problem": problem,
+        })
+    }
+}
+
+/// Serializes as its name.
+impl Serialize for LeaseState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -276,7 +298,7 @@ impl_serialize_by_fields! {
 
     Bottleneck { gate, limit, decided_by }
     Diagnosis { gates, cycles }
-    GateDiagnosis { gate, limit, in_use, debt, waiting, unclaimed, closed, bottleneck, tracked, holders, stall }
+    GateDiagnosis { gate, limit, in_use, debt, waiting, unclaimed, closed, bottleneck, lease, tracked, holders, stall }
 
     GovernorStatus { refreshes, rejected, probes }
     ProbeStatus { resource, reading, stale, measured, failed }
@@ -448,6 +470,13 @@ impl Serialize for Event {
             Self::RefreshRejected { error } => serialize_fields!(serializer, "Event", {
                 "kind": "refresh_rejected",
                 "problems": error.problems().iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "message": message,
+            }),
+            Self::LeaseChanged { gate, from, to, lease } => serialize_fields!(serializer, "Event", {
+                "kind": "lease_changed", "gate": gate, "from": from, "to": to, "lease": lease, "message": message,
+            }),
+            Self::FleetLimitChanged { gate, from, to, version } => serialize_fields!(serializer, "Event", {
+                "kind": "fleet_limit_changed", "gate": gate, "from": from, "to": to, "version": version,
                 "message": message,
             }),
             Self::PermitOverdue { gate, overdue, oldest } => serialize_fields!(serializer, "Event", {

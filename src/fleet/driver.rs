@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::ledger::{Ledger, LedgerError};
 use super::shared_core::SharedCore;
@@ -28,11 +28,12 @@ async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
         let _ = timeout(core.idle_time(), core.kicked()).await;
         core.lapse_if_due();
         if let Some(exchange) = core.begin() {
+            let begun = Instant::now();
             let answer = timeout(EXCHANGE_TIMEOUT, ledger.exchange(core.name(), exchange.ask())).await;
             let answer = answer.unwrap_or_else(|elapsed| {
                 Err(LedgerError::Engine { engine: "the ledger", source: elapsed.into() })
             });
-            core.finish(exchange.seq(), answer);
+            core.finish(exchange.seq(), answer, begun.elapsed());
         }
         if core.is_stopped() {
             return;

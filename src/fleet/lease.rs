@@ -151,6 +151,12 @@ impl Lease {
         }
     }
 
+    /// Lowers the cap to `most`, if it is above. The caller lowers its gate before the next [`begin`](Self::begin), which reports the
+    /// rest as returned.
+    pub fn lower_cap(&mut self, most: u32) {
+        self.cap = self.cap.min(most);
+    }
+
     /// Gives up the lease: the next exchange returns all permits but those in use.
     pub fn give_up(&mut self) {
         self.cap = 0;

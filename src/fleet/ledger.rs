@@ -42,6 +42,19 @@ pub trait Ledger: Send + Sync {
     /// for another runtime that is blocked.
     fn with_own_connection(&self) -> Arc<dyn Ledger>;
 
+    /// Checks that the engine can be a ledger. Does nothing by default.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the engine cannot be reached, rejects the user or password, or does not have what a ledger needs.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    async fn check(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
     /// Returns what the ledger knows about a gate.
     ///
     /// # Errors
@@ -82,6 +95,14 @@ pub enum LedgerError {
         /// What is missing, and what to do.
         problem: String,
     },
+    /// The engine rejects the user or the password, or the user may not do what the ledger needs.
+    #[error("{engine} rejects the user or password of the ledger, or denies the user a command")]
+    Denied {
+        /// The engine.
+        engine: &'static str,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Fewer replicas than required have acknowledged the exchange, so it does not count.
     #[error("{acknowledged} of {required} replicas have acknowledged the exchange; it does not count")]
     NotReplicated {
@@ -98,6 +119,14 @@ pub enum LedgerError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl LedgerError {
+    /// Returns `true` if the same call cannot succeed later, unless an operator changes something.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self, Self::Name { .. } | Self::Unsuitable { .. } | Self::Denied { .. })
+    }
 }
 
 impl_debug_with_causes!(LedgerError);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Config, Error, NoTls, Row, Socket};
@@ -76,7 +77,7 @@ impl PostgresLedger {
     pub async fn install(&self) -> Result<(), LedgerError> {
         let client = self.connect().await?;
         let installed = timeout(INSTALL_TIMEOUT, client.batch_execute(Self::SCHEMA)).await;
-        installed.map_err(|elapsed| engine_error(elapsed.into()))?.map_err(|error| engine_error(error.into()))
+        installed.map_err(|elapsed| engine_error(elapsed.into()))?.map_err(postgres_error)
     }
 
     /// Checks that the server can be a ledger: that it may be written to, and has the tables and functions.
@@ -132,7 +133,7 @@ impl PostgresLedger {
         let client = self.connect().await?;
         let answer = match timeout(TIMEOUT, client.query_typed(query, values)).await {
             Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => engine_error(error.into()),
+            Ok(Err(error)) => postgres_error(error),
             Err(elapsed) => engine_error(elapsed.into()),
         };
         // The next call must not wait behind this one, and the server could have ended the connection or be no primary any more.
@@ -148,7 +149,7 @@ impl PostgresLedger {
         }
         let client = timeout(TIMEOUT, self.connector.connect()).await;
         let client = client.map_err(|elapsed| engine_error(elapsed.into()))?;
-        let client = Arc::new(client.map_err(|error| engine_error(error.into()))?);
+        let client = Arc::new(client.map_err(postgres_error)?);
         *current = Some(Arc::clone(&client));
         Ok(client)
     }
@@ -211,6 +212,10 @@ impl Ledger for PostgresLedger {
 
     fn with_own_connection(&self) -> Arc<dyn Ledger> {
         Arc::new(Self { connector: Arc::clone(&self.connector), client: Arc::default() })
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        Self::check(self).await
     }
 
     async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
@@ -307,6 +312,20 @@ fn saturating_i64(number: u64) -> i64 {
 /// Converts a number of the tables, none of which is negative.
 fn from_i64(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+fn postgres_error(error: Error) -> LedgerError {
+    let denials = [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    match error.code() {
+        Some(code) if denials.contains(code) => {
+            LedgerError::Denied { engine: ENGINE, source: Box::new(error) }
+        }
+        _ => engine_error(error.into()),
+    }
 }
 
 fn engine_error(source: Box<dyn std::error::Error + Send + Sync>) -> LedgerError {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, Script,
+    ScriptInvocation,
 };
 use tokio::sync::Mutex;
 
@@ -70,12 +71,13 @@ impl RedisLedger {
         self
     }
 
-    /// Checks that the server can be a ledger: that it is a primary, and that scripts may ask for its clock and its run.
+    /// Checks that the server can be a ledger: that it is a primary, that scripts may ask for its clock and its run, and that it does not
+    /// evict keys without an expiry time.
     ///
     /// # Errors
     ///
-    /// [`LedgerError`] if the server cannot be reached, rejects the user or password, is a read-only replica, or denies `INFO` in
-    /// scripts.
+    /// [`LedgerError`] if the server cannot be reached, rejects the user or password, is a read-only replica, denies `INFO` in
+    /// scripts, or has a memory limit with one of the policies `allkeys-..`.
     ///
     /// # Cancel safety
     ///
@@ -89,12 +91,23 @@ impl RedisLedger {
             return Err(unsuitable(format!("its role is {role:?}; connect to the primary")));
         }
         let script = Script::new(&format!("{CLOCK}return {{ now, run }}"));
-        match self.invoke::<(u64, String)>(&script.prepare_invoke()).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unsuitable(format!(
+        if let Err(error) = self.invoke::<(u64, String)>(&script.prepare_invoke()).await {
+            return Err(unsuitable(format!(
                 "a script cannot read its clock and its run; allow TIME and INFO in scripts ({error:?})"
-            ))),
+            )));
         }
+        let memory: String = self.query(redis::cmd("INFO").arg("memory")).await?;
+        let value = |name: &str| {
+            let line = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default()
+        };
+        let (most, policy) = (value("maxmemory"), value("maxmemory_policy"));
+        if policy.starts_with("allkeys-") && most != "0" {
+            return Err(unsuitable(format!(
+                "its maxmemory-policy is {policy}, which evicts the gates; use volatile-lru or noeviction"
+            )));
+        }
+        Ok(())
     }
 
     /// Returns the names of the gates, in their order. It visits all keys of the database, in steps.
@@ -211,6 +224,10 @@ impl Ledger for RedisLedger {
         Arc::new(Self { connection: Arc::default(), ..self.clone() })
     }
 
+    async fn check(&self) -> Result<(), LedgerError> {
+        Self::check(self).await
+    }
+
     async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
         check_name("gate", gate)?;
         let mut command = redis::cmd("HGETALL");
@@ -299,6 +316,11 @@ fn read_status(fields: &HashMap<String, String>) -> Option<LedgerStatus> {
 }
 
 fn engine_error(error: RedisError) -> LedgerError {
+    let is_denied = error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    if is_denied {
+        return LedgerError::Denied { engine: ENGINE, source: Box::new(error) };
+    }
     LedgerError::Engine { engine: ENGINE, source: Box::new(error) }
 }
 

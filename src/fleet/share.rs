@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::gate::Gate;
 use crate::plan::debug_as_display::impl_debug_with_causes;
 use crate::plan::{GateName, Limit};
 
 use super::driver;
 use super::ledger::{Ledger, LedgerError, check_name};
+use super::shared_core::SharedCore;
 use super::shared_gate::SharedGate;
 use super::step::{LeaseTerms, TermsError};
 
@@ -80,15 +85,41 @@ impl Share {
     ///
     /// [`ShareError`] if the share has no limit, a name or a time is not valid, or the thread cannot be started.
     pub fn open(self, name: impl Into<GateName>) -> Result<SharedGate, ShareError> {
-        let name = name.into();
-        let limit = self.limit.ok_or(ShareError::NoLimit { gate: name })?;
+        self.put_under(Gate::new(name, Limit::MAX), Arc::default())
+    }
+
+    /// Checks that the ledger can be used: it is of a version that this program knows, accepts the user, can be written to, and keeps
+    /// what it is told. A ledger that cannot be reached passes.
+    pub(crate) async fn check(&self, gate: GateName) -> Result<(), ShareError> {
+        self.limit.ok_or(ShareError::NoLimit { gate })?;
+        LeaseTerms::new(self.ttl, self.max_hold)?;
+        check_name("gate", &self.name)?;
+        // The connection belongs to the runtime of the caller, so the thread of the lease makes one of its own.
+        let ledger = self.ledger.with_own_connection();
+        let checks = async {
+            ledger.check().await?;
+            ledger.status(&self.name).await
+        };
+        match timeout(CHECK_TIMEOUT, checks).await {
+            Ok(Err(error)) if error.is_lasting() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a gate on the share, and starts the thread that renews its lease. The gate is new, and has no parent. `changes` is notified
+    /// when the state of the lease or the limit of the fleet has changed.
+    pub(crate) fn put_under(self, gate: Gate, changes: Arc<Notify>) -> Result<SharedGate, ShareError> {
+        let limit = self.limit.ok_or(ShareError::NoLimit { gate: gate.name() })?;
         let terms = LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
-        let gate = SharedGate::new(name, self.name, terms, limit);
+        let gate = SharedGate::new(SharedCore::new(gate, self.name, terms, limit, changes));
         driver::start(Arc::clone(gate.core()), self.ledger).map_err(ShareError::Thread)?;
         Ok(gate)
     }
 }
+
+/// The time after which a ledger counts as one that cannot be reached.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl std::fmt::Debug for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -109,9 +140,9 @@ pub enum ShareError {
     /// A time is out of range.
     #[error(transparent)]
     Terms(#[from] TermsError),
-    /// The name in the ledger is not valid.
+    /// The name in the ledger is not valid, or the engine cannot be a ledger.
     #[error(transparent)]
-    Name(#[from] LedgerError),
+    Ledger(#[from] LedgerError),
     /// The thread that renews the lease cannot be started.
     #[error("cannot start the thread that renews leases")]
     Thread(#[source] std::io::Error),

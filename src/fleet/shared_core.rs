@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::mem;
 use std::pin::pin;
 use std::sync::atomic::{self, AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::gate::{Gate, OwnedPermit, WakeList};
-use crate::plan::{GateName, Limit};
+use crate::gate::{Gate, Histogram, OwnedPermit, Resize, WakeList};
+use crate::plan::{LeaseState, Limit};
 
 use super::boot_clock;
 use super::lease::{Lease, LeasePhase};
@@ -21,14 +22,14 @@ use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
 
 /// What the handles share with the thread that renews the lease.
 pub(super) struct SharedCore {
-    /// The local gate. Its limit is the block plus one: a limit is at least 1, and a block can be 0.
+    /// The local gate, which may have children and keys. Its limit is the block plus one: a limit is at least 1, and a block can be 0.
     gate: Gate,
     /// The name of the gate in the ledger.
     name: String,
     /// The permit that takes the one place too many. The gate is new and has a limit of 1, so it was granted.
     plug: Option<OwnedPermit>,
-    /// The limit of the fleet, as far as it is known.
-    fleet_limit: AtomicU32,
+    /// The lower one of the limit of the fleet, as far as it is known, and the local limit.
+    weight_bound: AtomicU32,
     /// The weights of the requests that wait.
     waiting: AtomicU64,
     /// The deadline of the lease in nanoseconds of the boot clock.
@@ -41,34 +42,50 @@ pub(super) struct SharedCore {
     /// How often a lease has ended, and a notification of it.
     lapses: AtomicU64,
     lapsed: Notify,
+    /// Notified when the state of the lease or the limit of the fleet has changed. The shares of a governor have it together.
+    changes: Arc<Notify>,
     state: Mutex<SharedState>,
 }
 
 struct SharedState {
     lease: Lease,
+    /// The most permits that this process asks for.
+    local_limit: Limit,
     /// Whether the end of the lease has been noted.
     is_paused: bool,
     /// What the last exchange asked for.
     wanted: u32,
     exchanges: u64,
+    failed_exchanges: u64,
+    /// How long the exchanges took that were answered.
+    exchange_times: Histogram,
     last_error: Option<String>,
     /// Since when there are no permits from the ledger, on the boot clock. `None` if there are some.
     unleased_since: Option<Duration>,
+    /// What `changes` was notified of last.
+    announced: (LeaseState, LimitVersion),
     /// The last leases that have ended, by their number, each with its last fence.
     ended: VecDeque<(u64, Fence)>,
 }
 
 impl SharedCore {
-    /// Creates a gate without a lease.
-    pub(super) fn new(gate: GateName, name: String, terms: LeaseTerms, limit: Limit) -> Self {
-        let gate = Gate::new(gate, Limit::MIN);
+    /// Puts a gate on a share. The gate is new, and the root of its tree if it has one. Its limit becomes the local limit: the most that
+    /// this process asks for. It has no lease yet.
+    pub(super) fn new(
+        gate: Gate,
+        name: String,
+        terms: LeaseTerms,
+        limit: Limit,
+        changes: Arc<Notify>,
+    ) -> Self {
+        let local_limit = gate.resize(Limit::MIN).from;
         let plug = gate.try_acquire_owned().ok();
         let lease = Lease::new(holder_name(), terms, LimitVersion::configured(limit));
         Self {
             gate,
             name,
             plug,
-            fleet_limit: AtomicU32::new(limit.get()),
+            weight_bound: AtomicU32::new(limit.min(local_limit).get()),
             waiting: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
             wants_returns: AtomicBool::new(false),
@@ -76,13 +93,18 @@ impl SharedCore {
             kick: Notify::new(),
             lapses: AtomicU64::new(0),
             lapsed: Notify::new(),
+            changes,
             state: Mutex::new(SharedState {
                 lease,
+                local_limit,
                 is_paused: false,
                 wanted: 0,
                 exchanges: 0,
+                failed_exchanges: 0,
+                exchange_times: Histogram::default(),
                 last_error: None,
                 unleased_since: Some(boot_clock::now()),
+                announced: (LeaseState::Starting, LimitVersion::configured(limit)),
                 ended: VecDeque::new(),
             }),
         }
@@ -93,25 +115,55 @@ impl SharedCore {
         &self.gate
     }
 
-    /// Returns the limit of the fleet, as far as it is known. Relaxed: a limit that is about to change could as well change after
-    /// the request that asks.
-    pub(super) fn fleet_limit(&self) -> Limit {
-        Limit::saturating(self.fleet_limit.load(Ordering::Relaxed).into())
+    /// Returns the largest weight that a gate of the lease can admit, as far as it is known. Relaxed: a limit that is about to change could
+    /// as well change after the request that asks.
+    pub(super) fn weight_bound_at(&self, gate: &Gate) -> Limit {
+        let bound = Limit::saturating(self.weight_bound.load(Ordering::Relaxed).into());
+        // The caps of keys follow the block, and so does the limit of the gate of the lease itself.
+        if gate.as_key().is_some() || gate.name() == self.gate.name() {
+            bound
+        } else {
+            bound.min(gate.limit())
+        }
+    }
+
+    /// Returns the most permits that this process asks for.
+    pub(super) fn local_limit(&self) -> Limit {
+        self.lock().local_limit
+    }
+
+    /// Sets the most permits that this process asks for. Permits above it are returned to the ledger as work ends. The caller drops the
+    /// list after it has released its locks.
+    pub(super) fn set_local_limit(&self, limit: Limit) -> (Resize, WakeList) {
+        let mut state = self.lock();
+        let from = mem::replace(&mut state.local_limit, limit);
+        state.lease.lower_cap(limit.get());
+        let wake_list = self.apply_block(&state);
+        let debt = self.in_use().saturating_sub(limit.get());
+        drop(state);
+        // The thread asks for more, or returns the rest.
+        self.kick();
+        (Resize { from, to: limit, debt }, wake_list)
     }
 
     pub(super) fn status(&self) -> SharedStatus {
         let state = self.lock();
         let (local, now) = (self.gate.status(), boot_clock::now());
+        let in_use = local.in_use.saturating_sub(self.plugged());
         SharedStatus {
             gate: local.name,
-            in_use: local.in_use.saturating_sub(self.plugged()),
+            name: self.name.clone(),
+            in_use,
             waiting: local.waiting,
+            local_limit: state.local_limit,
             cap: if state.lease.is_valid(now) { state.lease.cap() } else { 0 },
-            phase: state.lease.phase(now),
+            state: lease_state(&state, in_use, now),
             remaining: state.lease.deadline().saturating_sub(now),
             limit: state.lease.limit(),
             fence: state.lease.fence(),
             exchanges: state.exchanges,
+            failed_exchanges: state.failed_exchanges,
+            exchange_times: state.exchange_times.clone(),
             failures: state.lease.failures(),
             last_error: state.last_error.clone(),
         }
@@ -206,41 +258,46 @@ impl SharedCore {
         Some(PendingExchange::of(&ask))
     }
 
-    /// Takes the answer of the ledger.
-    pub(super) fn finish(&self, seq: u64, answer: Result<Grant, LedgerError>) {
+    /// Takes the answer of the ledger, which has come after `took`.
+    pub(super) fn finish(&self, seq: u64, answer: Result<Grant, LedgerError>, took: Duration) {
         // Wakers are called after the lock is released.
         let mut wake_lists = Vec::new();
         let mut state = self.lock();
         match answer {
             Ok(grant) => {
-                let before = state.lease.cap();
+                let cap_before = state.lease.cap();
                 if !state.lease.finish(seq, &grant) {
                     return;
                 }
+                // The local limit may have fallen since the exchange has begun.
+                let local_limit = state.local_limit;
+                state.lease.lower_cap(local_limit.get());
                 state.exchanges = state.exchanges.saturating_add(1);
+                state.exchange_times.record(took);
                 state.last_error = None;
                 state.is_paused = false;
-                self.fleet_limit.store(grant.limit.limit.get(), Ordering::Relaxed);
                 let cap = state.lease.cap();
                 state.unleased_since = match cap {
                     0 => state.unleased_since.or_else(|| Some(boot_clock::now())),
                     _ => None,
                 };
                 // A lower block counts before the deadline is extended, and a higher one after it.
-                if cap < before {
-                    wake_lists.push(self.resize(cap));
+                if cap < cap_before {
+                    wake_lists.push(self.apply_block(&state));
                 }
                 let deadline = u64::try_from(state.lease.deadline().as_nanos()).unwrap_or(u64::MAX);
                 // Release pairs with the Acquire in `is_valid`: a request that sees the deadline sees the lower block.
                 self.deadline.store(deadline, Ordering::Release);
-                wake_lists.push(self.resize(cap));
+                wake_lists.push(self.apply_block(&state));
                 self.wants_returns.store(self.in_use() > cap || grant.target < grant.cap, Ordering::Relaxed);
             }
             Err(error) => {
                 state.lease.fail(seq);
+                state.failed_exchanges = state.failed_exchanges.saturating_add(1);
                 state.last_error = Some(format!("{error:?}"));
             }
         }
+        self.announce_changes(&mut state);
         drop(state);
         drop(wake_lists);
     }
@@ -253,7 +310,7 @@ impl SharedCore {
         }
         state.is_paused = true;
         state.unleased_since = state.unleased_since.or(Some(state.lease.deadline()));
-        let wake_list = self.resize(0);
+        let wake_list = self.apply_block(&state);
         // Permits in use should be reported as they return.
         self.wants_returns.store(true, Ordering::Relaxed);
         let fence = state.lease.fence();
@@ -263,6 +320,7 @@ impl SharedCore {
         if state.ended.len() > ENDED_LEASES {
             state.ended.pop_front();
         }
+        self.announce_changes(&mut state);
         drop(state);
         self.lapsed.notify_waiters();
         drop(wake_list);
@@ -295,10 +353,22 @@ impl SharedCore {
         Unleased { gate: self.gate.name(), name: self.name.clone(), paused_for, reason }
     }
 
-    /// Sets the block. The plug has one permit more. The caller drops the list after it has released its lock.
-    fn resize(&self, cap: u32) -> WakeList {
-        let limit = u64::from(cap).saturating_add(u64::from(self.plugged()));
+    /// Gives the local gate its block. The plug has one permit more. The caller drops the list after it has released its lock.
+    fn apply_block(&self, state: &SharedState) -> WakeList {
+        let local_limit = state.local_limit.min(state.lease.limit().limit);
+        self.weight_bound.store(local_limit.get(), Ordering::Relaxed);
+        let block = if state.is_paused { 0 } else { state.lease.cap() };
+        let limit = u64::from(block).saturating_add(u64::from(self.plugged()));
         self.gate.resize_without_waking(Limit::saturating(limit)).1
+    }
+
+    /// Notifies `changes` if the state of the lease or the limit of the fleet is another one than before. What is notified is a task of
+    /// a governor, so no foreign code runs here.
+    fn announce_changes(&self, state: &mut SharedState) {
+        let present = (lease_state(state, self.in_use(), boot_clock::now()), state.lease.limit());
+        if mem::replace(&mut state.announced, present) != present {
+            self.changes.notify_one();
+        }
     }
 
     /// Returns the permits in use, without the plug, as of one instant.
@@ -310,16 +380,26 @@ impl SharedCore {
         self.plug.as_ref().map_or(0, OwnedPermit::weight)
     }
 
-    /// Returns what this process could use: the permits in use and those of the requests that wait, at least 1, so that an idle process
-    /// can admit a request at once. It falls by a quarter with each exchange, because demand comes in bursts.
+    /// Returns what this process could use: the permits in use and those of the requests that wait, at most the local limit, and at least
+    /// 1, so that an idle process can admit a request at once. It falls by a quarter with each exchange, because demand comes in bursts.
     fn wants(&self, state: &SharedState, in_use: u32) -> u32 {
         let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         let faded = state.wanted.saturating_sub(state.wanted.div_ceil(4));
-        in_use.saturating_add(waiting).max(faded).max(1)
+        in_use.saturating_add(waiting).max(faded).min(state.local_limit.get()).max(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, SharedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lease_state(state: &SharedState, in_use: u32, now: Duration) -> LeaseState {
+    match state.lease.phase(now) {
+        LeasePhase::Unleased if state.lease.failures() == 0 => LeaseState::Starting,
+        LeasePhase::Leased => LeaseState::Leased,
+        LeasePhase::Learning => LeaseState::Learning,
+        LeasePhase::Draining if in_use > 0 => LeaseState::Draining,
+        LeasePhase::Unleased | LeasePhase::Draining => LeaseState::Unreachable,
     }
 }
 

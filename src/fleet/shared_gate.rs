@@ -4,43 +4,110 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::gate::{Gate, GateStatus, Holder, Key, KeyStatus, Resize, WakeList};
 use crate::plan::{GateName, Limit};
 
 use super::shared_core::SharedCore;
 use super::shared_permit::{SharedHandle, SharedPermit};
 use super::shared_request::SharedRequest;
 use super::shared_status::{SharedAcquireError, SharedStatus, SharedTryError};
-use super::step::LeaseTerms;
 
-/// A gate whose limit is a block of permits that is leased from a ledger. [`Share::open`](super::Share::open) creates it.
+/// A gate whose limit is a block of permits that is leased from a ledger, or a child or key of such a gate.
+/// [`Governor::shared`](crate::Governor::shared) and [`Share::open`](super::Share::open) return it.
 ///
 /// Acquiring calls no engine: a thread of the gate renews the lease. Without a lease the gate is *paused*: requests stay in the queue, in
 /// their order, and none is admitted. A clone is another handle. The lease ends when the last handle and the last permit are dropped.
+///
+/// Everything within the block is local: the queue with its order, children, [keys](Self::key), priorities, and rejection under
+/// overload. Between the processes of a fleet, the ledger shares by demand.
 #[derive(Clone)]
 pub struct SharedGate {
     handle: Arc<SharedHandle>,
+    /// The gate of the lease, or one of its children or keys.
+    local: Gate,
 }
 
 impl SharedGate {
-    /// Creates a gate without a lease.
-    pub(super) fn new(gate: GateName, name: String, terms: LeaseTerms, limit: Limit) -> Self {
-        let core = SharedCore::new(gate, name, terms, limit);
-        Self { handle: Arc::new(SharedHandle::new(core)) }
+    pub(super) fn new(core: SharedCore) -> Self {
+        let local = core.gate().clone();
+        Self { handle: Arc::new(SharedHandle::new(core)), local }
+    }
+
+    /// Returns a gate of the same lease: one within its gate.
+    pub(crate) fn within(&self, local: Gate) -> Self {
+        Self { handle: Arc::clone(&self.handle), local }
     }
 
     pub(super) fn core(&self) -> &Arc<SharedCore> {
         self.handle.core()
     }
 
+    /// Returns the most permits that this process asks for.
+    pub(crate) fn local_limit(&self) -> Limit {
+        self.core().local_limit()
+    }
+
+    /// Sets the most permits that this process asks for. The caller drops the list without a lock.
+    pub(crate) fn set_local_limit(&self, limit: Limit) -> (Resize, WakeList) {
+        self.core().set_local_limit(limit)
+    }
+
     /// Returns the name of the gate in this process.
     #[must_use]
     pub fn name(&self) -> GateName {
-        self.core().gate().name()
+        self.local.name()
     }
 
-    /// Starts a request with a weight, a deadline or a maximum wait.
+    /// Returns the gate of a key, as [`Gate::key`].
+    ///
+    /// The cap of a key is its part of the block of this process, at least 1. Within the block, keys share as they do within any gate.
+    ///
+    /// ```
+    /// use concurrency_governor::fleet::{MemoryLedger, Share};
+    /// use concurrency_governor::{Formula, GateSpec, Governor, Keys, Limit};
+    ///
+    /// const IO: GateSpec = GateSpec::new("io", Formula::fixed(64)).keyed(Keys::up_to(4096));
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let share = Share::of(MemoryLedger::new(), "prod/io").limit(Limit::new(200));
+    /// let governor = Governor::builder().gate(IO).share(IO, share).build().await?;
+    /// let permit = governor.shared(IO)?.key("tenant-42").acquire().await?;
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the gate was created without keys; [`has_keys`](Self::has_keys) tells.
+    #[must_use]
+    #[track_caller]
+    pub fn key(&self, key: impl Into<Key>) -> Self {
+        self.within(self.local.key(key))
+    }
+
+    /// Returns `true` if the gate was created with keys.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.local.has_keys()
+    }
+
+    /// Returns the keys with the most requests waiting, as [`Gate::busiest_keys`].
+    #[must_use]
+    pub fn busiest_keys(&self, most: usize) -> Vec<KeyStatus> {
+        self.local.busiest_keys(most)
+    }
+
+    /// Returns the permits in use, as [`Gate::holders`].
+    #[must_use]
+    pub fn holders(&self) -> Vec<Holder> {
+        self.local.holders()
+    }
+
+    /// Starts a request with a weight, a priority, a deadline or a maximum wait.
     pub const fn request(&self) -> SharedRequest<'_> {
-        SharedRequest::new(&self.handle)
+        SharedRequest::new(&self.handle, &self.local)
     }
 
     /// Waits for a permit. While the gate is paused it waits without a limit; [`request`](Self::request) sets one.
@@ -52,22 +119,27 @@ impl SharedGate {
     /// # Cancel safety
     ///
     /// Dropping the future gives up its place in the queue and any permit that it was granted.
-    pub async fn acquire(&self) -> Result<SharedPermit, SharedAcquireError> {
-        self.request().acquire().await
+    #[track_caller]
+    pub fn acquire(&self) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send {
+        self.request().acquire()
     }
 
-    /// Waits for `weight` permits, as [`acquire`](Self::acquire). The weight may be above the present block, and at most the limit of
-    /// the fleet.
+    /// Waits for `weight` permits, as [`acquire`](Self::acquire). The weight may be above the present block, and at most the lower one of
+    /// the limit of the fleet and the local limit.
     ///
     /// # Errors
     ///
-    /// [`SharedAcquireError`] if the gate is closed, the weight is 0, or it is above the limit of the fleet.
+    /// [`SharedAcquireError`] if the gate is closed, the weight is 0, or it is above every block.
     ///
     /// # Cancel safety
     ///
     /// As [`acquire`](Self::acquire).
-    pub async fn acquire_many(&self, weight: u32) -> Result<SharedPermit, SharedAcquireError> {
-        self.request().weight(weight).acquire().await
+    #[track_caller]
+    pub fn acquire_many(
+        &self,
+        weight: u32,
+    ) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send {
+        self.request().weight(weight).acquire()
     }
 
     /// Blocks the thread until a permit is acquired.
@@ -89,6 +161,7 @@ impl SharedGate {
     /// # Errors
     ///
     /// [`SharedTryError`] if the gate has no lease, or the gate rejects the request.
+    #[track_caller]
     pub fn try_acquire(&self) -> Result<SharedPermit, SharedTryError> {
         self.request().try_acquire()
     }
@@ -98,6 +171,7 @@ impl SharedGate {
     /// # Errors
     ///
     /// As [`try_acquire`](Self::try_acquire).
+    #[track_caller]
     pub fn try_acquire_many(&self, weight: u32) -> Result<SharedPermit, SharedTryError> {
         self.request().weight(weight).try_acquire()
     }
@@ -111,8 +185,9 @@ impl SharedGate {
     /// # Cancel safety
     ///
     /// Dropping the future drops the work.
-    pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, SharedAcquireError> {
-        self.request().run(work).await
+    #[track_caller]
+    pub fn run<F: Future>(&self, work: F) -> impl Future<Output = Result<F::Output, SharedAcquireError>> {
+        self.request().run(work)
     }
 
     /// Waits for a permit, and runs `work` on a thread of tokio's blocking pool; see [`SharedRequest::run_blocking`].
@@ -128,23 +203,35 @@ impl SharedGate {
     /// # Cancel safety
     ///
     /// As [`SharedRequest::run_blocking`].
-    pub async fn run_blocking<F, T>(&self, work: F) -> Result<T, SharedAcquireError>
+    #[track_caller]
+    pub fn run_blocking<F, T>(&self, work: F) -> impl Future<Output = Result<T, SharedAcquireError>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.request().run_blocking(work).await
+        self.request().run_blocking(work)
     }
 
     /// Closes the gate in this process: all waiting and future requests are rejected. The other processes are not affected.
     pub fn close(&self) {
-        self.core().gate().close();
+        self.local.close();
     }
 
-    /// Returns the state of the gate and of its lease.
+    /// Closes the gate in this process for all future requests, and serves those that wait, as [`Gate::close_after_queue`].
+    pub fn close_after_queue(&self) {
+        self.local.close_after_queue();
+    }
+
+    /// Returns the state of the lease, with the permits in use and the requests that wait at its gate.
     #[must_use]
     pub fn status(&self) -> SharedStatus {
         self.core().status()
+    }
+
+    /// Returns the state of this gate in this process. Its limit is that of the block, unless this is a child with a lower one.
+    #[must_use]
+    pub fn gate_status(&self) -> GateStatus {
+        self.local.status()
     }
 }
 

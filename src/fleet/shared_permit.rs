@@ -1,10 +1,11 @@
 //! Permits of a shared gate, and how a local permit becomes one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{self, Ordering};
 
-use crate::gate::OwnedPermit;
+use crate::gate::{Attempt, Gate, OfGate, OwnedPermit};
 
 use super::shared_core::SharedCore;
 use super::shared_status::LeaseLost;
@@ -12,25 +13,25 @@ use super::step::Fence;
 
 /// Permits of a shared gate. Dropping it returns them.
 pub struct SharedPermit {
-    /// `None` only while it is dropped.
-    permit: Option<OwnedPermit>,
+    // Dropped first, so that the report of a return finds the permits returned.
+    permit: OwnedPermit,
     /// How often a lease had ended when the permit was granted.
     lapses: u64,
-    handle: Arc<SharedHandle>,
+    handle: PermitHandle,
 }
 
 impl SharedPermit {
     /// Returns the number of permits.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        self.permit.as_ref().map_or(0, OwnedPermit::weight)
+        self.permit.weight()
     }
 
     /// Returns the fence of the lease: a number that rises with each exchange of the fleet. Work can pass it to a store that rejects
     /// lower ones. After the lease has ended, it is that of the last exchange before the end.
     #[must_use]
     pub fn fence(&self) -> Fence {
-        self.handle.core.fence_of(self.lapses)
+        self.core().fence_of(self.lapses)
     }
 
     /// Checks that the lease has not ended since the permit was granted.
@@ -39,7 +40,7 @@ impl SharedPermit {
     ///
     /// [`LeaseLost`] if it has. Then the work should end within the rest of its longest hold.
     pub fn check(&self) -> Result<(), LeaseLost> {
-        let core = &self.handle.core;
+        let core = self.core();
         if core.is_valid() && core.lapses() == self.lapses {
             Ok(())
         } else {
@@ -53,20 +54,52 @@ impl SharedPermit {
     ///
     /// The future can be dropped at any time.
     pub async fn lost(&self) {
-        self.handle.core.wait_for_lapse(self.lapses).await;
+        self.core().wait_for_lapse(self.lapses).await;
+    }
+
+    /// Starts an attempt at the work of this permit: the latency is counted from now on; see [`Permit::attempt`](crate::Permit::attempt).
+    pub fn attempt(self) -> Attempt<Self> {
+        Attempt::start(self)
+    }
+
+    /// Names the work, for [`SharedGate::holders`](super::SharedGate::holders). It has an effect only at a gate that
+    /// [tracks its holders](crate::GateSpec::track_holders).
+    pub fn label(&self, label: impl Into<Cow<'static, str>>) {
+        self.permit.label(label);
+    }
+
+    /// Moves `weight` permits into a permit of their own. Returns `None`, and changes nothing, if there are fewer.
+    pub fn split(&mut self, weight: u32) -> Option<Self> {
+        let permit = self.permit.split(weight)?;
+        Some(Self { permit, lapses: self.lapses, handle: PermitHandle(Arc::clone(&self.handle.0)) })
+    }
+
+    fn core(&self) -> &SharedCore {
+        self.handle.0.core()
     }
 }
 
-impl Drop for SharedPermit {
-    fn drop(&mut self) {
-        drop(self.permit.take());
-        self.handle.core.note_return();
+impl OfGate for SharedPermit {
+    fn gate(&self) -> &Gate {
+        self.permit.gate()
     }
 }
 
 impl fmt::Debug for SharedPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedPermit").field("weight", &self.weight()).finish_non_exhaustive()
+        f.debug_struct("SharedPermit")
+            .field("gate", &self.permit.gate().name())
+            .field("weight", &self.weight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The handle of a permit. Its drop reports that the permits were returned.
+struct PermitHandle(Arc<SharedHandle>);
+
+impl Drop for PermitHandle {
+    fn drop(&mut self) {
+        self.0.core.note_return();
     }
 }
 
@@ -94,7 +127,7 @@ impl SharedHandle {
         // report counts this permit, or this clock is past the deadline.
         atomic::fence(Ordering::SeqCst);
         if core.is_valid() {
-            return Some(SharedPermit { permit: Some(permit), lapses, handle: Arc::clone(self) });
+            return Some(SharedPermit { permit, lapses, handle: PermitHandle(Arc::clone(self)) });
         }
         drop(permit);
         core.lapse_if_due();

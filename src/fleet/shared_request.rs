@@ -1,23 +1,24 @@
 //! Requests to a shared gate.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::gate::{self, AcquireError, OwnedPermit, Request, TryAcquireError};
-use crate::plan::GateName;
+use crate::feedback::Outcome;
+use crate::gate::{self, AcquireError, Gate, OwnedPermit, Priority, Request, TryAcquireError};
+use crate::plan::{GateName, Limit};
 
 use super::shared_core::{SharedCore, WaitingWeight};
 use super::shared_permit::{SharedHandle, SharedPermit};
 use super::shared_status::{SharedAcquireError, SharedTryError};
 
 /// A request to a shared gate: its weight, and how long it waits. [`SharedGate::request`](super::SharedGate::request) creates it.
-///
-/// A shared gate admits first come, first served, so its requests have no priority.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,20 +39,30 @@ use super::shared_status::{SharedAcquireError, SharedTryError};
 #[must_use = "a request does nothing until it acquires"]
 pub struct SharedRequest<'g> {
     handle: &'g Arc<SharedHandle>,
+    /// The gate of the lease, or one of its children or keys.
+    local: &'g Gate,
     weight: u32,
+    priority: Priority,
     deadline: Option<Instant>,
     max_wait: Option<Duration>,
 }
 
 impl<'g> SharedRequest<'g> {
-    pub(super) const fn new(handle: &'g Arc<SharedHandle>) -> Self {
-        Self { handle, weight: 1, deadline: None, max_wait: None }
+    pub(super) const fn new(handle: &'g Arc<SharedHandle>, local: &'g Gate) -> Self {
+        Self { handle, local, weight: 1, priority: Priority::Normal, deadline: None, max_wait: None }
     }
 
-    /// Sets the number of permits, which are acquired at once, all or none. It may be above the present block, and at most the limit of
-    /// the fleet. Default: 1.
+    /// Sets the number of permits, which are acquired at once, all or none. It may be above the present block. It is at most the lower
+    /// one of the limit of the fleet and the local limit. Default: 1.
     pub const fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
+        self
+    }
+
+    /// Sets the priority among the requests that wait in this process; see [`Request::priority`]. It has an effect only at a gate with
+    /// children or keys, or within one.
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
         self
     }
 
@@ -82,22 +93,58 @@ impl<'g> SharedRequest<'g> {
     /// # Cancel safety
     ///
     /// Dropping the future gives up its place in the queue and any permits that it was granted.
-    pub async fn acquire(self) -> Result<SharedPermit, SharedAcquireError> {
-        let arrival = self.arrive()?;
+    #[track_caller]
+    pub fn acquire(self) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send {
+        self.acquire_at(Location::caller())
+    }
+
+    async fn acquire_at(
+        self,
+        location: &'static Location<'static>,
+    ) -> Result<SharedPermit, SharedAcquireError> {
+        let arrival = self.arrive(location)?;
         loop {
-            // The thread of the lease learns of the demand only if there is something to wait for.
-            let permit = if let Some(permit) = self.try_local() {
-                permit
-            } else {
-                let waiting = WaitingWeight::add(self.core(), self.weight);
-                let acquired = arrival.request.acquire_owned().await;
-                drop(waiting);
-                acquired.map_err(|error| self.explain(error, arrival.at))?
-            };
-            if let Some(permit) = self.handle.admit(permit) {
+            let mut acquiring = pin!(arrival.request.acquire_owned());
+            // The thread of the lease learns of the demand only if the request waits.
+            let mut waiting = None;
+            let acquired = poll_fn(|cx| {
+                let polled = acquiring.as_mut().poll(cx);
+                if polled.is_pending() {
+                    waiting.get_or_insert_with(|| WaitingWeight::add(self.core(), self.weight));
+                }
+                polled
+            });
+            let acquired = acquired.await;
+            drop(waiting);
+            if let Some(permit) = self.admit(acquired, &arrival)? {
                 return Ok(permit);
             }
-            arrival.check(&self)?;
+        }
+    }
+
+    /// As [`acquire`](Self::acquire), with a future that has a handle of its own, so it can be spawned.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[track_caller]
+    pub fn acquire_owned(
+        self,
+    ) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send + use<> {
+        let Self { handle, local, weight, priority, deadline, max_wait } = self;
+        let (handle, local, location) = (Arc::clone(handle), local.clone(), Location::caller());
+        async move {
+            let request =
+                SharedRequest { handle: &handle, local: &local, weight, priority, deadline, max_wait };
+            request.acquire_at(location).await
         }
     }
 
@@ -112,20 +159,14 @@ impl<'g> SharedRequest<'g> {
     /// If it waits on a thread that runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_blocking(self) -> Result<SharedPermit, SharedAcquireError> {
-        let arrival = self.arrive()?;
+        let arrival = self.arrive(Location::caller())?;
         loop {
-            let permit = if let Some(permit) = self.try_local() {
-                permit
-            } else {
-                let waiting = WaitingWeight::add(self.core(), self.weight);
-                let acquired = arrival.request.acquire_owned_blocking();
-                drop(waiting);
-                acquired.map_err(|error| self.explain(error, arrival.at))?
-            };
-            if let Some(permit) = self.handle.admit(permit) {
+            let waiting = WaitingWeight::add(self.core(), self.weight);
+            let acquired = arrival.request.acquire_owned_blocking();
+            drop(waiting);
+            if let Some(permit) = self.admit(acquired, &arrival)? {
                 return Ok(permit);
             }
-            arrival.check(&self)?;
         }
     }
 
@@ -134,9 +175,11 @@ impl<'g> SharedRequest<'g> {
     /// # Errors
     ///
     /// [`SharedTryError`] if the gate has no lease, or the gate rejects the request.
+    #[track_caller]
     pub fn try_acquire(self) -> Result<SharedPermit, SharedTryError> {
         let core = self.core();
-        match core.gate().try_acquire_many_owned(self.weight) {
+        let request = self.local.request().weight(self.weight).priority(self.priority);
+        match request.try_acquire_owned() {
             Ok(permit) => self.handle.admit(permit).ok_or_else(|| core.unleased().into()),
             Err(error) => {
                 core.kick();
@@ -160,11 +203,40 @@ impl<'g> SharedRequest<'g> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the work.
-    pub async fn run<F: Future>(self, work: F) -> Result<F::Output, SharedAcquireError> {
-        let permit = self.acquire().await?;
-        let output = work.await;
-        drop(permit);
-        Ok(output)
+    #[track_caller]
+    pub fn run<F: Future>(self, work: F) -> impl Future<Output = Result<F::Output, SharedAcquireError>> {
+        let acquiring = self.acquire();
+        async move {
+            let permit = acquiring.await?;
+            let output = work.await;
+            drop(permit);
+            Ok(output)
+        }
+    }
+
+    /// Runs `work` as [`run`](Self::run) does, and reports its outcome to a gate whose limit is [adaptive](crate::GateSpec::adaptive); see
+    /// [`Request::observe`].
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire). The future is then never polled, and there is no outcome.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the work. There is no outcome.
+    #[track_caller]
+    pub fn observe<F: Future>(
+        self,
+        work: F,
+        classify: impl FnOnce(&F::Output) -> Outcome,
+    ) -> impl Future<Output = Result<F::Output, SharedAcquireError>> {
+        let acquiring = self.acquire();
+        async move {
+            let attempt = acquiring.await?.attempt();
+            let output = work.await;
+            attempt.finish(classify(&output));
+            Ok(output)
+        }
     }
 
     /// Waits for the permits, and runs `work` on a thread of tokio's blocking pool. The permits return when it has ended, also if it
@@ -183,28 +255,32 @@ impl<'g> SharedRequest<'g> {
     ///
     /// Dropping the future removes a waiting request from the queue. Once `work` has started, it runs to its end, and the permits are
     /// in use until then.
-    pub async fn run_blocking<F, T>(self, work: F) -> Result<T, SharedAcquireError>
+    #[track_caller]
+    pub fn run_blocking<F, T>(self, work: F) -> impl Future<Output = Result<T, SharedAcquireError>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let name = self.name();
-        // Checked first: without a runtime the request would wait for permits that it cannot use.
-        let Ok(runtime) = Handle::try_current() else {
-            return Err(AcquireError::NoRuntime { gate: name }.into());
-        };
-        let permit = self.acquire().await?;
-        Ok(gate::run_blocking(permit, name, &runtime, work).await?)
+        let (name, acquiring) = (self.name(), self.acquire());
+        async move {
+            // Checked first: without a runtime the request would wait for permits that it cannot use.
+            let Ok(runtime) = Handle::try_current() else {
+                return Err(AcquireError::NoRuntime { gate: name }.into());
+            };
+            let permit = acquiring.await?;
+            Ok(gate::run_blocking(permit, name, &runtime, work).await?)
+        }
     }
 
     /// Rejects a weight that no block can have, and fixes the deadline, which counts also if a lease ends and the request waits anew.
-    fn arrive(&self) -> Result<SharedArrival<'g>, AcquireError> {
-        let core = self.core();
-        let limit = core.fleet_limit();
+    fn arrive(&self, location: &'static Location<'static>) -> Result<SharedArrival<'g>, AcquireError> {
+        // A weight of 1 is never too large.
+        let limit = if self.weight > 1 { self.core().weight_bound_at(self.local) } else { Limit::MIN };
         if self.weight > limit.get() {
             return Err(AcquireError::TooLarge { gate: self.name(), weight: self.weight, limit });
         }
-        let mut request = core.gate().request().weight(self.weight).wait_for_limit();
+        let request = self.local.request().weight(self.weight).priority(self.priority);
+        let mut request = request.wait_for_limit().made_at(location);
         // An untimed request does not read the clock.
         let at = (self.deadline.is_some() || self.max_wait.is_some()).then(Instant::now);
         let latest = at.and_then(|at| at.checked_add(self.max_wait?));
@@ -218,24 +294,41 @@ impl<'g> SharedRequest<'g> {
         Ok(SharedArrival { request, at, deadline })
     }
 
+    /// Turns a permit of the local gate into a leased one. Returns `None` if the request must wait anew, because the lease has ended
+    /// at the moment of its admission.
+    fn admit(
+        &self,
+        acquired: Result<OwnedPermit, AcquireError>,
+        arrival: &SharedArrival<'_>,
+    ) -> Result<Option<SharedPermit>, SharedAcquireError> {
+        let permit = acquired.map_err(|error| self.explain(error, arrival.at))?;
+        if let Some(permit) = self.handle.admit(permit) {
+            return Ok(Some(permit));
+        }
+        // The gate would admit the request late if a permit were free by then.
+        match (arrival.at, arrival.deadline) {
+            (Some(at), Some(deadline)) if Instant::now() >= deadline => {
+                let error = AcquireError::DeadlineExceeded { gate: self.name(), waited: at.elapsed() };
+                Err(self.explain(error, arrival.at))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn core(&self) -> &'g SharedCore {
         self.handle.core()
     }
 
     fn name(&self) -> GateName {
-        self.core().gate().name()
-    }
-
-    fn try_local(&self) -> Option<OwnedPermit> {
-        self.core().gate().try_acquire_many_owned(self.weight).ok()
+        self.local.name()
     }
 
     /// Says why a deadline has passed: at a paused gate the lease is the reason.
     fn explain(&self, error: AcquireError, arrived: Option<Instant>) -> SharedAcquireError {
         let core = self.core();
         match error {
-            AcquireError::DeadlineExceeded { .. } if !core.is_leased() => {
-                let waited = arrived.map_or(Duration::ZERO, |arrived| arrived.elapsed());
+            AcquireError::DeadlineExceeded { waited, .. } if !core.is_leased() => {
+                let waited = arrived.map_or(waited, |arrived| arrived.elapsed());
                 SharedAcquireError::Unleased { unleased: core.unleased(), waited }
             }
             error => SharedAcquireError::Rejected(error),
@@ -246,7 +339,7 @@ impl<'g> SharedRequest<'g> {
 impl fmt::Debug for SharedRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let request = &mut f.debug_struct("SharedRequest");
-        request.field("gate", &self.name()).field("weight", &self.weight);
+        request.field("gate", &self.name()).field("weight", &self.weight).field("priority", &self.priority);
         request.field("deadline", &self.deadline).field("max_wait", &self.max_wait).finish()
     }
 }
@@ -257,18 +350,4 @@ struct SharedArrival<'g> {
     /// When it arrived, if it has a deadline.
     at: Option<Instant>,
     deadline: Option<Instant>,
-}
-
-impl SharedArrival<'_> {
-    /// Ends a request whose lease has ended at the moment of its admission, if its deadline has passed. The gate would admit it late if
-    /// a permit were free by then.
-    fn check(&self, request: &SharedRequest<'_>) -> Result<(), SharedAcquireError> {
-        match (self.at, self.deadline) {
-            (Some(at), Some(deadline)) if Instant::now() >= deadline => {
-                let error = AcquireError::DeadlineExceeded { gate: request.name(), waited: at.elapsed() };
-                Err(request.explain(error, self.at))
-            }
-            _ => Ok(()),
-        }
-    }
 }

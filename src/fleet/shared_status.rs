@@ -2,26 +2,30 @@
 
 use std::time::Duration;
 
-use crate::gate::{AcquireError, TryAcquireError};
-use crate::plan::GateName;
+use crate::gate::{AcquireError, Histogram, TryAcquireError};
 use crate::plan::debug_as_display::impl_debug_as_display;
+use crate::plan::{GateName, LeaseExplanation, LeaseState, Limit};
 
-use super::lease::LeasePhase;
 use super::step::{Fence, LimitVersion};
 
 /// The state of a shared gate and of its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SharedStatus {
     /// The gate.
     pub gate: GateName,
-    /// The permits in use in this process.
+    /// The name of the gate in the ledger.
+    pub name: String,
+    /// The permits in use in this process, those of children and keys included.
     pub in_use: u32,
     /// The requests that wait in this process.
     pub waiting: usize,
+    /// The most permits that this process asks for.
+    pub local_limit: Limit,
     /// The block: the permits that may be in use in this process. 0 while the gate is paused.
     pub cap: u32,
-    /// The phase of the lease.
-    pub phase: LeasePhase,
+    /// The state of the lease.
+    pub state: LeaseState,
     /// The time until the deadline of the lease; zero if there is none.
     pub remaining: Duration,
     /// The limit of the fleet.
@@ -30,10 +34,30 @@ pub struct SharedStatus {
     pub fence: Fence,
     /// The exchanges that the ledger has answered.
     pub exchanges: u64,
+    /// The exchanges that have failed.
+    pub failed_exchanges: u64,
+    /// How long the exchanges took that the ledger has answered.
+    pub exchange_times: Histogram,
     /// How many exchanges in a row have failed.
     pub failures: u32,
     /// Why the last one has failed.
     pub last_error: Option<String>,
+}
+
+impl SharedStatus {
+    /// Returns the lease as a step of an explanation.
+    #[must_use]
+    pub fn explanation(&self) -> LeaseExplanation {
+        LeaseExplanation {
+            name: self.name.clone(),
+            limit: self.limit.limit,
+            version: self.limit.version,
+            block: self.cap,
+            remaining: self.remaining,
+            state: self.state,
+            problem: self.last_error.clone(),
+        }
+    }
 }
 
 /// A shared gate has no permits from its ledger.
@@ -79,7 +103,7 @@ pub enum SharedTryError {
     Unleased(#[from] Unleased),
     /// The gate rejects the request.
     #[error(transparent)]
-    Rejected(TryAcquireError),
+    Rejected(#[from] TryAcquireError),
 }
 
 /// The error of a permit whose lease has ended.

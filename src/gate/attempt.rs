@@ -67,6 +67,12 @@ impl<P> Attempt<P> {
 }
 
 impl<P: sealed::OfGate> Attempt<P> {
+    /// Starts an attempt at the work of this permit.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn start(permit: P) -> Self {
+        Self { start: permit.gate().begin_attempt(), permit }
+    }
+
     /// Reports the outcome, and releases the permit.
     #[inline]
     pub fn finish(self, outcome: Outcome) {
@@ -149,7 +155,7 @@ impl sealed::OfGate for OwnedPermit {
 }
 
 /// Private, so that no other crate implements it.
-mod sealed {
+pub(crate) mod sealed {
     use super::Gate;
 
     pub trait OfGate {

@@ -91,6 +91,8 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
+#[cfg(feature = "fleet")]
+pub(crate) use attempt::sealed::OfGate;
 pub(crate) use holders::holder::in_words;
 pub(crate) use holders::watch::ReportKind;
 pub(crate) use inspect::wait_cycles;

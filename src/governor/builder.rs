@@ -9,10 +9,13 @@ use tokio::sync::watch;
 
 use super::feedback::{MakeRule, create_feedbacks};
 use super::prober::{Prober, RefreshScope};
+use super::shares::Shares;
 use super::status::GovernorStatus;
 use super::{Governor, GovernorShared, GovernorState};
 use crate::event::Observer;
 use crate::feedback::Rule;
+#[cfg(feature = "fleet")]
+use crate::fleet::Share;
 use crate::gate::Gate;
 use crate::plan::{
     BuildError, GateName, GateSpec, Limit, Operand, Overrides, Plan, Problem, Resolution, Resource, RuleName,
@@ -52,6 +55,8 @@ pub struct GovernorBuilder {
     overrides: Overrides,
     observers: Vec<Box<dyn Observer>>,
     rules: BTreeMap<RuleName, MakeRule>,
+    #[cfg(feature = "fleet")]
+    shares: Vec<(GateName, Share)>,
     probe_deadline: Duration,
 }
 
@@ -63,6 +68,8 @@ impl GovernorBuilder {
             overrides: Overrides::new(),
             observers: Vec::new(),
             rules: BTreeMap::new(),
+            #[cfg(feature = "fleet")]
+            shares: Vec::new(),
             probe_deadline: PROBE_DEADLINE,
         }
     }
@@ -139,6 +146,17 @@ impl GovernorBuilder {
         self
     }
 
+    /// Shares the limit of a gate with the other processes of a fleet. The gate is one that is within no other. Its limit that is derived
+    /// from the host, or set by an operator, is then the most that this process asks its ledger for. The gates within it share its lease.
+    ///
+    /// [`Governor::shared`] returns its handle, and [`Governor::gate`] an error: permits of a shared gate count only with a lease.
+    #[cfg(feature = "fleet")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+    pub fn share(mut self, gate: impl Into<GateName>, share: Share) -> Self {
+        self.shares.push((gate.into(), share));
+        self
+    }
+
     /// Sets the time that a probe has for one measurement, both in [`build`](Self::build) and in each refresh. Default: 1 s.
     pub fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.probe_deadline = deadline;
@@ -169,7 +187,9 @@ impl GovernorBuilder {
     /// # Errors
     ///
     /// [`BuildError`] with every problem: those of [`Plan::new`] and [`Plan::resolve`], two probes for one resource, a
-    /// resource in a formula that has no probe, and an adaptive gate whose rule was not [added](Self::rule).
+    /// resource in a formula that has no probe, an adaptive gate whose rule was not [added](Self::rule), and a
+    /// share whose gate is not declared or is within another one, or whose ledger cannot be used. A ledger that cannot be reached does
+    /// not fail the build: its gate is paused until it can be.
     ///
     /// # Panics
     ///
@@ -195,6 +215,8 @@ impl GovernorBuilder {
             }
         };
         problems.extend(Plan::override_problems(&self.specs, &self.overrides));
+        #[cfg(feature = "fleet")]
+        problems.extend(Shares::problems(&self.shares, &self.specs).await);
         let Some(plan) = plan.filter(|_| problems.is_empty()) else {
             return Err(BuildError::of(problems));
         };
@@ -216,8 +238,13 @@ impl GovernorBuilder {
             let gate = gates.iter().find(|gate| gate.name() == feedback.gate_name());
             feedback.attach(gate.expect("each gate of the plan is open"));
         }
+        #[cfg(feature = "fleet")]
+        let shares = Shares::open(self.shares, &plan, &gates).map_err(BuildError::of)?;
+        #[cfg(not(feature = "fleet"))]
+        let shares = Shares::default();
         let governor = Governor(Arc::new(GovernorShared {
             gates,
+            shares,
             feedbacks,
             plan,
             prober: tokio::sync::Mutex::new(prober),

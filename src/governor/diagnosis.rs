@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Governor;
 use crate::gate::{Gate, Holder, HolderState, Stall, WaitCycle, in_words, wait_cycles};
-use crate::plan::{Decision, Explanation, GateName, Limit, Resolution};
+use crate::plan::{Decision, Explanation, GateName, LeaseExplanation, Limit, Resolution};
 
 impl Governor {
     /// Returns what an operator needs to find out why nothing moves: for each gate its numbers, what keeps its requests waiting, and
@@ -62,6 +62,7 @@ impl Governor {
             unclaimed: status.unclaimed,
             closed: status.closed,
             bottleneck: if status.waiting > 0 { self.bottleneck(gate, resolution) } else { None },
+            lease: self.0.shares.lease_of(gate.name()),
             tracked: gate.tracks_holders(),
             holders: group(holders, overdue_after.map(Duration::from_nanos)),
             stall,
@@ -76,7 +77,11 @@ impl Governor {
         let above = parents.filter_map(|name| self.0.gates.iter().find(|gate| gate.name() == *name));
         let full = std::iter::once(gate).chain(above).find(|gate| gate.available() == 0).unwrap_or(gate);
         let explanation = resolution.explain(full.name()).ok()?;
-        Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by: decided_by(explanation) })
+        // The block of a lease is the limit of its gate if it is lower than the derived limit.
+        let lease = self.0.shares.lease_of(full.name());
+        let lease = lease.filter(|lease| lease.block < self.0.shares.limit_of(full).get());
+        let decided_by = lease.map_or_else(|| decided_by(explanation), |lease| format!("the {lease}"));
+        Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by })
     }
 }
 
@@ -110,6 +115,8 @@ pub struct GateDiagnosis {
     pub closed: bool,
     /// What keeps the requests waiting. `None` if none waits.
     pub bottleneck: Option<Bottleneck>,
+    /// The lease, if the gate shares its limit with other processes or is within such a gate.
+    pub lease: Option<LeaseExplanation>,
     /// Whether the gate tracks its holders. If not, the fields below are empty.
     pub tracked: bool,
     /// The permits in use, those with the same label and location together, those with the oldest permit first.
@@ -234,6 +241,9 @@ impl fmt::Display for GateDiagnosis {
         }
         if let Some(Bottleneck { gate, limit, decided_by }) = &self.bottleneck {
             write!(f, "\n  waits for gate {gate}: limit {limit}, from {decided_by}")?;
+        }
+        if let Some(lease) = &self.lease {
+            write!(f, "\n  {lease}")?;
         }
         if self.unclaimed > 0 && !self.tracked {
             write!(f, "\n  {} granted and not polled", self.unclaimed)?;

@@ -158,6 +158,8 @@ impl FeedbackProbe {
         let has_unserved = unserved != std::mem::replace(&mut state.unserved, unserved);
         let waiting = u32::try_from(status.waiting).unwrap_or(u32::MAX);
         let waiting = match gate.is_in_tree() {
+            // A lower limit than the chosen one binds, such as the block of a lease.
+            _ if status.limit < feedback.limit() => 0,
             true if status.available > 0 => 0,
             true => waiting,
             false => waiting.max(u32::from(has_unserved)),

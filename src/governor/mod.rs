@@ -1,14 +1,18 @@
 //! The governor: live gates whose limits follow the probed resources of the host.
 //!
 //! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls` reports
-//! what does not move, and `diagnosis` tells why.
+//! what does not move, `diagnosis` tells why, `shares` has the gates that share their limit with other processes, and
+//! `leases` tells about them.
 
 mod builder;
 mod damping;
 mod diagnosis;
 mod feedback;
+#[cfg(feature = "fleet")]
+mod leases;
 mod prober;
 mod refresh;
+mod shares;
 mod stalls;
 mod status;
 mod update;
@@ -21,10 +25,14 @@ use tokio::sync::watch;
 
 use crate::event::Observer;
 use crate::gate::Gate;
-use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, UnknownGateError};
+use crate::plan::{
+    BuildError, Explanation, GateHandleError, GateName, Overrides, Plan, Readings, Resolution,
+    UnknownGateError,
+};
 use feedback::FeedbackProbe;
 use prober::{Prober, RefreshScope};
 use refresh::ChangeReports;
+use shares::Shares;
 
 pub use builder::GovernorBuilder;
 pub use diagnosis::{Bottleneck, Diagnosis, GateDiagnosis, HolderGroup};
@@ -85,6 +93,7 @@ struct GovernorShared {
     plan: Plan,
     /// One gate for each gate of the plan, in the order of the plan.
     gates: Vec<Gate>,
+    shares: Shares,
     /// One for each adaptive gate, in the order of the plan. They are also among the probes of the prober.
     feedbacks: Vec<Arc<FeedbackProbe>>,
     /// Locked during a refresh. Refreshes run one at a time, so each starts from the complete result of the last one.
@@ -124,10 +133,23 @@ impl Governor {
     ///
     /// # Errors
     ///
-    /// [`UnknownGateError`] if the plan declares no gate of this name.
-    pub fn gate(&self, key: impl Into<GateName>) -> Result<Gate, UnknownGateError> {
-        let given = key.into();
-        self.0.gates.iter().find(|gate| gate.name() == given).cloned().ok_or_else(|| {
+    /// [`GateHandleError`] if the plan declares no gate of this name, or the gate shares its limit with other processes.
+    pub fn gate(&self, key: impl Into<GateName>) -> Result<Gate, GateHandleError> {
+        let gate = self.find_gate(key.into())?;
+        if self.0.shares.contain(gate.name()) {
+            return Err(GateHandleError::Shared { gate: gate.name() });
+        }
+        Ok(gate.clone())
+    }
+
+    /// Returns the gates, in the order of the plan. A permit of one that is shared does not count, so they are only looked at.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn all_gates(&self) -> &[Gate] {
+        &self.0.gates
+    }
+
+    fn find_gate(&self, given: GateName) -> Result<&Gate, UnknownGateError> {
+        self.0.gates.iter().find(|gate| gate.name() == given).ok_or_else(|| {
             let known = self.0.gates.iter().map(Gate::name).collect();
             UnknownGateError { given, known }
         })
@@ -151,12 +173,12 @@ impl Governor {
     ///
     /// # Errors
     ///
-    /// [`UnknownGateError`] for the first name that the plan does not declare.
+    /// [`GateHandleError`] for the first name that the plan does not declare, or whose gate is shared.
     #[expect(clippy::missing_panics_doc, reason = "the number of gates is the number of keys")]
     pub fn gates<const N: usize>(
         &self,
         keys: [impl Into<GateName>; N],
-    ) -> Result<[Gate; N], UnknownGateError> {
+    ) -> Result<[Gate; N], GateHandleError> {
         let gates: Vec<Gate> = keys.into_iter().map(|key| self.gate(key)).collect::<Result<_, _>>()?;
         Ok(gates.try_into().expect("there is one gate for each key"))
     }
@@ -181,6 +203,20 @@ impl Governor {
     #[must_use]
     pub fn resolution(&self) -> Arc<Resolution> {
         Arc::clone(&self.state().resolution)
+    }
+
+    /// Returns the explanation of the limit of a gate, with its lease if the gate shares its limit with other processes.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownGateError`] if the plan declares no gate of this name.
+    pub fn explain(&self, key: impl Into<GateName>) -> Result<Explanation, UnknownGateError> {
+        let gate = key.into();
+        let explanation = self.resolution().explain(gate)?.clone();
+        Ok(match self.0.shares.lease_of(gate) {
+            Some(lease) => explanation.with_lease(lease),
+            None => explanation,
+        })
     }
 
     /// Returns the readings in force, and the counts of measurements and refreshes since the build, as one consistent
@@ -228,7 +264,7 @@ impl Governor {
     ///
     /// [`UnknownGateError`] if the plan declares no gate of this name.
     pub fn feedback(&self, key: impl Into<GateName>) -> Result<Option<FeedbackStatus>, UnknownGateError> {
-        let gate = self.gate(key)?.name();
+        let gate = self.find_gate(key.into())?.name();
         Ok(self.feedbacks().find(|feedback| feedback.gate == gate))
     }
 
@@ -347,7 +383,7 @@ impl Governor {
     /// follow the host once per period.
     ///
     /// The same task looks at the gates that [track their holders](crate::GateSpec::track_holders), four times in the shortest of their
-    /// times, and reports to the observers what does not move.
+    /// times, and reports to the observers what does not move. It also reports the changes of leases.
     ///
     /// ```
     /// # use concurrency_governor::{Formula, GateSpec, Governor, Resource, probe};
@@ -366,8 +402,15 @@ impl Governor {
     ///
     /// Outside of a tokio runtime with time enabled.
     pub fn spawn_refresh(&self, policy: RefreshPolicy) -> RefreshTask {
-        let watch_loop = self.has_tracked_gates().then(|| self.clone().watch_loop());
-        RefreshTask::spawn(self.clone().refresh_loop(policy), watch_loop)
+        let mut task = RefreshTask::spawn(self.clone().refresh_loop(policy));
+        if self.has_tracked_gates() {
+            task.also(self.clone().watch_loop());
+        }
+        #[cfg(feature = "fleet")]
+        if self.has_leases() {
+            task.also(self.clone().lease_loop());
+        }
+        task
     }
 
     async fn refresh_loop(self, policy: RefreshPolicy) {

@@ -85,32 +85,32 @@ impl Default for RefreshPolicy {
 #[derive(Debug)]
 #[must_use = "the refresh stops when this is dropped"]
 pub struct RefreshTask {
-    task: JoinHandle<()>,
-    /// Watches the gates that track their holders, if there are any.
-    watch: Option<JoinHandle<()>>,
+    refresh: JoinHandle<()>,
+    /// What reports other things to the observers.
+    others: Vec<JoinHandle<()>>,
 }
 
 impl RefreshTask {
-    pub(super) fn spawn(
-        refresh_loop: impl Future<Output = ()> + Send + 'static,
-        watch_loop: Option<impl Future<Output = ()> + Send + 'static>,
-    ) -> Self {
-        Self { task: tokio::spawn(refresh_loop), watch: watch_loop.map(tokio::spawn) }
+    pub(super) fn spawn(refresh_loop: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { refresh: tokio::spawn(refresh_loop), others: Vec::new() }
+    }
+
+    /// Runs another loop for as long as the refresh.
+    pub(super) fn also(&mut self, other_loop: impl Future<Output = ()> + Send + 'static) {
+        self.others.push(tokio::spawn(other_loop));
     }
 
     /// Returns `true` until the task is dropped or its runtime shuts down.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !self.task.is_finished()
+        !self.refresh.is_finished()
     }
 }
 
 impl Drop for RefreshTask {
     fn drop(&mut self) {
-        self.task.abort();
-        if let Some(watch) = &self.watch {
-            watch.abort();
-        }
+        self.refresh.abort();
+        self.others.iter().for_each(JoinHandle::abort);
     }
 }
 

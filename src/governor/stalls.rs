@@ -56,9 +56,14 @@ impl Governor {
                 events.push(Event::WaitCycle { cycle });
             }
         }
+        self.report(&events);
+    }
+
+    /// Gives events their numbers, and calls the observers with them.
+    pub(super) fn report(&self, events: &[Event]) {
         if !events.is_empty() {
             let first_number = self.number_events(events.len());
-            self.notify_observers(first_number, &events);
+            self.notify_observers(first_number, events);
         }
     }
 

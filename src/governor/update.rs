@@ -84,12 +84,12 @@ impl Governor {
         let targets = self.0.gates.iter().zip(resolution.explanations());
         let (falling, rising): (Vec<_>, Vec<_>) = targets
             .enumerate()
-            .map(|(index, (gate, explanation))| (index, gate, explanation, gate.limit()))
+            .map(|(index, (gate, explanation))| (index, gate, explanation, self.0.shares.limit_of(gate)))
             .filter(|(_, _, explanation, limit)| *limit != explanation.limit())
             .partition(|(_, _, explanation, limit)| explanation.limit() < *limit);
         let mut changes = Vec::with_capacity(falling.len().saturating_add(rising.len()));
         for (index, gate, explanation, _) in falling.into_iter().chain(rising) {
-            let (resize, wake_list) = gate.resize_without_waking(explanation.limit());
+            let (resize, wake_list) = self.0.shares.resize(gate, explanation.limit());
             wake_lists.push(wake_list);
             changes.push((index, gate, explanation, resize));
         }

@@ -202,6 +202,43 @@ pub enum Problem {
         /// The resources that have a probe.
         probed: Vec<Resource>,
     },
+    /// A share is given for a gate that the plan does not declare.
+    #[error(
+        "a share is given for gate `{gate}`, which the plan does not declare (it declares {})",
+        list(known, ", ")
+    )]
+    UnknownShare {
+        /// The gate that is not declared.
+        gate: GateName,
+        /// The gates that are declared.
+        known: Vec<GateName>,
+    },
+    /// A share is given for a gate that is within another one.
+    #[error(
+        "a share is given for gate `{gate}`, which is within gate `{parent}` (allowed: a gate that is within no other; the gates within it share its lease)"
+    )]
+    SharedChild {
+        /// The gate.
+        gate: GateName,
+        /// The gate that it is within.
+        parent: GateName,
+    },
+    /// Several shares are given for a gate.
+    #[error("{times} shares are given for gate `{gate}` (allowed: one)")]
+    DuplicateShare {
+        /// The gate.
+        gate: GateName,
+        /// The number of shares.
+        times: usize,
+    },
+    /// The ledger of a shared gate cannot be used.
+    #[error("gate `{gate}` cannot be shared: {reason}")]
+    Share {
+        /// The gate.
+        gate: GateName,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// The error for a gate that the plan does not declare: the given name, and the gates that are declared.
@@ -210,6 +247,29 @@ pub enum Problem {
 pub struct UnknownGateError {
     pub(crate) given: GateName,
     pub(crate) known: Vec<GateName>,
+}
+
+/// The error for a gate of which a governor has no such handle.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GateHandleError {
+    /// The plan does not declare the gate.
+    #[error(transparent)]
+    Unknown(#[from] UnknownGateError),
+    /// The gate shares its limit with other processes, so its permits count only with a lease.
+    #[error("gate `{gate}` shares its limit with other processes; use `Governor::shared`")]
+    Shared {
+        /// The gate.
+        gate: GateName,
+    },
+    /// The gate does not share its limit.
+    #[error(
+        "gate `{gate}` does not share its limit with other processes; use `Governor::gate`, or give it a share by `GovernorBuilder::share`"
+    )]
+    NotShared {
+        /// The gate.
+        gate: GateName,
+    },
 }
 
 /// The error for a path that leads to no gate of the plan.
@@ -229,7 +289,7 @@ pub enum FindGateError {
     },
 }
 
-impl_debug_as_display!(BuildError, Problem, UnknownGateError, FindGateError);
+impl_debug_as_display!(BuildError, Problem, UnknownGateError, GateHandleError, FindGateError);
 
 fn list<T: fmt::Display>(items: &[T], separator: &str) -> String {
     match items {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::adaptive::Adaptive;
 use super::derivation::Derivation;
 use super::error::{Problem, UnknownGateError};
+use super::lease::LeaseExplanation;
 use super::limit::Limit;
 use super::name::{GateName, Resource};
 use super::overrides::{Origin, Overrides, Policy};
@@ -58,8 +59,8 @@ impl Resolution {
     }
 }
 
-/// The explanation of a gate's limit: the derivation, the setting that overrides it, the settings that are shadowed, and a
-/// gate above it whose limit is lower.
+/// The explanation of a gate's limit: the derivation, the setting that overrides it, the settings that are shadowed, a
+/// gate above it whose limit is lower, and the lease of a gate that shares its limit with other processes.
 ///
 /// `{}` prints one line, `{:#}` prints the whole derivation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,7 @@ pub struct Explanation {
     derivation: Derivation,
     bound_by: Option<AncestorLimit>,
     feedback: Option<FeedbackExplanation>,
+    lease: Option<LeaseExplanation>,
 }
 
 impl Explanation {
@@ -100,6 +102,7 @@ impl Explanation {
             derivation,
             bound_by: None,
             feedback,
+            lease: None,
         };
         let Some((layer, (origin, value))) = winner else { return Ok(explain(derived, Decision::Derived)) };
         // The policy matters only above the derived limit. The stricter of the gate's and the layer's policy applies.
@@ -121,6 +124,13 @@ impl Explanation {
         self.bound_by =
             ancestors.min_by_key(|ancestor| ancestor.limit).filter(|ancestor| ancestor.limit < self.limit);
         self.path = path;
+    }
+
+    /// Adds the lease of the gate.
+    #[must_use]
+    pub(crate) fn with_lease(mut self, lease: LeaseExplanation) -> Self {
+        self.lease = Some(lease);
+        self
     }
 
     /// Returns the gate.
@@ -167,6 +177,13 @@ impl Explanation {
         self.feedback.as_ref()
     }
 
+    /// Returns the lease of a gate that shares its limit with other processes. Only an explanation from
+    /// [`Governor::explain`](crate::Governor::explain) has it, because it changes with each exchange.
+    #[must_use]
+    pub fn lease(&self) -> Option<&LeaseExplanation> {
+        self.lease.as_ref()
+    }
+
     /// Returns the step-by-step evaluation of the formula on this host, also if a setting overrides it.
     #[must_use]
     pub fn derivation(&self) -> &Derivation {
@@ -196,6 +213,9 @@ impl fmt::Display for Explanation {
         if let Some(ancestor) = &self.bound_by {
             write!(f, ", {ancestor}")?;
         }
+        if let Some(lease) = self.lease.as_ref().filter(|_| !f.alternate()) {
+            write!(f, ", {lease}")?;
+        }
         if !f.alternate() {
             return Ok(());
         }
@@ -217,7 +237,10 @@ impl fmt::Display for Explanation {
             );
             write!(f, "\n    {}", row.trim_end())?;
         }
-        self.feedback.as_ref().map_or(Ok(()), |feedback| write!(f, "\n    {feedback}"))
+        if let Some(feedback) = &self.feedback {
+            write!(f, "\n    {feedback}")?;
+        }
+        self.lease.as_ref().map_or(Ok(()), |lease| write!(f, "\n    {lease}"))
     }
 }
 

@@ -31,8 +31,8 @@ use tokio::sync::Semaphore;
 use crate::gate::Gate;
 use crate::governor::{Governor, GovernorBuilder};
 use crate::plan::{
-    Amount, Formula, GateName, GateSpec, Limit, Measurement, Overrides, Plan, Reading, Readings, Resource,
-    UnknownGateError,
+    Amount, Formula, GateHandleError, GateName, GateSpec, Limit, Measurement, Overrides, Plan, Reading,
+    Readings, Resource,
 };
 use crate::probe::{Cpu, OpenFiles, ProbeError};
 
@@ -211,11 +211,11 @@ pub struct CapsuleGates {
     pub pool: Gate,
 }
 
-/// Fails if the plan of the governor does not declare the three gates.
+/// Fails if the plan of the governor does not declare the three gates, or one of them shares its limit with other processes.
 impl TryFrom<&Governor> for CapsuleGates {
-    type Error = UnknownGateError;
+    type Error = GateHandleError;
 
-    fn try_from(governor: &Governor) -> Result<Self, UnknownGateError> {
+    fn try_from(governor: &Governor) -> Result<Self, GateHandleError> {
         let [blocking, io, pool] = governor.gates([BLOCKING, IO, POOL])?;
         Ok(Self { blocking, io, pool })
     }

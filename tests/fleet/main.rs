@@ -13,6 +13,7 @@
     )
 )]
 
+mod flaky;
 mod oracle;
 mod random;
 mod trace;
@@ -20,6 +21,7 @@ mod trace;
 #[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
 mod engines;
 mod exchange;
+mod governed;
 mod rules;
 mod shared_gate;
 mod simulation;

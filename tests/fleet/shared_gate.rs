@@ -1,20 +1,21 @@
 //! Gates that share a limit: real threads, real time, and a ledger that can fail.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use concurrency_governor::fleet::{
-    Ask, Grant, LeasePhase, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger, Share,
-    SharedAcquireError, SharedGate, SharedTryError,
+    Ledger, MemoryLedger, Share, SharedAcquireError, SharedGate, SharedTryError,
 };
 use concurrency_governor::gate::AcquireError;
+use concurrency_governor::plan::LeaseState;
 use concurrency_governor::{GateName, Limit};
 use futures_util::FutureExt;
 use tokio::time::Instant;
+
+use crate::flaky::{Failing, FlakyLedger};
 
 const IO: GateName = GateName::new("io");
 const TTL: Duration = Duration::from_millis(300);
@@ -68,7 +69,7 @@ async fn a_lost_ledger_pauses_the_gate() {
     assert!(matches!(rejected, SharedTryError::Unleased { .. }), "{rejected}");
     assert!(rejected.to_string().contains("the test lets it fail"), "{rejected}");
     let status = gate.status();
-    assert_eq!((status.cap, status.phase, status.in_use), (0, LeasePhase::Draining, 1));
+    assert_eq!((status.cap, status.state, status.in_use), (0, LeaseState::Draining, 1));
     assert!(status.failures > 0);
 
     let waiting = tokio::spawn({
@@ -239,45 +240,4 @@ fn a_wrong_share_is_rejected() {
     assert_eq!(error, "the ttl of a lease is 5ms, and must be in 100ms to 86400s");
     let share = Share::of(MemoryLedger::new(), "my io").limit(Limit::new(1));
     assert!(share.open(IO).unwrap_err().to_string().starts_with("gate \"my io\" is not valid"));
-}
-
-/// A ledger in memory that fails while the test wants it.
-#[derive(Clone, Default)]
-struct FlakyLedger {
-    ledger: MemoryLedger,
-    is_failing: Arc<AtomicBool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Failing {
-    Yes,
-    No,
-}
-
-impl FlakyLedger {
-    fn fails(&self, failing: Failing) {
-        self.is_failing.store(failing == Failing::Yes, Ordering::SeqCst);
-    }
-}
-
-#[async_trait]
-impl Ledger for FlakyLedger {
-    async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError> {
-        if self.is_failing.load(Ordering::SeqCst) {
-            return Err(LedgerError::Engine { engine: "the test", source: "the test lets it fail".into() });
-        }
-        self.ledger.exchange(gate, ask).await
-    }
-
-    async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {
-        self.ledger.set_limit(gate, limit, by).await
-    }
-
-    fn with_own_connection(&self) -> Arc<dyn Ledger> {
-        Arc::new(self.clone())
-    }
-
-    async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
-        self.ledger.status(gate).await
-    }
 }

@@ -56,7 +56,7 @@ async fn gates_are_found_by_spec_or_name() {
     assert_eq!((cache.limit().get(), io.limit().get()), (64, 128));
     let names = [IO.name(), "oi".parse().unwrap()];
     let error = governor.gates(names).unwrap_err();
-    assert_eq!(error, governor.resolution().limit(names[1]).unwrap_err());
+    assert_eq!(error, governor.resolution().limit(names[1]).unwrap_err().into());
     for part in ["`oi`", "io, cache"] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }

@@ -30,9 +30,7 @@ pub struct MetricsBuilder {
 impl MetricsBuilder {
     /// Adds a governor: every gate of its plan, its probes and its refreshes.
     pub fn governor(mut self, governor: &Governor) -> Self {
-        let resolution = governor.resolution();
-        let explanations = resolution.explanations().iter();
-        self.gates.extend(explanations.filter_map(|explanation| governor.gate(explanation.gate()).ok()));
+        self.gates.extend_from_slice(governor.all_gates());
         self.governors.push(governor.clone());
         self
     }

@@ -28,6 +28,8 @@
 
 mod builder;
 mod hold;
+#[cfg(feature = "fleet")]
+mod lease;
 mod names;
 mod pool;
 mod task;
@@ -40,11 +42,12 @@ pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
     ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, FEEDBACK_CEILING, FEEDBACK_DECISIONS,
-    FEEDBACK_FLOOR, FEEDBACK_LIMIT, FEEDBACK_OUTCOMES, FEEDBACK_PAUSED, HOLD, HOLDERS_OVERDUE, IN_USE, LIMIT,
-    Metric, MetricKind, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED,
-    POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT,
-    POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED,
-    RESIZED, RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
+    FEEDBACK_FLOOR, FEEDBACK_LIMIT, FEEDBACK_OUTCOMES, FEEDBACK_PAUSED, FLEET_LIMIT, HOLD, HOLDERS_OVERDUE,
+    IN_USE, LEASE_PERMITS, LEASE_REMAINING, LEASE_STATE, LEDGER_EXCHANGE, LEDGER_EXCHANGES, LIMIT, Metric,
+    MetricKind, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED,
+    POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING,
+    PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED,
+    RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
@@ -86,6 +89,9 @@ struct RecordedSet {
 struct RecordedHistograms {
     gates: Vec<Histogram>,
     pools: Vec<RecordedPoolHistograms>,
+    /// The times of the exchanges, one after the other for each lease of each governor.
+    #[cfg(feature = "fleet")]
+    leases: Vec<Histogram>,
 }
 
 impl Metrics {
@@ -124,6 +130,8 @@ impl Metrics {
             status.probes.iter().for_each(record_probe);
             governor.feedbacks().for_each(|feedback| record_feedback(&feedback));
         }
+        #[cfg(feature = "fleet")]
+        lease::record(&self.set.governors, &mut recorded.leases);
     }
 }
 

@@ -47,6 +47,18 @@ pub const FEEDBACK_OUTCOMES: &str = "concurrency_governor_feedback_outcomes_tota
 /// Decisions of the rule of an adaptive gate, those that kept the limit included; by `gate` and `reason`, as in
 /// [`Reason`](crate::feedback::Reason).
 pub const FEEDBACK_DECISIONS: &str = "concurrency_governor_feedback_decisions_total";
+/// The block: the permits that a gate that shares its limit has from its ledger; by `gate`.
+pub const LEASE_PERMITS: &str = "concurrency_governor_lease_permits";
+/// The time until the deadline of the lease; by `gate`.
+pub const LEASE_REMAINING: &str = "concurrency_governor_lease_remaining_seconds";
+/// 1 for the present state of the lease, and 0 for the others; by `gate` and `state`, as in [`LeaseState`](crate::plan::LeaseState).
+pub const LEASE_STATE: &str = "concurrency_governor_lease_state";
+/// The limit of the fleet, as far as this process knows it; by `gate`.
+pub const FLEET_LIMIT: &str = "concurrency_governor_fleet_limit";
+/// Exchanges with the ledger; by `gate` and `outcome`: `answered` or `failed`.
+pub const LEDGER_EXCHANGES: &str = "concurrency_governor_ledger_exchanges_total";
+/// How long the exchanges took that the ledger has answered; by `gate`.
+pub const LEDGER_EXCHANGE: &str = "concurrency_governor_ledger_exchange_seconds";
 /// Wait time of the requests that were admitted after a wait; by `gate`.
 pub const WAIT: &str = "concurrency_governor_wait_seconds";
 /// Hold time of the permits that are [timed](crate::Permit::timed); by `gate`.
@@ -92,7 +104,7 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, with the description that the recorder gets.
-pub const ALL: [Metric; 40] = [
+pub const ALL: [Metric; 46] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
@@ -117,6 +129,12 @@ pub const ALL: [Metric; 40] = [
     Metric::new(FEEDBACK_PAUSED, MetricKind::Gauge, "1 while a setting replaces the limit of the rule"),
     Metric::new(FEEDBACK_OUTCOMES, MetricKind::Counter, "outcomes of the work, by outcome"),
     Metric::new(FEEDBACK_DECISIONS, MetricKind::Counter, "decisions of the rule, by reason"),
+    Metric::new(LEASE_PERMITS, MetricKind::Gauge, "permits that the ledger has leased to this process"),
+    Metric::new(LEASE_REMAINING, MetricKind::Gauge, "the time until the deadline of the lease, in seconds"),
+    Metric::new(LEASE_STATE, MetricKind::Gauge, "1 for the present state of the lease"),
+    Metric::new(FLEET_LIMIT, MetricKind::Gauge, "the limit of the fleet"),
+    Metric::new(LEDGER_EXCHANGES, MetricKind::Counter, "exchanges with the ledger, by outcome"),
+    Metric::new(LEDGER_EXCHANGE, MetricKind::Histogram, "time of an exchange with the ledger"),
     Metric::new(WAIT, MetricKind::Histogram, "wait time of the requests admitted after a wait"),
     Metric::new(HOLD, MetricKind::Histogram, "hold time of timed permits"),
     Metric::new(POOL_ITEMS, MetricKind::Gauge, "items of the pool, by state"),

@@ -4,6 +4,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{TARGET, advice};
 use crate::event::{Event, Observer};
+use crate::plan::LeaseState;
 
 /// Emits every [`Event`] of a governor as a `tracing` event. Pass it to
 /// [`GovernorBuilder::observer`](crate::governor::GovernorBuilder::observer).
@@ -76,6 +77,19 @@ impl Observer for TracingObserver {
                     target: TARGET,
                     "{event}: lower the setting, or set its policy to `Clamp` or `Trust`; until then the limits stay"
                 );
+            }
+            Event::LeaseChanged { gate, from, to, lease } => {
+                let block = lease.block;
+                match to {
+                    LeaseState::Draining | LeaseState::Unreachable => warn!(
+                        target: TARGET, %gate, %from, %to, block,
+                        "{event}: nothing is admitted until the ledger answers; check it"
+                    ),
+                    _ => info!(target: TARGET, %gate, %from, %to, block, "{event}"),
+                }
+            }
+            Event::FleetLimitChanged { gate, from, to, version } => {
+                info!(target: TARGET, %gate, from = from.get(), to = to.get(), version, "{event}");
             }
             Event::PermitOverdue { gate, overdue, .. } => {
                 warn!(

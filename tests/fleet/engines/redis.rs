@@ -168,6 +168,25 @@ fn errors_say_what_is_wrong() {
         let denied = denied.check().await.unwrap_err();
         assert!(denied.to_string().contains("allow TIME and INFO in scripts"), "{denied}");
 
+        let user = ["SETUSER", "known", "on", ">right", "~*", "+@all"];
+        redis::cmd("ACL").arg(&user).exec(&mut connection).unwrap();
+        let stranger = format!("redis://known:wrong@127.0.0.1:{}/", server.port);
+        let denied = RedisLedger::new(stranger).unwrap().check().await.unwrap_err();
+        assert!(denied.is_lasting(), "{denied:?}");
+        let text = format!("{denied:?}");
+        assert!(text.starts_with("Redis rejects the user or password of the ledger"), "{text}");
+        assert!(!text.contains("wrong@"), "{text}");
+
+        for (name, value) in [("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")] {
+            redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut connection).unwrap();
+        }
+        let evicting = ledger.check().await.unwrap_err();
+        assert_eq!(
+            evicting.to_string(),
+            "Redis cannot be a ledger: its maxmemory-policy is allkeys-lru, which evicts the gates; use volatile-lru or noeviction"
+        );
+        assert!(evicting.is_lasting());
+
         let url = url(&server);
         drop(server);
         let gone = RedisLedger::new(url).unwrap().check().await.unwrap_err().to_string();

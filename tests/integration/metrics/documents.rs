@@ -120,7 +120,9 @@ fn each_metric_has_a_documented_name_for_opentelemetry() {
         let name = metric.name.strip_prefix("concurrency_governor_").unwrap();
         let name = name.trim_end_matches("_total").trim_end_matches("_seconds");
         let name = match name.split_once('_') {
-            Some((group @ ("pool" | "probe" | "feedback"), rest)) => format!("{group}.{rest}"),
+            Some((group @ ("pool" | "probe" | "feedback" | "lease" | "fleet" | "ledger"), rest)) => {
+                format!("{group}.{rest}")
+            }
             _ => name.to_owned(),
         };
         let instrument = format!("{:?}", metric.kind);

@@ -5,6 +5,8 @@
 
 mod documents;
 mod keys;
+#[cfg(feature = "fleet")]
+mod lease;
 mod pool;
 mod recording;
 mod scrape;
@@ -12,13 +14,15 @@ mod scrape;
 use std::collections::BTreeMap;
 
 use concurrency_governor::GateName;
-use concurrency_governor::integration::metrics::{HOLD, POOL_CREATE, POOL_WAIT, SECONDS, WAIT};
+use concurrency_governor::integration::metrics::{
+    HOLD, LEDGER_EXCHANGE, POOL_CREATE, POOL_WAIT, SECONDS, WAIT,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::support::{complete, poll};
 
 const UPLOADS: GateName = GateName::new("uploads");
-const HISTOGRAMS: [&str; 4] = [WAIT, HOLD, POOL_CREATE, POOL_WAIT];
+const HISTOGRAMS: [&str; 5] = [WAIT, HOLD, LEDGER_EXCHANGE, POOL_CREATE, POOL_WAIT];
 
 fn builder() -> PrometheusBuilder {
     HISTOGRAMS.into_iter().fold(PrometheusBuilder::new(), |builder, name| {

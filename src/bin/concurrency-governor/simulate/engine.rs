@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
 use concurrency_governor::governor::GovernorBuilder;
-use concurrency_governor::plan::{BuildError, UnknownGateError};
+use concurrency_governor::plan::{BuildError, GateHandleError};
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{GateName, GateSpec, Governor, OverrideLayer, Overrides, Plan, Readings, Shed};
 use tokio::runtime::Builder;
@@ -313,7 +313,7 @@ pub(crate) enum SimulationError {
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
-    Gate(#[from] UnknownGateError),
+    Gate(#[from] GateHandleError),
 }
 
 #[cfg(test)]

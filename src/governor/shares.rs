@@ -1,0 +1,154 @@
+//! The gates of a governor that share their limit with other processes.
+
+#[cfg(feature = "fleet")]
+use std::collections::BTreeMap;
+#[cfg(feature = "fleet")]
+use std::sync::Arc;
+
+#[cfg(feature = "fleet")]
+use tokio::sync::Notify;
+
+#[cfg(feature = "fleet")]
+use crate::fleet::{Share, SharedGate, SharedStatus};
+use crate::gate::{Gate, Resize, WakeList};
+use crate::plan::{GateName, LeaseExplanation, Limit};
+#[cfg(feature = "fleet")]
+use crate::plan::{GateSpec, Plan, Problem};
+
+/// The shared gates of a governor. Without the feature `fleet` there are none.
+#[derive(Default)]
+pub(super) struct Shares {
+    /// The gates with a lease of their own.
+    #[cfg(feature = "fleet")]
+    leased: Vec<SharedGate>,
+    /// These, and the gates within them.
+    #[cfg(feature = "fleet")]
+    all: Vec<SharedGate>,
+    /// Notified when a lease has changed.
+    #[cfg(feature = "fleet")]
+    changes: Arc<Notify>,
+}
+
+#[cfg(feature = "fleet")]
+impl Shares {
+    /// Puts the gates on their shares.
+    pub(super) fn open(
+        shares: Vec<(GateName, Share)>,
+        plan: &Plan,
+        gates: &[Gate],
+    ) -> Result<Self, Vec<Problem>> {
+        let (mut opened, mut problems) = (Self::default(), Vec::new());
+        for (name, share) in shares {
+            let Some(gate) = gates.iter().find(|gate| gate.name() == name) else { continue };
+            match share.put_under(gate.clone(), Arc::clone(&opened.changes)) {
+                Ok(gate) => opened.leased.push(gate),
+                Err(error) => problems.push(Problem::Share { gate: name, reason: format!("{error:?}") }),
+            }
+        }
+        for gate in gates {
+            let path = plan.path(gate.name());
+            let root = path.ok().and_then(|path| path.parents().first().copied()).unwrap_or(gate.name());
+            if let Some(leased) = opened.leased.iter().find(|leased| leased.name() == root) {
+                opened.all.push(leased.within(gate.clone()));
+            }
+        }
+        if problems.is_empty() { Ok(opened) } else { Err(problems) }
+    }
+
+    /// Finds the shares that cannot be opened, before anything is opened. Asks each ledger.
+    pub(super) async fn problems(shares: &[(GateName, Share)], specs: &[GateSpec]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut times: BTreeMap<GateName, usize> = BTreeMap::new();
+        for (gate, share) in shares {
+            let gate = *gate;
+            let times = times.entry(gate).or_default();
+            *times = times.saturating_add(1);
+            match specs.iter().find(|spec| spec.name() == gate).map(GateSpec::parent) {
+                None => {
+                    let known = specs.iter().map(GateSpec::name).collect();
+                    problems.push(Problem::UnknownShare { gate, known });
+                }
+                Some(Some(parent)) => problems.push(Problem::SharedChild { gate, parent }),
+                Some(None) => {
+                    if let Err(error) = share.check(gate).await {
+                        problems.push(Problem::Share { gate, reason: format!("{error:?}") });
+                    }
+                }
+            }
+        }
+        let several = times.into_iter().filter(|(_, times)| *times > 1);
+        problems.extend(several.map(|(gate, times)| Problem::DuplicateShare { gate, times }));
+        problems
+    }
+
+    /// Returns the shared gate of this name.
+    pub(super) fn find(&self, gate: GateName) -> Option<&SharedGate> {
+        self.all.iter().find(|shared| shared.name() == gate)
+    }
+
+    /// Returns the state of each lease.
+    pub(super) fn leases(&self) -> impl Iterator<Item = SharedStatus> {
+        self.leased.iter().map(SharedGate::status)
+    }
+
+    /// Returns `true` if no gate is shared.
+    pub(super) fn are_none(&self) -> bool {
+        self.leased.is_empty()
+    }
+
+    /// Waits until a lease has changed since the last call has resolved.
+    pub(super) async fn changed(&self) {
+        self.changes.notified().await;
+    }
+
+    /// Returns the gate of this name if it has a lease of its own.
+    fn leased(&self, gate: GateName) -> Option<&SharedGate> {
+        self.leased.iter().find(|shared| shared.name() == gate)
+    }
+}
+
+impl Shares {
+    /// Returns `true` if the gate of this name is a shared one.
+    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
+    pub(super) fn contain(&self, gate: GateName) -> bool {
+        #[cfg(feature = "fleet")]
+        return self.find(gate).is_some();
+        #[cfg(not(feature = "fleet"))]
+        {
+            let _ = gate;
+            false
+        }
+    }
+
+    /// Returns the limit that the governor has given a gate. The limit of a gate with a lease is lower if its block is.
+    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
+    pub(super) fn limit_of(&self, gate: &Gate) -> Limit {
+        #[cfg(feature = "fleet")]
+        if let Some(shared) = self.leased(gate.name()) {
+            return shared.local_limit();
+        }
+        gate.limit()
+    }
+
+    /// Gives a gate its limit. The caller drops the list without a lock.
+    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
+    pub(super) fn resize(&self, gate: &Gate, limit: Limit) -> (Resize, WakeList) {
+        #[cfg(feature = "fleet")]
+        if let Some(shared) = self.leased(gate.name()) {
+            return shared.set_local_limit(limit);
+        }
+        gate.resize_without_waking(limit)
+    }
+
+    /// Returns the lease of a shared gate.
+    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
+    pub(super) fn lease_of(&self, gate: GateName) -> Option<LeaseExplanation> {
+        #[cfg(feature = "fleet")]
+        return self.find(gate).map(|shared| shared.status().explanation());
+        #[cfg(not(feature = "fleet"))]
+        {
+            let _ = gate;
+            None
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A ledger in memory that fails while the test wants it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use concurrency_governor::Limit;
+use concurrency_governor::fleet::{
+    Ask, Grant, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger,
+};
+
+/// A ledger in memory that fails while the test wants it.
+#[derive(Clone, Default)]
+pub(crate) struct FlakyLedger {
+    ledger: MemoryLedger,
+    is_failing: Arc<AtomicBool>,
+    /// The most that any exchange wanted or held since the last look.
+    most_asked: Arc<Mutex<u32>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failing {
+    Yes,
+    No,
+}
+
+impl FlakyLedger {
+    pub(crate) fn fails(&self, failing: Failing) {
+        self.is_failing.store(failing == Failing::Yes, Ordering::SeqCst);
+    }
+
+    /// Returns the most that any exchange wanted since the last call.
+    pub(crate) fn most_wanted(&self) -> u32 {
+        std::mem::take(&mut self.most_asked.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Ledger for FlakyLedger {
+    async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError> {
+        if self.is_failing.load(Ordering::SeqCst) {
+            return Err(LedgerError::Engine { engine: "the test", source: "the test lets it fail".into() });
+        }
+        let wants = ask.wants;
+        let grant = self.ledger.exchange(gate, ask).await;
+        let mut most_asked = self.most_asked.lock().unwrap();
+        *most_asked = wants.max(*most_asked);
+        grant
+    }
+
+    async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {
+        self.ledger.set_limit(gate, limit, by).await
+    }
+
+    fn with_own_connection(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.clone())
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        if self.is_failing.load(Ordering::SeqCst) {
+            return Err(LedgerError::Unsuitable { engine: "the test", problem: "it is read-only".into() });
+        }
+        Ok(())
+    }
+
+    async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
+        self.ledger.status(gate).await
+    }
+}
