@@ -42,7 +42,7 @@ pub use redis::RedisLedger;
 pub use share::{Share, ShareError};
 pub use shared_gate::SharedGate;
 pub use shared_permit::SharedPermit;
-pub use shared_request::SharedRequest;
+pub use shared_request::{SharedAcquire, SharedRequest};
 pub use shared_status::{LeaseLost, SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 
 pub use step::{

@@ -212,6 +212,18 @@ impl SharedGate {
         self.request().run_blocking(work)
     }
 
+    /// Acquires a permit by the fast path alone. Returns `None`, and counts nothing, if the request must take the slow path.
+    #[cfg(feature = "tower")]
+    pub(crate) fn try_acquire_fast(&self) -> Option<SharedPermit> {
+        self.handle.admit(self.local.try_acquire_fast()?)
+    }
+
+    /// Returns `true` if the gate is one of the keys of its gate.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_key(&self) -> bool {
+        self.local.as_key().is_some()
+    }
+
     /// Closes the gate in this process: all waiting and future requests are rejected. The other processes are not affected.
     pub fn close(&self) {
         self.local.close();

@@ -74,6 +74,12 @@ impl SharedPermit {
         Some(Self { permit, lapses: self.lapses, handle: PermitHandle(Arc::clone(&self.handle.0)) })
     }
 
+    /// Returns the permit of the gate in this process.
+    #[cfg(any(feature = "metrics", feature = "tower"))]
+    pub(crate) const fn local(&self) -> &OwnedPermit {
+        &self.permit
+    }
+
     fn core(&self) -> &SharedCore {
         self.handle.0.core()
     }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::Location;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -136,16 +137,16 @@ impl<'g> SharedRequest<'g> {
     ///
     /// As [`acquire`](Self::acquire).
     #[track_caller]
-    pub fn acquire_owned(
-        self,
-    ) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send + use<> {
+    pub fn acquire_owned(self) -> SharedAcquire {
         let Self { handle, local, weight, priority, deadline, max_wait } = self;
         let (handle, local, location) = (Arc::clone(handle), local.clone(), Location::caller());
-        async move {
+        let gate = local.clone();
+        let acquiring = async move {
             let request =
                 SharedRequest { handle: &handle, local: &local, weight, priority, deadline, max_wait };
             request.acquire_at(location).await
-        }
+        };
+        SharedAcquire { gate, weight, priority, acquiring: Box::pin(acquiring) }
     }
 
     /// Blocks the thread until the permits are acquired.
@@ -333,6 +334,43 @@ impl<'g> SharedRequest<'g> {
             }
             error => SharedAcquireError::Rejected(error),
         }
+    }
+}
+
+/// Resolves to a [`SharedPermit`]; from [`SharedRequest::acquire_owned`]. It has a handle of its own, so it can be spawned.
+///
+/// # Cancel safety
+///
+/// Dropping the future gives up its place in the queue and any permits that it was granted.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct SharedAcquire {
+    gate: Gate,
+    weight: u32,
+    priority: Priority,
+    acquiring: Pin<Box<dyn Future<Output = Result<SharedPermit, SharedAcquireError>> + Send>>,
+}
+
+impl Future for SharedAcquire {
+    type Output = Result<SharedPermit, SharedAcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.acquiring.as_mut().poll(cx)
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl gate::AcquireFuture for SharedAcquire {
+    fn target(&self) -> (Option<&Gate>, u32, Priority) {
+        (Some(&self.gate), self.weight, self.priority)
+    }
+}
+
+impl fmt::Debug for SharedAcquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { gate, weight, priority, .. } = self;
+        let acquire = &mut f.debug_struct("SharedAcquire");
+        acquire.field("gate", &gate.name()).field("weight", weight).field("priority", priority);
+        acquire.finish_non_exhaustive()
     }
 }
 

@@ -94,6 +94,28 @@ pub enum SharedAcquireError {
     Rejected(#[from] AcquireError),
 }
 
+impl SharedAcquireError {
+    /// Returns the name of the gate.
+    #[must_use]
+    pub const fn gate(&self) -> GateName {
+        match self {
+            Self::Unleased { unleased, .. } => unleased.gate,
+            Self::Rejected(error) => error.gate(),
+        }
+    }
+}
+
+impl SharedTryError {
+    /// Returns the name of the gate.
+    #[must_use]
+    pub const fn gate(&self) -> GateName {
+        match self {
+            Self::Unleased(unleased) => unleased.gate,
+            Self::Rejected(error) => error.gate(),
+        }
+    }
+}
+
 /// Why a request at a shared gate that would not wait was rejected.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -10,6 +10,8 @@ use tokio::runtime::Handle;
 use super::metrics::Timed;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use crate::feedback::Outcome;
+#[cfg(all(feature = "fleet", feature = "tower"))]
+use crate::fleet::SharedPermit;
 use crate::gate::OwnedPermit;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use crate::gate::{AcquireError, Request, run_blocking};
@@ -59,6 +61,20 @@ impl Observation {
         }
         ObservedPermit::Plain(permit)
     }
+
+    /// As [`hold`](Self::hold), for a permit of a gate that shares its limit with other processes.
+    #[cfg(all(feature = "fleet", feature = "tower"))]
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(clippy::unused_self, reason = "only the feature `metrics` has a setting for it")
+    )]
+    pub(super) fn hold_shared(self, permit: SharedPermit) -> ObservedPermit {
+        #[cfg(feature = "metrics")]
+        if self.timed {
+            return ObservedPermit::TimedShared(permit.timed());
+        }
+        ObservedPermit::Shared(permit)
+    }
 }
 
 /// The permit of an observed request. Dropping it releases the permit.
@@ -71,14 +87,35 @@ pub enum ObservedPermit {
     Plain(OwnedPermit),
     #[cfg(feature = "metrics")]
     Timed(Timed<OwnedPermit>),
+    #[cfg(all(feature = "fleet", feature = "tower"))]
+    Shared(SharedPermit),
+    #[cfg(all(feature = "fleet", feature = "metrics", feature = "tower"))]
+    TimedShared(Timed<SharedPermit>),
 }
 
-impl AsRef<OwnedPermit> for ObservedPermit {
-    fn as_ref(&self) -> &OwnedPermit {
+impl ObservedPermit {
+    /// Returns the permit of the gate in this process. If that shares its limit with other processes, the gate must not be used for
+    /// further requests.
+    pub(super) fn local(&self) -> &OwnedPermit {
         match self {
             Self::Plain(permit) => permit,
             #[cfg(feature = "metrics")]
             Self::Timed(permit) => permit,
+            #[cfg(all(feature = "fleet", feature = "tower"))]
+            Self::Shared(permit) => permit.local(),
+            #[cfg(all(feature = "fleet", feature = "metrics", feature = "tower"))]
+            Self::TimedShared(permit) => permit.local(),
+        }
+    }
+
+    /// Returns the permit if its gate shares its limit with other processes.
+    #[cfg(all(feature = "fleet", feature = "tower"))]
+    pub(super) fn shared(&self) -> Option<&SharedPermit> {
+        match self {
+            Self::Shared(permit) => Some(permit),
+            #[cfg(feature = "metrics")]
+            Self::TimedShared(permit) => Some(permit),
+            _ => None,
         }
     }
 }
@@ -191,7 +228,7 @@ impl ObservedRequest<'_> {
         let start = permit.gate().begin_attempt();
         let permit = self.observation.hold(permit);
         let output = work.await;
-        permit.as_ref().gate().finish_attempt(start, classify(&output));
+        permit.local().gate().finish_attempt(start, classify(&output));
         drop(permit);
         Ok(output)
     }

@@ -1,5 +1,9 @@
 //! The reasons for a rejection, as one word each. Metrics, spans and HTTP responses use the same words.
 
+#[cfg(all(feature = "fleet", any(feature = "tower", feature = "tracing")))]
+use crate::fleet::SharedAcquireError;
+#[cfg(all(feature = "fleet", feature = "tower"))]
+use crate::fleet::SharedTryError;
 #[cfg(any(feature = "tower", feature = "tracing"))]
 use crate::gate::AcquireError;
 #[cfg(feature = "tower")]
@@ -43,5 +47,27 @@ pub(super) const fn of_try_acquire(error: &TryAcquireError) -> &'static str {
         TryAcquireError::ZeroWeight { .. } => ZERO_WEIGHT,
         TryAcquireError::TooManyKeys { .. } => TOO_MANY_KEYS,
         TryAcquireError::Closed { .. } => CLOSED,
+    }
+}
+
+/// Without permits from the ledger.
+#[cfg(all(feature = "fleet", any(feature = "tower", feature = "tracing")))]
+pub(super) const UNLEASED: &str = "unleased";
+
+/// Returns the reason why an `acquire` at a shared gate was rejected.
+#[cfg(all(feature = "fleet", any(feature = "tower", feature = "tracing")))]
+pub(super) const fn of_shared_acquire(error: &SharedAcquireError) -> &'static str {
+    match error {
+        SharedAcquireError::Unleased { .. } => UNLEASED,
+        SharedAcquireError::Rejected(error) => of_acquire(error),
+    }
+}
+
+/// Returns the reason why a `try_acquire` at a shared gate was rejected.
+#[cfg(all(feature = "fleet", feature = "tower"))]
+pub(super) const fn of_shared_try(error: &SharedTryError) -> &'static str {
+    match error {
+        SharedTryError::Unleased(_) => UNLEASED,
+        SharedTryError::Rejected(error) => of_try_acquire(error),
     }
 }

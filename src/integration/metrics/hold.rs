@@ -6,6 +6,8 @@ use std::time::Instant;
 use metrics::histogram;
 
 use super::HOLD;
+#[cfg(feature = "fleet")]
+use crate::fleet::SharedPermit;
 use crate::gate::{OwnedPermit, Permit};
 use crate::plan::GateName;
 
@@ -32,6 +34,15 @@ impl OwnedPermit {
     /// Wraps the permit so that its hold time is recorded when it is dropped; see [`Permit::timed`].
     pub fn timed(self) -> Timed<Self> {
         let gate = self.gate().name();
+        Timed::new(self, gate)
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl SharedPermit {
+    /// Wraps the permit so that its hold time is recorded when it is dropped; see [`Permit::timed`].
+    pub fn timed(self) -> Timed<Self> {
+        let gate = self.local().gate().name();
         Timed::new(self, gate)
     }
 }

@@ -7,14 +7,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::classify::Classifying;
+use super::layer_gate::{GateKind, LayerGate};
 use super::rejected::RejectionCause;
-use crate::gate::{Gate, OwnedPermit, Priority};
-use crate::integration::observed::Observation;
+use crate::gate::Priority;
+use crate::integration::observed::{Observation, ObservedPermit};
 
 /// The settings of a layer, shared by all of its requests.
 #[derive(Clone, Debug)]
 pub(super) struct LayerSettings {
-    pub(super) gate: Gate,
+    pub(super) gate: LayerGate,
     pub(super) wait_policy: WaitPolicy,
     pub(super) retry_after: Duration,
     pub(super) observation: Observation,
@@ -35,18 +36,18 @@ pub(super) enum WaitPolicy {
 pub(super) struct RequestAdmission {
     pub(super) settings: Arc<LayerSettings>,
     /// The gate of the request's key. `None` if the request acquires from the gate of the layer.
-    key: Option<Gate>,
+    key: Option<LayerGate>,
     priority: Priority,
 }
 
 /// The result of asking the gate for the first time.
 pub(super) enum FirstAttempt {
-    Decided(Result<OwnedPermit, RejectionCause>),
+    Decided(Result<ObservedPermit, RejectionCause>),
     MustWait(BoxedWait),
 }
 
 /// A wait for a permit. It is boxed so that a request that is admitted at once allocates no memory for it.
-pub(super) struct BoxedWait(Pin<Box<dyn Future<Output = Result<OwnedPermit, RejectionCause>> + Send>>);
+pub(super) struct BoxedWait(Pin<Box<dyn Future<Output = Result<ObservedPermit, RejectionCause>> + Send>>);
 
 impl RequestAdmission {
     /// A classification by key must be one of a gate with keys.
@@ -61,13 +62,33 @@ impl RequestAdmission {
 
     /// Asks the gate for a permit. A returned wait enters the queue when it is first polled. Called once.
     pub(super) fn try_admit(&mut self) -> FirstAttempt {
-        let gate = self.key.as_ref().unwrap_or(&self.settings.gate);
-        if matches!(self.settings.wait_policy, WaitPolicy::Never) {
-            let admitted = gate.request().priority(self.priority).try_acquire_owned();
-            return FirstAttempt::Decided(admitted.map_err(RejectionCause::from));
-        }
-        if let Some(permit) = gate.try_acquire_fast() {
-            return FirstAttempt::Decided(Ok(permit));
+        let observation = self.settings.observation;
+        let never_waits = matches!(self.settings.wait_policy, WaitPolicy::Never);
+        match &self.key.as_ref().unwrap_or(&self.settings.gate).0 {
+            GateKind::Local(gate) if never_waits => {
+                let admitted = gate.request().priority(self.priority).try_acquire_owned();
+                return FirstAttempt::Decided(
+                    admitted.map(|permit| observation.hold(permit)).map_err(Into::into),
+                );
+            }
+            GateKind::Local(gate) => {
+                if let Some(permit) = gate.try_acquire_fast() {
+                    return FirstAttempt::Decided(Ok(observation.hold(permit)));
+                }
+            }
+            #[cfg(feature = "fleet")]
+            GateKind::Shared(gate) if never_waits => {
+                let admitted = gate.request().priority(self.priority).try_acquire();
+                return FirstAttempt::Decided(
+                    admitted.map(|permit| observation.hold_shared(permit)).map_err(Into::into),
+                );
+            }
+            #[cfg(feature = "fleet")]
+            GateKind::Shared(gate) => {
+                if let Some(permit) = gate.try_acquire_fast() {
+                    return FirstAttempt::Decided(Ok(observation.hold_shared(permit)));
+                }
+            }
         }
         let wait = wait(Arc::clone(&self.settings), self.key.take(), self.priority);
         FirstAttempt::MustWait(BoxedWait(Box::pin(wait)))
@@ -76,24 +97,47 @@ impl RequestAdmission {
 
 async fn wait(
     settings: Arc<LayerSettings>,
-    key: Option<Gate>,
+    key: Option<LayerGate>,
     priority: Priority,
-) -> Result<OwnedPermit, RejectionCause> {
-    let gate = key.as_ref().unwrap_or(&settings.gate);
-    let mut request = gate.request().priority(priority);
-    if let WaitPolicy::AtMost(wait) = settings.wait_policy {
-        request = request.max_wait(wait);
+) -> Result<ObservedPermit, RejectionCause> {
+    let observation = settings.observation;
+    let longest = match settings.wait_policy {
+        WaitPolicy::AtMost(wait) => Some(wait),
+        WaitPolicy::Never | WaitPolicy::AsGateAllows => None,
+    };
+    match &key.as_ref().unwrap_or(&settings.gate).0 {
+        GateKind::Local(gate) => {
+            let mut request = gate.request().priority(priority);
+            if let Some(longest) = longest {
+                request = request.max_wait(longest);
+            }
+            #[cfg(feature = "tracing")]
+            if observation.traced {
+                let traced = request.acquire_owned().traced();
+                let traced = if observation.shows_key { traced.with_key() } else { traced };
+                return Ok(observation.hold(traced.await?));
+            }
+            Ok(observation.hold(request.acquire_owned().await?))
+        }
+        #[cfg(feature = "fleet")]
+        GateKind::Shared(gate) => {
+            let mut request = gate.request().priority(priority);
+            if let Some(longest) = longest {
+                request = request.max_wait(longest);
+            }
+            #[cfg(feature = "tracing")]
+            if observation.traced {
+                let traced = request.acquire_owned().traced();
+                let traced = if observation.shows_key { traced.with_key() } else { traced };
+                return Ok(observation.hold_shared(traced.await?));
+            }
+            Ok(observation.hold_shared(request.acquire().await?))
+        }
     }
-    #[cfg(feature = "tracing")]
-    if settings.observation.traced {
-        let traced = request.acquire_owned().traced();
-        return Ok(if settings.observation.shows_key { traced.with_key() } else { traced }.await?);
-    }
-    Ok(request.acquire_owned().await?)
 }
 
 impl BoxedWait {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<OwnedPermit, RejectionCause>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ObservedPermit, RejectionCause>> {
         self.0.as_mut().poll(cx)
     }
 }

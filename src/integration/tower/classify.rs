@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::gate::{Gate, Key, Priority};
+use super::layer_gate::LayerGate;
+use crate::gate::{Key, Priority};
 use crate::plan::GateName;
 use crate::plan::debug_as_display::impl_debug_as_display;
 
@@ -63,11 +64,11 @@ enum NoKeysFault {
 
 impl NoKeysError {
     /// Returns the error for this gate, unless the gate has keys.
-    pub(super) fn check(gate: &Gate) -> Result<(), Self> {
+    pub(super) fn check(gate: &LayerGate) -> Result<(), Self> {
         if gate.has_keys() {
             return Ok(());
         }
-        let fault = if gate.as_key().is_some() { NoKeysFault::IsKey } else { NoKeysFault::NoKeys };
+        let fault = if gate.is_key() { NoKeysFault::IsKey } else { NoKeysFault::NoKeys };
         Err(Self { gate: gate.name(), fault })
     }
 

@@ -90,7 +90,7 @@ where
                         },
                     };
                     let permit = match admitted {
-                        Ok(permit) => this.admission.settings.observation.hold(permit),
+                        Ok(permit) => permit,
                         Err(cause) => {
                             this.stage.set(RequestStage::Done);
                             let rejected = Rejected::new(cause, this.admission.settings.retry_after);
@@ -99,7 +99,7 @@ where
                     };
                     // `call` is empty only if `Service::call` panicked and this future is polled again.
                     let (mut service, mut request) = call.take().expect("a request calls the service once");
-                    let start = permit.as_ref().gate().begin_attempt();
+                    let start = permit.local().gate().begin_attempt();
                     let permit = P::pass(&mut request, permit);
                     let future = service.call(request);
                     this.stage.set(RequestStage::InService { future, permit: Some(permit), start });
@@ -112,7 +112,7 @@ where
                         return Poll::Pending;
                     };
                     if let (Some(outcome), Some(held)) = (this.observing.classify(&result), &held) {
-                        held.permit().gate().finish_attempt(*start, outcome);
+                        held.local().gate().finish_attempt(*start, outcome);
                     }
                     // Drops the service's future before the permit: its resources are free when the next request
                     // is admitted.

@@ -88,6 +88,7 @@ mod admission;
 mod body;
 mod classify;
 mod future;
+mod layer_gate;
 mod outcome;
 mod pass;
 mod permit;
@@ -97,6 +98,7 @@ mod release;
 pub use body::HeldBody;
 pub use classify::{ByKey, ByPriority, Classifying, IntoRequestKey, NoKeysError, Unclassified};
 pub use future::GateFuture;
+pub use layer_gate::LayerGate;
 pub use outcome::{ByOutcome, Observing, Unobserved};
 pub use pass::{Passing, PermitInLayer, PermitInRequest};
 pub use permit::RequestPermit;
@@ -112,7 +114,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::feedback::Outcome;
-use crate::gate::{Gate, Priority};
+use crate::gate::Priority;
 use crate::integration::observed::Observation;
 use admission::{LayerSettings, RequestAdmission, WaitPolicy};
 use rejected::DEFAULT_RETRY_AFTER;
@@ -133,10 +135,12 @@ pub struct GateLayer<H = UntilResponse, P = PermitInLayer, C = Unclassified, O =
 }
 
 impl GateLayer {
-    /// Creates a layer whose services share this gate.
-    pub const fn new(gate: Gate) -> Self {
+    /// Creates a layer whose services share this gate: a [`Gate`](crate::Gate), or a `SharedGate` of the feature `fleet`.
+    ///
+    /// A shared gate that has no permits from its ledger rejects a request whose time is over with the reason `unleased`.
+    pub fn new(gate: impl Into<LayerGate>) -> Self {
         let settings = LayerSettings {
-            gate,
+            gate: gate.into(),
             wait_policy: WaitPolicy::AsGateAllows,
             retry_after: DEFAULT_RETRY_AFTER,
             observation: Observation::NONE,
@@ -210,7 +214,7 @@ impl<H, P, C> GateLayer<H, P, C, Unobserved> {
 }
 
 impl<H, P, C, O> GateLayer<H, P, C, O> {
-    /// Shares the gate fairly among keys, such as tenants: each request acquires from the [gate of its key](Gate::key).
+    /// Shares the gate fairly among keys, such as tenants: each request acquires from the [gate of its key](crate::Gate::key).
     ///
     /// `key_of` gets the request, and returns its key: a `String`, a `u64`, a [`Key`](crate::gate::Key), or an `Option` of these. A
     /// request for which it returns `None` acquires from the gate itself. All such requests together share the permits as one more

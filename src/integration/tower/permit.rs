@@ -1,11 +1,15 @@
 //! The permit of a request, in the layer and in the service.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::gate::{AcquireError, OwnedPermit, run_blocking};
+#[cfg(feature = "fleet")]
+use crate::fleet::SharedPermit;
+use crate::gate::{AcquireError, Key, OwnedPermit, run_blocking};
 use crate::integration::observed::ObservedPermit;
+use crate::plan::GateName;
 
 /// The permit of a request; from the request's extensions, where [`GateLayer::pass_permit`](super::GateLayer::pass_permit)
 /// puts it.
@@ -20,9 +24,34 @@ impl RequestPermit {
         Self(Arc::new(permit))
     }
 
-    /// Returns the admission: its gate and its weight.
-    pub fn permit(&self) -> &OwnedPermit {
-        (*self.0).as_ref()
+    /// Returns the name of the gate.
+    #[must_use]
+    pub fn gate(&self) -> GateName {
+        self.0.local().gate().name()
+    }
+
+    /// Returns the key of the request, if the layer has found [one](super::GateLayer::by_key).
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        self.0.local().gate().as_key()
+    }
+
+    /// Returns the number of permits.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.0.local().weight()
+    }
+
+    /// Names the work in the reports of a gate that tracks its holders; see [`Permit::label`](crate::Permit::label).
+    pub fn label(&self, label: impl Into<Cow<'static, str>>) {
+        self.0.local().label(label);
+    }
+
+    /// Returns the permit if its gate shares its limit with other processes, to check its lease.
+    #[cfg(feature = "fleet")]
+    #[must_use]
+    pub fn shared(&self) -> Option<&SharedPermit> {
+        self.0.shared()
     }
 
     /// Runs `work` under this permit on a thread of tokio's blocking pool. A panic of `work` continues in the caller.
@@ -46,15 +75,9 @@ impl RequestPermit {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let gate = self.permit().gate().name();
+        let gate = self.gate();
         let Ok(runtime) = Handle::try_current() else { return Err(AcquireError::NoRuntime { gate }) };
         run_blocking(self, gate, &runtime, work).await
-    }
-}
-
-impl AsRef<OwnedPermit> for RequestPermit {
-    fn as_ref(&self) -> &OwnedPermit {
-        self.permit()
     }
 }
 
@@ -67,10 +90,10 @@ pub enum HeldPermit {
 }
 
 impl HeldPermit {
-    pub(super) fn permit(&self) -> &OwnedPermit {
+    pub(super) fn local(&self) -> &OwnedPermit {
         match self {
-            Self::Own(permit) => permit.as_ref(),
-            Self::Shared(permit) => permit.permit(),
+            Self::Own(permit) => permit.local(),
+            Self::Shared(permit) => permit.0.local(),
         }
     }
 }

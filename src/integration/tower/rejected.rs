@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
+#[cfg(feature = "fleet")]
+use crate::fleet::{SharedAcquireError, SharedTryError};
 use crate::gate::{AcquireError, TryAcquireError};
 use crate::integration::reason;
 use crate::jitter;
@@ -115,6 +117,12 @@ pub(super) enum RejectionCause {
     Acquire(#[from] AcquireError),
     #[error(transparent)]
     TryAcquire(#[from] TryAcquireError),
+    #[cfg(feature = "fleet")]
+    #[error(transparent)]
+    SharedAcquire(#[from] SharedAcquireError),
+    #[cfg(feature = "fleet")]
+    #[error(transparent)]
+    SharedTry(#[from] SharedTryError),
 }
 
 impl Rejected {
@@ -122,7 +130,9 @@ impl Rejected {
     pub(super) fn new(cause: RejectionCause, otherwise: Duration) -> Self {
         let hint = match &cause {
             RejectionCause::Acquire(error) => error.retry_after(),
-            RejectionCause::TryAcquire(_) => None,
+            #[cfg(feature = "fleet")]
+            RejectionCause::SharedAcquire(SharedAcquireError::Rejected(error)) => error.retry_after(),
+            _ => None,
         };
         // Clients that get the same whole number of seconds come back together, so the hint of the gate is spread once more.
         Self { cause, retry_after: hint.map_or(otherwise, jitter::spread) }
@@ -143,17 +153,25 @@ impl Rejected {
         match &self.cause {
             RejectionCause::Acquire(error) => error.gate(),
             RejectionCause::TryAcquire(error) => error.gate(),
+            #[cfg(feature = "fleet")]
+            RejectionCause::SharedAcquire(error) => error.gate(),
+            #[cfg(feature = "fleet")]
+            RejectionCause::SharedTry(error) => error.gate(),
         }
     }
 
     /// Returns the reason as one word: `no_permits`, `queue_full`, `expired`, `shed`, `would_expire`,
-    /// `too_many_keys` or `closed`. The metrics use the same words,
+    /// `too_many_keys` or `closed`; also `unleased`, at a gate that shares its limit and has no permits from its ledger. The metrics use the same words,
     /// and count a `queue_full` after a wait as `pushed_out`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
             RejectionCause::Acquire(error) => reason::of_acquire(error),
             RejectionCause::TryAcquire(error) => reason::of_try_acquire(error),
+            #[cfg(feature = "fleet")]
+            RejectionCause::SharedAcquire(error) => reason::of_shared_acquire(error),
+            #[cfg(feature = "fleet")]
+            RejectionCause::SharedTry(error) => reason::of_shared_try(error),
         }
     }
 
@@ -202,6 +220,28 @@ impl From<AcquireError> for Rejected {
 impl From<TryAcquireError> for Rejected {
     fn from(error: TryAcquireError) -> Self {
         Self::new(error.into(), DEFAULT_RETRY_AFTER)
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl From<SharedAcquireError> for Rejected {
+    fn from(error: SharedAcquireError) -> Self {
+        Self::new(error.into(), DEFAULT_RETRY_AFTER)
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl From<SharedTryError> for Rejected {
+    fn from(error: SharedTryError) -> Self {
+        Self::new(error.into(), DEFAULT_RETRY_AFTER)
+    }
+}
+
+/// Converts as [`Rejected::into_response`] does.
+#[cfg(feature = "fleet")]
+impl<B: From<String>> From<SharedAcquireError> for Response<B> {
+    fn from(error: SharedAcquireError) -> Self {
+        Rejected::from(error).into_response()
     }
 }
 

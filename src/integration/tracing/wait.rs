@@ -10,6 +10,8 @@ use tracing::field::{Empty, display};
 use tracing::{Span, debug_span};
 
 use super::TARGET;
+#[cfg(feature = "fleet")]
+use crate::fleet::{SharedAcquire, SharedAcquireError};
 use crate::gate::{Acquire, AcquireError, AcquireFuture, AcquireOwned, Gate, Priority};
 use crate::integration::reason;
 
@@ -39,6 +41,14 @@ impl Acquire<'_> {
 }
 
 impl AcquireOwned {
+    /// Opens a span around the wait of this request, if it has to wait. See [`Acquire::traced`].
+    pub fn traced(self) -> Traced<Self> {
+        Traced { acquire: self, span: None, shows_key: false }
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl SharedAcquire {
     /// Opens a span around the wait of this request, if it has to wait. See [`Acquire::traced`].
     pub fn traced(self) -> Traced<Self> {
         Traced { acquire: self, span: None, shows_key: false }
@@ -82,11 +92,12 @@ pin_project! {
     }
 }
 
-impl<F, P> Future for Traced<F>
+impl<F, P, E> Future for Traced<F>
 where
-    F: AcquireFuture + Future<Output = Result<P, AcquireError>>,
+    F: AcquireFuture + Future<Output = Result<P, E>>,
+    E: HasReason,
 {
-    type Output = Result<P, AcquireError>;
+    type Output = Result<P, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -104,11 +115,29 @@ where
         if let Some(span) = this.span.take() {
             let outcome = match &result {
                 Ok(_) => "admitted",
-                Err(error) => reason::of_acquire(error),
+                Err(error) => error.reason(),
             };
             span.record("outcome", outcome);
         }
         Poll::Ready(result)
+    }
+}
+
+/// An error with a reason of one word.
+pub(crate) trait HasReason {
+    fn reason(&self) -> &'static str;
+}
+
+impl HasReason for AcquireError {
+    fn reason(&self) -> &'static str {
+        reason::of_acquire(self)
+    }
+}
+
+#[cfg(feature = "fleet")]
+impl HasReason for SharedAcquireError {
+    fn reason(&self) -> &'static str {
+        reason::of_shared_acquire(self)
     }
 }
 

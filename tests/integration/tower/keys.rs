@@ -326,7 +326,7 @@ fn a_passed_permit_tells_the_key() {
     let layer = GateLayer::new(gate.clone()).pass_permit().hold_until_body_ends().by_key(key_of);
     let mut service = layer.layer(service_fn(|request: Request<()>| async move {
         let permit: &RequestPermit = request.extensions().get().unwrap();
-        let key = permit.permit().gate().as_key().map_or("none".to_owned(), ToString::to_string);
+        let key = permit.key().map_or("none".to_owned(), ToString::to_string);
         let body = http_body_util::Full::new(&b"body"[..]);
         Ok::<_, Infallible>(Response::builder().header("x-key", key).body(body).unwrap())
     }));

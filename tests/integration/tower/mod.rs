@@ -11,6 +11,8 @@ mod passing;
 mod permits;
 mod readiness;
 mod rejections;
+#[cfg(feature = "fleet")]
+mod shared;
 mod stack;
 #[cfg(feature = "tracing")]
 mod traced;

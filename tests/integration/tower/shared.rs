@@ -1,0 +1,97 @@
+//! Layers whose gate shares its limit with other processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use concurrency_governor::fleet::{
+    Ask, Grant, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger, Share, SharedGate,
+};
+use concurrency_governor::integration::tower::{GateLayer, RequestPermit};
+use concurrency_governor::{Formula, GateSpec, Governor, Keys};
+use http::{Request, Response};
+use tower::{Layer, ServiceExt};
+
+use super::*;
+
+const SHARED: GateSpec = GateSpec::new("api", Formula::fixed(8)).keyed(Keys::up_to(16));
+
+async fn shared_gate(ledger: impl Ledger + 'static) -> (Governor, SharedGate) {
+    let share = Share::of(ledger, "prod/api").limit(Limit::new(1)).max_hold(Duration::ZERO);
+    let governor = Governor::builder().gate(SHARED).share(SHARED, share).build().await.unwrap();
+    let gate = governor.shared(SHARED).unwrap();
+    (governor, gate)
+}
+
+/// A request holds a leased permit of its key while it is in the service, and the service can check the lease.
+#[tokio::test]
+async fn a_request_holds_a_leased_permit() {
+    let (_governor, gate) = shared_gate(MemoryLedger::new()).await;
+    let layer = GateLayer::new(gate.clone()).pass_permit().by_key(|_: &Request<()>| "tenant");
+    let seen = gate.clone();
+    let service = layer.layer(service_fn(move |request: Request<()>| {
+        let seen = seen.clone();
+        async move {
+            let permit: &RequestPermit = request.extensions().get().unwrap();
+            permit.shared().unwrap().check().unwrap();
+            assert_eq!((permit.key().unwrap().to_string(), permit.weight()), ("tenant".to_owned(), 1));
+            assert_eq!(seen.status().in_use, 1);
+            Ok::<_, Infallible>(Response::new(()))
+        }
+    }));
+    for _ in 0..3 {
+        service.clone().oneshot(Request::new(())).await.unwrap();
+    }
+    assert_eq!(gate.status().in_use, 0);
+}
+
+/// Without permits from the ledger, a request gets 503 and `Retry-After`, and the reason is `unleased`. Another one that does not wait is
+/// rejected at once.
+#[tokio::test]
+async fn a_request_without_a_lease_gets_503() {
+    let (_governor, gate) = shared_gate(NoLedger).await;
+    let service = || service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) });
+    let wait = Duration::from_millis(10);
+    let waiting =
+        GateLayer::new(gate.clone()).max_wait(wait).retry_after(Duration::from_secs(7)).layer(service());
+    let hasty = GateLayer::new(gate).no_wait().layer(service());
+    let Err(GateError::Rejected(first)) = waiting.oneshot(Request::new(())).await else { panic!("no lease") };
+    let Err(GateError::Rejected(second)) = hasty.oneshot(Request::new(())).await else { panic!("no lease") };
+    assert_eq!((first.reason(), second.reason()), ("unleased", "unleased"));
+    assert_eq!(first.gate(), SHARED.name());
+    let response: Response<String> = first.into_response();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["retry-after"]),
+        (503, &"7".parse().unwrap())
+    );
+    assert!(!response.body().contains("prod/api"), "{}", response.body());
+}
+
+/// A ledger that cannot be reached.
+#[derive(Clone)]
+struct NoLedger;
+
+impl NoLedger {
+    fn error<T>() -> Result<T, LedgerError> {
+        Err(LedgerError::Engine { engine: "the test", source: "it cannot be reached".into() })
+    }
+}
+
+#[async_trait]
+impl Ledger for NoLedger {
+    async fn exchange(&self, _: &str, _: Ask<'_>) -> Result<Grant, LedgerError> {
+        Self::error()
+    }
+
+    async fn set_limit(&self, _: &str, _: Limit, _: &str) -> Result<LimitVersion, LedgerError> {
+        Self::error()
+    }
+
+    fn with_own_connection(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.clone())
+    }
+
+    async fn status(&self, _: &str) -> Result<LedgerStatus, LedgerError> {
+        Self::error()
+    }
+}
