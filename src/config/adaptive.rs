@@ -58,7 +58,7 @@ impl ConfigReader {
         Some(adaptive)
     }
 
-    fn read_limit(&mut self, path: &str, value: &Value) -> Option<Limit> {
+    pub(super) fn read_limit(&mut self, path: &str, value: &Value) -> Option<Limit> {
         let limit = as_whole(value).and_then(|limit| Limit::try_new(limit).ok());
         self.require(path, value, limit, "is not a limit", &format!("1 to {}", Limit::MAX))
     }

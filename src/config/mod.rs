@@ -55,6 +55,10 @@ mod reports;
 #[cfg(feature = "serde")]
 mod settings;
 #[cfg(feature = "serde")]
+mod share;
+#[cfg(feature = "serde")]
+mod share_table;
+#[cfg(feature = "serde")]
 mod texts;
 #[cfg(feature = "serde")]
 mod value;
@@ -69,5 +73,7 @@ pub use limit_args::LimitArgs;
 pub use plan_config::PlanConfig;
 #[cfg(feature = "serde")]
 pub use settings::Settings;
+#[cfg(feature = "serde")]
+pub use share::{LedgerSource, ShareConfig};
 #[cfg(feature = "serde")]
 pub use value::{ConfigKey, Value};

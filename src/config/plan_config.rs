@@ -4,9 +4,14 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::error::ConfigError;
+#[cfg(feature = "fleet")]
+use super::error::ConfigProblem;
 use super::reader::{ConfigReader, PLAN_KEYS, find_field};
 use super::settings::{Settings, WholeNumber};
+use super::share::ShareConfig;
 use super::value::Value;
+#[cfg(feature = "fleet")]
+use crate::fleet::Share;
 use crate::plan::{
     Adaptive, AdaptiveRule, BuildError, GateName, GateSpec, Keys, OverrideLayer, Overrides, Part, Plan,
     Policy, find_path, index_gates,
@@ -34,6 +39,13 @@ use crate::preset::Preset;
 /// adaptive = { rule = "latency", start = 16, floor = 4 }   # the limit follows outcomes, below the formula's
 /// keys = { max = 4096, cap = "1/4", queue = 64 }   # gates made on demand, such as one for each tenant
 ///
+/// [gates.uploads.share]          # the limit is shared with other processes
+/// name = "prod/uploads"          # the gate in the ledger
+/// ledger_env = "UPLOADS_LEDGER"  # the environment variable with the URL of the ledger; or ledger_file = "/run/secrets/ledger"
+/// limit = 200                    # of all processes together; it counts if the ledger has none yet
+/// max_hold = "30s"               # the longest time for which a permit is held
+/// ttl = "10s"                    # how long a lease lasts
+///
 /// [overrides]
 /// uploads = 32
 /// "uploads/images" = 6           # a name or a path
@@ -46,6 +58,7 @@ use crate::preset::Preset;
 pub struct PlanConfig {
     preset: Option<Preset>,
     plan: Plan,
+    shares: Vec<(GateName, ShareConfig)>,
     overrides: Settings,
 }
 
@@ -66,6 +79,7 @@ impl PlanConfig {
         declared.extend(gates.lines.keys());
         // An invalid preset leaves the set of declared gates unknown, so no gate is reported as missing.
         let declared = Some(declared.as_slice()).filter(|_| preset != Some(None));
+        let shares = gates.shares;
         let specs: Vec<GateSpec> = preset_specs.iter().copied().chain(gates.specs).collect();
         let indices = index_gates(&specs);
         let overrides = find_field(&entries, OVERRIDES)
@@ -76,7 +90,8 @@ impl PlanConfig {
 
         match Plan::new(specs).map_err(|error| reader.report_plan_problems(&error, &gates.lines, declared)) {
             Ok(plan) if reader.problems.is_empty() => {
-                Ok(Self { preset: preset.flatten(), plan, overrides: Settings::of(OVERRIDES, overrides) })
+                let overrides = Settings::of(OVERRIDES, overrides);
+                Ok(Self { preset: preset.flatten(), plan, shares, overrides })
             }
             _ => Err(ConfigError::of(reader.problems)),
         }
@@ -107,6 +122,35 @@ impl PlanConfig {
         &self.plan
     }
 
+    /// Returns how a gate shares its limit with other processes, if it does.
+    #[must_use]
+    pub fn share(&self, gate: impl Into<GateName>) -> Option<&ShareConfig> {
+        let gate = gate.into();
+        self.shares.iter().find(|(name, _)| *name == gate).map(|(_, share)| share)
+    }
+
+    /// Opens the ledgers of the gates that share their limits, for
+    /// [`GovernorBuilder::shares`](crate::governor::GovernorBuilder::shares). Reads the URLs of the ledgers from the environment and the
+    /// files that the configuration names. It does not connect.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every variable and file that is missing, or has no URL of a ledger of this program. It does not show the URL.
+    #[cfg(feature = "fleet")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+    pub fn shares(&self) -> Result<Vec<(GateName, Share)>, ConfigError> {
+        let (mut shares, mut problems) = (Vec::new(), Vec::new());
+        for (gate, share) in &self.shares {
+            match share.open() {
+                Ok(share) => shares.push((*gate, share)),
+                Err(problem) => {
+                    problems.push(ConfigProblem::new(None, format!("gates.{gate}.share: {problem}")));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(shares) } else { Err(ConfigError::of(problems)) }
+    }
+
     /// Returns the overrides.
     pub fn overrides(&self) -> &Settings {
         &self.overrides
@@ -122,7 +166,7 @@ impl PlanConfig {
 /// Creates a configuration of these gates, without overrides.
 impl From<Plan> for PlanConfig {
     fn from(plan: Plan) -> Self {
-        Self { preset: None, plan, overrides: Settings::new().under(OVERRIDES) }
+        Self { preset: None, plan, shares: Vec::new(), overrides: Settings::new().under(OVERRIDES) }
     }
 }
 
@@ -142,7 +186,7 @@ impl Serialize for PlanConfig {
         let preset_gates = self.preset.map_or(0, |preset| preset.specs().len());
         let own_specs = self.plan.specs().get(preset_gates..).unwrap_or_default();
         if !own_specs.is_empty() {
-            map.serialize_entry("gates", &GateTables(own_specs))?;
+            map.serialize_entry("gates", &GateTables(own_specs, &self.shares))?;
         }
         if self.overrides.iter().len() > 0 {
             map.serialize_entry(OVERRIDES, &self.overrides)?;
@@ -152,20 +196,24 @@ impl Serialize for PlanConfig {
 }
 
 /// Serializes gates as a table by name.
-struct GateTables<'s>(&'s [GateSpec]);
+struct GateTables<'s>(&'s [GateSpec], &'s [(GateName, ShareConfig)]);
 
 impl Serialize for GateTables<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|spec| (spec.name(), GateTable(spec))))
+        let Self(specs, shares) = self;
+        serializer.collect_map(specs.iter().map(|spec| {
+            let share = shares.iter().find(|(gate, _)| *gate == spec.name()).map(|(_, share)| share);
+            (spec.name(), GateTable(spec, share))
+        }))
     }
 }
 
 /// Serializes a gate as the table of its keys.
-struct GateTable<'s>(&'s GateSpec);
+struct GateTable<'s>(&'s GateSpec, Option<&'s ShareConfig>);
 
 impl Serialize for GateTable<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(spec) = self;
+        let Self(spec, share) = self;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("formula", spec.formula())?;
         if let Some(bound) = spec.queue_bound() {
@@ -198,6 +246,9 @@ impl Serialize for GateTable<'_> {
         }
         if let Some(keys) = spec.keys() {
             map.serialize_entry("keys", &KeysTable(keys))?; // last: TOML wants tables after values
+        }
+        if let Some(share) = share {
+            map.serialize_entry("share", share)?;
         }
         map.end()
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigProblem;
+use super::share::ShareConfig;
 use super::value::{ConfigKey, Value, ValueKind};
 use crate::plan::{
     BuildError, Formula, GateName, GatePath, GateSpec, Holders, Keys, Part, Policy, Problem, Shed,
@@ -16,7 +17,7 @@ use crate::preset::Preset;
 pub(super) const PLAN_KEYS: [&str; 3] = ["preset", "gates", "overrides"];
 
 /// The keys of a gate.
-const GATE_KEYS: [&str; 11] = [
+const GATE_KEYS: [&str; 12] = [
     "formula",
     "queue",
     "max_wait",
@@ -28,6 +29,7 @@ const GATE_KEYS: [&str; 11] = [
     "weight",
     "adaptive",
     "keys",
+    "share",
 ];
 
 /// The keys of the table `keys` of a gate.
@@ -48,6 +50,8 @@ pub(super) struct ParsedGates {
     pub(super) specs: Vec<GateSpec>,
     /// The line of each gate with a valid name, whether or not the rest of it is valid.
     pub(super) lines: BTreeMap<GateName, Option<usize>>,
+    /// How gates share their limits with other processes.
+    pub(super) shares: Vec<(GateName, ShareConfig)>,
 }
 
 impl ConfigReader {
@@ -107,9 +111,27 @@ impl ConfigReader {
             let path = join_path("gates", key);
             let name = self.parse_text::<GateName>(&path, key.line, &key.text);
             gates.lines.extend(name.map(|name| (name, key.line)));
+            let share = self.read_share_of(&path, key, value);
+            gates.shares.extend(name.zip(share));
             gates.specs.extend(self.read_gate(&path, name, key, value));
         }
         gates
+    }
+
+    /// Reads the table `share` of a gate. A gate that is within another one has none: it shares the lease of its root.
+    fn read_share_of(&mut self, path: &str, key: &ConfigKey, value: &Value) -> Option<ShareConfig> {
+        let ValueKind::Table(entries) = &value.kind else { return None };
+        let field = |name: &str| entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| value);
+        let share = field("share").filter(|value| value.kind != ValueKind::Null)?;
+        let share = self.read_share(&format!("{path}.share"), share);
+        if field("within").is_some_and(|within| within.kind != ValueKind::Null) {
+            let allowed = "a gate that is within no other; the gates within it share its lease";
+            self.report(
+                key.line,
+                format!("{path} has a share, and is within another gate (allowed: {allowed})"),
+            );
+        }
+        share
     }
 
     /// Reads all keys of a gate, also if its name is invalid, so that every problem is reported.

@@ -39,7 +39,7 @@ pub use memory::MemoryLedger;
 pub use postgres::PostgresLedger;
 #[cfg(feature = "redis")]
 pub use redis::RedisLedger;
-pub use share::{Share, ShareError};
+pub use share::{InvalidLedgerUrl, Share, ShareError};
 pub use shared_gate::SharedGate;
 pub use shared_permit::SharedPermit;
 pub use shared_request::{SharedAcquire, SharedRequest};

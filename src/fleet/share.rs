@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::gate::Gate;
-use crate::plan::debug_as_display::impl_debug_with_causes;
+use crate::plan::debug_as_display::{impl_debug_as_display, impl_debug_with_causes};
 use crate::plan::{GateName, Limit};
 
 use super::driver;
@@ -52,6 +52,18 @@ impl Share {
             ttl: Duration::from_secs(10),
             max_hold: Duration::from_secs(30),
         }
+    }
+
+    /// Creates a share of the gate that the ledger of a URL has under `name`: `redis://..` with the feature `redis`, or `postgres://..`
+    /// with the feature `postgres`, without TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidLedgerUrl`] if the URL is none of these. It does not show the URL, which can have a password.
+    pub fn at(url: &str, name: impl Into<String>) -> Result<Self, InvalidLedgerUrl> {
+        let ledger = ledger_at(url).ok_or(InvalidLedgerUrl)?;
+        let (limit, ttl, max_hold) = (None, Duration::from_secs(10), Duration::from_secs(30));
+        Ok(Self { ledger, name: name.into(), limit, ttl, max_hold })
     }
 
     /// Sets the limit of the fleet. It counts if the ledger has none yet; later the limit is changed in the ledger, for all
@@ -118,6 +130,24 @@ impl Share {
     }
 }
 
+/// Opens the ledger of a URL.
+fn ledger_at(url: &str) -> Option<Arc<dyn Ledger>> {
+    match url.split_once("://")?.0 {
+        #[cfg(feature = "redis")]
+        "redis" => Some(Arc::new(super::redis::RedisLedger::new(url).ok()?)),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Some(Arc::new(super::postgres::PostgresLedger::new(url.parse().ok()?))),
+        _ => None,
+    }
+}
+
+/// The error for a text that is not the URL of a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "is not the URL of a ledger of this program (allowed: redis://[USER:PASSWORD@]HOST[:PORT][/DB] with the feature `redis`, postgres://[USER:PASSWORD@]HOST[:PORT]/DB with the feature `postgres`)"
+)]
+pub struct InvalidLedgerUrl;
+
 /// The time after which a ledger counts as one that cannot be reached.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -149,3 +179,4 @@ pub enum ShareError {
 }
 
 impl_debug_with_causes!(ShareError);
+impl_debug_as_display!(InvalidLedgerUrl);

@@ -157,6 +157,14 @@ impl GovernorBuilder {
         self
     }
 
+    /// Shares the limits of several gates, as [`share`](Self::share) does, such as those of a configuration.
+    #[cfg(feature = "fleet")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+    pub fn shares(mut self, shares: impl IntoIterator<Item = (GateName, Share)>) -> Self {
+        self.shares.extend(shares);
+        self
+    }
+
     /// Sets the time that a probe has for one measurement, both in [`build`](Self::build) and in each refresh. Default: 1 s.
     pub fn probe_deadline(mut self, deadline: Duration) -> Self {
         self.probe_deadline = deadline;

@@ -17,6 +17,8 @@ mod reports;
 #[cfg(feature = "serde")]
 mod settings;
 #[cfg(feature = "serde")]
+mod share;
+#[cfg(feature = "serde")]
 mod support;
 #[cfg(feature = "serde")]
 mod texts;

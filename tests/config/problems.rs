@@ -33,7 +33,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         ),
         (
             &gate(r#""colour": 1"#),
-            "gates.io.colour is not a known key (allowed: formula, queue, max_wait, shed, policy, measure_waits, track_holders, within, weight, adaptive, keys)",
+            "gates.io.colour is not a known key (allowed: formula, queue, max_wait, shed, policy, measure_waits, track_holders, within, weight, adaptive, keys, share)",
         ),
         (
             r#"{"gates": {"I o": {"formula": "cpu"}}}"#,

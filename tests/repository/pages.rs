@@ -65,12 +65,15 @@ fn every_key_of_a_plan_is_listed() {
     let table_of_keys: Vec<String> = allowed_keys(error_for(table_of_keys));
     let adaptive = r#"{"gates": {"io": {"formula": "cpu", "adaptive": {"rule": "arc", "x": 1}}}}"#;
     let adaptive: Vec<String> = allowed_keys(error_for(adaptive));
+    let share: Vec<String> =
+        allowed_keys(error_for(r#"{"gates": {"io": {"formula": "cpu", "share": {"x": 1}}}}"#));
     let is_key = |key: &&String| !key.is_empty() && !key.starts_with("at line");
     let gate = gate.iter().filter(is_key).flat_map(|key| match key.as_str() {
         "keys" => table_of_keys.iter().filter(is_key).map(|key| format!("gates.NAME.keys.{key}")).collect(),
         "adaptive" => {
             adaptive.iter().filter(is_key).map(|key| format!("gates.NAME.adaptive.{key}")).collect()
         }
+        "share" => share.iter().filter(is_key).map(|key| format!("gates.NAME.share.{key}")).collect(),
         key => vec![format!("gates.NAME.{key}")],
     });
     let keys = ["preset".to_owned()].into_iter().chain(gate);

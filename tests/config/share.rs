@@ -1,0 +1,102 @@
+//! The table `share` of a gate.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::time::Duration;
+
+use concurrency_governor::config::{LedgerSource, PlanConfig};
+use concurrency_governor::{GateName, Limit};
+
+use crate::support::parse_json;
+
+const IO: GateName = GateName::new("io");
+
+fn config_of(share: &str) -> String {
+    format!(r#"{{"gates": {{"io": {{"formula": "8", "share": {share}}}}}}}"#)
+}
+
+/// Returns the problems of a configuration.
+fn problems_of(json: &str) -> Vec<String> {
+    let value: concurrency_governor::config::Value = serde_json::from_str(json).unwrap();
+    let error = PlanConfig::read(&value).unwrap_err();
+    error.problems().iter().map(ToString::to_string).collect()
+}
+
+/// Every key is read, the others have their defaults, and both survive being written.
+#[test]
+fn a_gate_declares_its_share() {
+    let whole = r#"{"name": "prod/io", "ledger_file": "/run/secrets/ledger", "limit": "200", "max_hold": "5s", "ttl": "3s"}"#;
+    let short = r#"{"name": "io", "ledger_env": "IO_LEDGER", "limit": 7}"#;
+    for (given, source, limit, times) in [
+        (whole, LedgerSource::File("/run/secrets/ledger".into()), 200, (5, 3)),
+        (short, LedgerSource::Env("IO_LEDGER".into()), 7, (30, 10)),
+    ] {
+        let config = parse_json(&config_of(given)).unwrap();
+        let share = config.share(IO).unwrap();
+        assert_eq!((share.ledger(), share.limit()), (&source, Limit::new(limit)));
+        let times = (Duration::from_secs(times.0), Duration::from_secs(times.1));
+        assert_eq!((share.max_hold(), share.ttl()), times);
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(parse_json(&written).unwrap(), config, "{written}");
+    }
+    assert_eq!(parse_json(&config_of("null")).unwrap().share(IO), None);
+}
+
+/// Each mistake is reported with what was given and what is allowed.
+#[test]
+fn a_wrong_share_is_reported() {
+    let allowed = "(allowed: one of ledger_env, the variable with the URL of the ledger, and ledger_file, the file with it)";
+    assert_eq!(
+        problems_of(&config_of("{}")),
+        [
+            "gates.io.share has no name (required, for example name = \"prod/io\")".to_owned(),
+            "gates.io.share has no limit (required, for example limit = 200)".to_owned(),
+            format!("gates.io.share has no ledger, or two {allowed}"),
+        ]
+    );
+    let both = r#"{"name": "my io", "ledger_env": "A", "ledger_file": "b", "limit": 0, "url": "redis://h/"}"#;
+    assert_eq!(
+        problems_of(&config_of(both)),
+        [
+            "gates.io.share.url is not a known key (allowed: name, ledger_env, ledger_file, limit, max_hold, ttl)".to_owned(),
+            "gates.io.share.name = \"my io\" is not the name of a gate in a ledger (allowed: 1 to 200 printable ASCII characters without spaces)".to_owned(),
+            "gates.io.share.limit = 0 is not a limit (allowed: 1 to 1073741823)".to_owned(),
+            format!("gates.io.share has no ledger, or two {allowed}"),
+        ]
+    );
+    let child = r#"{"gates": {"io": {"formula": "8"}, "mail": {"formula": "2", "within": "io",
+        "share": {"name": "mail", "ledger_env": "A", "limit": 2}}}}"#;
+    assert_eq!(
+        problems_of(child),
+        [
+            "gates.mail has a share, and is within another gate (allowed: a gate that is within no other; the gates within it share its lease)"
+        ]
+    );
+}
+
+/// The URL is read from the variable or the file, and no error shows it.
+#[cfg(all(feature = "fleet", feature = "redis"))]
+#[test]
+fn the_url_of_a_ledger_is_not_shown() {
+    let file = std::env::temp_dir().join(format!("ledger-url-{}", std::process::id()));
+    let share = |source: &str, value: &str| {
+        let share = format!(r#"{{"name": "io", "{source}": {value:?}, "limit": 7}}"#);
+        parse_json(&config_of(&share)).unwrap()
+    };
+    let of_file = share("ledger_file", file.to_str().unwrap());
+    std::fs::write(&file, "redis://user:secret@127.0.0.1/\n").unwrap();
+    let shares = of_file.shares().unwrap();
+    assert_eq!((shares.len(), shares[0].0), (1, IO));
+    assert!(!format!("{shares:?} {of_file:?}").contains("secret"));
+    std::fs::write(&file, "https://user:secret@127.0.0.1/").unwrap();
+    let wrong = of_file.shares().unwrap_err().to_string();
+    std::fs::remove_file(&file).unwrap();
+    assert!(
+        wrong.starts_with(&format!("gates.io.share: file {} is not the URL of a ledger", file.display()))
+    );
+    assert!(!wrong.contains("secret"), "{wrong}");
+    let missing = of_file.shares().unwrap_err().to_string();
+    assert!(missing.contains(" cannot be read: "), "{missing}");
+    let unset = share("ledger_env", "A_LEDGER_THAT_IS_NOT_SET").shares().unwrap_err().to_string();
+    assert_eq!(unset, "gates.io.share: environment variable A_LEDGER_THAT_IS_NOT_SET is not set, or no text");
+}
