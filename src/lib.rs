@@ -65,7 +65,8 @@
 //!
 //! - A gate observes latencies and failures only if it is declared [adaptive](GateSpec::adaptive) and the caller reports outcomes. The limits
 //!   of all others follow from the host alone.
-//! - A governor does not derive the limit of a fleet. The feature `fleet` has gates that share a limit between processes.
+//! - A governor does not derive the limit of a fleet: that is a number which you give. With the feature `fleet`, gates of a governor share
+//!   it with other processes.
 //! - It does not limit rates.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
 //!
@@ -79,6 +80,7 @@
 //! - [Migrate from `tokio::sync::Semaphore`](_documentation::cookbook::tokio_semaphore)
 //! - [Bound outbound HTTP](_documentation::cookbook::outbound_http)
 //! - [Follow a server elsewhere](_documentation::cookbook::server_elsewhere)
+//! - [Share one limit among many processes](_documentation::cookbook::share_a_limit)
 //! - [Bound blocking work](_documentation::cookbook::blocking_work)
 //! - [Bound streams and task sets](_documentation::cookbook::streams)
 //! - [Share a budget](_documentation::cookbook::shared_budget)
@@ -275,6 +277,10 @@ pub mod _documentation {
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/settings.md")]
         pub mod settings {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[cfg_attr(any(not(doctest), feature = "fleet"), doc = include_str!("../docs/cookbook/share-a-limit.md"))]
+        pub mod share_a_limit {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/shared-budget.md")]

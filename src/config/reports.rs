@@ -134,10 +134,10 @@ impl Serialize for Explanation {
 /// Serializes every field under its name. `remaining` is in seconds.
 impl Serialize for LeaseExplanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { name, limit, version, block, remaining, state, problem } = self;
+        let Self { name, limit, version, block, without_lease, remaining, state, problem } = self;
         serialize_fields!(serializer, "LeaseExplanation", {
-            "name": name, "limit": limit, "version": version, "block": block, "remaining": remaining.as_secs_f64(),
-            "state": state, "problem": problem,
+            "name": name, "limit": limit, "version": version, "block": block,
+            "without_lease": without_lease, "remaining": remaining.as_secs_f64(), "state": state, "problem": problem,
         })
     }
 }

@@ -31,6 +31,7 @@ mod ledger;
 mod boot_clock;
 mod lease;
 mod step;
+mod unreachable;
 
 pub use lease::{Lease, LeasePhase};
 pub use ledger::{Ledger, LedgerError};
@@ -44,6 +45,8 @@ pub use shared_gate::SharedGate;
 pub use shared_permit::SharedPermit;
 pub use shared_request::{SharedAcquire, SharedRequest};
 pub use shared_status::{LeaseLost, SharedAcquireError, SharedStatus, SharedTryError, Unleased};
+
+pub use unreachable::Unreachable;
 
 pub use step::{
     Ask, Claim, Fence, Grant, HolderStatus, LeaseTerms, LedgerServer, LedgerState, LedgerStatus,

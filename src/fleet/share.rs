@@ -15,6 +15,7 @@ use super::ledger::{Ledger, LedgerError, check_name};
 use super::shared_core::SharedCore;
 use super::shared_gate::SharedGate;
 use super::step::{LeaseTerms, TermsError};
+use super::unreachable::Unreachable;
 
 /// A limit that many processes share, and how this process takes part.
 ///
@@ -40,6 +41,7 @@ pub struct Share {
     limit: Option<Limit>,
     ttl: Duration,
     max_hold: Duration,
+    unreachable: Unreachable,
 }
 
 impl Share {
@@ -51,6 +53,7 @@ impl Share {
             limit: None,
             ttl: Duration::from_secs(10),
             max_hold: Duration::from_secs(30),
+            unreachable: Unreachable::Closed,
         }
     }
 
@@ -63,7 +66,7 @@ impl Share {
     pub fn at(url: &str, name: impl Into<String>) -> Result<Self, InvalidLedgerUrl> {
         let ledger = ledger_at(url).ok_or(InvalidLedgerUrl)?;
         let (limit, ttl, max_hold) = (None, Duration::from_secs(10), Duration::from_secs(30));
-        Ok(Self { ledger, name: name.into(), limit, ttl, max_hold })
+        Ok(Self { ledger, name: name.into(), limit, ttl, max_hold, unreachable: Unreachable::Closed })
     }
 
     /// Sets the limit of the fleet. It counts if the ledger has none yet; later the limit is changed in the ledger, for all
@@ -89,6 +92,13 @@ impl Share {
         self
     }
 
+    /// Sets what the process admits while it has no lease, because its ledger cannot be reached: nothing by default.
+    #[must_use]
+    pub fn unreachable(mut self, unreachable: Unreachable) -> Self {
+        self.unreachable = unreachable;
+        self
+    }
+
     /// Opens a gate on the share, and starts the thread that renews its lease.
     ///
     /// The gate is paused until the ledger has granted permits: requests wait.
@@ -100,10 +110,19 @@ impl Share {
         self.put_under(Gate::new(name, Limit::MAX), Arc::default())
     }
 
+    /// Returns the part of the limit that the ledger leases: what no process has reserved.
+    fn leased_limit(&self, gate: GateName) -> Result<Limit, ShareError> {
+        let limit = self.limit.ok_or(ShareError::NoLimit { gate })?;
+        let Unreachable::Reserved { permits, processes } = self.unreachable else { return Ok(limit) };
+        let reserved = u64::from(permits).saturating_mul(processes.into());
+        let rest = u64::from(limit.get()).checked_sub(reserved).filter(|rest| *rest > 0);
+        rest.map(Limit::saturating).ok_or(ShareError::Reserve { gate, limit, permits, processes })
+    }
+
     /// Checks that the ledger can be used: it is of a version that this program knows, accepts the user, can be written to, and keeps
     /// what it is told. A ledger that cannot be reached passes.
     pub(crate) async fn check(&self, gate: GateName) -> Result<(), ShareError> {
-        self.limit.ok_or(ShareError::NoLimit { gate })?;
+        self.leased_limit(gate)?;
         LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
         // The connection belongs to the runtime of the caller, so the thread of the lease makes one of its own.
@@ -121,10 +140,10 @@ impl Share {
     /// Puts a gate on the share, and starts the thread that renews its lease. The gate is new, and has no parent. `changes` is notified
     /// when the state of the lease or the limit of the fleet has changed.
     pub(crate) fn put_under(self, gate: Gate, changes: Arc<Notify>) -> Result<SharedGate, ShareError> {
-        let limit = self.limit.ok_or(ShareError::NoLimit { gate: gate.name() })?;
+        let limit = self.leased_limit(gate.name())?;
         let terms = LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
-        let gate = SharedGate::new(SharedCore::new(gate, self.name, terms, limit, changes));
+        let gate = SharedGate::new(SharedCore::new(gate, self.name, terms, limit, self.unreachable, changes));
         driver::start(Arc::clone(gate.core()), self.ledger).map_err(ShareError::Thread)?;
         Ok(gate)
     }
@@ -166,6 +185,20 @@ pub enum ShareError {
     NoLimit {
         /// The gate.
         gate: GateName,
+    },
+    /// The processes reserve the whole limit, or more.
+    #[error(
+        "the share of gate `{gate}` reserves {permits} permits for each of {processes} processes, and its limit is {limit} (allowed: less than the limit in all)"
+    )]
+    Reserve {
+        /// The gate.
+        gate: GateName,
+        /// The limit of the fleet.
+        limit: Limit,
+        /// The permits that each process reserves.
+        permits: u32,
+        /// The number of processes.
+        processes: u32,
     },
     /// A time is out of range.
     #[error(transparent)]

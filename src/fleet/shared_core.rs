@@ -19,6 +19,7 @@ use super::lease::{Lease, LeasePhase};
 use super::ledger::LedgerError;
 use super::shared_status::{SharedStatus, Unleased};
 use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
+use super::unreachable::Unreachable;
 
 /// What the handles share with the thread that renews the lease.
 pub(super) struct SharedCore {
@@ -34,6 +35,11 @@ pub(super) struct SharedCore {
     waiting: AtomicU64,
     /// The deadline of the lease in nanoseconds of the boot clock.
     deadline: AtomicU64,
+    policy: Unreachable,
+    /// Whether permits may be in use without a lease now, by the policy.
+    is_free: AtomicBool,
+    /// How many.
+    free: AtomicU32,
     /// Whether the ledger waits for permits that this process still uses.
     wants_returns: AtomicBool,
     is_stopped: AtomicBool,
@@ -76,12 +82,16 @@ impl SharedCore {
         name: String,
         terms: LeaseTerms,
         limit: Limit,
+        policy: Unreachable,
         changes: Arc<Notify>,
     ) -> Self {
         let local_limit = gate.resize(Limit::MIN).from;
         let plug = gate.try_acquire_owned().ok();
         let lease = Lease::new(holder_name(), terms, LimitVersion::configured(limit));
-        Self {
+        let core = Self {
+            policy,
+            is_free: AtomicBool::new(false),
+            free: AtomicU32::new(0),
             gate,
             name,
             plug,
@@ -107,7 +117,12 @@ impl SharedCore {
                 announced: (LeaseState::Starting, LimitVersion::configured(limit)),
                 ended: VecDeque::new(),
             }),
-        }
+        };
+        // What is reserved needs no answer of the ledger. The gate is new, so no request waits.
+        let mut state = core.lock();
+        drop(core.free_if_allowed(&mut state));
+        drop(state);
+        core
     }
 
     /// Returns the local gate.
@@ -137,7 +152,7 @@ impl SharedCore {
     pub(super) fn set_local_limit(&self, limit: Limit) -> (Resize, WakeList) {
         let mut state = self.lock();
         let from = mem::replace(&mut state.local_limit, limit);
-        state.lease.lower_cap(limit.get());
+        state.lease.lower_cap(limit.get().saturating_sub(self.reserved()));
         let wake_list = self.apply_block(&state);
         let debt = self.in_use().saturating_sub(limit.get());
         drop(state);
@@ -159,6 +174,11 @@ impl SharedCore {
             cap: if state.lease.is_valid(now) { state.lease.cap() } else { 0 },
             state: lease_state(&state, in_use, now),
             remaining: state.lease.deadline().saturating_sub(now),
+            without_lease: if self.is_free.load(Ordering::Relaxed) {
+                self.free.load(Ordering::Relaxed)
+            } else {
+                self.reserved()
+            },
             limit: state.lease.limit(),
             fence: state.lease.fence(),
             exchanges: state.exchanges,
@@ -233,7 +253,8 @@ impl SharedCore {
     pub(super) fn idle_time(&self) -> Duration {
         let state = self.lock();
         let (in_use, now) = (self.in_use(), boot_clock::now());
-        let next = state.lease.next_exchange(in_use, self.wants(&state, in_use)).unwrap_or(now);
+        let (held, wants) = (in_use.saturating_sub(self.reserved()), self.wants(&state, in_use));
+        let next = state.lease.next_exchange(held, wants).unwrap_or(now);
         let deadline = state.lease.deadline();
         let next = if deadline > now { next.min(deadline) } else { next };
         next.saturating_sub(now)
@@ -246,7 +267,8 @@ impl SharedCore {
         atomic::fence(Ordering::SeqCst);
         let in_use = self.in_use();
         let wants = if self.is_stopped() { 0 } else { self.wants(&state, in_use) };
-        let next = state.lease.next_exchange(in_use, wants)?;
+        let held = in_use.saturating_sub(self.reserved());
+        let next = state.lease.next_exchange(held, wants)?;
         if !self.is_stopped() && next > now {
             return None;
         }
@@ -254,7 +276,7 @@ impl SharedCore {
         if self.is_stopped() {
             state.lease.give_up();
         }
-        let ask = state.lease.begin(now, in_use, wants);
+        let ask = state.lease.begin(now, held, wants);
         Some(PendingExchange::of(&ask))
     }
 
@@ -265,13 +287,14 @@ impl SharedCore {
         let mut state = self.lock();
         match answer {
             Ok(grant) => {
-                let cap_before = state.lease.cap();
                 if !state.lease.finish(seq, &grant) {
                     return;
                 }
                 // The local limit may have fallen since the exchange has begun.
                 let local_limit = state.local_limit;
-                state.lease.lower_cap(local_limit.get());
+                state.lease.lower_cap(local_limit.get().saturating_sub(self.reserved()));
+                // Before the block is applied: a request that finds the gate free no longer counts as admitted by the policy.
+                self.is_free.store(false, Ordering::Release);
                 state.exchanges = state.exchanges.saturating_add(1);
                 state.exchange_times.record(took);
                 state.last_error = None;
@@ -282,19 +305,21 @@ impl SharedCore {
                     _ => None,
                 };
                 // A lower block counts before the deadline is extended, and a higher one after it.
-                if cap < cap_before {
+                if self.limit_of_block(&state) < self.gate.limit() {
                     wake_lists.push(self.apply_block(&state));
                 }
                 let deadline = u64::try_from(state.lease.deadline().as_nanos()).unwrap_or(u64::MAX);
                 // Release pairs with the Acquire in `is_valid`: a request that sees the deadline sees the lower block.
                 self.deadline.store(deadline, Ordering::Release);
                 wake_lists.push(self.apply_block(&state));
-                self.wants_returns.store(self.in_use() > cap || grant.target < grant.cap, Ordering::Relaxed);
+                let held = self.in_use().saturating_sub(self.reserved());
+                self.wants_returns.store(held > cap || grant.target < grant.cap, Ordering::Relaxed);
             }
             Err(error) => {
                 state.lease.fail(seq);
                 state.failed_exchanges = state.failed_exchanges.saturating_add(1);
                 state.last_error = Some(format!("{error:?}"));
+                wake_lists.push(self.free_if_allowed(&mut state));
             }
         }
         self.announce_changes(&mut state);
@@ -310,7 +335,7 @@ impl SharedCore {
         }
         state.is_paused = true;
         state.unleased_since = state.unleased_since.or(Some(state.lease.deadline()));
-        let wake_list = self.apply_block(&state);
+        let mut wake_lists = vec![self.apply_block(&state)];
         // Permits in use should be reported as they return.
         self.wants_returns.store(true, Ordering::Relaxed);
         let fence = state.lease.fence();
@@ -320,10 +345,12 @@ impl SharedCore {
         if state.ended.len() > ENDED_LEASES {
             state.ended.pop_front();
         }
+        // After the count: a permit that the policy allows is not one of the lease that has ended.
+        wake_lists.push(self.free_if_allowed(&mut state));
         self.announce_changes(&mut state);
         drop(state);
         self.lapsed.notify_waiters();
-        drop(wake_list);
+        drop(wake_lists);
     }
 
     /// Returns whether a permit that was taken before counts as admitted.
@@ -332,9 +359,22 @@ impl SharedCore {
         now < self.deadline.load(Ordering::Acquire)
     }
 
-    /// Returns whether the gate has permits from the ledger.
+    /// Returns whether a permit that was taken before counts as admitted by the policy for a ledger that cannot be reached. What is in use
+    /// was read after the permit was taken, so it includes it.
+    pub(super) fn is_free(&self) -> bool {
+        // Acquire pairs with the Release that ends it: the request that reads `false` waits anew.
+        let in_use = self.gate.in_use().saturating_sub(self.plugged());
+        self.is_free.load(Ordering::Acquire) && in_use <= self.free.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a permit without a lease is one that the policy allows, and not one of a lease that has ended.
+    pub(super) fn allows_no_lease(&self) -> bool {
+        self.is_free.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the gate has permits: from the ledger, or by the policy.
     pub(super) fn is_leased(&self) -> bool {
-        self.is_valid() && self.lock().lease.cap() > 0
+        self.allows_no_lease() || self.is_valid() && self.lock().lease.cap() > 0
     }
 
     /// Returns the error of a gate without permits from the ledger.
@@ -353,13 +393,42 @@ impl SharedCore {
         Unleased { gate: self.gate.name(), name: self.name.clone(), paused_for, reason }
     }
 
-    /// Gives the local gate its block. The plug has one permit more. The caller drops the list after it has released its lock.
+    /// Returns the permits that the process has without the ledger.
+    const fn reserved(&self) -> u32 {
+        match self.policy {
+            Unreachable::Reserved { permits, .. } => permits,
+            Unreachable::Closed | Unreachable::Local => 0,
+        }
+    }
+
+    /// Lets permits be in use without a lease, if there is none and the policy allows it.
+    fn free_if_allowed(&self, state: &mut SharedState) -> WakeList {
+        let is_lost = !state.lease.is_valid(boot_clock::now());
+        let free = match self.policy {
+            Unreachable::Reserved { permits, .. } if is_lost => permits.min(state.local_limit.get()),
+            // A lease can also end because this process was stopped. Then the ledger answers at once.
+            Unreachable::Local if is_lost && state.lease.failures() > 0 => state.local_limit.get(),
+            _ => return WakeList::default(),
+        };
+        // Before the gate admits more, so that no request that it admits is turned away.
+        self.free.store(free, Ordering::Relaxed);
+        self.is_free.store(free > 0, Ordering::Release);
+        self.apply_block(state)
+    }
+
+    /// Gives the local gate its block. The caller drops the list after it has released its lock.
     fn apply_block(&self, state: &SharedState) -> WakeList {
-        let local_limit = state.local_limit.min(state.lease.limit().limit);
-        self.weight_bound.store(local_limit.get(), Ordering::Relaxed);
-        let block = if state.is_paused { 0 } else { state.lease.cap() };
-        let limit = u64::from(block).saturating_add(u64::from(self.plugged()));
-        self.gate.resize_without_waking(Limit::saturating(limit)).1
+        let fleet_limit = state.lease.limit().limit.get().saturating_add(self.reserved());
+        self.weight_bound.store(state.local_limit.get().min(fleet_limit), Ordering::Relaxed);
+        self.gate.resize_without_waking(self.limit_of_block(state)).1
+    }
+
+    /// Returns the limit of the local gate: what is leased, reserved or free, at most the local limit. The plug has one permit more.
+    fn limit_of_block(&self, state: &SharedState) -> Limit {
+        let leased = if state.is_paused { 0 } else { state.lease.cap() };
+        let free = if self.allows_no_lease() { self.free.load(Ordering::Relaxed) } else { 0 };
+        let block = leased.saturating_add(self.reserved()).max(free).min(state.local_limit.get());
+        Limit::saturating(u64::from(block).saturating_add(u64::from(self.plugged())))
     }
 
     /// Notifies `changes` if the state of the lease or the limit of the fleet is another one than before. What is notified is a task of
@@ -385,7 +454,11 @@ impl SharedCore {
     fn wants(&self, state: &SharedState, in_use: u32) -> u32 {
         let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         let faded = state.wanted.saturating_sub(state.wanted.div_ceil(4));
-        in_use.saturating_add(waiting).max(faded).min(state.local_limit.get()).max(1)
+        // What is reserved is used first.
+        let reserved = self.reserved();
+        let most = state.local_limit.get().saturating_sub(reserved);
+        let demand = in_use.saturating_add(waiting).saturating_sub(reserved);
+        demand.max(faded).min(most).max(u32::from(reserved == 0))
     }
 
     fn lock(&self) -> MutexGuard<'_, SharedState> {

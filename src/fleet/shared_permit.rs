@@ -41,7 +41,7 @@ impl SharedPermit {
     /// [`LeaseLost`] if it has. Then the work should end within the rest of its longest hold.
     pub fn check(&self) -> Result<(), LeaseLost> {
         let core = self.core();
-        if core.is_valid() && core.lapses() == self.lapses {
+        if core.lapses() == self.lapses && (core.is_valid() || core.allows_no_lease()) {
             Ok(())
         } else {
             Err(LeaseLost { gate: core.gate().name() })
@@ -124,7 +124,8 @@ impl SharedHandle {
     }
 
     /// Turns a permit of the local gate into a leased one. Returns `None`, and gives the permit back, if the lease has ended: the clock
-    /// is read after the permit was taken, so a permit that counts was in use before the deadline.
+    /// is read after the permit was taken, so a permit that counts was in use before the deadline. Without a lease, a permit counts if the
+    /// policy for a ledger that cannot be reached allows as many as are in use.
     pub(super) fn admit(self: &Arc<Self>, permit: OwnedPermit) -> Option<SharedPermit> {
         let core = &self.core;
         // Acquire: read before the deadline. If a lease ends in between, the permit belongs to the one that has ended.
@@ -132,7 +133,7 @@ impl SharedHandle {
         // Orders the permit before the clock. `begin` has the same fence between the clock and the permits in use: so either the
         // report counts this permit, or this clock is past the deadline.
         atomic::fence(Ordering::SeqCst);
-        if core.is_valid() {
+        if core.is_valid() || core.is_free() {
             return Some(SharedPermit { permit, lapses, handle: PermitHandle(Arc::clone(self)) });
         }
         drop(permit);

@@ -180,8 +180,16 @@ impl<'g> SharedRequest<'g> {
     pub fn try_acquire(self) -> Result<SharedPermit, SharedTryError> {
         let core = self.core();
         let request = self.local.request().weight(self.weight).priority(self.priority);
-        match request.try_acquire_owned() {
-            Ok(permit) => self.handle.admit(permit).ok_or_else(|| core.unleased().into()),
+        let acquired = request.try_acquire_owned().map(|permit| self.handle.admit(permit));
+        let acquired = match acquired {
+            // The end of the lease was noted just now. The policy for a ledger that cannot be reached may allow a permit.
+            Ok(None) if core.allows_no_lease() => {
+                request.try_acquire_owned().map(|permit| self.handle.admit(permit))
+            }
+            acquired => acquired,
+        };
+        match acquired {
+            Ok(admitted) => admitted.ok_or_else(|| core.unleased().into()),
             Err(error) => {
                 core.kick();
                 let is_final =

@@ -22,8 +22,10 @@ pub struct SharedStatus {
     pub waiting: usize,
     /// The most permits that this process asks for.
     pub local_limit: Limit,
-    /// The block: the permits that may be in use in this process. 0 while the gate is paused.
+    /// The block: the permits that the ledger has leased to this process. 0 while there is no lease.
     pub cap: u32,
+    /// The permits that may be in use without a lease, by the [policy](super::Unreachable) for a ledger that cannot be reached.
+    pub without_lease: u32,
     /// The state of the lease.
     pub state: LeaseState,
     /// The time until the deadline of the lease; zero if there is none.
@@ -53,6 +55,7 @@ impl SharedStatus {
             limit: self.limit.limit,
             version: self.limit.version,
             block: self.cap,
+            without_lease: self.without_lease,
             remaining: self.remaining,
             state: self.state,
             problem: self.last_error.clone(),

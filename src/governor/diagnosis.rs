@@ -79,7 +79,9 @@ impl Governor {
         let explanation = resolution.explain(full.name()).ok()?;
         // The block of a lease is the limit of its gate if it is lower than the derived limit.
         let lease = self.0.shares.lease_of(full.name());
-        let lease = lease.filter(|lease| lease.block < self.0.shares.limit_of(full).get());
+        let lease = lease.filter(|lease| {
+            lease.block.saturating_add(lease.without_lease) < self.0.shares.limit_of(full).get()
+        });
         let decided_by = lease.map_or_else(|| decided_by(explanation), |lease| format!("the {lease}"));
         Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by })
     }

@@ -16,8 +16,10 @@ pub struct LeaseExplanation {
     pub limit: Limit,
     /// The version of that limit: 0 if it is from the configuration of the processes, and higher if an operator has set it.
     pub version: u64,
-    /// The block: the permits that may be in use in this process now. 0 while the gate is paused.
+    /// The block: the permits that the ledger has leased to this process. 0 while there is no lease.
     pub block: u32,
+    /// The permits that may be in use without a lease, by the policy for a ledger that cannot be reached.
+    pub without_lease: u32,
     /// The time until the deadline of the lease. Zero if it has passed, or there is no lease.
     pub remaining: Duration,
     /// The state of the lease.
@@ -69,12 +71,15 @@ impl fmt::Display for LeaseState {
 
 impl fmt::Display for LeaseExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, limit, version, block, remaining, state, problem } = self;
+        let Self { name, limit, version, block, without_lease, remaining, state, problem } = self;
         write!(f, "lease of {name}: {block} of {limit}")?;
         if !remaining.is_zero() {
             // A tenth of a second is enough for a reader.
             let tenths = u64::try_from(remaining.as_millis() / 100).unwrap_or(u64::MAX);
             write!(f, " for {:?}", Duration::from_millis(tenths.saturating_mul(100)))?;
+        }
+        if *without_lease > 0 {
+            write!(f, ", {without_lease} without a lease")?;
         }
         write!(f, ", {state}")?;
         match version {

@@ -21,7 +21,7 @@ use crate::flaky::{Failing, FlakyLedger};
 
 const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 2));
 const MAIL: GateSpec = GateSpec::new("mail", Formula::fixed(2)).within(IO);
-const TTL: Duration = Duration::from_millis(300);
+const TTL: Duration = Duration::from_secs(1);
 
 fn share(ledger: &(impl Ledger + Clone + 'static), limit: u32) -> Share {
     Share::of(ledger.clone(), "prod/io")

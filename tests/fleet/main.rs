@@ -25,3 +25,4 @@ mod governed;
 mod rules;
 mod shared_gate;
 mod simulation;
+mod unreachable;
