@@ -45,6 +45,7 @@ use crate::preset::Preset;
 /// limit = 200                    # of all processes together; it counts if the ledger has none yet
 /// max_hold = "30s"               # the longest time for which a permit is held
 /// ttl = "10s"                    # how long a lease lasts
+/// unreachable = "closed"         # what is admitted without the ledger: closed, reserved 2 for 15, or local
 ///
 /// [overrides]
 /// uploads = 32

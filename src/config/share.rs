@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 #[cfg(feature = "fleet")]
 use crate::fleet::Share;
-use crate::plan::Limit;
+use crate::plan::{Limit, Unreachable};
 
 /// How a gate shares its limit with other processes: the table `share` of a gate in a plan.
 ///
@@ -20,6 +20,7 @@ pub struct ShareConfig {
     pub(super) limit: Limit,
     pub(super) max_hold: Duration,
     pub(super) ttl: Duration,
+    pub(super) unreachable: Unreachable,
 }
 
 /// Where the URL of a ledger is.
@@ -63,6 +64,12 @@ impl ShareConfig {
         self.ttl
     }
 
+    /// Returns what the process admits while its ledger cannot be reached. Default: nothing.
+    #[must_use]
+    pub fn unreachable(&self) -> Unreachable {
+        self.unreachable
+    }
+
     /// Reads the URL of the ledger, and creates the share. It does not connect. The error is a text without the URL.
     #[cfg(feature = "fleet")]
     pub(super) fn open(&self) -> Result<Share, String> {
@@ -76,7 +83,7 @@ impl ShareConfig {
             }
         };
         let share = Share::at(url.trim(), &self.name).map_err(|error| missing(error.to_string()))?;
-        Ok(share.limit(self.limit).max_hold(self.max_hold).ttl(self.ttl))
+        Ok(share.limit(self.limit).max_hold(self.max_hold).ttl(self.ttl).unreachable(self.unreachable))
     }
 }
 
@@ -104,6 +111,9 @@ impl Serialize for ShareConfig {
         }
         if self.ttl != DEFAULT_TTL {
             map.serialize_entry("ttl", &humantime::format_duration(self.ttl).to_string())?;
+        }
+        if self.unreachable != Unreachable::default() {
+            map.serialize_entry("unreachable", &self.unreachable.to_string())?;
         }
         map.end()
     }

@@ -3,6 +3,7 @@
 use super::reader::{ConfigReader, as_text, find_field};
 use super::share::{DEFAULT_MAX_HOLD, DEFAULT_TTL, LedgerSource, ShareConfig};
 use super::value::{Value, ValueKind};
+use crate::plan::Unreachable;
 
 impl ConfigReader {
     /// Reads how a gate shares its limit.
@@ -35,6 +36,12 @@ impl ConfigReader {
         let max_hold = field("max_hold").map(|value| self.read_duration(&format!("{path}.max_hold"), value));
         let ttl = field("ttl").map(|value| self.read_duration(&format!("{path}.ttl"), value));
 
+        let unreachable = field("unreachable").map(|value| {
+            let (path, allowed) = (format!("{path}.unreachable"), "text such as \"closed\"");
+            let text = self.require(&path, value, as_text(value), "is not a policy", allowed)?;
+            self.parse_text(&path, value.line, text)
+        });
+
         let mut text = |key: &str| {
             let value = field(key)?;
             let given = as_text(value).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -57,9 +64,11 @@ impl ConfigReader {
             limit: limit?,
             max_hold: max_hold.unwrap_or(Some(DEFAULT_MAX_HOLD))?,
             ttl: ttl.unwrap_or(Some(DEFAULT_TTL))?,
+            unreachable: unreachable.unwrap_or(Some(Unreachable::default()))?,
         })
     }
 }
 
 /// The keys of the table.
-const SHARE_KEYS: [&str; 6] = ["name", "ledger_env", "ledger_file", "limit", "max_hold", "ttl"];
+const SHARE_KEYS: [&str; 7] =
+    ["name", "ledger_env", "ledger_file", "limit", "max_hold", "ttl", "unreachable"];

@@ -31,7 +31,6 @@ mod ledger;
 mod boot_clock;
 mod lease;
 mod step;
-mod unreachable;
 
 pub use lease::{Lease, LeasePhase};
 pub use ledger::{Ledger, LedgerError};
@@ -46,7 +45,7 @@ pub use shared_permit::SharedPermit;
 pub use shared_request::{SharedAcquire, SharedRequest};
 pub use shared_status::{LeaseLost, SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 
-pub use unreachable::Unreachable;
+pub use crate::plan::Unreachable;
 
 pub use step::{
     Ask, Claim, Fence, Grant, HolderStatus, LeaseTerms, LedgerServer, LedgerState, LedgerStatus,

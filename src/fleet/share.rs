@@ -8,14 +8,13 @@ use tokio::time::timeout;
 
 use crate::gate::Gate;
 use crate::plan::debug_as_display::{impl_debug_as_display, impl_debug_with_causes};
-use crate::plan::{GateName, Limit};
+use crate::plan::{GateName, Limit, Unreachable};
 
 use super::driver;
 use super::ledger::{Ledger, LedgerError, check_name};
 use super::shared_core::SharedCore;
 use super::shared_gate::SharedGate;
 use super::step::{LeaseTerms, TermsError};
-use super::unreachable::Unreachable;
 
 /// A limit that many processes share, and how this process takes part.
 ///

@@ -12,14 +12,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::gate::{Gate, Histogram, OwnedPermit, Resize, WakeList};
-use crate::plan::{LeaseState, Limit};
+use crate::plan::{LeaseState, Limit, Unreachable};
 
 use super::boot_clock;
 use super::lease::{Lease, LeasePhase};
 use super::ledger::LedgerError;
 use super::shared_status::{SharedStatus, Unleased};
 use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
-use super::unreachable::Unreachable;
 
 /// What the handles share with the thread that renews the lease.
 pub(super) struct SharedCore {

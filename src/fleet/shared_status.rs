@@ -24,7 +24,7 @@ pub struct SharedStatus {
     pub local_limit: Limit,
     /// The block: the permits that the ledger has leased to this process. 0 while there is no lease.
     pub cap: u32,
-    /// The permits that may be in use without a lease, by the [policy](super::Unreachable) for a ledger that cannot be reached.
+    /// The permits that may be in use without a lease, by the [policy](crate::plan::Unreachable) for a ledger that cannot be reached.
     pub without_lease: u32,
     /// The state of the lease.
     pub state: LeaseState,

@@ -23,6 +23,7 @@ mod overrides;
 mod path;
 mod shed;
 mod spec;
+mod unreachable;
 
 mod derivation;
 mod error;
@@ -56,3 +57,4 @@ pub use resolution::{
 };
 pub use shed::{InvalidShed, Shed};
 pub use spec::GateSpec;
+pub use unreachable::{InvalidUnreachable, Unreachable};

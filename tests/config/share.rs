@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use concurrency_governor::config::{LedgerSource, PlanConfig};
+use concurrency_governor::plan::Unreachable;
 use concurrency_governor::{GateName, Limit};
 
 use crate::support::parse_json;
@@ -25,17 +26,18 @@ fn problems_of(json: &str) -> Vec<String> {
 /// Every key is read, the others have their defaults, and both survive being written.
 #[test]
 fn a_gate_declares_its_share() {
-    let whole = r#"{"name": "prod/io", "ledger_file": "/run/secrets/ledger", "limit": "200", "max_hold": "5s", "ttl": "3s"}"#;
+    let whole = r#"{"name": "prod/io", "ledger_file": "/run/secrets/ledger", "limit": "200", "max_hold": "5s", "ttl": "3s", "unreachable": "reserved 2 for 15"}"#;
     let short = r#"{"name": "io", "ledger_env": "IO_LEDGER", "limit": 7}"#;
-    for (given, source, limit, times) in [
-        (whole, LedgerSource::File("/run/secrets/ledger".into()), 200, (5, 3)),
-        (short, LedgerSource::Env("IO_LEDGER".into()), 7, (30, 10)),
+    let reserved = Unreachable::Reserved { permits: 2, processes: 15 };
+    for (given, source, limit, times, unreachable) in [
+        (whole, LedgerSource::File("/run/secrets/ledger".into()), 200, (5, 3), reserved),
+        (short, LedgerSource::Env("IO_LEDGER".into()), 7, (30, 10), Unreachable::Closed),
     ] {
         let config = parse_json(&config_of(given)).unwrap();
         let share = config.share(IO).unwrap();
         assert_eq!((share.ledger(), share.limit()), (&source, Limit::new(limit)));
         let times = (Duration::from_secs(times.0), Duration::from_secs(times.1));
-        assert_eq!((share.max_hold(), share.ttl()), times);
+        assert_eq!((share.max_hold(), share.ttl(), share.unreachable()), (times.0, times.1, unreachable));
         let written = serde_json::to_string(&config).unwrap();
         assert_eq!(parse_json(&written).unwrap(), config, "{written}");
     }
@@ -58,12 +60,19 @@ fn a_wrong_share_is_reported() {
     assert_eq!(
         problems_of(&config_of(both)),
         [
-            "gates.io.share.url is not a known key (allowed: name, ledger_env, ledger_file, limit, max_hold, ttl)".to_owned(),
+            "gates.io.share.url is not a known key (allowed: name, ledger_env, ledger_file, limit, max_hold, ttl, unreachable)".to_owned(),
             "gates.io.share.name = \"my io\" is not the name of a gate in a ledger (allowed: 1 to 200 printable ASCII characters without spaces)".to_owned(),
             "gates.io.share.limit = 0 is not a limit (allowed: 1 to 1073741823)".to_owned(),
             format!("gates.io.share has no ledger, or two {allowed}"),
         ]
     );
+    for wrong in ["reserved 2", "reserved 0 for 3", "open"] {
+        let share = format!(r#"{{"name": "io", "ledger_env": "A", "limit": 2, "unreachable": {wrong:?}}}"#);
+        let expected = format!(
+            "gates.io.share.unreachable: {wrong:?} is not a policy for a ledger that cannot be reached (allowed: `closed`, `local`, or `reserved N for P` with N permits for each of P processes, both at least 1)"
+        );
+        assert_eq!(problems_of(&config_of(&share)), [expected]);
+    }
     let child = r#"{"gates": {"io": {"formula": "8"}, "mail": {"formula": "2", "within": "io",
         "share": {"name": "mail", "ledger_env": "A", "limit": 2}}}}"#;
     assert_eq!(
