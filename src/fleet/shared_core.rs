@@ -199,9 +199,10 @@ impl SharedCore {
         self.kick();
     }
 
-    /// Notes that a permit was returned. Relaxed: a missed flag delays its report to the next renewal.
+    /// Notes that a permit was returned, and wakes the thread for the first one after an exchange: it then reports all of them, as soon as
+    /// the next exchange may be made. Relaxed: a missed flag delays its report to the next renewal.
     pub(super) fn note_return(&self) {
-        if self.wants_returns.load(Ordering::Relaxed) {
+        if self.wants_returns.load(Ordering::Relaxed) && self.wants_returns.swap(false, Ordering::Relaxed) {
             self.kick();
         }
     }
