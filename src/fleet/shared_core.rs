@@ -22,12 +22,13 @@ use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
 
 /// What the handles share with the thread that renews the lease.
 pub(super) struct SharedCore {
-    /// The local gate, which may have children and keys. Its limit is the block plus one: a limit is at least 1, and a block can be 0.
+    /// The local gate, which may have children and keys. Its limit is the block.
     gate: Gate,
     /// The name of the gate in the ledger.
     name: String,
-    /// The permit that takes the one place too many. The gate is new and has a limit of 1, so it was granted.
-    plug: Option<OwnedPermit>,
+    /// 1 while there is a plug, else 0. The permits in use without the plug are never too few: it is added after the plug was taken, and
+    /// removed before the plug is returned.
+    plugged: AtomicU32,
     /// The lower one of the limit of the fleet, as far as it is known, and the local limit.
     weight_bound: AtomicU32,
     /// The weights of the requests that wait.
@@ -54,6 +55,8 @@ pub(super) struct SharedCore {
 
 struct SharedState {
     lease: Lease,
+    /// A limit is at least 1, and a block can be 0. While it is 0, this permit takes the one place of the local gate.
+    plug: Option<OwnedPermit>,
     /// The most permits that this process asks for.
     local_limit: Limit,
     /// Whether the end of the lease has been noted.
@@ -85,7 +88,6 @@ impl SharedCore {
         changes: Arc<Notify>,
     ) -> Self {
         let local_limit = gate.resize(Limit::MIN).from;
-        let plug = gate.try_acquire_owned().ok();
         let lease = Lease::new(holder_name(), terms, LimitVersion::configured(limit));
         let core = Self {
             policy,
@@ -93,7 +95,7 @@ impl SharedCore {
             free: AtomicU32::new(0),
             gate,
             name,
-            plug,
+            plugged: AtomicU32::new(0),
             weight_bound: AtomicU32::new(limit.min(local_limit).get()),
             waiting: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
@@ -105,6 +107,7 @@ impl SharedCore {
             changes,
             state: Mutex::new(SharedState {
                 lease,
+                plug: None,
                 local_limit,
                 is_paused: false,
                 wanted: 0,
@@ -119,8 +122,9 @@ impl SharedCore {
         };
         // What is reserved needs no answer of the ledger. The gate is new, so no request waits.
         let mut state = core.lock();
-        drop(core.free_if_allowed(&mut state));
+        let wake_lists = [core.apply_block(&mut state), core.free_if_allowed(&mut state)];
         drop(state);
+        drop(wake_lists);
         core
     }
 
@@ -152,7 +156,8 @@ impl SharedCore {
         let mut state = self.lock();
         let from = mem::replace(&mut state.local_limit, limit);
         state.lease.lower_cap(limit.get().saturating_sub(self.reserved()));
-        let wake_list = self.apply_block(&state);
+        // A local limit is at least 1, so a block stays 0, or stays above it, and there is no plug to return.
+        let BlockWakeups { wake_list, .. } = self.apply_block(&mut state);
         let debt = self.in_use().saturating_sub(limit.get());
         drop(state);
         // The thread asks for more, or returns the rest.
@@ -305,13 +310,13 @@ impl SharedCore {
                     _ => None,
                 };
                 // A lower block counts before the deadline is extended, and a higher one after it.
-                if self.limit_of_block(&state) < self.gate.limit() {
-                    wake_lists.push(self.apply_block(&state));
+                if self.block(&state) < self.gate.limit().get() {
+                    wake_lists.push(self.apply_block(&mut state));
                 }
                 let deadline = u64::try_from(state.lease.deadline().as_nanos()).unwrap_or(u64::MAX);
                 // Release pairs with the Acquire in `is_valid`: a request that sees the deadline sees the lower block.
                 self.deadline.store(deadline, Ordering::Release);
-                wake_lists.push(self.apply_block(&state));
+                wake_lists.push(self.apply_block(&mut state));
                 let held = self.in_use().saturating_sub(self.reserved());
                 self.wants_returns.store(held > cap || grant.target < grant.cap, Ordering::Relaxed);
             }
@@ -335,7 +340,7 @@ impl SharedCore {
         }
         state.is_paused = true;
         state.unleased_since = state.unleased_since.or(Some(state.lease.deadline()));
-        let mut wake_lists = vec![self.apply_block(&state)];
+        let mut wake_lists = vec![self.apply_block(&mut state)];
         // Permits in use should be reported as they return.
         self.wants_returns.store(true, Ordering::Relaxed);
         let fence = state.lease.fence();
@@ -402,13 +407,13 @@ impl SharedCore {
     }
 
     /// Lets permits be in use without a lease, if there is none and the policy allows it.
-    fn free_if_allowed(&self, state: &mut SharedState) -> WakeList {
+    fn free_if_allowed(&self, state: &mut SharedState) -> BlockWakeups {
         let is_lost = !state.lease.is_valid(boot_clock::now());
         let free = match self.policy {
             Unreachable::Reserved { permits, .. } if is_lost => permits.min(state.local_limit.get()),
             // A lease can also end because this process was stopped. Then the ledger answers at once.
             Unreachable::Local if is_lost && state.lease.failures() > 0 => state.local_limit.get(),
-            _ => return WakeList::default(),
+            _ => return BlockWakeups::default(),
         };
         // Before the gate admits more, so that no request that it admits is turned away.
         self.free.store(free, Ordering::Relaxed);
@@ -416,19 +421,28 @@ impl SharedCore {
         self.apply_block(state)
     }
 
-    /// Gives the local gate its block. The caller drops the list after it has released its lock.
-    fn apply_block(&self, state: &SharedState) -> WakeList {
+    /// Gives the local gate its block. The caller drops what is returned after it has released its locks.
+    fn apply_block(&self, state: &mut SharedState) -> BlockWakeups {
         let fleet_limit = state.lease.limit().limit.get().saturating_add(self.reserved());
         self.weight_bound.store(state.local_limit.get().min(fleet_limit), Ordering::Relaxed);
-        self.gate.resize_without_waking(self.limit_of_block(state)).1
+        let block = self.block(state);
+        if block == 0 && state.plug.is_none() {
+            state.plug = Some(self.gate.force_acquire());
+            self.plugged.store(1, Ordering::Release);
+        }
+        let wake_list = self.gate.resize_without_waking(Limit::saturating(block.into())).1;
+        let plug = if block > 0 { state.plug.take() } else { None };
+        if plug.is_some() {
+            self.plugged.store(0, Ordering::Release);
+        }
+        BlockWakeups { wake_list, _plug: plug }
     }
 
-    /// Returns the limit of the local gate: what is leased, reserved or free, at most the local limit. The plug has one permit more.
-    fn limit_of_block(&self, state: &SharedState) -> Limit {
+    /// Returns the permits that may be in use: what is leased, reserved or free, at most the local limit.
+    fn block(&self, state: &SharedState) -> u32 {
         let leased = if state.is_paused { 0 } else { state.lease.cap() };
         let free = if self.allows_no_lease() { self.free.load(Ordering::Relaxed) } else { 0 };
-        let block = leased.saturating_add(self.reserved()).max(free).min(state.local_limit.get());
-        Limit::saturating(u64::from(block).saturating_add(u64::from(self.plugged())))
+        leased.saturating_add(self.reserved()).max(free).min(state.local_limit.get())
     }
 
     /// Notifies `changes` if the state of the lease or the limit of the fleet is another one than before. What is notified is a task of
@@ -446,7 +460,7 @@ impl SharedCore {
     }
 
     fn plugged(&self) -> u32 {
-        self.plug.as_ref().map_or(0, OwnedPermit::weight)
+        self.plugged.load(Ordering::Acquire)
     }
 
     /// Returns what this process could use: the permits in use and those of the requests that wait, at most the local limit, and at least
@@ -474,6 +488,14 @@ fn lease_state(state: &SharedState, in_use: u32, now: Duration) -> LeaseState {
         LeasePhase::Draining if in_use > 0 => LeaseState::Draining,
         LeasePhase::Unleased | LeasePhase::Draining => LeaseState::Unreachable,
     }
+}
+
+/// What a change of the block leaves to do without a lock: dropping it wakes waiters, and returns the plug.
+#[derive(Default)]
+#[must_use = "dropped after the locks are released"]
+struct BlockWakeups {
+    wake_list: WakeList,
+    _plug: Option<OwnedPermit>,
 }
 
 /// How many leases that have ended are remembered, for the fences of permits that are still in use.

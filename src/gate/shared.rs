@@ -297,6 +297,15 @@ impl Shared {
         })
     }
 
+    /// Takes a permit whatever is available or waits.
+    #[cfg(feature = "fleet")]
+    pub(super) fn force_acquire(&self) {
+        match &self.node {
+            Some(node) => node.force_acquire(),
+            None => self.locked(|_, word| *word = word.acquired(1)),
+        }
+    }
+
     pub(super) fn close(&self) {
         if let Some(node) = &self.node {
             return node.close();

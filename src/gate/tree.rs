@@ -278,6 +278,12 @@ impl TreeNode {
         })
     }
 
+    /// Takes a permit of a declared gate whatever is available or waits.
+    #[cfg(feature = "fleet")]
+    pub(super) fn force_acquire(&self) {
+        self.tree().locked(|state, _| state.queue.force_acquire(self.place.declared()));
+    }
+
     /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another step
     /// must decide.
     #[inline(never)]
