@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::coop;
 use tokio::time::Instant;
 
 use crate::feedback::Outcome;
@@ -103,6 +104,9 @@ impl<'g> SharedRequest<'g> {
         self,
         location: &'static Location<'static>,
     ) -> Result<SharedPermit, SharedAcquireError> {
+        if let Some(permit) = self.acquire_fast().await {
+            return Ok(permit);
+        }
         let arrival = self.arrive(location)?;
         loop {
             let mut acquiring = pin!(arrival.request.acquire_owned());
@@ -121,6 +125,17 @@ impl<'g> SharedRequest<'g> {
                 return Ok(permit);
             }
         }
+    }
+
+    /// Acquires one permit if the fast path of the local gate admits it. Takes part in the budget of the task, as all acquiring does.
+    async fn acquire_fast(&self) -> Option<SharedPermit> {
+        if self.weight != 1 {
+            return None;
+        }
+        let budget = poll_fn(coop::poll_proceed).await;
+        let permit = self.handle.admit(self.local.try_acquire_fast()?)?;
+        budget.made_progress();
+        Some(permit)
     }
 
     /// As [`acquire`](Self::acquire), with a future that has a handle of its own, so it can be spawned.
