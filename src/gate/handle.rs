@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
+use super::core::Core;
 use super::holders::holder::Holder;
 use super::key::Key;
 use super::outcomes::{AttemptStart, OutcomeReader, OutcomeSampler};
@@ -186,6 +187,8 @@ impl Gate {
     /// shutdown. Permits in use stay valid. For a [key](Self::key), closes this handle with its clones; other handles of the key stay
     /// open.
     ///
+    /// A [pool](crate::pool) on the gate goes on until the gate is drained, and is closed then.
+    ///
     /// [`drained`](Self::drained) resolves when the queue has been served. [`close`](Self::close) ends the waits that are left. A request
     /// that [waits for the limit](super::Request::wait_for_limit) may wait for ever.
     ///
@@ -208,6 +211,45 @@ impl Gate {
     /// ```
     pub fn close_after_queue(&self) {
         self.shared.close_after_queue();
+    }
+
+    /// Pauses the gate: from now on it admits no request, also not at its children and keys, until [`resume`](Self::resume). The queue
+    /// stays as it is, and requests that arrive wait in it. It has no effect on a gate that is paused, and none on a
+    /// [key](Self::key).
+    ///
+    /// Permits in use stay valid, and are released as ever. Deadlines, the bound of the queue and a changed limit count as ever, too.
+    /// Nothing is [shed](crate::Shed) in a tree of gates while one of them is paused. A request that does not wait is rejected with
+    /// [`TryAcquireError::Paused`](super::TryAcquireError::Paused).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(4));
+    /// jobs.pause(); // the database is being moved
+    /// let waiting = tokio::spawn(jobs.acquire_owned());
+    /// # tokio::task::yield_now().await;
+    /// assert_eq!((jobs.is_paused(), jobs.in_use(), jobs.waiting()), (true, 0, 1));
+    /// jobs.resume();
+    /// drop(waiting.await??);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pause(&self) {
+        self.shared.pause();
+    }
+
+    /// Ends a [pause](Self::pause), and admits the requests that wait and fit. The gate stays paused if one above it is. It has no effect
+    /// on a gate that is not paused.
+    pub fn resume(&self) {
+        self.shared.resume();
+    }
+
+    /// Returns `true` if the gate, or one above it, is [paused](Self::pause).
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.shared.is_paused()
     }
 
     /// Returns the number of permits in use, those of children and keys included. It costs one load, or the lock of the tree for a
@@ -385,6 +427,22 @@ impl Gate {
             }
     }
 
+    /// Returns `true` if each permit of this gate is also one of the other: it is the same, or within it.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        match (&self.shared.node, &other.shared.node) {
+            (Some(node), Some(other)) => node.is_within(other),
+            _ => self.is_same(other),
+        }
+    }
+
+    /// Returns `true` if both are gates of one tree.
+    pub(super) fn shares_tree_with(&self, other: &Self) -> bool {
+        match (&self.shared.node, &other.shared.node) {
+            (Some(node), Some(other)) => node.shares_tree_with(other),
+            _ => false,
+        }
+    }
+
     /// Returns the place of the gate in the order in which several gates are acquired. The gates of a tree have the place of its root.
     pub(super) fn order(&self) -> u64 {
         self.shared.node.as_ref().map_or(self.shared.number, |node| node.tree().number())
@@ -425,6 +483,28 @@ impl Gate {
     /// Has the listener notified each time the limit is set, and when the gate is closed, until it is dropped.
     pub(crate) fn listen(&self, listener: &Arc<Notify>) {
         self.shared.listen(listener);
+    }
+
+    /// Returns `true` if the gate is closed and will admit nothing: it is not about to serve a queue, and no permit is in use.
+    pub(crate) fn is_over(&self) -> bool {
+        let has_ended = || match &self.shared.node {
+            Some(node) => node.has_ended(),
+            None => self.shared.locked(|state, _| state.has_ended),
+        };
+        self.is_closed() && (has_ended() || self.in_use() == 0 && self.waiting() == 0)
+    }
+
+    /// As [`listen`](Self::listen), also for the gates above.
+    pub(super) fn listen_upwards(&self, listener: &Arc<Notify>) {
+        match &self.shared.node {
+            Some(node) => node.listen_upwards(listener),
+            None => self.shared.listen(listener),
+        }
+    }
+
+    /// Returns the lowest of the limits of the gate and of those above it.
+    pub(super) fn lowest_limit(&self) -> Limit {
+        self.shared.node.as_ref().map_or_else(|| self.limit(), TreeNode::lowest_limit)
     }
 
     /// Returns the maximum wait that the gate allows, in nanoseconds, or [`NEVER`].

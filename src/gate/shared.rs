@@ -158,6 +158,20 @@ impl Shared {
             .map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
     }
 
+    /// Admits a request that does not wait. Counts nothing if it does not. May fail while another thread has the lock.
+    pub(super) fn try_acquire_uncounted(
+        &self,
+        weight: u32,
+        priority: Priority,
+        location: &'static Location<'static>,
+    ) -> Option<HeldPermits> {
+        if self.try_acquire(weight) {
+            return Some(HeldPermits::untracked(weight));
+        }
+        let record = self.node.as_ref()?.try_acquire_uncounted(weight, priority, location)?;
+        Some(HeldPermits::new(weight, record))
+    }
+
     /// Returns permits without the lock. Returns `false`, and changes nothing, if the caller must take the slow path.
     #[inline]
     pub(super) fn try_release(&self, held: HeldPermits) -> bool {
@@ -277,9 +291,9 @@ impl Shared {
             return resize;
         };
         let (state, word) = locked.parts();
-        let limit = change(Limit::saturating(word.limit().into()));
+        let limit = change(state.limit(*word));
         let from = state.resize(word, limit, clock::now, &mut wake_list);
-        let resize = Resize { from, to: limit, debt: word.debt() };
+        let resize = Resize { from, to: limit, debt: state.unpaused(*word).debt() };
         drop(locked);
         wake_list.wake_all();
         mem::forget(wake_list); // nothing is left in it
@@ -293,7 +307,7 @@ impl Shared {
         }
         self.locked(|state, word| {
             let from = state.resize(word, limit, clock::now, wake_list);
-            Resize { from, to: limit, debt: word.debt() }
+            Resize { from, to: limit, debt: state.unpaused(*word).debt() }
         })
     }
 
@@ -317,6 +331,30 @@ impl Shared {
         }
     }
 
+    /// Admits no request until the gate is [resumed](Self::resume).
+    pub(super) fn pause(&self) {
+        match &self.node {
+            Some(node) => node.pause(),
+            None => self.locked(|state, word| state.pause(word)),
+        }
+    }
+
+    /// Ends a pause, and admits the waiters that fit.
+    pub(super) fn resume(&self) {
+        match &self.node {
+            Some(node) => node.resume(),
+            None => self.step(|state, word, wake_list| state.resume(word, clock::now, wake_list)),
+        }
+    }
+
+    /// Returns `true` if the gate, or one above it, is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        match &self.node {
+            Some(node) => node.is_paused(),
+            None => self.permits.load().is_paused(),
+        }
+    }
+
     /// Has the listener notified each time the limit is set, and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         if let Some(node) = &self.node {
@@ -333,8 +371,12 @@ impl Shared {
         if let Some(node) = &self.node {
             return node.load();
         }
+        let status = |limit, word: Word| (limit, word.in_use(), word.has(Word::CLOSED));
         let word = self.permits.load();
-        (Limit::saturating(word.limit().into()), word.in_use(), word.has(Word::CLOSED))
+        if word.is_paused() {
+            return self.locked(|state, word| status(state.limit(*word), *word));
+        }
+        status(Limit::saturating(word.limit().into()), word)
     }
 
     /// Returns the number of requests that wait.

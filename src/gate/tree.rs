@@ -90,6 +90,11 @@ impl DeclaredGate {
         self.parent.as_ref().map_or(1, |parent| parent.depth().saturating_add(1))
     }
 
+    /// Returns this gate and those above it.
+    fn upwards(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |gate| gate.parent.as_deref())
+    }
+
     /// Returns the name of the gate that many levels further up.
     fn name_at(&self, level: u8) -> GateName {
         match &self.parent {
@@ -170,6 +175,19 @@ impl TreeNode {
     /// Returns `true` if both are the same gate or the same key.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.declared, &other.declared) && self.key() == other.key()
+    }
+
+    /// Returns `true` if each permit of this gate is also one of the other: it is the same, or within it.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        if other.key().is_some() {
+            return self.is_same(other);
+        }
+        self.declared.upwards().any(|gate| std::ptr::eq(gate, &*other.declared))
+    }
+
+    /// Returns `true` if both are in one tree.
+    pub(super) fn shares_tree_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.tree(), other.tree())
     }
 
     /// Returns `true` if the gate tracks its holders.
@@ -285,6 +303,26 @@ impl TreeNode {
         !self.is_tracked() && self.tree().locked(|state, word| state.admit_quiet(*word, &self.place, weight))
     }
 
+    /// Admits a request that does not wait. Counts nothing if it does not.
+    pub(super) fn try_acquire_uncounted(
+        &self,
+        weight: u32,
+        priority: Priority,
+        location: &'static Location<'static>,
+    ) -> Option<RecordId> {
+        let tracked = self.is_tracked().then(|| {
+            let requester = Requester::trying(location);
+            (TrackedRequest { requester, ownership: Ownership::Owned }, clock::now())
+        });
+        self.tree().locked(|state, _| {
+            if !state.admit_in_tree(&self.place, weight, priority) {
+                return None;
+            }
+            let track = |(tracked, now)| state.track(&self.place, weight, tracked, now);
+            Some(tracked.map_or(RecordId::NONE, track))
+        })
+    }
+
     #[inline(never)]
     pub(super) fn release(&self, held: HeldPermits) {
         let mut locked = self.tree().lock();
@@ -324,8 +362,32 @@ impl TreeNode {
         });
     }
 
+    pub(super) fn pause(&self) {
+        self.declared.tree.step(|state, word, wake_list| {
+            state.pause_in_tree(&self.place);
+            state.admit_waiters_slow(word, clock::now, wake_list);
+        });
+    }
+
+    pub(super) fn resume(&self) {
+        self.declared.tree.step(|state, word, wake_list| {
+            state.resume_in_tree(&self.place, clock::now, wake_list);
+            state.admit_waiters_slow(word, clock::now, wake_list);
+        });
+    }
+
+    /// Returns `true` if the gate, or one above it, is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.declared.tree.locked(|state, _| state.is_paused_in_tree(&self.place))
+    }
+
     pub(super) fn close_after_queue(&self) {
         self.tree.step(|state, _, wake_list| state.close_arrivals_in_tree(&self.place, wake_list));
+    }
+
+    /// Returns `true` if the gate, or one above it, was closed with its queue.
+    pub(super) fn has_ended(&self) -> bool {
+        self.tree().locked(|state, _| state.queue.has_ended(self.place.declared()))
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
@@ -335,6 +397,25 @@ impl TreeNode {
                 books.listeners.insert(listener);
             }
         });
+    }
+
+    /// As [`listen`](Self::listen), also at each gate above.
+    pub(super) fn listen_upwards(&self, listener: &Arc<Notify>) {
+        self.declared.tree.locked(|state, _| {
+            for gate in self.declared.upwards() {
+                if let Some(books) = state.queue.books_mut(gate.id) {
+                    books.listeners.insert(listener);
+                }
+            }
+        });
+    }
+
+    /// Returns the lowest of the limits of the gate and of those above it.
+    pub(super) fn lowest_limit(&self) -> Limit {
+        self.declared.tree.locked(|state, _| {
+            let above = self.declared.upwards().map(|gate| state.limit_in_tree(&Place::Gate(gate.id)));
+            above.fold(state.limit_in_tree(&self.place), Limit::min)
+        })
     }
 
     /// Returns the limit, the permits in use, and whether the gate is closed.

@@ -60,10 +60,15 @@ impl Governor {
             debt: status.debt,
             waiting: status.waiting,
             unclaimed: status.unclaimed,
+            paused: status.paused,
             closed: status.closed,
-            bottleneck: if status.waiting > 0 { self.bottleneck(gate, resolution) } else { None },
+            bottleneck: if status.waiting > 0 && !status.paused {
+                self.bottleneck(gate, resolution)
+            } else {
+                None
+            },
             tracked: gate.tracks_holders(),
-            holders: group(holders, overdue_after.map(Duration::from_nanos)),
+            holders: group_holders(holders, overdue_after.map(Duration::from_nanos)),
             stall,
         }
     }
@@ -106,9 +111,11 @@ pub struct GateDiagnosis {
     pub waiting: usize,
     /// Admitted requests that have not returned their permit yet.
     pub unclaimed: usize,
+    /// Whether the gate, or one above it, is [paused](Gate::pause).
+    pub paused: bool,
     /// Whether the gate was closed.
     pub closed: bool,
-    /// What keeps the requests waiting. `None` if none waits.
+    /// What keeps the requests waiting. `None` if none waits, or the gate is paused.
     pub bottleneck: Option<Bottleneck>,
     /// Whether the gate tracks its holders. If not, the fields below are empty.
     pub tracked: bool,
@@ -150,7 +157,8 @@ pub struct HolderGroup {
     pub overdue: usize,
 }
 
-fn group(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
+/// Joins the holders that requested at the same place, with the same label and in the same state.
+pub(super) fn group_holders(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
     // First by the address of the location, which is fast. A place in the source may have several addresses, so the few groups are then
     // joined by its text.
     let mut by_address: HashMap<
@@ -225,6 +233,9 @@ impl fmt::Display for GateDiagnosis {
         write!(f, "gate {gate}: {in_use} of {limit} in use, {waiting} waiting")?;
         if *debt > 0 {
             write!(f, ", debt {debt}")?;
+        }
+        if self.paused {
+            f.write_str(", paused")?;
         }
         if self.closed {
             f.write_str(", closed")?;

@@ -1,9 +1,10 @@
 //! The governor: live gates whose limits follow the probed resources of the host.
 //!
 //! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls` reports
-//! what does not move, and `diagnosis` tells why.
+//! what does not move, and `diagnosis` tells why. `close` ends the gates.
 
 mod builder;
+mod close;
 mod damping;
 mod diagnosis;
 mod feedback;
@@ -27,6 +28,7 @@ use prober::{Prober, RefreshScope};
 use refresh::ChangeReports;
 
 pub use builder::GovernorBuilder;
+pub use close::{CloseReport, GateLeft};
 pub use diagnosis::{Bottleneck, Diagnosis, GateDiagnosis, HolderGroup};
 pub use refresh::{RefreshPolicy, RefreshTask};
 pub use status::{FeedbackStatus, GovernorStatus, ProbeStatus};

@@ -11,6 +11,7 @@ mod support;
 
 mod acquire_all;
 mod fairness;
+mod nested;
 mod permits;
 mod poll_gate;
 mod rejection;
@@ -24,6 +25,7 @@ mod timer;
 mod blocking;
 mod budget;
 mod holders;
+mod pause;
 mod run;
 mod shed;
 mod status;

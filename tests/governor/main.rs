@@ -4,6 +4,7 @@
 
 mod background;
 mod build;
+mod close;
 mod concurrency;
 mod ends;
 mod events;

@@ -39,12 +39,12 @@ mod tests;
 pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
-    ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, FEEDBACK_CEILING, FEEDBACK_DECISIONS,
+    ADMITTED, ALL, BORROWED, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, FEEDBACK_CEILING, FEEDBACK_DECISIONS,
     FEEDBACK_FLOOR, FEEDBACK_LIMIT, FEEDBACK_OUTCOMES, FEEDBACK_PAUSED, HOLD, HOLDERS_OVERDUE, IN_USE, LIMIT,
-    Metric, MetricKind, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED,
-    POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT,
-    POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED,
-    RESIZED, RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
+    Metric, MetricKind, PAUSED, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES,
+    POOL_CREATED, POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED,
+    POOL_WAIT, POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED,
+    REJECTED, RESIZED, RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
@@ -134,15 +134,18 @@ fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
     gauge!(WAITING, "gate" => gate.clone()).set(gauge_value(status.waiting as u64));
     gauge!(DEBT, "gate" => gate.clone()).set(status.debt);
     gauge!(UNCLAIMED, "gate" => gate.clone()).set(gauge_value(status.unclaimed as u64));
+    gauge!(PAUSED, "gate" => gate.clone()).set(f64::from(u8::from(status.paused)));
     counter!(RESIZED, "gate" => gate.clone()).absolute(status.resized);
 
     let (queue, rejected) = (&status.totals.queue, &status.totals.rejected);
     counter!(ADMITTED, "gate" => gate.clone()).absolute(status.totals.admitted);
+    counter!(BORROWED, "gate" => gate.clone()).absolute(status.totals.borrowed);
     counter!(ENQUEUED, "gate" => gate.clone()).absolute(queue.enqueued);
     counter!(CANCELLED, "gate" => gate.clone()).absolute(queue.cancelled);
     // A request can be rejected on arrival or while it waits; the metric counts both.
     for (reason, count) in [
         (reason::NO_PERMITS, rejected.no_permits),
+        (reason::PAUSED, rejected.paused),
         (reason::QUEUE_FULL, rejected.queue_full),
         (reason::EXPIRED, rejected.expired.saturating_add(queue.expired)),
         (reason::TOO_LARGE, rejected.too_large.saturating_add(queue.too_large)),
