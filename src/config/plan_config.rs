@@ -144,7 +144,7 @@ impl Serialize for PlanConfig {
         if !own_specs.is_empty() {
             map.serialize_entry("gates", &GateTables(own_specs))?;
         }
-        if self.overrides.iter().len() > 0 {
+        if !self.overrides.is_empty() {
             map.serialize_entry(OVERRIDES, &self.overrides)?;
         }
         map.end()

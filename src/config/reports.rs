@@ -282,7 +282,7 @@ impl_serialize_by_fields! {
     ProbeStatus { resource, reading, stale, measured, failed }
 }
 
-/// Serializes every field under its name. `retry_after` and `oldest_permit` are in seconds, or null.
+/// Serializes every field under its name. `max_wait`, `retry_after` and `oldest_permit` are in seconds, or null.
 impl Serialize for GateStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self {
@@ -292,6 +292,8 @@ impl Serialize for GateStatus {
             available,
             debt,
             waiting,
+            queue_bound,
+            max_wait,
             unclaimed,
             paused,
             closed,
@@ -305,6 +307,7 @@ impl Serialize for GateStatus {
         } = self;
         serialize_fields!(serializer, "GateStatus", {
             "name": name, "limit": limit, "in_use": in_use, "available": available, "debt": debt, "waiting": waiting,
+            "queue_bound": queue_bound, "max_wait": max_wait.map(|wait| wait.as_secs_f64()),
             "unclaimed": unclaimed, "paused": paused, "closed": closed, "standing": standing,
             "retry_after": retry_after.map(|wait| wait.as_secs_f64()), "resized": resized, "totals": totals, "waits": waits,
             "holds": holds, "oldest_permit": oldest_permit.map(|age| age.as_secs_f64()),

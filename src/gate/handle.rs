@@ -99,7 +99,6 @@ impl Gate {
             keys: None,
             shed: None,
             parent: None,
-            longest_wait: NEVER,
             holders: None,
             samples_outcomes: false,
             outcomes_above: None,
@@ -158,6 +157,29 @@ impl Gate {
             let sum = i64::from(limit.get()).saturating_add(change);
             Limit::saturating(u64::try_from(sum).unwrap_or(0))
         })
+    }
+
+    /// Sets the bound of the queue: at most this many requests wait. With 0 no request waits, and with [`usize::MAX`] there is no bound.
+    /// Requests that wait now stay, also above a lower bound. It has no effect on a [key](Self::key).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::builder(GateName::new("jobs"), Limit::new(4)).queue(1000).build();
+    /// jobs.set_queue(100);
+    /// jobs.set_max_wait(Duration::from_millis(250));
+    /// let status = jobs.status();
+    /// assert_eq!((status.queue_bound, status.max_wait), (Some(100), Some(Duration::from_millis(250))));
+    /// ```
+    pub fn set_queue(&self, bound: usize) {
+        self.shared.set_queue_bound(bound);
+    }
+
+    /// Sets the maximum wait of the requests that arrive from now on, also at children and keys, whatever they ask for themselves. With
+    /// [`Duration::MAX`] there is none. Requests that wait now keep their deadlines. It has no effect on a [key](Self::key).
+    pub fn set_max_wait(&self, wait: Duration) {
+        self.shared.set_max_wait(clock::from_duration(wait));
     }
 
     /// Sets the limit without waking. The caller wakes the waiters by dropping the list, after it releases its own lock.
@@ -343,14 +365,19 @@ impl Gate {
                 self.name()
             )
         };
-        let Shared { max_wait, counters, outcomes, .. } = &*self.shared;
-        Self { shared: Arc::new(Shared::in_tree(*max_wait, Arc::clone(counters), outcomes.clone(), node)) }
+        let Shared { counters, outcomes, .. } = &*self.shared;
+        Self { shared: Arc::new(Shared::in_tree(Arc::clone(counters), outcomes.clone(), node)) }
     }
 
     /// Returns `true` if the gate was created with keys.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         self.shared.node.as_ref().is_some_and(TreeNode::has_keys)
+    }
+
+    /// Returns `true` if gates can be created within this one.
+    pub(crate) fn may_have_children(&self) -> bool {
+        self.shared.node.as_ref().is_some_and(|node| node.as_parent().is_some())
     }
 
     /// Returns `true` if requests of the gate are rejected early under lasting overload: it, or a gate above it, was created with
@@ -540,8 +567,6 @@ pub struct GateBuilder {
     keys: Option<Keys>,
     shed: Option<Shed>,
     parent: Option<Arc<DeclaredGate>>,
-    /// The maximum wait that the parent allows, in nanoseconds, or [`NEVER`].
-    longest_wait: i64,
     holders: Option<Holders>,
     samples_outcomes: bool,
     /// The sampler of the nearest gate above that has one.
@@ -621,7 +646,6 @@ impl GateBuilder {
             Some(declared) if declared.depth() >= MAX_DEPTH => ParentFault::TooDeep,
             Some(declared) => {
                 self.parent = Some(Arc::clone(declared));
-                self.longest_wait = parent.max_wait_nanos();
                 self.outcomes_above.clone_from(&parent.shared.outcomes);
                 return Ok(self);
             }
@@ -669,7 +693,7 @@ impl GateBuilder {
     /// Creates the gate.
     #[must_use]
     pub fn build(self) -> Gate {
-        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration).min(self.longest_wait);
+        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration);
         let rules = NodeRules {
             limit: self.limit,
             share: self.weight,
@@ -680,13 +704,13 @@ impl GateBuilder {
             measures_waits: self.measures_waits,
         };
         let node = match &self.parent {
-            Some(parent) => Some(TreeNode::child(parent, self.name, rules, self.holders)),
+            Some(parent) => Some(TreeNode::child(parent, self.name, rules, self.holders, max_wait)),
             None if self.is_parent
                 || self.keys.is_some()
                 || self.shed.is_some()
                 || self.holders.is_some() =>
             {
-                Some(TreeNode::root(self.name, rules, self.holders))
+                Some(TreeNode::root(self.name, rules, self.holders, max_wait))
             }
             None => None,
         };
@@ -696,7 +720,7 @@ impl GateBuilder {
             self.outcomes_above
         };
         let shared = match node {
-            Some(node) => Shared::in_tree(max_wait, Arc::default(), outcomes, node),
+            Some(node) => Shared::in_tree(Arc::default(), outcomes, node),
             None => Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits, outcomes),
         };
         Gate { shared: Arc::new(shared) }

@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
@@ -25,6 +25,7 @@ use super::handle::Gate;
 use super::permit::OwnedPermit;
 use super::queue::fair::Ownership;
 use super::request::Request;
+use super::sync::Mutex;
 use crate::plan::Limit;
 
 /// A permit whose work makes requests of its own; from [`OwnedPermit::lend`], and from each request [under](Request::under) another one.
@@ -64,7 +65,7 @@ struct Work {
     /// The permits that were borrowed, from the accounts of the works above.
     loans: Vec<OwnedPermit>,
     /// What nested work can borrow: a gate with as many permits as the work has. Created with the first loan.
-    account: OnceLock<Gate>,
+    account: Mutex<Option<Gate>>,
     /// The work that this one is part of. Its permits stay in use as long as this work has some of them.
     parent: Option<Arc<Work>>,
 }
@@ -175,7 +176,7 @@ impl NestedRequest<'_> {
 impl LendingPermit {
     fn new(gate: Gate, weight: u32, obtained: Obtained, parent: Option<Arc<Work>>) -> Self {
         let Obtained { own, loans } = obtained;
-        Self { work: Arc::new(Work { gate, weight, own, loans, account: OnceLock::new(), parent }) }
+        Self { work: Arc::new(Work { gate, weight, own, loans, account: Mutex::new(None), parent }) }
     }
 
     /// Returns the number of permits, borrowed ones included.
@@ -216,11 +217,19 @@ impl fmt::Debug for LendingPermit {
 
 impl Work {
     /// Returns the gate that lends the permits of this work.
-    fn account(&self) -> &Gate {
-        self.account.get_or_init(|| {
+    fn account(&self) -> Gate {
+        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        let create = || {
             let limit = Limit::saturating(self.weight.into());
             Gate::builder(self.gate.name(), limit).measure_waits(false).build()
-        })
+        };
+        account.get_or_insert_with(create).clone()
+    }
+
+    /// Returns `true` if this work has lent these permits.
+    fn has_lent(&self, loan: &OwnedPermit) -> bool {
+        let account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+        account.as_ref().is_some_and(|account| account.is_same(loan.gate()))
     }
 
     fn borrowed(&self) -> u32 {
@@ -294,14 +303,12 @@ impl NestedWork {
         let mut lent: Vec<&OwnedPermit> = Vec::new();
         let mut above = Some(&self.parent);
         while let Some(work) = above.filter(|_| plan.rest > 0) {
-            let lent_here =
-                |loan: &&&OwnedPermit| work.account.get().is_some_and(|own| own.is_same(loan.gate()));
-            let used =
-                lent.iter().filter(lent_here).fold(0_u32, |sum, loan| sum.saturating_add(loan.weight()));
+            let lent_here = lent.iter().filter(|loan| work.has_lent(loan));
+            let used = lent_here.fold(0_u32, |sum, loan| sum.saturating_add(loan.weight()));
             if work.gate.is_within(&self.gate) {
                 let part = work.weight.saturating_sub(used).min(plan.rest);
                 if part > 0 {
-                    plan.loans.push((work.account().clone(), part));
+                    plan.loans.push((work.account(), part));
                     plan.rest = plan.rest.saturating_sub(part);
                 }
             } else if work.gate.shares_tree_with(&self.gate) {

@@ -42,6 +42,10 @@ pub struct GateStatus {
     pub debt: u32,
     /// Requests in the queue, whatever their weight.
     pub waiting: usize,
+    /// The largest number of requests that may wait. `None` if there is no bound.
+    pub queue_bound: Option<usize>,
+    /// The longest wait that the gate, and those above it, allow. `None` if there is no such limit.
+    pub max_wait: Option<Duration>,
     /// Admitted requests that have not returned their permit yet: the future was not polled since, its task had no budget left,
     /// or the blocked thread has not run again. Their permits are in use.
     ///

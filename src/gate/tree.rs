@@ -27,6 +27,7 @@ use super::queue::fair::{NodeId, NodeRules, Ownership, Place};
 use super::queue::{FairQueue, Waiter};
 use super::state::{GateState, TrackedRequest};
 use super::status::{GateStatus, KeyStatus, Resize};
+use super::sync::{Ordering, PlainCounter};
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Holders, Limit};
 
@@ -61,6 +62,8 @@ pub(super) struct DeclaredGate {
     sheds: bool,
     /// `Some` if the gate tracks its holders.
     holders: Option<Holders>,
+    /// The maximum wait of the gate itself, in nanoseconds, or [`NEVER`](clock::NEVER).
+    max_wait: PlainCounter,
 }
 
 /// The place of one gate in a tree.
@@ -113,10 +116,12 @@ impl Drop for DeclaredGate {
 
 impl TreeNode {
     /// Creates a tree with its root.
-    pub(super) fn root(name: GateName, rules: NodeRules, holders: Option<Holders>) -> Self {
+    pub(super) fn root(name: GateName, rules: NodeRules, holders: Option<Holders>, max_wait: i64) -> Self {
         let permits = Permits::new(Limit::MIN, GateState::new_tree(rules));
         let tree = Arc::new(Tree { permits, hasher: RandomState::new(), number: next_number() });
-        Self::declared(tree, NodeId::ROOT, name, None, rules, holders)
+        let node = Self::declared(tree, NodeId::ROOT, name, None, rules, holders);
+        node.set_max_wait(max_wait);
+        node
     }
 
     /// Adds a declared child to a gate, which [may have](Self::is_parent) one.
@@ -125,12 +130,15 @@ impl TreeNode {
         name: GateName,
         rules: NodeRules,
         holders: Option<Holders>,
+        max_wait: i64,
     ) -> Self {
         let tree = Arc::clone(&parent.tree);
         let added = tree.locked(|state, _| state.queue.add(parent.id, rules));
         // The permits of a child are permits of its parent, so a parent that tracks its holders tracks those of the child.
         let holders = holders.or(parent.holders);
-        Self::declared(tree, added, name, Some(Arc::clone(parent)), rules, holders)
+        let node = Self::declared(tree, added, name, Some(Arc::clone(parent)), rules, holders);
+        node.set_max_wait(max_wait);
+        node
     }
 
     fn declared(
@@ -157,6 +165,7 @@ impl TreeNode {
             has_keys,
             sheds,
             holders,
+            max_wait: PlainCounter::new(u64::MAX),
         });
         Self { declared, tree, place: Place::Gate(id) }
     }
@@ -188,6 +197,30 @@ impl TreeNode {
     /// Returns `true` if both are in one tree.
     pub(super) fn shares_tree_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.tree(), other.tree())
+    }
+
+    /// Returns the maximum wait of the gate and of those above it, in nanoseconds, or [`NEVER`](clock::NEVER).
+    #[inline]
+    pub(super) fn max_wait(&self) -> i64 {
+        // Relaxed: a request that arrives while a maximum wait is changed has the old one or the new one.
+        let waits = self.declared.upwards().map(|gate| gate.max_wait.load(Ordering::Relaxed));
+        waits.min().and_then(|wait| i64::try_from(wait).ok()).unwrap_or(clock::NEVER)
+    }
+
+    /// Sets the maximum wait of the gate itself. Negative values count as 0. It has no effect on a key.
+    pub(super) fn set_max_wait(&self, wait: i64) {
+        if self.key().is_none() {
+            let wait = if wait == clock::NEVER { u64::MAX } else { u64::try_from(wait).unwrap_or(0) };
+            self.declared.max_wait.store(wait, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the largest number of requests that may wait. It has no effect on a key.
+    pub(super) fn set_queue_bound(&self, bound: usize) {
+        if let Place::Gate(id) = self.place {
+            let bound = u32::try_from(bound).unwrap_or(u32::MAX);
+            self.tree().locked(|state, _| state.queue.set_queue_bound(id, bound));
+        }
     }
 
     /// Returns `true` if the gate tracks its holders.

@@ -63,7 +63,8 @@ impl Governor {
 
     /// Returns the gates in the order of the plan, each after its children.
     fn closing_order(&self) -> Vec<Gate> {
-        let (specs, gates) = (self.0.plan.specs(), &self.0.gates);
+        let declared = self.declared();
+        let (specs, gates) = (declared.plan.specs(), &declared.gates);
         let mut ordered: Vec<Gate> = Vec::with_capacity(gates.len());
         // A plan has few gates and levels.
         let mut left: Vec<GateName> = specs.iter().map(|spec| spec.name()).collect();

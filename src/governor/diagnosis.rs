@@ -42,47 +42,47 @@ impl Governor {
     /// ```
     #[must_use]
     pub fn diagnose(&self) -> Diagnosis {
-        let resolution = self.resolution();
-        let gates = self.0.gates.iter();
+        let (resolution, declared) = (self.resolution(), self.declared());
+        let gates = &declared.gates;
         Diagnosis {
-            gates: gates.map(|gate| self.diagnose_gate(gate, &resolution)).collect(),
-            cycles: wait_cycles(&self.0.gates),
+            gates: gates.iter().map(|gate| diagnose_gate(gate, gates, &resolution)).collect(),
+            cycles: wait_cycles(gates),
         }
     }
+}
 
-    fn diagnose_gate(&self, gate: &Gate, resolution: &Resolution) -> GateDiagnosis {
-        let (status, holders, stall) = (gate.status(), gate.holders(), gate.look().stall);
-        let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
-        GateDiagnosis {
-            gate: gate.name(),
-            limit: status.limit,
-            in_use: status.in_use,
-            debt: status.debt,
-            waiting: status.waiting,
-            unclaimed: status.unclaimed,
-            paused: status.paused,
-            closed: status.closed,
-            bottleneck: if status.waiting > 0 && !status.paused {
-                self.bottleneck(gate, resolution)
-            } else {
-                None
-            },
-            tracked: gate.tracks_holders(),
-            holders: group_holders(holders, overdue_after.map(Duration::from_nanos)),
-            stall,
-        }
+fn diagnose_gate(gate: &Gate, gates: &[Gate], resolution: &Resolution) -> GateDiagnosis {
+    let (status, holders, stall) = (gate.status(), gate.holders(), gate.look().stall);
+    let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
+    GateDiagnosis {
+        gate: gate.name(),
+        limit: status.limit,
+        in_use: status.in_use,
+        debt: status.debt,
+        waiting: status.waiting,
+        unclaimed: status.unclaimed,
+        paused: status.paused,
+        closed: status.closed,
+        bottleneck: if status.waiting > 0 && !status.paused {
+            bottleneck(gate, gates, resolution)
+        } else {
+            None
+        },
+        tracked: gate.tracks_holders(),
+        holders: group_holders(holders, overdue_after.map(Duration::from_nanos)),
+        stall,
     }
+}
 
-    /// Returns the gate without room that is the nearest to the requests of this gate. If each has room, the first request is too heavy
-    /// for it, so that it is the gate itself.
-    fn bottleneck(&self, gate: &Gate, resolution: &Resolution) -> Option<Bottleneck> {
-        let explanation = resolution.explain(gate.name()).ok()?;
-        let parents = explanation.path().parents().iter().rev();
-        let above = parents.filter_map(|name| self.0.gates.iter().find(|gate| gate.name() == *name));
-        let full = std::iter::once(gate).chain(above).find(|gate| gate.available() == 0).unwrap_or(gate);
-        let explanation = resolution.explain(full.name()).ok()?;
-        Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by: decided_by(explanation) })
-    }
+/// Returns the gate without room that is the nearest to the requests of this gate. If each has room, the first request is too heavy
+/// for it, so that it is the gate itself.
+fn bottleneck(gate: &Gate, gates: &[Gate], resolution: &Resolution) -> Option<Bottleneck> {
+    let explanation = resolution.explain(gate.name()).ok()?;
+    let parents = explanation.path().parents().iter().rev();
+    let above = parents.filter_map(|name| gates.iter().find(|gate| gate.name() == *name));
+    let full = std::iter::once(gate).chain(above).find(|gate| gate.available() == 0).unwrap_or(gate);
+    let explanation = resolution.explain(full.name()).ok()?;
+    Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by: decided_by(explanation) })
 }
 
 /// Why nothing moves; from [`Governor::diagnose`].

@@ -3,6 +3,7 @@
 //! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls` reports
 //! what does not move, and `diagnosis` tells why. `close` ends the gates.
 
+mod add;
 mod builder;
 mod close;
 mod damping;
@@ -14,16 +15,20 @@ mod stalls;
 mod status;
 mod update;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::event::Observer;
 use crate::gate::Gate;
-use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, UnknownGateError};
-use feedback::FeedbackProbe;
+use crate::plan::{BuildError, GateName, Overrides, Plan, Readings, Resolution, RuleName, UnknownGateError};
+use feedback::{FeedbackProbe, MakeRule};
 use prober::{Prober, RefreshScope};
 use refresh::ChangeReports;
 
@@ -84,11 +89,10 @@ pub use status::{FeedbackStatus, GovernorStatus, ProbeStatus};
 pub struct Governor(Arc<GovernorShared>);
 
 struct GovernorShared {
-    plan: Plan,
-    /// One gate for each gate of the plan, in the order of the plan.
-    gates: Vec<Gate>,
-    /// One for each adaptive gate, in the order of the plan. They are also among the probes of the prober.
-    feedbacks: Vec<Arc<FeedbackProbe>>,
+    /// Creates the rules of adaptive gates, also of those that are added later.
+    rules: BTreeMap<RuleName, MakeRule>,
+    /// The number of gates. Tells the background tasks that one was added.
+    added: watch::Sender<usize>,
     /// Locked during a refresh. Refreshes run one at a time, so each starts from the complete result of the last one.
     prober: tokio::sync::Mutex<Prober>,
     state: Mutex<GovernorState>,
@@ -96,8 +100,18 @@ struct GovernorShared {
     observers: Vec<Box<dyn Observer>>,
 }
 
+/// The gates of a governor. They are replaced as a whole when one is added.
+struct DeclaredGates {
+    plan: Plan,
+    /// One gate for each gate of the plan, in the order of the plan.
+    gates: Vec<Gate>,
+    /// One for each adaptive gate, in the order of the plan. They are also among the probes of the prober.
+    feedbacks: Vec<Arc<FeedbackProbe>>,
+}
+
 /// The inputs of the limits in force, and their result.
 struct GovernorState {
+    declared: Arc<DeclaredGates>,
     /// The newest readings, even if a refresh rejected the limits that follow from them.
     readings: Readings,
     overrides: Overrides,
@@ -129,8 +143,9 @@ impl Governor {
     /// [`UnknownGateError`] if the plan declares no gate of this name.
     pub fn gate(&self, key: impl Into<GateName>) -> Result<Gate, UnknownGateError> {
         let given = key.into();
-        self.0.gates.iter().find(|gate| gate.name() == given).cloned().ok_or_else(|| {
-            let known = self.0.gates.iter().map(Gate::name).collect();
+        let declared = self.declared();
+        declared.gates.iter().find(|gate| gate.name() == given).cloned().ok_or_else(|| {
+            let known = declared.gates.iter().map(Gate::name).collect();
             UnknownGateError { given, known }
         })
     }
@@ -236,7 +251,8 @@ impl Governor {
 
     /// Returns the state of the feedback of each adaptive gate, in the order of the plan.
     pub fn feedbacks(&self) -> impl Iterator<Item = FeedbackStatus> {
-        self.0.feedbacks.iter().map(|feedback| feedback.status())
+        let statuses: Vec<_> = self.declared().feedbacks.iter().map(|feedback| feedback.status()).collect();
+        statuses.into_iter()
     }
 
     /// Returns a receiver that is notified of each new resolution from now on.
@@ -368,21 +384,49 @@ impl Governor {
     ///
     /// Outside of a tokio runtime with time enabled.
     pub fn spawn_refresh(&self, policy: RefreshPolicy) -> RefreshTask {
-        let watch_loop = self.has_tracked_gates().then(|| self.clone().watch_loop());
-        RefreshTask::spawn(self.clone().refresh_loop(policy), watch_loop)
+        RefreshTask::spawn(self.clone().refresh_loop(policy), self.clone().watch_loop())
     }
 
     async fn refresh_loop(self, policy: RefreshPolicy) {
-        let probes = self.0.prober.lock().await.probes();
-        let mut reports = ChangeReports::new(&probes);
         let rise_after = policy.rise_duration();
+        let mut added = self.0.added.subscribe();
         loop {
-            let rise_due = self.0.prober.lock().await.rise_due(rise_after);
-            let scope = reports.wait_for_refresh(&policy, rise_due).await;
-            // Observers are told of a rejection. The next refresh may succeed.
-            let (_, announcement) = self.refresh_damped(&scope, rise_after).await;
-            self.announce_ignoring_panics(announcement);
+            let probes = self.0.prober.lock().await.probes();
+            let mut reports = ChangeReports::new(&probes);
+            loop {
+                let rise_due = self.0.prober.lock().await.rise_due(rise_after);
+                // A gate that is added may have a probe, which is to be heard from then on. Reports that are lost by that are made
+                // good by a refresh of all probes.
+                let scope = {
+                    let mut due = pin!(reports.wait_for_refresh(&policy, rise_due));
+                    let mut new_probes = pin!(added.changed());
+                    poll_fn(|cx| match due.as_mut().poll(cx) {
+                        Poll::Ready(scope) => Poll::Ready(Some(scope)),
+                        Poll::Pending => new_probes.as_mut().poll(cx).map(|_| None),
+                    })
+                    .await
+                };
+                let has_new_probes = scope.is_none();
+                let scope = scope.unwrap_or(RefreshScope::All);
+                // Observers are told of a rejection. The next refresh may succeed.
+                let (_, announcement) = self.refresh_damped(&scope, rise_after).await;
+                self.announce_ignoring_panics(announcement);
+                if has_new_probes {
+                    break;
+                }
+            }
         }
+    }
+
+    /// Returns the gates as they are declared now.
+    fn declared(&self) -> Arc<DeclaredGates> {
+        Arc::clone(&self.state().declared)
+    }
+
+    /// Returns handles to all gates, in the order of the plan.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn all_gates(&self) -> Vec<Gate> {
+        self.declared().gates.clone()
     }
 
     /// Locks the state. A poisoned lock is used as it is, because no code that can panic leaves the state half changed.
@@ -393,6 +437,6 @@ impl Governor {
 
 impl fmt::Debug for Governor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Governor").field("gates", &self.0.gates).finish_non_exhaustive()
+        f.debug_struct("Governor").field("gates", &self.declared().gates).finish_non_exhaustive()
     }
 }

@@ -86,16 +86,16 @@ impl Default for RefreshPolicy {
 #[must_use = "the refresh stops when this is dropped"]
 pub struct RefreshTask {
     task: JoinHandle<()>,
-    /// Watches the gates that track their holders, if there are any.
-    watch: Option<JoinHandle<()>>,
+    /// Watches the gates that track their holders.
+    watch: JoinHandle<()>,
 }
 
 impl RefreshTask {
     pub(super) fn spawn(
         refresh_loop: impl Future<Output = ()> + Send + 'static,
-        watch_loop: Option<impl Future<Output = ()> + Send + 'static>,
+        watch_loop: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
-        Self { task: tokio::spawn(refresh_loop), watch: watch_loop.map(tokio::spawn) }
+        Self { task: tokio::spawn(refresh_loop), watch: tokio::spawn(watch_loop) }
     }
 
     /// Returns `true` until the task is dropped or its runtime shuts down.
@@ -108,9 +108,7 @@ impl RefreshTask {
 impl Drop for RefreshTask {
     fn drop(&mut self) {
         self.task.abort();
-        if let Some(watch) = &self.watch {
-            watch.abort();
-        }
+        self.watch.abort();
     }
 }
 

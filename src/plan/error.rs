@@ -202,6 +202,16 @@ pub enum Problem {
         /// The resources that have a probe.
         probed: Vec<Resource>,
     },
+    /// A gate was added to a running governor within a gate that was opened without children.
+    #[error(
+        "gate `{gate}` cannot be added within gate `{parent}`, which was opened without children and keys: declare keys, or a child of it, when the governor is built"
+    )]
+    ParentIsOpen {
+        /// The gate.
+        gate: GateName,
+        /// The parent.
+        parent: GateName,
+    },
 }
 
 /// The error for a gate that the plan does not declare: the given name, and the gates that are declared.

@@ -251,13 +251,19 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
     /// Returns the earliest bound on the wait, or [`NEVER`] if there is none.
     fn deadline_from(&self, arrived: i64) -> i64 {
-        let longest = self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.max_wait);
+        let longest = self.longest_nanos();
         clock::add_nanos(arrived, longest).min(self.deadline.map_or(NEVER, clock::from_instant))
     }
 
-    /// Returns the longest wait of the request or of the pool.
+    /// Returns the longest wait of the request, the pool or the gate in nanoseconds, or [`NEVER`].
+    fn longest_nanos(&self) -> i64 {
+        let own = self.max_wait.map_or(NEVER, clock::from_duration);
+        own.min(self.shared.max_wait).min(self.shared.gate.max_wait_nanos())
+    }
+
+    /// Returns the longest wait of the request, the pool or the gate.
     fn longest_wait(&self) -> Option<Duration> {
-        let longest = self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.max_wait);
+        let longest = self.longest_nanos();
         (longest != NEVER).then(|| Duration::from_nanos(longest.unsigned_abs()))
     }
 

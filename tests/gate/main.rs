@@ -14,6 +14,7 @@ mod fairness;
 mod nested;
 mod permits;
 mod poll_gate;
+mod queue_bounds;
 mod rejection;
 mod resize;
 

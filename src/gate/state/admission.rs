@@ -21,7 +21,7 @@ pub(in crate::gate) struct GateState<Q: Queue> {
     pub(super) timers: Timers,
     pub(super) drain_waiters: DrainWaiters<Q::Drained>,
     /// The bound of the whole queue, where the queue itself has none.
-    queue_bound: usize,
+    pub(in crate::gate) queue_bound: usize,
     /// The limit of a gate by itself while it is paused. Meaningless otherwise, and in a tree.
     pub(super) paused_limit: Limit,
     /// Whether all waits of a gate by itself were ended. Not so while a closed gate serves its queue.
@@ -279,6 +279,8 @@ impl GateState<FifoQueue> {
             available: word.available(),
             debt: word.debt(),
             waiting,
+            queue_bound: Some(self.queue_bound).filter(|bound| *bound < usize::MAX),
+            max_wait: None,
             unclaimed: usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX),
             paused,
             closed: word.has(Word::CLOSED),

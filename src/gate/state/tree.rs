@@ -305,6 +305,12 @@ impl GateState<FairQueue> {
             available: limit.get().saturating_sub(node.in_use),
             debt: node.in_use.saturating_sub(limit.get()),
             waiting: node.waiting as usize,
+            queue_bound: self
+                .queue
+                .queue_bound(place)
+                .filter(|bound| *bound < u32::MAX)
+                .map(|bound| bound as usize),
+            max_wait: None,
             unclaimed: usize::try_from(unclaimed).unwrap_or(usize::MAX),
             paused: self.is_paused_in_tree(place),
             closed: self.is_closed_in_tree(place),

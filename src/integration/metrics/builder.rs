@@ -28,7 +28,8 @@ pub struct MetricsBuilder {
 }
 
 impl MetricsBuilder {
-    /// Adds a governor: every gate of its plan, its probes and its refreshes.
+    /// Adds a governor: every gate of its plan, also those that are [added](Governor::add) later, its probes and its refreshes. A gate that is
+    /// added later is not recorded if the set has another one of its name.
     pub fn governor(mut self, governor: &Governor) -> Self {
         let resolution = governor.resolution();
         let explanations = resolution.explanations().iter();

@@ -48,6 +48,7 @@ pub use names::{
 };
 pub use task::MetricsTask;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use metrics::{SharedString, counter, gauge};
@@ -55,7 +56,7 @@ use metrics::{SharedString, counter, gauge};
 use super::reason;
 use crate::gate::{Gate, GateStatus, Histogram};
 use crate::governor::{FeedbackStatus, Governor, ProbeStatus};
-use crate::plan::Reading;
+use crate::plan::{GateName, Reading};
 use names::gauge_value;
 use pool::{RecordedPool, RecordedPoolHistograms};
 
@@ -85,6 +86,8 @@ struct RecordedSet {
 #[derive(Debug, Default)]
 struct RecordedHistograms {
     gates: Vec<Histogram>,
+    /// Those of gates that were added to a governor later.
+    added: BTreeMap<GateName, Histogram>,
     pools: Vec<RecordedPoolHistograms>,
 }
 
@@ -101,18 +104,12 @@ impl Metrics {
         recorded.pools.resize_with(self.set.pools.len(), Default::default);
         names::describe();
         for (gate, recorded) in self.set.gates.iter().zip(&mut recorded.gates) {
-            let status = gate.status();
-            record_gate(&status, recorded);
-            if gate.has_keys() {
-                record_busy_keys(&status, gate.busy_keys());
-            }
-            if gate.sheds() {
-                record_shedding(&status);
-            }
-            if gate.tracks_holders() {
-                record_overdue(&status, gate.look().overdue.map_or(0, |late| late.count));
-            }
-            *recorded = status.waits;
+            record_gate_and_more(gate, recorded);
+        }
+        let known: BTreeSet<GateName> = self.set.gates.iter().map(Gate::name).collect();
+        let added = self.set.governors.iter().flat_map(Governor::all_gates);
+        for gate in added.filter(|gate| !known.contains(&gate.name())) {
+            record_gate_and_more(&gate, recorded.added.entry(gate.name()).or_default());
         }
         for (pool, recorded) in self.set.pools.iter().zip(&mut recorded.pools) {
             pool.record(recorded);
@@ -125,6 +122,22 @@ impl Metrics {
             governor.feedbacks().for_each(|feedback| record_feedback(&feedback));
         }
     }
+}
+
+/// Records everything of a gate. `recorded` has the waits that were recorded before.
+fn record_gate_and_more(gate: &Gate, recorded: &mut Histogram) {
+    let status = gate.status();
+    record_gate(&status, recorded);
+    if gate.has_keys() {
+        record_busy_keys(&status, gate.busy_keys());
+    }
+    if gate.sheds() {
+        record_shedding(&status);
+    }
+    if gate.tracks_holders() {
+        record_overdue(&status, gate.look().overdue.map_or(0, |late| late.count));
+    }
+    *recorded = status.waits;
 }
 
 fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {

@@ -526,6 +526,17 @@ impl FairQueue {
         of_children.fold(self.nodes[id].waiting, |waiting, child| waiting.saturating_sub(child.waiting))
     }
 
+    /// Returns the largest number of requests that may wait at a gate and below; `u32::MAX` if there is no bound, and `None` for a key
+    /// that is idle.
+    pub(in crate::gate) fn queue_bound(&self, place: &Place) -> Option<u32> {
+        self.resolve(place).map(|id| self.nodes[id].queue_bound)
+    }
+
+    /// Sets the largest number of requests that may wait at a declared gate and below. Those that wait now stay.
+    pub(in crate::gate) fn set_queue_bound(&mut self, id: NodeId, bound: u32) {
+        self.nodes[id].queue_bound = bound;
+    }
+
     /// Returns the permits in use and the requests that wait at a gate and below, and its limit.
     pub(in crate::gate) fn node(&self, id: NodeId) -> NodeStatus {
         let GateNode { in_use, waiting, .. } = self.nodes[id];
