@@ -575,7 +575,7 @@ impl<'g> Request<'g> {
     }
 
     /// Notes where the request is made.
-    pub(super) const fn made_at(mut self, location: &'static Location<'static>) -> Self {
+    pub(crate) const fn made_at(mut self, location: &'static Location<'static>) -> Self {
         self.location = Some(location);
         self
     }

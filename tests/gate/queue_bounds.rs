@@ -91,6 +91,6 @@ fn bounds_count_below() {
         advance(21 * MS).await;
         assert!(matches!(poll_once(&mut waiting), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
         drop((waiting, held));
-        [&root, &child, &key].map(assert_idle);
+        [&root, &child, &key].into_iter().for_each(assert_idle);
     });
 }

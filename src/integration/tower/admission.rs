@@ -1,6 +1,7 @@
 //! How a request of a layer asks its gate for a permit.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +16,8 @@ use crate::integration::observed::Observation;
 #[derive(Clone, Debug)]
 pub(super) struct LayerSettings {
     pub(super) gate: Gate,
+    /// Where the layer was created.
+    pub(super) location: &'static Location<'static>,
     pub(super) wait_policy: WaitPolicy,
     pub(super) retry_after: Duration,
     pub(super) observation: Observation,
@@ -63,7 +66,8 @@ impl RequestAdmission {
     pub(super) fn try_admit(&mut self) -> FirstAttempt {
         let gate = self.key.as_ref().unwrap_or(&self.settings.gate);
         if matches!(self.settings.wait_policy, WaitPolicy::Never) {
-            let admitted = gate.request().priority(self.priority).try_acquire_owned();
+            let request = gate.request().priority(self.priority).made_at(self.settings.location);
+            let admitted = request.try_acquire_owned();
             return FirstAttempt::Decided(admitted.map_err(RejectionCause::from));
         }
         if let Some(permit) = gate.try_acquire_fast() {
@@ -80,7 +84,7 @@ async fn wait(
     priority: Priority,
 ) -> Result<OwnedPermit, RejectionCause> {
     let gate = key.as_ref().unwrap_or(&settings.gate);
-    let mut request = gate.request().priority(priority);
+    let mut request = gate.request().priority(priority).made_at(settings.location);
     if let WaitPolicy::AtMost(wait) = settings.wait_policy {
         request = request.max_wait(wait);
     }

@@ -104,6 +104,7 @@ pub use rejected::{GateError, Rejected};
 pub use release::{Holding, UntilBodyEnds, UntilResponse};
 
 use std::mem;
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -133,10 +134,13 @@ pub struct GateLayer<H = UntilResponse, P = PermitInLayer, C = Unclassified, O =
 }
 
 impl GateLayer {
-    /// Creates a layer whose services share this gate.
+    /// Creates a layer whose services share this gate. A gate that [tracks its holders](crate::GateSpec::track_holders) names the place of this
+    /// call as that of the requests.
+    #[track_caller]
     pub const fn new(gate: Gate) -> Self {
         let settings = LayerSettings {
             gate,
+            location: Location::caller(),
             wait_policy: WaitPolicy::AsGateAllows,
             retry_after: DEFAULT_RETRY_AFTER,
             observation: Observation::NONE,
