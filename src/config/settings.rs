@@ -40,7 +40,7 @@ use crate::plan::{GateName, GatePath, OverrideLayer, QueueSetting};
 #[must_use]
 pub struct Settings {
     path: String,
-    settings: Vec<(GatePath, usize)>,
+    limits: Vec<(GatePath, usize)>,
     queues: Vec<(GatePath, QueueSetting)>,
 }
 
@@ -53,8 +53,8 @@ impl Settings {
     /// Sets a gate. A second setting of the same gate replaces the first.
     pub fn set(mut self, gate: impl Into<GatePath>, value: usize) -> Self {
         let path = gate.into();
-        self.settings.retain(|(other, _)| other.gate() != path.gate());
-        self.settings.push((path, value));
+        self.limits.retain(|(other, _)| other.gate() != path.gate());
+        self.limits.push((path, value));
         self
     }
 
@@ -83,20 +83,20 @@ impl Settings {
     /// Returns `true` if nothing is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.settings.is_empty() && self.queues.is_empty()
+        self.limits.is_empty() && self.queues.is_empty()
     }
 
     /// Returns the settings of limits in the order of the file, if the format keeps the order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (GateName, usize)> {
-        self.settings.iter().map(|(path, value)| (path.gate(), *value))
+        self.limits.iter().map(|(path, value)| (path.gate(), *value))
     }
 
     /// Converts the settings to an override layer. Name it after its source, such as the file. The origin of each setting
     /// contains its key.
     pub fn layer(&self, name: impl Into<String>) -> OverrideLayer {
         let dot = if self.path.is_empty() { "" } else { "." };
-        let mut layer = self.settings.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, value)| {
+        let mut layer = self.limits.iter().fold(OverrideLayer::new(name.into()), |layer, (gate, value)| {
             layer.set_from(gate.clone(), *value, format!("{}{dot}{gate}", self.path))
         });
         for (gate, setting) in &self.queues {
@@ -122,7 +122,7 @@ impl Settings {
     }
 
     pub(super) fn of(path: &str, read: ReadSettings) -> Self {
-        Self { path: path.to_owned(), settings: read.limits, queues: read.queues }
+        Self { path: path.to_owned(), limits: read.limits, queues: read.queues }
     }
 }
 
@@ -135,7 +135,7 @@ impl<'de> Deserialize<'de> for Settings {
 
 impl Serialize for Settings {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut gates: Vec<&GatePath> = self.settings.iter().map(|(gate, _)| gate).collect();
+        let mut gates: Vec<&GatePath> = self.limits.iter().map(|(gate, _)| gate).collect();
         for (path, _) in &self.queues {
             if !gates.iter().any(|gate| gate.gate() == path.gate()) {
                 gates.push(path);
@@ -147,7 +147,7 @@ impl Serialize for Settings {
         gates.sort_by_key(|gate| has_table(gate));
         for path in gates {
             let limit =
-                self.settings.iter().find(|(gate, _)| gate.gate() == path.gate()).map(|(_, limit)| *limit);
+                self.limits.iter().find(|(gate, _)| gate.gate() == path.gate()).map(|(_, limit)| *limit);
             match limit {
                 Some(limit) if !has_table(path) => map.serialize_entry(path, &WholeNumber(limit))?,
                 limit => map.serialize_entry(path, &SettingTable { settings: self, path, limit })?,
@@ -173,7 +173,7 @@ impl Serialize for SettingTable<'_> {
         for (_, setting) in self.settings.queues.iter().filter(|(path, _)| path.gate() == self.path.gate()) {
             match setting {
                 QueueSetting::Bound(bound) => {
-                    map.serialize_entry(setting_key(*setting), &WholeNumber(*bound))?
+                    map.serialize_entry(setting_key(*setting), &WholeNumber(*bound))?;
                 }
                 QueueSetting::MaxWait(wait) => {
                     let wait = humantime::format_duration(*wait).to_string();

@@ -415,7 +415,7 @@ impl NestedWork {
         let mut own = pin!(self.request(&self.gate, rest).acquire_owned());
         poll_fn(|cx| match own.as_mut().poll(cx) {
             Poll::Pending => limits.poll(cx).map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         })
         .await
     }

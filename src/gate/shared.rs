@@ -366,7 +366,7 @@ impl Shared {
     pub(super) fn pause(&self) {
         match &self.node {
             Some(node) => node.pause(),
-            None => self.locked(|state, word| state.pause(word)),
+            None => self.locked(GateState::pause),
         }
     }
 

@@ -191,7 +191,7 @@ impl TreeNode {
         if other.key().is_some() {
             return self.is_same(other);
         }
-        self.declared.upwards().any(|gate| std::ptr::eq(gate, &*other.declared))
+        self.declared.upwards().any(|gate| std::ptr::eq(gate, Arc::as_ptr(&other.declared)))
     }
 
     /// Returns `true` if both are in one tree.

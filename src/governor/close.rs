@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Governor;
 use super::diagnosis::{HolderGroup, group_holders};
 use crate::gate::Gate;
-use crate::plan::GateName;
+use crate::plan::{GateName, GateSpec};
 
 impl Governor {
     /// Closes every gate without failing the work that is under way: for a graceful shutdown, after the source of new work has stopped.
@@ -67,7 +67,7 @@ impl Governor {
         let (specs, gates) = (declared.plan.specs(), &declared.gates);
         let mut ordered: Vec<Gate> = Vec::with_capacity(gates.len());
         // A plan has few gates and levels.
-        let mut left: Vec<GateName> = specs.iter().map(|spec| spec.name()).collect();
+        let mut left: Vec<GateName> = specs.iter().map(GateSpec::name).collect();
         while !left.is_empty() {
             let is_parent = |name: GateName| {
                 specs.iter().any(|spec| spec.parent() == Some(name) && left.contains(&spec.name()))

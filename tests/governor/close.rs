@@ -55,7 +55,9 @@ async fn the_report_names_what_is_left_at_the_deadline() {
     let governor = Governor::builder().gate(TRACKED).gate(OUTBOUND).build().await.unwrap();
     let [tracked, outbound] = governor.gates([TRACKED, OUTBOUND]).unwrap();
     let held: Vec<OwnedPermit> = (0..3).map(|_| tracked.try_acquire_owned().unwrap()).collect();
-    held.iter().for_each(|permit| permit.label("session"));
+    for permit in &held {
+        permit.label("session");
+    }
     let waiting = tokio::spawn(tracked.acquire_owned());
     yield_now().await;
     let start = Instant::now();
