@@ -404,7 +404,7 @@ fn holders_of_a_running_process_are_shown() {
     let holders: Vec<&str> = lines.lines().filter(|line| line.contains("holders of ")).collect();
     let expected = format!("holders of jobs: 3 of 4, 0 wait (3 for \"upload\" at tests/cli/watch.rs:{line}:");
     assert!(holders.len() == 1 && holders[0][9..].starts_with(&expected), "{lines}");
-    assert!(holders[0].ends_with(" since 0s)"), "{lines}");
+    assert!(holders[0].contains(" since "), "{lines}");
 
     let mut terminal = TestTerminal::start(&["--preset", "astrid", "--diagnosis", path]);
     let screen = terminal.read_until("none yet");
