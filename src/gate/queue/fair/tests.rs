@@ -64,7 +64,7 @@ fn random_steps_follow_the_oracle() {
     }
 }
 
-const SITUATIONS: [&str; 22] = [
+const SITUATIONS: [&str; 24] = [
     "a queue is standing",
     "a queue stops standing",
     "admitted on arrival while others wait",
