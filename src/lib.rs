@@ -88,6 +88,7 @@
 //! - [Set priorities](_documentation::cookbook::priorities)
 //! - [Reject early under overload](_documentation::cookbook::overload)
 //! - [Keep instances warm](_documentation::cookbook::warm_pool)
+//! - [Let work wait for its own work](_documentation::cookbook::nested_work)
 //! - [Shut down gracefully](_documentation::cookbook::graceful_shutdown)
 //! - [Answer health checks](_documentation::cookbook::health_checks)
 //! - [Find out why nothing moves](_documentation::cookbook::nothing_moves)
@@ -249,6 +250,10 @@ pub mod _documentation {
             doc = include_str!("../docs/cookbook/mock-a-host.md")
         )]
         pub mod mock_a_host {}
+
+        #[doc = include_str!("documentation-links.md")]
+        #[doc = include_str!("../docs/cookbook/nested-work.md")]
+        pub mod nested_work {}
 
         #[doc = include_str!("documentation-links.md")]
         #[doc = include_str!("../docs/cookbook/nothing-moves.md")]

@@ -189,7 +189,7 @@ impl Serialize for PlanConfig {
         if !own_specs.is_empty() {
             map.serialize_entry("gates", &GateTables(own_specs, &self.shares))?;
         }
-        if self.overrides.iter().len() > 0 {
+        if !self.overrides.is_empty() {
             map.serialize_entry(OVERRIDES, &self.overrides)?;
         }
         map.end()

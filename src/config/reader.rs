@@ -9,7 +9,8 @@ use super::error::ConfigProblem;
 use super::share::ShareConfig;
 use super::value::{ConfigKey, Value, ValueKind};
 use crate::plan::{
-    BuildError, Formula, GateName, GatePath, GateSpec, Holders, Keys, Part, Policy, Problem, Shed,
+    BuildError, Formula, GateName, GatePath, GateSpec, Holders, Keys, Part, Policy, Problem, QueueSetting,
+    Shed,
 };
 use crate::preset::Preset;
 
@@ -34,6 +35,7 @@ const GATE_KEYS: [&str; 12] = [
 
 /// The keys of the table `keys` of a gate.
 const KEYS_TABLE_KEYS: [&str; 3] = ["max", "cap", "queue"];
+const SETTING_KEYS: [&str; 3] = ["limit", "queue", "max_wait"];
 
 /// Reads the parts of a configuration and collects their problems.
 ///
@@ -52,6 +54,13 @@ pub(super) struct ParsedGates {
     pub(super) lines: BTreeMap<GateName, Option<usize>>,
     /// How gates share their limits with other processes.
     pub(super) shares: Vec<(GateName, ShareConfig)>,
+}
+
+/// The settings of a table: limits, and those of queues.
+#[derive(Debug, Default)]
+pub(super) struct ReadSettings {
+    pub(super) limits: Vec<(GatePath, usize)>,
+    pub(super) queues: Vec<(GatePath, QueueSetting)>,
 }
 
 impl ConfigReader {
@@ -239,8 +248,8 @@ impl ConfigReader {
         value: &Value,
         declared: Option<&[GateName]>,
         path_of: impl Fn(GateName) -> Option<GatePath>,
-    ) -> Vec<(GatePath, usize)> {
-        let mut settings = Vec::new();
+    ) -> ReadSettings {
+        let mut settings = ReadSettings::default();
         let mut seen: BTreeSet<GateName> = BTreeSet::new();
         for (key, value) in self.read_table(path, value, None) {
             let path = join_path(path, key);
@@ -264,7 +273,20 @@ impl ConfigReader {
             if !seen.insert(gate) {
                 self.report(key.line, format!("{path} sets gate `{gate}` a second time (allowed: once)"));
             }
-            settings.extend(self.read_whole(&path, value).map(|value| (given, value)));
+            if !matches!(value.kind, ValueKind::Table(_)) {
+                let limit = self.read_whole(&path, value);
+                settings.limits.extend(limit.map(|limit| (given, limit)));
+                continue;
+            }
+            let entries = self.read_table(&path, value, Some(&SETTING_KEYS));
+            let field = |name: &str| find_field(&entries, name).filter(|value| !is_blank(value));
+            let limit = field("limit").and_then(|value| self.read_whole(&format!("{path}.limit"), value));
+            let queue = field("queue").and_then(|value| self.read_whole(&format!("{path}.queue"), value));
+            let max_wait = find_field(&entries, "max_wait")
+                .and_then(|value| self.read_duration(&format!("{path}.max_wait"), value));
+            settings.limits.extend(limit.map(|limit| (given.clone(), limit)));
+            settings.queues.extend(queue.map(|queue| (given.clone(), QueueSetting::Bound(queue))));
+            settings.queues.extend(max_wait.map(|wait| (given, QueueSetting::MaxWait(wait))));
         }
         settings
     }

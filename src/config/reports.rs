@@ -287,9 +287,9 @@ impl Serialize for Effect {
 }
 
 impl_serialize_by_fields! {
-    GateTotals { admitted, queue, rejected }
+    GateTotals { admitted, borrowed, queue, rejected }
     QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed, pushed_out, shed }
-    RejectedTotals { no_permits, queue_full, expired, too_large, zero_weight, closed, too_many_keys, would_expire }
+    RejectedTotals { no_permits, paused, queue_full, expired, too_large, zero_weight, closed, too_many_keys, would_expire }
 
     PoolTotals { created, added, reused, evicted, detached, discarded, create_errors, expired }
     Discarded { broken, incomplete, panicked, recycle, health, expired, surplus, retain, closed }
@@ -298,13 +298,15 @@ impl_serialize_by_fields! {
 
     Bottleneck { gate, limit, decided_by }
     Diagnosis { gates, cycles }
-    GateDiagnosis { gate, limit, in_use, debt, waiting, unclaimed, closed, bottleneck, lease, tracked, holders, stall }
+    GateDiagnosis {
+        gate, limit, in_use, debt, waiting, unclaimed, paused, closed, bottleneck, lease, tracked, holders, stall
+    }
 
     GovernorStatus { refreshes, rejected, probes }
     ProbeStatus { resource, reading, stale, measured, failed }
 }
 
-/// Serializes every field under its name. `retry_after` and `oldest_permit` are in seconds, or null.
+/// Serializes every field under its name. `max_wait`, `retry_after` and `oldest_permit` are in seconds, or null.
 impl Serialize for GateStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self {
@@ -314,7 +316,10 @@ impl Serialize for GateStatus {
             available,
             debt,
             waiting,
+            queue_bound,
+            max_wait,
             unclaimed,
+            paused,
             closed,
             standing,
             retry_after,
@@ -326,7 +331,8 @@ impl Serialize for GateStatus {
         } = self;
         serialize_fields!(serializer, "GateStatus", {
             "name": name, "limit": limit, "in_use": in_use, "available": available, "debt": debt, "waiting": waiting,
-            "unclaimed": unclaimed, "closed": closed, "standing": standing,
+            "queue_bound": queue_bound, "max_wait": max_wait.map(|wait| wait.as_secs_f64()),
+            "unclaimed": unclaimed, "paused": paused, "closed": closed, "standing": standing,
             "retry_after": retry_after.map(|wait| wait.as_secs_f64()), "resized": resized, "totals": totals, "waits": waits,
             "holds": holds, "oldest_permit": oldest_permit.map(|age| age.as_secs_f64()),
         })

@@ -747,12 +747,12 @@ impl<G: GateRef> PendingRequest<G> {
 
     #[inline]
     fn has_deadline(&self) -> bool {
-        self.max_wait != NEVER || self.deadline != NEVER || self.shared().max_wait != NEVER
+        self.max_wait != NEVER || self.deadline != NEVER || self.shared().may_have_max_wait()
     }
 
     /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`].
     pub(super) fn deadline_from(&self, now: i64) -> i64 {
-        let max_wait = self.shared().max_wait.min(self.max_wait);
+        let max_wait = self.shared().max_wait().min(self.max_wait);
         clock::add_nanos(now, max_wait).min(self.deadline)
     }
 

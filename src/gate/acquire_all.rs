@@ -12,6 +12,7 @@ use super::clock;
 use super::error::AcquireError;
 use super::handle::Gate;
 use super::permit::Permit;
+use crate::plan::GateName;
 
 /// Waits for permits of several gates, all or none.
 ///
@@ -37,12 +38,13 @@ use super::permit::Permit;
 ///
 /// # Errors
 ///
-/// The future resolves to the [`AcquireError`] of the first request that is rejected. No permit is held then.
+/// The future resolves to the [`AcquireError`] of the first request that is rejected. No permit is held then. It resolves to
+/// [`AcquireError::SelfWait`] before any request is made, if two of the gates are different gates of one tree, such as two keys: the call
+/// would hold permits of their root while it waits for others of them.
 ///
 /// # Panics
 ///
-/// If two of the gates are different gates of one tree, such as two keys: each would hold permits of their root while it waits for the
-/// other. The future panics as [`Acquire`](super::Acquire).
+/// The future panics as [`Acquire`](super::Acquire).
 ///
 /// # Cancel safety
 ///
@@ -57,17 +59,12 @@ pub fn acquire_all<'g>(requests: impl IntoIterator<Item = (&'g Gate, u32)>) -> A
         }
     }
     merged.sort_by_key(|(gate, _)| gate.order());
-    for pair in merged.windows(2) {
-        if let [(gate, _), (other, _)] = pair {
-            assert!(
-                gate.order() != other.order(),
-                "gates `{}` and `{}` are of one tree; acquire from one of them",
-                gate.name(),
-                other.name()
-            );
-        }
-    }
-    AcquireAll { requests: merged, max_wait: None, deadline: None, location: Location::caller() }
+    let is_of_one_tree = |pair: &[(&Gate, u32)]| match pair {
+        [(gate, _), (other, _)] if gate.order() == other.order() => Some(other.name()),
+        _ => None,
+    };
+    let conflict = merged.windows(2).find_map(is_of_one_tree);
+    AcquireAll { requests: merged, conflict, max_wait: None, deadline: None, location: Location::caller() }
 }
 
 /// Resolves to a [`PermitSet`] when it is awaited; from [`acquire_all`].
@@ -76,6 +73,8 @@ pub fn acquire_all<'g>(requests: impl IntoIterator<Item = (&'g Gate, u32)>) -> A
 pub struct AcquireAll<'g> {
     /// In the order in which they are acquired, without a gate twice.
     requests: Vec<(&'g Gate, u32)>,
+    /// A gate that is in the tree of another one.
+    conflict: Option<GateName>,
     max_wait: Option<Duration>,
     deadline: Option<Instant>,
     location: &'static Location<'static>,
@@ -95,7 +94,10 @@ impl<'g> AcquireAll<'g> {
     }
 
     async fn acquire(self) -> Result<PermitSet<'g>, AcquireError> {
-        let Self { requests, max_wait, deadline, location } = self;
+        let Self { requests, conflict, max_wait, deadline, location } = self;
+        if let Some(gate) = conflict {
+            return Err(AcquireError::SelfWait { gate });
+        }
         let latest = max_wait.and_then(|wait| clock::to_instant(clock::add(clock::now(), wait)));
         let deadline = match (deadline, latest) {
             (Some(deadline), Some(latest)) => Some(deadline.min(latest)),

@@ -128,15 +128,19 @@ impl Request<'_> {
     /// # Cancel safety
     ///
     /// Dropping the future drops `work` first and then releases the permits. There is no outcome.
-    pub async fn observe<F: Future>(
+    #[track_caller]
+    pub fn observe<F: Future>(
         self,
         work: F,
         classify: impl FnOnce(&F::Output) -> Outcome,
-    ) -> Result<F::Output, AcquireError> {
-        let attempt = self.acquire().await?.attempt();
-        let output = work.await;
-        attempt.finish(classify(&output));
-        Ok(output)
+    ) -> impl Future<Output = Result<F::Output, AcquireError>> {
+        let request = self.made_here();
+        async move {
+            let attempt = request.acquire().await?.attempt();
+            let output = work.await;
+            attempt.finish(classify(&output));
+            Ok(output)
+        }
     }
 }
 

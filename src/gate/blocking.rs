@@ -1,10 +1,10 @@
 //! Requests of blocked threads.
 
 use std::panic::Location;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -20,32 +20,103 @@ use super::queue::fair::Ownership;
 
 /// Blocks the thread until the request is admitted or rejected. It needs no runtime and no timer.
 #[track_caller]
-pub(super) fn acquire(
-    gate: &Gate,
+pub(super) fn acquire<'g>(
+    gate: &'g Gate,
     options: RequestOptions,
     ownership: Ownership,
-) -> Result<Permit<'_>, AcquireError> {
+    location: &'static Location<'static>,
+) -> Result<Permit<'g>, AcquireError> {
+    acquire_unless(gate, options, ownership, location, |_| None)
+}
+
+/// As [`acquire`]. Ends the wait with an error if `end` returns one. It is polled before each wait of the thread.
+#[track_caller]
+pub(super) fn acquire_unless<'g>(
+    gate: &'g Gate,
+    options: RequestOptions,
+    ownership: Ownership,
+    location: &'static Location<'static>,
+    mut end: impl FnMut(&mut Context<'_>) -> Option<AcquireError>,
+) -> Result<Permit<'g>, AcquireError> {
     assert_may_block();
     let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
-    let mut request = pin!(PendingRequest::new(gate, options, Location::caller()));
+    let mut request = pin!(PendingRequest::new(gate, options, location));
     let now = clock::now();
     let deadline = request.deadline_from(now);
     let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
     let waker = Waker::from(Arc::clone(&parker));
     let mut polled = request.as_mut().arrive_blocking(waker, now, deadline, ownership);
-    let result = loop {
+    let outcome = loop {
         match polled {
-            Poll::Ready(result) => break result,
-            Poll::Pending => parker.park_until(instant),
+            Poll::Ready(outcome) => break outcome,
+            Poll::Pending => {
+                if let Some(error) = end(&mut Context::from_waker(&Waker::from(Arc::clone(&parker)))) {
+                    return Err(error);
+                }
+                parker.park_until(instant);
+            }
         }
         polled = request.as_mut().poll_blocking(deadline);
     };
-    match result {
-        SlowOutcome::Admitted => Ok(Permit::new(gate, HeldPermits::untracked(options.weight))),
-        SlowOutcome::Granted => Ok(Permit::new(gate, request.as_mut().take_granted_blocking())),
+    take_result(gate, request, options.weight, outcome)
+}
+
+/// Blocks the thread until one of two gates admits the request, or the second rejects it. The request that was not admitted is
+/// cancelled. Deadlines are those of the first gate.
+#[track_caller]
+pub(super) fn acquire_either<'g>(
+    first: &'g Gate,
+    second: &'g Gate,
+    options: RequestOptions,
+    location: &'static Location<'static>,
+) -> Result<Permit<'g>, AcquireError> {
+    assert_may_block();
+    let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&parker));
+    let mut requests = [first, second].map(|gate| Box::pin(PendingRequest::new(gate, options, location)));
+    let now = clock::now();
+    let deadline = requests[0].deadline_from(now);
+    let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
+    let [first_request, second_request] = &mut requests;
+    // A request that is admitted must be taken before the other one is looked at.
+    let waker_of_first = waker.clone();
+    let mut polled = first_request.as_mut().arrive_blocking(waker_of_first, now, deadline, Ownership::Owned);
+    let mut is_first_rejected = false;
+    let mut waker = Some(waker);
+    loop {
+        match polled {
+            Poll::Ready(SlowOutcome::Rejected(_)) => is_first_rejected = true,
+            Poll::Ready(outcome) => {
+                return take_result(first, first_request.as_mut(), options.weight, outcome);
+            }
+            Poll::Pending => {}
+        }
+        let polled_second = match waker.take() {
+            Some(waker) => second_request.as_mut().arrive_blocking(waker, now, deadline, Ownership::Owned),
+            None => second_request.as_mut().poll_blocking(deadline),
+        };
+        if let Poll::Ready(outcome) = polled_second {
+            return take_result(second, second_request.as_mut(), options.weight, outcome);
+        }
+        parker.park_until(instant);
+        polled =
+            if is_first_rejected { Poll::Pending } else { first_request.as_mut().poll_blocking(deadline) };
+    }
+}
+
+/// Returns the permit of a request that was admitted, or the error of one that was rejected.
+fn take_result<'g>(
+    gate: &'g Gate,
+    request: Pin<&mut PendingRequest<&'g Gate>>,
+    weight: u32,
+    outcome: SlowOutcome,
+) -> Result<Permit<'g>, AcquireError> {
+    match outcome {
+        SlowOutcome::Admitted => Ok(Permit::new(gate, HeldPermits::untracked(weight))),
+        SlowOutcome::Granted => Ok(Permit::new(gate, request.take_granted_blocking())),
         SlowOutcome::Rejected(rejection) => {
             let shared = gate.shared();
-            Err(AcquireError::new(|level| shared.name_at(level), options.weight, rejection))
+            Err(AcquireError::new(|level| shared.name_at(level), weight, rejection))
         }
     }
 }
@@ -86,6 +157,6 @@ impl Wake for Parker {
 ///
 /// tokio has no public query for this. `blocking_lock` makes the check, and locking a new mutex never blocks.
 #[track_caller]
-fn assert_may_block() {
+pub(super) fn assert_may_block() {
     drop(tokio::sync::Mutex::const_new(()).blocking_lock());
 }

@@ -21,6 +21,10 @@ pub(super) struct Books {
     pub(super) rejected: RejectedTotals,
     /// `None` if waits are not measured.
     pub(super) waits: Option<Box<Histogram>>,
+    /// Whether all waits at a gate of a tree and below were ended.
+    pub(super) has_ended: bool,
+    /// The limit of a gate of a tree while it is paused. Meaningless otherwise.
+    pub(super) paused_limit: u32,
     /// `Some` if the gate tracks its holders.
     pub(super) watch: Option<Box<GateWatch>>,
 }
@@ -35,6 +39,8 @@ impl Books {
             queue: QueueTotals::default(),
             rejected: RejectedTotals::default(),
             waits: measures_waits.then(Box::default),
+            has_ended: false,
+            paused_limit: 0,
             watch: None,
         }
     }
@@ -48,6 +54,7 @@ impl Books {
             Rejection::Expired { .. } => &mut self.rejected.expired,
             Rejection::TooManyKeys(_) => &mut self.rejected.too_many_keys,
             Rejection::NoPermits(_) => &mut self.rejected.no_permits,
+            Rejection::Paused(_) => &mut self.rejected.paused,
             // A request is shed while it waits, and counted there.
             Rejection::WouldExpire(_) | Rejection::Shed(_) => &mut self.rejected.would_expire,
         });

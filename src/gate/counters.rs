@@ -14,6 +14,8 @@ pub(super) enum Counter {
     Claimed = 3,
     /// Requests admitted on arrival that did not return their permits at once, because the budget of their task was spent.
     Postponed = 4,
+    /// Requests that borrowed permits of the work that they are part of.
+    Borrowed = 5,
 }
 
 /// The fast-path counters of one gate.
@@ -29,7 +31,7 @@ pub(super) struct ShardedCounters {
 /// The counts of one thread, on a cache line of their own.
 #[derive(Default)]
 #[repr(align(64))]
-struct CounterShard([AtomicU64; 5]);
+struct CounterShard([AtomicU64; 6]);
 
 impl ShardedCounters {
     #[inline]

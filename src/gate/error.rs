@@ -114,6 +114,15 @@ pub enum AcquireError {
         /// The largest number of keys that may be busy at a time.
         max: u32,
     },
+    /// The request could wait for itself: the same work has permits of another gate of the same tree, or asks for them together with
+    /// these. Only for [nested](super::Request::under) requests and [`acquire_all`](super::acquire_all).
+    #[error(
+        "a request to gate `{gate}` could wait for itself, because the same work takes permits of another gate of its tree; acquire from one of them, or put one of the gates outside of the tree"
+    )]
+    SelfWait {
+        /// The gate.
+        gate: GateName,
+    },
 }
 
 impl AcquireError {
@@ -129,6 +138,7 @@ impl AcquireError {
             | Self::TooLarge { gate, .. }
             | Self::ZeroWeight { gate }
             | Self::NoRuntime { gate }
+            | Self::SelfWait { gate }
             | Self::TooManyKeys { gate, .. } => *gate,
         }
     }
@@ -160,6 +170,7 @@ impl AcquireError {
             Self::Closed { .. }
             | Self::TooLarge { .. }
             | Self::ZeroWeight { .. }
+            | Self::SelfWait { .. }
             | Self::NoRuntime { .. } => false,
         }
     }
@@ -177,7 +188,7 @@ impl AcquireError {
                 Self::WouldExpire { gate: name(at.level()), overload: Overload(at) }
             }
             // A request that may wait is never rejected for lack of permits.
-            Rejection::QueueFull(at) | Rejection::NoPermits(at) => {
+            Rejection::QueueFull(at) | Rejection::NoPermits(at) | Rejection::Paused(at) => {
                 let bound = u32::try_from(at.number()).unwrap_or(u32::MAX);
                 Self::QueueFull { gate: name(at.level()), bound, retry_after: at.retry_after() }
             }
@@ -246,7 +257,7 @@ impl fmt::Debug for Overload {
 const _: () = assert!(size_of::<AcquireError>() <= 48, "an admitted request moves a result of this size");
 
 /// Why a request that would not wait was rejected. The reasons are checked in the order `ZeroWeight`, `Closed`, `TooLarge`,
-/// `NoPermits`.
+/// `Paused` and `NoPermits`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
@@ -256,6 +267,14 @@ pub enum TryAcquireError {
     )]
     NoPermits {
         /// The gate.
+        gate: GateName,
+    },
+    /// The gate is [paused](super::Gate::pause), or one above it is.
+    #[error(
+        "gate `{gate}` is paused and admits nothing for now; wait with `acquire`, or retry after it is resumed"
+    )]
+    Paused {
+        /// The gate that is paused.
         gate: GateName,
     },
     /// The gate is closed.
@@ -302,6 +321,7 @@ impl TryAcquireError {
     pub const fn gate(&self) -> GateName {
         match self {
             Self::NoPermits { gate }
+            | Self::Paused { gate }
             | Self::Closed { gate }
             | Self::TooLarge { gate, .. }
             | Self::TooManyKeys { gate, .. }
@@ -319,6 +339,7 @@ impl TryAcquireError {
             Rejection::TooLarge(at) => Self::TooLarge { gate: name(at.level()), weight, limit: at.limit() },
             Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: max_keys(at) },
             Rejection::NoPermits(at) | Rejection::QueueFull(at) => Self::NoPermits { gate: name(at.level()) },
+            Rejection::Paused(at) => Self::Paused { gate: name(at.level()) },
             // A request that does not wait has no deadline, and is not shed.
             Rejection::Expired { .. } | Rejection::Shed(_) | Rejection::WouldExpire(_) => {
                 Self::NoPermits { gate: name(0) }
@@ -351,6 +372,8 @@ pub(super) enum Rejection {
     TooManyKeys(AtLevel),
     /// Only for a request that does not wait.
     NoPermits(AtLevel),
+    /// Only for a request that does not wait.
+    Paused(AtLevel),
 }
 
 /// A level of a tree, with a number of the gate there, and when to retry. Level 0 is the gate of the request, 1 its parent, and so on.

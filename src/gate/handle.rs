@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
+use super::core::Core;
 use super::holders::holder::Holder;
 use super::key::Key;
 use super::outcomes::{AttemptStart, OutcomeReader, OutcomeSampler};
@@ -98,7 +99,6 @@ impl Gate {
             keys: None,
             shed: None,
             parent: None,
-            longest_wait: NEVER,
             holders: None,
             samples_outcomes: false,
             outcomes_above: None,
@@ -159,6 +159,29 @@ impl Gate {
         })
     }
 
+    /// Sets the bound of the queue: at most this many requests wait. With 0 no request waits, and with [`usize::MAX`] there is no bound.
+    /// Requests that wait now stay, also above a lower bound. It has no effect on a [key](Self::key).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::builder(GateName::new("jobs"), Limit::new(4)).queue(1000).build();
+    /// jobs.set_queue(100);
+    /// jobs.set_max_wait(Duration::from_millis(250));
+    /// let status = jobs.status();
+    /// assert_eq!((status.queue_bound, status.max_wait), (Some(100), Some(Duration::from_millis(250))));
+    /// ```
+    pub fn set_queue(&self, bound: usize) {
+        self.shared.set_queue_bound(bound);
+    }
+
+    /// Sets the maximum wait of the requests that arrive from now on, also at children and keys, whatever they ask for themselves. With
+    /// [`Duration::MAX`] there is none. Requests that wait now keep their deadlines. It has no effect on a [key](Self::key).
+    pub fn set_max_wait(&self, wait: Duration) {
+        self.shared.set_max_wait(clock::from_duration(wait));
+    }
+
     /// Sets the limit without waking. The caller wakes the waiters by dropping the list, after it releases its own lock.
     #[inline]
     pub(crate) fn resize_without_waking(&self, limit: Limit) -> (Resize, WakeList) {
@@ -186,6 +209,8 @@ impl Gate {
     /// shutdown. Permits in use stay valid. For a [key](Self::key), closes this handle with its clones; other handles of the key stay
     /// open.
     ///
+    /// A [pool](crate::pool) on the gate goes on until the gate is drained, and is closed then.
+    ///
     /// [`drained`](Self::drained) resolves when the queue has been served. [`close`](Self::close) ends the waits that are left. A request
     /// that [waits for the limit](super::Request::wait_for_limit) may wait for ever.
     ///
@@ -208,6 +233,45 @@ impl Gate {
     /// ```
     pub fn close_after_queue(&self) {
         self.shared.close_after_queue();
+    }
+
+    /// Pauses the gate: from now on it admits no request, also not at its children and keys, until [`resume`](Self::resume). The queue
+    /// stays as it is, and requests that arrive wait in it. It has no effect on a gate that is paused, and none on a
+    /// [key](Self::key).
+    ///
+    /// Permits in use stay valid, and are released as ever. Deadlines, the bound of the queue and a changed limit count as ever, too.
+    /// Nothing is [shed](crate::Shed) in a tree of gates while one of them is paused. A request that does not wait is rejected with
+    /// [`TryAcquireError::Paused`](super::TryAcquireError::Paused).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use concurrency_governor::{Gate, GateName, Limit};
+    ///
+    /// let jobs = Gate::new(GateName::new("jobs"), Limit::new(4));
+    /// jobs.pause(); // the database is being moved
+    /// let waiting = tokio::spawn(jobs.acquire_owned());
+    /// # tokio::task::yield_now().await;
+    /// assert_eq!((jobs.is_paused(), jobs.in_use(), jobs.waiting()), (true, 0, 1));
+    /// jobs.resume();
+    /// drop(waiting.await??);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pause(&self) {
+        self.shared.pause();
+    }
+
+    /// Ends a [pause](Self::pause), and admits the requests that wait and fit. The gate stays paused if one above it is. It has no effect
+    /// on a gate that is not paused.
+    pub fn resume(&self) {
+        self.shared.resume();
+    }
+
+    /// Returns `true` if the gate, or one above it, is [paused](Self::pause).
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.shared.is_paused()
     }
 
     /// Returns the number of permits in use, those of children and keys included. It costs one load, or the lock of the tree for a
@@ -301,14 +365,19 @@ impl Gate {
                 self.name()
             )
         };
-        let Shared { max_wait, counters, outcomes, .. } = &*self.shared;
-        Self { shared: Arc::new(Shared::in_tree(*max_wait, Arc::clone(counters), outcomes.clone(), node)) }
+        let Shared { counters, outcomes, .. } = &*self.shared;
+        Self { shared: Arc::new(Shared::in_tree(Arc::clone(counters), outcomes.clone(), node)) }
     }
 
     /// Returns `true` if the gate was created with keys.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         self.shared.node.as_ref().is_some_and(TreeNode::has_keys)
+    }
+
+    /// Returns `true` if gates can be created within this one.
+    pub(crate) fn may_have_children(&self) -> bool {
+        self.shared.node.as_ref().is_some_and(|node| node.as_parent().is_some())
     }
 
     /// Returns `true` if requests of the gate are rejected early under lasting overload: it, or a gate above it, was created with
@@ -385,6 +454,22 @@ impl Gate {
             }
     }
 
+    /// Returns `true` if each permit of this gate is also one of the other: it is the same, or within it.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        match (&self.shared.node, &other.shared.node) {
+            (Some(node), Some(other)) => node.is_within(other),
+            _ => self.is_same(other),
+        }
+    }
+
+    /// Returns `true` if both are gates of one tree.
+    pub(super) fn shares_tree_with(&self, other: &Self) -> bool {
+        match (&self.shared.node, &other.shared.node) {
+            (Some(node), Some(other)) => node.shares_tree_with(other),
+            _ => false,
+        }
+    }
+
     /// Returns the place of the gate in the order in which several gates are acquired. The gates of a tree have the place of its root.
     pub(super) fn order(&self) -> u64 {
         self.shared.node.as_ref().map_or(self.shared.number, |node| node.tree().number())
@@ -427,6 +512,28 @@ impl Gate {
         self.shared.listen(listener);
     }
 
+    /// Returns `true` if the gate is closed and will admit nothing: it is not about to serve a queue, and no permit is in use.
+    pub(crate) fn is_over(&self) -> bool {
+        let has_ended = || match &self.shared.node {
+            Some(node) => node.has_ended(),
+            None => self.shared.locked(|state, _| state.has_ended),
+        };
+        self.is_closed() && (has_ended() || self.in_use() == 0 && self.waiting() == 0)
+    }
+
+    /// As [`listen`](Self::listen), also for the gates above.
+    pub(super) fn listen_upwards(&self, listener: &Arc<Notify>) {
+        match &self.shared.node {
+            Some(node) => node.listen_upwards(listener),
+            None => self.shared.listen(listener),
+        }
+    }
+
+    /// Returns the lowest of the limits of the gate and of those above it.
+    pub(super) fn lowest_limit(&self) -> Limit {
+        self.shared.node.as_ref().map_or_else(|| self.limit(), TreeNode::lowest_limit)
+    }
+
     /// Returns the maximum wait that the gate allows, in nanoseconds, or [`NEVER`].
     pub(crate) fn max_wait_nanos(&self) -> i64 {
         self.shared.max_wait()
@@ -460,8 +567,6 @@ pub struct GateBuilder {
     keys: Option<Keys>,
     shed: Option<Shed>,
     parent: Option<Arc<DeclaredGate>>,
-    /// The maximum wait that the parent allows, in nanoseconds, or [`NEVER`].
-    longest_wait: i64,
     holders: Option<Holders>,
     samples_outcomes: bool,
     /// The sampler of the nearest gate above that has one.
@@ -541,7 +646,6 @@ impl GateBuilder {
             Some(declared) if declared.depth() >= MAX_DEPTH => ParentFault::TooDeep,
             Some(declared) => {
                 self.parent = Some(Arc::clone(declared));
-                self.longest_wait = parent.max_wait_nanos();
                 self.outcomes_above.clone_from(&parent.shared.outcomes);
                 return Ok(self);
             }
@@ -589,7 +693,7 @@ impl GateBuilder {
     /// Creates the gate.
     #[must_use]
     pub fn build(self) -> Gate {
-        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration).min(self.longest_wait);
+        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration);
         let rules = NodeRules {
             limit: self.limit,
             share: self.weight,
@@ -600,13 +704,13 @@ impl GateBuilder {
             measures_waits: self.measures_waits,
         };
         let node = match &self.parent {
-            Some(parent) => Some(TreeNode::child(parent, self.name, rules, self.holders)),
+            Some(parent) => Some(TreeNode::child(parent, self.name, rules, self.holders, max_wait)),
             None if self.is_parent
                 || self.keys.is_some()
                 || self.shed.is_some()
                 || self.holders.is_some() =>
             {
-                Some(TreeNode::root(self.name, rules, self.holders))
+                Some(TreeNode::root(self.name, rules, self.holders, max_wait))
             }
             None => None,
         };
@@ -616,7 +720,7 @@ impl GateBuilder {
             self.outcomes_above
         };
         let shared = match node {
-            Some(node) => Shared::in_tree(max_wait, Arc::default(), outcomes, node),
+            Some(node) => Shared::in_tree(Arc::default(), outcomes, node),
             None => Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits, outcomes),
         };
         Gate { shared: Arc::new(shared) }

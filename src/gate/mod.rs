@@ -17,6 +17,7 @@
 //!
 //! ```text
 //! attempt                          a permit that reports the outcome of its work
+//! nested                           requests for parts of work that has a permit
 //! request                          what callers use: acquire, try_acquire, run
 //! poll_gate                        a gate with one pending request, for code that is polled
 //! acquire, blocking, drained       a request as a future, as a blocked thread; waiting for the end
@@ -35,6 +36,7 @@
 //! ```
 
 mod attempt;
+mod nested;
 mod poll_gate;
 mod request;
 
@@ -83,6 +85,7 @@ pub use histogram::{Bucket, Histogram};
 pub use holders::cycle::{CycleLink, WaitCycle};
 pub use holders::holder::{Holder, HolderState, Stall};
 pub use key::Key;
+pub use nested::{LendingPermit, NestedRequest};
 pub use permit::{OwnedPermit, Permit};
 pub use poll_gate::PollGate;
 pub use priority::Priority;

@@ -470,7 +470,12 @@ impl<'g> Request<'g> {
     /// If the thread runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_blocking(self) -> Result<Permit<'g>, AcquireError> {
-        blocking::acquire(self.gate, self.options, Ownership::Borrowed)
+        blocking::acquire(
+            self.gate,
+            self.options,
+            Ownership::Borrowed,
+            self.location.unwrap_or(Location::caller()),
+        )
     }
 
     /// Blocks the thread until permits are acquired that keep the gate alive; see [`Gate::acquire_blocking`].
@@ -484,7 +489,8 @@ impl<'g> Request<'g> {
     /// If the thread runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_owned_blocking(self) -> Result<OwnedPermit, AcquireError> {
-        blocking::acquire(self.gate, self.options, Ownership::Owned).map(Permit::into_owned)
+        let location = self.location.unwrap_or(Location::caller());
+        blocking::acquire(self.gate, self.options, Ownership::Owned, location).map(Permit::into_owned)
     }
 
     /// Runs `work` with the permits, and releases them when it ends; see [`Gate::run`].
@@ -565,6 +571,14 @@ impl<'g> Request<'g> {
             drop(permit);
             Ok(output)
         }
+    }
+
+    pub(super) const fn of_parts(gate: &'g Gate, options: RequestOptions) -> Self {
+        Self { gate, options, location: None }
+    }
+
+    pub(super) const fn into_parts(self) -> (&'g Gate, RequestOptions) {
+        (self.gate, self.options)
     }
 
     /// Notes where the request is made.

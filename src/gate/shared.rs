@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::mem;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -22,7 +23,7 @@ use super::priority::Priority;
 use super::queue::{FairQueue, FifoQueue};
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
-use super::sync::{AtomicBool, Ordering};
+use super::sync::{AtomicBool, Ordering, PlainCounter};
 use super::tree::TreeNode;
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
@@ -35,9 +36,9 @@ pub(super) struct Shared {
     /// A key shares those of its gate.
     pub(super) counters: Arc<ShardedCounters>,
     pub(super) name: GateName,
-    /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`]. In a tree it is never [`NEVER`], so that each request takes
+    /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`]. In a tree it is [`LONGEST`], so that each request takes
     /// the path of one with a deadline, which checks whether the gate is in a tree: benchmark row `cycle`.
-    pub(super) max_wait: i64,
+    max_wait: PlainCounter,
     /// Orders the gates by their creation; 0 in a tree.
     pub(super) number: u64,
     /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
@@ -70,7 +71,7 @@ impl Shared {
             has_listeners: AtomicBool::new(false),
             counters: Arc::default(),
             name,
-            max_wait,
+            max_wait: PlainCounter::new(to_bits(max_wait)),
             number: next_number(),
             node: None,
             outcomes,
@@ -80,7 +81,6 @@ impl Shared {
     /// Creates a gate that is part of a tree.
     #[inline]
     pub(super) fn in_tree(
-        max_wait: i64,
         counters: Arc<ShardedCounters>,
         outcomes: Option<Arc<OutcomeSampler>>,
         node: TreeNode,
@@ -91,7 +91,7 @@ impl Shared {
             has_listeners: AtomicBool::new(false),
             counters,
             name,
-            max_wait: max_wait.min(LONGEST),
+            max_wait: PlainCounter::new(to_bits(LONGEST)),
             number: 0,
             node: Some(node),
             outcomes,
@@ -99,8 +99,39 @@ impl Shared {
     }
 
     /// Returns the maximum wait that the gate allows, in nanoseconds, or [`NEVER`].
-    pub(super) const fn max_wait(&self) -> i64 {
-        if self.max_wait == LONGEST { NEVER } else { self.max_wait }
+    pub(super) fn max_wait(&self) -> i64 {
+        match &self.node {
+            Some(node) => node.max_wait(),
+            None => self.load_max_wait(),
+        }
+    }
+
+    /// Returns `false` if the gate is by itself and has no maximum wait.
+    #[inline]
+    pub(super) fn may_have_max_wait(&self) -> bool {
+        self.load_max_wait() != NEVER
+    }
+
+    // Relaxed: a request that arrives while the maximum wait is changed has the old one or the new one.
+    #[inline]
+    fn load_max_wait(&self) -> i64 {
+        from_bits(self.max_wait.load(Ordering::Relaxed))
+    }
+
+    /// Sets the maximum wait of the requests that arrive from now on, in nanoseconds, or [`NEVER`]. It has no effect on a key.
+    pub(super) fn set_max_wait(&self, wait: i64) {
+        match &self.node {
+            Some(node) => node.set_max_wait(wait),
+            None => self.max_wait.store(to_bits(wait), Ordering::Relaxed),
+        }
+    }
+
+    /// Sets the largest number of requests that may wait. Those that wait now stay. It has no effect on a key.
+    pub(super) fn set_queue_bound(&self, bound: usize) {
+        match &self.node {
+            Some(node) => node.set_queue_bound(bound),
+            None => self.locked(|state, _| state.queue_bound = bound),
+        }
     }
 
     /// Returns the name of the gate that many levels further up.
@@ -156,6 +187,20 @@ impl Shared {
         decided
             .map(|record| HeldPermits::new(weight, record))
             .map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
+    }
+
+    /// Admits a request that does not wait. Counts nothing if it does not. May fail while another thread has the lock.
+    pub(super) fn try_acquire_uncounted(
+        &self,
+        weight: u32,
+        priority: Priority,
+        location: &'static Location<'static>,
+    ) -> Option<HeldPermits> {
+        if self.try_acquire(weight) {
+            return Some(HeldPermits::untracked(weight));
+        }
+        let record = self.node.as_ref()?.try_acquire_uncounted(weight, priority, location)?;
+        Some(HeldPermits::new(weight, record))
     }
 
     /// Returns permits without the lock. Returns `false`, and changes nothing, if the caller must take the slow path.
@@ -277,9 +322,9 @@ impl Shared {
             return resize;
         };
         let (state, word) = locked.parts();
-        let limit = change(Limit::saturating(word.limit().into()));
+        let limit = change(state.limit(*word));
         let from = state.resize(word, limit, clock::now, &mut wake_list);
-        let resize = Resize { from, to: limit, debt: word.debt() };
+        let resize = Resize { from, to: limit, debt: state.unpaused(*word).debt() };
         drop(locked);
         wake_list.wake_all();
         mem::forget(wake_list); // nothing is left in it
@@ -293,7 +338,7 @@ impl Shared {
         }
         self.locked(|state, word| {
             let from = state.resize(word, limit, clock::now, wake_list);
-            Resize { from, to: limit, debt: word.debt() }
+            Resize { from, to: limit, debt: state.unpaused(*word).debt() }
         })
     }
 
@@ -326,6 +371,30 @@ impl Shared {
         }
     }
 
+    /// Admits no request until the gate is [resumed](Self::resume).
+    pub(super) fn pause(&self) {
+        match &self.node {
+            Some(node) => node.pause(),
+            None => self.locked(GateState::pause),
+        }
+    }
+
+    /// Ends a pause, and admits the waiters that fit.
+    pub(super) fn resume(&self) {
+        match &self.node {
+            Some(node) => node.resume(),
+            None => self.step(|state, word, wake_list| state.resume(word, clock::now, wake_list)),
+        }
+    }
+
+    /// Returns `true` if the gate, or one above it, is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        match &self.node {
+            Some(node) => node.is_paused(),
+            None => self.permits.load().is_paused(),
+        }
+    }
+
     /// Has the listener notified each time the limit is set, and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         if let Some(node) = &self.node {
@@ -342,8 +411,12 @@ impl Shared {
         if let Some(node) = &self.node {
             return node.load();
         }
+        let status = |limit, word: Word| (limit, word.in_use(), word.has(Word::CLOSED));
         let word = self.permits.load();
-        (Limit::saturating(word.limit().into()), word.in_use(), word.has(Word::CLOSED))
+        if word.is_paused() {
+            return self.locked(|state, word| status(state.limit(*word), *word));
+        }
+        status(Limit::saturating(word.limit().into()), word)
     }
 
     /// Returns the number of requests that wait.
@@ -356,12 +429,22 @@ impl Shared {
     }
 
     pub(super) fn status(&self) -> GateStatus {
-        match &self.node {
+        let status = match &self.node {
             Some(node) => node.status(&self.counters),
             None => self.locked(|state, word| state.status(*word, &self.counters, self.name)),
-        }
+        };
+        let max_wait = Some(self.max_wait()).filter(|wait| *wait != NEVER);
+        GateStatus { max_wait: max_wait.map(|wait| Duration::from_nanos(wait.unsigned_abs())), ..status }
     }
 }
 
 /// As good as [`NEVER`]: 292 years.
 const LONGEST: i64 = NEVER.saturating_sub(1);
+
+const fn to_bits(nanos: i64) -> u64 {
+    u64::from_ne_bytes(nanos.to_ne_bytes())
+}
+
+const fn from_bits(bits: u64) -> i64 {
+    i64::from_ne_bytes(bits.to_ne_bytes())
+}

@@ -42,12 +42,18 @@ pub struct GateStatus {
     pub debt: u32,
     /// Requests in the queue, whatever their weight.
     pub waiting: usize,
+    /// The largest number of requests that may wait. `None` if there is no bound.
+    pub queue_bound: Option<usize>,
+    /// The longest wait that the gate, and those above it, allow. `None` if there is no such limit.
+    pub max_wait: Option<Duration>,
     /// Admitted requests that have not returned their permit yet: the future was not polled since, its task had no budget left,
     /// or the blocked thread has not run again. Their permits are in use.
     ///
     /// On a busy gate a few requests are always between admission and the next poll. A number that stays above 0 while nothing
     /// else happens means that some task keeps a future that it does not poll, such as the other branch of a `select!`.
     pub unclaimed: usize,
+    /// Whether the gate, or one above it, is [paused](super::Gate::pause). Then no request is admitted, whatever is available.
+    pub paused: bool,
     /// Whether the gate was closed.
     pub closed: bool,
     /// Whether the queue of the gate, or of one above it, is standing: for a whole interval each request waited longer than the target of
@@ -81,6 +87,9 @@ pub struct GateStatus {
 pub struct GateTotals {
     /// Requests admitted, at once or from the queue.
     pub admitted: u64,
+    /// [Nested](super::Request::under) requests that borrowed permits of the work that they are part of. Those that borrowed all of them
+    /// are counted nowhere else, unless they waited in the queue meanwhile: then they are also counted as cancelled.
+    pub borrowed: u64,
     /// What became of the requests that had to wait.
     pub queue: QueueTotals,
     /// Requests rejected on arrival.
@@ -134,6 +143,8 @@ impl QueueTotals {
 pub struct RejectedTotals {
     /// The request was a try, and would have had to wait.
     pub no_permits: u64,
+    /// The request was a try, and the gate, or one above it, was paused.
+    pub paused: u64,
     /// The request would have had to wait, and the queue was full.
     pub queue_full: u64,
     /// The deadline had passed, and the request would have had to wait or was [strict](super::Request::strict_deadline).
@@ -156,6 +167,7 @@ impl RejectedTotals {
     #[must_use]
     pub const fn sum(&self) -> u64 {
         self.no_permits
+            .saturating_add(self.paused)
             .saturating_add(self.queue_full)
             .saturating_add(self.expired)
             .saturating_add(self.too_large)

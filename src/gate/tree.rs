@@ -27,6 +27,7 @@ use super::queue::fair::{NodeId, NodeRules, Ownership, Place};
 use super::queue::{FairQueue, Waiter};
 use super::state::{GateState, TrackedRequest};
 use super::status::{GateStatus, KeyStatus, Resize};
+use super::sync::{Ordering, PlainCounter};
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Holders, Limit};
 
@@ -61,6 +62,8 @@ pub(super) struct DeclaredGate {
     sheds: bool,
     /// `Some` if the gate tracks its holders.
     holders: Option<Holders>,
+    /// The maximum wait of the gate itself, in nanoseconds, or [`NEVER`](clock::NEVER).
+    max_wait: PlainCounter,
 }
 
 /// The place of one gate in a tree.
@@ -90,6 +93,11 @@ impl DeclaredGate {
         self.parent.as_ref().map_or(1, |parent| parent.depth().saturating_add(1))
     }
 
+    /// Returns this gate and those above it.
+    fn upwards(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |gate| gate.parent.as_deref())
+    }
+
     /// Returns the name of the gate that many levels further up.
     fn name_at(&self, level: u8) -> GateName {
         match &self.parent {
@@ -108,10 +116,12 @@ impl Drop for DeclaredGate {
 
 impl TreeNode {
     /// Creates a tree with its root.
-    pub(super) fn root(name: GateName, rules: NodeRules, holders: Option<Holders>) -> Self {
+    pub(super) fn root(name: GateName, rules: NodeRules, holders: Option<Holders>, max_wait: i64) -> Self {
         let permits = Permits::new(Limit::MIN, GateState::new_tree(rules));
         let tree = Arc::new(Tree { permits, hasher: RandomState::new(), number: next_number() });
-        Self::declared(tree, NodeId::ROOT, name, None, rules, holders)
+        let node = Self::declared(tree, NodeId::ROOT, name, None, rules, holders);
+        node.set_max_wait(max_wait);
+        node
     }
 
     /// Adds a declared child to a gate, which [may have](Self::is_parent) one.
@@ -120,12 +130,15 @@ impl TreeNode {
         name: GateName,
         rules: NodeRules,
         holders: Option<Holders>,
+        max_wait: i64,
     ) -> Self {
         let tree = Arc::clone(&parent.tree);
         let added = tree.locked(|state, _| state.queue.add(parent.id, rules));
         // The permits of a child are permits of its parent, so a parent that tracks its holders tracks those of the child.
         let holders = holders.or(parent.holders);
-        Self::declared(tree, added, name, Some(Arc::clone(parent)), rules, holders)
+        let node = Self::declared(tree, added, name, Some(Arc::clone(parent)), rules, holders);
+        node.set_max_wait(max_wait);
+        node
     }
 
     fn declared(
@@ -152,6 +165,7 @@ impl TreeNode {
             has_keys,
             sheds,
             holders,
+            max_wait: PlainCounter::new(u64::MAX),
         });
         Self { declared, tree, place: Place::Gate(id) }
     }
@@ -170,6 +184,43 @@ impl TreeNode {
     /// Returns `true` if both are the same gate or the same key.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.declared, &other.declared) && self.key() == other.key()
+    }
+
+    /// Returns `true` if each permit of this gate is also one of the other: it is the same, or within it.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        if other.key().is_some() {
+            return self.is_same(other);
+        }
+        self.declared.upwards().any(|gate| std::ptr::eq(gate, Arc::as_ptr(&other.declared)))
+    }
+
+    /// Returns `true` if both are in one tree.
+    pub(super) fn shares_tree_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.tree(), other.tree())
+    }
+
+    /// Returns the maximum wait of the gate and of those above it, in nanoseconds, or [`NEVER`](clock::NEVER).
+    #[inline]
+    pub(super) fn max_wait(&self) -> i64 {
+        // Relaxed: a request that arrives while a maximum wait is changed has the old one or the new one.
+        let waits = self.declared.upwards().map(|gate| gate.max_wait.load(Ordering::Relaxed));
+        waits.min().and_then(|wait| i64::try_from(wait).ok()).unwrap_or(clock::NEVER)
+    }
+
+    /// Sets the maximum wait of the gate itself. Negative values count as 0. It has no effect on a key.
+    pub(super) fn set_max_wait(&self, wait: i64) {
+        if self.key().is_none() {
+            let wait = if wait == clock::NEVER { u64::MAX } else { u64::try_from(wait).unwrap_or(0) };
+            self.declared.max_wait.store(wait, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the largest number of requests that may wait. It has no effect on a key.
+    pub(super) fn set_queue_bound(&self, bound: usize) {
+        if let Place::Gate(id) = self.place {
+            let bound = u32::try_from(bound).unwrap_or(u32::MAX);
+            self.tree().locked(|state, _| state.queue.set_queue_bound(id, bound));
+        }
     }
 
     /// Returns `true` if the gate tracks its holders.
@@ -291,6 +342,26 @@ impl TreeNode {
         !self.is_tracked() && self.tree().locked(|state, word| state.admit_quiet(*word, &self.place, weight))
     }
 
+    /// Admits a request that does not wait. Counts nothing if it does not.
+    pub(super) fn try_acquire_uncounted(
+        &self,
+        weight: u32,
+        priority: Priority,
+        location: &'static Location<'static>,
+    ) -> Option<RecordId> {
+        let tracked = self.is_tracked().then(|| {
+            let requester = Requester::trying(location);
+            (TrackedRequest { requester, ownership: Ownership::Owned }, clock::now())
+        });
+        self.tree().locked(|state, _| {
+            if !state.admit_in_tree(&self.place, weight, priority) {
+                return None;
+            }
+            let track = |(tracked, now)| state.track(&self.place, weight, tracked, now);
+            Some(tracked.map_or(RecordId::NONE, track))
+        })
+    }
+
     #[inline(never)]
     pub(super) fn release(&self, held: HeldPermits) {
         let mut locked = self.tree().lock();
@@ -330,8 +401,32 @@ impl TreeNode {
         });
     }
 
+    pub(super) fn pause(&self) {
+        self.declared.tree.step(|state, word, wake_list| {
+            state.pause_in_tree(&self.place);
+            state.admit_waiters_slow(word, clock::now, wake_list);
+        });
+    }
+
+    pub(super) fn resume(&self) {
+        self.declared.tree.step(|state, word, wake_list| {
+            state.resume_in_tree(&self.place, clock::now, wake_list);
+            state.admit_waiters_slow(word, clock::now, wake_list);
+        });
+    }
+
+    /// Returns `true` if the gate, or one above it, is paused.
+    pub(super) fn is_paused(&self) -> bool {
+        self.declared.tree.locked(|state, _| state.is_paused_in_tree(&self.place))
+    }
+
     pub(super) fn close_after_queue(&self) {
         self.tree.step(|state, _, wake_list| state.close_arrivals_in_tree(&self.place, wake_list));
+    }
+
+    /// Returns `true` if the gate, or one above it, was closed with its queue.
+    pub(super) fn has_ended(&self) -> bool {
+        self.tree().locked(|state, _| state.queue.has_ended(self.place.declared()))
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
@@ -341,6 +436,25 @@ impl TreeNode {
                 books.listeners.insert(listener);
             }
         });
+    }
+
+    /// As [`listen`](Self::listen), also at each gate above.
+    pub(super) fn listen_upwards(&self, listener: &Arc<Notify>) {
+        self.declared.tree.locked(|state, _| {
+            for gate in self.declared.upwards() {
+                if let Some(books) = state.queue.books_mut(gate.id) {
+                    books.listeners.insert(listener);
+                }
+            }
+        });
+    }
+
+    /// Returns the lowest of the limits of the gate and of those above it.
+    pub(super) fn lowest_limit(&self) -> Limit {
+        self.declared.tree.locked(|state, _| {
+            let above = self.declared.upwards().map(|gate| state.limit_in_tree(&Place::Gate(gate.id)));
+            above.fold(state.limit_in_tree(&self.place), Limit::min)
+        })
     }
 
     /// Returns the limit, the permits in use, and whether the gate is closed.

@@ -11,14 +11,15 @@ use super::feedback::{MakeRule, create_feedbacks};
 use super::prober::{Prober, RefreshScope};
 use super::shares::Shares;
 use super::status::GovernorStatus;
-use super::{Governor, GovernorShared, GovernorState};
+use super::{DeclaredGates, Governor, GovernorShared, GovernorState};
 use crate::event::Observer;
 use crate::feedback::Rule;
 #[cfg(feature = "fleet")]
 use crate::fleet::Share;
-use crate::gate::Gate;
+use crate::gate::{Gate, GateBuilder};
 use crate::plan::{
-    BuildError, GateName, GateSpec, Limit, Operand, Overrides, Plan, Problem, Resolution, Resource, RuleName,
+    BuildError, Explanation, GateName, GateSpec, Operand, Overrides, Plan, Problem, Resolution, Resource,
+    RuleName,
 };
 use crate::probe::ResourceProbe;
 
@@ -234,13 +235,6 @@ impl GovernorBuilder {
         let (readings, events) = prober.apply(results, Duration::ZERO);
         let resolution = Arc::new(plan.resolve(&readings, &self.overrides)?);
         let status = GovernorStatus { refreshes: 0, rejected: 0, probes: prober.statuses() };
-        let state = GovernorState {
-            readings,
-            overrides: self.overrides,
-            resolution: Arc::clone(&resolution),
-            status,
-            events: events.len() as u64,
-        };
         let gates = open_gates(&plan, &resolution);
         for feedback in &feedbacks {
             let gate = gates.iter().find(|gate| gate.name() == feedback.gate_name());
@@ -250,17 +244,25 @@ impl GovernorBuilder {
         let shares = Shares::open(self.shares, &plan, &gates).map_err(BuildError::of)?;
         #[cfg(not(feature = "fleet"))]
         let shares = Shares::default();
+        let declared = Arc::new(DeclaredGates { plan, gates, feedbacks });
+        let state = GovernorState {
+            declared: Arc::clone(&declared),
+            readings,
+            overrides: self.overrides,
+            resolution: Arc::clone(&resolution),
+            status,
+            events: events.len() as u64,
+        };
         let governor = Governor(Arc::new(GovernorShared {
-            gates,
+            rules: self.rules,
             shares,
-            feedbacks,
-            plan,
+            added: watch::Sender::new(declared.gates.len()),
             prober: tokio::sync::Mutex::new(prober),
             resolutions: watch::Sender::new(Arc::clone(&resolution)),
             state: Mutex::new(state),
             observers: self.observers,
         }));
-        governor.follow_ceilings(&resolution);
+        declared.follow_ceilings(&resolution);
         governor.notify_observers(1, &events);
         Ok(governor)
     }
@@ -283,7 +285,7 @@ impl fmt::Debug for GovernorBuilder {
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Returns each resource with several probes, and each resource of a formula without a probe.
-fn probe_problems(specs: &[GateSpec], probes: &[Arc<dyn ResourceProbe>]) -> Vec<Problem> {
+pub(super) fn probe_problems(specs: &[GateSpec], probes: &[Arc<dyn ResourceProbe>]) -> Vec<Problem> {
     let mut probes_per_resource: BTreeMap<Resource, usize> = BTreeMap::new();
     for probe in probes {
         let count = probes_per_resource.entry(probe.resource()).or_default();
@@ -317,35 +319,17 @@ fn probe_problems(specs: &[GateSpec], probes: &[Arc<dyn ResourceProbe>]) -> Vec<
 /// A gate that is within no other and has neither children nor keys is a plain gate, whose fast path takes no lock.
 fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
     let explanations = resolution.explanations().iter();
-    let limits: BTreeMap<GateName, Limit> =
-        explanations.map(|explanation| (explanation.gate(), explanation.limit())).collect();
+    let explanations: BTreeMap<GateName, &Explanation> =
+        explanations.map(|explanation| (explanation.gate(), explanation)).collect();
     let parents: BTreeSet<GateName> = plan.specs().iter().filter_map(GateSpec::parent).collect();
     let mut opened: BTreeMap<GateName, Gate> = BTreeMap::new();
     // A parent is opened before its children, because a child is created within it.
     for spec in plan.parents_first() {
-        let limit = limits.get(&spec.name()).expect("a resolution has a limit for each gate of its plan");
-        let mut builder = Gate::builder(spec, *limit).measure_waits(spec.measures_waits());
-        if let Some(bound) = spec.queue_bound() {
-            builder = builder.queue(bound);
-        }
-        if let Some(duration) = spec.longest_wait() {
-            builder = builder.max_wait(duration);
-        }
-        if spec.adaptivity().is_some() {
-            builder = builder.sample_outcomes();
-        }
+        let explanation =
+            explanations.get(&spec.name()).expect("a resolution has a limit for each gate of its plan");
+        let mut builder = gate_builder(spec, explanation);
         if parents.contains(&spec.name()) {
             builder = builder.with_children();
-        }
-        // The keys need no care later: whenever the gate is resized, the caps of its keys follow.
-        if let Some(keys) = spec.keys() {
-            builder = builder.keyed(keys);
-        }
-        if let Some(shed) = spec.shedding() {
-            builder = builder.shed(shed);
-        }
-        if let Some(holders) = spec.holders() {
-            builder = builder.track_holders(holders);
         }
         if let Some(parent) = spec.parent().and_then(|parent| opened.get(&parent)) {
             let child = builder.weight(spec.share_weight()).within(parent);
@@ -354,4 +338,29 @@ fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
         opened.insert(spec.name(), builder.build());
     }
     plan.specs().iter().filter_map(|spec| opened.remove(&spec.name())).collect()
+}
+
+/// Returns the builder of a gate that is declared so, without its place among other gates.
+pub(super) fn gate_builder(spec: &GateSpec, explanation: &Explanation) -> GateBuilder {
+    let mut builder = Gate::builder(spec, explanation.limit()).measure_waits(spec.measures_waits());
+    if let Some(bound) = explanation.queue_bounds().queue() {
+        builder = builder.queue(bound);
+    }
+    if let Some(duration) = explanation.queue_bounds().max_wait() {
+        builder = builder.max_wait(duration);
+    }
+    if spec.adaptivity().is_some() {
+        builder = builder.sample_outcomes();
+    }
+    // The keys need no care later: whenever the gate is resized, the caps of its keys follow.
+    if let Some(keys) = spec.keys() {
+        builder = builder.keyed(keys);
+    }
+    if let Some(shed) = spec.shedding() {
+        builder = builder.shed(shed);
+    }
+    if let Some(holders) = spec.holders() {
+        builder = builder.track_holders(holders);
+    }
+    builder
 }

@@ -10,6 +10,7 @@ use std::ptr;
 use std::time::Duration;
 
 use super::Governor;
+use super::shares::Shares;
 use crate::gate::{Gate, Holder, HolderState, Stall, WaitCycle, in_words, wait_cycles};
 use crate::plan::{Decision, Explanation, GateName, LeaseExplanation, Limit, Resolution};
 
@@ -42,49 +43,53 @@ impl Governor {
     /// ```
     #[must_use]
     pub fn diagnose(&self) -> Diagnosis {
-        let resolution = self.resolution();
-        let gates = self.0.gates.iter();
+        let (resolution, declared) = (self.resolution(), self.declared());
+        let gates = &declared.gates;
         Diagnosis {
-            gates: gates.map(|gate| self.diagnose_gate(gate, &resolution)).collect(),
-            cycles: wait_cycles(&self.0.gates),
+            gates: gates.iter().map(|gate| diagnose_gate(gate, gates, &self.0.shares, &resolution)).collect(),
+            cycles: wait_cycles(gates),
         }
     }
+}
 
-    fn diagnose_gate(&self, gate: &Gate, resolution: &Resolution) -> GateDiagnosis {
-        let (status, holders, stall) = (gate.status(), gate.holders(), gate.look().stall);
-        let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
-        GateDiagnosis {
-            gate: gate.name(),
-            limit: status.limit,
-            in_use: status.in_use,
-            debt: status.debt,
-            waiting: status.waiting,
-            unclaimed: status.unclaimed,
-            closed: status.closed,
-            bottleneck: if status.waiting > 0 { self.bottleneck(gate, resolution) } else { None },
-            lease: self.0.shares.lease_of(gate.name()),
-            tracked: gate.tracks_holders(),
-            holders: group(holders, overdue_after.map(Duration::from_nanos)),
-            stall,
-        }
+fn diagnose_gate(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Resolution) -> GateDiagnosis {
+    let (status, holders, stall) = (gate.status(), gate.holders(), gate.look().stall);
+    let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
+    GateDiagnosis {
+        gate: gate.name(),
+        limit: status.limit,
+        in_use: status.in_use,
+        debt: status.debt,
+        waiting: status.waiting,
+        unclaimed: status.unclaimed,
+        paused: status.paused,
+        closed: status.closed,
+        bottleneck: if status.waiting > 0 && !status.paused {
+            bottleneck(gate, gates, shares, resolution)
+        } else {
+            None
+        },
+        lease: shares.lease_of(gate.name()),
+        tracked: gate.tracks_holders(),
+        holders: group_holders(holders, overdue_after.map(Duration::from_nanos)),
+        stall,
     }
+}
 
-    /// Returns the gate without room that is the nearest to the requests of this gate. If each has room, the first request is too heavy
-    /// for it, so that it is the gate itself.
-    fn bottleneck(&self, gate: &Gate, resolution: &Resolution) -> Option<Bottleneck> {
-        let explanation = resolution.explain(gate.name()).ok()?;
-        let parents = explanation.path().parents().iter().rev();
-        let above = parents.filter_map(|name| self.0.gates.iter().find(|gate| gate.name() == *name));
-        let full = std::iter::once(gate).chain(above).find(|gate| gate.available() == 0).unwrap_or(gate);
-        let explanation = resolution.explain(full.name()).ok()?;
-        // The block of a lease is the limit of its gate if it is lower than the derived limit.
-        let lease = self.0.shares.lease_of(full.name());
-        let lease = lease.filter(|lease| {
-            lease.block.saturating_add(lease.without_lease) < self.0.shares.limit_of(full).get()
-        });
-        let decided_by = lease.map_or_else(|| decided_by(explanation), |lease| format!("the {lease}"));
-        Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by })
-    }
+/// Returns the gate without room that is the nearest to the requests of this gate. If each has room, the first request is too heavy
+/// for it, so that it is the gate itself.
+fn bottleneck(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Resolution) -> Option<Bottleneck> {
+    let explanation = resolution.explain(gate.name()).ok()?;
+    let parents = explanation.path().parents().iter().rev();
+    let above = parents.filter_map(|name| gates.iter().find(|gate| gate.name() == *name));
+    let full = std::iter::once(gate).chain(above).find(|gate| gate.available() == 0).unwrap_or(gate);
+    let explanation = resolution.explain(full.name()).ok()?;
+    // The block of a lease is the limit of its gate if it is lower than the derived limit.
+    let lease = shares.lease_of(full.name());
+    let lease =
+        lease.filter(|lease| lease.block.saturating_add(lease.without_lease) < shares.limit_of(full).get());
+    let decided_by = lease.map_or_else(|| decided_by(explanation), |lease| format!("the {lease}"));
+    Some(Bottleneck { gate: full.name(), limit: full.limit(), decided_by })
 }
 
 /// Why nothing moves; from [`Governor::diagnose`].
@@ -113,9 +118,11 @@ pub struct GateDiagnosis {
     pub waiting: usize,
     /// Admitted requests that have not returned their permit yet.
     pub unclaimed: usize,
+    /// Whether the gate, or one above it, is [paused](Gate::pause).
+    pub paused: bool,
     /// Whether the gate was closed.
     pub closed: bool,
-    /// What keeps the requests waiting. `None` if none waits.
+    /// What keeps the requests waiting. `None` if none waits, or the gate is paused.
     pub bottleneck: Option<Bottleneck>,
     /// The lease, if the gate shares its limit with other processes or is within such a gate.
     pub lease: Option<LeaseExplanation>,
@@ -159,7 +166,8 @@ pub struct HolderGroup {
     pub overdue: usize,
 }
 
-fn group(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
+/// Joins the holders that requested at the same place, with the same label and in the same state.
+pub(super) fn group_holders(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
     // First by the address of the location, which is fast. A place in the source may have several addresses, so the few groups are then
     // joined by its text.
     let mut by_address: HashMap<
@@ -234,6 +242,9 @@ impl fmt::Display for GateDiagnosis {
         write!(f, "gate {gate}: {in_use} of {limit} in use, {waiting} waiting")?;
         if *debt > 0 {
             write!(f, ", debt {debt}")?;
+        }
+        if self.paused {
+            f.write_str(", paused")?;
         }
         if self.closed {
             f.write_str(", closed")?;

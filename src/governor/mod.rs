@@ -2,9 +2,11 @@
 //!
 //! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls` reports
 //! what does not move, `diagnosis` tells why, `shares` has the gates that share their limit with other processes, and
-//! `leases` tells about them.
+//! `leases` tells about them. `add` adds gates, and `close` ends them.
 
+mod add;
 mod builder;
+mod close;
 mod damping;
 mod diagnosis;
 mod feedback;
@@ -17,8 +19,12 @@ mod stalls;
 mod status;
 mod update;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,15 +32,16 @@ use tokio::sync::watch;
 use crate::event::Observer;
 use crate::gate::Gate;
 use crate::plan::{
-    BuildError, Explanation, GateHandleError, GateName, Overrides, Plan, Readings, Resolution,
+    BuildError, Explanation, GateHandleError, GateName, Overrides, Plan, Readings, Resolution, RuleName,
     UnknownGateError,
 };
-use feedback::FeedbackProbe;
+use feedback::{FeedbackProbe, MakeRule};
 use prober::{Prober, RefreshScope};
 use refresh::ChangeReports;
 use shares::Shares;
 
 pub use builder::GovernorBuilder;
+pub use close::{CloseReport, GateLeft};
 pub use diagnosis::{Bottleneck, Diagnosis, GateDiagnosis, HolderGroup};
 pub use refresh::{RefreshPolicy, RefreshTask};
 pub use status::{FeedbackStatus, GovernorStatus, ProbeStatus};
@@ -90,12 +97,11 @@ pub use status::{FeedbackStatus, GovernorStatus, ProbeStatus};
 pub struct Governor(Arc<GovernorShared>);
 
 struct GovernorShared {
-    plan: Plan,
-    /// One gate for each gate of the plan, in the order of the plan.
-    gates: Vec<Gate>,
+    /// Creates the rules of adaptive gates, also of those that are added later.
+    rules: BTreeMap<RuleName, MakeRule>,
     shares: Shares,
-    /// One for each adaptive gate, in the order of the plan. They are also among the probes of the prober.
-    feedbacks: Vec<Arc<FeedbackProbe>>,
+    /// The number of gates. Tells the background tasks that one was added.
+    added: watch::Sender<usize>,
     /// Locked during a refresh. Refreshes run one at a time, so each starts from the complete result of the last one.
     prober: tokio::sync::Mutex<Prober>,
     state: Mutex<GovernorState>,
@@ -103,8 +109,18 @@ struct GovernorShared {
     observers: Vec<Box<dyn Observer>>,
 }
 
+/// The gates of a governor. They are replaced as a whole when one is added.
+struct DeclaredGates {
+    plan: Plan,
+    /// One gate for each gate of the plan, in the order of the plan.
+    gates: Vec<Gate>,
+    /// One for each adaptive gate, in the order of the plan. They are also among the probes of the prober.
+    feedbacks: Vec<Arc<FeedbackProbe>>,
+}
+
 /// The inputs of the limits in force, and their result.
 struct GovernorState {
+    declared: Arc<DeclaredGates>,
     /// The newest readings, even if a refresh rejected the limits that follow from them.
     readings: Readings,
     overrides: Overrides,
@@ -139,18 +155,13 @@ impl Governor {
         if self.0.shares.contain(gate.name()) {
             return Err(GateHandleError::Shared { gate: gate.name() });
         }
-        Ok(gate.clone())
+        Ok(gate)
     }
 
-    /// Returns the gates, in the order of the plan. A permit of one that is shared does not count, so they are only looked at.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn all_gates(&self) -> &[Gate] {
-        &self.0.gates
-    }
-
-    fn find_gate(&self, given: GateName) -> Result<&Gate, UnknownGateError> {
-        self.0.gates.iter().find(|gate| gate.name() == given).ok_or_else(|| {
-            let known = self.0.gates.iter().map(Gate::name).collect();
+    fn find_gate(&self, given: GateName) -> Result<Gate, UnknownGateError> {
+        let declared = self.declared();
+        declared.gates.iter().find(|gate| gate.name() == given).cloned().ok_or_else(|| {
+            let known = declared.gates.iter().map(Gate::name).collect();
             UnknownGateError { given, known }
         })
     }
@@ -270,7 +281,8 @@ impl Governor {
 
     /// Returns the state of the feedback of each adaptive gate, in the order of the plan.
     pub fn feedbacks(&self) -> impl Iterator<Item = FeedbackStatus> {
-        self.0.feedbacks.iter().map(|feedback| feedback.status())
+        let statuses: Vec<_> = self.declared().feedbacks.iter().map(|feedback| feedback.status()).collect();
+        statuses.into_iter()
     }
 
     /// Returns a receiver that is notified of each new resolution from now on.
@@ -402,10 +414,8 @@ impl Governor {
     ///
     /// Outside of a tokio runtime with time enabled.
     pub fn spawn_refresh(&self, policy: RefreshPolicy) -> RefreshTask {
-        let mut task = RefreshTask::spawn(self.clone().refresh_loop(policy));
-        if self.has_tracked_gates() {
-            task.also(self.clone().watch_loop());
-        }
+        #[cfg_attr(not(feature = "fleet"), expect(unused_mut, reason = "there are no leases"))]
+        let mut task = RefreshTask::spawn(self.clone().refresh_loop(policy), self.clone().watch_loop());
         #[cfg(feature = "fleet")]
         if self.has_leases() {
             task.also(self.clone().lease_loop());
@@ -414,16 +424,45 @@ impl Governor {
     }
 
     async fn refresh_loop(self, policy: RefreshPolicy) {
-        let probes = self.0.prober.lock().await.probes();
-        let mut reports = ChangeReports::new(&probes);
         let rise_after = policy.rise_duration();
+        let mut added = self.0.added.subscribe();
         loop {
-            let rise_due = self.0.prober.lock().await.rise_due(rise_after);
-            let scope = reports.wait_for_refresh(&policy, rise_due).await;
-            // Observers are told of a rejection. The next refresh may succeed.
-            let (_, announcement) = self.refresh_damped(&scope, rise_after).await;
-            self.announce_ignoring_panics(announcement);
+            let probes = self.0.prober.lock().await.probes();
+            let mut reports = ChangeReports::new(&probes);
+            loop {
+                let rise_due = self.0.prober.lock().await.rise_due(rise_after);
+                // A gate that is added may have a probe, which is to be heard from then on. Reports that are lost by that are made
+                // good by a refresh of all probes.
+                let scope = {
+                    let mut due = pin!(reports.wait_for_refresh(&policy, rise_due));
+                    let mut new_probes = pin!(added.changed());
+                    poll_fn(|cx| match due.as_mut().poll(cx) {
+                        Poll::Ready(scope) => Poll::Ready(Some(scope)),
+                        Poll::Pending => new_probes.as_mut().poll(cx).map(|_| None),
+                    })
+                    .await
+                };
+                let has_new_probes = scope.is_none();
+                let scope = scope.unwrap_or(RefreshScope::All);
+                // Observers are told of a rejection. The next refresh may succeed.
+                let (_, announcement) = self.refresh_damped(&scope, rise_after).await;
+                self.announce_ignoring_panics(announcement);
+                if has_new_probes {
+                    break;
+                }
+            }
         }
+    }
+
+    /// Returns the gates as they are declared now.
+    fn declared(&self) -> Arc<DeclaredGates> {
+        Arc::clone(&self.state().declared)
+    }
+
+    /// Returns handles to all gates, in the order of the plan.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn all_gates(&self) -> Vec<Gate> {
+        self.declared().gates.clone()
     }
 
     /// Locks the state. A poisoned lock is used as it is, because no code that can panic leaves the state half changed.
@@ -434,6 +473,6 @@ impl Governor {
 
 impl fmt::Debug for Governor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Governor").field("gates", &self.0.gates).finish_non_exhaustive()
+        f.debug_struct("Governor").field("gates", &self.declared().gates).finish_non_exhaustive()
     }
 }

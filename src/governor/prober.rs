@@ -56,17 +56,19 @@ struct TrackedProbe {
 
 impl Prober {
     pub(super) fn new(probes: Vec<Arc<dyn ResourceProbe>>, deadline: Duration) -> Self {
-        let track = |probe: Arc<dyn ResourceProbe>| TrackedProbe {
-            resource: probe.resource(),
-            rises_at_once: probe.rises_at_once(),
-            probe,
-            measuring: Arc::default(),
-            damper: None,
-            last_fault: None,
-            measured: 0,
-            failed: 0,
-        };
-        Self { deadline, probes: probes.into_iter().map(track).collect() }
+        Self { deadline, probes: probes.into_iter().map(TrackedProbe::new).collect() }
+    }
+
+    /// Adds probes behind the others. Returns their indices.
+    pub(super) fn add(&mut self, probes: impl IntoIterator<Item = Arc<dyn ResourceProbe>>) -> Vec<usize> {
+        let before = self.probes.len();
+        self.probes.extend(probes.into_iter().map(TrackedProbe::new));
+        (before..self.probes.len()).collect()
+    }
+
+    /// Removes the probes that were added last, so that this many are left.
+    pub(super) fn truncate(&mut self, probes: usize) {
+        self.probes.truncate(probes);
     }
 
     /// Returns the probes in their order.
@@ -141,6 +143,19 @@ impl Prober {
 }
 
 impl TrackedProbe {
+    fn new(probe: Arc<dyn ResourceProbe>) -> Self {
+        Self {
+            resource: probe.resource(),
+            rises_at_once: probe.rises_at_once(),
+            probe,
+            measuring: Arc::default(),
+            damper: None,
+            last_fault: None,
+            measured: 0,
+            failed: 0,
+        }
+    }
+
     fn record_measurement(
         &mut self,
         measurement: Measurement,

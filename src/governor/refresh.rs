@@ -91,11 +91,15 @@ pub struct RefreshTask {
 }
 
 impl RefreshTask {
-    pub(super) fn spawn(refresh_loop: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { refresh: tokio::spawn(refresh_loop), others: Vec::new() }
+    pub(super) fn spawn(
+        refresh_loop: impl Future<Output = ()> + Send + 'static,
+        watch_loop: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self { refresh: tokio::spawn(refresh_loop), others: vec![tokio::spawn(watch_loop)] }
     }
 
     /// Runs another loop for as long as the refresh.
+    #[cfg(feature = "fleet")]
     pub(super) fn also(&mut self, other_loop: impl Future<Output = ()> + Send + 'static) {
         self.others.push(tokio::spawn(other_loop));
     }

@@ -120,6 +120,28 @@ impl Shares {
         }
     }
 
+    /// Returns `true` if the gate has a lease of its own.
+    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
+    pub(super) fn has_lease(&self, gate: &Gate) -> bool {
+        #[cfg(feature = "fleet")]
+        return self.leased(gate.name()).is_some();
+        #[cfg(not(feature = "fleet"))]
+        {
+            let _ = gate;
+            false
+        }
+    }
+
+    /// Returns the permits of a gate that are in use by work.
+    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
+    pub(super) fn in_use(&self, gate: &Gate) -> u32 {
+        #[cfg(feature = "fleet")]
+        if let Some(shared) = self.leased(gate.name()) {
+            return shared.status().in_use;
+        }
+        gate.in_use()
+    }
+
     /// Returns the limit that the governor has given a gate. The limit of a gate with a lease is lower if its block is.
     #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
     pub(super) fn limit_of(&self, gate: &Gate) -> Limit {

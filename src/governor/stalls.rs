@@ -11,7 +11,13 @@ use crate::gate::{Gate, ReportKind, wait_cycles};
 impl Governor {
     /// Looks at the gates that track their holders, and reports what does not move, until it is dropped.
     pub(super) async fn watch_loop(self) {
+        let mut added = self.0.added.subscribe();
         loop {
+            if !self.has_tracked_gates() {
+                // The sender is part of the governor, which this loop keeps.
+                let _ = added.changed().await;
+                continue;
+            }
             // A quarter of the shortest time: what lasts for that time is reported before twice the time.
             sleep(self.look_period()).await;
             self.look();
@@ -19,19 +25,21 @@ impl Governor {
     }
 
     /// Returns `true` if a gate tracks its holders.
-    pub(super) fn has_tracked_gates(&self) -> bool {
-        self.0.gates.iter().any(|gate| gate.overdue_after().is_some())
+    fn has_tracked_gates(&self) -> bool {
+        self.declared().gates.iter().any(|gate| gate.overdue_after().is_some())
     }
 
     fn look_period(&self) -> Duration {
-        let shortest = self.0.gates.iter().filter_map(Gate::overdue_after).min();
+        let declared = self.declared();
+        let shortest = declared.gates.iter().filter_map(Gate::overdue_after).min();
         let quarter = shortest.map_or(u64::MAX, |nanos| u64::try_from(nanos / 4).unwrap_or(0));
         Duration::from_nanos(quarter).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
     }
 
     /// Looks once at each gate that tracks its holders.
     fn look(&self) {
-        let gates = &self.0.gates;
+        let declared = self.declared();
+        let gates = &declared.gates;
         let mut events = Vec::new();
         for gate in gates.iter().filter(|gate| gate.tracks_holders()) {
             let findings = gate.look();

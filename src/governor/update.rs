@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::prober::RefreshScope;
-use super::{Governor, GovernorState};
+use super::shares::Shares;
+use super::{DeclaredGates, Governor, GovernorState};
 use crate::event::Event;
 use crate::gate::WakeList;
 use crate::plan::{BuildError, Plan, Resolution};
@@ -33,7 +34,7 @@ impl Governor {
         let results = prober.measure(scope).await;
         // No await from here on: a refresh that is dropped has changed nothing.
         let (readings, mut events) = prober.apply(results, rise_after);
-        for feedback in &self.0.feedbacks {
+        for feedback in &self.declared().feedbacks {
             let gate = feedback.gate_name();
             let decided = |decision| Event::FeedbackDecided { gate, decision: Box::new(decision) };
             events.extend(feedback.take_unreported().into_iter().map(decided));
@@ -63,51 +64,19 @@ impl Governor {
     ) -> (Result<Arc<Resolution>, BuildError>, Announcement) {
         let mut wake_lists = Vec::new();
         let mut state = self.state();
-        let resolved = resolve(&self.0.plan, &mut state, &mut events).map(|resolution| {
+        let declared = Arc::clone(&state.declared);
+        let resolved = resolve(&declared.plan, &mut state, &mut events).map(|resolution| {
             if resolution != *state.resolution {
+                declared.bound_queues(&state.resolution, &resolution);
                 state.resolution = Arc::new(resolution);
             }
-            self.resize_gates(&state.resolution, &mut events, &mut wake_lists);
-            self.follow_ceilings(&state.resolution);
+            declared.resize_gates(&self.0.shares, &state.resolution, &mut events, &mut wake_lists);
+            declared.follow_ceilings(&state.resolution);
             Arc::clone(&state.resolution)
         });
         let first_number = state.events.saturating_add(1);
         state.events = state.events.saturating_add(events.len() as u64);
         (resolved, Announcement { events, first_number, wake_lists })
-    }
-
-    /// Resizes the gates whose limit differs from the resolution. The events are in the order of the plan.
-    ///
-    /// The falling limits are set first, then the rising ones. Otherwise a parent that rises would admit requests of a child
-    /// whose limit is about to fall, and the child would use more than the old and the new limits allow.
-    fn resize_gates(&self, resolution: &Resolution, events: &mut Vec<Event>, wake_lists: &mut Vec<WakeList>) {
-        let targets = self.0.gates.iter().zip(resolution.explanations());
-        let (falling, rising): (Vec<_>, Vec<_>) = targets
-            .enumerate()
-            .map(|(index, (gate, explanation))| (index, gate, explanation, self.0.shares.limit_of(gate)))
-            .filter(|(_, _, explanation, limit)| *limit != explanation.limit())
-            .partition(|(_, _, explanation, limit)| explanation.limit() < *limit);
-        let mut changes = Vec::with_capacity(falling.len().saturating_add(rising.len()));
-        for (index, gate, explanation, _) in falling.into_iter().chain(rising) {
-            let (resize, wake_list) = self.0.shares.resize(gate, explanation.limit());
-            wake_lists.push(wake_list);
-            changes.push((index, gate, explanation, resize));
-        }
-        changes.sort_by_key(|(index, ..)| *index);
-        events.extend(changes.into_iter().map(|(_, gate, explanation, resize)| {
-            let (from, to, debt) = (resize.from, resize.to, resize.debt);
-            let explanation = Box::new(explanation.clone());
-            Event::LimitChanged { gate: gate.name(), from, to, debt, explanation }
-        }));
-    }
-
-    /// Gives the feedback of each adaptive gate the ceiling that is derived now.
-    pub(super) fn follow_ceilings(&self, resolution: &Resolution) {
-        for feedback in &self.0.feedbacks {
-            if let Ok(explanation) = resolution.explain(feedback.gate_name()) {
-                feedback.follow(explanation);
-            }
-        }
     }
 
     /// Notifies subscribers, wakes waiters and calls observers. The caller holds no lock, because a waker and an observer
@@ -133,7 +102,7 @@ impl Governor {
 
     /// Sends the newest resolution to the subscribers unless it was sent already. Of two concurrent changes, the later one
     /// wins, whichever thread sends last.
-    fn publish_resolution(&self) {
+    pub(super) fn publish_resolution(&self) {
         self.0.resolutions.send_if_modified(|sent| {
             let newest = self.resolution();
             let is_new = !Arc::ptr_eq(sent, &newest);
@@ -146,6 +115,60 @@ impl Governor {
         for (number, event) in (first_number..).zip(events) {
             for observer in &self.0.observers {
                 ignore_panic(|| observer.observe_numbered(number, event));
+            }
+        }
+    }
+}
+
+impl DeclaredGates {
+    /// Resizes the gates whose limit differs from the resolution. The events are in the order of the plan.
+    ///
+    /// The falling limits are set first, then the rising ones. Otherwise a parent that rises would admit requests of a child
+    /// whose limit is about to fall, and the child would use more than the old and the new limits allow.
+    fn resize_gates(
+        &self,
+        shares: &Shares,
+        resolution: &Resolution,
+        events: &mut Vec<Event>,
+        wake_lists: &mut Vec<WakeList>,
+    ) {
+        let targets = self.gates.iter().zip(resolution.explanations());
+        let (falling, rising): (Vec<_>, Vec<_>) = targets
+            .enumerate()
+            .map(|(index, (gate, explanation))| (index, gate, explanation, shares.limit_of(gate)))
+            .filter(|(_, _, explanation, limit)| *limit != explanation.limit())
+            .partition(|(_, _, explanation, limit)| explanation.limit() < *limit);
+        let mut changes = Vec::with_capacity(falling.len().saturating_add(rising.len()));
+        for (index, gate, explanation, _) in falling.into_iter().chain(rising) {
+            let (resize, wake_list) = shares.resize(gate, explanation.limit());
+            wake_lists.push(wake_list);
+            changes.push((index, gate, explanation, resize));
+        }
+        changes.sort_by_key(|(index, ..)| *index);
+        events.extend(changes.into_iter().map(|(_, gate, explanation, resize)| {
+            let (from, to, debt) = (resize.from, resize.to, resize.debt);
+            let explanation = Box::new(explanation.clone());
+            Event::LimitChanged { gate: gate.name(), from, to, debt, explanation }
+        }));
+    }
+
+    /// Sets the bounds of the queues that differ from those of the last resolution.
+    fn bound_queues(&self, before: &Resolution, resolution: &Resolution) {
+        for (gate, explanation) in self.gates.iter().zip(resolution.explanations()) {
+            let bounds = explanation.queue_bounds();
+            if before.explain(gate.name()).is_ok_and(|before| before.queue_bounds() == bounds) {
+                continue;
+            }
+            gate.set_queue(bounds.queue().unwrap_or(usize::MAX));
+            gate.set_max_wait(bounds.max_wait().unwrap_or(Duration::MAX));
+        }
+    }
+
+    /// Gives the feedback of each adaptive gate the ceiling that is derived now.
+    pub(super) fn follow_ceilings(&self, resolution: &Resolution) {
+        for feedback in &self.feedbacks {
+            if let Ok(explanation) = resolution.explain(feedback.gate_name()) {
+                feedback.follow(explanation);
             }
         }
     }

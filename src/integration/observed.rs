@@ -198,12 +198,16 @@ impl ObservedRequest<'_> {
     /// # Cancel safety
     ///
     /// Dropping the future drops `work` first and then releases the permits.
-    pub async fn run<F: Future>(self, work: F) -> Result<F::Output, AcquireError> {
-        let permit = self.observation.acquire(self.request).await?;
-        let permit = self.observation.hold(permit);
-        let output = work.await;
-        drop(permit);
-        Ok(output)
+    #[track_caller]
+    pub fn run<F: Future>(self, work: F) -> impl Future<Output = Result<F::Output, AcquireError>> {
+        let Self { request, observation } = self.made_here();
+        async move {
+            let permit = observation.acquire(request).await?;
+            let permit = observation.hold(permit);
+            let output = work.await;
+            drop(permit);
+            Ok(output)
+        }
     }
 
     /// Runs `work` with the permits, and reports its outcome; see [`Request::observe`].
@@ -219,18 +223,22 @@ impl ObservedRequest<'_> {
     /// # Cancel safety
     ///
     /// Dropping the future drops `work` first and then releases the permits. There is no outcome.
-    pub async fn observe<F: Future>(
+    #[track_caller]
+    pub fn observe<F: Future>(
         self,
         work: F,
         classify: impl FnOnce(&F::Output) -> Outcome,
-    ) -> Result<F::Output, AcquireError> {
-        let permit = self.observation.acquire(self.request).await?;
-        let start = permit.gate().begin_attempt();
-        let permit = self.observation.hold(permit);
-        let output = work.await;
-        permit.local().gate().finish_attempt(start, classify(&output));
-        drop(permit);
-        Ok(output)
+    ) -> impl Future<Output = Result<F::Output, AcquireError>> {
+        let Self { request, observation } = self.made_here();
+        async move {
+            let permit = observation.acquire(request).await?;
+            let start = permit.gate().begin_attempt();
+            let permit = observation.hold(permit);
+            let output = work.await;
+            permit.local().gate().finish_attempt(start, classify(&output));
+            drop(permit);
+            Ok(output)
+        }
     }
 
     /// Runs `work` with the permits on a thread of tokio's blocking pool; see
@@ -248,16 +256,26 @@ impl ObservedRequest<'_> {
     ///
     /// Dropping the future removes a waiting request from the queue. Once `work` has started, it runs to its end, and the
     /// permits are in use until then.
-    pub async fn run_blocking<F, T>(self, work: F) -> Result<T, AcquireError>
+    #[track_caller]
+    pub fn run_blocking<F, T>(self, work: F) -> impl Future<Output = Result<T, AcquireError>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        // Checked first: without a runtime the request would wait for permits that it cannot use. The gate's own method
-        // returns the error.
-        let Ok(runtime) = Handle::try_current() else { return self.request.run_blocking(work).await };
-        let permit = self.observation.acquire(self.request).await?;
-        let gate = permit.gate().name();
-        run_blocking(self.observation.hold(permit), gate, &runtime, work).await
+        let Self { request, observation } = self.made_here();
+        async move {
+            // Checked first: without a runtime the request would wait for permits that it cannot use. The gate's own method
+            // returns the error.
+            let Ok(runtime) = Handle::try_current() else { return request.run_blocking(work).await };
+            let permit = observation.acquire(request).await?;
+            let gate = permit.gate().name();
+            run_blocking(observation.hold(permit), gate, &runtime, work).await
+        }
+    }
+
+    /// Notes that the request is made by the caller.
+    #[track_caller]
+    fn made_here(self) -> Self {
+        Self { request: self.request.made_here(), observation: self.observation }
     }
 }

@@ -11,12 +11,16 @@ use crate::gate::TryAcquireError;
 
 #[cfg(any(feature = "metrics", feature = "tower"))]
 pub(super) const NO_PERMITS: &str = "no_permits";
+#[cfg(any(feature = "metrics", feature = "tower"))]
+pub(super) const PAUSED: &str = "paused";
 pub(super) const QUEUE_FULL: &str = "queue_full";
 pub(super) const EXPIRED: &str = "expired";
 pub(super) const TOO_LARGE: &str = "too_large";
 pub(super) const ZERO_WEIGHT: &str = "zero_weight";
 pub(super) const CLOSED: &str = "closed";
 pub(super) const TOO_MANY_KEYS: &str = "too_many_keys";
+#[cfg(any(feature = "tower", feature = "tracing"))]
+pub(super) const SELF_WAIT: &str = "self_wait";
 pub(super) const SHED: &str = "shed";
 pub(super) const WOULD_EXPIRE: &str = "would_expire";
 /// Only in metrics. The error of such a request is that of a full queue.
@@ -34,6 +38,7 @@ pub(super) const fn of_acquire(error: &AcquireError) -> &'static str {
         AcquireError::TooLarge { .. } => TOO_LARGE,
         AcquireError::ZeroWeight { .. } => ZERO_WEIGHT,
         AcquireError::TooManyKeys { .. } => TOO_MANY_KEYS,
+        AcquireError::SelfWait { .. } => SELF_WAIT,
         AcquireError::Closed { .. } | AcquireError::NoRuntime { .. } => CLOSED,
     }
 }
@@ -43,6 +48,7 @@ pub(super) const fn of_acquire(error: &AcquireError) -> &'static str {
 pub(super) const fn of_try_acquire(error: &TryAcquireError) -> &'static str {
     match error {
         TryAcquireError::NoPermits { .. } => NO_PERMITS,
+        TryAcquireError::Paused { .. } => PAUSED,
         TryAcquireError::TooLarge { .. } => TOO_LARGE,
         TryAcquireError::ZeroWeight { .. } => ZERO_WEIGHT,
         TryAcquireError::TooManyKeys { .. } => TOO_MANY_KEYS,

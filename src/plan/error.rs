@@ -239,6 +239,26 @@ pub enum Problem {
         /// What is wrong.
         reason: String,
     },
+    /// A gate was added to a running governor within a gate that shares its limit with other processes.
+    #[error(
+        "gate `{gate}` cannot be added within gate `{parent}`, which shares its limit with other processes: declare it when the governor is built"
+    )]
+    ParentIsShared {
+        /// The gate.
+        gate: GateName,
+        /// The parent.
+        parent: GateName,
+    },
+    /// A gate was added to a running governor within a gate that was opened without children.
+    #[error(
+        "gate `{gate}` cannot be added within gate `{parent}`, which was opened without children and keys: declare keys, or a child of it, when the governor is built"
+    )]
+    ParentIsOpen {
+        /// The gate.
+        gate: GateName,
+        /// The parent.
+        parent: GateName,
+    },
 }
 
 /// The error for a gate that the plan does not declare: the given name, and the gates that are declared.

@@ -28,6 +28,7 @@ mod unreachable;
 mod derivation;
 mod error;
 mod hierarchy;
+mod queue_bounds;
 mod resolution;
 
 #[expect(clippy::module_inception, reason = "the module is the pure core, the file holds its type `Plan`")]
@@ -46,10 +47,13 @@ pub use keys::{InvalidKeys, InvalidPart, Keys, Part};
 pub use lease::{LeaseExplanation, LeaseState};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource, RuleName};
+#[cfg(feature = "serde")]
+pub(crate) use overrides::QueueSetting;
 pub use overrides::{Origin, OverrideLayer, Overrides, Policy, PolicyError};
 pub use path::{GatePath, PathError};
 pub use plan::Plan;
 pub use quantity::{Plain, Quantity, QuantityError};
+pub use queue_bounds::QueueBounds;
 pub(crate) use reading::Escaped;
 pub use reading::{Bound, Measurement, Reading, Readings, Source};
 pub use resolution::{

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::debug_as_display::impl_debug_as_display;
 use super::name::GateName;
@@ -63,12 +64,14 @@ pub struct OverrideLayer {
     name: Cow<'static, str>,
     policy: Policy,
     settings: Vec<LayerSetting>,
+    /// The settings of queues and waits.
+    queues: Vec<LayerQueueSetting>,
 }
 
 impl OverrideLayer {
     /// Creates a layer without settings. Explanations and errors use `name` for it.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), policy: Policy::Trust, settings: Vec::new() }
+        Self { name: name.into(), policy: Policy::Trust, settings: Vec::new(), queues: Vec::new() }
     }
 
     /// Sets a gate. A second setting of the same gate replaces the first.
@@ -90,6 +93,30 @@ impl OverrideLayer {
             Some(value) => self.set(gate, value),
             None => self,
         }
+    }
+
+    /// Sets the bound of a gate's queue, in place of the declared one: at most this many requests wait. [`usize::MAX`] removes the bound.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrency_governor::{Formula, GateSpec, OverrideLayer, Overrides, Plan, Readings};
+    ///
+    /// const JOBS: GateSpec = GateSpec::new("jobs", Formula::fixed(8)).queue(1000);
+    /// let layer = OverrideLayer::new("admin").set_queue(JOBS, 100).set_max_wait(JOBS, Duration::from_secs(1));
+    /// let resolution = Plan::new([JOBS])?.resolve(&Readings::new(), &Overrides::new().then(layer))?;
+    /// let bounds = resolution.explain(JOBS)?.queue_bounds();
+    /// assert_eq!((bounds.queue(), bounds.max_wait()), (Some(100), Some(Duration::from_secs(1))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_queue(mut self, gate: impl Into<GatePath>, bound: usize) -> Self {
+        self.insert_queue(gate.into(), QueueSetting::Bound(bound), None);
+        self
+    }
+
+    /// Sets the longest wait at a gate, in place of the declared one. [`Duration::MAX`] removes it.
+    pub fn set_max_wait(mut self, gate: impl Into<GatePath>, wait: Duration) -> Self {
+        self.insert_queue(gate.into(), QueueSetting::MaxWait(wait), None);
+        self
     }
 
     /// Sets the policy for settings of this layer that are above the derived limit.
@@ -124,7 +151,8 @@ impl OverrideLayer {
 
     /// Returns the path that each setting gives, with the origin of the setting.
     pub(super) fn origins(&self) -> impl Iterator<Item = (&GatePath, Origin)> {
-        self.settings.iter().map(|setting| (&setting.path, self.origin_of(setting)))
+        let queues = self.queues.iter().map(|queue| (&queue.path, self.origin_at(queue.key.as_ref())));
+        self.settings.iter().map(|setting| (&setting.path, self.origin_of(setting))).chain(queues)
     }
 
     pub(super) fn insert(&mut self, path: GatePath, value: usize, key: Option<String>) {
@@ -132,8 +160,27 @@ impl OverrideLayer {
         self.settings.push(LayerSetting { path, value, key });
     }
 
+    pub(crate) fn insert_queue(&mut self, path: GatePath, setting: QueueSetting, key: Option<String>) {
+        self.queues.retain(|other| other.path.gate() != path.gate() || !other.setting.is_kind_of(setting));
+        self.queues.push(LayerQueueSetting { path, setting, key });
+    }
+
+    /// Returns the first result of `pick` among the settings of a gate's queue, with its origin.
+    pub(super) fn find_queue<T>(
+        &self,
+        gate: GateName,
+        pick: impl Fn(QueueSetting) -> Option<T>,
+    ) -> Option<(Origin, T)> {
+        let mut of_gate = self.queues.iter().filter(|queue| queue.path.gate() == gate);
+        of_gate.find_map(|queue| Some((self.origin_at(queue.key.as_ref()), pick(queue.setting)?)))
+    }
+
     fn origin_of(&self, setting: &LayerSetting) -> Origin {
-        Origin { layer: self.name.clone(), key: setting.key.clone() }
+        self.origin_at(setting.key.as_ref())
+    }
+
+    fn origin_at(&self, key: Option<&String>) -> Origin {
+        Origin { layer: self.name.clone(), key: key.cloned() }
     }
 }
 
@@ -212,6 +259,27 @@ impl fmt::Display for Origin {
 }
 
 impl_debug_as_display!(PolicyError);
+
+/// A setting of a gate's queue: its bound, or the longest wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueueSetting {
+    Bound(usize),
+    MaxWait(Duration),
+}
+
+impl QueueSetting {
+    pub(crate) const fn is_kind_of(self, other: Self) -> bool {
+        matches!((self, other), (Self::Bound(_), Self::Bound(_)) | (Self::MaxWait(_), Self::MaxWait(_)))
+    }
+}
+
+/// One setting of a queue in a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LayerQueueSetting {
+    path: GatePath,
+    setting: QueueSetting,
+    key: Option<String>,
+}
 
 /// One setting of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use super::limit::Limit;
 use super::name::{GateName, Resource};
 use super::overrides::{Origin, Overrides, Policy};
 use super::path::GatePath;
+use super::queue_bounds::QueueBounds;
 use super::reading::{Measurement, Reading, Readings};
 use super::spec::GateSpec;
 
@@ -73,6 +74,7 @@ pub struct Explanation {
     bound_by: Option<AncestorLimit>,
     feedback: Option<FeedbackExplanation>,
     lease: Option<LeaseExplanation>,
+    queue_bounds: QueueBounds,
 }
 
 impl Explanation {
@@ -103,6 +105,7 @@ impl Explanation {
             bound_by: None,
             feedback,
             lease: None,
+            queue_bounds: QueueBounds::decide(spec, overrides),
         };
         let Some((layer, (origin, value))) = winner else { return Ok(explain(derived, Decision::Derived)) };
         // The policy matters only above the derived limit. The stricter of the gate's and the layer's policy applies.
@@ -184,6 +187,12 @@ impl Explanation {
         self.lease.as_ref()
     }
 
+    /// Returns the bound of the queue and the longest wait, as declared or as an operator has set them.
+    #[must_use]
+    pub fn queue_bounds(&self) -> &QueueBounds {
+        &self.queue_bounds
+    }
+
     /// Returns the step-by-step evaluation of the formula on this host, also if a setting overrides it.
     #[must_use]
     pub fn derivation(&self) -> &Derivation {
@@ -236,6 +245,9 @@ impl fmt::Display for Explanation {
                 mark_width = mark.len(),
             );
             write!(f, "\n    {}", row.trim_end())?;
+        }
+        if self.queue_bounds.is_overridden() {
+            write!(f, "\n    {}", self.queue_bounds)?;
         }
         if let Some(feedback) = &self.feedback {
             write!(f, "\n    {feedback}")?;

@@ -127,8 +127,9 @@ impl<M: Manager> PoolBuilder<M> {
             create_timeout: self.create_timeout,
             during_backoff: self.during_backoff,
         };
-        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration).min(gate.max_wait_nanos());
-        let half_wait = Duration::from_nanos(max_wait.unsigned_abs()).checked_div(2).unwrap_or_default();
+        let max_wait = self.max_wait.map_or(NEVER, clock::from_duration);
+        let longest_wait = max_wait.min(gate.max_wait_nanos());
+        let half_wait = Duration::from_nanos(longest_wait.unsigned_abs()).checked_div(2).unwrap_or_default();
         // Registered before the limit is read, so that no change of the limit is missed.
         let maintenance_wake = Arc::new(Notify::new());
         gate.listen(&maintenance_wake);

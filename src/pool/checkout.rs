@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -40,11 +41,13 @@ pub struct CheckoutRequest<'p, M: Manager> {
     shared: &'p Arc<PoolShared<M>>,
     deadline: Option<Instant>,
     max_wait: Option<Duration>,
+    /// Where the checkout is made, once that is known.
+    location: Option<&'static Location<'static>>,
 }
 
 impl<'p, M: Manager> CheckoutRequest<'p, M> {
     pub(super) const fn new(shared: &'p Arc<PoolShared<M>>) -> Self {
-        Self { shared, deadline: None, max_wait: None }
+        Self { shared, deadline: None, max_wait: None, location: None }
     }
 
     /// Sets an instant at which the checkout stops waiting.
@@ -82,7 +85,14 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// As [`Pool::checkout`](super::Pool::checkout).
     #[inline]
-    pub async fn checkout(self) -> Result<PooledItem<M>, CheckoutError> {
+    #[track_caller]
+    pub fn checkout(self) -> impl Future<Output = Result<PooledItem<M>, CheckoutError>> + use<'p, M> {
+        Self { location: Some(Location::caller()), ..self }.obtain()
+    }
+
+    /// Waits for an item.
+    #[inline]
+    async fn obtain(self) -> Result<PooledItem<M>, CheckoutError> {
         let mut arrived = None; // set at the first wait: the fast path does not read the clock
         let mut place = None; // set when the first item was rejected
         let mut outcome = self.checkout_fast();
@@ -116,6 +126,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// # Errors
     ///
     /// [`TryCheckoutError`] if the gate has no permit, no item is idle, or the pool is closed.
+    #[track_caller]
     pub fn try_checkout(self) -> Result<PooledItem<M>, TryCheckoutError> {
         let shared = self.shared;
         let gate = shared.gate.name();
@@ -188,6 +199,9 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let shared = self.shared;
         let since = *arrived.get_or_insert_with(clock::now);
         let mut request = shared.gate.request();
+        if let Some(location) = self.location {
+            request = request.made_at(location);
+        }
         if let Some(deadline) = self.deadline {
             request = request.deadline(deadline);
         }
@@ -251,13 +265,19 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
     /// Returns the earliest bound on the wait, or [`NEVER`] if there is none.
     fn deadline_from(&self, arrived: i64) -> i64 {
-        let longest = self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.max_wait);
+        let longest = self.longest_nanos();
         clock::add_nanos(arrived, longest).min(self.deadline.map_or(NEVER, clock::from_instant))
     }
 
-    /// Returns the longest wait of the request or of the pool.
+    /// Returns the longest wait of the request, the pool or the gate in nanoseconds, or [`NEVER`].
+    fn longest_nanos(&self) -> i64 {
+        let own = self.max_wait.map_or(NEVER, clock::from_duration);
+        own.min(self.shared.max_wait).min(self.shared.gate.max_wait_nanos())
+    }
+
+    /// Returns the longest wait of the request, the pool or the gate.
     fn longest_wait(&self) -> Option<Duration> {
-        let longest = self.max_wait.map_or(NEVER, clock::from_duration).min(self.shared.max_wait);
+        let longest = self.longest_nanos();
         (longest != NEVER).then(|| Duration::from_nanos(longest.unsigned_abs()))
     }
 

@@ -1,10 +1,12 @@
 //! The background task of a pool: evicts idle items, refills the minimum, and follows limits that are set at the gate.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::manager::Manager;
 use super::shared::PoolShared;
 use super::sync::with_deadline;
+use super::until::until;
 
 /// Maintains the pool until it is closed. Runs when something is due and whenever it is woken.
 pub(super) async fn run_maintenance<M: Manager>(shared: Arc<PoolShared<M>>) {
@@ -15,7 +17,13 @@ pub(super) async fn run_maintenance<M: Manager>(shared: Arc<PoolShared<M>>) {
         if shared.lock().is_closed() {
             return;
         }
-        with_deadline(due, shared.maintenance_wake.notified()).await;
+        let woken = pin!(shared.maintenance_wake.notified());
+        if shared.gate.is_closed() {
+            // The gate serves its queue, with the items of the pool. The pool is closed after that.
+            with_deadline(due, until(pin!(shared.gate.drained()), woken)).await;
+        } else {
+            with_deadline(due, woken).await;
+        }
     }
 }
 

@@ -68,6 +68,7 @@ pub use status::{CreateErrors, DiscardReason, Discarded, ExpiredCheckouts, PoolS
 pub use weak::WeakPool;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,8 +159,9 @@ impl<M: Manager> Pool<M> {
     /// Dropping the future leaves the queue and returns the permit. An item that was being delivered goes to the next waiter
     /// or becomes idle. A creation that was started for the checkout continues, and its item does the same. Only an item
     /// whose [health](Manager::health) is being checked at that moment is dropped.
-    pub async fn checkout(&self) -> Result<PooledItem<M>, CheckoutError> {
-        self.request().checkout().await
+    #[track_caller]
+    pub fn checkout(&self) -> impl Future<Output = Result<PooledItem<M>, CheckoutError>> {
+        self.request().checkout()
     }
 
     /// Checks out an idle item without waiting. It does not create an item and does not check an item's
@@ -179,6 +181,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// - [`TryCheckoutError::Rejected`] if the gate has no permit, other requests wait for one, or it is closed.
     /// - [`TryCheckoutError::NoneIdle`] if no item is idle.
+    #[track_caller]
     pub fn try_checkout(&self) -> Result<PooledItem<M>, TryCheckoutError> {
         self.request().try_checkout()
     }

@@ -38,7 +38,7 @@ pub(super) struct PoolShared<M: Manager> {
     /// Whether the clock must be read when an item comes back, because items are evicted or expire.
     pub(super) reads_clock: bool,
     pub(super) max_lifetime: Option<Duration>,
-    /// The longest wait of each checkout in nanoseconds, or [`NEVER`]: that of the pool or of the gate.
+    /// The longest wait of each checkout in nanoseconds, or [`NEVER`]. The gate may have a shorter one.
     pub(super) max_wait: i64,
     pub(super) check_timeout: Duration,
     /// Whether each item counts as incomplete from its checkout on.
@@ -155,7 +155,7 @@ impl<M: Manager> PoolShared<M> {
 
     /// Runs one round of maintenance. Returns when the next one is due.
     pub(super) fn maintain(self: &Arc<Self>) -> i64 {
-        if self.gate.is_closed() {
+        if self.gate.is_over() {
             // If another thread is closing the pool, the task does not wait for it.
             if let Some(_turn) = self.close_turn.take() {
                 self.apply(PoolState::close);

@@ -378,3 +378,50 @@ impl PlanUnderEdit {
         fs::rename(new, &self.path).unwrap();
     }
 }
+
+/// With `--diagnosis`, the holders that a process has written are shown: of its tracked gates, with the labels and the places.
+#[test]
+fn holders_of_a_running_process_are_shown() {
+    use concurrency_governor::{Formula, GateSpec, Governor, Holders};
+
+    let directory = TestDirectory::new();
+    let file = directory.join("diagnosis.json");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (permits, line) = runtime.block_on(async {
+        let tracked = Holders::overdue_after(Duration::from_secs(30));
+        let jobs = GateSpec::new("jobs", Formula::fixed(4)).track_holders(tracked);
+        let other = GateSpec::new("untracked", Formula::fixed(4));
+        let governor = Governor::builder().gate(other).gate(jobs).build().await.unwrap();
+        let jobs = governor.gate(jobs).unwrap();
+        let (permits, line) = (jobs.try_acquire_many_owned(3).unwrap(), line!());
+        permits.label("upload");
+        fs::write(&file, serde_json::to_vec(&governor.diagnose()).unwrap()).unwrap();
+        (permits, line)
+    });
+    drop(permits);
+    let path = file.to_str().unwrap();
+    let lines = succeed(&mut watch(&["--preset", "astrid", "--diagnosis", path, "--for", "100ms"]));
+    let holders: Vec<&str> = lines.lines().filter(|line| line.contains("holders of ")).collect();
+    let expected = format!("holders of jobs: 3 of 4, 0 wait (3 for \"upload\" at tests/cli/watch.rs:{line}:");
+    assert!(holders.len() == 1 && holders[0][9..].starts_with(&expected), "{lines}");
+    assert!(holders[0].contains(" since "), "{lines}");
+
+    let mut terminal = TestTerminal::start(&["--preset", "astrid", "--diagnosis", path]);
+    let screen = terminal.read_until("none yet");
+    assert!(screen.contains("\nHolders\n") && screen.contains("\njobs  3 of 4, 0 wait"), "{screen}");
+    terminal.press("q");
+    terminal.read_to_end();
+
+    for (text, error) in [
+        (None, "cannot read the diagnosis "),
+        (Some("{"), " has no JSON (expected: `Governor::diagnose` as JSON): "),
+        (Some("{\"gates\": [{}]}"), " has no diagnosis (expected: `Governor::diagnose` as JSON)"),
+    ] {
+        match text {
+            None => fs::remove_file(&file).unwrap(),
+            Some(text) => fs::write(&file, text).unwrap(),
+        }
+        let line = fail(&mut watch(&["--preset", "astrid", "--diagnosis", path]));
+        assert!(line.contains(error), "{line}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use concurrency_governor::config::Settings;
 use concurrency_governor::preset::astrid::{self, IO, POOL};
-use concurrency_governor::{Overrides, Readings};
+use concurrency_governor::{Formula, GateSpec, Overrides, Plan, Readings};
 
 /// Settings are a table of gates and numbers. Their origins have the key of the table.
 #[test]
@@ -40,4 +40,37 @@ fn settings_are_a_table_of_gates_and_numbers() {
     }
     let error = serde_json::from_value::<Settings>(serde_json::json!([3])).unwrap_err().to_string();
     assert_eq!(error, "[3] is not a table (allowed: a table of keys and values)");
+}
+
+/// A table sets the limit, the bound of the queue and the longest wait, each with its key as the origin. It survives a round trip.
+#[test]
+fn a_table_sets_a_queue() {
+    let text = "io = 3\n[messages]\nlimit = 12\nqueue = 100\nmax_wait = \"250ms\"\n[files]\nqueue = \"0\"\n";
+    let settings: Settings = toml::from_str(text).unwrap();
+    let again: Settings = toml::from_str(&toml::to_string(&settings).unwrap()).unwrap();
+    assert_eq!(again, settings);
+    let gates = ["io", "messages", "files"].map(|name| GateSpec::new(name, Formula::fixed(16)).queue(7));
+    let overrides = Overrides::new().then(settings.under("limits").layer("app.toml"));
+    let resolution = Plan::new(gates).unwrap().resolve(&Readings::new(), &overrides).unwrap();
+    let [io, messages, files] = gates.map(|gate| resolution.explain(gate).unwrap());
+    assert_eq!(
+        (io.limit().get(), io.queue_bounds().queue(), io.queue_bounds().is_overridden()),
+        (3, Some(7), false)
+    );
+    let bounds = messages.queue_bounds();
+    assert_eq!(
+        (messages.limit().get(), bounds.queue(), bounds.max_wait().unwrap().as_millis()),
+        (12, Some(100), 250)
+    );
+    assert_eq!(bounds.max_wait_origin().unwrap().to_string(), "app.toml limits.messages.max_wait");
+    assert_eq!((files.limit().get(), files.queue_bounds().queue()), (16, Some(0)));
+
+    for (text, problem) in [
+        ("[io]\nqueue = -1", "io.queue = -1 is not a whole number"),
+        ("[io]\nmax_wait = 3", "io.max_wait = 3 is not a duration"),
+        ("[io]\nformula = \"cpu\"", "io.formula is not a known key (allowed: limit, queue, max_wait)"),
+    ] {
+        let error = toml::from_str::<Settings>(text).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
 }

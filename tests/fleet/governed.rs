@@ -16,6 +16,7 @@ use concurrency_governor::{
     Reading, Resource, Shed,
 };
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use crate::flaky::{Failing, FlakyLedger};
 
@@ -331,4 +332,30 @@ async fn a_slow_host_gives_its_block_back() {
 
 async fn work_of(time: Duration) {
     tokio::time::sleep(time).await;
+}
+
+/// A shared gate is closed with the others: at once while it has no block and no work, and at the deadline while work goes on.
+#[tokio::test]
+async fn close_all_closes_shared_gates() {
+    let (starting, _, _) = governor(&IO, share(&MemoryLedger::new(), 20)).await;
+    let began = Instant::now();
+    let report = starting.close_all(began + Duration::from_secs(60)).await;
+    assert!(report.is_complete() && began.elapsed() < Duration::from_secs(30), "{report}");
+
+    let (working, io, _) = governor(&IO, share(&MemoryLedger::new(), 20)).await;
+    let permit = io.acquire_many(3).await.unwrap();
+    let report = working.close_all(Instant::now() + Duration::from_millis(50)).await;
+    assert_eq!(report.to_string(), "gate io: 3 permits still in use, 0 waiting requests were rejected");
+    drop(permit);
+}
+
+/// A gate that is added within a shared gate would be a way around the lease.
+#[tokio::test]
+async fn no_gate_is_added_within_a_shared_one() {
+    const LATE: GateSpec = GateSpec::new("late", Formula::fixed(2)).within(IO);
+    let share = share(&MemoryLedger::new(), 4);
+    let cpu = MockProbe::new(Resource::CPU, Reading::whole(4));
+    let governor = Governor::builder().gate(IO).gate(MAIL).share(IO, share).probe(cpu).build().await.unwrap();
+    let error = governor.add(LATE).await.unwrap_err();
+    assert_eq!(error.problems(), [Problem::ParentIsShared { gate: LATE.name(), parent: IO.name() }]);
 }

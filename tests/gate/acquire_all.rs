@@ -52,13 +52,26 @@ fn a_gate_that_is_listed_twice_is_requested_once() {
     assert_eq!((keyed.in_use(), gate.in_use(), set.permits().len()), (3, 1, 2));
 }
 
-/// Two gates of one tree are rejected at once: each would hold what the other needs.
+/// Two gates of one tree are rejected before anything is acquired: the call would hold what it waits for.
 #[test]
-#[should_panic(expected = "gates `parent` and `child` are of one tree; acquire from one of them")]
 fn two_gates_of_one_tree_are_rejected() {
-    let parent = Gate::builder(GateName::new("parent"), Limit::new(3)).with_children().build();
+    let other = Gate::new(GateName::new("other"), Limit::new(3));
+    let builder = Gate::builder(GateName::new("parent"), Limit::new(3)).with_children().keyed(Keys::up_to(4));
+    let parent = builder.build();
     let child = Gate::builder(GateName::new("child"), Limit::new(2)).within(&parent).unwrap().build();
-    drop(acquire_all([(&parent, 1), (&child, 1)]));
+    let keys = [parent.key(1), parent.key(2)];
+    for (gate, named) in [(&child, "child"), (&keys[1], "parent")] {
+        let error =
+            expect_ready(acquire_all([(&other, 1), (&keys[0], 1), (gate, 1)]).into_future()).unwrap_err();
+        assert_eq!(error, AcquireError::SelfWait { gate: named.parse().unwrap() });
+        assert!(error.to_string().contains("acquire from one of them"), "{error}");
+    }
+    assert_eq!([&other, &parent, &child].map(Gate::in_use), [0, 0, 0]);
+    // The same gate twice is no other one.
+    let same = parent.key(1);
+    let twice = expect_ready(acquire_all([(&keys[0], 1), (&same, 1)]).into_future()).unwrap();
+    assert_eq!(keys[0].in_use(), 2);
+    drop(twice);
 }
 
 /// M1: one deadline counts for all permits together, and a rejection gives back those of the other gates.

@@ -11,8 +11,10 @@ mod support;
 
 mod acquire_all;
 mod fairness;
+mod nested;
 mod permits;
 mod poll_gate;
+mod queue_bounds;
 mod rejection;
 mod resize;
 
@@ -24,6 +26,7 @@ mod timer;
 mod blocking;
 mod budget;
 mod holders;
+mod pause;
 mod run;
 mod shed;
 mod status;

@@ -327,3 +327,63 @@ fn raised_limit_acquire_and_release() {
         gate.finish([Some(waiting), acquiring]);
     });
 }
+
+/// A request that arrives while the gate is paused waits. One that was admitted has its permit.
+#[test]
+fn pausing_races_an_acquire() {
+    check(Threads::Two, || {
+        let gate = TestGate::new(1);
+        let acquiring = gate.spawn(|gate| {
+            let mut request = gate.request(1);
+            let result = request.poll();
+            (request, result)
+        });
+        gate.inner.pause();
+        assert!(gate.inner.is_paused() && gate.inner.try_acquire().is_err());
+        let (request, result) = acquiring.join().unwrap();
+        match result {
+            Poll::Ready(admitted) => drop((admitted, request)),
+            Poll::Pending => {
+                assert_eq!((gate.inner.in_use(), request.is_woken()), (0, false));
+                gate.inner.resume();
+                assert!(request.is_woken());
+                gate.finish([Some(request)]);
+                return;
+            }
+        }
+        gate.inner.resume();
+        gate.finish([]);
+    });
+}
+
+/// A permit that is released while the gate is paused or resumed goes to the waiter, once the gate is resumed.
+#[test]
+fn pause_and_resume_race_a_release() {
+    check(Threads::Two, || {
+        let gate = TestGate::new(1);
+        let permit = gate.try_acquire(1).unwrap();
+        let waiting = gate.enqueue(1);
+        let releasing = thread::spawn(move || drop(permit));
+        gate.inner.pause();
+        gate.inner.resume();
+        releasing.join().unwrap();
+        assert!(waiting.is_woken());
+        gate.finish([Some(waiting)]);
+    });
+}
+
+/// The limit that is set while a gate is paused or resumed counts, whichever comes first.
+#[test]
+fn pause_and_resume_race_a_resize() {
+    check(Threads::Two, || {
+        let gate = TestGate::new(1);
+        gate.allow(2);
+        let resizing = gate.spawn(|gate| gate.inner.resize(Limit::new(2)));
+        gate.inner.pause();
+        assert!(gate.inner.try_acquire().is_err());
+        gate.inner.resume();
+        assert_eq!(resizing.join().unwrap().from, Limit::MIN);
+        assert_eq!((gate.inner.limit(), gate.inner.available()), (Limit::new(2), 2));
+        gate.finish([]);
+    });
+}

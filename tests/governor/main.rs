@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod add;
 mod background;
 mod build;
+mod close;
 mod concurrency;
 mod ends;
 mod events;

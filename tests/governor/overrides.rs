@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
-use concurrency_governor::plan::Policy;
+use concurrency_governor::plan::{Origin, Policy};
 use concurrency_governor::{Limit, OverrideLayer, Overrides};
 
 use super::*;
@@ -87,4 +88,50 @@ async fn a_rejected_refresh_changes_no_limit() {
     assert!(governor.set_overrides(strict(65)).is_err(), "overrides are checked against the newest readings");
     governor.set_overrides(strict(64)).unwrap();
     assert_eq!((limit_of(&governor, IO), limit_of(&governor, CACHE)), (64, 32));
+}
+
+/// Settings change the bound of a queue and the longest wait of a live gate, and the first layer that sets one decides. Without them the
+/// declaration counts again.
+#[tokio::test]
+async fn the_bounds_of_a_queue_follow_the_overrides() {
+    let spec = GateSpec::new("bounded", Formula::fixed(4)).queue(100).max_wait(Duration::from_secs(1));
+    let admin = || OverrideLayer::new("admin").set_queue(spec, 10);
+    let governor =
+        Governor::builder().gate(spec).overrides(Overrides::new().then(admin())).build().await.unwrap();
+    let gate = governor.gate(spec).unwrap();
+    let bounds = || (gate.status().queue_bound, gate.status().max_wait.map(|wait| wait.as_secs()));
+    assert_eq!(bounds(), (Some(10), Some(1)));
+    let file = OverrideLayer::new("file")
+        .set_queue(spec, 20)
+        .set_max_wait(spec, Duration::from_secs(5))
+        .set(spec, 3);
+    let mut changes = governor.subscribe();
+    let resolution = governor.set_overrides(Overrides::new().then(admin()).then(file.clone())).unwrap();
+    assert_eq!((bounds(), gate.limit().get()), ((Some(10), Some(5)), 3));
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    let explanation = resolution.explain(spec).unwrap();
+    let set_by = |origin: Option<&Origin>| origin.map(ToString::to_string);
+    assert_eq!(set_by(explanation.queue_bounds().queue_origin()).as_deref(), Some("admin"));
+    assert_eq!(set_by(explanation.queue_bounds().max_wait_origin()).as_deref(), Some("file"));
+    let text = format!("{explanation:#}");
+    assert!(
+        text.ends_with("at most 10 requests wait, set by admin; each for at most 5s, set by file"),
+        "{text}"
+    );
+
+    // Only the bounds change: subscribers are told.
+    governor.set_overrides(Overrides::new().then(file)).unwrap();
+    assert!(changes.has_changed().unwrap());
+    assert_eq!(bounds(), (Some(20), Some(5)));
+    governor.set_overrides(Overrides::new()).unwrap();
+    assert_eq!((bounds(), gate.limit().get()), ((Some(100), Some(1)), 4));
+    let unbounded = OverrideLayer::new("admin").set_queue(spec, usize::MAX).set_max_wait(spec, Duration::MAX);
+    governor.set_overrides(Overrides::new().then(unbounded)).unwrap();
+    assert_eq!(bounds(), (None, None));
+
+    // A wrong gate is reported, and changes nothing.
+    let wrong = OverrideLayer::new("admin").set_queue(GateName::new("nowhere"), 1);
+    assert!(governor.set_overrides(Overrides::new().then(wrong)).is_err());
+    assert_eq!(bounds(), (None, None));
 }

@@ -370,3 +370,26 @@ async fn gates_without_records_report_nothing() {
     assert_eq!(log.take(), Vec::<String>::new());
     drop(held);
 }
+
+/// A paused gate at which requests wait is no stall, and the diagnosis says that it is paused. After the pause the time counts anew.
+#[tokio::test(start_paused = true)]
+async fn a_paused_gate_is_not_stalled() {
+    let watched = Watched::new().await;
+    let gate = watched.gate(&WIDE);
+    let holders = [hold(&gate, 1000 * SECOND), hold(&gate, 1000 * SECOND)];
+    yield_now().await;
+    gate.pause();
+    let waiting = hold(&gate, SECOND);
+    sleep(10 * T).await;
+    assert_eq!(watched.stalls(), 0);
+    let diagnosis = watched.governor.diagnose();
+    let wide = &diagnosis.gates[2];
+    assert!(wide.paused && wide.stall.is_none() && wide.bottleneck.is_none());
+    assert!(wide.to_string().starts_with("gate wide: 2 of 2 in use, 1 waiting, paused\n"), "{wide}");
+    gate.resume();
+    sleep(T).await;
+    assert_eq!(watched.stalls(), 1, "nothing moves although it is not paused");
+    for task in holders.into_iter().chain([waiting]) {
+        task.abort();
+    }
+}

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use concurrency_governor::feedback::Outcome;
 use concurrency_governor::gate::{AcquireError, Gate};
 use concurrency_governor::integration::ObservedRequest;
 use concurrency_governor::integration::metrics::HOLD;
@@ -140,4 +141,30 @@ fn blocking_work_needs_a_runtime() {
     let rejected = poll(pin!(gate.request().timed().traced().run_blocking(|| 7)));
     assert_eq!(rejected, Poll::Ready(Err(AcquireError::NoRuntime { gate: JOBS })));
     drop(held);
+}
+
+/// The holders name the code that made the request, and not this crate.
+#[tokio::test]
+async fn holders_name_the_caller() {
+    let holders = concurrency_governor::Holders::overdue_after(Duration::from_secs(30));
+    let gate = Gate::builder(JOBS, Limit::new(2)).track_holders(holders).build();
+    let place = || {
+        let holders = gate.holders();
+        assert_eq!(holders.len(), 1);
+        (holders[0].location.file(), holders[0].location.line())
+    };
+    let line = line!();
+    gate.request().timed().run(async { assert_eq!(place(), (file!(), line + 1)) }).await.unwrap();
+    gate.request().traced().run(async { assert_eq!(place(), (file!(), line + 2)) }).await.unwrap();
+    let observed = gate.request().timed().observe(async { place() }, |_| Outcome::Ignore).await;
+    assert_eq!(observed.unwrap(), (file!(), line + 3));
+    let observed = gate.request().observe(async { place() }, |_| Outcome::Ignore).await;
+    assert_eq!(observed.unwrap(), (file!(), line + 5));
+    let permit = gate.acquire().await.unwrap().timed();
+    assert_eq!(place(), (file!(), line + 7));
+    drop(permit);
+    let probe = gate.clone();
+    let place = move || (probe.holders()[0].location.file(), probe.holders()[0].location.line());
+    let blocked = gate.request().traced().run_blocking(place).await;
+    assert_eq!(blocked.unwrap(), (file!(), line + 12));
 }

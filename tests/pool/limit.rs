@@ -299,3 +299,25 @@ async fn a_pool_works_within_a_tree() {
         pool.drained().await;
     }
 }
+
+/// The holders of a gate behind a pool name the code that checked out, whether it had to wait or not.
+#[tokio::test]
+async fn holders_behind_a_pool_name_the_caller() {
+    let holders = concurrency_governor::Holders::overdue_after(ms(30_000));
+    let gate = Gate::builder(GateName::new("tracked"), Limit::new(3)).track_holders(holders).build();
+    let pool = Pool::builder(ScriptedManager::new()).gate(gate.clone()).build().await.unwrap();
+    let here = |line| (file!(), line);
+    let (first, first_line) = (pool.checkout().await.unwrap(), line!());
+    let (second, second_line) = (pool.request().max_wait(ms(10)).checkout().await.unwrap(), line!());
+    drop(first);
+    let (third, third_line) = (pool.try_checkout().unwrap(), line!());
+    let mut places: Vec<_> = gate.holders().iter().map(|holder| here_of(holder.location)).collect();
+    places.sort_unstable();
+    assert_eq!(places, [here(second_line), here(third_line)]);
+    assert!(first_line < second_line);
+    drop((second, third));
+}
+
+fn here_of(location: &'static std::panic::Location<'static>) -> (&'static str, u32) {
+    (location.file(), location.line())
+}

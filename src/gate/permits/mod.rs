@@ -110,7 +110,8 @@ impl<T> Permits<T> {
         };
         let resized = |word| {
             let word = Word(word);
-            if word.has(Word::LOCKED | Word::WAITERS) { None } else { Some(with_changed_limit(word).0) }
+            let is_slow = word.has(Word::LOCKED | Word::WAITERS) || word.is_paused();
+            if is_slow { None } else { Some(with_changed_limit(word).0) }
         };
         // Acquire: the caller sees a listener that was inserted before this change. Release: passes on the work of earlier releases.
         self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, resized).ok().map(Word)

@@ -10,6 +10,8 @@
 //!
 //! The number of available permits always lies in `-Limit::MAX..=Limit::MAX`. With the bias of 2^30 its field neither
 //! borrows nor carries, so each change of it is one addition to the whole word.
+//!
+//! A limit of 0 means that the gate is paused: no weight fits. The state keeps the limit meanwhile.
 
 use crate::gate::holders::record::HeldPermits;
 use crate::plan::Limit;
@@ -99,6 +101,12 @@ impl Word {
         (self.0 & LIMIT_MASK) as u32
     }
 
+    /// Returns `true` if the gate is paused.
+    #[inline]
+    pub(in crate::gate) const fn is_paused(self) -> bool {
+        self.limit() == 0
+    }
+
     /// Returns the number of available permits; 0 under debt.
     #[expect(clippy::cast_possible_truncation, reason = "at most Limit::MAX")]
     #[inline]
@@ -155,6 +163,11 @@ mod tests {
             assert_eq!(fields(paid), (1, 1, 0, 0, flags));
             assert_eq!(paid.with_limit(MAX), full);
             assert_eq!(full.without(flags), Word::new(Limit::MAX));
+            // A paused gate has the limit 0. What is in use stays so.
+            let paused = empty.with_limit(0);
+            assert_eq!(fields(paused), (0, 0, MAX, MAX, flags));
+            assert!(paused.is_paused() && !paused.fits(1) && !paused.released(MAX).fits(1));
+            assert_eq!(paused.with_limit(MAX), empty);
         }
     }
 

@@ -21,7 +21,11 @@ pub(in crate::gate) struct GateState<Q: Queue> {
     pub(super) timers: Timers,
     pub(super) drain_waiters: DrainWaiters<Q::Drained>,
     /// The bound of the whole queue, where the queue itself has none.
-    queue_bound: usize,
+    pub(in crate::gate) queue_bound: usize,
+    /// The limit of a gate by itself while it is paused. Meaningless otherwise, and in a tree.
+    pub(super) paused_limit: Limit,
+    /// Whether all waits of a gate by itself were ended. Not so while a closed gate serves its queue.
+    pub(in crate::gate) has_ended: bool,
 }
 
 /// What becomes of a request on arrival.
@@ -55,9 +59,10 @@ impl GateState<FifoQueue> {
 
     /// Admits or rejects a request that does not wait.
     pub(in crate::gate) fn try_acquire(&mut self, word: &mut Word, weight: u32) -> Result<(), Rejection> {
-        let rejection = match permanent_rejection(*word, weight, word.limit()) {
+        let rejection = match self.permanent_rejection(*word, weight, word.limit()) {
             Some(rejection) => rejection,
             None if self.admit_on_arrival(word, weight) => return Ok(()),
+            None if word.is_paused() => Rejection::Paused(AtLevel::OWN),
             None => Rejection::NoPermits(AtLevel::OWN),
         };
         self.count_rejection(&rejection);
@@ -75,7 +80,7 @@ impl GateState<FifoQueue> {
         may_reject: impl FnOnce() -> bool,
     ) -> ArrivalDecision {
         let weight = waiter.weight();
-        let rejection = match permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
+        let rejection = match self.permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
             Some(rejection) => rejection,
             None if self.admit_on_arrival(word, weight) => return ArrivalDecision::Admitted,
             None if self.queue.len() < self.queue_bound => return ArrivalDecision::MustWait,
@@ -94,7 +99,7 @@ impl GateState<FifoQueue> {
         may_reject: impl FnOnce() -> bool,
     ) -> ArrivalDecision {
         let weight = waiter.weight();
-        let rejection = match permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
+        let rejection = match self.permanent_rejection(*word, weight, waiter.weight_bound(word.limit())) {
             Some(rejection) => rejection,
             None if !is_strict && self.admit_on_arrival(word, weight) => return ArrivalDecision::Admitted,
             None if !is_strict && self.queue.len() >= self.queue_bound => {
@@ -103,6 +108,28 @@ impl GateState<FifoQueue> {
             None => Rejection::Expired { waited: 0 },
         };
         self.reject(rejection, may_reject)
+    }
+
+    /// Returns why the gate can never admit this request, whatever is available.
+    #[inline]
+    fn permanent_rejection(&self, word: Word, weight: u32, weight_bound: u32) -> Option<Rejection> {
+        if weight == 0 {
+            // A mistake of the caller, so it is reported even if the gate is closed.
+            Some(Rejection::ZeroWeight)
+        } else if word.has(Word::CLOSED) {
+            Some(Rejection::Closed(AtLevel::OWN))
+        } else if weight > weight_bound {
+            self.rejection_by_weight(weight, weight_bound)
+        } else {
+            None
+        }
+    }
+
+    /// Returns the rejection of a request whose weight is above the bound of the word, which is 0 while the gate is paused.
+    #[cold]
+    fn rejection_by_weight(&self, weight: u32, weight_bound: u32) -> Option<Rejection> {
+        let bound = if weight_bound == 0 { self.paused_limit.get() } else { weight_bound };
+        (weight > bound).then(|| Rejection::TooLarge(AtLevel::own(bound.into())))
     }
 
     /// Counts a rejection on arrival, if it may happen now.
@@ -174,8 +201,8 @@ impl GateState<FifoQueue> {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) -> Limit {
-        let before = Limit::saturating(word.limit().into());
-        *word = word.with_limit(limit.get());
+        let before = self.limit(*word);
+        self.set_limit(word, limit);
         if before != limit {
             count(&mut self.queue.books_mut().resized);
         }
@@ -204,6 +231,7 @@ impl GateState<FifoQueue> {
         let Self { queue, timers, .. } = self;
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue.books_mut().queue.closed, removed);
+        self.has_ended = true;
         if word.has(Word::WAITERS) {
             self.admit_waiters_slow(word, clock, wake_list);
         }
@@ -231,6 +259,8 @@ impl GateState<FifoQueue> {
         counters: &ShardedCounters,
         name: GateName,
     ) -> GateStatus {
+        let paused = word.is_paused();
+        let word = self.unpaused(word);
         let books = self.queue.books();
         let waiting = self.queue.len();
         let mut enqueued = books.queue.ended();
@@ -249,13 +279,17 @@ impl GateState<FifoQueue> {
             available: word.available(),
             debt: word.debt(),
             waiting,
+            queue_bound: Some(self.queue_bound).filter(|bound| *bound < usize::MAX),
+            max_wait: None,
             unclaimed: usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX),
+            paused,
             closed: word.has(Word::CLOSED),
             standing: false,
             retry_after: None,
             resized: books.resized.saturating_add(counters.sum(Counter::Resized)),
             totals: GateTotals {
                 admitted: admitted.saturating_add(queue.admitted),
+                borrowed: counters.sum(Counter::Borrowed),
                 queue,
                 rejected: RejectedTotals { no_permits, ..books.rejected },
             },
@@ -269,7 +303,14 @@ impl GateState<FifoQueue> {
 /// The rules of every gate.
 impl<Q: Queue> GateState<Q> {
     pub(in crate::gate) fn with_queue(queue: Q, queue_bound: usize) -> Self {
-        Self { queue, timers: Timers::default(), drain_waiters: DrainWaiters::default(), queue_bound }
+        Self {
+            queue,
+            timers: Timers::default(),
+            drain_waiters: DrainWaiters::default(),
+            queue_bound,
+            paused_limit: Limit::MIN,
+            has_ended: false,
+        }
     }
 
     /// Releases permits, and admits the waiters that fit then.
@@ -436,21 +477,6 @@ impl<Q: Queue> GateState<Q> {
         if removed.was_head {
             self.admit_waiters_slow(word, clock, wake_list);
         }
-    }
-}
-
-/// Returns why the gate can never admit this request, whatever is available.
-#[inline]
-fn permanent_rejection(word: Word, weight: u32, weight_bound: u32) -> Option<Rejection> {
-    if weight == 0 {
-        // A mistake of the caller, so it is reported even if the gate is closed.
-        Some(Rejection::ZeroWeight)
-    } else if word.has(Word::CLOSED) {
-        Some(Rejection::Closed(AtLevel::OWN))
-    } else if weight > weight_bound {
-        Some(Rejection::TooLarge(AtLevel::own(weight_bound.into())))
-    } else {
-        None
     }
 }
 

@@ -7,7 +7,7 @@
 //! Invariants between two steps, where `in_use` includes the permits of admitted requests whose owner has not taken them yet:
 //!
 //! - `in_use + available == limit + debt`, and `available` or `debt` is 0.
-//! - The request at the head of the queue does not fit.
+//! - The request at the head of the queue does not fit. At a paused gate nothing fits.
 //! - [`Word::WAITERS`] is set if and only if a request or a `drained` future waits.
 //!
 //! Each step gets the word as a plain value: while the lock is held no other thread changes it.
@@ -17,6 +17,7 @@ mod deadline;
 mod drain_waiters;
 mod drained;
 mod holders;
+mod pause;
 mod tree;
 
 pub(super) use admission::{ArrivalDecision, GateState, WaitDeadline};

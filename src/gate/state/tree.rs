@@ -85,6 +85,16 @@ impl GateState<FairQueue> {
         is_quiet && held.weight() > 0 && self.queue.release_quiet(place, held.weight())
     }
 
+    /// Admits a request that does not wait. If it was not admitted, nothing has changed, and nothing was counted.
+    pub(in crate::gate) fn admit_in_tree(&mut self, place: &Place, weight: u32, priority: Priority) -> bool {
+        let Ok(id) = self.node_for(place, weight) else { return false };
+        let is_admitted = self.queue.admit(id, priority, weight);
+        if is_admitted {
+            self.queue.count_at(id, |books| count(&mut books.admitted));
+        }
+        is_admitted
+    }
+
     /// Admits a request in time if it fits and goes before all that wait, or finds that it may wait. If it was not admitted, nothing
     /// has changed.
     #[inline]
@@ -105,7 +115,11 @@ impl GateState<FairQueue> {
         }
         let obstacle = self.queue.obstacle(id, weight, false);
         let level = self.queue.full_level(id, weight);
-        Err(obstacle.map_or(Rejection::NoPermits(AtLevel::new(level, 0)), rejection))
+        if let Some(obstacle) = obstacle {
+            return Err(rejection(obstacle));
+        }
+        let paused = self.queue.paused_level(id).map(|level| Rejection::Paused(AtLevel::new(level, 0)));
+        Err(paused.unwrap_or(Rejection::NoPermits(AtLevel::new(level, 0))))
     }
 
     /// Admits a request that may wait, or rejects it. If the queue is full, the request may take the position of one in a longer queue.
@@ -291,7 +305,14 @@ impl GateState<FairQueue> {
             available: limit.get().saturating_sub(node.in_use),
             debt: node.in_use.saturating_sub(limit.get()),
             waiting: node.waiting as usize,
+            queue_bound: self
+                .queue
+                .queue_bound(place)
+                .filter(|bound| *bound < u32::MAX)
+                .map(|bound| bound as usize),
+            max_wait: None,
             unclaimed: usize::try_from(unclaimed).unwrap_or(usize::MAX),
+            paused: self.is_paused_in_tree(place),
             closed: self.is_closed_in_tree(place),
             standing,
             retry_after: retry_after.map(|wait| Duration::from_nanos(wait.unsigned_abs())),
@@ -301,6 +322,7 @@ impl GateState<FairQueue> {
                     .map_or(0, |books| books.admitted)
                     .saturating_add(sum(Counter::Admitted))
                     .saturating_add(queue.admitted),
+                borrowed: sum(Counter::Borrowed),
                 queue,
                 rejected: books.map_or_else(RejectedTotals::default, |books| books.rejected),
             },

@@ -28,9 +28,10 @@ pub struct MetricsBuilder {
 }
 
 impl MetricsBuilder {
-    /// Adds a governor: every gate of its plan, its probes and its refreshes.
+    /// Adds a governor: every gate of its plan, also those that are [added](Governor::add) later, its probes and its refreshes. A gate that is
+    /// added later is not recorded if the set has another one of its name.
     pub fn governor(mut self, governor: &Governor) -> Self {
-        self.gates.extend_from_slice(governor.all_gates());
+        self.gates.extend_from_slice(&governor.all_gates());
         self.governors.push(governor.clone());
         self
     }

@@ -41,16 +41,17 @@ mod tests;
 pub use builder::{MetricsBuilder, MetricsError, MetricsProblem};
 pub use hold::Timed;
 pub use names::{
-    ADMITTED, ALL, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, FEEDBACK_CEILING, FEEDBACK_DECISIONS,
+    ADMITTED, ALL, BORROWED, BUSY_KEYS, CANCELLED, DEBT, ENQUEUED, FEEDBACK_CEILING, FEEDBACK_DECISIONS,
     FEEDBACK_FLOOR, FEEDBACK_LIMIT, FEEDBACK_OUTCOMES, FEEDBACK_PAUSED, FLEET_LIMIT, HOLD, HOLDERS_OVERDUE,
     IN_USE, LEASE_PERMITS, LEASE_REMAINING, LEASE_STATE, LEDGER_EXCHANGE, LEDGER_EXCHANGES, LIMIT, Metric,
-    MetricKind, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED, POOL_DETACHED,
-    POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT, POOL_WAITING,
-    PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED, RESIZED,
-    RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
+    MetricKind, PAUSED, POOL_ADDED, POOL_BACKING_OFF, POOL_CREATE, POOL_CREATE_FAILURES, POOL_CREATED,
+    POOL_DETACHED, POOL_DISCARDED, POOL_EVICTED, POOL_EXPIRED, POOL_ITEMS, POOL_REUSED, POOL_WAIT,
+    POOL_WAITING, PROBE_FAILURES, PROBE_READING, PROBE_STALE, REFRESHES, REFRESHES_REJECTED, REJECTED,
+    RESIZED, RETRY_AFTER, SECONDS, STANDING, UNCLAIMED, WAIT, WAITING,
 };
 pub use task::MetricsTask;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use metrics::{SharedString, counter, gauge};
@@ -58,7 +59,7 @@ use metrics::{SharedString, counter, gauge};
 use super::reason;
 use crate::gate::{Gate, GateStatus, Histogram};
 use crate::governor::{FeedbackStatus, Governor, ProbeStatus};
-use crate::plan::Reading;
+use crate::plan::{GateName, Reading};
 use names::gauge_value;
 use pool::{RecordedPool, RecordedPoolHistograms};
 
@@ -88,6 +89,8 @@ struct RecordedSet {
 #[derive(Debug, Default)]
 struct RecordedHistograms {
     gates: Vec<Histogram>,
+    /// Those of gates that were added to a governor later.
+    added: BTreeMap<GateName, Histogram>,
     pools: Vec<RecordedPoolHistograms>,
     /// The times of the exchanges, one after the other for each lease of each governor.
     #[cfg(feature = "fleet")]
@@ -107,18 +110,12 @@ impl Metrics {
         recorded.pools.resize_with(self.set.pools.len(), Default::default);
         names::describe();
         for (gate, recorded) in self.set.gates.iter().zip(&mut recorded.gates) {
-            let status = gate.status();
-            record_gate(&status, recorded);
-            if gate.has_keys() {
-                record_busy_keys(&status, gate.busy_keys());
-            }
-            if gate.sheds() {
-                record_shedding(&status);
-            }
-            if gate.tracks_holders() {
-                record_overdue(&status, gate.look().overdue.map_or(0, |late| late.count));
-            }
-            *recorded = status.waits;
+            record_gate_and_more(gate, recorded);
+        }
+        let known: BTreeSet<GateName> = self.set.gates.iter().map(Gate::name).collect();
+        let added = self.set.governors.iter().flat_map(Governor::all_gates);
+        for gate in added.filter(|gate| !known.contains(&gate.name())) {
+            record_gate_and_more(&gate, recorded.added.entry(gate.name()).or_default());
         }
         for (pool, recorded) in self.set.pools.iter().zip(&mut recorded.pools) {
             pool.record(recorded);
@@ -135,6 +132,22 @@ impl Metrics {
     }
 }
 
+/// Records everything of a gate. `recorded` has the waits that were recorded before.
+fn record_gate_and_more(gate: &Gate, recorded: &mut Histogram) {
+    let status = gate.status();
+    record_gate(&status, recorded);
+    if gate.has_keys() {
+        record_busy_keys(&status, gate.busy_keys());
+    }
+    if gate.sheds() {
+        record_shedding(&status);
+    }
+    if gate.tracks_holders() {
+        record_overdue(&status, gate.look().overdue.map_or(0, |late| late.count));
+    }
+    *recorded = status.waits;
+}
+
 fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
     let gate = SharedString::from(status.name.to_string());
     gauge!(LIMIT, "gate" => gate.clone()).set(status.limit.get());
@@ -142,15 +155,18 @@ fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
     gauge!(WAITING, "gate" => gate.clone()).set(gauge_value(status.waiting as u64));
     gauge!(DEBT, "gate" => gate.clone()).set(status.debt);
     gauge!(UNCLAIMED, "gate" => gate.clone()).set(gauge_value(status.unclaimed as u64));
+    gauge!(PAUSED, "gate" => gate.clone()).set(f64::from(u8::from(status.paused)));
     counter!(RESIZED, "gate" => gate.clone()).absolute(status.resized);
 
     let (queue, rejected) = (&status.totals.queue, &status.totals.rejected);
     counter!(ADMITTED, "gate" => gate.clone()).absolute(status.totals.admitted);
+    counter!(BORROWED, "gate" => gate.clone()).absolute(status.totals.borrowed);
     counter!(ENQUEUED, "gate" => gate.clone()).absolute(queue.enqueued);
     counter!(CANCELLED, "gate" => gate.clone()).absolute(queue.cancelled);
     // A request can be rejected on arrival or while it waits; the metric counts both.
     for (reason, count) in [
         (reason::NO_PERMITS, rejected.no_permits),
+        (reason::PAUSED, rejected.paused),
         (reason::QUEUE_FULL, rejected.queue_full),
         (reason::EXPIRED, rejected.expired.saturating_add(queue.expired)),
         (reason::TOO_LARGE, rejected.too_large.saturating_add(queue.too_large)),

@@ -21,16 +21,20 @@ pub const STANDING: &str = "concurrency_governor_standing";
 /// The time after which a request that is rejected now should be made again, in seconds; by `gate`. Only for gates that
 /// [shed](crate::Shed), once their rate is known.
 pub const RETRY_AFTER: &str = "concurrency_governor_retry_after_seconds";
+/// 1 while the gate is [paused](crate::Gate::pause); by `gate`.
+pub const PAUSED: &str = "concurrency_governor_paused";
 /// Permits in use above a lowered limit; by `gate`.
 pub const DEBT: &str = "concurrency_governor_debt";
 /// Requests admitted, at once or after a wait; by `gate`.
 pub const ADMITTED: &str = "concurrency_governor_admitted_total";
+/// [Nested](crate::gate::Request::under) requests that borrowed permits of the work that they are part of; by `gate`.
+pub const BORROWED: &str = "concurrency_governor_borrowed_total";
 /// Requests that entered the queue; by `gate`.
 pub const ENQUEUED: &str = "concurrency_governor_enqueued_total";
 /// Requests cancelled by their caller while they waited; by `gate`.
 pub const CANCELLED: &str = "concurrency_governor_cancelled_total";
-/// Requests rejected, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `queue_full`, `expired`,
-/// `too_large`, `zero_weight`, `closed`, `pushed_out`, `too_many_keys`, `shed` or `would_expire`.
+/// Requests rejected, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `paused`, `queue_full`,
+/// `expired`, `too_large`, `zero_weight`, `closed`, `pushed_out`, `too_many_keys`, `shed` or `would_expire`.
 pub const REJECTED: &str = "concurrency_governor_rejected_total";
 /// Changes of the limit; by `gate`.
 pub const RESIZED: &str = "concurrency_governor_resized_total";
@@ -104,7 +108,7 @@ pub const REFRESHES: &str = "concurrency_governor_refreshes_total";
 pub const REFRESHES_REJECTED: &str = "concurrency_governor_refreshes_rejected_total";
 
 /// Every metric, with the description that the recorder gets.
-pub const ALL: [Metric; 46] = [
+pub const ALL: [Metric; 48] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
@@ -117,8 +121,10 @@ pub const ALL: [Metric; 46] = [
         MetricKind::Gauge,
         "when a request that is rejected now should be made again, in seconds",
     ),
+    Metric::new(PAUSED, MetricKind::Gauge, "1 while the gate is paused"),
     Metric::new(DEBT, MetricKind::Gauge, "permits in use above a lowered limit"),
     Metric::new(ADMITTED, MetricKind::Counter, "requests admitted, at once or after a wait"),
+    Metric::new(BORROWED, MetricKind::Counter, "nested requests that borrowed permits of their work"),
     Metric::new(ENQUEUED, MetricKind::Counter, "requests that entered the queue"),
     Metric::new(CANCELLED, MetricKind::Counter, "requests cancelled by their caller while they waited"),
     Metric::new(REJECTED, MetricKind::Counter, "requests rejected, by reason"),

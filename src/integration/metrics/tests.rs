@@ -44,7 +44,7 @@ fn each_series_of_a_gate_has_its_own_field() {
     status.unclaimed = 20;
     (status.standing, status.retry_after) = (true, Some(Duration::from_millis(26_500)));
     let totals = &mut status.totals;
-    totals.admitted = 8;
+    (totals.admitted, totals.borrowed) = (8, 28);
     (totals.queue.enqueued, totals.queue.admitted, totals.queue.abandoned) = (9, 10, 11);
     (totals.queue.cancelled, totals.queue.expired, totals.queue.too_large, totals.queue.closed) =
         (12, 100, 200, 400);
@@ -52,7 +52,8 @@ fn each_series_of_a_gate_has_its_own_field() {
     (rejected.no_permits, rejected.queue_full, rejected.expired) = (13, 14, 15);
     (rejected.too_large, rejected.zero_weight, rejected.closed) = (16, 17, 18);
     (totals.queue.pushed_out, rejected.too_many_keys) = (21, 22);
-    (totals.queue.shed, rejected.would_expire) = (24, 25);
+    (totals.queue.shed, rejected.would_expire, rejected.paused) = (24, 25, 27);
+    status.paused = true;
     status.waits = histogram_of(19);
 
     let recorded = recorded_by(|| {
@@ -72,9 +73,12 @@ fn each_series_of_a_gate_has_its_own_field() {
             ("waiting", 6.0),
             ("resized_total", 7.0),
             ("admitted_total", 8.0),
+            ("borrowed_total", 28.0),
             ("enqueued_total", 9.0),
             ("cancelled_total", 12.0),
             ("rejected_total{,reason=\"no_permits\"}", 13.0),
+            ("paused", 1.0),
+            ("rejected_total{,reason=\"paused\"}", 27.0),
             ("rejected_total{,reason=\"queue_full\"}", 14.0),
             ("rejected_total{,reason=\"expired\"}", 115.0),
             ("rejected_total{,reason=\"too_large\"}", 216.0),

@@ -1,6 +1,7 @@
 //! How a request of a layer asks its gate for a permit.
 
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,6 +17,8 @@ use crate::integration::observed::{Observation, ObservedPermit};
 #[derive(Clone, Debug)]
 pub(super) struct LayerSettings {
     pub(super) gate: LayerGate,
+    /// Where the layer was created.
+    pub(super) location: &'static Location<'static>,
     pub(super) wait_policy: WaitPolicy,
     pub(super) retry_after: Duration,
     pub(super) observation: Observation,
@@ -62,11 +65,12 @@ impl RequestAdmission {
 
     /// Asks the gate for a permit. A returned wait enters the queue when it is first polled. Called once.
     pub(super) fn try_admit(&mut self) -> FirstAttempt {
-        let observation = self.settings.observation;
+        let LayerSettings { observation, location, .. } = *self.settings;
         let never_waits = matches!(self.settings.wait_policy, WaitPolicy::Never);
         match &self.key.as_ref().unwrap_or(&self.settings.gate).0 {
             GateKind::Local(gate) if never_waits => {
-                let admitted = gate.request().priority(self.priority).try_acquire_owned();
+                let request = gate.request().priority(self.priority).made_at(location);
+                let admitted = request.try_acquire_owned();
                 return FirstAttempt::Decided(
                     admitted.map(|permit| observation.hold(permit)).map_err(Into::into),
                 );
@@ -78,7 +82,8 @@ impl RequestAdmission {
             }
             #[cfg(feature = "fleet")]
             GateKind::Shared(gate) if never_waits => {
-                let admitted = gate.request().priority(self.priority).try_acquire();
+                let request = gate.request().priority(self.priority);
+                let admitted = request.try_acquire();
                 return FirstAttempt::Decided(
                     admitted.map(|permit| observation.hold_shared(permit)).map_err(Into::into),
                 );
@@ -100,14 +105,14 @@ async fn wait(
     key: Option<LayerGate>,
     priority: Priority,
 ) -> Result<ObservedPermit, RejectionCause> {
-    let observation = settings.observation;
+    let LayerSettings { observation, location, .. } = *settings;
     let longest = match settings.wait_policy {
         WaitPolicy::AtMost(wait) => Some(wait),
         WaitPolicy::Never | WaitPolicy::AsGateAllows => None,
     };
     match &key.as_ref().unwrap_or(&settings.gate).0 {
         GateKind::Local(gate) => {
-            let mut request = gate.request().priority(priority);
+            let mut request = gate.request().priority(priority).made_at(location);
             if let Some(longest) = longest {
                 request = request.max_wait(longest);
             }

@@ -106,6 +106,7 @@ pub use rejected::{GateError, Rejected};
 pub use release::{Holding, UntilBodyEnds, UntilResponse};
 
 use std::mem;
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -135,12 +136,15 @@ pub struct GateLayer<H = UntilResponse, P = PermitInLayer, C = Unclassified, O =
 }
 
 impl GateLayer {
-    /// Creates a layer whose services share this gate: a [`Gate`](crate::Gate), or a `SharedGate` of the feature `fleet`.
+    /// Creates a layer whose services share this gate: a [`Gate`](crate::Gate), or a `SharedGate` of the feature `fleet`. A gate that
+    /// [tracks its holders](crate::GateSpec::track_holders) names the place of this call as that of the requests.
     ///
     /// A shared gate that has no permits from its ledger rejects a request whose time is over with the reason `unleased`.
+    #[track_caller]
     pub fn new(gate: impl Into<LayerGate>) -> Self {
         let settings = LayerSettings {
             gate: gate.into(),
+            location: Location::caller(),
             wait_policy: WaitPolicy::AsGateAllows,
             retry_after: DEFAULT_RETRY_AFTER,
             observation: Observation::NONE,

@@ -113,6 +113,12 @@ fn schema_and_crate_accept_the_same() {
         (set(json!("64")), true),
         (set(json!(-1)), false),
         (set(json!([])), false),
+        (set(json!({})), true),
+        (set(json!({ "limit": 3, "queue": "100", "max_wait": "250ms" })), true),
+        (set(json!({ "queue": 0 })), true),
+        (set(json!({ "queue": -1 })), false),
+        (set(json!({ "max_wait": 3 })), false),
+        (set(json!({ "formula": "cpu" })), false),
         (named("http-client.v1_2"), true),
         (named(&"a".repeat(31)), true),
         (named(&"a".repeat(32)), false),
@@ -147,6 +153,9 @@ fn schema_has_the_keys_and_values_of_the_crate() {
     let error = error_of(json!({ "gates": { "io": { "formula": "cpu", "keys": { "max": 1, "x": 1 } } } }));
     let allowed = keys("/$defs/keys/properties");
     assert_eq!(error, format!("gates.io.keys.x is not a known key (allowed: {allowed})"));
+    let error = error_of(json!({ "preset": "astrid", "overrides": { "io": { "x": 1 } } }));
+    let allowed = keys("/$defs/setting/properties");
+    assert_eq!(error, format!("overrides.io.x is not a known key (allowed: {allowed})"));
     let error = error_of(json!({ "gates": { "io": { "formula": "cpu", "policy": "x" } } }));
     for policy in schema["$defs"]["gate"]["properties"]["policy"]["enum"].as_array().unwrap() {
         assert!(error.contains(&policy.to_string()), "{error}");

@@ -100,6 +100,7 @@ impl<'g, 'd, 'e> StepDriver<'g, 'd, 'e> {
             StepKind::Drained => self.poll_or_cancel_drained(),
             StepKind::ChangeHandles => self.change_handles(),
             StepKind::Close => self.close(),
+            StepKind::PauseOrResume => self.pause_or_resume(),
             StepKind::DropHandles => false,
         };
         if !is_done && !self.acquire() && !self.release() {

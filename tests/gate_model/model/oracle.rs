@@ -50,6 +50,7 @@ pub(super) enum WakeTarget {
 pub(super) struct Oracle {
     settings: GateSettings,
     closed: bool,
+    paused: bool,
     /// The weights of all permits.
     held: u32,
     /// The weights of requests that were admitted from the queue and have not been polled since.
@@ -132,6 +133,7 @@ impl Oracle {
         Self {
             settings,
             closed: false,
+            paused: false,
             held: 0,
             unclaimed: 0,
             unclaimed_requests: 0,
@@ -154,6 +156,7 @@ impl Oracle {
 
     pub(super) fn try_acquire(&mut self, weight: u32) -> Result<(), TryAcquireError> {
         let fits = self.queue.is_empty() && self.fits(weight);
+        let fits_unpaused = self.queue.is_empty() && self.has_room(weight);
         let limit = self.settings.limit;
         let rejected = &mut self.totals.rejected;
         if weight == 0 {
@@ -168,6 +171,10 @@ impl Oracle {
             rejected.too_large += 1;
             self.coverage.record(Event::RejectedTooLarge);
             Err(TryAcquireError::TooLarge { gate: NAME, weight, limit: Limit::new(limit) })
+        } else if self.paused {
+            rejected.paused += 1;
+            self.coverage.record_if(fits_unpaused, Event::TryRejectedPaused);
+            Err(TryAcquireError::Paused { gate: NAME })
         } else if !fits {
             rejected.no_permits += 1;
             Err(TryAcquireError::NoPermits { gate: NAME })
@@ -213,6 +220,7 @@ impl Oracle {
                 return PollOutcome::Rejected(AcquireError::TooLarge { gate, weight, limit });
             }
             // The request waits, so it does not count as rejected.
+            Err(TryAcquireError::Paused { .. }) => self.totals.rejected.paused -= 1,
             Err(_) => self.totals.rejected.no_permits -= 1,
         }
         // A request that must wait is rejected if the queue is full or if its deadline has passed.
@@ -234,6 +242,7 @@ impl Oracle {
         }
         // Every other request waits at the end of the queue.
         self.coverage.record_if(self.fits(weight), Event::EnqueuedBehindQueue);
+        self.coverage.record_if(self.paused && self.has_room(weight), Event::EnqueuedPaused);
         self.coverage.record_if(self.debt() > 0, Event::EnqueuedUnderDebt);
         self.coverage.record_if(self.queue.is_empty(), Event::EnqueuedFirst);
         self.totals.queue.enqueued += 1;
@@ -331,6 +340,7 @@ impl Oracle {
     pub(super) fn resize(&mut self, limit: u32) {
         let from = mem::replace(&mut self.settings.limit, limit);
         self.resized += u64::from(from != limit);
+        self.coverage.record_if(self.paused, Event::ResizedPaused);
         let (in_use, debt, waiting) = (self.in_use(), self.debt(), self.queue.len());
         // Waiters that are heavier than the new limit are rejected, wherever they are in the queue.
         let mut at = 0;
@@ -359,6 +369,23 @@ impl Oracle {
         self.coverage.record_if(in_use > from && debt == 0, Event::DebtEndedByRaisedLimit);
         self.coverage
             .record_if(limit > from && waiting > 0 && still_waiting == waiting, Event::RaisedTooLittle);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.coverage.record(if self.queue.is_empty() { Event::Paused } else { Event::PausedWithQueue });
+        self.coverage.record_if(self.debt() > 0, Event::PausedUnderDebt);
+        self.paused = true;
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.paused = false;
+        let waiting = self.queue.len();
+        self.admit_waiters(Event::AdmittedByResume);
+        self.coverage.record_if(waiting > 0 && self.queue.len() == waiting, Event::ResumedTooLittle);
     }
 
     pub(super) fn close(&mut self) {
@@ -479,8 +506,8 @@ impl Oracle {
     pub(super) fn check(&mut self, status: &GateStatus, held: u32) {
         // The status is as the oracle expects.
         assert_eq!(
-            (status.name, status.limit.get(), status.closed),
-            (NAME, self.settings.limit, self.closed)
+            (status.name, status.limit.get(), status.paused, status.closed),
+            (NAME, self.settings.limit, self.paused, self.closed)
         );
         assert_eq!((status.in_use, status.waiting), (self.in_use(), self.waiting()));
         assert_eq!(status.resized, self.resized);
@@ -510,7 +537,7 @@ impl Oracle {
             assert!(in_use <= limit, "admitted above the limit");
             self.checked_admitted = status.totals.admitted;
         }
-        let fits = |head: usize| self.requests[head].weight <= available;
+        let fits = |head: usize| self.requests[head].weight <= available && !status.paused;
         assert!(!self.queue.front().is_some_and(|head| fits(*head)), "the head waits although it fits");
         assert!(!status.closed || waiting == 0, "a request waits at a closed gate");
 
@@ -527,6 +554,10 @@ impl Oracle {
     }
 
     fn fits(&self, weight: u32) -> bool {
+        !self.paused && self.has_room(weight)
+    }
+
+    fn has_room(&self, weight: u32) -> bool {
         self.in_use().saturating_add(weight) <= self.settings.limit
     }
 

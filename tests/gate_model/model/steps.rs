@@ -312,6 +312,21 @@ impl<'g> StepDriver<'g, '_, '_> {
         true
     }
 
+    /// Pauses the gate, or resumes it. Doing either twice changes nothing.
+    pub(super) fn pause_or_resume(&mut self) -> bool {
+        let repeats = self.environment.decisions.below(8) == 0;
+        if self.oracle.is_paused() == repeats {
+            self.gate.pause();
+            self.oracle.pause();
+        } else {
+            self.gate.resume();
+            self.oracle.resume();
+        }
+        assert_eq!(self.gate.is_paused(), self.oracle.is_paused());
+        assert_eq!(self.gate.limit().get(), self.oracle.limit());
+        true
+    }
+
     /// Closes the gate, but only towards the end of the bytes: a closed gate reaches few states.
     pub(super) fn close(&mut self) -> bool {
         let closes = self.environment.decisions.is_almost_empty();

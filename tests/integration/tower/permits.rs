@@ -154,3 +154,25 @@ fn a_lowered_limit_interrupts_no_request() {
     assert_eq!(poll(responses[1].as_mut()), Poll::Ready(Ok(7)));
     assert_eq!(poll(responses[2].as_mut()), Poll::Ready(Ok(7)));
 }
+
+/// The holders of a gate behind a layer name the place where the layer was created: a request has no place in the source.
+#[test]
+fn holders_name_the_layer() {
+    let holders = concurrency_governor::Holders::overdue_after(std::time::Duration::from_secs(30));
+    let tracked = Gate::builder(API, Limit::MIN).track_holders(holders).build();
+    let line = line!() + 1;
+    let layers = [GateLayer::new(tracked.clone()), GateLayer::new(tracked.clone()).no_wait()];
+    for layer in layers {
+        let mut service = layer.layer(wait_for_reply());
+        assert!(is_ready(&mut service));
+        let (reply, request) = oneshot::channel();
+        let mut response = Box::pin(service.call(request));
+        assert!(poll(response.as_mut()).is_pending());
+        let holders = tracked.holders();
+        assert_eq!(
+            (holders.len(), holders[0].location.file(), holders[0].location.line()),
+            (1, file!(), line)
+        );
+        drop((reply, response));
+    }
+}

@@ -149,8 +149,9 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
     if let Some(ancestor) = explanation.bound_by() {
         cell = cell.line(ancestor.to_string(), WARNING);
     }
-    let max_wait = spec.longest_wait().map(humantime::format_duration);
-    let queue = match (spec.queue_bound(), max_wait) {
+    let bounds = explanation.queue_bounds();
+    let max_wait = bounds.max_wait().map(humantime::format_duration);
+    let queue = match (bounds.queue(), max_wait) {
         (Some(0), _) => Some("no queue: no request waits".to_owned()),
         (Some(bound), Some(max_wait)) => {
             Some(format!("queue: at most {bound} requests, each for at most {max_wait}"))
@@ -159,6 +160,8 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
         (None, Some(max_wait)) => Some(format!("queue: each request for at most {max_wait}")),
         (None, None) => None,
     };
+    let origins = [bounds.queue_origin(), bounds.max_wait_origin()].into_iter().flatten();
+    let queue_set = origins.map(|origin| format!("the queue is set by {origin}")).next();
     let shed = spec.shedding().map(|shed| {
         let target = humantime::format_duration(shed.target());
         format!("overload: sheds requests that have waited longer than {target}")
@@ -168,7 +171,7 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
         weight.map(|parent| format!("weight {} among the gates within `{parent}`", spec.share_weight()));
     let keys = spec.keys().map(|keys| output::format_keys(keys, explanation.limit()));
     let feedback = explanation.feedback().map(ToString::to_string);
-    [queue, shed, weight, keys, feedback]
+    [queue, queue_set, shed, weight, keys, feedback]
         .into_iter()
         .flatten()
         .fold(cell, |cell, line| cell.line(line, QUIET))

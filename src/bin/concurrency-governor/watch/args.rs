@@ -1,5 +1,6 @@
 //! The arguments and the help page of `watch`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::flags::{MAX_RUN_LENGTH, parse_run_length};
@@ -13,6 +14,10 @@ pub(crate) struct WatchArgs {
     /// Time between two refreshes
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     pub(crate) every: Duration,
+
+    /// Show the holders in a diagnosis that a process writes to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) diagnosis: Option<PathBuf>,
 
     /// Stop after this time [default: never]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_run_length)]
@@ -36,7 +41,8 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   concurrency-governor watch
   concurrency-governor watch --plan plan.toml --every 250ms
-  concurrency-governor watch --for 1h >> limits.log";
+  concurrency-governor watch --for 1h >> limits.log
+  concurrency-governor watch --diagnosis /run/app/diagnosis.json";
 
 pub(crate) const NOTES: &str = "\
 On a terminal:
@@ -53,6 +59,10 @@ On a terminal:
   maximum. A value that did not change is a line of half height. An unknown
   value is blank. For fd the chart shows the descriptors that `watch` itself has
   open, for memory the available bytes, and for tasks the number that is free.
+  With --diagnosis, the holders of a running process are shown as well: of up to
+  five gates that track them, those with the most requests waiting, the three
+  places whose permits are in use for longest. The process writes
+  `Governor::diagnose` as JSON to the file, which is read at each refresh.
   Press q, Esc or Ctrl-C to quit. Ctrl-Z suspends the program.
 
 In a pipe or a file:

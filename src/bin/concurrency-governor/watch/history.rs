@@ -16,6 +16,8 @@ pub(crate) struct WatchHistory {
     pub(crate) readings: Vec<WatchRow>,
     /// The gates as a tree: each parent before its children, and siblings in the order of the plan.
     pub(crate) gates: Vec<WatchRow>,
+    /// The holders of a running process, a row for each of its gates.
+    pub(crate) holders: Vec<WatchRow>,
     /// The latest changes, the newest last.
     pub(crate) changes: VecDeque<WatchChange>,
     /// The number of refreshes.
@@ -56,23 +58,24 @@ pub(crate) struct WatchChange {
 }
 
 /// The values of a row after one refresh.
-struct RowUpdate {
-    name: String,
-    level: usize,
-    value: String,
-    details: String,
-    number: Option<u64>,
-    is_volatile: bool,
+pub(super) struct RowUpdate {
+    pub(super) name: String,
+    pub(super) level: usize,
+    pub(super) value: String,
+    pub(super) details: String,
+    pub(super) number: Option<u64>,
+    pub(super) is_volatile: bool,
 }
 
 impl WatchHistory {
-    pub(super) fn new(report: &HostReport, now: u64) -> Self {
+    pub(super) fn new(report: &HostReport, holders: Vec<RowUpdate>, now: u64) -> Self {
         let plan = output::single_line(&report.plan_name);
         let title = format!("{plan} on {}", output::single_line(&report.host));
         Self {
             title,
             readings: reading_updates(report).into_iter().map(WatchRow::new).collect(),
             gates: gate_updates(report).into_iter().map(WatchRow::new).collect(),
+            holders: holders.into_iter().map(WatchRow::new).collect(),
             changes: VecDeque::new(),
             refreshes: 1,
             now,
@@ -82,11 +85,12 @@ impl WatchHistory {
     }
 
     /// Adds the result of a refresh.
-    pub(super) fn update(&mut self, report: &HostReport, now: u64) {
+    pub(super) fn update(&mut self, report: &HostReport, holders: Vec<RowUpdate>, now: u64) {
         self.begin_refresh(now);
         self.last_error = None;
         let mut changes = update_rows(&mut self.readings, reading_updates(report), self.refreshes, "");
         changes.extend(update_rows(&mut self.gates, gate_updates(report), self.refreshes, "gate "));
+        changes.extend(update_rows(&mut self.holders, holders, self.refreshes, "holders of "));
         for text in changes {
             self.add_change(vec![text]);
         }
@@ -118,7 +122,18 @@ impl WatchHistory {
         refreshes: u64,
     ) -> Self {
         let title = "preset astrid on this host".to_owned();
-        Self { title, readings, gates, changes, refreshes, now: 45_296, total_changes: 0, last_error: None }
+        let holders = Vec::new();
+        Self {
+            title,
+            readings,
+            gates,
+            holders,
+            changes,
+            refreshes,
+            now: 45_296,
+            total_changes: 0,
+            last_error: None,
+        }
     }
 
     fn begin_refresh(&mut self, now: u64) {

@@ -7,6 +7,7 @@ pub(super) fn all_values(history: &WatchHistory) -> String {
     let time = time_of_day(history.now);
     let readings = history.readings.iter().map(|row| ("", row));
     let rows = readings.chain(history.gates.iter().map(|row| ("gate ", row)));
+    let rows = rows.chain(history.holders.iter().map(|row| ("holders of ", row)));
     let mut lines = vec![format!("{time} watching {}", history.title)];
     lines.extend(rows.map(|(kind, row)| {
         let line = format!("{time} {}{kind}{}: {}", indent(row), row.name, row.value);

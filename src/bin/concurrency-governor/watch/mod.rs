@@ -1,6 +1,7 @@
 //! `watch`: shows readings and limits, refreshed, with each change.
 
 mod args;
+mod diagnosis;
 mod history;
 mod lines;
 mod run;

@@ -14,7 +14,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::args::WatchArgs;
-use super::history::WatchHistory;
+use super::diagnosis::{self, DiagnosisError};
+use super::history::{RowUpdate, WatchHistory};
 use super::screen::ScreenStyles;
 use super::terminal::WatchTerminal;
 use super::{lines, screen};
@@ -32,7 +33,7 @@ use super::signals;
 pub(crate) fn run(args: &WatchArgs) -> Result<(), WatchCommandError> {
     // The first report comes before the screen, so that an error of the plan is printed as a line.
     let report = HostReport::with_pressures(&args.input)?;
-    let history = WatchHistory::new(&report, seconds_since_midnight());
+    let history = WatchHistory::new(&report, read_holders(args)?, seconds_since_midnight());
     let result = if can_draw_screen() { run_on_screen(args, history) } else { run_in_lines(args, history) };
     match result {
         // The reader closed the pipe, as `head` does. It does not want more output, which is not an error.
@@ -163,10 +164,16 @@ fn is_reader_gone_after(_: &StdoutLock<'_>, time: Duration) -> io::Result<bool> 
 
 /// Measures and resolves again. An error is recorded as a change.
 fn refresh(args: &WatchArgs, history: &mut WatchHistory) {
-    match HostReport::with_pressures(&args.input) {
-        Ok(report) => history.update(&report, seconds_since_midnight()),
+    let measured = HostReport::with_pressures(&args.input).map_err(WatchCommandError::from);
+    match measured.and_then(|report| Ok((report, read_holders(args)?))) {
+        Ok((report, holders)) => history.update(&report, holders, seconds_since_midnight()),
         Err(error) => history.fail(error.lines(), seconds_since_midnight()),
     }
+}
+
+/// Reads the diagnosis, if there is one.
+fn read_holders(args: &WatchArgs) -> Result<Vec<RowUpdate>, DiagnosisError> {
+    args.diagnosis.as_deref().map_or_else(|| Ok(Vec::new()), diagnosis::read)
 }
 
 /// Returns the time of day in UTC. The local time would need a library for time zones.
@@ -180,7 +187,7 @@ impl WatchCommandError {
     pub(crate) fn lines(&self) -> ErrorLines {
         match self {
             Self::Report(error) => error.lines(),
-            error @ Self::Output(_) => ErrorLines::one(error),
+            error @ (Self::Output(_) | Self::Diagnosis(_)) => ErrorLines::one(error),
         }
     }
 }
@@ -191,6 +198,9 @@ pub(crate) enum WatchCommandError {
     /// The plan, the environment or a setting is wrong.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The diagnosis of a process cannot be read.
+    #[error(transparent)]
+    Diagnosis(#[from] DiagnosisError),
     /// The terminal, the pipe or the file cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

@@ -45,7 +45,10 @@ pub(super) fn render(
 ) -> Vec<ScreenLine> {
     let width = usize::from(columns);
     let mut lines = vec![title_line(history, every, width), ScreenLine::default()];
-    for (title, rows) in [("Readings", &history.readings), ("Gates", &history.gates)] {
+    let sections =
+        [("Readings", &history.readings), ("Gates", &history.gates), ("Holders", &history.holders)];
+    let with_rows = sections.into_iter().filter(|(title, rows)| *title != "Holders" || !rows.is_empty());
+    for (title, rows) in with_rows {
         lines.extend(row_lines(title, rows, history.refreshes, width, styles));
         lines.push(ScreenLine::default());
     }

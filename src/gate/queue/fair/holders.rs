@@ -168,7 +168,7 @@ impl FairQueue {
     }
 
     /// Returns the gate that keeps a request waiting: the lowest one without room for it. Returns `None` if the request waits for a
-    /// higher limit, or behind another one that it would not fit after.
+    /// higher limit or for a paused gate, or behind another one that it would not fit after.
     pub(in crate::gate) fn full_gate(&self, wait: &TrackedWait) -> Option<NodeId> {
         if self.path(wait.node).any(|id| wait.weight > self.nodes[id].limit) {
             return None;
@@ -209,9 +209,9 @@ impl FairQueue {
         if !waits.iter().any(|wait| wait.is_long) {
             return TreeFacts::default();
         }
-        let nodes = self.nodes.iter().map(|node| NodeFact {
-            parent: if node.parent == NodeId::NONE { None } else { Some(node.parent.index()) },
-            limit: node.limit,
+        let nodes = self.nodes.ids().map(|id| NodeFact {
+            parent: Some(self.nodes[id].parent).filter(|parent| *parent != NodeId::NONE).map(NodeId::index),
+            limit: self.limit(id),
         });
         let holds = self.tracker.records().filter_map(|record| {
             let requester = record.requester;

@@ -61,7 +61,7 @@ impl FairQueue {
 
     /// Returns the limit of each key of a gate.
     pub(in crate::gate) fn key_limit(&self, parent: NodeId) -> Limit {
-        let limit = Limit::saturating(self.nodes[parent].limit.into());
+        let limit = Limit::saturating(self.limit(parent).into());
         let rules = self.family(parent).and_then(|family| family.key_rules);
         rules.map_or(limit, |rules| rules.cap_part().of_limit(limit))
     }

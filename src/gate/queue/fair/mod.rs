@@ -26,6 +26,7 @@ mod lengths;
 mod longest;
 mod node;
 mod node_list;
+mod pause;
 mod place;
 mod quiet;
 mod ranks;
@@ -70,6 +71,8 @@ pub(in crate::gate) struct FairQueue {
     lengths: Vec<QueueLengths>,
     /// The generation of the last key that got a node.
     generations: u32,
+    /// The number of paused gates.
+    paused: u32,
     /// The records of the gates that track their holders.
     tracker: Tracker,
 }
@@ -136,6 +139,7 @@ impl FairQueue {
             nodes: Nodes::new(),
             free_nodes: Vec::new(),
             generations: 0,
+            paused: 0,
             families: Vec::new(),
             free_families: Vec::new(),
             shedding: Vec::new(),
@@ -157,7 +161,7 @@ impl FairQueue {
             return Some(Obstacle::Closed { level });
         }
         let levels = || self.path(place).enumerate();
-        let bound = |id: NodeId| if waits_for_limit { Limit::MAX.get() } else { self.nodes[id].limit };
+        let bound = |id: NodeId| if waits_for_limit { Limit::MAX.get() } else { self.limit(id) };
         levels()
             .map(|(level, id)| (level, bound(id)))
             .find(|(_, bound)| weight > *bound)
@@ -351,7 +355,11 @@ impl FairQueue {
         limit: Limit,
         mut on_removed: impl FnMut(Removed),
     ) {
-        self.nodes[place].limit = limit.get();
+        if self.nodes[place].limit > 0 {
+            self.nodes[place].limit = limit.get();
+        } else if let Some(books) = self.books_mut(place) {
+            books.paused_limit = limit.get();
+        }
         let key_limit = self.key_limit(place);
         for id in self.nodes_within(place).collect::<Vec<_>>() {
             let node = &mut self.nodes[id];
@@ -377,6 +385,9 @@ impl FairQueue {
     pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
         if !self.nodes[place].is_key() {
             self.nodes[place].mark = NodeMark::Closed; // a key is closed in its handle
+        }
+        if let Some(books) = self.books_mut(place) {
+            books.has_ended = true;
         }
         for id in self.nodes_within(place).collect::<Vec<_>>() {
             if self.nodes[id].waiting > 0 && self.nodes[id].is_leaf() {
@@ -458,8 +469,8 @@ impl FairQueue {
 
     /// Removes the requests of a leaf whose weight is above the lowest limit on the path, unless they wait for the limit.
     fn remove_too_large(&mut self, leaf: NodeId, on_removed: &mut impl FnMut(Removed)) {
-        let lowest = self.path(leaf).min_by_key(|id| self.nodes[*id].limit);
-        let Some((at, limit)) = lowest.map(|id| (id, self.nodes[id].limit)) else { return };
+        let limits = self.path(leaf).map(|id| (id, self.limit(id)));
+        let Some((at, limit)) = limits.min_by_key(|(_, limit)| *limit) else { return };
         let node = &mut self.nodes[leaf];
         if node.waiting == 0 || node.max_weight_or_busy_keys <= limit {
             return;
@@ -521,16 +532,32 @@ impl FairQueue {
         of_children.fold(self.nodes[id].waiting, |waiting, child| waiting.saturating_sub(child.waiting))
     }
 
+    /// Returns the largest number of requests that may wait at a gate and below; `u32::MAX` if there is no bound, and `None` for a key
+    /// that is idle.
+    pub(in crate::gate) fn queue_bound(&self, place: &Place) -> Option<u32> {
+        self.resolve(place).map(|id| self.nodes[id].queue_bound)
+    }
+
+    /// Sets the largest number of requests that may wait at a declared gate and below. Those that wait now stay.
+    pub(in crate::gate) fn set_queue_bound(&mut self, id: NodeId, bound: u32) {
+        self.nodes[id].queue_bound = bound;
+    }
+
     /// Returns the permits in use and the requests that wait at a gate and below, and its limit.
     pub(in crate::gate) fn node(&self, id: NodeId) -> NodeStatus {
-        let GateNode { limit, in_use, waiting, .. } = self.nodes[id];
-        NodeStatus { limit, in_use, waiting }
+        let GateNode { in_use, waiting, .. } = self.nodes[id];
+        NodeStatus { limit: self.limit(id), in_use, waiting }
     }
 
     /// Returns the level of the ancestor that was closed: of several the one furthest up, because its descendants are closed with it.
     pub(in crate::gate) fn closed_level(&self, id: NodeId) -> Option<u8> {
         let closed = self.path(id).enumerate().filter(|(_, id)| self.nodes[*id].is_closed());
         closed.last().map(|(level, _)| to_level(level))
+    }
+
+    /// Returns `true` if a gate or one above it was closed with its queue.
+    pub(in crate::gate) fn has_ended(&self, id: NodeId) -> bool {
+        self.path(id).any(|id| self.books(id).is_some_and(|books| books.has_ended))
     }
 
     /// Returns the number of requests that wait in the tree.

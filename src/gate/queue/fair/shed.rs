@@ -81,6 +81,9 @@ impl FairQueue {
     /// Observes that a request was granted after a wait.
     #[cold]
     pub(super) fn observe_granted(&mut self, leaf: NodeId, since: i64, now: i64) {
+        if self.is_any_paused() {
+            return;
+        }
         for at in 0..self.shedding.len() {
             if self.sheds_of(at, leaf) {
                 let oldest = |priority| self.oldest(at, priority).map(|oldest| oldest.since);
@@ -88,6 +91,15 @@ impl FairQueue {
                 let oldest = oldest.map_or(since, |oldest| oldest.min(since));
                 self.shedding[at].shedder.observe_wait(now.saturating_sub(oldest), now);
                 self.end_interval(at, now);
+            }
+        }
+    }
+
+    /// Begins an interval for each gate that sheds, after a pause.
+    pub(super) fn restart_shedders(&mut self, now: i64) {
+        for at in 0..self.shedding.len() {
+            if self.shedding[at].shedder.restart(now) {
+                self.reverse_order(at);
             }
         }
     }
@@ -138,6 +150,9 @@ impl FairQueue {
     #[cold]
     pub(super) fn shed_overdue(&mut self, now: i64, mut on_removed: impl FnMut(Removed)) -> bool {
         let mut has_shed = false;
+        if self.is_any_paused() {
+            return false;
+        }
         for at in 0..self.shedding.len() {
             self.end_interval(at, now);
             // Requests of one priority only: with those gone, the ones of a higher priority may be in time.

@@ -79,6 +79,15 @@ impl Shedder {
         self.drain.interrupt();
     }
 
+    /// Begins an interval anew after a pause: its waits say nothing about the load. Returns `true` if the queue was standing.
+    pub(super) const fn restart(&mut self, now: i64) -> bool {
+        let was_standing = self.is_standing;
+        self.is_standing = false;
+        (self.interval_start, self.shortest_wait) = (now, i64::MAX);
+        self.drain.interrupt();
+        was_standing
+    }
+
     /// Observes that a request was shed.
     pub(super) const fn observe_shed(&mut self, now: i64) {
         self.last_shed = now;

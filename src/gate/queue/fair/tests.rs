@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt;
 use std::iter;
+use std::mem;
 use std::pin::Pin;
 use std::task::Waker;
 use std::time::Duration;
@@ -63,7 +64,7 @@ fn random_steps_follow_the_oracle() {
     }
 }
 
-const SITUATIONS: [&str; 22] = [
+const SITUATIONS: [&str; 24] = [
     "a queue is standing",
     "a queue stops standing",
     "admitted on arrival while others wait",
@@ -79,6 +80,8 @@ const SITUATIONS: [&str; 22] = [
     "granted after a cancellation",
     "granted after a release",
     "granted after a resize",
+    "granted after a resume",
+    "paused",
     "pushed out",
     "rejected because a queue is full",
     "removed because of its weight",
@@ -232,6 +235,7 @@ impl<'c> Model<'c> {
                 10..=15 => self.release(),
                 16..=17 => self.cancel(),
                 18 => self.resize(),
+                19 if self.random.below(2) == 0 => self.pause_or_resume(),
                 19 if self.queue.sheds() => self.shed(),
                 _ if self.random.below(20) == 0 => self.close(),
                 _ => {}
@@ -422,6 +426,22 @@ impl<'c> Model<'c> {
         self.settle("granted after a resize");
     }
 
+    fn pause_or_resume(&mut self) {
+        let gates: Vec<NodeId> = self.places.iter().map(Place::declared).collect();
+        let id = self.random.pick(&gates);
+        if self.random.below(2) == 0 {
+            self.queue.pause(id);
+            self.oracle.pause(id);
+            self.coverage.note("paused");
+            self.settle(""); // others may go on
+        } else {
+            self.queue.resume(id, || self.now, |_| panic!("the end of a pause removes nothing"));
+            self.oracle.resume(id);
+            self.reverse_orders();
+            self.settle("granted after a resume");
+        }
+    }
+
     fn close(&mut self) {
         let gates: Vec<NodeId> = self.places.iter().map(Place::declared).collect();
         let id = self.random.pick(&gates);
@@ -455,7 +475,7 @@ impl<'c> Model<'c> {
         let mut expected = Vec::new();
         for SheddingGate { gate, shedder } in &self.queue.shedding {
             self.oracle.set_standing(*gate, shedder.is_standing());
-            if shedder.is_standing() {
+            if shedder.is_standing() && !self.oracle.nodes.values().any(|node| node.is_paused) {
                 expected.extend(self.oracle.shed(*gate, self.now));
             }
         }
@@ -525,7 +545,8 @@ impl<'c> Model<'c> {
         let Self { queue, oracle, .. } = self;
         for (id, node) in &oracle.nodes {
             let actual = &queue.nodes[NodeId(*id)];
-            assert_eq!((actual.in_use, actual.limit), (node.in_use, node.limit), "node {id}");
+            assert_eq!((actual.in_use, queue.limit(NodeId(*id))), (node.in_use, node.limit), "node {id}");
+            assert_eq!(actual.limit == 0, node.is_paused, "node {id}");
             assert_eq!(actual.waiting as usize, oracle.waiting_below(*id), "node {id}");
             assert_eq!(actual.ready, oracle.ready(*id), "node {id} is ready");
             assert!(node.passed.iter().all(|passed| *passed <= MAX_PASSED), "passed more often than allowed");
@@ -569,6 +590,7 @@ struct OracleNode {
     children: BTreeSet<u32>,
     is_key: bool,
     is_closed: bool,
+    is_paused: bool,
     limit: u32,
     in_use: u32,
     share: u32,
@@ -613,6 +635,7 @@ impl Oracle {
             children: BTreeSet::new(),
             is_key,
             is_closed: false,
+            is_paused: false,
             limit,
             in_use: 0,
             share,
@@ -643,7 +666,8 @@ impl Oracle {
     }
 
     fn available(&self, id: u32) -> u32 {
-        self.nodes[&id].limit.saturating_sub(self.nodes[&id].in_use)
+        let node = &self.nodes[&id];
+        if node.is_paused { 0 } else { node.limit.saturating_sub(node.in_use) }
     }
 
     fn candidates(&self, id: u32) -> PrioritySet {
@@ -837,6 +861,31 @@ impl Oracle {
             self.refresh(id, false);
         }
         removed
+    }
+
+    /// Nothing is granted below, and nothing that waits there keeps others waiting.
+    fn pause(&mut self, gate: NodeId) {
+        if mem::replace(&mut self.nodes.get_mut(&gate.0).unwrap().is_paused, true) {
+            return;
+        }
+        for id in self.path(gate.0) {
+            let chosen = self.nodes[&id].chosen;
+            let is_below = chosen.is_some_and(|chosen| self.path(chosen.leaf.0).contains(&gate.0));
+            self.nodes.get_mut(&id).unwrap().chosen = chosen.filter(|_| !is_below);
+        }
+        self.refresh(gate.0, false);
+    }
+
+    fn resume(&mut self, gate: NodeId) {
+        if !mem::replace(&mut self.nodes.get_mut(&gate.0).unwrap().is_paused, false) {
+            return;
+        }
+        let below: Vec<u32> =
+            self.nodes.keys().copied().filter(|id| self.path(*id).contains(&gate.0)).collect();
+        for id in below {
+            self.nodes.get_mut(&id).unwrap().awaits.clear();
+            self.refresh(id, false);
+        }
     }
 
     fn close(&mut self, gate: NodeId) -> Vec<u64> {

@@ -1,0 +1,67 @@
+//! Pausing a gate of a tree.
+
+use super::FairQueue;
+use super::node::{NodeId, to_level};
+use crate::gate::priority::PrioritySet;
+use crate::gate::queue::waiter::Removed;
+use crate::plan::Limit;
+
+impl FairQueue {
+    /// Grants nothing at a declared gate and below until it is [resumed](Self::resume): the limit in its node is 0 meanwhile. The
+    /// caller then admits the waiters elsewhere that fit. Visits all nodes.
+    pub(in crate::gate) fn pause(&mut self, id: NodeId) {
+        let limit = self.nodes[id].limit;
+        if limit == 0 {
+            return;
+        }
+        if let Some(books) = self.books_mut(id) {
+            books.paused_limit = limit;
+        }
+        self.nodes[id].limit = 0;
+        self.paused = self.paused.saturating_add(1);
+        // A request from here that is chosen further up must not keep others waiting.
+        let below: Vec<NodeId> = self.nodes_within(id).collect();
+        self.update_path(id, PrioritySet::EMPTY, |_, node, _| {
+            node.forget_chosen(|chosen| below.contains(&chosen.leaf));
+        });
+    }
+
+    /// Ends the pause of a gate. Visits all nodes.
+    pub(in crate::gate) fn resume(
+        &mut self,
+        id: NodeId,
+        clock: impl Fn() -> i64,
+        on_removed: impl FnMut(Removed),
+    ) {
+        if self.nodes[id].limit > 0 {
+            return;
+        }
+        let limit = self.limit(id);
+        self.nodes[id].limit = limit;
+        self.paused = self.paused.saturating_sub(1);
+        // Requests that were next have been put aside, as if they waited for the limit. This chooses anew.
+        self.set_limit(id, Limit::saturating(limit.into()), on_removed);
+        if self.paused == 0 && self.sheds() {
+            self.restart_shedders(clock());
+        }
+    }
+
+    /// Returns the limit of a node, also that of a paused gate.
+    pub(in crate::gate) fn limit(&self, id: NodeId) -> u32 {
+        match self.nodes[id].limit {
+            0 => self.books(id).map_or(0, |books| books.paused_limit),
+            limit => limit,
+        }
+    }
+
+    /// Returns the level of the ancestor that is paused, or 0 for the gate itself. Of several it is the lowest.
+    pub(in crate::gate) fn paused_level(&self, id: NodeId) -> Option<u8> {
+        self.path(id).position(|id| self.nodes[id].limit == 0).map(to_level)
+    }
+
+    /// Returns `true` if a gate of the tree is paused. Then nothing is shed: requests are old because they were kept.
+    #[inline]
+    pub(super) const fn is_any_paused(&self) -> bool {
+        self.paused > 0
+    }
+}

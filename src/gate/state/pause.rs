@@ -1,0 +1,83 @@
+//! Pausing a gate: it keeps its queue and admits nothing until it is resumed.
+//!
+//! A paused gate has the limit 0 in its word, or in its node, and no other gate has. So nothing fits, on any path, and no path needs a
+//! check of its own. The limit that the gate has for its users is kept beside.
+
+use super::admission::GateState;
+use crate::gate::permits::Word;
+use crate::gate::queue::FifoQueue;
+use crate::gate::queue::fair::{FairQueue, Place};
+use crate::gate::wake_list::WakeList;
+use crate::plan::Limit;
+
+/// The rules of a gate by itself.
+impl GateState<FifoQueue> {
+    /// Admits no request until the gate is resumed.
+    pub(in crate::gate) fn pause(&mut self, word: &mut Word) {
+        if !word.is_paused() {
+            self.paused_limit = self.limit(*word);
+            *word = word.with_limit(0);
+        }
+    }
+
+    /// Ends a pause, and admits the waiters that fit.
+    pub(in crate::gate) fn resume(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        if word.is_paused() {
+            *word = self.unpaused(*word);
+            self.admit_waiters_slow(word, clock, wake_list);
+        }
+    }
+
+    /// Returns the limit, also that of a paused gate.
+    pub(in crate::gate) fn limit(&self, word: Word) -> Limit {
+        if word.is_paused() { self.paused_limit } else { Limit::saturating(word.limit().into()) }
+    }
+
+    /// Sets the limit, also that of a paused gate.
+    pub(super) fn set_limit(&mut self, word: &mut Word, limit: Limit) {
+        if word.is_paused() {
+            self.paused_limit = limit;
+        } else {
+            *word = word.with_limit(limit.get());
+        }
+    }
+
+    /// Returns the word as it would be without a pause.
+    pub(in crate::gate) fn unpaused(&self, word: Word) -> Word {
+        if word.is_paused() { word.with_limit(self.paused_limit.get()) } else { word }
+    }
+}
+
+/// The rules of a tree of gates.
+impl GateState<FairQueue> {
+    /// Admits no request at a gate and below until it is resumed. A key is not paused by itself. The caller then
+    /// admits the waiters elsewhere that fit.
+    pub(in crate::gate) fn pause_in_tree(&mut self, place: &Place) {
+        if let Place::Gate(id) = place {
+            self.queue.pause(*id);
+        }
+    }
+
+    /// Ends the pause of a gate. The caller then admits the waiters that fit.
+    pub(in crate::gate) fn resume_in_tree(
+        &mut self,
+        place: &Place,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        if let Place::Gate(id) = place {
+            let Self { queue, timers, .. } = self;
+            queue.resume(*id, clock, |removed| Self::wake_removed(timers, removed, wake_list));
+        }
+    }
+
+    /// Returns `true` if a gate or one of its ancestors is paused.
+    pub(in crate::gate) fn is_paused_in_tree(&self, place: &Place) -> bool {
+        self.queue.paused_level(place.declared()).is_some()
+    }
+}

@@ -1,0 +1,163 @@
+//! Closing the gates of a governor, and what is left of them at the deadline.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Governor;
+use super::diagnosis::{HolderGroup, group_holders};
+use crate::gate::Gate;
+use crate::plan::{GateName, GateSpec};
+
+impl Governor {
+    /// Closes every gate without failing the work that is under way: for a graceful shutdown, after the source of new work has stopped.
+    ///
+    /// One gate after the other rejects new requests, serves those that wait, and is waited for until no permit is in use. The order is
+    /// that of the plan, but a parent comes after its children. So declare the gates in the order in which work passes them: what holds
+    /// a permit of one gate can still acquire from the later ones, and make [nested](crate::gate::Request::under) requests. At the
+    /// deadline all gates are closed: what still waits is rejected. Permits are never revoked.
+    ///
+    /// A [pool](crate::pool) on one of the gates is closed with it, after the last checkout; `Pool::drained` waits for its items. A
+    /// [paused](Gate::pause) gate is not resumed, so its queue is rejected at the deadline. The background refresh goes on.
+    ///
+    /// ```
+    /// # use concurrency_governor::{Formula, GateSpec, Governor};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use tokio::time::Instant;
+    ///
+    /// const REQUESTS: GateSpec = GateSpec::new("requests", Formula::fixed(8)).queue(1000);
+    /// const OUTBOUND: GateSpec = GateSpec::new("outbound", Formula::fixed(4));
+    /// let governor = Governor::builder().gate(REQUESTS).gate(OUTBOUND).build().await?;
+    ///
+    /// let closed = governor.close_all(Instant::now() + Duration::from_secs(25)).await;
+    /// assert!(closed.is_complete(), "{closed}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with time enabled. If a waker panics, after the gate is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the gates as they are: some closed, some serving their queue, some open. It may be called again.
+    pub async fn close_all(&self, deadline: Instant) -> CloseReport {
+        let gates = self.closing_order();
+        for gate in &gates {
+            gate.close_after_queue();
+            if timeout_at(deadline, self.drained(gate)).await.is_err() {
+                break;
+            }
+        }
+        // First all gates reject what arrives. Otherwise a request that one gate rejects could be admitted by the next.
+        gates.iter().for_each(Gate::close_after_queue);
+        let left =
+            gates.iter().map(|gate| self.left_of(gate)).filter(|left| left.in_use > 0 || left.rejected > 0);
+        let report = CloseReport { left: left.collect() };
+        gates.iter().for_each(Gate::close);
+        report
+    }
+
+    /// Waits until no permit of a closed gate is in use. A gate with a lease whose block is empty keeps a permit to itself, so
+    /// it is looked at from time to time.
+    async fn drained(&self, gate: &Gate) {
+        if !self.0.shares.has_lease(gate) {
+            return gate.drained().await;
+        }
+        while gate.waiting() > 0 || self.0.shares.in_use(gate) > 0 {
+            sleep(LOOK).await;
+        }
+    }
+
+    fn left_of(&self, gate: &Gate) -> GateLeft {
+        let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
+        GateLeft {
+            gate: gate.name(),
+            in_use: self.0.shares.in_use(gate),
+            rejected: gate.waiting(),
+            holders: group_holders(gate.holders(), overdue_after.map(Duration::from_nanos)),
+        }
+    }
+
+    /// Returns the gates in the order of the plan, each after its children.
+    fn closing_order(&self) -> Vec<Gate> {
+        let declared = self.declared();
+        let (specs, gates) = (declared.plan.specs(), &declared.gates);
+        let mut ordered: Vec<Gate> = Vec::with_capacity(gates.len());
+        // A plan has few gates and levels.
+        let mut left: Vec<GateName> = specs.iter().map(GateSpec::name).collect();
+        while !left.is_empty() {
+            let is_parent = |name: GateName| {
+                specs.iter().any(|spec| spec.parent() == Some(name) && left.contains(&spec.name()))
+            };
+            let Some(at) = left.iter().position(|name| !is_parent(*name)) else { break };
+            let next = left.remove(at);
+            ordered.extend(gates.iter().find(|gate| gate.name() == next).cloned());
+        }
+        ordered
+    }
+}
+
+/// What was left when the gates of a governor were closed; from [`Governor::close_all`]. It prints as one line for each gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// The gates that were not drained before the deadline, in the order in which they were closed.
+    pub left: Vec<GateLeft>,
+}
+
+/// What was left of one gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GateLeft {
+    /// The gate.
+    pub gate: GateName,
+    /// Permits that were in use, those of children and keys included.
+    pub in_use: u32,
+    /// Requests that waited and were rejected, those of children and keys included.
+    pub rejected: usize,
+    /// Which work held the permits; empty if the gate does not [track its holders](crate::GateSpec::track_holders).
+    pub holders: Vec<HolderGroup>,
+}
+
+impl CloseReport {
+    /// Returns `true` if all work ended before the deadline.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+impl fmt::Display for CloseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_complete() {
+            return f.write_str("all work ended before the deadline");
+        }
+        for (index, left) in self.left.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            left.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GateLeft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { gate, in_use, rejected, holders } = self;
+        let plural =
+            |count: usize, one: &'static str, more: &'static str| if count == 1 { one } else { more };
+        let permits = plural(*in_use as usize, "permit", "permits");
+        let requests = plural(*rejected, "waiting request was", "waiting requests were");
+        write!(f, "gate {gate}: {in_use} {permits} still in use, {rejected} {requests} rejected")?;
+        holders.iter().try_for_each(|group| write!(f, "\n  {group}"))
+    }
+}
+
+/// The time between two looks at a gate with a lease.
+const LOOK: Duration = Duration::from_millis(20);
