@@ -88,7 +88,7 @@ pub use key::Key;
 pub use nested::{LendingPermit, NestedRequest};
 pub use permit::{OwnedPermit, Permit};
 pub use poll_gate::PollGate;
-pub use priority::Priority;
+pub use priority::{InvalidPriority, Priority};
 pub use request::Request;
 pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals, Resize};
 

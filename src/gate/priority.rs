@@ -1,6 +1,10 @@
 //! The priority of a request.
 
+use std::fmt;
 use std::iter;
+use std::str::FromStr;
+
+use crate::plan::debug_as_display::impl_debug_as_display;
 
 /// How important a request is, compared with others that wait at a gate with children or keys, or within one; for
 /// [`Request::priority`](super::Request::priority). The classes follow those of Google's book on site reliability engineering.
@@ -13,6 +17,9 @@ use std::iter;
 ///
 /// assert!(Priority::Critical > Priority::Normal && Priority::Normal > Priority::Batch);
 /// assert_eq!(Priority::default(), Priority::Normal);
+/// // As a text, such as that of a header:
+/// assert_eq!("batch".parse(), Ok(Priority::Batch));
+/// assert_eq!(Priority::Batch.to_string(), "batch");
 /// ```
 // A closed enum: it names every level, and code may match on all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +49,41 @@ impl Priority {
             Self::Critical => 3,
         }
     }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Sheddable => "sheddable",
+            Self::Normal => "normal",
+            Self::Critical => "critical",
+        }
+    }
 }
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Parses the name, in lower case.
+impl FromStr for Priority {
+    type Err = InvalidPriority;
+
+    fn from_str(given: &str) -> Result<Self, InvalidPriority> {
+        let found = Self::ALL.into_iter().find(|priority| priority.name() == given);
+        found.ok_or_else(|| InvalidPriority { given: given.to_owned() })
+    }
+}
+
+/// The error for a text that is not a priority.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not a priority (allowed: critical, normal, sheddable and batch)")]
+pub struct InvalidPriority {
+    given: String,
+}
+
+impl_debug_as_display!(InvalidPriority);
 
 /// The number of priorities.
 pub(super) const CLASSES: usize = 4;
@@ -123,6 +164,18 @@ impl PrioritySet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each priority prints as its name, in a column too, and parses back. The error has what was given, and what is allowed.
+    #[test]
+    fn priorities_parse_as_they_print() {
+        for priority in Priority::ALL {
+            assert_eq!(priority.to_string().parse(), Ok(priority));
+        }
+        assert_eq!(format!("{:<7}|", Priority::Batch), "batch  |");
+        let error = "Critical".parse::<Priority>().unwrap_err();
+        let text = r#""Critical" is not a priority (allowed: critical, normal, sheddable and batch)"#;
+        assert_eq!(error.to_string(), text);
+    }
 
     /// Every set answers as a list of its members does.
     #[test]

@@ -147,12 +147,7 @@ fn open_span(gate: Option<&Gate>, weight: u32, priority: Priority, shows_key: bo
     let keyed = key.is_some().then_some(true);
     let key = key.filter(|_| shows_key).map(display);
     let gate = gate.map(|gate| display(gate.name()));
-    let priority = match priority {
-        Priority::Critical => Some("critical"),
-        Priority::Normal => None,
-        Priority::Sheddable => Some("sheddable"),
-        Priority::Batch => Some("batch"),
-    };
+    let priority = (priority != Priority::Normal).then(|| display(priority));
     debug_span!(target: TARGET, "gate.wait", gate, weight, keyed, key, priority, outcome = Empty)
 }
 
