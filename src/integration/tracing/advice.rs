@@ -24,6 +24,13 @@ pub(super) fn for_limit(explanation: &Explanation) -> String {
     }
 }
 
+/// Returns whether the limit is what the rule of an adaptive gate has chosen.
+pub(super) fn is_chosen_by_feedback(explanation: &Explanation) -> bool {
+    let operand = explanation.derivation().binding().operand();
+    *explanation.decision() == Decision::Derived
+        && matches!(operand, Some((Operand::Resource(resource), _)) if resource.is_feedback())
+}
+
 fn describe(part: &DerivedPart) -> String {
     match part.remark() {
         remark if remark.is_empty() => format!("`{}` decides", part.text()),

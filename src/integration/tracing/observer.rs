@@ -11,8 +11,8 @@ use crate::plan::LeaseState;
 ///
 /// | event | level | fields |
 /// |---|---|---|
-/// | a limit changed | `INFO`; `WARN` if there is debt | `gate`, `from`, `to`, `debt` |
-/// | a reading changed | `INFO` | `resource`, `from`, `to` |
+/// | a limit changed | `INFO`; `WARN` if there is debt; `DEBUG` if the rule of an adaptive gate decides | `gate`, `from`, `to`, `debt` |
+/// | a reading changed | `INFO`; `DEBUG` for a limit that such a rule has chosen | `resource`, `from`, `to` |
 /// | feedback chose another limit | `DEBUG` | `gate`, `from`, `to`, `reason` |
 /// | a rise is not confirmed yet | `DEBUG` | `resource`, `held`, `seen`, `remaining` |
 /// | a probe failed | `WARN` | `resource`, `kept` |
@@ -40,7 +40,10 @@ impl Observer for TracingObserver {
         match event {
             Event::LimitChanged { gate, from, to, debt, explanation } => {
                 let (from, to, advice) = (from.get(), to.get(), advice::for_limit(explanation));
-                if *debt == 0 {
+                if advice::is_chosen_by_feedback(explanation) {
+                    // It may change each second, and a short debt is part of that.
+                    debug!(target: TARGET, %gate, from, to, debt, "{event}: {advice}");
+                } else if *debt == 0 {
                     info!(target: TARGET, %gate, from, to, debt, "{event}: {advice}");
                 } else {
                     warn!(
@@ -51,7 +54,11 @@ impl Observer for TracingObserver {
             }
             Event::ReadingChanged { resource, from, to } => {
                 let (from, to) = (from.plain(), to.plain());
-                info!(target: TARGET, %resource, %from, %to, "{event}");
+                if resource.is_feedback() {
+                    debug!(target: TARGET, %resource, %from, %to, "{event}");
+                } else {
+                    info!(target: TARGET, %resource, %from, %to, "{event}");
+                }
             }
             Event::FeedbackDecided { gate, decision } => {
                 let (from, to) = (decision.before().get(), decision.after().get());
