@@ -1,0 +1,98 @@
+//! A gateway between many tenants and one LLM provider. `README.md` says how to run it, and what to see:
+//!
+//! ```text
+//! $ llm-gateway 127.0.0.1:8080 http://127.0.0.1:9000 redis://127.0.0.1/
+//! $ curl -d 'why is the sky blue?' -H 'x-tenant: blue' http://127.0.0.1:8080/complete
+//! ```
+
+mod limits;
+mod operators;
+mod provider;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{BoxError, Router};
+use concurrency_governor::gate::{InvalidPriority, Key, Priority};
+use tokio::net::TcpListener;
+
+use limits::Limits;
+use provider::{CallError, Provider, outcome_of};
+
+#[derive(Clone)]
+struct Gateway {
+    limits: Arc<Limits>,
+    provider: Provider,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [address, provider, redis] = &arguments[..] else {
+        return Err("usage: llm-gateway ADDRESS PROVIDER-URL REDIS-URL".into());
+    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let gateway = Gateway { limits: Arc::new(Limits::new(redis).await?), provider: Provider::new(provider)? };
+    let routes = Router::new()
+        .route("/complete", post(complete))
+        .with_state(gateway.clone())
+        .merge(operators::routes(gateway.limits)?);
+
+    let listener = TcpListener::bind(address).await?;
+    println!("listening on {}", listener.local_addr()?);
+    axum::serve(listener, routes).with_graceful_shutdown(interrupted()).await?;
+    Ok(())
+}
+
+/// Passes one request to the provider.
+async fn complete(State(gateway): State<Gateway>, headers: HeaderMap, prompt: Bytes) -> Response {
+    let Some(tenant) = tenant_of(&headers) else {
+        return (StatusCode::UNAUTHORIZED, "no tenant: send x-tenant\n").into_response();
+    };
+    let priority = match priority_of(&headers) {
+        Ok(priority) => priority,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("x-priority: {error}\n")).into_response(),
+    };
+    let admission = match gateway.limits.admit(tenant, priority).await {
+        Ok(admission) => admission,
+        Err(rejection) => return rejection.into_response(),
+    };
+    // The call is a task of its own. A client that goes away ends this function, and must not release the permits while the provider
+    // still works: the next call would be one too many for it.
+    let call = tokio::spawn(async move {
+        let answer = gateway.provider.complete(prompt).await;
+        admission.finish(outcome_of(&answer));
+        answer
+    });
+    match call.await {
+        Ok(Ok(answer)) => answer.into_response(),
+        Ok(Err(error @ CallError::TimedOut)) => {
+            (StatusCode::GATEWAY_TIMEOUT, format!("{error}\n")).into_response()
+        }
+        Ok(Err(error)) => (StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Returns the tenant of a request. In your gateway, what its API key belongs to: a client that invents tenants would get the share of
+/// each.
+fn tenant_of(headers: &HeaderMap) -> Option<Key> {
+    headers.get("x-tenant")?.to_str().ok().map(Key::from)
+}
+
+/// Returns the priority of a request: normal, if it has none.
+fn priority_of(headers: &HeaderMap) -> Result<Priority, InvalidPriority> {
+    let Some(value) = headers.get("x-priority") else { return Ok(Priority::Normal) };
+    String::from_utf8_lossy(value.as_bytes()).parse()
+}
+
+/// Waits for Ctrl-C, or for ever if its handler cannot be installed.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

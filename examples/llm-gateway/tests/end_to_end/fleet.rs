@@ -1,0 +1,150 @@
+//! The processes of the test, and what it does to them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::processes::{Load, Redis, Server, wait_until};
+use crate::table::{Figures, Phase};
+
+/// Two gateways, one Redis, one provider, and the load. All of them end with this value.
+pub struct Fleet {
+    // Fields are dropped in this order: the load first.
+    flood: Option<Load>,
+    others: Load,
+    gateways: [Server; 2],
+    provider: Server,
+    redis: Redis,
+    /// The most calls in flight in this phase, and in its last interval.
+    peak: u64,
+    last_peak: u64,
+}
+
+/// What the provider counts.
+pub struct Stats {
+    pub peak: u64,
+    pub most: u64,
+    pub completed: u64,
+}
+
+impl Fleet {
+    /// Starts all but the flood, and waits until both gateways are ready. Returns `None` if Redis is not installed.
+    pub fn start() -> Option<Self> {
+        let redis = Redis::start()?;
+        let provider = Server::start(env!("CARGO_BIN_EXE_provider"), &[]);
+        let urls = [format!("http://{}", provider.address), format!("redis://127.0.0.1:{}/", redis.port)];
+        let gateways =
+            [(); 2].map(|()| Server::start(env!("CARGO_BIN_EXE_llm-gateway"), &[&urls[0], &urls[1]]));
+        // A new ledger waits for one span, because processes that it does not know could have leases.
+        wait_until("both gateways are ready", || {
+            gateways.iter().all(|gateway| gateway.request("GET /ready").0 == 200)
+        });
+        let others = Load::start(
+            &addresses(&gateways),
+            &["red:critical:5/s", "blue:normal:10/s", "green:normal:10/s"],
+        );
+        Some(Self { flood: None, others, gateways, provider, redis, peak: 0, last_peak: 0 })
+    }
+
+    /// One tenant sends as much as 200 clients can.
+    pub fn start_flood(&mut self) {
+        self.flood = Some(Load::start(&addresses(&self.gateways), &["red:normal:200"]));
+    }
+
+    /// Runs a phase of the test, and returns its figures.
+    pub fn phase(&mut self, name: &'static str, run: impl FnOnce(&mut Self)) -> Phase {
+        let started = Instant::now();
+        self.figures();
+        (self.peak, self.last_peak) = (0, 0);
+        self.stats();
+        run(self);
+        self.stats();
+        thread::sleep(INTERVAL);
+        self.stats();
+        let (flood, others) = self.figures();
+        let limits = [0, 1].map(|index| self.limit_of(index));
+        let (peak, last_peak, length) = (self.peak, self.last_peak, started.elapsed());
+        Phase { name, length, peak, last_peak, limits, flood, others }
+    }
+
+    /// Waits until the provider has completed this many calls from now on.
+    pub fn wait_for_calls(&mut self, calls: u64) {
+        let before = self.stats().completed;
+        wait_until("calls are completed", || self.stats().completed >= before + calls);
+    }
+
+    /// Waits for an interval whose most calls in flight are as wanted.
+    pub fn wait_for_peak(&mut self, description: &str, is_wanted: impl Fn(u64) -> bool) {
+        self.stats();
+        wait_until(description, || {
+            thread::sleep(INTERVAL);
+            self.stats();
+            is_wanted(self.last_peak)
+        });
+    }
+
+    /// Without Redis, a gateway says that it is not ready, why, and when to retry.
+    pub fn check_rejection_without_redis(&self) {
+        for gateway in &self.gateways {
+            let (status, response) = gateway.request("POST /complete");
+            assert_eq!(status, 503, "{response}");
+            assert!(response.to_lowercase().contains("\r\nretry-after: "), "{response}");
+            let (status, response) = gateway.request("GET /ready");
+            assert!(status == 503 && response.contains("of 0 leased"), "{response}");
+            let (status, response) = gateway.request("GET /diagnosis");
+            assert!(
+                status == 200 && response.contains(r#"held for "waits for the fleet's limit""#),
+                "{response}"
+            );
+            assert!(response.contains("the call to Redis has failed"), "{response}");
+        }
+    }
+
+    pub fn set_provider_capacity(&self, calls: u32) {
+        assert_eq!(self.provider.request(&format!("PUT /capacity/{calls}")).0, 200);
+    }
+
+    pub fn kill_redis(&mut self) {
+        self.redis.kill();
+    }
+
+    pub fn start_redis(&mut self) {
+        self.redis.restart();
+    }
+
+    /// Returns what the provider has counted. Each call begins an interval.
+    pub fn stats(&mut self) -> Stats {
+        let (_, response) = self.provider.request("GET /stats");
+        let number = |name: &str| -> u64 {
+            let (_, rest) = response.split_once(name).unwrap();
+            rest.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        let stats =
+            Stats { peak: number(" peak="), most: number(" most="), completed: number(" completed=") };
+        self.last_peak = stats.peak;
+        self.peak = self.peak.max(stats.peak);
+        stats
+    }
+
+    /// Returns the figures of the flood and of the others since the last call.
+    fn figures(&mut self) -> (Figures, Figures) {
+        let flood = self.flood.as_mut().map(|load| Figures::of(&load.figures())).unwrap_or_default();
+        (flood, Figures::of(&self.others.figures()))
+    }
+
+    /// Returns the limit that a gateway has found for the provider.
+    fn limit_of(&self, gateway: usize) -> String {
+        let (_, metrics) = self.gateways[gateway].request("GET /metrics");
+        let mut lines = metrics.lines();
+        let limit =
+            lines.find_map(|line| line.strip_prefix(r#"concurrency_governor_limit{gate="provider"} "#));
+        limit.unwrap_or_else(|| panic!("{metrics}")).to_owned()
+    }
+}
+
+/// The length of an interval in which the most calls in flight are counted: a few calls long.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+fn addresses(gateways: &[Server]) -> String {
+    let addresses: Vec<&str> = gateways.iter().map(|gateway| &*gateway.address).collect();
+    addresses.join(",")
+}
