@@ -50,6 +50,11 @@ impl Fleet {
         self.flood = Some(Load::start(&addresses(&self.gateways), &["red:normal:200"]));
     }
 
+    /// The clients of the flood end without waiting for their answers.
+    pub fn kill_flood(&mut self) {
+        self.flood = None;
+    }
+
     /// Runs a phase of the test, and returns its figures.
     pub fn phase(&mut self, name: &'static str, run: impl FnOnce(&mut Self)) -> Phase {
         let started = Instant::now();
