@@ -57,15 +57,15 @@ async fn complete(State(gateway): State<Gateway>, headers: HeaderMap, prompt: By
         Ok(priority) => priority,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("x-priority: {error}\n")).into_response(),
     };
-    let admission = match gateway.limits.admit(tenant, priority).await {
-        Ok(admission) => admission,
+    let attempt = match gateway.limits.admit(tenant, priority).await {
+        Ok(attempt) => attempt,
         Err(rejection) => return rejection.into_response(),
     };
-    // The call is a task of its own. A client that goes away ends this function, and must not release the permits while the provider
+    // The call is a task of its own. A client that goes away ends this function, and must not release the permit while the provider
     // still works: the next call would be one too many for it.
     let call = tokio::spawn(async move {
         let answer = gateway.provider.complete(prompt).await;
-        admission.finish(outcome_of(&answer));
+        attempt.finish(outcome_of(&answer));
         answer
     });
     match call.await {

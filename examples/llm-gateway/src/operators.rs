@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use concurrency_governor::integration::metrics::{Metrics, MetricsError, SECONDS, WAIT};
+use concurrency_governor::plan::LeaseState;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::limits::Limits;
+use crate::limits::{Limits, PROVIDER};
 
 struct Operator {
     limits: Arc<Limits>,
@@ -36,13 +37,12 @@ fn record_limits(limits: &Limits) -> Result<Metrics, MetricsError> {
     Metrics::builder().governor(&limits.governor).build()
 }
 
-/// Explains the limit of this process, with the last decisions of its rule, and its part of the fleet's limit.
-async fn explain_limits(State(operator): State<Arc<Operator>>) -> String {
+/// Explains the limit of this process, with its part of the fleet's limit and the last decisions of the rule.
+async fn explain_limits(State(operator): State<Arc<Operator>>) -> Result<String, String> {
     let governor = &operator.limits.governor;
-    let limits: String =
-        governor.resolution().explanations().iter().map(|limit| format!("{limit:#}\n")).collect();
+    let limit = governor.explain(PROVIDER).map_err(|error| error.to_string())?;
     let decisions: String = governor.feedbacks().map(|feedback| feedback.history.to_string()).collect();
-    format!("{limits}{}\n{decisions}", describe_fleet(&operator.limits))
+    Ok(format!("{limit:#}\n{decisions}"))
 }
 
 /// Lists the tenants with the most requests waiting and permits in use, the busiest first.
@@ -55,7 +55,7 @@ async fn list_busiest_tenants(State(operator): State<Arc<Operator>>) -> String {
 
 /// Says which work holds the permits, and why nothing moves, if nothing does.
 async fn diagnose(State(operator): State<Arc<Operator>>) -> String {
-    format!("{}\n{}\n", operator.limits.governor.diagnose(), describe_fleet(&operator.limits))
+    format!("{}\n", operator.limits.governor.diagnose())
 }
 
 /// Records the metrics of the gate, and renders all metrics for Prometheus.
@@ -64,21 +64,10 @@ async fn scrape(State(operator): State<Arc<Operator>>) -> String {
     operator.prometheus.render()
 }
 
-/// For a load balancer: 200 while requests can be admitted, else 503.
+/// For a load balancer: 200 while this process has a part of the fleet's limit, else 503.
 async fn check_readiness(State(operator): State<Arc<Operator>>) -> (StatusCode, String) {
-    let status = if operator.limits.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{}\n", describe_fleet(&operator.limits)))
-}
-
-fn describe_fleet(limits: &Limits) -> String {
-    let fleet = limits.fleet();
-    let (used, cap, limit) = (fleet.in_use, fleet.cap, fleet.limit.limit);
-    let mut text = format!("fleet: {used} in use of {cap} leased, the limit is {limit}; {:?}", fleet.phase);
-    if cap > 0 {
-        text += &format!(" for {:.1} s", fleet.remaining.as_secs_f64());
-    }
-    if let Some(error) = fleet.last_error {
-        text += &format!("; {error}");
-    }
-    text
+    let lease = operator.limits.provider.status().explanation();
+    let is_ready = lease.state == LeaseState::Leased && lease.block > 0;
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{lease}\n"))
 }
