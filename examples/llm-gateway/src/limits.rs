@@ -5,9 +5,6 @@
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::http::header::RETRY_AFTER;
-use axum::http::{Response as HttpResponse, StatusCode};
-use axum::response::{IntoResponse, Response};
 use concurrency_governor::fleet::{RedisLedger, Share, SharedAcquireError, SharedGate, SharedPermit};
 use concurrency_governor::gate::{Attempt, Key, Priority};
 use concurrency_governor::governor::{RefreshPolicy, RefreshTask};
@@ -64,30 +61,8 @@ impl Limits {
     }
 
     /// Waits until a request of this tenant may call the provider. The attempt begins with the call: a wait says nothing about the provider.
-    pub async fn admit(&self, tenant: Key, priority: Priority) -> Result<Attempt<SharedPermit>, Rejection> {
+    pub async fn admit(&self, tenant: Key, priority: Priority) -> Result<Attempt<SharedPermit>, SharedAcquireError> {
         let permit = self.provider.key(tenant).request().priority(priority).acquire().await?;
         Ok(permit.attempt())
-    }
-}
-
-/// Why a request was not admitted. It responds with 503 and `Retry-After`: nothing was sent to the provider, so a retry is safe.
-pub struct Rejection(SharedAcquireError);
-
-impl From<SharedAcquireError> for Rejection {
-    fn from(error: SharedAcquireError) -> Self {
-        Self(error)
-    }
-}
-
-impl IntoResponse for Rejection {
-    fn into_response(self) -> Response {
-        match self.0 {
-            // The gate knows when it will have room.
-            SharedAcquireError::Rejected(error) => HttpResponse::from(error),
-            error => {
-                let text = format!("{error}\n");
-                (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], text).into_response()
-            }
-        }
     }
 }

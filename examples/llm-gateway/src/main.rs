@@ -48,19 +48,18 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Passes one request to the provider.
-async fn complete(State(gateway): State<Gateway>, headers: HeaderMap, prompt: Bytes) -> Response {
+/// Passes one request to the provider. A request that is not admitted gets 503 and `Retry-After`: nothing was sent, so a retry is safe.
+async fn complete(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    prompt: Bytes,
+) -> Result<Response, Response> {
     let Some(tenant) = tenant_of(&headers) else {
-        return (StatusCode::UNAUTHORIZED, "no tenant: send x-tenant\n").into_response();
+        return Err((StatusCode::UNAUTHORIZED, "no tenant: send x-tenant\n").into_response());
     };
-    let priority = match priority_of(&headers) {
-        Ok(priority) => priority,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("x-priority: {error}\n")).into_response(),
-    };
-    let attempt = match gateway.limits.admit(tenant, priority).await {
-        Ok(attempt) => attempt,
-        Err(rejection) => return rejection.into_response(),
-    };
+    let priority = priority_of(&headers)
+        .map_err(|error| (StatusCode::BAD_REQUEST, format!("x-priority: {error}\n")).into_response())?;
+    let attempt = gateway.limits.admit(tenant, priority).await?;
     // The call is a task of its own. A client that goes away ends this function, and must not release the permit while the provider
     // still works: the next call would be one too many for it.
     let call = tokio::spawn(async move {
@@ -69,12 +68,12 @@ async fn complete(State(gateway): State<Gateway>, headers: HeaderMap, prompt: By
         answer
     });
     match call.await {
-        Ok(Ok(answer)) => answer.into_response(),
+        Ok(Ok(answer)) => Ok(answer.into_response()),
         Ok(Err(error @ CallError::TimedOut)) => {
-            (StatusCode::GATEWAY_TIMEOUT, format!("{error}\n")).into_response()
+            Err((StatusCode::GATEWAY_TIMEOUT, format!("{error}\n")).into_response())
         }
-        Ok(Err(error)) => (StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(Err(error)) => Err((StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response()),
+        Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
     }
 }
 
