@@ -61,7 +61,11 @@ impl Limits {
     }
 
     /// Waits until a request of this tenant may call the provider. The attempt begins with the call: a wait says nothing about the provider.
-    pub async fn admit(&self, tenant: Key, priority: Priority) -> Result<Attempt<SharedPermit>, SharedAcquireError> {
+    pub async fn admit(
+        &self,
+        tenant: Key,
+        priority: Priority,
+    ) -> Result<Attempt<SharedPermit>, SharedAcquireError> {
         let permit = self.provider.key(tenant).request().priority(priority).acquire().await?;
         Ok(permit.attempt())
     }

@@ -66,9 +66,9 @@ impl Fleet {
         thread::sleep(INTERVAL);
         self.stats();
         let (flood, others) = self.figures();
-        let limits = [0, 1].map(|index| self.limit_of(index));
+        let leased = [0, 1].map(|index| self.leased_by(index));
         let (peak, last_peak, length) = (self.peak, self.last_peak, started.elapsed());
-        Phase { name, length, peak, last_peak, limits, flood, others }
+        Phase { name, length, peak, last_peak, leased, flood, others }
     }
 
     /// Waits until the provider has completed this many calls from now on.
@@ -138,13 +138,12 @@ impl Fleet {
         (flood, Figures::of(&self.others.figures()))
     }
 
-    /// Returns the limit that a gateway has found for the provider.
-    fn limit_of(&self, gateway: usize) -> String {
+    /// Returns the permits that a gateway has leased.
+    fn leased_by(&self, gateway: usize) -> String {
         let (_, metrics) = self.gateways[gateway].request("GET /metrics");
-        let mut lines = metrics.lines();
-        let limit =
-            lines.find_map(|line| line.strip_prefix(r#"concurrency_governor_limit{gate="provider"} "#));
-        limit.unwrap_or_else(|| panic!("{metrics}")).to_owned()
+        let series = r#"concurrency_governor_lease_permits{gate="provider"} "#;
+        let permits = metrics.lines().find_map(|line| line.strip_prefix(series));
+        permits.unwrap_or_else(|| panic!("{metrics}")).to_owned()
     }
 }
 

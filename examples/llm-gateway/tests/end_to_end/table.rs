@@ -8,8 +8,8 @@ pub struct Phase {
     /// The most calls that the provider had in flight, and those of the last interval.
     pub peak: u64,
     pub last_peak: u64,
-    /// The limits that the gateways have found for the provider, at the end.
-    pub limits: [String; 2],
+    /// The permits that the gateways have leased, at the end.
+    pub leased: [String; 2],
     pub flood: Figures,
     pub others: Figures,
 }
@@ -46,9 +46,9 @@ pub fn print_table(phases: &[Phase], most: u64, limit: u64) {
         "                       in flight              flood: red, normal          others: red critical, blue, green"
     );
     println!(
-        "phase          time   most  at end  limits    answered  rejected  p50     answered  rejected  p50     p99"
+        "phase          time   most  at end  leased    answered  rejected  p50     answered  rejected  p50     p99"
     );
-    for Phase { name, length, peak, last_peak, limits: [first, second], flood, others } in phases {
+    for Phase { name, length, peak, last_peak, leased: [first, second], flood, others } in phases {
         println!(
             "{name:<13}{:>4.0} s{peak:>7}{last_peak:>8}  {:<10}{:>8}{:>10}{:>5} ms{:>11}{:>10}{:>5} ms{:>5} ms",
             length.as_secs_f64(),
