@@ -210,6 +210,33 @@ async fn observers_are_told_of_the_lease() {
     wait_until(|| has("io unreachable leased")).await;
 }
 
+/// A block can be 0 and a limit cannot, so a permit that stands for no work takes the place. With a lease no report shows it, and never
+/// as a holder, which would be overdue for ever.
+#[tokio::test]
+async fn reports_show_only_work() {
+    let tracked = IO.track_holders(Holders::overdue_after(Duration::from_millis(1)));
+    for spec in [IO, tracked, tracked.keyed(Keys::up_to(4))] {
+        let ledger = FlakyLedger::default();
+        let (governor, io, _cpu) = governor(&spec, share(&ledger, 20)).await;
+        let permits = io.acquire_many(8).await.unwrap();
+        let status = io.gate_status();
+        assert_eq!((status.limit, status.in_use, status.available), (Limit::new(8), 8, 0));
+        let holders: Vec<u32> = io.holders().iter().map(|holder| holder.weight).collect();
+        assert_eq!(holders, if spec.holders().is_some() { vec![8] } else { vec![] });
+        let diagnosis = &governor.diagnose().gates[0];
+        assert_eq!((diagnosis.limit, diagnosis.in_use), (Limit::new(8), 8));
+        assert_eq!(diagnosis.holders.len(), holders.len());
+
+        drop(permits);
+        ledger.fails(Failing::Yes);
+        wait_until(|| io.status().cap == 0).await;
+        wait_until(|| io.gate_status().available == 0).await;
+        let status = io.gate_status();
+        assert_eq!((status.debt, status.oldest_permit), (0, None));
+        assert_eq!(io.holders().len(), 0);
+    }
+}
+
 /// The keys of a shared gate share its block, and each has its part of it. Holders are tracked, and tell where a permit was requested.
 #[tokio::test]
 async fn keys_share_the_block() {
