@@ -15,7 +15,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     pub(crate) every: Duration,
 
-    /// Show the holders in a diagnosis that a process writes to this file
+    /// Show the holders of a diagnosis in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) diagnosis: Option<PathBuf>,
 
