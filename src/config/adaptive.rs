@@ -2,10 +2,10 @@
 
 use super::reader::{ConfigReader, as_text, as_whole, find_field};
 use super::value::{Value, ValueKind};
-use crate::plan::{Adaptive, AdaptiveRule, Limit, RuleName};
+use crate::plan::{Adaptive, AdaptiveRule, Limit, OverloadSign, RuleName};
 
 /// The keys of the table.
-const ADAPTIVE_KEYS: [&str; 4] = ["rule", "start", "floor", "max_healthy"];
+const ADAPTIVE_KEYS: [&str; 5] = ["rule", "start", "floor", "max_healthy", "overload"];
 
 impl ConfigReader {
     /// Reads how the limit of a gate follows outcomes: a table, or a text such as `latency, start 16`.
@@ -27,6 +27,11 @@ impl ConfigReader {
             field(name).map(|value| reader.read_limit(&format!("{path}.{name}"), value))
         };
         let (start, floor) = (limit(self, "start"), limit(self, "floor"));
+        let overload = field("overload").map(|value| {
+            let sign = as_text(value).and_then(|text| text.parse::<OverloadSign>().ok());
+            let allowed = "1 to 100 percent of a resource, such as \"20% pressure.cpu\"";
+            self.require(&format!("{path}.overload"), value, sign, "is no sign of overload", allowed)
+        });
 
         // `max_healthy` belongs to the rule `aimd` alone.
         let given = field("rule")?;
@@ -54,6 +59,9 @@ impl ConfigReader {
         }
         if let Some(floor) = floor {
             adaptive = adaptive.floor_at(floor?);
+        }
+        if let Some(sign) = overload {
+            adaptive = adaptive.overload_by(sign?);
         }
         Some(adaptive)
     }

@@ -272,6 +272,9 @@ impl Serialize for AdaptiveTable {
         if adaptive.floor_limit() != Adaptive::DEFAULT_FLOOR {
             map.serialize_entry("floor", &adaptive.floor_limit())?;
         }
+        if let Some(sign) = adaptive.overload_sign() {
+            map.serialize_entry("overload", &sign.to_string())?;
+        }
         map.end()
     }
 }

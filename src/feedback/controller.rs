@@ -99,6 +99,11 @@ impl Feedback {
         self.window.record_in_flight(in_use, waiting, self.limit);
     }
 
+    /// Notes that the host is under the pressure that counts as overload.
+    pub fn record_pressure(&mut self) {
+        self.window.record_pressure();
+    }
+
     /// Ends the window if it is long enough and has enough samples, and applies the decision of the rule. Returns `None` while the
     /// window goes on.
     pub fn step(&mut self, now: Duration) -> Option<&FeedbackDecision> {

@@ -113,7 +113,7 @@ impl FeedbackDecision {
         let memory: Vec<_> = self.memory.iter().map(ToString::to_string).collect();
         let mut line = format!(
             "at={} rule={} before={} after={} wanted={} reason={} floor={} ceiling={} length={} samples={} completed={} \
-             overloads={} mean={} center={} p90={} peak={} waiting={} reached={} memory={}",
+             overloads={} mean={} center={} p90={} peak={} waiting={} reached={} pressured={} memory={}",
             self.at.as_nanos(),
             self.rule,
             self.before,
@@ -132,6 +132,7 @@ impl FeedbackDecision {
             observed.peak,
             observed.waiting,
             observed.reached,
+            observed.pressured,
             memory.join(","),
         );
         for (name, number) in self.opinion.numbers() {
@@ -177,6 +178,7 @@ impl FromStr for FeedbackDecision {
             peak: fields.parse("peak")?,
             waiting: fields.parse("waiting")?,
             reached: fields.parse("reached")?,
+            pressured: fields.parse("pressured")?,
         };
         let memory = fields.take("memory")?.split(',').filter(|number| !number.is_empty());
         let memory = memory.map(|number| parse("memory", number)).collect::<Result<_, _>>()?;

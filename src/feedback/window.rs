@@ -75,6 +75,7 @@ pub struct Window {
     peak: u32,
     waiting: u32,
     reached: bool,
+    pressured: bool,
 }
 
 impl Window {
@@ -122,6 +123,11 @@ impl Window {
         self.waiting = self.waiting.max(waiting);
     }
 
+    /// Notes that the host was under pressure, so that the window counts as overloaded.
+    pub fn record_pressure(&mut self) {
+        self.pressured = true;
+    }
+
     /// Returns the number of samples: successes and overloads.
     #[must_use]
     pub fn samples(&self) -> u64 {
@@ -138,6 +144,7 @@ impl Window {
             peak: self.peak,
             waiting: self.waiting,
             reached: self.reached,
+            pressured: self.pressured,
             ..Observed::default()
         };
         if let Some(last) = self.latencies.len().checked_sub(1) {
@@ -202,6 +209,8 @@ pub struct Observed {
     pub waiting: u32,
     /// Whether the limit was reached: all permits were in use, or a request waited.
     pub reached: bool,
+    /// Whether the host was under the [pressure](crate::Adaptive::overload_at) that counts as overload.
+    pub pressured: bool,
 }
 
 impl Observed {
@@ -218,10 +227,10 @@ impl Observed {
         self.throughput() * self.mean.as_secs_f64()
     }
 
-    /// Returns whether the outcomes report overload: at least one in a hundred samples.
+    /// Returns whether there was overload: at least one in a hundred samples reports it, or the host was under pressure.
     #[must_use]
     pub fn is_overloaded(&self) -> bool {
-        self.overloads > 0 && self.overloads.saturating_mul(100) >= self.samples
+        self.pressured || (self.overloads > 0 && self.overloads.saturating_mul(100) >= self.samples)
     }
 }
 

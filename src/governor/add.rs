@@ -53,7 +53,7 @@ impl Governor {
         let mut prober = self.0.prober.lock().await;
         let declared = self.declared();
         let mut problems = Vec::new();
-        let feedbacks = create_feedbacks(&[spec], &self.0.rules, &mut problems);
+        let feedbacks = create_feedbacks(&[spec], &self.0.rules, &prober.probes(), &mut problems);
         let of_feedbacks = || feedbacks.iter().map(|feedback| Arc::clone(feedback) as Arc<dyn ResourceProbe>);
         let all_probes: Vec<_> = prober.probes().into_iter().chain(of_feedbacks()).collect();
         problems.extend(probe_problems(&[spec], &all_probes));

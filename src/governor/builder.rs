@@ -211,7 +211,7 @@ impl GovernorBuilder {
         // Every check runs even if an earlier one fails, so that the error has all problems. No probe is called for an
         // invalid plan.
         let mut unknown_rules = Vec::new();
-        let feedbacks = create_feedbacks(&self.specs, &self.rules, &mut unknown_rules);
+        let feedbacks = create_feedbacks(&self.specs, &self.rules, &self.probes, &mut unknown_rules);
         let mut all_probes = self.probes;
         all_probes.extend(feedbacks.iter().map(|feedback| Arc::clone(feedback) as Arc<dyn ResourceProbe>));
         let mut problems = probe_problems(&self.specs, &all_probes);

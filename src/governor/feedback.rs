@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::prober::panic_message;
 use super::status::FeedbackStatus;
 use crate::feedback::{self, Aimd, Band, Feedback, FeedbackDecision, Latency, OutcomeCounts, Reason, Rule};
 use crate::gate::{Gate, OutcomeReader};
 use crate::plan::{
-    Adaptive, AdaptiveRule, Decision, Explanation, GateName, GateSpec, Limit, Measurement, Problem, Reading,
-    Resource, RuleName, Source,
+    Adaptive, AdaptiveRule, Decision, Explanation, GateName, GateSpec, Limit, Measurement, Problem, Quantity,
+    Reading, Resource, RuleName, Source,
 };
 use crate::probe::{ProbeError, ResourceProbe};
 
@@ -31,6 +31,8 @@ pub(super) struct FeedbackProbe {
     /// The gate, once it is open. The first measurement is made before that.
     gate: OnceLock<Gate>,
     terms: FeedbackTerms,
+    /// The probe whose reading can count as overload, and the least reading that does.
+    pressure: Option<(Arc<dyn ResourceProbe>, Quantity)>,
     /// The origin of the instants of decisions.
     origin: Instant,
     state: Mutex<FeedbackState>,
@@ -58,6 +60,7 @@ impl FeedbackProbe {
     pub(super) fn new(
         spec: &GateSpec,
         rules: &BTreeMap<RuleName, MakeRule>,
+        probes: &[Arc<dyn ResourceProbe>],
     ) -> Option<Result<Self, Problem>> {
         let (adaptive, resource) = (spec.adaptivity()?, Resource::feedback(spec.name())?);
         let rule: Box<dyn Rule> = match adaptive.rule() {
@@ -72,6 +75,16 @@ impl FeedbackProbe {
                 make()
             }
         };
+        let sign = adaptive.overload_sign();
+        let pressure = sign.and_then(|sign| {
+            let probe = probes.iter().find(|probe| probe.resource() == sign.resource())?;
+            Some((Arc::clone(probe), sign.least()))
+        });
+        if let Some(sign) = sign.filter(|_| pressure.is_none()) {
+            let (gate, resource) = (spec.name(), sign.resource());
+            let known = probes.iter().map(ResourceProbe::resource).collect();
+            return Some(Err(Problem::NoProbe { gate, resource, probed: known }));
+        }
         let band = Band::new(adaptive.floor_limit(), Limit::MAX);
         let state = FeedbackState {
             feedback: Feedback::new(rule, adaptive.start_limit(), band, Duration::ZERO),
@@ -89,6 +102,7 @@ impl FeedbackProbe {
             adaptive,
             gate: OnceLock::new(),
             terms: FeedbackTerms::new(band),
+            pressure,
             origin: Instant::now(),
             state: Mutex::new(state),
         }))
@@ -130,6 +144,19 @@ impl FeedbackProbe {
             decisions: state.decisions.iter().map(|(reason, count)| (*reason, *count)).collect(),
             history: state.feedback.history().clone(),
         }
+    }
+
+    /// Looks at the pressure on the host, and then steps. A probe that fails or does not answer in time reports no pressure; the
+    /// governor, which measures it as any other probe, reports the failure.
+    async fn look_and_step(&self) -> bool {
+        if let Some((probe, least)) = &self.pressure {
+            let measured = timeout(MAX_STEP, probe.measure()).await;
+            let reading = measured.ok().and_then(Result::ok).map(|measurement| measurement.reading());
+            if matches!(reading, Some(Reading::Finite(share)) if share >= *least) {
+                self.state().feedback.record_pressure();
+            }
+        }
+        self.step()
     }
 
     /// Reads the outcomes, and lets the rule decide if the window has ended. Returns `true` if the limit has changed, or the rule has
@@ -213,7 +240,7 @@ impl ResourceProbe for FeedbackProbe {
 
     /// Decides if a window has ended, and returns the chosen limit. Its source is the last decision.
     async fn measure(&self) -> Result<Measurement, ProbeError> {
-        self.step();
+        self.look_and_step().await;
         let state = self.state();
         if let Some(fault) = &state.fault {
             let message = format!("the rule `{}` panicked: {fault}", self.adaptive.rule());
@@ -233,7 +260,7 @@ impl ResourceProbe for FeedbackProbe {
     async fn changed(&self) {
         loop {
             sleep(self.until_next_step()).await;
-            if self.step() {
+            if self.look_and_step().await {
                 return;
             }
         }
@@ -293,10 +320,11 @@ impl FeedbackTerms {
 pub(super) fn create_feedbacks(
     specs: &[GateSpec],
     rules: &BTreeMap<RuleName, MakeRule>,
+    probes: &[Arc<dyn ResourceProbe>],
     problems: &mut Vec<Problem>,
 ) -> Vec<Arc<FeedbackProbe>> {
     let mut feedbacks = Vec::new();
-    for created in specs.iter().filter_map(|spec| FeedbackProbe::new(spec, rules)) {
+    for created in specs.iter().filter_map(|spec| FeedbackProbe::new(spec, rules, probes)) {
         match created {
             Ok(feedback) => feedbacks.push(Arc::new(feedback)),
             Err(problem) => problems.push(problem),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::debug_as_display::impl_debug_as_display;
 use super::limit::Limit;
-use super::name::RuleName;
+use super::name::{Resource, RuleName};
+use super::quantity::Quantity;
 
 /// The declaration of a limit that follows the outcomes of the work, within a floor and the derived limit. Add it with
 /// [`GateSpec::adaptive`](crate::GateSpec::adaptive).
@@ -25,7 +26,17 @@ use super::name::RuleName;
 /// # assert_eq!(SEARCH.adaptivity().map(|adaptive| adaptive.rule().to_string()), Some("aimd".to_owned()));
 /// ```
 ///
-/// It prints as one line of text, and parses as it prints. `start`, `floor` and their commas may be left out:
+/// The pressure on this host can count as overload, too: for work that goes out but costs CPU time or memory here.
+///
+/// ```
+/// use concurrency_governor::probe::Pressure;
+/// use concurrency_governor::{Adaptive, Formula, GateSpec};
+///
+/// const RENDER: GateSpec = GateSpec::new("render", Formula::fixed(100))
+///     .adaptive(Adaptive::latency().overload_at(Pressure::CPU, 20));
+/// ```
+///
+/// It prints as one line of text, and parses as it prints. All behind the rule, with its commas, may be left out:
 ///
 /// ```
 /// use concurrency_governor::Adaptive;
@@ -42,7 +53,73 @@ pub struct Adaptive {
     rule: AdaptiveRule,
     start: Limit,
     floor: Limit,
+    overload: Option<OverloadSign>,
 }
+
+/// A reading of this host from which on a window counts as overloaded; for [`Adaptive::overload_by`].
+///
+/// It is meant for a share of time, such as [`Pressure::CPU`](crate::probe::Pressure::CPU). It prints as `20% pressure.cpu`, and parses as it
+/// prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OverloadSign {
+    resource: Resource,
+    percent: u8,
+}
+
+impl OverloadSign {
+    /// Creates the sign: a reading of `resource` of at least `percent` hundredths.
+    ///
+    /// # Panics
+    ///
+    /// If `percent` is not in `1..=100`. In a `const` that is a compile error. For computed input, parse a text.
+    #[must_use]
+    pub const fn new(resource: Resource, percent: u8) -> Self {
+        assert!(percent >= 1 && percent <= 100, "the percentage must be from 1 to 100");
+        Self { resource, percent }
+    }
+
+    /// Returns the resource.
+    #[must_use]
+    pub const fn resource(&self) -> Resource {
+        self.resource
+    }
+
+    /// Returns the least reading that counts as overload.
+    #[must_use]
+    pub const fn least(&self) -> Quantity {
+        Quantity::from_thousandths((self.percent as u64).saturating_mul(10))
+    }
+}
+
+impl fmt::Display for OverloadSign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}% {}", self.percent, self.resource)
+    }
+}
+
+impl FromStr for OverloadSign {
+    type Err = InvalidOverloadSign;
+
+    fn from_str(given: &str) -> Result<Self, InvalidOverloadSign> {
+        let parse = || {
+            let (percent, resource) = given.trim().split_once('%')?;
+            let percent = percent.trim().parse().ok().filter(|percent| (1..=100).contains(percent))?;
+            Some(Self { resource: resource.trim().parse().ok()?, percent })
+        };
+        parse().ok_or_else(|| InvalidOverloadSign { given: given.to_owned() })
+    }
+}
+
+/// The error for a text that is not an [`OverloadSign`]: what was given, and what is allowed.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{given:?} is no sign of overload (allowed: 1 to 100 percent of a resource, such as `20% pressure.cpu`)"
+)]
+pub struct InvalidOverloadSign {
+    given: String,
+}
+
+impl_debug_as_display!(InvalidOverloadSign);
 
 /// Which rule chooses an adaptive limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,7 +170,7 @@ impl Adaptive {
 
     /// Declares a limit of a rule, with the default start and floor.
     pub const fn by(rule: AdaptiveRule) -> Self {
-        Self { rule, start: Self::DEFAULT_START, floor: Self::DEFAULT_FLOOR }
+        Self { rule, start: Self::DEFAULT_START, floor: Self::DEFAULT_FLOOR, overload: None }
     }
 
     /// Sets the limit before the first decision, in permits. A start out of the band counts as the nearest limit in it. For
@@ -128,6 +205,30 @@ impl Adaptive {
         self
     }
 
+    /// Lets a window in which the reading of `resource` was at least `percent` hundredths count as overloaded, whatever the outcomes
+    /// say: the limit falls to nine tenths, once for each window. Meant for the pressure on this host, such as
+    /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. A reading that is unknown is no overload.
+    ///
+    /// # Panics
+    ///
+    /// If `percent` is not in `1..=100`. In a `const` that is a compile error. For computed input use
+    /// [`overload_by`](Self::overload_by).
+    pub const fn overload_at(self, resource: Resource, percent: u8) -> Self {
+        self.overload_by(OverloadSign::new(resource, percent))
+    }
+
+    /// Same as [`overload_at`](Self::overload_at), for computed input.
+    pub const fn overload_by(mut self, sign: OverloadSign) -> Self {
+        self.overload = Some(sign);
+        self
+    }
+
+    /// Returns the reading from which on a window counts as overloaded, if one is declared.
+    #[must_use]
+    pub const fn overload_sign(&self) -> Option<OverloadSign> {
+        self.overload
+    }
+
     /// Returns the rule.
     #[must_use]
     pub const fn rule(&self) -> AdaptiveRule {
@@ -153,7 +254,8 @@ impl fmt::Display for Adaptive {
         if let AdaptiveRule::Aimd { max_healthy } = self.rule {
             write!(f, " {max_healthy:?}")?;
         }
-        write!(f, ", start {}, floor {}", self.start, self.floor)
+        write!(f, ", start {}, floor {}", self.start, self.floor)?;
+        self.overload.map_or(Ok(()), |sign| write!(f, ", overload {sign}"))
     }
 }
 
@@ -178,6 +280,12 @@ fn parse(given: &str) -> Option<Adaptive> {
     let (mut adaptive, mut start, mut floor) = (Adaptive::by(rule), None, None);
     for part in parts {
         let (name, limit) = part.split_once(' ')?;
+        if name == "overload" {
+            if adaptive.overload.replace(limit.parse().ok()?).is_some() {
+                return None; // given twice
+            }
+            continue;
+        }
         let limit: Limit = limit.trim().parse().ok()?;
         let set = match name {
             "start" => &mut start,
@@ -214,7 +322,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 /// The error for a text that is not an [`Adaptive`]: what was given, and what is allowed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{given:?} is not a rule for an adaptive limit (allowed: `latency`, `arc`, `aimd` with a duration such as `aimd 200ms`, or `custom:NAME`; then `, start N` and `, floor N` from 1 to {max})",
+    "{given:?} is not a rule for an adaptive limit (allowed: `latency`, `arc`, `aimd` with a duration such as `aimd 200ms`, or `custom:NAME`; then `, start N` and `, floor N` from 1 to {max}, and a sign such as `, overload 20% pressure.cpu`)",
     max = Limit::MAX
 )]
 pub struct InvalidAdaptive {

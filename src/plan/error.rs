@@ -189,13 +189,13 @@ pub enum Problem {
         /// The number of probes that measure it.
         times: usize,
     },
-    /// A formula reads a resource that no probe measures.
+    /// A formula, or the sign of overload of an adaptive gate, reads a resource that no probe measures.
     #[error(
-        "the formula of gate `{gate}` reads `{resource}`, which no probe measures (there are probes for {})",
+        "gate `{gate}` reads `{resource}`, which no probe measures (there are probes for {})",
         list(probed, ", ")
     )]
     NoProbe {
-        /// The gate with the formula.
+        /// The gate.
         gate: GateName,
         /// The resource.
         resource: Resource,

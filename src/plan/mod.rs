@@ -34,7 +34,7 @@ mod resolution;
 #[expect(clippy::module_inception, reason = "the module is the pure core, the file holds its type `Plan`")]
 mod plan;
 
-pub use adaptive::{Adaptive, AdaptiveRule, InvalidAdaptive};
+pub use adaptive::{Adaptive, AdaptiveRule, InvalidAdaptive, InvalidOverloadSign, OverloadSign};
 pub use amount::{Amount, Operand};
 pub use derivation::{Derivation, DerivedPart, Effect};
 pub use env::EnvError;

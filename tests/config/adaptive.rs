@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use concurrency_governor::config::PlanConfig;
 use concurrency_governor::plan::RuleName;
-use concurrency_governor::{Adaptive, Plan};
+use concurrency_governor::{Adaptive, Plan, Resource};
 
 use crate::support::parse_json;
+
+const CPU_PRESSURE: Resource = Resource::new("pressure.cpu");
 
 /// Returns the problems of a configuration.
 fn problems_of(json: &str) -> Vec<String> {
@@ -27,6 +29,11 @@ fn a_gate_declares_how_its_limit_follows_outcomes() {
         (r#"{"rule": "arc", "floor": null}"#, Adaptive::arc()),
         (r#"{"rule": "aimd", "max_healthy": "200ms"}"#, aimd),
         (r#"{"rule": "custom:ours"}"#, Adaptive::custom(RuleName::new("ours"))),
+        (
+            r#"{"rule": "arc", "overload": " 20 % pressure.cpu"}"#,
+            Adaptive::arc().overload_at(CPU_PRESSURE, 20),
+        ),
+        (r#""latency, overload 100% pressure.cpu""#, Adaptive::latency().overload_at(CPU_PRESSURE, 100)),
         (r#""latency""#, Adaptive::latency()),
         (r#""arc, floor 2, start 8""#, Adaptive::arc().start(8).floor(2)),
         (r#""aimd 200ms""#, aimd),
@@ -54,6 +61,10 @@ fn a_wrong_declaration_is_reported() {
         ("{}", "gates.io.adaptive has no rule (required, for example rule = \"latency\")"),
         ("7", "gates.io.adaptive = 7 is not a table (allowed: a table, as [gates.io.adaptive] in TOML)"),
         (
+            r#"{"rule": "arc", "overload": "0% cpu"}"#,
+            "gates.io.adaptive.overload = \"0% cpu\" is no sign of overload (allowed: 1 to 100 percent of a resource, such as \"20% pressure.cpu\")",
+        ),
+        (
             r#"{"rule": "latncy"}"#,
             "gates.io.adaptive.rule = \"latncy\" is not a rule (allowed: \"latency\", \"arc\", \"aimd\" with max_healthy, or \"custom:NAME\")",
         ),
@@ -75,11 +86,11 @@ fn a_wrong_declaration_is_reported() {
         ),
         (
             r#"{"rule": "arc", "speed": 0}"#,
-            "gates.io.adaptive.speed is not a known key (allowed: rule, start, floor, max_healthy)",
+            "gates.io.adaptive.speed is not a known key (allowed: rule, start, floor, max_healthy, overload)",
         ),
         (
             r#""latency, start 0""#,
-            "gates.io.adaptive: \"latency, start 0\" is not a rule for an adaptive limit (allowed: `latency`, `arc`, `aimd` with a duration such as `aimd 200ms`, or `custom:NAME`; then `, start N` and `, floor N` from 1 to 1073741823)",
+            "gates.io.adaptive: \"latency, start 0\" is not a rule for an adaptive limit (allowed: `latency`, `arc`, `aimd` with a duration such as `aimd 200ms`, or `custom:NAME`; then `, start N` and `, floor N` from 1 to 1073741823, and a sign such as `, overload 20% pressure.cpu`)",
         ),
     ] {
         let json = format!(r#"{{"gates": {{"io": {{"formula": "8", "adaptive": {given}}}}}}}"#);

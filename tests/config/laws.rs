@@ -72,7 +72,7 @@ fn round_trip<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
 
 /// Generates JSON that often resembles a configuration.
 fn config_like_json() -> impl Strategy<Value = Value> {
-    let key = "preset|gates|overrides|formula|queue|max_wait|shed|policy|measure_waits|within|weight|adaptive|rule|start|floor|max_healthy|keys|max|cap|io|a|io/a|[ -~]{0,3}";
+    let key = "preset|gates|overrides|formula|queue|max_wait|shed|policy|measure_waits|within|weight|adaptive|rule|start|floor|max_healthy|overload|keys|max|cap|io|a|io/a|[ -~]{0,3}";
     let leaf = prop_oneof![
         2 => any::<i64>().prop_map(Value::from),
         1 => any::<f64>().prop_map(Value::from),

@@ -42,7 +42,7 @@ fn each_problem_prints_one_line() {
         ),
         (
             Problem::NoProbe { gate: io, resource: Resource::FD, probed: vec![] },
-            "the formula of gate `io` reads `fd`, which no probe measures (there are probes for none)",
+            "gate `io` reads `fd`, which no probe measures (there are probes for none)",
         ),
     ] {
         assert_eq!(problem.to_string(), text);

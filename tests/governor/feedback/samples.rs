@@ -1,6 +1,7 @@
 //! What is a sample, and what is not.
 
-use concurrency_governor::feedback::OutcomeCounts;
+use concurrency_governor::feedback::{OutcomeCounts, Reason};
+use concurrency_governor::plan::Quantity;
 use concurrency_governor::{AcquireError, Keys};
 
 use super::*;
@@ -141,4 +142,41 @@ async fn the_work_may_be_local() {
     let work = async move { counting.set(counting.get() + 1) };
     LocalSet::new().run_until(gate.request().observe(work, |()| Outcome::Ignore)).await.unwrap();
     assert_eq!(calls.get(), 1);
+}
+
+/// The pressure on this host counts as overload from the declared share on: each window lowers the limit once. An unknown or lower reading
+/// does not, and without the probe the governor is not built.
+#[tokio::test(start_paused = true)]
+async fn pressure_counts_as_overload() {
+    const PRESSURE: Resource = Resource::new("pressure.cpu");
+    const RENDER: GateSpec = GateSpec::new("render", Formula::fixed(64))
+        .adaptive(Adaptive::latency().start(64).overload_at(PRESSURE, 20));
+    let pressure = MockProbe::new(PRESSURE, Reading::Unknown);
+    let governor = Governor::builder().gate(RENDER).probe(pressure.clone()).build().await.unwrap();
+    let _refresh = governor.spawn_refresh(POLICY);
+    let gate = governor.gate(RENDER).unwrap();
+    let mut overloads = Vec::new();
+    for share in [Reading::Unknown, thousandths(199), thousandths(200)] {
+        pressure.set(share);
+        call(&gate, 100, 20, Outcome::Success, 3.0).await;
+        let feedback = feedback_of(&governor, RENDER);
+        overloads.push(feedback.history.iter().filter(|decision| decision.observed().pressured).count());
+    }
+    assert!(overloads[..2] == [0, 0] && overloads[2] >= 2, "{overloads:?}");
+    let feedback = feedback_of(&governor, RENDER);
+    let pressured = feedback.history.iter().filter(|decision| decision.observed().pressured);
+    for decision in pressured {
+        assert_eq!(decision.opinion().reason(), Reason::Overload);
+        assert!(decision.after() < decision.before(), "{decision}");
+    }
+
+    let error = Governor::builder().gate(RENDER).probe(cpu(4)).build().await.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "gate `render` reads `pressure.cpu`, which no probe measures (there are probes for cpu)"
+    );
+}
+
+fn thousandths(share: u64) -> Reading {
+    Reading::Finite(Quantity::from_thousandths(share))
 }
