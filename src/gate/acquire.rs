@@ -510,15 +510,21 @@ impl<G: GateRef> PendingRequest<G> {
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         // A task without budget does not take the permits now.
         if !this.waiter.is_strict() && !node.tree().has_waiters() && coop::has_budget_remaining() {
-            let now = clock::now();
-            let admitted = node.tree().locked(|state, _| {
-                let is_admitted = state.arrive(node.place(), &this.waiter) == QueueArrival::Admitted;
+            let (now, weight) = (clock::now(), this.waiter.weight());
+            let mut is_quiet = false;
+            let admitted = node.tree().locked(|state, word| {
+                is_quiet = state.admit_quiet(*word, node.place(), weight);
+                let is_admitted =
+                    is_quiet || state.arrive(node.place(), &this.waiter) == QueueArrival::Admitted;
                 is_admitted.then(|| {
                     let tracked = TrackedRequest { requester, ownership: G::OWNERSHIP };
-                    state.track(node.place(), this.waiter.weight(), tracked, now)
+                    state.track(node.place(), weight, tracked, now)
                 })
             });
             if let Some(record) = admitted {
+                if is_quiet {
+                    shared.counters.increment(Counter::Admitted);
+                }
                 this.waiter.mark_granted(record);
                 return Poll::Ready(SlowOutcome::Granted);
             }

@@ -78,11 +78,16 @@ impl GateState<FairQueue> {
         weight > 0 && !word.has(Word::WAITERS) && self.queue.admit_quiet(place, weight)
     }
 
-    /// Releases permits without a record if nothing waits for them. Returns `false`, and changes nothing, if another step must do that.
+    /// Releases permits if nothing waits for them. Returns `false`, and releases nothing, if another step must do that.
     #[inline]
     pub(in crate::gate) fn release_quiet(&mut self, word: Word, place: &Place, held: HeldPermits) -> bool {
-        let is_quiet = held.record().is_none() && !word.has(Word::WAITERS);
-        is_quiet && held.weight() > 0 && self.queue.release_quiet(place, held.weight())
+        if word.has(Word::WAITERS) || held.weight() == 0 {
+            return false;
+        }
+        if !held.record().is_none() {
+            self.queue.untrack(held.record(), clock::now);
+        }
+        self.queue.release_quiet(place, held.weight())
     }
 
     /// Admits a request that does not wait. If it was not admitted, nothing has changed, and nothing was counted.
