@@ -1,7 +1,7 @@
 //! Nested requests: work that holds a permit asks for more, and never waits for itself.
 //!
-//! A [`LendingPermit`] is a node in a chain: the work, the work that it is part of, and so on. Each has an account, which is a gate of its
-//! own with as many permits as the work has. A nested request that the gate cannot admit borrows from the accounts of its chain. So the
+//! A [`LendingPermit`] has a parent, if its request was itself nested, and so on: its ancestors. Each has an *account*, an internal gate
+//! with as many permits as the permit has. A nested request that the gate cannot admit borrows from the account of its parent. So the
 //! queue of an account, its deadlines and its cancellation are those of any gate, and the gate itself knows nothing of loans.
 
 use std::borrow::Cow;
@@ -30,9 +30,9 @@ use crate::plan::Limit;
 
 /// A permit whose work makes requests of its own; from [`OwnedPermit::lend`], and from each request [under](Request::under) another one.
 ///
-/// A nested request never waits for room that its own work holds. If the gate has no room, it *borrows* the permits of the work that it
-/// is part of: these are lent until the nested permit is dropped, and counted once. So work that waits for its nested work cannot
-/// deadlock, whatever the limit is.
+/// A nested request never waits for room that its own work holds. If the gate has no room, it *borrows* the permits of its
+/// parent: these are lent until the nested permit is dropped, and counted once. So work that waits for its nested work cannot
+/// deadlock, whatever the limit is, as long as no nested request is heavier than the permit of its parent.
 ///
 /// Clones are handles of the same permit. It is released when the last clone and the last permit under it are dropped.
 ///
@@ -62,7 +62,7 @@ struct Work {
     weight: u32,
     /// The permits that the gate has admitted for this work. `None` if all were borrowed.
     own: Option<OwnedPermit>,
-    /// The permits that were borrowed, from the accounts of the works above.
+    /// The permits that were borrowed, from the accounts of the ancestors.
     loans: Vec<OwnedPermit>,
     /// What nested work can borrow: a gate with as many permits as the work has. Created with the first loan.
     account: Mutex<Option<Gate>>,
@@ -79,16 +79,16 @@ impl OwnedPermit {
 }
 
 impl<'g> Request<'g> {
-    /// Makes the request for work that is part of the work of `permit`. It never waits for room that this work holds, nor for what the
-    /// works above it hold.
+    /// Makes the request for work that is part of the work of `permit`, its parent. It never waits for room that its parent or another
+    /// ancestor holds.
     ///
     /// 1. If the gate has room and no request waits, it is admitted as any other request.
-    /// 2. Otherwise it borrows from the permit, then from the one above it, and so on. That also works while the gate is paused or closed
-    ///    or its queue is full: the work has been admitted before. It waits only while other nested requests have borrowed these
-    ///    permits. If one of these ends, or the gate has room, it is admitted.
-    /// 3. If it is heavier than the permit above it, it borrows from the works further up as well. If it is heavier than the permits of
-    ///    its whole chain, it borrows all of them and waits in the queue for the rest. Two such requests can wait for each other, as any
-    ///    work that holds permits while it waits for more. Nested requests that are no heavier than the permit above them cannot.
+    /// 2. Otherwise it borrows the permits of its parent. That also works while the gate is paused or closed or its queue is full: the
+    ///    work has been admitted before. It waits while other nested requests have borrowed these permits, until one of those ends or the
+    ///    gate has room.
+    /// 3. If it is heavier than its parent, it borrows from further ancestors as well. If it is heavier than all of them together, it
+    ///    borrows all of them and waits in the queue for the rest. Two such requests can wait for each other, as any
+    ///    work that holds permits while it waits for more. Nested requests that are no heavier than their parents cannot.
     ///
     /// The chain may have permits of several gates; only those that count at the gate of the request are borrowed: permits of the same
     /// gate, or of a gate, or a key, within it. A request at another gate of the same tree could wait for room that its chain holds

@@ -11,7 +11,7 @@ use crate::plan::{BuildError, GateSpec, Plan, Problem};
 use crate::probe::ResourceProbe;
 
 impl Governor {
-    /// Adds a gate, behind those of the plan, and opens it. From then on it is like the others: its limit follows the host, and
+    /// Adds a gate after those of the plan, and opens it. From then on it is like the others: its limit follows the host, and
     /// explanations, settings, diagnoses and metrics have it.
     ///
     /// A gate can be added [within](GateSpec::within) one that was opened with children or keys. It may have keys, but no children of
@@ -38,7 +38,7 @@ impl Governor {
     /// # Errors
     ///
     /// [`BuildError`] with every problem, as in [`build`](super::GovernorBuilder::build): a name that is declared already, an invalid place in the
-    /// hierarchy, a resource without a probe, an unknown rule; and a parent that was opened without children, or that shares
+    /// hierarchy, a resource without a probe, an unknown rule; and a parent that was created without children and keys, or that shares
     /// its limit with other processes. Nothing is changed then.
     ///
     /// # Panics

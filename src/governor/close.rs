@@ -13,10 +13,10 @@ use crate::plan::{GateName, GateSpec};
 impl Governor {
     /// Closes every gate without failing the work that is under way: for a graceful shutdown, after the source of new work has stopped.
     ///
-    /// One gate after the other rejects new requests, serves those that wait, and is waited for until no permit is in use. The order is
-    /// that of the plan, but a parent comes after its children. So declare the gates in the order in which work passes them: what holds
-    /// a permit of one gate can still acquire from the later ones, and make [nested](crate::gate::Request::under) requests. At the
-    /// deadline all gates are closed: what still waits is rejected. Permits are never revoked.
+    /// The gates are closed one by one: each rejects new requests, serves those that wait, and is drained before the next is closed. They
+    /// are closed in the order of the plan, but a parent after its children. Declare the gates in the order in which work passes them:
+    /// then what holds a permit of one gate can still acquire from the later ones, and make [nested](crate::gate::Request::under)
+    /// requests. At the deadline all gates are closed: what still waits is rejected. Permits are never revoked.
     ///
     /// A [pool](crate::pool) on one of the gates is closed with it, after the last checkout; `Pool::drained` waits for its items. A
     /// [paused](Gate::pause) gate is not resumed, so its queue is rejected at the deadline. The background refresh goes on.
@@ -40,7 +40,7 @@ impl Governor {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime with time enabled. If a waker panics, after the gate is closed.
+    /// Outside of a tokio runtime with time enabled. If a waker panics; its gate is closed then.
     ///
     /// # Cancel safety
     ///
@@ -53,7 +53,7 @@ impl Governor {
                 break;
             }
         }
-        // First all gates reject what arrives. Otherwise a request that one gate rejects could be admitted by the next.
+        // All gates reject new requests before one rejects those that wait. Otherwise such a task could go on at a gate that is still open.
         gates.iter().for_each(Gate::close_after_queue);
         let left =
             gates.iter().map(|gate| self.left_of(gate)).filter(|left| left.in_use > 0 || left.rejected > 0);
@@ -63,13 +63,13 @@ impl Governor {
     }
 
     /// Waits until no permit of a closed gate is in use. A gate with a lease whose block is empty keeps a permit to itself, so
-    /// it is looked at from time to time.
+    /// it is polled.
     async fn drained(&self, gate: &Gate) {
         if !self.0.shares.has_lease(gate) {
             return gate.drained().await;
         }
         while gate.waiting() > 0 || self.0.shares.in_use(gate) > 0 {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -159,5 +159,5 @@ impl fmt::Display for GateLeft {
     }
 }
 
-/// The time between two looks at a gate with a lease.
-const LOOK: Duration = Duration::from_millis(20);
+/// The time between two polls of a gate with a lease.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);

@@ -12,7 +12,7 @@ use super::quantity::Quantity;
 /// The declaration of a limit that follows the outcomes of the work, within a floor and the derived limit. Add it with
 /// [`GateSpec::adaptive`](crate::GateSpec::adaptive).
 ///
-/// The derived limit is what the host grants. What a server elsewhere bears is known only from its answers, so a
+/// The derived limit is what the host grants. The capacity of a server elsewhere is known only from its answers, so a
 /// [rule](crate::feedback) chooses the limit below it.
 ///
 /// ```
@@ -36,7 +36,7 @@ use super::quantity::Quantity;
 ///     .adaptive(Adaptive::latency().overload_at(Pressure::CPU, 20));
 /// ```
 ///
-/// It prints as one line of text, and parses as it prints. All behind the rule, with its commas, may be left out:
+/// It prints as one line of text, and parses as it prints. Everything after the rule may be left out:
 ///
 /// ```
 /// use concurrency_governor::Adaptive;
@@ -127,7 +127,7 @@ impl_debug_as_display!(InvalidOverloadSign);
 pub enum AdaptiveRule {
     /// [`Latency`](crate::feedback::Latency): keeps a small queue at the server.
     Latency,
-    /// [`Arc`](crate::feedback::Arc): follows the mean latency, and the server's signs of overload.
+    /// [`Arc`](crate::feedback::Arc), adaptive request concurrency: follows the mean latency, and the server's signs of overload.
     Arc,
     /// [`Aimd`](crate::feedback::Aimd): adds and multiplies around a latency that is healthy.
     Aimd {
@@ -189,7 +189,7 @@ impl Adaptive {
         self
     }
 
-    /// Sets the lowest limit that the rule may choose, in permits. A derived limit below the floor holds. For computed input
+    /// Sets the lowest limit that the rule may choose, in permits. If the derived limit is below the floor, it applies. For computed input
     /// use [`floor_at`](Self::floor_at).
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! Pausing a gate: it keeps its queue and admits nothing until it is resumed.
 //!
-//! A paused gate has the limit 0 in its word, or in its node, and no other gate has. So nothing fits, on any path, and no path needs a
-//! check of its own. The limit that the gate has for its users is kept beside.
+//! A pause sets the limit in the atomic word, or in the node of a tree, to 0. No other gate has the limit 0. So nothing fits, and no path needs
+//! a check of its own. The configured limit is kept beside it.
 
 use super::admission::GateState;
 use crate::gate::permits::Word;
@@ -10,7 +10,7 @@ use crate::gate::queue::fair::{FairQueue, Place};
 use crate::gate::wake_list::WakeList;
 use crate::plan::Limit;
 
-/// The rules of a gate by itself.
+/// The rules of a gate without parent, children and keys.
 impl GateState<FifoQueue> {
     /// Admits no request until the gate is resumed.
     pub(in crate::gate) fn pause(&mut self, word: &mut Word) {
