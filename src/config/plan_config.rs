@@ -91,6 +91,7 @@ impl PlanConfig {
 
         match Plan::new(specs).map_err(|error| reader.report_plan_problems(&error, &gates.lines, declared)) {
             Ok(plan) if reader.problems.is_empty() => {
+                let plan = plan.with_shared(shares.iter().map(|(gate, _)| *gate).collect());
                 let overrides = Settings::of(OVERRIDES, overrides);
                 Ok(Self { preset: preset.flatten(), plan, shares, overrides })
             }

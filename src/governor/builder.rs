@@ -58,6 +58,8 @@ pub struct GovernorBuilder {
     rules: BTreeMap<RuleName, MakeRule>,
     #[cfg(feature = "fleet")]
     shares: Vec<(GateName, Share)>,
+    /// The gates of plans that are not to be opened without a share.
+    must_share: Vec<GateName>,
     probe_deadline: Duration,
 }
 
@@ -71,6 +73,7 @@ impl GovernorBuilder {
             rules: BTreeMap::new(),
             #[cfg(feature = "fleet")]
             shares: Vec::new(),
+            must_share: Vec::new(),
             probe_deadline: PROBE_DEADLINE,
         }
     }
@@ -82,6 +85,7 @@ impl GovernorBuilder {
     )]
     pub fn plan(mut self, plan: Plan) -> Self {
         self.specs.extend_from_slice(plan.specs());
+        self.must_share.extend_from_slice(plan.shared());
         self
     }
 
@@ -207,7 +211,8 @@ impl GovernorBuilder {
     /// # Cancel safety
     ///
     /// Dropping the future aborts the measurements and drops the builder. It has no other effect.
-    pub async fn build(self) -> Result<Governor, BuildError> {
+    #[cfg_attr(not(feature = "fleet"), expect(unused_mut, reason = "no gate can be shared"))]
+    pub async fn build(mut self) -> Result<Governor, BuildError> {
         // Every check runs even if an earlier one fails, so that the error has all problems. No probe is called for an
         // invalid plan.
         let mut unknown_rules = Vec::new();
@@ -226,6 +231,9 @@ impl GovernorBuilder {
         problems.extend(Plan::override_problems(&self.specs, &self.overrides));
         #[cfg(feature = "fleet")]
         problems.extend(Shares::problems(&self.shares, &self.specs).await);
+        #[cfg(feature = "fleet")]
+        self.must_share.retain(|must| !self.shares.iter().any(|(gate, _)| gate == must));
+        problems.extend(self.must_share.iter().map(|gate| Problem::MissingShare { gate: *gate }));
         let Some(plan) = plan.filter(|_| problems.is_empty()) else {
             return Err(BuildError::of(problems));
         };

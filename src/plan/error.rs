@@ -213,6 +213,14 @@ pub enum Problem {
         /// The gates that are declared.
         known: Vec<GateName>,
     },
+    /// A plan file shares a gate, and the governor was given no share for it.
+    #[error(
+        "the plan shares gate `{gate}` with other processes, and no share is given for it: give those of the plan file to `GovernorBuilder::shares`"
+    )]
+    MissingShare {
+        /// The gate.
+        gate: GateName,
+    },
     /// A share is given for a gate that is within another one.
     #[error(
         "a share is given for gate `{gate}`, which is within gate `{parent}` (allowed: a gate that is within no other; the gates within it share its lease)"

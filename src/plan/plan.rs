@@ -38,6 +38,8 @@ pub struct Plan {
     indices: BTreeMap<GateName, usize>,
     /// Indices in `specs` in topological order: each gate comes after the gates whose limits its formula reads.
     order: Vec<usize>,
+    /// The gates of which the source of the plan says that they share their limit with other processes.
+    shared: Vec<GateName>,
 }
 
 impl Plan {
@@ -58,7 +60,18 @@ impl Plan {
         problems.extend(cycles.into_iter().map(|circle| Problem::Cycle { circle }));
         problems.extend(hierarchy_problems(&specs, &indices));
         BuildError::check(problems)?;
-        Ok(Self { specs, indices, order })
+        Ok(Self { specs, indices, order, shared: Vec::new() })
+    }
+
+    /// Notes which gates share their limit with other processes, so that a governor is not built without that.
+    #[cfg(feature = "serde")]
+    pub(crate) fn with_shared(self, shared: Vec<GateName>) -> Self {
+        Self { shared, ..self }
+    }
+
+    /// Returns the gates that share their limit with other processes, as far as the source of the plan says so.
+    pub(crate) fn shared(&self) -> &[GateName] {
+        &self.shared
     }
 
     /// Returns the gates in the order of declaration.

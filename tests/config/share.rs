@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use concurrency_governor::config::{LedgerSource, PlanConfig};
-use concurrency_governor::plan::Unreachable;
-use concurrency_governor::{GateName, Limit};
+use concurrency_governor::plan::{Problem, Unreachable};
+use concurrency_governor::{GateName, Governor, Limit, Plan};
 
 use crate::support::parse_json;
 
@@ -108,4 +108,25 @@ fn the_url_of_a_ledger_is_not_shown() {
     assert!(missing.contains(" cannot be read: "), "{missing}");
     let unset = share("ledger_env", "A_LEDGER_THAT_IS_NOT_SET").shares().unwrap_err().to_string();
     assert_eq!(unset, "gates.io.share: environment variable A_LEDGER_THAT_IS_NOT_SET is not set, or no text");
+}
+
+/// A governor is not built from a plan that shares a gate, if it was given no share for it: the gate would have a limit of its own.
+#[test]
+fn a_shared_gate_is_not_opened_without_its_share() {
+    let config = parse_json(&config_of(r#"{"name": "io", "ledger_env": "A", "limit": 7}"#)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let build = |plan: &Plan| runtime.block_on(Governor::builder().plan(plan.clone()).build());
+    let error = build(config.plan()).unwrap_err();
+    assert_eq!(error.problems(), [Problem::MissingShare { gate: IO }]);
+    assert_eq!(
+        error.to_string(),
+        "the plan shares gate `io` with other processes, and no share is given for it: give those of the plan file to `GovernorBuilder::shares`"
+    );
+    #[cfg(feature = "fleet")]
+    {
+        use concurrency_governor::fleet::{MemoryLedger, Share};
+        let share = Share::of(MemoryLedger::new(), "io").limit(Limit::new(7));
+        let build = Governor::builder().plan(config.plan().clone()).share(IO, share).build();
+        assert!(runtime.block_on(build).unwrap().shared(IO).is_ok());
+    }
 }
