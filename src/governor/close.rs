@@ -1,12 +1,11 @@
 //! Closing the gates of a governor, and what is left of them at the deadline.
 
 use std::fmt;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::Governor;
-use super::diagnosis::{HolderGroup, group_holders};
+use super::diagnosis::{HolderGroup, holder_groups};
 use crate::gate::Gate;
 use crate::plan::{GateName, GateSpec};
 
@@ -49,7 +48,7 @@ impl Governor {
         let gates = self.closing_order();
         for gate in &gates {
             gate.close_after_queue();
-            if timeout_at(deadline, self.drained(gate)).await.is_err() {
+            if timeout_at(deadline, self.0.shares.drained(gate)).await.is_err() {
                 break;
             }
         }
@@ -62,24 +61,12 @@ impl Governor {
         report
     }
 
-    /// Waits until no permit of a closed gate is in use. A gate with a lease whose block is empty keeps a permit to itself, so
-    /// it is polled.
-    async fn drained(&self, gate: &Gate) {
-        if !self.0.shares.has_lease(gate) {
-            return gate.drained().await;
-        }
-        while gate.waiting() > 0 || self.0.shares.in_use(gate) > 0 {
-            sleep(POLL_INTERVAL).await;
-        }
-    }
-
     fn left_of(&self, gate: &Gate) -> GateLeft {
-        let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
         GateLeft {
             gate: gate.name(),
             in_use: self.0.shares.in_use(gate),
             rejected: gate.waiting(),
-            holders: group_holders(gate.holders(), overdue_after.map(Duration::from_nanos)),
+            holders: holder_groups(gate),
         }
     }
 
@@ -158,6 +145,3 @@ impl fmt::Display for GateLeft {
         holders.iter().try_for_each(|group| write!(f, "\n  {group}"))
     }
 }
-
-/// The time between two polls of a gate with a lease.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);

@@ -53,8 +53,7 @@ impl Governor {
 }
 
 fn diagnose_gate(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Resolution) -> GateDiagnosis {
-    let (status, holders, stall) = (gate.status(), gate.holders(), gate.look().stall);
-    let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
+    let (status, holders, stall) = (gate.status(), holder_groups(gate), gate.look().stall);
     GateDiagnosis {
         gate: gate.name(),
         limit: status.limit,
@@ -71,7 +70,7 @@ fn diagnose_gate(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Reso
         },
         lease: shares.lease_of(gate.name()),
         tracked: gate.tracks_holders(),
-        holders: group_holders(holders, overdue_after.map(Duration::from_nanos)),
+        holders,
         stall,
     }
 }
@@ -166,8 +165,13 @@ pub struct HolderGroup {
     pub overdue: usize,
 }
 
-/// Joins the holders that requested at the same place, with the same label and in the same state.
-pub(super) fn group_holders(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
+/// Returns the holders of a gate, those that requested at the same place, with the same label and in the same state, as one.
+pub(super) fn holder_groups(gate: &Gate) -> Vec<HolderGroup> {
+    let overdue_after = gate.overdue_after().and_then(|nanos| u64::try_from(nanos).ok());
+    group_holders(gate.holders(), overdue_after.map(Duration::from_nanos))
+}
+
+fn group_holders(holders: Vec<Holder>, overdue_after: Option<Duration>) -> Vec<HolderGroup> {
     // First by the address of the location, which is fast. A place in the source may have several addresses, so the few groups are then
     // joined by its text.
     let mut by_address: HashMap<

@@ -4,9 +4,13 @@
 use std::collections::BTreeMap;
 #[cfg(feature = "fleet")]
 use std::sync::Arc;
+#[cfg(feature = "fleet")]
+use std::time::Duration;
 
 #[cfg(feature = "fleet")]
 use tokio::sync::Notify;
+#[cfg(feature = "fleet")]
+use tokio::time::sleep;
 
 #[cfg(feature = "fleet")]
 use crate::fleet::{Share, SharedGate, SharedStatus};
@@ -120,16 +124,17 @@ impl Shares {
         }
     }
 
-    /// Returns `true` if the gate has a lease of its own.
-    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
-    pub(super) fn has_lease(&self, gate: &Gate) -> bool {
+    /// Waits until no permit of a closed gate is in use. A gate with a lease whose block is empty keeps a permit to itself, so it is
+    /// polled.
+    pub(super) async fn drained(&self, gate: &Gate) {
         #[cfg(feature = "fleet")]
-        return self.leased(gate.name()).is_some();
-        #[cfg(not(feature = "fleet"))]
-        {
-            let _ = gate;
-            false
+        if let Some(shared) = self.leased(gate.name()) {
+            while gate.waiting() > 0 || shared.status().in_use > 0 {
+                sleep(POLL_INTERVAL).await;
+            }
+            return;
         }
+        gate.drained().await;
     }
 
     /// Returns the permits of a gate that are in use by work.
@@ -174,3 +179,7 @@ impl Shares {
         }
     }
 }
+
+/// The time between two polls of a gate with a lease.
+#[cfg(feature = "fleet")]
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
