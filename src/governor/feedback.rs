@@ -239,8 +239,11 @@ impl ResourceProbe for FeedbackProbe {
     }
 
     /// Decides if a window has ended, and returns the chosen limit. Its source is the last decision.
+    ///
+    /// It does not look at the pressure: a refresh follows a decision at once, and a share of time since the last look would then be that
+    /// of an instant.
     async fn measure(&self) -> Result<Measurement, ProbeError> {
-        self.look_and_step().await;
+        self.step();
         let state = self.state();
         if let Some(fault) = &state.fault {
             let message = format!("the rule `{}` panicked: {fault}", self.adaptive.rule());

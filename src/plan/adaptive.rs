@@ -207,7 +207,8 @@ impl Adaptive {
 
     /// Lets a window in which the reading of `resource` was at least `percent` hundredths count as overloaded, whatever the outcomes
     /// say: the limit falls to nine tenths, once for each window. Meant for the pressure on this host, such as
-    /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. A reading that is unknown is no overload.
+    /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It is read
+    /// while a background refresh runs, about four times in a window. A reading that is unknown is no overload.
     ///
     /// # Panics
     ///
