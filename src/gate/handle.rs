@@ -393,7 +393,7 @@ impl Gate {
         self.shared.key()
     }
 
-    /// Returns the number of keys with permits in use or requests waiting.
+    /// Returns the number of keys with permits in use or requests waiting. It visits every key.
     #[must_use]
     pub fn busy_keys(&self) -> usize {
         self.shared.node.as_ref().map_or(0, TreeNode::busy_keys)

@@ -94,6 +94,7 @@ pub(super) struct PrioritySet(u8);
 
 impl PrioritySet {
     pub(super) const EMPTY: Self = Self(0);
+    pub(super) const NORMAL: Self = Self::of(Priority::Normal);
 
     #[inline]
     pub(super) const fn of(priority: Priority) -> Self {
@@ -132,6 +133,12 @@ impl PrioritySet {
         Self(self.0 & other.0)
     }
 
+    /// Returns the priorities of either set.
+    #[inline]
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Returns the priorities of this set that are not in the other.
     #[inline]
     pub(super) const fn minus(self, other: Self) -> Self {
@@ -141,7 +148,7 @@ impl PrioritySet {
     /// Returns the highest priority of the set.
     #[inline]
     pub(super) fn highest(self) -> Option<Priority> {
-        Priority::ALL.get(self.0.checked_ilog2()? as usize).copied()
+        HIGHEST[usize::from(self.0) % SETS]
     }
 
     /// Returns the lowest priority of the set.
@@ -161,9 +168,38 @@ impl PrioritySet {
     }
 }
 
+/// The number of sets.
+const SETS: usize = 1 << CLASSES;
+
+/// The highest priority of each set: benchmark row `key-cycle`.
+static HIGHEST: [Option<Priority>; SETS] = {
+    let mut highest = [None; SETS];
+    let (mut set, mut class) = (0, 0);
+    while set < SETS {
+        while class < CLASSES {
+            if set >> class == 1 {
+                highest[set] = Some(Priority::ALL[class]);
+            }
+            class += 1;
+        }
+        (set, class) = (set + 1, 0);
+    }
+    highest
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The highest priority of each set is the one that a search finds.
+    #[test]
+    fn the_highest_of_each_set() {
+        for set in 0..SETS {
+            let set = PrioritySet(u8::try_from(set).unwrap());
+            let found = Priority::ALL.into_iter().rev().find(|priority| set.contains(*priority));
+            assert_eq!(set.highest(), found, "{set:?}");
+        }
+    }
 
     /// Each priority prints as its name, in a column too, and parses back. The error has what was given, and what is allowed.
     #[test]

@@ -92,6 +92,7 @@ impl FairQueue {
         mut change: impl FnMut(NodeId, &mut GateNode, PrioritySet),
     ) {
         let Self { nodes, families, .. } = self;
+        let nodes: &mut [GateNode] = nodes;
         let mut id = from;
         let family = families.get(nodes[from].family.0 as usize);
         let mut candidates = family.map_or(nodes[from].own_candidates(), |family| family.ready);

@@ -3,10 +3,10 @@
 use std::mem;
 
 use super::key_index::KeyIndex;
-use super::node::{NodeId, Nodes};
+use super::node::{GateNode, NodeId};
 use super::node_list::NodeList;
 use super::ranks::Ranks;
-use crate::gate::priority::{CLASSES, PrioritySet};
+use crate::gate::priority::{CLASSES, Priority, PrioritySet};
 use crate::plan::Keys;
 
 /// The children of one node.
@@ -40,7 +40,7 @@ impl Family {
 
     /// Ranks a child that is ready for these priorities now, if they or its permits in use have changed.
     #[inline]
-    pub(super) fn rank(&mut self, nodes: &mut Nodes, id: NodeId, ready: PrioritySet) {
+    pub(super) fn rank(&mut self, nodes: &mut [GateNode], id: NodeId, ready: PrioritySet) {
         let node = &mut nodes[id];
         if ready != node.ready || (node.in_use != node.ranked_use && !ready.is_empty()) {
             self.rank_anew(nodes, id, ready);
@@ -48,23 +48,66 @@ impl Family {
     }
 
     #[inline(never)]
-    fn rank_anew(&mut self, nodes: &mut Nodes, id: NodeId, ready: PrioritySet) {
+    fn rank_anew(&mut self, nodes: &mut [GateNode], id: NodeId, ready: PrioritySet) {
         let node = &mut nodes[id];
-        let in_use = node.in_use;
         let was_ready = mem::replace(&mut node.ready, ready);
-        let ranked_use = mem::replace(&mut node.ranked_use, in_use);
+        let ranked_use = mem::replace(&mut node.ranked_use, node.in_use);
         // A child whose use has changed moves within each of its ranks.
-        let unmoved = if ranked_use == in_use { was_ready.and(ready) } else { PrioritySet::EMPTY };
-        for priority in was_ready.minus(unmoved).iter() {
-            let ranks = &mut self.ranks[priority.index()];
-            ranks.remove(nodes, priority, id, ranked_use);
-            if ranks.is_empty() {
-                self.ready = self.ready.without(priority);
+        let unmoved = if ranked_use == node.in_use { was_ready.and(ready) } else { PrioritySet::EMPTY };
+        let (left, entered) = (was_ready.minus(unmoved), ready.minus(unmoved));
+        // Mostly there are requests of the normal priority only.
+        if was_ready.or(ready) == PrioritySet::NORMAL {
+            if !left.is_empty() {
+                self.leave(nodes, Priority::Normal, id, ranked_use);
             }
+            if !entered.is_empty() {
+                self.enter(nodes, Priority::Normal, id);
+            }
+        } else {
+            self.rank_each(nodes, id, left, ranked_use, entered);
         }
-        for priority in ready.minus(unmoved).iter() {
-            self.ranks[priority.index()].insert(nodes, priority, id);
-            self.ready = self.ready.with(priority);
+    }
+
+    /// Removes a child from the ranks of the priorities `left`, and adds it to those of the priorities `entered`.
+    #[cold]
+    fn rank_each(
+        &mut self,
+        nodes: &mut [GateNode],
+        id: NodeId,
+        left: PrioritySet,
+        ranked_use: u32,
+        entered: PrioritySet,
+    ) {
+        for priority in left.iter() {
+            self.leave(nodes, priority, id, ranked_use);
         }
+        for priority in entered.iter() {
+            self.enter(nodes, priority, id);
+        }
+    }
+
+    /// Removes a child from the ranks of a priority, where it stood with `ranked_use` permits in use.
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `key-cycle`: the usual priority is known to the compiler"
+    )]
+    #[inline(always)]
+    fn leave(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId, ranked_use: u32) {
+        let ranks = &mut self.ranks[priority.index()];
+        ranks.remove(nodes, priority, id, ranked_use);
+        if ranks.is_empty() {
+            self.ready = self.ready.without(priority);
+        }
+    }
+
+    /// Adds a child to the ranks of a priority.
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `key-cycle`: the usual priority is known to the compiler"
+    )]
+    #[inline(always)]
+    fn enter(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId) {
+        self.ranks[priority.index()].insert(nodes, priority, id);
+        self.ready = self.ready.with(priority);
     }
 }

@@ -31,7 +31,7 @@ impl FairQueue {
     #[inline]
     fn hinted(&self, key: &KeyPlace) -> Option<NodeId> {
         let (id, generation) = key.hint();
-        let node = self.nodes.get(id)?;
+        let node = self.nodes.get(id.index())?;
         // No other key has had this node since. Generations repeat after 2^32 keys, so the hash is compared, too.
         (node.generation == generation && node.is_key_with(key.hash)).then_some(id)
     }
@@ -78,14 +78,9 @@ impl FairQueue {
         Some(id)
     }
 
-    /// Returns `true` if a gate has keys.
-    pub(super) fn has_keys(&self, id: NodeId) -> bool {
-        self.family(id).is_some_and(|family| family.key_rules.is_some())
-    }
-
-    /// Returns the number of busy keys of a gate.
+    /// Returns the number of busy keys of a gate. Visits all nodes: a count would have to change with each permit.
     pub(in crate::gate) fn busy_keys(&self, parent: NodeId) -> usize {
-        if self.has_keys(parent) { self.nodes[parent].max_weight_or_busy_keys as usize } else { 0 }
+        self.keys(parent).count()
     }
 
     /// Returns the busy keys of a gate with the permits in use and the requests that wait. Visits all nodes.
@@ -154,7 +149,8 @@ impl FairQueue {
     }
 
     /// Adds a key to the list of those that may be idle.
-    fn list(&mut self, id: NodeId) {
+    #[inline(never)]
+    pub(super) fn list(&mut self, id: NodeId) {
         let Self { nodes, families, .. } = self;
         let family = nodes[nodes[id].parent].family;
         if let Some(family) = families.get_mut(family.0 as usize) {
@@ -177,33 +173,11 @@ impl FairQueue {
         }
     }
 
-    /// Changes the number of busy keys of the gate that has this key.
-    #[inline]
-    pub(super) fn change_busy_keys(&mut self, key: NodeId, change: impl FnOnce(u32) -> u32) {
-        let parent = self.nodes[key].parent;
-        let busy = &mut self.nodes[parent].max_weight_or_busy_keys;
-        *busy = change(*busy);
-    }
-
-    /// Notes that a permit or a request of a node is about to be counted.
-    #[inline]
-    pub(super) fn note_busy(&mut self, id: NodeId) {
-        let node = &self.nodes[id];
-        if node.is_idle() && node.is_key() {
-            self.change_busy_keys(id, |busy| busy.saturating_add(1));
-        }
-    }
-
     /// Notes that a permit or a request of a node is gone: a key may be idle now.
     #[inline]
     pub(super) fn note_idle(&mut self, id: NodeId) {
-        let node = &self.nodes[id];
-        if node.is_idle() && node.is_key() {
-            let is_listed = node.mark == NodeMark::Listed;
-            self.change_busy_keys(id, |busy| busy.saturating_sub(1));
-            if !is_listed {
-                self.list(id);
-            }
+        if self.nodes[id].must_be_listed() {
+            self.list(id);
         }
     }
 }

@@ -20,8 +20,8 @@ impl GateNode {
     /// Puts a request behind those of its priority.
     #[inline]
     pub(super) fn push_waiter(&mut self, waiter: Pin<&mut Waiter>, request: WaitingRequest, waker: Waker) {
-        let others = if self.waiting_priorities.is_empty() { 0 } else { self.max_weight_or_busy_keys };
-        self.max_weight_or_busy_keys = others.max(waiter.removable_weight());
+        let others = if self.waiting_priorities.is_empty() { 0 } else { self.max_weight };
+        self.max_weight = others.max(waiter.removable_weight());
         let priority = waiter.priority();
         self.list(priority).push_back(waiter, request, waker);
         self.waiting_priorities = self.waiting_priorities.with(priority);

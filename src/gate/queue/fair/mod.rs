@@ -202,7 +202,6 @@ impl FairQueue {
             fits &= !is_behind && (is_first || !node.waiting_priorities.contains(priority));
         }
         if fits {
-            self.note_busy(leaf);
             self.change_use(leaf, |in_use| in_use.saturating_add(weight));
             if self.sheds() {
                 self.observe_room(leaf);
@@ -277,7 +276,6 @@ impl FairQueue {
         request: WaitingRequest,
         waker: Waker,
     ) {
-        self.note_busy(leaf);
         self.unlist(leaf);
         let priority = waiter.priority();
         self.nodes[leaf].push_waiter(waiter, request, waker);
@@ -472,10 +470,10 @@ impl FairQueue {
         let limits = self.path(leaf).map(|id| (id, self.limit(id)));
         let Some((at, limit)) = limits.min_by_key(|(_, limit)| *limit) else { return };
         let node = &mut self.nodes[leaf];
-        if node.waiting == 0 || node.max_weight_or_busy_keys <= limit {
+        if node.waiting == 0 || node.max_weight <= limit {
             return;
         }
-        node.max_weight_or_busy_keys = limit;
+        node.max_weight = limit;
         let removal =
             Removal::TooLarge { limit: Limit::saturating(limit.into()), level: self.level(leaf, at) };
         let visit = |request: &WaitingRequest, rules| Visit::if_too_large(request, rules, limit);

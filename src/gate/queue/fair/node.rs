@@ -1,6 +1,6 @@
 //! The nodes of a tree of gates, in one slab.
 
-use std::ops::{Index, IndexMut};
+use std::ops::{Deref, DerefMut, Index, IndexMut};
 
 use crate::gate::books::Books;
 use crate::gate::key::Key;
@@ -55,8 +55,7 @@ pub(super) struct GateNode {
     /// Changes each time that the node is given to a key.
     pub(super) generation: u32,
     /// In a leaf: at least the largest weight among the requests that do not wait for the limit. Meaningless while none waits.
-    /// In a gate with keys, which is no leaf: the number of keys that are busy.
-    pub(super) max_weight_or_busy_keys: u32,
+    pub(super) max_weight: u32,
     chosen_leaf: NodeId,
     chosen_weight: u32,
     chosen_priority: Option<Priority>,
@@ -228,7 +227,7 @@ impl GateNode {
             ranked_use: 0,
             links: Neighbours::NONE,
             generation: 0,
-            max_weight_or_busy_keys: 0,
+            max_weight: 0,
             chosen_leaf: NodeId::NONE,
             chosen_weight: 0,
             chosen_priority: None,
@@ -280,6 +279,12 @@ impl GateNode {
     #[inline]
     pub(super) const fn is_idle(&self) -> bool {
         self.in_use == 0 && self.waiting == 0
+    }
+
+    /// Returns `true` for a key that is idle and is not in the list of those that may be.
+    #[inline]
+    pub(super) fn must_be_listed(&self) -> bool {
+        self.mark == NodeMark::None && self.is_key() && self.is_idle()
     }
 
     /// Returns the request that was chosen at this node and does not fit yet. Until it is granted or leaves, no other is granted here.
@@ -349,43 +354,41 @@ impl Nodes {
         NodeId(u32::try_from(self.0.len()).unwrap_or(u32::MAX).saturating_sub(1))
     }
 
-    #[inline]
-    pub(super) fn get(&self, id: NodeId) -> Option<&GateNode> {
-        self.0.get(id.index())
-    }
-
-    #[inline]
-    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut GateNode> {
-        self.0.get_mut(id.index())
-    }
-
-    /// Returns every node, those that are not in use included.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &GateNode> {
-        self.0.iter()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut GateNode> {
-        self.0.iter_mut()
-    }
-
     pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..u32::try_from(self.0.len()).unwrap_or(u32::MAX)).map(NodeId)
     }
 }
 
-impl Index<NodeId> for Nodes {
+/// Functions that change several nodes take a slice: its address and length stay in registers, benchmark row `key-cycle`.
+impl Index<NodeId> for [GateNode] {
     type Output = GateNode;
 
     #[inline]
     fn index(&self, id: NodeId) -> &GateNode {
-        &self.0[id.index()]
+        &self[id.index()]
     }
 }
 
-impl IndexMut<NodeId> for Nodes {
+impl IndexMut<NodeId> for [GateNode] {
     #[inline]
     fn index_mut(&mut self, id: NodeId) -> &mut GateNode {
-        &mut self.0[id.index()]
+        &mut self[id.index()]
+    }
+}
+
+impl Deref for Nodes {
+    type Target = [GateNode];
+
+    #[inline]
+    fn deref(&self) -> &[GateNode] {
+        &self.0
+    }
+}
+
+impl DerefMut for Nodes {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [GateNode] {
+        &mut self.0
     }
 }
 

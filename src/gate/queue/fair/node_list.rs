@@ -1,6 +1,6 @@
 //! A list of nodes, whose links are part of the nodes.
 
-use super::node::{Neighbours, NodeId, Nodes};
+use super::node::{GateNode, Neighbours, NodeId};
 use crate::gate::priority::Priority;
 
 /// A doubly linked list of nodes. It uses the links that its nodes have for one priority, so a node is in one list for each.
@@ -20,7 +20,7 @@ impl NodeList {
 
     /// Adds a node that is in no list for this priority.
     #[inline]
-    pub(super) fn push_back(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId) {
+    pub(super) fn push_back(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId) {
         let tail = std::mem::replace(&mut self.tail, id);
         *nodes[id].links_mut(priority) = Neighbours { previous: tail, next: NodeId::NONE };
         match tail {
@@ -31,7 +31,7 @@ impl NodeList {
 
     /// Removes a node that is in this list.
     #[inline]
-    pub(super) fn remove(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId) {
+    pub(super) fn remove(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId) {
         let Neighbours { previous, next } = *nodes[id].links_mut(priority);
         match previous {
             NodeId::NONE => self.head = next,

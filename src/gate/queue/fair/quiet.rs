@@ -2,7 +2,7 @@
 //! ranks of its parent only while a request waits below it, and only a request that waits is chosen.
 
 use super::FairQueue;
-use super::node::NodeId;
+use super::node::{GateNode, NodeId};
 use super::place::Place;
 
 impl FairQueue {
@@ -18,8 +18,8 @@ impl FairQueue {
         let known = self.leaf_of(place);
         let Some(leaf) = known.or_else(|| self.resolve_or_add(place).ok()) else { return false };
         // No node has the number `NONE`, so the path ends there.
-        let mut id = leaf;
-        while let Some(node) = self.nodes.get_mut(id) {
+        let (nodes, mut id): (&mut [GateNode], _) = (&mut self.nodes, leaf);
+        while let Some(node) = nodes.get_mut(id.index()) {
             let in_use = node.in_use.saturating_add(weight);
             if in_use > node.limit || node.is_closed() {
                 self.return_below(id, leaf, weight);
@@ -27,10 +27,6 @@ impl FairQueue {
             }
             node.in_use = in_use;
             id = node.parent;
-        }
-        let node = &self.nodes[leaf];
-        if node.in_use == weight && node.is_key() {
-            self.change_busy_keys(leaf, |busy| busy.saturating_add(1));
         }
         true
     }
@@ -55,8 +51,17 @@ impl FairQueue {
             return false;
         }
         let Some(leaf) = self.leaf_of(place) else { return false };
-        self.for_path(leaf, |node| node.in_use = node.in_use.saturating_sub(weight));
-        self.note_idle(leaf);
+        let nodes: &mut [GateNode] = &mut self.nodes;
+        let node = &mut nodes[leaf];
+        node.in_use = node.in_use.saturating_sub(weight);
+        let (must_be_listed, mut id) = (node.must_be_listed(), node.parent);
+        while let Some(node) = nodes.get_mut(id.index()) {
+            node.in_use = node.in_use.saturating_sub(weight);
+            id = node.parent;
+        }
+        if must_be_listed {
+            self.list(leaf);
+        }
         true
     }
 }

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::node::{NodeId, Nodes};
+use super::node::{GateNode, NodeId};
 use super::node_list::NodeList;
 use crate::gate::priority::Priority;
 
@@ -49,8 +49,12 @@ impl Ranks {
     }
 
     /// Adds a child behind those with the same share of use.
-    #[inline]
-    pub(super) fn insert(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId) {
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `key-cycle`: the usual priority is known to the compiler"
+    )]
+    #[inline(always)]
+    pub(super) fn insert(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId) {
         let usage = Usage { in_use: nodes[id].in_use, share: nodes[id].share };
         let at = match self.find(usage) {
             Ok(at) => at,
@@ -63,8 +67,12 @@ impl Ranks {
     }
 
     /// Removes a child that was inserted with `in_use` permits in use.
-    #[inline]
-    pub(super) fn remove(&mut self, nodes: &mut Nodes, priority: Priority, id: NodeId, in_use: u32) {
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `key-cycle`: the usual priority is known to the compiler"
+    )]
+    #[inline(always)]
+    pub(super) fn remove(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId, in_use: u32) {
         let Ok(at) = self.find(Usage { in_use, share: nodes[id].share }) else { return };
         let rank = &mut self.0[at];
         rank.children.remove(nodes, priority, id);

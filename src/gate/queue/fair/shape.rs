@@ -99,9 +99,9 @@ impl FairQueue {
 
     #[inline]
     pub(super) fn for_path(&mut self, from: NodeId, mut change: impl FnMut(&mut GateNode)) {
-        let mut id = from;
+        let (nodes, mut id): (&mut [GateNode], _) = (&mut self.nodes, from);
         // No node has the number `NONE`, so the path ends there.
-        while let Some(node) = self.nodes.get_mut(id) {
+        while let Some(node) = nodes.get_mut(id.index()) {
             change(node);
             id = node.parent;
         }

@@ -202,7 +202,7 @@ impl<'c> Model<'c> {
                 parents.push(id);
             }
         }
-        parents.retain(|id| queue.has_keys(*id));
+        parents.retain(|id| queue.family(*id).is_some_and(|family| family.key_rules.is_some()));
         let most_busy = parents.iter().map(|id| (*id, 0)).collect();
         for parent in parents {
             for key in 0..5_u64 {
