@@ -7,7 +7,6 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::thread;
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
@@ -21,21 +20,16 @@ use super::counters::Counter;
 use super::error::{AcquireError, AtLevel, Rejection};
 use super::expiry::{set_timer, timer_waker};
 use super::handle::Gate;
-use super::holders::record::{HeldPermits, RecordId};
+use super::holders::record::HeldPermits;
 use super::holders::requester::Requester;
 use super::permit::{OwnedPermit, Permit};
-use super::permits::LockedPermits;
 #[cfg(feature = "tracing")]
 use super::priority::Priority;
-use super::queue::fair::{Ownership, QueueArrival};
-use super::queue::{Queue, Removed, Waiter, WaiterRules, WaiterState};
+use super::queue::fair::Ownership;
+use super::queue::{Queue, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
-use super::state::{
-    ArrivalDecision, ArrivalTime, GateState, TrackedRequest, TreeArrival, TreeWait, WaitDeadline,
-};
-use super::timer::{Rearm, RuntimeId, TimerId};
-use super::tree::TreeNode;
-use super::wake_list::WakeList;
+use super::state::{ArrivalDecision, WaitDeadline};
+use super::timer::{Rearm, RuntimeId};
 
 pin_project! {
     /// Resolves to a [`Permit`]; from [`Gate::acquire`] and [`Request::acquire`](super::Request::acquire).
@@ -214,12 +208,12 @@ pin_project! {
     #[repr(C)]
     pub(super) struct PendingRequest<G: GateRef> {
         #[pin]
-        waiter: Waiter,
-        gate: G,
+        pub(super) waiter: Waiter,
+        pub(super) gate: G,
         // Nanoseconds, or `NEVER`.
-        max_wait: i64,
+        pub(super) max_wait: i64,
         // An instant of the clock, or `NEVER`.
-        deadline: i64,
+        pub(super) deadline: i64,
     }
 
     impl<G: GateRef> PinnedDrop for PendingRequest<G> {
@@ -312,7 +306,7 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     /// Completes a request at a gate that tracks its holders, whose permits the caller takes now.
-    fn finish_granted(
+    pub(super) fn finish_granted(
         mut self: Pin<&mut Self>,
         requester: impl FnOnce(&'static Location<'static>) -> Requester,
     ) -> HeldPermits {
@@ -363,7 +357,7 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Returns that a request at a gate that tracks its holders is granted. A task without budget takes its permits at a later poll.
     #[cold]
-    fn poll_granted(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+    pub(super) fn poll_granted(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         if !coop::has_budget_remaining() && coop::poll_proceed(cx).is_pending() {
             self.postpone();
             return Poll::Pending;
@@ -397,8 +391,17 @@ impl<G: GateRef> PendingRequest<G> {
     /// Makes a request whose wait ends at a deadline, or at a gate that is part of a tree.
     #[cold]
     #[inline(never)]
-    fn arrive_with_deadline(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
-        if self.shared().node.is_some() { self.arrive_in_tree(cx) } else { self.arrive_until_deadline(cx) }
+    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+        let this = self.as_mut().project();
+        let shared = this.gate.gate().expect("a request arrives once").shared();
+        let Some(node) = &shared.node else { return self.arrive_until_deadline(cx) };
+        // Mostly nothing waits in the tree, and the request fits. Then it needs neither a waker nor the clock.
+        let weight = this.waiter.weight();
+        if this.waiter.admit_if(|| !node.tree().has_waiters() && node.try_acquire_quiet(weight)) {
+            shared.counters.increment(Counter::Admitted);
+            return Poll::Ready(SlowOutcome::Admitted);
+        }
+        self.arrive_in_busy_tree(cx)
     }
 
     /// Makes a request whose wait ends at a deadline.
@@ -447,180 +450,9 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Makes a request at a gate that is part of a tree.
-    #[inline(never)]
-    fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
-        let this = self.as_mut().project();
-        let shared = this.gate.gate().expect("a request arrives once").shared();
-        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
-        // Mostly nothing waits, and the request fits. Then it needs neither a waker nor the clock.
-        let weight = this.waiter.weight();
-        if this.waiter.admit_if(|| !node.tree().has_waiters() && node.try_acquire_quiet(weight)) {
-            shared.counters.increment(Counter::Admitted);
-            return Poll::Ready(SlowOutcome::Admitted);
-        }
-        self.arrive_in_busy_tree(cx)
-    }
-
-    /// Makes a request at a gate that is part of a tree in which requests wait, or where more than the permits decides.
-    #[inline(never)]
-    fn arrive_in_busy_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
-        let mut this = self.as_mut().project();
-        let shared = this.gate.gate().expect("a request arrives once").shared();
-        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
-        if node.is_tracked() {
-            let location = this.waiter.as_mut().location().expect("a request arrives once");
-            let requester = Requester::polled(location, cx.waker());
-            return self.arrive_tracked(cx, requester);
-        }
-        let has_deadline = *this.max_wait != NEVER || *this.deadline != NEVER || shared.max_wait() != NEVER;
-        // The usual request of a tree in which others wait already.
-        if node.tree().has_waiters() && !(this.waiter.is_strict() || has_deadline || node.sheds()) {
-            let waker = cx.waker().clone(); // without the lock, see `arrive`
-            let mut locked = node.tree().lock();
-            let (state, word) = locked.parts();
-            match state.arrive(node.place(), &this.waiter) {
-                QueueArrival::Admitted => {
-                    drop(locked);
-                    this.waiter.mark_admitted();
-                    drop(waker);
-                    return Poll::Ready(SlowOutcome::Admitted);
-                }
-                QueueArrival::MayWait(leaf) if !state.queue.sheds() => {
-                    state.enqueue_in_leaf(word, leaf, this.waiter, waker, clock::now);
-                    return Poll::Pending;
-                }
-                QueueArrival::MayWait(_) | QueueArrival::Unclear => {
-                    drop(locked);
-                    drop(waker);
-                }
-            }
-        }
-        self.arrive_in_tree_slow(cx, None)
-    }
-
-    /// Makes a request at a gate that tracks its holders.
-    fn arrive_tracked(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        requester: Requester,
-    ) -> Poll<SlowOutcome> {
-        let this = self.as_mut().project();
-        let shared = this.gate.gate().expect("a request arrives once").shared();
-        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
-        // A task without budget does not take the permits now.
-        if !this.waiter.is_strict() && !node.tree().has_waiters() && coop::has_budget_remaining() {
-            let (now, weight) = (clock::now(), this.waiter.weight());
-            let mut is_quiet = false;
-            let admitted = node.tree().locked(|state, word| {
-                is_quiet = state.admit_quiet(*word, node.place(), weight);
-                let is_admitted =
-                    is_quiet || state.arrive(node.place(), &this.waiter) == QueueArrival::Admitted;
-                is_admitted.then(|| {
-                    let tracked = TrackedRequest { requester, ownership: G::OWNERSHIP };
-                    state.track(node.place(), weight, tracked, now)
-                })
-            });
-            if let Some(record) = admitted {
-                if is_quiet {
-                    shared.counters.increment(Counter::Admitted);
-                }
-                this.waiter.mark_granted(record);
-                return Poll::Ready(SlowOutcome::Granted);
-            }
-        }
-        self.arrive_in_tree_slow(cx, Some(requester))
-    }
-
-    /// Makes a request at a gate that is part of a tree, if it may have to wait until a deadline, or may be rejected. `requester` is
-    /// `Some` if the gate tracks its holders.
-    #[cold]
-    #[inline(never)]
-    fn arrive_in_tree_slow(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        requester: Option<Requester>,
-    ) -> Poll<SlowOutcome> {
-        let tracked = requester.map(|requester| TrackedRequest { requester, ownership: G::OWNERSHIP });
-        let mut this = self.as_mut().project();
-        let shared = this.gate.gate().expect("a request arrives once").shared();
-        let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
-        let waker = cx.waker().clone(); // without the lock, see `arrive`
-        let max_wait = shared.max_wait().min(*this.max_wait);
-        let has_deadline = max_wait != NEVER || *this.deadline != NEVER;
-        let now = if has_deadline || node.sheds() { clock::now() } else { 0 };
-        let (instant, runtime) = if has_deadline {
-            let instant = clock::add_nanos(now, max_wait).min(*this.deadline);
-            (instant, Handle::try_current().ok().map(|runtime| runtime.id()))
-        } else {
-            (NEVER, None)
-        };
-        let time = arrival_time(&this.waiter, now, instant, *this.deadline);
-        let mut wake_list = WakeList::default();
-        let mut locked = node.tree().lock();
-        let (state, word) = locked.parts();
-        // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
-        let may_reject = coop::has_budget_remaining;
-        let arrival = TreeArrival { place: node.place(), waiter: &this.waiter, time, now, deadline: instant };
-        let mut decision =
-            state.decide_arrival_in_tree(word, arrival, clock::now, may_reject, &mut wake_list);
-        if let (ArrivalDecision::Admitted, Some(tracked)) = (&decision, tracked) {
-            let record = state.track(node.place(), this.waiter.weight(), tracked, clock::now());
-            this.waiter.as_mut().mark_granted(record);
-        }
-        if matches!(decision, ArrivalDecision::MustWait) {
-            let mut rearm = None;
-            let deadline = match runtime {
-                _ if instant == NEVER && node.sheds() => {
-                    Ok(Some(WaitDeadline { since: now, instant, timer: TimerId::NONE }))
-                }
-                _ if instant == NEVER => Ok(None),
-                None => {
-                    drop(locked);
-                    wake_list.set_unused(Some(waker)); // its drop may panic, so not while this thread panics
-                    wake_list.wake_all();
-                    panic!("{NO_RUNTIME}");
-                }
-                Some(runtime) => {
-                    let make_waker = |timer| timer_waker(node.tree(), timer);
-                    let registered = state.register_deadline(node.place(), runtime, instant, make_waker);
-                    registered.map(|(timer, next)| {
-                        rearm = next;
-                        Some(WaitDeadline { since: now, instant, timer })
-                    })
-                }
-            };
-            match deadline {
-                Ok(deadline) => {
-                    let wait = TreeWait { deadline, tracked };
-                    state.enqueue_in_tree(word, node.place(), this.waiter, waker, wait, clock::now);
-                    if state.queue.sheds() {
-                        // The order of the requests may have changed.
-                        state.grant_waiters(word, clock::now, &mut wake_list);
-                    }
-                    drop(locked);
-                    let tree = rearm.is_some().then(|| Arc::clone(node.tree()));
-                    let on_panic = ResetOnPanic(self.as_mut());
-                    wake_list.wake_all();
-                    if let (Some(rearm), Some(tree)) = (rearm, tree) {
-                        set_timer(&*tree, rearm);
-                    }
-                    mem::forget(on_panic);
-                    return Poll::Pending;
-                }
-                Err(rejection) => decision = ArrivalDecision::Rejected(rejection),
-            }
-        }
-        drop(locked);
-        // The result is noted before the wakers run, which may panic. There are some only if requests were removed to make room.
-        let result = self.complete_arrival(decision, waker, cx);
-        wake_list.wake_all();
-        result
-    }
-
     /// Completes the arrival of a request that does not wait, and drops the waker that it does not need.
     #[cold]
-    fn complete_arrival(
+    pub(super) fn complete_arrival(
         mut self: Pin<&mut Self>,
         decision: ArrivalDecision,
         unused: Waker,
@@ -703,7 +535,7 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Returns the result of a request whose wait has ended. A rejection completes the request.
     #[cold]
-    fn take_result(self: Pin<&mut Self>) -> Result<(), Rejection> {
+    pub(super) fn take_result(self: Pin<&mut Self>) -> Result<(), Rejection> {
         let mut waiter = self.project().waiter;
         let state = waiter.state();
         if state.has_permits() {
@@ -727,27 +559,6 @@ impl<G: GateRef> PendingRequest<G> {
             | WaiterState::Done => {
                 panic!("a request is polled after completion")
             }
-        }
-    }
-
-    /// Removes the request from the queue, or releases the permits that it was admitted with.
-    #[inline(never)]
-    fn cancel(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        let Some(gate) = this.gate.gate() else { return };
-        let shared = gate.shared();
-        if thread::panicking() {
-            return cancel_in_panic(shared, this.waiter);
-        }
-        let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, this.waiter) };
-        let removed = locked.parts().0.cancel((), this.waiter.as_mut());
-        match removed {
-            // A request behind the head, without a timer, leaves only its waker: benchmark row `cancel`.
-            Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) => {
-                drop(locked);
-                drop(waker);
-            }
-            removed => finish_cancel_and_wake(shared, locked, (), this.waiter, removed),
         }
     }
 
@@ -776,128 +587,14 @@ impl<G: GateRef> PendingRequest<G> {
     }
 }
 
-/// What a blocked thread does with its request; see `blocking.rs`.
-impl PendingRequest<&Gate> {
-    /// Makes the request of a blocked thread, which checks the deadline itself.
-    pub(super) fn arrive_blocking(
-        self: Pin<&mut Self>,
-        waker: Waker,
-        now: i64,
-        deadline: i64,
-        ownership: Ownership,
-    ) -> Poll<SlowOutcome> {
-        let mut this = self.project();
-        if let Some(node) = &this.gate.shared().node {
-            let time = arrival_time(&this.waiter, now, deadline, *this.deadline);
-            let location = this.waiter.as_mut().location().filter(|_| node.is_tracked());
-            let tracked = location
-                .map(|location| TrackedRequest { requester: Requester::blocking(location), ownership });
-            return arrive_blocking_in_tree(node, this.waiter, waker, time, tracked, now, deadline);
-        }
-        let mut locked = this.gate.shared().lock();
-        let (state, word) = locked.parts();
-        let decision = if deadline <= now {
-            let is_strict = this.waiter.is_strict() && *this.deadline <= now;
-            state.decide_expired_arrival(word, &this.waiter, is_strict, || true)
-        } else {
-            state.decide_arrival(word, &this.waiter, || true)
-        };
-        match decision {
-            ArrivalDecision::Admitted => Poll::Ready(SlowOutcome::Admitted),
-            ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
-            ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
-                let deadline = WaitDeadline { since: now, instant: deadline, timer: TimerId::NONE };
-                state.enqueue_with_deadline(word, this.waiter, waker, deadline);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Ends the wait if its deadline has passed, and returns the result if the wait has ended.
-    pub(super) fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Poll<SlowOutcome> {
-        let now = clock::now();
-        if deadline <= now {
-            let this = self.as_mut().project();
-            let shared = this.gate.shared();
-            match &shared.node {
-                None => {
-                    shared.step(|state, word, wake_list| state.expire(word, (), this.waiter, now, wake_list));
-                }
-                Some(node) => node.tree().step(|state, word, wake_list| {
-                    state.expire(word, node.place(), this.waiter, now, wake_list);
-                }),
-            }
-        }
-        if self.waiter.state().is_queued() {
-            return Poll::Pending;
-        }
-        if let Err(rejection) = self.as_mut().take_result() {
-            return Poll::Ready(SlowOutcome::Rejected(rejection));
-        }
-        Poll::Ready(if self.waiter.state() == WaiterState::Granted {
-            SlowOutcome::Granted
-        } else {
-            self.claim();
-            SlowOutcome::Admitted
-        })
-    }
-
-    /// Returns the permits of a thread whose request is granted.
-    pub(super) fn take_granted_blocking(self: Pin<&mut Self>) -> HeldPermits {
-        self.finish_granted(Requester::blocking)
-    }
-}
-
 /// Cancels a request on a panic, and resets it to `Idle`.
-struct ResetOnPanic<'p, G: GateRef>(Pin<&'p mut PendingRequest<G>>);
+pub(super) struct ResetOnPanic<'p, G: GateRef>(pub(super) Pin<&'p mut PendingRequest<G>>);
 
 impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
     fn drop(&mut self) {
         self.0.as_mut().cancel();
         self.0.as_mut().project().waiter.reset();
     }
-}
-
-/// Cancels a request while the thread panics. The drop of its waker may panic, too: the wake list discards that.
-#[cold]
-#[inline(never)]
-fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
-    let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, waiter) };
-    let removed = locked.parts().0.cancel((), waiter.as_mut());
-    finish_cancel_and_wake(shared, locked, (), waiter, removed);
-}
-
-/// Cancels a request at a gate that is part of a tree.
-#[cold]
-#[inline(never)]
-fn cancel_in_tree(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
-    let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
-    let mut locked = node.tree().lock();
-    let (state, _) = locked.parts();
-    let removed = state.cancel(node.place(), waiter.as_mut());
-    state.queue.untrack(waiter.as_mut().record(), clock::now);
-    finish_cancel_and_wake(shared, locked, node.place(), waiter, removed);
-}
-
-/// Completes a cancellation under the lock, then wakes the waiters that it admitted.
-#[cold]
-#[inline(never)]
-fn finish_cancel_and_wake<Q: Queue>(
-    shared: &Shared,
-    mut locked: LockedPermits<'_, GateState<Q>>,
-    place: Q::Place<'_>,
-    mut waiter: Pin<&mut Waiter>,
-    removed: Option<Removed>,
-) {
-    // A panic ended the poll between admission and claim. The request counts as postponed, because it counts as abandoned below.
-    if waiter.as_mut().postpone() {
-        shared.counters.increment(Counter::Postponed);
-    }
-    let mut wake_list = WakeList::default();
-    let (state, word) = locked.parts();
-    state.finish_cancel(word, place, waiter, removed, clock::now, &mut wake_list);
-    drop(locked);
-    wake_list.wake_all();
 }
 
 /// The outcome of a poll of a request that waits.
@@ -932,69 +629,6 @@ fn renew<C: Core>(
     })
 }
 
-/// Makes the request of a blocked thread at a gate that is part of a tree.
-fn arrive_blocking_in_tree(
-    node: &TreeNode,
-    mut waiter: Pin<&mut Waiter>,
-    waker: Waker,
-    time: ArrivalTime,
-    tracked: Option<TrackedRequest>,
-    now: i64,
-    instant: i64,
-) -> Poll<SlowOutcome> {
-    let mut wake_list = WakeList::default();
-    let mut record = RecordId::NONE;
-    let decision = node.tree().locked(|state, word| {
-        let arrival = TreeArrival { place: node.place(), waiter: &waiter, time, now, deadline: instant };
-        let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
-        match (&decision, tracked) {
-            (ArrivalDecision::MustWait, tracked) => {
-                let deadline = Some(WaitDeadline { since: now, instant, timer: TimerId::NONE });
-                let wait = TreeWait { deadline, tracked };
-                state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, wait, || now);
-                if state.queue.sheds() {
-                    state.grant_waiters(word, || now, &mut wake_list);
-                }
-            }
-            (ArrivalDecision::Admitted, Some(tracked)) => {
-                record = state.track(node.place(), waiter.weight(), tracked, now);
-            }
-            _ => {}
-        }
-        decision
-    });
-    // Noted before the wakers run, which may panic: then the drop of the request releases the permits.
-    if matches!(decision, ArrivalDecision::Admitted) {
-        if record.is_none() {
-            waiter.as_mut().mark_admitted();
-        } else {
-            waiter.as_mut().mark_granted(record);
-        }
-    }
-    wake_list.wake_all();
-    match decision {
-        ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::Granted),
-        ArrivalDecision::Admitted => {
-            waiter.finish();
-            Poll::Ready(SlowOutcome::Admitted)
-        }
-        ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
-        ArrivalDecision::MustWait | ArrivalDecision::NotYet => Poll::Pending,
-    }
-}
-
-/// Returns whether a request arrives after its deadline. `instant` is the earliest of its deadlines, `own` the one that it was given
-/// itself.
-fn arrival_time(waiter: &Waiter, now: i64, instant: i64, own: i64) -> ArrivalTime {
-    if instant > now {
-        ArrivalTime::InTime
-    } else if waiter.is_strict() && own <= now {
-        ArrivalTime::LateAndStrict
-    } else {
-        ArrivalTime::Late
-    }
-}
-
 /// Counts a rejection as work of the task.
 #[cold]
 fn spend_budget(cx: &mut Context<'_>) {
@@ -1024,4 +658,4 @@ fn current_runtime_id() -> RuntimeId {
     runtime.id()
 }
 
-const NO_RUNTIME: &str = "a request with a deadline can wait only in a tokio runtime";
+pub(super) const NO_RUNTIME: &str = "a request with a deadline can wait only in a tokio runtime";

@@ -11,12 +11,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::acquire::{PendingRequest, RequestOptions, SlowOutcome};
+use super::acquire_in_tree::{arrival_time, arrive_blocking_in_tree};
 use super::clock::{self, NEVER};
+use super::core::Core;
 use super::error::AcquireError;
 use super::handle::Gate;
 use super::holders::record::HeldPermits;
+use super::holders::requester::Requester;
 use super::permit::Permit;
+use super::queue::WaiterState;
 use super::queue::fair::Ownership;
+use super::state::{ArrivalDecision, TrackedRequest, WaitDeadline};
+use super::timer::TimerId;
 
 /// Blocks the thread until the request is admitted or rejected. It needs no runtime and no timer.
 #[track_caller]
@@ -101,6 +107,77 @@ pub(super) fn acquire_either<'g>(
         parker.park_until(instant);
         polled =
             if is_first_rejected { Poll::Pending } else { first_request.as_mut().poll_blocking(deadline) };
+    }
+}
+
+impl PendingRequest<&Gate> {
+    /// Makes the request of a blocked thread, which checks the deadline itself.
+    fn arrive_blocking(
+        self: Pin<&mut Self>,
+        waker: Waker,
+        now: i64,
+        deadline: i64,
+        ownership: Ownership,
+    ) -> Poll<SlowOutcome> {
+        let mut this = self.project();
+        if let Some(node) = &this.gate.shared().node {
+            let time = arrival_time(&this.waiter, now, deadline, *this.deadline);
+            let location = this.waiter.as_mut().location().filter(|_| node.is_tracked());
+            let tracked = location
+                .map(|location| TrackedRequest { requester: Requester::blocking(location), ownership });
+            return arrive_blocking_in_tree(node, this.waiter, waker, time, tracked, now, deadline);
+        }
+        let mut locked = this.gate.shared().lock();
+        let (state, word) = locked.parts();
+        let decision = if deadline <= now {
+            let is_strict = this.waiter.is_strict() && *this.deadline <= now;
+            state.decide_expired_arrival(word, &this.waiter, is_strict, || true)
+        } else {
+            state.decide_arrival(word, &this.waiter, || true)
+        };
+        match decision {
+            ArrivalDecision::Admitted => Poll::Ready(SlowOutcome::Admitted),
+            ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
+            ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
+                let deadline = WaitDeadline { since: now, instant: deadline, timer: TimerId::NONE };
+                state.enqueue_with_deadline(word, this.waiter, waker, deadline);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ends the wait if its deadline has passed, and returns the result if the wait has ended.
+    fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Poll<SlowOutcome> {
+        let now = clock::now();
+        if deadline <= now {
+            let this = self.as_mut().project();
+            let shared = this.gate.shared();
+            match &shared.node {
+                None => {
+                    shared.step(|state, word, wake_list| state.expire(word, (), this.waiter, now, wake_list));
+                }
+                Some(node) => node.tree().step(|state, word, wake_list| {
+                    state.expire(word, node.place(), this.waiter, now, wake_list);
+                }),
+            }
+        }
+        if self.waiter.state().is_queued() {
+            return Poll::Pending;
+        }
+        if let Err(rejection) = self.as_mut().take_result() {
+            return Poll::Ready(SlowOutcome::Rejected(rejection));
+        }
+        Poll::Ready(if self.waiter.state() == WaiterState::Granted {
+            SlowOutcome::Granted
+        } else {
+            self.claim();
+            SlowOutcome::Admitted
+        })
+    }
+
+    /// Returns the permits of a thread whose request is granted.
+    fn take_granted_blocking(self: Pin<&mut Self>) -> HeldPermits {
+        self.finish_granted(Requester::blocking)
     }
 }
 

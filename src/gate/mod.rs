@@ -21,6 +21,7 @@
 //! request                          what callers use: acquire, try_acquire, run
 //! poll_gate                        a gate with one pending request, for code that is polled
 //! acquire, blocking, drained       a request as a future, as a blocked thread; waiting for the end
+//! acquire_in_tree, cancel          the same at a gate of a tree; a request that is given up
 //! acquire_all                      permits of several gates at once
 //! permit                           released on drop
 //! handle, inspect                  Gate and its builder; looking for what does not move
@@ -42,7 +43,9 @@ mod request;
 
 mod acquire;
 mod acquire_all;
+mod acquire_in_tree;
 mod blocking;
+mod cancel;
 mod drained;
 mod permit;
 

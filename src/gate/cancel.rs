@@ -1,0 +1,80 @@
+//! Requests that are cancelled, because their future is dropped or a panic ends their poll.
+
+use std::pin::Pin;
+use std::thread;
+
+use super::acquire::{GateRef, PendingRequest};
+use super::clock;
+use super::core::Core;
+use super::counters::Counter;
+use super::permits::LockedPermits;
+use super::queue::{Queue, Removed, Waiter};
+use super::shared::Shared;
+use super::state::GateState;
+use super::timer::TimerId;
+use super::wake_list::WakeList;
+
+impl<G: GateRef> PendingRequest<G> {
+    /// Removes the request from the queue, or releases the permits that it was admitted with.
+    #[inline(never)]
+    pub(super) fn cancel(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let Some(gate) = this.gate.gate() else { return };
+        let shared = gate.shared();
+        if thread::panicking() {
+            return cancel_in_panic(shared, this.waiter);
+        }
+        let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, this.waiter) };
+        let removed = locked.parts().0.cancel((), this.waiter.as_mut());
+        match removed {
+            // A request behind the head, without a timer, leaves only its waker: benchmark row `cancel`.
+            Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) => {
+                drop(locked);
+                drop(waker);
+            }
+            removed => finish_cancel_and_wake(shared, locked, (), this.waiter, removed),
+        }
+    }
+}
+
+/// Cancels a request while the thread panics. The drop of its waker may panic, too: the wake list discards that.
+#[cold]
+#[inline(never)]
+fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
+    let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, waiter) };
+    let removed = locked.parts().0.cancel((), waiter.as_mut());
+    finish_cancel_and_wake(shared, locked, (), waiter, removed);
+}
+
+/// Cancels a request at a gate that is part of a tree.
+#[cold]
+#[inline(never)]
+fn cancel_in_tree(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
+    let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
+    let mut locked = node.tree().lock();
+    let (state, _) = locked.parts();
+    let removed = state.cancel(node.place(), waiter.as_mut());
+    state.queue.untrack(waiter.as_mut().record(), clock::now);
+    finish_cancel_and_wake(shared, locked, node.place(), waiter, removed);
+}
+
+/// Completes a cancellation under the lock, then wakes the waiters that it admitted.
+#[cold]
+#[inline(never)]
+fn finish_cancel_and_wake<Q: Queue>(
+    shared: &Shared,
+    mut locked: LockedPermits<'_, GateState<Q>>,
+    place: Q::Place<'_>,
+    mut waiter: Pin<&mut Waiter>,
+    removed: Option<Removed>,
+) {
+    // A panic ended the poll between admission and claim. The request counts as postponed, because it counts as abandoned below.
+    if waiter.as_mut().postpone() {
+        shared.counters.increment(Counter::Postponed);
+    }
+    let mut wake_list = WakeList::default();
+    let (state, word) = locked.parts();
+    state.finish_cancel(word, place, waiter, removed, clock::now, &mut wake_list);
+    drop(locked);
+    wake_list.wake_all();
+}
