@@ -71,7 +71,7 @@ impl<G: GateRef> PendingRequest<G> {
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         // A task without budget does not take the permits now.
         if !this.waiter.is_strict() && !node.tree().has_waiters() && coop::has_budget_remaining() {
-            let (now, weight) = (clock::now(), this.waiter.weight());
+            let weight = this.waiter.weight();
             let mut is_quiet = false;
             let admitted = node.tree().locked(|state, word| {
                 is_quiet = state.admit_quiet(*word, node.place(), weight);
@@ -79,7 +79,7 @@ impl<G: GateRef> PendingRequest<G> {
                     is_quiet || state.arrive(node.place(), &this.waiter) == QueueArrival::Admitted;
                 is_admitted.then(|| {
                     let tracked = TrackedRequest { requester, ownership: G::OWNERSHIP };
-                    state.track(node.place(), weight, tracked, now)
+                    state.track(node.place(), weight, tracked, clock::now)
                 })
             });
             if let Some(record) = admitted {
@@ -126,7 +126,7 @@ impl<G: GateRef> PendingRequest<G> {
         let mut decision =
             state.decide_arrival_in_tree(word, arrival, clock::now, may_reject, &mut wake_list);
         if let (ArrivalDecision::Admitted, Some(tracked)) = (&decision, tracked) {
-            let record = state.track(node.place(), this.waiter.weight(), tracked, clock::now());
+            let record = state.track(node.place(), this.waiter.weight(), tracked, clock::now);
             this.waiter.as_mut().mark_granted(record);
         }
         if matches!(decision, ArrivalDecision::MustWait) {
@@ -205,7 +205,7 @@ pub(super) fn arrive_blocking_in_tree(
                 }
             }
             (ArrivalDecision::Admitted, Some(tracked)) => {
-                record = state.track(node.place(), waiter.weight(), tracked, now);
+                record = state.track(node.place(), waiter.weight(), tracked, || now);
             }
             _ => {}
         }

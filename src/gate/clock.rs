@@ -18,6 +18,16 @@ pub(crate) fn now() -> i64 {
     from_instant(current_instant())
 }
 
+/// Returns the current instant, and `true` if it is not that of the system's clock: a test has paused tokio's clock.
+pub(crate) fn now_and_whether_virtual() -> (i64, bool) {
+    let instant = current_instant();
+    let difference = std::time::Instant::now().checked_duration_since(instant.into_std());
+    (from_instant(instant), difference.is_none_or(|difference| difference > READ_TIME))
+}
+
+/// Longer than it takes to read the clock again.
+const READ_TIME: Duration = Duration::from_micros(1);
+
 #[inline]
 fn current_instant() -> Instant {
     // tokio's clock panics on a thread that is ending, if a test of this process has paused the clock. The system's clock is

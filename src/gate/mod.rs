@@ -32,6 +32,7 @@
 //! timer/, wake_list, wait_sampler  one timer per runtime; what is woken after the lock; which waits are measured
 //! status, error                    reports; rejections
 //! histogram, counters, clock, sync wait times; counters of the fast path; nanoseconds; atomics
+//! recent_clock                     a clock for gates that track their holders
 //! holders/                         records of the permits in use, at gates that track them
 //! outcomes                         samples of the outcomes of work, for limits that follow them
 //! ```
@@ -71,6 +72,7 @@ mod key;
 mod number;
 mod outcomes;
 mod priority;
+mod recent_clock;
 mod wait_sampler;
 mod wake_list;
 

@@ -322,10 +322,10 @@ impl TreeNode {
             return decided.map(|()| RecordId::NONE);
         }
         let requester = Requester::trying(location);
-        let (tracked, now) = (TrackedRequest { requester, ownership: Ownership::Owned }, clock::now());
+        let tracked = TrackedRequest { requester, ownership: Ownership::Owned };
         self.tree().locked(|state, _| {
             state.try_acquire_in_tree(&self.place, weight, priority)?;
-            Ok(state.track(&self.place, weight, tracked, now))
+            Ok(state.track(&self.place, weight, tracked, clock::now))
         })
     }
 
@@ -351,13 +351,13 @@ impl TreeNode {
     ) -> Option<RecordId> {
         let tracked = self.is_tracked().then(|| {
             let requester = Requester::trying(location);
-            (TrackedRequest { requester, ownership: Ownership::Owned }, clock::now())
+            TrackedRequest { requester, ownership: Ownership::Owned }
         });
         self.tree().locked(|state, _| {
             if !state.admit_in_tree(&self.place, weight, priority) {
                 return None;
             }
-            let track = |(tracked, now)| state.track(&self.place, weight, tracked, now);
+            let track = |tracked| state.track(&self.place, weight, tracked, clock::now);
             Some(tracked.map_or(RecordId::NONE, track))
         })
     }

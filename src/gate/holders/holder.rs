@@ -28,7 +28,8 @@ pub struct Holder {
     pub task: Option<task::Id>,
     /// The number of permits.
     pub weight: u32,
-    /// When the request was admitted.
+    /// When the request was admitted. If more than 100 000 requests are admitted per second, it may be a tick of the kernel (at most
+    /// 10 ms) earlier.
     pub since: Instant,
     /// How long ago that was.
     pub age: Duration,

@@ -10,7 +10,7 @@ pub(in crate::gate) struct GateWatch {
     pub(in crate::gate) name: GateName,
     /// Nanoseconds, or [`NEVER`].
     pub(in crate::gate) overdue_after: i64,
-    /// Chooses the releases that are measured.
+    /// Chooses the permits whose hold time is measured.
     pub(in crate::gate) sampler: WaitSampler,
     pub(in crate::gate) holds: Histogram,
     /// When permits were last acquired or released here. `None` after a release that read no clock: the next look takes its own

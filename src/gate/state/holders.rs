@@ -29,16 +29,19 @@ impl TrackedRequest {
 
 impl GateState<FairQueue> {
     /// Adds the record of permits that were acquired in this step.
+    #[inline]
     pub(in crate::gate) fn track(
         &mut self,
         place: &Place,
         weight: u32,
         tracked: TrackedRequest,
-        since: i64,
+        clock: impl Fn() -> i64,
     ) -> RecordId {
         let Some(node) = self.queue.resolve(place) else { return RecordId::NONE };
         let (TrackedRequest { requester, ownership }, state) = (tracked, HolderState::Held);
-        self.queue.track(HolderRecord { node, weight, since, state, requester, ownership, label: None })
+        let record =
+            HolderRecord { node, weight, since: 0, sample: 0, state, requester, ownership, label: None };
+        self.queue.track(record, clock)
     }
 
     /// Notes that the owner of granted permits has taken them. `requester` gets the place of the request.

@@ -2,7 +2,7 @@
 
 use super::FairQueue;
 use super::node::{LeafOrder, NodeId, NodeKind};
-use super::tracker::{HolderRecord, Ownership, TrackedWait, Tracker};
+use super::tracker::{EndedHold, HolderRecord, Ownership, TrackedWait, Tracker};
 use crate::gate::clock;
 use crate::gate::holders::cycle::{HoldFact, NodeFact, TreeFacts, WaitFact};
 use crate::gate::holders::holder::{Holder, HolderState};
@@ -38,26 +38,35 @@ impl FairQueue {
     }
 
     /// Adds the record of permits that were acquired just now.
-    pub(in crate::gate) fn track(&mut self, record: HolderRecord) -> RecordId {
-        let (node, since) = (record.node, record.since);
-        let id = self.tracker.add(record);
+    #[inline]
+    pub(in crate::gate) fn track(&mut self, record: HolderRecord, clock: impl Fn() -> i64) -> RecordId {
+        let node = record.node;
+        let (since, sample) = self.sample_hold(node, clock).unwrap_or_else(|| (self.tracker.clock.now(), 0));
+        let id = self.tracker.add(HolderRecord { since, sample, ..record });
         self.note_change(node, Some(since));
         id
     }
 
-    /// Removes the record of permits that are about to be released. Measures how long they were held, unless the gate is too busy.
+    /// Removes the record of permits that are about to be released, and measures how long they were held if that was decided when
+    /// they were acquired.
     pub(in crate::gate) fn untrack(&mut self, id: RecordId, clock: impl Fn() -> i64) {
-        let Some(record) = self.tracker.remove(id) else { return };
-        let mut released = None;
-        self.count_at(record.node, |books| {
-            let Some(watch) = books.watch.as_deref_mut() else { return };
-            if let Some((now, sample)) = watch.sampler.sample(&clock) {
-                released = Some(now);
-                let held = u64::try_from(now.saturating_sub(record.since)).unwrap_or(0);
-                watch.holds.record_many(held, sample);
-            }
-        });
-        self.note_change(record.node, released);
+        let Some(EndedHold { node, since, sample }) = self.tracker.remove(id) else { return };
+        let released = if sample > 0 { Some(clock()) } else { None };
+        if let (Some(now), Some(watch)) = (released, self.watch_of(node)) {
+            watch.holds.record_many(u64::try_from(now.saturating_sub(since)).unwrap_or(0), sample);
+        }
+        self.note_change(node, released);
+    }
+
+    /// Decides whether the hold time of permits is measured. Returns the instant of the clock, and the number of hold times that this
+    /// one represents.
+    fn sample_hold(&mut self, node: NodeId, clock: impl Fn() -> i64) -> Option<(i64, u16)> {
+        self.watch_of(node)?.sampler.sample(clock)
+    }
+
+    /// Returns what a gate that tracks its holders keeps beside their records; for a key, that of its gate.
+    fn watch_of(&mut self, node: NodeId) -> Option<&mut GateWatch> {
+        self.books_of(node)?.watch.as_deref_mut()
     }
 
     /// Notes that permits were acquired or released at a gate and its ancestors.
@@ -99,7 +108,8 @@ impl FairQueue {
         };
         let TrackedWait { node, weight, since, requester, ownership } = wait;
         let state = HolderState::GrantedNotPolled;
-        let record = HolderRecord { node, weight, since, state, requester, ownership, label: None };
+        let record =
+            HolderRecord { node, weight, since, sample: 0, state, requester, ownership, label: None };
         match self.tracker.add(record) {
             RecordId::NONE => Removal::Admitted,
             id => Removal::Granted(id),
@@ -117,11 +127,12 @@ impl FairQueue {
     /// Completes the record of a request that was granted.
     #[cold]
     pub(super) fn complete_grant(&mut self, id: RecordId, now: i64) {
+        let Some(node) = self.tracker.get_mut(id).map(|record| record.node) else { return };
+        let sample = self.sample_hold(node, || now).map_or(0, |(_, sample)| sample);
         if let Some(record) = self.tracker.get_mut(id) {
-            record.since = now;
-            let node = record.node;
-            self.note_change(node, Some(now));
+            (record.since, record.sample) = (now, sample);
         }
+        self.note_change(node, Some(now));
     }
 
     /// Returns the declared gate whose requests wait in this leaf: for a key, the gate that has it.

@@ -7,6 +7,7 @@ use super::node::NodeId;
 use crate::gate::holders::holder::HolderState;
 use crate::gate::holders::record::RecordId;
 use crate::gate::holders::requester::Requester;
+use crate::gate::recent_clock::RecentClock;
 
 /// One record for the permits of each request that was admitted, and one for each request that waits. Empty if no gate of the tree
 /// tracks its holders.
@@ -17,6 +18,8 @@ pub(in crate::gate) struct Tracker {
     free: Option<usize>,
     /// The requests that wait, by their address, which does not change meanwhile.
     waits: HashMap<usize, TrackedWait>,
+    /// For the records of permits whose hold time is not measured.
+    pub(super) clock: RecentClock,
 }
 
 enum RecordSlot {
@@ -31,12 +34,23 @@ pub(in crate::gate) struct HolderRecord {
     /// The gate or the key of the request.
     pub(in crate::gate) node: NodeId,
     pub(in crate::gate) weight: u32,
+    /// When the permits were acquired. If their hold time is not measured, it may be a tick of the kernel earlier.
     pub(in crate::gate) since: i64,
+    /// The number of hold times that this one represents in the histogram; 0 if it is not measured.
+    pub(in crate::gate) sample: u16,
     pub(in crate::gate) state: HolderState,
     pub(in crate::gate) requester: Requester,
     /// Whether the permits stay in the flow of the requester until they are released.
     pub(in crate::gate) ownership: Ownership,
     pub(in crate::gate) label: Option<Cow<'static, str>>,
+}
+
+/// Permits that are about to be released: the fields of their record.
+#[derive(Clone, Copy)]
+pub(in crate::gate) struct EndedHold {
+    pub(in crate::gate) node: NodeId,
+    pub(in crate::gate) since: i64,
+    pub(in crate::gate) sample: u16,
 }
 
 /// Whether permits can leave the task that acquired them.
@@ -60,34 +74,36 @@ pub(in crate::gate) struct TrackedWait {
 
 impl Tracker {
     /// Adds a record. Returns [`RecordId::NONE`] if there is no number left.
+    #[expect(
+        clippy::inline_always,
+        reason = "benchmark row `tracked`: the record is written once, where it stays"
+    )]
+    #[inline(always)]
     pub(in crate::gate) fn add(&mut self, record: HolderRecord) -> RecordId {
         let slot = self.free.unwrap_or(self.records.len());
         let id = RecordId::of_slot(slot);
         if id.is_none() {
             return id;
         }
-        let used = RecordSlot::Used(record);
-        if slot == self.records.len() {
-            self.records.push(used);
-        } else if let RecordSlot::Free(next) = std::mem::replace(&mut self.records[slot], used) {
-            self.free = next;
+        match self.records.get_mut(slot) {
+            Some(free) => {
+                if let RecordSlot::Free(next) = *free {
+                    self.free = next;
+                }
+                *free = RecordSlot::Used(record);
+            }
+            None => self.records.push(RecordSlot::Used(record)),
         }
         id
     }
 
-    /// Removes a record.
-    pub(in crate::gate) fn remove(&mut self, id: RecordId) -> Option<HolderRecord> {
+    /// Removes a record. Returns what the end of the permits is counted by.
+    pub(in crate::gate) fn remove(&mut self, id: RecordId) -> Option<EndedHold> {
         let slot = id.slot()?;
-        if matches!(self.records.get(slot)?, RecordSlot::Free(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut self.records[slot], RecordSlot::Free(self.free)) {
-            RecordSlot::Used(record) => {
-                self.free = Some(slot);
-                Some(record)
-            }
-            RecordSlot::Free(_) => None,
-        }
+        let used = self.records.get_mut(slot)?;
+        let RecordSlot::Used(HolderRecord { node, since, sample, .. }) = *used else { return None };
+        *used = RecordSlot::Free(self.free.replace(slot));
+        Some(EndedHold { node, since, sample })
     }
 
     pub(in crate::gate) fn get_mut(&mut self, id: RecordId) -> Option<&mut HolderRecord> {
