@@ -15,7 +15,7 @@ use priority_semaphore::PrioritySemaphore;
 use tokio::sync::Semaphore;
 
 use crate::harness::{Contestant, Row, Runner};
-use crate::pools;
+use crate::{peers, pools};
 
 pub fn rows() -> Vec<Row> {
     let row = |id, title, contestants, base| Row {
@@ -44,7 +44,11 @@ pub fn rows() -> Vec<Row> {
         row(
             "key-by-hand",
             "key, handle kept: acquire + drop",
-            vec![of("gate", acquire_key), of("map of semaphores", acquire_by_map)],
+            vec![
+                of("gate", acquire_key),
+                of("map of semaphores", acquire_by_map),
+                of("tower", call_through_tower),
+            ],
             "map of semaphores",
         ),
         row(
@@ -249,6 +253,12 @@ fn acquire_by_map() -> Runner {
         let own = ready(tenant.acquire()).expect("the semaphore is open");
         drop(black_box((own, ready(all.acquire()).expect("the semaphore is open"))));
     })
+}
+
+/// A call through tower's concurrency limit, which is one for all tenants.
+fn call_through_tower() -> Runner {
+    let mut call = peers::tower(64);
+    repeat(move || call(&mut Context::from_waker(Waker::noop())))
 }
 
 /// A request waits in each of several queues. An operation releases a permit, takes the one that is granted, and waits again.
