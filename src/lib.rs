@@ -109,7 +109,7 @@
 //! - `cli` builds the program `concurrency-governor`, which explains, watches and simulates limits.
 //! - `clap` adds command line flags for gates to your application: `config::GateArgs`.
 //! - `fleet` shares one limit between many processes: `fleet`. It has a ledger in memory; `redis` and `postgres` add ledgers in
-//!   these engines.
+//!   these engines, and `redis-tls` and `postgres-tls` connections with TLS.
 //! - `metrics` reports gates, pools and probes to the `metrics` facade: `integration::metrics`.
 //! - `proptest` adds strategies for property tests: `testing::strategies`.
 //! - `serde` reads plans and settings from TOML, JSON, YAML or another format of serde: `config::PlanConfig`. It also

@@ -74,6 +74,6 @@ pub use plan_config::PlanConfig;
 #[cfg(feature = "serde")]
 pub use settings::Settings;
 #[cfg(feature = "serde")]
-pub use share::{LedgerSource, ShareConfig};
+pub use share::{LedgerSource, LedgerSourceError, ShareConfig};
 #[cfg(feature = "serde")]
 pub use value::{ConfigKey, Value};

@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 #[cfg(feature = "fleet")]
 use crate::fleet::Share;
+use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{Limit, Unreachable};
 
 /// How a gate shares its limit with other processes: the table `share` of a gate in a plan.
@@ -73,17 +74,27 @@ impl ShareConfig {
     /// Reads the URL of the ledger, and creates the share. It does not connect. The error is a text without the URL.
     #[cfg(feature = "fleet")]
     pub(super) fn open(&self) -> Result<Share, String> {
-        let missing = |problem: String| format!("{} {problem}", self.ledger);
-        let url = match &self.ledger {
-            LedgerSource::Env(variable) => {
-                std::env::var(variable).map_err(|_| missing("is not set, or no text".into()))?
-            }
-            LedgerSource::File(file) => {
-                std::fs::read_to_string(file).map_err(|error| missing(format!("cannot be read: {error}")))?
-            }
-        };
-        let share = Share::at(url.trim(), &self.name).map_err(|error| missing(error.to_string()))?;
+        let url = self.ledger.read().map_err(|error| error.to_string())?;
+        let share = Share::at(&url, &self.name).map_err(|error| format!("{} {error}", self.ledger))?;
         Ok(share.limit(self.limit).max_hold(self.max_hold).ttl(self.ttl).unreachable(self.unreachable))
+    }
+}
+
+impl LedgerSource {
+    /// Reads the URL of the ledger, which can have a password.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerSourceError`] if the variable is not set, or the file cannot be read.
+    pub fn read(&self) -> Result<String, LedgerSourceError> {
+        let url = match self {
+            Self::Env(variable) => {
+                std::env::var(variable).map_err(|_| LedgerSourceError::NotSet { variable: variable.clone() })
+            }
+            Self::File(file) => std::fs::read_to_string(file)
+                .map_err(|error| LedgerSourceError::Unreadable { file: file.clone(), error }),
+        };
+        url.map(|url| url.trim().to_owned())
     }
 }
 
@@ -95,6 +106,28 @@ impl fmt::Display for LedgerSource {
         }
     }
 }
+
+/// The URL of a ledger is not where the plan says.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerSourceError {
+    /// The environment variable is not set, or is not UTF-8.
+    #[error("environment variable {variable} is not set, or no text")]
+    NotSet {
+        /// The variable.
+        variable: String,
+    },
+    /// The file cannot be read.
+    #[error("file {} cannot be read: {error}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
+}
+
+impl_debug_as_display!(LedgerSourceError);
 
 /// Serializes in the shape of a plan file.
 impl Serialize for ShareConfig {

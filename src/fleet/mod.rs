@@ -18,6 +18,8 @@ mod driver;
 mod shared_core;
 mod shared_status;
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod engine_ledger;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -27,19 +29,25 @@ mod redis;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod answer;
 mod ledger;
+mod ledger_url;
+#[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
+mod tls;
 
 mod boot_clock;
 mod lease;
 mod step;
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub use engine_ledger::EngineLedger;
 pub use lease::{Lease, LeasePhase};
 pub use ledger::{Ledger, LedgerError};
+pub use ledger_url::InvalidLedgerUrl;
 pub use memory::MemoryLedger;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresLedger;
 #[cfg(feature = "redis")]
 pub use redis::RedisLedger;
-pub use share::{InvalidLedgerUrl, Share, ShareError};
+pub use share::{Share, ShareError};
 pub use shared_gate::SharedGate;
 pub use shared_permit::SharedPermit;
 pub use shared_request::{SharedAcquire, SharedRequest};

@@ -17,6 +17,8 @@ use crate::plan::Limit;
 
 use super::answer::read_answer;
 use super::ledger::{Ledger, LedgerError, check_name};
+#[cfg(feature = "redis-tls")]
+use super::ledger_url::{InvalidLedgerUrl, TrustedRoots};
 use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 
 /// A ledger in Redis 5 or later, or in Valkey.
@@ -170,6 +172,10 @@ impl RedisLedger {
         if let Some(connection) = &*current {
             return Ok(connection.clone());
         }
+        #[cfg(feature = "redis-tls")]
+        if matches!(self.client.get_connection_info().addr(), redis::ConnectionAddr::TcpTls { .. }) {
+            super::tls::crypto_provider();
+        }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
@@ -239,6 +245,21 @@ impl Ledger for RedisLedger {
             unsuitable(format!("the gate {gate:?} has another layout, and this program knows 1"))
         })
     }
+}
+
+/// Makes a server be trusted if its certificate is signed by one of these authorities.
+#[cfg(feature = "redis-tls")]
+pub(super) fn with_roots(
+    server: redis::ConnectionInfo,
+    roots: Option<&TrustedRoots>,
+) -> Result<redis::ConnectionInfo, InvalidLedgerUrl> {
+    let Some(TrustedRoots::File(file)) = roots else { return Ok(server) };
+    let (text, _) = super::tls::read_roots(file)?;
+    let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(text) };
+    let client = Client::build_with_tls(server, certificates).map_err(|error| {
+        InvalidLedgerUrl::RootFile { file: file.display().to_string(), problem: error.to_string() }
+    })?;
+    Ok(client.get_connection_info().clone())
 }
 
 /// The time after which a call has failed.

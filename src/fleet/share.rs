@@ -7,11 +7,12 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::gate::Gate;
-use crate::plan::debug_as_display::{impl_debug_as_display, impl_debug_with_causes};
+use crate::plan::debug_as_display::impl_debug_with_causes;
 use crate::plan::{GateName, Limit, Unreachable};
 
 use super::driver;
 use super::ledger::{Ledger, LedgerError, check_name};
+use super::ledger_url::InvalidLedgerUrl;
 use super::shared_core::SharedCore;
 use super::shared_gate::SharedGate;
 use super::step::{LeaseTerms, TermsError};
@@ -57,13 +58,14 @@ impl Share {
     }
 
     /// Creates a share of the gate that the ledger of a URL has under `name`: `redis://..` with the feature `redis`, or `postgres://..`
-    /// with the feature `postgres`, without TLS.
+    /// with the feature `postgres`. `EngineLedger` lists the URLs, also those with TLS.
     ///
     /// # Errors
     ///
-    /// [`InvalidLedgerUrl`] if the URL is none of these. It does not show the URL, which can have a password.
+    /// [`InvalidLedgerUrl`] if the URL is none of these, or needs a feature that the program was built without. It does not show the URL,
+    /// which can have a password.
     pub fn at(url: &str, name: impl Into<String>) -> Result<Self, InvalidLedgerUrl> {
-        let ledger = ledger_at(url).ok_or(InvalidLedgerUrl)?;
+        let ledger = ledger_at(url)?;
         let (limit, ttl, max_hold) = (None, Duration::from_secs(10), Duration::from_secs(30));
         Ok(Self { ledger, name: name.into(), limit, ttl, max_hold, unreachable: Unreachable::Closed })
     }
@@ -149,22 +151,16 @@ impl Share {
 }
 
 /// Opens the ledger of a URL.
-fn ledger_at(url: &str) -> Option<Arc<dyn Ledger>> {
-    match url.split_once("://")?.0 {
-        #[cfg(feature = "redis")]
-        "redis" => Some(Arc::new(super::redis::RedisLedger::new(url).ok()?)),
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Some(Arc::new(super::postgres::PostgresLedger::new(url.parse().ok()?))),
-        _ => None,
-    }
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn ledger_at(url: &str) -> Result<Arc<dyn Ledger>, InvalidLedgerUrl> {
+    Ok(Arc::new(super::engine_ledger::EngineLedger::at(url)?))
 }
 
-/// The error for a text that is not the URL of a ledger.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "is not the URL of a ledger of this program (allowed: redis://[USER:PASSWORD@]HOST[:PORT][/DB] with the feature `redis`, postgres://[USER:PASSWORD@]HOST[:PORT]/DB with the feature `postgres`)"
-)]
-pub struct InvalidLedgerUrl;
+/// Says which feature the ledger of a URL needs.
+#[cfg(not(any(feature = "postgres", feature = "redis")))]
+fn ledger_at(url: &str) -> Result<Arc<dyn Ledger>, InvalidLedgerUrl> {
+    Err(super::ledger_url::EngineUrl::parse(url)?.engine.missing())
+}
 
 /// The time after which a ledger counts as one that cannot be reached.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -211,4 +207,3 @@ pub enum ShareError {
 }
 
 impl_debug_with_causes!(ShareError);
-impl_debug_as_display!(InvalidLedgerUrl);

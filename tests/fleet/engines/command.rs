@@ -143,12 +143,12 @@ fn errors_say_what_is_wrong_and_no_secret() {
         "hunter2",
         "http://me:hunter2@host/",
         "redis://me:hunter2@host:port/",
-        "rediss://me:hunter2@host/",
+        "rediss+unix://me:hunter2@host/",
         "postgres://me:hunter2@host:port/",
     ] {
         let wrong = ask(url, "io");
         assert!(
-            wrong.starts_with("error: `--ledger`: not the URL of a ledger") && !wrong.contains("hunter2"),
+            wrong.starts_with("error: `--ledger` is not the URL of a ledger") && !wrong.contains("hunter2"),
             "{wrong}"
         );
     }

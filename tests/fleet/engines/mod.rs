@@ -15,3 +15,5 @@ mod redis;
 mod server;
 #[cfg(all(feature = "redis", feature = "postgres"))]
 mod timing;
+#[cfg(all(feature = "cli", feature = "redis-tls", feature = "postgres-tls"))]
+mod tls;

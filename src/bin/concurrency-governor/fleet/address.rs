@@ -10,7 +10,7 @@ use std::{env, fmt, fs, io};
 pub(crate) struct LedgerArgs {
     /// The URL of the ledger
     ///
-    /// redis://[USER:PASSWORD@]HOST[:PORT][/DB] or
+    /// redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// with TLS, or
     /// postgres://[USER:PASSWORD@]HOST[:PORT][/DB]. Other users of the host
     /// can read the arguments of a program, so give a URL with a password by
     /// --ledger-file or by the environment.
@@ -49,11 +49,6 @@ impl LedgerUrl {
 
     pub(super) fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// Returns `redis` of `redis://ledger.internal/`.
-    pub(super) fn scheme(&self) -> &str {
-        self.0.split_once("://").map_or("", |(scheme, _)| scheme)
     }
 }
 

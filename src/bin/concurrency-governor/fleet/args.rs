@@ -80,7 +80,15 @@ Ledger:
   --ledger has the URL of a Redis, a Valkey or a PostgreSQL. --ledger-file names
   a file with the URL. Without both, the environment variable
   CONCURRENCY_GOVERNOR_LEDGER has it. No output contains the user or password of
-  a URL. The connection has no TLS.
+  a URL.
+
+TLS:
+  rediss:// and valkeys://, and postgres:// with ?sslmode=require or
+  ?sslmode=verify-full, connect over TLS, if the program was built with the
+  features redis-tls and postgres-tls. The certificate and the host name of the
+  server are always checked. The parameter sslrootcert=FILE names a PEM file
+  with the certificates to trust. Without it, those of the host are trusted, or
+  those in the environment variables SSL_CERT_FILE and SSL_CERT_DIR.
 
 States:
   `ready`: blocks grow as permits become free. `learning`: the ledger was

@@ -2,7 +2,6 @@
 
 mod address;
 mod args;
-mod client;
 mod render;
 mod run;
 

@@ -1,0 +1,259 @@
+//! A ledger in the engine that a URL names.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::plan::Limit;
+
+use super::ledger::{Ledger, LedgerError};
+use super::ledger_url::{EngineKind, EngineUrl, InvalidLedgerUrl};
+#[cfg(feature = "postgres")]
+use super::postgres::PostgresLedger;
+#[cfg(feature = "redis")]
+use super::redis::RedisLedger;
+use super::step::{Ask, Grant, LedgerStatus, LimitVersion};
+
+/// A ledger in the engine that a URL names.
+///
+/// | URL | engine | feature |
+/// |---|---|---|
+/// | `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `valkey://..` | Redis, Valkey | `redis` |
+/// | `rediss://..`, `valkeys://..` | the same with TLS | `redis-tls` |
+/// | `postgres://[USER:PASSWORD@]HOST[:PORT]/DB`, `postgresql://..` | PostgreSQL | `postgres` |
+/// | the same with `?sslmode=require` or `?sslmode=verify-full` | the same with TLS | `postgres-tls` |
+///
+/// With TLS, the certificate of the server and its host name are always checked. The server's certificate must be signed by an
+/// authority (CA) that the host trusts, or that is in the PEM file of the parameter `sslrootcert=FILE`, which both engines have.
+/// As with OpenSSL, the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` replace what the host trusts.
+///
+/// The clone of a ledger uses the same connection.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use concurrency_governor::fleet::{EngineLedger, Ledger};
+///
+/// let ledger = EngineLedger::at(&std::env::var("LEDGER")?)?;
+/// println!("{}: {:?}", ledger.server(), ledger.gates().await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct EngineLedger {
+    server: String,
+    /// The user and the password of the URL.
+    secrets: Vec<String>,
+    engine: Engine,
+}
+
+#[derive(Clone)]
+enum Engine {
+    #[cfg(feature = "redis")]
+    Redis(Box<RedisLedger>),
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresLedger),
+}
+
+impl EngineLedger {
+    /// Opens the ledger of a URL. It connects at the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidLedgerUrl`] if the text is not such a URL, or the program was built without the feature that it needs.
+    pub fn at(url: &str) -> Result<Self, InvalidLedgerUrl> {
+        let url = EngineUrl::parse(url)?;
+        match url.engine {
+            #[cfg(feature = "redis")]
+            EngineKind::Redis => Self::open_redis(&url),
+            #[cfg(not(feature = "redis"))]
+            EngineKind::Redis => Err(url.engine.missing()),
+            #[cfg(feature = "postgres")]
+            EngineKind::Postgres => Self::open_postgres(&url),
+            #[cfg(not(feature = "postgres"))]
+            EngineKind::Postgres => Err(url.engine.missing()),
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    fn open_redis(url: &EngineUrl) -> Result<Self, InvalidLedgerUrl> {
+        use redis::IntoConnectionInfo;
+
+        if cfg!(not(feature = "redis-tls")) && url.tls.is_some() {
+            return Err(InvalidLedgerUrl::MissingTls { feature: "redis-tls" });
+        }
+        // The errors of the client can quote the URL, so they are dropped.
+        let server = url.rest.as_str().into_connection_info().map_err(|_| InvalidLedgerUrl::Unknown)?;
+        #[cfg(feature = "redis-tls")]
+        let server = super::redis::with_roots(server, url.tls.as_ref())?;
+        let settings = server.redis_settings();
+        let secrets = [settings.username(), settings.password()];
+        Ok(Self {
+            server: format!("Redis at {}", server.addr()),
+            secrets: secrets.into_iter().flatten().map(str::to_owned).collect(),
+            engine: Engine::Redis(Box::new(RedisLedger::new(server).map_err(|_| InvalidLedgerUrl::Unknown)?)),
+        })
+    }
+
+    #[cfg(feature = "postgres")]
+    fn open_postgres(url: &EngineUrl) -> Result<Self, InvalidLedgerUrl> {
+        use tokio_postgres::config::{Host, SslMode};
+
+        let mut config: tokio_postgres::Config = url.rest.parse().map_err(|_| InvalidLedgerUrl::Unknown)?;
+        let ports = config.get_ports();
+        let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
+            let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(host) => format!("{host}:{port}"),
+                #[cfg(unix)]
+                Host::Unix(folder) => folder.display().to_string(),
+            }
+        });
+        let server = format!("PostgreSQL at {}", hosts.collect::<Vec<_>>().join(","));
+        let user = config.get_user().map(str::to_owned);
+        let password = config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+        let secrets = user.into_iter().chain(password).collect();
+        let ledger = match &url.tls {
+            None => {
+                config.ssl_mode(SslMode::Disable);
+                PostgresLedger::new(config)
+            }
+            #[cfg(feature = "postgres-tls")]
+            Some(roots) => {
+                config.ssl_mode(SslMode::Require);
+                PostgresLedger::with_tls(config, super::postgres::tls_with_roots(roots)?)
+            }
+            #[cfg(not(feature = "postgres-tls"))]
+            Some(_) => return Err(InvalidLedgerUrl::MissingTls { feature: "postgres-tls" }),
+        };
+        Ok(Self { server, secrets, engine: Engine::Postgres(ledger) })
+    }
+
+    /// Returns the engine and its address without user and password, such as "Redis at 127.0.0.1:6379".
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Returns the names of the gates, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if the server cannot be reached or cannot be a ledger.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future can be dropped at any time.
+    pub async fn gates(&self) -> Result<Vec<String>, LedgerError> {
+        match &self.engine {
+            #[cfg(feature = "redis")]
+            Engine::Redis(ledger) => ledger.gates().await,
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(ledger) => ledger.gates().await,
+        }
+    }
+
+    /// Describes an error of this ledger and its causes on one line, without the user and the password of the URL. Servers quote the
+    /// user that they reject.
+    #[must_use]
+    pub fn describe(&self, error: &LedgerError) -> String {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        self.secrets.iter().fold(text, |text, secret| hide_word(&text, secret))
+    }
+
+    fn ledger(&self) -> &dyn Ledger {
+        match &self.engine {
+            #[cfg(feature = "redis")]
+            Engine::Redis(ledger) => &**ledger,
+            #[cfg(feature = "postgres")]
+            Engine::Postgres(ledger) => ledger,
+        }
+    }
+}
+
+impl fmt::Debug for EngineLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineLedger").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Ledger for EngineLedger {
+    async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError> {
+        self.ledger().exchange(gate, ask).await
+    }
+
+    async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError> {
+        self.ledger().set_limit(gate, limit, by).await
+    }
+
+    fn with_own_connection(&self) -> Arc<dyn Ledger> {
+        self.ledger().with_own_connection()
+    }
+
+    async fn check(&self) -> Result<(), LedgerError> {
+        self.ledger().check().await
+    }
+
+    async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
+        self.ledger().status(gate).await
+    }
+}
+
+/// Replaces a word by `***` wherever it stands alone.
+fn hide_word(text: &str, word: &str) -> String {
+    if word.is_empty() {
+        return text.to_owned();
+    }
+    let is_part = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once(word) {
+        shown.push_str(before);
+        let stands_alone = !is_part(shown.chars().next_back()) && !is_part(after.chars().next());
+        shown.push_str(if stands_alone { "***" } else { word });
+        rest = after;
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EngineLedger, InvalidLedgerUrl, hide_word};
+
+    /// A program without the feature for TLS, or for an engine, says so, and opens nothing.
+    #[test]
+    fn missing_features_are_named() {
+        let secure = "rediss://h/";
+        let expected = if cfg!(feature = "redis-tls") {
+            None
+        } else if cfg!(feature = "redis") {
+            Some(InvalidLedgerUrl::MissingTls { feature: "redis-tls" })
+        } else {
+            Some(InvalidLedgerUrl::MissingEngine { engine: "Redis", feature: "redis" })
+        };
+        assert_eq!(EngineLedger::at(secure).err(), expected);
+        let secure = "postgres://h/db?sslmode=require";
+        let expected = if cfg!(feature = "postgres") {
+            InvalidLedgerUrl::MissingTls { feature: "postgres-tls" }
+        } else {
+            InvalidLedgerUrl::MissingEngine { engine: "PostgreSQL", feature: "postgres" }
+        };
+        // A host need not have certificates.
+        let found = EngineLedger::at(secure).err().filter(|error| *error != InvalidLedgerUrl::NoRoots);
+        assert_eq!(found, Some(expected).filter(|_| cfg!(not(feature = "postgres-tls"))));
+    }
+
+    /// A name is hidden where it stands alone, and no other word is changed.
+    #[test]
+    fn words_are_hidden_where_they_stand_alone() {
+        assert_eq!(hide_word("user \"me\" of some me: me", "me"), "user \"***\" of some ***: ***");
+        assert_eq!(hide_word("nothing", "me"), "nothing");
+        assert_eq!(hide_word("nothing", ""), "nothing");
+    }
+}

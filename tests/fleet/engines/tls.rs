@@ -1,0 +1,225 @@
+//! TLS to real engines, with certificates that the test makes.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use concurrency_governor::fleet::{EngineLedger, InvalidLedgerUrl, Ledger, PostgresLedger, Share};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::runtime::Runtime;
+
+use super::postgres;
+use super::server::{TestServer, find_program, free_port};
+
+/// A URL with TLS reaches a server whose certificate is signed by a trusted authority and has the name of its host, and no other
+/// server. The authority comes from the URL, or from the environment.
+#[test]
+fn redis_is_reached_over_tls() {
+    let (Some(openssl), Some(redis)) = (find_program("openssl", &[]), find_program("redis-server", &[]))
+    else {
+        return;
+    };
+    let files = TestCertificates::new(&openssl);
+    let start = |certificate: &str| {
+        TestServer::start_on(free_port(), "redis-tls", |folder, port| {
+            let mut command = Command::new(&redis);
+            command.args(["--bind", "127.0.0.1", "--save", "", "--port", "0", "--tls-auth-clients", "no"]);
+            command.arg("--tls-port").arg(port.to_string()).arg("--dir").arg(folder);
+            command.arg("--tls-cert-file").arg(files.path(&format!("{certificate}.pem")));
+            command.arg("--tls-key-file").arg(files.path(&format!("{certificate}.key")));
+            command.arg("--tls-ca-cert-file").arg(files.path("right.pem"));
+            command
+        })
+    };
+    let (server, other) = (start("server"), start("other-host"));
+    let (right, wrong) = (files.path("right.pem"), files.path("wrong.pem"));
+    let [right, wrong] = [&right, &wrong].map(|path| path.to_str().unwrap());
+    let url = format!("rediss://127.0.0.1:{}/", server.port);
+    let with_root = |root: &str| format!("{url}?sslrootcert={root}");
+    Runtime::new().unwrap().block_on(async {
+        let ledger = EngineLedger::at(&with_root(right)).unwrap();
+        ledger.check().await.unwrap();
+        assert_eq!(ledger.gates().await.unwrap(), [""; 0]);
+        assert!(ledger.status("io").await.unwrap().limit.is_none());
+        assert_eq!(ledger.server(), format!("Redis at 127.0.0.1:{}", server.port));
+        assert!(Share::at(&with_root(right), "io").is_ok());
+    });
+    assert!(succeed(&with_root(right), None).contains("It has no gates"));
+    assert!(succeed(&url, Some(right)).contains("It has no gates"));
+    for (url, trusted) in [(&*url, None), (&*url, Some(wrong)), (&*with_root(wrong), Some(right))] {
+        let error = fail(url, trusted);
+        assert!(error.contains("UnknownIssuer"), "{url} {trusted:?}: {error}");
+    }
+    let other = fail(&format!("rediss://127.0.0.1:{}/?sslrootcert={right}", other.port), None);
+    assert!(other.contains("certificate not valid for name"), "{other}");
+    let plain = fail(&format!("redis://127.0.0.1:{}/", server.port), None);
+    assert!(plain.contains("the call to Redis has failed"), "{plain}");
+    let insecure = fail(&format!("{url}#insecure"), Some(right));
+    assert!(insecure.contains("the certificate of the server is always checked"), "{insecure}");
+}
+
+/// The same on PostgreSQL. A server without TLS is not used without it, and no error shows the user.
+#[test]
+fn postgres_is_reached_over_tls() {
+    let Some(openssl) = find_program("openssl", &[]) else { return };
+    let files = TestCertificates::new(&openssl);
+    files.write("hba", "hostssl all all 127.0.0.1/32 trust\n");
+    let setting = |name: &str, file: &str| format!("{name}={}", files.path(file).display());
+    let settings = [
+        "fsync=off".to_owned(),
+        "ssl=on".to_owned(),
+        setting("ssl_cert_file", "server.pem"),
+        setting("ssl_key_file", "server.key"),
+        setting("hba_file", "hba"),
+    ];
+    let Some(server) = postgres::start_server_with(&settings.each_ref().map(String::as_str)) else { return };
+    let (right, wrong) = (files.path("right.pem"), files.path("wrong.pem"));
+    let [right, wrong] = [&right, &wrong].map(|path| path.to_str().unwrap());
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    let with_tls = |mode: &str, root: &str| format!("{url}?sslmode={mode}&sslrootcert={root}");
+    Runtime::new().unwrap().block_on(async {
+        let ledger = EngineLedger::at(&with_tls("verify-full", right)).unwrap();
+        // The server rejects connections while it starts.
+        for _ in 0..500 {
+            match ledger.check().await {
+                Err(error) if error.is_lasting() => break,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+        let missing = ledger.check().await.unwrap_err();
+        assert!(ledger.describe(&missing).contains("its tables are missing"), "{missing:?}");
+        install(&url, right).await;
+        ledger.check().await.unwrap();
+        assert_eq!(ledger.gates().await.unwrap(), [""; 0]);
+    });
+    for mode in ["require", "verify-full"] {
+        assert!(succeed(&with_tls(mode, right), None).contains("It has no gates"));
+        assert!(succeed(&format!("{url}?sslmode={mode}"), Some(right)).contains("It has no gates"));
+        for (url, trusted) in
+            [(&*with_tls(mode, wrong), Some(right)), (&*format!("{url}?sslmode={mode}"), Some(wrong))]
+        {
+            let error = fail(url, trusted);
+            assert!(error.contains("UnknownIssuer"), "{url} {trusted:?}: {error}");
+        }
+        // The address of the server, by a name that its certificate does not have.
+        let other = with_tls(mode, right).replace("127.0.0.1", "ledger.internal") + "&hostaddr=127.0.0.1";
+        let other = fail(&other, None);
+        assert!(other.contains("certificate not valid for name \"ledger.internal\""), "{other}");
+    }
+    let plain = fail(&format!("{url}?sslmode=disable"), None);
+    assert!(plain.contains("pg_hba.conf") && plain.contains("user \"***\""), "{plain}");
+    let Some(server) = postgres::start_server() else { return };
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=require", server.port);
+    let without = fail(&format!("{url}&sslrootcert={right}"), None);
+    assert!(without.contains("server does not support TLS"), "{without}");
+}
+
+/// A file that has no certificates is an error when the ledger is opened, and not later.
+#[test]
+fn unusable_certificates_are_reported_at_once() {
+    for (file, problem) in [("/does/not/exist", "No such file"), (file!(), "no certificates")] {
+        for url in ["rediss://h/?sslrootcert=", "postgres://h/?sslmode=require&sslrootcert="] {
+            let error = EngineLedger::at(&format!("{url}{file}")).unwrap_err();
+            let InvalidLedgerUrl::RootFile { file: named, problem: found } = &error else {
+                panic!("{error}")
+            };
+            assert!(named == file && found.contains(problem), "{error}");
+        }
+    }
+}
+
+async fn install(url: &str, root: &str) {
+    let mut config: tokio_postgres::Config = url.parse().unwrap();
+    config.ssl_mode(tokio_postgres::config::SslMode::Require);
+    let mut store = rustls::RootCertStore::empty();
+    store.add_parsable_certificates(CertificateDer::pem_file_iter(root).unwrap().flatten());
+    let tls = rustls::ClientConfig::builder().with_root_certificates(store).with_no_client_auth();
+    let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls);
+    PostgresLedger::with_tls(config, tls).install().await.unwrap();
+}
+
+/// Two authorities, `right` and `wrong`. `right` has signed the certificate of a server at 127.0.0.1, and one of another host.
+struct TestCertificates {
+    folder: PathBuf,
+}
+
+impl TestCertificates {
+    fn new(openssl: &Path) -> Self {
+        let folder = std::env::temp_dir().join(format!("fleet-tls-{}-{}", std::process::id(), free_port()));
+        fs::create_dir_all(&folder).unwrap();
+        let files = Self { folder };
+        files.write(
+            "config",
+            "[req]\ndistinguished_name = name\n[name]\n[authority]\nbasicConstraints = critical, CA:TRUE\n\
+             [server]\nsubjectAltName = IP:127.0.0.1\n[other-host]\nsubjectAltName = DNS:other.internal\n",
+        );
+        let run = |arguments: &str| {
+            let mut command = Command::new(openssl);
+            command.current_dir(&files.folder).args(arguments.split(' '));
+            let Output { status, stderr, .. } = command.output().unwrap();
+            assert!(status.success(), "{arguments}: {}", String::from_utf8_lossy(&stderr));
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -config config";
+        for name in ["right", "wrong"] {
+            run(&format!(
+                "req -x509 {key} -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name} -extensions authority"
+            ));
+        }
+        for name in ["server", "other-host"] {
+            run(&format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+            run(&format!(
+                "x509 -req -in {name}.csr -out {name}.pem -CA right.pem -CAkey right.key -CAcreateserial -days 2 \
+                 -extfile config -extensions {name}"
+            ));
+            files.give_to_server(&format!("{name}.key"));
+        }
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    /// PostgreSQL reads a key only if no other user can, and does not run as root.
+    fn give_to_server(&self, name: &str) {
+        const NOBODY: u32 = 65534;
+        let path = self.path(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    }
+}
+
+impl Drop for TestCertificates {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn succeed(url: &str, trusted: Option<&str>) -> String {
+    let Output { status, stdout, stderr } = status(url, trusted);
+    assert!(status.success() && stderr.is_empty(), "{url}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+fn fail(url: &str, trusted: Option<&str>) -> String {
+    let Output { status, stdout, stderr } = status(url, trusted);
+    let error = String::from_utf8(stderr).unwrap();
+    assert_eq!((status.code(), &*stdout, error.lines().count()), (Some(2), &b""[..], 1), "{url}: {error}");
+    error
+}
+
+/// Runs `fleet status`. `trusted` has the certificates that the host trusts.
+fn status(url: &str, trusted: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_concurrency-governor"));
+    command.args(["fleet", "status", "--ledger", url]).env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+    command.envs(trusted.map(|file| ("SSL_CERT_FILE", file)));
+    command.output().unwrap()
+}
