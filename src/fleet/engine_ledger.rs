@@ -161,7 +161,11 @@ impl EngineLedger {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
-            text = format!("{text}: {error}");
+            let reason = error.to_string();
+            // The error of a system call has itself as its cause.
+            if !text.ends_with(&reason) {
+                text = format!("{text}: {reason}");
+            }
             cause = error.source();
         }
         self.secrets.iter().fold(text, |text, secret| hide_word(&text, secret))

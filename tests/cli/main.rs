@@ -12,6 +12,7 @@ mod nested;
 mod output;
 mod overload;
 mod plant;
+mod shared;
 mod shell_pages;
 mod simulate;
 mod support;

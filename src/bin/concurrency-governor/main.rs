@@ -26,6 +26,7 @@ mod fleet;
 mod man;
 mod output;
 mod report;
+mod shares;
 mod simulate;
 mod usage;
 mod watch;

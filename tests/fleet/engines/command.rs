@@ -166,7 +166,7 @@ fn errors_say_what_is_wrong_and_no_secret() {
     assert!(page.starts_with(".TH \"CONCURRENCY-GOVERNOR-FLEET-SET-LIMIT\" 1 "), "{page}");
 }
 
-async fn exchange(ledger: &dyn Ledger, gate: &str) {
+pub(super) async fn exchange(ledger: &dyn Ledger, gate: &str) {
     let terms = LeaseTerms::new(Duration::from_secs(10), Duration::from_secs(30)).unwrap();
     let limit = LimitVersion::configured(Limit::new(24));
     let ask =
@@ -174,13 +174,13 @@ async fn exchange(ledger: &dyn Ledger, gate: &str) {
     ledger.exchange(gate, ask).await.unwrap();
 }
 
-fn program() -> Command {
+pub(super) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_concurrency-governor"));
     command.env_remove(VARIABLE).env_remove("CLICOLOR_FORCE");
     command
 }
 
-fn succeed(command: &mut Command) -> String {
+pub(super) fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(status.success() && stderr.is_empty(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).unwrap()

@@ -8,6 +8,8 @@ mod chaos;
 #[cfg(all(feature = "cli", feature = "redis", feature = "postgres"))]
 mod command;
 mod differential;
+#[cfg(all(feature = "cli", feature = "redis", feature = "postgres"))]
+mod explain;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

@@ -20,6 +20,10 @@ pub(crate) struct ExplainArgs {
     /// Print JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Do not ask the ledgers of shared gates
+    #[arg(long)]
+    pub(crate) no_ledger: bool,
 }
 
 pub(crate) const EXAMPLES: &str = "\
@@ -29,7 +33,8 @@ Examples:
   concurrency-governor explain --plan plan.toml --json
   concurrency-governor explain --reading cpu=1.5 --reading fd=unlimited
   concurrency-governor explain --root host
-  concurrency-governor explain --set io=64";
+  concurrency-governor explain --set io=64
+  concurrency-governor explain --plan plan.toml --no-ledger";
 
 pub(crate) const NOTES: &str = "\
 The report:
@@ -38,6 +43,16 @@ The report:
   descriptors that is low, and a setting above the derived limit. Then what
   follows from what: the readings, the settings, and each formula step by step.
   The tables are as wide as the terminal, or 80 columns wide in a pipe.
+
+Shared gates:
+  A gate with a table [gates.NAME.share] shares its limit with other processes.
+  The report shows what its ledger says, and the most that a process on this
+  host may use: the lower one of its local limit, which the formula gives, and
+  the limit of the fleet. The ledger is only read, and no lease is taken. It is
+  asked if the environment variable or the file with its URL is there, and must
+  answer within 2 s. If it does not, that is one of the problems, and all else
+  is shown. The exit code is then 0, as for a probe that fails. With --no-ledger
+  no ledger is asked. No output contains the user or password of a URL.
 
 Readings:
   These resources are always measured: cpu (cores), fd (file descriptors),

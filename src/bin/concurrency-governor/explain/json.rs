@@ -29,11 +29,16 @@ pub(super) fn render(report: &HostReport) -> String {
     let problems: Vec<Value> =
         problems.iter().map(|problem| json!({ "what": problem.subject, "problem": problem.text })).collect();
     let gates = report.shown_gates();
-    let gates: Map<_, _> = gates
+    let mut gates: Map<_, _> = gates
         .map(|(spec, explanation)| {
             (spec.name().to_string(), gate_value(&spec.formula().to_string(), explanation))
         })
         .collect();
+    for (shared, local) in report.shared_gates() {
+        if let Some(gate) = gates.get_mut(shared.gate.as_str()) {
+            gate["share"] = shared.value(local);
+        }
+    }
     let report = json!({
         "version": VERSION,
         "plan": report.plan_name,
@@ -82,7 +87,8 @@ fn layer_value(layer: &OverrideLayer) -> Value {
     json!({ "name": layer.name(), "sets": sets })
 }
 
-/// A gate within another one has two more keys: its path, and the gate above that binds. An adaptive gate has one more: its band.
+/// A gate within another one has two more keys: its path, and the gate above that binds. An adaptive gate has one more: its band. A shared
+/// gate has `share`: what its ledger says.
 fn gate_value(formula: &str, explanation: &Explanation) -> Value {
     let derivation = explanation.derivation();
     let mut value = json!({

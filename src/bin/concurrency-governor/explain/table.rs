@@ -24,10 +24,13 @@ pub(super) fn render_brief(report: &HostReport) -> String {
     answer(report).join("\n")
 }
 
-/// Renders the gates, and the problems if there are any.
+/// Renders the gates, those that are shared, and the problems, if there are any.
 fn answer(report: &HostReport) -> Vec<String> {
     let title = format!("Gates of {}", output::single_line(&report.plan_name));
     let mut sections = vec![with_title(&title, gates(report))];
+    if report.shared_gates().next().is_some() {
+        sections.push(with_title("Shared gates", shared_gates(report)));
+    }
     let problems = report.problems();
     if !problems.is_empty() {
         let mut table = TextTable::new(&[("what", Alignment::Left), ("problem", Alignment::Left)]);
@@ -131,6 +134,25 @@ fn gates(report: &HostReport) -> TextTable {
             TableCell::new(explanation.derivation().limit().to_string()),
             decided_by(spec, explanation),
         ]);
+    }
+    table
+}
+
+/// One row for each shared gate: the most that a process may use, and what the ledger says.
+fn shared_gates(report: &HostReport) -> TextTable {
+    let mut table = TextTable::new(&[
+        ("gate", Alignment::Left),
+        ("may use", Alignment::Right),
+        ("in the fleet", Alignment::Left),
+    ]);
+    for (shared, local) in report.shared_gates() {
+        let usable = match shared.usable(local) {
+            Some(usable) => TableCell::styled(usable.to_string(), NAME),
+            None => TableCell::styled("unknown", WARNING),
+        };
+        let lines = shared.lines(local);
+        let lines = lines.iter().fold(TableCell::default(), |cell, line| cell.line(line, Style::new()));
+        table.row([TableCell::styled(shared.gate.to_string(), NAME), usable, lines]);
     }
     table
 }

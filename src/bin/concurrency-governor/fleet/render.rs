@@ -5,7 +5,7 @@ use std::time::Duration;
 use concurrency_governor::fleet::{HolderStatus, LedgerStatus, LimitVersion};
 use serde_json::{Map, Value, json};
 
-use crate::output::{Alignment, TableCell, TextTable, single_line};
+use crate::output::{Alignment, TableCell, TextTable, format_learning, single_line};
 
 /// Renders a table of gates, each with its status or the reason why it cannot be read.
 pub(super) fn gates(ledger: &str, gates: &[(String, Result<LedgerStatus, String>)]) -> String {
@@ -141,7 +141,7 @@ fn origin_text(status: &LedgerStatus) -> &str {
 fn state_text(status: &LedgerStatus) -> String {
     match status.learning_ms {
         0 => "ready".to_owned(),
-        millis => format!("learning for {}", format_millis(millis)),
+        millis => format_learning(Duration::from_millis(millis)),
     }
 }
 

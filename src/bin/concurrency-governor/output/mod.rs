@@ -10,4 +10,4 @@ pub(crate) use command_output::CommandOutput;
 pub(crate) use error_lines::ErrorLines;
 pub(crate) use escape::single_line;
 pub(crate) use table::{Alignment, TableCell, TextTable};
-pub(crate) use values::{format_decision, format_keys, format_measurement};
+pub(crate) use values::{format_decision, format_keys, format_learning, format_measurement};

@@ -1,5 +1,7 @@
 //! How measurements and decisions are written.
 
+use std::time::Duration;
+
 use concurrency_governor::plan::{Bound, Decision, Explanation, Measurement};
 use concurrency_governor::{Keys, Limit, Quantity, Reading, Resource};
 
@@ -37,6 +39,11 @@ pub(crate) fn format_keys(keys: Keys, limit: Limit) -> String {
         Some(bound) => format!(" and {bound} waiting requests"),
     };
     format!("keys: at most {} busy, each with at most {permits}{waiting}", keys.max())
+}
+
+/// Formats for how long a ledger still learns: `learning for 46.0 s`.
+pub(crate) fn format_learning(left: Duration) -> String {
+    format!("learning for {:.1} s", left.as_secs_f64())
 }
 
 /// Formats a number of bytes in the largest binary unit that fits, with at most two decimal places.

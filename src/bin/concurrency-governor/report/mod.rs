@@ -9,18 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(target_os = "linux")]
 use std::path::PathBuf;
 
+use concurrency_governor::config::ShareConfig;
 use concurrency_governor::plan::{
     BuildError, Decision, EnvError, Explanation, FindGateError, GatePath, Measurement, Operand, Source,
 };
 use concurrency_governor::preset::Preset;
 use concurrency_governor::{
-    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
+    Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Readings, Resolution, Resource,
 };
 
 pub(crate) use args::{AdaptiveArg, InputArgs, PlanArgs, parse_reading};
 pub(crate) use problems::HostProblem;
 
 use crate::output::ErrorLines;
+use crate::shares::{self, SharedGateReport};
 use plan_file::{PlanFile, PlanFileError};
 use probes::{HostProbes, RelatedFigure};
 
@@ -36,6 +38,10 @@ pub(crate) struct HostReport {
     pub(crate) overrides: Overrides,
     /// The name of the host: `this host`, or the directory of a captured host.
     pub(crate) host: String,
+    /// The gates that share their limits with other processes, in the order of the plan.
+    pub(crate) shares: Vec<(GateName, ShareConfig)>,
+    /// The same gates with what their ledgers say. Empty before [`ask_ledgers`](Self::ask_ledgers).
+    asked: Vec<SharedGateReport>,
     /// The gates to show. Empty: all of them.
     shown: Vec<GateName>,
     figures: BTreeMap<Resource, Vec<RelatedFigure>>,
@@ -64,7 +70,7 @@ impl HostReport {
 
     /// Measures the given resources and those that the plan reads.
     fn with_resources(args: &InputArgs, resources: &[Resource]) -> Result<Self, ReportError> {
-        let PlanInputs { plan_name, plan, layers } = PlanInputs::load(&args.plan)?;
+        let PlanInputs { plan_name, plan, shares, layers } = PlanInputs::load(&args.plan)?;
         reject_unknown_readings(args, &plan)?;
         let overrides = layers.into_iter().fold(Overrides::new(), Overrides::then);
         let (host, probes) = select_host(args)?;
@@ -75,7 +81,30 @@ impl HostReport {
         let is_given = |resource: Resource| args.readings.iter().any(|given| given.resource == resource);
         let measured = resources.iter().copied().filter(|resource| !is_given(*resource));
         let figures = measured.map(|resource| (resource, probes.related_figures(resource))).collect();
-        Ok(Self { plan_name, plan, resolution, overrides, host, shown: Vec::new(), figures })
+        let (asked, shown) = (Vec::new(), Vec::new());
+        Ok(Self { plan_name, plan, resolution, overrides, host, shares, asked, shown, figures })
+    }
+
+    /// Asks the ledgers of the shown gates, or says why not.
+    pub(crate) fn ask_ledgers(self, policy: LedgerPolicy) -> Self {
+        let is_shown = |gate: GateName| self.shows_all() || self.shown.contains(&gate);
+        let shares: Vec<_> = self.shares.iter().filter(|(gate, _)| is_shown(*gate)).cloned().collect();
+        let asked = match policy {
+            LedgerPolicy::Ask => shares::ask(&shares),
+            LedgerPolicy::Skip => SharedGateReport::not_asked(&shares, "`--no-ledger` is given"),
+        };
+        Self { asked, ..self }
+    }
+
+    /// Returns the shared gates that were asked for, each with the local limit.
+    pub(crate) fn shared_gates(&self) -> impl Iterator<Item = (&SharedGateReport, Limit)> {
+        self.asked.iter().filter_map(|report| Some((report, self.limit_of(report.gate)?)))
+    }
+
+    /// Returns the limit of a gate of the plan.
+    pub(crate) fn limit_of(&self, gate: GateName) -> Option<Limit> {
+        let mut explanations = self.resolution.explanations().iter();
+        explanations.find(|explanation| explanation.gate() == gate).map(Explanation::limit)
     }
 
     /// Shows only these gates, if there are any.
@@ -164,10 +193,18 @@ impl HostReport {
     }
 }
 
+/// Whether a command asks ledgers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LedgerPolicy {
+    Ask,
+    Skip,
+}
+
 /// The plan and the settings that apply to it, highest precedence first.
 struct PlanInputs {
     plan_name: String,
     plan: Plan,
+    shares: Vec<(GateName, ShareConfig)>,
     layers: Vec<OverrideLayer>,
 }
 
@@ -178,15 +215,18 @@ impl PlanInputs {
         let flags =
             flags.fold(OverrideLayer::new("--set"), |layer, (path, value)| layer.set(path.clone(), *value));
         let mut layers = vec![flags];
+        let mut shares = Vec::new();
         let (plan_name, preset, plan) = match &args.plan {
             None => {
                 let preset = args.preset.unwrap_or(Preset::Astrid);
                 (format!("preset {preset}"), Some(preset), Plan::new(preset.specs().iter().copied())?)
             }
             Some(path) => {
-                let file = PlanFile::read(path)?;
-                layers.push(file.overrides);
-                (format!("plan {}", path.display()), file.config.preset(), file.config.plan().clone())
+                let PlanFile { config, overrides } = PlanFile::read(path)?;
+                layers.push(overrides);
+                let names = config.plan().specs().iter().map(GateSpec::name);
+                shares.extend(names.filter_map(|gate| Some((gate, config.share(gate)?.clone()))));
+                (format!("plan {}", path.display()), config.preset(), config.plan().clone())
             }
         };
         let plan = with_adaptives(&plan, args)?;
@@ -196,7 +236,7 @@ impl PlanInputs {
         if let Some(preset) = preset {
             layers.push(OverrideLayer::env(preset.env_vars().iter().copied(), std::env::var_os)?);
         }
-        Ok(Self { plan_name, plan, layers })
+        Ok(Self { plan_name, plan, shares, layers })
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct HostProblem {
 }
 
 impl HostReport {
-    /// Returns the problems of the resources that the shown gates read, and then those of their settings.
+    /// Returns the problems of the resources that the shown gates read, then those of their settings and of their ledgers.
     pub(crate) fn problems(&self) -> Vec<HostProblem> {
         let mut problems = Vec::new();
         for resource in self.shown_resources() {
@@ -29,6 +29,10 @@ impl HostReport {
             let text = questionable_setting(explanation);
             let subject = format!("gate {}", explanation.gate());
             problems.extend(text.map(|text| HostProblem { subject, text }));
+        }
+        for (shared, _) in self.shared_gates() {
+            let subject = format!("gate {}", shared.gate);
+            problems.extend(shared.problem().map(|text| HostProblem { subject, text }));
         }
         problems
     }

@@ -19,6 +19,10 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) diagnosis: Option<PathBuf>,
 
+    /// Do not ask the ledgers of shared gates
+    #[arg(long)]
+    pub(crate) no_ledger: bool,
+
     /// Stop after this time [default: never]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_run_length)]
     pub(crate) length: Option<Duration>,
@@ -59,6 +63,10 @@ On a terminal:
   maximum. A value that did not change is a line of half height. An unknown
   value is blank. For fd the chart shows the descriptors that `watch` itself has
   open, for memory the available bytes, and for tasks the number that is free.
+  A gate with a table [gates.NAME.share] has a second row: the limit of the
+  fleet, the state of its ledger, and the permits that are granted to all
+  processes, which its chart shows. The ledger is only read, at most every 2 s.
+  The screen does not wait for it. With --no-ledger it is not asked.
   With --diagnosis, the holders of a running process are shown as well: of up to
   five gates that track them, those with the most requests waiting, the three
   places whose permits are in use for longest. The process writes

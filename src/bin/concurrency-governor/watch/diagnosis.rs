@@ -87,6 +87,7 @@ fn row(gate: &WrittenGate) -> RowUpdate {
         details: details.join("; "),
         number: Some(*in_use),
         is_volatile: true,
+        reason: None,
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct WatchHistory {
     pub(crate) readings: Vec<WatchRow>,
     /// The gates as a tree: each parent before its children, and siblings in the order of the plan.
     pub(crate) gates: Vec<WatchRow>,
+    /// The gates that share their limits, with what their ledgers say.
+    pub(crate) shared: Vec<WatchRow>,
     /// The holders of a running process, a row for each of its gates.
     pub(crate) holders: Vec<WatchRow>,
     /// The latest changes, the newest last.
@@ -65,17 +67,36 @@ pub(super) struct RowUpdate {
     pub(super) details: String,
     pub(super) number: Option<u64>,
     pub(super) is_volatile: bool,
+    /// Why the value is as it is, if a change must say so.
+    pub(super) reason: Option<String>,
+}
+
+/// The rows that do not come from the report of the host.
+pub(super) struct OtherRows {
+    /// The gates that share their limits.
+    pub(super) shared: Vec<RowUpdate>,
+    /// The holders of a running process.
+    pub(super) holders: Vec<RowUpdate>,
+}
+
+impl RowUpdate {
+    /// Creates a row without details.
+    pub(super) fn new(name: String, value: String) -> Self {
+        let details = String::new();
+        Self { name, level: 0, value, details, number: None, is_volatile: false, reason: None }
+    }
 }
 
 impl WatchHistory {
-    pub(super) fn new(report: &HostReport, holders: Vec<RowUpdate>, now: u64) -> Self {
+    pub(super) fn new(report: &HostReport, others: OtherRows, now: u64) -> Self {
         let plan = output::single_line(&report.plan_name);
         let title = format!("{plan} on {}", output::single_line(&report.host));
         Self {
             title,
             readings: reading_updates(report).into_iter().map(WatchRow::new).collect(),
             gates: gate_updates(report).into_iter().map(WatchRow::new).collect(),
-            holders: holders.into_iter().map(WatchRow::new).collect(),
+            shared: others.shared.into_iter().map(WatchRow::new).collect(),
+            holders: others.holders.into_iter().map(WatchRow::new).collect(),
             changes: VecDeque::new(),
             refreshes: 1,
             now,
@@ -85,12 +106,13 @@ impl WatchHistory {
     }
 
     /// Adds the result of a refresh.
-    pub(super) fn update(&mut self, report: &HostReport, holders: Vec<RowUpdate>, now: u64) {
+    pub(super) fn update(&mut self, report: &HostReport, others: OtherRows, now: u64) {
         self.begin_refresh(now);
         self.last_error = None;
         let mut changes = update_rows(&mut self.readings, reading_updates(report), self.refreshes, "");
         changes.extend(update_rows(&mut self.gates, gate_updates(report), self.refreshes, "gate "));
-        changes.extend(update_rows(&mut self.holders, holders, self.refreshes, "holders of "));
+        changes.extend(update_rows(&mut self.shared, others.shared, self.refreshes, "fleet of "));
+        changes.extend(update_rows(&mut self.holders, others.holders, self.refreshes, "holders of "));
         for text in changes {
             self.add_change(vec![text]);
         }
@@ -122,11 +144,12 @@ impl WatchHistory {
         refreshes: u64,
     ) -> Self {
         let title = "preset astrid on this host".to_owned();
-        let holders = Vec::new();
+        let (shared, holders) = (Vec::new(), Vec::new());
         Self {
             title,
             readings,
             gates,
+            shared,
             holders,
             changes,
             refreshes,
@@ -152,7 +175,7 @@ impl WatchHistory {
 
 impl WatchRow {
     fn new(update: RowUpdate) -> Self {
-        let RowUpdate { name, level, value, details, number, is_volatile } = update;
+        let RowUpdate { name, level, value, details, number, is_volatile, reason: _ } = update;
         Self { name, level, value, details, past: VecDeque::from([number]), changed_at: None, is_volatile }
     }
 }
@@ -175,7 +198,8 @@ fn update_rows(rows: &mut Vec<WatchRow>, updates: Vec<RowUpdate>, refresh: u64, 
             continue;
         };
         if row.value != update.value && !row.is_volatile {
-            changes.push(format!("{kind}{}: {} -> {}", row.name, row.value, update.value));
+            let reason = update.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            changes.push(format!("{kind}{}: {} -> {}{reason}", row.name, row.value, update.value));
             row.changed_at = Some(refresh);
         }
         row.level = update.level;
@@ -215,6 +239,7 @@ fn reading_updates(report: &HostReport) -> Vec<RowUpdate> {
                 details,
                 number,
                 is_volatile: resource.as_str().starts_with("pressure."),
+                reason: None,
             }
         })
         .collect()
@@ -252,6 +277,7 @@ fn gate_update(spec: &GateSpec, explanation: &Explanation) -> RowUpdate {
         details: details.join("; "),
         number: Some(explanation.limit().get().into()),
         is_volatile: false,
+        reason: None,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::history::{WatchChange, WatchHistory, WatchRow};
 
-/// Lists all readings and gates. A gate within others is indented.
+/// Lists all readings, gates, fleets and holders. A gate within others is indented.
 pub(super) fn all_values(history: &WatchHistory) -> String {
     let time = time_of_day(history.now);
     let readings = history.readings.iter().map(|row| ("", row));
     let rows = readings.chain(history.gates.iter().map(|row| ("gate ", row)));
+    let rows = rows.chain(history.shared.iter().map(|row| ("fleet of ", row)));
     let rows = rows.chain(history.holders.iter().map(|row| ("holders of ", row)));
     let mut lines = vec![format!("{time} watching {}", history.title)];
     lines.extend(rows.map(|(kind, row)| {

@@ -3,6 +3,7 @@
 mod args;
 mod diagnosis;
 mod history;
+mod ledgers;
 mod lines;
 mod run;
 mod screen;

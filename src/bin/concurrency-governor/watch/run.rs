@@ -15,12 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::args::WatchArgs;
 use super::diagnosis::{self, DiagnosisError};
-use super::history::{RowUpdate, WatchHistory};
+use super::history::{OtherRows, RowUpdate, WatchHistory};
+use super::ledgers::LedgerPoll;
 use super::screen::ScreenStyles;
 use super::terminal::WatchTerminal;
 use super::{lines, screen};
 use crate::output::ErrorLines;
-use crate::report::{HostReport, ReportError};
+use crate::report::{HostReport, LedgerPolicy, ReportError};
 
 #[cfg(unix)]
 use super::signals;
@@ -32,13 +33,43 @@ use super::signals;
 /// [`WatchCommandError`] if the plan is wrong at the start, or the output cannot be written.
 pub(crate) fn run(args: &WatchArgs) -> Result<(), WatchCommandError> {
     // The first report comes before the screen, so that an error of the plan is printed as a line.
-    let report = HostReport::with_pressures(&args.input)?;
-    let history = WatchHistory::new(&report, read_holders(args)?, seconds_since_midnight());
-    let result = if can_draw_screen() { run_on_screen(args, history) } else { run_in_lines(args, history) };
+    let session = WatchSession::start(args)?;
+    let result = if can_draw_screen() { run_on_screen(session) } else { run_in_lines(session) };
     match result {
         // The reader closed the pipe, as `head` does. It does not want more output, which is not an error.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
+    }
+}
+
+/// What is observed, and what is asked for it.
+struct WatchSession<'a> {
+    args: &'a WatchArgs,
+    history: WatchHistory,
+    ledgers: LedgerPoll,
+}
+
+impl<'a> WatchSession<'a> {
+    /// Measures and resolves for the first time.
+    fn start(args: &'a WatchArgs) -> Result<Self, WatchCommandError> {
+        let report = HostReport::with_pressures(&args.input)?;
+        let policy = if args.no_ledger { LedgerPolicy::Skip } else { LedgerPolicy::Ask };
+        let mut ledgers = LedgerPoll::new(policy);
+        let others = OtherRows { shared: ledgers.refresh(&report), holders: read_holders(args)? };
+        let history = WatchHistory::new(&report, others, seconds_since_midnight());
+        Ok(Self { args, history, ledgers })
+    }
+
+    /// Measures and resolves again. An error is recorded as a change.
+    fn refresh(&mut self) {
+        let measured = HostReport::with_pressures(&self.args.input).map_err(WatchCommandError::from);
+        match measured.and_then(|report| Ok((report, read_holders(self.args)?))) {
+            Ok((report, holders)) => {
+                let others = OtherRows { shared: self.ledgers.refresh(&report), holders };
+                self.history.update(&report, others, seconds_since_midnight());
+            }
+            Err(error) => self.history.fail(error.lines(), seconds_since_midnight()),
+        }
     }
 }
 
@@ -48,7 +79,7 @@ fn can_draw_screen() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal() && !is_dumb
 }
 
-fn run_on_screen(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
+fn run_on_screen(session: WatchSession<'_>) -> io::Result<()> {
     let styles = match AutoStream::choice(&io::stdout()) {
         ColorChoice::Never => ScreenStyles::plain(),
         _ => ScreenStyles::coloured(),
@@ -58,21 +89,21 @@ fn run_on_screen(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> 
     let mut terminal = WatchTerminal::open()?;
     #[cfg(unix)]
     signals::restore_terminal_on_signals()?;
-    run_event_loop(args, &mut history, &mut terminal, styles)
+    run_event_loop(session, &mut terminal, styles)
 }
 
 /// Draws, waits for a key or the next refresh, and repeats.
 fn run_event_loop(
-    args: &WatchArgs,
-    history: &mut WatchHistory,
+    mut session: WatchSession<'_>,
     terminal: &mut WatchTerminal,
     styles: ScreenStyles,
 ) -> io::Result<()> {
+    let args = session.args;
     let start = Instant::now();
     let mut refreshed = start;
     loop {
         let size = WatchTerminal::size()?;
-        terminal.draw(size, screen::render(history, args.every, styles, size))?;
+        terminal.draw(size, screen::render(&session.history, args.every, styles, size))?;
         let until_refresh = args.every.saturating_sub(refreshed.elapsed());
         let until_end = args.length.map(|length| length.saturating_sub(start.elapsed()));
         if until_end == Some(Duration::ZERO) {
@@ -87,7 +118,7 @@ fn run_event_loop(
             }
         } else if refreshed.elapsed() >= args.every {
             refreshed = Instant::now();
-            refresh(args, history);
+            session.refresh();
         }
     }
 }
@@ -113,10 +144,11 @@ fn key_action(event: &Event) -> Option<KeyAction> {
 }
 
 /// Prints all values once, and then the changes after each refresh.
-fn run_in_lines(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
+fn run_in_lines(mut session: WatchSession<'_>) -> io::Result<()> {
+    let args = session.args;
     let mut stdout = io::stdout().lock();
     let start = Instant::now();
-    stdout.write_all(lines::all_values(&history).as_bytes())?;
+    stdout.write_all(lines::all_values(&session.history).as_bytes())?;
     stdout.flush()?;
     let mut printed = 0;
     loop {
@@ -127,9 +159,9 @@ fn run_in_lines(args: &WatchArgs, mut history: WatchHistory) -> io::Result<()> {
         if is_reader_gone_after(&stdout, args.every.min(until_end))? {
             return Ok(());
         }
-        refresh(args, &mut history);
-        let changes = lines::new_changes(&history, printed);
-        printed = history.total_changes();
+        session.refresh();
+        let changes = lines::new_changes(&session.history, printed);
+        printed = session.history.total_changes();
         stdout.write_all(changes.as_bytes())?;
         stdout.flush()?;
     }
@@ -160,15 +192,6 @@ fn is_reader_gone_after(stdout: &StdoutLock<'_>, time: Duration) -> io::Result<b
 fn is_reader_gone_after(_: &StdoutLock<'_>, time: Duration) -> io::Result<bool> {
     std::thread::sleep(time);
     Ok(false)
-}
-
-/// Measures and resolves again. An error is recorded as a change.
-fn refresh(args: &WatchArgs, history: &mut WatchHistory) {
-    let measured = HostReport::with_pressures(&args.input).map_err(WatchCommandError::from);
-    match measured.and_then(|report| Ok((report, read_holders(args)?))) {
-        Ok((report, holders)) => history.update(&report, holders, seconds_since_midnight()),
-        Err(error) => history.fail(error.lines(), seconds_since_midnight()),
-    }
 }
 
 /// Reads the diagnosis, if there is one.

@@ -45,9 +45,14 @@ pub(super) fn render(
 ) -> Vec<ScreenLine> {
     let width = usize::from(columns);
     let mut lines = vec![title_line(history, every, width), ScreenLine::default()];
-    let sections =
-        [("Readings", &history.readings), ("Gates", &history.gates), ("Holders", &history.holders)];
-    let with_rows = sections.into_iter().filter(|(title, rows)| *title != "Holders" || !rows.is_empty());
+    let sections = [
+        ("Readings", &history.readings),
+        ("Gates", &history.gates),
+        ("Fleets", &history.shared),
+        ("Holders", &history.holders),
+    ];
+    let is_optional = |title: &str| ["Fleets", "Holders"].contains(&title);
+    let with_rows = sections.into_iter().filter(|(title, rows)| !is_optional(title) || !rows.is_empty());
     for (title, rows) in with_rows {
         lines.extend(row_lines(title, rows, history.refreshes, width, styles));
         lines.push(ScreenLine::default());
@@ -259,6 +264,21 @@ mod tests {
         assert!(lines[newest].starts_with("00:00:49 cpu: 49 -> 1"), "{lines:#?}");
         let with_history = lines.iter().filter(|line| line.contains('█')).count();
         assert_eq!(with_history, 10, "each value has its history: {lines:#?}");
+    }
+
+    /// The gates that share their limits have a section of their own, if there are any.
+    #[test]
+    fn fleets_stand_below_the_gates() {
+        let titles = |history: &WatchHistory| {
+            let lines = texts(&render(history, Duration::from_secs(1), ScreenStyles::plain(), (80, 40)));
+            let is_title =
+                |line: &&String| ["Gates", "Fleets", "Holders", "Changes"].contains(&line.as_str());
+            lines.iter().filter(is_title).cloned().collect::<Vec<_>>()
+        };
+        let mut history = history();
+        assert_eq!(titles(&history), ["Gates", "Changes"]);
+        history.shared = vec![row("io", "200, ready", &[Some(130)])];
+        assert_eq!(titles(&history), ["Gates", "Fleets", "Changes"]);
     }
 
     /// Only a value that has just changed is highlighted, with colours and without.
