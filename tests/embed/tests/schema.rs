@@ -216,6 +216,39 @@ fn explain_prints_what_its_schema_describes() {
         *report.pointer_mut(place).unwrap() = wrong.clone();
         assert!(!is_valid(&report), "{place} = {wrong}");
     }
+
+    // A gate may have `share`, in which every key is required.
+    let share: Value = serde_json::from_str(include_str!("../../cli/share.json")).unwrap();
+    let with_share = |share: Value| {
+        let mut report = four_sources.clone();
+        report["gates"]["io"]["share"] = share;
+        report
+    };
+    let shared = with_share(share.clone());
+    let result = schemas.validate(&shared, schema);
+    assert!(result.is_ok(), "{}", result.unwrap_err());
+    for parent in ["", "/fleet"] {
+        for key in share.pointer(parent).unwrap().as_object().unwrap().keys() {
+            let mut without = share.clone();
+            without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
+            assert!(!is_valid(&with_share(without)), "without share{parent}/{key}");
+        }
+    }
+    for (place, value, expected) in [
+        ("/answer", json!("failed"), true),
+        ("/answer", json!("other"), false),
+        ("/reason", json!("not set"), true),
+        ("/may_use", json!(null), true),
+        ("/may_use", json!(0), false),
+        ("/fleet", json!(null), true),
+        ("/fleet/limit", json!(null), true),
+        ("/fleet/granted", json!(-1), false),
+    ] {
+        let mut share = share.clone();
+        *share.pointer_mut(place).unwrap() = value.clone();
+        assert_eq!(is_valid(&with_share(share)), expected, "share{place} = {value}");
+    }
+
     let mut unlimited = small;
     unlimited["readings"]["cpu"]["value"] = json!("unlimited");
     unlimited["readings"]["fd"]["value"] = json!("9999999999999.999");

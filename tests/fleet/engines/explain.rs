@@ -22,7 +22,7 @@ fn the_answer_of_a_ledger_is_explained() {
     let Some(server) = start_server() else { return };
     let plan = PlanFile::new("closed");
     let ask = |cpu: &str| plan.explain(&url(&server), cpu);
-    let none = succeed(&mut ask("1"));
+    let none = succeed(&mut plan.explain(&url(&server).replace("redis://", "valkey://"), "1"));
     assert!(none.contains("no process has reported; the first one brings the limit 24"), "{none}");
 
     let ledger = RedisLedger::new(&*url(&server)).unwrap();
@@ -48,6 +48,10 @@ fn the_answer_of_a_ledger_is_explained() {
     assert_eq!((&share["answer"], &share["reason"]), (&json!("known"), &Value::Null));
     assert_eq!((&share["may_use"], &report["gates"]["io"]["limit"]), (&json!(70), &json!(128)));
     assert_eq!(share["ledger"], format!("Redis at 127.0.0.1:{}", server.port));
+    // The sample that is checked with docs/explain.schema.json has the same keys.
+    let sample: Value = serde_json::from_str(include_str!("../../cli/share.json")).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!((keys(share), keys(&share["fleet"])), (keys(&sample), keys(&sample["fleet"])));
     let mut fleet = share["fleet"].clone();
     let learning = fleet["learning_ms"].take();
     assert!(learning.as_u64().is_some_and(|left| left > 0), "{learning}");

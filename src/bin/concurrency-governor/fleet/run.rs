@@ -41,7 +41,7 @@ async fn print_status(args: &FleetStatusArgs) -> Result<String, FleetCommandErro
     for gate in ledger.gates().await.map_err(|error| failed(&ledger, &error))? {
         // A gate of another version does not hide the others.
         let status = match ledger.status(&gate).await {
-            Err(error @ LedgerError::Unsuitable { .. }) => Err(error.to_string()),
+            Err(error @ LedgerError::Unsuitable { .. }) => Err(ledger.describe(&error)),
             status => Ok(status.map_err(|error| failed(&ledger, &error))?),
         };
         gates.push((gate, status));
