@@ -103,6 +103,14 @@ pub enum LedgerError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The certificate of the server is not signed by a trusted authority (CA), is not that of its host, or is not valid now.
+    #[error("the certificate of {engine} is not trusted")]
+    Untrusted {
+        /// The engine.
+        engine: &'static str,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Fewer replicas than required have acknowledged the exchange, so it does not count.
     #[error("{acknowledged} of {required} replicas have acknowledged the exchange; it does not count")]
     NotReplicated {
@@ -125,7 +133,10 @@ impl LedgerError {
     /// Returns `true` if the same call cannot succeed later, unless an operator changes something.
     #[must_use]
     pub const fn is_lasting(&self) -> bool {
-        matches!(self, Self::Name { .. } | Self::Unsuitable { .. } | Self::Denied { .. })
+        matches!(
+            self,
+            Self::Name { .. } | Self::Unsuitable { .. } | Self::Denied { .. } | Self::Untrusted { .. }
+        )
     }
 }
 

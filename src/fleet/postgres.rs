@@ -348,6 +348,10 @@ fn postgres_error(error: Error) -> LedgerError {
         Some(code) if denials.contains(code) => {
             LedgerError::Denied { engine: ENGINE, source: Box::new(error) }
         }
+        #[cfg(feature = "postgres-tls")]
+        _ if super::tls::is_untrusted(&error) => {
+            LedgerError::Untrusted { engine: ENGINE, source: Box::new(error) }
+        }
         _ => engine_error(error.into()),
     }
 }

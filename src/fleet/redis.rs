@@ -342,6 +342,10 @@ fn engine_error(error: RedisError) -> LedgerError {
     if is_denied {
         return LedgerError::Denied { engine: ENGINE, source: Box::new(error) };
     }
+    #[cfg(feature = "redis-tls")]
+    if super::tls::is_untrusted(&error) {
+        return LedgerError::Untrusted { engine: ENGINE, source: Box::new(error) };
+    }
     LedgerError::Engine { engine: ENGINE, source: Box::new(error) }
 }
 

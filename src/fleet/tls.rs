@@ -1,5 +1,7 @@
 //! What TLS needs, for the ledgers of all engines.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +22,24 @@ pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
         // An error means that another thread was faster.
         let _: Result<(), Arc<CryptoProvider>> = rustls::crypto::ring::default_provider().install_default();
     }
+}
+
+/// Returns `true` if a connection has failed because of the certificate of the server.
+pub(super) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // The client of Redis wraps its cause in this way.
+        let wrapped = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+        let error: &(dyn Error + 'static) = wrapped.map_or(error, |wrapped| &**wrapped);
+        // `source` skips the error that an I/O error is made of.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Reads a file with certificates of authorities. Returns its text, and its certificates.

@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use concurrency_governor::fleet::{EngineLedger, InvalidLedgerUrl, Ledger, PostgresLedger, Share};
+use concurrency_governor::{Formula, GateName, GateSpec, Governor, Limit};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::Runtime;
@@ -21,6 +23,9 @@ fn redis_is_reached_over_tls() {
     else {
         return;
     };
+    if !speaks_tls(&redis) {
+        return;
+    }
     let files = TestCertificates::new(&openssl);
     let start = |certificate: &str| {
         TestServer::start_on(free_port(), "redis-tls", |folder, port| {
@@ -44,13 +49,15 @@ fn redis_is_reached_over_tls() {
         assert_eq!(ledger.gates().await.unwrap(), [""; 0]);
         assert!(ledger.status("io").await.unwrap().limit.is_none());
         assert_eq!(ledger.server(), format!("Redis at 127.0.0.1:{}", server.port));
-        assert!(Share::at(&with_root(right), "io").is_ok());
+        admit(&with_root(right)).await;
+        assert_build_fails(&with_root(wrong), "the certificate of Redis is not trusted").await;
     });
-    assert!(succeed(&with_root(right), None).contains("It has no gates"));
-    assert!(succeed(&url, Some(right)).contains("It has no gates"));
+    assert!(succeed(&with_root(right), None).contains("\ntls "));
+    assert!(succeed(&url, Some(right)).contains("\ntls "));
     for (url, trusted) in [(&*url, None), (&*url, Some(wrong)), (&*with_root(wrong), Some(right))] {
         let error = fail(url, trusted);
         assert!(error.contains("UnknownIssuer"), "{url} {trusted:?}: {error}");
+        assert!(error.contains("the certificate of Redis is not trusted"), "{error}");
     }
     let other = fail(&format!("rediss://127.0.0.1:{}/?sslrootcert={right}", other.port), None);
     assert!(other.contains("certificate not valid for name"), "{other}");
@@ -85,7 +92,7 @@ fn postgres_is_reached_over_tls() {
         for _ in 0..500 {
             match ledger.check().await {
                 Err(error) if error.is_lasting() => break,
-                _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
         let missing = ledger.check().await.unwrap_err();
@@ -93,6 +100,8 @@ fn postgres_is_reached_over_tls() {
         install(&url, right).await;
         ledger.check().await.unwrap();
         assert_eq!(ledger.gates().await.unwrap(), [""; 0]);
+        let wrong = with_tls("require", wrong);
+        assert_build_fails(&wrong, "the certificate of PostgreSQL is not trusted").await;
     });
     for mode in ["require", "verify-full"] {
         assert!(succeed(&with_tls(mode, right), None).contains("It has no gates"));
@@ -102,12 +111,14 @@ fn postgres_is_reached_over_tls() {
         {
             let error = fail(url, trusted);
             assert!(error.contains("UnknownIssuer"), "{url} {trusted:?}: {error}");
+            assert!(error.contains("the certificate of PostgreSQL is not trusted"), "{error}");
         }
         // The address of the server, by a name that its certificate does not have.
         let other = with_tls(mode, right).replace("127.0.0.1", "ledger.internal") + "&hostaddr=127.0.0.1";
         let other = fail(&other, None);
         assert!(other.contains("certificate not valid for name \"ledger.internal\""), "{other}");
     }
+    Runtime::new().unwrap().block_on(admit(&with_tls("verify-full", right)));
     let plain = fail(&format!("{url}?sslmode=disable"), None);
     assert!(plain.contains("pg_hba.conf") && plain.contains("user \"***\""), "{plain}");
     let Some(server) = postgres::start_server() else { return };
@@ -128,6 +139,41 @@ fn unusable_certificates_are_reported_at_once() {
             assert!(named == file && found.contains(problem), "{error}");
         }
     }
+}
+
+/// Returns `false`, and says so, if the server was built without TLS: then it does not know the setting.
+fn speaks_tls(redis: &Path) -> bool {
+    let Output { stdout, stderr, .. } = Command::new(redis).args(["--tls-port", "none"]).output().unwrap();
+    let speaks = !String::from_utf8([stdout, stderr].concat()).unwrap().contains("Bad directive");
+    if !speaks {
+        let is_required = std::env::var("FLEET_ENGINES").is_ok_and(|value| value == "required");
+        assert!(!is_required, "{} was built without TLS", redis.display());
+        eprintln!("skipped: {} was built without TLS", redis.display());
+    }
+    speaks
+}
+
+/// Acquires a permit of a gate that leases it over TLS, on the connection of its own thread.
+async fn admit(url: &str) {
+    let share = Share::at(url, "tls").unwrap().limit(Limit::new(4));
+    let share = share.ttl(Duration::from_millis(300)).max_hold(Duration::from_millis(20));
+    let gate = share.open(GateName::new("io")).unwrap();
+    let permit = tokio::time::timeout(Duration::from_secs(60), gate.acquire()).await;
+    drop(permit.expect("the ledger grants permits after one span").unwrap());
+}
+
+/// A governor is not built on a ledger whose certificate is not trusted.
+async fn assert_build_fails(url: &str, problem: &str) {
+    const IO: GateSpec = GateSpec::new("io", Formula::fixed(8));
+    // A server that is too slow on a busy host counts as one that cannot be reached, and the build succeeds.
+    for _ in 0..20 {
+        let share = Share::at(url, "tls").unwrap().limit(Limit::new(4));
+        if let Err(error) = Governor::builder().gate(IO).share(IO, share).build().await {
+            assert!(format!("{error:?}").contains(problem), "{error:?}");
+            return;
+        }
+    }
+    panic!("the build succeeds");
 }
 
 async fn install(url: &str, root: &str) {
