@@ -47,11 +47,14 @@ pub struct SharedRequest<'g> {
     priority: Priority,
     deadline: Option<Instant>,
     max_wait: Option<Duration>,
+    /// Where the request is made, if that is not where it acquires.
+    location: Option<&'static Location<'static>>,
 }
 
 impl<'g> SharedRequest<'g> {
     pub(super) const fn new(handle: &'g Arc<SharedHandle>, local: &'g Gate) -> Self {
-        Self { handle, local, weight: 1, priority: Priority::Normal, deadline: None, max_wait: None }
+        let priority = Priority::Normal;
+        Self { handle, local, weight: 1, priority, deadline: None, max_wait: None, location: None }
     }
 
     /// Sets the number of permits, which are acquired at once, all or none. It may be above the present block. It is at most the lower
@@ -81,6 +84,12 @@ impl<'g> SharedRequest<'g> {
         self
     }
 
+    /// Notes where the request is made.
+    pub(crate) const fn made_at(mut self, location: &'static Location<'static>) -> Self {
+        self.location = Some(location);
+        self
+    }
+
     /// Waits for the permits.
     ///
     /// # Errors
@@ -97,7 +106,7 @@ impl<'g> SharedRequest<'g> {
     /// Dropping the future gives up its place in the queue and any permits that it was granted.
     #[track_caller]
     pub fn acquire(self) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send {
-        self.acquire_at(Location::caller())
+        self.acquire_at(self.request_location())
     }
 
     async fn acquire_at(
@@ -153,12 +162,14 @@ impl<'g> SharedRequest<'g> {
     /// As [`acquire`](Self::acquire).
     #[track_caller]
     pub fn acquire_owned(self) -> SharedAcquire {
-        let Self { handle, local, weight, priority, deadline, max_wait } = self;
-        let (handle, local, location) = (Arc::clone(handle), local.clone(), Location::caller());
+        let location = self.request_location();
+        let Self { handle, local, weight, priority, deadline, max_wait, .. } = self;
+        let (handle, local) = (Arc::clone(handle), local.clone());
         let gate = local.clone();
         let acquiring = async move {
+            let (handle, local) = (&handle, &local);
             let request =
-                SharedRequest { handle: &handle, local: &local, weight, priority, deadline, max_wait };
+                SharedRequest { handle, local, weight, priority, deadline, max_wait, location: None };
             request.acquire_at(location).await
         };
         SharedAcquire { gate, weight, priority, acquiring: Box::pin(acquiring) }
@@ -175,7 +186,7 @@ impl<'g> SharedRequest<'g> {
     /// If it waits on a thread that runs asynchronous tasks.
     #[track_caller]
     pub fn acquire_blocking(self) -> Result<SharedPermit, SharedAcquireError> {
-        let arrival = self.arrive(Location::caller())?;
+        let arrival = self.arrive(self.request_location())?;
         loop {
             let waiting = WaitingWeight::add(self.core(), self.weight);
             let acquired = arrival.request.acquire_owned_blocking();
@@ -194,7 +205,8 @@ impl<'g> SharedRequest<'g> {
     #[track_caller]
     pub fn try_acquire(self) -> Result<SharedPermit, SharedTryError> {
         let core = self.core();
-        let request = self.local.request().weight(self.weight).priority(self.priority);
+        let location = self.request_location();
+        let request = self.local.request().weight(self.weight).priority(self.priority).made_at(location);
         let acquired = request.try_acquire_owned().map(|permit| self.handle.admit(permit));
         let acquired = match acquired {
             // The end of the lease was noted just now. The policy for a ledger that cannot be reached may allow a permit.
@@ -336,6 +348,15 @@ impl<'g> SharedRequest<'g> {
                 Err(self.explain(error, arrival.at))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// Returns where the request is made: unless that was noted, at the caller.
+    #[track_caller]
+    fn request_location(&self) -> &'static Location<'static> {
+        match self.location {
+            Some(location) => location,
+            None => Location::caller(), // in a closure it would be this line
         }
     }
 

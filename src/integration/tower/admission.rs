@@ -82,7 +82,7 @@ impl RequestAdmission {
             }
             #[cfg(feature = "fleet")]
             GateKind::Shared(gate) if never_waits => {
-                let request = gate.request().priority(self.priority);
+                let request = gate.request().priority(self.priority).made_at(location);
                 let admitted = request.try_acquire();
                 return FirstAttempt::Decided(
                     admitted.map(|permit| observation.hold_shared(permit)).map_err(Into::into),
@@ -126,7 +126,7 @@ async fn wait(
         }
         #[cfg(feature = "fleet")]
         GateKind::Shared(gate) => {
-            let mut request = gate.request().priority(priority);
+            let mut request = gate.request().priority(priority).made_at(location);
             if let Some(longest) = longest {
                 request = request.max_wait(longest);
             }

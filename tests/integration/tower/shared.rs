@@ -8,7 +8,7 @@ use concurrency_governor::fleet::{
     Ask, Grant, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger, Share, SharedGate,
 };
 use concurrency_governor::integration::tower::{GateLayer, RequestPermit};
-use concurrency_governor::{Formula, GateSpec, Governor, Keys};
+use concurrency_governor::{Formula, GateSpec, Governor, Holders, Keys};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
 
@@ -43,6 +43,31 @@ async fn a_request_holds_a_leased_permit() {
         service.clone().oneshot(Request::new(())).await.unwrap();
     }
     assert_eq!(gate.status().in_use, 0);
+}
+
+/// The holders of a shared gate behind a layer are requests of the layer: each has the location at which the layer was created, and none
+/// a location in this crate.
+#[tokio::test]
+async fn a_holder_has_the_location_of_its_layer() {
+    const TRACKED: GateSpec = GateSpec::new("api", Formula::fixed(8))
+        .keyed(Keys::up_to(16))
+        .track_holders(Holders::overdue_after(Duration::from_secs(60)));
+    let share = Share::of(MemoryLedger::new(), "prod/api").limit(Limit::new(1)).max_hold(Duration::ZERO);
+    let governor = Governor::builder().gate(TRACKED).share(TRACKED, share).build().await.unwrap();
+    let gate = governor.shared(TRACKED).unwrap();
+    drop(gate.acquire().await.unwrap()); // from here on there is a lease
+    let line = line!() + 1;
+    let layer = || GateLayer::new(gate.clone());
+    for layer in [layer().max_wait(Duration::from_secs(60)), layer().no_wait()] {
+        let seen = gate.clone();
+        let service = layer.layer(service_fn(move |_: Request<()>| {
+            let holders = seen.holders();
+            let places = holders.iter().map(|holder| (holder.location.file(), holder.location.line()));
+            assert_eq!(places.collect::<Vec<_>>(), [(file!(), line)]);
+            async { Ok::<_, Infallible>(Response::new(())) }
+        }));
+        service.oneshot(Request::new(())).await.unwrap();
+    }
 }
 
 /// Without permits from the ledger, a request gets 503 and `Retry-After`, and the reason is `unleased`. Another one that does not wait is
