@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::gate::{Gate, Histogram, OwnedPermit, Resize, WakeList};
+use crate::gate::{Gate, Histogram, Resize, WakeList};
 use crate::plan::{LeaseState, Limit, Unreachable};
 
 use super::boot_clock;
@@ -22,13 +22,11 @@ use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
 
 /// What the handles share with the thread that renews the lease.
 pub(super) struct SharedCore {
-    /// The local gate, which may have children and keys. Its limit is the block.
+    /// The local gate, which may have children and keys. Its limit is the block. A limit is at least 1, so the gate is paused while the block
+    /// is 0.
     gate: Gate,
     /// The name of the gate in the ledger.
     name: String,
-    /// 1 while there is a plug, else 0. The permits in use without the plug are never too few: it is added after the plug was taken, and
-    /// removed before the plug is returned.
-    plugged: AtomicU32,
     /// The lower one of the limit of the fleet, as far as it is known, and the local limit.
     weight_bound: AtomicU32,
     /// The weights of the requests that wait.
@@ -55,12 +53,14 @@ pub(super) struct SharedCore {
 
 struct SharedState {
     lease: Lease,
-    /// A limit is at least 1, and a block can be 0. While it is 0, this permit takes the one place of the local gate.
-    plug: Option<OwnedPermit>,
     /// The most permits that this process asks for.
     local_limit: Limit,
     /// Whether the end of the lease has been noted.
+    has_lapsed: bool,
+    /// Whether an operator has paused the gate.
     is_paused: bool,
+    /// Whether the local gate is paused: by an operator, or because the block is 0.
+    has_paused_gate: bool,
     /// What the last exchange asked for.
     wanted: u32,
     exchanges: u64,
@@ -95,7 +95,6 @@ impl SharedCore {
             free: AtomicU32::new(0),
             gate,
             name,
-            plugged: AtomicU32::new(0),
             weight_bound: AtomicU32::new(limit.min(local_limit).get()),
             waiting: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
@@ -107,9 +106,10 @@ impl SharedCore {
             changes,
             state: Mutex::new(SharedState {
                 lease,
-                plug: None,
                 local_limit,
+                has_lapsed: false,
                 is_paused: false,
+                has_paused_gate: false,
                 wanted: 0,
                 exchanges: 0,
                 failed_exchanges: 0,
@@ -156,8 +156,8 @@ impl SharedCore {
         let mut state = self.lock();
         let from = mem::replace(&mut state.local_limit, limit);
         state.lease.lower_cap(limit.get().saturating_sub(self.reserved()));
-        // A local limit is at least 1, so a block stays 0, or stays above it, and there is no plug to return.
-        let BlockWakeups { wake_list, .. } = self.apply_block(&mut state);
+        // A local limit is at least 1, so a block stays 0, or stays above it: the gate is neither paused nor resumed.
+        let BlockWakeups { resize: wake_list, .. } = self.apply_block(&mut state);
         let debt = self.in_use().saturating_sub(limit.get());
         drop(state);
         // The thread asks for more, or returns the rest.
@@ -168,7 +168,7 @@ impl SharedCore {
     pub(super) fn status(&self) -> SharedStatus {
         let state = self.lock();
         let (local, now) = (self.gate.status(), boot_clock::now());
-        let in_use = local.in_use.saturating_sub(self.plugged());
+        let in_use = local.in_use;
         SharedStatus {
             gate: local.name,
             name: self.name.clone(),
@@ -191,6 +191,25 @@ impl SharedCore {
             failures: state.lease.failures(),
             last_error: state.last_error.clone(),
         }
+    }
+
+    /// Pauses the gate until [`resume`](Self::resume), also with a lease.
+    pub(super) fn pause(&self) {
+        self.set_pause(|state| state.is_paused = true);
+    }
+
+    /// Ends a pause by [`pause`](Self::pause). The gate stays paused while the block is 0.
+    pub(super) fn resume(&self) {
+        self.set_pause(|state| state.is_paused = false);
+        self.kick(); // the thread asks for what waits
+    }
+
+    fn set_pause(&self, change: impl FnOnce(&mut SharedState)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let wake_lists = self.apply_block(&mut state);
+        drop(state);
+        drop(wake_lists);
     }
 
     /// Wakes the thread.
@@ -303,7 +322,7 @@ impl SharedCore {
                 state.exchanges = state.exchanges.saturating_add(1);
                 state.exchange_times.record(took);
                 state.last_error = None;
-                state.is_paused = false;
+                state.has_lapsed = false;
                 let cap = state.lease.cap();
                 state.unleased_since = match cap {
                     0 => state.unleased_since.or_else(|| Some(boot_clock::now())),
@@ -335,10 +354,10 @@ impl SharedCore {
     /// Pauses the gate if the lease has ended.
     pub(super) fn lapse_if_due(&self) {
         let mut state = self.lock();
-        if state.is_paused || state.lease.phase(boot_clock::now()) != LeasePhase::Draining {
+        if state.has_lapsed || state.lease.phase(boot_clock::now()) != LeasePhase::Draining {
             return;
         }
-        state.is_paused = true;
+        state.has_lapsed = true;
         state.unleased_since = state.unleased_since.or(Some(state.lease.deadline()));
         let mut wake_lists = vec![self.apply_block(&mut state)];
         // Permits in use should be reported as they return.
@@ -368,7 +387,7 @@ impl SharedCore {
     /// was read after the permit was taken, so it includes it.
     pub(super) fn is_free(&self) -> bool {
         // Acquire pairs with the Release that ends it: the request that reads `false` waits anew.
-        let in_use = self.gate.in_use().saturating_sub(self.plugged());
+        let in_use = self.gate.in_use();
         self.is_free.load(Ordering::Acquire) && in_use <= self.free.load(Ordering::Relaxed)
     }
 
@@ -426,21 +445,23 @@ impl SharedCore {
         let fleet_limit = state.lease.limit().limit.get().saturating_add(self.reserved());
         self.weight_bound.store(state.local_limit.get().min(fleet_limit), Ordering::Relaxed);
         let block = self.block(state);
-        if block == 0 && state.plug.is_none() {
-            state.plug = Some(self.gate.force_acquire());
-            self.plugged.store(1, Ordering::Release);
+        let must_pause = block == 0 || state.is_paused;
+        let has_paused = mem::replace(&mut state.has_paused_gate, must_pause);
+        let mut wakeups = BlockWakeups::default();
+        // The gate is paused before its limit is set, and resumed after that: the limit stays at least 1.
+        if must_pause && !has_paused {
+            wakeups.pause = self.gate.pause_without_waking();
         }
-        let wake_list = self.gate.resize_without_waking(Limit::saturating(block.into())).1;
-        let plug = if block > 0 { state.plug.take() } else { None };
-        if plug.is_some() {
-            self.plugged.store(0, Ordering::Release);
+        wakeups.resize = self.gate.resize_without_waking(Limit::saturating(block.into())).1;
+        if has_paused && !must_pause {
+            wakeups.resume = self.gate.resume_without_waking();
         }
-        BlockWakeups { wake_list, _plug: plug }
+        wakeups
     }
 
     /// Returns the permits that may be in use: what is leased, reserved or free, at most the local limit.
     fn block(&self, state: &SharedState) -> u32 {
-        let leased = if state.is_paused { 0 } else { state.lease.cap() };
+        let leased = if state.has_lapsed { 0 } else { state.lease.cap() };
         let free = if self.allows_no_lease() { self.free.load(Ordering::Relaxed) } else { 0 };
         leased.saturating_add(self.reserved()).max(free).min(state.local_limit.get())
     }
@@ -454,19 +475,16 @@ impl SharedCore {
         }
     }
 
-    /// Returns the permits in use, without the plug, as of one instant.
     fn in_use(&self) -> u32 {
-        self.gate.status().in_use.saturating_sub(self.plugged())
-    }
-
-    fn plugged(&self) -> u32 {
-        self.plugged.load(Ordering::Acquire)
+        self.gate.status().in_use
     }
 
     /// Returns what this process could use: the permits in use and those of the requests that wait, at most the local limit, and at least
     /// 1, so that an idle process can admit a request at once. It falls by a quarter with each exchange, because demand comes in bursts.
     fn wants(&self, state: &SharedState, in_use: u32) -> u32 {
-        let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        // While an operator has paused the gate, what waits could not use permits.
+        let waiting = if state.is_paused { 0 } else { self.waiting.load(Ordering::Relaxed) };
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         let faded = state.wanted.saturating_sub(state.wanted.div_ceil(4));
         // What is reserved is used first.
         let reserved = self.reserved();
@@ -490,12 +508,13 @@ fn lease_state(state: &SharedState, in_use: u32, now: Duration) -> LeaseState {
     }
 }
 
-/// What a change of the block leaves to do without a lock: dropping it wakes waiters, and returns the plug.
+/// The waiters that a change of the block has admitted: dropping it wakes them.
 #[derive(Default)]
 #[must_use = "dropped after the locks are released"]
 struct BlockWakeups {
-    wake_list: WakeList,
-    _plug: Option<OwnedPermit>,
+    pause: WakeList,
+    resize: WakeList,
+    resume: WakeList,
 }
 
 /// How many leases that have ended are remembered, for the fences of permits that are still in use.

@@ -42,6 +42,11 @@ impl SharedGate {
         self.handle.core()
     }
 
+    /// Returns `true` if the gate is paused because its lease has no permits.
+    pub(crate) fn lacks_permits(&self) -> bool {
+        !self.core().is_leased()
+    }
+
     /// Returns the most permits that this process asks for.
     pub(crate) fn local_limit(&self) -> Limit {
         self.core().local_limit()
@@ -222,6 +227,30 @@ impl SharedGate {
     #[cfg(feature = "tower")]
     pub(crate) fn is_key(&self) -> bool {
         self.local.as_key().is_some()
+    }
+
+    /// Pauses the gate in this process until it is [resumed](Self::resume), as [`Gate::pause`]. It then asks its ledger only for what is in
+    /// use, and other processes get the rest. A key is not paused by itself.
+    pub fn pause(&self) {
+        if self.is_leased_gate() {
+            self.core().pause();
+        } else {
+            self.local.pause();
+        }
+    }
+
+    /// Ends a [pause](Self::pause), and admits the requests that wait and fit. Without permits from the ledger the gate stays paused.
+    pub fn resume(&self) {
+        if self.is_leased_gate() {
+            self.core().resume();
+        } else {
+            self.local.resume();
+        }
+    }
+
+    /// Returns `true` if this is the gate of the lease, and not one within it.
+    fn is_leased_gate(&self) -> bool {
+        self.local.name() == self.core().gate().name() && self.local.as_key().is_none()
     }
 
     /// Closes the gate in this process: all waiting and future requests are rejected. The other processes are not affected.

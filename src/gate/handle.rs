@@ -259,13 +259,27 @@ impl Gate {
     /// # }
     /// ```
     pub fn pause(&self) {
-        self.shared.pause();
+        self.pause_without_waking().wake_all();
+    }
+
+    /// Pauses the gate. The caller wakes the waiters elsewhere in its tree by dropping the list, after it releases its own lock.
+    pub(crate) fn pause_without_waking(&self) -> WakeList {
+        let mut wake_list = WakeList::default();
+        self.shared.pause(&mut wake_list);
+        wake_list
     }
 
     /// Ends a [pause](Self::pause), and admits the requests that wait and fit. The gate stays paused if one above it is. It has no effect
     /// on a gate that is not paused.
     pub fn resume(&self) {
-        self.shared.resume();
+        self.resume_without_waking().wake_all();
+    }
+
+    /// Ends a pause. The caller wakes the waiters by dropping the list, after it releases its own lock.
+    pub(crate) fn resume_without_waking(&self) -> WakeList {
+        let mut wake_list = WakeList::default();
+        self.shared.resume(&mut wake_list);
+        wake_list
     }
 
     /// Returns `true` if the gate, or one above it, is [paused](Self::pause).

@@ -291,13 +291,6 @@ impl Gate {
     pub(crate) fn try_acquire_fast(&self) -> Option<OwnedPermit> {
         self.shared().try_acquire(1).then(|| OwnedPermit::new(self.clone(), HeldPermits::untracked(1)))
     }
-
-    /// Takes a permit whatever is available or waits, so that it may be debt. It is in no record of holders and in no total.
-    #[cfg(feature = "fleet")]
-    pub(crate) fn force_acquire(&self) -> OwnedPermit {
-        self.shared().force_acquire();
-        OwnedPermit::new(self.clone(), HeldPermits::untracked(1))
-    }
 }
 
 /// A request with a weight, a deadline or a maximum wait; from [`Gate::request`].

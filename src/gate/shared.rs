@@ -342,15 +342,6 @@ impl Shared {
         })
     }
 
-    /// Takes a permit whatever is available or waits.
-    #[cfg(feature = "fleet")]
-    pub(super) fn force_acquire(&self) {
-        match &self.node {
-            Some(node) => node.force_acquire(),
-            None => self.locked(|_, word| *word = word.acquired(1)),
-        }
-    }
-
     pub(super) fn close(&self) {
         if let Some(node) = &self.node {
             return node.close();
@@ -371,19 +362,19 @@ impl Shared {
         }
     }
 
-    /// Admits no request until the gate is [resumed](Self::resume).
-    pub(super) fn pause(&self) {
+    /// Admits no request until the gate is [resumed](Self::resume). The caller wakes the wakers.
+    pub(super) fn pause(&self, wake_list: &mut WakeList) {
         match &self.node {
-            Some(node) => node.pause(),
+            Some(node) => node.pause(wake_list),
             None => self.locked(GateState::pause),
         }
     }
 
-    /// Ends a pause, and admits the waiters that fit.
-    pub(super) fn resume(&self) {
+    /// Ends a pause, and admits the waiters that fit. The caller wakes the wakers.
+    pub(super) fn resume(&self, wake_list: &mut WakeList) {
         match &self.node {
-            Some(node) => node.resume(),
-            None => self.step(|state, word, wake_list| state.resume(word, clock::now, wake_list)),
+            Some(node) => node.resume(wake_list),
+            None => self.locked(|state, word| state.resume(word, clock::now, wake_list)),
         }
     }
 

@@ -329,12 +329,6 @@ impl TreeNode {
         })
     }
 
-    /// Takes a permit of a declared gate whatever is available or waits.
-    #[cfg(feature = "fleet")]
-    pub(super) fn force_acquire(&self) {
-        self.tree().locked(|state, _| state.queue.force_acquire(self.place.declared()));
-    }
-
     /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another step
     /// must decide.
     #[inline(never)]
@@ -401,15 +395,15 @@ impl TreeNode {
         });
     }
 
-    pub(super) fn pause(&self) {
-        self.declared.tree.step(|state, word, wake_list| {
+    pub(super) fn pause(&self, wake_list: &mut WakeList) {
+        self.declared.tree.locked(|state, word| {
             state.pause_in_tree(&self.place);
             state.admit_waiters_slow(word, clock::now, wake_list);
         });
     }
 
-    pub(super) fn resume(&self) {
-        self.declared.tree.step(|state, word, wake_list| {
+    pub(super) fn resume(&self, wake_list: &mut WakeList) {
+        self.declared.tree.locked(|state, word| {
             state.resume_in_tree(&self.place, clock::now, wake_list);
             state.admit_waiters_slow(word, clock::now, wake_list);
         });

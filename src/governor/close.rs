@@ -48,26 +48,16 @@ impl Governor {
         let gates = self.closing_order();
         for gate in &gates {
             gate.close_after_queue();
-            if timeout_at(deadline, self.0.shares.drained(gate)).await.is_err() {
+            if timeout_at(deadline, gate.drained()).await.is_err() {
                 break;
             }
         }
         // All gates reject new requests before one rejects those that wait. Otherwise such a task could go on at a gate that is still open.
         gates.iter().for_each(Gate::close_after_queue);
-        let left =
-            gates.iter().map(|gate| self.left_of(gate)).filter(|left| left.in_use > 0 || left.rejected > 0);
+        let left = gates.iter().map(left_of).filter(|left| left.in_use > 0 || left.rejected > 0);
         let report = CloseReport { left: left.collect() };
         gates.iter().for_each(Gate::close);
         report
-    }
-
-    fn left_of(&self, gate: &Gate) -> GateLeft {
-        GateLeft {
-            gate: gate.name(),
-            in_use: self.0.shares.in_use(gate),
-            rejected: gate.waiting(),
-            holders: holder_groups(gate),
-        }
     }
 
     /// Returns the gates in the order of the plan, each after its children.
@@ -86,6 +76,15 @@ impl Governor {
             ordered.extend(gates.iter().find(|gate| gate.name() == next).cloned());
         }
         ordered
+    }
+}
+
+fn left_of(gate: &Gate) -> GateLeft {
+    GateLeft {
+        gate: gate.name(),
+        in_use: gate.in_use(),
+        rejected: gate.waiting(),
+        holders: holder_groups(gate),
     }
 }
 

@@ -63,7 +63,7 @@ fn diagnose_gate(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Reso
         unclaimed: status.unclaimed,
         paused: status.paused,
         closed: status.closed,
-        bottleneck: if status.waiting > 0 && !status.paused {
+        bottleneck: if status.waiting > 0 && (!status.paused || shares.lack_permits(gate.name())) {
             bottleneck(gate, gates, shares, resolution)
         } else {
             None
@@ -121,7 +121,8 @@ pub struct GateDiagnosis {
     pub paused: bool,
     /// Whether the gate was closed.
     pub closed: bool,
-    /// What keeps the requests waiting. `None` if none waits, or the gate is paused.
+    /// What keeps the requests waiting. `None` if none waits, or an operator has paused the gate. A shared gate without permits from its ledger
+    /// is paused, too, and waits for its lease.
     pub bottleneck: Option<Bottleneck>,
     /// The lease, if the gate shares its limit with other processes or is within such a gate.
     pub lease: Option<LeaseExplanation>,

@@ -4,13 +4,9 @@
 use std::collections::BTreeMap;
 #[cfg(feature = "fleet")]
 use std::sync::Arc;
-#[cfg(feature = "fleet")]
-use std::time::Duration;
 
 #[cfg(feature = "fleet")]
 use tokio::sync::Notify;
-#[cfg(feature = "fleet")]
-use tokio::time::sleep;
 
 #[cfg(feature = "fleet")]
 use crate::fleet::{Share, SharedGate, SharedStatus};
@@ -124,27 +120,16 @@ impl Shares {
         }
     }
 
-    /// Waits until no permit of a closed gate is in use. A gate with a lease whose block is empty keeps a permit to itself, so it is
-    /// polled.
-    pub(super) async fn drained(&self, gate: &Gate) {
-        #[cfg(feature = "fleet")]
-        if let Some(shared) = self.leased(gate.name()) {
-            while gate.waiting() > 0 || shared.status().in_use > 0 {
-                sleep(POLL_INTERVAL).await;
-            }
-            return;
-        }
-        gate.drained().await;
-    }
-
-    /// Returns the permits of a gate that are in use by work.
+    /// Returns `true` if the gate of this name is paused because its lease has no permits.
     #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
-    pub(super) fn in_use(&self, gate: &Gate) -> u32 {
+    pub(super) fn lack_permits(&self, gate: GateName) -> bool {
         #[cfg(feature = "fleet")]
-        if let Some(shared) = self.leased(gate.name()) {
-            return shared.status().in_use;
+        return self.find(gate).is_some_and(SharedGate::lacks_permits);
+        #[cfg(not(feature = "fleet"))]
+        {
+            let _ = gate;
+            false
         }
-        gate.in_use()
     }
 
     /// Returns the limit that the governor has given a gate. The limit of a gate with a lease is lower if its block is.
@@ -179,7 +164,3 @@ impl Shares {
         }
     }
 }
-
-/// The time between two polls of a gate with a lease.
-#[cfg(feature = "fleet")]
-const POLL_INTERVAL: Duration = Duration::from_millis(20);

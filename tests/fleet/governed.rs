@@ -210,8 +210,7 @@ async fn observers_are_told_of_the_lease() {
     wait_until(|| has("io unreachable leased")).await;
 }
 
-/// A block can be 0 and a limit cannot, so a permit that stands for no work takes the place. With a lease no report shows it, and never
-/// as a holder, which would be overdue for ever.
+/// A gate without a lease is paused. Its reports show the work that is left, and nothing else.
 #[tokio::test]
 async fn reports_show_only_work() {
     let tracked = IO.track_holders(Holders::overdue_after(Duration::from_millis(1)));
@@ -230,9 +229,9 @@ async fn reports_show_only_work() {
         drop(permits);
         ledger.fails(Failing::Yes);
         wait_until(|| io.status().cap == 0).await;
-        wait_until(|| io.gate_status().available == 0).await;
+        wait_until(|| io.gate_status().paused).await;
         let status = io.gate_status();
-        assert_eq!((status.debt, status.oldest_permit), (0, None));
+        assert_eq!((status.in_use, status.debt, status.oldest_permit), (0, 0, None));
         assert_eq!(io.holders().len(), 0);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use concurrency_governor::fleet::{
     Ledger, MemoryLedger, Share, SharedAcquireError, SharedGate, SharedTryError,
 };
-use concurrency_governor::gate::AcquireError;
+use concurrency_governor::gate::{AcquireError, TryAcquireError};
 use concurrency_governor::plan::LeaseState;
 use concurrency_governor::{GateName, Limit};
 use futures_util::FutureExt;
@@ -227,6 +227,51 @@ async fn the_limit_is_set_in_the_ledger() {
     }
     assert_eq!(gate.acquire_many(8).await.unwrap().weight(), 8);
     drop(permit);
+}
+
+/// An operator's pause stays when the block comes and goes, and only `resume` ends it. Meanwhile other processes get the permits, and a
+/// resumed gate without a lease stays paused.
+#[tokio::test]
+async fn a_pause_stays_while_the_block_changes() {
+    let ledger = FlakyLedger::default();
+    let gate = open(&ledger, 4);
+    drop(gate.acquire_many(4).await.unwrap());
+    gate.pause();
+    let waiting = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.acquire().await }
+    });
+    while gate.status().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    let rejected = loop {
+        match gate.try_acquire().unwrap_err() {
+            SharedTryError::Unleased(_) => tokio::task::yield_now().await, // on a busy machine
+            rejected => break rejected,
+        }
+    };
+    assert_eq!(rejected, SharedTryError::Rejected(TryAcquireError::Paused { gate: IO }));
+    let other = open(&ledger, 4);
+    drop(other.acquire_many(3).await.unwrap());
+
+    ledger.fails(Failing::Yes);
+    while gate.status().cap > 0 {
+        tokio::task::yield_now().await;
+    }
+    ledger.fails(Failing::No);
+    while gate.status().cap == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waiting.is_finished() && gate.gate_status().paused);
+    ledger.fails(Failing::Yes);
+    while gate.status().cap > 0 {
+        tokio::task::yield_now().await;
+    }
+    gate.resume();
+    assert!(matches!(gate.try_acquire(), Err(SharedTryError::Unleased(_))));
+    ledger.fails(Failing::No);
+    waiting.await.unwrap().unwrap().check().unwrap();
+    assert!(!gate.gate_status().paused);
 }
 
 /// A share without a limit, or with a wrong name, is rejected when it is opened.

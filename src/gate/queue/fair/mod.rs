@@ -216,12 +216,6 @@ impl FairQueue {
         to_level(self.path(place).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
     }
 
-    /// Takes a permit at this gate whatever is available or waits.
-    #[cfg(feature = "fleet")]
-    pub(in crate::gate) fn force_acquire(&mut self, place: NodeId) {
-        self.change_use(self.leaf(place), |in_use| in_use.saturating_add(1));
-    }
-
     /// Returns permits that were in use at this gate.
     fn release_at(&mut self, place: NodeId, weight: u32) {
         let leaf = self.leaf(place);
