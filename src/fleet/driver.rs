@@ -35,7 +35,7 @@ async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
             });
             core.finish(exchange.seq(), answer, begun.elapsed());
         }
-        if core.is_stopped() {
+        if core.is_over() {
             return;
         }
     }

@@ -9,12 +9,14 @@
 
 mod share;
 
+mod leave;
 mod shared_gate;
 mod shared_request;
 
 mod shared_permit;
 
 mod driver;
+mod leased_items;
 mod shared_core;
 mod shared_status;
 
@@ -40,6 +42,7 @@ mod step;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub use engine_ledger::EngineLedger;
 pub use lease::{Lease, LeasePhase};
+pub use leave::{BlockReturn, UnreturnedBlock};
 pub use ledger::{Ledger, LedgerError};
 pub use ledger_url::InvalidLedgerUrl;
 pub use memory::MemoryLedger;
@@ -52,6 +55,8 @@ pub use shared_gate::SharedGate;
 pub use shared_permit::SharedPermit;
 pub use shared_request::{SharedAcquire, SharedRequest};
 pub use shared_status::{LeaseLost, SharedAcquireError, SharedStatus, SharedTryError, Unleased};
+
+pub(crate) use leased_items::LeasedItems;
 
 pub use crate::plan::Unreachable;
 

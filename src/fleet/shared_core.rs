@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::mem;
 use std::pin::pin;
 use std::sync::atomic::{self, AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,6 +16,8 @@ use crate::plan::{LeaseState, Limit, Unreachable};
 
 use super::boot_clock;
 use super::lease::{Lease, LeasePhase};
+use super::leased_items::LeasedItems;
+use super::leave::BlockReturn;
 use super::ledger::LedgerError;
 use super::shared_status::{SharedStatus, Unleased};
 use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
@@ -27,6 +29,8 @@ pub(super) struct SharedCore {
     gate: Gate,
     /// The name of the gate in the ledger.
     name: String,
+    /// The block, for the items of pools.
+    block: AtomicU32,
     /// The lower one of the limit of the fleet, as far as it is known, and the local limit.
     weight_bound: AtomicU32,
     /// The weights of the requests that wait.
@@ -46,6 +50,8 @@ pub(super) struct SharedCore {
     /// How often a lease has ended, and a notification of it.
     lapses: AtomicU64,
     lapsed: Notify,
+    /// Notified when the ledger has confirmed that it has the block back for good.
+    left: Notify,
     /// Notified when the state of the lease or the limit of the fleet has changed. The shares of a governor have it together.
     changes: Arc<Notify>,
     state: Mutex<SharedState>,
@@ -55,6 +61,9 @@ struct SharedState {
     lease: Lease,
     /// The most permits that this process asks for.
     local_limit: Limit,
+    /// Items that count as held, also while no permit is in use for them.
+    items: Vec<Weak<dyn LeasedItems>>,
+    leave: LeavePhase,
     /// Whether the end of the lease has been noted.
     has_lapsed: bool,
     /// Whether an operator has paused the gate.
@@ -76,6 +85,27 @@ struct SharedState {
     ended: VecDeque<(u64, Fence)>,
 }
 
+/// How far the process has left its fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeavePhase {
+    Staying,
+    /// The gate is closed. The block is returned once nothing is in use.
+    Leaving,
+    /// The exchange with this number returns the block. If it fails, there is another one.
+    Returning(u64),
+    /// The ledger has the block.
+    Left,
+}
+
+/// What the next exchange reports.
+struct Demand {
+    /// The permits in use, or the live items if there are more, without what is reserved.
+    held: u32,
+    wants: u32,
+    /// Whether the exchange returns the block for good.
+    returns_all: bool,
+}
+
 impl SharedCore {
     /// Puts a gate on a share. The gate is new, and the root of its tree if it has one. Its limit becomes the local limit: the most that
     /// this process asks for. It has no lease yet.
@@ -95,6 +125,7 @@ impl SharedCore {
             free: AtomicU32::new(0),
             gate,
             name,
+            block: AtomicU32::new(0),
             weight_bound: AtomicU32::new(limit.min(local_limit).get()),
             waiting: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
@@ -103,10 +134,13 @@ impl SharedCore {
             kick: Notify::new(),
             lapses: AtomicU64::new(0),
             lapsed: Notify::new(),
+            left: Notify::new(),
             changes,
             state: Mutex::new(SharedState {
                 lease,
                 local_limit,
+                items: Vec::new(),
+                leave: LeavePhase::Staying,
                 has_lapsed: false,
                 is_paused: false,
                 has_paused_gate: false,
@@ -231,6 +265,68 @@ impl SharedCore {
         }
     }
 
+    /// Counts items as held from now on, until they are dropped.
+    pub(super) fn add_items(&self, items: Weak<dyn LeasedItems>) {
+        let mut state = self.lock();
+        state.items.retain(|items| items.strong_count() > 0);
+        state.items.push(items);
+        drop(state);
+        self.kick();
+    }
+
+    /// Notes that items were dropped, or that others are wanted.
+    pub(super) fn note_items(&self) {
+        self.kick();
+    }
+
+    /// Returns how many items may be live now: the permits of the block, and none without a lease.
+    pub(super) fn item_limit(&self) -> u32 {
+        // SeqCst: the caller counts an item first, and then looks here. `apply_block` and `demand` do it the other way round, so either the
+        // report counts the item, or the caller sees the lower block.
+        let block = self.block.load(Ordering::SeqCst);
+        if self.allows_no_lease() || self.is_valid() { block } else { self.reserved().min(block) }
+    }
+
+    /// Closes the gate, and has the thread return the block once nothing is in use.
+    pub(super) fn begin_leave(&self) {
+        // First: what is not in use once nothing waits is then not in use for good.
+        self.gate.close_after_queue();
+        let mut state = self.lock();
+        if state.leave == LeavePhase::Staying {
+            state.leave = LeavePhase::Leaving;
+        }
+        drop(state);
+        self.kick();
+    }
+
+    /// Waits until the ledger has confirmed that it has the block back for good.
+    pub(super) async fn wait_until_left(&self) {
+        loop {
+            // Registered before the state is read, so that no notification is missed.
+            let mut notified = pin!(self.left.notified());
+            notified.as_mut().enable();
+            if self.has_left() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.lock().leave == LeavePhase::Left
+    }
+
+    /// Returns what has become of the block.
+    pub(super) fn block_return(&self) -> BlockReturn {
+        let state = self.lock();
+        let permits = self.in_use().max(live_items(&state));
+        match state.leave {
+            LeavePhase::Left => BlockReturn::Confirmed,
+            _ if permits > 0 => BlockReturn::InUse { permits },
+            _ => BlockReturn::Unconfirmed { problem: state.last_error.clone() },
+        }
+    }
+
     /// Returns how often a lease has ended.
     pub(super) fn lapses(&self) -> u64 {
         self.lapses.load(Ordering::Acquire)
@@ -264,7 +360,12 @@ impl SharedCore {
         &self.name
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    /// Returns `true` if the thread has nothing more to do: the last handle and permit are gone, or the process has left its fleet.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_stopped() || self.has_left()
+    }
+
+    fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
@@ -276,32 +377,49 @@ impl SharedCore {
     /// Returns how long the thread may sleep: until the next exchange, or until the lease ends.
     pub(super) fn idle_time(&self) -> Duration {
         let state = self.lock();
-        let (in_use, now) = (self.in_use(), boot_clock::now());
-        let (held, wants) = (in_use.saturating_sub(self.reserved()), self.wants(&state, in_use));
+        let (Demand { held, wants, .. }, now) = (self.demand(&state), boot_clock::now());
         let next = state.lease.next_exchange(held, wants).unwrap_or(now);
         let deadline = state.lease.deadline();
         let next = if deadline > now { next.min(deadline) } else { next };
         next.saturating_sub(now)
     }
 
-    /// Begins an exchange if one is due: calls `make` with the ask. At the end of the gate the last exchange returns everything.
+    /// Begins an exchange if one is due. At the end of the gate the last exchange returns everything.
     pub(super) fn begin(&self) -> Option<PendingExchange> {
         let mut state = self.lock();
         let now = boot_clock::now();
         atomic::fence(Ordering::SeqCst);
-        let in_use = self.in_use();
-        let wants = if self.is_stopped() { 0 } else { self.wants(&state, in_use) };
-        let held = in_use.saturating_sub(self.reserved());
+        let Demand { mut held, wants, returns_all } = self.demand(&state);
         let next = state.lease.next_exchange(held, wants)?;
-        if !self.is_stopped() && next > now {
+        // The block is returned at once, if that does not repeat an exchange that has failed.
+        let is_due = next <= now || returns_all && !matches!(state.leave, LeavePhase::Returning(_));
+        if !is_due {
             return None;
         }
         state.wanted = wants;
-        if self.is_stopped() {
+        if returns_all {
             state.lease.give_up();
+            // A pool may begin to create an item until it sees the end of the lease, and counts the item before it looks.
+            self.deadline.store(0, Ordering::SeqCst);
+            atomic::fence(Ordering::SeqCst);
+            held = self.demand(&state).held;
         }
-        let ask = state.lease.begin(now, held, wants);
-        Some(PendingExchange::of(&ask))
+        let ask = PendingExchange::of(&state.lease.begin(now, held, wants));
+        if returns_all && held == 0 && state.leave != LeavePhase::Staying {
+            state.leave = LeavePhase::Returning(ask.seq());
+        }
+        Some(ask)
+    }
+
+    /// Returns what an exchange would report now.
+    fn demand(&self, state: &SharedState) -> Demand {
+        // First: the gate of a process that leaves is closed, so nothing more is admitted once nothing waits.
+        let may_return = state.leave != LeavePhase::Staying && self.gate.waiting() == 0;
+        let in_use = self.in_use();
+        let used = in_use.max(live_items(state));
+        let returns_all = self.is_stopped() || may_return && used == 0;
+        let wants = if returns_all { 0 } else { self.wants(state, in_use) };
+        Demand { held: used.saturating_sub(self.reserved()), wants, returns_all }
     }
 
     /// Takes the answer of the ledger, which has come after `took`.
@@ -313,6 +431,9 @@ impl SharedCore {
             Ok(grant) => {
                 if !state.lease.finish(seq, &grant) {
                     return;
+                }
+                if state.leave == LeavePhase::Returning(seq) {
+                    state.leave = LeavePhase::Left;
                 }
                 // The local limit may have fallen since the exchange has begun.
                 let local_limit = state.local_limit;
@@ -336,7 +457,7 @@ impl SharedCore {
                 // Release pairs with the Acquire in `is_valid`: a request that sees the deadline sees the lower block.
                 self.deadline.store(deadline, Ordering::Release);
                 wake_lists.push(self.apply_block(&mut state));
-                let held = self.in_use().saturating_sub(self.reserved());
+                let Demand { held, .. } = self.demand(&state);
                 self.wants_returns.store(held > cap || grant.target < grant.cap, Ordering::Relaxed);
             }
             Err(error) => {
@@ -347,14 +468,19 @@ impl SharedCore {
             }
         }
         self.announce_changes(&mut state);
+        let has_left = state.leave == LeavePhase::Left;
         drop(state);
         drop(wake_lists);
+        if has_left {
+            self.left.notify_waiters();
+        }
     }
 
     /// Pauses the gate if the lease has ended.
     pub(super) fn lapse_if_due(&self) {
         let mut state = self.lock();
-        if state.has_lapsed || state.lease.phase(boot_clock::now()) != LeasePhase::Draining {
+        let has_returned = matches!(state.leave, LeavePhase::Returning(_) | LeavePhase::Left);
+        if state.has_lapsed || has_returned || state.lease.phase(boot_clock::now()) != LeasePhase::Draining {
             return;
         }
         state.has_lapsed = true;
@@ -445,6 +571,10 @@ impl SharedCore {
         let fleet_limit = state.lease.limit().limit.get().saturating_add(self.reserved());
         self.weight_bound.store(state.local_limit.get().min(fleet_limit), Ordering::Relaxed);
         let block = self.block(state);
+        if self.block.swap(block, Ordering::SeqCst) != block {
+            // A task of a pool, so no foreign code runs here.
+            state.items.iter().filter_map(Weak::upgrade).for_each(|items| items.limit_has_changed());
+        }
         let must_pause = block == 0 || state.is_paused;
         let has_paused = mem::replace(&mut state.has_paused_gate, must_pause);
         let mut wakeups = BlockWakeups::default();
@@ -490,6 +620,9 @@ impl SharedCore {
         let reserved = self.reserved();
         let most = state.local_limit.get().saturating_sub(reserved);
         let demand = in_use.saturating_add(waiting).saturating_sub(reserved);
+        // Items that are live, or should be, are wanted until their pool drops them.
+        let items = sum_of_items(state, |items| items.live().max(items.wanted()));
+        let demand = demand.max(items.saturating_sub(reserved));
         demand.max(faded).min(most).max(u32::from(reserved == 0))
     }
 
@@ -498,8 +631,20 @@ impl SharedCore {
     }
 }
 
+/// Returns the number of items that are live in pools on the gate.
+fn live_items(state: &SharedState) -> u32 {
+    sum_of_items(state, |items| items.live())
+}
+
+fn sum_of_items(state: &SharedState, count: impl Fn(&dyn LeasedItems) -> usize) -> u32 {
+    let items = state.items.iter().filter_map(Weak::upgrade);
+    let sum = items.fold(0_usize, |sum, items| sum.saturating_add(count(&*items)));
+    u32::try_from(sum).unwrap_or(u32::MAX)
+}
+
 fn lease_state(state: &SharedState, in_use: u32, now: Duration) -> LeaseState {
     match state.lease.phase(now) {
+        _ if state.leave == LeavePhase::Left => LeaseState::Left,
         LeasePhase::Unleased if state.lease.failures() == 0 => LeaseState::Starting,
         LeasePhase::Leased => LeaseState::Leased,
         LeasePhase::Learning => LeaseState::Learning,

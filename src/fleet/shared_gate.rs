@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::gate::{Gate, GateStatus, Holder, Key, KeyStatus, Resize, WakeList};
 use crate::plan::{GateName, Limit};
 
+use super::leased_items::LeasedItems;
 use super::shared_core::SharedCore;
 use super::shared_permit::{SharedHandle, SharedPermit};
 use super::shared_request::SharedRequest;
-use super::shared_status::{SharedAcquireError, SharedStatus, SharedTryError};
+use super::shared_status::{SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 
 /// A gate whose limit is a block of permits that is leased from a ledger, or a child or key of such a gate.
 /// [`Governor::shared`](crate::Governor::shared) and [`Share::open`](super::Share::open) return it.
@@ -40,6 +41,47 @@ impl SharedGate {
 
     pub(super) fn core(&self) -> &Arc<SharedCore> {
         self.handle.core()
+    }
+
+    /// Returns the gate in this process. Its permits count only after a look at the lease, so no request is made at it.
+    pub(crate) const fn local(&self) -> &Gate {
+        &self.local
+    }
+
+    /// Counts items as held by this process from now on, until they are dropped.
+    pub(crate) fn add_items(&self, items: Weak<dyn LeasedItems>) {
+        self.core().add_items(items);
+    }
+
+    /// Notes that items were dropped.
+    pub(crate) fn note_items(&self) {
+        self.core().note_items();
+    }
+
+    /// Returns how many items may be live now: the permits of the block, or of this gate within it if those are fewer.
+    pub(crate) fn item_limit(&self) -> u32 {
+        self.core().item_limit().min(self.local.limit().get())
+    }
+
+    /// Returns the error of a gate without permits from the ledger, if it has none.
+    pub(crate) fn unleased(&self) -> Option<Unleased> {
+        self.lacks_permits().then(|| self.core().unleased())
+    }
+
+    /// Sets the limit: for the gate of the lease the most that this process asks for.
+    pub(crate) fn resize(&self, limit: Limit) -> Resize {
+        if self.is_leased_gate() {
+            let (resize, wake_list) = self.set_local_limit(limit);
+            drop(wake_list); // wakes the waiters
+            resize
+        } else {
+            self.local.resize(limit)
+        }
+    }
+
+    /// Closes the gate, and has its block returned once nothing is in use.
+    pub(crate) fn begin_leave(&self) {
+        self.core().begin_leave();
     }
 
     /// Returns `true` if the gate is paused because its lease has no permits.
@@ -218,7 +260,6 @@ impl SharedGate {
     }
 
     /// Acquires a permit by the fast path alone. Returns `None`, and counts nothing, if the request must take the slow path.
-    #[cfg(feature = "tower")]
     pub(crate) fn try_acquire_fast(&self) -> Option<SharedPermit> {
         self.handle.admit(self.local.try_acquire_fast()?)
     }

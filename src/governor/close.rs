@@ -6,6 +6,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Governor;
 use super::diagnosis::{HolderGroup, holder_groups};
+#[cfg(feature = "fleet")]
+use crate::fleet::UnreturnedBlock;
 use crate::gate::Gate;
 use crate::plan::{GateName, GateSpec};
 
@@ -19,6 +21,9 @@ impl Governor {
     ///
     /// A [pool](crate::pool) on one of the gates is closed with it, after the last checkout; `Pool::drained` waits for its items. A
     /// [paused](Gate::pause) gate is not resumed, so its queue is rejected at the deadline. The background refresh goes on.
+    ///
+    /// A gate that shares its limit with other processes returns its block to the ledger once it is drained, as `SharedGate::leave` does. In
+    /// the end this waits until the ledgers have confirmed that: until the deadline, if one does not answer.
     ///
     /// ```
     /// # use concurrency_governor::{Formula, GateSpec, Governor};
@@ -51,13 +56,18 @@ impl Governor {
             if timeout_at(deadline, gate.drained()).await.is_err() {
                 break;
             }
+            self.0.shares.begin_leave(gate.name());
         }
         // All gates reject new requests before one rejects those that wait. Otherwise such a task could go on at a gate that is still open.
         gates.iter().for_each(Gate::close_after_queue);
         let left = gates.iter().map(left_of).filter(|left| left.in_use > 0 || left.rejected > 0);
-        let report = CloseReport { left: left.collect() };
+        let left = left.collect();
         gates.iter().for_each(Gate::close);
-        report
+        CloseReport {
+            left,
+            #[cfg(feature = "fleet")]
+            unreturned: self.0.shares.leave(deadline).await,
+        }
     }
 
     /// Returns the gates in the order of the plan, each after its children.
@@ -94,6 +104,11 @@ fn left_of(gate: &Gate) -> GateLeft {
 pub struct CloseReport {
     /// The gates that were not drained before the deadline, in the order in which they were closed.
     pub left: Vec<GateLeft>,
+    /// The gates that share their limit with other processes, and whose ledger has not confirmed before the deadline that it has their block
+    /// back.
+    #[cfg(feature = "fleet")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+    pub unreturned: Vec<UnreturnedBlock>,
 }
 
 /// What was left of one gate.
@@ -111,9 +126,12 @@ pub struct GateLeft {
 }
 
 impl CloseReport {
-    /// Returns `true` if all work ended before the deadline.
+    /// Returns `true` if all work ended before the deadline, and the ledgers have confirmed that they have all blocks back.
     #[must_use]
     pub fn is_complete(&self) -> bool {
+        #[cfg(feature = "fleet")]
+        return self.left.is_empty() && self.unreturned.is_empty();
+        #[cfg(not(feature = "fleet"))]
         self.left.is_empty()
     }
 }
@@ -123,11 +141,14 @@ impl fmt::Display for CloseReport {
         if self.is_complete() {
             return f.write_str("all work ended before the deadline");
         }
-        for (index, left) in self.left.iter().enumerate() {
+        let lines = self.left.iter().map(|left| left as &dyn fmt::Display);
+        #[cfg(feature = "fleet")]
+        let lines = lines.chain(self.unreturned.iter().map(|block| block as &dyn fmt::Display));
+        for (index, line) in lines.enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            left.fmt(f)?;
+            line.fmt(f)?;
         }
         Ok(())
     }

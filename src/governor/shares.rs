@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 #[cfg(feature = "fleet")]
 use tokio::sync::Notify;
+#[cfg(feature = "fleet")]
+use tokio::time::Instant;
 
 #[cfg(feature = "fleet")]
-use crate::fleet::{Share, SharedGate, SharedStatus};
+use crate::fleet::{BlockReturn, Share, SharedGate, SharedStatus, UnreturnedBlock};
 use crate::gate::{Gate, Resize, WakeList};
 use crate::plan::{GateName, LeaseExplanation, Limit};
 #[cfg(feature = "fleet")]
@@ -101,6 +103,19 @@ impl Shares {
         self.changes.notified().await;
     }
 
+    /// Returns all blocks to their ledgers, and waits until these have confirmed it. Returns the blocks for which one has not.
+    pub(super) async fn leave(&self, deadline: Instant) -> Vec<UnreturnedBlock> {
+        let mut unreturned = Vec::new();
+        self.leased.iter().for_each(SharedGate::begin_leave);
+        for shared in &self.leased {
+            let (gate, outcome) = (shared.name(), shared.leave(deadline).await);
+            if outcome != BlockReturn::Confirmed {
+                unreturned.push(UnreturnedBlock::new(gate, outcome));
+            }
+        }
+        unreturned
+    }
+
     /// Returns the gate of this name if it has a lease of its own.
     fn leased(&self, gate: GateName) -> Option<&SharedGate> {
         self.leased.iter().find(|shared| shared.name() == gate)
@@ -118,6 +133,17 @@ impl Shares {
             let _ = gate;
             false
         }
+    }
+
+    /// Has the block of a gate with a lease of its own returned to the ledger.
+    #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
+    pub(super) fn begin_leave(&self, gate: GateName) {
+        #[cfg(feature = "fleet")]
+        if let Some(shared) = self.leased(gate) {
+            shared.begin_leave();
+        }
+        #[cfg(not(feature = "fleet"))]
+        let _ = gate;
     }
 
     /// Returns `true` if the gate of this name is paused because its lease has no permits.

@@ -43,12 +43,14 @@ pub enum LeaseState {
     /// The deadline has passed or there never was a lease, the ledger does not answer, and no permit is in use. Nothing is
     /// admitted.
     Unreachable,
+    /// The gate is closed, and the ledger has the block back.
+    Left,
 }
 
 impl LeaseState {
     /// All states.
-    pub const ALL: [Self; 5] =
-        [Self::Starting, Self::Leased, Self::Learning, Self::Draining, Self::Unreachable];
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Leased, Self::Learning, Self::Draining, Self::Unreachable, Self::Left];
 
     /// Returns the state as one word.
     #[must_use]
@@ -59,6 +61,7 @@ impl LeaseState {
             Self::Learning => "learning",
             Self::Draining => "draining",
             Self::Unreachable => "unreachable",
+            Self::Left => "left",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use concurrency_governor::feedback::{Aimd, Outcome};
 use concurrency_governor::fleet::{
-    Ledger, MemoryLedger, Share, SharedAcquireError, SharedGate, SharedTryError,
+    BlockReturn, Ledger, MemoryLedger, Share, SharedAcquireError, SharedGate, SharedTryError,
 };
 use concurrency_governor::gate::{AcquireError, Priority, TryAcquireError};
 use concurrency_governor::governor::RefreshPolicy;
@@ -371,8 +371,39 @@ async fn close_all_closes_shared_gates() {
     let (working, io, _) = governor(&IO, share(&MemoryLedger::new(), 20)).await;
     let permit = io.acquire_many(3).await.unwrap();
     let report = working.close_all(Instant::now() + Duration::from_millis(50)).await;
-    assert_eq!(report.to_string(), "gate io: 3 permits still in use, 0 waiting requests were rejected");
+    assert_eq!(
+        report.to_string(),
+        "gate io: 3 permits still in use, 0 waiting requests were rejected\n\
+         gate io: the block is not returned: 3 permits or items are in use"
+    );
     drop(permit);
+}
+
+/// `close_all` resolves when the ledger has the blocks back: another process gets them at once. If the ledger does not answer, the report
+/// says so.
+#[tokio::test]
+async fn close_all_returns_the_blocks() {
+    let ledger = FlakyLedger::default();
+    let (first, io, _) = governor(&IO, share(&ledger, 8)).await;
+    let permit = io.acquire_many(8).await.unwrap();
+    let closing =
+        tokio::spawn(async move { first.close_all(Instant::now() + Duration::from_secs(60)).await });
+    wait_until(|| io.try_acquire().is_err()).await;
+    drop(permit);
+    let report = closing.await.unwrap();
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(io.status().state, LeaseState::Left);
+    let held: u64 = ledger.status("prod/io").await.unwrap().holders.iter().map(|holder| holder.granted).sum();
+    assert_eq!(held, 0);
+
+    let (second, io, _) = governor(&IO, share(&ledger, 8)).await;
+    drop(io.acquire_many(8).await.unwrap());
+    ledger.fails(Failing::Yes);
+    let report = second.close_all(Instant::now() + Duration::from_millis(400)).await;
+    assert!(!report.is_complete() && report.left.is_empty());
+    let outcome = &report.unreturned[0].outcome;
+    assert!(matches!(outcome, BlockReturn::Unconfirmed { problem: Some(_) }), "{report}");
+    assert!(report.to_string().starts_with("gate io: the ledger has not confirmed the return of the block"));
 }
 
 /// A gate that is added within a shared gate would be a way around the lease.

@@ -22,6 +22,7 @@ mod trace;
 mod engines;
 mod exchange;
 mod governed;
+mod leave;
 mod rules;
 mod shared_gate;
 mod simulation;

@@ -1,0 +1,14 @@
+//! Items that are bounded by a lease, such as those of a pool.
+
+/// Items that count as held while they are live, also while no permit is in use for them. The methods are called under the lock of the
+/// lease, so they take no lock that is held while the lease is asked for something, and run no foreign code.
+pub(crate) trait LeasedItems: Send + Sync {
+    /// Returns the number of live items.
+    fn live(&self) -> usize;
+
+    /// Returns the number of items that should be live, also if no request waits for one.
+    fn wanted(&self) -> usize;
+
+    /// Notes that more or fewer items may be live.
+    fn limit_has_changed(&self);
+}
