@@ -13,13 +13,14 @@ use super::builder::PoolBuilder;
 use super::close_turn::CloseTurn;
 use super::delivery::ItemDelivery;
 use super::error::CheckoutError;
+use super::gate::PoolGate;
 use super::group::{GroupMember, PoolGroup};
 use super::item_record::ItemRecord;
 use super::item_wait::ItemWait;
 use super::maintenance::run_maintenance;
 use super::manager::Manager;
 use super::shared::PoolShared;
-use super::state::{CheckoutArrival, PoolRules, PoolState, items_of};
+use super::state::{CheckoutArrival, PoolRules, PoolState};
 use super::sync::{Mutex, PoolRuntime};
 use super::{Pool, PoolCore};
 use crate::gate::Gate;
@@ -67,7 +68,7 @@ impl<M: Manager> PoolBuilder<M> {
         let pool = self.open(initial.len())?;
         // From here on, an error or a dropped future drops the only handle, which closes the pool.
         let shared = &pool.core.shared;
-        let missing = min_idle.min(items_of(shared.gate.limit())).saturating_sub(initial.len());
+        let missing = min_idle.min(shared.gate.item_limit()).saturating_sub(initial.len());
         create_first_items(shared, missing).await?;
         add_all(shared, initial);
         Ok(pool)
@@ -105,7 +106,7 @@ impl<M: Manager> PoolBuilder<M> {
         let shared = &pool.core.shared;
         add_all(shared, initial);
         let now = clock::now();
-        shared.apply(|state, effects| state.warm(now, shared.gate.limit(), effects));
+        shared.apply(|state, effects| state.warm(now, shared.gate.item_limit(), effects));
         Ok(pool)
     }
 
@@ -134,12 +135,14 @@ impl<M: Manager> PoolBuilder<M> {
         let maintenance_wake = Arc::new(Notify::new());
         gate.listen(&maintenance_wake);
         let (first, longest) = self.create_backoff;
-        let share = self.group.as_ref().map(PoolGroup::share);
-        let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.limit(), share);
+        // The items of a shared gate are counted together with those that other processes have, and a group counts items.
+        let group = self.group.or_else(|| gate.is_shared().then(|| PoolGroup::new(gate.clone())));
+        let share = group.as_ref().map(|group| group.share(&maintenance_wake));
+        let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.item_limit(), share);
         let shared = Arc::new(PoolShared {
             manager: self.manager,
             gate,
-            group: self.group,
+            group,
             room_requests: AtomicUsize::new(0),
             owns_gate,
             max_wait,
@@ -166,7 +169,7 @@ impl<M: Manager> PoolBuilder<M> {
     }
 
     /// Returns the gate and whether the pool created it, or every problem of the settings.
-    fn validate(&self, initial: usize) -> Result<(Gate, bool), Vec<PoolProblem>> {
+    fn validate(&self, initial: usize) -> Result<(PoolGate, bool), Vec<PoolProblem>> {
         let mut problems = Vec::new();
         let mut valid_gate = None;
         let of_group = self.group.as_ref().map(PoolGroup::gate);
@@ -189,7 +192,7 @@ impl<M: Manager> PoolBuilder<M> {
                 Ok(limit) => {
                     // The gate need not measure waits: the pool measures the whole wait of each checkout.
                     let name = self.name.unwrap_or(DEFAULT_NAME);
-                    valid_gate = Some((Gate::builder(name, limit).measure_waits(false).build(), true));
+                    valid_gate = Some((Gate::builder(name, limit).measure_waits(false).build().into(), true));
                 }
                 Err(error) => problems.push(PoolProblem::Max(error)),
             },
@@ -209,8 +212,8 @@ impl<M: Manager> PoolBuilder<M> {
         if longest < first {
             problems.push(PoolProblem::Backoff { first, longest });
         }
-        if let Some((gate, _)) = valid_gate.as_ref().filter(|(gate, _)| initial > items_of(gate.limit())) {
-            problems.push(PoolProblem::Initial { items: initial, limit: gate.limit() });
+        if let Some((gate, _)) = valid_gate.as_ref().filter(|(gate, _)| initial > gate.item_limit()) {
+            problems.push(PoolProblem::Initial { items: initial, limit: gate.item_limit() });
         }
         valid_gate.filter(|_| problems.is_empty()).ok_or(problems)
     }

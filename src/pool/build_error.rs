@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::create_error::CreateError;
 use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::debug_as_display::impl_debug_with_causes;
-use crate::plan::{GateName, Limit, LimitError};
+use crate::plan::{GateName, LimitError};
 
 /// Why a pool could not be built.
 #[derive(thiserror::Error)]
@@ -97,8 +97,8 @@ pub enum PoolProblem {
     Initial {
         /// The number of items.
         items: usize,
-        /// The limit.
-        limit: Limit,
+        /// The most items that may be live now.
+        limit: usize,
     },
     /// The longest backoff delay is shorter than the first one.
     #[error(

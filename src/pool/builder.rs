@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Pool;
 use super::backoff::DuringBackoff;
 use super::event::PoolObserver;
+use super::gate::PoolGate;
 use super::group::PoolGroup;
 use super::manager::Manager;
-use crate::gate::Gate;
 use crate::plan::GateName;
 
 impl<M: Manager> Pool<M> {
@@ -30,7 +30,7 @@ impl<M: Manager> Pool<M> {
 #[must_use = "a builder does nothing until `build`"]
 pub struct PoolBuilder<M: Manager> {
     pub(super) manager: M,
-    pub(super) gate: Option<Gate>,
+    pub(super) gate: Option<PoolGate>,
     pub(super) max: Option<u32>,
     pub(super) group: Option<PoolGroup>,
     pub(super) name: Option<GateName>,
@@ -76,8 +76,12 @@ impl<M: Manager> PoolBuilder<M> {
     /// The gate may have other users. Its limit then bounds the checkouts of the pool and the permits of the other users
     /// together. It bounds the items of each pool separately, because an idle item holds no permit; a [group](Self::group) bounds
     /// them together.
-    pub fn gate(mut self, gate: Gate) -> Self {
-        self.gate = Some(gate);
+    ///
+    /// With a `SharedGate` of the feature `fleet`, the items of all processes together keep to the limit of the fleet: the block of this
+    /// process bounds its live items. [`build`](Self::build) does not wait for a lease. The minimum of idle items is wanted from the ledger, and
+    /// created when it has granted the permits.
+    pub fn gate(mut self, gate: impl Into<PoolGate>) -> Self {
+        self.gate = Some(gate.into());
         self
     }
 

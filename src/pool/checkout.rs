@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::checkout_timeout::CheckoutStage;
 use super::delivery::ItemDelivery;
 use super::error::{CheckoutError, TryCheckoutError};
+use super::gate::PoolPermit;
 use super::item_record::{CheckoutPlace, ItemRecord};
 use super::item_wait::ItemWait;
 use super::manager::{Manager, Verdict};
@@ -22,7 +23,7 @@ use super::state::{CheckoutArrival, elapsed};
 use super::sync::with_deadline;
 use super::until::until;
 use crate::gate::clock::{self, NEVER};
-use crate::gate::{AcquireError, OwnedPermit, TryAcquireError};
+use crate::gate::{AcquireError, TryAcquireError};
 
 /// A checkout with a deadline, from [`Pool::request`](super::Pool::request).
 ///
@@ -102,6 +103,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                 Err(admission) => match self.checkout_slow(admission, place, &mut arrived).await? {
                     ObtainedItem::Reused(item) => item,
                     ObtainedItem::Created(item) => return Ok(item), // a new item needs no check
+                    ObtainedItem::LeaseLost => {
+                        outcome = Err(None);
+                        continue;
+                    }
                 },
             };
             match self.check_health(item.begin_health_check(), &mut arrived).await {
@@ -130,7 +135,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     pub fn try_checkout(self) -> Result<PooledItem<M>, TryCheckoutError> {
         let shared = self.shared;
         let gate = shared.gate.name();
-        let permit = shared.gate.try_acquire_owned().map_err(TryCheckoutError::Rejected)?;
+        let permit = shared.gate.try_acquire()?;
         match shared.take_idle(None) {
             Ok(record) => Ok(PooledItem::new(shared, record, permit)),
             // The pool may have been closed since, or is being closed: the gate follows.
@@ -165,7 +170,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         };
 
         // The place is that of the checkout: it may have arrived in an earlier round than that in which it gets the item.
-        let obtain = |mut record: ItemRecord<M::Item>| {
+        let obtain = |mut record: ItemRecord<M::Item>, permit| {
             record.place.round = round;
             PooledItem::new(shared, record, permit)
         };
@@ -173,19 +178,29 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         // The previous holder of the permit has usually left its item idle.
         let waited = arrived.map(|arrived| elapsed(arrived, clock::now()));
         if let Ok(record) = shared.take_idle(waited) {
-            return Ok(ObtainedItem::Reused(obtain(record)));
+            return Ok(ObtainedItem::Reused(obtain(record, permit)));
         }
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
         let since = *arrived.get_or_insert_with(clock::now);
         let arrival = CheckoutArrival { arrived: Some(since), round, place };
         let wait = match ItemWait::take_or_enqueue(shared, arrival) {
-            Ok(record) => return Ok(ObtainedItem::Reused(obtain(record))),
+            Ok(record) => return Ok(ObtainedItem::Reused(obtain(record, permit))),
             Err(wait) => wait,
         };
-        match wait.delivery(self.deadline_from(since)).await {
-            Some(ItemDelivery::Reused(record)) => Ok(ObtainedItem::Reused(obtain(record))),
-            Some(ItemDelivery::Created(record)) => Ok(ObtainedItem::Created(obtain(record))),
+        let delivery = wait.delivery(self.deadline_from(since));
+        // After the end of its lease, a permit counts only until other processes may have got it. So this checkout waits anew.
+        #[cfg(feature = "fleet")]
+        let delivery = {
+            let delivered = until(pin!(delivery), pin!(permit.lost())).await;
+            let Some(delivery) = delivered else { return Ok(ObtainedItem::LeaseLost) };
+            delivery
+        };
+        #[cfg(not(feature = "fleet"))]
+        let delivery = delivery.await;
+        match delivery {
+            Some(ItemDelivery::Reused(record)) => Ok(ObtainedItem::Reused(obtain(record, permit))),
+            Some(ItemDelivery::Created(record)) => Ok(ObtainedItem::Created(obtain(record, permit))),
             Some(ItemDelivery::Ended(error)) => Err(error),
             None => Err(self.expire(CheckoutStage::Item, Some(since))),
         }
@@ -198,17 +213,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn wait_for_permit(&self, arrived: &mut Option<i64>) -> Result<Admission, CheckoutError> {
         let shared = self.shared;
         let since = *arrived.get_or_insert_with(clock::now);
-        let mut request = shared.gate.request();
-        if let Some(location) = self.location {
-            request = request.made_at(location);
-        }
-        if let Some(deadline) = self.deadline {
-            request = request.deadline(deadline);
-        }
-        if let Some(wait) = self.longest_wait() {
-            request = request.max_wait(wait);
-        }
-        let mut acquiring = pin!(request.acquire_owned());
+        let mut acquiring = pin!(shared.gate.acquire(self.location, self.deadline, self.longest_wait()));
         let mut failed = pin!(shared.creation_failed.notified());
         failed.as_mut().enable(); // before the round is read, so that no failure is missed in between
         let round = shared.lock().arrive(since)?;
@@ -285,7 +290,12 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     fn expire(&self, stage: CheckoutStage, arrived: Option<i64>) -> CheckoutError {
         let shared = self.shared;
         let waited = arrived.map_or(Duration::ZERO, |arrived| elapsed(arrived, clock::now()));
-        CheckoutError::DeadlineExceeded(Box::new(shared.lock().expire(stage, waited, shared.gate.limit())))
+        let timeout = shared.lock().expire(stage, waited, shared.gate.item_limit());
+        #[cfg(feature = "fleet")]
+        if let Some(unleased) = shared.gate.unleased() {
+            return CheckoutError::Unleased { unleased: Box::new(unleased), waited };
+        }
+        CheckoutError::DeadlineExceeded(Box::new(timeout))
     }
 }
 
@@ -333,7 +343,7 @@ impl<M: Manager> fmt::Debug for CheckoutRequest<'_, M> {
 
 /// The permit of a checkout that still needs an item.
 struct Admission {
-    permit: OwnedPermit,
+    permit: PoolPermit,
     /// The round in which the checkout arrived: attempts that start later are made for it, too, and end its wait if they fail.
     round: u64,
 }
@@ -344,6 +354,9 @@ enum ObtainedItem<M: Manager> {
     Reused(PooledItem<M>),
     /// An item that was just created.
     Created(PooledItem<M>),
+    /// None: the lease of the permit has ended before there was one.
+    #[cfg_attr(not(feature = "fleet"), expect(dead_code, reason = "no permit has a lease"))]
+    LeaseLost,
 }
 
 /// The outcome of a health check.

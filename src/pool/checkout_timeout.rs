@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::create_error::CreateError;
+use crate::plan::GateName;
 use crate::plan::debug_as_display::impl_debug_with_causes;
-use crate::plan::{GateName, Limit};
 
 /// A checkout that was not served in time. It says what the checkout was waiting for.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub struct CheckoutTimeout {
     /// What it was waiting for.
     pub stage: CheckoutStage,
     /// The most items that may be live.
-    pub limit: Limit,
+    pub limit: usize,
     /// Items that were checked out.
     pub in_use: usize,
     /// Items that were being created.

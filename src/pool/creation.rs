@@ -33,7 +33,9 @@ impl<M: Manager> CreationTask<M> {
         // Enabled before the state is asked whether the pool is closed, so that no notification is lost in between.
         let mut closing = pin!(shared.closing.notified());
         closing.as_mut().enable();
-        if !shared.apply(|state, effects| state.begin_attempt(self.attempt, shared.gate.limit(), effects)) {
+        if !shared
+            .apply(|state, effects| state.begin_attempt(self.attempt, shared.gate.item_limit(), effects))
+        {
             self.is_over = true;
             return;
         }
@@ -76,7 +78,7 @@ impl<M: Manager> CreationTask<M> {
         let Self { shared, attempt, .. } = self;
         let now = clock::now();
         shared.apply(|state, effects| {
-            let limit = shared.gate.limit();
+            let limit = shared.gate.item_limit();
             match outcome {
                 Ok(item) => {
                     let record = shared.new_record(item, now);

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::checkout_timeout::CheckoutTimeout;
 use super::create_error::CreateError;
+#[cfg(feature = "fleet")]
+use crate::fleet::Unleased;
 use crate::gate::{AcquireError, TryAcquireError};
+use crate::plan::GateName;
 use crate::plan::debug_as_display::impl_debug_with_causes;
-use crate::plan::{GateName, Limit};
 
 /// Why a checkout got no item. The pool itself goes on.
 #[derive(Clone, thiserror::Error)]
@@ -20,6 +22,15 @@ pub enum CheckoutError {
     /// The deadline of the checkout passed, or the longest wait of the request, the pool or the gate.
     #[error(transparent)]
     DeadlineExceeded(Box<CheckoutTimeout>),
+    /// The wait is over, and the gate, which shares its limit with other processes, has no permits from its ledger.
+    #[cfg(feature = "fleet")]
+    #[error("the deadline of a checkout passed after it had waited {waited:?}: {unleased}")]
+    Unleased {
+        /// Why the gate has no permits.
+        unleased: Box<Unleased>,
+        /// How long the checkout had waited.
+        waited: Duration,
+    },
     /// The item could not be created.
     #[error(transparent)]
     Create(CreateError),
@@ -43,6 +54,8 @@ impl CheckoutError {
         match self {
             Self::Rejected(error) => error.gate(),
             Self::DeadlineExceeded(timeout) => timeout.gate,
+            #[cfg(feature = "fleet")]
+            Self::Unleased { unleased, .. } => unleased.gate,
             Self::Create(error) | Self::BackingOff { error, .. } => error.gate(),
         }
     }
@@ -67,6 +80,10 @@ pub enum TryCheckoutError {
     /// The gate rejected the checkout.
     #[error(transparent)]
     Rejected(TryAcquireError),
+    /// The gate, which shares its limit with other processes, has no permits from its ledger.
+    #[cfg(feature = "fleet")]
+    #[error(transparent)]
+    Unleased(Box<Unleased>),
     /// The gate has a permit, but no item is idle, and creating one takes time.
     #[error("the pool of gate `{gate}` has no idle item: wait for one with `checkout`, or raise `min_idle`")]
     NoneIdle {
@@ -81,6 +98,8 @@ impl TryCheckoutError {
     pub const fn gate(&self) -> GateName {
         match self {
             Self::Rejected(error) => error.gate(),
+            #[cfg(feature = "fleet")]
+            Self::Unleased(unleased) => unleased.gate,
             Self::NoneIdle { gate } => *gate,
         }
     }
@@ -94,7 +113,7 @@ pub enum AddError<I> {
         /// The pool's gate.
         gate: GateName,
         /// The limit.
-        limit: Limit,
+        limit: usize,
         /// The item.
         item: I,
     },

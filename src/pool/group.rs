@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
 
+use tokio::sync::Notify;
+
+use super::gate::PoolGate;
 use super::group_share::{GroupCounts, GroupShare};
 use super::sync::Mutex;
-use crate::gate::Gate;
 
 /// Pools that share one limit on their items, the limit of a gate.
 ///
@@ -36,7 +38,7 @@ pub struct PoolGroup {
 }
 
 struct GroupShared {
-    gate: Gate,
+    gate: PoolGate,
     counts: Arc<GroupCounts>,
     members: Mutex<Vec<Weak<dyn GroupMember>>>,
 }
@@ -61,16 +63,19 @@ pub(super) enum SpareItems {
 }
 
 impl PoolGroup {
-    /// Creates a group without pools. Its limit is that of the gate, which may change.
+    /// Creates a group without pools. Its limit is that of the gate, which may change. The gate is a [`Gate`](crate::Gate), or a `SharedGate` of
+    /// the feature `fleet`.
     #[must_use]
-    pub fn new(gate: Gate) -> Self {
-        let counts = Arc::default();
+    pub fn new(gate: impl Into<PoolGate>) -> Self {
+        let (gate, counts) = (gate.into(), Arc::default());
+        #[cfg(feature = "fleet")]
+        gate.count_items(&counts);
         Self { shared: Arc::new(GroupShared { gate, counts, members: Mutex::new(Vec::new()) }) }
     }
 
     /// Returns the gate.
     #[must_use]
-    pub fn gate(&self) -> &Gate {
+    pub fn gate(&self) -> &PoolGate {
         &self.shared.gate
     }
 
@@ -80,8 +85,9 @@ impl PoolGroup {
         self.shared.counts.live()
     }
 
-    pub(super) fn share(&self) -> GroupShare {
-        GroupShare::new(&self.shared.counts)
+    /// Returns the share of a new pool, which is notified when a lease allows more or fewer items.
+    pub(super) fn share(&self, changed: &Arc<Notify>) -> GroupShare {
+        GroupShare::new(&self.shared.counts, changed)
     }
 
     /// Adds a pool. It leaves the group when it is gone.

@@ -39,6 +39,6 @@ impl<M: Manager> GroupMember for PoolShared<M> {
 
     fn fill(self: Arc<Self>) {
         let now = clock::now();
-        self.apply(|state, effects| state.fill(now, self.gate.limit(), effects));
+        self.apply(|state, effects| state.fill(now, self.gate.item_limit(), effects));
     }
 }

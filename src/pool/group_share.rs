@@ -1,7 +1,13 @@
 //! The share of one pool in the items of its group.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::sync::Mutex;
+#[cfg(feature = "fleet")]
+use crate::fleet::LeasedItems;
 
 /// What all pools of a group have together. Each pool changes it under the lock of its own state.
 ///
@@ -16,6 +22,26 @@ pub(super) struct GroupCounts {
     leaving: AtomicUsize,
     /// Waiters that lack a place for an item.
     unmet: AtomicUsize,
+    /// Idle items that the pools should have, whatever waits.
+    min_idle: AtomicUsize,
+    /// The maintenance tasks of the pools.
+    pools: Mutex<Vec<Weak<Notify>>>,
+}
+
+#[cfg(feature = "fleet")]
+impl LeasedItems for GroupCounts {
+    fn live(&self) -> usize {
+        Self::live(self)
+    }
+
+    fn wanted(&self) -> usize {
+        self.min_idle.load(SeqCst)
+    }
+
+    fn limit_has_changed(&self) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter_map(Weak::upgrade).for_each(|pool| pool.notify_one());
+    }
 }
 
 impl GroupCounts {
@@ -36,6 +62,7 @@ pub(super) struct GroupShare {
     places: usize,
     leaving: usize,
     unmet: usize,
+    min_idle: usize,
     /// Whether places have become free since the last [`update`](Self::update).
     has_freed: bool,
 }
@@ -46,11 +73,17 @@ pub(super) struct GroupUse {
     pub(super) live: usize,
     pub(super) leaving: usize,
     pub(super) unmet: usize,
+    pub(super) min_idle: usize,
 }
 
 impl GroupShare {
-    pub(super) fn new(counts: &Arc<GroupCounts>) -> Self {
-        Self { counts: Arc::clone(counts), places: 0, leaving: 0, unmet: 0, has_freed: false }
+    /// Creates the share of a pool. `changed` is notified when a lease allows more or fewer items.
+    pub(super) fn new(counts: &Arc<GroupCounts>, changed: &Arc<Notify>) -> Self {
+        let mut pools = counts.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(changed));
+        drop(pools);
+        Self { counts: Arc::clone(counts), places: 0, leaving: 0, unmet: 0, min_idle: 0, has_freed: false }
     }
 
     /// Takes a place for another item, if there is one. `live` is the number of live items of this pool.
@@ -82,6 +115,7 @@ impl GroupShare {
     /// Publishes what the pool has. Returns whether places have become free since the last update.
     pub(super) fn update(&mut self, used: GroupUse) -> bool {
         publish(&self.counts.unmet, &mut self.unmet, used.unmet);
+        publish(&self.counts.min_idle, &mut self.min_idle, used.min_idle);
         publish(&self.counts.leaving, &mut self.leaving, used.leaving);
         self.free_places(used.live);
         std::mem::take(&mut self.has_freed)

@@ -37,7 +37,7 @@ impl<'s, M: Manager> ItemWait<'s, M> {
                 }
                 return Ok(record);
             }
-            Err(state.enqueue(sender, arrival, now, shared.gate.limit(), effects))
+            Err(state.enqueue(sender, arrival, now, shared.gate.item_limit(), effects))
         });
         taken.map_err(|ticket| Self { shared, ticket, receiver, is_over: false })
     }
@@ -61,7 +61,8 @@ impl<'s, M: Manager> ItemWait<'s, M> {
                 return None;
             }
             let now = clock::now();
-            self.shared.apply(|state, effects| state.check_start(now, self.shared.gate.limit(), effects));
+            self.shared
+                .apply(|state, effects| state.check_start(now, self.shared.gate.item_limit(), effects));
         }
     }
 

@@ -27,6 +27,7 @@ mod close;
 mod create_error;
 mod error;
 mod event;
+mod gate;
 mod group;
 mod manager;
 mod pooled_item;
@@ -61,6 +62,7 @@ pub use checkout_timeout::{CheckoutStage, CheckoutTimeout};
 pub use create_error::CreateError;
 pub use error::{AddError, CheckoutError, TryCheckoutError};
 pub use event::{PoolEvent, PoolObserver};
+pub use gate::PoolGate;
 pub use group::PoolGroup;
 pub use manager::{FailureVerdict, Manager, Verdict};
 pub use pooled_item::PooledItem;
@@ -76,7 +78,7 @@ use retain::retain_idle;
 use shared::PoolShared;
 use sync::PoolTask;
 
-use crate::gate::{Gate, Resize, clock};
+use crate::gate::{Resize, clock};
 use crate::plan::Limit;
 
 /// A pool of items that are expensive to create, with at most as many items as a gate's limit.
@@ -227,12 +229,12 @@ impl<M: Manager> Pool<M> {
     pub fn retry_now(&self) {
         let shared = self.shared();
         let now = clock::now();
-        shared.apply(|state, effects| state.retry_now(now, shared.gate.limit(), effects));
+        shared.apply(|state, effects| state.retry_now(now, shared.gate.item_limit(), effects));
     }
 
     /// Returns the gate whose limit bounds the pool.
     #[must_use]
-    pub fn gate(&self) -> &Gate {
+    pub fn gate(&self) -> &PoolGate {
         &self.shared().gate
     }
 

@@ -71,9 +71,11 @@ impl<M: Manager> PoolShared<M> {
                 state.put_back(record, Some(now), || now, &mut effects);
             }
             if dropped > 0 {
-                state.finish_drops(dropped, now, self.gate.limit(), &mut effects);
+                state.finish_drops(dropped, now, self.gate.item_limit(), &mut effects);
             }
             state.update_group(&mut effects);
+            drop(state);
+            self.gate.note_items();
         }
     }
 }

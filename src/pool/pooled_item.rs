@@ -7,12 +7,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::catch_panic::catch_panic;
+use super::gate::PoolPermit;
 use super::item_record::{CheckoutPlace, ItemRecord};
 use super::manager::{Manager, Verdict};
 use super::shared::PoolShared;
 use super::state::elapsed;
 use super::status::DiscardReason;
-use crate::gate::{OwnedPermit, clock};
+#[cfg(feature = "fleet")]
+use crate::fleet::SharedPermit;
+use crate::gate::clock;
 
 /// An item checked out of a [`Pool`](super::Pool). Dropping it returns the item, which is then the next to be handed out.
 ///
@@ -74,14 +77,14 @@ pub struct PooledItem<M: Manager> {
     /// Whether the thread was already unwinding at the checkout. Then unwinding says nothing about the item.
     was_unwinding: bool,
     /// Released after the item has been returned, because fields are dropped after the body of `drop`.
-    permit: Option<OwnedPermit>,
+    permit: Option<PoolPermit>,
     shared: Arc<PoolShared<M>>,
 }
 
 impl<M: Manager> PooledItem<M> {
     /// Wraps an item that the state counts as in use.
     #[inline]
-    pub(super) fn new(shared: &Arc<PoolShared<M>>, record: ItemRecord<M::Item>, permit: OwnedPermit) -> Self {
+    pub(super) fn new(shared: &Arc<PoolShared<M>>, record: ItemRecord<M::Item>, permit: PoolPermit) -> Self {
         Self {
             item: Some(record.item),
             created: record.created,
@@ -133,6 +136,14 @@ impl<M: Manager> PooledItem<M> {
         elapsed(self.created, clock::now())
     }
 
+    /// Returns the permit of the checkout if its gate shares its limit with other processes, to check its lease.
+    #[cfg(feature = "fleet")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+    #[must_use]
+    pub fn shared_permit(&self) -> Option<&SharedPermit> {
+        self.permit.as_ref().and_then(PoolPermit::as_shared)
+    }
+
     /// Returns the item for a health check. Until [`finish_health_check`](Self::finish_health_check) the item is unfit: a
     /// check that is dropped or panics leaves it in an unknown state.
     #[inline]
@@ -147,7 +158,7 @@ impl<M: Manager> PooledItem<M> {
     }
 
     /// Discards the item. Returns the permit and the place, so that the checkout can take another item in its turn.
-    pub(super) fn discard_unhealthy(mut self) -> (OwnedPermit, CheckoutPlace) {
+    pub(super) fn discard_unhealthy(mut self) -> (PoolPermit, CheckoutPlace) {
         let item = self.item.take().expect(HOLDS_ITEM);
         self.shared.discard(ItemRecord::new(item, self.created, self.expires), DiscardReason::Health);
         let permit = self.permit.take().expect("the guard holds its permit until it is dropped");

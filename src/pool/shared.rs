@@ -11,6 +11,7 @@ use super::close_turn::CloseTurn;
 use super::effects::PoolEffects;
 use super::error::AddError;
 use super::event::PoolObserver;
+use super::gate::PoolGate;
 use super::group::PoolGroup;
 use super::item_record::ItemRecord;
 use super::manager::Manager;
@@ -18,7 +19,7 @@ use super::state::PoolState;
 use super::status::{DiscardReason, PoolStatus};
 use super::sync::{Mutex, MutexGuard, PoolRuntime};
 use crate::gate::clock::NEVER;
-use crate::gate::{Gate, Resize, clock};
+use crate::gate::{Resize, clock};
 use crate::jitter::scattered;
 use crate::plan::Limit;
 
@@ -28,7 +29,7 @@ use crate::plan::Limit;
 /// lock. The lock order is: state, then gate. Each is held for one step only.
 pub(super) struct PoolShared<M: Manager> {
     pub(super) manager: M,
-    pub(super) gate: Gate,
+    pub(super) gate: PoolGate,
     pub(super) group: Option<PoolGroup>,
     /// Calls that make room in the group for this pool, while one of them runs.
     pub(super) room_requests: AtomicUsize,
@@ -122,13 +123,13 @@ impl<M: Manager> PoolShared<M> {
     /// Stops counting an item that was in use and now belongs to the user.
     pub(super) fn detach(self: &Arc<Self>) {
         let now = clock::now();
-        self.apply(|state, effects| state.detach(now, self.gate.limit(), effects));
+        self.apply(|state, effects| state.detach(now, self.gate.item_limit(), effects));
     }
 
     pub(super) fn resize(self: &Arc<Self>, limit: Limit) -> Resize {
         let resize = self.gate.resize(limit);
         let now = clock::now();
-        self.apply(|state, effects| state.resize(now, self.gate.limit(), effects));
+        self.apply(|state, effects| state.resize(now, self.gate.item_limit(), effects));
         resize
     }
 
@@ -162,12 +163,12 @@ impl<M: Manager> PoolShared<M> {
             }
         }
         let now = clock::now();
-        self.apply(|state, effects| state.maintain(now, self.gate.limit(), effects))
+        self.apply(|state, effects| state.maintain(now, self.gate.item_limit(), effects))
     }
 
     pub(super) fn status(&self) -> PoolStatus {
         let now = clock::now();
-        let mut status = self.lock().status(now, self.gate.limit());
+        let mut status = self.lock().status(now, self.gate.item_limit());
         status.waiting = status.waiting.saturating_add(self.gate.status().waiting);
         status
     }
@@ -181,7 +182,7 @@ impl<M: Manager> PoolShared<M> {
     pub(super) fn add(self: &Arc<Self>, item: M::Item) -> Result<(), AddError<M::Item>> {
         let now = clock::now();
         let record = self.new_record(item, now);
-        self.apply(|state, effects| state.add(record, now, self.gate.limit(), effects))
+        self.apply(|state, effects| state.add(record, now, self.gate.item_limit(), effects))
     }
 
     /// Records an item that exists since this instant. Its lifetime is up to a tenth shorter than the maximum, so that items

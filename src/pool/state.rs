@@ -33,7 +33,7 @@ use super::manager::Manager;
 use super::status::{DiscardReason, PoolStatus, PoolTotals};
 use crate::gate::Histogram;
 use crate::gate::clock::NEVER;
-use crate::plan::{GateName, Limit};
+use crate::plan::GateName;
 
 /// The settings that a pool was built with. Durations are in nanoseconds; [`NEVER`] stands for no bound.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ enum PoolPhase {
 
 pub(super) struct PoolState<M: Manager> {
     rules: PoolRules,
-    /// The gate's limit when a step last read it.
+    /// The most items that may be live, when a step last read it.
     limit: usize,
     /// Idle items from the coldest to the warmest, in ascending sequence.
     idle: VecDeque<ItemRecord<M::Item>>,
@@ -117,12 +117,12 @@ impl<M: Manager> PoolState<M> {
     pub(super) fn new(
         rules: PoolRules,
         backoff: CreateBackoff,
-        limit: Limit,
+        limit: usize,
         group: Option<GroupShare>,
     ) -> Self {
         Self {
             rules,
-            limit: items_of(limit),
+            limit,
             idle: VecDeque::new(),
             waiters: BTreeMap::new(),
             next_ticket: 0,
@@ -227,7 +227,7 @@ impl<M: Manager> PoolState<M> {
         self.live() == 0 && self.waiters.is_empty()
     }
 
-    pub(super) fn status(&self, now: i64, limit: Limit) -> PoolStatus {
+    pub(super) fn status(&self, now: i64, limit: usize) -> PoolStatus {
         PoolStatus {
             gate: self.rules.gate,
             limit,
@@ -258,8 +258,7 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Stores the gate's limit. A limit that rose may leave room for more of the minimum, whichever step reads it first.
-    fn set_limit(&mut self, limit: Limit) {
-        let limit = items_of(limit);
+    fn set_limit(&mut self, limit: usize) {
         self.refilling |= limit > self.limit;
         self.limit = limit;
     }
@@ -321,7 +320,7 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Uses the room that an item has left: for waiters, and for the minimum of idle items.
-    fn refill(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    fn refill(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.refilling = true;
         self.start_attempts(now, limit, effects);
         effects.drained |= self.is_drained();
@@ -344,9 +343,4 @@ const fn decrement(items: &mut usize) {
 
 const fn count(total: &mut u64) {
     *total = total.saturating_add(1);
-}
-
-/// Returns the limit as a number of items.
-pub(super) fn items_of(limit: Limit) -> usize {
-    usize::try_from(limit.get()).unwrap_or(usize::MAX)
 }

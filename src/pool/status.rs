@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::checkout_timeout::CheckoutStage;
 use crate::gate::Histogram;
-use crate::plan::{GateName, Limit};
+use crate::plan::GateName;
 
 /// A snapshot of a pool, from [`Pool::status`](super::Pool::status).
 ///
@@ -18,8 +18,9 @@ use crate::plan::{GateName, Limit};
 pub struct PoolStatus {
     /// The gate's name.
     pub gate: GateName,
-    /// The most items that may be live.
-    pub limit: Limit,
+    /// The most items that may be live: the limit of the gate. For a gate that shares its limit it is the block of this process, which is 0
+    /// without a lease.
+    pub limit: usize,
     /// Live items, which count against the limit: idle, in use, being created and being dropped.
     pub size: usize,
     /// Items ready to be checked out. An item that [`retain`](super::Pool::retain) is judging counts as idle.

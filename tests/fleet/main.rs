@@ -23,6 +23,7 @@ mod engines;
 mod exchange;
 mod governed;
 mod leave;
+mod pool;
 mod rules;
 mod shared_gate;
 mod simulation;

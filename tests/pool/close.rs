@@ -37,7 +37,7 @@ async fn closing_drops_every_item_in_its_time() {
     drop(idle); // delivered to `cancelled`; its permit admits `queued`, which is not polled
     drop(cancelled); // the item becomes idle
     assert_eq!((pool.status().idle, pool.status().in_use, pool.status().creating), (1, 1, 1));
-    let other_permit = pool.gate().try_acquire_owned();
+    let other_permit = pool.gate().as_gate().unwrap().try_acquire_owned();
 
     pool.close();
     assert!(pool.is_closed() && pool.status().closed);
@@ -281,7 +281,7 @@ async fn told_checkout_finds_the_pool_closed() {
             let manager = ScriptedManager::new();
             manager.always(Creation::Hang);
             let pool = manager.pool(1).build().await.unwrap();
-            let other_permit = at_gate.then(|| pool.gate().try_acquire().unwrap());
+            let other_permit = at_gate.then(|| pool.gate().as_gate().unwrap().try_acquire().unwrap());
             let observed: Arc<Mutex<Vec<[bool; 2]>>> = Arc::default();
             let (seen, waker_pool) = (Arc::clone(&observed), pool.clone());
             let waker = hooked(move |call| {
@@ -313,7 +313,7 @@ async fn told_checkout_finds_the_pool_closed() {
 async fn panicking_waker_does_not_stop_close() {
     let manager = ScriptedManager::new();
     let pool = manager.pool(1).min_idle(1).build().await.unwrap();
-    let permit = pool.gate().try_acquire_owned().unwrap();
+    let permit = pool.gate().as_gate().unwrap().try_acquire_owned().unwrap();
     let panics = Arc::new(AtomicBool::new(true));
     let panicking = Arc::clone(&panics);
     let waker = hooked(move |call| assert!(call != Call::Wake || !panicking.load(SeqCst), "scripted panic"));

@@ -53,7 +53,7 @@ async fn expired_checkouts_are_told_apart() {
     // A creation that hangs, once for the checkout itself and once for the permits of others.
     manager.script([Creation::Hang]);
     assert_eq!(stage_of(pool.checkout().await), CheckoutStage::Creation);
-    let permits = pool.gate().try_acquire_many(2).unwrap();
+    let permits = pool.gate().as_gate().unwrap().try_acquire_many(2).unwrap();
     for _ in 0..2 {
         let error = pool.checkout().await.unwrap_err();
         assert!(
@@ -79,7 +79,7 @@ async fn expired_checkouts_are_told_apart() {
     pool.resize(Limit::new(2));
     let mut held = pool.checkout().await.unwrap();
     held.health = Check::Hang;
-    let other_permit = pool.gate().try_acquire().unwrap();
+    let other_permit = pool.gate().as_gate().unwrap().try_acquire().unwrap();
     let error = pool.checkout().await.unwrap_err();
     assert!(error.to_string().ends_with("raise the limit, or hold items for a shorter time"), "{error}");
     drop((other_permit, held));

@@ -21,7 +21,7 @@ async fn status_matches_what_happened() {
     let first = pool.checkout().await.unwrap(); // does not wait
     manager.script([Creation::Fail]);
     assert!(pool.checkout().await.is_err()); // fails, so its wait is not recorded
-    let other_permit = pool.gate().try_acquire().unwrap();
+    let other_permit = pool.gate().as_gate().unwrap().try_acquire().unwrap();
     let mut waiting = Box::pin(pool.checkout()); // in the gate's queue
     assert!(poll_once(&mut waiting).is_pending());
     let status = pool.status();

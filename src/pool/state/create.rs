@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{PoolPhase, PoolState, count, decrement, increment};
-use crate::plan::Limit;
 use crate::pool::backoff::BackoffDelay;
 use crate::pool::create_error::{CreateError, FailedCreation};
 use crate::pool::delivery::ItemDelivery;
@@ -20,7 +19,7 @@ impl<M: Manager> PoolState<M> {
     pub(in crate::pool) fn begin_attempt(
         &mut self,
         attempt: CreateAttempt,
-        limit: Limit,
+        limit: usize,
         effects: &mut PoolEffects<M>,
     ) -> bool {
         self.set_limit(limit);
@@ -44,7 +43,7 @@ impl<M: Manager> PoolState<M> {
         record: ItemRecord<M::Item>,
         took: Duration,
         now: i64,
-        limit: Limit,
+        limit: usize,
         effects: &mut PoolEffects<M>,
     ) {
         self.set_limit(limit);
@@ -82,7 +81,7 @@ impl<M: Manager> PoolState<M> {
         attempt: CreateAttempt,
         failed: &FailedCreation,
         now: i64,
-        limit: Limit,
+        limit: usize,
         jitter: impl FnOnce(Duration) -> Duration,
         effects: &mut PoolEffects<M>,
     ) {
@@ -147,20 +146,20 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Ends the backoff, and tries to create the items that are needed.
-    pub(in crate::pool) fn retry_now(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    pub(in crate::pool) fn retry_now(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.backoff.reset();
         self.last_error = None;
         self.start_attempts(now, limit, effects);
     }
 
     /// Starts to create the minimum of idle items.
-    pub(in crate::pool) fn warm(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    pub(in crate::pool) fn warm(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.refill(now, limit, effects);
     }
 
     /// Starts as many attempts as are needed and fit below the limit. During a backoff it starts one attempt, and only
     /// after the delay.
-    pub(super) fn start_attempts(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    pub(super) fn start_attempts(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.set_limit(limit);
         self.unmet = 0;
         if self.phase != PoolPhase::Open {

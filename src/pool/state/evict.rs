@@ -4,7 +4,6 @@ use std::mem;
 
 use super::{PoolState, count, decrement, elapsed, increment};
 use crate::gate::clock::{NEVER, add_nanos};
-use crate::plan::Limit;
 use crate::pool::delivery::ItemDelivery;
 use crate::pool::effects::PoolEffects;
 use crate::pool::event::PoolEvent;
@@ -15,7 +14,7 @@ use crate::pool::status::DiscardReason;
 impl<M: Manager> PoolState<M> {
     /// Applies the gate's limit and the time: discards and evicts items, the coldest first, and starts creating those that
     /// are missing. Returns when the maintenance task must run again.
-    pub(in crate::pool) fn maintain(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) -> i64 {
+    pub(in crate::pool) fn maintain(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) -> i64 {
         self.discard_surplus(limit, effects);
         self.discard_expired(now, effects);
         self.evict(now, effects);
@@ -26,7 +25,7 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Applies a new limit at once, without waiting for the maintenance task.
-    pub(in crate::pool) fn resize(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    pub(in crate::pool) fn resize(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.discard_surplus(limit, effects);
         self.start_attempts(now, limit, effects);
     }
@@ -107,7 +106,7 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Discards idle items above the limit, the coldest first.
-    fn discard_surplus(&mut self, limit: Limit, effects: &mut PoolEffects<M>) {
+    fn discard_surplus(&mut self, limit: usize, effects: &mut PoolEffects<M>) {
         self.set_limit(limit);
         while self.is_above_limit() {
             let Some(record) = self.idle.pop_front() else { break };

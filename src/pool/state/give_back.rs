@@ -1,7 +1,6 @@
 //! Rules for items that come back from their users, or come from them.
 
 use super::{PoolState, count, decrement, increment};
-use crate::plan::Limit;
 use crate::pool::delivery::ItemDelivery;
 use crate::pool::effects::PoolEffects;
 use crate::pool::error::AddError;
@@ -55,7 +54,7 @@ impl<M: Manager> PoolState<M> {
         &mut self,
         record: ItemRecord<M::Item>,
         now: i64,
-        limit: Limit,
+        limit: usize,
         effects: &mut PoolEffects<M>,
     ) -> Result<(), AddError<M::Item>> {
         self.set_limit(limit);
@@ -73,7 +72,7 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Stops counting an item that was in use and now belongs to the user.
-    pub(in crate::pool) fn detach(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    pub(in crate::pool) fn detach(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         decrement(&mut self.in_use);
         count(&mut self.totals.detached);
         self.refill(now, limit, effects);
@@ -84,7 +83,7 @@ impl<M: Manager> PoolState<M> {
         &mut self,
         items: usize,
         now: i64,
-        limit: Limit,
+        limit: usize,
         effects: &mut PoolEffects<M>,
     ) {
         self.dropping = self.dropping.saturating_sub(items);

@@ -1,7 +1,6 @@
 //! Rules for a pool in a group, whose pools share one limit on their items.
 
 use super::PoolState;
-use crate::plan::Limit;
 use crate::pool::effects::PoolEffects;
 use crate::pool::group::SpareItems;
 use crate::pool::group_share::GroupUse;
@@ -10,7 +9,7 @@ use crate::pool::status::DiscardReason;
 
 impl<M: Manager> PoolState<M> {
     /// Creates the items that are needed, as far as there are places.
-    pub(in crate::pool) fn fill(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    pub(in crate::pool) fn fill(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.start_attempts(now, limit, effects);
     }
 
@@ -46,7 +45,8 @@ impl<M: Manager> PoolState<M> {
     pub(in crate::pool) fn update_group(&mut self, effects: &mut PoolEffects<M>) {
         // A waiter that has left, or that an attempt serves by now, lacks nothing.
         self.unmet = self.unmet.min(self.waiters.len().saturating_sub(self.creating));
-        let used = GroupUse { live: self.live(), leaving: self.dropping, unmet: self.unmet };
+        let min_idle = if self.is_closed() { 0 } else { self.rules.min_idle };
+        let used = GroupUse { live: self.live(), leaving: self.dropping, unmet: self.unmet, min_idle };
         let Some(share) = &mut self.group else { return };
         effects.fills_group |= share.update(used);
         // An item that became idle may make room for a waiter of another pool.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{ItemWaiter, PoolPhase, PoolState, count, decrement, elapsed, increment};
 use crate::gate::AcquireError;
-use crate::plan::Limit;
 use crate::pool::backoff::DuringBackoff;
 use crate::pool::checkout_timeout::{CheckoutStage, CheckoutTimeout};
 use crate::pool::create_error::CreateError;
@@ -52,7 +51,7 @@ impl<M: Manager> PoolState<M> {
         sender: DeliverySender<M>,
         arrival: CheckoutArrival,
         now: i64,
-        limit: Limit,
+        limit: usize,
         effects: &mut PoolEffects<M>,
     ) -> u64 {
         let CheckoutArrival { arrived, round, place } = arrival;
@@ -88,7 +87,7 @@ impl<M: Manager> PoolState<M> {
 
     /// Ends all waits if the pool's runtime has not started a creation for as long as a creation may take. Starts an attempt
     /// that is due, because a maintenance task that does not run starts none.
-    pub(in crate::pool) fn check_start(&mut self, now: i64, limit: Limit, effects: &mut PoolEffects<M>) {
+    pub(in crate::pool) fn check_start(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.start_attempts(now, limit, effects);
         let delay = self.start_delay(now).filter(|delay| *delay >= self.rules.create_timeout);
         if let Some(after) = delay.filter(|_| !self.waiters.is_empty()) {
@@ -102,7 +101,7 @@ impl<M: Manager> PoolState<M> {
         &mut self,
         stage: CheckoutStage,
         waited: Duration,
-        limit: Limit,
+        limit: usize,
     ) -> CheckoutTimeout {
         let stage = match stage {
             CheckoutStage::Item if self.creating > self.unstarted.len() => CheckoutStage::Creation,

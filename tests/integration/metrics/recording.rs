@@ -99,7 +99,9 @@ async fn parts_with_the_same_labels_are_rejected() {
     let sessions = ExercisedPool::new().await;
     let pool = &sessions.pool;
 
-    drop(Metrics::builder().governor(&first).gate(pool.gate()).pool(pool).build().unwrap());
+    drop(
+        Metrics::builder().governor(&first).gate(pool.gate().as_gate().unwrap()).pool(pool).build().unwrap(),
+    );
     let both = Metrics::builder().governor(&first).governor(&second).gate(&Gate::new(UPLOADS, Limit::new(1)));
     let error = both.gate(&Gate::new(UPLOADS, Limit::new(2))).pool(pool).pool(pool).build().unwrap_err();
     let pool_gate = pool.gate().name();
@@ -114,7 +116,11 @@ async fn parts_with_the_same_labels_are_rejected() {
     ];
     assert_eq!(error.problems().len(), expected.len());
     assert_eq!([error.to_string(), format!("{error:?}")], [expected.join("; "), expected.join("; ")]);
-    let once = Metrics::builder().gate(pool.gate()).gate(pool.gate()).build().unwrap_err();
+    let once = Metrics::builder()
+        .gate(pool.gate().as_gate().unwrap())
+        .gate(pool.gate().as_gate().unwrap())
+        .build()
+        .unwrap_err();
     assert_eq!(once.problems().len(), 1, "a gate that is added twice would be recorded twice");
 }
 
