@@ -288,8 +288,8 @@ impl Serialize for Effect {
 
 impl_serialize_by_fields! {
     GateTotals { admitted, borrowed, queue, rejected }
-    QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed, pushed_out, shed }
-    RejectedTotals { no_permits, paused, queue_full, expired, too_large, zero_weight, closed, too_many_keys, would_expire }
+    QueueTotals { enqueued, admitted, abandoned, cancelled, expired, too_large, closed, pushed_out, shed, unleased }
+    RejectedTotals { no_permits, paused, queue_full, expired, too_large, zero_weight, closed, too_many_keys, would_expire, unleased }
 
     PoolTotals { created, added, reused, evicted, detached, discarded, create_errors, expired }
     Discarded { broken, incomplete, panicked, recycle, health, expired, surplus, retain, closed }

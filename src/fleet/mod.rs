@@ -15,6 +15,7 @@ mod shared_request;
 
 mod shared_permit;
 
+mod block_return;
 mod driver;
 mod leased_items;
 mod shared_core;
@@ -39,10 +40,10 @@ mod boot_clock;
 mod lease;
 mod step;
 
+pub use block_return::{BlockReturn, UnreturnedBlock};
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub use engine_ledger::EngineLedger;
 pub use lease::{Lease, LeasePhase};
-pub use leave::{BlockReturn, UnreturnedBlock};
 pub use ledger::{Ledger, LedgerError};
 pub use ledger_url::InvalidLedgerUrl;
 pub use memory::MemoryLedger;

@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use crate::gate::{Gate, Histogram, Resize, WakeList};
 use crate::plan::{LeaseState, Limit, Unreachable};
 
+use super::block_return::BlockReturn;
 use super::boot_clock;
 use super::lease::{Lease, LeasePhase};
 use super::leased_items::LeasedItems;
-use super::leave::BlockReturn;
 use super::ledger::LedgerError;
 use super::shared_status::{SharedStatus, Unleased};
 use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
@@ -520,6 +520,15 @@ impl SharedCore {
     /// Returns whether a permit without a lease is one that the policy allows, and not one of a lease that has ended.
     pub(super) fn allows_no_lease(&self) -> bool {
         self.is_free.load(Ordering::Acquire)
+    }
+
+    /// Returns `true` if there are no permits now, and notes the end of the lease if that is the reason.
+    pub(super) fn has_no_block(&self) -> bool {
+        if !self.allows_no_lease() && !self.is_valid() {
+            self.lapse_if_due();
+        }
+        // Relaxed: a block that has just changed could as well have changed later.
+        self.block.load(Ordering::Relaxed) == 0
     }
 
     /// Returns whether the gate has permits: from the ledger, or by the policy.

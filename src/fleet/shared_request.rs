@@ -13,7 +13,7 @@ use tokio::task::coop;
 use tokio::time::Instant;
 
 use crate::feedback::Outcome;
-use crate::gate::{self, AcquireError, Gate, OwnedPermit, Priority, Request, TryAcquireError};
+use crate::gate::{self, AcquireError, Gate, OwnedPermit, Priority, Request, UnleasedRejection};
 use crate::plan::{GateName, Limit};
 
 use super::shared_core::{SharedCore, WaitingWeight};
@@ -205,6 +205,12 @@ impl<'g> SharedRequest<'g> {
     #[track_caller]
     pub fn try_acquire(self) -> Result<SharedPermit, SharedTryError> {
         let core = self.core();
+        // The gate is closed for good, also without a lease, and no permits are needed to reject a weight of 0.
+        if self.weight > 0 && !self.local.is_closed() && core.has_no_block() {
+            self.local.count_unleased(UnleasedRejection::Try);
+            core.kick();
+            return Err(core.unleased().into());
+        }
         let location = self.request_location();
         let request = self.local.request().weight(self.weight).priority(self.priority).made_at(location);
         let acquired = request.try_acquire_owned().map(|permit| self.handle.admit(permit));
@@ -219,13 +225,7 @@ impl<'g> SharedRequest<'g> {
             Ok(admitted) => admitted.ok_or_else(|| core.unleased().into()),
             Err(error) => {
                 core.kick();
-                let is_final =
-                    matches!(error, TryAcquireError::Closed { .. } | TryAcquireError::ZeroWeight { .. });
-                if is_final || core.is_leased() {
-                    Err(SharedTryError::Rejected(error))
-                } else {
-                    Err(core.unleased().into())
-                }
+                Err(SharedTryError::Rejected(error))
             }
         }
     }
@@ -337,7 +337,7 @@ impl<'g> SharedRequest<'g> {
         acquired: Result<OwnedPermit, AcquireError>,
         arrival: &SharedArrival<'_>,
     ) -> Result<Option<SharedPermit>, SharedAcquireError> {
-        let permit = acquired.map_err(|error| self.explain(error, arrival.at))?;
+        let permit = acquired.map_err(|error| self.reject(error, arrival.at))?;
         if let Some(permit) = self.handle.admit(permit) {
             return Ok(Some(permit));
         }
@@ -366,6 +366,19 @@ impl<'g> SharedRequest<'g> {
 
     fn name(&self) -> GateName {
         self.local.name()
+    }
+
+    /// Turns a rejection by the local gate into one of this gate. If the lease is the reason, it is counted so.
+    fn reject(&self, error: AcquireError, arrived: Option<Instant>) -> SharedAcquireError {
+        let counted_as = match &error {
+            AcquireError::DeadlineExceeded { waited, .. } if waited.is_zero() => UnleasedRejection::Arrival,
+            _ => UnleasedRejection::Wait,
+        };
+        let error = self.explain(error, arrived);
+        if matches!(error, SharedAcquireError::Unleased { .. }) {
+            self.local.count_unleased(counted_as);
+        }
+        error
     }
 
     /// Says why a deadline has passed: at a paused gate the lease is the reason.

@@ -4,6 +4,9 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "fleet")]
+use super::status::GateTotals;
+
 /// What is counted without the lock.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Counter {
@@ -26,6 +29,30 @@ pub(super) enum Counter {
 pub(super) struct ShardedCounters {
     shared: CounterShard,
     shards: [CounterShard; SHARDS],
+    /// Not sharded: a rejection takes the slow path.
+    #[cfg(feature = "fleet")]
+    unleased: UnleasedCounts,
+}
+
+/// The rejections of a gate whose lease had no permits.
+#[cfg(feature = "fleet")]
+#[derive(Default)]
+struct UnleasedCounts {
+    tries: AtomicU64,
+    arrivals: AtomicU64,
+    waits: AtomicU64,
+}
+
+/// A rejection because there is no lease.
+#[cfg(feature = "fleet")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum UnleasedRejection {
+    /// A try, which the gate has not counted.
+    Try,
+    /// A request whose deadline had passed on arrival, which the gate has counted as expired.
+    Arrival,
+    /// A request whose deadline passed in the queue, which the gate has counted as expired.
+    Wait,
 }
 
 /// The counts of one thread, on a cache line of their own.
@@ -55,6 +82,30 @@ impl ShardedCounters {
             return self.increment(counter);
         }
         self.shared.0[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "fleet")]
+    pub(super) fn count_unleased(&self, rejection: UnleasedRejection) {
+        let UnleasedCounts { tries, arrivals, waits } = &self.unleased;
+        let count = match rejection {
+            UnleasedRejection::Try => tries,
+            UnleasedRejection::Arrival => arrivals,
+            UnleasedRejection::Wait => waits,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Moves what was rejected because there was no lease to a reason of its own.
+    #[cfg(feature = "fleet")]
+    pub(super) fn tell_unleased_apart(&self, totals: &mut GateTotals) {
+        let UnleasedCounts { tries, arrivals, waits } = &self.unleased;
+        let (queue, rejected) = (&mut totals.queue, &mut totals.rejected);
+        // The gate counts a request first. Relaxed: this thread may see only the later one of the two counts.
+        let arrivals = arrivals.load(Ordering::Relaxed).min(rejected.expired);
+        queue.unleased = waits.load(Ordering::Relaxed).min(queue.expired);
+        queue.expired = queue.expired.saturating_sub(queue.unleased);
+        rejected.expired = rejected.expired.saturating_sub(arrivals);
+        rejected.unleased = tries.load(Ordering::Relaxed).saturating_add(arrivals);
     }
 
     /// Returns the sum over all threads. It can lack an increment that another thread is making at the same time.

@@ -8,6 +8,8 @@ use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
 use super::core::Core;
+#[cfg(feature = "fleet")]
+use super::counters::UnleasedRejection;
 use super::holders::holder::Holder;
 use super::key::Key;
 use super::outcomes::{AttemptStart, OutcomeReader, OutcomeSampler};
@@ -519,6 +521,12 @@ impl Gate {
     /// Returns `true` if the gate is within another one, or has children or keys.
     pub(crate) fn is_in_tree(&self) -> bool {
         self.shared.node.is_some()
+    }
+
+    /// Counts a rejection because the lease of the gate had no permits.
+    #[cfg(feature = "fleet")]
+    pub(crate) fn count_unleased(&self, rejection: UnleasedRejection) {
+        self.shared.counters.count_unleased(rejection);
     }
 
     /// Has the listener notified each time the limit is set, and when the gate is closed, until it is dropped.

@@ -101,6 +101,8 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 pub(crate) use acquire::AcquireFuture;
 #[cfg(feature = "fleet")]
 pub(crate) use attempt::sealed::OfGate;
+#[cfg(feature = "fleet")]
+pub(crate) use counters::UnleasedRejection;
 pub(crate) use holders::holder::in_words;
 pub(crate) use holders::watch::ReportKind;
 pub(crate) use inspect::wait_cycles;

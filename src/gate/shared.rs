@@ -386,6 +386,15 @@ impl Shared {
         }
     }
 
+    /// Tells the rejections apart that were made because there was no lease. A key has no totals of its own.
+    #[cfg(feature = "fleet")]
+    fn with_unleased(&self, mut status: GateStatus) -> GateStatus {
+        if self.key().is_none() {
+            self.counters.tell_unleased_apart(&mut status.totals);
+        }
+        status
+    }
+
     /// Has the listener notified each time the limit is set, and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         if let Some(node) = &self.node {
@@ -424,6 +433,8 @@ impl Shared {
             Some(node) => node.status(&self.counters),
             None => self.locked(|state, word| state.status(*word, &self.counters, self.name)),
         };
+        #[cfg(feature = "fleet")]
+        let status = self.with_unleased(status);
         let max_wait = Some(self.max_wait()).filter(|wait| *wait != NEVER);
         GateStatus { max_wait: max_wait.map(|wait| Duration::from_nanos(wait.unsigned_abs())), ..status }
     }

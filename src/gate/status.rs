@@ -97,7 +97,7 @@ pub struct GateTotals {
 }
 
 /// What became of the requests that had to wait:
-/// `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out + shed +` the requests that [wait](GateStatus::waiting) now.
+/// `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out + shed + unleased +` the requests that [wait](GateStatus::waiting) now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueTotals {
@@ -122,6 +122,9 @@ pub struct QueueTotals {
     /// Requests that ended because the gate, or one above it, was overloaded, and they had waited too long. Only at a gate that
     /// [sheds](crate::Shed), or within one.
     pub shed: u64,
+    /// Requests whose deadline passed while the gate had no permits from its ledger. Only at a gate that shares its limit with other processes,
+    /// or within one.
+    pub unleased: u64,
 }
 
 impl QueueTotals {
@@ -134,6 +137,7 @@ impl QueueTotals {
             .saturating_add(self.closed)
             .saturating_add(self.pushed_out)
             .saturating_add(self.shed)
+            .saturating_add(self.unleased)
     }
 }
 
@@ -160,6 +164,9 @@ pub struct RejectedTotals {
     /// The gate could not have admitted the request before its deadline at its present rate. Only at a gate that
     /// [sheds](crate::Shed), or within one.
     pub would_expire: u64,
+    /// The request was a try, or its deadline had passed, and the gate had no permits from its ledger. Only at a gate that shares its limit
+    /// with other processes, or within one.
+    pub unleased: u64,
 }
 
 impl RejectedTotals {
@@ -175,6 +182,7 @@ impl RejectedTotals {
             .saturating_add(self.closed)
             .saturating_add(self.too_many_keys)
             .saturating_add(self.would_expire)
+            .saturating_add(self.unleased)
     }
 }
 

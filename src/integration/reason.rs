@@ -57,7 +57,7 @@ pub(super) const fn of_try_acquire(error: &TryAcquireError) -> &'static str {
 }
 
 /// Without permits from the ledger.
-#[cfg(all(feature = "fleet", any(feature = "tower", feature = "tracing")))]
+#[cfg(any(feature = "metrics", all(feature = "fleet", any(feature = "tower", feature = "tracing"))))]
 pub(super) const UNLEASED: &str = "unleased";
 
 /// Returns the reason why an `acquire` at a shared gate was rejected.

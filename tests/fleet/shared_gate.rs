@@ -11,7 +11,7 @@ use concurrency_governor::fleet::{
 };
 use concurrency_governor::gate::{AcquireError, TryAcquireError};
 use concurrency_governor::plan::LeaseState;
-use concurrency_governor::{GateName, Limit};
+use concurrency_governor::{Formula, GateName, GateSpec, Governor, Keys, Limit};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -272,6 +272,43 @@ async fn a_pause_stays_while_the_block_changes() {
     ledger.fails(Failing::No);
     waiting.await.unwrap().unwrap().check().unwrap();
     assert!(!gate.gate_status().paused);
+}
+
+/// Rejections because there is no lease are counted under a reason of their own, and each request is counted once: of a plain gate, and of one
+/// whose requests have keys.
+#[tokio::test]
+async fn rejections_without_a_lease_have_a_reason_of_their_own() {
+    const PLAIN: GateSpec = GateSpec::new("io", Formula::fixed(8));
+    for spec in [PLAIN, PLAIN.keyed(Keys::up_to(4))] {
+        let ledger = FlakyLedger::default();
+        let share = Share::of(ledger.clone(), "prod/io").limit(Limit::new(4)).ttl(TTL);
+        let governor = Governor::builder().gate(spec).share(spec, share).build().await.unwrap();
+        let root = governor.shared(spec).unwrap();
+        drop(root.acquire().await.unwrap()); // from here on no answer of the ledger is under way
+        ledger.fails(Failing::Yes);
+        while root.status().cap > 0 {
+            tokio::task::yield_now().await;
+        }
+        let gate = if root.has_keys() { root.key("tenant") } else { root.clone() };
+        gate.try_acquire().unwrap_err();
+        gate.request().weight(3).try_acquire().unwrap_err();
+        gate.request().weight(0).try_acquire().unwrap_err();
+        let wait = Duration::from_millis(20);
+        let waited = gate.request().max_wait(wait).acquire().await.unwrap_err();
+        let blocking = || gate.request().max_wait(wait).acquire_blocking();
+        let blocked = thread::scope(|scope| scope.spawn(blocking).join().unwrap().unwrap_err());
+        let late = gate.request().max_wait(Duration::ZERO).acquire().await.unwrap_err();
+        for error in [waited, blocked, late] {
+            assert!(matches!(error, SharedAcquireError::Unleased { .. }), "{error}");
+        }
+        let totals = root.gate_status().totals;
+        assert_eq!((totals.queue.unleased, totals.queue.expired), (2, 0));
+        let rejected = totals.rejected;
+        assert_eq!((rejected.unleased, rejected.zero_weight, rejected.sum()), (3, 1, 4), "{rejected:?}");
+        gate.close();
+        gate.try_acquire().unwrap_err();
+        assert_eq!(root.gate_status().totals.rejected.closed, 1);
+    }
 }
 
 /// A share without a limit, or with a wrong name, is rejected when it is opened.

@@ -176,6 +176,7 @@ fn record_gate(status: &GateStatus, recorded_waits: &Histogram) {
         (reason::TOO_MANY_KEYS, rejected.too_many_keys),
         (reason::SHED, queue.shed),
         (reason::WOULD_EXPIRE, rejected.would_expire),
+        (reason::UNLEASED, rejected.unleased.saturating_add(queue.unleased)),
     ] {
         counter!(REJECTED, "gate" => gate.clone(), "reason" => reason).absolute(count);
     }

@@ -34,7 +34,8 @@ pub const ENQUEUED: &str = "concurrency_governor_enqueued_total";
 /// Requests cancelled by their caller while they waited; by `gate`.
 pub const CANCELLED: &str = "concurrency_governor_cancelled_total";
 /// Requests rejected, on arrival or while they waited; by `gate` and `reason`: `no_permits`, `paused`, `queue_full`,
-/// `expired`, `too_large`, `zero_weight`, `closed`, `pushed_out`, `too_many_keys`, `shed` or `would_expire`.
+/// `expired`, `too_large`, `zero_weight`, `closed`, `pushed_out`, `too_many_keys`, `shed`, `would_expire` or
+/// `unleased`.
 pub const REJECTED: &str = "concurrency_governor_rejected_total";
 /// Changes of the limit; by `gate`.
 pub const RESIZED: &str = "concurrency_governor_resized_total";

@@ -53,6 +53,7 @@ fn each_series_of_a_gate_has_its_own_field() {
     (rejected.too_large, rejected.zero_weight, rejected.closed) = (16, 17, 18);
     (totals.queue.pushed_out, rejected.too_many_keys) = (21, 22);
     (totals.queue.shed, rejected.would_expire, rejected.paused) = (24, 25, 27);
+    (totals.queue.unleased, rejected.unleased) = (1000, 29);
     status.paused = true;
     status.waits = histogram_of(19);
 
@@ -88,6 +89,7 @@ fn each_series_of_a_gate_has_its_own_field() {
             ("rejected_total{,reason=\"too_many_keys\"}", 22.0),
             ("rejected_total{,reason=\"shed\"}", 24.0),
             ("rejected_total{,reason=\"would_expire\"}", 25.0),
+            ("rejected_total{,reason=\"unleased\"}", 1029.0),
             ("busy_keys", 23.0),
             ("standing", 1.0),
             ("retry_after_seconds", 26.5),
