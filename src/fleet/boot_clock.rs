@@ -11,6 +11,25 @@ pub(super) fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
 }
 
+/// Returns the same time in nanoseconds, for the path of a permit.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[inline]
+pub(super) fn now_nanos() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+
+    let nanos = |now: nix::sys::time::TimeSpec| {
+        let seconds = u64::try_from(now.tv_sec()).ok()?;
+        seconds.checked_mul(1_000_000_000)?.checked_add(u64::try_from(now.tv_nsec()).ok()?)
+    };
+    clock_gettime(ClockId::CLOCK_BOOTTIME).ok().and_then(nanos).unwrap_or(u64::MAX)
+}
+
+/// Returns the same time in nanoseconds.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn now_nanos() -> u64 {
+    u64::try_from(now().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Returns the time since the first call.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn now() -> Duration {

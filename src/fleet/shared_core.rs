@@ -259,6 +259,7 @@ impl SharedCore {
 
     /// Notes that a permit was returned, and wakes the thread for the first one after an exchange: it then reports all of them, as soon as
     /// the next exchange may be made. Relaxed: a missed flag delays its report to the next renewal.
+    #[inline]
     pub(super) fn note_return(&self) {
         if self.wants_returns.load(Ordering::Relaxed) && self.wants_returns.swap(false, Ordering::Relaxed) {
             self.kick();
@@ -328,6 +329,7 @@ impl SharedCore {
     }
 
     /// Returns how often a lease has ended.
+    #[inline]
     pub(super) fn lapses(&self) -> u64 {
         self.lapses.load(Ordering::Acquire)
     }
@@ -504,9 +506,9 @@ impl SharedCore {
     }
 
     /// Returns whether a permit that was taken before counts as admitted.
+    #[inline]
     pub(super) fn is_valid(&self) -> bool {
-        let now = u64::try_from(boot_clock::now().as_nanos()).unwrap_or(u64::MAX);
-        now < self.deadline.load(Ordering::Acquire)
+        boot_clock::now_nanos() < self.deadline.load(Ordering::Acquire)
     }
 
     /// Returns whether a permit that was taken before counts as admitted by the policy for a ledger that cannot be reached. What is in use

@@ -104,6 +104,7 @@ impl fmt::Debug for SharedPermit {
 struct PermitHandle(Arc<SharedHandle>);
 
 impl Drop for PermitHandle {
+    #[inline]
     fn drop(&mut self) {
         self.0.core.note_return();
     }
@@ -126,6 +127,7 @@ impl SharedHandle {
     /// Turns a permit of the local gate into a leased one. Returns `None`, and gives the permit back, if the lease has ended: the clock
     /// is read after the permit was taken, so a permit that counts was in use before the deadline. Without a lease, a permit counts if the
     /// policy for a ledger that cannot be reached allows as many as are in use.
+    #[inline]
     pub(super) fn admit(self: &Arc<Self>, permit: OwnedPermit) -> Option<SharedPermit> {
         let core = &self.core;
         // Acquire: read before the deadline. If a lease ends in between, the permit belongs to the one that has ended.
@@ -136,9 +138,16 @@ impl SharedHandle {
         if core.is_valid() || core.is_free() {
             return Some(SharedPermit { permit, lapses, handle: PermitHandle(Arc::clone(self)) });
         }
-        drop(permit);
-        core.lapse_if_due();
+        self.reject_late(permit);
         None
+    }
+
+    /// Gives back a permit that was admitted after the end of the lease, and notes that end.
+    #[cold]
+    #[inline(never)]
+    fn reject_late(&self, permit: OwnedPermit) {
+        drop(permit);
+        self.core.lapse_if_due();
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -109,13 +109,15 @@ impl<'g> SharedRequest<'g> {
         self.acquire_at(self.request_location())
     }
 
-    async fn acquire_at(
+    const fn acquire_at(self, location: &'static Location<'static>) -> AcquireShared<'g> {
+        AcquireShared { request: self, location, slow: None }
+    }
+
+    /// Waits for the permits in the queue of the local gate.
+    async fn acquire_slow(
         self,
         location: &'static Location<'static>,
     ) -> Result<SharedPermit, SharedAcquireError> {
-        if let Some(permit) = self.acquire_fast().await {
-            return Ok(permit);
-        }
         let arrival = self.arrive(location)?;
         loop {
             let mut acquiring = pin!(arrival.request.acquire_owned());
@@ -134,17 +136,6 @@ impl<'g> SharedRequest<'g> {
                 return Ok(permit);
             }
         }
-    }
-
-    /// Acquires one permit if the fast path of the local gate admits it. Takes part in the budget of the task, as all acquiring does.
-    async fn acquire_fast(&self) -> Option<SharedPermit> {
-        if self.weight != 1 {
-            return None;
-        }
-        let budget = poll_fn(coop::poll_proceed).await;
-        let permit = self.handle.admit(self.local.try_acquire_fast()?)?;
-        budget.made_progress();
-        Some(permit)
     }
 
     /// As [`acquire`](Self::acquire), with a future that has a handle of its own, so it can be spawned.
@@ -391,6 +382,39 @@ impl<'g> SharedRequest<'g> {
             }
             error => SharedAcquireError::Rejected(error),
         }
+    }
+}
+
+/// The future of a request. Its first poll takes the fast path, so what the slow path needs is behind a box: a request that is admitted at once
+/// moves little memory and allocates none.
+struct AcquireShared<'g> {
+    request: SharedRequest<'g>,
+    location: &'static Location<'static>,
+    /// The slow path, once it was taken.
+    slow: Option<BoxedAcquire<'g>>,
+}
+
+/// The slow path of a request.
+struct BoxedAcquire<'g>(Pin<Box<dyn Future<Output = Result<SharedPermit, SharedAcquireError>> + Send + 'g>>);
+
+impl Future for AcquireShared<'_> {
+    type Output = Result<SharedPermit, SharedAcquireError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { request, location, slow } = &mut *self;
+        if slow.is_none() && request.weight == 1 {
+            // Takes part in the budget of the task, as all acquiring does.
+            let budget = ready!(coop::poll_proceed(cx));
+            if let Some(permit) = request.local.try_acquire_fast() {
+                if let Some(permit) = request.handle.admit(permit) {
+                    budget.made_progress();
+                    return Poll::Ready(Ok(permit));
+                }
+            }
+        }
+        let slow = slow.get_or_insert_with(|| BoxedAcquire(Box::pin(request.acquire_slow(location))));
+        slow.0.as_mut().poll(cx)
     }
 }
 
