@@ -3,7 +3,6 @@
 //! The tests start the servers, on ports of their own, and stop them. Where a server is not installed its tests are skipped, and
 //! say so. With `FLEET_ENGINES=required`, as in `.ci/run fleet-engines`, they fail instead.
 
-#[cfg(feature = "redis")]
 mod chaos;
 #[cfg(all(feature = "cli", feature = "redis", feature = "postgres"))]
 mod command;

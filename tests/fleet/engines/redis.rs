@@ -14,7 +14,7 @@ use redis::{Client, Connection, Script};
 use tokio::runtime::Runtime;
 
 use super::differential::{TraceEngine, assert_same_answers, read_answer};
-use super::server::{TestServer, find_program, free_port};
+use super::server::{TestServer, find_program};
 use crate::trace::OwnedAsk;
 
 /// F9: the script gives the answers of the pure step, on the same traces, and has the same state.
@@ -253,12 +253,8 @@ impl TraceEngine for RedisEngine {
 }
 
 pub(super) fn start_server() -> Option<TestServer> {
-    start_server_on(free_port())
-}
-
-pub(super) fn start_server_on(port: u16) -> Option<TestServer> {
     let program = find_program("redis-server", &[])?;
-    Some(TestServer::start_on(port, "redis", |folder, port| {
+    Some(TestServer::start("redis", |folder, port| {
         let mut command = Command::new(program);
         command.args([
             "--bind",

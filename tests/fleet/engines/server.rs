@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 /// A server that was started by a test. It ends with this value.
 #[derive(Debug)]
 pub(crate) struct TestServer {
+    name: String,
+    command: Command,
     process: Child,
     pub(crate) port: u16,
     folder: PathBuf,
@@ -21,25 +23,40 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     /// Starts a program in a new folder, and waits until it accepts connections. `command` gets the folder and the port.
-    #[cfg(feature = "postgres")]
     pub(crate) fn start(name: &str, command: impl FnOnce(&Path, u16) -> Command) -> Self {
-        Self::start_on(free_port(), name, command)
-    }
-
-    /// Starts a program on a port of the caller's choice.
-    pub(crate) fn start_on(port: u16, name: &str, command: impl FnOnce(&Path, u16) -> Command) -> Self {
+        let port = free_port();
         let folder = new_folder(name);
         let mut command = command(&folder, port);
         let log = fs::File::create(folder.join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let process = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let mut server = Self { process, port, folder };
-        server.wait_until_ready(name);
+        let mut server = Self { name: name.to_owned(), command, process, port, folder };
+        server.wait_until_ready();
         server
     }
 
-    fn wait_until_ready(&mut self, name: &str) {
-        let started = Instant::now();
+    /// Ends the server by a signal, and starts it again on the same port and folder.
+    pub(crate) fn restart(&mut self, signal: Signal) {
+        self.signal(signal);
+        self.process.wait().unwrap();
+        self.process = self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        self.wait_until_ready();
+    }
+
+    /// Ends the server at once.
+    #[cfg(feature = "redis")]
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.process.wait().unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A server that has already ended gets no signal, and is waited for all the same.
+        let _ = kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), signal);
+    }
+
+    fn wait_until_ready(&mut self) {
+        let (name, started) = (&self.name, Instant::now());
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(self.process.try_wait().unwrap().is_none(), "{name} has ended:\n{log}");
@@ -53,8 +70,7 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         // Redis and PostgreSQL end at SIGINT without waiting for their clients.
         let started = Instant::now();
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
-        let _ = kill(pid, Signal::SIGINT);
+        self.signal(Signal::SIGINT);
         while self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
             if started.elapsed() > Duration::from_secs(10) {
                 let _ = self.process.kill();

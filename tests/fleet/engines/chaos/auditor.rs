@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::SERVICE_TIME;
-use super::child::{AUDITOR, ChildProcess, given_port};
+use super::child::{AUDITOR, ChildProcess, given};
 use crate::engines::server::free_port;
 
 /// The auditor as its parent sees it.
@@ -51,7 +51,7 @@ pub(super) struct Upstream(TcpStream);
 
 impl Upstream {
     pub(super) fn connect() -> Self {
-        Self(connect(given_port(AUDITOR)))
+        Self(connect(given(AUDITOR).parse().unwrap()))
     }
 
     /// Makes one request, and waits for its end.
@@ -63,7 +63,7 @@ impl Upstream {
 
 /// Serves until the process is killed.
 pub(super) fn serve() {
-    let listener = TcpListener::bind(("127.0.0.1", given_port(AUDITOR))).unwrap();
+    let listener = TcpListener::bind(format!("127.0.0.1:{}", given(AUDITOR))).unwrap();
     let counts = Arc::new(Mutex::new(Counts::new()));
     for connection in listener.incoming() {
         let counts = Arc::clone(&counts);

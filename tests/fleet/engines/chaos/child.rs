@@ -4,15 +4,20 @@ use std::env;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use super::clocks::with_boot_clock_ahead;
+use super::engine::Workers;
 
 /// What a child does.
 #[derive(Clone, Copy)]
 pub(super) enum ChildRole {
     Auditor,
     Lease,
+    #[cfg(feature = "redis")]
     Ticket,
 }
 
@@ -22,6 +27,7 @@ impl ChildRole {
         let role = match &*env::var(ROLE).ok()? {
             "auditor" => Self::Auditor,
             "lease" => Self::Lease,
+            #[cfg(feature = "redis")]
             "ticket" => Self::Ticket,
             other => panic!("{other} is no role"),
         };
@@ -37,6 +43,7 @@ impl ChildRole {
         match self {
             Self::Auditor => "auditor",
             Self::Lease => "lease",
+            #[cfg(feature = "redis")]
             Self::Ticket => "ticket",
         }
     }
@@ -48,24 +55,32 @@ pub(super) struct ChildProcess {
 }
 
 impl ChildProcess {
-    pub(super) fn worker(role: ChildRole, redis: u16, auditor: u16) -> Self {
-        Self::start(role, &[(REDIS, redis), (AUDITOR, auditor)])
+    /// Starts a worker whose boot clock is ahead by this time.
+    pub(super) fn worker(workers: Workers, ledger: &str, auditor: u16, ahead: Duration) -> Self {
+        let command = with_boot_clock_ahead(&env::current_exe().unwrap(), ahead);
+        let replicas = workers.replicas.to_string();
+        let values = [(LEDGER, ledger), (REPLICAS, &replicas), (AUDITOR, &auditor.to_string())];
+        Self::start(command, workers.role, &values)
     }
 
     pub(super) fn auditor(port: u16) -> Self {
-        Self::start(ChildRole::Auditor, &[(AUDITOR, port)])
+        let command = Command::new(env::current_exe().unwrap());
+        Self::start(command, ChildRole::Auditor, &[(AUDITOR, &port.to_string())])
     }
 
-    fn start(role: ChildRole, ports: &[(&str, u16)]) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
+    fn start(mut command: Command, role: ChildRole, values: &[(&str, &str)]) -> Self {
         command.args(["--exact", "engines::chaos::child_process", "--ignored", "--nocapture"]);
-        command.env(ROLE, role.name()).envs(ports.iter().map(|(name, port)| (name, port.to_string())));
+        command.env(ROLE, role.name()).envs(values.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         Self { process: command.spawn().unwrap() }
     }
 
     pub(super) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), signal).unwrap();
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     /// Ends the process at once, stopped or not.
@@ -81,11 +96,15 @@ impl Drop for ChildProcess {
     }
 }
 
-/// Returns a port that the parent has given.
-pub(super) fn given_port(name: &str) -> u16 {
-    env::var(name).unwrap().parse().unwrap()
+/// Returns a value that the parent has given.
+pub(super) fn given(name: &str) -> String {
+    env::var(name).unwrap()
 }
 
 const ROLE: &str = "FLEET_CHAOS_ROLE";
-pub(super) const REDIS: &str = "FLEET_CHAOS_REDIS";
+/// The URL of the ledger.
+pub(super) const LEDGER: &str = "FLEET_CHAOS_LEDGER";
+/// The replicas that must have each exchange.
+pub(super) const REPLICAS: &str = "FLEET_CHAOS_REPLICAS";
+/// The port of the auditor.
 pub(super) const AUDITOR: &str = "FLEET_CHAOS_AUDITOR";

@@ -1,20 +1,18 @@
-//! What the workers do: with a lease as this crate has it, and with a ticket for each request.
+//! What the workers do with a lease.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
-use std::time::{Duration, SystemTime};
 
-use concurrency_governor::fleet::{RedisLedger, Share};
+use concurrency_governor::fleet::Share;
 use concurrency_governor::{GateName, Limit};
-use redis::{Client, Connection, RedisResult, Script};
 
 use super::auditor::Upstream;
-use super::child::{REDIS, given_port};
+use super::child::{LEDGER, given};
 use super::{LIMIT, MAX_HOLD, THREADS, TTL};
 
 /// Makes requests with permits of a shared gate until the process is killed.
 pub(super) fn work_with_a_lease() {
-    let share = Share::of(RedisLedger::new(server()).unwrap(), "chaos").limit(Limit::new(LIMIT as u32));
+    let share = share().limit(Limit::new(LIMIT as u32));
     let gate = share.ttl(TTL).max_hold(MAX_HOLD).open(GateName::new("chaos")).unwrap();
     run_threads(|| {
         let mut upstream = Upstream::connect();
@@ -26,52 +24,26 @@ pub(super) fn work_with_a_lease() {
     });
 }
 
-/// Makes requests with tickets: members of a sorted set that expire by the clock of the client, one call for each acquire and each
-/// release.
-pub(super) fn work_with_tickets() {
-    const ACQUIRE: &str = "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
-        if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-        return redis.call('ZADD', KEYS[1], ARGV[3], ARGV[4])";
-    let acquire = Script::new(ACQUIRE);
-    run_threads(|| {
-        let (mut upstream, mut connection) = (Upstream::connect(), None);
-        for number in 0_u64.. {
-            let ticket = format!("{}:{:?}:{number}", std::process::id(), thread::current().id());
-            let mut take = |connection: &mut Connection| -> RedisResult<bool> {
-                let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
-                let expiry = now + MAX_HOLD.as_millis() as u64 + 1000;
-                acquire.key("tickets").arg(now).arg(LIMIT).arg(expiry).arg(&ticket).invoke(connection)
-            };
-            while !try_call(&mut connection, &mut take).unwrap_or(false) {
-                thread::sleep(Duration::from_millis(5));
-            }
-            upstream.request();
-            let mut give = |connection: &mut Connection| -> RedisResult<u64> {
-                redis::cmd("ZREM").arg("tickets").arg(&ticket).query(connection)
-            };
-            // A ticket that cannot be given back expires.
-            let _ = try_call(&mut connection, &mut give);
-        }
-    });
-}
+/// Returns the share of this worker, as a program has it.
+fn share() -> Share {
+    #[cfg(feature = "redis")]
+    {
+        use super::child::REPLICAS;
+        use concurrency_governor::fleet::RedisLedger;
+        use std::time::Duration;
 
-/// Makes one call, and connects first if there is no connection.
-fn try_call<T>(
-    connection: &mut Option<Connection>,
-    call: &mut dyn FnMut(&mut Connection) -> RedisResult<T>,
-) -> Option<T> {
-    if connection.is_none() {
-        *connection = Client::open(server()).unwrap().get_connection().ok();
+        // A URL cannot say how many replicas must acknowledge.
+        let replicas: u32 = given(REPLICAS).parse().unwrap();
+        if replicas > 0 {
+            let ledger = RedisLedger::new(given(LEDGER)).unwrap();
+            return Share::of(ledger.acknowledged_by(replicas, Duration::from_millis(100)), "chaos");
+        }
     }
-    let answer = call(connection.as_mut()?).ok();
-    if answer.is_none() {
-        *connection = None;
-    }
-    answer
+    Share::at(&given(LEDGER), "chaos").unwrap()
 }
 
 /// Runs the work on each thread. A thread that fails ends the process.
-fn run_threads(work: impl Fn() + Sync) {
+pub(super) fn run_threads(work: impl Fn() + Sync) {
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -80,8 +52,4 @@ fn run_threads(work: impl Fn() + Sync) {
             });
         }
     });
-}
-
-fn server() -> String {
-    format!("redis://127.0.0.1:{}/", given_port(REDIS))
 }
