@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Returns the time since the host has started. `std::time::Instant` stops on Linux while the host sleeps, and leases do not.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(fleet_turmoil)))]
 pub(super) fn now() -> Duration {
     use nix::time::{ClockId, clock_gettime};
 
@@ -31,11 +31,17 @@ pub(super) fn now_nanos() -> u64 {
 }
 
 /// Returns the time since the first call.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", fleet_turmoil)))]
 pub(super) fn now() -> Duration {
     use std::sync::OnceLock;
     use std::time::Instant;
 
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     ORIGIN.get_or_init(Instant::now).elapsed()
+}
+
+/// Returns the time of the simulated host. A host that is crashed has none: then every lease has ended.
+#[cfg(fleet_turmoil)]
+pub(super) fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or(Duration::MAX)
 }

@@ -4,9 +4,11 @@
 
 use std::io;
 use std::sync::Arc;
+#[cfg(not(fleet_turmoil))]
 use std::thread;
 use std::time::Duration;
 
+#[cfg(not(fleet_turmoil))]
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 
@@ -14,10 +16,19 @@ use super::ledger::{Ledger, LedgerError};
 use super::shared_core::SharedCore;
 
 /// Starts the thread. It ends after the last handle and permit of the gate.
+#[cfg(not(fleet_turmoil))]
 pub(super) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let thread = thread::Builder::new().name("lease".to_owned());
     thread.spawn(move || runtime.block_on(renew(&core, &*ledger.with_own_connection())))?;
+    Ok(())
+}
+
+/// Starts a task of the simulated host, because a thread would leave the simulation.
+#[cfg(fleet_turmoil)]
+#[expect(clippy::unnecessary_wraps, reason = "the thread can fail to start")]
+pub(super) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
+    tokio::spawn(async move { renew(&core, &*ledger.with_own_connection()).await });
     Ok(())
 }
 
