@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod errors;
 mod explain;
+mod fleet_simulation;
 mod nested;
 mod output;
 mod overload;

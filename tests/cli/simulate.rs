@@ -242,7 +242,7 @@ fn examples_of_the_help_run() {
         .map(str::trim)
         .filter(|line| line.starts_with("concurrency-governor simulate"))
         .collect();
-    assert_eq!(examples.len(), 8, "{help}");
+    assert_eq!(examples.len(), 9, "{help}");
     for example in examples {
         let line = example.replacen("concurrency-governor", &format!("'{PROGRAM}'"), 1);
         succeed(clean(Command::new("sh")).args(["-c", &line]).current_dir(directory.path()));

@@ -8,7 +8,7 @@ use concurrency_governor::fleet::{
     Ask, Claim, LeaseTerms, Ledger, LedgerServer, LedgerState, LimitVersion, MemoryLedger, RedisLedger, Share,
 };
 use concurrency_governor::{Gate, GateName, Limit};
-use redis::Client;
+use redis::{Client, Connection};
 use tokio::runtime::Builder;
 
 use super::{postgres, redis as redis_engine};
@@ -31,12 +31,7 @@ fn times_of_exchanges() {
         let mut connection = Client::open(redis_engine::url(&server)).unwrap().get_connection().unwrap();
         print_rows("Redis", &HOLDERS, |holders| {
             runtime.block_on(time_ledger(&ledger, holders, async |gate| {
-                let (key, end) = (
-                    format!("cg:{{{gate}}}"),
-                    "redis.call('HSET', KEYS[1], 'm', \
-                    (string.gsub(redis.call('HGET', KEYS[1], 'm'), '^(1 %d+ %d+ %d+) %d+', '%1 0')))",
-                );
-                redis::cmd("EVAL").arg(end).arg(1).arg(key).exec(&mut connection).unwrap();
+                end_learning_in_redis(gate, &mut connection);
             }))
         });
     }
@@ -52,6 +47,31 @@ fn times_of_exchanges() {
                     .unwrap();
             }))
         });
+    }
+}
+
+/// Prints the median time of the script in the server in microseconds, as Redis 7 measures it, so without the way to the server. The exchanges are those of
+/// [`times_of_exchanges`].
+#[test]
+#[ignore = "prints times; needs an idle machine"]
+fn times_in_redis() {
+    println!("| holders | p50 in the server |");
+    println!("|---|---|");
+    let Some(server) = redis_engine::start_server() else { return };
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let ledger = RedisLedger::new(redis_engine::url(&server)).unwrap();
+    let mut connection = Client::open(redis_engine::url(&server)).unwrap().get_connection().unwrap();
+    for holders in MORE_HOLDERS {
+        runtime.block_on(time_ledger(&ledger, holders, async |gate| {
+            end_learning_in_redis(gate, &mut connection);
+            // The first exchanges of the holders do not count.
+            redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut connection).unwrap();
+        }));
+        let stats: String = redis::cmd("INFO").arg("latencystats").query(&mut connection).unwrap();
+        let script =
+            stats.lines().find(|line| line.starts_with("latency_percentiles_usec_evalsha:")).unwrap();
+        let micros = script.split_once("p50=").unwrap().1.split(',').next().unwrap();
+        println!("| {holders} | {micros} |");
     }
 }
 
@@ -84,6 +104,16 @@ fn times_of_permits() {
         times.sort_unstable();
         println!("| {name} | {} ns |", times[times.len() / 2].as_nanos());
     }
+}
+
+/// Ends the learning of a gate. The script would wait for a span.
+fn end_learning_in_redis(gate: &str, connection: &mut Connection) {
+    let (key, end) = (
+        format!("cg:{{{gate}}}"),
+        "redis.call('HSET', KEYS[1], 'm', \
+        (string.gsub(redis.call('HGET', KEYS[1], 'm'), '^(1 %d+ %d+ %d+) %d+', '%1 0')))",
+    );
+    redis::cmd("EVAL").arg(end).arg(1).arg(key).exec(connection).unwrap();
 }
 
 fn print_rows(name: &str, holders: &[usize], mut time: impl FnMut(usize) -> Vec<Duration>) {

@@ -8,6 +8,7 @@ use concurrency_governor::plan::{GatePath, PathError};
 use concurrency_governor::testing::plant::Plant;
 
 use super::change::PlannedChange;
+use super::fleet::FleetFlags;
 use super::load::{LoadError, ServiceTime, Tenant};
 use super::overload::{ClientBehaviour, DeadlinePropagation, RetryHints};
 use super::rate::{ArrivalRate, MAX_DURATION, RateBurst};
@@ -129,6 +130,9 @@ pub(crate) struct SimulateArgs {
     #[arg(long, verbatim_doc_comment)]
     pub(crate) ignore_retry_after: bool,
 
+    #[command(flatten)]
+    pub(crate) fleet: FleetFlags,
+
     /// Simulated length of the run
     #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = parse_run_length)]
     pub(crate) length: Duration,
@@ -171,6 +175,7 @@ impl SimulateArgs {
     /// belongs to.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
         self.input.check()?;
+        self.fleet.check()?;
         if self.shed.is_none() {
             let given = [
                 ("--timeout", self.timeout.is_some()),
@@ -262,7 +267,8 @@ Examples:
   concurrency-governor simulate --plant overload --adaptive 'latency, start 8'
   concurrency-governor simulate --plant 'outage, clients 9' --html report.html
   concurrency-governor simulate --mix io=1 --set io=2 --service io=100ms \\
-    --rate 8/s --burst 40/s@10s..20s --shed 100ms --timeout 750ms";
+    --rate 8/s --burst 40/s@10s..20s --shed 100ms --timeout 750ms
+  concurrency-governor simulate --hosts 1000 --fault redis-restart@20s";
 
 pub(crate) const NOTES: &str = "\
 What is simulated:
@@ -333,6 +339,25 @@ Overload:
   attempts          how the attempts ended; late: served after the timeout
   time              start of a twelfth of the run, with its goodput and its mean
                     queue for each order
+
+Fleets:
+  --hosts 1000 simulates so many hosts that share a limit through one ledger,
+  with the lease and the exchange of the library. Messages
+  take 1 to 3 ms. The fleet has started before the run, so that its leases are
+  granted. A fault is one of:
+  redis-restart@20s       the server of the ledger restarts, and has lost its
+                          state; with 20s..25s, it is down for 5 s
+  postgres-restart@20s    the same, and the server keeps its state
+  flush@20s               the ledger loses its state, and its server goes on
+  partition=10%@20s..30s  a tenth of the hosts is cut off from the ledger
+  crash=10%@20s           their processes end, and others start in their place;
+                          with 20s..30s, these start at 30 s
+  pause=10%@20s..22s      they stand still, with their work
+  Without a share, half of the hosts have the fault. A fault has recovered when
+  nine tenths of the requests of the second before it are in flight again.
+  fairness     the mean number of permits of a host in the run, and that of the
+               hosts with the fewest and the most
+  exchanges    calls that the ledger answers
 
 Columns of the report:
   limit        the limit; every limit in order, if it changed

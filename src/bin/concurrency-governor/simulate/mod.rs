@@ -3,6 +3,7 @@
 mod args;
 mod change;
 mod engine;
+mod fleet;
 mod load;
 mod overload;
 mod plant;

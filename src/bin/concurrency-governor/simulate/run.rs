@@ -12,6 +12,7 @@ use concurrency_governor::{Adaptive, GateName, GateSpec, Limit, Plan, Readings, 
 use super::args::SimulateArgs;
 use super::change::{ChangeAction, PlannedChange, PlannedChangeError};
 use super::engine::{Simulation, SimulationClock, SimulationError};
+use super::fleet::{FleetRunError, run_fleet};
 use super::load::{RequestLoad, Tenant};
 use super::overload::{OverloadSimulation, ServerSpec};
 use super::plant::{self, PlantRun, ReplayFileError};
@@ -32,6 +33,9 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<String, SimulateCommandError> {
     }
     if let Some(plant) = &args.plant {
         return run_plant(args, plant);
+    }
+    if let Some(hosts) = args.fleet.hosts {
+        return Ok(run_fleet(&args.fleet, hosts, args.length, args.seed)?);
     }
     let report = HostReport::new(&args.input)?;
     let simulation = prepare(args, &report)?;
@@ -327,6 +331,9 @@ pub(crate) enum SimulateCommandError {
     /// The decisions cannot be replayed.
     #[error(transparent)]
     Replay(#[from] ReplayFileError),
+    /// The flags of a fleet do not fit each other.
+    #[error(transparent)]
+    Fleet(#[from] FleetRunError),
     /// One file would overwrite the other.
     #[error("two of `--svg`, `--html` and `--history` name {} (allowed: a different file for each)", path.display())]
     SameFile { path: PathBuf },

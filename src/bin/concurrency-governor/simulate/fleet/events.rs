@@ -1,0 +1,38 @@
+//! What happens at which instant of virtual time.
+
+use std::collections::BTreeMap;
+
+/// An event of a simulation. A host is named by its index and the number of its process, so that an event of a process that has crashed
+/// does not count for the next one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FleetEvent {
+    /// The host looks whether an exchange is due.
+    Wake { host: u32, process: u32 },
+    /// The ask of a host arrives at the ledger.
+    Ask { host: u32, process: u32, seq: u64 },
+    /// The answer of the ledger arrives at the host.
+    Answer { host: u32, process: u32, seq: u64 },
+    /// The host notices that its exchange has failed.
+    Failure { host: u32, process: u32, seq: u64 },
+    /// A request ends.
+    Done { host: u32, process: u32 },
+    /// The fault with this index begins.
+    Fault { index: usize },
+}
+
+/// The events to come, by milliseconds. Those of one millisecond are in the order in which they were added, so a run is always the same.
+#[derive(Debug, Default)]
+pub(super) struct EventQueue {
+    by_time: BTreeMap<u64, Vec<FleetEvent>>,
+}
+
+impl EventQueue {
+    pub(super) fn add(&mut self, at: u64, event: FleetEvent) {
+        self.by_time.entry(at).or_default().push(event);
+    }
+
+    /// Removes the events of the next instant that has some.
+    pub(super) fn take_next(&mut self) -> Option<(u64, Vec<FleetEvent>)> {
+        self.by_time.pop_first()
+    }
+}
