@@ -28,7 +28,7 @@ fn redis_is_reached_over_tls() {
     }
     let files = TestCertificates::new(&openssl);
     let start = |certificate: &str| {
-        TestServer::start_on(free_port(), "redis-tls", |folder, port| {
+        TestServer::start("redis-tls", |folder, port| {
             let mut command = Command::new(&redis);
             command.args(["--bind", "127.0.0.1", "--save", "", "--port", "0", "--tls-auth-clients", "no"]);
             command.arg("--tls-port").arg(port.to_string()).arg("--dir").arg(folder);
