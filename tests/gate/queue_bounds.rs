@@ -94,3 +94,23 @@ fn bounds_count_below() {
         [&root, &child, &key].into_iter().for_each(assert_idle);
     });
 }
+
+/// P57: a bound that is set while the gate is in use pushes requests out of the longest queue, as one of the declaration does.
+#[test]
+fn a_bound_that_is_set_later_spares_short_queues() {
+    let gate = Gate::builder(NAME, Limit::MIN).keyed(Keys::up_to(8)).build();
+    let held = gate.try_acquire().unwrap();
+    let (flood, calm) = (gate.key("flood"), gate.key("calm"));
+    let mut waiting = [(); 3].map(|()| start_waiting(flood.acquire()).0);
+    gate.set_queue(3);
+    let (mut first, _) = start_waiting(calm.acquire());
+    let ended = waiting.each_mut().map(|request| poll_once(request).is_ready());
+    assert_eq!(ended, [false, false, true]);
+    gate.set_queue(usize::MAX);
+    gate.set_queue(3);
+    assert!(matches!(expect_ready(flood.acquire()), Err(AcquireError::QueueFull { bound: 3, .. })));
+    assert!(poll_once(&mut first).is_pending());
+    drop(first);
+    drop((waiting, held));
+    assert_idle(&gate);
+}

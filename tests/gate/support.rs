@@ -150,6 +150,7 @@ pub(crate) fn assert_idle(gate: &Gate) {
     assert_eq!((in_use, available, waiting, unclaimed, debt), (0, limit.get(), 0, 0, 0));
     let queue = totals.queue;
     let departures = [queue.admitted, queue.cancelled, queue.expired, queue.too_large, queue.closed];
-    assert_eq!(queue.enqueued, departures.iter().sum::<u64>());
+    let rejections = [queue.pushed_out, queue.shed];
+    assert_eq!(queue.enqueued, departures.iter().chain(&rejections).sum::<u64>());
     assert!(closed || gate.try_acquire_many(limit.get()).is_ok(), "an idle gate admits its whole limit");
 }

@@ -368,6 +368,18 @@ fn only_the_longest_queue_makes_room() {
     assert_eq!(ended, [false, false, false, true]);
 }
 
+/// L9: the requests made on the gate itself are one more queue within it, so a flood of a key makes room for them, too.
+#[test]
+fn a_flood_of_a_key_makes_room_for_the_gate_itself() {
+    let io = Gate::builder(name("io"), Limit::new(1)).keyed(Keys::up_to(10)).queue(4).build();
+    let _held = io.try_acquire_owned().unwrap();
+    let mut flood: Vec<BoxedAcquire> = (0..4).map(|_| waiting(&io.key("flood"))).collect();
+    let _direct: Vec<BoxedAcquire> = (0..2).map(|_| waiting(&io)).collect();
+    let ended: Vec<bool> = flood.iter_mut().map(|request| poll_once(request).is_ready()).collect();
+    assert_eq!(ended, [false, false, true, true]);
+    assert!(expect_ready(io.acquire_owned()).is_err(), "both queues are equally long");
+}
+
 /// A request that is pushed out had kept room free: the requests that fit then are granted at once.
 #[test]
 fn a_pushed_out_request_admits_those_that_it_held_up() {

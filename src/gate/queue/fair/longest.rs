@@ -1,6 +1,7 @@
 //! Which queue is the longest below a gate whose queue has a bound.
 
 use super::FairQueue;
+use super::lengths::QueueLengths;
 use super::node::NodeId;
 
 impl FairQueue {
@@ -20,6 +21,19 @@ impl FairQueue {
                 self.lengths[at].set(leaf, length);
             }
         }
+    }
+
+    /// Notes that the bound of the queue of a declared gate has changed. Visits all nodes.
+    pub(super) fn note_bound(&mut self, gate: NodeId) {
+        self.lengths.retain(|lengths| lengths.gate != gate);
+        if self.family(gate).is_none() || self.nodes[gate].queue_bound == u32::MAX {
+            return;
+        }
+        let mut lengths = QueueLengths::new(gate);
+        for id in self.nodes_within(gate).filter(|id| self.nodes[*id].is_leaf()) {
+            lengths.set(id, self.nodes[id].waiting);
+        }
+        self.lengths.push(lengths);
     }
 
     /// Returns a leaf with the longest queue below a gate whose queue has a bound, and its length.

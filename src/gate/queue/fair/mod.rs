@@ -235,9 +235,7 @@ impl FairQueue {
             }
             let own = self.nodes[self.leaf(place)].waiting;
             return match self.longest_queue(id) {
-                Some((longest, length)) if level > 0 && length > own => {
-                    QueueRoom::PushOut { at: id, bound, longest }
-                }
+                Some((longest, length)) if length > own => QueueRoom::PushOut { at: id, bound, longest },
                 _ => QueueRoom::Full { level: to_level(level), bound },
             };
         }
@@ -533,6 +531,7 @@ impl FairQueue {
     /// Sets the largest number of requests that may wait at a declared gate and below. Those that wait now stay.
     pub(in crate::gate) fn set_queue_bound(&mut self, id: NodeId, bound: u32) {
         self.nodes[id].queue_bound = bound;
+        self.note_bound(id);
     }
 
     /// Returns the permits in use and the requests that wait at a gate and below, and its limit.

@@ -3,7 +3,6 @@
 use std::{iter, mem};
 
 use super::family::Family;
-use super::lengths::QueueLengths;
 use super::node::{FamilyId, GateNode, NodeId, NodeKind, NodeMark, to_level};
 use super::{FairQueue, NodeRules};
 use crate::gate::books::Books;
@@ -26,9 +25,7 @@ impl FairQueue {
                 self.families.push(family);
                 FamilyId(u32::try_from(self.families.len()).unwrap_or(u32::MAX).saturating_sub(1))
             };
-            if queue_bound < u32::MAX {
-                self.lengths.push(QueueLengths::new(id));
-            }
+            self.note_bound(id);
         }
         if let Some(shed) = shed {
             self.add_shedder(id, shed);

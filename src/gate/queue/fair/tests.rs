@@ -312,8 +312,11 @@ impl<'c> Model<'c> {
             }
             match self.queue.queue_room(id) {
                 QueueRoom::Free => break,
-                QueueRoom::Full { .. } => {
+                QueueRoom::Full { level, .. } => {
                     assert!(self.oracle.is_full(leaf), "the queue is not full");
+                    let level = self.queue.path(id).nth(level.into()).unwrap();
+                    let own = self.oracle.nodes[&leaf.0].requests.len();
+                    assert!(self.oracle.longest(level) <= own, "a longer queue must make room");
                     self.coverage.note("rejected because a queue is full");
                     self.settle("");
                     return;
