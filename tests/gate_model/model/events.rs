@@ -2,11 +2,10 @@
 //!
 //! Only these counts show it when the step generator no longer reaches a state.
 
-use std::fmt;
-
+/// Defines the events of a model, and the counts of them.
 macro_rules! events {
     ($($event:ident: $text:literal,)*) => {
-        /// An event that the random runs and the corpus must reach.
+        /// An event that the random runs must reach.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Event {
             $($event,)*
@@ -15,8 +14,57 @@ macro_rules! events {
         impl Event {
             pub(crate) const ALL: [(Self, &'static str); [$($text),*].len()] = [$((Self::$event, $text)),*];
         }
+
+        /// The number of checked steps of a run, or of several runs, and the number of times that each event
+        /// happened.
+        #[derive(Clone)]
+        pub(crate) struct Coverage {
+            /// The number of steps after which everything was checked.
+            pub(crate) steps: u64,
+            counts: [u64; Event::ALL.len()],
+        }
+
+        impl Coverage {
+            pub(crate) const fn new() -> Self {
+                Self { steps: 0, counts: [0; Event::ALL.len()] }
+            }
+
+            pub(crate) fn record(&mut self, event: Event) {
+                self.counts[event as usize] += 1;
+            }
+
+            pub(crate) fn record_if(&mut self, happened: bool, event: Event) {
+                self.counts[event as usize] += u64::from(happened);
+            }
+
+            pub(crate) const fn count(&self, event: Event) -> u64 {
+                self.counts[event as usize]
+            }
+
+            /// Adds the steps and the counts of `other`.
+            pub(crate) fn add(&mut self, other: &Self) {
+                self.steps += other.steps;
+                for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+                    *mine += theirs;
+                }
+            }
+
+            /// Returns the texts of the events that happened less than once in `steps` steps.
+            pub(crate) fn events_rarer_than(&self, steps: u64) -> Vec<&'static str> {
+                let rare = Event::ALL.iter().filter(|(event, _)| self.count(*event) < self.steps / steps);
+                rare.map(|(_, text)| *text).collect()
+            }
+        }
+
+        impl std::fmt::Display for Coverage {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                Event::ALL.iter().try_for_each(|(event, text)| writeln!(f, "{:>12}  {text}", self.count(*event)))
+            }
+        }
     };
 }
+
+pub(crate) use events;
 
 events! {
     AdmittedImmediately: "admitted immediately",
@@ -105,51 +153,4 @@ events! {
     GoneWithHandle: "gate gone with its last handle",
     GoneWithPermit: "gate gone with its last permit",
     AdvancedToDeadline: "time advanced to the exact deadline of a waiter",
-}
-
-/// The number of checked steps of a run, or of several runs, and the number of times that each event
-/// happened.
-#[derive(Clone)]
-pub(crate) struct Coverage {
-    /// The number of steps after which everything was checked.
-    pub(crate) steps: u64,
-    counts: [u64; Event::ALL.len()],
-}
-
-impl Coverage {
-    pub(crate) const fn new() -> Self {
-        Self { steps: 0, counts: [0; Event::ALL.len()] }
-    }
-
-    pub(crate) fn record(&mut self, event: Event) {
-        self.counts[event as usize] += 1;
-    }
-
-    pub(crate) fn record_if(&mut self, happened: bool, event: Event) {
-        self.counts[event as usize] += u64::from(happened);
-    }
-
-    pub(crate) const fn count(&self, event: Event) -> u64 {
-        self.counts[event as usize]
-    }
-
-    /// Adds the steps and the counts of `other`.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
-        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
-            *mine += theirs;
-        }
-    }
-
-    /// Returns the texts of the events that happened less than once in `steps` steps.
-    pub(crate) fn events_rarer_than(&self, steps: u64) -> Vec<&'static str> {
-        let rare = Event::ALL.iter().filter(|(event, _)| self.count(*event) < self.steps / steps);
-        rare.map(|(_, text)| *text).collect()
-    }
-}
-
-impl fmt::Display for Coverage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Event::ALL.iter().try_for_each(|(event, text)| writeln!(f, "{:>12}  {text}", self.count(*event)))
-    }
 }

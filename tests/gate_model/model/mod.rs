@@ -27,14 +27,14 @@ use wakers::{RecordingWaker, WakeLog};
 
 pub(crate) use events::{Coverage, Event};
 
-mod decisions;
+pub(crate) mod decisions;
 mod driver;
-mod events;
+pub(crate) mod events;
 mod oracle;
 mod slots;
 mod step_mix;
 mod steps;
-mod wakers;
+pub(crate) mod wakers;
 
 /// Runs the gates and steps that `bytes` describe, and returns which events happened.
 ///

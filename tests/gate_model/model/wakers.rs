@@ -5,28 +5,28 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::task::{Wake, Waker};
 
 /// A waker that records in a log that it was woken.
-pub(super) struct RecordingWaker {
+pub(crate) struct RecordingWaker {
     id: u8,
     inner: Arc<LoggedWake>,
     waker: Waker,
 }
 
 impl RecordingWaker {
-    pub(super) fn new(id: u8, log: &Arc<WakeLog>) -> Self {
+    pub(crate) fn new(id: u8, log: &Arc<WakeLog>) -> Self {
         let inner = Arc::new(LoggedWake { id, log: Arc::clone(log) });
         Self { id, waker: Waker::from(Arc::clone(&inner)), inner }
     }
 
-    pub(super) const fn id(&self) -> u8 {
+    pub(crate) const fn id(&self) -> u8 {
         self.id
     }
 
-    pub(super) const fn as_waker(&self) -> &Waker {
+    pub(crate) const fn as_waker(&self) -> &Waker {
         &self.waker
     }
 
     /// Returns the number of clones of the waker that exist elsewhere.
-    pub(super) fn retained_clones(&self) -> usize {
+    pub(crate) fn retained_clones(&self) -> usize {
         Arc::strong_count(&self.inner) - 2 // `inner` and `waker` of this value
     }
 }
@@ -49,7 +49,7 @@ impl Wake for LoggedWake {
 /// The ids of the wakers that were woken since the last `clear`, in order.
 ///
 /// The model uses one thread. The atomics are there because `Waker` requires `Sync`.
-pub(super) struct WakeLog {
+pub(crate) struct WakeLog {
     len: AtomicUsize,
     ids: [AtomicU8; CAPACITY],
 }
@@ -58,7 +58,7 @@ pub(super) struct WakeLog {
 const CAPACITY: usize = 64;
 
 impl WakeLog {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { len: AtomicUsize::new(0), ids: std::array::from_fn(|_| AtomicU8::new(0)) }
     }
 
@@ -70,11 +70,11 @@ impl WakeLog {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u8> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u8> + '_ {
         self.ids[..self.len.load(Relaxed)].iter().map(|id| id.load(Relaxed))
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.len.store(0, Relaxed);
     }
 }

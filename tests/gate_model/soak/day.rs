@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::GOLDEN_RATIO;
+use crate::runner::GOLDEN_RATIO;
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

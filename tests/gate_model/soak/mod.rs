@@ -15,7 +15,7 @@ use std::time::{Duration, Instant as RealInstant};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use crate::GOLDEN_RATIO;
+use crate::runner::GOLDEN_RATIO;
 use day::{DAY, EventTrace, Rng, VirtualDay};
 use workload::{Workload, WorkloadProfile};
 

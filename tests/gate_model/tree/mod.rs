@@ -1,0 +1,36 @@
+//! A model of a tree of gates: children, keys, weights, caps, priorities and bounded queues, through the public API.
+//!
+//! [`run`] decodes bytes into a tree and steps. It applies each step to the real gates, polled by hand, and to an oracle, which knows
+//! the rules of docs/GUARANTEES.md and computes everything anew from the whole tree. After each step it compares
+//!
+//! - the result of the call or poll;
+//! - which requests were woken and in which order;
+//! - which wakers the gates retain;
+//! - the permits in use and the requests that wait at each gate, and all numbers of one gate and of one key.
+//!
+//! Each grant is also checked against the laws P49 to P58, without the oracle's choice.
+
+mod coverage;
+mod driver;
+mod oracle;
+mod shape;
+mod step_mix;
+mod steps;
+
+use crate::model::decisions::Decisions;
+use crate::runner::Trace;
+use driver::TreeDriver;
+use shape::Shape;
+
+pub(crate) use coverage::Coverage;
+
+/// Runs the tree and the steps that `bytes` describe, and returns which events happened.
+///
+/// # Panics
+///
+/// If the gates differ from the oracle, or a grant breaks a law.
+pub(crate) fn run(bytes: &[u8], trace: Trace) -> Coverage {
+    let mut decisions = Decisions::new(bytes);
+    let shape = Shape::decide(&mut decisions);
+    TreeDriver::new(&shape, decisions, trace).run()
+}
