@@ -1,7 +1,7 @@
 //! The promises of a gate (docs/GUARANTEES.md), one test per promise.
 //!
 //! Most tests poll futures by hand or use tokio's paused clock, so that their outcome depends on no timing.
-//! The modules `faults` and `storm` use real threads, runtimes and processes; a time limit there only detects
+//! The modules `faults`, `storm` and `tree_storm` use real threads, runtimes and processes; a time limit there only detects
 //! that a test hangs.
 
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -40,3 +40,4 @@ mod wakers;
 
 mod faults;
 mod storm;
+mod tree_storm;
