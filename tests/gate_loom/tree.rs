@@ -104,3 +104,60 @@ fn a_cancelled_grant_leaves_no_record() {
         gate.finish([]);
     });
 }
+
+/// The node of a key that becomes idle goes to another key while a handle of the first one is used: neither has the permits of the other.
+#[test]
+fn a_node_that_goes_to_another_key_while_it_is_used() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(3);
+        // Only one more key may be busy.
+        let busy = gate.key(9).try_acquire(1).unwrap();
+        let mine = gate.key(1);
+        let held = mine.try_acquire(1).unwrap();
+        let key = gate.key(2);
+        let other = key.spawn(|key| drop(key.try_acquire(1)));
+        drop(held);
+        let again = mine.try_acquire(1);
+        other.join().unwrap();
+        assert_eq!((mine.inner.in_use(), key.inner.in_use()), (u32::from(again.is_some()), 0));
+        drop(again);
+        assert_eq!((gate.inner.busy_keys(), gate.inner.in_use()), (1, 1));
+        drop(busy);
+        gate.finish([]);
+    });
+}
+
+/// A permit that is released while its gate is paused and resumed goes to the key that waits, once the gate is resumed.
+#[test]
+fn pause_and_resume_race_a_release_of_a_key() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(1);
+        let held = gate.key(2).try_acquire(1).unwrap();
+        let waiting = gate.key(1).enqueue(1);
+        let other = gate.spawn(|gate| {
+            gate.inner.pause();
+            assert!(gate.inner.try_acquire().is_err());
+            gate.inner.resume();
+        });
+        drop(held);
+        other.join().unwrap();
+        gate.finish([Some(waiting)]);
+        gate.assert_work_done(1);
+    });
+}
+
+/// A gate that is closed while a permit is released ends the wait of a key, or has granted it. No permit is lost.
+#[test]
+fn closing_races_a_grant_to_a_key() {
+    check(Threads::Two, || {
+        let gate = TestGate::keyed(1);
+        let held = gate.key(2).try_acquire(1).unwrap();
+        let waiting = gate.key(1).enqueue(1);
+        let other = gate.spawn(|gate| gate.inner.close());
+        drop(held);
+        other.join().unwrap();
+        gate.finish([Some(waiting)]);
+        gate.assert_work_visible();
+        assert_eq!(gate.inner.busy_keys(), 0);
+    });
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use concurrency_governor::gate::{AcquireError, Gate};
+use concurrency_governor::gate::{AcquireError, Gate, Priority};
 use concurrency_governor::{GateName, Holders, Keys, Limit, Part};
 use shuttle::thread;
 
@@ -115,6 +115,78 @@ fn closing_a_parent_with_waiters_below() {
             thread.join().unwrap();
         }
         gate.finish_with(&[child]);
+    });
+}
+
+/// Priorities, a bounded queue, pauses and changed bounds: every request is granted, rejected or pushed out, and every waiter is woken.
+#[test]
+fn priorities_bounds_and_pauses_on_two_levels() {
+    check(|| {
+        let (gate, child) = tree(2, 2);
+        gate.inner.set_queue(2);
+        let gates = [gate.inner.key(1), gate.inner.key(2), child.clone(), gate.inner.clone()];
+        let threads = gates.map(|own| {
+            gate.within(own).spawn(|own| {
+                for _ in 0..3 {
+                    let priority = [Priority::Batch, Priority::Normal, Priority::Critical][below(3) as usize];
+                    let request = own.inner.request().priority(priority);
+                    match own.block_on(request.acquire_owned()) {
+                        Ok(permit) => {
+                            let permit = own.count(permit);
+                            thread::yield_now();
+                            drop(permit);
+                        }
+                        Err(AcquireError::QueueFull { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    own.acquire_or_cancel(1, below(2));
+                }
+            })
+        });
+        let changing = gate.spawn(move |gate| {
+            for _ in 0..3 {
+                let paused = if below(2) == 0 { &gate.inner } else { &child };
+                paused.pause();
+                gate.inner.set_queue(below(4) as usize);
+                thread::yield_now();
+                paused.resume();
+            }
+            child
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let child = changing.join().unwrap();
+        assert_eq!(gate.inner.busy_keys(), 0);
+        gate.finish_with(&[child]);
+    });
+}
+
+/// N1: four threads with nested requests at keys and at their gate, which has fewer permits than there are requests, all end.
+#[test]
+fn nested_requests_on_two_levels() {
+    check(|| {
+        let keys = Keys::up_to(2);
+        let root = Gate::builder(GateName::new("parent"), Limit::new(2)).keyed(keys).build();
+        let gate = TestGate::with_gate(root.clone(), 2);
+        let threads = [1_u64, 1, 2, 2].map(|key| {
+            let own = gate.within(root.key(key));
+            let root = root.clone();
+            own.spawn(move |own| {
+                for _ in 0..2 {
+                    let permit = own.block_on(own.inner.acquire_owned()).unwrap().lend();
+                    let nested = own.block_on(root.request().under(&permit).acquire()).unwrap();
+                    let inner = own.block_on(root.request().under(&nested).acquire()).unwrap();
+                    assert!(own.inner.in_use() <= 2);
+                    thread::yield_now();
+                    drop((inner, permit, nested));
+                }
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!((root.in_use(), root.waiting(), root.busy_keys()), (0, 0, 0));
     });
 }
 
