@@ -9,6 +9,7 @@ mod limits;
 mod operators;
 mod provider;
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -19,8 +20,10 @@ use axum::routing::post;
 use axum::{BoxError, Router};
 use concurrency_governor::gate::{InvalidPriority, Key, Priority};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
-use limits::Limits;
+use limits::{Limits, MAX_HOLD};
 use provider::{CallError, Provider, outcome_of};
 
 #[derive(Clone)]
@@ -36,15 +39,22 @@ async fn main() -> Result<(), BoxError> {
         return Err("usage: llm-gateway ADDRESS PROVIDER-URL REDIS-URL".into());
     };
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let gateway = Gateway { limits: Arc::new(Limits::new(redis).await?), provider: Provider::new(provider)? };
+    let limits = Arc::new(Limits::new(redis).await?);
+    let gateway = Gateway { limits: Arc::clone(&limits), provider: Provider::new(provider)? };
     let routes = Router::new()
         .route("/complete", post(complete))
-        .with_state(gateway.clone())
-        .merge(operators::routes(gateway.limits)?);
+        .with_state(gateway)
+        .merge(operators::routes(Arc::clone(&limits))?);
 
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
-    axum::serve(listener, routes).with_graceful_shutdown(interrupted()).await?;
+    axum::serve(listener, routes).with_graceful_shutdown(asked_to_end()?).await?;
+    // Every request is answered. Calls whose clients have gone away may still be running. After them the ledger gets the permits of
+    // this gateway back at once, and not only when its lease has ended.
+    let closed = limits.governor.close_all(Instant::now() + 2 * MAX_HOLD).await;
+    if !closed.is_complete() {
+        eprintln!("{closed}");
+    }
     Ok(())
 }
 
@@ -89,9 +99,14 @@ fn priority_of(headers: &HeaderMap) -> Result<Priority, InvalidPriority> {
     String::from_utf8_lossy(value.as_bytes()).parse()
 }
 
-/// Waits for Ctrl-C, or for ever if its handler cannot be installed.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+/// Returns a future that waits for Ctrl-C, or for the SIGTERM of an orchestrator.
+fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupted, mut terminated) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    })
 }

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use concurrency_governor::fleet::{Ledger, RedisLedger};
+
 use crate::processes::{Load, Redis, Server, wait_until};
 use crate::table::{Figures, Phase};
 
@@ -116,6 +118,15 @@ impl Fleet {
 
     pub fn start_redis(&mut self) {
         self.redis.restart();
+    }
+
+    /// Ends the load, and the gateways as an orchestrator does. Returns the permits that the ledger still counts as granted.
+    pub fn terminate(mut self) -> u64 {
+        drop(self.others);
+        self.gateways.iter_mut().for_each(Server::terminate);
+        let ledger = RedisLedger::new(format!("redis://127.0.0.1:{}/", self.redis.port)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(ledger.status("llm-gateway/provider")).unwrap().granted
     }
 
     /// Returns what the provider has counted. Each call begins an interval.

@@ -13,7 +13,8 @@ use table::{Figures, Phase, print_table};
 const FLEET_LIMIT: u64 = 24;
 
 /// A tenant floods both gateways, the provider becomes slow and fast again, and Redis is killed and comes back. Meanwhile the provider never
-/// sees more calls than the fleet's limit, no other tenant is hurt by the flood, and each time everything recovers.
+/// sees more calls than the fleet's limit, no other tenant is hurt by the flood, and each time everything recovers. In the end the gateways
+/// leave the fleet.
 #[test]
 fn a_fleet_protects_its_tenants_and_its_provider() {
     let Some(mut fleet) = Fleet::start() else { return };
@@ -55,6 +56,8 @@ fn a_fleet_protects_its_tenants_and_its_provider() {
     phases.extend([calm, flood, slow, fast, without_redis, learning, recovered, calm_again]);
     print_table(&phases, most, FLEET_LIMIT);
     check(&phases, most);
+    // At once, and not only when the leases have ended.
+    assert_eq!(fleet.terminate(), 0, "the ledger has the permits of the gateways back");
 }
 
 /// Checks the figures of all phases.

@@ -39,6 +39,17 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Ends the program as an orchestrator does, and waits until it has ended.
+    pub fn terminate(&mut self) {
+        let sent = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        wait_until("the program has ended", || self.process.try_wait().unwrap().is_some());
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         stop(&mut self.process);
