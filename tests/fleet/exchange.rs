@@ -9,7 +9,7 @@ use crate::trace::{Trace, TraceStep};
 
 /// F1, F3, F5, F11: after each of many random steps, the answer and every entry are those of an oracle that adds everything up anew.
 ///
-/// `FLEET_MODEL_STEPS` sets the number of steps, and `FLEET_MODEL_FIRST` the first trace. `.ci/run model` takes 10^7 steps.
+/// `FLEET_MODEL_STEPS` sets the number of steps, and `FLEET_MODEL_FIRST` the first trace. `.ci/run model` takes 2 * 10^6 steps.
 #[test]
 fn random_steps_follow_the_oracle() {
     let steps = number_from_env("FLEET_MODEL_STEPS").unwrap_or(200_000);

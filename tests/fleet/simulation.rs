@@ -22,7 +22,7 @@ const TIMEOUT_MS: u64 = 400;
 
 /// F1, F3, F4, F5: with faults of every kind, the work in flight of all processes is never above the limit, and work is done.
 ///
-/// `FLEET_SEEDS` sets the number of simulations. `.ci/run model` runs 10 000.
+/// `FLEET_SEEDS` sets the number of simulations. `.ci/run model` runs 2000.
 #[test]
 fn no_fault_admits_more_than_the_limit() {
     let seeds = number_from_env("FLEET_SEEDS").unwrap_or(60);

@@ -1,7 +1,7 @@
 //! The gate and trees of gates against a model: random steps, the corpus of the fuzzer, and a simulated day.
 //!
 //! Each random run has a number, and its bytes follow from that number alone. A failure prints the number and
-//! the command that repeats the run. `cargo test` checks some steps; `.ci/run model` checks at least 10^8.
+//! the command that repeats the run. `cargo test` checks some steps; `.ci/run model` checks 2 * 10^7, or as many as it is told.
 
 #![expect(
     clippy::arithmetic_side_effects,
