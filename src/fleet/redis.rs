@@ -51,9 +51,12 @@ pub struct RedisLedger {
 impl RedisLedger {
     /// Creates a ledger. It connects at the first call.
     ///
+    /// A URL with `rediss://` connects over TLS, with the feature `redis-tls`. For a certificate of the client, give the
+    /// connection info of a client that `redis::Client::build_with_tls` returns.
+    ///
     /// # Errors
     ///
-    /// [`LedgerError`] if the text is not the address of a server.
+    /// [`LedgerError`] if the text is not the address of a server, or asks for TLS without the feature.
     pub fn new(server: impl IntoConnectionInfo) -> Result<Self, LedgerError> {
         Ok(Self {
             client: Client::open(server).map_err(engine_error)?,
