@@ -37,7 +37,9 @@ pub(crate) async fn serve(memory: Arc<Mutex<ServerMemory>>) -> turmoil::Result {
     loop {
         let (connection, _) = listener.accept().await?;
         let memory = Arc::clone(&memory);
-        tokio::spawn(async move {
+        // A local task: at a crash the tasks of a runtime are dropped in an order that depends on earlier simulations, and so would be
+        // the random delays of the messages that end their connections.
+        tokio::task::spawn_local(async move {
             let mut connection = BufReader::new(connection);
             let mut line = String::new();
             // The connection ends with its client, or with the network between them.
