@@ -1,5 +1,5 @@
 //! Real threads that use a tree of gates in every way at once: keys, a child, priorities, tracked holders, shedding, nested requests,
-//! cancellations, changes of limits and bounds, and pauses. `ThreadSanitizer` runs it, too.
+//! cancellations, changes of limits and bounds, and pauses. `.ci/run tsan` runs it, too.
 //!
 //! The permits in use are counted outside the gates. No limit of the root is above [`TOP_LIMIT`] at any time.
 
