@@ -21,7 +21,8 @@ use super::step::{Ask, Grant, LedgerStatus, LimitVersion};
 /// | URL | engine | feature |
 /// |---|---|---|
 /// | `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `valkey://..` | Redis, Valkey | `redis` |
-/// | `rediss://..`, `valkeys://..` | the same with TLS | `redis-tls` |
+/// | `redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..]/PRIMARY[/DB]` | the primary that these sentinels name | `redis` |
+/// | `rediss://..`, `valkeys://..`, `rediss+sentinel://..` | the same with TLS | `redis-tls` |
 /// | `postgres://[USER:PASSWORD@]HOST[:PORT]/DB`, `postgresql://..` | PostgreSQL | `postgres` |
 /// | the same with `?sslmode=require` or `?sslmode=verify-full` | the same with TLS | `postgres-tls` |
 ///
@@ -88,12 +89,26 @@ impl EngineLedger {
         #[cfg(feature = "redis-tls")]
         let server = super::redis::with_roots(server, url.tls.as_ref())?;
         let settings = server.redis_settings();
-        let secrets = [settings.username(), settings.password()];
-        Ok(Self {
-            server: format!("Redis at {}", server.addr()),
-            secrets: secrets.into_iter().flatten().map(str::to_owned).collect(),
-            engine: Engine::Redis(Box::new(RedisLedger::new(server).map_err(|_| InvalidLedgerUrl::Unknown)?)),
-        })
+        let secrets = [settings.username(), settings.password()].into_iter().flatten();
+        let secrets = secrets.map(str::to_owned).collect();
+        let mut place = format!("Redis at {}", server.addr());
+        let mut ledger = RedisLedger::new(server).map_err(|_| InvalidLedgerUrl::Unknown)?;
+        if let Some(sentinels) = &url.sentinels {
+            let mut servers = Vec::with_capacity(sentinels.urls.len());
+            for sentinel in &sentinels.urls {
+                let server =
+                    sentinel.as_str().into_connection_info().map_err(|_| InvalidLedgerUrl::Sentinels)?;
+                #[cfg(feature = "redis-tls")]
+                let server = super::redis::with_roots(server, url.tls.as_ref())?;
+                servers.push(server);
+            }
+            ledger = ledger
+                .behind_sentinels(&sentinels.primary, servers)
+                .map_err(|_| InvalidLedgerUrl::Sentinels)?;
+            place =
+                format!("Redis, the primary {} of the sentinels at {}", sentinels.primary, sentinels.hosts);
+        }
+        Ok(Self { server: place, secrets, engine: Engine::Redis(Box::new(ledger)) })
     }
 
     #[cfg(feature = "postgres")]

@@ -15,6 +15,23 @@ pub(super) struct EngineUrl {
     pub(super) rest: String,
     /// The certificates to trust. `None` for a connection without TLS.
     pub(super) tls: Option<TrustedRoots>,
+    /// `Some` if sentinels say which server of Redis is the primary.
+    pub(super) sentinels: Option<SentinelUrls>,
+}
+
+/// The sentinels that a URL names.
+#[cfg_attr(
+    not(any(feature = "redis", test)),
+    expect(dead_code, reason = "without Redis, only the feature that is missing counts")
+)]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SentinelUrls {
+    /// The URL of each.
+    pub(super) urls: Vec<String>,
+    /// Their addresses, as they were given.
+    pub(super) hosts: String,
+    /// The name that they have for the primary.
+    pub(super) primary: String,
 }
 
 /// An engine that a URL can name.
@@ -51,12 +68,19 @@ impl EngineUrl {
     /// Splits a URL. It does not read a file, and does not connect.
     pub(super) fn parse(url: &str) -> Result<Self, InvalidLedgerUrl> {
         let (scheme, address) = url.split_once("://").ok_or(InvalidLedgerUrl::Unknown)?;
+        let (scheme, has_sentinels) = match scheme.strip_suffix("+sentinel") {
+            Some(scheme) => (scheme, true),
+            None => (scheme, false),
+        };
         let (engine, scheme_has_tls) = match scheme {
             "redis" | "valkey" => (EngineKind::Redis, false),
             "rediss" | "valkeys" => (EngineKind::Redis, true),
             "postgres" | "postgresql" => (EngineKind::Postgres, false),
             _ => return Err(InvalidLedgerUrl::Unknown),
         };
+        if has_sentinels && engine != EngineKind::Redis {
+            return Err(InvalidLedgerUrl::Unknown);
+        }
         // The client of Redis accepts this fragment if another part of the program has enabled it.
         if engine == EngineKind::Redis && scheme_has_tls && address.contains('#') {
             return Err(InvalidLedgerUrl::Fragment);
@@ -90,10 +114,44 @@ impl EngineUrl {
             Some(file) if file != "system" => Some(TrustedRoots::File(file.into())),
             _ => has_tls.then_some(TrustedRoots::Host),
         };
+        let (address, sentinels) = if has_sentinels {
+            split_sentinels(scheme, address).ok_or(InvalidLedgerUrl::Sentinels)?
+        } else {
+            (address.to_owned(), None)
+        };
         let separator = if others.is_empty() { "" } else { "?" };
-        Ok(Self { engine, rest: format!("{scheme}://{address}{separator}{}", others.join("&")), tls })
+        let rest = format!("{scheme}://{address}{separator}{}", others.join("&"));
+        Ok(Self { engine, rest, tls, sentinels })
     }
 }
+
+/// Splits `[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..]/PRIMARY[/DB]` into the address of a server with the same user, password and database,
+/// and the sentinels. Returns `None` if a part is missing.
+fn split_sentinels(scheme: &str, address: &str) -> Option<(String, Option<SentinelUrls>)> {
+    let (credentials, rest) = match address.rfind('@') {
+        Some(at) => address.split_at_checked(at.saturating_add(1))?,
+        None => ("", address),
+    };
+    let (hosts, path) = rest.split_once('/')?;
+    let (primary, database) = path.split_once('/').unwrap_or((path, ""));
+    if primary.is_empty() || hosts.split(',').any(str::is_empty) {
+        return None;
+    }
+    let url = |host: &str| {
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let port = if has_port && !host.ends_with(']') { "" } else { DEFAULT_SENTINEL_PORT };
+        format!("{scheme}://{host}{port}/")
+    };
+    let sentinels = SentinelUrls {
+        urls: hosts.split(',').map(url).collect(),
+        hosts: hosts.to_owned(),
+        primary: percent_decode(primary),
+    };
+    // The sentinels say which host it is.
+    Some((format!("{credentials}primary/{database}"), Some(sentinels)))
+}
+
+const DEFAULT_SENTINEL_PORT: &str = ":26379";
 
 /// Decodes `%2F` to `/`. What is no such sequence stays as it is.
 fn percent_decode(given: &str) -> String {
@@ -133,6 +191,11 @@ pub enum InvalidLedgerUrl {
         /// The feature of this crate.
         feature: &'static str,
     },
+    /// The sentinels, or the name of their primary, are missing.
+    #[error(
+        "does not name sentinels and their primary (allowed: redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..]/PRIMARY[/DB])"
+    )]
+    Sentinels,
     /// The mode would neither require TLS nor exclude it, or would check less than is always checked.
     #[error(
         "has an `sslmode` that is not supported (allowed: disable, require, verify-full; the last two check the same)"
@@ -206,6 +269,29 @@ mod tests {
         ] {
             assert_eq!(split(given).unwrap(), (rest.to_owned(), tls.to_owned()), "{given}");
         }
+    }
+
+    /// The sentinels are taken out of a URL. The user, password and database are those of the server.
+    #[test]
+    fn sentinels_are_taken_out() {
+        let url =
+            "rediss+sentinel://me:p%40w@s-1,s-2:26380,[::1]/my%20master/3?sslrootcert=ca.pem&protocol=resp3";
+        let parsed = EngineUrl::parse(url).unwrap();
+        assert_eq!(parsed.rest, "rediss://me:p%40w@primary/3?protocol=resp3");
+        let sentinels = parsed.sentinels.unwrap();
+        assert_eq!(sentinels.urls, ["rediss://s-1:26379/", "rediss://s-2:26380/", "rediss://[::1]:26379/"]);
+        assert_eq!((&*sentinels.hosts, &*sentinels.primary), ("s-1,s-2:26380,[::1]", "my master"));
+        let plain = EngineUrl::parse("valkey+sentinel://s:1/cg").unwrap();
+        assert_eq!(
+            (&*plain.rest, plain.sentinels.unwrap().urls),
+            ("valkey://primary/", vec!["valkey://s:1/".to_owned()])
+        );
+        for incomplete in
+            ["redis+sentinel://s", "redis+sentinel://s/", "redis+sentinel:///cg", "redis+sentinel://s,/cg"]
+        {
+            assert_eq!(split(incomplete), Err(InvalidLedgerUrl::Sentinels), "{incomplete}");
+        }
+        assert_eq!(split("postgres+sentinel://s/cg"), Err(InvalidLedgerUrl::Unknown));
     }
 
     /// A URL that asks for less than TLS with a checked certificate is rejected, and never a plain connection.

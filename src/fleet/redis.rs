@@ -1,5 +1,7 @@
 //! A ledger in Redis or Valkey: one Lua script on one hash for each gate.
 
+mod sentinel;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use super::ledger::{Ledger, LedgerError, check_name};
 #[cfg(feature = "redis-tls")]
 use super::ledger_url::{InvalidLedgerUrl, TrustedRoots};
 use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
+use sentinel::Sentinels;
 
 /// A ledger in Redis 5 or later, or in Valkey.
 ///
@@ -40,7 +43,9 @@ use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 /// ```
 #[derive(Clone)]
 pub struct RedisLedger {
+    /// The server. With sentinels, all but its address counts.
     client: Client,
+    sentinels: Option<Arc<Sentinels>>,
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
     exchange: Script,
     set_limit: Script,
@@ -60,12 +65,41 @@ impl RedisLedger {
     pub fn new(server: impl IntoConnectionInfo) -> Result<Self, LedgerError> {
         Ok(Self {
             client: Client::open(server).map_err(engine_error)?,
+            sentinels: None,
             connection: Arc::default(),
             exchange: Script::new(&format!("{CLOCK}{EXCHANGE}")),
             set_limit: Script::new(&format!("{CLOCK}{SET_LIMIT}")),
             replicas: 0,
             replica_timeout: Duration::ZERO,
         })
+    }
+
+    /// Lets Redis Sentinel say which server is the primary. Each connection asks the sentinels in turn until one answers, so a failover is
+    /// followed by the next exchange after the one that fails. The host of [`new`](Self::new) is not used then, but its user,
+    /// password, database and TLS are.
+    ///
+    /// A promoted replica may not have the last exchanges: also require that it [acknowledges](Self::acknowledged_by) them.
+    ///
+    /// ```no_run
+    /// # fn f() -> Result<(), concurrency_governor::fleet::LedgerError> {
+    /// use concurrency_governor::fleet::RedisLedger;
+    ///
+    /// let sentinels = ["redis://sentinel-1:26379/", "redis://sentinel-2:26379/", "redis://sentinel-3:26379/"];
+    /// let ledger = RedisLedger::new("redis://me:secret@any/")?.behind_sentinels("mymaster", sentinels)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] if there is no sentinel, or one is not the address of a server.
+    pub fn behind_sentinels(
+        mut self,
+        primary: &str,
+        sentinels: impl IntoIterator<Item = impl IntoConnectionInfo>,
+    ) -> Result<Self, LedgerError> {
+        self.sentinels = Some(Arc::new(Sentinels::new(primary, sentinels)?));
+        Ok(self)
     }
 
     /// Requires that this number of replicas has each exchange before it counts. Without that, a replica that is promoted may not
@@ -179,10 +213,14 @@ impl RedisLedger {
         if matches!(self.client.get_connection_info().addr(), redis::ConnectionAddr::TcpTls { .. }) {
             super::tls::crypto_provider();
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let client = match &self.sentinels {
+            None => self.client.clone(),
+            Some(sentinels) => {
+                let primary = sentinels.find_primary(self.client.get_connection_info()).await?;
+                Client::open(primary).map_err(engine_error)?
+            }
+        };
+        let connection = client.get_multiplexed_async_connection_with_config(&connection_config()).await;
         let connection = connection.map_err(engine_error)?;
         *current = Some(connection.clone());
         Ok(connection)
@@ -263,6 +301,10 @@ pub(super) fn with_roots(
         InvalidLedgerUrl::RootFile { file: file.display().to_string(), problem: error.to_string() }
     })?;
     Ok(client.get_connection_info().clone())
+}
+
+fn connection_config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT))
 }
 
 /// The time after which a call has failed.

@@ -13,6 +13,8 @@ mod explain;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+mod sentinel;
 mod server;
 #[cfg(all(feature = "redis", feature = "postgres"))]
 mod timing;

@@ -1,0 +1,70 @@
+//! The server that Redis Sentinel names as the primary.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError};
+
+use super::{LedgerError, connection_config, engine_error, unsuitable};
+
+/// The sentinels that know which server is the primary.
+pub(super) struct Sentinels {
+    servers: Vec<Client>,
+    primary: String,
+    /// The sentinel that has answered last. It is asked first.
+    answered: AtomicUsize,
+}
+
+impl Sentinels {
+    pub(super) fn new(
+        primary: &str,
+        sentinels: impl IntoIterator<Item = impl IntoConnectionInfo>,
+    ) -> Result<Self, LedgerError> {
+        let servers: Result<Vec<_>, RedisError> = sentinels.into_iter().map(Client::open).collect();
+        let servers = servers.map_err(engine_error)?;
+        if servers.is_empty() {
+            return Err(unsuitable("no sentinels are given".to_owned()));
+        }
+        Ok(Self { servers, primary: primary.to_owned(), answered: AtomicUsize::new(0) })
+    }
+
+    /// Returns the connection info of the server that is the primary now, as the first sentinel says that answers. All but the address
+    /// is that of `settings`.
+    pub(super) async fn find_primary(
+        &self,
+        settings: &ConnectionInfo,
+    ) -> Result<ConnectionInfo, LedgerError> {
+        // Relaxed: it only decides who is asked first.
+        let first = self.answered.load(Ordering::Relaxed);
+        let mut failure = None;
+        for (at, sentinel) in self.servers.iter().enumerate().cycle().skip(first).take(self.servers.len()) {
+            match self.ask(sentinel).await {
+                Ok(Some((host, port))) => {
+                    self.answered.store(at, Ordering::Relaxed);
+                    return Ok(settings.clone().set_addr(address_like(settings.addr(), host, port)));
+                }
+                Ok(None) => {}
+                Err(error) => failure = Some(engine_error(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            unsuitable(format!("its sentinels do not know the primary {:?}", self.primary))
+        }))
+    }
+
+    async fn ask(&self, sentinel: &Client) -> Result<Option<(String, u16)>, RedisError> {
+        let mut connection =
+            sentinel.get_multiplexed_async_connection_with_config(&connection_config()).await?;
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.primary).query_async(&mut connection).await
+    }
+}
+
+/// Returns the address of a server to which the connection has TLS if that of `other` has.
+fn address_like(other: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
+    match other {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
+    }
+}
