@@ -12,7 +12,7 @@ pub(super) fn now() -> Duration {
 }
 
 /// Returns the same time in nanoseconds, for the path of a permit.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(fleet_turmoil)))]
 #[inline]
 pub(super) fn now_nanos() -> u64 {
     use nix::time::{ClockId, clock_gettime};
@@ -25,7 +25,7 @@ pub(super) fn now_nanos() -> u64 {
 }
 
 /// Returns the same time in nanoseconds.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(any(fleet_turmoil, not(any(target_os = "linux", target_os = "android"))))]
 pub(super) fn now_nanos() -> u64 {
     u64::try_from(now().as_nanos()).unwrap_or(u64::MAX)
 }
