@@ -16,6 +16,10 @@ pub(super) struct EngineUrl {
     /// The certificates to trust. `None` for a connection without TLS.
     pub(super) tls: Option<TrustedRoots>,
     /// `Some` if sentinels say which server of Redis is the primary.
+    #[cfg_attr(
+        all(feature = "postgres", not(any(feature = "redis", test))),
+        expect(dead_code, reason = "without Redis, only the feature that is missing counts")
+    )]
     pub(super) sentinels: Option<SentinelUrls>,
 }
 
@@ -24,7 +28,6 @@ pub(super) struct EngineUrl {
     not(any(feature = "redis", test)),
     expect(dead_code, reason = "without Redis, only the feature that is missing counts")
 )]
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct SentinelUrls {
     /// The URL of each.
     pub(super) urls: Vec<String>,
