@@ -56,15 +56,19 @@ mod tests {
 
     use super::*;
 
-    /// The instants never decrease, and none is older than a tick of the slowest kernel.
+    /// The instants never decrease, and none is old. A tick takes 10 ms at most, but the CPU that counts it may be suspended by a
+    /// hypervisor, so the bound is a second.
     #[test]
-    fn no_instant_is_older_than_a_tick() {
+    fn no_instant_is_old() {
         let mut recent = RecentClock::default();
         let (start, mut last) = (Instant::now(), i64::MIN);
         while start.elapsed() < Duration::from_millis(50) {
             let before = clock::now();
             let now = recent.now();
-            assert!(now >= last && now >= before.saturating_sub(11_000_000), "{now} after {before}, {last}");
+            assert!(
+                now >= last && now >= before.saturating_sub(1_000_000_000),
+                "{now} after {before}, {last}"
+            );
             last = now;
         }
     }
