@@ -1,5 +1,6 @@
 //! A ledger in Redis or Valkey: one Lua script on one hash for each gate.
 
+mod client;
 mod sentinel;
 
 use std::collections::{BTreeSet, HashMap};
@@ -9,10 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, Script,
-    ScriptInvocation,
-};
+use redis::{Client, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation};
 use tokio::sync::Mutex;
 
 use crate::plan::Limit;
@@ -22,6 +20,7 @@ use super::ledger::{Ledger, LedgerError, check_name};
 #[cfg(feature = "redis-tls")]
 use super::ledger_url::{InvalidLedgerUrl, TrustedRoots};
 use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
+use client::{connection_config, engine_error, unsuitable};
 use sentinel::Sentinels;
 
 /// A ledger in Redis 5 or later, or in Valkey.
@@ -303,13 +302,6 @@ pub(super) fn with_roots(
     Ok(client.get_connection_info().clone())
 }
 
-fn connection_config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT))
-}
-
-/// The time after which a call has failed.
-const TIMEOUT: Duration = Duration::from_secs(1);
-
 const CLOCK: &str = include_str!("redis/clock.lua");
 const EXCHANGE: &str = include_str!("redis/exchange.lua");
 const SET_LIMIT: &str = include_str!("redis/set_limit.lua");
@@ -380,22 +372,3 @@ fn read_status(fields: &HashMap<String, String>) -> Option<LedgerStatus> {
         holders,
     })
 }
-
-fn engine_error(error: RedisError) -> LedgerError {
-    let is_denied = error.kind() == ErrorKind::AuthenticationFailed
-        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
-    if is_denied {
-        return LedgerError::Denied { engine: ENGINE, source: Box::new(error) };
-    }
-    #[cfg(feature = "redis-tls")]
-    if super::tls::is_untrusted(&error) {
-        return LedgerError::Untrusted { engine: ENGINE, source: Box::new(error) };
-    }
-    LedgerError::Engine { engine: ENGINE, source: Box::new(error) }
-}
-
-fn unsuitable(problem: String) -> LedgerError {
-    LedgerError::Unsuitable { engine: ENGINE, problem }
-}
-
-const ENGINE: &str = "Redis";

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError};
 
-use super::{LedgerError, connection_config, engine_error, unsuitable};
+use super::client::{connection_config, engine_error, unsuitable};
+use crate::fleet::ledger::LedgerError;
 
 /// The sentinels that know which server is the primary.
 pub(super) struct Sentinels {
