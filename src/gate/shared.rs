@@ -212,11 +212,15 @@ impl Shared {
     /// Returns permits, and admits the waiters that fit then.
     #[inline]
     pub(super) fn release_slow(&self, held: HeldPermits) {
-        let weight = held.weight();
-        let Some(mut locked) = self.permits.lock() else {
-            let node = self.node.as_ref();
-            return node.expect("a gate without a lock is part of a tree").release(held);
-        };
+        match &self.node {
+            None => self.release_locked(held.weight()),
+            Some(node) => node.release(held),
+        }
+    }
+
+    #[inline(never)]
+    fn release_locked(&self, weight: u32) {
+        let mut locked = self.lock();
         let mut wake_list = WakeList::default();
         let (state, word) = locked.parts();
         state.release(word, (), weight, clock::now, &mut wake_list);

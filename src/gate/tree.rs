@@ -331,7 +331,7 @@ impl TreeNode {
 
     /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another step
     /// must decide.
-    #[inline(never)]
+    #[inline]
     pub(super) fn try_acquire_quiet(&self, weight: u32) -> bool {
         !self.is_tracked() && self.tree().locked(|state, word| state.admit_quiet(*word, &self.place, weight))
     }
