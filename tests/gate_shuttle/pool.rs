@@ -361,7 +361,7 @@ impl PoolScene {
         assert_eq!((status.in_use, status.waiting), (0, 0), "{status:?}");
         assert_eq!(self.gate.status().in_use, 0, "a permit was lost: {status:?}");
         assert_eq!(status.idle, self.counts.live.load(SeqCst), "{status:?}");
-        assert!(status.idle <= status.limit.get() as usize, "{status:?}");
+        assert!(status.idle <= status.limit, "{status:?}");
         let left = status.totals.evicted + status.totals.discarded.sum();
         assert_eq!(status.totals.created, status.idle as u64 + left, "{status:?}");
         let counts = Arc::clone(&self.counts);
