@@ -369,9 +369,7 @@ impl TreeNode {
     fn release_slow(&self, mut locked: LockedPermits<'_, GateState<FairQueue>>, held: HeldPermits) {
         let mut wake_list = WakeList::default();
         let (state, word) = locked.parts();
-        if !held.record().is_none() {
-            state.queue.untrack(held.record(), clock::now);
-        }
+        state.queue.untrack(held.record(), clock::now);
         // A permit without weight, from which all was split, says nothing about its key, which may be idle.
         if held.weight() > 0 {
             state.release(word, &self.place, held.weight(), clock::now, &mut wake_list);

@@ -84,9 +84,7 @@ impl GateState<FairQueue> {
         if word.has(Word::WAITERS) || held.weight() == 0 {
             return false;
         }
-        if !held.record().is_none() {
-            self.queue.untrack(held.record(), clock::now);
-        }
+        self.queue.untrack(held.record(), clock::now);
         self.queue.release_quiet(place, held.weight())
     }
 

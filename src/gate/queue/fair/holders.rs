@@ -47,9 +47,17 @@ impl FairQueue {
         id
     }
 
-    /// Removes the record of permits that are about to be released, and measures how long they were held if that was decided when
-    /// they were acquired.
+    /// Removes the record of permits that are about to be released, if they have one, and measures how long they were held if that was
+    /// decided when they were acquired.
+    #[inline]
     pub(in crate::gate) fn untrack(&mut self, id: RecordId, clock: impl Fn() -> i64) {
+        if !id.is_none() {
+            self.remove_record(id, clock);
+        }
+    }
+
+    #[inline(never)]
+    fn remove_record(&mut self, id: RecordId, clock: impl Fn() -> i64) {
         let Some(EndedHold { node, since, sample }) = self.tracker.remove(id) else { return };
         let released = if sample > 0 { Some(clock()) } else { None };
         if let (Some(now), Some(watch)) = (released, self.watch_of(node)) {
