@@ -129,9 +129,10 @@ impl PoolGate {
         deadline: Option<Instant>,
         max_wait: Option<Duration>,
     ) -> Result<PoolPermit, AcquireError> {
-        match &self.0 {
-            PoolGateKind::Local(gate) => {
-                let mut request = gate.request();
+        // The requests of the two gates have different types and the same methods.
+        macro_rules! acquire {
+            ($gate:expr) => {{
+                let mut request = $gate.request();
                 if let Some(location) = location {
                     request = request.made_at(location);
                 }
@@ -141,22 +142,15 @@ impl PoolGate {
                 if let Some(wait) = max_wait {
                     request = request.max_wait(wait);
                 }
-                request.acquire_owned().await.map(PoolPermit::Local)
-            }
+                request.acquire_owned()
+            }};
+        }
+        match &self.0 {
+            PoolGateKind::Local(gate) => acquire!(gate).await.map(PoolPermit::Local),
             #[cfg(feature = "fleet")]
             PoolGateKind::Shared(gate) => {
-                let mut request = gate.request();
-                if let Some(location) = location {
-                    request = request.made_at(location);
-                }
-                if let Some(deadline) = deadline {
-                    request = request.deadline(deadline);
-                }
-                if let Some(wait) = max_wait {
-                    request = request.max_wait(wait);
-                }
                 // Boxed, so that a checkout at another gate is not larger for it.
-                request.acquire_owned().await.map(PoolPermit::Shared).map_err(|error| match error {
+                acquire!(gate).await.map(PoolPermit::Shared).map_err(|error| match error {
                     SharedAcquireError::Rejected(error) => error,
                     SharedAcquireError::Unleased { waited, .. } => {
                         AcquireError::DeadlineExceeded { gate: gate.name(), waited }
