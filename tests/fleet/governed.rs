@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::flaky::{Failing, FlakyLedger};
+use crate::waiting::wait_until;
 
 const IO: GateSpec = GateSpec::new("io", Formula::scale(Resource::CPU, 2));
 const MAIL: GateSpec = GateSpec::new("mail", Formula::fixed(2)).within(IO);
@@ -37,13 +38,6 @@ async fn governor(spec: &GateSpec, share: Share) -> (Governor, SharedGate, MockP
     let governor = built.unwrap();
     let shared = governor.shared(*spec).unwrap();
     (governor, shared, cpu)
-}
-
-/// Waits until `condition` holds, with other tasks and the thread of the lease running.
-async fn wait_until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// The limit that is derived from the host is the most that a process asks for, whatever waits. It follows the host, up and down, and

@@ -17,6 +17,7 @@ mod flaky;
 mod oracle;
 mod random;
 mod trace;
+mod waiting;
 
 #[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
 mod engines;

@@ -14,6 +14,7 @@ use concurrency_governor::{
 use tokio::time::{Instant, sleep};
 
 use crate::flaky::{Failing, FlakyLedger};
+use crate::waiting::wait_until;
 
 const IO: GateName = GateName::new("io");
 const MINUTE: Duration = Duration::from_secs(60);
@@ -25,12 +26,6 @@ fn share(ledger: &(impl Ledger + Clone + 'static), limit: u32) -> Share {
 
 fn open(ledger: &(impl Ledger + Clone + 'static), limit: u32) -> SharedGate {
     share(ledger, limit).open(IO).unwrap()
-}
-
-async fn wait_until(condition: impl Fn() -> bool) {
-    while !condition() {
-        sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// Creates items that count themselves. Clones share the counters: they are the database of the fleet.

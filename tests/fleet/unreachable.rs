@@ -8,6 +8,7 @@ use concurrency_governor::plan::LeaseState;
 use concurrency_governor::{Formula, GateName, GateSpec, Governor, Limit};
 
 use crate::flaky::{Failing, FlakyLedger};
+use crate::waiting::wait_until;
 
 const IO: GateName = GateName::new("io");
 const TTL: Duration = Duration::from_secs(1);
@@ -16,12 +17,6 @@ const TWO_OF_EACH: Unreachable = Unreachable::Reserved { permits: 2, processes: 
 fn share(ledger: &(impl Ledger + Clone + 'static), limit: u32) -> Share {
     let share = Share::of(ledger.clone(), "prod/io").limit(Limit::new(limit));
     share.ttl(TTL).max_hold(Duration::from_millis(100))
-}
-
-async fn wait_until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 /// Acquires one permit after the other until the gate has no more.

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrency_governor::fleet::{
     Ask, Claim, Grant, LeaseTerms, Ledger, LedgerServer, LedgerState, LedgerStatus, LimitVersion,
@@ -270,6 +270,35 @@ pub(super) fn start_server() -> Option<TestServer> {
         command.arg(folder);
         command
     }))
+}
+
+/// Starts a replica, and waits until it has the state of its primary.
+pub(super) fn start_replica(primary: &TestServer) -> Option<TestServer> {
+    let replica = start_server()?;
+    // The default waits 5 s for more replicas before it sends the state.
+    execute(primary, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+    execute(&replica, &["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+    wait_for_replica(primary);
+    Some(replica)
+}
+
+/// Waits until a replica acknowledges.
+pub(super) fn wait_for_replica(primary: &TestServer) {
+    let started = Instant::now();
+    let mut connection = Client::open(url(primary)).unwrap().get_connection().unwrap();
+    loop {
+        let acknowledged: u64 = redis::cmd("WAIT").arg(1).arg(100).query(&mut connection).unwrap();
+        if acknowledged > 0 {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "the replica does not follow its primary");
+    }
+}
+
+/// Runs a command on a server.
+pub(super) fn execute(server: &TestServer, command: &[&str]) {
+    let mut connection = Client::open(url(server)).unwrap().get_connection().unwrap();
+    redis::cmd(command[0]).arg(&command[1..]).exec(&mut connection).unwrap();
 }
 
 pub(super) fn url(server: &TestServer) -> String {

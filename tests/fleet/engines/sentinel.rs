@@ -7,28 +7,29 @@ use std::time::{Duration, Instant};
 
 use concurrency_governor::fleet::{EngineLedger, Ledger, RedisLedger, Share};
 use concurrency_governor::{GateName, Limit};
-use redis::{Client, Connection, FromRedisValue};
+use redis::Client;
 use tokio::runtime::Runtime;
 
-use super::redis::{start_server, url};
+use super::redis::{start_replica, start_server, url};
 use super::server::{TestServer, find_program, free_port};
 
 /// A ledger finds its primary by the sentinels, also if one of them is gone, and follows a failover to the promoted replica.
 #[test]
 fn a_failover_is_followed() {
-    let (Some(mut primary), Some(replica)) = (start_server(), start_server()) else { return };
-    // The default waits 5 s for more replicas before it sends the state.
-    query::<()>(&mut connect(&primary), &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
-    let mut of_replica = connect(&replica);
-    query::<()>(&mut of_replica, &["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
-    wait_until("the replica follows", || {
-        query::<String>(&mut of_replica, &["INFO", "replication"]).contains("master_link_status:up")
-    });
+    let Some(mut primary) = start_server() else { return };
+    let replica = start_replica(&primary).expect("redis-server was found before");
     let sentinel = start_sentinel(&primary);
-    let mut of_sentinel = connect(&sentinel);
-    wait_until("the sentinel knows the replica", || {
-        query::<Vec<redis::Value>>(&mut of_sentinel, &["SENTINEL", "REPLICAS", "cg"]).len() == 1
-    });
+    let mut connection = Client::open(url(&sentinel)).unwrap().get_connection().unwrap();
+    let started = Instant::now();
+    loop {
+        let mut question = redis::cmd("SENTINEL");
+        let replicas: Vec<redis::Value> = question.arg("REPLICAS").arg("cg").query(&mut connection).unwrap();
+        if replicas.len() == 1 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "the sentinel does not know the replica");
+        thread::sleep(Duration::from_millis(50));
+    }
 
     let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), sentinel.port);
     let address = format!("redis+sentinel://{hosts}/cg");
@@ -92,21 +93,4 @@ fn start_sentinel(primary: &TestServer) -> TestServer {
         command.arg(config).arg("--sentinel");
         command
     })
-}
-
-fn connect(server: &TestServer) -> Connection {
-    Client::open(url(server)).unwrap().get_connection().unwrap()
-}
-
-fn query<T: FromRedisValue>(connection: &mut Connection, words: &[&str]) -> T {
-    let (name, arguments) = words.split_first().unwrap();
-    redis::cmd(name).arg(arguments).query(connection).unwrap()
-}
-
-fn wait_until(description: &str, mut condition: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < PATIENCE, "still false: {description}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }

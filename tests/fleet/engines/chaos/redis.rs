@@ -1,12 +1,11 @@
 //! A fleet in front of a real redis-server.
 
 use nix::sys::signal::Signal;
-use redis::Client;
 
 use super::child::ChildRole;
 use super::engine::{ChaosEngine, EngineFault, Workers};
 use super::{ChaosFleet, LIMIT, run_under_faults};
-use crate::engines::redis::{start_server, url};
+use crate::engines::redis::{execute, start_server, url};
 use crate::engines::server::TestServer;
 
 /// F1, F3, F5: the limit is kept while the server restarts without its state, ends its connections and is flushed.
@@ -55,12 +54,6 @@ impl ChaosEngine for RedisEngine {
             EngineFault::Promote | EngineFault::SplitBrain(_) => unreachable!("there is no replica"),
         }
     }
-}
-
-/// Runs a command on a server.
-pub(super) fn execute(server: &TestServer, command: &[&str]) {
-    let mut connection = Client::open(url(server)).unwrap().get_connection().unwrap();
-    redis::cmd(command[0]).arg(&command[1..]).exec(&mut connection).unwrap();
 }
 
 /// Ends the connections of all clients but this one.

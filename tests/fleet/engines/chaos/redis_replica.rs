@@ -1,17 +1,16 @@
 //! A fleet in front of a real redis-server with a replica, which is promoted.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use redis::Client;
 
 use super::child::ChildRole;
 use super::engine::{ChaosEngine, EngineFault, Workers};
 use super::proxy::Proxy;
-use super::redis::{end_connections, execute};
+use super::redis::end_connections;
 use super::{ChaosFleet, LIMIT, SPAN, run_under_faults};
-use crate::engines::redis::{start_server, url};
+use crate::engines::redis::{execute, start_replica, start_server, wait_for_replica};
 use crate::engines::server::TestServer;
 
 /// F1, F3, F5: with exchanges that a replica must acknowledge, the limit is kept while replicas are promoted, also while the old
@@ -108,29 +107,6 @@ impl ChaosEngine for RedisPair {
                 self.replace_primary();
             }
         }
-    }
-}
-
-/// Starts a replica, and waits until it has the state of its primary.
-fn start_replica(primary: &TestServer) -> Option<TestServer> {
-    let replica = start_server()?;
-    // The default waits 5 s for more replicas before it sends the state.
-    execute(primary, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
-    execute(&replica, &["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
-    wait_for_replica(primary);
-    Some(replica)
-}
-
-/// Waits until a replica acknowledges.
-fn wait_for_replica(primary: &TestServer) {
-    let started = Instant::now();
-    let mut connection = Client::open(url(primary)).unwrap().get_connection().unwrap();
-    loop {
-        let acknowledged: u64 = redis::cmd("WAIT").arg(1).arg(100).query(&mut connection).unwrap();
-        if acknowledged > 0 {
-            return;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "the replica does not follow its primary");
     }
 }
 
