@@ -291,7 +291,7 @@ impl<G: GateRef> PendingRequest<G> {
             self.postpone();
             return Poll::Pending;
         };
-        budget.made_progress();
+        mem::forget(budget); // it stays spent; `made_progress` would end with a call of the destructor: row `cycle`
         self.as_mut().claim();
         let permit = self.project().gate.permit(HeldPermits::untracked(weight));
         Poll::Ready(Ok(permit.expect("a request is admitted once")))
