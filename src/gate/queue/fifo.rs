@@ -135,18 +135,19 @@ impl Queue for FifoQueue {
     }
 
     #[inline]
-    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64) -> Option<Removed> {
+    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64, mut removed: impl FnMut(Removed)) -> bool {
         // The first request that does not fit ends the search.
         if !self.peek().is_some_and(|head| word.fits(head.weight)) {
-            return None;
+            return false;
         }
-        let admitted = self.next()?;
+        let Some(admitted) = self.next() else { return false };
         *word = word.acquired(admitted.weight);
         count(&mut self.books.queue.admitted);
         if admitted.sample > 0 {
             self.books.record_wait(admitted.since, admitted.sample, clock());
         }
-        Some(admitted)
+        removed(admitted);
+        true
     }
 
     /// A gate that sheds has a fair queue.

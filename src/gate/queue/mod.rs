@@ -36,9 +36,9 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Returns permits that were in use. Returns `true` if a waiter may fit now.
     fn release(&mut self, word: &mut Word, place: Self::Place<'_>, weight: u32) -> bool;
 
-    /// Removes the request that is admitted next, if it fits. Takes its permits, and counts it. In a queue that sheds, it may also remove
-    /// a request whose deadline has passed.
-    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64) -> Option<Removed>;
+    /// Removes the request that is admitted next, if it fits, takes its permits, counts it, and passes it to `removed`. In a queue that
+    /// sheds, it may instead remove a request whose deadline has passed. Returns `false` if it removed none.
+    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) -> bool;
 
     /// Removes the requests that are rejected early, and counts them. Returns `true` if there was one.
     fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) -> bool;

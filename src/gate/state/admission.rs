@@ -362,9 +362,8 @@ impl<Q: Queue> GateState<Q> {
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        while let Some(admitted) = self.queue.grant(word, &clock) {
-            Self::wake_removed(&mut self.timers, admitted, wake_list);
-        }
+        let Self { queue, timers, .. } = self;
+        while queue.grant(word, &clock, |removed| Self::wake_removed(timers, removed, wake_list)) {}
     }
 
     /// Rejects the waiters that have waited too long under lasting overload. Returns `true` if there was one: then others may fit.

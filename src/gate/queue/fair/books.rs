@@ -12,21 +12,36 @@ use crate::gate::queue::{Queue, Removal, Removed, Waiter, WaitingRequest};
 use crate::gate::timer::TimerId;
 
 impl FairQueue {
-    /// As [`grant`](Queue::grant), if a gate of the tree sheds. The request that is removed may also have expired.
+    /// As [`grant`](Queue::grant), if a gate of the tree sheds or tracks its holders.
     #[cold]
     #[inline(never)]
-    fn grant_shedding(&mut self, now: i64) -> Option<Removed> {
-        if let Some(expired) = self.remove_expired_next(now) {
+    fn grant_slow(&mut self, clock: impl Fn() -> i64) -> Option<Removed> {
+        let shed_at = if self.sheds() { Some(clock()) } else { None };
+        if let Some(expired) = shed_at.and_then(|now| self.remove_expired_next(now)) {
             return Some(expired);
         }
-        let (leaf, admitted, record) = self.next()?;
+        let next = self.choose()?;
+        let removal = self.grant_removal(next.leaf, next.priority, next.order);
+        let record = removal.record();
+        let admitted = self.take(next, removal)?;
+        let now = match shed_at {
+            Some(now) => now,
+            None if admitted.sample > 0 || !record.is_none() => clock(),
+            None => 0,
+        };
         self.complete_grant(record, now);
-        self.count_at(leaf, |books| {
-            count(&mut books.queue.admitted);
-            books.record_wait(admitted.since, admitted.sample, now);
-        });
-        self.observe_granted(leaf, admitted.since, now);
+        self.count_granted(next.leaf, &admitted, || now);
+        self.observe_granted(next.leaf, admitted.since, now);
         Some(admitted)
+    }
+
+    #[inline]
+    fn count_granted(&mut self, leaf: NodeId, admitted: &Removed, clock: impl FnOnce() -> i64) {
+        let Some(books) = self.books_of(leaf) else { return };
+        count(&mut books.queue.admitted);
+        if admitted.sample > 0 {
+            books.record_wait(admitted.since, admitted.sample, clock());
+        }
     }
 }
 
@@ -57,22 +72,18 @@ impl Queue for FairQueue {
 
     #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
     #[inline(always)]
-    fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64) -> Option<Removed> {
-        if self.sheds() {
-            return self.grant_shedding(clock());
+    fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64, mut removed: impl FnMut(Removed)) -> bool {
+        if self.nodes[NodeId::ROOT].ready.is_empty() && !self.sheds() {
+            return false;
         }
-        let (leaf, admitted, record) = self.next()?;
-        let waited = if admitted.sample > 0 { Some(clock()) } else { None };
-        if !record.is_none() {
-            self.complete_grant(record, waited.unwrap_or_else(clock));
+        if self.sheds() || self.tracker.has_waits() {
+            return self.grant_slow(clock).map(removed).is_some();
         }
-        self.count_at(leaf, |books| {
-            count(&mut books.queue.admitted);
-            if let Some(now) = waited {
-                books.record_wait(admitted.since, admitted.sample, now);
-            }
-        });
-        Some(admitted)
+        let Some(next) = self.choose() else { return false };
+        let Some(admitted) = self.take(next, Removal::Admitted) else { return false };
+        self.count_granted(next.leaf, &admitted, clock);
+        removed(admitted);
+        true
     }
 
     #[inline]

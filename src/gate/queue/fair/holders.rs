@@ -11,7 +11,7 @@ use crate::gate::holders::requester::Flow;
 use crate::gate::holders::watch::GateWatch;
 use crate::gate::key::Key;
 use crate::gate::priority::Priority;
-use crate::gate::queue::waiter::{Removal, Removed, WaitingRequest};
+use crate::gate::queue::waiter::{Removal, WaitingRequest};
 
 impl FairQueue {
     /// Has a declared gate track its holders. Its children must do so, too.
@@ -93,23 +93,10 @@ impl FairQueue {
         self.tracker.add_wait(address, wait);
     }
 
-    /// Removes the first request of a leaf because it is granted. Adds a record of its permits if its gate tracks holders.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn pop_tracked(
-        &mut self,
-        leaf: NodeId,
-        priority: Priority,
-        order: LeafOrder,
-    ) -> Option<(Removed, RecordId)> {
-        let removal = self.grant_removal(leaf, priority, order);
-        Some((self.nodes[leaf].pop_first(priority, order, removal)?, removal.record()))
-    }
-
     /// Returns how the first request of a leaf is removed when it is granted: with a record of its permits if its gate tracks holders.
     /// The waiter belongs to its owner as soon as it is removed, so the record is added before, and
     /// [completed](Self::complete_grant) in the same step.
-    fn grant_removal(&mut self, leaf: NodeId, priority: Priority, order: LeafOrder) -> Removal {
+    pub(super) fn grant_removal(&mut self, leaf: NodeId, priority: Priority, order: LeafOrder) -> Removal {
         let address = self.nodes[leaf].first(priority, order).map(WaitingRequest::address);
         let Some(wait) = address.and_then(|address| self.tracker.remove_wait(address)) else {
             return Removal::Admitted;

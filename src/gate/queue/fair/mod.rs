@@ -53,7 +53,6 @@ pub(in crate::gate) use tracker::{HolderRecord, Ownership, TrackedWait};
 use super::list::{Visit, Waiter};
 use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
 use crate::gate::books::{Books, add};
-use crate::gate::holders::record::RecordId;
 use crate::gate::priority::{Priority, PrioritySet};
 use crate::gate::timer::TimerId;
 use crate::plan::{Keys, Limit, Shed};
@@ -284,20 +283,13 @@ impl FairQueue {
         }
     }
 
-    /// Removes the request that is granted next, and takes its permits. Returns its leaf, and the record of its permits if there is one.
+    /// Removes the request that was chosen, and takes its permits.
     #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
     #[inline(always)]
-    fn next(&mut self) -> Option<(NodeId, Removed, RecordId)> {
-        if self.nodes[NodeId::ROOT].ready.is_empty() {
-            return None;
-        }
-        let NextRequest { leaf, priority, order, weight, chosen_at } = self.choose()?;
+    fn take(&mut self, next: NextRequest, removal: Removal) -> Option<Removed> {
+        let NextRequest { leaf, priority, order, weight, chosen_at } = next;
         let before = self.nodes[leaf].own_candidates();
-        let (removed, record) = if self.tracker.has_waits() {
-            self.pop_tracked(leaf, priority, order)?
-        } else {
-            (self.nodes[leaf].pop_first(priority, order, Removal::Admitted)?, RecordId::NONE)
-        };
+        let removed = self.nodes[leaf].pop_first(priority, order, removal)?;
         let mut was_chosen = chosen_at != NodeId::NONE;
         self.update_path(leaf, before, |id, node, before| {
             // Counts the grant against the lower priorities that it passes. Up to the node where the request was chosen, the choice was
@@ -314,7 +306,7 @@ impl FairQueue {
             node.waiting = node.waiting.saturating_sub(1);
         });
         self.note_length(leaf);
-        Some((leaf, removed, record))
+        Some(removed)
     }
 
     /// Removes one request for another reason. Returns `None` if it does not wait at this gate.

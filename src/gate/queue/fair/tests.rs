@@ -513,8 +513,10 @@ impl<'c> Model<'c> {
                 continue;
             }
             let expected = self.oracle.choose(self.coverage);
-            let granted = self.queue.next();
-            let Some((leaf, removed, _)) = granted else {
+            let chosen = self.queue.choose();
+            let granted =
+                chosen.and_then(|next| Some((next.leaf, self.queue.take(next, Removal::Admitted)?)));
+            let Some((leaf, removed)) = granted else {
                 assert_eq!(expected, None, "no request was granted");
                 return;
             };
