@@ -1,5 +1,6 @@
 //! Gates within gates: keys that share a gate, compared with the gate by itself and with what is built by hand instead.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::{Pin, pin};
@@ -8,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use concurrency_governor::gate::{AcquireOwned, Key};
+use concurrency_governor::gate::{AcquireOwned, Key, OwnedPermit};
 use concurrency_governor::{Gate, GateName, Holders, Keys, Limit};
 use dashmap::DashMap;
 use priority_semaphore::PrioritySemaphore;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::harness::{Contestant, Row, Runner};
 use crate::{peers, pools};
@@ -79,6 +80,7 @@ pub fn rows() -> Vec<Row> {
             vec![
                 of("gate", cycle_keys),
                 of("plain gate", cycle_plain),
+                of("map of semaphores", cycle_map),
                 of("priority-semaphore", cycle_priority),
             ],
             "plain gate",
@@ -94,7 +96,11 @@ pub fn rows() -> Vec<Row> {
             ..row(
                 "key-enqueue",
                 "10 000 keys: enqueue",
-                vec![of("gate", enqueue_keys), of("plain gate", enqueue_plain)],
+                vec![
+                    of("gate", enqueue_keys),
+                    of("plain gate", enqueue_plain),
+                    of("map of semaphores", enqueue_map),
+                ],
                 "plain gate",
             )
         },
@@ -103,7 +109,11 @@ pub fn rows() -> Vec<Row> {
             ..row(
                 "key-drain",
                 "10 000 keys: admit all",
-                vec![of("gate", drain_keys), of("plain gate", drain_plain)],
+                vec![
+                    of("gate", drain_keys),
+                    of("plain gate", drain_plain),
+                    of("map of semaphores", drain_map),
+                ],
                 "plain gate",
             )
         },
@@ -245,6 +255,27 @@ fn look_up_key() -> Runner {
 }
 
 /// A map of semaphores by hand: one for each tenant, and one for all.
+struct SemaphoreMap {
+    all: Arc<Semaphore>,
+    tenants: DashMap<u64, Arc<Semaphore>>,
+}
+
+impl SemaphoreMap {
+    fn new(permits: usize, tenants: u64) -> Self {
+        let each = || Arc::new(Semaphore::new(permits));
+        Self { all: each(), tenants: (0..tenants).map(|tenant| (tenant, each())).collect() }
+    }
+
+    /// Acquires a permit of the tenant, then one of all. The tenant is looked up now.
+    fn acquire(&self, tenant: u64) -> impl Future<Output = Result<MapPermit, AcquireError>> + use<> {
+        let own = Arc::clone(&*self.tenants.get(&tenant).expect("it is in the map"));
+        let all = Arc::clone(&self.all);
+        async move { Ok((own.acquire_owned().await?, all.acquire_owned().await?)) }
+    }
+}
+
+type MapPermit = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 fn acquire_by_map() -> Runner {
     let (all, tenants) = (Semaphore::new(64), DashMap::<String, Arc<Semaphore>>::new());
     tenants.insert("tenant-42".to_owned(), Arc::new(Semaphore::new(64)));
@@ -302,6 +333,12 @@ fn cycle_plain() -> Runner {
     })
 }
 
+fn cycle_map() -> Runner {
+    let map = SemaphoreMap::new(1, KEYS + 1);
+    let first = ready(map.acquire(KEYS)); // of a tenant that does not wait
+    cycle(first, move |tenant| map.acquire(tenant))
+}
+
 fn cycle_priority() -> Runner {
     let semaphore = Arc::new(PrioritySemaphore::new(1));
     let first = semaphore.try_acquire(0).map_err(drop);
@@ -311,70 +348,108 @@ fn cycle_priority() -> Runner {
     })
 }
 
-type Crowd = Vec<Pin<Box<AcquireOwned>>>;
+type Crowd<F> = Vec<Pin<Box<F>>>;
 
-fn crowd_of_keys(gate: &Gate) -> Crowd {
-    (0..CROWD).map(|key| Box::pin(gate.key(key).acquire_owned())).collect()
+fn crowd<F: Future>(request: impl FnMut(u64) -> F) -> Crowd<F> {
+    (0..CROWD).map(request).map(Box::pin).collect()
 }
 
-fn crowd_of_plain(gate: &Gate) -> Crowd {
-    (0..CROWD).map(|_| Box::pin(gate.acquire_owned())).collect()
+fn crowd_of_keys(gate: &Gate) -> Crowd<AcquireOwned> {
+    crowd(|key| gate.key(key).acquire_owned())
 }
 
-fn enqueue(gate: Gate, crowd: fn(&Gate) -> Crowd) -> Runner {
+fn crowd_of_plain(gate: &Gate) -> Crowd<AcquireOwned> {
+    crowd(|_| gate.acquire_owned())
+}
+
+fn wait_all<F: Future>(crowd: &mut Crowd<F>) {
+    crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
+}
+
+/// Requests that arrive while `first` is held.
+fn enqueue<P: 'static, F: Future + 'static>(
+    first: impl Fn() -> P + 'static,
+    crowd: impl Fn() -> Crowd<F> + 'static,
+) -> Runner {
     Box::new(move |times| {
-        let _held = gate.try_acquire().expect("a permit is available");
-        (0..times / CROWD)
-            .map(|_| {
-                let mut crowd = crowd(&gate);
-                timed(|| crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending())))
-            })
-            .sum()
+        let _held = first();
+        let round = |_| {
+            let mut crowd = crowd();
+            timed(|| wait_all(&mut crowd))
+        };
+        (0..times / CROWD).map(round).sum()
     })
 }
 
-fn drain(gate: Gate, crowd: fn(&Gate) -> Crowd) -> Runner {
+/// Requests that wait, and are granted one after the other when `first` is released.
+fn drain<P: 'static, T, E: Debug, F: Future<Output = Result<T, E>> + 'static>(
+    first: impl Fn() -> P + 'static,
+    crowd: impl Fn() -> Crowd<F> + 'static,
+) -> Runner {
     Box::new(move |times| {
-        (0..times / CROWD)
-            .map(|_| {
-                let held = gate.try_acquire().expect("a permit is available");
-                let mut crowd = crowd(&gate);
-                crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
-                timed(|| {
-                    drop(held);
-                    for future in &mut crowd {
-                        match poll(future.as_mut()) {
-                            Poll::Ready(permit) => drop(black_box(permit)),
-                            Poll::Pending => panic!("the permit of the previous waiter is released"),
-                        }
+        let round = |_| {
+            let held = first();
+            let mut crowd = crowd();
+            wait_all(&mut crowd);
+            timed(|| {
+                drop(held);
+                for future in &mut crowd {
+                    match poll(future.as_mut()) {
+                        Poll::Ready(permit) => drop(black_box(permit.expect("it is open"))),
+                        Poll::Pending => panic!("the permit of the previous waiter is released"),
                     }
-                })
+                }
             })
-            .sum()
+        };
+        (0..times / CROWD).map(round).sum()
     })
+}
+
+fn take_one(gate: &Gate) -> OwnedPermit {
+    gate.try_acquire_owned().expect("a permit is available")
 }
 
 fn enqueue_keys() -> Runner {
-    enqueue(keyed(1), crowd_of_keys)
+    let gate = keyed(1);
+    let requests = gate.clone();
+    enqueue(move || take_one(&gate), move || crowd_of_keys(&requests))
 }
 
 fn enqueue_plain() -> Runner {
-    enqueue(plain(1), crowd_of_plain)
+    let gate = plain(1);
+    let requests = gate.clone();
+    enqueue(move || take_one(&gate), move || crowd_of_plain(&requests))
+}
+
+fn enqueue_map() -> Runner {
+    let map = Arc::new(SemaphoreMap::new(1, CROWD + 1));
+    let requests = Arc::clone(&map);
+    enqueue(move || ready(map.acquire(CROWD)), move || crowd(|tenant| requests.acquire(tenant)))
 }
 
 fn drain_keys() -> Runner {
-    drain(keyed(1), crowd_of_keys)
+    let gate = keyed(1);
+    let requests = gate.clone();
+    drain(move || take_one(&gate), move || crowd_of_keys(&requests))
 }
 
 fn drain_plain() -> Runner {
-    drain(plain(1), crowd_of_plain)
+    let gate = plain(1);
+    let requests = gate.clone();
+    drain(move || take_one(&gate), move || crowd_of_plain(&requests))
+}
+
+fn drain_map() -> Runner {
+    let map = Arc::new(SemaphoreMap::new(1, CROWD + 1));
+    let requests = Arc::clone(&map);
+    drain(move || ready(map.acquire(CROWD)), move || crowd(|tenant| requests.acquire(tenant)))
 }
 
 /// Requests of one key, or of a plain gate, at a full queue.
-fn reject(gate: Gate, crowd: fn(&Gate) -> Crowd, flooding: Gate) -> Runner {
-    let held = gate.try_acquire_owned().expect("a permit is available");
-    let mut crowd = crowd(&gate);
-    crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
+fn reject(gate: &Gate, crowd_of: fn(&Gate) -> Crowd<AcquireOwned>, flooding: Gate) -> Runner {
+    let held = take_one(gate);
+    let mut crowd = crowd_of(gate);
+    wait_all(&mut crowd);
     // At a gate with keys, the first request takes the place of another one.
     let mut first = Box::pin(flooding.acquire_owned());
     let _ = poll(first.as_mut());
@@ -387,13 +462,12 @@ fn reject(gate: Gate, crowd: fn(&Gate) -> Crowd, flooding: Gate) -> Runner {
 fn reject_key() -> Runner {
     let bounded = Gate::builder(BENCH, Limit::new(1)).keyed(Keys::up_to(100_000)).queue(CROWD as usize);
     let gate = bounded.build();
-    let flooding = gate.key(CROWD);
-    reject(gate, crowd_of_keys, flooding)
+    reject(&gate, crowd_of_keys, gate.key(CROWD))
 }
 
 fn reject_plain() -> Runner {
     let gate = Gate::builder(BENCH, Limit::new(1)).queue(CROWD as usize).build();
-    reject(gate.clone(), crowd_of_plain, gate)
+    reject(&gate, crowd_of_plain, gate.clone())
 }
 
 /// Returns the bytes that a gate allocates for a key with a waiting request: in the gate, and with the handle of the key. The future
@@ -405,9 +479,9 @@ pub fn bytes_of_waiting_key() -> (usize, usize) {
         let start = allocated();
         let keys: Vec<Gate> = (0..CROWD).map(|key| gate.key(Key::from(key))).collect();
         let with_handles = allocated();
-        let mut crowd: Crowd = keys.iter().map(|key| Box::pin(key.acquire_owned())).collect();
+        let mut crowd: Crowd<_> = keys.iter().map(|key| Box::pin(key.acquire_owned())).collect();
         let with_futures = allocated();
-        crowd.iter_mut().for_each(|future| assert!(poll(future.as_mut()).is_pending()));
+        wait_all(&mut crowd);
         let (handle, node) = (with_handles - start, allocated() - with_futures);
         (node / CROWD as usize, handle / CROWD as usize)
     })
