@@ -261,16 +261,16 @@ struct SemaphoreMap {
 }
 
 impl SemaphoreMap {
-    fn new(permits: usize, tenants: u64) -> Self {
+    fn new(permits: usize, tenants: u64) -> Arc<Self> {
         let each = || Arc::new(Semaphore::new(permits));
-        Self { all: each(), tenants: (0..tenants).map(|tenant| (tenant, each())).collect() }
+        Arc::new(Self { all: each(), tenants: (0..tenants).map(|tenant| (tenant, each())).collect() })
     }
 
-    /// Acquires a permit of the tenant, then one of all. The tenant is looked up now.
-    fn acquire(&self, tenant: u64) -> impl Future<Output = Result<MapPermit, AcquireError>> + use<> {
+    /// Acquires a permit of the tenant, then one of all. The first poll looks up the tenant, as with a key.
+    async fn acquire(self: Arc<Self>, tenant: u64) -> Result<MapPermit, AcquireError> {
         let own = Arc::clone(&*self.tenants.get(&tenant).expect("it is in the map"));
-        let all = Arc::clone(&self.all);
-        async move { Ok((own.acquire_owned().await?, all.acquire_owned().await?)) }
+        let own = own.acquire_owned().await?;
+        Ok((own, Arc::clone(&self.all).acquire_owned().await?))
     }
 }
 
@@ -335,8 +335,8 @@ fn cycle_plain() -> Runner {
 
 fn cycle_map() -> Runner {
     let map = SemaphoreMap::new(1, KEYS + 1);
-    let first = ready(map.acquire(KEYS)); // of a tenant that does not wait
-    cycle(first, move |tenant| map.acquire(tenant))
+    let first = ready(Arc::clone(&map).acquire(KEYS)); // of a tenant that does not wait
+    cycle(first, move |tenant| Arc::clone(&map).acquire(tenant))
 }
 
 fn cycle_priority() -> Runner {
@@ -421,10 +421,15 @@ fn enqueue_plain() -> Runner {
     enqueue(move || take_one(&gate), move || crowd_of_plain(&requests))
 }
 
+/// Takes the one permit for a tenant that does not wait.
+fn take_tenant(map: &Arc<SemaphoreMap>) -> MapPermit {
+    ready(Arc::clone(map).acquire(CROWD)).expect("it is open")
+}
+
 fn enqueue_map() -> Runner {
-    let map = Arc::new(SemaphoreMap::new(1, CROWD + 1));
+    let map = SemaphoreMap::new(1, CROWD + 1);
     let requests = Arc::clone(&map);
-    enqueue(move || ready(map.acquire(CROWD)), move || crowd(|tenant| requests.acquire(tenant)))
+    enqueue(move || take_tenant(&map), move || crowd(|tenant| Arc::clone(&requests).acquire(tenant)))
 }
 
 fn drain_keys() -> Runner {
@@ -440,9 +445,9 @@ fn drain_plain() -> Runner {
 }
 
 fn drain_map() -> Runner {
-    let map = Arc::new(SemaphoreMap::new(1, CROWD + 1));
+    let map = SemaphoreMap::new(1, CROWD + 1);
     let requests = Arc::clone(&map);
-    drain(move || ready(map.acquire(CROWD)), move || crowd(|tenant| requests.acquire(tenant)))
+    drain(move || take_tenant(&map), move || crowd(|tenant| Arc::clone(&requests).acquire(tenant)))
 }
 
 /// Requests of one key, or of a plain gate, at a full queue.
