@@ -331,9 +331,15 @@ impl TreeNode {
 
     /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another step
     /// must decide.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "benchmark row `key`")]
+    #[inline(always)]
     pub(super) fn try_acquire_quiet(&self, weight: u32) -> bool {
-        !self.is_tracked() && self.tree().locked(|state, word| state.admit_quiet(*word, &self.place, weight))
+        if self.is_tracked() {
+            return false;
+        }
+        let mut locked = self.tree().lock();
+        let (state, word) = locked.parts();
+        state.admit_quiet(*word, &self.place, weight)
     }
 
     /// Admits a request that does not wait. Counts nothing if it does not.

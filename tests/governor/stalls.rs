@@ -148,6 +148,30 @@ async fn a_gate_is_stalled_only_if_nothing_moves_while_a_request_waits() {
     assert!(lasted > T && suspects[0].age >= suspects[1].age, "{lasted:?} {suspects:?}");
 }
 
+/// W2: a stall begins when the request begins to wait, also if the last change of the permits was before that.
+#[tokio::test(start_paused = true)]
+async fn a_stall_begins_with_the_wait() {
+    let watched = Watched::new().await;
+    let gate = watched.gate(&WIDE);
+    let _first = hold(&gate, 200 * SECOND);
+    sleep(20 * SECOND).await;
+    let _second = hold(&gate, 200 * SECOND);
+    sleep(20 * SECOND).await;
+    let _waiting = hold(&gate, SECOND);
+    sleep(T + 15 * SECOND).await;
+    let lasted: Vec<Duration> = watched
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Stalled { lasted, .. } => Some(*lasted),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(lasted[..], [lasted] if (T..=T + 15 * SECOND).contains(&lasted)), "{lasted:?}");
+}
+
 /// W2: a busy gate is not stalled, however long a request waits: something moves all the time.
 #[tokio::test(start_paused = true)]
 async fn a_busy_gate_is_not_stalled() {

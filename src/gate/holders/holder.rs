@@ -61,7 +61,7 @@ pub struct Stall {
     pub gate: GateName,
     /// The requests that wait there, those of children and keys included.
     pub waiting: usize,
-    /// Since when no permit was acquired or released.
+    /// Since when a request waits and no permit was acquired or released.
     pub since: Instant,
     /// How long ago that was.
     pub lasted: Duration,

@@ -13,8 +13,8 @@ pub(in crate::gate) struct GateWatch {
     /// Chooses the permits whose hold time is measured.
     pub(in crate::gate) sampler: WaitSampler,
     pub(in crate::gate) holds: Histogram,
-    /// When permits were last acquired or released here. `None` after a release that read no clock: the next look takes its own
-    /// instant, so nothing seems older than it is.
+    /// When permits were last acquired or released here while requests waited in the tree. `None` after a release that read no clock: the
+    /// next look takes its own instant, so nothing seems older than it is.
     pub(in crate::gate) changed: Option<i64>,
     /// When each kind of event was last reported.
     pub(in crate::gate) reported: [i64; REPORTS],
@@ -38,7 +38,7 @@ impl GateWatch {
             overdue_after: clock::from_duration(holders.overdue_duration()),
             sampler: WaitSampler::new(true),
             holds: Histogram::default(),
-            changed: None,
+            changed: Some(i64::MIN),
             reported: [NEVER; REPORTS],
         }
     }

@@ -130,21 +130,21 @@ impl GateState<FairQueue> {
             |wait: &&TrackedWait| queue.full_gate(wait).is_some_and(|full| queue.gate_of(full) == gate);
         let longest =
             queue.tracker().waits().map(|(_, wait)| wait).filter(is_here).map(|wait| wait.since).min();
-        let has_waited = longest.is_some_and(|since| watch.is_overdue(since, now));
-        let stall =
-            if has_waited && watch.is_overdue(changed, now) { self.stall(gate, changed, now) } else { None };
+        // A change that is not noted was made when no request waited, so before this wait began.
+        let stalled = longest.map(|since| since.max(changed)).filter(|since| watch.is_overdue(*since, now));
+        let stall = stalled.and_then(|since| self.stall(gate, since, now));
         Findings { overdue: group(false), unclaimed: group(true), stall }
     }
 
-    fn stall(&self, gate: NodeId, changed: i64, now: i64) -> Option<Stall> {
+    fn stall(&self, gate: NodeId, since: i64, now: i64) -> Option<Stall> {
         let mut suspects = self.queue.holders(gate, now);
         suspects.sort_by_key(|holder| holder.since);
         suspects.truncate(MAX_SUSPECTS);
         Some(Stall {
             gate: self.queue.watch(gate)?.name,
             waiting: self.queue.node(gate).waiting as usize,
-            since: clock::to_instant(changed)?,
-            lasted: clock::elapsed(changed, now),
+            since: clock::to_instant(since)?,
+            lasted: clock::elapsed(since, now),
             suspects,
         })
     }

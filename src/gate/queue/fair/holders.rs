@@ -77,8 +77,16 @@ impl FairQueue {
         self.books_of(node)?.watch.as_deref_mut()
     }
 
-    /// Notes that permits were acquired or released at a gate and its ancestors.
+    /// Notes that permits were acquired or released at a gate and its ancestors while requests wait.
+    #[inline]
     fn note_change(&mut self, from: NodeId, at: Option<i64>) {
+        if self.waiting() > 0 {
+            self.note_change_slow(from, at);
+        }
+    }
+
+    #[cold]
+    fn note_change_slow(&mut self, from: NodeId, at: Option<i64>) {
         self.for_path(from, |node| {
             if let NodeKind::Gate { books } = &mut node.kind {
                 if let Some(watch) = books.watch.as_deref_mut() {

@@ -10,7 +10,8 @@ impl FairQueue {
     /// changed, but that a key may have got a node.
     ///
     /// No request may wait in the tree, and `weight` must not be 0.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "benchmark row `key`")]
+    #[inline(always)]
     pub(in crate::gate) fn admit_quiet(&mut self, place: &Place, weight: u32) -> bool {
         if self.sheds() || place.is_closed_key() {
             return false;
