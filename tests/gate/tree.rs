@@ -493,6 +493,39 @@ fn cancelled_requests_pass_on_their_permits() {
     assert_eq!(io.busy_keys(), 0);
 }
 
+/// L11: requests of many keys with one deadline all end at it, whichever of them were cancelled or admitted before.
+#[test]
+fn equal_deadlines_of_many_keys_are_met() {
+    const KEYS: u64 = 64;
+    let runtime = paused_runtime();
+    runtime.block_on(async {
+        let gate = keyed(1);
+        for left_alone in 0..4_u64 {
+            let held = gate.try_acquire_owned().unwrap();
+            let keys: Vec<Gate> = (0..KEYS).map(|key| gate.key(key)).collect();
+            let deadline = Instant::now() + 10 * MS;
+            let request = |key: &Gate| start_waiting(key.request().deadline(deadline).acquire_owned());
+            let mut waiting: Vec<_> = keys.iter().chain(&keys).map(request).map(Some).collect();
+            // Three of four are cancelled, in an order of their own.
+            let requests = waiting.len();
+            for at in (0..requests).map(|step| step * 37 % requests) {
+                if at as u64 % 4 != left_alone {
+                    waiting[at] = None;
+                }
+            }
+            sleep(10 * MS).await;
+            assert_eq!(gate.waiting(), 0);
+            for (request, _) in waiting.iter_mut().flatten() {
+                assert!(matches!(
+                    poll_once(request),
+                    Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))
+                ));
+            }
+            drop(held);
+        }
+    });
+}
+
 /// Deadlines end waits in a tree, on a blocked thread, too, and strict ones reject on arrival.
 #[test]
 fn deadlines_end_waits() {

@@ -115,7 +115,7 @@ impl FifoQueue {
 
 impl Queue for FifoQueue {
     type Place<'p> = ();
-    type Drained = ();
+    type Node = ();
 
     #[inline]
     fn len(&self) -> usize {
@@ -163,9 +163,11 @@ impl Queue for FifoQueue {
         Some(removed)
     }
 
+    fn node(&self, (): ()) {}
+
     /// The search ends at the last request that is due: where all requests wait equally long it visits no other request.
-    fn remove_expired(&mut self, timer: TimerId, due: usize, now: i64, removed: impl FnMut(Removed)) {
-        let mut left = due;
+    fn remove_expired(&mut self, timer: TimerId, due: Vec<()>, now: i64, removed: impl FnMut(Removed)) {
+        let mut left = due.len();
         let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, &mut left);
         let expired = self.remove_where(Removal::Expired(now), visit, removed);
         add(&mut self.books.queue.expired, expired);

@@ -25,7 +25,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Identifies the gate of a request within the queue.
     type Place<'p>: Copy;
     /// Identifies a gate that has permits in use or requests waiting.
-    type Drained: Copy + Send;
+    type Node: Copy + Ord + Send;
 
     /// Returns the number of requests that wait.
     fn len(&self) -> usize;
@@ -52,8 +52,18 @@ pub(super) trait Queue: Sized + Send + 'static {
         removal: Removal,
     ) -> Option<Removed>;
 
-    /// Removes the `due` requests of this timer whose deadline has passed, and counts them.
-    fn remove_expired(&mut self, timer: TimerId, due: usize, now: i64, removed: impl FnMut(Removed));
+    /// Returns the node of a gate at which a request is about to wait.
+    fn node(&self, place: Self::Place<'_>) -> Self::Node;
+
+    /// Removes the requests of this timer whose deadline has passed, and counts them. There are as many as `due` has nodes, which are
+    /// mostly those at which they wait.
+    fn remove_expired(
+        &mut self,
+        timer: TimerId,
+        due: Vec<Self::Node>,
+        now: i64,
+        removed: impl FnMut(Removed),
+    );
 
     /// Marks the requests of a timer that will not fire, and passes their wakers to `wake`.
     fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker));
@@ -81,8 +91,8 @@ pub(super) trait Queue: Sized + Send + 'static {
     fn clear_waiters(&self, word: &mut Word);
 
     /// Identifies a gate that is not drained. Returns `None` if it is: no permit in use, no request waiting.
-    fn busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Drained>;
+    fn busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Node>;
 
     /// Returns `true` if the gate is not drained.
-    fn is_busy(&self, word: Word, gate: Self::Drained) -> bool;
+    fn is_busy(&self, word: Word, gate: Self::Node) -> bool;
 }

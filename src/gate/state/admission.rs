@@ -18,8 +18,8 @@ use crate::plan::{GateName, Limit};
 /// What the lock of a gate protects.
 pub(in crate::gate) struct GateState<Q: Queue> {
     pub(in crate::gate) queue: Q,
-    pub(super) timers: Timers,
-    pub(super) drain_waiters: DrainWaiters<Q::Drained>,
+    pub(super) timers: Timers<Q::Node>,
+    pub(super) drain_waiters: DrainWaiters<Q::Node>,
     /// The bound of the whole queue, where the queue itself has none.
     pub(in crate::gate) queue_bound: usize,
     /// The limit of a gate by itself while it is paused. Meaningless otherwise, and in a tree.
@@ -451,7 +451,11 @@ impl<Q: Queue> GateState<Q> {
 
     /// Finishes the removal of a request whose owner must be woken.
     #[inline]
-    pub(in crate::gate) fn wake_removed(timers: &mut Timers, removed: Removed, wake_list: &mut WakeList) {
+    pub(in crate::gate) fn wake_removed(
+        timers: &mut Timers<Q::Node>,
+        removed: Removed,
+        wake_list: &mut WakeList,
+    ) {
         if let Some(waker) = removed.waker {
             wake_list.push(waker);
         }
@@ -482,6 +486,6 @@ impl<Q: Queue> GateState<Q> {
 /// Removes the deadline of a request from its timer.
 #[cold]
 #[inline(never)]
-fn unregister(timers: &mut Timers, timer: TimerId, deadline: i64, wake_list: &mut WakeList) {
+fn unregister<N>(timers: &mut Timers<N>, timer: TimerId, deadline: i64, wake_list: &mut WakeList) {
     wake_list.push_unused_timer(timers.unregister(timer, deadline));
 }

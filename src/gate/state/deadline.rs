@@ -22,7 +22,7 @@ impl<Q: Queue> GateState<Q> {
         instant: i64,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Result<(TimerId, Option<Rearm>), Rejection> {
-        let registered = self.timers.register(runtime, instant, make_waker);
+        let registered = self.timers.register(runtime, instant, self.queue.node(place), make_waker);
         registered.ok_or_else(|| {
             let rejection = Rejection::QueueFull(AtLevel::own(self.queue.len() as u64));
             self.queue.count(place, |books| books.count_rejection(&rejection));
@@ -46,9 +46,10 @@ impl<Q: Queue> GateState<Q> {
             return None;
         }
         wake_list.set_unused(self.queue.replace_waker(place, waiter.as_mut(), waker));
+        let node = self.queue.node(place);
         let request = self.queue.request_mut(place, waiter)?;
         // If the table is full, the request keeps waiting, and its deadline does not end the wait any more.
-        let (timer, rearm) = self.timers.register(runtime, request.deadline, make_waker)?;
+        let (timer, rearm) = self.timers.register(runtime, request.deadline, node, make_waker)?;
         let lost = std::mem::replace(&mut request.timer, timer);
         wake_list.push_unused_timer(self.timers.unregister(lost, request.deadline));
         rearm
@@ -87,7 +88,7 @@ impl<Q: Queue> GateState<Q> {
         self.timers.disarm(timer);
         let (due, unused) = self.timers.unregister_due(timer, now);
         wake_list.push_unused_timer(unused);
-        wake_list.reserve(due);
+        wake_list.reserve(due.len());
         let mut was_head = false;
         self.queue.remove_expired(timer, due, now, |removed| {
             // Their deadlines are unregistered already.

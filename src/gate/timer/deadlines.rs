@@ -1,21 +1,47 @@
 //! The deadlines of the requests at one timer.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::mem;
 
-/// A multiset of deadlines that knows the earliest one.
+/// A multiset of deadlines that knows the earliest one, with the nodes of their requests.
 ///
 /// Two binary heaps with lazy deletion. The earliest deadline is popped from `all`. Any other is also pushed to `removed`, and
 /// both copies are popped once it is the earliest. Deadlines mostly arrive in ascending order, so both heaps mostly add at their
-/// end: benchmark row `timeout`.
-pub(super) struct Deadlines {
-    all: BinaryHeap<Reverse<i64>>,
+/// end: benchmark row `timeout`. Of equal deadlines any may be removed, so one that is left may have the node of another.
+pub(super) struct Deadlines<N> {
+    all: BinaryHeap<Entry<N>>,
     /// A part of `all`. The earliest of `all` is not in it.
     removed: BinaryHeap<Reverse<i64>>,
 }
 
-impl Deadlines {
+/// A deadline with the node of its request. The earliest one is the greatest.
+struct Entry<N> {
+    deadline: i64,
+    node: N,
+}
+
+impl<N> Ord for Entry<N> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.deadline.cmp(&self.deadline)
+    }
+}
+
+impl<N> PartialOrd for Entry<N> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<N> PartialEq for Entry<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<N> Eq for Entry<N> {}
+
+impl<N> Deadlines<N> {
     pub(super) fn new() -> Self {
         // Room for a few deadlines beside the removed ones.
         Self {
@@ -30,11 +56,11 @@ impl Deadlines {
 
     /// Returns the earliest deadline.
     pub(super) fn first(&self) -> Option<i64> {
-        self.all.peek().map(|Reverse(first)| *first)
+        self.all.peek().map(|first| first.deadline)
     }
 
-    pub(super) fn insert(&mut self, deadline: i64) {
-        self.all.push(Reverse(deadline));
+    pub(super) fn insert(&mut self, deadline: i64, node: N) {
+        self.all.push(Entry { deadline, node });
     }
 
     /// Removes one deadline that was inserted and is not removed yet.
@@ -51,16 +77,20 @@ impl Deadlines {
         }
     }
 
-    /// Removes the deadlines up to `now`, and returns their number.
-    pub(super) fn remove_due(&mut self, now: i64) -> usize {
-        let due = pop_due(&mut self.all, now).saturating_sub(pop_due(&mut self.removed, now));
-        self.drop_removed_first();
+    /// Removes the deadlines up to `now`, and returns their nodes.
+    pub(super) fn remove_due(&mut self, now: i64) -> Vec<N> {
+        let mut due = Vec::new();
+        while self.first().is_some_and(|first| first <= now) {
+            due.extend(self.all.pop().map(|first| first.node));
+            self.drop_removed_first();
+        }
         due
     }
 
     /// Restores the rule that the earliest deadline is not in `removed`.
     fn drop_removed_first(&mut self) {
-        while !self.removed.is_empty() && self.removed.peek() == self.all.peek() {
+        while !self.removed.is_empty() && self.removed.peek().map(|Reverse(removed)| *removed) == self.first()
+        {
             self.removed.pop();
             self.all.pop();
         }
@@ -71,18 +101,11 @@ impl Deadlines {
         let all = mem::take(&mut self.all).into_sorted_vec();
         let mut removed = mem::take(&mut self.removed).into_sorted_vec();
         let mut next_removed = removed.iter().peekable();
-        self.all = all.into_iter().filter(|deadline| next_removed.next_if_eq(&deadline).is_none()).collect();
+        let is_left = |entry: &Entry<N>| next_removed.next_if_eq(&&Reverse(entry.deadline)).is_none();
+        self.all = all.into_iter().filter(is_left).collect();
         removed.clear(); // keeps its memory
         self.removed = BinaryHeap::from(removed);
     }
-}
-
-fn pop_due(heap: &mut BinaryHeap<Reverse<i64>>, now: i64) -> usize {
-    let before = heap.len();
-    while heap.peek().is_some_and(|Reverse(first)| *first <= now) {
-        heap.pop();
-    }
-    before.saturating_sub(heap.len())
 }
 
 /// Below this number of removed deadlines the heaps are not rebuilt.
@@ -91,23 +114,26 @@ const MIN_REBUILD: usize = 16;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::iter;
 
     use super::*;
 
-    /// The deadlines up to an instant are removed at once and counted, and so is each of several equal ones.
+    /// The deadlines up to an instant are removed at once, each with its node, and so is each of several equal ones.
     #[test]
-    fn due_deadlines_are_counted() {
+    fn due_deadlines_are_removed_with_their_nodes() {
         let mut deadlines = Deadlines::new();
-        for deadline in [5, 1, 3, 3, 9] {
-            deadlines.insert(deadline);
+        for (deadline, node) in [(5, 'a'), (1, 'b'), (3, 'c'), (3, 'c'), (9, 'd'), (4, 'e')] {
+            deadlines.insert(deadline, node);
         }
         deadlines.remove(3);
-        assert_eq!((deadlines.first(), deadlines.remove_due(5), deadlines.first()), (Some(1), 3, Some(9)));
-        assert_eq!((deadlines.remove_due(i64::MAX), deadlines.is_empty()), (1, true));
+        deadlines.remove(4);
+        assert_eq!((deadlines.first(), deadlines.remove_due(5)), (Some(1), vec!['b', 'c', 'a']));
+        assert_eq!((deadlines.first(), deadlines.remove_due(i64::MAX)), (Some(9), vec!['d']));
+        assert!(deadlines.is_empty());
     }
 
-    /// After each random operation the deadlines are those of a sorted map, and the removed ones take no more memory than the
-    /// others.
+    /// After each random operation the deadlines and their nodes are those of a sorted map, and the removed ones take no more memory than
+    /// the others.
     #[test]
     fn deadlines_follow_a_sorted_map() {
         let (mut deadlines, mut model) = (Deadlines::new(), BTreeMap::<i64, usize>::new());
@@ -118,7 +144,7 @@ mod tests {
             match choice {
                 0..8 => {
                     let deadline = if choice < 5 { step } else { step - drawn };
-                    deadlines.insert(deadline);
+                    deadlines.insert(deadline, deadline);
                     *model.entry(deadline).or_default() += 1;
                 }
                 8..15 => {
@@ -133,8 +159,9 @@ mod tests {
                 }
                 _ => {
                     let later = model.split_off(&(step - drawn + 1));
-                    let due = mem::replace(&mut model, later).into_values().sum::<usize>();
-                    assert_eq!(deadlines.remove_due(step - drawn), due);
+                    let due = mem::replace(&mut model, later).into_iter();
+                    let due = due.flat_map(|(deadline, count)| iter::repeat_n(deadline, count));
+                    assert_eq!(deadlines.remove_due(step - drawn), due.collect::<Vec<_>>());
                 }
             }
             assert_eq!(deadlines.first(), model.keys().next().copied());

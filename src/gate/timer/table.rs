@@ -10,15 +10,14 @@ use super::id::{RuntimeId, TimerId};
 use super::rearm::Rearm;
 use crate::gate::clock::NEVER;
 
-/// The timer table. A slot is reused for another runtime once it has no deadlines.
-#[derive(Default)]
-pub(in crate::gate) struct Timers(Vec<TimerSlot>);
+/// The timer table, with the nodes of the requests. A slot is reused for another runtime once it has no deadlines.
+pub(in crate::gate) struct Timers<N>(Vec<TimerSlot<N>>);
 
-struct TimerSlot {
+struct TimerSlot<N> {
     runtime: RuntimeId,
     /// Runs the expiry of the gate when the timer fires.
     waker: Waker,
-    deadlines: Deadlines,
+    deadlines: Deadlines<N>,
     /// The instant that the `Sleep` is set for, or is being set for; [`NEVER`] if it will not fire. It is at most the earliest
     /// deadline, except between [`Timers::disarm`] and the next [`Timers::rearm`].
     armed_for: i64,
@@ -26,7 +25,13 @@ struct TimerSlot {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timers {
+impl<N> Default for Timers<N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<N> Timers<N> {
     /// Adds a deadline to the timer of this runtime, and creates the timer if there is none. Returns the timer, and what the
     /// caller must set without the lock if the timer does not fire in time already.
     ///
@@ -36,6 +41,7 @@ impl Timers {
         &mut self,
         runtime: RuntimeId,
         deadline: i64,
+        node: N,
         make_waker: impl FnOnce(TimerId) -> Waker,
     ) -> Option<(TimerId, Option<Rearm>)> {
         // The slot of the runtime, else one that no other runtime needs, else a new one.
@@ -49,7 +55,7 @@ impl Timers {
         }
         let slot = self.slot(timer)?;
         slot.runtime = runtime;
-        slot.deadlines.insert(deadline);
+        slot.deadlines.insert(deadline, node);
         // Under the same lock as the insertion: later the slot may belong to another runtime, and this thread would create the
         // `Sleep` in the wrong one.
         Some((timer, self.rearm(timer)))
@@ -63,13 +69,14 @@ impl Timers {
         slot.take_unused_sleep()
     }
 
-    /// Removes the deadlines up to `now`. Returns their number, and the `Sleep` if no deadline is left.
+    /// Removes the deadlines up to `now`. Returns the nodes of their requests, and the `Sleep` if no deadline is left. If several requests
+    /// had equal deadlines, a node may be that of one that was unregistered.
     pub(in crate::gate) fn unregister_due(
         &mut self,
         timer: TimerId,
         now: i64,
-    ) -> (usize, Option<Pin<Box<Sleep>>>) {
-        let Some(slot) = self.slot(timer) else { return (0, None) };
+    ) -> (Vec<N>, Option<Pin<Box<Sleep>>>) {
+        let Some(slot) = self.slot(timer) else { return (Vec::new(), None) };
         (slot.deadlines.remove_due(now), slot.take_unused_sleep())
     }
 
@@ -124,16 +131,18 @@ impl Timers {
     }
 
     #[inline]
-    fn slot(&mut self, timer: TimerId) -> Option<&mut TimerSlot> {
+    fn slot(&mut self, timer: TimerId) -> Option<&mut TimerSlot<N>> {
         self.0.get_mut(usize::from(timer.0))
     }
+}
 
+#[cfg(test)]
+impl Timers<()> {
     /// Returns a full table, in which this runtime has every timer.
-    #[cfg(test)]
     pub(in crate::gate) fn full(runtime: RuntimeId) -> Self {
         let slot = |_| {
             let mut deadlines = Deadlines::new();
-            deadlines.insert(0);
+            deadlines.insert(0, ());
             TimerSlot { runtime, waker: Waker::noop().clone(), deadlines, armed_for: NEVER, sleep: None }
         };
         Self((0..TimerId::NONE.0).map(slot).collect())
@@ -150,7 +159,7 @@ pub(in crate::gate) enum TimerState {
     Lost,
 }
 
-impl TimerSlot {
+impl<N> TimerSlot<N> {
     fn take_unused_sleep(&mut self) -> Option<Pin<Box<Sleep>>> {
         if !self.deadlines.is_empty() {
             return None;
@@ -170,8 +179,8 @@ mod tests {
     use super::*;
     use crate::gate::clock;
 
-    fn register(timers: &mut Timers, on: &Runtime, deadline: i64) -> (TimerId, Option<Rearm>) {
-        timers.register(on.handle().id(), deadline, |_| Waker::noop().clone()).unwrap()
+    fn register(timers: &mut Timers<()>, on: &Runtime, deadline: i64) -> (TimerId, Option<Rearm>) {
+        timers.register(on.handle().id(), deadline, (), |_| Waker::noop().clone()).unwrap()
     }
 
     /// If two threads set one timer at once, the earlier of both settings is kept, whichever thread returns last.
@@ -225,7 +234,7 @@ mod tests {
             assert_eq!([1, 2, 3].map(|deadline| unregister(deadline).is_some()), [false, false, true]);
             assert!(timers.rearm(timer).is_none());
             assert_eq!(register(&mut timers, &runtimes[1], 1).0, TimerId(1));
-            assert_eq!(timers.unregister_due(TimerId(1), 1).0, 2);
+            assert_eq!(timers.unregister_due(TimerId(1), 1).0.len(), 2);
         }
         assert_eq!(timers.0.len(), 2);
     }

@@ -47,7 +47,7 @@ impl FairQueue {
 
 impl Queue for FairQueue {
     type Place<'p> = &'p Place;
-    type Drained = NodeId;
+    type Node = NodeId;
 
     #[inline]
     fn len(&self) -> usize {
@@ -96,7 +96,11 @@ impl Queue for FairQueue {
         self.cancel_at(id, waiter, removal)
     }
 
-    fn remove_expired(&mut self, timer: TimerId, due: usize, now: i64, removed: impl FnMut(Removed)) {
+    fn node(&self, place: &Place) -> NodeId {
+        self.resolve(place).unwrap_or(NodeId::ROOT) // a gate at which a request waits has a node
+    }
+
+    fn remove_expired(&mut self, timer: TimerId, due: Vec<NodeId>, now: i64, removed: impl FnMut(Removed)) {
         self.expire(timer, due, now, removed);
     }
 

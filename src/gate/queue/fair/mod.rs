@@ -379,18 +379,43 @@ impl FairQueue {
         }
     }
 
-    /// Removes the `due` requests of this timer whose deadline has passed. Visits the nodes up to the last of them.
-    fn expire(&mut self, timer: TimerId, due: usize, now: i64, mut on_removed: impl FnMut(Removed)) {
-        let mut left = due;
+    /// Removes the requests of this timer whose deadline has passed, as many as there are nodes in `due`. Visits the queues of these nodes,
+    /// and all nodes only if deadlines of several nodes were equal to the nanosecond: then `due` may have the node of another one.
+    fn expire(
+        &mut self,
+        timer: TimerId,
+        mut due: Vec<NodeId>,
+        now: i64,
+        mut on_removed: impl FnMut(Removed),
+    ) {
+        due.sort_unstable();
+        let mut left = 0;
+        for nodes in due.chunk_by(|node, next| node == next) {
+            let mut left_here = nodes.len();
+            let leaf = self.leaf(nodes[0]);
+            self.expire_at(leaf, timer, &mut left_here, now, &mut on_removed);
+            left = left_here.saturating_add(left);
+        }
         for id in self.nodes.ids() {
             if left == 0 {
                 return;
             }
-            if self.nodes[id].waiting_priorities.is_empty() {
-                continue;
-            }
-            let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, &mut left);
-            self.remove_where(id, Removal::Expired(now), visit, &mut on_removed);
+            self.expire_at(id, timer, &mut left, now, &mut on_removed);
+        }
+    }
+
+    /// Removes `left` requests of this timer whose deadline has passed, if so many wait in a leaf, and subtracts them.
+    fn expire_at(
+        &mut self,
+        leaf: NodeId,
+        timer: TimerId,
+        left: &mut usize,
+        now: i64,
+        on_removed: &mut impl FnMut(Removed),
+    ) {
+        if !self.nodes[leaf].waiting_priorities.is_empty() {
+            let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, left);
+            self.remove_where(leaf, Removal::Expired(now), visit, on_removed);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::gate::priority::{CLASSES, Priority, PrioritySet};
 use crate::gate::queue::list::{ListEnd, WaitList};
 
 /// Identifies a node of a tree. A number is used again after its node was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::gate) struct NodeId(pub(super) u32);
 
 impl NodeId {
