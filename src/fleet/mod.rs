@@ -9,17 +9,7 @@
 
 mod share;
 
-mod leave;
-mod shared_gate;
-mod shared_request;
-
-mod shared_permit;
-
-mod block_return;
-mod driver;
-mod leased_items;
-mod shared_core;
-mod shared_status;
+mod shared;
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod engine_ledger;
@@ -40,7 +30,6 @@ mod boot_clock;
 mod lease;
 mod step;
 
-pub use block_return::{BlockReturn, UnreturnedBlock};
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub use engine_ledger::EngineLedger;
 pub use lease::{Lease, LeasePhase};
@@ -52,12 +41,12 @@ pub use postgres::PostgresLedger;
 #[cfg(feature = "redis")]
 pub use redis::RedisLedger;
 pub use share::{Share, ShareError};
-pub use shared_gate::SharedGate;
-pub use shared_permit::SharedPermit;
-pub use shared_request::{SharedAcquire, SharedRequest};
-pub use shared_status::{LeaseLost, SharedAcquireError, SharedStatus, SharedTryError, Unleased};
+pub use shared::{
+    BlockReturn, LeaseLost, SharedAcquire, SharedAcquireError, SharedGate, SharedPermit, SharedRequest,
+    SharedStatus, SharedTryError, Unleased, UnreturnedBlock,
+};
 
-pub(crate) use leased_items::LeasedItems;
+pub(crate) use shared::LeasedItems;
 
 pub use crate::plan::Unreachable;
 

@@ -10,11 +10,9 @@ use crate::gate::Gate;
 use crate::plan::debug_as_display::impl_debug_with_causes;
 use crate::plan::{GateName, Limit, Unreachable};
 
-use super::driver;
 use super::ledger::{Ledger, LedgerError, check_name};
 use super::ledger_url::InvalidLedgerUrl;
-use super::shared_core::SharedCore;
-use super::shared_gate::SharedGate;
+use super::shared::{SharedCore, SharedGate, start};
 use super::step::{LeaseTerms, TermsError};
 
 /// A limit that many processes share, and how this process takes part.
@@ -145,7 +143,7 @@ impl Share {
         let terms = LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
         let gate = SharedGate::new(SharedCore::new(gate, self.name, terms, limit, self.unreachable, changes));
-        driver::start(Arc::clone(gate.core()), self.ledger).map_err(ShareError::Thread)?;
+        start(Arc::clone(gate.core()), self.ledger).map_err(ShareError::Thread)?;
         Ok(gate)
     }
 }

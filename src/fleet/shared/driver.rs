@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 
-use super::ledger::{Ledger, LedgerError};
-use super::shared_core::SharedCore;
+use super::core::SharedCore;
+use crate::fleet::ledger::{Ledger, LedgerError};
 
 /// Starts the thread. It ends after the last handle and permit of the gate.
 #[cfg(not(fleet_turmoil))]
-pub(super) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
+pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let thread = thread::Builder::new().name("lease".to_owned());
     thread.spawn(move || runtime.block_on(renew(&core, &*ledger.with_own_connection())))?;
@@ -27,7 +27,7 @@ pub(super) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Resul
 /// Starts a task of the simulated host, because a thread would leave the simulation.
 #[cfg(fleet_turmoil)]
 #[expect(clippy::unnecessary_wraps, reason = "the thread can fail to start")]
-pub(super) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
+pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
     tokio::spawn(async move { renew(&core, &*ledger.with_own_connection()).await });
     Ok(())
 }

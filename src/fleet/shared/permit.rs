@@ -7,9 +7,9 @@ use std::sync::atomic::{self, Ordering};
 
 use crate::gate::{Attempt, Gate, OfGate, OwnedPermit};
 
-use super::shared_core::SharedCore;
-use super::shared_status::LeaseLost;
-use super::step::Fence;
+use super::core::SharedCore;
+use super::status::LeaseLost;
+use crate::fleet::step::Fence;
 
 /// Permits of a shared gate. Dropping it returns them.
 pub struct SharedPermit {

@@ -16,9 +16,9 @@ use crate::feedback::Outcome;
 use crate::gate::{self, AcquireError, Gate, OwnedPermit, Priority, Request, UnleasedRejection};
 use crate::plan::{GateName, Limit};
 
-use super::shared_core::{SharedCore, WaitingWeight};
-use super::shared_permit::{SharedHandle, SharedPermit};
-use super::shared_status::{SharedAcquireError, SharedTryError};
+use super::core::{SharedCore, WaitingWeight};
+use super::permit::{SharedHandle, SharedPermit};
+use super::status::{SharedAcquireError, SharedTryError};
 
 /// A request to a shared gate: its weight, and how long it waits. [`SharedGate::request`](super::SharedGate::request) creates it.
 ///

@@ -7,14 +7,14 @@ use std::sync::{Arc, Weak};
 use crate::gate::{Gate, GateStatus, Holder, Key, KeyStatus, Resize, WakeList};
 use crate::plan::{GateName, Limit};
 
+use super::core::SharedCore;
 use super::leased_items::LeasedItems;
-use super::shared_core::SharedCore;
-use super::shared_permit::{SharedHandle, SharedPermit};
-use super::shared_request::SharedRequest;
-use super::shared_status::{SharedAcquireError, SharedStatus, SharedTryError, Unleased};
+use super::permit::{SharedHandle, SharedPermit};
+use super::request::SharedRequest;
+use super::status::{SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 
 /// A gate whose limit is a block of permits that is leased from a ledger, or a child or key of such a gate.
-/// [`Governor::shared`](crate::Governor::shared) and [`Share::open`](super::Share::open) return it.
+/// [`Governor::shared`](crate::Governor::shared) and [`Share::open`](crate::fleet::Share::open) return it.
 ///
 /// Acquiring calls no engine: a thread of the gate renews the lease. Without a lease the gate is *paused*: requests stay in the queue, in
 /// their order, and none is admitted. A clone is another handle. The lease ends when the last handle and the last permit are dropped.
@@ -29,7 +29,7 @@ pub struct SharedGate {
 }
 
 impl SharedGate {
-    pub(super) fn new(core: SharedCore) -> Self {
+    pub(in crate::fleet) fn new(core: SharedCore) -> Self {
         let local = core.gate().clone();
         Self { handle: Arc::new(SharedHandle::new(core)), local }
     }
@@ -39,7 +39,7 @@ impl SharedGate {
         Self { handle: Arc::clone(&self.handle), local }
     }
 
-    pub(super) fn core(&self) -> &Arc<SharedCore> {
+    pub(in crate::fleet) fn core(&self) -> &Arc<SharedCore> {
         self.handle.core()
     }
 

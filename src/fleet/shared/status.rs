@@ -6,7 +6,7 @@ use crate::gate::{AcquireError, Histogram, TryAcquireError};
 use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{GateName, LeaseExplanation, LeaseState, Limit};
 
-use super::step::{Fence, LimitVersion};
+use crate::fleet::step::{Fence, LimitVersion};
 
 /// The state of a shared gate and of its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]

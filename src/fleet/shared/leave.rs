@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::block_return::BlockReturn;
-use super::shared_gate::SharedGate;
+use super::gate::SharedGate;
 
 impl SharedGate {
     /// Closes the gate in this process, and returns its block to the ledger once no permit is in use and no request waits. Resolves when

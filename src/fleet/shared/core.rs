@@ -15,15 +15,15 @@ use crate::gate::{Gate, Histogram, Resize, WakeList};
 use crate::plan::{LeaseState, Limit, Unreachable};
 
 use super::block_return::BlockReturn;
-use super::boot_clock;
-use super::lease::{Lease, LeasePhase};
 use super::leased_items::LeasedItems;
-use super::ledger::LedgerError;
-use super::shared_status::{SharedStatus, Unleased};
-use super::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
+use super::status::{SharedStatus, Unleased};
+use crate::fleet::boot_clock;
+use crate::fleet::lease::{Lease, LeasePhase};
+use crate::fleet::ledger::LedgerError;
+use crate::fleet::step::{Ask, Fence, Grant, LeaseTerms, LimitVersion};
 
 /// What the handles share with the thread that renews the lease.
-pub(super) struct SharedCore {
+pub(in crate::fleet) struct SharedCore {
     /// The local gate, which may have children and keys. Its limit is the block. A limit is at least 1, so the gate is paused while the block
     /// is 0.
     gate: Gate,
@@ -109,7 +109,7 @@ struct Demand {
 impl SharedCore {
     /// Puts a gate on a share. The gate is new, and the root of its tree if it has one. Its limit becomes the local limit: the most that
     /// this process asks for. It has no lease yet.
-    pub(super) fn new(
+    pub(in crate::fleet) fn new(
         gate: Gate,
         name: String,
         terms: LeaseTerms,
