@@ -186,10 +186,8 @@ impl Gate {
 
     /// Sets the limit without waking. The caller wakes the waiters by dropping the list, after it releases its own lock.
     #[inline]
-    pub(crate) fn resize_without_waking(&self, limit: Limit) -> (Resize, WakeList) {
-        let mut wake_list = WakeList::default();
-        let resize = self.shared.resize_without_waking(limit, &mut wake_list);
-        (resize, wake_list)
+    pub(crate) fn resize_without_waking(&self, limit: Limit, wake_list: &mut WakeList) -> Resize {
+        self.shared.resize_without_waking(limit, wake_list)
     }
 
     /// Closes the gate for good: all waiting and future requests are rejected with `Closed`, also those of its children and keys.
@@ -261,27 +259,27 @@ impl Gate {
     /// # }
     /// ```
     pub fn pause(&self) {
-        self.pause_without_waking().wake_all();
+        let mut wake_list = WakeList::default();
+        self.pause_without_waking(&mut wake_list);
+        wake_list.wake_all();
     }
 
     /// Pauses the gate. The caller wakes the waiters elsewhere in its tree by dropping the list, after it releases its own lock.
-    pub(crate) fn pause_without_waking(&self) -> WakeList {
-        let mut wake_list = WakeList::default();
-        self.shared.pause(&mut wake_list);
-        wake_list
+    pub(crate) fn pause_without_waking(&self, wake_list: &mut WakeList) {
+        self.shared.pause(wake_list);
     }
 
     /// Ends a [pause](Self::pause), and admits the requests that wait and fit. The gate stays paused if one above it is. It has no effect
     /// on a gate that is not paused.
     pub fn resume(&self) {
-        self.resume_without_waking().wake_all();
+        let mut wake_list = WakeList::default();
+        self.resume_without_waking(&mut wake_list);
+        wake_list.wake_all();
     }
 
     /// Ends a pause. The caller wakes the waiters by dropping the list, after it releases its own lock.
-    pub(crate) fn resume_without_waking(&self) -> WakeList {
-        let mut wake_list = WakeList::default();
-        self.shared.resume(&mut wake_list);
-        wake_list
+    pub(crate) fn resume_without_waking(&self, wake_list: &mut WakeList) {
+        self.shared.resume(wake_list);
     }
 
     /// Returns `true` if the gate, or one above it, is [paused](Self::pause).

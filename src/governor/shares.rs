@@ -175,7 +175,9 @@ impl Shares {
         if let Some(shared) = self.leased(gate.name()) {
             return shared.set_local_limit(limit);
         }
-        gate.resize_without_waking(limit)
+        let mut wake_list = WakeList::default();
+        let resize = gate.resize_without_waking(limit, &mut wake_list);
+        (resize, wake_list)
     }
 
     /// Returns the lease of a shared gate.

@@ -38,13 +38,13 @@ async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
         // The error is the usual case: there was nothing to do before the next exchange.
         let _ = timeout(core.idle_time(), core.kicked()).await;
         core.lapse_if_due();
-        if let Some(exchange) = core.begin() {
+        if let Some(ask) = core.begin() {
             let begun = Instant::now();
-            let answer = timeout(EXCHANGE_TIMEOUT, ledger.exchange(core.name(), exchange.ask())).await;
+            let answer = timeout(EXCHANGE_TIMEOUT, ledger.exchange(core.name(), ask)).await;
             let answer = answer.unwrap_or_else(|elapsed| {
                 Err(LedgerError::Engine { engine: "the ledger", source: elapsed.into() })
             });
-            core.finish(exchange.seq(), answer, begun.elapsed());
+            core.finish(ask.seq, answer, begun.elapsed());
         }
         if core.is_over() {
             return;

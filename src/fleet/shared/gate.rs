@@ -55,7 +55,7 @@ impl SharedGate {
 
     /// Notes that items were dropped.
     pub(crate) fn note_items(&self) {
-        self.core().note_items();
+        self.core().kick();
     }
 
     /// Returns how many items may be live now: the permits of the block, or of this gate within it if those are fewer.

@@ -6,6 +6,7 @@
 //! leave           returns the block, and waits until the ledger has it
 //! gate            SharedGate: the handle
 //! request         SharedRequest: weights, deadlines, and what a request does once it is admitted
+//! acquire         a request as a future, as a blocked thread, or at once
 //! permit          SharedPermit, and the handle that keeps the lease
 //! driver          the thread that makes the exchanges
 //! core            the local gate and its lease: what handles and the thread share
@@ -19,6 +20,7 @@ mod leave;
 mod gate;
 mod request;
 
+mod acquire;
 mod permit;
 
 mod driver;
@@ -29,10 +31,11 @@ mod block_return;
 mod leased_items;
 mod status;
 
+pub use acquire::SharedAcquire;
 pub use block_return::{BlockReturn, UnreturnedBlock};
 pub use gate::SharedGate;
 pub use permit::SharedPermit;
-pub use request::{SharedAcquire, SharedRequest};
+pub use request::SharedRequest;
 pub use status::{LeaseLost, SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 
 pub(crate) use leased_items::LeasedItems;

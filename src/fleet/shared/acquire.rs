@@ -1,0 +1,285 @@
+//! Requests that acquire: as a future, as a blocked thread, or at once.
+//!
+//! A permit of the local gate counts only after [`SharedHandle::admit`] has read the clock. If the lease has ended by then, the request
+//! waits anew.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::task::coop;
+use tokio::time::Instant;
+
+use crate::gate::{AcquireError, Gate, OwnedPermit, Priority, Request, UnleasedRejection};
+use crate::plan::{GateName, Limit};
+
+use super::core::{SharedCore, WaitingWeight};
+use super::permit::{SharedHandle, SharedPermit};
+use super::status::{SharedAcquireError, SharedTryError};
+
+/// Where a request is made, its weight and priority, and how long it waits.
+#[derive(Clone, Copy)]
+pub(super) struct SharedOptions<'g> {
+    pub(super) handle: &'g Arc<SharedHandle>,
+    /// The gate of the lease, or one of its children or keys.
+    pub(super) local: &'g Gate,
+    pub(super) weight: u32,
+    pub(super) priority: Priority,
+    pub(super) deadline: Option<Instant>,
+    pub(super) max_wait: Option<Duration>,
+}
+
+impl<'g> SharedOptions<'g> {
+    pub(super) const fn new(handle: &'g Arc<SharedHandle>, local: &'g Gate) -> Self {
+        Self { handle, local, weight: 1, priority: Priority::Normal, deadline: None, max_wait: None }
+    }
+
+    /// Waits for the permits.
+    pub(super) const fn acquire(self, location: &'static Location<'static>) -> AcquireShared<'g> {
+        AcquireShared { options: self, location, slow: None }
+    }
+
+    /// As [`acquire`](Self::acquire), with a future that has a handle of its own.
+    pub(super) fn acquire_owned(self, location: &'static Location<'static>) -> SharedAcquire {
+        let Self { handle, local, weight, priority, deadline, max_wait } = self;
+        let (handle, local) = (Arc::clone(handle), local.clone());
+        let gate = local.clone();
+        let acquiring = async move {
+            let (handle, local) = (&handle, &local);
+            let options = SharedOptions { handle, local, weight, priority, deadline, max_wait };
+            options.acquire(location).await
+        };
+        SharedAcquire { gate, weight, priority, acquiring: Box::pin(acquiring) }
+    }
+
+    /// Blocks the thread until the permits are acquired.
+    #[track_caller]
+    pub(super) fn acquire_blocking(
+        self,
+        location: &'static Location<'static>,
+    ) -> Result<SharedPermit, SharedAcquireError> {
+        let arrival = self.arrive(location)?;
+        loop {
+            let waiting = WaitingWeight::add(self.core(), self.weight);
+            let acquired = arrival.request.acquire_owned_blocking();
+            drop(waiting);
+            if let Some(permit) = self.admit(acquired, &arrival)? {
+                return Ok(permit);
+            }
+        }
+    }
+
+    /// Acquires the permits without waiting.
+    pub(super) fn try_acquire(
+        self,
+        location: &'static Location<'static>,
+    ) -> Result<SharedPermit, SharedTryError> {
+        let core = self.core();
+        // The gate is closed for good, also without a lease, and no permits are needed to reject a weight of 0.
+        if self.weight > 0 && !self.local.is_closed() && core.has_no_block() {
+            self.local.count_unleased(UnleasedRejection::Try);
+            core.kick();
+            return Err(core.unleased().into());
+        }
+        let request = self.local.request().weight(self.weight).priority(self.priority).made_at(location);
+        let acquired = request.try_acquire_owned().map(|permit| self.handle.admit(permit));
+        let acquired = match acquired {
+            // The end of the lease was noted just now. The policy for a ledger that cannot be reached may allow a permit.
+            Ok(None) if core.allows_no_lease() => {
+                request.try_acquire_owned().map(|permit| self.handle.admit(permit))
+            }
+            acquired => acquired,
+        };
+        match acquired {
+            Ok(admitted) => admitted.ok_or_else(|| core.unleased().into()),
+            Err(error) => {
+                core.kick();
+                Err(SharedTryError::Rejected(error))
+            }
+        }
+    }
+
+    /// Waits for the permits in the queue of the local gate.
+    async fn acquire_slow(
+        self,
+        location: &'static Location<'static>,
+    ) -> Result<SharedPermit, SharedAcquireError> {
+        let arrival = self.arrive(location)?;
+        loop {
+            let mut acquiring = pin!(arrival.request.acquire_owned());
+            // The thread of the lease learns of the demand only if the request waits.
+            let mut waiting = None;
+            let acquired = poll_fn(|cx| {
+                let polled = acquiring.as_mut().poll(cx);
+                if polled.is_pending() {
+                    waiting.get_or_insert_with(|| WaitingWeight::add(self.core(), self.weight));
+                }
+                polled
+            });
+            let acquired = acquired.await;
+            drop(waiting);
+            if let Some(permit) = self.admit(acquired, &arrival)? {
+                return Ok(permit);
+            }
+        }
+    }
+
+    /// Rejects a weight that no block can have, and fixes the deadline, which counts also if a lease ends and the request waits anew.
+    fn arrive(&self, location: &'static Location<'static>) -> Result<SharedArrival<'g>, AcquireError> {
+        // A weight of 1 is never too large.
+        let limit = if self.weight > 1 { self.core().weight_bound_at(self.local) } else { Limit::MIN };
+        if self.weight > limit.get() {
+            return Err(AcquireError::TooLarge { gate: self.name(), weight: self.weight, limit });
+        }
+        let request = self.local.request().weight(self.weight).priority(self.priority);
+        let mut request = request.wait_for_limit().made_at(location);
+        // An untimed request does not read the clock.
+        let at = (self.deadline.is_some() || self.max_wait.is_some()).then(Instant::now);
+        let latest = at.and_then(|at| at.checked_add(self.max_wait?));
+        let deadline = match (self.deadline, latest) {
+            (Some(deadline), Some(latest)) => Some(deadline.min(latest)),
+            (deadline, latest) => deadline.or(latest),
+        };
+        if let Some(deadline) = deadline {
+            request = request.deadline(deadline);
+        }
+        Ok(SharedArrival { request, at, deadline })
+    }
+
+    /// Turns a permit of the local gate into a leased one. Returns `None` if the request must wait anew, because the lease has ended
+    /// at the moment of its admission.
+    fn admit(
+        &self,
+        acquired: Result<OwnedPermit, AcquireError>,
+        arrival: &SharedArrival<'_>,
+    ) -> Result<Option<SharedPermit>, SharedAcquireError> {
+        let permit = acquired.map_err(|error| self.reject(error, arrival.at))?;
+        if let Some(permit) = self.handle.admit(permit) {
+            return Ok(Some(permit));
+        }
+        // The gate would admit the request late if a permit were free by then.
+        match (arrival.at, arrival.deadline) {
+            (Some(at), Some(deadline)) if Instant::now() >= deadline => {
+                let error = AcquireError::DeadlineExceeded { gate: self.name(), waited: at.elapsed() };
+                Err(self.explain(error, arrival.at))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn core(&self) -> &'g SharedCore {
+        self.handle.core()
+    }
+
+    fn name(&self) -> GateName {
+        self.local.name()
+    }
+
+    /// Turns a rejection by the local gate into one of this gate. If the lease is the reason, it is counted so.
+    fn reject(&self, error: AcquireError, arrived: Option<Instant>) -> SharedAcquireError {
+        let counted_as = match &error {
+            AcquireError::DeadlineExceeded { waited, .. } if waited.is_zero() => UnleasedRejection::Arrival,
+            _ => UnleasedRejection::Wait,
+        };
+        let error = self.explain(error, arrived);
+        if matches!(error, SharedAcquireError::Unleased { .. }) {
+            self.local.count_unleased(counted_as);
+        }
+        error
+    }
+
+    /// Says why a deadline has passed: at a paused gate the lease is the reason.
+    fn explain(&self, error: AcquireError, arrived: Option<Instant>) -> SharedAcquireError {
+        let core = self.core();
+        match error {
+            AcquireError::DeadlineExceeded { waited, .. } if !core.is_leased() => {
+                let waited = arrived.map_or(waited, |arrived| arrived.elapsed());
+                SharedAcquireError::Unleased { unleased: core.unleased(), waited }
+            }
+            error => SharedAcquireError::Rejected(error),
+        }
+    }
+}
+
+/// The future of a request. Its first poll takes the fast path, so what the slow path needs is behind a box: a request that is admitted at once
+/// moves little memory and allocates none.
+pub(super) struct AcquireShared<'g> {
+    options: SharedOptions<'g>,
+    location: &'static Location<'static>,
+    /// The slow path, once it was taken.
+    slow: Option<BoxedAcquire<'g>>,
+}
+
+/// The slow path of a request.
+struct BoxedAcquire<'g>(Pin<Box<dyn Future<Output = Result<SharedPermit, SharedAcquireError>> + Send + 'g>>);
+
+impl Future for AcquireShared<'_> {
+    type Output = Result<SharedPermit, SharedAcquireError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { options, location, slow } = &mut *self;
+        if slow.is_none() && options.weight == 1 {
+            // Takes part in the budget of the task, as all acquiring does.
+            let budget = ready!(coop::poll_proceed(cx));
+            if let Some(permit) = options.local.try_acquire_fast() {
+                if let Some(permit) = options.handle.admit(permit) {
+                    budget.made_progress();
+                    return Poll::Ready(Ok(permit));
+                }
+            }
+        }
+        let slow = slow.get_or_insert_with(|| BoxedAcquire(Box::pin(options.acquire_slow(location))));
+        slow.0.as_mut().poll(cx)
+    }
+}
+
+/// Resolves to a [`SharedPermit`]; from
+/// [`SharedRequest::acquire_owned`](super::SharedRequest::acquire_owned). It has a handle of its own, so it can be spawned.
+///
+/// # Cancel safety
+///
+/// Dropping the future gives up its place in the queue and any permits that it was granted.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct SharedAcquire {
+    gate: Gate,
+    weight: u32,
+    priority: Priority,
+    acquiring: Pin<Box<dyn Future<Output = Result<SharedPermit, SharedAcquireError>> + Send>>,
+}
+
+impl Future for SharedAcquire {
+    type Output = Result<SharedPermit, SharedAcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.acquiring.as_mut().poll(cx)
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl crate::gate::AcquireFuture for SharedAcquire {
+    fn target(&self) -> (Option<&Gate>, u32, Priority) {
+        (Some(&self.gate), self.weight, self.priority)
+    }
+}
+
+impl fmt::Debug for SharedAcquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { gate, weight, priority, .. } = self;
+        let acquire = &mut f.debug_struct("SharedAcquire");
+        acquire.field("gate", &gate.name()).field("weight", weight).field("priority", priority);
+        acquire.finish_non_exhaustive()
+    }
+}
+
+/// A request that has arrived.
+struct SharedArrival<'g> {
+    request: Request<'g>,
+    /// When it arrived, if it has a deadline.
+    at: Option<Instant>,
+    deadline: Option<Instant>,
+}

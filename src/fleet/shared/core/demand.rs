@@ -1,0 +1,77 @@
+//! What an exchange reports and asks for, and when the next one is due.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::SharedCore;
+use super::state::{LeavePhase, SharedState};
+use crate::fleet::boot_clock;
+
+/// What the next exchange reports.
+pub(super) struct Demand {
+    /// The permits in use, or the live items if there are more, without what is reserved.
+    pub(super) held: u32,
+    /// The permits that the process could use, without what is reserved.
+    pub(super) wants: u32,
+    /// Whether the exchange returns the block for good.
+    pub(super) returns_all: bool,
+}
+
+impl SharedCore {
+    /// Returns how long the thread may sleep: until the next exchange, or until the lease ends.
+    pub(in crate::fleet::shared) fn idle_time(&self) -> Duration {
+        let state = self.lock();
+        let (Demand { held, wants, .. }, now) = (self.demand(&state), boot_clock::now());
+        let next = state.lease.next_exchange(held, wants).unwrap_or(now);
+        let deadline = state.lease.deadline();
+        let next = if deadline > now { next.min(deadline) } else { next };
+        next.saturating_sub(now)
+    }
+
+    /// Returns what an exchange would report now.
+    pub(super) fn demand(&self, state: &SharedState) -> Demand {
+        // First: the gate of a process that leaves is closed, so nothing more is admitted once nothing waits.
+        let may_return = state.leave != LeavePhase::Staying && self.gate.waiting() == 0;
+        let in_use = self.gate.in_use();
+        let used = in_use.max(state.live_items());
+        let returns_all = self.is_stopped() || may_return && used == 0;
+        let wants = if returns_all { 0 } else { self.wants(state, in_use) };
+        Demand { held: used.saturating_sub(self.reserved()), wants, returns_all }
+    }
+
+    /// Returns what this process could use: the permits in use and those of the requests that wait, at most the local limit, and at least
+    /// 1, so that an idle process can admit a request at once. It falls by a quarter with each exchange, because demand comes in bursts.
+    fn wants(&self, state: &SharedState, in_use: u32) -> u32 {
+        // While an operator has paused the gate, what waits could not use permits.
+        let waiting = if state.is_paused { 0 } else { self.waiting.load(Ordering::Relaxed) };
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let faded = state.wanted.saturating_sub(state.wanted.div_ceil(4));
+        // What is reserved is used first.
+        let reserved = self.reserved();
+        let most = state.local_limit.get().saturating_sub(reserved);
+        // Items that are live, or should be, are wanted until their pool drops them.
+        let demand = in_use.saturating_add(waiting).max(state.wanted_items()).saturating_sub(reserved);
+        demand.max(faded).min(most).max(u32::from(reserved == 0))
+    }
+}
+
+/// The weight of a request, while it waits.
+pub(in crate::fleet::shared) struct WaitingWeight<'a> {
+    core: &'a SharedCore,
+    weight: u32,
+}
+
+impl<'a> WaitingWeight<'a> {
+    /// Counts the request, and wakes the thread to ask for more.
+    pub(in crate::fleet::shared) fn add(core: &'a SharedCore, weight: u32) -> Self {
+        core.waiting.fetch_add(weight.into(), Ordering::Relaxed);
+        core.kick();
+        Self { core, weight }
+    }
+}
+
+impl Drop for WaitingWeight<'_> {
+    fn drop(&mut self) {
+        self.core.waiting.fetch_sub(self.weight.into(), Ordering::Relaxed);
+    }
+}

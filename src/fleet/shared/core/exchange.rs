@@ -1,0 +1,144 @@
+//! The exchanges with the ledger, and the end of a lease that was not renewed.
+
+use std::mem;
+use std::sync::atomic::{self, Ordering};
+use std::time::Duration;
+
+use super::SharedCore;
+use super::demand::Demand;
+use super::state::{LeavePhase, SharedState};
+use crate::fleet::boot_clock;
+use crate::fleet::lease::LeasePhase;
+use crate::fleet::ledger::LedgerError;
+use crate::fleet::step::{Ask, Grant};
+use crate::gate::WakeList;
+
+impl SharedCore {
+    /// Begins an exchange if one is due. At the end of the gate the last exchange returns everything.
+    pub(in crate::fleet::shared) fn begin(&self) -> Option<Ask<'_>> {
+        let mut state = self.lock();
+        let now = boot_clock::now();
+        // Orders the clock before the permits in use. `SharedHandle::admit` has the same fence between a permit and its clock.
+        atomic::fence(Ordering::SeqCst);
+        let Demand { mut held, wants, returns_all } = self.demand(&state);
+        let next = state.lease.next_exchange(held, wants)?;
+        // The block is returned at once, if that does not repeat an exchange that has failed.
+        let is_due = next <= now || returns_all && !matches!(state.leave, LeavePhase::Returning(_));
+        if !is_due {
+            return None;
+        }
+        state.wanted = wants;
+        if returns_all {
+            state.lease.give_up();
+            // A pool may begin to create an item until it sees the end of the lease, and counts the item before it looks.
+            self.deadline.store(0, Ordering::SeqCst);
+            atomic::fence(Ordering::SeqCst);
+            held = self.demand(&state).held;
+        }
+        // The ask outlives the lock, so its holder is that of this gate and not of the lease behind the lock.
+        let ask = Ask { holder: &self.holder, ..state.lease.begin(now, held, wants) };
+        if returns_all && held == 0 && state.leave != LeavePhase::Staying {
+            state.leave = LeavePhase::Returning(ask.seq);
+        }
+        Some(ask)
+    }
+
+    /// Takes the answer of the ledger, which has come after `took`.
+    pub(in crate::fleet::shared) fn finish(
+        &self,
+        seq: u64,
+        answer: Result<Grant, LedgerError>,
+        took: Duration,
+    ) {
+        let mut wake_list = WakeList::default();
+        let mut state = self.lock();
+        match answer {
+            Ok(grant) => {
+                // A late answer changes nothing.
+                if !state.lease.finish(seq, &grant) {
+                    return;
+                }
+                if state.leave == LeavePhase::Returning(seq) {
+                    state.leave = LeavePhase::Left;
+                }
+                state.exchanges = state.exchanges.saturating_add(1);
+                state.exchange_times.record(took);
+                state.last_error = None;
+                self.take_grant(&mut state, &grant, &mut wake_list);
+            }
+            Err(error) => {
+                state.lease.fail(seq);
+                state.failed_exchanges = state.failed_exchanges.saturating_add(1);
+                state.last_error = Some(format!("{error:?}"));
+                self.free_if_allowed(&mut state, &mut wake_list);
+            }
+        }
+        self.announce_changes(&mut state);
+        let has_left = state.leave == LeavePhase::Left;
+        // Wakers are called without the lock.
+        drop(state);
+        drop(wake_list);
+        if has_left {
+            self.left.notify_waiters();
+        }
+    }
+
+    /// Lets the gate use what the lease has been granted.
+    fn take_grant(&self, state: &mut SharedState, grant: &Grant, wake_list: &mut WakeList) {
+        // The local limit may have fallen since the exchange has begun.
+        self.cap_by_local_limit(state);
+        // Before the block is applied: a request that finds the gate free no longer counts as admitted by the policy.
+        self.free.store(0, Ordering::Release);
+        state.has_lapsed = false;
+        let cap = state.lease.cap();
+        state.unleased_since = match cap {
+            0 => state.unleased_since.or_else(|| Some(boot_clock::now())),
+            _ => None,
+        };
+        // A lower block counts before the deadline is extended, and a higher one after it.
+        if self.block_of(state) < self.gate.limit().get() {
+            self.apply_block(state, wake_list);
+        }
+        let deadline = u64::try_from(state.lease.deadline().as_nanos()).unwrap_or(u64::MAX);
+        // Release pairs with the Acquire in `is_valid`: a request that sees the deadline sees the lower block.
+        self.deadline.store(deadline, Ordering::Release);
+        self.apply_block(state, wake_list);
+        // Permits are reported as they return, if the ledger waits for some.
+        let Demand { held, .. } = self.demand(state);
+        self.wants_returns.store(held > cap || grant.target < grant.cap, Ordering::Relaxed);
+    }
+
+    /// Pauses the gate if the lease has ended.
+    pub(in crate::fleet::shared) fn lapse_if_due(&self) {
+        let mut wake_list = WakeList::default();
+        let mut state = self.lock();
+        let has_returned = matches!(state.leave, LeavePhase::Returning(_) | LeavePhase::Left);
+        if state.has_lapsed || has_returned || state.lease.phase(boot_clock::now()) != LeasePhase::Draining {
+            return;
+        }
+        state.has_lapsed = true;
+        state.unleased_since = state.unleased_since.or(Some(state.lease.deadline()));
+        self.apply_block(&mut state, &mut wake_list);
+        // Permits in use should be reported as they return.
+        self.wants_returns.store(true, Ordering::Relaxed);
+        // Under the lock, so that the number of a lease and its fence belong together. AcqRel pairs with the loads of permits.
+        let number = self.lapses.fetch_add(1, Ordering::AcqRel);
+        state.note_end(number);
+        // After the count: a permit that the policy allows is not one of the lease that has ended.
+        self.free_if_allowed(&mut state, &mut wake_list);
+        self.announce_changes(&mut state);
+        // Wakers are called without the lock.
+        drop(state);
+        self.lapsed.notify_waiters();
+        drop(wake_list);
+    }
+
+    /// Notifies `changes` if the state of the lease or the limit of the fleet is another one than before. What is notified is a task of
+    /// a governor, so no foreign code runs here.
+    fn announce_changes(&self, state: &mut SharedState) {
+        let present = (state.lease_state(self.gate.in_use()), state.lease.limit());
+        if mem::replace(&mut state.announced, present) != present {
+            self.changes.notify_one();
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Returning the block for good.
+
+use super::state::LeavePhase;
+use super::{SharedCore, wait_until};
+use crate::fleet::shared::block_return::BlockReturn;
+
+impl SharedCore {
+    /// Closes the gate, and has the thread return the block once nothing is in use.
+    pub(in crate::fleet::shared) fn begin_leave(&self) {
+        // First: what is not in use once nothing waits is then not in use for good.
+        self.gate.close_after_queue();
+        let mut state = self.lock();
+        if state.leave == LeavePhase::Staying {
+            state.leave = LeavePhase::Leaving;
+        }
+        drop(state);
+        self.kick();
+    }
+
+    /// Waits until the ledger has confirmed that it has the block back for good.
+    pub(in crate::fleet::shared) async fn wait_until_left(&self) {
+        wait_until(&self.left, || self.has_left()).await;
+    }
+
+    /// Returns what has become of the block.
+    pub(in crate::fleet::shared) fn block_return(&self) -> BlockReturn {
+        let state = self.lock();
+        let permits = self.gate.in_use().max(state.live_items());
+        match state.leave {
+            LeavePhase::Left => BlockReturn::Confirmed,
+            _ if permits > 0 => BlockReturn::InUse { permits },
+            _ => BlockReturn::Unconfirmed { problem: state.last_error.clone() },
+        }
+    }
+
+    /// Returns `true` if the thread has nothing more to do: the last handle and permit are gone, or the process has left its fleet.
+    pub(in crate::fleet::shared) fn is_over(&self) -> bool {
+        self.is_stopped() || self.has_left()
+    }
+
+    fn has_left(&self) -> bool {
+        self.lock().leave == LeavePhase::Left
+    }
+}
