@@ -25,6 +25,7 @@
 //! acquire_all                      permits of several gates at once
 //! permit                           released on drop
 //! handle, inspect                  Gate and its builder; looking for what does not move
+//! leased                           what a lease needs of the gate that it bounds
 //! expiry                           deadlines: what happens when a timer fires
 //! shared, tree                     one gate: the permits, the lock, the counters; gates that share a lock
 //! state/                           the rules of admission behind the lock
@@ -52,6 +53,8 @@ mod permit;
 
 mod handle;
 mod inspect;
+#[cfg(feature = "fleet")]
+mod leased;
 
 mod expiry;
 mod shared;

@@ -486,6 +486,19 @@ impl<'g> Request<'g> {
         blocking::acquire(self.gate, self.options, Ownership::Owned, location).map(Permit::into_owned)
     }
 
+    /// As [`acquire_owned_blocking`](Self::acquire_owned_blocking). Calls `waits` each time before the thread waits, with the request in
+    /// the queue.
+    #[cfg(feature = "fleet")]
+    #[track_caller]
+    pub(crate) fn acquire_owned_blocking_while(self, waits: impl Fn()) -> Result<OwnedPermit, AcquireError> {
+        let location = self.location.unwrap_or(Location::caller());
+        let acquired = blocking::acquire_unless(self.gate, self.options, Ownership::Owned, location, |_| {
+            waits();
+            None
+        });
+        acquired.map(Permit::into_owned)
+    }
+
     /// Runs `work` with the permits, and releases them when it ends; see [`Gate::run`].
     ///
     /// # Errors

@@ -394,6 +394,21 @@ impl TreeNode {
         })
     }
 
+    /// As [`GateState::set_key_base_in_tree`]. The caller wakes the wakers.
+    #[cfg(feature = "fleet")]
+    pub(super) fn set_key_base(&self, base: Limit, wake_list: &mut WakeList) {
+        self.tree.locked(|state, word| {
+            state.set_key_base_in_tree(&self.place, base, wake_list);
+            state.admit_waiters_slow(word, clock::now, wake_list);
+        });
+    }
+
+    /// As [`FairQueue::demand`].
+    #[cfg(feature = "fleet")]
+    pub(super) fn demand(&self, limit: Limit) -> u32 {
+        self.tree.locked(|state, _| state.queue.demand(limit))
+    }
+
     pub(super) fn close(&self) {
         self.tree.step(|state, word, wake_list| {
             state.close_in_tree(&self.place, wake_list);

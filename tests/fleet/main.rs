@@ -19,6 +19,7 @@ mod random;
 mod trace;
 mod waiting;
 
+mod caps;
 #[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
 mod engines;
 mod exchange;

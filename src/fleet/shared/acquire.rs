@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use crate::gate::{AcquireError, Gate, OwnedPermit, Priority, Request, UnleasedRejection};
 use crate::plan::{GateName, Limit};
 
-use super::core::{SharedCore, WaitingWeight};
+use super::core::SharedCore;
 use super::permit::{SharedHandle, SharedPermit};
 use super::status::{SharedAcquireError, SharedTryError};
 
@@ -64,9 +65,8 @@ impl<'g> SharedOptions<'g> {
     ) -> Result<SharedPermit, SharedAcquireError> {
         let arrival = self.arrive(location)?;
         loop {
-            let waiting = WaitingWeight::add(self.core(), self.weight);
-            let acquired = arrival.request.acquire_owned_blocking();
-            drop(waiting);
+            // The thread of the lease asks for more once the request is in the queue.
+            let acquired = arrival.request.acquire_owned_blocking_while(|| self.core().kick());
             if let Some(permit) = self.admit(acquired, &arrival)? {
                 return Ok(permit);
             }
@@ -111,17 +111,16 @@ impl<'g> SharedOptions<'g> {
         let arrival = self.arrive(location)?;
         loop {
             let mut acquiring = pin!(arrival.request.acquire_owned());
-            // The thread of the lease learns of the demand only if the request waits.
-            let mut waiting = None;
+            // The thread of the lease asks for more once the request is in the queue.
+            let mut is_waiting = false;
             let acquired = poll_fn(|cx| {
                 let polled = acquiring.as_mut().poll(cx);
-                if polled.is_pending() {
-                    waiting.get_or_insert_with(|| WaitingWeight::add(self.core(), self.weight));
+                if polled.is_pending() && !mem::replace(&mut is_waiting, true) {
+                    self.core().kick();
                 }
                 polled
             });
             let acquired = acquired.await;
-            drop(waiting);
             if let Some(permit) = self.admit(acquired, &arrival)? {
                 return Ok(permit);
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 #[cfg(not(fleet_turmoil))]
 use tokio::runtime::Builder;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::core::SharedCore;
 use crate::fleet::ledger::{Ledger, LedgerError};
@@ -34,9 +34,14 @@ pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) ->
 
 /// Exchanges with the ledger until the gate ends.
 async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
+    let mut looked = Instant::now();
     loop {
-        // The error is the usual case: there was nothing to do before the next exchange.
-        let _ = timeout(core.idle_time(), core.kicked()).await;
+        // An error is the usual case: there was nothing to do before the next exchange.
+        if timeout(core.idle_time(), core.kicked()).await.is_ok() {
+            // Each request that begins to wait wakes the thread, and a look visits all keys of the gate.
+            sleep(SHORTEST_LOOK.saturating_sub(looked.elapsed())).await;
+        }
+        looked = Instant::now();
         core.lapse_if_due();
         if let Some(ask) = core.begin() {
             let begun = Instant::now();
@@ -54,3 +59,6 @@ async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
 
 /// The time after which an exchange has failed. The ledgers of this crate fail sooner.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The shortest time between two looks at the gate.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);

@@ -69,6 +69,12 @@ impl FifoQueue {
         Some(removed)
     }
 
+    /// Returns how many permits the requests that wait could use if the limit were `limit` and `in_use` permits were in use.
+    #[cfg(feature = "fleet")]
+    pub(in crate::gate) fn usable_weight(&mut self, in_use: u32, limit: u32) -> u32 {
+        self.list.weight_within(limit.saturating_sub(in_use), limit)
+    }
+
     /// Removes all requests because the gate is closed.
     pub(in crate::gate) fn close(&mut self, removed: impl FnMut(Removed)) -> usize {
         self.remove_where(Removal::Closed { level: 0 }, |_, _| Visit::Remove, removed)

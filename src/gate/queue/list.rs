@@ -413,6 +413,22 @@ impl WaitList {
         }
     }
 
+    /// Returns the sum of the weights from the head on, at most `room`. The sum ends before a request that is heavier than `max_weight`: it
+    /// waits for a higher limit, and those behind it wait for it. Visits no more requests than fit.
+    #[cfg(feature = "fleet")]
+    pub(super) fn weight_within(&mut self, room: u32, max_weight: u32) -> u32 {
+        let mut sum = 0_u32;
+        let visit = |request: &WaitingRequest, _| {
+            if sum >= room || request.weight > max_weight {
+                return Visit::Stop;
+            }
+            sum = sum.saturating_add(request.weight);
+            Visit::Keep
+        };
+        self.remove_where(Removal::Cancelled, visit, Removed::discard);
+        sum.min(room)
+    }
+
     /// Marks the waiters of this timer as [`TimerLost`](WaiterState::TimerLost), and passes their wakers to `wake`.
     pub(super) fn mark_timer_lost(&mut self, timer: TimerId, mut wake: impl FnMut(Waker)) {
         let mut cursor = self.head;

@@ -44,13 +44,10 @@ impl SharedCore {
     /// Returns the largest weight that a gate of the lease can admit, as far as it is known. Relaxed: a limit that is about to change could
     /// as well change after the request that asks.
     pub(in crate::fleet::shared) fn weight_bound_at(&self, gate: &Gate) -> Limit {
-        let bound = Limit::saturating(self.weight_bound.load(Ordering::Relaxed).into());
-        // The caps of keys follow the block, and so does the limit of the gate of the lease itself.
-        if gate.as_key().is_some() || gate.name() == self.gate.name() {
-            bound
-        } else {
-            bound.min(gate.limit())
-        }
+        let most = Limit::saturating(self.most.load(Ordering::Relaxed).into());
+        // The limit of the gate of the lease is the present block, which may grow.
+        let is_leased_gate = gate.as_key().is_none() && gate.name() == self.gate.name();
+        if is_leased_gate { most } else { most.min(gate.limit()) }
     }
 
     /// Returns how many items may be live now: the permits of the block, and none without a lease.

@@ -67,8 +67,10 @@ impl SharedCore {
 
     /// Gives the local gate its block. The caller drops the list after it has released its locks.
     pub(super) fn apply_block(&self, state: &mut SharedState, wake_list: &mut WakeList) {
-        let fleet_limit = state.lease.limit().limit.get().saturating_add(self.reserved());
-        self.weight_bound.store(state.local_limit.get().min(fleet_limit), Ordering::Relaxed);
+        let most = self.most_of(state);
+        self.most.store(most.get(), Ordering::Relaxed);
+        // First, so that a key gets nothing of a higher block above a lower cap.
+        self.gate.set_key_base(most, wake_list);
         let block = self.block_of(state);
         if self.block.swap(block, Ordering::SeqCst) != block {
             // A task of a pool, so no foreign code runs here.
@@ -91,6 +93,12 @@ impl SharedCore {
         let leased = if state.has_lapsed { 0 } else { state.lease.cap() };
         let free = self.free.load(Ordering::Relaxed);
         leased.saturating_add(self.reserved()).max(free).min(state.local_limit.get())
+    }
+
+    /// Returns the most that this process can have: the lower one of its local limit and the limit of the fleet, as far as it is known.
+    pub(super) fn most_of(&self, state: &SharedState) -> Limit {
+        let fleet_limit = state.lease.limit().limit.get().saturating_add(self.reserved());
+        state.local_limit.min(Limit::saturating(fleet_limit.into()))
     }
 
     /// Lowers the cap of the lease to what the local limit leaves to it.

@@ -1,6 +1,5 @@
 //! What an exchange reports and asks for, and when the next one is due.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::SharedCore;
@@ -39,39 +38,18 @@ impl SharedCore {
         Demand { held: used.saturating_sub(self.reserved()), wants, returns_all }
     }
 
-    /// Returns what this process could use: the permits in use and those of the requests that wait, at most the local limit, and at least
-    /// 1, so that an idle process can admit a request at once. It falls by a quarter with each exchange, because demand comes in bursts.
+    /// Returns what this process could use: the permits in use, and what the requests that wait would use at the most that this process can
+    /// have. So it does not ask for permits that the caps of its keys or the limits of its children keep from use. It is at least 1, so
+    /// that an idle process can admit a request at once, and falls by a quarter with each exchange, because demand comes in bursts.
     fn wants(&self, state: &SharedState, in_use: u32) -> u32 {
         // While an operator has paused the gate, what waits could not use permits.
-        let waiting = if state.is_paused { 0 } else { self.waiting.load(Ordering::Relaxed) };
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let usable = if state.is_paused { in_use } else { self.gate.demand(self.most_of(state)) };
         let faded = state.wanted.saturating_sub(state.wanted.div_ceil(4));
         // What is reserved is used first.
         let reserved = self.reserved();
         let most = state.local_limit.get().saturating_sub(reserved);
         // Items that are live, or should be, are wanted until their pool drops them.
-        let demand = in_use.saturating_add(waiting).max(state.wanted_items()).saturating_sub(reserved);
+        let demand = usable.max(state.wanted_items()).saturating_sub(reserved);
         demand.max(faded).min(most).max(u32::from(reserved == 0))
-    }
-}
-
-/// The weight of a request, while it waits.
-pub(in crate::fleet::shared) struct WaitingWeight<'a> {
-    core: &'a SharedCore,
-    weight: u32,
-}
-
-impl<'a> WaitingWeight<'a> {
-    /// Counts the request, and wakes the thread to ask for more.
-    pub(in crate::fleet::shared) fn add(core: &'a SharedCore, weight: u32) -> Self {
-        core.waiting.fetch_add(weight.into(), Ordering::Relaxed);
-        core.kick();
-        Self { core, weight }
-    }
-}
-
-impl Drop for WaitingWeight<'_> {
-    fn drop(&mut self) {
-        self.core.waiting.fetch_sub(self.weight.into(), Ordering::Relaxed);
     }
 }

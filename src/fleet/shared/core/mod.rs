@@ -36,8 +36,6 @@ use crate::plan::{Limit, Unreachable};
 
 use state::SharedState;
 
-pub(super) use demand::WaitingWeight;
-
 /// The local gate and its lease.
 pub(in crate::fleet) struct SharedCore {
     /// The local gate, which may have children and keys. Its limit is the block. A limit is at least 1, so the gate is paused while the block
@@ -50,10 +48,8 @@ pub(in crate::fleet) struct SharedCore {
     policy: Unreachable,
     /// The block, for the items of pools.
     block: AtomicU32,
-    /// The lower one of the limit of the fleet, as far as it is known, and the local limit.
-    weight_bound: AtomicU32,
-    /// The weights of the requests that wait.
-    waiting: AtomicU64,
+    /// The most that this process can have: the lower one of the limit of the fleet, as far as it is known, and the local limit.
+    most: AtomicU32,
     /// The deadline of the lease in nanoseconds of the boot clock.
     deadline: AtomicU64,
     /// How many permits may be in use without a lease now, by the policy.
@@ -93,8 +89,7 @@ impl SharedCore {
             holder,
             policy,
             block: AtomicU32::new(0),
-            weight_bound: AtomicU32::new(0),
-            waiting: AtomicU64::new(0),
+            most: AtomicU32::new(0),
             deadline: AtomicU64::new(0),
             free: AtomicU32::new(0),
             wants_returns: AtomicBool::new(false),

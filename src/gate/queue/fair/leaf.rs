@@ -79,6 +79,16 @@ impl GateNode {
         }
     }
 
+    /// Returns the sum of the weights of the requests that wait, at most `room`; see [`WaitList::weight_within`].
+    #[cfg(feature = "fleet")]
+    pub(super) fn weight_within(&mut self, room: u32, max_weight: u32) -> u32 {
+        let priorities = self.waiting_priorities;
+        priorities.iter().fold(0, |sum: u32, priority| {
+            let rest = room.saturating_sub(sum);
+            sum.saturating_add(self.list(priority).weight_within(rest, max_weight))
+        })
+    }
+
     /// Visits the requests of every priority, the highest first, and removes those that `visit` selects. Returns the priorities whose
     /// first request was removed.
     pub(super) fn remove_waiters_where(

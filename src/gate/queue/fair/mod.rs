@@ -17,6 +17,8 @@
 
 mod books;
 mod choose;
+#[cfg(feature = "fleet")]
+mod demand;
 mod family;
 mod holders;
 mod key_index;
