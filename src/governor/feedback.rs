@@ -78,7 +78,9 @@ impl FeedbackProbe {
         let sign = adaptive.overload_sign();
         let pressure = sign.and_then(|sign| {
             let probe = probes.iter().find(|probe| probe.resource() == sign.resource())?;
-            Some((Arc::clone(probe), sign.least()))
+            // A share of the time since the last reading must not depend on readings elsewhere.
+            let own = probe.with_own_interval().unwrap_or_else(|| Arc::clone(probe));
+            Some((own, sign.least()))
         });
         if let Some(sign) = sign.filter(|_| pressure.is_none()) {
             let (gate, resource) = (spec.name(), sign.resource());

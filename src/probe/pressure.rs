@@ -229,6 +229,13 @@ impl ResourceProbe for Pressure {
             None => std::future::pending().await,
         }
     }
+
+    /// The interval begins now. If the pressure cannot be read now, the first reading says why.
+    #[cfg(target_os = "linux")]
+    fn with_own_interval(&self) -> Option<Arc<dyn ResourceProbe>> {
+        let now = self.sample().ok().flatten();
+        Some(Arc::new(Self { last: Arc::new(Mutex::new(now)), ..self.clone() }))
+    }
 }
 
 /// The total of all stalls up to a point in time. Linux only.

@@ -56,6 +56,16 @@ pub trait ResourceProbe: Send + Sync {
     fn rises_at_once(&self) -> bool {
         false
     }
+
+    /// Returns a probe of the same resource whose readings start an interval of its own, or `None`, the default, if no reading depends on the
+    /// one before.
+    ///
+    /// Implement it for a reading that is taken over the time since the last one, such as a share of time. Each gate whose overload is
+    /// [declared](crate::Adaptive::overload_at) by the resource reads a probe of its own, so that no reading elsewhere shortens its
+    /// interval. It is called when the gate is declared.
+    fn with_own_interval(&self) -> Option<Arc<dyn ResourceProbe>> {
+        None
+    }
 }
 
 #[async_trait]
@@ -75,6 +85,10 @@ impl<P: ResourceProbe + ?Sized> ResourceProbe for Box<P> {
     fn rises_at_once(&self) -> bool {
         (**self).rises_at_once()
     }
+
+    fn with_own_interval(&self) -> Option<Arc<dyn ResourceProbe>> {
+        (**self).with_own_interval()
+    }
 }
 
 #[async_trait]
@@ -93,5 +107,9 @@ impl<P: ResourceProbe + ?Sized> ResourceProbe for Arc<P> {
 
     fn rises_at_once(&self) -> bool {
         (**self).rises_at_once()
+    }
+
+    fn with_own_interval(&self) -> Option<Arc<dyn ResourceProbe>> {
+        (**self).with_own_interval()
     }
 }

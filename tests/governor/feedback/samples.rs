@@ -1,8 +1,13 @@
 //! What is a sample, and what is not.
 
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 use concurrency_governor::feedback::{OutcomeCounts, Reason};
-use concurrency_governor::plan::Quantity;
+use concurrency_governor::plan::{Measurement, Quantity};
+use concurrency_governor::probe::{ProbeError, ResourceProbe};
 use concurrency_governor::{AcquireError, Keys};
+use tokio::time::Instant;
 
 use super::*;
 
@@ -175,6 +180,76 @@ async fn pressure_counts_as_overload() {
         error,
         "gate `render` reads `pressure.cpu`, which no probe measures (there are probes for cpu)"
     );
+}
+
+/// Each adaptive gate judges the pressure over its own interval: neither the other gate nor the refresh of the governor, which read the same
+/// resource, shortens it.
+#[tokio::test(start_paused = true)]
+async fn each_gate_has_its_own_interval_of_pressure() {
+    const ADAPTIVE: Adaptive = Adaptive::latency().start(8).overload_at(StallShare::RESOURCE, 60);
+    const PAGES: GateSpec = GateSpec::new("pages", Formula::fixed(64)).adaptive(ADAPTIVE);
+    const IMAGES: GateSpec = GateSpec::new("images", Formula::fixed(64)).adaptive(ADAPTIVE);
+    let share = StallShare::new(Arc::default());
+    let builder = Governor::builder().gate(PAGES).gate(IMAGES).probe(share.clone());
+    let governor = builder.build().await.unwrap();
+    let _refresh = governor.spawn_refresh(POLICY);
+    let [pages, images] = [PAGES, IMAGES].map(|gate| governor.gate(gate).unwrap());
+    let refreshing = async {
+        for _ in 0..8 {
+            sleep(Duration::from_millis(333)).await;
+            governor.refresh().await.unwrap();
+        }
+    };
+    let calls =
+        [(&pages, 20), (&images, 30)].map(|(gate, millis)| call(gate, 20, millis, Outcome::Success, 3.0));
+    let [calls_of_pages, calls_of_images] = calls;
+    tokio::join!(calls_of_pages, calls_of_images, refreshing);
+    let own_intervals = share.own_intervals.lock().unwrap();
+    assert_eq!(own_intervals.len(), 2);
+    for intervals in own_intervals.iter() {
+        let intervals = intervals.lock().unwrap();
+        let shortest = intervals.iter().min().unwrap();
+        assert!(intervals.len() >= 5 && *shortest >= Duration::from_millis(200), "{intervals:?}");
+    }
+}
+
+type Intervals = Arc<Mutex<Vec<Duration>>>;
+
+/// The pressure of a host, as a share of the time since the last reading. It notes how long that was.
+#[derive(Clone)]
+struct StallShare {
+    last: Arc<Mutex<Instant>>,
+    intervals: Intervals,
+    /// Those of the probes with an interval of their own.
+    own_intervals: Arc<Mutex<Vec<Intervals>>>,
+}
+
+impl StallShare {
+    const RESOURCE: Resource = Resource::new("pressure.test");
+
+    fn new(own_intervals: Arc<Mutex<Vec<Intervals>>>) -> Self {
+        Self { last: Arc::new(Mutex::new(Instant::now())), intervals: Arc::default(), own_intervals }
+    }
+}
+
+#[async_trait]
+impl ResourceProbe for StallShare {
+    fn resource(&self) -> Resource {
+        Self::RESOURCE
+    }
+
+    async fn measure(&self) -> Result<Measurement, ProbeError> {
+        let now = Instant::now();
+        let last = std::mem::replace(&mut *self.last.lock().unwrap(), now);
+        self.intervals.lock().unwrap().push(now.duration_since(last));
+        Ok(Measurement::new(thousandths(100)))
+    }
+
+    fn with_own_interval(&self) -> Option<Arc<dyn ResourceProbe>> {
+        let own = Self::new(Arc::clone(&self.own_intervals));
+        self.own_intervals.lock().unwrap().push(Arc::clone(&own.intervals));
+        Some(Arc::new(own))
+    }
 }
 
 fn thousandths(share: u64) -> Reading {

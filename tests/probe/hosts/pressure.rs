@@ -1,8 +1,9 @@
 //! Pressure: the file that counts, and the share between two samples of it.
 
 use concurrency_governor::plan::Measurement;
-use concurrency_governor::probe::Pressure;
+use concurrency_governor::probe::{Fixed, Pressure, ResourceProbe};
 use concurrency_governor::{Quantity, Reading};
+use futures_util::FutureExt;
 
 use super::host::{InMemoryHost, cgroup_v1, cgroup_v2, thousandths};
 
@@ -33,6 +34,21 @@ fn absent_pressure_is_unknown() {
     let invalid = read(&cgroup_v2().file("/sys/fs/cgroup/p/l/memory.pressure", "x"));
     assert_eq!(invalid.reading(), Reading::Unknown);
     assert!(invalid.notes()[0].starts_with("cannot parse "), "{invalid:?}");
+}
+
+/// A probe with its own interval has a share since its creation, and ends no interval of the other one.
+#[test]
+fn a_probe_with_its_own_interval_reads_by_itself() {
+    let pressure =
+        Pressure::on_memory().with_roots(InMemoryHost::new().file("/proc/pressure/memory", LINE).roots());
+    let own = pressure.with_own_interval().unwrap();
+    let reading = own.measure().now_or_never().unwrap().unwrap();
+    assert_eq!((reading.reading(), reading.notes().len()), (thousandths(0), 0), "{reading:?}");
+    assert_eq!(own.resource(), Pressure::MEMORY);
+    let first = pressure.read().unwrap();
+    assert_eq!(first.reading(), thousandths(123));
+    assert_eq!(first.notes(), ["the kernel's average over 10 s"]);
+    assert!(Fixed::new(Pressure::MEMORY, Reading::Unknown).with_own_interval().is_none());
 }
 
 /// Two samples of one file give a share. Samples of two files, as after a move of the process, give none.
