@@ -27,7 +27,8 @@ use super::step::{Ask, Grant, LedgerStatus, LimitVersion};
 /// | the same with `?sslmode=require` or `?sslmode=verify-full` | the same with TLS | `postgres-tls` |
 ///
 /// With TLS, the certificate of the server and its host name are always checked. The server's certificate must be signed by an
-/// authority (CA) that the host trusts, or that is in the PEM file of the parameter `sslrootcert=FILE`, which both engines have.
+/// authority (CA) that the host trusts, or that is in the PEM file of the parameter `sslrootcert=FILE`, which both engines have. If the
+/// server asks for a certificate of its clients, `sslcert=FILE` names that of this process, and `sslkey=FILE` its private key, both in PEM.
 /// As with OpenSSL, the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` replace what the host trusts.
 ///
 /// The clone of a ledger uses the same connection.
@@ -87,7 +88,7 @@ impl EngineLedger {
         // The errors of the client can quote the URL, so they are dropped.
         let server = url.rest.as_str().into_connection_info().map_err(|_| InvalidLedgerUrl::Unknown)?;
         #[cfg(feature = "redis-tls")]
-        let server = super::redis::with_roots(server, url.tls.as_ref())?;
+        let server = super::tls::redis_with_files(server, url.tls.as_ref())?;
         let settings = server.redis_settings();
         let secrets = [settings.username(), settings.password()].into_iter().flatten();
         let secrets = secrets.map(str::to_owned).collect();
@@ -99,7 +100,7 @@ impl EngineLedger {
                 let server =
                     sentinel.as_str().into_connection_info().map_err(|_| InvalidLedgerUrl::Sentinels)?;
                 #[cfg(feature = "redis-tls")]
-                let server = super::redis::with_roots(server, url.tls.as_ref())?;
+                let server = super::tls::redis_with_files(server, url.tls.as_ref())?;
                 servers.push(server);
             }
             ledger = ledger
@@ -135,9 +136,9 @@ impl EngineLedger {
                 PostgresLedger::new(config)
             }
             #[cfg(feature = "postgres-tls")]
-            Some(roots) => {
+            Some(files) => {
                 config.ssl_mode(SslMode::Require);
-                PostgresLedger::with_tls(config, super::postgres::tls_with_roots(roots)?)
+                PostgresLedger::with_tls(config, super::tls::postgres_with_files(files)?)
             }
             #[cfg(not(feature = "postgres-tls"))]
             Some(_) => return Err(InvalidLedgerUrl::MissingTls { feature: "postgres-tls" }),

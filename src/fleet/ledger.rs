@@ -95,8 +95,8 @@ pub enum LedgerError {
         /// What is missing, and what to do.
         problem: String,
     },
-    /// The engine rejects the user or the password, or the user may not do what the ledger needs.
-    #[error("{engine} rejects the user or password of the ledger, or denies the user a command")]
+    /// The engine rejects the user, the password or the certificate of this process, or the user may not do what the ledger needs.
+    #[error("{engine} rejects the user, password or certificate of the ledger, or denies the user a command")]
     Denied {
         /// The engine.
         engine: &'static str,

@@ -11,10 +11,10 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 )]
 pub(super) struct EngineUrl {
     pub(super) engine: EngineKind,
-    /// The URL without the parameters that ask for TLS.
+    /// The URL without the parameters of TLS.
     pub(super) rest: String,
-    /// The certificates to trust. `None` for a connection without TLS.
-    pub(super) tls: Option<TrustedRoots>,
+    /// `None` for a connection without TLS.
+    pub(super) tls: Option<TlsFiles>,
     /// `Some` if sentinels say which server of Redis is the primary.
     #[cfg_attr(
         all(feature = "postgres", not(any(feature = "redis", test))),
@@ -42,6 +42,29 @@ pub(super) struct SentinelUrls {
 pub(super) enum EngineKind {
     Redis,
     Postgres,
+}
+
+/// The certificates of a connection with TLS.
+#[cfg_attr(
+    not(any(feature = "postgres-tls", feature = "redis-tls", test)),
+    expect(dead_code, reason = "without TLS, it only counts that there are some")
+)]
+pub(super) struct TlsFiles {
+    pub(super) roots: TrustedRoots,
+    /// The certificate that this process shows to the server, if it has one.
+    pub(super) client: Option<ClientFiles>,
+}
+
+/// The PEM files of the certificate that this process shows to the server.
+#[cfg_attr(
+    not(any(feature = "postgres-tls", feature = "redis-tls", test)),
+    expect(dead_code, reason = "without TLS, it only counts that there are some")
+)]
+pub(super) struct ClientFiles {
+    /// The certificate, and those that lead from it to the authority.
+    pub(super) certificate: PathBuf,
+    /// The private key of the certificate.
+    pub(super) key: PathBuf,
 }
 
 /// The certificates of the authorities (CA) that may sign the certificate of the server.
@@ -98,24 +121,28 @@ impl EngineUrl {
         let (address, query) =
             start.and_then(|start| address.split_at_checked(start)).unwrap_or((address, ""));
 
-        let (mut mode, mut root_file, mut others) = (None, None, Vec::new());
+        let (mut parameters, mut others) = (TlsParameters::default(), Vec::new());
         for parameter in query.trim_start_matches('?').split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
-                Some(("sslmode", given)) if engine == EngineKind::Postgres => mode = Some(given),
-                Some(("sslrootcert", given)) => root_file = Some(percent_decode(given)),
+                Some(("sslmode", given)) if engine == EngineKind::Postgres => parameters.mode = Some(given),
+                Some(("sslrootcert", given)) => parameters.root_file = Some(percent_decode(given)),
+                Some(("sslcert", given)) => parameters.certificate_file = Some(percent_decode(given)),
+                Some(("sslkey", given)) => parameters.key_file = Some(percent_decode(given)),
+                // The rest is for the client of the engine.
                 _ => others.push(parameter),
             }
         }
-        let has_tls = match mode {
+        let has_tls = match parameters.mode {
             None => scheme_has_tls,
             Some("disable") => false,
             Some("require" | "verify-full") => true,
             Some(_) => return Err(InvalidLedgerUrl::SslMode),
         };
-        let tls = match root_file {
-            Some(_) if !has_tls => return Err(InvalidLedgerUrl::RootWithoutTls),
-            Some(file) if file != "system" => Some(TrustedRoots::File(file.into())),
-            _ => has_tls.then_some(TrustedRoots::Host),
+        let tls = if has_tls {
+            Some(parameters.into_files()?)
+        } else {
+            parameters.reject_files()?;
+            None
         };
         let (address, sentinels) = if has_sentinels {
             split_sentinels(scheme, address).ok_or(InvalidLedgerUrl::Sentinels)?
@@ -125,6 +152,48 @@ impl EngineUrl {
         let separator = if others.is_empty() { "" } else { "?" };
         let rest = format!("{scheme}://{address}{separator}{}", others.join("&"));
         Ok(Self { engine, rest, tls, sentinels })
+    }
+}
+
+/// The parameters of a URL that are about TLS. They are those of libpq, for both engines.
+#[derive(Default)]
+struct TlsParameters<'u> {
+    mode: Option<&'u str>,
+    root_file: Option<String>,
+    certificate_file: Option<String>,
+    key_file: Option<String>,
+}
+
+impl TlsParameters<'_> {
+    fn into_files(self) -> Result<TlsFiles, InvalidLedgerUrl> {
+        let roots = match self.root_file {
+            Some(file) if file != "system" => TrustedRoots::File(file.into()),
+            _ => TrustedRoots::Host,
+        };
+        let client = match (self.certificate_file, self.key_file) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => {
+                Some(ClientFiles { certificate: certificate.into(), key: key.into() })
+            }
+            (Some(_), None) => {
+                return Err(InvalidLedgerUrl::IncompleteClient { given: "sslcert", missing: "sslkey" });
+            }
+            (None, Some(_)) => {
+                return Err(InvalidLedgerUrl::IncompleteClient { given: "sslkey", missing: "sslcert" });
+            }
+        };
+        Ok(TlsFiles { roots, client })
+    }
+
+    /// Rejects files that a connection without TLS would not use.
+    fn reject_files(&self) -> Result<(), InvalidLedgerUrl> {
+        let files = [
+            ("sslrootcert", &self.root_file),
+            ("sslcert", &self.certificate_file),
+            ("sslkey", &self.key_file),
+        ];
+        let given = files.into_iter().find(|(_, file)| file.is_some());
+        given.map_or(Ok(()), |(parameter, _)| Err(InvalidLedgerUrl::FileWithoutTls { parameter }))
     }
 }
 
@@ -204,19 +273,34 @@ pub enum InvalidLedgerUrl {
         "has an `sslmode` that is not supported (allowed: disable, require, verify-full; the last two check the same)"
     )]
     SslMode,
-    /// The URL names certificates, and does not ask for TLS.
+    /// The URL names a certificate or a key, and does not ask for TLS.
     #[error(
-        "has `sslrootcert`, and does not ask for TLS (allowed: with rediss://, or with sslmode=require or verify-full)"
+        "has `{parameter}`, and does not ask for TLS (allowed: with rediss://, or with sslmode=require or verify-full)"
     )]
-    RootWithoutTls,
+    FileWithoutTls {
+        /// The parameter.
+        parameter: &'static str,
+    },
+    /// The URL names the certificate of the client without its key, or the key without the certificate.
+    #[error(
+        "has `{given}` without `{missing}` (allowed: both, for a server that asks for a certificate, or none)"
+    )]
+    IncompleteClient {
+        /// The parameter that is there.
+        given: &'static str,
+        /// The parameter that is missing.
+        missing: &'static str,
+    },
     /// The URL has a fragment, such as `#insecure`.
     #[error(
         "ends in a fragment such as #insecure (allowed: none; the certificate of the server is always checked)"
     )]
     Fragment,
-    /// The certificates that the URL names cannot be used.
-    #[error("names certificates in `sslrootcert` that cannot be used: {file}: {problem}")]
-    RootFile {
+    /// A certificate or a key that the URL names cannot be used. The text does not show what is in the file.
+    #[error("names a file in `{parameter}` that cannot be used: {file}: {problem}")]
+    UnusableFile {
+        /// The parameter that names the file.
+        parameter: &'static str,
         /// The file.
         file: String,
         /// What is wrong.
@@ -243,12 +327,17 @@ mod tests {
     /// Returns what the client gets, and the trusted certificates.
     fn split(url: &str) -> Result<(String, String), InvalidLedgerUrl> {
         let url = EngineUrl::parse(url)?;
-        let tls = match url.tls {
-            None => "plain".to_owned(),
-            Some(TrustedRoots::Host) => "host".to_owned(),
-            Some(TrustedRoots::File(file)) => file.display().to_string(),
+        let Some(files) = url.tls else { return Ok((url.rest, "plain".to_owned())) };
+        let roots = match files.roots {
+            TrustedRoots::Host => "host".to_owned(),
+            TrustedRoots::File(file) => file.display().to_string(),
         };
-        Ok((url.rest, tls))
+        Ok(match files.client {
+            None => (url.rest, roots),
+            Some(ClientFiles { certificate, key }) => {
+                (url.rest, format!("{roots}, {} with {}", certificate.display(), key.display()))
+            }
+        })
     }
 
     /// What asks for TLS is taken out of the URL, and the rest stays as it was.
@@ -267,6 +356,16 @@ mod tests {
             ("postgresql://h/db?a=b&sslmode=verify-full&c=d", "postgresql://h/db?a=b&c=d", "host"),
             ("postgres://h/db?sslmode=require&sslrootcert=system", "postgres://h/db", "host"),
             ("postgres://h?sslmode=require&sslrootcert=100%.pem", "postgres://h", "100%.pem"),
+            (
+                "rediss://h/2?sslcert=%2Fme.pem&protocol=resp3&sslkey=me.key",
+                "rediss://h/2?protocol=resp3",
+                "host, /me.pem with me.key",
+            ),
+            (
+                "postgres://h/db?sslkey=k&sslmode=verify-full&sslcert=c&sslrootcert=ca",
+                "postgres://h/db",
+                "ca, c with k",
+            ),
             // This question mark belongs to the password.
             ("postgres://me:a?sslmode=x@h/db?sslmode=require", "postgres://me:a?sslmode=x@h/db", "host"),
         ] {
@@ -297,15 +396,30 @@ mod tests {
         assert_eq!(split("postgres+sentinel://s/cg"), Err(InvalidLedgerUrl::Unknown));
     }
 
-    /// A URL that asks for less than TLS with a checked certificate is rejected, and never a plain connection.
+    /// A URL that asks for less than TLS with a checked certificate, or for half of what it needs, is rejected, and never a plain connection.
     #[test]
     fn weak_forms_of_tls_are_rejected() {
         for (given, error) in [
             ("postgres://h/db?sslmode=prefer", InvalidLedgerUrl::SslMode),
             ("postgres://h/db?sslmode=verify-ca", InvalidLedgerUrl::SslMode),
             ("postgres://h/db?sslmode=", InvalidLedgerUrl::SslMode),
-            ("postgres://h/db?sslrootcert=ca.pem", InvalidLedgerUrl::RootWithoutTls),
-            ("redis://h/?sslrootcert=ca.pem", InvalidLedgerUrl::RootWithoutTls),
+            (
+                "postgres://h/db?sslrootcert=ca.pem",
+                InvalidLedgerUrl::FileWithoutTls { parameter: "sslrootcert" },
+            ),
+            ("redis://h/?sslcert=c&sslkey=k", InvalidLedgerUrl::FileWithoutTls { parameter: "sslcert" }),
+            (
+                "postgres://h/db?sslmode=disable&sslkey=k",
+                InvalidLedgerUrl::FileWithoutTls { parameter: "sslkey" },
+            ),
+            (
+                "rediss://h/?sslcert=c",
+                InvalidLedgerUrl::IncompleteClient { given: "sslcert", missing: "sslkey" },
+            ),
+            (
+                "postgres://h/?sslmode=require&sslkey=k",
+                InvalidLedgerUrl::IncompleteClient { given: "sslkey", missing: "sslcert" },
+            ),
             ("rediss://h/#insecure", InvalidLedgerUrl::Fragment),
             ("https://h/", InvalidLedgerUrl::Unknown),
             ("h", InvalidLedgerUrl::Unknown),

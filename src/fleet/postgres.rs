@@ -16,8 +16,6 @@ use crate::plan::Limit;
 
 use super::answer::read_answer;
 use super::ledger::{Ledger, LedgerError, check_name};
-#[cfg(feature = "postgres-tls")]
-use super::ledger_url::{InvalidLedgerUrl, TrustedRoots};
 use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 
 /// A ledger in PostgreSQL 14 or later.
@@ -297,28 +295,6 @@ where
     }
 }
 
-/// Returns what makes connections with TLS to servers whose certificate is signed by one of these authorities.
-#[cfg(feature = "postgres-tls")]
-pub(super) fn tls_with_roots(
-    roots: &TrustedRoots,
-) -> Result<tokio_postgres_rustls::MakeRustlsConnect, InvalidLedgerUrl> {
-    let certificates = match roots {
-        TrustedRoots::File(file) => super::tls::read_roots(file)?.1,
-        // What cannot be read there is not trusted.
-        TrustedRoots::Host => rustls_native_certs::load_native_certs().certs,
-    };
-    let mut store = rustls::RootCertStore::empty();
-    store.add_parsable_certificates(certificates);
-    if store.is_empty() {
-        return Err(InvalidLedgerUrl::NoRoots);
-    }
-    let builder = rustls::ClientConfig::builder_with_provider(super::tls::crypto_provider());
-    // The provider can be one that the program has put together.
-    let builder = builder.with_safe_default_protocol_versions().map_err(|_| InvalidLedgerUrl::NoVersion)?;
-    let config = builder.with_root_certificates(store).with_no_client_auth();
-    Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
-}
-
 /// The time after which a call has failed.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -346,6 +322,10 @@ fn postgres_error(error: Error) -> LedgerError {
     ];
     match error.code() {
         Some(code) if denials.contains(code) => {
+            LedgerError::Denied { engine: ENGINE, source: Box::new(error) }
+        }
+        #[cfg(feature = "postgres-tls")]
+        _ if super::tls::is_client_rejected(&error) => {
             LedgerError::Denied { engine: ENGINE, source: Box::new(error) }
         }
         #[cfg(feature = "postgres-tls")]

@@ -17,8 +17,6 @@ use crate::plan::Limit;
 
 use super::answer::read_answer;
 use super::ledger::{Ledger, LedgerError, check_name};
-#[cfg(feature = "redis-tls")]
-use super::ledger_url::{InvalidLedgerUrl, TrustedRoots};
 use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 use client::{connection_config, engine_error, unsuitable};
 use sentinel::Sentinels;
@@ -55,8 +53,8 @@ pub struct RedisLedger {
 impl RedisLedger {
     /// Creates a ledger. It connects at the first call.
     ///
-    /// A URL with `rediss://` connects over TLS, with the feature `redis-tls`. For a certificate of the client, give the
-    /// connection info of a client that `redis::Client::build_with_tls` returns.
+    /// A URL with `rediss://` connects over TLS, with the feature `redis-tls`. The certificates are those of the client of Redis: to name
+    /// files in the URL, use [`EngineLedger`](super::EngineLedger).
     ///
     /// # Errors
     ///
@@ -285,21 +283,6 @@ impl Ledger for RedisLedger {
             unsuitable(format!("the gate {gate:?} has another layout, and this program knows 1"))
         })
     }
-}
-
-/// Makes a server be trusted if its certificate is signed by one of these authorities.
-#[cfg(feature = "redis-tls")]
-pub(super) fn with_roots(
-    server: redis::ConnectionInfo,
-    roots: Option<&TrustedRoots>,
-) -> Result<redis::ConnectionInfo, InvalidLedgerUrl> {
-    let Some(TrustedRoots::File(file)) = roots else { return Ok(server) };
-    let (text, _) = super::tls::read_roots(file)?;
-    let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(text) };
-    let client = Client::build_with_tls(server, certificates).map_err(|error| {
-        InvalidLedgerUrl::RootFile { file: file.display().to_string(), problem: error.to_string() }
-    })?;
-    Ok(client.get_connection_info().clone())
 }
 
 const CLOCK: &str = include_str!("redis/clock.lua");

@@ -1,4 +1,4 @@
-//! What TLS needs, for the ledgers of all engines.
+//! What TLS needs, for the ledgers of all engines: the cryptography, the certificates of a URL, and what errors mean.
 
 use std::error::Error;
 use std::io;
@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{AlertDescription, InconsistentKeys};
 
-use super::ledger_url::InvalidLedgerUrl;
+use super::ledger_url::{ClientFiles, InvalidLedgerUrl, TlsFiles, TrustedRoots};
 
 /// Returns the cryptography of the process, and makes it that of `ring` if the process has not chosen.
 ///
@@ -24,8 +26,124 @@ pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
     }
 }
 
-/// Returns `true` if a connection has failed because of the certificate of the server.
+/// Returns the address of a server of Redis with the certificates of a URL.
+#[cfg(feature = "redis-tls")]
+pub(super) fn redis_with_files(
+    server: redis::ConnectionInfo,
+    files: Option<&TlsFiles>,
+) -> Result<redis::ConnectionInfo, InvalidLedgerUrl> {
+    let Some(TlsFiles { roots, client }) = files else { return Ok(server) };
+    let root_cert = match roots {
+        TrustedRoots::Host => None,
+        TrustedRoots::File(file) => Some(read_certificates("sslrootcert", file)?.0),
+    };
+    let client = client.as_ref().map(read_client).transpose()?;
+    let client_tls =
+        client.map(|(client_cert, client_key, _)| redis::ClientTlsConfig { client_cert, client_key });
+    let certificates = redis::TlsCertificates { client_tls, root_cert };
+    let client = redis::Client::build_with_tls(server, certificates).map_err(|error| match roots {
+        TrustedRoots::File(file) => unusable("sslrootcert", file, error.to_string()),
+        // The certificate of the client and its key have been checked, and those of the host are not read here.
+        TrustedRoots::Host => InvalidLedgerUrl::Unknown,
+    })?;
+    Ok(client.get_connection_info().clone())
+}
+
+/// Returns what makes connections to PostgreSQL with the certificates of a URL.
+#[cfg(feature = "postgres-tls")]
+pub(super) fn postgres_with_files(
+    files: &TlsFiles,
+) -> Result<tokio_postgres_rustls::MakeRustlsConnect, InvalidLedgerUrl> {
+    let certificates = match &files.roots {
+        TrustedRoots::File(file) => read_certificates("sslrootcert", file)?.1,
+        // What cannot be read there is not trusted.
+        TrustedRoots::Host => rustls_native_certs::load_native_certs().certs,
+    };
+    let mut store = rustls::RootCertStore::empty();
+    store.add_parsable_certificates(certificates);
+    if store.is_empty() {
+        return Err(InvalidLedgerUrl::NoRoots);
+    }
+    let builder = rustls::ClientConfig::builder_with_provider(crypto_provider());
+    // The provider can be one that the program has put together.
+    let builder = builder.with_safe_default_protocol_versions().map_err(|_| InvalidLedgerUrl::NoVersion)?;
+    let builder = builder.with_root_certificates(store);
+    let config = match &files.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let (_, _, certified) = read_client(client)?;
+            builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+        }
+    };
+    Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
+}
+
+/// Reads the certificate that this process shows to the server, and checks that the key is that of the certificate. Returns the texts of
+/// the certificate and of the key, and both together. The errors do not show the key.
+fn read_client(files: &ClientFiles) -> Result<(Vec<u8>, Vec<u8>, CertifiedKey), InvalidLedgerUrl> {
+    let (certificate, chain) = read_certificates("sslcert", &files.certificate)?;
+    let unusable_key = |problem: &str| unusable("sslkey", &files.key, problem.to_owned());
+    let key = read_file("sslkey", &files.key)?;
+    let parsed = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|_| unusable_key("no private key (expected: PEM without a passphrase)"))?;
+    let certified = CertifiedKey::from_der(chain, parsed, &crypto_provider());
+    let certified = certified.map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            unusable_key("it is not the key of the certificate in `sslcert`")
+        }
+        rustls::Error::InvalidCertificate(_) => {
+            unusable("sslcert", &files.certificate, "the first certificate is not valid".to_owned())
+        }
+        error => unusable_key(&error.to_string()),
+    })?;
+    Ok((certificate, key, certified))
+}
+
+/// Reads a file with certificates. Returns its text, and its certificates.
+fn read_certificates(
+    parameter: &'static str,
+    file: &Path,
+) -> Result<(Vec<u8>, Vec<CertificateDer<'static>>), InvalidLedgerUrl> {
+    let text = read_file(parameter, file)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let certificates = certificates.map_err(|error| unusable(parameter, file, error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(unusable(parameter, file, "no certificates (expected: PEM)".to_owned()));
+    }
+    Ok((text, certificates))
+}
+
+fn read_file(parameter: &'static str, file: &Path) -> Result<Vec<u8>, InvalidLedgerUrl> {
+    std::fs::read(file).map_err(|error| unusable(parameter, file, error.to_string()))
+}
+
+fn unusable(parameter: &'static str, file: &Path, problem: String) -> InvalidLedgerUrl {
+    InvalidLedgerUrl::UnusableFile { parameter, file: file.display().to_string(), problem }
+}
+
+/// Returns `true` if a connection has failed because the certificate of the server is not trusted.
 pub(super) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    matches!(find_tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Returns `true` if the server has ended a connection because of the certificate of this process, or because it shows none.
+pub(super) fn is_client_rejected(error: &(dyn Error + 'static)) -> bool {
+    let Some(rustls::Error::AlertReceived(alert)) = find_tls_error(error) else { return false };
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+    )
+}
+
+/// Returns the error of TLS that a connection has failed with.
+fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         // The client of Redis wraps its cause in this way.
@@ -34,22 +152,10 @@ pub(super) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
         // `source` skips the error that an I/O error is made of.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
+        if tls.is_some() {
+            return tls;
         }
         next = error.source();
     }
-    false
-}
-
-/// Reads a file with certificates of authorities. Returns its text, and its certificates.
-pub(super) fn read_roots(file: &Path) -> Result<(Vec<u8>, Vec<CertificateDer<'static>>), InvalidLedgerUrl> {
-    let unusable = |problem: String| InvalidLedgerUrl::RootFile { file: file.display().to_string(), problem };
-    let text = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(unusable("no certificates (expected: PEM)".to_owned()));
-    }
-    Ok((text, certificates))
+    None
 }

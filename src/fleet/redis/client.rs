@@ -17,6 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn engine_error(error: RedisError) -> LedgerError {
     let is_denied = error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+    #[cfg(feature = "redis-tls")]
+    let is_denied = is_denied || crate::fleet::tls::is_client_rejected(&error);
     if is_denied {
         return LedgerError::Denied { engine: ENGINE, source: Box::new(error) };
     }

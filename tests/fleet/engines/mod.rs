@@ -3,6 +3,8 @@
 //! The tests start the servers, on ports of their own, and stop them. Where a server is not installed its tests are skipped, and
 //! say so. With `FLEET_ENGINES=required`, as in `.ci/run fleet-engines`, they fail instead.
 
+#[cfg(all(feature = "cli", feature = "redis-tls", feature = "postgres-tls"))]
+mod certificates;
 mod chaos;
 #[cfg(all(feature = "cli", feature = "redis", feature = "postgres"))]
 mod command;
@@ -20,3 +22,5 @@ mod server;
 mod timing;
 #[cfg(all(feature = "cli", feature = "redis-tls", feature = "postgres-tls"))]
 mod tls;
+#[cfg(all(feature = "cli", feature = "redis-tls", feature = "postgres-tls"))]
+mod tls_clients;

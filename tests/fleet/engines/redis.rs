@@ -174,7 +174,7 @@ fn errors_say_what_is_wrong() {
         let denied = RedisLedger::new(stranger).unwrap().check().await.unwrap_err();
         assert!(denied.is_lasting(), "{denied:?}");
         let text = format!("{denied:?}");
-        assert!(text.starts_with("Redis rejects the user or password of the ledger"), "{text}");
+        assert!(text.starts_with("Redis rejects the user, password or certificate of the ledger"), "{text}");
         assert!(!text.contains("wrong@"), "{text}");
 
         for (name, value) in [("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")] {

@@ -1,8 +1,6 @@
 //! TLS to real engines, with certificates that the test makes.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -12,8 +10,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::runtime::Runtime;
 
+use super::certificates::TestCertificates;
 use super::postgres;
-use super::server::{TestServer, find_program, free_port};
+use super::server::{TestServer, find_program};
 
 /// A URL with TLS reaches a server whose certificate is signed by a trusted authority and has the name of its host, and no other
 /// server. The authority comes from the URL, or from the environment.
@@ -133,7 +132,9 @@ fn unusable_certificates_are_reported_at_once() {
     for (file, problem) in [("/does/not/exist", "No such file"), (file!(), "no certificates")] {
         for url in ["rediss://h/?sslrootcert=", "postgres://h/?sslmode=require&sslrootcert="] {
             let error = EngineLedger::at(&format!("{url}{file}")).unwrap_err();
-            let InvalidLedgerUrl::RootFile { file: named, problem: found } = &error else {
+            let InvalidLedgerUrl::UnusableFile { parameter: "sslrootcert", file: named, problem: found } =
+                &error
+            else {
                 panic!("{error}")
             };
             assert!(named == file && found.contains(problem), "{error}");
@@ -142,7 +143,7 @@ fn unusable_certificates_are_reported_at_once() {
 }
 
 /// Returns `false`, and says so, if the server was built without TLS: then it does not know the setting.
-fn speaks_tls(redis: &Path) -> bool {
+pub(super) fn speaks_tls(redis: &Path) -> bool {
     let Output { stdout, stderr, .. } = Command::new(redis).args(["--tls-port", "none"]).output().unwrap();
     let speaks = !String::from_utf8([stdout, stderr].concat()).unwrap().contains("Bad directive");
     if !speaks {
@@ -154,7 +155,7 @@ fn speaks_tls(redis: &Path) -> bool {
 }
 
 /// Acquires a permit of a gate that leases it over TLS, on the connection of its own thread.
-async fn admit(url: &str) {
+pub(super) async fn admit(url: &str) {
     let share = Share::at(url, "tls").unwrap().limit(Limit::new(4));
     let share = share.ttl(Duration::from_millis(300)).max_hold(Duration::from_millis(20));
     let gate = share.open(GateName::new("io")).unwrap();
@@ -163,7 +164,7 @@ async fn admit(url: &str) {
 }
 
 /// A governor is not built on a ledger whose certificate is not trusted.
-async fn assert_build_fails(url: &str, problem: &str) {
+pub(super) async fn assert_build_fails(url: &str, problem: &str) {
     const IO: GateSpec = GateSpec::new("io", Formula::fixed(8));
     // A server that is too slow on a busy host counts as one that cannot be reached, and the build succeeds.
     for _ in 0..20 {
@@ -176,7 +177,7 @@ async fn assert_build_fails(url: &str, problem: &str) {
     panic!("the build succeeds");
 }
 
-async fn install(url: &str, root: &str) {
+pub(super) async fn install(url: &str, root: &str) {
     let mut config: tokio_postgres::Config = url.parse().unwrap();
     config.ssl_mode(tokio_postgres::config::SslMode::Require);
     let mut store = rustls::RootCertStore::empty();
@@ -186,76 +187,13 @@ async fn install(url: &str, root: &str) {
     PostgresLedger::with_tls(config, tls).install().await.unwrap();
 }
 
-/// Two authorities, `right` and `wrong`. `right` has signed the certificate of a server at 127.0.0.1, and one of another host.
-struct TestCertificates {
-    folder: PathBuf,
-}
-
-impl TestCertificates {
-    fn new(openssl: &Path) -> Self {
-        let folder = std::env::temp_dir().join(format!("fleet-tls-{}-{}", std::process::id(), free_port()));
-        fs::create_dir_all(&folder).unwrap();
-        let files = Self { folder };
-        files.write(
-            "config",
-            "[req]\ndistinguished_name = name\n[name]\n[authority]\nbasicConstraints = critical, CA:TRUE\n\
-             [server]\nsubjectAltName = IP:127.0.0.1\n[other-host]\nsubjectAltName = DNS:other.internal\n",
-        );
-        let run = |arguments: &str| {
-            let mut command = Command::new(openssl);
-            command.current_dir(&files.folder).args(arguments.split(' '));
-            let Output { status, stderr, .. } = command.output().unwrap();
-            assert!(status.success(), "{arguments}: {}", String::from_utf8_lossy(&stderr));
-        };
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -config config";
-        for name in ["right", "wrong"] {
-            run(&format!(
-                "req -x509 {key} -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name} -extensions authority"
-            ));
-        }
-        for name in ["server", "other-host"] {
-            run(&format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
-            run(&format!(
-                "x509 -req -in {name}.csr -out {name}.pem -CA right.pem -CAkey right.key -CAcreateserial -days 2 \
-                 -extfile config -extensions {name}"
-            ));
-            files.give_to_server(&format!("{name}.key"));
-        }
-        files
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        fs::write(self.path(name), content).unwrap();
-    }
-
-    /// PostgreSQL reads a key only if no other user can, and does not run as root.
-    fn give_to_server(&self, name: &str) {
-        const NOBODY: u32 = 65534;
-        let path = self.path(name);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
-            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-    }
-}
-
-impl Drop for TestCertificates {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn succeed(url: &str, trusted: Option<&str>) -> String {
+pub(super) fn succeed(url: &str, trusted: Option<&str>) -> String {
     let Output { status, stdout, stderr } = status(url, trusted);
     assert!(status.success() && stderr.is_empty(), "{url}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).unwrap()
 }
 
-fn fail(url: &str, trusted: Option<&str>) -> String {
+pub(super) fn fail(url: &str, trusted: Option<&str>) -> String {
     let Output { status, stdout, stderr } = status(url, trusted);
     let error = String::from_utf8(stderr).unwrap();
     assert_eq!((status.code(), &*stdout, error.lines().count()), (Some(2), &b""[..], 1), "{url}: {error}");

@@ -88,7 +88,9 @@ TLS:
   features redis-tls and postgres-tls. The certificate and the host name of the
   server are always checked. The parameter sslrootcert=FILE names a PEM file
   with the certificates to trust. Without it, those of the host are trusted, or
-  those in the environment variables SSL_CERT_FILE and SSL_CERT_DIR.
+  those in the environment variables SSL_CERT_FILE and SSL_CERT_DIR. A server
+  may ask for a certificate of its clients: sslcert=FILE names it, and
+  sslkey=FILE its private key, both in PEM.
 
 States:
   `ready`: blocks grow as permits become free. `learning`: the ledger was
