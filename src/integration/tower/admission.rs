@@ -67,39 +67,29 @@ impl RequestAdmission {
     pub(super) fn try_admit(&mut self) -> FirstAttempt {
         let LayerSettings { observation, location, .. } = *self.settings;
         let never_waits = matches!(self.settings.wait_policy, WaitPolicy::Never);
+        // The two kinds of gates have requests of different types with the same methods.
+        macro_rules! attempt_at {
+            ($gate:expr, $try_acquire:ident, $hold:ident) => {
+                if never_waits {
+                    let request = $gate.request().priority(self.priority).made_at(location);
+                    let admitted = request.$try_acquire().map(|permit| observation.$hold(permit));
+                    return FirstAttempt::Decided(admitted.map_err(Into::into));
+                } else if let Some(permit) = $gate.try_acquire_fast() {
+                    return FirstAttempt::Decided(Ok(observation.$hold(permit)));
+                }
+            };
+        }
         match &self.key.as_ref().unwrap_or(&self.settings.gate).0 {
-            GateKind::Local(gate) if never_waits => {
-                let request = gate.request().priority(self.priority).made_at(location);
-                let admitted = request.try_acquire_owned();
-                return FirstAttempt::Decided(
-                    admitted.map(|permit| observation.hold(permit)).map_err(Into::into),
-                );
-            }
-            GateKind::Local(gate) => {
-                if let Some(permit) = gate.try_acquire_fast() {
-                    return FirstAttempt::Decided(Ok(observation.hold(permit)));
-                }
-            }
+            GateKind::Local(gate) => attempt_at!(gate, try_acquire_owned, hold),
             #[cfg(feature = "fleet")]
-            GateKind::Shared(gate) if never_waits => {
-                let request = gate.request().priority(self.priority).made_at(location);
-                let admitted = request.try_acquire();
-                return FirstAttempt::Decided(
-                    admitted.map(|permit| observation.hold_shared(permit)).map_err(Into::into),
-                );
-            }
-            #[cfg(feature = "fleet")]
-            GateKind::Shared(gate) => {
-                if let Some(permit) = gate.try_acquire_fast() {
-                    return FirstAttempt::Decided(Ok(observation.hold_shared(permit)));
-                }
-            }
+            GateKind::Shared(gate) => attempt_at!(gate, try_acquire, hold_shared),
         }
         let wait = wait(Arc::clone(&self.settings), self.key.take(), self.priority);
         FirstAttempt::MustWait(BoxedWait(Box::pin(wait)))
     }
 }
 
+/// Waits for a permit in the queue of the gate.
 async fn wait(
     settings: Arc<LayerSettings>,
     key: Option<LayerGate>,
@@ -110,34 +100,27 @@ async fn wait(
         WaitPolicy::AtMost(wait) => Some(wait),
         WaitPolicy::Never | WaitPolicy::AsGateAllows => None,
     };
+    // The two kinds of gates have requests of different types with the same methods.
+    macro_rules! wait_at {
+        ($gate:expr, $hold:ident) => {{
+            let mut request = $gate.request().priority(priority).made_at(location);
+            if let Some(longest) = longest {
+                request = request.max_wait(longest);
+            }
+            let acquiring = request.acquire_owned();
+            #[cfg(feature = "tracing")]
+            if observation.traced {
+                let traced = acquiring.traced();
+                let traced = if observation.shows_key { traced.with_key() } else { traced };
+                return Ok(observation.$hold(traced.await?));
+            }
+            Ok(observation.$hold(acquiring.await?))
+        }};
+    }
     match &key.as_ref().unwrap_or(&settings.gate).0 {
-        GateKind::Local(gate) => {
-            let mut request = gate.request().priority(priority).made_at(location);
-            if let Some(longest) = longest {
-                request = request.max_wait(longest);
-            }
-            #[cfg(feature = "tracing")]
-            if observation.traced {
-                let traced = request.acquire_owned().traced();
-                let traced = if observation.shows_key { traced.with_key() } else { traced };
-                return Ok(observation.hold(traced.await?));
-            }
-            Ok(observation.hold(request.acquire_owned().await?))
-        }
+        GateKind::Local(gate) => wait_at!(gate, hold),
         #[cfg(feature = "fleet")]
-        GateKind::Shared(gate) => {
-            let mut request = gate.request().priority(priority).made_at(location);
-            if let Some(longest) = longest {
-                request = request.max_wait(longest);
-            }
-            #[cfg(feature = "tracing")]
-            if observation.traced {
-                let traced = request.acquire_owned().traced();
-                let traced = if observation.shows_key { traced.with_key() } else { traced };
-                return Ok(observation.hold_shared(traced.await?));
-            }
-            Ok(observation.hold_shared(request.acquire().await?))
-        }
+        GateKind::Shared(gate) => wait_at!(gate, hold_shared),
     }
 }
 
