@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use crate::plan::Limit;
 
 use super::ledger::{Ledger, LedgerError};
+#[cfg(feature = "redis")]
+use super::ledger_url::SentinelUrls;
 use super::ledger_url::{EngineKind, EngineUrl, InvalidLedgerUrl};
 #[cfg(feature = "postgres")]
 use super::postgres::PostgresLedger;
@@ -80,34 +82,23 @@ impl EngineLedger {
 
     #[cfg(feature = "redis")]
     fn open_redis(url: &EngineUrl) -> Result<Self, InvalidLedgerUrl> {
-        use redis::IntoConnectionInfo;
-
         if cfg!(not(feature = "redis-tls")) && url.tls.is_some() {
             return Err(InvalidLedgerUrl::MissingTls { feature: "redis-tls" });
         }
-        // The errors of the client can quote the URL, so they are dropped.
-        let server = url.rest.as_str().into_connection_info().map_err(|_| InvalidLedgerUrl::Unknown)?;
-        #[cfg(feature = "redis-tls")]
-        let server = super::tls::redis_with_files(server, url.tls.as_ref())?;
+        let server = redis_server(&url.rest, url, InvalidLedgerUrl::Unknown)?;
         let settings = server.redis_settings();
         let secrets = [settings.username(), settings.password()].into_iter().flatten();
         let secrets = secrets.map(str::to_owned).collect();
         let mut place = format!("Redis at {}", server.addr());
         let mut ledger = RedisLedger::new(server).map_err(|_| InvalidLedgerUrl::Unknown)?;
-        if let Some(sentinels) = &url.sentinels {
-            let mut servers = Vec::with_capacity(sentinels.urls.len());
-            for sentinel in &sentinels.urls {
-                let server =
-                    sentinel.as_str().into_connection_info().map_err(|_| InvalidLedgerUrl::Sentinels)?;
-                #[cfg(feature = "redis-tls")]
-                let server = super::tls::redis_with_files(server, url.tls.as_ref())?;
-                servers.push(server);
-            }
-            ledger = ledger
-                .behind_sentinels(&sentinels.primary, servers)
-                .map_err(|_| InvalidLedgerUrl::Sentinels)?;
-            place =
-                format!("Redis, the primary {} of the sentinels at {}", sentinels.primary, sentinels.hosts);
+        // The sentinels have the same certificates as the server, and no password.
+        if let Some(SentinelUrls { urls, hosts, primary }) = &url.sentinels {
+            let servers: Result<Vec<_>, _> = urls
+                .iter()
+                .map(|sentinel| redis_server(sentinel, url, InvalidLedgerUrl::Sentinels))
+                .collect();
+            ledger = ledger.behind_sentinels(primary, servers?).map_err(|_| InvalidLedgerUrl::Sentinels)?;
+            place = format!("Redis, the primary {primary} of the sentinels at {hosts}");
         }
         Ok(Self { server: place, secrets, engine: Engine::Redis(Box::new(ledger)) })
     }
@@ -117,6 +108,7 @@ impl EngineLedger {
         use tokio_postgres::config::{Host, SslMode};
 
         let mut config: tokio_postgres::Config = url.rest.parse().map_err(|_| InvalidLedgerUrl::Unknown)?;
+        // Each host has a port of its own, or all have the same.
         let ports = config.get_ports();
         let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
             let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
@@ -224,6 +216,24 @@ impl Ledger for EngineLedger {
     async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
         self.ledger().status(gate).await
     }
+}
+
+/// Returns the address of a server of Redis, with the certificates of the URL. The errors of the client can quote the text, which may have a
+/// password, so `invalid` takes their place.
+#[cfg(feature = "redis")]
+fn redis_server(
+    text: &str,
+    url: &EngineUrl,
+    invalid: InvalidLedgerUrl,
+) -> Result<redis::ConnectionInfo, InvalidLedgerUrl> {
+    use redis::IntoConnectionInfo;
+
+    let server = text.into_connection_info().map_err(|_| invalid)?;
+    #[cfg(feature = "redis-tls")]
+    let server = super::tls::redis_with_files(server, url.tls.as_ref())?;
+    #[cfg(not(feature = "redis-tls"))]
+    let _ = url; // it asks for no TLS
+    Ok(server)
 }
 
 /// Replaces a word by `***` wherever it stands alone.

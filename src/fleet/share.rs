@@ -45,14 +45,7 @@ pub struct Share {
 impl Share {
     /// Creates a share of the gate that the ledger has under `name`.
     pub fn of(ledger: impl Ledger + 'static, name: impl Into<String>) -> Self {
-        Self {
-            ledger: Arc::new(ledger),
-            name: name.into(),
-            limit: None,
-            ttl: Duration::from_secs(10),
-            max_hold: Duration::from_secs(30),
-            unreachable: Unreachable::Closed,
-        }
+        Self::new(Arc::new(ledger), name.into())
     }
 
     /// Creates a share of the gate that the ledger of a URL has under `name`: `redis://..` with the feature `redis`, or `postgres://..`
@@ -63,9 +56,18 @@ impl Share {
     /// [`InvalidLedgerUrl`] if the URL is none of these, or needs a feature that the program was built without. It does not show the URL,
     /// which can have a password.
     pub fn at(url: &str, name: impl Into<String>) -> Result<Self, InvalidLedgerUrl> {
-        let ledger = ledger_at(url)?;
-        let (limit, ttl, max_hold) = (None, Duration::from_secs(10), Duration::from_secs(30));
-        Ok(Self { ledger, name: name.into(), limit, ttl, max_hold, unreachable: Unreachable::Closed })
+        Ok(Self::new(ledger_at(url)?, name.into()))
+    }
+
+    fn new(ledger: Arc<dyn Ledger>, name: String) -> Self {
+        Self {
+            ledger,
+            name,
+            limit: None,
+            ttl: Duration::from_secs(10),
+            max_hold: Duration::from_secs(30),
+            unreachable: Unreachable::Closed,
+        }
     }
 
     /// Sets the limit of the fleet. It counts if the ledger has none yet; later the limit is changed in the ledger, for all
