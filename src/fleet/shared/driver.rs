@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::core::SharedCore;
+use super::core::{NextStep, SharedCore};
 use crate::fleet::ledger::{Ledger, LedgerError};
 
 /// Starts the thread. It ends after the last handle and permit of the gate.
@@ -34,24 +34,30 @@ pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) ->
 
 /// Exchanges with the ledger until the gate ends.
 async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
-    let mut looked = Instant::now();
     loop {
-        // An error is the usual case: there was nothing to do before the next exchange.
-        if timeout(core.idle_time(), core.kicked()).await.is_ok() {
-            // Each request that begins to wait wakes the thread, and a look visits all keys of the gate.
-            sleep(SHORTEST_LOOK.saturating_sub(looked.elapsed())).await;
-        }
-        looked = Instant::now();
+        let looked = Instant::now();
         core.lapse_if_due();
-        if let Some(ask) = core.begin() {
-            let begun = Instant::now();
-            let answer = timeout(EXCHANGE_TIMEOUT, ledger.exchange(core.name(), ask)).await;
-            let answer = answer.unwrap_or_else(|elapsed| {
-                Err(LedgerError::Engine { engine: "the ledger", source: elapsed.into() })
-            });
-            core.finish(ask.seq, answer, begun.elapsed());
+        // Read first: a gate that ends after this has another turn, which returns its block.
+        let is_stopped = core.is_stopped();
+        match core.begin() {
+            NextStep::Exchange(ask) => {
+                let begun = Instant::now();
+                let answer = timeout(EXCHANGE_TIMEOUT, ledger.exchange(core.name(), ask)).await;
+                let answer = answer.unwrap_or_else(|elapsed| {
+                    Err(LedgerError::Engine { engine: "the ledger", source: elapsed.into() })
+                });
+                core.finish(ask.seq, answer, begun.elapsed());
+            }
+            NextStep::Wait(time) if !is_stopped => {
+                // An error is the usual case: there was nothing to do before the next exchange.
+                if timeout(time, core.kicked()).await.is_ok() {
+                    // Each request that begins to wait wakes the thread, and a look visits all keys of the gate.
+                    sleep(SHORTEST_LOOK.saturating_sub(looked.elapsed())).await;
+                }
+            }
+            NextStep::Wait(_) => {}
         }
-        if core.is_over() {
+        if is_stopped || core.has_left() {
             return;
         }
     }

@@ -1,10 +1,7 @@
-//! What an exchange reports and asks for, and when the next one is due.
-
-use std::time::Duration;
+//! What an exchange reports and asks for.
 
 use super::SharedCore;
 use super::state::{LeavePhase, SharedState};
-use crate::fleet::boot_clock;
 
 /// What the next exchange reports.
 pub(super) struct Demand {
@@ -17,16 +14,6 @@ pub(super) struct Demand {
 }
 
 impl SharedCore {
-    /// Returns how long the thread may sleep: until the next exchange, or until the lease ends.
-    pub(in crate::fleet::shared) fn idle_time(&self) -> Duration {
-        let state = self.lock();
-        let (Demand { held, wants, .. }, now) = (self.demand(&state), boot_clock::now());
-        let next = state.lease.next_exchange(held, wants).unwrap_or(now);
-        let deadline = state.lease.deadline();
-        let next = if deadline > now { next.min(deadline) } else { next };
-        next.saturating_sub(now)
-    }
-
     /// Returns what an exchange would report now.
     pub(super) fn demand(&self, state: &SharedState) -> Demand {
         // First: the gate of a process that leaves is closed, so nothing more is admitted once nothing waits.

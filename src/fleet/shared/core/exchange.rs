@@ -13,19 +13,30 @@ use crate::fleet::ledger::LedgerError;
 use crate::fleet::step::{Ask, Grant};
 use crate::gate::WakeList;
 
+/// What the thread of the lease does next.
+pub(in crate::fleet::shared) enum NextStep<'a> {
+    Exchange(Ask<'a>),
+    /// Sleeps until the next exchange, or until the lease ends.
+    Wait(Duration),
+}
+
 impl SharedCore {
-    /// Begins an exchange if one is due. At the end of the gate the last exchange returns everything.
-    pub(in crate::fleet::shared) fn begin(&self) -> Option<Ask<'_>> {
+    /// Begins an exchange if one is due, or returns how long the thread may sleep. At the end of the gate the last exchange returns
+    /// everything.
+    pub(in crate::fleet::shared) fn begin(&self) -> NextStep<'_> {
         let mut state = self.lock();
         let now = boot_clock::now();
         // Orders the clock before the permits in use. `SharedHandle::admit` has the same fence between a permit and its clock.
         atomic::fence(Ordering::SeqCst);
         let Demand { mut held, wants, returns_all } = self.demand(&state);
-        let next = state.lease.next_exchange(held, wants)?;
+        // An exchange that is still in flight was given up: there is one at a time.
+        let next = state.lease.next_exchange(held, wants).unwrap_or(now);
         // The block is returned at once, if that does not repeat an exchange that has failed.
         let is_due = next <= now || returns_all && !matches!(state.leave, LeavePhase::Returning(_));
         if !is_due {
-            return None;
+            let deadline = state.lease.deadline();
+            let next = if deadline > now { next.min(deadline) } else { next };
+            return NextStep::Wait(next.saturating_sub(now));
         }
         state.wanted = wants;
         if returns_all {
@@ -40,7 +51,7 @@ impl SharedCore {
         if returns_all && held == 0 && state.leave != LeavePhase::Staying {
             state.leave = LeavePhase::Returning(ask.seq);
         }
-        Some(ask)
+        NextStep::Exchange(ask)
     }
 
     /// Takes the answer of the ledger, which has come after `took`.

@@ -33,12 +33,8 @@ impl SharedCore {
         }
     }
 
-    /// Returns `true` if the thread has nothing more to do: the last handle and permit are gone, or the process has left its fleet.
-    pub(in crate::fleet::shared) fn is_over(&self) -> bool {
-        self.is_stopped() || self.has_left()
-    }
-
-    fn has_left(&self) -> bool {
+    /// Returns `true` if the ledger has confirmed that it has the block back for good.
+    pub(in crate::fleet::shared) fn has_left(&self) -> bool {
         self.lock().leave == LeavePhase::Left
     }
 }

@@ -5,8 +5,8 @@
 //! ```text
 //! report       the state of the lease, why there are no permits, and the fences
 //! leaving      returning the block for good
-//! exchange     the exchanges with the ledger, and the end of a lease that was not renewed
-//! demand       what an exchange reports and asks for, and when the next one is due
+//! exchange     when an exchange is due, what it changes, and the end of a lease that was not renewed
+//! demand       what an exchange reports and asks for
 //! block        what the lease allows: the limit of the local gate, and its pauses
 //! admission    whether a permit counts, without the lock
 //! state        what the lock protects
@@ -35,6 +35,8 @@ use crate::gate::{Gate, WakeList};
 use crate::plan::{Limit, Unreachable};
 
 use state::SharedState;
+
+pub(super) use exchange::NextStep;
 
 /// The local gate and its lease.
 pub(in crate::fleet) struct SharedCore {
@@ -146,7 +148,8 @@ impl SharedCore {
         self.kick();
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Returns `true` if the last handle and permit are gone.
+    pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
