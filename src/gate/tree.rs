@@ -498,16 +498,14 @@ impl TreeNode {
     pub(super) fn busiest_keys(&self, most: usize) -> Vec<KeyStatus> {
         let Place::Gate(id) = self.place else { return Vec::new() };
         let mut keys: Vec<KeyStatus> = self.tree.locked(|state, _| {
-            let busy = state.queue.keys(id);
-            busy.map(|(key, in_use, waiting)| KeyStatus {
+            let status = |(key, in_use, waiting): (&Key, u32, u32)| KeyStatus {
                 key: key.clone(),
                 in_use,
                 waiting: waiting as usize,
-            })
-            .collect()
+            };
+            state.queue.busiest_keys(id, most).into_iter().map(status).collect()
         });
         keys.sort_by_key(|key| Reverse((key.waiting, key.in_use)));
-        keys.truncate(most);
         keys
     }
 

@@ -1,5 +1,7 @@
 //! The keys of a gate: which node a key has, and which keys are idle.
 
+use std::cmp::Reverse;
+
 use super::FairQueue;
 use super::node::{GateNode, NodeId, NodeKind, NodeMark};
 use super::place::{KeyPlace, Place};
@@ -94,13 +96,24 @@ impl FairQueue {
     }
 
     /// Returns the busy keys of a gate with the permits in use and the requests that wait. Visits all nodes.
-    pub(in crate::gate) fn keys(&self, parent: NodeId) -> impl Iterator<Item = (&Key, u32, u32)> {
+    fn keys(&self, parent: NodeId) -> impl Iterator<Item = (&Key, u32, u32)> {
         self.nodes.iter().filter_map(move |node| match &node.kind {
             NodeKind::Key { key, .. } if node.parent == parent && !node.is_idle() => {
                 Some((key, node.in_use, node.waiting))
             }
             _ => None,
         })
+    }
+
+    /// Returns the busy keys of a gate with the most requests waiting, and among equals the most permits in use, in no order. Visits all
+    /// nodes.
+    pub(in crate::gate) fn busiest_keys(&self, parent: NodeId, most: usize) -> Vec<(&Key, u32, u32)> {
+        let mut busy: Vec<_> = self.keys(parent).collect();
+        if busy.len() > most {
+            busy.select_nth_unstable_by_key(most, |(_, in_use, waiting)| Reverse((*waiting, *in_use)));
+            busy.truncate(most);
+        }
+        busy
     }
 
     /// Gives a node to a key: that of a key that is idle, or a further one. Returns `None` if the gate has no idle key, and as many as

@@ -30,7 +30,7 @@ impl FairQueue {
             return;
         }
         let mut lengths = QueueLengths::new(gate);
-        for id in self.nodes_within(gate).filter(|id| self.nodes[*id].is_leaf()) {
+        for id in self.waiting_within(gate).filter(|id| self.nodes[*id].is_leaf()) {
             lengths.set(id, self.nodes[id].waiting);
         }
         self.lengths.push(lengths);

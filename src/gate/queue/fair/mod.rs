@@ -344,12 +344,12 @@ impl FairQueue {
         } else if let Some(books) = self.books_mut(place) {
             books.paused_limit = limit.get();
         }
-        let key_limit = self.key_limit(place);
-        for id in self.nodes_within(place).collect::<Vec<_>>() {
+        let key_limit = self.key_limit(place).get();
+        for node in self.nodes.iter_mut().filter(|node| node.parent == place && node.is_key()) {
+            node.limit = key_limit;
+        }
+        for id in self.waiting_within(place).collect::<Vec<_>>() {
             let node = &mut self.nodes[id];
-            if node.parent == place && node.is_key() {
-                node.limit = key_limit.get();
-            }
             node.awaits_limit = PrioritySet::EMPTY;
             let limit = node.limit;
             node.forget_chosen(|chosen| chosen.weight > limit);
@@ -373,8 +373,8 @@ impl FairQueue {
         if let Some(books) = self.books_mut(place) {
             books.has_ended = true;
         }
-        for id in self.nodes_within(place).collect::<Vec<_>>() {
-            if self.nodes[id].waiting > 0 && self.nodes[id].is_leaf() {
+        for id in self.waiting_within(place).collect::<Vec<_>>() {
+            if self.nodes[id].is_leaf() {
                 let removal = Removal::Closed { level: self.level(id, place) };
                 self.remove_where(id, removal, |_, _| Visit::Remove, &mut on_removed);
             }

@@ -20,7 +20,7 @@ impl FairQueue {
         self.nodes[id].limit = 0;
         self.paused = self.paused.saturating_add(1);
         // A request from here that is chosen further up must not keep others waiting.
-        let below: Vec<NodeId> = self.nodes_within(id).collect();
+        let below: Vec<NodeId> = self.waiting_within(id).collect();
         self.update_path(id, PrioritySet::EMPTY, |_, node, _| {
             node.forget_chosen(|chosen| below.contains(&chosen.leaf));
         });

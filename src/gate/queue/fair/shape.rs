@@ -112,6 +112,11 @@ impl FairQueue {
         self.nodes.ids().filter(is_within)
     }
 
+    /// Returns the nodes that are `top` or below it, and have requests that wait.
+    pub(super) fn waiting_within(&self, top: NodeId) -> impl Iterator<Item = NodeId> {
+        self.nodes.ids().filter(move |id| self.nodes[*id].waiting > 0 && self.is_within(*id, top))
+    }
+
     /// Returns the level of an ancestor, as the gate of this node counts: its own level is 0.
     pub(in crate::gate) fn level(&self, id: NodeId, ancestor: NodeId) -> u8 {
         let steps = to_level(self.path(id).position(|id| id == ancestor).unwrap_or(0));

@@ -225,7 +225,7 @@ impl FairQueue {
     fn collect_arrivals(&mut self, at: usize) {
         let SheddingGate { gate, ref mut shedder } = self.shedding[at];
         shedder.clear_arrivals();
-        for leaf in self.nodes_within(gate).collect::<Vec<_>>() {
+        for leaf in self.waiting_within(gate).collect::<Vec<_>>() {
             let shedder = &mut self.shedding[at].shedder;
             self.nodes[leaf].for_each_waiting(|priority, request| {
                 shedder.push_arrival(priority, ArrivalRecord { since: request.since, leaf });
@@ -245,7 +245,7 @@ impl FairQueue {
     /// Chooses anew among all requests of a gate, because another request is the first in each leaf now.
     fn reverse_order(&mut self, at: usize) {
         let gate = self.shedding[at].gate;
-        for leaf in self.nodes_within(gate).filter(|id| self.nodes[*id].is_leaf()).collect::<Vec<_>>() {
+        for leaf in self.waiting_within(gate).filter(|id| self.nodes[*id].is_leaf()).collect::<Vec<_>>() {
             self.nodes[leaf].awaits_limit = PrioritySet::EMPTY;
             self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
                 node.forget_chosen(|chosen| chosen.leaf == leaf);
