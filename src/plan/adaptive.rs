@@ -26,7 +26,8 @@ use super::quantity::Quantity;
 /// # assert_eq!(SEARCH.adaptivity().map(|adaptive| adaptive.rule().to_string()), Some("aimd".to_owned()));
 /// ```
 ///
-/// The pressure on this host can count as overload, too: for work that goes out but costs CPU time or memory here.
+/// The pressure on this host can count as overload, too. Use this for calls to other servers that also cost CPU time or
+/// memory here.
 ///
 /// ```
 /// use concurrency_governor::probe::Pressure;
@@ -56,10 +57,11 @@ pub struct Adaptive {
     overload: Option<OverloadSign>,
 }
 
-/// A reading of this host from which on a window counts as overloaded; for [`Adaptive::overload_by`].
+/// A resource of this host, and the least reading of it at which a window counts as overloaded; for
+/// [`Adaptive::overload_by`].
 ///
-/// It is meant for a share of time, such as [`Pressure::CPU`](crate::probe::Pressure::CPU). It prints as `20% pressure.cpu`, and parses as it
-/// prints.
+/// It is meant for a share of time, such as [`Pressure::CPU`](crate::probe::Pressure::CPU). It prints as `20%
+/// pressure.cpu`, and parses as it prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OverloadSign {
     resource: Resource,
@@ -189,8 +191,8 @@ impl Adaptive {
         self
     }
 
-    /// Sets the lowest limit that the rule may choose, in permits. If the derived limit is below the floor, it applies. For computed input
-    /// use [`floor_at`](Self::floor_at).
+    /// Sets the lowest limit that the rule may choose, in permits. If the derived limit is below the floor, the derived
+    /// limit applies. For computed input use [`floor_at`](Self::floor_at).
     ///
     /// # Panics
     ///
@@ -205,10 +207,10 @@ impl Adaptive {
         self
     }
 
-    /// Lets a window in which the reading of `resource` was at least `percent` hundredths count as overloaded, whatever the outcomes
-    /// say: the limit falls to nine tenths, once for each window. Meant for the pressure on this host, such as
-    /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It is read
-    /// while a background refresh runs, about four times in a window. A reading that is unknown is no overload.
+    /// Lets a window in which the reading of `resource` was at least `percent` hundredths count as overloaded, whatever the
+    /// outcomes say: the limit falls to nine tenths, once for each window. Meant for the pressure on this host, such as
+    /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It is read while a background
+    /// refresh runs, about four times in a window. An unknown reading does not count as overload.
     ///
     /// # Panics
     ///
@@ -224,7 +226,7 @@ impl Adaptive {
         self
     }
 
-    /// Returns the reading from which on a window counts as overloaded, if one is declared.
+    /// Returns the sign of overload, if one is declared.
     #[must_use]
     pub const fn overload_sign(&self) -> Option<OverloadSign> {
         self.overload

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The declaration that a gate tracks its holders: it keeps a record of each permit in use, so that it can tell why nothing moves.
 ///
 /// Add it with [`GateSpec::track_holders`](crate::GateSpec::track_holders) or
-/// [`GateBuilder::track_holders`](crate::gate::GateBuilder::track_holders). It also holds for the children and the keys of the gate; a
-/// child can set another time.
+/// [`GateBuilder::track_holders`](crate::gate::GateBuilder::track_holders). It also applies to the children and the keys of
+/// the gate; a child can set another time.
 ///
 /// ```
 /// use std::time::Duration;

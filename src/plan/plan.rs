@@ -63,7 +63,8 @@ impl Plan {
         Ok(Self { specs, indices, order, shared: Vec::new() })
     }
 
-    /// Notes which gates share their limit with other processes, so that a governor is not built without that.
+    /// Records which gates share their limit with other processes. Building a governor without a share for one of them is
+    /// an error.
     #[cfg(feature = "serde")]
     pub(crate) fn with_shared(self, shared: Vec<GateName>) -> Self {
         Self { shared, ..self }
@@ -157,8 +158,8 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] with every problem: a layer that sets a gate that is not declared or by a wrong path, a setting above the derived limit
-    /// under the [policy](super::Policy) to reject it.
+    /// [`BuildError`] with every problem: a layer that sets a gate that is not declared or by a wrong path, a setting above
+    /// the derived limit under the [policy](super::Policy) to reject it.
     pub fn resolve(&self, readings: &Readings, overrides: &Overrides) -> Result<Resolution, BuildError> {
         let mut problems = Self::override_problems(&self.specs, overrides);
 

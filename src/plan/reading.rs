@@ -74,8 +74,7 @@ pub enum Bound {
     Exact,
     /// The probe could not see everything that may limit the resource, so the true amount may be less.
     AtMost,
-    /// The true amount may be more, because some of what is in use can be given back, such as the page cache of a
-    /// cgroup.
+    /// The true amount may be more, because some of what is in use can be reclaimed, such as the page cache of a cgroup.
     AtLeast,
 }
 
@@ -209,7 +208,7 @@ impl Measurement {
         self
     }
 
-    /// Sets the bound to [`Bound::AtLeast`]: some of what is in use can be given back.
+    /// Sets the bound to [`Bound::AtLeast`]: some of what is in use can be reclaimed.
     pub fn at_least(mut self) -> Self {
         self.bound = Bound::AtLeast;
         self

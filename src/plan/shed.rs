@@ -7,11 +7,11 @@ use super::debug_as_display::impl_debug_as_display;
 /// The declaration of shedding: under lasting overload a gate rejects the requests that have waited too long, and serves the others
 /// quickly. Add it with [`GateSpec::shed`](crate::GateSpec::shed).
 ///
-/// A queue takes up a short burst. Under lasting overload it only makes each request late: all wait as long as the queue is, and many
-/// are useless when they are admitted. The signal that tells the two apart is the age of the requests, not their number: the algorithm
-/// of RFC 8289, controlled delay. The queue is *standing* after an interval in which requests waited all the time, and at each admission
-/// the oldest of them had waited longer than the target.
-/// The interval is 100 ms, or four times the target if that is longer. While the queue is standing:
+/// A queue absorbs a short burst. Under lasting overload it only makes each request late: each waits for the whole queue,
+/// and the callers of many have given up when these are admitted. The signal that tells the two apart is the age of the
+/// requests, not their number: the algorithm of RFC 8289, controlled delay. The queue is *standing* after an interval in
+/// which requests waited all the time, and at each admission the oldest of them had waited longer than the target. The
+/// interval is 100 ms, or four times the target if that is longer. While the queue is standing:
 ///
 /// - the newest request is admitted first, within the same key or child and the same priority;
 /// - if a request has waited longer than the target, requests of the lowest priority are rejected, the oldest first, until none has. So a

@@ -192,8 +192,9 @@ impl GateSpec {
         self
     }
 
-    /// Has the gate keep a record of each permit in use, so that it can tell why nothing moves. It also holds for the children and the
-    /// keys of the gate. By default it does not, and costs nothing.
+    /// Makes the gate keep a record of each permit in use, so that a [diagnosis](crate::Governor::diagnose) can tell why
+    /// nothing moves. It also applies to the children and the keys of the gate. By default a gate keeps no records, which
+    /// costs nothing.
     ///
     /// ```
     /// use std::time::Duration;

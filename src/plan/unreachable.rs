@@ -14,8 +14,9 @@ pub enum Unreachable {
     /// Nothing. The limit of the fleet is kept, and requests wait.
     #[default]
     Closed,
-    /// Each process has `permits` of its own, always, with a lease or without one. They count against the limit up front: the ledger has the rest,
-    /// `limit - permits * processes`, and that is the limit that it shows and that an operator sets. Permits of its own are used first.
+    /// Each process has `permits` of its own, always, with a lease or without one. They count against the limit up front:
+    /// the ledger has the rest, `limit - permits * processes`, and that is the limit that it shows and that an operator
+    /// sets. Permits of its own are used first.
     ///
     /// The limit of the fleet is kept, as long as at most `processes` processes run.
     Reserved {
