@@ -38,8 +38,8 @@ pub enum Event {
         /// The reading now.
         to: Reading,
     },
-    /// The rule of an adaptive gate changed the limit that it chooses. A decision that keeps the limit is no event;
-    /// [`Governor::feedback`](crate::Governor::feedback) has all.
+    /// The rule of an adaptive gate changed the limit that it chooses. Decisions that keep the limit are not reported;
+    /// [`Governor::feedback`](crate::Governor::feedback) has all decisions.
     FeedbackDecided {
         /// The gate.
         gate: GateName,
@@ -103,8 +103,8 @@ pub enum Event {
         /// The version of the limit: higher than that of the limit before.
         version: u64,
     },
-    /// Permits of a gate that [tracks its holders](crate::GateSpec::track_holders) are in use for longer than declared. Reported at most
-    /// once per 30 s and gate, as the next three events.
+    /// Permits of a gate that [tracks its holders](crate::GateSpec::track_holders) are in use for longer than declared.
+    /// This event and the next three are reported at most once per 30 s and gate.
     PermitOverdue {
         /// The gate at which the permits were requested.
         gate: GateName,

@@ -63,8 +63,8 @@
 //!
 //! # What it does not do
 //!
-//! - A gate observes latencies and failures only if it is declared [adaptive](GateSpec::adaptive) and the caller reports outcomes. The limits
-//!   of all others follow from the host alone.
+//! - A gate observes latencies and failures only if it is declared [adaptive](GateSpec::adaptive) and the caller reports
+//!   outcomes. The limits of all other gates follow from the host alone.
 //! - A governor does not derive the limit of a fleet: that is a number which you give. With the feature `fleet`, gates of a governor share
 //!   it with other processes.
 //! - It does not limit rates.
@@ -111,6 +111,7 @@
 //! - `fleet` shares one limit between many processes: `fleet`. It has a ledger in memory; `redis` and `postgres` add ledgers in
 //!   these engines, and `redis-tls` and `postgres-tls` connections with TLS.
 //! - `metrics` reports gates, pools and probes to the `metrics` facade: `integration::metrics`.
+//! - `multi-thread` adds `Gate::run_in_place`, for tokio's multi-threaded runtime.
 //! - `proptest` adds strategies for property tests: `testing::strategies`.
 //! - `serde` reads plans and settings from TOML, JSON, YAML or another format of serde: `config::PlanConfig`. It also
 //!   serializes resolutions, statuses and events.
