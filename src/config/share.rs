@@ -47,7 +47,7 @@ impl ShareConfig {
         &self.ledger
     }
 
-    /// Returns the limit of the fleet. It counts if the ledger has none yet.
+    /// Returns the limit of the fleet. It is used only if the ledger has no limit for this gate yet.
     #[must_use]
     pub fn limit(&self) -> Limit {
         self.limit
@@ -107,7 +107,7 @@ impl fmt::Display for LedgerSource {
     }
 }
 
-/// The URL of a ledger is not where the plan says.
+/// The error for a URL of a ledger that cannot be read where the plan says that it is.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerSourceError {
