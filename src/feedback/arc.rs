@@ -9,10 +9,11 @@ use super::window::{Observed, as_ms};
 
 /// Adaptive request concurrency, as in Vector: follows the mean latency, and the server's signs of overload.
 ///
-/// A window lasts about one round trip. If the limit was reached, no outcome reports overload, and the mean latency is at or below its
-/// past mean, the limit grows by one. If outcomes report overload, or the mean is at or above the past mean plus 2.5
-/// standard deviations, it falls to 0.9 of it. Past mean and variance are exponentially weighted with α = 0.4:
-/// `mean += α·d` and `variance = (1 − α)·(variance + d·α·d)`, where `d` is the distance of the new mean from the past one.
+/// A window lasts about one round trip. If the limit was reached, no outcome reports overload, and the mean latency is at
+/// or below its past mean, the limit grows by one. If outcomes report overload, or the mean is at or above the past mean
+/// plus 2.5 standard deviations, it falls to 0.9 of its value. Past mean and variance are exponentially weighted with α =
+/// 0.4: `mean += α·d` and `variance = (1 − α)·(variance + d·α·d)`, where `d` is the distance of the new mean from the past
+/// one.
 ///
 /// Use it for servers that report overload. Without such reports its past mean follows a slow rise of the latency. Source:
 /// Vector's RFC 1858, "Adaptive request concurrency", and Finch 2009, "Incremental calculation of weighted mean and variance".

@@ -10,10 +10,11 @@ use super::window::{Outcome, OutcomeCounts, Window};
 
 /// The limit of one gate that follows outcomes.
 ///
-/// It enforces on every rule, whatever the rule wants:
+/// It enforces these bounds on every rule:
 ///
 /// - The limit is in the band at each instant. A lowered ceiling counts at once.
-/// - One window makes one step: at most down by a tenth (or by one permit), and at most to the double.
+/// - One window changes the limit by one step: down by at most a tenth (or by one permit), or up to at most twice the
+///   limit.
 /// - The limit does not grow in a window in which it was never reached.
 /// - With too few samples it stays, and the window goes on.
 ///
@@ -94,7 +95,7 @@ impl Feedback {
         self.began = now;
     }
 
-    /// Adds a look at the gate: how many permits are in use, and how many requests wait.
+    /// Adds an observation of the gate: how many permits are in use, and how many requests wait.
     pub fn record_in_flight(&mut self, in_use: u32, waiting: u32) {
         self.window.record_in_flight(in_use, waiting, self.limit);
     }

@@ -1,10 +1,11 @@
 //! Limits that follow the outcomes of the work, inside what the host grants.
 //!
-//! [`GateSpec::adaptive`](crate::GateSpec::adaptive) declares such a limit, and a governor ties everything together. This page is about the parts.
+//! [`GateSpec::adaptive`](crate::GateSpec::adaptive) declares such a limit, and a governor ties everything together. This
+//! page is about the parts.
 //!
-//! A derived limit knows the host. What a server elsewhere bears is known only from its answers. A [`Rule`] chooses a limit
-//! from them, within a [`Band`] whose ceiling is the derived limit. This room only computes: it has no clock and no lock. Instants
-//! are durations since any fixed moment of the caller's clock.
+//! A derived limit follows from the host. What another server can handle is known only from its answers. A [`Rule`] chooses
+//! a limit from them, within a [`Band`] whose ceiling is the derived limit. This module only computes: it has no clock and
+//! no lock. Instants are durations since any fixed moment of the caller's clock.
 //!
 //! - A [`Window`] collects samples: the latency and the [`Outcome`] of each unit of work. Closed, it becomes [`Observed`].
 //! - A rule turns what was observed into an [`Opinion`]: a limit, a [`Reason`], and the numbers behind it. The rules are [`Latency`],

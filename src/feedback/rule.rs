@@ -1,4 +1,4 @@
-//! What a rule is: a window and a band go in, an opinion with its numbers comes out.
+//! The trait of a rule: its input is a window and a band, and its output an opinion with its numbers.
 
 use std::borrow::Cow;
 use std::fmt;

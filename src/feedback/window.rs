@@ -1,4 +1,4 @@
-//! The samples of a window, and what they amount to.
+//! The samples of a window, and their summary.
 
 use std::time::Duration;
 
@@ -42,10 +42,10 @@ impl OutcomeCounts {
 
 /// Collects the outcomes of one window.
 ///
-/// Latencies are measured from the grant of a permit to the outcome, so waiting in the gate's queue does not count. A permit that was
-/// dropped without an outcome is not recorded. At most [`MAX_SAMPLES`](Self::MAX_SAMPLES) latencies are kept: in longer windows every second, every fourth
-/// latency and so on, so the kept ones are spread evenly over the window, and no randomness is needed. The counts are
-/// always exact.
+/// Latencies are measured from the grant of a permit to the outcome, so waiting in the gate's queue does not count. A
+/// permit that was dropped without an outcome is not recorded. At most [`MAX_SAMPLES`](Self::MAX_SAMPLES) latencies are
+/// kept: in longer windows every second, every fourth latency and so on, so the kept ones are spread evenly over the
+/// window, and no randomness is needed. The counts are always exact.
 ///
 /// ```
 /// use std::time::Duration;
@@ -116,7 +116,7 @@ impl Window {
         self.counts.add(counts);
     }
 
-    /// Adds a look at the gate: how many permits are in use, how many requests wait, and the limit in force.
+    /// Adds an observation of the gate: how many permits are in use, how many requests wait, and the limit in force.
     pub fn record_in_flight(&mut self, in_use: u32, waiting: u32, limit: Limit) {
         self.reached |= in_use >= limit.get() || waiting > 0;
         self.peak = self.peak.max(in_use);
@@ -134,7 +134,7 @@ impl Window {
         self.counts.successes.saturating_add(self.counts.overloads)
     }
 
-    /// Returns what the samples amount to, and empties the window. `length` is the time since it began.
+    /// Returns the summary of the samples, and empties the window. `length` is the time since it began.
     pub fn close(&mut self, length: Duration) -> Observed {
         let mut observed = Observed {
             length,
@@ -185,7 +185,7 @@ impl Window {
     }
 }
 
-/// What a window amounts to: the input of a rule.
+/// The summary of a window: the input of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "tests of rules in other crates construct it")]
 pub struct Observed {

@@ -65,7 +65,7 @@ impl Fall {
         ]
     }
 
-    /// Returns what has these numbers.
+    /// Restores a comparison from its numbers.
     pub(super) fn of_numbers(numbers: [f64; 8]) -> Self {
         let [from, windows, limits, latencies, squares, products, throughput, first_windows] = numbers;
         Self { from, windows, limits, latencies, squares, products, throughput, first_windows }

@@ -21,7 +21,8 @@ use phase::Phase;
 /// `n·(1 − b/r)` wait at the server. The rule keeps this queue between 7 % and 14 % of the limit, in steps of
 /// `k = max(1, ⌊log₁₀ limit⌋)`:
 ///
-/// - a longer queue lowers the limit, window by window until it is short: by `k`, or to 0.9 of it if more than a quarter waits;
+/// - a longer queue lowers the limit, window by window until it is short: by `k`, or to 0.9 of its value if more than a
+///   quarter waits;
 /// - a shorter queue raises the limit by `k`, if the limit was reached. After three such windows in a row it grows by an eighth.
 ///
 /// The latency of a window is its mean, in which no sample counts as more than the 90th percentile: Little's law holds for means, and
@@ -30,24 +31,27 @@ use phase::Phase;
 ///
 /// **Start.** The limit doubles each window while the throughput follows by at least 30 %. A second window confirms that it does not.
 ///
-/// **Baseline.** It is learnt in windows in which the limit was not reached, at most 1 % up per window. A server that is always busy
-/// has no such windows. So after slow start, and after 100 busy windows, the limit falls on trial, window by window, until the
-/// throughput falls (by 22 % after slow start, by 16 % later). There the latency is the baseline, and the limit returns to
-/// what the throughput of before needs at that latency. Later trials lower the baseline by half of the way, or raise it by 1 %.
+/// **Baseline.** It is learnt in windows in which the limit was not reached, at most 1 % up per window. A server that is
+/// always busy has no such windows. So after slow start, and after 100 busy windows, the limit falls on trial, window by
+/// window, until the throughput falls (by 22 % after slow start, by 16 % later). There the latency is the baseline, and the
+/// limit returns to the number of permits that the earlier throughput needs at that latency. Later trials lower the
+/// baseline by half of the difference, or raise it by 1 %.
 ///
-/// **A slower server.** If the limit has fallen to 0.6 of it for congestion, the throughput has fallen with it, and the latency has not
-/// (elasticity below 0.4 in a linear regression), then lower limits do not help: the baseline is learnt anew, and the limit
-/// returns to where the fall began. A shorter fall, to 0.85 of it, counts if twelve windows show the same. After 30 windows at the
-/// floor, the baseline is learnt anew, too, with a slow start.
+/// **A slower server.** If congestion has lowered the limit to 0.6 of its value, the throughput has fallen with it, and the
+/// latency has not (elasticity below 0.4 in a linear regression), then lower limits do not help: the baseline is learnt
+/// anew, and the limit returns to where the fall began. A shorter fall, to 0.85, counts if twelve windows show the same.
+/// After 30 windows at the floor, the baseline is learnt anew, too, with a slow start.
 ///
-/// **Unused limits.** After 30 windows that used less than half of the limit, it falls to twice of what is used, at most to where it
-/// started.
+/// **Unused limits.** After 30 windows that used less than half of the limit, it falls window by window to twice the number
+/// of permits in use, but not below the limit at the start.
 ///
-/// **Overload.** A window in which at least one in a hundred outcomes reports overload lowers the limit to 0.9 of it, once.
+/// **Overload.** A window in which at least one in a hundred outcomes reports overload lowers the limit to 0.9 of its
+/// value, once.
 ///
-/// A window has at least 1 s and 100 samples, or 250 ms while the limit falls for congestion. Times in the numbers are in milliseconds. Sources: Brakmo and Peterson 1995, "TCP
-/// Vegas"; Netflix's concurrency-limits for `k`; Little 1961, "A proof for the queuing formula L = λW"; the trial after
-/// BBR (Cardwell and others, 2016). The fractions were chosen on the plants of `tests/feedback/`.
+/// A window has at least 1 s and 100 samples, or 250 ms while the limit falls for congestion. Times in the numbers are in
+/// milliseconds. Sources: Brakmo and Peterson 1995, "TCP Vegas"; Netflix's concurrency-limits for `k`; Little 1961, "A
+/// proof for the queuing formula L = λW"; the trial after BBR (Cardwell and others, 2016). The fractions were chosen on the
+/// plants of `tests/feedback/`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -200,7 +204,7 @@ impl Latency {
             has_fallen || limit <= floor
         };
         if !ends {
-            // What has fallen already is no part of what it fell from.
+            // A window whose throughput has already fallen is not part of the average that later windows are compared with.
             if self.trial_windows >= 5.0 && seen[4].throughput >= 0.84 * self.best {
                 self.best_windows += 1.0;
                 self.best += (seen[4].throughput - self.best) / self.best_windows.min(8.0);
@@ -285,8 +289,8 @@ impl Latency {
         Opinion::new(limit, if observed.reached { Reason::Steady } else { Reason::NotReached })
     }
 
-    /// Adds a busy window after a fall for congestion. Returns whether the fall lowered the throughput and not the latency, over more windows
-    /// than a fall has.
+    /// Adds a busy window after a fall for congestion. Returns whether the fall lowered the throughput and not the latency,
+    /// over more windows than a fall has.
     fn has_fallen_in_vain(&mut self, observed: &Observed, limit: f64) -> bool {
         if self.fall.from == 0.0 || limit > 0.85 * self.fall.from {
             return false;
@@ -360,7 +364,7 @@ impl Rule for Latency {
             _ => self.try_lower(observed, limit, floor),
         });
 
-        // Learn the baseline only where neither a queue at the gate nor the decision speaks of congestion.
+        // Learn the baseline only where neither a queue at the gate nor the decision indicates congestion.
         let is_learnt = (self.baseline - before).abs() > 0.0;
         let is_decrease = f64::from(opinion.limit().get()) < limit;
         if !is_learnt && self.smooth < before && self.smooth > 0.0 {
