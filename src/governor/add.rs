@@ -11,13 +11,13 @@ use crate::plan::{BuildError, GateSpec, Plan, Problem};
 use crate::probe::ResourceProbe;
 
 impl Governor {
-    /// Adds a gate after those of the plan, and opens it. From then on it is like the others: its limit follows the host, and
-    /// explanations, settings, diagnoses and metrics have it.
+    /// Adds a gate after those of the plan, and opens it. From then on it is like the others: its limit follows the host,
+    /// and explanations, settings, diagnoses and metrics include it.
     ///
     /// A gate can be added [within](GateSpec::within) one that was opened with children or keys. It may have keys, but no children of
     /// its own.
     ///
-    /// No gate can be removed: handles to it are elsewhere, and formulas and metrics refer to it. Close a gate that is not used any more
+    /// No gate can be removed, because handles, formulas and metrics refer to it. Close a gate that is not used any more
     /// with [`Gate::close_after_queue`].
     ///
     /// ```
@@ -37,9 +37,9 @@ impl Governor {
     ///
     /// # Errors
     ///
-    /// [`BuildError`] with every problem, as in [`build`](super::GovernorBuilder::build): a name that is declared already, an invalid place in the
-    /// hierarchy, a resource without a probe, an unknown rule; and a parent that was created without children and keys, or that shares
-    /// its limit with other processes. Nothing is changed then.
+    /// [`BuildError`] with every problem, as in [`build`](super::GovernorBuilder::build): a name that is declared already,
+    /// an invalid place in the hierarchy, a resource without a probe, an unknown rule; and a parent that was created
+    /// without children and keys, or that shares its limit with other processes. Nothing is changed then.
     ///
     /// # Panics
     ///

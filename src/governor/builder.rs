@@ -151,8 +151,9 @@ impl GovernorBuilder {
         self
     }
 
-    /// Shares the limit of a gate with the other processes of a fleet. The gate is one that is within no other. Its limit that is derived
-    /// from the host, or set by an operator, is then the most that this process asks its ledger for. The gates within it share its lease.
+    /// Shares the limit of a gate with the other processes of a fleet. The gate must not be within another one. The limit
+    /// that is derived from the host, or set by an operator, is then the most that this process asks its ledger for. The
+    /// gates within it share its lease.
     ///
     /// [`Governor::shared`] returns its handle, and [`Governor::gate`] an error: permits of a shared gate count only with a lease.
     #[cfg(feature = "fleet")]
@@ -360,7 +361,7 @@ pub(super) fn gate_builder(spec: &GateSpec, explanation: &Explanation) -> GateBu
     if spec.adaptivity().is_some() {
         builder = builder.sample_outcomes();
     }
-    // The keys need no care later: whenever the gate is resized, the caps of its keys follow.
+    // The keys need no updates later: whenever the gate is resized, the caps of its keys follow.
     if let Some(keys) = spec.keys() {
         builder = builder.keyed(keys);
     }

@@ -14,16 +14,18 @@ use crate::plan::{GateName, GateSpec};
 impl Governor {
     /// Closes every gate without failing the work that is under way: for a graceful shutdown, after the source of new work has stopped.
     ///
-    /// The gates are closed one by one: each rejects new requests, serves those that wait, and is drained before the next is closed. They
-    /// are closed in the order of the plan, but a parent after its children. Declare the gates in the order in which work passes them:
-    /// then what holds a permit of one gate can still acquire from the later ones, and make [nested](crate::gate::Request::under)
-    /// requests. At the deadline all gates are closed: what still waits is rejected. Permits are never revoked.
+    /// The gates are closed one by one: each rejects new requests, serves those that wait, and is drained before the next
+    /// is closed. They are closed in the order of the plan, but a parent after its children. Declare the gates in the order
+    /// in which work passes them: then work that holds a permit of one gate can still acquire from the later ones, and make
+    /// [nested](crate::gate::Request::under) requests. At the deadline all gates are closed: what still waits is rejected.
+    /// Permits are never revoked.
     ///
     /// A [pool](crate::pool) on one of the gates is closed with it, after the last checkout; `Pool::drained` waits for its items. A
     /// [paused](Gate::pause) gate is not resumed, so its queue is rejected at the deadline. The background refresh goes on.
     ///
-    /// A gate that shares its limit with other processes returns its block to the ledger once it is drained, as `SharedGate::leave` does. In
-    /// the end this waits until the ledgers have confirmed that: until the deadline, if one does not answer.
+    /// A gate that shares its limit with other processes returns its block to the ledger once it is drained, as
+    /// `SharedGate::leave` does. In the end this waits until the ledgers have confirmed that: until the deadline, if one
+    /// does not answer.
     ///
     /// ```
     /// # use concurrency_governor::{Formula, GateSpec, Governor};
@@ -58,7 +60,8 @@ impl Governor {
             }
             self.0.shares.begin_leave(gate.name());
         }
-        // All gates reject new requests before one rejects those that wait. Otherwise such a task could go on at a gate that is still open.
+        // All gates reject new requests before one of them rejects waiting requests. Otherwise a task whose wait was
+        // rejected could still be admitted at another gate.
         gates.iter().for_each(Gate::close_after_queue);
         let left = gates.iter().map(left_of).filter(|left| left.in_use > 0 || left.rejected > 0);
         let left = left.collect();
@@ -104,8 +107,8 @@ fn left_of(gate: &Gate) -> GateLeft {
 pub struct CloseReport {
     /// The gates that were not drained before the deadline, in the order in which they were closed.
     pub left: Vec<GateLeft>,
-    /// The gates that share their limit with other processes, and whose ledger has not confirmed before the deadline that it has their block
-    /// back.
+    /// The gates that share their limit with other processes, and whose ledger has not confirmed before the deadline that
+    /// it has their block back.
     #[cfg(feature = "fleet")]
     #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
     pub unreturned: Vec<UnreturnedBlock>,

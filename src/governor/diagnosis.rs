@@ -75,8 +75,8 @@ fn diagnose_gate(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Reso
     }
 }
 
-/// Returns the gate without room that is the nearest to the requests of this gate. If each has room, the first request is too heavy
-/// for it, so that it is the gate itself.
+/// Returns the nearest gate without room: this gate, or one above it. If each of them has room, the first request is too
+/// heavy for the room, and the result is this gate.
 fn bottleneck(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Resolution) -> Option<Bottleneck> {
     let explanation = resolution.explain(gate.name()).ok()?;
     let parents = explanation.path().parents().iter().rev();
@@ -121,8 +121,8 @@ pub struct GateDiagnosis {
     pub paused: bool,
     /// Whether the gate was closed.
     pub closed: bool,
-    /// What keeps the requests waiting. `None` if none waits, or an operator has paused the gate. A shared gate without permits from its ledger
-    /// is paused, too, and waits for its lease.
+    /// What keeps the requests waiting. `None` if none waits, or an operator has paused the gate. A shared gate without
+    /// permits from its ledger is paused, too, and waits for its lease.
     pub bottleneck: Option<Bottleneck>,
     /// The lease, if the gate shares its limit with other processes or is within such a gate.
     pub lease: Option<LeaseExplanation>,

@@ -1,4 +1,4 @@
-//! What a governor tells about its leases.
+//! The leases of a governor: handles to shared gates, the state of their leases, and reports of changes.
 
 use super::Governor;
 use crate::event::Event;

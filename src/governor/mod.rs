@@ -1,8 +1,8 @@
 //! The governor: live gates whose limits follow the probed resources of the host.
 //!
-//! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls` reports
-//! what does not move, `diagnosis` tells why, `shares` has the gates that share their limit with other processes, and
-//! `leases` tells about them. `add` adds gates, and `close` ends them.
+//! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls`
+//! reports what does not move, `diagnosis` tells why, `shares` has the gates that share their limit with other processes,
+//! and `leases` reports the state of their leases. `add` adds gates, and `close` ends them.
 
 mod add;
 mod builder;
@@ -431,8 +431,8 @@ impl Governor {
             let mut reports = ChangeReports::new(&probes);
             loop {
                 let rise_due = self.0.prober.lock().await.rise_due(rise_after);
-                // A gate that is added may have a probe, which is to be heard from then on. Reports that are lost by that are made
-                // good by a refresh of all probes.
+                // A gate that is added may have a probe whose reports this loop must also wait for. Then all probes are
+                // measured, so that a lost report does no harm, and the outer loop starts again with the new probe.
                 let scope = {
                     let mut due = pin!(reports.wait_for_refresh(&policy, rise_due));
                     let mut new_probes = pin!(added.changed());

@@ -86,7 +86,7 @@ impl Default for RefreshPolicy {
 #[must_use = "the refresh stops when this is dropped"]
 pub struct RefreshTask {
     refresh: JoinHandle<()>,
-    /// What reports other things to the observers.
+    /// The tasks that report other events to the observers, such as stalls and changes of leases.
     others: Vec<JoinHandle<()>>,
 }
 

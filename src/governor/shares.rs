@@ -33,7 +33,7 @@ pub(super) struct Shares {
 
 #[cfg(feature = "fleet")]
 impl Shares {
-    /// Puts the gates on their shares.
+    /// Opens the shared gates: each gate that has a share, and the gates within it.
     pub(super) fn open(
         shares: Vec<(GateName, Share)>,
         plan: &Plan,
@@ -135,7 +135,7 @@ impl Shares {
         }
     }
 
-    /// Has the block of a gate with a lease of its own returned to the ledger.
+    /// Begins to return the block of a gate with a lease of its own to the ledger.
     #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
     pub(super) fn begin_leave(&self, gate: GateName) {
         #[cfg(feature = "fleet")]
@@ -168,7 +168,7 @@ impl Shares {
         gate.limit()
     }
 
-    /// Gives a gate its limit. The caller drops the list without a lock.
+    /// Sets the limit of a gate. The caller drops the returned list without a lock, which wakes the waiters.
     #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "there are no shared gates"))]
     pub(super) fn resize(&self, gate: &Gate, limit: Limit) -> (Resize, WakeList) {
         #[cfg(feature = "fleet")]
