@@ -55,7 +55,7 @@ impl CreateBackoff {
         self.until() == Some(NEVER)
     }
 
-    /// Starts a delay that never ends, because the failure will not mend.
+    /// Starts a delay that never ends, because the failure is permanent.
     pub(super) fn give_up(&mut self) {
         let failures = self.streak.map_or(0, |streak| streak.failures).saturating_add(1);
         self.streak = Some(FailureStreak { failures, until: NEVER });

@@ -77,9 +77,9 @@ impl<M: Manager> PoolBuilder<M> {
     /// together. It bounds the items of each pool separately, because an idle item holds no permit; a [group](Self::group) bounds
     /// them together.
     ///
-    /// With a `SharedGate` of the feature `fleet`, the items of all processes together keep to the limit of the fleet: the block of this
-    /// process bounds its live items. [`build`](Self::build) does not wait for a lease. The minimum of idle items is wanted from the ledger, and
-    /// created when it has granted the permits.
+    /// With a `SharedGate` of the feature `fleet`, the items of all processes together keep to the limit of the fleet: the
+    /// block of this process bounds its live items. [`build`](Self::build) does not wait for a lease. The minimum of idle
+    /// items is wanted from the ledger, and created when it has granted the permits.
     pub fn gate(mut self, gate: impl Into<PoolGate>) -> Self {
         self.gate = Some(gate.into());
         self

@@ -37,7 +37,7 @@ pub enum PoolEvent {
         /// Failed attempts in a row: the first failure, and the attempt after each delay.
         failures: u32,
     },
-    /// Creation failed with an error that will not mend, so no further attempt is made; see
+    /// Creation failed with a permanent error, so no further attempt is made; see
     /// [`FailureVerdict::GiveUp`](super::FailureVerdict::GiveUp).
     GaveUp {
         /// The pool's gate.

@@ -52,7 +52,8 @@ impl PoolGate {
         self.local().close();
     }
 
-    /// Sets the limit of the gate, as [`Gate::resize`]. For one that shares its limit, that is the most that this process asks its ledger for.
+    /// Sets the limit of the gate, as [`Gate::resize`]. For one that shares its limit, that is the most that this process
+    /// asks its ledger for.
     #[expect(clippy::must_use_candidate, reason = "callers may ignore the description of the change")]
     pub fn resize(&self, limit: Limit) -> Resize {
         match &self.0 {
@@ -176,7 +177,7 @@ impl PoolGate {
         self.local().is_over()
     }
 
-    /// Has the listener notified each time the limit is set, and when the gate is closed.
+    /// Registers a listener, which is notified each time the limit is set, and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         self.local().listen(listener);
     }
@@ -186,7 +187,7 @@ impl PoolGate {
         self.local().max_wait_nanos()
     }
 
-    /// Has the lease count the items of a group as held.
+    /// Makes the lease count the items of a group as held.
     #[cfg(feature = "fleet")]
     pub(super) fn count_items(&self, counts: &Arc<GroupCounts>) {
         if let PoolGateKind::Shared(gate) = &self.0 {

@@ -43,7 +43,7 @@ struct GroupShared {
     members: Mutex<Vec<Weak<dyn GroupMember>>>,
 }
 
-/// A pool as the others of its group see it.
+/// The methods of a pool that the other pools of its group call.
 pub(super) trait GroupMember: Send + Sync {
     /// Returns the number of idle items that may be dropped for another pool.
     fn spare_items(&self, spare: SpareItems) -> usize;
@@ -63,8 +63,8 @@ pub(super) enum SpareItems {
 }
 
 impl PoolGroup {
-    /// Creates a group without pools. Its limit is that of the gate, which may change. The gate is a [`Gate`](crate::Gate), or a `SharedGate` of
-    /// the feature `fleet`.
+    /// Creates a group without pools. Its limit is that of the gate, which may change. The gate is a [`Gate`](crate::Gate),
+    /// or a `SharedGate` of the feature `fleet`.
     #[must_use]
     pub fn new(gate: impl Into<PoolGate>) -> Self {
         let (gate, counts) = (gate.into(), Arc::default());

@@ -9,7 +9,7 @@ use super::sync::Mutex;
 #[cfg(feature = "fleet")]
 use crate::fleet::LeasedItems;
 
-/// What all pools of a group have together. Each pool changes it under the lock of its own state.
+/// The counts of a group: the sums over its pools. Each pool changes it under the lock of its own state.
 ///
 /// A place that becomes free is subtracted from `live` before the pool that frees it visits the others, so a pool that found none
 /// is visited afterwards. A pool that lacks a place adds its waiters to `unmet` before it looks for idle items of the others, under
@@ -54,7 +54,7 @@ impl GroupCounts {
     }
 }
 
-/// What a pool has of the [`GroupCounts`].
+/// The part of one pool in the [`GroupCounts`].
 #[derive(Debug)]
 pub(super) struct GroupShare {
     counts: Arc<GroupCounts>,
@@ -67,7 +67,7 @@ pub(super) struct GroupShare {
     has_freed: bool,
 }
 
-/// What a pool has now.
+/// The present counts of one pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GroupUse {
     pub(super) live: usize,
@@ -112,7 +112,7 @@ impl GroupShare {
         self.counts.live() <= limit
     }
 
-    /// Publishes what the pool has. Returns whether places have become free since the last update.
+    /// Publishes the counts of the pool. Returns whether places have become free since the last update.
     pub(super) fn update(&mut self, used: GroupUse) -> bool {
         publish(&self.counts.unmet, &mut self.unmet, used.unmet);
         publish(&self.counts.min_idle, &mut self.min_idle, used.min_idle);

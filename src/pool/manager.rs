@@ -84,9 +84,9 @@ pub trait Manager: Send + Sync + 'static {
     /// too long, panics, or is dropped before it ends, because the state of the item is then unknown. A panic propagates to
     /// the caller of `checkout`.
     ///
-    /// A check that exceeds the `check_timeout` speaks for the items that are idle since before it began: they have been idle
-    /// for longer than this one, so they are discarded with it. Thus one checkout waits for one such check, instead of each
-    /// checkout for one.
+    /// If a check exceeds the `check_timeout`, the items that have been idle since before it began are discarded, too: they
+    /// have been idle for longer than this one. Thus one checkout waits for one such check, instead of each checkout for
+    /// one.
     fn health(&self, item: &mut Self::Item) -> impl Future<Output = Verdict> + Send {
         let _ = item;
         ready(Verdict::Keep)
@@ -107,7 +107,7 @@ pub enum Verdict {
 pub enum FailureVerdict {
     /// Creation is tried again after a delay.
     Retry,
-    /// The failure will not mend by itself, such as a rejected password. The pool makes no further attempt before
+    /// The failure will not disappear by itself, such as a rejected password. The pool makes no further attempt before
     /// [`Pool::retry_now`](super::Pool::retry_now). Checkouts that need a new item fail at once with this error. Items that
     /// exist are still handed out and taken back.
     GiveUp,

@@ -41,7 +41,7 @@ impl<M: Manager> PoolState<M> {
         true
     }
 
-    /// Publishes what the pool has to its group, after each step.
+    /// Publishes the counts of the pool to its group, after each step.
     pub(in crate::pool) fn update_group(&mut self, effects: &mut PoolEffects<M>) {
         // A waiter that has left, or that an attempt serves by now, lacks nothing.
         self.unmet = self.unmet.min(self.waiters.len().saturating_sub(self.creating));
