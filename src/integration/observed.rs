@@ -273,7 +273,7 @@ impl ObservedRequest<'_> {
         }
     }
 
-    /// Notes that the request is made by the caller.
+    /// Records the location of the caller as that of the request.
     #[track_caller]
     fn made_here(self) -> Self {
         Self { request: self.request.made_here(), observation: self.observation }

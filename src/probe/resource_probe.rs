@@ -51,8 +51,8 @@ pub trait ResourceProbe: Send + Sync {
     /// Returns `true` if a rise of the reading takes effect at once. By default, a background refresh waits until a rise has
     /// [lasted](crate::governor::RefreshPolicy::rise_after).
     ///
-    /// For a reading that is damped already, such as a limit that a controller has chosen. A change report of such a probe measures only the
-    /// probes of this kind that report, so it may report often. It must always return the same.
+    /// For a reading that is damped already, such as a limit that a controller has chosen. A change report of such a probe
+    /// measures only the probes of this kind that report, so it may report often. It must always return the same.
     fn rises_at_once(&self) -> bool {
         false
     }

@@ -28,8 +28,8 @@ pub struct MetricsBuilder {
 }
 
 impl MetricsBuilder {
-    /// Adds a governor: every gate of its plan, also those that are [added](Governor::add) later, its probes and its refreshes. A gate that is
-    /// added later is not recorded if the set has another one of its name.
+    /// Adds a governor: every gate of its plan, also those that are [added](Governor::add) later, its probes and its
+    /// refreshes. A gate that is added later is not recorded if the set has another one of its name.
     pub fn governor(mut self, governor: &Governor) -> Self {
         self.gates.extend_from_slice(&governor.all_gates());
         self.governors.push(governor.clone());

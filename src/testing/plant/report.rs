@@ -1,4 +1,4 @@
-//! What a run of a plant amounts to.
+//! The results of a run of a plant.
 
 use std::time::Duration;
 

@@ -61,7 +61,7 @@ enum PlantEvent {
         client: usize,
         attempts: u32,
     },
-    /// A request comes through the front to the workers.
+    /// A request reaches the workers after the time in front of them.
     Reach(PlantWork),
     Finish(PlantWork),
     /// The shared server finishes its first request, unless it has changed since.

@@ -159,7 +159,7 @@ impl SharedGateReport {
         ]
     }
 
-    /// Returns the problem of a ledger that was asked in vain.
+    /// Returns the problem of a ledger that was asked and has not answered.
     pub(crate) fn problem(&self) -> Option<String> {
         match &self.answer {
             LedgerAnswer::Failed(reason) => {

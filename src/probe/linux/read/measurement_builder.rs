@@ -32,7 +32,7 @@ impl MeasurementBuilder {
         self.add(LowestLimit { limit, is_lower_bound: false });
     }
 
-    /// Adds a limit that may be higher than this, because some of what is in use can be given back.
+    /// Adds a limit that may be higher than this, because some of what is in use can be reclaimed.
     pub(in crate::probe) fn add_lower_bound(&mut self, limit: Quantity) {
         self.add(LowestLimit { limit, is_lower_bound: true });
     }
@@ -150,7 +150,7 @@ impl MeasurementBuilder {
 
     /// Builds a measurement with this reading and the collected bound, sources and notes.
     ///
-    /// A limit that may exist and was not read counts for more than usage that can be given back.
+    /// A limit that may exist and was not read counts for more than usage that can be reclaimed.
     pub(in crate::probe) fn build_with(self, reading: Reading) -> Measurement {
         let bound = match self.lowest {
             _ if self.is_weakened => Bound::AtMost,

@@ -223,8 +223,9 @@ const NARROW: f64 = 600.0;
 /// The distance from the end of the x-axis to the right edge.
 const RIGHT: f64 = 18.0;
 
-/// The percentiles differ in their dashes, and the colours in lightness as well, for readers who cannot see the hue. The second set is for dark pages.
-/// There are no CSS variables, because many image viewers do not support them and draw black on black.
+/// The percentiles differ in their dashes, and the colours in lightness as well, for readers who cannot see the hue. The
+/// second set is for dark pages. There are no CSS variables, because many image viewers do not support them and draw black
+/// on black.
 const STYLE: &str = "
 text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.heading{font-size:16px;font-weight:600}
 polyline,line{fill:none;stroke-width:1.5}.grid,.axis{stroke-width:1}.limit{stroke-dasharray:6 3;stroke-width:2}.p99{stroke-width:2}.p90{stroke-dasharray:9 3}.p50{stroke-dasharray:2 3}
