@@ -89,7 +89,10 @@ impl PlanConfig {
             })
             .unwrap_or_default();
 
-        match Plan::new(specs).map_err(|error| reader.report_plan_problems(&error, &gates.lines, declared)) {
+        let plan = Plan::new(specs).map_err(|error| {
+            reader.report_plan_problems(&error, &gates.lines, declared, preset.flatten());
+        });
+        match plan {
             Ok(plan) if reader.problems.is_empty() => {
                 let plan = plan.with_shared(shares.iter().map(|(gate, _)| *gate).collect());
                 let overrides = Settings::of(OVERRIDES, overrides);

@@ -300,6 +300,7 @@ impl ConfigReader {
         error: &BuildError,
         lines: &BTreeMap<GateName, Option<usize>>,
         declared: Option<&[GateName]>,
+        preset: Option<Preset>,
     ) {
         let Some(declared) = declared else { return };
         for problem in error.problems() {
@@ -318,7 +319,16 @@ impl ConfigReader {
                 _ => None,
             };
             let line = gate.and_then(|gate| lines.get(&gate)).copied().flatten();
-            self.report(line, problem.to_string());
+            let message = match (problem, preset) {
+                // The file cannot declare a gate twice, so the other declaration is that of the preset.
+                (Problem::DuplicateGate { gate, .. }, Some(preset)) => format!(
+                    "gates.{}: preset `{}` declares a gate of this name (allowed: another name, or no preset)",
+                    ConfigKey::new(gate.as_str()),
+                    preset.as_str()
+                ),
+                _ => with_all_known(problem, declared).to_string(),
+            };
+            self.report(line, message);
         }
     }
 
@@ -430,6 +440,16 @@ impl ConfigReader {
     pub(super) fn report(&mut self, line: Option<usize>, message: String) {
         self.problems.push(ConfigProblem::new(line, message));
     }
+}
+
+/// Adds the gates that are declared but invalid to those that the message lists as declared.
+fn with_all_known(problem: &Problem, declared: &[GateName]) -> Problem {
+    let mut problem = problem.clone();
+    if let Problem::UnknownOperand { known, .. } | Problem::UnknownParent { known, .. } = &mut problem {
+        let invalid: Vec<GateName> = declared.iter().filter(|gate| !known.contains(gate)).copied().collect();
+        known.extend(invalid);
+    }
+    problem
 }
 
 /// Returns the value of a key.

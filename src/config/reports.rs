@@ -149,7 +149,8 @@ impl Serialize for LeaseState {
     }
 }
 
-/// Serializes the band, the start, the chosen limit, and the last decision as text; these two are null before the first one.
+/// Serializes the band, the declared start, the chosen limit, and the last decision as text. The last two are null outside of a governor,
+/// and the decision is null before the first one.
 impl Serialize for FeedbackExplanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let measurement = self.measurement();

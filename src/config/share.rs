@@ -112,7 +112,7 @@ impl fmt::Display for LedgerSource {
 #[non_exhaustive]
 pub enum LedgerSourceError {
     /// The environment variable is not set, or is not UTF-8.
-    #[error("environment variable {variable} is not set, or no text")]
+    #[error("environment variable {variable} is not set, or is not UTF-8")]
     NotSet {
         /// The variable.
         variable: String,

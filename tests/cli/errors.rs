@@ -92,8 +92,8 @@ fn errors_in_plan_files_name_the_line() {
         (
             "preset = \"astrid\"\n[gates.io]\nformula = \"cpu\"\n",
             "line 2",
-            "`io` is declared 2 times",
-            "once",
+            "gates.io: preset `astrid` declares a gate of this name",
+            "another name",
         ),
         (
             &format!("{gate}colour = 1\n"),

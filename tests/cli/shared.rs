@@ -29,7 +29,7 @@ fn a_ledger_that_is_not_asked_is_no_problem() {
     let directory = TestDirectory::new();
     directory.write("plan.toml", PLAN);
     let not_set = if cfg!(any(feature = "redis", feature = "postgres")) {
-        "environment variable SHARED_TEST_LEDGER is not set, or no text"
+        "environment variable SHARED_TEST_LEDGER is not set, or is not UTF-8"
     } else {
         "this program was built without the features `redis` and `postgres`"
     };

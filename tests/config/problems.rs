@@ -29,7 +29,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         (r#"{"preset": 1}"#, "preset = 1 is not a preset (allowed: `astrid`)"),
         (
             r#"{"preset": "astrid", "gates": {"io": {"formula": "cpu"}}}"#,
-            "gate `io` is declared 2 times (allowed: once)",
+            "gates.io: preset `astrid` declares a gate of this name (allowed: another name, or no preset)",
         ),
         (
             &gate(r#""colour": 1"#),
@@ -58,6 +58,10 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         (
             r#"{"gates": {"io": {"formula": "gate oi"}}}"#,
             "the formula of gate `io` reads gate `oi`, which the plan does not declare (it declares io)",
+        ),
+        (
+            r#"{"preset": "astrid", "gates": {"a": {"formula": "gate b"}}}"#,
+            "the formula of gate `a` reads gate `b`, which the plan does not declare (it declares blocking, io, pool, a)",
         ),
         (
             r#"{"gates": {"a": {"formula": "gate b"}, "b": {"formula": "gate a"}}}"#,
@@ -149,6 +153,7 @@ fn all_problems_are_reported_at_once() {
     );
     // Gate `a` is declared, although its formula is invalid.
     assert!(!error.contains("reads gate `a`"), "{error}");
+    assert!(error.ends_with("gate `x`, which the plan does not declare (it declares b, c, a)"), "{error}");
 }
 
 /// Problems with known lines are sorted by line and print it. A long value is truncated.

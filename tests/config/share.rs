@@ -107,7 +107,10 @@ fn the_url_of_a_ledger_is_not_shown() {
     let missing = of_file.shares().unwrap_err().to_string();
     assert!(missing.contains(" cannot be read: "), "{missing}");
     let unset = share("ledger_env", "A_LEDGER_THAT_IS_NOT_SET").shares().unwrap_err().to_string();
-    assert_eq!(unset, "gates.io.share: environment variable A_LEDGER_THAT_IS_NOT_SET is not set, or no text");
+    assert_eq!(
+        unset,
+        "gates.io.share: environment variable A_LEDGER_THAT_IS_NOT_SET is not set, or is not UTF-8"
+    );
 }
 
 /// A governor is not built from a plan that shares a gate, if it was given no share for it: the gate would have a limit of its own.
