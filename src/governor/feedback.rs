@@ -240,7 +240,7 @@ impl ResourceProbe for FeedbackProbe {
         self.resource
     }
 
-    /// Decides if a window has ended, and returns the chosen limit. Its source is the last decision.
+    /// Decides if a window has ended, and returns the chosen limit. Its source is the last decision, if there is one.
     ///
     /// It does not look at the pressure: a refresh follows a decision at once, and a share of time since the last look would then be that
     /// of an instant.
@@ -253,12 +253,14 @@ impl ResourceProbe for FeedbackProbe {
         }
         // At least the floor, so that a ceiling that rises again does not find a limit below it.
         let limit = state.feedback.limit().max(self.adaptive.floor_limit());
-        let raw = match state.feedback.history().iter().next_back() {
-            Some(decision) => decision.to_string(),
-            None => format!("starts at {}", self.adaptive.start_limit()),
-        };
-        let source = Source::new(format!("rule {}", self.adaptive.rule()), raw);
-        Ok(Measurement::new(Reading::whole(limit.get().into())).source(source))
+        let measurement = Measurement::new(Reading::whole(limit.get().into()));
+        Ok(match state.feedback.history().iter().next_back() {
+            Some(decision) => {
+                let rule = format!("rule {}", self.adaptive.rule());
+                measurement.source(Source::new(rule, decision.to_string()))
+            }
+            None => measurement.note("the rule has not decided yet"),
+        })
     }
 
     /// Resolves after each decision that changed the limit.

@@ -284,6 +284,12 @@ impl FeedbackExplanation {
         self.ceiling
     }
 
+    /// Returns the limit before the first decision: the declared start, or the nearest limit of the band.
+    #[must_use]
+    pub fn start(&self) -> Limit {
+        self.adaptive.start_limit().max(self.floor()).min(self.ceiling)
+    }
+
     /// Returns the choice in force as a measurement. Its source has the last decision with its reason and its numbers. `None` before the
     /// first choice, and outside of a governor.
     #[must_use]
@@ -298,7 +304,7 @@ impl fmt::Display for FeedbackExplanation {
         let sources = self.measurement.iter().flat_map(Measurement::sources);
         match sources.last() {
             Some(source) => write!(f, ": {}", source.raw()),
-            None => write!(f, ": starts at {}", self.adaptive.start_limit()),
+            None => write!(f, ": starts at {}", self.start()),
         }
     }
 }

@@ -47,6 +47,8 @@ fn a_flag_replaces_the_declaration() {
     for (rule, expected) in [
         ("aimd 200ms, start 8", "rule aimd, from 4 to 64: starts at 8"),
         ("arc, floor 2", "rule arc, from 2 to 64: starts at 16"),
+        ("latency, start 100", "rule latency, from 4 to 64: starts at 64"),
+        ("latency, start 2", "rule latency, from 4 to 64: starts at 4"),
     ] {
         let printed = succeed(&mut explain(&directory, &["--adaptive", &format!("upstream={rule}")]));
         assert!(printed.contains(expected), "{printed}");
