@@ -74,6 +74,8 @@ fn unlimited_and_unknown_readings_are_compared() {
 fn wrong_requirements_are_reported() {
     for (requirement, part) in [
         ("io", "has no comparison (allowed: NAME>=NUMBER"),
+        ("io==64", "`==` is not a comparison (allowed: NAME>=NUMBER"),
+        ("io =>64", "`=>` is not a comparison (allowed: NAME>=NUMBER"),
         ("io>=many", "\"many\" is not a quantity"),
         (
             "oi>=1",

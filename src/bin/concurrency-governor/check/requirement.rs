@@ -59,11 +59,16 @@ impl FromStr for Requirement {
     type Err = RequirementError;
 
     fn from_str(given: &str) -> Result<Self, RequirementError> {
-        let start = given.find(['>', '<', '=']).ok_or(RequirementError::NoComparison)?;
+        let start = given.find(SIGN_CHARACTERS).ok_or(RequirementError::NoComparison)?;
         let (name, rest) = given.split_at(start);
         let signs = Comparison::SIGNS.into_iter();
         let mut matches = signs.filter_map(|(sign, comparison)| Some((rest.strip_prefix(sign)?, comparison)));
         let (number, comparison) = matches.next().ok_or(RequirementError::NoComparison)?;
+        // Without this check, `io==64` would be reported as a wrong number, `=64`.
+        if number.starts_with(SIGN_CHARACTERS) {
+            let end = rest.find(|c| !SIGN_CHARACTERS.contains(&c)).unwrap_or(rest.len());
+            return Err(RequirementError::UnknownComparison { given: rest[..end].to_owned() });
+        }
         Ok(Self { name: name.trim().to_owned(), comparison, number: number.trim().parse()? })
     }
 }
@@ -81,6 +86,11 @@ impl fmt::Display for Requirement {
 pub(crate) enum RequirementError {
     #[error("the value has no comparison (allowed: NAME>=NUMBER, or >, =, < or <=, such as io>=64)")]
     NoComparison,
+    #[error("`{given}` is not a comparison (allowed: NAME>=NUMBER, or >, =, < or <=, such as io>=64)")]
+    UnknownComparison { given: String },
     #[error(transparent)]
     Number(#[from] QuantityError),
 }
+
+/// The characters of which the signs of comparisons consist.
+const SIGN_CHARACTERS: [char; 3] = ['>', '<', '='];
