@@ -34,7 +34,7 @@ fn captured_hosts_are_explained() {
         assert!(rest.contains(" /proc/meminfo: MemTotal:"), "{table}");
     }
     let line = fail(explain(["--root"]).arg(fixtures));
-    assert!(line.contains("has no `proc` directory"), "{line}");
+    assert!(line.contains("is not a captured host: it has no directory `proc`"), "{line}");
     assert!(line.contains("(allowed: a directory that `concurrency-governor capture` wrote)"), "{line}");
 }
 

@@ -58,7 +58,8 @@ fn equal_hosts_do_not_differ() {
 fn wrong_input_is_reported() {
     let host = fixture("v2-no-limit");
     let line = fail(program().args(["diff", "/nowhere"]).arg(&host));
-    assert!(line.contains("/nowhere") && line.contains("`concurrency-governor capture` wrote"), "{line}");
+    assert!(line.starts_with("error: `/nowhere` is not a captured host"), "{line}");
+    assert!(line.contains("`concurrency-governor capture` wrote") && !line.contains("--root"), "{line}");
     assert!(fail(program().arg("diff").args([&host, &host]).args(["--set", "oi=1"])).contains("`oi`"));
     assert!(fail(program().arg("diff")).contains("<A>"), "a host is required");
 }

@@ -340,10 +340,10 @@ pub(crate) enum ReportError {
     /// An environment variable is wrong.
     #[error(transparent)]
     Env(#[from] EnvError),
-    /// The directory of `--root` does not contain a captured host.
+    /// A directory of `--root` or of `diff` does not contain a captured host.
     #[cfg(target_os = "linux")]
     #[error(
-        "`--root {}`: the directory has no `proc` directory (allowed: a directory that `concurrency-governor capture` wrote)",
+        "`{}` is not a captured host: it has no directory `proc` (allowed: a directory that `concurrency-governor capture` wrote)",
         root.display()
     )]
     NotCaptured {
