@@ -1,4 +1,4 @@
-//! `simulate --hosts`: a fleet in virtual time, with faults.
+//! `simulate --hosts`: a fleet in simulated time, with faults.
 
 use std::process::Command;
 

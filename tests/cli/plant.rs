@@ -1,4 +1,4 @@
-//! `simulate --plant`: a rule on a server in virtual time, its report and files, and the replay of its decisions.
+//! `simulate --plant`: a rule on a server in simulated time, its report and files, and the replay of its decisions.
 
 use std::fs;
 use std::process::Command;

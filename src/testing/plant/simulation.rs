@@ -1,4 +1,4 @@
-//! The events of a plant in virtual time.
+//! The events of a plant in simulated time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};

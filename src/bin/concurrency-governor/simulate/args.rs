@@ -42,7 +42,7 @@ pub(crate) struct SimulateArgs {
     /// Decide recorded decisions again
     ///
     /// FILE has the lines of --history, or those of a printed history of a
-    /// program. Each decision must come out the same.
+    /// program. Each decision must be the same again.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub(crate) replay: Option<PathBuf>,
 
@@ -293,7 +293,7 @@ Plants:
                           their number slows all by 1 %
   front 20ms              a time in front of the workers, whatever the load
   most 30                 the server refuses requests above this number
-  errors 0.2              a fifth of the requests fails by its content
+  errors 0.2              a fifth of the requests fail because of their content
   clients 9               each with a gate of its own
   wait 50ms               how long a request waits at its gate
   retries 3               how often a rejected request is tried again
@@ -341,10 +341,9 @@ Overload:
                     queue for each order
 
 Fleets:
-  --hosts 1000 simulates so many hosts that share a limit through one ledger,
-  with the lease and the exchange of the library. Messages
-  take 1 to 3 ms. The fleet has started before the run, so that its leases are
-  granted. A fault is one of:
+  --hosts 1000 simulates 1000 hosts that share a limit through one ledger, with
+  the lease and the exchange of the library. Messages take 1 to 3 ms. The fleet
+  has started before the run, so that its leases are granted. A fault is one of:
   redis-restart@20s       the server of the ledger restarts, and has lost its
                           state; with 20s..25s, it is down for 5 s
   postgres-restart@20s    the same, and the server keeps its state
@@ -353,8 +352,9 @@ Fleets:
   crash=10%@20s           their processes end, and others start in their place;
                           with 20s..30s, these start at 30 s
   pause=10%@20s..22s      they stand still, with their work
-  Without a share, half of the hosts have the fault. A fault has recovered when
-  nine tenths of the requests of the second before it are in flight again.
+  Without a percentage, half of the hosts have the fault. The fleet has
+  recovered from a fault when nine tenths of the requests that were in flight in
+  the second before it are in flight again.
   fairness     the mean number of permits of a host in the run, and that of the
                hosts with the fewest and the most
   exchanges    calls that the ledger answers

@@ -24,17 +24,17 @@ pub(crate) struct FleetFlags {
     )]
     pub(crate) hosts: Option<u32>,
 
-    /// With --hosts: limit of all [default: 2 N]
+    /// With --hosts: fleet's limit [default: 2 N]
     #[arg(long, value_name = "PERMITS", value_parser = parse_limit)]
     pub(crate) limit: Option<Limit>,
 
-    /// With --hosts: requests of each [default: 4]
+    /// With --hosts: requests per host [default: 4]
     ///
-    /// So many requests of each host are in flight or wait at any time.
+    /// At any time, this number of requests of a host are in flight or wait.
     #[arg(long, value_name = "N", value_parser = parse_demand, verbatim_doc_comment)]
     pub(crate) demand: Option<u32>,
 
-    /// With --hosts: a hold [default: exp(1s)]
+    /// With --hosts: hold time [default: exp(1s)]
     ///
     /// How long a request holds its permit. See `Service times`
     /// below. A time above --max-hold breaks a condition of the limit.
@@ -51,7 +51,7 @@ pub(crate) struct FleetFlags {
 
     /// With --hosts: a fault
     ///
-    /// Such as redis-restart@20s. See `Fleets` below. Repeat the flag for
+    /// For example redis-restart@20s. See `Fleets` below. Repeat the flag for
     /// more faults.
     #[arg(long = "fault", value_name = "FAULT@TIME", verbatim_doc_comment)]
     pub(crate) faults: Vec<FleetFault>,

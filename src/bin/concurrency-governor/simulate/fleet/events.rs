@@ -1,4 +1,4 @@
-//! What happens at which instant of virtual time.
+//! What happens at which instant of simulated time.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `simulate --hosts`: a fleet of hosts that lease permits from one ledger, in virtual time and with faults.
+//! `simulate --hosts`: a fleet of hosts that lease permits from one ledger, in simulated time and with faults.
 //!
 //! The lease of each host and the step of the ledger are those of the library. The work, the network and the clock are simulated.
 

@@ -29,7 +29,7 @@ pub(super) fn text(model: &FleetModel, result: &FleetResult) -> String {
             duration(model.terms.span())
         ),
     );
-    label("clock", format!("virtual time, {}, seed {}", duration(model.length), model.seed));
+    label("clock", format!("simulated time, {}, seed {}", duration(model.length), model.seed));
     label(
         "in flight",
         format!("at most {} of {}{}", record.total().most, model.limit, verdict(model, record)),

@@ -1,4 +1,4 @@
-//! `simulate --plant`: a rule for adaptive limits on a server in virtual time, and `--replay`: its decisions again.
+//! `simulate --plant`: a rule for adaptive limits on a server in simulated time, and `--replay`: its decisions again.
 
 mod render;
 mod replay;

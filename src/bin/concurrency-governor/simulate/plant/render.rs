@@ -40,7 +40,7 @@ impl PlantRun {
             ("plant", self.plant.to_string()),
             ("rule", self.adaptive.to_string()),
             ("length", humantime::format_duration(self.length).to_string()),
-            ("clock", format!("virtual time, seed {}", self.seed)),
+            ("clock", format!("simulated time, seed {}", self.seed)),
         ]
     }
 
