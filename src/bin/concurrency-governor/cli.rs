@@ -39,7 +39,7 @@ pub(crate) enum CliCommand {
     /// Print the limit of each gate and how it was derived
     #[command(after_help = explain::EXAMPLES, after_long_help = long_notes(explain::NOTES, explain::EXAMPLES))]
     Explain(ExplainArgs),
-    /// Tell by the exit code whether limits are as required
+    /// Exit with 0 if limits are as required, else with 1
     #[command(after_help = check::EXAMPLES, after_long_help = long_notes(check::NOTES, check::EXAMPLES))]
     Check(CheckArgs),
     /// Copy the files that are measured, for `explain --root`

@@ -10,8 +10,9 @@ use std::{env, fmt, fs, io};
 pub(crate) struct LedgerArgs {
     /// The URL of the ledger
     ///
-    /// redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// with TLS, or
-    /// postgres://[USER:PASSWORD@]HOST[:PORT][/DB]. Other users of the host
+    /// redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// with TLS,
+    /// redis+sentinel:// with the addresses of sentinels, or
+    /// postgres://[USER:PASSWORD@]HOST[:PORT]/DB. Other users of the host
     /// can read the arguments of a program, so give a URL with a password by
     /// --ledger-file or by the environment.
     #[arg(long = "ledger", value_name = "URL", conflicts_with = "file", verbatim_doc_comment)]
