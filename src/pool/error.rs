@@ -67,7 +67,7 @@ fn describe_backoff(gate: GateName, retry_after: Option<Duration>) -> String {
             "the pool of gate `{gate}` has no idle item and could not create one: the next attempt is in {delay:?}"
         ),
         None => format!(
-            "the pool of gate `{gate}` has no idle item and does not try to create one after an error that will not mend: \
+            "the pool of gate `{gate}` has no idle item and does not try to create one after a permanent error: \
              remove its cause, and call `Pool::retry_now`"
         ),
     }
