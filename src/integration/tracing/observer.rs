@@ -18,6 +18,8 @@ use crate::plan::LeaseState;
 /// | a probe failed | `WARN` | `resource`, `kept` |
 /// | a probe works again | `INFO` | `resource`, `reading` |
 /// | new readings were rejected | `ERROR` | |
+/// | a lease of a shared gate has another state | `INFO`; `WARN` if it is `draining` or `unreachable` | `gate`, `from`, `to`, `block` |
+/// | the limit of a fleet was set | `INFO` | `gate`, `from`, `to`, `version` |
 /// | a permit is overdue | `WARN` | `gate`, `overdue` |
 /// | a granted request is not polled | `WARN` | `gate`, `unclaimed` |
 /// | a gate is stalled | `ERROR` | `gate`, `waiting` |
