@@ -338,7 +338,7 @@ impl Governor {
     /// # Panics
     ///
     /// If a waker panics that belongs to a request at one of the gates, or to a subscriber. The change has then taken
-    /// effect, and all others have been told.
+    /// effect, and all other waiters, subscribers and observers have been notified.
     pub fn set_overrides(&self, overrides: Overrides) -> Result<Arc<Resolution>, BuildError> {
         let (resolved, announcement) = self.update(Vec::new(), |plan, state, _| {
             let resolution = plan.resolve(&state.readings, &overrides)?;
@@ -444,7 +444,7 @@ impl Governor {
                 };
                 let has_new_probes = scope.is_none();
                 let scope = scope.unwrap_or(RefreshScope::All);
-                // Observers are told of a rejection. The next refresh may succeed.
+                // Observers are notified of a rejection. The next refresh may succeed.
                 let (_, announcement) = self.refresh_damped(&scope, rise_after).await;
                 self.announce_ignoring_panics(announcement);
                 if has_new_probes {

@@ -196,7 +196,7 @@ impl PoolGate {
         }
     }
 
-    /// Tells the lease that items were dropped.
+    /// Notifies the lease that items were dropped.
     #[cfg_attr(not(feature = "fleet"), expect(clippy::unused_self, reason = "no gate has a lease"))]
     pub(super) fn note_items(&self) {
         #[cfg(feature = "fleet")]

@@ -135,7 +135,7 @@ impl<M: Manager> PoolShared<M> {
 
     /// Closes the pool, and then the gate with `close_gate`. The idle items have been dropped when this returns.
     ///
-    /// Waiters and observers are told only after both are closed, so that none of them finds one of the two open.
+    /// Waiters and observers are notified only after both are closed, so that none of them finds one of the two open.
     pub(super) fn close(self: &Arc<Self>, close_gate: impl FnOnce()) {
         let Some(_turn) = self.close_turn.take() else {
             close_gate();

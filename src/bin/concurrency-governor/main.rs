@@ -1,7 +1,7 @@
 //! `concurrency-governor`: shows how much work may be in flight on this host, and why.
 //!
 //! - `explain` prints the readings with their sources, and each gate with its limit and how it was derived.
-//! - `check` tells by its exit code whether limits and readings are as required.
+//! - `check` compares limits and readings with requirements. Its exit code is the result.
 //! - `capture` copies the files that the probes read, so that `explain --root` can read them on another machine.
 //! - `diff` compares two hosts.
 //! - `watch` refreshes readings and limits, and shows each change.

@@ -96,7 +96,8 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
-    /// Counts a checkout whose time is over, and describes what it was waiting for. A wait for an item is told apart here.
+    /// Counts a checkout whose time is over, and describes what it was waiting for. `stage` is the one that the checkout
+    /// knows; for a wait for an item, this finds out which of the reasons applies.
     pub(in crate::pool) fn expire(
         &mut self,
         stage: CheckoutStage,

@@ -1,4 +1,4 @@
-//! `check`: tells by its exit code whether limits and readings are as required.
+//! `check`: compares limits and readings with requirements. Its exit code is the result.
 
 mod args;
 mod requirement;
