@@ -19,7 +19,7 @@ pub struct Report {
     /// Responses with status 200.
     answered: u64,
     /// Responses with status 503 and `Retry-After`.
-    shed: u64,
+    rejected: u64,
     /// Other responses, and errors.
     pub failed: u64,
     /// The longest time from a request to the end of its response.
@@ -28,8 +28,12 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, shed, failed, longest } = self;
-        write!(f, "answered {answered} shed {shed} failed {failed} longest {} ms", longest.as_millis())
+        let Self { answered, rejected, failed, longest } = self;
+        write!(
+            f,
+            "answered {answered} rejected {rejected} failed {failed} longest {} ms",
+            longest.as_millis()
+        )
     }
 }
 
@@ -49,7 +53,7 @@ pub async fn load(
     while let Some(report) = clients.join_next().await {
         let report = report?;
         total.answered += report.answered;
-        total.shed += report.shed;
+        total.rejected += report.rejected;
         total.failed += report.failed;
         total.longest = total.longest.max(report.longest);
     }
@@ -64,8 +68,8 @@ async fn run_client(address: SocketAddr, path: String, end: Instant) -> Report {
         let sent = Instant::now();
         match send_request(&mut connection, address, &path).await {
             Ok(Answer::Done) => report.answered += 1,
-            Ok(Answer::Shed) => {
-                report.shed += 1;
+            Ok(Answer::Rejected) => {
+                report.rejected += 1;
                 // Much less than `Retry-After` asks for, to keep the load high.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -82,7 +86,7 @@ async fn run_client(address: SocketAddr, path: String, end: Instant) -> Report {
 
 enum Answer {
     Done,
-    Shed,
+    Rejected,
 }
 
 /// Sends one request and reads the whole response. Opens the connection if there is none, and keeps it open.
@@ -102,7 +106,7 @@ async fn send_request(
     response.into_body().collect().await?;
     match status {
         StatusCode::OK => Ok(Answer::Done),
-        StatusCode::SERVICE_UNAVAILABLE if has_retry_after => Ok(Answer::Shed),
+        StatusCode::SERVICE_UNAVAILABLE if has_retry_after => Ok(Answer::Rejected),
         status => Err(format!("{path}: status {status}, with Retry-After: {has_retry_after}").into()),
     }
 }

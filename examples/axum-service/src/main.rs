@@ -1,4 +1,4 @@
-//! An axum service behind a gate, and a load generator as a second mode of the same program:
+//! An axum service behind a gate, and a load generator as a second mode of the same program. `README.md` says how to run both:
 //!
 //! ```text
 //! $ axum-service serve 127.0.0.1:8080 &
@@ -34,8 +34,10 @@ async fn main() -> Result<(), BoxError> {
             }
         }
         _ => {
-            Err("usage: axum-service serve ADDRESS | axum-service load ADDRESS PATH CONNECTIONS SECONDS"
-                .into())
+            eprintln!(
+                "usage: axum-service serve ADDRESS | axum-service load ADDRESS PATH CONNECTIONS SECONDS"
+            );
+            std::process::exit(2)
         }
     }
 }

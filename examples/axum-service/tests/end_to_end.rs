@@ -30,17 +30,17 @@ fn limits_change_under_load_without_errors() {
         assert!(metrics.sum("in_use") <= 2.0);
         assert_eq!(metrics.sum("limit"), 2.0);
     }
-    wait_until("requests are shed", || service.metrics().sum("rejected_total") > 0.0);
+    wait_until("requests are rejected", || service.metrics().sum("rejected_total") > 0.0);
     service.set_limit(32);
     wait_until("32 permits are in use", || service.metrics().sum("in_use") == 32.0);
     assert!(load.is_running(), "the load must last until here");
 
-    let [answered, shed, failed] = load.wait_for_report();
+    let [answered, rejected, failed] = load.wait_for_report();
     assert_eq!(failed, 0.0);
-    assert!(answered > 100.0 && shed > 0.0, "answered {answered}, shed {shed}");
+    assert!(answered > 100.0 && rejected > 0.0, "answered {answered}, rejected {rejected}");
     let metrics = service.metrics();
     assert_eq!([metrics.sum("in_use"), metrics.sum("waiting"), metrics.sum("debt")], [0.0; 3]);
-    assert_eq!([metrics.sum("admitted_total"), metrics.sum("rejected_total")], [answered, shed]);
+    assert_eq!([metrics.sum("admitted_total"), metrics.sum("rejected_total")], [answered, rejected]);
     assert_eq!([metrics.sum("resized_total"), metrics.sum("cancelled_total")], [2.0, 0.0]);
     assert_eq!(metrics.sum("hold_seconds_count"), answered);
 }
@@ -284,14 +284,14 @@ impl MetricValues {
 struct LoadProcess(Option<Child>);
 
 impl LoadProcess {
-    /// Waits for the end of the load, and returns the numbers of requests answered, shed and failed.
+    /// Waits for the end of the load, and returns the numbers of requests answered, rejected and failed.
     fn wait_for_report(mut self) -> [f64; 3] {
         let output = self.0.take().unwrap().wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}{errors}");
         let words: Vec<&str> = text.split_whitespace().collect();
-        ["answered", "shed", "failed"].map(|name| {
+        ["answered", "rejected", "failed"].map(|name| {
             let at = words.iter().position(|word| *word == name).unwrap();
             words[at + 1].parse().unwrap()
         })

@@ -22,7 +22,7 @@ use concurrency_governor::{Adaptive, Formula, Gate, GateSpec, Governor, Resource
 use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
 
-/// At most 64 calls per core. Within that, what the server bears.
+/// At most 64 calls per core. Within that, as many as the server can handle.
 const UPSTREAM: GateSpec =
     GateSpec::new("upstream", Formula::of(Resource::CPU.times(64).assume(1)).floor(64))
         .adaptive(Adaptive::latency().start(16).floor(4))
