@@ -36,7 +36,8 @@ struct Gateway {
 async fn main() -> Result<(), BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, provider, redis] = &arguments[..] else {
-        return Err("usage: llm-gateway ADDRESS PROVIDER-URL REDIS-URL".into());
+        eprintln!("usage: llm-gateway ADDRESS PROVIDER-URL REDIS-URL");
+        std::process::exit(2)
     };
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let limits = Arc::new(Limits::new(redis).await?);

@@ -29,7 +29,8 @@ type Body = Full<&'static [u8]>;
 fn main() -> Result<(), BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [gateways, streams @ ..] = &arguments[..] else {
-        return Err("usage: load ADDRESS[,ADDRESS..] TENANT:PRIORITY:RATE..".into());
+        eprintln!("usage: load ADDRESS[,ADDRESS..] TENANT:PRIORITY:RATE..");
+        std::process::exit(2)
     };
     let gateways: Arc<[String]> = gateways.split(',').map(str::to_owned).collect();
     let runtime = Runtime::new()?;
