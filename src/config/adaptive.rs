@@ -30,7 +30,7 @@ impl ConfigReader {
         let overload = field("overload").map(|value| {
             let sign = as_text(value).and_then(|text| text.parse::<OverloadSign>().ok());
             let allowed = "1 to 100 percent of a resource, such as \"20% pressure.cpu\"";
-            self.require(&format!("{path}.overload"), value, sign, "is no sign of overload", allowed)
+            self.require(&format!("{path}.overload"), value, sign, "is not a sign of overload", allowed)
         });
 
         // `max_healthy` belongs to the rule `aimd` alone.

@@ -153,7 +153,7 @@ impl ConfigReader {
     ) -> Option<GateSpec> {
         let entries = self.read_table(path, value, Some(&GATE_KEYS));
         if !matches!(value.kind, ValueKind::Table(_) | ValueKind::Null) {
-            return None; // reported by `read_table`; a missing formula is no second problem
+            return None; // reported by `read_table`; a missing formula is not a second problem
         }
         let field = |name: &str| find_field(&entries, name);
         if field("formula").is_none() {

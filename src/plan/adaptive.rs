@@ -115,7 +115,7 @@ impl FromStr for OverloadSign {
 /// The error for a text that is not an [`OverloadSign`]: what was given, and what is allowed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{given:?} is no sign of overload (allowed: 1 to 100 percent of a resource, such as `20% pressure.cpu`)"
+    "{given:?} is not a sign of overload (allowed: 1 to 100 percent of a resource, such as `20% pressure.cpu`)"
 )]
 pub struct InvalidOverloadSign {
     given: String,

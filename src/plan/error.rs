@@ -308,7 +308,7 @@ pub enum FindGateError {
     #[error(transparent)]
     UnknownGate(#[from] UnknownGateError),
     /// The plan declares the gate, but within other gates.
-    #[error("`{given}` is no gate of the plan: gate `{}` is at `{path}` (allowed: {})", path.gate(), path.accepted())]
+    #[error("`{given}` is not a gate of the plan: gate `{}` is at `{path}` (allowed: {})", path.gate(), path.accepted())]
     WrongPath {
         /// The path that was given.
         given: GatePath,

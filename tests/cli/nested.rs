@@ -121,7 +121,7 @@ fn a_path_names_a_gate_in_every_flag() {
 fn a_wrong_path_is_an_error_with_the_right_path() {
     let plan = plan_file(PLAN);
     let right = "gate `inbox` is at `io/messages/inbox` (allowed: `inbox` or `io/messages/inbox`)\n";
-    let no_gate = format!("`io/inbox` is no gate of the plan: {right}");
+    let no_gate = format!("`io/inbox` is not a gate of the plan: {right}");
     for (arguments, message) in [
         (&["explain", "--set", "io/inbox=3"][..], format!("error: --set sets `io/inbox`, but {right}")),
         (&["explain", "io/inbox"], format!("error: {no_gate}")),

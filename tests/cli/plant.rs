@@ -94,7 +94,7 @@ fn wrong_flags_are_reported() {
         assert!(help.contains(name), "{name}");
     }
     for (flags, expected) in [
-        (&["--plant", "workers 0"][..], "\"workers 0\" is no part of a plant"),
+        (&["--plant", "workers 0"][..], "\"workers 0\" is not an item of a plant"),
         (&["--plant", "overload", "--adaptive", "io=arc"], "`--plant` needs one `--adaptive` with a rule"),
         (&["--plant", "overload", "--adaptive", "off"], "`--plant` needs one `--adaptive` with a rule"),
         (

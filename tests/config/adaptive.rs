@@ -62,7 +62,7 @@ fn a_wrong_declaration_is_reported() {
         ("7", "gates.io.adaptive = 7 is not a table (allowed: a table, as [gates.io.adaptive] in TOML)"),
         (
             r#"{"rule": "arc", "overload": "0% cpu"}"#,
-            "gates.io.adaptive.overload = \"0% cpu\" is no sign of overload (allowed: 1 to 100 percent of a resource, such as \"20% pressure.cpu\")",
+            "gates.io.adaptive.overload = \"0% cpu\" is not a sign of overload (allowed: 1 to 100 percent of a resource, such as \"20% pressure.cpu\")",
         ),
         (
             r#"{"rule": "latncy"}"#,

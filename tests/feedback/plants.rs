@@ -119,6 +119,9 @@ fn texts_are_parsed() {
         "speed 3",
     ] {
         let error = wrong.parse::<Plant>().unwrap_err().to_string();
-        assert!(error.contains("is no part of a plant (allowed: overload, half-load, "), "{wrong}: {error}");
+        assert!(
+            error.contains("is not an item of a plant (allowed: overload, half-load, "),
+            "{wrong}: {error}"
+        );
     }
 }

@@ -61,7 +61,7 @@ fn wrong_path_is_a_problem_with_the_right_path() {
     }
     let error = plan.find(&path("host/inbox")).unwrap_err();
     assert!(matches!(error, FindGateError::WrongPath { .. }));
-    assert_eq!(error.to_string(), format!("`host/inbox` is no gate of the plan: {inbox}"));
+    assert_eq!(error.to_string(), format!("`host/inbox` is not a gate of the plan: {inbox}"));
     assert_eq!(format!("{error:?}"), error.to_string());
     let error = plan.find(&path("host/outbox")).unwrap_err().to_string();
     assert_eq!(error, "the plan declares no gate `outbox` (it declares inbox, messages, host, files)");

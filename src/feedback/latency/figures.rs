@@ -13,7 +13,7 @@ pub(super) fn step_of(limit: f64) -> f64 {
     }
 }
 
-/// Returns the longest queue that is no congestion: 14 % of the limit. Less would be within the noise of the latency.
+/// Returns the longest queue that does not count as congestion: 14 % of the limit. Less would be within the noise of the latency.
 pub(super) fn most_queue(limit: f64) -> f64 {
     0.14 * limit
 }

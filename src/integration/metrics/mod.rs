@@ -23,7 +23,7 @@
 //! the hold time of a permit is measured on request, by [`Permit::timed`](crate::Permit::timed).
 //!
 //! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state`, `outcome` and `resource`. Their values are bounded by the
-//! number of gates, reasons, item states and probes; no value comes from a request. So a key of a gate is no label:
+//! number of gates, reasons, item states and probes; no value comes from a request. So a key of a gate is not a label:
 //! [`BUSY_KEYS`] says how many are busy, and [`Gate::busiest_keys`](crate::Gate::busiest_keys) which.
 
 mod builder;

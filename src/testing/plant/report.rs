@@ -10,7 +10,7 @@ pub struct PlantReport {
     pub latencies: Vec<(Duration, Duration)>,
     /// The instants of the requests that were rejected for good: they waited too long at the gate, or the server refused them.
     pub rejections: Vec<Duration>,
-    /// The number of requests that arrived; a retry is no new request.
+    /// The number of requests that arrived; a retry is not a new request.
     pub arrivals: u64,
     /// The limit of the first client, with the instant from which it was in force.
     pub limits: Vec<(Duration, u32)>,

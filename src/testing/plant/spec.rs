@@ -216,7 +216,7 @@ impl std::fmt::Display for Plant {
 /// The error for a text that is not a [`Plant`]: the item that is wrong, and what is allowed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{given:?} is no part of a plant (allowed: {names} first, then items such as workers 10, service exp 10ms, rate 2000/s, shared 0.01, front 20ms, most 30, errors 0.2, clients 9, wait 50ms, retries 3; the first three also with an instant, such as workers 3 @20s)",
+    "{given:?} is not an item of a plant (allowed: {names} first, then items such as workers 10, service exp 10ms, rate 2000/s, shared 0.01, front 20ms, most 30, errors 0.2, clients 9, wait 50ms, retries 3; the first three also with an instant, such as workers 3 @20s)",
     names = STANDARD_PLANTS.map(|(name, _)| name).join(", ")
 )]
 pub struct PlantError {

@@ -12,7 +12,7 @@ use concurrency_governor::feedback::{Aimd, Arc, FeedbackDecision, History, Laten
 ///
 /// # Errors
 ///
-/// [`ReplayFileError`] if the file is no history, or a decision is not reproduced.
+/// [`ReplayFileError`] if the file is not a history, or a decision is not reproduced.
 pub(in crate::simulate) fn replay(path: &Path) -> Result<String, ReplayFileError> {
     let file = || path.to_owned();
     let text = fs::read_to_string(path).map_err(|error| ReplayFileError::Read { file: file(), error })?;
@@ -53,7 +53,7 @@ pub(crate) enum ReplayFileError {
     /// The file cannot be read.
     #[error("cannot read {}: {error} (allowed: a file that `--history` wrote, or a printed `History`)", file.display())]
     Read { file: PathBuf, error: io::Error },
-    /// A line is no decision.
+    /// A line is not a decision.
     #[error("{}: {error} (allowed: lines that `--history` wrote, or a printed `History`)", file.display())]
     Parse { file: PathBuf, error: ReplayError },
     /// The program does not have the rule.
