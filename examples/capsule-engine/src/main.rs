@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let settings = settings::EngineSettings::collect(&args.settings, |name| std::env::var_os(name));
     for problem in &settings.problems {
-        eprintln!("error: {problem}; this setting is ignored, all others apply");
+        eprintln!("error: {problem}; this is ignored, and all other settings apply");
     }
     let server = server::ServerProcess::start(args.latency).await?;
     let engine = Arc::new(engine::Engine::start(settings.overrides, args.sharing(), server.address()).await?);

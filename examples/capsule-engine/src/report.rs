@@ -33,11 +33,12 @@ pub fn render(engine: &Engine, report: &LoadReport) -> String {
 }
 
 fn render_gates(engine: &Engine) -> String {
-    let mut rows = vec![["gate", "limit", "peak in use", "enqueued", "p50", "p99", "shed"].map(String::from)];
+    let mut rows =
+        vec![["gate", "limit", "peak in use", "enqueued", "p50", "p99", "rejected"].map(String::from)];
     for (gate, peak) in engine.gates() {
         let status = gate.status();
         let queue = status.totals.queue;
-        let shed = status.totals.rejected.sum() + queue.expired + queue.too_large + queue.closed;
+        let rejected = status.totals.rejected.sum() + queue.expired + queue.too_large + queue.closed;
         rows.push([
             status.name.to_string(),
             status.limit.to_string(),
@@ -45,7 +46,7 @@ fn render_gates(engine: &Engine) -> String {
             queue.enqueued.to_string(),
             render_wait(status.waits.quantile(50, 100)),
             render_wait(status.waits.quantile(99, 100)),
-            shed.to_string(),
+            rejected.to_string(),
         ]);
     }
     align_columns(&rows)
