@@ -2,6 +2,9 @@
 
 mod client;
 mod sentinel;
+mod status;
+
+mod message_pack;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -17,9 +20,10 @@ use crate::plan::Limit;
 
 use super::answer::read_answer;
 use super::ledger::{Ledger, LedgerError, check_name};
-use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
+use super::step::{Ask, Claim, Grant, LedgerStatus, LimitVersion};
 use client::{connection_config, engine_error, unsuitable};
 use sentinel::Sentinels;
+use status::read_status;
 
 /// A ledger in Redis 5 or later, or in Valkey.
 ///
@@ -275,7 +279,7 @@ impl Ledger for RedisLedger {
     async fn status(&self, gate: &str) -> Result<LedgerStatus, LedgerError> {
         check_name("gate", gate)?;
         let mut command = redis::cmd("HGETALL");
-        let fields: HashMap<String, String> = self.query(command.arg(key_of(gate))).await?;
+        let fields: HashMap<Vec<u8>, Vec<u8>> = self.query(command.arg(key_of(gate))).await?;
         if fields.is_empty() {
             return Ok(LedgerStatus::default());
         }
@@ -292,66 +296,4 @@ const SET_LIMIT: &str = include_str!("redis/set_limit.lua");
 /// Returns the key of a gate. The braces keep it on one node of a cluster.
 fn key_of(gate: &str) -> String {
     format!("cg:{{{gate}}}")
-}
-
-/// Reads the hash that the script writes. Returns `None` if it has another layout.
-fn read_status(fields: &HashMap<String, String>) -> Option<LedgerStatus> {
-    let meta: Vec<&str> = fields.get("m")?.split(' ').collect();
-    let [
-        layout,
-        epoch,
-        _,
-        clock,
-        learning_until,
-        _,
-        _,
-        limit,
-        version,
-        exchanges,
-        granted,
-        _,
-        _,
-        _,
-        _,
-        first,
-        ..,
-    ] = meta[..]
-    else {
-        return None;
-    };
-    let number = |text: &str| text.parse::<u64>().ok();
-    let clock = number(clock)?;
-    if layout != "1" {
-        return None;
-    }
-    let mut holders = Vec::new();
-    let mut next = Some(first).filter(|holder| !holder.is_empty());
-    while let Some(holder) = next {
-        let entry: Vec<&str> = fields.get(&format!("e:{holder}"))?.split(' ').collect();
-        let [granted, reserved, wants, seq, expiry, _, ticket] = entry[..] else { return None };
-        holders.push(HolderStatus {
-            holder: holder.to_owned(),
-            granted: number(granted)?,
-            reserved: number(reserved)?,
-            wants: wants.parse().ok()?,
-            seq: number(seq)?,
-            expires_ms: number(expiry)?.saturating_sub(clock),
-            short_since: number(ticket)?,
-        });
-        // A list that leads back to itself would be a bug of the script.
-        if holders.len() > fields.len() {
-            return None;
-        }
-        next = fields.get(&format!("n:{holder}")).map(String::as_str);
-    }
-    let (limit, version) = (number(limit)?, number(version)?);
-    Some(LedgerStatus {
-        epoch: number(epoch)?,
-        limit: (limit > 0).then(|| LimitVersion { limit: Limit::saturating(limit), version }),
-        set_by: fields.get("by").cloned().unwrap_or_default(),
-        learning_ms: number(learning_until)?.saturating_sub(clock),
-        exchanges: number(exchanges)?,
-        granted: number(granted)?,
-        holders,
-    })
 }

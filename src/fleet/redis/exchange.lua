@@ -2,15 +2,17 @@
 --
 -- `now` and `run` come from clock.lua, which stands in front of this text.
 --
--- KEYS[1] is a hash, the whole state of one gate:
---   m           the numbers of the gate, the run, and the ends of the two lists
---   h           the histogram of the wants: pairs of wants and holders
---   by          the name of the operator or program that has set the limit
+-- KEYS[1] is a hash, the whole state of one gate. The values are in MessagePack, because that is several times as fast as text:
+--   m           the layout, the numbers of the gate, the run, and the ends of the two lists; an empty text stands for no holder
+--   h           the histogram of the wants: an array of wants and holders in turn, with the wants in ascending order
 --   e:HOLDER    the entry: granted, reserved, wants, seq, expiry, grown, ticket
+-- and these are plain texts:
+--   by          the name of the operator or program that has set the limit
 --   p: and n:   the holders before and after this one in the order of the last exchange
 --   q: and w:   the same in the queue of the holders that are short of permits
 -- All numbers are whole and below 2^53, so they are exact.
 
+local floor, max, min = math.floor, math.max, math.min
 local key, holder = KEYS[1], ARGV[1]
 local seq, known_epoch, held, wants = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local is_lapsed = ARGV[6] == '1'
@@ -19,18 +21,15 @@ local offered_limit, offered_version = tonumber(ARGV[10]), tonumber(ARGV[11])
 
 -- ---- The fields of the hash, read once and written at the end ----
 
-local NUMBERS = string.rep(' (%d+)', 11) .. ' (-?%d+) (%d+)'
-local fields, stored, changed = {}, {}, {}
-local wanted = { 'm', 'e:' .. holder, 'p:' .. holder, 'n:' .. holder, 'q:' .. holder, 'w:' .. holder }
-for index, value in ipairs(redis.call('HMGET', key, unpack(wanted))) do
-  fields[wanted[index]], stored[wanted[index]] = value, value
-end
+local own_entry, own_before, own_after = 'e:' .. holder, 'p:' .. holder, 'n:' .. holder
+local stored = redis.call('HMGET', key, 'm', own_entry, own_before, own_after)
+local fields, changed = { [own_before] = stored[3], [own_after] = stored[4] }, {}
 
 local function get(field)
   local value = fields[field]
   if value == nil then
     value = redis.call('HGET', key, field)
-    fields[field], stored[field] = value, value
+    fields[field] = value
   end
   return value
 end
@@ -38,32 +37,33 @@ end
 -- `false` removes the field.
 local function set(field, value)
   fields[field] = value
-  changed[field] = true
+  changed[#changed + 1] = field
 end
 
-local function read_entry(name)
-  local text = get('e:' .. name)
-  if not text then return nil end
-  local granted, reserved, wants, seq, expiry, grown, ticket = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-  return { granted = tonumber(granted), reserved = tonumber(reserved), wants = tonumber(wants), seq = tonumber(seq),
-    expiry = tonumber(expiry), grown = tonumber(grown), ticket = tonumber(ticket) }
+local function read_entry(name, packed)
+  local is_packed, granted, reserved, wants, seq, expiry, grown, ticket, rest = pcall(cmsgpack.unpack, packed)
+  if not is_packed or type(ticket) ~= 'number' or rest then error('the entry of ' .. name .. ' cannot be read; delete the key of the gate') end
+  return { granted = granted, reserved = reserved, wants = wants, seq = seq, expiry = expiry, grown = grown, ticket = ticket }
 end
 
-local function write_entry(name, entry)
-  set('e:' .. name, string.format('%.0f %.0f %.0f %.0f %.0f %.0f %.0f', entry.granted, entry.reserved, entry.wants, entry.seq,
-    entry.expiry, entry.grown, entry.ticket))
+local function pack_entry(entry)
+  return cmsgpack.pack(entry.granted, entry.reserved, entry.wants, entry.seq, entry.expiry, entry.grown, entry.ticket)
 end
 
--- Doubly linked lists. The ends are in `m`; an empty text stands for none.
+-- Doubly linked lists. The ends are in `m`. What the first entry has as the one before it, and the last as the one after it, does not
+-- count, so a move from the head to the end writes two fields.
 local by_age = { before = 'p:', after = 'n:', first = '', last = '' }
 local queue = { before = 'q:', after = 'w:', first = '', last = '' }
 
 local function unlink(list, name)
-  local before, after = get(list.before .. name), get(list.after .. name)
-  if before then set(list.after .. before, after) else list.first = after or '' end
-  if after then set(list.before .. after, before) else list.last = before or '' end
-  set(list.before .. name, false)
-  set(list.after .. name, false)
+  local before = name ~= list.first and get(list.before .. name)
+  local after = name ~= list.last and get(list.after .. name)
+  if before and after then
+    set(list.after .. before, after)
+    set(list.before .. after, before)
+  end
+  if not before then list.first = after or '' end
+  if not after then list.last = before or '' end
 end
 
 local function append(list, name)
@@ -78,32 +78,33 @@ end
 
 -- ---- The state ----
 
-local entry = read_entry(holder)
+local entry = stored[2] and read_entry(holder, stored[2])
 if entry and seq <= entry.seq then return { 0, entry.seq } end
 
-local layout, epoch, server, clock, learning_until, span, guard, limit, version, exchanges, granted, holders, level, spare = '1',
-  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -2, 0
-local old_run = ''
-if fields.m then
-  layout = string.match(fields.m, '^(%d+) ')
-  if layout ~= '1' then return redis.error_reply('LAYOUT the gate has the layout ' .. tostring(layout) .. ', and this program knows 1') end
-  epoch, server, clock, learning_until, span, guard, limit, version, exchanges, granted, holders, level, spare, old_run, by_age.first,
-    by_age.last, queue.first, queue.last = string.match(fields.m, '^1' .. NUMBERS .. ' (%S*) (%S*) (%S*) (%S*) (%S*)$')
-  epoch, server, clock, learning_until, span = tonumber(epoch), tonumber(server), tonumber(clock), tonumber(learning_until), tonumber(span)
-  guard, limit, version, exchanges = tonumber(guard), tonumber(limit), tonumber(version), tonumber(exchanges)
-  granted, holders, level, spare = tonumber(granted), tonumber(holders), tonumber(level), tonumber(spare)
+local epoch, server, clock, learning_until, span, guard, limit, version, exchanges, granted, holders, level, spare, old_run = 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -2, 0, ''
+if stored[1] then
+  local is_packed, layout
+  is_packed, layout, epoch, server, clock, learning_until, span, guard, limit, version, exchanges, granted, holders, level, spare, old_run,
+    by_age.first, by_age.last, queue.first, queue.last = pcall(cmsgpack.unpack, stored[1])
+  if is_packed and layout ~= 1 then
+    return redis.error_reply('LAYOUT the gate has the layout ' .. tostring(layout) .. ', and this program knows 1')
+  end
+  if not is_packed or type(queue.last) ~= 'string' then
+    return redis.error_reply('LAYOUT the state of the gate cannot be read; delete its key')
+  end
 end
 
 -- ---- The clock, the terms, and a new epoch after a restart or a loss of state ----
 
 local is_new = epoch == 0
-local growth = math.max(0, ttl + grace + own_guard - span)
+local growth = max(0, ttl + grace + own_guard - span)
 span = span + growth
-guard = is_new and own_guard or math.min(guard, own_guard)
-if not is_new then clock = clock + math.min(math.max(0, now - server), guard) end
+guard = is_new and own_guard or min(guard, own_guard)
+if not is_new then clock = clock + min(max(0, now - server), guard) end
 server = now
 if is_new or old_run ~= run or known_epoch > epoch then
-  epoch = math.max(math.max(epoch, known_epoch) + 1, now)
+  epoch = max(max(epoch, known_epoch) + 1, now)
   learning_until = clock + span
 elseif clock < learning_until then
   learning_until = learning_until + growth
@@ -117,12 +118,11 @@ end
 
 -- ---- The histogram of the wants, read only if the level is to be found ----
 
-local cells, is_changed
+local cells
 
 local function load_cells()
-  if cells then return end
-  cells = {}
-  for number, count in string.gmatch(get('h') or '', '(%d+) (%d+)') do cells[tonumber(number)] = tonumber(count) end
+  local packed = get('h')
+  cells = packed and cmsgpack.unpack(packed) or {}
 end
 
 local function round(number)
@@ -131,46 +131,50 @@ local function round(number)
   return number - number % unit
 end
 
+-- Adds holders to a cell, or takes some away. A cell without holders does not exist, and neither does one of the wants 0.
+local function change_cell(number, change)
+  if number == 0 then return end
+  local at = 1
+  while cells[at] and cells[at] < number do at = at + 2 end
+  if cells[at] ~= number then
+    table.insert(cells, at, change)
+    table.insert(cells, at, number)
+  elseif cells[at + 1] + change == 0 then
+    table.remove(cells, at)
+    table.remove(cells, at)
+  else
+    cells[at + 1] = cells[at + 1] + change
+  end
+end
+
 local function replace_wants(old, new)
   old, new = round(old), round(new)
   if old == new then return end
-  load_cells()
-  if old > 0 then
-    cells[old] = cells[old] - 1
-    if cells[old] == 0 then cells[old] = nil end
-  end
-  if new > 0 then cells[new] = (cells[new] or 0) + 1 end
-  level, is_changed = -2, true
+  if not cells then load_cells() end
+  change_cell(old, -1)
+  change_cell(new, 1)
+  level = -2
 end
 
 local function find_level()
-  load_cells()
-  local order, count, rest = {}, 0, limit
-  for number, of_cell in pairs(cells) do
-    order[#order + 1] = number
-    count = count + of_cell
-  end
-  table.sort(order)
-  if is_changed then
-    local texts = {}
-    for index, number in ipairs(order) do texts[index] = string.format('%.0f %.0f', number, cells[number]) end
-    set('h', table.concat(texts, ' '))
-  end
-  for _, number in ipairs(order) do
-    if number * count > rest then
-      level = math.floor(rest / count)
+  if cells then set('h', cmsgpack.pack(cells)) else load_cells() end
+  local count, rest = 0, limit
+  for at = 1, #cells, 2 do count = count + cells[at + 1] end
+  for at = 1, #cells, 2 do
+    if cells[at] * count > rest then
+      level = floor(rest / count)
       spare = rest - level * count
       return
     end
-    rest = rest - number * cells[number]
-    count = count - cells[number]
+    rest = rest - cells[at] * cells[at + 1]
+    count = count - cells[at + 1]
   end
   level, spare = -1, 0
 end
 
 local function full_share(number)
   if level == -1 then return number end
-  return math.min(round(number), spare > 0 and level + 1 or level)
+  return min(round(number), spare > 0 and level + 1 or level)
 end
 
 -- ---- Drop entries that have expired, oldest first ----
@@ -178,11 +182,11 @@ end
 for _ = 1, 64 do
   local oldest = by_age.first
   if is_learning or oldest == '' then break end
-  local expired = read_entry(oldest)
+  local expired = oldest == holder and entry or read_entry(oldest, get('e:' .. oldest))
   if expired.expiry > clock then break end
   unlink(by_age, oldest)
   if expired.ticket > 0 then unlink(queue, oldest) end
-  set('e:' .. oldest, false)
+  for _, prefix in ipairs({ 'e:', 'p:', 'n:', 'q:', 'w:' }) do set(prefix .. oldest, false) end
   replace_wants(expired.wants, 0)
   granted = granted - expired.granted - expired.reserved
   holders = holders - 1
@@ -200,17 +204,17 @@ elseif by_age.last ~= holder then
   unlink(by_age, holder)
   append(by_age, holder)
 end
-replace_wants(entry.wants, wants)
+if entry.wants ~= wants then replace_wants(entry.wants, wants) end
 if level == -2 then find_level() end
 local full = full_share(wants)
 
 granted = granted - entry.granted - entry.reserved
-local room = math.max(0, limit - granted)
-local cap = math.min(held, room)
+local room = max(0, limit - granted)
+local cap = min(held, room)
 if is_learning then
   if is_lapsed then cap = 0 end
 else
-  cap = cap + math.min(entry.reserved, math.max(0, full - cap), room - cap)
+  cap = cap + min(entry.reserved, max(0, full - cap), room - cap)
   if cap >= full then
     if entry.ticket > 0 then unlink(queue, holder) end
     entry.ticket = 0
@@ -219,7 +223,7 @@ else
     entry.ticket = exchanges
   end
 end
-entry.granted, entry.reserved, entry.wants, entry.seq, entry.expiry = math.max(held, cap), 0, wants, seq, clock + span
+entry.granted, entry.reserved, entry.wants, entry.seq, entry.expiry = max(held, cap), 0, wants, seq, clock + span
 granted = granted + entry.granted
 
 -- ---- Reserve the room for the holders that have been short of permits for longest ----
@@ -227,18 +231,18 @@ granted = granted + entry.granted
 if not is_learning then
   for _ = 1, 8 do
     local first = queue.first
-    room = math.max(0, limit - granted)
+    room = max(0, limit - granted)
     if room == 0 or first == '' then break end
-    local served = first == holder and entry or read_entry(first)
-    local unmet = math.max(0, full_share(served.wants) - served.granted - served.reserved)
-    local given = math.min(unmet, room)
+    local served = first == holder and entry or read_entry(first, get('e:' .. first))
+    local unmet = max(0, full_share(served.wants) - served.granted - served.reserved)
+    local given = min(unmet, room)
     granted = granted + given
     served.reserved = served.reserved + given
     if given == unmet then
       unlink(queue, first)
       served.ticket = 0
     end
-    if first ~= holder then write_entry(first, served) end
+    if first ~= holder then set('e:' .. first, pack_entry(served)) end
   end
   cap = cap + entry.reserved
   entry.granted, entry.reserved = entry.granted + entry.reserved, 0
@@ -248,24 +252,21 @@ end
 
 if cap > held then entry.grown = clock end
 local target = full
-if level >= 0 and cap > level and queue.first ~= '' and clock - entry.grown >= math.floor(ttl / 3) then
-  target = math.min(full, level)
+if level >= 0 and cap > level and queue.first ~= '' and clock - entry.grown >= floor(ttl / 3) then
+  target = min(full, level)
 end
-write_entry(holder, entry)
-set('m', string.format('1 %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s %s %s %s %s', epoch, server, clock,
-  learning_until, span, guard, limit, version, exchanges, granted, holders, level, spare, run, by_age.first, by_age.last, queue.first,
-  queue.last))
-
 local puts, removals = {}, {}
-for field in pairs(changed) do
+for _, field in ipairs(changed) do
   local value = fields[field]
   if value then
     puts[#puts + 1] = field
     puts[#puts + 1] = value
-  elseif stored[field] ~= false then
+  else
     removals[#removals + 1] = field
   end
 end
-redis.call('HSET', key, unpack(puts))
+-- The holder itself can be among those that were dropped, so its entry is written last.
 if #removals > 0 then redis.call('HDEL', key, unpack(removals)) end
-return { 1, cap, target, epoch, exchanges, math.max(0, learning_until - clock), limit, version, granted, holders }
+redis.call('HSET', key, 'm', cmsgpack.pack(1, epoch, server, clock, learning_until, span, guard, limit, version, exchanges, granted,
+  holders, level, spare, run, by_age.first, by_age.last, queue.first, queue.last), own_entry, pack_entry(entry), unpack(puts))
+return { 1, cap, target, epoch, exchanges, max(0, learning_until - clock), limit, version, granted, holders }

@@ -118,7 +118,7 @@ fn errors_say_what_is_wrong_and_no_secret() {
     assert!(name.contains("gate \"my io\" is not valid"), "{name}");
 
     let mut connection = Client::open(&*url).unwrap().get_connection().unwrap();
-    redis::cmd("HSET").arg("cg:{new}").arg("m").arg("2 1 1").exec(&mut connection).unwrap();
+    redis::cmd("HSET").arg("cg:{new}").arg("m").arg(b"\x02\x01\x01").exec(&mut connection).unwrap();
     let other = ask(&url, "new");
     assert!(other.contains("the gate \"new\" has another layout, and this program knows 1"), "{other}");
 

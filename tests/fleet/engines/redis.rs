@@ -1,5 +1,6 @@
 //! The Lua script on a real redis-server.
 
+use std::collections::{HashMap, HashSet};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -146,10 +147,12 @@ fn errors_say_what_is_wrong() {
         assert!(replayed.contains("not newer than number 5"), "{replayed}");
 
         let mut connection = Client::open(url(&server)).unwrap().get_connection().unwrap();
-        redis::cmd("HSET").arg("cg:{new}").arg("m").arg("2 1 1").exec(&mut connection).unwrap();
+        redis::cmd("HSET").arg("cg:{new}").arg("m").arg(b"\x02\x01\x01").exec(&mut connection).unwrap();
         let layout = format!("{:?}", ledger.exchange("new", ask("a", 1, 0)).await.unwrap_err());
         assert!(layout.contains("the gate has the layout 2, and this program knows 1"), "{layout}");
         assert!(ledger.status("new").await.unwrap_err().to_string().contains("another layout"));
+        assert!(ledger.set_limit("new", Limit::new(1), "x").await.is_err());
+        assert_damage_is_an_error(&ledger, &mut connection).await;
 
         let strict = ledger.clone().acknowledged_by(1, Duration::from_millis(10));
         let lonely = strict.exchange("io", ask("b", 1, 0)).await.unwrap_err().to_string();
@@ -192,6 +195,28 @@ fn errors_say_what_is_wrong() {
         let gone = RedisLedger::new(url).unwrap().check().await.unwrap_err().to_string();
         assert_eq!(gone, "the call to Redis has failed");
     });
+}
+
+/// What is not in the format of the script is an error that says so, and changes nothing.
+async fn assert_damage_is_an_error(ledger: &RedisLedger, connection: &mut Connection) {
+    for (field, damage, text) in [
+        ("m", &b"\x01"[..], "the state of the gate cannot be read; delete its key"),
+        ("m", b"\x01\xcd\x01", "the state of the gate cannot be read; delete its key"),
+        ("e:a", b"\x01\x02", "the entry of a cannot be read; delete the key of the gate"),
+        ("e:a", b"7 0 30 1 250 0 0 \xcd", "the entry of a cannot be read; delete the key of the gate"),
+    ] {
+        redis::cmd("DEL").arg("cg:{damaged}").exec(connection).unwrap();
+        ledger.exchange("damaged", ask("a", 1, 0)).await.unwrap();
+        redis::cmd("HSET").arg("cg:{damaged}").arg(field).arg(damage).exec(connection).unwrap();
+        let mut fields = || -> HashMap<Vec<u8>, Vec<u8>> {
+            redis::cmd("HGETALL").arg("cg:{damaged}").query(connection).unwrap()
+        };
+        let before = fields();
+        let error = format!("{:?}", ledger.exchange("damaged", ask("a", 2, 0)).await.unwrap_err());
+        assert!(error.contains(text), "{error}");
+        assert_eq!(fields(), before);
+        assert!(ledger.status("damaged").await.unwrap_err().to_string().contains("another layout"));
+    }
 }
 
 /// The script with the clock and the run of a trace.
@@ -248,7 +273,12 @@ impl TraceEngine for RedisEngine {
     }
 
     fn status(&mut self) -> LedgerStatus {
-        self.runtime.block_on(self.ledger.status("trace")).unwrap()
+        let status = self.runtime.block_on(self.ledger.status("trace")).unwrap();
+        // Holders that were dropped leave no field behind.
+        let fields: Vec<String> = redis::cmd("HKEYS").arg(KEY).query(&mut self.connection).unwrap();
+        let names: HashSet<&str> = fields.iter().filter_map(|field| Some(field.split_once(':')?.1)).collect();
+        assert!(names.is_subset(&status.holders.iter().map(|holder| &*holder.holder).collect()), "{names:?}");
+        status
     }
 }
 

@@ -110,8 +110,8 @@ fn times_of_permits() {
 fn end_learning_in_redis(gate: &str, connection: &mut Connection) {
     let (key, end) = (
         format!("cg:{{{gate}}}"),
-        "redis.call('HSET', KEYS[1], 'm', \
-        (string.gsub(redis.call('HGET', KEYS[1], 'm'), '^(1 %d+ %d+ %d+) %d+', '%1 0')))",
+        "local gate = { cmsgpack.unpack(redis.call('HGET', KEYS[1], 'm')) } \
+        gate[5] = 0 redis.call('HSET', KEYS[1], 'm', cmsgpack.pack(unpack(gate)))",
     );
     redis::cmd("EVAL").arg(end).arg(1).arg(key).exec(connection).unwrap();
 }
