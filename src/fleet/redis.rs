@@ -22,6 +22,7 @@ use super::answer::read_answer;
 use super::ledger::{Ledger, LedgerError, check_name};
 use super::step::{Ask, Claim, Grant, LedgerStatus, LimitVersion};
 use client::{connection_config, engine_error, unsuitable};
+use message_pack::pack_numbers;
 use sentinel::Sentinels;
 use status::read_status;
 
@@ -249,12 +250,12 @@ impl Ledger for RedisLedger {
         check_name("gate", gate)?;
         check_name("holder", ask.holder)?;
         let mut call = self.exchange.key(key_of(gate));
-        call.arg(ask.holder).arg(ask.seq).arg(ask.epoch).arg(ask.held).arg(ask.wants);
-        call.arg(u8::from(ask.claim == Claim::Lapsed));
-        for time in [ask.terms.ttl(), ask.terms.grace(), ask.terms.guard()] {
-            call.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        }
-        call.arg(ask.limit.limit.get()).arg(ask.limit.version);
+        let [ttl, grace, guard] = [ask.terms.ttl(), ask.terms.grace(), ask.terms.guard()]
+            .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let (is_lapsed, limit) = (u64::from(ask.claim == Claim::Lapsed), ask.limit.limit.get().into());
+        let (held, wants, version) = (ask.held.into(), ask.wants.into(), ask.limit.version);
+        let numbers = [ask.seq, ask.epoch, held, wants, is_lapsed, ttl, grace, guard, limit, version];
+        call.arg(ask.holder).arg(pack_numbers(&numbers));
         let answer: Vec<u64> = self.invoke_replicated(&call).await?;
         let unknown = || Err(unsuitable(format!("the script returned {answer:?}")));
         read_answer(&answer).unwrap_or_else(unknown)

@@ -2,7 +2,9 @@
 --
 -- `now` and `run` come from clock.lua, which stands in front of this text.
 --
--- KEYS[1] is a hash, the whole state of one gate. The values are in MessagePack, because that is several times as fast as text:
+-- ARGV has the holder, and its numbers in MessagePack, because that is several times as fast as text.
+--
+-- KEYS[1] is a hash, the whole state of one gate. These values are in MessagePack, too:
 --   m           the layout, the numbers of the gate, the run, and the ends of the two lists; an empty text stands for no holder
 --   h           the histogram of the wants: an array of wants and holders in turn, with the wants in ascending order
 --   e:HOLDER    the entry: granted, reserved, wants, seq, expiry, grown, ticket
@@ -14,10 +16,8 @@
 
 local floor, max, min = math.floor, math.max, math.min
 local key, holder = KEYS[1], ARGV[1]
-local seq, known_epoch, held, wants = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local is_lapsed = ARGV[6] == '1'
-local ttl, grace, own_guard = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local offered_limit, offered_version = tonumber(ARGV[10]), tonumber(ARGV[11])
+local seq, known_epoch, held, wants, lapsed, ttl, grace, own_guard, offered_limit, offered_version = cmsgpack.unpack(ARGV[2])
+local is_lapsed = lapsed == 1
 
 -- ---- The fields of the hash, read once and written at the end ----
 

@@ -1,6 +1,22 @@
-//! Reads values in MessagePack, as far as `cmsgpack.pack` of Redis writes them: whole numbers and texts.
+//! Values in MessagePack, as far as the scripts exchange them: whole numbers, and texts that `cmsgpack.pack` of Redis has written.
 //!
 //! The format is <https://github.com/msgpack/msgpack/blob/master/spec.md>.
+
+/// Packs numbers, one after the other.
+pub(super) fn pack_numbers(numbers: &[u64]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for &number in numbers {
+        match u8::try_from(number) {
+            Ok(small @ 0..=0x7f) => packed.push(small),
+            // Shorter forms exist for some, but a few bytes save the server nothing.
+            _ => {
+                packed.push(0xcf);
+                packed.extend(number.to_be_bytes());
+            }
+        }
+    }
+    packed
+}
 
 /// Reads one value after the other.
 #[derive(Debug)]
@@ -95,6 +111,15 @@ mod tests {
         // Above `i64::MAX`, and a float.
         assert_eq!(MessagePackReader::new(&[0xcf, 0xff, 0, 0, 0, 0, 0, 0, 0]).number(), None);
         assert_eq!(MessagePackReader::new(&[0xca, 0x5f, 0x80, 0, 0]).number(), None);
+    }
+
+    /// What is packed here is read again.
+    #[test]
+    fn packed_numbers_are_read() {
+        let numbers = [0, 127, 128, 255, 1 << 53, i64::MAX.unsigned_abs()];
+        let packed = pack_numbers(&numbers);
+        let mut reader = MessagePackReader::new(&packed);
+        assert_eq!((reader.unsigned_numbers(), reader.is_at_end()), (Some(numbers), true));
     }
 
     /// Texts of every length are read, and values behind them.

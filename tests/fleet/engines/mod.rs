@@ -11,6 +11,10 @@ mod command;
 mod differential;
 #[cfg(all(feature = "cli", feature = "redis", feature = "postgres"))]
 mod explain;
+#[cfg(all(target_os = "linux", feature = "redis", feature = "postgres"))]
+mod load;
+#[cfg(all(feature = "redis", feature = "postgres"))]
+mod outage;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

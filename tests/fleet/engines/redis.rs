@@ -253,12 +253,13 @@ const KEY: &str = "cg:{trace}";
 impl TraceEngine for RedisEngine {
     fn exchange(&mut self, ask: &OwnedAsk, now_ms: u64, run: &str) -> Result<Grant, u64> {
         let mut call = self.exchange.key(KEY);
-        call.arg(&ask.holder).arg(ask.seq).arg(ask.epoch).arg(ask.held).arg(ask.wants);
-        call.arg(u8::from(ask.claim == Claim::Lapsed));
-        for time in [ask.terms.ttl(), ask.terms.grace(), ask.terms.guard()] {
-            call.arg(time.as_millis() as u64);
-        }
-        call.arg(ask.limit.limit.get()).arg(ask.limit.version).arg(now_ms).arg(run);
+        let [ttl, grace, guard] =
+            [ask.terms.ttl(), ask.terms.grace(), ask.terms.guard()].map(|time| time.as_millis() as u64);
+        let (held, wants, limit) = (ask.held.into(), ask.wants.into(), ask.limit.limit.get().into());
+        let is_lapsed = u64::from(ask.claim == Claim::Lapsed);
+        let version = ask.limit.version;
+        let numbers = [ask.seq, ask.epoch, held, wants, is_lapsed, ttl, grace, guard, limit, version];
+        call.arg(&ask.holder).arg(packed(&numbers)).arg(now_ms).arg(run);
         let answer: Vec<u64> = call.invoke(&mut self.connection).unwrap();
         read_answer(&answer)
     }
@@ -283,6 +284,10 @@ impl TraceEngine for RedisEngine {
 }
 
 pub(super) fn start_server() -> Option<TestServer> {
+    start_server_with(&[])
+}
+
+pub(super) fn start_server_with(arguments: &[&str]) -> Option<TestServer> {
     let program = find_program("redis-server", &[])?;
     Some(TestServer::start("redis", |folder, port| {
         let mut command = Command::new(program);
@@ -297,9 +302,14 @@ pub(super) fn start_server() -> Option<TestServer> {
             &port.to_string(),
             "--dir",
         ]);
-        command.arg(folder);
+        command.arg(folder).args(arguments);
         command
     }))
+}
+
+/// Packs numbers as MessagePack, each as eight bytes behind a marker.
+pub(super) fn packed(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| std::iter::once(0xcf).chain(number.to_be_bytes())).collect()
 }
 
 /// Starts a replica, and waits until it has the state of its primary.

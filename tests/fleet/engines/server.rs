@@ -50,6 +50,12 @@ impl TestServer {
         self.process.wait().unwrap();
     }
 
+    /// Returns the number of the process.
+    #[cfg(all(target_os = "linux", feature = "redis", feature = "postgres"))]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     fn signal(&self, signal: Signal) {
         // A server that has already ended gets no signal, and is waited for all the same.
         let _ = kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), signal);

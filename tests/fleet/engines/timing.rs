@@ -50,31 +50,6 @@ fn times_of_exchanges() {
     }
 }
 
-/// Prints the median time of the script in the server in microseconds, as Redis 7 measures it, so without the way to the server. The exchanges are those of
-/// [`times_of_exchanges`].
-#[test]
-#[ignore = "prints times; needs an idle machine"]
-fn times_in_redis() {
-    println!("| holders | p50 in the server |");
-    println!("|---|---|");
-    let Some(server) = redis_engine::start_server() else { return };
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let ledger = RedisLedger::new(redis_engine::url(&server)).unwrap();
-    let mut connection = Client::open(redis_engine::url(&server)).unwrap().get_connection().unwrap();
-    for holders in MORE_HOLDERS {
-        runtime.block_on(time_ledger(&ledger, holders, async |gate| {
-            end_learning_in_redis(gate, &mut connection);
-            // The first exchanges of the holders do not count.
-            redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut connection).unwrap();
-        }));
-        let stats: String = redis::cmd("INFO").arg("latencystats").query(&mut connection).unwrap();
-        let script =
-            stats.lines().find(|line| line.starts_with("latency_percentiles_usec_evalsha:")).unwrap();
-        let micros = script.split_once("p50=").unwrap().1.split(',').next().unwrap();
-        println!("| {holders} | {micros} |");
-    }
-}
-
 /// Prints the time of a permit that is available: of a plain gate, and of a gate with a lease.
 #[test]
 #[ignore = "prints times; needs an idle machine"]
@@ -107,7 +82,7 @@ fn times_of_permits() {
 }
 
 /// Ends the learning of a gate. The script would wait for a span.
-fn end_learning_in_redis(gate: &str, connection: &mut Connection) {
+pub(super) fn end_learning_in_redis(gate: &str, connection: &mut Connection) {
     let (key, end) = (
         format!("cg:{{{gate}}}"),
         "local gate = { cmsgpack.unpack(redis.call('HGET', KEYS[1], 'm')) } \
@@ -184,7 +159,7 @@ async fn time_ledger(
     }
 }
 
-fn name(index: usize) -> String {
+pub(super) fn name(index: usize) -> String {
     format!("host-{index}.cluster.example:4242:{:016x}", index * 7_919)
 }
 
