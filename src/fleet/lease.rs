@@ -173,9 +173,10 @@ impl Lease {
         self.failures = 0;
         // A fall takes effect here, before it is reported: the ledger counts the permits as granted until then.
         let cap = grant.cap.min(grant.target);
-        // Exchanges that bring nothing become rarer.
-        let has_grown = cap > self.cap;
-        self.pace = if has_grown { Self::SHORTEST_PACE } else { self.slower_pace() };
+        // Exchanges that bring nothing become rarer, and so do those of a holder that has its fair share: it gets more only after
+        // others want less. Otherwise a whole fleet that has learnt would ask five times within the same seconds.
+        let grows_further = cap > self.cap && cap < grant.target;
+        self.pace = if grows_further { Self::SHORTEST_PACE } else { self.slower_pace() };
         self.cap = cap;
         self.fence = grant.fence;
         self.limit = grant.limit;

@@ -428,15 +428,32 @@ fn exchanges_become_rarer_if_they_bring_nothing() {
     assert_eq!(lease.next_exchange(10, 11), Some(Duration::from_millis(100_100)));
     let mut gaps = Vec::new();
     let mut now = Duration::from_secs(101);
-    for _ in 0..7 {
+    for _ in 0..8 {
         let seq = lease.begin(now, 10, 20).seq;
         assert_eq!(lease.next_exchange(10, 20), None, "one exchange at a time");
-        lease.finish(seq, &grant(10, 12));
+        lease.finish(seq, &grant(11, 12));
         let next = lease.next_exchange(10, 20).unwrap();
         gaps.push(next.checked_sub(now).unwrap().as_millis());
         now = next;
     }
-    assert_eq!(gaps, [200, 400, 800, 1600, 3000, 3000, 3000]);
+    // Only the first one has brought something.
+    assert_eq!(gaps, [100, 200, 400, 800, 1600, 3000, 3000, 3000]);
+}
+
+/// F6: a holder that has its fair share does not hurry, although it has just grown and wants more. Otherwise all holders of a fleet that has
+/// learnt would ask several times within the same seconds.
+#[test]
+fn a_fair_share_brings_no_early_exchange() {
+    let wait_after = |cap, target| {
+        let mut lease = leased();
+        let before = lease.begin(Duration::from_secs(101), 10, 20).seq;
+        lease.finish(before, &grant(10, 10));
+        let seq = lease.begin(Duration::from_secs(102), 10, 20).seq;
+        lease.finish(seq, &grant(cap, target));
+        lease.next_exchange(10, 20).unwrap().checked_sub(Duration::from_secs(102)).unwrap().as_millis()
+    };
+    assert_eq!(wait_after(12, 15), 100, "3 more are to come");
+    assert_eq!(wait_after(12, 12), wait_after(10, 10), "no more are to come");
 }
 
 /// Permits that can be returned are reported without waiting for the next renewal.
