@@ -1,4 +1,4 @@
-//! Values in MessagePack, as far as the scripts exchange them: whole numbers, and texts that `cmsgpack.pack` of Redis has written.
+//! Values in `MessagePack`, as far as the scripts exchange them: whole numbers, and texts that `cmsgpack.pack` of Redis has written.
 //!
 //! The format is <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 
@@ -6,13 +6,12 @@
 pub(super) fn pack_numbers(numbers: &[u64]) -> Vec<u8> {
     let mut packed = Vec::new();
     for &number in numbers {
-        match u8::try_from(number) {
-            Ok(small @ 0..=0x7f) => packed.push(small),
+        if let Ok(small @ 0..=0x7f) = u8::try_from(number) {
+            packed.push(small);
+        } else {
             // Shorter forms exist for some, but a few bytes save the server nothing.
-            _ => {
-                packed.push(0xcf);
-                packed.extend(number.to_be_bytes());
-            }
+            packed.push(0xcf);
+            packed.extend(number.to_be_bytes());
         }
     }
     packed

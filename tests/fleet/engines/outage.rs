@@ -27,7 +27,7 @@ fn all_holders_come_back_after_an_outage() {
     let audit = Arc::new(Audit::default());
     let ledger = RedisLedger::new(url(&server)).unwrap();
     let (down, stop) = (TERMS_SPAN + SETTLE, TERMS_SPAN + SETTLE + OUTAGE);
-    let end = start + stop + TERMS_SPAN + 2 * SETTLE;
+    let end = start + stop + TERMS_SPAN + 3 * SETTLE;
     let holders: Vec<_> = (0..HOLDERS)
         .map(|index| {
             let holder = Holder::new(index, start, Arc::clone(&audit));
@@ -68,7 +68,7 @@ fn print_report(reports: &[HolderReport], back: Duration) {
     println!("| seconds after the server was back | exchanges/s | failed/s | p50 ms | p99 ms | slowest ms |");
     println!("|---|---|---|---|---|---|");
     let calls = || reports.iter().flat_map(|report| &report.calls);
-    let seconds = (TERMS_SPAN + 2 * SETTLE).as_secs();
+    let seconds = (TERMS_SPAN + 3 * SETTLE).as_secs();
     for second in 0..seconds {
         let from = back + Duration::from_secs(second);
         let in_second = |call: &&Call| (from..from + Duration::from_secs(1)).contains(&call.ended);
