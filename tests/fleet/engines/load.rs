@@ -43,7 +43,8 @@ fn exchanges_of_one_redis() {
         let (started, cpu) = (Instant::now(), cpu_time(&server));
         let rounds = 100_000_usize.div_ceil(holders);
         let exchanges = run_rounds(&mut crowds, &server, &sha, rounds);
-        let (elapsed, cpu) = (started.elapsed().as_secs_f64(), (cpu_time(&server) - cpu).as_secs_f64());
+        let (elapsed, cpu) =
+            (started.elapsed().as_secs_f64(), cpu_time(&server).checked_sub(cpu).unwrap().as_secs_f64());
         let stats: HashMap<String, String> = statistics(&mut connection);
         let script = stats["latency_percentiles_usec_evalsha"].split(',').next().unwrap();
         let (rate, micros) = (exchanges as f64 / elapsed, cpu * 1e6 / exchanges as f64);

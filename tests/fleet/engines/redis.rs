@@ -307,7 +307,7 @@ pub(super) fn start_server_with(arguments: &[&str]) -> Option<TestServer> {
     }))
 }
 
-/// Packs numbers as MessagePack, each as eight bytes behind a marker.
+/// Packs numbers as `MessagePack`, each as eight bytes behind a marker.
 pub(super) fn packed(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| std::iter::once(0xcf).chain(number.to_be_bytes())).collect()
 }
