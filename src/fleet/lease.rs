@@ -198,7 +198,7 @@ impl Lease {
     ///
     /// That is a third of the `ttl` after the last one. It is earlier if more is wanted than before, if the cap does not cover what is
     /// wanted, or if permits can be returned; but at least [`SHORTEST_PACE`](Self::SHORTEST_PACE) after the last one. Exchanges that
-    /// bring nothing double that distance.
+    /// bring nothing, or all of the fair share, double that distance.
     #[must_use]
     pub fn next_exchange(&self, in_use: u32, wants: u32) -> Option<Duration> {
         if self.is_in_flight {
