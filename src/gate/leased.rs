@@ -3,12 +3,11 @@
 use super::core::Core;
 use super::handle::Gate;
 use super::permits::Word;
-use super::wake_list::WakeList;
 use crate::plan::Limit;
 
 impl Gate {
-    /// Returns the permits in use, and those that the requests that wait could use if the limit were `limit`. Caps of keys and limits of
-    /// children count, so it is what the gate would use with that limit.
+    /// Returns the smallest limit at which as many permits would be in use as at `limit`, with the requests that wait now. Caps of keys and
+    /// limits of children count.
     pub(crate) fn demand(&self, limit: Limit) -> u32 {
         let shared = self.shared();
         if let Some(node) = &shared.node {
@@ -24,12 +23,9 @@ impl Gate {
         })
     }
 
-    /// Sets the limit of which each key has its part, in place of the limit of the gate. The caller wakes the waiters by dropping the list,
-    /// after it releases its own lock.
-    pub(crate) fn set_key_base(&self, base: Limit, wake_list: &mut WakeList) {
-        if let Some(node) = &self.shared().node {
-            node.set_key_base(base, wake_list);
-        }
+    /// Returns the limit that this gate would have if the root of its tree had this one.
+    pub(crate) fn limit_under(&self, limit: Limit) -> Limit {
+        self.shared().node.as_ref().map_or(limit, |node| node.limit_under(limit))
     }
 }
 
@@ -53,9 +49,9 @@ mod tests {
     }
 
     proptest! {
-        /// The demand at a limit is what is in use at that limit, once it is in force: caps, limits of children and levels included.
+        /// The demand is the smallest limit that admits what a higher one would admit: caps, limits of children and levels included.
         #[test]
-        fn the_demand_is_what_would_be_in_use(
+        fn the_demand_is_the_smallest_limit_that_is_enough(
             requests in proptest::collection::vec(0..6_usize, 0..40),
             block in 1..6_u32,
             limit in 6..40_u32,
@@ -64,8 +60,6 @@ mod tests {
         ) {
             let gates = tree(block, Part::of(numerator, 4));
             let (io, limit) = (&gates[2], Limit::new(limit));
-            let mut wake_list = WakeList::default();
-            io.set_key_base(limit, &mut wake_list);
             if pauses {
                 io.pause();
             }
@@ -73,14 +67,30 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             let mut permits: Vec<_> = waiting.iter_mut().map(|request| request.poll_unpin(&mut cx)).collect();
             let demand = io.demand(limit);
-            let cap = Part::of(numerator, 4).of_limit(limit);
-            prop_assert_eq!(gates[0].limit(), cap, "the block does not count for the cap");
+            prop_assert!(demand <= limit.get());
+            prop_assert_eq!(gates[0].limit_under(limit), Part::of(numerator, 4).of_limit(limit));
 
             io.resume();
-            io.resize(limit);
-            prop_assert_eq!(io.in_use(), demand);
+            let used_at = |limit: u32| {
+                io.resize(Limit::saturating(limit.into()));
+                // Requests that were admitted in the meantime have permits, too.
+                io.in_use()
+            };
+            let less = used_at(demand.saturating_sub(1));
+            let enough = used_at(demand);
+            prop_assert_eq!(used_at(limit.get()), enough, "a higher limit would not admit more");
+            prop_assert!(demand <= block.max(1) || less < enough, "{} is not enough, and {} is", demand.saturating_sub(1), demand);
             prop_assert_eq!(io.demand(limit), demand, "what still waits could not use more");
             permits.clear();
+        }
+
+        /// The limit for some permits is the smallest one of which the part is as many.
+        #[test]
+        fn the_limit_for_a_part_is_the_smallest(permits in 1..1000_u32, numerator in 1..20_u32, more in 0..20_u32) {
+            let part = Part::of(numerator, numerator + more);
+            let limit = part.limit_for(permits);
+            prop_assert!(part.of_limit(limit).get() >= permits);
+            prop_assert!(limit == Limit::MIN || part.of_limit(Limit::saturating(u64::from(limit.get()) - 1)).get() < permits);
         }
 
         /// The same at a gate by itself.
@@ -102,8 +112,6 @@ mod tests {
     fn requests_above_a_limit_are_no_demand() {
         let gates = tree(1, Part::of(1, 4));
         let (a, b, io) = (&gates[0], &gates[1], &gates[2]);
-        let mut wake_list = WakeList::default();
-        io.set_key_base(Limit::new(40), &mut wake_list);
         let mut cx = Context::from_waker(Waker::noop());
         let requests = [(a, 9), (a, 1), (b, 5), (b, 9)];
         let requests = requests.map(|(gate, weight)| gate.request().weight(weight).wait_for_limit());
@@ -111,8 +119,12 @@ mod tests {
         for request in &mut waiting {
             assert!(request.poll_unpin(&mut cx).is_pending());
         }
-        assert_eq!(io.demand(Limit::new(40)), 10 + 10, "each key has a cap of 10");
-        io.set_key_base(Limit::new(20), &mut wake_list);
-        assert_eq!(io.demand(Limit::new(20)), 5, "and now of 5: only the first request of `b` fits");
+        assert_eq!(io.demand(Limit::new(40)), 40, "each key needs its cap of 10");
+        assert_eq!(
+            io.demand(Limit::new(20)),
+            20,
+            "only the first request of `b` fits, and needs the cap of 5"
+        );
+        assert_eq!(io.demand(Limit::new(19)), 0, "the cap is 4");
     }
 }

@@ -394,13 +394,10 @@ impl TreeNode {
         })
     }
 
-    /// As [`GateState::set_key_base_in_tree`]. The caller wakes the wakers.
+    /// As [`FairQueue::limit_under`].
     #[cfg(feature = "fleet")]
-    pub(super) fn set_key_base(&self, base: Limit, wake_list: &mut WakeList) {
-        self.tree.locked(|state, word| {
-            state.set_key_base_in_tree(&self.place, base, wake_list);
-            state.admit_waiters_slow(word, clock::now, wake_list);
-        });
+    pub(super) fn limit_under(&self, limit: Limit) -> Limit {
+        self.tree.locked(|state, _| state.queue.limit_under(&self.place, limit))
     }
 
     /// As [`FairQueue::demand`].

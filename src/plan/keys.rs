@@ -158,6 +158,16 @@ impl Part {
         }
     }
 
+    /// Returns the smallest limit of which this part is at least so many permits.
+    #[cfg(feature = "fleet")]
+    pub(crate) const fn limit_for(self, permits: u32) -> Limit {
+        if permits <= 1 {
+            return Limit::MIN;
+        }
+        let product = (permits as u64).saturating_mul(self.denominator as u64);
+        Limit::saturating(product.div_ceil(self.numerator as u64)) // a numerator is at least 1
+    }
+
     const fn validate(numerator: u32, denominator: u32) -> Result<Self, PartFault> {
         if numerator == 0 {
             Err(PartFault::NumeratorZero)

@@ -239,27 +239,6 @@ impl GateState<FairQueue> {
         Resize { from, to, debt: self.queue.node(*id).in_use.saturating_sub(to.get()) }
     }
 
-    /// Sets the limit of which the keys of a declared gate have their part, in place of its own limit. The caller then admits the waiters that
-    /// fit.
-    #[cfg(feature = "fleet")]
-    pub(in crate::gate) fn set_key_base_in_tree(
-        &mut self,
-        place: &Place,
-        base: Limit,
-        wake_list: &mut WakeList,
-    ) {
-        let Place::Gate(id) = place else { return };
-        if !self.queue.set_key_base(*id, base) {
-            return;
-        }
-        let limit = self.limit_in_tree(place);
-        let Self { queue, timers, .. } = self;
-        queue.set_limit(*id, limit, |removed| Self::wake_removed(timers, removed, wake_list));
-        if let Some(books) = self.queue.books(*id) {
-            books.listeners.notify(wake_list);
-        }
-    }
-
     /// Closes a gate, and ends the waits there and below.
     pub(in crate::gate) fn close_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
         place.close_key();

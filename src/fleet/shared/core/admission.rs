@@ -44,10 +44,8 @@ impl SharedCore {
     /// Returns the largest weight that a gate of the lease can admit, as far as it is known. Relaxed: a limit that is about to change could
     /// as well change after the request that asks.
     pub(in crate::fleet::shared) fn weight_bound_at(&self, gate: &Gate) -> Limit {
-        let most = Limit::saturating(self.most.load(Ordering::Relaxed).into());
-        // The limit of the gate of the lease is the present block, which may grow.
-        let is_leased_gate = gate.as_key().is_none() && gate.name() == self.gate.name();
-        if is_leased_gate { most } else { most.min(gate.limit()) }
+        // The limits of the gate of the lease and of its keys follow the present block, which may grow.
+        gate.limit_under(Limit::saturating(self.most.load(Ordering::Relaxed).into()))
     }
 
     /// Returns how many items may be live now: the permits of the block, and none without a lease.

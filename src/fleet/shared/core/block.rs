@@ -67,10 +67,7 @@ impl SharedCore {
 
     /// Gives the local gate its block. The caller drops the list after it has released its locks.
     pub(super) fn apply_block(&self, state: &mut SharedState, wake_list: &mut WakeList) {
-        let most = self.most_of(state);
-        self.most.store(most.get(), Ordering::Relaxed);
-        // First, so that a key gets nothing of a higher block above a lower cap.
-        self.gate.set_key_base(most, wake_list);
+        self.most.store(self.most_of(state).get(), Ordering::Relaxed);
         let block = self.block_of(state);
         if self.block.swap(block, Ordering::SeqCst) != block {
             // A task of a pool, so no foreign code runs here.

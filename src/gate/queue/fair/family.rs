@@ -7,7 +7,7 @@ use super::node::{GateNode, NodeId};
 use super::node_list::NodeList;
 use super::ranks::Ranks;
 use crate::gate::priority::{CLASSES, Priority, PrioritySet};
-use crate::plan::{Keys, Limit};
+use crate::plan::Keys;
 
 /// The children of one node.
 pub(super) struct Family {
@@ -24,8 +24,6 @@ pub(super) struct Family {
     pub(super) listed: NodeList,
     /// `None` if the parent has no keys.
     pub(super) key_rules: Option<Keys>,
-    /// The limit of which each key has its part. `None` if that is the limit of the parent.
-    pub(super) key_base: Option<Limit>,
 }
 
 impl Family {
@@ -37,7 +35,6 @@ impl Family {
             keys: KeyIndex::default(),
             listed: NodeList::EMPTY,
             key_rules,
-            key_base: None,
         }
     }
 

@@ -64,18 +64,8 @@ impl FairQueue {
     /// Returns the limit of each key of a gate.
     pub(in crate::gate) fn key_limit(&self, parent: NodeId) -> Limit {
         let limit = Limit::saturating(self.limit(parent).into());
-        let Some(family) = self.family(parent) else { return limit };
-        let base = family.key_base.unwrap_or(limit);
-        family.key_rules.map_or(limit, |rules| rules.cap_part().of_limit(base))
-    }
-
-    /// Sets the limit of which each key of a gate has its part, in place of the limit of the gate. Returns `true` if that is another one
-    /// than before. The caller then [sets](Self::set_limit) the limit of the gate, and with it those of its keys.
-    #[cfg(feature = "fleet")]
-    pub(in crate::gate) fn set_key_base(&mut self, parent: NodeId, base: Limit) -> bool {
-        let family = self.families.get_mut(self.nodes[parent].family.0 as usize);
-        let Some(family) = family.filter(|family| family.key_rules.is_some()) else { return false };
-        family.key_base.replace(base) != Some(base)
+        let rules = self.family(parent).and_then(|family| family.key_rules);
+        rules.map_or(limit, |rules| rules.cap_part().of_limit(limit))
     }
 
     /// Searches the node of a key.
