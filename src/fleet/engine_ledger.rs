@@ -218,8 +218,8 @@ impl Ledger for EngineLedger {
     }
 }
 
-/// Returns the address of a server of Redis, with the certificates of the URL. The errors of the client can quote the text, which may have a
-/// password, so `invalid` takes their place.
+/// Returns the address of a server of Redis, with the certificates of the URL. The errors of the client can quote the text, which
+/// may have a password, so `invalid` takes their place.
 #[cfg(feature = "redis")]
 fn redis_server(
     text: &str,

@@ -122,7 +122,8 @@ impl Lease {
         self.failures
     }
 
-    /// Begins an exchange at `now`. `in_use` are the permits in use, read after the clock; `wants` are these and those of the requests that wait.
+    /// Begins an exchange at `now`. `in_use` are the permits in use, read after the clock; `wants` are these and those of the
+    /// requests that wait.
     ///
     /// An exchange that is still in flight is given up: its answer will be ignored.
     pub fn begin(&mut self, now: Duration, in_use: u32, wants: u32) -> Ask<'_> {

@@ -27,7 +27,8 @@ pub trait Ledger: Send + Sync {
     /// Dropping the future is the same as an error.
     async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError>;
 
-    /// Sets the limit of a gate for all holders, which learn it by their next exchange. `by` names the operator or the program that sets it.
+    /// Sets the limit of a gate for all holders, which learn it by their next exchange. `by` names the operator or the program that
+    /// sets it.
     ///
     /// # Errors
     ///

@@ -197,8 +197,8 @@ impl TlsParameters<'_> {
     }
 }
 
-/// Splits `[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..]/PRIMARY[/DB]` into the address of a server with the same user, password and database,
-/// and the sentinels. Returns `None` if a part is missing.
+/// Splits `[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..]/PRIMARY[/DB]` into the address of a server with the same user, password and
+/// database, and the sentinels. Returns `None` if a part is missing.
 fn split_sentinels(scheme: &str, address: &str) -> Option<(String, Option<SentinelUrls>)> {
     let (credentials, rest) = match address.rfind('@') {
         Some(at) => address.split_at_checked(at.saturating_add(1))?,
@@ -396,7 +396,8 @@ mod tests {
         assert_eq!(split("postgres+sentinel://s/cg"), Err(InvalidLedgerUrl::Unknown));
     }
 
-    /// A URL that asks for less than TLS with a checked certificate, or for half of what it needs, is rejected, and never a plain connection.
+    /// A URL that asks for less than TLS with a checked certificate, or for half of what it needs, is rejected, and never a plain
+    /// connection.
     #[test]
     fn weak_forms_of_tls_are_rejected() {
         for (given, error) in [

@@ -12,8 +12,8 @@ use crate::feedback::Outcome;
 
 /// A permit whose work is observed: one attempt at the work; from [`Permit::attempt`].
 ///
-/// A gate whose limit is [adaptive](crate::GateSpec::adaptive) learns from its outcome, and from the time between the two calls. Dropping it
-/// without an outcome releases the permit, and is no sample: work that was cancelled says nothing about the server.
+/// A gate whose limit is [adaptive](crate::GateSpec::adaptive) learns from its outcome, and from the time between the two calls.
+/// Dropping it without an outcome releases the permit, and is no sample: work that was cancelled says nothing about the server.
 ///
 /// Put the attempt inside of a retry loop, not around it. Otherwise the time of all tries counts as the latency of one.
 ///

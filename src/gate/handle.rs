@@ -122,10 +122,10 @@ impl Gate {
     /// Sets the limit at once. Returns the old limit, the new limit and the debt. It has no effect on a [key](Self::key),
     /// whose limit follows that of its gate.
     ///
-    /// Permits in use are never revoked. If the limit is lowered below their number, the rest is debt, and no request is
-    /// admitted until released permits have paid it. A waiting request whose weight is above the new limit ends with
-    /// [`AcquireError::TooLarge`](super::AcquireError::TooLarge), unless it [waits for the limit](super::Request::wait_for_limit). If the limit is raised, waiting requests are
-    /// admitted from the head of the queue, for as long as the head fits.
+    /// Permits in use are never revoked. If the limit is lowered below their number, the rest is debt, and no request is admitted
+    /// until released permits have paid it. A waiting request whose weight is above the new limit ends with
+    /// [`AcquireError::TooLarge`](super::AcquireError::TooLarge), unless it [waits for the limit](super::Request::wait_for_limit).
+    /// If the limit is raised, waiting requests are admitted from the head of the queue, for as long as the head fits.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};

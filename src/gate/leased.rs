@@ -87,10 +87,10 @@ mod tests {
         /// The limit for some permits is the smallest one of which the part is as many.
         #[test]
         fn the_limit_for_a_part_is_the_smallest(permits in 1..1000_u32, numerator in 1..20_u32, more in 0..20_u32) {
-            let part = Part::of(numerator, numerator + more);
+            let part = Part::of(numerator, numerator.saturating_add(more));
             let limit = part.limit_for(permits);
             prop_assert!(part.of_limit(limit).get() >= permits);
-            prop_assert!(limit == Limit::MIN || part.of_limit(Limit::saturating(u64::from(limit.get()) - 1)).get() < permits);
+            prop_assert!(limit == Limit::MIN || part.of_limit(Limit::saturating(u64::from(limit.get()).saturating_sub(1))).get() < permits);
         }
 
         /// The same at a gate by itself.

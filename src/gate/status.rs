@@ -96,8 +96,8 @@ pub struct GateTotals {
     pub rejected: RejectedTotals,
 }
 
-/// What became of the requests that had to wait:
-/// `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out + shed + unleased +` the requests that [wait](GateStatus::waiting) now.
+/// What became of the requests that had to wait: `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out +
+/// shed + unleased +` the requests that [wait](GateStatus::waiting) now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueTotals {
@@ -122,8 +122,8 @@ pub struct QueueTotals {
     /// Requests that ended because the gate, or one above it, was overloaded, and they had waited too long. Only at a gate that
     /// [sheds](crate::Shed), or within one.
     pub shed: u64,
-    /// Requests whose deadline passed while the gate had no permits from its ledger. Only at a gate that shares its limit with other processes,
-    /// or within one.
+    /// Requests whose deadline passed while the gate had no permits from its ledger. Only at a gate that shares its limit with
+    /// other processes, or within one.
     pub unleased: u64,
 }
 

@@ -329,8 +329,8 @@ impl TreeNode {
         })
     }
 
-    /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another step
-    /// must decide.
+    /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if
+    /// not, or if another step must decide.
     #[expect(clippy::inline_always, reason = "benchmark row `key`")]
     #[inline(always)]
     pub(super) fn try_acquire_quiet(&self, weight: u32) -> bool {

@@ -1,8 +1,8 @@
 //! Which waits are measured.
 //!
-//! Reading the clock twice takes longer than a short wait. A token bucket limits how many waits are measured: 100 000 per
-//! second, with a burst of 1024. While it has tokens, every wait is measured. Beyond that, one wait in 256 on average is measured, chosen at
-//! random so that it cannot follow a pattern of the arrivals, and it represents itself and the waits that are left out after it.
+//! Reading the clock twice takes longer than a short wait. A token bucket limits how many waits are measured: 100 000 per second,
+//! with a burst of 1024. While it has tokens, every wait is measured. Beyond that, one wait in 256 on average is measured, chosen
+//! at random so that it cannot follow a pattern of the arrivals, and it represents itself and the waits that are left out after it.
 
 /// Chooses the waits of one gate that are measured.
 #[derive(Debug)]

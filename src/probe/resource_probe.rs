@@ -57,8 +57,8 @@ pub trait ResourceProbe: Send + Sync {
         false
     }
 
-    /// Returns a probe of the same resource whose readings start an interval of its own, or `None`, the default, if no reading depends on the
-    /// one before.
+    /// Returns a probe of the same resource whose readings start an interval of its own, or `None`, the default, if no reading
+    /// depends on the one before.
     ///
     /// Implement it for a reading that is taken over the time since the last one, such as a share of time. Each gate whose overload is
     /// [declared](crate::Adaptive::overload_at) by the resource reads a probe of its own, so that no reading elsewhere shortens its

@@ -174,8 +174,8 @@ async fn a_pool_without_a_lease_has_no_items() {
     item.shared_permit().unwrap().check().unwrap();
 }
 
-/// A checkout whose lease ends while it waits for an item waits anew, because other processes may get its permit. Its item belongs to the next
-/// lease.
+/// A checkout whose lease ends while it waits for an item waits anew, because other processes may get its permit. Its item belongs
+/// to the next lease.
 #[tokio::test]
 async fn a_wait_for_an_item_does_not_outlast_its_lease() {
     let (ledger, database) = (FlakyLedger::default(), Database::default());

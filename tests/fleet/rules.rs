@@ -440,8 +440,8 @@ fn exchanges_become_rarer_if_they_bring_nothing() {
     assert_eq!(gaps, [100, 200, 400, 800, 1600, 3000, 3000, 3000]);
 }
 
-/// F6: a holder that has its fair share does not hurry, although it has just grown and wants more. Otherwise all holders of a fleet that has
-/// learnt would ask several times within the same seconds.
+/// F6: a holder that has its fair share does not hurry, although it has just grown and wants more. Otherwise all holders of a fleet
+/// that has learnt would ask several times within the same seconds.
 #[test]
 fn a_fair_share_brings_no_early_exchange() {
     let wait_after = |cap, target| {

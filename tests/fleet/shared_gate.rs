@@ -274,8 +274,8 @@ async fn a_pause_stays_while_the_block_changes() {
     assert!(!gate.gate_status().paused);
 }
 
-/// Rejections because there is no lease are counted under a reason of their own, and each request is counted once: of a plain gate, and of one
-/// whose requests have keys.
+/// Rejections because there is no lease are counted under a reason of their own, and each request is counted once: of a plain gate,
+/// and of one whose requests have keys.
 #[tokio::test]
 async fn rejections_without_a_lease_have_a_reason_of_their_own() {
     const PLAIN: GateSpec = GateSpec::new("io", Formula::fixed(8));

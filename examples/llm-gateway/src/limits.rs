@@ -60,7 +60,8 @@ impl Limits {
         Ok(Self { governor, provider, _refresh: refresh })
     }
 
-    /// Waits until a request of this tenant may call the provider. The attempt begins with the call: a wait says nothing about the provider.
+    /// Waits until a request of this tenant may call the provider. The attempt begins with the call: a wait says nothing about the
+    /// provider.
     pub async fn admit(
         &self,
         tenant: Key,

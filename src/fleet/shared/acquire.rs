@@ -204,8 +204,8 @@ impl<'g> SharedOptions<'g> {
     }
 }
 
-/// The future of a request. Its first poll takes the fast path, so what the slow path needs is behind a box: a request that is admitted at once
-/// moves little memory and allocates none.
+/// The future of a request. Its first poll takes the fast path, so what the slow path needs is behind a box: a request that is
+/// admitted at once moves little memory and allocates none.
 pub(super) struct AcquireShared<'g> {
     options: SharedOptions<'g>,
     location: &'static Location<'static>,

@@ -107,8 +107,8 @@ impl SharedGate {
 
     /// Returns the gate of a key, as [`Gate::key`].
     ///
-    /// The cap of a key is its part of the block of this process, at least 1. So the caps of a key in all processes together are its part of
-    /// the limit of the fleet. Within the block, keys share as they do within any gate.
+    /// The cap of a key is its part of the block of this process, at least 1. So the caps of a key in all processes together are
+    /// its part of the limit of the fleet. Within the block, keys share as they do within any gate.
     ///
     /// ```
     /// use concurrency_governor::fleet::{MemoryLedger, Share};

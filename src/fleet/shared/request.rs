@@ -53,8 +53,8 @@ impl<'g> SharedRequest<'g> {
         self
     }
 
-    /// Sets the priority among the requests that wait in this process; see [`Request::priority`](crate::gate::Request::priority). It has an effect only at a gate with
-    /// children or keys, or within one.
+    /// Sets the priority among the requests that wait in this process; see [`Request::priority`](crate::gate::Request::priority).
+    /// It has an effect only at a gate with children or keys, or within one.
     pub const fn priority(mut self, priority: Priority) -> Self {
         self.options.priority = priority;
         self

@@ -156,8 +156,8 @@ impl LedgerState {
         })
     }
 
-    /// Sets the limit for all holders, with a version above every other one. `by` names the operator or the program. Returns the limit with its
-    /// version.
+    /// Sets the limit for all holders, with a version above every other one. `by` names the operator or the program. Returns the
+    /// limit with its version.
     pub fn set_limit(&mut self, limit: Limit, by: &str, server: LedgerServer<'_>) -> LimitVersion {
         let version = self.limit.map_or(0, |limit| limit.version).saturating_add(1).max(server.now_ms);
         let limit = LimitVersion { limit, version };

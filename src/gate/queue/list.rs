@@ -6,9 +6,9 @@
 //!
 //! 1. **A waiter in a list does not move and is not freed.** It is inserted through `Pin<&mut Waiter>`, and its owner removes
 //!    it before it drops it. [`Waiter::drop`] ends the process if the waiter is still in a list.
-//! 2. **The node of a waiter belongs to its list while it is in one**, and to its owner otherwise. Functions of the list take
-//!    `&mut WaitList`, which exists only under the lock of the gate. When an owner passes its waiter, `find` compares the number of the list with
-//!    the number that the waiter stored at its last insertion. Each list has a number of its own.
+//! 2. **The node of a waiter belongs to its list while it is in one**, and to its owner otherwise. Functions of the list take `&mut
+//!    WaitList`, which exists only under the lock of the gate. When an owner passes its waiter, `find` compares the number of the
+//!    list with the number that the waiter stored at its last insertion. Each list has a number of its own.
 //! 3. **The waker is written only by functions that have `&mut` to both the list and the waiter.** At any other time the
 //!    owner and the list only read it, possibly at the same time. Taking the waker out copies the bits and leaves them in place.
 //! 4. **The state changes last.** Storing a state in which the waiter is not in the list gives the node back to the owner,
@@ -278,8 +278,8 @@ impl Drop for Waiter {
 
 // SAFETY: a waiter moves to another thread with its owner. Other threads access it by the rules 2 to 5.
 unsafe impl Send for Waiter {}
-// SAFETY: a shared reference gives access to the state, which is atomic, and to the weight, the rules and the number of the list, which only change
-// through `Pin<&mut Waiter>`.
+// SAFETY: a shared reference gives access to the state, which is atomic, and to the weight, the rules and the number of the list,
+// which only change through `Pin<&mut Waiter>`.
 unsafe impl Sync for Waiter {}
 
 /// The waiters of one gate, in order of arrival.

@@ -156,7 +156,8 @@ impl Removal {
         }
     }
 
-    /// Returns the one number that the owner needs: for its error the nanoseconds waited, or a level with a number; for its permit the record.
+    /// Returns the one number that the owner needs: for its error the nanoseconds waited, or a level with a number; for its permit
+    /// the record.
     #[inline]
     pub(super) fn detail(self, since: i64) -> Option<i64> {
         match self {

@@ -1,7 +1,7 @@
 //! Pausing a gate: it keeps its queue and admits nothing until it is resumed.
 //!
-//! A pause sets the limit in the atomic word, or in the node of a tree, to 0. No other gate has the limit 0. So nothing fits, and no path needs
-//! a check of its own. The configured limit is kept beside it.
+//! A pause sets the limit in the atomic word, or in the node of a tree, to 0. No other gate has the limit 0. So nothing fits, and
+//! no path needs a check of its own. The configured limit is kept beside it.
 
 use super::admission::GateState;
 use crate::gate::permits::Word;

@@ -71,8 +71,8 @@ impl GateState<FairQueue> {
         decided
     }
 
-    /// Admits a request in time if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if not, or if another
-    /// step must decide.
+    /// Admits a request in time if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes
+    /// nothing, if not, or if another step must decide.
     #[inline]
     pub(in crate::gate) fn admit_quiet(&mut self, word: Word, place: &Place, weight: u32) -> bool {
         weight > 0 && !word.has(Word::WAITERS) && self.queue.admit_quiet(place, weight)

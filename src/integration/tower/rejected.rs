@@ -160,9 +160,9 @@ impl Rejected {
         }
     }
 
-    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired`, `shed`, `would_expire`,
-    /// `too_many_keys` or `closed`; also `unleased`, at a gate that shares its limit and has no permits from its ledger. The metrics use the same words,
-    /// and count a `queue_full` after a wait as `pushed_out`.
+    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired`, `shed`, `would_expire`, `too_many_keys` or `closed`;
+    /// also `unleased`, at a gate that shares its limit and has no permits from its ledger. The metrics use the same words, and
+    /// count a `queue_full` after a wait as `pushed_out`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match &self.cause {

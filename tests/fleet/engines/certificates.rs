@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 
 use super::server::free_port;
 
-/// Two authorities, `right` and `wrong`. `right` has signed the certificate of a server at 127.0.0.1, one of another host, and one of the client
-/// `postgres`. `wrong` has signed one of a client of the same name, `stranger`.
+/// Two authorities, `right` and `wrong`. `right` has signed the certificate of a server at 127.0.0.1, one of another host, and one
+/// of the client `postgres`. `wrong` has signed one of a client of the same name, `stranger`.
 pub(super) struct TestCertificates {
     folder: PathBuf,
 }

@@ -18,8 +18,8 @@ use super::timing::{end_learning_in_redis, name};
 /// Prints how many exchanges a real redis-server makes in a second over 64 connections, each with one exchange under way, and what one of
 /// them takes: of the processor time of the server, with the way through the kernel, and of the script alone.
 ///
-/// Each holder renews in turn what it has, with the same wants. Twice as much is wanted as there is. The processor time does not contain the
-/// time for which the server waits for a processor, so other work on the host changes it little.
+/// Each holder renews in turn what it has, with the same wants. Twice as much is wanted as there is. The processor time does not
+/// contain the time for which the server waits for a processor, so other work on the host changes it little.
 #[test]
 #[ignore = "prints times; needs an idle machine"]
 fn exchanges_of_one_redis() {

@@ -12,8 +12,8 @@ use super::postgres;
 use super::server::{TestServer, find_program};
 use super::tls::{admit, assert_build_fails, fail, speaks_tls, succeed};
 
-/// A Redis that requires certificates of its clients is reached with one, and not without one or with one of another authority. The authority
-/// of the server comes from the URL, or from the environment.
+/// A Redis that requires certificates of its clients is reached with one, and not without one or with one of another authority. The
+/// authority of the server comes from the URL, or from the environment.
 #[test]
 fn redis_asks_for_a_certificate() {
     let (Some(openssl), Some(redis)) = (find_program("openssl", &[]), find_program("redis-server", &[]))

@@ -182,8 +182,8 @@ async fn pressure_counts_as_overload() {
     );
 }
 
-/// Each adaptive gate judges the pressure over its own interval: neither the other gate nor the refresh of the governor, which read the same
-/// resource, shortens it.
+/// Each adaptive gate judges the pressure over its own interval: neither the other gate nor the refresh of the governor, which read
+/// the same resource, shortens it.
 #[tokio::test(start_paused = true)]
 async fn each_gate_has_its_own_interval_of_pressure() {
     const ADAPTIVE: Adaptive = Adaptive::latency().start(8).overload_at(StallShare::RESOURCE, 60);

@@ -4,8 +4,8 @@
 //! $ load 127.0.0.1:8080,127.0.0.1:8081 red:normal:200 red:critical:5/s blue:normal:10/s
 //! ```
 //!
-//! A stream is `TENANT:PRIORITY:RATE`. `10/s` sends ten requests a second, whatever becomes of them. `200` are as many clients, each of which
-//! sends one request after another, and waits as long as `Retry-After` says if it is rejected.
+//! A stream is `TENANT:PRIORITY:RATE`. `10/s` sends ten requests a second, whatever becomes of them. `200` are as many clients,
+//! each of which sends one request after another, and waits as long as `Retry-After` says if it is rejected.
 //!
 //! Each line on the standard input prints the figures since the last line. The end of the input ends the load.
 

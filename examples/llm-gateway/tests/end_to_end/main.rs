@@ -12,9 +12,9 @@ use table::{Figures, Phase, print_table};
 /// The limit of the fleet, in `src/limits.rs`. No phase of the test may show more calls in flight.
 const FLEET_LIMIT: u64 = 24;
 
-/// A tenant floods both gateways, the provider becomes slow and fast again, and Redis is killed and comes back. Meanwhile the provider never
-/// sees more calls than the fleet's limit, no other tenant is hurt by the flood, and each time everything recovers. In the end the gateways
-/// leave the fleet.
+/// A tenant floods both gateways, the provider becomes slow and fast again, and Redis is killed and comes back. Meanwhile the
+/// provider never sees more calls than the fleet's limit, no other tenant is hurt by the flood, and each time everything recovers.
+/// In the end the gateways leave the fleet.
 #[test]
 fn a_fleet_protects_its_tenants_and_its_provider() {
     let Some(mut fleet) = Fleet::start() else { return };

@@ -25,9 +25,9 @@ impl SharedCore {
         Demand { held: used.saturating_sub(self.reserved()), wants, returns_all }
     }
 
-    /// Returns what this process could use: the smallest block at which as many of its permits are in use as at the most that it can have. So
-    /// it does not ask for permits that the limits of its children keep from use. It is at least 1, so that an idle process can admit a
-    /// request at once, and falls by a quarter with each exchange, because demand comes in bursts.
+    /// Returns what this process could use: the smallest block at which as many of its permits are in use as at the most that it
+    /// can have. So it does not ask for permits that the limits of its children keep from use. It is at least 1, so that an idle
+    /// process can admit a request at once, and falls by a quarter with each exchange, because demand comes in bursts.
     fn wants(&self, state: &SharedState, in_use: u32) -> u32 {
         // While an operator has paused the gate, what waits could not use permits.
         let usable = if state.is_paused { in_use } else { self.gate.demand(self.most_of(state)) };

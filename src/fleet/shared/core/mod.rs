@@ -40,8 +40,8 @@ pub(super) use exchange::NextStep;
 
 /// The local gate and its lease.
 pub(in crate::fleet) struct SharedCore {
-    /// The local gate, which may have children and keys. Its limit is the block. A limit is at least 1, so the gate is paused while the block
-    /// is 0.
+    /// The local gate, which may have children and keys. Its limit is the block. A limit is at least 1, so the gate is paused while
+    /// the block is 0.
     gate: Gate,
     /// The name of the gate in the ledger.
     name: String,

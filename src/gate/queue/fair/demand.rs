@@ -6,8 +6,8 @@ use super::place::Place;
 use crate::plan::{Limit, Part};
 
 impl FairQueue {
-    /// Returns the smallest limit of the root at which as many permits would be in use as at `limit`. It is more than what would be in use if a
-    /// key needs it for its cap, which is a part of the limit of the root.
+    /// Returns the smallest limit of the root at which as many permits would be in use as at `limit`. It is more than what would be
+    /// in use if a key needs it for its cap, which is a part of the limit of the root.
     ///
     /// Visits all nodes if a request waits or keys have a cap, and in each leaf no more requests than fit.
     pub(in crate::gate) fn demand(&mut self, limit: Limit) -> u32 {

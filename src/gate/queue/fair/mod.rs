@@ -5,7 +5,8 @@
 //!
 //! The next request is searched from the root downwards, at a moment when there is room. At each node the search takes
 //!
-//! 1. the lowest priority that was passed [`PassedGrants::MAX`] times, at this node or an ancestor; if there is none, the highest ready one;
+//! 1. the lowest priority that was passed [`PassedGrants::MAX`] times, at this node or an ancestor; if there is none, the highest
+//!    ready one;
 //! 2. among the children that are ready for this priority, the one with the least permits in use per weight;
 //! 3. among equals, the one that has been equal for longest;
 //!

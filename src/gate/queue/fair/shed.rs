@@ -186,8 +186,8 @@ impl FairQueue {
         has_shed
     }
 
-    /// Returns the request that is shed next if the queue is standing: the oldest of the lowest priority, if it or one of a higher priority has
-    /// waited too long.
+    /// Returns the request that is shed next if the queue is standing: the oldest of the lowest priority, if it or one of a higher
+    /// priority has waited too long.
     fn next_shed(&mut self, at: usize, now: i64) -> Option<(Priority, ArrivalRecord)> {
         if !self.shedding[at].shedder.is_standing() {
             return None;
