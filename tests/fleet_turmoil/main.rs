@@ -5,7 +5,7 @@
 //! made again, and requests that wait at a gate. What is real there and not here: clocks with different rates, and processes that stop as
 //! a whole.
 //!
-//! These tests run only under `--cfg fleet_turmoil`, in the package `tests/checkers`. `.ci/run turmoil` runs them, and
+//! These tests run only under the flag `fleet_turmoil`, in the package `tests/checkers`. `.ci/run turmoil` runs them, and
 //! `.ci/run turmoil 10000` runs more seeds. A failure prints its seed; `.ci/run turmoil 1 SEED` repeats it.
 
 #![cfg(fleet_turmoil)]

@@ -1,6 +1,6 @@
 //! The gate under the model checker loom: every interleaving of a few threads, through the public API.
 //!
-//! These tests run only under `--cfg gate_loom`, where loom replaces the gate's lock and atomics, in the package
+//! These tests run only under the flag `gate_loom`, where loom replaces the gate's lock and atomics, in the package
 //! `tests/checkers`. `.ci/run loom` runs them. `.ci/run loom-deep` runs the models of three threads with more preemptions than the
 //! checks of a change have time for. docs/ORDERING.md says which model guards which claim.
 //!

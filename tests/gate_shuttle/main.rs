@@ -1,7 +1,7 @@
 //! The gate, and the pool on top of it, under the randomized scheduler shuttle: more threads and longer
 //! executions than the model checker can handle.
 //!
-//! These tests run only under `--cfg gate_shuttle`, where shuttle replaces the locks and atomics, in the package
+//! These tests run only under the flag `gate_shuttle`, where shuttle replaces the locks and atomics, in the package
 //! `tests/checkers`. `.ci/run shuttle` runs them; `.ci/run shuttle 1000000` checks more schedules, and `GATE_SHUTTLE_SEED` selects other
 //! ones. A failure prints its schedule. To repeat only that schedule, set `GATE_SHUTTLE_ORDER` to it and name
 //! the test:
