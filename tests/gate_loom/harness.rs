@@ -24,6 +24,8 @@ pub(super) enum Threads {
     Two,
     /// Every interleaving up to a number of preemptions is checked.
     Three,
+    /// The same with one preemption less, for a model that would otherwise take as long as all others together.
+    ThreeWithManySteps,
 }
 
 thread_local! {
@@ -39,11 +41,14 @@ pub(super) fn check(threads: Threads, model: impl Fn() + Send + Sync + 'static) 
         MEASURES_WAITS.set(measures_waits);
         let model = Arc::clone(&model);
         let mut builder = loom::model::Builder::new();
-        if let Threads::Three = threads {
-            let preemptions = std::env::var("GATE_LOOM_PREEMPTIONS").ok();
-            builder.preemption_bound =
-                Some(preemptions.map_or(DEFAULT_PREEMPTIONS, |bound| bound.parse().unwrap()));
-        }
+        let default_preemptions = match threads {
+            Threads::Two => None,
+            Threads::Three => Some(DEFAULT_PREEMPTIONS),
+            Threads::ThreeWithManySteps => Some(DEFAULT_PREEMPTIONS - 1),
+        };
+        builder.preemption_bound = default_preemptions.map(|default| {
+            std::env::var("GATE_LOOM_PREEMPTIONS").map_or(default, |bound| bound.parse().unwrap())
+        });
         let executions = Arc::new(StdAtomicUsize::new(0));
         let (counter, started) = (Arc::clone(&executions), Instant::now());
         builder.check(move || {

@@ -294,7 +294,7 @@ fn lowered_limit_acquire_and_release() {
 /// A gate closes during an acquire and a release. Every request that waited is woken.
 #[test]
 fn closing_acquire_and_release() {
-    check(Threads::Three, || {
+    check(Threads::ThreeWithManySteps, || {
         let gate = TestGate::new(1);
         let permit = gate.try_acquire(1).unwrap();
         let waiting = gate.enqueue(1);

@@ -39,7 +39,7 @@ pub(super) fn check(body: fn()) {
 }
 
 /// The number of schedules of each kind for each test. All tests together take less than a minute.
-const DEFAULT_SCHEDULES: u64 = 40_000;
+const DEFAULT_SCHEDULES: u64 = 20_000;
 /// Enough for bugs that need up to three preemptions at particular moments.
 const PRIORITY_CHANGES: usize = 3;
 /// The stack size of each thread. Building a governor needs this much.
