@@ -1,4 +1,4 @@
-//! Limits that follow outcomes: the laws that hold for every rule, the rules on servers in virtual time, and the record of decisions.
+//! Limits that follow outcomes: the laws that hold for every rule, the rules on servers in simulated time, and the record of decisions.
 
 #![expect(
     clippy::arithmetic_side_effects,

@@ -1,4 +1,4 @@
-//! The whole protocol in virtual time: processes with clocks of their own, messages that are late, lost or delivered twice, and a
+//! The whole protocol in simulated time: processes with clocks of their own, messages that are late, lost or delivered twice, and a
 //! ledger that is restarted, loses its state and has a clock that steps. An auditor counts the work in flight of all processes.
 
 use std::env;

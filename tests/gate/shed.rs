@@ -1,4 +1,4 @@
-//! Shedding: the laws S1 to S7 of docs/GUARANTEES.md, in virtual time.
+//! Shedding: the laws S1 to S7 of docs/GUARANTEES.md, in simulated time.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -717,7 +717,7 @@ fn dropped_children_leave_the_tree() {
     assert_eq!((io.in_use(), io.try_acquire_many(2).is_err()), (1, true), "a forgotten permit stays in use");
 }
 
-/// In virtual time, equal flows get equal shares of the permits in use: within 1 % for uniform holds, and with Jain's index at least
+/// In simulated time, equal flows get equal shares of the permits in use: within 1 % for uniform holds, and with Jain's index at least
 /// 0.99 for 16 keys whose holds differ by a factor of 10.
 #[test]
 fn equal_keys_get_equal_shares() {

@@ -1,4 +1,4 @@
-//! A day of several gates in virtual time. The load follows the time of day, and so do the limits. Callers
+//! A day of several gates in simulated time. The load follows the time of day, and so do the limits. Callers
 //! wait, cancel, reach their deadline, or are aborted while they work.
 //!
 //! Every event goes into a trace with its instant and its wait. The same seed always gives the same trace;

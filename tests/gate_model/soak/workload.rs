@@ -306,7 +306,7 @@ impl Workload {
         let rejected = totals.rejected.sum() + queue.expired + queue.too_large;
         let seen = self.rejected.load(Relaxed);
         assert!((seen..=seen + aborted).contains(&rejected), "callers saw {seen} rejections: {status:?}");
-        // No virtual time passes between an admission and the next poll of the request. So the gate measures
+        // No simulated time passes between an admission and the next poll of the request. So the gate measures
         // the longest wait that a caller saw, or a longer one of a request that was cancelled before that
         // poll.
         let longest = status.waits.max().map_or(0, nanos);

@@ -27,7 +27,7 @@ fn feedback_of(governor: &Governor, gate: impl Into<GateName>) -> FeedbackStatus
     governor.feedback(gate).unwrap().unwrap()
 }
 
-/// Callers that make one call after another for some seconds of virtual time, each with this latency and outcome.
+/// Callers that make one call after another for some seconds of simulated time, each with this latency and outcome.
 async fn call(gate: &Gate, callers: u32, millis: u64, outcome: Outcome, seconds: f64) {
     let mut calls = JoinSet::new();
     let start = tokio::time::Instant::now();
