@@ -66,21 +66,28 @@ fn redis_is_reached_over_tls() {
     assert!(insecure.contains("the certificate of the server is always checked"), "{insecure}");
 }
 
+/// Starts a PostgreSQL with TLS, these lines of `pg_hba.conf`, and more settings that name files.
+pub(super) fn start_postgres(
+    files: &TestCertificates,
+    authentication: &str,
+    more: &[(&str, &str)],
+) -> Option<TestServer> {
+    files.write("hba", authentication);
+    let named = [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key"), ("hba_file", "hba")];
+    let setting = |(name, file): &(&str, &str)| format!("{name}={}", files.path(file).display());
+    let named: Vec<String> = named.iter().chain(more).map(setting).collect();
+    let settings: Vec<&str> =
+        ["fsync=off", "ssl=on"].into_iter().chain(named.iter().map(String::as_str)).collect();
+    postgres::start_server_with(&settings)
+}
+
 /// The same on PostgreSQL. A server without TLS is not used without it, and no error shows the user.
 #[test]
 fn postgres_is_reached_over_tls() {
     let Some(openssl) = find_program("openssl", &[]) else { return };
     let files = TestCertificates::new(&openssl);
-    files.write("hba", "hostssl all all 127.0.0.1/32 trust\n");
-    let setting = |name: &str, file: &str| format!("{name}={}", files.path(file).display());
-    let settings = [
-        "fsync=off".to_owned(),
-        "ssl=on".to_owned(),
-        setting("ssl_cert_file", "server.pem"),
-        setting("ssl_key_file", "server.key"),
-        setting("hba_file", "hba"),
-    ];
-    let Some(server) = postgres::start_server_with(&settings.each_ref().map(String::as_str)) else { return };
+    let authentication = "hostssl all all 127.0.0.1/32 trust\n";
+    let Some(server) = start_postgres(&files, authentication, &[]) else { return };
     let (right, wrong) = (files.path("right.pem"), files.path("wrong.pem"));
     let [right, wrong] = [&right, &wrong].map(|path| path.to_str().unwrap());
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);

@@ -8,9 +8,8 @@ use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
 use super::certificates::TestCertificates;
-use super::postgres;
 use super::server::{TestServer, find_program};
-use super::tls::{admit, assert_build_fails, fail, speaks_tls, succeed};
+use super::tls::{admit, assert_build_fails, fail, speaks_tls, start_postgres, succeed};
 
 /// A Redis that requires certificates of its clients is reached with one, and not without one or with one of another authority. The
 /// authority of the server comes from the URL, or from the environment.
@@ -61,17 +60,10 @@ fn redis_asks_for_a_certificate() {
 fn postgres_asks_for_a_certificate() {
     let Some(openssl) = find_program("openssl", &[]) else { return };
     let files = TestCertificates::new(&openssl);
-    files.write("hba", "hostssl all all 127.0.0.1/32 trust clientcert=verify-full\n");
-    let setting = |name: &str, file: &str| format!("{name}={}", files.path(file).display());
-    let settings = [
-        "fsync=off".to_owned(),
-        "ssl=on".to_owned(),
-        setting("ssl_cert_file", "server.pem"),
-        setting("ssl_key_file", "server.key"),
-        setting("ssl_ca_file", "right.pem"),
-        setting("hba_file", "hba"),
-    ];
-    let Some(server) = postgres::start_server_with(&settings.each_ref().map(String::as_str)) else { return };
+    let authentication = "hostssl all all 127.0.0.1/32 trust clientcert=verify-full\n";
+    let Some(server) = start_postgres(&files, authentication, &[("ssl_ca_file", "right.pem")]) else {
+        return;
+    };
     let root = files.path("right.pem");
     let url = |user: &str| {
         format!(
