@@ -558,6 +558,23 @@ fn deadlines_end_waits() {
     assert_eq!(io.key(1).acquire_many_blocking(1).unwrap().weight(), 1);
 }
 
+/// A request for which room is kept, and whose wait ends at its deadline, leaves that room to the requests of other keys.
+#[test]
+fn an_expired_heavy_request_holds_up_no_other() {
+    paused_runtime().block_on(async {
+        let io = keyed(4);
+        let held = io.key("light").try_acquire_owned().unwrap();
+        let mut heavy = start_waiting(io.key("heavy").request().weight(4).max_wait(5 * MS).acquire_owned()).0;
+        let mut light = waiting(&io.key("light"));
+        sleep(5 * MS).await;
+        assert!(matches!(expect_ready(&mut heavy), Err(AcquireError::DeadlineExceeded { .. })));
+        drop(granted(&mut light));
+        drop(io.key("other").try_acquire_owned().unwrap());
+        drop(held);
+        assert_eq!((io.in_use(), io.waiting()), (0, 0));
+    });
+}
+
 /// A waker that panics when its request is pushed out loses no permit of the request that takes its position.
 #[test]
 fn a_panicking_waker_of_a_pushed_out_request_loses_no_permit() {

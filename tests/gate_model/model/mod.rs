@@ -56,7 +56,7 @@ pub(crate) fn run(bytes: &[u8]) -> Coverage {
 
 thread_local! {
     /// A runtime with paused time. Only the steps advance the clock.
-    static CLOCK: Runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    pub(crate) static CLOCK: Runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
 }
 
 /// The state that all gates of a run share.

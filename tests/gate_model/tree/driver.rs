@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use concurrency_governor::gate::{AcquireOwned, Gate, OwnedPermit};
+use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use super::coverage::Coverage;
@@ -32,7 +33,10 @@ pub(super) struct TreeDriver<'s, 'd> {
     pub(super) log: Arc<WakeLog>,
     /// Two wakers for each slot, so that a poll can replace one by the other.
     pub(super) wakers: [[RecordingWaker; 2]; SLOTS],
-    pub(super) now: Instant,
+    pub(super) clock: &'s Runtime,
+    pub(super) start: Instant,
+    /// The time since `start`, in milliseconds.
+    pub(super) time: u64,
     /// Chooses what is checked in detail.
     pub(super) checks: usize,
 }
@@ -63,7 +67,12 @@ pub(super) enum HandleId {
 pub(super) const MAX_PERMITS: usize = 24;
 
 impl<'s, 'd> TreeDriver<'s, 'd> {
-    pub(super) fn new(shape: &'s Shape, mut decisions: Decisions<'d>, trace: Trace) -> Self {
+    pub(super) fn new(
+        shape: &'s Shape,
+        clock: &'s Runtime,
+        mut decisions: Decisions<'d>,
+        trace: Trace,
+    ) -> Self {
         let mix = StepMix::decide(&mut decisions);
         let mut gates = Vec::with_capacity(shape.gates.len());
         for (gate, rules) in shape.gates.iter().enumerate() {
@@ -88,7 +97,9 @@ impl<'s, 'd> TreeDriver<'s, 'd> {
             forgotten: vec![0; shape.places.len()],
             log,
             wakers,
-            now: Instant::now(),
+            clock,
+            start: Instant::now(),
+            time: 0,
             checks: 0,
         }
     }
@@ -114,6 +125,7 @@ impl<'s, 'd> TreeDriver<'s, 'd> {
             TreeStep::TryAcquire => self.try_acquire(),
             TreeStep::Poll => self.poll_some(),
             TreeStep::Cancel => self.cancel_some(),
+            TreeStep::AdvanceTime => self.advance_time(),
             TreeStep::Release => self.release(),
             TreeStep::Resize => self.resize(),
             TreeStep::PauseOrResume => self.pause_or_resume(),

@@ -1,4 +1,4 @@
-//! A model of a tree of gates: children, keys, weights, caps, priorities and bounded queues, through the public API.
+//! A model of a tree of gates: children, keys, weights, caps, priorities, deadlines and bounded queues, through the public API.
 //!
 //! [`run`] decodes bytes into a tree and steps. It applies each step to the real gates, polled by hand, and to an oracle, which knows
 //! the rules of docs/GUARANTEES.md and computes everything anew from the whole tree. After each step it compares
@@ -17,6 +17,7 @@ mod shape;
 mod step_mix;
 mod steps;
 
+use crate::model::CLOCK;
 use crate::model::decisions::Decisions;
 use crate::runner::Trace;
 use driver::TreeDriver;
@@ -32,5 +33,8 @@ pub(crate) use coverage::Coverage;
 pub(crate) fn run(bytes: &[u8], trace: Trace) -> Coverage {
     let mut decisions = Decisions::new(bytes);
     let shape = Shape::decide(&mut decisions);
-    TreeDriver::new(&shape, decisions, trace).run()
+    CLOCK.with(|clock| {
+        let _entered = clock.enter();
+        TreeDriver::new(&shape, clock, decisions, trace).run()
+    })
 }

@@ -8,6 +8,7 @@ pub(super) enum TreeStep {
     TryAcquire,
     Poll,
     Cancel,
+    AdvanceTime,
     Release,
     Resize,
     PauseOrResume,
@@ -18,11 +19,12 @@ pub(super) enum TreeStep {
     Recreate,
 }
 
-const STEPS: [TreeStep; 12] = [
+const STEPS: [TreeStep; 13] = [
     TreeStep::Acquire,
     TreeStep::TryAcquire,
     TreeStep::Poll,
     TreeStep::Cancel,
+    TreeStep::AdvanceTime,
     TreeStep::Release,
     TreeStep::Resize,
     TreeStep::PauseOrResume,
@@ -34,34 +36,37 @@ const STEPS: [TreeStep; 12] = [
 ];
 
 /// How many of 64 steps are of each kind, in the order of [`STEPS`]. No single mix reaches every state.
-const MIXES: [[u8; 12]; 4] = [
+const MIXES: [[u8; 13]; 4] = [
     // Long queues, with permits acquired and released.
-    [26, 3, 12, 3, 17, 1, 0, 0, 0, 1, 1, 0],
+    [26, 3, 11, 3, 1, 17, 1, 0, 0, 0, 1, 1, 0],
     // Many cancellations.
-    [24, 3, 9, 12, 11, 2, 1, 0, 1, 1, 0, 0],
+    [24, 3, 8, 11, 3, 10, 2, 1, 0, 1, 1, 0, 0],
     // Limits and bounds that change often.
-    [22, 3, 9, 4, 12, 6, 3, 2, 1, 1, 0, 1],
+    [22, 3, 8, 4, 2, 11, 6, 3, 2, 1, 1, 0, 1],
     // Steps of every kind.
-    [20, 4, 9, 4, 12, 3, 3, 2, 2, 2, 2, 1],
+    [20, 4, 8, 4, 2, 11, 3, 3, 2, 2, 2, 2, 1],
 ];
 
 /// What the requests of a run have in common.
 #[derive(Clone, Copy)]
 pub(super) struct StepMix {
-    weights: [u8; 12],
+    weights: [u8; 13],
     /// Whether requests have different weights.
     pub(super) has_weights: bool,
     /// Whether requests have different priorities.
     pub(super) has_priorities: bool,
+    /// Whether some requests have a deadline that may pass while they wait.
+    pub(super) has_deadlines: bool,
 }
 
 impl StepMix {
     pub(super) fn decide(decisions: &mut Decisions<'_>) -> Self {
-        let choice = decisions.below(16);
+        let choice = decisions.below(32);
         Self {
             weights: MIXES[choice as usize % 4],
             has_weights: choice & 4 != 0,
             has_priorities: choice & 8 != 0,
+            has_deadlines: choice & 16 != 0,
         }
     }
 

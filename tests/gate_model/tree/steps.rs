@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use concurrency_governor::Limit;
 use concurrency_governor::gate::Gate;
 
 use super::coverage::Event;
 use super::driver::{HandleId, HeldPermit, MAX_PERMITS, Slot, TreeDriver};
-use super::oracle::{Arrival, Deadline, Outcome, PRIORITIES, SLOTS, Terms, World};
+use super::oracle::{Arrival, Outcome, PRIORITIES, SLOTS, Terms, World};
 
 impl TreeDriver<'_, '_> {
     fn pick(&mut self, end: usize) -> usize {
@@ -28,12 +29,15 @@ impl TreeDriver<'_, '_> {
             _ => 1,
         };
         let priority = if self.mix.has_priorities { self.pick(PRIORITIES.len()) } else { 2 };
+        // So few instants that requests in different queues often wait for the same one.
         let deadline = match choice {
-            40 => Deadline::Passed,
-            41 => Deadline::PassedAndStrict,
-            _ => Deadline::None,
+            40 | 41 => Some(self.time),
+            _ if self.mix.has_deadlines && choice % 2 == 0 => {
+                Some(self.time + 1 + u64::from(self.decisions.below(3)))
+            }
+            _ => None,
         };
-        let terms = Terms { weight, priority, waits_for_limit, deadline };
+        let terms = Terms { weight, priority, waits_for_limit, deadline, is_strict: choice == 41 };
         let (own, handle_is_closed) = match choice {
             50..=63 => (Some(self.shape.handle(place, &self.gates)), choice == 50),
             _ => (None, false),
@@ -60,11 +64,12 @@ impl TreeDriver<'_, '_> {
         if terms.waits_for_limit {
             request = request.wait_for_limit();
         }
-        request = match terms.deadline {
-            Deadline::None => request,
-            Deadline::Passed => request.deadline(self.now),
-            Deadline::PassedAndStrict => request.deadline(self.now).strict_deadline(),
-        };
+        if let Some(deadline) = terms.deadline {
+            request = request.deadline(self.start + Duration::from_millis(deadline));
+        }
+        if terms.is_strict {
+            request = request.strict_deadline();
+        }
         let future = Box::pin(request.acquire_owned());
         let latest_waker = self.decisions.below(2) as usize;
         self.slots[free] = Some(Slot { future, arrival, handle, is_polled: false, latest_waker });
@@ -81,7 +86,7 @@ impl TreeDriver<'_, '_> {
         }
         let (mut arrival, own, handle) = self.decide_arrival();
         let Arrival { place, ref mut terms, ref mut handle_is_closed } = arrival;
-        (*handle_is_closed, terms.waits_for_limit, terms.deadline) = (false, false, Deadline::None);
+        (*handle_is_closed, terms.waits_for_limit, terms.deadline) = (false, false, None);
         let gate = own.as_ref().unwrap_or(&self.handles[place]);
         let request = gate.request().weight(terms.weight).priority(PRIORITIES[terms.priority]);
         let result = request.try_acquire_owned();
@@ -164,6 +169,20 @@ impl TreeDriver<'_, '_> {
         self.explain(|_| format!("cancelled: {slot}"));
         let (place, weight) = (arrival.place, arrival.terms.weight);
         self.step(|world, log, out| world.cancel(slot, place, weight, log, out));
+    }
+
+    /// Advances the clock, mostly to the exact deadline of a request that waits.
+    pub(super) fn advance_time(&mut self) -> bool {
+        if !self.mix.has_deadlines {
+            return false;
+        }
+        let next = self.worlds.any().next_deadline().filter(|_| self.decisions.below(4) > 0);
+        let time = next.unwrap_or(self.time + 1);
+        self.clock.block_on(tokio::time::advance(Duration::from_millis(time - self.time)));
+        self.time = time;
+        self.explain(|_| format!("time: {time} ms"));
+        self.step(|world, log, out| world.advance_time(time, log, out));
+        true
     }
 
     pub(super) fn release(&mut self) -> bool {

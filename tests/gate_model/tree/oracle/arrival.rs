@@ -23,17 +23,10 @@ pub(crate) struct Terms {
     /// By its index; the highest is the most important.
     pub(crate) priority: usize,
     pub(crate) waits_for_limit: bool,
-    pub(crate) deadline: Deadline,
-}
-
-/// The deadline of a request. None passes during a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deadline {
-    None,
-    /// It has passed on arrival.
-    Passed,
-    /// It has passed on arrival, and is strict.
-    PassedAndStrict,
+    /// In milliseconds of the run.
+    pub(crate) deadline: Option<u64>,
+    /// Whether the request is rejected on arrival if its deadline has passed, even if it fits.
+    pub(crate) is_strict: bool,
 }
 
 /// Why a request is rejected on arrival, and by which gate.
@@ -149,9 +142,9 @@ impl World<'_> {
         let Arrival { place, terms, .. } = arrival;
         let (node, leaf) = (self.shape.places[place].node, self.shape.places[place].leaf);
         let bound = if terms.waits_for_limit { u32::MAX } else { Limit::MAX.get() };
-        let obstacle = self.obstacle(arrival, bound).or_else(|| {
-            (terms.deadline == Deadline::PassedAndStrict).then(|| Refusal::Late(self.name(node)))
-        });
+        let is_late = terms.deadline.is_some_and(|deadline| deadline <= self.time);
+        let late = Refusal::Late(self.name(node));
+        let obstacle = self.obstacle(arrival, bound).or((is_late && terms.is_strict).then_some(late));
         if obstacle.is_none() && self.fits(arrival) {
             self.admit_on_arrival(arrival);
             self.outcomes[slot] = Outcome::Admitted;
@@ -167,7 +160,7 @@ impl World<'_> {
                 self.check_queue_full(leaf, full);
                 Some(Refusal::QueueFull(self.name(full), self.nodes[full].queue_bound))
             }
-            _ => (terms.deadline == Deadline::Passed).then(|| Refusal::Late(self.name(node))),
+            _ => is_late.then_some(late),
         };
         if let Some(refusal) = refusal {
             refusal.count(self.totals(leaf));
@@ -178,8 +171,10 @@ impl World<'_> {
         }
         let (Some(full), Some((_, longest))) = (full, longest) else {
             self.note_enqueued(arrival);
-            let Terms { weight, priority, waits_for_limit, .. } = terms;
-            let request = WaitingRequest { slot, place, priority, weight, waits_for_limit, number: 0 };
+            let Terms { weight, priority, waits_for_limit, deadline, .. } = terms;
+            let (number, since) = (0, self.time);
+            let request =
+                WaitingRequest { slot, place, priority, weight, waits_for_limit, deadline, since, number };
             self.enqueue(leaf, request);
             self.outcomes[slot] = Outcome::Waiting;
             return self.settle(Cause::Arrival, log, out);

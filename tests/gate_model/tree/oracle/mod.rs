@@ -18,7 +18,7 @@ use concurrency_governor::gate::{AcquireError, GateStatus, GateTotals, Priority}
 use super::coverage::Event;
 use super::shape::{Node, NodeKind, Shape};
 
-pub(super) use arrival::{Arrival, Deadline, Terms};
+pub(super) use arrival::{Arrival, Terms};
 pub(super) use worlds::Worlds;
 
 /// The maximum number of requests at once.
@@ -37,6 +37,8 @@ pub(super) struct World<'s> {
     standings: Vec<[Standing; CLASSES]>,
     books: Vec<Books>,
     outcomes: [Outcome; SLOTS],
+    /// The time of the run, in milliseconds.
+    time: u64,
     /// Counts the changes of the tree.
     now: u64,
     /// The number of requests enqueued so far.
@@ -102,6 +104,9 @@ struct WaitingRequest {
     priority: usize,
     weight: u32,
     waits_for_limit: bool,
+    /// In milliseconds of the run, as `since`.
+    deadline: Option<u64>,
+    since: u64,
     /// The request was the `number`-th that was enqueued.
     number: u64,
 }
@@ -176,6 +181,7 @@ impl<'s> World<'s> {
             standings: vec![[Standing::default(); CLASSES]; shape.nodes.len()],
             books: vec![Books::default(); shape.gates.len()],
             outcomes: [const { Outcome::Absent }; SLOTS],
+            time: 0,
             now: 0,
             enqueued: 0,
             explained: 0,
@@ -197,6 +203,12 @@ impl<'s> World<'s> {
             self.now = self.now.max(other.now);
         }
         is_equal
+    }
+
+    /// Returns the earliest deadline of the requests that wait.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        let waiting = self.nodes.iter().flat_map(|node| &node.queue);
+        waiting.filter_map(|request| request.deadline).min()
     }
 
     pub(super) fn outcome(&self, slot: usize) -> &Outcome {
@@ -377,6 +389,7 @@ pub(super) enum Cause {
     Arrival,
     Release,
     Cancel,
+    Expiry,
     Resize,
     Pause,
     Resume,
@@ -390,6 +403,7 @@ impl Cause {
             Self::Arrival => None,
             Self::Release => Some(Event::GrantedByRelease),
             Self::Cancel => Some(Event::GrantedByCancel),
+            Self::Expiry => Some(Event::GrantedByExpiry),
             Self::Resize => Some(Event::GrantedByResize),
             Self::Pause => Some(Event::GrantedByPause),
             Self::Resume => Some(Event::GrantedByResume),

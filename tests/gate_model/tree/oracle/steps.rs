@@ -1,6 +1,7 @@
 //! What each step but an arrival does to the tree.
 
 use std::mem;
+use std::time::Duration;
 
 use concurrency_governor::gate::AcquireError;
 
@@ -61,6 +62,11 @@ impl World<'_> {
                 let request = *queue.find(|request| request.slot == slot).expect("it waits");
                 let was_chosen = self.is_chosen(leaf, request);
                 self.events.push(if was_chosen { Event::CancelledChosen } else { Event::CancelledWaiting });
+                let is_equal = |other: &WaitingRequest| other.deadline == request.deadline;
+                let mut others = (0..self.nodes.len()).filter(|id| *id != leaf);
+                let is_beside_equal =
+                    request.deadline.is_some() && others.any(|id| self.nodes[id].queue.iter().any(is_equal));
+                self.events.extend(is_beside_equal.then_some(Event::CancelledBesideEqual));
                 self.remove(leaf, request);
                 self.refresh(None);
                 self.totals(leaf).queue.cancelled += 1;
@@ -101,8 +107,37 @@ impl World<'_> {
             if !ended {
                 return;
             }
+            self.refresh_subtree(node);
         }
         self.settle(Cause::Resize, log, out);
+    }
+
+    /// The time of the run advances. The waits whose deadline has passed end.
+    pub(crate) fn advance_time(mut self, time: u64, log: &[usize], out: &mut Vec<Self>) {
+        self.time = time;
+        let is_due = |request: &WaitingRequest| request.deadline.is_some_and(|deadline| deadline <= time);
+        let due: Vec<(usize, WaitingRequest)> = (0..self.nodes.len())
+            .flat_map(|leaf| self.nodes[leaf].queue.iter().map(move |request| (leaf, *request)))
+            .filter(|(_, request)| is_due(request))
+            .collect();
+        let is_any_chosen = due.iter().any(|(leaf, request)| self.is_chosen(*leaf, *request));
+        self.events.extend(is_any_chosen.then_some(Event::ExpiredChosen));
+        let is_in_one_leaf = due.iter().all(|(leaf, _)| *leaf == due[0].0);
+        self.events.extend((!is_in_one_leaf).then_some(Event::ExpiredTogether));
+        let ended = self.end_waits(0, log, |world, leaf, request| {
+            let (gate, waited) = (world.name(leaf), Duration::from_millis(time - request.since));
+            is_due(&request).then_some(AcquireError::DeadlineExceeded { gate, waited })
+        });
+        if !ended {
+            return;
+        }
+        // The waits of one leaf end at one moment, and the order of the leaves is open.
+        if is_in_one_leaf {
+            self.refresh(None);
+        } else {
+            self.refresh_subtree(0);
+        }
+        self.settle(Cause::Expiry, log, out);
     }
 
     fn in_debt(&self, node: usize) -> bool {
@@ -117,11 +152,13 @@ impl World<'_> {
         }
         let name = self.name(node);
         if self.end_waits(node, log, |_, _, _| Some(AcquireError::Closed { gate: name })) {
+            self.refresh_subtree(node);
             self.settle(Cause::Close, log, out);
         }
     }
 
     /// Ends the waits within a node for which `ending` returns an error. Their order is open. Returns `false` if the gate ended others.
+    /// The caller refreshes the nodes.
     fn end_waits(
         &mut self,
         top: usize,
@@ -137,18 +174,19 @@ impl World<'_> {
                 let totals = self.totals(leaf);
                 match error {
                     AcquireError::Closed { .. } => totals.queue.closed += 1,
+                    AcquireError::DeadlineExceeded { .. } => totals.queue.expired += 1,
                     _ => totals.queue.too_large += 1,
                 }
                 self.events.push(match error {
                     AcquireError::Closed { .. } if is_key => Event::EndedClosedKey,
                     AcquireError::Closed { .. } => Event::EndedClosed,
+                    AcquireError::DeadlineExceeded { .. } => Event::Expired,
                     _ => Event::EndedTooLarge,
                 });
                 self.outcomes[request.slot] = Outcome::Rejected(error);
                 ended.push(request.slot);
             }
         }
-        self.refresh_subtree(top);
         let Some(woken) = log.get(self.explained..self.explained + ended.len()) else { return false };
         let mut woken = woken.to_vec();
         woken.sort_unstable();
