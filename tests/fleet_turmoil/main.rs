@@ -12,7 +12,6 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
     clippy::unwrap_used,
     clippy::print_stderr,
     reason = "a panic is how a test fails"
