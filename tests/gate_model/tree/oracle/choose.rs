@@ -23,21 +23,39 @@ pub(super) struct Pick {
 
 impl World<'_> {
     /// Grants the requests that are next and fit. The wake-ups in `log` say which they were. Adds the worlds that agree to `out`.
-    pub(super) fn settle(mut self, cause: Cause, log: &[usize], out: &mut Vec<Self>) {
-        while !self.nodes[0].ready.is_empty() {
-            let picks = self.search();
-            let (first, others) = picks.split_first().expect("a node that is ready has a request");
-            for other in others {
-                let mut fork = self.clone();
-                if fork.take(*other, cause, log) {
-                    fork.settle(cause, log, out);
+    ///
+    /// All worlds go on by one request at a time, and equal ones become one: several requests that are put aside one after the other
+    /// end in the same state in each of their many orders.
+    pub(super) fn settle(self, cause: Cause, log: &[usize], out: &mut Vec<Self>) {
+        let mut worlds = vec![self];
+        while !worlds.is_empty() {
+            let mut next = Vec::with_capacity(1);
+            for mut world in worlds {
+                if world.nodes[0].ready.is_empty() {
+                    out.push(world);
+                    continue;
+                }
+                let picks = world.search();
+                let (first, others) = picks.split_first().expect("a node that is ready has a request");
+                for other in others {
+                    let mut fork = world.clone();
+                    if fork.take(*other, cause, log) {
+                        fork.join(&mut next);
+                    }
+                }
+                if world.take(*first, cause, log) {
+                    world.join(&mut next);
                 }
             }
-            if !self.take(*first, cause, log) {
-                return;
-            }
+            worlds = next;
         }
-        out.push(self);
+    }
+
+    /// Adds a world to others, unless it is equal to one of them.
+    pub(super) fn join(self, worlds: &mut Vec<Self>) {
+        if !worlds.iter_mut().any(|known| known.absorb(&self)) {
+            worlds.push(self);
+        }
     }
 
     /// Grants a request that fits, or keeps room for it. Returns `false` if the gate did not grant it.

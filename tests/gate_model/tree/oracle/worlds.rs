@@ -38,12 +38,8 @@ impl<'s> Worlds<'s> {
             !after.is_empty(),
             "the rules do not allow that requests {log:?} were woken, in this order and no more ({possible} other ways)"
         );
-        let mut different: Vec<World<'s>> = Vec::with_capacity(1);
-        for world in after {
-            if !different.iter_mut().any(|known| known.absorb(&world)) {
-                different.push(world);
-            }
-        }
+        let mut different = Vec::with_capacity(1);
+        after.into_iter().for_each(|world| world.join(&mut different));
         let mut after = different;
         assert!(after.len() <= MAX_WORLDS, "the oracle leaves too much open");
         for world in &mut after {
