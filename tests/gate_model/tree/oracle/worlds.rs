@@ -39,7 +39,9 @@ impl<'s> Worlds<'s> {
             "the rules do not allow that requests {log:?} were woken, in this order and no more ({possible} other ways)"
         );
         let mut different = Vec::with_capacity(1);
-        after.into_iter().for_each(|world| world.join(&mut different));
+        for world in after {
+            world.join(&mut different);
+        }
         let mut after = different;
         assert!(after.len() <= MAX_WORLDS, "the oracle leaves too much open");
         for world in &mut after {
