@@ -1,6 +1,6 @@
 //! A plan: the declared gates, validated together, and resolved against readings and overrides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::amount::Operand;
 use super::derivation::Derivation;
@@ -200,7 +200,9 @@ impl Plan {
         Ok(Resolution::new(explanations, readings.clone()))
     }
 
-    /// Returns a problem for each setting of a gate that is not declared, and for each path that is not that of its gate.
+    /// Returns a problem for each gate of a layer that is not declared, and for each path that is not that of its gate.
+    ///
+    /// A layer may set a limit, a queue and a wait under the same wrong name. That is one mistake, so only the first of them is reported.
     pub(crate) fn override_problems(specs: &[GateSpec], overrides: &Overrides) -> Vec<Problem> {
         let indices = index_gates(specs);
         let problem_of = |(given, origin): (&GatePath, Origin)| {
@@ -213,7 +215,12 @@ impl Plan {
             let path = path.filter(|path| !path.is_named_by(given))?;
             Some(Problem::WrongPath { given: given.clone(), origin, path })
         };
-        overrides.layers().iter().flat_map(OverrideLayer::origins).filter_map(problem_of).collect()
+        let check_layer = |layer: &OverrideLayer| {
+            let mut seen = HashSet::new();
+            let named_once = layer.origins().filter(|(given, _)| seen.insert(*given));
+            named_once.filter_map(&problem_of).collect::<Vec<_>>()
+        };
+        overrides.layers().iter().flat_map(check_layer).collect()
     }
 }
 

@@ -42,6 +42,22 @@ fn settings_are_a_table_of_gates_and_numbers() {
     assert_eq!(error, "[3] is not a table (allowed: a table of keys and values)");
 }
 
+/// A gate that the plan does not declare is one problem, however many keys its table has.
+#[test]
+fn a_table_of_an_unknown_gate_is_one_problem() {
+    let text = "oi = { limit = 3, queue = 4, max_wait = '1s' }\npol = { queue = 4, max_wait = '1s' }";
+    let layer = toml::from_str::<Settings>(text).unwrap().under("limits").layer("app.toml");
+    let error = astrid::plan().resolve(&Readings::new(), &Overrides::new().then(layer)).unwrap_err();
+    let problems: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "app.toml limits.oi sets gate `oi`, which the plan does not declare (it declares blocking, io, pool)",
+            "app.toml limits.pol.queue sets gate `pol`, which the plan does not declare (it declares blocking, io, pool)",
+        ]
+    );
+}
+
 /// A table sets the limit, the bound of the queue and the longest wait, each with its key as the origin. It survives a round trip.
 #[test]
 fn a_table_sets_a_queue() {
