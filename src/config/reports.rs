@@ -16,7 +16,8 @@ use crate::governor::{
 };
 use crate::plan::{
     AncestorLimit, Bound, Decision, Derivation, DerivedPart, Effect, Explanation, FeedbackExplanation,
-    LeaseExplanation, LeaseState, Measurement, Origin, Readings, Resolution, Shadowed, Source, Standing,
+    LeaseExplanation, LeaseState, Measurement, Origin, QueueBounds, Readings, Resolution, Shadowed, Source,
+    Standing,
 };
 use crate::pool::{CreateErrors, Discarded, ExpiredCheckouts, PoolStatus, PoolTotals};
 
@@ -104,11 +105,13 @@ impl Serialize for Bound {
     }
 }
 
-/// Serializes `path` and `bound_by` too if the gate is within another one, `feedback` if it is adaptive, and `lease` if it has one.
+/// Serializes `path` and `bound_by` too if the gate is within another one, `queue_bounds` if its queue or its waits are bounded,
+/// `feedback` if it is adaptive, and `lease` if it has one.
 impl Serialize for Explanation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_child = !self.path().parents().is_empty();
         let count = 5_usize.saturating_add(if is_child { 2 } else { 0 });
+        let count = count.saturating_add(usize::from(self.queue_bounds().has_any()));
         let count = count.saturating_add(usize::from(self.feedback().is_some()));
         let count = count.saturating_add(usize::from(self.lease().is_some()));
         let mut fields = serializer.serialize_struct("Explanation", count)?;
@@ -121,6 +124,9 @@ impl Serialize for Explanation {
             fields.serialize_field("path", self.path())?;
             fields.serialize_field("bound_by", &self.bound_by())?;
         }
+        if self.queue_bounds().has_any() {
+            fields.serialize_field("queue_bounds", self.queue_bounds())?;
+        }
         if let Some(feedback) = self.feedback() {
             fields.serialize_field("feedback", feedback)?;
         }
@@ -128,6 +134,18 @@ impl Serialize for Explanation {
             fields.serialize_field("lease", lease)?;
         }
         fields.end()
+    }
+}
+
+/// Serializes the bounds, each with its origin. The longest wait is in seconds.
+impl Serialize for QueueBounds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_fields!(serializer, "QueueBounds", {
+            "queue": self.queue(),
+            "queue_origin": self.queue_origin(),
+            "max_wait": self.max_wait().map(|wait| wait.as_secs_f64()),
+            "max_wait_origin": self.max_wait_origin(),
+        })
     }
 }
 

@@ -47,9 +47,7 @@ pub use keys::{InvalidKeys, InvalidPart, Keys, Part};
 pub use lease::{LeaseExplanation, LeaseState};
 pub use limit::{Limit, LimitError};
 pub use name::{GateName, NameError, Resource, RuleName};
-#[cfg(feature = "serde")]
-pub(crate) use overrides::QueueSetting;
-pub use overrides::{Origin, OverrideLayer, Overrides, Policy, PolicyError};
+pub use overrides::{Origin, OverrideLayer, Overrides, Policy, PolicyError, QueueSetting};
 pub use path::{GatePath, PathError};
 pub use plan::Plan;
 pub use quantity::{Plain, Quantity, QuantityError};

@@ -137,6 +137,21 @@ impl OverrideLayer {
         self.settings.iter().map(|setting| (setting.path.gate(), setting.value))
     }
 
+    /// Returns the settings of queues and waits, in the order in which they were set.
+    ///
+    /// ```
+    /// use concurrency_governor::{Formula, GateSpec, OverrideLayer};
+    ///
+    /// const JOBS: GateSpec = GateSpec::new("jobs", Formula::fixed(8));
+    /// let layer = OverrideLayer::new("admin").set_queue(JOBS, 100);
+    /// let settings: Vec<String> = layer.queue_settings().map(|(gate, setting)| format!("{gate} {setting}")).collect();
+    /// assert_eq!(settings, ["jobs queue = 100"]);
+    /// ```
+    #[must_use]
+    pub fn queue_settings(&self) -> impl ExactSizeIterator<Item = (GateName, QueueSetting)> {
+        self.queues.iter().map(|queue| (queue.path.gate(), queue.setting))
+    }
+
     /// Returns the policy for settings that are above the derived limit.
     #[must_use]
     pub fn override_policy(&self) -> Policy {
@@ -260,16 +275,28 @@ impl fmt::Display for Origin {
 
 impl_debug_as_display!(PolicyError);
 
-/// A setting of a gate's queue: its bound, or the longest wait.
+/// A setting of a gate's queue; from [`OverrideLayer::queue_settings`]. It prints as `queue = 100` or `max_wait = 250ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum QueueSetting {
+#[non_exhaustive]
+pub enum QueueSetting {
+    /// At most this many requests wait.
     Bound(usize),
+    /// The longest wait of a request.
     MaxWait(Duration),
 }
 
 impl QueueSetting {
     pub(crate) const fn is_kind_of(self, other: Self) -> bool {
         matches!((self, other), (Self::Bound(_), Self::Bound(_)) | (Self::MaxWait(_), Self::MaxWait(_)))
+    }
+}
+
+impl fmt::Display for QueueSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bound(bound) => write!(f, "queue = {bound}"),
+            Self::MaxWait(wait) => write!(f, "max_wait = {wait:?}"),
+        }
     }
 }
 

@@ -66,6 +66,12 @@ impl QueueBounds {
         self.max_wait_origin.as_ref()
     }
 
+    /// Returns `true` if there is a bound, or a setting has removed one.
+    #[must_use]
+    pub fn has_any(&self) -> bool {
+        self.queue.is_some() || self.max_wait.is_some() || self.is_overridden()
+    }
+
     /// Returns `true` if a setting decided one of them.
     #[must_use]
     pub fn is_overridden(&self) -> bool {

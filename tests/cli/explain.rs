@@ -52,6 +52,44 @@ gate pool  --set sets 0, which counts as 1: a gate of 0 would admit nothing
     );
 }
 
+/// A setting of a queue or a wait is shown with its layer and with its gate, in the tables and in JSON.
+#[test]
+fn settings_of_queues_are_shown() {
+    let explain_plan = || {
+        let mut command = explain(SMALL_HOST);
+        command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli")).args([
+            "--plan",
+            "queues.toml",
+            "--set",
+            "uploads=9",
+        ]);
+        command
+    };
+    let printed = succeed(&mut explain_plan());
+    let gates = "
+Gates of plan queues.toml
+gate     limit  derived  decided by
+uploads      9        4  set to 9 by --set (above the derived limit)
+                         queue: at most 5 requests, each for at most 250ms
+                         the bound of the queue is set by queues.toml
+                           overrides.uploads.queue
+                         the longest wait is set by queues.toml
+                           overrides.uploads.max_wait
+reports      7        3  set to 7 by queues.toml overrides.reports (above the
+                           derived limit)
+                         queue: at most 6 requests
+";
+    assert!(printed.starts_with(&gates[1..]), "{printed}");
+    let layers = "
+order  layer        sets
+    1  --set        uploads = 9
+    2  queues.toml  reports = 7, uploads queue = 5, uploads max_wait = 250ms
+    3  formulas     nothing
+";
+    assert!(printed.contains(layers), "{printed}");
+    assert_eq!(succeed(explain_plan().arg("--json")), include_str!("queues.json"));
+}
+
 /// Each kind of problem is shown, and only if it concerns a shown gate.
 #[test]
 fn problems_are_those_of_the_shown_gates() {

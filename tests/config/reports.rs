@@ -1,6 +1,7 @@
 //! Resolutions, statuses and events as JSON.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use concurrency_governor::gate::Gate;
 use concurrency_governor::plan::{Measurement, Source};
@@ -19,9 +20,12 @@ fn reports_serialize_as_the_program_prints_them() {
         Measurement::new(Reading::whole(100)).at_most().source(Source::new("limits", "100").at_level("/"));
     let fd = fd.note("a note").stale("it failed");
     let readings = Readings::new().with(Resource::FD, fd).with(Resource::CPU, Reading::Unknown);
-    let layers = Overrides::new()
-        .then(OverrideLayer::new("cli").set(IO, 60))
-        .then(OverrideLayer::new("file").set_from(IO, 2, "io"));
+    let layers = Overrides::new().then(OverrideLayer::new("cli").set(IO, 60)).then(
+        OverrideLayer::new("file")
+            .set_from(IO, 2, "io")
+            .set_queue(POOL, 4)
+            .set_max_wait(POOL, Duration::from_millis(250)),
+    );
     let resolution = Plan::new([IO, POOL]).unwrap().resolve(&readings, &layers).unwrap();
     let serialized = to_value(&resolution).unwrap();
     let part = |step: &str, operand: &str, reading: u32, value: u32, effect: &str| json!({ "step": step, "operand": operand, "reading": reading, "value": value, "effect": effect });
@@ -46,6 +50,11 @@ fn reports_serialize_as_the_program_prints_them() {
     assert_eq!(io["derivation"][2]["decides"], true);
     assert_eq!(io["derivation"][0]["assumed"], 2);
     assert_eq!(serialized["gates"]["pool"]["decision"], json!({ "kind": "derived" }));
+    assert_eq!(
+        serialized["gates"]["pool"]["queue_bounds"],
+        json!({ "queue": 4, "queue_origin": "file", "max_wait": 0.25, "max_wait_origin": "file" })
+    );
+    assert_eq!(io.get("queue_bounds"), None, "it has no bounds");
     assert_eq!(serialized["gates"].as_object().unwrap().keys().collect::<Vec<_>>(), ["io", "pool"]);
 
     let gate = Gate::new("io".parse::<GateName>().unwrap(), Limit::new(2));

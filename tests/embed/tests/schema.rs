@@ -249,6 +249,27 @@ fn explain_prints_what_its_schema_describes() {
         assert_eq!(is_valid(&with_share(share)), expected, "share{place} = {value}");
     }
 
+    // So may a gate have the bounds of its queue, and a layer the settings of queues.
+    let queues: Value = serde_json::from_str(include_str!("../../cli/queues.json")).unwrap();
+    let result = schemas.validate(&queues, schema);
+    assert!(result.is_ok(), "{}", result.unwrap_err());
+    let bounds = "/gates/uploads/queue_bounds";
+    for key in queues.pointer(bounds).unwrap().as_object().unwrap().keys() {
+        let mut without = queues.clone();
+        without.pointer_mut(bounds).unwrap().as_object_mut().unwrap().remove(key);
+        assert!(!is_valid(&without), "without {bounds}/{key}");
+    }
+    for (place, wrong) in [
+        ("/gates/uploads/queue_bounds/queue", json!(-1)),
+        ("/gates/uploads/queue_bounds/max_wait", json!("250ms")),
+        ("/layers/1/sets_queues/uploads/queue", json!("5")),
+        ("/layers/1/sets_queues/uploads", json!({})),
+    ] {
+        let mut report = queues.clone();
+        *report.pointer_mut(place).unwrap() = wrong.clone();
+        assert!(!is_valid(&report), "{place} = {wrong}");
+    }
+
     let mut unlimited = small;
     unlimited["readings"]["cpu"]["value"] = json!("unlimited");
     unlimited["readings"]["fd"]["value"] = json!("9999999999999.999");

@@ -1,7 +1,7 @@
 //! The report as JSON for programs.
 
 use concurrency_governor::plan::{
-    Bound, Decision, DerivedPart, Explanation, Measurement, Shadowed, Source, Standing,
+    Bound, Decision, DerivedPart, Explanation, Measurement, QueueSetting, Shadowed, Source, Standing,
 };
 use concurrency_governor::{OverrideLayer, Resource};
 use serde_json::{Map, Value, json};
@@ -81,14 +81,28 @@ fn source_value(source: &Source) -> Value {
     json!({ "path": source.path(), "level": source.level(), "raw": source.raw(), "meaning": source.meaning() })
 }
 
+/// A layer that sets queues or waits has one more key: these, by gate. Waits are in seconds.
 fn layer_value(layer: &OverrideLayer) -> Value {
     let sets: Map<_, _> =
         layer.settings().map(|(gate, value)| (gate.to_string(), Value::from(value))).collect();
-    json!({ "name": layer.name(), "sets": sets })
+    let mut value = json!({ "name": layer.name(), "sets": sets });
+    let mut queues = Map::new();
+    for (gate, setting) in layer.queue_settings() {
+        let of_gate = queues.entry(gate.to_string()).or_insert_with(|| json!({}));
+        match setting {
+            QueueSetting::Bound(bound) => of_gate["queue"] = json!(bound),
+            QueueSetting::MaxWait(wait) => of_gate["max_wait"] = json!(wait.as_secs_f64()),
+            _ => {}
+        }
+    }
+    if !queues.is_empty() {
+        value["sets_queues"] = Value::Object(queues);
+    }
+    value
 }
 
-/// A gate within another one has two more keys: its path, and the gate above that binds. An adaptive gate has one more: its band. A shared
-/// gate has `share`: what its ledger says.
+/// A gate within another one has two more keys: its path, and the gate above that binds. A gate with a bound of its queue or its waits has
+/// one more, and so has an adaptive gate: its band. A shared gate has `share`: what its ledger says.
 fn gate_value(formula: &str, explanation: &Explanation) -> Value {
     let derivation = explanation.derivation();
     let mut value = json!({
@@ -102,6 +116,9 @@ fn gate_value(formula: &str, explanation: &Explanation) -> Value {
     if !explanation.path().parents().is_empty() {
         value["path"] = json!(explanation.path());
         value["bound_by"] = json!(explanation.bound_by());
+    }
+    if explanation.queue_bounds().has_any() {
+        value["queue_bounds"] = json!(explanation.queue_bounds());
     }
     if let Some(feedback) = explanation.feedback() {
         value["feedback"] = json!(feedback);

@@ -105,8 +105,9 @@ fn settings(report: &HostReport) -> TextTable {
     };
     let layers = report.overrides.layers();
     for (layer, order) in layers.iter().zip(1_usize..) {
-        let settings: Vec<String> =
-            layer.settings().map(|(gate, value)| format!("{gate} = {value}")).collect();
+        let limits = layer.settings().map(|(gate, value)| format!("{gate} = {value}"));
+        let queues = layer.queue_settings().map(|(gate, setting)| format!("{gate} {setting}"));
+        let settings: Vec<String> = limits.chain(queues).collect();
         table.row([
             TableCell::new(order.to_string()),
             TableCell::styled(layer.name(), NAME),
@@ -182,8 +183,8 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
         (None, Some(max_wait)) => Some(format!("queue: each request for at most {max_wait}")),
         (None, None) => None,
     };
-    let origins = [bounds.queue_origin(), bounds.max_wait_origin()].into_iter().flatten();
-    let queue_set = origins.map(|origin| format!("the queue is set by {origin}")).next();
+    let queue_set = bounds.queue_origin().map(|origin| format!("the bound of the queue is set by {origin}"));
+    let wait_set = bounds.max_wait_origin().map(|origin| format!("the longest wait is set by {origin}"));
     let shed = spec.shedding().map(|shed| {
         let target = humantime::format_duration(shed.target());
         format!("overload: sheds requests that have waited longer than {target}")
@@ -193,7 +194,7 @@ fn decided_by(spec: &GateSpec, explanation: &Explanation) -> TableCell {
         weight.map(|parent| format!("weight {} among the gates within `{parent}`", spec.share_weight()));
     let keys = spec.keys().map(|keys| output::format_keys(keys, explanation.limit()));
     let feedback = explanation.feedback().map(ToString::to_string);
-    [queue, queue_set, shed, weight, keys, feedback]
+    [queue, queue_set, wait_set, shed, weight, keys, feedback]
         .into_iter()
         .flatten()
         .fold(cell, |cell, line| cell.line(line, QUIET))
