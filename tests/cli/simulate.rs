@@ -1,5 +1,6 @@
 //! `simulate`: its numbers compared with queueing theory, its charts, and the input that it rejects.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -175,21 +176,57 @@ fn html_page_is_readable_on_a_narrow_screen() {
     }
 }
 
-/// The percentiles can be told apart without colour: each line has dashes of its own.
+/// The lines of each panel can be told apart without colour, in every chart: each has dashes of its own.
 #[test]
-fn percentiles_differ_without_colour() {
-    let directory = TestDirectory::new();
-    let path = directory.join("r.svg");
-    succeed(simulate(&["--for", "10s", "--mix", "io=1"]).arg("--svg").arg(&path));
-    let svg = fs::read_to_string(path).unwrap();
+fn lines_differ_without_colour() {
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cookbook/overload.plan.toml");
+    let runs: [(&[&str], &[&str]); 3] = [
+        (&["--for", "10s", "--mix", "io=1"], &["p50", "p90", "p99"]),
+        (&["--plant", "crowd", "--for", "5s"], &["goodput", "rejected", "capacity"]),
+        (
+            &["--plan", plan, "--service", "server=100ms", "--for", "10s", "--shed", "100ms"],
+            &["oldest first", "newest first", "shedding"],
+        ),
+    ];
+    for (flags, one_panel) in runs {
+        let directory = TestDirectory::new();
+        let path = directory.join("r.svg");
+        succeed(simulate(flags).arg("--svg").arg(&path));
+        let panels = legends(&fs::read_to_string(path).unwrap());
+        assert!(
+            panels.iter().any(|legend| one_panel.iter().all(|name| legend.contains_key(*name))),
+            "{panels:?}"
+        );
+        for legend in panels {
+            let dashes: BTreeSet<&String> = legend.values().collect();
+            assert_eq!(dashes.len(), legend.len(), "{legend:?}");
+        }
+    }
+}
+
+/// Returns the lines in the legend of each panel, with the dashes of each. A sample in a legend is 18 wide.
+fn legends(svg: &str) -> Vec<BTreeMap<String, String>> {
     let (style, _) = svg.split_once("@media").unwrap();
-    let dashes = ["p50", "p90", "p99"].map(|class| {
-        let rules = style.split('}').filter_map(|rule| rule.trim().strip_prefix(&*format!(".{class}{{")));
-        let dashes =
-            rules.flat_map(|rule| rule.split(';')).find(|rule| rule.starts_with("stroke-dasharray:"));
-        dashes.unwrap_or("solid").to_owned()
-    });
-    assert!(dashes[0] != dashes[1] && dashes[1] != dashes[2] && dashes[0] != dashes[2], "{dashes:?}");
+    let dashes_of = |class: &str| {
+        let start = format!(".{class}{{");
+        let rules = style.split('}').filter_map(|rule| rule.trim().strip_prefix(&*start));
+        let mut declarations = rules.flat_map(|rule| rule.split(';'));
+        declarations.find(|rule| rule.starts_with("stroke-dasharray:")).unwrap_or("solid").to_owned()
+    };
+    let document = roxmltree::Document::parse(svg).unwrap();
+    let mut panels: BTreeMap<u32, BTreeMap<String, String>> = BTreeMap::new();
+    for sample in
+        document.descendants().filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "line")))
+    {
+        let at = |name: &str| sample.attribute(name).unwrap().parse::<f64>().unwrap();
+        if (at("x2") - at("x1") - 18.0).abs() < 0.05 {
+            let name = sample.next_sibling_element().unwrap().text().unwrap().to_owned();
+            let dashes = dashes_of(sample.attribute("class").unwrap());
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small position")]
+            panels.entry(at("y1") as u32).or_default().insert(name, dashes);
+        }
+    }
+    panels.into_values().collect()
 }
 
 /// Wrong input is reported on one line, with what was given and what is allowed, before the simulation starts.

@@ -147,7 +147,7 @@ impl PlantRun {
                 min_tick: 1.0,
                 series: vec![
                     ChartSeries::new("use-mean", "goodput", SeriesShape::Line, line(&|slice| slice.goodput)),
-                    ChartSeries::new("p99", "rejected", SeriesShape::Line, line(&|slice| slice.rejected)),
+                    ChartSeries::new("p50", "rejected", SeriesShape::Line, line(&|slice| slice.rejected)),
                     ChartSeries::new(
                         "p90",
                         "capacity",
