@@ -179,6 +179,33 @@ fn json_has_the_documented_shape() {
     assert_eq!(printed, include_str!("small_host.json"));
 }
 
+/// What was read from a file is escaped once: JSON has the text of the file, and the table shows no control character.
+#[cfg(target_os = "linux")]
+#[test]
+fn raw_texts_are_escaped_once() {
+    let raw = "0-1 \"\u{1b}[31m";
+    let host = TestDirectory::new();
+    for directory in ["proc/self", "sys/devices/system/cpu"] {
+        std::fs::create_dir_all(host.join(directory)).unwrap();
+    }
+    host.write("proc/self/status", "Cpus_allowed_list:\t0-1\n");
+    host.write("proc/self/cgroup", "0::/\n");
+    host.write("proc/self/mountinfo", "");
+    host.write("sys/devices/system/cpu/online", format!("{raw}\n"));
+    let explain_host = || {
+        let mut command = explain(["blocking", "--root"]);
+        command.arg(host.path());
+        command
+    };
+    let report = succeed_with_json(explain_host().arg("--json"));
+    let sources = report["readings"]["cpu"]["sources"].as_array().unwrap();
+    let found: Vec<&str> = sources.iter().map(|source| source["raw"].as_str().unwrap()).collect();
+    assert_eq!(found, ["0-1", raw]);
+    let printed = succeed(&mut explain_host());
+    assert!(printed.contains(r#"online: 0-1 "\u{1b}[31m"#), "{printed}");
+    assert!(!printed.contains('\u{1b}'), "{printed:?}");
+}
+
 /// A flag wins over the plan file, the file over the environment, and the environment over the formula. Each shadowed
 /// setting is shown with its origin.
 #[test]
