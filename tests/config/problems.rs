@@ -193,7 +193,8 @@ fn problems_are_sorted_by_line() {
 /// A `main` that returns the error prints its message: it prints it with `Debug`.
 #[test]
 fn debug_prints_the_message() {
-    let error = ConfigError::in_file("limits.toml", toml::from_str::<PlanConfig>("gates = 3").unwrap_err());
+    let file = std::path::Path::new("limits.toml"); // a text is accepted, too
+    let error = ConfigError::in_file(file, toml::from_str::<PlanConfig>("gates = 3").unwrap_err());
     assert_eq!(format!("{error:?}"), error.to_string());
     assert!(error.to_string().starts_with("limits.toml: "), "{error}");
 }
