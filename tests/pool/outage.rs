@@ -349,7 +349,8 @@ async fn retry_now_serves_waiting_checkouts() {
 /// arrived before the attempt.
 #[test]
 fn failed_attempt_ends_the_wait_of_the_checkout_that_caused_it() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let builder = &mut tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
     let manager = ScriptedManager::new();
     let building = manager.pool(2).min_idle(1).max_lifetime(ms(30)).create_backoff(ms(30), ms(30)).build();
     let pool = runtime.block_on(building).unwrap();
@@ -359,7 +360,9 @@ fn failed_attempt_ends_the_wait_of_the_checkout_that_caused_it() {
         assert!(is_failed(&pool.checkout().await));
         drop(held);
     });
-    std::thread::sleep(ms(60)); // the delay and the item's lifetime end while the runtime stands still
+    // The delay and the item's lifetime end while the runtime stands still: the first poll advances the clock, and no task runs.
+    let _entered = runtime.enter();
+    assert!(poll_once(&mut Box::pin(tokio::time::advance(ms(60)))).is_pending());
     let attempts = manager.attempts();
     let mut checkout = Box::pin(pool.checkout());
     assert!(poll_once(&mut checkout).is_pending());
