@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::future::pending;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -14,6 +15,7 @@ use concurrency_governor::gate::{AcquireError, Gate};
 use concurrency_governor::integration::ObservedRequest;
 use concurrency_governor::integration::metrics::HOLD;
 use concurrency_governor::{GateName, Limit};
+use metrics_exporter_prometheus::PrometheusRecorder;
 use tokio::time::Instant;
 
 use crate::metrics::{recorder, series};
@@ -74,28 +76,40 @@ async fn run_is_timed_and_traced() {
     }
 }
 
-/// Blocking work is timed and traced, too. The hold time ends with the work.
-#[tokio::test]
-async fn run_blocking_is_timed_and_traced() {
-    let gate = Gate::new(JOBS, Limit::new(1));
-    for (request, _, traced) in observed(&gate) {
-        let (_, outcomes) = observe(async || {
-            let held = gate.try_acquire().unwrap();
-            let gate_of_work = gate.clone();
-            let mut admitted = pin!(request.run_blocking(move || gate_of_work.status().in_use));
-            assert!(poll(admitted.as_mut()).is_pending());
-            drop(held);
-            assert_eq!(complete(admitted).await, Ok(1));
-            complete(gate.drained()).await;
-        })
-        .await;
-        assert_eq!(outcomes, if traced { vec!["admitted"] } else { vec![] });
-    }
-    gate.close();
-    for (request, ..) in observed(&gate) {
-        let rejected = request.run_blocking(|| panic!("the work of a rejected request")).await;
-        assert_eq!(rejected, Err::<(), _>(AcquireError::Closed { gate: JOBS }));
-    }
+/// Blocking work is timed and traced, too. The hold time ends with the work, and the thread that it ran on records it.
+#[test]
+fn run_blocking_is_timed_and_traced() {
+    let (recorder, scrape) = recorder();
+    let recorder: &PrometheusRecorder = Box::leak(Box::new(recorder));
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // Also on the threads for blocking work. Each thread keeps the recorder until it ends.
+    builder.on_thread_start(|| mem::forget(metrics::set_default_local_recorder(recorder)));
+    let runtime = builder.enable_time().build().unwrap();
+    runtime.block_on(async {
+        let gate = Gate::new(JOBS, Limit::new(1));
+        for (request, _, traced) in observed(&gate) {
+            let (_, outcomes) = observe(async || {
+                let held = gate.try_acquire().unwrap();
+                let gate_of_work = gate.clone();
+                let mut admitted = pin!(request.run_blocking(move || gate_of_work.status().in_use));
+                assert!(poll(admitted.as_mut()).is_pending());
+                drop(held);
+                assert_eq!(complete(admitted).await, Ok(1));
+                complete(gate.drained()).await;
+            })
+            .await;
+            assert_eq!(outcomes, if traced { vec!["admitted"] } else { vec![] });
+        }
+        gate.close();
+        for (request, ..) in observed(&gate) {
+            let rejected = request.run_blocking(|| panic!("the work of a rejected request")).await;
+            assert_eq!(rejected, Err::<(), _>(AcquireError::Closed { gate: JOBS }));
+        }
+    });
+    drop(runtime); // waits for the threads
+    let scrape = scrape.render();
+    let holds = series(&scrape)[&*format!("{HOLD}_count{{gate=\"jobs\"}}")];
+    assert_eq!(holds, 3.0, "one for each request that is timed");
 }
 
 /// A panic of the work and a dropped future release the permit and record the hold time.
