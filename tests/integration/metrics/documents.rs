@@ -40,12 +40,99 @@ fn the_dashboard_has_exactly_the_exported_metrics() {
     assert_eq!(names, ALL.iter().map(|metric| metric.name).collect());
 
     let panels = dashboard["panels"].as_array().unwrap();
-    let mut ids: Vec<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-    ids.dedup();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len(), "panel ids are unique");
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         assert!(!panel["targets"].as_array().unwrap().is_empty(), "{panel}");
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
+    }
+}
+
+/// The panels stand in the order of the file, in a grid of 24 columns, and none covers another.
+#[test]
+fn panels_do_not_overlap() {
+    let dashboard: serde_json::Value = serde_json::from_str(&document("grafana-dashboard.json")).unwrap();
+    let places = dashboard["panels"].as_array().unwrap().iter().map(|panel| {
+        let [x, y, width, height] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
+        assert!(x + width <= 24, "{}", panel["title"]);
+        (panel["title"].as_str().unwrap(), (y, x), (y + height, x + width))
+    });
+    let places: Vec<_> = places.collect();
+    assert!(places.is_sorted_by_key(|(_, start, _)| *start), "{places:?}");
+    for (at, (title, (top, left), (bottom, right))) in places.iter().enumerate() {
+        for (other, (other_top, other_left), (other_bottom, other_right)) in &places[at + 1..] {
+            let is_apart =
+                bottom <= other_top || other_bottom <= top || right <= other_left || other_right <= left;
+            assert!(is_apart, "{title} and {other}");
+        }
+    }
+}
+
+/// Each panel of readings draws resources of one unit, and each resource of this crate is in one panel.
+#[test]
+fn each_reading_is_in_the_panel_of_its_unit() {
+    let dashboard: serde_json::Value = serde_json::from_str(&document("grafana-dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let mut readings: Vec<(&str, &str)> = panels
+        .filter_map(|panel| {
+            let expression = panel["targets"][0]["expr"].as_str()?;
+            let unit = panel["fieldConfig"]["defaults"]["unit"].as_str()?;
+            expression.starts_with("concurrency_governor_probe_reading{").then_some((expression, unit))
+        })
+        .collect();
+    // One panel for each of the other resources.
+    let of_variable =
+        readings.iter().position(|(expression, _)| expression.contains(r#"resource=~"$resource""#));
+    readings.remove(of_variable.unwrap());
+
+    let units = [
+        ("cpu", "cores"),
+        ("fd", "descriptors"),
+        ("tasks", "tasks"),
+        ("memory", "bytes"),
+        ("memory.available", "bytes"),
+        ("memory.high", "bytes"),
+        ("pressure.cpu", "percent"),
+        ("pressure.memory", "percent"),
+        ("pressure.io", "percent"),
+    ];
+    let mut drawn = BTreeMap::new();
+    for (expression, unit_of_panel) in readings {
+        let is_of_panel = |(resource, _): &&(&str, &str)| is_selected(expression, resource);
+        let of_panel: BTreeSet<&str> = units.iter().filter(is_of_panel).map(|(_, unit)| *unit).collect();
+        assert_eq!(of_panel.len(), 1, "{expression}: {of_panel:?}");
+        let is_plain = unit_of_panel == "short";
+        assert!(
+            is_plain == ["cores", "descriptors", "tasks"].contains(of_panel.first().unwrap()),
+            "{expression}"
+        );
+        assert!(is_plain || of_panel.contains(unit_of_panel), "{expression}");
+        for (resource, _) in units.iter().filter(is_of_panel) {
+            *drawn.entry(resource).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(drawn, units.iter().map(|(resource, _)| (resource, 1)).collect());
+
+    let mut queries = Vec::new();
+    collect_strings(&dashboard["templating"], "query", &mut queries);
+    let query = queries.iter().find(|query| query.ends_with(", resource)")).unwrap();
+    let is_listed = |resource: &str| is_selected(query, resource);
+    assert!(is_listed("connections") && !is_listed("feedback.upstream"), "{query}");
+    assert!(!units.iter().any(|(resource, _)| is_listed(resource)), "{query}");
+}
+
+/// Returns `true` if the label matcher of an expression selects the resource: it is a list of names and of prefixes.
+fn is_selected(expression: &str, resource: &str) -> bool {
+    let matcher = expression.split(['{', '}', ' ']).find(|part| part.starts_with("resource")).unwrap();
+    let (operator, list) = matcher.trim_start_matches("resource").split_once('"').unwrap();
+    let is_in_list = list.trim_end_matches('"').split('|').any(|part| match part.strip_suffix("[.].*") {
+        Some(prefix) => resource.split_once('.').is_some_and(|(start, _)| start == prefix),
+        None => part == resource,
+    });
+    match operator {
+        "=" | "=~" => is_in_list,
+        "!~" => !is_in_list,
+        operator => panic!("{operator}"),
     }
 }
 
