@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::clock;
@@ -96,6 +97,7 @@ impl<'g> AcquireAll<'g> {
     async fn acquire(self) -> Result<PermitSet<'g>, AcquireError> {
         let Self { requests, conflict, max_wait, deadline, location } = self;
         if let Some(gate) = conflict {
+            coop::consume_budget().await; // as each rejection does, so that a task that tries again in a loop yields
             return Err(AcquireError::SelfWait { gate });
         }
         let latest = max_wait.and_then(|wait| clock::to_instant(clock::add(clock::now(), wait)));

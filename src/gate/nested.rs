@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
+use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::acquire::RequestOptions;
@@ -368,10 +369,18 @@ impl NestedWork {
             return Ok(self.into_permit(Obtained { own: Some(own), loans: Vec::new() }));
         }
         if let Some(obtained) = self.try_obtain() {
+            // A task that acquires in a loop must yield from time to time. Meanwhile the request has the permits.
+            coop::consume_budget().await;
             return Ok(self.into_permit(obtained));
         }
         self.fix_deadline();
-        let plan = self.checked_plan()?;
+        let plan = match self.checked_plan() {
+            Ok(plan) => plan,
+            Err(error) => {
+                coop::consume_budget().await;
+                return Err(error);
+            }
+        };
         let obtained = match &plan.loans[..] {
             [(account, part)] if plan.rest == 0 => self.acquire_either(account, *part).await?,
             loans => {

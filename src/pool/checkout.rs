@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::checkout_timeout::CheckoutStage;
@@ -97,6 +98,11 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let mut arrived = None; // set at the first wait: the fast path does not read the clock
         let mut place = None; // set when the first item was rejected
         let mut outcome = self.checkout_fast();
+        if outcome.is_ok() {
+            // A task that checks out in a loop must yield from time to time. Meanwhile the checkout has its item. On the slow path,
+            // the waits for a permit and for an item do the same.
+            coop::consume_budget().await;
+        }
         loop {
             let mut item = match outcome {
                 Ok(item) => item,
@@ -216,7 +222,14 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let mut acquiring = pin!(shared.gate.acquire(self.location, self.deadline, self.longest_wait()));
         let mut failed = pin!(shared.creation_failed.notified());
         failed.as_mut().enable(); // before the round is read, so that no failure is missed in between
-        let round = shared.lock().arrive(since)?;
+        let round = shared.lock().arrive(since);
+        let round = match round {
+            Ok(round) => round,
+            Err(error) => {
+                coop::consume_budget().await; // a task that tries again in a loop must yield, so that an item can be created
+                return Err(error);
+            }
+        };
         loop {
             match until(acquiring.as_mut(), failed.as_mut()).await {
                 Some(Ok(permit)) => return Ok(Admission { permit, round }),

@@ -1,8 +1,10 @@
 //! Gates that share a limit: real threads, real time, and a ledger that can fail.
 
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use concurrency_governor::gate::{AcquireError, TryAcquireError};
 use concurrency_governor::plan::LeaseState;
 use concurrency_governor::{Formula, GateName, GateSpec, Governor, Keys, Limit};
 use futures_util::FutureExt;
+use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
 
 use crate::flaky::{Failing, FlakyLedger};
@@ -84,6 +87,52 @@ async fn a_lost_ledger_pauses_the_gate() {
     second.check().unwrap();
     assert!(second.fence() > permit.fence());
     permit.check().unwrap_err();
+}
+
+/// A task that acquires leased permits in a loop yields to its runtime, and so does one whose requests are rejected.
+#[tokio::test]
+async fn acquiring_leased_permits_spends_the_budget() {
+    async fn assert_yields(acquire: impl AsyncFn()) {
+        const MANY: u32 = 100_000;
+        let other_ran = Arc::new(AtomicBool::new(false));
+        let other = Arc::clone(&other_ran);
+        let other = tokio::spawn(async move { other.store(true, Ordering::SeqCst) });
+        let mut rounds = 0;
+        while rounds < MANY && !other_ran.load(Ordering::SeqCst) {
+            acquire().await;
+            rounds += 1;
+        }
+        assert!(rounds < MANY, "the task did not yield");
+        other.await.unwrap();
+    }
+
+    let gate = open(&MemoryLedger::new(), 4);
+    drop(gate.acquire_many(4).await.unwrap());
+    assert_yields(async || drop(gate.acquire().await.unwrap())).await;
+    assert_yields(async || drop(gate.request().weight(2).acquire_owned().await.unwrap())).await;
+    assert_yields(async || assert!(gate.acquire_many(u32::MAX).await.is_err())).await;
+    gate.close();
+    assert_yields(async || assert!(gate.acquire().await.is_err())).await;
+}
+
+/// A request arrives in the queue although the budget of its task is spent, so its deadline counts from then on.
+#[tokio::test]
+async fn a_shared_request_waits_without_budget() {
+    let gate = open(&MemoryLedger::new(), 1);
+    let held = gate.acquire().await.unwrap();
+    let mut waiting = Box::pin(gate.request().max_wait(Duration::from_secs(60)).acquire());
+    tokio::task::yield_now().await; // begins with the whole budget
+    poll_fn(|cx| {
+        while let Poll::Ready(budget) = poll_proceed(cx) {
+            budget.made_progress();
+        }
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(gate.status().waiting, 1);
+    drop(held);
+    drop(waiting.await.unwrap());
 }
 
 /// F6: a runtime that is blocked for longer than a lease lasts does not lose it, because another thread renews it.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use concurrency_governor::Limit;
-use concurrency_governor::gate::{AcquireError, Gate};
+use concurrency_governor::gate::{AcquireError, Gate, PollGate, acquire_all};
+use concurrency_governor::{Holders, Keys, Limit, Shed};
 use tokio::task::coop::{has_budget_remaining, poll_proceed};
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::advance;
@@ -61,6 +61,51 @@ fn ready_permits_spend_the_budget() {
     }
 }
 
+/// So does a task at a gate of any kind: one with keys, a key, a child, one that sheds, and one that tracks its holders.
+#[test]
+fn ready_permits_of_every_kind_of_gate_spend_the_budget() {
+    let builder = || Gate::builder(NAME, Limit::new(2));
+    let keyed = builder().keyed(Keys::up_to(2)).build();
+    let parent = builder().with_children().build();
+    let child = builder().within(&parent).unwrap().build();
+    let sheds = builder().shed(Shed::after(MS)).build();
+    let tracked = builder().track_holders(Holders::overdue_after(HOUR)).build();
+    for gate in [keyed.key("a"), keyed, child, parent, sheds, tracked] {
+        assert_yields(&gate, |gate| async move { drop(gate.acquire().await.unwrap()) });
+        assert_yields(&gate, |gate| async move { drop(gate.acquire_many_owned(2).await.unwrap()) });
+        assert_yields(&gate, |gate| async move {
+            drop(gate.request().max_wait(HOUR).acquire().await.unwrap());
+        });
+    }
+}
+
+/// So does a task that acquires from several gates, polls a gate, or makes nested requests, which have permits of their own or
+/// borrow them.
+#[test]
+fn permits_of_every_kind_of_request_spend_the_budget() {
+    let (one, other) = (gate(2), gate(1));
+    assert_yields(&one, move |gate| {
+        let other = other.clone();
+        async move { drop(acquire_all([(&gate, 1), (&other, 1)]).await.unwrap()) }
+    });
+    assert_yields(&one, |gate| async move {
+        let mut polled = PollGate::new(gate);
+        drop(poll_fn(|cx| polled.poll_acquire(cx)).await.unwrap());
+    });
+    for has_room in [true, false] {
+        let gate = gate(2);
+        let parent = gate.try_acquire_owned().unwrap().lend();
+        let held = (!has_room).then(|| gate.try_acquire().unwrap());
+        let work = parent.clone();
+        assert_yields_until_the_end(&gate, move |gate| {
+            let nested = gate.request().under(&work).acquire();
+            async move { assert_eq!(nested.await.unwrap().is_borrowed(), !has_room) }
+        });
+        drop((held, parent));
+        assert_idle(&gate);
+    }
+}
+
 /// A task that is handed permits in a loop yields, although each of its waits has ended when it looks.
 #[test]
 fn handed_over_permits_spend_the_budget() {
@@ -88,6 +133,20 @@ fn rejections_spend_the_budget() {
     });
     drop(held);
     assert_idle(&full);
+    // Requests that could wait for themselves: two keys of one gate.
+    let keyed = Gate::builder(NAME, Limit::new(2)).keyed(Keys::up_to(2)).build();
+    let (a, b) = (keyed.key("a"), keyed.key("b"));
+    assert_yields_until_the_end(&keyed, move |_| {
+        let (a, b) = (a.clone(), b.clone());
+        async move { assert!(acquire_all([(&a, 1), (&b, 1)]).await.is_err()) }
+    });
+    let (a, b) = (keyed.key("a"), keyed.key("b"));
+    let work = a.try_acquire_many_owned(2).unwrap().lend();
+    assert_yields_until_the_end(&b, move |b| {
+        let nested = b.request().under(&work).acquire();
+        async move { assert!(matches!(nested.await, Err(AcquireError::SelfWait { .. }))) }
+    });
+    assert_idle(&keyed);
 }
 
 /// A rejection while the budget is spent is counted once, when the task has a budget again.
@@ -143,6 +202,27 @@ fn a_request_keeps_its_turn_while_the_budget_is_spent() {
             assert!(poll_once(&mut next).is_ready());
         });
         assert_eq!(gate.status().totals.admitted, 2);
+        assert_idle(&gate);
+    }
+}
+
+/// The same holds for a nested request, whether it has permits of its own or borrows them.
+#[test]
+fn a_nested_request_keeps_its_permits_while_the_budget_is_spent() {
+    for is_dropped in [false, true] {
+        let gate = gate(2);
+        let parent = gate.try_acquire_owned().unwrap().lend();
+        current_thread_runtime().block_on(async {
+            let mut nested = Box::pin(gate.request().under(&parent).acquire());
+            without_budget(|| assert!(poll_once(&mut nested).is_pending())).await;
+            assert_eq!(gate.in_use(), 2);
+            if is_dropped {
+                drop(nested);
+            } else {
+                drop(nested.await.unwrap());
+            }
+        });
+        drop(parent);
         assert_idle(&gate);
     }
 }

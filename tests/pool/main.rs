@@ -6,6 +6,7 @@
 mod hooks;
 mod support;
 
+mod budget;
 mod build;
 mod cancel;
 mod close;

@@ -9,7 +9,7 @@ use std::mem;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::coop;
@@ -108,7 +108,13 @@ impl<'g> SharedOptions<'g> {
         self,
         location: &'static Location<'static>,
     ) -> Result<SharedPermit, SharedAcquireError> {
-        let arrival = self.arrive(location)?;
+        let arrival = match self.arrive(location) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                coop::consume_budget().await; // as each rejection does, so that a task that tries again in a loop yields
+                return Err(error.into());
+            }
+        };
         loop {
             let mut acquiring = pin!(arrival.request.acquire_owned());
             // The thread of the lease asks for more once the request is in the queue.
@@ -223,12 +229,14 @@ impl Future for AcquireShared<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { options, location, slow } = &mut *self;
         if slow.is_none() && options.weight == 1 {
-            // Takes part in the budget of the task, as all acquiring does.
-            let budget = ready!(coop::poll_proceed(cx));
-            if let Some(permit) = options.local.try_acquire_fast() {
-                if let Some(permit) = options.handle.admit(permit) {
-                    budget.made_progress();
-                    return Poll::Ready(Ok(permit));
+            // Takes part in the budget of the task, as all acquiring does. Without budget, the slow path puts the request into the
+            // queue, so that it does not lose its turn and its deadline counts.
+            if let Poll::Ready(budget) = coop::poll_proceed(cx) {
+                if let Some(permit) = options.local.try_acquire_fast() {
+                    if let Some(permit) = options.handle.admit(permit) {
+                        budget.made_progress();
+                        return Poll::Ready(Ok(permit));
+                    }
                 }
             }
         }
