@@ -482,8 +482,8 @@ impl Serialize for Event {
                 "kind": "feedback_decided", "gate": gate, "decision": decision, "message": message,
             }),
             Self::RiseHeld { resource, held, seen, remaining } => serialize_fields!(serializer, "Event", {
-                "kind": "rise_held", "resource": resource, "held": held, "seen": seen, "remaining": remaining,
-                "message": message,
+                "kind": "rise_held", "resource": resource, "held": held, "seen": seen,
+                "remaining": remaining.as_secs_f64(), "message": message,
             }),
             Self::ProbeFailed { resource, fault, kept } => serialize_fields!(serializer, "Event", {
                 "kind": "probe_failed", "resource": resource, "fault": fault.to_string(), "kept": kept,

@@ -3,15 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use concurrency_governor::event::ProbeFault;
 use concurrency_governor::gate::Gate;
-use concurrency_governor::plan::{Measurement, Source};
+use concurrency_governor::plan::{LeaseExplanation, LeaseState, Measurement, Policy, Source};
 use concurrency_governor::preset::astrid::{IO, POOL};
 use concurrency_governor::testing::MockProbe;
 use concurrency_governor::{
     Event, GateName, Governor, Limit, Manager, OverrideLayer, Overrides, Plan, Pool, Reading, Readings,
     Resource,
 };
-use serde_json::{json, to_value};
+use serde_json::{Value, json, to_value};
 
 /// A resolution, a gate status and an event serialize in the shape of `explain --json`.
 #[test]
@@ -86,6 +87,139 @@ fn reports_serialize_as_the_program_prints_them() {
     );
 }
 
+/// Each field of a status serializes under its own name: each has another value here, so none can be swapped. Times are in
+/// seconds.
+#[tokio::test]
+async fn no_field_of_a_status_is_swapped() {
+    fn assert_fields(serialized: &Value, fields: &Value) {
+        for (name, value) in fields.as_object().unwrap() {
+            assert_eq!(&serialized[name], value, "{name}");
+        }
+    }
+
+    let gate = Gate::new("io".parse::<GateName>().unwrap(), Limit::new(1));
+    let pool = Pool::builder(NoItems).gate(gate.clone()).build().await.unwrap();
+    let mut status = gate.status();
+    (status.limit, status.in_use, status.available, status.debt) = (Limit::new(2), 3, 4, 5);
+    (status.waiting, status.unclaimed, status.queue_bound, status.resized) = (6, 7, Some(8), 9);
+    status.max_wait = Some(Duration::from_millis(1500));
+    status.retry_after = Some(Duration::from_millis(2500));
+    status.oldest_permit = Some(Duration::from_millis(3500));
+    status.waits.record(Duration::from_millis(1));
+    (0..2).for_each(|_| status.holds.record(Duration::from_millis(1)));
+    status.totals.admitted = 10;
+    let serialized = to_value(&status).unwrap();
+    let expected = json!({
+        "name": "io", "limit": 2, "in_use": 3, "available": 4, "debt": 5, "waiting": 6, "unclaimed": 7, "queue_bound": 8,
+        "resized": 9, "max_wait": 1.5, "retry_after": 2.5,
+        "oldest_permit": 3.5,
+    });
+    assert_fields(&serialized, &expected);
+    let counts =
+        [&serialized["waits"]["count"], &serialized["holds"]["count"], &serialized["totals"]["admitted"]];
+    assert_eq!(counts, [1, 2, 10]);
+    assert_eq!(serialized.as_object().unwrap().len(), 18, "every field is listed here");
+    for flags in [[true, false, false], [false, true, false], [false, false, true]] {
+        [status.paused, status.closed, status.standing] = flags;
+        let serialized = to_value(&status).unwrap();
+        assert_eq!(["paused", "closed", "standing"].map(|name| serialized[name] == true), flags);
+    }
+
+    let mut status = pool.status();
+    (status.limit, status.size, status.idle, status.in_use, status.checking) = (1, 2, 3, 4, 5);
+    (status.creating, status.dropping, status.waiting) = (6, 7, 8);
+    status.start_delay = Some(Duration::from_millis(1500));
+    status.backing_off = Some(Duration::from_millis(2500));
+    status.creates.record(Duration::from_millis(1));
+    (0..2).for_each(|_| status.waits.record(Duration::from_millis(1)));
+    status.totals.created = 9;
+    let serialized = to_value(&status).unwrap();
+    let expected = json!({
+        "gate": "io", "limit": 1, "size": 2, "idle": 3, "in_use": 4, "checking": 5, "creating": 6, "dropping": 7, "waiting": 8,
+        "start_delay": 1.5, "backing_off": 2.5, "closed": false,
+    });
+    assert_fields(&serialized, &expected);
+    let counts =
+        [&serialized["creates"]["count"], &serialized["waits"]["count"], &serialized["totals"]["created"]];
+    assert_eq!(counts, [1, 2, 9]);
+    assert_eq!(serialized.as_object().unwrap().len(), 15, "every field is listed here");
+}
+
+/// Each event of a probe, of a reading and of a lease serializes its fields under their names, with times in seconds.
+#[test]
+fn events_serialize_every_field() {
+    let resource = Resource::CPU;
+    let lease = LeaseExplanation {
+        name: "prod/io".to_owned(),
+        limit: Limit::new(20),
+        version: 3,
+        block: 4,
+        without_lease: 5,
+        remaining: Duration::from_millis(2500),
+        state: LeaseState::Leased,
+        problem: None,
+    };
+    let (from, to) = (Limit::new(6), Limit::new(7));
+    for (event, expected) in [
+        (
+            Event::ReadingChanged { resource, from: Reading::whole(2), to: Reading::Unlimited },
+            json!({ "kind": "reading_changed", "resource": "cpu", "from": 2, "to": "unlimited" }),
+        ),
+        (
+            Event::RiseHeld {
+                resource,
+                held: Reading::whole(2),
+                seen: Reading::whole(4),
+                remaining: Duration::from_millis(3500),
+            },
+            json!({ "kind": "rise_held", "resource": "cpu", "held": 2, "seen": 4, "remaining": 3.5 }),
+        ),
+        (
+            Event::ProbeFailed { resource, fault: ProbeFault::Stuck, kept: Reading::whole(2) },
+            json!({ "kind": "probe_failed", "resource": "cpu", "fault": ProbeFault::Stuck.to_string(), "kept": 2 }),
+        ),
+        (
+            Event::ProbeRecovered { resource, reading: Reading::whole(2) },
+            json!({ "kind": "probe_recovered", "resource": "cpu", "reading": 2 }),
+        ),
+        (
+            Event::FleetLimitChanged { gate: IO.name(), from, to, version: 8 },
+            json!({ "kind": "fleet_limit_changed", "gate": "io", "from": 6, "to": 7, "version": 8 }),
+        ),
+        (
+            Event::LeaseChanged {
+                gate: IO.name(),
+                from: LeaseState::Starting,
+                to: LeaseState::Leased,
+                lease: Box::new(lease),
+            },
+            json!({
+                "kind": "lease_changed", "gate": "io", "from": LeaseState::Starting.name(), "to": LeaseState::Leased.name(),
+                "lease": {
+                    "name": "prod/io", "limit": 20, "version": 3, "block": 4, "without_lease": 5, "remaining": 2.5,
+                    "state": LeaseState::Leased.name(), "problem": null,
+                },
+            }),
+        ),
+    ] {
+        let mut serialized = to_value(&event).unwrap();
+        let message = serialized.as_object_mut().unwrap().remove("message");
+        assert_eq!((serialized, message), (expected, Some(json!(event.to_string()))));
+    }
+}
+
+/// A manager that is not used.
+struct NoItems;
+
+impl Manager for NoItems {
+    type Item = ();
+    type Error = std::io::Error;
+
+    async fn create(&self) -> Result<(), std::io::Error> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// The status of a governor serializes with its probes.
 #[tokio::test]
 async fn a_governor_status_serializes_every_field() {
@@ -94,15 +228,19 @@ async fn a_governor_status_serializes_every_field() {
     let governor = Governor::builder().gate(IO).probe(cpu.clone()).probe(fd).build().await.unwrap();
     governor.refresh().await.unwrap();
     governor.refresh().await.unwrap();
+    let strict = OverrideLayer::new("cli").set(IO, 300).policy(Policy::Reject);
+    governor.set_overrides(Overrides::new().then(strict)).unwrap();
+    cpu.set(Reading::whole(1));
+    governor.refresh().await.unwrap_err();
     cpu.fail("gone");
-    governor.refresh().await.unwrap();
+    governor.refresh().await.unwrap_err();
     assert_eq!(
         to_value(governor.status()).unwrap(),
         json!({
-            "refreshes": 3, "rejected": 0,
+            "refreshes": 4, "rejected": 2,
             "probes": [
-                { "resource": "cpu", "reading": 8, "stale": true, "measured": 3, "failed": 1 },
-                { "resource": "fd", "reading": "unlimited", "stale": false, "measured": 4, "failed": 0 },
+                { "resource": "cpu", "reading": 1, "stale": true, "measured": 4, "failed": 1 },
+                { "resource": "fd", "reading": "unlimited", "stale": false, "measured": 5, "failed": 0 },
             ],
         })
     );
