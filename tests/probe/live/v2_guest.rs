@@ -160,32 +160,42 @@ fn only_allowed_nodes_count() {
     });
 }
 
-/// The pool of huge pages is not memory that may be used.
+/// The pool of huge pages is not memory that may be used. The poll finds that the pool has another size.
 #[test]
 fn huge_pages_do_not_count() {
     run_in_guest("huge_pages_do_not_count", async || {
         const PAGES: &str = "/proc/sys/vm/nr_hugepages";
 
-        let before = bytes(&Memory::new().read().unwrap());
+        let memory = Memory::new().poll_every(Duration::from_millis(50));
+        let before = bytes(&memory.read().unwrap());
         fs::write(PAGES, "32").unwrap();
         let reserved: u64 = read(PAGES).trim().parse().unwrap();
-        let with_pool = Memory::new().read();
+        changed(&memory).await;
+        let with_pool = memory.read();
         fs::write(PAGES, "0").unwrap();
         assert!(reserved > 0);
         assert_is(&with_pool.unwrap(), Reading::whole(before - (reserved << 21)), Bound::Exact);
+        changed(&memory).await;
+        assert_is(&memory.read().unwrap(), Reading::whole(before), Bound::Exact);
     });
 }
 
-/// If the kernel does not overcommit, its limit for all processes is a bound of the memory.
+/// If the kernel does not overcommit, its limit for all processes is a bound of the memory. The poll finds that the kernel has another
+/// mode.
 #[test]
 fn the_commit_limit_counts() {
     run_in_guest("the_commit_limit_counts", async || {
         const MODE: &str = "/proc/sys/vm/overcommit_memory";
 
+        let memory = Memory::new().poll_every(Duration::from_millis(50));
+        let before = memory.read().unwrap();
         fs::write(MODE, "2").unwrap();
-        let measured = Memory::new().read();
+        changed(&memory).await;
+        let measured = memory.read();
         let available = Memory::available().read();
         fs::write(MODE, "0").unwrap();
+        changed(&memory).await;
+        assert_eq!(memory.read().unwrap(), before);
         let meminfo = read("/proc/meminfo");
         let line = meminfo.lines().find_map(|line| line.strip_prefix("CommitLimit:")).unwrap();
         let kilobytes: u64 = line.split_ascii_whitespace().next().unwrap().parse().unwrap();
