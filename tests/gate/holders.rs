@@ -386,6 +386,19 @@ fn the_status_tells_hold_times() {
     });
 }
 
+/// If more permits are acquired at once than the gate measures, each measured hold time counts for those that are left out.
+#[test]
+fn measured_hold_times_represent_all_permits() {
+    const PERMITS: u32 = if cfg!(miri) { 2000 } else { 10_000 };
+    let runtime = paused_runtime();
+    let _inside = runtime.enter(); // all permits are acquired at one instant
+    let gate = tracked(PERMITS);
+    let held: Vec<_> = (0..PERMITS).map(|_| gate.try_acquire().unwrap()).collect();
+    drop(held);
+    let measured = gate.status().holds.count();
+    assert!(measured.abs_diff(PERMITS.into()) < 512, "{measured} of {PERMITS} permits");
+}
+
 /// W4: a gate that does not track its holders keeps nothing, and the calls have no effect.
 #[test]
 fn a_gate_without_records_reports_none() {

@@ -3,8 +3,8 @@
 use std::sync::Barrier;
 use std::thread;
 
-use concurrency_governor::Limit;
 use concurrency_governor::gate::{Gate, Histogram};
+use concurrency_governor::{Keys, Limit};
 
 use crate::support::{
     MS, NAME, assert_idle, expect_ready, gate, paused_runtime, poll_once, spin_until, start_waiting,
@@ -105,19 +105,23 @@ fn totals_of_concurrent_threads_add_up() {
     assert_idle(&gate);
 }
 
-/// If more requests begin to wait at once than the gate measures, each measured wait counts for those that are left out.
+/// If more requests begin to wait at once than the gate measures, each measured wait counts for those that are left out, at a
+/// gate by itself and at a key.
 #[test]
 fn measured_waits_represent_all_waits() {
     const WAITS: u64 = if cfg!(miri) { 2000 } else { 10_000 };
     let runtime = paused_runtime();
     let _inside = runtime.enter(); // all requests begin to wait at one instant
-    let gate = gate(1);
-    let held = gate.try_acquire().unwrap();
-    let waiting: Vec<_> = (0..WAITS).map(|_| start_waiting(gate.acquire())).collect();
-    drop((held, waiting));
-    let status = gate.status();
-    assert_eq!(status.totals.queue.admitted, WAITS);
-    assert!(status.waits.count().abs_diff(WAITS) < 512, "{} of {WAITS} waits", status.waits.count());
+    let keyed = Gate::builder(NAME, Limit::new(1)).keyed(Keys::up_to(1)).build();
+    for (gate, key) in [(gate(1), None), (keyed.clone(), Some(keyed.key("a")))] {
+        let requested = key.as_ref().unwrap_or(&gate);
+        let held = requested.try_acquire().unwrap();
+        let waiting: Vec<_> = (0..WAITS).map(|_| start_waiting(requested.acquire())).collect();
+        drop((held, waiting));
+        let status = gate.status();
+        assert_eq!(status.totals.queue.admitted, WAITS);
+        assert!(status.waits.count().abs_diff(WAITS) < 512, "{} of {WAITS} waits", status.waits.count());
+    }
 }
 
 /// A gate that does not measure waits records none, and still counts the requests that waited.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use concurrency_governor::gate::Gate;
+use concurrency_governor::gate::{Gate, Histogram};
 use concurrency_governor::{GateName, Limit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::unconstrained;
@@ -260,6 +260,23 @@ fn the_future_of_a_request_is_small() {
         size_of_val(&timed.acquire_owned()),
     ];
     assert!(sizes.iter().all(|size| *size <= MAX_FUTURE_SIZE), "{sizes:?}");
+}
+
+/// A gate that does not measure waits has no histogram of them, not even after a wait.
+#[test]
+fn a_gate_without_measured_waits_has_no_histogram() {
+    let held_by = |measures: bool| {
+        let before = HELD_BYTES.get();
+        let gate = Gate::builder(NAME, Limit::new(1)).measure_waits(measures).build();
+        let held = gate.try_acquire().unwrap();
+        let mut waiting = pin!(gate.acquire());
+        assert!(poll(waiting.as_mut()).is_pending());
+        drop(held);
+        assert!(poll(waiting.as_mut()).is_ready());
+        HELD_BYTES.get() - before
+    };
+    held_by(true); // what the process allocates once
+    assert_eq!(held_by(true) - held_by(false), signed(size_of::<Histogram>()));
 }
 
 /// A gate returns all its memory with its last handle, permit and pending request, whatever it was used for.

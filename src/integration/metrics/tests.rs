@@ -117,6 +117,7 @@ async fn each_series_of_a_pool_has_its_own_field() {
     let mut status = pool.status();
     (status.size, status.idle, status.in_use, status.creating) = (1, 2, 3, 4);
     (status.dropping, status.waiting) = (5, 6);
+    status.backing_off = Some(Duration::from_secs(9));
     let totals = &mut status.totals;
     (totals.created, totals.reused, totals.evicted, totals.detached) = (7, 8, 9, 10);
     let discarded = &mut totals.discarded;
@@ -143,7 +144,7 @@ async fn each_series_of_a_pool_has_its_own_field() {
             ("pool_items{,state=\"creating\"}", 4.0),
             ("pool_items{,state=\"dropping\"}", 5.0),
             ("pool_waiting", 6.0),
-            ("pool_backing_off", 0.0),
+            ("pool_backing_off", 1.0),
             ("pool_created_total", 7.0),
             ("pool_added_total", 27.0),
             ("pool_expired_total{,stage=\"admission\"}", 28.0),
