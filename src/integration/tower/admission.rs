@@ -66,7 +66,7 @@ impl RequestAdmission {
     /// Asks the gate for a permit. A returned wait enters the queue when it is first polled. Called once.
     pub(super) fn try_admit(&mut self) -> FirstAttempt {
         let LayerSettings { observation, location, .. } = *self.settings;
-        let never_waits = matches!(self.settings.wait_policy, WaitPolicy::Never);
+        let never_waits = self.never_waits();
         // The two kinds of gates have requests of different types with the same methods.
         macro_rules! attempt_at {
             ($gate:expr, $try_acquire:ident, $hold:ident) => {
@@ -84,8 +84,17 @@ impl RequestAdmission {
             #[cfg(feature = "fleet")]
             GateKind::Shared(gate) => attempt_at!(gate, try_acquire, hold_shared),
         }
-        let wait = wait(Arc::clone(&self.settings), self.key.take(), self.priority);
-        FirstAttempt::MustWait(BoxedWait(Box::pin(wait)))
+        FirstAttempt::MustWait(self.begin_wait())
+    }
+
+    /// Returns a wait, which enters the queue when it is first polled. Called once.
+    pub(super) fn begin_wait(&mut self) -> BoxedWait {
+        BoxedWait(Box::pin(wait(Arc::clone(&self.settings), self.key.take(), self.priority)))
+    }
+
+    /// Returns `true` if a request without a free permit is rejected.
+    pub(super) fn never_waits(&self) -> bool {
+        matches!(self.settings.wait_policy, WaitPolicy::Never)
     }
 }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
+use tokio::task::coop;
 use tower_service::Service;
 
 use super::admission::{BoxedWait, FirstAttempt, RequestAdmission};
@@ -80,11 +81,23 @@ where
                 RequestStageProjection::AtGate { call, wait } => {
                     let admitted = match wait {
                         Some(wait) => ready!(wait.poll(cx)),
-                        None => match this.admission.try_admit() {
-                            FirstAttempt::Decided(admitted) => admitted,
-                            FirstAttempt::MustWait(new_wait) => {
-                                // The next turn of the loop polls it, which puts the request in the queue.
-                                *wait = Some(new_wait);
+                        None => match coop::poll_proceed(cx) {
+                            Poll::Ready(budget) => match this.admission.try_admit() {
+                                FirstAttempt::Decided(admitted) => {
+                                    budget.made_progress();
+                                    admitted
+                                }
+                                FirstAttempt::MustWait(new_wait) => {
+                                    // The next turn of the loop polls it, which puts the request in the queue.
+                                    *wait = Some(new_wait);
+                                    continue;
+                                }
+                            },
+                            // A request that does not wait is made when the task has a budget again.
+                            Poll::Pending if this.admission.never_waits() => return Poll::Pending,
+                            // In the queue the request keeps its turn without budget.
+                            Poll::Pending => {
+                                *wait = Some(this.admission.begin_wait());
                                 continue;
                             }
                         },

@@ -3,6 +3,7 @@
 #![expect(clippy::arithmetic_side_effects, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod body;
+mod budget;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod combinations;
 mod keys;
