@@ -10,3 +10,5 @@ mod support;
 mod tower;
 #[cfg(feature = "tracing")]
 mod tracing;
+#[cfg(all(feature = "fleet", any(feature = "metrics", feature = "tower")))]
+mod unreachable_ledger;

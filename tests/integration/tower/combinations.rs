@@ -1,12 +1,13 @@
 //! Every combination of the settings of a layer.
 
+use std::any::Any;
 use std::time::Duration;
 
 use concurrency_governor::Keys;
 use concurrency_governor::gate::Priority;
 use concurrency_governor::integration::metrics::HOLD;
 use concurrency_governor::integration::tower::{
-    Classifying, GateLayer, Holding, Passing, PermitInLayer, RequestPermit, UntilResponse,
+    Classifying, GateLayer, Holding, LayerGate, Passing, PermitInLayer, RequestPermit, UntilResponse,
 };
 use http::{Request, Response};
 use http_body_util::Full;
@@ -18,6 +19,32 @@ use crate::tracing::Capture;
 
 type Body = Full<&'static [u8]>;
 const MAX_WAIT: Duration = Duration::from_millis(40);
+
+/// The gate of a layer: one of this process, or one that shares its limit.
+enum TestGate {
+    Local(Gate),
+    #[cfg(feature = "fleet")]
+    Shared(concurrency_governor::fleet::SharedGate),
+}
+
+impl TestGate {
+    /// Takes the only permit, until the result is dropped.
+    fn hold(&self) -> Box<dyn Any> {
+        match self {
+            Self::Local(gate) => Box::new(gate.try_acquire_owned().unwrap()),
+            #[cfg(feature = "fleet")]
+            Self::Shared(gate) => Box::new(gate.try_acquire().unwrap()),
+        }
+    }
+
+    fn in_use_and_waiting(&self) -> (u32, usize) {
+        match self {
+            Self::Local(gate) => in_use_and_waiting(gate),
+            #[cfg(feature = "fleet")]
+            Self::Shared(gate) => (gate.gate_status().in_use, gate.gate_status().waiting),
+        }
+    }
+}
 
 /// Settings of a layer that can be combined in any way.
 #[derive(Clone, Copy, Debug)]
@@ -77,19 +104,30 @@ impl Combination {
     /// Checks the combination without and with keys and priorities, with the settings in one of two orders.
     async fn check(self, waits_first: bool) {
         let gate = gate(1);
-        self.check_with(&gate, GateLayer::new(gate.clone()), waits_first).await;
-        let gate = Gate::builder(API, Limit::new(1)).keyed(Keys::up_to(10)).build();
-        let by_key = GateLayer::new(gate.clone()).by_key(|_: &Request<()>| 7);
+        self.check_with(&TestGate::Local(gate.clone()), GateLayer::new(gate), waits_first).await;
+        let keyed = Gate::builder(API, Limit::new(1)).keyed(Keys::up_to(10)).build();
+        self.check_with_keys(&TestGate::Local(keyed.clone()), &keyed, waits_first).await;
+    }
+
+    /// Checks the combination with keys and priorities.
+    async fn check_with_keys(
+        self,
+        gate: &TestGate,
+        layer: &(impl Into<LayerGate> + Clone),
+        waits_first: bool,
+    ) {
+        let layer = || GateLayer::new(layer.clone());
+        let by_key = layer().by_key(|_: &Request<()>| 7);
         let both = by_key.clone().priority(|_: &Request<()>| Priority::Critical);
-        self.check_with(&gate, by_key, waits_first).await;
-        self.check_with(&gate, both, waits_first).await;
-        let priority = GateLayer::new(gate.clone()).priority(|_: &Request<()>| Priority::Batch);
-        self.check_with(&gate, priority.by_key(|_: &Request<()>| None::<u64>), waits_first).await;
+        self.check_with(gate, by_key, waits_first).await;
+        self.check_with(gate, both, waits_first).await;
+        let priority = layer().priority(|_: &Request<()>| Priority::Batch);
+        self.check_with(gate, priority.by_key(|_: &Request<()>| None::<u64>), waits_first).await;
     }
 
     async fn check_with<C>(
         self,
-        gate: &Gate,
+        gate: &TestGate,
         base: GateLayer<UntilResponse, PermitInLayer, C>,
         waits_first: bool,
     ) where
@@ -115,12 +153,13 @@ impl Combination {
         }
     }
 
-    async fn check_layer<H, P, C>(self, gate: &Gate, layer: GateLayer<H, P, C>)
+    async fn check_layer<H, P, C>(self, gate: &TestGate, layer: GateLayer<H, P, C>)
     where
         H: Holding<Response<Body>> + Clone,
         P: Passing<Request<()>> + Clone,
         C: Classifying<Request<()>> + Clone,
     {
+        tokio::task::yield_now().await; // the requests are polled by hand, so the task begins with its whole budget
         let passes_permit = self.passes_permit;
         let mut service = layer.layer(service_fn(move |request: Request<()>| {
             assert_eq!(request.extensions().get::<RequestPermit>().is_some(), passes_permit, "{self:?}");
@@ -133,7 +172,7 @@ impl Combination {
         let _subscriber = tracing::subscriber::set_default(subscriber);
 
         // The first request finds no permit, and its rejection depends on how long it may wait.
-        let held = gate.try_acquire().unwrap();
+        let held = gate.hold();
         let mut first = Box::pin(service.call(Request::new(())));
         let mut expected_outcomes = Vec::new();
         match self.waits {
@@ -165,9 +204,9 @@ impl Combination {
         let Poll::Ready(Ok(response)) = poll(second.as_mut()) else {
             panic!("the service responds: {self:?}")
         };
-        assert_eq!(in_use_and_waiting(gate), (u32::from(self.holds_until_body_ends), 0), "{self:?}");
+        assert_eq!(gate.in_use_and_waiting(), (u32::from(self.holds_until_body_ends), 0), "{self:?}");
         drop(response);
-        assert_eq!(in_use_and_waiting(gate), (0, 0), "{self:?}");
+        assert_eq!(gate.in_use_and_waiting(), (0, 0), "{self:?}");
 
         let spans = capture.wait_spans();
         let outcomes: Vec<_> = spans.iter().map(|span| span.field("outcome")).collect();
@@ -184,5 +223,24 @@ async fn settings_can_be_combined() {
     for combination in Combination::all() {
         combination.check(true).await;
         combination.check(false).await;
+    }
+}
+
+/// The same at a gate that shares its limit, and has a lease.
+#[cfg(feature = "fleet")]
+#[tokio::test(start_paused = true)]
+async fn settings_can_be_combined_at_a_shared_gate() {
+    use concurrency_governor::fleet::{MemoryLedger, Share};
+    use concurrency_governor::{Formula, GateSpec, Governor};
+
+    const SHARED: GateSpec = GateSpec::new("api", Formula::fixed(1)).keyed(Keys::up_to(10));
+    let share = Share::of(MemoryLedger::new(), "prod/api").limit(Limit::new(1)).max_hold(Duration::ZERO);
+    let governor = Governor::builder().gate(SHARED).share(SHARED, share).build().await.unwrap();
+    let gate = governor.shared(SHARED).unwrap();
+    drop(gate.acquire().await.unwrap()); // from here on there is a lease
+    for combination in Combination::all() {
+        for waits_first in [true, false] {
+            combination.check_with_keys(&TestGate::Shared(gate.clone()), &gate, waits_first).await;
+        }
     }
 }

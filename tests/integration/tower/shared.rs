@@ -1,18 +1,15 @@
 //! Layers whose gate shares its limit with other processes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use concurrency_governor::fleet::{
-    Ask, Grant, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger, Share, SharedGate,
-};
+use concurrency_governor::fleet::{Ledger, MemoryLedger, Share, SharedGate};
 use concurrency_governor::integration::tower::{GateLayer, RequestPermit};
 use concurrency_governor::{Formula, GateSpec, Governor, Holders, Keys};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
 
 use super::*;
+use crate::unreachable_ledger::NoLedger;
 
 const SHARED: GateSpec = GateSpec::new("api", Formula::fixed(8)).keyed(Keys::up_to(16));
 
@@ -90,33 +87,4 @@ async fn a_request_without_a_lease_gets_503() {
         (503, &"7".parse().unwrap())
     );
     assert!(!response.body().contains("prod/api"), "{}", response.body());
-}
-
-/// A ledger that cannot be reached.
-#[derive(Clone)]
-struct NoLedger;
-
-impl NoLedger {
-    fn error<T>() -> Result<T, LedgerError> {
-        Err(LedgerError::Engine { engine: "the test", source: "it cannot be reached".into() })
-    }
-}
-
-#[async_trait]
-impl Ledger for NoLedger {
-    async fn exchange(&self, _: &str, _: Ask<'_>) -> Result<Grant, LedgerError> {
-        Self::error()
-    }
-
-    async fn set_limit(&self, _: &str, _: Limit, _: &str) -> Result<LimitVersion, LedgerError> {
-        Self::error()
-    }
-
-    fn with_own_connection(&self) -> Arc<dyn Ledger> {
-        Arc::new(self.clone())
-    }
-
-    async fn status(&self, _: &str) -> Result<LedgerStatus, LedgerError> {
-        Self::error()
-    }
 }
