@@ -12,6 +12,7 @@ use concurrency_governor::{
     Event, GateName, Governor, Limit, Manager, OverrideLayer, Overrides, Plan, Pool, Reading, Readings,
     Resource,
 };
+use serde::Serialize;
 use serde_json::{Value, json, to_value};
 
 /// A resolution, a gate status and an event serialize in the shape of `explain --json`.
@@ -143,6 +144,39 @@ async fn no_field_of_a_status_is_swapped() {
         [&serialized["creates"]["count"], &serialized["waits"]["count"], &serialized["totals"]["created"]];
     assert_eq!(counts, [1, 2, 9]);
     assert_eq!(serialized.as_object().unwrap().len(), 15, "every field is listed here");
+}
+
+/// A sum of counters has each of them: each has another value here, and a counter that is added later is missed.
+#[tokio::test]
+async fn each_sum_has_every_counter() {
+    fn sum_of_fields(counters: &impl Serialize) -> u64 {
+        let serialized = to_value(counters).unwrap();
+        let counts: Vec<u64> =
+            serialized.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).collect();
+        assert!(!counts.contains(&0), "a counter is not set here: {serialized}");
+        counts.iter().sum()
+    }
+
+    let gate = Gate::new("io".parse::<GateName>().unwrap(), Limit::new(1));
+    let pool = Pool::builder(NoItems).gate(gate.clone()).build().await.unwrap();
+    let mut rejected = gate.status().totals.rejected;
+    (rejected.no_permits, rejected.paused, rejected.queue_full, rejected.expired) = (1, 2, 4, 8);
+    (rejected.too_large, rejected.zero_weight, rejected.closed) = (16, 32, 64);
+    (rejected.too_many_keys, rejected.would_expire, rejected.unleased) = (128, 256, 512);
+    assert_eq!(rejected.sum(), sum_of_fields(&rejected));
+
+    let totals = pool.status().totals;
+    let (mut discarded, mut errors, mut expired) = (totals.discarded, totals.create_errors, totals.expired);
+    (discarded.broken, discarded.incomplete, discarded.panicked) = (1, 2, 4);
+    (discarded.recycle, discarded.health, discarded.expired) = (8, 16, 32);
+    (discarded.surplus, discarded.retain, discarded.closed) = (64, 128, 256);
+    assert_eq!(discarded.sum(), sum_of_fields(&discarded));
+    (errors.failed, errors.timed_out, errors.panicked, errors.not_started, errors.abandoned) =
+        (1, 2, 4, 8, 16);
+    assert_eq!(errors.sum(), sum_of_fields(&errors));
+    (expired.admission, expired.item, expired.backoff) = (1, 2, 4);
+    (expired.start, expired.creation, expired.check) = (8, 16, 32);
+    assert_eq!(expired.sum(), sum_of_fields(&expired));
 }
 
 /// Each event of a probe, of a reading and of a lease serializes its fields under their names, with times in seconds.
