@@ -34,7 +34,11 @@ use super::tasks::Tasks;
 ///
 /// [`CaptureError`] if the directory is not empty or cannot be written.
 pub fn capture(directory: impl AsRef<Path>) -> Result<Vec<PathBuf>, CaptureError> {
-    let directory = directory.as_ref();
+    capture_from(Roots::host(), directory.as_ref())
+}
+
+/// Captures a host, which may be a captured one.
+fn capture_from(roots: Roots, directory: &Path) -> Result<Vec<PathBuf>, CaptureError> {
     let write_error = |path: &Path| {
         let path = path.to_owned();
         move |error| CaptureError::Write { path, error }
@@ -44,7 +48,7 @@ pub fn capture(directory: impl AsRef<Path>) -> Result<Vec<PathBuf>, CaptureError
         return Err(CaptureError::NotEmpty { directory: directory.to_owned() });
     }
     let mut written = Vec::new();
-    for (path, recorded) in record(Roots::host()) {
+    for (path, recorded) in record(roots) {
         let path = directory.join(path.strip_prefix("/").unwrap_or(&path));
         match recorded {
             RecordedPath::Directory => fs::create_dir_all(&path).map_err(write_error(&path))?,
@@ -98,3 +102,50 @@ pub enum CaptureError {
 }
 
 impl_debug_as_display!(CaptureError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Bound, Reading};
+
+    /// A capture of each captured host gives the same readings: nothing that a probe needs is left out, whatever the host.
+    #[test]
+    fn captured_hosts_can_be_captured_again() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let copies = std::env::temp_dir().join(format!("governor-captured-again-{}", std::process::id()));
+        let mut compared = 0_usize;
+        for folder in ["reports", "kernel-6.1-cgroup-v2"] {
+            for tree in fs::read_dir(fixtures.join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
+                if !tree.is_dir() {
+                    continue;
+                }
+                let copy = copies.join(tree.file_name().unwrap());
+                assert!(!capture_from(Roots::at(&tree), &copy).unwrap().is_empty());
+                assert_eq!(readings(&copy), readings(&tree), "{}", tree.display());
+                compared = compared.saturating_add(1);
+            }
+        }
+        fs::remove_dir_all(&copies).unwrap();
+        assert!(compared > 20, "{compared}");
+    }
+
+    /// Returns each reading of a captured host with its bound, or `None` if it cannot be measured.
+    fn readings(root: &Path) -> [Option<(Reading, Bound)>; 9] {
+        let roots = || Roots::at(root);
+        let memory = Memory::new().with_roots(roots());
+        let tasks = Tasks::new().with_roots(roots());
+        let open_files = OpenFiles::new().with_roots(roots());
+        [
+            Cpu::new().with_roots(roots()).read().ok(),
+            open_files.read().ok(),
+            open_files.read_free().ok(),
+            memory.read().ok(),
+            memory.read_available().ok(),
+            Some(memory.read_soft_limit()),
+            tasks.read().ok(),
+            Some(tasks.read_free()),
+            Pressure::on_cpu().with_roots(roots()).read().ok(),
+        ]
+        .map(|measured| measured.map(|measured| (measured.reading(), measured.bound())))
+    }
+}

@@ -151,3 +151,71 @@ fn format_millis(millis: u64) -> String {
 
 /// The version of the JSON.
 const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use concurrency_governor::Limit;
+
+    use super::*;
+
+    /// A gate with two processes, in which each number is another one.
+    fn status() -> LedgerStatus {
+        let holder = |holder: &str, first: u64, short_since| HolderStatus {
+            holder: holder.to_owned(),
+            granted: first,
+            reserved: first.saturating_add(1),
+            wants: 40,
+            seq: first.saturating_add(2),
+            expires_ms: first.saturating_mul(100),
+            short_since,
+        };
+        LedgerStatus {
+            epoch: 11,
+            limit: Some(LimitVersion { limit: Limit::new(24), version: 3 }),
+            set_by: "ops".to_owned(),
+            learning_ms: 0,
+            exchanges: 13,
+            granted: 17,
+            holders: vec![holder("a", 5, 0), holder("b", 9, 12)],
+        }
+    }
+
+    /// Each number stands in its own column, and in its own field of the JSON.
+    #[test]
+    fn no_number_is_swapped() {
+        // Without the style of the headings.
+        let words = |text: &str| -> Vec<Vec<String>> {
+            let text = text.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "");
+            text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        let text = words(&gate("memory", "prod/io", &status()));
+        let expected = [
+            "ledger memory",
+            "gate prod/io",
+            "limit 24, set by ops (version 3)",
+            "granted 17 to 2 processes",
+            "state ready",
+            "epoch 11",
+            "exchanges 13",
+            "",
+            "PROCESS GRANTED RESERVED WANTS EXPIRES IN",
+            "a 5 6 40 0.5 s",
+            "b 9 10 40 0.9 s",
+        ];
+        assert_eq!(text, words(&expected.join("\n")));
+        let all = gates("memory", &[("prod/io".to_owned(), Ok(status()))]);
+        assert_eq!(words(&all).pop(), words("prod/io 24 17 2 ready ops").pop());
+
+        let expected = json!({
+            "limit": 24, "limit_version": 3, "set_by": "ops", "granted": 17, "learning_ms": 0, "epoch": 11, "exchanges": 13,
+            "processes": [
+                { "name": "a", "granted": 5, "reserved": 6, "wants": 40, "exchange": 7, "expires_in_ms": 500, "is_short": false },
+                { "name": "b", "granted": 9, "reserved": 10, "wants": 40, "exchange": 11, "expires_in_ms": 900, "is_short": true },
+            ],
+        });
+        assert_eq!(status_value(&status()), expected);
+        let learning = LedgerStatus { learning_ms: 2500, ..status() };
+        assert_eq!(status_value(&learning)["learning_ms"], 2500);
+        assert!(state_text(&learning).starts_with("learning for "), "{}", state_text(&learning));
+    }
+}
