@@ -107,6 +107,7 @@ events! {
     ExpiredByGate: "expired by the max_wait of the gate",
     RejectedExpired: "rejected because its deadline had passed",
     RejectedStrictly: "rejected because its deadline had passed, although it fits",
+    RejectedStrictlyAboveLimit: "rejected because its deadline had passed, although it waits for the limit",
     EnqueuedAboveLimit: "enqueued although its weight exceeds the limit",
     KeptAboveLimit: "kept in the queue although the limit was lowered below its weight",
     RejectedQueueFull: "rejected because the queue was full",

@@ -214,6 +214,7 @@ impl Oracle {
             Err(TryAcquireError::TooLarge { .. }) if waits_for_limit && weight <= Limit::MAX.get() => {
                 self.totals.rejected.too_large -= 1;
                 self.coverage.record_if(!has_expired, Event::EnqueuedAboveLimit);
+                self.coverage.record_if(is_expired_strictly, Event::RejectedStrictlyAboveLimit);
             }
             Err(TryAcquireError::TooLarge { gate, weight, limit }) => {
                 let limit = if waits_for_limit { Limit::MAX } else { limit };

@@ -41,7 +41,9 @@ impl<'g> StepDriver<'g, '_, '_> {
         if let Some(ms) = max_wait {
             request = request.max_wait(Duration::from_millis(ms));
         }
-        let (is_strict, waits_for_limit) = (flags / 64 == 2, flags / 64 == 3);
+        // A quarter of the requests are strict, and half of these wait for the limit, too.
+        let is_strict = flags / 64 == 2;
+        let waits_for_limit = flags / 64 == 3 || is_strict && flags / 16 % 2 == 1;
         if is_strict {
             request = request.strict_deadline();
         }
