@@ -102,6 +102,43 @@ fn a_ledger_without_an_answer_is_a_problem() {
     }
 }
 
+/// Several ledgers that say nothing take no longer than one, and neither do several gates of one ledger.
+#[cfg(feature = "redis")]
+#[test]
+fn silent_ledgers_share_one_deadline() {
+    use std::fmt::Write as _;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    const GATES: usize = 10;
+    /// One after the other, the ledgers would take at least 12 s.
+    const BOUND: Duration = Duration::from_secs(7);
+
+    let directory = TestDirectory::new();
+    let silent: Vec<_> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let mut command = explain(SMALL_HOST);
+    let mut plan = String::new();
+    for gate in 0..GATES {
+        let ledger = gate % silent.len();
+        writeln!(plan, "[gates.g{gate}]\nformula = \"4\"\n[gates.g{gate}.share]\nname = \"prod/g{gate}\"")
+            .unwrap();
+        writeln!(plan, "limit = 20\nledger_env = \"SILENT_LEDGER_{ledger}\"").unwrap();
+        let port = silent[ledger].local_addr().unwrap().port();
+        command.env(format!("SILENT_LEDGER_{ledger}"), format!("redis://127.0.0.1:{port}/"));
+    }
+    directory.write("plan.toml", plan);
+    command.current_dir(directory.path()).args(["--plan", "plan.toml", "--json"]);
+    let started = Instant::now();
+    let report = succeed_with_json(&mut command);
+    assert!(started.elapsed() < BOUND, "{:?}", started.elapsed());
+    let problems = report["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), GATES);
+    assert!(
+        problems.iter().all(|problem| problem["problem"].as_str().unwrap().contains("timed out")),
+        "{report}"
+    );
+}
+
 /// `watch` shows its values before a ledger has answered, and reports that it gives no answer with the reason.
 #[cfg(feature = "redis")]
 #[test]
