@@ -3,10 +3,14 @@
 #[cfg(feature = "fleet")]
 use std::collections::BTreeMap;
 #[cfg(feature = "fleet")]
+use std::panic;
+#[cfg(feature = "fleet")]
 use std::sync::Arc;
 
 #[cfg(feature = "fleet")]
 use tokio::sync::Notify;
+#[cfg(feature = "fleet")]
+use tokio::task::{JoinError, JoinSet};
 #[cfg(feature = "fleet")]
 use tokio::time::Instant;
 
@@ -57,30 +61,44 @@ impl Shares {
         if problems.is_empty() { Ok(opened) } else { Err(problems) }
     }
 
-    /// Finds the shares that cannot be opened, before anything is opened. Asks each ledger.
+    /// Finds the shares that cannot be opened, before anything is opened. Asks all ledgers at the same time, so that several of
+    /// them that hang take no longer than one.
     pub(super) async fn problems(shares: &[(GateName, Share)], specs: &[GateSpec]) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        // By the place of the share in the list, because the ledgers answer in any order.
+        let mut problems = BTreeMap::new();
+        let mut checks = JoinSet::new();
         let mut times: BTreeMap<GateName, usize> = BTreeMap::new();
-        for (gate, share) in shares {
+        for (place, (gate, share)) in shares.iter().enumerate() {
             let gate = *gate;
             let times = times.entry(gate).or_default();
             *times = times.saturating_add(1);
             match specs.iter().find(|spec| spec.name() == gate).map(GateSpec::parent) {
                 None => {
                     let known = specs.iter().map(GateSpec::name).collect();
-                    problems.push(Problem::UnknownShare { gate, known });
+                    problems.insert(place, Problem::UnknownShare { gate, known });
                 }
-                Some(Some(parent)) => problems.push(Problem::SharedChild { gate, parent }),
+                Some(Some(parent)) => {
+                    problems.insert(place, Problem::SharedChild { gate, parent });
+                }
                 Some(None) => {
-                    if let Err(error) = share.check(gate).await {
-                        problems.push(Problem::Share { gate, reason: format!("{error:?}") });
-                    }
+                    let share = share.clone();
+                    checks.spawn(async move { (place, gate, share.check(gate).await) });
                 }
             }
         }
+        while let Some(checked) = checks.join_next().await {
+            match checked.map_err(JoinError::try_into_panic) {
+                Ok((place, gate, Err(error))) => {
+                    problems.insert(place, Problem::Share { gate, reason: format!("{error:?}") });
+                }
+                Err(Ok(panic)) => panic::resume_unwind(panic),
+                // The ledger can be used; or the check was cancelled, because the runtime ends.
+                Ok((_, _, Ok(()))) | Err(Err(_)) => {}
+            }
+        }
         let several = times.into_iter().filter(|(_, times)| *times > 1);
-        problems.extend(several.map(|(gate, times)| Problem::DuplicateShare { gate, times }));
-        problems
+        let several = several.map(|(gate, times)| Problem::DuplicateShare { gate, times });
+        problems.into_values().chain(several).collect()
     }
 
     /// Returns the shared gate of this name.

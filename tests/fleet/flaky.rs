@@ -1,6 +1,6 @@
 //! A ledger in memory that fails while the test wants it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -9,36 +9,48 @@ use concurrency_governor::fleet::{
     Ask, Grant, Ledger, LedgerError, LedgerStatus, LimitVersion, MemoryLedger,
 };
 
-/// A ledger in memory that fails while the test wants it.
+/// A ledger in memory that fails or hangs while the test wants it.
 #[derive(Clone, Default)]
 pub(crate) struct FlakyLedger {
     ledger: MemoryLedger,
-    is_failing: Arc<AtomicBool>,
+    failing: Arc<Mutex<Failing>>,
     /// The most that any exchange wanted or held since the last look.
     most_asked: Arc<Mutex<u32>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Failing {
     Yes,
+    #[default]
     No,
+    /// It does not answer.
+    Hangs,
 }
 
 impl FlakyLedger {
     pub(crate) fn fails(&self, failing: Failing) {
-        self.is_failing.store(failing == Failing::Yes, Ordering::SeqCst);
+        *self.failing.lock().unwrap() = failing;
     }
 
     /// Returns the most that any exchange wanted since the last call.
     pub(crate) fn most_wanted(&self) -> u32 {
         std::mem::take(&mut self.most_asked.lock().unwrap())
     }
+
+    /// Returns whether it fails, or hangs.
+    async fn is_failing(&self) -> bool {
+        let failing = *self.failing.lock().unwrap();
+        if failing == Failing::Hangs {
+            pending::<()>().await;
+        }
+        failing == Failing::Yes
+    }
 }
 
 #[async_trait]
 impl Ledger for FlakyLedger {
     async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError> {
-        if self.is_failing.load(Ordering::SeqCst) {
+        if self.is_failing().await {
             return Err(LedgerError::Engine { engine: "the test", source: "the test lets it fail".into() });
         }
         let wants = ask.wants;
@@ -57,7 +69,7 @@ impl Ledger for FlakyLedger {
     }
 
     async fn check(&self) -> Result<(), LedgerError> {
-        if self.is_failing.load(Ordering::SeqCst) {
+        if self.is_failing().await {
             return Err(LedgerError::Unsuitable { engine: "the test", problem: "it is read-only".into() });
         }
         Ok(())

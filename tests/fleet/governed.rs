@@ -140,6 +140,22 @@ async fn a_wrong_share_fails_the_build() {
     assert_eq!(ledger.status("prod/io").await.unwrap().holders, [], "nothing was opened");
 }
 
+/// Ledgers that hang share one deadline: several of them delay the build no longer than one.
+#[tokio::test(start_paused = true)]
+async fn hung_ledgers_share_one_deadline() {
+    let ledger = FlakyLedger::default();
+    ledger.fails(Failing::Hangs);
+    let gates = ["one", "two", "three", "four"].map(|name| GateSpec::new(name, Formula::fixed(4)));
+    let mut builder = Governor::builder();
+    for gate in gates {
+        builder = builder.gate(gate).share(gate, share(&ledger, 20));
+    }
+    let start = Instant::now();
+    let governor = builder.build().await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 2);
+    assert_eq!(governor.leases().count(), 4);
+}
+
 /// `explain` has the lease as one more step, and `diagnose` says that requests wait for it.
 #[tokio::test]
 async fn the_lease_is_explained() {
