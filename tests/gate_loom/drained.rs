@@ -98,6 +98,25 @@ fn drained_races_a_try_acquire() {
     });
 }
 
+/// A request that fits is admitted on arrival, and takes its permits once, although a `drained` future waits and the last other permit is
+/// released at the same time.
+#[test]
+fn drained_races_an_acquire_that_fits() {
+    check(Threads::Two, || {
+        let gate = TestGate::new(2);
+        let permit = gate.try_acquire(1).unwrap();
+        let drained = gate.poll_drained();
+        let releasing = thread::spawn(move || drop(permit));
+        let mut next = gate.request(1);
+        let result = next.poll();
+        assert!(result.is_ready(), "there is room, whether the other permit is in use or not");
+        releasing.join().unwrap();
+        drop((result, next));
+        assert!(drained.has_resolved());
+        gate.finish([]);
+    });
+}
+
 /// `drained` resolves at once if a request is admitted on arrival. If the request waits, the gate is not
 /// drained before it ends.
 #[test]
