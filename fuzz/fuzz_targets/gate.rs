@@ -2,7 +2,11 @@
 
 #![no_main]
 
-#[expect(dead_code, unused_imports, reason = "the fuzzer is guided by code coverage and does not count events")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the fuzzer is guided by code coverage and does not count events"
+)]
 #[path = "../../tests/gate_model/model/mod.rs"]
 mod model;
 
