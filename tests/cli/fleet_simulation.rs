@@ -41,6 +41,15 @@ fn a_restart_of_the_ledger_keeps_the_limit() {
     assert_ne!(succeed(simulate(&flags).args(["--seed", "2"])), printed);
 }
 
+/// The report for programs is the one that docs/simulate-hosts.schema.json describes.
+#[test]
+fn json_has_the_documented_shape() {
+    let flags = ["--hosts", "3", "--limit", "12", "--demand", "6", "--ttl", "2s", "--max-hold", "500ms"];
+    let run = ["--hold", "200ms", "--for", "3s", "--fault", "crash=50%@1s", "--json"];
+    let printed = succeed(simulate(&flags).args(run));
+    assert_eq!(printed, include_str!("fleet_simulation.json"));
+}
+
 /// F5: each fault keeps the limit, takes permits out of use, and is over within a span and some exchanges.
 #[test]
 fn faults_recover_within_a_span() {

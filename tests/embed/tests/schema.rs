@@ -1,5 +1,5 @@
 //! docs/plan.schema.json and the crate accept the same configurations, and have the same keys, presets and policies.
-//! docs/explain.schema.json describes what the program prints.
+//! docs/explain.schema.json, docs/fleet-status.schema.json and docs/simulate-hosts.schema.json describe what the program prints.
 
 use boon::{Compiler, SchemaIndex, Schemas};
 use concurrency_governor::config::PlanConfig;
@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../../../docs/plan.schema.json");
 const EXPLAIN_SCHEMA: &str = include_str!("../../../docs/explain.schema.json");
+const STATUS_SCHEMA: &str = include_str!("../../../docs/fleet-status.schema.json");
+const HOSTS_SCHEMA: &str = include_str!("../../../docs/simulate-hosts.schema.json");
 const SAMPLE: &str = include_str!("../../../docs/plan.example.toml");
 
 /// The schema and the crate accept or reject each configuration alike. Only the crate checks formulas, the values of caps and
@@ -165,6 +167,58 @@ fn schema_has_the_keys_and_values_of_the_crate() {
     for word in schema["$defs"]["name"]["not"]["enum"].as_array().unwrap() {
         let error = error_of(json!({ "gates": { word.as_str().unwrap(): { "formula": "cpu" } } }));
         assert!(error.contains("formula language"), "{error}");
+    }
+}
+
+/// The outputs of `fleet status --json` and of `simulate --hosts N --json`, which the tests of the program compare with theirs, are valid.
+/// Without one of their keys, or with a wrong value, they are not.
+#[test]
+fn reports_of_a_fleet_are_what_their_schemas_describe() {
+    assert_describes(
+        STATUS_SCHEMA,
+        include_str!("../../cli/fleet_status.json"),
+        &["", "/gates/prod~1io", "/gates/prod~1io/processes/0", "/gates/prod~1db"],
+        &[
+            ("/version", json!(2), false),
+            ("/gates/prod~1io/limit", json!(null), true),
+            ("/gates/prod~1io/limit", json!(0), false),
+            ("/gates/prod~1io/set_by", json!(null), true),
+            ("/gates/prod~1io/granted", json!("17"), false),
+            ("/gates/prod~1io/processes/0/wants", json!(-1), false),
+        ],
+    );
+    assert_describes(
+        HOSTS_SCHEMA,
+        include_str!("../../cli/fleet_simulation.json"),
+        &["", "/permits_of_a_host", "/exchanges_per_second", "/faults/0", "/seconds/0"],
+        &[
+            ("/version", json!(2), false),
+            ("/limit", json!(0), false),
+            ("/utilisation", json!(null), false),
+            ("/faults/0/recovery_ms", json!(1500), true),
+            ("/faults/0/recovery_ms", json!("1500"), false),
+            ("/seconds/0/exchanges", json!(0.5), false),
+        ],
+    );
+}
+
+/// Checks that a report is valid, that each key of these `parents` is required, and that with these values it is valid or not.
+fn assert_describes(schema: &str, printed: &str, parents: &[&str], values: &[(&str, Value, bool)]) {
+    let (schemas, schema) = compile(schema);
+    let report: Value = serde_json::from_str(printed).unwrap();
+    let result = schemas.validate(&report, schema);
+    assert!(result.is_ok(), "{}", result.unwrap_err());
+    for parent in parents {
+        for key in report.pointer(parent).unwrap().as_object().unwrap().keys() {
+            let mut without = report.clone();
+            without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
+            assert!(schemas.validate(&without, schema).is_err(), "without {parent}/{key}");
+        }
+    }
+    for (place, value, expected) in values {
+        let mut report = report.clone();
+        *report.pointer_mut(place).unwrap() = value.clone();
+        assert_eq!(schemas.validate(&report, schema).is_ok(), *expected, "{place} = {value}");
     }
 }
 

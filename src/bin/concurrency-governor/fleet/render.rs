@@ -79,8 +79,8 @@ pub(super) fn gate(ledger: &str, gate: &str, status: &LedgerStatus) -> String {
     text + &table.render()
 }
 
-/// Renders one object: the `version` of the format, the `ledger`, and the `gates` by name. A gate that cannot be read has
-/// a `problem`. Times are in milliseconds.
+/// Renders one object, which docs/fleet-status.schema.json describes: the `version` of the format, the `ledger`, and the `gates` by name. A
+/// gate that cannot be read has a `problem`. Times are in milliseconds.
 pub(super) fn json(ledger: &str, gates: &[(String, Result<LedgerStatus, String>)]) -> String {
     let gates: Map<_, _> = gates.iter().map(|(gate, status)| (gate.clone(), value(status))).collect();
     let report = json!({ "version": VERSION, "ledger": ledger, "gates": gates });
@@ -206,14 +206,15 @@ mod tests {
         let all = gates("memory", &[("prod/io".to_owned(), Ok(status()))]);
         assert_eq!(words(&all).pop(), words("prod/io 24 17 2 ready ops").pop());
 
-        let expected = json!({
-            "limit": 24, "limit_version": 3, "set_by": "ops", "granted": 17, "learning_ms": 0, "epoch": 11, "exchanges": 13,
-            "processes": [
-                { "name": "a", "granted": 5, "reserved": 6, "wants": 40, "exchange": 7, "expires_in_ms": 500, "is_short": false },
-                { "name": "b", "granted": 9, "reserved": 10, "wants": 40, "exchange": 11, "expires_in_ms": 900, "is_short": true },
-            ],
-        });
-        assert_eq!(status_value(&status()), expected);
+        // docs/fleet-status.schema.json describes this report.
+        let expected: Value =
+            serde_json::from_str(include_str!("../../../../tests/cli/fleet_status.json")).unwrap();
+        let read = [
+            ("prod/io".to_owned(), Ok(status())),
+            ("prod/db".to_owned(), Err("the server is down".to_owned())),
+        ];
+        let printed: Value = serde_json::from_str(&json("redis://127.0.0.1:6379", &read)).unwrap();
+        assert_eq!(printed, expected);
         let learning = LedgerStatus { learning_ms: 2500, ..status() };
         assert_eq!(status_value(&learning)["learning_ms"], 2500);
         assert!(state_text(&learning).starts_with("learning for "), "{}", state_text(&learning));

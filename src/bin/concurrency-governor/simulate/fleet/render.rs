@@ -79,7 +79,7 @@ fn table(model: &FleetModel, record: &FleetRecord) -> String {
     table.render()
 }
 
-/// Renders the report for programs.
+/// Renders the report for programs. docs/simulate-hosts.schema.json describes it.
 pub(super) fn json(model: &FleetModel, result: &FleetResult) -> String {
     let record = &result.record;
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
