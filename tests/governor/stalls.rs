@@ -275,6 +275,20 @@ async fn waits_that_end_by_themselves_are_no_cycle() {
     assert!(watched.stalls() > 0);
 }
 
+/// W3: a task whose wait has expired no longer waits for the permit that it holds itself.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_has_expired_is_no_cycle() {
+    let watched = Watched::new().await;
+    let left = watched.gate(&LEFT);
+    let _task = tokio::spawn(async move {
+        let _held = left.acquire().await.unwrap();
+        left.request().max_wait(SECOND).acquire().await.unwrap_err();
+        sleep(1000 * SECOND).await;
+    });
+    sleep(6 * T).await;
+    assert_eq!(watched.cycles(), []);
+}
+
 /// Holds a permit that another task has acquired.
 async fn work(permit: OwnedPermit, duration: Duration) {
     sleep(duration).await;
