@@ -8,19 +8,20 @@ use super::wait_sampler::WaitSampler;
 use super::wake_list::ChangeListeners;
 
 /// What is counted and measured for one gate under its lock.
+#[repr(C)] // see `GateState`
 pub(super) struct Books {
     pub(super) sampler: WaitSampler,
+    /// Its field `enqueued` is unused. It is computed as the sum of the other fields except `abandoned`, plus the requests that
+    /// wait.
+    pub(super) queue: QueueTotals,
+    /// `None` if waits are not measured.
+    pub(super) waits: Option<Box<Histogram>>,
     pub(super) listeners: ChangeListeners,
     /// Requests admitted on arrival under the lock.
     pub(super) admitted: u64,
     /// Changes of the limit under the lock.
     pub(super) resized: u64,
-    /// Its field `enqueued` is unused. It is computed as the sum of the other fields except `abandoned`, plus the requests that
-    /// wait.
-    pub(super) queue: QueueTotals,
     pub(super) rejected: RejectedTotals,
-    /// `None` if waits are not measured.
-    pub(super) waits: Option<Box<Histogram>>,
     /// Whether all waits at a gate of a tree and below were ended.
     pub(super) has_ended: bool,
     /// The limit of a gate of a tree while it is paused. Meaningless otherwise.

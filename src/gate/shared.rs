@@ -29,22 +29,25 @@ use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
 
 /// One gate. Handles, owned permits and owned futures hold it by reference count; everything else borrows a handle.
+// In this order, what every request reads is not on the cache line of the word. A thread that read it there would take that line from the
+// core that holds the lock: benchmark rows `tasks-cpu` and `tasks-wall`.
+#[repr(C)]
 pub(super) struct Shared {
-    pub(super) permits: Permits<GateState<FifoQueue>>,
-    /// Set under the lock with the first listener, and never cleared.
-    has_listeners: AtomicBool,
+    /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
+    pub(super) node: Option<TreeNode>,
     /// A key shares those of its gate.
     pub(super) counters: Arc<ShardedCounters>,
-    pub(super) name: GateName,
     /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`]. In a tree it is [`LONGEST`], so that each request takes
     /// the path of one with a deadline, which checks whether the gate is in a tree: benchmark row `cycle`.
     max_wait: PlainCounter,
-    /// Orders the gates by their creation; 0 in a tree.
-    pub(super) number: u64,
-    /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
-    pub(super) node: Option<TreeNode>,
     /// `Some` if the outcomes of the work are sampled. A key shares that of its gate.
     pub(super) outcomes: Option<Arc<OutcomeSampler>>,
+    pub(super) name: GateName,
+    /// Orders the gates by their creation; 0 in a tree.
+    pub(super) number: u64,
+    /// Set under the lock with the first listener, and never cleared.
+    has_listeners: AtomicBool,
+    pub(super) permits: Permits<GateState<FifoQueue>>,
 }
 
 impl Core for Shared {

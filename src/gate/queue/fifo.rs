@@ -12,6 +12,7 @@ use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 
 /// A first-in, first-out wait queue. Each operation on one request takes constant time.
+#[repr(C)] // see `GateState`
 pub(in crate::gate) struct FifoQueue {
     list: WaitList,
     len: usize,
@@ -142,8 +143,9 @@ impl Queue for FifoQueue {
 
     #[inline]
     fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64, mut removed: impl FnMut(Removed)) -> bool {
-        // The first request that does not fit ends the search.
-        if !self.peek().is_some_and(|head| word.fits(head.weight)) {
+        // The first request that does not fit ends the search. Without permits none does: then the head is not read, because another core
+        // may have it in its cache. Rows `tasks-cpu` and `tasks-wall`.
+        if !word.fits(1) || !self.peek().is_some_and(|head| word.fits(head.weight)) {
             return false;
         }
         let Some(admitted) = self.next() else { return false };

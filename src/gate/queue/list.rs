@@ -52,6 +52,7 @@ pub(in crate::gate) struct Waiter {
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Node {
+    /// Stale, and possibly dangling, at the head of the list.
     previous: Option<NonNull<Waiter>>,
     next: Option<NonNull<Waiter>>,
     request: WaitingRequest,
@@ -461,6 +462,7 @@ impl WaitList {
     #[expect(clippy::inline_always, reason = "as for `pop`")]
     #[inline(always)]
     fn unlink(&mut self, waiter: NonNull<Waiter>, removal: Removal) -> Removed {
+        let is_head = self.head == Some(waiter);
         let node = self.node(waiter);
         let (previous, next) = (node.previous, node.next);
         // Field by field: a copy of the whole request would stall on the narrow stores that wrote it.
@@ -469,17 +471,24 @@ impl WaitList {
         if let Some(detail) = removal.detail(since) {
             request.since = detail;
         }
-        match previous {
-            Some(previous) => self.node(previous).next = next,
-            None => self.head = next,
-        }
-        match next {
-            Some(next) => self.node(next).previous = previous,
-            None => self.tail = previous,
+        // The node behind the head keeps its link to it: another core may have that node in its cache. Rows `tasks-cpu`, `drain`.
+        if is_head {
+            self.head = next;
+            if next.is_none() {
+                self.tail = None;
+            }
+        } else {
+            if let Some(previous) = previous {
+                self.node(previous).next = next;
+            }
+            match next {
+                Some(next) => self.node(next).previous = previous,
+                None => self.tail = previous,
+            }
         }
         // Last: the owner may free the waiter from here on (4).
         let waker = self.set_state(waiter, removal.state());
-        Removed { waker, was_head: previous.is_none(), weight, timer, sample, since, deadline }
+        Removed { waker, was_head: is_head, weight, timer, sample, since, deadline }
     }
 
     /// Returns a pointer to this waiter if it is in this list.
