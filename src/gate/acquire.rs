@@ -26,7 +26,7 @@ use super::permit::{OwnedPermit, Permit};
 #[cfg(feature = "tracing")]
 use super::priority::Priority;
 use super::queue::fair::Ownership;
-use super::queue::{Queue, Waiter, WaiterRules, WaiterState};
+use super::queue::{Queue, WaitBounds, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
 use super::state::{ArrivalDecision, WaitDeadline};
 use super::timer::{Rearm, RuntimeId};
@@ -210,10 +210,6 @@ pin_project! {
         #[pin]
         pub(super) waiter: Waiter,
         pub(super) gate: G,
-        // Nanoseconds, or `NEVER`.
-        pub(super) max_wait: i64,
-        // An instant of the clock, or `NEVER`.
-        pub(super) deadline: i64,
     }
 
     impl<G: GateRef> PinnedDrop for PendingRequest<G> {
@@ -246,12 +242,11 @@ impl<G: GateRef> PendingRequest<G> {
     #[inline]
     pub(super) fn new(gate: G, options: RequestOptions, location: &'static Location<'static>) -> Self {
         let RequestOptions { weight, rules, deadline, max_wait } = options;
-        Self {
-            waiter: Waiter::made_at(location, weight, rules),
-            gate,
+        let bounds = WaitBounds {
             max_wait: max_wait.map_or(NEVER, clock::from_duration),
             deadline: deadline.map_or(NEVER, clock::from_instant),
-        }
+        };
+        Self { waiter: Waiter::made_at(location, weight, rules, bounds), gate }
     }
 
     #[inline]
@@ -343,7 +338,7 @@ impl<G: GateRef> PendingRequest<G> {
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker();
         match self.waiter.state() {
-            WaiterState::Idle | WaiterState::StrictlyIdle if self.has_deadline() => {
+            WaiterState::Idle | WaiterState::StrictlyIdle if self.as_mut().has_deadline() => {
                 self.arrive_with_deadline(cx)
             }
             WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
@@ -409,15 +404,16 @@ impl<G: GateRef> PendingRequest<G> {
     fn arrive_until_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker().clone(); // without the lock, see `arrive`
         let now = clock::now();
-        let instant = self.deadline_from(now);
+        let bounds = self.as_mut().project().waiter.bounds();
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
+        let instant = bounds.end(now, shared.max_wait());
         let mut locked = shared.lock();
         let (state, word) = locked.parts();
         // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
         let decision = if instant <= now {
-            let is_strict = this.waiter.is_strict() && *this.deadline <= now;
+            let is_strict = this.waiter.is_strict() && bounds.deadline <= now;
             state.decide_expired_arrival(word, &this.waiter, is_strict, coop::has_budget_remaining)
         } else {
             state.decide_arrival(word, &this.waiter, coop::has_budget_remaining)
@@ -440,7 +436,7 @@ impl<G: GateRef> PendingRequest<G> {
                 let deadline = WaitDeadline { since: now, instant, timer };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
                 drop(locked);
-                self.set_timer(rearm);
+                self.set_timer(rearm, bounds);
                 Poll::Pending
             }
             Err(rejection) => {
@@ -509,9 +505,10 @@ impl<G: GateRef> PendingRequest<G> {
                 }
             };
             if let Some(rearm) = renewed.rearm {
+                let bounds = WaitBounds { max_wait: NEVER, deadline: renewed.deadline };
                 match &shared.node {
-                    None => self.as_mut().set_timer_of(&*shared, rearm),
-                    Some(node) => self.as_mut().set_timer_of(&**node.tree(), rearm),
+                    None => self.as_mut().set_timer_of(&*shared, rearm, bounds),
+                    Some(node) => self.as_mut().set_timer_of(&**node.tree(), rearm, bounds),
                 }
             }
             if renewed.is_done && self.waiter.state().is_queued() {
@@ -520,15 +517,15 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Sets a timer. If that panics, the request is removed from the queue and returns to `Idle`.
-    fn set_timer(self: Pin<&mut Self>, rearm: Option<Rearm>) {
+    /// Sets a timer. If that panics, the request is removed from the queue and returns to `Idle`, with these bounds on its wait.
+    fn set_timer(self: Pin<&mut Self>, rearm: Option<Rearm>, bounds: WaitBounds) {
         let Some(rearm) = rearm else { return };
         let shared = Arc::clone(self.shared());
-        self.set_timer_of(&*shared, rearm);
+        self.set_timer_of(&*shared, rearm, bounds);
     }
 
-    fn set_timer_of<C: Core>(self: Pin<&mut Self>, core: &C, rearm: Rearm) {
-        let on_panic = ResetOnPanic(self);
+    fn set_timer_of<C: Core>(self: Pin<&mut Self>, core: &C, rearm: Rearm, bounds: WaitBounds) {
+        let on_panic = ResetOnPanic { request: self, bounds };
         set_timer(core, rearm);
         mem::forget(on_panic);
     }
@@ -563,14 +560,8 @@ impl<G: GateRef> PendingRequest<G> {
     }
 
     #[inline]
-    fn has_deadline(&self) -> bool {
-        self.max_wait != NEVER || self.deadline != NEVER || self.shared().may_have_max_wait()
-    }
-
-    /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`].
-    pub(super) fn deadline_from(&self, now: i64) -> i64 {
-        let max_wait = self.shared().max_wait().min(self.max_wait);
-        clock::add_nanos(now, max_wait).min(self.deadline)
+    fn has_deadline(mut self: Pin<&mut Self>) -> bool {
+        !self.as_mut().project().waiter.bounds().is_none() || self.shared().may_have_max_wait()
     }
 
     #[cfg(feature = "tracing")]
@@ -587,13 +578,16 @@ impl<G: GateRef> PendingRequest<G> {
     }
 }
 
-/// Cancels a request on a panic, and resets it to `Idle`.
-pub(super) struct ResetOnPanic<'p, G: GateRef>(pub(super) Pin<&'p mut PendingRequest<G>>);
+/// Cancels a request on a panic, and resets it to `Idle`, with these bounds on its wait.
+pub(super) struct ResetOnPanic<'p, G: GateRef> {
+    pub(super) request: Pin<&'p mut PendingRequest<G>>,
+    pub(super) bounds: WaitBounds,
+}
 
 impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
     fn drop(&mut self) {
-        self.0.as_mut().cancel();
-        self.0.as_mut().project().waiter.reset();
+        self.request.as_mut().cancel();
+        self.request.as_mut().project().waiter.reset(self.bounds);
     }
 }
 
@@ -602,6 +596,8 @@ struct Renewed {
     /// Whether the waiter was still in the state that its owner had read.
     is_done: bool,
     rearm: Option<Rearm>,
+    /// The instant at which the wait ends, if a timer must be set.
+    deadline: i64,
 }
 
 /// Stores the new waker of a request in the queue. If its timer was lost, registers its deadline with that of another runtime.
@@ -615,16 +611,18 @@ fn renew<C: Core>(
     core.step(|state, _, wake_list| match (waiter.state(), runtime) {
         (WaiterState::Waiting, _) => {
             wake_list.set_unused(state.replace_waker(place, waiter.as_mut(), waker));
-            Renewed { is_done: true, rearm: None }
+            Renewed { is_done: true, rearm: None, deadline: NEVER }
         }
         (WaiterState::TimerLost, Some(runtime)) => {
             let make_waker = |timer| timer_waker(core, timer);
             let rearm = state.reregister(place, waiter.as_mut(), waker, runtime, make_waker, wake_list);
-            Renewed { is_done: true, rearm }
+            let deadline =
+                state.queue.request_mut(place, waiter.as_mut()).map_or(NEVER, |request| request.deadline);
+            Renewed { is_done: true, rearm, deadline }
         }
         _ => {
             wake_list.set_unused(Some(waker));
-            Renewed { is_done: false, rearm: None }
+            Renewed { is_done: false, rearm: None, deadline: NEVER }
         }
     })
 }

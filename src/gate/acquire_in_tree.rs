@@ -34,7 +34,7 @@ impl<G: GateRef> PendingRequest<G> {
             let requester = Requester::polled(location, cx.waker());
             return self.arrive_tracked(cx, requester);
         }
-        let has_deadline = *this.max_wait != NEVER || *this.deadline != NEVER || shared.max_wait() != NEVER;
+        let has_deadline = !this.waiter.as_mut().bounds().is_none() || shared.max_wait() != NEVER;
         // The usual request of a tree in which others wait already.
         if node.tree().has_waiters() && !(this.waiter.is_strict() || has_deadline || node.sheds()) {
             let waker = cx.waker().clone(); // without the lock, see `arrive`
@@ -107,16 +107,15 @@ impl<G: GateRef> PendingRequest<G> {
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         let waker = cx.waker().clone(); // without the lock, see `arrive`
-        let max_wait = shared.max_wait().min(*this.max_wait);
-        let has_deadline = max_wait != NEVER || *this.deadline != NEVER;
+        let (bounds, max_wait) = (this.waiter.as_mut().bounds(), shared.max_wait());
+        let has_deadline = !bounds.is_none() || max_wait != NEVER;
         let now = if has_deadline || node.sheds() { clock::now() } else { 0 };
         let (instant, runtime) = if has_deadline {
-            let instant = clock::add_nanos(now, max_wait).min(*this.deadline);
-            (instant, Handle::try_current().ok().map(|runtime| runtime.id()))
+            (bounds.end(now, max_wait), Handle::try_current().ok().map(|runtime| runtime.id()))
         } else {
             (NEVER, None)
         };
-        let time = arrival_time(&this.waiter, now, instant, *this.deadline);
+        let time = arrival_time(&this.waiter, now, instant, bounds.deadline);
         let mut wake_list = WakeList::default();
         let mut locked = node.tree().lock();
         let (state, word) = locked.parts();
@@ -161,7 +160,7 @@ impl<G: GateRef> PendingRequest<G> {
                     }
                     drop(locked);
                     let tree = rearm.is_some().then(|| Arc::clone(node.tree()));
-                    let on_panic = ResetOnPanic(self.as_mut());
+                    let on_panic = ResetOnPanic { request: self.as_mut(), bounds };
                     wake_list.wake_all();
                     if let (Some(rearm), Some(tree)) = (rearm, tree) {
                         set_timer(&*tree, rearm);

@@ -48,7 +48,7 @@ pub(super) fn acquire_unless<'g>(
     let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
     let mut request = pin!(PendingRequest::new(gate, options, location));
     let now = clock::now();
-    let deadline = request.deadline_from(now);
+    let deadline = request.as_mut().deadline_from(now);
     let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
     let waker = Waker::from(Arc::clone(&parker));
     let mut polled = request.as_mut().arrive_blocking(waker, now, deadline, ownership);
@@ -81,7 +81,7 @@ pub(super) fn acquire_either<'g>(
     let waker = Waker::from(Arc::clone(&parker));
     let mut requests = [first, second].map(|gate| Box::pin(PendingRequest::new(gate, options, location)));
     let now = clock::now();
-    let deadline = requests[0].deadline_from(now);
+    let deadline = requests[0].as_mut().deadline_from(now);
     let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
     let [first_request, second_request] = &mut requests;
     // A request that is admitted must be taken before the other one is looked at.
@@ -111,6 +111,12 @@ pub(super) fn acquire_either<'g>(
 }
 
 impl PendingRequest<&Gate> {
+    /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`].
+    fn deadline_from(self: Pin<&mut Self>, now: i64) -> i64 {
+        let this = self.project();
+        this.waiter.bounds().end(now, this.gate.shared().max_wait())
+    }
+
     /// Makes the request of a blocked thread, which checks the deadline itself.
     fn arrive_blocking(
         self: Pin<&mut Self>,
@@ -120,8 +126,9 @@ impl PendingRequest<&Gate> {
         ownership: Ownership,
     ) -> Poll<SlowOutcome> {
         let mut this = self.project();
+        let own_deadline = this.waiter.as_mut().bounds().deadline;
         if let Some(node) = &this.gate.shared().node {
-            let time = arrival_time(&this.waiter, now, deadline, *this.deadline);
+            let time = arrival_time(&this.waiter, now, deadline, own_deadline);
             let location = this.waiter.as_mut().location().filter(|_| node.is_tracked());
             let tracked = location
                 .map(|location| TrackedRequest { requester: Requester::blocking(location), ownership });
@@ -130,7 +137,7 @@ impl PendingRequest<&Gate> {
         let mut locked = this.gate.shared().lock();
         let (state, word) = locked.parts();
         let decision = if deadline <= now {
-            let is_strict = this.waiter.is_strict() && *this.deadline <= now;
+            let is_strict = this.waiter.is_strict() && own_deadline <= now;
             state.decide_expired_arrival(word, &this.waiter, is_strict, || true)
         } else {
             state.decide_arrival(word, &this.waiter, || true)

@@ -14,7 +14,7 @@ use std::task::Waker;
 pub(super) use fair::FairQueue;
 pub(super) use fifo::FifoQueue;
 pub(super) use list::Waiter;
-pub(super) use waiter::{Removal, Removed, WaiterRules, WaiterState, WaitingRequest};
+pub(super) use waiter::{Removal, Removed, WaitBounds, WaiterRules, WaiterState, WaitingRequest};
 
 use super::books::Books;
 use super::permits::Word;

@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::task::Waker;
 
+use crate::gate::clock::{self, NEVER};
 use crate::gate::error::AtLevel;
 use crate::gate::holders::record::RecordId;
 use crate::gate::priority::Priority;
@@ -86,19 +87,42 @@ impl WaiterRules {
         Self { is_strict: false, waits_for_limit: false, priority: Priority::Normal };
 }
 
+/// When the wait of a request ends at the latest, as the request asks.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::gate) struct WaitBounds {
+    /// The longest wait in nanoseconds, or [`NEVER`].
+    pub(in crate::gate) max_wait: i64,
+    /// An instant of the [clock](crate::gate::clock), or [`NEVER`].
+    pub(in crate::gate) deadline: i64,
+}
+
+impl WaitBounds {
+    pub(in crate::gate) const NONE: Self = Self { max_wait: NEVER, deadline: NEVER };
+
+    #[inline]
+    pub(in crate::gate) const fn is_none(self) -> bool {
+        self.max_wait == NEVER && self.deadline == NEVER
+    }
+
+    /// Returns the instant at which a wait that begins now ends at the latest, or [`NEVER`]. `max_wait` is that of the gate.
+    pub(in crate::gate) fn end(self, now: i64, max_wait: i64) -> i64 {
+        clock::add_nanos(now, max_wait.min(self.max_wait)).min(self.deadline)
+    }
+}
+
 /// One request in the queue. Instants are nanoseconds of the [clock](crate::gate::clock).
 #[derive(Clone, Copy, Debug)]
-#[repr(C)] // in this order, because most removals need only the first fields
+#[repr(C)] // in this order, because most removals need only the last fields
 pub(in crate::gate) struct WaitingRequest {
+    /// The instant at which the wait began, if it is measured or has a deadline. [`Removal::detail`] replaces it.
+    pub(in crate::gate) since: i64,
+    /// The instant at which the wait ends at the latest. Not used if `timer` is `NONE`, unless a gate of the tree sheds.
+    pub(in crate::gate) deadline: i64,
     pub(in crate::gate) weight: u32,
     /// The timer that ends the wait at the deadline, or [`TimerId::NONE`].
     pub(in crate::gate) timer: TimerId,
     /// The number of waits that this one represents in the histogram; 0 if it is not measured.
     pub(in crate::gate) sample: u16,
-    /// The instant at which the wait began, if it is measured or has a deadline. [`Removal::detail`] replaces it.
-    pub(in crate::gate) since: i64,
-    /// The instant at which the wait ends at the latest. Not used if `timer` is `NONE`, unless a gate of the tree sheds.
-    pub(in crate::gate) deadline: i64,
 }
 
 /// Why a request leaves the queue.
