@@ -345,7 +345,7 @@ impl<G: GateRef> PendingRequest<G> {
             WaiterState::Granted => self.poll_granted(cx),
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
-            WaiterState::Waiting | WaiterState::TimerLost => self.poll_waiting(cx),
+            WaiterState::Waiting | WaiterState::WokenEarly | WaiterState::TimerLost => self.poll_waiting(cx),
             _ => Poll::Ready(self.take_result().into()),
         }
     }
@@ -489,7 +489,7 @@ impl<G: GateRef> PendingRequest<G> {
         // The state may change at any time before the lock is taken: each round acts on what it finds under the lock.
         loop {
             let runtime = match self.waiter.state() {
-                WaiterState::Waiting => None,
+                WaiterState::Waiting | WaiterState::WokenEarly => None,
                 WaiterState::TimerLost => Some(current_runtime_id()),
                 WaiterState::Granted => return self.poll_granted(cx),
                 _ => return Poll::Ready(self.take_result().into()),
@@ -551,6 +551,7 @@ impl<G: GateRef> PendingRequest<G> {
             | WaiterState::StrictlyIdle
             | WaiterState::Waiting
             | WaiterState::TimerLost
+            | WaiterState::WokenEarly
             | WaiterState::Admitted
             | WaiterState::Granted
             | WaiterState::Done => {
@@ -592,7 +593,7 @@ impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
 }
 
 /// The outcome of a poll of a request that waits.
-struct Renewed {
+pub(super) struct Renewed {
     /// Whether the waiter was still in the state that its owner had read.
     is_done: bool,
     rearm: Option<Rearm>,
@@ -601,7 +602,7 @@ struct Renewed {
 }
 
 /// Stores the new waker of a request in the queue. If its timer was lost, registers its deadline with that of another runtime.
-fn renew<C: Core>(
+pub(super) fn renew<C: Core>(
     core: &Arc<C>,
     place: <C::Queue as Queue>::Place<'_>,
     mut waiter: Pin<&mut Waiter>,
@@ -609,7 +610,7 @@ fn renew<C: Core>(
     runtime: Option<RuntimeId>,
 ) -> Renewed {
     core.step(|state, _, wake_list| match (waiter.state(), runtime) {
-        (WaiterState::Waiting, _) => {
+        (WaiterState::Waiting | WaiterState::WokenEarly, _) => {
             wake_list.set_unused(state.replace_waker(place, waiter.as_mut(), waker));
             Renewed { is_done: true, rearm: None, deadline: NEVER }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::acquire::{PendingRequest, RequestOptions, SlowOutcome};
+use super::acquire::{PendingRequest, RequestOptions, SlowOutcome, renew};
 use super::acquire_in_tree::{arrival_time, arrive_blocking_in_tree};
 use super::clock::{self, NEVER};
 use super::core::Core;
@@ -62,7 +62,7 @@ pub(super) fn acquire_unless<'g>(
                 parker.park_until(instant);
             }
         }
-        polled = request.as_mut().poll_blocking(deadline);
+        polled = request.as_mut().poll_blocking(&parker, deadline);
     };
     take_result(gate, request, options.weight, outcome)
 }
@@ -99,14 +99,17 @@ pub(super) fn acquire_either<'g>(
         }
         let polled_second = match waker.take() {
             Some(waker) => second_request.as_mut().arrive_blocking(waker, now, deadline, Ownership::Owned),
-            None => second_request.as_mut().poll_blocking(deadline),
+            None => second_request.as_mut().poll_blocking(&parker, deadline),
         };
         if let Poll::Ready(outcome) = polled_second {
             return take_result(second, second_request.as_mut(), options.weight, outcome);
         }
         parker.park_until(instant);
-        polled =
-            if is_first_rejected { Poll::Pending } else { first_request.as_mut().poll_blocking(deadline) };
+        polled = if is_first_rejected {
+            Poll::Pending
+        } else {
+            first_request.as_mut().poll_blocking(&parker, deadline)
+        };
     }
 }
 
@@ -154,11 +157,17 @@ impl PendingRequest<&Gate> {
     }
 
     /// Ends the wait if its deadline has passed, and returns the result if the wait has ended.
-    fn poll_blocking(mut self: Pin<&mut Self>, deadline: i64) -> Poll<SlowOutcome> {
+    fn poll_blocking(mut self: Pin<&mut Self>, parker: &Arc<Parker>, deadline: i64) -> Poll<SlowOutcome> {
         let now = clock::now();
-        if deadline <= now {
-            let this = self.as_mut().project();
-            let shared = this.gate.shared();
+        let this = self.as_mut().project();
+        let shared = this.gate.shared();
+        if this.waiter.state() == WaiterState::WokenEarly {
+            let waker = Waker::from(Arc::clone(parker));
+            match &shared.node {
+                None => renew(shared, (), this.waiter, waker, None),
+                Some(node) => renew(node.tree(), node.place(), this.waiter, waker, None),
+            };
+        } else if deadline <= now {
             match &shared.node {
                 None => {
                     shared.step(|state, word, wake_list| state.expire(word, (), this.waiter, now, wake_list));

@@ -554,6 +554,12 @@ impl Gate {
         self.shared.node.as_ref().map_or_else(|| self.limit(), TreeNode::lowest_limit)
     }
 
+    /// Wakes the tasks of the requests that wait at this gate itself, so that they can check another reason to stop waiting. They keep
+    /// their places in the queue.
+    pub(crate) fn wake_early(&self) {
+        self.shared().wake_early();
+    }
+
     /// Returns the maximum wait that the gate allows, in nanoseconds, or [`NEVER`].
     pub(crate) fn max_wait_nanos(&self) -> i64 {
         self.shared.max_wait()

@@ -45,7 +45,7 @@ impl Histogram {
     }
 
     /// Adds several waits of this many nanoseconds each.
-    pub(super) fn record_many(&mut self, nanos: u64, waits: u16) {
+    pub(crate) fn record_many(&mut self, nanos: u64, waits: u16) {
         let waits = u64::from(waits);
         if let Some(count) = self.counts.get_mut(bucket(nanos)) {
             *count = count.saturating_add(waits);

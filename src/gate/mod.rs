@@ -76,7 +76,7 @@ mod number;
 mod outcomes;
 mod priority;
 mod recent_clock;
-mod wait_sampler;
+pub(crate) mod wait_sampler;
 mod wake_list;
 
 mod error;

@@ -369,6 +369,16 @@ impl Shared {
         }
     }
 
+    /// Wakes the tasks of the requests that wait at this gate itself. They keep waiting.
+    pub(super) fn wake_early(&self) {
+        match &self.node {
+            Some(node) => {
+                node.tree().step(|state, _, wake_list| state.wake_early(node.place(), wake_list));
+            }
+            None => self.step(|state, _, wake_list| state.wake_early((), wake_list)),
+        }
+    }
+
     /// Admits no request until the gate is [resumed](Self::resume). The caller wakes the wakers.
     pub(super) fn pause(&self, wake_list: &mut WakeList) {
         match &self.node {
@@ -456,4 +466,89 @@ const fn to_bits(nanos: i64) -> u64 {
 
 const fn from_bits(bits: u64) -> i64 {
     i64::from_ne_bytes(bits.to_ne_bytes())
+}
+
+#[cfg(test)]
+#[cfg(not(any(gate_loom, gate_shuttle)))]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Poll, Wake, Waker};
+    use std::thread;
+
+    use super::*;
+    use crate::gate::Gate;
+    use crate::plan::Keys;
+
+    #[derive(Default)]
+    struct CountingWaker(AtomicUsize);
+
+    impl Wake for CountingWaker {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns a gate without a tree, one at the root of a tree, and a key, each with one permit.
+    fn gates() -> [Gate; 3] {
+        let limit = Limit::new(1);
+        let root = || Gate::builder(GateName::new("root"), limit).keyed(Keys::up_to(4)).build();
+        [Gate::new(GateName::new("plain"), limit), root(), root().key("tenant")]
+    }
+
+    /// A request that is woken early keeps its place, and is woken again when it is admitted.
+    #[test]
+    fn a_request_woken_early_keeps_waiting() {
+        for gate in gates() {
+            for is_polled in [true, false] {
+                let held = gate.try_acquire().unwrap();
+                let wakers = [(); 2].map(|()| Arc::<CountingWaker>::default());
+                let [first, second] = &wakers;
+                let woken = || wakers.each_ref().map(|waker| waker.0.load(Ordering::Relaxed));
+                let (first, second) = (Waker::from(Arc::clone(first)), Waker::from(Arc::clone(second)));
+                let (mut waiting, mut behind) = (pin!(gate.acquire()), pin!(gate.acquire()));
+                assert!(waiting.as_mut().poll(&mut Context::from_waker(&first)).is_pending());
+                assert!(behind.as_mut().poll(&mut Context::from_waker(&second)).is_pending());
+                for _ in 0..2 {
+                    gate.wake_early();
+                    assert_eq!(woken(), [1, 1], "it is woken once, until it stores a new waker");
+                }
+                if is_polled {
+                    assert!(behind.as_mut().poll(&mut Context::from_waker(&second)).is_pending());
+                    assert!(waiting.as_mut().poll(&mut Context::from_waker(&first)).is_pending());
+                }
+                drop(held);
+                assert_eq!(woken(), if is_polled { [2, 1] } else { [1, 1] });
+                assert!(behind.as_mut().poll(&mut Context::from_waker(&second)).is_pending());
+                let Poll::Ready(Ok(permit)) = waiting.poll(&mut Context::from_waker(&first)) else {
+                    panic!("the request at the head is admitted")
+                };
+                assert_eq!((gate.in_use(), gate.waiting()), (1, 1));
+                drop(permit);
+                assert!(behind.poll(&mut Context::from_waker(&second)).is_ready());
+            }
+        }
+    }
+
+    /// A blocked thread that is woken early blocks again, and is woken when it is admitted.
+    #[test]
+    fn a_blocked_thread_woken_early_keeps_waiting() {
+        for gate in gates() {
+            let held = gate.try_acquire().unwrap();
+            thread::scope(|scope| {
+                let blocked = scope.spawn(|| drop(gate.acquire_blocking().unwrap()));
+                while gate.waiting() == 0 {
+                    thread::yield_now();
+                }
+                for _ in 0..100 {
+                    gate.wake_early();
+                    thread::yield_now();
+                }
+                drop(held);
+                blocked.join().unwrap();
+            });
+            assert_eq!(gate.in_use(), 0);
+        }
+    }
 }

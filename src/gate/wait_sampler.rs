@@ -6,7 +6,7 @@
 
 /// Chooses the waits of one gate that are measured.
 #[derive(Debug)]
-pub(super) struct WaitSampler {
+pub(crate) struct WaitSampler {
     is_enabled: bool,
     /// The number of waits to leave out before the next measured one.
     skip: u16,
@@ -18,13 +18,13 @@ pub(super) struct WaitSampler {
 }
 
 impl WaitSampler {
-    pub(super) const fn new(is_enabled: bool) -> Self {
+    pub(crate) const fn new(is_enabled: bool) -> Self {
         Self { is_enabled, skip: 0, tokens: MAX_TOKENS, refilled: i64::MIN, random: 0x9e37_79b9 }
     }
 
     /// Decides whether the next wait is measured. Returns the instant of the clock, and the number of waits that it represents.
     #[inline]
-    pub(super) fn sample(&mut self, clock: impl FnOnce() -> i64) -> Option<(i64, u16)> {
+    pub(crate) fn sample(&mut self, clock: impl FnOnce() -> i64) -> Option<(i64, u16)> {
         if !self.is_enabled {
             return None;
         }

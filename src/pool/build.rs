@@ -1,7 +1,7 @@
 //! Building a pool: validation of the settings, then the first items.
 
 use std::mem;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -154,7 +154,7 @@ impl<M: Manager> PoolBuilder<M> {
             observers: self.observers,
             runtime,
             maintenance_wake,
-            creation_failed: Notify::new(),
+            ended_before: AtomicU64::new(0),
             closing: Notify::new(),
             close_turn: CloseTurn::new(),
             drained: Notify::new(),

@@ -15,13 +15,14 @@ use super::checkout_timeout::CheckoutStage;
 use super::delivery::ItemDelivery;
 use super::error::{CheckoutError, TryCheckoutError};
 use super::gate::PoolPermit;
-use super::item_record::{CheckoutPlace, ItemRecord};
+use super::item_record::{CheckoutPlace, CheckoutWait, ItemRecord};
 use super::item_wait::ItemWait;
 use super::manager::{Manager, Verdict};
 use super::pooled_item::PooledItem;
 use super::shared::PoolShared;
 use super::state::{CheckoutArrival, elapsed};
 use super::sync::with_deadline;
+#[cfg(feature = "fleet")]
 use super::until::until;
 use crate::gate::clock::{self, NEVER};
 use crate::gate::{AcquireError, TryAcquireError};
@@ -95,7 +96,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     /// Waits for an item.
     #[inline]
     async fn obtain(self) -> Result<PooledItem<M>, CheckoutError> {
-        let mut arrived = None; // set at the first wait: the fast path does not read the clock
+        let mut wait = None; // begun when the checkout must wait: the fast path does not read the clock
         let mut place = None; // set when the first item was rejected
         let mut outcome = self.checkout_fast();
         if outcome.is_ok() {
@@ -106,7 +107,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         loop {
             let mut item = match outcome {
                 Ok(item) => item,
-                Err(admission) => match self.checkout_slow(admission, place, &mut arrived).await? {
+                Err(admission) => match self.checkout_slow(admission, place, &mut wait).await? {
                     ObtainedItem::Reused(item) => item,
                     ObtainedItem::Created(item) => return Ok(item), // a new item needs no check
                     ObtainedItem::LeaseLost => {
@@ -115,7 +116,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                     }
                 },
             };
-            match self.check_health(item.begin_health_check(), &mut arrived).await {
+            match self.check_health(item.begin_health_check(), &mut wait).await {
                 HealthOutcome::Healthy => {
                     item.finish_health_check();
                     return Ok(item);
@@ -126,7 +127,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                     let CheckoutPlace { round, .. } = place.get_or_insert(of_this_item);
                     outcome = Err(Some(Admission { permit, round: *round }));
                 }
-                HealthOutcome::DeadlineExceeded => return Err(self.expire(CheckoutStage::Check, arrived)),
+                HealthOutcome::DeadlineExceeded => return Err(self.expire(CheckoutStage::Check, wait)),
             }
         }
     }
@@ -142,7 +143,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let shared = self.shared;
         let gate = shared.gate.name();
         let permit = shared.gate.try_acquire()?;
-        match shared.take_idle(None) {
+        match shared.take_idle(CheckoutWait::default()) {
             Ok(record) => Ok(PooledItem::new(shared, record, permit)),
             // The pool may have been closed since, or is being closed: the gate follows.
             Err(_) if shared.lock().is_closed() => {
@@ -156,7 +157,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     #[inline]
     fn checkout_fast(&self) -> Result<PooledItem<M>, Option<Admission>> {
         let Some(permit) = self.shared.gate.try_acquire_fast() else { return Err(None) };
-        match self.shared.take_idle(None) {
+        match self.shared.take_idle(CheckoutWait::default()) {
             Ok(record) => Ok(PooledItem::new(self.shared, record, permit)),
             Err(round) => Err(Some(Admission { permit, round })),
         }
@@ -167,12 +168,12 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         &self,
         admission: Option<Admission>,
         place: Option<CheckoutPlace>,
-        arrived: &mut Option<i64>,
+        wait: &mut Option<CheckoutWait>,
     ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
         let Admission { permit, round } = match admission {
             Some(admission) => admission,
-            None => self.wait_for_permit(arrived).await?,
+            None => self.wait_for_permit(wait).await?,
         };
 
         // The place is that of the checkout: it may have arrived in an earlier round than that in which it gets the item.
@@ -182,19 +183,18 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         };
 
         // The previous holder of the permit has usually left its item idle.
-        let waited = arrived.map(|arrived| elapsed(arrived, clock::now()));
-        if let Ok(record) = shared.take_idle(waited) {
+        if let Ok(record) = shared.take_idle(wait.unwrap_or_default()) {
             return Ok(ObtainedItem::Reused(obtain(record, permit)));
         }
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
-        let since = *arrived.get_or_insert_with(clock::now);
-        let arrival = CheckoutArrival { arrived: Some(since), round, place };
-        let wait = match ItemWait::take_or_enqueue(shared, arrival) {
+        let wait = *wait.get_or_insert_with(begin_recorded_wait);
+        let arrival = CheckoutArrival { wait, round, place };
+        let item_wait = match ItemWait::take_or_enqueue(shared, arrival) {
             Ok(record) => return Ok(ObtainedItem::Reused(obtain(record, permit))),
-            Err(wait) => wait,
+            Err(item_wait) => item_wait,
         };
-        let delivery = wait.delivery(self.deadline_from(since));
+        let delivery = item_wait.delivery(self.deadline_of(wait));
         // After the end of its lease, a permit counts only until other processes may have got it. So this checkout waits anew.
         #[cfg(feature = "fleet")]
         let delivery = {
@@ -208,7 +208,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             Some(ItemDelivery::Reused(record)) => Ok(ObtainedItem::Reused(obtain(record, permit))),
             Some(ItemDelivery::Created(record)) => Ok(ObtainedItem::Created(obtain(record, permit))),
             Some(ItemDelivery::Ended(error)) => Err(error),
-            None => Err(self.expire(CheckoutStage::Item, Some(since))),
+            None => Err(self.expire(CheckoutStage::Item, Some(wait))),
         }
     }
 
@@ -216,13 +216,17 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// While creating items fails, the permits may be held by checkouts that wait for an item in vain. So the wait also ends
     /// with a failure after which nothing will serve it.
-    async fn wait_for_permit(&self, arrived: &mut Option<i64>) -> Result<Admission, CheckoutError> {
+    async fn wait_for_permit(&self, wait: &mut Option<CheckoutWait>) -> Result<Admission, CheckoutError> {
         let shared = self.shared;
-        let since = *arrived.get_or_insert_with(clock::now);
-        let mut acquiring = pin!(shared.gate.acquire(self.location, self.deadline, self.longest_wait()));
-        let mut failed = pin!(shared.creation_failed.notified());
-        failed.as_mut().enable(); // before the round is read, so that no failure is missed in between
-        let round = shared.lock().arrive(since);
+        let longest = self.longest_wait();
+        let is_bounded = self.deadline.is_some() || longest.is_some();
+        let since = wait.map_or_else(|| is_bounded.then(clock::now), |wait| wait.since);
+        let mut acquiring = pin!(shared.gate.acquire(self.location, self.deadline, longest));
+        let round = {
+            let mut state = shared.lock();
+            wait.get_or_insert_with(|| state.begin_wait(since, clock::now));
+            state.arrive(|| since.unwrap_or_else(clock::now))
+        };
         let round = match round {
             Ok(round) => round,
             Err(error) => {
@@ -230,33 +234,27 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                 return Err(error);
             }
         };
-        loop {
-            match until(acquiring.as_mut(), failed.as_mut()).await {
-                Some(Ok(permit)) => return Ok(Admission { permit, round }),
-                Some(Err(AcquireError::DeadlineExceeded { .. })) => {
-                    return Err(self.expire(CheckoutStage::Admission, Some(since)));
-                }
-                Some(Err(error)) => return Err(CheckoutError::Rejected(error)),
-                None => {
-                    failed.set(shared.creation_failed.notified());
-                    failed.as_mut().enable();
-                    if let Some(error) = shared.lock().ended(round) {
-                        return Err(error);
-                    }
-                }
-            }
+        let acquired = poll_fn(|cx| match acquiring.as_mut().poll(cx) {
+            Poll::Ready(acquired) => Poll::Ready(Ok(acquired)),
+            // A failure stores its round, and then wakes the checkouts in the gate's queue.
+            Poll::Pending => shared.failure(round).map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        });
+        match acquired.await? {
+            Ok(permit) => Ok(Admission { permit, round }),
+            Err(AcquireError::DeadlineExceeded { .. }) => Err(self.expire(CheckoutStage::Admission, *wait)),
+            Err(error) => Err(CheckoutError::Rejected(error)),
         }
     }
 
     /// Checks the health of an item that was used before.
     #[inline]
-    async fn check_health(&self, item: &mut M::Item, arrived: &mut Option<i64>) -> HealthOutcome {
+    async fn check_health(&self, item: &mut M::Item, wait: &mut Option<CheckoutWait>) -> HealthOutcome {
         let mut check = pin!(self.shared.manager.health(item));
         // Most checks end at their first poll, which needs no timer.
         match poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await {
             Poll::Ready(Verdict::Keep) => HealthOutcome::Healthy,
             Poll::Ready(Verdict::Discard) => HealthOutcome::Unfit,
-            Poll::Pending => self.check_health_slow(check, arrived).await,
+            Poll::Pending => self.check_health_slow(check, wait).await,
         }
     }
 
@@ -264,10 +262,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn check_health_slow(
         &self,
         check: impl Future<Output = Verdict>,
-        arrived: &mut Option<i64>,
+        wait: &mut Option<CheckoutWait>,
     ) -> HealthOutcome {
         let now = clock::now();
-        let deadline = self.deadline_from(*arrived.get_or_insert(now));
+        let deadline = self.deadline_of(*wait.get_or_insert_with(begin_recorded_wait));
         let timeout = clock::add(now, self.shared.check_timeout);
         let slow_check = SlowCheck::begin(self.shared);
         match with_deadline(timeout.min(deadline), check).await {
@@ -281,10 +279,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Returns the earliest bound on the wait, or [`NEVER`] if there is none.
-    fn deadline_from(&self, arrived: i64) -> i64 {
-        let longest = self.longest_nanos();
-        clock::add_nanos(arrived, longest).min(self.deadline.map_or(NEVER, clock::from_instant))
+    /// Returns the instant at which the wait ends at the latest, or [`NEVER`]. Where the start is not known, there is no bound.
+    fn deadline_of(&self, wait: CheckoutWait) -> i64 {
+        let latest = wait.since.map_or(NEVER, |since| clock::add_nanos(since, self.longest_nanos()));
+        latest.min(self.deadline.map_or(NEVER, clock::from_instant))
     }
 
     /// Returns the longest wait of the request, the pool or the gate in nanoseconds, or [`NEVER`].
@@ -300,9 +298,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     }
 
     #[cold]
-    fn expire(&self, stage: CheckoutStage, arrived: Option<i64>) -> CheckoutError {
+    fn expire(&self, stage: CheckoutStage, wait: Option<CheckoutWait>) -> CheckoutError {
         let shared = self.shared;
-        let waited = arrived.map_or(Duration::ZERO, |arrived| elapsed(arrived, clock::now()));
+        let since = wait.and_then(|wait| wait.since);
+        let waited = since.map_or(Duration::ZERO, |since| elapsed(since, clock::now()));
         let timeout = shared.lock().expire(stage, waited, shared.gate.item_limit());
         #[cfg(feature = "fleet")]
         if let Some(unleased) = shared.gate.unleased() {
@@ -310,6 +309,11 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
         CheckoutError::DeadlineExceeded(Box::new(timeout))
     }
+}
+
+/// Begins a wait that is recorded.
+fn begin_recorded_wait() -> CheckoutWait {
+    CheckoutWait { since: Some(clock::now()), sample: 1 }
 }
 
 /// A health check that did not end at its first poll. The item counts as being checked until the drop.

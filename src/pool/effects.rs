@@ -18,8 +18,8 @@ pub(super) struct PoolEffects<M: Manager> {
     pub(super) events: Vec<PoolEvent>,
     /// Whether the maintenance task must be woken, because something is due earlier than it expects.
     pub(super) wakes_maintenance: bool,
-    /// Whether checkouts in the gate's queue must find out that nothing will serve them.
-    pub(super) wakes_queued: bool,
+    /// If a failure has ended waits in the gate's queue: those of the checkouts that arrived before this round.
+    pub(super) ended_before: Option<u64>,
     /// Whether the pool was closed, so that running creations must end.
     pub(super) ends_creations: bool,
     /// Whether an item became idle.
@@ -40,7 +40,7 @@ impl<M: Manager> Default for PoolEffects<M> {
             discarded: Vec::new(),
             events: Vec::new(),
             wakes_maintenance: false,
-            wakes_queued: false,
+            ended_before: None,
             ends_creations: false,
             has_idled: false,
             fills_group: false,

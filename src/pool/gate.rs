@@ -182,6 +182,11 @@ impl PoolGate {
         self.local().listen(listener);
     }
 
+    /// Wakes the checkouts that wait at the gate. They keep waiting.
+    pub(super) fn wake_early(&self) {
+        self.local().wake_early();
+    }
+
     /// Returns the longest wait that the gate allows, in nanoseconds.
     pub(super) fn max_wait_nanos(&self) -> i64 {
         self.local().max_wait_nanos()

@@ -21,6 +21,15 @@ impl<I> ItemRecord<I> {
     }
 }
 
+/// The wait of a checkout, and whether the histogram records it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CheckoutWait {
+    /// When the wait began. `None` if it is neither bounded nor recorded, because then nothing needs it.
+    pub(super) since: Option<i64>,
+    /// The number of waits that this one represents in the histogram; 0 if it is not recorded.
+    pub(super) sample: u16,
+}
+
 /// The place of a checkout among the others. A checkout keeps it if its item fails the health check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CheckoutPlace {

@@ -9,7 +9,7 @@ use super::error::CheckoutError;
 use super::item_record::ItemRecord;
 use super::manager::Manager;
 use super::shared::PoolShared;
-use super::state::{CheckoutArrival, elapsed};
+use super::state::CheckoutArrival;
 use super::sync::{has_timer, with_deadline, yield_point};
 use crate::gate::AcquireError;
 use crate::gate::clock::{self, NEVER};
@@ -32,9 +32,7 @@ impl<'s, M: Manager> ItemWait<'s, M> {
         let now = clock::now();
         let taken = shared.apply(|state, effects| {
             if let Some(record) = state.take_unexpired(now, effects) {
-                if let Some(arrived) = arrival.arrived {
-                    state.record_wait(elapsed(arrived, now));
-                }
+                state.record_wait(arrival.wait, || now);
                 return Ok(record);
             }
             Err(state.enqueue(sender, arrival, now, shared.gate.item_limit(), effects))

@@ -1,6 +1,7 @@
 //! Performing the effects of a step, without the lock.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::catch_panic::catch_panic;
 use super::creation::CreationTask;
@@ -31,8 +32,10 @@ impl<M: Manager> PoolShared<M> {
                 self.maintenance_wake.notify_one();
             }
             // These call wakers of users, too.
-            if effects.wakes_queued {
-                let _ = catch_panic(|| self.creation_failed.notify_waiters());
+            if let Some(round) = effects.ended_before {
+                // Before the waiters are woken. A checkout that enters the queue after that reads it. Release: see `failure`.
+                self.ended_before.fetch_max(round, Ordering::Release);
+                let _ = catch_panic(|| self.gate.wake_early());
             }
             if effects.ends_creations {
                 let _ = catch_panic(|| self.closing.notify_waiters());

@@ -1,7 +1,7 @@
 //! What the handles, the pooled items and the tasks of a pool share.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use tokio::sync::Notify;
 
 use super::close_turn::CloseTurn;
 use super::effects::PoolEffects;
-use super::error::AddError;
+use super::error::{AddError, CheckoutError};
 use super::event::PoolObserver;
 use super::gate::PoolGate;
 use super::group::PoolGroup;
-use super::item_record::ItemRecord;
+use super::item_record::{CheckoutWait, ItemRecord};
 use super::manager::Manager;
 use super::state::PoolState;
 use super::status::{DiscardReason, PoolStatus};
@@ -48,8 +48,8 @@ pub(super) struct PoolShared<M: Manager> {
     pub(super) runtime: PoolRuntime,
     /// Wakes the maintenance task. The gate notifies it, too, when its limit is set or it is closed.
     pub(super) maintenance_wake: Arc<Notify>,
-    /// Wakes the checkouts in the gate's queue when creating items has failed.
-    pub(super) creation_failed: Notify,
+    /// A failure has ended the waits in the gate's queue of the checkouts that arrived before this round. At most that of the state.
+    pub(super) ended_before: AtomicU64,
     /// Ends the running creations when the pool is closed.
     pub(super) closing: Notify,
     pub(super) close_turn: CloseTurn,
@@ -59,32 +59,28 @@ pub(super) struct PoolShared<M: Manager> {
 }
 
 impl<M: Manager> PoolShared<M> {
-    /// Takes the warmest idle item, if there is one, and then records the wait.
+    /// Takes the warmest idle item, if there is one, and then records the wait for it.
     ///
     /// # Errors
     ///
     /// The present round, if no item is idle. It precedes every attempt that this call causes.
     #[inline]
-    pub(super) fn take_idle(self: &Arc<Self>, waited: Option<Duration>) -> Result<ItemRecord<M::Item>, u64> {
+    pub(super) fn take_idle(self: &Arc<Self>, wait: CheckoutWait) -> Result<ItemRecord<M::Item>, u64> {
         if self.max_lifetime.is_some() {
-            return self.take_unexpired(waited);
+            return self.take_unexpired(wait);
         }
         let mut state = self.lock();
         let Some(record) = state.take_warmest() else { return Err(state.round()) };
-        if let Some(waited) = waited {
-            state.record_wait(waited);
-        }
+        state.record_wait(wait, clock::now);
         Ok(record)
     }
 
     #[cold]
-    fn take_unexpired(self: &Arc<Self>, waited: Option<Duration>) -> Result<ItemRecord<M::Item>, u64> {
+    fn take_unexpired(self: &Arc<Self>, wait: CheckoutWait) -> Result<ItemRecord<M::Item>, u64> {
         let now = clock::now();
         self.apply(|state, effects| {
             let Some(record) = state.take_unexpired(now, effects) else { return Err(state.round()) };
-            if let Some(waited) = waited {
-                state.record_wait(waited);
-            }
+            state.record_wait(wait, || now);
             Ok(record)
         })
     }
@@ -208,6 +204,15 @@ impl<M: Manager> PoolShared<M> {
         drop(state);
         self.perform(effects);
         result
+    }
+
+    /// Returns the error of a checkout in the gate's queue that arrived in this round, if a failure has ended its wait.
+    ///
+    /// Acquire pairs with the Release in `perform`. A checkout that entered the queue too late to be woken by the failure reads the round
+    /// here: `perform` stores it before it locks the gate.
+    #[inline]
+    pub(super) fn failure(&self, round: u64) -> Option<CheckoutError> {
+        if self.ended_before.load(Ordering::Acquire) > round { self.lock().ended(round) } else { None }
     }
 
     /// Locks the state. No code panics under the lock, so a poisoned lock still holds a consistent state.

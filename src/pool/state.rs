@@ -28,11 +28,12 @@ use super::delivery::{DeliverySender, ItemDelivery};
 use super::effects::PoolEffects;
 use super::event::PoolEvent;
 use super::group_share::GroupShare;
-use super::item_record::{CheckoutPlace, ItemRecord};
+use super::item_record::{CheckoutPlace, CheckoutWait, ItemRecord};
 use super::manager::Manager;
 use super::status::{DiscardReason, PoolStatus, PoolTotals};
 use crate::gate::Histogram;
 use crate::gate::clock::NEVER;
+use crate::gate::wait_sampler::WaitSampler;
 use crate::plan::GateName;
 
 /// The settings that a pool was built with. Durations are in nanoseconds; [`NEVER`] stands for no bound.
@@ -56,8 +57,7 @@ impl PoolRules {
 /// A request that waits for an item. It has been admitted by the gate.
 struct ItemWaiter<M: Manager> {
     sender: DeliverySender<M>,
-    /// When its wait started. `None` if the wait is not recorded.
-    arrived: Option<i64>,
+    wait: CheckoutWait,
     /// The round in which it arrived.
     round: u64,
 }
@@ -111,6 +111,8 @@ pub(super) struct PoolState<M: Manager> {
     totals: PoolTotals,
     creates: Box<Histogram>,
     waits: Box<Histogram>,
+    /// Chooses the waits that are recorded.
+    sampler: WaitSampler,
 }
 
 impl<M: Manager> PoolState<M> {
@@ -146,6 +148,7 @@ impl<M: Manager> PoolState<M> {
             totals: PoolTotals::default(),
             creates: Box::default(),
             waits: Box::default(),
+            sampler: WaitSampler::new(true),
         }
     }
 
@@ -177,8 +180,21 @@ impl<M: Manager> PoolState<M> {
         self.take_warmest()
     }
 
-    pub(super) fn record_wait(&mut self, waited: Duration) {
-        self.waits.record(waited);
+    /// Begins a wait. Reads `clock` only if the wait is recorded and `since` is not known.
+    pub(super) fn begin_wait(&mut self, since: Option<i64>, clock: impl FnOnce() -> i64) -> CheckoutWait {
+        match self.sampler.sample(|| since.unwrap_or_else(clock)) {
+            Some((since, sample)) => CheckoutWait { since: Some(since), sample },
+            None => CheckoutWait { since, sample: 0 },
+        }
+    }
+
+    /// Records a wait that has ended with an item. Reads `clock` only if the wait is recorded.
+    #[inline]
+    pub(super) fn record_wait(&mut self, wait: CheckoutWait, clock: impl FnOnce() -> i64) {
+        if let CheckoutWait { since: Some(since), sample: 1.. } = wait {
+            let waited = u64::try_from(clock().saturating_sub(since)).unwrap_or(0);
+            self.waits.record_many(waited, wait.sample);
+        }
     }
 
     /// Returns whether a returned item can become idle by [`put_idle`](Self::put_idle) alone, as on the fast path.
@@ -305,9 +321,7 @@ impl<M: Manager> PoolState<M> {
         effects: &mut PoolEffects<M>,
     ) {
         record.place = CheckoutPlace { ticket, round: waiter.round };
-        if let Some(arrived) = waiter.arrived {
-            self.record_wait(elapsed(arrived, clock()));
-        }
+        self.record_wait(waiter.wait, clock);
         effects.deliveries.push((waiter.sender, deliver_as(record)));
     }
 

@@ -185,6 +185,10 @@ impl Queue for FifoQueue {
         self.list.mark_timer_lost(timer, wake);
     }
 
+    fn wake_early(&mut self, (): (), wake: impl FnMut(Waker)) {
+        self.list.wake_early(wake);
+    }
+
     fn replace_waker(&mut self, (): (), waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
         self.list.replace_waker(waiter, waker)
     }

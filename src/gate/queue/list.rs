@@ -463,6 +463,19 @@ impl WaitList {
         }
     }
 
+    /// Marks all waiters that have a waker as [`WokenEarly`](WaiterState::WokenEarly), and passes their wakers to `wake`.
+    pub(super) fn wake_early(&mut self, mut wake: impl FnMut(Waker)) {
+        let mut cursor = self.head;
+        while let Some(waiter) = cursor {
+            cursor = self.node(waiter).next;
+            // SAFETY: the waiter is in this list, so it exists (1). Relaxed: the state changes only under `&mut` to the list (5).
+            let state = unsafe { (*waiter.as_ptr()).state.load(Ordering::Relaxed) };
+            if state == WaiterState::Waiting as u8 {
+                self.set_state(waiter, WaiterState::WokenEarly).into_iter().for_each(&mut wake);
+            }
+        }
+    }
+
     /// Replaces the waker of this waiter, and returns the waker that is no longer needed: the old one, or `waker` itself if
     /// the waiter is not in this list.
     pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
@@ -662,6 +675,29 @@ mod tests {
         let wakers =
             [(); 3].map(|()| list.pop(ListEnd::Head, Removal::Closed { level: 0 }).unwrap().waker.is_some());
         assert_eq!(wakers, [false, true, false]);
+    }
+
+    /// Waiters that are woken early keep their place and their timer, give up their waker once, and can get another. One that has lost
+    /// its timer must still register with another.
+    #[test]
+    fn waiters_woken_early_keep_their_place() {
+        let (mut list, mut waiters) =
+            (WaitList::new(), [1, 2].map(|weight| Box::pin(Waiter::new(weight, WaiterRules::DEFAULT))));
+        push(&mut list, waiters[0].as_mut(), 1);
+        list.mark_timer_lost(TimerId::NONE, drop);
+        push(&mut list, waiters[1].as_mut(), 2);
+        let mut woken = 0;
+        for _ in 0..2 {
+            list.wake_early(|_| woken += 1);
+        }
+        let states = waiters.each_ref().map(|waiter| waiter.state());
+        assert_eq!((woken, states), (1, [WaiterState::TimerLost, WaiterState::WokenEarly]));
+        assert_eq!(weights(&mut list), [1, 2]);
+        assert!(list.replace_waker(waiters[1].as_mut(), Waker::noop().clone()).is_none());
+        assert_eq!(waiters[1].state(), WaiterState::Waiting);
+        let wakers =
+            [(); 2].map(|()| list.pop(ListEnd::Head, Removal::Closed { level: 0 }).unwrap().waker.is_some());
+        assert_eq!(wakers, [false, true]);
     }
 
     /// A waiter waits with its latest waker, and with none once its timer is lost.

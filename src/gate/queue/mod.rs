@@ -68,6 +68,9 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Marks the requests of a timer that will not fire, and passes their wakers to `wake`.
     fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker));
 
+    /// Passes the wakers of the requests that wait at this gate itself to `wake`. The requests stay in the queue.
+    fn wake_early(&mut self, place: Self::Place<'_>, wake: impl FnMut(Waker));
+
     /// Replaces the waker of a request, and returns the waker that is no longer needed: the old one, or `waker` itself if the request
     /// does not wait.
     fn replace_waker(

@@ -22,24 +22,26 @@ pub(in crate::gate) enum WaiterState {
     Waiting = 1,
     /// The request is in the queue, and was woken because it must register its deadline with another timer.
     TimerLost = 2,
+    /// The request is in the queue, and its task was woken although the wait goes on. The owner must store a new waker.
+    WokenEarly = 3,
     /// The permits are counted as in use for this request.
-    Admitted = 3,
+    Admitted = 4,
     /// As `Admitted`, at a gate that tracks its holders: the permits have a record.
-    Granted = 4,
+    Granted = 5,
     /// The gate was closed.
-    Closed = 5,
+    Closed = 6,
     /// The limit was lowered below the weight of the request.
-    TooLarge = 6,
+    TooLarge = 7,
     /// The deadline passed.
-    Expired = 7,
+    Expired = 8,
     /// A longer queue had to make room, and the request was the last one in it.
-    QueueFull = 8,
+    QueueFull = 9,
     /// The request had waited too long under overload.
-    Shed = 9,
+    Shed = 10,
     /// The owner has taken the result, or has cancelled the request.
-    Done = 10,
+    Done = 11,
     /// The request has not been enqueued yet, and the fast path must not admit it: its deadline is checked first.
-    StrictlyIdle = 11,
+    StrictlyIdle = 12,
 }
 
 impl WaiterState {
@@ -49,20 +51,21 @@ impl WaiterState {
             0 => Self::Idle,
             1 => Self::Waiting,
             2 => Self::TimerLost,
-            3 => Self::Admitted,
-            4 => Self::Granted,
-            5 => Self::Closed,
-            6 => Self::TooLarge,
-            7 => Self::Expired,
-            8 => Self::QueueFull,
-            9 => Self::Shed,
+            3 => Self::WokenEarly,
+            4 => Self::Admitted,
+            5 => Self::Granted,
+            6 => Self::Closed,
+            7 => Self::TooLarge,
+            8 => Self::Expired,
+            9 => Self::QueueFull,
+            10 => Self::Shed,
             _ => Self::Done,
         }
     }
 
     #[inline]
     pub(in crate::gate) const fn is_queued(self) -> bool {
-        matches!(self, Self::Waiting | Self::TimerLost)
+        matches!(self, Self::Waiting | Self::TimerLost | Self::WokenEarly)
     }
 
     /// Returns `true` if permits are counted as in use for the request.

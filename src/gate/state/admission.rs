@@ -434,6 +434,11 @@ impl<Q: Queue> GateState<Q> {
         }
     }
 
+    /// Wakes the tasks of the requests that wait at a gate itself. They keep waiting.
+    pub(in crate::gate) fn wake_early(&mut self, place: Q::Place<'_>, wake_list: &mut WakeList) {
+        self.queue.wake_early(place, |waker| wake_list.push(waker));
+    }
+
     /// Replaces the waker of a request, unless its wait has ended. Returns the waker that is no longer needed.
     pub(in crate::gate) fn replace_waker(
         &mut self,

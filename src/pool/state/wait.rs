@@ -10,14 +10,13 @@ use crate::pool::create_error::CreateError;
 use crate::pool::delivery::{DeliverySender, ItemDelivery};
 use crate::pool::effects::PoolEffects;
 use crate::pool::error::CheckoutError;
-use crate::pool::item_record::CheckoutPlace;
+use crate::pool::item_record::{CheckoutPlace, CheckoutWait};
 use crate::pool::manager::Manager;
 
 /// What is known of a checkout that joins the queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::pool) struct CheckoutArrival {
-    /// When its wait started. `None` if the wait is not recorded.
-    pub(in crate::pool) arrived: Option<i64>,
+    pub(in crate::pool) wait: CheckoutWait,
     /// The round in which it arrived at the gate or the pool.
     pub(in crate::pool) round: u64,
     /// Its place, if it has had an item that failed the health check.
@@ -31,8 +30,8 @@ impl<M: Manager> PoolState<M> {
     /// # Errors
     ///
     /// If nothing would serve the checkout: no item exists that could come back, and no attempt is made.
-    pub(in crate::pool) fn arrive(&self, now: i64) -> Result<u64, CheckoutError> {
-        match self.rejection(now) {
+    pub(in crate::pool) fn arrive(&self, clock: impl FnOnce() -> i64) -> Result<u64, CheckoutError> {
+        match self.rejection(clock) {
             Some(rejection) if self.existing() == 0 => Err(rejection),
             _ => Ok(self.round),
         }
@@ -54,7 +53,7 @@ impl<M: Manager> PoolState<M> {
         limit: usize,
         effects: &mut PoolEffects<M>,
     ) -> u64 {
-        let CheckoutArrival { arrived, round, place } = arrival;
+        let CheckoutArrival { wait, round, place } = arrival;
         let CheckoutPlace { ticket, round } =
             place.unwrap_or_else(|| CheckoutPlace { ticket: self.take_ticket(), round });
         let end = match self.phase {
@@ -67,7 +66,7 @@ impl<M: Manager> PoolState<M> {
         if let Some(error) = end {
             effects.deliveries.push((sender, ItemDelivery::Ended(error)));
         } else {
-            self.waiters.insert(ticket, ItemWaiter { sender, arrived, round });
+            self.waiters.insert(ticket, ItemWaiter { sender, wait, round });
             self.start_attempts(now, limit, effects);
         }
         ticket
@@ -144,7 +143,7 @@ impl<M: Manager> PoolState<M> {
     pub(super) fn end_waits_before(&mut self, round: u64, error: CreateError, effects: &mut PoolEffects<M>) {
         if self.existing() == 0 {
             self.ended_before = round;
-            effects.wakes_queued = true;
+            effects.ended_before = Some(round);
         }
         for (ticket, waiter) in std::mem::take(&mut self.waiters) {
             if waiter.round < round {
@@ -160,7 +159,7 @@ impl<M: Manager> PoolState<M> {
     /// Ends the waits, the last first, that only the backoff keeps from an attempt, if they are not to wait for its end. A
     /// waiter for whose item there is no room may still be served by an item that comes back.
     pub(super) fn reject_waiters(&mut self, now: i64, effects: &mut PoolEffects<M>) {
-        let Some(rejection) = self.rejection(now) else { return };
+        let Some(rejection) = self.rejection(|| now) else { return };
         while self.waiters.len() > self.creating && self.live() < self.limit {
             let Some((_, waiter)) = self.waiters.pop_last() else { return };
             effects.deliveries.push((waiter.sender, ItemDelivery::Ended(rejection.clone())));
@@ -177,8 +176,9 @@ impl<M: Manager> PoolState<M> {
     }
 
     /// Returns the error of a checkout that needs a new item while no attempt is made for it.
-    fn rejection(&self, now: i64) -> Option<CheckoutError> {
+    fn rejection(&self, clock: impl FnOnce() -> i64) -> Option<CheckoutError> {
         let (error, until) = (self.last_error.as_ref()?, self.backoff.until()?);
+        let now = clock();
         let retry_after = match self.rules.during_backoff {
             _ if self.backoff.has_given_up() => None,
             DuringBackoff::Reject if now < until => Some(elapsed(now, until)),

@@ -108,6 +108,13 @@ impl Queue for FairQueue {
         self.lose_timer(timer, wake);
     }
 
+    fn wake_early(&mut self, place: &Place, wake: impl FnMut(Waker)) {
+        if let Some(id) = self.resolve(place) {
+            let leaf = self.leaf(id);
+            self.nodes[leaf].wake_early(wake);
+        }
+    }
+
     fn replace_waker(&mut self, place: &Place, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
         match self.resolve(place) {
             Some(id) => self.replace_waker_at(id, waiter, waker),

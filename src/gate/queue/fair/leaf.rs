@@ -120,6 +120,13 @@ impl GateNode {
         }
     }
 
+    /// As [`WaitList::wake_early`].
+    pub(super) fn wake_early(&mut self, mut wake: impl FnMut(Waker)) {
+        for priority in self.waiting_priorities.iter() {
+            self.list(priority).wake_early(&mut wake);
+        }
+    }
+
     /// As [`WaitList::replace_waker`].
     pub(super) fn replace_waker(&mut self, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
         self.list(waiter.priority()).replace_waker(waiter, waker)
