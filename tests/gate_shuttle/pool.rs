@@ -1,16 +1,17 @@
 //! Several threads that create, use, judge, evict and drop the items of a pool while its limit changes.
 //!
-//! Creations and the maintenance task are tasks of the scheduler. Time stands still, so no creation fails here: a backoff
+//! Creations and the maintenance task are tasks of the scheduler. Time stands still, so a creation fails only for good: a backoff
 //! delay would never end.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Waker};
 
-use concurrency_governor::pool::{Manager, Pool, PoolGroup, Verdict};
+use concurrency_governor::pool::{FailureVerdict, Manager, Pool, PoolGroup, Verdict};
 use concurrency_governor::{Gate, Limit};
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -248,6 +249,56 @@ fn pools_of_a_group() {
         }
         assert_eq!(counts.live.load(SeqCst), 0, "an item outlived the pools");
     });
+}
+
+/// In every order, a failure that is permanent ends the waits at the gate, although a checkout that is not polled keeps its permit.
+#[test]
+fn pool_whose_creation_fails() {
+    check(|| {
+        let counts = Counts::allowing(0, 0);
+        let manager = FailingManager(Arc::clone(&counts));
+        let pool = block_on(Pool::builder(manager).gate(gate(1)).build()).unwrap();
+        let mut holder = Box::pin(pool.checkout());
+        let waiting = [(); 2].map(|()| {
+            let pool = pool.clone();
+            thread::spawn(move || block_on(pool.checkout()).is_err())
+        });
+        // Mostly it gets the permit. It is polled until the failure ends its wait, or another checkout has its permit.
+        let mut polls = 0;
+        while polls < 8 && holder.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            polls += 1;
+            thread::yield_now();
+        }
+        for thread in waiting {
+            assert!(thread.join().unwrap(), "nothing can be created");
+        }
+        drop(holder);
+        drop(pool);
+        counts.wait_until_gone();
+    });
+}
+
+/// Its first failure is permanent.
+struct FailingManager(Arc<Counts>);
+
+impl Drop for FailingManager {
+    fn drop(&mut self) {
+        self.0.is_gone.store(true, SeqCst);
+    }
+}
+
+impl Manager for FailingManager {
+    type Item = ();
+    type Error = fmt::Error;
+
+    async fn create(&self) -> Result<(), fmt::Error> {
+        shuttle::future::yield_now().await;
+        Err(fmt::Error)
+    }
+
+    fn judge_failure(&self, _: &fmt::Error) -> FailureVerdict {
+        FailureVerdict::GiveUp
+    }
 }
 
 /// A pool, and counts of its items that do not depend on the pool.
