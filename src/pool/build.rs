@@ -1,7 +1,7 @@
 //! Building a pool: validation of the settings, then the first items.
 
 use std::mem;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::maintenance::run_maintenance;
 use super::manager::Manager;
 use super::shared::PoolShared;
 use super::state::{CheckoutArrival, PoolRules, PoolState};
-use super::sync::{Mutex, PoolRuntime};
+use super::sync::{AtomicU64, Mutex, PoolRuntime};
 use super::{Pool, PoolCore};
 use crate::gate::Gate;
 use crate::gate::clock::{self, NEVER};

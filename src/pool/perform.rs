@@ -1,14 +1,13 @@
 //! Performing the effects of a step, without the lock.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::catch_panic::catch_panic;
 use super::creation::CreationTask;
 use super::effects::PoolEffects;
 use super::manager::Manager;
 use super::shared::PoolShared;
-use super::sync::yield_point;
+use super::sync::{Ordering, yield_point};
 use crate::gate::clock;
 
 impl<M: Manager> PoolShared<M> {

@@ -1,7 +1,7 @@
 //! What the handles, the pooled items and the tasks of a pool share.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::item_record::{CheckoutWait, ItemRecord};
 use super::manager::Manager;
 use super::state::PoolState;
 use super::status::{DiscardReason, PoolStatus};
-use super::sync::{Mutex, MutexGuard, PoolRuntime};
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoolRuntime};
 use crate::gate::clock::NEVER;
 use crate::gate::{Resize, clock};
 use crate::jitter::scattered;

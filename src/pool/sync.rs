@@ -1,14 +1,15 @@
 //! The lock, the tasks and the timers of a pool, in one place, so that the shuttle scheduler can replace them in tests.
 
 pub(super) use imp::{
-    Condvar, Mutex, MutexGuard, PoolRuntime, PoolTask, ThreadId, current_thread_id, has_timer, with_deadline,
-    yield_point,
+    AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoolRuntime, PoolTask, ThreadId, current_thread_id,
+    has_timer, with_deadline, yield_point,
 };
 
 #[cfg(not(gate_shuttle))]
 mod imp {
     use std::future::Future;
     use std::panic;
+    pub(in crate::pool) use std::sync::atomic::{AtomicU64, Ordering};
     pub(in crate::pool) use std::sync::{Condvar, Mutex, MutexGuard};
     use std::thread;
     pub(in crate::pool) use std::thread::ThreadId;
@@ -80,6 +81,7 @@ mod imp {
     use std::future::Future;
 
     use shuttle::future::{JoinHandle, spawn};
+    pub(in crate::pool) use shuttle::sync::atomic::{AtomicU64, Ordering};
     pub(in crate::pool) use shuttle::sync::{Condvar, Mutex, MutexGuard};
     use shuttle::thread;
     pub(in crate::pool) use shuttle::thread::ThreadId;
