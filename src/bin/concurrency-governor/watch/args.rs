@@ -15,7 +15,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     pub(crate) every: Duration,
 
-    /// Read a diagnosis from this file, and show its holders
+    /// Read a diagnosis file, and show its holders
     #[arg(long, value_name = "FILE")]
     pub(crate) diagnosis: Option<PathBuf>,
 
