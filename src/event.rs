@@ -187,10 +187,10 @@ impl fmt::Display for Event {
                 write!(f, "gate {gate}: {overdue} holders are overdue; the oldest: {oldest}")
             }
             Self::GrantUnclaimed { gate, unclaimed: 1, oldest } => {
-                write!(f, "gate {gate}: a granted request is not polled: {oldest}")
+                write!(f, "gate {gate}: an admitted request is not polled: {oldest}")
             }
             Self::GrantUnclaimed { gate, unclaimed, oldest } => {
-                write!(f, "gate {gate}: {unclaimed} granted requests are not polled; the oldest: {oldest}")
+                write!(f, "gate {gate}: {unclaimed} admitted requests are not polled; the oldest: {oldest}")
             }
             Self::Stalled { gate, waiting, since, lasted, suspects } => {
                 let (gate, waiting, since, lasted) = (*gate, *waiting, *since, *lasted);

@@ -36,7 +36,7 @@ impl_serde_as_text! {
     Formula: "a formula, such as \"cpu * 2 | floor 4\"",
 }
 
-/// Accepts text such as `"512Mi"` or `"1.5"`, and a number, unless it is finer than a thousandth.
+/// Accepts text such as `"512Mi"` or `"1.5"`, and a number, unless it is not a multiple of 0.001.
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "a quantity, such as \"512Mi\" or 1.5";

@@ -74,7 +74,7 @@ pub trait Ledger: Send + Sync {
 pub enum LedgerError {
     /// The exchange has a number that is not above the last one of its holder.
     #[error(
-        "the exchange is not newer than number {last} of the same holder; another process uses the same holder name, or the message was late"
+        "the ledger has already processed exchange {last} of this process; another process uses the same name, or the message was delayed (the next exchange follows automatically)"
     )]
     Replayed {
         /// The number of the last exchange.
@@ -112,8 +112,8 @@ pub enum LedgerError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Fewer replicas than required have acknowledged the exchange, so it does not count.
-    #[error("{acknowledged} of {required} replicas have acknowledged the exchange; it does not count")]
+    /// Fewer replicas than required have acknowledged the exchange, so it has failed.
+    #[error("{acknowledged} of {required} replicas have acknowledged the exchange, so it has failed")]
     NotReplicated {
         /// The replicas that have acknowledged.
         acknowledged: u64,

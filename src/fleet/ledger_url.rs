@@ -313,7 +313,7 @@ pub enum InvalidLedgerUrl {
     NoRoots,
     /// The cryptography that the process has installed has no version of TLS that is in use.
     #[error(
-        "asks for TLS, and the process has installed cryptography for rustls that supports neither TLS 1.2 nor TLS 1.3"
+        "asks for TLS, but the crypto provider that this process has installed for rustls supports neither TLS 1.2 nor TLS 1.3"
     )]
     NoVersion,
 }

@@ -183,7 +183,7 @@ pub enum ShareError {
     },
     /// The processes reserve the whole limit, or more.
     #[error(
-        "the share of gate `{gate}` reserves {permits} permits for each of {processes} processes, and its limit is {limit} (allowed: less than the limit in all)"
+        "the share of gate `{gate}` reserves {permits} permits for each of {processes} processes, and its limit is {limit} (allowed: a sum below the limit)"
     )]
     Reserve {
         /// The gate.

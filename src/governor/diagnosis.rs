@@ -115,7 +115,7 @@ pub struct GateDiagnosis {
     pub debt: u32,
     /// Requests in the queue, those of children and keys included.
     pub waiting: usize,
-    /// Admitted requests that have not returned their permit yet.
+    /// Admitted requests whose future has not resolved yet, so the caller does not have the permit.
     pub unclaimed: usize,
     /// Whether the gate, or one above it, is [paused](Gate::pause).
     pub paused: bool,

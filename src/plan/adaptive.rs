@@ -12,7 +12,7 @@ use super::quantity::Quantity;
 /// The declaration of a limit that follows the outcomes of the work, within a floor and the derived limit. Add it with
 /// [`GateSpec::adaptive`](crate::GateSpec::adaptive).
 ///
-/// The derived limit is what the host grants. The capacity of a server elsewhere is known only from its answers, so a
+/// The derived limit is what the host grants. The capacity of an upstream service is known only from its answers, so a
 /// [rule](crate::feedback) chooses the limit below it.
 ///
 /// ```

@@ -72,7 +72,10 @@ pub enum Problem {
         known: Vec<GateName>,
     },
     /// The formulas of some gates read each other's limits in a cycle.
-    #[error("gates read each other's limits in a cycle: {}", list(circle, " reads "))]
+    #[error(
+        "gates read each other's limits in a cycle: {} (remove one of these references)",
+        list(circle, " reads ")
+    )]
     Cycle {
         /// The gates of the cycle in the order of reading. The first gate is repeated at the end.
         circle: Vec<GateName>,
@@ -109,7 +112,7 @@ pub enum Problem {
         weight: u32,
     },
     /// Some gates are within each other in a cycle.
-    #[error("gates are within each other in a cycle: {}", list(circle, " within "))]
+    #[error("gates are within each other in a cycle: {} (remove one `within`)", list(circle, " within "))]
     ParentCycle {
         /// The gates of the cycle, each before its parent. The first gate is repeated at the end.
         circle: Vec<GateName>,
@@ -213,9 +216,9 @@ pub enum Problem {
         /// The gates that are declared.
         known: Vec<GateName>,
     },
-    /// A plan file shares a gate, and the governor was given no share for it.
+    /// A plan file declares a share for a gate, but the builder of the governor has none.
     #[error(
-        "the plan shares gate `{gate}` with other processes, and no share is given for it: give those of the plan file to `GovernorBuilder::shares`"
+        "the plan declares a share for gate `{gate}`, but the builder has none: pass the shares of the plan file to `GovernorBuilder::shares`"
     )]
     MissingShare {
         /// The gate.

@@ -11,7 +11,7 @@ use super::debug_as_display::impl_debug_as_display;
 /// about 1.8 × 10^16 units (18 petabytes, if the unit is a byte).
 ///
 /// The text format is that of Kubernetes: a decimal number, then a suffix `n`, `u`, `m`, `k`, `M`, `G`, `T`, `P`, `E`,
-/// or `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or an exponent (`1e3`). A number finer than a thousandth is rejected, not
+/// or `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or an exponent (`1e3`). A number that is not a multiple of 0.001 is rejected, not
 /// rounded. `Display` prints the shortest exact form; [`plain`](Self::plain) prints digits without a suffix.
 ///
 /// ```
@@ -171,7 +171,7 @@ enum QuantityFault {
     NoNumber,
     #[error("its suffix is unknown")]
     UnknownSuffix,
-    #[error("it is finer than a thousandth")]
+    #[error("it is not a multiple of 0.001")]
     TooFine,
     #[error("it is greater than {}", Quantity::MAX.plain())]
     TooGreat,

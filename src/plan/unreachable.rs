@@ -64,7 +64,7 @@ impl FromStr for Unreachable {
 /// The error for a text that is not a policy for a ledger that cannot be reached.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{given:?} is not a policy for a ledger that cannot be reached (allowed: `closed`, `local`, or `reserved N for P` with N permits for each of P processes, both at least 1)"
+    "{given:?} is not a policy for an unreachable ledger (allowed: `closed`, `local`, or `reserved N for P` with N permits for each of P processes, both at least 1)"
 )]
 pub struct InvalidUnreachable {
     given: String,

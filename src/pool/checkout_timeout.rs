@@ -18,7 +18,7 @@ pub struct CheckoutTimeout {
     pub waited: Duration,
     /// What it was waiting for.
     pub stage: CheckoutStage,
-    /// The most items that may be live.
+    /// The largest number of live items.
     pub limit: usize,
     /// Items that were checked out.
     pub in_use: usize,
@@ -28,13 +28,13 @@ pub struct CheckoutTimeout {
     pub error: Option<CreateError>,
 }
 
-/// What a checkout was waiting for when its time was over.
+/// What a checkout was waiting for when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CheckoutStage {
     /// A permit: it was in the gate's queue.
     Admission,
-    /// An item that comes back, or the end of a drop: there was no room to create one.
+    /// An item that is returned, or the end of a drop: the limit allowed no other item.
     Item,
     /// The end of the delay after a failed creation.
     Backoff,
@@ -51,23 +51,23 @@ impl fmt::Display for CheckoutTimeout {
         let Self { gate, waited, limit, in_use, creating, .. } = self;
         write!(
             f,
-            "the pool of gate `{gate}` did not serve the checkout within the {waited:?} that it could wait, at last for "
+            "the pool of gate `{gate}` did not serve the checkout within {waited:?}; at the end it waited for "
         )?;
         match self.stage {
             CheckoutStage::Admission => {
                 write!(f, "a permit: of {limit} items, {in_use} were in use and {creating} being created; ")?;
                 f.write_str(match (&self.error, creating) {
-                    (Some(_), _) => "creating items fails",
+                    (Some(_), _) => "the creation of items fails",
                     (None, 0) => "raise the limit, or hold items for a shorter time",
                     (None, _) => "raise the limit, or find out what delays `Manager::create`",
                 })
             }
             CheckoutStage::Item => write!(
                 f,
-                "an item to come back: {in_use} were in use, and there was no room to create one; hold items for a shorter \
-                 time, or raise the limit"
+                "an item to be returned: {in_use} were in use, and the limit allowed no other; hold items for a shorter time, \
+                 or raise the limit"
             ),
-            CheckoutStage::Backoff => f.write_str("the next attempt to create an item, because the last one failed"),
+            CheckoutStage::Backoff => f.write_str("the next attempt to create an item, because the last attempt failed"),
             CheckoutStage::Start => f.write_str(
                 "the pool's runtime to start the creation of its item: drive the runtime that the pool was built on, or find \
                  out what blocks its threads",

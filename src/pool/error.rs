@@ -140,10 +140,12 @@ impl<I> fmt::Display for AddError<I> {
         match self {
             Self::Full { gate, limit, .. } => write!(
                 f,
-                "the pool of gate `{gate}` has no room for another item: {limit} of {limit} items are live; raise the limit, \
-                 or drop the item"
+                "the pool of gate `{gate}` cannot take another item: {limit} of {limit} items are live; raise the limit, or \
+                 drop the item"
             ),
-            Self::Closed { gate, .. } => write!(f, "the pool of gate `{gate}` is closed and takes no items"),
+            Self::Closed { gate, .. } => {
+                write!(f, "the pool of gate `{gate}` is closed and accepts no items")
+            }
         }
     }
 }

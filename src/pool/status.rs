@@ -164,7 +164,7 @@ impl fmt::Display for DiscardReason {
             Self::Recycle => "`recycle` rejected it",
             Self::Health => "its health check rejected it or took too long",
             Self::Expired => "it was older than the maximum lifetime",
-            Self::Surplus => "the limit was lowered, or another pool of the group needed its place",
+            Self::Surplus => "the limit was lowered, or another pool of the group needed its slot",
             Self::Retain => "`retain` rejected it",
             Self::Closed => "the pool was closed",
         })

@@ -86,7 +86,7 @@ fn record(roots: Roots) -> BTreeMap<PathBuf, RecordedPath> {
 #[non_exhaustive]
 pub enum CaptureError {
     /// The directory is not empty. A capture must not be mixed with other files.
-    #[error("{} is not empty (allowed: an empty directory, or one that is not there yet)", directory.display())]
+    #[error("{} is not empty (allowed: an empty directory, or one that does not exist yet)", directory.display())]
     NotEmpty {
         /// The directory that was given.
         directory: PathBuf,

@@ -118,7 +118,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
             gate(r#""within": "host""#),
             "gate `io` is within gate `host`, which the plan does not declare (it declares io)".to_owned(),
         ),
-        (gate(r#""within": "io""#), "gates are within each other in a cycle: io within io".to_owned()),
+        (gate(r#""within": "io""#), "gates are within each other in a cycle: io within io (remove one `within`)".to_owned()),
         (
             gate(r#""weight": 3"#),
             "gate `io` has weight 3, but is within no other gate (allowed: a weight of a gate that is within a parent)".to_owned(),

@@ -57,7 +57,7 @@ fn a_problem_has_the_key_the_value_and_the_allowed_values() {
         ),
         (
             r#"{"gates": {"a": {"formula": "gate b"}, "b": {"formula": "gate a"}}}"#,
-            "gates read each other's limits in a cycle: a reads b reads a",
+            "gates read each other's limits in a cycle: a reads b reads a (remove one of these references)",
         ),
         (&gate(r#""queue": -1"#), &format!("gates.io.queue = -1 {whole}")),
         (&gate(r#""queue": 1.5"#), &format!("gates.io.queue = 1.5 {whole}")),

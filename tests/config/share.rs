@@ -69,7 +69,7 @@ fn a_wrong_share_is_reported() {
     for wrong in ["reserved 2", "reserved 0 for 3", "open"] {
         let share = format!(r#"{{"name": "io", "ledger_env": "A", "limit": 2, "unreachable": {wrong:?}}}"#);
         let expected = format!(
-            "gates.io.share.unreachable: {wrong:?} is not a policy for a ledger that cannot be reached (allowed: `closed`, `local`, or `reserved N for P` with N permits for each of P processes, both at least 1)"
+            "gates.io.share.unreachable: {wrong:?} is not a policy for an unreachable ledger (allowed: `closed`, `local`, or `reserved N for P` with N permits for each of P processes, both at least 1)"
         );
         assert_eq!(problems_of(&config_of(&share)), [expected]);
     }
@@ -123,7 +123,7 @@ fn a_shared_gate_is_not_opened_without_its_share() {
     assert_eq!(error.problems(), [Problem::MissingShare { gate: IO }]);
     assert_eq!(
         error.to_string(),
-        "the plan shares gate `io` with other processes, and no share is given for it: give those of the plan file to `GovernorBuilder::shares`"
+        "the plan declares a share for gate `io`, but the builder has none: pass the shares of the plan file to `GovernorBuilder::shares`"
     );
     #[cfg(feature = "fleet")]
     {

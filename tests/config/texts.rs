@@ -45,7 +45,7 @@ fn types_with_a_text_form_serialize_as_text() {
         ),
         (
             from_value::<Quantity>(json!(0.0001)).unwrap_err(),
-            "\"0.0001\" is not a quantity: it is finer than a thousandth",
+            "\"0.0001\" is not a quantity: it is not a multiple of 0.001",
         ),
         (from_value::<Quantity>(json!(-1)).unwrap_err(), "\"-1\" is not a quantity: it is negative"),
         (from_value::<Quantity>(json!([])).unwrap_err(), "expected a quantity, such as \"512Mi\" or 1.5"),

@@ -109,6 +109,6 @@ fn a_reserve_is_less_than_the_limit() {
     let error = share.open(IO).unwrap_err().to_string();
     assert_eq!(
         error,
-        "the share of gate `io` reserves 2 permits for each of 2 processes, and its limit is 4 (allowed: less than the limit in all)"
+        "the share of gate `io` reserves 2 permits for each of 2 processes, and its limit is 4 (allowed: a sum below the limit)"
     );
 }

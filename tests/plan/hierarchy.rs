@@ -157,7 +157,7 @@ fn every_problem_of_a_hierarchy_is_listed() {
     assert_eq!(
         lines,
         [
-            "gates read each other's limits in a cycle: a reads a",
+            "gates read each other's limits in a cycle: a reads a (remove one of these references)",
             "gate `a` is within gate `missing`, which the plan does not declare (it declares a, b, c, d, e, f, \
              below-a-cycle, below-a)",
             "gate `a` has weight 0 (allowed: 1 to 1000000)",
@@ -165,8 +165,8 @@ fn every_problem_of_a_hierarchy_is_listed() {
             &format!("gate `d` has weight 1, {alone}"),
             "gate `e` has weight 0 (allowed: 1 to 1000000)",
             &format!("gate `e` has weight 0, {alone}"),
-            "gates are within each other in a cycle: b within c within b",
-            "gates are within each other in a cycle: f within f",
+            "gates are within each other in a cycle: b within c within b (remove one `within`)",
+            "gates are within each other in a cycle: f within f (remove one `within`)",
         ]
     );
     assert_eq!(error.to_string(), lines.join("; "));

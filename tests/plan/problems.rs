@@ -26,7 +26,7 @@ fn each_problem_prints_one_line() {
         ),
         (
             Problem::Cycle { circle: vec![io, cache, io] },
-            "gates read each other's limits in a cycle: io reads cache reads io",
+            "gates read each other's limits in a cycle: io reads cache reads io (remove one of these references)",
         ),
         (
             Problem::UnknownOverride { gate: cache, origin: origin(), known: vec![io, BLOCKING.name()] },
@@ -97,8 +97,8 @@ fn every_problem_of_a_plan_is_listed() {
             "gate `a` is declared 3 times (allowed: once)",
             &format!("the formula of gate `z` reads gate `missing`, {known}"),
             &format!("the formula of gate `z` reads gate `absent`, {known}"),
-            "gates read each other's limits in a cycle: self reads self",
-            "gates read each other's limits in a cycle: x reads y reads x",
+            "gates read each other's limits in a cycle: self reads self (remove one of these references)",
+            "gates read each other's limits in a cycle: x reads y reads x (remove one of these references)",
         ]
     );
     assert_eq!(error.to_string(), lines.join("; "));
@@ -149,8 +149,8 @@ fn each_cycle_is_reported() {
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "gates read each other's limits in a cycle: a reads b reads a; \
-         gates read each other's limits in a cycle: d reads e reads d"
+        "gates read each other's limits in a cycle: a reads b reads a (remove one of these references); \
+         gates read each other's limits in a cycle: d reads e reads d (remove one of these references)"
     );
 }
 

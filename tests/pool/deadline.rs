@@ -28,8 +28,8 @@ async fn deadline_names_the_last_failure() {
     let error = pool.request().max_wait(ms(10)).checkout().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pool of gate `boats` did not serve the checkout within the 10ms that it could wait, at last for a permit: of 2 \
-         items, 1 were in use and 0 being created; creating items fails"
+        "the pool of gate `boats` did not serve the checkout within 10ms; at the end it waited for a permit: of 2 \
+         items, 1 were in use and 0 being created; the creation of items fails"
     );
     let cause = error.source().unwrap();
     assert_eq!(cause.to_string(), "the pool of gate `boats` could not create an item");
@@ -107,6 +107,6 @@ async fn wait_for_an_item_that_does_not_come_back_says_so() {
     assert!(poll_once(&mut waiting).is_pending());
     gate.resize(Limit::MIN); // the creation has not started, and does not start
     let error = waiting.await.unwrap_err();
-    assert!(error.to_string().contains("an item to come back: 1 were in use"), "{error}");
+    assert!(error.to_string().contains("an item to be returned: 1 were in use"), "{error}");
     assert_eq!(pool.status().totals.expired.item, 1);
 }

@@ -113,14 +113,14 @@ async fn item_without_a_place_is_returned() {
     let error = pool.add(manager.item()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pool of gate `pool` has no room for another item: 1 of 1 items are live; raise the limit, or drop the item"
+        "the pool of gate `pool` cannot take another item: 1 of 1 items are live; raise the limit, or drop the item"
     );
     assert!(matches!(&error, AddError::Full { limit: 1, .. }));
     let item = error.into_item();
     assert_eq!((item.id, pool.status().size), (1, 1));
     pool.close();
     let error = pool.add(item).unwrap_err();
-    assert_eq!(error.to_string(), "the pool of gate `pool` is closed and takes no items");
+    assert_eq!(error.to_string(), "the pool of gate `pool` is closed and accepts no items");
     drop(error.into_item());
     assert_eq!((manager.live(), pool.status().totals.added), (0, 0));
 }

@@ -17,7 +17,7 @@ fn every_page_is_listed() {
     assert_eq!(listed.count(), recipes().len());
 }
 
-/// A page begins with the situation and ends with what to check when it misbehaves.
+/// A page begins with the situation and ends with a table for troubleshooting.
 #[test]
 fn every_page_has_the_same_shape() {
     assert!(recipes().len() >= 9, "{:?}", recipes());
@@ -26,7 +26,7 @@ fn every_page_has_the_same_shape() {
         let (_, text) = text.split_once("\n\n").unwrap();
         assert!(text.starts_with("**The situation.** "), "{}", page.display());
         let last = text.rsplit("\n## ").next().unwrap();
-        assert!(last.starts_with("When it misbehaves\n"), "{}", page.display());
+        assert!(last.starts_with("Troubleshooting\n"), "{}", page.display());
     }
 }
 

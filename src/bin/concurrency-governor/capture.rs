@@ -43,7 +43,7 @@ What is captured:
   The files name mounts and control groups. Read them before you share them.
 
 What `explain --root DIR` does with them:
-  It reads the files below DIR in place of those of this host, and makes no
-  system calls: the processors come from proc/self/status, and the limits of
-  the process from proc/self/limits. The number of open file descriptors is
-  unknown.";
+  It reads the files below DIR instead of those of this host, and queries
+  nothing else from this host: the processors come from proc/self/status, and
+  the limits of the process from proc/self/limits. The number of open file
+  descriptors is unknown.";

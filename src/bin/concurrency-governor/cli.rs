@@ -39,10 +39,10 @@ pub(crate) enum CliCommand {
     /// Print the limit of each gate and how it was derived
     #[command(after_help = explain::EXAMPLES, after_long_help = long_notes(explain::NOTES, explain::EXAMPLES))]
     Explain(ExplainArgs),
-    /// Exit with 0 if limits are as required, else with 1
+    /// Check limits and readings; exit with 1 if one is not as required
     #[command(after_help = check::EXAMPLES, after_long_help = long_notes(check::NOTES, check::EXAMPLES))]
     Check(CheckArgs),
-    /// Copy the files that are measured, for `explain --root`
+    /// Copy the files that the probes read, for `explain --root`
     #[cfg(target_os = "linux")]
     #[command(after_help = capture::EXAMPLES, after_long_help = long_notes(capture::NOTES, capture::EXAMPLES))]
     Capture(CaptureArgs),
@@ -53,7 +53,7 @@ pub(crate) enum CliCommand {
     /// Show readings and limits, and follow their changes
     #[command(after_help = watch::EXAMPLES, after_long_help = long_notes(watch::NOTES, watch::EXAMPLES))]
     Watch(WatchArgs),
-    /// Simulate a load on the gates, report waits and rejections
+    /// Simulate a load on the gates, and report waits and rejections
     #[command(after_help = simulate::EXAMPLES, after_long_help = long_notes(simulate::NOTES, simulate::EXAMPLES))]
     Simulate(Box<SimulateArgs>),
     /// Show and set the limits that many processes share

@@ -8,17 +8,17 @@ pub const LIMIT: &str = "concurrency_governor_limit";
 pub const IN_USE: &str = "concurrency_governor_in_use";
 /// Requests in the queue; by `gate`.
 pub const WAITING: &str = "concurrency_governor_waiting";
-/// Admitted requests that have not returned their permit yet; by `gate`. A number that stays above 0 means that a task does not poll
-/// its future.
+/// Admitted requests whose future has not resolved yet, so the caller does not have the permit; by `gate`. A number that stays above 0
+/// means that a task keeps a future that it does not poll.
 pub const UNCLAIMED: &str = "concurrency_governor_unclaimed";
-/// Holders that have had their permits for longer than the gate declares; by `gate`, only for gates that
+/// Holders whose permits have been in use for longer than the gate declares; by `gate`, only for gates that
 /// [track their holders](crate::GateSpec::track_holders).
 pub const HOLDERS_OVERDUE: &str = "concurrency_governor_holders_overdue";
 /// Keys with permits in use or requests waiting; by `gate`, only for gates that have keys.
 pub const BUSY_KEYS: &str = "concurrency_governor_busy_keys";
 /// 1 while the queue is standing, so that requests are shed; by `gate`. Only for gates that [shed](crate::Shed).
 pub const STANDING: &str = "concurrency_governor_standing";
-/// The time after which a request that is rejected now should be made again, in seconds; by `gate`. Only for gates that
+/// The time after which a request that is rejected now should be retried, in seconds; by `gate`. Only for gates that
 /// [shed](crate::Shed), once their rate is known.
 pub const RETRY_AFTER: &str = "concurrency_governor_retry_after_seconds";
 /// 1 while the gate is [paused](crate::Gate::pause); by `gate`.
@@ -45,7 +45,7 @@ pub const FEEDBACK_FLOOR: &str = "concurrency_governor_feedback_floor";
 pub const FEEDBACK_CEILING: &str = "concurrency_governor_feedback_ceiling";
 /// The limit that the rule of an adaptive gate has chosen; by `gate`.
 pub const FEEDBACK_LIMIT: &str = "concurrency_governor_feedback_limit";
-/// 1 while an operator's setting replaces the limit of an adaptive gate, so that its rule decides nothing; by `gate`.
+/// 1 while an override replaces the limit of an adaptive gate, so that its rule makes no decisions; by `gate`.
 pub const FEEDBACK_PAUSED: &str = "concurrency_governor_feedback_paused";
 /// Outcomes of the work at an adaptive gate; by `gate` and `outcome`: `success`, `overload` or `ignore`.
 pub const FEEDBACK_OUTCOMES: &str = "concurrency_governor_feedback_outcomes_total";
@@ -76,7 +76,7 @@ pub const POOL_WAITING: &str = "concurrency_governor_pool_waiting";
 pub const POOL_BACKING_OFF: &str = "concurrency_governor_pool_backing_off";
 /// Items created; by `gate`.
 pub const POOL_CREATED: &str = "concurrency_governor_pool_created_total";
-/// Items that were put into the pool ready-made; by `gate`.
+/// Items that existed already and were added to the pool; by `gate`.
 pub const POOL_ADDED: &str = "concurrency_governor_pool_added_total";
 /// Checkouts that got an existing item; by `gate`.
 pub const POOL_REUSED: &str = "concurrency_governor_pool_reused_total";
@@ -87,7 +87,7 @@ pub const POOL_DETACHED: &str = "concurrency_governor_pool_detached_total";
 /// Items dropped for any other reason; by `gate` and `reason`: `broken`, `incomplete`, `panicked`, `recycle`, `health`,
 /// `expired`, `surplus`, `retain` or `closed`, as in [`Discarded`](crate::pool::Discarded).
 pub const POOL_DISCARDED: &str = "concurrency_governor_pool_discarded_total";
-/// Checkouts whose time was over; by `gate` and `stage`: `admission`, `item`, `backoff`, `start`, `creation` or `check`, as in
+/// Checkouts whose deadline passed; by `gate` and `stage`: `admission`, `item`, `backoff`, `start`, `creation` or `check`, as in
 /// [`ExpiredCheckouts`](crate::pool::ExpiredCheckouts).
 pub const POOL_EXPIRED: &str = "concurrency_governor_pool_expired_total";
 /// Failed attempts to create an item; by `gate` and `reason`: `failed`, `timed_out`, `panicked`, `not_started` or `abandoned`, as in
@@ -113,14 +113,14 @@ pub const ALL: [Metric; 48] = [
     Metric::new(LIMIT, MetricKind::Gauge, "the limit, in permits"),
     Metric::new(IN_USE, MetricKind::Gauge, "permits in use"),
     Metric::new(WAITING, MetricKind::Gauge, "requests in the queue"),
-    Metric::new(UNCLAIMED, MetricKind::Gauge, "admitted requests that have not returned their permit"),
-    Metric::new(HOLDERS_OVERDUE, MetricKind::Gauge, "holders that have had their permits for too long"),
+    Metric::new(UNCLAIMED, MetricKind::Gauge, "admitted requests whose future has not resolved yet"),
+    Metric::new(HOLDERS_OVERDUE, MetricKind::Gauge, "holders whose permits are overdue"),
     Metric::new(BUSY_KEYS, MetricKind::Gauge, "keys with permits in use or requests waiting"),
     Metric::new(STANDING, MetricKind::Gauge, "1 while requests that have waited too long are shed"),
     Metric::new(
         RETRY_AFTER,
         MetricKind::Gauge,
-        "when a request that is rejected now should be made again, in seconds",
+        "the time after which a request that is rejected now should be retried, in seconds",
     ),
     Metric::new(PAUSED, MetricKind::Gauge, "1 while the gate is paused"),
     Metric::new(DEBT, MetricKind::Gauge, "permits in use above a lowered limit"),
@@ -152,12 +152,12 @@ pub const ALL: [Metric; 48] = [
         "1 while the pool waits before its next attempt to create an item",
     ),
     Metric::new(POOL_CREATED, MetricKind::Counter, "items created"),
-    Metric::new(POOL_ADDED, MetricKind::Counter, "items put into the pool ready-made"),
+    Metric::new(POOL_ADDED, MetricKind::Counter, "items that existed already and were added to the pool"),
     Metric::new(POOL_REUSED, MetricKind::Counter, "checkouts that got an existing item"),
     Metric::new(POOL_EVICTED, MetricKind::Counter, "items dropped because they were idle for too long"),
     Metric::new(POOL_DETACHED, MetricKind::Counter, "items detached from the pool"),
     Metric::new(POOL_DISCARDED, MetricKind::Counter, "items dropped for any other reason, by reason"),
-    Metric::new(POOL_EXPIRED, MetricKind::Counter, "checkouts whose time was over, by stage"),
+    Metric::new(POOL_EXPIRED, MetricKind::Counter, "checkouts whose deadline passed, by stage"),
     Metric::new(POOL_CREATE_FAILURES, MetricKind::Counter, "failed attempts to create an item, by reason"),
     Metric::new(POOL_CREATE, MetricKind::Histogram, "time to create an item"),
     Metric::new(

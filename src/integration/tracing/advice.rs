@@ -56,7 +56,7 @@ fn how_to_change(part: &DerivedPart) -> String {
 pub(super) fn for_fault(resource: Resource, fault: &ProbeFault, kept: Reading) -> String {
     let remedy = match fault {
         ProbeFault::Failed(_) if resource.is_feedback() => "fix the rule of the gate",
-        ProbeFault::Failed(_) => "make what the probe reads readable",
+        ProbeFault::Failed(_) => "make the source of the probe readable",
         ProbeFault::TimedOut { .. } => "raise `GovernorBuilder::probe_deadline`",
         ProbeFault::Stuck => "its `measure` must not block the thread: use `spawn_blocking` in it",
         ProbeFault::Panicked { .. } => "fix its `measure`",

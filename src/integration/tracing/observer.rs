@@ -12,16 +12,16 @@ use crate::plan::LeaseState;
 /// | event | level | fields |
 /// |---|---|---|
 /// | a limit changed | `INFO`; `WARN` if there is debt; `DEBUG` if the rule of an adaptive gate decides | `gate`, `from`, `to`, `debt` |
-/// | a reading changed | `INFO`; `DEBUG` for a limit that such a rule has chosen | `resource`, `from`, `to` |
-/// | feedback chose another limit | `DEBUG` | `gate`, `from`, `to`, `reason` |
+/// | a reading changed | `INFO`; `DEBUG` for a limit that the rule of an adaptive gate has chosen | `resource`, `from`, `to` |
+/// | the rule of an adaptive gate chose another limit | `DEBUG` | `gate`, `from`, `to`, `reason` |
 /// | a rise is not confirmed yet | `DEBUG` | `resource`, `held`, `seen`, `remaining` |
 /// | a probe failed | `WARN` | `resource`, `kept` |
 /// | a probe works again | `INFO` | `resource`, `reading` |
 /// | new readings were rejected | `ERROR` | |
-/// | a lease of a shared gate has another state | `INFO`; `WARN` if it is `draining` or `unreachable` | `gate`, `from`, `to`, `block` |
+/// | the state of the lease of a shared gate changed | `INFO`; `WARN` if it is `draining` or `unreachable` | `gate`, `from`, `to`, `block` |
 /// | the limit of a fleet was set | `INFO` | `gate`, `from`, `to`, `version` |
 /// | a permit is overdue | `WARN` | `gate`, `overdue` |
-/// | a granted request is not polled | `WARN` | `gate`, `unclaimed` |
+/// | an admitted request is not polled | `WARN` | `gate`, `unclaimed` |
 /// | a gate is stalled | `ERROR` | `gate`, `waiting` |
 /// | tasks wait for each other | `ERROR` | |
 ///

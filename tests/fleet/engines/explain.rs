@@ -23,7 +23,7 @@ fn the_answer_of_a_ledger_is_explained() {
     let plan = PlanFile::new("closed");
     let ask = |cpu: &str| plan.explain(&url(&server), cpu);
     let none = succeed(&mut plan.explain(&url(&server).replace("redis://", "valkey://"), "1"));
-    assert!(none.contains("no process has reported; the first one brings the limit 24"), "{none}");
+    assert!(none.contains("no process has reported yet; the first one sets the limit to 24"), "{none}");
 
     let ledger = RedisLedger::new(&*url(&server)).unwrap();
     let runtime = Runtime::new().unwrap();
@@ -38,7 +38,7 @@ fn the_answer_of_a_ledger_is_explained() {
     );
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words(&printed).contains(&expected), "{printed}");
-    assert!(printed.contains("the local limit 64 is the most that the process asks for"), "{printed}");
+    assert!(printed.contains("the process requests at most its local limit 64"), "{printed}");
     assert!(!printed.contains("want more"), "one process has no others: {printed}");
     let wide = succeed(&mut ask("2"));
     assert!(words(&wide).contains("the limit of the fleet is below the local limit 128"), "{wide}");

@@ -1,4 +1,4 @@
-//! The exchanges that one Redis makes in a second, by the number of holders. Prints a table for docs/FLEET.md.
+//! The exchanges that one Redis makes in a second, by the number of holders. Prints a table for docs/PERFORMANCE.md.
 
 #![expect(clippy::print_stdout, reason = "the table is printed")]
 

@@ -1,5 +1,5 @@
 //! What happens when a Redis that was gone is back: thousands of holders without a lease come at the same time. Prints a report for
-//! docs/FLEET.md.
+//! docs/PERFORMANCE.md.
 
 #![expect(clippy::print_stdout, reason = "the report is printed")]
 

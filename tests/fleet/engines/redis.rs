@@ -156,7 +156,7 @@ fn errors_say_what_is_wrong() {
 
         let strict = ledger.clone().acknowledged_by(1, Duration::from_millis(10));
         let lonely = strict.exchange("io", ask("b", 1, 0)).await.unwrap_err().to_string();
-        assert_eq!(lonely, "0 of 1 replicas have acknowledged the exchange; it does not count");
+        assert_eq!(lonely, "0 of 1 replicas have acknowledged the exchange, so it has failed");
 
         redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).exec(&mut connection).unwrap();
         let replica = RedisLedger::new(url(&server)).unwrap().check().await.unwrap_err().to_string();

@@ -79,7 +79,7 @@ fn a_capture_reads_as_this_host() {
 
     let again = probe::capture(directory.path()).unwrap_err();
     let expected = format!(
-        "{} is not empty (allowed: an empty directory, or one that is not there yet)",
+        "{} is not empty (allowed: an empty directory, or one that does not exist yet)",
         directory.path().display()
     );
     assert_eq!(again.to_string(), expected);

@@ -5,7 +5,7 @@ use crate::report::InputArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// What must hold, such as io>=64
+    /// A requirement, such as io>=64
     ///
     /// NAME is a gate of the plan, or its path, or a resource. OP is >=, >,
     /// =, < or <=. Repeat the flag for other requirements; all of them must

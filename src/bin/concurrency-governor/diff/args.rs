@@ -26,8 +26,8 @@ Examples:
 pub(crate) const NOTES: &str = "\
 What is compared:
   The plan is resolved on both hosts, with the same settings and environment.
-  The output has the readings and the limits that differ, with what decides
-  each limit.
+  The output has the readings and the limits that differ, and for each limit
+  the step or setting that decides it.
 
 Exit code:
   0 if the hosts have the same readings and limits, 1 if they differ, 2 for

@@ -21,7 +21,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Do not ask the ledgers of shared gates
+    /// Do not query the ledgers of shared gates
     #[arg(long)]
     pub(crate) no_ledger: bool,
 }
@@ -38,27 +38,29 @@ Examples:
 
 pub(crate) const NOTES: &str = "\
 The report:
-  First the limits in force, with what decides each. Then the problems, if there
-  are any: a reading that is unknown or only an upper bound, a soft limit on
-  descriptors that is low, and a setting above the derived limit. Then what
-  follows from what: the readings, the settings, and each formula step by step.
+  First the limits in force, with the step or setting that decides each. Then
+  the problems, if there are any: a reading that is unknown or only an upper
+  bound, a soft limit on descriptors that is low, and a setting above the
+  derived limit. Then the details: the readings, the settings, and each formula
+  step by step.
   The tables are as wide as the terminal, or 80 columns wide in a pipe.
 
 Shared gates:
   A gate with a table [gates.NAME.share] shares its limit with other processes.
-  The report shows what its ledger says, and the most that a process on this
-  host may use: the lower one of its local limit, which the formula gives, and
-  the limit of the fleet. The ledger is only read, and no lease is taken. It is
-  asked if the environment variable or the file with its URL is there, and must
-  answer within 2 s. If it does not, that is one of the problems, and all else
-  is shown. The exit code is then 0, as for a probe that fails. With --no-ledger
-  no ledger is asked. No output contains the user or password of a URL.
+  The report shows the answer of its ledger, and the largest number of permits
+  that a process on this host can get: its local limit (from the formula) or the
+  limit of the fleet, whichever is lower. The ledger is only read; no lease is
+  taken. The ledger is queried if the environment variable is set or the file
+  with its URL exists. It must answer within 2 s. Otherwise the report lists
+  this as a problem, and shows everything else. The exit code is then 0, as for
+  a probe that fails. With --no-ledger, no ledger is queried. No output contains
+  the user or password of a URL.
 
 Readings:
   These resources are always measured: cpu (cores), fd (file descriptors),
   memory (bytes) and tasks (processes and threads). Others are measured if the
   plan reads them: memory.available and memory.high (bytes), and pressure.cpu,
-  pressure.memory and pressure.io, each the share of time, 0 to 1, in which
+  pressure.memory and pressure.io, each the fraction of time, 0 to 1, in which
   work stalls. A plan can read any other resource if --reading gives its value.
   A reading of a resource that no gate reads and no probe measures is an error.
 
@@ -85,13 +87,13 @@ Plan file:
   shed = \"20ms\"                # optional: shed older requests in overload
   policy = \"clamp\"             # optional: for settings above the derived limit:
                                # trust (default), clamp or reject
-  measure_waits = false        # optional: measure waits, true by default
+  measure_waits = false        # optional: do not measure waits (default: true)
   track_holders = \"30s\"        # optional: keep a record of each permit; one in
                                # use for longer is overdue
   [gates.images]
   formula = \"gate uploads * 1/4\"
   within = \"uploads\"           # optional: each permit also counts there
-  weight = 2                   # optional: the share among those within uploads
+  weight = 2                   # optional: the share among the gates in uploads
   keys = { max = 4096, cap = \"1/4\", queue = 64 }   # optional: gates made on
                                # demand, such as one for each tenant
   [overrides]

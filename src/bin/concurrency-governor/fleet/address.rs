@@ -13,8 +13,8 @@ pub(crate) struct LedgerArgs {
     /// redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// with TLS,
     /// redis+sentinel:// with the addresses of sentinels, or
     /// postgres://[USER:PASSWORD@]HOST[:PORT]/DB. Other users of the host
-    /// can read the arguments of a program, so give a URL with a password by
-    /// --ledger-file or by the environment.
+    /// can read the arguments of a program. So pass a URL with a password by
+    /// --ledger-file or in the environment variable.
     #[arg(long = "ledger", value_name = "URL", conflicts_with = "file", verbatim_doc_comment)]
     pub(crate) url: Option<LedgerUrl>,
 

@@ -64,7 +64,7 @@ const MAX_BY: usize = 200;
 /// The value of a flag is wrong. The caller puts the flag and its value in front of the message.
 #[derive(Debug, thiserror::Error)]
 enum FleetFlagError {
-    #[error("not a name that a ledger keeps (allowed: 1 to {MAX_BY} bytes without control characters)")]
+    #[error("not a valid name of an operator (allowed: 1 to {MAX_BY} bytes without control characters)")]
     By,
 }
 
@@ -77,29 +77,29 @@ Examples:
 
 pub(crate) const NOTES: &str = "\
 Ledger:
-  --ledger has the URL of a Redis, a Valkey or a PostgreSQL. --ledger-file names
-  a file with the URL. Without both, the environment variable
-  CONCURRENCY_GOVERNOR_LEDGER has it. No output contains the user or password of
-  a URL.
+  --ledger gives the URL of a Redis, a Valkey or a PostgreSQL. --ledger-file
+  names a file with the URL. If neither is given, the URL is read from the
+  environment variable CONCURRENCY_GOVERNOR_LEDGER. No output contains the user
+  or password of a URL.
 
 TLS:
   rediss:// and valkeys://, and postgres:// with ?sslmode=require or
   ?sslmode=verify-full, connect over TLS, if the program was built with the
   features redis-tls and postgres-tls. The certificate and the host name of the
   server are always checked. The parameter sslrootcert=FILE names a PEM file
-  with the certificates to trust. Without it, those of the host are trusted, or
-  those in the environment variables SSL_CERT_FILE and SSL_CERT_DIR. A server
-  may ask for a certificate of its clients: sslcert=FILE names it, and
-  sslkey=FILE its private key, both in PEM.
+  with the certificates to trust. Without it, the certificates of the host are
+  trusted, or those in the environment variables SSL_CERT_FILE and SSL_CERT_DIR.
+  A server may ask for a certificate of its clients: sslcert=FILE names the
+  certificate, and sslkey=FILE its private key, both in PEM.
 
 States:
   `ready`: blocks grow as permits become free. `learning`: the ledger was
-  restarted, lost its state, or is new. For the time that is shown, each process
+  restarted, lost its state, or is new. For the displayed time, each process
   keeps its block and no block grows.
 
 Limits:
-  A new limit counts at once for what the ledger grants. Each process learns of
-  it with its next exchange. No permit in use is revoked.";
+  The ledger uses a new limit immediately. Each process receives it with its
+  next exchange. No permit in use is revoked.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:

@@ -57,9 +57,9 @@ pub(crate) struct PlanArgs {
 
     /// Let the limit of a gate follow outcomes
     ///
-    /// RULE is `latency`, `arc` or `aimd 200ms`, with a start and a floor if
-    /// you like: `latency, start 16, floor 4`. With `off`, the limit follows
-    /// from the host alone. This replaces what the plan declares.
+    /// RULE is `latency`, `arc` or `aimd 200ms`. A start and a floor are
+    /// optional: `latency, start 16, floor 4`. With `off`, the limit is
+    /// derived from the host alone. This replaces the rule of the plan.
     #[arg(long = "adaptive", value_name = "GATE=RULE", value_parser = parse_adaptive_arg, verbatim_doc_comment)]
     pub(crate) adaptives: Vec<AdaptiveArg>,
 

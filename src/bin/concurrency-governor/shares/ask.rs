@@ -92,4 +92,4 @@ async fn ask_one(questions: LedgerQuestions) -> Vec<(usize, LedgerAnswer)> {
 /// The most time for the answers: a person waits for them.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-const NO_RUNTIME: &str = "the program cannot start what asks the ledger";
+const NO_RUNTIME: &str = "cannot start the runtime that queries the ledger";

@@ -97,7 +97,7 @@ impl SharedGateReport {
                 let without = match self.share.unreachable() {
                     Unreachable::Closed => "nothing".to_owned(),
                     Unreachable::Reserved { permits, .. } => format!("{permits} permits"),
-                    _ => "up to its local limit, whatever the others do".to_owned(),
+                    _ => "up to its local limit, so the limit of the fleet is not kept".to_owned(),
                 };
                 return vec![
                     format!("`{name}`, without an answer of its ledger"),
@@ -111,7 +111,7 @@ impl SharedGateReport {
         if figures.limit.is_some() {
             lines.push(match self.reserved() {
                 _ if self.usable(local) == Some(local.get().into()) => {
-                    format!("the local limit {local} is the most that the process asks for")
+                    format!("the process requests at most its local limit {local}")
                 }
                 0 => format!("the limit of the fleet is below the local limit {local}"),
                 own => format!("the limit of the fleet and {own} reserved are below the local limit {local}"),
@@ -121,13 +121,13 @@ impl SharedGateReport {
         lines
     }
 
-    /// Describes the share of each process while all of them want more, if it is less than what one may use.
+    /// Describes the share of each process if all of them use their full share, if it is less than what one may use.
     fn fair_share_line(&self, figures: &FleetFigures, local: Limit) -> Option<String> {
         let (limit, _) = figures.limit?;
         let processes = u64::try_from(figures.processes).ok()?;
         let share = u64::from(limit.get()).checked_div(processes)?.saturating_add(self.reserved());
         let is_less = self.usable(local).is_some_and(|usable| share < usable);
-        is_less.then(|| format!("while all {processes} processes want more, each has about {share}"))
+        is_less.then(|| format!("if all {processes} processes use their full share, each gets about {share}"))
     }
 
     /// Describes what the ledger says about the fleet, in lines. Empty if it has not answered.
@@ -135,7 +135,7 @@ impl SharedGateReport {
         let LedgerAnswer::Known(_, figures) = &self.answer else { return Vec::new() };
         let declared = self.leased_limit();
         let Some((limit, version)) = figures.limit else {
-            return vec![format!("no process has reported; the first one brings the limit {declared}")];
+            return vec![format!("no process has reported yet; the first one sets the limit to {declared}")];
         };
         let set_by = if figures.set_by.is_empty() { "the processes" } else { &figures.set_by };
         let differs = u64::from(limit.get()) != declared;
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// The lines say what is free or above the limit, and what each process has while all want more.
+    /// The lines say what is free or above the limit, and what each process gets if all use their full share.
     #[test]
     fn the_lines_say_what_the_numbers_mean() {
         let local = Limit::new(64);
@@ -303,8 +303,8 @@ mod tests {
                 "limit 100, set by ops (version 7)",
                 "granted 30 to 2 processes, 70 free",
                 "state ready",
-                "the local limit 64 is the most that the process asks for",
-                "while all 2 processes want more, each has about 50",
+                "the process requests at most its local limit 64",
+                "if all 2 processes use their full share, each gets about 50",
             ]
         );
         let lines = report("closed", 20, 30, 1).lines(local);

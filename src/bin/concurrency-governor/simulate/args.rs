@@ -24,8 +24,8 @@ pub(crate) struct SimulateArgs {
     ///
     /// SPEC describes the server and its clients, such as `workers 10,
     /// service exp 10ms, rate 2000/s`, or names a standard one, such as
-    /// `overload`. See `Plants` below. --adaptive gives the rule, which is
-    /// `latency` by default.
+    /// `overload`. See `Plants` below. --adaptive gives the rule; the default
+    /// is `latency`.
     #[arg(
         long,
         value_name = "SPEC",
@@ -39,10 +39,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "FILE", requires = "plant")]
     pub(crate) history: Option<PathBuf>,
 
-    /// Decide recorded decisions again
+    /// Replay recorded decisions
     ///
-    /// FILE has the lines of --history, or those of a printed history of a
-    /// program. Each decision must be the same again.
+    /// FILE was written by --history, or contains the printed `History` of a
+    /// program. The command fails if a decision differs.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub(crate) replay: Option<PathBuf>,
 
@@ -123,10 +123,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long, verbatim_doc_comment)]
     pub(crate) propagate_deadline: bool,
 
-    /// With --shed: clients ignore when to retry
+    /// With --shed: clients ignore the retry time
     ///
     /// A rejected client then retries when its attempt would have timed out,
-    /// and not when the error says.
+    /// and not after the time that the error gives.
     #[arg(long, verbatim_doc_comment)]
     pub(crate) ignore_retry_after: bool,
 
@@ -279,23 +279,30 @@ What is simulated:
   simulated: a request sleeps while it holds its permit. Simulated time passes
   as fast as it can be computed; --real-time makes it pass at its real speed.
   A permit of a gate within another gate counts at both. With --tenants, each
-  request is made in the name of its tenant, so the tenants share the gate as
-  its keys do. An adaptive gate keeps the limit that it starts with: what its
-  rule would do depends on the server, which --plant simulates.
+  request uses the key of its tenant, so the tenants share the gate as its keys
+  do. An adaptive gate keeps its initial limit: the decisions of its rule depend
+  on the server, which --plant simulates.
 
 Plants:
-  A server and its clients, each with an adaptive gate. Items with commas:
-  workers 10              each serves one request at a time
-  service exp 10ms        the time of a unit of work with its mean; or
-                          fixed 10ms, or lognormal 1 10ms (1 is the spread)
-  rate 2000/s             requests of all clients together
-  shared 0.01             all requests share the workers, and each one above
-                          their number slows all by 1 %
-  front 20ms              a time in front of the workers, whatever the load
-  most 30                 the server refuses requests above this number
+  A plant is a simulated server with clients. Each client calls the server
+  through an adaptive gate of its own. SPEC is a list of items, separated by
+  commas:
+  workers 10              the number of workers; each serves one request at a
+                          time
+  service exp 10ms        the service time of a request: exp is the distribution
+                          and 10ms the mean. Also: fixed 10ms, or
+                          lognormal 1 10ms (1 is the spread)
+  rate 2000/s             the arrival rate of all clients together
+  shared 0.01             the requests share the workers; each request beyond
+                          the number of workers slows all requests by 1 %
+  front 20ms              a fixed time before a request reaches the workers,
+                          whatever the load
+  most 30                 the server works on at most 30 requests; it rejects
+                          further requests with an overload error
   errors 0.2              a fifth of the requests fail because of their content
-  clients 9               each with a gate of its own
-  wait 50ms               how long a request waits at its gate
+  clients 9               the number of clients
+  wait 50ms               a request that has waited this long at its gate is
+                          rejected
   retries 3               how often a rejected request is tried again
   workers, service and rate can change: `workers 3 @20s`. The first item may be
   the name of a standard plant: overload, half-load, outage, slow-answers,
@@ -324,17 +331,18 @@ Overload:
   shedding        the library's shedding, with this target
   A client waits --timeout for its answer, and makes at most --attempts
   attempts. It retries at once if no answer comes in time. A rejected client
-  waits as long as the error says, or else until its timeout. The server does
-  the work of an admitted request to its end, even if the client has given up.
+  waits for the time that the error gives, or otherwise until its timeout. The
+  server completes the work of an admitted request, even if the client has given
+  up.
   The clock has a resolution of 1 ms.
   answered          clients that got an answer in one of their attempts
   gave up           clients that got none in all their attempts; the others were
                     still trying when the run ended
   after p50, p99    the time from the first attempt to that answer
   goodput           answers within the timeout per second
-  in burst          the same in the burst of --burst
-  of capacity       the goodput in the burst, or else in the whole run, in
-                    percent of the requests that the gate can serve
+  in burst          the goodput in the burst of --burst
+  of capacity       the goodput in the burst, or in the whole run without a
+                    burst, in percent of the requests that the gate can serve
   wait p50, p99     waits of the admitted requests, exact
   attempts          how the attempts ended; late: served after the timeout
   time              start of a twelfth of the run, with its goodput and its mean
@@ -344,19 +352,20 @@ Fleets:
   --hosts 1000 simulates 1000 hosts that share a limit through one ledger, with
   the lease and the exchange of the library. Messages take 1 to 3 ms. The fleet
   has started before the run, so that its leases are granted. A fault is one of:
-  redis-restart@20s       the server of the ledger restarts, and has lost its
-                          state; with 20s..25s, it is down for 5 s
-  postgres-restart@20s    the same, and the server keeps its state
-  flush@20s               the ledger loses its state, and its server goes on
+  redis-restart@20s       the server of the ledger restarts and loses its state;
+                          with 20s..25s, it is down for 5 s
+  postgres-restart@20s    the server restarts and keeps its state
+  flush@20s               the ledger loses its state; its server keeps running
   partition=10%@20s..30s  a tenth of the hosts is cut off from the ledger
-  crash=10%@20s           their processes end, and others start in their place;
-                          with 20s..30s, these start at 30 s
-  pause=10%@20s..22s      they stand still, with their work
+  crash=10%@20s           the processes of a tenth of the hosts crash, and new
+                          ones start at once; with 20s..30s, the new ones start
+                          at 30 s
+  pause=10%@20s..22s      a tenth of the hosts is suspended, with its work
   Without a percentage, half of the hosts have the fault. The fleet has
-  recovered from a fault when nine tenths of the requests that were in flight in
-  the second before it are in flight again.
-  fairness     the mean number of permits of a host in the run, and that of the
-               hosts with the fewest and the most
+  recovered from a fault when the requests in flight reach 90 % of their number
+  in the second before the fault.
+  fairness     the mean number of permits of a host in the run, and the means of
+               the hosts with the fewest and the most permits
   exchanges    calls that the ledger answers
 
 Columns of the report:
@@ -365,8 +374,8 @@ Columns of the report:
   done         requests that got a permit and released it
   rejected     requests without a permit: queue full, or max_wait passed
   pending      requests that held a permit or waited when the run ended
-  mean use     mean number of permits in use, in percent of the limit; those of
-               the gates within the gate count, too
+  mean use     mean number of permits in use, in percent of the limit; includes
+               the permits of the gates within the gate
   peak use     largest number of permits in use at the same time
   peak queue   largest number of requests waiting at the same time
   wait p50     half of the admitted requests waited at most this long

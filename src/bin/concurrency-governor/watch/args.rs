@@ -15,11 +15,11 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     pub(crate) every: Duration,
 
-    /// Show the holders of a diagnosis in this file
+    /// Read a diagnosis file, and show its holders
     #[arg(long, value_name = "FILE")]
     pub(crate) diagnosis: Option<PathBuf>,
 
-    /// Do not ask the ledgers of shared gates
+    /// Do not query the ledgers of shared gates
     #[arg(long)]
     pub(crate) no_ledger: bool,
 
@@ -38,7 +38,7 @@ fn parse_interval(given: &str) -> Result<Duration, IntervalError> {
 #[error("not an interval in the allowed range (allowed: 100ms to 24h, such as 1s or 5m)")]
 struct IntervalError;
 
-/// A refresh takes a tenth of a millisecond, and a person cannot read more than ten screens a second.
+/// A person cannot read more than ten screens a second.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) const EXAMPLES: &str = "\
@@ -52,24 +52,26 @@ pub(crate) const NOTES: &str = "\
 On a terminal:
   The screen shows all readings, all gates and the latest changes.
   Each reading and each gate has its value, a bar chart of its history with the
-  newest value on the right, and details: what is in use or free of a resource,
-  or what decides the limit of a gate. A value that has just changed is
-  highlighted.
+  newest value on the right, and details: how much of a resource is in use or
+  free, or the step or setting that decides the limit of a gate. A value that
+  has just changed is highlighted.
   A gate within another one stands below it, indented. The details say if a gate
-  above has a lower limit, and how many keys may be busy. `watch` sees the host
-  and the plan, but not the gates of a running process; for the keys that are
-  busy there, call `Gate::busy_keys` in that process.
+  above has a lower limit, and how many keys may be busy. `watch` reads the host
+  and the plan, but not the gates of a running process. To see the busy keys of
+  a process, call `Gate::busy_keys` in that process.
   The lowest bar is the minimum of the values shown, and the highest bar is the
   maximum. A value that did not change is a line of half height. An unknown
-  value is blank. For fd the chart shows the descriptors that `watch` itself has
-  open, for memory the available bytes, and for tasks the number that is free.
+  value is blank. For fd the chart shows the open descriptors of `watch` itself,
+  for memory the available bytes, and for tasks the number of free tasks.
   A gate with a table [gates.NAME.share] has a second row: the limit of the
   fleet, the state of its ledger, and the permits that are granted to all
-  processes, which its chart shows. The ledger is only read, at most every 2 s.
-  The screen does not wait for it. With --no-ledger it is not asked.
-  With --diagnosis, the holders of a running process are shown as well: of up to
-  five gates that track them, those with the most requests waiting, the three
-  places whose permits are in use for longest. The process writes
+  processes. Its chart shows the granted permits. The ledger is only read, at
+  most every 2 s. The screen does not wait for it. With --no-ledger, the ledger
+  is not queried.
+  With --diagnosis, the holders of a running process are shown as well, for up
+  to five gates: those with the most requests waiting, among the gates that
+  track holders. For each gate, three source locations are shown: those whose
+  permits have been in use for the longest time. The process writes
   `Governor::diagnose` as JSON to the file, which is read at each refresh.
   Press q, Esc or Ctrl-C to quit. Ctrl-Z suspends the program.
 

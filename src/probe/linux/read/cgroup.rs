@@ -170,7 +170,7 @@ fn find_levels(
 
     // The mounts that may show it.
     if mounts.is_incomplete() {
-        notes.weakening.push(format!("{MOUNTINFO} has too many cgroup mounts, and not all are looked at"));
+        notes.weakening.push(format!("{MOUNTINFO} has too many cgroup mounts, and not all are read"));
     }
     let mounts: Vec<&CgroupMount> =
         mounts.iter().filter(|mount| mount.has_controller(member.version, name)).collect();

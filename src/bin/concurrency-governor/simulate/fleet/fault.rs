@@ -22,13 +22,13 @@ pub(super) enum FleetFaultKind {
     RedisRestart,
     /// The server of the ledger restarts with its state.
     PostgresRestart,
-    /// The ledger loses its state, and its server goes on.
+    /// The ledger loses its state, and its server keeps running.
     Flush,
     /// Hosts are cut off from the ledger.
     Partition,
-    /// The processes of hosts end, and others start in their place.
+    /// The processes of hosts crash, and new ones start.
     Crash,
-    /// Hosts stand still, with their work.
+    /// Hosts are suspended, with their work.
     Pause,
 }
 
@@ -115,9 +115,9 @@ pub(crate) enum FleetFaultError {
         "`{name}` is not a fault (allowed: redis-restart, postgres-restart, flush, partition, crash, pause)"
     )]
     Kind { name: String },
-    #[error("a fault of the ledger has no share (allowed with partition, crash and pause)")]
+    #[error("a fault of the ledger takes no percentage (allowed with partition, crash and pause)")]
     ShareOfLedger,
-    #[error("the share is not a part of the hosts (allowed: 1% to 100%)")]
+    #[error("the percentage of hosts is out of range (allowed: 1% to 100%)")]
     Share,
     #[error("the time is not a duration (allowed: such as 20s, or 20s..30s)")]
     Time,
