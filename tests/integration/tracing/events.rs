@@ -100,7 +100,8 @@ async fn a_failed_probe_says_what_to_do() {
     let events = observed.refresh().await;
     let fd = find(&events, "resource", "fd");
     assert_eq!((fd.level, fd.field("kept")), (Level::WARN, "2000"));
-    for part in ["permission denied", "make the source of the probe readable", "the limits stay as they are"] {
+    for part in ["permission denied", "make the source of the probe readable", "the limits stay as they are"]
+    {
         assert!(fd.field("message").contains(part), "{part}: {fd:?}");
     }
     let cpu = find(&events, "resource", "cpu").field("message");
