@@ -49,7 +49,7 @@ pub struct PoolStatus {
     /// How long successful creations took.
     pub creates: Histogram,
     /// How long checkouts waited that were served after a wait: from their arrival to their item, in the gate's queue and
-    /// after it. A checkout that gave up or failed is not recorded.
+    /// after it. A checkout that gave up or failed is not recorded. Waits at the gate are sampled as described at [`Histogram`].
     pub waits: Histogram,
 }
 
