@@ -20,7 +20,7 @@ fn simulate_json(flags: &[&str]) -> Value {
 const SHORT: [&str; 8] =
     ["--ttl", "2s", "--max-hold", "500ms", "--hold", "uniform(10ms, 500ms)", "--for", "40s"];
 
-/// F1, F3: a restart without the state admits nothing above the limit. The same seed gives the same report.
+/// P70, P72: a restart without the state admits nothing above the limit. The same seed gives the same report.
 #[test]
 fn a_restart_of_the_ledger_keeps_the_limit() {
     let flags = ["--hosts", "40", "--for", "2m", "--fault", "redis-restart@20s"];
@@ -50,7 +50,7 @@ fn json_has_the_documented_shape() {
     assert_eq!(printed, include_str!("fleet_simulation.json"));
 }
 
-/// F5: each fault keeps the limit, takes permits out of use, and is over within a span and some exchanges.
+/// P74: each fault keeps the limit, takes permits out of use, and is over within a span and some exchanges.
 #[test]
 fn faults_recover_within_a_span() {
     for (fault, shows) in [
@@ -73,7 +73,7 @@ fn faults_recover_within_a_span() {
     }
 }
 
-/// F6: an idle host calls the ledger three times in a ttl.
+/// P75: an idle host calls the ledger three times in a ttl.
 #[test]
 fn exchanges_follow_from_the_hosts() {
     let flags = ["--hosts", "100", "--limit", "1000", "--demand", "2", "--for", "1m"];

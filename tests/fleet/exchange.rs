@@ -7,7 +7,7 @@ use concurrency_governor::fleet::{Grant, LedgerServer, LedgerState};
 use crate::oracle::LedgerOracle;
 use crate::trace::{Trace, TraceStep};
 
-/// F1, F3, F5, F11: after each of many random steps, the answer and every entry are those of an oracle that adds everything up anew.
+/// P70, P72, P74, P80: after each of many random steps, the answer and every entry are those of an oracle that adds everything up anew.
 ///
 /// `FLEET_MODEL_STEPS` sets the number of steps, and `FLEET_MODEL_FIRST` the first trace. `.ci/run model` takes 2 * 10^6 steps.
 #[test]

@@ -132,7 +132,7 @@ fn a_ledger_without_state_learns() {
     assert_eq!(bench.exchange("b", says(0, 24)).cap, 0);
 }
 
-/// Rule 2, F8: a holder that knows a later epoch shows that the ledger has lost state, and epochs rise although their number was
+/// Rule 2, P77: a holder that knows a later epoch shows that the ledger has lost state, and epochs rise although their number was
 /// lost.
 #[test]
 fn epochs_rise_although_the_state_was_lost() {
@@ -184,7 +184,7 @@ fn a_replayed_message_changes_nothing() {
     assert_eq!(bench.state, before);
 }
 
-/// Rule 4, F5: an entry expires one span after its last exchange, and not before.
+/// Rule 4, P74: an entry expires one span after its last exchange, and not before.
 #[test]
 fn an_entry_expires_after_one_span() {
     let mut bench = Bench::new();
@@ -248,7 +248,7 @@ fn the_longest_short_holder_is_served_first() {
     assert_eq!(bench.exchange("b", says(0, 24)).cap, 8);
 }
 
-/// Rule 5, F11: a spare permit is kept for one turn if another holder waits for it, and for as long as wanted otherwise.
+/// Rule 5, P80: a spare permit is kept for one turn if another holder waits for it, and for as long as wanted otherwise.
 #[test]
 fn a_spare_permit_is_kept_for_one_turn() {
     let mut bench = Bench::new();
@@ -380,7 +380,7 @@ fn the_deadline_counts_from_the_send() {
     );
 }
 
-/// F7: a fall takes effect when the answer arrives. The next report has the lower cap, or the permits that are still in use.
+/// P76: a fall takes effect when the answer arrives. The next report has the lower cap, or the permits that are still in use.
 #[test]
 fn a_fall_holds_before_it_is_reported() {
     let mut lease = leased();
@@ -420,7 +420,7 @@ fn only_the_latest_answer_counts() {
     assert_eq!(lease.cap(), 12);
 }
 
-/// F6: exchanges are a third of the ttl apart, and 100 ms apart while more is wanted and granted.
+/// P75: exchanges are a third of the ttl apart, and 100 ms apart while more is wanted and granted.
 #[test]
 fn exchanges_become_rarer_if_they_bring_nothing() {
     let mut lease = leased();
@@ -440,7 +440,7 @@ fn exchanges_become_rarer_if_they_bring_nothing() {
     assert_eq!(gaps, [100, 200, 400, 800, 1600, 3000, 3000, 3000]);
 }
 
-/// F6: a holder that has its fair share does not hurry, although it has just grown and wants more. Otherwise all holders of a fleet
+/// P75: a holder that has its fair share does not hurry, although it has just grown and wants more. Otherwise all holders of a fleet
 /// that has learnt would ask several times within the same seconds.
 #[test]
 fn a_fair_share_brings_no_early_exchange() {

@@ -28,7 +28,7 @@ fn open(ledger: &(impl Ledger + Clone + 'static), limit: u32) -> SharedGate {
     share.max_hold(Duration::from_millis(100)).open(IO).unwrap()
 }
 
-/// F1: two gates on one ledger never have more permits in use than the limit, and both do work.
+/// P70: two gates on one ledger never have more permits in use than the limit, and both do work.
 #[tokio::test]
 async fn gates_share_one_limit() {
     let ledger = MemoryLedger::new();
@@ -57,7 +57,7 @@ async fn gates_share_one_limit() {
     assert_eq!(ledger.status("prod/io").await.unwrap().holders.len(), 2);
 }
 
-/// F3, F8, F10: without the ledger nothing is admitted after the deadline, a permit says that its lease has ended, and an error says
+/// P72, P77, P79: without the ledger nothing is admitted after the deadline, a permit says that its lease has ended, and an error says
 /// why. When the ledger is back, waiting requests are admitted.
 #[tokio::test]
 async fn a_lost_ledger_pauses_the_gate() {
@@ -135,7 +135,7 @@ async fn a_shared_request_waits_without_budget() {
     drop(waiting.await.unwrap());
 }
 
-/// F6: a runtime that is blocked for longer than a lease lasts does not lose it, because another thread renews it.
+/// P75: a runtime that is blocked for longer than a lease lasts does not lose it, because another thread renews it.
 #[tokio::test]
 async fn a_blocked_runtime_keeps_its_lease() {
     let gate = open(&MemoryLedger::new(), 4);
@@ -172,7 +172,7 @@ async fn weights_are_at_most_the_limit_of_the_fleet() {
     assert_eq!(gate.acquire().await.unwrap_err(), AcquireError::Closed { gate: IO }.into());
 }
 
-/// F10: the deadline of a request ends its wait at a paused gate, and the error says why the gate is paused. At a gate with a lease it
+/// P79: the deadline of a request ends its wait at a paused gate, and the error says why the gate is paused. At a gate with a lease it
 /// says that the deadline has passed.
 #[tokio::test]
 async fn a_deadline_says_why_the_gate_is_paused() {

@@ -20,7 +20,7 @@ const GUARD_MS: u64 = 1000;
 const SPAN_MS: u64 = TTL_MS + GRACE_MS + GUARD_MS;
 const TIMEOUT_MS: u64 = 400;
 
-/// F1, F3, F4, F5: with faults of every kind, the work in flight of all processes is never above the limit, and work is done.
+/// P70, P72, P73, P74: with faults of every kind, the work in flight of all processes is never above the limit, and work is done.
 ///
 /// `FLEET_SEEDS` sets the number of simulations. `.ci/run model` runs 2000.
 #[test]
@@ -59,7 +59,7 @@ fn permits_are_used_and_shared_equally() {
     }
 }
 
-/// F11: with more processes than permits, each process waits at most ⌈processes/limit⌉ spans for its next permit.
+/// P80: with more processes than permits, each process waits at most ⌈processes/limit⌉ spans for its next permit.
 #[test]
 fn more_processes_than_permits_take_turns() {
     for (processes, limit) in [(5, 1), (12, 4), (9, 8), (20, 3)] {
@@ -76,7 +76,7 @@ fn more_processes_than_permits_take_turns() {
     }
 }
 
-/// F5: the permits of a process that ends are in use by the others within one span.
+/// P74: the permits of a process that ends are in use by the others within one span.
 #[test]
 fn the_permits_of_a_crashed_process_come_back_within_one_span() {
     let mut fleet = Fleet::new(3, Weather::Fair);
@@ -88,7 +88,7 @@ fn the_permits_of_a_crashed_process_come_back_within_one_span() {
     assert!(fleet.processes[1].lease.cap() >= 20, "{:?}", fleet.processes[1].lease);
 }
 
-/// F3: after the ledger has lost its state, nothing is admitted above the limit, and after one span all permits are in use again.
+/// P72: after the ledger has lost its state, nothing is admitted above the limit, and after one span all permits are in use again.
 #[test]
 fn lost_state_freezes_for_at_most_one_span() {
     let mut fleet = Fleet::new(4, Weather::Fair);
@@ -100,7 +100,7 @@ fn lost_state_freezes_for_at_most_one_span() {
     assert_eq!(fleet.processes.iter().map(|process| process.work.len()).sum::<usize>(), 40);
 }
 
-/// F2: a process that holds permits for longer than it has declared adds at most its own block to the limit.
+/// P71: a process that holds permits for longer than it has declared adds at most its own block to the limit.
 #[test]
 fn a_violator_adds_at_most_its_own_block() {
     let mut fleet = Fleet::new(6, Weather::Fair);
@@ -117,7 +117,7 @@ fn a_violator_adds_at_most_its_own_block() {
     assert!(in_flight > 40, "the test is not empty: {in_flight}");
 }
 
-/// F6: a process makes at most ten calls a second while requests wait, and about three in a ttl otherwise.
+/// P75: a process makes at most ten calls a second while requests wait, and about three in a ttl otherwise.
 #[test]
 fn exchanges_are_rare() {
     let mut fleet = Fleet::new(5, Weather::Fair);

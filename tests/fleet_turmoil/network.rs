@@ -14,7 +14,7 @@ use crate::workers::{SPAN, work};
 
 const TICK: Duration = Duration::from_millis(10);
 
-/// F1, F3, F4, F5: with every fault, the work in flight is never above the limit, and after the faults the permits are used again.
+/// P70, P72, P73, P74: with every fault, the work in flight is never above the limit, and after the faults the permits are used again.
 ///
 /// `FLEET_SEEDS` sets the number of simulations. `.ci/run turmoil 10000` runs 10 000.
 #[test]

@@ -85,7 +85,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// The promised size of a future of `acquire`, with every option. A task that waits holds this much memory
 /// for its wait.
-const MAX_FUTURE_SIZE: usize = 96;
+const MAX_FUTURE_SIZE: usize = 80;
 
 /// Returns the number of allocations of this thread in 100 runs of the step, after 8 runs to warm up.
 fn count_allocations(mut step: impl FnMut()) -> usize {

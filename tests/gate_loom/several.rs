@@ -84,7 +84,8 @@ fn three_tasks_with_three_gates_do_not_deadlock() {
     });
 }
 
-/// N1 and N2: children of the same work, and children of two works that have all permits, end without a room that their own work holds.
+/// P103 and P104: children of the same work, and children of two works that have all permits, end without a permit that their own work
+/// holds.
 #[test]
 fn nested_requests_do_not_wait_for_their_own_work() {
     for works in [1, 2] {

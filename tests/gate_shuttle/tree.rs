@@ -162,7 +162,7 @@ fn priorities_bounds_and_pauses_on_two_levels() {
     });
 }
 
-/// N1: four threads with nested requests at keys and at their gate, which has fewer permits than there are requests, all end.
+/// P103: four threads with nested requests at keys and at their gate, which has fewer permits than there are requests, all end.
 #[test]
 fn nested_requests_on_two_levels() {
     check(|| {

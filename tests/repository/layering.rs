@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::imports::{Sources, is_within};
 
-/// The rooms of the library, from the bottom up. A room imports only itself and rooms of the lower rows.
-const ROOMS: [&[&str]; 7] = [
+/// The top-level modules of the library in layers, from the bottom up. A module imports only itself and modules of lower layers.
+const LAYERS: [&[&str]; 7] = [
     &["plan", "jitter"],
     &["feedback"],
     &["probe", "gate"],
@@ -76,9 +76,9 @@ fn planted_violations_are_found() {
         (
             "src/jitter.rs",
             "fn f() { super::gate::f() }",
-            vec!["lib::jitter imports lib::gate, which is in no lower room"],
+            vec!["lib::jitter imports lib::gate, which is in no lower layer"],
         ),
-        ("src/attic.rs", "", vec!["lib::attic is in no room"]),
+        ("src/attic.rs", "", vec!["lib::attic is in no layer"]),
         (
             "src/bin/p/watch/run.rs",
             "use crate::explain::table::f;",
@@ -107,8 +107,8 @@ fn find_problems(sources: &Sources) -> Vec<String> {
     let mut types: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for file in sources.files() {
         let module = file.module.as_str();
-        if module.starts_with("lib::") && row_of(module).is_none() {
-            problems.insert(format!("{module} is in no room"));
+        if module.starts_with("lib::") && layer_of(module).is_none() {
+            problems.insert(format!("{module} is in no layer"));
         }
         for path in sources.paths_used_by(file) {
             if let Some(definer) = sources.module_that_defines(&path).filter(|definer| *definer != module) {
@@ -125,9 +125,9 @@ fn find_problems(sources: &Sources) -> Vec<String> {
         }
     }
     for &(from, to) in &imports {
-        let is_lower = row_of(to).is_some_and(|row| Some(row) < row_of(from));
-        if from.starts_with("lib::") && room_of(from) != room_of(to) && !is_lower {
-            problems.insert(format!("{from} imports {to}, which is in no lower room"));
+        let is_lower = layer_of(to).is_some_and(|layer| Some(layer) < layer_of(from));
+        if from.starts_with("lib::") && top_module_of(from) != top_module_of(to) && !is_lower {
+            problems.insert(format!("{from} imports {to}, which is in no lower layer"));
         }
     }
     // Folders must not form a cycle either, so an import also counts for the folders that contain the two files.
@@ -143,12 +143,12 @@ fn find_problems(sources: &Sources) -> Vec<String> {
     problems.into_iter().collect()
 }
 
-fn room_of(module: &str) -> Option<&str> {
+fn top_module_of(module: &str) -> Option<&str> {
     module.split("::").nth(1)
 }
 
-fn row_of(module: &str) -> Option<usize> {
-    ROOMS.iter().position(|rooms| room_of(module).is_some_and(|room| rooms.contains(&room)))
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| top_module_of(module).is_some_and(|module| modules.contains(&module)))
 }
 
 /// Returns the first ancestors of two modules, or the modules themselves, that differ. Returns `None` if one contains the other.

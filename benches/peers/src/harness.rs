@@ -24,7 +24,7 @@ pub struct Row {
     pub contestants: Vec<Contestant>,
     /// The contestant that the ratios are relative to.
     pub base: &'static str,
-    /// The contestants with the same guarantees that the first contestant is to be faster than.
+    /// The contestants with the same guarantees that the first contestant should be faster than.
     pub ahead_of: &'static [&'static str],
     /// The planned duration of a run.
     pub run: Duration,
@@ -38,7 +38,10 @@ pub struct Row {
 pub struct Measured {
     pub name: &'static str,
     pub nanos: Spread,
+    /// Its time relative to that of the base, in the same round.
     pub ratio: Spread,
+    /// The time of the first contestant relative to its time, in the same round.
+    pub ratio_of_first: Spread,
 }
 
 /// The 10th, 50th and 90th percentile. They are NaN if there is no sample.
@@ -76,12 +79,15 @@ pub fn measure(row: &Row, rounds: usize) -> Vec<Measured> {
     }
     let base = row.contestants.iter().position(|contestant| contestant.name == row.base);
     let base = samples[base.expect("the base is a contestant of its row")].clone();
+    let first = samples[0].clone();
+    let ratios = |of: &[f64], to: &[f64]| Spread::of(of.iter().zip(to).map(|(of, to)| of / to).collect());
     row.contestants
         .iter()
         .zip(samples)
         .map(|(Contestant { name, .. }, nanos)| Measured {
             name,
-            ratio: Spread::of(nanos.iter().zip(&base).map(|(nanos, base)| nanos / base).collect()),
+            ratio: ratios(&nanos, &base),
+            ratio_of_first: ratios(&first, &nanos),
             nanos: Spread::of(nanos),
         })
         .collect()

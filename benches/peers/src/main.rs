@@ -106,7 +106,8 @@ fn print_tables(rounds: usize, ids: &[&str]) {
 
 /// Prints one table: a line per row, a column per contestant.
 ///
-/// The last column names each contestant that the first one is to be faster than, and is not.
+/// The last column names each contestant that the first one should be faster than, but is not: the median of their ratio within a round
+/// is above 1.
 fn print_times(rounds: usize, rows: &[Row]) {
     let mut names: Vec<&str> = Vec::new();
     for contestant in rows.iter().flat_map(|row| &row.contestants) {
@@ -115,20 +116,24 @@ fn print_times(rounds: usize, rows: &[Row]) {
         }
     }
     let [subject, others @ ..] = names.as_slice() else { return };
-    println!("\n| operation | {subject} | ratio | {} | not ahead of |", others.join(" | "));
-    println!("|---{}|", "|---".repeat(others.len() + 3));
+    println!("\n| row | operation | {subject} | ratio | {} | not ahead of |", others.join(" | "));
+    println!("|---{}|", "|---".repeat(others.len() + 4));
     for row in rows {
         let measured = measure(row, rounds);
         let of = |name: &str| measured.iter().find(|measured| measured.name == name);
         let own: &Measured = &measured[0];
         let cells: Vec<_> =
             others.iter().map(|name| of(name).map_or(String::new(), |other| median(&other.nanos))).collect();
-        let is_behind = |name: &&&str| of(name).is_some_and(|other| own.nanos.p50 >= other.nanos.p50);
+        let is_behind = |name: &&&str| of(name).is_some_and(|other| other.ratio_of_first.p50 > 1.0);
         let behind: Vec<_> =
             row.ahead_of.iter().filter(is_behind).map(|name| format!("**{name}**")).collect();
         let (nanos, ratio) = (spread(&own.nanos, 1), spread(&own.ratio, 2));
-        let (title, base) = (row.title, row.base);
-        println!("| {title} | {nanos} | {ratio} of {base} | {} | {} |", cells.join(" | "), behind.join(", "));
+        let Row { id, title, base, .. } = row;
+        println!(
+            "| {id} | {title} | {nanos} | {ratio} of {base} | {} | {} |",
+            cells.join(" | "),
+            behind.join(", ")
+        );
     }
 }
 

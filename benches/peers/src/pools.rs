@@ -149,7 +149,7 @@ macro_rules! all {
     };
 }
 
-/// The pools that this crate's pool is to be faster than.
+/// The pools that this crate's pool should be faster than.
 const OTHERS: &[&str] = &["deadpool", "bb8", "mobc"];
 
 pub fn rows() -> Vec<Row> {

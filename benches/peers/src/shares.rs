@@ -76,7 +76,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "key-cycle",
-            "16 keys that wait: release, grant, resume, enqueue",
+            "16 keys that wait: release, admit, resume, enqueue",
             vec![
                 of("gate", cycle_keys),
                 of("plain gate", cycle_plain),
@@ -87,7 +87,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "key-cycle-priority",
-            "16 keys that wait: release, grant, resume, enqueue",
+            "16 keys that wait: release, admit, resume, enqueue",
             vec![of("gate", cycle_keys), of("priority-semaphore", cycle_priority)],
             "priority-semaphore",
         ),

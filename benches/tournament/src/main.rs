@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let contestants = contestants();
     let names: Vec<&str> = contestants.iter().map(|contestant| contestant.name).collect();
     println!("Useful answers in percent of what is possible: the median of {seeds} seeds, and the worst.\n");
-    println!("| plant | {} |", names.join(" | "));
+    println!("| server | {} |", names.join(" | "));
     println!("|---|{}", "---|".repeat(names.len()));
 
     let mut near_best = vec![0_u32; names.len()];

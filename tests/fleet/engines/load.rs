@@ -23,7 +23,7 @@ use super::timing::{end_learning_in_redis, name};
 #[test]
 #[ignore = "prints times; needs an idle machine"]
 fn exchanges_of_one_redis() {
-    println!("| holders | exchanges/s | CPU of the server | script, p50 | exchanges/s of one core |");
+    println!("| processes | exchanges/s | CPU of the server | script, p50 | exchanges/s of one core |");
     println!("|---|---|---|---|---|");
     for holders in [100, 1000, 10_000, 100_000] {
         let Some(server) = start_server() else { return };

@@ -19,7 +19,7 @@ use super::differential::{TraceEngine, assert_same_answers, read_answer};
 use super::server::{TestServer, find_program};
 use crate::trace::OwnedAsk;
 
-/// F9: the function gives the answers of the pure step, on the same traces, and has the same state.
+/// P78: the function gives the answers of the pure step, on the same traces, and has the same state.
 #[test]
 fn the_function_follows_the_pure_step() {
     let Some(server) = start_server() else { return };

@@ -18,7 +18,7 @@ use super::differential::{TraceEngine, assert_same_answers, read_answer};
 use super::server::{TestServer, find_program};
 use crate::trace::OwnedAsk;
 
-/// F9: the script gives the answers of the pure step, on the same traces, and has the same state.
+/// P78: the script gives the answers of the pure step, on the same traces, and has the same state.
 #[test]
 fn the_script_follows_the_pure_step() {
     let Some(server) = start_server() else { return };
@@ -91,7 +91,7 @@ fn a_flush_begins_an_epoch() {
     });
 }
 
-/// F1, F3: gates of two processes stay within the limit while the server loses its state, and go on after its span.
+/// P70, P72: gates of two processes stay within the limit while the server loses its state, and go on after its span.
 #[test]
 fn gates_share_one_limit_over_a_flush() {
     let Some(server) = start_server() else { return };

@@ -22,7 +22,7 @@ const MORE_HOLDERS: [usize; 6] = [1, 10, 100, 1000, 10_000, 100_000];
 #[test]
 #[ignore = "prints times; needs an idle machine"]
 fn times_of_exchanges() {
-    println!("| ledger | holders | p10 | p50 | p90 | p99 | p50 to that of 100 |");
+    println!("| ledger | processes | p10 | p50 | p90 | p99 | p50 relative to 100 processes |");
     println!("|---|---|---|---|---|---|---|");
     print_rows("step", &MORE_HOLDERS, time_step);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();

@@ -9,7 +9,7 @@ use super::{ChaosFleet, run_under_faults};
 use crate::engines::postgres::{connect, installed, start_server, wait_until_ready};
 use crate::engines::server::TestServer;
 
-/// F1, F3, F5: the limit is kept while the server crashes, ends its connections and loses the row of the gate.
+/// P70, P72, P74: the limit is kept while the server crashes, ends its connections and loses the row of the gate.
 #[test]
 fn a_fleet_keeps_its_limit() {
     let Some(engine) = PostgresEngine::start() else { return };

@@ -8,7 +8,7 @@ use super::{ChaosFleet, LIMIT, run_under_faults};
 use crate::engines::redis::{execute, start_server, url};
 use crate::engines::server::TestServer;
 
-/// F1, F3, F5: the limit is kept while the server restarts without its state, ends its connections and is flushed.
+/// P70, P72, P74: the limit is kept while the server restarts without its state, ends its connections and is flushed.
 #[test]
 fn a_fleet_keeps_its_limit() {
     let Some(server) = start_server() else { return };

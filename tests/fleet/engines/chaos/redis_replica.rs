@@ -13,7 +13,7 @@ use super::{ChaosFleet, LIMIT, SPAN, run_under_faults};
 use crate::engines::redis::{execute, start_replica, start_server, wait_for_replica};
 use crate::engines::server::TestServer;
 
-/// F1, F3, F5: with exchanges that a replica must acknowledge, the limit is kept while replicas are promoted, also while the old
+/// P70, P72, P74: with exchanges that a replica must acknowledge, the limit is kept while replicas are promoted, also while the old
 /// primary goes on and a part of the fleet uses it.
 #[test]
 fn a_fleet_keeps_its_limit() {
