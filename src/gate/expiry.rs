@@ -17,7 +17,7 @@ use super::wake_list::WakeList;
 /// As [`Rearm::set`]. The requests that rely on the timer are woken before the panic continues.
 pub(super) fn set_timer<C: Core>(core: &C, rearm: Rearm) {
     let mut wake_list = WakeList::default();
-    set_timers(core, Some(rearm), &mut wake_list);
+    set_until_pending(core, Some(rearm), &mut wake_list);
     wake_list.wake_all();
 }
 
@@ -28,14 +28,14 @@ fn handle_timer<C: Core>(core: &C, timer: TimerId) {
         let mut wake_list = WakeList::default();
         let next = core.locked(|state, word| state.handle_timer(word, timer, clock::now, &mut wake_list));
         // Before the wakers: a waker that panics must not keep the timer from being set for the other requests.
-        set_timers(core, next, &mut wake_list);
+        set_until_pending(core, next, &mut wake_list);
         wake_list.wake_all();
     }));
     mem::forget(handled); // the drop of a payload may panic, too
 }
 
-/// Sets a timer, and sets it again for as long as it has fired in the meantime.
-fn set_timers<C: Core>(core: &C, mut next: Option<Rearm>, wake_list: &mut WakeList) {
+/// Sets a timer. If it fired while it was being set, ends the waits whose deadline has passed, and sets it for the next deadline.
+fn set_until_pending<C: Core>(core: &C, mut next: Option<Rearm>, wake_list: &mut WakeList) {
     while let Some(mut rearm) = next.take() {
         let on_panic = LoseTimerOnPanic { core, timer: rearm.timer() };
         rearm.set(); // without the lock: it calls tokio
