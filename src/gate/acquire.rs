@@ -15,13 +15,13 @@ use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::clock::{self, NEVER};
-use super::core::Core;
 use super::counters::Counter;
 use super::error::{AcquireError, AtLevel, Rejection};
 use super::expiry::{set_timer, timer_waker};
 use super::handle::Gate;
 use super::holders::record::HeldPermits;
 use super::holders::requester::Requester;
+use super::lock::GateLock;
 use super::permit::{OwnedPermit, Permit};
 use super::permits::Word;
 #[cfg(feature = "tracing")]
@@ -627,20 +627,20 @@ pub(super) struct Renewed {
 }
 
 /// Replaces the waker of a waiting request. If its timer was lost, registers its deadline with the timer of `runtime`.
-pub(super) fn renew<C: Core>(
-    core: &Arc<C>,
-    place: <C::Queue as Queue>::Place<'_>,
+pub(super) fn renew<L: GateLock>(
+    lock: &Arc<L>,
+    place: <L::Queue as Queue>::Place<'_>,
     mut waiter: Pin<&mut Waiter>,
     waker: Waker,
     runtime: Option<RuntimeId>,
 ) -> Renewed {
-    core.step(|state, _, wake_list| match (waiter.state(), runtime) {
+    lock.step(|state, _, wake_list| match (waiter.state(), runtime) {
         (WaiterState::Waiting | WaiterState::WokenEarly, _) => {
             wake_list.set_unused(state.replace_waker(place, waiter.as_mut(), waker));
             Renewed { is_stored: true, rearm: None, deadline: NEVER }
         }
         (WaiterState::TimerLost, Some(runtime)) => {
-            let make_waker = |timer| timer_waker(core, timer);
+            let make_waker = |timer| timer_waker(lock, timer);
             let rearm = state.reregister(place, waiter.as_mut(), waker, runtime, make_waker, wake_list);
             let deadline =
                 state.queue.request_mut(place, waiter.as_mut()).map_or(NEVER, |request| request.deadline);

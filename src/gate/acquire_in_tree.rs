@@ -10,12 +10,12 @@ use tokio::task::coop;
 
 use super::acquire::{GateRef, NO_RUNTIME, PendingRequest, ResetOnPanic, SlowOutcome, arrival_time};
 use super::clock::{self, NEVER};
-use super::core::Core;
 use super::counters::Counter;
 use super::error::Rejection;
 use super::expiry::{set_timer, timer_waker};
 use super::holders::record::RecordId;
 use super::holders::requester::Requester;
+use super::lock::GateLock;
 use super::queue::fair::QueueArrival;
 use super::queue::{FairQueue, Waiter};
 use super::state::{

@@ -5,8 +5,8 @@ use std::thread;
 
 use super::acquire::{GateRef, PendingRequest};
 use super::clock;
-use super::core::Core;
 use super::counters::Counter;
+use super::lock::GateLock;
 use super::permits::LockedPermits;
 use super::queue::{Queue, Removed, Waiter};
 use super::shared::Shared;

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::core::Core;
 use super::handle::Gate;
+use super::lock::GateLock;
 use super::state::DrainTicket;
 
 impl Gate {

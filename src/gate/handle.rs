@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
-use super::core::Core;
 #[cfg(feature = "fleet")]
 use super::counters::UnleasedRejection;
 use super::holders::holder::Holder;
 use super::key::Key;
+use super::lock::GateLock;
 use super::outcomes::{AttemptStart, OutcomeReader, OutcomeSampler};
 use super::queue::fair::NodeRules;
 use super::shared::Shared;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::clock;
-use super::core::Core;
 use super::handle::Gate;
 use super::holders::cycle::{FoundCycle, WaitCycle, find_cycles};
 use super::holders::holder::Findings;
 use super::holders::watch::ReportKind;
+use super::lock::GateLock;
 use super::tree::Tree;
 
 impl Gate {

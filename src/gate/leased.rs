@@ -1,7 +1,7 @@
 //! Queries of a lease on the gate whose limit it sets. The gate is standalone or the root of its tree.
 
-use super::core::Core;
 use super::handle::Gate;
+use super::lock::GateLock;
 use super::permits::Word;
 use crate::plan::Limit;
 

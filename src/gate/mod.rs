@@ -28,7 +28,7 @@
 //! handle                                   Gate and its builder
 //! expiry                                   deadlines: what happens when a timer fires
 //! shared, tree                             one gate: the permits, the lock, the counters; gates that share a lock
-//! core                                     the lock, and the steps that run under it
+//! lock                                     the lock, and the steps that run under it
 //! state/                                   the rules of admission behind the lock
 //! queue/, permits/, holders/, books        the wait queue; the atomic word of the fast path, which is also the lock; records of the
 //!                                          permits in use, at gates that track them; statistics
@@ -61,7 +61,7 @@ mod expiry;
 mod shared;
 mod tree;
 
-mod core;
+mod lock;
 mod state;
 
 mod books;

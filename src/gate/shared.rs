@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
-use super::core::Core;
 use super::counters::{Counter, ShardedCounters};
 use super::error::TryAcquireError;
 use super::holders::holder::HolderState;
 use super::holders::record::{HeldPermits, RecordId};
 use super::holders::requester::Requester;
 use super::key::Key;
+use super::lock::GateLock;
 use super::number::next_number;
 use super::outcomes::OutcomeSampler;
 use super::permits::{Permits, Word};
@@ -50,7 +50,7 @@ pub(super) struct Shared {
     pub(super) permits: Permits<GateState<FifoQueue>>,
 }
 
-impl Core for Shared {
+impl GateLock for Shared {
     type Queue = FifoQueue;
 
     #[inline]

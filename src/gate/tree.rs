@@ -12,7 +12,6 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::clock;
-use super::core::Core;
 use super::counters::ShardedCounters;
 use super::error::Rejection;
 use super::holders::holder::{Findings, Holder};
@@ -20,6 +19,7 @@ use super::holders::record::{HeldPermits, RecordId};
 use super::holders::requester::Requester;
 use super::holders::watch::{GateWatch, ReportKind};
 use super::key::Key;
+use super::lock::GateLock;
 use super::number::next_number;
 use super::permits::{LockedPermits, Permits, Word};
 use super::priority::Priority;
@@ -40,7 +40,7 @@ pub(super) struct Tree {
     number: u64,
 }
 
-impl Core for Tree {
+impl GateLock for Tree {
     type Queue = FairQueue;
 
     #[inline]
@@ -251,7 +251,7 @@ impl TreeNode {
     /// Records a report of this kind. Returns `false`, and records nothing, if the last one was less than 30 s ago.
     pub(super) fn start_report(&self, kind: ReportKind, now: i64) -> bool {
         let id = self.place.declared();
-        self.tree
+        self.tree()
             .locked(|state, _| state.queue.watch_mut(id).is_some_and(|watch| watch.may_report(kind, now)))
     }
 
@@ -267,7 +267,7 @@ impl TreeNode {
         requester: impl FnOnce(&'static Location<'static>) -> Requester,
     ) {
         if self.is_tracked() {
-            self.tree.locked(|state, _| state.move_wait(waiter.request_address(), requester));
+            self.tree().locked(|state, _| state.move_wait(waiter.request_address(), requester));
         }
     }
 

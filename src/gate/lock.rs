@@ -11,7 +11,7 @@ use super::wake_list::WakeList;
 ///
 /// Each operation that needs the lock is a step of the [state](GateState). [`locked`](Self::locked) runs a step. [`step`](Self::step) also
 /// wakes the wakers that the step collects.
-pub(super) trait Core: Send + Sync + 'static {
+pub(super) trait GateLock: Send + Sync + 'static {
     type Queue: Queue;
 
     fn permits(&self) -> &Permits<GateState<Self::Queue>>;
