@@ -96,8 +96,8 @@ pub struct GateTotals {
     pub rejected: RejectedTotals,
 }
 
-/// What became of the requests that had to wait: `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out +
-/// shed + unleased +` the requests that [wait](GateStatus::waiting) now.
+/// What became of the requests that had to wait: `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out + shed +
+/// unleased +` the requests of the gate itself and its keys that wait now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueTotals {
