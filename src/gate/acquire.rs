@@ -15,20 +15,21 @@ use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::clock::{self, NEVER};
-use super::core::Core;
 use super::counters::Counter;
 use super::error::{AcquireError, AtLevel, Rejection};
 use super::expiry::{set_timer, timer_waker};
 use super::handle::Gate;
 use super::holders::record::HeldPermits;
 use super::holders::requester::Requester;
+use super::lock::GateLock;
 use super::permit::{OwnedPermit, Permit};
+use super::permits::Word;
 #[cfg(feature = "tracing")]
 use super::priority::Priority;
 use super::queue::fair::Ownership;
-use super::queue::{Queue, WaitBounds, Waiter, WaiterRules, WaiterState};
+use super::queue::{FifoQueue, Queue, WaitBounds, Waiter, WaiterRules, WaiterState};
 use super::shared::Shared;
-use super::state::{ArrivalDecision, WaitDeadline};
+use super::state::{ArrivalDecision, ArrivalTime, GateState, WaitDeadline};
 use super::timer::{Rearm, RuntimeId};
 
 pin_project! {
@@ -122,7 +123,7 @@ impl Future for AcquireOwned {
 /// A future that acquires permits of one gate.
 #[cfg(feature = "tracing")]
 pub(crate) trait AcquireFuture {
-    /// Returns the gate, or `None` after completion of an owned request, the weight and the priority.
+    /// Returns the gate, the weight and the priority. The gate is `None` after an owned request has completed.
     fn target(&self) -> (Option<&Gate>, u32, Priority);
 }
 
@@ -159,11 +160,11 @@ pub(super) trait GateRef {
     /// Whether the permits can leave the task.
     const OWNERSHIP: Ownership;
 
-    /// Returns the gate, or `None` after [`permit`](Self::permit).
+    /// Returns the gate, or `None` after [`take_permit`](Self::take_permit).
     fn gate(&self) -> Option<&Gate>;
 
     /// Creates the permit for an admitted request. Called once.
-    fn permit(&mut self, held: HeldPermits) -> Option<Self::Permit>;
+    fn take_permit(&mut self, held: HeldPermits) -> Option<Self::Permit>;
 }
 
 impl<'g> GateRef for &'g Gate {
@@ -177,7 +178,7 @@ impl<'g> GateRef for &'g Gate {
     }
 
     #[inline]
-    fn permit(&mut self, held: HeldPermits) -> Option<Permit<'g>> {
+    fn take_permit(&mut self, held: HeldPermits) -> Option<Permit<'g>> {
         Some(Permit::new(self, held))
     }
 }
@@ -196,7 +197,7 @@ impl GateRef for OwnedGate {
     }
 
     #[inline]
-    fn permit(&mut self, held: HeldPermits) -> Option<OwnedPermit> {
+    fn take_permit(&mut self, held: HeldPermits) -> Option<OwnedPermit> {
         self.0.take().map(|gate| OwnedPermit::new(gate, held))
     }
 }
@@ -222,7 +223,7 @@ pin_project! {
     }
 }
 
-/// What a poll finds that takes the slow path.
+/// The outcome of a poll on the slow path.
 #[derive(Clone, Copy)]
 pub(super) enum SlowOutcome {
     Admitted,
@@ -286,9 +287,9 @@ impl<G: GateRef> PendingRequest<G> {
             self.postpone();
             return Poll::Pending;
         };
-        mem::forget(budget); // it stays spent; `made_progress` would end with a call of the destructor: row `cycle`
+        mem::forget(budget); // spends the budget; `made_progress` would also call a destructor: benchmark row `cycle`
         self.as_mut().claim();
-        let permit = self.project().gate.permit(HeldPermits::untracked(weight));
+        let permit = self.project().gate.take_permit(HeldPermits::untracked(weight));
         Poll::Ready(Ok(permit.expect("a request is admitted once")))
     }
 
@@ -297,10 +298,10 @@ impl<G: GateRef> PendingRequest<G> {
     fn take_granted(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> G::Permit {
         spend_budget(cx);
         let held = self.as_mut().finish_granted(|location| Requester::polled(location, cx.waker()));
-        self.project().gate.permit(held).expect("a request is admitted once")
+        self.project().gate.take_permit(held).expect("a request is admitted once")
     }
 
-    /// Completes a request at a gate that tracks its holders, whose permits the caller takes now.
+    /// Completes a [`Granted`](WaiterState::Granted) request. The caller takes its permits now.
     pub(super) fn finish_granted(
         mut self: Pin<&mut Self>,
         requester: impl FnOnce(&'static Location<'static>) -> Requester,
@@ -314,7 +315,7 @@ impl<G: GateRef> PendingRequest<G> {
         HeldPermits::new(self.waiter.weight(), record)
     }
 
-    /// Completes an admitted request whose permits the caller takes now.
+    /// Completes an [`Admitted`](WaiterState::Admitted) request. The caller takes its permits now.
     #[inline]
     pub(super) fn claim(mut self: Pin<&mut Self>) {
         if self.as_mut().project().waiter.finish_admitted() {
@@ -322,7 +323,7 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Counts an admitted request that keeps its permits until its task has budget again.
+    /// Counts an admitted request that stays pending, with its permits, until its task has budget again.
     #[cold]
     fn postpone(mut self: Pin<&mut Self>) {
         if self.as_mut().project().waiter.postpone() {
@@ -332,13 +333,13 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Polls a request that the fast path did not admit. If the outcome is that it is admitted, its state is
+    /// Polls a request that the fast path did not admit. If the outcome is [`SlowOutcome::Admitted`], the waiter is in the state
     /// `Admitted`.
     #[inline(never)]
     fn poll_slow(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker();
         match self.waiter.state() {
-            WaiterState::Idle | WaiterState::StrictlyIdle if self.as_mut().has_deadline() => {
+            WaiterState::Idle | WaiterState::StrictlyIdle if self.as_mut().may_have_deadline() => {
                 self.arrive_with_deadline(cx)
             }
             WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
@@ -350,9 +351,10 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Returns that a request at a gate that tracks its holders is granted. A task without budget takes its permits at a later poll.
+    /// Returns [`SlowOutcome::Granted`], or `Pending` if the task has no budget left. The task then takes the permits at a later poll.
     #[cold]
     pub(super) fn poll_granted(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+        // `poll_proceed` registers the waker if the budget is spent, so that the task is polled again.
         if !coop::has_budget_remaining() && coop::poll_proceed(cx).is_pending() {
             self.postpone();
             return Poll::Pending;
@@ -383,14 +385,14 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Makes a request whose wait ends at a deadline, or at a gate that is part of a tree.
+    /// Makes a request that has a deadline, or whose gate is part of a tree.
     #[cold]
     #[inline(never)]
     fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let Some(node) = &shared.node else { return self.arrive_until_deadline(cx) };
-        // Mostly nothing waits in the tree, and the request fits. Then it needs neither a waker nor the clock.
+        // The usual case: no request waits in the tree, and this one fits. It needs neither a waker nor the clock.
         let weight = this.waiter.weight();
         if this.waiter.admit_if(|| !node.tree().has_waiters() && node.try_acquire_quiet(weight)) {
             shared.counters.increment(Counter::Admitted);
@@ -399,7 +401,7 @@ impl<G: GateRef> PendingRequest<G> {
         self.arrive_in_busy_tree(cx)
     }
 
-    /// Makes a request whose wait ends at a deadline.
+    /// Makes a request that has a deadline, at a standalone gate.
     #[inline(never)]
     fn arrive_until_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker().clone(); // without the lock, see `arrive`
@@ -409,15 +411,11 @@ impl<G: GateRef> PendingRequest<G> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let instant = bounds.end(now, shared.max_wait());
+        let time = arrival_time(&this.waiter, now, instant, bounds.deadline);
         let mut locked = shared.lock();
         let (state, word) = locked.parts();
         // A task whose budget is spent is not rejected now: if it were, it could retry for ever without yielding.
-        let decision = if instant <= now {
-            let is_strict = this.waiter.is_strict() && bounds.deadline <= now;
-            state.decide_expired_arrival(word, &this.waiter, is_strict, coop::has_budget_remaining)
-        } else {
-            state.decide_arrival(word, &this.waiter, coop::has_budget_remaining)
-        };
+        let decision = decide_arrival(state, word, &this.waiter, time, coop::has_budget_remaining);
         if !matches!(decision, ArrivalDecision::MustWait) {
             drop(locked);
             return self.complete_arrival(decision, waker, cx);
@@ -428,7 +426,7 @@ impl<G: GateRef> PendingRequest<G> {
         }
         let Some(runtime) = runtime else {
             drop(locked);
-            drop(waker); // may panic itself, so not while this thread panics
+            drop(waker); // before the panic: its destructor may panic, too, and a second panic would abort the process
             panic!("{NO_RUNTIME}");
         };
         match state.register_deadline((), runtime, instant, |timer| timer_waker(shared, timer)) {
@@ -436,7 +434,9 @@ impl<G: GateRef> PendingRequest<G> {
                 let deadline = WaitDeadline { since: now, instant, timer };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
                 drop(locked);
-                self.set_timer(rearm, bounds);
+                if let Some(rearm) = rearm {
+                    self.set_timer(rearm, bounds);
+                }
                 Poll::Pending
             }
             Err(rejection) => {
@@ -455,7 +455,7 @@ impl<G: GateRef> PendingRequest<G> {
         cx: &mut Context<'_>,
     ) -> Poll<SlowOutcome> {
         let waiter = self.as_mut().project().waiter;
-        // The result is noted before the waker is dropped, which may panic.
+        // The waiter records the result before the waker is dropped, because its destructor may panic.
         match decision {
             ArrivalDecision::Admitted if waiter.state() == WaiterState::Granted => {
                 drop(unused);
@@ -471,7 +471,8 @@ impl<G: GateRef> PendingRequest<G> {
                 drop(unused);
                 Poll::Ready(SlowOutcome::Rejected(rejection))
             }
-            // The task is woken when its budget is restored, and makes the request then.
+            // The task makes the request when it is polled with budget. `poll_proceed` registers its waker for that. If it finds budget
+            // after all, wake the task here.
             ArrivalDecision::NotYet | ArrivalDecision::MustWait => {
                 drop(unused);
                 if coop::poll_proceed(cx).is_ready() {
@@ -482,11 +483,11 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Stores the new waker of a request in the queue, and registers with another timer if the last one was lost.
+    /// Replaces the waker of a waiting request. If its timer was lost, registers its deadline with the timer of the current runtime.
     #[cold]
     #[inline(never)]
     fn poll_waiting(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
-        // The state may change at any time before the lock is taken: each round acts on what it finds under the lock.
+        // The state may change at any time before the lock is taken: each iteration acts on the state that it finds under the lock.
         loop {
             let runtime = match self.waiter.state() {
                 WaiterState::Waiting | WaiterState::WokenEarly => None,
@@ -506,27 +507,22 @@ impl<G: GateRef> PendingRequest<G> {
             };
             if let Some(rearm) = renewed.rearm {
                 let bounds = WaitBounds { max_wait: NEVER, deadline: renewed.deadline };
-                match &shared.node {
-                    None => self.as_mut().set_timer_of(&*shared, rearm, bounds),
-                    Some(node) => self.as_mut().set_timer_of(&**node.tree(), rearm, bounds),
-                }
+                self.as_mut().set_timer(rearm, bounds);
             }
-            if renewed.is_done && self.waiter.state().is_queued() {
+            if renewed.is_stored && self.waiter.state().is_queued() {
                 return Poll::Pending;
             }
         }
     }
 
     /// Sets a timer. If that panics, the request is removed from the queue and returns to `Idle`, with these bounds on its wait.
-    fn set_timer(self: Pin<&mut Self>, rearm: Option<Rearm>, bounds: WaitBounds) {
-        let Some(rearm) = rearm else { return };
+    fn set_timer(self: Pin<&mut Self>, rearm: Rearm, bounds: WaitBounds) {
         let shared = Arc::clone(self.shared());
-        self.set_timer_of(&*shared, rearm, bounds);
-    }
-
-    fn set_timer_of<C: Core>(self: Pin<&mut Self>, core: &C, rearm: Rearm, bounds: WaitBounds) {
         let on_panic = ResetOnPanic { request: self, bounds };
-        set_timer(core, rearm);
+        match &shared.node {
+            None => set_timer(&*shared, rearm),
+            Some(node) => set_timer(&**node.tree(), rearm),
+        }
         mem::forget(on_panic);
     }
 
@@ -538,9 +534,11 @@ impl<G: GateRef> PendingRequest<G> {
         if state.has_permits() {
             return Ok(());
         }
+        // Read before `finish`, after which the waiter has no detail any more.
         let detail = waiter.as_mut().removal_detail();
         let at = AtLevel::from_detail(detail);
         waiter.finish();
+        // The detail is a level with its value, or the time waited: the reason decides which.
         match state {
             WaiterState::Closed => Err(Rejection::Closed(at)),
             WaiterState::TooLarge => Err(Rejection::TooLarge(at)),
@@ -560,8 +558,9 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
+    /// Returns `true` if the request may have a deadline, or if its gate is part of a tree.
     #[inline]
-    fn has_deadline(mut self: Pin<&mut Self>) -> bool {
+    fn may_have_deadline(mut self: Pin<&mut Self>) -> bool {
         !self.as_mut().project().waiter.bounds().is_none() || self.shared().may_have_max_wait()
     }
 
@@ -579,7 +578,33 @@ impl<G: GateRef> PendingRequest<G> {
     }
 }
 
-/// Cancels a request on a panic, and resets it to `Idle`, with these bounds on its wait.
+/// Classifies an arrival. `instant` is the earliest deadline that applies, `own` the deadline that the request sets itself.
+pub(super) fn arrival_time(waiter: &Waiter, now: i64, instant: i64, own: i64) -> ArrivalTime {
+    if instant > now {
+        ArrivalTime::InTime
+    } else if waiter.is_strict() && own <= now {
+        ArrivalTime::LateAndStrict
+    } else {
+        ArrivalTime::Late
+    }
+}
+
+/// Decides an arrival at a standalone gate. `may_reject` is called before a rejection.
+pub(super) fn decide_arrival(
+    state: &mut GateState<FifoQueue>,
+    word: &mut Word,
+    waiter: &Waiter,
+    time: ArrivalTime,
+    may_reject: impl FnOnce() -> bool,
+) -> ArrivalDecision {
+    match time {
+        ArrivalTime::InTime => state.decide_arrival(word, waiter, may_reject),
+        ArrivalTime::Late => state.decide_expired_arrival(word, waiter, false, may_reject),
+        ArrivalTime::LateAndStrict => state.decide_expired_arrival(word, waiter, true, may_reject),
+    }
+}
+
+/// Cancels a request if a panic drops the guard, and resets it to `Idle`, with these bounds on its wait.
 pub(super) struct ResetOnPanic<'p, G: GateRef> {
     pub(super) request: Pin<&'p mut PendingRequest<G>>,
     pub(super) bounds: WaitBounds,
@@ -592,48 +617,55 @@ impl<G: GateRef> Drop for ResetOnPanic<'_, G> {
     }
 }
 
-/// The outcome of a poll of a request that waits.
+/// The outcome of [`renew`].
 pub(super) struct Renewed {
-    /// Whether the waiter was still in the state that its owner had read.
-    is_done: bool,
+    /// Whether the waiter was still in the state that its owner had read, so that its new waker was stored.
+    is_stored: bool,
     rearm: Option<Rearm>,
     /// The instant at which the wait ends, if a timer must be set.
     deadline: i64,
 }
 
-/// Stores the new waker of a request in the queue. If its timer was lost, registers its deadline with that of another runtime.
-pub(super) fn renew<C: Core>(
-    core: &Arc<C>,
-    place: <C::Queue as Queue>::Place<'_>,
+/// Replaces the waker of a waiting request. If its timer was lost, registers its deadline with the timer of `runtime`.
+pub(super) fn renew<L: GateLock>(
+    lock: &Arc<L>,
+    place: <L::Queue as Queue>::Place<'_>,
     mut waiter: Pin<&mut Waiter>,
     waker: Waker,
     runtime: Option<RuntimeId>,
 ) -> Renewed {
-    core.step(|state, _, wake_list| match (waiter.state(), runtime) {
+    lock.step(|state, _, wake_list| match (waiter.state(), runtime) {
         (WaiterState::Waiting | WaiterState::WokenEarly, _) => {
             wake_list.set_unused(state.replace_waker(place, waiter.as_mut(), waker));
-            Renewed { is_done: true, rearm: None, deadline: NEVER }
+            Renewed { is_stored: true, rearm: None, deadline: NEVER }
         }
         (WaiterState::TimerLost, Some(runtime)) => {
-            let make_waker = |timer| timer_waker(core, timer);
+            let make_waker = |timer| timer_waker(lock, timer);
             let rearm = state.reregister(place, waiter.as_mut(), waker, runtime, make_waker, wake_list);
             let deadline =
                 state.queue.request_mut(place, waiter.as_mut()).map_or(NEVER, |request| request.deadline);
-            Renewed { is_done: true, rearm, deadline }
+            Renewed { is_stored: true, rearm, deadline }
         }
         _ => {
             wake_list.set_unused(Some(waker));
-            Renewed { is_done: false, rearm: None, deadline: NEVER }
+            Renewed { is_stored: false, rearm: None, deadline: NEVER }
         }
     })
 }
 
-/// Counts a rejection as work of the task.
+/// Spends one unit of the cooperative budget of the task, if it has any left.
 #[cold]
 fn spend_budget(cx: &mut Context<'_>) {
     if let Poll::Ready(budget) = coop::poll_proceed(cx) {
         budget.made_progress();
     }
+}
+
+/// Returns an error after the task has spent one unit of its cooperative budget, as each rejection by a gate does. So a task that retries
+/// in a loop yields to the runtime.
+pub(crate) async fn reject<T, E>(error: E) -> Result<T, E> {
+    coop::consume_budget().await;
+    Err(error)
 }
 
 /// What a request asks for.

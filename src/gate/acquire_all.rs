@@ -6,9 +6,9 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::task::coop;
 use tokio::time::Instant;
 
+use super::acquire::reject;
 use super::clock;
 use super::error::AcquireError;
 use super::handle::Gate;
@@ -17,9 +17,9 @@ use crate::plan::GateName;
 
 /// Waits for permits of several gates, all or none.
 ///
-/// All callers acquire in one order, whatever the order of the list, so no set of such calls deadlocks. The order is that in which the
-/// gates were created; a gate within another one has the place of its root. While a call waits, it holds the permits of the gates before.
-/// A gate that is listed twice is requested once, with the sum of the weights.
+/// All callers acquire in one order, whatever the order of the list, so no set of such calls deadlocks. That is the order of creation; a
+/// gate of a tree counts as created with its root. While a call waits for a gate, it holds the permits of the gates before that one. A gate
+/// that is listed twice is requested once, with the sum of the weights.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -49,7 +49,7 @@ use crate::plan::GateName;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future gives everything back.
+/// Dropping the future removes the waiting request from its queue, and releases the permits that were acquired so far.
 #[track_caller]
 pub fn acquire_all<'g>(requests: impl IntoIterator<Item = (&'g Gate, u32)>) -> AcquireAll<'g> {
     let mut merged: Vec<(&Gate, u32)> = Vec::new();
@@ -60,11 +60,12 @@ pub fn acquire_all<'g>(requests: impl IntoIterator<Item = (&'g Gate, u32)>) -> A
         }
     }
     merged.sort_by_key(|(gate, _)| gate.order());
-    let is_of_one_tree = |pair: &[(&Gate, u32)]| match pair {
+    // The gates of a tree have the order of its root, so two of them are neighbours after the sort.
+    let conflict_of = |pair: &[(&Gate, u32)]| match pair {
         [(gate, _), (other, _)] if gate.order() == other.order() => Some(other.name()),
         _ => None,
     };
-    let conflict = merged.windows(2).find_map(is_of_one_tree);
+    let conflict = merged.windows(2).find_map(conflict_of);
     AcquireAll { requests: merged, conflict, max_wait: None, deadline: None, location: Location::caller() }
 }
 
@@ -72,9 +73,9 @@ pub fn acquire_all<'g>(requests: impl IntoIterator<Item = (&'g Gate, u32)>) -> A
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct AcquireAll<'g> {
-    /// In the order in which they are acquired, without a gate twice.
+    /// The merged requests, in the order of acquisition. Each gate occurs once.
     requests: Vec<(&'g Gate, u32)>,
-    /// A gate that is in the tree of another one.
+    /// A gate of this call that is in the same tree as another gate of this call.
     conflict: Option<GateName>,
     max_wait: Option<Duration>,
     deadline: Option<Instant>,
@@ -97,14 +98,11 @@ impl<'g> AcquireAll<'g> {
     async fn acquire(self) -> Result<PermitSet<'g>, AcquireError> {
         let Self { requests, conflict, max_wait, deadline, location } = self;
         if let Some(gate) = conflict {
-            coop::consume_budget().await; // as each rejection does, so that a task that tries again in a loop yields
-            return Err(AcquireError::SelfWait { gate });
+            return reject(AcquireError::SelfWait { gate }).await;
         }
-        let latest = max_wait.and_then(|wait| clock::to_instant(clock::add(clock::now(), wait)));
-        let deadline = match (deadline, latest) {
-            (Some(deadline), Some(latest)) => Some(deadline.min(latest)),
-            (deadline, latest) => deadline.or(latest),
-        };
+        // One deadline for all waits together.
+        let latest = max_wait.and_then(|wait| clock::to_deadline(clock::add(clock::now(), wait)));
+        let deadline = deadline.into_iter().chain(latest).min();
         let mut set = PermitSet { permits: Vec::with_capacity(requests.len()) };
         for (gate, weight) in requests {
             let request = gate.request().weight(weight).made_at(location);
@@ -127,7 +125,7 @@ impl<'g> IntoFuture for AcquireAll<'g> {
     }
 }
 
-/// Permits of several gates; from [`acquire_all`]. They are released when it is dropped, in the reverse order of their acquisition.
+/// Permits of several gates; from [`acquire_all`]. Dropping the set releases them in the reverse order of acquisition.
 #[must_use = "permits that are dropped at once protect no work"]
 pub struct PermitSet<'g> {
     permits: Vec<Permit<'g>>,

@@ -1,4 +1,4 @@
-//! Requests that arrive at a gate of a tree, beyond the fast path of `acquire.rs`.
+//! The slow path of requests that arrive at a gate of a tree. `acquire.rs` has the fast path.
 
 use std::mem;
 use std::pin::Pin;
@@ -8,22 +8,26 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::task::coop;
 
-use super::acquire::{GateRef, NO_RUNTIME, PendingRequest, ResetOnPanic, SlowOutcome};
+use super::acquire::{GateRef, NO_RUNTIME, PendingRequest, ResetOnPanic, SlowOutcome, arrival_time};
 use super::clock::{self, NEVER};
-use super::core::Core;
 use super::counters::Counter;
+use super::error::Rejection;
 use super::expiry::{set_timer, timer_waker};
 use super::holders::record::RecordId;
 use super::holders::requester::Requester;
-use super::queue::Waiter;
+use super::lock::GateLock;
 use super::queue::fair::QueueArrival;
-use super::state::{ArrivalDecision, ArrivalTime, TrackedRequest, TreeArrival, TreeWait, WaitDeadline};
-use super::timer::TimerId;
+use super::queue::{FairQueue, Waiter};
+use super::state::{
+    ArrivalDecision, ArrivalTime, GateState, TrackedRequest, TreeArrival, TreeWait, WaitDeadline,
+};
+use super::timer::{Rearm, RuntimeId, TimerId};
 use super::tree::TreeNode;
 use super::wake_list::WakeList;
 
 impl<G: GateRef> PendingRequest<G> {
-    /// Makes a request at a gate that is part of a tree in which requests wait, or where more than the permits decides.
+    /// Makes a request at a gate of a tree that the fast path did not admit: requests wait, the request does not fit, or the gate sheds or
+    /// tracks its holders.
     #[inline(never)]
     pub(super) fn arrive_in_busy_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let mut this = self.as_mut().project();
@@ -35,7 +39,7 @@ impl<G: GateRef> PendingRequest<G> {
             return self.arrive_tracked(cx, requester);
         }
         let has_deadline = !this.waiter.as_mut().bounds().is_none() || shared.max_wait() != NEVER;
-        // The usual request of a tree in which others wait already.
+        // The usual case in a tree with waiters: the request has no deadline, and its gate does not shed. The path is visited once.
         if node.tree().has_waiters() && !(this.waiter.is_strict() || has_deadline || node.sheds()) {
             let waker = cx.waker().clone(); // without the lock, see `arrive`
             let mut locked = node.tree().lock();
@@ -47,6 +51,7 @@ impl<G: GateRef> PendingRequest<G> {
                     drop(waker);
                     return Poll::Ready(SlowOutcome::Admitted);
                 }
+                // If a gate of the tree sheds, enqueuing may change the order of the requests: `arrive_in_tree_slow` handles that.
                 QueueArrival::MayWait(leaf) if !state.queue.sheds() => {
                     state.enqueue_in_leaf(word, leaf, this.waiter, waker, clock::now);
                     return Poll::Pending;
@@ -93,8 +98,8 @@ impl<G: GateRef> PendingRequest<G> {
         self.arrive_in_tree_slow(cx, Some(requester))
     }
 
-    /// Makes a request at a gate that is part of a tree, if it may have to wait until a deadline, or may be rejected. `requester` is
-    /// `Some` if the gate tracks its holders.
+    /// Makes a request at a gate of a tree that may have to wait until a deadline, or may be rejected. `requester` is `Some` if the gate
+    /// tracks its holders.
     #[cold]
     #[inline(never)]
     fn arrive_in_tree_slow(
@@ -107,6 +112,7 @@ impl<G: GateRef> PendingRequest<G> {
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         let waker = cx.waker().clone(); // without the lock, see `arrive`
+        // Only a deadline or shedding needs the clock.
         let (bounds, max_wait) = (this.waiter.as_mut().bounds(), shared.max_wait());
         let has_deadline = !bounds.is_none() || max_wait != NEVER;
         let now = if has_deadline || node.sheds() { clock::now() } else { 0 };
@@ -129,37 +135,24 @@ impl<G: GateRef> PendingRequest<G> {
             this.waiter.as_mut().mark_granted(record);
         }
         if matches!(decision, ArrivalDecision::MustWait) {
-            let mut rearm = None;
-            let deadline = match runtime {
-                _ if instant == NEVER && node.sheds() => {
-                    Ok(Some(WaitDeadline { since: now, instant, timer: TimerId::NONE }))
-                }
-                _ if instant == NEVER => Ok(None),
-                None => {
-                    drop(locked);
-                    wake_list.set_unused(Some(waker)); // its drop may panic, so not while this thread panics
-                    wake_list.wake_all();
-                    panic!("{NO_RUNTIME}");
-                }
-                Some(runtime) => {
-                    let make_waker = |timer| timer_waker(node.tree(), timer);
-                    let registered = state.register_deadline(node.place(), runtime, instant, make_waker);
-                    registered.map(|(timer, next)| {
-                        rearm = next;
-                        Some(WaitDeadline { since: now, instant, timer })
-                    })
-                }
-            };
-            match deadline {
-                Ok(deadline) => {
+            if instant != NEVER && runtime.is_none() {
+                drop(locked);
+                // Before the panic: the destructor of the waker may panic, too, and a second panic would abort the process.
+                wake_list.set_unused(Some(waker));
+                wake_list.wake_all();
+                panic!("{NO_RUNTIME}");
+            }
+            match register_wait(state, node, now, instant, runtime) {
+                Ok((deadline, rearm)) => {
                     let wait = TreeWait { deadline, tracked };
                     state.enqueue_in_tree(word, node.place(), this.waiter, waker, wait, clock::now);
                     if state.queue.sheds() {
-                        // The order of the requests may have changed.
+                        // Enqueuing may have changed the order of the requests. Then another one may fit now.
                         state.grant_waiters(word, clock::now, &mut wake_list);
                     }
                     drop(locked);
                     let tree = rearm.is_some().then(|| Arc::clone(node.tree()));
+                    // Wakers may panic, and so may setting the timer. The request then leaves the queue.
                     let on_panic = ResetOnPanic { request: self.as_mut(), bounds };
                     wake_list.wake_all();
                     if let (Some(rearm), Some(tree)) = (rearm, tree) {
@@ -172,14 +165,35 @@ impl<G: GateRef> PendingRequest<G> {
             }
         }
         drop(locked);
-        // The result is noted before the wakers run, which may panic. There are some only if requests were removed to make room.
+        // The waiter records the result before the wakers run, because a waker may panic. The list has wakers only if requests were removed
+        // from the queue.
         let result = self.complete_arrival(decision, waker, cx);
         wake_list.wake_all();
         result
     }
 }
 
-/// Makes the request of a blocked thread at a gate that is part of a tree.
+/// Prepares the wait of a request at a gate of a tree. Returns its deadline, and the timer that the caller must set without the lock.
+fn register_wait(
+    state: &mut GateState<FairQueue>,
+    node: &TreeNode,
+    now: i64,
+    instant: i64,
+    runtime: Option<RuntimeId>,
+) -> Result<(Option<WaitDeadline>, Option<Rearm>), Rejection> {
+    match runtime {
+        Some(runtime) if instant != NEVER => {
+            let make_waker = |timer| timer_waker(node.tree(), timer);
+            let (timer, rearm) = state.register_deadline(node.place(), runtime, instant, make_waker)?;
+            Ok((Some(WaitDeadline { since: now, instant, timer }), rearm))
+        }
+        // A gate that sheds needs the instant of the arrival, but no timer.
+        _ if node.sheds() => Ok((Some(WaitDeadline { since: now, instant, timer: TimerId::NONE }), None)),
+        _ => Ok((None, None)),
+    }
+}
+
+/// Makes the request of a blocked thread at a gate of a tree. `instant` is the earliest deadline that applies.
 pub(super) fn arrive_blocking_in_tree(
     node: &TreeNode,
     mut waiter: Pin<&mut Waiter>,
@@ -196,10 +210,12 @@ pub(super) fn arrive_blocking_in_tree(
         let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
         match (&decision, tracked) {
             (ArrivalDecision::MustWait, tracked) => {
+                // The thread ends the wait itself, so there is no timer.
                 let deadline = Some(WaitDeadline { since: now, instant, timer: TimerId::NONE });
                 let wait = TreeWait { deadline, tracked };
                 state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, wait, || now);
                 if state.queue.sheds() {
+                    // As in `arrive_in_tree_slow`: another request may fit now.
                     state.grant_waiters(word, || now, &mut wake_list);
                 }
             }
@@ -210,7 +226,7 @@ pub(super) fn arrive_blocking_in_tree(
         }
         decision
     });
-    // Noted before the wakers run, which may panic: then the drop of the request releases the permits.
+    // The waiter records the admission before the wakers run. If a waker panics, the drop of the request releases the permits.
     if matches!(decision, ArrivalDecision::Admitted) {
         if record.is_none() {
             waiter.as_mut().mark_admitted();
@@ -227,17 +243,5 @@ pub(super) fn arrive_blocking_in_tree(
         }
         ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
         ArrivalDecision::MustWait | ArrivalDecision::NotYet => Poll::Pending,
-    }
-}
-
-/// Returns whether a request arrives after its deadline. `instant` is the earliest of its deadlines, `own` the one that it was given
-/// itself.
-pub(super) fn arrival_time(waiter: &Waiter, now: i64, instant: i64, own: i64) -> ArrivalTime {
-    if instant > now {
-        ArrivalTime::InTime
-    } else if waiter.is_strict() && own <= now {
-        ArrivalTime::LateAndStrict
-    } else {
-        ArrivalTime::Late
     }
 }

@@ -12,8 +12,9 @@ use crate::feedback::Outcome;
 
 /// A permit whose work is observed: one attempt at the work; from [`Permit::attempt`].
 ///
-/// A gate whose limit is [adaptive](crate::GateSpec::adaptive) learns from its outcome, and from the time between the two calls.
-/// Dropping it without an outcome releases the permit, and is no sample: work that was cancelled says nothing about the server.
+/// A gate with an [adaptive](crate::GateSpec::adaptive) limit learns from the outcome of the attempt, and from the time between its start
+/// and its [`finish`](Self::finish). Dropping the attempt releases the permit and records no sample: cancelled work says nothing about the
+/// server.
 ///
 /// Put the attempt inside of a retry loop, not around it. Otherwise the time of all tries counts as the latency of one.
 ///
@@ -43,8 +44,8 @@ pub struct Attempt<P> {
 }
 
 impl Permit<'_> {
-    /// Starts an attempt at the work of this permit: the latency is counted from now on. At a gate whose limit is not adaptive, it
-    /// does nothing.
+    /// Starts an attempt at the work of this permit. Its latency is measured from now on. Has no effect at a gate whose limit is not
+    /// adaptive.
     #[inline]
     pub fn attempt(self) -> Attempt<Self> {
         Attempt { start: self.gate().begin_attempt(), permit: self }
@@ -66,7 +67,7 @@ impl<P> Attempt<P> {
     }
 }
 
-impl<P: sealed::OfGate> Attempt<P> {
+impl<P: sealed::HasGate> Attempt<P> {
     /// Starts an attempt at the work of this permit.
     #[cfg(feature = "fleet")]
     pub(crate) fn start(permit: P) -> Self {
@@ -97,7 +98,7 @@ impl Request<'_> {
     /// Runs `work` with the permits as [`run`](Self::run) does, and reports its outcome to a gate whose limit is
     /// [adaptive](crate::GateSpec::adaptive). The latency is counted from the admission, so waiting for the permits is no part of it.
     ///
-    /// `classify` says what the output tells about the load of the server: its latency counts, it was overloaded, or nothing.
+    /// `classify` returns what the output says about the load of the server: the latency is valid, the server was overloaded, or neither.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -144,14 +145,14 @@ impl Request<'_> {
     }
 }
 
-impl sealed::OfGate for Permit<'_> {
+impl sealed::HasGate for Permit<'_> {
     #[inline]
     fn gate(&self) -> &Gate {
         self.gate()
     }
 }
 
-impl sealed::OfGate for OwnedPermit {
+impl sealed::HasGate for OwnedPermit {
     #[inline]
     fn gate(&self) -> &Gate {
         self.gate()
@@ -162,7 +163,7 @@ impl sealed::OfGate for OwnedPermit {
 pub(crate) mod sealed {
     use super::Gate;
 
-    pub trait OfGate {
+    pub trait HasGate {
         fn gate(&self) -> &Gate;
     }
 }

@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::acquire::{PendingRequest, RequestOptions, SlowOutcome, renew};
-use super::acquire_in_tree::{arrival_time, arrive_blocking_in_tree};
-use super::clock::{self, NEVER};
-use super::core::Core;
+use super::acquire::{PendingRequest, RequestOptions, SlowOutcome, arrival_time, decide_arrival, renew};
+use super::acquire_in_tree::arrive_blocking_in_tree;
+use super::clock;
 use super::error::AcquireError;
 use super::handle::Gate;
 use super::holders::record::HeldPermits;
 use super::holders::requester::Requester;
+use super::lock::GateLock;
 use super::permit::Permit;
 use super::queue::WaiterState;
 use super::queue::fair::Ownership;
 use super::state::{ArrivalDecision, TrackedRequest, WaitDeadline};
 use super::timer::TimerId;
 
-/// Blocks the thread until the request is admitted or rejected. It needs no runtime and no timer.
+/// Blocks the thread until the request is admitted or rejected. Needs no runtime and no timer.
 #[track_caller]
 pub(super) fn acquire<'g>(
     gate: &'g Gate,
@@ -35,7 +35,8 @@ pub(super) fn acquire<'g>(
     acquire_unless(gate, options, ownership, location, |_| None)
 }
 
-/// As [`acquire`]. Ends the wait with an error if `end` returns one. It is polled before each wait of the thread.
+/// As [`acquire`]. Calls `end` before each time that the thread parks. If `end` returns an error, cancels the request and returns the
+/// error.
 #[track_caller]
 pub(super) fn acquire_unless<'g>(
     gate: &'g Gate,
@@ -45,23 +46,25 @@ pub(super) fn acquire_unless<'g>(
     mut end: impl FnMut(&mut Context<'_>) -> Option<AcquireError>,
 ) -> Result<Permit<'g>, AcquireError> {
     assert_may_block();
-    let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let parker = Parker::new();
     let mut request = pin!(PendingRequest::new(gate, options, location));
     let now = clock::now();
     let deadline = request.as_mut().deadline_from(now);
-    let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
+    let instant = clock::to_deadline(deadline);
     let waker = Waker::from(Arc::clone(&parker));
     let mut polled = request.as_mut().arrive_blocking(waker, now, deadline, ownership);
     let outcome = loop {
         match polled {
             Poll::Ready(outcome) => break outcome,
             Poll::Pending => {
+                // A return drops the request, which leaves the queue.
                 if let Some(error) = end(&mut Context::from_waker(&Waker::from(Arc::clone(&parker)))) {
                     return Err(error);
                 }
                 parker.park_until(instant);
             }
         }
+        // The waker was called, or the deadline has passed.
         polled = request.as_mut().poll_blocking(&parker, deadline);
     };
     take_result(gate, request, options.weight, outcome)
@@ -77,20 +80,21 @@ pub(super) fn acquire_either<'g>(
     location: &'static Location<'static>,
 ) -> Result<Permit<'g>, AcquireError> {
     assert_may_block();
-    let parker = Arc::new(Parker { thread: thread::current(), is_woken: AtomicBool::new(false) });
+    let parker = Parker::new();
     let waker = Waker::from(Arc::clone(&parker));
     let mut requests = [first, second].map(|gate| Box::pin(PendingRequest::new(gate, options, location)));
     let now = clock::now();
     let deadline = requests[0].as_mut().deadline_from(now);
-    let instant = if deadline == NEVER { None } else { clock::to_instant(deadline) };
+    let instant = clock::to_deadline(deadline);
     let [first_request, second_request] = &mut requests;
-    // A request that is admitted must be taken before the other one is looked at.
+    // The permits of the first request are taken before the second one is polled. Otherwise both could be admitted.
     let waker_of_first = waker.clone();
     let mut polled = first_request.as_mut().arrive_blocking(waker_of_first, now, deadline, Ownership::Owned);
     let mut is_first_rejected = false;
-    let mut waker = Some(waker);
+    let mut waker = Some(waker); // until the second request has arrived
     loop {
         match polled {
+            // The gate of the second request may still admit it.
             Poll::Ready(SlowOutcome::Rejected(_)) => is_first_rejected = true,
             Poll::Ready(outcome) => {
                 return take_result(first, first_request.as_mut(), options.weight, outcome);
@@ -114,7 +118,7 @@ pub(super) fn acquire_either<'g>(
 }
 
 impl PendingRequest<&Gate> {
-    /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`].
+    /// Returns the earliest of the deadlines for a wait that begins now, or [`NEVER`](clock::NEVER).
     fn deadline_from(self: Pin<&mut Self>, now: i64) -> i64 {
         let this = self.project();
         this.waiter.bounds().end(now, this.gate.shared().max_wait())
@@ -130,8 +134,8 @@ impl PendingRequest<&Gate> {
     ) -> Poll<SlowOutcome> {
         let mut this = self.project();
         let own_deadline = this.waiter.as_mut().bounds().deadline;
+        let time = arrival_time(&this.waiter, now, deadline, own_deadline);
         if let Some(node) = &this.gate.shared().node {
-            let time = arrival_time(&this.waiter, now, deadline, own_deadline);
             let location = this.waiter.as_mut().location().filter(|_| node.is_tracked());
             let tracked = location
                 .map(|location| TrackedRequest { requester: Requester::blocking(location), ownership });
@@ -139,13 +143,8 @@ impl PendingRequest<&Gate> {
         }
         let mut locked = this.gate.shared().lock();
         let (state, word) = locked.parts();
-        let decision = if deadline <= now {
-            let is_strict = this.waiter.is_strict() && own_deadline <= now;
-            state.decide_expired_arrival(word, &this.waiter, is_strict, || true)
-        } else {
-            state.decide_arrival(word, &this.waiter, || true)
-        };
-        match decision {
+        // A blocked thread has no cooperative budget, so it may always be rejected.
+        match decide_arrival(state, word, &this.waiter, time, || true) {
             ArrivalDecision::Admitted => Poll::Ready(SlowOutcome::Admitted),
             ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
             ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
@@ -162,12 +161,14 @@ impl PendingRequest<&Gate> {
         let this = self.as_mut().project();
         let shared = this.gate.shared();
         if this.waiter.state() == WaiterState::WokenEarly {
+            // The request still waits, but has no waker any more. Give it one, and park again.
             let waker = Waker::from(Arc::clone(parker));
             match &shared.node {
                 None => renew(shared, (), this.waiter, waker, None),
                 Some(node) => renew(node.tree(), node.place(), this.waiter, waker, None),
             };
         } else if deadline <= now {
+            // No timer ends the wait. `expire` checks under the lock that the request still waits.
             match &shared.node {
                 None => {
                     shared.step(|state, word, wake_list| state.expire(word, (), this.waiter, now, wake_list));
@@ -183,17 +184,13 @@ impl PendingRequest<&Gate> {
         if let Err(rejection) = self.as_mut().take_result() {
             return Poll::Ready(SlowOutcome::Rejected(rejection));
         }
+        // `finish_granted` completes a granted request: it also updates the record of its permits.
         Poll::Ready(if self.waiter.state() == WaiterState::Granted {
             SlowOutcome::Granted
         } else {
             self.claim();
             SlowOutcome::Admitted
         })
-    }
-
-    /// Returns the permits of a thread whose request is granted.
-    fn take_granted_blocking(self: Pin<&mut Self>) -> HeldPermits {
-        self.finish_granted(Requester::blocking)
     }
 }
 
@@ -206,7 +203,7 @@ fn take_result<'g>(
 ) -> Result<Permit<'g>, AcquireError> {
     match outcome {
         SlowOutcome::Admitted => Ok(Permit::new(gate, HeldPermits::untracked(weight))),
-        SlowOutcome::Granted => Ok(Permit::new(gate, request.take_granted_blocking())),
+        SlowOutcome::Granted => Ok(Permit::new(gate, request.finish_granted(Requester::blocking))),
         SlowOutcome::Rejected(rejection) => {
             let shared = gate.shared();
             Err(AcquireError::new(|level| shared.name_at(level), weight, rejection))
@@ -222,7 +219,12 @@ struct Parker {
 }
 
 impl Parker {
-    /// Returns when the waker was called, or at the deadline.
+    /// Creates the parker of the current thread.
+    fn new() -> Arc<Self> {
+        Arc::new(Self { thread: thread::current(), is_woken: AtomicBool::new(false) })
+    }
+
+    /// Parks the thread until the waker is called, or until the deadline.
     fn park_until(&self, deadline: Option<Instant>) {
         // Acquire pairs with the Release in `wake_by_ref`: a thread that reads `true` also sees the new state of the waiter.
         while !self.is_woken.swap(false, Ordering::Acquire) {

@@ -1,4 +1,4 @@
-//! What a gate counts and measures under its lock.
+//! The statistics of a gate that are written under its lock.
 
 use super::error::Rejection;
 use super::histogram::Histogram;
@@ -7,12 +7,13 @@ use super::status::{QueueTotals, RejectedTotals};
 use super::wait_sampler::WaitSampler;
 use super::wake_list::ChangeListeners;
 
-/// What is counted and measured for one gate under its lock.
+/// What the lock protects for one gate beside its permits and its queue: counters, histograms, listeners, and two fields of a gate in a
+/// tree.
 #[repr(C)] // see `GateState`
 pub(super) struct Books {
     pub(super) sampler: WaitSampler,
-    /// Its field `enqueued` is unused. It is computed as the sum of the other fields except `abandoned`, plus the requests that
-    /// wait.
+    /// The fields `enqueued` and `unleased` stay 0. A status computes `enqueued` from the other fields and the number of waiting requests,
+    /// and takes `unleased` from the sharded counters.
     pub(super) queue: QueueTotals,
     /// `None` if waits are not measured.
     pub(super) waits: Option<Box<Histogram>>,
@@ -22,7 +23,7 @@ pub(super) struct Books {
     /// Changes of the limit under the lock.
     pub(super) resized: u64,
     pub(super) rejected: RejectedTotals,
-    /// Whether all waits at a gate of a tree and below were ended.
+    /// Whether `close` has ended the waits at this gate and below. Only in a tree: a standalone gate uses `GateState::has_ended`.
     pub(super) has_ended: bool,
     /// The limit of a gate of a tree while it is paused. Meaningless otherwise.
     pub(super) paused_limit: u32,
@@ -56,7 +57,7 @@ impl Books {
             Rejection::TooManyKeys(_) => &mut self.rejected.too_many_keys,
             Rejection::NoPermits(_) => &mut self.rejected.no_permits,
             Rejection::Paused(_) => &mut self.rejected.paused,
-            // A request is shed while it waits, and counted there.
+            // `Shed` does not occur on arrival: requests that are shed while they wait are counted in `QueueTotals::shed`.
             Rejection::WouldExpire(_) | Rejection::Shed(_) => &mut self.rejected.would_expire,
         });
     }

@@ -5,8 +5,8 @@ use std::thread;
 
 use super::acquire::{GateRef, PendingRequest};
 use super::clock;
-use super::core::Core;
 use super::counters::Counter;
+use super::lock::GateLock;
 use super::permits::LockedPermits;
 use super::queue::{Queue, Removed, Waiter};
 use super::shared::Shared;
@@ -21,29 +21,18 @@ impl<G: GateRef> PendingRequest<G> {
         let mut this = self.project();
         let Some(gate) = this.gate.gate() else { return };
         let shared = gate.shared();
-        if thread::panicking() {
-            return cancel_in_panic(shared, this.waiter);
-        }
         let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, this.waiter) };
         let removed = locked.parts().0.cancel((), this.waiter.as_mut());
         match removed {
-            // A request behind the head, without a timer, leaves only its waker: benchmark row `cancel`.
-            Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) => {
+            // For a request behind the head and without a timer, only its waker is left to be dropped: benchmark row `cancel`. While the
+            // thread panics, the wake list drops it, because its destructor may panic, too.
+            Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) if !thread::panicking() => {
                 drop(locked);
                 drop(waker);
             }
             removed => finish_cancel_and_wake(shared, locked, (), this.waiter, removed),
         }
     }
-}
-
-/// Cancels a request while the thread panics. The drop of its waker may panic, too: the wake list discards that.
-#[cold]
-#[inline(never)]
-fn cancel_in_panic(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
-    let Some(mut locked) = shared.permits.lock() else { return cancel_in_tree(shared, waiter) };
-    let removed = locked.parts().0.cancel((), waiter.as_mut());
-    finish_cancel_and_wake(shared, locked, (), waiter, removed);
 }
 
 /// Cancels a request at a gate that is part of a tree.
@@ -58,7 +47,8 @@ fn cancel_in_tree(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
     finish_cancel_and_wake(shared, locked, node.place(), waiter, removed);
 }
 
-/// Completes a cancellation under the lock, then wakes the waiters that it admitted.
+/// Completes a cancellation under the lock, then wakes the waiters that it admitted. The wake list catches a panic of a waker while the
+/// thread panics.
 #[cold]
 #[inline(never)]
 fn finish_cancel_and_wake<Q: Queue>(
@@ -68,7 +58,8 @@ fn finish_cancel_and_wake<Q: Queue>(
     mut waiter: Pin<&mut Waiter>,
     removed: Option<Removed>,
 ) {
-    // A panic ended the poll between admission and claim. The request counts as postponed, because it counts as abandoned below.
+    // If a panic ended the poll between admission and claim, count the request as postponed. It counts as abandoned below, and the number
+    // of unclaimed requests is the difference.
     if waiter.as_mut().postpone() {
         shared.counters.increment(Counter::Postponed);
     }

@@ -12,13 +12,17 @@ use tokio::time::Instant;
 pub(crate) const NEVER: i64 = i64::MAX;
 
 /// Returns the current instant. Never panics.
-#[expect(clippy::inline_always, reason = "the call would add about half of the cost")]
+#[expect(
+    clippy::inline_always,
+    reason = "a function call would add about half of the cost of reading the clock"
+)]
 #[inline(always)]
 pub(crate) fn now() -> i64 {
     from_instant(current_instant())
 }
 
-/// Returns the current instant, and `true` if it is not that of the system's clock: a test has paused tokio's clock.
+/// Returns the current instant, and `true` if it may differ from the system's clock: a test has paused tokio's clock, or the thread was
+/// preempted between the two reads.
 pub(crate) fn now_and_whether_virtual() -> (i64, bool) {
     let instant = current_instant();
     let difference = std::time::Instant::now().checked_duration_since(instant.into_std());
@@ -52,6 +56,11 @@ fn from_earlier_instant(instant: Instant) -> i64 {
 pub(crate) fn to_instant(nanos: i64) -> Option<Instant> {
     let distance = Duration::from_nanos(nanos.unsigned_abs());
     if nanos < 0 { origin().checked_sub(distance) } else { origin().checked_add(distance) }
+}
+
+/// Converts the instant at which a wait ends. Returns `None` for [`NEVER`], or if the system cannot represent the instant.
+pub(super) fn to_deadline(nanos: i64) -> Option<Instant> {
+    if nanos == NEVER { None } else { to_instant(nanos) }
 }
 
 /// Converts a duration to nanoseconds; [`NEVER`] from 292 years on.

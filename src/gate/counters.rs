@@ -1,5 +1,5 @@
 //! Counters of what happens without the lock. Up to 32 threads at a time each count in a shard of their own, so a count needs no atomic
-//! read-modify-write and moves no cache line between threads. The others share one shard.
+//! read-modify-write and moves no cache line between threads. Further threads share one shard.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ pub(super) enum Counter {
     Resized = 2,
     /// Admitted requests whose owner has taken the permits, after a wait or a postponement.
     Claimed = 3,
-    /// Requests admitted on arrival that did not return their permits at once, because the budget of their task was spent.
+    /// Requests admitted on arrival whose future stayed pending, because the budget of the task was spent.
     Postponed = 4,
     /// Requests that borrowed permits of the work that they are part of.
     Borrowed = 5,
@@ -47,7 +47,7 @@ struct UnleasedCounts {
 #[cfg(feature = "fleet")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum UnleasedRejection {
-    /// A try, which the gate has not counted.
+    /// A `try_acquire`, which the gate has not counted.
     Try,
     /// A request whose deadline had passed on arrival, which the gate has counted as expired.
     Arrival,
@@ -95,12 +95,12 @@ impl ShardedCounters {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Moves what was rejected because there was no lease to a reason of its own.
+    /// Moves the rejections for lack of a lease from `expired` to `unleased`, and adds the rejected tries.
     #[cfg(feature = "fleet")]
-    pub(super) fn tell_unleased_apart(&self, totals: &mut GateTotals) {
+    pub(super) fn separate_unleased(&self, totals: &mut GateTotals) {
         let UnleasedCounts { tries, arrivals, waits } = &self.unleased;
         let (queue, rejected) = (&mut totals.queue, &mut totals.rejected);
-        // The gate counts a request first. Relaxed: this thread may see only the later one of the two counts.
+        // The gate counts a rejection before the lease does. Relaxed: this thread may see the second count without the first, hence `min`.
         let arrivals = arrivals.load(Ordering::Relaxed).min(rejected.expired);
         queue.unleased = waits.load(Ordering::Relaxed).min(queue.expired);
         queue.expired = queue.expired.saturating_sub(queue.unleased);

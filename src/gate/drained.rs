@@ -5,15 +5,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::core::Core;
 use super::handle::Gate;
+use super::lock::GateLock;
 use super::state::DrainTicket;
 
 impl Gate {
     /// Waits until no permit is in use and no request waits.
     ///
-    /// The future resolves after the first such moment, even if a request was admitted since. Close the gate first to wait for
-    /// the end of all work.
+    /// The future resolves after the first such moment, even if another request has been admitted in the meantime. Close the gate first to
+    /// wait for the end of all work.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

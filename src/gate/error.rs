@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{GateName, Limit};
 
-/// Why a request that was willing to wait was rejected.
+/// Why a request that may wait was rejected.
 ///
-/// On arrival the reasons are checked in this order, and the first that applies is returned: `ZeroWeight`, because that is a mistake
-/// of the caller in any state of the gate; `Closed`; `TooLarge`; then, if the request does not fit at once, `QueueFull` and
-/// `DeadlineExceeded`. A [strict](super::Request::strict_deadline) deadline is checked right after `TooLarge`. For a key, `TooManyKeys`
-/// is checked right after `Closed`.
+/// On arrival the reasons are checked in this order, and the first that applies is returned: `ZeroWeight`, because that is a mistake of the
+/// caller in any state of the gate; `Closed`; `TooLarge`; then, if the request does not fit at once, `QueueFull`, `DeadlineExceeded` and
+/// `WouldExpire`. A [strict](super::Request::strict_deadline) deadline is checked right after `TooLarge`. For a key, `TooManyKeys` is
+/// checked right after `Closed`.
 ///
 /// In a tree of gates, `gate` names the level that rejects the request. For a key that is the gate that has the key.
 ///
@@ -26,9 +26,9 @@ pub enum AcquireError {
         /// The gate.
         gate: GateName,
     },
-    /// The queue is full: as many requests wait as the gate allows. In a tree of gates this also ends the wait of a request whose queue
-    /// was the longest when another one arrived. Also, even without a bound, if 65 535 runtimes have requests with
-    /// a deadline in the queue of one gate.
+    /// The queue is full: as many requests wait as the gate allows. In a tree of gates, an arriving request may also take the room of the
+    /// last request of the longest queue, whose wait then ends with this error. A request with a deadline is also rejected if 65 535 other
+    /// runtimes already have such requests in the queue of the gate.
     #[error(
         "the queue of gate `{gate}` is full: {bound} of {bound} requests wait; raise its queue bound or its limit, or send less work"
     )]
@@ -37,7 +37,7 @@ pub enum AcquireError {
         gate: GateName,
         /// The largest number of requests that may wait there.
         bound: u32,
-        /// When the request may be made again; see [`retry_after`](Self::retry_after).
+        /// When the request may be retried; see [`retry_after`](Self::retry_after).
         retry_after: RetryAfter,
     },
     /// The gate was overloaded for long, and rejected the requests that had waited longer than the target of its
@@ -49,7 +49,7 @@ pub enum AcquireError {
     Shed {
         /// The gate that sheds.
         gate: GateName,
-        /// How long the request was in the queue, and when it may be made again.
+        /// How long the request was in the queue, and when it may be retried.
         overload: Overload,
     },
     /// At its present rate the gate could not have admitted the request before its deadline, so the request did not wait at all. Only at
@@ -61,8 +61,8 @@ pub enum AcquireError {
     WouldExpire {
         /// The gate.
         gate: GateName,
-        /// How long the request would have waited, estimated from the rate at which requests were admitted last, and when it may be made
-        /// again.
+        /// How long the request would have waited, estimated from the rate at which requests were admitted last, and when it may be
+        /// retried.
         overload: Overload,
     },
     /// The deadline of the request, or the maximum wait of the gate, passed first.
@@ -84,8 +84,8 @@ pub enum AcquireError {
         gate: GateName,
         /// The number of permits requested.
         weight: u32,
-        /// The largest weight that the gate accepted from this request when it rejected it: its limit, or
-        /// [`Limit::MAX`] for a request that [waits for the limit](super::Request::wait_for_limit).
+        /// The largest weight that was allowed for this request: the limit at that time, or [`Limit::MAX`] if it [waits for the
+        /// limit](super::Request::wait_for_limit).
         limit: Limit,
     },
     /// The weight of the request is 0.
@@ -114,8 +114,8 @@ pub enum AcquireError {
         /// The largest number of keys that may be busy at a time.
         max: u32,
     },
-    /// The request could wait for itself: the same work has permits of another gate of the same tree, or asks for them together with
-    /// these. Only for [nested](super::Request::under) requests and [`acquire_all`](super::acquire_all).
+    /// The request could wait for itself: the same work holds, or requests in the same call, permits of another gate of the tree. Only for
+    /// [nested](super::Request::under) requests and [`acquire_all`](super::acquire_all).
     #[error(
         "a request to gate `{gate}` could wait for itself, because the same work takes permits of another gate of its tree; acquire from one of them, or put one of the gates outside of the tree"
     )]
@@ -143,7 +143,7 @@ impl AcquireError {
         }
     }
 
-    /// Returns after how long the same request may be made again with a fair chance. Only for a rejection by overload, and only at gates
+    /// Returns the time after which the same request may be retried with a fair chance. Only for a rejection by overload, and only at gates
     /// that [shed](crate::Shed), once their rate is known.
     ///
     /// It is the time in which the queue drains at its present rate, between 10 ms and 60 s. Requests that are rejected together are
@@ -157,8 +157,8 @@ impl AcquireError {
         }
     }
 
-    /// Returns `true` if the gate had more work than room. The same request may succeed later, or when less work is sent. A caller that
-    /// adapts its rate slows down on these errors.
+    /// Returns `true` if the gate was overloaded. The same request may succeed later, or when less work is sent. A caller that adapts its
+    /// rate should slow down on these errors.
     #[must_use]
     pub const fn is_overload(&self) -> bool {
         match self {
@@ -175,7 +175,7 @@ impl AcquireError {
         }
     }
 
-    /// `name` returns the name of the gate at a level.
+    /// Creates the error of a rejection. `name` returns the name of the gate at a level.
     #[cold]
     #[inline(never)]
     pub(super) fn new(name: impl Fn(u8) -> GateName, weight: u32, rejection: Rejection) -> Self {
@@ -189,18 +189,17 @@ impl AcquireError {
             }
             // A request that may wait is never rejected for lack of permits.
             Rejection::QueueFull(at) | Rejection::NoPermits(at) | Rejection::Paused(at) => {
-                let bound = u32::try_from(at.number()).unwrap_or(u32::MAX);
-                Self::QueueFull { gate: name(at.level()), bound, retry_after: at.retry_after() }
+                Self::QueueFull { gate: name(at.level()), bound: at.bound(), retry_after: at.retry_after() }
             }
             Rejection::Expired { waited } => {
                 Self::DeadlineExceeded { gate: name(0), waited: Duration::from_nanos(waited) }
             }
-            Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: max_keys(at) },
+            Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: at.bound() },
         }
     }
 }
 
-/// When a rejected request may be made again. Smaller than an `Option<Duration>`, so that results stay small.
+/// When a rejected request may be retried. Smaller than an `Option<Duration>`, so that results stay small.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RetryAfter {
     /// 0 if it is not known.
@@ -211,7 +210,7 @@ impl RetryAfter {
     /// The gate does not [shed](crate::Shed), or does not know its rate yet.
     pub const UNKNOWN: Self = Self { millis: 0 };
 
-    /// Returns after how long the request may be made again, to the millisecond.
+    /// Returns the time after which the request may be retried, in whole milliseconds.
     #[must_use]
     pub const fn get(self) -> Option<Duration> {
         match self.millis {
@@ -227,18 +226,18 @@ impl fmt::Debug for RetryAfter {
     }
 }
 
-/// How long a request has waited, or would have, at an overloaded gate, and when it may be made again.
+/// How long a request has waited, or would have waited, at an overloaded gate, and when it may be retried.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Overload(AtLevel);
 
 impl Overload {
-    /// Returns how long the request has waited, or would have waited, to the microsecond.
+    /// Returns how long the request has waited, or would have waited, in whole microseconds.
     #[must_use]
     pub const fn wait(self) -> Duration {
         Duration::from_micros(self.0.number())
     }
 
-    /// Returns after how long the request may be made again; see [`AcquireError::retry_after`].
+    /// Returns the time after which the request may be retried; see [`AcquireError::retry_after`].
     #[must_use]
     pub const fn retry_after(self) -> Option<Duration> {
         self.0.retry_after().get()
@@ -256,8 +255,8 @@ impl fmt::Debug for Overload {
 
 const _: () = assert!(size_of::<AcquireError>() <= 48, "an admitted request moves a result of this size");
 
-/// Why a request that would not wait was rejected. The reasons are checked in the order `ZeroWeight`, `Closed`, `TooLarge`,
-/// `Paused` and `NoPermits`.
+/// Why a request that does not wait was rejected. The reasons are checked in the order `ZeroWeight`, `Closed`, `TooLarge`, `Paused` and
+/// `NoPermits`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
@@ -329,7 +328,7 @@ impl TryAcquireError {
         }
     }
 
-    /// `name` returns the name of the gate at a level.
+    /// Creates the error of a rejection. `name` returns the name of the gate at a level.
     #[cold]
     #[inline(never)]
     pub(super) fn new(name: impl Fn(u8) -> GateName, weight: u32, rejection: Rejection) -> Self {
@@ -337,7 +336,7 @@ impl TryAcquireError {
             Rejection::Closed(at) => Self::Closed { gate: name(at.level()) },
             Rejection::ZeroWeight => Self::ZeroWeight { gate: name(0) },
             Rejection::TooLarge(at) => Self::TooLarge { gate: name(at.level()), weight, limit: at.limit() },
-            Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: max_keys(at) },
+            Rejection::TooManyKeys(at) => Self::TooManyKeys { gate: name(at.level()), max: at.bound() },
             Rejection::NoPermits(at) | Rejection::QueueFull(at) => Self::NoPermits { gate: name(at.level()) },
             Rejection::Paused(at) => Self::Paused { gate: name(at.level()) },
             // A request that does not wait has no deadline, and is not shed.
@@ -348,27 +347,23 @@ impl TryAcquireError {
     }
 }
 
-fn max_keys(at: AtLevel) -> u32 {
-    u32::try_from(at.number()).unwrap_or(u32::MAX)
-}
-
 /// Why the state rejects a request. Each variant has at most one number, so that it is returned in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
     Closed(AtLevel),
     ZeroWeight,
-    /// With the limit.
+    /// Holds the limit.
     TooLarge(AtLevel),
-    /// With the bound.
+    /// Holds the bound.
     QueueFull(AtLevel),
     Expired {
         waited: u64,
     },
-    /// With the time waited.
+    /// Holds the time that the request has waited.
     Shed(AtLevel),
-    /// With the time that the request would have waited.
+    /// Holds the time that the request would have waited.
     WouldExpire(AtLevel),
-    /// With the largest number of keys.
+    /// Holds the largest number of keys.
     TooManyKeys(AtLevel),
     /// Only for a request that does not wait.
     NoPermits(AtLevel),
@@ -376,7 +371,8 @@ pub(super) enum Rejection {
     Paused(AtLevel),
 }
 
-/// A level of a tree, with a number of the gate there, and when to retry. Level 0 is the gate of the request, 1 its parent, and so on.
+/// A level of a tree with one value, such as a limit or a bound, and a retry time. Level 0 is the gate of the request, 1 its parent, and so
+/// on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AtLevel(u64);
 
@@ -385,29 +381,29 @@ impl AtLevel {
     pub(super) const OWN: Self = Self(0);
 
     const LEVEL_SHIFT: u32 = 56;
-    /// 16 bits for the time to retry in milliseconds, at most 65 s; 0 if it is not known.
+    /// 16 bits for the retry time in milliseconds, at most 65 s; 0 if it is not known.
     const RETRY_SHIFT: u32 = 40;
     const NUMBER_MASK: u64 = (1 << Self::RETRY_SHIFT) - 1;
 
-    /// The number must be below 2^40.
+    /// Creates the value for a level. The number must be below 2^40.
     #[inline]
     pub(super) const fn new(level: u8, number: u64) -> Self {
         Self((level as u64) << Self::LEVEL_SHIFT | number & Self::NUMBER_MASK)
     }
 
-    /// Returns the number of the gate of the request.
+    /// Creates the value for level 0, the gate of the request.
     #[inline]
     pub(super) const fn own(number: u64) -> Self {
         Self::new(0, number)
     }
 
-    /// A time in nanoseconds as the number. It is kept to the microsecond, up to 12 days.
+    /// Creates the value from a time in nanoseconds. The time is stored in whole microseconds, up to 12 days.
     pub(super) const fn of_time(level: u8, nanos: i64) -> Self {
         let micros = nanos.unsigned_abs() / 1000;
         Self::new(level, if micros < Self::NUMBER_MASK { micros } else { Self::NUMBER_MASK })
     }
 
-    /// Adds after how many nanoseconds the request may be made again.
+    /// Adds the time after which the request may be retried, in nanoseconds.
     pub(super) const fn with_retry_after(self, nanos: Option<i64>) -> Self {
         let Some(nanos) = nanos else { return self };
         let millis = nanos.unsigned_abs().div_ceil(1_000_000);
@@ -430,6 +426,11 @@ impl AtLevel {
 
     const fn limit(self) -> Limit {
         Limit::saturating(self.number())
+    }
+
+    /// Returns the value as a number of requests or keys.
+    fn bound(self) -> u32 {
+        u32::try_from(self.number()).unwrap_or(u32::MAX)
     }
 
     /// Returns the value as the [detail](super::queue::Removal::detail) of a removal.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use super::clock;
-use super::core::Core;
+use super::lock::GateLock;
 use super::timer::{Rearm, TimerId};
 use super::wake_list::WakeList;
 
@@ -15,66 +15,66 @@ use super::wake_list::WakeList;
 /// # Panics
 ///
 /// As [`Rearm::set`]. The requests that rely on the timer are woken before the panic continues.
-pub(super) fn set_timer<C: Core>(core: &C, rearm: Rearm) {
+pub(super) fn set_timer<L: GateLock>(lock: &L, rearm: Rearm) {
     let mut wake_list = WakeList::default();
-    set_timers(core, Some(rearm), &mut wake_list);
+    set_until_pending(lock, Some(rearm), &mut wake_list);
     wake_list.wake_all();
 }
 
 /// Runs when a timer has fired, or when its runtime was shut down.
-fn handle_timer<C: Core>(core: &C, timer: TimerId) {
+fn handle_timer<L: GateLock>(lock: &L, timer: TimerId) {
     // tokio calls this while it processes its timers, so no panic may escape, whether from setting a timer or from a waker.
     let handled = panic::catch_unwind(AssertUnwindSafe(|| {
         let mut wake_list = WakeList::default();
-        let next = core.locked(|state, word| state.handle_timer(word, timer, clock::now, &mut wake_list));
+        let next = lock.locked(|state, word| state.handle_timer(word, timer, clock::now, &mut wake_list));
         // Before the wakers: a waker that panics must not keep the timer from being set for the other requests.
-        set_timers(core, next, &mut wake_list);
+        set_until_pending(lock, next, &mut wake_list);
         wake_list.wake_all();
     }));
     mem::forget(handled); // the drop of a payload may panic, too
 }
 
-/// Sets a timer, and sets it again for as long as it has fired in the meantime.
-fn set_timers<C: Core>(core: &C, mut next: Option<Rearm>, wake_list: &mut WakeList) {
+/// Sets a timer. If it fired while it was being set, ends the waits whose deadline has passed, and sets it for the next deadline.
+fn set_until_pending<L: GateLock>(lock: &L, mut next: Option<Rearm>, wake_list: &mut WakeList) {
     while let Some(mut rearm) = next.take() {
-        let on_panic = LoseTimerOnPanic { core, timer: rearm.timer() };
+        let on_panic = LoseTimerOnPanic { lock, timer: rearm.timer() };
         rearm.set(); // without the lock: it calls tokio
         mem::forget(on_panic);
-        next = core.locked(|state, word| state.put_timer_back(word, rearm, clock::now, wake_list));
+        next = lock.locked(|state, word| state.put_timer_back(word, rearm, clock::now, wake_list));
     }
 }
 
 /// Marks a timer as lost, and wakes its requests, if setting it panics.
-struct LoseTimerOnPanic<'c, C: Core> {
-    core: &'c C,
+struct LoseTimerOnPanic<'l, L: GateLock> {
+    lock: &'l L,
     timer: TimerId,
 }
 
-impl<C: Core> Drop for LoseTimerOnPanic<'_, C> {
+impl<L: GateLock> Drop for LoseTimerOnPanic<'_, L> {
     fn drop(&mut self) {
-        self.core.step(|state, _, wake_list| state.lose_timer(self.timer, wake_list));
+        self.lock.step(|state, _, wake_list| state.lose_timer(self.timer, wake_list));
     }
 }
 
 /// The waker of a timer. It does not keep the gate alive.
-struct TimerWaker<C> {
-    core: Weak<C>,
+struct TimerWaker<L> {
+    lock: Weak<L>,
     timer: TimerId,
 }
 
 /// Returns the waker of a timer.
-pub(super) fn timer_waker<C: Core>(core: &Arc<C>, timer: TimerId) -> Waker {
-    Waker::from(Arc::new(TimerWaker { core: Arc::downgrade(core), timer }))
+pub(super) fn timer_waker<L: GateLock>(lock: &Arc<L>, timer: TimerId) -> Waker {
+    Waker::from(Arc::new(TimerWaker { lock: Arc::downgrade(lock), timer }))
 }
 
-impl<C: Core> Wake for TimerWaker<C> {
+impl<L: GateLock> Wake for TimerWaker<L> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(core) = self.core.upgrade() {
-            handle_timer(&*core, self.timer);
+        if let Some(lock) = self.lock.upgrade() {
+            handle_timer(&*lock, self.timer);
         }
     }
 }

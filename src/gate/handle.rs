@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
-use super::core::Core;
 #[cfg(feature = "fleet")]
 use super::counters::UnleasedRejection;
 use super::holders::holder::Holder;
 use super::key::Key;
+use super::lock::GateLock;
 use super::outcomes::{AttemptStart, OutcomeReader, OutcomeSampler};
 use super::queue::fair::NodeRules;
 use super::shared::Shared;
@@ -162,7 +162,7 @@ impl Gate {
     }
 
     /// Sets the bound of the queue: at most this many requests wait. With 0 no request waits, and with [`usize::MAX`] there is no bound.
-    /// Requests that wait now stay, also above a lower bound. It has no effect on a [key](Self::key).
+    /// Requests that wait now stay, even if there are more than the new bound. It has no effect on a [key](Self::key).
     ///
     /// ```
     /// use std::time::Duration;
@@ -178,8 +178,9 @@ impl Gate {
         self.shared.set_queue_bound(bound);
     }
 
-    /// Sets the maximum wait of the requests that arrive from now on, also at children and keys, whatever they ask for themselves. With
-    /// [`Duration::MAX`] there is none. Requests that wait now keep their deadlines. It has no effect on a [key](Self::key).
+    /// Sets an upper bound for the wait of the requests that arrive from now on, including those of children and keys. A request may set a
+    /// shorter wait. With [`Duration::MAX`] there is no bound. Requests that wait now keep their deadlines. It has no effect on a
+    /// [key](Self::key).
     pub fn set_max_wait(&self, wait: Duration) {
         self.shared.set_max_wait(clock::from_duration(wait));
     }
@@ -239,8 +240,8 @@ impl Gate {
     /// stays as it is, and requests that arrive wait in it. It has no effect on a gate that is paused, and none on a
     /// [key](Self::key).
     ///
-    /// Permits in use stay valid, and are released as ever. Deadlines, the bound of the queue and a changed limit count as ever, too.
-    /// Nothing is [shed](crate::Shed) in a tree of gates while one of them is paused. A request that does not wait is rejected with
+    /// Permits in use stay valid, and can be released. Deadlines, the bound of the queue and changes of the limit still apply. Nothing is
+    /// [shed](crate::Shed) in a tree of gates while one of them is paused. A request that does not wait is rejected with
     /// [`TryAcquireError::Paused`](super::TryAcquireError::Paused).
     ///
     /// ```
@@ -288,8 +289,8 @@ impl Gate {
         self.shared.is_paused()
     }
 
-    /// Returns the number of permits in use, those of children and keys included. It costs one load, or the lock of the tree for a
-    /// gate with children or keys and for those themselves; [`status`](Self::status) has all numbers of one instant.
+    /// Returns the number of permits in use, those of children and keys included. It costs one atomic load at a [standalone](crate::gate)
+    /// gate that is not paused; otherwise it takes a lock for a moment. [`status`](Self::status) has all numbers of one instant.
     ///
     /// For some nanoseconds the value can be older than a result that a request on another thread has just returned.
     ///
@@ -307,21 +308,22 @@ impl Gate {
         self.shared.load().1
     }
 
-    /// Returns the number of permits that can be acquired; 0 under debt. The permits of a child or a key may also be limited by a gate
-    /// above it. It costs as much as [`in_use`](Self::in_use).
+    /// Returns the number of permits that are not in use; 0 under debt. A paused gate admits no request, whatever this number is. The
+    /// permits of a child or a key may also be limited by a gate above it. It costs as much as [`in_use`](Self::in_use).
     #[must_use]
     pub fn available(&self) -> u32 {
         let (limit, in_use, _) = self.shared.load();
         limit.get().saturating_sub(in_use)
     }
 
-    /// Returns the number of requests in the queue. It takes the lock of the gate for a moment, unless the queue is empty.
+    /// Returns the number of requests in the queue. It takes the lock of the gate for a moment, unless the gate is
+    /// [standalone](crate::gate) and its queue is empty.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.waiting()
     }
 
-    /// Returns `true` if the gate has been [closed](Self::close).
+    /// Returns `true` if the gate, or one above it, was closed by [`close`](Self::close) or [`close_after_queue`](Self::close_after_queue).
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.load().2
@@ -368,7 +370,7 @@ impl Gate {
     ///
     /// # Panics
     ///
-    /// If the gate was created without keys; [`has_keys`](Self::has_keys) tells.
+    /// If the gate was created without keys, or is itself a key; check with [`has_keys`](Self::has_keys).
     #[must_use]
     #[track_caller]
     pub fn key(&self, key: impl Into<Key>) -> Self {
@@ -383,7 +385,7 @@ impl Gate {
         Self { shared: Arc::new(Shared::in_tree(Arc::clone(counters), outcomes.clone(), node)) }
     }
 
-    /// Returns `true` if the gate was created with keys.
+    /// Returns `true` if the gate was created with keys, and is not itself a key.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         self.shared.node.as_ref().is_some_and(TreeNode::has_keys)
@@ -431,8 +433,8 @@ impl Gate {
         self.shared.node.as_ref().map_or_else(Vec::new, |node| node.busiest_keys(most))
     }
 
-    /// Returns the permits in use, those of children and keys included, in no particular order. Returns none if the gate was created
-    /// without [`track_holders`](GateBuilder::track_holders); [`tracks_holders`](Self::tracks_holders) tells.
+    /// Returns the permits in use, those of children and keys included, in no particular order. Returns an empty list if the gate does not
+    /// [track its holders](GateBuilder::track_holders); check with [`tracks_holders`](Self::tracks_holders).
     ///
     /// All of them are of one instant: their weights add up to [`in_use`](GateStatus::in_use) at that instant. It visits every record of
     /// the tree under its lock.
@@ -468,7 +470,7 @@ impl Gate {
             }
     }
 
-    /// Returns `true` if each permit of this gate is also one of the other: it is the same, or within it.
+    /// Returns `true` if each permit of this gate is also a permit of `other`: this gate is `other`, or is below it in the tree.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         match (&self.shared.node, &other.shared.node) {
             (Some(node), Some(other)) => node.is_within(other),
@@ -484,7 +486,8 @@ impl Gate {
         }
     }
 
-    /// Returns the place of the gate in the order in which several gates are acquired. The gates of a tree have the place of its root.
+    /// Returns the position of the gate in the order in which several gates are acquired. The gates of a tree have the position of its
+    /// root.
     pub(super) fn order(&self) -> u64 {
         self.shared.node.as_ref().map_or(self.shared.number, |node| node.tree().number())
     }
@@ -516,23 +519,23 @@ impl Gate {
         self.shared.outcomes.as_ref().map(|sampler| OutcomeReader::new(Arc::clone(sampler)))
     }
 
-    /// Returns `true` if the gate is within another one, or has children or keys.
+    /// Returns `true` if the gate is not [standalone](crate::gate).
     pub(crate) fn is_in_tree(&self) -> bool {
         self.shared.node.is_some()
     }
 
-    /// Counts a rejection because the lease of the gate had no permits.
+    /// Counts a rejection that was made because the lease of the gate had no permits.
     #[cfg(feature = "fleet")]
     pub(crate) fn count_unleased(&self, rejection: UnleasedRejection) {
         self.shared.counters.count_unleased(rejection);
     }
 
-    /// Has the listener notified each time the limit is set, and when the gate is closed, until it is dropped.
+    /// Registers a listener. It is notified when the limit is set and when the gate is closed, until its owner drops it.
     pub(crate) fn listen(&self, listener: &Arc<Notify>) {
         self.shared.listen(listener);
     }
 
-    /// Returns `true` if the gate is closed and will admit nothing: it is not about to serve a queue, and no permit is in use.
+    /// Returns `true` if the gate is closed and will admit no request: its waits were ended, or no permit is in use and no request waits.
     pub(crate) fn is_over(&self) -> bool {
         let has_ended = || match &self.shared.node {
             Some(node) => node.has_ended(),
@@ -606,7 +609,8 @@ impl GateBuilder {
         self
     }
 
-    /// Bounds the wait of every request, also of those made on children and keys, whatever it asks for itself. Default: unbounded.
+    /// Sets an upper bound for the wait of every request, including those of children and keys. A request may set a shorter wait. Default:
+    /// unbounded.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = Some(wait);
         self
@@ -685,8 +689,8 @@ impl GateBuilder {
         self
     }
 
-    /// Has the gate keep a record of each permit in use, for [`Gate::holders`], [`GateStatus::holds`] and the reports of a governor on why
-    /// nothing moves. It also holds for the children and the keys of the gate.
+    /// Makes the gate keep a record of each permit in use, for [`Gate::holders`], [`GateStatus::holds`] and the reports of a governor on
+    /// why nothing moves. The children and the keys of the gate then keep records, too.
     ///
     /// Each request then takes a lock and reads the clock. Requests with a [priority](super::Request::priority) are admitted in its order,
     /// as in a gate with children.
@@ -710,7 +714,8 @@ impl GateBuilder {
         self
     }
 
-    /// Samples the outcomes of the work, for an [`OutcomeReader`]. Without it, those of a gate above are sampled, if it has a sampler.
+    /// Gives the gate its own sampler of outcomes, for an [`OutcomeReader`]. By default, the nearest sampler of a gate above is used, if
+    /// there is one.
     pub(crate) const fn sample_outcomes(mut self) -> Self {
         self.samples_outcomes = true;
         self
@@ -731,15 +736,10 @@ impl GateBuilder {
         };
         let node = match &self.parent {
             Some(parent) => Some(TreeNode::child(parent, self.name, rules, self.holders, max_wait)),
-            None if self.is_parent
-                || self.keys.is_some()
-                || self.shed.is_some()
-                || self.holders.is_some() =>
-            {
-                Some(TreeNode::root(self.name, rules, self.holders, max_wait))
-            }
+            None if self.needs_tree() => Some(TreeNode::root(self.name, rules, self.holders, max_wait)),
             None => None,
         };
+        // A sampler of the gate itself also reports to the sampler above.
         let outcomes = if self.samples_outcomes {
             Some(Arc::new(OutcomeSampler::new(self.outcomes_above)))
         } else {
@@ -750,6 +750,12 @@ impl GateBuilder {
             None => Shared::new(self.name, self.limit, self.queue, max_wait, self.measures_waits, outcomes),
         };
         Gate { shared: Arc::new(shared) }
+    }
+
+    /// Returns `true` if the gate is a tree even without a parent. Only the fair queue of a tree supports children, keys, shedding and
+    /// records of the holders.
+    const fn needs_tree(&self) -> bool {
+        self.is_parent || self.keys.is_some() || self.shed.is_some() || self.holders.is_some()
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 /// admitted. The time until its task runs again is not included. Requests that were admitted at once, cancelled or rejected are
 /// not recorded.
 ///
-/// Reading the clock twice takes longer than a short wait. So a gate measures every wait only while fewer than 100 000
-/// requests per second start to wait (and up to 1024 more in a burst). Beyond that it measures one wait in 256 on average,
-/// chosen at random. Each of these represents itself and the waits that are left out after it. The longest wait can then be missed.
+/// Reading the clock twice takes longer than a short wait. So a gate measures every wait only while fewer than 100 000 requests per second
+/// start to wait (and up to 1024 more in a burst). Beyond that it measures one wait in 256 on average, chosen at random. Each of these
+/// represents itself and the waits that are skipped after it. The longest wait can then be missed.
 ///
 /// Within the range, a quantile is at most a quarter above the true value, and never above [`max`](Self::max).
 ///
@@ -92,8 +92,8 @@ impl Histogram {
             seen = seen.saturating_add((*count).into());
             seen >= rank
         };
-        let at = self.counts.iter().position(contains_rank).unwrap_or(LAST);
-        Some(Duration::from_nanos(above(at).min(self.max)))
+        let index = self.counts.iter().position(contains_rank).unwrap_or(LAST);
+        Some(Duration::from_nanos(upper_bound(index).min(self.max)))
     }
 
     /// Returns the exact longest wait, or `None` if no wait was recorded.
@@ -111,9 +111,11 @@ impl Histogram {
     /// Returns all buckets from the shortest waits to the longest, including empty ones. Every histogram has the same buckets,
     /// so an exporter can declare them once.
     pub fn buckets(&self) -> impl Iterator<Item = Bucket> + '_ {
-        self.counts.iter().enumerate().map(|(at, count)| Bucket {
-            at_least: at.checked_sub(1).map_or(Duration::ZERO, |below| Duration::from_nanos(above(below))),
-            below: if at < LAST { Duration::from_nanos(above(at)) } else { Duration::MAX },
+        self.counts.iter().enumerate().map(|(index, count)| Bucket {
+            at_least: index
+                .checked_sub(1)
+                .map_or(Duration::ZERO, |lower| Duration::from_nanos(upper_bound(lower))),
+            below: if index < LAST { Duration::from_nanos(upper_bound(index)) } else { Duration::MAX },
             count: *count,
         })
     }
@@ -158,28 +160,28 @@ const STARTS: [u64; BUCKETS - 1] = {
     /// quantile. The usual bounds of exporters, 1, 2.5, 5 and 6, are among them.
     const FIRST: [u64; 13] =
         [1_000, 1_250, 1_500, 1_750, 2_000, 2_500, 3_000, 3_500, 4_000, 5_000, 6_000, 7_000, 8_000];
-    let (mut starts, mut at, mut power_of_ten) = ([0; BUCKETS - 1], 0_usize, 1_u64);
-    while at < starts.len() {
-        starts[at] = FIRST[at % FIRST.len()].saturating_mul(power_of_ten);
-        at = at.saturating_add(1);
-        if at % FIRST.len() == 0 {
+    let (mut starts, mut index, mut power_of_ten) = ([0; BUCKETS - 1], 0_usize, 1_u64);
+    while index < starts.len() {
+        starts[index] = FIRST[index % FIRST.len()].saturating_mul(power_of_ten);
+        index = index.saturating_add(1);
+        if index % FIRST.len() == 0 {
             power_of_ten = power_of_ten.saturating_mul(10);
         }
     }
     starts
 };
-/// One below, nine powers of ten with 13 buckets each, and nine from 1000 s to 4000 s.
+/// The bucket below 1 µs, 13 buckets for each of nine powers of ten, and nine buckets that start at 1000 s to 4000 s.
 const BUCKETS: usize = 1 + 9 * 13 + 9;
 const LAST: usize = BUCKETS - 1;
 
-/// Returns the bucket of a wait.
+/// Returns the index of the bucket of a wait.
 fn bucket(nanos: u64) -> usize {
     STARTS.partition_point(|start| *start <= nanos)
 }
 
-/// Returns the upper end of a bucket in nanoseconds, exclusive.
-fn above(at: usize) -> u64 {
-    STARTS.get(at).copied().unwrap_or(u64::MAX)
+/// Returns the upper bound of a bucket in nanoseconds, exclusive.
+fn upper_bound(index: usize) -> u64 {
+    STARTS.get(index).copied().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

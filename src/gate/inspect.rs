@@ -1,24 +1,24 @@
-//! Looking for what does not move at gates that track their holders.
+//! Detection of overdue permits, stalls and wait cycles at gates that track their holders.
 
 use std::sync::Arc;
 
 use super::clock;
-use super::core::Core;
 use super::handle::Gate;
 use super::holders::cycle::{FoundCycle, WaitCycle, find_cycles};
 use super::holders::holder::Findings;
 use super::holders::watch::ReportKind;
+use super::lock::GateLock;
 use super::tree::Tree;
 
 impl Gate {
-    /// Looks for what does not move. Finds nothing at a gate that does not track its holders.
-    pub(crate) fn look(&self) -> Findings {
-        self.shared().node.as_ref().map_or_else(Findings::default, |node| node.look(clock::now()))
+    /// Finds overdue permits, unclaimed permits and a stall. Finds nothing at a gate that does not track its holders.
+    pub(crate) fn inspect(&self) -> Findings {
+        self.shared().node.as_ref().map_or_else(Findings::default, |node| node.inspect(clock::now()))
     }
 
-    /// Returns `true` if this was not reported in the last 30 s, and notes that it is reported now.
-    pub(crate) fn may_report(&self, kind: ReportKind) -> bool {
-        self.shared().node.as_ref().is_some_and(|node| node.may_report(kind, clock::now()))
+    /// Records a report of this kind. Returns `false`, and records nothing, if the last one was less than 30 s ago.
+    pub(crate) fn start_report(&self, kind: ReportKind) -> bool {
+        self.shared().node.as_ref().is_some_and(|node| node.start_report(kind, clock::now()))
     }
 
     /// Returns the time after which a permit in use is overdue, in nanoseconds, if the gate tracks its holders.

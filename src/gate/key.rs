@@ -29,16 +29,24 @@ enum KeyValue {
     Long(Arc<str>),
 }
 
+/// The value of a key, however it is stored.
+#[derive(PartialEq, Eq)]
+enum KeyRef<'k> {
+    Number(u64),
+    Text(&'k [u8]),
+}
+
 /// The longest text that fits into the space of the other variants.
 const SHORT: usize = 22;
 
 impl Key {
-    /// Returns the text, or the number if the key is one.
-    fn value(&self) -> Result<&[u8], u64> {
+    fn value(&self) -> KeyRef<'_> {
         match &self.0 {
-            KeyValue::Number(number) => Err(*number),
-            KeyValue::Short { length, bytes } => Ok(bytes.get(..usize::from(*length)).unwrap_or(bytes)),
-            KeyValue::Long(text) => Ok(text.as_bytes()),
+            KeyValue::Number(number) => KeyRef::Number(*number),
+            KeyValue::Short { length, bytes } => {
+                KeyRef::Text(bytes.get(..usize::from(*length)).unwrap_or(bytes))
+            }
+            KeyValue::Long(text) => KeyRef::Text(text.as_bytes()),
         }
     }
 }
@@ -54,8 +62,8 @@ impl Eq for Key {}
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self.value() {
-            Ok(text) => state.write(text),
-            Err(number) => state.write_u64(number),
+            KeyRef::Text(text) => state.write(text),
+            KeyRef::Number(number) => state.write_u64(number),
         }
     }
 }
@@ -88,8 +96,8 @@ impl From<u64> for Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.value() {
-            Ok(text) => String::from_utf8_lossy(text).fmt(f),
-            Err(number) => number.fmt(f),
+            KeyRef::Text(text) => String::from_utf8_lossy(text).fmt(f),
+            KeyRef::Number(number) => number.fmt(f),
         }
     }
 }
@@ -97,8 +105,8 @@ impl fmt::Display for Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.value() {
-            Ok(text) => write!(f, "Key({:?})", String::from_utf8_lossy(text)),
-            Err(number) => write!(f, "Key({number})"),
+            KeyRef::Text(text) => write!(f, "Key({:?})", String::from_utf8_lossy(text)),
+            KeyRef::Number(number) => write!(f, "Key({number})"),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What a lease needs of the gate that it bounds. The gate is the root of its tree, if it has one.
+//! Queries of a lease on the gate whose limit it sets. The gate is standalone or the root of its tree.
 
-use super::core::Core;
 use super::handle::Gate;
+use super::lock::GateLock;
 use super::permits::Word;
 use crate::plan::Limit;
 
@@ -23,7 +23,7 @@ impl Gate {
         })
     }
 
-    /// Returns the limit that this gate would have if the root of its tree had this one.
+    /// Returns the limit that this gate would have if the root of its tree had the limit `limit`.
     pub(crate) fn limit_under(&self, limit: Limit) -> Limit {
         self.shared().node.as_ref().map_or(limit, |node| node.limit_under(limit))
     }
@@ -49,7 +49,7 @@ mod tests {
     }
 
     proptest! {
-        /// The demand is the smallest limit that admits what a higher one would admit: caps, limits of children and levels included.
+        /// The demand is the smallest limit that admits as much as `limit` does, with caps of keys and limits of children.
         #[test]
         fn the_demand_is_the_smallest_limit_that_is_enough(
             requests in proptest::collection::vec(0..6_usize, 0..40),
@@ -84,7 +84,7 @@ mod tests {
             permits.clear();
         }
 
-        /// The limit for some permits is the smallest one of which the part is as many.
+        /// `Part::limit_for` returns the smallest limit whose part is at least that many permits.
         #[test]
         fn the_limit_for_a_part_is_the_smallest(permits in 1..1000_u32, numerator in 1..20_u32, more in 0..20_u32) {
             let part = Part::of(numerator, numerator.saturating_add(more));
@@ -93,9 +93,9 @@ mod tests {
             prop_assert!(limit == Limit::MIN || part.of_limit(Limit::saturating(u64::from(limit.get()).saturating_sub(1))).get() < permits);
         }
 
-        /// The same at a gate by itself.
+        /// The same at a standalone gate.
         #[test]
-        fn the_demand_of_a_gate_by_itself(requests in 0..20_usize, block in 1..6_u32, limit in 6..12_u32) {
+        fn the_demand_of_a_standalone_gate(requests in 0..20_usize, block in 1..6_u32, limit in 6..12_u32) {
             let io = Gate::new(GateName::new("io"), Limit::new(block));
             let mut waiting: Vec<_> = (0..requests).map(|_| Box::pin(io.acquire_owned())).collect();
             let mut cx = Context::from_waker(Waker::noop());

@@ -1,10 +1,11 @@
 //! Gates limit how much work is in flight. The limit may change at any time.
 //!
-//! A [`Gate`] admits requests first come, first served, weights included. An admitted request holds a [`Permit`] until it is
+//! A [`Gate`] admits requests first come, first served, weights included. An admitted request holds a [`Permit`] until the permit is
 //! dropped. [`Gate::run`] and [`Gate::run_blocking`] hold the permit for you.
 //!
-//! - **No request overtakes another.** While a request waits, each new request waits behind it, even if the new one would fit
-//!   and the first does not, and [`try_acquire`](Gate::try_acquire) is rejected.
+//! - **No request overtakes another** at a standalone gate: one without parent, children and keys that neither sheds nor tracks its
+//!   holders. While a request waits there, each new request waits behind it, even if the new one would fit and the first does not, and
+//!   [`try_acquire`](Gate::try_acquire) is rejected. The other gates admit by priority and fair share.
 //! - **A lowered limit revokes no permit.** Permits in use above it are *debt*. No request is admitted until the debt is
 //!   paid, and released permits pay it first. A raised limit admits waiting requests from the head of the queue, for as long as
 //!   the head fits.
@@ -13,29 +14,29 @@
 //!
 //! # Reading the code
 //!
-//! From the surface downwards; no file imports one of a row above it.
+//! From the public API downwards. A file imports only from the rows below it, or from its own row.
 //!
 //! ```text
-//! attempt                          a permit that reports the outcome of its work
-//! nested                           requests for parts of work that has a permit
-//! request                          what callers use: acquire, try_acquire, run
-//! poll_gate                        a gate with one pending request, for code that is polled
-//! acquire, blocking, drained       a request as a future, as a blocked thread; waiting for the end
-//! acquire_in_tree, cancel          the same at a gate of a tree; a request that is given up
-//! acquire_all                      permits of several gates at once
-//! permit                           released on drop
-//! handle, inspect                  Gate and its builder; looking for what does not move
-//! leased                           what a lease needs of the gate that it bounds
-//! expiry                           deadlines: what happens when a timer fires
-//! shared, tree                     one gate: the permits, the lock, the counters; gates that share a lock
-//! state/                           the rules of admission behind the lock
-//! queue/, permits/                 the wait queue; the atomic word of the fast path, which is also the lock
-//! timer/, wake_list, wait_sampler  one timer per runtime; what is woken after the lock; which waits are measured
-//! status, error                    reports; rejections
-//! histogram, counters, clock, sync wait times; counters of the fast path; nanoseconds; atomics
-//! recent_clock                     a clock for gates that track their holders
-//! holders/                         records of the permits in use, at gates that track them
-//! outcomes                         samples of the outcomes of work, for limits that follow them
+//! attempt                                  a permit that reports the outcome of its work
+//! nested                                   requests for parts of work that has a permit
+//! request, poll_gate                       acquire, try_acquire and run; a gate with one pending request, for code that is polled
+//! acquire_all                              permits of several gates at once
+//! blocking, drained                        the request of a blocked thread; waiting for the end of all work
+//! acquire, acquire_in_tree, cancel         the request of a future; the same for a gate in a tree; cancellation
+//! permit                                   released on drop
+//! inspect, leased                          detection of overdue permits, stalls and wait cycles; queries of a lease
+//! handle                                   Gate and its builder
+//! expiry                                   deadlines: what happens when a timer fires
+//! shared, tree                             one gate: the permits, the lock, the counters; gates that share a lock
+//! lock                                     the lock, and the steps that run under it
+//! state/                                   the rules of admission behind the lock
+//! queue/, permits/, holders/, books        the wait queue; the atomic word of the fast path, which is also the lock; records of the
+//!                                          permits in use, at gates that track them; statistics
+//! timer/, wake_list, wait_sampler          one timer per runtime; what is woken after the lock; which waits are measured
+//! outcomes, counters, recent_clock         samples of the outcomes of work; counters of the fast path; a clock for tracked holders
+//! status, error                            reports; rejections
+//! histogram, key, priority, number         wait times; keys; priorities; the order of creation
+//! clock, sync                              nanoseconds; atomics
 //! ```
 
 mod attempt;
@@ -58,29 +59,31 @@ mod leased;
 
 mod expiry;
 mod shared;
-mod state;
 mod tree;
 
-mod permits;
-mod queue;
-mod timer;
+mod lock;
+mod state;
 
 mod books;
-pub(crate) mod clock;
-mod core;
-mod counters;
-mod histogram;
 mod holders;
-mod key;
-mod number;
+mod permits;
+mod queue;
+
+mod counters;
 mod outcomes;
-mod priority;
 mod recent_clock;
+mod timer;
 pub(crate) mod wait_sampler;
 mod wake_list;
 
 mod error;
 mod status;
+
+pub(crate) mod clock;
+mod histogram;
+mod key;
+mod number;
+mod priority;
 mod sync;
 
 pub use acquire::{Acquire, AcquireOwned};
@@ -103,7 +106,9 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
 #[cfg(feature = "fleet")]
-pub(crate) use attempt::sealed::OfGate;
+pub(crate) use acquire::reject;
+#[cfg(feature = "fleet")]
+pub(crate) use attempt::sealed::HasGate;
 #[cfg(feature = "fleet")]
 pub(crate) use counters::UnleasedRejection;
 pub(crate) use holders::holder::in_words;

@@ -1,8 +1,9 @@
 //! Nested requests: work that holds a permit asks for more, and never waits for itself.
 //!
-//! A [`LendingPermit`] has a parent, if its request was itself nested, and so on: its ancestors. Each has an *account*, an internal gate
-//! with as many permits as the permit has. A nested request that the gate cannot admit borrows from the account of its parent. So the
-//! queue of an account, its deadlines and its cancellation are those of any gate, and the gate itself knows nothing of loans.
+//! A [`LendingPermit`] of a nested request has a parent, which may have a parent of its own; together they are its ancestors. Each has an
+//! *account*: an internal gate with as many permits as the permit has. A nested request that the gate cannot admit borrows from the account
+//! of its parent. So the queue of an account, its deadlines and its cancellation are those of any gate, and the gate itself knows nothing
+//! of loans.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::coop;
 use tokio::time::Instant;
 
-use super::acquire::RequestOptions;
+use super::acquire::{RequestOptions, reject};
 use super::blocking;
 use super::clock::{self, NEVER};
 use super::counters::Counter;
@@ -67,7 +68,7 @@ struct Work {
     loans: Vec<OwnedPermit>,
     /// What nested work can borrow: a gate with as many permits as the work has. Created with the first loan.
     account: Mutex<Option<Gate>>,
-    /// The work that this one is part of. Its permits stay in use as long as this work has some of them.
+    /// The work that this one is part of. Its permits stay in use for as long as this work exists.
     parent: Option<Arc<Work>>,
 }
 
@@ -88,8 +89,8 @@ impl<'g> Request<'g> {
     ///    work has been admitted before. It waits while other nested requests have borrowed these permits, until one of those ends or the
     ///    gate has room.
     /// 3. If it is heavier than its parent, it borrows from further ancestors as well. If it is heavier than all of them together, it
-    ///    borrows all of them and waits in the queue for the rest. Two such requests can wait for each other, as any
-    ///    work that holds permits while it waits for more. Nested requests that are no heavier than their parents cannot.
+    ///    borrows all of them and waits in the queue for the rest. Two such requests can wait for each other, like any work that holds
+    ///    permits while it waits for more. Nested requests that are no heavier than their parents cannot.
     ///
     /// The chain may have permits of several gates; only those that count at the gate of the request are borrowed: permits of the same
     /// gate, or of a gate, or a key, within it. A request at another gate of the same tree could wait for room that its chain holds
@@ -135,7 +136,7 @@ impl NestedRequest<'_> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future removes the request from all queues, and gives back what it was granted.
+    /// Dropping the future removes the request from all queues, and releases the permits that it was granted.
     #[track_caller]
     pub fn acquire(self) -> impl Future<Output = Result<LendingPermit, AcquireError>> + Send + use<> {
         NestedWork::of(self, Location::caller()).acquire()
@@ -145,13 +146,13 @@ impl NestedRequest<'_> {
     ///
     /// # Errors
     ///
-    /// [`TryAcquireError`] of the gate if neither is so.
+    /// [`TryAcquireError`] of the gate if the permits are neither available nor can be borrowed now.
     #[track_caller]
     pub fn try_acquire(self) -> Result<LendingPermit, TryAcquireError> {
         let work = NestedWork::of(self, Location::caller());
         match work.try_obtain() {
             Some(obtained) => Ok(work.into_permit(obtained)),
-            // Counts the rejection. It may also find room by now.
+            // This attempt counts the rejection. It may succeed if permits were released since the last attempt.
             None => work.request(&work.gate, work.options.weight).try_acquire_owned().map(|own| {
                 let obtained = Obtained { own: Some(own), loans: Vec::new() };
                 work.into_permit(obtained)
@@ -238,12 +239,12 @@ impl Work {
     }
 }
 
-/// A chain of any length is dropped without recursion.
+/// Drops a chain of any length without recursion.
 impl Drop for Work {
     fn drop(&mut self) {
         let mut above = self.parent.take();
         while let Some(work) = above {
-            // The loans are given back first, so that nested requests that wait for them go on.
+            // The loans are returned first, so that nested requests that wait for them continue.
             self.loans.clear();
             above = Arc::into_inner(work).and_then(|mut work| {
                 self.loans = mem::take(&mut work.loans);
@@ -259,11 +260,12 @@ struct Obtained {
     loans: Vec<OwnedPermit>,
 }
 
-/// Where the permits of a nested request can come from without waiting for itself.
+/// The sources from which a nested request can take its permits without waiting for its own work.
 struct LoanPlan {
-    /// The accounts, from the work above upwards, and how much of each. Only nested requests of the same chain use them.
+    /// The accounts to borrow from, the parent's first, and the number of permits of each. Only nested requests of the same chain use an
+    /// account.
     loans: Vec<(Gate, u32)>,
-    /// What is left for the gate.
+    /// The number of permits that the gate itself must admit.
     rest: u32,
     /// Whether the chain has permits of another gate of the tree that do not count at the gate of the request.
     has_conflict: bool,
@@ -296,16 +298,16 @@ impl NestedWork {
         LendingPermit::new(self.gate, self.options.weight, obtained, Some(self.parent))
     }
 
-    /// Plans from which works of the chain the request can borrow. What a work of the chain has itself borrowed from one further up is
-    /// not there for a second time. So the loans and the rest are exactly what the whole chain has, and what it does not have.
+    /// Plans how many permits the request borrows from which ancestor. Permits that an ancestor has lent to another one further down are
+    /// subtracted, so that no permit is counted twice. The rest is what the whole chain does not hold.
     fn plan(&self) -> LoanPlan {
         let mut plan = LoanPlan { loans: Vec::new(), rest: self.options.weight, has_conflict: false };
-        // What the works below have borrowed from works further up.
-        let mut lent: Vec<&OwnedPermit> = Vec::new();
+        // The loans of the ancestors that were visited.
+        let mut loans_below: Vec<&OwnedPermit> = Vec::new();
         let mut above = Some(&self.parent);
         while let Some(work) = above.filter(|_| plan.rest > 0) {
-            let lent_here = lent.iter().filter(|loan| work.has_lent(loan));
-            let used = lent_here.fold(0_u32, |sum, loan| sum.saturating_add(loan.weight()));
+            let lent = loans_below.iter().filter(|loan| work.has_lent(loan));
+            let used = lent.fold(0_u32, |sum, loan| sum.saturating_add(loan.weight()));
             if work.gate.is_within(&self.gate) {
                 let part = work.weight.saturating_sub(used).min(plan.rest);
                 if part > 0 {
@@ -315,7 +317,7 @@ impl NestedWork {
             } else if work.gate.shares_tree_with(&self.gate) {
                 plan.has_conflict = true;
             }
-            lent.extend(&work.loans);
+            loans_below.extend(&work.loans);
             above = work.parent.as_ref();
         }
         plan
@@ -336,14 +338,15 @@ impl NestedWork {
             return Some(Obtained { own: Some(own), loans: Vec::new() });
         }
         let LoanPlan { loans, rest, .. } = self.plan();
+        // If an account or the gate lacks permits, `?` drops the loans that were obtained so far, which returns them.
         let borrow = |(account, part): (Gate, u32)| account.try_acquire_many_owned(part).ok();
         let loans = loans.into_iter().map(borrow).collect::<Option<_>>()?;
         let own = if rest > 0 { Some(try_own(rest)?) } else { None };
         Some(Obtained { own, loans })
     }
 
-    /// Returns `true` if only the gate may answer: to a request without weight, or one that has come too late and is strict about that.
-    fn is_for_gate(&self) -> bool {
+    /// Returns `true` if the request must not borrow, because the gate rejects it: its weight is 0, or its strict deadline has passed.
+    fn must_not_borrow(&self) -> bool {
         let RequestOptions { weight, rules, deadline, .. } = self.options;
         weight == 0 || rules.is_strict && deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
@@ -352,19 +355,12 @@ impl NestedWork {
     fn fix_deadline(&mut self) {
         let own = self.options.max_wait.take().map_or(NEVER, clock::from_duration);
         let max_wait = own.min(self.gate.max_wait_nanos());
-        let latest = if max_wait == NEVER {
-            None
-        } else {
-            clock::to_instant(clock::add_nanos(clock::now(), max_wait))
-        };
-        self.options.deadline = match (self.options.deadline, latest) {
-            (Some(deadline), Some(latest)) => Some(deadline.min(latest)),
-            (deadline, latest) => deadline.or(latest),
-        };
+        let latest = clock::to_deadline(clock::add_nanos(clock::now(), max_wait));
+        self.options.deadline = self.options.deadline.into_iter().chain(latest).min();
     }
 
     async fn acquire(mut self) -> Result<LendingPermit, AcquireError> {
-        if self.is_for_gate() {
+        if self.must_not_borrow() {
             let own = self.request(&self.gate, self.options.weight).acquire_owned().await?;
             return Ok(self.into_permit(Obtained { own: Some(own), loans: Vec::new() }));
         }
@@ -376,15 +372,13 @@ impl NestedWork {
         self.fix_deadline();
         let plan = match self.checked_plan() {
             Ok(plan) => plan,
-            Err(error) => {
-                coop::consume_budget().await;
-                return Err(error);
-            }
+            Err(error) => return reject(error).await,
         };
         let obtained = match &plan.loans[..] {
+            // One ancestor can lend all: whichever of it and the gate comes first.
             [(account, part)] if plan.rest == 0 => self.acquire_either(account, *part).await?,
             loans => {
-                // Each chain is visited from below upwards, so two requests do not wait for each other here.
+                // Each request visits its ancestors from the parent upwards, so two requests cannot wait for each other's loans.
                 let mut obtained = Obtained { own: None, loans: Vec::with_capacity(loans.len()) };
                 for (account, part) in loans {
                     obtained.loans.push(self.request(account, *part).acquire_owned().await?);
@@ -435,10 +429,11 @@ impl NestedWork {
             let permit = blocking::acquire(gate, options, Ownership::Owned, work.location)?;
             Ok(permit.into_owned())
         };
-        if self.is_for_gate() {
+        if self.must_not_borrow() {
             let own = block(&self, &self.gate, self.options.weight)?;
             return Ok(self.into_permit(Obtained { own: Some(own), loans: Vec::new() }));
         }
+        // `try_obtain` may admit the request without blocking, so the check must not depend on that.
         blocking::assert_may_block();
         if let Some(obtained) = self.try_obtain() {
             return Ok(self.into_permit(obtained));
@@ -447,6 +442,7 @@ impl NestedWork {
         let plan = self.checked_plan()?;
         let mut obtained = Obtained { own: None, loans: Vec::with_capacity(plan.loans.len()) };
         match &plan.loans[..] {
+            // One ancestor can lend all: whichever of it and the gate comes first.
             [(account, _)] if plan.rest == 0 => {
                 let permit =
                     blocking::acquire_either(&self.gate, account, self.options, self.location)?.into_owned();
@@ -457,9 +453,11 @@ impl NestedWork {
                 }
             }
             loans => {
+                // From the parent upwards, as in `acquire`.
                 for (account, part) in loans {
                     obtained.loans.push(block(&self, account, *part)?);
                 }
+                // Last, so that the chain holds all other permits when the request joins the queue of the gate.
                 if plan.rest > 0 {
                     let mut limits = LimitWatch::new(&self);
                     let options = RequestOptions { weight: plan.rest, ..self.options };
@@ -488,7 +486,8 @@ impl NestedWork {
     }
 }
 
-/// Ends the wait for the rest of a request when its whole weight is above the limit: then the rest could only be what its chain has.
+/// Ends the wait for the rest of a request when the limit falls below its whole weight: the chain holds the other permits, so the rest can
+/// never fit.
 struct LimitWatch<'w> {
     work: &'w NestedWork,
     changed: Arc<Notify>,

@@ -1,8 +1,8 @@
-//! The order of gates.
+//! The creation order of gates and trees.
 
 use super::sync::{Ordering, PlainCounter};
 
-/// Returns the number of a gate or a tree that is created now, from 1 on.
+/// Returns the next number in the creation order of gates and trees. The first one is 1.
 pub(super) fn next_number() -> u64 {
     static NUMBERS: PlainCounter = PlainCounter::new(1);
     NUMBERS.fetch_add(1, Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! Samples of the outcomes of work: exact counts and some latencies, in shards of their own per thread. No completion takes a lock.
+//! Samples of the outcomes of work: exact counts and some latencies, in one shard per thread. Finishing an attempt takes no lock.
 
 use std::fmt;
 use std::iter;
@@ -26,11 +26,11 @@ pub(crate) struct OutcomeSampler {
 pub(crate) struct AttemptStart(i64);
 
 /// What the threads of one shard number have recorded.
-#[repr(align(128))] // no cache line, and no pair of lines that is fetched together, has two shards
+#[repr(align(128))] // no two shards share a cache line, or a pair of lines that the CPU prefetches together
 struct OutcomeShard {
-    /// The number of attempts to leave out before the next sampled one.
+    /// The number of attempts to skip before the next sampled one.
     skip: AtomicU32,
-    /// The number of attempts to leave out after a sampled one. Set by the reader, and doubled when the latencies are full.
+    /// The number of attempts to skip after a sampled one. Set by the reader, and doubled when the latencies are full.
     stride: AtomicU32,
     /// The most permits that were in use when a sampled attempt began; set to 0 by the reader.
     peak: AtomicU32,
@@ -38,7 +38,7 @@ struct OutcomeShard {
     written: AtomicU32,
     /// The number of outcomes, by [`index_of`].
     counts: [AtomicU64; 3],
-    /// The last latencies in nanoseconds plus 1. A place that is 0 is empty.
+    /// The last latencies, each as nanoseconds plus 1. A slot with 0 is empty.
     latencies: [AtomicU64; SHARD_SAMPLES],
 }
 
@@ -140,7 +140,7 @@ impl OutcomeShard {
 
     /// Writes a latency in nanoseconds.
     fn write(&self, writer: Writer, latency: i64) {
-        let place = match writer {
+        let written = match writer {
             Writer::One => {
                 let written = self.written.load(Ordering::Relaxed);
                 self.written.store(written.wrapping_add(1), Ordering::Relaxed);
@@ -150,10 +150,10 @@ impl OutcomeShard {
         };
         // Overwrites the oldest latency if the reader is late.
         let nanos = u64::try_from(latency).unwrap_or(0).saturating_add(1);
-        let place = place as usize % SHARD_SAMPLES;
-        self.latencies[place].store(nanos, Ordering::Relaxed);
-        if place == SHARD_SAMPLES - 1 {
-            // Full before the reader came, as at the start of a burst: from now on half as many are sampled.
+        let slot = written as usize % SHARD_SAMPLES;
+        self.latencies[slot].store(nanos, Ordering::Relaxed);
+        if slot == SHARD_SAMPLES - 1 {
+            // The shard is full before it was read, as at the start of a burst. From now on, half as many attempts are sampled.
             let stride = self.stride.load(Ordering::Relaxed);
             self.stride.store(stride.saturating_mul(2).saturating_add(1), Ordering::Relaxed);
         }
@@ -185,8 +185,8 @@ impl OutcomeReader {
         Self { sampler, seen }
     }
 
-    /// Returns the number of outcomes since the last call, and the most permits that were in use when a sampled attempt began. Calls
-    /// `add` with each latency that was sampled since. Also adapts how many attempts are sampled to how many there were.
+    /// Returns the number of outcomes since the last call, and the most permits that were in use when a sampled attempt began. Calls `add`
+    /// with each latency that was sampled since. Also sets the stride of each shard from the number of its attempts.
     pub(crate) fn read(&mut self, mut add: impl FnMut(Duration)) -> (OutcomeCounts, u32) {
         let (mut sum, mut peak) = ([0_u64; 3], 0);
         for (shard, seen) in self.sampler.shards.iter().zip(&mut self.seen) {
@@ -198,22 +198,23 @@ impl OutcomeReader {
                 attempts = attempts.wrapping_add(more);
             }
             peak = peak.max(shard.peak.swap(0, Ordering::Relaxed));
-            // A latency whose count was reset between its two stores is read with the next one.
+            // A writer increments `written` before it stores the latency. If this read falls between the two, the latency is returned
+            // together with a later one.
             if shard.written.swap(0, Ordering::Relaxed) != 0 {
-                for place in &shard.latencies {
-                    // Most places are empty if there is little to do: a load is cheaper than a swap.
-                    if place.load(Ordering::Relaxed) != 0 {
-                        let nanos = place.swap(0, Ordering::Relaxed).saturating_sub(1);
+                for slot in &shard.latencies {
+                    // Most slots are empty if there is little to do: a load is cheaper than a swap.
+                    if slot.load(Ordering::Relaxed) != 0 {
+                        let nanos = slot.swap(0, Ordering::Relaxed).saturating_sub(1);
                         add(Duration::from_nanos(nanos));
                     }
                 }
             }
             *seen = counts;
 
-            // As many samples as fit until the next read, if there are as many attempts. After a burst, the rest of a long gap
-            // is left out.
-            let left_out = attempts.checked_div(SHARD_SAMPLES as u64).unwrap_or(0);
-            let stride = u32::try_from(left_out).unwrap_or(u32::MAX);
+            // With this stride, as many attempts as since the last read fill the shard once. A longer `skip` of a burst is cut to the new
+            // stride.
+            let stride = attempts.checked_div(SHARD_SAMPLES as u64).unwrap_or(0);
+            let stride = u32::try_from(stride).unwrap_or(u32::MAX);
             shard.stride.store(stride, Ordering::Relaxed);
             if shard.skip.load(Ordering::Relaxed) > stride {
                 shard.skip.store(stride, Ordering::Relaxed);
@@ -224,7 +225,7 @@ impl OutcomeReader {
     }
 }
 
-/// Returns the place of the count of an outcome.
+/// Returns the index of the count of an outcome.
 const fn index_of(outcome: Outcome) -> usize {
     match outcome {
         Outcome::Success => 0,
@@ -282,8 +283,8 @@ mod tests {
         assert_eq!(sum, expected);
     }
 
-    /// The first attempts are all sampled. Then one in as many as bring about 64 samples until the next read, and all again when there
-    /// are few. The peak is that of the sampled attempts since the last read.
+    /// All of the first attempts are sampled. The stride then follows the load: about 64 samples per read, and every attempt when there are
+    /// few. The peak is that of the sampled attempts since the last read.
     #[test]
     fn sampling_follows_the_number_of_attempts() {
         let (sampler, mut reader) = reader();

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
-use std::sync::Arc;
 
 use super::handle::Gate;
 use super::holders::record::HeldPermits;
@@ -79,13 +78,13 @@ impl<'g> Permit<'g> {
         Some(Self { gate: self.gate, held: split })
     }
 
-    /// Takes over the permits of another permit of the same gate.
+    /// Takes over the permits of another permit of the same gate. All handles of a [key](Gate::key) are the same gate.
     ///
     /// # Errors
     ///
     /// Returns `other`, and changes nothing, if it belongs to another gate.
     pub fn merge(&mut self, mut other: Self) -> Result<(), Self> {
-        if !Arc::ptr_eq(self.gate.shared(), other.gate.shared()) {
+        if !self.gate.is_same(other.gate) {
             return Err(other);
         }
         self.held = self.gate.shared().merge(self.held, take(&mut other.held));
@@ -97,7 +96,7 @@ impl<'g> Permit<'g> {
         self.gate.shared().forget(take(&mut self.held));
     }
 
-    /// Turns it into a permit with a handle of its own.
+    /// Converts the permit into one that owns its handle.
     #[inline]
     pub(super) fn into_owned(self) -> OwnedPermit {
         let owned = OwnedPermit::new(self.gate.clone(), self.held);
@@ -158,13 +157,13 @@ impl OwnedPermit {
         Some(Self { gate: self.gate.clone(), held: split })
     }
 
-    /// Takes over the permits of another permit of the same gate.
+    /// Takes over the permits of another permit of the same gate. All handles of a [key](Gate::key) are the same gate.
     ///
     /// # Errors
     ///
     /// Returns `other`, and changes nothing, if it belongs to another gate.
     pub fn merge(&mut self, mut other: Self) -> Result<(), Self> {
-        if !Arc::ptr_eq(self.gate.shared(), other.gate.shared()) {
+        if !self.gate.is_same(&other.gate) {
             return Err(other);
         }
         self.held = self.gate.shared().merge(self.held, take(&mut other.held));
@@ -191,7 +190,7 @@ impl Drop for OwnedPermit {
     }
 }
 
-/// Returns permits, and admits the waiters that fit then.
+/// Releases permits, and admits the waiters that fit then.
 #[inline]
 fn release(gate: &Gate, held: HeldPermits) {
     if !gate.shared().try_release(held) {
@@ -199,7 +198,7 @@ fn release(gate: &Gate, held: HeldPermits) {
     }
 }
 
-// It takes the handle, because the fast path has its address at hand: benchmark row `try`.
+// Takes the handle, because its address is in a register already on the fast path: benchmark row `try`.
 #[inline(never)]
 fn release_slow(gate: &Gate, held: HeldPermits) {
     gate.shared().release_slow(held);

@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use crate::plan::debug_as_display::impl_debug_as_display;
 
-/// How important a request is, compared with others that wait at a gate with children or keys, or within one; for
-/// [`Request::priority`](super::Request::priority). The classes follow those of Google's book on site reliability engineering.
+/// How important a request is, compared with others that wait at a gate that is not [standalone](crate::gate); for
+/// [`Request::priority`](super::Request::priority). The priorities follow those of Google's book on site reliability engineering.
 ///
-/// A request of a higher priority is admitted first, but not without end: after 16 admissions of higher priorities, one request of each
-/// lower priority that waits is admitted. If a queue is full, requests of the lowest priority are removed first.
+/// A request of a higher priority is admitted first. To prevent starvation, after 16 admissions of higher priorities one waiting request of
+/// each lower priority is admitted. If a queue is full, requests of the lowest priority are removed first.
 ///
 /// ```
 /// use concurrency_governor::gate::Priority;
@@ -37,7 +37,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// Every priority, the lowest first: at its own index.
+    /// Every priority, the lowest first. Each is at its own index.
     pub(super) const ALL: [Self; CLASSES] = [Self::Batch, Self::Sheddable, Self::Normal, Self::Critical];
 
     #[inline]
@@ -127,13 +127,13 @@ impl PrioritySet {
         Self(self.0 & Self::of(priority).0.wrapping_sub(1))
     }
 
-    /// Returns the priorities of both sets.
+    /// Returns the priorities that are in both sets.
     #[inline]
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Returns the priorities of either set.
+    /// Returns the priorities that are in at least one of the sets.
     #[inline]
     pub(super) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -171,7 +171,7 @@ impl PrioritySet {
 /// The number of sets.
 const SETS: usize = 1 << CLASSES;
 
-/// The highest priority of each set: benchmark row `key-cycle`.
+/// The highest priority of each set, as a table instead of a computation: benchmark row `key-cycle`.
 static HIGHEST: [Option<Priority>; SETS] = {
     let mut highest = [None; SETS];
     let (mut set, mut class) = (0, 0);

@@ -2,10 +2,10 @@
 
 use super::clock;
 
-/// Returns the present instant, or one that is a tick of the kernel older at most.
+/// A clock that returns the present instant, or one that is at most one kernel tick older.
 ///
-/// Reading the clock takes a third of the time of a permit at a gate that tracks its holders; reading the number of the tick takes a
-/// fifth of that: benchmark row `tracked`. On systems other than Linux each call reads the clock.
+/// Reading the coarse clock of the kernel, which shows the tick, is several times cheaper than reading the clock: benchmark row `tracked`.
+/// On systems other than Linux each call reads the clock.
 #[derive(Debug, Default)]
 pub(super) struct RecentClock {
     now: i64,
@@ -31,7 +31,7 @@ impl RecentClock {
     }
 }
 
-/// The time at which the kernel last counted a tick: 1 to 10 ms, as the kernel is configured.
+/// The time of the last kernel tick. A tick takes 1 to 10 ms, depending on the configuration of the kernel.
 #[cfg(target_os = "linux")]
 type Tick = nix::sys::time::TimeSpec;
 

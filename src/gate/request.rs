@@ -182,8 +182,8 @@ impl Gate {
 
     /// Waits for one permit, runs `work`, and releases the permit when `work` ends, is dropped or panics.
     ///
-    /// For asynchronous work, which leaves its thread free while it is pending. [`run_blocking`](Self::run_blocking) is for
-    /// work that does not.
+    /// Use it for asynchronous work, which does not occupy its thread while it is pending. [`run_blocking`](Self::run_blocking) is for work
+    /// that blocks its thread.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -273,8 +273,7 @@ impl Gate {
     ///
     /// # Panics
     ///
-    /// As [`Acquire`] and as `work`. As `block_in_place` in a current-thread runtime, whose only thread must not block. The permit is
-    /// released.
+    /// As [`Acquire`] and as `work`. In a current-thread runtime, `block_in_place` panics. The permit is released.
     ///
     /// # Cancel safety
     ///
@@ -314,7 +313,7 @@ impl Gate {
 pub struct Request<'g> {
     gate: &'g Gate,
     options: RequestOptions,
-    /// Where the request is made, if that is not the caller of the method that makes it.
+    /// Where the request is made. `None`: where the method that acquires is called.
     location: Option<&'static Location<'static>>,
 }
 
@@ -343,9 +342,9 @@ impl<'g> Request<'g> {
         self
     }
 
-    /// Rejects the request with [`AcquireError::DeadlineExceeded`] if its [`deadline`](Self::deadline) has passed when it arrives, even
-    /// if permits are available: for work that is useless after the deadline. Such a request always takes the lock of the gate. A
-    /// maximum wait of zero has not this effect.
+    /// Rejects the request with [`AcquireError::DeadlineExceeded`] if its [`deadline`](Self::deadline) has passed when it arrives, even if
+    /// permits are available: for work that is useless after the deadline. Such a request always takes the lock of the gate. A maximum wait
+    /// of zero does not have this effect.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -365,8 +364,8 @@ impl<'g> Request<'g> {
 
     /// Lets the request wait while its weight is above the limit, instead of ending it with [`AcquireError::TooLarge`].
     ///
-    /// For a gate whose limit may fall for a while, such as one with a [`Governor`](crate::Governor). By default such a request
-    /// is rejected. While it waits, it blocks all requests behind it until the limit rises, so set a maximum wait as well. A weight above
+    /// Use it at a gate whose limit may fall for a while, such as one with a [`Governor`](crate::Governor). By default such a request is
+    /// rejected. While it waits, it blocks all requests behind it until the limit rises, so set a maximum wait as well. A weight above
     /// [`Limit::MAX`](crate::Limit::MAX) is always rejected.
     ///
     /// ```
@@ -386,8 +385,8 @@ impl<'g> Request<'g> {
         self
     }
 
-    /// Sets the priority among the requests that wait. It has an effect only at a gate with children or keys, or within one: by
-    /// itself a gate admits first come, first served. Default: [`Priority::Normal`].
+    /// Sets the priority among the requests that wait. It has no effect at a [standalone](crate::gate) gate, which admits first come, first
+    /// served. Default: [`Priority::Normal`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -486,14 +485,17 @@ impl<'g> Request<'g> {
         blocking::acquire(self.gate, self.options, Ownership::Owned, location).map(Permit::into_owned)
     }
 
-    /// As [`acquire_owned_blocking`](Self::acquire_owned_blocking). Calls `waits` each time before the thread waits, with the request in
-    /// the queue.
+    /// As [`acquire_owned_blocking`](Self::acquire_owned_blocking). Calls `before_park` each time before the thread parks. The request is
+    /// in the queue then.
     #[cfg(feature = "fleet")]
     #[track_caller]
-    pub(crate) fn acquire_owned_blocking_while(self, waits: impl Fn()) -> Result<OwnedPermit, AcquireError> {
+    pub(crate) fn acquire_owned_blocking_with(
+        self,
+        before_park: impl Fn(),
+    ) -> Result<OwnedPermit, AcquireError> {
         let location = self.location.unwrap_or(Location::caller());
         let acquired = blocking::acquire_unless(self.gate, self.options, Ownership::Owned, location, |_| {
-            waits();
+            before_park();
             None
         });
         acquired.map(Permit::into_owned)
@@ -587,13 +589,13 @@ impl<'g> Request<'g> {
         (self.gate, self.options)
     }
 
-    /// Notes where the request is made.
+    /// Sets the location of the request.
     pub(crate) const fn made_at(mut self, location: &'static Location<'static>) -> Self {
         self.location = Some(location);
         self
     }
 
-    /// Notes that the request is made by the caller, unless it was made elsewhere.
+    /// Sets the location of the request to the caller, if it is not set yet.
     #[track_caller]
     pub(crate) fn made_here(mut self) -> Self {
         self.location = self.location.or(Some(Location::caller()));

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{self, NEVER};
-use super::core::Core;
 use super::counters::{Counter, ShardedCounters};
 use super::error::TryAcquireError;
 use super::holders::holder::HolderState;
 use super::holders::record::{HeldPermits, RecordId};
 use super::holders::requester::Requester;
 use super::key::Key;
+use super::lock::GateLock;
 use super::number::next_number;
 use super::outcomes::OutcomeSampler;
 use super::permits::{Permits, Word};
@@ -33,7 +33,7 @@ use crate::plan::{GateName, Limit};
 // core that holds the lock: benchmark rows `tasks-cpu` and `tasks-wall`.
 #[repr(C)]
 pub(super) struct Shared {
-    /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is one of the tree.
+    /// `Some` if the gate is part of a tree. Then the fast path always fails, and each operation is an operation of the tree.
     pub(super) node: Option<TreeNode>,
     /// A key shares those of its gate.
     pub(super) counters: Arc<ShardedCounters>,
@@ -43,14 +43,14 @@ pub(super) struct Shared {
     /// `Some` if the outcomes of the work are sampled. A key shares that of its gate.
     pub(super) outcomes: Option<Arc<OutcomeSampler>>,
     pub(super) name: GateName,
-    /// Orders the gates by their creation; 0 in a tree.
+    /// The position in the order of creation; 0 in a tree, which has its own.
     pub(super) number: u64,
     /// Set under the lock with the first listener, and never cleared.
     has_listeners: AtomicBool,
     pub(super) permits: Permits<GateState<FifoQueue>>,
 }
 
-impl Core for Shared {
+impl GateLock for Shared {
     type Queue = FifoQueue;
 
     #[inline]
@@ -60,7 +60,7 @@ impl Core for Shared {
 }
 
 impl Shared {
-    /// Creates a gate by itself.
+    /// Creates a standalone gate.
     pub(super) fn new(
         name: GateName,
         limit: Limit,
@@ -109,7 +109,7 @@ impl Shared {
         }
     }
 
-    /// Returns `false` if the gate is by itself and has no maximum wait.
+    /// Returns `false` if the gate is standalone and has no maximum wait.
     #[inline]
     pub(super) fn may_have_max_wait(&self) -> bool {
         self.load_max_wait() != NEVER
@@ -137,12 +137,12 @@ impl Shared {
         }
     }
 
-    /// Returns the name of the gate that many levels further up.
+    /// Returns the name of the gate at this level above; level 0 is the gate itself.
     pub(super) fn name_at(&self, level: u8) -> GateName {
         self.node.as_ref().map_or(self.name, |node| node.name_at(level))
     }
 
-    /// Returns the key of a gate that is one.
+    /// Returns the key, if this gate is a key.
     pub(super) fn key(&self) -> Option<&Key> {
         self.node.as_ref()?.key()
     }
@@ -167,8 +167,8 @@ impl Shared {
         location: &'static Location<'static>,
     ) -> Result<HeldPermits, TryAcquireError> {
         let word = self.permits.load();
-        // The common case needs no lock: the gate is open, and the request fits under the limit, but not now. The word of a gate in a
-        // tree always has one permit, and that under a limit of 1.
+        // The common case needs no lock: the gate is open, and the request fits under the limit, but not now. A gate in a tree always takes
+        // the lock of the tree: its own word has the limit 1 and one available permit, so each weight fits or is above the limit.
         if weight > 0 && weight <= word.limit() && !word.has(Word::CLOSED) && !word.fits(weight) {
             self.counters.increment(Counter::NoPermits);
             return Err(TryAcquireError::NoPermits { gate: self.name });
@@ -192,7 +192,8 @@ impl Shared {
             .map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
     }
 
-    /// Admits a request that does not wait. Counts nothing if it does not. May fail while another thread has the lock.
+    /// Admits a request that does not wait. Returns `None`, and counts nothing, if it does not fit. May fail while another thread holds the
+    /// lock.
     pub(super) fn try_acquire_uncounted(
         &self,
         weight: u32,
@@ -206,13 +207,13 @@ impl Shared {
         Some(HeldPermits::new(weight, record))
     }
 
-    /// Returns permits without the lock. Returns `false`, and changes nothing, if the caller must take the slow path.
+    /// Releases permits without the lock. Returns `false`, and changes nothing, if the caller must take the slow path.
     #[inline]
     pub(super) fn try_release(&self, held: HeldPermits) -> bool {
         self.permits.try_release(held)
     }
 
-    /// Returns permits, and admits the waiters that fit then.
+    /// Releases permits, and admits the waiters that fit then.
     #[inline]
     pub(super) fn release_slow(&self, held: HeldPermits) {
         match &self.node {
@@ -242,7 +243,7 @@ impl Shared {
         Some(node.tree().locked(|state, _| step(state)))
     }
 
-    /// Notes that the owner of granted permits has taken them.
+    /// Records that the owner of granted permits has taken them.
     pub(super) fn hold(
         &self,
         record: RecordId,
@@ -254,7 +255,8 @@ impl Shared {
     /// Divides permits into those that are kept, and `weight` others. Returns `None` if there are fewer.
     pub(super) fn split(&self, held: HeldPermits, weight: u32) -> Option<(HeldPermits, HeldPermits)> {
         let kept = held.weight().checked_sub(weight)?;
-        // The record goes with the permits. Without permits there is none, because a key may be idle then.
+        // The whole record stays with the part that has all permits. A part without permits has no record, because its key may be idle and
+        // lose its node.
         if weight == 0 {
             return Some((held, HeldPermits::untracked(0)));
         }
@@ -266,7 +268,7 @@ impl Shared {
         Some((HeldPermits::new(kept, held.record()), moved))
     }
 
-    /// Returns the sum of permits of this gate.
+    /// Merges permits of this gate and their records. Returns the sum.
     pub(super) fn merge(&self, held: HeldPermits, other: HeldPermits) -> HeldPermits {
         match (held.weight(), other.weight()) {
             (_, 0) => held,
@@ -279,12 +281,12 @@ impl Shared {
         }
     }
 
-    /// Notes that nothing will release these permits.
+    /// Records that nothing will release these permits.
     pub(super) fn forget(&self, held: HeldPermits) {
         self.with_records(held, |state| state.set_holder_state(held.record(), HolderState::Forgotten));
     }
 
-    /// Notes that the owner of granted permits does not take them yet.
+    /// Records that the owner of granted permits does not take them yet.
     pub(super) fn postpone(&self, record: RecordId) {
         let state = HolderState::GrantedNotPolled;
         self.with_records(HeldPermits::new(0, record), |records| records.set_holder_state(record, state));
@@ -297,7 +299,7 @@ impl Shared {
         }
     }
 
-    /// Notes that these permits stay in the task that acquired them.
+    /// Records that these permits stay in the task that acquired them.
     pub(super) fn bind(&self, held: HeldPermits) {
         self.with_records(held, |state| state.bind(held.record()));
     }
@@ -349,6 +351,7 @@ impl Shared {
         })
     }
 
+    /// Rejects the requests that wait, and those that arrive from now on.
     pub(super) fn close(&self) {
         if let Some(node) = &self.node {
             return node.close();
@@ -403,16 +406,16 @@ impl Shared {
         }
     }
 
-    /// Tells the rejections apart that were made because there was no lease. A key has no totals of its own.
+    /// Returns the status with the rejections for lack of a lease in totals of their own. A key has no totals.
     #[cfg(feature = "fleet")]
     fn with_unleased(&self, mut status: GateStatus) -> GateStatus {
         if self.key().is_none() {
-            self.counters.tell_unleased_apart(&mut status.totals);
+            self.counters.separate_unleased(&mut status.totals);
         }
         status
     }
 
-    /// Has the listener notified each time the limit is set, and when the gate is closed.
+    /// Registers a listener. It is notified when the limit is set and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         if let Some(node) = &self.node {
             return node.listen(listener);
@@ -423,7 +426,7 @@ impl Shared {
         });
     }
 
-    /// Returns the limit, the permits in use and the requests that wait, and whether the gate is closed.
+    /// Returns the limit, the number of permits in use, and `true` if the gate is closed.
     pub(super) fn load(&self) -> (Limit, u32, bool) {
         if let Some(node) = &self.node {
             return node.load();
@@ -457,7 +460,7 @@ impl Shared {
     }
 }
 
-/// As good as [`NEVER`]: 292 years.
+/// In effect [`NEVER`], but not equal to it: 292 years.
 const LONGEST: i64 = NEVER.saturating_sub(1);
 
 const fn to_bits(nanos: i64) -> u64 {

@@ -9,12 +9,12 @@ use crate::plan::{GateName, Limit};
 /// The status of a gate. Its limit, permits and queue belong to one instant:
 ///
 /// - `in_use + available == limit + debt`, and `available` or `debt` is 0.
-/// - `totals.queue.enqueued` is the sum of `waiting` and the other fields of `totals.queue` except `abandoned`. In a gate with
-///   children, `in_use` and `waiting` include those of the children, and the totals do not.
+/// - `totals.queue.enqueued` is the sum of the other fields of `totals.queue` except `abandoned`, and of the waiting requests of the gate
+///   itself and its keys. `in_use` and `waiting` also include those of declared children, and the totals do not.
 /// - The requests of a [key](super::Gate::key) are counted in the totals of its gate, and its own totals are 0.
 ///
-/// Admissions and rejections without the lock, changes of the limit while nothing waits, and claims are counted per thread. A
-/// total can lack such an event that happens during the call, and `unclaimed` is approximate then. No event is lost.
+/// Events on the fast path are counted per thread: admissions, rejections, changes of the limit, and futures that resolve with their
+/// permit. A total can lack such an event that happens during the call, and `unclaimed` is approximate then. No event is lost.
 ///
 /// ```
 /// use concurrency_governor::{Limit, gate::Gate};
@@ -34,9 +34,9 @@ pub struct GateStatus {
     pub name: GateName,
     /// The largest number of permits that may be in use.
     pub limit: Limit,
-    /// Permits in use: held, or admitted to a request that has not returned its permit yet.
+    /// Permits in use: held, or granted to a request whose permit has not been taken yet.
     pub in_use: u32,
-    /// Permits that can be acquired: `limit - in_use`, or 0 under debt.
+    /// Permits that are not in use: `limit - in_use`, or 0 under debt.
     pub available: u32,
     /// Permits in use above a limit that was lowered: `in_use - limit`, or 0.
     pub debt: u32,
@@ -46,8 +46,8 @@ pub struct GateStatus {
     pub queue_bound: Option<usize>,
     /// The longest wait that the gate, and those above it, allow. `None` if there is no such limit.
     pub max_wait: Option<Duration>,
-    /// Admitted requests that have not returned their permit yet: the future was not polled since, its task had no budget left,
-    /// or the blocked thread has not run again. Their permits are in use.
+    /// Admitted requests whose permit has not been taken yet: the future was not polled again, its task had no budget left, or the blocked
+    /// thread has not run again. Their permits are in use.
     ///
     /// On a busy gate a few requests are always between admission and the next poll. A number that stays above 0 while nothing
     /// else happens means that some task keeps a future that it does not poll, such as the other branch of a `select!`.
@@ -59,18 +59,18 @@ pub struct GateStatus {
     /// Whether the queue of the gate, or of one above it, is standing: for a whole interval each request waited longer than the target of
     /// its [shedding](crate::Shed), so that the oldest requests are rejected now. Always `false` at a gate that does not shed.
     pub standing: bool,
-    /// What the next rejected request would be [told](super::AcquireError::retry_after). Always `None` at a gate that does not
+    /// The [retry time](super::AcquireError::retry_after) of the next request that is rejected. Always `None` at a gate that does not
     /// [shed](crate::Shed).
     pub retry_after: Option<Duration>,
     /// How many times the limit has changed.
     pub resized: u64,
     /// What happened since the gate was created.
     pub totals: GateTotals,
-    /// How long the requests waited that were admitted from the queue. Empty if the gate does not
+    /// How long the requests that were admitted from the queue had waited. Empty if the gate does not
     /// [measure](super::GateBuilder::measure_waits) waits.
     pub waits: Histogram,
-    /// How long the permits were held that have been released, those of the children not included. Empty if the gate does not
-    /// [track its holders](super::GateBuilder::track_holders). On a busy gate a sample is measured, as for `waits`.
+    /// How long the released permits had been held, those of the children not included. Empty if the gate does not [track its
+    /// holders](super::GateBuilder::track_holders). On a busy gate a sample is measured, as for `waits`.
     pub holds: Histogram,
     /// How long the oldest permit has been in use, those of children and keys included. `None` if no permit is in use, or the gate does
     /// not track its holders.
@@ -96,8 +96,8 @@ pub struct GateTotals {
     pub rejected: RejectedTotals,
 }
 
-/// What became of the requests that had to wait: `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out +
-/// shed + unleased +` the requests that [wait](GateStatus::waiting) now.
+/// What became of the requests that had to wait: `enqueued == admitted + cancelled + expired + too_large + closed + pushed_out + shed +
+/// unleased +` the requests of the gate itself and its keys that wait now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueTotals {
@@ -105,8 +105,8 @@ pub struct QueueTotals {
     pub enqueued: u64,
     /// Requests that were admitted from the queue.
     pub admitted: u64,
-    /// Requests that were admitted and then dropped before they returned their permit; the permits went to the next waiters.
-    /// Includes requests that were admitted on arrival while their task had no budget left.
+    /// Requests that were admitted, and dropped before their permit was taken. The permits went to the next waiters. Includes requests that
+    /// were admitted on arrival while their task had no budget left.
     pub abandoned: u64,
     /// Requests that were dropped while they waited.
     pub cancelled: u64,
@@ -116,8 +116,7 @@ pub struct QueueTotals {
     pub too_large: u64,
     /// Requests that ended because the gate was closed.
     pub closed: u64,
-    /// Requests that ended because the queue was full when another one arrived, and theirs was the longest within it. Only in a
-    /// gate with children or keys.
+    /// Requests that were removed from the longest queue to make room for another request. Only in a gate with children or keys.
     pub pushed_out: u64,
     /// Requests that ended because the gate, or one above it, was overloaded, and they had waited too long. Only at a gate that
     /// [sheds](crate::Shed), or within one.
@@ -145,9 +144,9 @@ impl QueueTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedTotals {
-    /// The request was a try, and would have had to wait.
+    /// The request was made by `try_acquire`, and would have had to wait.
     pub no_permits: u64,
-    /// The request was a try, and the gate, or one above it, was paused.
+    /// The request was made by `try_acquire`, and the gate, or one above it, was paused.
     pub paused: u64,
     /// The request would have had to wait, and the queue was full.
     pub queue_full: u64,
@@ -164,8 +163,8 @@ pub struct RejectedTotals {
     /// The gate could not have admitted the request before its deadline at its present rate. Only at a gate that
     /// [sheds](crate::Shed), or within one.
     pub would_expire: u64,
-    /// The request was a try, or its deadline had passed, and the gate had no permits from its ledger. Only at a gate that shares its limit
-    /// with other processes, or within one.
+    /// The request was made by `try_acquire`, or its deadline had passed, and the gate had no permits from its ledger. Only at a gate that
+    /// shares its limit with other processes, or within one.
     pub unleased: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The synchronisation primitives of the gate: those of std, or of a model checker that replaces them.
 
-/// A counter that orders nothing. It is never replaced, so that it adds no step to a model.
+/// An atomic number that is accessed with `Relaxed` only. Model checkers do not replace it, so it adds no step to a model.
 pub(super) use std::sync::atomic::AtomicU64 as PlainCounter;
 
 #[cfg(not(any(gate_loom, gate_shuttle)))]

@@ -1,7 +1,7 @@
 //! Trees of gates: children that share the permits of a parent, and keys that are made on demand.
 //!
-//! All gates of a tree share one lock, so one acquisition passes all levels in one step. There is no fast path without the lock: taking
-//! the lock needs no more atomic operations.
+//! All gates of a tree share one lock, so one acquisition passes all levels in one step. There is no lock-free fast path: it would need as
+//! many atomic operations as taking the lock.
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +12,6 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::clock;
-use super::core::Core;
 use super::counters::ShardedCounters;
 use super::error::Rejection;
 use super::holders::holder::{Findings, Holder};
@@ -20,6 +19,7 @@ use super::holders::record::{HeldPermits, RecordId};
 use super::holders::requester::Requester;
 use super::holders::watch::{GateWatch, ReportKind};
 use super::key::Key;
+use super::lock::GateLock;
 use super::number::next_number;
 use super::permits::{LockedPermits, Permits, Word};
 use super::priority::Priority;
@@ -36,11 +36,11 @@ pub(super) struct Tree {
     permits: Permits<GateState<FairQueue>>,
     /// Seeds the hashes of the keys, so that no client can choose keys that collide.
     hasher: RandomState,
-    /// Orders the trees and the gates outside of trees by their creation.
+    /// The position in the order of creation of trees and standalone gates.
     number: u64,
 }
 
-impl Core for Tree {
+impl GateLock for Tree {
     type Queue = FairQueue;
 
     #[inline]
@@ -66,11 +66,11 @@ pub(super) struct DeclaredGate {
     max_wait: PlainCounter,
 }
 
-/// The place of one gate in a tree.
+/// A gate or a key of a tree, as a handle refers to it.
 pub(super) struct TreeNode {
     /// The gate; for a key, the gate that has the key.
     declared: Arc<DeclaredGate>,
-    /// That of the gate, at hand: benchmark row `key`.
+    /// A copy of `declared.tree`, which saves a pointer access: benchmark row `key`.
     tree: Arc<Tree>,
     place: Place,
 }
@@ -98,7 +98,7 @@ impl DeclaredGate {
         std::iter::successors(Some(self), |gate| gate.parent.as_deref())
     }
 
-    /// Returns the name of the gate that many levels further up.
+    /// Returns the name of the gate at this level above; level 0 is the gate itself.
     fn name_at(&self, level: u8) -> GateName {
         match &self.parent {
             Some(parent) if level > 0 => parent.name_at(level.saturating_sub(1)),
@@ -108,7 +108,8 @@ impl DeclaredGate {
 }
 
 impl Drop for DeclaredGate {
-    /// Removes the gate from its tree. Its permits and requests hold handles, so it is idle.
+    /// Removes the gate from its tree. Permits and requests hold handles, so it is idle, unless permits were forgotten or futures were
+    /// leaked.
     fn drop(&mut self) {
         self.tree.locked(|state, _| state.queue.drop_handles(self.id));
     }
@@ -124,7 +125,7 @@ impl TreeNode {
         node
     }
 
-    /// Adds a declared child to a gate, which [may have](Self::is_parent) one.
+    /// Adds a declared child to a gate that [may have children](Self::as_parent).
     pub(super) fn child(
         parent: &Arc<DeclaredGate>,
         name: GateName,
@@ -141,6 +142,7 @@ impl TreeNode {
         node
     }
 
+    /// Creates the handle of a node that was just added to its tree.
     fn declared(
         tree: Arc<Tree>,
         id: NodeId,
@@ -152,6 +154,7 @@ impl TreeNode {
         let has_keys = rules.keys.is_some();
         let is_parent = rules.is_parent || has_keys;
         let sheds = rules.shed.is_some() || parent.as_ref().is_some_and(|parent| parent.sheds);
+        // Before the first request can arrive, so that the record of each permit is complete.
         if let Some(holders) = holders {
             let watch = GateWatch::new(name, holders);
             tree.locked(|state, _| state.queue.set_watch(id, watch));
@@ -186,7 +189,7 @@ impl TreeNode {
         Arc::ptr_eq(&self.declared, &other.declared) && self.key() == other.key()
     }
 
-    /// Returns `true` if each permit of this gate is also one of the other: it is the same, or within it.
+    /// Returns `true` if each permit of this gate is also a permit of `other`: this gate is `other`, or is below it in the tree.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         if other.key().is_some() {
             return self.is_same(other);
@@ -196,7 +199,7 @@ impl TreeNode {
 
     /// Returns `true` if both are in one tree.
     pub(super) fn shares_tree_with(&self, other: &Self) -> bool {
-        Arc::ptr_eq(self.tree(), other.tree())
+        Arc::ptr_eq(&self.tree, &other.tree)
     }
 
     /// Returns the maximum wait of the gate and of those above it, in nanoseconds, or [`NEVER`](clock::NEVER).
@@ -219,7 +222,7 @@ impl TreeNode {
     pub(super) fn set_queue_bound(&self, bound: usize) {
         if let Place::Gate(id) = self.place {
             let bound = u32::try_from(bound).unwrap_or(u32::MAX);
-            self.tree().locked(|state, _| state.queue.set_queue_bound(id, bound));
+            self.tree.locked(|state, _| state.queue.set_queue_bound(id, bound));
         }
     }
 
@@ -231,20 +234,22 @@ impl TreeNode {
     /// Returns the permits in use at the gate and below.
     pub(super) fn holders(&self) -> Vec<Holder> {
         if !self.is_tracked() {
-            return Vec::new(); // children may have records that are none of this gate
+            return Vec::new(); // a child may track its holders although this gate does not
         }
         let now = clock::now();
-        self.tree().locked(|state, _| state.holders(&self.place, now))
+        self.tree.locked(|state, _| state.holders(&self.place, now))
     }
 
-    pub(super) fn look(&self, now: i64) -> Findings {
+    /// Finds overdue permits, unclaimed permits and a stall.
+    pub(super) fn inspect(&self, now: i64) -> Findings {
         match self.place {
-            Place::Gate(id) => self.tree().locked(|state, _| state.look(id, now)),
+            Place::Gate(id) => self.tree.locked(|state, _| state.look(id, now)),
             Place::Key(_) => Findings::default(),
         }
     }
 
-    pub(super) fn may_report(&self, kind: ReportKind, now: i64) -> bool {
+    /// Records a report of this kind. Returns `false`, and records nothing, if the last one was less than 30 s ago.
+    pub(super) fn start_report(&self, kind: ReportKind, now: i64) -> bool {
         let id = self.place.declared();
         self.tree()
             .locked(|state, _| state.queue.watch_mut(id).is_some_and(|watch| watch.may_report(kind, now)))
@@ -255,7 +260,7 @@ impl TreeNode {
         self.declared.holders.map(|holders| clock::from_duration(holders.overdue_duration()))
     }
 
-    /// Notes that a request that waits is polled by another task now.
+    /// Updates the requester of a waiting request: its waker, or the task that polls it, may have changed.
     pub(super) fn move_wait(
         &self,
         waiter: &Waiter,
@@ -272,7 +277,7 @@ impl TreeNode {
         may_have_children.then_some(&self.declared)
     }
 
-    /// Returns `true` if the gate has keys, and is none itself.
+    /// Returns `true` if the gate has keys, and is not itself a key.
     pub(super) fn has_keys(&self) -> bool {
         self.declared.has_keys && self.key().is_none()
     }
@@ -298,7 +303,7 @@ impl TreeNode {
         self.declared.name
     }
 
-    /// Returns the name of the gate that many levels further up.
+    /// Returns the name of the gate at this level above; level 0 is the gate itself.
     pub(super) fn name_at(&self, level: u8) -> GateName {
         match self.place {
             Place::Gate(_) => self.declared.name_at(level),
@@ -316,44 +321,36 @@ impl TreeNode {
         priority: Priority,
         location: &'static Location<'static>,
     ) -> Result<RecordId, Rejection> {
-        if !self.is_tracked() {
-            let decided =
-                self.tree().locked(|state, _| state.try_acquire_in_tree(&self.place, weight, priority));
-            return decided.map(|()| RecordId::NONE);
-        }
-        let requester = Requester::trying(location);
-        let tracked = TrackedRequest { requester, ownership: Ownership::Owned };
-        self.tree().locked(|state, _| {
+        let tracked = self.tracked_try(location);
+        self.tree.locked(|state, _| {
             state.try_acquire_in_tree(&self.place, weight, priority)?;
-            Ok(state.track(&self.place, weight, tracked, clock::now))
+            let track = |tracked| state.track(&self.place, weight, tracked, clock::now);
+            Ok(tracked.map_or(RecordId::NONE, track))
         })
     }
 
-    /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes nothing, if
-    /// not, or if another step must decide.
+    /// Admits a request if no request waits in the tree and it fits. The caller counts it. Returns `false` if another step must decide.
+    /// Then nothing has changed, except that a key may have got a node.
     #[expect(clippy::inline_always, reason = "benchmark row `key`")]
     #[inline(always)]
     pub(super) fn try_acquire_quiet(&self, weight: u32) -> bool {
         if self.is_tracked() {
             return false;
         }
-        let mut locked = self.tree().lock();
+        let mut locked = self.tree.lock();
         let (state, word) = locked.parts();
         state.admit_quiet(*word, &self.place, weight)
     }
 
-    /// Admits a request that does not wait. Counts nothing if it does not.
+    /// Admits a request that does not wait. Returns `None`, and counts nothing, if it does not fit.
     pub(super) fn try_acquire_uncounted(
         &self,
         weight: u32,
         priority: Priority,
         location: &'static Location<'static>,
     ) -> Option<RecordId> {
-        let tracked = self.is_tracked().then(|| {
-            let requester = Requester::trying(location);
-            TrackedRequest { requester, ownership: Ownership::Owned }
-        });
-        self.tree().locked(|state, _| {
+        let tracked = self.tracked_try(location);
+        self.tree.locked(|state, _| {
             if !state.admit_in_tree(&self.place, weight, priority) {
                 return None;
             }
@@ -362,9 +359,15 @@ impl TreeNode {
         })
     }
 
+    /// Returns what is recorded of a request that does not wait, if the gate tracks its holders.
+    fn tracked_try(&self, location: &'static Location<'static>) -> Option<TrackedRequest> {
+        self.is_tracked()
+            .then(|| TrackedRequest { requester: Requester::trying(location), ownership: Ownership::Owned })
+    }
+
     #[inline(never)]
     pub(super) fn release(&self, held: HeldPermits) {
-        let mut locked = self.tree().lock();
+        let mut locked = self.tree.lock();
         let (state, word) = locked.parts();
         if !state.release_quiet(*word, &self.place, held) {
             self.release_slow(locked, held);
@@ -376,7 +379,7 @@ impl TreeNode {
         let mut wake_list = WakeList::default();
         let (state, word) = locked.parts();
         state.queue.untrack(held.record(), clock::now);
-        // A permit without weight, from which all was split, says nothing about its key, which may be idle.
+        // A permit whose whole weight was split off releases nothing: its key may be idle and have no node.
         if held.weight() > 0 {
             state.release(word, &self.place, held.weight(), clock::now, &mut wake_list);
         }
@@ -385,7 +388,7 @@ impl TreeNode {
         mem::forget(wake_list); // nothing is left in it
     }
 
-    /// The caller wakes the wakers.
+    /// Sets the limit, and admits the waiters that fit. The caller wakes the wakers.
     pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit, wake_list: &mut WakeList) -> Resize {
         self.tree.locked(|state, word| {
             let resize = state.resize_in_tree(&self.place, change, wake_list);
@@ -414,14 +417,14 @@ impl TreeNode {
     }
 
     pub(super) fn pause(&self, wake_list: &mut WakeList) {
-        self.declared.tree.locked(|state, word| {
+        self.tree.locked(|state, word| {
             state.pause_in_tree(&self.place);
             state.admit_waiters_slow(word, clock::now, wake_list);
         });
     }
 
     pub(super) fn resume(&self, wake_list: &mut WakeList) {
-        self.declared.tree.locked(|state, word| {
+        self.tree.locked(|state, word| {
             state.resume_in_tree(&self.place, clock::now, wake_list);
             state.admit_waiters_slow(word, clock::now, wake_list);
         });
@@ -429,16 +432,16 @@ impl TreeNode {
 
     /// Returns `true` if the gate, or one above it, is paused.
     pub(super) fn is_paused(&self) -> bool {
-        self.declared.tree.locked(|state, _| state.is_paused_in_tree(&self.place))
+        self.tree.locked(|state, _| state.is_paused_in_tree(&self.place))
     }
 
     pub(super) fn close_after_queue(&self) {
         self.tree.step(|state, _, wake_list| state.close_arrivals_in_tree(&self.place, wake_list));
     }
 
-    /// Returns `true` if the gate, or one above it, was closed with its queue.
+    /// Returns `true` if `close` has ended the waits at the gate or at one above it.
     pub(super) fn has_ended(&self) -> bool {
-        self.tree().locked(|state, _| state.queue.has_ended(self.place.declared()))
+        self.tree.locked(|state, _| state.queue.has_ended(self.place.declared()))
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
@@ -452,7 +455,7 @@ impl TreeNode {
 
     /// As [`listen`](Self::listen), also at each gate above.
     pub(super) fn listen_upwards(&self, listener: &Arc<Notify>) {
-        self.declared.tree.locked(|state, _| {
+        self.tree.locked(|state, _| {
             for gate in self.declared.upwards() {
                 if let Some(books) = state.queue.books_mut(gate.id) {
                     books.listeners.insert(listener);
@@ -463,7 +466,7 @@ impl TreeNode {
 
     /// Returns the lowest of the limits of the gate and of those above it.
     pub(super) fn lowest_limit(&self) -> Limit {
-        self.declared.tree.locked(|state, _| {
+        self.tree.locked(|state, _| {
             let above = self.declared.upwards().map(|gate| state.limit_in_tree(&Place::Gate(gate.id)));
             above.fold(state.limit_in_tree(&self.place), Limit::min)
         })

@@ -1,14 +1,14 @@
 //! Which waits are measured.
 //!
-//! Reading the clock twice takes longer than a short wait. A token bucket limits how many waits are measured: 100 000 per second,
-//! with a burst of 1024. While it has tokens, every wait is measured. Beyond that, one wait in 256 on average is measured, chosen
-//! at random so that it cannot follow a pattern of the arrivals, and it represents itself and the waits that are left out after it.
+//! Reading the clock twice takes longer than a short wait. A token bucket limits how many waits are measured: 100 000 per second, with a
+//! burst of 1024. While it has tokens, every wait is measured. Beyond that, one wait in 256 on average is measured. The choice is random,
+//! so that it follows no pattern of the arrivals. Each measured wait represents itself and the waits that are skipped after it.
 
 /// Chooses the waits of one gate that are measured.
 #[derive(Debug)]
 pub(crate) struct WaitSampler {
     is_enabled: bool,
-    /// The number of waits to leave out before the next measured one.
+    /// The number of waits to skip before the next measured one.
     skip: u16,
     tokens: u32,
     /// The instant up to which tokens were added.
@@ -62,7 +62,7 @@ impl WaitSampler {
 
 const MAX_TOKENS: u32 = 1024;
 const NANOS_PER_TOKEN: i64 = 10_000;
-/// Without tokens, fewer waits than this are left out; on average one in 256 is measured.
+/// Without tokens, fewer waits than this are skipped at a time; on average one in 256 is measured.
 const SKIP_RANGE: u16 = 512;
 
 #[cfg(test)]

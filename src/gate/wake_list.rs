@@ -19,7 +19,7 @@ use tokio::time::Sleep;
 #[derive(Debug, Default)]
 #[must_use = "a waiter is lost if its waker is not woken"]
 pub(crate) struct WakeList {
-    /// Most steps wake one waiter at most, so that needs no allocation.
+    /// Most steps wake one waiter at most. This waker needs no allocation.
     first: Option<Waker>,
     /// A waker to be dropped. No step has more than one.
     unused: Option<Waker>,
@@ -29,7 +29,7 @@ pub(crate) struct WakeList {
 #[derive(Debug, Default)]
 struct MoreWork {
     wakers: Vec<Waker>,
-    /// tokio's timers have locks of their own.
+    /// Timers to be dropped after the lock is released, because tokio's timers take locks of their own.
     unused_timers: Vec<Pin<Box<Sleep>>>,
     listeners: Vec<Arc<Notify>>,
 }
@@ -78,7 +78,7 @@ impl WakeList {
     /// A permit that the step took for its caller must have an owner before this call, which may unwind.
     #[inline]
     pub(crate) fn wake_all(&mut self) {
-        // With one call there is no other waker to protect, so a panic may unwind directly.
+        // If there is only one waker, its panic cannot keep another one from being woken, so it may unwind directly.
         let is_single = self.more.is_none() && !thread::panicking();
         match (&self.first, &self.unused) {
             (_, None) if is_single => {
@@ -104,7 +104,7 @@ impl WakeList {
         catch_first_panic(&mut first_panic, || self.unused = None);
         catch_first_panic(&mut first_panic, || drop(unused_timers));
         match first_panic {
-            Some(payload) if thread::panicking() => mem::forget(payload), // its drop may panic, too
+            Some(payload) if thread::panicking() => mem::forget(payload), // its destructor may panic, too
             Some(payload) => panic::resume_unwind(payload),
             None => {}
         }
@@ -130,7 +130,7 @@ fn catch_first_panic(first_panic: &mut Option<Box<dyn Any + Send>>, step: impl F
         if first_panic.is_none() {
             *first_panic = Some(payload);
         } else {
-            mem::forget(payload); // its drop may panic, too
+            mem::forget(payload); // its destructor may panic, too
         }
     }
 }
@@ -151,7 +151,7 @@ impl ChangeListeners {
         self.0.is_empty()
     }
 
-    /// Has every listener notified after the lock is released.
+    /// Adds every listener to the wake list, which notifies it after the lock is released.
     pub(super) fn notify(&self, wake_list: &mut WakeList) {
         for listener in self.0.iter().filter_map(Weak::upgrade) {
             wake_list.more().listeners.push(listener);

@@ -53,7 +53,7 @@ impl Governor {
 }
 
 fn diagnose_gate(gate: &Gate, gates: &[Gate], shares: &Shares, resolution: &Resolution) -> GateDiagnosis {
-    let (status, holders, stall) = (gate.status(), holder_groups(gate), gate.look().stall);
+    let (status, holders, stall) = (gate.status(), holder_groups(gate), gate.inspect().stall);
     GateDiagnosis {
         gate: gate.name(),
         limit: status.limit,

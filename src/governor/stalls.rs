@@ -42,16 +42,16 @@ impl Governor {
         let gates = &declared.gates;
         let mut events = Vec::new();
         for gate in gates.iter().filter(|gate| gate.tracks_holders()) {
-            let findings = gate.look();
-            if let Some(late) = findings.overdue.filter(|_| gate.may_report(ReportKind::Overdue)) {
+            let findings = gate.inspect();
+            if let Some(late) = findings.overdue.filter(|_| gate.start_report(ReportKind::Overdue)) {
                 let (gate, oldest) = (gate.name(), Box::new(late.oldest));
                 events.push(Event::PermitOverdue { gate, overdue: late.count, oldest });
             }
-            if let Some(late) = findings.unclaimed.filter(|_| gate.may_report(ReportKind::Unclaimed)) {
+            if let Some(late) = findings.unclaimed.filter(|_| gate.start_report(ReportKind::Unclaimed)) {
                 let (gate, oldest) = (gate.name(), Box::new(late.oldest));
                 events.push(Event::GrantUnclaimed { gate, unclaimed: late.count, oldest });
             }
-            if let Some(stall) = findings.stall.filter(|_| gate.may_report(ReportKind::Stalled)) {
+            if let Some(stall) = findings.stall.filter(|_| gate.start_report(ReportKind::Stalled)) {
                 events.push(stall.into());
             }
         }
@@ -59,7 +59,7 @@ impl Governor {
             // A cycle counts as reported for each of its gates.
             let waited_for =
                 gates.iter().filter(|gate| cycle.links.iter().any(|link| link.gate == gate.name()));
-            let due = waited_for.filter(|gate| gate.may_report(ReportKind::Cycle)).count();
+            let due = waited_for.filter(|gate| gate.start_report(ReportKind::Cycle)).count();
             if due > 0 {
                 events.push(Event::WaitCycle { cycle });
             }

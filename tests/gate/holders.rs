@@ -190,6 +190,22 @@ fn a_tracked_gate_admits_in_order() {
     assert!(gate.holders().is_empty());
 }
 
+/// W1: if permits of two handles of one key merge, so do their records.
+#[test]
+fn records_of_two_handles_of_a_key_merge() {
+    let gate = Gate::builder(GateName::new("tracked"), Limit::new(4))
+        .track_holders(TRACKED)
+        .keyed(Keys::up_to(8))
+        .build();
+    let [key, other] = [(); 2].map(|()| gate.key("tenant"));
+    let mut permit = key.try_acquire_owned().unwrap();
+    permit.merge(other.try_acquire_many_owned(2).unwrap()).unwrap();
+    let holders = gate.holders();
+    assert_eq!((holders.len(), holders[0].weight, gate.in_use()), (1, 3, 3));
+    drop(permit);
+    assert!(gate.holders().is_empty() && gate.in_use() == 0);
+}
+
 /// A holder tells where its permits were requested, whatever made the request.
 #[test]
 fn a_holder_has_the_location_of_its_request() {

@@ -669,6 +669,29 @@ fn closing_a_child_leaves_its_siblings_open() {
     assert!(io.key("c").try_acquire().is_err_and(|error| matches!(error, TryAcquireError::NoPermits { .. })));
 }
 
+/// Permits of two handles of one key merge, borrowed or owned. Keys that differ, and keys of different gates, stay apart.
+#[test]
+fn permits_of_two_handles_of_a_key_merge() {
+    let (io, other) = (keyed(8), keyed(8));
+    let handles = [io.key("a"), io.key("a")];
+    let mut permit = handles[0].try_acquire_many(2).unwrap();
+    permit.merge(handles[1].try_acquire().unwrap()).unwrap();
+    let mut owned = handles[1].try_acquire_owned().unwrap();
+    owned.merge(handles[0].try_acquire_many_owned(3).unwrap()).unwrap();
+    assert_eq!((permit.weight(), owned.weight(), io.in_use()), (3, 4, 7));
+    for stranger in [io.key("b"), other.key("a"), io.clone()] {
+        let foreign = owned.merge(stranger.try_acquire_owned().unwrap()).unwrap_err();
+        assert_eq!((foreign.gate().as_key(), owned.weight()), (stranger.as_key(), 4));
+    }
+    // A release through either handle admits the waiters of the key, and makes it idle in the end.
+    let mut request = waiting_with(&handles[0], 5, Priority::Normal);
+    drop(owned);
+    let granted = granted(&mut request);
+    assert_eq!((handles.each_ref().map(Gate::in_use), io.busy_keys()), ([8, 8], 1));
+    drop((permit, granted));
+    assert_eq!((io.in_use(), io.busy_keys(), other.in_use()), (0, 0, 0));
+}
+
 /// Every way of acquiring works at a key and a child: permits split and merge, closures run, polled handles wait.
 #[test]
 fn every_operation_works_in_a_tree() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::coop;
 use tokio::time::Instant;
 
-use crate::gate::{AcquireError, Gate, OwnedPermit, Priority, Request, UnleasedRejection};
+use crate::gate::{AcquireError, Gate, OwnedPermit, Priority, Request, UnleasedRejection, reject};
 use crate::plan::{GateName, Limit};
 
 use super::core::SharedCore;
@@ -66,7 +66,7 @@ impl<'g> SharedOptions<'g> {
         let arrival = self.arrive(location)?;
         loop {
             // The thread of the lease asks for more once the request is in the queue.
-            let acquired = arrival.request.acquire_owned_blocking_while(|| self.core().kick());
+            let acquired = arrival.request.acquire_owned_blocking_with(|| self.core().kick());
             if let Some(permit) = self.admit(acquired, &arrival)? {
                 return Ok(permit);
             }
@@ -110,10 +110,7 @@ impl<'g> SharedOptions<'g> {
     ) -> Result<SharedPermit, SharedAcquireError> {
         let arrival = match self.arrive(location) {
             Ok(arrival) => arrival,
-            Err(error) => {
-                coop::consume_budget().await; // as each rejection does, so that a task that tries again in a loop yields
-                return Err(error.into());
-            }
+            Err(error) => return reject(error.into()).await,
         };
         loop {
             let mut acquiring = pin!(arrival.request.acquire_owned());

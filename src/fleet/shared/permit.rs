@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{self, Ordering};
 
-use crate::gate::{Attempt, Gate, OfGate, OwnedPermit};
+use crate::gate::{Attempt, Gate, HasGate, OwnedPermit};
 
 use super::core::SharedCore;
 use super::status::LeaseLost;
@@ -85,7 +85,7 @@ impl SharedPermit {
     }
 }
 
-impl OfGate for SharedPermit {
+impl HasGate for SharedPermit {
     fn gate(&self) -> &Gate {
         self.permit.gate()
     }

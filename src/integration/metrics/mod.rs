@@ -143,7 +143,7 @@ fn record_gate_and_more(gate: &Gate, recorded: &mut Histogram) {
         record_shedding(&status);
     }
     if gate.tracks_holders() {
-        record_overdue(&status, gate.look().overdue.map_or(0, |late| late.count));
+        record_overdue(&status, gate.inspect().overdue.map_or(0, |late| late.count));
     }
     *recorded = status.waits;
 }

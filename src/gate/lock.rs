@@ -7,11 +7,11 @@ use super::queue::Queue;
 use super::state::GateState;
 use super::wake_list::WakeList;
 
-/// A lock with the state that it protects: that of a gate by itself, or of a tree of gates.
+/// A lock with the state that it protects: the state of a standalone gate, or of a tree of gates.
 ///
-/// What needs the lock is a step of the [state](GateState): [`locked`](Self::locked) runs it, and [`step`](Self::step) also wakes
-/// the wakers after it.
-pub(super) trait Core: Send + Sync + 'static {
+/// Each operation that needs the lock is a step of the [state](GateState). [`locked`](Self::locked) runs a step. [`step`](Self::step) also
+/// wakes the wakers that the step collects.
+pub(super) trait GateLock: Send + Sync + 'static {
     type Queue: Queue;
 
     fn permits(&self) -> &Permits<GateState<Self::Queue>>;
@@ -24,15 +24,16 @@ pub(super) trait Core: Send + Sync + 'static {
         step(state, word)
     }
 
-    /// Takes the lock. A gate in a tree has none of its own: its operations take that of the tree.
+    /// Takes the lock. Panics for a gate in a tree, which has no lock of its own: its operations take the lock of the tree.
     #[inline]
     fn lock(&self) -> LockedPermits<'_, GateState<Self::Queue>> {
         self.permits().lock().expect("the gate is not part of a tree")
     }
 
-    /// Runs a step under the lock, then wakes the wakers that it leaves.
+    /// Runs a step under the lock, then wakes the wakers that it has collected.
     ///
-    /// If the step admits the request of the caller, the waiter must record that before wakers run: a waker may panic.
+    /// A step that admits the request of its caller must store that in the waiter: a waker may panic, and permits without an owner are
+    /// lost.
     #[inline]
     fn step<R>(&self, step: impl FnOnce(&mut GateState<Self::Queue>, &mut Word, &mut WakeList) -> R) -> R {
         let mut wake_list = WakeList::default();
