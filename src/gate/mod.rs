@@ -106,7 +106,7 @@ pub(crate) use acquire::AcquireFuture;
 pub(crate) use attempt::sealed::OfGate;
 #[cfg(feature = "fleet")]
 pub(crate) use counters::UnleasedRejection;
-pub(crate) use holders::holder::in_words;
+pub(crate) use holders::holder::format_duration;
 pub(crate) use holders::watch::ReportKind;
 pub(crate) use inspect::wait_cycles;
 #[cfg(feature = "tower")]

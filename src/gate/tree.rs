@@ -247,7 +247,7 @@ impl TreeNode {
     pub(super) fn may_report(&self, kind: ReportKind, now: i64) -> bool {
         let id = self.place.declared();
         self.tree()
-            .locked(|state, _| state.queue.watch_mut(id).is_some_and(|watch| watch.may_report(kind, now)))
+            .locked(|state, _| state.queue.watch_mut(id).is_some_and(|watch| watch.start_report(kind, now)))
     }
 
     /// Returns the time after which a permit in use is overdue, in nanoseconds, if the gate tracks its holders.

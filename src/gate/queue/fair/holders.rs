@@ -4,7 +4,7 @@ use super::FairQueue;
 use super::node::{LeafOrder, NodeId, NodeKind};
 use super::tracker::{EndedHold, HolderRecord, Ownership, TrackedWait, Tracker};
 use crate::gate::clock;
-use crate::gate::holders::cycle::{HoldFact, NodeFact, TreeFacts, WaitFact};
+use crate::gate::holders::cycle::{HoldSnapshot, NodeSnapshot, TreeSnapshot, WaitSnapshot};
 use crate::gate::holders::holder::{Holder, HolderState};
 use crate::gate::holders::record::RecordId;
 use crate::gate::holders::requester::Flow;
@@ -191,7 +191,7 @@ impl FairQueue {
     }
 
     /// Returns `true` if a request has waited without a break since its wait was read.
-    pub(in crate::gate) fn still_waits(&self, wait: &WaitFact) -> bool {
+    pub(in crate::gate) fn still_waits(&self, wait: &WaitSnapshot) -> bool {
         self.tracker
             .wait(wait.address)
             .is_some_and(|now| now.since == wait.since && now.requester.flow == wait.flow)
@@ -199,15 +199,15 @@ impl FairQueue {
 
     /// Returns what the search for wait cycles needs: the permits that cannot leave their flow, and the requests that have waited for
     /// longer than the gate allows.
-    pub(in crate::gate) fn facts(&self, now: i64) -> TreeFacts {
+    pub(in crate::gate) fn wait_snapshot(&self, now: i64) -> TreeSnapshot {
         let is_long = |wait: &TrackedWait| {
             self.watch(self.gate_of(wait.node)).is_some_and(|watch| watch.is_overdue(wait.since, now))
         };
-        let waits: Vec<WaitFact> = self
+        let waits: Vec<WaitSnapshot> = self
             .tracker
             .waits()
             .filter_map(|(address, wait)| {
-                Some(WaitFact {
+                Some(WaitSnapshot {
                     address,
                     flow: wait.requester.flow,
                     task: wait.requester.task,
@@ -221,15 +221,15 @@ impl FairQueue {
             })
             .collect();
         if !waits.iter().any(|wait| wait.is_long) {
-            return TreeFacts::default();
+            return TreeSnapshot::default();
         }
-        let nodes = self.nodes.ids().map(|id| NodeFact {
+        let nodes = self.nodes.ids().map(|id| NodeSnapshot {
             parent: Some(self.nodes[id].parent).filter(|parent| *parent != NodeId::NONE).map(NodeId::index),
             limit: self.limit(id),
         });
         let holds = self.tracker.records().filter_map(|record| {
             let requester = record.requester;
-            Some(HoldFact {
+            Some(HoldSnapshot {
                 flow: record.bound_flow()?,
                 location: requester.location,
                 label: record.label.clone(),
@@ -238,7 +238,7 @@ impl FairQueue {
                 since: record.since,
             })
         });
-        TreeFacts { nodes: nodes.collect(), holds: holds.collect(), waits }
+        TreeSnapshot { nodes: nodes.collect(), holds: holds.collect(), waits }
     }
 }
 
