@@ -262,7 +262,7 @@ impl TreeNode {
         requester: impl FnOnce(&'static Location<'static>) -> Requester,
     ) {
         if self.is_tracked() {
-            self.tree().locked(|state, _| state.move_wait(waiter.request_address(), requester));
+            self.tree().locked(|state, _| state.update_requester(waiter.request_address(), requester));
         }
     }
 
