@@ -1,4 +1,4 @@
-//! What is known about one waiting request, and how its wait can end.
+//! The data of one waiting request, and the reasons for which its wait ends.
 
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
@@ -144,14 +144,15 @@ pub(in crate::gate) enum Removal {
         level: u8,
         limit: Limit,
     },
-    /// The queue at this level is full, and the request was the last one in the longest queue there.
+    /// The queue at this level is full, and the request was pushed out: the last one of the lowest priority in the longest queue there.
     QueueFull {
         level: u8,
         bound: u32,
     },
     /// The deadline has passed at this instant.
     Expired(i64),
-    /// The gate at this level is overloaded, and the request has waited too long. It may be made again after that many nanoseconds.
+    /// The gate at this level is overloaded, and the request has waited too long. `retry_after` is the time in nanoseconds after which it
+    /// should be made again.
     Shed {
         level: u8,
         now: i64,
@@ -183,8 +184,7 @@ impl Removal {
         }
     }
 
-    /// Returns the one number that the owner needs: for its error the nanoseconds waited, or a level with a number; for its permit
-    /// the record.
+    /// Returns the value that the owner needs: the record of its permits, the nanoseconds waited, or an encoded [`AtLevel`].
     #[inline]
     pub(super) fn detail(self, since: i64) -> Option<i64> {
         match self {
@@ -228,7 +228,7 @@ impl WaitingRequest {
 impl Removed {
     /// Drops the waker of a request whose queue is dropped.
     pub(super) fn discard(self) {
-        // A panic would only keep the wakers behind it from being dropped. The payload may panic in its drop, too.
+        // Catches a panic, so that the next wakers are dropped as well. The payload is leaked because its destructor may panic, too.
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(self.waker)));
         mem::forget(dropped);
     }

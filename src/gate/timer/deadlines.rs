@@ -148,8 +148,8 @@ mod tests {
                     *model.entry(deadline).or_default() += 1;
                 }
                 8..15 => {
-                    let at = usize::try_from(drawn).unwrap() % model.len().max(1);
-                    let Some((deadline, count)) = model.iter_mut().nth(at) else { continue };
+                    let index = usize::try_from(drawn).unwrap() % model.len().max(1);
+                    let Some((deadline, count)) = model.iter_mut().nth(index) else { continue };
                     let deadline = *deadline;
                     deadlines.remove(deadline);
                     *count -= 1;
