@@ -110,7 +110,7 @@ impl DeclaredGate {
 impl Drop for DeclaredGate {
     /// Removes the gate from its tree. Its permits and requests hold handles, so it is idle.
     fn drop(&mut self) {
-        self.tree.locked(|state, _| state.queue.drop_handles(self.id));
+        self.tree.locked(|state, _| state.queue.remove_if_idle(self.id));
     }
 }
 

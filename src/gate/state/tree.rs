@@ -402,7 +402,9 @@ impl GateState<FairQueue> {
             match room {
                 QueueRoom::Full { level, bound } => {
                     let full = AtLevel::new(level, bound.into());
-                    return Err(Rejection::QueueFull(full.with_retry_after(self.queue.retry_after(id, now))));
+                    return Err(Rejection::QueueFull(
+                        full.with_retry_after(self.queue.reserve_retry(id, now)),
+                    ));
                 }
                 _ if time == ArrivalTime::Late => return Err(Rejection::Expired { waited: 0 }),
                 // The request is rejected now if its deadline would pass before it is granted.
@@ -411,14 +413,14 @@ impl GateState<FairQueue> {
                         Some(predicted) if predicted > deadline.saturating_sub(now) => {
                             let wait = AtLevel::of_time(0, predicted);
                             Err(Rejection::WouldExpire(
-                                wait.with_retry_after(self.queue.retry_after(id, now)),
+                                wait.with_retry_after(self.queue.reserve_retry(id, now)),
                             ))
                         }
                         _ => Ok(false),
                     };
                 }
-                QueueRoom::PushOut { at, bound, longest } => {
-                    let level = self.queue.level(longest, at);
+                QueueRoom::PushOut { full, bound, longest } => {
+                    let level = self.queue.level(longest, full);
                     if let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) {
                         Self::wake_removed(&mut self.timers, removed, wake_list);
                     }

@@ -38,7 +38,8 @@ impl FairQueue {
         (node.generation == generation && node.is_key_with(key.hash)).then_some(id)
     }
 
-    /// Returns the node of a gate. A key that has none gets one. As many keys have nodes as may be busy, so each of them may be.
+    /// Returns the node of a gate, and adds one for a key that has none. The number of nodes is limited to the number of keys that may be
+    /// busy, so a key with a node may be busy.
     ///
     /// # Errors
     ///
@@ -68,7 +69,7 @@ impl FairQueue {
         rules.map_or(limit, |rules| rules.cap_part().of_limit(limit))
     }
 
-    /// Searches the node of a key.
+    /// Searches for the node of a key.
     #[cold]
     fn find_key(&self, place: &KeyPlace) -> Option<NodeId> {
         let is_equal = |id: NodeId| match &self.nodes[id].kind {
@@ -95,8 +96,8 @@ impl FairQueue {
         })
     }
 
-    /// Returns the busy keys of a gate with the most requests waiting, and among equals the most permits in use, in no order. Visits all
-    /// nodes.
+    /// Returns the busy keys of a gate with the most requests waiting, and among equals those with the most permits in use, in no order.
+    /// Visits all nodes.
     pub(in crate::gate) fn busiest_keys(&self, parent: NodeId, most: usize) -> Vec<(&Key, u32, u32)> {
         let mut busy: Vec<_> = self.keys(parent).collect();
         if busy.len() > most {
@@ -106,8 +107,8 @@ impl FairQueue {
         busy
     }
 
-    /// Gives a node to a key: that of a key that is idle, or a further one. Returns `None` if the gate has no idle key, and as many as
-    /// it allows.
+    /// Gives a node to a key: the node of an idle key, or a new one. Returns `None` if no key is idle and the gate has as many keys as it
+    /// allows.
     #[cold]
     fn add_key(&mut self, place: &KeyPlace) -> Option<NodeId> {
         let KeyPlace { parent, hash, .. } = *place;
@@ -122,7 +123,7 @@ impl FairQueue {
             None => return None,
         };
         self.generations = self.generations.wrapping_add(1);
-        // The node was idle, so the rest of it is as it was when it was new. The lists of its queue are used again.
+        // The node was idle, so its other fields have the values of a new node. The lists of its queue are used again.
         let node = &mut self.nodes[id];
         node.limit = limit;
         node.kind = NodeKind::Key { key: place.key.clone(), hash };
@@ -134,15 +135,15 @@ impl FairQueue {
         if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
             family.keys.insert(hash, id);
         }
-        self.list(id);
+        self.push_maybe_idle(id);
         Some(id)
     }
 
-    /// Takes the node from the idle key of a gate that was listed first. Takes constant time on average, because each key that is not
+    /// Takes the node from the idle key of a gate that joined the list first. Takes amortized constant time, because each key that is not
     /// idle leaves the list.
     fn take_idle(&mut self, parent: NodeId) -> Option<NodeId> {
-        while let Some(id) = self.family(parent)?.listed.head() {
-            self.unlist(id);
+        while let Some(id) = self.family(parent)?.maybe_idle.head() {
+            self.remove_maybe_idle(id);
             if self.nodes[id].is_idle() {
                 self.forget_key(id);
                 return Some(id);
@@ -163,37 +164,37 @@ impl FairQueue {
 
     /// Adds a key to the list of those that may be idle.
     #[inline(never)]
-    pub(super) fn list(&mut self, id: NodeId) {
+    pub(super) fn push_maybe_idle(&mut self, id: NodeId) {
         let Self { nodes, families, .. } = self;
         let family = nodes[nodes[id].parent].family;
         if let Some(family) = families.get_mut(family.0 as usize) {
-            family.listed.push_back(nodes, LISTED, id);
-            nodes[id].mark = NodeMark::Listed;
+            family.maybe_idle.push_back(nodes, MAYBE_IDLE, id);
+            nodes[id].mark = NodeMark::MaybeIdle;
         }
     }
 
     /// Removes a node from the list of keys that may be idle, if it is there.
     #[inline]
-    pub(super) fn unlist(&mut self, id: NodeId) {
+    pub(super) fn remove_maybe_idle(&mut self, id: NodeId) {
         let Self { nodes, families, .. } = self;
-        if nodes[id].mark != NodeMark::Listed {
+        if nodes[id].mark != NodeMark::MaybeIdle {
             return;
         }
         let family = nodes[nodes[id].parent].family;
         if let Some(family) = families.get_mut(family.0 as usize) {
-            family.listed.remove(nodes, LISTED, id);
+            family.maybe_idle.remove(nodes, MAYBE_IDLE, id);
             nodes[id].mark = NodeMark::None;
         }
     }
 
-    /// Notes that a permit or a request of a node is gone: a key may be idle now.
+    /// Adds a key to the list of those that may be idle, if it has become idle. The caller has removed a permit or a request of the node.
     #[inline]
     pub(super) fn note_idle(&mut self, id: NodeId) {
-        if self.nodes[id].must_be_listed() {
-            self.list(id);
+        if self.nodes[id].is_unlisted_idle_key() {
+            self.push_maybe_idle(id);
         }
     }
 }
 
-/// The links that the list of keys that may be idle uses. Its nodes have no request that waits, so they stand in no ranks.
-const LISTED: Priority = Priority::Normal;
+/// The list of keys that may be idle uses the links of this priority. Its nodes have no waiting request, so no ranks use these links.
+const MAYBE_IDLE: Priority = Priority::Normal;

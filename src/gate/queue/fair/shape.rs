@@ -1,4 +1,4 @@
-//! The shape of the tree: nodes are added and removed, and found from one another.
+//! The shape of the tree: adds and removes nodes, and follows their links to parents and children.
 
 use std::{iter, mem};
 
@@ -16,6 +16,8 @@ impl FairQueue {
         let id = self.insert(GateNode::new(parent, kind, limit.get(), share));
         self.nodes[id].queue_bound = queue_bound;
         if is_parent || keys.is_some() {
+            // The requests made directly on the gate wait in a leaf of their own, which competes with the children. The limit of the gate
+            // bounds it already, so its own limit is `MAX`.
             let direct = self.insert(GateNode::new(id, NodeKind::Direct, Limit::MAX.get(), 1));
             let family = Family::new(direct, keys);
             self.nodes[id].family = if let Some(index) = self.free_families.pop() {
@@ -35,7 +37,7 @@ impl FairQueue {
 
     /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle, unless
     /// permits were forgotten or futures were leaked. These stay counted.
-    pub(in crate::gate) fn drop_handles(&mut self, id: NodeId) {
+    pub(in crate::gate) fn remove_if_idle(&mut self, id: NodeId) {
         if id != NodeId::ROOT && self.nodes[id].is_idle() {
             self.remove(id);
         }
@@ -63,7 +65,7 @@ impl FairQueue {
             self.free_families.push(family);
             self.nodes[direct].kind = NodeKind::Free;
             self.free_nodes.push(direct);
-            // Its keys are idle.
+            // The keys of the gate are idle, because the gate is. Their nodes are freed with it.
             for key in self.nodes.ids() {
                 if self.nodes[key].parent == id && self.nodes[key].is_key() {
                     self.nodes[key].mark = NodeMark::None; // the list of its family ends with the family
@@ -81,7 +83,7 @@ impl FairQueue {
         self.families.get(self.nodes[id].family.0 as usize)
     }
 
-    /// Returns where the requests made on a gate wait.
+    /// Returns the leaf where the requests made on a gate wait.
     #[inline]
     pub(in crate::gate) fn leaf(&self, place: NodeId) -> NodeId {
         self.family(place).map_or(place, |family| family.direct)
@@ -104,12 +106,15 @@ impl FairQueue {
         }
     }
 
+    /// Returns `true` if a node is `ancestor` or below it.
+    pub(super) fn is_within(&self, id: NodeId, ancestor: NodeId) -> bool {
+        self.path(id).any(|id| id == ancestor)
+    }
+
     /// Returns the nodes that are `top` or below it.
     pub(super) fn nodes_within(&self, top: NodeId) -> impl Iterator<Item = NodeId> {
-        let is_within = move |id: &NodeId| {
-            !matches!(self.nodes[*id].kind, NodeKind::Free) && self.path(*id).any(|id| id == top)
-        };
-        self.nodes.ids().filter(is_within)
+        let is_used = |id: &NodeId| !matches!(self.nodes[*id].kind, NodeKind::Free);
+        self.nodes.ids().filter(move |id| is_used(id) && self.is_within(*id, top))
     }
 
     /// Returns the nodes that are `top` or below it, and have requests that wait.
@@ -117,7 +122,7 @@ impl FairQueue {
         self.nodes.ids().filter(move |id| self.nodes[*id].waiting > 0 && self.is_within(*id, top))
     }
 
-    /// Returns the level of an ancestor, as the gate of this node counts: its own level is 0.
+    /// Returns the level of an ancestor, counted from the gate of this node, which has level 0.
     pub(in crate::gate) fn level(&self, id: NodeId, ancestor: NodeId) -> u8 {
         let steps = to_level(self.path(id).position(|id| id == ancestor).unwrap_or(0));
         match self.nodes[id].kind {
