@@ -76,9 +76,6 @@ impl Queue for FairQueue {
     #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
     #[inline(always)]
     fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64, mut on_removed: impl FnMut(Removed)) -> bool {
-        if self.nodes[NodeId::ROOT].ready.is_empty() && !self.sheds() {
-            return false;
-        }
         if self.sheds() || self.tracker.has_waits() {
             return self.grant_slow(clock).map(on_removed).is_some();
         }
