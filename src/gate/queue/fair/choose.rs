@@ -61,8 +61,8 @@ impl FairQueue {
             if let Some(ChosenRequest { leaf, priority, .. }) = node.chosen() {
                 return Some((leaf, priority, id));
             }
-            let family = self.families.get(node.family.0 as usize);
-            let candidates = family.map_or(node.own_candidates(), |family| family.ready);
+            let child_set = self.child_sets.get(node.child_set.0 as usize);
+            let candidates = child_set.map_or(node.own_candidates(), |child_set| child_set.ready);
             // A priority that is due at an ancestor is due here as well, unless a lower one is due here. A grant of the lower one passes no
             // other priority.
             forced = match (forced, node.passed.due(candidates)) {
@@ -70,9 +70,9 @@ impl FairQueue {
                 (forced, due) => forced.or(due),
             };
             let priority = forced.or(candidates.highest())?;
-            match family {
+            match child_set {
                 None => return Some((id, priority, NodeId::NONE)),
-                Some(family) => id = family.ranks[priority.index()].first()?,
+                Some(child_set) => id = child_set.ranks[priority.index()].first()?,
             }
         }
     }
@@ -92,11 +92,11 @@ impl FairQueue {
         mut before: PrioritySet,
         mut change: impl FnMut(NodeId, &mut GateNode, PrioritySet),
     ) {
-        let Self { nodes, families, .. } = self;
+        let Self { nodes, child_sets, .. } = self;
         let nodes: &mut [GateNode] = nodes;
         let mut id = from;
-        let family = families.get(nodes[from].family.0 as usize);
-        let mut candidates = family.map_or(nodes[from].own_candidates(), |family| family.ready);
+        let child_set = child_sets.get(nodes[from].child_set.0 as usize);
+        let mut candidates = child_set.map_or(nodes[from].own_candidates(), |child_set| child_set.ready);
         loop {
             let node = &mut nodes[id];
             change(id, node, before);
@@ -110,11 +110,11 @@ impl FairQueue {
                 node.ready = ready;
                 return;
             }
-            let family = nodes[parent].family;
-            let family = &mut families[family.0 as usize];
-            before = family.ready;
-            family.rank(nodes, id, ready);
-            candidates = family.ready;
+            let child_set = nodes[parent].child_set;
+            let child_set = &mut child_sets[child_set.0 as usize];
+            before = child_set.ready;
+            child_set.rank(nodes, id, ready);
+            candidates = child_set.ready;
             id = parent;
         }
     }

@@ -71,7 +71,7 @@ impl FairQueue {
 
     /// Returns the cap of each key of the root.
     fn root_cap(&self) -> Part {
-        let rules = self.family(NodeId::ROOT).and_then(|family| family.key_rules);
+        let rules = self.child_set(NodeId::ROOT).and_then(|child_set| child_set.key_rules);
         rules.map_or(Part::WHOLE, |rules| rules.cap_part())
     }
 }

@@ -55,7 +55,7 @@ impl FairQueue {
 
     #[cold]
     fn too_many_keys(&self, parent: NodeId) -> Rejection {
-        let rules = self.family(parent).and_then(|family| family.key_rules);
+        let rules = self.child_set(parent).and_then(|child_set| child_set.key_rules);
         let max = rules.map_or(0, |rules| rules.max());
         // The level counts from the key on.
         let closed = self.closed_level(parent).map(|level| AtLevel::new(level.saturating_add(1), 0));
@@ -65,7 +65,7 @@ impl FairQueue {
     /// Returns the limit of each key of a gate.
     pub(in crate::gate) fn key_limit(&self, parent: NodeId) -> Limit {
         let limit = Limit::saturating(self.limit(parent).into());
-        let rules = self.family(parent).and_then(|family| family.key_rules);
+        let rules = self.child_set(parent).and_then(|child_set| child_set.key_rules);
         rules.map_or(limit, |rules| rules.cap_part().of_limit(limit))
     }
 
@@ -76,7 +76,7 @@ impl FairQueue {
             NodeKind::Key { key, hash } => *hash == place.hash && *key == place.key,
             _ => false,
         };
-        let id = self.family(place.parent)?.keys.find(place.hash, is_equal)?;
+        let id = self.child_set(place.parent)?.keys.find(place.hash, is_equal)?;
         place.set_hint(id, self.nodes[id].generation);
         Some(id)
     }
@@ -113,8 +113,8 @@ impl FairQueue {
     fn add_key(&mut self, place: &KeyPlace) -> Option<NodeId> {
         let KeyPlace { parent, hash, .. } = *place;
         let limit = self.key_limit(parent).get();
-        let family = self.family(parent)?;
-        let (rules, known) = (family.key_rules?, family.keys.len());
+        let child_set = self.child_set(parent)?;
+        let (rules, known) = (child_set.key_rules?, child_set.keys.len());
         let id = match self.take_idle(parent) {
             Some(id) => id,
             None if known < rules.max() as usize => {
@@ -131,9 +131,9 @@ impl FairQueue {
         node.queue_bound =
             rules.queue_bound().map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
         place.set_hint(id, node.generation);
-        let Self { nodes, families, .. } = self;
-        if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
-            family.keys.insert(hash, id);
+        let Self { nodes, child_sets, .. } = self;
+        if let Some(child_set) = child_sets.get_mut(nodes[parent].child_set.0 as usize) {
+            child_set.keys.insert(hash, id);
         }
         self.push_maybe_idle(id);
         Some(id)
@@ -142,7 +142,7 @@ impl FairQueue {
     /// Takes the node from the idle key of a gate that joined the list first. Takes amortized constant time, because each key that is not
     /// idle leaves the list.
     fn take_idle(&mut self, parent: NodeId) -> Option<NodeId> {
-        while let Some(id) = self.family(parent)?.maybe_idle.head() {
+        while let Some(id) = self.child_set(parent)?.maybe_idle.head() {
             self.remove_maybe_idle(id);
             if self.nodes[id].is_idle() {
                 self.forget_key(id);
@@ -154,10 +154,10 @@ impl FairQueue {
 
     /// Takes the node from a key that is idle.
     fn forget_key(&mut self, id: NodeId) {
-        let Self { nodes, families, .. } = self;
+        let Self { nodes, child_sets, .. } = self;
         let (parent, hash) = (nodes[id].parent, nodes[id].key_hash());
-        if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
-            family.keys.remove(hash, id);
+        if let Some(child_set) = child_sets.get_mut(nodes[parent].child_set.0 as usize) {
+            child_set.keys.remove(hash, id);
         }
         nodes[id].kind = NodeKind::Free;
     }
@@ -165,10 +165,10 @@ impl FairQueue {
     /// Adds a key to the list of those that may be idle.
     #[inline(never)]
     pub(super) fn push_maybe_idle(&mut self, id: NodeId) {
-        let Self { nodes, families, .. } = self;
-        let family = nodes[nodes[id].parent].family;
-        if let Some(family) = families.get_mut(family.0 as usize) {
-            family.maybe_idle.push_back(nodes, MAYBE_IDLE, id);
+        let Self { nodes, child_sets, .. } = self;
+        let child_set = nodes[nodes[id].parent].child_set;
+        if let Some(child_set) = child_sets.get_mut(child_set.0 as usize) {
+            child_set.maybe_idle.push_back(nodes, MAYBE_IDLE, id);
             nodes[id].mark = NodeMark::MaybeIdle;
         }
     }
@@ -176,13 +176,13 @@ impl FairQueue {
     /// Removes a node from the list of keys that may be idle, if it is there.
     #[inline]
     pub(super) fn remove_maybe_idle(&mut self, id: NodeId) {
-        let Self { nodes, families, .. } = self;
+        let Self { nodes, child_sets, .. } = self;
         if nodes[id].mark != NodeMark::MaybeIdle {
             return;
         }
-        let family = nodes[nodes[id].parent].family;
-        if let Some(family) = families.get_mut(family.0 as usize) {
-            family.maybe_idle.remove(nodes, MAYBE_IDLE, id);
+        let child_set = nodes[nodes[id].parent].child_set;
+        if let Some(child_set) = child_sets.get_mut(child_set.0 as usize) {
+            child_set.maybe_idle.remove(nodes, MAYBE_IDLE, id);
             nodes[id].mark = NodeMark::None;
         }
     }

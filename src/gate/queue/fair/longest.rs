@@ -26,7 +26,7 @@ impl FairQueue {
     /// Builds or drops the lengths below a declared gate after the bound of its queue has changed. Visits all nodes.
     pub(super) fn note_bound(&mut self, gate: NodeId) {
         self.lengths.retain(|lengths| lengths.gate != gate);
-        if self.family(gate).is_none() || self.nodes[gate].queue_bound == u32::MAX {
+        if self.child_set(gate).is_none() || self.nodes[gate].queue_bound == u32::MAX {
             return;
         }
         let mut lengths = QueueLengths::new(gate);

@@ -18,10 +18,10 @@
 //! request that is heavier than the limit of a node on its path only stops the requests behind it in its leaf.
 
 mod books;
+mod child_set;
 mod choose;
 #[cfg(feature = "fleet")]
 mod demand;
-mod family;
 mod holders;
 mod key_index;
 mod keys;
@@ -42,11 +42,13 @@ mod tracker;
 use std::pin::Pin;
 use std::task::Waker;
 
-use family::Family;
+use child_set::ChildSet;
 use lengths::QueueLengths;
 #[cfg(doc)]
 use node::PassedGrants;
-use node::{ChosenRequest, FamilyId, GateNode, LeafOrder, NextRequest, NodeKind, NodeMark, Nodes, to_level};
+use node::{
+    ChildSetId, ChosenRequest, GateNode, LeafOrder, NextRequest, NodeKind, NodeMark, Nodes, to_level,
+};
 use shedder::SheddingGate;
 use tracker::Tracker;
 
@@ -66,8 +68,8 @@ use crate::plan::{Keys, Limit, Shed};
 pub(in crate::gate) struct FairQueue {
     nodes: Nodes,
     free_nodes: Vec<NodeId>,
-    families: Vec<Family>,
-    free_families: Vec<FamilyId>,
+    child_sets: Vec<ChildSet>,
+    free_child_sets: Vec<ChildSetId>,
     /// The gates that shed, which are few.
     shedding: Vec<SheddingGate>,
     /// The gates with a bounded queue and leaves below, which are few.
@@ -145,8 +147,8 @@ impl FairQueue {
             free_nodes: Vec::new(),
             generations: 0,
             paused: 0,
-            families: Vec::new(),
-            free_families: Vec::new(),
+            child_sets: Vec::new(),
+            free_child_sets: Vec::new(),
             shedding: Vec::new(),
             lengths: Vec::new(),
             tracker: Tracker::default(),
@@ -522,7 +524,7 @@ impl FairQueue {
 
     /// Returns the number of requests that wait at a gate itself or at its keys.
     pub(in crate::gate) fn counted_waiting(&self, id: NodeId) -> u32 {
-        if self.family(id).is_none() {
+        if self.child_set(id).is_none() {
             return self.nodes[id].waiting;
         }
         let of_children =

@@ -22,12 +22,12 @@ impl NodeId {
     }
 }
 
-/// Identifies the children of one node.
+/// Identifies the [`ChildSet`](super::child_set::ChildSet) of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FamilyId(pub(super) u32);
+pub(super) struct ChildSetId(pub(super) u32);
 
-impl FamilyId {
-    /// No family: the node is a leaf.
+impl ChildSetId {
+    /// No children: the node is a leaf.
     pub(super) const NONE: Self = Self(u32::MAX);
 }
 
@@ -38,7 +38,7 @@ impl FamilyId {
 pub(super) struct GateNode {
     pub(super) parent: NodeId,
     /// The children. A node without children is a leaf, where requests wait.
-    pub(super) family: FamilyId,
+    pub(super) child_set: ChildSetId,
     pub(super) limit: u32,
     /// Permits in use, those of its descendants included.
     pub(super) in_use: u32,
@@ -218,7 +218,7 @@ impl GateNode {
     pub(super) fn new(parent: NodeId, kind: NodeKind, limit: u32, share: u32) -> Self {
         Self {
             parent,
-            family: FamilyId::NONE,
+            child_set: ChildSetId::NONE,
             limit,
             in_use: 0,
             waiting: 0,
@@ -254,7 +254,7 @@ impl GateNode {
 
     #[inline]
     pub(super) fn is_leaf(&self) -> bool {
-        self.family == FamilyId::NONE
+        self.child_set == ChildSetId::NONE
     }
 
     #[inline]

@@ -200,7 +200,7 @@ impl<'c> Model<'c> {
                 parents.push(id);
             }
         }
-        parents.retain(|id| queue.family(*id).is_some_and(|family| family.key_rules.is_some()));
+        parents.retain(|id| queue.child_set(*id).is_some_and(|child_set| child_set.key_rules.is_some()));
         let most_busy = parents.iter().map(|id| (*id, 0)).collect();
         for parent in parents {
             for key in 0..5_u64 {
@@ -261,7 +261,7 @@ impl<'c> Model<'c> {
         let resolved = self.queue.resolve(&self.places[at]).filter(|id| !self.queue.nodes[*id].is_idle());
         let (is_new, had_room) = match (&self.places[at], resolved) {
             (Place::Key(key), None) => {
-                let max = self.queue.family(key.parent).unwrap().key_rules.unwrap().max();
+                let max = self.queue.child_set(key.parent).unwrap().key_rules.unwrap().max();
                 (true, self.oracle.busy_keys(key.parent) < max as usize)
             }
             _ => (false, true),
@@ -280,7 +280,7 @@ impl<'c> Model<'c> {
         if is_new {
             let Place::Key(key) = &self.places[at] else { unreachable!() };
             let limit = self.queue.key_limit(key.parent);
-            let rules = self.queue.family(key.parent).unwrap().key_rules;
+            let rules = self.queue.child_set(key.parent).unwrap().key_rules;
             let bound = rules
                 .and_then(|rules| rules.queue_bound())
                 .map_or(u32::MAX, |bound| u32::try_from(bound).unwrap());

@@ -10,7 +10,7 @@ use crate::gate::priority::{CLASSES, Priority, PrioritySet};
 use crate::plan::Keys;
 
 /// The children of one node.
-pub(super) struct Family {
+pub(super) struct ChildSet {
     /// The node of the requests made directly on the parent.
     pub(super) direct: NodeId,
     /// The priorities for which a child is ready.
@@ -26,7 +26,7 @@ pub(super) struct Family {
     pub(super) key_rules: Option<Keys>,
 }
 
-impl Family {
+impl ChildSet {
     pub(super) fn new(direct: NodeId, key_rules: Option<Keys>) -> Self {
         Self {
             direct,
