@@ -160,14 +160,14 @@ impl FairQueue {
     /// Returns why a request can never be admitted under the present limits.
     pub(in crate::gate) fn obstacle(
         &self,
-        place: NodeId,
+        gate: NodeId,
         weight: u32,
         waits_for_limit: bool,
     ) -> Option<Obstacle> {
-        if let Some(level) = self.closed_level(place) {
+        if let Some(level) = self.closed_level(gate) {
             return Some(Obstacle::Closed { level });
         }
-        let levels = || self.path(place).enumerate();
+        let levels = || self.path(gate).enumerate();
         let bound = |id: NodeId| if waits_for_limit { Limit::MAX.get() } else { self.limit(id) };
         levels()
             .map(|(level, id)| (level, bound(id)))
@@ -176,8 +176,8 @@ impl FairQueue {
     }
 
     /// Admits a request if it fits at every level and may overtake all that wait. Otherwise returns `false`, and changes nothing.
-    pub(in crate::gate) fn admit(&mut self, place: NodeId, priority: Priority, weight: u32) -> bool {
-        self.arrive(place, priority, weight, weight) == QueueArrival::Admitted
+    pub(in crate::gate) fn admit(&mut self, gate: NodeId, priority: Priority, weight: u32) -> bool {
+        self.arrive(gate, priority, weight, weight) == QueueArrival::Admitted
     }
 
     /// Admits a request, or finds whether it may wait. It may if each level is open, has room in its queue, and has a limit of at least
@@ -185,12 +185,12 @@ impl FairQueue {
     #[inline]
     pub(in crate::gate) fn arrive(
         &mut self,
-        place: NodeId,
+        gate: NodeId,
         priority: Priority,
         weight: u32,
         removable_weight: u32,
     ) -> QueueArrival {
-        let leaf = self.leaf(place);
+        let leaf = self.leaf(gate);
         // In newest-first order the new request precedes the chosen one of its own leaf.
         let is_first = self.order(leaf) == LeafOrder::NewestFirst;
         let is_before =
@@ -221,13 +221,13 @@ impl FairQueue {
     }
 
     /// Returns the lowest level that has no room for a request that was not admitted, or 0 if only another request is before it.
-    pub(in crate::gate) fn full_level(&self, place: NodeId, weight: u32) -> u8 {
-        to_level(self.path(place).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
+    pub(in crate::gate) fn full_level(&self, gate: NodeId, weight: u32) -> u8 {
+        to_level(self.path(gate).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
     }
 
     /// Releases permits that were in use at this gate.
-    fn release_at(&mut self, place: NodeId, weight: u32) {
-        let leaf = self.leaf(place);
+    fn release_at(&mut self, gate: NodeId, weight: u32) {
+        let leaf = self.leaf(gate);
         self.change_use(leaf, |in_use| in_use.saturating_sub(weight));
         self.note_idle(leaf);
         if self.sheds() {
@@ -236,13 +236,13 @@ impl FairQueue {
     }
 
     /// Returns whether one more request may wait at this gate.
-    pub(in crate::gate) fn queue_room(&self, place: NodeId) -> QueueRoom {
-        for (level, id) in self.path(place).enumerate() {
+    pub(in crate::gate) fn queue_room(&self, gate: NodeId) -> QueueRoom {
+        for (level, id) in self.path(gate).enumerate() {
             let GateNode { waiting, queue_bound: bound, .. } = self.nodes[id];
             if waiting < bound {
                 continue;
             }
-            let own = self.nodes[self.leaf(place)].waiting;
+            let own = self.nodes[self.leaf(gate)].waiting;
             return match self.longest_queue(id) {
                 Some((longest, length)) if length > own => QueueRoom::PushOut { full: id, bound, longest },
                 _ => QueueRoom::Full { level: to_level(level), bound },
@@ -317,8 +317,8 @@ impl FairQueue {
     }
 
     /// Removes one request that is not granted. Returns `None` if it does not wait at this gate.
-    fn cancel_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
-        let leaf = self.leaf(place);
+    fn cancel_at(&mut self, gate: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
+        let leaf = self.leaf(gate);
         let priority = waiter.priority();
         let address = waiter.request_address();
         // In newest-first order, `was_head` must say whether the newest request was removed, but the list sets it for the oldest one. So
@@ -342,21 +342,21 @@ impl FairQueue {
     /// unless they wait for the limit. Visits all nodes.
     pub(in crate::gate) fn set_limit(
         &mut self,
-        place: NodeId,
+        gate: NodeId,
         limit: Limit,
         mut on_removed: impl FnMut(Removed),
     ) {
         // The limit 0 in the node means that the gate is paused. Then `resume` sets the limit that is stored here.
-        if self.nodes[place].limit > 0 {
-            self.nodes[place].limit = limit.get();
-        } else if let Some(books) = self.books_mut(place) {
+        if self.nodes[gate].limit > 0 {
+            self.nodes[gate].limit = limit.get();
+        } else if let Some(books) = self.books_mut(gate) {
             books.paused_limit = limit.get();
         }
-        let key_limit = self.key_limit(place).get();
-        for node in self.nodes.iter_mut().filter(|node| node.parent == place && node.is_key()) {
+        let key_limit = self.key_limit(gate).get();
+        for node in self.nodes.iter_mut().filter(|node| node.parent == gate && node.is_key()) {
             node.limit = key_limit;
         }
-        for id in self.waiting_within(place).collect::<Vec<_>>() {
+        for id in self.waiting_within(gate).collect::<Vec<_>>() {
             let node = &mut self.nodes[id];
             // The requests that waited for a higher limit may fit now, so the search must find them again.
             node.awaits_limit = PrioritySet::EMPTY;
@@ -376,16 +376,16 @@ impl FairQueue {
     }
 
     /// Closes a gate with its descendants, and removes their requests. Visits all nodes.
-    pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
-        if !self.nodes[place].is_key() {
-            self.nodes[place].mark = NodeMark::Closed; // a key is closed in its handle
+    pub(in crate::gate) fn close(&mut self, gate: NodeId, mut on_removed: impl FnMut(Removed)) {
+        if !self.nodes[gate].is_key() {
+            self.nodes[gate].mark = NodeMark::Closed; // a key is closed in its handle
         }
-        if let Some(books) = self.books_mut(place) {
+        if let Some(books) = self.books_mut(gate) {
             books.has_ended = true;
         }
-        for id in self.waiting_within(place).collect::<Vec<_>>() {
+        for id in self.waiting_within(gate).collect::<Vec<_>>() {
             if self.nodes[id].is_leaf() {
-                let removal = Removal::Closed { level: self.level(id, place) };
+                let removal = Removal::Closed { level: self.level(id, gate) };
                 self.remove_where(id, removal, |_, _| Visit::Remove, &mut on_removed);
             }
         }

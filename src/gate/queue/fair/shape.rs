@@ -85,8 +85,8 @@ impl FairQueue {
 
     /// Returns the leaf where the requests made on a gate wait.
     #[inline]
-    pub(in crate::gate) fn leaf(&self, place: NodeId) -> NodeId {
-        self.child_set(place).map_or(place, |child_set| child_set.direct)
+    pub(in crate::gate) fn leaf(&self, gate: NodeId) -> NodeId {
+        self.child_set(gate).map_or(gate, |child_set| child_set.direct)
     }
 
     /// Returns this node and its ancestors, up to the root.

@@ -254,8 +254,8 @@ impl FairQueue {
 
     /// Returns how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, the rate is not
     /// known yet, or the request is the first one: without any that waits, a rate that is too low would never be corrected.
-    pub(in crate::gate) fn predict_wait(&self, place: NodeId, priority: Priority) -> Option<i64> {
-        let leaf = self.leaf(place);
+    pub(in crate::gate) fn predict_wait(&self, gate: NodeId, priority: Priority) -> Option<i64> {
+        let leaf = self.leaf(gate);
         let node = &self.nodes[leaf];
         // If requests of a lower priority wait, this one overtakes them, so their number predicts nothing.
         let is_last = node.waiting_priorities.lowest().is_none_or(|lowest| lowest >= priority);
@@ -270,13 +270,13 @@ impl FairQueue {
     /// Reserves the next retry time for a request that is rejected on arrival, and returns the nanoseconds until then. Returns `None` if no
     /// gate above sheds, or the rate is not known yet.
     #[cold]
-    pub(in crate::gate) fn reserve_retry(&mut self, place: NodeId, now: i64) -> Option<i64> {
-        let leaf = self.leaf(place);
+    pub(in crate::gate) fn reserve_retry(&mut self, gate: NodeId, now: i64) -> Option<i64> {
+        let leaf = self.leaf(gate);
         let mut latest = None;
         for index in 0..self.shedding.len() {
             if self.is_shed_by(leaf, index) {
-                let SheddingGate { gate, ref mut shedder } = self.shedding[index];
-                latest = latest.max(shedder.reserve_retry(self.nodes[gate].waiting, now));
+                let SheddingGate { gate: shedding, ref mut shedder } = self.shedding[index];
+                latest = latest.max(shedder.reserve_retry(self.nodes[shedding].waiting, now));
             }
         }
         latest
