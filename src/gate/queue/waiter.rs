@@ -34,7 +34,7 @@ pub(in crate::gate) enum WaiterState {
     TooLarge = 7,
     /// The deadline passed.
     Expired = 8,
-    /// A longer queue had to make room, and the request was the last one in it.
+    /// The request was pushed out of the longest queue to make room for another one.
     QueueFull = 9,
     /// The request had waited too long under overload.
     Shed = 10,
@@ -206,7 +206,7 @@ impl Removal {
 #[derive(Debug)]
 #[must_use = "the waker must be woken or dropped after the lock is released"]
 pub(in crate::gate) struct Removed {
-    /// `None` if the request was woken before, because its timer was lost.
+    /// `None` if the request was woken before, because its timer was lost or it was woken early.
     pub(in crate::gate) waker: Option<Waker>,
     pub(in crate::gate) was_head: bool,
     // As in `WaitingRequest`.

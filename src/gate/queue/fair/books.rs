@@ -118,8 +118,7 @@ impl Queue for FairQueue {
     }
 
     fn wake_early(&mut self, place: &Place, wake: impl FnMut(Waker)) {
-        if let Some(id) = self.resolve(place) {
-            let leaf = self.leaf(id);
+        if let Some(leaf) = self.leaf_of(place) {
             self.nodes[leaf].wake_early(wake);
         }
     }
