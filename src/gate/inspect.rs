@@ -36,12 +36,13 @@ pub(crate) fn wait_cycles(gates: &[Gate]) -> Vec<WaitCycle> {
         }
     }
     let now = clock::now();
-    let facts: Vec<_> = trees.iter().map(|tree| tree.locked(|state, _| state.queue.facts(now))).collect();
+    let snapshots: Vec<_> =
+        trees.iter().map(|tree| tree.locked(|state, _| state.queue.wait_snapshot(now))).collect();
     // The trees were visited one after the other. A task that still waits has waited all the time, so what it held is still held.
     let still_waits = |found: &FoundCycle| {
         found.waits.iter().all(|(tree, wait)| {
             trees.get(*tree).is_some_and(|tree| tree.locked(|state, _| state.queue.still_waits(wait)))
         })
     };
-    find_cycles(&facts, now).into_iter().filter(still_waits).map(|found| found.cycle).collect()
+    find_cycles(&snapshots, now).into_iter().filter(still_waits).map(|found| found.cycle).collect()
 }

@@ -111,7 +111,7 @@ pub(crate) use acquire::reject;
 pub(crate) use attempt::sealed::HasGate;
 #[cfg(feature = "fleet")]
 pub(crate) use counters::UnleasedRejection;
-pub(crate) use holders::holder::in_words;
+pub(crate) use holders::holder::format_duration;
 pub(crate) use holders::watch::ReportKind;
 pub(crate) use inspect::wait_cycles;
 #[cfg(feature = "tower")]

@@ -111,7 +111,7 @@ impl Drop for DeclaredGate {
     /// Removes the gate from its tree. Permits and requests hold handles, so it is idle, unless permits were forgotten or futures were
     /// leaked.
     fn drop(&mut self) {
-        self.tree.locked(|state, _| state.queue.drop_handles(self.id));
+        self.tree.locked(|state, _| state.queue.remove_if_idle(self.id));
     }
 }
 
@@ -252,7 +252,7 @@ impl TreeNode {
     pub(super) fn start_report(&self, kind: ReportKind, now: i64) -> bool {
         let id = self.place.declared();
         self.tree()
-            .locked(|state, _| state.queue.watch_mut(id).is_some_and(|watch| watch.may_report(kind, now)))
+            .locked(|state, _| state.queue.watch_mut(id).is_some_and(|watch| watch.start_report(kind, now)))
     }
 
     /// Returns the time after which a permit in use is overdue, in nanoseconds, if the gate tracks its holders.
@@ -267,7 +267,7 @@ impl TreeNode {
         requester: impl FnOnce(&'static Location<'static>) -> Requester,
     ) {
         if self.is_tracked() {
-            self.tree().locked(|state, _| state.move_wait(waiter.request_address(), requester));
+            self.tree().locked(|state, _| state.update_requester(waiter.request_address(), requester));
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Governor;
 use super::shares::Shares;
-use crate::gate::{Gate, Holder, HolderState, Stall, WaitCycle, in_words, wait_cycles};
+use crate::gate::{Gate, Holder, HolderState, Stall, WaitCycle, format_duration, wait_cycles};
 use crate::plan::{Decision, Explanation, GateName, LeaseExplanation, Limit, Resolution};
 
 impl Governor {
@@ -255,7 +255,7 @@ impl fmt::Display for GateDiagnosis {
             f.write_str(", closed")?;
         }
         if let Some(stall) = &self.stall {
-            write!(f, "\n  STALLED: nothing was acquired or released for {}", in_words(stall.lasted))?;
+            write!(f, "\n  STALLED: nothing was acquired or released for {}", format_duration(stall.lasted))?;
         }
         if let Some(Bottleneck { gate, limit, decided_by }) = &self.bottleneck {
             write!(f, "\n  waits for gate {gate}: limit {limit}, from {decided_by}")?;
@@ -280,7 +280,7 @@ impl fmt::Display for HolderGroup {
         if let Some(label) = &self.label {
             write!(f, " for {label:?}")?;
         }
-        write!(f, ", requested at {}; the oldest for {}", self.location, in_words(self.oldest))?;
+        write!(f, ", requested at {}; the oldest for {}", self.location, format_duration(self.oldest))?;
         if self.overdue > 0 {
             write!(f, "; {} of {} overdue", self.overdue, self.holders)?;
         }

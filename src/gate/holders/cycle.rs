@@ -1,11 +1,11 @@
 //! Wait cycles: tasks that wait for each other's permits.
 //!
-//! A task that waits at a gate releases nothing meanwhile. The search first finds the tasks that certainly wait for each other: it
-//! assumes that every other task releases all of its permits, lets each waiting request proceed that would fit then, assumes that its
-//! task releases its permits, too, and repeats that until no more request would fit. What is left is a deadlock, and each task of it
-//! waits for another. The search follows these waits until it meets a task again.
+//! Deadlock detection by reduction of the wait-for graph. A task releases nothing while it waits at a gate. The search assumes that
+//! every other task releases all of its permits. It then removes each waiting task whose request would fit, counts the permits of this
+//! task as released, and repeats this until no more request would fit. The tasks that are left are deadlocked: each of them waits for
+//! another one. The search follows these waits until it reaches a task for the second time.
 //!
-//! The search takes permits for released whose task is not known for certain, so it finds no cycle that does not exist.
+//! Permits whose task is not known for certain count as released, so the search reports no cycle that does not exist.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::task;
 
-use super::holder::in_words;
+use super::holder::format_duration;
 use super::requester::Flow;
 use crate::gate::clock;
 use crate::plan::GateName;
@@ -27,7 +27,8 @@ use crate::plan::GateName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitCycle {
-    /// The waits. Each is for a permit of the task of the next one, and the last for one of the first.
+    /// The waits, in order. Each task waits for permits that the task of the next link holds. The last task waits for permits of the
+    /// first one.
     pub links: Vec<CycleLink>,
 }
 
@@ -39,7 +40,7 @@ pub struct CycleLink {
     pub task: Option<task::Id>,
     /// The gate at which it waits.
     pub gate: GateName,
-    /// Where the request was made that waits.
+    /// Where the waiting request was made.
     pub location: &'static Location<'static>,
     /// The number of permits that it waits for.
     pub weight: u32,
@@ -65,29 +66,29 @@ impl fmt::Display for WaitCycle {
             if let Some(label) = &link.label {
                 write!(f, " for {label:?}")?;
             }
-            let waited = in_words(link.waited);
+            let waited = format_duration(link.waited);
             write!(f, ", and has waited {waited} at {} for gate {}", link.location, link.gate)?;
         }
         Ok(())
     }
 }
 
-/// What one tree of gates contributes to the search.
+/// The permits in use and the waiting requests of one tree of gates, as the search needs them.
 #[derive(Default)]
-pub(in crate::gate) struct TreeFacts {
-    /// The gates of the tree, by their number. Empty if no request has waited for long.
-    pub(in crate::gate) nodes: Vec<NodeFact>,
-    pub(in crate::gate) holds: Vec<HoldFact>,
-    pub(in crate::gate) waits: Vec<WaitFact>,
+pub(in crate::gate) struct TreeSnapshot {
+    /// All nodes of the tree, by their index. Empty if no request has waited for too long.
+    pub(in crate::gate) nodes: Vec<NodeSnapshot>,
+    pub(in crate::gate) holds: Vec<HoldSnapshot>,
+    pub(in crate::gate) waits: Vec<WaitSnapshot>,
 }
 
-pub(in crate::gate) struct NodeFact {
+pub(in crate::gate) struct NodeSnapshot {
     pub(in crate::gate) parent: Option<usize>,
     pub(in crate::gate) limit: u32,
 }
 
 /// Permits that certainly stay with their flow while it waits.
-pub(in crate::gate) struct HoldFact {
+pub(in crate::gate) struct HoldSnapshot {
     pub(in crate::gate) flow: Flow,
     pub(in crate::gate) location: &'static Location<'static>,
     pub(in crate::gate) label: Option<Cow<'static, str>>,
@@ -98,8 +99,8 @@ pub(in crate::gate) struct HoldFact {
 
 /// A request that waits.
 #[derive(Clone)]
-pub(in crate::gate) struct WaitFact {
-    /// Identifies the request together with the instant.
+pub(in crate::gate) struct WaitSnapshot {
+    /// The address of the request. Together with `since` it identifies the wait.
     pub(in crate::gate) address: usize,
     pub(in crate::gate) flow: Flow,
     pub(in crate::gate) task: Option<task::Id>,
@@ -108,67 +109,69 @@ pub(in crate::gate) struct WaitFact {
     pub(in crate::gate) gate: GateName,
     pub(in crate::gate) weight: u32,
     pub(in crate::gate) since: i64,
-    /// Whether it has waited for longer than its gate allows.
+    /// Whether the request has waited for longer than its gate allows.
     pub(in crate::gate) is_long: bool,
 }
 
-/// A cycle, with what identifies its waits: the number of the tree and the wait.
+/// A cycle, with its waits and, for each wait, the index of its tree.
 pub(in crate::gate) struct FoundCycle {
     pub(in crate::gate) cycle: WaitCycle,
-    pub(in crate::gate) waits: Vec<(usize, WaitFact)>,
+    pub(in crate::gate) waits: Vec<(usize, WaitSnapshot)>,
 }
 
 /// Finds the cycles among the flows of several trees. Each flow is in at most one of them.
-pub(in crate::gate) fn find_cycles(trees: &[TreeFacts], now: i64) -> Vec<FoundCycle> {
+pub(in crate::gate) fn find_cycles(trees: &[TreeSnapshot], now: i64) -> Vec<FoundCycle> {
     let mut search = Search::new(trees);
-    search.let_proceed();
+    search.reduce();
+    search.index_oldest();
     search.cycles(now)
 }
 
 struct Search<'t> {
-    trees: &'t [TreeFacts],
+    trees: &'t [TreeSnapshot],
     blocked: HashMap<Flow, BlockedFlow<'t>>,
     /// The permits of blocked flows in each node of each tree.
     stuck: Vec<Vec<u64>>,
-    /// The oldest permits of a blocked flow in each node of each tree; filled in when no more flow can proceed.
-    oldest: HashMap<(usize, usize), (Flow, &'t HoldFact)>,
+    /// The oldest hold of a blocked flow in each node of each tree. Filled in after the reduction.
+    oldest: HashMap<(usize, usize), (Flow, &'t HoldSnapshot)>,
 }
 
 struct BlockedFlow<'t> {
-    /// The number of the tree in which it waits.
+    /// The index of the tree in which the flow waits.
     tree: usize,
-    wait: &'t WaitFact,
-    holds: Vec<(usize, &'t HoldFact)>,
+    wait: &'t WaitSnapshot,
+    /// The permits of the flow, each with the index of its tree.
+    holds: Vec<(usize, &'t HoldSnapshot)>,
 }
 
 impl<'t> Search<'t> {
-    /// Begins with all flows that have waited for long at one place, and hold something.
-    fn new(trees: &'t [TreeFacts]) -> Self {
-        let mut waits: HashMap<Flow, Vec<(usize, &WaitFact)>> = HashMap::new();
-        for (tree, facts) in trees.iter().enumerate() {
-            for wait in facts.waits.iter().filter(|wait| wait.flow != Flow::Unknown) {
+    /// Creates the search with each flow that has exactly one wait, if that wait is too long.
+    fn new(trees: &'t [TreeSnapshot]) -> Self {
+        let mut waits: HashMap<Flow, Vec<(usize, &WaitSnapshot)>> = HashMap::new();
+        for (tree, snapshot) in trees.iter().enumerate() {
+            for wait in snapshot.waits.iter().filter(|wait| wait.flow != Flow::Unknown) {
                 waits.entry(wait.flow).or_default().push((tree, wait));
             }
         }
         let mut blocked = HashMap::new();
         for (flow, waits) in waits {
-            // A flow that waits at two places runs several futures at a time, and may release permits while it waits.
+            // A flow with two waits runs several futures at a time, so it may release permits while it waits.
             if let [(tree, wait)] = waits[..] {
                 if wait.is_long {
                     blocked.insert(flow, BlockedFlow { tree, wait, holds: Vec::new() });
                 }
             }
         }
-        let mut stuck: Vec<Vec<u64>> = trees.iter().map(|facts| vec![0; facts.nodes.len()]).collect();
-        for (tree, facts) in trees.iter().enumerate() {
-            for hold in &facts.holds {
+        let mut stuck: Vec<Vec<u64>> = trees.iter().map(|tree| vec![0; tree.nodes.len()]).collect();
+        for (tree, snapshot) in trees.iter().enumerate() {
+            for hold in &snapshot.holds {
                 let Some(flow) = blocked.get_mut(&hold.flow) else { continue };
-                // Code that runs step by step acquires nothing while it waits.
+                // A flow acquires nothing while it waits, so a hold that is younger than the wait is not certainly part of this flow.
                 if hold.since > flow.wait.since {
                     continue;
                 }
                 flow.holds.push((tree, hold));
-                change(&mut stuck[tree], &facts.nodes, hold.node, |stuck| {
+                update_path(&mut stuck[tree], &snapshot.nodes, hold.node, |stuck| {
                     stuck.saturating_add(hold.weight.into())
                 });
             }
@@ -176,8 +179,9 @@ impl<'t> Search<'t> {
         Self { trees, blocked, stuck, oldest: HashMap::new() }
     }
 
-    /// Takes out the flows whose request would fit if all others than the blocked ones released their permits, until there is none.
-    fn let_proceed(&mut self) {
+    /// Reduces the graph: removes each blocked flow whose request would fit if all flows that are not blocked released their permits,
+    /// until no such flow is left.
+    fn reduce(&mut self) {
         loop {
             let is_free = |flow: &BlockedFlow<'_>| self.obstacle(flow).is_none();
             let free: Vec<Flow> =
@@ -185,25 +189,31 @@ impl<'t> Search<'t> {
             if free.is_empty() {
                 break;
             }
+            // A flow that can continue may release its permits, so they do not keep the others blocked.
             for flow in free {
                 let holds = self.blocked.remove(&flow).map_or_else(Vec::new, |flow| flow.holds);
                 for (tree, hold) in holds {
                     let weight = u64::from(hold.weight);
-                    change(&mut self.stuck[tree], &self.trees[tree].nodes, hold.node, |stuck| {
+                    update_path(&mut self.stuck[tree], &self.trees[tree].nodes, hold.node, |stuck| {
                         stuck.saturating_sub(weight)
                     });
                 }
             }
         }
+    }
+
+    /// Stores the oldest hold of each node. The flows that are left keep their permits, so this is not needed during the reduction.
+    fn index_oldest(&mut self) {
         let holds = self
             .blocked
             .iter()
             .flat_map(|(flow, blocked)| blocked.holds.iter().map(move |hold| (*flow, *hold)));
         for (flow, (tree, hold)) in holds {
             for node in path(&self.trees[tree].nodes, hold.node) {
-                let age = |flow: &Flow, hold: &HoldFact| (hold.since, self.blocked[flow].wait.address);
+                // The address makes the choice unambiguous if two flows acquired permits at the same instant.
+                let start = |flow: &Flow, hold: &HoldSnapshot| (hold.since, self.blocked[flow].wait.address);
                 let oldest = self.oldest.entry((tree, node)).or_insert((flow, hold));
-                if age(&flow, hold) < age(&oldest.0, oldest.1) {
+                if start(&flow, hold) < start(&oldest.0, oldest.1) {
                     *oldest = (flow, hold);
                 }
             }
@@ -225,18 +235,20 @@ impl<'t> Search<'t> {
     /// Follows the waits of the blocked flows, and returns the cycles that they end in.
     fn cycles(&self, now: i64) -> Vec<FoundCycle> {
         let mut order: Vec<Flow> = self.blocked.keys().copied().collect();
+        // Longest wait first, so that the result does not depend on the order of the hash map.
         order.sort_by_key(|flow| (self.blocked[flow].wait.since, self.blocked[flow].wait.address));
         let (mut visited, mut found) = (HashMap::new(), Vec::new());
         for (round, start) in order.into_iter().enumerate() {
             // The flows of this round, each with the hold for which the one before it waits.
-            let mut steps: Vec<(Flow, Option<&HoldFact>)> = Vec::new();
+            let mut steps: Vec<(Flow, Option<&HoldSnapshot>)> = Vec::new();
             let mut next = Some((start, None));
             while let Some((flow, hold)) = next.take() {
                 match visited.get(&flow) {
+                    // The flows from the first visit of this one on are a cycle. The last of them waits for `hold`.
                     Some(earlier) if *earlier == round => {
                         let first = steps.iter().position(|(step, _)| *step == flow).unwrap_or(0);
                         steps[first].1 = hold;
-                        found.push(self.found(&steps[first..], now));
+                        found.push(self.to_cycle(&steps[first..], now));
                     }
                     Some(_) => {} // leads to a cycle that was found before
                     None => {
@@ -251,14 +263,15 @@ impl<'t> Search<'t> {
     }
 
     /// Returns a blocked flow for whose permits this one waits, and these permits.
-    fn next(&self, flow: Flow) -> Option<(Flow, Option<&'t HoldFact>)> {
+    fn next(&self, flow: Flow) -> Option<(Flow, Option<&'t HoldSnapshot>)> {
         let waiting = self.blocked.get(&flow)?;
         let full = self.obstacle(waiting)?;
         let (flow, hold) = self.oldest.get(&(waiting.tree, full))?;
         Some((*flow, Some(*hold)))
     }
 
-    fn found(&self, steps: &[(Flow, Option<&HoldFact>)], now: i64) -> FoundCycle {
+    /// Converts the flows of a cycle to their public description.
+    fn to_cycle(&self, steps: &[(Flow, Option<&HoldSnapshot>)], now: i64) -> FoundCycle {
         let (mut links, mut waits) = (Vec::new(), Vec::new());
         for (flow, hold) in steps {
             let (Some(blocked), Some(hold)) = (self.blocked.get(flow), hold) else { continue };
@@ -278,13 +291,14 @@ impl<'t> Search<'t> {
     }
 }
 
-/// Returns a node and its ancestors. A number that is not in the tree ends the path.
-fn path(nodes: &[NodeFact], from: usize) -> impl Iterator<Item = usize> {
+/// Returns a node and its ancestors. An index that is not in the tree ends the path.
+fn path(nodes: &[NodeSnapshot], from: usize) -> impl Iterator<Item = usize> {
     let known = |node: Option<usize>| node.filter(|node| *node < nodes.len());
     std::iter::successors(known(Some(from)), move |node| known(nodes[*node].parent))
 }
 
-fn change(stuck: &mut [u64], nodes: &[NodeFact], from: usize, change: impl Fn(u64) -> u64) {
+/// Applies `change` to the permits of blocked flows in a node and its ancestors.
+fn update_path(stuck: &mut [u64], nodes: &[NodeSnapshot], from: usize, change: impl Fn(u64) -> u64) {
     for node in path(nodes, from) {
         stuck[node] = change(stuck[node]);
     }

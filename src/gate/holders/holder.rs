@@ -61,7 +61,7 @@ pub struct Stall {
     pub gate: GateName,
     /// The requests that wait there, those of children and keys included.
     pub waiting: usize,
-    /// Since when a request waits and no permit was acquired or released.
+    /// The instant from which a request has waited and no permit was acquired or released.
     pub since: Instant,
     /// How long ago that was.
     pub lasted: Duration,
@@ -77,7 +77,7 @@ impl fmt::Display for Stall {
             "gate {}: {} {requests} {wait}, and nothing was acquired or released for {}",
             self.gate,
             self.waiting,
-            in_words(self.lasted)
+            format_duration(self.lasted)
         )?;
         for (index, suspect) in self.suspects.iter().enumerate() {
             f.write_str(if index == 0 { "; in use: " } else { "; " })?;
@@ -87,7 +87,7 @@ impl fmt::Display for Stall {
     }
 }
 
-/// What does not move at one gate.
+/// The problems found at one gate: overdue permits, unclaimed permits, a stall.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// Permits that are held for too long.
@@ -115,7 +115,7 @@ impl fmt::Display for Holder {
         if let Some(task) = self.task {
             write!(f, " by task {task}")?;
         }
-        write!(f, ", {} for {}", self.state, in_words(self.age))
+        write!(f, ", {} for {}", self.state, format_duration(self.age))
     }
 }
 
@@ -129,8 +129,8 @@ impl fmt::Display for HolderState {
     }
 }
 
-/// Returns a duration for a reader: in whole seconds from 10 s on, otherwise in whole milliseconds.
-pub(crate) fn in_words(duration: Duration) -> String {
+/// Formats a duration for people: in whole seconds from 10 s on, otherwise in whole milliseconds.
+pub(crate) fn format_duration(duration: Duration) -> String {
     let whole = match u64::try_from(duration.as_millis()) {
         Ok(millis) if millis < 10_000 => Duration::from_millis(millis),
         _ => Duration::from_secs(duration.as_secs()),

@@ -1,9 +1,9 @@
-//! What a gate keeps of the permits in use and of the tasks that wait, if it tracks its holders.
+//! The records of the permits in use and of the waiting tasks, at a gate that tracks its holders.
 //!
 //! ```text
 //! requester, record   the code that makes a request; the record of its permits
-//! holder, watch       what a gate reports; what it keeps beside the records
-//! cycle               tasks that wait for each other's permits
+//! holder, watch       the public report; the statistics and report times of a gate
+//! cycle               deadlock detection: tasks that wait for each other's permits
 //! ```
 
 pub(super) mod record;

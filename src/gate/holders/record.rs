@@ -8,7 +8,7 @@ impl RecordId {
     /// No record: the permits belong to a gate that does not track its holders.
     pub(in crate::gate) const NONE: Self = Self(0);
 
-    /// Returns the number of the record in this slot. Slots from `u32::MAX - 1` on have none.
+    /// Returns the number of the record in this slot. Slots from `u32::MAX` on have none.
     #[inline]
     pub(in crate::gate) fn of_slot(slot: usize) -> Self {
         Self(u32::try_from(slot).map_or(0, |slot| slot.wrapping_add(1)))
@@ -58,7 +58,7 @@ impl HeldPermits {
         self.0 as u32
     }
 
-    /// Returns the weight, if there is no record.
+    /// Returns both as one word. Without a record it is the weight.
     #[inline]
     pub(in crate::gate) const fn to_bits(self) -> u64 {
         self.0

@@ -1,4 +1,4 @@
-//! What is noted of the code that requests permits, at a gate that tracks its holders.
+//! The origin of a request, which a gate that tracks its holders records.
 
 use std::panic::Location;
 use std::task::Waker;
@@ -15,7 +15,7 @@ pub(in crate::gate) struct Requester {
     pub(in crate::gate) flow: Flow,
 }
 
-/// Code that runs one step after the other: while its request waits, it releases nothing.
+/// A sequential flow of execution: while a request of the flow waits, the flow runs no other code, so it releases no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::gate) enum Flow {
     /// Not known, or not certain. Such a holder may release its permits at any time.

@@ -1,11 +1,11 @@
-//! What a gate that tracks its holders keeps beside their records.
+//! The hold times, the last change and the report times of a gate that tracks its holders.
 
 use crate::gate::clock::{self, NEVER};
 use crate::gate::histogram::Histogram;
 use crate::gate::wait_sampler::WaitSampler;
 use crate::plan::{GateName, Holders};
 
-/// The hold times of one gate, and when something last moved there.
+/// The hold times of one gate, the last change of its permits in use, and its last reports.
 pub(in crate::gate) struct GateWatch {
     pub(in crate::gate) name: GateName,
     /// Nanoseconds, or [`NEVER`].
@@ -13,14 +13,14 @@ pub(in crate::gate) struct GateWatch {
     /// Chooses the permits whose hold time is measured.
     pub(in crate::gate) sampler: WaitSampler,
     pub(in crate::gate) holds: Histogram,
-    /// When permits were last acquired or released here while requests waited in the tree. `None` after a release that read no clock: the
-    /// next look takes its own instant, so nothing seems older than it is.
+    /// When permits were last acquired or released here while requests waited in the tree; `i64::MIN` at first. `None` after a release
+    /// that read no clock: the next inspection stores its own instant, so a stall never seems longer than it is.
     pub(in crate::gate) changed: Option<i64>,
-    /// When each kind of event was last reported.
+    /// When each kind of problem was last reported, or [`NEVER`].
     pub(in crate::gate) reported: [i64; REPORTS],
 }
 
-/// What is reported about one gate.
+/// The kind of a problem that is reported about one gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReportKind {
     Overdue = 0,
@@ -43,8 +43,8 @@ impl GateWatch {
         }
     }
 
-    /// Returns `true` if this kind has not been reported in the last 30 s, and notes that it is reported now.
-    pub(in crate::gate) fn may_report(&mut self, kind: ReportKind, now: i64) -> bool {
+    /// Records a report of this kind. Returns `false`, and records nothing, if the last one was less than 30 s ago.
+    pub(in crate::gate) fn start_report(&mut self, kind: ReportKind, now: i64) -> bool {
         let last = &mut self.reported[kind as usize];
         let is_due = *last == NEVER || now.saturating_sub(*last) >= REPORT_INTERVAL;
         if is_due {

@@ -7,7 +7,7 @@
 //!
 //! No foreign code runs under the lock. Most steps take some nanoseconds. Closing, a resize that may reject waiters, expiry
 //! and the loss of a timer visit the queue, and take time linear in the number of the waiters visited. Removing a deadline
-//! sometimes rebuilds a heap. The lock is a flag of the word because a hand-over then needs two atomic operations
+//! sometimes rebuilds a heap. The lock is a flag of the word because handing a permit to a waiter then needs two atomic operations
 //! instead of five: rows `cycle`, `drain` and `enqueue` of `docs/PERFORMANCE.md`.
 
 #![expect(unsafe_code, reason = "the lock gives access to the state that it protects")]
@@ -55,8 +55,8 @@ impl<T> Permits<T> {
         Self { word: AtomicU64::new(Word::new(limit).0), state, turn: Mutex::new(()) }
     }
 
-    /// Returns a word without permits and without a state, for a gate of a tree. The fast path always fails, and it is never locked:
-    /// the tree has its own lock.
+    /// Creates the permits of a gate in a tree. The word has the limit 1 and one available permit, and [`Word::WAITERS`] makes the fast
+    /// path fail. There is no state to lock: the tree has its own lock.
     pub(super) fn of_tree() -> Self {
         let word = Word::new(Limit::MIN).with(Word::WAITERS);
         Self { word: AtomicU64::new(word.0), state: None, turn: Mutex::new(()) }
@@ -86,7 +86,7 @@ impl<T> Permits<T> {
         self.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, acquired).is_ok()
     }
 
-    /// Returns permits if no request waits. Permits with a record belong to a tree, whose words do not allow that.
+    /// Releases permits if no request waits. Permits with a record belong to a tree, where this always fails.
     ///
     /// Returns `false`, and changes nothing, if the caller must release them under the lock.
     #[inline]
@@ -189,12 +189,12 @@ impl<T> Drop for LockedPermits<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // A plain store: while the flag is set no other thread changes the word. Release: the step happens before the work
-        // done under the permits that it leaves, and before the next step.
+        // done under the permits that it makes available, and before the next step.
         self.permits.word.store(self.word.0, Ordering::Release);
     }
 }
 
-/// About a microsecond, in which the other thread completes many operations. A model checker has no time.
+/// About a microsecond, in which the other thread completes many operations. A model checker does not model time.
 const RETRY_SPINS: u32 = if cfg!(any(gate_loom, gate_shuttle)) { 0 } else { 64 };
 /// The spins before each of the first polls for the lock.
 const BACKOFF_SPINS: &[u32] = if cfg!(any(gate_loom, gate_shuttle)) { &[] } else { &[2, 4, 8, 16] };
@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    /// One thread at a time holds the lock, and sees what the others did; the fast path stays out meanwhile.
+    /// One thread at a time holds the lock, and sees what the others did. The fast path fails meanwhile.
     #[test]
     fn one_thread_holds_the_lock() {
         const THREADS: u64 = 8;

@@ -11,7 +11,7 @@
 //! The number of available permits always lies in `-Limit::MAX..=Limit::MAX`. With the bias of 2^30 its field neither
 //! borrows nor carries, so each change of it is one addition to the whole word.
 //!
-//! A limit of 0 means that the gate is paused: no weight fits. The state keeps the limit meanwhile.
+//! A limit of 0 means that the gate is paused: no weight fits. The state stores the configured limit meanwhile.
 
 use crate::gate::holders::record::HeldPermits;
 use crate::plan::Limit;

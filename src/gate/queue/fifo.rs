@@ -16,8 +16,7 @@ use crate::plan::Limit;
 pub(in crate::gate) struct FifoQueue {
     list: WaitList,
     len: usize,
-    /// At least the largest weight in the queue among the requests that do not wait for the limit. Meaningless while the queue is
-    /// empty.
+    /// An upper bound of the weights of the queued requests that do not wait for the limit. Meaningless while the queue is empty.
     max_weight: u32,
     books: Books,
 }
@@ -42,7 +41,7 @@ impl FifoQueue {
         self.list.is_empty()
     }
 
-    /// Puts a request behind all others.
+    /// Appends a request to the queue.
     #[inline]
     pub(in crate::gate) fn enqueue(
         &mut self,
@@ -64,7 +63,7 @@ impl FifoQueue {
 
     /// Removes the request that is admitted next.
     #[inline]
-    pub(in crate::gate) fn next(&mut self) -> Option<Removed> {
+    pub(in crate::gate) fn pop(&mut self) -> Option<Removed> {
         let removed = self.list.pop(ListEnd::Head, Removal::Admitted)?;
         self.len = self.len.wrapping_sub(1); // the queue held it
         Some(removed)
@@ -77,8 +76,8 @@ impl FifoQueue {
     }
 
     /// Removes all requests because the gate is closed.
-    pub(in crate::gate) fn close(&mut self, removed: impl FnMut(Removed)) -> usize {
-        self.remove_where(Removal::Closed { level: 0 }, |_, _| Visit::Remove, removed)
+    pub(in crate::gate) fn close(&mut self, on_removed: impl FnMut(Removed)) -> usize {
+        self.remove_where(Removal::Closed { level: 0 }, |_, _| Visit::Remove, on_removed)
     }
 
     /// Returns `true` if the weight of some request may be above this limit.
@@ -108,12 +107,12 @@ impl FifoQueue {
         &mut self,
         removal: Removal,
         visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
-        mut removed: impl FnMut(Removed),
+        mut on_removed: impl FnMut(Removed),
     ) -> usize {
         let mut count = 0_usize;
         self.list.remove_where(removal, visit, |request| {
             count = count.wrapping_add(1);
-            removed(request);
+            on_removed(request);
         });
         self.len = self.len.wrapping_sub(count); // the queue held as many
         count
@@ -137,24 +136,29 @@ impl Queue for FifoQueue {
     #[inline]
     fn release(&mut self, word: &mut Word, (): (), weight: u32) -> bool {
         *word = word.released(weight);
-        // Without waiters the caller came here only because another thread held the lock.
+        // Without waiters the slow path was taken only because another thread held the lock.
         word.has(Word::WAITERS)
     }
 
     #[inline]
-    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64, mut removed: impl FnMut(Removed)) -> bool {
+    fn grant(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        mut on_removed: impl FnMut(Removed),
+    ) -> bool {
         // The first request that does not fit ends the search. Without permits none does: then the head is not read, because another core
         // may have it in its cache. Rows `tasks-cpu` and `tasks-wall`.
         if !word.fits(1) || !self.peek().is_some_and(|head| word.fits(head.weight)) {
             return false;
         }
-        let Some(admitted) = self.next() else { return false };
+        let Some(admitted) = self.pop() else { return false };
         *word = word.acquired(admitted.weight);
         count(&mut self.books.queue.admitted);
         if admitted.sample > 0 {
             self.books.record_wait(admitted.since, admitted.sample, clock());
         }
-        removed(admitted);
+        on_removed(admitted);
         true
     }
 
@@ -173,11 +177,12 @@ impl Queue for FifoQueue {
 
     fn node(&self, (): ()) {}
 
-    /// The search ends at the last request that is due: where all requests wait equally long it visits no other request.
-    fn remove_expired(&mut self, timer: TimerId, due: Vec<()>, now: i64, removed: impl FnMut(Removed)) {
+    /// Stops after the last request that is due. If all requests have the same maximum wait, these are at the head, and no other request
+    /// is visited.
+    fn remove_expired(&mut self, timer: TimerId, due: Vec<()>, now: i64, on_removed: impl FnMut(Removed)) {
         let mut left = due.len();
         let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, &mut left);
-        let expired = self.remove_where(Removal::Expired(now), visit, removed);
+        let expired = self.remove_where(Removal::Expired(now), visit, on_removed);
         add(&mut self.books.queue.expired, expired);
     }
 

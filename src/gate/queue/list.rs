@@ -20,6 +20,7 @@
 use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::mem::{self, MaybeUninit};
+use std::ops::ControlFlow;
 use std::panic::Location;
 use std::pin::Pin;
 use std::process;
@@ -34,13 +35,13 @@ use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 
 /// The part of a request that can be in a wait list.
-// In this order, most removals touch 64 bytes of a future: from the weight in the node to the gate, which follows the waiter. Benchmark rows
-// `cancel` and `cancel-100k`.
+// In this order, most removals touch 64 bytes of a future: from the weight in the node to the gate, which follows the waiter. Benchmark
+// rows `cancel` and `cancel-100k`.
 #[repr(C)]
 pub(in crate::gate) struct Waiter {
     node: UnsafeCell<NodeSlot>,
     weight: u32,
-    /// Meaningful while `list` is the number of a list.
+    /// Meaningful while `list` is the number of a list, `GRANTED` or `GRANTED_POSTPONED`.
     state: AtomicU8,
     rules: WaiterRules,
     /// The number of the list that the waiter was last inserted into, or one of the constants below, which identify no list. Only the
@@ -63,22 +64,24 @@ struct Node {
 /// What a request needs only until it arrives.
 #[derive(Clone, Copy)]
 struct BeforeArrival {
-    /// Where in the source the request was made.
+    /// The location in the source where the request was made.
     location: &'static Location<'static>,
     bounds: WaitBounds,
 }
 
-/// The memory of the node. It has what the request needs before it arrives, which makes the future smaller: benchmark row `cancel-100k`.
+/// The memory of the node. Before the request arrives it holds a [`BeforeArrival`] instead, which takes no memory of its own then:
+/// benchmark row `cancel-100k`.
 #[derive(Clone, Copy)]
 union NodeSlot {
     /// Valid while `list` is `NEVER_ENQUEUED` or `STRICTLY_IDLE`.
     before_arrival: BeforeArrival,
-    /// Valid while the waiter is in a list, after its removal, and while it is granted.
+    /// Valid while `list` is the number of a list, `GRANTED` or `GRANTED_POSTPONED`. Otherwise not: a request that was never in a queue has
+    /// no node.
     node: Node,
 }
 
 impl Waiter {
-    /// Creates a waiter for a request that was made at this place in the source.
+    /// Creates a waiter for a request that was made at this location in the source.
     #[inline]
     pub(in crate::gate) fn made_at(
         location: &'static Location<'static>,
@@ -171,8 +174,8 @@ impl Waiter {
         }
     }
 
-    /// Resets a waiter that is in no list to the state before its arrival. Does nothing while it is in a list. The place where the
-    /// request was made is lost: it becomes that of the caller.
+    /// Resets a waiter that is in no list to the state before its arrival. Does nothing while it is in a list. The location of the request
+    /// is replaced by that of the caller.
     #[track_caller]
     pub(in crate::gate) fn reset(self: Pin<&mut Self>, bounds: WaitBounds) {
         if !self.state().is_queued() {
@@ -191,12 +194,12 @@ impl Waiter {
         }
     }
 
-    /// Admits a waiter that is `Idle`, if `admit` returns `true`. Returns whether it did.
+    /// Marks a waiter that is `Idle` as `Admitted`, if `admit` returns `true`. Returns `true` if the waiter was marked.
     #[inline]
     pub(in crate::gate) fn admit_if(self: Pin<&mut Self>, admit: impl FnOnce() -> bool) -> bool {
         let is_admitted = self.list.get() == NEVER_ENQUEUED && admit();
         if is_admitted {
-            self.list.set(ADMITTED); // it is in no list: only its owner could insert it, and has lent it by `&mut`
+            self.list.set(ADMITTED); // the waiter is in no list: an insertion needs `&mut`, which this function has
         }
         is_admitted
     }
@@ -236,7 +239,7 @@ impl Waiter {
         }
     }
 
-    /// Notes that the owner of a waiter that was admitted on arrival does not take the permits yet. Returns `true` the first time.
+    /// Records that the owner of a waiter that was admitted on arrival does not take the permits yet. Returns `true` the first time.
     pub(in crate::gate) fn postpone(self: Pin<&mut Self>) -> bool {
         let postponed = match self.list.get() {
             ADMITTED => POSTPONED,
@@ -250,9 +253,9 @@ impl Waiter {
     /// Finishes a waiter that is [`Granted`](WaiterState::Granted), and returns the record of its permits. Also returns `true` if it was
     /// in a list before, or was postponed.
     pub(in crate::gate) fn finish_granted(mut self: Pin<&mut Self>) -> (RecordId, bool) {
-        let (record, was_on_arrival) = (self.as_mut().record(), self.list.get() == GRANTED);
+        let (record, was_queued_or_postponed) = (self.as_mut().record(), self.list.get() != GRANTED);
         self.finish();
-        (record, !was_on_arrival)
+        (record, was_queued_or_postponed)
     }
 
     /// Finishes a waiter that was admitted. Returns `true` if it was in a list before, or was postponed.
@@ -290,7 +293,7 @@ impl Drop for Waiter {
     #[inline]
     fn drop(&mut self) {
         if self.state().is_queued() {
-            abort(); // Rule 1: the list would run on through freed memory.
+            abort(); // Rule 1: the list would still link to freed memory.
         }
         // Tells a model checker that no other thread may access the cells now; without one it has no effect.
         self.waker.with_mut(|_| {});
@@ -332,7 +335,7 @@ pub(super) enum Visit {
 }
 
 impl Visit {
-    /// Selects a request of this timer whose deadline has passed. `left` is how many such requests there still are.
+    /// Selects a request of this timer whose deadline has passed. `left` is the number of such requests that are still to be found.
     #[inline]
     pub(super) fn if_expired(request: &WaitingRequest, timer: TimerId, now: i64, left: &mut usize) -> Self {
         if *left == 0 {
@@ -413,12 +416,12 @@ impl WaitList {
         Some(self.unlink(waiter, removal))
     }
 
-    /// Visits the waiters from the head on, removes those that `visit` selects, and passes each to `removed`.
+    /// Visits the waiters from the head on, removes those that `visit` selects, and passes each to `on_removed`.
     pub(super) fn remove_where(
         &mut self,
         removal: Removal,
         mut visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
-        mut removed: impl FnMut(Removed),
+        mut on_removed: impl FnMut(Removed),
     ) {
         let mut cursor = self.head;
         while let Some(waiter) = cursor {
@@ -428,26 +431,37 @@ impl WaitList {
             let node = self.node(waiter);
             cursor = node.next;
             match visit(&node.request, rules) {
-                Visit::Remove => removed(self.unlink(waiter, removal)),
+                Visit::Remove => on_removed(self.unlink(waiter, removal)),
                 Visit::Keep => {}
                 Visit::Stop => return,
             }
         }
     }
 
-    /// Returns the sum of the weights from the head on, at most `room`. The sum ends before a request that is heavier than `max_weight`: it
-    /// waits for a higher limit, and those behind it wait for it. Visits no more requests than fit.
+    /// Visits the requests from the head on, until `visit` breaks.
+    pub(super) fn for_each(&mut self, mut visit: impl FnMut(&WaitingRequest) -> ControlFlow<()>) {
+        let mut cursor = self.head;
+        while let Some(waiter) = cursor {
+            let node = self.node(waiter);
+            cursor = node.next;
+            if visit(&node.request).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Returns the sum of the weights from the head on, at most `room`. Stops before a request that is heavier than `max_weight`, which
+    /// blocks all requests behind it. Visits at most two requests beyond those that fit.
     #[cfg(feature = "fleet")]
     pub(super) fn weight_within(&mut self, room: u32, max_weight: u32) -> u32 {
         let mut sum = 0_u32;
-        let visit = |request: &WaitingRequest, _| {
+        self.for_each(|request| {
             if sum >= room || request.weight > max_weight {
-                return Visit::Stop;
+                return ControlFlow::Break(());
             }
             sum = sum.saturating_add(request.weight);
-            Visit::Keep
-        };
-        self.remove_where(Removal::Cancelled, visit, Removed::discard);
+            ControlFlow::Continue(())
+        });
         sum.min(room)
     }
 
@@ -571,7 +585,7 @@ impl WaitList {
 // The numbers of lists lie below `GRANTED`.
 /// Granted on arrival, and not counted as postponed. The state is in the field of the waiter.
 const GRANTED: u64 = u64::MAX - 6;
-/// Granted on arrival, and counted as postponed. As for `GRANTED`.
+/// Granted on arrival, and counted as postponed. The state is in the field of the waiter.
 const GRANTED_POSTPONED: u64 = u64::MAX - 5;
 const NEVER_ENQUEUED: u64 = u64::MAX - 4;
 const STRICTLY_IDLE: u64 = u64::MAX - 3;
@@ -604,14 +618,10 @@ mod tests {
 
     fn weights(list: &mut WaitList) -> Vec<u32> {
         let mut weights = Vec::new();
-        list.remove_where(
-            Removal::Closed { level: 0 },
-            |request, _| {
-                weights.push(request.weight);
-                Visit::Keep
-            },
-            |_| unreachable!("no waiter is removed"),
-        );
+        list.for_each(|request| {
+            weights.push(request.weight);
+            ControlFlow::Continue(())
+        });
         weights
     }
 

@@ -1,6 +1,6 @@
 //! The wait queue: which request is admitted next.
 //!
-//! [`FifoQueue`] is the queue of a gate by itself: first come, first served. [`FairQueue`] is the queue of a tree of gates: it shares
+//! [`FifoQueue`] is the queue of a standalone gate: first come, first served. [`FairQueue`] is the queue of a tree of gates: it shares
 //! the permits among children and keys. [`Queue`] has the operations that the rules behind the lock need from both.
 
 pub(super) mod fair;
@@ -30,20 +30,20 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Returns the number of requests that wait.
     fn len(&self) -> usize;
 
-    /// Changes the books of a gate. The events of a key are counted for the gate that has the key.
+    /// Updates the statistics of a gate. The events of a key are counted for the gate that has the key.
     fn count(&mut self, place: Self::Place<'_>, change: impl FnMut(&mut Books));
 
-    /// Returns permits that were in use. Returns `true` if a waiter may fit now.
+    /// Releases permits. Returns `true` if a waiter may fit now.
     fn release(&mut self, word: &mut Word, place: Self::Place<'_>, weight: u32) -> bool;
 
-    /// Removes the request that is admitted next, if it fits, takes its permits, counts it, and passes it to `removed`. In a queue that
-    /// sheds, it may instead remove a request whose deadline has passed. Returns `false` if it removed none.
-    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) -> bool;
+    /// Removes the request that is admitted next, if it fits, takes its permits, counts it, and passes it to `on_removed`. In a queue
+    /// that sheds, it may instead remove a request whose deadline has passed. Returns `false` if it removed none.
+    fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64, on_removed: impl FnMut(Removed)) -> bool;
 
-    /// Removes the requests that are rejected early, and counts them. Returns `true` if there was one.
-    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) -> bool;
+    /// Removes the requests that are rejected early, and counts them. Returns `true` if it removed any.
+    fn shed(&mut self, clock: impl Fn() -> i64, on_removed: impl FnMut(Removed)) -> bool;
 
-    /// Removes one request for another reason. Returns `None` if it does not wait at this gate. [`Removed::was_head`] tells whether
+    /// Removes one request that is not granted. Returns `None` if it does not wait at this gate. If [`Removed::was_head`] is `true`,
     /// another request may fit now.
     fn cancel(
         &mut self,
@@ -55,14 +55,14 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Returns the node of a gate at which a request is about to wait.
     fn node(&self, place: Self::Place<'_>) -> Self::Node;
 
-    /// Removes the requests of this timer whose deadline has passed, and counts them. There are as many as `due` has nodes, which are
-    /// mostly those at which they wait.
+    /// Removes the requests of this timer whose deadline has passed, and counts them. `due` has one node for each of them: usually the
+    /// node at which the request waits.
     fn remove_expired(
         &mut self,
         timer: TimerId,
         due: Vec<Self::Node>,
         now: i64,
-        removed: impl FnMut(Removed),
+        on_removed: impl FnMut(Removed),
     );
 
     /// Marks the requests of a timer that will not fire, and passes their wakers to `wake`.
@@ -90,10 +90,11 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Returns `false` if no gate of the queue can be drained now.
     fn may_be_drained(&self) -> bool;
 
-    /// Clears [`Word::WAITERS`] if no request waits. Called only if a gate may be drained.
+    /// Clears [`Word::WAITERS`] if no request waits. The caller has checked [`may_be_drained`](Self::may_be_drained), and that no `drained`
+    /// future waits.
     fn clear_waiters(&self, word: &mut Word);
 
-    /// Identifies a gate that is not drained. Returns `None` if it is: no permit in use, no request waiting.
+    /// Returns the node of a gate, or `None` if the gate is drained: no permit is in use and no request waits.
     fn busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Node>;
 
     /// Returns `true` if the gate is not drained.

@@ -1,4 +1,4 @@
-//! What is known about one waiting request, and how its wait can end.
+//! The data of one waiting request, and the reasons for which its wait ends.
 
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
@@ -34,7 +34,7 @@ pub(in crate::gate) enum WaiterState {
     TooLarge = 7,
     /// The deadline passed.
     Expired = 8,
-    /// A longer queue had to make room, and the request was the last one in it.
+    /// The request was pushed out of the longest queue to make room for another one.
     QueueFull = 9,
     /// The request had waited too long under overload.
     Shed = 10,
@@ -144,14 +144,15 @@ pub(in crate::gate) enum Removal {
         level: u8,
         limit: Limit,
     },
-    /// The queue at this level is full, and the request was the last one in the longest queue there.
+    /// The queue at this level is full, and the request was pushed out: the last one of the lowest priority in the longest queue there.
     QueueFull {
         level: u8,
         bound: u32,
     },
     /// The deadline has passed at this instant.
     Expired(i64),
-    /// The gate at this level is overloaded, and the request has waited too long. It may be made again after that many nanoseconds.
+    /// The gate at this level is overloaded, and the request has waited too long. `retry_after` is the time in nanoseconds after which it
+    /// should be made again.
     Shed {
         level: u8,
         now: i64,
@@ -183,8 +184,7 @@ impl Removal {
         }
     }
 
-    /// Returns the one number that the owner needs: for its error the nanoseconds waited, or a level with a number; for its permit
-    /// the record.
+    /// Returns the value that the owner needs: the record of its permits, the nanoseconds waited, or an encoded [`AtLevel`].
     #[inline]
     pub(super) fn detail(self, since: i64) -> Option<i64> {
         match self {
@@ -206,7 +206,7 @@ impl Removal {
 #[derive(Debug)]
 #[must_use = "the waker must be woken or dropped after the lock is released"]
 pub(in crate::gate) struct Removed {
-    /// `None` if the request was woken before, because its timer was lost.
+    /// `None` if the request was woken before, because its timer was lost or it was woken early.
     pub(in crate::gate) waker: Option<Waker>,
     pub(in crate::gate) was_head: bool,
     // As in `WaitingRequest`.
@@ -228,7 +228,7 @@ impl WaitingRequest {
 impl Removed {
     /// Drops the waker of a request whose queue is dropped.
     pub(super) fn discard(self) {
-        // A panic would only keep the wakers behind it from being dropped. The payload may panic in its drop, too.
+        // Catches a panic, so that the next wakers are dropped as well. The payload is leaked because its destructor may panic, too.
         let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(self.waker)));
         mem::forget(dropped);
     }

@@ -20,14 +20,14 @@ use crate::plan::{GateName, Limit};
 // them from core to core: benchmark rows `tasks-cpu` and `tasks-wall`.
 #[repr(C)]
 pub(in crate::gate) struct GateState<Q: Queue> {
-    /// The bound of the whole queue, where the queue itself has none.
+    /// The bound of the queue of a standalone gate. `usize::MAX` in a tree, whose nodes have bounds of their own.
     pub(in crate::gate) queue_bound: usize,
     pub(super) drain_waiters: DrainWaiters<Q::Node>,
     pub(in crate::gate) queue: Q,
     pub(super) timers: Timers<Q::Node>,
-    /// The limit of a gate by itself while it is paused. Meaningless otherwise, and in a tree.
+    /// The limit of a standalone gate while it is paused. Meaningless at any other time, and in a tree.
     pub(super) paused_limit: Limit,
-    /// Whether all waits of a gate by itself were ended. Not so while a closed gate serves its queue.
+    /// Whether all waits of a standalone gate were ended by `close`. `false` while a closed gate still serves its queue.
     pub(in crate::gate) has_ended: bool,
 }
 
@@ -50,11 +50,12 @@ pub(in crate::gate) struct WaitDeadline {
     /// The instant at which the wait begins.
     pub(in crate::gate) since: i64,
     pub(in crate::gate) instant: i64,
-    /// The timer that ends the wait, or [`TimerId::NONE`] if the owner does, a blocked thread.
+    /// The timer that ends the wait. [`TimerId::NONE`] if a blocked thread ends the wait itself, or if there is no deadline and a gate
+    /// that sheds needs only `since`.
     pub(in crate::gate) timer: TimerId,
 }
 
-/// The rules of a gate by itself.
+/// The rules of a standalone gate: it has no parent, children or keys.
 impl GateState<FifoQueue> {
     pub(in crate::gate) fn new(queue_bound: usize, measures_waits: bool) -> Self {
         Self::with_queue(FifoQueue::new(Books::new(measures_waits)), queue_bound)
@@ -72,7 +73,7 @@ impl GateState<FifoQueue> {
         Err(rejection)
     }
 
-    /// Admits a request that may wait, or rejects it.
+    /// Admits or rejects a request that may wait, or finds that it must wait.
     ///
     /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed.
     #[inline]
@@ -135,7 +136,7 @@ impl GateState<FifoQueue> {
         (weight > bound).then(|| Rejection::TooLarge(AtLevel::own(bound.into())))
     }
 
-    /// Counts a rejection on arrival, if it may happen now.
+    /// Rejects a request on arrival and counts the rejection, if `may_reject` returns `true`.
     #[cold]
     fn reject(&mut self, rejection: Rejection, may_reject: impl FnOnce() -> bool) -> ArrivalDecision {
         if !may_reject() {
@@ -149,7 +150,7 @@ impl GateState<FifoQueue> {
         self.queue.books_mut().count_rejection(rejection);
     }
 
-    /// Puts a request at the end of the queue. Its wait has no deadline.
+    /// Appends a request to the queue. Its wait has no deadline.
     #[expect(clippy::inline_always, reason = "benchmark row `enqueue`")]
     #[inline(always)]
     pub(in crate::gate) fn enqueue(
@@ -167,7 +168,7 @@ impl GateState<FifoQueue> {
         *word = word.with(Word::WAITERS); // from here on each release takes the lock
     }
 
-    /// Puts a request with a deadline at the end of the queue.
+    /// Appends a request with a deadline to the queue.
     pub(in crate::gate) fn enqueue_with_deadline(
         &mut self,
         word: &mut Word,
@@ -209,7 +210,7 @@ impl GateState<FifoQueue> {
         if before != limit {
             count(&mut self.queue.books_mut().resized);
         }
-        // The requests that have become too large go first: they must not block those behind them.
+        // The requests that have become too large are removed first: they must not block those behind them.
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue.books_mut().queue.too_large, removed);
@@ -271,10 +272,6 @@ impl GateState<FifoQueue> {
         let queue = QueueTotals { enqueued, ..books.queue };
         let no_permits = books.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
         let admitted = books.admitted.saturating_add(counters.sum(Counter::Admitted));
-        // Claims are read first, so that a request that is postponed and claimed in between counts as unclaimed. The loads are
-        // Relaxed, so the result is approximate while that happens.
-        let claimed = counters.sum(Counter::Claimed).saturating_add(queue.abandoned);
-        let to_be_claimed = queue.admitted.saturating_add(counters.sum(Counter::Postponed));
         GateStatus {
             name,
             limit: Limit::saturating(word.limit().into()),
@@ -284,7 +281,7 @@ impl GateState<FifoQueue> {
             waiting,
             queue_bound: Some(self.queue_bound).filter(|bound| *bound < usize::MAX),
             max_wait: None,
-            unclaimed: usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX),
+            unclaimed: unclaimed(&queue, counters),
             paused,
             closed: word.has(Word::CLOSED),
             standing: false,
@@ -346,7 +343,7 @@ impl<Q: Queue> GateState<Q> {
         if self.shed(&clock, wake_list) {
             self.grant_waiters(word, &clock, wake_list);
         }
-        // The last waiter turns the fast path on again, unless `drained` futures still wait.
+        // Once no request waits, the fast path is enabled again, unless `drained` futures still wait.
         if self.queue.may_be_drained() {
             if self.drain_waiters.is_empty() {
                 self.queue.clear_waiters(word);
@@ -369,14 +366,14 @@ impl<Q: Queue> GateState<Q> {
         while queue.grant(word, &clock, |removed| Self::wake_removed(timers, removed, wake_list)) {}
     }
 
-    /// Rejects the waiters that have waited too long under lasting overload. Returns `true` if there was one: then others may fit.
+    /// Rejects the waiters that have waited too long under lasting overload. Returns `true` if it rejected any: then others may fit.
     #[inline]
     pub(super) fn shed(&mut self, clock: impl Fn() -> i64, wake_list: &mut WakeList) -> bool {
         let Self { queue, timers, .. } = self;
         queue.shed(clock, |removed| Self::wake_removed(timers, removed, wake_list))
     }
 
-    /// As [`admit_waiters`](Self::admit_waiters), for the steps that seldom make room.
+    /// As [`admit_waiters`](Self::admit_waiters), for the steps that rarely make room.
     #[inline(never)]
     pub(in crate::gate) fn admit_waiters_slow(
         &mut self,
@@ -396,7 +393,7 @@ impl<Q: Queue> GateState<Q> {
         word
     }
 
-    /// Removes a request whose owner does not want it any more. The caller must pass the result to
+    /// Removes a cancelled request. The caller must pass the result to
     /// [`finish_cancel`](Self::finish_cancel), unless the request was not the head and has no timer.
     #[inline]
     pub(in crate::gate) fn cancel(
@@ -457,7 +454,7 @@ impl<Q: Queue> GateState<Q> {
         }
     }
 
-    /// Finishes the removal of a request whose owner must be woken.
+    /// Adds the waker of a removed request to the wake list, and unregisters its deadline.
     #[inline]
     pub(in crate::gate) fn wake_removed(
         timers: &mut Timers<Q::Node>,
@@ -472,7 +469,8 @@ impl<Q: Queue> GateState<Q> {
         }
     }
 
-    /// Finishes the removal of a request by its owner, and admits the waiters behind it if it was the head.
+    /// Finishes the removal of a request by its owner: the waker is dropped after the lock is released, and the deadline is unregistered.
+    /// Admits the waiters behind the request if it was the head.
     #[inline]
     pub(super) fn discard_removed(
         &mut self,
@@ -489,6 +487,16 @@ impl<Q: Queue> GateState<Q> {
             self.admit_waiters_slow(word, clock, wake_list);
         }
     }
+}
+
+/// Returns the number of admitted requests whose permits were not taken yet. The queue counts those that were admitted after a wait,
+/// and the counters those that were admitted on arrival and postponed.
+pub(super) fn unclaimed(queue: &QueueTotals, counters: &ShardedCounters) -> usize {
+    // Claims are read first, so that a request that is postponed and claimed in between counts as unclaimed. The loads are Relaxed, so
+    // the result is approximate while that happens.
+    let claimed = counters.sum(Counter::Claimed).saturating_add(queue.abandoned);
+    let to_be_claimed = queue.admitted.saturating_add(counters.sum(Counter::Postponed));
+    usize::try_from(to_be_claimed.saturating_sub(claimed)).unwrap_or(usize::MAX)
 }
 
 /// Removes the deadline of a request from its timer.

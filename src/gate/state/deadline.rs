@@ -12,8 +12,8 @@ use crate::gate::timer::{Rearm, RuntimeId, TimerId, TimerState};
 use crate::gate::wake_list::WakeList;
 
 impl<Q: Queue> GateState<Q> {
-    /// Registers the deadline of a request that is about to wait. Returns the timer, and what the caller must set without the
-    /// lock.
+    /// Registers the deadline of a request that is about to wait. Returns the timer, and a [`Rearm`] that the caller must carry out
+    /// without the lock.
     #[cold]
     pub(in crate::gate) fn register_deadline(
         &mut self,
@@ -30,7 +30,7 @@ impl<Q: Queue> GateState<Q> {
         })
     }
 
-    /// Registers a request whose timer was lost with the timer of this runtime, and gives it a waker again.
+    /// After the timer of a request was lost, registers its deadline with the timer of `runtime`, and stores its new waker.
     pub(in crate::gate) fn reregister(
         &mut self,
         place: Q::Place<'_>,
@@ -55,7 +55,7 @@ impl<Q: Queue> GateState<Q> {
         rearm
     }
 
-    /// Takes back a timer that was set. Returns what must be set next if it has fired already.
+    /// Puts a timer back that was set. Returns the next setting if the timer has fired already.
     pub(in crate::gate) fn put_timer_back(
         &mut self,
         word: &mut Word,
@@ -68,7 +68,7 @@ impl<Q: Queue> GateState<Q> {
         self.handle_timer(word, timer, clock, wake_list)
     }
 
-    /// Ends the waits whose deadline has passed, if the timer has fired. Returns what must be set next.
+    /// Ends the waits whose deadline has passed, if the timer has fired. Returns the next setting of the timer.
     pub(in crate::gate) fn handle_timer(
         &mut self,
         word: &mut Word,
@@ -84,14 +84,14 @@ impl<Q: Queue> GateState<Q> {
             }
             TimerState::Fired(now) => now,
         };
-        // Disarmed first, so that the last line sets it for the deadlines that are left.
+        // Disarm the timer first, so that `rearm` below sets it for the deadlines that are left.
         self.timers.disarm(timer);
         let (due, unused) = self.timers.unregister_due(timer, now);
         wake_list.push_unused_timer(unused);
         wake_list.reserve(due.len());
         let mut was_head = false;
         self.queue.remove_expired(timer, due, now, |removed| {
-            // Their deadlines are unregistered already.
+            // `unregister_due` has already unregistered the deadlines of these requests.
             was_head |= removed.was_head;
             if let Some(waker) = removed.waker {
                 wake_list.push(waker);
@@ -103,7 +103,7 @@ impl<Q: Queue> GateState<Q> {
         self.timers.rearm(timer)
     }
 
-    /// Wakes the requests of a timer that will not fire, so that they register with another.
+    /// Wakes the requests of a timer that will not fire, so that they register with another timer.
     pub(in crate::gate) fn lose_timer(&mut self, timer: TimerId, wake_list: &mut WakeList) {
         wake_list.push_unused_timer(self.timers.lose(timer));
         self.queue.mark_timer_lost(timer, |waker| wake_list.push(waker));

@@ -56,8 +56,8 @@ impl<G: Copy> DrainWaiters<G> {
 
     /// Removes a future that waits, and returns its waker.
     pub(super) fn remove(&mut self, ticket: DrainTicket) -> Option<Waker> {
-        let at = self.waiting.iter().position(|waiter| waiter.ticket == ticket)?;
-        Some(self.waiting.remove(at).waker)
+        let index = self.waiting.iter().position(|waiter| waiter.ticket == ticket)?;
+        Some(self.waiting.remove(index).waker)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::gate::queue::Queue;
 use crate::gate::wake_list::WakeList;
 
 impl<Q: Queue> GateState<Q> {
-    /// Waits for the gate to be drained: no permit in use, no request waiting.
+    /// Polls the wait for a drained gate: no permit is in use and no request waits.
     ///
     /// Returns a ticket for the next poll, or `None` if the gate is drained, or was since the ticket was issued.
     pub(in crate::gate) fn poll_drained(

@@ -1,4 +1,4 @@
-//! The records of the holders of a tree: when they change, and what they tell.
+//! The records of the holders of a tree: their changes, and the problems that they show.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::gate::holders::record::{HeldPermits, RecordId};
 use crate::gate::holders::requester::Requester;
 use crate::gate::queue::fair::{FairQueue, HolderRecord, NodeId, Ownership, Place, TrackedWait};
 
-/// What is noted of a request at a gate that tracks its holders.
+/// The origin of a request at a gate that tracks its holders, and whether its permits can leave their task.
 #[derive(Clone, Copy)]
 pub(in crate::gate) struct TrackedRequest {
     pub(in crate::gate) requester: Requester,
@@ -44,7 +44,7 @@ impl GateState<FairQueue> {
         self.queue.track(record, clock)
     }
 
-    /// Notes that the owner of granted permits has taken them. `requester` gets the place of the request.
+    /// Records that the owner of granted permits has taken them. `requester` gets the location of the request.
     pub(in crate::gate) fn hold(
         &mut self,
         record: RecordId,
@@ -56,7 +56,7 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Divides the permits of a record. Returns the record of those that are not kept.
+    /// Divides the permits of a record. Returns the record of the `moved` permits.
     pub(in crate::gate) fn split(&mut self, id: RecordId, kept: u32, moved: u32) -> RecordId {
         let tracker = self.queue.tracker_mut();
         let Some(record) = tracker.get_mut(id) else { return RecordId::NONE };
@@ -74,7 +74,7 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Notes what has become of permits.
+    /// Sets the state of the permits of a record.
     pub(in crate::gate) fn set_holder_state(&mut self, record: RecordId, state: HolderState) {
         if let Some(record) = self.queue.tracker_mut().get_mut(record) {
             record.state = state;
@@ -89,15 +89,15 @@ impl GateState<FairQueue> {
         self.queue.tracker_mut().get_mut(record)?.label.replace(label)
     }
 
-    /// Notes that permits stay in the task that acquired them.
+    /// Records that permits stay in the task that acquired them.
     pub(in crate::gate) fn bind(&mut self, record: RecordId) {
         if let Some(record) = self.queue.tracker_mut().get_mut(record) {
             record.ownership = Ownership::Borrowed;
         }
     }
 
-    /// Notes that a request that waits is polled by another task now.
-    pub(in crate::gate) fn move_wait(
+    /// Updates the requester of a waiting request: its waker, or the task that polls it, may have changed.
+    pub(in crate::gate) fn update_requester(
         &mut self,
         address: usize,
         requester: impl FnOnce(&'static std::panic::Location<'static>) -> Requester,
@@ -107,16 +107,19 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Looks for what does not move at a declared gate. Visits every record of the tree.
+    /// Finds overdue permits, unclaimed permits and a stall at a declared gate. Visits every record of the tree.
     pub(in crate::gate) fn look(&mut self, gate: NodeId, now: i64) -> Findings {
+        // The queue is borrowed mutably for this store only: the searches below read the watch and the queue together.
         let Some(watch) = self.queue.watch_mut(gate) else { return Findings::default() };
         let changed = *watch.changed.get_or_insert(now);
         let (Some(watch), queue) = (self.queue.watch(gate), &self.queue) else { return Findings::default() };
-        let group = |is_unclaimed| {
+        // Overdue and unclaimed permits: the records of this gate and its keys that are older than the gate allows.
+        let late_holders = |has_state: fn(HolderState) -> bool| {
             let (mut count, mut oldest) = (0_usize, None::<&HolderRecord>);
             let is_late = |record: &&HolderRecord| {
-                let is_of_kind = (record.state == HolderState::GrantedNotPolled) == is_unclaimed;
-                is_of_kind && watch.is_overdue(record.since, now) && queue.gate_of(record.node) == gate
+                has_state(record.state)
+                    && watch.is_overdue(record.since, now)
+                    && queue.gate_of(record.node) == gate
             };
             for record in queue.tracker().records().filter(is_late) {
                 count = count.saturating_add(1);
@@ -126,14 +129,18 @@ impl GateState<FairQueue> {
             }
             Some(LateHolders { count, oldest: queue.holder(oldest?, now)? })
         };
+        let overdue = late_holders(|state| state != HolderState::GrantedNotPolled);
+        let unclaimed = late_holders(|state| state == HolderState::GrantedNotPolled);
+        // A stall: this gate is the one without room for a request, and since the wait of this request began, or since the last change,
+        // more time has passed than the gate allows.
         let is_here =
             |wait: &&TrackedWait| queue.full_gate(wait).is_some_and(|full| queue.gate_of(full) == gate);
         let longest =
             queue.tracker().waits().map(|(_, wait)| wait).filter(is_here).map(|wait| wait.since).min();
-        // A change that is not noted was made when no request waited, so before this wait began.
+        // Changes are recorded only while requests wait, so an unrecorded change happened before this wait began.
         let stalled = longest.map(|since| since.max(changed)).filter(|since| watch.is_overdue(*since, now));
         let stall = stalled.and_then(|since| self.stall(gate, since, now));
-        Findings { overdue: group(false), unclaimed: group(true), stall }
+        Findings { overdue, unclaimed, stall }
     }
 
     fn stall(&self, gate: NodeId, since: i64, now: i64) -> Option<Stall> {
@@ -149,7 +156,7 @@ impl GateState<FairQueue> {
         })
     }
 
-    /// Returns the permits in use at a gate and below; none if it does not track its holders.
+    /// Returns the permits in use at a gate and below. The result is empty if the gate does not track its holders.
     pub(in crate::gate) fn holders(&self, place: &Place, now: i64) -> Vec<Holder> {
         self.queue.resolve(place).map_or_else(Vec::new, |id| self.queue.holders(id, now))
     }

@@ -1,14 +1,14 @@
 //! The rules of admission: everything a gate decides under its lock.
 //!
-//! This module is pure. It reads no clock and wakes no waker: instants come in as arguments, or as a function that is called
-//! only if the instant is needed, and wakers go out in a [`WakeList`]. It calls no foreign code and cannot panic, so each
-//! step happens as a whole or not at all.
+//! This module wakes no waker: a step adds wakers to a [`WakeList`](super::wake_list::WakeList). Instants are arguments, or a function
+//! that is called only if the instant is needed. Only the records of gates that track their holders read a clock here. The module calls
+//! no foreign code and cannot panic, so each step happens as a whole or not at all.
 //!
 //! Invariants between two steps, where `in_use` includes the permits of admitted requests whose owner has not taken them yet:
 //!
 //! - `in_use + available == limit + debt`, and `available` or `debt` is 0.
 //! - The request at the head of the queue does not fit. At a paused gate nothing fits.
-//! - [`Word::WAITERS`] is set if and only if a request or a `drained` future waits.
+//! - [`Word::WAITERS`](super::permits::Word::WAITERS) is set if and only if a request or a `drained` future waits.
 //!
 //! Each step gets the word as a plain value: while the lock is held no other thread changes it.
 

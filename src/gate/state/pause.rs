@@ -1,7 +1,7 @@
 //! Pausing a gate: it keeps its queue and admits nothing until it is resumed.
 //!
 //! A pause sets the limit in the atomic word, or in the node of a tree, to 0. No other gate has the limit 0. So nothing fits, and
-//! no path needs a check of its own. The configured limit is kept beside it.
+//! no path needs a check of its own. The configured limit is stored separately.
 
 use super::admission::GateState;
 use crate::gate::permits::Word;
@@ -55,8 +55,8 @@ impl GateState<FifoQueue> {
 
 /// The rules of a tree of gates.
 impl GateState<FairQueue> {
-    /// Admits no request at a gate and below until it is resumed. A key is not paused by itself. The caller then
-    /// admits the waiters elsewhere that fit.
+    /// Admits no request at a gate and below until it is resumed. A key cannot be paused. The caller then
+    /// admits the waiters elsewhere in the tree that fit.
     pub(in crate::gate) fn pause_in_tree(&mut self, place: &Place) {
         if let Place::Gate(id) = place {
             self.queue.pause(*id);

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::admission::{ArrivalDecision, GateState, WaitDeadline};
+use super::admission::{ArrivalDecision, GateState, WaitDeadline, unclaimed};
 use super::holders::TrackedRequest;
 use crate::gate::books::count;
 use crate::gate::clock::{self, NEVER};
@@ -28,11 +28,11 @@ pub(in crate::gate) struct TreeArrival<'a> {
     pub(in crate::gate) time: ArrivalTime,
     /// The instant of the arrival. Meaningful if the request has a deadline, or is made at a gate that sheds.
     pub(in crate::gate) now: i64,
-    /// When the wait ends at the latest, or [`NEVER`](crate::gate::clock::NEVER).
+    /// The instant at which the wait ends at the latest, or [`NEVER`].
     pub(in crate::gate) deadline: i64,
 }
 
-/// What is known about a request of a tree that is about to wait.
+/// The deadline and the origin of a request of a tree that is about to wait.
 #[derive(Clone, Copy)]
 pub(in crate::gate) struct TreeWait {
     /// `None` if its wait has no deadline.
@@ -63,7 +63,7 @@ impl GateState<FairQueue> {
         weight: u32,
         priority: Priority,
     ) -> Result<(), Rejection> {
-        let decided = self.admit_or_explain(place, weight, priority);
+        let decided = self.admit_or_reject(place, weight, priority);
         self.queue.count(place, |books| match &decided {
             Ok(()) => count(&mut books.admitted),
             Err(rejection) => books.count_rejection(rejection),
@@ -71,14 +71,15 @@ impl GateState<FairQueue> {
         decided
     }
 
-    /// Admits a request in time if no request waits in the tree and it fits. The caller counts it. Returns `false`, and changes
-    /// nothing, if not, or if another step must decide.
+    /// Admits a request whose deadline has not passed, if no request waits in the tree and it fits. The caller counts it. Returns `false`
+    /// if another step must decide. Then nothing has changed, except that a key may have got a node.
     #[inline]
     pub(in crate::gate) fn admit_quiet(&mut self, word: Word, place: &Place, weight: u32) -> bool {
         weight > 0 && !word.has(Word::WAITERS) && self.queue.admit_quiet(place, weight)
     }
 
-    /// Releases permits if nothing waits for them. Returns `false`, and releases nothing, if another step must do that.
+    /// Releases permits if no request waits in the tree. Returns `false`, and releases nothing, if another step must release them. Their
+    /// record may be removed already.
     #[inline]
     pub(in crate::gate) fn release_quiet(&mut self, word: Word, place: &Place, held: HeldPermits) -> bool {
         if word.has(Word::WAITERS) || held.weight() == 0 {
@@ -88,7 +89,8 @@ impl GateState<FairQueue> {
         self.queue.release_quiet(place, held.weight())
     }
 
-    /// Admits a request that does not wait. If it was not admitted, nothing has changed, and nothing was counted.
+    /// Admits a request that does not wait. If it was not admitted, nothing was counted, and nothing has changed, except that a key may
+    /// have got a node.
     pub(in crate::gate) fn admit_in_tree(&mut self, place: &Place, weight: u32, priority: Priority) -> bool {
         let Ok(id) = self.node_for(place, weight) else { return false };
         let is_admitted = self.queue.admit(id, priority, weight);
@@ -98,8 +100,8 @@ impl GateState<FairQueue> {
         is_admitted
     }
 
-    /// Admits a request in time if it fits and goes before all that wait, or finds that it may wait. If it was not admitted, nothing
-    /// has changed.
+    /// Admits a request whose deadline has not passed, if it fits and may overtake all that wait, or finds that it may wait. If it was not
+    /// admitted, nothing has changed, except that a key may have got a node.
     #[inline]
     pub(in crate::gate) fn arrive(&mut self, place: &Place, waiter: &Waiter) -> QueueArrival {
         let weight = waiter.weight();
@@ -111,7 +113,8 @@ impl GateState<FairQueue> {
         arrival
     }
 
-    fn admit_or_explain(&mut self, place: &Place, weight: u32, priority: Priority) -> Result<(), Rejection> {
+    /// Admits a request that does not wait, or returns its rejection. Counts nothing.
+    fn admit_or_reject(&mut self, place: &Place, weight: u32, priority: Priority) -> Result<(), Rejection> {
         let id = self.node_for(place, weight)?;
         if self.queue.admit(id, priority, weight) {
             return Ok(());
@@ -125,7 +128,8 @@ impl GateState<FairQueue> {
         Err(paused.unwrap_or(Rejection::NoPermits(AtLevel::new(level, 0))))
     }
 
-    /// Admits a request that may wait, or rejects it. If the queue is full, the request may take the position of one in a longer queue.
+    /// Admits or rejects a request that may wait, or finds that it must wait. If the queue is full, the last request of a longer queue may
+    /// be pushed out for this one.
     ///
     /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed. After `MustWait` the caller calls
     /// [`enqueue_in_tree`](Self::enqueue_in_tree) in the same step.
@@ -138,7 +142,7 @@ impl GateState<FairQueue> {
         wake_list: &mut WakeList,
     ) -> ArrivalDecision {
         let TreeArrival { place, waiter, time, .. } = arrival;
-        // The usual cases visit the path once.
+        // The usual cases visit the path once. If a gate sheds, the wait must be predicted before a request may wait.
         if time == ArrivalTime::InTime {
             match self.arrive(place, waiter) {
                 QueueArrival::Admitted => return ArrivalDecision::Admitted,
@@ -146,7 +150,7 @@ impl GateState<FairQueue> {
                 QueueArrival::MayWait(_) | QueueArrival::Unclear => {}
             }
         }
-        let decided = match self.check(place, waiter.weight(), waiter.waits_for_limit()) {
+        let decided = match self.node_unless_rejected(place, waiter.weight(), waiter.waits_for_limit()) {
             Err(rejection) => Err(rejection),
             Ok(_) if time == ArrivalTime::LateAndStrict => Err(Rejection::Expired { waited: 0 }),
             Ok(id) => self.admit_or_make_room(word, id, arrival, clock, wake_list),
@@ -167,7 +171,7 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Puts a request into the queue of a leaf. Its wait has no deadline.
+    /// Appends a request to the queue of a leaf. Its wait has no deadline.
     #[inline]
     pub(in crate::gate) fn enqueue_in_leaf(
         &mut self,
@@ -185,7 +189,7 @@ impl GateState<FairQueue> {
         *word = word.with(Word::WAITERS);
     }
 
-    /// Puts a request into the queue.
+    /// Appends a request to the queue of its gate.
     pub(in crate::gate) fn enqueue_in_tree(
         &mut self,
         word: &mut Word,
@@ -196,8 +200,9 @@ impl GateState<FairQueue> {
         clock: impl Fn() -> i64,
     ) {
         let TreeWait { deadline, tracked } = wait;
-        let Some(id) = self.queue.resolve(place) else { return }; // the arrival was decided in this step
+        let Some(id) = self.queue.resolve(place) else { return }; // never: the arrival, decided in this step, gave the key a node
         let leaf = self.queue.leaf(id);
+        // The record exists before the request can be granted: then the grant turns it into the record of the permits.
         if let Some(tracked) = tracked {
             let since = deadline.map_or_else(&clock, |deadline| deadline.since);
             self.queue.track_wait(waiter.request_address(), tracked.wait(id, waiter.weight(), since));
@@ -213,7 +218,7 @@ impl GateState<FairQueue> {
     }
 
     /// Sets the limit of a declared gate, and with it that of its keys. Ends the waits of requests that have become too large, and
-    /// notifies the listeners. The caller then admits the waiters that fit. The limit of a key does not change.
+    /// notifies the listeners. The caller then admits the waiters that fit. Has no effect if `place` is a key.
     pub(in crate::gate) fn resize_in_tree(
         &mut self,
         place: &Place,
@@ -226,10 +231,12 @@ impl GateState<FairQueue> {
         };
         let from = self.limit_in_tree(place);
         let to = change(from);
+        // An unchanged limit removes no request, so the visit of all nodes is not needed.
         if from != to {
             let Self { queue, timers, .. } = self;
             queue.set_limit(*id, to, |removed| Self::wake_removed(timers, removed, wake_list));
         }
+        // The listeners are notified even if the limit did not change: they were promised a call each time that the limit is set.
         if let Some(books) = self.queue.books_mut(*id) {
             if from != to {
                 count(&mut books.resized);
@@ -242,7 +249,7 @@ impl GateState<FairQueue> {
     /// Closes a gate, and ends the waits there and below.
     pub(in crate::gate) fn close_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
         place.close_key();
-        let Some(id) = self.queue.resolve(place) else { return }; // a key that is idle
+        let Some(id) = self.queue.resolve(place) else { return }; // a key without a node has no requests
         let Self { queue, timers, .. } = self;
         queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
         for books in self.queue.books_within(id) {
@@ -250,7 +257,7 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Rejects the requests that arrive at a gate and below from now on. Those that wait stay.
+    /// Closes a gate and those below for requests that arrive from now on. The requests that wait stay in the queue.
     pub(in crate::gate) fn close_arrivals_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
         match place {
             Place::Key(_) => place.close_key(),
@@ -289,15 +296,13 @@ impl GateState<FairQueue> {
         let node = id.map(|id| self.queue.node(id)).unwrap_or_default();
         // The events of a key are counted for its gate.
         let books = if place.as_key().is_some() { None } else { self.queue.books(place.declared()) };
-        // The requests that wait for this gate and its keys, which the books count; those of declared children are counted there.
+        // The waiting requests that the statistics of this gate count: its own and those of its keys. Declared children have statistics
+        // of their own.
         let waiting = id.map_or(0, |id| self.queue.counted_waiting(id));
         let mut queue = books.map_or_else(QueueTotals::default, |books| books.queue);
         queue.enqueued = queue.ended().saturating_add(waiting.into());
         let sum = |counter| counters.map_or(0, |counters| counters.sum(counter));
-        let claimed = sum(Counter::Claimed).saturating_add(queue.abandoned);
-        let to_be_claimed = queue.admitted.saturating_add(sum(Counter::Postponed));
         let (standing, retry_after) = id.map_or((false, None), |id| self.queue.shed_status(id, &clock));
-        let unclaimed = if counters.is_some() { to_be_claimed.saturating_sub(claimed) } else { 0 };
         let oldest = id
             .filter(|_| self.queue.watch(place.declared()).is_some())
             .and_then(|id| self.queue.oldest_record(id));
@@ -314,7 +319,7 @@ impl GateState<FairQueue> {
                 .filter(|bound| *bound < u32::MAX)
                 .map(|bound| bound as usize),
             max_wait: None,
-            unclaimed: usize::try_from(unclaimed).unwrap_or(usize::MAX),
+            unclaimed: counters.map_or(0, |counters| unclaimed(&queue, counters)),
             paused: self.is_paused_in_tree(place),
             closed: self.is_closed_in_tree(place),
             standing,
@@ -354,8 +359,18 @@ impl GateState<FairQueue> {
         self.queue.resolve_or_add(place)
     }
 
-    /// Returns the node of a request that is not rejected for good.
-    fn check(&mut self, place: &Place, weight: u32, waits_for_limit: bool) -> Result<NodeId, Rejection> {
+    /// Returns the node of a request. A key that has none gets one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`node_for`](Self::node_for), and if a gate of the path is closed, or the weight is above its limit and the request does not
+    /// wait for the limit.
+    fn node_unless_rejected(
+        &mut self,
+        place: &Place,
+        weight: u32,
+        waits_for_limit: bool,
+    ) -> Result<NodeId, Rejection> {
         let id = self.node_for(place, weight)?;
         match self.queue.obstacle(id, weight, waits_for_limit) {
             None => Ok(id),
@@ -363,8 +378,8 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Admits a request (`true`), or finds that it may wait (`false`). If its queue is full at some level, removes the last request of
-    /// the longest queue there, unless that is its own.
+    /// Returns `true` if the request was admitted, and `false` if it may wait. If the queue of a level is full, pushes out the last
+    /// request of the longest queue there, if that queue is longer than the own one.
     fn admit_or_make_room(
         &mut self,
         word: &mut Word,
@@ -387,26 +402,29 @@ impl GateState<FairQueue> {
             match room {
                 QueueRoom::Full { level, bound } => {
                     let full = AtLevel::new(level, bound.into());
-                    return Err(Rejection::QueueFull(full.with_retry_after(self.queue.retry_after(id, now))));
+                    return Err(Rejection::QueueFull(
+                        full.with_retry_after(self.queue.reserve_retry(id, now)),
+                    ));
                 }
                 _ if time == ArrivalTime::Late => return Err(Rejection::Expired { waited: 0 }),
+                // The request is rejected now if its deadline would pass before it is granted.
                 QueueRoom::Free => {
                     return match self.queue.predict_wait(id, waiter.priority()) {
                         Some(predicted) if predicted > deadline.saturating_sub(now) => {
                             let wait = AtLevel::of_time(0, predicted);
                             Err(Rejection::WouldExpire(
-                                wait.with_retry_after(self.queue.retry_after(id, now)),
+                                wait.with_retry_after(self.queue.reserve_retry(id, now)),
                             ))
                         }
                         _ => Ok(false),
                     };
                 }
-                QueueRoom::PushOut { at, bound, longest } => {
-                    let level = self.queue.level(longest, at);
+                QueueRoom::PushOut { full, bound, longest } => {
+                    let level = self.queue.level(longest, full);
                     if let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) {
                         Self::wake_removed(&mut self.timers, removed, wake_list);
                     }
-                    // The removed request may have been the chosen one of a node. Then others fit now, or this one does.
+                    // The removed request may have been the chosen one of a node. Then others fit now, or this one does: decide again.
                     self.admit_waiters_slow(word, &clock, wake_list);
                 }
             }

@@ -11,11 +11,11 @@ use std::mem;
 /// end: benchmark row `timeout`. Of equal deadlines any may be removed, so one that is left may have the node of another.
 pub(super) struct Deadlines<N> {
     all: BinaryHeap<Entry<N>>,
-    /// A part of `all`. The earliest of `all` is not in it.
+    /// The deadlines of `all` that are removed already. Never contains the earliest one of `all`.
     removed: BinaryHeap<Reverse<i64>>,
 }
 
-/// A deadline with the node of its request. The earliest one is the greatest.
+/// A deadline with the node of its request. The order is reversed, because `BinaryHeap` is a max-heap.
 struct Entry<N> {
     deadline: i64,
     node: N,
@@ -51,7 +51,7 @@ impl<N> Deadlines<N> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() // its earliest is not removed
+        self.all.is_empty() // the earliest deadline in it is never a removed one
     }
 
     /// Returns the earliest deadline.
@@ -148,8 +148,8 @@ mod tests {
                     *model.entry(deadline).or_default() += 1;
                 }
                 8..15 => {
-                    let at = usize::try_from(drawn).unwrap() % model.len().max(1);
-                    let Some((deadline, count)) = model.iter_mut().nth(at) else { continue };
+                    let index = usize::try_from(drawn).unwrap() % model.len().max(1);
+                    let Some((deadline, count)) = model.iter_mut().nth(index) else { continue };
                     let deadline = *deadline;
                     deadlines.remove(deadline);
                     *count -= 1;

@@ -7,6 +7,6 @@ pub(in crate::gate) use tokio::runtime::Id as RuntimeId;
 pub(in crate::gate) struct TimerId(pub(super) u16);
 
 impl TimerId {
-    /// Of requests that no timer ends: those without a deadline, and those of blocked threads.
+    /// No timer: the request has no deadline, or a blocked thread ends the wait itself.
     pub(in crate::gate) const NONE: Self = Self(u16::MAX);
 }

@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::id::{RuntimeId, TimerId};
 use crate::gate::clock;
 
-/// A timer setting that the caller must carry out. Other requests rely on it, so a caller that cannot must report the timer as
+/// A timer setting that the caller must carry out. Other requests rely on the timer, so a caller that fails to set it must report it as
 /// lost.
 #[must_use = "other requests rely on the timer being set"]
 pub(in crate::gate) struct Rearm {

@@ -32,8 +32,8 @@ impl<N> Default for Timers<N> {
 }
 
 impl<N> Timers<N> {
-    /// Adds a deadline to the timer of this runtime, and creates the timer if there is none. Returns the timer, and what the
-    /// caller must set without the lock if the timer does not fire in time already.
+    /// Adds a deadline to the timer of this runtime, and creates the timer if there is none. Returns the timer, and a [`Rearm`] that the
+    /// caller must carry out without the lock. There is no `Rearm` if the timer is already set for this instant or an earlier one.
     ///
     /// Returns `None` if 65 535 runtimes have a timer at this gate.
     #[inline]
@@ -81,7 +81,8 @@ impl<N> Timers<N> {
     }
 
     /// Marks the timer as set for its earliest deadline. The caller must carry out the returned [`Rearm`] without the lock, and
-    /// then [return the `Sleep`](Self::put_back). Returns `None` if the timer fires in time already.
+    /// then [put the `Sleep` back](Self::put_back). Returns `None` if the timer is already set for this instant or an earlier one, or has
+    /// no deadline.
     pub(in crate::gate) fn rearm(&mut self, timer: TimerId) -> Option<Rearm> {
         let slot = self.slot(timer)?;
         let deadline = slot.deadlines.first().filter(|first| slot.armed_for > *first)?;
@@ -114,8 +115,7 @@ impl<N> Timers<N> {
         if slot.armed_for <= now { TimerState::Fired(now) } else { TimerState::Lost }
     }
 
-    /// Notes that the timer will not fire any more, and gives up its `Sleep`: that of a runtime which was shut down can never be
-    /// set again.
+    /// Marks the timer as lost, and returns its `Sleep`, which must be dropped: after its runtime was shut down it can never be set again.
     #[must_use = "the timer must be dropped after the lock is released"]
     pub(in crate::gate) fn lose(&mut self, timer: TimerId) -> Option<Pin<Box<Sleep>>> {
         let slot = self.slot(timer)?;
@@ -123,7 +123,7 @@ impl<N> Timers<N> {
         slot.sleep.take()
     }
 
-    /// Notes that the timer has fired.
+    /// Marks the timer as fired: it is not set until the next [`rearm`](Self::rearm).
     pub(in crate::gate) fn disarm(&mut self, timer: TimerId) {
         if let Some(slot) = self.slot(timer) {
             slot.armed_for = NEVER;
@@ -155,7 +155,7 @@ pub(in crate::gate) enum TimerState {
     Pending,
     /// The timer has fired. Holds the current instant.
     Fired(i64),
-    /// The timer ended before that instant, because its runtime was shut down.
+    /// The `Sleep` ended before the instant that it was set for, because its runtime was shut down.
     Lost,
 }
 

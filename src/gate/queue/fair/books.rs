@@ -1,4 +1,4 @@
-//! The operations of the fair queue that count what happens.
+//! The fair queue as a [`Queue`].
 
 use std::pin::Pin;
 use std::task::Waker;
@@ -16,15 +16,18 @@ impl FairQueue {
     #[cold]
     #[inline(never)]
     fn grant_slow(&mut self, clock: impl Fn() -> i64) -> Option<Removed> {
-        let shed_at = if self.sheds() { Some(clock()) } else { None };
-        if let Some(expired) = shed_at.and_then(|now| self.remove_expired_next(now)) {
+        let shed_now = if self.sheds() { Some(clock()) } else { None };
+        // A gate that sheds admits no request after its deadline, even if the timer of the request has not fired yet.
+        if let Some(expired) = shed_now.and_then(|now| self.remove_expired_next(now)) {
             return Some(expired);
         }
-        let next = self.choose()?;
-        let removal = self.grant_removal(next.leaf, next.priority, next.order);
+        let next = self.find_next()?;
+        // The record is added before `take`, because the waiter belongs to its owner afterwards.
+        let removal = self.prepare_grant(next.leaf, next.priority, next.order);
         let record = removal.record();
         let admitted = self.take(next, removal)?;
-        let now = match shed_at {
+        // In a tree that does not shed, the clock is read only for a record or a measured wait.
+        let now = match shed_now {
             Some(now) => now,
             None if admitted.sample > 0 || !record.is_none() => clock(),
             None => 0,
@@ -57,7 +60,7 @@ impl Queue for FairQueue {
     fn count(&mut self, place: &Place, change: impl FnMut(&mut Books)) {
         match (self.resolve(place), place) {
             (Some(id), _) => self.count_at(id, change),
-            // A key that became idle by the event has no node any more.
+            // A key without a node: the request was rejected, or the node was given to another key.
             (None, Place::Key(key)) => self.count_at(key.parent, change),
             (None, Place::Gate(_)) => {}
         }
@@ -67,28 +70,25 @@ impl Queue for FairQueue {
         if let Some(id) = self.resolve(place) {
             self.release_at(id, weight);
         }
-        true // a drained gate may be waited for, too
+        true // a `drained` future may wait for the release, too
     }
 
     #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
     #[inline(always)]
-    fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64, mut removed: impl FnMut(Removed)) -> bool {
-        if self.nodes[NodeId::ROOT].ready.is_empty() && !self.sheds() {
-            return false;
-        }
+    fn grant(&mut self, _: &mut Word, clock: impl Fn() -> i64, mut on_removed: impl FnMut(Removed)) -> bool {
         if self.sheds() || self.tracker.has_waits() {
-            return self.grant_slow(clock).map(removed).is_some();
+            return self.grant_slow(clock).map(on_removed).is_some();
         }
-        let Some(next) = self.choose() else { return false };
+        let Some(next) = self.find_next() else { return false };
         let Some(admitted) = self.take(next, Removal::Admitted) else { return false };
         self.count_granted(next.leaf, &admitted, clock);
-        removed(admitted);
+        on_removed(admitted);
         true
     }
 
     #[inline]
-    fn shed(&mut self, clock: impl Fn() -> i64, removed: impl FnMut(Removed)) -> bool {
-        self.sheds() && self.waiting() > 0 && self.shed_overdue(clock(), removed)
+    fn shed(&mut self, clock: impl Fn() -> i64, on_removed: impl FnMut(Removed)) -> bool {
+        self.sheds() && self.waiting() > 0 && self.shed_overdue(clock(), on_removed)
     }
 
     fn cancel(&mut self, place: &Place, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
@@ -100,31 +100,39 @@ impl Queue for FairQueue {
         self.resolve(place).unwrap_or(NodeId::ROOT) // a gate at which a request waits has a node
     }
 
-    fn remove_expired(&mut self, timer: TimerId, due: Vec<NodeId>, now: i64, removed: impl FnMut(Removed)) {
-        self.expire(timer, due, now, removed);
+    fn remove_expired(
+        &mut self,
+        timer: TimerId,
+        due: Vec<NodeId>,
+        now: i64,
+        on_removed: impl FnMut(Removed),
+    ) {
+        self.expire(timer, due, now, on_removed);
     }
 
-    fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker)) {
-        self.lose_timer(timer, wake);
+    /// Visits all nodes.
+    fn mark_timer_lost(&mut self, timer: TimerId, mut wake: impl FnMut(Waker)) {
+        for node in self.nodes.iter_mut() {
+            node.mark_timer_lost(timer, &mut wake);
+        }
     }
 
     fn wake_early(&mut self, place: &Place, wake: impl FnMut(Waker)) {
-        if let Some(id) = self.resolve(place) {
-            let leaf = self.leaf(id);
+        if let Some(leaf) = self.leaf_of(place) {
             self.nodes[leaf].wake_early(wake);
         }
     }
 
     fn replace_waker(&mut self, place: &Place, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
-        match self.resolve(place) {
-            Some(id) => self.replace_waker_at(id, waiter, waker),
+        match self.leaf_of(place) {
+            Some(leaf) => self.nodes[leaf].replace_waker(waiter, waker),
             None => Some(waker),
         }
     }
 
     fn request_mut(&mut self, place: &Place, waiter: Pin<&mut Waiter>) -> Option<&mut WaitingRequest> {
-        let id = self.resolve(place)?;
-        self.request_at(id, waiter)
+        let leaf = self.leaf_of(place)?;
+        self.nodes[leaf].request_mut(waiter)
     }
 
     #[inline]

@@ -1,52 +1,52 @@
-//! How the next request is found, and how a change of a leaf reaches its ancestors.
+//! The search for the next request, and the update of the ancestors after a change of a leaf.
 
 use super::FairQueue;
 use super::node::{ChosenRequest, GateNode, NextRequest, NodeId, PassedGrants};
 use crate::gate::priority::{Priority, PrioritySet};
 
 impl FairQueue {
-    /// Chooses the request that is granted next, if it fits at every level. If the request that is found does not fit at some node, it
-    /// becomes the chosen request of that node, and the search begins again.
+    /// Finds the request that is granted next. It fits at every level. If the search returns a request that does not fit at some node, the
+    /// request becomes the chosen one of that node, and the search begins again.
     #[inline]
-    pub(super) fn choose(&mut self) -> Option<NextRequest> {
+    pub(super) fn find_next(&mut self) -> Option<NextRequest> {
         // Each round makes a node unready, so the rounds end.
         while !self.nodes[NodeId::ROOT].ready.is_empty() {
             let (leaf, priority, chosen_at) = self.search()?;
             let order = self.order(leaf);
             let weight = self.nodes[leaf].first(priority, order)?.weight;
             let next = NextRequest { leaf, priority, order, weight, chosen_at };
-            // The search passed only nodes that are ready, so each has a permit.
+            // Each node on the path of the search was ready, so it has a permit available.
             if weight == 1 && chosen_at == NodeId::NONE {
                 return Some(next);
             }
             let Some(full) = self.path(leaf).find(|id| self.nodes[*id].available() < weight) else {
                 return Some(next);
             };
-            self.keep_chosen(ChosenRequest { leaf, priority, weight }, full);
+            self.choose_at(full, ChosenRequest { leaf, priority, weight });
         }
         None
     }
 
-    /// As [`choose`](Self::choose), after a request that does not fit has arrived.
+    /// As [`find_next`](Self::find_next), after a request that does not fit has arrived. It may become a chosen request.
     #[cold]
-    pub(super) fn choose_slow(&mut self) {
-        let next = self.choose();
+    pub(super) fn find_next_slow(&mut self) {
+        let next = self.find_next();
         debug_assert!(next.is_none(), "a request that fits is admitted on arrival");
     }
 
-    /// Has a request that lacks room at a node stay chosen there, unless it is heavier than the limit of a node on its path.
+    /// Makes a request the chosen one of the node without room for it, unless it is heavier than the limit of a node on its path.
     #[cold]
-    fn keep_chosen(&mut self, request: ChosenRequest, full: NodeId) {
+    fn choose_at(&mut self, full: NodeId, request: ChosenRequest) {
         let ChosenRequest { leaf, priority, weight } = request;
         let awaits_limit = self.path(leaf).any(|id| weight > self.nodes[id].limit);
         if awaits_limit {
             self.nodes[leaf].awaits_limit = self.nodes[leaf].awaits_limit.with(priority);
         }
         self.update_path(leaf, self.nodes[leaf].own_candidates(), |id, node, _| {
-            // Wherever it was chosen before, it lacks room here now.
+            // The request may have been chosen at another node before. From now on it is chosen only at `full`.
             node.forget_chosen(|chosen| chosen == request);
             if id == full && !awaits_limit {
-                node.choose(request);
+                node.set_chosen(request);
             }
         });
     }
@@ -55,23 +55,24 @@ impl FairQueue {
     /// request was chosen before.
     #[inline]
     fn search(&self) -> Option<(NodeId, Priority, NodeId)> {
-        let (mut at, mut forced) = (NodeId::ROOT, None);
+        let (mut id, mut forced) = (NodeId::ROOT, None);
         loop {
-            let node = &self.nodes[at];
+            let node = &self.nodes[id];
             if let Some(ChosenRequest { leaf, priority, .. }) = node.chosen() {
-                return Some((leaf, priority, at));
+                return Some((leaf, priority, id));
             }
-            let family = self.families.get(node.family.0 as usize);
-            let candidates = family.map_or(node.own_candidates(), |family| family.ready);
-            // A priority that is due further up is due here, too, unless a lower one is due here. The lower one passes no other.
+            let child_set = self.child_sets.get(node.child_set.0 as usize);
+            let candidates = child_set.map_or(node.own_candidates(), |child_set| child_set.ready);
+            // A priority that is due at an ancestor is due here as well, unless a lower one is due here. A grant of the lower one passes no
+            // other priority.
             forced = match (forced, node.passed.due(candidates)) {
                 (Some(forced), Some(due)) => Some(due.min(forced)),
                 (forced, due) => forced.or(due),
             };
             let priority = forced.or(candidates.highest())?;
-            match family {
-                None => return Some((at, priority, NodeId::NONE)),
-                Some(family) => at = family.ranks[priority.index()].first()?,
+            match child_set {
+                None => return Some((id, priority, NodeId::NONE)),
+                Some(child_set) => id = child_set.ranks[priority.index()].first()?,
             }
         }
     }
@@ -91,16 +92,16 @@ impl FairQueue {
         mut before: PrioritySet,
         mut change: impl FnMut(NodeId, &mut GateNode, PrioritySet),
     ) {
-        let Self { nodes, families, .. } = self;
+        let Self { nodes, child_sets, .. } = self;
         let nodes: &mut [GateNode] = nodes;
         let mut id = from;
-        let family = families.get(nodes[from].family.0 as usize);
-        let mut candidates = family.map_or(nodes[from].own_candidates(), |family| family.ready);
+        let child_set = child_sets.get(nodes[from].child_set.0 as usize);
+        let mut candidates = child_set.map_or(nodes[from].own_candidates(), |child_set| child_set.ready);
         loop {
             let node = &mut nodes[id];
             change(id, node, before);
             let ready = node.ready_among(candidates);
-            // Only when nothing waits: a priority that is not ready may lack room for a moment only.
+            // Reset only when no request waits: a priority that waits without room is not ready, but keeps its count.
             if node.waiting == 0 {
                 node.passed = PassedGrants::default();
             }
@@ -109,11 +110,11 @@ impl FairQueue {
                 node.ready = ready;
                 return;
             }
-            let family = nodes[parent].family;
-            let family = &mut families[family.0 as usize];
-            before = family.ready;
-            family.rank(nodes, id, ready);
-            candidates = family.ready;
+            let child_set = nodes[parent].child_set;
+            let child_set = &mut child_sets[child_set.0 as usize];
+            before = child_set.ready;
+            child_set.rank(nodes, id, ready);
+            candidates = child_set.ready;
             id = parent;
         }
     }
@@ -141,10 +142,18 @@ impl FairQueue {
             node.waiting = node.waiting.saturating_sub(count);
             node.forget_chosen(|chosen| chosen.leaf == leaf && lost_first.contains(chosen.priority));
         });
-        // Last: an idle node stands in no ranks.
+        // Last: the list of keys that may be idle uses the links of the ranks, so the node must have left its ranks.
         if count > 0 {
             self.note_length(leaf);
             self.note_idle(leaf);
         }
+    }
+
+    /// As [`finish_removal`](Self::finish_removal), after the request of this priority that would be granted last has left the leaf.
+    pub(super) fn finish_last_removal(&mut self, leaf: NodeId, priority: Priority) {
+        // The last request was also the first one only if there was no other.
+        let is_left = self.nodes[leaf].waiting_priorities.contains(priority);
+        let lost_first = if is_left { PrioritySet::EMPTY } else { PrioritySet::of(priority) };
+        self.finish_removal(leaf, lost_first, 1);
     }
 }

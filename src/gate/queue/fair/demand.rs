@@ -6,8 +6,8 @@ use super::place::Place;
 use crate::plan::{Limit, Part};
 
 impl FairQueue {
-    /// Returns the smallest limit of the root at which as many permits would be in use as at `limit`. It is more than what would be
-    /// in use if a key needs it for its cap, which is a part of the limit of the root.
+    /// Returns the smallest limit of the root at which as many permits would be in use as at `limit`. The result exceeds that number of
+    /// permits if a key needs a higher limit: its cap is a part of the limit of the root.
     ///
     /// Visits all nodes if a request waits or keys have a cap, and in each leaf no more requests than fit.
     pub(in crate::gate) fn demand(&mut self, limit: Limit) -> u32 {
@@ -53,8 +53,8 @@ impl FairQueue {
         }
     }
 
-    /// As [`limit_under`](Self::limit_under), for a node. A gate that is paused has the limit 0; the root may be paused because its block
-    /// is 0, so that does not count.
+    /// As [`limit_under`](Self::limit_under), for a node, but a paused gate has the limit 0. A pause of the root is ignored: a lease of 0
+    /// permits pauses it.
     fn node_limit_under(&self, id: NodeId, limit: Limit, cap: Part) -> u32 {
         if id == NodeId::ROOT {
             limit.get()
@@ -71,7 +71,7 @@ impl FairQueue {
 
     /// Returns the cap of each key of the root.
     fn root_cap(&self) -> Part {
-        let rules = self.family(NodeId::ROOT).and_then(|family| family.key_rules);
+        let rules = self.child_set(NodeId::ROOT).and_then(|child_set| child_set.key_rules);
         rules.map_or(Part::WHOLE, |rules| rules.cap_part())
     }
 }

@@ -4,7 +4,7 @@ use super::FairQueue;
 use super::node::{LeafOrder, NodeId, NodeKind};
 use super::tracker::{EndedHold, HolderRecord, Ownership, TrackedWait, Tracker};
 use crate::gate::clock;
-use crate::gate::holders::cycle::{HoldFact, NodeFact, TreeFacts, WaitFact};
+use crate::gate::holders::cycle::{HoldSnapshot, NodeSnapshot, TreeSnapshot, WaitSnapshot};
 use crate::gate::holders::holder::{Holder, HolderState};
 use crate::gate::holders::record::RecordId;
 use crate::gate::holders::requester::Flow;
@@ -14,7 +14,7 @@ use crate::gate::priority::Priority;
 use crate::gate::queue::waiter::{Removal, WaitingRequest};
 
 impl FairQueue {
-    /// Has a declared gate track its holders. Its children must do so, too.
+    /// Makes a declared gate track its holders. The caller must do the same for its children.
     pub(in crate::gate) fn set_watch(&mut self, id: NodeId, watch: GateWatch) {
         if let Some(books) = self.books_mut(id) {
             books.watch = Some(Box::new(watch));
@@ -37,7 +37,7 @@ impl FairQueue {
         &mut self.tracker
     }
 
-    /// Adds the record of permits that were acquired just now.
+    /// Adds the record of permits that were acquired in this step.
     #[inline]
     pub(in crate::gate) fn track(&mut self, record: HolderRecord, clock: impl Fn() -> i64) -> RecordId {
         let node = record.node;
@@ -72,39 +72,40 @@ impl FairQueue {
         self.watch_of(node)?.sampler.sample(clock)
     }
 
-    /// Returns what a gate that tracks its holders keeps beside their records; for a key, that of its gate.
+    /// Returns the hold times and report times of a gate that tracks its holders; for a key, those of its gate.
     fn watch_of(&mut self, node: NodeId) -> Option<&mut GateWatch> {
         self.books_of(node)?.watch.as_deref_mut()
     }
 
-    /// Notes that permits were acquired or released at a gate and its ancestors while requests wait.
+    /// Records that permits were acquired or released at a gate and its ancestors while requests wait. `now` is `None` if the clock was not
+    /// read.
     #[inline]
-    fn note_change(&mut self, from: NodeId, at: Option<i64>) {
+    fn note_change(&mut self, from: NodeId, now: Option<i64>) {
         if self.waiting() > 0 {
-            self.note_change_slow(from, at);
+            self.note_change_slow(from, now);
         }
     }
 
     #[cold]
-    fn note_change_slow(&mut self, from: NodeId, at: Option<i64>) {
+    fn note_change_slow(&mut self, from: NodeId, now: Option<i64>) {
         self.for_path(from, |node| {
             if let NodeKind::Gate { books } = &mut node.kind {
                 if let Some(watch) = books.watch.as_deref_mut() {
-                    watch.changed = at;
+                    watch.changed = now;
                 }
             }
         });
     }
 
-    /// Adds the record of a request that was put into the queue just now.
+    /// Adds the record of a request that is enqueued in this step.
     pub(in crate::gate) fn track_wait(&mut self, address: usize, wait: TrackedWait) {
         self.tracker.add_wait(address, wait);
     }
 
-    /// Returns how the first request of a leaf is removed when it is granted: with a record of its permits if its gate tracks holders.
-    /// The waiter belongs to its owner as soon as it is removed, so the record is added before, and
+    /// Replaces the wait record of the first request of a leaf by a record of its permits, if its gate tracks holders. Returns the reason
+    /// of the removal. The waiter belongs to its owner as soon as it is removed, so the record is added before, and
     /// [completed](Self::complete_grant) in the same step.
-    pub(super) fn grant_removal(&mut self, leaf: NodeId, priority: Priority, order: LeafOrder) -> Removal {
+    pub(super) fn prepare_grant(&mut self, leaf: NodeId, priority: Priority, order: LeafOrder) -> Removal {
         let address = self.nodes[leaf].first(priority, order).map(WaitingRequest::address);
         let Some(wait) = address.and_then(|address| self.tracker.remove_wait(address)) else {
             return Removal::Admitted;
@@ -152,13 +153,13 @@ impl FairQueue {
         records.filter_map(|record| self.holder(record, now)).collect()
     }
 
-    /// Returns since when the oldest permit of a gate and those below it is in use. Visits every record.
+    /// Returns the instant from which the oldest permit at a gate and below has been in use. Visits every record.
     pub(in crate::gate) fn oldest_record(&self, top: NodeId) -> Option<i64> {
         let records = self.tracker.records().filter(|record| self.is_within(record.node, top));
         records.map(|record| record.since).min()
     }
 
-    /// Returns a record for users.
+    /// Converts a record to the public [`Holder`].
     pub(in crate::gate) fn holder(&self, record: &HolderRecord, now: i64) -> Option<Holder> {
         let requester = record.requester;
         Some(Holder {
@@ -182,7 +183,7 @@ impl FairQueue {
     }
 
     /// Returns the gate that keeps a request waiting: the lowest one without room for it. Returns `None` if the request waits for a
-    /// higher limit or for a paused gate, or behind another one that it would not fit after.
+    /// higher limit, for a paused gate, or only behind another request.
     pub(in crate::gate) fn full_gate(&self, wait: &TrackedWait) -> Option<NodeId> {
         if self.path(wait.node).any(|id| wait.weight > self.nodes[id].limit) {
             return None;
@@ -191,23 +192,24 @@ impl FairQueue {
     }
 
     /// Returns `true` if a request has waited without a break since its wait was read.
-    pub(in crate::gate) fn still_waits(&self, wait: &WaitFact) -> bool {
+    pub(in crate::gate) fn still_waits(&self, wait: &WaitSnapshot) -> bool {
         self.tracker
             .wait(wait.address)
             .is_some_and(|now| now.since == wait.since && now.requester.flow == wait.flow)
     }
 
-    /// Returns what the search for wait cycles needs: the permits that cannot leave their flow, and the requests that have waited for
-    /// longer than the gate allows.
-    pub(in crate::gate) fn facts(&self, now: i64) -> TreeFacts {
+    /// Returns a snapshot for the search for wait cycles: the permits that cannot leave their flow, and all waits. The snapshot is empty if
+    /// no request has waited for longer than its gate allows.
+    pub(in crate::gate) fn wait_snapshot(&self, now: i64) -> TreeSnapshot {
         let is_long = |wait: &TrackedWait| {
             self.watch(self.gate_of(wait.node)).is_some_and(|watch| watch.is_overdue(wait.since, now))
         };
-        let waits: Vec<WaitFact> = self
+        // Waits that are not too long are included as well: a flow with a second wait is not certainly blocked.
+        let waits: Vec<WaitSnapshot> = self
             .tracker
             .waits()
             .filter_map(|(address, wait)| {
-                Some(WaitFact {
+                Some(WaitSnapshot {
                     address,
                     flow: wait.requester.flow,
                     task: wait.requester.task,
@@ -220,16 +222,17 @@ impl FairQueue {
                 })
             })
             .collect();
+        // Usually no wait is too long. Then there is no cycle to find, and the permits are not copied.
         if !waits.iter().any(|wait| wait.is_long) {
-            return TreeFacts::default();
+            return TreeSnapshot::default();
         }
-        let nodes = self.nodes.ids().map(|id| NodeFact {
+        let nodes = self.nodes.ids().map(|id| NodeSnapshot {
             parent: Some(self.nodes[id].parent).filter(|parent| *parent != NodeId::NONE).map(NodeId::index),
             limit: self.limit(id),
         });
         let holds = self.tracker.records().filter_map(|record| {
             let requester = record.requester;
-            Some(HoldFact {
+            Some(HoldSnapshot {
                 flow: record.bound_flow()?,
                 location: requester.location,
                 label: record.label.clone(),
@@ -238,7 +241,7 @@ impl FairQueue {
                 since: record.since,
             })
         });
-        TreeFacts { nodes: nodes.collect(), holds: holds.collect(), waits }
+        TreeSnapshot { nodes: nodes.collect(), holds: holds.collect(), waits }
     }
 }
 

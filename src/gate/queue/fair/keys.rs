@@ -38,7 +38,8 @@ impl FairQueue {
         (node.generation == generation && node.is_key_with(key.hash)).then_some(id)
     }
 
-    /// Returns the node of a gate. A key that has none gets one. As many keys have nodes as may be busy, so each of them may be.
+    /// Returns the node of a gate, and adds one for a key that has none. The number of nodes is limited to the number of keys that may be
+    /// busy, so a key with a node may be busy.
     ///
     /// # Errors
     ///
@@ -54,7 +55,7 @@ impl FairQueue {
 
     #[cold]
     fn too_many_keys(&self, parent: NodeId) -> Rejection {
-        let rules = self.family(parent).and_then(|family| family.key_rules);
+        let rules = self.child_set(parent).and_then(|child_set| child_set.key_rules);
         let max = rules.map_or(0, |rules| rules.max());
         // The level counts from the key on.
         let closed = self.closed_level(parent).map(|level| AtLevel::new(level.saturating_add(1), 0));
@@ -64,18 +65,18 @@ impl FairQueue {
     /// Returns the limit of each key of a gate.
     pub(in crate::gate) fn key_limit(&self, parent: NodeId) -> Limit {
         let limit = Limit::saturating(self.limit(parent).into());
-        let rules = self.family(parent).and_then(|family| family.key_rules);
+        let rules = self.child_set(parent).and_then(|child_set| child_set.key_rules);
         rules.map_or(limit, |rules| rules.cap_part().of_limit(limit))
     }
 
-    /// Searches the node of a key.
+    /// Searches for the node of a key.
     #[cold]
     fn find_key(&self, place: &KeyPlace) -> Option<NodeId> {
         let is_equal = |id: NodeId| match &self.nodes[id].kind {
             NodeKind::Key { key, hash } => *hash == place.hash && *key == place.key,
             _ => false,
         };
-        let id = self.family(place.parent)?.keys.find(place.hash, is_equal)?;
+        let id = self.child_set(place.parent)?.keys.find(place.hash, is_equal)?;
         place.set_hint(id, self.nodes[id].generation);
         Some(id)
     }
@@ -95,8 +96,8 @@ impl FairQueue {
         })
     }
 
-    /// Returns the busy keys of a gate with the most requests waiting, and among equals the most permits in use, in no order. Visits all
-    /// nodes.
+    /// Returns the busy keys of a gate with the most requests waiting, and among equals those with the most permits in use, in no order.
+    /// Visits all nodes.
     pub(in crate::gate) fn busiest_keys(&self, parent: NodeId, most: usize) -> Vec<(&Key, u32, u32)> {
         let mut busy: Vec<_> = self.keys(parent).collect();
         if busy.len() > most {
@@ -106,14 +107,14 @@ impl FairQueue {
         busy
     }
 
-    /// Gives a node to a key: that of a key that is idle, or a further one. Returns `None` if the gate has no idle key, and as many as
-    /// it allows.
+    /// Gives a node to a key: the node of an idle key, or a new one. Returns `None` if no key is idle and the gate has as many keys as it
+    /// allows.
     #[cold]
     fn add_key(&mut self, place: &KeyPlace) -> Option<NodeId> {
         let KeyPlace { parent, hash, .. } = *place;
         let limit = self.key_limit(parent).get();
-        let family = self.family(parent)?;
-        let (rules, known) = (family.key_rules?, family.keys.len());
+        let child_set = self.child_set(parent)?;
+        let (rules, known) = (child_set.key_rules?, child_set.keys.len());
         let id = match self.take_idle(parent) {
             Some(id) => id,
             None if known < rules.max() as usize => {
@@ -122,7 +123,7 @@ impl FairQueue {
             None => return None,
         };
         self.generations = self.generations.wrapping_add(1);
-        // The node was idle, so the rest of it is as it was when it was new. The lists of its queue are used again.
+        // The node was idle, so its other fields have the values of a new node. The lists of its queue are used again.
         let node = &mut self.nodes[id];
         node.limit = limit;
         node.kind = NodeKind::Key { key: place.key.clone(), hash };
@@ -130,19 +131,19 @@ impl FairQueue {
         node.queue_bound =
             rules.queue_bound().map_or(u32::MAX, |bound| u32::try_from(bound).unwrap_or(u32::MAX));
         place.set_hint(id, node.generation);
-        let Self { nodes, families, .. } = self;
-        if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
-            family.keys.insert(hash, id);
+        let Self { nodes, child_sets, .. } = self;
+        if let Some(child_set) = child_sets.get_mut(nodes[parent].child_set.0 as usize) {
+            child_set.keys.insert(hash, id);
         }
-        self.list(id);
+        self.push_maybe_idle(id);
         Some(id)
     }
 
-    /// Takes the node from the idle key of a gate that was listed first. Takes constant time on average, because each key that is not
+    /// Takes the node from the idle key of a gate that joined the list first. Takes amortized constant time, because each key that is not
     /// idle leaves the list.
     fn take_idle(&mut self, parent: NodeId) -> Option<NodeId> {
-        while let Some(id) = self.family(parent)?.listed.head() {
-            self.unlist(id);
+        while let Some(id) = self.child_set(parent)?.maybe_idle.head() {
+            self.remove_maybe_idle(id);
             if self.nodes[id].is_idle() {
                 self.forget_key(id);
                 return Some(id);
@@ -153,47 +154,47 @@ impl FairQueue {
 
     /// Takes the node from a key that is idle.
     fn forget_key(&mut self, id: NodeId) {
-        let Self { nodes, families, .. } = self;
+        let Self { nodes, child_sets, .. } = self;
         let (parent, hash) = (nodes[id].parent, nodes[id].key_hash());
-        if let Some(family) = families.get_mut(nodes[parent].family.0 as usize) {
-            family.keys.remove(hash, id);
+        if let Some(child_set) = child_sets.get_mut(nodes[parent].child_set.0 as usize) {
+            child_set.keys.remove(hash, id);
         }
         nodes[id].kind = NodeKind::Free;
     }
 
     /// Adds a key to the list of those that may be idle.
     #[inline(never)]
-    pub(super) fn list(&mut self, id: NodeId) {
-        let Self { nodes, families, .. } = self;
-        let family = nodes[nodes[id].parent].family;
-        if let Some(family) = families.get_mut(family.0 as usize) {
-            family.listed.push_back(nodes, LISTED, id);
-            nodes[id].mark = NodeMark::Listed;
+    pub(super) fn push_maybe_idle(&mut self, id: NodeId) {
+        let Self { nodes, child_sets, .. } = self;
+        let child_set = nodes[nodes[id].parent].child_set;
+        if let Some(child_set) = child_sets.get_mut(child_set.0 as usize) {
+            child_set.maybe_idle.push_back(nodes, MAYBE_IDLE, id);
+            nodes[id].mark = NodeMark::MaybeIdle;
         }
     }
 
     /// Removes a node from the list of keys that may be idle, if it is there.
     #[inline]
-    pub(super) fn unlist(&mut self, id: NodeId) {
-        let Self { nodes, families, .. } = self;
-        if nodes[id].mark != NodeMark::Listed {
+    pub(super) fn remove_maybe_idle(&mut self, id: NodeId) {
+        let Self { nodes, child_sets, .. } = self;
+        if nodes[id].mark != NodeMark::MaybeIdle {
             return;
         }
-        let family = nodes[nodes[id].parent].family;
-        if let Some(family) = families.get_mut(family.0 as usize) {
-            family.listed.remove(nodes, LISTED, id);
+        let child_set = nodes[nodes[id].parent].child_set;
+        if let Some(child_set) = child_sets.get_mut(child_set.0 as usize) {
+            child_set.maybe_idle.remove(nodes, MAYBE_IDLE, id);
             nodes[id].mark = NodeMark::None;
         }
     }
 
-    /// Notes that a permit or a request of a node is gone: a key may be idle now.
+    /// Adds a key to the list of those that may be idle, if it has become idle. The caller has removed a permit or a request of the node.
     #[inline]
     pub(super) fn note_idle(&mut self, id: NodeId) {
-        if self.nodes[id].must_be_listed() {
-            self.list(id);
+        if self.nodes[id].is_unlisted_idle_key() {
+            self.push_maybe_idle(id);
         }
     }
 }
 
-/// The links that the list of keys that may be idle uses. Its nodes have no request that waits, so they stand in no ranks.
-const LISTED: Priority = Priority::Normal;
+/// The list of keys that may be idle uses the links of this priority. Its nodes have no waiting request, so no ranks use these links.
+const MAYBE_IDLE: Priority = Priority::Normal;

@@ -1,5 +1,6 @@
 //! The requests that wait at one node: first come, first served within each priority.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::Waker;
 
@@ -17,7 +18,7 @@ impl GateNode {
         self.waiting_priorities.minus(self.awaits_limit)
     }
 
-    /// Puts a request behind those of its priority.
+    /// Appends a request to those of its priority.
     #[inline]
     pub(super) fn push_waiter(&mut self, waiter: Pin<&mut Waiter>, request: WaitingRequest, waker: Waker) {
         let others = if self.waiting_priorities.is_empty() { 0 } else { self.max_weight };
@@ -71,11 +72,10 @@ impl GateNode {
     /// Calls `visit` for each request that waits, within a priority the oldest first.
     pub(super) fn for_each_waiting(&mut self, mut visit: impl FnMut(Priority, &WaitingRequest)) {
         for priority in self.waiting_priorities.iter() {
-            let keep = |request: &WaitingRequest, _| {
+            self.list(priority).for_each(|request| {
                 visit(priority, request);
-                Visit::Keep
-            };
-            self.list(priority).remove_where(Removal::Cancelled, keep, Removed::discard);
+                ControlFlow::Continue(())
+            });
         }
     }
 
@@ -96,15 +96,15 @@ impl GateNode {
         order: LeafOrder,
         removal: Removal,
         mut visit: impl FnMut(&WaitingRequest, WaiterRules) -> Visit,
-        mut removed: impl FnMut(Removed),
+        mut on_removed: impl FnMut(Removed),
     ) -> PrioritySet {
         let mut lost_first = PrioritySet::EMPTY;
         for priority in self.waiting_priorities.iter() {
             let first = self.first(priority, order).map(WaitingRequest::address);
             self.list(priority).remove_where(removal, &mut visit, |mut request| {
-                // With the order reversed it may be this one that was the first.
+                // In newest-first order, any removed request may have been the first.
                 request.was_head |= order == LeafOrder::NewestFirst;
-                removed(request);
+                on_removed(request);
             });
             self.note_removed(priority);
             if self.first(priority, order).map(WaitingRequest::address) != first {
@@ -114,6 +114,7 @@ impl GateNode {
         lost_first
     }
 
+    /// As [`WaitList::mark_timer_lost`].
     pub(super) fn mark_timer_lost(&mut self, timer: TimerId, mut wake: impl FnMut(Waker)) {
         for priority in self.waiting_priorities.iter() {
             self.list(priority).mark_timer_lost(timer, &mut wake);

@@ -1,14 +1,15 @@
-//! The queues below one gate by their length. A full queue asks for the longest with each request that arrives, so the answer must not
-//! take longer with more keys.
+//! A bucket queue: the queues below one gate, in buckets by their length. Each request that arrives at a full queue needs the longest one,
+//! which is found in constant time, however many keys there are.
 
 use super::node::NodeId;
 
 /// The queues of the leaves below one gate, by their length.
 pub(super) struct QueueLengths {
     pub(super) gate: NodeId,
-    /// For each length from 1 on, the first leaf whose queue has it, or [`NodeId::NONE`]. The last one is a leaf.
+    /// The buckets: for each length from 1 on, the first leaf with a queue of this length, or [`NodeId::NONE`]. The last entry is never
+    /// `NONE`.
     by_length: Vec<NodeId>,
-    /// For each node, its length and its neighbours among the leaves of this length.
+    /// For each node, the length of its queue and its neighbours in the bucket of this length.
     leaves: Vec<LeafLength>,
 }
 
@@ -30,12 +31,13 @@ impl QueueLengths {
         self.by_length.last().map(|leaf| (*leaf, length))
     }
 
-    /// Sets the length of the queue of a leaf. Takes constant time if that changes by one.
+    /// Sets the length of the queue of a leaf. Takes constant time if the length changes by one.
     pub(super) fn set(&mut self, leaf: NodeId, length: u32) {
         if self.leaves.len() <= leaf.index() {
             let none = LeafLength { length: 0, previous: NodeId::NONE, next: NodeId::NONE };
             self.leaves.resize(leaf.index().saturating_add(1), none);
         }
+        // Unlink the leaf from the bucket of the old length.
         let LeafLength { length: before, previous, next } = self.leaves[leaf.index()];
         if before > 0 {
             match previous {
@@ -46,6 +48,7 @@ impl QueueLengths {
                 self.leaves[next.index()].previous = previous;
             }
         }
+        // Insert the leaf at the head of the bucket of the new length.
         let mut next = NodeId::NONE;
         if length > 0 {
             if self.by_length.len() < length as usize {
@@ -57,13 +60,14 @@ impl QueueLengths {
             }
         }
         self.leaves[leaf.index()] = LeafLength { length, previous: NodeId::NONE, next };
+        // The longest queue is in the last bucket, so no empty bucket may be left behind it.
         while self.by_length.last() == Some(&NodeId::NONE) {
             self.by_length.pop();
         }
     }
 }
 
-/// Returns where a length stands in [`by_length`](QueueLengths::by_length).
+/// Returns the index of the bucket of a length in [`by_length`](QueueLengths::by_length).
 const fn slot(length: u32) -> usize {
     length.saturating_sub(1) as usize
 }

@@ -1,11 +1,11 @@
-//! Which queue is the longest below a gate whose queue has a bound.
+//! The longest queue below each gate whose queue has a bound.
 
 use super::FairQueue;
 use super::lengths::QueueLengths;
 use super::node::NodeId;
 
 impl FairQueue {
-    /// Notes that the queue of a leaf has become longer or shorter.
+    /// Updates the lengths after the queue of a leaf has become longer or shorter.
     #[inline]
     pub(super) fn note_length(&mut self, leaf: NodeId) {
         if !self.lengths.is_empty() {
@@ -16,17 +16,17 @@ impl FairQueue {
     #[cold]
     fn note_length_slow(&mut self, leaf: NodeId) {
         let length = self.nodes[leaf].waiting;
-        for at in 0..self.lengths.len() {
-            if self.is_within(leaf, self.lengths[at].gate) {
-                self.lengths[at].set(leaf, length);
+        for index in 0..self.lengths.len() {
+            if self.is_within(leaf, self.lengths[index].gate) {
+                self.lengths[index].set(leaf, length);
             }
         }
     }
 
-    /// Notes that the bound of the queue of a declared gate has changed. Visits all nodes.
+    /// Builds or drops the lengths below a declared gate after the bound of its queue has changed. Visits all nodes.
     pub(super) fn note_bound(&mut self, gate: NodeId) {
         self.lengths.retain(|lengths| lengths.gate != gate);
-        if self.family(gate).is_none() || self.nodes[gate].queue_bound == u32::MAX {
+        if self.child_set(gate).is_none() || self.nodes[gate].queue_bound == u32::MAX {
             return;
         }
         let mut lengths = QueueLengths::new(gate);

@@ -3,24 +3,25 @@
 //! A node of the tree is a gate: the root, a declared child, or a key. A permit of a node is in use at the node and at each of its
 //! ancestors. The requests made directly on a gate that has children wait in a node of their own beside the children.
 //!
-//! The next request is searched from the root downwards, at a moment when there is room. At each node the search takes
+//! The search for the next request starts at the root when the root has room. At each node it takes
 //!
 //! 1. the lowest priority that was passed [`PassedGrants::MAX`] times, at this node or an ancestor; if there is none, the highest
 //!    ready one;
-//! 2. among the children that are ready for this priority, the one with the least permits in use per weight;
-//! 3. among equals, the one that has been equal for longest;
+//! 2. among the children that are ready for this priority, the one with the fewest permits in use per weight;
+//! 3. among equals, the one that has been ready with its number of permits in use for longest;
 //!
 //! and in a leaf the request that arrived first. That is max-min fairness in permits in use. It needs no clock and no estimate.
 //!
-//! A node is *ready* if it has room, and a child of it is ready, or a request waits in it. If the request that was found does not fit
-//! at some node, it stays *chosen* there: no other request passes this node before it is granted or leaves, so a heavy request is
-//! not starved. A request that is heavier than the limit of a node on its path only stops the requests behind it in its leaf.
+//! A node is *ready* if it has room, and a child of it is ready, or a request waits in it. A priority is *passed* at a node when the node
+//! grants a request of a higher priority while this one is ready. If the request that was found does not fit at some node, it stays
+//! *chosen* there: no other request is granted through this node before it is granted or leaves, so a heavy request is not starved. A
+//! request that is heavier than the limit of a node on its path only stops the requests behind it in its leaf.
 
 mod books;
+mod child_set;
 mod choose;
 #[cfg(feature = "fleet")]
 mod demand;
-mod family;
 mod holders;
 mod key_index;
 mod keys;
@@ -41,11 +42,13 @@ mod tracker;
 use std::pin::Pin;
 use std::task::Waker;
 
-use family::Family;
+use child_set::ChildSet;
 use lengths::QueueLengths;
 #[cfg(doc)]
 use node::PassedGrants;
-use node::{ChosenRequest, FamilyId, GateNode, LeafOrder, NextRequest, NodeKind, NodeMark, Nodes, to_level};
+use node::{
+    ChildSetId, ChosenRequest, GateNode, LeafOrder, NextRequest, NodeKind, NodeMark, Nodes, to_level,
+};
 use shedder::SheddingGate;
 use tracker::Tracker;
 
@@ -65,8 +68,8 @@ use crate::plan::{Keys, Limit, Shed};
 pub(in crate::gate) struct FairQueue {
     nodes: Nodes,
     free_nodes: Vec<NodeId>,
-    families: Vec<Family>,
-    free_families: Vec<FamilyId>,
+    child_sets: Vec<ChildSet>,
+    free_child_sets: Vec<ChildSetId>,
     /// The gates that shed, which are few.
     shedding: Vec<SheddingGate>,
     /// The gates with a bounded queue and leaves below, which are few.
@@ -79,10 +82,11 @@ pub(in crate::gate) struct FairQueue {
     tracker: Tracker,
 }
 
-/// What is known about a gate when it is added.
+/// The rules of a gate that is added.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gate) struct NodeRules {
     pub(in crate::gate) limit: Limit,
+    /// The weight relative to the siblings. It is called share here, because a request has a weight as well.
     pub(in crate::gate) share: u32,
     pub(in crate::gate) queue_bound: u32,
     /// Whether the gate may have children. A gate with keys may.
@@ -92,7 +96,7 @@ pub(in crate::gate) struct NodeRules {
     pub(in crate::gate) measures_waits: bool,
 }
 
-/// The numbers of one gate.
+/// The limit of one gate, its permits in use and its waiting requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::gate) struct NodeStatus {
     pub(in crate::gate) limit: u32,
@@ -114,7 +118,7 @@ pub(in crate::gate) enum QueueArrival {
     Admitted,
     /// It does not fit, and nothing keeps it from waiting in this leaf.
     MayWait(NodeId),
-    /// It does not fit, and may not wait unless room is made.
+    /// It was not admitted, and this step does not say whether it may wait: a queue is full, or the request must be rejected.
     Unclear,
 }
 
@@ -127,9 +131,10 @@ pub(in crate::gate) enum QueueRoom {
         level: u8,
         bound: u32,
     },
-    /// The queue of this level is full, and the last request of a longer queue can be removed: that of this node.
+    /// The queue of the node `full` is full. The last request of the leaf `longest`, whose queue is longer than the own one, can be pushed
+    /// out.
     PushOut {
-        at: NodeId,
+        full: NodeId,
         bound: u32,
         longest: NodeId,
     },
@@ -142,8 +147,8 @@ impl FairQueue {
             free_nodes: Vec::new(),
             generations: 0,
             paused: 0,
-            families: Vec::new(),
-            free_families: Vec::new(),
+            child_sets: Vec::new(),
+            free_child_sets: Vec::new(),
             shedding: Vec::new(),
             lengths: Vec::new(),
             tracker: Tracker::default(),
@@ -155,14 +160,14 @@ impl FairQueue {
     /// Returns why a request can never be admitted under the present limits.
     pub(in crate::gate) fn obstacle(
         &self,
-        place: NodeId,
+        gate: NodeId,
         weight: u32,
         waits_for_limit: bool,
     ) -> Option<Obstacle> {
-        if let Some(level) = self.closed_level(place) {
+        if let Some(level) = self.closed_level(gate) {
             return Some(Obstacle::Closed { level });
         }
-        let levels = || self.path(place).enumerate();
+        let levels = || self.path(gate).enumerate();
         let bound = |id: NodeId| if waits_for_limit { Limit::MAX.get() } else { self.limit(id) };
         levels()
             .map(|(level, id)| (level, bound(id)))
@@ -170,21 +175,23 @@ impl FairQueue {
             .map(|(level, limit)| Obstacle::TooLarge { level: to_level(level), limit })
     }
 
-    /// Admits a request if it fits at every level and goes before all that wait. Returns `false`, and changes nothing, if not.
-    pub(in crate::gate) fn admit(&mut self, place: NodeId, priority: Priority, weight: u32) -> bool {
-        self.arrive(place, priority, weight, weight) == QueueArrival::Admitted
+    /// Admits a request if it fits at every level and may overtake all that wait. Otherwise returns `false`, and changes nothing.
+    pub(in crate::gate) fn admit(&mut self, gate: NodeId, priority: Priority, weight: u32) -> bool {
+        self.arrive(gate, priority, weight, weight) == QueueArrival::Admitted
     }
 
-    /// Admits a request, or finds whether it may wait: no level is closed, has a full queue, or a limit below `removable_weight`.
+    /// Admits a request, or finds whether it may wait. It may if each level is open, has room in its queue, and has a limit of at least
+    /// `removable_weight`.
     #[inline]
     pub(in crate::gate) fn arrive(
         &mut self,
-        place: NodeId,
+        gate: NodeId,
         priority: Priority,
         weight: u32,
         removable_weight: u32,
     ) -> QueueArrival {
-        let leaf = self.leaf(place);
+        let leaf = self.leaf(gate);
+        // In newest-first order the new request precedes the chosen one of its own leaf.
         let is_first = self.order(leaf) == LeafOrder::NewestFirst;
         let is_before =
             |chosen: ChosenRequest| is_first && chosen.leaf == leaf && chosen.priority == priority;
@@ -196,8 +203,8 @@ impl FairQueue {
                 node.waiting < node.queue_bound && removable_weight <= node.limit && !node.is_closed();
             id = node.parent;
         }
-        // Every request that waits lacks room at some node, or is behind one that does. So a request that fits goes before it, unless
-        // it is in the same leaf.
+        // Each waiting request lacks room at some node, or is behind one that does. So a request that fits may overtake all waiting
+        // requests but those of its own leaf.
         let node = &self.nodes[leaf];
         if !node.waiting_priorities.is_empty() {
             let is_behind = node.own_candidates().highest().is_some_and(|first| first > priority);
@@ -213,14 +220,14 @@ impl FairQueue {
         if may_wait { QueueArrival::MayWait(leaf) } else { QueueArrival::Unclear }
     }
 
-    /// Returns the lowest level that has no room for a request that was not admitted, or 0 if it is behind another one.
-    pub(in crate::gate) fn full_level(&self, place: NodeId, weight: u32) -> u8 {
-        to_level(self.path(place).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
+    /// Returns the lowest level that has no room for a request that was not admitted, or 0 if only another request is before it.
+    pub(in crate::gate) fn full_level(&self, gate: NodeId, weight: u32) -> u8 {
+        to_level(self.path(gate).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
     }
 
-    /// Returns permits that were in use at this gate.
-    fn release_at(&mut self, place: NodeId, weight: u32) {
-        let leaf = self.leaf(place);
+    /// Releases permits that were in use at this gate.
+    fn release_at(&mut self, gate: NodeId, weight: u32) {
+        let leaf = self.leaf(gate);
         self.change_use(leaf, |in_use| in_use.saturating_sub(weight));
         self.note_idle(leaf);
         if self.sheds() {
@@ -229,15 +236,15 @@ impl FairQueue {
     }
 
     /// Returns whether one more request may wait at this gate.
-    pub(in crate::gate) fn queue_room(&self, place: NodeId) -> QueueRoom {
-        for (level, id) in self.path(place).enumerate() {
+    pub(in crate::gate) fn queue_room(&self, gate: NodeId) -> QueueRoom {
+        for (level, id) in self.path(gate).enumerate() {
             let GateNode { waiting, queue_bound: bound, .. } = self.nodes[id];
             if waiting < bound {
                 continue;
             }
-            let own = self.nodes[self.leaf(place)].waiting;
+            let own = self.nodes[self.leaf(gate)].waiting;
             return match self.longest_queue(id) {
-                Some((longest, length)) if length > own => QueueRoom::PushOut { at: id, bound, longest },
+                Some((longest, length)) if length > own => QueueRoom::PushOut { full: id, bound, longest },
                 _ => QueueRoom::Full { level: to_level(level), bound },
             };
         }
@@ -252,15 +259,12 @@ impl FairQueue {
             self.tracker.forget_wait(last.unwrap_or(0));
         }
         let (priority, removed) = self.nodes[leaf].pop_last(order, removal)?;
-        // The last one is the first one only if there was no other.
-        let is_left = self.nodes[leaf].waiting_priorities.contains(priority);
-        let lost_first = if is_left { PrioritySet::EMPTY } else { PrioritySet::of(priority) };
-        self.finish_removal(leaf, lost_first, 1);
+        self.finish_last_removal(leaf, priority);
         self.count_at(leaf, |books| add(&mut books.queue.pushed_out, 1));
         Some(removed)
     }
 
-    /// Puts a request behind those of its priority in a leaf. It must not fit now. If a gate of the tree [sheds](Self::sheds), the caller
+    /// Appends a request to those of its priority in a leaf. It must not fit now. If a gate of the tree [sheds](Self::sheds), the caller
     /// then admits the waiters that fit.
     #[inline]
     pub(in crate::gate) fn enqueue(
@@ -270,7 +274,7 @@ impl FairQueue {
         request: WaitingRequest,
         waker: Waker,
     ) {
-        self.unlist(leaf);
+        self.remove_maybe_idle(leaf);
         let priority = waiter.priority();
         self.nodes[leaf].push_waiter(waiter, request, waker);
         if self.sheds() {
@@ -282,11 +286,11 @@ impl FairQueue {
         self.note_length(leaf);
         // If there is room, but not enough for this request, it may be the chosen one from now on.
         if !self.nodes[NodeId::ROOT].ready.is_empty() {
-            self.choose_slow();
+            self.find_next_slow();
         }
     }
 
-    /// Removes the request that was chosen, and takes its permits.
+    /// Removes the request that [`find_next`](Self::find_next) returned, and takes its permits.
     #[expect(clippy::inline_always, reason = "benchmark row `key-cycle`: the request stays in registers")]
     #[inline(always)]
     fn take(&mut self, next: NextRequest, removal: Removal) -> Option<Removed> {
@@ -295,8 +299,8 @@ impl FairQueue {
         let removed = self.nodes[leaf].pop_first(priority, order, removal)?;
         let mut was_chosen = chosen_at != NodeId::NONE;
         self.update_path(leaf, before, |id, node, before| {
-            // Counts the grant against the lower priorities that it passes. Up to the node where the request was chosen, the choice was
-            // made before.
+            // Counts the grant against the lower priorities that it passes. From the leaf up to the node where the request was chosen, the
+            // choice was made before, so no other priority is passed now.
             if !was_chosen {
                 node.passed.count_grant(priority, before);
             }
@@ -312,11 +316,13 @@ impl FairQueue {
         Some(removed)
     }
 
-    /// Removes one request for another reason. Returns `None` if it does not wait at this gate.
-    fn cancel_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
-        let leaf = self.leaf(place);
+    /// Removes one request that is not granted. Returns `None` if it does not wait at this gate.
+    fn cancel_at(&mut self, gate: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
+        let leaf = self.leaf(gate);
         let priority = waiter.priority();
         let address = waiter.request_address();
+        // In newest-first order, `was_head` must say whether the newest request was removed, but the list sets it for the oldest one. So
+        // the newest one is read before the removal.
         let newest = match self.order(leaf) {
             LeafOrder::NewestFirst => self.nodes[leaf].first(priority, LeafOrder::NewestFirst),
             LeafOrder::OldestFirst => None,
@@ -336,22 +342,25 @@ impl FairQueue {
     /// unless they wait for the limit. Visits all nodes.
     pub(in crate::gate) fn set_limit(
         &mut self,
-        place: NodeId,
+        gate: NodeId,
         limit: Limit,
         mut on_removed: impl FnMut(Removed),
     ) {
-        if self.nodes[place].limit > 0 {
-            self.nodes[place].limit = limit.get();
-        } else if let Some(books) = self.books_mut(place) {
+        // The limit 0 in the node means that the gate is paused. Then `resume` sets the limit that is stored here.
+        if self.nodes[gate].limit > 0 {
+            self.nodes[gate].limit = limit.get();
+        } else if let Some(books) = self.books_mut(gate) {
             books.paused_limit = limit.get();
         }
-        let key_limit = self.key_limit(place).get();
-        for node in self.nodes.iter_mut().filter(|node| node.parent == place && node.is_key()) {
+        let key_limit = self.key_limit(gate).get();
+        for node in self.nodes.iter_mut().filter(|node| node.parent == gate && node.is_key()) {
             node.limit = key_limit;
         }
-        for id in self.waiting_within(place).collect::<Vec<_>>() {
+        for id in self.waiting_within(gate).collect::<Vec<_>>() {
             let node = &mut self.nodes[id];
+            // The requests that waited for a higher limit may fit now, so the search must find them again.
             node.awaits_limit = PrioritySet::EMPTY;
+            // A chosen request that is heavier than the limit now cannot be granted, so it must not keep others waiting.
             let limit = node.limit;
             node.forget_chosen(|chosen| chosen.weight > limit);
             if node.is_leaf() {
@@ -367,16 +376,16 @@ impl FairQueue {
     }
 
     /// Closes a gate with its descendants, and removes their requests. Visits all nodes.
-    pub(in crate::gate) fn close(&mut self, place: NodeId, mut on_removed: impl FnMut(Removed)) {
-        if !self.nodes[place].is_key() {
-            self.nodes[place].mark = NodeMark::Closed; // a key is closed in its handle
+    pub(in crate::gate) fn close(&mut self, gate: NodeId, mut on_removed: impl FnMut(Removed)) {
+        if !self.nodes[gate].is_key() {
+            self.nodes[gate].mark = NodeMark::Closed; // a key is closed in its handle
         }
-        if let Some(books) = self.books_mut(place) {
+        if let Some(books) = self.books_mut(gate) {
             books.has_ended = true;
         }
-        for id in self.waiting_within(place).collect::<Vec<_>>() {
+        for id in self.waiting_within(gate).collect::<Vec<_>>() {
             if self.nodes[id].is_leaf() {
-                let removal = Removal::Closed { level: self.level(id, place) };
+                let removal = Removal::Closed { level: self.level(id, gate) };
                 self.remove_where(id, removal, |_, _| Visit::Remove, &mut on_removed);
             }
         }
@@ -407,7 +416,7 @@ impl FairQueue {
         }
     }
 
-    /// Removes `left` requests of this timer whose deadline has passed, if so many wait in a leaf, and subtracts them.
+    /// Removes up to `left` requests of this timer whose deadline has passed from a leaf, and subtracts their number from `left`.
     fn expire_at(
         &mut self,
         leaf: NodeId,
@@ -420,25 +429,6 @@ impl FairQueue {
             let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, left);
             self.remove_where(leaf, Removal::Expired(now), visit, on_removed);
         }
-    }
-
-    /// Marks the requests of a timer that will not fire, and passes their wakers to `wake`. Visits all nodes.
-    fn lose_timer(&mut self, timer: TimerId, mut wake: impl FnMut(Waker)) {
-        for node in self.nodes.iter_mut() {
-            node.mark_timer_lost(timer, &mut wake);
-        }
-    }
-
-    /// Replaces the waker of a request, and returns the waker that is no longer needed.
-    fn replace_waker_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>, waker: Waker) -> Option<Waker> {
-        let leaf = self.leaf(place);
-        self.nodes[leaf].replace_waker(waiter, waker)
-    }
-
-    /// Returns a request by its waiter, if it waits at this gate.
-    fn request_at(&mut self, place: NodeId, waiter: Pin<&mut Waiter>) -> Option<&mut WaitingRequest> {
-        let leaf = self.leaf(place);
-        self.nodes[leaf].request_mut(waiter)
     }
 
     /// Removes requests of one leaf, and updates the nodes up to the root.
@@ -532,9 +522,9 @@ impl FairQueue {
         self.nodes[id].books_mut()
     }
 
-    /// Returns the requests that wait at a gate itself or at its keys.
+    /// Returns the number of requests that wait at a gate itself or at its keys.
     pub(in crate::gate) fn counted_waiting(&self, id: NodeId) -> u32 {
-        if self.family(id).is_none() {
+        if self.child_set(id).is_none() {
             return self.nodes[id].waiting;
         }
         let of_children =
@@ -560,13 +550,13 @@ impl FairQueue {
         NodeStatus { limit: self.limit(id), in_use, waiting }
     }
 
-    /// Returns the level of the ancestor that was closed: of several the one furthest up, because its descendants are closed with it.
+    /// Returns the level of the ancestor that was closed. Of several it is the highest one, because its descendants are closed with it.
     pub(in crate::gate) fn closed_level(&self, id: NodeId) -> Option<u8> {
         let closed = self.path(id).enumerate().filter(|(_, id)| self.nodes[*id].is_closed());
         closed.last().map(|(level, _)| to_level(level))
     }
 
-    /// Returns `true` if a gate or one above it was closed with its queue.
+    /// Returns `true` if `close` has ended the waits at a gate or at one above it.
     pub(in crate::gate) fn has_ended(&self, id: NodeId) -> bool {
         self.path(id).any(|id| self.books(id).is_some_and(|books| books.has_ended))
     }

@@ -22,23 +22,23 @@ impl NodeId {
     }
 }
 
-/// Identifies the children of one node.
+/// Identifies the [`ChildSet`](super::child_set::ChildSet) of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FamilyId(pub(super) u32);
+pub(super) struct ChildSetId(pub(super) u32);
 
-impl FamilyId {
-    /// No family: the node is a leaf.
+impl ChildSetId {
+    /// No children: the node is a leaf.
     pub(super) const NONE: Self = Self(u32::MAX);
 }
 
 /// One gate of a tree, or the requests made directly on a gate that has children.
 ///
-/// A node takes two cache lines. A request that does not wait touches the first only, but for the check of a key.
+/// A node takes two cache lines. A request that does not wait touches only the first, except for the check of a key.
 #[repr(C, align(64))]
 pub(super) struct GateNode {
     pub(super) parent: NodeId,
     /// The children. A node without children is a leaf, where requests wait.
-    pub(super) family: FamilyId,
+    pub(super) child_set: ChildSetId,
     pub(super) limit: u32,
     /// Permits in use, those of its descendants included.
     pub(super) in_use: u32,
@@ -46,21 +46,21 @@ pub(super) struct GateNode {
     pub(super) waiting: u32,
     /// The largest number of requests that may wait, those of its descendants included.
     pub(super) queue_bound: u32,
-    /// The share relative to its siblings.
+    /// The weight relative to its siblings. It is called share here, because a request has a weight as well.
     pub(super) share: u32,
-    /// The permits in use with which the node stands in the ranks of its parent.
+    /// The permits in use with which the node was inserted into the ranks of its parent.
     pub(super) ranked_use: u32,
     /// The neighbours in the ranks of the parent for the normal priority, or in the list of keys that may be idle.
     pub(super) links: Neighbours,
     /// Changes each time that the node is given to a key.
     pub(super) generation: u32,
-    /// In a leaf: at least the largest weight among the requests that do not wait for the limit. Meaningless while none waits.
+    /// In a leaf: an upper bound of the weights of the requests that do not wait for the limit. Meaningless while no request waits.
     pub(super) max_weight: u32,
     chosen_leaf: NodeId,
     chosen_weight: u32,
     chosen_priority: Option<Priority>,
     pub(super) mark: NodeMark,
-    /// The priorities of the requests that this node may be asked to grant now. It stands in the ranks of its parent for these.
+    /// The priorities of the requests that this node may be asked to grant now. For these it is in the ranks of its parent.
     pub(super) ready: PrioritySet,
     /// In a leaf: the priorities of the requests that wait.
     pub(super) waiting_priorities: PrioritySet,
@@ -77,7 +77,7 @@ pub(super) struct GateNode {
 
 const _: () = assert!(size_of::<GateNode>() == 128, "a node takes two cache lines");
 
-/// What a node keeps for the priorities other than the normal one, which most nodes never use.
+/// The links and queues of the priorities other than the normal one, which most nodes never use.
 pub(super) struct OtherPriorities(pub(super) [OtherPriority; CLASSES]);
 
 pub(super) struct OtherPriority {
@@ -91,7 +91,7 @@ impl Default for OtherPriorities {
     }
 }
 
-/// What a node stands for.
+/// The gate, the key or the requests that a node represents.
 pub(super) enum NodeKind {
     /// Not in use.
     Free,
@@ -103,14 +103,14 @@ pub(super) enum NodeKind {
     Key { key: Key, hash: u64 },
 }
 
-/// What is known about a node beside its numbers. No node has two marks.
+/// A flag of a node. No node has two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeMark {
     None,
     /// The declared gate is closed for requests that arrive.
     Closed,
     /// The key is in the list of keys that may be idle.
-    Listed,
+    MaybeIdle,
 }
 
 /// A request that stays chosen until it fits: the first one of its priority in this leaf.
@@ -130,7 +130,7 @@ pub(super) enum LeafOrder {
 }
 
 impl LeafOrder {
-    /// Returns where the first request stands.
+    /// Returns the end of the list at which the first request is.
     #[inline]
     pub(super) const fn first(self) -> ListEnd {
         match self {
@@ -139,7 +139,7 @@ impl LeafOrder {
         }
     }
 
-    /// Returns where the last request stands.
+    /// Returns the end of the list at which the last request is.
     #[inline]
     pub(super) const fn last(self) -> ListEnd {
         match self {
@@ -149,14 +149,14 @@ impl LeafOrder {
     }
 }
 
-/// A request that fits at every level.
+/// The request that is granted next. It fits at every level.
 #[derive(Clone, Copy)]
 pub(super) struct NextRequest {
     pub(super) leaf: NodeId,
     pub(super) priority: Priority,
     pub(super) order: LeafOrder,
     pub(super) weight: u32,
-    /// The node at which it was chosen before, or [`NodeId::NONE`].
+    /// The node at which the request was chosen before, or [`NodeId::NONE`].
     pub(super) chosen_at: NodeId,
 }
 
@@ -170,8 +170,8 @@ impl Neighbours {
     pub(super) const NONE: Self = Self { previous: NodeId::NONE, next: NodeId::NONE };
 }
 
-/// For each priority but the highest, how many requests of a higher one were granted at a node while this one was ready, since the
-/// last grant of its own.
+/// For each priority except the highest: how often the node granted a request of a higher priority while this priority was ready, since
+/// the last grant of this priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PassedGrants([u8; CLASSES - 1]);
 
@@ -200,7 +200,7 @@ impl PassedGrants {
         }
     }
 
-    /// Begins to count anew for a priority.
+    /// Resets the count of a priority.
     #[inline]
     pub(super) fn reset(&mut self, priority: Priority) {
         if let Some(passed) = self.0.get_mut(priority.index()) {
@@ -218,7 +218,7 @@ impl GateNode {
     pub(super) fn new(parent: NodeId, kind: NodeKind, limit: u32, share: u32) -> Self {
         Self {
             parent,
-            family: FamilyId::NONE,
+            child_set: ChildSetId::NONE,
             limit,
             in_use: 0,
             waiting: 0,
@@ -254,7 +254,7 @@ impl GateNode {
 
     #[inline]
     pub(super) fn is_leaf(&self) -> bool {
-        self.family == FamilyId::NONE
+        self.child_set == ChildSetId::NONE
     }
 
     #[inline]
@@ -281,9 +281,9 @@ impl GateNode {
         self.in_use == 0 && self.waiting == 0
     }
 
-    /// Returns `true` for a key that is idle and is not in the list of those that may be.
+    /// Returns `true` for an idle key that is not in the list of keys that may be idle.
     #[inline]
-    pub(super) fn must_be_listed(&self) -> bool {
+    pub(super) fn is_unlisted_idle_key(&self) -> bool {
         self.mark == NodeMark::None && self.is_key() && self.is_idle()
     }
 
@@ -294,7 +294,7 @@ impl GateNode {
         Some(ChosenRequest { leaf: self.chosen_leaf, priority, weight: self.chosen_weight })
     }
 
-    pub(super) const fn choose(&mut self, ChosenRequest { leaf, priority, weight }: ChosenRequest) {
+    pub(super) const fn set_chosen(&mut self, ChosenRequest { leaf, priority, weight }: ChosenRequest) {
         (self.chosen_leaf, self.chosen_weight, self.chosen_priority) = (leaf, weight, Some(priority));
     }
 
@@ -337,7 +337,7 @@ impl GateNode {
     }
 }
 
-/// The nodes, by their number.
+/// The nodes, by their index.
 pub(super) struct Nodes(Vec<GateNode>);
 
 impl Nodes {
@@ -392,7 +392,7 @@ impl DerefMut for Nodes {
     }
 }
 
-/// Returns the level that is so many steps up. A tree has at most 8 levels and that of the keys.
+/// Converts a number of steps upwards to a level. A tree has at most 8 levels of gates, and one of keys.
 pub(super) fn to_level(steps: usize) -> u8 {
     u8::try_from(steps).unwrap_or(u8::MAX)
 }

@@ -7,8 +7,8 @@ use crate::gate::queue::waiter::Removed;
 use crate::plan::Limit;
 
 impl FairQueue {
-    /// Grants nothing at a declared gate and below until it is [resumed](Self::resume): the limit in its node is 0 meanwhile. The
-    /// caller then admits the waiters elsewhere that fit. Visits all nodes.
+    /// Pauses a declared gate and its descendants until it is [resumed](Self::resume): sets the limit in its node to 0. The caller then
+    /// admits the waiters elsewhere in the tree that fit. Visits all nodes.
     pub(in crate::gate) fn pause(&mut self, id: NodeId) {
         let limit = self.nodes[id].limit;
         if limit == 0 {
@@ -19,7 +19,7 @@ impl FairQueue {
         }
         self.nodes[id].limit = 0;
         self.paused = self.paused.saturating_add(1);
-        // A request from here that is chosen further up must not keep others waiting.
+        // A request from here that is chosen at an ancestor cannot be granted during the pause, so it must not keep others waiting.
         let below: Vec<NodeId> = self.waiting_within(id).collect();
         self.update_path(id, PrioritySet::EMPTY, |_, node, _| {
             node.forget_chosen(|chosen| below.contains(&chosen.leaf));
@@ -39,7 +39,7 @@ impl FairQueue {
         let limit = self.limit(id);
         self.nodes[id].limit = limit;
         self.paused = self.paused.saturating_sub(1);
-        // Requests that were next have been put aside, as if they waited for the limit. This chooses anew.
+        // During the pause the first requests of the leaves were marked as waiting for a higher limit. Setting the limit clears the marks.
         self.set_limit(id, Limit::saturating(limit.into()), on_removed);
         if self.paused == 0 && self.sheds() {
             self.restart_shedders(clock());
@@ -54,12 +54,12 @@ impl FairQueue {
         }
     }
 
-    /// Returns the level of the ancestor that is paused, or 0 for the gate itself. Of several it is the lowest.
+    /// Returns the level of the ancestor that is paused; 0 is the gate itself. Of several it is the lowest.
     pub(in crate::gate) fn paused_level(&self, id: NodeId) -> Option<u8> {
         self.path(id).position(|id| self.nodes[id].limit == 0).map(to_level)
     }
 
-    /// Returns `true` if a gate of the tree is paused. Then nothing is shed: requests are old because they were kept.
+    /// Returns `true` if a gate of the tree is paused. Then no request is shed: requests may be old because of the pause.
     #[inline]
     pub(super) const fn is_any_paused(&self) -> bool {
         self.paused > 0

@@ -6,12 +6,12 @@ use super::node::NodeId;
 use crate::gate::key::Key;
 use crate::gate::sync::PlainCounter;
 
-/// Where the requests of one gate of a tree wait.
+/// A gate of a tree, as its handle refers to it.
 #[derive(Debug)]
 pub(in crate::gate) enum Place {
     /// A declared gate, whose node exists as long as the gate.
     Gate(NodeId),
-    /// A key, whose node exists only while the key is busy.
+    /// A key. A busy key has a node; an idle key may have lost its node to another key.
     Key(KeyPlace),
 }
 
@@ -27,7 +27,7 @@ pub(in crate::gate) struct KeyPlace {
 }
 
 impl KeyPlace {
-    /// Returns the last known node, and its generation then.
+    /// Returns the last known node, and the generation that it had.
     #[expect(clippy::cast_possible_truncation, reason = "two halves")]
     #[inline]
     pub(super) fn hint(&self) -> (NodeId, u32) {
@@ -41,7 +41,7 @@ impl KeyPlace {
 }
 
 impl Place {
-    /// Returns the node of a declared gate: of this one, or of the gate that has this key.
+    /// Returns the node of the declared gate: this one, or the gate that has this key.
     pub(in crate::gate) const fn declared(&self) -> NodeId {
         match self {
             Self::Gate(id) => *id,

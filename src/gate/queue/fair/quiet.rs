@@ -1,5 +1,5 @@
-//! The steps of a tree in which no request waits. They change the permits in use along the path, and nothing else: a node stands in the
-//! ranks of its parent only while a request waits below it, and only a request that waits is chosen.
+//! The steps of a quiet tree, in which no request waits. They change the permits in use along the path, and nothing else: a node is in the
+//! ranks of its parent only while a request waits below it, and only a waiting request can be chosen.
 
 use super::FairQueue;
 use super::node::{GateNode, NodeId};
@@ -7,7 +7,7 @@ use super::place::Place;
 
 impl FairQueue {
     /// Admits a request if it fits at every level. The caller counts it. Returns `false` if another step must decide. Then nothing has
-    /// changed, but that a key may have got a node.
+    /// changed, except that a key may have got a node.
     ///
     /// No request may wait in the tree, and `weight` must not be 0.
     #[expect(clippy::inline_always, reason = "benchmark row `key`")]
@@ -32,7 +32,7 @@ impl FairQueue {
         true
     }
 
-    /// Returns the permits that a request has taken at the nodes from its leaf up to the one that has no room for it.
+    /// Gives back the permits that a request took at the nodes from its leaf up to the node without room, which is not changed.
     #[cold]
     fn return_below(&mut self, full: NodeId, leaf: NodeId, weight: u32) {
         let mut id = leaf;
@@ -43,7 +43,7 @@ impl FairQueue {
         }
     }
 
-    /// Returns permits. Returns `false`, and changes nothing, if another step must do that.
+    /// Releases permits. Returns `false`, and changes nothing, if another step must release them.
     ///
     /// No request may wait in the tree.
     #[inline]
@@ -55,13 +55,14 @@ impl FairQueue {
         let nodes: &mut [GateNode] = &mut self.nodes;
         let node = &mut nodes[leaf];
         node.in_use = node.in_use.saturating_sub(weight);
-        let (must_be_listed, mut id) = (node.must_be_listed(), node.parent);
+        let (has_become_idle, mut id) = (node.is_unlisted_idle_key(), node.parent);
         while let Some(node) = nodes.get_mut(id.index()) {
             node.in_use = node.in_use.saturating_sub(weight);
             id = node.parent;
         }
-        if must_be_listed {
-            self.list(leaf);
+        // Last: the list needs the whole queue, of which the loop borrows the nodes.
+        if has_become_idle {
+            self.push_maybe_idle(leaf);
         }
         true
     }

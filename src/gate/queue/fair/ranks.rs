@@ -1,5 +1,5 @@
-//! The order in which the children of one node are granted: the least permits in use per weight first, and among equals the one
-//! that has stood there longest.
+//! The order in which the children of one node are granted: the fewest permits in use per weight first, and among equals the one that was
+//! inserted first. A sorted list of buckets, one for each usage.
 
 use std::cmp::Ordering;
 
@@ -9,8 +9,8 @@ use crate::gate::priority::Priority;
 
 /// The children of one node that are ready to be granted a request of one priority.
 ///
-/// Children with an equal share of use have one rank. There are as many ranks as different shares, which are few, so each operation
-/// takes constant time in practice.
+/// Children with an equal usage have one rank. There are as many ranks as different usages, which are few, so each operation takes
+/// constant time in practice.
 #[derive(Debug, Default)]
 pub(super) struct Ranks(Vec<Rank>);
 
@@ -48,7 +48,7 @@ impl Ranks {
         self.0.first()?.children.head()
     }
 
-    /// Adds a child behind those with the same share of use.
+    /// Adds a child behind those with the same usage.
     #[expect(
         clippy::inline_always,
         reason = "benchmark row `key-cycle`: the usual priority is known to the compiler"
@@ -56,14 +56,14 @@ impl Ranks {
     #[inline(always)]
     pub(super) fn insert(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId) {
         let usage = Usage { in_use: nodes[id].in_use, share: nodes[id].share };
-        let at = match self.find(usage) {
-            Ok(at) => at,
-            Err(at) => {
-                self.0.insert(at, Rank { usage, children: NodeList::EMPTY });
-                at
+        let index = match self.find(usage) {
+            Ok(index) => index,
+            Err(index) => {
+                self.0.insert(index, Rank { usage, children: NodeList::EMPTY });
+                index
             }
         };
-        self.0[at].children.push_back(nodes, priority, id);
+        self.0[index].children.push_back(nodes, priority, id);
     }
 
     /// Removes a child that was inserted with `in_use` permits in use.
@@ -73,18 +73,18 @@ impl Ranks {
     )]
     #[inline(always)]
     pub(super) fn remove(&mut self, nodes: &mut [GateNode], priority: Priority, id: NodeId, in_use: u32) {
-        let Ok(at) = self.find(Usage { in_use, share: nodes[id].share }) else { return };
-        let rank = &mut self.0[at];
+        let Ok(index) = self.find(Usage { in_use, share: nodes[id].share }) else { return };
+        let rank = &mut self.0[index];
         rank.children.remove(nodes, priority, id);
         if rank.children.head().is_none() {
-            self.0.remove(at);
+            self.0.remove(index);
         }
     }
 
     /// Returns the index of the rank with this usage, or where it belongs.
     #[inline]
     fn find(&self, usage: Usage) -> Result<usize, usize> {
-        // Most children that are ready have the least in use, or none.
+        // Most children belong in the first rank, or before it.
         let Some(first) = self.0.first() else { return Err(0) };
         let order = first.usage.cmp(usage);
         if order.is_lt() {

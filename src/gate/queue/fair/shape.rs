@@ -1,9 +1,9 @@
-//! The shape of the tree: nodes are added and removed, and found from one another.
+//! The shape of the tree: adds and removes nodes, and follows their links to parents and children.
 
 use std::{iter, mem};
 
-use super::family::Family;
-use super::node::{FamilyId, GateNode, NodeId, NodeKind, NodeMark, to_level};
+use super::child_set::ChildSet;
+use super::node::{ChildSetId, GateNode, NodeId, NodeKind, NodeMark, to_level};
 use super::{FairQueue, NodeRules};
 use crate::gate::books::Books;
 use crate::plan::Limit;
@@ -16,14 +16,16 @@ impl FairQueue {
         let id = self.insert(GateNode::new(parent, kind, limit.get(), share));
         self.nodes[id].queue_bound = queue_bound;
         if is_parent || keys.is_some() {
+            // The requests made directly on the gate wait in a leaf of their own, which competes with the children. The limit of the gate
+            // bounds it already, so its own limit is `MAX`.
             let direct = self.insert(GateNode::new(id, NodeKind::Direct, Limit::MAX.get(), 1));
-            let family = Family::new(direct, keys);
-            self.nodes[id].family = if let Some(index) = self.free_families.pop() {
-                self.families[index.0 as usize] = family;
+            let child_set = ChildSet::new(direct, keys);
+            self.nodes[id].child_set = if let Some(index) = self.free_child_sets.pop() {
+                self.child_sets[index.0 as usize] = child_set;
                 index
             } else {
-                self.families.push(family);
-                FamilyId(u32::try_from(self.families.len()).unwrap_or(u32::MAX).saturating_sub(1))
+                self.child_sets.push(child_set);
+                ChildSetId(u32::try_from(self.child_sets.len()).unwrap_or(u32::MAX).saturating_sub(1))
             };
             self.note_bound(id);
         }
@@ -35,7 +37,7 @@ impl FairQueue {
 
     /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle, unless
     /// permits were forgotten or futures were leaked. These stay counted.
-    pub(in crate::gate) fn drop_handles(&mut self, id: NodeId) {
+    pub(in crate::gate) fn remove_if_idle(&mut self, id: NodeId) {
         if id != NodeId::ROOT && self.nodes[id].is_idle() {
             self.remove(id);
         }
@@ -56,17 +58,17 @@ impl FairQueue {
         let node = &mut self.nodes[id];
         node.kind = NodeKind::Free; // drops its books
         node.mark = NodeMark::None;
-        let family = mem::replace(&mut node.family, FamilyId::NONE);
+        let child_set = mem::replace(&mut node.child_set, ChildSetId::NONE);
         self.shedding.retain(|shedding| shedding.gate != id);
         self.lengths.retain(|lengths| lengths.gate != id);
-        if let Some(direct) = self.families.get(family.0 as usize).map(|family| family.direct) {
-            self.free_families.push(family);
+        if let Some(direct) = self.child_sets.get(child_set.0 as usize).map(|child_set| child_set.direct) {
+            self.free_child_sets.push(child_set);
             self.nodes[direct].kind = NodeKind::Free;
             self.free_nodes.push(direct);
-            // Its keys are idle.
+            // The keys of the gate are idle, because the gate is. Their nodes are freed with it.
             for key in self.nodes.ids() {
                 if self.nodes[key].parent == id && self.nodes[key].is_key() {
-                    self.nodes[key].mark = NodeMark::None; // the list of its family ends with the family
+                    self.nodes[key].mark = NodeMark::None; // the list ends with the children of the gate
                     self.nodes[key].kind = NodeKind::Free;
                     self.free_nodes.push(key);
                 }
@@ -77,14 +79,14 @@ impl FairQueue {
 
     /// Returns the children of a node, or `None` if it is a leaf.
     #[inline]
-    pub(super) fn family(&self, id: NodeId) -> Option<&Family> {
-        self.families.get(self.nodes[id].family.0 as usize)
+    pub(super) fn child_set(&self, id: NodeId) -> Option<&ChildSet> {
+        self.child_sets.get(self.nodes[id].child_set.0 as usize)
     }
 
-    /// Returns where the requests made on a gate wait.
+    /// Returns the leaf where the requests made on a gate wait.
     #[inline]
-    pub(in crate::gate) fn leaf(&self, place: NodeId) -> NodeId {
-        self.family(place).map_or(place, |family| family.direct)
+    pub(in crate::gate) fn leaf(&self, gate: NodeId) -> NodeId {
+        self.child_set(gate).map_or(gate, |child_set| child_set.direct)
     }
 
     /// Returns this node and its ancestors, up to the root.
@@ -104,12 +106,15 @@ impl FairQueue {
         }
     }
 
+    /// Returns `true` if a node is `ancestor` or below it.
+    pub(super) fn is_within(&self, id: NodeId, ancestor: NodeId) -> bool {
+        self.path(id).any(|id| id == ancestor)
+    }
+
     /// Returns the nodes that are `top` or below it.
     pub(super) fn nodes_within(&self, top: NodeId) -> impl Iterator<Item = NodeId> {
-        let is_within = move |id: &NodeId| {
-            !matches!(self.nodes[*id].kind, NodeKind::Free) && self.path(*id).any(|id| id == top)
-        };
-        self.nodes.ids().filter(is_within)
+        let is_used = |id: &NodeId| !matches!(self.nodes[*id].kind, NodeKind::Free);
+        self.nodes.ids().filter(move |id| is_used(id) && self.is_within(*id, top))
     }
 
     /// Returns the nodes that are `top` or below it, and have requests that wait.
@@ -117,7 +122,7 @@ impl FairQueue {
         self.nodes.ids().filter(move |id| self.nodes[*id].waiting > 0 && self.is_within(*id, top))
     }
 
-    /// Returns the level of an ancestor, as the gate of this node counts: its own level is 0.
+    /// Returns the level of an ancestor, counted from the gate of this node, which has level 0.
     pub(in crate::gate) fn level(&self, id: NodeId, ancestor: NodeId) -> u8 {
         let steps = to_level(self.path(id).position(|id| id == ancestor).unwrap_or(0));
         match self.nodes[id].kind {

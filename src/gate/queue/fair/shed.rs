@@ -1,4 +1,5 @@
-//! Which requests are rejected early, and in which order a leaf admits its own.
+//! Load shedding: the requests that are rejected early, by controlled delay (`CoDel`, RFC 8289), and the order in which a leaf admits its
+//! requests: newest first while the queue is standing ("adaptive LIFO").
 
 use super::FairQueue;
 use super::node::{LeafOrder, NextRequest, NodeId};
@@ -9,7 +10,7 @@ use crate::gate::queue::waiter::{Removal, Removed};
 use crate::plan::Shed;
 
 impl FairQueue {
-    /// Has a gate shed the requests that wait there and below.
+    /// Adds a shedder for the requests that wait at a gate and below.
     pub(super) fn add_shedder(&mut self, gate: NodeId, shed: Shed) {
         self.shedding.push(SheddingGate { gate, shedder: Shedder::new(shed) });
     }
@@ -20,7 +21,7 @@ impl FairQueue {
         !self.shedding.is_empty()
     }
 
-    /// Returns which request of a leaf is the first one.
+    /// Returns the order in which a leaf grants its requests.
     #[inline]
     pub(super) fn order(&self, leaf: NodeId) -> LeafOrder {
         if self
@@ -34,25 +35,21 @@ impl FairQueue {
         }
     }
 
-    pub(super) fn is_within(&self, id: NodeId, ancestor: NodeId) -> bool {
-        self.path(id).any(|id| id == ancestor)
-    }
-
-    /// Returns `true` if this one of the gates that shed sheds the requests of a leaf.
-    fn sheds_of(&self, at: usize, leaf: NodeId) -> bool {
-        self.is_within(leaf, self.shedding[at].gate)
+    /// Returns `true` if the shedding gate with this index is the gate of a leaf or above it.
+    fn is_shed_by(&self, leaf: NodeId, index: usize) -> bool {
+        self.is_within(leaf, self.shedding[index].gate)
     }
 
     /// Completes the insertion of a request into the queue of a tree that sheds.
     #[cold]
     pub(super) fn finish_enqueue(&mut self, leaf: NodeId, priority: Priority, now: i64) {
+        // In newest-first order the new request is the first of its priority. So the marks of the previous first request are cleared.
         let is_first = self.order(leaf) == LeafOrder::NewestFirst;
         if is_first {
             self.nodes[leaf].awaits_limit = self.nodes[leaf].awaits_limit.without(priority);
         }
         self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
             node.waiting = node.waiting.saturating_add(1);
-            // The chosen request is not the first one any more.
             node.forget_chosen(|chosen| is_first && chosen.leaf == leaf && chosen.priority == priority);
         });
         self.note_length(leaf);
@@ -61,20 +58,22 @@ impl FairQueue {
 
     /// Observes that a request was put into the queue.
     fn observe_enqueued(&mut self, leaf: NodeId, priority: Priority, now: i64) {
-        for at in 0..self.shedding.len() {
-            if !self.sheds_of(at, leaf) {
+        for index in 0..self.shedding.len() {
+            if !self.is_shed_by(leaf, index) {
                 continue;
             }
-            let SheddingGate { gate, ref mut shedder } = self.shedding[at];
+            let SheddingGate { gate, ref mut shedder } = self.shedding[index];
             let waiting = self.nodes[gate].waiting;
             if waiting == 1 {
                 shedder.begin_queue(now);
             }
             shedder.push_arrival(priority, ArrivalRecord { since: now, leaf });
+            // A record of a request that has left is removed only at the front. Without a rebuild, requests that leave from the middle of
+            // the queue would let the records grow without a bound.
             if shedder.has_too_many_arrivals(waiting) {
-                self.collect_arrivals(at);
+                self.collect_arrivals(index);
             }
-            self.end_interval(at, now);
+            self.end_interval(index, now);
         }
     }
 
@@ -84,22 +83,24 @@ impl FairQueue {
         if self.is_any_paused() {
             return;
         }
-        for at in 0..self.shedding.len() {
-            if self.sheds_of(at, leaf) {
-                let oldest = |priority| self.oldest(at, priority).map(|oldest| oldest.since);
+        for index in 0..self.shedding.len() {
+            if self.is_shed_by(leaf, index) {
+                // The wait of the oldest request decides, of any priority: otherwise requests of a high priority, which are granted soon,
+                // would hide that the others wait.
+                let oldest = |priority| self.oldest(index, priority).map(|oldest| oldest.since);
                 let oldest = Priority::ALL.into_iter().filter_map(oldest).min();
                 let oldest = oldest.map_or(since, |oldest| oldest.min(since));
-                self.shedding[at].shedder.observe_wait(now.saturating_sub(oldest), now);
-                self.end_interval(at, now);
+                self.shedding[index].shedder.observe_wait(now.saturating_sub(oldest), now);
+                self.end_interval(index, now);
             }
         }
     }
 
-    /// Begins an interval for each gate that sheds, after a pause.
+    /// Begins a new interval for each gate that sheds, after a pause.
     pub(super) fn restart_shedders(&mut self, now: i64) {
-        for at in 0..self.shedding.len() {
-            if self.shedding[at].shedder.restart(now) {
-                self.reverse_order(at);
+        for index in 0..self.shedding.len() {
+            if self.shedding[index].shedder.restart(now) {
+                self.clear_choices(index);
             }
         }
     }
@@ -107,17 +108,17 @@ impl FairQueue {
     /// Observes that permits were released or acquired at a leaf: a gate above it may have room, and no request waiting.
     #[cold]
     pub(super) fn observe_room(&mut self, leaf: NodeId) {
-        for at in 0..self.shedding.len() {
-            let node = &self.nodes[self.shedding[at].gate];
-            if node.waiting == 0 && node.available() > 0 && self.sheds_of(at, leaf) {
-                self.shedding[at].shedder.observe_room();
+        for index in 0..self.shedding.len() {
+            let node = &self.nodes[self.shedding[index].gate];
+            if node.waiting == 0 && node.available() > 0 && self.is_shed_by(leaf, index) {
+                self.shedding[index].shedder.observe_room();
             }
         }
     }
 
     /// Removes the request that is granted next if its deadline has passed, and counts it.
     pub(super) fn remove_expired_next(&mut self, now: i64) -> Option<Removed> {
-        let NextRequest { leaf, priority, order, .. } = self.choose()?;
+        let NextRequest { leaf, priority, order, .. } = self.find_next()?;
         if self.nodes[leaf].first(priority, order)?.deadline > now {
             return None;
         }
@@ -128,8 +129,8 @@ impl FairQueue {
         Some(removed)
     }
 
-    /// Returns whether the queue of a gate, or of one above it, is standing, and after how many nanoseconds a request that is rejected now
-    /// should be made again.
+    /// Returns a pair: `true` if the queue of a gate, or of one above it, is standing; and the nanoseconds until the next retry time, or
+    /// `None` if no gate above sheds or no rate is known yet.
     pub(in crate::gate) fn shed_status(
         &self,
         gate: NodeId,
@@ -146,26 +147,26 @@ impl FairQueue {
         })
     }
 
-    /// Removes the requests that have waited too long in a standing queue, and counts them. Returns `true` if there was one.
+    /// Removes the requests that have waited too long in a standing queue, and counts them. Returns `true` if it removed any.
     #[cold]
     pub(super) fn shed_overdue(&mut self, now: i64, mut on_removed: impl FnMut(Removed)) -> bool {
         let mut has_shed = false;
         if self.is_any_paused() {
             return false;
         }
-        for at in 0..self.shedding.len() {
-            self.end_interval(at, now);
-            // Requests of one priority only: with those gone, the ones of a higher priority may be in time.
+        for index in 0..self.shedding.len() {
+            self.end_interval(index, now);
+            // Requests of one priority only: once these have left, those of a higher priority may be granted before they are overdue.
             let mut lowest = None;
-            while let Some((priority, arrival)) = self.next_shed(at, now) {
+            while let Some((priority, arrival)) = self.next_shed(index, now) {
                 if *lowest.get_or_insert(priority) != priority {
                     break;
                 }
-                let gate = self.shedding[at].gate;
-                let shedder = &mut self.shedding[at].shedder;
+                let gate = self.shedding[index].gate;
+                let shedder = &mut self.shedding[index].shedder;
                 shedder.pop_arrival(priority);
                 shedder.observe_shed(now);
-                let retry_after = shedder.retry_after(self.nodes[gate].waiting, now);
+                let retry_after = shedder.reserve_retry(self.nodes[gate].waiting, now);
                 let level = self.level(arrival.leaf, gate);
                 let removal = Removal::Shed { level, now, retry_after };
                 self.forget_first(arrival.leaf, priority, LeafOrder::OldestFirst);
@@ -174,10 +175,8 @@ impl FairQueue {
                 else {
                     break;
                 };
-                // The newest one is the first: it has left only if it was the last one.
-                let is_left = self.nodes[arrival.leaf].waiting_priorities.contains(priority);
-                let lost_first = if is_left { PrioritySet::EMPTY } else { PrioritySet::of(priority) };
-                self.finish_removal(arrival.leaf, lost_first, 1);
+                // While the queue is standing the newest request is the first one, and the oldest the last one.
+                self.finish_last_removal(arrival.leaf, priority);
                 self.count_at(arrival.leaf, |books| add(&mut books.queue.shed, 1));
                 on_removed(removed);
                 has_shed = true;
@@ -188,15 +187,15 @@ impl FairQueue {
 
     /// Returns the request that is shed next if the queue is standing: the oldest of the lowest priority, if it or one of a higher
     /// priority has waited too long.
-    fn next_shed(&mut self, at: usize, now: i64) -> Option<(Priority, ArrivalRecord)> {
-        if !self.shedding[at].shedder.is_standing() {
+    fn next_shed(&mut self, index: usize, now: i64) -> Option<(Priority, ArrivalRecord)> {
+        if !self.shedding[index].shedder.is_standing() {
             return None;
         }
         let mut lowest = None;
         for priority in Priority::ALL {
-            if let Some(oldest) = self.oldest(at, priority) {
+            if let Some(oldest) = self.oldest(index, priority) {
                 let lowest = *lowest.get_or_insert((priority, oldest));
-                if self.shedding[at].shedder.is_overdue(oldest.since, now) {
+                if self.shedding[index].shedder.is_overdue(oldest.since, now) {
                     return Some(lowest);
                 }
             }
@@ -204,47 +203,47 @@ impl FairQueue {
         None
     }
 
-    /// Returns the oldest request of a priority that waits at a gate or below.
-    fn oldest(&mut self, at: usize, priority: Priority) -> Option<ArrivalRecord> {
-        let gate = self.shedding[at].gate;
-        while let Some(arrival) = self.shedding[at].shedder.oldest_arrival(priority) {
-            // Older requests of this leaf have left: a newer one in front tells that this one has, too.
+    /// Returns the oldest request of a priority that waits at a gate or below. Removes the records of requests that have left before it.
+    fn oldest(&mut self, index: usize, priority: Priority) -> Option<ArrivalRecord> {
+        let gate = self.shedding[index].gate;
+        while let Some(arrival) = self.shedding[index].shedder.oldest_arrival(priority) {
+            // The oldest waiter of the leaf decides whether the request of this record still waits: if that waiter is newer, the request
+            // has left.
             let oldest = self.nodes[arrival.leaf].first(priority, LeafOrder::OldestFirst);
             if oldest.is_some_and(|oldest| oldest.since == arrival.since)
                 && self.is_within(arrival.leaf, gate)
             {
                 return Some(arrival);
             }
-            self.shedding[at].shedder.pop_arrival(priority);
+            self.shedding[index].shedder.pop_arrival(priority);
         }
         None
     }
 
-    /// Notes all requests anew, without those that have left. Visits all nodes.
+    /// Rebuilds the arrival records from the waiting requests, without those that have left. Visits all nodes.
     #[cold]
-    fn collect_arrivals(&mut self, at: usize) {
-        let SheddingGate { gate, ref mut shedder } = self.shedding[at];
+    fn collect_arrivals(&mut self, index: usize) {
+        let SheddingGate { gate, ref mut shedder } = self.shedding[index];
         shedder.clear_arrivals();
         for leaf in self.waiting_within(gate).collect::<Vec<_>>() {
-            let shedder = &mut self.shedding[at].shedder;
+            let shedder = &mut self.shedding[index].shedder;
             self.nodes[leaf].for_each_waiting(|priority, request| {
                 shedder.push_arrival(priority, ArrivalRecord { since: request.since, leaf });
             });
         }
-        self.shedding[at].shedder.sort_arrivals();
+        self.shedding[index].shedder.sort_arrivals();
     }
 
-    /// Ends the interval of a gate if its time is over. If the queue is standing then and was not, or the other way round, visits all
-    /// nodes.
-    fn end_interval(&mut self, at: usize, now: i64) {
-        if self.shedding[at].shedder.end_interval(now) {
-            self.reverse_order(at);
+    /// Ends the interval of a gate if its time is over. Visits all nodes if that changes whether the queue is standing.
+    fn end_interval(&mut self, index: usize, now: i64) {
+        if self.shedding[index].shedder.end_interval(now) {
+            self.clear_choices(index);
         }
     }
 
-    /// Chooses anew among all requests of a gate, because another request is the first in each leaf now.
-    fn reverse_order(&mut self, at: usize) {
-        let gate = self.shedding[at].gate;
+    /// Clears the chosen requests and the marks of a gate, because another request is the first in each leaf now.
+    fn clear_choices(&mut self, index: usize) {
+        let gate = self.shedding[index].gate;
         for leaf in self.waiting_within(gate).filter(|id| self.nodes[*id].is_leaf()).collect::<Vec<_>>() {
             self.nodes[leaf].awaits_limit = PrioritySet::EMPTY;
             self.update_path(leaf, PrioritySet::EMPTY, |_, node, _| {
@@ -255,29 +254,29 @@ impl FairQueue {
 
     /// Returns how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, the rate is not
     /// known yet, or the request is the first one: without any that waits, a rate that is too low would never be corrected.
-    pub(in crate::gate) fn predict_wait(&self, place: NodeId, priority: Priority) -> Option<i64> {
-        let leaf = self.leaf(place);
+    pub(in crate::gate) fn predict_wait(&self, gate: NodeId, priority: Priority) -> Option<i64> {
+        let leaf = self.leaf(gate);
         let node = &self.nodes[leaf];
-        // Requests of a lower priority are passed.
+        // If requests of a lower priority wait, this one overtakes them, so their number predicts nothing.
         let is_last = node.waiting_priorities.lowest().is_none_or(|lowest| lowest >= priority);
         let ahead = if is_last && self.order(leaf) == LeafOrder::OldestFirst { node.waiting } else { 0 };
         if ahead == 0 {
             return None;
         }
-        let predict = |at: usize| self.shedding[at].shedder.predict(ahead.saturating_add(1));
-        (0..self.shedding.len()).filter(|at| self.sheds_of(*at, leaf)).filter_map(predict).max()
+        let predict = |index: usize| self.shedding[index].shedder.predict(ahead.saturating_add(1));
+        (0..self.shedding.len()).filter(|index| self.is_shed_by(leaf, *index)).filter_map(predict).max()
     }
 
-    /// Returns after how many nanoseconds a request that is rejected on arrival should be made again. Returns `None` if no gate above
-    /// sheds, or the rate is not known yet.
+    /// Reserves the next retry time for a request that is rejected on arrival, and returns the nanoseconds until then. Returns `None` if no
+    /// gate above sheds, or the rate is not known yet.
     #[cold]
-    pub(in crate::gate) fn retry_after(&mut self, place: NodeId, now: i64) -> Option<i64> {
-        let leaf = self.leaf(place);
+    pub(in crate::gate) fn reserve_retry(&mut self, gate: NodeId, now: i64) -> Option<i64> {
+        let leaf = self.leaf(gate);
         let mut latest = None;
-        for at in 0..self.shedding.len() {
-            if self.sheds_of(at, leaf) {
-                let SheddingGate { gate, ref mut shedder } = self.shedding[at];
-                latest = latest.max(shedder.retry_after(self.nodes[gate].waiting, now));
+        for index in 0..self.shedding.len() {
+            if self.is_shed_by(leaf, index) {
+                let SheddingGate { gate: shedding, ref mut shedder } = self.shedding[index];
+                latest = latest.max(shedder.reserve_retry(self.nodes[shedding].waiting, now));
             }
         }
         latest

@@ -1,4 +1,5 @@
-//! When the queue of one gate is standing, and how fast it drains. Pure: the caller passes the instants, in nanoseconds.
+//! Detects a standing queue by the shortest wait of an interval, as controlled delay does (`CoDel`, RFC 8289), and measures how fast the
+//! queue drains. Pure: the caller passes the instants, in nanoseconds.
 
 use std::collections::VecDeque;
 
@@ -15,10 +16,10 @@ pub(super) struct Shedder {
     /// At the admissions of this interval, the shortest time that the oldest request had waited; `i64::MAX` if there was none.
     shortest_wait: i64,
     is_standing: bool,
-    /// While the queue is standing: when the last request was shed, or else when the queue began to stand.
+    /// While the queue is standing: when the last request was shed, or when the queue became standing if none was shed since.
     last_shed: i64,
     drain: DrainRate,
-    /// When the request that was rejected last is told to retry.
+    /// The last retry time that was reserved.
     last_retry: i64,
     /// For each priority, when and where requests arrived, the oldest first. Some of them have left the queue since.
     arrivals: [VecDeque<ArrivalRecord>; CLASSES],
@@ -57,7 +58,7 @@ impl Shedder {
         self.is_standing
     }
 
-    /// Observes that a request waits, and none did before: an interval begins, unless the queue is standing.
+    /// Observes the first request of a queue that was empty: an interval begins, unless the queue is standing.
     pub(super) fn begin_queue(&mut self, now: i64) {
         if !self.is_standing {
             (self.interval_start, self.shortest_wait) = (now, i64::MAX);
@@ -66,8 +67,8 @@ impl Shedder {
         self.drain.begin(now);
     }
 
-    /// Observes that a request was admitted after a wait. `waited` is how long the oldest request has waited then, which may be another
-    /// one: one that waits behind others with a higher priority.
+    /// Observes that a request was admitted after a wait. `waited` is the wait of the oldest request at this instant. That may be another
+    /// request, which waits behind others with a higher priority.
     pub(super) fn observe_wait(&mut self, waited: i64, now: i64) {
         self.shortest_wait = self.shortest_wait.min(waited.max(0));
         self.drain.count(now);
@@ -79,7 +80,8 @@ impl Shedder {
         self.drain.interrupt();
     }
 
-    /// Begins an interval anew after a pause: its waits say nothing about the load. Returns `true` if the queue was standing.
+    /// Begins a new interval after a pause, because the waits during the pause say nothing about the load. Returns `true` if the queue was
+    /// standing.
     pub(super) const fn restart(&mut self, now: i64) -> bool {
         let was_standing = self.is_standing;
         self.is_standing = false;
@@ -93,12 +95,11 @@ impl Shedder {
         self.last_shed = now;
     }
 
-    /// Ends the interval if its time is over. Returns `true` if the queue is standing now and was not, or the other way round.
+    /// Ends the interval if its time is over. Returns `true` if this changes whether the queue is standing.
     ///
-    /// A queue is standing after an interval in which requests waited all the time, some were admitted, and at each admission the oldest
-    /// had waited longer than the target. That lasts
-    /// until no request was shed for the length of an interval: the newest request is admitted first meanwhile, so the waits of those
-    /// that are admitted say nothing.
+    /// A queue becomes standing after an interval in which requests waited all the time, some were admitted, and at each admission the
+    /// oldest had waited longer than the target. It stays standing until no request was shed for a whole interval. The waits do not decide
+    /// that, because the newest request is admitted first meanwhile.
     pub(super) const fn end_interval(&mut self, now: i64) -> bool {
         let was_standing = self.is_standing;
         let start = if was_standing { self.last_shed } else { self.interval_start };
@@ -114,7 +115,7 @@ impl Shedder {
         was_standing != self.is_standing
     }
 
-    /// Returns `true` if the queue is standing, and requests were shed lately.
+    /// Returns `true` if the queue is standing, and a request was shed within the last interval, or the queue became standing then.
     pub(super) const fn is_standing_at(&self, now: i64) -> bool {
         self.is_standing && now.saturating_sub(self.last_shed) < self.interval
     }
@@ -124,23 +125,22 @@ impl Shedder {
         now.saturating_sub(since) > self.target
     }
 
-    /// Returns how long a request that is admitted as number `place` from now on will wait. Returns `None` if the rate is not known.
-    pub(super) fn predict(&self, place: u32) -> Option<i64> {
-        Some(self.drain.mean_gap()?.saturating_mul(place.into()))
+    /// Returns the expected wait of the request at a position of the queue, from 1 on. Returns `None` if the rate is not known.
+    pub(super) fn predict(&self, position: u32) -> Option<i64> {
+        Some(self.drain.mean_gap()?.saturating_mul(position.into()))
     }
 
-    /// Returns after how many nanoseconds a request that is rejected now should be made again, and notes that it was told so. Returns
-    /// `None` if the rate is not known.
-    pub(super) fn retry_after(&mut self, waiting: u32, now: i64) -> Option<i64> {
+    /// Reserves the next retry time, and returns the nanoseconds until then. Returns `None` if the rate is not known.
+    pub(super) fn reserve_retry(&mut self, waiting: u32, now: i64) -> Option<i64> {
         let wait = self.next_retry(waiting, now)?;
         self.last_retry = now.saturating_add(wait);
         Some(wait)
     }
 
-    /// Returns after how many nanoseconds the next request that is rejected should be made again.
+    /// Returns the nanoseconds until the next retry time, and does not reserve it.
     ///
-    /// That is when the queue will have drained, and each request that is rejected meanwhile is told a later time, so that they do not
-    /// all come back at once. The requests that are told to retry get half of the rate; the other half is left to new ones.
+    /// A rejected request should be made again at its retry time. That is when the queue will have drained. Each further request gets a
+    /// later time, so that they do not all come back at once. Retries get half of the rate; the other half is left to new requests.
     pub(super) fn next_retry(&self, waiting: u32, now: i64) -> Option<i64> {
         let gap = self.drain.mean_gap()?;
         let drained = gap.saturating_mul(waiting.into());
@@ -172,14 +172,14 @@ impl Shedder {
         }
     }
 
-    /// Returns `true` if more than half of the arrivals are of requests that have left.
+    /// Returns `true` if more than half of the arrival records, beyond a few, are of requests that have left.
     pub(super) fn has_too_many_arrivals(&self, waiting: u32) -> bool {
-        let noted = self.arrivals.iter().fold(0_usize, |sum, arrivals| sum.saturating_add(arrivals.len()));
-        noted > FEW_ARRIVALS.saturating_add((waiting as usize).saturating_mul(2))
+        let records = self.arrivals.iter().fold(0_usize, |sum, arrivals| sum.saturating_add(arrivals.len()));
+        records > FEW_ARRIVALS.saturating_add((waiting as usize).saturating_mul(2))
     }
 }
 
-/// The mean time between two admissions from the queue, as an exponentially weighted moving average. Only while the gate is busy: a gap
+/// The mean time between two admissions from the queue, as an exponentially weighted moving average. Only gaps of a busy gate count: a gap
 /// in which permits were available says nothing about the rate.
 #[derive(Debug, Default)]
 struct DrainRate {
@@ -206,11 +206,12 @@ impl DrainRate {
         }
     }
 
+    /// Discards the gap that has begun.
     const fn interrupt(&mut self) {
         self.last = None;
     }
 
-    /// Returns `None` until a gap was measured.
+    /// Returns the mean time between two admissions, or `None` until a gap was measured.
     const fn mean_gap(&self) -> Option<i64> {
         if self.gaps > 0 { Some(self.mean_gap) } else { None }
     }
@@ -218,8 +219,11 @@ impl DrainRate {
 
 /// How many gaps are averaged: enough that permits which are released together do not count as a high rate.
 const AVERAGED: i64 = 32;
+/// Up to this number of arrival records the list is not rebuilt.
 const FEW_ARRIVALS: usize = 64;
+/// 10 ms.
 const SHORTEST_RETRY: i64 = 10_000_000;
+/// 60 s.
 const LONGEST_RETRY: i64 = 60_000_000_000;
 
 #[cfg(test)]
@@ -306,17 +310,17 @@ mod tests {
         assert_eq!(shedder.predict(10), Some(predicted));
     }
 
-    /// Rejected requests are told different times, from when the queue has drained on, between 10 ms and 60 s.
+    /// Rejected requests get different retry times, not before the queue has drained, between 10 ms and 60 s.
     #[test]
     fn retries_are_spread() {
         let mut shedder = shedder();
-        assert_eq!(shedder.retry_after(100, 0), None);
+        assert_eq!(shedder.reserve_retry(100, 0), None);
         for number in 0..10 {
             shedder.observe_wait(0, number * 10 * MS);
         }
-        let told: Vec<i64> = (0..4).map(|_| shedder.retry_after(5, 100 * MS).unwrap() / MS).collect();
+        let told: Vec<i64> = (0..4).map(|_| shedder.reserve_retry(5, 100 * MS).unwrap() / MS).collect();
         assert_eq!(told, [50, 70, 90, 110]);
-        assert_eq!(shedder.retry_after(0, 100_000 * MS), Some(10 * MS));
-        assert_eq!(shedder.retry_after(u32::MAX, 200_000 * MS), Some(60_000 * MS));
+        assert_eq!(shedder.reserve_retry(0, 100_000 * MS), Some(10 * MS));
+        assert_eq!(shedder.reserve_retry(u32::MAX, 200_000 * MS), Some(60_000 * MS));
     }
 }

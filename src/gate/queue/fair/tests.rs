@@ -102,9 +102,7 @@ impl Coverage {
         assert!(SITUATIONS.contains(&situation), "not in the list: {situation}");
         *self.counts.entry(situation).or_default() += 1;
     }
-}
 
-impl Coverage {
     fn add(&mut self, other: Self) {
         self.steps += other.steps;
         for (situation, count) in other.counts {
@@ -202,7 +200,7 @@ impl<'c> Model<'c> {
                 parents.push(id);
             }
         }
-        parents.retain(|id| queue.family(*id).is_some_and(|family| family.key_rules.is_some()));
+        parents.retain(|id| queue.child_set(*id).is_some_and(|child_set| child_set.key_rules.is_some()));
         let most_busy = parents.iter().map(|id| (*id, 0)).collect();
         for parent in parents {
             for key in 0..5_u64 {
@@ -244,7 +242,7 @@ impl<'c> Model<'c> {
         }
         while !self.permits.is_empty() || !self.waiting.is_empty() {
             if self.permits.is_empty() {
-                self.cancel(); // what waits for a limit, or behind such a request
+                self.cancel(); // a request that waits for a higher limit, or behind such a request
             }
             self.release();
             self.check();
@@ -263,7 +261,7 @@ impl<'c> Model<'c> {
         let resolved = self.queue.resolve(&self.places[at]).filter(|id| !self.queue.nodes[*id].is_idle());
         let (is_new, had_room) = match (&self.places[at], resolved) {
             (Place::Key(key), None) => {
-                let max = self.queue.family(key.parent).unwrap().key_rules.unwrap().max();
+                let max = self.queue.child_set(key.parent).unwrap().key_rules.unwrap().max();
                 (true, self.oracle.busy_keys(key.parent) < max as usize)
             }
             _ => (false, true),
@@ -282,7 +280,7 @@ impl<'c> Model<'c> {
         if is_new {
             let Place::Key(key) = &self.places[at] else { unreachable!() };
             let limit = self.queue.key_limit(key.parent);
-            let rules = self.queue.family(key.parent).unwrap().key_rules;
+            let rules = self.queue.child_set(key.parent).unwrap().key_rules;
             let bound = rules
                 .and_then(|rules| rules.queue_bound())
                 .map_or(u32::MAX, |bound| u32::try_from(bound).unwrap());
@@ -321,12 +319,12 @@ impl<'c> Model<'c> {
                     self.settle("");
                     return;
                 }
-                QueueRoom::PushOut { at: level, bound, longest } => {
+                QueueRoom::PushOut { full, bound, longest } => {
                     let own = self.oracle.nodes[&leaf.0].requests.len();
                     let length = self.oracle.nodes[&longest.0].requests.len();
                     assert!(self.oracle.is_full(leaf) && length > own, "the wrong queue must make room");
-                    assert_eq!(length, self.oracle.longest(level), "not the longest queue");
-                    let removal = Removal::QueueFull { level: self.queue.level(longest, level), bound };
+                    assert_eq!(length, self.oracle.longest(full), "not the longest queue");
+                    let removal = Removal::QueueFull { level: self.queue.level(longest, full), bound };
                     drop(self.queue.push_out(longest, removal));
                     let number = self.oracle.last_of_lowest(longest);
                     self.take_ended(number, WaiterState::QueueFull, "the newest request is removed");
@@ -349,9 +347,13 @@ impl<'c> Model<'c> {
         self.oracle
             .enqueue(leaf, OracleRequest { number, priority, weight, waits_for_limit, since, deadline });
         if self.queue.sheds() {
-            self.reverse_orders();
+            self.copy_standing();
         } else {
-            assert_eq!(self.oracle.choose(self.coverage), None, "a request that fits is admitted on arrival");
+            assert_eq!(
+                self.oracle.find_next(self.coverage),
+                None,
+                "a request that fits is admitted on arrival"
+            );
         }
         self.settle("");
     }
@@ -436,11 +438,11 @@ impl<'c> Model<'c> {
             self.queue.pause(id);
             self.oracle.pause(id);
             self.coverage.note("paused");
-            self.settle(""); // others may go on
+            self.settle(""); // requests elsewhere may fit now
         } else {
             self.queue.resume(id, || self.now, |_| panic!("the end of a pause removes nothing"));
             self.oracle.resume(id);
-            self.reverse_orders();
+            self.copy_standing();
             self.settle("granted after a resume");
         }
     }
@@ -457,8 +459,8 @@ impl<'c> Model<'c> {
         self.settle("");
     }
 
-    /// Has the oracle note which queues are standing. That the [`Shedder`](shedder::Shedder) decides, which has tests of its own.
-    fn reverse_orders(&mut self) {
+    /// Copies to the oracle which queues are standing. The [`Shedder`](shedder::Shedder) decides this, and has its own tests.
+    fn copy_standing(&mut self) {
         for SheddingGate { gate, shedder } in &self.queue.shedding {
             if self.oracle.set_standing(*gate, shedder.is_standing()) {
                 self.coverage.note(if shedder.is_standing() {
@@ -493,7 +495,7 @@ impl<'c> Model<'c> {
 
     /// Removes the request that is next if it has expired.
     fn expire_next(&mut self) -> bool {
-        let next = self.oracle.choose(self.coverage);
+        let next = self.oracle.find_next(self.coverage);
         let first = next.map(|next| (next.leaf, self.oracle.first(next.leaf, next.priority)));
         let expected = first.filter(|(_, first)| first.deadline <= self.now);
         let expired = self.queue.remove_expired_next(self.now);
@@ -512,10 +514,9 @@ impl<'c> Model<'c> {
             if self.queue.sheds() && self.expire_next() {
                 continue;
             }
-            let expected = self.oracle.choose(self.coverage);
-            let chosen = self.queue.choose();
-            let granted =
-                chosen.and_then(|next| Some((next.leaf, self.queue.take(next, Removal::Admitted)?)));
+            let expected = self.oracle.find_next(self.coverage);
+            let found = self.queue.find_next();
+            let granted = found.and_then(|next| Some((next.leaf, self.queue.take(next, Removal::Admitted)?)));
             let Some((leaf, removed)) = granted else {
                 assert_eq!(expected, None, "no request was granted");
                 return;
@@ -530,7 +531,7 @@ impl<'c> Model<'c> {
             self.permits.push((granted.place, leaf, weight));
             if self.queue.sheds() {
                 self.queue.observe_granted(leaf, removed.since, self.now);
-                self.reverse_orders();
+                self.copy_standing();
             }
             if !situation.is_empty() {
                 self.coverage.note(situation);
@@ -604,7 +605,7 @@ struct OracleNode {
     chosen: Option<ChosenRequest>,
     awaits: Vec<Priority>,
     passed: [u8; CLASSES],
-    /// Since when the node is ready with its present usage, for each priority.
+    /// For each priority, when the node became ready with its present usage.
     since: [Option<u64>; CLASSES],
 }
 
@@ -661,6 +662,11 @@ impl Oracle {
         iter::successors(Some(leaf), |id| self.nodes[id].parent).collect()
     }
 
+    /// Returns the nodes that are `top` or below it.
+    fn within(&self, top: NodeId) -> Vec<u32> {
+        self.nodes.keys().copied().filter(|id| self.path(*id).contains(&top.0)).collect()
+    }
+
     fn busy_keys(&self, parent: NodeId) -> usize {
         self.nodes.values().filter(|node| node.is_key && node.parent == Some(parent.0)).count()
     }
@@ -697,7 +703,7 @@ impl Oracle {
         }
     }
 
-    /// Notes since when the nodes from a leaf to the root are ready.
+    /// Records for how long the nodes from a leaf to the root have been ready.
     fn refresh(&mut self, from: u32, use_changed: bool) {
         for id in self.path(from) {
             let (ready, waiting) = (self.ready(id), self.waiting_below(id));
@@ -733,7 +739,8 @@ impl Oracle {
         })
     }
 
-    /// A request goes at once if it fits, nothing waits before it in its leaf, and no node on the path keeps room for another.
+    /// Returns `true` if a request is admitted on arrival: it fits, no request is before it in its leaf, and no node on the path keeps room
+    /// for another request.
     fn admits(&self, leaf: NodeId, priority: Priority, weight: u32) -> bool {
         let node = &self.nodes[&leaf.0];
         let newest_first = self.newest_first(leaf);
@@ -755,8 +762,7 @@ impl Oracle {
     }
 
     fn longest(&self, top: NodeId) -> usize {
-        let leaves = self.nodes.iter().filter(|(id, _)| self.path(**id).contains(&top.0));
-        leaves.map(|(_, node)| node.requests.len()).max().unwrap()
+        self.within(top).iter().map(|id| self.nodes[id].requests.len()).max().unwrap()
     }
 
     fn last_of_lowest(&self, leaf: NodeId) -> u64 {
@@ -776,12 +782,12 @@ impl Oracle {
         self.path(leaf.0).iter().any(|id| self.standing.contains(id))
     }
 
-    /// Returns `true` if that has changed.
+    /// Sets whether the queue of a gate is standing. Returns `true` if this changes anything.
     fn set_standing(&mut self, gate: NodeId, is_standing: bool) -> bool {
         let has_changed =
             if is_standing { self.standing.insert(gate.0) } else { self.standing.remove(&gate.0) };
-        let all: Vec<u32> = if has_changed { self.nodes.keys().copied().collect() } else { Vec::new() };
-        for leaf in all.into_iter().filter(|id| self.path(*id).contains(&gate.0)).collect::<Vec<_>>() {
+        let affected = if has_changed { self.within(gate) } else { Vec::new() };
+        for leaf in affected {
             for priority in Priority::ALL {
                 self.lose_first(NodeId(leaf), priority);
             }
@@ -790,14 +796,15 @@ impl Oracle {
         has_changed
     }
 
-    /// Returns the requests of a gate that are shed: as long as one has waited too long, the oldest of the lowest priority, and of no
-    /// other one.
+    /// Removes and returns the requests of a gate that are shed: while any request has waited too long, the oldest of the lowest priority.
+    /// Stops when the lowest priority changes.
     fn shed(&mut self, gate: NodeId, now: i64) -> Vec<u64> {
         let (mut shed, mut lowest) = (Vec::new(), None);
         loop {
-            let within = self.nodes.iter().filter(|(id, _)| self.path(**id).contains(&gate.0));
-            let requests: Vec<(u32, OracleRequest)> =
-                within.flat_map(|(id, node)| node.requests.iter().map(|request| (*id, *request))).collect();
+            let within = self.within(gate).into_iter();
+            let requests: Vec<(u32, OracleRequest)> = within
+                .flat_map(|id| self.nodes[&id].requests.iter().map(move |request| (id, *request)))
+                .collect();
             let target = i64::try_from(TARGET.as_nanos()).unwrap();
             if !requests.iter().any(|(_, request)| now - request.since > target) {
                 return shed;
@@ -843,10 +850,8 @@ impl Oracle {
 
     fn set_limit(&mut self, gate: NodeId, limit: u32, key_limit: u32) -> Vec<u64> {
         self.nodes.get_mut(&gate.0).unwrap().limit = limit;
-        let below: Vec<u32> =
-            self.nodes.keys().copied().filter(|id| self.path(*id).contains(&gate.0)).collect();
         let mut removed = Vec::new();
-        for id in below {
+        for id in self.within(gate) {
             let lowest =
                 |oracle: &Self| oracle.path(id).iter().map(|id| oracle.nodes[id].limit).min().unwrap();
             let node = self.nodes.get_mut(&id).unwrap();
@@ -868,7 +873,7 @@ impl Oracle {
         removed
     }
 
-    /// Nothing is granted below, and nothing that waits there keeps others waiting.
+    /// Nothing is granted at the gate and below, and no request that waits there keeps others waiting.
     fn pause(&mut self, gate: NodeId) {
         if mem::replace(&mut self.nodes.get_mut(&gate.0).unwrap().is_paused, true) {
             return;
@@ -885,9 +890,7 @@ impl Oracle {
         if !mem::replace(&mut self.nodes.get_mut(&gate.0).unwrap().is_paused, false) {
             return;
         }
-        let below: Vec<u32> =
-            self.nodes.keys().copied().filter(|id| self.path(*id).contains(&gate.0)).collect();
-        for id in below {
+        for id in self.within(gate) {
             self.nodes.get_mut(&id).unwrap().awaits.clear();
             self.refresh(id, false);
         }
@@ -895,10 +898,8 @@ impl Oracle {
 
     fn close(&mut self, gate: NodeId) -> Vec<u64> {
         self.nodes.get_mut(&gate.0).unwrap().is_closed = true;
-        let below: Vec<u32> =
-            self.nodes.keys().copied().filter(|id| self.path(*id).contains(&gate.0)).collect();
         let mut removed = Vec::new();
-        for id in below {
+        for id in self.within(gate) {
             for request in self.nodes[&id].requests.clone() {
                 self.remove(NodeId(id), request.number);
                 removed.push(request.number);
@@ -918,8 +919,8 @@ impl Oracle {
         }
     }
 
-    /// Returns the request that is granted next. Notes the requests that are chosen before there is room for them.
-    fn choose(&mut self, coverage: &mut Coverage) -> Option<ChosenRequest> {
+    /// Returns the request that is granted next. Records the requests that are chosen before there is room for them.
+    fn find_next(&mut self, coverage: &mut Coverage) -> Option<ChosenRequest> {
         while !self.ready(NodeId::ROOT.0).is_empty() {
             let next = self.search(coverage);
             let path = self.path(next.leaf.0);

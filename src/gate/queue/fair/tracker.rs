@@ -14,9 +14,9 @@ use crate::gate::recent_clock::RecentClock;
 #[derive(Default)]
 pub(in crate::gate) struct Tracker {
     records: Vec<RecordSlot>,
-    /// The first slot that is free.
+    /// The head of the free list.
     free: Option<usize>,
-    /// The requests that wait, by their address, which does not change meanwhile.
+    /// The waiting requests, by their address, which does not change while they wait.
     waits: HashMap<usize, TrackedWait>,
     /// For the records of permits whose hold time is not measured.
     pub(super) clock: RecentClock,
@@ -24,7 +24,7 @@ pub(in crate::gate) struct Tracker {
 
 enum RecordSlot {
     Used(HolderRecord),
-    /// With the next slot that is free.
+    /// An entry of the free list: the index of the next free slot.
     Free(Option<usize>),
 }
 
@@ -56,7 +56,7 @@ pub(in crate::gate) struct EndedHold {
 /// Whether permits can leave the task that acquired them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gate) enum Ownership {
-    /// The permits borrow their gate, or were declared to stay.
+    /// The permits borrow the handle of their gate, or `stay_in_task` was called.
     Borrowed,
     Owned,
 }
@@ -73,7 +73,7 @@ pub(in crate::gate) struct TrackedWait {
 }
 
 impl Tracker {
-    /// Adds a record. Returns [`RecordId::NONE`] if there is no number left.
+    /// Adds a record, in the first free slot or in a new one. Returns [`RecordId::NONE`] if there is no number left.
     #[expect(
         clippy::inline_always,
         reason = "benchmark row `tracked`: the record is written once, where it stays"
@@ -97,7 +97,7 @@ impl Tracker {
         id
     }
 
-    /// Removes a record. Returns what the end of the permits is counted by.
+    /// Removes a record. Returns the fields that are needed to record the hold time.
     pub(in crate::gate) fn remove(&mut self, id: RecordId) -> Option<EndedHold> {
         let slot = id.slot()?;
         let used = self.records.get_mut(slot)?;

@@ -10,7 +10,7 @@ use crate::gate::priority::{CLASSES, Priority, PrioritySet};
 use crate::plan::Keys;
 
 /// The children of one node.
-pub(super) struct Family {
+pub(super) struct ChildSet {
     /// The node of the requests made directly on the parent.
     pub(super) direct: NodeId,
     /// The priorities for which a child is ready.
@@ -19,21 +19,21 @@ pub(super) struct Family {
     pub(super) ranks: [Ranks; CLASSES],
     /// The keys that have a node, also those that are idle.
     pub(super) keys: KeyIndex,
-    /// The keys that may be idle: each key that is, and some without a request that waits. So a permit of an idle key need not take
-    /// its node out of the list.
-    pub(super) listed: NodeList,
+    /// The keys that may be idle: every idle key, and some keys with permits in use but no waiting request. So acquiring a permit of an
+    /// idle key does not change the list.
+    pub(super) maybe_idle: NodeList,
     /// `None` if the parent has no keys.
     pub(super) key_rules: Option<Keys>,
 }
 
-impl Family {
+impl ChildSet {
     pub(super) fn new(direct: NodeId, key_rules: Option<Keys>) -> Self {
         Self {
             direct,
             ready: PrioritySet::EMPTY,
             ranks: Default::default(),
             keys: KeyIndex::default(),
-            listed: NodeList::EMPTY,
+            maybe_idle: NodeList::EMPTY,
             key_rules,
         }
     }
@@ -43,19 +43,19 @@ impl Family {
     pub(super) fn rank(&mut self, nodes: &mut [GateNode], id: NodeId, ready: PrioritySet) {
         let node = &mut nodes[id];
         if ready != node.ready || (node.in_use != node.ranked_use && !ready.is_empty()) {
-            self.rank_anew(nodes, id, ready);
+            self.rank_changed(nodes, id, ready);
         }
     }
 
     #[inline(never)]
-    fn rank_anew(&mut self, nodes: &mut [GateNode], id: NodeId, ready: PrioritySet) {
+    fn rank_changed(&mut self, nodes: &mut [GateNode], id: NodeId, ready: PrioritySet) {
         let node = &mut nodes[id];
         let was_ready = mem::replace(&mut node.ready, ready);
         let ranked_use = mem::replace(&mut node.ranked_use, node.in_use);
         // A child whose use has changed moves within each of its ranks.
         let unmoved = if ranked_use == node.in_use { was_ready.and(ready) } else { PrioritySet::EMPTY };
         let (left, entered) = (was_ready.minus(unmoved), ready.minus(unmoved));
-        // Mostly there are requests of the normal priority only.
+        // In the usual case all requests have the normal priority.
         if was_ready.or(ready) == PrioritySet::NORMAL {
             if !left.is_empty() {
                 self.leave(nodes, Priority::Normal, id, ranked_use);
@@ -86,7 +86,7 @@ impl Family {
         }
     }
 
-    /// Removes a child from the ranks of a priority, where it stood with `ranked_use` permits in use.
+    /// Removes a child from the ranks of a priority, into which it was inserted with `ranked_use` permits in use.
     #[expect(
         clippy::inline_always,
         reason = "benchmark row `key-cycle`: the usual priority is known to the compiler"
