@@ -30,7 +30,7 @@
 //! shared, tree                             one gate: the permits, the lock, the counters; gates that share a lock
 //! lock                                     the lock, and the steps that run under it
 //! state/                                   the rules of admission behind the lock
-//! queue/, permits/, holders/, books        the wait queue; the atomic word of the fast path, which is also the lock; records of the
+//! queue/, permits/, holders/, stats        the wait queue; the atomic word of the fast path, which is also the lock; records of the
 //!                                          permits in use, at gates that track them; statistics
 //! timer/, wake_list, wait_sampler          one timer per runtime; what is woken after the lock; which waits are measured
 //! outcomes, counters, recent_clock         samples of the outcomes of work; counters of the fast path; a clock for tracked holders
@@ -64,10 +64,10 @@ mod tree;
 mod lock;
 mod state;
 
-mod books;
 mod holders;
 mod permits;
 mod queue;
+mod stats;
 
 mod counters;
 mod outcomes;

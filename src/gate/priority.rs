@@ -38,7 +38,7 @@ pub enum Priority {
 
 impl Priority {
     /// Every priority, the lowest first. Each is at its own index.
-    pub(super) const ALL: [Self; CLASSES] = [Self::Batch, Self::Sheddable, Self::Normal, Self::Critical];
+    pub(super) const ALL: [Self; PRIORITIES] = [Self::Batch, Self::Sheddable, Self::Normal, Self::Critical];
 
     #[inline]
     pub(super) const fn index(self) -> usize {
@@ -86,7 +86,7 @@ pub struct InvalidPriority {
 impl_debug_as_display!(InvalidPriority);
 
 /// The number of priorities.
-pub(super) const CLASSES: usize = 4;
+pub(super) const PRIORITIES: usize = 4;
 
 /// A set of priorities, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,20 +169,20 @@ impl PrioritySet {
 }
 
 /// The number of sets.
-const SETS: usize = 1 << CLASSES;
+const SETS: usize = 1 << PRIORITIES;
 
 /// The highest priority of each set, as a table instead of a computation: benchmark row `key-cycle`.
 static HIGHEST: [Option<Priority>; SETS] = {
     let mut highest = [None; SETS];
-    let (mut set, mut class) = (0, 0);
+    let (mut set, mut priority) = (0, 0);
     while set < SETS {
-        while class < CLASSES {
-            if set >> class == 1 {
-                highest[set] = Some(Priority::ALL[class]);
+        while priority < PRIORITIES {
+            if set >> priority == 1 {
+                highest[set] = Some(Priority::ALL[priority]);
             }
-            class += 1;
+            priority += 1;
         }
-        (set, class) = (set + 1, 0);
+        (set, priority) = (set + 1, 0);
     }
     highest
 };

@@ -23,7 +23,7 @@ use super::priority::Priority;
 use super::queue::{FairQueue, FifoQueue};
 use super::state::GateState;
 use super::status::{GateStatus, Resize};
-use super::sync::{AtomicBool, Ordering, PlainCounter};
+use super::sync::{AtomicBool, Ordering, RelaxedU64};
 use super::tree::TreeNode;
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Limit};
@@ -39,7 +39,7 @@ pub(super) struct Shared {
     pub(super) counters: Arc<ShardedCounters>,
     /// The maximum wait that the gate allows, in nanoseconds, or [`NEVER`]. In a tree it is [`LONGEST`], so that each request takes
     /// the path of one with a deadline, which checks whether the gate is in a tree: benchmark row `cycle`.
-    max_wait: PlainCounter,
+    max_wait: RelaxedU64,
     /// `Some` if the outcomes of the work are sampled. A key shares that of its gate.
     pub(super) outcomes: Option<Arc<OutcomeSampler>>,
     pub(super) name: GateName,
@@ -74,7 +74,7 @@ impl Shared {
             has_listeners: AtomicBool::new(false),
             counters: Arc::default(),
             name,
-            max_wait: PlainCounter::new(to_bits(max_wait)),
+            max_wait: RelaxedU64::new(to_bits(max_wait)),
             number: next_number(),
             node: None,
             outcomes,
@@ -94,7 +94,7 @@ impl Shared {
             has_listeners: AtomicBool::new(false),
             counters,
             name,
-            max_wait: PlainCounter::new(to_bits(LONGEST)),
+            max_wait: RelaxedU64::new(to_bits(LONGEST)),
             number: 0,
             node: Some(node),
             outcomes,

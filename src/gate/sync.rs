@@ -1,7 +1,7 @@
 //! The synchronisation primitives of the gate: those of std, or of a model checker that replaces them.
 
 /// An atomic number that is accessed with `Relaxed` only. Model checkers do not replace it, so it adds no step to a model.
-pub(super) use std::sync::atomic::AtomicU64 as PlainCounter;
+pub(super) use std::sync::atomic::AtomicU64 as RelaxedU64;
 
 #[cfg(not(any(gate_loom, gate_shuttle)))]
 pub(super) use std::sync::Mutex;

@@ -27,7 +27,7 @@ use super::queue::fair::{NodeId, NodeRules, Ownership, Place};
 use super::queue::{FairQueue, Waiter};
 use super::state::{GateState, TrackedRequest};
 use super::status::{GateStatus, KeyStatus, Resize};
-use super::sync::{Ordering, PlainCounter};
+use super::sync::{Ordering, RelaxedU64};
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Holders, Limit};
 
@@ -63,7 +63,7 @@ pub(super) struct DeclaredGate {
     /// `Some` if the gate tracks its holders.
     holders: Option<Holders>,
     /// The maximum wait of the gate itself, in nanoseconds, or [`NEVER`](clock::NEVER).
-    max_wait: PlainCounter,
+    max_wait: RelaxedU64,
 }
 
 /// A gate or a key of a tree, as a handle refers to it.
@@ -168,7 +168,7 @@ impl TreeNode {
             has_keys,
             sheds,
             holders,
-            max_wait: PlainCounter::new(u64::MAX),
+            max_wait: RelaxedU64::new(u64::MAX),
         });
         Self { declared, tree, place: Place::Gate(id) }
     }
@@ -447,8 +447,8 @@ impl TreeNode {
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         self.tree.locked(|state, _| {
             // The limit of a key changes with that of its gate.
-            if let Some(books) = state.queue.books_mut(self.place.declared()) {
-                books.listeners.insert(listener);
+            if let Some(stats) = state.queue.stats_mut(self.place.declared()) {
+                stats.listeners.insert(listener);
             }
         });
     }
@@ -457,8 +457,8 @@ impl TreeNode {
     pub(super) fn listen_upwards(&self, listener: &Arc<Notify>) {
         self.tree.locked(|state, _| {
             for gate in self.declared.upwards() {
-                if let Some(books) = state.queue.books_mut(gate.id) {
-                    books.listeners.insert(listener);
+                if let Some(stats) = state.queue.stats_mut(gate.id) {
+                    stats.listeners.insert(listener);
                 }
             }
         });

@@ -6,8 +6,8 @@ use std::task::Waker;
 use super::Queue;
 use super::list::{ListEnd, Visit, WaitList, Waiter};
 use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
-use crate::gate::books::{Books, add, count};
 use crate::gate::permits::Word;
+use crate::gate::stats::{GateStats, add, increment};
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 
@@ -18,22 +18,22 @@ pub(in crate::gate) struct FifoQueue {
     len: usize,
     /// An upper bound of the weights of the queued requests that do not wait for the limit. Meaningless while the queue is empty.
     max_weight: u32,
-    books: Books,
+    stats: GateStats,
 }
 
 impl FifoQueue {
-    pub(in crate::gate) fn new(books: Books) -> Self {
-        Self { list: WaitList::new(), len: 0, max_weight: 0, books }
+    pub(in crate::gate) fn new(stats: GateStats) -> Self {
+        Self { list: WaitList::new(), len: 0, max_weight: 0, stats }
     }
 
     #[inline]
-    pub(in crate::gate) const fn books(&self) -> &Books {
-        &self.books
+    pub(in crate::gate) const fn stats(&self) -> &GateStats {
+        &self.stats
     }
 
     #[inline]
-    pub(in crate::gate) const fn books_mut(&mut self) -> &mut Books {
-        &mut self.books
+    pub(in crate::gate) const fn stats_mut(&mut self) -> &mut GateStats {
+        &mut self.stats
     }
 
     #[inline]
@@ -129,8 +129,8 @@ impl Queue for FifoQueue {
     }
 
     #[inline]
-    fn count(&mut self, (): (), mut change: impl FnMut(&mut Books)) {
-        change(&mut self.books);
+    fn update_stats(&mut self, (): (), mut change: impl FnMut(&mut GateStats)) {
+        change(&mut self.stats);
     }
 
     #[inline]
@@ -154,9 +154,9 @@ impl Queue for FifoQueue {
         }
         let Some(admitted) = self.pop() else { return false };
         *word = word.acquired(admitted.weight);
-        count(&mut self.books.queue.admitted);
+        increment(&mut self.stats.queue.admitted);
         if admitted.sample > 0 {
-            self.books.record_wait(admitted.since, admitted.sample, clock());
+            self.stats.record_wait(admitted.since, admitted.sample, clock());
         }
         on_removed(admitted);
         true
@@ -183,7 +183,7 @@ impl Queue for FifoQueue {
         let mut left = due.len();
         let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, &mut left);
         let expired = self.remove_where(Removal::Expired(now), visit, on_removed);
-        add(&mut self.books.queue.expired, expired);
+        add(&mut self.stats.queue.expired, expired);
     }
 
     fn mark_timer_lost(&mut self, timer: TimerId, wake: impl FnMut(Waker)) {
@@ -245,7 +245,7 @@ mod tests {
             fn wake(self: Arc<Self>) {}
         }
         let (mut queue, mut waiter, waker) = (
-            FifoQueue::new(Books::new(false)),
+            FifoQueue::new(GateStats::new(false)),
             pin!(Waiter::new(1, WaiterRules::DEFAULT)),
             Arc::new(IdleWaker),
         );

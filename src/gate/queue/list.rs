@@ -30,7 +30,7 @@ use std::task::Waker;
 use super::waiter::{Removal, Removed, WaitBounds, WaiterRules, WaiterState, WaitingRequest};
 use crate::gate::holders::record::RecordId;
 use crate::gate::priority::Priority;
-use crate::gate::sync::{AtomicU8, Ordering, PlainCounter, UnsafeCell};
+use crate::gate::sync::{AtomicU8, Ordering, RelaxedU64, UnsafeCell};
 use crate::gate::timer::TimerId;
 use crate::plan::Limit;
 
@@ -357,7 +357,7 @@ impl Visit {
 
 impl WaitList {
     pub(super) fn new() -> Self {
-        static NUMBERS: PlainCounter = PlainCounter::new(1);
+        static NUMBERS: RelaxedU64 = RelaxedU64::new(1);
         Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), head: None, tail: None }
     }
 

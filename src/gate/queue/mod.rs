@@ -16,8 +16,8 @@ pub(super) use fifo::FifoQueue;
 pub(super) use list::Waiter;
 pub(super) use waiter::{Removal, Removed, WaitBounds, WaiterRules, WaiterState, WaitingRequest};
 
-use super::books::Books;
 use super::permits::Word;
+use super::stats::GateStats;
 use super::timer::TimerId;
 
 /// A wait queue, with the permits that it grants and the counters of its gates.
@@ -31,7 +31,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     fn len(&self) -> usize;
 
     /// Updates the statistics of a gate. The events of a key are counted for the gate that has the key.
-    fn count(&mut self, place: Self::Place<'_>, change: impl FnMut(&mut Books));
+    fn update_stats(&mut self, place: Self::Place<'_>, change: impl FnMut(&mut GateStats));
 
     /// Releases permits. Returns `true` if a waiter may fit now.
     fn release(&mut self, word: &mut Word, place: Self::Place<'_>, weight: u32) -> bool;

@@ -4,19 +4,19 @@ use std::pin::Pin;
 use std::task::Waker;
 
 use super::drain_waiters::DrainWaiters;
-use crate::gate::books::{Books, add, count};
 use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::histogram::Histogram;
 use crate::gate::permits::Word;
 use crate::gate::queue::{FifoQueue, Queue, Removal, Removed, Waiter, WaitingRequest};
+use crate::gate::stats::{GateStats, add, increment};
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals};
 use crate::gate::timer::{TimerId, Timers};
 use crate::gate::wake_list::{ChangeListeners, WakeList};
 use crate::plan::{GateName, Limit};
 
 /// What the lock of a gate protects.
-// In this order, with those of `FifoQueue` and `Books`, the fields that a wait needs take two cache lines. Workers that share a gate pass
+// In this order, with those of `FifoQueue` and `GateStats`, the fields that a wait needs take two cache lines. Workers that share a gate pass
 // them from core to core: benchmark rows `tasks-cpu` and `tasks-wall`.
 #[repr(C)]
 pub(in crate::gate) struct GateState<Q: Queue> {
@@ -58,7 +58,7 @@ pub(in crate::gate) struct WaitDeadline {
 /// The rules of a standalone gate: it has no parent, children or keys.
 impl GateState<FifoQueue> {
     pub(in crate::gate) fn new(queue_bound: usize, measures_waits: bool) -> Self {
-        Self::with_queue(FifoQueue::new(Books::new(measures_waits)), queue_bound)
+        Self::with_queue(FifoQueue::new(GateStats::new(measures_waits)), queue_bound)
     }
 
     /// Admits or rejects a request that does not wait.
@@ -147,7 +147,7 @@ impl GateState<FifoQueue> {
     }
 
     fn count_rejection(&mut self, rejection: &Rejection) {
-        self.queue.books_mut().count_rejection(rejection);
+        self.queue.stats_mut().count_rejection(rejection);
     }
 
     /// Appends a request to the queue. Its wait has no deadline.
@@ -161,7 +161,7 @@ impl GateState<FifoQueue> {
         clock: impl FnOnce() -> i64,
     ) {
         // Only a measured wait reads the clock.
-        let (since, sample) = self.queue.books_mut().sampler.sample(clock).unwrap_or((0, 0));
+        let (since, sample) = self.queue.stats_mut().sampler.sample(clock).unwrap_or((0, 0));
         let weight = waiter.weight();
         let request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: 0 };
         self.queue.enqueue(waiter, request, waker);
@@ -177,7 +177,7 @@ impl GateState<FifoQueue> {
         deadline: WaitDeadline,
     ) {
         let WaitDeadline { since, instant, timer } = deadline;
-        let (_, sample) = self.queue.books_mut().sampler.sample(|| since).unwrap_or((since, 0));
+        let (_, sample) = self.queue.stats_mut().sampler.sample(|| since).unwrap_or((since, 0));
         let weight = waiter.weight();
         let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
         self.queue.enqueue(waiter, request, waker);
@@ -191,7 +191,7 @@ impl GateState<FifoQueue> {
         let is_admitted = self.queue.is_empty() && word.fits(weight);
         if is_admitted {
             *word = word.acquired(weight);
-            count(&mut self.queue.books_mut().admitted);
+            increment(&mut self.queue.stats_mut().admitted);
         }
         is_admitted
     }
@@ -208,17 +208,17 @@ impl GateState<FifoQueue> {
         let before = self.limit(*word);
         self.set_limit(word, limit);
         if before != limit {
-            count(&mut self.queue.books_mut().resized);
+            increment(&mut self.queue.stats_mut().resized);
         }
         // The requests that have become too large are removed first: they must not block those behind them.
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
-        add(&mut self.queue.books_mut().queue.too_large, removed);
+        add(&mut self.queue.stats_mut().queue.too_large, removed);
         // Lowering the limit can admit waiters only if one before them was removed.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
             self.admit_waiters_slow(word, clock, wake_list);
         }
-        let listeners = &self.queue.books().listeners;
+        let listeners = &self.queue.stats().listeners;
         if !listeners.is_empty() {
             listeners.notify(wake_list);
         }
@@ -234,21 +234,21 @@ impl GateState<FifoQueue> {
     ) {
         let Self { queue, timers, .. } = self;
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
-        add(&mut self.queue.books_mut().queue.closed, removed);
+        add(&mut self.queue.stats_mut().queue.closed, removed);
         self.has_ended = true;
         if word.has(Word::WAITERS) {
             self.admit_waiters_slow(word, clock, wake_list);
         }
-        self.queue.books().listeners.notify(wake_list);
+        self.queue.stats().listeners.notify(wake_list);
     }
 
     /// Returns the listeners that are notified each time the limit is set, and when the gate is closed.
     pub(in crate::gate) const fn listeners_mut(&mut self) -> &mut ChangeListeners {
-        &mut self.queue.books_mut().listeners
+        &mut self.queue.stats_mut().listeners
     }
 
     pub(in crate::gate) fn notify_listeners(&self, wake_list: &mut WakeList) {
-        self.queue.books().listeners.notify(wake_list);
+        self.queue.stats().listeners.notify(wake_list);
     }
 
     /// Returns the number of requests that wait.
@@ -265,13 +265,13 @@ impl GateState<FifoQueue> {
     ) -> GateStatus {
         let paused = word.is_paused();
         let word = self.unpaused(word);
-        let books = self.queue.books();
+        let stats = self.queue.stats();
         let waiting = self.queue.len();
-        let mut enqueued = books.queue.ended();
+        let mut enqueued = stats.queue.ended();
         add(&mut enqueued, waiting);
-        let queue = QueueTotals { enqueued, ..books.queue };
-        let no_permits = books.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
-        let admitted = books.admitted.saturating_add(counters.sum(Counter::Admitted));
+        let queue = QueueTotals { enqueued, ..stats.queue };
+        let no_permits = stats.rejected.no_permits.saturating_add(counters.sum(Counter::NoPermits));
+        let admitted = stats.admitted.saturating_add(counters.sum(Counter::Admitted));
         GateStatus {
             name,
             limit: Limit::saturating(word.limit().into()),
@@ -286,14 +286,14 @@ impl GateState<FifoQueue> {
             closed: word.has(Word::CLOSED),
             standing: false,
             retry_after: None,
-            resized: books.resized.saturating_add(counters.sum(Counter::Resized)),
+            resized: stats.resized.saturating_add(counters.sum(Counter::Resized)),
             totals: GateTotals {
                 admitted: admitted.saturating_add(queue.admitted),
                 borrowed: counters.sum(Counter::Borrowed),
                 queue,
-                rejected: RejectedTotals { no_permits, ..books.rejected },
+                rejected: RejectedTotals { no_permits, ..stats.rejected },
             },
-            waits: books.waits.as_deref().cloned().unwrap_or_default(),
+            waits: stats.waits.as_deref().cloned().unwrap_or_default(),
             holds: Histogram::default(),
             oldest_permit: None,
         }
@@ -402,7 +402,7 @@ impl<Q: Queue> GateState<Q> {
         waiter: Pin<&mut Waiter>,
     ) -> Option<Removed> {
         let removed = self.queue.cancel(place, waiter, Removal::Cancelled)?;
-        self.queue.count(place, |books| count(&mut books.queue.cancelled));
+        self.queue.update_stats(place, |stats| increment(&mut stats.queue.cancelled));
         Some(removed)
     }
 
@@ -420,7 +420,7 @@ impl<Q: Queue> GateState<Q> {
         match removed {
             Some(removed) => self.discard_removed(word, removed, clock, wake_list),
             None if waiter.state().has_permits() => {
-                self.queue.count(place, |books| count(&mut books.queue.abandoned));
+                self.queue.update_stats(place, |stats| increment(&mut stats.queue.abandoned));
                 let weight = waiter.weight();
                 waiter.finish();
                 if self.queue.release(word, place, weight) {

@@ -4,10 +4,10 @@ use std::pin::Pin;
 use std::task::Waker;
 
 use super::admission::GateState;
-use crate::gate::books::count;
 use crate::gate::error::{AtLevel, Rejection};
 use crate::gate::permits::Word;
 use crate::gate::queue::{Queue, Removal, Waiter, WaiterState};
+use crate::gate::stats::increment;
 use crate::gate::timer::{Rearm, RuntimeId, TimerId, TimerState};
 use crate::gate::wake_list::WakeList;
 
@@ -25,7 +25,7 @@ impl<Q: Queue> GateState<Q> {
         let registered = self.timers.register(runtime, instant, self.queue.node(place), make_waker);
         registered.ok_or_else(|| {
             let rejection = Rejection::QueueFull(AtLevel::own(self.queue.len() as u64));
-            self.queue.count(place, |books| books.count_rejection(&rejection));
+            self.queue.update_stats(place, |stats| stats.count_rejection(&rejection));
             rejection
         })
     }
@@ -119,7 +119,7 @@ impl<Q: Queue> GateState<Q> {
         wake_list: &mut WakeList,
     ) {
         if let Some(expired) = self.queue.cancel(place, waiter, Removal::Expired(now)) {
-            self.queue.count(place, |books| count(&mut books.queue.expired));
+            self.queue.update_stats(place, |stats| increment(&mut stats.queue.expired));
             self.discard_removed(word, expired, || now, wake_list);
         }
     }

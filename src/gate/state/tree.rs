@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::admission::{ArrivalDecision, GateState, WaitDeadline, unclaimed};
 use super::holders::TrackedRequest;
-use crate::gate::books::count;
 use crate::gate::clock::{self, NEVER};
 use crate::gate::counters::{Counter, ShardedCounters};
 use crate::gate::error::{AtLevel, Rejection};
@@ -15,6 +14,7 @@ use crate::gate::permits::Word;
 use crate::gate::priority::Priority;
 use crate::gate::queue::fair::{FairQueue, NodeId, NodeRules, Obstacle, Place, QueueArrival, QueueRoom};
 use crate::gate::queue::{Queue, Removal, Waiter, WaitingRequest};
+use crate::gate::stats::increment;
 use crate::gate::status::{GateStatus, GateTotals, QueueTotals, RejectedTotals, Resize};
 use crate::gate::timer::TimerId;
 use crate::gate::wake_list::WakeList;
@@ -64,9 +64,9 @@ impl GateState<FairQueue> {
         priority: Priority,
     ) -> Result<(), Rejection> {
         let decided = self.admit_or_reject(place, weight, priority);
-        self.queue.count(place, |books| match &decided {
-            Ok(()) => count(&mut books.admitted),
-            Err(rejection) => books.count_rejection(rejection),
+        self.queue.update_stats(place, |stats| match &decided {
+            Ok(()) => increment(&mut stats.admitted),
+            Err(rejection) => stats.count_rejection(rejection),
         });
         decided
     }
@@ -95,7 +95,7 @@ impl GateState<FairQueue> {
         let Ok(id) = self.node_for(place, weight) else { return false };
         let is_admitted = self.queue.admit(id, priority, weight);
         if is_admitted {
-            self.queue.count_at(id, |books| count(&mut books.admitted));
+            self.queue.update_stats_at(id, |stats| increment(&mut stats.admitted));
         }
         is_admitted
     }
@@ -108,7 +108,7 @@ impl GateState<FairQueue> {
         let Ok(id) = self.node_for(place, weight) else { return QueueArrival::Unclear };
         let arrival = self.queue.arrive(id, waiter.priority(), weight, waiter.removable_weight());
         if arrival == QueueArrival::Admitted {
-            self.queue.count_at(id, |books| count(&mut books.admitted));
+            self.queue.update_stats_at(id, |stats| increment(&mut stats.admitted));
         }
         arrival
     }
@@ -157,7 +157,7 @@ impl GateState<FairQueue> {
         };
         match decided {
             Ok(true) => {
-                self.queue.count(place, |books| count(&mut books.admitted));
+                self.queue.update_stats(place, |stats| increment(&mut stats.admitted));
                 ArrivalDecision::Admitted
             }
             Ok(false) => ArrivalDecision::MustWait,
@@ -165,7 +165,7 @@ impl GateState<FairQueue> {
                 if !may_reject() {
                     return ArrivalDecision::NotYet;
                 }
-                self.queue.count(place, |books| books.count_rejection(&rejection));
+                self.queue.update_stats(place, |stats| stats.count_rejection(&rejection));
                 ArrivalDecision::Rejected(rejection)
             }
         }
@@ -181,8 +181,8 @@ impl GateState<FairQueue> {
         waker: Waker,
         clock: impl FnOnce() -> i64,
     ) {
-        let books = self.queue.books_of(leaf);
-        let (since, sample) = books.and_then(|books| books.sampler.sample(clock)).unwrap_or((0, 0));
+        let stats = self.queue.stats_of(leaf);
+        let (since, sample) = stats.and_then(|stats| stats.sampler.sample(clock)).unwrap_or((0, 0));
         let weight = waiter.weight();
         let request = WaitingRequest { weight, timer: TimerId::NONE, sample, since, deadline: NEVER };
         self.queue.enqueue(leaf, waiter, request, waker);
@@ -210,7 +210,7 @@ impl GateState<FairQueue> {
         let Some(WaitDeadline { since, instant, timer }) = deadline else {
             return self.enqueue_in_leaf(word, leaf, waiter, waker, clock);
         };
-        let sampled = self.queue.books_of(leaf).and_then(|books| books.sampler.sample(|| since));
+        let sampled = self.queue.stats_of(leaf).and_then(|stats| stats.sampler.sample(|| since));
         let (weight, sample) = (waiter.weight(), sampled.map_or(0, |(_, sample)| sample));
         let request = WaitingRequest { weight, timer, sample, since, deadline: instant };
         self.queue.enqueue(leaf, waiter, request, waker);
@@ -237,11 +237,11 @@ impl GateState<FairQueue> {
             queue.set_limit(*id, to, |removed| Self::wake_removed(timers, removed, wake_list));
         }
         // The listeners are notified even if the limit did not change: they were promised a call each time that the limit is set.
-        if let Some(books) = self.queue.books_mut(*id) {
+        if let Some(stats) = self.queue.stats_mut(*id) {
             if from != to {
-                count(&mut books.resized);
+                increment(&mut stats.resized);
             }
-            books.listeners.notify(wake_list);
+            stats.listeners.notify(wake_list);
         }
         Resize { from, to, debt: self.queue.node(*id).in_use.saturating_sub(to.get()) }
     }
@@ -252,8 +252,8 @@ impl GateState<FairQueue> {
         let Some(id) = self.queue.resolve(place) else { return }; // a key without a node has no requests
         let Self { queue, timers, .. } = self;
         queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
-        for books in self.queue.books_within(id) {
-            books.listeners.notify(wake_list);
+        for stats in self.queue.stats_within(id) {
+            stats.listeners.notify(wake_list);
         }
     }
 
@@ -263,8 +263,8 @@ impl GateState<FairQueue> {
             Place::Key(_) => place.close_key(),
             Place::Gate(id) => {
                 self.queue.close_arrivals(*id);
-                for books in self.queue.books_within(*id) {
-                    books.listeners.notify(wake_list);
+                for stats in self.queue.stats_within(*id) {
+                    stats.listeners.notify(wake_list);
                 }
             }
         }
@@ -295,11 +295,11 @@ impl GateState<FairQueue> {
         let limit = self.limit_in_tree(place);
         let node = id.map(|id| self.queue.node(id)).unwrap_or_default();
         // The events of a key are counted for its gate.
-        let books = if place.as_key().is_some() { None } else { self.queue.books(place.declared()) };
+        let stats = if place.as_key().is_some() { None } else { self.queue.stats(place.declared()) };
         // The waiting requests that the statistics of this gate count: its own and those of its keys. Declared children have statistics
         // of their own.
         let waiting = id.map_or(0, |id| self.queue.counted_waiting(id));
-        let mut queue = books.map_or_else(QueueTotals::default, |books| books.queue);
+        let mut queue = stats.map_or_else(QueueTotals::default, |stats| stats.queue);
         queue.enqueued = queue.ended().saturating_add(waiting.into());
         let sum = |counter| counters.map_or(0, |counters| counters.sum(counter));
         let (standing, retry_after) = id.map_or((false, None), |id| self.queue.shed_status(id, &clock));
@@ -324,19 +324,19 @@ impl GateState<FairQueue> {
             closed: self.is_closed_in_tree(place),
             standing,
             retry_after: retry_after.map(|wait| Duration::from_nanos(wait.unsigned_abs())),
-            resized: books.map_or(0, |books| books.resized),
+            resized: stats.map_or(0, |stats| stats.resized),
             totals: GateTotals {
-                admitted: books
-                    .map_or(0, |books| books.admitted)
+                admitted: stats
+                    .map_or(0, |stats| stats.admitted)
                     .saturating_add(sum(Counter::Admitted))
                     .saturating_add(queue.admitted),
                 borrowed: sum(Counter::Borrowed),
                 queue,
-                rejected: books.map_or_else(RejectedTotals::default, |books| books.rejected),
+                rejected: stats.map_or_else(RejectedTotals::default, |stats| stats.rejected),
             },
-            waits: books.and_then(|books| books.waits.as_deref()).cloned().unwrap_or_default(),
-            holds: books
-                .and_then(|books| books.watch.as_deref())
+            waits: stats.and_then(|stats| stats.waits.as_deref()).cloned().unwrap_or_default(),
+            holds: stats
+                .and_then(|stats| stats.watch.as_deref())
                 .map(|watch| watch.holds.clone())
                 .unwrap_or_default(),
             oldest_permit: oldest.map(|since| clock::elapsed(since, clock())),

@@ -6,7 +6,7 @@ use super::key_index::KeyIndex;
 use super::node::{GateNode, NodeId};
 use super::node_list::NodeList;
 use super::ranks::Ranks;
-use crate::gate::priority::{CLASSES, Priority, PrioritySet};
+use crate::gate::priority::{PRIORITIES, Priority, PrioritySet};
 use crate::plan::Keys;
 
 /// The children of one node.
@@ -16,7 +16,7 @@ pub(super) struct ChildSet {
     /// The priorities for which a child is ready.
     pub(super) ready: PrioritySet,
     /// For each priority, the children that are ready for it.
-    pub(super) ranks: [Ranks; CLASSES],
+    pub(super) ranks: [Ranks; PRIORITIES],
     /// The keys that have a node, also those that are idle.
     pub(super) keys: KeyIndex,
     /// The keys that may be idle: every idle key, and some keys with permits in use but no waiting request. So acquiring a permit of an

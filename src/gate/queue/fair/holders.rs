@@ -16,17 +16,17 @@ use crate::gate::queue::waiter::{Removal, WaitingRequest};
 impl FairQueue {
     /// Makes a declared gate track its holders. The caller must do the same for its children.
     pub(in crate::gate) fn set_watch(&mut self, id: NodeId, watch: GateWatch) {
-        if let Some(books) = self.books_mut(id) {
-            books.watch = Some(Box::new(watch));
+        if let Some(stats) = self.stats_mut(id) {
+            stats.watch = Some(Box::new(watch));
         }
     }
 
     pub(in crate::gate) fn watch(&self, id: NodeId) -> Option<&GateWatch> {
-        self.books(id)?.watch.as_deref()
+        self.stats(id)?.watch.as_deref()
     }
 
     pub(in crate::gate) fn watch_mut(&mut self, id: NodeId) -> Option<&mut GateWatch> {
-        self.books_mut(id)?.watch.as_deref_mut()
+        self.stats_mut(id)?.watch.as_deref_mut()
     }
 
     pub(in crate::gate) const fn tracker(&self) -> &Tracker {
@@ -74,7 +74,7 @@ impl FairQueue {
 
     /// Returns the hold times and report times of a gate that tracks its holders; for a key, those of its gate.
     fn watch_of(&mut self, node: NodeId) -> Option<&mut GateWatch> {
-        self.books_of(node)?.watch.as_deref_mut()
+        self.stats_of(node)?.watch.as_deref_mut()
     }
 
     /// Records that permits were acquired or released at a gate and its ancestors while requests wait. `now` is `None` if the clock was not
@@ -89,8 +89,8 @@ impl FairQueue {
     #[cold]
     fn note_change_slow(&mut self, from: NodeId, now: Option<i64>) {
         self.for_path(from, |node| {
-            if let NodeKind::Gate { books } = &mut node.kind {
-                if let Some(watch) = books.watch.as_deref_mut() {
+            if let NodeKind::Gate { stats } = &mut node.kind {
+                if let Some(watch) = stats.watch.as_deref_mut() {
                     watch.changed = now;
                 }
             }

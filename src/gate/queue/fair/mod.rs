@@ -17,7 +17,7 @@
 //! *chosen* there: no other request is granted through this node before it is granted or leaves, so a heavy request is not starved. A
 //! request that is heavier than the limit of a node on its path only stops the requests behind it in its leaf.
 
-mod books;
+mod as_queue;
 mod child_set;
 mod choose;
 #[cfg(feature = "fleet")]
@@ -58,8 +58,8 @@ pub(in crate::gate) use tracker::{HolderRecord, Ownership, TrackedWait};
 
 use super::list::{Visit, Waiter};
 use super::waiter::{Removal, Removed, WaiterRules, WaitingRequest};
-use crate::gate::books::{Books, add};
 use crate::gate::priority::{Priority, PrioritySet};
+use crate::gate::stats::{GateStats, add};
 use crate::gate::timer::TimerId;
 use crate::plan::{Keys, Limit, Shed};
 
@@ -260,7 +260,7 @@ impl FairQueue {
         }
         let (priority, removed) = self.nodes[leaf].pop_last(order, removal)?;
         self.finish_last_removal(leaf, priority);
-        self.count_at(leaf, |books| add(&mut books.queue.pushed_out, 1));
+        self.update_stats_at(leaf, |stats| add(&mut stats.queue.pushed_out, 1));
         Some(removed)
     }
 
@@ -349,8 +349,8 @@ impl FairQueue {
         // The limit 0 in the node means that the gate is paused. Then `resume` sets the limit that is stored here.
         if self.nodes[gate].limit > 0 {
             self.nodes[gate].limit = limit.get();
-        } else if let Some(books) = self.books_mut(gate) {
-            books.paused_limit = limit.get();
+        } else if let Some(stats) = self.stats_mut(gate) {
+            stats.paused_limit = limit.get();
         }
         let key_limit = self.key_limit(gate).get();
         for node in self.nodes.iter_mut().filter(|node| node.parent == gate && node.is_key()) {
@@ -380,8 +380,8 @@ impl FairQueue {
         if !self.nodes[gate].is_key() {
             self.nodes[gate].mark = NodeMark::Closed; // a key is closed in its handle
         }
-        if let Some(books) = self.books_mut(gate) {
-            books.has_ended = true;
+        if let Some(stats) = self.stats_mut(gate) {
+            stats.has_ended = true;
         }
         for id in self.waiting_within(gate).collect::<Vec<_>>() {
             if self.nodes[id].is_leaf() {
@@ -454,12 +454,12 @@ impl FairQueue {
             on_removed(removed);
         });
         self.finish_removal(leaf, lost_first, count);
-        self.count_at(leaf, |books| {
+        self.update_stats_at(leaf, |stats| {
             let total = match removal {
-                Removal::Expired(_) => &mut books.queue.expired,
-                Removal::Closed { .. } => &mut books.queue.closed,
-                Removal::TooLarge { .. } => &mut books.queue.too_large,
-                Removal::QueueFull { .. } => &mut books.queue.pushed_out,
+                Removal::Expired(_) => &mut stats.queue.expired,
+                Removal::Closed { .. } => &mut stats.queue.closed,
+                Removal::TooLarge { .. } => &mut stats.queue.too_large,
+                Removal::QueueFull { .. } => &mut stats.queue.pushed_out,
                 // Counted by the caller.
                 Removal::Admitted | Removal::Granted(_) | Removal::Cancelled | Removal::Shed { .. } => return,
             };
@@ -482,23 +482,23 @@ impl FairQueue {
         self.remove_where(leaf, removal, visit, on_removed);
     }
 
-    /// Changes the books of the gate whose requests wait in this node: for a key, the books of its parent.
+    /// Changes the statistics of the gate whose requests wait in this node: for a key, the statistics of its parent.
     #[inline]
-    pub(in crate::gate) fn count_at(&mut self, id: NodeId, mut change: impl FnMut(&mut Books)) {
-        if let Some(books) = self.books_of(id) {
-            change(books);
+    pub(in crate::gate) fn update_stats_at(&mut self, id: NodeId, mut change: impl FnMut(&mut GateStats)) {
+        if let Some(stats) = self.stats_of(id) {
+            change(stats);
         }
     }
 
-    /// Returns the books of the gate whose requests wait in this node: for a key, the books of its parent.
+    /// Returns the statistics of the gate whose requests wait in this node: for a key, the statistics of its parent.
     #[inline]
-    pub(in crate::gate) fn books_of(&mut self, id: NodeId) -> Option<&mut Books> {
+    pub(in crate::gate) fn stats_of(&mut self, id: NodeId) -> Option<&mut GateStats> {
         let node = &self.nodes[id];
         let counted = match node.kind {
             NodeKind::Direct | NodeKind::Key { .. } => node.parent,
             NodeKind::Gate { .. } | NodeKind::Free => id,
         };
-        self.nodes[counted].books_mut()
+        self.nodes[counted].stats_mut()
     }
 
     /// Returns `true` if a permit is in use or a request waits here.
@@ -507,19 +507,19 @@ impl FairQueue {
         !matches!(node.kind, NodeKind::Free) && !node.is_idle()
     }
 
-    /// Returns the books of a declared gate.
-    pub(in crate::gate) fn books(&self, id: NodeId) -> Option<&Books> {
-        self.nodes[id].books()
+    /// Returns the statistics of a declared gate.
+    pub(in crate::gate) fn stats(&self, id: NodeId) -> Option<&GateStats> {
+        self.nodes[id].stats()
     }
 
-    /// Returns the books of a gate and of those below it. Visits all nodes.
-    pub(in crate::gate) fn books_within(&self, top: NodeId) -> impl Iterator<Item = &Books> {
-        self.nodes_within(top).filter_map(|id| self.nodes[id].books())
+    /// Returns the statistics of a gate and of those below it. Visits all nodes.
+    pub(in crate::gate) fn stats_within(&self, top: NodeId) -> impl Iterator<Item = &GateStats> {
+        self.nodes_within(top).filter_map(|id| self.nodes[id].stats())
     }
 
-    /// Returns the books of a declared gate.
-    pub(in crate::gate) fn books_mut(&mut self, id: NodeId) -> Option<&mut Books> {
-        self.nodes[id].books_mut()
+    /// Returns the statistics of a declared gate.
+    pub(in crate::gate) fn stats_mut(&mut self, id: NodeId) -> Option<&mut GateStats> {
+        self.nodes[id].stats_mut()
     }
 
     /// Returns the number of requests that wait at a gate itself or at its keys.
@@ -558,7 +558,7 @@ impl FairQueue {
 
     /// Returns `true` if `close` has ended the waits at a gate or at one above it.
     pub(in crate::gate) fn has_ended(&self, id: NodeId) -> bool {
-        self.path(id).any(|id| self.books(id).is_some_and(|books| books.has_ended))
+        self.path(id).any(|id| self.stats(id).is_some_and(|stats| stats.has_ended))
     }
 
     /// Returns the number of requests that wait in the tree.

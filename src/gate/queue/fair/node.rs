@@ -2,10 +2,10 @@
 
 use std::ops::{Deref, DerefMut, Index, IndexMut};
 
-use crate::gate::books::Books;
 use crate::gate::key::Key;
-use crate::gate::priority::{CLASSES, Priority, PrioritySet};
+use crate::gate::priority::{PRIORITIES, Priority, PrioritySet};
 use crate::gate::queue::list::{ListEnd, WaitList};
+use crate::gate::stats::GateStats;
 
 /// Identifies a node of a tree. A number is used again after its node was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +78,7 @@ pub(super) struct GateNode {
 const _: () = assert!(size_of::<GateNode>() == 128, "a node takes two cache lines");
 
 /// The links and queues of the priorities other than the normal one, which most nodes never use.
-pub(super) struct OtherPriorities(pub(super) [OtherPriority; CLASSES]);
+pub(super) struct OtherPriorities(pub(super) [OtherPriority; PRIORITIES]);
 
 pub(super) struct OtherPriority {
     pub(super) links: Neighbours,
@@ -96,7 +96,7 @@ pub(super) enum NodeKind {
     /// Not in use.
     Free,
     /// A declared gate. It is removed when its last handle is gone.
-    Gate { books: Box<Books> },
+    Gate { stats: Box<GateStats> },
     /// The requests made directly on the parent node.
     Direct,
     /// A key of the parent node. While it is idle, its node may be given to another key.
@@ -173,7 +173,7 @@ impl Neighbours {
 /// For each priority except the highest: how often the node granted a request of a higher priority while this priority was ready, since
 /// the last grant of this priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PassedGrants([u8; CLASSES - 1]);
+pub(super) struct PassedGrants([u8; PRIORITIES - 1]);
 
 impl PassedGrants {
     /// How often requests of a lower priority are passed before one of them is granted.
@@ -319,19 +319,19 @@ impl GateNode {
         }
     }
 
-    /// Returns the books of a declared gate.
+    /// Returns the statistics of a declared gate.
     #[inline]
-    pub(super) fn books_mut(&mut self) -> Option<&mut Books> {
+    pub(super) fn stats_mut(&mut self) -> Option<&mut GateStats> {
         match &mut self.kind {
-            NodeKind::Gate { books } => Some(books),
+            NodeKind::Gate { stats } => Some(stats),
             _ => None,
         }
     }
 
-    /// Returns the books of a declared gate.
-    pub(super) fn books(&self) -> Option<&Books> {
+    /// Returns the statistics of a declared gate.
+    pub(super) fn stats(&self) -> Option<&GateStats> {
         match &self.kind {
-            NodeKind::Gate { books } => Some(books),
+            NodeKind::Gate { stats } => Some(stats),
             _ => None,
         }
     }

@@ -14,8 +14,8 @@ impl FairQueue {
         if limit == 0 {
             return;
         }
-        if let Some(books) = self.books_mut(id) {
-            books.paused_limit = limit;
+        if let Some(stats) = self.stats_mut(id) {
+            stats.paused_limit = limit;
         }
         self.nodes[id].limit = 0;
         self.paused = self.paused.saturating_add(1);
@@ -49,7 +49,7 @@ impl FairQueue {
     /// Returns the limit of a node, also that of a paused gate.
     pub(in crate::gate) fn limit(&self, id: NodeId) -> u32 {
         match self.nodes[id].limit {
-            0 => self.books(id).map_or(0, |books| books.paused_limit),
+            0 => self.stats(id).map_or(0, |stats| stats.paused_limit),
             limit => limit,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::node::NodeId;
 use crate::gate::key::Key;
-use crate::gate::sync::PlainCounter;
+use crate::gate::sync::RelaxedU64;
 
 /// A gate of a tree, as its handle refers to it.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(in crate::gate) struct KeyPlace {
     pub(super) key: Key,
     pub(super) hash: u64,
     /// The last known node and its generation, which saves a search if the node is still that of the key.
-    hint: PlainCounter,
+    hint: RelaxedU64,
     /// Whether the handle of the key was closed. Accessed under the lock of the tree.
     is_closed: AtomicBool,
 }
@@ -54,7 +54,7 @@ impl Place {
             parent,
             key,
             hash,
-            hint: PlainCounter::new(NO_HINT),
+            hint: RelaxedU64::new(NO_HINT),
             is_closed: AtomicBool::new(false),
         })
     }

@@ -5,14 +5,14 @@ use std::{iter, mem};
 use super::child_set::ChildSet;
 use super::node::{ChildSetId, GateNode, NodeId, NodeKind, NodeMark, to_level};
 use super::{FairQueue, NodeRules};
-use crate::gate::books::Books;
+use crate::gate::stats::GateStats;
 use crate::plan::Limit;
 
 impl FairQueue {
     /// Adds a child of a parent.
     pub(in crate::gate) fn add(&mut self, parent: NodeId, rules: NodeRules) -> NodeId {
         let NodeRules { limit, share, queue_bound, is_parent, keys, shed, measures_waits } = rules;
-        let kind = NodeKind::Gate { books: Box::new(Books::new(measures_waits)) };
+        let kind = NodeKind::Gate { stats: Box::new(GateStats::new(measures_waits)) };
         let id = self.insert(GateNode::new(parent, kind, limit.get(), share));
         self.nodes[id].queue_bound = queue_bound;
         if is_parent || keys.is_some() {
@@ -56,7 +56,7 @@ impl FairQueue {
     /// Removes the node of a declared gate.
     fn remove(&mut self, id: NodeId) {
         let node = &mut self.nodes[id];
-        node.kind = NodeKind::Free; // drops its books
+        node.kind = NodeKind::Free; // drops its stats
         node.mark = NodeMark::None;
         let child_set = mem::replace(&mut node.child_set, ChildSetId::NONE);
         self.shedding.retain(|shedding| shedding.gate != id);

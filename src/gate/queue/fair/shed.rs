@@ -4,9 +4,9 @@
 use super::FairQueue;
 use super::node::{LeafOrder, NextRequest, NodeId};
 use super::shedder::{ArrivalRecord, Shedder, SheddingGate};
-use crate::gate::books::add;
 use crate::gate::priority::{Priority, PrioritySet};
 use crate::gate::queue::waiter::{Removal, Removed};
+use crate::gate::stats::add;
 use crate::plan::Shed;
 
 impl FairQueue {
@@ -125,7 +125,7 @@ impl FairQueue {
         self.forget_first(leaf, priority, order);
         let removed = self.nodes[leaf].pop_first(priority, order, Removal::Expired(now))?;
         self.finish_removal(leaf, PrioritySet::of(priority), 1);
-        self.count_at(leaf, |books| add(&mut books.queue.expired, 1));
+        self.update_stats_at(leaf, |stats| add(&mut stats.queue.expired, 1));
         Some(removed)
     }
 
@@ -177,7 +177,7 @@ impl FairQueue {
                 };
                 // While the queue is standing the newest request is the first one, and the oldest the last one.
                 self.finish_last_removal(arrival.leaf, priority);
-                self.count_at(arrival.leaf, |books| add(&mut books.queue.shed, 1));
+                self.update_stats_at(arrival.leaf, |stats| add(&mut stats.queue.shed, 1));
                 on_removed(removed);
                 has_shed = true;
             }

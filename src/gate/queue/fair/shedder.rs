@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::node::NodeId;
 use crate::gate::clock;
-use crate::gate::priority::{CLASSES, Priority};
+use crate::gate::priority::{PRIORITIES, Priority};
 use crate::plan::Shed;
 
 /// Observes the waits of the requests that one gate admits.
@@ -22,7 +22,7 @@ pub(super) struct Shedder {
     /// The last retry time that was reserved.
     last_retry: i64,
     /// For each priority, when and where requests arrived, the oldest first. Some of them have left the queue since.
-    arrivals: [VecDeque<ArrivalRecord>; CLASSES],
+    arrivals: [VecDeque<ArrivalRecord>; PRIORITIES],
 }
 
 /// A gate that sheds.

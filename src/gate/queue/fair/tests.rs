@@ -22,7 +22,7 @@ use super::node::ChosenRequest;
 use super::*;
 use crate::gate::error::Rejection;
 use crate::gate::key::Key;
-use crate::gate::priority::CLASSES;
+use crate::gate::priority::PRIORITIES;
 use crate::gate::queue::{Queue, WaiterState};
 use crate::plan::Part;
 
@@ -604,9 +604,9 @@ struct OracleNode {
     requests: Vec<OracleRequest>,
     chosen: Option<ChosenRequest>,
     awaits: Vec<Priority>,
-    passed: [u8; CLASSES],
+    passed: [u8; PRIORITIES],
     /// For each priority, when the node became ready with its present usage.
-    since: [Option<u64>; CLASSES],
+    since: [Option<u64>; PRIORITIES],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -649,8 +649,8 @@ impl Oracle {
             requests: Vec::new(),
             chosen: None,
             awaits: Vec::new(),
-            passed: [0; CLASSES],
-            since: [None; CLASSES],
+            passed: [0; PRIORITIES],
+            since: [None; PRIORITIES],
         };
         assert!(self.nodes.insert(id.0, node).is_none());
         if let Some(parent) = parent {
@@ -709,7 +709,7 @@ impl Oracle {
             let (ready, waiting) = (self.ready(id), self.waiting_below(id));
             let node = self.nodes.get_mut(&id).unwrap();
             if waiting == 0 {
-                node.passed = [0; CLASSES];
+                node.passed = [0; PRIORITIES];
             }
             for priority in Priority::ALL {
                 let since = &mut node.since[priority.index()];

@@ -6,9 +6,9 @@ use std::task::Waker;
 use super::FairQueue;
 use super::node::NodeId;
 use super::place::Place;
-use crate::gate::books::{Books, count};
 use crate::gate::permits::Word;
 use crate::gate::queue::{Queue, Removal, Removed, Waiter, WaitingRequest};
+use crate::gate::stats::{GateStats, increment};
 use crate::gate::timer::TimerId;
 
 impl FairQueue {
@@ -40,10 +40,10 @@ impl FairQueue {
 
     #[inline]
     fn count_granted(&mut self, leaf: NodeId, admitted: &Removed, clock: impl FnOnce() -> i64) {
-        let Some(books) = self.books_of(leaf) else { return };
-        count(&mut books.queue.admitted);
+        let Some(stats) = self.stats_of(leaf) else { return };
+        increment(&mut stats.queue.admitted);
         if admitted.sample > 0 {
-            books.record_wait(admitted.since, admitted.sample, clock());
+            stats.record_wait(admitted.since, admitted.sample, clock());
         }
     }
 }
@@ -57,11 +57,11 @@ impl Queue for FairQueue {
         self.waiting() as usize
     }
 
-    fn count(&mut self, place: &Place, change: impl FnMut(&mut Books)) {
+    fn update_stats(&mut self, place: &Place, change: impl FnMut(&mut GateStats)) {
         match (self.resolve(place), place) {
-            (Some(id), _) => self.count_at(id, change),
+            (Some(id), _) => self.update_stats_at(id, change),
             // A key without a node: the request was rejected, or the node was given to another key.
-            (None, Place::Key(key)) => self.count_at(key.parent, change),
+            (None, Place::Key(key)) => self.update_stats_at(key.parent, change),
             (None, Place::Gate(_)) => {}
         }
     }

@@ -10,7 +10,7 @@ use super::wake_list::ChangeListeners;
 /// What the lock protects for one gate beside its permits and its queue: counters, histograms, listeners, and two fields of a gate in a
 /// tree.
 #[repr(C)] // see `GateState`
-pub(super) struct Books {
+pub(super) struct GateStats {
     pub(super) sampler: WaitSampler,
     /// The fields `enqueued` and `unleased` stay 0. A status computes `enqueued` from the other fields and the number of waiting requests,
     /// and takes `unleased` from the sharded counters.
@@ -31,7 +31,7 @@ pub(super) struct Books {
     pub(super) watch: Option<Box<GateWatch>>,
 }
 
-impl Books {
+impl GateStats {
     pub(super) fn new(measures_waits: bool) -> Self {
         Self {
             sampler: WaitSampler::new(measures_waits),
@@ -48,7 +48,7 @@ impl Books {
     }
 
     pub(super) fn count_rejection(&mut self, rejection: &Rejection) {
-        count(match rejection {
+        increment(match rejection {
             Rejection::Closed(_) => &mut self.rejected.closed,
             Rejection::ZeroWeight => &mut self.rejected.zero_weight,
             Rejection::TooLarge(_) => &mut self.rejected.too_large,
@@ -74,7 +74,7 @@ impl Books {
     }
 }
 
-pub(super) fn count(counter: &mut u64) {
+pub(super) fn increment(counter: &mut u64) {
     *counter = counter.wrapping_add(1); // a u64 does not overflow within the lifetime of a process
 }
 
