@@ -215,8 +215,7 @@ pin_project! {
 
     impl<G: GateRef> PinnedDrop for PendingRequest<G> {
         fn drop(this: Pin<&mut Self>) {
-            let state = this.waiter.state();
-            if state.is_queued() || state.has_permits() {
+            if this.waiter.state().must_be_cancelled() {
                 this.cancel();
             }
         }

@@ -515,7 +515,12 @@ impl WaitList {
         let (previous, next) = (node.previous, node.next);
         // Field by field: a copy of the whole request would stall on the narrow stores that wrote it.
         let request = &mut node.request;
-        let WaitingRequest { weight, timer, sample, since, deadline } = *request;
+        let WaitingRequest { weight, timer, sample, .. } = *request;
+        // These are not needed for a cancelled request without a timer, and mostly on a cache line of their own: row `cancel-100k`.
+        let (since, deadline) = match removal {
+            Removal::Cancelled if timer == TimerId::NONE => (0, 0),
+            _ => (request.since, request.deadline),
+        };
         if let Some(detail) = removal.detail(since) {
             request.since = detail;
         }

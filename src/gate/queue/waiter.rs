@@ -68,6 +68,12 @@ impl WaiterState {
         matches!(self, Self::Waiting | Self::TimerLost | Self::WokenEarly)
     }
 
+    /// Returns `true` if the request is in the queue or has permits. One comparison: benchmark row `cancel-100k`.
+    #[inline]
+    pub(in crate::gate) const fn must_be_cancelled(self) -> bool {
+        matches!(self, Self::Waiting | Self::TimerLost | Self::WokenEarly | Self::Admitted | Self::Granted)
+    }
+
     /// Returns `true` if permits are counted as in use for the request.
     #[inline]
     pub(in crate::gate) const fn has_permits(self) -> bool {
