@@ -132,7 +132,7 @@ fn gates_share_one_limit_over_a_flush() {
     });
 }
 
-/// What is wrong is said in words: a server that is gone, a replica, a name with a space, a replayed message, another layout, too
+/// Each error names its cause: a server that is gone, a replica, a name with a space, a replayed message, another layout, too
 /// few replicas.
 #[test]
 fn errors_say_what_is_wrong() {
@@ -144,7 +144,7 @@ fn errors_say_what_is_wrong() {
         assert!(name.starts_with("gate \"my gate\" is not valid"), "{name}");
         ledger.exchange("io", ask("a", 5, 0)).await.unwrap();
         let replayed = ledger.exchange("io", ask("a", 5, 0)).await.unwrap_err().to_string();
-        assert!(replayed.contains("not newer than number 5"), "{replayed}");
+        assert!(replayed.contains("already processed exchange 5"), "{replayed}");
 
         let mut connection = Client::open(url(&server)).unwrap().get_connection().unwrap();
         redis::cmd("HSET").arg("cg:{new}").arg("m").arg(b"\x02\x01\x01").exec(&mut connection).unwrap();

@@ -45,7 +45,7 @@ pub(super) struct TreeDriver<'s, 'd> {
 pub(super) struct Slot {
     pub(super) future: Pin<Box<AcquireOwned>>,
     pub(super) arrival: Arrival,
-    /// The handle of the request. Permits of different handles cannot be merged.
+    /// The handle of the request.
     pub(super) handle: HandleId,
     pub(super) is_polled: bool,
     pub(super) latest_waker: usize,

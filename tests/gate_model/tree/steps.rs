@@ -296,14 +296,22 @@ impl TreeDriver<'_, '_> {
             }
             _ => {
                 let HeldPermit { permit, place, handle } = self.permits.swap_remove(at);
-                let Some(other) = self.permits.iter_mut().find(|other| other.place == place) else {
+                // With a permit of the same gate if there is one, else with a permit of another gate.
+                let same = self.permits.iter().position(|other| other.place == place);
+                let Some(other) = self.permits.get_mut(same.unwrap_or(0)) else {
                     self.permits.push(HeldPermit { permit, place, handle });
                     return true;
                 };
+                let is_across_handles = other.handle != handle;
                 let merged = other.permit.merge(permit);
-                assert_eq!(merged.is_ok(), other.handle == handle, "permits of one handle merge");
+                assert_eq!(
+                    merged.is_ok(),
+                    same.is_some(),
+                    "permits of one gate merge, whatever their handles"
+                );
                 let event = if merged.is_ok() { Event::Merged } else { Event::MergedElsewhere };
                 self.coverage.record(event);
+                self.coverage.record_if(merged.is_ok() && is_across_handles, Event::MergedAcrossHandles);
                 self.permits.extend(merged.err().map(|permit| HeldPermit { permit, place, handle }));
             }
         }
