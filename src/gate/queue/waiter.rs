@@ -215,7 +215,7 @@ pub(in crate::gate) struct Removed {
     /// `None` if the request was woken before, because its timer was lost or it was woken early.
     pub(in crate::gate) waker: Option<Waker>,
     pub(in crate::gate) was_head: bool,
-    // As in `WaitingRequest`.
+    // As in `WaitingRequest`. The instants are 0 if a request without a timer was cancelled.
     pub(in crate::gate) weight: u32,
     pub(in crate::gate) timer: TimerId,
     pub(in crate::gate) sample: u16,
