@@ -105,7 +105,6 @@ pub use status::{GateStatus, GateTotals, KeyStatus, QueueTotals, RejectedTotals,
 
 #[cfg(feature = "tracing")]
 pub(crate) use acquire::AcquireFuture;
-#[cfg(feature = "fleet")]
 pub(crate) use acquire::reject;
 #[cfg(feature = "fleet")]
 pub(crate) use attempt::sealed::HasGate;

@@ -25,7 +25,7 @@ use super::sync::with_deadline;
 #[cfg(feature = "fleet")]
 use super::until::until;
 use crate::gate::clock::{self, NEVER};
-use crate::gate::{AcquireError, TryAcquireError};
+use crate::gate::{AcquireError, TryAcquireError, reject};
 
 /// A checkout with a deadline, from [`Pool::request`](super::Pool::request).
 ///
@@ -188,7 +188,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
-        let wait = *wait.get_or_insert_with(begin_recorded_wait);
+        let wait = *wait.get_or_insert_with(|| CheckoutWait::recorded(clock::now()));
         let arrival = CheckoutArrival { wait, round, place };
         let item_wait = match ItemWait::take_or_enqueue(shared, arrival) {
             Ok(record) => return Ok(ObtainedItem::Reused(obtain(record, permit))),
@@ -229,10 +229,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         };
         let round = match round {
             Ok(round) => round,
-            Err(error) => {
-                coop::consume_budget().await; // a task that tries again in a loop must yield, so that an item can be created
-                return Err(error);
-            }
+            Err(error) => return reject(error).await,
         };
         let acquired = poll_fn(|cx| match acquiring.as_mut().poll(cx) {
             Poll::Ready(acquired) => Poll::Ready(Ok(acquired)),
@@ -265,7 +262,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         wait: &mut Option<CheckoutWait>,
     ) -> HealthOutcome {
         let now = clock::now();
-        let deadline = self.deadline_of(*wait.get_or_insert_with(begin_recorded_wait));
+        let deadline = self.deadline_of(*wait.get_or_insert(CheckoutWait::recorded(now)));
         let timeout = clock::add(now, self.shared.check_timeout);
         let slow_check = SlowCheck::begin(self.shared);
         match with_deadline(timeout.min(deadline), check).await {
@@ -309,11 +306,6 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
         CheckoutError::DeadlineExceeded(Box::new(timeout))
     }
-}
-
-/// Begins a wait that is recorded.
-fn begin_recorded_wait() -> CheckoutWait {
-    CheckoutWait { since: Some(clock::now()), sample: 1 }
 }
 
 /// A health check that did not end at its first poll. The item counts as being checked until the drop.

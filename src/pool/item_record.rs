@@ -30,6 +30,13 @@ pub(super) struct CheckoutWait {
     pub(super) sample: u16,
 }
 
+impl CheckoutWait {
+    /// Returns a recorded wait that represents only itself.
+    pub(super) const fn recorded(since: i64) -> Self {
+        Self { since: Some(since), sample: 1 }
+    }
+}
+
 /// The place of a checkout among the others. A checkout keeps it if its item fails the health check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CheckoutPlace {
