@@ -229,10 +229,10 @@ fn a_run_replays_to_the_same_limits() {
 
 /// Prints every row for every rule over 20 seeds: the median and the worst. `latency` must meet all.
 ///
-/// `cargo test --release --test feedback -- --ignored --nocapture` takes two minutes. `FEEDBACK_SEEDS=200` measures more seeds, and
+/// `cargo test --release --test feedback -- --ignored --nocapture` runs it. `FEEDBACK_SEEDS=200` measures more seeds, and
 /// `FEEDBACK_ROWS=M/G` the rows whose names contain that.
 #[test]
-#[ignore = "20 seeds of every row for every rule take a minute in a release build"]
+#[ignore = "20 seeds of every row for every rule take long, even in a release build"]
 fn measure_all_rules() {
     let seeds = std::env::var("FEEDBACK_SEEDS").map_or(20, |seeds| seeds.parse().unwrap());
     let wanted = std::env::var("FEEDBACK_ROWS").unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::support::{
     poll_with, run_with_timeout, start_waiting, unmeasured_gate,
 };
 
-/// Miri takes a thousand times as long per round.
+/// Miri takes far longer per round.
 const ROUNDS: usize = if cfg!(miri) { 20 } else { 2000 };
 
 /// A waker that owns the future which it wakes. It ignores the wake-up, so that the last clone drops the

@@ -143,7 +143,7 @@ impl<C: RunCoverage> RandomModel<C> {
     }
 }
 
-/// Far more than the 10 ms that a run takes at most, even on a busy machine.
+/// Far longer than a run takes, even on a busy machine.
 const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What one thread needs to check runs.

@@ -38,7 +38,7 @@ pub(super) fn check(body: fn()) {
     eprintln!("{name}: {random} random and {pct} PCT schedules from seed {seed}, {:.1?}", started.elapsed());
 }
 
-/// The number of schedules of each kind for each test. All tests together take less than a minute.
+/// The number of schedules of each kind for each test.
 const DEFAULT_SCHEDULES: u64 = 20_000;
 /// Enough for bugs that need up to three preemptions at particular moments.
 const PRIORITY_CHANGES: usize = 3;

@@ -122,7 +122,7 @@ impl Drop for TempDirectory {
 /// An instance that was idle this long is dropped, to free its memory.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Instantiation takes microseconds. One that takes longer than this hangs.
+/// Far longer than an instantiation takes. One that takes longer than this hangs.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const MESSAGE: &str = "All capsules are equal before the gate.\n";

@@ -100,9 +100,9 @@ struct RecordedHistograms {
 impl Metrics {
     /// Records the present values into the recorder of this thread, or else the global one.
     ///
-    /// Without a recorder, the new waits are lost; all other values are recorded by the next call. A call takes
-    /// microseconds for each gate and pool, and more after many waits. A call that runs at the same time as another one
-    /// does nothing.
+    /// Without a recorder, the new waits are lost; all other values are recorded by the next call. The time of a call
+    /// grows with the number of gates and pools, and with the number of new waits. A call that runs at the same time as
+    /// another one does nothing.
     pub fn record(&self) {
         // `try_lock`, because the recorder is foreign code that may call this method again.
         let Ok(mut recorded) = self.set.recorded.try_lock() else { return };

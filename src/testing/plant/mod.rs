@@ -1,7 +1,7 @@
 //! Servers in simulated time, to try a limit that follows outcomes before it meets real work.
 //!
 //! A [`Plant`] is a server with its clients. Each client has a gate whose limit a [`PlantLimiter`] chooses, such as
-//! [`Feedback`] with a rule of your own. The same seed gives the same run, and a minute takes milliseconds.
+//! [`Feedback`] with a rule of your own. The same seed gives the same run, and no run waits for real time.
 //!
 //! ```
 //! use std::time::Duration;

@@ -18,7 +18,7 @@ use super::redis::{start_server_with, url};
 /// Starts 10 000 holders, each a task with a connection of its own, and stops the server for 15 s. All state is lost. Then each
 /// holder must have a block again, and the permits in use must never have been above the limit.
 #[test]
-#[ignore = "takes minutes; needs an idle machine and 10 100 open files"]
+#[ignore = "takes long; needs an idle machine and 10 100 open files"]
 fn all_holders_come_back_after_an_outage() {
     // Connections to a server that is gone, and to one that is back, take files of both processes.
     let Some(mut server) = start_server_with(&["--maxclients", "15000"]) else { return };

@@ -164,7 +164,7 @@ pub(crate) enum PlanFileError {
     },
 }
 
-/// 1 MiB. A plan of a thousand gates takes a tenth of it.
+/// 1 MiB, which is far more than a plan of a thousand gates has.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The number of characters of a wrong line in an error message: enough to recognize the line.

@@ -345,7 +345,7 @@ pub(crate) enum SimulateCommandError {
     Simulation(#[from] SimulationError),
 }
 
-/// About ten seconds of computation.
+/// So many that a run still ends in a time for which a user waits.
 const MAX_REQUESTS: f64 = 5_000_000.0;
 
 /// Each tenant has a row in the report, and a record with all slices of the time.

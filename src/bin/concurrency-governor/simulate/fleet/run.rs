@@ -78,5 +78,5 @@ const DEFAULT_DEMAND: u32 = 4;
 const DEFAULT_TTL: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_HOLD: Duration = Duration::from_secs(30);
 
-/// About a minute of computation.
+/// So many that a run still ends in a time for which a user waits.
 const MAX_EVENTS: f64 = 100_000_000.0;
