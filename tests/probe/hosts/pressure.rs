@@ -1,11 +1,17 @@
 //! Pressure: the file that counts, and the share between two samples of it.
 
-use concurrency_governor::plan::Measurement;
-use concurrency_governor::probe::{Fixed, Pressure, ResourceProbe};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use concurrency_governor::plan::{Bound, Measurement};
+use concurrency_governor::probe::{Fixed, Pressure, ResourceProbe, Roots};
 use concurrency_governor::{Quantity, Reading};
 use futures_util::FutureExt;
 
-use super::host::{InMemoryHost, cgroup_v1, cgroup_v2, thousandths};
+use super::host::{InMemoryHost, cgroup_v1, cgroup_v2, thousandths, v2_mount};
+use crate::support::child::skip;
+use crate::support::temp_dir::TempDir;
+use crate::support::unsupported_file;
 
 const LINE: &str = "some avg10=12.30 avg60=0.00 avg300=0.00 total=5\n";
 
@@ -31,9 +37,59 @@ fn absent_pressure_is_unknown() {
     let absent = read(&cgroup_v2());
     assert_eq!(absent.reading(), Reading::Unknown);
     assert_eq!(absent.notes(), ["this kernel reports no pressure"]);
+    // On disk, opening a missing file fails with ENOENT.
+    let directory = TempDir::new();
+    let missing = Pressure::on_memory().with_roots(Roots::at(directory.path()));
+    assert_eq!(missing.read().unwrap(), absent);
+    assert!(missing.sample().unwrap().is_none());
     let invalid = read(&cgroup_v2().file("/sys/fs/cgroup/p/l/memory.pressure", "x"));
     assert_eq!(invalid.reading(), Reading::Unknown);
     assert!(invalid.notes()[0].starts_with("cannot parse "), "{invalid:?}");
+}
+
+/// A file whose read fails with `EOPNOTSUPP`, as on some kernels where PSI is disabled, counts as absent: the pressure of
+/// the host counts, or the reading is unknown. It is no error.
+#[test]
+fn unsupported_pressure_is_absent() {
+    const OWN: &str = "sys/fs/cgroup/p/l/memory.pressure";
+    const HOST: &str = "proc/pressure/memory";
+
+    let Some(unsupported) = unsupported_file() else {
+        return skip(
+            "hosts::pressure::unsupported_pressure_is_absent",
+            "no attribute of a network interface fails with EOPNOTSUPP",
+        );
+    };
+    let directory = TempDir::new();
+    directory.write("proc/self/cgroup", "0::/p/l\n");
+    directory.write("proc/self/mountinfo", v2_mount("/", "/sys/fs/cgroup"));
+    directory.write(OWN, LINE.replace("12.30", "0.50"));
+    directory.write(HOST, LINE);
+    let pressure = Pressure::on_memory().with_roots(Roots::at(directory.path()));
+    let replace = |file: &str| {
+        fs::remove_file(directory.path().join(file)).unwrap();
+        symlink(&unsupported, directory.path().join(file)).unwrap();
+    };
+    assert_eq!(pressure.read().unwrap().reading(), thousandths(5));
+    replace(OWN);
+    assert_eq!(pressure.read().unwrap().reading(), thousandths(123));
+    replace(HOST);
+    let absent = pressure.read().unwrap();
+    assert_eq!((absent.reading(), absent.bound()), (Reading::Unknown, Bound::Exact));
+    assert_eq!(absent.notes(), ["this kernel reports no pressure"]);
+    assert!(pressure.sample().unwrap().is_none());
+}
+
+/// A file that exists and cannot be read for another reason is an error, and not an unknown reading.
+#[test]
+fn unreadable_pressure_is_an_error() {
+    // A directory in the place of the file.
+    let host = cgroup_v2().file("/proc/pressure/memory/file", LINE);
+    let error = Pressure::on_memory().with_roots(host.roots()).read().unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "cannot measure pressure.memory: cannot read the pressure files: is a directory"
+    );
 }
 
 /// A probe with its own interval has a share since its creation, and ends no interval of the other one.

@@ -6,17 +6,19 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::governor::RefreshPolicy;
 use concurrency_governor::plan::{Bound, Measurement};
-use concurrency_governor::probe::{Cpu, Memory, Tasks};
+use concurrency_governor::probe::{Cpu, Memory, Pressure, Tasks};
 use concurrency_governor::{Governor, Limit, Quantity, Reading, ResourceProbe};
 use nix::unistd::gettid;
 use tokio::time::timeout;
 
 use crate::support::child::{is_child, run_in_child, skip};
+use crate::support::unsupported_file;
 use crate::watch::support::{HOUR, WORKERS, wait_until};
 
 /// The readings are what the cgroups grant, from the lowest limit of every level. The host is not a container, so nothing is
@@ -206,6 +208,36 @@ fn the_commit_limit_counts() {
     });
 }
 
+/// If the pressure of the cgroup is switched off, that of the host counts, also for a probe that has the file of the cgroup
+/// open. If the read of the host's file fails with `EOPNOTSUPP`, as on some kernels where PSI is disabled, the pressure is
+/// unknown.
+#[test]
+fn disabled_pressure_is_absent() {
+    run_in_guest("disabled_pressure_is_absent", async || {
+        const HOST: &str = "/proc/pressure/memory";
+
+        let [_, leaf] = create_and_enter("pressure");
+        let own = leaf.join("memory.pressure");
+        let pressure = Pressure::on_memory();
+        let source = || PathBuf::from(pressure.read().unwrap().sources()[0].path());
+        assert_eq!(source(), own);
+        write(&leaf, "cgroup.pressure", "0");
+        assert_eq!(source(), Path::new(HOST));
+        let unsupported =
+            unsupported_file().expect("this kernel shows attributes that `lo` does not implement");
+        run("mount", &["-o".as_ref(), "bind".as_ref(), &unsupported, HOST.as_ref()]);
+        let absent = Pressure::on_memory();
+        let readings = [absent.read(), absent.read()];
+        run("umount", &[HOST.as_ref()]);
+        for absent in readings.map(Result::unwrap) {
+            assert_is(&absent, Reading::Unknown, Bound::Exact);
+            assert_eq!(absent.notes(), ["this kernel reports no pressure"]);
+        }
+        write(&leaf, "cgroup.pressure", "1");
+        assert_eq!(source(), own);
+    });
+}
+
 /// Runs the body in a child process, if this is the guest.
 fn run_in_guest(test: &str, body: impl AsyncFnOnce()) {
     if !is_child() && env::var_os("CONCURRENCY_GOVERNOR_V2_GUEST").is_none() {
@@ -238,6 +270,11 @@ fn write(directory: &Path, file: &str, text: &str) {
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap()
+}
+
+/// Runs a program, which must succeed.
+fn run(program: &str, arguments: &[&Path]) {
+    assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program} {arguments:?}");
 }
 
 /// Waits for a notification. The guest is emulated, so it may take long.
