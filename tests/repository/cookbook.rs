@@ -1,6 +1,8 @@
 //! The pages of the cookbook are listed, and have the same shape.
 
-use crate::documents::{LIBRARY, link_definitions, prose, read, recipes, root, rustdoc_module};
+use crate::documents::{
+    LIBRARY, files_in, link_definitions, pages, prose, read, recipes, root, rustdoc_module,
+};
 
 /// Each page is listed on the cookbook's index and on the crate page.
 #[test]
@@ -43,7 +45,33 @@ fn the_programs_for_axum_are_the_tested_ones() {
         let (_, program_text) = source.split_once("\n\n").unwrap();
         let page = program.with_extension("md");
         let page = read(&root().join("docs/cookbook").join(page.file_name().unwrap()));
-        let (_, shown) = page.split_once("```rust,ignore\n").unwrap();
-        assert_eq!(shown.split("```\n").next().unwrap(), program_text, "{}", program.display());
+        assert_eq!(ignored_examples(&page).next().unwrap(), program_text, "{}", program.display());
     }
+}
+
+/// Each example that is no documentation test is a part of `examples/axum-service`, where it is compiled. The line breaks may differ.
+#[test]
+fn ignored_examples_are_compiled_elsewhere() {
+    let folder = root().join("examples/axum-service");
+    if !folder.exists() {
+        return;
+    }
+    let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
+    let files = ["src", "tests"].map(|name| files_in(&folder.join(name), "rs")).concat();
+    let sources: Vec<String> = files.iter().map(|file| without_spaces(&read(file))).collect();
+    for page in pages() {
+        for example in ignored_examples(&read(&page)) {
+            let compiled = without_spaces(example);
+            assert!(
+                sources.iter().any(|source| source.contains(&compiled)),
+                "{}:\n{example}",
+                page.display()
+            );
+        }
+    }
+}
+
+/// Returns the examples of a page that are shown and not compiled.
+fn ignored_examples(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```rust,ignore\n").skip(1).filter_map(|rest| rest.split("```\n").next())
 }
