@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::support::{TestDirectory, fail, program, succeed};
+
+const ROWS: NonZero<u16> = NonZero::new(24).unwrap();
+const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
 /// A terminal of 80 columns and 24 lines shows everything and follows an edited plan. `q` quits and restores the terminal.
 #[test]
@@ -267,7 +271,7 @@ impl TestTerminal {
     }
 
     fn start_with(flags: &[&str], variable: Option<(&str, &str)>) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: ROWS.get(), ws_col: COLUMNS.get(), ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
         let initial_modes = tcgetattr(&master).unwrap().local_flags;
         let mut command = watch(flags);
@@ -292,7 +296,7 @@ impl TestTerminal {
             master: File::from(master),
             output,
             raw: Vec::new(),
-            screen: vt100::Parser::new(24, 80, 0),
+            screen: vt100::Parser::new(ROWS, COLUMNS, 0),
             initial_modes,
             slave: Some(slave),
         }
