@@ -323,9 +323,12 @@ impl NestedWork {
         plan
     }
 
-    /// Obtains the permits if that needs no wait.
+    /// Obtains the permits if that needs no wait. Returns `None` for a weight of 0, which the gate must reject.
     fn try_obtain(&self) -> Option<Obtained> {
         let weight = self.options.weight;
+        if weight == 0 {
+            return None;
+        }
         let try_own = |weight| {
             let held = self.gate.shared().try_acquire_uncounted(
                 weight,
