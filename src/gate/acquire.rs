@@ -339,7 +339,7 @@ impl<G: GateRef> PendingRequest<G> {
         let waker = cx.waker();
         match self.waiter.state() {
             WaiterState::Idle | WaiterState::StrictlyIdle if self.as_mut().may_have_deadline() => {
-                self.arrive_with_deadline(cx)
+                self.arrive_in_tree_or_with_deadline(cx)
             }
             WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
             WaiterState::Granted => self.poll_granted(cx),
@@ -369,7 +369,7 @@ impl<G: GateRef> PendingRequest<G> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let Some(mut locked) = shared.permits.lock() else {
-            unreachable!("a request in a tree arrives as if it had a deadline")
+            unreachable!("`may_have_deadline` returns `true` for a gate in a tree")
         };
         let (state, word) = locked.parts();
         match state.decide_arrival(word, &this.waiter, coop::has_budget_remaining) {
@@ -387,22 +387,22 @@ impl<G: GateRef> PendingRequest<G> {
     /// Makes a request that has a deadline, or whose gate is part of a tree.
     #[cold]
     #[inline(never)]
-    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+    fn arrive_in_tree_or_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let Some(node) = &shared.node else { return self.arrive_until_deadline(cx) };
-        // The usual case: no request waits in the tree, and this one fits. It needs neither a waker nor the clock.
+        let Some(node) = &shared.node else { return self.arrive_with_deadline(cx) };
+        // The usual case in a tree: no request waits, and this one fits. It needs neither a waker nor the clock.
         let weight = this.waiter.weight();
         if this.waiter.admit_if(|| !node.tree().has_waiters() && node.try_acquire_quiet(weight)) {
             shared.counters.increment(Counter::Admitted);
             return Poll::Ready(SlowOutcome::Admitted);
         }
-        self.arrive_in_busy_tree(cx)
+        self.arrive_in_tree(cx)
     }
 
     /// Makes a request that has a deadline, at a standalone gate.
     #[inline(never)]
-    fn arrive_until_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker().clone(); // without the lock, see `arrive`
         let now = clock::now();
         let bounds = self.as_mut().project().waiter.bounds();
@@ -500,7 +500,7 @@ impl<G: GateRef> PendingRequest<G> {
             let renewed = match &shared.node {
                 None => renew(&shared, (), this.waiter, new_waker, runtime),
                 Some(node) => {
-                    node.move_wait(&this.waiter, |location| Requester::polled(location, cx.waker()));
+                    node.update_requester(&this.waiter, |location| Requester::polled(location, cx.waker()));
                     renew(node.tree(), node.place(), this.waiter, new_waker, runtime)
                 }
             };

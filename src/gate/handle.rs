@@ -374,7 +374,7 @@ impl Gate {
     #[must_use]
     #[track_caller]
     pub fn key(&self, key: impl Into<Key>) -> Self {
-        let node = self.shared.node.as_ref().and_then(|node| node.of_key(key.into()));
+        let node = self.shared.node.as_ref().and_then(|node| node.node_of_key(key.into()));
         let Some(node) = node else {
             panic!(
                 "gate `{}` has no keys; create it with `GateBuilder::keyed`, or declare it with `GateSpec::keyed`",
@@ -535,8 +535,9 @@ impl Gate {
         self.shared.listen(listener);
     }
 
-    /// Returns `true` if the gate is closed and will admit no request: its waits were ended, or no permit is in use and no request waits.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Returns `true` if the gate has shut down: [`close`](Self::close) has ended its waits, or
+    /// [`close_after_queue`](Self::close_after_queue) was called and the gate is drained. After `close`, permits may still be in use.
+    pub(crate) fn has_shut_down(&self) -> bool {
         let has_ended = || match &self.shared.node {
             Some(node) => node.has_ended(),
             None => self.shared.locked(|state, _| state.has_ended),

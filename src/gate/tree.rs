@@ -175,7 +175,7 @@ impl TreeNode {
 
     /// Returns the place of a key of this gate. Returns `None` if the gate has no keys.
     #[inline]
-    pub(super) fn of_key(&self, key: Key) -> Option<Self> {
+    pub(super) fn node_of_key(&self, key: Key) -> Option<Self> {
         if !self.has_keys() {
             return None;
         }
@@ -243,7 +243,7 @@ impl TreeNode {
     /// Finds overdue permits, unclaimed permits and a stall.
     pub(super) fn inspect(&self, now: i64) -> Findings {
         match self.place {
-            Place::Gate(id) => self.tree.locked(|state, _| state.look(id, now)),
+            Place::Gate(id) => self.tree.locked(|state, _| state.inspect(id, now)),
             Place::Key(_) => Findings::default(),
         }
     }
@@ -261,7 +261,7 @@ impl TreeNode {
     }
 
     /// Updates the requester of a waiting request: its waker, or the task that polls it, may have changed.
-    pub(super) fn move_wait(
+    pub(super) fn update_requester(
         &self,
         waiter: &Waiter,
         requester: impl FnOnce(&'static Location<'static>) -> Requester,

@@ -108,7 +108,7 @@ impl GateState<FairQueue> {
     }
 
     /// Finds overdue permits, unclaimed permits and a stall at a declared gate. Visits every record of the tree.
-    pub(in crate::gate) fn look(&mut self, gate: NodeId, now: i64) -> Findings {
+    pub(in crate::gate) fn inspect(&mut self, gate: NodeId, now: i64) -> Findings {
         // The queue is borrowed mutably for this store only: the searches below read the watch and the queue together.
         let Some(watch) = self.queue.watch_mut(gate) else { return Findings::default() };
         let changed = *watch.changed.get_or_insert(now);
