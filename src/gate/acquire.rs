@@ -204,8 +204,8 @@ impl GateRef for OwnedGate {
 
 pin_project! {
     /// A request and its node in the queue.
-    // The order of the fields matters: the gate directly follows the node of the waiter. Reading the gate before locking also loads
-    // the cache line of the node: benchmark row `cancel`.
+    // The order of the fields matters: the gate directly follows the waiter. Reading the gate before locking also loads the cache line
+    // of the waiter that most removals need: benchmark row `cancel`.
     #[repr(C)]
     pub(super) struct PendingRequest<G: GateRef> {
         #[pin]
@@ -419,6 +419,7 @@ impl<G: GateRef> PendingRequest<G> {
             drop(locked);
             return self.complete_arrival(decision, waker, cx);
         }
+        // The maximum wait is too long for the clock, or was removed since `may_have_deadline` read it.
         if instant == NEVER {
             state.enqueue(word, this.waiter, waker, || now);
             return Poll::Pending;
@@ -454,7 +455,7 @@ impl<G: GateRef> PendingRequest<G> {
         cx: &mut Context<'_>,
     ) -> Poll<SlowOutcome> {
         let waiter = self.as_mut().project().waiter;
-        // The waiter records the result before the waker is dropped, because its destructor may panic.
+        // The waiter records the result before the waker is dropped, because the destructor of a waker may panic.
         match decision {
             ArrivalDecision::Admitted if waiter.state() == WaiterState::Granted => {
                 drop(unused);
@@ -470,8 +471,8 @@ impl<G: GateRef> PendingRequest<G> {
                 drop(unused);
                 Poll::Ready(SlowOutcome::Rejected(rejection))
             }
-            // The task makes the request when it is polled with budget. `poll_proceed` registers its waker for that. If it finds budget
-            // after all, wake the task here.
+            // The task had no budget, so it makes the request at a later poll. `poll_proceed` registers the waker if there is still no
+            // budget. Otherwise it does not, and the task is woken here.
             ArrivalDecision::NotYet | ArrivalDecision::MustWait => {
                 drop(unused);
                 if coop::poll_proceed(cx).is_ready() {
@@ -557,7 +558,8 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Returns `true` if the request may have a deadline, or if its gate is part of a tree.
+    /// Returns `true` if the request may have a deadline, or if its gate is part of a tree. Such a gate reports a maximum wait for
+    /// this purpose.
     #[inline]
     fn may_have_deadline(mut self: Pin<&mut Self>) -> bool {
         !self.as_mut().project().waiter.bounds().is_none() || self.shared().may_have_max_wait()
@@ -588,7 +590,7 @@ pub(super) fn arrival_time(waiter: &Waiter, now: i64, instant: i64, own: i64) ->
     }
 }
 
-/// Decides an arrival at a standalone gate. `may_reject` is called before a rejection.
+/// Decides an arrival at a standalone gate. `may_reject` is that of [`GateState::decide_arrival`].
 pub(super) fn decide_arrival(
     state: &mut GateState<FifoQueue>,
     word: &mut Word,
@@ -645,6 +647,7 @@ pub(super) fn renew<L: GateLock>(
                 state.queue.request_mut(place, waiter.as_mut()).map_or(NEVER, |request| request.deadline);
             Renewed { is_stored: true, rearm, deadline }
         }
+        // The state has changed since the caller read it. The caller reads it again.
         _ => {
             wake_list.set_unused(Some(waker));
             Renewed { is_stored: false, rearm: None, deadline: NEVER }

@@ -56,7 +56,7 @@ pub(super) fn acquire_unless<'g>(
         match polled {
             Poll::Ready(outcome) => break outcome,
             Poll::Pending => {
-                // A return drops the request, which leaves the queue.
+                // Returning drops the request, which removes it from the queue.
                 if let Some(error) = end(&mut Context::from_waker(&Waker::from(Arc::clone(&parker)))) {
                     return Err(error);
                 }

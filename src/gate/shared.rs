@@ -192,8 +192,8 @@ impl Shared {
             .map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
     }
 
-    /// Admits a request that does not wait. Returns `None`, and counts nothing, if it does not fit. May fail while another thread holds the
-    /// lock.
+    /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if it does not fit. A
+    /// standalone gate tries the fast path alone, which also fails while another thread holds the lock or a `drained` future waits.
     pub(super) fn try_acquire_uncounted(
         &self,
         weight: u32,
@@ -233,7 +233,7 @@ impl Shared {
         mem::forget(wake_list); // nothing is left in it
     }
 
-    /// Runs a step on the records of the holders, if these permits have one.
+    /// Runs a step on the records of the holders, if these permits have a record.
     fn with_records<R>(
         &self,
         held: HeldPermits,
