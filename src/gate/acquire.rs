@@ -204,8 +204,8 @@ impl GateRef for OwnedGate {
 
 pin_project! {
     /// A request and its node in the queue.
-    // The order of the fields matters: the gate directly follows the node of the waiter. Reading the gate before locking also loads
-    // the cache line of the node: benchmark row `cancel`.
+    // The order of the fields matters: the gate directly follows the waiter. Reading the gate before locking also loads the cache line
+    // of the waiter that most removals need: benchmark row `cancel`.
     #[repr(C)]
     pub(super) struct PendingRequest<G: GateRef> {
         #[pin]
@@ -339,7 +339,7 @@ impl<G: GateRef> PendingRequest<G> {
         let waker = cx.waker();
         match self.waiter.state() {
             WaiterState::Idle | WaiterState::StrictlyIdle if self.as_mut().may_have_deadline() => {
-                self.arrive_with_deadline(cx)
+                self.arrive_in_tree_or_with_deadline(cx)
             }
             WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
             WaiterState::Granted => self.poll_granted(cx),
@@ -369,7 +369,7 @@ impl<G: GateRef> PendingRequest<G> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let Some(mut locked) = shared.permits.lock() else {
-            unreachable!("a request in a tree arrives as if it had a deadline")
+            unreachable!("`may_have_deadline` returns `true` for a gate in a tree")
         };
         let (state, word) = locked.parts();
         match state.decide_arrival(word, &this.waiter, coop::has_budget_remaining) {
@@ -387,22 +387,22 @@ impl<G: GateRef> PendingRequest<G> {
     /// Makes a request that has a deadline, or whose gate is part of a tree.
     #[cold]
     #[inline(never)]
-    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+    fn arrive_in_tree_or_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
-        let Some(node) = &shared.node else { return self.arrive_until_deadline(cx) };
-        // The usual case: no request waits in the tree, and this one fits. It needs neither a waker nor the clock.
+        let Some(node) = &shared.node else { return self.arrive_with_deadline(cx) };
+        // The usual case in a tree: no request waits, and this one fits. It needs neither a waker nor the clock.
         let weight = this.waiter.weight();
         if this.waiter.admit_if(|| !node.tree().has_waiters() && node.try_acquire_quiet(weight)) {
             shared.counters.increment(Counter::Admitted);
             return Poll::Ready(SlowOutcome::Admitted);
         }
-        self.arrive_in_busy_tree(cx)
+        self.arrive_in_tree(cx)
     }
 
     /// Makes a request that has a deadline, at a standalone gate.
     #[inline(never)]
-    fn arrive_until_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+    fn arrive_with_deadline(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let waker = cx.waker().clone(); // without the lock, see `arrive`
         let now = clock::now();
         let bounds = self.as_mut().project().waiter.bounds();
@@ -419,6 +419,7 @@ impl<G: GateRef> PendingRequest<G> {
             drop(locked);
             return self.complete_arrival(decision, waker, cx);
         }
+        // The maximum wait is too long for the clock, or was removed since `may_have_deadline` read it.
         if instant == NEVER {
             state.enqueue(word, this.waiter, waker, || now);
             return Poll::Pending;
@@ -454,7 +455,7 @@ impl<G: GateRef> PendingRequest<G> {
         cx: &mut Context<'_>,
     ) -> Poll<SlowOutcome> {
         let waiter = self.as_mut().project().waiter;
-        // The waiter records the result before the waker is dropped, because its destructor may panic.
+        // The waiter records the result before the waker is dropped, because the destructor of a waker may panic.
         match decision {
             ArrivalDecision::Admitted if waiter.state() == WaiterState::Granted => {
                 drop(unused);
@@ -470,8 +471,8 @@ impl<G: GateRef> PendingRequest<G> {
                 drop(unused);
                 Poll::Ready(SlowOutcome::Rejected(rejection))
             }
-            // The task makes the request when it is polled with budget. `poll_proceed` registers its waker for that. If it finds budget
-            // after all, wake the task here.
+            // The task had no budget, so it makes the request at a later poll. `poll_proceed` registers the waker if there is still no
+            // budget. Otherwise it does not, and the task is woken here.
             ArrivalDecision::NotYet | ArrivalDecision::MustWait => {
                 drop(unused);
                 if coop::poll_proceed(cx).is_ready() {
@@ -500,7 +501,7 @@ impl<G: GateRef> PendingRequest<G> {
             let renewed = match &shared.node {
                 None => renew(&shared, (), this.waiter, new_waker, runtime),
                 Some(node) => {
-                    node.move_wait(&this.waiter, |location| Requester::polled(location, cx.waker()));
+                    node.update_requester(&this.waiter, |location| Requester::polled(location, cx.waker()));
                     renew(node.tree(), node.place(), this.waiter, new_waker, runtime)
                 }
             };
@@ -557,7 +558,8 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Returns `true` if the request may have a deadline, or if its gate is part of a tree.
+    /// Returns `true` if the request may have a deadline, or if its gate is part of a tree. Such a gate reports a maximum wait for
+    /// this purpose.
     #[inline]
     fn may_have_deadline(mut self: Pin<&mut Self>) -> bool {
         !self.as_mut().project().waiter.bounds().is_none() || self.shared().may_have_max_wait()
@@ -588,7 +590,7 @@ pub(super) fn arrival_time(waiter: &Waiter, now: i64, instant: i64, own: i64) ->
     }
 }
 
-/// Decides an arrival at a standalone gate. `may_reject` is called before a rejection.
+/// Decides an arrival at a standalone gate. `may_reject` is that of [`GateState::decide_arrival`].
 pub(super) fn decide_arrival(
     state: &mut GateState<FifoQueue>,
     word: &mut Word,
@@ -645,6 +647,7 @@ pub(super) fn renew<L: GateLock>(
                 state.queue.request_mut(place, waiter.as_mut()).map_or(NEVER, |request| request.deadline);
             Renewed { is_stored: true, rearm, deadline }
         }
+        // The state has changed since the caller read it. The caller reads it again.
         _ => {
             wake_list.set_unused(Some(waker));
             Renewed { is_stored: false, rearm: None, deadline: NEVER }

@@ -17,7 +17,7 @@ use crate::plan::GateName;
 
 /// Waits for permits of several gates, all or none.
 ///
-/// All callers acquire in one order, whatever the order of the list, so no set of such calls deadlocks. That is the order of creation; a
+/// All callers acquire in one order, whatever the order of the list, so no set of such calls deadlocks. It is the order of creation; a
 /// gate of a tree counts as created with its root. While a call waits for a gate, it holds the permits of the gates before that one. A gate
 /// that is listed twice is requested once, with the sum of the weights.
 ///
@@ -41,7 +41,7 @@ use crate::plan::GateName;
 ///
 /// The future resolves to the [`AcquireError`] of the first request that is rejected. No permit is held then. It resolves to
 /// [`AcquireError::SelfWait`] before any request is made, if two of the gates are different gates of one tree, such as two keys: the call
-/// would hold permits of their root while it waits for others of them.
+/// would hold permits of their root while it waits for more permits of that root.
 ///
 /// # Panics
 ///

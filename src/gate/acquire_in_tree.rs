@@ -1,4 +1,4 @@
-//! The slow path of requests that arrive at a gate of a tree. `acquire.rs` has the fast path.
+//! Requests that arrive at a gate of a tree. `acquire.rs` handles the usual case: no request waits in the tree, and the new one fits.
 
 use std::mem;
 use std::pin::Pin;
@@ -13,11 +13,12 @@ use super::clock::{self, NEVER};
 use super::counters::Counter;
 use super::error::Rejection;
 use super::expiry::{set_timer, timer_waker};
+use super::handle::Gate;
 use super::holders::record::RecordId;
 use super::holders::requester::Requester;
 use super::lock::GateLock;
-use super::queue::fair::QueueArrival;
-use super::queue::{FairQueue, Waiter};
+use super::queue::FairQueue;
+use super::queue::fair::{Ownership, QueueArrival};
 use super::state::{
     ArrivalDecision, ArrivalTime, GateState, TrackedRequest, TreeArrival, TreeWait, WaitDeadline,
 };
@@ -26,10 +27,10 @@ use super::tree::TreeNode;
 use super::wake_list::WakeList;
 
 impl<G: GateRef> PendingRequest<G> {
-    /// Makes a request at a gate of a tree that the fast path did not admit: requests wait, the request does not fit, or the gate sheds or
-    /// tracks its holders.
+    /// Makes a request at a gate of a tree, if it is not the usual case: requests wait in the tree, the request does not fit, has a strict
+    /// deadline or must be rejected, a gate of the tree sheds, or this gate tracks its holders.
     #[inline(never)]
-    pub(super) fn arrive_in_busy_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+    pub(super) fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let mut this = self.as_mut().project();
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
@@ -39,7 +40,7 @@ impl<G: GateRef> PendingRequest<G> {
             return self.arrive_tracked(cx, requester);
         }
         let has_deadline = !this.waiter.as_mut().bounds().is_none() || shared.max_wait() != NEVER;
-        // The usual case in a tree with waiters: the request has no deadline, and its gate does not shed. The path is visited once.
+        // The usual case while requests wait: the request has no deadline, and its gate does not shed. The path is visited once.
         if node.tree().has_waiters() && !(this.waiter.is_strict() || has_deadline || node.sheds()) {
             let waker = cx.waker().clone(); // without the lock, see `arrive`
             let mut locked = node.tree().lock();
@@ -79,6 +80,7 @@ impl<G: GateRef> PendingRequest<G> {
             let weight = this.waiter.weight();
             let mut is_quiet = false;
             let admitted = node.tree().locked(|state, word| {
+                // The check above was without the lock. If a request waits now, `arrive` decides.
                 is_quiet = state.admit_quiet(*word, node.place(), weight);
                 let is_admitted =
                     is_quiet || state.arrive(node.place(), &this.waiter) == QueueArrival::Admitted;
@@ -88,6 +90,7 @@ impl<G: GateRef> PendingRequest<G> {
                 })
             });
             if let Some(record) = admitted {
+                // `arrive` counts its admissions, and `admit_quiet` does not.
                 if is_quiet {
                     shared.counters.increment(Counter::Admitted);
                 }
@@ -98,8 +101,8 @@ impl<G: GateRef> PendingRequest<G> {
         self.arrive_in_tree_slow(cx, Some(requester))
     }
 
-    /// Makes a request at a gate of a tree that may have to wait until a deadline, or may be rejected. `requester` is `Some` if the gate
-    /// tracks its holders.
+    /// Makes a request at a gate of a tree in all cases that are left: the request may have a deadline, and may be rejected. `requester` is
+    /// `Some` if the gate tracks its holders.
     #[cold]
     #[inline(never)]
     fn arrive_in_tree_slow(
@@ -193,55 +196,61 @@ fn register_wait(
     }
 }
 
-/// Makes the request of a blocked thread at a gate of a tree. `instant` is the earliest deadline that applies.
-pub(super) fn arrive_blocking_in_tree(
-    node: &TreeNode,
-    mut waiter: Pin<&mut Waiter>,
-    waker: Waker,
-    time: ArrivalTime,
-    tracked: Option<TrackedRequest>,
-    now: i64,
-    instant: i64,
-) -> Poll<SlowOutcome> {
-    let mut wake_list = WakeList::default();
-    let mut record = RecordId::NONE;
-    let decision = node.tree().locked(|state, word| {
-        let arrival = TreeArrival { place: node.place(), waiter: &waiter, time, now, deadline: instant };
-        let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
-        match (&decision, tracked) {
-            (ArrivalDecision::MustWait, tracked) => {
-                // The thread ends the wait itself, so there is no timer.
-                let deadline = Some(WaitDeadline { since: now, instant, timer: TimerId::NONE });
-                let wait = TreeWait { deadline, tracked };
-                state.enqueue_in_tree(word, node.place(), waiter.as_mut(), waker, wait, || now);
-                if state.queue.sheds() {
-                    // As in `arrive_in_tree_slow`: another request may fit now.
-                    state.grant_waiters(word, || now, &mut wake_list);
+impl PendingRequest<&Gate> {
+    /// Makes the request of a blocked thread at a gate of a tree. The wait begins at `deadline.since`, which is the present instant.
+    pub(super) fn arrive_blocking_in_tree(
+        self: Pin<&mut Self>,
+        waker: Waker,
+        time: ArrivalTime,
+        deadline: WaitDeadline,
+        ownership: Ownership,
+    ) -> Poll<SlowOutcome> {
+        let mut this = self.project();
+        let node = this.gate.shared().node.as_ref().expect("a gate without a lock is part of a tree");
+        let location = this.waiter.as_mut().location().filter(|_| node.is_tracked());
+        let tracked =
+            location.map(|location| TrackedRequest { requester: Requester::blocking(location), ownership });
+        let (place, mut waiter) = (node.place(), this.waiter);
+        let WaitDeadline { since: now, instant, .. } = deadline;
+        let mut wake_list = WakeList::default();
+        let mut record = RecordId::NONE;
+        let decision = node.tree().locked(|state, word| {
+            let arrival = TreeArrival { place, waiter: &waiter, time, now, deadline: instant };
+            // A blocked thread has no cooperative budget, so it may always be rejected.
+            let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
+            match (&decision, tracked) {
+                (ArrivalDecision::MustWait, tracked) => {
+                    let wait = TreeWait { deadline: Some(deadline), tracked };
+                    state.enqueue_in_tree(word, place, waiter.as_mut(), waker, wait, || now);
+                    if state.queue.sheds() {
+                        // As in `arrive_in_tree_slow`: another request may fit now.
+                        state.grant_waiters(word, || now, &mut wake_list);
+                    }
                 }
+                (ArrivalDecision::Admitted, Some(tracked)) => {
+                    record = state.track(place, waiter.weight(), tracked, || now);
+                }
+                _ => {}
             }
-            (ArrivalDecision::Admitted, Some(tracked)) => {
-                record = state.track(node.place(), waiter.weight(), tracked, || now);
+            decision
+        });
+        // The waiter records the admission before the wakers run. If a waker panics, the drop of the request releases the permits.
+        if matches!(decision, ArrivalDecision::Admitted) {
+            if record.is_none() {
+                waiter.as_mut().mark_admitted();
+            } else {
+                waiter.as_mut().mark_granted(record);
             }
-            _ => {}
         }
-        decision
-    });
-    // The waiter records the admission before the wakers run. If a waker panics, the drop of the request releases the permits.
-    if matches!(decision, ArrivalDecision::Admitted) {
-        if record.is_none() {
-            waiter.as_mut().mark_admitted();
-        } else {
-            waiter.as_mut().mark_granted(record);
+        wake_list.wake_all();
+        match decision {
+            ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::Granted),
+            ArrivalDecision::Admitted => {
+                waiter.finish();
+                Poll::Ready(SlowOutcome::Admitted)
+            }
+            ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
+            ArrivalDecision::MustWait | ArrivalDecision::NotYet => Poll::Pending,
         }
-    }
-    wake_list.wake_all();
-    match decision {
-        ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::Granted),
-        ArrivalDecision::Admitted => {
-            waiter.finish();
-            Poll::Ready(SlowOutcome::Admitted)
-        }
-        ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
-        ArrivalDecision::MustWait | ArrivalDecision::NotYet => Poll::Pending,
     }
 }

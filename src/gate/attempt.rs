@@ -13,7 +13,7 @@ use crate::feedback::Outcome;
 /// A permit whose work is observed: one attempt at the work; from [`Permit::attempt`].
 ///
 /// A gate with an [adaptive](crate::GateSpec::adaptive) limit learns from the outcome of the attempt, and from the time between its start
-/// and its [`finish`](Self::finish). Dropping the attempt releases the permit and records no sample: cancelled work says nothing about the
+/// and its [`finish`](Self::finish). Dropping the attempt releases the permit and records no outcome: cancelled work says nothing about the
 /// server.
 ///
 /// Put the attempt inside of a retry loop, not around it. Otherwise the time of all tries counts as the latency of one.

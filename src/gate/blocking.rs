@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::acquire::{PendingRequest, RequestOptions, SlowOutcome, arrival_time, decide_arrival, renew};
-use super::acquire_in_tree::arrive_blocking_in_tree;
 use super::clock;
 use super::error::AcquireError;
 use super::handle::Gate;
@@ -21,7 +20,7 @@ use super::lock::GateLock;
 use super::permit::Permit;
 use super::queue::WaiterState;
 use super::queue::fair::Ownership;
-use super::state::{ArrivalDecision, TrackedRequest, WaitDeadline};
+use super::state::{ArrivalDecision, WaitDeadline};
 use super::timer::TimerId;
 
 /// Blocks the thread until the request is admitted or rejected. Needs no runtime and no timer.
@@ -57,7 +56,7 @@ pub(super) fn acquire_unless<'g>(
         match polled {
             Poll::Ready(outcome) => break outcome,
             Poll::Pending => {
-                // A return drops the request, which leaves the queue.
+                // Returning drops the request, which removes it from the queue.
                 if let Some(error) = end(&mut Context::from_waker(&Waker::from(Arc::clone(&parker)))) {
                     return Err(error);
                 }
@@ -67,7 +66,7 @@ pub(super) fn acquire_unless<'g>(
         // The waker was called, or the deadline has passed.
         polled = request.as_mut().poll_blocking(&parker, deadline);
     };
-    take_result(gate, request, options.weight, outcome)
+    take_permit(gate, request, options.weight, outcome)
 }
 
 /// Blocks the thread until one of two gates admits the request, or the second rejects it. The request that was not admitted is
@@ -97,7 +96,7 @@ pub(super) fn acquire_either<'g>(
             // The gate of the second request may still admit it.
             Poll::Ready(SlowOutcome::Rejected(_)) => is_first_rejected = true,
             Poll::Ready(outcome) => {
-                return take_result(first, first_request.as_mut(), options.weight, outcome);
+                return take_permit(first, first_request.as_mut(), options.weight, outcome);
             }
             Poll::Pending => {}
         }
@@ -106,7 +105,7 @@ pub(super) fn acquire_either<'g>(
             None => second_request.as_mut().poll_blocking(&parker, deadline),
         };
         if let Poll::Ready(outcome) = polled_second {
-            return take_result(second, second_request.as_mut(), options.weight, outcome);
+            return take_permit(second, second_request.as_mut(), options.weight, outcome);
         }
         parker.park_until(instant);
         polled = if is_first_rejected {
@@ -126,20 +125,19 @@ impl PendingRequest<&Gate> {
 
     /// Makes the request of a blocked thread, which checks the deadline itself.
     fn arrive_blocking(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         waker: Waker,
         now: i64,
         deadline: i64,
         ownership: Ownership,
     ) -> Poll<SlowOutcome> {
-        let mut this = self.project();
+        let mut this = self.as_mut().project();
         let own_deadline = this.waiter.as_mut().bounds().deadline;
         let time = arrival_time(&this.waiter, now, deadline, own_deadline);
-        if let Some(node) = &this.gate.shared().node {
-            let location = this.waiter.as_mut().location().filter(|_| node.is_tracked());
-            let tracked = location
-                .map(|location| TrackedRequest { requester: Requester::blocking(location), ownership });
-            return arrive_blocking_in_tree(node, this.waiter, waker, time, tracked, now, deadline);
+        // The thread ends the wait itself, so there is no timer.
+        let deadline = WaitDeadline { since: now, instant: deadline, timer: TimerId::NONE };
+        if this.gate.shared().node.is_some() {
+            return self.arrive_blocking_in_tree(waker, time, deadline, ownership);
         }
         let mut locked = this.gate.shared().lock();
         let (state, word) = locked.parts();
@@ -148,7 +146,6 @@ impl PendingRequest<&Gate> {
             ArrivalDecision::Admitted => Poll::Ready(SlowOutcome::Admitted),
             ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),
             ArrivalDecision::MustWait | ArrivalDecision::NotYet => {
-                let deadline = WaitDeadline { since: now, instant: deadline, timer: TimerId::NONE };
                 state.enqueue_with_deadline(word, this.waiter, waker, deadline);
                 Poll::Pending
             }
@@ -195,7 +192,7 @@ impl PendingRequest<&Gate> {
 }
 
 /// Returns the permit of a request that was admitted, or the error of one that was rejected.
-fn take_result<'g>(
+fn take_permit<'g>(
     gate: &'g Gate,
     request: Pin<&mut PendingRequest<&'g Gate>>,
     weight: u32,

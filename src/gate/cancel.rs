@@ -26,7 +26,7 @@ impl<G: GateRef> PendingRequest<G> {
         let removed = locked.parts().0.cancel((), this.waiter.as_mut());
         match removed {
             // For a request behind the head and without a timer, only its waker is left to be dropped. While the thread panics, the wake
-            // list drops it, because its destructor may panic, too.
+            // list drops the waker, and catches a panic of its destructor.
             Some(Removed { waker, was_head: false, timer: TimerId::NONE, .. }) if !is_panicking => {
                 drop(locked);
                 drop(waker);
@@ -64,8 +64,8 @@ fn finish_cancel_and_wake<Q: Queue>(
     mut waiter: Pin<&mut Waiter>,
     removed: Option<Removed>,
 ) {
-    // If a panic ended the poll between admission and claim, count the request as postponed. It counts as abandoned below, and the number
-    // of unclaimed requests is the difference.
+    // A panic may have ended the poll between admission and claim. Such a request counts as abandoned below, which lowers the number of
+    // unclaimed requests. So it must count as postponed first, which raises that number.
     if waiter.as_mut().postpone() {
         shared.counters.increment(Counter::Postponed);
     }

@@ -265,7 +265,8 @@ impl Gate {
         wake_list.wake_all();
     }
 
-    /// Pauses the gate. The caller wakes the waiters elsewhere in its tree by dropping the list, after it releases its own lock.
+    /// Pauses the gate. That may admit waiters elsewhere in the tree. The caller wakes them by dropping the list, after it releases its own
+    /// lock.
     pub(crate) fn pause_without_waking(&self, wake_list: &mut WakeList) {
         self.shared.pause(wake_list);
     }
@@ -292,7 +293,7 @@ impl Gate {
     /// Returns the number of permits in use, those of children and keys included. It costs one atomic load at a [standalone](crate::gate)
     /// gate that is not paused; otherwise it takes a lock for a moment. [`status`](Self::status) has all numbers of one instant.
     ///
-    /// For some nanoseconds the value can be older than a result that a request on another thread has just returned.
+    /// The value may lag some nanoseconds behind a request that has just returned on another thread.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};
@@ -351,8 +352,8 @@ impl Gate {
     /// Returns the gate of a key: a gate within this one that shares its permits fairly with the other keys, the children, and the
     /// requests made on this gate itself. It costs an allocation; keep the handle for a key that is used often.
     ///
-    /// The key takes a place in the gate only while a permit is in use or a request waits in its name. Its limit is the cap of the
-    /// [declaration](GateBuilder::keyed), and follows the limit of this gate.
+    /// The key counts towards the largest number of keys only while a permit is in use or a request waits in its name. Its limit is the cap
+    /// of the [declaration](GateBuilder::keyed), and follows the limit of this gate.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -374,7 +375,7 @@ impl Gate {
     #[must_use]
     #[track_caller]
     pub fn key(&self, key: impl Into<Key>) -> Self {
-        let node = self.shared.node.as_ref().and_then(|node| node.of_key(key.into()));
+        let node = self.shared.node.as_ref().and_then(|node| node.node_of_key(key.into()));
         let Some(node) = node else {
             panic!(
                 "gate `{}` has no keys; create it with `GateBuilder::keyed`, or declare it with `GateSpec::keyed`",
@@ -409,14 +410,14 @@ impl Gate {
         self.shared.key()
     }
 
-    /// Returns the number of keys with permits in use or requests waiting. It visits every key.
+    /// Returns the number of keys with permits in use or requests waiting. It visits every gate and key of the tree under its lock.
     #[must_use]
     pub fn busy_keys(&self) -> usize {
         self.shared.node.as_ref().map_or(0, TreeNode::busy_keys)
     }
 
     /// Returns the keys with the most requests waiting, then those with the most permits in use, at most `most` of them. It visits every
-    /// busy key under the lock of the gate.
+    /// gate and key of the tree under its lock.
     ///
     /// ```
     /// # use concurrency_governor::{Gate, GateName, Keys, Limit};
@@ -535,8 +536,9 @@ impl Gate {
         self.shared.listen(listener);
     }
 
-    /// Returns `true` if the gate is closed and will admit no request: its waits were ended, or no permit is in use and no request waits.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Returns `true` if the gate has shut down: [`close`](Self::close) has ended its waits, or
+    /// [`close_after_queue`](Self::close_after_queue) was called and the gate is drained. After `close`, permits may still be in use.
+    pub(crate) fn has_shut_down(&self) -> bool {
         let has_ended = || match &self.shared.node {
             Some(node) => node.has_ended(),
             None => self.shared.locked(|state, _| state.has_ended),
@@ -616,8 +618,8 @@ impl GateBuilder {
         self
     }
 
-    /// Sets whether the gate measures how long requests wait, for [`GateStatus::waits`]. Without it, only requests with a
-    /// deadline and blocked threads read the clock, and the gate is about 1 KB smaller. Default: `true`.
+    /// Sets whether the gate measures how long requests wait, for [`GateStatus::waits`]. Without it, a [standalone](crate::gate) gate reads
+    /// the clock only for requests with a deadline and for blocked threads, and each gate is about 1 KB smaller. Default: `true`.
     pub const fn measure_waits(mut self, measures: bool) -> Self {
         self.measures_waits = measures;
         self
@@ -752,14 +754,14 @@ impl GateBuilder {
         Gate { shared: Arc::new(shared) }
     }
 
-    /// Returns `true` if the gate is a tree even without a parent. Only the fair queue of a tree supports children, keys, shedding and
-    /// records of the holders.
+    /// Returns `true` if the gate must be the root of a tree, although it has no parent. Only the fair queue of a tree supports children,
+    /// keys, shedding and records of the holders.
     const fn needs_tree(&self) -> bool {
         self.is_parent || self.keys.is_some() || self.shed.is_some() || self.holders.is_some()
     }
 }
 
-/// How many gates may stand above each other, the root included.
+/// The largest depth of a gate. The root has the depth 1.
 const MAX_DEPTH: usize = 8;
 
 /// The error for a gate that cannot be put [within](GateBuilder::within) another one.

@@ -1,4 +1,4 @@
-//! Queries of a lease on the gate whose limit it sets. The gate is standalone or the root of its tree.
+//! What a lease of the module `fleet` asks about the gate whose limit it sets. The gate is standalone or the root of its tree.
 
 use super::handle::Gate;
 use super::lock::GateLock;

@@ -3,9 +3,9 @@
 //! A [`Gate`] admits requests first come, first served, weights included. An admitted request holds a [`Permit`] until the permit is
 //! dropped. [`Gate::run`] and [`Gate::run_blocking`] hold the permit for you.
 //!
-//! - **No request overtakes another** at a standalone gate: one without parent, children and keys that neither sheds nor tracks its
-//!   holders. While a request waits there, each new request waits behind it, even if the new one would fit and the first does not, and
-//!   [`try_acquire`](Gate::try_acquire) is rejected. The other gates admit by priority and fair share.
+//! - **No request overtakes another** at a *standalone* gate. Such a gate has no parent, children or keys, does not shed, and does not
+//!   track its holders. While a request waits there, each new request waits behind it, even if the new one would fit and the first does
+//!   not, and [`try_acquire`](Gate::try_acquire) is rejected. All other gates admit by priority and fair share.
 //! - **A lowered limit revokes no permit.** Permits in use above it are *debt*. No request is admitted until the debt is
 //!   paid, and released permits pay it first. A raised limit admits waiting requests from the head of the queue, for as long as
 //!   the head fits.
@@ -14,7 +14,7 @@
 //!
 //! # Reading the code
 //!
-//! From the public API downwards. A file imports only from the rows below it, or from its own row.
+//! The files from the public API downwards. A file imports only from the rows below it, or from its own row.
 //!
 //! ```text
 //! attempt                                  a permit that reports the outcome of its work
@@ -24,7 +24,7 @@
 //! blocking, drained                        the request of a blocked thread; waiting for the end of all work
 //! acquire, acquire_in_tree, cancel         the request of a future; the same for a gate in a tree; cancellation
 //! permit                                   released on drop
-//! inspect, leased                          detection of overdue permits, stalls and wait cycles; queries of a lease
+//! inspect, leased                          detection of overdue permits, stalls and wait cycles; the demand of a leased gate
 //! handle                                   Gate and its builder
 //! expiry                                   deadlines: what happens when a timer fires
 //! shared, tree                             one gate: the permits, the lock, the counters; gates that share a lock
@@ -32,7 +32,7 @@
 //! state/                                   the rules of admission behind the lock
 //! queue/, permits/, holders/, stats        the wait queue; the atomic word of the fast path, which is also the lock; records of the
 //!                                          permits in use, at gates that track them; statistics
-//! timer/, wake_list, wait_sampler          one timer per runtime; what is woken after the lock; which waits are measured
+//! timer/, wake_list, wait_sampler          one timer per runtime; what is woken after unlocking; which waits are measured
 //! outcomes, counters, recent_clock         samples of the outcomes of work; counters of the fast path; a clock for tracked holders
 //! status, error                            reports; rejections
 //! histogram, key, priority, number         wait times; keys; priorities; the order of creation

@@ -1,9 +1,9 @@
 //! Nested requests: work that holds a permit asks for more, and never waits for itself.
 //!
-//! A [`LendingPermit`] of a nested request has a parent, which may have a parent of its own; together they are its ancestors. Each has an
-//! *account*: an internal gate with as many permits as the permit has. A nested request that the gate cannot admit borrows from the account
-//! of its parent. So the queue of an account, its deadlines and its cancellation are those of any gate, and the gate itself knows nothing
-//! of loans.
+//! A [`LendingPermit`] of a nested request has a parent, which may have a parent of its own; together they are its ancestors. Each permit
+//! that lends has an *account*: an internal gate whose limit is the weight of the permit. A nested request that its own gate cannot admit
+//! borrows: it acquires from the account of its parent. So a wait for a loan has the queue, the deadlines and the cancellation of any gate,
+//! and the gate of the request knows nothing of loans.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -66,7 +66,7 @@ struct Work {
     own: Option<OwnedPermit>,
     /// The permits that were borrowed, from the accounts of the ancestors.
     loans: Vec<OwnedPermit>,
-    /// What nested work can borrow: a gate with as many permits as the work has. Created with the first loan.
+    /// What nested work can borrow: a gate with as many permits as the work has. Created when a loan is first planned.
     account: Mutex<Option<Gate>>,
     /// The work that this one is part of. Its permits stay in use for as long as this work exists.
     parent: Option<Arc<Work>>,
@@ -323,9 +323,12 @@ impl NestedWork {
         plan
     }
 
-    /// Obtains the permits if that needs no wait.
+    /// Obtains the permits if that needs no wait. Returns `None` for a weight of 0, which the gate must reject.
     fn try_obtain(&self) -> Option<Obtained> {
         let weight = self.options.weight;
+        if weight == 0 {
+            return None;
+        }
         let try_own = |weight| {
             let held = self.gate.shared().try_acquire_uncounted(
                 weight,
@@ -375,7 +378,7 @@ impl NestedWork {
             Err(error) => return reject(error).await,
         };
         let obtained = match &plan.loans[..] {
-            // One ancestor can lend all: whichever of it and the gate comes first.
+            // One ancestor can lend all permits. Waits for it and for the gate, and takes what is granted first.
             [(account, part)] if plan.rest == 0 => self.acquire_either(account, *part).await?,
             loans => {
                 // Each request visits its ancestors from the parent upwards, so two requests cannot wait for each other's loans.
@@ -433,7 +436,7 @@ impl NestedWork {
             let own = block(&self, &self.gate, self.options.weight)?;
             return Ok(self.into_permit(Obtained { own: Some(own), loans: Vec::new() }));
         }
-        // `try_obtain` may admit the request without blocking, so the check must not depend on that.
+        // Before `try_obtain`: the panic must not depend on whether permits are available.
         blocking::assert_may_block();
         if let Some(obtained) = self.try_obtain() {
             return Ok(self.into_permit(obtained));
@@ -442,7 +445,7 @@ impl NestedWork {
         let plan = self.checked_plan()?;
         let mut obtained = Obtained { own: None, loans: Vec::with_capacity(plan.loans.len()) };
         match &plan.loans[..] {
-            // One ancestor can lend all: whichever of it and the gate comes first.
+            // One ancestor can lend all permits. Waits for it and for the gate, and takes what is granted first.
             [(account, _)] if plan.rest == 0 => {
                 let permit =
                     blocking::acquire_either(&self.gate, account, self.options, self.location)?.into_owned();

@@ -153,7 +153,7 @@ impl OutcomeShard {
         let slot = written as usize % SHARD_SAMPLES;
         self.latencies[slot].store(nanos, Ordering::Relaxed);
         if slot == SHARD_SAMPLES - 1 {
-            // The shard is full before it was read, as at the start of a burst. From now on, half as many attempts are sampled.
+            // The shard became full before it was read, as at the start of a burst. From now on, half as many attempts are sampled.
             let stride = self.stride.load(Ordering::Relaxed);
             self.stride.store(stride.saturating_mul(2).saturating_add(1), Ordering::Relaxed);
         }

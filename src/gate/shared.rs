@@ -192,8 +192,8 @@ impl Shared {
             .map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
     }
 
-    /// Admits a request that does not wait. Returns `None`, and counts nothing, if it does not fit. May fail while another thread holds the
-    /// lock.
+    /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if it does not fit. A
+    /// standalone gate tries the fast path alone, which also fails while another thread holds the lock or a `drained` future waits.
     pub(super) fn try_acquire_uncounted(
         &self,
         weight: u32,
@@ -233,7 +233,7 @@ impl Shared {
         mem::forget(wake_list); // nothing is left in it
     }
 
-    /// Runs a step on the records of the holders, if these permits have one.
+    /// Runs a step on the records of the holders, if these permits have a record.
     fn with_records<R>(
         &self,
         held: HeldPermits,
@@ -406,15 +406,6 @@ impl Shared {
         }
     }
 
-    /// Returns the status with the rejections for lack of a lease in totals of their own. A key has no totals.
-    #[cfg(feature = "fleet")]
-    fn with_unleased(&self, mut status: GateStatus) -> GateStatus {
-        if self.key().is_none() {
-            self.counters.separate_unleased(&mut status.totals);
-        }
-        status
-    }
-
     /// Registers a listener. It is notified when the limit is set and when the gate is closed.
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         if let Some(node) = &self.node {
@@ -449,14 +440,18 @@ impl Shared {
     }
 
     pub(super) fn status(&self) -> GateStatus {
-        let status = match &self.node {
+        let mut status = match &self.node {
             Some(node) => node.status(&self.counters),
             None => self.locked(|state, word| state.status(*word, &self.counters, self.name)),
         };
-        #[cfg(feature = "fleet")]
-        let status = self.with_unleased(status);
         let max_wait = Some(self.max_wait()).filter(|wait| *wait != NEVER);
-        GateStatus { max_wait: max_wait.map(|wait| Duration::from_nanos(wait.unsigned_abs())), ..status }
+        status.max_wait = max_wait.map(|wait| Duration::from_nanos(wait.unsigned_abs()));
+        // A key has no totals: `counters` has those of its gate.
+        #[cfg(feature = "fleet")]
+        if self.key().is_none() {
+            self.counters.separate_unleased(&mut status.totals);
+        }
+        status
     }
 }
 

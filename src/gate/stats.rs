@@ -7,8 +7,8 @@ use super::status::{QueueTotals, RejectedTotals};
 use super::wait_sampler::WaitSampler;
 use super::wake_list::ChangeListeners;
 
-/// What the lock protects for one gate beside its permits and its queue: counters, histograms, listeners, and two fields of a gate in a
-/// tree.
+/// What the lock protects for one gate beside its permits and its queue: counters, histograms, listeners, and three fields that only a gate
+/// in a tree uses.
 #[repr(C)] // see `GateState`
 pub(super) struct GateStats {
     pub(super) sampler: WaitSampler,

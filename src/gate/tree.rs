@@ -31,7 +31,7 @@ use super::sync::{Ordering, RelaxedU64};
 use super::wake_list::WakeList;
 use crate::plan::{GateName, Holders, Limit};
 
-/// The tree of a root gate.
+/// What the gates of one tree share: the lock, and the state of all of them.
 pub(super) struct Tree {
     permits: Permits<GateState<FairQueue>>,
     /// Seeds the hashes of the keys, so that no client can choose keys that collide.
@@ -49,7 +49,8 @@ impl GateLock for Tree {
     }
 }
 
-/// A declared gate of a tree. It is removed from the tree when the last handle, child and key of it is gone.
+/// A declared gate of a tree: the root or a child, which a builder created, but not a key. It is removed from the tree when the last
+/// handle, child and key of it is gone.
 pub(super) struct DeclaredGate {
     tree: Arc<Tree>,
     id: NodeId,
@@ -62,7 +63,7 @@ pub(super) struct DeclaredGate {
     sheds: bool,
     /// `Some` if the gate tracks its holders.
     holders: Option<Holders>,
-    /// The maximum wait of the gate itself, in nanoseconds, or [`NEVER`](clock::NEVER).
+    /// The maximum wait of the gate itself, in nanoseconds; `u64::MAX` if there is none.
     max_wait: RelaxedU64,
 }
 
@@ -173,9 +174,9 @@ impl TreeNode {
         Self { declared, tree, place: Place::Gate(id) }
     }
 
-    /// Returns the place of a key of this gate. Returns `None` if the gate has no keys.
+    /// Returns the node of a key of this gate. Returns `None` if the gate has no keys.
     #[inline]
-    pub(super) fn of_key(&self, key: Key) -> Option<Self> {
+    pub(super) fn node_of_key(&self, key: Key) -> Option<Self> {
         if !self.has_keys() {
             return None;
         }
@@ -243,7 +244,7 @@ impl TreeNode {
     /// Finds overdue permits, unclaimed permits and a stall.
     pub(super) fn inspect(&self, now: i64) -> Findings {
         match self.place {
-            Place::Gate(id) => self.tree.locked(|state, _| state.look(id, now)),
+            Place::Gate(id) => self.tree.locked(|state, _| state.inspect(id, now)),
             Place::Key(_) => Findings::default(),
         }
     }
@@ -261,7 +262,7 @@ impl TreeNode {
     }
 
     /// Updates the requester of a waiting request: its waker, or the task that polls it, may have changed.
-    pub(super) fn move_wait(
+    pub(super) fn update_requester(
         &self,
         waiter: &Waiter,
         requester: impl FnOnce(&'static Location<'static>) -> Requester,
@@ -342,7 +343,7 @@ impl TreeNode {
         state.admit_quiet(*word, &self.place, weight)
     }
 
-    /// Admits a request that does not wait. Returns `None`, and counts nothing, if it does not fit.
+    /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if it does not fit.
     pub(super) fn try_acquire_uncounted(
         &self,
         weight: u32,

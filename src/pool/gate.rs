@@ -172,9 +172,9 @@ impl PoolGate {
         self.local().drained().await;
     }
 
-    /// Returns `true` if the gate is closed and will admit nothing, and no permit is in use.
-    pub(super) fn is_over(&self) -> bool {
-        self.local().is_over()
+    /// As [`Gate::has_shut_down`].
+    pub(super) fn has_shut_down(&self) -> bool {
+        self.local().has_shut_down()
     }
 
     /// Registers a listener, which is notified each time the limit is set, and when the gate is closed.

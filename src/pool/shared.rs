@@ -152,7 +152,7 @@ impl<M: Manager> PoolShared<M> {
 
     /// Runs one round of maintenance. Returns when the next one is due.
     pub(super) fn maintain(self: &Arc<Self>) -> i64 {
-        if self.gate.is_over() {
+        if self.gate.has_shut_down() {
             // If another thread is closing the pool, the task does not wait for it.
             if let Some(_turn) = self.close_turn.take() {
                 self.apply(PoolState::close);

@@ -295,6 +295,20 @@ fn a_wait_for_a_loan_has_the_deadlines_of_the_request() {
     });
 }
 
+/// A nested request of weight 0 is a mistake of the caller, and is rejected whichever method makes it.
+#[test]
+fn a_nested_request_for_nothing_is_rejected() {
+    let gate = gate(2);
+    let parent = lend(&gate, 1);
+    let nothing = || gate.request().weight(0).under(&parent);
+    assert_eq!(nothing().try_acquire().unwrap_err(), TryAcquireError::ZeroWeight { gate: NAME });
+    assert_eq!(nothing().acquire_blocking().unwrap_err(), AcquireError::ZeroWeight { gate: NAME });
+    assert_eq!(expect_ready(nothing().acquire()).unwrap_err(), AcquireError::ZeroWeight { gate: NAME });
+    assert_eq!(gate.status().totals.rejected.zero_weight, 3);
+    drop(parent);
+    assert_idle(&gate);
+}
+
 /// A blocked thread borrows, waits for a loan or for room, and leaves at its deadline.
 #[test]
 fn blocked_threads_borrow_and_wait() {

@@ -1,14 +1,16 @@
 //! The permits of a gate, and the lock of everything else: one atomic word.
 //!
-//! Without waiters a request is admitted and a permit is released by one compare-and-swap each. Everything else happens under
+//! While no request waits, one compare-and-swap admits a request, releases permits, or sets the limit. Every other change happens under
 //! the lock, which is a flag of the same word: while [`Word::LOCKED`] is set, **only the lock holder changes the word**. So a
 //! step under the lock works on a plain copy of the word, and unlocking stores it. The flag [`Word::WAITERS`] turns the fast
 //! path off. `docs/ORDERING.md` has the argument.
 //!
-//! No foreign code runs under the lock. Most steps take some nanoseconds. Closing, a resize that may reject waiters, expiry
-//! and the loss of a timer visit the queue, and take time linear in the number of the waiters visited. Removing a deadline
-//! sometimes rebuilds a heap. The lock is a flag of the word because handing a permit to a waiter then needs two atomic operations
-//! instead of five: rows `cycle`, `drain` and `enqueue` of `docs/PERFORMANCE.md`.
+//! No foreign code runs under the lock. Most steps take some nanoseconds. Closing, a resize that may reject waiters, expiry,
+//! the loss of a timer and an early wake-up visit the queue, and take time linear in the number of the waiters visited. Removing a
+//! deadline sometimes rebuilds a heap. Some steps of a tree visit all of its nodes.
+//!
+//! The lock is a flag of the word because handing a permit to a waiter then needs two atomic operations instead of five: benchmark rows
+//! `cycle`, `drain` and `enqueue`.
 
 #![expect(unsafe_code, reason = "the lock gives access to the state that it protects")]
 
@@ -30,7 +32,7 @@ pub(super) struct Permits<T> {
     word: AtomicU64,
     /// `None` if the permits are those of a tree; see [`of_tree`](Self::of_tree).
     state: Option<Box<StateCell<T>>>,
-    /// Serializes the threads that wait for the lock, so that only one of them polls it.
+    /// Serializes the threads that still wait for the lock after their first polls, so that only one of them continues to poll.
     turn: Mutex<()>,
 }
 
@@ -113,13 +115,15 @@ impl<T> Permits<T> {
             let is_slow = word.has(Word::LOCKED | Word::WAITERS) || word.is_paused();
             if is_slow { None } else { Some(with_changed_limit(word).0) }
         };
-        // Acquire: the caller sees a listener that was inserted before this change. Release: passes on the work of earlier releases.
+        // Acquire: the caller sees a listener that was inserted before this change. Release: the work of this thread happens before the
+        // work that a raised limit admits, as it does if the limit is raised under the lock.
         self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, resized).ok().map(Word)
     }
 
     /// Returns the word at this instant.
     #[inline]
     pub(super) fn load(&self) -> Word {
+        // Acquire: a thread that reads `CLOSED` sees what happened before the gate was closed.
         Word(self.word.load(Ordering::Acquire))
     }
 

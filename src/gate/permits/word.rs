@@ -37,9 +37,9 @@ impl Word {
     /// the slow path must decide. The weight must not be 0.
     #[inline]
     pub(super) const fn try_acquired(self, weight: u32) -> Option<Self> {
-        // One comparison checks the permits and all flags. A flag is a bit above the permit field: if one is set, `left` exceeds
-        // every valid number of permits. If too few permits are available, the subtraction borrows from the flags or wraps, with
-        // the same effect. The bits of the limit do not matter.
+        // One comparison checks the permits and all flags. With a flag, which is a bit above the permit field, `left` is not below the
+        // bound, even under the largest debt. Without a flag, the subtraction wraps if too few permits are available, with the same
+        // effect. For a weight above the bias the bound is 0, so nothing is below it. The bits of the limit do not matter.
         let left = self.0.wrapping_sub(permits(PERMIT_BIAS.wrapping_add(weight as u64)));
         if left < permits(PERMIT_BIAS.saturating_sub(weight as u64)) {
             Some(self.acquired(weight))

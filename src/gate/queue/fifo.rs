@@ -1,4 +1,4 @@
-//! The queue of a gate without children: first come, first served, whatever the weights.
+//! The queue of a standalone gate: first come, first served, whatever the weights.
 
 use std::pin::Pin;
 use std::task::Waker;
@@ -147,8 +147,8 @@ impl Queue for FifoQueue {
         clock: impl Fn() -> i64,
         mut on_removed: impl FnMut(Removed),
     ) -> bool {
-        // The first request that does not fit ends the search. Without permits none does: then the head is not read, because another core
-        // may have it in its cache. Rows `tasks-cpu` and `tasks-wall`.
+        // The first request that does not fit ends the search. If no permit is available, no request fits. Then the head is not read,
+        // because another core may have it in its cache: benchmark rows `tasks-cpu` and `tasks-wall`.
         if !word.fits(1) || !self.peek().is_some_and(|head| word.fits(head.weight)) {
             return false;
         }

@@ -516,7 +516,8 @@ impl WaitList {
         // Field by field: a copy of the whole request would stall on the narrow stores that wrote it.
         let request = &mut node.request;
         let WaitingRequest { weight, timer, sample, .. } = *request;
-        // These are not needed for a cancelled request without a timer, and mostly on a cache line of their own: row `cancel-100k`.
+        // These are not needed for a cancelled request without a timer, and mostly on a cache line of their own: benchmark row
+        // `cancel-100k`.
         let (since, deadline) = match removal {
             Removal::Cancelled if timer == TimerId::NONE => (0, 0),
             _ => (request.since, request.deadline),
@@ -524,7 +525,8 @@ impl WaitList {
         if let Some(detail) = removal.detail(since) {
             request.since = detail;
         }
-        // The node behind the head keeps its link to it: another core may have that node in its cache. Rows `tasks-cpu`, `drain`.
+        // If the head is removed, the next node keeps its stale link: another core may have that node in its cache. Benchmark rows
+        // `tasks-cpu` and `drain`.
         if is_head {
             self.head = next;
             if next.is_none() {

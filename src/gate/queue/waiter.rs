@@ -123,7 +123,7 @@ impl WaitBounds {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)] // in this order, because most removals need only the last fields
 pub(in crate::gate) struct WaitingRequest {
-    /// The instant at which the wait began, if it is measured or has a deadline. [`Removal::detail`] replaces it.
+    /// The instant at which the wait began, if it is measured or has a deadline. On removal, [`Removal::detail`] replaces it.
     pub(in crate::gate) since: i64,
     /// The instant at which the wait ends at the latest. Not used if `timer` is `NONE`, unless a gate of the tree sheds.
     pub(in crate::gate) deadline: i64,

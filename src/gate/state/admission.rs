@@ -16,8 +16,8 @@ use crate::gate::wake_list::{ChangeListeners, WakeList};
 use crate::plan::{GateName, Limit};
 
 /// What the lock of a gate protects.
-// In this order, with those of `FifoQueue` and `GateStats`, the fields that a wait needs take two cache lines. Workers that share a gate pass
-// them from core to core: benchmark rows `tasks-cpu` and `tasks-wall`.
+// In this order, and in the orders of the fields of `FifoQueue` and `GateStats`, the fields that a wait needs take two cache lines. Threads
+// that share a gate pass these lines from core to core: benchmark rows `tasks-cpu` and `tasks-wall`.
 #[repr(C)]
 pub(in crate::gate) struct GateState<Q: Queue> {
     /// The bound of the queue of a standalone gate. `usize::MAX` in a tree, whose nodes have bounds of their own.
@@ -40,7 +40,8 @@ pub(in crate::gate) enum ArrivalDecision {
     /// The caller must enqueue the request before it releases the lock.
     MustWait,
     Rejected(Rejection),
-    /// The request would be rejected, and the caller does not take a rejection now. Nothing has changed.
+    /// The request would be rejected, and the caller does not take a rejection now. The request was not counted. At a standalone gate
+    /// nothing has changed; in a tree, other requests may have been removed to make room.
     NotYet,
 }
 
@@ -55,7 +56,7 @@ pub(in crate::gate) struct WaitDeadline {
     pub(in crate::gate) timer: TimerId,
 }
 
-/// The rules of a standalone gate: it has no parent, children or keys.
+/// The rules of a [standalone](crate::gate) gate.
 impl GateState<FifoQueue> {
     pub(in crate::gate) fn new(queue_bound: usize, measures_waits: bool) -> Self {
         Self::with_queue(FifoQueue::new(GateStats::new(measures_waits)), queue_bound)
@@ -75,7 +76,8 @@ impl GateState<FifoQueue> {
 
     /// Admits or rejects a request that may wait, or finds that it must wait.
     ///
-    /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed.
+    /// `may_reject` is called before a rejection. If it returns `false`, the decision is [`NotYet`](ArrivalDecision::NotYet), and nothing
+    /// has changed.
     #[inline]
     pub(in crate::gate) fn decide_arrival(
         &mut self,
@@ -236,6 +238,7 @@ impl GateState<FifoQueue> {
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue.stats_mut().queue.closed, removed);
         self.has_ended = true;
+        // No request is left. This clears the flag, or wakes the `drained` futures if no permit is in use.
         if word.has(Word::WAITERS) {
             self.admit_waiters_slow(word, clock, wake_list);
         }
@@ -267,6 +270,7 @@ impl GateState<FifoQueue> {
         let word = self.unpaused(word);
         let stats = self.queue.stats();
         let waiting = self.queue.len();
+        // Not counted on arrival: each request that was enqueued waits now or has left the queue.
         let mut enqueued = stats.queue.ended();
         add(&mut enqueued, waiting);
         let queue = QueueTotals { enqueued, ..stats.queue };
@@ -328,8 +332,8 @@ impl<Q: Queue> GateState<Q> {
         }
     }
 
-    /// Admits the waiters that are next and fit, and ends the wait for a drained gate if it is drained. Every step that may make
-    /// room while a request waits ends here.
+    /// Admits the waiters that are next and fit. Then wakes the `drained` futures of gates that are drained, or clears [`Word::WAITERS`] if
+    /// nothing waits any more. Every step that may make room while a request waits ends with this.
     #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
     #[inline(always)]
     pub(in crate::gate) fn admit_waiters(
@@ -339,7 +343,7 @@ impl<Q: Queue> GateState<Q> {
         wake_list: &mut WakeList,
     ) {
         self.grant_waiters(word, &clock, wake_list);
-        // After that: a request that can be admitted now is not rejected, however long it has waited.
+        // Sheds after granting: a request that can be admitted now is not rejected, however long it has waited.
         if self.shed(&clock, wake_list) {
             self.grant_waiters(word, &clock, wake_list);
         }

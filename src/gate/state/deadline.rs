@@ -14,6 +14,10 @@ use crate::gate::wake_list::WakeList;
 impl<Q: Queue> GateState<Q> {
     /// Registers the deadline of a request that is about to wait. Returns the timer, and a [`Rearm`] that the caller must carry out
     /// without the lock.
+    ///
+    /// # Errors
+    ///
+    /// If too many runtimes have a timer at this gate. The rejection is counted.
     #[cold]
     pub(in crate::gate) fn register_deadline(
         &mut self,

@@ -108,7 +108,7 @@ impl GateState<FairQueue> {
     }
 
     /// Finds overdue permits, unclaimed permits and a stall at a declared gate. Visits every record of the tree.
-    pub(in crate::gate) fn look(&mut self, gate: NodeId, now: i64) -> Findings {
+    pub(in crate::gate) fn inspect(&mut self, gate: NodeId, now: i64) -> Findings {
         // The queue is borrowed mutably for this store only: the searches below read the watch and the queue together.
         let Some(watch) = self.queue.watch_mut(gate) else { return Findings::default() };
         let changed = *watch.changed.get_or_insert(now);
@@ -131,8 +131,8 @@ impl GateState<FairQueue> {
         };
         let overdue = late_holders(|state| state != HolderState::GrantedNotPolled);
         let unclaimed = late_holders(|state| state == HolderState::GrantedNotPolled);
-        // A stall: this gate is the one without room for a request, and since the wait of this request began, or since the last change,
-        // more time has passed than the gate allows.
+        // A stall: a request waits because this gate has no room. The stall began with that wait, or with the last change of the
+        // permits in use if that was later. It is a finding once it has lasted longer than the gate allows.
         let is_here =
             |wait: &&TrackedWait| queue.full_gate(wait).is_some_and(|full| queue.gate_of(full) == gate);
         let longest =

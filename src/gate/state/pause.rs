@@ -10,7 +10,7 @@ use crate::gate::queue::fair::{FairQueue, Place};
 use crate::gate::wake_list::WakeList;
 use crate::plan::Limit;
 
-/// The rules of a gate without parent, children and keys.
+/// The rules of a [standalone](crate::gate) gate.
 impl GateState<FifoQueue> {
     /// Admits no request until the gate is resumed.
     pub(in crate::gate) fn pause(&mut self, word: &mut Word) {
@@ -55,8 +55,8 @@ impl GateState<FifoQueue> {
 
 /// The rules of a tree of gates.
 impl GateState<FairQueue> {
-    /// Admits no request at a gate and below until it is resumed. A key cannot be paused. The caller then
-    /// admits the waiters elsewhere in the tree that fit.
+    /// Admits no request at a gate and below until it is resumed. A key cannot be paused. The caller then admits the waiters elsewhere in
+    /// the tree that fit: a request that cannot be granted during the pause no longer keeps them waiting.
     pub(in crate::gate) fn pause_in_tree(&mut self, place: &Place) {
         if let Place::Gate(id) = place {
             self.queue.pause(*id);

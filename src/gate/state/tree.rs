@@ -35,7 +35,7 @@ pub(in crate::gate) struct TreeArrival<'a> {
 /// The deadline and the origin of a request of a tree that is about to wait.
 #[derive(Clone, Copy)]
 pub(in crate::gate) struct TreeWait {
-    /// `None` if its wait has no deadline.
+    /// `None` only if the wait has no deadline. A wait without a deadline may be `Some`, for its `since`.
     pub(in crate::gate) deadline: Option<WaitDeadline>,
     /// `Some` if its gate tracks its holders.
     pub(in crate::gate) tracked: Option<TrackedRequest>,
@@ -131,7 +131,8 @@ impl GateState<FairQueue> {
     /// Admits or rejects a request that may wait, or finds that it must wait. If the queue is full, the last request of a longer queue may
     /// be pushed out for this one.
     ///
-    /// `may_reject` is called before a rejection. If it returns `false`, nothing has changed. After `MustWait` the caller calls
+    /// `may_reject` is called before a rejection. If it returns `false`, the request is not counted, and the decision is
+    /// [`NotYet`](ArrivalDecision::NotYet). Other requests that were removed to make room stay removed. After `MustWait` the caller calls
     /// [`enqueue_in_tree`](Self::enqueue_in_tree) in the same step.
     pub(in crate::gate) fn decide_arrival_in_tree(
         &mut self,
@@ -236,7 +237,7 @@ impl GateState<FairQueue> {
             let Self { queue, timers, .. } = self;
             queue.set_limit(*id, to, |removed| Self::wake_removed(timers, removed, wake_list));
         }
-        // The listeners are notified even if the limit did not change: they were promised a call each time that the limit is set.
+        // The listeners are notified even if the limit did not change: they were promised a notification each time that the limit is set.
         if let Some(stats) = self.queue.stats_mut(*id) {
             if from != to {
                 increment(&mut stats.resized);
@@ -379,7 +380,7 @@ impl GateState<FairQueue> {
     }
 
     /// Returns `true` if the request was admitted, and `false` if it may wait. If the queue of a level is full, pushes out the last
-    /// request of the longest queue there, if that queue is longer than the own one.
+    /// request of the longest queue there, if that queue is longer than the one that the request would join.
     fn admit_or_make_room(
         &mut self,
         word: &mut Word,
@@ -424,7 +425,8 @@ impl GateState<FairQueue> {
                     if let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) {
                         Self::wake_removed(&mut self.timers, removed, wake_list);
                     }
-                    // The removed request may have been the chosen one of a node. Then others fit now, or this one does: decide again.
+                    // The removed request may have been *chosen* at a node (see `queue/fair/mod.rs`), which kept others waiting there.
+                    // Then others fit now, or this one does: decide again.
                     self.admit_waiters_slow(word, &clock, wake_list);
                 }
             }

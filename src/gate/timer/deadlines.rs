@@ -6,9 +6,10 @@ use std::mem;
 
 /// A multiset of deadlines that knows the earliest one, with the nodes of their requests.
 ///
-/// Two binary heaps with lazy deletion. The earliest deadline is popped from `all`. Any other is also pushed to `removed`, and
-/// both copies are popped once it is the earliest. Deadlines mostly arrive in ascending order, so both heaps mostly add at their
-/// end: benchmark row `timeout`. Of equal deadlines any may be removed, so one that is left may have the node of another.
+/// Two binary heaps with lazy deletion. If the earliest deadline is removed, it is popped from `all`. Any other removed deadline is pushed
+/// to `removed`, and both copies are popped once it is the earliest. Deadlines mostly arrive in ascending order, so both heaps mostly add
+/// at their end: benchmark row `timeout`. A removal names a deadline and not a node. So if several deadlines are equal, the entries that
+/// are left may have the node of a request whose deadline was removed.
 pub(super) struct Deadlines<N> {
     all: BinaryHeap<Entry<N>>,
     /// The deadlines of `all` that are removed already. Never contains the earliest one of `all`.

@@ -19,7 +19,7 @@ struct TimerSlot<N> {
     waker: Waker,
     deadlines: Deadlines<N>,
     /// The instant that the `Sleep` is set for, or is being set for; [`NEVER`] if it will not fire. It is at most the earliest
-    /// deadline, except between [`Timers::disarm`] and the next [`Timers::rearm`].
+    /// deadline, except from [`Timers::disarm`] or [`Timers::lose`] until the next [`Timers::rearm`].
     armed_for: i64,
     /// `None` while a [`Rearm`] has it.
     sleep: Option<Pin<Box<Sleep>>>,
