@@ -289,7 +289,7 @@ impl fmt::Debug for GovernorBuilder {
     }
 }
 
-/// The default of [`GovernorBuilder::probe_deadline`]. The built-in probes take microseconds; a custom probe may ask a busy
+/// The default of [`GovernorBuilder::probe_deadline`]. The built-in probes take far less; a custom probe may ask a busy
 /// service.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 

@@ -35,7 +35,7 @@ impl RefreshPolicy {
     ///
     /// Most changes do not wait for the timer, because the built-in probes report them at once. The timer is for changes
     /// that no probe reports, such as a process that moves to another cgroup. Those are rare, and a refresh of the
-    /// built-in probes takes microseconds.
+    /// built-in probes takes little time.
     ///
     /// A Kubernetes resize writes each limit once, and it stays. 5 s are longer than a writer takes that lowers a limit
     /// again, and short enough for a person who waits for the new number.

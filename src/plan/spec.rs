@@ -177,7 +177,7 @@ impl GateSpec {
     /// could not be admitted before their deadline. By default it does not.
     ///
     /// The requests of its keys and of the gates within it are shed, too. A gate that sheds decides every request under its lock, so an
-    /// acquisition without contention takes some tens of nanoseconds more.
+    /// acquisition without contention takes longer.
     ///
     /// ```
     /// use std::time::Duration;

@@ -5,7 +5,7 @@
 //! step under the lock works on a plain copy of the word, and unlocking stores it. The flag [`Word::WAITERS`] turns the fast
 //! path off. `docs/ORDERING.md` has the argument.
 //!
-//! No foreign code runs under the lock. Most steps take some nanoseconds. Closing, a resize that may reject waiters, expiry,
+//! No foreign code runs under the lock. Most steps are short. Closing, a resize that may reject waiters, expiry,
 //! the loss of a timer and an early wake-up visit the queue, and take time linear in the number of the waiters visited. Removing a
 //! deadline sometimes rebuilds a heap. Some steps of a tree visit all of its nodes.
 //!

@@ -12,7 +12,7 @@ use super::roots::Roots;
 
 /// Open files by path, up to [`MAX_FILES`].
 ///
-/// Reading an open file costs a tenth of opening, reading and closing it, and works when the process has no free file
+/// Reading an open file costs much less than opening, reading and closing it, and works when the process has no free file
 /// descriptor.
 #[derive(Debug, Default)]
 pub(in crate::probe) struct FdCache {

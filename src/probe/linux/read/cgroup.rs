@@ -114,7 +114,7 @@ pub(in crate::probe) fn weaken_by_level_file(
 /// Returns `true` if the controller is disabled at a v2 level, so that neither this level nor a lower one has its
 /// files.
 ///
-/// Looking up a missing file costs the kernel three times as much as reading an open one. The list of enabled
+/// Looking up a missing file costs the kernel more than reading an open one. The list of enabled
 /// controllers can be kept open; a missing `file` cannot.
 pub(in crate::probe) fn is_controller_off(
     cgroups: &CgroupLevels,

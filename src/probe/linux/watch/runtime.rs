@@ -152,5 +152,5 @@ fn catch_missing_driver<T>(call: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// How often the values are polled that no notification covers: the cgroup of the process, its affinity and its
-/// limits. All of these change rarely, and a poll takes microseconds.
+/// limits. All of these change rarely, and a poll takes little time.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(30);
