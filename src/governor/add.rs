@@ -14,8 +14,8 @@ impl Governor {
     /// Adds a gate after those of the plan, and opens it. From then on it is like the others: its limit follows the host,
     /// and explanations, settings, diagnoses and metrics include it.
     ///
-    /// A gate can be added [within](GateSpec::within) one that was opened with children or keys. It may have keys, but no children of
-    /// its own.
+    /// A gate can be added [within](GateSpec::within) one that was opened with children or keys. An added gate can be a parent itself only
+    /// if it has keys.
     ///
     /// No gate can be removed, because handles, formulas and metrics refer to it. Close a gate that is not used any more
     /// with [`Gate::close_after_queue`].

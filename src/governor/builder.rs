@@ -119,8 +119,8 @@ impl GovernorBuilder {
         self
     }
 
-    /// Adds a rule of your own for the gates that are adaptive by this name. `make` creates one for each gate. A second rule of the same
-    /// name replaces the first.
+    /// Adds a rule of your own, for the gates that [name it](crate::Adaptive::custom). `make` creates one for each gate. A second rule of
+    /// the same name replaces the first.
     ///
     /// ```
     /// use std::time::Duration;
@@ -155,7 +155,7 @@ impl GovernorBuilder {
     /// that is derived from the host, or set by an operator, is then the most that this process asks its ledger for. The
     /// gates within it share its lease.
     ///
-    /// [`Governor::shared`] returns its handle, and [`Governor::gate`] an error: permits of a shared gate count only with a lease.
+    /// [`Governor::shared`] returns its handle, and [`Governor::gate`] an error: permits of a shared gate are valid only with a lease.
     #[cfg(feature = "fleet")]
     #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
     pub fn share(mut self, gate: impl Into<GateName>, share: Share) -> Self {
@@ -203,7 +203,7 @@ impl GovernorBuilder {
     /// [`BuildError`] with every problem: those of [`Plan::new`] and [`Plan::resolve`], two probes for one resource, a
     /// resource in a formula that has no probe, an adaptive gate whose rule was not [added](Self::rule), and a
     /// share whose gate is not declared or is within another one, or whose ledger cannot be used. A ledger that cannot be reached does
-    /// not fail the build: its gate is paused until it can be.
+    /// not fail the build: its gate is paused until the ledger answers.
     ///
     /// # Panics
     ///
@@ -325,7 +325,8 @@ pub(super) fn probe_problems(specs: &[GateSpec], probes: &[Arc<dyn ResourceProbe
 
 /// Opens a gate for each gate of the plan. Returns them in the order of the plan.
 ///
-/// A gate that is within no other and has neither children nor keys is a plain gate, whose fast path takes no lock.
+/// A gate without parent, children and keys that neither sheds nor tracks its holders is [standalone](crate::gate): its fast path takes
+/// no lock.
 fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
     let explanations = resolution.explanations().iter();
     let explanations: BTreeMap<GateName, &Explanation> =
@@ -349,7 +350,7 @@ fn open_gates(plan: &Plan, resolution: &Resolution) -> Vec<Gate> {
     plan.specs().iter().filter_map(|spec| opened.remove(&spec.name())).collect()
 }
 
-/// Returns the builder of a gate that is declared so, without its place among other gates.
+/// Returns the builder of a gate with the settings of its spec and its explanation. The caller adds parent and children.
 pub(super) fn gate_builder(spec: &GateSpec, explanation: &Explanation) -> GateBuilder {
     let mut builder = Gate::builder(spec, explanation.limit()).measure_waits(spec.measures_waits());
     if let Some(bound) = explanation.queue_bounds().queue() {

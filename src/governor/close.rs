@@ -78,7 +78,7 @@ impl Governor {
         let declared = self.declared();
         let (specs, gates) = (declared.plan.specs(), &declared.gates);
         let mut ordered: Vec<Gate> = Vec::with_capacity(gates.len());
-        // A plan has few gates and levels.
+        // The search is quadratic, but a plan has few gates.
         let mut left: Vec<GateName> = specs.iter().map(GateSpec::name).collect();
         while !left.is_empty() {
             let is_parent = |name: GateName| {

@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(update(&mut damper, SIX, 15, 0), SIX);
     }
 
-    /// The time that is left is that since the first measurement which saw the rise.
+    /// The remaining time is counted from the first measurement that saw the rise.
     #[test]
     fn the_remaining_time_is_counted_from_the_first_look() {
         let (mut damper, start) = damper(TWO);

@@ -128,7 +128,7 @@ pub struct GateDiagnosis {
     pub lease: Option<LeaseExplanation>,
     /// Whether the gate tracks its holders. If not, the fields below are empty.
     pub tracked: bool,
-    /// The permits in use, those with the same label and location together, those with the oldest permit first.
+    /// The permits in use, in groups of the same label, location and state. The group with the oldest permit is the first.
     pub holders: Vec<HolderGroup>,
     /// The stall, if requests wait here and nothing moves.
     pub stall: Option<Stall>,
@@ -154,7 +154,7 @@ pub struct HolderGroup {
     pub label: Option<Cow<'static, str>>,
     /// Where the permits were requested.
     pub location: &'static Location<'static>,
-    /// What has become of them.
+    /// Whether they are held, granted and not polled, or forgotten.
     pub state: HolderState,
     /// The number of holders.
     pub holders: usize,
@@ -228,7 +228,7 @@ impl fmt::Display for Diagnosis {
         for (index, cycle) in self.cycles.iter().enumerate() {
             writeln!(f, "WAIT CYCLE {}: {cycle}", index.saturating_add(1))?;
         }
-        // What stands still comes first, then what waits.
+        // The gates that are stalled come first, then those at which requests wait.
         let mut gates: Vec<&GateDiagnosis> = self.gates.iter().collect();
         gates.sort_by_key(|gate| (gate.stall.is_none(), gate.waiting == 0));
         for (index, gate) in gates.into_iter().enumerate() {

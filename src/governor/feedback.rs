@@ -148,9 +148,9 @@ impl FeedbackProbe {
         }
     }
 
-    /// Looks at the pressure on the host, and then steps. A probe that fails or does not answer in time reports no pressure; the
-    /// governor, which measures it as any other probe, reports the failure.
-    async fn look_and_step(&self) -> bool {
+    /// Measures the pressure on the host, and then steps. A probe that fails or does not answer in time counts as no pressure. Its
+    /// failure is reported by the governor, which measures the same probe as any other.
+    async fn measure_pressure_and_step(&self) -> bool {
         if let Some((probe, least)) = &self.pressure {
             let measured = timeout(MAX_STEP, probe.measure()).await;
             let reading = measured.ok().and_then(Result::ok).map(|measurement| measurement.reading());
@@ -180,14 +180,14 @@ impl FeedbackProbe {
         state.totals.add(counts);
         state.is_active = counts != OutcomeCounts::default();
 
-        // A request that found no permit available shows that the limit was reached. In a tree it may have been that of another
-        // gate, so only what is seen now counts there.
+        // A request that found no permit available shows that the limit was reached. In a tree, the limit of another gate may have been
+        // reached. So there a request counts only if it waits now and this gate has no permit available now.
         let (queue, rejected) = (&status.totals.queue, &status.totals.rejected);
         let unserved = queue.enqueued.saturating_add(rejected.no_permits).saturating_add(rejected.queue_full);
         let has_unserved = unserved != std::mem::replace(&mut state.unserved, unserved);
         let waiting = u32::try_from(status.waiting).unwrap_or(u32::MAX);
         let waiting = match gate.is_in_tree() {
-            // A lower limit than the chosen one binds, such as the block of a lease.
+            // A limit below the chosen one is in force, such as the block of a lease. So the chosen limit was not reached.
             _ if status.limit < feedback.limit() => 0,
             true if status.available > 0 => 0,
             true => waiting,
@@ -242,8 +242,8 @@ impl ResourceProbe for FeedbackProbe {
 
     /// Decides if a window has ended, and returns the chosen limit. Its source is the last decision, if there is one.
     ///
-    /// It does not look at the pressure: a refresh follows a decision at once, and a share of time since the last look would then be that
-    /// of an instant.
+    /// It does not measure the pressure, which is a share of the time since its last measurement: a refresh follows each decision at
+    /// once, so that time would be too short.
     async fn measure(&self) -> Result<Measurement, ProbeError> {
         self.step();
         let state = self.state();
@@ -251,7 +251,8 @@ impl ResourceProbe for FeedbackProbe {
             let message = format!("the rule `{}` panicked: {fault}", self.adaptive.rule());
             return Err(ProbeError::new(self.resource, message));
         }
-        // At least the floor, so that a ceiling that rises again does not find a limit below it.
+        // At least the floor. A ceiling below the floor lowers the chosen limit, and when the ceiling rises again, this reading must not
+        // keep the gate below the floor.
         let limit = state.feedback.limit().max(self.adaptive.floor_limit());
         let measurement = Measurement::new(Reading::whole(limit.get().into()));
         Ok(match state.feedback.history().iter().next_back() {
@@ -267,7 +268,7 @@ impl ResourceProbe for FeedbackProbe {
     async fn changed(&self) {
         loop {
             sleep(self.until_next_step()).await;
-            if self.look_and_step().await {
+            if self.measure_pressure_and_step().await {
                 return;
             }
         }

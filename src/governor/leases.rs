@@ -43,7 +43,7 @@ impl Governor {
 
     /// Returns `true` if a gate has a lease.
     pub(super) fn has_leases(&self) -> bool {
-        !self.0.shares.are_none()
+        !self.0.shares.is_empty()
     }
 
     /// Reports the changes of leases to the observers, until it is dropped.

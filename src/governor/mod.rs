@@ -1,8 +1,9 @@
 //! The governor: live gates whose limits follow the probed resources of the host.
 //!
-//! `update` applies a change and reports it, `prober` and `damping` measure, `refresh` is the background task, `stalls`
-//! reports what does not move, `diagnosis` tells why, `shares` has the gates that share their limit with other processes,
-//! and `leases` reports the state of their leases. `add` adds gates, and `close` ends them.
+//! `update` applies a change and reports it, `prober` and `damping` measure, `feedback` is the probe of an adaptive gate,
+//! and `refresh` is the background task. `stalls` reports permits and requests that make no progress, and `diagnosis`
+//! explains why. `shares` has the gates that share their limit with other processes, and `leases` reports the state of
+//! their leases. `add` adds a gate, and `close` closes all of them.
 
 mod add;
 mod builder;
@@ -394,8 +395,9 @@ impl Governor {
     /// The [probes of the host](crate::probe) report changes only in a runtime with I/O enabled. Without it, the limits
     /// follow the host once per period.
     ///
-    /// The same task looks at the gates that [track their holders](crate::GateSpec::track_holders), four times in the shortest of their
-    /// times, and reports to the observers what does not move. It also reports the changes of leases.
+    /// The returned task also inspects the gates that [track their holders](crate::GateSpec::track_holders), and reports permits and
+    /// requests that make no progress to the observers. It does so four times within the shortest
+    /// [`overdue_after`](crate::Holders::overdue_after) of these gates, and at least every 10 s. It reports the changes of leases, too.
     ///
     /// ```
     /// # use concurrency_governor::{Formula, GateSpec, Governor, Resource, probe};

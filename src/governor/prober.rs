@@ -48,7 +48,7 @@ struct TrackedProbe {
     measuring: Arc<Mutex<()>>,
     /// The reading in force. `None` before the first result.
     damper: Option<Damper>,
-    /// The last fault as text, or `None` if the last measurement succeeded. Observers hear of a fault when it changes.
+    /// The last fault as text, or `None` if the last measurement succeeded. Observers are notified of a fault when it changes.
     last_fault: Option<String>,
     measured: u64,
     failed: u64,

@@ -37,8 +37,8 @@ impl RefreshPolicy {
     /// that no probe reports, such as a process that moves to another cgroup. Those are rare, and a refresh of the
     /// built-in probes takes little time.
     ///
-    /// A Kubernetes resize writes each limit once, and it stays. 5 s are longer than a writer takes that lowers a limit
-    /// again, and short enough for a person who waits for the new number.
+    /// A Kubernetes resize writes each limit once. A rise that has lasted for 5 s is hardly ever taken back, and 5 s are
+    /// short enough for an operator who waits for the new limit.
     pub const fn new() -> Self {
         Self { every: Duration::from_secs(10), rise_after: Duration::from_secs(5) }
     }

@@ -112,11 +112,11 @@ impl Shares {
     }
 
     /// Returns `true` if no gate is shared.
-    pub(super) fn are_none(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.leased.is_empty()
     }
 
-    /// Waits until a lease has changed since the last call has resolved.
+    /// Waits for a change of a lease. A change since the last call resolved counts, too.
     pub(super) async fn changed(&self) {
         self.changes.notified().await;
     }

@@ -9,18 +9,18 @@ use crate::event::Event;
 use crate::gate::{Gate, ReportKind, wait_cycles};
 
 impl Governor {
-    /// Looks at the gates that track their holders, and reports what does not move, until it is dropped.
+    /// Inspects the gates that track their holders, and reports permits and requests that make no progress, until the future is dropped.
     pub(super) async fn watch_loop(self) {
         let mut added = self.0.added.subscribe();
         loop {
             if !self.has_tracked_gates() {
-                // The sender is part of the governor, which this loop keeps.
+                // This does not fail: the sender is part of the governor, which this loop keeps alive.
                 let _ = added.changed().await;
                 continue;
             }
-            // A quarter of the shortest time: what lasts for that time is reported before twice the time.
-            sleep(self.look_period()).await;
-            self.look();
+            // A quarter of the shortest `overdue_after`, so that a permit is reported soon after it becomes overdue.
+            sleep(self.inspection_period()).await;
+            self.inspect_gates();
         }
     }
 
@@ -29,15 +29,15 @@ impl Governor {
         self.declared().gates.iter().any(|gate| gate.overdue_after().is_some())
     }
 
-    fn look_period(&self) -> Duration {
+    fn inspection_period(&self) -> Duration {
         let declared = self.declared();
         let shortest = declared.gates.iter().filter_map(Gate::overdue_after).min();
         let quarter = shortest.map_or(u64::MAX, |nanos| u64::try_from(nanos / 4).unwrap_or(0));
         Duration::from_nanos(quarter).clamp(SHORTEST_PERIOD, LONGEST_PERIOD)
     }
 
-    /// Looks once at each gate that tracks its holders.
-    fn look(&self) {
+    /// Inspects each gate that tracks its holders once.
+    fn inspect_gates(&self) {
         let declared = self.declared();
         let gates = &declared.gates;
         let mut events = Vec::new();
@@ -84,6 +84,6 @@ impl Governor {
     }
 }
 
-/// A look visits every record of a gate.
+/// An inspection visits every record of a gate, so it must not run too often.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 const LONGEST_PERIOD: Duration = Duration::from_secs(10);

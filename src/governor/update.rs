@@ -12,8 +12,8 @@ use crate::event::Event;
 use crate::gate::WakeList;
 use crate::plan::{BuildError, Plan, Resolution};
 
-/// What a change leaves to do without a lock, because it calls foreign code: [`Governor::announce`] does it.
-#[must_use = "subscribers and observers are told by `announce`"]
+/// The part of a change that must run without a lock, because it calls foreign code. [`Governor::announce`] runs it.
+#[must_use = "`announce` notifies subscribers, waiters and observers"]
 pub(super) struct Announcement {
     /// The events in their order.
     events: Vec<Event>,
@@ -85,7 +85,7 @@ impl Governor {
     /// If a waker panics, the rest is done first, and then the panic continues in the caller.
     pub(super) fn announce(&self, announcement: Announcement) {
         let Announcement { events, first_number, wake_lists } = announcement;
-        // A woken waiter may look at the subscription, so that comes first. Observers come last, because a slow one must
+        // A woken waiter may read the subscription, so subscribers come first. Observers come last, because a slow one must
         // not keep an admitted waiter asleep.
         let published = panic::catch_unwind(AssertUnwindSafe(|| self.publish_resolution()));
         let woken = panic::catch_unwind(AssertUnwindSafe(|| drop(wake_lists)));

@@ -131,7 +131,8 @@ pub enum AdaptiveRule {
     Latency,
     /// [`Arc`](crate::feedback::Arc), adaptive request concurrency: follows the mean latency, and the server's signs of overload.
     Arc,
-    /// [`Aimd`](crate::feedback::Aimd): adds and multiplies around a latency that is healthy.
+    /// [`Aimd`](crate::feedback::Aimd), additive increase and multiplicative decrease: raises the limit while the latency is healthy, and
+    /// lowers it otherwise.
     Aimd {
         /// The highest 90th percentile of the latency that is healthy.
         max_healthy: Duration,
@@ -175,8 +176,8 @@ impl Adaptive {
         Self { rule, start: Self::DEFAULT_START, floor: Self::DEFAULT_FLOOR, overload: None }
     }
 
-    /// Sets the limit before the first decision, in permits. A start out of the band counts as the nearest limit in it. For
-    /// computed input use [`start_at`](Self::start_at).
+    /// Sets the limit before the first decision, in permits. A start outside of the band from the floor to the derived limit
+    /// counts as the nearest limit in it. For computed input use [`start_at`](Self::start_at).
     ///
     /// # Panics
     ///
@@ -207,8 +208,8 @@ impl Adaptive {
         self
     }
 
-    /// Lets a window in which the reading of `resource` was at least `percent` hundredths count as overloaded, whatever the
-    /// outcomes say: the limit falls to nine tenths, once for each window. Meant for the pressure on this host, such as
+    /// Makes a window count as overloaded if the reading of `resource` was at least `percent` hundredths in it. Then the limit
+    /// falls to nine tenths, whatever the outcomes say, once for each window. Meant for the pressure on this host, such as
     /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It is read while a background
     /// refresh runs, about four times in a window. An unknown reading does not count as overload.
     ///

@@ -280,14 +280,14 @@ pub struct UnknownGateError {
     pub(crate) known: Vec<GateName>,
 }
 
-/// The error for a gate of which a governor has no such handle.
+/// The error for a gate of which a governor has no handle of the requested kind.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GateHandleError {
     /// The plan does not declare the gate.
     #[error(transparent)]
     Unknown(#[from] UnknownGateError),
-    /// The gate shares its limit with other processes, so its permits count only with a lease.
+    /// The gate shares its limit with other processes, so its permits are valid only with a lease.
     #[error("gate `{gate}` shares its limit with other processes; use `Governor::shared`")]
     Shared {
         /// The gate.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The declaration that a gate tracks its holders: it keeps a record of each permit in use, so that it can tell why nothing moves.
+/// The declaration that a gate tracks its holders: it keeps a record of each permit in use, which a
+/// [diagnosis](crate::Governor::diagnose) shows.
 ///
 /// Add it with [`GateSpec::track_holders`](crate::GateSpec::track_holders) or
 /// [`GateBuilder::track_holders`](crate::gate::GateBuilder::track_holders). It also applies to the children and the keys of

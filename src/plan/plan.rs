@@ -186,7 +186,7 @@ impl Plan {
         for (spec, decision) in self.specs.iter().zip(decisions.into_iter().flatten()) {
             match decision {
                 Ok(mut explanation) => {
-                    // Only now is the limit of each gate above known, since a formula may read the limits the other way.
+                    // Only now is the limit of each gate above known: the formula of a parent may read the limit of its child.
                     let path = spec.parent().and_then(|_| find_path(&self.specs, &self.indices, spec.name()));
                     if let Some(path) = path {
                         explanation.place_at(path, |gate| limits[self.indices[&gate]]);

@@ -228,7 +228,12 @@ impl Measurement {
 
     /// Creates a fresh measurement with these sources and notes.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only the Linux probes call it"))]
-    pub(crate) fn told_by(reading: Reading, bound: Bound, sources: Vec<Source>, notes: Vec<String>) -> Self {
+    pub(crate) fn from_parts(
+        reading: Reading,
+        bound: Bound,
+        sources: Vec<Source>,
+        notes: Vec<String>,
+    ) -> Self {
         Self { reading, bound, provenance: Arc::new(Provenance { sources, notes }), stale: None }
     }
 

@@ -14,8 +14,8 @@ use super::debug_as_display::impl_debug_as_display;
 /// interval is 100 ms, or four times the target if that is longer. While the queue is standing:
 ///
 /// - the newest request is admitted first, within the same key or child and the same priority;
-/// - if a request has waited longer than the target, requests of the lowest priority are rejected, the oldest first, until none has. So a
-///   priority is rejected only if no lower one waits.
+/// - while any request has waited longer than the target, requests of the lowest priority are rejected, the oldest first. So a priority is
+///   rejected only if no lower one waits.
 ///
 /// Once no request was rejected for an interval, the request that arrived first is admitted first again, as usual.
 ///
@@ -76,7 +76,7 @@ impl Shed {
         self.target
     }
 
-    /// Returns the interval: how long requests must have waited for longer than the target before any is rejected.
+    /// Returns the interval: the time for which all waits must be above the target before any request is rejected.
     #[must_use]
     pub const fn interval(&self) -> Duration {
         let four = self.target.saturating_mul(4);

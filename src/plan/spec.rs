@@ -192,9 +192,9 @@ impl GateSpec {
         self
     }
 
-    /// Makes the gate keep a record of each permit in use, so that a [diagnosis](crate::Governor::diagnose) can tell why
-    /// nothing moves. It also applies to the children and the keys of the gate. By default a gate keeps no records, which
-    /// costs nothing.
+    /// Makes the gate keep a record of each permit in use, so that a [diagnosis](crate::Governor::diagnose) shows which work
+    /// keeps requests waiting. It also applies to the children and the keys of the gate. By default a gate keeps no records,
+    /// which costs nothing.
     ///
     /// ```
     /// use std::time::Duration;

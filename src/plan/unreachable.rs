@@ -14,9 +14,9 @@ pub enum Unreachable {
     /// Nothing. The limit of the fleet is kept, and requests wait.
     #[default]
     Closed,
-    /// Each process has `permits` of its own, always, with a lease or without one. They count against the limit up front:
-    /// the ledger has the rest, `limit - permits * processes`, and that is the limit that it shows and that an operator
-    /// sets. Permits of its own are used first.
+    /// Each process has `permits` of its own, always, with a lease or without one. They are subtracted from the limit in
+    /// advance, so the ledger shares only the rest, `limit - permits * processes`. The ledger shows the rest as its limit, and
+    /// an operator sets the rest. A process uses its own permits before those of its lease.
     ///
     /// The limit of the fleet is kept, as long as at most `processes` processes run.
     Reserved {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::gate::clock::{self, NEVER};
 
-/// What a checkout does while creating items is backing off, if it needs a new item.
+/// What happens during the backoff to a checkout that needs a new item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DuringBackoff {
@@ -61,7 +61,7 @@ impl CreateBackoff {
         self.streak = Some(FailureStreak { failures, until: NEVER });
     }
 
-    /// Ends the backoff, because an item was created.
+    /// Ends the backoff. The next failure counts as the first one.
     pub(super) const fn reset(&mut self) {
         self.streak = None;
     }

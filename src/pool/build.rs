@@ -78,7 +78,7 @@ impl<M: Manager> PoolBuilder<M> {
     ///
     /// Unlike [`build`](Self::build), it keeps the minimum of idle items also if they cannot be created at first: the pool tries
     /// again after each backoff delay, for as long as it takes. [`PoolEvent::CreateFailed`](super::PoolEvent::CreateFailed)
-    /// and [`PoolStatus::backing_off`](super::PoolStatus::backing_off) tell of the failures.
+    /// and [`PoolStatus::backing_off`](super::PoolStatus::backing_off) report the failures.
     ///
     /// The pool uses the current runtime, as with `build`. Outside of one, enter it with
     /// [`Handle::enter`](tokio::runtime::Handle::enter).
@@ -135,7 +135,8 @@ impl<M: Manager> PoolBuilder<M> {
         let maintenance_wake = Arc::new(Notify::new());
         gate.listen(&maintenance_wake);
         let (first, longest) = self.create_backoff;
-        // The items of a shared gate are counted together with those that other processes have, and a group counts items.
+        // The lease of a shared gate reports the number of live items, which it reads from the counts of a group. So a pool at such a
+        // gate always has a group, if necessary one of its own.
         let group = self.group.or_else(|| gate.is_shared().then(|| PoolGroup::new(gate.clone())));
         let share = group.as_ref().map(|group| group.share(&maintenance_wake));
         let state = PoolState::new(rules, CreateBackoff::new(first, longest), gate.item_limit(), share);

@@ -78,8 +78,8 @@ impl<M: Manager> PoolBuilder<M> {
     /// them together.
     ///
     /// With a `SharedGate` of the feature `fleet`, the items of all processes together keep to the limit of the fleet: the
-    /// block of this process bounds its live items. [`build`](Self::build) does not wait for a lease. The minimum of idle
-    /// items is wanted from the ledger, and created when it has granted the permits.
+    /// block of this process bounds its live items. [`build`](Self::build) does not wait for a lease. The process asks the
+    /// ledger for the permits of the minimum of idle items, and creates these items when the permits are granted.
     pub fn gate(mut self, gate: impl Into<PoolGate>) -> Self {
         self.gate = Some(gate.into());
         self
@@ -187,7 +187,7 @@ impl<M: Manager> PoolBuilder<M> {
         self
     }
 
-    /// Sets what a checkout does that needs a new item while creating items is backing off. The default is to wait.
+    /// Sets what happens during the backoff to a checkout that needs a new item. The default is that it waits.
     pub const fn during_backoff(mut self, choice: DuringBackoff) -> Self {
         self.during_backoff = choice;
         self
@@ -219,7 +219,7 @@ impl<M: Manager> fmt::Debug for PoolBuilder<M> {
     }
 }
 
-/// Longer than any creation that succeeds, and short enough that a creation that hangs does not hold its place for long.
+/// Longer than any creation that succeeds, and short enough that a creation that hangs does not take its slot for long.
 const DEFAULT_CREATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The first delay is short, so that a transient failure is hardly noticed. The longest delay spares a service that is down,

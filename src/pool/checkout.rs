@@ -176,7 +176,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             None => self.wait_for_permit(wait).await?,
         };
 
-        // The place is that of the checkout: it may have arrived in an earlier round than that in which it gets the item.
+        // The round is that in which the checkout arrived, which may be earlier than the one in which it gets the item.
         let obtain = |mut record: ItemRecord<M::Item>, permit| {
             record.place.round = round;
             PooledItem::new(shared, record, permit)
@@ -195,7 +195,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             Err(item_wait) => item_wait,
         };
         let delivery = item_wait.delivery(self.deadline_of(wait));
-        // After the end of its lease, a permit counts only until other processes may have got it. So this checkout waits anew.
+        // Once its lease has ended, other processes may get the permit, so it is not valid any more. This checkout waits for another one.
         #[cfg(feature = "fleet")]
         let delivery = {
             let delivered = until(pin!(delivery), pin!(permit.lost())).await;
@@ -311,7 +311,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 /// A health check that did not end at its first poll. The item counts as being checked until the drop.
 struct SlowCheck<'s, M: Manager> {
     shared: &'s Arc<PoolShared<M>>,
-    /// The items that are idle since before the check began have a lower sequence.
+    /// The items that have been idle since before the check began have a lower sequence.
     below: u64,
 }
 

@@ -13,9 +13,9 @@ use super::until::until;
 impl<M: Manager> Pool<M> {
     /// Closes the pool and its gate, for all users of the gate. A closed pool cannot be opened again.
     ///
-    /// Waiting and later checkouts are rejected. Idle items are dropped before this returns. If another thread is dropping
-    /// them, this blocks until it has, so do not call it with a lock that the drop of an item takes. Creations are cancelled.
-    /// Items in use remain usable, and are dropped when they come back.
+    /// Waiting and later checkouts are rejected. Creations are cancelled. Items in use remain usable, and are dropped when they
+    /// come back. Idle items are dropped before this returns. If another thread is dropping them, this blocks until they are
+    /// gone. So do not call it while holding a lock that the drop of an item takes.
     ///
     /// ```
     #[doc = include_str!("example_setup.txt")]
@@ -72,8 +72,8 @@ impl<M: Manager> Pool<M> {
     /// Waits until no item is left, whether idle, in use, being created or being dropped, and no checkout waits for one.
     ///
     /// Close the pool first, because an open pool may keep idle items. If the pool created its gate
-    /// ([`max`](super::PoolBuilder::max)), this also waits until all permits of the gate are returned. For a shared gate, use
-    /// [`Gate::drained`](crate::Gate::drained).
+    /// ([`max`](super::PoolBuilder::max)), this also waits until all permits of the gate are returned. For a gate that has
+    /// other users, use [`Gate::drained`](crate::Gate::drained).
     ///
     /// ```
     #[doc = include_str!("example_setup.txt")]

@@ -35,7 +35,7 @@ impl CloseTurn {
         Some(CloseTurnGuard(self))
     }
 
-    /// Blocks until the turn has ended. Returns at once on the thread that has it, which the drop of an item may call.
+    /// Blocks until the turn has ended. Returns at once on the thread that has the turn: the drop of an item may close the pool again.
     pub(super) fn wait(&self) {
         let mut phase = self.lock();
         while matches!(*phase, ClosePhase::RunsOn(thread) if thread != current_thread_id()) {

@@ -5,7 +5,7 @@ use super::event::PoolEvent;
 use super::manager::Manager;
 
 /// Work that runs user code or may take long, and so must not run under the lock.
-#[expect(clippy::struct_excessive_bools, reason = "each tells of another step to do")]
+#[expect(clippy::struct_excessive_bools, reason = "each requests another step")]
 #[must_use = "effects that are not performed lose items and waiters"]
 pub(super) struct PoolEffects<M: Manager> {
     /// Deliveries to waiters, in queue order.
@@ -24,10 +24,10 @@ pub(super) struct PoolEffects<M: Manager> {
     pub(super) ends_creations: bool,
     /// Whether an item became idle.
     pub(super) has_idled: bool,
-    /// Whether the pools of the group must look for places for their items.
+    /// Whether the pools of the group must check for free slots.
     pub(super) fills_group: bool,
-    /// Whether a waiter lacks a place of the group for an item.
-    pub(super) lacks_places: bool,
+    /// Whether a waiter lacks a slot of the group for an item.
+    pub(super) lacks_slots: bool,
     /// Whether the pool has no items and no waiters left.
     pub(super) drained: bool,
 }
@@ -44,7 +44,7 @@ impl<M: Manager> Default for PoolEffects<M> {
             ends_creations: false,
             has_idled: false,
             fills_group: false,
-            lacks_places: false,
+            lacks_slots: false,
             drained: false,
         }
     }

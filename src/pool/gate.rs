@@ -161,7 +161,7 @@ impl PoolGate {
         }
     }
 
-    /// Returns the error of a gate whose lease has no permits, if it has none.
+    /// Returns why the gate has no permits from its ledger, or `None` if it has some.
     #[cfg(feature = "fleet")]
     pub(super) fn unleased(&self) -> Option<Unleased> {
         self.as_shared().and_then(SharedGate::unleased)

@@ -11,11 +11,14 @@ use super::sync::Mutex;
 
 /// Pools that share one limit on their items, the limit of a gate.
 ///
-/// A gate alone bounds the checkouts of its pools together, and the items of each pool by itself: an idle item holds no permit,
-/// so eleven pools may hold eleven times as many items. In a group, the live items of all pools keep to the limit together. A
-/// checkout that needs an item while there is no room for one drops an idle item of another pool: one of the pool with the
-/// most, first above its minimum, and the coldest. Each checkout holds a permit and each item in use does, so while a checkout
-/// waits there is an idle item, or one that is being created or dropped.
+/// A gate alone bounds the checkouts of its pools together, but the items of each pool separately: an idle item holds no permit,
+/// so eleven pools may hold eleven times as many items. In a group, the live items of all pools keep to the limit together. The
+/// group has one slot for each permit of the limit, and each live item takes one.
+///
+/// A checkout that needs an item while no slot is free drops an idle item of another pool: the coldest one of the pool with the
+/// most idle items. Items that belong to the minimum of a pool are dropped only if no pool has others. There is always an item
+/// to wait for: the waiting checkout and each item in use hold a permit, so at least one live item is idle, being created or
+/// being dropped.
 ///
 /// ```
 /// use concurrency_governor::pool::PoolGroup;
@@ -51,7 +54,7 @@ pub(super) trait GroupMember: Send + Sync {
     /// Drops the coldest idle item. Returns whether there was one that may be dropped.
     fn drop_spare_item(self: Arc<Self>, spare: SpareItems) -> bool;
 
-    /// Creates the items that the pool needs, as far as there are places.
+    /// Creates the items that the pool needs, as far as slots are free.
     fn fill(self: Arc<Self>);
 }
 
@@ -110,7 +113,7 @@ impl PoolGroup {
         false
     }
 
-    /// Lets the pools use the places that have become free.
+    /// Lets the pools use the slots that have become free.
     pub(super) fn fill(&self) {
         for member in self.members() {
             member.fill();

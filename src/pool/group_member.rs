@@ -11,15 +11,15 @@ use crate::gate::clock;
 impl<M: Manager> PoolShared<M> {
     /// Makes room for the pool's waiters: drops idle items of other pools.
     ///
-    /// Each drop lets the pools of the group use the free place, which may come back here. So one thread at a time does it, and
-    /// looks again if another came meanwhile.
+    /// Each drop frees a slot, which all pools of the group may use. That may call this method again. So only one thread at a time
+    /// drops items. A call that arrives meanwhile only counts itself, and then the running one checks again.
     pub(super) fn make_room(self: &Arc<Self>, group: &PoolGroup) {
         let mut requests = self.room_requests.fetch_add(1, SeqCst).wrapping_add(1);
         if requests > 1 {
             return;
         }
         loop {
-            while self.lock().lacks_places() && group.drop_spare_item() {}
+            while self.lock().lacks_slots() && group.drop_spare_item() {}
             match self.room_requests.compare_exchange(requests, 0, SeqCst, SeqCst) {
                 Ok(_) => return,
                 Err(now) => requests = now,

@@ -9,22 +9,26 @@ use super::sync::Mutex;
 #[cfg(feature = "fleet")]
 use crate::fleet::LeasedItems;
 
-/// The counts of a group: the sums over its pools. Each pool changes it under the lock of its own state.
+/// The counts of a group: the sums over its pools. Each pool changes its part of them under the lock of its own state.
 ///
-/// A place that becomes free is subtracted from `live` before the pool that frees it visits the others, so a pool that found none
-/// is visited afterwards. A pool that lacks a place adds its waiters to `unmet` before it looks for idle items of the others, under
-/// their locks. A pool whose item becomes idle looks at `unmet` under its own lock, so one of the two sees the other.
+/// Two races could leave a waiter without an item. The order of the steps prevents both:
+///
+/// - A slot becomes free while another pool finds none. The pool that frees the slot subtracts it from `live` before it calls the other
+///   pools. So a pool that found no free slot is called afterwards.
+/// - An item becomes idle while another pool looks for idle items. The pool without a slot adds its waiters to `unmet` before it looks at
+///   the idle items of each pool, under the lock of that pool. A pool whose item becomes idle reads `unmet` under the same lock. So one of
+///   the two sees the change of the other.
 #[derive(Debug, Default)]
 pub(super) struct GroupCounts {
     /// Live items.
     live: AtomicUsize,
     /// Live items that are being dropped.
     leaving: AtomicUsize,
-    /// Waiters that lack a place for an item.
+    /// Waiters that lack a slot for an item.
     unmet: AtomicUsize,
-    /// Idle items that the pools should have, whatever waits.
+    /// The minimums of idle items of the pools.
     min_idle: AtomicUsize,
-    /// The maintenance tasks of the pools.
+    /// Wakes the maintenance tasks of the pools.
     pools: Mutex<Vec<Weak<Notify>>>,
 }
 
@@ -58,12 +62,12 @@ impl GroupCounts {
 #[derive(Debug)]
 pub(super) struct GroupShare {
     counts: Arc<GroupCounts>,
-    /// Places that the pool has: one for each live item.
-    places: usize,
+    /// Slots that the pool has taken: one for each live item.
+    slots: usize,
     leaving: usize,
     unmet: usize,
     min_idle: usize,
-    /// Whether places have become free since the last [`update`](Self::update).
+    /// Whether slots have become free since the last [`update`](Self::update).
     has_freed: bool,
 }
 
@@ -83,20 +87,20 @@ impl GroupShare {
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(changed));
         drop(pools);
-        Self { counts: Arc::clone(counts), places: 0, leaving: 0, unmet: 0, min_idle: 0, has_freed: false }
+        Self { counts: Arc::clone(counts), slots: 0, leaving: 0, unmet: 0, min_idle: 0, has_freed: false }
     }
 
-    /// Takes a place for another item, if there is one. `live` is the number of live items of this pool.
-    pub(super) fn take_place(&mut self, live: usize, limit: usize) -> bool {
-        self.free_places(live);
+    /// Takes a slot for another item, if one is free. `live` is the number of live items of this pool.
+    pub(super) fn take_slot(&mut self, live: usize, limit: usize) -> bool {
+        self.free_slots(live);
         let add_one = |of_group: usize| (of_group < limit).then(|| of_group.saturating_add(1));
-        let has_place = self.counts.live.fetch_update(SeqCst, SeqCst, add_one).is_ok();
-        self.places = self.places.saturating_add(usize::from(has_place));
-        has_place
+        let has_slot = self.counts.live.fetch_update(SeqCst, SeqCst, add_one).is_ok();
+        self.slots = self.slots.saturating_add(usize::from(has_slot));
+        has_slot
     }
 
-    /// Returns whether a waiter of another pool lacks a place.
-    pub(super) fn others_lack_places(&self) -> bool {
+    /// Returns whether a waiter of another pool lacks a slot.
+    pub(super) fn others_lack_slots(&self) -> bool {
         self.counts.unmet() > self.unmet
     }
 
@@ -112,19 +116,19 @@ impl GroupShare {
         self.counts.live() <= limit
     }
 
-    /// Publishes the counts of the pool. Returns whether places have become free since the last update.
+    /// Publishes the counts of the pool. Returns whether slots have become free since the last update.
     pub(super) fn update(&mut self, used: GroupUse) -> bool {
         publish(&self.counts.unmet, &mut self.unmet, used.unmet);
         publish(&self.counts.min_idle, &mut self.min_idle, used.min_idle);
         publish(&self.counts.leaving, &mut self.leaving, used.leaving);
-        self.free_places(used.live);
+        self.free_slots(used.live);
         std::mem::take(&mut self.has_freed)
     }
 
-    /// Frees the places of items that are gone.
-    fn free_places(&mut self, live: usize) {
-        if live < self.places {
-            publish(&self.counts.live, &mut self.places, live);
+    /// Frees the slots of items that are gone.
+    fn free_slots(&mut self, live: usize) {
+        if live < self.slots {
+            publish(&self.counts.live, &mut self.slots, live);
             self.has_freed = true;
         }
     }

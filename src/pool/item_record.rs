@@ -40,7 +40,7 @@ impl CheckoutWait {
 /// The place of a checkout among the others. A checkout keeps it if its item fails the health check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CheckoutPlace {
-    /// Its number in the order in which checkouts were admitted and looked for an item.
+    /// Its number in the order in which admitted checkouts asked for an item.
     pub(super) ticket: u64,
     /// The round in which it arrived. A round begins with each attempt after a backoff delay.
     pub(super) round: u64,

@@ -42,13 +42,13 @@ impl<'s, M: Manager> ItemWait<'s, M> {
 
     /// Waits for the delivery until the deadline. Dropping the future drops the place in the queue.
     ///
-    /// The pool's runtime may be alive without running its tasks, which only the waiter can notice. So the waiter looks each
-    /// time that a creation should have ended, if it can set a timer.
+    /// The pool's runtime may be alive without running its tasks, which only the waiter can notice. So the waiter checks for that
+    /// once per create timeout, if it can set a timer.
     pub(super) async fn delivery(mut self, deadline: i64) -> Option<ItemDelivery<M>> {
-        let bounds_start = deadline != NEVER || has_timer();
+        let checks_start = deadline != NEVER || has_timer();
         loop {
             let check =
-                if bounds_start { clock::add(clock::now(), self.shared.create_timeout) } else { NEVER };
+                if checks_start { clock::add(clock::now(), self.shared.create_timeout) } else { NEVER };
             let delivery = with_deadline(deadline.min(check), &mut self.receiver).await;
             if let Some(delivery) = delivery {
                 self.is_over = true;

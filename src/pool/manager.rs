@@ -85,8 +85,8 @@ pub trait Manager: Send + Sync + 'static {
     /// the caller of `checkout`.
     ///
     /// If a check exceeds the `check_timeout`, the items that have been idle since before it began are discarded, too: they
-    /// have been idle for longer than this one. Thus one checkout waits for one such check, instead of each checkout for
-    /// one.
+    /// have been idle for longer than this one. So only one checkout waits for such a check, and not each checkout for a check of
+    /// its own.
     fn health(&self, item: &mut Self::Item) -> impl Future<Output = Verdict> + Send {
         let _ = item;
         ready(Verdict::Keep)

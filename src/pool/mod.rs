@@ -1,20 +1,20 @@
 //! Pools: reusable items that are expensive to create, at most as many as a gate's limit.
 //!
 //! A [`Manager`] creates items and checks them. A [`Pool`] lends them: [`checkout`](Pool::checkout) returns a
-//! [`PooledItem`], and dropping that returns the item. The limit on the number of items is the limit of a
+//! [`PooledItem`], whose drop returns the item. The limit on the number of items is the limit of a
 //! [gate](crate::gate): a fixed number, or one that a [governor](crate::Governor) derives from the host.
 //!
 //! - **Live items never exceed the limit.** Items that are idle, in use, being created and being dropped all count. An item
 //!   counts until its drop has returned. A lowered limit takes no item away from its user: idle items above the limit are
 //!   dropped at once, and items in use when they come back.
-//! - **First come, first served**, at the gate and in the pool. The item that came back last is handed out first, so items
-//!   that are not needed grow cold and can be evicted.
+//! - **First come, first served**, at the gate and in the pool. The item that came back last, the *warmest*, is handed out
+//!   first, so items that are not needed grow *cold* (idle for long) and can be evicted.
 //! - **Creating an item and waiting for one are a single wait** with a single deadline. An item that comes back serves the
-//!   first waiter, although one is being created for it, and the created item serves the next.
+//!   first waiter, even if an item is being created for this waiter. The created item then serves the next waiter.
 //! - **A failure ends a checkout, never the pool.** After a failure, the pool tries to create one item at a time, with an
 //!   exponential backoff. A waiter learns of the failure after at most one delay and one attempt, also in the gate's queue.
 //! - **Nothing is lost.** A checkout may be dropped at any time: its item goes to the next waiter or becomes idle. A panic
-//!   of a manager, an item, an observer or a waker costs neither an item's place nor a permit.
+//!   of a manager, an item, an observer or a waker loses neither an item's slot below the limit nor a permit.
 //!
 //! `docs/POOL.md` explains the life of an item, sizing, failures and shutdown, and says which test holds which promise.
 
@@ -150,7 +150,7 @@ impl<M: Manager> Pool<M> {
     /// - [`CheckoutError::Rejected`] if the gate rejects the checkout on arrival, or if the pool or the gate is closed.
     /// - [`CheckoutError::DeadlineExceeded`] if the longest wait of the pool or the gate is over.
     /// - [`CheckoutError::Create`] if the item could not be created.
-    /// - [`CheckoutError::BackingOff`] if it would have to be created, and no attempt is made at present.
+    /// - [`CheckoutError::BackingOff`] if the item would have to be created, and no attempt is made at present.
     ///
     /// # Panics
     ///
@@ -302,7 +302,7 @@ impl<M: Manager> Pool<M> {
     /// Returns a closure that reads the status without keeping the pool open. It returns `None` once the pool and all its
     /// items are gone.
     #[cfg(feature = "metrics")]
-    pub(crate) fn onlooker(&self) -> impl Fn() -> Option<PoolStatus> + Send + Sync + use<M> {
+    pub(crate) fn status_reader(&self) -> impl Fn() -> Option<PoolStatus> + Send + Sync + use<M> {
         let shared = Arc::downgrade(self.shared());
         move || shared.upgrade().map(|shared| shared.status())
     }

@@ -32,7 +32,8 @@ impl<M: Manager> PoolShared<M> {
             }
             // These call wakers of users, too.
             if let Some(round) = effects.ended_before {
-                // Before the waiters are woken. A checkout that enters the queue after that reads it. Release: see `failure`.
+                // Stored before the waiters are woken: a checkout that enters the queue too late to be woken reads it. Release: see
+                // `failure`.
                 self.ended_before.fetch_max(round, Ordering::Release);
                 let _ = catch_panic(|| self.gate.wake_early());
             }
@@ -57,7 +58,7 @@ impl<M: Manager> PoolShared<M> {
                 if effects.fills_group {
                     group.fill();
                 }
-                if effects.lacks_places {
+                if effects.lacks_slots {
                     self.make_room(group);
                 }
             }

@@ -29,8 +29,8 @@ use crate::gate::clock;
 /// - the limit was lowered and the item is above it, or
 /// - the pool was closed.
 ///
-/// In each case its place becomes free after the item has been dropped. The guard may outlive every handle of the pool and the
-/// runtime. A change of the limit does not affect it.
+/// In each case its slot below the limit becomes free after the item has been dropped. The guard may outlive every handle of the
+/// pool and the runtime. A change of the limit does not affect it.
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -117,12 +117,12 @@ impl<M: Manager> PooledItem<M> {
         self.discard_reason = Some(DiscardReason::Broken);
     }
 
-    /// Drops the item now and frees its place.
+    /// Drops the item now and frees its slot.
     pub fn discard(mut self) {
         self.mark_broken();
     }
 
-    /// Takes the item out of the pool for good. The pool stops counting it, so its place is free for another item.
+    /// Takes the item out of the pool for good. The pool stops counting it, so its slot is free for another item.
     #[expect(clippy::missing_panics_doc, reason = "the guard holds its item until it is dropped")]
     pub fn detach(mut self) -> M::Item {
         let item = self.item.take().expect(HOLDS_ITEM);

@@ -31,7 +31,7 @@ pub(super) struct PoolShared<M: Manager> {
     pub(super) manager: M,
     pub(super) gate: PoolGate,
     pub(super) group: Option<PoolGroup>,
-    /// Calls that make room in the group for this pool, while one of them runs.
+    /// The calls of [`make_room`](Self::make_room) since the running one started, itself included. 0 if none runs.
     pub(super) room_requests: AtomicUsize,
     /// Whether the pool created the gate, so that only the pool's checkouts use it.
     pub(super) owns_gate: bool,
@@ -48,7 +48,8 @@ pub(super) struct PoolShared<M: Manager> {
     pub(super) runtime: PoolRuntime,
     /// Wakes the maintenance task. The gate notifies it, too, when its limit is set or it is closed.
     pub(super) maintenance_wake: Arc<Notify>,
-    /// A failure has ended the waits in the gate's queue of the checkouts that arrived before this round. At most that of the state.
+    /// A copy of [`PoolState::ended_before`] for the checkouts in the gate's queue, which read it without the lock. It may lag behind
+    /// for a moment.
     pub(super) ended_before: AtomicU64,
     /// Ends the running creations when the pool is closed.
     pub(super) closing: Notify,

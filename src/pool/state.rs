@@ -91,7 +91,7 @@ pub(super) struct PoolState<M: Manager> {
     unstarted: VecDeque<i64>,
     dropping: usize,
     backoff: CreateBackoff,
-    /// The last failure, since an item was created.
+    /// The last failure, if no item was created since.
     last_error: Option<CreateError>,
     /// Whether the single attempt after a backoff delay is running.
     retrying: bool,
@@ -104,9 +104,9 @@ pub(super) struct PoolState<M: Manager> {
     /// When the maintenance task runs next, at the latest.
     next_maintenance: i64,
     phase: PoolPhase,
-    /// The part of the pool in its group, if it is in one.
+    /// The part of this pool in the counts of its group, if it is in one.
     group: Option<GroupShare>,
-    /// Waiters that lack a place of the group for an item.
+    /// Waiters that lack a slot of the group for an item.
     unmet: usize,
     totals: PoolTotals,
     creates: Box<Histogram>,

@@ -36,8 +36,8 @@ pub struct PoolStatus {
     /// Checkouts that wait: in the gate's queue for a permit, or admitted and waiting for an item. On a shared gate, the
     /// other requests in its queue are included.
     pub waiting: usize,
-    /// How long the pool's runtime has not started a creation that it should run. `None` if all have been started. More than
-    /// a moment means that the runtime is not driven, or that its threads are blocked.
+    /// The age of the oldest creation that the pool's runtime has not started. `None` if all have been started. More than a
+    /// moment means that the runtime is not driven, or that its threads are blocked.
     pub start_delay: Option<Duration>,
     /// The time until the next attempt to create an item, because the last one failed. `None` while creation works, and in a
     /// closed pool. [`Duration::MAX`] if no attempt follows before [`Pool::retry_now`](super::Pool::retry_now).
@@ -48,8 +48,8 @@ pub struct PoolStatus {
     pub totals: PoolTotals,
     /// How long successful creations took.
     pub creates: Histogram,
-    /// How long checkouts waited that were served after a wait: from their arrival to their item, in the gate's queue and
-    /// after it. A checkout that gave up or failed is not recorded. Waits at the gate are sampled as described at [`Histogram`].
+    /// The waits of the checkouts that got an item after a wait, from their arrival to the item. The wait in the gate's queue is
+    /// included. A checkout that gave up or failed is not recorded. Waits at the gate are sampled as described at [`Histogram`].
     pub waits: Histogram,
 }
 

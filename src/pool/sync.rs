@@ -57,7 +57,7 @@ mod imp {
 
     /// Returns whether a timer can be set here. Without one, a wait cannot be bounded.
     pub(in crate::pool) fn has_timer() -> bool {
-        // Within a runtime, only setting a timer tells whether the runtime has one.
+        // Within a runtime, the only way to find out is to set a timer.
         Handle::try_current().is_ok() && panic::catch_unwind(|| drop(sleep(Duration::ZERO))).is_ok()
     }
 

@@ -70,8 +70,8 @@
 //!
 //! Notification needs a runtime with I/O, as built by `enable_all`. Without I/O, or if the kernel has no free inotify
 //! instance, only the poll remains, and the measurement has a note. Without a timer, there is no poll. Outside of a
-//! runtime, `changed` waits forever. A program that aborts on panic has neither, because tokio reports a missing
-//! driver only by a panic; such a program relies on the interval of the governor's refresh.
+//! runtime, `changed` waits forever. A program that aborts on panic gets neither notifications nor polls, because
+//! tokio reports a missing driver only by a panic. It relies on the interval of the governor's refresh.
 //!
 //! In tests, a [`MockProbe`](crate::testing::MockProbe) replaces any probe.
 

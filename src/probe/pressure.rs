@@ -230,7 +230,8 @@ impl ResourceProbe for Pressure {
         }
     }
 
-    /// The interval begins now. If the pressure cannot be read now, the first reading says why.
+    /// The interval begins now. If the pressure cannot be read now, the first measurement is the kernel's average, with a note, or an
+    /// error.
     #[cfg(target_os = "linux")]
     fn with_own_interval(&self) -> Option<Arc<dyn ResourceProbe>> {
         let now = self.sample().ok().flatten();

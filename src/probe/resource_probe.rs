@@ -51,14 +51,15 @@ pub trait ResourceProbe: Send + Sync {
     /// Returns `true` if a rise of the reading takes effect at once. By default, a background refresh waits until a rise has
     /// [lasted](crate::governor::RefreshPolicy::rise_after).
     ///
-    /// For a reading that is damped already, such as a limit that a controller has chosen. A change report of such a probe
-    /// measures only the probes of this kind that report, so it may report often. It must always return the same.
+    /// Return `true` for a reading that is damped already, such as a limit that a controller has chosen. If only probes of this
+    /// kind report a change, only the reporting probes are measured, so they may report often. The method must always return
+    /// the same value.
     fn rises_at_once(&self) -> bool {
         false
     }
 
-    /// Returns a probe of the same resource whose readings start an interval of its own, or `None`, the default, if no reading
-    /// depends on the one before.
+    /// Returns a probe of the same resource that measures over intervals of its own. The default is `None`: no reading depends
+    /// on the one before it.
     ///
     /// Implement it for a reading that is taken over the time since the last one, such as a share of time. Each gate whose overload is
     /// [declared](crate::Adaptive::overload_at) by the resource reads a probe of its own, so that no reading elsewhere shortens its

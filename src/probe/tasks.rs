@@ -36,7 +36,7 @@ use crate::plan::{Measurement, Resource};
 /// `RLIMIT_NPROC`, or in a user namespace, where the `RLIMIT_NPROC` of its creator applies, too, and is hidden. The
 /// limits of the kernel exist on every host: if they are hidden, the tasks are not unlimited.
 ///
-/// **Notes:** whether `vm.max_map_count` ends the threads of this process earlier. A thread takes two mappings.
+/// **Notes:** whether `vm.max_map_count` limits the threads of this process to fewer. A thread takes two mappings.
 ///
 /// **Other systems:** on FreeBSD, the soft limit `RLIMIT_NPROC`, always `AtMost`. Elsewhere `Unknown`.
 ///

@@ -43,7 +43,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Removes the requests that are rejected early, and counts them. Returns `true` if it removed any.
     fn shed(&mut self, clock: impl Fn() -> i64, on_removed: impl FnMut(Removed)) -> bool;
 
-    /// Removes one request that is not granted. Returns `None` if it does not wait at this gate. If [`Removed::was_head`] is `true`,
+    /// Removes one request without granting it. Returns `None` if it does not wait at this gate. If [`Removed::was_head`] is `true`,
     /// another request may fit now.
     fn cancel(
         &mut self,

@@ -31,7 +31,7 @@ pub(super) struct RecordedPoolHistograms {
 impl RecordedPool {
     pub(super) fn new<M: Manager>(pool: &Pool<M>) -> Self {
         let name = pool.gate().name();
-        Self { name, gate: SharedString::from(name.to_string()), status: Box::new(pool.onlooker()) }
+        Self { name, gate: SharedString::from(name.to_string()), status: Box::new(pool.status_reader()) }
     }
 
     /// Returns the name of the pool's gate.

@@ -24,6 +24,7 @@ impl<M: Manager> PoolState<M> {
     ) -> bool {
         self.set_limit(limit);
         self.unstarted.pop_front(); // the runtime is driven
+        // Without a backoff, a stored error can only be `NotStarted`. This start shows that the runtime is driven again.
         if self.backoff.until().is_none() {
             self.last_error = None;
         }
@@ -99,7 +100,7 @@ impl<M: Manager> PoolState<M> {
             effects.drained |= self.is_drained();
             return;
         }
-        self.refilling = true;
+        self.refilling = true; // the item may have been for the minimum
         if matches!(error, CreateError::Abandoned { .. }) {
             self.abandon(effects);
             return;
@@ -167,12 +168,12 @@ impl<M: Manager> PoolState<M> {
         }
         self.reject_waiters(now, effects);
         let needed = self.needed_attempts();
-        self.refilling &= needed > self.waiters.len();
+        self.refilling &= needed > self.waiters.len(); // the refill ends when the minimum is complete
         let Some(until) = self.backoff.until() else {
-            while self.creating < needed && self.take_place() {
+            while self.creating < needed && self.take_slot() {
                 self.start_attempt(CreateAttempt::Normal, now, effects);
             }
-            effects.lacks_places |= self.unmet > 0;
+            effects.lacks_slots |= self.unmet > 0;
             return;
         };
         if needed == 0 || self.retrying {
@@ -184,13 +185,13 @@ impl<M: Manager> PoolState<M> {
                 self.next_maintenance = until;
                 effects.wakes_maintenance = true;
             }
-        } else if self.take_place() {
+        } else if self.take_slot() {
             self.retrying = true;
             self.round = self.round.saturating_add(1);
             self.start_attempt(CreateAttempt::Retry { round: self.round }, now, effects);
         } else {
             self.unmet = self.unmet.min(1); // only one attempt is made
-            effects.lacks_places |= self.unmet > 0;
+            effects.lacks_slots |= self.unmet > 0;
         }
     }
 

@@ -72,8 +72,8 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
-    /// Discards the items that have been idle since before this sequence was the next one: an item that has been idle for a
-    /// shorter time did not answer its health check.
+    /// Discards the idle items with a lower sequence than `below`. They have been idle for longer than an item whose health
+    /// check did not end in time.
     pub(in crate::pool) fn discard_unchecked(&mut self, below: u64, effects: &mut PoolEffects<M>) {
         self.discard_idle(|record| record.sequence < below, DiscardReason::Health, effects);
     }

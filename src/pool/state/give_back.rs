@@ -1,4 +1,4 @@
-//! Rules for items that come back from their users, or come from them.
+//! Rules for items that users return, add or keep.
 
 use super::{PoolState, count, decrement, increment};
 use crate::pool::delivery::ItemDelivery;
@@ -62,7 +62,7 @@ impl<M: Manager> PoolState<M> {
         if self.is_closed() {
             return Err(AddError::Closed { gate, item: record.item });
         }
-        if !self.take_place() {
+        if !self.take_slot() {
             return Err(AddError::Full { gate, limit, item: record.item });
         }
         count(&mut self.totals.added);

@@ -8,13 +8,13 @@ use crate::pool::manager::Manager;
 use crate::pool::status::DiscardReason;
 
 impl<M: Manager> PoolState<M> {
-    /// Creates the items that are needed, as far as there are places.
+    /// Creates the items that are needed, as far as slots are free.
     pub(in crate::pool) fn fill(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.start_attempts(now, limit, effects);
     }
 
-    /// Returns whether a waiter lacks a place for its item.
-    pub(in crate::pool) const fn lacks_places(&self) -> bool {
+    /// Returns whether a waiter lacks a slot for its item.
+    pub(in crate::pool) const fn lacks_slots(&self) -> bool {
         self.unmet > 0
     }
 
@@ -26,13 +26,13 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
-    /// Discards the coldest idle item, if one may be dropped for another pool and a waiter there still lacks a place.
+    /// Discards the coldest idle item, if one may be dropped for another pool and a waiter there still lacks a slot.
     pub(in crate::pool) fn drop_spare_item(
         &mut self,
         spare: SpareItems,
         effects: &mut PoolEffects<M>,
     ) -> bool {
-        let is_needed = self.group.as_ref().is_some_and(super::GroupShare::others_lack_places);
+        let is_needed = self.group.as_ref().is_some_and(super::GroupShare::others_lack_slots);
         if !is_needed || self.spare_items(spare) == 0 {
             return false;
         }
@@ -50,31 +50,33 @@ impl<M: Manager> PoolState<M> {
         let Some(share) = &mut self.group else { return };
         effects.fills_group |= share.update(used);
         // An item that became idle may make room for a waiter of another pool.
-        effects.fills_group |= effects.has_idled && share.others_lack_places();
+        effects.fills_group |= effects.has_idled && share.others_lack_slots();
     }
 
-    /// Takes a place for another item. Waiters come before the minimum of any pool.
-    pub(super) fn take_place(&mut self) -> bool {
+    /// Takes a slot for another item: of the group, or below the limit of a pool without a group. Waiters come before the minimum
+    /// of any pool.
+    pub(super) fn take_slot(&mut self) -> bool {
         let live = self.live();
         let serves_waiter = self.creating < self.waiters.len();
         let Some(share) = &mut self.group else { return live < self.limit };
-        if live >= self.limit || (!serves_waiter && share.others_lack_places()) {
+        if live >= self.limit || (!serves_waiter && share.others_lack_slots()) {
             return false;
         }
-        let has_place = share.take_place(live, self.limit);
-        self.unmet = if has_place {
+        let has_slot = share.take_slot(live, self.limit);
+        // Without a slot, each waiter for which no attempt runs lacks one.
+        self.unmet = if has_slot {
             self.unmet.saturating_sub(1)
         } else {
             self.waiters.len().saturating_sub(self.creating)
         };
-        has_place
+        has_slot
     }
 
-    /// Returns whether an item may become idle on the fast path: the group is within its limit, and no waiter lacks a place.
+    /// Returns whether an item may become idle on the fast path: the group is within its limit, and no waiter lacks a slot.
     #[inline]
     pub(super) fn is_group_at_rest(&self) -> bool {
         let is_at_rest = |share: &super::GroupShare| {
-            !share.others_lack_places() && !share.is_above(self.limit, self.dropping)
+            !share.others_lack_slots() && !share.is_above(self.limit, self.dropping)
         };
         self.group.as_ref().is_none_or(is_at_rest)
     }

@@ -138,8 +138,8 @@ impl<M: Manager> PoolState<M> {
         self.end_waits_before(self.round, error, effects);
     }
 
-    /// Ends the waits of the checkouts that arrived before this round: of all waiters, and of those at the gate if no item
-    /// exists that could come back and serve them.
+    /// Ends the waits of the checkouts that arrived before this round and wait for an item. If no item exists that could come
+    /// back, also ends the waits of those in the gate's queue.
     pub(super) fn end_waits_before(&mut self, round: u64, error: CreateError, effects: &mut PoolEffects<M>) {
         if self.existing() == 0 {
             self.ended_before = round;
@@ -156,8 +156,8 @@ impl<M: Manager> PoolState<M> {
         self.last_error = Some(error);
     }
 
-    /// Ends the waits, the last first, that only the backoff keeps from an attempt, if they are not to wait for its end. A
-    /// waiter for whose item there is no room may still be served by an item that comes back.
+    /// Rejects waiters that must not wait for the end of the backoff, the newest first. Only those are rejected for which an
+    /// attempt could start without the backoff. The others may still be served by an item that comes back.
     pub(super) fn reject_waiters(&mut self, now: i64, effects: &mut PoolEffects<M>) {
         let Some(rejection) = self.rejection(|| now) else { return };
         while self.waiters.len() > self.creating && self.live() < self.limit {
@@ -170,12 +170,12 @@ impl<M: Manager> PoolState<M> {
         CheckoutError::Rejected(AcquireError::Closed { gate: self.rules.gate })
     }
 
-    /// Returns how long the runtime has not started the oldest creation that it has been given.
+    /// Returns the age of the oldest creation that the runtime has not started. `None` if all have been started.
     pub(super) fn start_delay(&self, now: i64) -> Option<Duration> {
         self.unstarted.front().map(|spawned| elapsed(*spawned, now))
     }
 
-    /// Returns the error of a checkout that needs a new item while no attempt is made for it.
+    /// Returns the error of a checkout that needs a new item, if no attempt is made for it and it must not wait for one.
     fn rejection(&self, clock: impl FnOnce() -> i64) -> Option<CheckoutError> {
         let (error, until) = (self.last_error.as_ref()?, self.backoff.until()?);
         let now = clock();

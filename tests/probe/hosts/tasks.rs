@@ -125,7 +125,7 @@ fn the_creator_of_a_user_namespace_may_have_a_limit() {
     }
 }
 
-/// A note says at how many threads the memory mappings of one process end, if that is below the limit of the tasks.
+/// A note says to how many threads the memory mappings limit one process, if that is below the limit of the tasks.
 #[test]
 fn the_limit_of_mappings_is_noted() {
     let notes = |mappings: &str| {
@@ -135,7 +135,7 @@ fn the_limit_of_mappings_is_noted() {
         limit.notes().to_vec()
     };
     let expected =
-        "vm.max_map_count of 1998 ends the threads of one process at about 999, as each has two mappings";
+        "vm.max_map_count of 1998 limits one process to about 999 threads, as each takes two mappings";
     assert_eq!(notes("1998\n"), [expected]);
     for enough in ["2000\n", "65530\n", "x"] {
         assert_eq!(notes(enough), [""; 0]);

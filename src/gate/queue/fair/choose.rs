@@ -9,7 +9,7 @@ impl FairQueue {
     /// request becomes the chosen one of that node, and the search begins again.
     #[inline]
     pub(super) fn find_next(&mut self) -> Option<NextRequest> {
-        // Each round makes a node unready, so the rounds end.
+        // The rounds end: each makes a node unready, or marks a priority of a leaf as waiting for a higher limit.
         while !self.nodes[NodeId::ROOT].ready.is_empty() {
             let (leaf, priority, chosen_at) = self.search()?;
             let order = self.order(leaf);
@@ -34,7 +34,8 @@ impl FairQueue {
         debug_assert!(next.is_none(), "a request that fits is admitted on arrival");
     }
 
-    /// Makes a request the chosen one of the node without room for it, unless it is heavier than the limit of a node on its path.
+    /// Makes a request the chosen one of the node without room for it. If the request is heavier than the limit of a node on its path, its
+    /// priority is marked in the leaf as waiting for a higher limit instead.
     #[cold]
     fn choose_at(&mut self, full: NodeId, request: ChosenRequest) {
         let ChosenRequest { leaf, priority, weight } = request;
@@ -152,8 +153,8 @@ impl FairQueue {
     /// As [`finish_removal`](Self::finish_removal), after the request of this priority that would be granted last has left the leaf.
     pub(super) fn finish_last_removal(&mut self, leaf: NodeId, priority: Priority) {
         // The last request was also the first one only if there was no other.
-        let is_left = self.nodes[leaf].waiting_priorities.contains(priority);
-        let lost_first = if is_left { PrioritySet::EMPTY } else { PrioritySet::of(priority) };
+        let has_others = self.nodes[leaf].waiting_priorities.contains(priority);
+        let lost_first = if has_others { PrioritySet::EMPTY } else { PrioritySet::of(priority) };
         self.finish_removal(leaf, lost_first, 1);
     }
 }

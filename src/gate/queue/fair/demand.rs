@@ -9,7 +9,8 @@ impl FairQueue {
     /// Returns the smallest limit of the root at which as many permits would be in use as at `limit`. The result exceeds that number of
     /// permits if a key needs a higher limit: its cap is a part of the limit of the root.
     ///
-    /// Visits all nodes if a request waits or keys have a cap, and in each leaf no more requests than fit.
+    /// Visits all nodes if a request waits or keys have a cap. In each leaf and priority it visits the requests that fit, and at most two
+    /// more.
     pub(in crate::gate) fn demand(&mut self, limit: Limit) -> u32 {
         let in_use = self.nodes[NodeId::ROOT].in_use;
         let cap = self.root_cap();

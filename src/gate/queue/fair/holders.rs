@@ -47,8 +47,8 @@ impl FairQueue {
         id
     }
 
-    /// Removes the record of permits that are about to be released, if they have one, and measures how long they were held if that was
-    /// decided when they were acquired.
+    /// Removes the record of permits that are about to be released, if they have one. Records their hold time if it was sampled when they
+    /// were acquired.
     #[inline]
     pub(in crate::gate) fn untrack(&mut self, id: RecordId, clock: impl Fn() -> i64) {
         if !id.is_none() {
@@ -66,8 +66,8 @@ impl FairQueue {
         self.note_change(node, released);
     }
 
-    /// Decides whether the hold time of permits is measured. Returns the instant of the clock, and the number of hold times that this
-    /// one represents.
+    /// Decides whether the hold time of permits is measured. If it is, returns the instant of the clock, and the number of hold times that
+    /// this one represents.
     fn sample_hold(&mut self, node: NodeId, clock: impl Fn() -> i64) -> Option<(i64, u16)> {
         self.watch_of(node)?.sampler.sample(clock)
     }

@@ -2,7 +2,7 @@
 
 use super::node::NodeId;
 
-/// The keys of one node that have a node.
+/// The keys of one gate that have a node.
 #[derive(Debug, Default)]
 pub(super) struct KeyIndex {
     /// The length is 0 or a power of two, and at most three quarters of it are in use.

@@ -38,8 +38,8 @@ impl FairQueue {
         (node.generation == generation && node.is_key_with(key.hash)).then_some(id)
     }
 
-    /// Returns the node of a gate, and adds one for a key that has none. The number of nodes is limited to the number of keys that may be
-    /// busy, so a key with a node may be busy.
+    /// Returns the node of a gate, and adds one for a key that has none. A gate has at most as many nodes for keys as it allows busy keys,
+    /// so a key that has a node needs no further check.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl FairQueue {
     fn too_many_keys(&self, parent: NodeId) -> Rejection {
         let rules = self.child_set(parent).and_then(|child_set| child_set.key_rules);
         let max = rules.map_or(0, |rules| rules.max());
-        // The level counts from the key on.
+        // The level 0 is that of the key here, but that of its parent in `closed_level`.
         let closed = self.closed_level(parent).map(|level| AtLevel::new(level.saturating_add(1), 0));
         closed.map_or(Rejection::TooManyKeys(AtLevel::own(max.into())), Rejection::Closed)
     }
@@ -96,8 +96,8 @@ impl FairQueue {
         })
     }
 
-    /// Returns the busy keys of a gate with the most requests waiting, and among equals those with the most permits in use, in no order.
-    /// Visits all nodes.
+    /// Returns up to `most` busy keys of a gate, in no order: those with the most requests waiting, and among equals those with the most
+    /// permits in use. Visits all nodes.
     pub(in crate::gate) fn busiest_keys(&self, parent: NodeId, most: usize) -> Vec<(&Key, u32, u32)> {
         let mut busy: Vec<_> = self.keys(parent).collect();
         if busy.len() > most {
@@ -139,8 +139,8 @@ impl FairQueue {
         Some(id)
     }
 
-    /// Takes the node from the idle key of a gate that joined the list first. Takes amortized constant time, because each key that is not
-    /// idle leaves the list.
+    /// Takes the node from an idle key of a gate: the first one in the list of keys that may be idle. The time is constant on average,
+    /// because the search removes each key that is not idle from the list.
     fn take_idle(&mut self, parent: NodeId) -> Option<NodeId> {
         while let Some(id) = self.child_set(parent)?.maybe_idle.head() {
             self.remove_maybe_idle(id);

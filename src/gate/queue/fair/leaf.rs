@@ -1,4 +1,4 @@
-//! The requests that wait at one node: first come, first served within each priority.
+//! The requests that wait at one node: a list for each priority, in order of arrival.
 
 use std::ops::ControlFlow;
 use std::pin::Pin;

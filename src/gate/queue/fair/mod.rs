@@ -10,12 +10,14 @@
 //! 2. among the children that are ready for this priority, the one with the fewest permits in use per weight;
 //! 3. among equals, the one that has been ready with its number of permits in use for longest;
 //!
-//! and in a leaf the request that arrived first. That is max-min fairness in permits in use. It needs no clock and no estimate.
+//! and in a leaf the request that arrived first, or the newest one while the queue of a gate that sheds is standing (`shed.rs`). That is
+//! max-min fairness in permits in use. It needs no clock and no estimate.
 //!
-//! A node is *ready* if it has room, and a child of it is ready, or a request waits in it. A priority is *passed* at a node when the node
-//! grants a request of a higher priority while this one is ready. If the request that was found does not fit at some node, it stays
-//! *chosen* there: no other request is granted through this node before it is granted or leaves, so a heavy request is not starved. A
-//! request that is heavier than the limit of a node on its path only stops the requests behind it in its leaf.
+//! A node is *ready* for a priority if it has room and could grant a request of this priority: a leaf, if such a request waits in it; any
+//! other node, if a child is ready for the priority. A priority is *passed* at a node when the node grants a request of a higher priority
+//! while this one is ready. If the request that was found does not fit at some node, it stays *chosen* there: no other request is granted
+//! through this node before it is granted or leaves, so a heavy request is not starved. A request that is heavier than the limit of a node
+//! on its path is not chosen. It blocks only the requests of its priority behind it in its leaf.
 
 mod as_queue;
 mod child_set;
@@ -72,7 +74,7 @@ pub(in crate::gate) struct FairQueue {
     free_child_sets: Vec<ChildSetId>,
     /// The gates that shed, which are few.
     shedding: Vec<SheddingGate>,
-    /// The gates with a bounded queue and leaves below, which are few.
+    /// The lengths of the queues below each gate that has children and a bounded queue. Such gates are few.
     lengths: Vec<QueueLengths>,
     /// The generation of the last key that got a node.
     generations: u32,
@@ -89,7 +91,7 @@ pub(in crate::gate) struct NodeRules {
     /// The weight relative to the siblings. It is called share here, because a request has a weight as well.
     pub(in crate::gate) share: u32,
     pub(in crate::gate) queue_bound: u32,
-    /// Whether the gate may have children. A gate with keys may.
+    /// Whether the gate may have children. Ignored for a gate with keys, which may always have children.
     pub(in crate::gate) is_parent: bool,
     pub(in crate::gate) keys: Option<Keys>,
     pub(in crate::gate) shed: Option<Shed>,
@@ -131,8 +133,8 @@ pub(in crate::gate) enum QueueRoom {
         level: u8,
         bound: u32,
     },
-    /// The queue of the node `full` is full. The last request of the leaf `longest`, whose queue is longer than the own one, can be pushed
-    /// out.
+    /// The queue of the node `full` is full, but the queue of the leaf `longest` is longer than that of the request's own leaf. So a
+    /// request of `longest` can be pushed out to make room.
     PushOut {
         full: NodeId,
         bound: u32,
@@ -181,7 +183,7 @@ impl FairQueue {
     }
 
     /// Admits a request, or finds whether it may wait. It may if each level is open, has room in its queue, and has a limit of at least
-    /// `removable_weight`.
+    /// `removable_weight`: the weight, or 0 if the request waits for the limit.
     #[inline]
     pub(in crate::gate) fn arrive(
         &mut self,
@@ -203,8 +205,8 @@ impl FairQueue {
                 node.waiting < node.queue_bound && removable_weight <= node.limit && !node.is_closed();
             id = node.parent;
         }
-        // Each waiting request lacks room at some node, or is behind one that does. So a request that fits may overtake all waiting
-        // requests but those of its own leaf.
+        // Each waiting request lacks room at some node, or is behind a request that lacks room. So a request that fits may overtake all
+        // waiting requests, except those of its own leaf that are granted before it.
         let node = &self.nodes[leaf];
         if !node.waiting_priorities.is_empty() {
             let is_behind = node.own_candidates().highest().is_some_and(|first| first > priority);
@@ -220,7 +222,8 @@ impl FairQueue {
         if may_wait { QueueArrival::MayWait(leaf) } else { QueueArrival::Unclear }
     }
 
-    /// Returns the lowest level that has no room for a request that was not admitted, or 0 if only another request is before it.
+    /// Returns the lowest level that has no room for a request that was not admitted. Returns 0 if every level has room, and the request
+    /// waits only behind another one.
     pub(in crate::gate) fn full_level(&self, gate: NodeId, weight: u32) -> u8 {
         to_level(self.path(gate).position(|id| self.nodes[id].available() < weight).unwrap_or(0))
     }
@@ -264,8 +267,8 @@ impl FairQueue {
         Some(removed)
     }
 
-    /// Appends a request to those of its priority in a leaf. It must not fit now. If a gate of the tree [sheds](Self::sheds), the caller
-    /// then admits the waiters that fit.
+    /// Appends a request to those of its priority in a leaf. The request must not fit now. If a gate of the tree [sheds](Self::sheds), the
+    /// new request may take the place of a chosen one. Then other waiters may fit, so the caller must grant those that fit.
     #[inline]
     pub(in crate::gate) fn enqueue(
         &mut self,
@@ -274,6 +277,7 @@ impl FairQueue {
         request: WaitingRequest,
         waker: Waker,
     ) {
+        // The ranks of the parent use the links of this list, and the leaf enters the ranks below.
         self.remove_maybe_idle(leaf);
         let priority = waiter.priority();
         self.nodes[leaf].push_waiter(waiter, request, waker);
@@ -284,7 +288,7 @@ impl FairQueue {
             node.waiting = node.waiting.saturating_add(1);
         });
         self.note_length(leaf);
-        // If there is room, but not enough for this request, it may be the chosen one from now on.
+        // If permits are available, but too few for this request, the search may make it the chosen one of a node.
         if !self.nodes[NodeId::ROOT].ready.is_empty() {
             self.find_next_slow();
         }
@@ -316,7 +320,7 @@ impl FairQueue {
         Some(removed)
     }
 
-    /// Removes one request that is not granted. Returns `None` if it does not wait at this gate.
+    /// Removes one request without granting it. Returns `None` if it does not wait at this gate.
     fn cancel_at(&mut self, gate: NodeId, waiter: Pin<&mut Waiter>, removal: Removal) -> Option<Removed> {
         let leaf = self.leaf(gate);
         let priority = waiter.priority();
@@ -391,8 +395,9 @@ impl FairQueue {
         }
     }
 
-    /// Removes the requests of this timer whose deadline has passed, as many as there are nodes in `due`. Visits the queues of these nodes,
-    /// and all nodes only if deadlines of several nodes were equal to the nanosecond: then `due` may have the node of another one.
+    /// Removes the requests of this timer whose deadline has passed, as many as there are nodes in `due`. Visits the queues of these nodes.
+    /// If requests of two nodes have the same deadline to the nanosecond, `due` may have the wrong node of the two (see `Deadlines`). Only
+    /// then all nodes are visited.
     fn expire(
         &mut self,
         timer: TimerId,
@@ -416,7 +421,7 @@ impl FairQueue {
         }
     }
 
-    /// Removes up to `left` requests of this timer whose deadline has passed from a leaf, and subtracts their number from `left`.
+    /// Removes from a leaf up to `left` requests of this timer whose deadline has passed, and subtracts their number from `left`.
     fn expire_at(
         &mut self,
         leaf: NodeId,
@@ -532,8 +537,8 @@ impl FairQueue {
         of_children.fold(self.nodes[id].waiting, |waiting, child| waiting.saturating_sub(child.waiting))
     }
 
-    /// Returns the largest number of requests that may wait at a gate and below; `u32::MAX` if there is no bound, and `None` for a key
-    /// that is idle.
+    /// Returns the largest number of requests that may wait at a gate and below; `u32::MAX` if there is no bound, and `None` for an idle
+    /// key that has no node.
     pub(in crate::gate) fn queue_bound(&self, place: &Place) -> Option<u32> {
         self.resolve(place).map(|id| self.nodes[id].queue_bound)
     }

@@ -60,7 +60,7 @@ pub(super) struct GateNode {
     chosen_weight: u32,
     chosen_priority: Option<Priority>,
     pub(super) mark: NodeMark,
-    /// The priorities of the requests that this node may be asked to grant now. For these it is in the ranks of its parent.
+    /// The priorities for which this node is [ready](super). For these it is in the ranks of its parent.
     pub(super) ready: PrioritySet,
     /// In a leaf: the priorities of the requests that wait.
     pub(super) waiting_priorities: PrioritySet,
@@ -190,7 +190,7 @@ impl PassedGrants {
             .find(|priority| among.contains(*priority) && self.of(*priority) >= Self::MAX)
     }
 
-    /// Counts the grant of a request against the lower ones of these priorities.
+    /// Counts the grant of a request for each priority of `ready` that is lower than `granted`.
     #[inline]
     pub(super) fn count_grant(&mut self, granted: Priority, ready: PrioritySet) {
         for passed in ready.below(granted).iter() {
@@ -306,8 +306,8 @@ impl GateNode {
         }
     }
 
-    /// Returns the priorities of the requests that this node may be asked to grant, if `candidates` are those that it could grant if it
-    /// had room.
+    /// Returns the priorities for which this node is [ready](super). `candidates` are the priorities of the requests that it could grant
+    /// if it had room and no chosen request.
     #[inline]
     pub(super) fn ready_among(&self, candidates: PrioritySet) -> PrioritySet {
         let available = self.available();

@@ -3,7 +3,8 @@
 use super::node::{GateNode, Neighbours, NodeId};
 use crate::gate::priority::Priority;
 
-/// A doubly linked list of nodes. It uses the links that its nodes have for one priority, so a node is in one list for each.
+/// A doubly linked list of nodes. It uses the links that its nodes have for one priority, so for each priority a node is in
+/// at most one list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NodeList {
     head: NodeId,

@@ -60,7 +60,7 @@ impl FairQueue {
             node.in_use = node.in_use.saturating_sub(weight);
             id = node.parent;
         }
-        // Last: the list needs the whole queue, of which the loop borrows the nodes.
+        // After the loop, which borrows the nodes: this needs the whole `FairQueue`.
         if has_become_idle {
             self.push_maybe_idle(leaf);
         }

@@ -35,8 +35,8 @@ impl FairQueue {
         id
     }
 
-    /// Removes a declared gate whose last handle is gone. Its permits, requests, children and keys held handles, so it is idle, unless
-    /// permits were forgotten or futures were leaked. These stay counted.
+    /// Removes a declared gate whose last handle is gone. Permits, requests, children and keys hold handles, so the gate is idle then,
+    /// unless permits were forgotten or futures were leaked. In that case the node stays, and counts them.
     pub(in crate::gate) fn remove_if_idle(&mut self, id: NodeId) {
         if id != NodeId::ROOT && self.nodes[id].is_idle() {
             self.remove(id);
@@ -68,7 +68,7 @@ impl FairQueue {
             // The keys of the gate are idle, because the gate is. Their nodes are freed with it.
             for key in self.nodes.ids() {
                 if self.nodes[key].parent == id && self.nodes[key].is_key() {
-                    self.nodes[key].mark = NodeMark::None; // the list ends with the children of the gate
+                    self.nodes[key].mark = NodeMark::None; // its list is dropped with the `ChildSet`
                     self.nodes[key].kind = NodeKind::Free;
                     self.free_nodes.push(key);
                 }

@@ -252,8 +252,9 @@ impl FairQueue {
         }
     }
 
-    /// Returns how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, the rate is not
-    /// known yet, or the request is the first one: without any that waits, a rate that is too low would never be corrected.
+    /// Estimates how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, the rate is not
+    /// known yet, or no request is certain to be admitted before this one. So one request may always wait: only admissions of requests that
+    /// waited correct a rate that is too low.
     pub(in crate::gate) fn predict_wait(&self, gate: NodeId, priority: Priority) -> Option<i64> {
         let leaf = self.leaf(gate);
         let node = &self.nodes[leaf];

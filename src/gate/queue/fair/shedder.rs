@@ -115,12 +115,12 @@ impl Shedder {
         was_standing != self.is_standing
     }
 
-    /// Returns `true` if the queue is standing, and a request was shed within the last interval, or the queue became standing then.
+    /// Returns `true` if the queue is standing, and it became standing or a request was shed within the last interval.
     pub(super) const fn is_standing_at(&self, now: i64) -> bool {
         self.is_standing && now.saturating_sub(self.last_shed) < self.interval
     }
 
-    /// Returns `true` if a request that arrived then has waited longer than the target.
+    /// Returns `true` if a request that arrived at `since` has waited longer than the target.
     pub(super) const fn is_overdue(&self, since: i64, now: i64) -> bool {
         now.saturating_sub(since) > self.target
     }
@@ -318,8 +318,8 @@ mod tests {
         for number in 0..10 {
             shedder.observe_wait(0, number * 10 * MS);
         }
-        let told: Vec<i64> = (0..4).map(|_| shedder.reserve_retry(5, 100 * MS).unwrap() / MS).collect();
-        assert_eq!(told, [50, 70, 90, 110]);
+        let retries: Vec<i64> = (0..4).map(|_| shedder.reserve_retry(5, 100 * MS).unwrap() / MS).collect();
+        assert_eq!(retries, [50, 70, 90, 110]);
         assert_eq!(shedder.reserve_retry(0, 100_000 * MS), Some(10 * MS));
         assert_eq!(shedder.reserve_retry(u32::MAX, 200_000 * MS), Some(60_000 * MS));
     }

@@ -34,7 +34,8 @@ pub(in crate::gate) struct HolderRecord {
     /// The gate or the key of the request.
     pub(in crate::gate) node: NodeId,
     pub(in crate::gate) weight: u32,
-    /// When the permits were acquired. If their hold time is not measured, it may be a tick of the kernel earlier.
+    /// When the permits were acquired. If their hold time is not measured, it may be too early by up to one tick of
+    /// the kernel's clock.
     pub(in crate::gate) since: i64,
     /// The number of hold times that this one represents in the histogram; 0 if it is not measured.
     pub(in crate::gate) sample: u16,

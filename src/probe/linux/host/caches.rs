@@ -14,7 +14,7 @@ use super::cgroup_levels::{CgroupController, ResolvedCgroups};
 #[derive(Debug, Default)]
 pub(in crate::probe) struct HostCaches {
     pub(in crate::probe) cgroups: BTreeMap<CgroupController, ResolvedCgroups>,
-    /// The visible cgroup mounts at the last look.
+    /// The visible cgroup mounts, as last read.
     pub(in crate::probe) mounts: Option<Arc<CgroupMounts>>,
     pub(in crate::probe) affinity: Option<CachedAffinity>,
     pub(in crate::probe) thread_check: Option<ThreadCheck>,
@@ -46,7 +46,7 @@ impl CachedAffinity {
     }
 }
 
-/// The last look at the affinities of all threads.
+/// The last check whether a thread has another affinity than the main thread.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::probe) struct ThreadCheck {
     pub(in crate::probe) found_difference: bool,
@@ -54,12 +54,12 @@ pub(in crate::probe) struct ThreadCheck {
 }
 
 impl ThreadCheck {
-    /// Records a look that was taken now.
+    /// Records a check that was made now.
     pub(in crate::probe) fn new(found_difference: bool) -> Self {
         Self { found_difference, checked_at: Instant::now() }
     }
 
-    /// Returns `true` if the look is less than 10 s old.
+    /// Returns `true` if the check is less than 10 s old.
     pub(in crate::probe) fn is_recent(&self) -> bool {
         self.checked_at.elapsed() < THREAD_CHECK_INTERVAL
     }

@@ -71,8 +71,8 @@ pub(in crate::probe) struct CgroupLevel {
     /// The cgroup's path as the process sees it, in printable form.
     pub(in crate::probe) name: String,
     pub(in crate::probe) directory: PathBuf,
-    /// `true` for a root cgroup that has no limit files. The kernel never adds them later, so they are not looked
-    /// for.
+    /// `true` for a root cgroup that has no limit files. The kernel never adds them later, so they are not searched
+    /// again.
     pub(in crate::probe) is_unlimited_root: bool,
 }
 

@@ -253,8 +253,8 @@ impl<'a> MountedCgroup<'a> {
     /// namespace hides the ancestors, and their limits apply.
     ///
     /// The v1 root is the only v1 cgroup with `cgroup.sane_behavior`. The v2 root is the only v2 cgroup without
-    /// `cgroup.type`, which exists since Linux 4.14, and the only one without `cgroup.events`, which is older. An
-    /// emulated root may have limits and none of the three.
+    /// `cgroup.type`, which exists since Linux 4.14, and the only one without `cgroup.events`, which is older. It has no
+    /// `memory.max` either, but an emulated root may have that file alone, or other limits and none of the three.
     fn is_at_root(
         &self,
         reader: &mut HostReader,

@@ -157,7 +157,7 @@ impl MeasurementBuilder {
             Some(LowestLimit { is_lower_bound: true, .. }) => Bound::AtLeast,
             _ => Bound::Exact,
         };
-        Measurement::told_by(reading, bound, self.sources, self.notes)
+        Measurement::from_parts(reading, bound, self.sources, self.notes)
     }
 }
 

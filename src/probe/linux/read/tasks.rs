@@ -81,8 +81,8 @@ pub(in crate::probe) fn add_kernel_limits(
     builder.add_limit(Quantity::whole(lowest.saturating_sub(used)));
 }
 
-/// Adds a note if the memory mappings of one process end before the tasks do. The stack of a thread takes two mappings:
-/// one is its guard page.
+/// Adds a note if the limit on the memory mappings of one process allows fewer threads than the limit on tasks. The stack
+/// of a thread takes two mappings: one is its guard page.
 pub(in crate::probe) fn note_mapping_limit(reader: &mut HostReader, builder: &mut MeasurementBuilder) {
     const PATH: &str = "/proc/sys/vm/max_map_count";
 
@@ -91,7 +91,7 @@ pub(in crate::probe) fn note_mapping_limit(reader: &mut HostReader, builder: &mu
     let threads = mappings / 2;
     if builder.lowest_limit().is_none_or(|limit| Quantity::whole(threads) < limit) {
         builder.add_note(format!(
-            "vm.max_map_count of {mappings} ends the threads of one process at about {threads}, as each has two mappings"
+            "vm.max_map_count of {mappings} limits one process to about {threads} threads, as each takes two mappings"
         ));
     }
 }

@@ -10,9 +10,10 @@ use super::super::parse::cgroup_membership::CgroupVersion;
 use super::super::parse::text::trimmed;
 use super::measurement_builder::MeasurementBuilder;
 
-/// Adds a note if a thread has another affinity than the main thread, which counts: `taskset -p` moves one thread only.
+/// Adds a note if a thread has another affinity than the main thread: `taskset -p` moves one thread only, and the affinity
+/// of the main thread counts.
 ///
-/// The threads are looked at every 10 s, and whenever the affinity of the main thread has changed.
+/// A measurement checks the threads if the last check is 10 s old, or if the affinity of the main thread has changed.
 pub(super) fn note_other_affinities(
     has_changed: bool,
     reader: &mut HostReader,
@@ -53,5 +54,5 @@ pub(super) fn note_threaded_cgroups(
     }
 }
 
-/// The most threads that are looked at: each takes one system call.
+/// The most threads that are checked: each takes one system call.
 const MAX_THREADS: usize = 256;
