@@ -54,7 +54,7 @@ impl<'g> SharedRequest<'g> {
     }
 
     /// Sets the priority among the requests that wait in this process; see [`Request::priority`](crate::gate::Request::priority).
-    /// It has an effect only at a gate with children or keys, or within one.
+    /// It has no effect at a [standalone](crate::gate) gate.
     pub const fn priority(mut self, priority: Priority) -> Self {
         self.options.priority = priority;
         self

@@ -275,8 +275,7 @@ impl<H, P, C, O> GateLayer<H, P, C, O> {
         Ok(GateLayer { settings, holding, passing, classifying, observing })
     }
 
-    /// Sets the [priority](crate::gate::Request::priority) of each request. It has an effect only at a gate with children or keys, or
-    /// within one.
+    /// Sets the [priority](crate::gate::Request::priority) of each request. It has no effect at a [standalone](crate::gate) gate.
     ///
     /// `priority_of` is called in `Service::call`, before the wait. Its parameter needs a type. A second call of this method replaces
     /// the first.
