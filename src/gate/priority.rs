@@ -10,8 +10,8 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 /// [`Request::priority`](super::Request::priority). The priorities follow those of Google's book on site reliability engineering.
 ///
 /// A request of a higher priority is admitted first. To prevent starvation, after 16 admissions of higher priorities one waiting request of
-/// each lower priority is admitted. If a full queue must make room for a request of another key, the longest
-/// queue within it loses a request of its lowest priority.
+/// each lower priority is admitted. If a queue is full, a request takes the place of one with a lower priority of the same key, unless
+/// another key has a longer queue. Then the longest queue loses a request of its lowest priority.
 ///
 /// ```
 /// use concurrency_governor::gate::Priority;

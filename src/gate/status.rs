@@ -116,7 +116,8 @@ pub struct QueueTotals {
     pub too_large: u64,
     /// Requests that ended because the gate was closed.
     pub closed: u64,
-    /// Requests that were removed from the longest queue to make room for another request. Only in a gate with children or keys.
+    /// Requests that were removed from a full queue to make room for another request: of a shorter queue, or of a higher priority. Only at
+    /// a gate that is not [standalone](crate::gate).
     pub pushed_out: u64,
     /// Requests that ended because the gate, or one above it, was overloaded, and they had waited too long. Only at a gate that
     /// [sheds](crate::Shed), or within one.

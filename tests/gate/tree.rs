@@ -380,6 +380,61 @@ fn a_flood_of_a_key_makes_room_for_the_gate_itself() {
     assert!(expect_ready(io.acquire_owned()).is_err(), "both queues are equally long");
 }
 
+/// If no queue is longer, a request takes the place of the newest one of the lowest priority in its own queue, if that priority is lower.
+#[test]
+fn a_full_queue_keeps_the_higher_priorities() {
+    let io = Gate::builder(name("io"), Limit::new(1)).keyed(Keys::up_to(10)).queue(3).build();
+    let held = io.try_acquire_owned().unwrap();
+    let key = io.key("only");
+    let arrive = |priority| waiting_with(&key, 1, priority);
+    let rejected = |priority| {
+        let error = expect_ready(key.request().priority(priority).acquire_owned()).unwrap_err();
+        assert_eq!(
+            error,
+            AcquireError::QueueFull { gate: io.name(), bound: 3, retry_after: RetryAfter::UNKNOWN }
+        );
+        error
+    };
+    let mut batch = [arrive(Priority::Batch), arrive(Priority::Batch)];
+    let mut normal = arrive(Priority::Normal);
+    rejected(Priority::Batch);
+    let mut critical = vec![arrive(Priority::Critical)];
+    assert!(poll_once(&mut batch[0]).is_pending());
+    assert_eq!(expect_ready(&mut batch[1]).unwrap_err(), rejected(Priority::Batch));
+    critical.push(arrive(Priority::Critical));
+    expect_ready(&mut batch[0]).unwrap_err();
+    rejected(Priority::Normal);
+    critical.push(arrive(Priority::Critical));
+    expect_ready(&mut normal).unwrap_err();
+    rejected(Priority::Critical);
+    let totals = io.status().totals;
+    assert_eq!((totals.queue.pushed_out, totals.rejected.queue_full), (3, 4));
+    drop(held);
+    for request in &mut critical {
+        drop(granted(request));
+    }
+}
+
+/// The bound of the queue of a key, and of a gate without keys in a tree, keeps the higher priorities as well.
+#[test]
+fn a_bound_of_a_leaf_keeps_the_higher_priorities() {
+    let keys = Keys::up_to(10).queue(1);
+    let keyed = Gate::builder(name("keyed"), Limit::new(1)).keyed(keys).build();
+    let parent = parent(1);
+    let child = Gate::builder(name("child"), Limit::new(1)).within(&parent).unwrap().queue(1).build();
+    for (gate, top) in [(keyed.key("only"), &keyed), (child, &parent)] {
+        let held = top.try_acquire_owned().unwrap();
+        let mut batch = waiting_with(&gate, 1, Priority::Batch);
+        let mut other = waiting_with(top, 1, Priority::Batch);
+        let mut normal = waiting_with(&gate, 1, Priority::Normal);
+        expect_ready(&mut batch).unwrap_err();
+        assert!(poll_once(&mut other).is_pending(), "it is in no full queue");
+        drop(held);
+        drop(granted(&mut normal));
+        drop(granted(&mut other));
+    }
+}
+
 /// A request that is pushed out had kept room free: the requests that fit then are granted at once.
 #[test]
 fn a_pushed_out_request_admits_those_that_it_held_up() {

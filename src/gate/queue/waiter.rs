@@ -34,7 +34,7 @@ pub(in crate::gate) enum WaiterState {
     TooLarge = 7,
     /// The deadline passed.
     Expired = 8,
-    /// The request was pushed out of the longest queue to make room for another one.
+    /// The request was pushed out of a full queue to make room for another one.
     QueueFull = 9,
     /// The request had waited too long under overload.
     Shed = 10,
@@ -150,7 +150,7 @@ pub(in crate::gate) enum Removal {
         level: u8,
         limit: Limit,
     },
-    /// The queue at this level is full, and the request was pushed out: the last one of the lowest priority in the longest queue there.
+    /// The queue at this level is full, and the request was pushed out: the last one of the lowest priority in its leaf.
     QueueFull {
         level: u8,
         bound: u32,

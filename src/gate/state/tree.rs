@@ -128,8 +128,8 @@ impl GateState<FairQueue> {
         Err(paused.unwrap_or(Rejection::NoPermits(AtLevel::new(level, 0))))
     }
 
-    /// Admits or rejects a request that may wait, or finds that it must wait. If the queue is full, the last request of a longer queue may
-    /// be pushed out for this one.
+    /// Admits or rejects a request that may wait, or finds that it must wait. If the queue is full, another request may be pushed out for
+    /// this one.
     ///
     /// `may_reject` is called before a rejection. If it returns `false`, the request is not counted, and the decision is
     /// [`NotYet`](ArrivalDecision::NotYet). Other requests that were removed to make room stay removed. After `MustWait` the caller calls
@@ -379,8 +379,8 @@ impl GateState<FairQueue> {
         }
     }
 
-    /// Returns `true` if the request was admitted, and `false` if it may wait. If the queue of a level is full, pushes out the last
-    /// request of the longest queue there, if that queue is longer than the one that the request would join.
+    /// Returns `true` if the request was admitted, and `false` if it may wait. If the queue of a level is full, another request may be
+    /// pushed out to make room; [`FairQueue::queue_room`] chooses its leaf.
     fn admit_or_make_room(
         &mut self,
         word: &mut Word,
@@ -394,7 +394,7 @@ impl GateState<FairQueue> {
             if self.queue.admit(id, waiter.priority(), waiter.weight()) {
                 return Ok(true);
             }
-            let room = self.queue.queue_room(id);
+            let room = self.queue.queue_room(id, waiter.priority());
             // Requests that have waited too long make room first.
             if room != QueueRoom::Free && self.shed(&clock, wake_list) {
                 self.grant_waiters(word, &clock, wake_list);
@@ -420,9 +420,9 @@ impl GateState<FairQueue> {
                         _ => Ok(false),
                     };
                 }
-                QueueRoom::PushOut { full, bound, longest } => {
-                    let level = self.queue.level(longest, full);
-                    if let Some(removed) = self.queue.push_out(longest, Removal::QueueFull { level, bound }) {
+                QueueRoom::PushOut { full, bound, from } => {
+                    let level = self.queue.level(from, full);
+                    if let Some(removed) = self.queue.push_out(from, Removal::QueueFull { level, bound }) {
                         Self::wake_removed(&mut self.timers, removed, wake_list);
                     }
                     // The removed request may have been *chosen* at a node (see `queue/fair/mod.rs`), which kept others waiting there.

@@ -22,8 +22,8 @@ impl Acquire<'_> {
     ///
     /// The span `gate.wait` has level `DEBUG`. It starts when the request enters the queue and ends when the future
     /// resolves or is dropped. Its parent is the span in which the future is first polled. Its fields are `gate`, `weight`,
-    /// and `outcome`: `admitted`, `expired`, `closed`, `too_large`, `shed`, `queue_full` (pushed out by a request of a
-    /// shorter queue), `unleased` (a shared gate without permits from its ledger) or `cancelled`. At a key, `keyed` is
+    /// and `outcome`: `admitted`, `expired`, `closed`, `too_large`, `shed`, `queue_full` (pushed out by another
+    /// request), `unleased` (a shared gate without permits from its ledger) or `cancelled`. At a key, `keyed` is
     /// true. `priority` is `critical`, `sheddable` or `batch`, and missing if it is normal.
     ///
     /// ```

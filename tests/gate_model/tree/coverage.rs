@@ -19,6 +19,7 @@ events! {
     RejectedQueueFull: "rejected because a queue is full",
     RejectedLate: "rejected because its deadline had passed",
     PushedOut: "pushed out by a request of a shorter queue",
+    PushedOutByPriority: "pushed out by a request of a higher priority of the same queue",
     PushedOutByDirect: "pushed out by a request made on the full gate itself",
     GrantedByRelease: "granted by a release",
     GrantedByCancel: "granted by a cancellation",

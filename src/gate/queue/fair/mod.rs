@@ -133,12 +133,11 @@ pub(in crate::gate) enum QueueRoom {
         level: u8,
         bound: u32,
     },
-    /// The queue of the node `full` is full, but the queue of the leaf `longest` is longer than that of the request's own leaf. So a
-    /// request of `longest` can be pushed out to make room.
+    /// The queue of the node `full` is full, and a request of the leaf `from` must be pushed out to make room.
     PushOut {
         full: NodeId,
         bound: u32,
-        longest: NodeId,
+        from: NodeId,
     },
 }
 
@@ -238,16 +237,25 @@ impl FairQueue {
         }
     }
 
-    /// Returns whether one more request may wait at this gate.
-    pub(in crate::gate) fn queue_room(&self, gate: NodeId) -> QueueRoom {
+    /// Returns whether one more request of this priority may wait at this gate.
+    ///
+    /// In a full queue the longest queue makes room, if it is longer than that of the request's own leaf. Otherwise the own leaf does, if a
+    /// request of a lower priority waits there.
+    pub(in crate::gate) fn queue_room(&self, gate: NodeId, priority: Priority) -> QueueRoom {
         for (level, id) in self.path(gate).enumerate() {
             let GateNode { waiting, queue_bound: bound, .. } = self.nodes[id];
             if waiting < bound {
                 continue;
             }
-            let own = self.nodes[self.leaf(gate)].waiting;
+            let leaf = self.leaf(gate);
+            let own = &self.nodes[leaf];
             return match self.longest_queue(id) {
-                Some((longest, length)) if length > own => QueueRoom::PushOut { full: id, bound, longest },
+                Some((longest, length)) if length > own.waiting => {
+                    QueueRoom::PushOut { full: id, bound, from: longest }
+                }
+                _ if own.waiting_priorities.lowest().is_some_and(|lowest| lowest < priority) => {
+                    QueueRoom::PushOut { full: id, bound, from: leaf }
+                }
                 _ => QueueRoom::Full { level: to_level(level), bound },
             };
         }

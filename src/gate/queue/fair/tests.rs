@@ -64,7 +64,7 @@ fn random_steps_follow_the_oracle() {
     }
 }
 
-const SITUATIONS: [&str; 24] = [
+const SITUATIONS: [&str; 25] = [
     "a queue is standing",
     "a queue stops standing",
     "admitted on arrival while others wait",
@@ -83,6 +83,7 @@ const SITUATIONS: [&str; 24] = [
     "granted after a resume",
     "paused",
     "pushed out",
+    "pushed out by a higher priority",
     "rejected because a queue is full",
     "removed because of its weight",
     "shed",
@@ -308,29 +309,35 @@ impl<'c> Model<'c> {
             if self.admit(at, id, leaf, weight, priority) {
                 return;
             }
-            match self.queue.queue_room(id) {
+            match self.queue.queue_room(id, priority) {
                 QueueRoom::Free => break,
                 QueueRoom::Full { level, .. } => {
                     assert!(self.oracle.is_full(leaf), "the queue is not full");
                     let level = self.queue.path(id).nth(level.into()).unwrap();
                     let own = self.oracle.nodes[&leaf.0].requests.len();
                     assert!(self.oracle.longest(level) <= own, "a longer queue must make room");
+                    assert!(!self.oracle.has_below(leaf, priority), "a lower priority must make room");
                     self.coverage.note("rejected because a queue is full");
                     self.settle("");
                     return;
                 }
-                QueueRoom::PushOut { full, bound, longest } => {
+                QueueRoom::PushOut { full, bound, from } => {
                     let own = self.oracle.nodes[&leaf.0].requests.len();
-                    let length = self.oracle.nodes[&longest.0].requests.len();
-                    assert!(self.oracle.is_full(leaf) && length > own, "the wrong queue must make room");
-                    assert_eq!(length, self.oracle.longest(full), "not the longest queue");
-                    let removal = Removal::QueueFull { level: self.queue.level(longest, full), bound };
-                    drop(self.queue.push_out(longest, removal));
-                    let number = self.oracle.last_of_lowest(longest);
+                    let length = self.oracle.nodes[&from.0].requests.len();
+                    assert!(self.oracle.is_full(leaf), "the queue is not full");
+                    if self.oracle.longest(full) > own {
+                        assert_eq!(length, self.oracle.longest(full), "not the longest queue");
+                        self.coverage.note("pushed out");
+                    } else {
+                        assert!(from == leaf && self.oracle.has_below(leaf, priority), "the wrong queue");
+                        self.coverage.note("pushed out by a higher priority");
+                    }
+                    let removal = Removal::QueueFull { level: self.queue.level(from, full), bound };
+                    drop(self.queue.push_out(from, removal));
+                    let number = self.oracle.last_of_lowest(from);
                     self.take_ended(number, WaiterState::QueueFull, "the newest request is removed");
-                    self.oracle.remove(longest, number);
+                    self.oracle.remove(from, number);
                     self.oracle.forget_idle();
-                    self.coverage.note("pushed out");
                     self.settle("");
                 }
             }
@@ -763,6 +770,11 @@ impl Oracle {
 
     fn longest(&self, top: NodeId) -> usize {
         self.within(top).iter().map(|id| self.nodes[id].requests.len()).max().unwrap()
+    }
+
+    /// Returns `true` if a request of a lower priority waits in the leaf.
+    fn has_below(&self, leaf: NodeId, priority: Priority) -> bool {
+        self.nodes[&leaf.0].requests.iter().any(|request| request.priority < priority)
     }
 
     fn last_of_lowest(&self, leaf: NodeId) -> u64 {

@@ -152,11 +152,10 @@ impl World<'_> {
             return;
         }
         let full = self.lowest(node, |id| self.nodes[id].waiting >= self.nodes[id].queue_bound as usize);
-        let longest = full.map(|full| self.longest_queues(full));
-        let own = self.nodes[leaf].queue.len();
-        let refusal = match (obstacle, full, &longest) {
+        let leaves = full.map(|full| self.leaves_to_push_out(full, leaf, terms.priority));
+        let refusal = match (obstacle, full, &leaves) {
             (Some(obstacle), ..) => Some(obstacle),
-            (None, Some(full), Some((length, _))) if *length <= own => {
+            (None, Some(full), Some(leaves)) if leaves.is_empty() => {
                 self.check_queue_full(leaf, full);
                 Some(Refusal::QueueFull(self.name(full), self.nodes[full].queue_bound))
             }
@@ -169,7 +168,7 @@ impl World<'_> {
             out.push(self);
             return;
         }
-        let (Some(full), Some((_, longest))) = (full, longest) else {
+        let (Some(full), Some(leaves)) = (full, leaves) else {
             self.note_enqueued(arrival);
             let Terms { weight, priority, waits_for_limit, deadline, .. } = terms;
             let (number, since) = (0, self.time);
@@ -179,9 +178,12 @@ impl World<'_> {
             self.outcomes[slot] = Outcome::Waiting;
             return self.settle(Cause::Arrival, log, out);
         };
-        for longest in longest {
+        for from in leaves {
             let mut world = self.clone();
-            if world.push_out(longest, full, node, log) {
+            if world.push_out(from, full, node, log) {
+                if from == leaf {
+                    world.events.push(Event::PushedOutByPriority);
+                }
                 let mut settled = Vec::new();
                 world.settle(Cause::PushOut, log, &mut settled);
                 for world in settled {
@@ -258,11 +260,17 @@ impl World<'_> {
         self.events.extend(is_capped.then_some(Event::KeyCapped));
     }
 
-    /// Returns the greatest length of a queue within a node, and the leaves that have it.
-    fn longest_queues(&self, top: usize) -> (usize, Vec<usize>) {
+    /// Returns the leaves of which any may lose a request, if the queue of the node `top` is full and a request of this priority arrives at
+    /// the leaf `own`. Returns none if the request is rejected.
+    fn leaves_to_push_out(&self, top: usize, own: usize, priority: usize) -> Vec<usize> {
+        let length = |id: usize| self.nodes[id].queue.len();
         let leaves = (0..self.nodes.len()).filter(|id| self.shape.is_within(*id, top));
-        let length = leaves.clone().map(|id| self.nodes[id].queue.len()).max().unwrap_or(0);
-        (length, leaves.filter(|id| self.nodes[*id].queue.len() == length).collect())
+        let longest = leaves.clone().map(length).max().unwrap_or(0);
+        if longest > length(own) {
+            return leaves.filter(|id| length(*id) == longest).collect();
+        }
+        let has_lower = self.nodes[own].queue.iter().any(|request| request.priority < priority);
+        if has_lower { vec![own] } else { Vec::new() }
     }
 
     /// Removes the newest request of the lowest priority from a leaf. Returns `false` if the gate removed another one.
