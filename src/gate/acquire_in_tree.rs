@@ -94,8 +94,8 @@ impl<G: GateRef> PendingRequest<G> {
                 if is_quiet {
                     shared.counters.increment(Counter::Admitted);
                 }
-                this.waiter.mark_granted(record);
-                return Poll::Ready(SlowOutcome::Granted);
+                this.waiter.mark_admitted_tracked(record);
+                return Poll::Ready(SlowOutcome::AdmittedTracked);
             }
         }
         self.arrive_in_tree_slow(cx, Some(requester))
@@ -135,7 +135,7 @@ impl<G: GateRef> PendingRequest<G> {
             state.decide_arrival_in_tree(word, arrival, clock::now, may_reject, &mut wake_list);
         if let (ArrivalDecision::Admitted, Some(tracked)) = (&decision, tracked) {
             let record = state.track(node.place(), this.waiter.weight(), tracked, clock::now);
-            this.waiter.as_mut().mark_granted(record);
+            this.waiter.as_mut().mark_admitted_tracked(record);
         }
         if matches!(decision, ArrivalDecision::MustWait) {
             if instant != NEVER && runtime.is_none() {
@@ -239,12 +239,12 @@ impl PendingRequest<&Gate> {
             if record.is_none() {
                 waiter.as_mut().mark_admitted();
             } else {
-                waiter.as_mut().mark_granted(record);
+                waiter.as_mut().mark_admitted_tracked(record);
             }
         }
         wake_list.wake_all();
         match decision {
-            ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::Granted),
+            ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::AdmittedTracked),
             ArrivalDecision::Admitted => {
                 waiter.finish();
                 Poll::Ready(SlowOutcome::Admitted)

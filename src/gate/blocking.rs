@@ -181,9 +181,9 @@ impl PendingRequest<&Gate> {
         if let Err(rejection) = self.as_mut().take_result() {
             return Poll::Ready(SlowOutcome::Rejected(rejection));
         }
-        // `finish_granted` completes a granted request: it also updates the record of its permits.
-        Poll::Ready(if self.waiter.state() == WaiterState::Granted {
-            SlowOutcome::Granted
+        // `finish_tracked` completes a granted request: it also updates the record of its permits.
+        Poll::Ready(if self.waiter.state() == WaiterState::AdmittedTracked {
+            SlowOutcome::AdmittedTracked
         } else {
             self.claim();
             SlowOutcome::Admitted
@@ -200,7 +200,7 @@ fn take_permit<'g>(
 ) -> Result<Permit<'g>, AcquireError> {
     match outcome {
         SlowOutcome::Admitted => Ok(Permit::new(gate, HeldPermits::untracked(weight))),
-        SlowOutcome::Granted => Ok(Permit::new(gate, request.finish_granted(Requester::blocking))),
+        SlowOutcome::AdmittedTracked => Ok(Permit::new(gate, request.finish_tracked(Requester::blocking))),
         SlowOutcome::Rejected(rejection) => {
             let shared = gate.shared();
             Err(AcquireError::new(|level| shared.name_at(level), weight, rejection))

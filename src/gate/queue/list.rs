@@ -41,7 +41,7 @@ use crate::plan::Limit;
 pub(in crate::gate) struct Waiter {
     node: UnsafeCell<NodeSlot>,
     weight: u32,
-    /// Meaningful while `list` is the number of a list, `GRANTED` or `GRANTED_POSTPONED`.
+    /// Meaningful while `list` is the number of a list, `ADMITTED_TRACKED` or `TRACKED_POSTPONED`.
     state: AtomicU8,
     rules: WaiterRules,
     /// The number of the list that the waiter was last inserted into, or one of the constants below, which identify no list. Only the
@@ -75,7 +75,7 @@ struct BeforeArrival {
 union NodeSlot {
     /// Valid while `list` is `NEVER_ENQUEUED` or `STRICTLY_IDLE`.
     before_arrival: BeforeArrival,
-    /// Valid while `list` is the number of a list, `GRANTED` or `GRANTED_POSTPONED`. Otherwise not: a request that was never in a queue has
+    /// Valid while `list` is the number of a list, `ADMITTED_TRACKED` or `TRACKED_POSTPONED`. Otherwise not: a request that was never in a queue has
     /// no node.
     node: Node,
 }
@@ -212,9 +212,9 @@ impl Waiter {
         }
     }
 
-    /// Marks a waiter that is in no list as [`Granted`](WaiterState::Granted), with the record of its permits. Does nothing while it is
+    /// Marks a waiter that is in no list as [`AdmittedTracked`](WaiterState::AdmittedTracked), with the record of its permits. Does nothing while it is
     /// in a list.
-    pub(in crate::gate) fn mark_granted(self: Pin<&mut Self>, record: RecordId) {
+    pub(in crate::gate) fn mark_admitted_tracked(self: Pin<&mut Self>, record: RecordId) {
         if !self.state().is_queued() {
             let request = WaitingRequest {
                 weight: self.weight,
@@ -226,15 +226,15 @@ impl Waiter {
             let node = Node { previous: None, next: None, request };
             // SAFETY: the waiter is in no list, so the slot belongs to the owner (2), which lent it by `&mut`.
             self.node.with_mut(|slot| unsafe { *slot = NodeSlot { node } });
-            self.state.store(WaiterState::Granted as u8, Ordering::Relaxed);
-            self.list.set(GRANTED);
+            self.state.store(WaiterState::AdmittedTracked as u8, Ordering::Relaxed);
+            self.list.set(ADMITTED_TRACKED);
         }
     }
 
-    /// Returns the record of the permits of a waiter that is [`Granted`](WaiterState::Granted).
+    /// Returns the record of the permits of a waiter that is [`AdmittedTracked`](WaiterState::AdmittedTracked).
     pub(in crate::gate) fn record(self: Pin<&mut Self>) -> RecordId {
         match self.state() {
-            WaiterState::Granted => RecordId::from_detail(self.removal_detail()),
+            WaiterState::AdmittedTracked => RecordId::from_detail(self.removal_detail()),
             _ => RecordId::NONE,
         }
     }
@@ -243,17 +243,17 @@ impl Waiter {
     pub(in crate::gate) fn postpone(self: Pin<&mut Self>) -> bool {
         let postponed = match self.list.get() {
             ADMITTED => POSTPONED,
-            GRANTED => GRANTED_POSTPONED,
+            ADMITTED_TRACKED => TRACKED_POSTPONED,
             _ => return false,
         };
         self.list.set(postponed);
         true
     }
 
-    /// Finishes a waiter that is [`Granted`](WaiterState::Granted), and returns the record of its permits. Also returns `true` if it was
+    /// Finishes a waiter that is [`AdmittedTracked`](WaiterState::AdmittedTracked), and returns the record of its permits. Also returns `true` if it was
     /// in a list before, or was postponed.
-    pub(in crate::gate) fn finish_granted(mut self: Pin<&mut Self>) -> (RecordId, bool) {
-        let (record, was_queued_or_postponed) = (self.as_mut().record(), self.list.get() != GRANTED);
+    pub(in crate::gate) fn finish_tracked(mut self: Pin<&mut Self>) -> (RecordId, bool) {
+        let (record, was_queued_or_postponed) = (self.as_mut().record(), self.list.get() != ADMITTED_TRACKED);
         self.finish();
         (record, was_queued_or_postponed)
     }
@@ -589,11 +589,11 @@ impl WaitList {
     }
 }
 
-// The numbers of lists lie below `GRANTED`.
+// The numbers of lists lie below `ADMITTED_TRACKED`.
 /// Granted on arrival, and not counted as postponed. The state is in the field of the waiter.
-const GRANTED: u64 = u64::MAX - 6;
+const ADMITTED_TRACKED: u64 = u64::MAX - 6;
 /// Granted on arrival, and counted as postponed. The state is in the field of the waiter.
-const GRANTED_POSTPONED: u64 = u64::MAX - 5;
+const TRACKED_POSTPONED: u64 = u64::MAX - 5;
 const NEVER_ENQUEUED: u64 = u64::MAX - 4;
 const STRICTLY_IDLE: u64 = u64::MAX - 3;
 /// Admitted on arrival, and not counted as postponed.

@@ -466,7 +466,10 @@ impl FairQueue {
                 Removal::TooLarge { .. } => &mut stats.queue.too_large,
                 Removal::QueueFull { .. } => &mut stats.queue.pushed_out,
                 // Counted by the caller.
-                Removal::Admitted | Removal::Granted(_) | Removal::Cancelled | Removal::Shed { .. } => return,
+                Removal::Admitted
+                | Removal::AdmittedTracked(_)
+                | Removal::Cancelled
+                | Removal::Shed { .. } => return,
             };
             add(total, count as usize);
         });
