@@ -393,7 +393,7 @@ impl TreeNode {
     pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit, wake_list: &mut WakeList) -> Resize {
         self.tree.locked(|state, word| {
             let resize = state.resize_in_tree(&self.place, change, wake_list);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
             resize
         })
     }
@@ -413,21 +413,21 @@ impl TreeNode {
     pub(super) fn close(&self) {
         self.tree.step(|state, word, wake_list| {
             state.close_in_tree(&self.place, wake_list);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
         });
     }
 
     pub(super) fn pause(&self, wake_list: &mut WakeList) {
         self.tree.locked(|state, word| {
             state.pause_in_tree(&self.place);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
         });
     }
 
     pub(super) fn resume(&self, wake_list: &mut WakeList) {
         self.tree.locked(|state, word| {
             state.resume_in_tree(&self.place, clock::now, wake_list);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
         });
     }
 

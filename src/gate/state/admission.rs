@@ -218,7 +218,7 @@ impl GateState<FifoQueue> {
         add(&mut self.queue.stats_mut().queue.too_large, removed);
         // Lowering the limit can admit waiters only if one before them was removed.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
         let listeners = &self.queue.stats().listeners;
         if !listeners.is_empty() {
@@ -240,7 +240,7 @@ impl GateState<FifoQueue> {
         self.has_ended = true;
         // No request is left. This clears the flag, or wakes the `drained` futures if no permit is in use.
         if word.has(Word::WAITERS) {
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
         self.queue.stats().listeners.notify(wake_list);
     }
@@ -328,7 +328,7 @@ impl<Q: Queue> GateState<Q> {
         wake_list: &mut WakeList,
     ) {
         if self.queue.release(word, place, weight) {
-            self.admit_waiters(word, clock, wake_list);
+            self.serve_queue(word, clock, wake_list);
         }
     }
 
@@ -336,7 +336,7 @@ impl<Q: Queue> GateState<Q> {
     /// nothing waits any more. Every step that may make room while a request waits ends with this.
     #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
     #[inline(always)]
-    pub(in crate::gate) fn admit_waiters(
+    pub(in crate::gate) fn serve_queue(
         &mut self,
         word: &mut Word,
         clock: impl Fn() -> i64,
@@ -377,15 +377,15 @@ impl<Q: Queue> GateState<Q> {
         queue.shed(clock, |removed| Self::wake_removed(timers, removed, wake_list))
     }
 
-    /// As [`admit_waiters`](Self::admit_waiters), for the steps that rarely make room.
+    /// As [`serve_queue`](Self::serve_queue), for the steps that rarely make room.
     #[inline(never)]
-    pub(in crate::gate) fn admit_waiters_slow(
+    pub(in crate::gate) fn serve_queue_slow(
         &mut self,
         word: &mut Word,
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        self.admit_waiters(word, clock, wake_list);
+        self.serve_queue(word, clock, wake_list);
     }
 
     #[cold]
@@ -428,7 +428,7 @@ impl<Q: Queue> GateState<Q> {
                 let weight = waiter.weight();
                 waiter.finish();
                 if self.queue.release(word, place, weight) {
-                    self.admit_waiters_slow(word, clock, wake_list);
+                    self.serve_queue_slow(word, clock, wake_list);
                 }
             }
             None => {}
@@ -488,7 +488,7 @@ impl<Q: Queue> GateState<Q> {
             unregister(&mut self.timers, removed.timer, removed.deadline, wake_list);
         }
         if removed.was_head {
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
     }
 }

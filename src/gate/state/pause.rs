@@ -29,7 +29,7 @@ impl GateState<FifoQueue> {
     ) {
         if word.is_paused() {
             *word = self.unpaused(*word);
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
     }
 

@@ -427,7 +427,7 @@ impl GateState<FairQueue> {
                     }
                     // The removed request may have been *chosen* at a node (see `queue/fair/mod.rs`), which kept others waiting there.
                     // Then others fit now, or this one does: decide again.
-                    self.admit_waiters_slow(word, &clock, wake_list);
+                    self.serve_queue_slow(word, &clock, wake_list);
                 }
             }
         }
