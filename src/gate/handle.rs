@@ -539,11 +539,11 @@ impl Gate {
     /// Returns `true` if the gate has shut down: [`close`](Self::close) has ended its waits, or
     /// [`close_after_queue`](Self::close_after_queue) was called and the gate is drained. After `close`, permits may still be in use.
     pub(crate) fn has_shut_down(&self) -> bool {
-        let has_ended = || match &self.shared.node {
-            Some(node) => node.has_ended(),
-            None => self.shared.locked(|state, _| state.has_ended),
+        let has_ended_waits = || match &self.shared.node {
+            Some(node) => node.has_ended_waits(),
+            None => self.shared.locked(|state, _| state.has_ended_waits),
         };
-        self.is_closed() && (has_ended() || self.in_use() == 0 && self.waiting() == 0)
+        self.is_closed() && (has_ended_waits() || self.in_use() == 0 && self.waiting() == 0)
     }
 
     /// As [`listen`](Self::listen), also for the gates above.

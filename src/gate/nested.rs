@@ -330,11 +330,7 @@ impl NestedWork {
             return None;
         }
         let try_own = |weight| {
-            let held = self.gate.shared().try_acquire_uncounted(
-                weight,
-                self.options.rules.priority,
-                self.location,
-            )?;
+            let held = self.gate.shared().try_admit(weight, self.options.rules.priority, self.location)?;
             Some(OwnedPermit::new(self.gate.clone(), held))
         };
         if let Some(own) = try_own(weight) {

@@ -194,7 +194,7 @@ impl Shared {
 
     /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if it does not fit. A
     /// standalone gate tries the fast path alone, which also fails while another thread holds the lock or a `drained` future waits.
-    pub(super) fn try_acquire_uncounted(
+    pub(super) fn try_admit(
         &self,
         weight: u32,
         priority: Priority,
@@ -203,7 +203,7 @@ impl Shared {
         if self.try_acquire(weight) {
             return Some(HeldPermits::untracked(weight));
         }
-        let record = self.node.as_ref()?.try_acquire_uncounted(weight, priority, location)?;
+        let record = self.node.as_ref()?.try_admit(weight, priority, location)?;
         Some(HeldPermits::new(weight, record))
     }
 

@@ -344,7 +344,7 @@ impl TreeNode {
     }
 
     /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if it does not fit.
-    pub(super) fn try_acquire_uncounted(
+    pub(super) fn try_admit(
         &self,
         weight: u32,
         priority: Priority,
@@ -441,8 +441,8 @@ impl TreeNode {
     }
 
     /// Returns `true` if `close` has ended the waits at the gate or at one above it.
-    pub(super) fn has_ended(&self) -> bool {
-        self.tree.locked(|state, _| state.queue.has_ended(self.place.declared()))
+    pub(super) fn has_ended_waits(&self) -> bool {
+        self.tree.locked(|state, _| state.queue.has_ended_waits(self.place.declared()))
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {

@@ -212,12 +212,12 @@ impl Queue for FifoQueue {
         *word = word.without(Word::WAITERS);
     }
 
-    fn busy(&self, word: Word, (): ()) -> Option<()> {
+    fn node_if_busy(&self, word: Word, (): ()) -> Option<()> {
         if word.in_use() == 0 && self.is_empty() { None } else { Some(()) }
     }
 
     fn is_busy(&self, word: Word, (): ()) -> bool {
-        self.busy(word, ()).is_some()
+        self.node_if_busy(word, ()).is_some()
     }
 }
 

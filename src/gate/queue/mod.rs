@@ -95,7 +95,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     fn clear_waiters(&self, word: &mut Word);
 
     /// Returns the node of a gate, or `None` if the gate is drained: no permit is in use and no request waits.
-    fn busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Node>;
+    fn node_if_busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Node>;
 
     /// Returns `true` if the gate is not drained.
     fn is_busy(&self, word: Word, gate: Self::Node) -> bool;

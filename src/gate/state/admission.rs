@@ -28,7 +28,7 @@ pub(in crate::gate) struct GateState<Q: Queue> {
     /// The limit of a standalone gate while it is paused. Meaningless at any other time, and in a tree.
     pub(super) paused_limit: Limit,
     /// Whether all waits of a standalone gate were ended by `close`. `false` while a closed gate still serves its queue.
-    pub(in crate::gate) has_ended: bool,
+    pub(in crate::gate) has_ended_waits: bool,
 }
 
 /// What becomes of a request on arrival.
@@ -237,7 +237,7 @@ impl GateState<FifoQueue> {
         let Self { queue, timers, .. } = self;
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue.stats_mut().queue.closed, removed);
-        self.has_ended = true;
+        self.has_ended_waits = true;
         // No request is left. This clears the flag, or wakes the `drained` futures if no permit is in use.
         if word.has(Word::WAITERS) {
             self.serve_queue_slow(word, clock, wake_list);
@@ -313,7 +313,7 @@ impl<Q: Queue> GateState<Q> {
             queue,
             timers: Timers::default(),
             paused_limit: Limit::MIN,
-            has_ended: false,
+            has_ended_waits: false,
         }
     }
 

@@ -147,7 +147,7 @@ impl Queue for FairQueue {
         }
     }
 
-    fn busy(&self, _: Word, place: &Place) -> Option<NodeId> {
+    fn node_if_busy(&self, _: Word, place: &Place) -> Option<NodeId> {
         self.resolve(place).filter(|id| self.is_node_busy(*id))
     }
 

@@ -385,7 +385,7 @@ impl FairQueue {
             self.nodes[gate].mark = NodeMark::Closed; // a key is closed in its handle
         }
         if let Some(stats) = self.stats_mut(gate) {
-            stats.has_ended = true;
+            stats.has_ended_waits = true;
         }
         for id in self.waiting_within(gate).collect::<Vec<_>>() {
             if self.nodes[id].is_leaf() {
@@ -565,8 +565,8 @@ impl FairQueue {
     }
 
     /// Returns `true` if `close` has ended the waits at a gate or at one above it.
-    pub(in crate::gate) fn has_ended(&self, id: NodeId) -> bool {
-        self.path(id).any(|id| self.stats(id).is_some_and(|stats| stats.has_ended))
+    pub(in crate::gate) fn has_ended_waits(&self, id: NodeId) -> bool {
+        self.path(id).any(|id| self.stats(id).is_some_and(|stats| stats.has_ended_waits))
     }
 
     /// Returns the number of requests that wait in the tree.
