@@ -226,7 +226,7 @@ pin_project! {
 #[derive(Clone, Copy)]
 pub(super) enum SlowOutcome {
     Admitted,
-    /// Admitted at a gate that tracks its holders: the waiter has the record of the permits. The task has budget.
+    /// Admitted at a gate that tracks its holders: the waiter has the number of the record. The task has budget.
     AdmittedTracked,
     Rejected(Rejection),
 }
@@ -350,7 +350,8 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Returns [`SlowOutcome::AdmittedTracked`], or `Pending` if the task has no budget left. The task then takes the permits at a later poll.
+    /// Returns [`SlowOutcome::AdmittedTracked`], or `Pending` if the task has no budget left. The task then takes the permits at a later
+    /// poll.
     #[cold]
     pub(super) fn poll_tracked(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         // `poll_proceed` registers the waker if the budget is spent, so that the task is polled again.

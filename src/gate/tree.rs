@@ -155,7 +155,7 @@ impl TreeNode {
         let has_keys = rules.keys.is_some();
         let is_parent = rules.is_parent || has_keys;
         let sheds = rules.shed.is_some() || parent.as_ref().is_some_and(|parent| parent.sheds);
-        // Before the first request can arrive, so that the record of each permit is complete.
+        // Before the first request can arrive, so that each permit has a record.
         if let Some(holders) = holders {
             let watch = GateWatch::new(name, holders);
             tree.locked(|state, _| state.queue.set_watch(id, watch));
@@ -389,7 +389,7 @@ impl TreeNode {
         mem::forget(wake_list); // nothing is left in it
     }
 
-    /// Sets the limit, and admits the waiters that fit. The caller wakes the wakers.
+    /// Sets the limit, and grants permits to the waiters that fit. The caller wakes the wakers.
     pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit, wake_list: &mut WakeList) -> Resize {
         self.tree.locked(|state, word| {
             let resize = state.resize_in_tree(&self.place, change, wake_list);

@@ -166,7 +166,7 @@ impl<'t> Search<'t> {
         for (tree, snapshot) in trees.iter().enumerate() {
             for hold in &snapshot.holds {
                 let Some(flow) = blocked.get_mut(&hold.flow) else { continue };
-                // A flow acquires nothing while it waits, so a hold that is younger than the wait is not certainly part of this flow.
+                // A flow acquires nothing while it waits, so it is not certain that a hold younger than the wait belongs to this flow.
                 if hold.since > flow.wait.since {
                     continue;
                 }

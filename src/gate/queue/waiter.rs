@@ -141,7 +141,7 @@ pub(in crate::gate) struct WaitingRequest {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gate) enum Removal {
     Admitted,
-    /// Admitted by a gate that tracks its holders: this is the record of the permits.
+    /// As `Admitted`, at a gate that tracks its holders: this is the record of the permits.
     AdmittedTracked(RecordId),
     Cancelled,
     /// The gate at this level was closed: 0 is the gate of the request, 1 its parent, and so on.
@@ -184,7 +184,7 @@ impl Removal {
         }
     }
 
-    /// Returns the record of the permits that are granted.
+    /// Returns the record of the permits, if the removal grants permits that have one.
     #[inline]
     pub(super) const fn record(self) -> RecordId {
         match self {

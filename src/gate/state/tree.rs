@@ -219,7 +219,7 @@ impl GateState<FairQueue> {
     }
 
     /// Sets the limit of a declared gate, and with it that of its keys. Ends the waits of requests that have become too large, and
-    /// notifies the listeners. The caller then admits the waiters that fit. Has no effect if `place` is a key.
+    /// notifies the listeners. The caller then serves the queue. Has no effect if `place` is a key.
     pub(in crate::gate) fn resize_in_tree(
         &mut self,
         place: &Place,

@@ -159,7 +159,7 @@ impl FairQueue {
         queue
     }
 
-    /// Returns why a request can never be admitted under the present limits.
+    /// Returns why a request cannot be admitted now, even if all permits are available.
     pub(in crate::gate) fn obstacle(
         &self,
         gate: NodeId,
@@ -254,7 +254,7 @@ impl FairQueue {
         QueueRoom::Free
     }
 
-    /// Removes the request of the lowest priority in this leaf that would be granted last.
+    /// Removes a request from this leaf: among those of the lowest priority, the one that would be granted last.
     pub(in crate::gate) fn push_out(&mut self, leaf: NodeId, removal: Removal) -> Option<Removed> {
         let order = self.order(leaf);
         if self.tracker.has_waits() {
@@ -277,7 +277,7 @@ impl FairQueue {
         request: WaitingRequest,
         waker: Waker,
     ) {
-        // The ranks of the parent use the links of this list, and the leaf enters the ranks below.
+        // The leaf enters the ranks of its parent in this step. They use the same links as the list of keys that may be idle.
         self.remove_maybe_idle(leaf);
         let priority = waiter.priority();
         self.nodes[leaf].push_waiter(waiter, request, waker);
