@@ -72,7 +72,7 @@ pub struct PooledItem<M: Manager> {
     expires: i64,
     /// The place of the checkout.
     place: CheckoutPlace,
-    /// Why the item must be dropped when the guard is, if it must be.
+    /// Why the item must be dropped together with the guard. `None` if the item may be used again.
     discard_reason: Option<DiscardReason>,
     /// Whether the thread was already unwinding at the checkout. Then unwinding says nothing about the item.
     was_unwinding: bool,
@@ -112,7 +112,7 @@ impl<M: Manager> PooledItem<M> {
         }
     }
 
-    /// Marks the item as broken: it is dropped when the guard is. The mark cannot be removed.
+    /// Marks the item as broken: it is dropped together with the guard. The mark cannot be removed.
     pub fn mark_broken(&mut self) {
         self.discard_reason = Some(DiscardReason::Broken);
     }
