@@ -398,6 +398,7 @@ impl NestedWork {
         let mut loan = pin!(self.request(account, part).acquire_owned());
         let mut is_rejected = false;
         poll_fn(|cx| {
+            // The gate first: if both are ready, the request takes permits of its own, and the drop of `loan` returns the borrowed ones.
             if !is_rejected {
                 match own.as_mut().poll(cx) {
                     Poll::Ready(Ok(own)) => {

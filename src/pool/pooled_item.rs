@@ -189,6 +189,7 @@ impl<M: Manager> Drop for PooledItem<M> {
     fn drop(&mut self) {
         let Some(item) = self.item.take() else { return };
         let mut record = ItemRecord::new(item, self.created, self.expires);
+        // A broken item is dropped without a call of the manager. After a panic, the manager decides whether the item may be used again.
         let discard_reason = match self.discard_reason {
             Some(DiscardReason::Broken) => self.discard_reason,
             reason if thread::panicking() && !self.was_unwinding => {
@@ -202,6 +203,7 @@ impl<M: Manager> Drop for PooledItem<M> {
         if let Some(reason) = discard_reason {
             return self.shared.discard(record, reason);
         }
+        // Outside of the lock: `recycle` is user code.
         match catch_panic(|| self.shared.manager.recycle(&mut record.item)) {
             Ok(Verdict::Keep) => self.shared.put_back(record),
             Ok(Verdict::Discard) => self.shared.discard(record, DiscardReason::Recycle),

@@ -274,6 +274,7 @@ impl<'t> Search<'t> {
     fn to_cycle(&self, steps: &[(Flow, Option<&HoldSnapshot>)], now: i64) -> FoundCycle {
         let (mut links, mut waits) = (Vec::new(), Vec::new());
         for (flow, hold) in steps {
+            // Never skipped: each flow of a cycle is blocked, and the flow before it waits for its hold.
             let (Some(blocked), Some(hold)) = (self.blocked.get(flow), hold) else { continue };
             let wait = blocked.wait;
             links.push(CycleLink {
