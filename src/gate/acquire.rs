@@ -226,8 +226,8 @@ pin_project! {
 #[derive(Clone, Copy)]
 pub(super) enum SlowOutcome {
     Admitted,
-    /// Admitted at a gate that tracks its holders: the waiter has the record of the permits. The task has budget.
-    Granted,
+    /// Admitted at a gate that tracks its holders: the waiter has the number of the record. The task has budget.
+    AdmittedTracked,
     Rejected(Rejection),
 }
 
@@ -268,7 +268,7 @@ impl<G: GateRef> PendingRequest<G> {
         if !this.waiter.admit_if(try_acquire) && self.waiter.state() != WaiterState::Admitted {
             match ready!(self.as_mut().poll_slow(cx)) {
                 SlowOutcome::Admitted => {}
-                SlowOutcome::Granted => return Poll::Ready(Ok(self.take_granted(cx))),
+                SlowOutcome::AdmittedTracked => return Poll::Ready(Ok(self.take_tracked(cx))),
                 SlowOutcome::Rejected(rejection) => {
                     spend_budget(cx);
                     let shared = self.shared();
@@ -294,18 +294,18 @@ impl<G: GateRef> PendingRequest<G> {
 
     /// Takes the permits of a request at a gate that tracks its holders. The task has budget.
     #[cold]
-    fn take_granted(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> G::Permit {
+    fn take_tracked(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> G::Permit {
         spend_budget(cx);
-        let held = self.as_mut().finish_granted(|location| Requester::polled(location, cx.waker()));
+        let held = self.as_mut().finish_tracked(|location| Requester::polled(location, cx.waker()));
         self.project().gate.take_permit(held).expect("a request is admitted once")
     }
 
-    /// Completes a [`Granted`](WaiterState::Granted) request. The caller takes its permits now.
-    pub(super) fn finish_granted(
+    /// Completes a [`AdmittedTracked`](WaiterState::AdmittedTracked) request. The caller takes its permits now.
+    pub(super) fn finish_tracked(
         mut self: Pin<&mut Self>,
         requester: impl FnOnce(&'static Location<'static>) -> Requester,
     ) -> HeldPermits {
-        let (record, was_pending) = self.as_mut().project().waiter.finish_granted();
+        let (record, was_pending) = self.as_mut().project().waiter.finish_tracked();
         if was_pending {
             let shared = self.shared();
             shared.hold(record, requester);
@@ -342,7 +342,7 @@ impl<G: GateRef> PendingRequest<G> {
                 self.arrive_in_tree_or_with_deadline(cx)
             }
             WaiterState::Idle | WaiterState::StrictlyIdle => self.arrive(cx),
-            WaiterState::Granted => self.poll_granted(cx),
+            WaiterState::AdmittedTracked => self.poll_tracked(cx),
             // The task may be polled for another reason, with the same waker. Then no lock is needed.
             WaiterState::Waiting if self.as_mut().project().waiter.is_waiting_with(waker) => Poll::Pending,
             WaiterState::Waiting | WaiterState::WokenEarly | WaiterState::TimerLost => self.poll_waiting(cx),
@@ -350,15 +350,16 @@ impl<G: GateRef> PendingRequest<G> {
         }
     }
 
-    /// Returns [`SlowOutcome::Granted`], or `Pending` if the task has no budget left. The task then takes the permits at a later poll.
+    /// Returns [`SlowOutcome::AdmittedTracked`], or `Pending` if the task has no budget left. The task then takes the permits at a later
+    /// poll.
     #[cold]
-    pub(super) fn poll_granted(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
+    pub(super) fn poll_tracked(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         // `poll_proceed` registers the waker if the budget is spent, so that the task is polled again.
         if !coop::has_budget_remaining() && coop::poll_proceed(cx).is_pending() {
             self.postpone();
             return Poll::Pending;
         }
-        Poll::Ready(SlowOutcome::Granted)
+        Poll::Ready(SlowOutcome::AdmittedTracked)
     }
 
     /// Makes the request: it is admitted, rejected, or put into the queue. `release_slow` in `shared.rs` is the counterpart.
@@ -457,9 +458,9 @@ impl<G: GateRef> PendingRequest<G> {
         let waiter = self.as_mut().project().waiter;
         // The waiter records the result before the waker is dropped, because the destructor of a waker may panic.
         match decision {
-            ArrivalDecision::Admitted if waiter.state() == WaiterState::Granted => {
+            ArrivalDecision::Admitted if waiter.state() == WaiterState::AdmittedTracked => {
                 drop(unused);
-                self.poll_granted(cx)
+                self.poll_tracked(cx)
             }
             ArrivalDecision::Admitted => {
                 waiter.mark_admitted();
@@ -492,7 +493,7 @@ impl<G: GateRef> PendingRequest<G> {
             let runtime = match self.waiter.state() {
                 WaiterState::Waiting | WaiterState::WokenEarly => None,
                 WaiterState::TimerLost => Some(current_runtime_id()),
-                WaiterState::Granted => return self.poll_granted(cx),
+                WaiterState::AdmittedTracked => return self.poll_tracked(cx),
                 _ => return Poll::Ready(self.take_result().into()),
             };
             let new_waker = cx.waker().clone(); // without the lock, see `arrive`
@@ -551,7 +552,7 @@ impl<G: GateRef> PendingRequest<G> {
             | WaiterState::TimerLost
             | WaiterState::WokenEarly
             | WaiterState::Admitted
-            | WaiterState::Granted
+            | WaiterState::AdmittedTracked
             | WaiterState::Done => {
                 panic!("a request is polled after completion")
             }

@@ -17,7 +17,7 @@ use crate::plan::GateName;
 
 /// Waits for permits of several gates, all or none.
 ///
-/// All callers acquire in one order, whatever the order of the list, so no set of such calls deadlocks. It is the order of creation; a
+/// All callers acquire in the order in which the gates were created, whatever the order of the list, so no set of such calls deadlocks. A
 /// gate of a tree counts as created with its root. While a call waits for a gate, it holds the permits of the gates before that one. A gate
 /// that is listed twice is requested once, with the sum of the weights.
 ///

@@ -27,8 +27,8 @@ use super::tree::TreeNode;
 use super::wake_list::WakeList;
 
 impl<G: GateRef> PendingRequest<G> {
-    /// Makes a request at a gate of a tree, if it is not the usual case: requests wait in the tree, the request does not fit, has a strict
-    /// deadline or must be rejected, a gate of the tree sheds, or this gate tracks its holders.
+    /// Makes a request at a gate of a tree, if it is not the usual case. Then requests wait in the tree; or the request does not fit, has a
+    /// strict deadline, or must be rejected; or a gate of the tree sheds; or this gate tracks its holders.
     #[inline(never)]
     pub(super) fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let mut this = self.as_mut().project();
@@ -94,8 +94,8 @@ impl<G: GateRef> PendingRequest<G> {
                 if is_quiet {
                     shared.counters.increment(Counter::Admitted);
                 }
-                this.waiter.mark_granted(record);
-                return Poll::Ready(SlowOutcome::Granted);
+                this.waiter.mark_admitted_tracked(record);
+                return Poll::Ready(SlowOutcome::AdmittedTracked);
             }
         }
         self.arrive_in_tree_slow(cx, Some(requester))
@@ -115,7 +115,7 @@ impl<G: GateRef> PendingRequest<G> {
         let shared = this.gate.gate().expect("a request arrives once").shared();
         let node = shared.node.as_ref().expect("a gate without a lock is part of a tree");
         let waker = cx.waker().clone(); // without the lock, see `arrive`
-        // Only a deadline or shedding needs the clock.
+        // A deadline and shedding need the instant of the arrival. Everything else gets the clock as a function, and reads it on demand.
         let (bounds, max_wait) = (this.waiter.as_mut().bounds(), shared.max_wait());
         let has_deadline = !bounds.is_none() || max_wait != NEVER;
         let now = if has_deadline || node.sheds() { clock::now() } else { 0 };
@@ -135,7 +135,7 @@ impl<G: GateRef> PendingRequest<G> {
             state.decide_arrival_in_tree(word, arrival, clock::now, may_reject, &mut wake_list);
         if let (ArrivalDecision::Admitted, Some(tracked)) = (&decision, tracked) {
             let record = state.track(node.place(), this.waiter.weight(), tracked, clock::now);
-            this.waiter.as_mut().mark_granted(record);
+            this.waiter.as_mut().mark_admitted_tracked(record);
         }
         if matches!(decision, ArrivalDecision::MustWait) {
             if instant != NEVER && runtime.is_none() {
@@ -239,12 +239,12 @@ impl PendingRequest<&Gate> {
             if record.is_none() {
                 waiter.as_mut().mark_admitted();
             } else {
-                waiter.as_mut().mark_granted(record);
+                waiter.as_mut().mark_admitted_tracked(record);
             }
         }
         wake_list.wake_all();
         match decision {
-            ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::Granted),
+            ArrivalDecision::Admitted if !record.is_none() => Poll::Ready(SlowOutcome::AdmittedTracked),
             ArrivalDecision::Admitted => {
                 waiter.finish();
                 Poll::Ready(SlowOutcome::Admitted)

@@ -34,8 +34,7 @@ pub(super) fn acquire<'g>(
     acquire_unless(gate, options, ownership, location, |_| None)
 }
 
-/// As [`acquire`]. Calls `end` before each time that the thread parks. If `end` returns an error, cancels the request and returns the
-/// error.
+/// As [`acquire`]. Calls `end` each time before the thread parks. If `end` returns an error, cancels the request and returns the error.
 #[track_caller]
 pub(super) fn acquire_unless<'g>(
     gate: &'g Gate,
@@ -86,14 +85,14 @@ pub(super) fn acquire_either<'g>(
     let deadline = requests[0].as_mut().deadline_from(now);
     let instant = clock::to_deadline(deadline);
     let [first_request, second_request] = &mut requests;
-    // The permits of the first request are taken before the second one is polled. Otherwise both could be admitted.
+    // In each round the first request is polled before the second one. If it is admitted, the second one is not made or polled any more.
     let waker_of_first = waker.clone();
     let mut polled = first_request.as_mut().arrive_blocking(waker_of_first, now, deadline, Ownership::Owned);
     let mut is_first_rejected = false;
     let mut waker = Some(waker); // until the second request has arrived
     loop {
         match polled {
-            // The gate of the second request may still admit it.
+            // The second request may still be admitted.
             Poll::Ready(SlowOutcome::Rejected(_)) => is_first_rejected = true,
             Poll::Ready(outcome) => {
                 return take_permit(first, first_request.as_mut(), options.weight, outcome);
@@ -158,7 +157,7 @@ impl PendingRequest<&Gate> {
         let this = self.as_mut().project();
         let shared = this.gate.shared();
         if this.waiter.state() == WaiterState::WokenEarly {
-            // The request still waits, but has no waker any more. Give it one, and park again.
+            // The request still waits, but has no waker any more. It gets a new one, and the thread parks again.
             let waker = Waker::from(Arc::clone(parker));
             match &shared.node {
                 None => renew(shared, (), this.waiter, waker, None),
@@ -181,9 +180,9 @@ impl PendingRequest<&Gate> {
         if let Err(rejection) = self.as_mut().take_result() {
             return Poll::Ready(SlowOutcome::Rejected(rejection));
         }
-        // `finish_granted` completes a granted request: it also updates the record of its permits.
-        Poll::Ready(if self.waiter.state() == WaiterState::Granted {
-            SlowOutcome::Granted
+        // The caller completes a tracked request by `finish_tracked`, which also updates the record of its permits.
+        Poll::Ready(if self.waiter.state() == WaiterState::AdmittedTracked {
+            SlowOutcome::AdmittedTracked
         } else {
             self.claim();
             SlowOutcome::Admitted
@@ -200,7 +199,7 @@ fn take_permit<'g>(
 ) -> Result<Permit<'g>, AcquireError> {
     match outcome {
         SlowOutcome::Admitted => Ok(Permit::new(gate, HeldPermits::untracked(weight))),
-        SlowOutcome::Granted => Ok(Permit::new(gate, request.finish_granted(Requester::blocking))),
+        SlowOutcome::AdmittedTracked => Ok(Permit::new(gate, request.finish_tracked(Requester::blocking))),
         SlowOutcome::Rejected(rejection) => {
             let shared = gate.shared();
             Err(AcquireError::new(|level| shared.name_at(level), weight, rejection))

@@ -31,7 +31,8 @@ impl<G: GateRef> PendingRequest<G> {
                 drop(locked);
                 drop(waker);
             }
-            // Built again, so that the fast path above does not write the other fields to memory: benchmark rows `cancel` and `cancel-100k`.
+            // `removed` is built again, so that the fast path above does not write its other fields to memory: benchmark rows `cancel` and
+            // `cancel-100k`.
             Some(Removed { waker, was_head, weight, timer, sample, since, deadline }) => {
                 let removed = Removed { waker, was_head, weight, timer, sample, since, deadline };
                 finish_cancel_and_wake(shared, locked, (), this.waiter, Some(removed));
@@ -53,7 +54,7 @@ fn cancel_in_tree(shared: &Shared, mut waiter: Pin<&mut Waiter>) {
     finish_cancel_and_wake(shared, locked, node.place(), waiter, removed);
 }
 
-/// Completes a cancellation under the lock, then wakes the waiters that it admitted. The wake list catches a panic of a waker while the
+/// Completes a cancellation under the lock, then wakes the waiters that were granted. The wake list catches a panic of a waker while the
 /// thread panics.
 #[cold]
 #[inline(never)]

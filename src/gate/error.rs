@@ -146,8 +146,8 @@ impl AcquireError {
     /// Returns the time after which the same request may be retried with a fair chance. Only for a rejection by overload, and only at gates
     /// that [shed](crate::Shed), once their rate is known.
     ///
-    /// It is the time in which the queue drains at its present rate, between 10 ms and 60 s. Requests that are rejected together are
-    /// told different times, so that they do not all come back at once.
+    /// It is the time in which the queue drains at its present rate, between 10 ms and 60 s. Requests that are rejected together get
+    /// different times, so that they do not all come back at once.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -256,7 +256,7 @@ impl fmt::Debug for Overload {
 const _: () = assert!(size_of::<AcquireError>() <= 48, "an admitted request moves a result of this size");
 
 /// Why a request that does not wait was rejected. The reasons are checked in the order `ZeroWeight`, `Closed`, `TooLarge`, `Paused` and
-/// `NoPermits`.
+/// `NoPermits`. For a key, `TooManyKeys` is checked right after `Closed`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {

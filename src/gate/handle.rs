@@ -22,7 +22,7 @@ use crate::feedback::Outcome;
 use crate::plan::debug_as_display::impl_debug_as_display;
 use crate::plan::{GateName, Holders, Keys, Limit, Shed};
 
-/// A named, live-resizable counting gate, first come, first served.
+/// A named counting gate, whose limit may change at any time. A [standalone](crate::gate) gate admits requests first come, first served.
 ///
 /// A clone is another handle of the same gate; it costs one atomic increment. The memory of the gate is freed with its last
 /// handle, permit and pending request.
@@ -122,10 +122,10 @@ impl Gate {
     /// Sets the limit at once. Returns the old limit, the new limit and the debt. It has no effect on a [key](Self::key),
     /// whose limit follows that of its gate.
     ///
-    /// Permits in use are never revoked. If the limit is lowered below their number, the rest is debt, and no request is admitted
+    /// Permits in use are never revoked. If the limit is lowered below their number, the excess is debt, and no request is admitted
     /// until released permits have paid it. A waiting request whose weight is above the new limit ends with
     /// [`AcquireError::TooLarge`](super::AcquireError::TooLarge), unless it [waits for the limit](super::Request::wait_for_limit).
-    /// If the limit is raised, waiting requests are admitted from the head of the queue, for as long as the head fits.
+    /// If the limit is raised, waiting requests are admitted in their order, for as long as the next one fits.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};
@@ -212,8 +212,8 @@ impl Gate {
     ///
     /// A [pool](crate::pool) on the gate goes on until the gate is drained, and is closed then.
     ///
-    /// [`drained`](Self::drained) resolves when the queue has been served. [`close`](Self::close) ends the waits that are left. A request
-    /// that [waits for the limit](super::Request::wait_for_limit) may wait for ever.
+    /// [`drained`](Self::drained) resolves when the queue has been served and all permits are released. [`close`](Self::close) ends the
+    /// waits that are left. A request that [waits for the limit](super::Request::wait_for_limit) may wait for ever.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -265,8 +265,8 @@ impl Gate {
         wake_list.wake_all();
     }
 
-    /// Pauses the gate. That may admit waiters elsewhere in the tree. The caller wakes them by dropping the list, after it releases its own
-    /// lock.
+    /// Pauses the gate. Waiters elsewhere in the tree may be granted by this step. The caller wakes them by dropping the list, after it
+    /// releases its own lock.
     pub(crate) fn pause_without_waking(&self, wake_list: &mut WakeList) {
         self.shared.pause(wake_list);
     }
@@ -318,7 +318,7 @@ impl Gate {
     }
 
     /// Returns the number of requests in the queue. It takes the lock of the gate for a moment, unless the gate is
-    /// [standalone](crate::gate) and its queue is empty.
+    /// [standalone](crate::gate), and neither a request nor a [`drained`](Self::drained) future waits.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.waiting()
@@ -349,8 +349,8 @@ impl Gate {
         self.shared.status()
     }
 
-    /// Returns the gate of a key: a gate within this one that shares its permits fairly with the other keys, the children, and the
-    /// requests made on this gate itself. It costs an allocation; keep the handle for a key that is used often.
+    /// Returns the gate of a key. It is within this gate, and gets a fair share of the permits of this gate beside the other keys, the
+    /// children, and the requests made on this gate itself. This call costs an allocation; keep the handle for a key that is used often.
     ///
     /// The key counts towards the largest number of keys only while a permit is in use or a request waits in its name. Its limit is the cap
     /// of the [declaration](GateBuilder::keyed), and follows the limit of this gate.
@@ -539,11 +539,11 @@ impl Gate {
     /// Returns `true` if the gate has shut down: [`close`](Self::close) has ended its waits, or
     /// [`close_after_queue`](Self::close_after_queue) was called and the gate is drained. After `close`, permits may still be in use.
     pub(crate) fn has_shut_down(&self) -> bool {
-        let has_ended = || match &self.shared.node {
-            Some(node) => node.has_ended(),
-            None => self.shared.locked(|state, _| state.has_ended),
+        let has_ended_waits = || match &self.shared.node {
+            Some(node) => node.has_ended_waits(),
+            None => self.shared.locked(|state, _| state.has_ended_waits),
         };
-        self.is_closed() && (has_ended() || self.in_use() == 0 && self.waiting() == 0)
+        self.is_closed() && (has_ended_waits() || self.in_use() == 0 && self.waiting() == 0)
     }
 
     /// As [`listen`](Self::listen), also for the gates above.
@@ -691,8 +691,8 @@ impl GateBuilder {
         self
     }
 
-    /// Makes the gate keep a record of each permit in use, for [`Gate::holders`], [`GateStatus::holds`] and the reports of a governor on
-    /// why nothing moves. The children and the keys of the gate then keep records, too.
+    /// Makes the gate keep a record of each permit in use, for [`Gate::holders`], [`GateStatus::holds`] and the reports of a governor about
+    /// overdue permits, stalls and wait cycles. The children and the keys of the gate then keep records, too.
     ///
     /// Each request then takes a lock and reads the clock. Requests with a [priority](super::Request::priority) are admitted in its order,
     /// as in a gate with children.

@@ -1,4 +1,4 @@
-//! Wait times in fixed memory.
+//! A histogram of wait times or hold times, in fixed memory.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,14 +1,14 @@
 //! Gates limit how much work is in flight. The limit may change at any time.
 //!
-//! A [`Gate`] admits requests first come, first served, weights included. An admitted request holds a [`Permit`] until the permit is
-//! dropped. [`Gate::run`] and [`Gate::run_blocking`] hold the permit for you.
+//! A [`Gate`] admits requests while the sum of their weights is within its limit. An admitted request holds a [`Permit`] until the permit
+//! is dropped. [`Gate::run`] and [`Gate::run_blocking`] hold the permit for you.
 //!
-//! - **No request overtakes another** at a *standalone* gate. Such a gate has no parent, children or keys, does not shed, and does not
-//!   track its holders. While a request waits there, each new request waits behind it, even if the new one would fit and the first does
-//!   not, and [`try_acquire`](Gate::try_acquire) is rejected. All other gates admit by priority and fair share.
+//! - **No request overtakes another** at a *standalone* gate. Such a gate has no parent, was not created to have children or keys, does not
+//!   shed, and does not track its holders. While a request waits there, each new request waits behind it, even if the new one would fit
+//!   and the first does not, and [`try_acquire`](Gate::try_acquire) is rejected. All other gates admit by priority and fair share.
 //! - **A lowered limit revokes no permit.** Permits in use above it are *debt*. No request is admitted until the debt is
-//!   paid, and released permits pay it first. A raised limit admits waiting requests from the head of the queue, for as long as
-//!   the head fits.
+//!   paid, and released permits pay it first. A raised limit admits waiting requests in their order, for as long as the next
+//!   one fits.
 //! - **No permit is lost.** A dropped request leaves the queue at once; if it was admitted, its permits go to the next waiters.
 //!   No panic, runtime shutdown or misbehaving waker loses a permit.
 //!

@@ -92,9 +92,10 @@ impl<'g> Request<'g> {
     ///    borrows all of them and waits in the queue for the rest. Two such requests can wait for each other, like any work that holds
     ///    permits while it waits for more. Nested requests that are no heavier than their parents cannot.
     ///
-    /// The chain may have permits of several gates; only those that count at the gate of the request are borrowed: permits of the same
-    /// gate, or of a gate, or a key, within it. A request at another gate of the same tree could wait for room that its chain holds
-    /// further up. So it is admitted if it fits, and is rejected otherwise with [`AcquireError::SelfWait`].
+    /// The ancestors may hold permits of several gates. The request borrows only those that count at its own gate: permits of that gate,
+    /// or of a gate or a key within it. If the ancestors hold permits of another gate of the same tree, a wait at the gate of the
+    /// request could be a wait for room that they hold further up. So the request then does not wait for permits that it cannot borrow: it
+    /// is rejected with [`AcquireError::SelfWait`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -244,7 +245,7 @@ impl Drop for Work {
     fn drop(&mut self) {
         let mut above = self.parent.take();
         while let Some(work) = above {
-            // The loans are returned first, so that nested requests that wait for them continue.
+            // Returns the loans of this level before the work above is dropped, so that nested requests that wait for them continue.
             self.loans.clear();
             above = Arc::into_inner(work).and_then(|mut work| {
                 self.loans = mem::take(&mut work.loans);
@@ -262,8 +263,8 @@ struct Obtained {
 
 /// The sources from which a nested request can take its permits without waiting for its own work.
 struct LoanPlan {
-    /// The accounts to borrow from, the parent's first, and the number of permits of each. Only nested requests of the same chain use an
-    /// account.
+    /// The accounts to borrow from, the parent's first, and the number of permits to borrow from each. Only requests nested under the work
+    /// of an account use that account.
     loans: Vec<(Gate, u32)>,
     /// The number of permits that the gate itself must admit.
     rest: u32,
@@ -299,7 +300,7 @@ impl NestedWork {
     }
 
     /// Plans how many permits the request borrows from which ancestor. Permits that an ancestor has lent to another one further down are
-    /// subtracted, so that no permit is counted twice. The rest is what the whole chain does not hold.
+    /// subtracted, so that no permit is counted twice. `rest` is the number of permits that all ancestors together cannot lend.
     fn plan(&self) -> LoanPlan {
         let mut plan = LoanPlan { loans: Vec::new(), rest: self.options.weight, has_conflict: false };
         // The loans of the ancestors that were visited.
@@ -330,11 +331,7 @@ impl NestedWork {
             return None;
         }
         let try_own = |weight| {
-            let held = self.gate.shared().try_acquire_uncounted(
-                weight,
-                self.options.rules.priority,
-                self.location,
-            )?;
+            let held = self.gate.shared().try_admit(weight, self.options.rules.priority, self.location)?;
             Some(OwnedPermit::new(self.gate.clone(), held))
         };
         if let Some(own) = try_own(weight) {
@@ -401,6 +398,7 @@ impl NestedWork {
         let mut loan = pin!(self.request(account, part).acquire_owned());
         let mut is_rejected = false;
         poll_fn(|cx| {
+            // The gate first: if both are ready, the request takes permits of its own, and the drop of `loan` returns the borrowed ones.
             if !is_rejected {
                 match own.as_mut().poll(cx) {
                     Poll::Ready(Ok(own)) => {
@@ -489,8 +487,8 @@ impl NestedWork {
     }
 }
 
-/// Ends the wait for the rest of a request when the limit falls below its whole weight: the chain holds the other permits, so the rest can
-/// never fit.
+/// Ends the wait for the rest of a request when the limit falls below the whole weight of the request. Its loans are counted at the same
+/// gate, so the rest cannot fit while the limit is that low.
 struct LimitWatch<'w> {
     work: &'w NestedWork,
     changed: Arc<Notify>,
@@ -504,7 +502,8 @@ impl<'w> LimitWatch<'w> {
         Self { work, notified: notification(&changed), changed }
     }
 
-    /// Returns the error if the weight is above the limit now. Otherwise the task is woken when the limit changes.
+    /// Returns the error if the weight is above the limit now, unless the request waits for the limit. Otherwise the task is woken when the
+    /// limit changes.
     fn poll(&mut self, cx: &mut Context<'_>) -> Option<AcquireError> {
         let NestedWork { gate, options: RequestOptions { weight, rules, .. }, .. } = self.work;
         loop {

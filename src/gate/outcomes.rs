@@ -12,8 +12,8 @@ use crate::feedback::{Outcome, OutcomeCounts};
 
 /// Samples the outcomes of one gate, and of the gates within it.
 ///
-/// The threads that complete work write into shards; one [`OutcomeReader`] empties them. Values of one sample do not depend on
-/// each other, so no access orders another one.
+/// The threads that complete work write into shards; one [`OutcomeReader`] empties them. Each value is complete in itself, so `Relaxed` is
+/// enough for every access.
 pub(crate) struct OutcomeSampler {
     /// One shard per shard number, and the shared shard last.
     shards: Box<[OutcomeShard]>,
@@ -42,8 +42,8 @@ struct OutcomeShard {
     latencies: [AtomicU64; SHARD_SAMPLES],
 }
 
-/// The number of latencies that a shard keeps until they are read. A window is read about four times, which makes
-/// [`Window::MAX_SAMPLES`](crate::feedback::Window::MAX_SAMPLES) for a program with one thread.
+/// The number of latencies that a shard keeps until they are read. The samples are read about four times per window, so a program with one
+/// thread gets up to [`Window::MAX_SAMPLES`](crate::feedback::Window::MAX_SAMPLES) latencies per window.
 const SHARD_SAMPLES: usize = 64;
 
 impl AttemptStart {

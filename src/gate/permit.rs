@@ -144,8 +144,8 @@ impl OwnedPermit {
 
     /// Declares that the permits stay in the task that acquired them until they are released.
     ///
-    /// A gate that tracks its holders reports a wait cycle only if it is certain. An owned permit may move to another task, which may
-    /// release it at any time, so it takes part in a cycle only after this call. It has no effect at other gates.
+    /// A gate that tracks its holders reports a wait cycle only if the cycle is certain. An owned permit may move to another task, which
+    /// may release it at any time, so the permit is part of a reported cycle only after this call. The call has no effect at other gates.
     pub fn stay_in_task(&self) {
         self.gate.shared().bind(self.held);
     }
@@ -190,7 +190,7 @@ impl Drop for OwnedPermit {
     }
 }
 
-/// Releases permits, and admits the waiters that fit then.
+/// Releases permits, and grants permits to the waiters that fit then.
 #[inline]
 fn release(gate: &Gate, held: HeldPermits) {
     if !gate.shared().try_release(held) {

@@ -26,7 +26,7 @@ impl Gate {
 
     /// Waits for one permit.
     ///
-    /// Requests are admitted first come, first served, whatever their weights.
+    /// A [standalone](crate::gate) gate admits requests first come, first served, whatever their weights.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

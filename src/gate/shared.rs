@@ -192,9 +192,9 @@ impl Shared {
             .map_err(|rejection| TryAcquireError::new(|level| self.name_at(level), weight, rejection))
     }
 
-    /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if it does not fit. A
-    /// standalone gate tries the fast path alone, which also fails while another thread holds the lock or a `drained` future waits.
-    pub(super) fn try_acquire_uncounted(
+    /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if the request does not fit.
+    /// A standalone gate tries the fast path alone, which also fails while another thread holds the lock or a `drained` future waits.
+    pub(super) fn try_admit(
         &self,
         weight: u32,
         priority: Priority,
@@ -203,7 +203,7 @@ impl Shared {
         if self.try_acquire(weight) {
             return Some(HeldPermits::untracked(weight));
         }
-        let record = self.node.as_ref()?.try_acquire_uncounted(weight, priority, location)?;
+        let record = self.node.as_ref()?.try_admit(weight, priority, location)?;
         Some(HeldPermits::new(weight, record))
     }
 
@@ -213,7 +213,7 @@ impl Shared {
         self.permits.try_release(held)
     }
 
-    /// Releases permits, and admits the waiters that fit then.
+    /// Releases permits, and grants permits to the waiters that fit then.
     #[inline]
     pub(super) fn release_slow(&self, held: HeldPermits) {
         match &self.node {
@@ -313,8 +313,8 @@ impl Shared {
         if from != limit {
             self.counters.increment(Counter::Resized);
         }
-        // After the change: a listener that is inserted at the same time is either seen here, or sees the new limit. The
-        // `Acquire` of the change and the lock of `listen` order the two.
+        // After the change: if a listener is inserted at the same time, either this thread reads the flag, or the caller of `listen` reads
+        // the new limit. The `Acquire` of the change and the lock of `listen` order the two.
         if self.has_listeners.load(Ordering::Relaxed) {
             self.step(|state, _, wake_list| state.notify_listeners(wake_list));
         }
@@ -382,7 +382,7 @@ impl Shared {
         }
     }
 
-    /// Admits no request until the gate is [resumed](Self::resume). The caller wakes the wakers.
+    /// Pauses the gate: it admits no request until it is [resumed](Self::resume). The caller wakes the wakers.
     pub(super) fn pause(&self, wake_list: &mut WakeList) {
         match &self.node {
             Some(node) => node.pause(wake_list),
@@ -390,7 +390,7 @@ impl Shared {
         }
     }
 
-    /// Ends a pause, and admits the waiters that fit. The caller wakes the wakers.
+    /// Ends a pause, and grants permits to the waiters that fit. The caller wakes the wakers.
     pub(super) fn resume(&self, wake_list: &mut WakeList) {
         match &self.node {
             Some(node) => node.resume(wake_list),

@@ -23,8 +23,8 @@ pub(super) struct GateStats {
     /// Changes of the limit under the lock.
     pub(super) resized: u64,
     pub(super) rejected: RejectedTotals,
-    /// Whether `close` has ended the waits at this gate and below. Only in a tree: a standalone gate uses `GateState::has_ended`.
-    pub(super) has_ended: bool,
+    /// Whether `close` has ended the waits at this gate and below. Only in a tree: a standalone gate uses `GateState::has_ended_waits`.
+    pub(super) has_ended_waits: bool,
     /// The limit of a gate of a tree while it is paused. Meaningless otherwise.
     pub(super) paused_limit: u32,
     /// `Some` if the gate tracks its holders.
@@ -41,7 +41,7 @@ impl GateStats {
             queue: QueueTotals::default(),
             rejected: RejectedTotals::default(),
             waits: measures_waits.then(Box::default),
-            has_ended: false,
+            has_ended_waits: false,
             paused_limit: 0,
             watch: None,
         }

@@ -56,8 +56,9 @@ pub struct GateStatus {
     pub paused: bool,
     /// Whether the gate was closed.
     pub closed: bool,
-    /// Whether the queue of the gate, or of one above it, is standing: for a whole interval each request waited longer than the target of
-    /// its [shedding](crate::Shed), so that the oldest requests are rejected now. Always `false` at a gate that does not shed.
+    /// Whether the queue of the gate, or of one above it, is standing: for a whole interval, the oldest request had waited longer than the
+    /// target of its [shedding](crate::Shed) at each admission. Then the oldest requests are rejected. Always `false` at a gate that does
+    /// not shed.
     pub standing: bool,
     /// The [retry time](super::AcquireError::retry_after) of the next request that is rejected. Always `None` at a gate that does not
     /// [shed](crate::Shed).

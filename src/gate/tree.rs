@@ -155,7 +155,7 @@ impl TreeNode {
         let has_keys = rules.keys.is_some();
         let is_parent = rules.is_parent || has_keys;
         let sheds = rules.shed.is_some() || parent.as_ref().is_some_and(|parent| parent.sheds);
-        // Before the first request can arrive, so that the record of each permit is complete.
+        // Before the first request can arrive, so that each permit has a record.
         if let Some(holders) = holders {
             let watch = GateWatch::new(name, holders);
             tree.locked(|state, _| state.queue.set_watch(id, watch));
@@ -344,7 +344,7 @@ impl TreeNode {
     }
 
     /// Admits a request that does not wait, and counts the admission. Returns `None`, and counts no rejection, if it does not fit.
-    pub(super) fn try_acquire_uncounted(
+    pub(super) fn try_admit(
         &self,
         weight: u32,
         priority: Priority,
@@ -389,11 +389,11 @@ impl TreeNode {
         mem::forget(wake_list); // nothing is left in it
     }
 
-    /// Sets the limit, and admits the waiters that fit. The caller wakes the wakers.
+    /// Sets the limit, and grants permits to the waiters that fit. The caller wakes the wakers.
     pub(super) fn resize(&self, change: impl Fn(Limit) -> Limit, wake_list: &mut WakeList) -> Resize {
         self.tree.locked(|state, word| {
             let resize = state.resize_in_tree(&self.place, change, wake_list);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
             resize
         })
     }
@@ -413,21 +413,21 @@ impl TreeNode {
     pub(super) fn close(&self) {
         self.tree.step(|state, word, wake_list| {
             state.close_in_tree(&self.place, wake_list);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
         });
     }
 
     pub(super) fn pause(&self, wake_list: &mut WakeList) {
         self.tree.locked(|state, word| {
             state.pause_in_tree(&self.place);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
         });
     }
 
     pub(super) fn resume(&self, wake_list: &mut WakeList) {
         self.tree.locked(|state, word| {
             state.resume_in_tree(&self.place, clock::now, wake_list);
-            state.admit_waiters_slow(word, clock::now, wake_list);
+            state.serve_queue_slow(word, clock::now, wake_list);
         });
     }
 
@@ -441,8 +441,8 @@ impl TreeNode {
     }
 
     /// Returns `true` if `close` has ended the waits at the gate or at one above it.
-    pub(super) fn has_ended(&self) -> bool {
-        self.tree.locked(|state, _| state.queue.has_ended(self.place.declared()))
+    pub(super) fn has_ended_waits(&self) -> bool {
+        self.tree.locked(|state, _| state.queue.has_ended_waits(self.place.declared()))
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {

@@ -22,7 +22,8 @@ impl WaitSampler {
         Self { is_enabled, skip: 0, tokens: MAX_TOKENS, refilled: i64::MIN, random: 0x9e37_79b9 }
     }
 
-    /// Decides whether the next wait is measured. Returns the instant of the clock, and the number of waits that it represents.
+    /// Decides whether the next wait is measured. If it is, returns the instant of the clock, and the number of waits that this one
+    /// represents.
     #[inline]
     pub(crate) fn sample(&mut self, clock: impl FnOnce() -> i64) -> Option<(i64, u16)> {
         if !self.is_enabled {

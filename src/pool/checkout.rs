@@ -145,7 +145,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         let permit = shared.gate.try_acquire()?;
         match shared.take_idle(CheckoutWait::default()) {
             Ok(record) => Ok(PooledItem::new(shared, record, permit)),
-            // The pool may have been closed since, or is being closed: the gate follows.
+            // The pool is closed before its gate, so the gate may still have admitted the checkout.
             Err(_) if shared.lock().is_closed() => {
                 Err(TryCheckoutError::Rejected(TryAcquireError::Closed { gate }))
             }
@@ -153,7 +153,11 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Fast path: takes a permit and an idle item. If it fails, it returns the permit, if it got one.
+    /// Fast path: takes a permit and an idle item.
+    ///
+    /// # Errors
+    ///
+    /// The permit, if no item is idle; `None`, if the fast path of the gate gives no permit.
     #[inline]
     fn checkout_fast(&self) -> Result<PooledItem<M>, Option<Admission>> {
         let Some(permit) = self.shared.gate.try_acquire_fast() else { return Err(None) };
@@ -195,7 +199,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             Err(item_wait) => item_wait,
         };
         let delivery = item_wait.delivery(self.deadline_of(wait));
-        // Once its lease has ended, other processes may get the permit, so it is not valid any more. This checkout waits for another one.
+        // Once the lease of the permit has ended, other processes may get the permit, so this checkout must wait for another permit.
         #[cfg(feature = "fleet")]
         let delivery = {
             let delivered = until(pin!(delivery), pin!(permit.lost())).await;
@@ -214,8 +218,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
     /// Waits in the gate's queue.
     ///
-    /// While creating items fails, the permits may be held by checkouts that wait for an item in vain. So the wait also ends
-    /// with a failure after which nothing will serve it.
+    /// While creating items fails, the permits may be held by checkouts that wait for an item in vain. So the wait also ends when a
+    /// creation has failed and nothing else will serve the checkout.
     async fn wait_for_permit(&self, wait: &mut Option<CheckoutWait>) -> Result<Admission, CheckoutError> {
         let shared = self.shared;
         let longest = self.longest_wait();
@@ -276,7 +280,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Returns the instant at which the wait ends at the latest, or [`NEVER`]. Where the start is not known, there is no bound.
+    /// Returns the instant at which the wait ends at the latest, or [`NEVER`]. The start is unknown only if no longest wait applies.
     fn deadline_of(&self, wait: CheckoutWait) -> i64 {
         let latest = wait.since.map_or(NEVER, |since| clock::add_nanos(since, self.longest_nanos()));
         latest.min(self.deadline.map_or(NEVER, clock::from_instant))
@@ -363,7 +367,7 @@ enum ObtainedItem<M: Manager> {
     Reused(PooledItem<M>),
     /// An item that was just created.
     Created(PooledItem<M>),
-    /// None: the lease of the permit has ended before there was one.
+    /// No item: the lease of the permit ended before an item was available.
     #[cfg_attr(not(feature = "fleet"), expect(dead_code, reason = "no permit has a lease"))]
     LeaseLost,
 }

@@ -1,4 +1,4 @@
-//! The gate of a pool: one of this process, or one that shares its limit.
+//! The gate of a pool: a gate of this process, or one that shares its limit with other processes.
 
 #[cfg(feature = "fleet")]
 use std::future::pending;
@@ -52,8 +52,8 @@ impl PoolGate {
         self.local().close();
     }
 
-    /// Sets the limit of the gate, as [`Gate::resize`]. For one that shares its limit, that is the most that this process
-    /// asks its ledger for.
+    /// Sets the limit of the gate, as [`Gate::resize`]. For a gate that shares its limit, it is the largest number of permits that
+    /// this process requests from its ledger.
     #[expect(clippy::must_use_candidate, reason = "callers may ignore the description of the change")]
     pub fn resize(&self, limit: Limit) -> Resize {
         match &self.0 {
@@ -242,7 +242,7 @@ impl From<SharedGate> for PoolGate {
     }
 }
 
-/// The permit of a checkout. Dropping it releases it.
+/// The permit of a checkout, which is released on drop.
 #[derive(Debug)]
 pub(super) enum PoolPermit {
     Local(#[expect(dead_code, reason = "held until it is dropped")] OwnedPermit),

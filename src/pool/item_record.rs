@@ -24,7 +24,7 @@ impl<I> ItemRecord<I> {
 /// The wait of a checkout, and whether the histogram records it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CheckoutWait {
-    /// When the wait began. `None` if it is neither bounded nor recorded, because then nothing needs it.
+    /// When the wait began. `None` if the wait is neither bounded nor recorded, because then nothing needs its start.
     pub(super) since: Option<i64>,
     /// The number of waits that this one represents in the histogram; 0 if it is not recorded.
     pub(super) sample: u16,
@@ -40,8 +40,8 @@ impl CheckoutWait {
 /// The place of a checkout among the others. A checkout keeps it if its item fails the health check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CheckoutPlace {
-    /// Its number in the order in which admitted checkouts asked for an item.
+    /// The number of the checkout in the order in which admitted checkouts requested an item.
     pub(super) ticket: u64,
-    /// The round in which it arrived. A round begins with each attempt after a backoff delay.
+    /// The round in which the checkout arrived. A round begins with each attempt after a backoff delay.
     pub(super) round: u64,
 }

@@ -6,7 +6,7 @@
 //!
 //! - **Live items never exceed the limit.** Items that are idle, in use, being created and being dropped all count. An item
 //!   counts until its drop has returned. A lowered limit takes no item away from its user: idle items above the limit are
-//!   dropped at once, and items in use when they come back.
+//!   dropped at once, and items in use are dropped when they come back.
 //! - **First come, first served**, at the gate and in the pool. The item that came back last, the *warmest*, is handed out
 //!   first, so items that are not needed grow *cold* (idle for long) and can be evicted.
 //! - **Creating an item and waiting for one are a single wait** with a single deadline. An item that comes back serves the
@@ -83,8 +83,8 @@ use crate::plan::Limit;
 
 /// A pool of items that are expensive to create, with at most as many items as a gate's limit.
 ///
-/// Clones are cheap and are handles of the same pool. When the last handle is dropped, idle items are dropped, and items in
-/// use when they come back. The gate is left open.
+/// Clones are cheap and are handles of the same pool. When the last handle is dropped, idle items are dropped. Items in use are
+/// dropped when they come back. The gate is left open.
 ///
 /// ```
 /// use std::time::Duration;
@@ -158,9 +158,9 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue and returns the permit. An item that was being delivered goes to the next waiter
-    /// or becomes idle. A creation that was started for the checkout continues, and its item does the same. Only an item
-    /// whose [health](Manager::health) is being checked at that moment is dropped.
+    /// Dropping the future removes the checkout from the queue and releases the permit. An item that was being delivered goes to
+    /// the next waiter or becomes idle. A creation that was started for the checkout continues, and its item also goes to the
+    /// next waiter or becomes idle. Only an item whose [health](Manager::health) is being checked at that moment is dropped.
     #[track_caller]
     pub fn checkout(&self) -> impl Future<Output = Result<PooledItem<M>, CheckoutError>> {
         self.request().checkout()
@@ -241,7 +241,7 @@ impl<M: Manager> Pool<M> {
     /// Sets the limit of the gate, for the pool and all other users of the gate.
     ///
     /// Items in use are not affected. If the limit falls, idle items above it are dropped before this returns, the coldest
-    /// first, and items in use as they come back. If it rises, waiters that now fit are woken, and items are created for
+    /// first, and items in use are dropped as they come back. If the limit rises, waiters that now fit are woken, and items are created for
     /// them.
     ///
     /// ```

@@ -72,7 +72,7 @@ pub struct PooledItem<M: Manager> {
     expires: i64,
     /// The place of the checkout.
     place: CheckoutPlace,
-    /// Why the item must be dropped when the guard is, if it must be.
+    /// Why the item must be dropped together with the guard. `None` if the item may be used again.
     discard_reason: Option<DiscardReason>,
     /// Whether the thread was already unwinding at the checkout. Then unwinding says nothing about the item.
     was_unwinding: bool,
@@ -112,7 +112,7 @@ impl<M: Manager> PooledItem<M> {
         }
     }
 
-    /// Marks the item as broken: it is dropped when the guard is. The mark cannot be removed.
+    /// Marks the item as broken: it is dropped together with the guard. The mark cannot be removed.
     pub fn mark_broken(&mut self) {
         self.discard_reason = Some(DiscardReason::Broken);
     }
@@ -189,6 +189,7 @@ impl<M: Manager> Drop for PooledItem<M> {
     fn drop(&mut self) {
         let Some(item) = self.item.take() else { return };
         let mut record = ItemRecord::new(item, self.created, self.expires);
+        // A broken item is dropped without a call of the manager. After a panic, the manager decides whether the item may be used again.
         let discard_reason = match self.discard_reason {
             Some(DiscardReason::Broken) => self.discard_reason,
             reason if thread::panicking() && !self.was_unwinding => {
@@ -202,6 +203,7 @@ impl<M: Manager> Drop for PooledItem<M> {
         if let Some(reason) = discard_reason {
             return self.shared.discard(record, reason);
         }
+        // Outside of the lock: `recycle` is user code.
         match catch_panic(|| self.shared.manager.recycle(&mut record.item)) {
             Ok(Verdict::Keep) => self.shared.put_back(record),
             Ok(Verdict::Discard) => self.shared.discard(record, DiscardReason::Recycle),

@@ -33,8 +33,8 @@ pub struct PoolStatus {
     pub creating: usize,
     /// Items being dropped.
     pub dropping: usize,
-    /// Checkouts that wait: in the gate's queue for a permit, or admitted and waiting for an item. On a shared gate, the
-    /// other requests in its queue are included.
+    /// Checkouts that wait: in the gate's queue for a permit, or admitted and waiting for an item. If the gate has other users,
+    /// their requests in its queue are included.
     pub waiting: usize,
     /// The age of the oldest creation that the pool's runtime has not started. `None` if all have been started. More than a
     /// moment means that the runtime is not driven, or that its threads are blocked.

@@ -166,7 +166,7 @@ impl<'t> Search<'t> {
         for (tree, snapshot) in trees.iter().enumerate() {
             for hold in &snapshot.holds {
                 let Some(flow) = blocked.get_mut(&hold.flow) else { continue };
-                // A flow acquires nothing while it waits, so a hold that is younger than the wait is not certainly part of this flow.
+                // A flow acquires nothing while it waits, so it is not certain that a hold younger than the wait belongs to this flow.
                 if hold.since > flow.wait.since {
                     continue;
                 }
@@ -274,6 +274,7 @@ impl<'t> Search<'t> {
     fn to_cycle(&self, steps: &[(Flow, Option<&HoldSnapshot>)], now: i64) -> FoundCycle {
         let (mut links, mut waits) = (Vec::new(), Vec::new());
         for (flow, hold) in steps {
+            // Never skipped: each flow of a cycle is blocked, and the flow before it waits for its hold.
             let (Some(blocked), Some(hold)) = (self.blocked.get(flow), hold) else { continue };
             let wait = blocked.wait;
             links.push(CycleLink {

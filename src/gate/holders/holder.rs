@@ -50,7 +50,7 @@ pub enum HolderState {
     Forgotten,
 }
 
-/// A gate at which requests wait and nothing moves. It prints as one line.
+/// A gate at which requests wait, and no permit is acquired or released. It prints as one line.
 ///
 /// While the permits in use did not change, a request waited for longer than the gate allows. A key that waits for its own cap does not
 /// stall its gate.
@@ -97,7 +97,7 @@ pub(crate) struct Findings {
     pub(crate) stall: Option<Stall>,
 }
 
-/// Several requests whose permits have been in use for too long.
+/// The requests whose permits have been in use for too long.
 #[derive(Debug)]
 pub(crate) struct LateHolders {
     pub(crate) count: usize,

@@ -8,7 +8,7 @@ use crate::plan::{GateName, Holders};
 /// The hold times of one gate, the last change of its permits in use, and its last reports.
 pub(in crate::gate) struct GateWatch {
     pub(in crate::gate) name: GateName,
-    /// Nanoseconds, or [`NEVER`].
+    /// The time after which a permit in use is overdue, in nanoseconds, or [`NEVER`].
     pub(in crate::gate) overdue_after: i64,
     /// Chooses the permits whose hold time is measured.
     pub(in crate::gate) sampler: WaitSampler,

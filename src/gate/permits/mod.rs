@@ -155,6 +155,7 @@ impl<T> Permits<T> {
     #[cold]
     #[inline(never)]
     fn lock_contended(&self) -> Word {
+        // The backoff: most lock holders have finished by then.
         for spins in BACKOFF_SPINS {
             for _ in 0..*spins {
                 sync::spin_loop();
@@ -163,6 +164,7 @@ impl<T> Permits<T> {
                 return word;
             }
         }
+        // The turn: without it, all waiting threads would take the cache line from the lock holder.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spins = 0_u32;
         loop {

@@ -55,13 +55,13 @@ impl FifoQueue {
         self.len = self.len.wrapping_add(1); // memory holds fewer waiters than a usize counts
     }
 
-    /// Returns the request that is admitted next.
+    /// Returns the request that is granted next.
     #[inline]
     pub(in crate::gate) fn peek(&mut self) -> Option<&WaitingRequest> {
         self.list.peek(ListEnd::Head)
     }
 
-    /// Removes the request that is admitted next.
+    /// Removes the request that is granted next.
     #[inline]
     pub(in crate::gate) fn pop(&mut self) -> Option<Removed> {
         let removed = self.list.pop(ListEnd::Head, Removal::Admitted)?;
@@ -152,13 +152,13 @@ impl Queue for FifoQueue {
         if !word.fits(1) || !self.peek().is_some_and(|head| word.fits(head.weight)) {
             return false;
         }
-        let Some(admitted) = self.pop() else { return false };
-        *word = word.acquired(admitted.weight);
+        let Some(granted) = self.pop() else { return false };
+        *word = word.acquired(granted.weight);
         increment(&mut self.stats.queue.admitted);
-        if admitted.sample > 0 {
-            self.stats.record_wait(admitted.since, admitted.sample, clock());
+        if granted.sample > 0 {
+            self.stats.record_wait(granted.since, granted.sample, clock());
         }
-        on_removed(admitted);
+        on_removed(granted);
         true
     }
 
@@ -177,8 +177,8 @@ impl Queue for FifoQueue {
 
     fn node(&self, (): ()) {}
 
-    /// Stops after the last request that is due. If all requests have the same maximum wait, these are at the head, and no other request
-    /// is visited.
+    /// Stops behind the last request that is due. If all requests have the same maximum wait, the due requests are at the head, and at most
+    /// one other request is visited.
     fn remove_expired(&mut self, timer: TimerId, due: Vec<()>, now: i64, on_removed: impl FnMut(Removed)) {
         let mut left = due.len();
         let visit = |request: &WaitingRequest, _| Visit::if_expired(request, timer, now, &mut left);
@@ -212,12 +212,12 @@ impl Queue for FifoQueue {
         *word = word.without(Word::WAITERS);
     }
 
-    fn busy(&self, word: Word, (): ()) -> Option<()> {
+    fn node_if_busy(&self, word: Word, (): ()) -> Option<()> {
         if word.in_use() == 0 && self.is_empty() { None } else { Some(()) }
     }
 
     fn is_busy(&self, word: Word, (): ()) -> bool {
-        self.busy(word, ()).is_some()
+        self.node_if_busy(word, ()).is_some()
     }
 }
 

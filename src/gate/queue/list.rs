@@ -4,10 +4,10 @@
 //! Enqueuing allocates nothing, and a waiter leaves the list in constant time. Five rules make the list sound, whatever safe
 //! code does; `docs/ORDERING.md` explains why they hold:
 //!
-//! 1. **A waiter in a list does not move and is not freed.** It is inserted through `Pin<&mut Waiter>`, and its owner removes
-//!    it before it drops it. [`Waiter::drop`] ends the process if the waiter is still in a list.
-//! 2. **The node of a waiter belongs to its list while it is in one**, and to its owner otherwise. Functions of the list take `&mut
-//!    WaitList`, which exists only under the lock of the gate. When an owner passes its waiter, `find` compares the number of the
+//! 1. **A waiter in a list does not move and is not freed.** The waiter is inserted through `Pin<&mut Waiter>`, and its owner removes it
+//!    from the list before dropping it. [`Waiter::drop`] ends the process if the waiter is still in a list.
+//! 2. **While a waiter is in a list, its node belongs to the list**, and otherwise to the owner of the waiter. Functions of the list take
+//!    `&mut WaitList`, which exists only under the lock of the gate. When an owner passes its waiter, `find` compares the number of the
 //!    list with the number that the waiter stored at its last insertion. Each list has a number of its own.
 //! 3. **The waker is written only by functions that have `&mut` to both the list and the waiter.** At any other time the
 //!    owner and the list only read it, possibly at the same time. Taking the waker out copies the bits and leaves them in place.
@@ -41,7 +41,7 @@ use crate::plan::Limit;
 pub(in crate::gate) struct Waiter {
     node: UnsafeCell<NodeSlot>,
     weight: u32,
-    /// Meaningful while `list` is the number of a list, `GRANTED` or `GRANTED_POSTPONED`.
+    /// Meaningful while `list` is the number of a list, `ADMITTED_TRACKED` or `TRACKED_POSTPONED`.
     state: AtomicU8,
     rules: WaiterRules,
     /// The number of the list that the waiter was last inserted into, or one of the constants below, which identify no list. Only the
@@ -75,8 +75,8 @@ struct BeforeArrival {
 union NodeSlot {
     /// Valid while `list` is `NEVER_ENQUEUED` or `STRICTLY_IDLE`.
     before_arrival: BeforeArrival,
-    /// Valid while `list` is the number of a list, `GRANTED` or `GRANTED_POSTPONED`. Otherwise not: a request that was never in a queue has
-    /// no node.
+    /// Valid while `list` is the number of a list, `ADMITTED_TRACKED` or `TRACKED_POSTPONED`. Otherwise not: a request that was never in a
+    /// queue has no node.
     node: Node,
 }
 
@@ -125,7 +125,7 @@ impl Waiter {
 
     #[inline]
     fn before_arrival(self: Pin<&mut Self>) -> Option<BeforeArrival> {
-        // SAFETY: the slot has this until the arrival, and belongs to the owner (2), which lent it by `&mut`.
+        // SAFETY: the slot holds a `BeforeArrival` until the arrival, and belongs to the owner (2), which lent it by `&mut`.
         let read = |slot: *const NodeSlot| unsafe { (*slot).before_arrival };
         matches!(self.list.get(), NEVER_ENQUEUED | STRICTLY_IDLE).then(|| self.node.with(read))
     }
@@ -212,9 +212,9 @@ impl Waiter {
         }
     }
 
-    /// Marks a waiter that is in no list as [`Granted`](WaiterState::Granted), with the record of its permits. Does nothing while it is
-    /// in a list.
-    pub(in crate::gate) fn mark_granted(self: Pin<&mut Self>, record: RecordId) {
+    /// Marks a waiter that is in no list as [`AdmittedTracked`](WaiterState::AdmittedTracked), with the record of its permits. Does nothing
+    /// while it is in a list.
+    pub(in crate::gate) fn mark_admitted_tracked(self: Pin<&mut Self>, record: RecordId) {
         if !self.state().is_queued() {
             let request = WaitingRequest {
                 weight: self.weight,
@@ -226,15 +226,15 @@ impl Waiter {
             let node = Node { previous: None, next: None, request };
             // SAFETY: the waiter is in no list, so the slot belongs to the owner (2), which lent it by `&mut`.
             self.node.with_mut(|slot| unsafe { *slot = NodeSlot { node } });
-            self.state.store(WaiterState::Granted as u8, Ordering::Relaxed);
-            self.list.set(GRANTED);
+            self.state.store(WaiterState::AdmittedTracked as u8, Ordering::Relaxed);
+            self.list.set(ADMITTED_TRACKED);
         }
     }
 
-    /// Returns the record of the permits of a waiter that is [`Granted`](WaiterState::Granted).
+    /// Returns the record of the permits of a waiter that is [`AdmittedTracked`](WaiterState::AdmittedTracked).
     pub(in crate::gate) fn record(self: Pin<&mut Self>) -> RecordId {
         match self.state() {
-            WaiterState::Granted => RecordId::from_detail(self.removal_detail()),
+            WaiterState::AdmittedTracked => RecordId::from_detail(self.removal_detail()),
             _ => RecordId::NONE,
         }
     }
@@ -243,17 +243,17 @@ impl Waiter {
     pub(in crate::gate) fn postpone(self: Pin<&mut Self>) -> bool {
         let postponed = match self.list.get() {
             ADMITTED => POSTPONED,
-            GRANTED => GRANTED_POSTPONED,
+            ADMITTED_TRACKED => TRACKED_POSTPONED,
             _ => return false,
         };
         self.list.set(postponed);
         true
     }
 
-    /// Finishes a waiter that is [`Granted`](WaiterState::Granted), and returns the record of its permits. Also returns `true` if it was
-    /// in a list before, or was postponed.
-    pub(in crate::gate) fn finish_granted(mut self: Pin<&mut Self>) -> (RecordId, bool) {
-        let (record, was_queued_or_postponed) = (self.as_mut().record(), self.list.get() != GRANTED);
+    /// Finishes a waiter that is [`AdmittedTracked`](WaiterState::AdmittedTracked), and returns the record of its permits. Also returns
+    /// `true` if the waiter was in a list before, or was postponed.
+    pub(in crate::gate) fn finish_tracked(mut self: Pin<&mut Self>) -> (RecordId, bool) {
+        let (record, was_queued_or_postponed) = (self.as_mut().record(), self.list.get() != ADMITTED_TRACKED);
         self.finish();
         (record, was_queued_or_postponed)
     }
@@ -283,7 +283,7 @@ impl Waiter {
         if self.state().is_queued() || matches!(self.list.get(), NEVER_ENQUEUED..=FINISHED) {
             return 0;
         }
-        // SAFETY: the waiter was in a list or is granted, so the node is initialized, and it is in no list now, so the node belongs to
+        // SAFETY: the waiter was in a list or is tracked, so the node is initialized. The waiter is in no list now, so the node belongs to
         // the owner (2), which lent it by `&mut`.
         self.node.with_mut(|slot| unsafe { (*slot).node }.request.since)
     }
@@ -589,11 +589,11 @@ impl WaitList {
     }
 }
 
-// The numbers of lists lie below `GRANTED`.
-/// Granted on arrival, and not counted as postponed. The state is in the field of the waiter.
-const GRANTED: u64 = u64::MAX - 6;
-/// Granted on arrival, and counted as postponed. The state is in the field of the waiter.
-const GRANTED_POSTPONED: u64 = u64::MAX - 5;
+// The numbers of lists lie below `ADMITTED_TRACKED`.
+/// Admitted on arrival at a gate that tracks its holders, and not counted as postponed. The state is in the field of the waiter.
+const ADMITTED_TRACKED: u64 = u64::MAX - 6;
+/// Admitted on arrival at a gate that tracks its holders, and counted as postponed. The state is in the field of the waiter.
+const TRACKED_POSTPONED: u64 = u64::MAX - 5;
 const NEVER_ENQUEUED: u64 = u64::MAX - 4;
 const STRICTLY_IDLE: u64 = u64::MAX - 3;
 /// Admitted on arrival, and not counted as postponed.

@@ -1,4 +1,4 @@
-//! The wait queue: which request is admitted next.
+//! The wait queue: which request is granted next.
 //!
 //! [`FifoQueue`] is the queue of a standalone gate: first come, first served. [`FairQueue`] is the queue of a tree of gates: it shares
 //! the permits among children and keys. [`Queue`] has the operations that the rules behind the lock need from both.
@@ -36,7 +36,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Releases permits. Returns `true` if a waiter may fit now.
     fn release(&mut self, word: &mut Word, place: Self::Place<'_>, weight: u32) -> bool;
 
-    /// Removes the request that is admitted next, if it fits, takes its permits, counts it, and passes it to `on_removed`. In a queue
+    /// Removes the request that is granted next, if it fits, takes its permits, counts it, and passes it to `on_removed`. In a queue
     /// that sheds, it may instead remove a request whose deadline has passed. Returns `false` if it removed none.
     fn grant(&mut self, word: &mut Word, clock: impl Fn() -> i64, on_removed: impl FnMut(Removed)) -> bool;
 
@@ -95,7 +95,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     fn clear_waiters(&self, word: &mut Word);
 
     /// Returns the node of a gate, or `None` if the gate is drained: no permit is in use and no request waits.
-    fn busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Node>;
+    fn node_if_busy(&self, word: Word, place: Self::Place<'_>) -> Option<Self::Node>;
 
     /// Returns `true` if the gate is not drained.
     fn is_busy(&self, word: Word, gate: Self::Node) -> bool;

@@ -27,7 +27,7 @@ pub(in crate::gate) enum WaiterState {
     /// The permits are counted as in use for this request.
     Admitted = 4,
     /// As `Admitted`, at a gate that tracks its holders: the permits have a record.
-    Granted = 5,
+    AdmittedTracked = 5,
     /// The gate was closed.
     Closed = 6,
     /// The limit was lowered below the weight of the request.
@@ -53,7 +53,7 @@ impl WaiterState {
             2 => Self::TimerLost,
             3 => Self::WokenEarly,
             4 => Self::Admitted,
-            5 => Self::Granted,
+            5 => Self::AdmittedTracked,
             6 => Self::Closed,
             7 => Self::TooLarge,
             8 => Self::Expired,
@@ -71,13 +71,16 @@ impl WaiterState {
     /// Returns `true` if the request is in the queue or has permits. One comparison: benchmark row `cancel-100k`.
     #[inline]
     pub(in crate::gate) const fn must_be_cancelled(self) -> bool {
-        matches!(self, Self::Waiting | Self::TimerLost | Self::WokenEarly | Self::Admitted | Self::Granted)
+        matches!(
+            self,
+            Self::Waiting | Self::TimerLost | Self::WokenEarly | Self::Admitted | Self::AdmittedTracked
+        )
     }
 
     /// Returns `true` if permits are counted as in use for the request.
     #[inline]
     pub(in crate::gate) const fn has_permits(self) -> bool {
-        matches!(self, Self::Admitted | Self::Granted)
+        matches!(self, Self::Admitted | Self::AdmittedTracked)
     }
 }
 
@@ -138,8 +141,8 @@ pub(in crate::gate) struct WaitingRequest {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gate) enum Removal {
     Admitted,
-    /// Admitted by a gate that tracks its holders: this is the record of the permits.
-    Granted(RecordId),
+    /// As `Admitted`, at a gate that tracks its holders: this is the record of the permits.
+    AdmittedTracked(RecordId),
     Cancelled,
     /// The gate at this level was closed: 0 is the gate of the request, 1 its parent, and so on.
     Closed {
@@ -171,7 +174,7 @@ impl Removal {
     pub(super) const fn state(self) -> WaiterState {
         match self {
             Self::Admitted => WaiterState::Admitted,
-            Self::Granted(_) => WaiterState::Granted,
+            Self::AdmittedTracked(_) => WaiterState::AdmittedTracked,
             Self::Cancelled => WaiterState::Done,
             Self::Closed { .. } => WaiterState::Closed,
             Self::TooLarge { .. } => WaiterState::TooLarge,
@@ -181,11 +184,11 @@ impl Removal {
         }
     }
 
-    /// Returns the record of the permits that are granted.
+    /// Returns the record of the permits, if the removal grants permits that have one.
     #[inline]
     pub(super) const fn record(self) -> RecordId {
         match self {
-            Self::Granted(record) => record,
+            Self::AdmittedTracked(record) => record,
             _ => RecordId::NONE,
         }
     }
@@ -197,7 +200,7 @@ impl Removal {
             Self::TooLarge { level, limit } => Some(AtLevel::new(level, limit.get().into()).to_detail()),
             Self::QueueFull { level, bound } => Some(AtLevel::new(level, bound.into()).to_detail()),
             Self::Closed { level } => Some(AtLevel::new(level, 0).to_detail()),
-            Self::Granted(record) => Some(record.to_detail()),
+            Self::AdmittedTracked(record) => Some(record.to_detail()),
             Self::Admitted | Self::Cancelled => None,
             Self::Expired(now) => Some(now.saturating_sub(since)),
             Self::Shed { level, now, retry_after } => {

@@ -28,7 +28,7 @@ pub(in crate::gate) struct GateState<Q: Queue> {
     /// The limit of a standalone gate while it is paused. Meaningless at any other time, and in a tree.
     pub(super) paused_limit: Limit,
     /// Whether all waits of a standalone gate were ended by `close`. `false` while a closed gate still serves its queue.
-    pub(in crate::gate) has_ended: bool,
+    pub(in crate::gate) has_ended_waits: bool,
 }
 
 /// What becomes of a request on arrival.
@@ -116,7 +116,7 @@ impl GateState<FifoQueue> {
         self.reject(rejection, may_reject)
     }
 
-    /// Returns why the gate can never admit this request, whatever is available.
+    /// Returns the rejection of a request that the gate would reject even if all permits were available.
     #[inline]
     fn permanent_rejection(&self, word: Word, weight: u32, weight_bound: u32) -> Option<Rejection> {
         if weight == 0 {
@@ -198,8 +198,8 @@ impl GateState<FifoQueue> {
         is_admitted
     }
 
-    /// Sets the limit, rejects waiters whose weight is now too large unless they wait for the limit, and admits those that fit.
-    /// Returns the limit before.
+    /// Sets the limit, rejects the waiters whose weight is now too large unless they wait for the limit, and grants permits to those that
+    /// fit. Returns the limit before.
     pub(in crate::gate) fn resize(
         &mut self,
         word: &mut Word,
@@ -216,9 +216,9 @@ impl GateState<FifoQueue> {
         let Self { queue, timers, .. } = self;
         let removed = queue.remove_too_large(limit, |removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue.stats_mut().queue.too_large, removed);
-        // Lowering the limit can admit waiters only if one before them was removed.
+        // After the limit was lowered, a waiter can fit only if one before it was removed.
         if word.has(Word::WAITERS) && (limit > before || removed > 0) {
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
         let listeners = &self.queue.stats().listeners;
         if !listeners.is_empty() {
@@ -237,10 +237,10 @@ impl GateState<FifoQueue> {
         let Self { queue, timers, .. } = self;
         let removed = queue.close(|removed| Self::wake_removed(timers, removed, wake_list));
         add(&mut self.queue.stats_mut().queue.closed, removed);
-        self.has_ended = true;
+        self.has_ended_waits = true;
         // No request is left. This clears the flag, or wakes the `drained` futures if no permit is in use.
         if word.has(Word::WAITERS) {
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
         self.queue.stats().listeners.notify(wake_list);
     }
@@ -270,7 +270,7 @@ impl GateState<FifoQueue> {
         let word = self.unpaused(word);
         let stats = self.queue.stats();
         let waiting = self.queue.len();
-        // Not counted on arrival: each request that was enqueued waits now or has left the queue.
+        // Enqueued requests are not counted on arrival, because each of them waits now or is counted as one that has left the queue.
         let mut enqueued = stats.queue.ended();
         add(&mut enqueued, waiting);
         let queue = QueueTotals { enqueued, ..stats.queue };
@@ -313,11 +313,11 @@ impl<Q: Queue> GateState<Q> {
             queue,
             timers: Timers::default(),
             paused_limit: Limit::MIN,
-            has_ended: false,
+            has_ended_waits: false,
         }
     }
 
-    /// Releases permits, and admits the waiters that fit then.
+    /// Releases permits, and grants permits to the waiters that fit then.
     #[inline]
     pub(in crate::gate) fn release(
         &mut self,
@@ -328,22 +328,23 @@ impl<Q: Queue> GateState<Q> {
         wake_list: &mut WakeList,
     ) {
         if self.queue.release(word, place, weight) {
-            self.admit_waiters(word, clock, wake_list);
+            self.serve_queue(word, clock, wake_list);
         }
     }
 
-    /// Admits the waiters that are next and fit. Then wakes the `drained` futures of gates that are drained, or clears [`Word::WAITERS`] if
-    /// nothing waits any more. Every step that may make room while a request waits ends with this.
+    /// Grants permits to the waiters that are next and fit, and sheds those that have waited too long. Then wakes the `drained` futures of
+    /// gates that are drained, or clears [`Word::WAITERS`] if nothing waits any more. Every step that may make room while a request waits
+    /// ends with this.
     #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
     #[inline(always)]
-    pub(in crate::gate) fn admit_waiters(
+    pub(in crate::gate) fn serve_queue(
         &mut self,
         word: &mut Word,
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
         self.grant_waiters(word, &clock, wake_list);
-        // Sheds after granting: a request that can be admitted now is not rejected, however long it has waited.
+        // Sheds after granting: a waiter that fits now is not rejected, however long it has waited.
         if self.shed(&clock, wake_list) {
             self.grant_waiters(word, &clock, wake_list);
         }
@@ -357,7 +358,7 @@ impl<Q: Queue> GateState<Q> {
         }
     }
 
-    /// Admits the waiters that are next and fit.
+    /// Grants permits to the waiters that are next and fit.
     #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
     #[inline(always)]
     pub(in crate::gate) fn grant_waiters(
@@ -377,15 +378,15 @@ impl<Q: Queue> GateState<Q> {
         queue.shed(clock, |removed| Self::wake_removed(timers, removed, wake_list))
     }
 
-    /// As [`admit_waiters`](Self::admit_waiters), for the steps that rarely make room.
+    /// As [`serve_queue`](Self::serve_queue), for the steps that rarely make room.
     #[inline(never)]
-    pub(in crate::gate) fn admit_waiters_slow(
+    pub(in crate::gate) fn serve_queue_slow(
         &mut self,
         word: &mut Word,
         clock: impl Fn() -> i64,
         wake_list: &mut WakeList,
     ) {
-        self.admit_waiters(word, clock, wake_list);
+        self.serve_queue(word, clock, wake_list);
     }
 
     #[cold]
@@ -410,8 +411,8 @@ impl<Q: Queue> GateState<Q> {
         Some(removed)
     }
 
-    /// Completes a cancellation: releases the permits of an admitted request, or admits the waiters behind a request that was the
-    /// head.
+    /// Completes a cancellation: releases the permits of an admitted request, or grants permits to the waiters behind a request that was
+    /// the head.
     pub(in crate::gate) fn finish_cancel(
         &mut self,
         word: &mut Word,
@@ -428,7 +429,7 @@ impl<Q: Queue> GateState<Q> {
                 let weight = waiter.weight();
                 waiter.finish();
                 if self.queue.release(word, place, weight) {
-                    self.admit_waiters_slow(word, clock, wake_list);
+                    self.serve_queue_slow(word, clock, wake_list);
                 }
             }
             None => {}
@@ -474,7 +475,7 @@ impl<Q: Queue> GateState<Q> {
     }
 
     /// Finishes the removal of a request by its owner: the waker is dropped after the lock is released, and the deadline is unregistered.
-    /// Admits the waiters behind the request if it was the head.
+    /// Grants permits to the waiters behind the request if it was the head.
     #[inline]
     pub(super) fn discard_removed(
         &mut self,
@@ -488,7 +489,7 @@ impl<Q: Queue> GateState<Q> {
             unregister(&mut self.timers, removed.timer, removed.deadline, wake_list);
         }
         if removed.was_head {
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
     }
 }

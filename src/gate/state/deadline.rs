@@ -102,7 +102,7 @@ impl<Q: Queue> GateState<Q> {
             }
         });
         if was_head {
-            self.admit_waiters_slow(word, || now, wake_list);
+            self.serve_queue_slow(word, || now, wake_list);
         }
         self.timers.rearm(timer)
     }

@@ -28,7 +28,7 @@ impl<Q: Queue> GateState<Q> {
             wake_list.set_unused(Some(unused));
             return ticket;
         }
-        let Some(gate) = self.queue.busy(*word, place) else {
+        let Some(gate) = self.queue.node_if_busy(*word, place) else {
             wake_list.set_unused(Some(waker));
             return None;
         };

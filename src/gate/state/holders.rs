@@ -16,7 +16,7 @@ pub(in crate::gate) struct TrackedRequest {
     pub(in crate::gate) ownership: Ownership,
 }
 
-/// The most suspects that a [`Stall`] names.
+/// The largest number of suspects in a [`Stall`].
 const MAX_SUSPECTS: usize = 5;
 
 impl TrackedRequest {

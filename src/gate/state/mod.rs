@@ -1,8 +1,8 @@
 //! The rules of admission: everything a gate decides under its lock.
 //!
-//! This module wakes no waker: a step adds wakers to a [`WakeList`](super::wake_list::WakeList). Instants are arguments, or a function
-//! that is called only if the instant is needed. Only the records of gates that track their holders read a clock here. The module calls
-//! no foreign code and cannot panic, so each step happens as a whole or not at all.
+//! This module wakes no waker: a step adds wakers to a [`WakeList`](super::wake_list::WakeList). An instant is an argument, or the result
+//! of a function argument that is called only if the instant is needed. Only the records of gates that track their holders read a clock
+//! here. The module calls no foreign code and cannot panic, so each step happens as a whole or not at all.
 //!
 //! Invariants between two steps, where `in_use` includes the permits of admitted requests whose owner has not taken them yet:
 //!

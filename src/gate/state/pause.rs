@@ -12,7 +12,7 @@ use crate::plan::Limit;
 
 /// The rules of a [standalone](crate::gate) gate.
 impl GateState<FifoQueue> {
-    /// Admits no request until the gate is resumed.
+    /// Pauses the gate: it admits no request until it is resumed.
     pub(in crate::gate) fn pause(&mut self, word: &mut Word) {
         if !word.is_paused() {
             self.paused_limit = self.limit(*word);
@@ -20,7 +20,7 @@ impl GateState<FifoQueue> {
         }
     }
 
-    /// Ends a pause, and admits the waiters that fit.
+    /// Ends a pause, and grants permits to the waiters that fit.
     pub(in crate::gate) fn resume(
         &mut self,
         word: &mut Word,
@@ -29,7 +29,7 @@ impl GateState<FifoQueue> {
     ) {
         if word.is_paused() {
             *word = self.unpaused(*word);
-            self.admit_waiters_slow(word, clock, wake_list);
+            self.serve_queue_slow(word, clock, wake_list);
         }
     }
 
@@ -55,15 +55,15 @@ impl GateState<FifoQueue> {
 
 /// The rules of a tree of gates.
 impl GateState<FairQueue> {
-    /// Admits no request at a gate and below until it is resumed. A key cannot be paused. The caller then admits the waiters elsewhere in
-    /// the tree that fit: a request that cannot be granted during the pause no longer keeps them waiting.
+    /// Pauses a gate: no request is admitted there and below until it is resumed. A key cannot be paused. The caller then serves the queue:
+    /// waiters elsewhere in the tree may fit now, because no request of the paused gate keeps them waiting any more.
     pub(in crate::gate) fn pause_in_tree(&mut self, place: &Place) {
         if let Place::Gate(id) = place {
             self.queue.pause(*id);
         }
     }
 
-    /// Ends the pause of a gate. The caller then admits the waiters that fit.
+    /// Ends the pause of a gate. The caller then serves the queue.
     pub(in crate::gate) fn resume_in_tree(
         &mut self,
         place: &Place,

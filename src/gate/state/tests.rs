@@ -175,7 +175,7 @@ fn a_timer_that_fires_while_it_is_being_set_ends_the_wait_afterwards() {
     assert_eq!((waiter.state(), gate.status().totals.queue.expired), (WaiterState::Expired, 1));
 }
 
-/// A request takes its deadline along whichever way it leaves, so the slot of its timer is free for another runtime.
+/// When a request leaves the queue for any reason, its deadline leaves the timer, so the slot of the timer is free for another runtime.
 #[test]
 fn a_deadline_leaves_with_its_request() {
     for is_admitted in [true, false] {

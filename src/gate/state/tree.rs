@@ -219,7 +219,7 @@ impl GateState<FairQueue> {
     }
 
     /// Sets the limit of a declared gate, and with it that of its keys. Ends the waits of requests that have become too large, and
-    /// notifies the listeners. The caller then admits the waiters that fit. Has no effect if `place` is a key.
+    /// notifies the listeners. The caller then serves the queue. Has no effect if `place` is a key.
     pub(in crate::gate) fn resize_in_tree(
         &mut self,
         place: &Place,
@@ -427,7 +427,7 @@ impl GateState<FairQueue> {
                     }
                     // The removed request may have been *chosen* at a node (see `queue/fair/mod.rs`), which kept others waiting there.
                     // Then others fit now, or this one does: decide again.
-                    self.admit_waiters_slow(word, &clock, wake_list);
+                    self.serve_queue_slow(word, &clock, wake_list);
                 }
             }
         }

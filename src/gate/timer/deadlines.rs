@@ -72,7 +72,7 @@ impl<N> Deadlines<N> {
             return;
         }
         self.removed.push(Reverse(deadline));
-        // Keeps `removed` at no more than half of `all`. The cost is O(log n) per removal, amortized.
+        // From `MIN_REBUILD` entries on, keeps `removed` at no more than half of `all`. The cost is O(log n) per removal, amortized.
         if self.removed.len() >= MIN_REBUILD && self.removed.len() > self.all.len() / 2 {
             self.rebuild();
         }
@@ -99,6 +99,8 @@ impl<N> Deadlines<N> {
 
     /// Takes the removed deadlines out of both heaps.
     fn rebuild(&mut self) {
+        // Both lists are in the same order, from the latest deadline to the earliest, so one pass pairs each removed deadline with an
+        // entry.
         let all = mem::take(&mut self.all).into_sorted_vec();
         let mut removed = mem::take(&mut self.removed).into_sorted_vec();
         let mut next_removed = removed.iter().peekable();

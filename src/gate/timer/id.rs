@@ -1,4 +1,4 @@
-//! Names for timers and runtimes.
+//! The identifiers of timers and runtimes.
 
 pub(in crate::gate) use tokio::runtime::Id as RuntimeId;
 

@@ -106,6 +106,7 @@ impl<M: Manager> PoolState<M> {
             return;
         }
 
+        // A permanent failure: no further attempt is made, so no waiter may keep waiting for one.
         if *verdict == FailureVerdict::GiveUp {
             self.backoff.give_up();
             self.end_all_waits(error.clone(), effects);
@@ -114,6 +115,7 @@ impl<M: Manager> PoolState<M> {
             return;
         }
 
+        // The failed attempt after a delay ends the waits of all checkouts that arrived before it. Any other failed attempt ends one wait.
         let delay = match attempt {
             CreateAttempt::Retry { round } => {
                 self.end_waits_before(round, error.clone(), effects);
@@ -121,7 +123,7 @@ impl<M: Manager> PoolState<M> {
             }
             CreateAttempt::Normal => {
                 self.last_error = Some(error.clone());
-                // Each failure ends one wait, but only if the attempts still running cannot serve every waiter.
+                // The wait ends only if the attempts that still run cannot serve every waiter.
                 if self.waiters.len() > self.creating {
                     if let Some((_, waiter)) = self.waiters.pop_first() {
                         let end = ItemDelivery::Ended(CheckoutError::Create(error.clone()));

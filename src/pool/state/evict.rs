@@ -65,6 +65,7 @@ impl<M: Manager> PoolState<M> {
             self.discard(record, DiscardReason::Surplus, effects);
         } else {
             effects.has_idled = true;
+            // The item has kept its sequence, so it is as cold as before the review.
             let at = self.idle.partition_point(|other| other.sequence < record.sequence);
             let expires = record.expires;
             self.idle.insert(at, record);

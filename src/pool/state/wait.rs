@@ -56,6 +56,7 @@ impl<M: Manager> PoolState<M> {
         let CheckoutArrival { wait, round, place } = arrival;
         let CheckoutPlace { ticket, round } =
             place.unwrap_or_else(|| CheckoutPlace { ticket: self.take_ticket(), round });
+        // A failure may have ended the waits of this round after the checkout got its permit.
         let end = match self.phase {
             PoolPhase::Open => self.ended(round),
             PoolPhase::Abandoned => {
@@ -103,6 +104,7 @@ impl<M: Manager> PoolState<M> {
         waited: Duration,
         limit: usize,
     ) -> CheckoutTimeout {
+        // A running creation would have served the checkout first, then one that the runtime has not started, then the next attempt.
         let stage = match stage {
             CheckoutStage::Item if self.creating > self.unstarted.len() => CheckoutStage::Creation,
             CheckoutStage::Item if self.creating > 0 => CheckoutStage::Start,

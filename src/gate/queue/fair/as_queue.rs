@@ -17,7 +17,7 @@ impl FairQueue {
     #[inline(never)]
     fn grant_slow(&mut self, clock: impl Fn() -> i64) -> Option<Removed> {
         let shed_now = if self.sheds() { Some(clock()) } else { None };
-        // A gate that sheds admits no request after its deadline, even if the timer of the request has not fired yet.
+        // A gate that sheds grants no request after its deadline, even if the timer of the request has not fired yet.
         if let Some(expired) = shed_now.and_then(|now| self.remove_expired_next(now)) {
             return Some(expired);
         }
@@ -25,25 +25,25 @@ impl FairQueue {
         // The record is added before `take`, because the waiter belongs to its owner afterwards.
         let removal = self.prepare_grant(next.leaf, next.priority, next.order);
         let record = removal.record();
-        let admitted = self.take(next, removal)?;
+        let granted = self.take(next, removal)?;
         // In a tree that does not shed, the clock is read only for a record or a measured wait.
         let now = match shed_now {
             Some(now) => now,
-            None if admitted.sample > 0 || !record.is_none() => clock(),
+            None if granted.sample > 0 || !record.is_none() => clock(),
             None => 0,
         };
         self.complete_grant(record, now);
-        self.count_granted(next.leaf, &admitted, || now);
-        self.observe_granted(next.leaf, admitted.since, now);
-        Some(admitted)
+        self.count_granted(next.leaf, &granted, || now);
+        self.observe_granted(next.leaf, granted.since, now);
+        Some(granted)
     }
 
     #[inline]
-    fn count_granted(&mut self, leaf: NodeId, admitted: &Removed, clock: impl FnOnce() -> i64) {
+    fn count_granted(&mut self, leaf: NodeId, granted: &Removed, clock: impl FnOnce() -> i64) {
         let Some(stats) = self.stats_of(leaf) else { return };
         increment(&mut stats.queue.admitted);
-        if admitted.sample > 0 {
-            stats.record_wait(admitted.since, admitted.sample, clock());
+        if granted.sample > 0 {
+            stats.record_wait(granted.since, granted.sample, clock());
         }
     }
 }
@@ -80,9 +80,9 @@ impl Queue for FairQueue {
             return self.grant_slow(clock).map(on_removed).is_some();
         }
         let Some(next) = self.find_next() else { return false };
-        let Some(admitted) = self.take(next, Removal::Admitted) else { return false };
-        self.count_granted(next.leaf, &admitted, clock);
-        on_removed(admitted);
+        let Some(granted) = self.take(next, Removal::Admitted) else { return false };
+        self.count_granted(next.leaf, &granted, clock);
+        on_removed(granted);
         true
     }
 
@@ -147,7 +147,7 @@ impl Queue for FairQueue {
         }
     }
 
-    fn busy(&self, _: Word, place: &Place) -> Option<NodeId> {
+    fn node_if_busy(&self, _: Word, place: &Place) -> Option<NodeId> {
         self.resolve(place).filter(|id| self.is_node_busy(*id))
     }
 

@@ -52,7 +52,7 @@ impl ChildSet {
         let node = &mut nodes[id];
         let was_ready = mem::replace(&mut node.ready, ready);
         let ranked_use = mem::replace(&mut node.ranked_use, node.in_use);
-        // A child whose use has changed moves within each of its ranks.
+        // A child whose permits in use have changed gets another position in the ranks of each of its priorities.
         let unmoved = if ranked_use == node.in_use { was_ready.and(ready) } else { PrioritySet::EMPTY };
         let (left, entered) = (was_ready.minus(unmoved), ready.minus(unmoved));
         // In the usual case all requests have the normal priority.

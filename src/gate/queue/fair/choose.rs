@@ -64,8 +64,8 @@ impl FairQueue {
             }
             let child_set = self.child_sets.get(node.child_set.0 as usize);
             let candidates = child_set.map_or(node.own_candidates(), |child_set| child_set.ready);
-            // A priority that is due at an ancestor is due here as well, unless a lower one is due here. A grant of the lower one passes no
-            // other priority.
+            // A priority that is due at an ancestor is due here as well, unless a lower one is due here. A grant passes only priorities
+            // that are lower than its own, so a grant of the lower one does not pass the other one.
             forced = match (forced, node.passed.due(candidates)) {
                 (Some(forced), Some(due)) => Some(due.min(forced)),
                 (forced, due) => forced.or(due),

@@ -116,7 +116,7 @@ impl FairQueue {
             HolderRecord { node, weight, since, sample: 0, state, requester, ownership, label: None };
         match self.tracker.add(record) {
             RecordId::NONE => Removal::Admitted,
-            id => Removal::Granted(id),
+            id => Removal::AdmittedTracked(id),
         }
     }
 

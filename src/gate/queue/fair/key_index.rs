@@ -5,7 +5,7 @@ use super::node::NodeId;
 /// The keys of one gate that have a node.
 #[derive(Debug, Default)]
 pub(super) struct KeyIndex {
-    /// The length is 0 or a power of two, and at most three quarters of it are in use.
+    /// The length is 0 or a power of two. At most three quarters of the slots are in use.
     slots: Vec<KeySlot>,
     len: usize,
 }
@@ -65,8 +65,8 @@ impl KeyIndex {
             index = self.next(index);
         }
         self.len = self.len.saturating_sub(1);
-        // Backward shift deletion: moves each following key into the gap, unless its home is behind the gap. Otherwise a search would end
-        // at the gap.
+        // Backward shift deletion: moves a following key into the gap if a search for it would cross the gap, because the search would end
+        // there. The new gap is where the key was.
         let (mut gap, mut probed) = (index, index);
         loop {
             probed = self.next(probed);

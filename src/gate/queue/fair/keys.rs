@@ -34,7 +34,7 @@ impl FairQueue {
     fn hinted(&self, key: &KeyPlace) -> Option<NodeId> {
         let (id, generation) = key.hint();
         let node = self.nodes.get(id.index())?;
-        // No other key has had this node since. Generations repeat after 2^32 keys, so the hash is compared, too.
+        // With an equal generation, no other key has had this node since. Generations repeat after 2^32 keys, so the hash is compared, too.
         (node.generation == generation && node.is_key_with(key.hash)).then_some(id)
     }
 
@@ -123,7 +123,7 @@ impl FairQueue {
             None => return None,
         };
         self.generations = self.generations.wrapping_add(1);
-        // The node was idle, so its other fields have the values of a new node. The lists of its queue are used again.
+        // The node was idle, so its other fields have the values of a new node, or are meaningless. The lists of its queue are used again.
         let node = &mut self.nodes[id];
         node.limit = limit;
         node.kind = NodeKind::Key { key: place.key.clone(), hash };

@@ -1,4 +1,4 @@
-//! The longest queue below each gate whose queue has a bound.
+//! The longest queue below each gate that has children and a bounded queue.
 
 use super::FairQueue;
 use super::lengths::QueueLengths;
@@ -36,7 +36,8 @@ impl FairQueue {
         self.lengths.push(lengths);
     }
 
-    /// Returns a leaf with the longest queue below a gate whose queue has a bound, and its length.
+    /// Returns a leaf with the longest queue below a gate that has children and a bounded queue, and the length of that queue. Returns
+    /// `None` for any other gate, or if no request waits.
     pub(super) fn longest_queue(&self, gate: NodeId) -> Option<(NodeId, u32)> {
         self.lengths.iter().find(|lengths| lengths.gate == gate)?.longest()
     }

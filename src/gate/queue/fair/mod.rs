@@ -158,7 +158,7 @@ impl FairQueue {
         queue
     }
 
-    /// Returns why a request can never be admitted under the present limits.
+    /// Returns why a request cannot be admitted now, even if all permits are available.
     pub(in crate::gate) fn obstacle(
         &self,
         gate: NodeId,
@@ -262,7 +262,7 @@ impl FairQueue {
         QueueRoom::Free
     }
 
-    /// Removes the request of the lowest priority in this leaf that would be granted last.
+    /// Removes a request from this leaf: among those of the lowest priority, the one that would be granted last.
     pub(in crate::gate) fn push_out(&mut self, leaf: NodeId, removal: Removal) -> Option<Removed> {
         let order = self.order(leaf);
         if self.tracker.has_waits() {
@@ -285,7 +285,7 @@ impl FairQueue {
         request: WaitingRequest,
         waker: Waker,
     ) {
-        // The ranks of the parent use the links of this list, and the leaf enters the ranks below.
+        // The leaf enters the ranks of its parent in this step. They use the same links as the list of keys that may be idle.
         self.remove_maybe_idle(leaf);
         let priority = waiter.priority();
         self.nodes[leaf].push_waiter(waiter, request, waker);
@@ -393,7 +393,7 @@ impl FairQueue {
             self.nodes[gate].mark = NodeMark::Closed; // a key is closed in its handle
         }
         if let Some(stats) = self.stats_mut(gate) {
-            stats.has_ended = true;
+            stats.has_ended_waits = true;
         }
         for id in self.waiting_within(gate).collect::<Vec<_>>() {
             if self.nodes[id].is_leaf() {
@@ -474,7 +474,10 @@ impl FairQueue {
                 Removal::TooLarge { .. } => &mut stats.queue.too_large,
                 Removal::QueueFull { .. } => &mut stats.queue.pushed_out,
                 // Counted by the caller.
-                Removal::Admitted | Removal::Granted(_) | Removal::Cancelled | Removal::Shed { .. } => return,
+                Removal::Admitted
+                | Removal::AdmittedTracked(_)
+                | Removal::Cancelled
+                | Removal::Shed { .. } => return,
             };
             add(total, count as usize);
         });
@@ -570,8 +573,8 @@ impl FairQueue {
     }
 
     /// Returns `true` if `close` has ended the waits at a gate or at one above it.
-    pub(in crate::gate) fn has_ended(&self, id: NodeId) -> bool {
-        self.path(id).any(|id| self.stats(id).is_some_and(|stats| stats.has_ended))
+    pub(in crate::gate) fn has_ended_waits(&self, id: NodeId) -> bool {
+        self.path(id).any(|id| self.stats(id).is_some_and(|stats| stats.has_ended_waits))
     }
 
     /// Returns the number of requests that wait in the tree.

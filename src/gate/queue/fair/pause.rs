@@ -7,8 +7,8 @@ use crate::gate::queue::waiter::Removed;
 use crate::plan::Limit;
 
 impl FairQueue {
-    /// Pauses a declared gate and its descendants until it is [resumed](Self::resume): sets the limit in its node to 0. The caller then
-    /// admits the waiters elsewhere in the tree that fit. Visits all nodes.
+    /// Pauses a declared gate and its descendants until it is [resumed](Self::resume): sets the limit in its node to 0. Then waiters
+    /// elsewhere in the tree may fit, and the caller grants them. Visits all nodes.
     pub(in crate::gate) fn pause(&mut self, id: NodeId) {
         let limit = self.nodes[id].limit;
         if limit == 0 {

@@ -7,7 +7,7 @@ use super::node::{GateNode, NodeId};
 use super::node_list::NodeList;
 use crate::gate::priority::Priority;
 
-/// The children of one node that are ready to be granted a request of one priority.
+/// The children of one node that are ready for one priority.
 ///
 /// Children with an equal usage have one rank. There are as many ranks as different usages, which are few, so each operation takes
 /// constant time in practice.

@@ -1,4 +1,4 @@
-//! Load shedding: the requests that are rejected early, by controlled delay (`CoDel`, RFC 8289), and the order in which a leaf admits its
+//! Load shedding: the requests that are rejected early, by controlled delay (`CoDel`, RFC 8289), and the order in which a leaf grants its
 //! requests: newest first while the queue is standing ("adaptive LIFO").
 
 use super::FairQueue;
@@ -15,7 +15,7 @@ impl FairQueue {
         self.shedding.push(SheddingGate { gate, shedder: Shedder::new(shed) });
     }
 
-    /// Returns `true` if a gate of the tree sheds. Then each step needs the present instant.
+    /// Returns `true` if a gate of the tree sheds. Then each arrival and each grant needs the present instant.
     #[inline]
     pub(in crate::gate) fn sheds(&self) -> bool {
         !self.shedding.is_empty()
@@ -68,8 +68,8 @@ impl FairQueue {
                 shedder.begin_queue(now);
             }
             shedder.push_arrival(priority, ArrivalRecord { since: now, leaf });
-            // A record of a request that has left is removed only at the front. Without a rebuild, requests that leave from the middle of
-            // the queue would let the records grow without a bound.
+            // The record of a request that has left is removed only when it is the oldest. Without a rebuild, the records of requests that
+            // leave from the middle of the queue would accumulate without a bound.
             if shedder.has_too_many_arrivals(waiting) {
                 self.collect_arrivals(index);
             }
@@ -253,7 +253,7 @@ impl FairQueue {
     }
 
     /// Estimates how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, the rate is not
-    /// known yet, or no request is certain to be admitted before this one. So one request may always wait: only admissions of requests that
+    /// known yet, or no request is certain to be granted before this one. So one request may always wait: only grants of requests that
     /// waited correct a rate that is too low.
     pub(in crate::gate) fn predict_wait(&self, gate: NodeId, priority: Priority) -> Option<i64> {
         let leaf = self.leaf(gate);

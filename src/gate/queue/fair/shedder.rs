@@ -8,12 +8,12 @@ use crate::gate::clock;
 use crate::gate::priority::{PRIORITIES, Priority};
 use crate::plan::Shed;
 
-/// Observes the waits of the requests that one gate admits.
+/// Observes the waits of the requests that are granted at one gate and below.
 pub(super) struct Shedder {
     target: i64,
     interval: i64,
     interval_start: i64,
-    /// At the admissions of this interval, the shortest time that the oldest request had waited; `i64::MAX` if there was none.
+    /// The shortest time that the oldest request had waited, over all grants of this interval; `i64::MAX` if there was no grant.
     shortest_wait: i64,
     is_standing: bool,
     /// While the queue is standing: when the last request was shed, or when the queue became standing if none was shed since.
@@ -67,8 +67,8 @@ impl Shedder {
         self.drain.begin(now);
     }
 
-    /// Observes that a request was admitted after a wait. `waited` is the wait of the oldest request at this instant. That may be another
-    /// request, which waits behind others with a higher priority.
+    /// Observes that a request was granted. `waited` is the wait of the oldest request at this instant. That may be another request, which
+    /// waits behind others with a higher priority.
     pub(super) fn observe_wait(&mut self, waited: i64, now: i64) {
         self.shortest_wait = self.shortest_wait.min(waited.max(0));
         self.drain.count(now);
@@ -97,16 +97,16 @@ impl Shedder {
 
     /// Ends the interval if its time is over. Returns `true` if this changes whether the queue is standing.
     ///
-    /// A queue becomes standing after an interval in which requests waited all the time, some were admitted, and at each admission the
-    /// oldest had waited longer than the target. It stays standing until no request was shed for a whole interval. The waits do not decide
-    /// that, because the newest request is admitted first meanwhile.
+    /// A queue becomes standing after an interval in which requests waited all the time, some were granted, and at each grant the oldest
+    /// request had waited longer than the target. The queue stays standing until no request was shed for a whole interval. The waits do not
+    /// decide that, because the newest request is granted first meanwhile.
     pub(super) const fn end_interval(&mut self, now: i64) -> bool {
         let was_standing = self.is_standing;
         let start = if was_standing { self.last_shed } else { self.interval_start };
         if now.saturating_sub(start) < self.interval {
             return false;
         }
-        // An interval in which no request was admitted says nothing, so it goes on.
+        // An interval in which no request was granted says nothing, so it goes on.
         if !was_standing && self.shortest_wait == i64::MAX {
             return false;
         }
@@ -179,7 +179,7 @@ impl Shedder {
     }
 }
 
-/// The mean time between two admissions from the queue, as an exponentially weighted moving average. Only gaps of a busy gate count: a gap
+/// The mean time between two grants, as an exponentially weighted moving average. Only gaps of a busy gate count: a gap
 /// in which permits were available says nothing about the rate.
 #[derive(Debug, Default)]
 struct DrainRate {
@@ -211,7 +211,7 @@ impl DrainRate {
         self.last = None;
     }
 
-    /// Returns the mean time between two admissions, or `None` until a gap was measured.
+    /// Returns the mean time between two grants, or `None` until a gap was measured.
     const fn mean_gap(&self) -> Option<i64> {
         if self.gaps > 0 { Some(self.mean_gap) } else { None }
     }

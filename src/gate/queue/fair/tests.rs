@@ -366,7 +366,7 @@ impl<'c> Model<'c> {
     }
 
     fn admit(&mut self, place: usize, id: NodeId, leaf: NodeId, weight: u32, priority: Priority) -> bool {
-        // The quiet steps decide alone, unless a gate of the tree sheds. Then they change nothing.
+        // The quiet steps decide alone. If a gate of the tree sheds, they change nothing, and `FairQueue::admit` decides.
         let is_quiet = self.waiting.is_empty() && self.random.below(2) == 0;
         let mut admitted = is_quiet && self.queue.admit_quiet(&self.places[place], weight);
         if is_quiet && !self.queue.sheds() {
