@@ -9,7 +9,8 @@
 //! - [`Lease`] is the pure state of a holder: how many permits it may admit, until when, and what it reports.
 //! - A [`Ledger`] keeps the limit: [`MemoryLedger`] in memory, and `RedisLedger` and `PostgresLedger` behind features.
 //!
-//! docs/FLEET.md has the rules and their conditions, and defines the times of a lease: `ttl`, grace, guard and span.
+//! [The page about fleets](crate::_documentation::fleet) has the rules and their conditions. It defines the times of a lease: `ttl`,
+//! grace, guard and span.
 
 mod share;
 

@@ -260,7 +260,7 @@ impl Ledger for PostgresLedger {
     }
 }
 
-/// Reads a column. A wrong type is an error and not a bug: the functions in the database can have been changed.
+/// Reads a column. A wrong type is reported as an error, because the functions in the database can have been changed.
 fn read<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, LedgerError> {
     row.try_get(column).map_err(|error| engine_error(error.into()))
 }

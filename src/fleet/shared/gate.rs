@@ -160,11 +160,13 @@ impl SharedGate {
         SharedRequest::new(&self.handle, &self.local)
     }
 
-    /// Waits for a permit. While the gate is paused, the wait has no end. To bound it, set a deadline by [`request`](Self::request).
+    /// Waits for a permit. While the gate is paused, the wait has no end, unless the gate has a maximum wait. To bound it, set a deadline
+    /// by [`request`](Self::request).
     ///
     /// # Errors
     ///
-    /// [`AcquireError::Closed`](crate::gate::AcquireError::Closed) if the gate is closed.
+    /// [`SharedAcquireError`] if the gate is closed, or rejects the request because of the bound of its queue, its maximum wait, its
+    /// shedding, or its number of keys.
     ///
     /// # Cancel safety
     ///
@@ -179,7 +181,7 @@ impl SharedGate {
     ///
     /// # Errors
     ///
-    /// [`SharedAcquireError`] if the gate is closed, or the weight is 0 or above one of these limits.
+    /// As [`acquire`](Self::acquire), and if the weight is 0 or above one of these limits.
     ///
     /// # Cancel safety
     ///
@@ -273,8 +275,9 @@ impl SharedGate {
         self.local.as_key().is_some()
     }
 
-    /// Pauses the gate in this process until it is [resumed](Self::resume), as [`Gate::pause`]. While it is paused, this process requests
-    /// only the permits in use from its ledger, so other processes can get the rest. A key cannot be paused: for a key, nothing changes.
+    /// Pauses the gate in this process until it is [resumed](Self::resume), as [`Gate::pause`]. While it is paused, the demand that this
+    /// process reports falls to the permits in use, so other processes can get the rest. A key cannot be paused: for a key, nothing
+    /// changes.
     pub fn pause(&self) {
         if self.is_leased_gate() {
             self.core().pause();

@@ -66,7 +66,8 @@ impl SharedCore {
         self.apply_block(state, wake_list);
     }
 
-    /// Sets the limit of the local gate to the block. The caller must drop the list after it has released its locks.
+    /// Sets the limit of the local gate to the number of permits that may be in use. The caller must drop the list after it has released
+    /// its locks.
     pub(super) fn apply_block(&self, state: &mut SharedState, wake_list: &mut WakeList) {
         self.most.store(self.most_of(state).get(), Ordering::Relaxed);
         let block = self.block_of(state);
@@ -86,15 +87,16 @@ impl SharedCore {
         }
     }
 
-    /// Returns the block: the permits that may be in use. It has the leased and the reserved permits, or those that the policy admits
-    /// without a lease if they are more. It is at most the local limit.
+    /// Returns the number of permits that may be in use: the leased and the reserved permits, or those that the policy admits without a
+    /// lease if they are more. It is at most the local limit.
     pub(super) fn block_of(&self, state: &SharedState) -> u32 {
         let leased = if state.has_lapsed { 0 } else { state.lease.cap() };
         let without_lease = self.without_lease.load(Ordering::Relaxed);
         leased.saturating_add(self.reserved()).max(without_lease).min(state.local_limit.get())
     }
 
-    /// Returns the largest block that this process can have: the lower of its local limit and the last known limit of the fleet.
+    /// Returns the largest number of permits that this process can have: the last known limit of the fleet plus the reserved permits, but
+    /// at most the local limit.
     pub(super) fn most_of(&self, state: &SharedState) -> Limit {
         let fleet_limit = state.lease.limit().limit.get().saturating_add(self.reserved());
         state.local_limit.min(Limit::saturating(fleet_limit.into()))

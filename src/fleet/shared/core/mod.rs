@@ -48,9 +48,9 @@ pub(in crate::fleet) struct SharedCore {
     /// The name of this process in the ledger.
     holder: String,
     policy: Unreachable,
-    /// The block, as [`block_of`](Self::block_of) has computed it last. It is read without the lock.
+    /// The permits that may be in use, as [`block_of`](Self::block_of) has computed them last. Read without the lock.
     block: AtomicU32,
-    /// The largest block that this process can have, as [`most_of`](Self::most_of) has computed it last. It is read without the lock.
+    /// The largest number of permits that this process can have, as [`most_of`](Self::most_of) has computed it last. Read without the lock.
     most: AtomicU32,
     /// The deadline of the lease in nanoseconds of the boot clock.
     deadline: AtomicU64,
