@@ -90,7 +90,7 @@ impl Feedback {
         self.window.record_counts(counts);
     }
 
-    /// Starts a new window without a decision. Call it if another limit than that of this value was in force.
+    /// Starts a new window without a decision. Call it if the gate had another limit than [`limit`](Self::limit) during the window.
     pub fn discard_window(&mut self, now: Duration) {
         self.window.close(Duration::ZERO);
         self.began = now;

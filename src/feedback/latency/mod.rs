@@ -33,12 +33,12 @@ use phase::Phase;
 /// **Start.** The limit doubles each window while the throughput grows by at least 30 % of the growth of the limit. If it does not, a
 /// second window at the same limit must confirm that. A limit of which less than half is in flight grows by `k` instead.
 ///
-/// **Baseline.** In every window, a baseline above the smoothed latency falls by 15 % of the difference. It rises only in windows in
-/// which the limit was not reached, by at most 1 % per window. A server that is always busy has no such windows, and its smoothed latency
-/// includes a queue. So after slow start, and after 100 busy windows, the limit falls on trial, window by window, until the throughput
-/// falls (by 22 % after slow start, by 16 % later). There the latency is the baseline. The limit returns to the number of permits that
-/// the earlier throughput needs at that latency, plus a tenth. Later trials lower the baseline by half of the difference, or raise it
-/// by at most 1 %.
+/// **Baseline.** A window whose smoothed latency is below the baseline lowers the baseline by 15 % of the difference. The baseline rises
+/// only in windows in which the limit was not reached, by at most 1 % per window. A server that is always busy has no such windows, and
+/// its smoothed latency includes a queue. So after slow start, and after 100 busy windows, the limit falls on trial, window by window,
+/// until the throughput falls (by 22 % after slow start, by 16 % later). There the latency is the baseline. The limit returns to the
+/// number of permits that the earlier throughput needs at that latency, plus a tenth. Later trials lower the baseline by half of the
+/// difference, or raise it by at most 1 %.
 ///
 /// **A slower server.** Lower limits do not help if three things hold: congestion has lowered the limit to 0.6 of its value, the
 /// throughput has fallen with it, and the latency has not (elasticity below 0.4 in a linear regression). Then the baseline is learnt

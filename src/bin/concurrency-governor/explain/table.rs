@@ -24,7 +24,7 @@ pub(super) fn render_brief(report: &HostReport) -> String {
     answer(report).join("\n")
 }
 
-/// Renders the gates. If there are any, it also renders the shared gates and the problems.
+/// Renders the gates, and then the shared gates and the problems if there are any.
 fn answer(report: &HostReport) -> Vec<String> {
     let title = format!("Gates of {}", output::single_line(&report.plan_name));
     let mut sections = vec![with_title(&title, gates(report))];

@@ -65,8 +65,8 @@ impl SharedGateReport {
         shares.iter().map(report).collect()
     }
 
-    /// Returns the largest number of permits that a process with this local limit can have in use: the lower of the local limit and the
-    /// limit of the fleet, with the permits that the process reserves. `None` if the ledger has not answered.
+    /// Returns the largest number of permits that a process with this local limit can have in use: the limit of the fleet plus the permits
+    /// that the process reserves, but at most the local limit. `None` if the ledger has not answered.
     pub(crate) fn usable(&self, local: Limit) -> Option<u64> {
         let LedgerAnswer::Known(_, figures) = &self.answer else { return None };
         let fleet = figures.limit.map_or_else(|| self.leased_limit(), |(limit, _)| u64::from(limit.get()));
