@@ -42,7 +42,7 @@
 //! - A **resolution** holds the limits that follow from plan, readings and overrides, with an explanation of each:
 //!   [`Resolution`].
 //! - A **gate** admits work up to its limit, first come, first served: [`Gate`].
-//! - A **permit** is one admission through a gate; dropping it returns it: [`Permit`].
+//! - A **permit** is one admission through a gate; dropping the permit releases it: [`Permit`].
 //! - **Debt** is the number of permits in use above a lowered limit: [`GateStatus::debt`](gate::GateStatus::debt).
 //! - The **governor** connects probes, plan and gates, and refreshes the limits: [`Governor`]. It reports what it did as
 //!   [`Event`]s.
@@ -59,14 +59,14 @@
 //! | needs an expensive item: an instance, a connection | memory | [`Pool::checkout`] |
 //!
 //! These classes consume different resources, so each needs a gate of its own. Both `run` methods hold the permit while
-//! the work runs, and return it however the work ends.
+//! the work runs, and release it however the work ends.
 //!
 //! # What it does not do
 //!
 //! - A gate observes latencies and failures only if it is declared [adaptive](GateSpec::adaptive) and the caller reports
 //!   outcomes. The limits of all other gates follow from the host alone.
-//! - A governor does not derive the limit of a fleet: that is a number which you give. With the feature `fleet`, gates of a governor share
-//!   it with other processes.
+//! - A governor does not derive the limit of a fleet: you give this number. With the feature `fleet`, gates of a governor share it with
+//!   other processes.
 //! - It does not limit rates.
 //! - It raises no limit of the operating system, except where a program calls `OpenFiles::raise_soft_limit`.
 //!

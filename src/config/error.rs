@@ -7,7 +7,7 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 
 /// All problems of a configuration, with the name of its file if it is known.
 ///
-/// It prints as one line, unless the error of the file format's own parser has several.
+/// It prints as one line, unless it contains an error of the file format's own parser that has several lines.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<String>,
@@ -17,7 +17,7 @@ pub struct ConfigError {
 impl_debug_as_display!(ConfigError);
 
 impl ConfigError {
-    /// Adds the name of the file to the error of a format's parser, which sees only the text.
+    /// Adds the name of the file to the error of a format's parser, which knows only the text.
     pub fn in_file(file: impl AsRef<Path>, error: impl fmt::Display) -> Self {
         let file = file.as_ref().display().to_string();
         Self { file: Some(file), problems: vec![ConfigProblem::new(None, error.to_string())] }

@@ -42,7 +42,7 @@ use crate::preset::Preset;
 /// [gates.uploads.share]          # the limit is shared with other processes
 /// name = "prod/uploads"          # the gate in the ledger
 /// ledger_env = "UPLOADS_LEDGER"  # the environment variable with the URL of the ledger; or ledger_file = "/run/secrets/ledger"
-/// limit = 200                    # of all processes together; it counts if the ledger has none yet
+/// limit = 200                    # of all processes together; used if the ledger has no limit yet
 /// max_hold = "30s"               # the longest time for which a permit is held
 /// ttl = "10s"                    # how long a lease lasts
 /// unreachable = "closed"         # what is admitted without the ledger: closed, reserved 2 for 15, or local

@@ -240,8 +240,8 @@ impl ConfigReader {
         Some(keys)
     }
 
-    /// Reads a table of settings. Reports each gate that is not in `declared`; `None` skips this check. Reports each path that
-    /// is not the one of its gate, if `path_of` returns that.
+    /// Reads a table of settings. Reports each gate that is not in `declared`; `None` skips this check. `path_of` returns the path of a
+    /// gate, if it is known. Reports each given path that differs from it.
     pub(super) fn read_settings(
         &mut self,
         path: &str,
@@ -363,7 +363,7 @@ impl ConfigReader {
             Some((amount, part)) => {
                 let mut words = amount.split_whitespace();
                 let is_gate = words.next() == Some("gate");
-                // Without a valid name of the gate, which is reported elsewhere, any name may be meant.
+                // If the name of the gate is invalid, which is reported elsewhere, any name is accepted here.
                 let is_own = words.next().is_some_and(|name| gate.is_none_or(|gate| gate.as_str() == name));
                 if is_gate && is_own && words.next().is_none() { part.parse().ok() } else { None }
             }
@@ -374,7 +374,7 @@ impl ConfigReader {
         self.require(path, value, part, "is not a part of the gate's own limit", &allowed)
     }
 
-    /// Reads a whole number or the text of one, because environment variables are texts in every parser.
+    /// Reads a whole number, or a text that contains one, because environment variables are texts in every parser.
     fn read_whole(&mut self, path: &str, value: &Value) -> Option<usize> {
         let number = as_whole(value).and_then(|number| usize::try_from(number).ok());
         self.require(path, value, number, "is not a whole number", &format!("0 to {}", usize::MAX))
@@ -397,7 +397,7 @@ impl ConfigReader {
         self.require(path, value, policy, "is not a policy", "\"trust\", \"clamp\" or \"reject\"")
     }
 
-    /// Reads a boolean or the text of one, for the same reason as [`read_whole`](Self::read_whole).
+    /// Reads a boolean, or a text that contains one, for the same reason as [`read_whole`](Self::read_whole).
     fn read_bool(&mut self, path: &str, value: &Value) -> Option<bool> {
         let truth = match &value.kind {
             ValueKind::Bool(truth) => Some(*truth),
@@ -442,7 +442,7 @@ impl ConfigReader {
     }
 }
 
-/// Adds the gates that are declared but invalid to those that the message lists as declared.
+/// Adds the gates that are declared but invalid to the gates that the message lists as declared.
 fn with_all_known(problem: &Problem, declared: &[GateName]) -> Problem {
     let mut problem = problem.clone();
     if let Problem::UnknownOperand { known, .. } | Problem::UnknownParent { known, .. } = &mut problem {
@@ -470,7 +470,7 @@ pub(super) fn as_text(value: &Value) -> Option<&str> {
     }
 }
 
-/// Returns a whole number, or that of a text.
+/// Returns the whole number that a value is, or that its text contains.
 pub(super) fn as_whole(value: &Value) -> Option<u64> {
     match &value.kind {
         ValueKind::Whole(number) => Some(*number),

@@ -1,5 +1,5 @@
-//! Serializes resolutions, statuses and events. The shape is that of `concurrency-governor explain --json`, where that has
-//! the same data. There is no deserialization.
+//! Serializes resolutions, statuses and events. Data that `concurrency-governor explain --json` also prints has the same shape as
+//! there. There is no deserialization.
 
 use std::borrow::Cow;
 
@@ -402,8 +402,8 @@ impl Serialize for Histogram {
     }
 }
 
-/// Serializes every field under its name but `since` and the key, which may be a secret. `location` and `task` are texts, `age` is in
-/// seconds.
+/// Serializes every field under its name, except `since`, and except the key, which may be a secret. `location` and `task` are texts,
+/// and `age` is in seconds.
 impl Serialize for Holder {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { gate, key: _, label, location, task, weight, since: _, age, state } = self;
@@ -436,7 +436,7 @@ impl Serialize for HolderGroup {
     }
 }
 
-/// Serializes every field under its name but `since`. `lasted` is in seconds.
+/// Serializes every field under its name, except `since`. `lasted` is in seconds.
 impl Serialize for Stall {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { gate, waiting, since: _, lasted, suspects } = self;
@@ -453,7 +453,7 @@ impl Serialize for WaitCycle {
     }
 }
 
-/// Serializes every field under its name. The locations and `task` are texts, `waited` is in seconds.
+/// Serializes every field under its name. The locations and `task` are texts, and `waited` is in seconds.
 impl Serialize for CycleLink {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { task, gate, location, weight, waited, holds_from, label } = self;

@@ -107,7 +107,7 @@ impl fmt::Display for LedgerSource {
     }
 }
 
-/// The error for a URL of a ledger that cannot be read where the plan says that it is.
+/// The error for a variable or a file from which the URL of a ledger cannot be read.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerSourceError {

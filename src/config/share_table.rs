@@ -6,7 +6,7 @@ use super::value::{Value, ValueKind};
 use crate::plan::Unreachable;
 
 impl ConfigReader {
-    /// Reads how a gate shares its limit.
+    /// Reads the settings with which a gate shares its limit.
     pub(super) fn read_share(&mut self, path: &str, value: &Value) -> Option<ShareConfig> {
         let entries = self.read_table(path, value, Some(&SHARE_KEYS));
         if !matches!(value.kind, ValueKind::Table(_)) {

@@ -1,4 +1,4 @@
-//! The rule `arc`: adaptive request concurrency, for servers that say when to back off.
+//! The rule `arc`: adaptive request concurrency, for servers that report overload.
 
 use std::time::Duration;
 
@@ -10,10 +10,9 @@ use super::window::{Observed, as_ms};
 /// Adaptive request concurrency, as in Vector: follows the mean latency, and the server's signs of overload.
 ///
 /// A window lasts about one round trip. If the limit was reached, no outcome reports overload, and the mean latency is at
-/// or below its past mean, the limit grows by one. If outcomes report overload, or the mean is at or above the past mean
-/// plus 2.5 standard deviations, it falls to 0.9 of its value. Past mean and variance are exponentially weighted with α =
-/// 0.4: `mean += α·d` and `variance = (1 − α)·(variance + d·α·d)`, where `d` is the distance of the new mean from the past
-/// one.
+/// or below its past mean, the limit grows by one. If outcomes report overload, or the mean is above the past mean by at least
+/// 2.5 standard deviations, the limit falls to 0.9 of its value. Past mean and variance are exponentially weighted with α =
+/// 0.4: `mean += α·d` and `variance = (1 − α)·(variance + d·α·d)`, where `d` is the new mean minus the past mean.
 ///
 /// Use it for servers that report overload. Without such reports its past mean follows a slow rise of the latency. Source:
 /// Vector's RFC 1858, "Adaptive request concurrency", and Finch 2009, "Incremental calculation of weighted mean and variance".
@@ -78,7 +77,7 @@ impl Rule for Arc {
         } else {
             Opinion::new(limit, Reason::Steady)
         };
-        // A window of overloads alone has no latency.
+        // A window in which every outcome reports overload has no latency.
         if mean > 0.0 {
             let distance = if is_known { mean - past } else { 0.0 };
             self.mean = if is_known { past + Self::ALPHA * distance } else { mean };

@@ -1,4 +1,4 @@
-//! A rule, its window and its band together: the limit of one gate.
+//! Connects a rule, its window and its band to the limit of one gate.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::window::{Outcome, OutcomeCounts, Window};
 ///
 /// It enforces these bounds on every rule:
 ///
-/// - The limit is in the band at each instant. A lowered ceiling counts at once.
+/// - The limit is in the band at each instant. A lowered ceiling takes effect immediately.
 /// - One window changes the limit by one step: down by at most a tenth (or by one permit), or up to at most twice the
 ///   limit.
 /// - The limit does not grow in a window in which it was never reached.
-/// - With too few samples it stays, and the window goes on.
+/// - While a window has too few samples, the limit stays and the window continues.
 ///
 /// [`feedback`](super) has an example.
 #[derive(Debug)]
@@ -74,7 +74,8 @@ impl Feedback {
         self.limit = band.clamp(self.limit);
     }
 
-    /// Adds an outcome, and the time from the grant of the permit to it. Do not call it for a permit that was dropped without an outcome.
+    /// Adds an outcome, and the time from the grant of the permit to the outcome. Do not call this method for a permit that was dropped
+    /// without an outcome.
     pub fn record(&mut self, latency: Duration, outcome: Outcome) {
         self.window.record(latency, outcome);
     }
@@ -89,7 +90,7 @@ impl Feedback {
         self.window.record_counts(counts);
     }
 
-    /// Starts a new window without a decision, because another limit was in force.
+    /// Starts a new window without a decision. Call it if the gate had another limit than [`limit`](Self::limit) during the window.
     pub fn discard_window(&mut self, now: Duration) {
         self.window.close(Duration::ZERO);
         self.began = now;
@@ -105,8 +106,8 @@ impl Feedback {
         self.window.record_pressure();
     }
 
-    /// Ends the window if it is long enough and has enough samples, and applies the decision of the rule. Returns `None` while the
-    /// window goes on.
+    /// Ends the window if it is long enough and has enough samples, and applies the decision of the rule. Returns `None` if the window
+    /// continues.
     pub fn step(&mut self, now: Duration) -> Option<&FeedbackDecision> {
         let terms = self.rule.terms();
         let length = now.saturating_sub(self.began);

@@ -46,7 +46,7 @@ pub struct FeedbackDecision {
 }
 
 impl FeedbackDecision {
-    /// Asks a rule, and bounds its opinion as [`Feedback`](super::Feedback) promises. `at` is when the window ended.
+    /// Calls a rule, and bounds its opinion as [`Feedback`](super::Feedback) promises. `at` is the instant at which the window ended.
     pub fn make(rule: &mut dyn Rule, at: Duration, limit: Limit, band: Band, observed: Observed) -> Self {
         let memory = rule.memory();
         let opinion = rule.decide(&observed, limit, band);
@@ -54,7 +54,7 @@ impl FeedbackDecision {
         Self { at, rule: Cow::Borrowed(rule.name()), memory, observed, band, before: limit, after, opinion }
     }
 
-    /// Decides again: restores the recorded memory of the rule, and asks it about the recorded window. With the same rule and
+    /// Decides again: restores the recorded memory of the rule, and calls the rule with the recorded window. With the same rule and
     /// the same options the result is equal to `self`.
     #[must_use]
     pub fn replay(&self, rule: &mut dyn Rule) -> Self {
@@ -182,7 +182,7 @@ impl FromStr for FeedbackDecision {
         };
         let memory = fields.take("memory")?.split(',').filter(|number| !number.is_empty());
         let memory = memory.map(|number| parse("memory", number)).collect::<Result<_, _>>()?;
-        // What is left are the numbers of the rule, under names of its own.
+        // The remaining fields are the numbers of the rule, under names that the rule has chosen.
         let mut numbers = Vec::new();
         for field in fields.0 {
             let (name, number) = field.split_once('=').ok_or_else(|| ReplayError::new("a number", field))?;

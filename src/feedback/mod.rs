@@ -1,18 +1,18 @@
 //! Limits that follow the outcomes of the work, inside what the host grants.
 //!
-//! [`GateSpec::adaptive`](crate::GateSpec::adaptive) declares such a limit, and a governor ties everything together. This
-//! page is about the parts.
+//! [`GateSpec::adaptive`](crate::GateSpec::adaptive) declares such a limit, and a governor connects the parts that this page describes.
 //!
 //! A derived limit follows from the host. What another server can handle is known only from its answers. A [`Rule`] chooses
 //! a limit from them, within a [`Band`] whose ceiling is the derived limit. This module only computes: it has no clock and
 //! no lock. Instants are durations since any fixed moment of the caller's clock.
 //!
-//! - A [`Window`] collects samples: the latency and the [`Outcome`] of each unit of work. Closed, it becomes [`Observed`].
-//! - A rule turns what was observed into an [`Opinion`]: a limit, a [`Reason`], and the numbers behind it. The rules are [`Latency`],
+//! - A [`Window`] collects samples: the latency and the [`Outcome`] of each unit of work. When it is closed, it returns its summary,
+//!   [`Observed`].
+//! - A rule turns this summary into an [`Opinion`]: a limit, a [`Reason`], and the numbers behind it. The rules are [`Latency`],
 //!   [`Arc`] and [`Aimd`].
-//! - [`Feedback`] ties them together, and enforces what holds for every rule.
-//! - A [`FeedbackDecision`] holds everything that a decision depends on. The last 64 are kept in a [`History`]. Each can be printed, parsed
-//!   and replayed.
+//! - [`Feedback`] connects window, rule and band, and enforces the bounds that hold for every rule.
+//! - A [`FeedbackDecision`] records everything that a decision depends on. The last 64 are kept in a [`History`]. Each can be printed,
+//!   parsed and replayed.
 //!
 //! ```
 //! use std::time::Duration;

@@ -11,7 +11,7 @@ use super::window::Observed;
 /// Decides how a limit follows the outcomes of the work.
 ///
 /// A rule only computes: it has no clock, no lock and no randomness, so the same windows give the same opinions. [`Feedback`] calls
-/// it at the end of each window, and enforces on its opinion what holds for every rule: the band, one step per window, no
+/// it at the end of each window, and applies to its opinion the bounds that hold for every rule: the band, one step per window, and no
 /// growth of a limit that was never reached.
 ///
 /// ```
@@ -210,7 +210,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a rule wants after a window: a limit, the reason, and the numbers behind it.
+/// The opinion of a rule after a window: the limit that it wants, the reason, and the numbers behind it.
 ///
 /// ```
 /// use concurrency_governor::Limit;
@@ -228,7 +228,7 @@ pub struct Opinion {
 }
 
 impl Opinion {
-    /// Creates an opinion. The limit is rounded down, and to the nearest valid limit. What is not a number counts as 1.
+    /// Creates an opinion. The limit is rounded down, and then moved to the nearest valid limit. NaN becomes the limit 1.
     #[must_use]
     pub fn new(limit: f64, reason: Reason) -> Self {
         Self { limit: round_down(limit), reason, numbers: Vec::new() }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::plan::Limit;
 
-/// What became of a unit of work.
+/// The outcome of a unit of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(
     clippy::exhaustive_enums,
@@ -13,7 +13,7 @@ use crate::plan::Limit;
 pub enum Outcome {
     /// The server answered. Its latency counts.
     Success,
-    /// The server said that it is overloaded, or did not answer in time.
+    /// The server reported that it is overloaded, or did not answer in time.
     Overload,
     /// The outcome says nothing about load, such as an error in the content of a request.
     Ignore,
@@ -25,7 +25,7 @@ pub enum Outcome {
 pub struct OutcomeCounts {
     /// The number of successes.
     pub successes: u64,
-    /// The number of outcomes that said that the server is overloaded.
+    /// The number of outcomes that report overload.
     pub overloads: u64,
     /// The number of outcomes that say nothing about load.
     pub ignored: u64,
@@ -67,9 +67,9 @@ impl OutcomeCounts {
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     latencies: Vec<Duration>,
-    /// One latency in this many is kept; a power of two, minus 1.
+    /// One latency in `stride_mask + 1` is kept, which is a power of two.
     stride_mask: u64,
-    /// The number of latencies that were kept or left out.
+    /// The number of latencies of the window, those that are not kept included.
     offered: u64,
     counts: OutcomeCounts,
     peak: u32,
@@ -88,7 +88,7 @@ impl Window {
         Self::default()
     }
 
-    /// Adds an outcome, and the time from the grant of the permit to it.
+    /// Adds an outcome, and the time from the grant of the permit to the outcome.
     pub fn record(&mut self, latency: Duration, outcome: Outcome) {
         let mut counts = OutcomeCounts::default();
         match outcome {
@@ -148,12 +148,12 @@ impl Window {
             ..Observed::default()
         };
         if let Some(last) = self.latencies.len().checked_sub(1) {
-            // The exact 90th percentile of what was kept, by selection in linear time.
+            // The exact 90th percentile of the kept latencies, by selection in linear time.
             let rank = self.latencies.len().saturating_mul(9).div_ceil(10).saturating_sub(1).min(last);
             let (_, p90, _) = self.latencies.select_nth_unstable(rank);
             observed.p90 = *p90;
             observed.mean = self.mean_up_to(Duration::MAX);
-            // A mean in which the slowest tenth counts as the 90th percentile: a few stragglers do not move it.
+            // In this mean, the slowest tenth counts as the 90th percentile, so a few slow answers do not move it.
             observed.center = self.mean_up_to(observed.p90);
         }
         // The memory of the latencies is used again.
@@ -164,7 +164,7 @@ impl Window {
 
     fn keep(&mut self, latency: Duration) {
         if self.latencies.len() == Self::MAX_SAMPLES {
-            // Drop every second one, and keep half as many from now on.
+            // Drop every second latency, and keep half as many from now on.
             let mut index = 0_usize;
             self.latencies.retain(|_| {
                 index = index.wrapping_add(1);
@@ -195,11 +195,11 @@ pub struct Observed {
     pub samples: u64,
     /// The number of outcomes, ignored ones included.
     pub completed: u64,
-    /// The number of outcomes that said that the server is overloaded.
+    /// The number of outcomes that report overload.
     pub overloads: u64,
     /// The mean latency of the successes.
     pub mean: Duration,
-    /// The mean latency of the successes in which none counts as more than `p90`.
+    /// The mean latency of the successes, where each latency above `p90` counts as `p90`.
     pub center: Duration,
     /// The 90th percentile of the latencies of the successes.
     pub p90: Duration,

@@ -7,7 +7,7 @@ use crate::plan::Limit;
 use super::ledger::LedgerError;
 use super::step::{Fence, Grant, LimitVersion};
 
-/// Reads the answer to an exchange that an engine gives as a list of numbers. Returns `None` if it is of another shape.
+/// Reads the answer of an engine to an exchange: a list of numbers. Returns `None` if the list has another shape.
 pub(super) fn read_answer(answer: &[u64]) -> Option<Result<Grant, LedgerError>> {
     match *answer {
         [0, last] => Some(Err(LedgerError::Replayed { last })),

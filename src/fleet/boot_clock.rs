@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// Returns the time since the host has started. `std::time::Instant` stops on Linux while the host sleeps, and leases do not.
+/// Returns the time since the host was started. `std::time::Instant` stops on Linux while the host sleeps, but a lease must end also then.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(fleet_turmoil)))]
 pub(super) fn now() -> Duration {
     use nix::time::{ClockId, clock_gettime};
 
-    // Linux has had this clock since 2.6.39. Without it, no lease could be trusted: then every lease has ended.
+    // Linux has had this clock since 2.6.39. If reading it fails, no lease can be trusted: `Duration::MAX` ends every lease.
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
 }
 
-/// Returns the same time in nanoseconds, for the path of a permit.
+/// Returns the same time in nanoseconds. Each admission calls it.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(fleet_turmoil)))]
 #[inline]
 pub(super) fn now_nanos() -> u64 {
@@ -40,7 +40,7 @@ pub(super) fn now() -> Duration {
     ORIGIN.get_or_init(Instant::now).elapsed()
 }
 
-/// Returns the time of the simulated host. A host that is crashed has none: then every lease has ended.
+/// Returns the time of the simulated host. A crashed host has no time: `Duration::MAX` ends every lease.
 #[cfg(fleet_turmoil)]
 pub(super) fn now() -> Duration {
     turmoil::sim_elapsed().unwrap_or(Duration::MAX)

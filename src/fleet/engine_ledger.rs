@@ -30,10 +30,10 @@ use super::step::{Ask, Grant, LedgerStatus, LimitVersion};
 ///
 /// With TLS, the certificate of the server and its host name are always checked. The server's certificate must be signed by an
 /// authority (CA) that the host trusts, or that is in the PEM file of the parameter `sslrootcert=FILE`, which both engines have. If the
-/// server asks for a certificate of its clients, `sslcert=FILE` names that of this process, and `sslkey=FILE` its private key, both in PEM.
-/// As with OpenSSL, the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` replace what the host trusts.
+/// server asks for a certificate of its clients, `sslcert=FILE` names the certificate of this process, and `sslkey=FILE` its private key,
+/// both in PEM. As with OpenSSL, the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the authorities that the host trusts.
 ///
-/// The clone of a ledger uses the same connection.
+/// All clones of a ledger use one connection.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,7 +65,8 @@ impl EngineLedger {
     ///
     /// # Errors
     ///
-    /// [`InvalidLedgerUrl`] if the text is not such a URL, or the program was built without the feature that it needs.
+    /// [`InvalidLedgerUrl`] if the text is not such a URL, names a file that cannot be used, or needs a feature that the program was built
+    /// without.
     pub fn at(url: &str) -> Result<Self, InvalidLedgerUrl> {
         let url = EngineUrl::parse(url)?;
         match url.engine {
@@ -91,7 +92,7 @@ impl EngineLedger {
         let secrets = secrets.map(str::to_owned).collect();
         let mut place = format!("Redis at {}", server.addr());
         let mut ledger = RedisLedger::new(server).map_err(|_| InvalidLedgerUrl::Unknown)?;
-        // The sentinels have the same certificates as the server, and no password.
+        // Connections to the sentinels use the same certificates as those to the server, and no password.
         if let Some(SentinelUrls { urls, hosts, primary }) = &url.sentinels {
             let servers: Result<Vec<_>, _> = urls
                 .iter()
@@ -108,7 +109,7 @@ impl EngineLedger {
         use tokio_postgres::config::{Host, SslMode};
 
         let mut config: tokio_postgres::Config = url.rest.parse().map_err(|_| InvalidLedgerUrl::Unknown)?;
-        // Each host has a port of its own, or all have the same.
+        // Either each host has its own port, or one port is given for all.
         let ports = config.get_ports();
         let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
             let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
@@ -144,7 +145,7 @@ impl EngineLedger {
         &self.server
     }
 
-    /// Returns the names of the gates, in their order.
+    /// Returns the names of the gates, sorted.
     ///
     /// # Errors
     ///
@@ -162,8 +163,8 @@ impl EngineLedger {
         }
     }
 
-    /// Describes an error of this ledger and its causes on one line, without the user and the password of the URL. Servers quote the
-    /// user that they reject.
+    /// Describes an error of this ledger and its causes on one line. Servers quote the user that they reject, so the user and the password
+    /// of the URL are replaced by `***`.
     #[must_use]
     pub fn describe(&self, error: &LedgerError) -> String {
         let mut text = error.to_string();
@@ -219,7 +220,7 @@ impl Ledger for EngineLedger {
 }
 
 /// Returns the address of a server of Redis, with the certificates of the URL. The errors of the client can quote the text, which
-/// may have a password, so `invalid` takes their place.
+/// may have a password, so this function returns `invalid` instead.
 #[cfg(feature = "redis")]
 fn redis_server(
     text: &str,

@@ -9,9 +9,9 @@ use super::step::{Ask, Claim, Fence, Grant, LeaseTerms, LimitVersion};
 
 /// The lease of one holder.
 ///
-/// The caller exchanges in this order: read the clock, set its gate to [`cap`](Self::cap), read the permits in use, call
-/// [`begin`](Self::begin), send the ask, call [`finish`](Self::finish) or [`fail`](Self::fail), and set its gate to the new cap. So the
-/// report counts every permit that was admitted before the deadline.
+/// The caller makes an exchange in this order: read the clock, set the limit of its gate to [`cap`](Self::cap), read the permits in use,
+/// call [`begin`](Self::begin), send the [`Ask`], call [`finish`](Self::finish) or [`fail`](Self::fail), and set the limit of its gate to
+/// the new cap. So the report counts every permit that was admitted before the deadline.
 ///
 /// The caller admits a request in this order: take the permit, read the clock, and give the permit back if
 /// [`is_valid`](Self::is_valid) is `false`.
@@ -31,7 +31,7 @@ pub struct Lease {
     /// What the last exchange reported.
     reported: u32,
     wanted: u32,
-    /// The time to the next exchange while permits are wanted or the ledger does not answer.
+    /// The time to the next exchange while more permits are wanted than the cap, or the ledger does not answer.
     pace: Duration,
     failures: u32,
 }
@@ -51,10 +51,10 @@ pub enum LeasePhase {
 }
 
 impl Lease {
-    /// The shortest time between two exchanges of a holder.
+    /// The shortest time between two exchanges of a holder, unless a third of the `ttl` is shorter.
     pub const SHORTEST_PACE: Duration = Duration::from_millis(100);
 
-    /// Creates the lease of a holder that has not asked yet. `holder` is a text that no other process uses.
+    /// Creates the lease of a holder that has made no exchange yet. `holder` is a text that no other process uses.
     pub fn new(holder: impl Into<String>, terms: LeaseTerms, limit: LimitVersion) -> Self {
         Self {
             holder: holder.into(),
@@ -74,8 +74,9 @@ impl Lease {
         }
     }
 
-    /// Returns the most permits that may be in use before the deadline. It is 0 without a lease, and below what is in use after a
-    /// fall: then nothing is admitted until enough work has ended.
+    /// Returns the number of permits that may be in use until the deadline. It is 0 before the first answer. After a lower grant, it can
+    /// be less than the permits in use: then nothing is admitted until enough work has ended. It does not change at the deadline, but
+    /// then [`is_valid`](Self::is_valid) is `false`.
     #[must_use]
     pub fn cap(&self) -> u32 {
         self.cap
@@ -122,8 +123,8 @@ impl Lease {
         self.failures
     }
 
-    /// Begins an exchange at `now`. `in_use` are the permits in use, read after the clock; `wants` are these and those of the
-    /// requests that wait.
+    /// Begins an exchange at `now`. `in_use` is the number of permits in use, read after the clock. `wants` is the demand: the permits in
+    /// use, and those of the requests that wait.
     ///
     /// An exchange that is still in flight is given up: its answer will be ignored.
     pub fn begin(&mut self, now: Duration, in_use: u32, wants: u32) -> Ask<'_> {
@@ -152,8 +153,8 @@ impl Lease {
         }
     }
 
-    /// Lowers the cap to `most`, if it is above. The caller lowers its gate before the next [`begin`](Self::begin), which reports the
-    /// rest as returned.
+    /// Lowers the cap to `most`, if it is above. The caller must lower the limit of its gate before the next [`begin`](Self::begin), which
+    /// reports the difference as returned.
     pub fn lower_cap(&mut self, most: u32) {
         self.cap = self.cap.min(most);
     }
@@ -164,18 +165,19 @@ impl Lease {
         self.deadline = Duration::ZERO;
     }
 
-    /// Takes the answer to the exchange with the number `seq`. Returns `false`, and changes nothing, if a later one has begun or the
-    /// answer was already taken.
+    /// Applies the answer to the exchange with the number `seq`. Returns `false`, and changes nothing, if a later exchange has begun or
+    /// this one has already ended.
     pub fn finish(&mut self, seq: u64, grant: &Grant) -> bool {
         if seq != self.seq || !self.is_in_flight {
             return false;
         }
         self.is_in_flight = false;
         self.failures = 0;
-        // A fall takes effect here, before it is reported: the ledger counts the permits as granted until then.
+        // A lower cap takes effect now, before the next exchange reports it. Until that report, the ledger counts the permits as granted.
         let cap = grant.cap.min(grant.target);
-        // Exchanges that bring nothing become rarer, and so do those of a holder that has its fair share: it gets more only after
-        // others want less. Otherwise a whole fleet that has learnt would ask five times within the same seconds.
+        // The interval grows after an exchange that does not raise the cap. It also grows once the holder has its fair share, because
+        // more is granted only after other holders want less. Otherwise, when a ledger has learnt, all holders of a fleet would make
+        // several exchanges in the same seconds.
         let grows_further = cap > self.cap && cap < grant.target;
         self.pace = if grows_further { Self::SHORTEST_PACE } else { self.slower_pace() };
         self.cap = cap;
@@ -186,7 +188,7 @@ impl Lease {
         true
     }
 
-    /// Notes that the exchange with the number `seq` has failed or has taken too long. The lease stays until its deadline.
+    /// Notes that the exchange with the number `seq` has failed or has taken too long. The lease stays valid until its deadline.
     pub fn fail(&mut self, seq: u64) {
         if seq == self.seq && self.is_in_flight {
             self.is_in_flight = false;
@@ -195,11 +197,15 @@ impl Lease {
         }
     }
 
-    /// Returns when the next exchange is due, with these permits in use and these wanted. Returns `None` while one is in flight.
+    /// Returns the instant at which the next exchange is due, for these permits in use and this demand. Returns `None` while an exchange
+    /// is in flight.
     ///
-    /// That is a third of the `ttl` after the last one. It is earlier if more is wanted than before, if the cap does not cover what is
-    /// wanted, or if permits can be returned; but at least [`SHORTEST_PACE`](Self::SHORTEST_PACE) after the last one. Exchanges that
-    /// bring nothing, or all of the fair share, double that distance.
+    /// The first exchange is due immediately. Each later one is due a third of the `ttl` after the one before, and earlier in two cases:
+    ///
+    /// - If permits can be returned, or the demand is above the cap and has risen, the interval is
+    ///   [`SHORTEST_PACE`](Self::SHORTEST_PACE), or a third of the `ttl` if that is shorter.
+    /// - Otherwise, if the demand is above the cap or the last exchange has failed, the interval starts at the same value. It doubles after
+    ///   each exchange that fails, that does not raise the cap, or that grants the whole fair share.
     #[must_use]
     pub fn next_exchange(&self, in_use: u32, wants: u32) -> Option<Duration> {
         if self.is_in_flight {

@@ -19,16 +19,16 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`LedgerError`] if the ledger cannot be reached or rejects the exchange. Then it may or may not have made the step. A holder
-    /// asks again with a higher number.
+    /// [`LedgerError`] if the ledger cannot be reached or rejects the exchange. Then the ledger may or may not have made the step. The
+    /// holder makes another exchange, with a higher number.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future is the same as an error.
     async fn exchange(&self, gate: &str, ask: Ask<'_>) -> Result<Grant, LedgerError>;
 
-    /// Sets the limit of a gate for all holders, which learn it by their next exchange. `by` names the operator or the program that
-    /// sets it.
+    /// Sets the limit of a gate for all holders. Each holder receives it with its next exchange. `by` names the operator or the program
+    /// that sets it.
     ///
     /// # Errors
     ///
@@ -39,8 +39,8 @@ pub trait Ledger: Send + Sync {
     /// Dropping the future is the same as an error.
     async fn set_limit(&self, gate: &str, limit: Limit, by: &str) -> Result<LimitVersion, LedgerError>;
 
-    /// Returns the same ledger with a connection of its own, which is made in the runtime of its first call. So calls do not wait
-    /// for another runtime that is blocked.
+    /// Returns the same ledger with a connection of its own, which its first call opens in the runtime of that call. So calls do not
+    /// wait for another runtime that is blocked.
     fn with_own_connection(&self) -> Arc<dyn Ledger>;
 
     /// Checks that the engine can be a ledger. Does nothing by default.
@@ -104,7 +104,7 @@ pub enum LedgerError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The certificate of the server is not signed by a trusted authority (CA), is not that of its host, or is not valid now.
+    /// The certificate of the server is not signed by a trusted authority (CA), has another host name, or is not valid now.
     #[error("the certificate of {engine} is not trusted")]
     Untrusted {
         /// The engine.
@@ -117,7 +117,7 @@ pub enum LedgerError {
     NotReplicated {
         /// The replicas that have acknowledged.
         acknowledged: u64,
-        /// The replicas that must.
+        /// The replicas that must acknowledge.
         required: u64,
     },
     /// The engine did not answer, or its answer was an error.

@@ -7,7 +7,7 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 /// The URL of a ledger, split into what this crate interprets and what the client of the engine interprets.
 #[cfg_attr(
     not(any(feature = "postgres", feature = "redis", test)),
-    expect(dead_code, reason = "without an engine, only the feature that is missing counts")
+    expect(dead_code, reason = "without an engine, a URL is parsed only to name the missing feature")
 )]
 pub(super) struct EngineUrl {
     pub(super) engine: EngineKind,
@@ -15,10 +15,13 @@ pub(super) struct EngineUrl {
     pub(super) rest: String,
     /// `None` for a connection without TLS.
     pub(super) tls: Option<TlsFiles>,
-    /// `Some` if sentinels say which server of Redis is the primary.
+    /// `Some` if sentinels name the server of Redis that is the primary.
     #[cfg_attr(
         all(feature = "postgres", not(any(feature = "redis", test))),
-        expect(dead_code, reason = "without Redis, only the feature that is missing counts")
+        expect(
+            dead_code,
+            reason = "without Redis, a URL of Redis is parsed only to name the missing feature"
+        )
     )]
     pub(super) sentinels: Option<SentinelUrls>,
 }
@@ -26,14 +29,14 @@ pub(super) struct EngineUrl {
 /// The sentinels that a URL names.
 #[cfg_attr(
     not(any(feature = "redis", test)),
-    expect(dead_code, reason = "without Redis, only the feature that is missing counts")
+    expect(dead_code, reason = "without Redis, a URL of Redis is parsed only to name the missing feature")
 )]
 pub(super) struct SentinelUrls {
-    /// The URL of each.
+    /// The URL of each sentinel.
     pub(super) urls: Vec<String>,
-    /// Their addresses, as they were given.
+    /// The addresses of the sentinels, as they were given.
     pub(super) hosts: String,
-    /// The name that they have for the primary.
+    /// The name by which the sentinels know the primary.
     pub(super) primary: String,
 }
 
@@ -47,21 +50,21 @@ pub(super) enum EngineKind {
 /// The certificates of a connection with TLS.
 #[cfg_attr(
     not(any(feature = "postgres-tls", feature = "redis-tls", test)),
-    expect(dead_code, reason = "without TLS, it only counts that there are some")
+    expect(dead_code, reason = "without TLS, only the presence of the files matters")
 )]
 pub(super) struct TlsFiles {
     pub(super) roots: TrustedRoots,
-    /// The certificate that this process shows to the server, if it has one.
+    /// The certificate that this process sends to the server, if it has one.
     pub(super) client: Option<ClientFiles>,
 }
 
-/// The PEM files of the certificate that this process shows to the server.
+/// The PEM files of the certificate that this process sends to the server.
 #[cfg_attr(
     not(any(feature = "postgres-tls", feature = "redis-tls", test)),
-    expect(dead_code, reason = "without TLS, it only counts that there are some")
+    expect(dead_code, reason = "without TLS, only the presence of the files matters")
 )]
 pub(super) struct ClientFiles {
-    /// The certificate, and those that lead from it to the authority.
+    /// The certificate, and the intermediate certificates up to the authority.
     pub(super) certificate: PathBuf,
     /// The private key of the certificate.
     pub(super) key: PathBuf,
@@ -70,12 +73,12 @@ pub(super) struct ClientFiles {
 /// The certificates of the authorities (CA) that may sign the certificate of the server.
 #[cfg_attr(
     not(any(feature = "postgres-tls", feature = "redis-tls", test)),
-    expect(dead_code, reason = "without TLS, it only counts that there are some")
+    expect(dead_code, reason = "without TLS, only the presence of the files matters")
 )]
 pub(super) enum TrustedRoots {
-    /// Those that the host trusts.
+    /// The certificates that the host trusts.
     Host,
-    /// Those in this PEM file.
+    /// The certificates in this PEM file.
     File(PathBuf),
 }
 
@@ -107,7 +110,7 @@ impl EngineUrl {
         if has_sentinels && engine != EngineKind::Redis {
             return Err(InvalidLedgerUrl::Unknown);
         }
-        // The client of Redis accepts this fragment if another part of the program has enabled it.
+        // The client of Redis accepts `#insecure` if another crate has enabled its feature for that.
         if engine == EngineKind::Redis && scheme_has_tls && address.contains('#') {
             return Err(InvalidLedgerUrl::Fragment);
         }
@@ -155,7 +158,7 @@ impl EngineUrl {
     }
 }
 
-/// The parameters of a URL that are about TLS. They are those of libpq, for both engines.
+/// The parameters of a URL that configure TLS. Both engines have the parameters of libpq.
 #[derive(Default)]
 struct TlsParameters<'u> {
     mode: Option<&'u str>,
@@ -219,13 +222,13 @@ fn split_sentinels(scheme: &str, address: &str) -> Option<(String, Option<Sentin
         hosts: hosts.to_owned(),
         primary: percent_decode(primary),
     };
-    // The sentinels say which host it is.
+    // `primary` stands for the host, which the sentinels name.
     Some((format!("{credentials}primary/{database}"), Some(sentinels)))
 }
 
 const DEFAULT_SENTINEL_PORT: &str = ":26379";
 
-/// Decodes `%2F` to `/`. What is no such sequence stays as it is.
+/// Decodes percent-encoded bytes, such as `%2F` to `/`. An invalid sequence is kept unchanged.
 fn percent_decode(given: &str) -> String {
     let mut bytes = Vec::with_capacity(given.len());
     let mut rest = given.as_bytes();
@@ -240,7 +243,7 @@ fn percent_decode(given: &str) -> String {
 }
 
 /// The error for a text that is not the URL of a ledger that this program can use. It does not show the URL, which can have a
-/// password. The text follows the name of the place that has the URL: "environment variable LEDGER is not the URL of a ledger".
+/// password. The text continues a sentence that begins with the origin of the URL: "environment variable LEDGER is not the URL of a ledger".
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidLedgerUrl {
@@ -268,12 +271,12 @@ pub enum InvalidLedgerUrl {
         "does not name sentinels and their primary (allowed: redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]..]/PRIMARY[/DB])"
     )]
     Sentinels,
-    /// The mode would neither require TLS nor exclude it, or would check less than is always checked.
+    /// The mode leaves open whether the connection has TLS, or asks for fewer checks than are always made.
     #[error(
         "has an `sslmode` that is not supported (allowed: disable, require, verify-full; the last two check the same)"
     )]
     SslMode,
-    /// The URL names a certificate or a key, and does not ask for TLS.
+    /// The URL names a certificate or a key, but does not ask for TLS.
     #[error(
         "has `{parameter}`, and does not ask for TLS (allowed: with rediss://, or with sslmode=require or verify-full)"
     )]
@@ -286,7 +289,7 @@ pub enum InvalidLedgerUrl {
         "has `{given}` without `{missing}` (allowed: both, for a server that asks for a certificate, or none)"
     )]
     IncompleteClient {
-        /// The parameter that is there.
+        /// The parameter that is given.
         given: &'static str,
         /// The parameter that is missing.
         missing: &'static str,
@@ -311,7 +314,7 @@ pub enum InvalidLedgerUrl {
         "asks for TLS, and the host has no certificates of authorities (CA); install them, or name a file in `sslrootcert`"
     )]
     NoRoots,
-    /// The cryptography that the process has installed has no version of TLS that is in use.
+    /// The crypto provider that the process has installed supports neither TLS 1.2 nor TLS 1.3.
     #[error(
         "asks for TLS, but the crypto provider that this process has installed for rustls supports neither TLS 1.2 nor TLS 1.3"
     )]
@@ -340,7 +343,7 @@ mod tests {
         })
     }
 
-    /// What asks for TLS is taken out of the URL, and the rest stays as it was.
+    /// The parameters for TLS are removed from the URL, and the rest is unchanged.
     #[test]
     fn parameters_of_tls_are_taken_out() {
         for (given, rest, tls) in [
@@ -396,8 +399,8 @@ mod tests {
         assert_eq!(split("postgres+sentinel://s/cg"), Err(InvalidLedgerUrl::Unknown));
     }
 
-    /// A URL that asks for less than TLS with a checked certificate, or for half of what it needs, is rejected, and never a plain
-    /// connection.
+    /// A URL is rejected if it asks for TLS without a checked certificate, or for only a part of what TLS needs. It never leads to a
+    /// connection without TLS.
     #[test]
     fn weak_forms_of_tls_are_rejected() {
         for (given, error) in [

@@ -11,8 +11,8 @@ use crate::plan::Limit;
 use super::ledger::{Ledger, LedgerError, check_name};
 use super::step::{Ask, Grant, LedgerServer, LedgerState, LedgerStatus, LimitVersion};
 
-/// A ledger in the memory of this process, for tests and for gates that share a limit within one process. The clone of a
-/// ledger has the same state.
+/// A ledger in the memory of this process, for tests and for gates that share a limit within one process. All clones of a ledger have
+/// the same state.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -51,7 +51,7 @@ impl MemoryLedger {
         // The clock is read under the lock, so that it does not go back from one step to the next.
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let server = LedgerServer { now_ms, run: "memory" };
-        // The memory of a process is lost together with the leases of its holders, so a new gate has none.
+        // The process loses this memory only together with all its leases, so a new gate has no leases.
         step(gates.entry(gate.to_owned()).or_insert_with(|| LedgerState::without_leases(server)), server)
     }
 

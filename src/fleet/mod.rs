@@ -1,11 +1,16 @@
 //! One limit for many processes.
 //!
-//! Each process leases a block of permits from a *ledger*, and admits requests against its block without another call.
+//! Each process leases a block of permits from a *ledger*, and admits requests against its block without another call. In this module, a
+//! *holder* is a process with a lease, or one that requests a lease. An *exchange* is one message of a holder to the ledger, with its
+//! answer.
 //!
-//! - A [`Share`] says how this process takes part; [`Share::open`] returns a [`SharedGate`], and it grants [`SharedPermit`]s.
+//! - A [`Share`] declares how this process takes part. [`Share::open`] returns a [`SharedGate`], which grants [`SharedPermit`]s.
 //! - [`LedgerState::exchange`] is the pure step that every ledger makes: it takes an [`Ask`] and returns a [`Grant`].
-//! - [`Lease`] is the pure state of a holder: what it may admit, until when, and what it reports.
-//! - A [`Ledger`] is where the limit is kept: [`MemoryLedger`], and ledgers in engines that are features of their own.
+//! - [`Lease`] is the pure state of a holder: how many permits it may admit, until when, and what it reports.
+//! - A [`Ledger`] keeps the limit: [`MemoryLedger`] in memory, and `RedisLedger` and `PostgresLedger` behind features.
+//!
+//! [The page about fleets](crate::_documentation::fleet) has the rules and their conditions. It defines the times of a lease: `ttl`,
+//! grace, guard and span.
 
 mod share;
 

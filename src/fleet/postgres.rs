@@ -21,10 +21,10 @@ use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 /// A ledger in PostgreSQL 14 or later.
 ///
 /// Its tables and functions are in the schema `concurrency_governor`; [`install`](Self::install) creates them. Each exchange is one
-/// statement without a session state and without a named prepared statement, so it works through pgbouncer in its transaction mode.
+/// statement, and needs neither session state nor a named prepared statement, so it works through pgbouncer in its transaction mode.
 /// The clock is that of the server, read while the gate's row is locked.
 ///
-/// The clone of a ledger uses the same connection.
+/// All clones of a ledger use one connection.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,7 +40,7 @@ use super::step::{Ask, Claim, Grant, HolderStatus, LedgerStatus, LimitVersion};
 #[derive(Clone)]
 pub struct PostgresLedger {
     connector: Arc<dyn PostgresConnector>,
-    /// The connection. It is made at the first call, and again after it has failed.
+    /// The connection. The first call opens it, and so does the next call after it has failed.
     client: Arc<Mutex<Option<Arc<Client>>>>,
 }
 
@@ -73,7 +73,7 @@ impl PostgresLedger {
     ///
     /// # Cancel safety
     ///
-    /// The server makes all of it or nothing.
+    /// If the future is dropped, the server either makes all of these changes or none.
     pub async fn install(&self) -> Result<(), LedgerError> {
         let client = self.connect().await?;
         let installed = timeout(INSTALL_TIMEOUT, client.batch_execute(Self::SCHEMA)).await;
@@ -108,7 +108,7 @@ impl PostgresLedger {
         Ok(())
     }
 
-    /// Returns the names of the gates, in their order.
+    /// Returns the names of the gates, sorted.
     ///
     /// # Errors
     ///
@@ -136,12 +136,12 @@ impl PostgresLedger {
             Ok(Err(error)) => postgres_error(error),
             Err(elapsed) => engine_error(elapsed.into()),
         };
-        // The next call must not wait behind this one, and the server could have ended the connection or be no primary any more.
+        // The next call must not wait for this one. Also, the server could have ended the connection, or ceased to be the primary.
         self.disconnect(&client).await;
         Err(answer)
     }
 
-    /// Returns the connection, and makes it if there is none.
+    /// Returns the connection, and opens it if there is none.
     async fn connect(&self) -> Result<Arc<Client>, LedgerError> {
         let mut current = self.client.lock().await;
         if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
@@ -154,7 +154,7 @@ impl PostgresLedger {
         Ok(client)
     }
 
-    /// Forgets a connection. Its task ends when the last call on it has ended.
+    /// Drops a connection, unless another call has replaced it. Its task ends when the last call on it has ended.
     async fn disconnect(&self, failed: &Arc<Client>) {
         let mut current = self.client.lock().await;
         if current.as_ref().is_some_and(|client| Arc::ptr_eq(client, failed)) {
@@ -260,15 +260,15 @@ impl Ledger for PostgresLedger {
     }
 }
 
-/// Reads a column. A wrong type is an error: someone can have changed the functions.
+/// Reads a column. A wrong type is reported as an error, because the functions in the database can have been changed.
 fn read<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, LedgerError> {
     row.try_get(column).map_err(|error| engine_error(error.into()))
 }
 
-/// A value of a statement, with its type, so that the server need not be asked for it.
+/// A value of a statement, with its type, so that the client need not query the server for the type.
 type TypedValue<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Makes connections of one configuration.
+/// Opens connections with one configuration.
 #[async_trait]
 trait PostgresConnector: Send + Sync {
     async fn connect(&self) -> Result<Client, Error>;
@@ -295,10 +295,10 @@ where
     }
 }
 
-/// The time after which a call has failed.
+/// The time after which opening a connection, or a call, fails.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The time after which the installation has failed.
+/// The time after which the installation fails.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn as_millis(time: Duration) -> i64 {
@@ -309,7 +309,7 @@ fn saturating_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Converts a number of the tables, none of which is negative.
+/// Converts a number of the tables. None of them is negative.
 fn from_i64(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

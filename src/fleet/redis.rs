@@ -31,7 +31,7 @@ use status::read_status;
 /// The state of a gate is one hash, `cg:{NAME}`, so that it is lost as a whole or not at all. Each exchange is one call of a script,
 /// which reads the clock of the server.
 ///
-/// The clone of a ledger uses the same connection. It is made at the first call, and again after a call that has failed.
+/// All clones of a ledger use one connection. The first call opens it, and so does the next call after one that has failed.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), concurrency_governor::fleet::LedgerError> {
@@ -45,7 +45,7 @@ use status::read_status;
 /// ```
 #[derive(Clone)]
 pub struct RedisLedger {
-    /// The server. With sentinels, all but its address counts.
+    /// The server. With sentinels, its address is ignored.
     client: Client,
     sentinels: Option<Arc<Sentinels>>,
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
@@ -58,8 +58,8 @@ pub struct RedisLedger {
 impl RedisLedger {
     /// Creates a ledger. It connects at the first call.
     ///
-    /// A URL with `rediss://` connects over TLS, with the feature `redis-tls`. The certificates are those of the client of Redis: to name
-    /// files in the URL, use [`EngineLedger`](super::EngineLedger).
+    /// A URL with `rediss://` connects over TLS, with the feature `redis-tls`. The crate `redis` then chooses the trusted certificates. To
+    /// name files of certificates in the URL, use [`EngineLedger`](super::EngineLedger).
     ///
     /// # Errors
     ///
@@ -76,11 +76,11 @@ impl RedisLedger {
         })
     }
 
-    /// Lets Redis Sentinel say which server is the primary. Each connection asks the sentinels in turn until one answers, so a failover is
-    /// followed by the next exchange after the one that fails. The host of [`new`](Self::new) is not used then, but its user,
-    /// password, database and TLS are.
+    /// Connects to the server that Redis Sentinel names as the primary. Each new connection queries the sentinels in turn until one names
+    /// the primary. After a failover, exchanges fail until the sentinels name the new primary. The host of [`new`](Self::new) is not
+    /// used then, but its user, password, database and TLS are.
     ///
-    /// A promoted replica may not have the last exchanges: also require that it [acknowledges](Self::acknowledged_by) them.
+    /// A promoted replica may lack the last exchanges. To prevent this, require that replicas [acknowledge](Self::acknowledged_by) them.
     ///
     /// ```no_run
     /// # fn f() -> Result<(), concurrency_governor::fleet::LedgerError> {
@@ -94,7 +94,7 @@ impl RedisLedger {
     ///
     /// # Errors
     ///
-    /// [`LedgerError`] if there is no sentinel, or one is not the address of a server.
+    /// [`LedgerError`] if `sentinels` is empty, or a text in it is not the address of a server.
     pub fn behind_sentinels(
         mut self,
         primary: &str,
@@ -104,16 +104,17 @@ impl RedisLedger {
         Ok(self)
     }
 
-    /// Requires that this number of replicas has each exchange before it counts. Without that, a replica that is promoted may not
-    /// know the last exchanges; it begins an epoch all the same, because its run differs.
+    /// Requires that this number of replicas acknowledges each exchange and each new limit within `timeout`. Otherwise the call fails with
+    /// [`LedgerError::NotReplicated`]. Without this requirement, a promoted replica may lack the last exchanges. It begins an epoch in
+    /// any case, because its `run_id` differs.
     #[must_use]
     pub fn acknowledged_by(mut self, replicas: u32, timeout: Duration) -> Self {
         (self.replicas, self.replica_timeout) = (replicas.into(), timeout);
         self
     }
 
-    /// Checks that the server can be a ledger: that it is a primary, that scripts may ask for its clock and its run, and that it does not
-    /// evict keys without an expiry time.
+    /// Checks that the server can be a ledger: that it is a primary, that scripts may read its clock and its `run_id`, and that it does
+    /// not evict keys without an expiry time.
     ///
     /// # Errors
     ///
@@ -151,7 +152,7 @@ impl RedisLedger {
         Ok(())
     }
 
-    /// Returns the names of the gates, in their order. It visits all keys of the database, in steps.
+    /// Returns the names of the gates, sorted. It visits all keys of the database, in steps.
     ///
     /// # Errors
     ///
@@ -175,7 +176,7 @@ impl RedisLedger {
         }
     }
 
-    /// Calls a script, and waits until enough replicas have what it wrote.
+    /// Calls a script, and waits until enough replicas have acknowledged what it wrote.
     async fn invoke_replicated<T: FromRedisValue>(
         &self,
         call: &ScriptInvocation<'_>,
@@ -205,7 +206,7 @@ impl RedisLedger {
         self.finish(command.query_async(&mut connection).await).await
     }
 
-    /// Returns the connection, and makes it if there is none.
+    /// Returns the connection, and opens it if there is none.
     async fn connect(&self) -> Result<MultiplexedConnection, LedgerError> {
         let mut current = self.connection.lock().await;
         if let Some(connection) = &*current {
@@ -228,7 +229,7 @@ impl RedisLedger {
         Ok(connection)
     }
 
-    /// Drops the connection after an error: its next answer could be a late one, or the server could be no primary any more.
+    /// Drops the connection after an error: its next answer could be that of this call, or the server could have ceased to be the primary.
     async fn finish<T>(&self, answer: Result<T, RedisError>) -> Result<T, LedgerError> {
         if answer.is_err() {
             *self.connection.lock().await = None;
@@ -294,7 +295,7 @@ const CLOCK: &str = include_str!("redis/clock.lua");
 const EXCHANGE: &str = include_str!("redis/exchange.lua");
 const SET_LIMIT: &str = include_str!("redis/set_limit.lua");
 
-/// Returns the key of a gate. The braces keep it on one node of a cluster.
+/// Returns the key of a gate. The braces make Redis Cluster choose the node by the name alone.
 fn key_of(gate: &str) -> String {
     format!("cg:{{{gate}}}")
 }

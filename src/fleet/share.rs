@@ -70,23 +70,23 @@ impl Share {
         }
     }
 
-    /// Sets the limit of the fleet. It counts if the ledger has none yet; later the limit is changed in the ledger, for all
-    /// processes.
+    /// Sets the limit of the fleet. The ledger uses it if it has no limit yet. To change the limit later, for all processes, call
+    /// [`Ledger::set_limit`].
     #[must_use]
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Sets the longest time for which a permit is held: 30 s by default. Work that takes longer can run beside work that the ledger
-    /// has admitted elsewhere after this process had lost its lease.
+    /// Sets the longest time for which a permit is held: 30 s by default. If work takes longer, and this process loses its lease
+    /// meanwhile, the ledger may have granted the permits to another process. Then the fleet exceeds its limit.
     #[must_use]
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = max_hold;
         self
     }
 
-    /// Sets how long a lease lasts: 10 s by default. It is renewed after a third of that.
+    /// Sets how long a lease lasts: 10 s by default. The process renews it after a third of this time.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
@@ -102,16 +102,17 @@ impl Share {
 
     /// Opens a gate on the share, and starts the thread that renews its lease.
     ///
-    /// The gate is paused until the ledger has granted permits: requests wait.
+    /// Until the ledger has granted permits, the gate is paused and requests wait. With [`Unreachable::Reserved`], the reserved permits
+    /// can be acquired from the start.
     ///
     /// # Errors
     ///
     /// [`ShareError`] if the share has no limit, a name or a time is not valid, or the thread cannot be started.
     pub fn open(self, name: impl Into<GateName>) -> Result<SharedGate, ShareError> {
-        self.put_under(Gate::new(name, Limit::MAX), Arc::default())
+        self.attach(Gate::new(name, Limit::MAX), Arc::default())
     }
 
-    /// Returns the part of the limit that the ledger leases: what no process has reserved.
+    /// Returns the part of the limit that the ledger leases: the limit without the permits that the processes reserve.
     fn leased_limit(&self, gate: GateName) -> Result<Limit, ShareError> {
         let limit = self.limit.ok_or(ShareError::NoLimit { gate })?;
         let Unreachable::Reserved { permits, processes } = self.unreachable else { return Ok(limit) };
@@ -120,13 +121,13 @@ impl Share {
         rest.map(Limit::saturating).ok_or(ShareError::Reserve { gate, limit, permits, processes })
     }
 
-    /// Checks that the ledger can be used: it is of a version that this program knows, accepts the user, can be written to, and keeps
-    /// what it is told. A ledger that cannot be reached passes.
+    /// Checks the settings of the share, and that the ledger can be used: it has a version that this program knows, accepts the user,
+    /// can be written to, and does not evict keys. A ledger that cannot be reached passes.
     pub(crate) async fn check(&self, gate: GateName) -> Result<(), ShareError> {
         self.leased_limit(gate)?;
         LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
-        // The connection belongs to the runtime of the caller, so the thread of the lease makes one of its own.
+        // A connection belongs to the runtime that opened it, here that of the caller. The thread of the lease opens another one.
         let ledger = self.ledger.with_own_connection();
         let checks = async {
             ledger.check().await?;
@@ -138,9 +139,9 @@ impl Share {
         }
     }
 
-    /// Puts a gate on the share, and starts the thread that renews its lease. The gate is new, and has no parent. `changes` is notified
-    /// when the state of the lease or the limit of the fleet has changed.
-    pub(crate) fn put_under(self, gate: Gate, changes: Arc<Notify>) -> Result<SharedGate, ShareError> {
+    /// Makes the share set the limit of a gate, and starts the thread that renews its lease. The gate must be new, and have no parent.
+    /// `changes` is notified when the state of the lease or the limit of the fleet has changed.
+    pub(crate) fn attach(self, gate: Gate, changes: Arc<Notify>) -> Result<SharedGate, ShareError> {
         let limit = self.leased_limit(gate.name())?;
         let terms = LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
@@ -156,13 +157,13 @@ fn ledger_at(url: &str) -> Result<Arc<dyn Ledger>, InvalidLedgerUrl> {
     Ok(Arc::new(super::engine_ledger::EngineLedger::at(url)?))
 }
 
-/// Says which feature the ledger of a URL needs.
+/// Returns the error that names the feature that the ledger of a URL needs.
 #[cfg(not(any(feature = "postgres", feature = "redis")))]
 fn ledger_at(url: &str) -> Result<Arc<dyn Ledger>, InvalidLedgerUrl> {
     Err(super::ledger_url::EngineUrl::parse(url)?.engine.missing())
 }
 
-/// The time after which a ledger counts as one that cannot be reached.
+/// The time after which [`Share::check`] treats a ledger as unreachable.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl std::fmt::Debug for Share {
@@ -181,7 +182,7 @@ pub enum ShareError {
         /// The gate.
         gate: GateName,
     },
-    /// The processes reserve the whole limit, or more.
+    /// The permits that all processes reserve together reach or exceed the limit.
     #[error(
         "the share of gate `{gate}` reserves {permits} permits for each of {processes} processes, and its limit is {limit} (allowed: a sum below the limit)"
     )]

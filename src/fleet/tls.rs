@@ -1,4 +1,4 @@
-//! What TLS needs, for the ledgers of all engines: the cryptography, the certificates of a URL, and what errors mean.
+//! TLS for the ledgers of all engines: the crypto provider, the certificates of a URL, and the classification of errors.
 
 use std::error::Error;
 use std::io;
@@ -13,15 +13,15 @@ use rustls::{AlertDescription, InconsistentKeys};
 
 use super::ledger_url::{ClientFiles, InvalidLedgerUrl, TlsFiles, TrustedRoots};
 
-/// Returns the cryptography of the process, and makes it that of `ring` if the process has not chosen.
+/// Returns the crypto provider of the process. Installs `ring` if the process has none.
 ///
-/// The client of Redis uses that of the process, and panics if there is none while several crates bring one.
+/// The client of Redis uses the provider of the process. It panics if none is installed and several are compiled in.
 pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
     loop {
         if let Some(provider) = CryptoProvider::get_default() {
             return Arc::clone(provider);
         }
-        // An error means that another thread was faster.
+        // An error means that another thread has installed a provider first.
         let _: Result<(), Arc<CryptoProvider>> = rustls::crypto::ring::default_provider().install_default();
     }
 }
@@ -49,14 +49,14 @@ pub(super) fn redis_with_files(
     Ok(client.get_connection_info().clone())
 }
 
-/// Returns what makes connections to PostgreSQL with the certificates of a URL.
+/// Returns the TLS connector for PostgreSQL, with the certificates of a URL.
 #[cfg(feature = "postgres-tls")]
 pub(super) fn postgres_with_files(
     files: &TlsFiles,
 ) -> Result<tokio_postgres_rustls::MakeRustlsConnect, InvalidLedgerUrl> {
     let certificates = match &files.roots {
         TrustedRoots::File(file) => read_certificates("sslrootcert", file)?.1,
-        // What cannot be read there is not trusted.
+        // Certificates that cannot be read are left out, and so are not trusted.
         TrustedRoots::Host => rustls_native_certs::load_native_certs().certs,
     };
     let mut store = rustls::RootCertStore::empty();
@@ -65,7 +65,7 @@ pub(super) fn postgres_with_files(
         return Err(InvalidLedgerUrl::NoRoots);
     }
     let builder = rustls::ClientConfig::builder_with_provider(crypto_provider());
-    // The provider can be one that the program has put together.
+    // A provider that the program has assembled may support neither TLS 1.2 nor TLS 1.3.
     let builder = builder.with_safe_default_protocol_versions().map_err(|_| InvalidLedgerUrl::NoVersion)?;
     let builder = builder.with_root_certificates(store);
     let config = match &files.client {
@@ -78,8 +78,8 @@ pub(super) fn postgres_with_files(
     Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
 }
 
-/// Reads the certificate that this process shows to the server, and checks that the key is that of the certificate. Returns the texts of
-/// the certificate and of the key, and both together. The errors do not show the key.
+/// Reads the certificate that this process sends to the server, and its private key, and checks that they belong together. Returns the
+/// text of each file, and the parsed pair. The errors do not show the key.
 fn read_client(files: &ClientFiles) -> Result<(Vec<u8>, Vec<u8>, CertifiedKey), InvalidLedgerUrl> {
     let (certificate, chain) = read_certificates("sslcert", &files.certificate)?;
     let unusable_key = |problem: &str| unusable("sslkey", &files.key, problem.to_owned());
@@ -99,7 +99,7 @@ fn read_client(files: &ClientFiles) -> Result<(Vec<u8>, Vec<u8>, CertifiedKey), 
     Ok((certificate, key, certified))
 }
 
-/// Reads a file with certificates. Returns its text, and its certificates.
+/// Reads a file with certificates. Returns its text, and the parsed certificates.
 fn read_certificates(
     parameter: &'static str,
     file: &Path,
@@ -126,7 +126,7 @@ pub(super) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
     matches!(find_tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
 }
 
-/// Returns `true` if the server has ended a connection because of the certificate of this process, or because it shows none.
+/// Returns `true` if the server has ended a connection because it rejects the certificate of this process, or because it got none.
 pub(super) fn is_client_rejected(error: &(dyn Error + 'static)) -> bool {
     let Some(rustls::Error::AlertReceived(alert)) = find_tls_error(error) else { return false };
     matches!(
@@ -142,14 +142,14 @@ pub(super) fn is_client_rejected(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
-/// Returns the error of TLS that a connection has failed with.
+/// Returns the TLS error because of which a connection has failed.
 fn find_tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         // The client of Redis wraps its cause in this way.
         let wrapped = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
         let error: &(dyn Error + 'static) = wrapped.map_or(error, |wrapped| &**wrapped);
-        // `source` skips the error that an I/O error is made of.
+        // The `source` of an I/O error is not the error that it wraps, but the source of that error.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if tls.is_some() {

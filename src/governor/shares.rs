@@ -46,7 +46,7 @@ impl Shares {
         let (mut opened, mut problems) = (Self::default(), Vec::new());
         for (name, share) in shares {
             let Some(gate) = gates.iter().find(|gate| gate.name() == name) else { continue };
-            match share.put_under(gate.clone(), Arc::clone(&opened.changes)) {
+            match share.attach(gate.clone(), Arc::clone(&opened.changes)) {
                 Ok(gate) => opened.leased.push(gate),
                 Err(error) => problems.push(Problem::Share { gate: name, reason: format!("{error:?}") }),
             }

@@ -1,6 +1,6 @@
 //! Adapters to other crates: metrics, tracing and tower middleware.
 //!
-//! Each module has a feature of its own. A feature adds API and changes no existing behaviour.
+//! Each module is behind the feature of its name. A feature adds API and changes no existing behaviour.
 //!
 //! - `metrics` exports gates, pools and probes to a recorder of the `metrics` facade, for example a Prometheus exporter:
 #![cfg_attr(feature = "metrics", doc = "  [`metrics::Metrics`].")]

@@ -62,7 +62,7 @@ impl Observation {
         ObservedPermit::Plain(permit)
     }
 
-    /// As [`hold`](Self::hold), for a permit of a gate that shares its limit with other processes.
+    /// As [`hold`](Self::hold), for a permit of a shared gate.
     #[cfg(all(feature = "fleet", feature = "tower"))]
     #[cfg_attr(
         not(feature = "metrics"),
@@ -94,8 +94,8 @@ pub enum ObservedPermit {
 }
 
 impl ObservedPermit {
-    /// Returns the permit of the gate in this process. If that shares its limit with other processes, the gate must not be used for
-    /// further requests.
+    /// Returns the permit of the gate in this process. If this permit is one of a shared gate, its local gate must not be used for
+    /// further requests, which would not check the lease.
     pub(super) fn local(&self) -> &OwnedPermit {
         match self {
             Self::Plain(permit) => permit,
@@ -108,7 +108,7 @@ impl ObservedPermit {
         }
     }
 
-    /// Returns the permit if its gate shares its limit with other processes.
+    /// Returns the permit if it is one of a shared gate.
     #[cfg(all(feature = "fleet", feature = "tower"))]
     pub(super) fn shared(&self) -> Option<&SharedPermit> {
         match self {

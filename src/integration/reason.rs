@@ -56,7 +56,7 @@ pub(super) const fn of_try_acquire(error: &TryAcquireError) -> &'static str {
     }
 }
 
-/// Without permits from the ledger.
+/// A shared gate has no permits from its ledger.
 #[cfg(any(feature = "metrics", all(feature = "fleet", any(feature = "tower", feature = "tracing"))))]
 pub(super) const UNLEASED: &str = "unleased";
 

@@ -8,7 +8,7 @@
 //!
 //! Cores are the whole CPUs that the scheduler lets the process run on. Affinity and cgroup quota are included. Unknown
 //! cores count as 2. Descriptors are the soft limit of `RLIMIT_NOFILE`. If there is no limit, or it cannot be read, the
-//! clamp is skipped.
+//! step `at most` is skipped.
 //!
 //! [`CapsuleRuntimeLimits`] holds the three numbers, resolved once, and [`CapsuleRuntimeLimits::gates`] creates three gates
 //! with them. [`CapsuleRuntimeLimits::governor`] builds three gates that follow the host.

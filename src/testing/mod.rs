@@ -44,8 +44,8 @@ use crate::jitter;
 use crate::plan::{Measurement, Reading, Resource, Source};
 use crate::probe::{ProbeError, ResourceProbe, async_trait};
 
-/// Makes the jitter of everything that runs on this thread reproducible: of the backoff and the lifetimes of a pool, and of the
-/// periods of the background refresh.
+/// Makes the jitter of all code on this thread reproducible, such as that of the backoff and the lifetimes of a pool, and of the periods
+/// of the background refresh.
 ///
 /// Jitter is random by default, so a test that replays a seed of its own must seed the jitter, too. Each call restarts the
 /// sequence. The threads of a multi-threaded runtime are not affected.
@@ -159,7 +159,7 @@ impl ResourceProbe for MockProbe {
         self.resource
     }
 
-    /// Returns, fails, hangs or panics, as the test set it last.
+    /// Returns, fails, hangs or panics: the outcome that the test has set last.
     ///
     /// # Cancel safety
     ///

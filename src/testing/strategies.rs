@@ -161,8 +161,8 @@ pub fn gate_spec(operands: impl IntoIterator<Item = Operand>) -> impl Strategy<V
 /// Generates a plan of one to six gates over `cpu`, `fd` and `memory`, declared in any order. Some of the gates read the
 /// limits of others.
 ///
-/// Some gates are within others, with or without a weight, up to 4 levels deep. The gates of each level may have keys. A formula
-/// that reads another gate and a parent are independent of each other. A child may be declared before its parent.
+/// Some gates are within others, with or without a weight, up to 4 levels deep. The gates of each level may have keys. The gates that a
+/// formula reads are independent of the parent of its gate. A child may be declared before its parent.
 #[expect(clippy::missing_panics_doc, reason = "the drafts always give a valid plan")]
 pub fn plan() -> impl Strategy<Value = Plan> {
     let gates = vec((gate_draft(), child_draft(), any::<u8>()), 1..=6);
@@ -444,13 +444,13 @@ fn gate_draft() -> impl Strategy<Value = GateDraft> {
             shed,
             policy,
             keys,
-            // A longer name has no feedback.
+            // A gate with a longer name cannot be adaptive: the name of its resource `feedback.<gate>` would be too long.
             adaptive: adaptive.filter(|_| Resource::feedback(name).is_some()),
         })
         .sboxed()
 }
 
-/// How a limit follows outcomes: by one of the built-in rules.
+/// Generates an adaptive limit, with one of the built-in rules.
 fn adaptive() -> impl Strategy<Value = Adaptive> {
     let healthy = (1_u64..=10_000).prop_map(|millis| Adaptive::aimd(Duration::from_millis(millis)));
     let rule = prop_oneof![Just(Adaptive::latency()), Just(Adaptive::arc()), healthy];

@@ -50,7 +50,7 @@ fn decisions_replay() {
             simulate(&["--plant", "overload", "--adaptive", rule, "--for", "30s", "--history"]).arg(&history),
         );
         let printed = succeed(simulate(&["--replay"]).arg(&history));
-        assert!(printed.ends_with(" decisions, each the same again\n"), "{printed}");
+        assert!(printed.ends_with(" decisions, each reproduced\n"), "{printed}");
         let lines = fs::read_to_string(&history).unwrap().lines().count();
         assert_eq!(printed.lines().count(), lines + 1);
     }

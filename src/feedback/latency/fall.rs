@@ -1,16 +1,16 @@
-//! How latency and limit fall together: tells a queue from a server that has become slower.
+//! Compares how latency and limit fall: distinguishes a queue at the server from a server that has become slower.
 
 /// Sums for a linear regression of the latency on the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Fall {
-    /// The limit at which it began.
+    /// The limit at which the fall began.
     pub(super) from: f64,
     windows: f64,
     limits: f64,
     latencies: f64,
     squares: f64,
     products: f64,
-    /// The mean throughput of the windows at the first limits.
+    /// The mean throughput of the first windows: those with at least 0.8 of the limit `from`.
     pub(super) throughput: f64,
     first_windows: f64,
 }
@@ -44,7 +44,8 @@ impl Fall {
         if self.windows > 0.0 { self.latencies / self.windows } else { 0.0 }
     }
 
-    /// Returns by how many percent the latency changes if the limit changes by one percent: 1 for a queue, 0 without one.
+    /// Returns by how many percent the latency changes if the limit changes by one percent: 1 for a queue, 0 without a queue. Returns 1
+    /// if the limit has not changed yet.
     pub(super) fn elasticity(&self) -> f64 {
         let variance = self.squares * self.windows - self.limits * self.limits;
         let covariance = self.products * self.windows - self.limits * self.latencies;

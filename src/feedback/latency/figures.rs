@@ -2,7 +2,7 @@
 
 use crate::feedback::window::Observed;
 
-/// Returns `k`: the step of a limit, which grows with its logarithm.
+/// Returns `k`: the step of a limit, from 1 to 3, which grows with the logarithm of the limit.
 pub(super) fn step_of(limit: f64) -> f64 {
     if limit >= 1000.0 {
         3.0
@@ -13,7 +13,8 @@ pub(super) fn step_of(limit: f64) -> f64 {
     }
 }
 
-/// Returns the longest queue that does not count as congestion: 14 % of the limit. Less would be within the noise of the latency.
+/// Returns the longest queue that does not count as congestion: 14 % of the limit. A smaller share would be within the noise of the
+/// latency.
 pub(super) fn most_queue(limit: f64) -> f64 {
     0.14 * limit
 }
@@ -34,7 +35,7 @@ pub(super) fn average(numbers: impl Iterator<Item = f64>) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// Returns the middle of numbers; 0 without numbers.
+/// Returns the median of numbers, the upper one of two; 0 without numbers.
 pub(super) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_unstable_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or_default()

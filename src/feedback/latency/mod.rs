@@ -19,39 +19,42 @@ use phase::Phase;
 ///
 /// The latency without a queue is the *baseline* `b`. By Little's law, of `n` requests in flight with a latency of `r`,
 /// `n·(1 − b/r)` wait at the server. The rule keeps this queue between 7 % and 14 % of the limit, in steps of
-/// `k = max(1, ⌊log₁₀ limit⌋)`:
+/// `k = ⌊log₁₀ limit⌋`, but at least 1 and at most 3:
 ///
-/// - a longer queue lowers the limit, window by window until it is short: by `k`, or to 0.9 of its value if more than a
-///   quarter waits;
-/// - a shorter queue raises the limit by `k`, if the limit was reached. After three such windows in a row it grows by an eighth.
+/// - A longer queue lowers the limit, window by window, until the queue is short: by `k`, or to 0.9 of its value if more than a
+///   quarter of the limit waits.
+/// - A shorter queue raises the limit by `k`, if the limit was reached. After three such windows in a row the limit grows by an
+///   eighth, and by at least `2k`.
 ///
-/// The latency of a window is its mean, in which no sample counts as more than the 90th percentile: Little's law holds for means, and
-/// a few slow answers do not move it. It must agree with the smoothed latency: the median of the last five windows,
-/// exponentially weighted with α = 0.3.
+/// The latency of a window is its mean, where each sample above the 90th percentile counts as the 90th percentile. Little's law holds
+/// for means, and a few slow answers do not move this one. A decision needs the same result for the smoothed latency: the median of
+/// the last five windows, exponentially weighted with α = 0.3.
 ///
-/// **Start.** The limit doubles each window while the throughput follows by at least 30 %. A second window confirms that it does not.
+/// **Start.** The limit doubles each window while the throughput grows by at least 30 % of the growth of the limit. If it does not, a
+/// second window at the same limit must confirm that. A limit of which less than half is in flight grows by `k` instead.
 ///
-/// **Baseline.** It is learnt in windows in which the limit was not reached, at most 1 % up per window. A server that is
-/// always busy has no such windows. So after slow start, and after 100 busy windows, the limit falls on trial, window by
-/// window, until the throughput falls (by 22 % after slow start, by 16 % later). There the latency is the baseline, and the
-/// limit returns to the number of permits that the earlier throughput needs at that latency. Later trials lower the
-/// baseline by half of the difference, or raise it by 1 %.
+/// **Baseline.** A window whose smoothed latency is below the baseline lowers the baseline by 15 % of the difference. The baseline rises
+/// only in windows in which the limit was not reached, by at most 1 % per window. A server that is always busy has no such windows, and
+/// its smoothed latency includes a queue. So after slow start, and after 100 busy windows, the limit falls on trial, window by window,
+/// until the throughput falls (by 22 % after slow start, by 16 % later). There the latency is the baseline. The limit returns to the
+/// number of permits that the earlier throughput needs at that latency, plus a tenth. Later trials lower the baseline by half of the
+/// difference, or raise it by at most 1 %.
 ///
-/// **A slower server.** If congestion has lowered the limit to 0.6 of its value, the throughput has fallen with it, and the
-/// latency has not (elasticity below 0.4 in a linear regression), then lower limits do not help: the baseline is learnt
-/// anew, and the limit returns to where the fall began. A shorter fall, to 0.85, counts if twelve windows show the same.
-/// After 30 windows at the floor, the baseline is learnt anew, too, with a slow start.
+/// **A slower server.** Lower limits do not help if three things hold: congestion has lowered the limit to 0.6 of its value, the
+/// throughput has fallen with it, and the latency has not (elasticity below 0.4 in a linear regression). Then the baseline is learnt
+/// anew, and the limit returns to where the fall began. A shorter fall, to 0.85, counts if twelve windows show the same. If the queue is
+/// still long after 30 windows at the floor, the baseline is learnt anew, too, with a slow start.
 ///
-/// **Unused limits.** After 30 windows that used less than half of the limit, it falls window by window to twice the number
-/// of permits in use, but not below the limit at the start.
+/// **Unused limits.** After 30 windows in a row that used less than half of the limit, it falls window by window to twice the peak of
+/// the permits in use, but not below the limit at the start.
 ///
-/// **Overload.** A window in which at least one in a hundred outcomes reports overload lowers the limit to 0.9 of its
-/// value, once.
+/// **Overload.** If at least one in a hundred outcomes of a window reports overload, or the host was under the pressure that counts as
+/// overload, the limit falls once, to 0.9 of its value.
 ///
-/// A window has at least 1 s and 100 samples, or 250 ms while the limit falls for congestion. Times in the numbers are in
+/// A window has at least 100 samples and lasts at least 1 s, or 250 ms while the limit falls for congestion. Times in the numbers are in
 /// milliseconds. Sources: Brakmo and Peterson 1995, "TCP Vegas"; Netflix's concurrency-limits for `k`; Little 1961, "A
 /// proof for the queuing formula L = λW"; the trial after BBR (Cardwell and others, 2016). The fractions were chosen on the
-/// plants of `tests/feedback/`.
+/// plants (simulated servers) of `tests/feedback/`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,15 +82,15 @@ pub struct Latency {
     phase: Phase,
     /// The latency without a queue in milliseconds; 0 while it is unknown.
     baseline: f64,
-    /// 1 if the baseline was seen without a queue, 0 if it was merely the first latency.
+    /// 1 if the baseline was measured without a queue, 0 if it is merely the first latency.
     confirmed: f64,
     /// The smoothed latency in milliseconds; 0 while it is unknown.
     smooth: f64,
-    /// The throughput that a trial compares with.
+    /// The throughput before the trial, with which the windows of the trial are compared.
     best: f64,
-    /// How many windows that throughput is the average of.
+    /// The number of windows of which `best` is the average.
     best_windows: f64,
-    /// How latency and limit fell together since the last event.
+    /// Latency and limit since the present congestion began.
     fall: Fall,
     /// The limit of the first window.
     start: f64,
@@ -95,17 +98,17 @@ pub struct Latency {
     busy_windows: f64,
     /// The number of windows of the trial.
     trial_windows: f64,
-    /// The number of windows in a row that wanted to grow.
+    /// The number of windows in a row in which the queue was short enough to raise the limit.
     growing: f64,
-    /// The number of windows in a row that wanted to fall below the floor.
+    /// The number of windows in a row in which the limit was reached, at the floor or below.
     at_floor: f64,
     /// The number of windows in a row that used less than half of the limit.
     unused: f64,
-    /// The last windows, newest first. A limit of 0 marks a place that is free.
+    /// The last windows, newest first. An entry with the limit 0 is empty.
     recent: [Seen; RECENT],
 }
 
-/// What is remembered of a window.
+/// The numbers of a past window that the rule remembers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Seen {
     limit: f64,
@@ -125,7 +128,7 @@ impl Latency {
         if !observed.reached {
             return Opinion::new(limit, Reason::NotReached);
         }
-        // A third of the growth of the limit must show in the throughput. A second window at the same limit confirms a failure.
+        // The throughput must grow by 30 % of the growth of the limit. If it does not, a second window at the same limit must confirm that.
         let here = self.recent.iter().take_while(|seen| (seen.limit - limit).abs() < 0.5).count();
         let throughput = average(self.recent[..here].iter().map(|seen| seen.throughput));
         let gained = match self.recent.get(here).filter(|seen| seen.limit > 0.0) {
@@ -175,12 +178,12 @@ impl Latency {
             return Opinion::new(limit, Reason::Settle);
         }
         if is_demand_low {
-            // The demand fell during the trial. The latency is one without a queue.
+            // The demand fell during the trial, so this latency is one without a queue.
             self.end_trial(as_ms(observed.center));
             return Opinion::new(limit, Reason::Settle);
         }
 
-        // A latency that is much higher comes from a new event, so it starts a new comparison.
+        // A latency that is much higher has a new cause, so it starts a new comparison.
         if latency > 1.25 * self.fall.mean_latency() {
             self.fall = Fall::from_limit(limit);
         }
@@ -194,8 +197,8 @@ impl Latency {
                 && throughput < 0.85 * self.fall.throughput;
             is_in_vain || self.at_floor >= 30.0
         } else {
-            // Four windows against the average before them: the noise of one window is as large as the fall. A latency that still
-            // falls with the limit says that the fall is noise.
+            // Four windows are compared with the average before them, because the noise of one window is as large as the fall. If the
+            // latency still falls with the limit, the fall of the throughput is noise.
             let (windows, share) = if self.phase == Phase::FirstTrial { (8.0, 0.78) } else { (5.0, 0.84) };
             let has_fallen = self.trial_windows >= windows
                 && self.best_windows >= 3.0
@@ -214,7 +217,7 @@ impl Latency {
             return Opinion::new(if is_near { limit - step_of(limit) } else { limit * 0.9 }, reason);
         }
         if is_congested {
-            // Go back to where the fall began. From the floor this is unknown, so start anew.
+            // Return to the limit at which the fall began. At the floor, that limit is too old, so the slow start begins again.
             let (back, is_floor) = (self.fall.from, self.at_floor >= 30.0);
             self.end_trial(latency);
             if is_floor {
@@ -223,7 +226,7 @@ impl Latency {
             return Opinion::new(if is_floor { limit } else { back }, Reason::Relearn);
         }
 
-        // In flight divided by throughput is the latency, free of the noise of samples.
+        // By Little's law, the limit divided by the throughput is the latency, without the noise of the samples.
         let in_server =
             average(self.newest(3).map(|seen| seen.limit / seen.throughput.max(f64::MIN_POSITIVE)));
         let supported = self.best * in_server * 1.1;
@@ -281,7 +284,7 @@ impl Latency {
         }
         self.growing = 0.0;
         if is_busy(observed, limit) && self.has_fallen_in_vain(observed, limit) {
-            // A single fall may be too short to tell. The windows after it are evidence, too.
+            // A single fall may be too short to show the difference, so the windows after it are compared, too.
             let back = self.fall.from;
             self.learn_anew(average(self.newest(RECENT).map(|seen| seen.latency)));
             return Opinion::new(back, Reason::Relearn);
@@ -289,8 +292,8 @@ impl Latency {
         Opinion::new(limit, if observed.reached { Reason::Steady } else { Reason::NotReached })
     }
 
-    /// Adds a busy window after a fall for congestion. Returns whether the fall lowered the throughput and not the latency,
-    /// over more windows than a fall has.
+    /// Adds a busy window after a fall for congestion. Returns whether the fall lowered the throughput and not the latency, over at least
+    /// twelve windows.
     fn has_fallen_in_vain(&mut self, observed: &Observed, limit: f64) -> bool {
         if self.fall.from == 0.0 || limit > 0.85 * self.fall.from {
             return false;
@@ -308,7 +311,7 @@ impl Latency {
         self.forget_windows();
     }
 
-    /// Lowers a limit that has been unused for long, so that a burst does not meet a limit from better times.
+    /// Lowers a limit that has been unused for long, so that a later burst does not get a limit that the server once could handle.
     fn lower_unused(&mut self, observed: &Observed, limit: f64) -> Option<Opinion> {
         let used = 2.0 * f64::from(observed.peak);
         self.unused = if used < limit { self.unused + 1.0 } else { 0.0 };
@@ -364,14 +367,15 @@ impl Rule for Latency {
             _ => self.try_lower(observed, limit, floor),
         });
 
-        // Learn the baseline only where neither a queue at the gate nor the decision indicates congestion.
+        // A lower smoothed latency lowers the baseline in any window. A higher latency raises it only if neither a reached limit nor the
+        // decision indicates congestion.
         let is_learnt = (self.baseline - before).abs() > 0.0;
         let is_decrease = f64::from(opinion.limit().get()) < limit;
         if !is_learnt && self.smooth < before && self.smooth > 0.0 {
             self.baseline += 0.15 * (self.smooth - before);
         } else if !is_learnt && !observed.reached && !is_decrease {
             self.baseline = latency.min(before * MOST_RISE);
-            // A server that fills up is not idle, although its limit is not reached yet.
+            // A latency counts as one without a queue only if less than half of the limit is in flight.
             if observed.mean_in_flight() < 0.5 * limit && self.recent[1].limit > 0.0 && latency < 1.1 * before
             {
                 self.confirmed = 1.0;

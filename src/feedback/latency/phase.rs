@@ -1,8 +1,9 @@
-//! What the rule does at the moment.
+//! The phases of the rule.
 
-/// What the rule does at the moment.
+/// The present phase of the rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) enum Phase {
+    /// Doubles the limit while the throughput follows.
     #[default]
     SlowStart,
     /// Keeps the queue between its bounds.
@@ -25,7 +26,7 @@ impl Phase {
         f64::from(u8::try_from(place).unwrap_or_default())
     }
 
-    /// Returns the phase of a number; slow start if there is none.
+    /// Returns the phase with this number; slow start for any other number.
     pub(super) fn of_number(number: f64) -> Self {
         let mut places = Self::ALL.into_iter().zip(0_u8..);
         let found = places.find(|(_, place)| (f64::from(*place) - number).abs() < 0.5);

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS concurrency_governor.gate (
   granted bigint NOT NULL DEFAULT 0,
   holders bigint NOT NULL DEFAULT 0,
   queued bigint NOT NULL DEFAULT 0,
-  level bigint NOT NULL DEFAULT -2, -- -1: the limit covers all wants; -2: not known
+  level bigint NOT NULL DEFAULT -2, -- -1: the limit covers all wants; -2: must be computed
   spare bigint NOT NULL DEFAULT 0,
   cells bigint[] NOT NULL DEFAULT '{}', -- the histogram of the wants: ascending wants, and the holders of each
   counts bigint[] NOT NULL DEFAULT '{}',
@@ -121,7 +121,7 @@ AS $$
     ELSE least(concurrency_governor.round_wants(wants), CASE WHEN spare > 0 THEN level + 1 ELSE level END) END
 $$;
 
--- Returns the row of a gate, locked, after it has created it if it does not exist.
+-- Locks the row of a gate, and returns it. Creates the row if it does not exist.
 CREATE OR REPLACE FUNCTION concurrency_governor.lock_gate(gate_name text) RETURNS concurrency_governor.gate LANGUAGE plpgsql AS $$
 DECLARE
   g concurrency_governor.gate;
@@ -234,7 +234,8 @@ BEGIN
   entry.position := g.exchanges;
   g.granted := g.granted + entry.granted;
 
-  -- Reserve the room for the holders that have been short of permits for longest. This holder's row has its old ticket, or none.
+  -- Reserve the available permits for the holders that have been short of permits for longest. The row of this holder has not been
+  -- updated yet, so the query skips it, and `entry` takes its place.
   FOR i IN 1..8 LOOP
     EXIT WHEN is_learning OR g.queued = 0;
     room := greatest(0, g.permits - g.granted);
@@ -309,7 +310,7 @@ DECLARE
   g concurrency_governor.gate := concurrency_governor.lock_gate(gate_name);
   new_version bigint := greatest(g.version + 1, now_ms);
 BEGIN
-  -- The level follows from the limit, so it is not known now.
+  -- The level follows from the limit, so it must be computed again.
   UPDATE concurrency_governor.gate SET permits = new_limit, version = new_version, set_by = new_set_by, level = -2
     WHERE name = gate_name;
   RETURN new_version;

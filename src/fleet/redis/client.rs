@@ -1,4 +1,4 @@
-//! Connections of the client, and its errors.
+//! The timeouts and the errors of the client of Redis.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisError};
 
 use crate::fleet::ledger::LedgerError;
 
-/// Returns the times after which a connection has failed.
+/// Returns the timeouts for opening a connection and for each response.
 pub(super) fn connection_config() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(Some(TIMEOUT))
 }
 
-/// The time after which a call has failed.
+/// The time after which opening a connection, or a call, fails.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn engine_error(error: RedisError) -> LedgerError {

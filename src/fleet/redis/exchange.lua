@@ -50,8 +50,8 @@ local function pack_entry(entry)
   return cmsgpack.pack(entry.granted, entry.reserved, entry.wants, entry.seq, entry.expiry, entry.grown, entry.ticket)
 end
 
--- Doubly linked lists. The ends are in `m`. What the first entry has as the one before it, and the last as the one after it, does not
--- count, so a move from the head to the end writes two fields.
+-- Doubly linked lists. The ends are in `m`. The link before the first entry and the link after the last entry are ignored and may be
+-- outdated, so a move from the head to the end writes two fields.
 local by_age = { before = 'p:', after = 'n:', first = '', last = '' }
 local queue = { before = 'q:', after = 'w:', first = '', last = '' }
 
@@ -111,7 +111,7 @@ elseif clock < learning_until then
 end
 local is_learning = clock < learning_until
 
--- A level of -1 says that the limit covers all wants, and -2 that the level is not known.
+-- A level of -1 means that the limit covers all wants, and -2 that the level must be computed.
 if limit == 0 or offered_version > version then
   limit, version, level = offered_limit, offered_version, -2
 end
@@ -131,7 +131,7 @@ local function round(number)
   return number - number % unit
 end
 
--- Adds holders to a cell, or takes some away. A cell without holders does not exist, and neither does one of the wants 0.
+-- Adds `change` to the number of holders of a cell. A cell without holders is removed. The wants 0 have no cell.
 local function change_cell(number, change)
   if number == 0 then return end
   local at = 1
@@ -265,7 +265,7 @@ for _, field in ipairs(changed) do
     removals[#removals + 1] = field
   end
 end
--- The holder itself can be among those that were dropped, so its entry is written last.
+-- This holder can be among the holders that were dropped, so its entry is written after the removals.
 if #removals > 0 then redis.call('HDEL', key, unpack(removals)) end
 redis.call('HSET', key, 'm', cmsgpack.pack(1, epoch, server, clock, learning_until, span, guard, limit, version, exchanges, granted,
   holders, level, spare, run, by_age.first, by_age.last, queue.first, queue.last), own_entry, pack_entry(entry), unpack(puts))

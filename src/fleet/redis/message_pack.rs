@@ -9,7 +9,7 @@ pub(super) fn pack_numbers(numbers: &[u64]) -> Vec<u8> {
         if let Ok(small @ 0..=0x7f) = u8::try_from(number) {
             packed.push(small);
         } else {
-            // Shorter forms exist for some, but a few bytes save the server nothing.
+            // Some numbers have a shorter form. It would save a few bytes, and no time of the server.
             packed.push(0xcf);
             packed.extend(number.to_be_bytes());
         }
@@ -28,7 +28,7 @@ impl<'a> MessagePackReader<'a> {
         Self { rest: packed }
     }
 
-    /// Reads a whole number. Returns `None` if the next value is none, or does not fit.
+    /// Reads a whole number. Returns `None` if the next value is not a whole number, or does not fit.
     pub(super) fn number(&mut self) -> Option<i64> {
         let [marker] = self.bytes()?;
         match marker {
@@ -55,7 +55,7 @@ impl<'a> MessagePackReader<'a> {
         Some(numbers)
     }
 
-    /// Reads a text. Returns `None` if the next value is none.
+    /// Reads a text. Returns `None` if the next value is not a text.
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let [marker] = self.bytes()?;
         let length = match marker {
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!((reader.unsigned_numbers(), reader.is_at_end()), (Some(numbers), true));
     }
 
-    /// Texts of every length are read, and values behind them.
+    /// Texts of every length are read, and the values after them.
     #[test]
     fn texts_of_every_length_are_read() {
         for (head, length) in [

@@ -11,7 +11,7 @@ use crate::fleet::ledger::LedgerError;
 pub(super) struct Sentinels {
     servers: Vec<Client>,
     primary: String,
-    /// The sentinel that has answered last. It is asked first.
+    /// The sentinel that has answered last. It is queried first.
     answered: AtomicUsize,
 }
 
@@ -28,17 +28,17 @@ impl Sentinels {
         Ok(Self { servers, primary: primary.to_owned(), answered: AtomicUsize::new(0) })
     }
 
-    /// Returns the connection info of the server that is the primary now, as the first sentinel says that answers. All but the address
-    /// is that of `settings`.
+    /// Queries the sentinels in turn until one names the present primary, and returns the connection info of this server. Everything
+    /// except the address is copied from `settings`.
     pub(super) async fn find_primary(
         &self,
         settings: &ConnectionInfo,
     ) -> Result<ConnectionInfo, LedgerError> {
-        // Relaxed: it only decides who is asked first.
+        // Relaxed: the value only decides which sentinel is queried first.
         let first = self.answered.load(Ordering::Relaxed);
         let mut failure = None;
         for (at, sentinel) in self.servers.iter().enumerate().cycle().skip(first).take(self.servers.len()) {
-            match self.ask(sentinel).await {
+            match self.query(sentinel).await {
                 Ok(Some((host, port))) => {
                     self.answered.store(at, Ordering::Relaxed);
                     return Ok(settings.clone().set_addr(address_like(settings.addr(), host, port)));
@@ -52,7 +52,8 @@ impl Sentinels {
         }))
     }
 
-    async fn ask(&self, sentinel: &Client) -> Result<Option<(String, u16)>, RedisError> {
+    /// Queries one sentinel for the address of the primary. Returns `None` if the sentinel does not know the name.
+    async fn query(&self, sentinel: &Client) -> Result<Option<(String, u16)>, RedisError> {
         let mut connection =
             sentinel.get_multiplexed_async_connection_with_config(&connection_config()).await?;
         let mut question = redis::cmd("SENTINEL");
@@ -60,7 +61,7 @@ impl Sentinels {
     }
 }
 
-/// Returns the address of a server to which the connection has TLS if that of `other` has.
+/// Returns the address of a server, with the TLS settings of `other`.
 fn address_like(other: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
     match other {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => {

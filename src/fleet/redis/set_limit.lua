@@ -11,7 +11,7 @@ if packed then
   end
 end
 local version = math.max(gate[9] + 1, now)
--- The level follows from the limit, so it is not known now.
+-- The level follows from the limit, so it must be computed again.
 gate[8], gate[9], gate[13] = tonumber(ARGV[1]), version, -2
 redis.call('HSET', key, 'm', cmsgpack.pack(unpack(gate)), 'by', ARGV[2])
 return version

@@ -7,7 +7,8 @@ use crate::plan::Limit;
 
 use super::message_pack::MessagePackReader;
 
-/// Reads the state of a gate from the fields of its hash, which exchange.lua describes. Returns `None` if it has another layout.
+/// Reads the state of a gate from the fields of its hash, which exchange.lua describes. Returns `None` if the hash has another layout, or
+/// cannot be read.
 pub(super) fn read_status(fields: &HashMap<Vec<u8>, Vec<u8>>) -> Option<LedgerStatus> {
     let mut gate = MessagePackReader::new(fields.get(&b"m"[..])?);
     let [
@@ -46,7 +47,7 @@ pub(super) fn read_status(fields: &HashMap<Vec<u8>, Vec<u8>>) -> Option<LedgerSt
             expires_ms: expiry.saturating_sub(clock),
             short_since: ticket,
         });
-        // A list that leads back to itself would be a bug of the script.
+        // A cycle in the list would be a bug of the script.
         if holders.len() > fields.len() {
             return None;
         }

@@ -1,7 +1,7 @@
-//! Requests that acquire: as a future, as a blocked thread, or at once.
+//! Acquires permits as a future, by blocking the thread, or without waiting.
 //!
-//! A permit of the local gate counts only after [`SharedHandle::admit`] has read the clock. If the lease has ended by then, the request
-//! waits anew.
+//! A permit of the local gate is valid only after [`SharedHandle::admit`] has read the clock. If the lease has ended by then, the request
+//! enters the queue again.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -65,7 +65,7 @@ impl<'g> SharedOptions<'g> {
     ) -> Result<SharedPermit, SharedAcquireError> {
         let arrival = self.arrive(location)?;
         loop {
-            // The thread of the lease asks for more once the request is in the queue.
+            // Once the request is in the queue, the thread of the lease is woken, so that it requests more permits.
             let acquired = arrival.request.acquire_owned_blocking_with(|| self.core().kick());
             if let Some(permit) = self.admit(acquired, &arrival)? {
                 return Ok(permit);
@@ -79,7 +79,7 @@ impl<'g> SharedOptions<'g> {
         location: &'static Location<'static>,
     ) -> Result<SharedPermit, SharedTryError> {
         let core = self.core();
-        // The gate is closed for good, also without a lease, and no permits are needed to reject a weight of 0.
+        // A weight of 0, and a request at a closed gate, are rejected by the local gate below, also without a lease.
         if self.weight > 0 && !self.local.is_closed() && core.has_no_block() {
             self.local.count_unleased(UnleasedRejection::Try);
             core.kick();
@@ -88,8 +88,8 @@ impl<'g> SharedOptions<'g> {
         let request = self.local.request().weight(self.weight).priority(self.priority).made_at(location);
         let acquired = request.try_acquire_owned().map(|permit| self.handle.admit(permit));
         let acquired = match acquired {
-            // The end of the lease was noted just now. The policy for a ledger that cannot be reached may allow a permit.
-            Ok(None) if core.allows_no_lease() => {
+            // `admit` has just noted the end of the lease. Since then, the policy for an unreachable ledger may allow a permit.
+            Ok(None) if core.may_admit_without_lease() => {
                 request.try_acquire_owned().map(|permit| self.handle.admit(permit))
             }
             acquired => acquired,
@@ -114,7 +114,7 @@ impl<'g> SharedOptions<'g> {
         };
         loop {
             let mut acquiring = pin!(arrival.request.acquire_owned());
-            // The thread of the lease asks for more once the request is in the queue.
+            // Once the request is in the queue, the thread of the lease is woken, so that it requests more permits.
             let mut is_waiting = false;
             let acquired = poll_fn(|cx| {
                 let polled = acquiring.as_mut().poll(cx);
@@ -130,9 +130,10 @@ impl<'g> SharedOptions<'g> {
         }
     }
 
-    /// Rejects a weight that no block can have, and fixes the deadline, which counts also if a lease ends and the request waits anew.
+    /// Rejects a weight that no block can have, and computes the deadline once: it stays the same if the lease ends and the request enters
+    /// the queue again.
     fn arrive(&self, location: &'static Location<'static>) -> Result<SharedArrival<'g>, AcquireError> {
-        // A weight of 1 is never too large.
+        // A weight of 1 is never too large, so the usual request needs no bound.
         let limit = if self.weight > 1 { self.core().weight_bound_at(self.local) } else { Limit::MIN };
         if self.weight > limit.get() {
             return Err(AcquireError::TooLarge { gate: self.name(), weight: self.weight, limit });
@@ -152,8 +153,8 @@ impl<'g> SharedOptions<'g> {
         Ok(SharedArrival { request, at, deadline })
     }
 
-    /// Turns a permit of the local gate into a leased one. Returns `None` if the request must wait anew, because the lease has ended
-    /// at the moment of its admission.
+    /// Turns a permit of the local gate into a leased one. Returns `None` if the request must enter the queue again, because the lease had
+    /// ended by the time of its admission.
     fn admit(
         &self,
         acquired: Result<OwnedPermit, AcquireError>,
@@ -163,7 +164,7 @@ impl<'g> SharedOptions<'g> {
         if let Some(permit) = self.handle.admit(permit) {
             return Ok(Some(permit));
         }
-        // The gate would admit the request late if a permit were free by then.
+        // Checked here, because the local gate would admit the request after its deadline if a permit were available on arrival.
         match (arrival.at, arrival.deadline) {
             (Some(at), Some(deadline)) if Instant::now() >= deadline => {
                 let error = AcquireError::DeadlineExceeded { gate: self.name(), waited: at.elapsed() };
@@ -181,7 +182,8 @@ impl<'g> SharedOptions<'g> {
         self.local.name()
     }
 
-    /// Turns a rejection by the local gate into one of this gate. If the lease is the reason, it is counted so.
+    /// Turns a rejection by the local gate into an error of the shared gate. Counts the rejection as unleased if the missing lease is the
+    /// reason.
     fn reject(&self, error: AcquireError, arrived: Option<Instant>) -> SharedAcquireError {
         let counted_as = match &error {
             AcquireError::DeadlineExceeded { waited, .. } if waited.is_zero() => UnleasedRejection::Arrival,
@@ -194,7 +196,7 @@ impl<'g> SharedOptions<'g> {
         error
     }
 
-    /// Says why a deadline has passed: at a paused gate the lease is the reason.
+    /// Adds the reason to an error for a passed deadline: if the gate has no permits from the ledger, this is the reason.
     fn explain(&self, error: AcquireError, arrived: Option<Instant>) -> SharedAcquireError {
         let core = self.core();
         match error {
@@ -207,12 +209,12 @@ impl<'g> SharedOptions<'g> {
     }
 }
 
-/// The future of a request. Its first poll takes the fast path, so what the slow path needs is behind a box: a request that is
-/// admitted at once moves little memory and allocates none.
+/// The future of a request. Its first poll tries the fast path. The state of the slow path is in a box, so that a request that is admitted
+/// at the first poll moves little memory and allocates none.
 pub(super) struct AcquireShared<'g> {
     options: SharedOptions<'g>,
     location: &'static Location<'static>,
-    /// The slow path, once it was taken.
+    /// The slow path, if the request has taken it.
     slow: Option<BoxedAcquire<'g>>,
 }
 
@@ -226,8 +228,8 @@ impl Future for AcquireShared<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { options, location, slow } = &mut *self;
         if slow.is_none() && options.weight == 1 {
-            // Takes part in the budget of the task, as all acquiring does. Without budget, the slow path puts the request into the
-            // queue, so that it does not lose its turn and its deadline counts.
+            // Uses tokio's cooperative budget, as every future that acquires does. If the budget is exhausted, the slow path puts the
+            // request into the queue, so that the request keeps its turn and its deadline applies.
             if let Poll::Ready(budget) = coop::poll_proceed(cx) {
                 if let Some(permit) = options.local.try_acquire_fast() {
                     if let Some(permit) = options.handle.admit(permit) {
@@ -242,12 +244,12 @@ impl Future for AcquireShared<'_> {
     }
 }
 
-/// Resolves to a [`SharedPermit`]; from
-/// [`SharedRequest::acquire_owned`](super::SharedRequest::acquire_owned). It has a handle of its own, so it can be spawned.
+/// The future of [`SharedRequest::acquire_owned`](super::SharedRequest::acquire_owned), which resolves to a [`SharedPermit`]. It has a
+/// handle of its own, so it can be spawned.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future gives up its place in the queue and any permits that it was granted.
+/// Dropping the future removes the request from the queue, and releases any permits that it was granted.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct SharedAcquire {
     gate: Gate,

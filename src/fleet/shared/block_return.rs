@@ -1,35 +1,35 @@
-//! What has become of the block of a process that leaves its fleet.
+//! Whether a process that leaves its fleet has returned its block.
 
 use std::fmt;
 
 use crate::plan::GateName;
 
-/// What has become of the block of a process that [leaves](super::SharedGate::leave) its fleet.
+/// Whether a process that [leaves](super::SharedGate::leave) its fleet has returned its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockReturn {
     /// The ledger has confirmed that it has the whole block. Other processes can use it.
     Confirmed,
-    /// The deadline has passed while permits were in use, or items of a pool were live. The block is returned after the last one.
+    /// The deadline has passed while permits were in use, or items of a pool were live. The block is returned after the last of them.
     InUse {
         /// The permits in use, or the live items if there are more.
         permits: u32,
     },
-    /// The deadline has passed before the ledger has confirmed. It has the block back at the latest one span after its last exchange with
-    /// this process.
+    /// The deadline has passed before the ledger has confirmed the return. The ledger gets the block back at the latest one span after its
+    /// last exchange with this process.
     Unconfirmed {
         /// Why the last exchange with the ledger has failed, if it has.
         problem: Option<String>,
     },
 }
 
-/// A block that the ledger may still count as used by this process; from [`CloseReport`](crate::governor::CloseReport).
+/// A block that the ledger may still count as used by this process. [`CloseReport`](crate::governor::CloseReport) has a list of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreturnedBlock {
     /// The gate.
     pub gate: GateName,
-    /// Why it is not returned.
+    /// Why the block is not returned.
     pub outcome: BlockReturn,
 }
 

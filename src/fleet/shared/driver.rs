@@ -32,12 +32,12 @@ pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) ->
     Ok(())
 }
 
-/// Exchanges with the ledger until the gate ends.
+/// Makes exchanges with the ledger until the gate ends.
 async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
     loop {
-        let looked = Instant::now();
+        let round_began = Instant::now();
         core.lapse_if_due();
-        // Read first: a gate that ends after this has another turn, which returns its block.
+        // Read before `begin`: if the gate ends later, there is another round, which returns the block.
         let is_stopped = core.is_stopped();
         match core.begin() {
             NextStep::Exchange(ask) => {
@@ -49,10 +49,10 @@ async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
                 core.finish(ask.seq, answer, begun.elapsed());
             }
             NextStep::Wait(time) if !is_stopped => {
-                // An error is the usual case: there was nothing to do before the next exchange.
+                // The usual case is an error: the next exchange is due, and no handle has woken the thread before.
                 if timeout(time, core.kicked()).await.is_ok() {
-                    // Each request that begins to wait wakes the thread, and a look visits all keys of the gate.
-                    sleep(SHORTEST_LOOK.saturating_sub(looked.elapsed())).await;
+                    // Each request that begins to wait wakes the thread, and each round visits all keys of the gate.
+                    sleep(SHORTEST_ROUND.saturating_sub(round_began.elapsed())).await;
                 }
             }
             NextStep::Wait(_) => {}
@@ -63,8 +63,8 @@ async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
     }
 }
 
-/// The time after which an exchange has failed. The ledgers of this crate fail sooner.
+/// The time after which an exchange has failed. In the ledgers of this crate, each call to a server fails after 1 s.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The shortest time between two looks at the gate.
-const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+/// The shortest time between two rounds of the loop, if a handle wakes the thread.
+const SHORTEST_ROUND: Duration = Duration::from_millis(10);

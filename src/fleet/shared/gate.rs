@@ -16,11 +16,12 @@ use super::status::{SharedAcquireError, SharedStatus, SharedTryError, Unleased};
 /// A gate whose limit is a block of permits that is leased from a ledger, or a child or key of such a gate.
 /// [`Governor::shared`](crate::Governor::shared) and [`Share::open`](crate::fleet::Share::open) return it.
 ///
-/// Acquiring calls no engine: a thread of the gate renews the lease. Without a lease the gate is *paused*: requests stay in the queue, in
-/// their order, and none is admitted. A clone is another handle. The lease ends when the last handle and the last permit are dropped.
+/// Acquiring makes no call to the ledger: a thread of the gate renews the lease. Without a lease the gate is *paused*: requests stay in
+/// the queue, in their order, and none is admitted. [`Unreachable`](crate::fleet::Unreachable) has policies that admit some. A clone is
+/// another handle. The lease ends when the last handle and the last permit are dropped.
 ///
 /// Everything within the block is local: the queue with its order, children, [keys](Self::key), priorities, and rejection under
-/// overload. Between the processes of a fleet, the ledger shares by demand.
+/// overload. The ledger divides the limit among the processes of the fleet by their demand.
 #[derive(Clone)]
 pub struct SharedGate {
     handle: Arc<SharedHandle>,
@@ -34,7 +35,7 @@ impl SharedGate {
         Self { handle: Arc::new(SharedHandle::new(core)), local }
     }
 
-    /// Returns a gate of the same lease: one within its gate.
+    /// Returns a handle of a child or a key of this gate, with the same lease.
     pub(crate) fn within(&self, local: Gate) -> Self {
         Self { handle: Arc::clone(&self.handle), local }
     }
@@ -43,7 +44,8 @@ impl SharedGate {
         self.handle.core()
     }
 
-    /// Returns the gate in this process. Its permits count only after a look at the lease, so no request is made at it.
+    /// Returns the gate in this process. Its permits are valid only after [`SharedHandle::admit`] has checked the lease, so a caller must
+    /// not acquire from it directly.
     pub(crate) const fn local(&self) -> &Gate {
         &self.local
     }
@@ -53,22 +55,22 @@ impl SharedGate {
         self.core().add_items(items);
     }
 
-    /// Notes that items were dropped.
+    /// Wakes the thread of the lease after items were dropped, so that it reports them as returned.
     pub(crate) fn note_items(&self) {
         self.core().kick();
     }
 
-    /// Returns how many items may be live now: the permits of the block, or of this gate within it if those are fewer.
+    /// Returns how many items may be live now: the number of permits of the block, or the limit of this gate if that is lower.
     pub(crate) fn item_limit(&self) -> u32 {
         self.core().item_limit().min(self.local.limit().get())
     }
 
-    /// Returns the error of a gate without permits from the ledger, if it has none.
+    /// Returns an error if the gate has no permits from the ledger.
     pub(crate) fn unleased(&self) -> Option<Unleased> {
         self.lacks_permits().then(|| self.core().unleased())
     }
 
-    /// Sets the limit: for the gate of the lease the most that this process asks for.
+    /// Sets the limit. For the gate of the lease, this is the local limit.
     pub(crate) fn resize(&self, limit: Limit) -> Resize {
         if self.is_leased_gate() {
             let (resize, wake_list) = self.set_local_limit(limit);
@@ -79,7 +81,7 @@ impl SharedGate {
         }
     }
 
-    /// Closes the gate, and has its block returned once nothing is in use.
+    /// Closes the gate. Its block is returned to the ledger when no permit is in use.
     pub(crate) fn begin_leave(&self) {
         self.core().begin_leave();
     }
@@ -89,12 +91,12 @@ impl SharedGate {
         !self.core().is_leased()
     }
 
-    /// Returns the most permits that this process asks for.
+    /// Returns the local limit: the upper bound of the block that this process requests from its ledger.
     pub(crate) fn local_limit(&self) -> Limit {
         self.core().local_limit()
     }
 
-    /// Sets the most permits that this process asks for. The caller drops the list without a lock.
+    /// Sets the local limit. The caller must drop the list while it holds no lock.
     pub(crate) fn set_local_limit(&self, limit: Limit) -> (Resize, WakeList) {
         self.core().set_local_limit(limit)
     }
@@ -108,7 +110,7 @@ impl SharedGate {
     /// Returns the gate of a key, as [`Gate::key`].
     ///
     /// The cap of a key is its part of the block of this process, at least 1. So the caps of a key in all processes together are
-    /// its part of the limit of the fleet. Within the block, keys share as they do within any gate.
+    /// its part of the limit of the fleet. Keys share the block as the keys of any gate share its limit.
     ///
     /// ```
     /// use concurrency_governor::fleet::{MemoryLedger, Share};
@@ -128,7 +130,7 @@ impl SharedGate {
     ///
     /// # Panics
     ///
-    /// If the gate was created without keys; [`has_keys`](Self::has_keys) tells.
+    /// If the gate was created without keys. Check with [`has_keys`](Self::has_keys).
     #[must_use]
     #[track_caller]
     pub fn key(&self, key: impl Into<Key>) -> Self {
@@ -158,26 +160,28 @@ impl SharedGate {
         SharedRequest::new(&self.handle, &self.local)
     }
 
-    /// Waits for a permit. While the gate is paused it waits without a limit; [`request`](Self::request) sets one.
+    /// Waits for a permit. While the gate is paused, the wait has no end, unless the gate has a maximum wait. To bound it, set a deadline
+    /// by [`request`](Self::request).
     ///
     /// # Errors
     ///
-    /// [`AcquireError::Closed`](crate::gate::AcquireError::Closed) if the gate is closed.
+    /// [`SharedAcquireError`] if the gate is closed, or rejects the request because of the bound of its queue, its maximum wait, its
+    /// shedding, or its number of keys.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its place in the queue and any permit that it was granted.
+    /// Dropping the future removes the request from the queue, and releases any permit that it was granted.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send {
         self.request().acquire()
     }
 
-    /// Waits for `weight` permits, as [`acquire`](Self::acquire). The weight may be above the present block, and at most the lower one of
-    /// the limit of the fleet and the local limit.
+    /// Waits for `weight` permits, as [`acquire`](Self::acquire). The weight may be above the present block. It must be at most the limit
+    /// of the fleet and the local limit.
     ///
     /// # Errors
     ///
-    /// [`SharedAcquireError`] if the gate is closed, the weight is 0, or it is above every block.
+    /// As [`acquire`](Self::acquire), and if the weight is 0 or above one of these limits.
     ///
     /// # Cancel safety
     ///
@@ -224,7 +228,7 @@ impl SharedGate {
         self.request().weight(weight).try_acquire()
     }
 
-    /// Waits for a permit, runs the future, and returns the permit when it has ended, also if it panics or is dropped.
+    /// Waits for a permit, runs the future, and releases the permit when the future has ended, also if it panics or is dropped.
     ///
     /// # Errors
     ///
@@ -265,14 +269,15 @@ impl SharedGate {
         self.handle.admit(self.local.try_acquire_fast()?)
     }
 
-    /// Returns `true` if the gate is one of the keys of its gate.
+    /// Returns `true` if this is the gate of a key.
     #[cfg(feature = "tower")]
     pub(crate) fn is_key(&self) -> bool {
         self.local.as_key().is_some()
     }
 
-    /// Pauses the gate in this process until it is [resumed](Self::resume), as [`Gate::pause`]. It then asks its ledger only for what is in
-    /// use, and other processes get the rest. A key is not paused by itself.
+    /// Pauses the gate in this process until it is [resumed](Self::resume), as [`Gate::pause`]. While it is paused, the demand that this
+    /// process reports falls to the permits in use, so other processes can get the rest. A key cannot be paused: for a key, nothing
+    /// changes.
     pub fn pause(&self) {
         if self.is_leased_gate() {
             self.core().pause();

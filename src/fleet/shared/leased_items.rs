@@ -1,7 +1,7 @@
 //! Items that are bounded by a lease, such as those of a pool.
 
 /// Items that count as held while they are live, also while no permit is in use for them. The methods are called under the lock of the
-/// lease, so they take no lock that is held while the lease is asked for something, and run no foreign code.
+/// lease. So they must not run foreign code, nor take a lock under which the lease is called.
 pub(crate) trait LeasedItems: Send + Sync {
     /// Returns the number of live items.
     fn live(&self) -> usize;
@@ -9,6 +9,6 @@ pub(crate) trait LeasedItems: Send + Sync {
     /// Returns the number of items that should be live, also if no request waits for one.
     fn wanted(&self) -> usize;
 
-    /// Notes that more or fewer items may be live.
+    /// Notes that the number of items that may be live has changed.
     fn limit_has_changed(&self);
 }

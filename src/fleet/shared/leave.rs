@@ -7,12 +7,13 @@ use super::gate::SharedGate;
 
 impl SharedGate {
     /// Closes the gate in this process, and returns its block to the ledger once no permit is in use and no request waits. Resolves when
-    /// the ledger has confirmed that, or at the deadline.
+    /// the ledger has confirmed the return, or at the deadline.
     ///
-    /// Without it, a process that ends keeps its block in the ledger for one span. New requests are rejected, those that wait are served,
-    /// and at the deadline those that still wait are rejected. The gates within it are closed, too, and so are the pools on it: their items
-    /// count as in use. For a gate within another one, it is the gate of the lease that is closed.
-    /// [`Governor::close_all`](crate::Governor::close_all) does the same for each shared gate.
+    /// New requests are rejected, and the requests that wait are served. At the deadline, the requests that still wait are rejected. The
+    /// children and keys of the gate are closed, too, and so are the pools on it, whose items count as in use. If this gate is a child or
+    /// a key, the gate of the lease is closed. [`Governor::close_all`](crate::Governor::close_all) does the same for each shared gate.
+    ///
+    /// If a process exits without leaving, the ledger keeps its block for one span.
     ///
     /// ```
     /// use std::time::Duration;
@@ -47,7 +48,7 @@ impl SharedGate {
             core.kick();
             core.wait_until_left().await;
         };
-        // The error is one of the results: the deadline has passed.
+        // The error means that the deadline has passed. `block_return` reports that.
         let _ = timeout_at(deadline, leaving).await;
         core.gate().close();
         core.block_return()

@@ -5,14 +5,14 @@
 //! ```text
 //! leave           returns the block, and waits until the ledger has it
 //! gate            SharedGate: the handle
-//! request         SharedRequest: weights, deadlines, and what a request does once it is admitted
-//! acquire         a request as a future, as a blocked thread, or at once
+//! request         SharedRequest: weights, deadlines, and methods that run work once the request is admitted
+//! acquire         acquires as a future, by blocking the thread, or without waiting
 //! permit          SharedPermit, and the handle that keeps the lease
 //! driver          the thread that makes the exchanges
-//! core            the local gate and its lease: what handles and the thread share
-//! status          reports, and why a request is rejected
-//! block_return    what has become of the block
-//! leased_items    what a pool tells the lease
+//! core            the local gate and its lease, which the handles and the thread share
+//! status          SharedStatus, and the errors of rejected requests
+//! block_return    BlockReturn: whether a block was returned
+//! leased_items    the numbers that a pool reports to the lease
 //! ```
 
 mod leave;

@@ -1,4 +1,4 @@
-//! Permits of a shared gate, and how a local permit becomes one.
+//! Permits of a shared gate, and the check that turns a local permit into one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,9 +13,9 @@ use crate::fleet::step::Fence;
 
 /// Permits of a shared gate. Dropping it returns them.
 pub struct SharedPermit {
-    // Dropped first, so that the report of a return finds the permits returned.
+    // Dropped before `handle`, whose drop reports the release: by then, the permits must be released.
     permit: OwnedPermit,
-    /// How often a lease had ended when the permit was granted.
+    /// The number of leases of the gate that had ended when the permit was granted.
     lapses: u64,
     handle: PermitHandle,
 }
@@ -28,20 +28,22 @@ impl SharedPermit {
     }
 
     /// Returns the fence of the lease: a number that rises with each exchange of the fleet. Work can pass it to a store that rejects
-    /// lower ones. After the lease has ended, it is that of the last exchange before the end.
+    /// lower numbers. After the lease has ended, this is the fence of the last exchange before the end.
     #[must_use]
     pub fn fence(&self) -> Fence {
         self.core().fence_of(self.lapses)
     }
 
-    /// Checks that the lease has not ended since the permit was granted.
+    /// Checks that the lease has not ended since the permit was granted. A permit that [`Unreachable`](crate::fleet::Unreachable) allows
+    /// without a lease also passes.
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`] if it has. Then the work should end within the rest of its longest hold.
+    /// [`LeaseLost`] if the lease has ended. Then the work should end before it has held the permit for the
+    /// [longest hold](crate::fleet::Share::max_hold).
     pub fn check(&self) -> Result<(), LeaseLost> {
         let core = self.core();
-        if core.lapses() == self.lapses && (core.is_valid() || core.allows_no_lease()) {
+        if core.lapses() == self.lapses && (core.is_valid() || core.may_admit_without_lease()) {
             Ok(())
         } else {
             Err(LeaseLost { gate: core.gate().name() })
@@ -68,7 +70,7 @@ impl SharedPermit {
         self.permit.label(label);
     }
 
-    /// Moves `weight` permits into a permit of their own. Returns `None`, and changes nothing, if there are fewer.
+    /// Splits off `weight` permits into a new permit. Returns `None`, and changes nothing, if there are fewer.
     pub fn split(&mut self, weight: u32) -> Option<Self> {
         let permit = self.permit.split(weight)?;
         Some(Self { permit, lapses: self.lapses, handle: PermitHandle(Arc::clone(&self.handle.0)) })
@@ -124,25 +126,25 @@ impl SharedHandle {
         &self.core
     }
 
-    /// Turns a permit of the local gate into a leased one. Returns `None`, and gives the permit back, if the lease has ended: the clock
-    /// is read after the permit was taken, so a permit that counts was in use before the deadline. Without a lease, a permit counts if the
-    /// policy for a ledger that cannot be reached allows as many as are in use.
+    /// Turns a permit of the local gate into a leased one. Returns `None`, and releases the permit, if the lease has ended. The clock is
+    /// read after the permit was taken, so each permit that this method accepts was in use before the deadline. Without a lease, the
+    /// permit is accepted if the policy for an unreachable ledger allows as many permits as are in use.
     #[inline]
     pub(super) fn admit(self: &Arc<Self>, permit: OwnedPermit) -> Option<SharedPermit> {
         let core = &self.core;
-        // Acquire: read before the deadline. If a lease ends in between, the permit belongs to the one that has ended.
+        // Acquire: read before the deadline. If a lease ends in between, the permit counts as one of the ended lease.
         let lapses = core.lapses();
         // Orders the permit before the clock. `begin` has the same fence between the clock and the permits in use: so either the
         // report counts this permit, or this clock is past the deadline.
         atomic::fence(Ordering::SeqCst);
-        if core.is_valid() || core.is_free() {
+        if core.is_valid() || core.is_admitted_without_lease() {
             return Some(SharedPermit { permit, lapses, handle: PermitHandle(Arc::clone(self)) });
         }
         self.reject_late(permit);
         None
     }
 
-    /// Gives back a permit that was admitted after the end of the lease, and notes that end.
+    /// Releases a permit that was admitted after the end of the lease, and notes that the lease has ended.
     #[cold]
     #[inline(never)]
     fn reject_late(&self, permit: OwnedPermit) {

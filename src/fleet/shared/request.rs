@@ -46,8 +46,8 @@ impl<'g> SharedRequest<'g> {
         Self { options: SharedOptions::new(handle, local), location: None }
     }
 
-    /// Sets the number of permits, which are acquired at once, all or none. It may be above the present block. It is at most the lower
-    /// one of the limit of the fleet and the local limit. Default: 1.
+    /// Sets the number of permits, which are acquired together, all or none. It may be above the present block. It must be at most the
+    /// limit of the fleet and the local limit. Default: 1.
     pub const fn weight(mut self, weight: u32) -> Self {
         self.options.weight = weight;
         self
@@ -92,7 +92,7 @@ impl<'g> SharedRequest<'g> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its place in the queue and any permits that it was granted.
+    /// Dropping the future removes the request from the queue, and releases any permits that it was granted.
     #[track_caller]
     pub fn acquire(self) -> impl Future<Output = Result<SharedPermit, SharedAcquireError>> + Send {
         self.options.acquire(self.request_location())
@@ -140,7 +140,7 @@ impl<'g> SharedRequest<'g> {
         self.options.try_acquire(self.request_location())
     }
 
-    /// Waits for the permits, runs the future, and returns the permits when it has ended, also if it panics or is dropped.
+    /// Waits for the permits, runs the future, and releases the permits when the future has ended, also if it panics or is dropped.
     ///
     /// # Errors
     ///
@@ -185,8 +185,8 @@ impl<'g> SharedRequest<'g> {
         }
     }
 
-    /// Waits for the permits, and runs `work` on a thread of tokio's blocking pool. The permits return when it has ended, also if it
-    /// panics.
+    /// Waits for the permits, and runs `work` on a thread of tokio's blocking pool. The permits are released when `work` has ended, also
+    /// if it panics.
     ///
     /// # Errors
     ///
@@ -218,12 +218,12 @@ impl<'g> SharedRequest<'g> {
         }
     }
 
-    /// Returns where the request is made: unless that was noted, at the caller.
+    /// Returns the location at which the request is made: the noted one, or that of the caller.
     #[track_caller]
     fn request_location(&self) -> &'static Location<'static> {
         match self.location {
             Some(location) => location,
-            None => Location::caller(), // in a closure it would be this line
+            None => Location::caller(), // not in a closure, where it would return this line
         }
     }
 }

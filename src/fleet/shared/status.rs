@@ -1,4 +1,4 @@
-//! What a shared gate tells: its state, and why it rejects.
+//! The state of a shared gate, and the errors of its rejected requests.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ pub struct SharedStatus {
     pub in_use: u32,
     /// The requests that wait in this process.
     pub waiting: usize,
-    /// The most permits that this process asks for.
+    /// The local limit: the upper bound of the block that this process requests from its ledger.
     pub local_limit: Limit,
     /// The block: the permits that the ledger has leased to this process. 0 while there is no lease.
     pub cap: u32,
-    /// The permits that may be in use without a lease, by the [policy](crate::plan::Unreachable) for a ledger that cannot be reached.
+    /// The permits that may be in use without a lease, by the [policy](crate::plan::Unreachable) for an unreachable ledger.
     pub without_lease: u32,
     /// The state of the lease.
     pub state: LeaseState,
@@ -38,11 +38,11 @@ pub struct SharedStatus {
     pub exchanges: u64,
     /// The exchanges that have failed.
     pub failed_exchanges: u64,
-    /// How long the exchanges took that the ledger has answered.
+    /// The times that the answered exchanges took.
     pub exchange_times: Histogram,
     /// How many exchanges in a row have failed.
     pub failures: u32,
-    /// Why the last one has failed.
+    /// The error of the last exchange. `None` if the ledger has answered it.
     pub last_error: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl SharedStatus {
     }
 }
 
-/// A shared gate has no permits from its ledger.
+/// The error of a shared gate that has no permits from its ledger.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error(
@@ -74,13 +74,13 @@ pub struct Unleased {
     pub gate: GateName,
     /// The name of the gate in the ledger.
     pub name: String,
-    /// How long it has had no permits.
+    /// The time for which the gate has had no permits.
     pub paused_for: Duration,
-    /// What the lease waits for, or why the last exchange has failed.
+    /// The error of the last exchange, or why the ledger has granted no permits.
     pub reason: String,
 }
 
-/// Why a request that would wait at a shared gate was rejected.
+/// The error of a request that may wait, and that a shared gate has rejected.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedAcquireError {
@@ -119,7 +119,7 @@ impl SharedTryError {
     }
 }
 
-/// Why a request at a shared gate that would not wait was rejected.
+/// The error of a request that does not wait, and that a shared gate has rejected.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedTryError {

@@ -14,15 +14,15 @@ pub struct Ask<'a> {
     pub seq: u64,
     /// The highest epoch that the holder has seen; 0 before its first answer.
     pub epoch: u64,
-    /// The permits that the holder may have in use until its next exchange, without what this one adds.
+    /// The permits that the holder has in use, or its cap if that is higher. After a lapse, only the permits in use.
     pub held: u32,
-    /// The permits that the holder could use: those in use, and those of the requests that wait.
+    /// The demand of the holder: the permits in use, and those of the requests that wait.
     pub wants: u32,
     /// Whether the lease of the holder is still valid.
     pub claim: Claim,
-    /// The times that the holder keeps.
+    /// The times of the lease, as the holder is configured.
     pub terms: LeaseTerms,
-    /// The newest limit that the holder knows: its configured one, or one that the ledger has told it.
+    /// The newest limit that the holder knows: the one from its configuration, or a later one from an answer of the ledger.
     pub limit: LimitVersion,
 }
 
@@ -31,11 +31,11 @@ pub struct Ask<'a> {
 pub enum Claim {
     /// The holder has a valid lease, or never had one.
     Current,
-    /// The deadline has passed. What the holder reports as held are permits that are still in use.
+    /// The deadline has passed. The holder reports only the permits that are still in use.
     Lapsed,
 }
 
-/// The limit of a fleet, with the version that says which of two limits is newer.
+/// The limit of a fleet, with a version: of two limits, the one with the higher version is newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitVersion {
     /// The limit.
@@ -61,7 +61,7 @@ pub struct Grant {
     pub target: u32,
     /// The number of this exchange in the order of all exchanges of the gate, and the epoch.
     pub fence: Fence,
-    /// How long the ledger still learns, and grants nothing new. Zero if it knows all leases.
+    /// How long the ledger still learns, and grants no new permits. Zero if it knows all leases.
     pub learning: Duration,
     /// The limit of the fleet.
     pub limit: LimitVersion,
@@ -79,7 +79,7 @@ pub struct Grant {
 pub struct Fence {
     /// Rises when the ledger was restarted or has lost its state.
     pub epoch: u64,
-    /// The number of the exchange in the epoch and the epochs since the state was lost.
+    /// The number of the exchange since the state of the gate was created, or created again after a loss.
     pub seq: u64,
 }
 
@@ -107,9 +107,9 @@ pub struct LedgerServer<'a> {
 
 /// The times of a lease, in milliseconds.
 ///
-/// - `ttl`: how long a lease lasts from the moment when it was asked for.
-/// - `grace`: how long work may go on after the lease has ended. At least the longest hold of a permit.
-/// - `guard`: by how much the clock of the server may step forwards, once in the life of a lease.
+/// - `ttl`: how long a lease lasts, from the instant at which the holder sends its exchange.
+/// - `grace`: how long work may continue after the lease has ended. At least the longest hold of a permit.
+/// - `guard`: by how much one step of the server's clock, of any size, may advance the clock of the leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTerms {
     ttl: u64,
@@ -123,13 +123,13 @@ impl LeaseTerms {
     ///
     /// # Errors
     ///
-    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` is above 30 days.
+    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` plus one second is above 31 days.
     pub fn new(ttl: Duration, max_hold: Duration) -> Result<Self, TermsError> {
         let guard = ttl.checked_div(2).unwrap_or_default();
         Self::from_parts(ttl, max_hold.saturating_add(Duration::from_secs(1)), guard)
     }
 
-    /// Creates terms from their three times. Fractions of a millisecond are cut off the `ttl`, and count as whole ones elsewhere.
+    /// Creates terms from their three times. `ttl` is rounded down to whole milliseconds. The other times are rounded up.
     ///
     /// # Errors
     ///
@@ -157,13 +157,13 @@ impl LeaseTerms {
         Duration::from_millis(self.ttl)
     }
 
-    /// Returns how long work may go on after the lease has ended.
+    /// Returns how long work may continue after the lease has ended.
     #[must_use]
     pub fn grace(&self) -> Duration {
         Duration::from_millis(self.grace)
     }
 
-    /// Returns by how much the clock of the server may step forwards.
+    /// Returns by how much one step of the server's clock may advance the clock of the leases.
     #[must_use]
     pub fn guard(&self) -> Duration {
         Duration::from_millis(self.guard)
@@ -175,7 +175,8 @@ impl LeaseTerms {
         Duration::from_millis(self.span_ms())
     }
 
-    /// Returns the longest time for which a holder keeps a spare permit while others wait for one: a third of `ttl`.
+    /// Returns the longest time for which a holder keeps a permit above its equal share while other holders wait for one: a third of
+    /// `ttl`.
     #[must_use]
     pub fn turn(&self) -> Duration {
         Duration::from_millis(self.turn_ms())

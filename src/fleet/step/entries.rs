@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// What the ledger knows about one holder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HolderEntry {
-    /// The permits that the holder may have in use, as far as it was told.
+    /// The permits that count as granted to the holder: its cap, or the permits that it has reported if they are more.
     pub(super) granted: u64,
     /// Permits that are kept for the holder until its next exchange.
     pub(super) reserved: u64,
@@ -40,7 +40,7 @@ impl Entries {
         self.by_holder.get(holder)
     }
 
-    /// Returns the entry whose last exchange is the longest ago.
+    /// Returns the holder whose last exchange is the oldest.
     pub(super) fn oldest(&self) -> Option<&Arc<str>> {
         self.by_order.values().next()
     }
@@ -55,7 +55,7 @@ impl Entries {
         self.by_order.values().filter_map(|holder| Some((&**holder, self.by_holder.get(holder)?)))
     }
 
-    /// Stores an entry in both orders, in place of the one that the holder had.
+    /// Stores an entry in both orders. It replaces the previous entry of the holder.
     pub(super) fn store(&mut self, holder: &str, entry: HolderEntry) {
         let holder = self.remove(holder).map_or_else(|| holder.into(), |(holder, _)| holder);
         self.by_order.insert(entry.order, Arc::clone(&holder));
@@ -73,7 +73,7 @@ impl Entries {
         Some((holder, entry))
     }
 
-    /// Changes what is reserved for a holder, and its ticket.
+    /// Sets the permits that are reserved for a holder, and its ticket. The ticket 0 removes the holder from the queue.
     pub(super) fn reserve(&mut self, holder: &str, reserved: u64, ticket: u64) {
         if let Some(entry) = self.by_holder.get_mut(holder) {
             entry.reserved = reserved;

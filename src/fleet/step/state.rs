@@ -22,10 +22,10 @@ use super::water::{WantsHistogram, WaterLevel};
 /// let ask = |seq| Ask { holder: "a", seq, epoch: 0, held: 0, wants: 30, claim: Claim::Current, terms, limit };
 ///
 /// let mut state = LedgerState::new();
-/// // A ledger that knows nothing first learns: leases could exist that it has forgotten.
+/// // A ledger without state first learns: there may be leases that it has lost.
 /// let grant = state.exchange(&ask(1), LedgerServer { now_ms: 0, run: "r1" }).map_err(|_| "replayed")?;
 /// assert_eq!((grant.cap, grant.learning), (0, terms.span()));
-/// // The clock of the leases advances by the guard at most, so the span takes four exchanges of 5 s.
+/// // At each exchange, the clock of the leases advances by at most the guard of 5 s. So the span of 20 s takes four more exchanges.
 /// for seq in 2..6 {
 ///     let now_ms = (seq - 1) * 5000;
 ///     state.exchange(&ask(seq), LedgerServer { now_ms, run: "r1" }).map_err(|_| "replayed")?;
@@ -42,11 +42,11 @@ pub struct LedgerState {
     run: String,
     /// The server's clock at the last exchange.
     server_ms: u64,
-    /// The lease clock.
+    /// The lease clock, in milliseconds. [`advance_clock`](Self::advance_clock) derives it from the server's clock.
     clock: u64,
     /// The instant of the lease clock until which the ledger learns.
     learning_until: u64,
-    /// The longest span, and the shortest guard, that a holder has asked for.
+    /// The longest span, and the shortest guard, of all holders so far.
     span_ms: u64,
     guard_ms: u64,
     limit: Option<LimitVersion>,
@@ -72,7 +72,7 @@ impl LedgerState {
         Self::default()
     }
 
-    /// Creates the state of a gate of which it is known that no process has a lease, so that there is nothing to learn.
+    /// Creates the state of a gate for which no process can have a lease. So the ledger need not learn, and grants immediately.
     #[must_use]
     pub fn without_leases(server: LedgerServer<'_>) -> Self {
         Self {
@@ -103,19 +103,19 @@ impl LedgerState {
         let level = self.wants.level(limit.limit.get());
         let full = level.full_share(ask.wants);
 
-        // Take the holder's own part out of the sum: what remains are the others. The limit has room for the rest.
+        // Subtract the holder's own permits, so that the sum counts the other holders. `room` is what they leave of the limit.
         self.granted = self.granted.saturating_sub(entry.granted.saturating_add(entry.reserved));
         let room = u64::from(limit.limit.get()).saturating_sub(self.granted);
         let held = u64::from(ask.held);
         let mut cap = held.min(room);
         if self.is_learning() {
-            // A holder that the ledger does not know could have a lease, so no cap grows. After a lapse the ledger may have
-            // granted the permits to another holder, and does not know it now, so none are admitted.
+            // A holder that the ledger does not know could have a lease, so no cap grows. After the lapse of this holder, the ledger may
+            // have granted its permits to such a holder, so this holder may admit none.
             if ask.claim == Claim::Lapsed {
                 cap = 0;
             }
         } else {
-            // What was reserved for the holder is part of the room. The rest of its share comes from the queue.
+            // `room` includes the permits that are reserved for this holder. The holder gets the rest of its share from the queue.
             let unmet = full.saturating_sub(cap).min(room.saturating_sub(cap));
             cap = cap.saturating_add(entry.reserved.min(unmet));
             if cap >= full {
@@ -135,7 +135,7 @@ impl LedgerState {
 
         if !self.is_learning() {
             self.serve_queue(level, limit.limit);
-            // The queue has served this holder too, if it was among the first.
+            // If this holder was at the head of the queue, it has a reservation now, and receives it with this answer.
             entry = self.entries.get(ask.holder).cloned().unwrap_or(entry);
             cap = cap.saturating_add(entry.reserved);
             entry.granted = entry.granted.saturating_add(std::mem::take(&mut entry.reserved));
@@ -211,20 +211,20 @@ impl LedgerState {
             server.run.clone_into(&mut self.run);
             self.learning_until = self.clock.saturating_add(self.span_ms);
         } else if self.is_learning() {
-            // A lease that the ledger does not know may have the longer span.
+            // A lease that the ledger does not know may have this longer span.
             self.learning_until = self.learning_until.saturating_add(growth);
         }
     }
 
-    /// Returns the limit in force: the newer one of the ledger's and the holder's.
+    /// Sets the limit in force to the newer one of the ledger's and the holder's, and returns it.
     fn take_limit(&mut self, offered: LimitVersion) -> LimitVersion {
         let limit = self.limit.filter(|limit| limit.version >= offered.version).unwrap_or(offered);
         self.limit = Some(limit);
         limit
     }
 
-    /// Drops entries that have expired, oldest first. While the ledger learns, no entry expires: its holder could have renewed its
-    /// lease in a state that was lost.
+    /// Drops entries that have expired, oldest first. While the ledger learns, no entry expires: the holder could have renewed its lease
+    /// in a state that was lost.
     fn drop_expired(&mut self) {
         for _ in 0..Self::MAX_DROPPED {
             let Some(holder) = self.entries.oldest().map(Arc::clone) else { return };
@@ -239,7 +239,7 @@ impl LedgerState {
         }
     }
 
-    /// Reserves the room for the holders that have been short of permits for longest.
+    /// Reserves the available permits for the holders that have been short of permits for longest.
     fn serve_queue(&mut self, level: WaterLevel, limit: Limit) {
         for _ in 0..Self::MAX_SERVED {
             let room = u64::from(limit.get()).saturating_sub(self.granted);
@@ -254,7 +254,8 @@ impl LedgerState {
         }
     }
 
-    /// Returns the permits that a holder should have. A spare permit is kept for one turn, and longer only if no holder is short.
+    /// Returns the permits that a holder should have. A permit above the level is kept for one turn, and longer only if no holder is
+    /// short.
     fn target(&self, entry: &HolderEntry, level: WaterLevel, cap: u64, turn_ms: u64) -> u64 {
         let full = level.full_share(entry.wants);
         match level {

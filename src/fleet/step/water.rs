@@ -1,12 +1,13 @@
 //! Max-min water filling from a histogram of the wants.
 //!
-//! The fair share of a holder is what it wants, but at most the water level: the level at which the shares add up to the limit. To
-//! find the level, a histogram is enough: how many holders want how much. Its number of cells is bounded, because wants above 32
-//! are rounded down to 5 significant bits. So the level costs the same for 100 holders and for 10 000.
+//! The *wants* of a holder are its demand in permits. Its fair share is its wants, but at most the water level: the level at which the
+//! shares add up to the limit. To find the level, a histogram is enough: the number of holders for each value of wants. Its number of
+//! cells is bounded, because wants above 32 are rounded down to 5 significant bits. So finding the level costs the same for 100 holders
+//! and for 10 000.
 
 use std::collections::BTreeMap;
 
-/// How many holders want how many permits. Wants are rounded by [`round_wants`]; holders that want nothing are not in it.
+/// The number of holders for each value of wants. Wants are rounded by [`round_wants`]. Holders that want nothing are not counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WantsHistogram {
     cells: BTreeMap<u32, u64>,
@@ -37,7 +38,7 @@ impl WantsHistogram {
         let mut rest = u64::from(limit);
         let mut holders = self.cells.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
         for (&wants, &count) in &self.cells {
-            // From here on each holder wants at least `wants`. If that is too much, the level is an equal part of the rest.
+            // Each remaining holder wants at least `wants`. If the rest does not cover that, the level is an equal part of the rest.
             if u64::from(wants).saturating_mul(holders) > rest {
                 let level = rest.checked_div(holders).unwrap_or(0);
                 return WaterLevel::At { level, spare: rest.saturating_sub(level.saturating_mul(holders)) };
@@ -55,18 +56,18 @@ pub(super) enum WaterLevel {
     /// The limit covers the rounded wants of all holders.
     #[default]
     Enough,
-    /// The limit does not cover them: each holder gets at most `level`. `spare` permits are left. They are fewer than the
-    /// holders that want more than the level, and these take turns with them.
+    /// The limit does not cover the rounded wants. Each holder gets at most `level`, and `spare` permits are left over. They are fewer
+    /// than the holders that want more than the level, so these holders take turns with them.
     At {
         /// The permits of each holder that wants more.
         level: u64,
-        /// The permits that are left.
+        /// The permits that are left over.
         spare: u64,
     },
 }
 
 impl WaterLevel {
-    /// Returns the most that a holder with these wants may be granted.
+    /// Returns the largest number of permits that a holder with these wants may be granted.
     pub(super) fn full_share(self, wants: u32) -> u64 {
         match self {
             Self::Enough => wants.into(),
@@ -78,7 +79,7 @@ impl WaterLevel {
     }
 }
 
-/// Rounds wants above 32 down to 5 significant bits, so to a sixteenth at most.
+/// Rounds wants above 32 down to 5 significant bits. This lowers them by at most a sixteenth.
 pub(super) fn round_wants(wants: u32) -> u32 {
     let significant_bits = 32_u32.saturating_sub(wants.leading_zeros());
     let dropped_bits = significant_bits.saturating_sub(5);

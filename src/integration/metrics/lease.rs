@@ -11,7 +11,7 @@ use crate::gate::Histogram;
 use crate::governor::Governor;
 use crate::plan::LeaseState;
 
-/// Records the leases of all governors. `recorded` are the times of their exchanges that were recorded before.
+/// Records the leases of all governors. `recorded` has the times of their exchanges that were recorded before.
 pub(super) fn record(governors: &[Governor], recorded: &mut Vec<Histogram>) {
     let leases: Vec<SharedStatus> = governors.iter().flat_map(Governor::leases).collect();
     recorded.resize_with(leases.len(), Histogram::default);

@@ -22,9 +22,10 @@
 //! Recording adds no cost to a permit: gates and pools keep their own counters, and [`Metrics::record`] reads them. Only
 //! the hold time of a permit is measured on request, by [`Permit::timed`](crate::Permit::timed).
 //!
-//! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state`, `outcome` and `resource`. Their values are bounded by the
-//! number of gates, reasons, item states and probes; no value comes from a request. So a key of a gate is not a label:
-//! [`BUSY_KEYS`] says how many are busy, and [`Gate::busiest_keys`](crate::Gate::busiest_keys) which.
+//! [`ALL`] lists every metric. The labels are `gate`, `reason`, `state`, `stage`, `outcome` and `resource`. The values of `gate` and
+//! `resource` are the names of gates and resources, and the other labels have a fixed set of values. No value comes from a request, so a
+//! key of a gate is not a label: [`BUSY_KEYS`] has the number of busy keys, and
+//! [`Gate::busiest_keys`](crate::Gate::busiest_keys) returns the keys.
 
 mod builder;
 mod hold;
@@ -89,7 +90,7 @@ struct RecordedSet {
 #[derive(Debug, Default)]
 struct RecordedHistograms {
     gates: Vec<Histogram>,
-    /// Those of gates that were added to a governor later.
+    /// The histograms of gates that were added to a governor later.
     added: BTreeMap<GateName, Histogram>,
     pools: Vec<RecordedPoolHistograms>,
     /// The times of the exchanges, one after the other for each lease of each governor.

@@ -62,7 +62,7 @@ pub const LEASE_STATE: &str = "concurrency_governor_lease_state";
 pub const FLEET_LIMIT: &str = "concurrency_governor_fleet_limit";
 /// Exchanges with the ledger; by `gate` and `outcome`: `answered` or `failed`.
 pub const LEDGER_EXCHANGES: &str = "concurrency_governor_ledger_exchanges_total";
-/// How long the exchanges took that the ledger has answered; by `gate`.
+/// Time that the answered exchanges with the ledger took; by `gate`.
 pub const LEDGER_EXCHANGE: &str = "concurrency_governor_ledger_exchange_seconds";
 /// Wait time of the requests that were admitted after a wait; by `gate`.
 pub const WAIT: &str = "concurrency_governor_wait_seconds";
@@ -176,7 +176,8 @@ pub const ALL: [Metric; 48] = [
     Metric::new(REFRESHES_REJECTED, MetricKind::Counter, "rejected refreshes"),
 ];
 
-/// Bucket bounds in seconds for [`WAIT`], [`HOLD`], [`POOL_CREATE`] and [`POOL_WAIT`], for exporters that need them.
+/// Bucket bounds in seconds for all histograms: [`WAIT`], [`HOLD`], [`LEDGER_EXCHANGE`], [`POOL_CREATE`] and [`POOL_WAIT`]. Set them if
+/// the exporter needs bounds.
 ///
 /// They reach from 1 ms to 60 s; each bound is 2 to 2.5 times the one before. Each is also a bucket bound of the gates'
 /// own histograms, so no wait is counted in the wrong bucket.

@@ -1,4 +1,4 @@
-//! How a request of a layer asks its gate for a permit.
+//! The admission of a request of a layer by its gate.
 
 use std::future::Future;
 use std::panic::Location;
@@ -27,7 +27,7 @@ pub(super) struct LayerSettings {
 /// How long a request may wait for its permit.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WaitPolicy {
-    /// A request without a free permit is rejected.
+    /// A request that would have to wait is rejected.
     Never,
     /// As long as the gate allows.
     AsGateAllows,
@@ -35,7 +35,7 @@ pub(super) enum WaitPolicy {
     AtMost(Duration),
 }
 
-/// Where and how one request asks for its permit.
+/// The settings of the layer, the key and the priority with which one request acquires its permit.
 pub(super) struct RequestAdmission {
     pub(super) settings: Arc<LayerSettings>,
     /// The gate of the request's key. `None` if the request acquires from the gate of the layer.
@@ -43,17 +43,17 @@ pub(super) struct RequestAdmission {
     priority: Priority,
 }
 
-/// The result of asking the gate for the first time.
+/// The result of the first attempt of a request to acquire its permit.
 pub(super) enum FirstAttempt {
     Decided(Result<ObservedPermit, RejectionCause>),
     MustWait(BoxedWait),
 }
 
-/// A wait for a permit. It is boxed so that a request that is admitted at once allocates no memory for it.
+/// A wait for a permit. It is boxed, so that a request that is admitted without a wait allocates no memory for it.
 pub(super) struct BoxedWait(Pin<Box<dyn Future<Output = Result<ObservedPermit, RejectionCause>> + Send>>);
 
 impl RequestAdmission {
-    /// A classification by key must be one of a gate with keys.
+    /// Classifies the request. If `classifying` returns keys, the gate of the layer must have keys.
     pub(super) fn new<R>(
         settings: &Arc<LayerSettings>,
         classifying: &impl Classifying<R>,
@@ -63,7 +63,7 @@ impl RequestAdmission {
         Self { settings: Arc::clone(settings), key, priority: classifying.priority(request) }
     }
 
-    /// Asks the gate for a permit. A returned wait enters the queue when it is first polled. Called once.
+    /// Tries to acquire the permit without waiting. A returned wait enters the queue when it is first polled. Called at most once.
     pub(super) fn try_admit(&mut self) -> FirstAttempt {
         let LayerSettings { observation, location, .. } = *self.settings;
         let never_waits = self.never_waits();
@@ -87,12 +87,12 @@ impl RequestAdmission {
         FirstAttempt::MustWait(self.begin_wait())
     }
 
-    /// Returns a wait, which enters the queue when it is first polled. Called once.
+    /// Returns a wait, which enters the queue when it is first polled. Called at most once, because it takes the key.
     pub(super) fn begin_wait(&mut self) -> BoxedWait {
         BoxedWait(Box::pin(wait(Arc::clone(&self.settings), self.key.take(), self.priority)))
     }
 
-    /// Returns `true` if a request without a free permit is rejected.
+    /// Returns `true` if a request that would have to wait is rejected.
     pub(super) fn never_waits(&self) -> bool {
         matches!(self.settings.wait_policy, WaitPolicy::Never)
     }

@@ -1,4 +1,4 @@
-//! What a request is to its gate: its key and its priority.
+//! The classification of a request: its key and its priority.
 
 use std::fmt;
 use std::sync::Arc;

@@ -88,14 +88,15 @@ where
                                     admitted
                                 }
                                 FirstAttempt::MustWait(new_wait) => {
-                                    // The next turn of the loop polls it, which puts the request in the queue.
+                                    // The next iteration polls the wait, which puts the request in the queue.
                                     *wait = Some(new_wait);
                                     continue;
                                 }
                             },
-                            // A request that does not wait is made when the task has a budget again.
+                            // The task has used up its cooperative budget. A request that may not wait is made at the next poll, when
+                            // the task has a budget again.
                             Poll::Pending if this.admission.never_waits() => return Poll::Pending,
-                            // In the queue the request keeps its turn without budget.
+                            // Any other request enters the queue, so that it keeps its turn.
                             Poll::Pending => {
                                 *wait = Some(this.admission.begin_wait());
                                 continue;

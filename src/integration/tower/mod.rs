@@ -53,9 +53,9 @@
 //!
 //! # Blocking work in a request
 //!
-//! A service must not ask for a second permit of the gate of its own request. At a limit of 1,
-//! [`Gate::run_blocking`](crate::Gate::run_blocking) would wait for the permit that its own request holds, for ever; at a
-//! higher limit, as many requests at the same time as the limit do the same. With [`GateLayer::pass_permit`], the service
+//! A service must not acquire a second permit from the gate of its own request. At a limit of 1,
+//! [`Gate::run_blocking`](crate::Gate::run_blocking) would wait for ever for the permit that its own request holds. At a higher limit,
+//! the same happens if as many requests as the limit do this at the same time. With [`GateLayer::pass_permit`], the service
 //! finds the permit in the extensions of the request, and [`RequestPermit::run_blocking`] uses it:
 //!
 //! ```
@@ -137,9 +137,10 @@ pub struct GateLayer<H = UntilResponse, P = PermitInLayer, C = Unclassified, O =
 
 impl GateLayer {
     /// Creates a layer whose services share this gate: a [`Gate`](crate::Gate), or a `SharedGate` of the feature `fleet`. A gate that
-    /// [tracks its holders](crate::GateSpec::track_holders) names the place of this call as that of the requests.
+    /// [tracks its holders](crate::GateSpec::track_holders) records the location of this call for each request.
     ///
-    /// A shared gate that has no permits from its ledger rejects a request whose time is over with the reason `unleased`.
+    /// While a shared gate has no permits from its ledger, it rejects with the reason `unleased`: a request whose deadline passes, or one
+    /// that may not wait.
     #[track_caller]
     pub fn new(gate: impl Into<LayerGate>) -> Self {
         let settings = LayerSettings {
@@ -187,9 +188,10 @@ impl<H, C, O> GateLayer<H, PermitInLayer, C, O> {
 
 impl<H, P, C> GateLayer<H, P, C, Unobserved> {
     /// Reports the outcome of each request to the gate, whose limit may be [adaptive](crate::GateSpec::adaptive). The latency is the time
-    /// from the admission to the response of the service, whatever becomes of its body.
+    /// from the admission to the response of the service, without the time of its body.
     ///
-    /// `classify` gets the result of the service, and says what it tells about the load. A request that is dropped before has no outcome.
+    /// `classify` gets the result of the service, and returns what this result says about the load. A request that is dropped before the
+    /// result has no outcome.
     ///
     /// Put retries outside of this layer: otherwise the time of all tries counts as the latency of one.
     ///
@@ -221,11 +223,11 @@ impl<H, P, C, O> GateLayer<H, P, C, O> {
     /// Shares the gate fairly among keys, such as tenants: each request acquires from the [gate of its key](crate::Gate::key).
     ///
     /// `key_of` gets the request, and returns its key: a `String`, a `u64`, a [`Key`](crate::gate::Key), or an `Option` of these. A
-    /// request for which it returns `None` acquires from the gate itself. All such requests together share the permits as one more
-    /// key does. A text of the request has to be copied, as in the example.
+    /// request for which it returns `None` acquires from the gate itself. All such requests together get the share of one more key. A
+    /// text of the request has to be copied, as in the example.
     ///
     /// If as many keys are busy as the gate allows, a request of another key is rejected with the reason `too_many_keys`. So derive
-    /// the key from what the client has proved, such as its account, and not from what it may invent.
+    /// the key from something that the client has proved, such as its account, and not from a text that it may invent.
     ///
     /// `key_of` is called in `Service::call`, before the wait. Its first parameter needs a type. A second call of this method replaces
     /// the first.
@@ -318,7 +320,8 @@ impl<H, P, C, O> GateLayer<H, P, C, O> {
         self
     }
 
-    /// Sets the time after which rejected clients should retry. Default: 1 s. A longer time spreads the retries.
+    /// Sets the time after which rejected clients should retry. Default: 1 s. A longer time spreads the retries. At a gate that
+    /// [sheds](crate::Shed), the [time that the gate gives](crate::AcquireError::retry_after) replaces it, plus or minus up to a quarter.
     pub const fn retry_after(mut self, wait: Duration) -> Self {
         self.settings.retry_after = wait;
         self

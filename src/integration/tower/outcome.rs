@@ -1,4 +1,4 @@
-//! What the result of a service tells about its load.
+//! The classification of the result of a service: what it says about the load of the service.
 
 use std::fmt;
 use std::sync::Arc;

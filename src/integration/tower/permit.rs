@@ -47,7 +47,7 @@ impl RequestPermit {
         self.0.local().label(label);
     }
 
-    /// Returns the permit if its gate shares its limit with other processes, to check its lease.
+    /// Returns the permit if it is one of a shared gate, for example to check its lease.
     #[cfg(feature = "fleet")]
     #[must_use]
     pub fn shared(&self) -> Option<&SharedPermit> {
@@ -56,8 +56,8 @@ impl RequestPermit {
 
     /// Runs `work` under this permit on a thread of tokio's blocking pool. A panic of `work` continues in the caller.
     ///
-    /// It waits for no second permit, unlike [`Gate::run_blocking`](crate::Gate::run_blocking). The permit is in use until
-    /// `work` ends, even if the future was dropped: a thread cannot be stopped, so it counts for as long as it runs.
+    /// Unlike [`Gate::run_blocking`](crate::Gate::run_blocking), this method waits for no second permit. The permit is in use until
+    /// `work` ends, even if the future was dropped, because a running thread cannot be stopped.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl RequestPermit {
 #[derive(Debug)]
 pub enum HeldPermit {
     Own(ObservedPermit),
-    /// The service has it, too.
+    /// The layer and the service share the permit.
     Shared(RequestPermit),
 }
 

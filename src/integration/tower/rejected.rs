@@ -74,7 +74,7 @@ impl<E: fmt::Display> fmt::Display for GateError<E> {
     }
 }
 
-/// `E` need not be an `Error`, because a boxed error is none. Therefore there is no `source`: match the enum to get the
+/// `E` need not implement `Error`, because a boxed error does not. Therefore there is no `source`: match the enum to get the
 /// service's own error.
 impl<E: fmt::Debug + fmt::Display> Error for GateError<E> {}
 
@@ -134,7 +134,7 @@ impl Rejected {
             RejectionCause::SharedAcquire(SharedAcquireError::Rejected(error)) => error.retry_after(),
             _ => None,
         };
-        // Clients that get the same whole number of seconds come back together, so the hint of the gate is spread once more.
+        // Clients that get the same whole number of seconds retry together, so the hint of the gate is randomized once more.
         Self { cause, retry_after: hint.map_or(otherwise, jitter::spread) }
     }
 
@@ -160,9 +160,10 @@ impl Rejected {
         }
     }
 
-    /// Returns the reason as one word: `no_permits`, `queue_full`, `expired`, `shed`, `would_expire`, `too_many_keys` or `closed`;
-    /// also `unleased`, at a gate that shares its limit and has no permits from its ledger. The metrics use the same words, and
-    /// count a `queue_full` after a wait as `pushed_out`.
+    /// Returns the reason as one word: `no_permits`, `paused`, `queue_full`, `expired`, `shed`, `would_expire`, `too_many_keys`, `closed`,
+    /// or `unleased` at a shared gate without permits from its ledger. The error of a request that a handler makes itself can also have
+    /// the reason `too_large`, `zero_weight` or `self_wait`. The metrics use the same words, but count a `queue_full` after a wait as
+    /// `pushed_out`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match &self.cause {
@@ -187,8 +188,8 @@ impl Rejected {
     ///
     /// The text names neither the gate nor its limit, because they are internals of the server.
     ///
-    /// Each reason has the same status, also `too_many_keys`: the table of keys is full because of other clients, and not because this
-    /// one has sent too much, which is what 429 would tell it. nginx answers likewise when the memory for the keys of `limit_conn` is
+    /// Each reason has the same status, also `too_many_keys`. The status 429 would mean that this client has sent too many requests, but
+    /// the table of keys is full because of other clients. nginx also responds with 503 when the memory for the keys of `limit_conn` is
     /// exhausted.
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {

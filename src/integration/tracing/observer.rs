@@ -11,7 +11,7 @@ use crate::plan::LeaseState;
 ///
 /// | event | level | fields |
 /// |---|---|---|
-/// | a limit changed | `INFO`; `WARN` if there is debt; `DEBUG` if the rule of an adaptive gate decides | `gate`, `from`, `to`, `debt` |
+/// | a limit changed | `INFO`; `WARN` with debt; `DEBUG` if a rule chose the limit of an adaptive gate | `gate`, `from`, `to`, `debt` |
 /// | a reading changed | `INFO`; `DEBUG` for a limit that the rule of an adaptive gate has chosen | `resource`, `from`, `to` |
 /// | the rule of an adaptive gate chose another limit | `DEBUG` | `gate`, `from`, `to`, `reason` |
 /// | a rise is not confirmed yet | `DEBUG` | `resource`, `held`, `seen`, `remaining` |
@@ -43,7 +43,7 @@ impl Observer for TracingObserver {
             Event::LimitChanged { gate, from, to, debt, explanation } => {
                 let (from, to, advice) = (from.get(), to.get(), advice::for_limit(explanation));
                 if advice::is_chosen_by_feedback(explanation) {
-                    // It may change each second, and a short debt is part of that.
+                    // Such a limit may change each second, and a short debt is normal then.
                     debug!(target: TARGET, %gate, from, to, debt, "{event}: {advice}");
                 } else if *debt == 0 {
                     info!(target: TARGET, %gate, from, to, debt, "{event}: {advice}");
@@ -92,7 +92,7 @@ impl Observer for TracingObserver {
                 match to {
                     LeaseState::Draining | LeaseState::Unreachable => warn!(
                         target: TARGET, %gate, %from, %to, block,
-                        "{event}: nothing is admitted until the ledger answers; check it"
+                        "{event}: check the ledger; until it answers, only what `Share::unreachable` allows is admitted"
                     ),
                     _ => info!(target: TARGET, %gate, %from, %to, block, "{event}"),
                 }

@@ -85,7 +85,7 @@ pin_project! {
 
     impl<F> PinnedDrop for Traced<F> {
         fn drop(this: Pin<&mut Self>) {
-            // The span is taken when the future resolves, so one that is still here was cancelled.
+            // The span is taken when the future resolves, so a span that is still here belongs to a cancelled request.
             if let Some(span) = this.project().span {
                 span.record("outcome", "cancelled");
             }
@@ -142,7 +142,7 @@ impl HasReason for SharedAcquireError {
     }
 }
 
-/// Opens the span of a wait. A field that has the default is left out.
+/// Opens the span of a wait. Fields with their default value are left out.
 fn open_span(gate: Option<&Gate>, weight: u32, priority: Priority, shows_key: bool) -> Span {
     let key = gate.and_then(Gate::as_key);
     let keyed = key.is_some().then_some(true);

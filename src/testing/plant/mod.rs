@@ -1,4 +1,4 @@
-//! Servers in simulated time, to try a limit that follows outcomes before it meets real work.
+//! Servers in simulated time, to test a limit that follows outcomes before it is used for real work.
 //!
 //! A [`Plant`] is a server with its clients. Each client has a gate whose limit a [`PlantLimiter`] chooses, such as
 //! [`Feedback`] with a rule of your own. The same seed gives the same run, and no run waits for real time.

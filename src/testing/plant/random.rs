@@ -19,7 +19,7 @@ impl PlantRandom {
         (self.next() >> 11) as f64 * STEP
     }
 
-    /// Returns an index below `length`; 0 if that is 0.
+    /// Returns an index below `length`; 0 if `length` is 0.
     pub(super) fn index(&mut self, length: usize) -> usize {
         let product = u128::from(self.next()).saturating_mul(length as u128);
         usize::try_from(product >> 64).unwrap_or(0)

@@ -70,7 +70,8 @@ enum PlantEvent {
     },
     Fail(PlantWork),
     Refuse(PlantWork),
-    Look,
+    /// Happens every 100 ms.
+    Tick,
 }
 
 /// A request in the server.
@@ -101,7 +102,7 @@ struct PlantSimulation<'p, L> {
 impl<L: PlantLimiter> PlantSimulation<'_, L> {
     fn run(&mut self, length: Duration) {
         self.schedule(Duration::ZERO, PlantEvent::Arrive);
-        self.schedule(Duration::ZERO, PlantEvent::Look);
+        self.schedule(Duration::ZERO, PlantEvent::Tick);
         while let Some(Reverse(InOrder { key: now, item, .. })) = self.events.pop() {
             if now > length {
                 break;
@@ -134,7 +135,7 @@ impl<L: PlantLimiter> PlantSimulation<'_, L> {
                     self.report.rejections.push(now);
                     self.end(work, Outcome::Overload, now);
                 }
-                PlantEvent::Look => self.look(now),
+                PlantEvent::Tick => self.tick(now),
             }
         }
     }
@@ -144,9 +145,9 @@ impl<L: PlantLimiter> PlantSimulation<'_, L> {
         self.events.push(Reverse(InOrder { key: at, number: self.number, item: event }));
     }
 
-    /// Looks at all gates, as a timer does: waits may have ended, and windows too.
-    fn look(&mut self, now: Duration) {
-        self.schedule(now.saturating_add(Duration::from_millis(100)), PlantEvent::Look);
+    /// Updates all gates, as a timer does: the waits of requests, and windows, may have ended.
+    fn tick(&mut self, now: Duration) {
+        self.schedule(now.saturating_add(Duration::from_millis(100)), PlantEvent::Tick);
         for client in 0..self.gates.len() {
             self.admit(client, now);
             self.step(client, now);
@@ -156,13 +157,13 @@ impl<L: PlantLimiter> PlantSimulation<'_, L> {
         self.report.in_use.push((now, in_use));
     }
 
-    /// A request arrives at the gate of a client.
+    /// Puts a request into the queue of the gate of a client.
     fn request(&mut self, client: usize, attempts: u32, now: Duration) {
         self.gates[client].queue.push_back((now, attempts));
         self.admit(client, now);
     }
 
-    /// Admits what fits, and rejects what has waited for too long.
+    /// Admits the requests that fit, and rejects those that have waited for too long.
     fn admit(&mut self, client: usize, now: Duration) {
         while let Some((arrived, attempts)) = self.gates[client].queue.front().copied() {
             let gate = &mut self.gates[client];
@@ -200,7 +201,7 @@ impl<L: PlantLimiter> PlantSimulation<'_, L> {
         gate.limiter.record_in_flight(gate.in_use, u32::try_from(gate.queue.len()).unwrap_or(u32::MAX));
     }
 
-    /// A request comes to the workers.
+    /// Passes a request to the workers.
     fn reach(&mut self, work: PlantWork, now: Duration) {
         if self.plant.shared.is_none() {
             self.queue.push_back(work);
@@ -283,7 +284,7 @@ impl<L: PlantLimiter> PlantSimulation<'_, L> {
     }
 }
 
-/// Something in an order. Equal keys keep the order of their numbers.
+/// An item that is ordered by its key. Items with equal keys are ordered by their numbers.
 #[derive(Clone, Copy, Debug)]
 struct InOrder<K, T> {
     key: K,
@@ -335,7 +336,7 @@ impl<K: Ord, T> Ord for InOrder<K, T> {
     }
 }
 
-/// Converts seconds to a duration, rounded to nanoseconds. What is too long is 10^9 seconds.
+/// Converts seconds to a duration, rounded to nanoseconds, and at most 10^9 seconds.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or_default()
 }

@@ -10,12 +10,12 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 /// A server and its clients.
 ///
 /// It parses from a text: items with commas between them, or the name of a [standard plant](super::STANDARD_PLANTS) and then items. An item
-/// with `@20s` at its end holds from then on.
+/// with `@20s` at its end takes effect at that instant.
 ///
 /// | item | meaning | default |
 /// |---|---|---|
 /// | `workers 10` | each worker serves one request at a time; the others queue at the server | 10 |
-/// | `service exp 10ms`, `fixed 10ms`, `lognormal 1 10ms` | the time of a unit of work: exponential, constant, log-normal; the duration is the mean | `exp 10ms` |
+/// | `service exp 10ms`, `service fixed 10ms`, `service lognormal 1 10ms` | the time of a unit of work: exponential, constant, log-normal; the duration is the mean | `exp 10ms` |
 /// | `shared 0.01` | all requests share the workers, and each one above their number slows all by this fraction | not shared |
 /// | `front 20ms` | a time in front of the workers that depends on no load | none |
 /// | `most 30` | the server refuses requests above this number, and says that it is overloaded | no bound |
@@ -23,7 +23,7 @@ use crate::plan::debug_as_display::impl_debug_as_display;
 /// | `rate 2000/s` | requests per second of all clients together, a Poisson process | 1000 |
 /// | `clients 9` | the number of clients, each with a gate of its own and an equal part of the load | 1 |
 /// | `wait 50ms` | how long a request waits at its gate before it is rejected | 50 ms |
-/// | `retries 3` | how often a rejected request is tried again, after about 100 ms | 0 |
+/// | `retries 3` | how often a request that its gate has rejected is made again, after about 100 ms | 0 |
 ///
 /// ```
 /// use concurrency_governor::testing::plant::Plant;
@@ -66,7 +66,7 @@ impl ServiceSpread {
     }
 }
 
-/// A value from each of some instants on, in the order of time. The first instant is 0.
+/// A value that changes at some instants: each instant with the value from then on, in the order of time. The first instant is 0.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Schedule<T>(Vec<(Duration, T)>);
 
@@ -120,8 +120,8 @@ impl Plant {
         f64::from(self.workers.at(at)) / self.service.at(at).mean().as_secs_f64()
     }
 
-    /// Returns the lowest limit of one client with which the server completes as many requests as it can, on average: its workers, and what
-    /// is on the way to them, divided by the number of clients.
+    /// Returns the lowest limit of one client with which the server completes as many requests as it can, on average: the number of its
+    /// workers and of the requests on the way to them, divided by the number of clients.
     #[must_use]
     pub fn optimum(&self, at: Duration) -> f64 {
         let in_server = self.service.at(at).mean().saturating_add(self.front).as_secs_f64();

@@ -45,7 +45,7 @@ impl Requirement {
 }
 
 impl Comparison {
-    /// The signs. A sign that starts with another one stands before it.
+    /// The signs. A sign comes before each other sign that is its prefix.
     const SIGNS: [(&str, Self); 5] = [
         (">=", Self::AtLeast),
         ("<=", Self::AtMost),

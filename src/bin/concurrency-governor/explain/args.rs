@@ -51,9 +51,9 @@ Shared gates:
   that a process on this host can get: its local limit (from the formula) or the
   limit of the fleet, whichever is lower. The ledger is only read; no lease is
   taken. The ledger is queried if the environment variable is set or the file
-  with its URL exists. It must answer within 2 s. Otherwise the report lists
-  this as a problem, and shows everything else. The exit code is then 0, as for
-  a probe that fails. With --no-ledger, no ledger is queried. No output contains
+  with its URL exists. If it does not answer within 2 s, the report lists this
+  as a problem, and shows everything else. The exit code is then 0, as for a
+  probe that fails. With --no-ledger, no ledger is queried. No output contains
   the user or password of a URL.
 
 Readings:

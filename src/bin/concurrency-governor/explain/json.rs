@@ -81,7 +81,7 @@ fn source_value(source: &Source) -> Value {
     json!({ "path": source.path(), "level": source.level(), "raw": source.raw(), "meaning": source.meaning() })
 }
 
-/// A layer that sets queues or waits has one more key: these, by gate. Waits are in seconds.
+/// A layer that sets bounds of queues or of waits has one more key, `sets_queues`, with these settings by gate. Waits are in seconds.
 fn layer_value(layer: &OverrideLayer) -> Value {
     let sets: Map<_, _> =
         layer.settings().map(|(gate, value)| (gate.to_string(), Value::from(value))).collect();
@@ -101,8 +101,8 @@ fn layer_value(layer: &OverrideLayer) -> Value {
     value
 }
 
-/// A gate within another one has two more keys: its path, and the gate above that binds. A gate with a bound of its queue or its waits has
-/// one more, and so has an adaptive gate: its band. A shared gate has `share`: what its ledger says.
+/// A gate within another one has two more keys: `path`, and `bound_by` with the gate above whose limit is lower. A gate with a bound of its
+/// queue or its waits has `queue_bounds`. An adaptive gate has `feedback`. A shared gate has `share`: the answer of its ledger.
 fn gate_value(formula: &str, explanation: &Explanation) -> Value {
     let derivation = explanation.derivation();
     let mut value = json!({

@@ -24,7 +24,7 @@ pub(super) fn render_brief(report: &HostReport) -> String {
     answer(report).join("\n")
 }
 
-/// Renders the gates, those that are shared, and the problems, if there are any.
+/// Renders the gates, and then the shared gates and the problems if there are any.
 fn answer(report: &HostReport) -> Vec<String> {
     let title = format!("Gates of {}", output::single_line(&report.plan_name));
     let mut sections = vec![with_title(&title, gates(report))];
@@ -139,7 +139,7 @@ fn gates(report: &HostReport) -> TextTable {
     table
 }
 
-/// One row for each shared gate: the most that a process may use, and what the ledger says.
+/// One row for each shared gate: the largest number of permits that a process may use, and the answer of the ledger.
 fn shared_gates(report: &HostReport) -> TextTable {
     let mut table = TextTable::new(&[
         ("gate", Alignment::Left),

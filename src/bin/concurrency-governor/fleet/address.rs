@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{env, fmt, fs, io};
 
-/// Where the ledger is. Its environment variable is read only if neither flag is given.
+/// The origin of the URL of the ledger. The environment variable is read only if neither flag is given.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LedgerArgs {
     /// The URL of the ledger
@@ -23,7 +23,7 @@ pub(crate) struct LedgerArgs {
     pub(crate) file: Option<PathBuf>,
 }
 
-/// A URL as it was given. It is parsed when the ledger is opened, because the parser of arguments would print a wrong value.
+/// A URL as it was given. It is parsed when the ledger is opened, and not by clap, whose error would print it with its password.
 #[derive(Clone)]
 pub(crate) struct LedgerUrl(String);
 
@@ -67,7 +67,7 @@ impl fmt::Debug for LedgerUrl {
     }
 }
 
-/// There is no URL.
+/// No URL is given, or its file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AddressError {
     #[error("no ledger is given (allowed: `--ledger URL`, `--ledger-file FILE`, or a URL in {VARIABLE})")]

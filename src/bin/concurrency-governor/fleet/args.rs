@@ -58,7 +58,7 @@ fn parse_by(given: &str) -> Result<String, FleetFlagError> {
     if is_valid { Ok(given.to_owned()) } else { Err(FleetFlagError::By) }
 }
 
-/// The most bytes of the name of an operator.
+/// The largest length of the name of an operator, in bytes.
 const MAX_BY: usize = 200;
 
 /// The value of a flag is wrong. The caller puts the flag and its value in front of the message.

@@ -8,7 +8,7 @@ use super::address::{AddressError, LedgerArgs, LedgerUrl};
 use super::args::{FleetArgs, FleetCommand, FleetStatusArgs, SetLimitArgs};
 use super::render;
 
-/// Asks the ledger, and changes a limit if that is the command.
+/// Queries the ledger, and sets a limit if the command is `set-limit`.
 ///
 /// # Errors
 ///
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &FleetArgs) -> Result<String, FleetCommandError> {
             FleetCommand::SetLimit(args) => set_limit(args).await,
         }
     });
-    // A look-up of a host name that has timed out can still be under way on a thread.
+    // A look-up of a host name can still block a thread after its timeout, so the runtime does not wait for it.
     runtime.shutdown_background();
     text
 }
@@ -39,7 +39,7 @@ async fn print_status(args: &FleetStatusArgs) -> Result<String, FleetCommandErro
     }
     let mut gates = Vec::new();
     for gate in ledger.gates().await.map_err(|error| failed(&ledger, &error))? {
-        // A gate of another version does not hide the others.
+        // A gate with the layout of another version is listed with its problem, so that the other gates are shown.
         let status = match ledger.status(&gate).await {
             Err(error @ LedgerError::Unsuitable { .. }) => Err(ledger.describe(&error)),
             status => Ok(status.map_err(|error| failed(&ledger, &error))?),
@@ -87,7 +87,7 @@ fn failed(ledger: &EngineLedger, error: &LedgerError) -> FleetCommandError {
     FleetCommandError::Ledger { ledger: ledger.server().to_owned(), problem: ledger.describe(error) }
 }
 
-/// The ledger was not asked, or its answer was an error.
+/// The ledger was not queried, or its answer was an error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FleetCommandError {
     #[error(transparent)]

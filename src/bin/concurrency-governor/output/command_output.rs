@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// The text for standard output, and the answer of a command that compares.
+/// The text for standard output, and the result of a command that compares.
 #[derive(Debug)]
 pub(crate) struct CommandOutput {
     pub(crate) text: String,
@@ -14,7 +14,7 @@ impl CommandOutput {
         Self { text, is_negative: false }
     }
 
-    /// The command ran, and its answer is no: the exit code is 1.
+    /// Creates the output of a comparison that has failed: the exit code is 1.
     pub(crate) fn negative(text: String) -> Self {
         Self { text, is_negative: true }
     }

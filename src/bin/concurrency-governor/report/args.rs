@@ -94,7 +94,7 @@ impl PlanArgs {
 pub(crate) struct AdaptiveArg {
     /// `None` for the only gate of `simulate --plant`.
     pub(crate) gate: Option<GatePath>,
-    /// `None` if it does not.
+    /// `None` for `off`: the limit does not follow outcomes.
     pub(crate) adaptive: Option<Adaptive>,
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct HostReport {
     pub(crate) host: String,
     /// The gates that share their limits with other processes, in the order of the plan.
     pub(crate) shares: Vec<(GateName, ShareConfig)>,
-    /// The same gates with what their ledgers say. Empty before [`ask_ledgers`](Self::ask_ledgers).
+    /// The same gates with the answers of their ledgers. Empty before [`ask_ledgers`](Self::ask_ledgers).
     asked: Vec<SharedGateReport>,
     /// The gates to show. Empty: all of them.
     shown: Vec<GateName>,
@@ -85,7 +85,7 @@ impl HostReport {
         Ok(Self { plan_name, plan, resolution, overrides, host, shares, asked, shown, figures })
     }
 
-    /// Asks the ledgers of the shown gates, or says why not.
+    /// Queries the ledgers of the shown gates, or notes the reason for which they are not queried.
     pub(crate) fn ask_ledgers(self, policy: LedgerPolicy) -> Self {
         let is_shown = |gate: GateName| self.shows_all() || self.shown.contains(&gate);
         let shares: Vec<_> = self.shares.iter().filter(|(gate, _)| is_shown(*gate)).cloned().collect();
@@ -96,7 +96,7 @@ impl HostReport {
         Self { asked, ..self }
     }
 
-    /// Returns the shared gates that were asked for, each with the local limit.
+    /// Returns the shown shared gates, each with the local limit. Empty before [`ask_ledgers`](Self::ask_ledgers).
     pub(crate) fn shared_gates(&self) -> impl Iterator<Item = (&SharedGateReport, Limit)> {
         self.asked.iter().filter_map(|report| Some((report, self.limit_of(report.gate)?)))
     }
@@ -145,8 +145,8 @@ impl HostReport {
         gates.filter(|(spec, _)| self.shows_all() || self.shown.contains(&spec.name()))
     }
 
-    /// Returns the resources that the limits of the shown gates depend on, directly or through other gates: those that a formula
-    /// reads, and those above.
+    /// Returns the resources that the limits of the shown gates depend on, directly or through other gates: the gates that their formulas
+    /// read, and the gates that they are within.
     pub(crate) fn shown_resources(&self) -> Vec<Resource> {
         let mut resources = BTreeSet::new();
         let mut gates: Vec<GateName> = self.shown_gates().map(|(spec, _)| spec.name()).collect();
@@ -193,7 +193,7 @@ impl HostReport {
     }
 }
 
-/// Whether a command asks ledgers.
+/// Whether a command queries ledgers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LedgerPolicy {
     Ask,
@@ -311,7 +311,7 @@ fn measure(args: &InputArgs, probes: &HostProbes, plan: &Plan, resources: &[Reso
     readings
 }
 
-/// Returns the resources that the formulas of a plan read, once for each place.
+/// Returns the resources that the formulas of a plan read, with duplicates.
 fn read_resources(plan: &Plan) -> impl Iterator<Item = Resource> {
     let operands = plan.specs().iter().map(GateSpec::formula).flat_map(Formula::operands);
     operands.filter_map(|operand| match operand {

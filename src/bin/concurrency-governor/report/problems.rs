@@ -1,4 +1,4 @@
-//! What is wrong on a host, or with the settings: what an operator should look at first.
+//! The problems of a host, of the settings and of the ledgers, which an operator should check first.
 
 use concurrency_governor::plan::{Bound, Decision, Explanation, Measurement, Standing};
 use concurrency_governor::{Quantity, Reading, Resource};
@@ -38,7 +38,7 @@ impl HostReport {
     }
 }
 
-/// The reading is unknown, or only an upper bound. The notes say why.
+/// Returns a problem if the reading is unknown, or only an upper bound. The notes contain the reason.
 fn uncertainty(measurement: &Measurement) -> Option<String> {
     let because = |text: &str| match measurement.notes() {
         [] => text.to_owned(),
@@ -53,7 +53,7 @@ fn uncertainty(measurement: &Measurement) -> Option<String> {
     }
 }
 
-/// The soft limit on descriptors could be raised, and is so low that it decides a limit or is the usual default.
+/// Returns a problem if the soft limit on descriptors could be raised, and decides a limit or is not above the usual default.
 fn low_soft_limit(report: &HostReport, resource: Resource, measurement: &Measurement) -> Option<String> {
     let is_descriptors = resource == Resource::FD;
     let note = measurement.notes().iter().find(|note| is_descriptors && note.contains("may be raised"))?;
@@ -67,7 +67,7 @@ fn low_soft_limit(report: &HostReport, resource: Resource, measurement: &Measure
     (decides || is_low).then(|| format!("the soft limit is low, {soft}: {note}"))
 }
 
-/// The setting is not the limit in force, or is above what the host was found to have room for.
+/// Returns a problem if the setting is not the limit in force, or is above the derived limit.
 fn questionable_setting(explanation: &Explanation) -> Option<String> {
     let Decision::Overridden { origin, value, standing } = explanation.decision() else { return None };
     let derived = explanation.derivation().limit();
@@ -81,5 +81,5 @@ fn questionable_setting(explanation: &Explanation) -> Option<String> {
     }
 }
 
-/// The default of most systems, from the time when programs could not use more.
+/// The default of most systems. It is kept for old programs, which cannot use more.
 const USUAL_SOFT_LIMIT: u64 = 1024;

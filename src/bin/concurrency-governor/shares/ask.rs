@@ -1,4 +1,4 @@
-//! Asks the ledgers of shared gates.
+//! Queries the ledgers of shared gates.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::report::{FleetFigures, LedgerAnswer, SharedGateReport};
 
-/// Asks the ledgers of shared gates, all at the same time and each for at most [`TIMEOUT`]. It takes no lease.
+/// Queries the ledgers of shared gates, all at the same time and each for at most [`TIMEOUT`]. It takes no lease.
 pub(crate) fn ask(shares: &[(GateName, ShareConfig)]) -> Vec<SharedGateReport> {
     let mut answers: Vec<Option<LedgerAnswer>> = shares.iter().map(|_| None).collect();
     // Gates with the same URL use one connection.
@@ -47,13 +47,13 @@ pub(crate) fn ask(shares: &[(GateName, ShareConfig)]) -> Vec<SharedGateReport> {
     reports.collect()
 }
 
-/// One ledger, and the gates to ask for, each with its place in the list.
+/// One ledger, and the gates to query, each with its index in the list of all shared gates.
 struct LedgerQuestions {
     ledger: EngineLedger,
     gates: Vec<(usize, String)>,
 }
 
-/// Asks all ledgers. What has no answer in time has failed. Returns nothing if there can be no runtime.
+/// Queries all ledgers. A gate without an answer in time has failed. Returns nothing if the runtime cannot be started.
 fn ask_all(ledgers: impl Iterator<Item = LedgerQuestions>) -> Vec<(usize, LedgerAnswer)> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return Vec::new();
@@ -66,12 +66,12 @@ fn ask_all(ledgers: impl Iterator<Item = LedgerQuestions>) -> Vec<(usize, Ledger
         }
         answers
     });
-    // A look-up of a host name that has timed out can still be under way on a thread.
+    // A look-up of a host name can still block a thread after its timeout, so the runtime does not wait for it.
     runtime.shutdown_background();
     answers
 }
 
-/// Asks one ledger for its gates.
+/// Queries one ledger for its gates, one after the other.
 async fn ask_one(questions: LedgerQuestions) -> Vec<(usize, LedgerAnswer)> {
     let LedgerQuestions { ledger, gates } = questions;
     let started = Instant::now();
@@ -89,7 +89,7 @@ async fn ask_one(questions: LedgerQuestions) -> Vec<(usize, LedgerAnswer)> {
     answers
 }
 
-/// The most time for the answers: a person waits for them.
+/// The longest time for the answers of a ledger. It is short, because a user waits for them.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 const NO_RUNTIME: &str = "cannot start the runtime that queries the ledger";

@@ -1,4 +1,4 @@
-//! The gates of a plan that share their limits with other processes, with what their ledgers say.
+//! The gates of a plan that share their limits with other processes, with the answers of their ledgers.
 //!
 //! A ledger is only read. This program never takes a lease.
 
@@ -15,7 +15,7 @@ use concurrency_governor::GateName;
 #[cfg(not(any(feature = "redis", feature = "postgres")))]
 use concurrency_governor::config::ShareConfig;
 
-/// Says that this program cannot ask a ledger.
+/// Reports that this program cannot query a ledger.
 #[cfg(not(any(feature = "redis", feature = "postgres")))]
 pub(crate) fn ask(shares: &[(GateName, ShareConfig)]) -> Vec<SharedGateReport> {
     let reason = "this program was built without the features `redis` and `postgres`";

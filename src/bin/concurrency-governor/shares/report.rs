@@ -1,4 +1,4 @@
-//! A shared gate with what its ledger says, and what follows from it for a process on this host.
+//! A shared gate with the answer of its ledger, and what follows from the answer for a process on this host.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ pub(crate) struct SharedGateReport {
     pub(crate) answer: LedgerAnswer,
 }
 
-/// What came of the question to a ledger.
+/// The result of a query of a ledger.
 #[derive(Clone, Debug)]
 pub(crate) enum LedgerAnswer {
-    /// It was not asked, for this reason.
+    /// The ledger was not queried, for this reason.
     NotAsked(String),
-    /// It cannot be used, or has not answered, for this reason.
+    /// The ledger cannot be used, or has not answered, for this reason.
     #[cfg_attr(
         not(any(feature = "redis", feature = "postgres")),
-        expect(dead_code, reason = "only a program that can ask can fail")
+        expect(dead_code, reason = "only a program that can query ledgers can fail")
     )]
     Failed(String),
-    /// It has answered. With the engine and its address.
+    /// The ledger has answered: the engine with its address, and the answer.
     #[cfg_attr(
         not(any(feature = "redis", feature = "postgres")),
-        expect(dead_code, reason = "only a program that can ask has answers")
+        expect(dead_code, reason = "only a program that can query ledgers has answers")
     )]
     Known(String, FleetFigures),
 }
@@ -48,14 +48,14 @@ pub(crate) struct FleetFigures {
     /// The permits that are granted to all processes.
     pub(crate) granted: u64,
     processes: usize,
-    /// For how long the ledger still learns.
+    /// The time for which the ledger still learns.
     learning: Duration,
     epoch: u64,
     exchanges: u64,
 }
 
 impl SharedGateReport {
-    /// Reports gates whose ledgers are not asked.
+    /// Reports gates whose ledgers are not queried.
     pub(crate) fn not_asked(shares: &[(GateName, ShareConfig)], reason: &str) -> Vec<Self> {
         let report = |(gate, share): &(GateName, ShareConfig)| Self {
             gate: *gate,
@@ -65,15 +65,15 @@ impl SharedGateReport {
         shares.iter().map(report).collect()
     }
 
-    /// Returns the most permits that a process with this local limit can have in use, with what its ledger says now: the lower one of
-    /// both limits. `None` if the ledger has not answered.
+    /// Returns the largest number of permits that a process with this local limit can have in use: the limit of the fleet plus the permits
+    /// that the process reserves, but at most the local limit. `None` if the ledger has not answered.
     pub(crate) fn usable(&self, local: Limit) -> Option<u64> {
         let LedgerAnswer::Known(_, figures) = &self.answer else { return None };
         let fleet = figures.limit.map_or_else(|| self.leased_limit(), |(limit, _)| u64::from(limit.get()));
         Some(fleet.saturating_add(self.reserved()).min(local.get().into()))
     }
 
-    /// Describes what the ledger says in one word or two, and its limit: `200, ready`.
+    /// Describes the answer of the ledger in a few words: `200, ready`.
     pub(crate) fn summary(&self) -> String {
         match &self.answer {
             LedgerAnswer::NotAsked(_) => "not asked".to_owned(),
@@ -88,7 +88,7 @@ impl SharedGateReport {
         }
     }
 
-    /// Describes what the ledger says, and what it means for a process with this local limit, in lines.
+    /// Describes the answer of the ledger, and what it means for a process with this local limit, in lines.
     pub(crate) fn lines(&self, local: Limit) -> Vec<String> {
         let name = self.share.name();
         let (server, figures) = match &self.answer {
@@ -121,7 +121,7 @@ impl SharedGateReport {
         lines
     }
 
-    /// Describes the share of each process if all of them use their full share, if it is less than what one may use.
+    /// Describes the share of each process if all processes use their full share. Returns `None` if a process may not use more than that.
     fn fair_share_line(&self, figures: &FleetFigures, local: Limit) -> Option<String> {
         let (limit, _) = figures.limit?;
         let processes = u64::try_from(figures.processes).ok()?;
@@ -130,7 +130,7 @@ impl SharedGateReport {
         is_less.then(|| format!("if all {processes} processes use their full share, each gets about {share}"))
     }
 
-    /// Describes what the ledger says about the fleet, in lines. Empty if it has not answered.
+    /// Describes the fleet, as the ledger has answered, in lines. Empty if the ledger has not answered.
     pub(crate) fn fleet_lines(&self) -> Vec<String> {
         let LedgerAnswer::Known(_, figures) = &self.answer else { return Vec::new() };
         let declared = self.leased_limit();
@@ -159,7 +159,7 @@ impl SharedGateReport {
         ]
     }
 
-    /// Returns the problem of a ledger that was asked and has not answered.
+    /// Returns the problem of a ledger that was queried and has not answered.
     pub(crate) fn problem(&self) -> Option<String> {
         match &self.answer {
             LedgerAnswer::Failed(reason) => {
@@ -169,7 +169,7 @@ impl SharedGateReport {
         }
     }
 
-    /// Returns the same for programs. docs/explain.schema.json describes it.
+    /// Returns the report as JSON. docs/explain.schema.json describes it.
     pub(crate) fn value(&self, local: Limit) -> Value {
         let (server, figures, reason) = match &self.answer {
             LedgerAnswer::NotAsked(reason) | LedgerAnswer::Failed(reason) => (None, None, Some(reason)),
@@ -192,7 +192,7 @@ impl SharedGateReport {
         })
     }
 
-    /// Returns the part of the declared limit that the ledger leases: what no process has reserved.
+    /// Returns the part of the declared limit that the ledger leases: the limit without the permits that the processes reserve.
     fn leased_limit(&self) -> u64 {
         let reserved = match self.share.unreachable() {
             Unreachable::Reserved { permits, processes } => {
@@ -203,7 +203,7 @@ impl SharedGateReport {
         u64::from(self.share.limit().get()).saturating_sub(reserved)
     }
 
-    /// Returns the permits that each process has of its own.
+    /// Returns the number of permits that each process reserves.
     fn reserved(&self) -> u64 {
         match self.share.unreachable() {
             Unreachable::Reserved { permits, .. } => permits.into(),
@@ -317,7 +317,7 @@ mod tests {
                 "the limit of the fleet is below the local limit 64",
             ]
         );
-        // The ledger of a fleet that reserves has the rest, which is no other limit than that of the plan.
+        // If processes reserve permits, the ledger has the rest of the limit. This rest is not reported as a difference from the plan.
         let lines = report("reserved 2 for 15", 70, 0, 0).lines(Limit::new(128));
         assert_eq!(lines[1], "limit 70, set by ops (version 7)");
         assert_eq!(lines[4..], ["the limit of the fleet and 2 reserved are below the local limit 128"]);

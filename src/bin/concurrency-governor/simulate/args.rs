@@ -157,7 +157,7 @@ pub(crate) struct SimulateArgs {
 }
 
 impl SimulateArgs {
-    /// Returns what the clients of a comparison do.
+    /// Returns the behaviour of the clients of a comparison.
     pub(crate) fn client(&self) -> ClientBehaviour {
         ClientBehaviour {
             timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
@@ -171,8 +171,8 @@ impl SimulateArgs {
         }
     }
 
-    /// Checks what the parser of a single flag cannot know: that no name is given twice, and that a flag is not without the flag that it
-    /// belongs to.
+    /// Checks what the parser of a single flag cannot know: that no name is given twice, and that no flag is given without the flag that
+    /// it needs.
     pub(crate) fn check(&self) -> Result<(), FlagError> {
         self.input.check()?;
         self.fleet.check()?;
@@ -303,7 +303,8 @@ Plants:
   clients 9               the number of clients
   wait 50ms               a request that has waited this long at its gate is
                           rejected
-  retries 3               how often a rejected request is tried again
+  retries 3               how often a request that its gate has rejected is made
+                          again
   workers, service and rate can change: `workers 3 @20s`. The first item may be
   the name of a standard plant: overload, half-load, outage, slow-answers,
   deploy, crowd, large, fixed, spread, database, shared, retries, errors.
@@ -372,7 +373,7 @@ Columns of the report:
   limit        the limit; every limit in order, if it changed
   arrived      requests that arrived at the gate
   done         requests that got a permit and released it
-  rejected     requests without a permit: queue full, or max_wait passed
+  rejected     requests without a permit: queue full, max_wait passed, or shed
   pending      requests that held a permit or waited when the run ended
   mean use     mean number of permits in use, in percent of the limit; includes
                the permits of the gates within the gate

@@ -19,7 +19,7 @@ pub(crate) struct PlannedChange {
     pub(crate) at: Duration,
 }
 
-/// What a change changes.
+/// The effect of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChangeAction {
     /// Sets the limit of a gate, with precedence over all other settings.

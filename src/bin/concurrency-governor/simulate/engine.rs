@@ -157,7 +157,8 @@ impl Simulation {
 
     /// Converts the longest wait of a gate and the target of its shedding to the time of tokio's clock.
     ///
-    /// The shortest interval of shedding is not converted. In simulated time, the interval is always four times the target.
+    /// The shortest interval of shedding is a constant that is not converted. So in simulated time, the interval is always four times the
+    /// target.
     fn stretch_times(&self, spec: &GateSpec) -> GateSpec {
         let stretch = |time: Duration| time.saturating_mul(self.clock.scale());
         let mut stretched = *spec;

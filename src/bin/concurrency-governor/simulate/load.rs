@@ -276,8 +276,8 @@ mod tests {
         }
     }
 
-    /// A tenant is drawn with a probability in proportion to its rate. Without tenants, no random number is used up, so that runs
-    /// without tenants stay as they were.
+    /// A tenant is drawn with a probability in proportion to its rate. Without tenants, no random number is drawn, so that the results of
+    /// runs without tenants do not depend on this function.
     #[test]
     fn tenants_are_drawn_by_their_rates() {
         let tenants: Vec<Tenant> = ["a=900/s", "b=90/s", "c=10/s"].map(|text| text.parse().unwrap()).into();

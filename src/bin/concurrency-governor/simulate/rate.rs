@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::random::RandomNumbers;
 
-/// The arrivals of a simulation: a Poisson process, whose rate is another one during a burst.
+/// The arrivals of a simulation: a Poisson process with another rate during a burst.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ArrivalSchedule {
     pub(crate) rate: ArrivalRate,
@@ -16,8 +16,8 @@ pub(crate) struct ArrivalSchedule {
 impl ArrivalSchedule {
     /// Draws the time of the arrival that follows `after`.
     ///
-    /// The integral of the rate from one arrival to the next is exponential with mean 1. One random number is drawn for each
-    /// arrival, so that a run without a burst does not depend on this.
+    /// The integral of the rate from one arrival to the next is exponential with mean 1. Exactly one random number is drawn for each
+    /// arrival, as for a Poisson process with one rate.
     pub(super) fn draw_arrival(&self, after: Duration, random: &mut RandomNumbers) -> Duration {
         let mut area = random.draw_exponential();
         let mut from = after;
@@ -107,7 +107,7 @@ impl fmt::Display for ArrivalRate {
     }
 }
 
-/// A part of the time in which the rate is another one.
+/// A part of the time with another rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RateBurst {
     rate: ArrivalRate,

@@ -345,7 +345,7 @@ pub(crate) enum SimulateCommandError {
     Simulation(#[from] SimulationError),
 }
 
-/// So many that a run still ends in a time for which a user waits.
+/// The largest number of requests of a run: with more, a user would wait too long for its end.
 const MAX_REQUESTS: f64 = 5_000_000.0;
 
 /// Each tenant has a row in the report, and a record with all slices of the time.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::history::RowUpdate;
 use crate::output;
 
-/// One gate of what a process writes: `Governor::diagnose` as JSON.
+/// One gate of the file that a process writes: `Governor::diagnose` as JSON.
 struct WrittenGate {
     gate: String,
     limit: u64,

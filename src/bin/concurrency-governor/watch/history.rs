@@ -16,7 +16,7 @@ pub(crate) struct WatchHistory {
     pub(crate) readings: Vec<WatchRow>,
     /// The gates as a tree: each parent before its children, and siblings in the order of the plan.
     pub(crate) gates: Vec<WatchRow>,
-    /// The gates that share their limits, with what their ledgers say.
+    /// The gates that share their limits, with the answers of their ledgers.
     pub(crate) shared: Vec<WatchRow>,
     /// The holders of a running process, a row for each of its gates.
     pub(crate) holders: Vec<WatchRow>,
@@ -67,7 +67,7 @@ pub(super) struct RowUpdate {
     pub(super) details: String,
     pub(super) number: Option<u64>,
     pub(super) is_volatile: bool,
-    /// Why the value is as it is, if a change must say so.
+    /// The reason for the value, which the text of a change contains.
     pub(super) reason: Option<String>,
 }
 

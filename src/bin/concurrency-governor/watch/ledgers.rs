@@ -1,4 +1,4 @@
-//! What the ledgers of shared gates say, asked on a thread of its own.
+//! Queries the ledgers of shared gates on a separate thread.
 
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
@@ -11,14 +11,14 @@ use crate::output;
 use crate::report::{HostReport, LedgerPolicy};
 use crate::shares::{self, LedgerAnswer, SharedGateReport};
 
-/// Asks the ledgers now and then. A refresh never waits for an answer.
+/// Queries the ledgers at most once per [`INTERVAL`]. A refresh never waits for an answer.
 pub(super) struct LedgerPoll {
     policy: LedgerPolicy,
     /// The last answers.
     answers: Vec<SharedGateReport>,
-    /// The answers that a thread waits for.
+    /// Receives the answers of the query that is under way.
     pending: Option<Receiver<Vec<SharedGateReport>>>,
-    /// When the ledgers were last asked.
+    /// When the ledgers were last queried.
     asked: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl LedgerPoll {
         Self { policy, answers: Vec::new(), pending: None, asked: None }
     }
 
-    /// Takes the answers that have come, asks again if it is time, and returns a row for each shared gate of the report.
+    /// Takes the answers that have arrived, starts the next query if it is due, and returns a row for each shared gate of the report.
     pub(super) fn refresh(&mut self, report: &HostReport) -> Vec<RowUpdate> {
         if let Some(pending) = &self.pending {
             match pending.try_recv() {
@@ -42,13 +42,13 @@ impl LedgerPoll {
             self.asked = Some(Instant::now());
             let (sender, receiver) = mpsc::channel();
             let given = report.shares.clone();
-            // The thread ends by itself: a ledger is asked for a bounded time. After an error, the last answers stay.
+            // The thread ends by itself, because a query has a timeout. If the thread cannot be started, the last answers stay.
             let asking = thread::Builder::new().name("ledgers".to_owned());
             let started = asking.spawn(move || sender.send(shares::ask(&given)));
             self.pending = started.ok().map(|_| receiver);
         }
         let rows = report.shares.iter().map(|(gate, share)| {
-            // An answer to another declaration does not count, because the plan file may have been edited.
+            // The plan file may have been edited since the query, so an answer for another declaration is ignored.
             let known = self.answers.iter().find(|known| known.gate == *gate && known.share == *share);
             match (known, report.limit_of(*gate)) {
                 (Some(known), Some(local)) => row(known, local),
@@ -84,5 +84,5 @@ fn row(known: &SharedGateReport, local: Limit) -> RowUpdate {
     RowUpdate { details: output::single_line(&details), number, reason, ..update }
 }
 
-/// The least time between two questions. Each one reads all processes of a gate.
+/// The shortest time between two queries. Each query reads all processes of a gate.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<(), WatchCommandError> {
     }
 }
 
-/// What is observed, and what is asked for it.
+/// The state of `watch`: its arguments, the values so far, and the queries of ledgers.
 struct WatchSession<'a> {
     args: &'a WatchArgs,
     history: WatchHistory,
@@ -123,7 +123,7 @@ fn run_event_loop(
     }
 }
 
-/// What a key does.
+/// The action of a key.
 enum KeyAction {
     Quit,
     /// Returns to the shell until it continues the program.
@@ -177,7 +177,7 @@ fn is_reader_gone_after(stdout: &StdoutLock<'_>, time: Duration) -> io::Result<b
         // Rounded up, so that the loop does not spin in the last millisecond.
         let timeout = PollTimeout::try_from(left.saturating_add(Duration::from_micros(999)))
             .unwrap_or(PollTimeout::MAX);
-        // No event is asked for: the kernel always reports a pipe without a reader, and a terminal that was closed.
+        // No event is requested: the kernel always reports a pipe without a reader, and a terminal that was closed.
         match poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::empty())], timeout) {
             Ok(0) | Err(Errno::EINTR) if start.elapsed() >= time => return Ok(false),
             Ok(0) | Err(Errno::EINTR) => {}

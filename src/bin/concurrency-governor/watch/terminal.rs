@@ -34,7 +34,7 @@ impl WatchTerminal {
         Ok(terminal)
     }
 
-    /// Takes the terminal: again, after the program was suspended.
+    /// Enters raw mode and the alternate screen: at the start, and again after the program was suspended.
     pub(super) fn enter(&mut self) -> io::Result<()> {
         self.drawn = None;
         enable_raw_mode()?;
@@ -77,7 +77,7 @@ impl Drop for WatchTerminal {
     }
 }
 
-/// Gives the terminal back as it was.
+/// Leaves raw mode and the alternate screen.
 pub(super) fn restore() -> io::Result<()> {
     let result = disable_raw_mode();
     execute!(io::stdout(), LeaveAlternateScreen, Show)?;

@@ -1,13 +1,13 @@
-//! What an exchange reports and asks for.
+//! What an exchange reports and requests.
 
 use super::SharedCore;
 use super::state::{LeavePhase, SharedState};
 
 /// What the next exchange reports.
 pub(super) struct Demand {
-    /// The permits in use, or the live items if there are more, without what is reserved.
+    /// The permits in use, or the live items if there are more, less the reserved permits.
     pub(super) held: u32,
-    /// The permits that the process could use, without what is reserved.
+    /// The permits that the process could use, less the reserved permits.
     pub(super) wants: u32,
     /// Whether the exchange returns the block for good.
     pub(super) returns_all: bool,
@@ -16,7 +16,7 @@ pub(super) struct Demand {
 impl SharedCore {
     /// Returns what an exchange would report now.
     pub(super) fn demand(&self, state: &SharedState) -> Demand {
-        // First: the gate of a process that leaves is closed, so nothing more is admitted once nothing waits.
+        // Read before the permits in use: the gate of a process that leaves is closed, so once no request waits, none is admitted.
         let may_return = state.leave != LeavePhase::Staying && self.gate.waiting() == 0;
         let in_use = self.gate.in_use();
         let used = in_use.max(state.live_items());
@@ -25,17 +25,18 @@ impl SharedCore {
         Demand { held: used.saturating_sub(self.reserved()), wants, returns_all }
     }
 
-    /// Returns what this process could use: the smallest block at which as many of its permits are in use as at the most that it
-    /// can have. So it does not ask for permits that the limits of its children keep from use. It is at least 1, so that an idle
-    /// process can admit a request at once, and falls by a quarter with each exchange, because demand comes in bursts.
+    /// Returns the permits that this process could use: the smallest block at which as many permits are in use as at the largest block
+    /// that the process can have. So the process does not request permits that the limits of its children leave unused. Without reserved
+    /// permits, the result is at least 1, so that an idle process can admit a request immediately. It falls by at most a quarter per
+    /// exchange, because demand comes in bursts.
     fn wants(&self, state: &SharedState, in_use: u32) -> u32 {
-        // While an operator has paused the gate, what waits could not use permits.
+        // While a pause by `SharedGate::pause` lasts, the requests that wait could not use permits.
         let usable = if state.is_paused { in_use } else { self.gate.demand(self.most_of(state)) };
         let faded = state.wanted.saturating_sub(state.wanted.div_ceil(4));
-        // What is reserved is used first.
+        // Reserved permits are used first.
         let reserved = self.reserved();
         let most = state.local_limit.get().saturating_sub(reserved);
-        // Items that are live, or should be, are wanted until their pool drops them.
+        // Items that are live, or should be, count as demand until their pool drops them.
         let demand = usable.max(state.wanted_items()).saturating_sub(reserved);
         demand.max(faded).min(most).max(u32::from(reserved == 0))
     }

@@ -21,17 +21,17 @@ pub(in crate::fleet::shared) enum NextStep<'a> {
 }
 
 impl SharedCore {
-    /// Begins an exchange if one is due, or returns how long the thread may sleep. At the end of the gate the last exchange returns
-    /// everything.
+    /// Begins an exchange if one is due, or returns how long the thread may sleep. When the gate ends, its last exchange returns all
+    /// permits.
     pub(in crate::fleet::shared) fn begin(&self) -> NextStep<'_> {
         let mut state = self.lock();
         let now = boot_clock::now();
         // Orders the clock before the permits in use. `SharedHandle::admit` has the same fence between a permit and its clock.
         atomic::fence(Ordering::SeqCst);
         let Demand { mut held, wants, returns_all } = self.demand(&state);
-        // An exchange that is still in flight was given up: there is one at a time.
+        // If an exchange counts as in flight here, its caller has dropped it, so the next one is due now.
         let next = state.lease.next_exchange(held, wants).unwrap_or(now);
-        // The block is returned at once, if that does not repeat an exchange that has failed.
+        // The return of the block is due immediately. If its exchange has failed, it is repeated at the usual interval.
         let is_due = next <= now || returns_all && !matches!(state.leave, LeavePhase::Returning(_));
         if !is_due {
             let deadline = state.lease.deadline();
@@ -41,12 +41,13 @@ impl SharedCore {
         state.wanted = wants;
         if returns_all {
             state.lease.give_up();
-            // A pool may begin to create an item until it sees the end of the lease, and counts the item before it looks.
+            // A pool first counts an item, and then reads this deadline; it may begin to create the item until it reads 0. So the items are
+            // counted again after the store.
             self.deadline.store(0, Ordering::SeqCst);
             atomic::fence(Ordering::SeqCst);
             held = self.demand(&state).held;
         }
-        // The ask outlives the lock, so its holder is that of this gate and not of the lease behind the lock.
+        // The ask outlives the lock, so it borrows the name of the holder from this gate, and not from the lease behind the lock.
         let ask = Ask { holder: &self.holder, ..state.lease.begin(now, held, wants) };
         if returns_all && held == 0 && state.leave != LeavePhase::Staying {
             state.leave = LeavePhase::Returning(ask.seq);
@@ -54,7 +55,7 @@ impl SharedCore {
         NextStep::Exchange(ask)
     }
 
-    /// Takes the answer of the ledger, which has come after `took`.
+    /// Applies the answer of the ledger. `took` is the time that the exchange has taken.
     pub(in crate::fleet::shared) fn finish(
         &self,
         seq: u64,
@@ -81,7 +82,7 @@ impl SharedCore {
                 state.lease.fail(seq);
                 state.failed_exchanges = state.failed_exchanges.saturating_add(1);
                 state.last_error = Some(format!("{error:?}"));
-                self.free_if_allowed(&mut state, &mut wake_list);
+                self.admit_without_lease(&mut state, &mut wake_list);
             }
         }
         self.announce_changes(&mut state);
@@ -94,19 +95,19 @@ impl SharedCore {
         }
     }
 
-    /// Lets the gate use what the lease has been granted.
+    /// Applies a grant to the gate: its block and its deadline.
     fn take_grant(&self, state: &mut SharedState, grant: &Grant, wake_list: &mut WakeList) {
-        // The local limit may have fallen since the exchange has begun.
+        // The local limit may have fallen since the exchange began.
         self.cap_by_local_limit(state);
-        // Before the block is applied: a request that finds the gate free no longer counts as admitted by the policy.
-        self.free.store(0, Ordering::Release);
+        // Stored before the block is applied: from now on, the policy admits no requests.
+        self.without_lease.store(0, Ordering::Release);
         state.has_lapsed = false;
         let cap = state.lease.cap();
         state.unleased_since = match cap {
             0 => state.unleased_since.or_else(|| Some(boot_clock::now())),
             _ => None,
         };
-        // A lower block counts before the deadline is extended, and a higher one after it.
+        // A lower block is applied before the deadline is extended, and a higher block after it.
         if self.block_of(state) < self.gate.limit().get() {
             self.apply_block(state, wake_list);
         }
@@ -114,7 +115,7 @@ impl SharedCore {
         // Release pairs with the Acquire in `is_valid`: a request that sees the deadline sees the lower block.
         self.deadline.store(deadline, Ordering::Release);
         self.apply_block(state, wake_list);
-        // Permits are reported as they return, if the ledger waits for some.
+        // If the ledger waits for permits of this process, each release is reported early.
         let Demand { held, .. } = self.demand(state);
         self.wants_returns.store(held > cap || grant.target < grant.cap, Ordering::Relaxed);
     }
@@ -130,13 +131,13 @@ impl SharedCore {
         state.has_lapsed = true;
         state.unleased_since = state.unleased_since.or(Some(state.lease.deadline()));
         self.apply_block(&mut state, &mut wake_list);
-        // Permits in use should be reported as they return.
+        // Releases of the permits in use should be reported early.
         self.wants_returns.store(true, Ordering::Relaxed);
         // Under the lock, so that the number of a lease and its fence belong together. AcqRel pairs with the loads of permits.
         let number = self.lapses.fetch_add(1, Ordering::AcqRel);
         state.note_end(number);
-        // After the count: a permit that the policy allows is not one of the lease that has ended.
-        self.free_if_allowed(&mut state, &mut wake_list);
+        // After the count, so that a permit that the policy admits does not count as one of the ended lease.
+        self.admit_without_lease(&mut state, &mut wake_list);
         self.announce_changes(&mut state);
         // Wakers are called without the lock.
         drop(state);
@@ -144,8 +145,8 @@ impl SharedCore {
         drop(wake_list);
     }
 
-    /// Notifies `changes` if the state of the lease or the limit of the fleet is another one than before. What is notified is a task of
-    /// a governor, so no foreign code runs here.
+    /// Notifies `changes` if the state of the lease or the limit of the fleet has changed. This wakes a task of a governor, so no foreign
+    /// code runs here.
     fn announce_changes(&self, state: &mut SharedState) {
         let present = (state.lease_state(self.gate.in_use()), state.lease.limit());
         if mem::replace(&mut state.announced, present) != present {

@@ -5,9 +5,9 @@ use super::{SharedCore, wait_until};
 use crate::fleet::shared::block_return::BlockReturn;
 
 impl SharedCore {
-    /// Closes the gate, and has the thread return the block once nothing is in use.
+    /// Closes the gate. The thread returns the block once no permit is in use.
     pub(in crate::fleet::shared) fn begin_leave(&self) {
-        // First: what is not in use once nothing waits is then not in use for good.
+        // The gate is closed first: then, once no request waits, no further permit is admitted, and the block can be returned.
         self.gate.close_after_queue();
         let mut state = self.lock();
         if state.leave == LeavePhase::Staying {
@@ -22,7 +22,7 @@ impl SharedCore {
         wait_until(&self.left, || self.has_left()).await;
     }
 
-    /// Returns what has become of the block.
+    /// Returns whether the block was returned.
     pub(in crate::fleet::shared) fn block_return(&self) -> BlockReturn {
         let state = self.lock();
         let permits = self.gate.in_use().max(state.live_items());

@@ -1,14 +1,14 @@
 //! A shared gate in one process: the local gate, and the lease that bounds it.
 //!
-//! The handles and permits share it with the thread that renews the lease. From the surface downwards:
+//! The handles and permits share this state with the thread that renews the lease. From the surface downwards:
 //!
 //! ```text
-//! report       the state of the lease, why there are no permits, and the fences
+//! report       the state of the lease, the reason for missing permits, and the fences
 //! leaving      returning the block for good
 //! exchange     when an exchange is due, what it changes, and the end of a lease that was not renewed
-//! demand       what an exchange reports and asks for
+//! demand       what an exchange reports and requests
 //! block        what the lease allows: the limit of the local gate, and its pauses
-//! admission    whether a permit counts, without the lock
+//! admission    whether a permit is valid
 //! state        what the lock protects
 //! ```
 
@@ -48,32 +48,32 @@ pub(in crate::fleet) struct SharedCore {
     /// The name of this process in the ledger.
     holder: String,
     policy: Unreachable,
-    /// The block, for the items of pools.
+    /// The permits that may be in use, as [`block_of`](Self::block_of) has computed them last. Read without the lock.
     block: AtomicU32,
-    /// The most that this process can have: the lower one of the limit of the fleet, as far as it is known, and the local limit.
+    /// The largest number of permits that this process can have, as [`most_of`](Self::most_of) has computed it last. Read without the lock.
     most: AtomicU32,
     /// The deadline of the lease in nanoseconds of the boot clock.
     deadline: AtomicU64,
-    /// How many permits may be in use without a lease now, by the policy.
-    free: AtomicU32,
+    /// The permits that the policy admits without a lease. 0 while there is a lease.
+    without_lease: AtomicU32,
     /// Whether the ledger waits for permits that this process still uses.
     wants_returns: AtomicBool,
     is_stopped: AtomicBool,
     /// Wakes the thread.
     kick: Notify,
-    /// How often a lease has ended, and a notification of it.
+    /// The number of leases that have ended, and the notification that another one has.
     lapses: AtomicU64,
     lapsed: Notify,
     /// Notified when the ledger has confirmed that it has the block back for good.
     left: Notify,
-    /// Notified when the state of the lease or the limit of the fleet has changed. The shares of a governor have it together.
+    /// Notified when the state of the lease or the limit of the fleet has changed. All shares of a governor have the same one.
     changes: Arc<Notify>,
     state: Mutex<SharedState>,
 }
 
 impl SharedCore {
-    /// Puts a gate on a share. The gate is new, and the root of its tree if it has one. Its limit becomes the local limit: the most that
-    /// this process asks for. It has no lease yet.
+    /// Creates the core of a shared gate, without a lease. The local gate must be new, and the root of its tree if it has one. Its limit
+    /// becomes the local limit.
     pub(in crate::fleet) fn new(
         gate: Gate,
         name: String,
@@ -93,7 +93,7 @@ impl SharedCore {
             block: AtomicU32::new(0),
             most: AtomicU32::new(0),
             deadline: AtomicU64::new(0),
-            free: AtomicU32::new(0),
+            without_lease: AtomicU32::new(0),
             wants_returns: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
             kick: Notify::new(),
@@ -103,11 +103,11 @@ impl SharedCore {
             changes,
             state: Mutex::new(SharedState::new(lease, local_limit)),
         };
-        // What is reserved needs no answer of the ledger. The gate is new, so no request waits.
+        // Reserved permits need no answer of the ledger, so they are admitted from the start. The gate is new, so no request waits.
         let mut wake_list = WakeList::default();
         let mut state = core.lock();
         core.apply_block(&mut state, &mut wake_list);
-        core.free_if_allowed(&mut state, &mut wake_list);
+        core.admit_without_lease(&mut state, &mut wake_list);
         drop(state);
         drop(wake_list);
         core
@@ -132,17 +132,17 @@ impl SharedCore {
         self.kick();
     }
 
-    /// Wakes the thread, because an exchange may be due: a request waits, or permits or items were returned.
+    /// Wakes the thread, because an exchange may be due: a request waits, or permits or items were released.
     pub(super) fn kick(&self) {
         self.kick.notify_one();
     }
 
-    /// Waits until a handle has something for the thread.
+    /// Waits for the next call of [`kick`](Self::kick).
     pub(super) async fn kicked(&self) {
         self.kick.notified().await;
     }
 
-    /// Tells the thread that the gate ends. Relaxed: the notification orders it before the thread reads it.
+    /// Makes the thread return the block and end. Relaxed: the notification orders the store before the thread's read.
     pub(super) fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         self.kick();
@@ -158,7 +158,7 @@ impl SharedCore {
     }
 }
 
-/// Waits until the condition holds. `changed` is notified after each change of it.
+/// Waits until the condition holds. `changed` must be notified after each change of the condition.
 async fn wait_until(changed: &Notify, holds: impl Fn() -> bool) {
     loop {
         // Registered before the condition is read, so that no notification is missed.

@@ -12,7 +12,7 @@ impl SharedCore {
     pub(in crate::fleet::shared) fn status(&self) -> SharedStatus {
         let state = self.lock();
         let (in_use, now) = (self.gate.in_use(), boot_clock::now());
-        let free = self.free.load(Ordering::Relaxed);
+        let without_lease = self.without_lease.load(Ordering::Relaxed);
         SharedStatus {
             gate: self.gate.name(),
             name: self.name.clone(),
@@ -22,7 +22,7 @@ impl SharedCore {
             cap: if state.lease.is_valid(now) { state.lease.cap() } else { 0 },
             state: state.lease_state(in_use),
             remaining: state.lease.deadline().saturating_sub(now),
-            without_lease: if free > 0 { free } else { self.reserved() },
+            without_lease: if without_lease > 0 { without_lease } else { self.reserved() },
             limit: state.lease.limit(),
             fence: state.lease.fence(),
             exchanges: state.exchanges,
@@ -49,13 +49,13 @@ impl SharedCore {
         Unleased { gate: self.gate.name(), name: self.name.clone(), paused_for, reason }
     }
 
-    /// Returns how often a lease has ended.
+    /// Returns the number of leases that have ended.
     #[inline]
     pub(in crate::fleet::shared) fn lapses(&self) -> u64 {
         self.lapses.load(Ordering::Acquire)
     }
 
-    /// Waits until a lease has ended after this many have.
+    /// Waits until more leases have ended than this number.
     pub(in crate::fleet::shared) async fn wait_for_lapse(&self, lapses: u64) {
         wait_until(&self.lapsed, || self.lapses() != lapses).await;
     }
@@ -66,7 +66,7 @@ impl SharedCore {
         match state.fence_of_ended(lapses) {
             Some(fence) => fence,
             None if self.lapses() == lapses => state.lease.fence(),
-            // It ended so long ago that any other fence is higher.
+            // The lease ended so long ago that its fence is forgotten. The lowest fence is safe: a store rejects it.
             None => Fence::default(),
         }
     }

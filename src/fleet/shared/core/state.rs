@@ -13,31 +13,31 @@ use crate::plan::{LeaseState, Limit};
 
 pub(super) struct SharedState {
     pub(super) lease: Lease,
-    /// The most permits that this process asks for.
+    /// The upper bound of the block that this process requests from its ledger.
     pub(super) local_limit: Limit,
     /// Items that count as held, also while no permit is in use for them.
     pub(super) items: Vec<Weak<dyn LeasedItems>>,
     pub(super) leave: LeavePhase,
     /// Whether the end of the lease has been noted.
     pub(super) has_lapsed: bool,
-    /// Whether an operator has paused the gate.
+    /// Whether `SharedGate::pause` has paused the gate.
     pub(super) is_paused: bool,
-    /// What the last exchange asked for.
+    /// The demand that the last exchange reported.
     pub(super) wanted: u32,
     pub(super) exchanges: u64,
     pub(super) failed_exchanges: u64,
-    /// How long the exchanges took that were answered.
+    /// The times that the answered exchanges took.
     pub(super) exchange_times: Histogram,
     pub(super) last_error: Option<String>,
     /// Since when there are no permits from the ledger, on the boot clock. `None` if there are some.
     pub(super) unleased_since: Option<Duration>,
-    /// The state and the limit of which the governor was notified last.
+    /// The state and the limit at the last notification of the governor.
     pub(super) announced: (LeaseState, LimitVersion),
     /// The last leases that have ended, by their number, each with its last fence.
     ended: VecDeque<(u64, Fence)>,
 }
 
-/// How far the process has left its fleet.
+/// The progress of a process that leaves its fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeavePhase {
     Staying,
@@ -93,7 +93,7 @@ impl SharedState {
         }
     }
 
-    /// Returns the last fence of a lease that has ended. Returns `None` if it ended so long ago that it was forgotten.
+    /// Returns the last fence of the ended lease with this number. Returns `None` if that lease ended so long ago that it was forgotten.
     pub(super) fn fence_of_ended(&self, number: u64) -> Option<Fence> {
         self.ended.iter().find(|(ended, _)| *ended == number).map(|(_, fence)| *fence)
     }
@@ -111,5 +111,5 @@ impl SharedState {
     }
 }
 
-/// How many leases that have ended are remembered, for the fences of permits that are still in use.
+/// The number of ended leases that are remembered, for the fences of permits that are still in use.
 const ENDED_LEASES: usize = 16;

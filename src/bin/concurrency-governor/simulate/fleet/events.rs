@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// An event of a simulation. A host is named by its index and the number of its process, so that an event of a process that has crashed
-/// does not count for the next one.
+/// An event of a simulation. It contains the index of the host and the number of its process, so that an event of a crashed process does
+/// not affect the next process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FleetEvent {
-    /// The host looks whether an exchange is due.
+    /// The host checks whether an exchange is due.
     Wake { host: u32, process: u32 },
     /// The ask of a host arrives at the ledger.
     Ask { host: u32, process: u32, seq: u64 },
@@ -20,7 +20,7 @@ pub(super) enum FleetEvent {
     Fault { index: usize },
 }
 
-/// The events to come, by milliseconds. Those of one millisecond are in the order in which they were added, so a run is always the same.
+/// The future events, by milliseconds. Events of one millisecond are in the order in which they were added, so a run is reproducible.
 #[derive(Debug, Default)]
 pub(super) struct EventQueue {
     by_time: BTreeMap<u64, Vec<FleetEvent>>,

@@ -1,4 +1,4 @@
-//! The simulated hosts, the ledger, and what passes between them.
+//! The simulated hosts, the ledger, and the messages between them.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) struct FleetModel {
     pub(super) seed: u64,
 }
 
-/// What the run of a model gives.
+/// The result of the run of a model.
 #[derive(Debug)]
 pub(super) struct FleetResult {
     pub(super) record: FleetRecord,
@@ -34,12 +34,12 @@ pub(super) struct FleetResult {
 }
 
 impl FleetModel {
-    /// Returns the time before the run in which the fleet starts and comes to rest. Nothing of it is reported.
+    /// Returns the time before the run, in which the fleet starts and gets its leases. The report does not include it.
     pub(super) fn warm_up(&self) -> Duration {
         self.terms.ttl().saturating_mul(5)
     }
 
-    /// Runs the simulation. `show` gets the time of the run now and then.
+    /// Runs the simulation. Calls `show` with the simulated time that has passed, the warm-up included.
     pub(super) fn run(&self, show: impl FnMut(Duration)) -> FleetResult {
         FleetRun::new(self).run(show)
     }
@@ -53,13 +53,14 @@ struct SimulatedHost {
     name: String,
     lease: Lease,
     in_use: u32,
-    /// The ask that is under way, without its holder, and its answer.
+    /// The ask that is under way, without the name of its holder, and the answer.
     ask: Option<Ask<'static>>,
     grant: Option<Grant>,
-    /// The instant of the next [`FleetEvent::Wake`]. Others are out of date.
+    /// The instant of the next [`FleetEvent::Wake`]. Wake events of other instants are ignored.
     wake_at: u64,
-    /// The host stands still, or has no process.
+    /// Until this instant, the host is suspended.
     stopped_until: u64,
+    /// Until this instant, the host is cut off from the ledger.
     cut_until: u64,
     /// The milliseconds in flight of all its requests, and the instant until which they are added up.
     permit_ms: u64,
@@ -166,13 +167,13 @@ impl<'a> FleetRun<'a> {
         let now = self.now;
         let Some(host) = host_of(&mut self.hosts, index) else { return };
         if host.process != process {
-            // The work of a process that has crashed goes on at the upstream.
+            // The work of a crashed process continues at the upstream service.
             if let FleetEvent::Done { .. } = event {
                 self.end_request();
             }
             return;
         }
-        // What happens at a host that stands still happens when it goes on. The ledger gets the asks that are under way.
+        // The events of a suspended host happen when it continues. An ask that is under way still reaches the ledger.
         if now < host.stopped_until && !matches!(event, FleetEvent::Ask { .. }) {
             if let FleetEvent::Wake { .. } = event {
                 host.wake_at = host.stopped_until;
@@ -270,7 +271,7 @@ impl<'a> FleetRun<'a> {
         }
     }
 
-    /// Wakes the host when its next exchange is due.
+    /// Adds an event that wakes the host when its next exchange is due.
     fn plan_exchange(&mut self, index: u32) {
         let demand = self.model.demand;
         let Some(host) = host_of(&mut self.hosts, index) else { return };
@@ -325,7 +326,7 @@ impl<'a> FleetRun<'a> {
         }
     }
 
-    /// Draws the hosts that have a fault: a part of all, at least one.
+    /// Draws the hosts that have a fault: this percentage of all hosts, at least one.
     fn hosts_of(&mut self, share: u8) -> impl Iterator<Item = u32> + use<> {
         let hosts = self.model.hosts.max(1);
         let first = u32::try_from(self.random.draw_below(hosts.into())).unwrap_or(0);
@@ -357,7 +358,7 @@ impl<'a> FleetRun<'a> {
 }
 
 impl SimulatedHost {
-    /// Adds up the time of its permits until now, from the start of the run on.
+    /// Adds the time of its permits in use since the last call. Time before the start of the run does not count.
     fn advance(&mut self, now: u64, start: u64) {
         let time = now.saturating_sub(self.changed.max(start));
         self.permit_ms = self.permit_ms.saturating_add(time.saturating_mul(self.in_use.into()));

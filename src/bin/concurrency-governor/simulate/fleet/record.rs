@@ -37,7 +37,7 @@ impl FleetRecord {
         u64::try_from(self.slices.len()).unwrap_or(u64::MAX).saturating_mul(Self::SLICE_MS)
     }
 
-    /// Notes that so many requests are in flight from an instant on.
+    /// Sets the number of requests in flight from an instant on.
     pub(super) fn set_in_flight(&mut self, now: u64, in_flight: u64) {
         self.advance(now);
         self.in_flight = in_flight;
@@ -87,14 +87,14 @@ impl FleetRecord {
         self.between(0, self.slices.len())
     }
 
-    /// Returns the run in parts of so many slices. The last part can be shorter.
+    /// Returns the run in parts of this number of slices. The last part can be shorter.
     pub(super) fn parts(&self, slices: usize) -> Vec<FleetSlice> {
         let starts = (0..self.slices.len()).step_by(slices.max(1));
         starts.map(|from| self.between(from, from.saturating_add(slices.max(1)))).collect()
     }
 
-    /// Returns how long after a fault nine tenths of the requests that were in flight before it are in flight again, as the means of a
-    /// second: from then on until the next fault or the end of the run. Returns `None` if they are not.
+    /// Returns the time from a fault to its recovery. From the recovery until the next fault or the end of the run, each second has at
+    /// least nine tenths of the mean requests in flight of the second before the fault. Returns `None` if there is no recovery.
     pub(super) fn recovery(&self, fault: Duration, next: Option<Duration>) -> Option<Duration> {
         let index = |time: Duration| {
             usize::try_from(time.as_millis())

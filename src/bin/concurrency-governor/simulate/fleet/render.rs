@@ -116,7 +116,7 @@ pub(super) fn json(model: &FleetModel, result: &FleetResult) -> String {
     format!("{report:#}\n")
 }
 
-/// Says why more requests can be in flight than the limit allows.
+/// Returns the reason if more requests were in flight than the limit allows.
 fn verdict(model: &FleetModel, record: &FleetRecord) -> &'static str {
     if record.total().most > model.limit.get().into() {
         ": above it, because a permit was held for longer than max_hold and a second"

@@ -48,7 +48,7 @@ pub(in crate::simulate) fn run_fleet(
     Ok(if flags.json { render::json(&model, &result) } else { render::text(&model, &result) })
 }
 
-/// Returns about how many requests and exchanges are simulated.
+/// Estimates how many requests and exchanges are simulated.
 fn events_of(model: &FleetModel) -> f64 {
     let seconds = model.warm_up().saturating_add(model.length).as_secs_f64();
     // A request takes a millisecond at least.
@@ -78,5 +78,5 @@ const DEFAULT_DEMAND: u32 = 4;
 const DEFAULT_TTL: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_HOLD: Duration = Duration::from_secs(30);
 
-/// So many that a run still ends in a time for which a user waits.
+/// The largest number of events of a run: with more, a user would wait too long for its end.
 const MAX_EVENTS: f64 = 100_000_000.0;

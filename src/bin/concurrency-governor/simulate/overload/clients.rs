@@ -21,10 +21,10 @@ use crate::simulate::load::ServiceTime;
 use crate::simulate::random::RandomNumbers;
 use crate::simulate::rate::ArrivalSchedule;
 
-/// Everything that determines a comparison. Equal ones run identically.
+/// Everything that determines a comparison. Equal comparisons run identically.
 ///
-/// The time is the paused time of tokio, whose resolution is a millisecond. It is not stretched as that of a plain simulation: the
-/// shortest interval and the retry hints of shedding are durations that cannot be stretched.
+/// The time is the paused time of tokio, whose resolution is a millisecond. Unlike in a plain simulation, the time is not stretched,
+/// because the shortest interval and the retry hints of shedding are durations that cannot be stretched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OverloadSimulation {
     pub(crate) server: ServerSpec,
@@ -36,18 +36,18 @@ pub(crate) struct OverloadSimulation {
     pub(crate) seed: u64,
 }
 
-/// What a client does that gets no answer.
+/// The behaviour of a client that gets no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientBehaviour {
     /// How long a client waits for the answer to one attempt.
     pub(crate) timeout: Duration,
-    /// How often it tries.
+    /// The largest number of attempts.
     pub(crate) attempts: u32,
     pub(crate) deadlines: DeadlinePropagation,
     pub(crate) hints: RetryHints,
 }
 
-/// Whether the server learns how long a client waits.
+/// Whether the server knows how long a client waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeadlinePropagation {
     /// A request whose client has given up stays in the queue, and is served.
@@ -56,12 +56,12 @@ pub(crate) enum DeadlinePropagation {
     Known,
 }
 
-/// What a rejected client does with the time to retry that the error names.
+/// Whether a rejected client retries at the time that the error gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryHints {
-    /// It retries at that time.
+    /// The client retries at that time.
     Followed,
-    /// It retries when its attempt would have timed out, as after an error without a time.
+    /// The client retries when its attempt would have timed out, as after an error without a time.
     Ignored,
 }
 
@@ -155,14 +155,14 @@ impl OrderRun {
         self.record.borrow_mut().arrive(arrived);
         for attempt in 1..=client.attempts {
             let Some(give_up) = Instant::now().checked_add(client.timeout) else { break };
-            // The server has a task of its own: it goes on when the client has given up.
+            // The server has a task of its own, so it continues after the client has given up.
             let request = spawn_local(Rc::clone(&self).serve(give_up, client.deadlines, services.draw()));
             match time::timeout_at(give_up, request).await {
                 Ok(Ok(Ok(()))) if Instant::now() < give_up => {
                     self.record.borrow_mut().answer(arrived, self.now());
                     return;
                 }
-                // A rejected client retries when it is told to, or else when its attempt would have timed out.
+                // A rejected client retries at the time that the error gives, or else when its attempt would have timed out.
                 Ok(Ok(Err(ServerRejection { retry_after, .. }))) if attempt < client.attempts => {
                     match retry_after.filter(|_| client.hints == RetryHints::Followed) {
                         Some(wait) => time::sleep(wait).await,

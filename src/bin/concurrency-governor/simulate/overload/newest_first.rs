@@ -1,4 +1,4 @@
-//! A gate that always admits the newest request first. The library has none: this one exists to be compared with.
+//! A gate that always admits the newest request first. The library has no such gate: this one exists only for the comparison.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -90,7 +90,7 @@ impl NewestFirstGate {
         }
         if self.bound.is_some_and(|bound| state.queue.len() >= bound) {
             if let Some(oldest) = state.queue.pop_front() {
-                // Its task may have ended with the run.
+                // An error means that the task of the waiter has ended.
                 let _: Result<(), WaitOutcome> = oldest.outcome.send(WaitOutcome::PushedOut);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::order::QueueOrder;
 use crate::simulate::record::GateRecord;
 
-/// The record of one order: that of the gate, and what its clients got.
+/// The record of one order: the record of its gate, and the results of the clients.
 #[derive(Debug)]
 pub(crate) struct OrderRecord {
     pub(crate) order: QueueOrder,
@@ -13,13 +13,13 @@ pub(crate) struct OrderRecord {
     pub(crate) gate: GateRecord,
     /// What happened in each slice of the time. The slices are those of the record of the gate.
     pub(crate) slices: Vec<ClientSlice>,
-    /// Clients that got none in their last attempt.
+    /// The number of clients that got no answer in any of their attempts.
     pub(crate) gave_up: u64,
     /// How the attempts ended, in the order of [`ATTEMPT_ENDS`].
     ends: [u64; ATTEMPT_ENDS.len()],
     /// The waits of the admitted requests. Sorted after the run.
     pub(crate) waits: Vec<Duration>,
-    /// How long each client that got an answer waited for it, all its attempts included. Sorted after the run.
+    /// For each client that got an answer, the time from its first attempt to the answer. Sorted after the run.
     pub(crate) answer_times: Vec<Duration>,
 }
 

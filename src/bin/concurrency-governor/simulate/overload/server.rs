@@ -11,7 +11,7 @@ use super::newest_first::{NewestFirstGate, NewestFirstPermit, NewestFirstRejecti
 use super::order::QueueOrder;
 use super::record::AttemptEnd;
 
-/// The gate of the plan that is simulated. All orders have these in common.
+/// The gate of the plan that is simulated. Its bounds are the same for all orders.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerSpec {
     pub(crate) gate: GateName,

@@ -1,4 +1,4 @@
-//! `simulate --plant`: a rule for adaptive limits on a server in simulated time, and `--replay`: its decisions again.
+//! `simulate --plant` runs a rule for adaptive limits on a server in simulated time. `simulate --replay` replays its decisions.
 
 mod render;
 mod replay;

@@ -80,7 +80,7 @@ impl PlantRun {
             );
         }
         lines.push(table.render());
-        lines.push(format!("Last decisions of {}", self.history.iter().len()));
+        lines.push("Last decisions of the first client".to_owned());
         let skip = self.history.iter().len().saturating_sub(SHOWN_DECISIONS);
         for decision in self.history.iter().skip(skip) {
             lines.push(format!("{:>8.1} s  {decision}", decision.at().as_secs_f64()));
@@ -180,13 +180,13 @@ impl PlantRun {
                 latencies.get(rank).copied().unwrap_or_default()
             };
             let seconds = length.as_secs_f64();
-            let looks: Vec<u32> =
+            let samples: Vec<u32> =
                 report.in_use.iter().filter(|(at, _)| inside(at)).map(|(_, in_use)| *in_use).collect();
-            let in_use: f64 = looks.iter().copied().map(f64::from).sum();
+            let in_use: f64 = samples.iter().copied().map(f64::from).sum();
             PlantSlice {
                 from,
                 until,
-                in_use: in_use / looks.len().max(1) as f64 / report.successes.len().max(1) as f64,
+                in_use: in_use / samples.len().max(1) as f64 / report.successes.len().max(1) as f64,
                 goodput: latencies.len() as f64 / seconds,
                 rejected: report.rejections.iter().filter(|at| inside(at)).count() as f64 / seconds,
                 p50: quantile(50),

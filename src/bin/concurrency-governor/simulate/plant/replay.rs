@@ -1,4 +1,4 @@
-//! Decides recorded decisions again.
+//! Replays recorded decisions.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use concurrency_governor::feedback::{Aimd, Arc, FeedbackDecision, History, Latency, ReplayError, Rule};
 
-/// Reads a history of decisions, and lets each rule decide again from what was recorded. Returns one line for each decision.
+/// Reads a history of decisions, and replays each decision from its record. Returns one line for each decision.
 ///
 /// # Errors
 ///
@@ -30,7 +30,7 @@ pub(in crate::simulate) fn replay(path: &Path) -> Result<String, ReplayFileError
         let _: std::fmt::Result = writeln!(lines, "{seconds:>8.1} s  {decision}");
     }
     let count = history.iter().len();
-    Ok(format!("{lines}{count} decisions, each the same again\n"))
+    Ok(format!("{lines}{count} decisions, each reproduced\n"))
 }
 
 /// Creates the rule of a decision with its options. They are among the recorded numbers.

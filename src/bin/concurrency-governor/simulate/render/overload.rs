@@ -32,7 +32,7 @@ pub(in crate::simulate) fn overload_setup(simulation: &OverloadSimulation) -> [(
     };
     let hints = match clients.hints {
         RetryHints::Followed => "",
-        RetryHints::Ignored => "; they ignore when to retry",
+        RetryHints::Ignored => "; they ignore the retry time",
     };
     let clients = format!("{attempts}, timeout {} ({known}){hints}", text(clients.timeout));
     [("gate", gate), ("clients", clients)]
