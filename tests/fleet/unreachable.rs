@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use concurrency_governor::fleet::{Ledger, MemoryLedger, Share, SharedGate, SharedTryError, Unreachable};
-use concurrency_governor::gate::TryAcquireError;
+use concurrency_governor::fleet::{
+    Ledger, MemoryLedger, Share, SharedAcquireError, SharedGate, SharedTryError, Unreachable,
+};
+use concurrency_governor::gate::{AcquireError, TryAcquireError};
 use concurrency_governor::plan::LeaseState;
 use concurrency_governor::{Formula, GateName, GateSpec, Governor, Limit};
 
@@ -70,6 +72,23 @@ async fn reserved_permits_count_against_the_limit() {
     assert_eq!(gates[0].status().in_use, 8);
     kept[1].check().unwrap();
     drop((kept, more));
+}
+
+/// Reserved: a process whose lease has no permits waits for what it has reserved. If the wait ends at its deadline, the lease is not the
+/// reason.
+#[tokio::test]
+async fn reserved_permits_in_use_are_no_lack_of_a_lease() {
+    let ledger = FlakyLedger::default();
+    let open = || share(&ledger, 10).unreachable(TWO_OF_EACH).open(IO).unwrap();
+    let gates = [open(), open()];
+    let _all_of_the_ledger = gates[0].acquire_many(8).await.unwrap();
+    let _reserved = gates[1].acquire_many(2).await.unwrap();
+    wait_until(|| gates[1].status().state == LeaseState::Leased && gates[1].status().cap == 0).await;
+    let error = gates[1].request().max_wait(Duration::from_millis(1)).acquire().await.unwrap_err();
+    assert!(
+        matches!(error, SharedAcquireError::Rejected(AcquireError::DeadlineExceeded { .. })),
+        "{error:?}"
+    );
 }
 
 /// Local: once an exchange has failed, the process admits up to its local limit, and says so. When the ledger answers again, the process

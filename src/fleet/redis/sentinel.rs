@@ -11,8 +11,8 @@ use crate::fleet::ledger::LedgerError;
 pub(super) struct Sentinels {
     servers: Vec<Client>,
     primary: String,
-    /// The sentinel that has answered last. It is queried first.
-    answered: AtomicUsize,
+    /// The sentinel that is queried first: the one that has answered last, or the one after the last that has not answered.
+    first: AtomicUsize,
 }
 
 impl Sentinels {
@@ -25,7 +25,7 @@ impl Sentinels {
         if servers.is_empty() {
             return Err(unsuitable("no sentinels are given".to_owned()));
         }
-        Ok(Self { servers, primary: primary.to_owned(), answered: AtomicUsize::new(0) })
+        Ok(Self { servers, primary: primary.to_owned(), first: AtomicUsize::new(0) })
     }
 
     /// Queries the sentinels in turn until one names the present primary, and returns the connection info of this server. Everything
@@ -35,12 +35,14 @@ impl Sentinels {
         settings: &ConnectionInfo,
     ) -> Result<ConnectionInfo, LedgerError> {
         // Relaxed: the value only decides which sentinel is queried first.
-        let first = self.answered.load(Ordering::Relaxed);
+        let first = self.first.load(Ordering::Relaxed);
         let mut failure = None;
         for (at, sentinel) in self.servers.iter().enumerate().cycle().skip(first).take(self.servers.len()) {
+            // The caller may drop this future before a sentinel that is gone has timed out. Then the next call must not begin with it.
+            self.first.store(at.saturating_add(1), Ordering::Relaxed);
             match self.query(sentinel).await {
                 Ok(Some((host, port))) => {
-                    self.answered.store(at, Ordering::Relaxed);
+                    self.first.store(at, Ordering::Relaxed);
                     return Ok(settings.clone().set_addr(address_like(settings.addr(), host, port)));
                 }
                 Ok(None) => {}

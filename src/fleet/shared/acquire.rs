@@ -200,7 +200,7 @@ impl<'g> SharedOptions<'g> {
     fn explain(&self, error: AcquireError, arrived: Option<Instant>) -> SharedAcquireError {
         let core = self.core();
         match error {
-            AcquireError::DeadlineExceeded { waited, .. } if !core.is_leased() => {
+            AcquireError::DeadlineExceeded { waited, .. } if core.has_no_block() => {
                 let waited = arrived.map_or(waited, |arrived| arrived.elapsed());
                 SharedAcquireError::Unleased { unleased: core.unleased(), waited }
             }

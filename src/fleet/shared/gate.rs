@@ -88,7 +88,7 @@ impl SharedGate {
 
     /// Returns `true` if the gate is paused because its lease has no permits.
     pub(crate) fn lacks_permits(&self) -> bool {
-        !self.core().is_leased()
+        self.core().has_no_block()
     }
 
     /// Returns the local limit: the upper bound of the block that this process requests from its ledger.

@@ -125,8 +125,10 @@ impl LeaseTerms {
     ///
     /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` plus one second is above 31 days.
     pub fn new(ttl: Duration, max_hold: Duration) -> Result<Self, TermsError> {
+        const SECOND: Duration = Duration::from_secs(1);
         let guard = ttl.checked_div(2).unwrap_or_default();
-        Self::from_parts(ttl, max_hold.saturating_add(Duration::from_secs(1)), guard)
+        check_time("longest hold time", max_hold, Duration::ZERO, MONTH.saturating_sub(SECOND))?;
+        Self::from_parts(ttl, max_hold.saturating_add(SECOND), guard)
     }
 
     /// Creates terms from their three times. `ttl` is rounded down to whole milliseconds. The other times are rounded up.
@@ -135,17 +137,9 @@ impl LeaseTerms {
     ///
     /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or another time is above 31 days.
     pub fn from_parts(ttl: Duration, grace: Duration, guard: Duration) -> Result<Self, TermsError> {
-        let (shortest, day) = (Duration::from_millis(100), Duration::from_secs(86_400));
-        let month = day.saturating_mul(31);
-        for (name, given, least, most) in [
-            ("ttl", ttl, shortest, day),
-            ("grace", grace, Duration::ZERO, month),
-            ("guard", guard, Duration::ZERO, month),
-        ] {
-            if given < least || given > most {
-                return Err(TermsError { name, given, least, most });
-            }
-        }
+        check_time("ttl", ttl, Duration::from_millis(100), DAY)?;
+        check_time("grace", grace, Duration::ZERO, MONTH)?;
+        check_time("guard", guard, Duration::ZERO, MONTH)?;
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let rounded_up = |time: Duration| millis(time.saturating_add(Duration::from_nanos(999_999)));
         Ok(Self { ttl: millis(ttl), grace: rounded_up(grace), guard: rounded_up(guard) })
@@ -193,6 +187,21 @@ impl LeaseTerms {
     pub(super) fn turn_ms(&self) -> u64 {
         self.ttl.checked_div(3).unwrap_or(0)
     }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(31 * 86_400);
+
+fn check_time(
+    name: &'static str,
+    given: Duration,
+    least: Duration,
+    most: Duration,
+) -> Result<(), TermsError> {
+    if given < least || given > most {
+        return Err(TermsError { name, given, least, most });
+    }
+    Ok(())
 }
 
 /// The error for a time of a lease that is out of range.

@@ -27,12 +27,6 @@ impl SharedCore {
         self.without_lease.load(Ordering::Acquire) > 0
     }
 
-    /// Returns `true` if the gate has permits: from a valid lease, or by the policy without one. Beside a valid lease with a cap of 0,
-    /// reserved permits do not count here.
-    pub(in crate::fleet::shared) fn is_leased(&self) -> bool {
-        self.may_admit_without_lease() || self.is_valid() && self.lock().lease.cap() > 0
-    }
-
     /// Returns `true` if there are no permits now, and notes the end of the lease if that is the reason.
     pub(in crate::fleet::shared) fn has_no_block(&self) -> bool {
         if !self.may_admit_without_lease() && !self.is_valid() {
