@@ -1,7 +1,7 @@
 //! The cost of a permit. Each operation runs beside the same operation of `tokio::sync::Semaphore`.
 //!
 //! tokio is built without its `parking_lot` feature, as this crate depends on it; that feature changes tokio's results with two
-//! threads. The results of two threads are nanoseconds per operation of either thread.
+//! threads. The results of two threads are nanoseconds per operation of one of them.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a benchmark fails")]
 
@@ -93,7 +93,7 @@ fn holders(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The decision of each rule at the end of a window with as many samples as one keeps, without the records.
+/// The decision of each rule at the end of a window with as many samples as a window keeps. The time to record them is not measured.
 fn window_steps(criterion: &mut Criterion) {
     let band = Band::new(Limit::new(4), Limit::new(1000));
     let step = |bencher: &mut Bencher<'_>, make_rule: fn() -> Box<dyn Rule>| {

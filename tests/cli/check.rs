@@ -13,9 +13,9 @@ fn check(requirements: &[&str]) -> Command {
     command
 }
 
-/// Each comparison is met by what it says, for gates and for resources, and the exit code tells the result.
+/// The exit code is 0 if the requirement is met, and 1 if not, for each comparison and for gates and resources.
 #[test]
-fn exit_code_tells_whether_all_requirements_are_met() {
+fn exit_code_is_0_only_if_the_requirement_is_met() {
     for (requirement, is_met) in [
         ("io>=50", true),
         ("io>=51", false),
@@ -41,7 +41,7 @@ fn exit_code_tells_whether_all_requirements_are_met() {
 }
 
 /// One line for each requirement, in the order of the flags, says what the limit is and what decides it. One that is not met
-/// is enough to fail.
+/// makes the exit code 1.
 #[test]
 fn each_requirement_has_a_line() {
     let output = check(&["pool>=8", "io>=64", "fd>=100"]).output().unwrap();
@@ -57,7 +57,7 @@ ok      fd >= 100: fd = 100
     assert!(succeed(check(&["io>=64"]).args(["--set", "io=64"])).contains("set to 64 by --set"));
 }
 
-/// An unlimited reading is more than every number, and an unknown one meets nothing.
+/// An unlimited reading is more than every number, and an unknown one meets no requirement.
 #[test]
 fn unlimited_and_unknown_readings_are_compared() {
     let code = |reading: &str, requirement: &str| {

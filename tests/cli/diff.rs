@@ -45,7 +45,7 @@ fn equal_hosts_do_not_differ() {
     let directory = TestDirectory::new();
     let captured = directory.join("host");
     succeed(program().arg("capture").arg(&captured));
-    // The readings of a captured host may differ in what only system calls tell, the limits do not.
+    // The readings of a captured host may differ where they come from system calls. The limits do not differ.
     for hosts in [vec![captured.as_os_str()], vec!["-".as_ref(), captured.as_os_str()]] {
         let output = program().arg("diff").args(hosts).output().unwrap();
         assert!(!text(&output.stdout).contains("Gates"), "{output:?}");

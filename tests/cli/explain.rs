@@ -90,7 +90,7 @@ order  layer        sets
     assert_eq!(succeed(explain_plan().arg("--json")), include_str!("queues.json"));
 }
 
-/// Each kind of problem is shown, and only if it concerns a shown gate.
+/// A problem is shown only if it concerns a shown gate.
 #[test]
 fn problems_are_those_of_the_shown_gates() {
     let problems = |arguments: &[&str]| {
@@ -272,15 +272,30 @@ fn prefixed_variables_set_gates_of_any_plan() {
 #[test]
 fn policies_apply_to_settings_of_every_layer() {
     let directory = TestDirectory::new();
-    let clamp = directory.write("clamp.toml", "[gates.io]\nformula = \"5\"\npolicy = \"clamp\"\n");
-    let report = succeed_with_json(explain(["--json", "--set", "io=9", "--plan"]).arg(clamp));
-    let clamped = &report["gates"]["io"];
-    assert_eq!(clamped["limit"], 5);
-    assert_eq!(clamped["decision"]["standing"], "clamped");
+    let explain_with = |policy: &str, layer: &str| {
+        let overrides = if layer == "file" { "[overrides]\nio = 9\n" } else { "" };
+        let text = format!("[gates.io]\nformula = \"5\"\npolicy = \"{policy}\"\n{overrides}");
+        let mut command = explain(["--env-prefix", "APP_LIMIT_", "--plan"]);
+        command.arg(directory.write("plan.toml", text));
+        match layer {
+            "flag" => command.args(["--set", "io=9"]),
+            "environment" => command.env("APP_LIMIT_IO", "9"),
+            _ => &mut command,
+        };
+        command
+    };
+    for (layer, origin) in
+        [("flag", "--set"), ("file", "plan.toml overrides.io"), ("environment", "env APP_LIMIT_IO")]
+    {
+        let report = succeed_with_json(explain_with("clamp", layer).arg("--json"));
+        let clamped = &report["gates"]["io"];
+        assert_eq!(clamped["limit"], 5, "{layer}");
+        assert_eq!(clamped["decision"]["standing"], "clamped", "{layer}");
 
-    let reject = directory.write("reject.toml", "[gates.io]\nformula = \"5\"\npolicy = \"reject\"\n");
-    let line = fail(explain(["--set", "io=9", "--plan"]).arg(reject));
-    assert!(line.contains("--set sets gate `io` to 9") && line.contains("allowed: at most 5"), "{line}");
+        let line = fail(&mut explain_with("reject", layer));
+        assert!(line.contains(&format!("{origin} sets gate `io` to 9")), "{line}");
+        assert!(line.contains("allowed: at most 5"), "{line}");
+    }
 }
 
 /// The bounds of a queue are shown below the decision, in each combination.

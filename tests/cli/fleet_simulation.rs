@@ -57,7 +57,7 @@ fn faults_recover_within_a_span() {
         ("crash=25%@10s", true),
         ("crash@10s..12s", true),
         ("partition@10s..16s", true),
-        ("pause=10%@10s..11s", false), // their leases and their work go on in time
+        ("pause=10%@10s..11s", false), // they continue before their leases expire
         ("redis-restart@10s..16s", true),
         ("postgres-restart@10s", false),
         ("flush@10s", false),
@@ -73,7 +73,7 @@ fn faults_recover_within_a_span() {
     }
 }
 
-/// P75: an idle host calls the ledger three times in a ttl.
+/// P75: a host whose lease suffices calls the ledger three times in a ttl.
 #[test]
 fn exchanges_follow_from_the_hosts() {
     let flags = ["--hosts", "100", "--limit", "1000", "--demand", "2", "--for", "1m"];

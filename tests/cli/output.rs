@@ -48,7 +48,7 @@ fn help_and_version_go_to_standard_output() {
     }
 }
 
-/// Output has colour only on a terminal or on request. `--color` wins over `NO_COLOR`, and `NO_COLOR` over `CLICOLOR_FORCE`.
+/// Output that goes to a pipe has colour only on request. `--color` wins over `NO_COLOR`, and `NO_COLOR` over `CLICOLOR_FORCE`.
 #[test]
 fn colour_follows_flags_and_variables() {
     let has_colour = |command: &mut Command| succeed(command).contains('\u{1b}');
@@ -57,6 +57,7 @@ fn colour_follows_flags_and_variables() {
     assert!(has_colour(explain([]).env("CLICOLOR_FORCE", "1")));
     assert!(!has_colour(explain([]).env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1")));
     assert!(!has_colour(explain(["--color", "never"]).env("CLICOLOR_FORCE", "1")));
+    assert!(has_colour(explain(["--color", "always"]).env("NO_COLOR", "1")));
     assert!(!has_colour(explain(["--json", "--color", "always"]).env("CLICOLOR_FORCE", "1")));
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use crate::support::{TestDirectory, fail, program, succeed};
 
 /// A retry storm with a queue that is oldest first outlives its cause: no client gets an answer any more. With shedding, the server works
-/// at its rate in the burst, and nearly all clients get an answer. The newest request first serves as many in the burst, but tells no
-/// client when to retry.
+/// at its rate in the burst, and nearly all clients get an answer. With the newest request first, the server serves as many in the
+/// burst, but its rejections have no retry time.
 #[test]
 fn shedding_ends_a_retry_storm() {
     let directory = TestDirectory::new();
@@ -47,7 +47,7 @@ fn known_deadlines_end_the_storm_late() {
     assert!(last[2].parse::<f64>().unwrap() > 5.0, "oldest first recovers: {printed}");
 }
 
-/// Clients that retry at once lose what shedding would give to those that wait as long as they are told.
+/// If the clients ignore the retry time, shedding gives no more answers than the newest request first.
 #[test]
 fn ignored_hints_cost_answers() {
     let directory = TestDirectory::new();

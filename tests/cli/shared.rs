@@ -64,7 +64,7 @@ fn a_ledger_that_is_not_asked_is_no_problem() {
     assert!(!mail.contains("Shared gates"), "{mail}");
 }
 
-/// A ledger that cannot be used, refuses the connection, or says nothing is one problem. The exit code is 0, all else is shown, and
+/// A ledger that cannot be used, refuses the connection, or does not respond is one problem. The exit code is 0, all else is shown, and
 /// nothing shows the user or the password.
 #[cfg(feature = "redis")]
 #[test]
@@ -102,7 +102,7 @@ fn a_ledger_without_an_answer_is_a_problem() {
     }
 }
 
-/// Several ledgers that say nothing take no longer than one, and neither do several gates of one ledger.
+/// Several ledgers that do not respond, and several gates of one such ledger, take no longer than one ledger.
 #[cfg(feature = "redis")]
 #[test]
 fn silent_ledgers_share_one_deadline() {

@@ -9,7 +9,18 @@ use crate::support::{TestDirectory, fail, program, succeed, text};
 fn completions_know_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = succeed(program().args(["completions", shell]));
-        for word in ["explain", "watch", "simulate", "env-prefix", "real-time"] {
+        for word in [
+            "explain",
+            "check",
+            "capture",
+            "diff",
+            "watch",
+            "simulate",
+            "completions",
+            "man",
+            "env-prefix",
+            "real-time",
+        ] {
             assert!(script.contains(word), "{word} in the script of {shell}");
         }
     }
@@ -39,7 +50,13 @@ fn completions_know_every_command() {
 fn every_command_has_a_manual_page() {
     let page = succeed(program().arg("man"));
     assert!(page.starts_with(".TH \"CONCURRENCY-GOVERNOR\" 1 ") && page.contains("simulate"), "{page}");
-    for (command, flag) in [("explain", "root"), ("watch", "every"), ("simulate", "rate")] {
+    for (command, flag) in [
+        ("explain", "root"),
+        ("check", "require"),
+        ("diff", "adaptive"),
+        ("watch", "every"),
+        ("simulate", "rate"),
+    ] {
         let page = succeed(program().args(["man", command]));
         assert!(page.starts_with(&format!(".TH \"CONCURRENCY-GOVERNOR-{}\" 1 ", command.to_uppercase())));
         assert!(page.contains(flag) && page.contains(".SH \"EXAMPLES\"\n.nf\n"), "{page}");

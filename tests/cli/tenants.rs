@@ -16,7 +16,7 @@ formula = "2"
 within = "io"
 "#;
 
-/// A tenant that asks for far more than the gate has delays another one hardly at all. The rows of the tenants add up to the row of
+/// A tenant with far more requests than the gate can serve hardly delays another one. The rows of the tenants add up to the row of
 /// the gate, and no tenant exceeds its cap.
 #[test]
 fn a_crowd_hardly_delays_another_tenant() {
@@ -32,7 +32,7 @@ fn a_crowd_hardly_delays_another_tenant() {
     assert!(a.rejected > 10_000 && b.rejected == 0, "{printed}");
     assert!(a.peak_use == 6 && a.mean_in_use > 5.9, "the cap is all that a gets: {printed}");
     assert_eq!(a.peak_queue, 50, "the bound of the queue of a key: {printed}");
-    assert!(a.p99 > 50.0 && b.p99 < 5.0, "a waits for itself: {printed}");
+    assert!(a.p99 > 50.0 && b.p99 < 5.0, "the requests of a wait only for each other: {printed}");
     assert!(printed.contains("\nload      tenants a=900/s, b=10/s for 1m\n"), "{printed}");
     assert!(printed.contains(&format!("\ntenant a rejected {}: queue full ", a.rejected)), "{printed}");
 }

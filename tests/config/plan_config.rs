@@ -12,7 +12,7 @@ use concurrency_governor::{
 
 use crate::support::{parse_json, parse_toml};
 
-/// A plan file with every key.
+/// A plan file with a preset, gates that stand alone, and overrides.
 const TOML: &str = r#"
 preset = "astrid"
 

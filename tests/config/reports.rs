@@ -146,7 +146,7 @@ async fn no_field_of_a_status_is_swapped() {
     assert_eq!(serialized.as_object().unwrap().len(), 15, "every field is listed here");
 }
 
-/// A sum of counters has each of them: each has another value here, and a counter that is added later is missed.
+/// The sum of counters includes every counter: each has another value here. A counter that is added later must be set here, too.
 #[tokio::test]
 async fn each_sum_has_every_counter() {
     fn sum_of_fields(counters: &impl Serialize) -> u64 {

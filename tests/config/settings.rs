@@ -58,7 +58,8 @@ fn a_table_of_an_unknown_gate_is_one_problem() {
     );
 }
 
-/// A table sets the limit, the bound of the queue and the longest wait, each with its key as the origin. It survives a round trip.
+/// A table sets the limit, the bound of the queue and the longest wait. The origin of a bound has its key, and that of the limit the key of
+/// the gate. The table survives a round trip.
 #[test]
 fn a_table_sets_a_queue() {
     let text = "io = 3\n[messages]\nlimit = 12\nqueue = 100\nmax_wait = \"250ms\"\n[files]\nqueue = \"0\"\n";
@@ -78,7 +79,12 @@ fn a_table_sets_a_queue() {
         (messages.limit().get(), bounds.queue(), bounds.max_wait().unwrap().as_millis()),
         (12, Some(100), 250)
     );
+    assert_eq!(bounds.queue_origin().unwrap().to_string(), "app.toml limits.messages.queue");
     assert_eq!(bounds.max_wait_origin().unwrap().to_string(), "app.toml limits.messages.max_wait");
+    assert!(
+        messages.to_string().starts_with("messages = 12: set to 12 by app.toml limits.messages,"),
+        "{messages}"
+    );
     assert_eq!((files.limit().get(), files.queue_bounds().queue()), (16, Some(0)));
 
     for (text, problem) in [

@@ -83,7 +83,7 @@ fn a_wrong_share_is_reported() {
     );
 }
 
-/// The URL is read from the variable or the file, and no error shows it.
+/// The URL is read from the file, and no error shows it. A missing file and an unset variable are errors.
 #[cfg(all(feature = "fleet", feature = "redis"))]
 #[test]
 fn the_url_of_a_ledger_is_not_shown() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use concurrency_governor::feedback::Outcome;
 use concurrency_governor::testing::plant::{Plant, PlantLimiter, PlantReport, STANDARD_PLANTS};
 
-/// A limit that never changes, with what it was told.
+/// A limit that never changes, with what was recorded.
 #[derive(Default)]
 struct Constant {
     limit: u32,
@@ -56,7 +56,8 @@ fn waits_are_those_of_theory() {
     }
 }
 
-/// A limit bounds the permits in use, and what waits too long is rejected. Content errors and refusals have their outcomes.
+/// A limit bounds the permits in use, and what waits too long is rejected. Content errors and rejections by the
+/// server are recorded as such.
 #[test]
 fn limits_and_outcomes_are_those_of_the_gate() {
     let (report, limiters) = run("overload, errors 0.1, most 5", 8, 20);

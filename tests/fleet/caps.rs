@@ -58,7 +58,7 @@ async fn a_process_asks_for_what_its_caps_need() {
     assert_eq!(ledger.most_wanted(), 16);
 }
 
-/// A process in which one key alone has demand gets for it what one gate with the limit of the fleet would give: the cap at that limit.
+/// If one key alone has demand in a process, the key gets the cap that it would have at a gate with the limit of the fleet.
 #[tokio::test]
 async fn a_lone_key_gets_its_cap_of_the_limit_of_the_fleet() {
     let ledger = FlakyLedger::default();
@@ -133,7 +133,7 @@ async fn no_permit_is_leased_that_a_child_cannot_use() {
     assert_eq!(bound.status().in_use, 2);
 }
 
-/// The demand of keys that have gone is not asked for any longer: another process gets the permits.
+/// A process stops asking for the permits of keys whose demand has ended: another process gets them.
 #[tokio::test]
 async fn demand_that_has_gone_is_forgotten() {
     let ledger = MemoryLedger::new();
@@ -146,7 +146,7 @@ async fn demand_that_has_gone_is_forgotten() {
     assert_eq!(heavy.unwrap().weight(), FLEET - 1);
 }
 
-/// Requests that wait while the lease has ended are asked for, within their caps.
+/// After an outage a process asks for the permits of the requests that wait, within their caps.
 #[tokio::test]
 async fn caps_bind_after_an_outage() {
     let ledger = FlakyLedger::default();

@@ -114,7 +114,7 @@ fn assert_same_state(state: &LedgerState, oracle: &LedgerOracle, context: &str) 
 struct Seen {
     grown: u64,
     full: u64,
-    told_to_return: u64,
+    targets_below_caps: u64,
     learning: u64,
     epochs: u64,
     replays: u64,
@@ -125,7 +125,7 @@ impl Seen {
     fn count(&mut self, grant: &Grant, held: u32, epoch: u64) {
         self.grown += u64::from(grant.cap > held);
         self.full += u64::from(grant.granted == u64::from(grant.limit.limit.get()));
-        self.told_to_return += u64::from(grant.target < grant.cap);
+        self.targets_below_caps += u64::from(grant.target < grant.cap);
         self.learning += u64::from(!grant.learning.is_zero());
         self.epochs += u64::from(grant.fence.epoch > epoch && epoch > 0);
     }
@@ -135,7 +135,7 @@ impl Seen {
         let counts = [
             self.grown,
             self.full,
-            self.told_to_return,
+            self.targets_below_caps,
             self.learning,
             self.epochs,
             self.replays,

@@ -14,7 +14,7 @@ use concurrency_governor::fleet::{
 pub(crate) struct FlakyLedger {
     ledger: MemoryLedger,
     failing: Arc<Mutex<Failing>>,
-    /// The most that any exchange wanted or held since the last look.
+    /// The most that any exchange wanted since the last call of `most_wanted`.
     most_asked: Arc<Mutex<u32>>,
 }
 

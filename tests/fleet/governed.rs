@@ -40,7 +40,7 @@ async fn governor(spec: &GateSpec, share: Share) -> (Governor, SharedGate, MockP
     (governor, shared, cpu)
 }
 
-/// The limit that is derived from the host is the most that a process asks for, whatever waits. It follows the host, up and down, and
+/// The limit that is derived from the host is the most that a process asks for, however many requests wait. It follows the host, up and down, and
 /// the rest goes back to the ledger, so that another process gets it.
 #[tokio::test]
 async fn the_local_limit_caps_the_block() {
@@ -105,7 +105,7 @@ async fn a_shared_gate_has_its_own_handle() {
     assert_eq!(unknown.to_string(), "the plan declares no gate `disk` (it declares io, mail, cpu)");
 }
 
-/// A wrong share is an error of the build that says what is wrong. A ledger that cannot be reached is none: its gate is paused.
+/// A wrong share, or an unsuitable ledger, is an error of the build that says what is wrong.
 #[tokio::test]
 async fn a_wrong_share_fails_the_build() {
     let ledger = FlakyLedger::default();
@@ -140,7 +140,8 @@ async fn a_wrong_share_fails_the_build() {
     assert_eq!(ledger.status("prod/io").await.unwrap().holders, [], "nothing was opened");
 }
 
-/// Ledgers that hang share one deadline: several of them delay the build no longer than one.
+/// A ledger that does not answer is no error of the build. Ledgers that hang share one deadline: several of them delay the build no
+/// longer than one.
 #[tokio::test(start_paused = true)]
 async fn hung_ledgers_share_one_deadline() {
     let ledger = FlakyLedger::default();
@@ -190,9 +191,9 @@ async fn the_lease_is_explained() {
     drop((permit, second));
 }
 
-/// Observers are told when a lease changes its state, and when an operator changes the limit of the fleet.
+/// Observers get an event when a lease changes its state, and when an operator changes the limit of the fleet.
 #[tokio::test]
-async fn observers_are_told_of_the_lease() {
+async fn observers_get_the_changes_of_the_lease() {
     let ledger = FlakyLedger::default();
     let events: Arc<Mutex<Vec<String>>> = Arc::default();
     let observer = {
@@ -246,7 +247,8 @@ async fn reports_show_only_work() {
     }
 }
 
-/// The keys of a shared gate share its block, and each has its part of it. Holders are tracked, and tell where a permit was requested.
+/// The keys of a shared gate share its block, and each has its part of it. Holders are tracked, and have the location of
+/// their request.
 #[tokio::test]
 async fn keys_share_the_block() {
     use concurrency_governor::Part;
@@ -416,7 +418,7 @@ async fn close_all_returns_the_blocks() {
     assert!(report.to_string().starts_with("gate io: the ledger has not confirmed the return of the block"));
 }
 
-/// A gate that is added within a shared gate would be a way around the lease.
+/// `add` rejects a gate within a shared gate, because its permits would bypass the lease.
 #[tokio::test]
 async fn no_gate_is_added_within_a_shared_one() {
     const LATE: GateSpec = GateSpec::new("late", Formula::fixed(2)).within(IO);

@@ -118,7 +118,7 @@ impl LedgerOracle {
                 }
             }
         }
-        let is_anyone_short = self.first_in_queue().is_some();
+        let is_any_short = self.first_in_queue().is_some();
         let own = self.holder_mut(ask.holder);
         cap += own.reserved;
         own.granted += std::mem::take(&mut own.reserved);
@@ -127,7 +127,7 @@ impl LedgerOracle {
         }
         let mut target = full;
         if let Some(level) = level {
-            if cap > level && is_anyone_short && clock - own.grown >= millis(ask.terms.ttl()) / 3 {
+            if cap > level && is_any_short && clock - own.grown >= millis(ask.terms.ttl()) / 3 {
                 target = target.min(level);
             }
         }

@@ -17,7 +17,7 @@ struct Bench {
     run: &'static str,
 }
 
-/// What a holder says in a scenario, with the number of its exchange counted by the ledger's clock.
+/// What a holder reports in an exchange.
 #[derive(Clone, Copy)]
 struct Says {
     held: u32,
@@ -54,7 +54,7 @@ impl Bench {
         LedgerServer { now_ms: self.now_ms, run: self.run }
     }
 
-    /// The number of an exchange is the time plus the number of exchanges, so it always rises.
+    /// The number of an exchange is one more than the number of earlier exchanges, so it always rises.
     fn exchange(&mut self, holder: &str, said: Says) -> Grant {
         let seq = self.state.status().exchanges + 1;
         let Says { held, wants, claim } = said;
@@ -120,7 +120,7 @@ fn a_restarted_ledger_learns_for_one_span() {
     assert_eq!(bench.exchange("b", says(0, 24)).cap, 24);
 }
 
-/// Rule 2: a ledger without state learns too, because it cannot tell a first start from a loss.
+/// Rule 2: a ledger without state learns too, because it cannot distinguish a first start from a loss.
 #[test]
 fn a_ledger_without_state_learns() {
     let mut bench = Bench::new();
@@ -362,7 +362,7 @@ fn grant(cap: u32, target: u32) -> Grant {
     }
 }
 
-/// A lease of 10 permits that was asked for at 100 s, of 9 s less 1 % and 10 ms.
+/// A lease of 10 permits that was requested at 100 s, and lasts 9 s less 1 % and 10 ms.
 fn leased() -> Lease {
     let mut lease = Lease::new("a", terms(), limit(24));
     let seq = lease.begin(Duration::from_secs(100), 0, 10).seq;

@@ -29,7 +29,7 @@ fn no_fault_admits_more_than_the_limit() {
     let first = number_from_env("FLEET_FIRST_SEED").unwrap_or(1);
     let (mut completed, mut faults) = (0, Faults::default());
     for seed in first..first + seeds {
-        let mut fleet = Fleet::new(seed, Weather::Faults);
+        let mut fleet = Fleet::new(seed, FaultPlan::Random);
         fleet.run(60_000);
         assert!(fleet.completed > 0, "seed {seed}: no work was done");
         completed += fleet.completed;
@@ -44,7 +44,7 @@ fn no_fault_admits_more_than_the_limit() {
 #[test]
 fn permits_are_used_and_shared_equally() {
     for (processes, limit) in [(6, 24), (6, 25), (3, 100), (10, 24)] {
-        let mut fleet = Fleet::new(1, Weather::Fair);
+        let mut fleet = Fleet::new(1, FaultPlan::NoFaults);
         fleet.resize(processes, limit);
         fleet.run(SPAN_MS * 2);
         fleet.begin_measurement();
@@ -63,7 +63,7 @@ fn permits_are_used_and_shared_equally() {
 #[test]
 fn more_processes_than_permits_take_turns() {
     for (processes, limit) in [(5, 1), (12, 4), (9, 8), (20, 3)] {
-        let mut fleet = Fleet::new(2, Weather::Fair);
+        let mut fleet = Fleet::new(2, FaultPlan::NoFaults);
         fleet.resize(processes, limit);
         fleet.run(SPAN_MS * 2);
         fleet.begin_measurement();
@@ -79,7 +79,7 @@ fn more_processes_than_permits_take_turns() {
 /// P74: the permits of a process that ends are in use by the others within one span.
 #[test]
 fn the_permits_of_a_crashed_process_come_back_within_one_span() {
-    let mut fleet = Fleet::new(3, Weather::Fair);
+    let mut fleet = Fleet::new(3, FaultPlan::NoFaults);
     fleet.resize(2, 20);
     fleet.run(SPAN_MS * 3);
     assert!(fleet.processes.iter().all(|process| process.work.len() >= 9), "both have their share");
@@ -91,7 +91,7 @@ fn the_permits_of_a_crashed_process_come_back_within_one_span() {
 /// P72: after the ledger has lost its state, nothing is admitted above the limit, and after one span all permits are in use again.
 #[test]
 fn lost_state_freezes_for_at_most_one_span() {
-    let mut fleet = Fleet::new(4, Weather::Fair);
+    let mut fleet = Fleet::new(4, FaultPlan::NoFaults);
     fleet.resize(4, 40);
     fleet.run(SPAN_MS * 3);
     fleet.ledger = LedgerState::new();
@@ -103,7 +103,7 @@ fn lost_state_freezes_for_at_most_one_span() {
 /// P71: a process that holds permits for longer than it has declared adds at most its own block to the limit.
 #[test]
 fn a_violator_adds_at_most_its_own_block() {
-    let mut fleet = Fleet::new(6, Weather::Fair);
+    let mut fleet = Fleet::new(6, FaultPlan::NoFaults);
     fleet.resize(4, 40);
     fleet.processes[0].longest_hold = 20 * SPAN_MS;
     fleet.run(SPAN_MS * 3);
@@ -120,7 +120,7 @@ fn a_violator_adds_at_most_its_own_block() {
 /// P75: a process makes at most ten calls a second while requests wait, and about three in a ttl otherwise.
 #[test]
 fn exchanges_are_rare() {
-    let mut fleet = Fleet::new(5, Weather::Fair);
+    let mut fleet = Fleet::new(5, FaultPlan::NoFaults);
     fleet.resize(4, 40);
     for process in &mut fleet.processes {
         process.workers = 3;
@@ -138,17 +138,17 @@ fn exchanges_are_rare() {
     assert!(fleet.exchanges - before <= 4 * 100, "{} exchanges in 10 s", fleet.exchanges - before);
 }
 
-/// Whether faults happen.
+/// Which faults happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    Fair,
-    Faults,
+enum FaultPlan {
+    NoFaults,
+    Random,
 }
 
 /// Processes, a ledger, and the messages between them.
 struct Fleet {
     random: Random,
-    weather: Weather,
+    fault_plan: FaultPlan,
     now: u64,
     processes: Vec<Process>,
     ledger: LedgerState,
@@ -205,13 +205,13 @@ struct Faults {
 }
 
 impl Fleet {
-    fn new(seed: u64, weather: Weather) -> Self {
+    fn new(seed: u64, fault_plan: FaultPlan) -> Self {
         let mut random = Random(seed);
         let (processes, limit) = (random.between(2, 8), random.between(1, 40) as u32);
         let mut fleet = Self {
             server_offset: random.below(1 << 40),
             random,
-            weather,
+            fault_plan,
             now: 0,
             processes: Vec::new(),
             ledger: LedgerState::new(),
@@ -272,7 +272,7 @@ impl Fleet {
         let end = self.now + length;
         while self.now < end {
             self.now += TICK_MS;
-            if self.weather == Weather::Faults {
+            if self.fault_plan == FaultPlan::Random {
                 self.cause_faults();
             }
             self.deliver_messages();
@@ -344,7 +344,7 @@ impl Fleet {
             self.faults.lost += 1;
             return;
         }
-        if self.weather == Weather::Faults {
+        if self.fault_plan == FaultPlan::Random {
             if self.random.once_in(50) {
                 self.faults.lost += 1;
                 return;
@@ -384,10 +384,10 @@ impl Fleet {
         let run = format!("run{}", self.run);
         let server = LedgerServer { now_ms: self.now + self.server_offset, run: &run };
         if let Ok(grant) = self.ledger.exchange(&ask.as_ask(), server) {
-            let is_lost = self.weather == Weather::Faults && self.random.once_in(50);
+            let is_lost = self.fault_plan == FaultPlan::Random && self.random.once_in(50);
             if !is_lost {
                 let late =
-                    if self.weather == Weather::Faults && self.random.once_in(50) { TTL_MS } else { 30 };
+                    if self.fault_plan == FaultPlan::Random && self.random.once_in(50) { TTL_MS } else { 30 };
                 let at = self.now + self.random.below(late);
                 self.messages.push(Message::Answer { at, index: ask.index, life, seq: ask.seq, grant });
             }

@@ -118,7 +118,7 @@ impl Trace {
         TraceStep::Exchange { ask, now_ms: self.now_ms, run: format!("run{}", self.run) }
     }
 
-    /// Tells the trace the answer to its last ask.
+    /// Records the answer to an ask.
     pub(crate) fn observe(&mut self, ask: &OwnedAsk, grant: Option<&Grant>) {
         // Some answers are lost.
         if let Some(grant) = grant.filter(|_| !self.random.once_in(20)) {

@@ -2,8 +2,8 @@
 //! another host.
 //!
 //! What `tests/fleet/simulation.rs` leaves out is real here: the tasks of the client and their timers, TCP connections that break and are
-//! made again, and requests that wait at a gate. What is real there and not here: clocks with different rates, and processes that stop as
-//! a whole.
+//! made again, and requests that wait at a gate. Only there are clocks with different rates, and processes that are
+//! suspended as a whole.
 //!
 //! These tests run only under the flag `fleet_turmoil`, in the package `tests/checkers`. `.ci/run turmoil` runs them, and
 //! `.ci/run turmoil 10000` runs more seeds. A failure prints its seed; `.ci/run turmoil 1 SEED` repeats it.

@@ -1,6 +1,7 @@
-//! Permits of several gates at once: the laws M1 to M3 of docs/GUARANTEES.md.
+//! Permits of several gates at once: P91 to P93 of docs/GUARANTEES.md.
 
 use std::future::IntoFuture as _;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
 
@@ -8,9 +9,10 @@ use concurrency_governor::gate::{AcquireError, Gate, Permit, acquire_all};
 use concurrency_governor::{GateName, Keys, Limit};
 use proptest::prelude::*;
 
+use super::hooks::{Call, hooked};
 use super::support::{
-    HOUR, MS, assert_idle, current_thread_runtime, expect_ready, paused_runtime, poll_once, run_with_timeout,
-    start_waiting,
+    HOUR, MS, assert_idle, current_thread_runtime, expect_ready, paused_runtime, poll_once, poll_with,
+    run_with_timeout,
 };
 
 fn gates<const N: usize>(limits: [u32; N]) -> [Gate; N] {
@@ -21,7 +23,7 @@ fn in_use<const N: usize>(gates: &[Gate; N]) -> [u32; N] {
     gates.each_ref().map(Gate::in_use)
 }
 
-/// M1: the permits of all gates are acquired, in the order of the gates whatever the list, and released in reverse.
+/// P91: the permits of all gates are acquired, in the order of the gates whatever the list, and released in reverse.
 #[test]
 fn all_permits_are_acquired_in_one_order() {
     let gates = gates([1, 5, 3]);
@@ -29,16 +31,28 @@ fn all_permits_are_acquired_in_one_order() {
         expect_ready(acquire_all([(&gates[2], 3), (&gates[0], 1), (&gates[1], 2)]).into_future()).unwrap();
     assert_eq!(in_use(&gates), [1, 2, 3]);
     assert_eq!(set.permits().iter().map(Permit::weight).collect::<Vec<_>>(), [1, 2, 3]);
-    let (mut last, _) = start_waiting(gates[2].acquire());
-    let (mut first, _) = start_waiting(gates[0].acquire());
+    // At each gate one request waits for all permits, and its waker records the release.
+    let released = Arc::new(Mutex::new(Vec::new()));
+    let enqueue = |(index, gate): (usize, &'_ Gate)| {
+        let released = Arc::clone(&released);
+        let waker = hooked(move |call| {
+            if call == Call::Wake {
+                released.lock().unwrap().push(index);
+            }
+        });
+        let mut request = Box::pin(gate.acquire_many_owned(gate.limit().get()));
+        assert!(poll_with(&mut request, &waker).is_pending());
+        request
+    };
+    let waiting: Vec<_> = gates.iter().enumerate().map(enqueue).collect();
     drop(set);
-    assert!(poll_once(&mut last).is_ready() && poll_once(&mut first).is_ready());
-    drop((last, first));
+    assert_eq!(*released.lock().unwrap(), [2, 1, 0]);
+    drop(waiting);
     gates.iter().for_each(assert_idle);
     assert!(expect_ready(acquire_all([]).into_future()).unwrap().permits().is_empty());
 }
 
-/// M1: a gate that is listed twice is requested once, so that it does not wait for itself. So is a key by two handles.
+/// P91: a gate that is listed twice is requested once, so that it does not wait for itself. So is a key by two handles.
 #[test]
 fn a_gate_that_is_listed_twice_is_requested_once() {
     let [gate] = gates([4]);
@@ -66,15 +80,18 @@ fn two_gates_of_one_tree_are_rejected() {
         assert_eq!(error, AcquireError::SelfWait { gate: named.parse().unwrap() });
         assert!(error.to_string().contains("acquire from one of them"), "{error}");
     }
-    assert_eq!([&other, &parent, &child].map(Gate::in_use), [0, 0, 0]);
-    // The same gate twice is no other one.
+    assert_eq!(
+        [&other, &parent, &child].map(|gate| (gate.in_use(), gate.status().totals.admitted)),
+        [(0, 0); 3]
+    );
+    // Another handle of the same key is not another gate of the tree.
     let same = parent.key(1);
     let twice = expect_ready(acquire_all([(&keys[0], 1), (&same, 1)]).into_future()).unwrap();
     assert_eq!(keys[0].in_use(), 2);
     drop(twice);
 }
 
-/// M1: one deadline counts for all permits together, and a rejection gives back those of the other gates.
+/// P91: one deadline counts for all permits together, and a rejection gives back those of the other gates.
 #[test]
 fn a_rejection_gives_back_everything() {
     paused_runtime().block_on(async {
@@ -97,7 +114,7 @@ fn a_rejection_gives_back_everything() {
 }
 
 proptest! {
-    /// M1 and M3: whatever is held, a call that is dropped after any number of polls gives back everything, and a call that is not
+    /// P91 and P93: whatever is held, a call that is dropped after any number of polls gives back everything, and a call that is not
     /// ready holds the permits of the first gates and waits at the next.
     #[test]
     fn a_call_that_is_dropped_gives_back_everything(
@@ -131,7 +148,7 @@ proptest! {
     }
 }
 
-/// M2: threads that acquire all pairs of three gates, in both orders of the list, never wait for each other.
+/// P92: threads that acquire all pairs of three gates, in both orders of the list, never wait for each other.
 #[test]
 fn no_order_of_the_list_deadlocks() {
     run_with_timeout("several gates at once", || {

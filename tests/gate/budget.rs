@@ -21,13 +21,14 @@ use crate::support::{
 /// More permits than the budget of any task.
 const MANY: u32 = 100_000;
 
-/// Runs `acquire` in a loop beside another task, and checks that the other task runs before the loop ends.
+/// Asserts that a task that awaits `acquire` in a loop yields to another task, and leaves the gate idle.
 fn assert_yields<F: Future>(gate: &Gate, acquire: impl Fn(Gate) -> F + 'static) {
-    assert_yields_until_the_end(gate, acquire);
+    assert_loop_yields(gate, acquire);
     assert_idle(gate);
 }
 
-fn assert_yields_until_the_end<F: Future>(gate: &Gate, acquire: impl Fn(Gate) -> F + 'static) {
+/// Asserts that a task that awaits `acquire` in a loop yields to another task before the loop ends.
+fn assert_loop_yields<F: Future>(gate: &Gate, acquire: impl Fn(Gate) -> F + 'static) {
     let local = LocalSet::new();
     let other_ran = Arc::new(AtomicBool::new(false));
     let acquired = local.block_on(&current_thread_runtime(), async {
@@ -97,7 +98,7 @@ fn permits_of_every_kind_of_request_spend_the_budget() {
         let parent = gate.try_acquire_owned().unwrap().lend();
         let held = (!has_room).then(|| gate.try_acquire().unwrap());
         let work = parent.clone();
-        assert_yields_until_the_end(&gate, move |gate| {
+        assert_loop_yields(&gate, move |gate| {
             let nested = gate.request().under(&work).acquire();
             async move { assert_eq!(nested.await.unwrap().is_borrowed(), !has_room) }
         });
@@ -106,7 +107,7 @@ fn permits_of_every_kind_of_request_spend_the_budget() {
     }
 }
 
-/// A task that is handed permits in a loop yields, although each of its waits has ended when it looks.
+/// A task yields although each of its requests, which had to wait, was admitted before the task polls it again.
 #[test]
 fn handed_over_permits_spend_the_budget() {
     assert_yields(&gate(1), |gate| async move {
@@ -123,12 +124,12 @@ fn handed_over_permits_spend_the_budget() {
 fn rejections_spend_the_budget() {
     let closed = gate(1);
     closed.close();
-    assert_yields_until_the_end(&closed, |gate| async move { assert!(gate.acquire().await.is_err()) });
+    assert_loop_yields(&closed, |gate| async move { assert!(gate.acquire().await.is_err()) });
     let full = Gate::builder(NAME, Limit::new(1)).queue(0).build();
     let held = full.try_acquire().unwrap();
-    assert_yields_until_the_end(&full, |gate| async move { assert!(gate.acquire_owned().await.is_err()) });
-    assert_yields_until_the_end(&full, |gate| async move { assert!(gate.acquire_many(2).await.is_err()) });
-    assert_yields_until_the_end(&full, |gate| async move {
+    assert_loop_yields(&full, |gate| async move { assert!(gate.acquire_owned().await.is_err()) });
+    assert_loop_yields(&full, |gate| async move { assert!(gate.acquire_many(2).await.is_err()) });
+    assert_loop_yields(&full, |gate| async move {
         assert!(gate.request().max_wait(Duration::ZERO).acquire().await.is_err());
     });
     drop(held);
@@ -136,13 +137,13 @@ fn rejections_spend_the_budget() {
     // Requests that could wait for themselves: two keys of one gate.
     let keyed = Gate::builder(NAME, Limit::new(2)).keyed(Keys::up_to(2)).build();
     let (a, b) = (keyed.key("a"), keyed.key("b"));
-    assert_yields_until_the_end(&keyed, move |_| {
+    assert_loop_yields(&keyed, move |_| {
         let (a, b) = (a.clone(), b.clone());
         async move { assert!(acquire_all([(&a, 1), (&b, 1)]).await.is_err()) }
     });
     let (a, b) = (keyed.key("a"), keyed.key("b"));
     let work = a.try_acquire_many_owned(2).unwrap().lend();
-    assert_yields_until_the_end(&b, move |b| {
+    assert_loop_yields(&b, move |b| {
         let nested = b.request().under(&work).acquire();
         async move { assert!(matches!(nested.await, Err(AcquireError::SelfWait { .. }))) }
     });
@@ -176,8 +177,8 @@ async fn without_budget<T>(mut then: impl FnMut() -> T) -> T {
     .await
 }
 
-/// A request that fits while the budget is spent keeps its turn: the permits are its own, and it returns them at the next
-/// poll with a budget. If it is dropped before, they go to the next request.
+/// A request that fits while the budget is spent is admitted in its turn, and its future returns the permit at the next poll
+/// with a budget. If the future is dropped before, the permit admits the next request.
 #[test]
 fn a_request_keeps_its_turn_while_the_budget_is_spent() {
     for is_dropped in [false, true] {

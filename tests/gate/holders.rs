@@ -1,4 +1,4 @@
-//! The records of a gate that tracks its holders: the laws W1 and W4 of docs/GUARANTEES.md, by polling.
+//! The records of a gate that tracks its holders: P87 and P90 of docs/GUARANTEES.md, by polling.
 
 use std::future::Future;
 use std::panic::Location;
@@ -47,7 +47,7 @@ impl Family {
         [&self.root, &self.child, &self.tenants[0], &self.tenants[1]]
     }
 
-    /// W1: the records are exactly the permits in use, at each level.
+    /// P87: the records are exactly the permits in use, at each level.
     fn check(&self) {
         for gate in self.all() {
             assert_eq!(weights(&gate.holders()), gate.in_use(), "{gate:?}");
@@ -102,8 +102,8 @@ fn take<T>(list: &mut Vec<T>, index: usize) -> Option<T> {
 }
 
 proptest! {
-    /// W1: after each step, the records are the permits in use at each level, whatever was forgotten, split or not polled. The
-    /// state of each tells what has become of it.
+    /// P87: after each step, the records are the permits in use at each level, whatever was forgotten, split or not polled. The
+    /// state of a record is that of its permits.
     #[test]
     fn the_records_are_the_permits_in_use(steps in steps()) {
         let family = Family::new(6);
@@ -172,7 +172,7 @@ proptest! {
     }
 }
 
-/// W1: a gate that tracks its holders admits as any other: first come, first served, and nothing is left.
+/// P87: a gate that tracks its holders admits as any other: first come, first served, and nothing is left.
 #[test]
 fn a_tracked_gate_admits_in_order() {
     let gate = tracked(2);
@@ -190,7 +190,7 @@ fn a_tracked_gate_admits_in_order() {
     assert!(gate.holders().is_empty());
 }
 
-/// W1: if permits of two handles of one key merge, so do their records.
+/// P87: if permits of two handles of one key merge, so do their records.
 #[test]
 fn records_of_two_handles_of_a_key_merge() {
     let gate = Gate::builder(GateName::new("tracked"), Limit::new(4))
@@ -206,7 +206,7 @@ fn records_of_two_handles_of_a_key_merge() {
     assert!(gate.holders().is_empty() && gate.in_use() == 0);
 }
 
-/// A holder tells where its permits were requested, whatever made the request.
+/// A holder has the location at which its permits were requested, whichever method made the request.
 #[test]
 fn a_holder_has_the_location_of_its_request() {
     let gate = tracked(9);
@@ -282,9 +282,9 @@ fn a_location_is_that_of_the_request_within_a_timeout() {
     });
 }
 
-/// A holder tells its label, its gate, its key and its task.
+/// A holder has the label, the gate, the key and the task of its permits.
 #[test]
-fn a_holder_tells_who_holds() {
+fn a_holder_has_its_label_gate_key_and_task() {
     paused_runtime().block_on(async {
         let Family { root, child, tenants } = Family::new(4);
         let permit = child.try_acquire().unwrap();
@@ -313,9 +313,9 @@ fn a_holder_tells_who_holds() {
     });
 }
 
-/// W1: permits that were granted to a future that is not polled are told apart, and so are forgotten ones.
+/// P87: permits that were granted to a future that is not polled have a state of their own, and so have forgotten ones.
 #[test]
-fn granted_permits_that_are_not_polled_are_told_apart() {
+fn granted_permits_that_are_not_polled_have_their_own_state() {
     let gate = tracked(1);
     let held = gate.try_acquire().unwrap();
     let (mut request, _) = start_waiting(gate.acquire());
@@ -360,7 +360,7 @@ fn a_task_without_budget_takes_its_permits_later() {
     });
 }
 
-/// Threads that wait, and those that are admitted at once, have records. None is left by a thread whose wait ends otherwise.
+/// A thread has a record, whether it waited or was admitted immediately. A thread whose wait expires leaves no record.
 #[test]
 fn threads_have_records() {
     let gate = tracked(1);
@@ -382,9 +382,9 @@ fn threads_have_records() {
     assert!(gate.holders().is_empty());
 }
 
-/// The status tells how long permits are held, and the age of the oldest one.
+/// The status has the times for which permits were held, and the age of the oldest permit in use.
 #[test]
-fn the_status_tells_hold_times() {
+fn the_status_has_hold_times() {
     paused_runtime().block_on(async {
         let gate = tracked(3);
         assert_eq!((gate.status().oldest_permit, gate.status().holds.count()), (None, 0));
@@ -415,7 +415,7 @@ fn measured_hold_times_represent_all_permits() {
     assert!(measured.abs_diff(PERMITS.into()) < 512, "{measured} of {PERMITS} permits");
 }
 
-/// W4: a gate that does not track its holders keeps nothing, and the calls have no effect.
+/// P90: a gate that does not track its holders keeps nothing, and the calls have no effect.
 #[test]
 fn a_gate_without_records_reports_none() {
     let gate = gate(2);
@@ -434,7 +434,7 @@ fn a_gate_without_records_reports_none() {
     drop(permits);
 }
 
-/// W4: neither the future nor the permit of any gate is larger than before there were records.
+/// P90: neither the future nor the permit of any gate is larger than before there were records.
 #[test]
 fn records_make_nothing_larger() {
     assert_eq!((size_of::<Acquire<'_>>(), size_of::<AcquireOwned>()), (80, 80));
@@ -464,12 +464,18 @@ fn requests_that_leave_the_queue_leave_no_record() {
         drop(held);
         assert!(matches!(poll_once(&mut kept), Poll::Ready(Ok(_))));
         assert_eq!(weights(&root.holders()), root.in_use());
+        let (mut closed, _) = start_waiting(root.acquire_many(2));
         root.close();
-        assert_eq!(weights(&root.holders()), root.in_use());
+        assert!(matches!(poll_once(&mut closed), Poll::Ready(Err(_))));
+        assert_eq!(
+            (weights(&root.holders()), root.in_use()),
+            (1, 1),
+            "only the request that was never polled again"
+        );
     });
 }
 
-/// A request that waits and is polled by another task belongs to that task.
+/// The holder of a request that one task enqueued and another task polled to its end has the second task.
 #[test]
 fn a_request_that_moves_belongs_to_the_task_that_takes_it() {
     paused_runtime().block_on(async {

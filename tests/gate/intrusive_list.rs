@@ -1,7 +1,7 @@
 //! What safe code can do to the nodes of the wait queue, which are part of the futures: move a future between
 //! threads, drop it from any place, and let the waker in a node own the future of that node.
 //!
-//! These tests also run under the sanitizers and Miri (docs/ORDERING.md).
+//! These tests also run under the sanitizers and Miri (docs/TESTING.md).
 
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -112,7 +112,7 @@ fn a_future_may_be_admitted_while_it_is_polled() {
     assert_idle(&gate);
 }
 
-/// Threads enqueue, poll with changing wakers, are admitted and cancel at once, so that each node leaves
+/// Threads enqueue, poll with changing wakers, are admitted and cancel at the same time, so that each node leaves
 /// between nodes of other threads. The queue stays intact.
 #[test]
 fn nodes_of_many_threads_join_and_leave() {

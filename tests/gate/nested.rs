@@ -39,7 +39,8 @@ fn granted(request: &mut BoxedNested) -> LendingPermit {
     }
 }
 
-/// Three slots, and three agents that have them all and wait for their tools, which have tools of their own.
+/// 30 agents share three permits. Each agent keeps its permit while it waits for three tools, whose requests are nested under
+/// it, and each tool makes a nested request of its own.
 #[tokio::test]
 async fn parents_that_wait_for_their_children_do_not_deadlock() {
     let tracked = Holders::overdue_after(Duration::from_secs(30));
@@ -135,7 +136,7 @@ fn a_parent_that_is_dropped_first_leaves_its_permits_to_its_child() {
     drop(parent);
     assert_eq!(gate.in_use(), 3);
     let (mut other, counter) = start_waiting(gate.acquire());
-    // The child of a child borrows from the one that is gone, too: the work above it still has the permits.
+    // The grandchild also borrows from the parent: the permits of the dropped parent stay in use while work under it lives.
     let grandchild = gate.request().weight(3).under(&child).try_acquire().unwrap();
     drop(child);
     assert_eq!((gate.in_use(), counter.wakes()), (3, 0));
@@ -227,8 +228,8 @@ fn admitted_work_goes_on_whatever_keeps_new_work_out() {
     assert_idle(&gate);
 }
 
-/// The chain of a request at a key, or at an ancestor, lends what counts there. A request at another gate of the tree is not put into a
-/// queue where it could wait for its own work.
+/// A request at a key, or at an ancestor, borrows those permits of its chain that are in use there, too. A request at another gate
+/// of the tree is rejected instead of waiting for its own chain.
 #[test]
 fn gates_of_a_tree_lend_what_counts() {
     let name = |text: &str| text.parse::<GateName>().unwrap();
@@ -243,7 +244,7 @@ fn gates_of_a_tree_lend_what_counts() {
     let self_wait = AcquireError::SelfWait { gate: name("right") };
     assert_eq!(expect_ready(right.request().under(&parent).acquire()).unwrap_err(), self_wait);
     assert_eq!(expect_ready(right.request().under(&above).acquire()).unwrap_err(), self_wait);
-    // A gate outside of the tree does not know the chain, which goes on behind it.
+    // A gate outside of the tree has no permits of the chain to lend. A request under its permit still borrows from the rest of the chain.
     let outside = elsewhere.request().under(&nested).try_acquire().unwrap();
     assert!(!outside.is_borrowed());
     drop((nested, above));
@@ -393,16 +394,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever the order in which works begin and end: the gate admits no more than its limit, a request no heavier than the work above
-    /// it waits only while that work has lent its permits, and nothing is lost.
+    /// Whatever the order in which works begin and end: no request is admitted above the limit of the moment, a request no heavier than
+    /// the work above it never waits if it is the first request under that work, and nothing is lost.
     #[test]
     fn random_chains_keep_the_limit_and_lose_nothing(steps in steps()) {
         let gate = gate(5);
-        let mut highest = 5;
         // Each work, and whether a request was made under it.
         let mut works: Vec<(LendingPermit, bool)> = Vec::new();
         let mut waits: Vec<BoxedNested> = Vec::new();
         for step in steps {
+            let before = gate.in_use();
             match step {
                 Step::Root { weight } => {
                     works.extend(gate.try_acquire_many_owned(weight).map(|permit| (permit.lend(), false)));
@@ -428,10 +429,7 @@ proptest! {
                 Step::Drop { which } if !works.is_empty() => {
                     drop(works.swap_remove(which % works.len()));
                 }
-                Step::Resize { limit } => {
-                    gate.resize(Limit::new(limit));
-                    highest = highest.max(limit);
-                }
+                Step::Resize { limit } => drop(gate.resize(Limit::new(limit))),
                 Step::Poll | Step::Nest { .. } | Step::Drop { .. } => {}
             }
             let mut index = 0;
@@ -444,14 +442,14 @@ proptest! {
                     Poll::Pending => index += 1,
                 }
             }
-            prop_assert!(gate.in_use() <= highest);
+            prop_assert!(gate.in_use() <= before.max(gate.limit().get()), "admitted above the limit");
         }
         drop((works, waits));
         assert_idle(&gate);
     }
 }
 
-/// A wait for a loan costs the gate nothing: with paused time, an hour later it is still there.
+/// A wait for a loan without a deadline does not end by itself, and an hour later it still gets the loan.
 #[test]
 fn a_loan_is_waited_for_without_a_deadline() {
     paused_runtime().block_on(async {
@@ -460,6 +458,7 @@ fn a_loan_is_waited_for_without_a_deadline() {
         let child = gate.request().under(&parent).try_acquire().unwrap();
         let mut sibling = waiting(&gate, &parent, 1);
         advance(HOUR).await;
+        assert!(poll_once(&mut sibling).is_pending());
         drop(child);
         drop(granted(&mut sibling));
         drop(parent);

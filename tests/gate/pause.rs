@@ -57,9 +57,9 @@ fn a_paused_gate_keeps_its_queue_and_admits_nothing() {
     }
 }
 
-/// A request that does not wait is told that the gate is paused. Mistakes of the caller and a closed gate go before.
+/// A try at a paused gate is rejected with `Paused`. An impossible weight and a closed gate are reported instead of the pause.
 #[test]
-fn a_try_is_told_that_the_gate_is_paused() {
+fn a_try_is_rejected_while_the_gate_is_paused() {
     for gate in gates(2) {
         gate.pause();
         assert_eq!(gate.try_acquire().unwrap_err(), TryAcquireError::Paused { gate: NAME });
@@ -77,7 +77,7 @@ fn a_try_is_told_that_the_gate_is_paused() {
     }
 }
 
-/// Deadlines, the bound of the queue, a changed limit and a close count as ever while a gate is paused.
+/// Deadlines, the bound of the queue, a changed limit and a close take effect while a gate is paused.
 #[test]
 fn everything_else_goes_on_during_a_pause() {
     paused_runtime().block_on(async {
@@ -115,7 +115,7 @@ fn everything_else_goes_on_during_a_pause() {
     });
 }
 
-/// The permits in use when a gate is paused are released as ever, also those above a lowered limit.
+/// The permits in use when a gate is paused can be released, also those above a lowered limit.
 #[test]
 fn permits_are_released_during_a_pause() {
     for gate in gates(3) {
@@ -142,7 +142,7 @@ fn a_pause_reaches_children_and_keys() {
     let paused = Gate::builder(name("paused"), Limit::new(4)).keyed(keys).within(&root).unwrap().build();
     let other = Gate::builder(name("other"), Limit::new(4)).within(&root).unwrap().build();
     let key = paused.key(1);
-    // A heavy request that is next further up must not keep the other gates waiting while it is paused.
+    // The heavy request is the next one at the root. While its own gate is paused, it must not delay requests at other gates.
     let held = other.try_acquire_many(2).unwrap();
     let (mut heavy, _) = start_waiting(paused.acquire_many(3));
     let (mut behind, _) = start_waiting(other.acquire());
@@ -173,7 +173,7 @@ fn a_pause_reaches_children_and_keys() {
     }
 }
 
-/// Requests that are old because they were kept are not shed, neither during the pause nor right after it.
+/// Requests that have waited for long because of a pause are not shed, neither during the pause nor right after it.
 #[test]
 fn nothing_is_shed_because_of_a_pause() {
     paused_runtime().block_on(async {

@@ -64,7 +64,7 @@ fn forgotten_permits_stay_in_use() {
     assert_eq!((gate.in_use(), gate.resize(Limit::new(3)).debt), (4, 1));
 }
 
-/// The cheap readings agree with the status.
+/// `in_use`, `available` and `waiting` agree with the status.
 #[test]
 fn single_numbers_agree_with_the_status() {
     let gate = gate(3);

@@ -48,7 +48,8 @@ fn a_pending_request_keeps_its_place() {
     assert_idle(&gate);
 }
 
-/// A pending request ends if it is cancelled, if its owner is dropped, or if another weight is polled. Its permits go on.
+/// A pending request ends if it is cancelled, if its owner is dropped, or if another weight is polled. If it was admitted, its
+/// permits are released.
 #[test]
 fn a_pending_request_can_be_cancelled() {
     let gate = gate(2);

@@ -159,7 +159,7 @@ fn each_rejected_try_is_counted_once() {
     assert_idle(&gate);
 }
 
-/// A request that was rejected panics when it is polled again, and does not ask the gate once more.
+/// A request that was rejected panics when it is polled again, and is not rejected a second time.
 #[test]
 fn a_rejected_request_panics_when_polled_again() {
     let closed = gate(1);
@@ -173,6 +173,7 @@ fn a_rejected_request_panics_when_polled_again() {
         assert!(catch_unwind(AssertUnwindSafe(|| poll_once(&mut rejected))).is_err());
     }
     drop(held);
+    assert_eq!([&closed, &open].map(|gate| gate.status().totals.rejected.sum()), [1, 2]);
     assert_idle(&open);
 }
 

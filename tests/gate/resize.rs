@@ -38,13 +38,14 @@ fn a_lowered_limit_revokes_nothing_and_releases_pay_the_debt_first() {
     }
 }
 
-/// A try is rejected while the gate is in debt, also when no request waits.
+/// While the gate is in debt, a try is rejected and a request waits, also when no other request waits.
 #[test]
 fn no_request_is_admitted_under_debt() {
     for gate in [gate(3), unmeasured_gate(3)] {
         let held = gate.try_acquire_many(3).unwrap();
         assert_eq!(gate.resize(Limit::MIN).debt, 2);
         assert!(gate.try_acquire().is_err());
+        drop(start_waiting(gate.acquire()));
         drop(held);
         let one = gate.try_acquire().unwrap();
         assert!(gate.try_acquire().is_err(), "the limit is 1 now");

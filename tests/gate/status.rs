@@ -50,7 +50,7 @@ fn unclaimed_requests_are_in_the_status() {
     assert_idle(&gate);
 }
 
-/// The permits of a blocked thread are its own as soon as they are admitted.
+/// The permits of a blocked thread are claimed when its call returns.
 #[test]
 fn a_blocked_thread_claims_its_permits() {
     let gate = gate(1);

@@ -1,4 +1,4 @@
-//! Gates within gates, keys and priorities: the laws L1 to L12 of docs/GUARANTEES.md, by polling.
+//! Gates within gates, keys and priorities: P49 to P60 of docs/GUARANTEES.md, by polling.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -71,7 +71,7 @@ fn only_granted(requests: &mut [BoxedAcquire]) -> (usize, OwnedPermit) {
     first
 }
 
-/// L1: a permit of a child is in use at each ancestor, and one acquisition takes all or none.
+/// P49: a permit of a child is in use at each ancestor, and one acquisition takes all or none.
 #[test]
 fn a_permit_counts_at_each_level() {
     let io = parent(3);
@@ -155,7 +155,7 @@ fn ended_waits_name_their_level() {
     assert_eq!(messages.status().totals.queue.closed, 1);
 }
 
-/// L2, L11: a key never has more than its cap, whatever is free, and a lowered cap is debt at once.
+/// P50: a key never has more than its cap, whatever is free, and a lowered cap is debt at once.
 #[test]
 fn a_cap_is_never_exceeded() {
     let io = Gate::builder(name("io"), Limit::new(8)).keyed(Keys::up_to(10).cap(Part::of(1, 2))).build();
@@ -174,7 +174,7 @@ fn a_cap_is_never_exceeded() {
     assert_eq!(io.key("never used").limit(), Limit::new(4));
 }
 
-/// L3: a share that its owner does not need is lent.
+/// P51: a share that its owner does not need is lent.
 #[test]
 fn idle_shares_are_lent() {
     let io = parent(8);
@@ -185,7 +185,7 @@ fn idle_shares_are_lent() {
     drop(granted(&mut back));
 }
 
-/// L4: while all children want permits, they share them by weight, and the requests made directly are one more child of weight 1.
+/// P52: while all children want permits, they share them by weight, and the requests made directly are one more child of weight 1.
 #[test]
 fn children_share_by_weight() {
     let io = parent(10);
@@ -213,7 +213,7 @@ fn children_share_by_weight() {
     assert_eq!(shares, [3, 6, 1]);
 }
 
-/// L5: equal children take turns.
+/// P53: equal children take turns.
 #[test]
 fn equal_children_take_turns() {
     let io = keyed(1);
@@ -231,7 +231,7 @@ fn equal_children_take_turns() {
     assert!(order.chunks(5).all(|turn| turn == [0, 1, 2, 3, 4]), "{order:?}");
 }
 
-/// L6: within a key and a priority, the first to come is served first; a higher priority goes ahead.
+/// P54: within a key and a priority, the first to come is served first; a higher priority goes ahead.
 #[test]
 fn requests_of_a_key_are_served_in_order_within_a_priority() {
     let io = keyed(1);
@@ -247,7 +247,7 @@ fn requests_of_a_key_are_served_in_order_within_a_priority() {
     }
 }
 
-/// L7: a lower priority is passed by at most 16 grants, in a key and among keys.
+/// P55: a lower priority is passed by at most 16 grants, in a key and among keys.
 #[test]
 fn a_lower_priority_is_passed_at_most_16_times() {
     for is_same_key in [true, false] {
@@ -274,7 +274,7 @@ fn a_lower_priority_is_passed_at_most_16_times() {
     }
 }
 
-/// L7: a lower priority is passed by at most 16 grants also while its key lacks room between them.
+/// P55: a lower priority is passed by at most 16 grants also while its key lacks room between them.
 #[test]
 fn a_priority_that_lacks_room_at_times_is_passed_at_most_16_times() {
     for others in [1, 3, 15] {
@@ -301,7 +301,7 @@ fn a_priority_that_lacks_room_at_times_is_passed_at_most_16_times() {
     }
 }
 
-/// A closed gate says that it is closed, even if its table of keys is full.
+/// A closed gate rejects with `Closed`, even if its table of keys is full.
 #[test]
 fn a_closed_gate_with_a_full_table_is_closed() {
     let io = Gate::builder(name("io"), Limit::new(4)).keyed(Keys::up_to(1)).build();
@@ -311,9 +311,9 @@ fn a_closed_gate_with_a_full_table_is_closed() {
     assert_eq!(expect_ready(io.key(2).acquire()).unwrap_err(), AcquireError::Closed { gate: io.name() });
 }
 
-/// L8: the books of a key live while a permit is out or a request waits in its name, whatever handles are dropped.
+/// P56: the counts of a key are kept while one of its permits is in use or one of its requests waits, whichever handles are dropped.
 #[test]
-fn books_of_a_busy_key_are_kept() {
+fn counts_of_a_busy_key_are_kept() {
     let io = Gate::builder(name("io"), Limit::new(4)).keyed(Keys::up_to(10).cap(Part::of(1, 2))).build();
     let permits = [io.key("a").try_acquire_owned().unwrap(), io.key("a").try_acquire_owned().unwrap()];
     assert!(io.key("a").try_acquire().is_err(), "another handle of the key has a cap of its own");
@@ -322,7 +322,7 @@ fn books_of_a_busy_key_are_kept() {
     drop(permits);
     drop(granted(&mut request));
     assert_eq!((io.key("a").in_use(), io.busy_keys()), (0, 0));
-    // A release that leaves another permit in use keeps the books, also while other keys come and go.
+    // A release that leaves another permit in use keeps the counts, also while other keys become busy and idle.
     let [kept, released] =
         [io.key("a").try_acquire_owned().unwrap(), io.key("a").try_acquire_owned().unwrap()];
     drop(released);
@@ -333,7 +333,7 @@ fn books_of_a_busy_key_are_kept() {
     drop(kept);
 }
 
-/// L9: if the queue is full, the newest request of the longest queue is pushed out, and a short queue keeps its requests.
+/// P57: if the queue is full, the newest request of the longest queue is pushed out, and a short queue keeps its requests.
 #[test]
 fn a_full_queue_pushes_out_the_newest_of_the_longest() {
     let io = Gate::builder(name("io"), Limit::new(1)).keyed(Keys::up_to(10)).queue(10).build();
@@ -355,7 +355,7 @@ fn a_full_queue_pushes_out_the_newest_of_the_longest() {
     drop(granted(&mut others[0]));
 }
 
-/// L9: the longest queue makes room, also if other queues are longer than that of the request.
+/// P57: the longest queue makes room, also if other queues are longer than that of the request.
 #[test]
 fn only_the_longest_queue_makes_room() {
     let io = Gate::builder(name("io"), Limit::new(1)).keyed(Keys::up_to(10)).queue(6).build();
@@ -368,7 +368,7 @@ fn only_the_longest_queue_makes_room() {
     assert_eq!(ended, [false, false, false, true]);
 }
 
-/// L9: the requests made on the gate itself are one more queue within it, so a flood of a key makes room for them, too.
+/// P57: the requests made on the gate itself are one more queue within it, so a flood of a key makes room for them, too.
 #[test]
 fn a_flood_of_a_key_makes_room_for_the_gate_itself() {
     let io = Gate::builder(name("io"), Limit::new(1)).keyed(Keys::up_to(10)).queue(4).build();
@@ -457,7 +457,7 @@ fn a_pushed_out_request_admits_those_that_it_held_up() {
     drop((granted(&mut held_up), calm));
 }
 
-/// L10: an idle key takes no place, and no more keys are busy than declared.
+/// P58: an idle key does not count against the declared maximum of busy keys, and no more keys are busy.
 #[test]
 fn idle_keys_take_no_place() {
     let io = Gate::builder(name("io"), Limit::new(100)).keyed(Keys::up_to(2)).build();
@@ -486,7 +486,10 @@ fn a_flood_of_one_key_delays_another_by_one_release() {
     let mut calm = waiting(&io.key("calm"));
     drop(held.pop_front());
     drop(granted(&mut calm));
-    assert!(poll_once(&mut requests[0]).is_ready(), "the dropped permit of the calm key goes on");
+    assert!(
+        poll_once(&mut requests[0]).is_ready(),
+        "the dropped permit of the calm key admits the next request"
+    );
 }
 
 /// A heavy request is granted although light requests of other keys keep coming, and once it has left it holds up no other.
@@ -548,7 +551,7 @@ fn cancelled_requests_pass_on_their_permits() {
     assert_eq!(io.busy_keys(), 0);
 }
 
-/// L11: requests of many keys with one deadline all end at it, whichever of them were cancelled or admitted before.
+/// Requests of many keys with one deadline all end at it, whichever of them were cancelled before.
 #[test]
 fn equal_deadlines_of_many_keys_are_met() {
     const KEYS: u64 = 64;
@@ -647,7 +650,7 @@ fn a_panicking_waker_of_a_pushed_out_request_loses_no_permit() {
                 expect_ready(other.acquire_owned()).map(drop)
             }
         }));
-        assert!(admitted.is_err(), "the panic of the waker goes on");
+        assert!(admitted.is_err(), "the panic of the waker reaches the caller");
         assert_eq!((io.in_use(), io.waiting()), (1, 0));
         assert_eq!(
             expect_ready(chosen).unwrap_err(),
@@ -707,7 +710,8 @@ fn drained_waits_for_the_gate_and_what_is_below() {
     expect_ready(key.drained());
 }
 
-/// A closed child rejects, its siblings go on. A closed handle of a key rejects, its other handles go on, and it takes no place.
+/// A closed child rejects, its siblings go on. A closed handle of a key rejects, its other handles go on, and the key is
+/// not counted as busy.
 #[test]
 fn closing_a_child_leaves_its_siblings_open() {
     let io = Gate::builder(name("io"), Limit::new(2)).with_children().keyed(Keys::up_to(5)).build();
@@ -779,7 +783,7 @@ fn every_operation_works_in_a_tree() {
     assert_eq!(io.status().totals.rejected.sum(), 0);
 }
 
-/// A gate refuses a parent that cannot have it, with the reason. A key of a gate without keys is a mistake that is shown at once.
+/// The builder rejects a parent that cannot have children, and the error contains the reason. `key` panics at a gate without keys.
 #[test]
 fn a_wrong_parent_is_rejected() {
     let plain = Gate::new(name("plain"), Limit::new(1));
@@ -853,7 +857,7 @@ fn equal_keys_get_equal_shares() {
 }
 
 proptest! {
-    /// L1, L2: whatever requests of keys and children do, no level exceeds its limit, and in the end nothing is in use or waits.
+    /// P49, P50: whatever requests of keys and children do, no level exceeds its limit, and in the end nothing is in use or waits.
     #[test]
     fn no_level_exceeds_its_limit(steps in prop::collection::vec((0_u8..8, 0_usize..7, 1_u32..4), 1..120)) {
         let io = Gate::builder(name("io"), Limit::new(5)).with_children().keyed(Keys::up_to(3).cap(Part::of(1, 2))).build();

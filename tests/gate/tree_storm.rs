@@ -201,7 +201,7 @@ impl Storm {
     }
 }
 
-/// Returns the permit, if the request was not rejected for a reason that a storm gives.
+/// Returns the permit, or `None` if the request ended with an error that the storm can cause. Panics at any other error.
 fn accept<P>(result: Result<P, AcquireError>) -> Option<P> {
     use AcquireError::{DeadlineExceeded, QueueFull, Shed, TooLarge, TooManyKeys, WouldExpire};
     match result {

@@ -60,7 +60,7 @@ pub(super) fn check(threads: Threads, model: impl Fn() + Send + Sync + 'static) 
     }
 }
 
-/// Enough to find each of the bugs that `.ci/planted` plants, and checked quickly.
+/// Enough to find the bugs of `.ci/planted-bugs` that name the layer `loom`: `.ci/planted` checks them with two.
 const DEFAULT_PREEMPTIONS: usize = 3;
 
 /// A gate, an independent count of what is held and done under its permits, and the wakers of its requests.

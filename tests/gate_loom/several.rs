@@ -65,7 +65,7 @@ impl Task {
     }
 }
 
-/// M2: three tasks that acquire the three pairs of three gates, each in the order that makes a cycle, all end.
+/// P92: three tasks that acquire the three pairs of three gates, each in the order that makes a cycle, all end.
 #[test]
 fn three_tasks_with_three_gates_do_not_deadlock() {
     check(Threads::Three, || {

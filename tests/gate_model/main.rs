@@ -1,7 +1,7 @@
 //! The gate and trees of gates against a model: random steps, the corpus of the fuzzer, and a simulated day.
 //!
 //! Each random run has a number, and its bytes follow from that number alone. A failure prints the number and
-//! the command that repeats the run. `cargo test` checks some steps; `.ci/run model` checks 2 * 10^7, or as many as it is told.
+//! the command that repeats the run. `cargo test` checks some steps; `.ci/run model` checks 2 * 10^7, or the number that it is given.
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -36,16 +36,17 @@ fn random_steps_follow_the_oracle() {
         test: "random_steps_follow_the_oracle",
         default_steps: 400_000,
         rarest: 20_000,
+        corpus: Some("fuzz/corpus/gate"),
         run: |bytes, _| model::run(bytes),
     };
     model.check();
 }
 
-/// A tree of gates gives the results of its oracle after every step of every random run, the grants obey the laws of fair sharing, and
+/// A tree of gates gives the results of its oracle after every step of every random run, the grants obey the promises of fair sharing, and
 /// the runs reach every event.
 ///
-/// `TREE_MODEL_STEPS` sets the number of steps and `TREE_MODEL_FIRST` the first run. `TREE_MODEL_RUN` repeats one run, and prints the
-/// steps of the shortest run that fails in the same way.
+/// `TREE_MODEL_STEPS` sets the number of steps and `TREE_MODEL_FIRST` the first run. `TREE_MODEL_RUN` repeats one run. If the
+/// run fails, its bytes are reduced while they still fail, and the steps of the reduced run are printed.
 #[test]
 fn random_steps_on_trees_follow_the_oracle() {
     let model = RandomModel {
@@ -53,6 +54,7 @@ fn random_steps_on_trees_follow_the_oracle() {
         test: "random_steps_on_trees_follow_the_oracle",
         default_steps: 400_000,
         rarest: 1_000_000,
+        corpus: None,
         run: tree::run,
     };
     model.check();

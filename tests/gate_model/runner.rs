@@ -18,6 +18,8 @@ pub(crate) struct RandomModel<C> {
     pub(crate) default_steps: u64,
     /// Each event must happen at least once in so many steps.
     pub(crate) rarest: u64,
+    /// The folder of the fuzzer's corpus, if the model has one.
+    pub(crate) corpus: Option<&'static str>,
     pub(crate) run: fn(&[u8], Trace) -> C,
 }
 
@@ -138,7 +140,10 @@ impl<C: RunCoverage> RandomModel<C> {
             hex
         });
         let len = smallest.len();
-        eprintln!("{len} bytes of run {run} still fail: printf '{hex}' > fuzz/corpus/gate/NAME");
+        eprintln!("{len} bytes of run {run} still fail: {hex}");
+        if let Some(corpus) = self.corpus {
+            eprintln!("to add them to the corpus: printf '{hex}' > {corpus}/NAME");
+        }
         (self.run)(&smallest, Trace::Printed);
     }
 }

@@ -150,7 +150,7 @@ fn pool_dropped_in_use() {
 }
 
 /// An item comes back while the checkout that it would serve is dropped, and while another thread drops a second waiter. The item is
-/// idle as soon as both have returned: the thread that comes last sees to it.
+/// idle as soon as both have returned: the thread that returns last makes it idle.
 #[test]
 fn pool_with_a_return_racing_a_cancellation() {
     check(|| {
@@ -206,7 +206,7 @@ fn pool_closed_by_several_threads() {
 }
 
 /// In every order in which the pools of a group need the items that the other holds idle, their items together stay within the limit,
-/// every checkout is served, and no place is lost.
+/// every checkout is served, and no slot is lost.
 #[test]
 fn pools_of_a_group() {
     check(|| {

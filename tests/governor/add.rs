@@ -14,7 +14,7 @@ fn problems(result: Result<concurrency_governor::Gate, BuildError>) -> Vec<Probl
     result.unwrap_err().problems().to_vec()
 }
 
-/// A gate that is added follows the host and the settings, is in explanations and diagnoses, and subscribers are told.
+/// A gate that is added follows the host and the settings, is in explanations and diagnoses, and subscribers are notified.
 #[tokio::test(start_paused = true)]
 async fn an_added_gate_is_like_the_others() {
     let (probe, log) = (cpu(8), EventLog::default());

@@ -1,4 +1,4 @@
-//! What an observer, a subscriber and a woken waiter find when they are told of a change, and in which order.
+//! What an observer, a subscriber and a woken waiter find when they are notified of a change, and in which order.
 
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};

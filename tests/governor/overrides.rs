@@ -120,7 +120,7 @@ async fn the_bounds_of_a_queue_follow_the_overrides() {
         "{text}"
     );
 
-    // Only the bounds change: subscribers are told.
+    // Only the bounds change: subscribers are notified.
     governor.set_overrides(Overrides::new().then(file)).unwrap();
     assert!(changes.has_changed().unwrap());
     assert_eq!(bounds(), (Some(20), Some(5)));

@@ -1,5 +1,7 @@
-//! What a governor reports about gates that track their holders: the laws W2 and W3 of docs/GUARANTEES.md, in paused time.
+//! What a governor reports about gates that track their holders: P88 and P89 of docs/GUARANTEES.md, in paused time.
 
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use concurrency_governor::Gate;
@@ -8,6 +10,7 @@ use concurrency_governor::gate::{OwnedPermit, WaitCycle};
 use concurrency_governor::governor::{RefreshPolicy, RefreshTask};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
@@ -116,7 +119,7 @@ async fn a_granted_request_that_is_not_polled_is_reported() {
     assert_eq!(watched.count(unclaimed), 1);
 }
 
-/// W2: a gate is stalled only if a request has waited for longer than the time, and nothing was acquired or released meanwhile.
+/// P88: a gate is stalled only if a request has waited for longer than the time, and nothing was acquired or released meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_gate_is_stalled_only_if_nothing_moves_while_a_request_waits() {
     let watched = Watched::new().await;
@@ -148,7 +151,7 @@ async fn a_gate_is_stalled_only_if_nothing_moves_while_a_request_waits() {
     assert!(lasted > T && suspects[0].age >= suspects[1].age, "{lasted:?} {suspects:?}");
 }
 
-/// W2: a stall begins when the request begins to wait, also if the last change of the permits was before that.
+/// P88: a stall begins when the request begins to wait, also if the last change of the permits was before that.
 #[tokio::test(start_paused = true)]
 async fn a_stall_begins_with_the_wait() {
     let watched = Watched::new().await;
@@ -172,7 +175,7 @@ async fn a_stall_begins_with_the_wait() {
     assert!(matches!(lasted[..], [lasted] if (T..=T + 15 * SECOND).contains(&lasted)), "{lasted:?}");
 }
 
-/// W2: a busy gate is not stalled, however long a request waits: something moves all the time.
+/// P88: a busy gate is not stalled, however long a request waits: something moves all the time.
 #[tokio::test(start_paused = true)]
 async fn a_busy_gate_is_not_stalled() {
     let watched = Watched::new().await;
@@ -184,7 +187,7 @@ async fn a_busy_gate_is_not_stalled() {
     assert_eq!(watched.stalls(), 0);
 }
 
-/// W2: a request that waits for a higher limit stalls nothing: no holder could help it.
+/// P88: a request that waits for a higher limit stalls nothing: no holder could help it.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waits_for_the_limit_is_no_stall() {
     let watched = Watched::new().await;
@@ -195,7 +198,7 @@ async fn a_request_that_waits_for_the_limit_is_no_stall() {
     assert_eq!((watched.stalls(), watched.cycles().len()), (0, 0));
 }
 
-/// W3: two tasks that acquire two gates in opposite order are named within twice the time, with the places in the source.
+/// P89: two tasks that acquire two gates in opposite order are named within twice the time, with the places in the source.
 #[tokio::test(start_paused = true)]
 async fn two_tasks_in_opposite_order_are_named() {
     let watched = Watched::new().await;
@@ -220,7 +223,7 @@ async fn two_tasks_in_opposite_order_are_named() {
     assert!(text.contains("holds permits requested at tests/governor/stalls.rs:"), "{text}");
 }
 
-/// W3: a task that asks again for what it holds waits for itself.
+/// P89: a task that asks again for what it holds waits for itself.
 #[tokio::test(start_paused = true)]
 async fn a_task_that_waits_for_itself_is_named() {
     let watched = Watched::new().await;
@@ -232,17 +235,17 @@ async fn a_task_that_waits_for_itself_is_named() {
     assert_eq!((cycles[0].links.len(), cycles[0].links[0].task), (1, Some(task.id())));
 }
 
-/// W3: a cycle through a gate within another one, and one of blocked threads.
+/// P89: a cycle through a gate within another one, and one of blocked threads.
 #[tokio::test(start_paused = true)]
 async fn cycles_through_parents_and_among_threads_are_named() {
     const ROOT: GateSpec = GateSpec::new("root", Formula::fixed(1)).track_holders(Holders::overdue_after(T));
     const CHILD: GateSpec = GateSpec::new("child", Formula::fixed(1)).within(ROOT);
-    let cycles: Arc<Mutex<Vec<String>>> = Arc::default();
+    let cycles: Arc<Mutex<Vec<WaitCycle>>> = Arc::default();
     let observer = {
         let cycles = Arc::clone(&cycles);
         move |event: &Event| {
             if let Event::WaitCycle { cycle } = event {
-                cycles.lock().unwrap().push(cycle.to_string());
+                cycles.lock().unwrap().push(cycle.clone());
             }
         }
     };
@@ -251,7 +254,7 @@ async fn cycles_through_parents_and_among_threads_are_named() {
     let _refresh = governor.spawn_refresh(RefreshPolicy::new());
     let [root, child, left] = governor.gates([ROOT, CHILD, LEFT]).unwrap();
     // The first holds the permit of the child, and so that of the root.
-    let tasks = [nested(child, left.clone()), nested(left.clone(), root)];
+    let tasks = [nested(child, left.clone()), nested(left.clone(), root.clone())];
     sleep(2 * T).await;
     assert_eq!(cycles.lock().unwrap().len(), 1, "{cycles:?}");
     for task in tasks {
@@ -259,9 +262,37 @@ async fn cycles_through_parents_and_among_threads_are_named() {
     }
     sleep(SECOND).await;
     assert_eq!(left.in_use(), 0);
+
+    // Two threads acquire the same gates in opposite order.
+    let both_hold = Arc::new(Barrier::new(2));
+    let threads = [(left.clone(), root.clone()), (root.clone(), left.clone())].map(|(first, second)| {
+        let (both_hold, runtime) = (Arc::clone(&both_hold), Handle::current());
+        thread::spawn(move || {
+            let _entered = runtime.enter(); // so that the thread has the paused clock
+            let _held = first.acquire_blocking().unwrap();
+            both_hold.wait();
+            assert!(second.acquire_blocking().is_err(), "the gate is closed");
+        })
+    });
+    while left.waiting() + root.waiting() < 2 {
+        thread::yield_now();
+    }
+    sleep(2 * T).await;
+    let tasks_of_cycles: Vec<Vec<bool>> = cycles
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|cycle| cycle.links.iter().map(|link| link.task.is_some()).collect())
+        .collect();
+    assert_eq!(tasks_of_cycles, [[true; 2], [false; 2]], "{cycles:?}");
+    left.close();
+    root.close();
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
-/// W3: tasks that wait for each other only until another one releases are no cycle: a spare permit, a deadline, a task that works.
+/// P89: tasks that wait for each other only until another one releases are no cycle: a spare permit, a deadline, a task that works.
 #[tokio::test(start_paused = true)]
 async fn waits_that_end_by_themselves_are_no_cycle() {
     let watched = Watched::new().await;
@@ -275,7 +306,7 @@ async fn waits_that_end_by_themselves_are_no_cycle() {
     assert!(watched.stalls() > 0);
 }
 
-/// W3: a task whose wait has expired no longer waits for the permit that it holds itself.
+/// P89: a task whose wait has expired no longer waits for the permit that it holds itself.
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_has_expired_is_no_cycle() {
     let watched = Watched::new().await;
@@ -295,7 +326,7 @@ async fn work(permit: OwnedPermit, duration: Duration) {
     drop(permit);
 }
 
-/// W3: a task that hands its permits to others does not wait for itself, though it acquired all of them.
+/// P89: a task that hands its permits to others does not wait for itself, though it acquired all of them.
 #[tokio::test(start_paused = true)]
 async fn permits_that_were_handed_over_are_no_cycle() {
     let watched = Watched::new().await;
@@ -313,7 +344,7 @@ async fn permits_that_were_handed_over_are_no_cycle() {
     assert_eq!(watched.cycles(), []);
 }
 
-/// W3: an owned permit takes part in a cycle if its owner declares that it stays.
+/// P89: an owned permit takes part in a cycle if its owner declares that it stays.
 #[tokio::test(start_paused = true)]
 async fn an_owned_permit_that_stays_takes_part_in_a_cycle() {
     let watched = Watched::new().await;
@@ -331,7 +362,7 @@ async fn an_owned_permit_that_stays_takes_part_in_a_cycle() {
     assert_eq!(watched.cycles().len(), 1);
 }
 
-/// W3: the futures of one task that are polled side by side are no cycle, though one holds what the other waits for.
+/// P89: the futures of one task that are polled side by side are no cycle, though one holds what the other waits for.
 #[tokio::test(start_paused = true)]
 async fn futures_that_are_polled_side_by_side_are_no_cycle() {
     let watched = Watched::new().await;
@@ -347,7 +378,7 @@ async fn futures_that_are_polled_side_by_side_are_no_cycle() {
     task.await.unwrap();
 }
 
-/// W3: of many random tasks over three gates, a cycle is named if and only if the tasks never end.
+/// P89: of many random tasks over three gates, a cycle is named if and only if the tasks never end.
 #[test]
 fn random_tasks_are_named_only_if_they_never_end() {
     let (mut stuck_runs, mut free_runs) = (0, 0);

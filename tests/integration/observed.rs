@@ -50,8 +50,8 @@ async fn observe(work: impl AsyncFnOnce()) -> (f64, Vec<String>) {
     (holds, capture.wait_spans().iter().map(|span| span.field("outcome").to_owned()).collect())
 }
 
-/// Work that is run is timed, traced or both, in whichever order that is asked for, and the other settings of the request
-/// hold. A rejected request runs nothing and records no hold time.
+/// Work that is run is timed, traced or both, whichever setting comes first, and the other settings of the request hold. A
+/// rejected request runs nothing and records no hold time.
 #[tokio::test(start_paused = true)]
 async fn run_is_timed_and_traced() {
     let gate = Gate::new(JOBS, Limit::new(1));

@@ -273,9 +273,9 @@ fn close_waits_for_the_thread_that_drops_the_idle_items() {
     }
 }
 
-/// A checkout that is told that the pool is closed finds the pool and its gate closed, whether it waits at the gate or for an item.
+/// A checkout that is woken because the pool is closed finds the pool and its gate closed, whether it waits at the gate or for an item.
 #[tokio::test]
-async fn told_checkout_finds_the_pool_closed() {
+async fn woken_checkout_finds_the_pool_closed() {
     for at_gate in [false, true] {
         for by_pool in [false, true] {
             let manager = ScriptedManager::new();

@@ -58,7 +58,7 @@ async fn any_error_that_can_be_boxed_is_the_source() {
     assert_eq!(source_of(Failing(|| Box::<dyn Error + Send + Sync>::from("a box"))).await, "a box");
 }
 
-/// A creation that hangs ends after the create timeout, and its place becomes free.
+/// A creation that hangs ends after the create timeout, and its slot becomes free.
 #[tokio::test(start_paused = true)]
 async fn hanging_creation_times_out() {
     let manager = ScriptedManager::new();

@@ -1,4 +1,4 @@
-//! Checkouts whose time is over: what they were waiting for, and why.
+//! Checkouts whose deadline passes: what they were waiting for, and why.
 
 use std::error::Error;
 
@@ -36,9 +36,9 @@ async fn deadline_names_the_last_failure() {
     assert!(cause.source().unwrap().downcast_ref::<ScriptedError>().is_some());
 }
 
-/// An expired checkout says what it was waiting for, and is counted by that.
+/// The error of an expired checkout has the stage of its wait, and expired checkouts are counted by stage.
 #[tokio::test(start_paused = true)]
-async fn expired_checkouts_are_told_apart() {
+async fn expired_checkouts_are_counted_by_stage() {
     let manager = ScriptedManager::new();
     let pool = manager
         .pool(2)
@@ -96,9 +96,10 @@ async fn expired_checkouts_are_told_apart() {
     assert_eq!((expired.item, expired.start, expired.sum()), (0, 0, 13));
 }
 
-/// A checkout that was admitted before the limit fell, and waits for an item that comes back, says so when its time is over.
+/// A checkout that was admitted before the limit fell, and waits for an item that comes back, expires with an
+/// error that names this wait.
 #[tokio::test(start_paused = true)]
-async fn wait_for_an_item_that_does_not_come_back_says_so() {
+async fn expired_wait_for_an_item_is_named_in_the_error() {
     let manager = ScriptedManager::new();
     let gate = Gate::new(GateName::new("boats"), Limit::new(2));
     let pool = Pool::builder(manager.clone()).gate(gate.clone()).build().await.unwrap();

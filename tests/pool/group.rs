@@ -78,7 +78,7 @@ async fn idle_item_of_the_largest_pool_makes_room() {
 
 /// A checkout that finds no idle item to drop waits for one: here for a creation whose own checkout was cancelled.
 #[tokio::test(start_paused = true)]
-async fn checkout_without_room_is_served_by_the_next_free_place() {
+async fn checkout_without_room_is_served_by_the_next_free_slot() {
     let manager = ScriptedManager::new();
     let group = group(2);
     let [first, second, third]: [_; 3] = pools(&manager, &group).await;
@@ -94,7 +94,7 @@ async fn checkout_without_room_is_served_by_the_next_free_place() {
     assert_eq!(
         (third.status().creating, third.status().waiting, group.items()),
         (0, 1, 2),
-        "not without a place"
+        "created without a free slot"
     );
     sleep(ms(51)).await;
     let item = waiting.await.unwrap();
@@ -102,10 +102,10 @@ async fn checkout_without_room_is_served_by_the_next_free_place() {
     drop((held, item));
 }
 
-/// A waiter that lacks a place gets one as soon as an item is discarded or detached, a creation ends, or the other pool is closed or
+/// A waiter that lacks a slot gets one as soon as an item is discarded or detached, a creation ends, or the other pool is closed or
 /// dropped.
 #[tokio::test(start_paused = true)]
-async fn every_freed_place_serves_a_waiter_that_lacks_one() {
+async fn every_freed_slot_serves_a_waiter_that_lacks_one() {
     for way in 0..6 {
         let manager = ScriptedManager::new();
         let group = group(3);
@@ -117,7 +117,7 @@ async fn every_freed_place_serves_a_waiter_that_lacks_one() {
         let mut cancelled = Box::pin(taking.checkout());
         assert!(poll_once(&mut cancelled).is_pending());
         settle().await;
-        drop(cancelled); // its creation has the last place, and no permit
+        drop(cancelled); // its creation has the last slot, and no permit
         let pool = lacking.clone();
         let waiting = tokio::spawn(async move { pool.checkout().await.map(|item| item.id) });
         settle().await;
@@ -133,7 +133,7 @@ async fn every_freed_place_serves_a_waiter_that_lacks_one() {
             _ => drop(held), // becomes idle, and makes room
         }
         settle().await;
-        assert!(waiting.is_finished(), "way {way}: no place was passed on");
+        assert!(waiting.is_finished(), "way {way}: no slot was passed on");
         waiting.await.unwrap().unwrap();
         assert!(manager.peak() <= 3, "way {way}");
         drop(other);

@@ -40,10 +40,10 @@ async fn hanging_check_times_out() {
     assert_eq!(pool.status().totals.discarded.health, 2);
 }
 
-/// A check that exceeds its timeout speaks for the items that have been idle for longer: one checkout waits for one such check and
-/// is served with a new item, and the next one does not wait at all.
+/// When a check exceeds its timeout, the items that have been idle for longer are discarded, too: one checkout waits for one such check
+/// and is served with a new item, and the next checkout does not wait at all.
 #[tokio::test(start_paused = true)]
-async fn one_checkout_pays_once_for_hanging_checks() {
+async fn one_checkout_waits_for_one_hanging_check() {
     let manager = ScriptedManager::new();
     let pool = manager.pool(8).check_timeout(ms(400)).build().await.unwrap();
     let mut items = Vec::new();
@@ -62,8 +62,8 @@ async fn one_checkout_pays_once_for_hanging_checks() {
     assert_eq!((status.totals.discarded.health, status.idle), (8, 2));
 }
 
-/// A check that exceeds its timeout says nothing about items that came back while it ran, and neither does a check that rejects its
-/// item.
+/// When a check exceeds its timeout, items that came back while it ran are not discarded. When a check rejects its item, no other item
+/// is discarded.
 #[tokio::test(start_paused = true)]
 async fn hanging_check_spares_items_that_came_back_since() {
     let manager = ScriptedManager::new();
@@ -117,7 +117,7 @@ async fn cancelled_check_drops_the_item() {
     assert_eq!((status.totals.discarded.health, status.size), (1, 0));
 }
 
-/// A check that panics passes its panic to the caller of `checkout`. The item is dropped and its place is free.
+/// A check that panics passes its panic to the caller of `checkout`. The item is dropped and its slot is free.
 #[tokio::test]
 async fn panicking_check_drops_the_item() {
     let manager = ScriptedManager::new();
@@ -149,10 +149,10 @@ async fn delivered_item_is_checked() {
     assert_eq!(assert_quiescent(&pool, &manager).await.totals.discarded.health, 1);
 }
 
-/// A checkout whose item was rejected keeps its place before checkouts that were admitted later, whether the item was idle or was
+/// A checkout whose item was rejected keeps its position before checkouts that were admitted later, whether the item was idle or was
 /// delivered to it.
 #[tokio::test(start_paused = true)]
-async fn checkout_keeps_its_place_after_an_unhealthy_item() {
+async fn checkout_keeps_its_position_after_an_unhealthy_item() {
     for is_delivered in [false, true] {
         let manager = ScriptedManager::new();
         let pool = manager.pool(4).build().await.unwrap();

@@ -49,7 +49,7 @@ async fn permit_is_released_after_the_item_is_dropped() {
     assert_eq!((*during_drop.lock().unwrap(), pool.gate().status().in_use), (Some(1), 0));
 }
 
-/// An evicted item counts until its drop has returned: an admitted checkout does not get its place before.
+/// An evicted item counts until its drop has returned: an admitted checkout does not get its slot before.
 #[tokio::test(start_paused = true)]
 async fn evicted_item_counts_until_its_drop_ends() {
     let manager = ScriptedManager::new();

@@ -50,7 +50,7 @@ async fn failure_ends_the_waits_at_the_gate() {
         for checkout in spawn_checkouts(&pool, 100, max_wait) {
             assert!(is_failed(&checkout.await.unwrap()));
         }
-        assert!(began.elapsed() <= ms(51), "told after {:?}", began.elapsed());
+        assert!(began.elapsed() <= ms(51), "ended after {:?}", began.elapsed());
         assert_eq!(manager.attempts(), 3, "two attempts, and one after the delay");
         assert_quiescent(&pool, &manager).await;
     }
@@ -68,7 +68,7 @@ async fn item_in_use_serves_the_waits_at_the_gate() {
     settle().await; // an attempt may fail in this millisecond
     assert!(manager.attempts() > 10, "creation was not tried again");
     let ended = checkouts.iter().filter(|checkout| checkout.is_finished()).count();
-    assert!(ended > 0, "no admitted checkout was told of the failures");
+    assert!(ended > 0, "no failure has ended the wait of an admitted checkout");
     assert!(ended < 50, "the checkouts at the gate were ended although an item is in use");
     drop(held);
     let mut served = 0;
@@ -109,13 +109,13 @@ async fn checkout_that_is_not_polled_does_not_hold_up_the_cause() {
     sleep(ms(51)).await;
     assert_eq!((manager.attempts(), pool.gate().status().in_use), (2, 1), "its permit was released");
     for checkout in at_gate {
-        assert!(checkout.is_finished(), "a checkout at the gate was not told");
+        assert!(checkout.is_finished(), "the failure did not end a wait at the gate");
         assert!(is_failed(&checkout.await.unwrap()));
     }
     assert!(is_failed(&admitted.await));
 }
 
-/// A waker at the gate that panics when its checkout is told of a failure loses no event and no attempt.
+/// A waker at the gate that panics when a failure ends its wait loses no event and no attempt.
 #[tokio::test(start_paused = true)]
 async fn panicking_waker_at_the_gate_loses_nothing() {
     let manager = ScriptedManager::new();
@@ -235,7 +235,7 @@ async fn checkouts_are_rejected_during_the_backoff() {
 /// With `DuringBackoff::Reject`, existing items are handed out and waited for, and a checkout that arrives during the attempt after
 /// the delay waits for its outcome.
 #[tokio::test(start_paused = true)]
-async fn rejecting_pool_still_lends_what_it_has() {
+async fn rejecting_pool_hands_out_existing_items() {
     let manager = ScriptedManager::new();
     let builder = manager.pool(1).create_timeout(ms(200)).create_backoff(ms(1000), ms(1000));
     let pool = builder.during_backoff(DuringBackoff::Reject).build().await.unwrap();
@@ -264,8 +264,8 @@ async fn rejecting_pool_still_lends_what_it_has() {
     assert_quiescent(&pool, &manager).await;
 }
 
-/// An error that will not mend ends every wait at once. No further attempt is made, not for the minimum either, before `retry_now`.
-/// Existing items are still lent.
+/// A permanent error ends every wait at once. No further attempt is made before `retry_now`, not for the minimum either. Existing
+/// items are still handed out.
 #[tokio::test(start_paused = true)]
 async fn permanent_failure_ends_every_wait() {
     let manager = ScriptedManager::new();
@@ -309,7 +309,7 @@ async fn permanent_failure_ends_every_wait() {
     assert_eq!(pool.status().backing_off, None);
 }
 
-/// An error that will not mend ends the waits in the pool's queue and at the gate, although the failure before it would be retried.
+/// A permanent error ends the waits in the pool's queue and at the gate, although the failure before it would be retried.
 #[tokio::test(start_paused = true)]
 async fn permanent_failure_after_a_delay_ends_every_wait() {
     let manager = ScriptedManager::new();
@@ -345,8 +345,8 @@ async fn retry_now_serves_waiting_checkouts() {
     assert_quiescent(&pool, &manager).await;
 }
 
-/// A checkout that finds its item expired may thereby start the attempt after the delay. If that fails, the checkout is told: it
-/// arrived before the attempt.
+/// A checkout that finds its item expired may thereby start the attempt after the delay. If that attempt fails, it ends the
+/// wait of the checkout, which arrived before the attempt.
 #[test]
 fn failed_attempt_ends_the_wait_of_the_checkout_that_caused_it() {
     let builder = &mut tokio::runtime::Builder::new_current_thread();

@@ -33,7 +33,7 @@ async fn warmest_item_is_handed_out_first() {
 /// An item is dropped if it was marked broken, left incomplete, in use during a panic, or rejected by its manager. An item
 /// whose work was completed is used again. After each use, a pool of one item serves the next checkout.
 #[tokio::test]
-async fn unfit_item_is_dropped_and_its_place_is_free() {
+async fn unfit_item_is_dropped_and_its_slot_is_free() {
     type Use = fn(PooledItem<ScriptedManager>);
     let uses: [(Use, Option<DiscardReason>); 10] = [
         (|item| drop(item), None),
@@ -229,10 +229,10 @@ async fn checkout_during_unwinding_keeps_the_item() {
     assert_eq!((status.idle, status.totals.reused), (1, 1));
 }
 
-/// A panic of an item's drop or of `recycle` costs no place. It is caught even while the thread unwinds, when a second panic
+/// A panic of an item's drop or of `recycle` costs no slot. It is caught even while the thread unwinds, when a second panic
 /// would abort the process.
 #[tokio::test]
-async fn panics_of_user_code_cost_no_place() {
+async fn panics_of_user_code_cost_no_slot() {
     let manager = ScriptedManager::new();
     let pool = manager.pool(1).build().await.unwrap();
     for unwinds in [false, true] {
@@ -268,9 +268,9 @@ async fn returned_items_are_recycled_once() {
     }
 }
 
-/// A detached item is no longer counted, and its place is free at once.
+/// A detached item is no longer counted, and its slot is free at once.
 #[tokio::test]
-async fn detached_item_frees_its_place() {
+async fn detached_item_frees_its_slot() {
     let manager = ScriptedManager::new();
     let pool = manager.pool(1).build().await.unwrap();
     let detached = pool.checkout().await.unwrap().detach();

@@ -104,8 +104,8 @@ fn runtime_with_paused_clock() -> Runtime {
     runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// If the pool's runtime is alive but not driven, every waiting checkout is told so once a creation has not started for as long as it
-/// may take, also at the gate. The items are created when the runtime goes on.
+/// If the pool's runtime is alive but not driven, every waiting checkout, also at the gate, fails once a creation has not
+/// started within the create timeout. The items are created when the runtime goes on.
 #[test]
 fn runtime_that_is_not_driven_is_reported() {
     let (pool_runtime, other) = (current_thread_runtime(), runtime_with_paused_clock());

@@ -107,7 +107,7 @@ async fn added_item_serves_the_first_waiter() {
 
 /// An item is not added to a pool that is full or closed. The error returns it.
 #[tokio::test]
-async fn item_without_a_place_is_returned() {
+async fn item_without_a_slot_is_returned() {
     let manager = ScriptedManager::new();
     let pool = manager.pool(1).min_idle(1).build().await.unwrap();
     let error = pool.add(manager.item()).unwrap_err();

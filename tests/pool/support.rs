@@ -47,7 +47,7 @@ struct Script {
     next: Mutex<VecDeque<Creation>>,
     /// The outcome of every further attempt. `None` stands for success.
     default: Mutex<Option<Creation>>,
-    /// Whether failures will not mend.
+    /// Whether failures are permanent.
     gives_up: AtomicBool,
     /// Whether items are kept after a panic.
     keeps_after_panic: AtomicBool,
@@ -82,7 +82,7 @@ impl ScriptedManager {
         *self.0.default.lock().unwrap() = Some(outcome);
     }
 
-    /// Sets whether failures will not mend.
+    /// Sets whether failures are permanent.
     pub(crate) fn give_up(&self, gives_up: bool) {
         self.0.gives_up.store(gives_up, SeqCst);
     }
@@ -246,7 +246,7 @@ impl fmt::Display for ScriptedError {
 
 impl std::error::Error for ScriptedError {}
 
-/// Yields until every task is idle. Paused time does not advance.
+/// Yields often enough for every task to become idle. Paused time does not advance.
 pub(crate) async fn settle() {
     for _ in 0..64 {
         yield_now().await;

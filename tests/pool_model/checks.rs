@@ -126,7 +126,7 @@ impl Model<'_> {
     pub(crate) async fn finish(mut self) {
         self.waiting.clear();
         self.in_use.clear();
-        self.settle().await; // a failure for good may be on its way
+        self.settle().await; // a permanent failure may be on its way
         self.pool.retry_now();
         for _ in 0..30 {
             advance(ms(1)).await;

@@ -4,8 +4,8 @@
 //!
 //! - The items and creations of all pools together never exceed the limit, or their number when the limit was lowered.
 //! - The group counts what exists, and so do its pools.
-//! - No admitted checkout waits while a place is free, or while another pool has an idle item that could make room.
-//! - In the end no place, item or permit is lost, and each pool can check out the whole limit.
+//! - No admitted checkout waits while a slot is free, or while another pool has an idle item that could make room.
+//! - In the end no slot, item or permit is lost, and each pool can check out the whole limit.
 
 use std::task::Poll;
 
@@ -179,8 +179,8 @@ impl<'c> GroupModel<'c> {
         for status in &statuses {
             let admitted = status.waiting - gate.waiting;
             if admitted > status.creating && status.backing_off.is_none() {
-                self.coverage.note("waits for a place in a group");
-                assert!(items >= limit, "a place is free, and a waiter lacks one: {statuses:?}");
+                self.coverage.note("waits for a slot in a group");
+                assert!(items >= limit, "a slot is free, and a waiter lacks one: {statuses:?}");
                 assert_eq!(idle, 0, "an idle item could make room: {statuses:?}");
             }
             if status.totals.discarded.surplus > 0 {
@@ -223,7 +223,7 @@ impl<'c> GroupModel<'c> {
             member.pool.drained().await;
         }
         self.settle().await;
-        assert_eq!((self.group.items(), self.manager.existing_items()), (0, 0), "a place or an item is lost");
+        assert_eq!((self.group.items(), self.manager.existing_items()), (0, 0), "a slot or an item is lost");
         assert_eq!(self.group.gate().status().in_use, 0, "a permit is lost");
     }
 }

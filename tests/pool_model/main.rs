@@ -1,8 +1,8 @@
 //! The pool against an oracle: random runs, with every promise checked after each step.
 //!
 //! A run is determined by its number. A failure prints the number and the command that repeats the run. `POOL_MODEL_RUNS`
-//! sets how many runs are taken, `POOL_MODEL_FIRST` the number of the first one, and `POOL_MODEL_RUN` repeats a single run and
-//! prints each of its steps.
+//! sets how many runs are taken, `POOL_MODEL_FIRST` the number of the first one, and `POOL_MODEL_RUN` repeats a single run of
+//! each model. The model of one pool then prints each of its steps.
 
 #![expect(
     clippy::arithmetic_side_effects,

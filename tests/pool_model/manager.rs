@@ -15,8 +15,8 @@ use tokio::time::Instant;
 pub(crate) enum CreationEnd {
     Created,
     Failed,
-    /// It fails with an error that will not mend.
-    FailedForGood,
+    /// It fails with a permanent error.
+    FailedPermanently,
     Panicked,
 }
 
@@ -180,7 +180,7 @@ impl Manager for ModelManager {
         match receiver.await.unwrap_or(CreationEnd::Failed) {
             CreationEnd::Created => Ok(creation.into_item()),
             CreationEnd::Failed => Err(ModelError::Transient),
-            CreationEnd::FailedForGood => Err(ModelError::Permanent),
+            CreationEnd::FailedPermanently => Err(ModelError::Permanent),
             // Bypasses the panic hook, which would print every scripted panic.
             CreationEnd::Panicked => panic::resume_unwind(Box::new("scripted panic")),
         }
@@ -290,7 +290,7 @@ impl Coverage {
             CheckoutError::Create(_) => "ended by a creation that timed out",
             CheckoutError::DeadlineExceeded(_) => "ended by its deadline",
             CheckoutError::BackingOff { retry_after: Some(_), .. } => "rejected during a backoff",
-            CheckoutError::BackingOff { .. } => "rejected after a failure for good",
+            CheckoutError::BackingOff { .. } => "rejected after a permanent failure",
             _ => "ended by closing",
         });
     }
@@ -328,7 +328,7 @@ pub(crate) const REQUIRED_SITUATIONS: [&str; 23] = [
     "ended by a creation that timed out",
     "ended by its deadline",
     "rejected during a backoff",
-    "rejected after a failure for good",
+    "rejected after a permanent failure",
     "tried again at once",
     "failed after a delay without an item",
     "failed after a delay with an item",
@@ -336,4 +336,4 @@ pub(crate) const REQUIRED_SITUATIONS: [&str; 23] = [
 ];
 
 pub(crate) const REQUIRED_SITUATIONS_OF_GROUPS: [&str; 3] =
-    ["served in a group after a wait", "waits for a place in a group", "made room, or above a lowered limit"];
+    ["served in a group after a wait", "waits for a slot in a group", "made room, or above a lowered limit"];

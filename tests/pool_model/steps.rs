@@ -161,21 +161,21 @@ impl Model<'_> {
         self.serve_waiting();
     }
 
-    /// Adds an item that exists already, if there is a place for it.
+    /// Adds an item that exists already, if there is a slot for it.
     pub(crate) fn add_item(&mut self) {
         let status = self.pool.status();
-        let has_place = !self.closed && status.size < self.settings.limit as usize;
+        let has_slot = !self.closed && status.size < self.settings.limit as usize;
         let item = self.manager.item_of_the_user();
         let id = item.id;
         match self.pool.add(item) {
             Ok(()) => {
-                assert!(has_place, "an item was added to a full pool: {status:?}");
+                assert!(has_slot, "an item was added to a full pool: {status:?}");
                 self.manager.adopt(id);
                 self.expected.added += 1;
                 self.coverage.note("added");
             }
             Err(error) => {
-                assert!(!has_place, "{error}");
+                assert!(!has_slot, "{error}");
                 drop(error.into_item());
             }
         }
@@ -213,7 +213,7 @@ impl Model<'_> {
         let end = match self.random.index(40) {
             0..=25 => CreationEnd::Created,
             26..=32 => CreationEnd::Failed,
-            33 => CreationEnd::FailedForGood,
+            33 => CreationEnd::FailedPermanently,
             _ => CreationEnd::Panicked,
         };
         let nth = self.random.index(running);
@@ -226,7 +226,7 @@ impl Model<'_> {
         let waits = self.settings.during_backoff == DuringBackoff::Wait && !self.closed;
         if end == CreationEnd::Failed && is_retry && exist > 0 && waits {
             self.settle().await;
-            // After a failure for good, a checkout that is admitted and needs a new item is rejected.
+            // After a permanent failure, a checkout that is admitted and needs a new item is rejected.
             let has_given_up = self.pool.status().backing_off == Some(Duration::MAX);
             let none_ended = self.waiting.len() >= at_gate;
             assert!(has_given_up || none_ended, "a wait at the gate was ended although an item exists");
@@ -235,8 +235,8 @@ impl Model<'_> {
             self.settle().await;
             if self.manager.existing_items() == 0 {
                 // Nothing will serve those that arrived before the attempt started, wherever they wait.
-                let told = self.waiting.iter().all(|waiting| Some(waiting.arrived) > ended);
-                assert!(told, "a checkout was not told that creating items fails: {:?}", self.pool.status());
+                let all_ended = self.waiting.iter().all(|waiting| Some(waiting.arrived) > ended);
+                assert!(all_ended, "a checkout waits for nothing: {:?}", self.pool.status());
                 self.coverage.note("failed after a delay without an item");
             }
         }

@@ -1,4 +1,4 @@
-//! The errors of the library, as people read them.
+//! The errors of the library, as they are printed.
 
 use std::collections::BTreeSet;
 

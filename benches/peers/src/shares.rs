@@ -186,8 +186,9 @@ fn acquire_child() -> Runner {
     repeat(move || drop(black_box(ready(black_box(&child).acquire()).expect("the gate is open"))))
 }
 
-/// The least that two levels under one lock can cost: the lock is taken and released twice, and each time two counters are compared with
-/// their limits and changed. It never waits.
+/// The least that two levels under one lock can cost. To acquire, the lock is taken, two counters are compared with their limits and
+/// incremented, and the lock is released. To release, the lock is taken and released once more, and the counters are decremented. It
+/// never waits.
 struct BareTree {
     is_locked: AtomicBool,
     nodes: Vec<BareNode>,

@@ -42,7 +42,7 @@ impl Contestant {
         Self { name, run: Box::new(run) }
     }
 
-    /// A limiter that runs as something special, such as in a runtime.
+    /// A limiter that has its own way to run, such as in a runtime.
     pub fn special(
         name: &'static str,
         run: impl Fn(&Plant, Start, Duration, u64) -> PlantReport + 'static,

@@ -70,7 +70,7 @@ async fn run_client(address: SocketAddr, path: String, end: Instant) -> Report {
             Ok(Answer::Done) => report.answered += 1,
             Ok(Answer::Rejected) => {
                 report.rejected += 1;
-                // Much less than `Retry-After` asks for, to keep the load high.
+                // Much less than `Retry-After`, to keep the load high.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             Err(error) => {

@@ -103,7 +103,7 @@ fn a_flood_of_one_tenant_delays_another_by_one_release() {
     wait_until("the flood has the permit again", || service.metrics().sum("admitted_total") == 3.0);
     assert!(
         service.request("GET", "/tenants").1.ends_with("a: 1 in use, 998 waiting\n"),
-        "b is idle, and takes no memory"
+        "b is not busy any more"
     );
 }
 
@@ -128,7 +128,7 @@ fn the_limit_of_a_server_elsewhere_follows_outcomes() {
     assert!(answered > 100.0 && failed == 0.0, "answered {answered}, failed {failed}");
 }
 
-/// The program of the cookbook serves a tenant while a flood of another waits that no request could wait out.
+/// The program of the cookbook serves a tenant although the waiting requests of another tenant need longer than any request may wait.
 #[test]
 fn the_program_of_the_cookbook_shares_among_tenants() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tenants"));

@@ -133,7 +133,7 @@ mod tests {
         assert!((65..=128).contains(&calls.highest()), "{}", calls.highest());
         assert!((1..=2).contains(&reads.highest()), "{}", reads.highest());
         assert_eq!((gates.io.in_use(), gates.blocking.in_use()), (0, 0));
-        assert_eq!((gates.io.busy_keys(), gates.blocking.busy_keys()), (0, 0), "idle keys take no place");
+        assert_eq!((gates.io.busy_keys(), gates.blocking.busy_keys()), (0, 0), "idle keys do not count");
     }
 
     /// A limit that falls holds for all capsules together: they get no permit until they have released those above it.

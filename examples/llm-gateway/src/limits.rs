@@ -1,4 +1,4 @@
-//! The limits of the gateway: who is next, how many calls the provider can handle, and how many the whole fleet may make.
+//! The limits of the gateway: which request is next, how many calls the provider can handle, and how many the whole fleet may make.
 //!
 //! All of them are one gate, so a request waits in one queue and needs one permit.
 

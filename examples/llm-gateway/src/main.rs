@@ -49,7 +49,7 @@ async fn main() -> Result<(), BoxError> {
 
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
-    axum::serve(listener, routes).with_graceful_shutdown(asked_to_end()?).await?;
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown_signal()?).await?;
     // Every request is answered. Calls whose clients have gone away may still be running. After them the ledger gets the permits of
     // this gateway back at once, and not only when its lease has ended.
     let closed = limits.governor.close_all(Instant::now() + 2 * MAX_HOLD).await;
@@ -101,7 +101,7 @@ fn priority_of(headers: &HeaderMap) -> Result<Priority, InvalidPriority> {
 }
 
 /// Returns a future that waits for Ctrl-C, or for the SIGTERM of an orchestrator.
-fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
+fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut interrupted, mut terminated) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {

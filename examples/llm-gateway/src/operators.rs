@@ -53,7 +53,7 @@ async fn list_busiest_tenants(State(operator): State<Arc<Operator>>) -> String {
         .collect()
 }
 
-/// Says which work holds the permits, and why nothing moves, if nothing does.
+/// Returns the diagnosis: which work holds the permits, and why no request is admitted, if none is.
 async fn diagnose(State(operator): State<Arc<Operator>>) -> String {
     format!("{}\n", operator.limits.governor.diagnose())
 }

@@ -41,7 +41,7 @@ impl Provider {
     }
 }
 
-/// Returns what an answer tells about the load of the provider.
+/// Returns what an answer means for the load of the provider.
 pub fn outcome_of(answer: &Result<(StatusCode, Bytes), CallError>) -> Outcome {
     match answer {
         Ok((StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _)) => Outcome::Overload,

@@ -24,7 +24,7 @@ use std::ops::ControlFlow;
 use std::panic::Location;
 use std::pin::Pin;
 use std::process;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::task::Waker;
 
 use super::waiter::{Removal, Removed, WaitBounds, WaiterRules, WaiterState, WaitingRequest};
@@ -108,8 +108,8 @@ impl Waiter {
 
     /// Returns the address of the request, which identifies it while it is in a list.
     pub(in crate::gate) fn request_address(&self) -> usize {
-        let offset = mem::offset_of!(Self, node).wrapping_add(mem::offset_of!(Node, request));
-        ptr::from_ref(self).addr().wrapping_add(offset)
+        // Loom's cell has fields in front of its value, so the offset of the cell would not be that of the request.
+        self.node.with(|slot| slot.addr().wrapping_add(mem::offset_of!(Node, request)))
     }
 
     /// Returns where the request was made, or `None` after its arrival.

@@ -155,6 +155,12 @@ fn schema_has_the_keys_and_values_of_the_crate() {
     let error = error_of(json!({ "gates": { "io": { "formula": "cpu", "keys": { "max": 1, "x": 1 } } } }));
     let allowed = keys("/$defs/keys/properties");
     assert_eq!(error, format!("gates.io.keys.x is not a known key (allowed: {allowed})"));
+    for (table, required) in [("adaptive", json!({ "rule": "arc", "x": 1 })), ("share", json!({ "x": 1 }))] {
+        let error = error_of(json!({ "gates": { "io": { "formula": "cpu", table: required } } }));
+        let allowed = keys(&format!("/$defs/{table}/properties"));
+        let expected = format!("gates.io.{table}.x is not a known key (allowed: {allowed})");
+        assert!(error.contains(&expected), "{expected}: {error}");
+    }
     let error = error_of(json!({ "preset": "astrid", "overrides": { "io": { "x": 1 } } }));
     let allowed = keys("/$defs/setting/properties");
     assert_eq!(error, format!("overrides.io.x is not a known key (allowed: {allowed})"));

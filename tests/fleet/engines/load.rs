@@ -16,7 +16,7 @@ use super::server::TestServer;
 use super::timing::{end_learning_in_redis, name};
 
 /// Prints how many exchanges a real redis-server makes in a second over 64 connections, each with one exchange under way, and what one of
-/// them takes: of the processor time of the server, with the way through the kernel, and of the script alone.
+/// them takes: the processor time of the server, that of its system calls included, and the time of the script alone.
 ///
 /// Each holder renews in turn what it has, with the same wants. Twice as much is wanted as there is. The processor time does not
 /// contain the time for which the server waits for a processor, so other work on the host changes it little.

@@ -27,7 +27,7 @@ fn the_function_follows_the_pure_step() {
     assert_same_answers(&mut engine, 1..25, 400);
 }
 
-/// The ledger grants permits after its span, on the clock of the server, and tells what it knows.
+/// The ledger grants permits after its span, on the clock of the server, and its status shows them.
 #[test]
 fn permits_are_granted_after_learning() {
     let Some(server) = start_server() else { return };
@@ -42,7 +42,7 @@ fn permits_are_granted_after_learning() {
     });
 }
 
-/// A restarted server begins an epoch, whatever the tables say, and the ledger connects again.
+/// A gate whose row was lost, and a server that was restarted, begin an epoch. The ledger connects again after its connections have ended.
 #[test]
 fn a_lost_gate_begins_an_epoch() {
     let Some(server) = start_server() else { return };

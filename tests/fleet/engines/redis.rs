@@ -38,7 +38,7 @@ fn the_ledger_exchanges() {
         for seq in 1..=3 {
             let ask = ask("a", seq, 0);
             let grant = ledger.exchange("io", ask).await.unwrap();
-            // The answer does not tell the clock. What does not depend on it is the same.
+            // The answer does not contain the clock. Only what does not depend on it is compared.
             let expected = state.exchange(&ask, LedgerServer { now_ms: 0, run: "r" }).unwrap();
             assert_eq!(
                 (grant.cap, grant.target, grant.fence.seq),
@@ -75,7 +75,7 @@ fn permits_are_granted_after_learning() {
     });
 }
 
-/// A restarted server, and one that was flushed, begin an epoch.
+/// A server that was flushed begins an epoch, and renews what a holder has.
 #[test]
 fn a_flush_begins_an_epoch() {
     let Some(server) = start_server() else { return };

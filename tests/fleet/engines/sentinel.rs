@@ -28,7 +28,7 @@ fn a_failover_is_followed() {
         if replicas.len() == 1 {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "the sentinel does not know the replica");
+        assert!(started.elapsed() < TIMEOUT, "the sentinel does not know the replica");
         thread::sleep(Duration::from_millis(50));
     }
 
@@ -54,7 +54,7 @@ fn a_failover_is_followed() {
         let terms = Duration::from_millis(500);
         let share = Share::at(&address, "prod/io").unwrap().limit(Limit::new(24)).ttl(terms).max_hold(terms);
         let io = share.open(GateName::new("io")).unwrap();
-        io.request().max_wait(PATIENCE).acquire().await.unwrap();
+        io.request().max_wait(TIMEOUT).acquire().await.unwrap();
         let before = RedisLedger::new(url(&primary)).unwrap().status("prod/io").await.unwrap();
         assert!(before.exchanges > 0 && before.granted > 0, "{before:?}");
 
@@ -62,24 +62,24 @@ fn a_failover_is_followed() {
         let promoted = RedisLedger::new(url(&replica)).unwrap();
         let started = Instant::now();
         while promoted.check().await.is_err() {
-            assert!(started.elapsed() < PATIENCE, "the replica is not promoted");
+            assert!(started.elapsed() < TIMEOUT, "the replica is not promoted");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         // The gate may still have permits of the old primary, so the new one is asked.
         loop {
-            drop(io.request().max_wait(PATIENCE).acquire().await.unwrap());
+            drop(io.request().max_wait(TIMEOUT).acquire().await.unwrap());
             let after = promoted.status("prod/io").await.unwrap();
             if after.epoch > before.epoch && after.granted > 0 && after.learning_ms == 0 {
                 break;
             }
-            assert!(started.elapsed() < PATIENCE, "{after:?}");
+            assert!(started.elapsed() < TIMEOUT, "{after:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
 }
 
 /// Longer than the failover and a span take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn start_sentinel(primary: &TestServer) -> TestServer {
     let program = find_program("redis-server", &[]).unwrap();

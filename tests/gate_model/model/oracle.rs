@@ -82,7 +82,6 @@ pub(super) struct Oracle {
     pub(super) coverage: Coverage,
 }
 
-/// What the oracle knows about the request in a slot.
 /// What a request asks for. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequestTerms {
@@ -93,6 +92,7 @@ pub(super) struct RequestTerms {
     pub(super) waits_for_limit: bool,
 }
 
+/// What the oracle knows about the request in a slot.
 #[derive(Clone)]
 struct RequestRecord {
     state: RequestState,

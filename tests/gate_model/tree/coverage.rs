@@ -46,7 +46,7 @@ events! {
     DebtOfKey: "a cap that falls with the limit of its gate is debt",
     DebtOfGate: "a lowered limit is debt",
     KeyIdle: "a key becomes idle",
-    KeyHandleDropped: "a handle of a key dropped while its permits are out",
+    KeyHandleDropped: "a handle of a key dropped while its permits are in use",
     KeyCapped: "a key at its cap waits beside room",
     Split: "a permit split",
     Merged: "a permit merged",

@@ -219,7 +219,10 @@ impl<'s, 'd> TreeDriver<'s, 'd> {
         let forgotten = self.forgotten.iter().sum::<u32>();
         assert_eq!((self.gates[0].in_use(), self.gates[0].waiting()), (forgotten, 0));
         if forgotten == 0 {
-            assert!(self.gates.iter().all(|gate| gate.busy_keys() == 0), "idle keys take no place");
+            assert!(
+                self.gates.iter().all(|gate| gate.busy_keys() == 0),
+                "a key is busy without a permit or a request"
+            );
         }
     }
 }

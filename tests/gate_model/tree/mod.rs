@@ -8,7 +8,8 @@
 //! - which wakers the gates retain;
 //! - the permits in use and the requests that wait at each gate, and all numbers of one gate and of one key.
 //!
-//! Each grant is also checked against the laws P49 to P58, without the oracle's choice.
+//! Grants, rejections by a full queue and the state after each step are also checked against P49 to P58 directly, whatever the oracle
+//! chooses (`oracle/laws.rs`).
 
 mod coverage;
 mod driver;
@@ -29,7 +30,7 @@ pub(crate) use coverage::Coverage;
 ///
 /// # Panics
 ///
-/// If the gates differ from the oracle, or a grant breaks a law.
+/// If the gates differ from the oracle, or break a promise.
 pub(crate) fn run(bytes: &[u8], trace: Trace) -> Coverage {
     let mut decisions = Decisions::new(bytes);
     let shape = Shape::decide(&mut decisions);

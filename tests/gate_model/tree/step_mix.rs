@@ -47,7 +47,7 @@ const MIXES: [[u8; 13]; 4] = [
     [20, 4, 8, 4, 2, 11, 3, 3, 2, 2, 2, 2, 1],
 ];
 
-/// What the requests of a run have in common.
+/// How often a run takes each kind of step, and in what its requests differ.
 #[derive(Clone, Copy)]
 pub(super) struct StepMix {
     weights: [u8; 13],

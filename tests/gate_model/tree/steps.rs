@@ -29,7 +29,7 @@ impl TreeDriver<'_, '_> {
             _ => 1,
         };
         let priority = if self.mix.has_priorities { self.pick(PRIORITIES.len()) } else { 2 };
-        // So few instants that requests in different queues often wait for the same one.
+        // The deadlines are so few instants that requests in different queues often have the same one.
         let deadline = match choice {
             40 | 41 => Some(self.time),
             _ if self.mix.has_deadlines && choice % 2 == 0 => {
@@ -48,7 +48,7 @@ impl TreeDriver<'_, '_> {
         (Arrival { place, terms, handle_is_closed: handle_is_closed && is_key }, own, handle)
     }
 
-    /// Makes a request that may wait, and polls it mostly.
+    /// Makes a request that may wait, and mostly polls it.
     pub(super) fn acquire(&mut self) -> bool {
         let Some(free) = self.slots.iter().position(Option::is_none) else { return false };
         let (arrival, own, handle) = self.decide_arrival();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A rise takes effect with the decision, although the rises of other readings must last. The explanation has the band and the decision
-/// with its numbers, and the events tell both changes.
+/// with its numbers, and each change is an event.
 #[tokio::test(start_paused = true)]
 async fn a_rise_takes_effect_with_its_decision() {
     let log = EventLog::default();

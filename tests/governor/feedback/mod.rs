@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::*;
 
-/// At most 64 calls per core, and what the outcomes say.
+/// At most 64 calls per core, and at most the limit that follows the outcomes.
 const UPSTREAM: GateSpec =
     GateSpec::new("upstream", Formula::scale(Resource::CPU, 64)).adaptive(Adaptive::latency());
 

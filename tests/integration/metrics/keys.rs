@@ -26,6 +26,11 @@ fn a_gate_with_keys_has_totals_and_no_series_per_key() {
     let labels_of =
         |scrape: &str| -> BTreeSet<String> { series(scrape).into_keys().map(str::to_owned).collect() };
     let idle = labels_of(&scrape_of(&metrics));
+    let without_keys = Gate::builder(IO, Limit::new(40)).queue(60).build();
+    let of_gate_without_keys =
+        labels_of(&scrape_of(&Metrics::builder().gate(&without_keys).build().unwrap()));
+    let difference: Vec<_> = idle.symmetric_difference(&of_gate_without_keys).collect();
+    assert_eq!(difference, [&format!("{BUSY_KEYS}{{gate=\"io\"}}")]);
 
     let mut requests: Vec<_> =
         (0..100_u64).map(|tenant| Box::pin(gate.key(format!("tenant-{tenant}")).acquire_owned())).collect();
@@ -53,7 +58,7 @@ fn a_gate_with_keys_has_totals_and_no_series_per_key() {
     assert!(poll(other.as_mut()).is_pending());
     let scrape = scrape_of(&metrics);
     assert_eq!([rejected(&scrape, "pushed_out"), rejected(&scrape, "queue_full")], [1.0, 0.0]);
-    assert_eq!(gate.busiest_keys(1)[0].key, Key::from("flood"), "for an endpoint of operators");
+    assert_eq!(gate.busiest_keys(1)[0].key, Key::from("flood"), "the key with the most requests");
 }
 
 /// A child has the label of its own name. Its permits and its waiting requests are also counted at its parent. A gate without keys

@@ -117,7 +117,7 @@ async fn a_scrape_shows_every_metric() {
     for _ in 0..2 {
         let measures = cpu.measures();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(cpu.measures(), measures, "recording asks no probe");
+        assert_eq!(cpu.measures(), measures, "recording measures nothing");
         metrics.record(); // the task may be late on a busy machine
         response = tokio::task::spawn_blocking(move || http_get(address)).await.unwrap();
     }

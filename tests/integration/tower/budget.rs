@@ -48,8 +48,8 @@ async fn requests_spend_the_budget() {
     assert_yields(layer(), false).await;
 }
 
-/// A request without budget takes its turn at the gate, and calls the service when the task has a budget again. One that
-/// does not wait is made then.
+/// A request of a task without budget acquires its permit at once, and calls the service when the task has a budget again. With
+/// `no_wait`, the permit is acquired only then.
 #[tokio::test]
 async fn a_request_keeps_its_turn_while_the_budget_is_spent() {
     let gate = gate(1);

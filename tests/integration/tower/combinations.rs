@@ -192,7 +192,7 @@ impl Combination {
         }
         drop(first);
 
-        // The second request is admitted, after a wait unless the layer sheds.
+        // The second request is admitted, after a wait except with `no_wait`.
         let mut second = Box::pin(service.call(Request::new(())));
         if self.waits == Waits::Never {
             drop(held);

@@ -132,7 +132,7 @@ fn a_flood_of_one_key_delays_another_by_one_release() {
     assert_eq!((in_use_by(&gate, "a"), gate.waiting()), (2, 997));
 }
 
-/// A request for which the layer finds no key acquires from the gate itself. All of these share as one key does.
+/// A request for which the layer finds no key acquires from the gate itself. All such requests together share the permits as one key.
 #[test]
 fn a_request_without_a_key_acquires_from_the_gate_itself() {
     let gate = keyed_gate(2);
@@ -213,7 +213,7 @@ async fn a_request_of_a_key_is_rejected_with_its_reason() {
 
     drop(held);
     assert_eq!(complete(waiting).await.unwrap(), 1);
-    assert_eq!(complete(call(3)).await.unwrap(), 3, "an idle key takes no place");
+    assert_eq!(complete(call(3)).await.unwrap(), 3, "an idle key does not count");
     gate.close();
     assert_eq!(expect_rejected(poll(call(1).as_mut())).reason(), "closed");
 
@@ -238,7 +238,7 @@ fn a_pushed_out_request_is_rejected() {
 }
 
 /// A request that is dropped while it waits leaves the queue, and one that is dropped in the service releases its permit. A key whose
-/// last request is gone takes no memory, while services and clones of them exist.
+/// last request is gone is not busy, while services and clones of them exist.
 #[test]
 fn dropped_requests_leave_nothing_behind() {
     let gate = keyed_gate(1);
@@ -315,9 +315,9 @@ async fn tasks_that_are_cancelled_lose_no_permit() {
     assert_eq!((in_use_and_waiting(&gate), gate.busy_keys()), ((0, 0), 0));
 }
 
-/// The permit that the service gets is one of the gate of the key, so the service knows the key.
+/// The permit that is passed to the service has the key of its request, or no key.
 #[test]
-fn a_passed_permit_tells_the_key() {
+fn a_passed_permit_has_the_key() {
     let gate = keyed_gate(1);
     let key_of = |request: &Request<()>| {
         let tenant = request.headers().get("x-tenant")?;

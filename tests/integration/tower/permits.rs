@@ -150,7 +150,7 @@ fn a_lowered_limit_interrupts_no_request() {
         reply.send(7).unwrap();
     }
     assert_eq!(poll(responses[0].as_mut()), Poll::Ready(Ok(7)));
-    assert!(poll(responses[2].as_mut()).is_pending(), "the first release only paid the debt");
+    assert!(poll(responses[2].as_mut()).is_pending(), "the first release only lowers the debt");
     assert_eq!(poll(responses[1].as_mut()), Poll::Ready(Ok(7)));
     assert_eq!(poll(responses[2].as_mut()), Poll::Ready(Ok(7)));
 }

@@ -67,8 +67,8 @@ async fn a_holder_has_the_location_of_its_layer() {
     }
 }
 
-/// Without permits from the ledger, a request gets 503 and `Retry-After`, and the reason is `unleased`. Another one that does not wait is
-/// rejected at once.
+/// Without permits from the ledger, a request is rejected with the reason `unleased`, whether it waits or not. As an HTTP response, the
+/// rejection is 503 with `Retry-After`.
 #[tokio::test]
 async fn a_request_without_a_lease_gets_503() {
     let (_governor, gate) = shared_gate(NoLedger).await;
@@ -76,9 +76,11 @@ async fn a_request_without_a_lease_gets_503() {
     let wait = Duration::from_millis(10);
     let waiting =
         GateLayer::new(gate.clone()).max_wait(wait).retry_after(Duration::from_secs(7)).layer(service());
-    let hasty = GateLayer::new(gate).no_wait().layer(service());
+    let immediate = GateLayer::new(gate).no_wait().layer(service());
     let Err(GateError::Rejected(first)) = waiting.oneshot(Request::new(())).await else { panic!("no lease") };
-    let Err(GateError::Rejected(second)) = hasty.oneshot(Request::new(())).await else { panic!("no lease") };
+    let Err(GateError::Rejected(second)) = immediate.oneshot(Request::new(())).await else {
+        panic!("no lease")
+    };
     assert_eq!((first.reason(), second.reason()), ("unleased", "unleased"));
     assert_eq!(first.gate(), SHARED.name());
     let response: Response<String> = first.into_response();

@@ -8,7 +8,7 @@ use tower::Layer;
 use super::*;
 use crate::tracing::Capture;
 
-/// The span of a wait at a key has the name of the gate, and says that it is one of a key. Only if the layer asks for it, the span has the
+/// The span of a wait at a key has the name of the gate, and says that it is one of a key. Only with `traced_with_keys`, the span has the
 /// text of the key. A normal priority is no field.
 #[test]
 fn the_span_of_a_wait_says_that_it_has_a_key() {

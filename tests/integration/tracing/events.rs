@@ -134,7 +134,7 @@ async fn a_rejected_refresh_names_the_setting() {
     assert!(message.contains("cli") && message.contains("500") && message.contains("`Clamp`"), "{message}");
 }
 
-/// A decision of feedback is an event with its numbers, and the event of the limit says where to look. Such decisions are frequent, so
+/// A decision of feedback is an event with its numbers, and the event of the limit names `Governor::feedback`. Such decisions are frequent, so
 /// none of their events is above the level `DEBUG`, even if there is debt.
 #[tokio::test(start_paused = true)]
 async fn a_decision_has_its_numbers() {

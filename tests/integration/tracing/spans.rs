@@ -94,7 +94,7 @@ fn no_subscriber_is_needed() {
 
 /// A request that makes room for one of another key ends its span with the outcome of its error.
 #[test]
-fn a_pushed_out_wait_ends_as_of_a_full_queue() {
+fn a_pushed_out_wait_ends_as_at_a_full_queue() {
     let capture = Capture::default();
     capture.run(|| {
         let gate = Gate::builder(UPLOADS, Limit::new(1)).queue(2).keyed(Keys::up_to(10)).build();
@@ -109,7 +109,7 @@ fn a_pushed_out_wait_ends_as_of_a_full_queue() {
     assert_eq!(ended, [("uploads", "cancelled"), ("uploads", "queue_full"), ("uploads", "cancelled")]);
 }
 
-/// The span of a wait at a key says so, and shows the key only on request. A normal priority is no field.
+/// The span of a wait at a key has the field `keyed`, and the text of the key only after `with_key`. A normal priority is no field.
 #[test]
 fn the_span_of_a_wait_has_the_key_and_the_priority() {
     let capture = Capture::default();

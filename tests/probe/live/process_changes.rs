@@ -121,7 +121,7 @@ fn the_soft_limit_is_raised_only_on_request() {
 }
 
 /// With no descriptor left, a new probe cannot read the quotas: the cores are a bound, with a note. The
-/// memory is a bound, too: the kernel tells its total without a file.
+/// memory is a bound, too: the kernel reports its total without a file.
 #[test]
 fn without_descriptors_a_new_probe_gives_a_bound() {
     run_in_child("live::process_changes::without_descriptors_a_new_probe_gives_a_bound", || {

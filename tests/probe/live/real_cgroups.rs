@@ -61,7 +61,7 @@ fn change_own_cgroups() {
     let available = bytes.read_available().unwrap().reading();
     assert!(matches!(available, Reading::Finite(left) if left < Quantity::whole(1 << 30)), "{available}");
 
-    // The files to watch are those whose change changes the reading.
+    // The quotas of both levels are among the files to watch.
     let files = cores.limit_files();
     for directory in [&leaf, &cpu] {
         assert!(files.contains(&directory.join("cpu.cfs_quota_us")), "{files:?}");

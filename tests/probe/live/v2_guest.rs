@@ -21,7 +21,7 @@ use crate::support::child::{is_child, run_in_child, skip};
 use crate::support::unsupported_file;
 use crate::watch::support::{HOUR, WORKERS, wait_until};
 
-/// The readings are what the cgroups grant, from the lowest limit of every level. The host is not a container, so nothing is
+/// The readings are what the cgroups grant, from the lowest limit of all levels. The host is not a container, so nothing is
 /// hidden.
 #[test]
 fn readings_are_what_the_cgroups_grant() {

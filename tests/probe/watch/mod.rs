@@ -1,6 +1,6 @@
 //! The probes while a host changes: `changed` resolves after each change, and no change is lost.
 //!
-//! The hosts are directories, whose files a test changes. `live::real_cgroups` changes real cgroups.
+//! The hosts are directories, whose files a test changes. The tests in `live` change real cgroups.
 
 pub(crate) mod support;
 

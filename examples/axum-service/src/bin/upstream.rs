@@ -40,7 +40,7 @@ async fn call_upstream(ms: u64) -> Result<StatusCode, std::io::Error> {
     Ok(StatusCode::OK)
 }
 
-/// What an answer tells about the load of the server.
+/// What an answer means for the load of the server.
 fn classify(answer: &Result<StatusCode, std::io::Error>) -> Outcome {
     match answer {
         Ok(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) | Err(_) => Outcome::Overload,
@@ -49,7 +49,7 @@ fn classify(answer: &Result<StatusCode, std::io::Error>) -> Outcome {
     }
 }
 
-/// Makes one call through the gate. A client with retries would repeat this, and each attempt would ask the gate again.
+/// Makes one call through the gate. A client with retries would repeat this, and each attempt would acquire a permit of its own.
 async fn call(State(gateway): State<Gateway>, Path(ms): Path<u64>) -> Response {
     let mut client = GateLayer::new(gateway.upstream).observe(classify).layer(service_fn(call_upstream));
     match client.call(ms).await {

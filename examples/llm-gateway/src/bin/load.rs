@@ -4,7 +4,7 @@
 //! $ load 127.0.0.1:8080,127.0.0.1:8081 red:normal:200 red:critical:5/s blue:normal:10/s
 //! ```
 //!
-//! A stream is `TENANT:PRIORITY:RATE`. `10/s` sends ten requests a second, whatever becomes of them. `200` are as many clients,
+//! A stream is `TENANT:PRIORITY:RATE`. `10/s` sends ten requests a second, even if earlier ones have no response yet. `200` are as many clients,
 //! each of which sends one request after another, and waits as long as `Retry-After` says if it is rejected.
 //!
 //! Each line on the standard input prints the figures since the last line. The end of the input ends the load.
@@ -104,7 +104,7 @@ struct Stream {
     figures: Mutex<Figures>,
 }
 
-/// What became of the requests of a stream.
+/// The results of the requests of a stream.
 #[derive(Default)]
 struct Figures {
     /// The latencies of the responses with status 200.

@@ -14,7 +14,7 @@ pub struct Phase {
     pub others: Figures,
 }
 
-/// What became of the requests of some streams.
+/// The results of the requests of some streams.
 #[derive(Default)]
 pub struct Figures {
     pub answered: u64,

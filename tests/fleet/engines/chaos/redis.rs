@@ -15,7 +15,7 @@ fn a_fleet_keeps_its_limit() {
     run_under_faults("Redis", ChaosFleet::start(Box::new(RedisEngine { server }), super::LEASES));
 }
 
-/// The check has teeth: a client that takes a ticket for each request goes above the limit under the same faults.
+/// The auditor detects a violation: a client that takes a ticket for each request goes above the limit under the same faults.
 #[test]
 fn tickets_go_above_the_limit() {
     let Some(server) = start_server() else { return };

@@ -22,7 +22,8 @@ fn a_fleet_keeps_its_limit() {
     run_under_faults("Redis with a replica", ChaosFleet::start(Box::new(engine), acknowledged));
 }
 
-/// Without acknowledgements, two primaries at a time grant the limit twice. One that takes the place of another does not: it learns first.
+/// Without acknowledgements, two primaries at a time grant the limit twice. A promoted replica that is the only
+/// primary does not: it learns first.
 #[test]
 fn two_primaries_need_acknowledgements() {
     let Some(engine) = RedisPair::start() else { return };

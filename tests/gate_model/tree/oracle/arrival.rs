@@ -31,7 +31,7 @@ pub(crate) struct Terms {
 
 /// Why a request is rejected on arrival, and by which gate.
 #[derive(Clone, Copy, Debug)]
-enum Refusal {
+enum Rejection {
     ZeroWeight(GateName),
     Closed(GateName),
     TooManyKeys(GateName, u32),
@@ -42,7 +42,7 @@ enum Refusal {
     Late(GateName),
 }
 
-impl Refusal {
+impl Rejection {
     fn count(self, totals: &mut GateTotals) {
         let rejected = &mut totals.rejected;
         *match self {
@@ -112,15 +112,15 @@ impl World<'_> {
     }
 
     pub(super) fn totals(&mut self, node: usize) -> &mut GateTotals {
-        &mut self.books[self.shape.nodes[node].gate].totals
+        &mut self.counts[self.shape.nodes[node].gate].totals
     }
 
     /// A request that does not wait.
     pub(crate) fn try_acquire(&mut self, arrival: Arrival) -> Result<(), TryAcquireError> {
         let Arrival { place, terms, .. } = arrival;
         let (node, leaf) = (self.shape.places[place].node, self.shape.places[place].leaf);
-        let refusal = match self.obstacle(arrival, Limit::MAX.get()) {
-            Some(refusal) => refusal,
+        let rejection = match self.obstacle(arrival, Limit::MAX.get()) {
+            Some(rejection) => rejection,
             None if self.fits(arrival) => {
                 self.admit_on_arrival(arrival);
                 return Ok(());
@@ -128,13 +128,13 @@ impl World<'_> {
             None => {
                 let paused = self.lowest(node, |id| self.nodes[id].is_paused);
                 let full = self.lowest(node, |id| self.available(id) < terms.weight);
-                let no_permits = Refusal::NoPermits(self.name(full.unwrap_or(node)));
-                paused.map_or(no_permits, |paused| Refusal::Paused(self.name(paused)))
+                let no_permits = Rejection::NoPermits(self.name(full.unwrap_or(node)));
+                paused.map_or(no_permits, |paused| Rejection::Paused(self.name(paused)))
             }
         };
-        refusal.count(self.totals(leaf));
-        self.events.push(refusal.event());
-        Err(refusal.of_try())
+        rejection.count(self.totals(leaf));
+        self.events.push(rejection.event());
+        Err(rejection.of_try())
     }
 
     /// A request in this slot that may wait. If the queue is full, another one may have to leave it; `log` says which.
@@ -143,7 +143,7 @@ impl World<'_> {
         let (node, leaf) = (self.shape.places[place].node, self.shape.places[place].leaf);
         let bound = if terms.waits_for_limit { u32::MAX } else { Limit::MAX.get() };
         let is_late = terms.deadline.is_some_and(|deadline| deadline <= self.time);
-        let late = Refusal::Late(self.name(node));
+        let late = Rejection::Late(self.name(node));
         let obstacle = self.obstacle(arrival, bound).or((is_late && terms.is_strict).then_some(late));
         if obstacle.is_none() && self.fits(arrival) {
             self.admit_on_arrival(arrival);
@@ -153,18 +153,18 @@ impl World<'_> {
         }
         let full = self.lowest(node, |id| self.nodes[id].waiting >= self.nodes[id].queue_bound as usize);
         let leaves = full.map(|full| self.leaves_to_push_out(full, leaf, terms.priority));
-        let refusal = match (obstacle, full, &leaves) {
+        let rejection = match (obstacle, full, &leaves) {
             (Some(obstacle), ..) => Some(obstacle),
             (None, Some(full), Some(leaves)) if leaves.is_empty() => {
                 self.check_queue_full(leaf, full);
-                Some(Refusal::QueueFull(self.name(full), self.nodes[full].queue_bound))
+                Some(Rejection::QueueFull(self.name(full), self.nodes[full].queue_bound))
             }
             _ => is_late.then_some(late),
         };
-        if let Some(refusal) = refusal {
-            refusal.count(self.totals(leaf));
-            self.events.push(refusal.event());
-            self.outcomes[slot] = Outcome::Rejected(refusal.of_acquire());
+        if let Some(rejection) = rejection {
+            rejection.count(self.totals(leaf));
+            self.events.push(rejection.event());
+            self.outcomes[slot] = Outcome::Rejected(rejection.of_acquire());
             out.push(self);
             return;
         }
@@ -194,29 +194,29 @@ impl World<'_> {
     }
 
     /// Returns why a request can never be admitted.
-    fn obstacle(&self, arrival: Arrival, bound: u32) -> Option<Refusal> {
+    fn obstacle(&self, arrival: Arrival, bound: u32) -> Option<Rejection> {
         let Arrival { place, terms: Terms { weight, waits_for_limit, .. }, handle_is_closed } = arrival;
         let place = &self.shape.places[place];
         let rules = &self.shape.gates[place.gate];
         if weight == 0 {
-            return Some(Refusal::ZeroWeight(rules.name));
+            return Some(Rejection::ZeroWeight(rules.name));
         }
         if handle_is_closed {
-            return Some(Refusal::Closed(rules.name));
+            return Some(Rejection::Closed(rules.name));
         }
         // Of several closed gates the highest is named: the others are closed with it.
         let path = &self.shape.nodes[place.node].path;
         if let Some(closed) = path.iter().rev().find(|id| self.nodes[**id].is_closed) {
-            return Some(Refusal::Closed(self.name(*closed)));
+            return Some(Rejection::Closed(self.name(*closed)));
         }
         if let (Some(keys), NodeKind::Key) = (rules.keys, self.shape.nodes[place.node].kind) {
             if self.is_node_idle(place.node) && self.busy_keys(place.gate) >= keys.max as usize {
-                return Some(Refusal::TooManyKeys(rules.name, keys.max));
+                return Some(Rejection::TooManyKeys(rules.name, keys.max));
             }
         }
         let limit = |id: usize| if waits_for_limit { bound } else { self.nodes[id].limit };
         let exceeded = self.lowest(place.node, |id| weight > limit(id))?;
-        Some(Refusal::TooLarge(self.name(exceeded), weight, limit(exceeded)))
+        Some(Rejection::TooLarge(self.name(exceeded), weight, limit(exceeded)))
     }
 
     /// Returns `true` if a request fits at every level, and goes before all that wait.

@@ -206,7 +206,7 @@ impl World<'_> {
     }
 
     /// Forgets the requests that were put aside because of a limit at or below a node.
-    pub(super) fn look_again(&mut self, top: usize) {
+    pub(super) fn reset_put_aside(&mut self, top: usize) {
         for id in (0..self.nodes.len()).filter(|id| self.shape.is_within(*id, top)) {
             let node = &mut self.nodes[id];
             node.awaiting = Classes::default();

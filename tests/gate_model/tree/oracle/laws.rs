@@ -1,5 +1,5 @@
-//! The laws of docs/GUARANTEES.md, checked at each grant and after each step from the requests alone: without what the oracle notes
-//! about nodes that are ready.
+//! Promises of docs/GUARANTEES.md, checked at each grant, at each rejection by a full queue and after each step. The checks do not use
+//! the sets of nodes that are ready, with which the oracle chooses the next request.
 
 use super::choose::{MAX_PASSED, Pick};
 use super::{NodeKind, WaitingRequest, World};

@@ -35,7 +35,7 @@ pub(super) struct World<'s> {
     nodes: Vec<NodeState>,
     /// For each node and each priority.
     standings: Vec<[Standing; CLASSES]>,
-    books: Vec<Books>,
+    counts: Vec<GateCounts>,
     outcomes: [Outcome; SLOTS],
     /// The time of the run, in milliseconds.
     time: u64,
@@ -61,7 +61,7 @@ pub(super) enum Outcome {
 
 /// What a declared gate counts.
 #[derive(Clone, Copy, Default, PartialEq)]
-struct Books {
+struct GateCounts {
     totals: GateTotals,
     unclaimed: usize,
     resized: u64,
@@ -118,7 +118,7 @@ struct Chosen {
     weight: u32,
 }
 
-/// When something happened: in one of these changes.
+/// When something happened, as the number of a change of the tree. If the rules leave it open, it is one of these changes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Since {
     earliest: u64,
@@ -179,7 +179,7 @@ impl<'s> World<'s> {
             shape,
             nodes: nodes.collect(),
             standings: vec![[Standing::default(); CLASSES]; shape.nodes.len()],
-            books: vec![Books::default(); shape.gates.len()],
+            counts: vec![GateCounts::default(); shape.gates.len()],
             outcomes: [const { Outcome::Absent }; SLOTS],
             time: 0,
             now: 0,
@@ -189,10 +189,11 @@ impl<'s> World<'s> {
         }
     }
 
-    /// Takes over what another world leaves open, if the two differ in nothing but the order of siblings. Returns `false` if they do.
+    /// Takes over what another world leaves open, if the two differ in nothing but the order of siblings. Returns `false` if they
+    /// differ in anything else.
     fn absorb(&mut self, other: &Self) -> bool {
         let is_equal =
-            self.nodes == other.nodes && self.outcomes == other.outcomes && self.books == other.books;
+            self.nodes == other.nodes && self.outcomes == other.outcomes && self.counts == other.counts;
         if is_equal {
             let standings = self.standings.iter_mut().flatten().zip(other.standings.iter().flatten());
             for (own, other) in standings {
@@ -258,20 +259,20 @@ impl<'s> World<'s> {
     /// Compares the status of a gate.
     pub(super) fn check_status(&self, gate: usize, status: &GateStatus) -> Result<(), String> {
         let rules = &self.shape.gates[gate];
-        let (node, books) = (&self.nodes[rules.node], &self.books[gate]);
+        let (node, counts) = (&self.nodes[rules.node], &self.counts[gate]);
         let below = |id: &usize| {
             let other = &self.shape.nodes[*id];
             other.gate == gate && (other.kind != NodeKind::Gate || other.children.is_empty())
         };
         let counted: usize = (0..self.nodes.len()).filter(below).map(|id| self.nodes[id].queue.len()).sum();
-        let mut totals = books.totals;
+        let mut totals = counts.totals;
         let queue = totals.queue;
         totals.queue.enqueued = counted as u64
             + (queue.admitted + queue.cancelled + queue.expired + queue.too_large)
             + (queue.closed + queue.pushed_out + queue.shed);
         let expected = (
             (rules.name, Limit::new(node.limit), node.in_use, node.limit.saturating_sub(node.in_use)),
-            (node.in_use.saturating_sub(node.limit), node.waiting, books.unclaimed, books.resized),
+            (node.in_use.saturating_sub(node.limit), node.waiting, counts.unclaimed, counts.resized),
             (node.queue_bound < u32::MAX).then_some(node.queue_bound as usize),
             self.lowest(rules.node, |id| self.nodes[id].is_paused).is_some(),
             self.lowest(rules.node, |id| self.nodes[id].is_closed).is_some(),
@@ -313,7 +314,8 @@ impl<'s> World<'s> {
         });
     }
 
-    /// `restamp` gets a node that is ready for a priority, and since when if it was before. It returns since when it is, if that changes.
+    /// Computes which nodes are ready for which priorities. `restamp` gets each such node, and since when it has been ready, or `None` if
+    /// it was not ready before. It returns the new start of that time, if it changes.
     fn refresh_with(&mut self, restamp: impl Fn(&Self, usize, Option<Since>) -> Option<Since>) {
         // From the leaves upwards: a parent stands before its children.
         for id in (0..self.nodes.len()).rev() {
@@ -354,7 +356,7 @@ impl<'s> World<'s> {
     }
 }
 
-/// The nodes that are in use, for a person who follows a run.
+/// The gates, and the other nodes that are in use, for the printed steps of a run.
 impl fmt::Display for World<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (id, node) in self.nodes.iter().enumerate() {

@@ -8,23 +8,23 @@ use concurrency_governor::gate::AcquireError;
 use super::super::coverage::Event;
 use super::super::shape::NodeKind;
 use super::arrival::too_large;
-use super::{Books, Cause, Outcome, WaitingRequest, World};
+use super::{Cause, GateCounts, Outcome, WaitingRequest, World};
 
 impl World<'_> {
     /// A request that waited has been granted.
     pub(super) fn admit_waiting(&mut self, request: WaitingRequest) {
         self.outcomes[request.slot] = Outcome::Admitted;
-        let books = &mut self.books[self.shape.places[request.place].gate];
-        books.totals.admitted += 1;
-        books.totals.queue.admitted += 1;
-        books.unclaimed += 1;
+        let counts = &mut self.counts[self.shape.places[request.place].gate];
+        counts.totals.admitted += 1;
+        counts.totals.queue.admitted += 1;
+        counts.unclaimed += 1;
     }
 
-    /// The owner of a request in this slot learns its outcome. `had_waited` says whether the request was ever in the queue.
+    /// The future of the request in this slot has returned its outcome. `had_waited` says whether the request was ever in the queue.
     pub(crate) fn claim(&mut self, slot: usize, place: usize, had_waited: bool) {
         let outcome = mem::replace(&mut self.outcomes[slot], Outcome::Absent);
         if outcome == Outcome::Admitted && had_waited {
-            self.books[self.shape.places[place].gate].unclaimed -= 1;
+            self.counts[self.shape.places[place].gate].unclaimed -= 1;
         }
     }
 
@@ -73,9 +73,9 @@ impl World<'_> {
             }
             Outcome::Admitted => {
                 self.events.push(Event::CancelledGranted);
-                let books = &mut self.books[self.shape.places[place].gate];
-                books.totals.queue.abandoned += 1;
-                books.unclaimed -= 1;
+                let counts = &mut self.counts[self.shape.places[place].gate];
+                counts.totals.queue.abandoned += 1;
+                counts.unclaimed -= 1;
                 self.return_permits(place, weight);
             }
             Outcome::Absent | Outcome::Rejected(_) => {}
@@ -87,7 +87,7 @@ impl World<'_> {
     pub(crate) fn resize(mut self, gate: usize, limit: u32, log: &[usize], out: &mut Vec<Self>) {
         let node = self.shape.gates[gate].node;
         if self.nodes[node].limit != limit {
-            self.books[gate].resized += 1;
+            self.counts[gate].resized += 1;
             self.nodes[node].limit = limit;
             let (keys, shape) = (self.shape.gates[gate].keys, self.shape);
             for key in shape.nodes[node].children.iter().filter(|id| shape.nodes[**id].kind == NodeKind::Key)
@@ -96,7 +96,7 @@ impl World<'_> {
                 self.events.extend(self.in_debt(*key).then_some(Event::DebtOfKey));
             }
             self.events.extend(self.in_debt(node).then_some(Event::DebtOfGate));
-            self.look_again(node);
+            self.reset_put_aside(node);
             let ended = self.end_waits(node, log, |world, leaf, request| {
                 let path = &world.shape.nodes[leaf].path;
                 let at = path.iter().copied().min_by_key(|id| world.nodes[*id].limit)?;
@@ -220,7 +220,7 @@ impl World<'_> {
     pub(crate) fn resume(mut self, gate: usize, log: &[usize], out: &mut Vec<Self>) {
         let node = self.shape.gates[gate].node;
         if mem::replace(&mut self.nodes[node].is_paused, false) {
-            self.look_again(node);
+            self.reset_put_aside(node);
             self.refresh_subtree(node);
         }
         self.settle(Cause::Resume, log, out);
@@ -249,7 +249,7 @@ impl World<'_> {
                 NodeKind::Direct => u32::MAX,
             };
         }
-        self.books[gate] = Books::default();
+        self.counts[gate] = GateCounts::default();
         self.events.push(Event::Recreated);
     }
 }

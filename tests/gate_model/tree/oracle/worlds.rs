@@ -52,13 +52,13 @@ impl<'s> Worlds<'s> {
         self.record_events(coverage);
     }
 
-    /// Makes a step in each world that wakes no request.
+    /// Makes a step that wakes no request, in each world.
     pub(crate) fn change(&mut self, coverage: &mut Coverage, change: impl Fn(&mut World<'s>)) {
         self.0.iter_mut().for_each(change);
         self.record_events(coverage);
     }
 
-    /// Makes a step in each world that wakes no request and has a result. A world that has another one than the gate is dropped.
+    /// Makes a step that wakes no request and has a result, in each world. A world whose result is not that of the gate is dropped.
     pub(crate) fn decide<R: PartialEq + Debug>(
         &mut self,
         coverage: &mut Coverage,
