@@ -190,7 +190,7 @@ impl LeaseTerms {
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
-const MONTH: Duration = Duration::from_secs(31 * 86_400);
+const MONTH: Duration = DAY.saturating_mul(31);
 
 fn check_time(
     name: &'static str,
