@@ -67,7 +67,7 @@ impl Governor {
         let parent =
             spec.parent().and_then(|parent| declared.gates.iter().find(|gate| gate.name() == parent));
         if let Some(parent) = parent.filter(|parent| !parent.may_have_children()) {
-            problems.push(Problem::ParentIsOpen { gate: spec.name(), parent: parent.name() });
+            problems.push(Problem::ParentWithoutChildren { gate: spec.name(), parent: parent.name() });
         }
         if let Some(parent) = parent.filter(|parent| self.0.shares.contain(parent.name())) {
             problems.push(Problem::ParentIsShared { gate: spec.name(), parent: parent.name() });

@@ -264,7 +264,7 @@ pub enum Problem {
     #[error(
         "gate `{gate}` cannot be added within gate `{parent}`, which was opened without children and keys: declare keys, or a child of it, when the governor is built"
     )]
-    ParentIsOpen {
+    ParentWithoutChildren {
         /// The gate.
         gate: GateName,
         /// The parent.

@@ -59,7 +59,7 @@ async fn an_invalid_gate_is_rejected_and_changes_nothing() {
     let found = problems(governor.add(blind).await);
     assert!(matches!(found[..], [Problem::NoProbe { .. }, Problem::UnknownParent { .. }]), "{found:?}");
     let found = problems(governor.add(fixed("child").within(IO)).await);
-    assert!(matches!(found[..], [Problem::ParentIsOpen { .. }]), "{found:?}");
+    assert!(matches!(found[..], [Problem::ParentWithoutChildren { .. }]), "{found:?}");
     assert!(found[0].to_string().contains("declare keys, or a child of it, when the governor is built"));
     assert_eq!((*governor.resolution()).clone(), (*before).clone());
     assert_eq!(governor.status().probes.len(), 1);
