@@ -27,8 +27,8 @@ use super::tree::TreeNode;
 use super::wake_list::WakeList;
 
 impl<G: GateRef> PendingRequest<G> {
-    /// Makes a request at a gate of a tree, if it is not the usual case. Then requests wait in the tree; or the request does not fit, has a
-    /// strict deadline, or must be rejected; or a gate of the tree sheds; or this gate tracks its holders.
+    /// Makes a request at a gate of a tree that is not the usual case, because requests wait in the tree; the request does not fit, has a
+    /// strict deadline, or must be rejected; a gate of the tree sheds; or this gate tracks its holders.
     #[inline(never)]
     pub(super) fn arrive_in_tree(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SlowOutcome> {
         let mut this = self.as_mut().project();
@@ -40,7 +40,8 @@ impl<G: GateRef> PendingRequest<G> {
             return self.arrive_tracked(cx, requester);
         }
         let has_deadline = !this.waiter.as_mut().bounds().is_none() || shared.max_wait() != NEVER;
-        // The usual case while requests wait: the request has no deadline, and its gate does not shed. The path is visited once.
+        // The usual case while requests wait: the request has no deadline, and its gate does not shed. Each node from the leaf to
+        // the root is visited once.
         if node.tree().has_waiters() && !(this.waiter.is_strict() || has_deadline || node.sheds()) {
             let waker = cx.waker().clone(); // without the lock, see `arrive`
             let mut locked = node.tree().lock();
@@ -151,7 +152,7 @@ impl<G: GateRef> PendingRequest<G> {
                     state.enqueue_in_tree(word, node.place(), this.waiter, waker, wait, clock::now);
                     if state.queue.sheds() {
                         // Enqueuing may have changed the order of the requests. Then another one may fit now.
-                        state.grant_waiters(word, clock::now, &mut wake_list);
+                        state.serve_queue_on_arrival(word, clock::now, &mut wake_list);
                     }
                     drop(locked);
                     let tree = rearm.is_some().then(|| Arc::clone(node.tree()));
@@ -216,7 +217,7 @@ impl PendingRequest<&Gate> {
         let mut record = RecordId::NONE;
         let decision = node.tree().locked(|state, word| {
             let arrival = TreeArrival { place, waiter: &waiter, time, now, deadline: instant };
-            // A blocked thread has no cooperative budget, so it may always be rejected.
+            // The cooperative budget does not apply to a blocked thread, so its request may always be rejected.
             let decision = state.decide_arrival_in_tree(word, arrival, || now, || true, &mut wake_list);
             match (&decision, tracked) {
                 (ArrivalDecision::MustWait, tracked) => {
@@ -224,7 +225,7 @@ impl PendingRequest<&Gate> {
                     state.enqueue_in_tree(word, place, waiter.as_mut(), waker, wait, || now);
                     if state.queue.sheds() {
                         // As in `arrive_in_tree_slow`: another request may fit now.
-                        state.grant_waiters(word, || now, &mut wake_list);
+                        state.serve_queue_on_arrival(word, || now, &mut wake_list);
                     }
                 }
                 (ArrivalDecision::Admitted, Some(tracked)) => {

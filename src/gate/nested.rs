@@ -84,7 +84,7 @@ impl<'g> Request<'g> {
     /// Makes the request for work that is part of the work of `permit`, its parent. It never waits for room that its parent or another
     /// ancestor holds.
     ///
-    /// 1. If the gate has room and no request waits, it is admitted as any other request.
+    /// 1. If the gate has room and no waiting request comes first, it is admitted as any other request.
     /// 2. Otherwise it borrows the permits of its parent. That also works while the gate is paused or closed or its queue is full: the
     ///    work has been admitted before. It waits while other nested requests have borrowed these permits, until one of those ends or the
     ///    gate has room.
@@ -143,7 +143,8 @@ impl NestedRequest<'_> {
         NestedWork::of(self, Location::caller()).acquire()
     }
 
-    /// Acquires the permits if the gate has room and no request waits, or if they can be borrowed now. Deadlines have no effect.
+    /// Acquires the permits if the gate has room and no waiting request comes first, or if they can be borrowed now. Deadlines have no
+    /// effect.
     ///
     /// # Errors
     ///
@@ -245,8 +246,6 @@ impl Drop for Work {
     fn drop(&mut self) {
         let mut above = self.parent.take();
         while let Some(work) = above {
-            // Returns the loans of this level before the work above is dropped, so that nested requests that wait for them continue.
-            self.loans.clear();
             above = Arc::into_inner(work).and_then(|mut work| {
                 self.loans = mem::take(&mut work.loans);
                 work.parent.take()
@@ -263,12 +262,12 @@ struct Obtained {
 
 /// The sources from which a nested request can take its permits without waiting for its own work.
 struct LoanPlan {
-    /// The accounts to borrow from, the parent's first, and the number of permits to borrow from each. Only requests nested under the work
-    /// of an account use that account.
+    /// The accounts to borrow from, the parent's first, and the number of permits to borrow from each. Only requests under the work that
+    /// lends use its account.
     loans: Vec<(Gate, u32)>,
     /// The number of permits that the gate itself must admit.
     rest: u32,
-    /// Whether the chain has permits of another gate of the tree that do not count at the gate of the request.
+    /// Whether the ancestors have permits of another gate of the tree that do not count at the gate of the request.
     has_conflict: bool,
 }
 
@@ -413,7 +412,7 @@ impl NestedWork {
         .await
     }
 
-    /// Waits in the queue of the gate for what the chain does not have.
+    /// Waits in the queue of the gate for what the ancestors do not have.
     async fn acquire_rest(&self, rest: u32) -> Result<OwnedPermit, AcquireError> {
         let mut limits = LimitWatch::new(self);
         let mut own = pin!(self.request(&self.gate, rest).acquire_owned());
@@ -458,7 +457,7 @@ impl NestedWork {
                 for (account, part) in loans {
                     obtained.loans.push(block(&self, account, *part)?);
                 }
-                // Last, so that the chain holds all other permits when the request joins the queue of the gate.
+                // Last, so that the request has all of its loans when it joins the queue of the gate.
                 if plan.rest > 0 {
                     let mut limits = LimitWatch::new(&self);
                     let options = RequestOptions { weight: plan.rest, ..self.options };
@@ -477,7 +476,7 @@ impl NestedWork {
     ///
     /// # Errors
     ///
-    /// If it could wait for its own chain.
+    /// If it could wait for permits of its own ancestors.
     fn checked_plan(&self) -> Result<LoanPlan, AcquireError> {
         let plan = self.plan();
         if plan.has_conflict && plan.rest > 0 {

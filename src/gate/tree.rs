@@ -81,7 +81,7 @@ impl Tree {
         self.number
     }
 
-    /// Returns `true` if a request may wait in the tree. Reads the word without the lock.
+    /// Returns `true` if a request or a `drained` future waited in the tree when the word was read. Takes no lock.
     #[inline]
     pub(super) fn has_waiters(&self) -> bool {
         self.permits.load().has(Word::WAITERS)
@@ -426,7 +426,7 @@ impl TreeNode {
 
     pub(super) fn resume(&self, wake_list: &mut WakeList) {
         self.tree.locked(|state, word| {
-            state.resume_in_tree(&self.place, clock::now, wake_list);
+            state.resume_in_tree(&self.place, clock::now);
             state.serve_queue_slow(word, clock::now, wake_list);
         });
     }
@@ -442,12 +442,12 @@ impl TreeNode {
 
     /// Returns `true` if `close` has ended the waits at the gate or at one above it.
     pub(super) fn has_ended_waits(&self) -> bool {
-        self.tree.locked(|state, _| state.queue.has_ended_waits(self.place.declared()))
+        self.tree.locked(|state, _| state.queue.has_ended_waits(&self.place))
     }
 
     pub(super) fn listen(&self, listener: &Arc<Notify>) {
         self.tree.locked(|state, _| {
-            // The limit of a key changes with that of its gate.
+            // The limit of a key changes with that of its gate. If the handle of the key is closed, the listeners of the gate are notified.
             if let Some(stats) = state.queue.stats_mut(self.place.declared()) {
                 stats.listeners.insert(listener);
             }
@@ -531,5 +531,152 @@ impl std::fmt::Debug for TreeNode {
 impl std::fmt::Debug for DeclaredGate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DeclaredGate").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(gate_loom, gate_shuttle)))]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+    use proptest::prelude::*;
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::task::unconstrained;
+    use tokio::time::advance;
+
+    use crate::gate::{AcquireOwned, Gate, OwnedPermit, Priority};
+    use crate::plan::{GateName, Keys, Limit, Shed};
+
+    /// A step at one of [`gates`], or with one of the requests.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Acquire(Arrival),
+        /// Polls the request with this index, or releases its permit.
+        PollOrRelease(usize),
+        /// Cancels the request with this index, or releases its permit.
+        Cancel(usize),
+        Drained(usize),
+        Advance(u64),
+        Resize(usize, u32),
+        Pause(usize),
+        Resume(usize),
+    }
+
+    #[derive(Clone, Debug)]
+    struct Arrival {
+        gate: usize,
+        weight: u32,
+        priority: Priority,
+        max_wait: Option<u64>,
+        /// Whether the runtime of the request does not run, so that its timer never fires.
+        is_stopped: bool,
+    }
+
+    enum Request {
+        Pending(Pin<Box<AcquireOwned>>),
+        Admitted(OwnedPermit),
+    }
+
+    const GATES: usize = 5;
+    const CASES: u32 = if cfg!(miri) { 4 } else { 4096 };
+
+    /// Returns a gate that sheds and has a short queue, two children and two keys.
+    fn gates() -> [Gate; GATES] {
+        let root = Gate::builder(GateName::new("root"), Limit::new(2)).queue(3);
+        let root = root.shed(Shed::after(Duration::from_millis(5))).keyed(Keys::up_to(2)).build();
+        let child = |name: &'static str| {
+            Gate::builder(GateName::new(name), Limit::new(3)).within(&root).unwrap().build()
+        };
+        [root.clone(), child("first"), child("second"), root.key("a"), root.key("b")]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let priority = prop::sample::select(&Priority::ALL[..]);
+        let max_wait = prop::option::weighted(0.4, prop::sample::select(&[0, 1, 5, 20, 80][..]));
+        let arrival = (0..GATES, 1..4_u32, priority, max_wait, prop::bool::weighted(0.3));
+        let arrival = arrival.prop_map(|(gate, weight, priority, max_wait, is_stopped)| Arrival {
+            gate,
+            weight,
+            priority,
+            max_wait,
+            is_stopped,
+        });
+        prop_oneof![
+            6 => arrival.prop_map(Step::Acquire),
+            4 => (0..20_usize).prop_map(Step::PollOrRelease),
+            1 => (0..20_usize).prop_map(Step::Cancel),
+            2 => (0..GATES).prop_map(Step::Drained),
+            4 => (1..60_u64).prop_map(Step::Advance),
+            1 => (0..GATES, 1..6_u32).prop_map(|(gate, limit)| Step::Resize(gate, limit)),
+            1 => (0..GATES).prop_map(Step::Pause),
+            1 => (0..GATES).prop_map(Step::Resume),
+        ]
+    }
+
+    fn paused_runtime() -> Runtime {
+        Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    }
+
+    /// Polls the last request. Removes it if it was rejected.
+    fn poll_last(requests: &mut Vec<Request>, cx: &mut Context<'_>) {
+        let Some(Request::Pending(future)) = requests.last_mut() else { return };
+        if let Poll::Ready(result) = future.poll_unpin(cx) {
+            requests.pop();
+            requests.extend(result.map(Request::Admitted));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+        /// After each step, `WAITERS` is set if and only if a request or a `drained` future waits, and no `drained` future waits for a
+        /// drained gate. That also holds where requests are shed, or expire before their timer fires.
+        #[test]
+        fn the_waiters_flag_and_drained_futures_follow_the_queue(steps in prop::collection::vec(step(), 1..80)) {
+            let (running, stopped) = (paused_runtime(), paused_runtime());
+            running.block_on(unconstrained(async {
+                let gates = gates();
+                let mut cx = Context::from_waker(Waker::noop());
+                let mut requests: Vec<Request> = Vec::new();
+                let mut drained: Vec<(&Gate, BoxFuture<'_, ()>)> = Vec::new();
+                for step in steps {
+                    match step {
+                        Step::Acquire(Arrival { gate, weight, priority, max_wait, is_stopped }) => {
+                            let request = gates[gate].request().weight(weight).priority(priority).wait_for_limit();
+                            let max_wait = max_wait.map_or(Duration::MAX, Duration::from_millis);
+                            requests.push(Request::Pending(Box::pin(request.max_wait(max_wait).acquire_owned())));
+                            let _inside = is_stopped.then(|| stopped.enter());
+                            poll_last(&mut requests, &mut cx);
+                        }
+                        Step::PollOrRelease(index) if index < requests.len() => match requests.swap_remove(index) {
+                            Request::Admitted(permit) => drop(permit),
+                            pending @ Request::Pending(_) => {
+                                requests.push(pending);
+                                poll_last(&mut requests, &mut cx);
+                            }
+                        },
+                        Step::Cancel(index) if index < requests.len() => drop(requests.swap_remove(index)),
+                        Step::PollOrRelease(_) | Step::Cancel(_) => {}
+                        Step::Drained(gate) => drained.push((&gates[gate], gates[gate].drained().boxed())),
+                        Step::Advance(millis) => advance(Duration::from_millis(millis)).await,
+                        Step::Resize(gate, limit) => drop(gates[gate].resize(Limit::new(limit))),
+                        Step::Pause(gate) => gates[gate].pause(),
+                        Step::Resume(gate) => gates[gate].resume(),
+                    }
+                    drained.retain_mut(|(_, future)| future.poll_unpin(&mut cx).is_pending());
+                    for (gate, _) in &drained {
+                        prop_assert!(gate.in_use() > 0 || gate.waiting() > 0, "{:?} is drained", gate);
+                    }
+                    let waits = gates[0].waiting() > 0 || !drained.is_empty();
+                    let tree = gates[0].shared().node.as_ref().unwrap().tree();
+                    prop_assert_eq!(tree.has_waiters(), waits);
+                }
+                Ok(())
+            }))?;
+        }
     }
 }

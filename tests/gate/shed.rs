@@ -9,6 +9,7 @@ use std::time::Duration;
 use concurrency_governor::gate::{AcquireError, Gate, GateBuilder, OwnedPermit, Priority};
 use concurrency_governor::{GateName, Keys, Limit, Shed};
 use proptest::prelude::*;
+use tokio::runtime::Builder;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, advance, sleep, sleep_until};
 
@@ -224,7 +225,12 @@ fn a_burst_that_begins_quickly_loses_nothing() {
 
 /// Returns a gate whose queue is standing, with all but one of its permits.
 async fn standing(limit: u32) -> (Gate, Vec<OwnedPermit>) {
-    let gate = shedding(limit).build();
+    make_standing(shedding(limit).build()).await
+}
+
+/// Makes the queue of an idle gate stand. Returns the gate with all but one of its permits.
+async fn make_standing(gate: Gate) -> (Gate, Vec<OwnedPermit>) {
+    let limit = gate.limit().get();
     let mut permits: Vec<_> = (0..limit).map(|_| gate.try_acquire_owned().unwrap()).collect();
     let mut late = Box::pin(gate.acquire_owned());
     assert!(poll_once(&mut late).is_pending());
@@ -269,6 +275,59 @@ async fn a_cancelled_older_request_takes_no_room_from_the_next() {
     assert!(poll_once(&mut urgent).is_pending() && poll_once(&mut heavy).is_pending());
     permits.pop();
     assert!(poll_once(&mut heavy).is_ready());
+}
+
+fn child(name: &'static str, parent: &Gate) -> Gate {
+    Gate::builder(GateName::new(name), parent.limit()).within(parent).unwrap().build()
+}
+
+/// P20: an arrival at a full queue sheds the only request of another gate. That gate is drained then, whether the new request waits or is
+/// rejected.
+#[tokio::test(start_paused = true)]
+async fn a_gate_whose_last_request_is_shed_is_drained() {
+    for is_late in [false, true] {
+        let (http, mut permits) = make_standing(shedding(1).queue(1).with_children().build()).await;
+        let (mail, news) = (child("mail", &http), child("news", &http));
+        permits.push(http.try_acquire_owned().unwrap());
+        let mut shed = Box::pin(mail.acquire_owned());
+        assert!(poll_once(&mut shed).is_pending());
+        let mut drained = mail.drained();
+        assert!(poll_once(&mut drained).is_pending());
+        advance(TARGET + MS).await;
+        let max_wait = if is_late { Duration::ZERO } else { secs(1) };
+        let mut arrival = Box::pin(news.request().max_wait(max_wait).acquire_owned());
+        assert_eq!(poll_once(&mut arrival).is_ready(), is_late);
+        assert!(matches!(poll_once(&mut shed), Poll::Ready(Err(AcquireError::Shed { .. }))));
+        assert!(poll_once(&mut drained).is_ready(), "{mail:?}");
+    }
+}
+
+/// P20: an arrival ends the wait of an expired request of another gate, whose timer has not fired yet. That gate is drained then.
+#[tokio::test(start_paused = true)]
+async fn a_gate_whose_last_request_expires_before_its_timer_fires_is_drained() {
+    let stopped = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (http, mut permits) = make_standing(shedding(4).with_children().build()).await;
+    let (mail, news) = (child("mail", &http), child("news", &http));
+    permits.pop();
+    permits.push(news.try_acquire_owned().unwrap());
+    // One permit is available. The chosen request keeps it.
+    let mut chosen = Box::pin(news.acquire_many_owned(2));
+    assert!(poll_once(&mut chosen).is_pending());
+    let mut expired = Box::pin(mail.request().max_wait(MS).acquire_owned());
+    {
+        let _inside = stopped.enter();
+        assert!(poll_once(&mut expired).is_pending());
+    }
+    let mut drained = mail.drained();
+    assert!(poll_once(&mut drained).is_pending());
+    advance(MS * 2).await;
+    assert!(poll_once(&mut expired).is_pending(), "its runtime does not run");
+    // This request is newer than the chosen one, and has no room in its own gate. So the next request is that of the other gate.
+    let mut newer = Box::pin(news.acquire_many_owned(4));
+    assert!(poll_once(&mut newer).is_pending());
+    assert!(matches!(poll_once(&mut expired), Poll::Ready(Err(AcquireError::DeadlineExceeded { .. }))));
+    assert!(poll_once(&mut drained).is_ready(), "{mail:?}");
+    stopped.shutdown_background();
 }
 
 /// The newest request goes first, and a request that is overdue is shed by the next event, with what it has waited.

@@ -10,15 +10,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use concurrency_governor::gate::{
-    AcquireError, Gate, OwnedPermit, PollGate, Priority, RetryAfter, TryAcquireError,
+    AcquireError, Gate, GateTotals, OwnedPermit, PollGate, Priority, RetryAfter, TryAcquireError,
 };
 use concurrency_governor::{GateName, Keys, Limit, Part};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
 use super::support::{
-    BoxedAcquire, HOUR, MS, current_thread_runtime, expect_ready, paused_runtime, poll_once, poll_with,
-    start_waiting,
+    BoxedAcquire, HOUR, MS, boxed_acquire, current_thread_runtime, expect_ready, paused_runtime, poll_once,
+    poll_with, start_waiting,
 };
 
 fn name(text: &str) -> GateName {
@@ -92,6 +92,20 @@ fn a_permit_counts_at_each_level() {
     let status = inbox.status();
     assert_eq!((status.totals.admitted, status.totals.rejected.no_permits), (2, 2));
     assert_eq!(io.status().totals.admitted, 2, "the requests made on the gate itself");
+}
+
+/// The requests of a key, also those that wait, are counted in the totals of its gate, and not in its own.
+#[test]
+fn a_key_has_no_totals() {
+    let io = keyed(1);
+    let tenant = io.key("tenant");
+    let permit = tenant.try_acquire().unwrap();
+    let mut waiting = boxed_acquire(&tenant, 1, Duration::MAX);
+    assert!(poll_once(&mut waiting).is_pending());
+    let (of_key, of_gate) = (tenant.status(), io.status());
+    assert_eq!((of_key.in_use, of_key.waiting, of_key.totals), (1, 1, GateTotals::default()));
+    assert_eq!((of_gate.totals.admitted, of_gate.totals.queue.enqueued), (1, 1));
+    drop(permit);
 }
 
 /// A permit of weight 0 changes nothing when it is dropped, also if its key is idle by then.

@@ -10,7 +10,7 @@ use std::thread;
 
 use concurrency_governor::gate::{AcquireError, TryAcquireError};
 use concurrency_governor::pool::{CheckoutError, Manager, Pool, TryCheckoutError};
-use concurrency_governor::{Gate, GateName, Limit};
+use concurrency_governor::{Gate, GateName, Keys, Limit};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -77,23 +77,75 @@ async fn closing_ends_waits_for_an_item() {
     assert_eq!(pool.gate().status().in_use, 0);
 }
 
-/// Closing the gate by another handle closes the pool.
+/// Returns gates for a pool, each with the gate that is closed: the same one, or one above it.
+fn closed_gates() -> [(Gate, Gate); 5] {
+    let limit = Limit::new(3);
+    let io = || Gate::builder(GateName::new("io"), limit).keyed(Keys::up_to(8)).build();
+    let child = |io: &Gate| Gate::builder(GateName::new("child"), limit).within(io).unwrap().build();
+    let same = |gate: Gate| (gate.clone(), gate);
+    let (first, second) = (io(), io());
+    [
+        same(Gate::new(GateName::new("alone"), limit)),
+        same(io().key("tenant")),
+        same(child(&io())),
+        (first.key("tenant"), first),
+        (child(&second), second),
+    ]
+}
+
+/// Closing the gate by another handle closes the pool, also if the gate is a key or a child, or a gate above it is closed.
 #[tokio::test]
 async fn closing_the_gate_closes_the_pool() {
-    let gate = Gate::new(GateName::new("shared"), Limit::new(3));
-    let manager = ScriptedManager::new();
-    let pool = Pool::builder(manager.clone()).gate(gate.clone()).min_idle(1).build().await.unwrap();
-    let held = pool.checkout().await.unwrap();
-    manager.always(Creation::Hang);
-    let mut waiting = Box::pin(pool.checkout());
-    assert!(poll_once(&mut waiting).is_pending());
-    gate.close();
-    assert!(is_closed_error(&waiting.await));
-    settle().await;
-    assert!(pool.is_closed() && pool.status().closed);
-    assert_eq!(manager.live(), 1);
-    drop(held);
-    assert_eq!(manager.live(), 0);
+    for (gate, closed) in closed_gates() {
+        let manager = ScriptedManager::new();
+        let pool = Pool::builder(manager.clone()).gate(gate.clone()).min_idle(1).build().await.unwrap();
+        let held = pool.checkout().await.unwrap();
+        manager.always(Creation::Hang);
+        let mut waiting = Box::pin(pool.checkout());
+        assert!(poll_once(&mut waiting).is_pending());
+        closed.close();
+        settle().await;
+        assert!(pool.is_closed() && pool.status().closed, "{gate:?} after {closed:?} was closed");
+        assert!(is_closed_error(&waiting.await));
+        assert_eq!(manager.live(), 1);
+        drop(held);
+        assert_eq!(manager.live(), 0);
+    }
+}
+
+/// After `close_after_queue`, the pool serves the requests that wait, and is closed once the gate is drained.
+#[tokio::test]
+async fn a_pool_serves_the_queue_of_a_gate_that_closes() {
+    for is_idle in [false, true] {
+        for (gate, closed) in closed_gates() {
+            let manager = ScriptedManager::new();
+            let pool = Pool::builder(manager.clone()).gate(gate.clone()).min_idle(1).build().await.unwrap();
+            let mut held = Vec::new();
+            let mut waiting = None;
+            if !is_idle {
+                for _ in 0..3 {
+                    held.push(pool.checkout().await.unwrap());
+                }
+                let mut checkout = Box::pin(pool.checkout());
+                assert!(poll_once(&mut checkout).is_pending());
+                waiting = Some(checkout);
+            }
+            closed.close_after_queue();
+            settle().await;
+            assert!(is_closed_error(&pool.checkout().await));
+            assert_eq!(pool.status().closed, is_idle, "{gate:?} after {closed:?} was closed");
+            held.clear();
+            if let Some(waiting) = waiting {
+                let served = waiting.await.unwrap();
+                settle().await;
+                assert!(!pool.status().closed);
+                drop(served);
+                settle().await;
+                assert!(pool.status().closed, "{gate:?} after {closed:?} was closed");
+            }
+            assert_eq!(manager.live(), 0);
+        }
+    }
 }
 
 /// Dropping the last handle drops the idle items and leaves the gate open.

@@ -131,7 +131,8 @@ impl GateState<FifoQueue> {
         }
     }
 
-    /// Returns the rejection of a request whose weight is above the bound of the word, which is 0 while the gate is paused.
+    /// Returns the rejection of a request whose weight is above `weight_bound`. This bound is the limit in the word, which is 0 while the
+    /// gate is paused, or `Limit::MAX` if the request waits for the limit.
     #[cold]
     fn rejection_by_weight(&self, weight: u32, weight_bound: u32) -> Option<Rejection> {
         let bound = if weight_bound == 0 { self.paused_limit.get() } else { weight_bound };
@@ -332,9 +333,9 @@ impl<Q: Queue> GateState<Q> {
         }
     }
 
-    /// Grants permits to the waiters that are next and fit, and sheds those that have waited too long. Then wakes the `drained` futures of
-    /// gates that are drained, or clears [`Word::WAITERS`] if nothing waits any more. Every step that may make room while a request waits
-    /// ends with this.
+    /// Grants permits to the waiters that are next and fit, and [sheds](Self::shed) others under overload. Then wakes the `drained` futures
+    /// of gates that are drained, or clears [`Word::WAITERS`] if nothing waits any more. Every step that may make room while a request
+    /// waits ends with this.
     #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
     #[inline(always)]
     pub(in crate::gate) fn serve_queue(
@@ -348,6 +349,26 @@ impl<Q: Queue> GateState<Q> {
         if self.shed(&clock, wake_list) {
             self.grant_waiters(word, &clock, wake_list);
         }
+        self.finish_serving(word, wake_list);
+    }
+
+    /// As [`serve_queue`](Self::serve_queue), for the arrival of a request in a tree that sheds. It sheds no request: an arrival does that
+    /// only to make room in a full queue.
+    #[cold]
+    pub(in crate::gate) fn serve_queue_on_arrival(
+        &mut self,
+        word: &mut Word,
+        clock: impl Fn() -> i64,
+        wake_list: &mut WakeList,
+    ) {
+        self.grant_waiters(word, clock, wake_list);
+        self.finish_serving(word, wake_list);
+    }
+
+    /// Wakes the `drained` futures of gates that are drained, or clears [`Word::WAITERS`] if nothing waits any more.
+    #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
+    #[inline(always)]
+    fn finish_serving(&mut self, word: &mut Word, wake_list: &mut WakeList) {
         // Once no request waits, the fast path is enabled again, unless `drained` futures still wait.
         if self.queue.may_be_drained() {
             if self.drain_waiters.is_empty() {
@@ -361,17 +382,12 @@ impl<Q: Queue> GateState<Q> {
     /// Grants permits to the waiters that are next and fit.
     #[expect(clippy::inline_always, reason = "benchmark row `drain`: the word stays in a register")]
     #[inline(always)]
-    pub(in crate::gate) fn grant_waiters(
-        &mut self,
-        word: &mut Word,
-        clock: impl Fn() -> i64,
-        wake_list: &mut WakeList,
-    ) {
+    fn grant_waiters(&mut self, word: &mut Word, clock: impl Fn() -> i64, wake_list: &mut WakeList) {
         let Self { queue, timers, .. } = self;
         while queue.grant(word, &clock, |removed| Self::wake_removed(timers, removed, wake_list)) {}
     }
 
-    /// Rejects the waiters that have waited too long under lasting overload. Returns `true` if it rejected any: then others may fit.
+    /// Rejects waiters under lasting overload, if one of them has waited too long. Returns `true` if it rejected any: then others may fit.
     #[inline]
     pub(super) fn shed(&mut self, clock: impl Fn() -> i64, wake_list: &mut WakeList) -> bool {
         let Self { queue, timers, .. } = self;

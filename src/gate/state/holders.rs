@@ -131,8 +131,8 @@ impl GateState<FairQueue> {
         };
         let overdue = late_holders(|state| state != HolderState::GrantedNotPolled);
         let unclaimed = late_holders(|state| state == HolderState::GrantedNotPolled);
-        // A stall: a request waits because this gate has no room. The stall began with that wait, or with the last change of the
-        // permits in use if that was later. It is a finding once it has lasted longer than the gate allows.
+        // A stall: a request waits because this gate, or one of its keys, has no room. The stall began with that wait, or with the last
+        // change of the permits in use if that was later. It is a finding once it has lasted longer than the gate allows.
         let is_here =
             |wait: &&TrackedWait| queue.full_gate(wait).is_some_and(|full| queue.gate_of(full) == gate);
         let longest =

@@ -64,15 +64,9 @@ impl GateState<FairQueue> {
     }
 
     /// Ends the pause of a gate. The caller then serves the queue.
-    pub(in crate::gate) fn resume_in_tree(
-        &mut self,
-        place: &Place,
-        clock: impl Fn() -> i64,
-        wake_list: &mut WakeList,
-    ) {
+    pub(in crate::gate) fn resume_in_tree(&mut self, place: &Place, clock: impl Fn() -> i64) {
         if let Place::Gate(id) = place {
-            let Self { queue, timers, .. } = self;
-            queue.resume(*id, clock, |removed| Self::wake_removed(timers, removed, wake_list));
+            self.queue.resume(*id, clock);
         }
     }
 

@@ -71,8 +71,8 @@ impl GateState<FairQueue> {
         decided
     }
 
-    /// Admits a request whose deadline has not passed, if no request waits in the tree and it fits. The caller counts it. Returns `false`
-    /// if another step must decide. Then nothing has changed, except that a key may have got a node.
+    /// Admits a request if no request waits in the tree and it fits. The caller has checked a strict deadline, and counts the admission.
+    /// Returns `false` if another step must decide. Then nothing has changed, except that a key may have got a node.
     #[inline]
     pub(in crate::gate) fn admit_quiet(&mut self, word: Word, place: &Place, weight: u32) -> bool {
         weight > 0 && !word.has(Word::WAITERS) && self.queue.admit_quiet(place, weight)
@@ -100,8 +100,8 @@ impl GateState<FairQueue> {
         is_admitted
     }
 
-    /// Admits a request whose deadline has not passed, if it fits and may overtake all that wait, or finds that it may wait. If it was not
-    /// admitted, nothing has changed, except that a key may have got a node.
+    /// Admits a request if it fits and may overtake all that wait, or finds that it may wait. The caller has checked a strict deadline. If
+    /// the request was not admitted, nothing has changed, except that a key may have got a node.
     #[inline]
     pub(in crate::gate) fn arrive(&mut self, place: &Place, waiter: &Waiter) -> QueueArrival {
         let weight = waiter.weight();
@@ -143,7 +143,8 @@ impl GateState<FairQueue> {
         wake_list: &mut WakeList,
     ) -> ArrivalDecision {
         let TreeArrival { place, waiter, time, .. } = arrival;
-        // The usual cases visit the path once. If a gate sheds, the wait must be predicted before a request may wait.
+        // The usual cases visit each node from the leaf to the root once. If a gate sheds, the wait must be predicted before a request may
+        // wait.
         if time == ArrivalTime::InTime {
             match self.arrive(place, waiter) {
                 QueueArrival::Admitted => return ArrivalDecision::Admitted,
@@ -249,24 +250,32 @@ impl GateState<FairQueue> {
 
     /// Closes a gate, and ends the waits there and below.
     pub(in crate::gate) fn close_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
-        place.close_key();
-        let Some(id) = self.queue.resolve(place) else { return }; // a key without a node has no requests
-        let Self { queue, timers, .. } = self;
-        queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
-        for stats in self.queue.stats_within(id) {
-            stats.listeners.notify(wake_list);
+        place.close_key_and_waits();
+        // A key without a node has no requests.
+        if let Some(id) = self.queue.resolve(place) {
+            let Self { queue, timers, .. } = self;
+            queue.close(id, |removed| Self::wake_removed(timers, removed, wake_list));
         }
+        self.notify_closed(place, wake_list);
     }
 
     /// Closes a gate and those below for requests that arrive from now on. The requests that wait stay in the queue.
     pub(in crate::gate) fn close_arrivals_in_tree(&mut self, place: &Place, wake_list: &mut WakeList) {
         match place {
             Place::Key(_) => place.close_key(),
+            Place::Gate(id) => self.queue.close_arrivals(*id),
+        }
+        self.notify_closed(place, wake_list);
+    }
+
+    /// Notifies the listeners of a gate and of those below it. The listeners of a key are among those of the gate that has the key.
+    fn notify_closed(&self, place: &Place, wake_list: &mut WakeList) {
+        match place {
             Place::Gate(id) => {
-                self.queue.close_arrivals(*id);
-                for stats in self.queue.stats_within(*id) {
-                    stats.listeners.notify(wake_list);
-                }
+                self.queue.stats_within(*id).for_each(|stats| stats.listeners.notify(wake_list));
+            }
+            Place::Key(_) => {
+                self.queue.stats(place.declared()).iter().for_each(|stats| stats.listeners.notify(wake_list));
             }
         }
     }
@@ -297,16 +306,15 @@ impl GateState<FairQueue> {
         let node = id.map(|id| self.queue.node(id)).unwrap_or_default();
         // The events of a key are counted for its gate.
         let stats = if place.as_key().is_some() { None } else { self.queue.stats(place.declared()) };
-        // The waiting requests that the statistics of this gate count: its own and those of its keys. Declared children have statistics
-        // of their own.
-        let waiting = id.map_or(0, |id| self.queue.counted_waiting(id));
+        // The statistics of a gate count its own requests and those of its keys. Declared children have statistics of their own.
+        let counted_waiting = id.filter(|_| stats.is_some()).map_or(0, |id| self.queue.counted_waiting(id));
         let mut queue = stats.map_or_else(QueueTotals::default, |stats| stats.queue);
-        queue.enqueued = queue.ended().saturating_add(waiting.into());
+        queue.enqueued = queue.ended().saturating_add(counted_waiting.into());
         let sum = |counter| counters.map_or(0, |counters| counters.sum(counter));
         let (standing, retry_after) = id.map_or((false, None), |id| self.queue.shed_status(id, &clock));
         let oldest = id
             .filter(|_| self.queue.watch(place.declared()).is_some())
-            .and_then(|id| self.queue.oldest_record(id));
+            .and_then(|id| self.queue.oldest_since(id));
         GateStatus {
             name,
             limit,
@@ -397,7 +405,7 @@ impl GateState<FairQueue> {
             let room = self.queue.queue_room(id, waiter.priority());
             // Requests that have waited too long make room first.
             if room != QueueRoom::Free && self.shed(&clock, wake_list) {
-                self.grant_waiters(word, &clock, wake_list);
+                self.serve_queue_on_arrival(word, &clock, wake_list);
                 continue;
             }
             match room {

@@ -1,23 +1,35 @@
 //! The fair queue: the requests of a tree of gates, and which of them is granted next.
 //!
 //! A node of the tree is a gate: the root, a declared child, or a key. A permit of a node is in use at the node and at each of its
-//! ancestors. The requests made directly on a gate that has children wait in a node of their own beside the children.
+//! ancestors. A node without children is a leaf, and all requests wait in leaves: the requests made directly on a gate that has children
+//! wait in a leaf of their own beside the children.
 //!
-//! The search for the next request starts at the root when the root has room. At each node it takes
+//! # Terms
 //!
-//! 1. the lowest priority that was passed [`PassedGrants::MAX`] times, at this node or an ancestor; if there is none, the highest
-//!    ready one;
-//! 2. among the children that are ready for this priority, the one with the fewest permits in use per weight;
-//! 3. among equals, the one that has been ready with its number of permits in use for longest;
+//! - A node has *room* if at least one permit is available there.
+//! - A leaf is *ready* for a priority if it has room and a request of this priority waits in it. Any other node is ready for a priority
+//!   if it has room and one of its children is ready for this priority.
+//! - A node *passes* a priority when it grants a request of a higher priority while it is ready for the lower one. The grant of a chosen
+//!   request passes no priority at the node where it was chosen and below.
+//! - A request is *chosen* at a node if its turn has come, but the node has too few permits for it. Until it is granted or leaves the
+//!   queue, the node grants no other request. So a heavy request is not starved.
 //!
-//! and in a leaf the request that arrived first, or the newest one while the queue of a gate that sheds is standing (`shed.rs`). That is
-//! max-min fairness in permits in use. It needs no clock and no estimate.
+//! # The search for the next request
 //!
-//! A node is *ready* for a priority if it has room and could grant a request of this priority: a leaf, if such a request waits in it; any
-//! other node, if a child is ready for the priority. A priority is *passed* at a node when the node grants a request of a higher priority
-//! while this one is ready. If the request that was found does not fit at some node, it stays *chosen* there: no other request is granted
-//! through this node before it is granted or leaves, so a heavy request is not starved. A request that is heavier than the limit of a node
-//! on its path is not chosen. It blocks only the requests of its priority behind it in its leaf.
+//! The search starts at the root if the root has room, and goes down to a leaf. At each node it takes
+//!
+//! 1. a priority: the lowest one that was passed [`PassedGrants::MAX`] times at this node or an ancestor. If there is none, the highest
+//!    one for which the node is ready;
+//! 2. of the children that are ready for this priority, the child with the fewest permits in use per weight;
+//! 3. if several children have equally few, the child that entered this order first (`ranks.rs`).
+//!
+//! In the leaf it takes the oldest request of the priority, or the newest one while the queue of a gate that sheds is standing,
+//! which means overloaded for long (`shedder.rs`).
+//! If the request fits at every node of its path, it is granted. If it does not, it becomes the chosen request of the lowest node without
+//! room for it, and the search starts again. A request that is heavier than the limit of a node on its path is not chosen. It blocks only
+//! the requests of its priority behind it in its leaf.
+//!
+//! The result is max-min fairness in permits in use. It needs no clock and no estimate.
 
 mod as_queue;
 mod child_set;
@@ -239,8 +251,8 @@ impl FairQueue {
 
     /// Returns whether one more request of this priority may wait at this gate.
     ///
-    /// In a full queue the longest queue makes room, if it is longer than that of the request's own leaf. Otherwise the own leaf does, if a
-    /// request of a lower priority waits there.
+    /// If the queue of a gate on the path is full, the leaf with the longest queue below that gate makes room, if its queue is longer than
+    /// that of the request's own leaf. Otherwise the own leaf makes room, if a request of a lower priority waits there.
     pub(in crate::gate) fn queue_room(&self, gate: NodeId, priority: Priority) -> QueueRoom {
         for (level, id) in self.path(gate).enumerate() {
             let GateNode { waiting, queue_bound: bound, .. } = self.nodes[id];
@@ -276,7 +288,7 @@ impl FairQueue {
     }
 
     /// Appends a request to those of its priority in a leaf. The request must not fit now. If a gate of the tree [sheds](Self::sheds), the
-    /// new request may take the place of a chosen one. Then other waiters may fit, so the caller must grant those that fit.
+    /// new request may take the place of a chosen one. Then other waiters may fit, so the caller must serve the queue.
     #[inline]
     pub(in crate::gate) fn enqueue(
         &mut self,
@@ -311,8 +323,8 @@ impl FairQueue {
         let removed = self.nodes[leaf].pop_first(priority, order, removal)?;
         let mut was_chosen = chosen_at != NodeId::NONE;
         self.update_path(leaf, before, |id, node, before| {
-            // Counts the grant against the lower priorities that it passes. From the leaf up to the node where the request was chosen, the
-            // choice was made before, so no other priority is passed now.
+            // Counts the grant against the lower priorities that it passes. From the leaf up to the node where the request was chosen,
+            // nothing is counted: the choice was made earlier, perhaps before the lower priorities were ready.
             if !was_chosen {
                 node.passed.count_grant(priority, before);
             }
@@ -566,15 +578,17 @@ impl FairQueue {
         NodeStatus { limit: self.limit(id), in_use, waiting }
     }
 
-    /// Returns the level of the ancestor that was closed. Of several it is the highest one, because its descendants are closed with it.
+    /// Returns the level at which the gate or an ancestor was closed; 0 is the gate itself. Of several levels it is the highest one,
+    /// because its descendants are closed with it.
     pub(in crate::gate) fn closed_level(&self, id: NodeId) -> Option<u8> {
         let closed = self.path(id).enumerate().filter(|(_, id)| self.nodes[*id].is_closed());
         closed.last().map(|(level, _)| to_level(level))
     }
 
-    /// Returns `true` if `close` has ended the waits at a gate or at one above it.
-    pub(in crate::gate) fn has_ended_waits(&self, id: NodeId) -> bool {
-        self.path(id).any(|id| self.stats(id).is_some_and(|stats| stats.has_ended_waits))
+    /// Returns `true` if `close` has ended the waits at a gate or at one above it. For a key, the call must have been made on this handle.
+    pub(in crate::gate) fn has_ended_waits(&self, place: &Place) -> bool {
+        let has_ended = |id| self.stats(id).is_some_and(|stats| stats.has_ended_waits);
+        place.has_ended_waits_of_key() || self.path(place.declared()).any(has_ended)
     }
 
     /// Returns the number of requests that wait in the tree.

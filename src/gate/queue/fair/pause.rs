@@ -3,8 +3,6 @@
 use super::FairQueue;
 use super::node::{NodeId, to_level};
 use crate::gate::priority::PrioritySet;
-use crate::gate::queue::waiter::Removed;
-use crate::plan::Limit;
 
 impl FairQueue {
     /// Pauses a declared gate and its descendants until it is [resumed](Self::resume): sets the limit in its node to 0. Then waiters
@@ -26,21 +24,14 @@ impl FairQueue {
         });
     }
 
-    /// Ends the pause of a gate. Visits all nodes.
-    pub(in crate::gate) fn resume(
-        &mut self,
-        id: NodeId,
-        clock: impl Fn() -> i64,
-        on_removed: impl FnMut(Removed),
-    ) {
+    /// Ends the pause of a gate.
+    pub(in crate::gate) fn resume(&mut self, id: NodeId, clock: impl Fn() -> i64) {
         if self.nodes[id].limit > 0 {
             return;
         }
-        let limit = self.limit(id);
-        self.nodes[id].limit = limit;
+        self.nodes[id].limit = self.limit(id);
         self.paused = self.paused.saturating_sub(1);
-        // During the pause the first requests of the leaves were marked as waiting for a higher limit. Setting the limit clears the marks.
-        self.set_limit(id, Limit::saturating(limit.into()), on_removed);
+        self.update_from(id); // without room, the gate was not ready during the pause
         if self.paused == 0 && self.sheds() {
             self.restart_shedders(clock());
         }

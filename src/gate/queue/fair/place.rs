@@ -22,8 +22,10 @@ pub(in crate::gate) struct KeyPlace {
     pub(super) hash: u64,
     /// The last known node and its generation, which saves a search if the node is still that of the key.
     hint: RelaxedU64,
-    /// Whether the handle of the key was closed. Accessed under the lock of the tree.
+    /// Whether the handle of the key was closed. Accessed under the lock of the tree, as is `has_ended_waits`.
     is_closed: AtomicBool,
+    /// Whether `close` has ended the waits of the key by this handle.
+    has_ended_waits: AtomicBool,
 }
 
 impl KeyPlace {
@@ -56,6 +58,7 @@ impl Place {
             hash,
             hint: RelaxedU64::new(NO_HINT),
             is_closed: AtomicBool::new(false),
+            has_ended_waits: AtomicBool::new(false),
         })
     }
 
@@ -66,12 +69,28 @@ impl Place {
         }
     }
 
+    /// As [`close_key`](Self::close_key), and records that the caller ends the waits of the key.
+    pub(in crate::gate) fn close_key_and_waits(&self) {
+        self.close_key();
+        if let Self::Key(place) = self {
+            place.has_ended_waits.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Returns `true` if this is the handle of a key that was closed.
     #[inline]
     pub(in crate::gate) fn is_closed_key(&self) -> bool {
         match self {
             Self::Gate(_) => false,
             Self::Key(place) => place.is_closed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Returns `true` if this is the handle of a key, and `close` has ended the waits of the key by it.
+    pub(super) fn has_ended_waits_of_key(&self) -> bool {
+        match self {
+            Self::Gate(_) => false,
+            Self::Key(place) => place.has_ended_waits.load(Ordering::Relaxed),
         }
     }
 

@@ -447,7 +447,7 @@ impl<'c> Model<'c> {
             self.coverage.note("paused");
             self.settle(""); // requests elsewhere may fit now
         } else {
-            self.queue.resume(id, || self.now, |_| panic!("the end of a pause removes nothing"));
+            self.queue.resume(id, || self.now);
             self.oracle.resume(id);
             self.copy_standing();
             self.settle("granted after a resume");
