@@ -472,8 +472,8 @@ impl<G: GateRef> PendingRequest<G> {
                 drop(unused);
                 Poll::Ready(SlowOutcome::Rejected(rejection))
             }
-            // The task had no budget, so it makes the request at a later poll. `poll_proceed` registers the waker if there is still no
-            // budget. Otherwise it does not, and the task is woken here.
+            // The budget of the task was spent, so it makes the request at a later poll. `poll_proceed` registers the waker if there is
+            // still no budget. Otherwise it does not, and the task is woken here.
             ArrivalDecision::NotYet | ArrivalDecision::MustWait => {
                 drop(unused);
                 if coop::poll_proceed(cx).is_ready() {

@@ -10,7 +10,7 @@ use super::permit::{OwnedPermit, Permit};
 use super::request::Request;
 use crate::feedback::Outcome;
 
-/// A permit whose work is observed: one attempt at the work; from [`Permit::attempt`].
+/// A permit together with the measurement of one attempt at its work; from [`Permit::attempt`].
 ///
 /// A gate with an [adaptive](crate::GateSpec::adaptive) limit learns from the outcome of the attempt, and from the time between its start
 /// and its [`finish`](Self::finish). Dropping the attempt releases the permit and records no outcome: cancelled work says nothing about the

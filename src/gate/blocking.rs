@@ -140,7 +140,7 @@ impl PendingRequest<&Gate> {
         }
         let mut locked = this.gate.shared().lock();
         let (state, word) = locked.parts();
-        // A blocked thread has no cooperative budget, so it may always be rejected.
+        // The cooperative budget does not apply to a blocked thread, so its request may always be rejected.
         match decide_arrival(state, word, &this.waiter, time, || true) {
             ArrivalDecision::Admitted => Poll::Ready(SlowOutcome::Admitted),
             ArrivalDecision::Rejected(rejection) => Poll::Ready(SlowOutcome::Rejected(rejection)),

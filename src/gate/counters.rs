@@ -43,7 +43,7 @@ struct UnleasedCounts {
     waits: AtomicU64,
 }
 
-/// A rejection because there is no lease.
+/// A rejection because the lease of the gate had no permits.
 #[cfg(feature = "fleet")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum UnleasedRejection {
@@ -95,7 +95,7 @@ impl ShardedCounters {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Moves the rejections for lack of a lease from `expired` to `unleased`, and adds the rejected tries.
+    /// Moves the rejections for lack of permits in the lease from `expired` to `unleased`, and adds the rejected tries.
     #[cfg(feature = "fleet")]
     pub(super) fn separate_unleased(&self, totals: &mut GateTotals) {
         let UnleasedCounts { tries, arrivals, waits } = &self.unleased;

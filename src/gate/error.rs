@@ -26,9 +26,9 @@ pub enum AcquireError {
         /// The gate.
         gate: GateName,
     },
-    /// The queue is full: as many requests wait as the gate allows. In a tree of gates, an arriving request may also take the room of the
-    /// last request of the longest queue, whose wait then ends with this error. A request with a deadline is also rejected if 65 535 other
-    /// runtimes already have such requests in the queue of the gate.
+    /// The queue is full: as many requests wait as the gate allows. In a tree of gates, an arriving request may take the room of a waiting
+    /// one: of one in a longer queue, or of one with a lower priority in its own queue. The wait of that request then ends with this error.
+    /// A request with a deadline is also rejected if 65 535 other runtimes already have such requests in the queue of the gate.
     #[error(
         "the queue of gate `{gate}` is full: {bound} of {bound} requests wait; raise its queue bound or its limit, or send less work"
     )]
@@ -40,8 +40,8 @@ pub enum AcquireError {
         /// When the request may be retried; see [`retry_after`](Self::retry_after).
         retry_after: RetryAfter,
     },
-    /// The gate was overloaded for long, and rejected the requests that had waited longer than the target of its
-    /// [shedding](crate::Shed). Only at gates that shed, or within one.
+    /// The gate was overloaded for long: requests had waited longer than the target of its [shedding](crate::Shed), and the gate rejected
+    /// the oldest of those with the lowest priority. Only at gates that shed, or within one.
     #[error(
         "gate `{gate}` is overloaded, and rejected a request that had waited {:?}; send less work, retry later, or raise the limit of the gate",
         overload.wait()
@@ -114,8 +114,8 @@ pub enum AcquireError {
         /// The largest number of keys that may be busy at a time.
         max: u32,
     },
-    /// The request could wait for itself: the same work holds, or requests in the same call, permits of another gate of the tree. Only for
-    /// [nested](super::Request::under) requests and [`acquire_all`](super::acquire_all).
+    /// The request could wait for itself: the same work holds permits of another gate of the tree, or asks for them in the same call. Only
+    /// for [nested](super::Request::under) requests and [`acquire_all`](super::acquire_all).
     #[error(
         "a request to gate `{gate}` could wait for itself, because the same work takes permits of another gate of its tree; acquire from one of them, or put one of the gates outside of the tree"
     )]
@@ -260,9 +260,9 @@ const _: () = assert!(size_of::<AcquireError>() <= 48, "an admitted request move
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
-    /// Too few permits are available, or other requests wait.
+    /// Too few permits are available, or waiting requests come first.
     #[error(
-        "gate `{gate}` has too few permits available, or other requests wait; wait with `acquire`, or raise its limit"
+        "gate `{gate}` has too few permits available, or waiting requests come first; wait with `acquire`, or raise its limit"
     )]
     NoPermits {
         /// The gate.

@@ -265,8 +265,8 @@ impl Gate {
         wake_list.wake_all();
     }
 
-    /// Pauses the gate. Waiters elsewhere in the tree may be granted by this step. The caller wakes them by dropping the list, after it
-    /// releases its own lock.
+    /// Pauses the gate. In a tree this may grant waiters of other gates, which no longer have to wait behind a request of the paused one.
+    /// The caller wakes them by dropping the list, after it releases its own lock.
     pub(crate) fn pause_without_waking(&self, wake_list: &mut WakeList) {
         self.shared.pause(wake_list);
     }

@@ -1,4 +1,5 @@
-//! What a lease of the module `fleet` asks about the gate whose limit it sets. The gate is standalone or the root of its tree.
+//! What a lease of the module `fleet` asks about the gate whose limit it sets, which is standalone or the root of its tree, and about the
+//! gates below it.
 
 use super::handle::Gate;
 use super::lock::GateLock;
@@ -6,8 +7,9 @@ use super::permits::Word;
 use crate::plan::Limit;
 
 impl Gate {
-    /// Returns the smallest limit at which as many permits would be in use as at `limit`, with the requests that wait now. Caps of keys and
-    /// limits of children count.
+    /// Returns the smallest limit, at most `limit`, that the permits in use and the requests that wait now could use up. A request that
+    /// does not fit any more counts with the rest of the limit, because it can be admitted once other permits are released. Caps of keys
+    /// and limits of children count.
     pub(crate) fn demand(&self, limit: Limit) -> u32 {
         let shared = self.shared();
         if let Some(node) = &shared.node {
@@ -23,7 +25,7 @@ impl Gate {
         })
     }
 
-    /// Returns the limit that this gate would have if the root of its tree had the limit `limit`.
+    /// Returns the largest number of permits that could be in use at this gate if the root of its tree had the limit `limit`.
     pub(crate) fn limit_under(&self, limit: Limit) -> Limit {
         self.shared().node.as_ref().map_or(limit, |node| node.limit_under(limit))
     }

@@ -211,8 +211,8 @@ impl OutcomeReader {
             }
             *seen = counts;
 
-            // With this stride, as many attempts as since the last read fill the shard once. A longer `skip` of a burst is cut to the new
-            // stride.
+            // With this stride, as many attempts as since the last read fill the shard once. A `skip` that a burst has
+            // left is shortened to the new stride.
             let stride = attempts.checked_div(SHARD_SAMPLES as u64).unwrap_or(0);
             let stride = u32::try_from(stride).unwrap_or(u32::MAX);
             shard.stride.store(stride, Ordering::Relaxed);

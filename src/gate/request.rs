@@ -80,7 +80,8 @@ impl Gate {
         self.request().weight(weight).acquire_owned()
     }
 
-    /// Acquires one permit if it is available and no request waits.
+    /// Acquires one permit if it is available and no waiting request comes first. At a [standalone](crate::gate) gate every waiting request
+    /// comes first.
     ///
     /// ```
     /// use concurrency_governor::{Gate, GateName, Limit};
@@ -101,7 +102,8 @@ impl Gate {
         self.request().try_acquire()
     }
 
-    /// Acquires `weight` permits, all or none, if they are available and no request waits.
+    /// Acquires `weight` permits, all or none, if they are available and no waiting request comes first; see
+    /// [`try_acquire`](Self::try_acquire).
     ///
     /// # Errors
     ///
@@ -112,7 +114,8 @@ impl Gate {
         self.request().weight(weight).try_acquire()
     }
 
-    /// Acquires one permit that keeps the gate alive, if it is available and no request waits.
+    /// Acquires one permit that keeps the gate alive, if it is available and no waiting request comes first; see
+    /// [`try_acquire`](Self::try_acquire).
     ///
     /// # Errors
     ///
@@ -123,7 +126,8 @@ impl Gate {
         self.request().try_acquire_owned()
     }
 
-    /// Acquires `weight` permits that keep the gate alive, all or none, if they are available and no request waits.
+    /// Acquires `weight` permits that keep the gate alive, all or none, if they are available and no waiting request comes first; see
+    /// [`try_acquire`](Self::try_acquire).
     ///
     /// # Errors
     ///

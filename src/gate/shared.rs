@@ -43,7 +43,7 @@ pub(super) struct Shared {
     /// `Some` if the outcomes of the work are sampled. A key shares that of its gate.
     pub(super) outcomes: Option<Arc<OutcomeSampler>>,
     pub(super) name: GateName,
-    /// The position in the order of creation; 0 in a tree, which has its own.
+    /// The position in the order of creation. 0 for a gate in a tree: the tree has the number.
     pub(super) number: u64,
     /// Set under the lock with the first listener, and never cleared.
     has_listeners: AtomicBool,

@@ -81,15 +81,17 @@ pub struct GateStatus {
 /// What a gate has counted since it was created, in requests.
 ///
 /// Every request is counted on arrival: admitted at once, enqueued, or rejected. So the number of all requests is
-/// `admitted - queue.admitted + queue.enqueued + rejected.sum()`. An [`Acquire`](super::Acquire) that was never polled is
-/// not a request.
+/// `admitted - queue.admitted + queue.enqueued + rejected.sum()`. An [`Acquire`](super::Acquire) that was never polled is not a request.
+///
+/// Two kinds of [nested](super::Request::under) requests are not part of this number: those that borrow all of their permits at once, which
+/// are counted in `borrowed`, and those that are rejected with [`SelfWait`](super::AcquireError::SelfWait).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateTotals {
     /// Requests admitted, at once or from the queue.
     pub admitted: u64,
-    /// [Nested](super::Request::under) requests that borrowed permits of the work that they are part of. Those that borrowed all of them
-    /// are counted nowhere else, unless they waited in the queue meanwhile: then they are also counted as cancelled.
+    /// [Nested](super::Request::under) requests that borrowed permits of the work that they are part of. A request that had to wait for
+    /// a loan is also counted by what became of its wait at the gate: mostly as cancelled, or by the reason for which the gate rejected it.
     pub borrowed: u64,
     /// What became of the requests that had to wait.
     pub queue: QueueTotals,
@@ -120,11 +122,11 @@ pub struct QueueTotals {
     /// Requests that were removed from a full queue to make room for another request: of a shorter queue, or of a higher priority. Only at
     /// a gate that is not [standalone](crate::gate).
     pub pushed_out: u64,
-    /// Requests that ended because the gate, or one above it, was overloaded, and they had waited too long. Only at a gate that
+    /// Requests that were rejected while they waited, because the gate, or one above it, was overloaded. Only at a gate that
     /// [sheds](crate::Shed), or within one.
     pub shed: u64,
-    /// Requests whose deadline passed while the gate had no permits from its ledger. Only at a gate that shares its limit with
-    /// other processes, or within one.
+    /// Requests whose deadline passed while the gate had no permits from its ledger. Only at a gate that shares its limit with other
+    /// processes through a ledger, or within one.
     pub unleased: u64,
 }
 
@@ -166,7 +168,7 @@ pub struct RejectedTotals {
     /// [sheds](crate::Shed), or within one.
     pub would_expire: u64,
     /// The request was made by `try_acquire`, or its deadline had passed, and the gate had no permits from its ledger. Only at a gate that
-    /// shares its limit with other processes, or within one.
+    /// shares its limit with other processes through a ledger, or within one.
     pub unleased: u64,
 }
 

@@ -27,7 +27,7 @@ pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering
 #[cfg(gate_shuttle)]
 pub(super) use shuttle::thread::yield_now as spin_loop;
 
-/// A cell with the interface of loom's, which checks that no thread reads it while another thread writes.
+/// A cell with the interface of loom's cell. Only the latter checks that no thread reads the cell while another thread writes.
 #[cfg(not(gate_loom))]
 #[derive(Debug)]
 pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);

@@ -181,7 +181,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// - [`TryCheckoutError::Rejected`] if the gate has no permit, other requests wait for one, or it is closed.
+    /// - [`TryCheckoutError::Rejected`] if the gate has no permit, waiting requests come first, or it is closed.
     /// - [`TryCheckoutError::NoneIdle`] if no item is idle.
     #[track_caller]
     pub fn try_checkout(&self) -> Result<PooledItem<M>, TryCheckoutError> {

@@ -23,7 +23,8 @@ use crate::plan::GateName;
 /// Tasks that wait for each other's permits, so that none of them can continue. It prints as one line.
 ///
 /// A cycle is found only if it is certain: among tokio tasks and blocked threads, and among permits that cannot leave their task, which
-/// are borrowed ones and those declared with [`OwnedPermit::stay_in_task`](crate::gate::OwnedPermit::stay_in_task).
+/// are borrowed ones and those declared with [`OwnedPermit::stay_in_task`](crate::gate::OwnedPermit::stay_in_task). A `Permit<'static>`
+/// counts as a borrowed one, although it can be sent to another task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitCycle {
@@ -202,7 +203,7 @@ impl<'t> Search<'t> {
         }
     }
 
-    /// Stores the oldest hold of each node. The flows that are left keep their permits, so this is not needed during the reduction.
+    /// Stores the oldest hold of each node. Called after the reduction: from then on, the flows that are left keep their permits.
     fn index_oldest(&mut self) {
         let holds = self
             .blocked

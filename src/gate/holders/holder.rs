@@ -52,12 +52,12 @@ pub enum HolderState {
 
 /// A gate at which requests wait, and no permit is acquired or released. It prints as one line.
 ///
-/// While the permits in use did not change, a request waited for longer than the gate allows. A key that waits for its own cap does not
-/// stall its gate.
+/// While the permits in use did not change, a request waited for longer than the gate allows. That may be a request of a key that has
+/// reached its own cap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stall {
-    /// The gate that has no room.
+    /// The gate that has no room, or one of whose keys has none.
     pub gate: GateName,
     /// The requests that wait there, those of children and keys included.
     pub waiting: usize,

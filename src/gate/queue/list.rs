@@ -307,7 +307,7 @@ unsafe impl Send for Waiter {}
 // which only change through `Pin<&mut Waiter>`.
 unsafe impl Sync for Waiter {}
 
-/// The waiters of one gate, in order of arrival.
+/// Waiters in order of arrival: those of a standalone gate, or those of one priority in one leaf of a tree.
 pub(super) struct WaitList {
     /// Identifies the list, see rule 2.
     number: u64,

@@ -33,7 +33,7 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Updates the statistics of a gate. The events of a key are counted for the gate that has the key.
     fn update_stats(&mut self, place: Self::Place<'_>, change: impl FnMut(&mut GateStats));
 
-    /// Releases permits. Returns `true` if a waiter may fit now.
+    /// Releases permits. Returns `true` if a waiter may fit now, or a `drained` future may have to be woken.
     fn release(&mut self, word: &mut Word, place: Self::Place<'_>, weight: u32) -> bool;
 
     /// Removes the request that is granted next, if it fits, takes its permits, counts it, and passes it to `on_removed`. In a queue
@@ -55,8 +55,8 @@ pub(super) trait Queue: Sized + Send + 'static {
     /// Returns the node of a gate at which a request is about to wait.
     fn node(&self, place: Self::Place<'_>) -> Self::Node;
 
-    /// Removes the requests of this timer whose deadline has passed, and counts them. `due` has one node for each of them: usually the
-    /// node at which the request waits.
+    /// Removes the requests of this timer whose deadline has passed, and counts them. `due` has one node for each of them: the node at
+    /// which the request waits, or, if several deadlines are equal, possibly that of another request (see `Deadlines`).
     fn remove_expired(
         &mut self,
         timer: TimerId,

@@ -36,7 +36,7 @@ pub(in crate::gate) enum WaiterState {
     Expired = 8,
     /// The request was pushed out of a full queue to make room for another one.
     QueueFull = 9,
-    /// The request had waited too long under overload.
+    /// The request was shed under overload.
     Shed = 10,
     /// The owner has taken the result, or has cancelled the request.
     Done = 11,
@@ -126,7 +126,8 @@ impl WaitBounds {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)] // in this order, because most removals need only the last fields
 pub(in crate::gate) struct WaitingRequest {
-    /// The instant at which the wait began, if it is measured or has a deadline. On removal, [`Removal::detail`] replaces it.
+    /// The instant at which the wait began, or 0 if it is not needed: the wait is not measured, has no deadline, and no gate on its path
+    /// sheds. On removal, [`Removal::detail`] replaces it.
     pub(in crate::gate) since: i64,
     /// The instant at which the wait ends at the latest. Not used if `timer` is `NONE`, unless a gate of the tree sheds.
     pub(in crate::gate) deadline: i64,
@@ -160,7 +161,7 @@ pub(in crate::gate) enum Removal {
     },
     /// The deadline has passed at this instant.
     Expired(i64),
-    /// The gate at this level is overloaded, and the request has waited too long. `retry_after` is the time in nanoseconds after which it
+    /// The gate at this level is overloaded, and sheds the request. `retry_after` is the time in nanoseconds after which it
     /// should be made again.
     Shed {
         level: u8,

@@ -9,7 +9,7 @@ impl FairQueue {
     /// request becomes the chosen one of that node, and the search begins again.
     #[inline]
     pub(super) fn find_next(&mut self) -> Option<NextRequest> {
-        // The rounds end: each makes a node unready, or marks a priority of a leaf as waiting for a higher limit.
+        // The loop ends: each iteration without a result makes a node unready, or marks a priority of a leaf as waiting for a higher limit.
         while !self.nodes[NodeId::ROOT].ready.is_empty() {
             let (leaf, priority, chosen_at) = self.search()?;
             let order = self.order(leaf);
@@ -64,8 +64,8 @@ impl FairQueue {
             }
             let child_set = self.child_sets.get(node.child_set.0 as usize);
             let candidates = child_set.map_or(node.own_candidates(), |child_set| child_set.ready);
-            // A priority that is due at an ancestor is due here as well, unless a lower one is due here. A grant passes only priorities
-            // that are lower than its own, so a grant of the lower one does not pass the other one.
+            // A priority that is due at an ancestor is due here as well, unless a lower one is due here. The lower one goes first: its
+            // grant neither passes nor resets the one of the ancestor, which stays due.
             forced = match (forced, node.passed.due(candidates)) {
                 (Some(forced), Some(due)) => Some(due.min(forced)),
                 (forced, due) => forced.or(due),

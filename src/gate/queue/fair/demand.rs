@@ -6,8 +6,9 @@ use super::place::Place;
 use crate::plan::{Limit, Part};
 
 impl FairQueue {
-    /// Returns the smallest limit of the root at which as many permits would be in use as at `limit`. The result exceeds that number of
-    /// permits if a key needs a higher limit: its cap is a part of the limit of the root.
+    /// Returns the smallest limit of the root, at most `limit`, that the permits in use and the requests that wait now could use up. A
+    /// request that does not fit any more counts with the room that is left for it. The result is higher than the sum of all these permits
+    /// if a key needs a higher limit of the root, because the cap of a key is a part of it.
     ///
     /// Visits all nodes if a request waits or keys have a cap. In each leaf and priority it visits the requests that fit, and at most two
     /// more.
@@ -44,7 +45,7 @@ impl FairQueue {
         in_use.saturating_add(used[NodeId::ROOT.index()]).max(needed.min(limit.get()))
     }
 
-    /// Returns the limit that a gate would have if the root had this one.
+    /// Returns the largest number of permits that could be in use at a gate if the root had this limit.
     pub(in crate::gate) fn limit_under(&self, place: &Place, limit: Limit) -> Limit {
         match place {
             Place::Gate(NodeId::ROOT) => limit,
@@ -54,8 +55,8 @@ impl FairQueue {
         }
     }
 
-    /// As [`limit_under`](Self::limit_under), for a node, but a paused gate has the limit 0. A pause of the root is ignored: a lease of 0
-    /// permits pauses it.
+    /// As [`limit_under`](Self::limit_under), for a node, but a paused gate has the limit 0. A pause of the root is ignored, because it
+    /// may only mean that the lease has no permits now.
     fn node_limit_under(&self, id: NodeId, limit: Limit, cap: Part) -> u32 {
         if id == NodeId::ROOT {
             limit.get()

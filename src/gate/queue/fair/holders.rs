@@ -154,7 +154,7 @@ impl FairQueue {
     }
 
     /// Returns the instant from which the oldest permit at a gate and below has been in use. Visits every record.
-    pub(in crate::gate) fn oldest_record(&self, top: NodeId) -> Option<i64> {
+    pub(in crate::gate) fn oldest_since(&self, top: NodeId) -> Option<i64> {
         let records = self.tracker.records().filter(|record| self.is_within(record.node, top));
         records.map(|record| record.since).min()
     }

@@ -57,7 +57,7 @@ impl FairQueue {
     fn too_many_keys(&self, parent: NodeId) -> Rejection {
         let rules = self.child_set(parent).and_then(|child_set| child_set.key_rules);
         let max = rules.map_or(0, |rules| rules.max());
-        // The level 0 is that of the key here, but that of its parent in `closed_level`.
+        // `closed_level` counts from the parent, which is one level above the key.
         let closed = self.closed_level(parent).map(|level| AtLevel::new(level.saturating_add(1), 0));
         closed.map_or(Rejection::TooManyKeys(AtLevel::own(max.into())), Rejection::Closed)
     }

@@ -170,7 +170,7 @@ impl Neighbours {
     pub(super) const NONE: Self = Self { previous: NodeId::NONE, next: NodeId::NONE };
 }
 
-/// For each priority except the highest: how often the node granted a request of a higher priority while this priority was ready, since
+/// For each priority except the highest: how often the node granted a request of a higher priority while it was ready for this one, since
 /// the last grant of this priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PassedGrants([u8; PRIORITIES - 1]);

@@ -9,7 +9,7 @@ impl FairQueue {
     /// Admits a request if it fits at every level. The caller counts it. Returns `false` if another step must decide. Then nothing has
     /// changed, except that a key may have got a node.
     ///
-    /// No request may wait in the tree, and `weight` must not be 0.
+    /// The caller has checked that no request waits in the tree and that `weight` is not 0.
     #[expect(clippy::inline_always, reason = "benchmark row `key`")]
     #[inline(always)]
     pub(in crate::gate) fn admit_quiet(&mut self, place: &Place, weight: u32) -> bool {
@@ -45,7 +45,7 @@ impl FairQueue {
 
     /// Releases permits. Returns `false`, and changes nothing, if another step must release them.
     ///
-    /// No request may wait in the tree.
+    /// The caller has checked that no request waits in the tree.
     #[inline]
     pub(in crate::gate) fn release_quiet(&mut self, place: &Place, weight: u32) -> bool {
         if self.sheds() {

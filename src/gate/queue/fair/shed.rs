@@ -43,7 +43,8 @@ impl FairQueue {
     /// Completes the insertion of a request into the queue of a tree that sheds.
     #[cold]
     pub(super) fn finish_enqueue(&mut self, leaf: NodeId, priority: Priority, now: i64) {
-        // In newest-first order the new request is the first of its priority. So the marks of the previous first request are cleared.
+        // In newest-first order the new request is the first of its priority. So the previous first one is no longer chosen, and does not
+        // mark the priority as waiting for a higher limit any more.
         let is_first = self.order(leaf) == LeafOrder::NewestFirst;
         if is_first {
             self.nodes[leaf].awaits_limit = self.nodes[leaf].awaits_limit.without(priority);
@@ -147,7 +148,8 @@ impl FairQueue {
         })
     }
 
-    /// Removes the requests that have waited too long in a standing queue, and counts them. Returns `true` if it removed any.
+    /// Removes requests from each standing queue in which one has waited too long: the oldest ones of the lowest priority. Counts them, and
+    /// returns `true` if it removed any.
     #[cold]
     pub(super) fn shed_overdue(&mut self, now: i64, mut on_removed: impl FnMut(Removed)) -> bool {
         let mut has_shed = false;
@@ -156,7 +158,7 @@ impl FairQueue {
         }
         for index in 0..self.shedding.len() {
             self.end_interval(index, now);
-            // Requests of one priority only: once these have left, those of a higher priority may be granted before they are overdue.
+            // Requests of one priority only. Once these have left, those of a higher priority may fit. They are granted before any is shed.
             let mut lowest = None;
             while let Some((priority, arrival)) = self.next_shed(index, now) {
                 if *lowest.get_or_insert(priority) != priority {
@@ -253,8 +255,8 @@ impl FairQueue {
     }
 
     /// Estimates how long a request that arrives now will wait at least. Returns `None` if no gate above the leaf sheds, the rate is not
-    /// known yet, or no request is certain to be granted before this one. So one request may always wait: only grants of requests that
-    /// waited correct a rate that is too low.
+    /// known yet, or no request of its leaf is certain to be granted before this one. So a request may always wait in an empty leaf,
+    /// however low the rate is. That is needed because only grants of requests that waited correct a rate that is too low.
     pub(in crate::gate) fn predict_wait(&self, gate: NodeId, priority: Priority) -> Option<i64> {
         let leaf = self.leaf(gate);
         let node = &self.nodes[leaf];
