@@ -1,4 +1,5 @@
-//! Measures all probes concurrently. A probe that fails, hangs, blocks or panics affects no other probe.
+//! Measures all probes concurrently. A probe that fails, hangs, blocks or panics affects no other probe, except that the results are
+//! applied together: after the slowest measurement, at most after the deadline.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -56,7 +56,8 @@ impl RefreshPolicy {
     /// The time begins with the first measurement that sees the rise, and ends with a measurement of its own, whatever
     /// the period of the refresh. It begins again after a measurement that does not see the rise, or fails.
     ///
-    /// A fall takes effect at once. So a flapping reading does not make the limits flap: they stay at its low end.
+    /// A change from or to an unknown reading must last, too. A fall takes effect in the refresh that measures it. So a flapping reading
+    /// does not make the limits flap: they stay at its low end.
     pub const fn rise_after(mut self, duration: Duration) -> Self {
         self.rise_after = duration;
         self
