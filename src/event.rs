@@ -104,7 +104,7 @@ pub enum Event {
         version: u64,
     },
     /// Permits of a gate that [tracks its holders](crate::GateSpec::track_holders) are in use for longer than declared.
-    /// This event and the next three are reported at most once per 30 s and gate.
+    /// This event and the next two are reported at most once per 30 s and gate.
     PermitOverdue {
         /// The gate at which the permits were requested.
         gate: GateName,
@@ -136,7 +136,8 @@ pub enum Event {
         /// The permits that have been in use for longest.
         suspects: Vec<Holder>,
     },
-    /// Tasks wait for each other's permits, so that none of them can continue.
+    /// Tasks wait for each other's permits, so that none of them can continue. It is reported unless each gate of the cycle was in such a
+    /// report within the last 30 s.
     WaitCycle {
         /// The tasks, and what they wait for.
         cycle: WaitCycle,
