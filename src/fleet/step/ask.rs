@@ -118,17 +118,20 @@ pub struct LeaseTerms {
 }
 
 impl LeaseTerms {
-    /// Creates terms for permits that are held for at most `max_hold`: a grace of `max_hold` plus one second, and a guard of half
-    /// the `ttl`.
+    /// Creates terms for permits that are held for at most `max_hold`. The grace is `max_hold`, plus 2 % of `ttl` + `max_hold`, plus one
+    /// second. The guard is half the `ttl`.
     ///
     /// # Errors
     ///
-    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` plus one second is above 31 days.
+    /// [`TermsError`] if `ttl` is not in 100 ms to 1 day, or `max_hold` is above 30 days.
     pub fn new(ttl: Duration, max_hold: Duration) -> Result<Self, TermsError> {
         const SECOND: Duration = Duration::from_secs(1);
-        let guard = ttl.checked_div(2).unwrap_or_default();
-        check_time("longest hold time", max_hold, Duration::ZERO, MONTH.saturating_sub(SECOND))?;
-        Self::from_parts(ttl, max_hold.saturating_add(SECOND), guard)
+        check_time("longest hold time", max_hold, Duration::ZERO, DAY.saturating_mul(30))?;
+        // The ledger counts the `ttl` and the grace by a clock that may be 1 % fast. A holder that measures its work by a clock that is 1 %
+        // slow holds its permits for 1 % longer.
+        let clock_margin = ttl.saturating_add(max_hold).checked_div(50).unwrap_or_default();
+        let grace = max_hold.saturating_add(clock_margin).saturating_add(SECOND);
+        Self::from_parts(ttl, grace, ttl.checked_div(2).unwrap_or_default())
     }
 
     /// Creates terms from their three times. `ttl` is rounded down to whole milliseconds. The other times are rounded up.

@@ -17,7 +17,8 @@ use super::water::{WantsHistogram, WaterLevel};
 /// use concurrency_governor::Limit;
 /// use concurrency_governor::fleet::{Ask, Claim, LeaseTerms, LedgerServer, LedgerState, LimitVersion};
 ///
-/// let terms = LeaseTerms::new(Duration::from_secs(10), Duration::from_secs(4))?;
+/// let [ttl, grace, guard] = [10, 5, 5].map(Duration::from_secs);
+/// let terms = LeaseTerms::from_parts(ttl, grace, guard)?;
 /// let limit = LimitVersion::configured(Limit::new(24));
 /// let ask = |seq| Ask { holder: "a", seq, epoch: 0, held: 0, wants: 30, claim: Claim::Current, terms, limit };
 ///
