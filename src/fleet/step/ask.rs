@@ -40,7 +40,8 @@ pub enum Claim {
 pub struct LimitVersion {
     /// The limit.
     pub limit: Limit,
-    /// 0 for a limit from the configuration of a process. A limit that an operator sets has a higher version than the one before.
+    /// 0 for a limit from the configuration of a process. A limit that an operator sets has a higher version than the one
+    /// that the ledger knows.
     pub version: u64,
 }
 
@@ -72,12 +73,13 @@ pub struct Grant {
 }
 
 /// A number that rises with each exchange of a gate, whatever process makes it. Work can pass it to a store that rejects
-/// lower numbers.
+/// lower numbers. With a limit above 1, this also rejects valid work of other processes; use it where one process at a time may write.
 ///
 /// Fences are ordered by the epoch, then by the exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fence {
-    /// Rises when the ledger was restarted or has lost its state.
+    /// Rises when the ledger was restarted or has lost its state. After a loss it can be lower, if the server's clock has also stepped
+    /// back and the first exchange comes from a new process.
     pub epoch: u64,
     /// The number of the exchange since the state of the gate was created, or created again after a loss.
     pub seq: u64,
@@ -172,8 +174,8 @@ impl LeaseTerms {
         Duration::from_millis(self.span_ms())
     }
 
-    /// Returns the longest time for which a holder keeps a permit above its equal share while other holders wait for one: a third of
-    /// `ttl`.
+    /// Returns the time after which the target of a holder with a permit above its equal share falls, while other holders wait for one:
+    /// a third of `ttl`.
     #[must_use]
     pub fn turn(&self) -> Duration {
         Duration::from_millis(self.turn_ms())
