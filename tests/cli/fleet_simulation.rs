@@ -16,7 +16,7 @@ fn simulate_json(flags: &[&str]) -> Value {
     serde_json::from_str(&succeed(simulate(flags).arg("--json"))).unwrap()
 }
 
-/// A lease and a hold that are short, so that a span is 4.5 s.
+/// A lease and a hold that are short, so that a span is 4.55 s.
 const SHORT: [&str; 8] =
     ["--ttl", "2s", "--max-hold", "500ms", "--hold", "uniform(10ms, 500ms)", "--for", "40s"];
 
@@ -67,7 +67,7 @@ fn faults_recover_within_a_span() {
         let report = simulate_json(&flags);
         assert_eq!(report["most_in_flight"], 100, "{fault}: {report}");
         let recovery = report["faults"][0]["recovery_ms"].as_u64();
-        // The longest fault lasts for 6 s, and a span is 4.5 s.
+        // The longest fault lasts for 6 s, and a span is 4.55 s.
         assert!(recovery.is_some_and(|recovery| recovery <= 12_000), "{fault}: {recovery:?}");
         assert!(!shows || recovery > Some(0), "{fault} has an effect");
     }

@@ -1,7 +1,7 @@
 //! Acquires permits as a future, by blocking the thread, or without waiting.
 //!
 //! A permit of the local gate is valid only after [`SharedHandle::admit`] has read the clock. If the lease has ended by then, the request
-//! enters the queue again.
+//! arrives again, behind the others.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -154,8 +154,9 @@ impl<'g> SharedOptions<'g> {
         Ok(SharedArrival { request, at, deadline })
     }
 
-    /// Turns a permit of the local gate into a leased one. Returns `None` if the request must enter the queue again, because the lease had
-    /// ended by the time of its admission.
+    /// Turns a permit of the local gate into a leased one. Returns `None` if the lease had ended by the time of the admission. Then the
+    /// request must arrive again: it is behind the others, the maximum wait of the gate begins again, and the request is rejected if the
+    /// queue is full or the gate is closed.
     fn admit(
         &self,
         acquired: Result<OwnedPermit, AcquireError>,

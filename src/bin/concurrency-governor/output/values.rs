@@ -41,7 +41,7 @@ pub(crate) fn format_keys(keys: Keys, limit: Limit) -> String {
     format!("keys: at most {} busy, each with at most {permits}{waiting}", keys.max())
 }
 
-/// Formats the time for which a ledger still learns: `learning for 46.0 s`.
+/// Formats the time for which a ledger still learns: `learning for 46.8 s`.
 pub(crate) fn format_learning(left: Duration) -> String {
     format!("learning for {:.1} s", left.as_secs_f64())
 }
