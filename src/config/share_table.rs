@@ -42,12 +42,18 @@ impl ConfigReader {
             self.parse_text(&path, value.line, text)
         });
 
-        let mut text = |key: &str| {
+        let mut text = |key: &str, allowed: &str| {
             let value = field(key)?;
+            // The message does not contain the value, because a URL can contain a password.
+            if as_text(value).is_some_and(|text| text.contains("://")) {
+                self.report(value.line, format!("{path}.{key} is a URL (allowed: {allowed})"));
+                return None;
+            }
             let given = as_text(value).filter(|text| !text.is_empty()).map(str::to_owned);
-            self.require(&format!("{path}.{key}"), value, given, "is not a name", "text")
+            self.require(&format!("{path}.{key}"), value, given, "is not a name", allowed)
         };
-        let (variable, file) = (text("ledger_env"), text("ledger_file"));
+        let variable = text("ledger_env", "the name of a variable whose value is the URL");
+        let file = text("ledger_file", "the path of a file that contains the URL");
         let ledger = match (variable, file) {
             (Some(variable), None) => LedgerSource::Env(variable),
             (None, Some(file)) => LedgerSource::File(file.into()),

@@ -73,6 +73,45 @@ fn wrong_arguments_are_reported_on_one_line() {
     }
 }
 
+/// A URL in a wrong place is an error that shows neither its user nor its password.
+#[test]
+fn no_error_contains_the_password_of_a_url() {
+    const URL: &str = "redis://operator:p=w,hunter2@h/";
+    let directory = TestDirectory::new();
+    let set = format!("io={URL}");
+    let plan = format!("--plan={URL}");
+    let mut cases = vec![
+        vec!["explain", URL],
+        vec!["explain", "--set", URL],
+        vec!["explain", "--set", &set],
+        vec!["explain", "--plan", URL],
+        vec!["explain", &plan],
+        vec!["explain", "--jsno", URL],
+        vec!["simulate", "--tenants", URL],
+        vec!["man", URL],
+        vec![URL],
+    ];
+    if cfg!(any(feature = "redis", feature = "postgres")) {
+        cases.extend([
+            vec!["fleet", "status", URL],
+            vec!["fleet", URL],
+            vec!["fleet", "status", "--ledger", URL, URL],
+            vec!["fleet", "status", "--ledger-file", URL],
+            vec!["fleet", "set-limit", "--gate", "io", URL],
+        ]);
+    }
+    for arguments in cases {
+        let line = fail(program().args(&arguments));
+        let shown = ["operator", "p=w", "hunter2"].into_iter().find(|part| line.contains(part));
+        assert_eq!(shown, None, "{arguments:?}: {line}");
+        let names_url = line.contains("redis://***") || arguments.contains(&"--jsno");
+        assert!(names_url, "the error for {arguments:?} should name the URL: {line}");
+    }
+    let plan = directory.write("plan.toml", format!("[gates.io.share]\nledger_env = {URL}\n"));
+    let line = fail(explain(["--plan"]).arg(plan));
+    assert!(line.contains("ledger_env = redis://***") && !line.contains("hunter2"), "{line}");
+}
+
 /// Each error in a plan file names the line, the key, its value and what is allowed. An error in a formula names the column.
 #[test]
 fn errors_in_plan_files_name_the_line() {

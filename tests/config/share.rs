@@ -83,6 +83,21 @@ fn a_wrong_share_is_reported() {
     );
 }
 
+/// A URL in the place of the name of its variable or file is an error that does not show the URL.
+#[test]
+fn a_url_in_the_plan_is_reported_without_its_password() {
+    for (key, allowed) in [
+        ("ledger_env", "the name of a variable whose value is the URL"),
+        ("ledger_file", "the path of a file that contains the URL"),
+    ] {
+        let share = format!(r#"{{"name": "io", "{key}": "redis://user:secret@h/", "limit": 7}}"#);
+        assert_eq!(
+            problems_of(&config_of(&share)),
+            [format!("gates.io.share.{key} is a URL (allowed: {allowed})")]
+        );
+    }
+}
+
 /// The URL is read from the file, and no error shows it. A missing file and an unset variable are errors.
 #[cfg(all(feature = "fleet", feature = "redis"))]
 #[test]

@@ -31,6 +31,7 @@ mod simulate;
 mod usage;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -39,10 +40,11 @@ use output::{CommandOutput, ErrorLines};
 use usage::EarlyExit;
 
 fn main() -> ExitCode {
-    let output = match Cli::parse_args(std::env::args_os()) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let output = match Cli::parse_args(&args) {
         Ok(cli) => {
             cli.color.write_global();
-            run(cli.command)
+            run(cli.command).map_err(|error| error.redact_urls(&args))
         }
         Err(EarlyExit::Page(page)) => Ok(CommandOutput::success(page)),
         Err(EarlyExit::UsageError(error)) => Err(ErrorLines::one(error)),
