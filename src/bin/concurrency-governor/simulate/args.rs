@@ -325,7 +325,8 @@ Changes:
 
 Overload:
   --shed 100ms compares three orders of one queue. Give one gate with --mix, if
-  the plan has several. Its limit, queue and max_wait are those of the plan.
+  the plan has several. Its limit, queue and max_wait are those of the plan, or
+  of the settings.
   oldest first    first come, first served. A full queue rejects the request
                   that arrives
   newest first    a full queue rejects its oldest request
