@@ -1,6 +1,6 @@
 //! Reads the table `share` of a gate.
 
-use super::reader::{ConfigReader, as_text, find_field};
+use super::reader::{ConfigReader, as_text, find_field, is_blank};
 use super::share::{DEFAULT_MAX_HOLD, DEFAULT_TTL, LedgerSource, ShareConfig};
 use super::value::{Value, ValueKind};
 use crate::plan::Unreachable;
@@ -12,7 +12,8 @@ impl ConfigReader {
         if !matches!(value.kind, ValueKind::Table(_)) {
             return None; // reported by `read_table`
         }
-        let field = |name: &str| find_field(&entries, name);
+        let field =
+            |name: &str| find_field(&entries, name).filter(|value| name != "limit" || !is_blank(value));
         for (name, example) in [("name", "name = \"prod/io\""), ("limit", "limit = 200")] {
             if field(name).is_none() {
                 self.report(value.line, format!("{path} has no {name} (required, for example {example})"));

@@ -66,6 +66,11 @@ fn a_wrong_share_is_reported() {
             format!("gates.io.share has no ledger, or two {allowed}"),
         ]
     );
+    let blank = r#"{"name": "io", "ledger_env": "A", "limit": ""}"#;
+    assert_eq!(
+        problems_of(&config_of(blank)),
+        ["gates.io.share has no limit (required, for example limit = 200)"]
+    );
     for wrong in ["reserved 2", "reserved 0 for 3", "open"] {
         let share = format!(r#"{{"name": "io", "ledger_env": "A", "limit": 2, "unreachable": {wrong:?}}}"#);
         let expected = format!(
