@@ -12,4 +12,6 @@ pub(crate) use error_lines::ErrorLines;
 pub(crate) use escape::single_line;
 pub(crate) use redact::redact_url;
 pub(crate) use table::{Alignment, TableCell, TextTable};
-pub(crate) use values::{format_decision, format_keys, format_learning, format_measurement};
+pub(crate) use values::{
+    format_decision, format_exact_measurement, format_keys, format_learning, format_measurement,
+};
