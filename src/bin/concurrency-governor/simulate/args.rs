@@ -30,9 +30,10 @@ pub(crate) struct SimulateArgs {
         long,
         value_name = "SPEC",
         conflicts_with_all = ["readings", "preset", "plan", "settings", "env_prefix", "mix", "tenants"],
-        conflicts_with_all = ["services", "changes", "real_time", "replay", "burst", "shed"],
+        conflicts_with_all = ["services", "changes", "real_time", "replay", "burst", "shed", "rate"],
         verbatim_doc_comment
     )]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "root"))]
     pub(crate) plant: Option<Plant>,
 
     /// Write the decisions of the rule to a file
@@ -43,7 +44,15 @@ pub(crate) struct SimulateArgs {
     ///
     /// FILE was written by --history, or contains the printed `History` of a
     /// program. The command fails if a decision differs.
-    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["readings", "preset", "plan", "settings", "adaptives", "env_prefix", "rate", "mix"],
+        conflicts_with_all = ["tenants", "services", "changes", "real_time", "burst", "shed", "length", "seed"],
+        conflicts_with_all = ["svg", "html"],
+        verbatim_doc_comment
+    )]
+    #[cfg_attr(target_os = "linux", arg(conflicts_with = "root"))]
     pub(crate) replay: Option<PathBuf>,
 
     /// Mean arrival rate
