@@ -53,7 +53,7 @@ fn wrong_arguments_are_reported_on_one_line() {
         (
             &["explain", "--reading", "cpus=2", "--reading", "fds=5"],
             "--reading gives cpus, fds, which no gate of the plan reads",
-            "(allowed: cpu, fd, memory, tasks, pressure.cpu, pressure.memory, pressure.io)",
+            "(allowed: cpu, fd, memory, tasks, pressure.cpu, pressure.memory, pressure.io, memory.available, memory.high)",
         ),
         (&["watch", "--reading", "cpus=2"], "--reading gives cpus", "allowed: cpu, fd"),
         (&["simulate", "--reading", "cpus=2"], "--reading gives cpus", "allowed: cpu, fd"),

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Ok(output) => write_stdout(&output),
         Err(error) => {
             write_error(&error);
-            ExitCode::from(EXIT_BAD_INPUT)
+            ExitCode::from(EXIT_ERROR)
         }
     }
 }
@@ -86,7 +86,7 @@ fn write_stdout(output: &CommandOutput) -> ExitCode {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => output.exit_code(),
         Err(error) => {
             write_error(&ErrorLines::one(format_args!("cannot write to standard output: {error}")));
-            ExitCode::FAILURE
+            ExitCode::from(EXIT_ERROR)
         }
     }
 }
@@ -99,5 +99,5 @@ fn write_error(error: &ErrorLines) {
     let _: io::Result<()> = write!(anstream::stderr().lock(), "{style}error:{style:#} {text}");
 }
 
-/// The exit code for input that is invalid or that a policy rejects.
-const EXIT_BAD_INPUT: u8 = 2;
+/// The exit code for input that is invalid or that a policy rejects, and for output that cannot be written. 1 is a negative result.
+const EXIT_ERROR: u8 = 2;
