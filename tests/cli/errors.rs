@@ -237,6 +237,19 @@ fn wrong_environment_variables_are_reported_by_name() {
     assert!(!printed.contains("pool = "), "{printed}");
 }
 
+/// A variable with the URL of a ledger that is not UTF-8 is not reported as missing.
+#[cfg(all(unix, any(feature = "redis", feature = "postgres")))]
+#[test]
+fn a_variable_that_is_not_utf8_is_reported() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let mut command = program();
+    command
+        .args(["fleet", "status"])
+        .env("CONCURRENCY_GOVERNOR_LEDGER", OsStr::from_bytes(b"redis://h\xff/"));
+    assert!(fail(&mut command).contains("CONCURRENCY_GOVERNOR_LEDGER is not UTF-8"));
+}
+
 /// A path does not have to be UTF-8. Another argument that is not UTF-8 is reported by name.
 #[cfg(unix)]
 #[test]

@@ -148,7 +148,8 @@ pub(crate) struct SimulateArgs {
 
     /// Seed of the random numbers
     ///
-    /// The same seed with the same arguments gives the same run.
+    /// In simulated time, the same seed with the same arguments gives the
+    /// same run.
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_seed, verbatim_doc_comment)]
     pub(crate) seed: u64,
 
@@ -373,14 +374,15 @@ Fleets:
                           at 30 s
   pause=10%@20s..22s      a tenth of the hosts is suspended, with its work
   Without a percentage, half of the hosts have the fault. The fleet has
-  recovered from a fault when the requests in flight reach 90 % of their number
-  in the second before the fault.
+  recovered from a fault at the time from which on, until the next fault, each
+  second has 90 % of the requests in flight of the second before the fault.
   fairness     the mean number of permits of a host in the run, and the means of
                the hosts with the fewest and the most permits
   exchanges    calls that the ledger answers
 
 Columns of the report:
-  limit        the limit; every limit in order, if it changed
+  limit        the limit; if it changed, up to three limits in order, or the
+               first and the last of more
   arrived      requests that arrived at the gate
   done         requests that got a permit and released it
   rejected     requests without a permit: queue full, max_wait passed, or shed
