@@ -5,15 +5,14 @@ use metrics::{SharedString, counter, gauge};
 use super::names::{
     FLEET_LIMIT, LEASE_PERMITS, LEASE_REMAINING, LEASE_STATE, LEDGER_EXCHANGE, LEDGER_EXCHANGES,
 };
-use super::{RecordedGovernor, waits};
+use super::waits;
 use crate::fleet::SharedStatus;
 use crate::gate::Histogram;
 use crate::plan::LeaseState;
 
 /// Records the leases of all governors. `recorded` has the times of their exchanges that were recorded before.
-pub(super) fn record(governors: &[RecordedGovernor], recorded: &mut Vec<Histogram>) {
-    let leases: Vec<SharedStatus> =
-        governors.iter().flat_map(|recorded| recorded.governor.leases()).collect();
+pub(super) fn record(leases: impl Iterator<Item = SharedStatus>, recorded: &mut Vec<Histogram>) {
+    let leases: Vec<SharedStatus> = leases.collect();
     recorded.resize_with(leases.len(), Histogram::default);
     for (lease, recorded) in leases.into_iter().zip(recorded) {
         let gate = SharedString::from(lease.gate.to_string());

@@ -171,7 +171,10 @@ impl Metrics {
             counter!(REFRESHES_REJECTED).absolute(rejected);
         }
         #[cfg(feature = "fleet")]
-        lease::record(&self.set.governors, &mut recorded.leases);
+        lease::record(
+            self.set.governors.iter().flat_map(|recorded| recorded.governor.leases()),
+            &mut recorded.leases,
+        );
     }
 }
 
