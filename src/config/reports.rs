@@ -1,6 +1,6 @@
 //! Serializes resolutions, statuses and events. Data that `concurrency-governor explain --json` also prints has the same shape as
-//! there, except that a measurement has `stale` for `error`, and a gate has `lease`, but neither `formula` nor `share`. There is no
-//! deserialization.
+//! there, except that a measurement has `stale` for `error` and no `figures`, and a gate has `lease`, but neither `formula` nor `share`.
+//! There is no deserialization.
 
 use std::borrow::Cow;
 
