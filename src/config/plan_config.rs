@@ -53,7 +53,8 @@ use crate::preset::Preset;
 /// ```
 ///
 /// Deserialization checks the whole configuration, so a `PlanConfig` always contains a valid [`Plan`]. Only the ranges of the times and
-/// the reserve of a share are checked when the governor is built. The error has every problem. The gates keep the order of the format. Their limits do not depend on it.
+/// the reserve of a share are checked when the governor is built. The error has every problem. The gates keep the order of the format.
+/// Their limits do not depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct PlanConfig {
