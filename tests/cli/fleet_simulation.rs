@@ -73,6 +73,25 @@ fn faults_recover_within_a_span() {
     }
 }
 
+/// A fault that begins within a longer one of its kind does not end the longer one.
+#[test]
+fn overlapping_faults_last_until_the_later_end() {
+    for fault in ["redis-restart", "partition=100%", "pause=100%", "crash=100%"] {
+        let (long, short) = (format!("{fault}@10s..20s"), format!("{fault}@12s..13s"));
+        let mut flags = vec!["--hosts", "4", "--limit", "8", "--fault", &long, "--fault", &short];
+        flags.extend(SHORT);
+        let report = simulate_json(&flags);
+        let exchanges: Vec<u64> = report["seconds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|second| second["exchanges"].as_u64().unwrap())
+            .collect();
+        assert!(exchanges[9] > 0 && exchanges[22] > 0, "{fault}: {exchanges:?}");
+        assert_eq!(exchanges[13..20], [0; 7], "{fault}: {exchanges:?}");
+    }
+}
+
 /// P75: a host whose lease suffices calls the ledger three times in a ttl.
 #[test]
 fn exchanges_follow_from_the_hosts() {
