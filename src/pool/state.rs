@@ -221,7 +221,7 @@ impl<M: Manager> PoolState<M> {
         }
         self.phase = PoolPhase::Closed;
         self.backoff.reset();
-        self.last_error = None;
+        self.set_last_error(None, effects);
         for (_, waiter) in mem::take(&mut self.waiters) {
             effects.deliveries.push((waiter.sender, ItemDelivery::Ended(self.closed_error())));
         }
@@ -331,6 +331,11 @@ impl<M: Manager> PoolState<M> {
         count(self.totals.discarded.counter_mut(reason));
         effects.discarded.push(record.item);
         effects.events.push(PoolEvent::Discarded { gate: self.rules.gate, reason });
+    }
+
+    /// Replaces the last failure. The replaced error may be the last reference to an error of the manager, whose drop is user code.
+    fn set_last_error(&mut self, error: Option<CreateError>, effects: &mut PoolEffects<M>) {
+        effects.errors.extend(mem::replace(&mut self.last_error, error));
     }
 
     /// Uses the room that an item has left: for waiters, and for the minimum of idle items.

@@ -26,7 +26,7 @@ impl<M: Manager> PoolState<M> {
         self.unstarted.pop_front(); // the runtime is driven
         // Without a backoff, a stored error can only be `NotStarted`. This start shows that the runtime is driven again.
         if self.backoff.until().is_none() {
-            self.last_error = None;
+            self.set_last_error(None, effects);
         }
         let is_group_within = self.group.as_ref().is_none_or(|share| share.is_within(self.limit));
         let has_room = !self.is_closed() && self.live() <= self.limit && is_group_within;
@@ -50,7 +50,7 @@ impl<M: Manager> PoolState<M> {
         self.set_limit(limit);
         self.end_attempt(attempt);
         self.backoff.reset();
-        self.last_error = None;
+        self.set_last_error(None, effects);
 
         count(&mut self.totals.created);
         self.creates.record(took);
@@ -122,7 +122,7 @@ impl<M: Manager> PoolState<M> {
                 (!self.backoff.has_given_up()).then(|| self.backoff.extend(now, jitter))
             }
             CreateAttempt::Normal => {
-                self.last_error = Some(error.clone());
+                self.set_last_error(Some(error.clone()), effects);
                 // The wait ends only if the attempts that still run cannot serve every waiter.
                 if self.waiters.len() > self.creating {
                     if let Some((_, waiter)) = self.waiters.pop_first() {
@@ -151,7 +151,7 @@ impl<M: Manager> PoolState<M> {
     /// Ends the backoff, and tries to create the items that are needed.
     pub(in crate::pool) fn retry_now(&mut self, now: i64, limit: usize, effects: &mut PoolEffects<M>) {
         self.backoff.reset();
-        self.last_error = None;
+        self.set_last_error(None, effects);
         self.start_attempts(now, limit, effects);
     }
 

@@ -155,7 +155,7 @@ impl<M: Manager> PoolState<M> {
                 self.waiters.insert(ticket, waiter);
             }
         }
-        self.last_error = Some(error);
+        self.set_last_error(Some(error), effects);
     }
 
     /// Rejects waiters that must not wait for the end of the backoff, the newest first. Only those are rejected for which an
