@@ -142,8 +142,11 @@ impl<M: Manager> PoolState<M> {
 
     /// Stops creating items and fails every waiter, because the runtime of the pool has shut down.
     pub(in crate::pool) fn abandon(&mut self, effects: &mut PoolEffects<M>) {
-        self.phase = self.phase.max(PoolPhase::Abandoned);
         self.unstarted.clear();
+        if self.is_closed() {
+            return; // no wait is left, and a closed pool creates nothing in any case
+        }
+        self.phase = PoolPhase::Abandoned;
         self.end_all_waits(CreateError::Abandoned { gate: self.rules.gate }, effects);
         effects.drained |= self.is_drained();
     }
