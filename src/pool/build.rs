@@ -15,13 +15,13 @@ use super::delivery::ItemDelivery;
 use super::error::CheckoutError;
 use super::gate::PoolGate;
 use super::group::{GroupMember, PoolGroup};
-use super::item_record::ItemRecord;
 use super::item_wait::ItemWait;
 use super::maintenance::run_maintenance;
 use super::manager::Manager;
 use super::shared::PoolShared;
 use super::state::{CheckoutArrival, PoolRules, PoolState};
 use super::sync::{AtomicU64, Mutex, PoolRuntime};
+use super::unused_item::UnusedItem;
 use super::{Pool, PoolCore};
 use crate::gate::Gate;
 use crate::gate::clock::{self, NEVER};
@@ -230,14 +230,14 @@ async fn create_first_items<M: Manager>(
     // All waits are queued before the first is awaited, so that the items are created at the same time.
     for _ in 0..count {
         match ItemWait::take_or_enqueue(shared, CheckoutArrival::default()) {
-            Ok(record) => items.push(FirstItem { shared, record: Some(record) }),
+            Ok(record) => items.push(UnusedItem::new(shared, record)),
             Err(wait) => waits.push(wait),
         }
     }
     for wait in waits {
         match wait.delivery(NEVER).await {
             Some(ItemDelivery::Reused(record) | ItemDelivery::Created(record)) => {
-                items.push(FirstItem { shared, record: Some(record) });
+                items.push(UnusedItem::new(shared, record));
             }
             Some(ItemDelivery::Ended(
                 CheckoutError::Create(error) | CheckoutError::BackingOff { error, .. },
@@ -254,21 +254,6 @@ async fn create_first_items<M: Manager>(
 fn add_all<M: Manager>(shared: &Arc<PoolShared<M>>, items: Vec<M::Item>) {
     for item in items {
         drop(shared.add(item));
-    }
-}
-
-/// One of the first items. Its drop puts the item back.
-struct FirstItem<'s, M: Manager> {
-    shared: &'s Arc<PoolShared<M>>,
-    /// `None` only in `drop`.
-    record: Option<ItemRecord<M::Item>>,
-}
-
-impl<M: Manager> Drop for FirstItem<'_, M> {
-    fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            self.shared.put_back_slow(record);
-        }
     }
 }
 

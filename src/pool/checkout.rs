@@ -24,6 +24,7 @@ use super::state::{CheckoutArrival, elapsed};
 use super::sync::with_deadline;
 #[cfg(feature = "fleet")]
 use super::until::until;
+use super::unused_item::UnusedItem;
 use crate::gate::clock::{self, NEVER};
 use crate::gate::{AcquireError, TryAcquireError, reject};
 
@@ -98,12 +99,16 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn obtain(self) -> Result<PooledItem<M>, CheckoutError> {
         let mut wait = None; // begun when the checkout must wait: the fast path does not read the clock
         let mut place = None; // set when the first item was rejected
-        let mut outcome = self.checkout_fast();
-        if outcome.is_ok() {
-            // A task that checks out in a loop must yield from time to time. Meanwhile the checkout has its item. On the slow path,
-            // the waits for a permit and for an item do the same.
-            coop::consume_budget().await;
-        }
+        let mut outcome = match self.checkout_fast() {
+            Ok((record, permit)) => {
+                // A task that checks out in a loop must yield from time to time. Meanwhile the checkout has its item. On the slow path,
+                // the waits for a permit and for an item do the same.
+                let unused = UnusedItem::new(self.shared, record);
+                coop::consume_budget().await;
+                Ok(PooledItem::new(self.shared, unused.into_record(), permit))
+            }
+            Err(admission) => Err(admission),
+        };
         loop {
             let mut item = match outcome {
                 Ok(item) => item,
@@ -159,10 +164,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// The permit, if no item is idle; `None`, if the fast path of the gate gives no permit.
     #[inline]
-    fn checkout_fast(&self) -> Result<PooledItem<M>, Option<Admission>> {
+    fn checkout_fast(&self) -> Result<(ItemRecord<M::Item>, PoolPermit), Option<Admission>> {
         let Some(permit) = self.shared.gate.try_acquire_fast() else { return Err(None) };
         match self.shared.take_idle(CheckoutWait::default()) {
-            Ok(record) => Ok(PooledItem::new(self.shared, record, permit)),
+            Ok(record) => Ok((record, permit)),
             Err(round) => Err(Some(Admission { permit, round })),
         }
     }

@@ -41,6 +41,7 @@ mod maintenance;
 mod perform;
 mod retain;
 mod shared;
+mod unused_item;
 
 mod backoff;
 mod delivery;
