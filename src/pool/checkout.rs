@@ -121,7 +121,8 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
                     }
                 },
             };
-            match self.check_health(item.begin_health_check(), &mut wait).await {
+            let sequence = item.sequence();
+            match self.check_health(item.begin_health_check(), sequence, &mut wait).await {
                 HealthOutcome::Healthy => {
                     item.finish_health_check();
                     return Ok(item);
@@ -252,15 +253,20 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Checks the health of an item that was used before.
+    /// Checks the health of an item that was used before. The items that have been idle for longer have a lower sequence.
     #[inline]
-    async fn check_health(&self, item: &mut M::Item, wait: &mut Option<CheckoutWait>) -> HealthOutcome {
+    async fn check_health(
+        &self,
+        item: &mut M::Item,
+        sequence: u64,
+        wait: &mut Option<CheckoutWait>,
+    ) -> HealthOutcome {
         let mut check = pin!(self.shared.manager.health(item));
         // Most checks end at their first poll, which needs no timer.
         match poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await {
             Poll::Ready(Verdict::Keep) => HealthOutcome::Healthy,
             Poll::Ready(Verdict::Discard) => HealthOutcome::Unfit,
-            Poll::Pending => self.check_health_slow(check, wait).await,
+            Poll::Pending => self.check_health_slow(check, sequence, wait).await,
         }
     }
 
@@ -268,6 +274,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     async fn check_health_slow(
         &self,
         check: impl Future<Output = Verdict>,
+        sequence: u64,
         wait: &mut Option<CheckoutWait>,
     ) -> HealthOutcome {
         let now = clock::now();
@@ -277,10 +284,11 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         match with_deadline(timeout.min(deadline), check).await {
             Some(Verdict::Keep) => HealthOutcome::Healthy,
             Some(Verdict::Discard) => HealthOutcome::Unfit,
-            None if deadline < timeout => HealthOutcome::DeadlineExceeded,
             None => {
-                slow_check.discard_colder();
-                HealthOutcome::Unfit
+                if timeout <= deadline {
+                    slow_check.discard_colder(sequence);
+                }
+                if deadline <= timeout { HealthOutcome::DeadlineExceeded } else { HealthOutcome::Unfit }
             }
         }
     }
@@ -320,18 +328,17 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 /// A health check that did not end at its first poll. The item counts as being checked until the drop.
 struct SlowCheck<'s, M: Manager> {
     shared: &'s Arc<PoolShared<M>>,
-    /// The items that have been idle since before the check began have a lower sequence.
-    below: u64,
 }
 
 impl<'s, M: Manager> SlowCheck<'s, M> {
     fn begin(shared: &'s Arc<PoolShared<M>>) -> Self {
-        Self { shared, below: shared.lock().begin_check() }
+        shared.lock().begin_check();
+        Self { shared }
     }
 
-    /// Discards the items that have been idle since before the check began, and so for longer than the item that was checked.
-    fn discard_colder(&self) {
-        self.shared.apply(|state, effects| state.discard_unchecked(self.below, effects));
+    /// Discards the items that have been idle for longer than the item with this sequence, which was checked.
+    fn discard_colder(&self, sequence: u64) {
+        self.shared.apply(|state, effects| state.discard_unchecked(sequence, effects));
     }
 }
 

@@ -84,9 +84,8 @@ pub trait Manager: Send + Sync + 'static {
     /// too long, panics, or is dropped before it ends, because the state of the item is then unknown. A panic propagates to
     /// the caller of `checkout`.
     ///
-    /// If a check exceeds the `check_timeout`, the items that have been idle since before it began are discarded, too: they
-    /// have been idle for longer than this one. So only one checkout waits for such a check, and not each checkout for a check of
-    /// its own.
+    /// If a check exceeds the `check_timeout`, the items that have been idle for longer than this one are discarded, too. So only one
+    /// checkout waits for such a check, and not each checkout for a check of its own.
     fn health(&self, item: &mut Self::Item) -> impl Future<Output = Verdict> + Send {
         let _ = item;
         ready(Verdict::Keep)

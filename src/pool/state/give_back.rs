@@ -13,7 +13,7 @@ impl<M: Manager> PoolState<M> {
     /// idle. Reads `clock` only if the wait of a waiter ends.
     pub(in crate::pool) fn put_back(
         &mut self,
-        record: ItemRecord<M::Item>,
+        mut record: ItemRecord<M::Item>,
         now: Option<i64>,
         clock: impl FnOnce() -> i64,
         effects: &mut PoolEffects<M>,
@@ -25,6 +25,7 @@ impl<M: Manager> PoolState<M> {
         } else if let Some(waiter) = self.waiters.pop_first() {
             // The item stays in use. A lowered limit does not matter: the number of items does not change.
             count(&mut self.totals.reused);
+            record.sequence = self.next_sequence; // as if it were idle: all other idle items have been idle for longer
             self.deliver(waiter, record, ItemDelivery::Reused, clock, effects);
         } else if self.is_above_limit() {
             self.discard_in_use(record, DiscardReason::Surplus, effects);

@@ -123,11 +123,9 @@ impl<M: Manager> PoolState<M> {
         }
     }
 
-    /// Counts an item in use whose health a checkout waits for. Returns the sequence that the next item gets: every item that
-    /// is idle now has a lower one.
-    pub(in crate::pool) const fn begin_check(&mut self) -> u64 {
+    /// Counts an item in use whose health a checkout waits for.
+    pub(in crate::pool) const fn begin_check(&mut self) {
         increment(&mut self.checking);
-        self.next_sequence
     }
 
     pub(in crate::pool) const fn finish_check(&mut self) {
