@@ -92,12 +92,12 @@ pub enum PoolProblem {
     },
     /// More items were given than may be live.
     #[error(
-        "`initial` has {items} items (allowed: at most the limit, {limit}): give fewer, or raise the limit"
+        "`initial` has {items} items (allowed: {limit}, which fit below the limit): give fewer, or raise the limit"
     )]
     Initial {
         /// The number of items.
         items: usize,
-        /// The most items that may be live now.
+        /// How many of them fit below the limit. In a group, other pools may have slots.
         limit: usize,
     },
     /// The longest backoff delay is shorter than the first one.

@@ -199,7 +199,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
         let wait = *wait.get_or_insert_with(|| CheckoutWait::recorded(clock::now()));
-        let arrival = CheckoutArrival { wait, round, place };
+        let arrival = CheckoutArrival { wait, round, place, is_first: false };
         let item_wait = match ItemWait::take_or_enqueue(shared, arrival) {
             Ok(record) => return Ok(ObtainedItem::Reused(obtain(record, permit))),
             Err(item_wait) => item_wait,
@@ -218,7 +218,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             Some(ItemDelivery::Reused(record)) => Ok(ObtainedItem::Reused(obtain(record, permit))),
             Some(ItemDelivery::Created(record)) => Ok(ObtainedItem::Created(obtain(record, permit))),
             Some(ItemDelivery::Ended(error)) => Err(error),
-            None => Err(self.expire(CheckoutStage::Item, Some(wait))),
+            Some(ItemDelivery::NoRoom) | None => Err(self.expire(CheckoutStage::Item, Some(wait))),
         }
     }
 

@@ -27,7 +27,7 @@ impl<M: Manager> PoolShared<M> {
                     Ok(Err(ItemDelivery::Ended(error))) => {
                         let _ = catch_panic(|| drop(error)); // it may be the last reference to an error of the manager
                     }
-                    Ok(Ok(())) | Err(_) => {}
+                    Ok(Ok(()) | Err(ItemDelivery::NoRoom)) | Err(_) => {}
                 }
             }
 

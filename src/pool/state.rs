@@ -60,6 +60,8 @@ struct ItemWaiter<M: Manager> {
     wait: CheckoutWait,
     /// The round in which it arrived.
     round: u64,
+    /// Whether it waits for one of the first items of a pool that is being built.
+    is_first: bool,
 }
 
 /// The phases of a pool. A pool moves forward only.

@@ -84,7 +84,7 @@ async fn too_many_initial_items_are_reported() {
     assert!(matches!(problems[..], [PoolProblem::Initial { items: 2, limit: 1 }]), "{problems:?}");
     assert_eq!(
         problems[0].to_string(),
-        "`initial` has 2 items (allowed: at most the limit, 1): give fewer, or raise the limit"
+        "`initial` has 2 items (allowed: 1, which fit below the limit): give fewer, or raise the limit"
     );
     assert_eq!(manager.live(), 0);
 }

@@ -32,6 +32,7 @@ impl<M: Manager> PoolState<M> {
         let has_room = !self.is_closed() && self.live() <= self.limit && is_group_within;
         if !has_room {
             self.end_attempt(attempt);
+            self.release_first_waiters(effects);
             effects.drained |= self.is_drained();
         }
         has_room
@@ -172,6 +173,7 @@ impl<M: Manager> PoolState<M> {
             return;
         }
         self.reject_waiters(now, effects);
+        self.release_first_waiters(effects);
         let needed = self.needed_attempts();
         self.refilling &= needed > self.waiters.len(); // the refill ends when the minimum is complete
         let Some(until) = self.backoff.until() else {

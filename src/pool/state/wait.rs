@@ -21,6 +21,8 @@ pub(in crate::pool) struct CheckoutArrival {
     pub(in crate::pool) round: u64,
     /// Its place, if it has had an item that failed the health check.
     pub(in crate::pool) place: Option<CheckoutPlace>,
+    /// Whether it is not a checkout, but waits for one of the first items of a pool that is being built.
+    pub(in crate::pool) is_first: bool,
 }
 
 impl<M: Manager> PoolState<M> {
@@ -53,7 +55,7 @@ impl<M: Manager> PoolState<M> {
         limit: usize,
         effects: &mut PoolEffects<M>,
     ) -> u64 {
-        let CheckoutArrival { wait, round, place } = arrival;
+        let CheckoutArrival { wait, round, place, is_first } = arrival;
         let CheckoutPlace { ticket, round } =
             place.unwrap_or_else(|| CheckoutPlace { ticket: self.take_ticket(), round });
         // A failure may have ended the waits of this round after the checkout got its permit.
@@ -67,7 +69,7 @@ impl<M: Manager> PoolState<M> {
         if let Some(error) = end {
             effects.deliveries.push((sender, ItemDelivery::Ended(error)));
         } else {
-            self.waiters.insert(ticket, ItemWaiter { sender, wait, round });
+            self.waiters.insert(ticket, ItemWaiter { sender, wait, round, is_first });
             self.start_attempts(now, limit, effects);
         }
         ticket
@@ -163,6 +165,14 @@ impl<M: Manager> PoolState<M> {
         while self.waiters.len() > self.creating && self.live() < self.limit {
             let Some((_, waiter)) = self.waiters.pop_last() else { return };
             effects.deliveries.push((waiter.sender, ItemDelivery::Ended(rejection.clone())));
+        }
+    }
+
+    /// Ends waits for first items, the last first, if no attempt runs for them and the limit, which has fallen, has no room for them.
+    pub(super) fn release_first_waiters(&mut self, effects: &mut PoolEffects<M>) {
+        while self.waiters.len() > self.creating && self.present() >= self.limit {
+            let Some(last) = self.waiters.last_entry().filter(|last| last.get().is_first) else { return };
+            effects.deliveries.push((last.remove().sender, ItemDelivery::NoRoom));
         }
     }
 
