@@ -178,7 +178,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         &self,
         admission: Option<Admission>,
         place: Option<CheckoutPlace>,
-        wait: &mut Option<CheckoutWait>,
+        wait: &mut Option<BegunWait>,
     ) -> Result<ObtainedItem<M>, CheckoutError> {
         let shared = self.shared;
         let Admission { permit, round } = match admission {
@@ -193,18 +193,19 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         };
 
         // The previous holder of the permit has usually left its item idle.
-        if let Ok(record) = shared.take_idle(wait.unwrap_or_default()) {
+        let waited = wait.map_or_else(CheckoutWait::default, |begun| begun.wait);
+        if let Ok(record) = shared.take_idle(waited) {
             return Ok(ObtainedItem::Reused(obtain(record, permit)));
         }
 
         // Join the pool's own queue. This starts the creation of an item if there is room for one.
-        let wait = *wait.get_or_insert_with(|| CheckoutWait::recorded(clock::now()));
-        let arrival = CheckoutArrival { wait, round, place, is_first: false };
+        let begun = *wait.get_or_insert_with(|| self.begin_recorded(clock::now()));
+        let arrival = CheckoutArrival { wait: begun.wait, round, place, is_first: false };
         let item_wait = match ItemWait::take_or_enqueue(shared, arrival) {
             Ok(record) => return Ok(ObtainedItem::Reused(obtain(record, permit))),
             Err(item_wait) => item_wait,
         };
-        let delivery = item_wait.delivery(self.deadline_of(wait));
+        let delivery = item_wait.delivery(begun.deadline);
         // Once the lease of the permit has ended, other processes may get the permit, so this checkout must wait for another permit.
         #[cfg(feature = "fleet")]
         let delivery = {
@@ -218,7 +219,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
             Some(ItemDelivery::Reused(record)) => Ok(ObtainedItem::Reused(obtain(record, permit))),
             Some(ItemDelivery::Created(record)) => Ok(ObtainedItem::Created(obtain(record, permit))),
             Some(ItemDelivery::Ended(error)) => Err(error),
-            Some(ItemDelivery::NoRoom) | None => Err(self.expire(CheckoutStage::Item, Some(wait))),
+            Some(ItemDelivery::NoRoom) | None => Err(self.expire(CheckoutStage::Item, Some(begun))),
         }
     }
 
@@ -226,15 +227,20 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
     ///
     /// While creating items fails, the permits may be held by checkouts that wait for an item in vain. So the wait also ends when a
     /// creation has failed and nothing else will serve the checkout.
-    async fn wait_for_permit(&self, wait: &mut Option<CheckoutWait>) -> Result<Admission, CheckoutError> {
+    async fn wait_for_permit(&self, wait: &mut Option<BegunWait>) -> Result<Admission, CheckoutError> {
         let shared = self.shared;
+        // A checkout that has lost the lease of its permit waits anew, and keeps its deadline.
         let longest = self.longest_wait();
-        let is_bounded = self.deadline.is_some() || longest.is_some();
-        let since = wait.map_or_else(|| is_bounded.then(clock::now), |wait| wait.since);
-        let mut acquiring = pin!(shared.gate.acquire(self.location, self.deadline, longest));
+        let (deadline, max_wait) = match wait {
+            Some(begun) => (clock::to_deadline(begun.deadline), None),
+            None => (self.deadline, (longest != NEVER).then(|| Duration::from_nanos(longest.unsigned_abs()))),
+        };
+        let is_bounded = deadline.is_some() || max_wait.is_some();
+        let since = wait.map_or_else(|| is_bounded.then(clock::now), |begun| begun.wait.since);
+        let mut acquiring = pin!(shared.gate.acquire(self.location, deadline, max_wait));
         let round = {
             let mut state = shared.lock();
-            wait.get_or_insert_with(|| state.begin_wait(since, clock::now));
+            wait.get_or_insert_with(|| self.begin(state.begin_wait(since, clock::now), longest));
             state.arrive(|| since.unwrap_or_else(clock::now))
         };
         let round = match round {
@@ -259,7 +265,7 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         &self,
         item: &mut M::Item,
         sequence: u64,
-        wait: &mut Option<CheckoutWait>,
+        wait: &mut Option<BegunWait>,
     ) -> HealthOutcome {
         let mut check = pin!(self.shared.manager.health(item));
         // Most checks end at their first poll, which needs no timer.
@@ -275,10 +281,10 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         &self,
         check: impl Future<Output = Verdict>,
         sequence: u64,
-        wait: &mut Option<CheckoutWait>,
+        wait: &mut Option<BegunWait>,
     ) -> HealthOutcome {
         let now = clock::now();
-        let deadline = self.deadline_of(*wait.get_or_insert(CheckoutWait::recorded(now)));
+        let deadline = wait.get_or_insert_with(|| self.begin_recorded(now)).deadline;
         let timeout = clock::add(now, self.shared.check_timeout);
         let slow_check = SlowCheck::begin(self.shared);
         match with_deadline(timeout.min(deadline), check).await {
@@ -293,28 +299,27 @@ impl<'p, M: Manager> CheckoutRequest<'p, M> {
         }
     }
 
-    /// Returns the instant at which the wait ends at the latest, or [`NEVER`]. The start is unknown only if no longest wait applies.
-    fn deadline_of(&self, wait: CheckoutWait) -> i64 {
-        let latest = wait.since.map_or(NEVER, |since| clock::add_nanos(since, self.longest_nanos()));
-        latest.min(self.deadline.map_or(NEVER, clock::from_instant))
+    /// Begins a wait that is recorded.
+    fn begin_recorded(&self, now: i64) -> BegunWait {
+        self.begin(CheckoutWait::recorded(now), self.longest_wait())
+    }
+
+    /// Begins a wait of at most this many nanoseconds. Its start is unknown only if no longest wait applies.
+    fn begin(&self, wait: CheckoutWait, longest: i64) -> BegunWait {
+        let latest = wait.since.map_or(NEVER, |since| clock::add_nanos(since, longest));
+        BegunWait { wait, deadline: latest.min(self.deadline.map_or(NEVER, clock::from_instant)) }
     }
 
     /// Returns the longest wait of the request, the pool or the gate in nanoseconds, or [`NEVER`].
-    fn longest_nanos(&self) -> i64 {
+    fn longest_wait(&self) -> i64 {
         let own = self.max_wait.map_or(NEVER, clock::from_duration);
         own.min(self.shared.max_wait).min(self.shared.gate.max_wait_nanos())
     }
 
-    /// Returns the longest wait of the request, the pool or the gate.
-    fn longest_wait(&self) -> Option<Duration> {
-        let longest = self.longest_nanos();
-        (longest != NEVER).then(|| Duration::from_nanos(longest.unsigned_abs()))
-    }
-
     #[cold]
-    fn expire(&self, stage: CheckoutStage, wait: Option<CheckoutWait>) -> CheckoutError {
+    fn expire(&self, stage: CheckoutStage, wait: Option<BegunWait>) -> CheckoutError {
         let shared = self.shared;
-        let since = wait.and_then(|wait| wait.since);
+        let since = wait.and_then(|begun| begun.wait.since);
         let waited = since.map_or(Duration::ZERO, |since| elapsed(since, clock::now()));
         let timeout = shared.lock().expire(stage, waited, shared.gate.item_limit());
         #[cfg(feature = "fleet")]
@@ -364,6 +369,14 @@ impl<M: Manager> fmt::Debug for CheckoutRequest<'_, M> {
             .field("max_wait", &self.max_wait)
             .finish()
     }
+}
+
+/// The wait of a checkout. Its deadline is that of the arrival, also if the gate's longest wait is changed later.
+#[derive(Clone, Copy)]
+struct BegunWait {
+    wait: CheckoutWait,
+    /// The instant at which the wait ends at the latest, or [`NEVER`].
+    deadline: i64,
 }
 
 /// The permit of a checkout that still needs an item.
