@@ -107,7 +107,7 @@ pub enum FailureVerdict {
     /// Creation is tried again after a delay.
     Retry,
     /// The failure will not disappear by itself, such as a rejected password. The pool makes no further attempt before
-    /// [`Pool::retry_now`](super::Pool::retry_now). Checkouts that need a new item fail at once with this error. Items that
-    /// exist are still handed out and taken back.
+    /// [`Pool::retry_now`](super::Pool::retry_now), or before an attempt that is running succeeds. Until then, checkouts that need
+    /// a new item fail at once with this error. Items that exist are still handed out and taken back.
     GiveUp,
 }

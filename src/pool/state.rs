@@ -335,6 +335,13 @@ impl<M: Manager> PoolState<M> {
         effects.events.push(PoolEvent::Discarded { gate: self.rules.gate, reason });
     }
 
+    /// Stores a failure. A permanent one stays, because it is the reason why no attempt is made.
+    fn note_failure(&mut self, error: CreateError, effects: &mut PoolEffects<M>) {
+        if !self.backoff.has_given_up() {
+            self.set_last_error(Some(error), effects);
+        }
+    }
+
     /// Replaces the last failure. The replaced error may be the last reference to an error of the manager, whose drop is user code.
     fn set_last_error(&mut self, error: Option<CreateError>, effects: &mut PoolEffects<M>) {
         effects.errors.extend(mem::replace(&mut self.last_error, error));

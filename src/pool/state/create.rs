@@ -109,8 +109,8 @@ impl<M: Manager> PoolState<M> {
 
         // A permanent failure: no further attempt is made, so no waiter may keep waiting for one.
         if *verdict == FailureVerdict::GiveUp {
-            self.backoff.give_up();
             self.end_all_waits(error.clone(), effects);
+            self.backoff.give_up();
             effects.events.push(PoolEvent::GaveUp { gate: self.rules.gate });
             effects.drained |= self.is_drained();
             return;
@@ -123,7 +123,7 @@ impl<M: Manager> PoolState<M> {
                 (!self.backoff.has_given_up()).then(|| self.backoff.extend(now, jitter))
             }
             CreateAttempt::Normal => {
-                self.set_last_error(Some(error.clone()), effects);
+                self.note_failure(error.clone(), effects);
                 // The wait ends only if the attempts that still run cannot serve every waiter.
                 if self.waiters.len() > self.creating {
                     if let Some((_, waiter)) = self.waiters.pop_first() {

@@ -144,7 +144,7 @@ impl<M: Manager> PoolState<M> {
     /// back, also ends the waits of those in the gate's queue.
     pub(super) fn end_waits_before(&mut self, round: u64, error: CreateError, effects: &mut PoolEffects<M>) {
         if self.existing() == 0 {
-            self.ended_before = round;
+            self.ended_before = self.ended_before.max(round); // a later failure may have ended more waits
             effects.ended_before = Some(round);
         }
         for (ticket, waiter) in std::mem::take(&mut self.waiters) {
@@ -155,14 +155,15 @@ impl<M: Manager> PoolState<M> {
                 self.waiters.insert(ticket, waiter);
             }
         }
-        self.set_last_error(Some(error), effects);
+        self.note_failure(error, effects);
     }
 
-    /// Rejects waiters that must not wait for the end of the backoff, the newest first. Only those are rejected for which an
-    /// attempt could start without the backoff. The others may still be served by an item that comes back.
+    /// Rejects the waiters that must not wait for the end of the backoff, the newest first, if an attempt could start without the backoff.
+    /// The running attempts and the items in review may still serve as many waiters.
     pub(super) fn reject_waiters(&mut self, now: i64, effects: &mut PoolEffects<M>) {
         let Some(rejection) = self.rejection(|| now) else { return };
-        while self.waiters.len() > self.creating && self.live() < self.limit {
+        let provided = self.creating.saturating_add(self.in_review);
+        while self.waiters.len() > provided && self.live() < self.limit {
             let Some((_, waiter)) = self.waiters.pop_last() else { return };
             effects.deliveries.push((waiter.sender, ItemDelivery::Ended(rejection.clone())));
         }
