@@ -179,7 +179,7 @@ impl<M: Manager> PoolShared<M> {
     pub(super) fn add(self: &Arc<Self>, item: M::Item) -> Result<(), AddError<M::Item>> {
         let now = clock::now();
         let record = self.new_record(item, now);
-        self.apply(|state, effects| state.add(record, now, self.gate.item_limit(), effects))
+        self.apply(|state, effects| state.add(record, now, || self.gate.item_limit(), effects))
     }
 
     /// Records an item that exists since this instant. Its lifetime is up to a tenth shorter than the maximum, so that items

@@ -28,8 +28,7 @@ impl<M: Manager> PoolState<M> {
         if self.backoff.until().is_none() {
             self.set_last_error(None, effects);
         }
-        let is_group_within = self.group.as_ref().is_none_or(|share| share.is_within(self.limit));
-        let has_room = !self.is_closed() && self.live() <= self.limit && is_group_within;
+        let has_room = !self.is_closed() && self.is_within_limit();
         if !has_room {
             self.end_attempt(attempt);
             self.release_first_waiters(effects);
