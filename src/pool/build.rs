@@ -62,7 +62,7 @@ impl<M: Manager> PoolBuilder<M> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the pool, and each first item once it has been created.
+    /// Dropping the future closes the pool: items that exist are dropped, and creations are cancelled.
     pub async fn build(mut self) -> Result<Pool<M>, PoolBuildError> {
         let (min_idle, initial) = (self.min_idle, mem::take(&mut self.initial));
         let pool = self.open(initial.len())?;
@@ -152,7 +152,7 @@ impl<M: Manager> PoolBuilder<M> {
             check_timeout: self.check_timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT.min(half_wait)),
             reads_clock: rules.has_time_bounds(),
             max_lifetime: self.max_lifetime,
-            begins_items: self.begins_items,
+            incomplete_by_default: self.incomplete_by_default,
             observers: self.observers,
             runtime,
             maintenance_wake,

@@ -44,8 +44,8 @@ fn join(problems: &[PoolProblem]) -> String {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolProblem {
-    /// Neither a gate nor a maximum was given.
-    #[error("a pool takes its limit from `gate` or from `max` (given: neither): call one of them")]
+    /// Neither a maximum nor a gate nor a group was given.
+    #[error("a pool takes its limit from `max`, `gate` or `group` (given: none of them): call one of them")]
     NoLimit,
     /// Both a gate and a maximum were given.
     #[error(

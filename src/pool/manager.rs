@@ -31,7 +31,7 @@ use std::future::{Future, ready};
 pub trait Manager: Send + Sync + 'static {
     /// The type of the pooled items.
     ///
-    /// An item is dropped on the thread that finds it unfit: the thread that drops a
+    /// An item is dropped on the thread that finds it unfit: for example the thread that drops a
     /// [`PooledItem`](super::PooledItem), calls [`resize`](super::Pool::resize), or runs the pool's maintenance task. The
     /// item counts against the limit until its drop returns, so a slow drop delays that thread and the next waiter. A panic
     /// of the drop is caught.

@@ -233,7 +233,7 @@ impl<M: Manager> fmt::Debug for PooledItem<M> {
 /// Returns the reason for which an item would be discarded if it came back right after its checkout.
 #[inline]
 fn initial_reason<M: Manager>(shared: &PoolShared<M>) -> Option<DiscardReason> {
-    shared.begins_items.then_some(DiscardReason::Incomplete)
+    shared.incomplete_by_default.then_some(DiscardReason::Incomplete)
 }
 
 const HOLDS_ITEM: &str = "the guard holds its item until it is dropped";

@@ -43,7 +43,7 @@ pub(super) struct PoolShared<M: Manager> {
     pub(super) max_wait: i64,
     pub(super) check_timeout: Duration,
     /// Whether each item counts as incomplete from its checkout on.
-    pub(super) begins_items: bool,
+    pub(super) incomplete_by_default: bool,
     pub(super) observers: Vec<Box<dyn PoolObserver>>,
     pub(super) runtime: PoolRuntime,
     /// Wakes the maintenance task. The gate notifies it, too, when its limit is set or it is closed.

@@ -52,7 +52,7 @@ async fn exactly_one_valid_limit_is_required() {
     let neither = problems(Pool::builder(ScriptedManager::new())).await;
     assert_eq!(
         text(&neither),
-        "a pool takes its limit from `gate` or from `max` (given: neither): call one of them"
+        "a pool takes its limit from `max`, `gate` or `group` (given: none of them): call one of them"
     );
     let gate = Gate::new(GateName::new("one"), Limit::MIN);
     let both = problems(ScriptedManager::new().pool(3).gate(gate)).await;

@@ -113,7 +113,7 @@ async fn item_without_a_slot_is_returned() {
     let error = pool.add(manager.item()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pool of gate `pool` cannot take another item: 1 of 1 items are live; raise the limit, or drop the item"
+        "the pool of gate `pool` cannot take another item: the limit of 1 live items is reached; raise the limit, or drop the item"
     );
     assert!(matches!(&error, AddError::Full { limit: 1, .. }));
     let item = error.into_item();
