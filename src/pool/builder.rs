@@ -122,7 +122,7 @@ impl<M: Manager> PoolBuilder<M> {
     /// Puts items that exist already into the pool. They are idle when the pool is built, and count for
     /// [`min_idle`](Self::min_idle).
     ///
-    /// Their lifetime begins when the pool is built. If the limit has no room for one of them, the build fails and drops them.
+    /// Their lifetime begins when the build begins. If the limit has no room for one of them, the build fails and drops them.
     /// [`Pool::add`] adds an item later.
     pub fn initial(mut self, items: impl IntoIterator<Item = M::Item>) -> Self {
         self.initial.extend(items);

@@ -65,7 +65,7 @@ struct ItemWaiter<M: Manager> {
 }
 
 /// The phases of a pool. A pool moves forward only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PoolPhase {
     Open,
     /// The runtime that creates items has shut down. Idle items are still handed out.

@@ -213,7 +213,9 @@ async fn check_timeout_at_the_deadline_ends_the_checkout() {
     let manager = ScriptedManager::new();
     let pool = manager.pool(2).check_timeout(ms(400)).max_wait(ms(400)).build().await.unwrap();
     let mut items = [pool.checkout().await.unwrap(), pool.checkout().await.unwrap()];
-    items.iter_mut().for_each(|item| item.health = Check::Hang);
+    for item in &mut items {
+        item.health = Check::Hang;
+    }
     drop(items);
     let error = pool.checkout().await.unwrap_err();
     let CheckoutError::DeadlineExceeded(timeout) = &error else { panic!("{error:?}") };
