@@ -155,7 +155,7 @@ impl<M: Manager> PooledItem<M> {
         self
     }
 
-    /// Returns the limit on the sequence of items that had been idle for longer when this one was checked out.
+    /// Returns the sequence of the item. Items that had been idle for longer when it was checked out have a lower one.
     #[inline]
     pub(super) const fn sequence(&self) -> u64 {
         self.sequence
