@@ -491,6 +491,34 @@ fn a_fair_share_brings_no_early_exchange() {
     assert_eq!(wait_after(12, 12), wait_after(10, 10), "no more are to come");
 }
 
+/// Permits that the last answer has granted can be returned, too: the report before it did not contain them.
+#[test]
+fn granted_permits_are_returned_soon() {
+    let mut lease = leased();
+    lease.lower_cap(4);
+    assert_eq!(lease.next_exchange(4, 4), Some(Duration::from_millis(100_100)));
+}
+
+/// The first exchange after a failure follows soon, however many renewals there were before.
+#[test]
+fn a_failed_renewal_is_repeated_soon() {
+    let mut lease = leased();
+    for renewal in 1..=20 {
+        let now = Duration::from_secs(100 + 3 * renewal);
+        let seq = lease.begin(now, 10, 10).seq;
+        lease.finish(seq, &grant(10, 10));
+        let mut failing = lease.clone();
+        let now = now + Duration::from_secs(3);
+        let seq = failing.begin(now, 10, 10).seq;
+        failing.fail(seq);
+        assert_eq!(
+            failing.next_exchange(10, 10),
+            Some(now + Duration::from_millis(200)),
+            "{renewal} renewals"
+        );
+    }
+}
+
 /// Permits that can be returned are reported without waiting for the next renewal.
 #[test]
 fn returned_permits_are_reported_soon() {
