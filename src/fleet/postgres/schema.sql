@@ -129,10 +129,16 @@ AS $$
 $$;
 
 -- Locks the row of a gate, and returns it. Creates the row if it does not exist.
+--
+-- The transaction must be on disk before the client has its answer: after the crash of one process of the server, the last commits could
+-- be missing, and the start time of the server is the same, so no epoch would begin.
 CREATE OR REPLACE FUNCTION concurrency_governor.lock_gate(gate_name text) RETURNS concurrency_governor.gate LANGUAGE plpgsql AS $$
 DECLARE
   g concurrency_governor.gate;
 BEGIN
+  IF current_setting('synchronous_commit') = 'off' THEN
+    PERFORM set_config('synchronous_commit', 'local', true);
+  END IF;
   SELECT * INTO g FROM concurrency_governor.gate WHERE name = gate_name FOR UPDATE;
   IF NOT FOUND THEN
     INSERT INTO concurrency_governor.gate (name) VALUES (gate_name) ON CONFLICT DO NOTHING;
