@@ -24,7 +24,7 @@ use crate::fleet::step::{Ask, Grant};
 
 /// Starts the thread. It ends after the last handle and permit of the gate.
 #[cfg(not(fleet_turmoil))]
-pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
+pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: &dyn Ledger) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let thread = thread::Builder::new().name("lease".to_owned());
     let ledger = ledger.with_own_connection();
@@ -35,8 +35,9 @@ pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) ->
 /// Starts a task of the simulated host, because a thread would leave the simulation.
 #[cfg(fleet_turmoil)]
 #[expect(clippy::unnecessary_wraps, reason = "the thread can fail to start")]
-pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
-    tokio::spawn(async move { renew(&core, &*ledger.with_own_connection()).await });
+pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: &dyn Ledger) -> io::Result<()> {
+    let ledger = ledger.with_own_connection();
+    tokio::spawn(async move { renew(&core, &*ledger).await });
     Ok(())
 }
 

@@ -158,14 +158,14 @@ mod tests {
         for round in 0..20_000 {
             let range = 1 << random(12);
             let wants: Vec<u32> =
-                (0..1 + random(12)).map(|_| u32::try_from(random(range + 1)).unwrap()).collect();
+                (0..=random(12)).map(|_| u32::try_from(random(range + 1)).unwrap()).collect();
             let limit = u32::try_from(1 + random(12 * range)).unwrap();
             let needed = |level: u64| wants.iter().map(|wants| u64::from(*wants).min(level)).sum::<u64>();
             let exact =
                 (0..=u64::from(limit) + 1).rev().find(|level| needed(*level) <= limit.into()).unwrap();
             match histogram(&wants).level(limit) {
                 WaterLevel::Enough => {
-                    assert!(needed(u64::MAX) <= limit.into(), "{round}: {wants:?} of {limit}")
+                    assert!(needed(u64::MAX) <= limit.into(), "{round}: {wants:?} of {limit}");
                 }
                 WaterLevel::At { level, spare } => {
                     assert!(needed(u64::MAX) > limit.into(), "{round}: {wants:?} of {limit}");
