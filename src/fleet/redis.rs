@@ -105,8 +105,8 @@ impl RedisLedger {
     }
 
     /// Requires that this number of replicas acknowledges each exchange and each new limit within `timeout`, which is at most 800 ms: a
-    /// longer one is lowered. Otherwise the call fails with [`LedgerError::NotReplicated`]. Without this requirement, a promoted replica may lack the last exchanges. It begins an epoch in
-    /// any case, because its `run_id` differs.
+    /// longer one is lowered. Otherwise the call fails with [`LedgerError::NotReplicated`]. Without this requirement, a promoted replica
+    /// may lack the last exchanges. It begins an epoch in any case, because its `run_id` differs.
     #[must_use]
     pub fn acknowledged_by(mut self, replicas: u32, timeout: Duration) -> Self {
         (self.replicas, self.replica_timeout) = (replicas.into(), timeout.min(MOST_REPLICA_TIMEOUT));

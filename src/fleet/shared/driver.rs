@@ -41,8 +41,8 @@ pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: &dyn Ledger) -> io:
     Ok(())
 }
 
-/// Makes exchanges with the ledger until the gate ends. Wakers and ledgers can be code of the program. The thread must survive their panics,
-/// because the lease is not renewed without it.
+/// Makes exchanges with the ledger until the gate ends. Wakers and ledgers can be code of the program. The thread must survive their
+/// panics, because the lease is not renewed without it.
 async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
     loop {
         let round_began = Instant::now();

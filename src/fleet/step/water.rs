@@ -47,7 +47,7 @@ impl WantsHistogram {
         let mut holders = self.cells.values().fold(0_u64, |sum, cell| sum.saturating_add(cell.holders));
         for (&most, cell) in &self.cells {
             // Each holder of a later cell wants more than `most`. If the rest covers that and the wants of this cell, the level is at least
-            // `most`. Otherwise the level is below `most`, and the holders of this cell and of the later ones get an equal part of the rest.
+            // `most`. Otherwise it is below `most`, and the holders of this cell and of the later ones get an equal part of the rest.
             let others = holders.saturating_sub(cell.holders);
             if cell.sum.saturating_add(u64::from(most).saturating_mul(others)) > rest {
                 let level = rest.checked_div(holders).unwrap_or(0);
