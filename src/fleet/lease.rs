@@ -28,7 +28,7 @@ pub struct Lease {
     seq: u64,
     sent: Duration,
     is_in_flight: bool,
-    /// What the last exchange reported.
+    /// The permits that the ledger counts as granted since the last exchange: what it reported, or the cap of its answer.
     reported: u32,
     wanted: u32,
     /// The time to the next exchange while more permits are wanted than the cap, or the ledger does not answer.
@@ -175,12 +175,15 @@ impl Lease {
         self.failures = 0;
         // A lower cap takes effect now, before the next exchange reports it. Until that report, the ledger counts the permits as granted.
         let cap = grant.cap.min(grant.target);
-        // The interval grows after an exchange that does not raise the cap. It also grows once the holder has its fair share, because
-        // more is granted only after other holders want less. Otherwise, when a ledger has learnt, all holders of a fleet would make
-        // several exchanges in the same seconds.
+        // The interval grows after an exchange that leaves the holder short and does not raise the cap. It also grows once the holder has
+        // its fair share, because more is granted only after other holders want less. Otherwise, when a ledger has learnt, all holders of
+        // a fleet would make several exchanges in the same seconds. A holder that has what it wants does not use the interval, so the
+        // first exchange after a failure must follow soon.
         let grows_further = cap > self.cap && cap < grant.target;
-        self.pace = if grows_further { Self::SHORTEST_PACE } else { self.slower_pace() };
+        let is_short = self.wanted > cap;
+        self.pace = if is_short && !grows_further { self.slower_pace() } else { Self::SHORTEST_PACE };
         self.cap = cap;
+        self.reported = self.reported.max(grant.cap);
         self.fence = grant.fence;
         self.limit = grant.limit;
         self.deadline = self.sent.saturating_add(self.terms.ttl()).saturating_sub(self.margin());
@@ -205,7 +208,8 @@ impl Lease {
     /// - If permits can be returned, or the demand is above the cap and has risen, the interval is
     ///   [`SHORTEST_PACE`](Self::SHORTEST_PACE), or a third of the `ttl` if that is shorter.
     /// - Otherwise, if the demand is above the cap or the last exchange has failed, the interval starts at the same value. It doubles after
-    ///   each exchange that fails, that does not raise the cap, or that grants the whole fair share.
+    ///   each exchange that fails, that does not raise the cap, or that grants the whole fair share. It starts again once the cap covers
+    ///   the demand.
     #[must_use]
     pub fn next_exchange(&self, in_use: u32, wants: u32) -> Option<Duration> {
         if self.is_in_flight {

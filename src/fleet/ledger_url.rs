@@ -114,20 +114,14 @@ impl EngineUrl {
         if engine == EngineKind::Redis && scheme_has_tls && address.contains('#') {
             return Err(InvalidLedgerUrl::Fragment);
         }
-        // The client of PostgreSQL reads the user and password up to the first `@`, whatever characters they have.
-        let credentials = match engine {
-            EngineKind::Redis => 0,
-            EngineKind::Postgres => address.find('@').unwrap_or(0),
-        };
-        let start = address.get(credentials..).and_then(|rest| rest.find('?'));
-        let start = start.map(|start| start.saturating_add(credentials));
-        let (address, query) =
-            start.and_then(|start| address.split_at_checked(start)).unwrap_or((address, ""));
+        let (address, query) = address.split_once('?').unwrap_or((address, ""));
 
         let (mut parameters, mut others) = (TlsParameters::default(), Vec::new());
-        for parameter in query.trim_start_matches('?').split('&').filter(|parameter| !parameter.is_empty()) {
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             match parameter.split_once('=') {
                 Some(("sslmode", given)) if engine == EngineKind::Postgres => parameters.mode = Some(given),
+                // The client would ignore it, and a connection without TLS could be the result.
+                Some(("sslmode", _)) => return Err(InvalidLedgerUrl::RedisSslMode),
                 Some(("sslrootcert", given)) => parameters.root_file = Some(percent_decode(given)),
                 Some(("sslcert", given)) => parameters.certificate_file = Some(percent_decode(given)),
                 Some(("sslkey", given)) => parameters.key_file = Some(percent_decode(given)),
@@ -153,7 +147,9 @@ impl EngineUrl {
             (address.to_owned(), None)
         };
         let separator = if others.is_empty() { "" } else { "?" };
-        let rest = format!("{scheme}://{address}{separator}{}", others.join("&"));
+        // The client of PostgreSQL reads the user and password up to the first `@`, also if it is in a parameter.
+        let others = others.join("&").replace('@', "%40");
+        let rest = format!("{scheme}://{address}{separator}{others}");
         Ok(Self { engine, rest, tls, sentinels })
     }
 }
@@ -276,6 +272,9 @@ pub enum InvalidLedgerUrl {
         "has an `sslmode` that is not supported (allowed: disable, require, verify-full; the last two check the same)"
     )]
     SslMode,
+    /// The URL of a Redis has the parameter `sslmode`.
+    #[error("has `sslmode`, which Redis does not have (allowed: rediss:// for TLS, redis:// for none)")]
+    RedisSslMode,
     /// The URL names a certificate or a key, but does not ask for TLS.
     #[error(
         "has `{parameter}`, and does not ask for TLS (allowed: with rediss://, or with sslmode=require or verify-full)"
@@ -369,8 +368,13 @@ mod tests {
                 "postgres://h/db",
                 "ca, c with k",
             ),
-            // This question mark belongs to the password.
-            ("postgres://me:a?sslmode=x@h/db?sslmode=require", "postgres://me:a?sslmode=x@h/db", "host"),
+            // The client of PostgreSQL would take a plain `@` in a parameter for the end of the password.
+            (
+                "postgres://h/db?sslmode=verify-full&sslcert=/me@prod.pem&sslkey=k&options=a@b",
+                "postgres://h/db?options=a%40b",
+                "host, /me@prod.pem with k",
+            ),
+            ("postgres://me:a%3Fb@h/db?sslmode=require", "postgres://me:a%3Fb@h/db", "host"),
         ] {
             assert_eq!(split(given).unwrap(), (rest.to_owned(), tls.to_owned()), "{given}");
         }
@@ -407,6 +411,9 @@ mod tests {
             ("postgres://h/db?sslmode=prefer", InvalidLedgerUrl::SslMode),
             ("postgres://h/db?sslmode=verify-ca", InvalidLedgerUrl::SslMode),
             ("postgres://h/db?sslmode=", InvalidLedgerUrl::SslMode),
+            ("postgres://me:a?sslmode=x@h/db?sslmode=require", InvalidLedgerUrl::SslMode),
+            ("redis://h/?sslmode=require", InvalidLedgerUrl::RedisSslMode),
+            ("rediss://h/?sslmode=disable", InvalidLedgerUrl::RedisSslMode),
             (
                 "postgres://h/db?sslrootcert=ca.pem",
                 InvalidLedgerUrl::FileWithoutTls { parameter: "sslrootcert" },

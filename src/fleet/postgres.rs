@@ -84,7 +84,7 @@ impl PostgresLedger {
     ///
     /// # Errors
     ///
-    /// [`LedgerError`] if the server cannot be reached, rejects the user, is a read-only standby, or has no tables.
+    /// [`LedgerError`] if the server cannot be reached, rejects the user, is a read-only standby, or lacks tables or functions.
     ///
     /// # Cancel safety
     ///
@@ -92,10 +92,15 @@ impl PostgresLedger {
     pub async fn check(&self) -> Result<(), LedgerError> {
         let query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', \
             to_regclass('concurrency_governor.gate') IS NOT NULL, \
-            current_setting('server_version_num')::bigint";
+            current_setting('server_version_num')::bigint, \
+            to_regprocedure('concurrency_governor.exchange(text, text, bigint, bigint, bigint, bigint, boolean, bigint, bigint, bigint, \
+                bigint, bigint)') IS NOT NULL \
+            AND to_regprocedure('concurrency_governor.set_limit_at(text, bigint, text, bigint)') IS NOT NULL \
+            AND to_regprocedure('concurrency_governor.now_ms()') IS NOT NULL";
         let row = self.query_one(query, &[]).await?;
         let (is_read_only, has_tables, version): (bool, bool, i64) =
             (read(&row, 0)?, read(&row, 1)?, read(&row, 2)?);
+        let has_functions: bool = read(&row, 3)?;
         if is_read_only {
             return Err(unsuitable("it is read-only; connect to the primary".into()));
         }
@@ -104,6 +109,10 @@ impl PostgresLedger {
         }
         if !has_tables {
             return Err(unsuitable("its tables are missing; call `PostgresLedger::install`".into()));
+        }
+        if !has_functions {
+            let problem = "it lacks functions of this version; call `PostgresLedger::install`";
+            return Err(unsuitable(problem.into()));
         }
         Ok(())
     }

@@ -104,12 +104,12 @@ impl RedisLedger {
         Ok(self)
     }
 
-    /// Requires that this number of replicas acknowledges each exchange and each new limit within `timeout`. Otherwise the call fails with
-    /// [`LedgerError::NotReplicated`]. Without this requirement, a promoted replica may lack the last exchanges. It begins an epoch in
-    /// any case, because its `run_id` differs.
+    /// Requires that this number of replicas acknowledges each exchange and each new limit within `timeout`, which is at most 800 ms: a
+    /// longer one is lowered. Otherwise the call fails with [`LedgerError::NotReplicated`]. Without this requirement, a promoted replica
+    /// may lack the last exchanges. It begins an epoch in any case, because its `run_id` differs.
     #[must_use]
     pub fn acknowledged_by(mut self, replicas: u32, timeout: Duration) -> Self {
-        (self.replicas, self.replica_timeout) = (replicas.into(), timeout);
+        (self.replicas, self.replica_timeout) = (replicas.into(), timeout.min(MOST_REPLICA_TIMEOUT));
         self
     }
 
@@ -133,11 +133,17 @@ impl RedisLedger {
             return Err(unsuitable(format!("its role is {role:?}; connect to the primary")));
         }
         let script = Script::new(&format!("{CLOCK}return {{ now, run }}"));
-        if let Err(error) = self.invoke::<(u64, String)>(&script.prepare_invoke()).await {
-            return Err(unsuitable(format!(
-                "a script cannot read its clock and its run; allow TIME and INFO in scripts ({error:?})"
-            )));
-        }
+        let mut connection = self.connect().await?;
+        let answer: Result<(u64, String), _> = script.prepare_invoke().invoke_async(&mut connection).await;
+        match answer {
+            // A server that is busy, loads its data or does not answer has other codes, or none.
+            Err(error) if matches!(error.code(), Some("ERR" | "NOPERM")) => {
+                return Err(unsuitable(format!(
+                    "a script cannot read its clock and its run; allow TIME and INFO in scripts ({error})"
+                )));
+            }
+            answer => self.finish(answer).await?,
+        };
         let memory: String = self.query(redis::cmd("INFO").arg("memory")).await?;
         let value = |name: &str| {
             let line = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -188,6 +194,8 @@ impl RedisLedger {
             let millis = u64::try_from(self.replica_timeout.as_millis()).unwrap_or(u64::MAX).max(1);
             let acknowledged: u64 = self.query(command.arg(self.replicas).arg(millis)).await?;
             if acknowledged < self.replicas {
+                // The replicas may follow another primary by now.
+                *self.connection.lock().await = None;
                 return Err(LedgerError::NotReplicated { acknowledged, required: self.replicas });
             }
         }
@@ -290,6 +298,9 @@ impl Ledger for RedisLedger {
         })
     }
 }
+
+/// Below the time after which a call to the server fails.
+const MOST_REPLICA_TIMEOUT: Duration = Duration::from_millis(800);
 
 const CLOCK: &str = include_str!("redis/clock.lua");
 const EXCHANGE: &str = include_str!("redis/exchange.lua");

@@ -146,7 +146,7 @@ impl Share {
         let terms = LeaseTerms::new(self.ttl, self.max_hold)?;
         check_name("gate", &self.name)?;
         let gate = SharedGate::new(SharedCore::new(gate, self.name, terms, limit, self.unreachable, changes));
-        start(Arc::clone(gate.core()), self.ledger).map_err(ShareError::Thread)?;
+        start(Arc::clone(gate.core()), &*self.ledger).map_err(ShareError::Thread)?;
         Ok(gate)
     }
 }

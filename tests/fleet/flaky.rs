@@ -25,6 +25,8 @@ pub(crate) enum Failing {
     No,
     /// It does not answer.
     Hangs,
+    /// Its exchanges panic.
+    Panics,
 }
 
 impl FlakyLedger {
@@ -40,8 +42,10 @@ impl FlakyLedger {
     /// Returns whether it fails, or hangs.
     async fn is_failing(&self) -> bool {
         let failing = *self.failing.lock().unwrap();
-        if failing == Failing::Hangs {
-            pending::<()>().await;
+        match failing {
+            Failing::Hangs => pending().await,
+            Failing::Panics => panic!("the test lets it panic"),
+            Failing::Yes | Failing::No => {}
         }
         failing == Failing::Yes
     }

@@ -71,6 +71,20 @@ async fn the_local_limit_caps_the_block() {
     assert_eq!(io.acquire_many(2).await.unwrap().weight(), 2);
 }
 
+/// Permits above a lower local limit are reported as they are released, and not only at the next renewal.
+#[tokio::test]
+async fn permits_above_the_local_limit_are_returned_early() {
+    let ledger = FlakyLedger::default();
+    let (governor, io, cpu) = governor(&IO, share(&ledger, 20).ttl(Duration::from_secs(86_400))).await;
+    let mut permits = io.acquire_many(8).await.unwrap();
+    let exchanges = io.status().exchanges;
+    cpu.set(Reading::whole(1));
+    governor.refresh().await.unwrap();
+    drop(permits.split(5));
+    let is_reported = wait_until(|| io.status().exchanges > exchanges);
+    timeout(Duration::from_secs(60), is_reported).await.unwrap();
+}
+
 /// An operator's setting replaces the local limit, and its removal restores it.
 #[tokio::test]
 async fn settings_replace_the_local_limit() {

@@ -7,7 +7,7 @@ use concurrency_governor::gate::AcquireError;
 use concurrency_governor::plan::LeaseState;
 use concurrency_governor::{GateName, Limit};
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::flaky::{Failing, FlakyLedger};
 
@@ -91,6 +91,29 @@ async fn a_ledger_that_does_not_answer_has_not_confirmed() {
     ledger.fails(Failing::No);
     assert_eq!(gate.leave(later()).await, BlockReturn::Confirmed);
     assert_eq!(granted(&ledger).await, 0);
+}
+
+/// If the return of the block has failed, the last handle that is dropped repeats it.
+#[tokio::test]
+async fn the_last_handle_repeats_a_failed_return() {
+    let ledger = FlakyLedger::default();
+    let gate = open(&ledger);
+    drop(gate.acquire().await.unwrap());
+    ledger.fails(Failing::Yes);
+    let (failed, outcome) = (gate.status().failed_exchanges, gate.leave(later()));
+    assert!(outcome.now_or_never().is_none());
+    // Often enough, so that the next attempt is not due when the handle is dropped.
+    while gate.status().failed_exchanges < failed + 3 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    ledger.fails(Failing::No);
+    drop(gate);
+    let is_returned = async {
+        while granted(&ledger).await > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), is_returned).await.unwrap();
 }
 
 /// A future that is dropped leaves the gate closed, and the block is returned.

@@ -1,5 +1,5 @@
-//! The exchange again, computed from the entries alone: every sum is added up anew, the level is found by bisection, and each order
-//! is sorted when it is needed. It shares no code with the library.
+//! The exchange again, computed from the entries alone: every sum is added up anew, and each order is sorted when it is needed. It shares
+//! no code with the library.
 
 use concurrency_governor::Limit;
 use concurrency_governor::fleet::{Ask, Claim, LimitVersion};
@@ -157,19 +157,24 @@ impl LedgerOracle {
         short.min().map(|(_, at)| at)
     }
 
-    /// Finds the highest level whose shares fit the limit, by bisection. `None` if all wants fit.
+    /// Returns the level, and the permits that are left over. `None` if all wants fit. The level is an equal part of what the lower cells
+    /// leave, for the lowest cell whose holders cannot all have their wants.
     fn level(&self, limit: u64) -> (Option<u64>, u64) {
-        let needed =
-            |level: u64| -> u64 { self.holders.iter().map(|holder| rounded(holder.wants).min(level)).sum() };
-        if needed(u64::from(u32::MAX)) <= limit {
-            return (None, 0);
+        let mut cells: Vec<u64> = self.holders.iter().map(|holder| most_in_cell(holder.wants)).collect();
+        cells.sort_unstable();
+        for cell in cells.into_iter().filter(|cell| *cell > 0) {
+            let needed: u64 = self.holders.iter().map(|holder| holder.wants.min(cell)).sum();
+            if needed > limit {
+                let (lower, others): (Vec<u64>, Vec<u64>) = self
+                    .holders
+                    .iter()
+                    .map(|holder| holder.wants)
+                    .partition(|wants| most_in_cell(*wants) < cell);
+                let (rest, others) = (limit - lower.iter().sum::<u64>(), others.len() as u64);
+                return (Some(rest / others), rest % others);
+            }
         }
-        let (mut fits, mut too_high) = (0, limit + 1);
-        while too_high - fits > 1 {
-            let middle = fits.midpoint(too_high);
-            if needed(middle) <= limit { fits = middle } else { too_high = middle }
-        }
-        (Some(fits), limit - needed(fits))
+        (None, 0)
     }
 }
 
@@ -180,14 +185,14 @@ impl OracleHolder {
 }
 
 fn share(wants: u64, level: Option<u64>, spare: u64) -> u64 {
-    level.map_or(wants, |level| rounded(wants).min(level + spare.min(1)))
+    level.map_or(wants, |level| wants.min(level + spare.min(1)))
 }
 
-/// Rounds down to a multiple of the highest power of two that is at most a sixteenth of the number.
-fn rounded(wants: u64) -> u64 {
-    let mut unit = 1;
-    while wants / unit >= 32 {
-        unit *= 2;
+/// Returns the largest wants in a cell: a cell is as wide as the highest power of two that is at most a sixteenth of the wants in it.
+fn most_in_cell(wants: u64) -> u64 {
+    let mut width = 1;
+    while wants / width >= 32 {
+        width *= 2;
     }
-    wants - wants % unit
+    wants - wants % width + width - 1
 }

@@ -261,14 +261,49 @@ fn shares_are_max_min_fair() {
     assert_eq!(targets, [10, 4, 10]);
 }
 
-/// Rule 5: wants above 32 count in steps of a sixteenth once there is not enough for all, and exactly otherwise.
+/// Rule 5: wants above 32 are not rounded, also if the limit does not cover all of them.
 #[test]
-fn large_wants_are_rounded_only_if_permits_are_scarce() {
+fn large_wants_are_exact() {
     let mut bench = Bench::new();
     bench.state.set_limit(Limit::new(100), "test", bench.server());
     assert_eq!(bench.exchange("a", says(0, 47)).cap, 47);
-    assert_eq!(bench.exchange("b", says(0, 80)).target, 54);
-    assert_eq!(bench.exchange("a", says(47, 47)).target, 46);
+    assert_eq!(bench.exchange("b", says(0, 80)).target, 53);
+    assert_eq!(bench.exchange("a", says(47, 47)).target, 47);
+}
+
+/// Rule 5, P80: holders with the same wants get the same share, and the limit is used, also if it covers the wants only nearly. All wants
+/// of a scenario count in one cell of the histogram.
+#[test]
+fn equal_large_wants_get_equal_shares() {
+    for (holders, wants, limit) in [(22_u32, 67, 1408), (3, 67, 192), (3, 67, 198), (5, 1000, 4995)] {
+        let mut bench = Bench::new();
+        bench.state.set_limit(Limit::new(limit), "test", bench.server());
+        let mut caps = vec![0; holders as usize];
+        for _ in 0..10 {
+            bench.now_ms += SECOND;
+            for (holder, cap) in caps.iter_mut().enumerate() {
+                let grant = bench.exchange(&format!("h{holder}"), says(*cap, wants));
+                *cap = grant.cap.min(grant.target);
+            }
+        }
+        let share = limit / holders;
+        assert_eq!(caps.iter().sum::<u32>(), limit, "{holders} times {wants}: {caps:?}");
+        assert!(
+            caps.iter().all(|cap| (share..=share + 1).contains(cap)),
+            "{holders} times {wants}: {caps:?}"
+        );
+    }
+}
+
+/// Rule 5: a holder that wants little costs another one no more than that.
+#[test]
+fn small_wants_leave_the_rest() {
+    let mut bench = Bench::new();
+    bench.state.set_limit(Limit::new(1000), "test", bench.server());
+    bench.exchange("idle", says(0, 1));
+    let grant = bench.exchange("busy", says(0, 1000));
+    assert_eq!((grant.cap, grant.target), (999, 999));
+    assert_eq!(bench.exchange("idle", says(1, 1)).target, 1);
 }
 
 /// Rule 5: permits go to the holder that has been short for longest, not to the one that asks most often.
@@ -490,6 +525,34 @@ fn a_fair_share_brings_no_early_exchange() {
     };
     assert_eq!(wait_after(12, 15), 100, "3 more are to come");
     assert_eq!(wait_after(12, 12), wait_after(10, 10), "no more are to come");
+}
+
+/// Permits that the last answer has granted can be returned, too: the report before it did not contain them.
+#[test]
+fn granted_permits_are_returned_soon() {
+    let mut lease = leased();
+    lease.lower_cap(4);
+    assert_eq!(lease.next_exchange(4, 4), Some(Duration::from_millis(100_100)));
+}
+
+/// The first exchange after a failure follows soon, however many renewals there were before.
+#[test]
+fn a_failed_renewal_is_repeated_soon() {
+    let mut lease = leased();
+    for renewal in 1..=20 {
+        let now = Duration::from_secs(100 + 3 * renewal);
+        let seq = lease.begin(now, 10, 10).seq;
+        lease.finish(seq, &grant(10, 10));
+        let mut failing = lease.clone();
+        let now = now + Duration::from_secs(3);
+        let seq = failing.begin(now, 10, 10).seq;
+        failing.fail(seq);
+        assert_eq!(
+            failing.next_exchange(10, 10),
+            Some(now + Duration::from_millis(200)),
+            "{renewal} renewals"
+        );
+    }
 }
 
 /// Permits that can be returned are reported without waiting for the next renewal.

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -16,12 +16,14 @@ use concurrency_governor::plan::LeaseState;
 use concurrency_governor::{Formula, GateName, GateSpec, Governor, Keys, Limit};
 use futures_util::FutureExt;
 use tokio::task::coop::poll_proceed;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::flaky::{Failing, FlakyLedger};
+use crate::waiting::wait_until;
 
 const IO: GateName = GateName::new("io");
 const TTL: Duration = Duration::from_millis(300);
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 fn open(ledger: &(impl Ledger + Clone + 'static), limit: u32) -> SharedGate {
     let share = Share::of(ledger.clone(), "prod/io").limit(Limit::new(limit)).ttl(TTL);
@@ -87,6 +89,68 @@ async fn a_lost_ledger_pauses_the_gate() {
     second.check().unwrap();
     assert!(second.fence() > permit.fence());
     permit.check().unwrap_err();
+}
+
+/// The end of a lease is noted at its deadline, also while an exchange is in flight. An answer after the deadline does not hide it.
+#[tokio::test]
+async fn a_lease_ends_during_an_exchange() {
+    let ledger = FlakyLedger::default();
+    let gate = open(&ledger, 4);
+    let permit = gate.acquire().await.unwrap();
+    ledger.fails(Failing::Hangs);
+    permit.lost().await;
+    assert_eq!(gate.status().failed_exchanges, 0, "the exchange fails after 2 s");
+    permit.check().unwrap_err();
+}
+
+/// An exchange that panics has failed, and another one follows.
+#[tokio::test]
+async fn an_exchange_that_panics_has_failed() {
+    let ledger = FlakyLedger::default();
+    ledger.fails(Failing::Panics);
+    let gate = open(&ledger, 4);
+    timeout(A_MINUTE, wait_until(|| gate.status().failures > 1)).await.unwrap();
+    let error = gate.request().max_wait(Duration::from_millis(1)).acquire().await.unwrap_err();
+    assert!(error.to_string().contains("the test lets it panic"), "{error}");
+    ledger.fails(Failing::No);
+    timeout(A_MINUTE, gate.acquire()).await.unwrap().unwrap();
+}
+
+/// Wakers are foreign code. One that panics does not end the thread of the lease, neither that of a request nor that of a task that waits
+/// for the end of the lease.
+#[tokio::test]
+async fn a_waker_that_panics_does_not_end_the_lease() {
+    #[derive(Default)]
+    struct PanickingWaker(AtomicU32);
+    impl Wake for PanickingWaker {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            panic!("the test lets the waker panic");
+        }
+    }
+
+    let panicking = Arc::new(PanickingWaker::default());
+    let wait_for_panic = async |number| {
+        timeout(A_MINUTE, wait_until(|| panicking.0.load(Ordering::SeqCst) == number)).await.unwrap();
+    };
+    let waker = Waker::from(Arc::clone(&panicking));
+    let mut context = Context::from_waker(&waker);
+    let ledger = FlakyLedger::default();
+    ledger.fails(Failing::Yes);
+    let gate = open(&ledger, 4);
+    let mut waiting = Box::pin(gate.acquire());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    ledger.fails(Failing::No);
+    wait_for_panic(1).await;
+    drop(waiting);
+
+    let permit = timeout(A_MINUTE, gate.acquire()).await.unwrap().unwrap();
+    let mut lost = Box::pin(permit.lost());
+    assert!(lost.as_mut().poll(&mut context).is_pending());
+    ledger.fails(Failing::Yes);
+    wait_for_panic(2).await;
+    ledger.fails(Failing::No);
+    timeout(A_MINUTE, gate.acquire()).await.unwrap().unwrap();
 }
 
 /// A task that acquires leased permits in a loop yields to its runtime, and so does one whose requests are rejected.

@@ -7,7 +7,7 @@ use concurrency_governor::fleet::{
 };
 use concurrency_governor::gate::{AcquireError, TryAcquireError};
 use concurrency_governor::plan::LeaseState;
-use concurrency_governor::{Formula, GateName, GateSpec, Governor, Limit};
+use concurrency_governor::{Formula, GateName, GateSpec, Governor, Limit, OverrideLayer, Overrides};
 
 use crate::flaky::{Failing, FlakyLedger};
 use crate::waiting::wait_until;
@@ -104,6 +104,21 @@ async fn the_status_shows_at_most_the_local_limit() {
     ledger.fails(Failing::Yes);
     wait_until(|| gate.status().state == LeaseState::Unreachable).await;
     assert_eq!(gate.status().without_lease, 1);
+}
+
+/// Reserved: if the local limit was below the reserve and then rises, the whole reserve can be acquired, also during an exchange.
+#[tokio::test]
+async fn a_higher_local_limit_admits_the_whole_reserve() {
+    const SPEC: GateSpec = GateSpec::new("io", Formula::fixed(5));
+    let ledger = FlakyLedger::default();
+    ledger.fails(Failing::Hangs);
+    let lower = Overrides::new().then(OverrideLayer::new("admin").set(SPEC, 1));
+    let builder = Governor::builder().gate(SPEC).share(SPEC, share(&ledger, 10).unreachable(TWO_OF_EACH));
+    let governor = builder.overrides(lower).build().await.unwrap();
+    let gate = governor.shared(SPEC).unwrap();
+    assert_eq!(acquire_all(&gate).len(), 1);
+    governor.set_overrides(Overrides::new()).unwrap();
+    assert_eq!(acquire_all(&gate).len(), 2);
 }
 
 /// Local: once an exchange has failed, the process admits up to its local limit, and says so. When the ledger answers again, the process

@@ -27,8 +27,10 @@ CREATE TABLE IF NOT EXISTS concurrency_governor.gate (
   queued bigint NOT NULL DEFAULT 0,
   level bigint NOT NULL DEFAULT -2, -- -1: the limit covers all wants; -2: must be computed
   spare bigint NOT NULL DEFAULT 0,
-  cells bigint[] NOT NULL DEFAULT '{}', -- the histogram of the wants: ascending wants, and the holders of each
+  -- The histogram of the wants, in ascending order: the largest wants in each cell, its holders, and the sum of their wants.
+  cells bigint[] NOT NULL DEFAULT '{}',
   counts bigint[] NOT NULL DEFAULT '{}',
+  sums bigint[] NOT NULL DEFAULT '{}',
   -- Lower bounds, from which the indexes are searched. Without them a search would pass the dead entries of all earlier exchanges.
   oldest bigint NOT NULL DEFAULT 0,
   oldest_expiry bigint NOT NULL DEFAULT 0,
@@ -52,42 +54,45 @@ CREATE TABLE IF NOT EXISTS concurrency_governor.holder (
 CREATE INDEX IF NOT EXISTS holder_position ON concurrency_governor.holder (gate, position);
 CREATE INDEX IF NOT EXISTS holder_ticket ON concurrency_governor.holder (gate, ticket) WHERE ticket > 0;
 
--- Rounds wants down to 5 significant bits.
-CREATE OR REPLACE FUNCTION concurrency_governor.round_wants(wants bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+-- Returns the largest wants in the cell of these wants.
+CREATE OR REPLACE FUNCTION concurrency_governor.most_in_cell(wants bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
   unit bigint := 1;
 BEGIN
   WHILE wants >= 32 * unit LOOP
     unit := unit * 2;
   END LOOP;
-  RETURN wants - wants % unit;
+  RETURN wants - wants % unit + unit - 1;
 END $$;
 
 -- Replaces the wants of one holder in the histogram.
 CREATE OR REPLACE FUNCTION concurrency_governor.replace_wants(INOUT g concurrency_governor.gate, old bigint, new bigint) LANGUAGE plpgsql
 AS $$
 DECLARE
+  wants bigint;
   cell bigint;
   change bigint;
   i integer;
 BEGIN
-  old := concurrency_governor.round_wants(old);
-  new := concurrency_governor.round_wants(new);
   IF old = new THEN RETURN; END IF;
   g.level := -2;
-  FOREACH cell IN ARRAY ARRAY[old, new] LOOP
-    CONTINUE WHEN cell = 0;
-    change := CASE WHEN cell = old THEN -1 ELSE 1 END;
+  FOREACH wants IN ARRAY ARRAY[old, new] LOOP
+    CONTINUE WHEN wants = 0;
+    cell := concurrency_governor.most_in_cell(wants);
+    change := CASE WHEN wants = old THEN -1 ELSE 1 END;
     i := array_position(g.cells, cell);
     IF i IS NULL THEN
       SELECT count(*) + 1 INTO i FROM unnest(g.cells) AS c WHERE c < cell;
       g.cells := g.cells[:i - 1] || cell || g.cells[i:];
       g.counts := g.counts[:i - 1] || change || g.counts[i:];
+      g.sums := g.sums[:i - 1] || wants || g.sums[i:];
     ELSIF g.counts[i] + change = 0 THEN
       g.cells := g.cells[:i - 1] || g.cells[i + 1:];
       g.counts := g.counts[:i - 1] || g.counts[i + 1:];
+      g.sums := g.sums[:i - 1] || g.sums[i + 1:];
     ELSE
       g.counts[i] := g.counts[i] + change;
+      g.sums[i] := g.sums[i] + change * wants;
     END IF;
   END LOOP;
 END $$;
@@ -97,18 +102,20 @@ CREATE OR REPLACE FUNCTION concurrency_governor.find_level(INOUT g concurrency_g
 DECLARE
   rest bigint := g.permits;
   wanting bigint := 0;
+  others bigint;
 BEGIN
   FOR i IN 1..cardinality(g.cells) LOOP
     wanting := wanting + g.counts[i];
   END LOOP;
   FOR i IN 1..cardinality(g.cells) LOOP
-    IF g.cells[i] * wanting > rest THEN
+    others := wanting - g.counts[i];
+    IF g.sums[i] + g.cells[i] * others > rest THEN
       g.level := rest / wanting;
       g.spare := rest - g.level * wanting;
       RETURN;
     END IF;
-    rest := rest - g.cells[i] * g.counts[i];
-    wanting := wanting - g.counts[i];
+    rest := rest - g.sums[i];
+    wanting := others;
   END LOOP;
   g.level := -1;
   g.spare := 0;
@@ -118,14 +125,20 @@ END $$;
 CREATE OR REPLACE FUNCTION concurrency_governor.full_share(level bigint, spare bigint, wants bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
 AS $$
   SELECT CASE WHEN level = -1 THEN wants
-    ELSE least(concurrency_governor.round_wants(wants), CASE WHEN spare > 0 THEN level + 1 ELSE level END) END
+    ELSE least(wants, CASE WHEN spare > 0 THEN level + 1 ELSE level END) END
 $$;
 
 -- Locks the row of a gate, and returns it. Creates the row if it does not exist.
+--
+-- The transaction must be on disk before the client has its answer: after the crash of one process of the server, the last commits could
+-- be missing, and the start time of the server is the same, so no epoch would begin.
 CREATE OR REPLACE FUNCTION concurrency_governor.lock_gate(gate_name text) RETURNS concurrency_governor.gate LANGUAGE plpgsql AS $$
 DECLARE
   g concurrency_governor.gate;
 BEGIN
+  IF current_setting('synchronous_commit') = 'off' THEN
+    PERFORM set_config('synchronous_commit', 'local', true);
+  END IF;
   SELECT * INTO g FROM concurrency_governor.gate WHERE name = gate_name FOR UPDATE;
   IF NOT FOUND THEN
     INSERT INTO concurrency_governor.gate (name) VALUES (gate_name) ON CONFLICT DO NOTHING;
@@ -282,7 +295,7 @@ BEGIN
   UPDATE concurrency_governor.gate SET epoch = g.epoch, run = g.run, server = g.server, clock = g.clock,
       learning_until = g.learning_until, span = g.span, guard = g.guard, permits = g.permits, version = g.version,
       exchanges = g.exchanges, granted = g.granted, holders = g.holders, queued = g.queued, level = g.level, spare = g.spare,
-      cells = g.cells, counts = g.counts, oldest = g.oldest, oldest_expiry = g.oldest_expiry, first_ticket = g.first_ticket
+      cells = g.cells, counts = g.counts, sums = g.sums, oldest = g.oldest, oldest_expiry = g.oldest_expiry, first_ticket = g.first_ticket
     WHERE name = gate_name;
   RETURN ARRAY[1, cap, target, g.epoch, g.exchanges, greatest(0, g.learning_until - g.clock), g.permits, g.version, g.granted, g.holders];
 END $$;

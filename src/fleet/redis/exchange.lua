@@ -6,7 +6,7 @@
 --
 -- KEYS[1] is a hash, the whole state of one gate. These values are in MessagePack, too:
 --   m           the layout, the numbers of the gate, the run, and the ends of the two lists; an empty text stands for no holder
---   h           the histogram of the wants: an array of wants and holders in turn, with the wants in ascending order
+--   h           the histogram of the wants: an array of cells, each with the largest wants in it, its holders, and the sum of their wants
 --   e:HOLDER    the entry: granted, reserved, wants, seq, expiry, grown, ticket
 -- and these are plain texts:
 --   by          the name of the operator or program that has set the limit
@@ -125,30 +125,29 @@ local function load_cells()
   cells = packed and cmsgpack.unpack(packed) or {}
 end
 
-local function round(number)
+-- Returns the largest wants in the cell of these wants.
+local function most_in_cell(number)
   local unit = 1
   while number >= 32 * unit do unit = unit * 2 end
-  return number - number % unit
+  return number - number % unit + unit - 1
 end
 
--- Adds `change` to the number of holders of a cell. A cell without holders is removed. The wants 0 have no cell.
+-- Adds a holder with these wants to its cell, or removes one. A cell without holders is removed. The wants 0 have no cell.
 local function change_cell(number, change)
   if number == 0 then return end
-  local at = 1
-  while cells[at] and cells[at] < number do at = at + 2 end
-  if cells[at] ~= number then
-    table.insert(cells, at, change)
-    table.insert(cells, at, number)
+  local most, at = most_in_cell(number), 1
+  while cells[at] and cells[at] < most do at = at + 3 end
+  if cells[at] ~= most then
+    for _, value in ipairs({ number, change, most }) do table.insert(cells, at, value) end
   elseif cells[at + 1] + change == 0 then
-    table.remove(cells, at)
-    table.remove(cells, at)
+    for _ = 1, 3 do table.remove(cells, at) end
   else
     cells[at + 1] = cells[at + 1] + change
+    cells[at + 2] = cells[at + 2] + change * number
   end
 end
 
 local function replace_wants(old, new)
-  old, new = round(old), round(new)
   if old == new then return end
   if not cells then load_cells() end
   change_cell(old, -1)
@@ -159,22 +158,23 @@ end
 local function find_level()
   if cells then set('h', cmsgpack.pack(cells)) else load_cells() end
   local count, rest = 0, limit
-  for at = 1, #cells, 2 do count = count + cells[at + 1] end
-  for at = 1, #cells, 2 do
-    if cells[at] * count > rest then
+  for at = 1, #cells, 3 do count = count + cells[at + 1] end
+  for at = 1, #cells, 3 do
+    local others = count - cells[at + 1]
+    if cells[at + 2] + cells[at] * others > rest then
       level = floor(rest / count)
       spare = rest - level * count
       return
     end
-    rest = rest - cells[at] * cells[at + 1]
-    count = count - cells[at + 1]
+    rest = rest - cells[at + 2]
+    count = others
   end
   level, spare = -1, 0
 end
 
 local function full_share(number)
   if level == -1 then return number end
-  return min(round(number), spare > 0 and level + 1 or level)
+  return min(number, spare > 0 and level + 1 or level)
 end
 
 -- ---- Drop entries that have expired, oldest first ----

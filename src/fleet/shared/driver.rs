@@ -2,8 +2,14 @@
 //!
 //! It has a runtime and a connection of its own, so that a blocked runtime of the program does not delay a renewal.
 
+use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 #[cfg(not(fleet_turmoil))]
 use std::thread;
 use std::time::Duration;
@@ -14,39 +20,40 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::core::{NextStep, SharedCore};
 use crate::fleet::ledger::{Ledger, LedgerError};
+use crate::fleet::step::{Ask, Grant};
 
 /// Starts the thread. It ends after the last handle and permit of the gate.
 #[cfg(not(fleet_turmoil))]
-pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
+pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: &dyn Ledger) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let thread = thread::Builder::new().name("lease".to_owned());
-    thread.spawn(move || runtime.block_on(renew(&core, &*ledger.with_own_connection())))?;
+    let ledger = ledger.with_own_connection();
+    thread.spawn(move || runtime.block_on(renew(&core, &*ledger)))?;
     Ok(())
 }
 
 /// Starts a task of the simulated host, because a thread would leave the simulation.
 #[cfg(fleet_turmoil)]
 #[expect(clippy::unnecessary_wraps, reason = "the thread can fail to start")]
-pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: Arc<dyn Ledger>) -> io::Result<()> {
-    tokio::spawn(async move { renew(&core, &*ledger.with_own_connection()).await });
+pub(in crate::fleet) fn start(core: Arc<SharedCore>, ledger: &dyn Ledger) -> io::Result<()> {
+    let ledger = ledger.with_own_connection();
+    tokio::spawn(async move { renew(&core, &*ledger).await });
     Ok(())
 }
 
-/// Makes exchanges with the ledger until the gate ends.
+/// Makes exchanges with the ledger until the gate ends. Wakers and ledgers can be code of the program. The thread must survive their
+/// panics, because the lease is not renewed without it.
 async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
     loop {
         let round_began = Instant::now();
-        core.lapse_if_due();
+        catch_panic(|| core.lapse_if_due());
         // Read before `begin`: if the gate ends later, there is another round, which returns the block.
         let is_stopped = core.is_stopped();
         match core.begin() {
             NextStep::Exchange(ask) => {
                 let begun = Instant::now();
-                let answer = timeout(EXCHANGE_TIMEOUT, ledger.exchange(core.name(), ask)).await;
-                let answer = answer.unwrap_or_else(|elapsed| {
-                    Err(LedgerError::Engine { engine: "the ledger", source: elapsed.into() })
-                });
-                core.finish(ask.seq, answer, begun.elapsed());
+                let answer = exchange(core, ledger, ask).await;
+                catch_panic(|| core.finish(ask.seq, answer, begun.elapsed()));
             }
             NextStep::Wait(time) if !is_stopped => {
                 // The usual case is an error: the next exchange is due, and no handle has woken the thread before.
@@ -61,6 +68,54 @@ async fn renew(core: &SharedCore, ledger: &dyn Ledger) {
             return;
         }
     }
+}
+
+/// Makes one exchange. If the lease ends before the answer, notes that at the deadline.
+async fn exchange(core: &SharedCore, ledger: &dyn Ledger, ask: Ask<'_>) -> Result<Grant, LedgerError> {
+    let call = async { ledger.exchange(core.name(), ask).await };
+    let mut answer = pin!(timeout(EXCHANGE_TIMEOUT, catch_panic_async(call)));
+    let answer = loop {
+        catch_panic(|| core.lapse_if_due());
+        match core.time_to_lapse() {
+            None => break answer.as_mut().await,
+            Some(time) => {
+                if let Ok(answer) = timeout(time, answer.as_mut()).await {
+                    break answer;
+                }
+            }
+        }
+    };
+    let failed = |source| Err(LedgerError::Engine { engine: "the ledger", source });
+    match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(message)) => failed(format!("its exchange has panicked: {message}").into()),
+        Err(elapsed) => failed(elapsed.into()),
+    }
+}
+
+/// Runs a step that calls wakers. The panic hook has already reported a panic.
+fn catch_panic(step: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(step)) {
+        mem::forget(payload); // its destructor may panic, too
+    }
+}
+
+/// Awaits a future. Returns its output, or the message of its panic.
+async fn catch_panic_async<F: Future>(future: F) -> Result<F::Output, String> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(payload) => Poll::Ready(Err(panic_message(payload))),
+    })
+    .await
+}
+
+fn panic_message(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = text.unwrap_or("no message").to_owned();
+    mem::forget(payload); // its destructor may panic, too
+    message
 }
 
 /// The time after which an exchange has failed. In the ledgers of this crate, each call to a server fails after 1 s.

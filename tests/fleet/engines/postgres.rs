@@ -102,6 +102,34 @@ fn exchanges_pass_pgbouncer() {
     });
 }
 
+/// An exchange and a new limit are on disk before their answer, also where the server commits asynchronously. A stronger setting is kept.
+#[test]
+fn commits_are_on_disk() {
+    let Some(server) = start_server() else { return };
+    Runtime::new().unwrap().block_on(async {
+        installed(server.port).await;
+        let mut client = connect(server.port).await;
+        for (configured, expected) in [("off", "local"), ("local", "local"), ("remote_apply", "remote_apply")]
+        {
+            client.batch_execute(&format!("SET synchronous_commit = {configured}")).await.unwrap();
+            for call in [
+                "exchange('io', 'a', nextval('seq'), 0, 0, 1, false, 100, 100, 50, 24, 0)",
+                "set_limit_at('io', 7, 'test', 1)",
+            ] {
+                let transaction = client.transaction().await.unwrap();
+                transaction.batch_execute("CREATE TEMPORARY SEQUENCE IF NOT EXISTS seq").await.unwrap();
+                let call = format!("SELECT concurrency_governor.{call}");
+                transaction.batch_execute(&call).await.unwrap();
+                let row = transaction.query_one("SHOW synchronous_commit", &[]).await.unwrap();
+                assert_eq!(row.get::<_, &str>(0), expected, "{configured}: {call}");
+                transaction.commit().await.unwrap();
+            }
+            let row = client.query_one("SHOW synchronous_commit", &[]).await.unwrap();
+            assert_eq!(row.get::<_, &str>(0), configured, "the setting of the session is unchanged");
+        }
+    });
+}
+
 /// What is wrong is said in words: missing tables, another layout, a server that is gone.
 #[test]
 fn errors_say_what_is_wrong() {
@@ -117,6 +145,14 @@ fn errors_say_what_is_wrong() {
         ledger.install().await.unwrap();
         ledger.install().await.unwrap();
         let client = connect(server.port).await;
+        client.batch_execute("DROP FUNCTION concurrency_governor.set_limit_at").await.unwrap();
+        let missing = ledger.check().await.unwrap_err().to_string();
+        assert_eq!(
+            missing,
+            "PostgreSQL cannot be a ledger: it lacks functions of this version; call `PostgresLedger::install`"
+        );
+        ledger.install().await.unwrap();
+        ledger.check().await.unwrap();
         client
             .batch_execute("INSERT INTO concurrency_governor.gate (name, layout) VALUES ('new', 2)")
             .await

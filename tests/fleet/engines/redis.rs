@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use concurrency_governor::fleet::{
-    Ask, Claim, Grant, LeaseTerms, Ledger, LedgerServer, LedgerState, LedgerStatus, LimitVersion,
-    RedisLedger, Share,
+    Ask, Claim, Grant, LeaseTerms, Ledger, LedgerError, LedgerServer, LedgerState, LedgerStatus,
+    LimitVersion, RedisLedger, Share,
 };
 use concurrency_governor::{GateName, Limit};
 use redis::{Client, Connection, Script};
@@ -194,6 +194,41 @@ fn errors_say_what_is_wrong() {
         drop(server);
         let gone = RedisLedger::new(url).unwrap().check().await.unwrap_err().to_string();
         assert_eq!(gone, "the call to Redis has failed");
+    });
+}
+
+/// A server that answers `ROLE` and then no script can be a ledger later, so the error of the check is not lasting.
+#[test]
+fn a_check_that_gets_no_answer_is_no_lasting_error() {
+    let Some(server) = start_server() else { return };
+    Runtime::new().unwrap().block_on(async {
+        execute(&server, &["CLIENT", "PAUSE", "60000", "WRITE"]); // scripts count as writes
+        let error = RedisLedger::new(url(&server)).unwrap().check().await.unwrap_err();
+        assert!(!error.is_lasting(), "{error:?}");
+    });
+}
+
+/// A server without enough replicas may have ceased to be the primary, so the next call opens another connection. A long timeout does not
+/// hide how many replicas have acknowledged.
+#[test]
+fn too_few_replicas_end_the_connection() {
+    let Some(server) = start_server() else { return };
+    let mut connection = Client::open(url(&server)).unwrap().get_connection().unwrap();
+    let mut connections = || -> u64 {
+        let stats: String = redis::cmd("INFO").arg("stats").query(&mut connection).unwrap();
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    Runtime::new().unwrap().block_on(async {
+        for (seq, timeout) in [(1, Duration::ZERO), (2, Duration::from_secs(3600))] {
+            let before = connections();
+            let strict = RedisLedger::new(url(&server)).unwrap().acknowledged_by(1, timeout);
+            for attempt in 0..2 {
+                let error = strict.exchange("io", ask("a", 2 * seq + attempt, 0)).await.unwrap_err();
+                assert!(matches!(error, LedgerError::NotReplicated { acknowledged: 0, .. }), "{error:?}");
+            }
+            assert_eq!(connections() - before, 2);
+        }
     });
 }
 

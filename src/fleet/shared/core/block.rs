@@ -23,8 +23,17 @@ impl SharedCore {
         let mut state = self.lock();
         let from = mem::replace(&mut state.local_limit, limit);
         self.cap_by_local_limit(&mut state);
-        self.apply_block(&mut state, &mut wake_list);
+        if self.may_admit_without_lease() {
+            // The permits that the policy admits without a lease depend on the local limit.
+            self.admit_without_lease(&mut state, &mut wake_list);
+        } else {
+            self.apply_block(&mut state, &mut wake_list);
+        }
         let debt = self.gate.in_use().saturating_sub(limit.get());
+        if debt > 0 {
+            // Releases of the permits above the limit should be reported early. Relaxed: as in `note_return`.
+            self.wants_returns.store(true, Ordering::Relaxed);
+        }
         drop(state);
         // The thread then requests more permits, or returns those above the limit.
         self.kick();

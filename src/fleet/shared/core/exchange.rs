@@ -31,8 +31,10 @@ impl SharedCore {
         let Demand { mut held, wants, returns_all } = self.demand(&state);
         // If an exchange counts as in flight here, its caller has dropped it, so the next one is due now.
         let next = state.lease.next_exchange(held, wants).unwrap_or(now);
-        // The return of the block is due immediately. If its exchange has failed, it is repeated at the usual interval.
-        let is_due = next <= now || returns_all && !matches!(state.leave, LeavePhase::Returning(_));
+        // The return of the block is due immediately. If its exchange has failed, it is repeated at the usual interval, and once more when
+        // the last handle is dropped: then there is no later round.
+        let is_repeated = matches!(state.leave, LeavePhase::Returning(_)) && !self.is_stopped();
+        let is_due = next <= now || returns_all && !is_repeated;
         if !is_due {
             let deadline = state.lease.deadline();
             let next = if deadline > now { next.min(deadline) } else { next };
@@ -89,10 +91,11 @@ impl SharedCore {
         let has_left = state.leave == LeavePhase::Left;
         // Wakers are called without the lock.
         drop(state);
-        drop(wake_list);
+        // First, because a waker in the list may panic.
         if has_left {
             self.left.notify_waiters();
         }
+        drop(wake_list);
     }
 
     /// Applies a grant to the gate: its block and its deadline.
@@ -143,6 +146,13 @@ impl SharedCore {
         drop(state);
         self.lapsed.notify_waiters();
         drop(wake_list);
+    }
+
+    /// Returns the time until the lease ends. Returns `None` if there is no lease that the thread must watch.
+    pub(in crate::fleet::shared) fn time_to_lapse(&self) -> Option<Duration> {
+        let state = self.lock();
+        let left = state.lease.deadline().checked_sub(boot_clock::now())?;
+        (!left.is_zero()).then_some(left)
     }
 
     /// Notifies `changes` if the state of the lease or the limit of the fleet has changed. This wakes a task of a governor, so no foreign
