@@ -3,7 +3,8 @@
 use concurrency_governor::plan::{Decision, Effect, Operand, Policy, Standing};
 use concurrency_governor::preset::astrid::{BLOCKING, IO, POOL};
 use concurrency_governor::{
-    Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings, Resource,
+    Adaptive, Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings,
+    Resource,
 };
 
 use crate::support::{astrid, host, in_full, lines, plan_of};
@@ -82,6 +83,35 @@ pool = 8: set to 9 by file (lowered to the derived limit), derived 8, shadows en
     floor 8                        8  <- would decide
     ceiling 64                     8";
     assert_eq!(in_full(&astrid(2, 50, &overrides)), expected);
+}
+
+/// A setting of an adaptive gate is compared with the limit before feedback, so that one is printed.
+#[test]
+fn setting_of_an_adaptive_gate_prints_the_limit_before_feedback() {
+    let gate = GateSpec::new("up", Formula::fixed(100)).adaptive(Adaptive::latency());
+    for (value, policy, text) in [
+        (60, Policy::Clamp, "up = 60: set to 60 by cli, derived 100"),
+        (300, Policy::Clamp, "up = 100: set to 300 by cli (lowered to the derived limit), derived 100"),
+        (300, Policy::Trust, "up = 300: set to 300 by cli (above the derived limit), derived 100"),
+    ] {
+        let overrides = Overrides::new().then(OverrideLayer::new("cli").set(gate, value).policy(policy));
+        let resolution = Plan::new([gate]).unwrap().resolve(&Readings::new(), &overrides).unwrap();
+        assert_eq!(resolution.explain(gate).unwrap().to_string(), text);
+    }
+}
+
+/// The start of an adaptive gate is the nearest limit of its band, also in a resolution without a governor.
+#[test]
+fn start_is_in_the_band() {
+    for (start, floor, ceiling, expected) in [(2, 4, 64, 4), (2, 40, 10, 10), (20, 4, 10, 10), (8, 4, 10, 8)]
+    {
+        let adaptive = Adaptive::latency().start(start).floor(floor);
+        let gate = GateSpec::new("up", Formula::fixed(ceiling)).adaptive(adaptive);
+        let resolution = Plan::new([gate]).unwrap().resolve(&Readings::new(), &Overrides::new()).unwrap();
+        let explanation = resolution.explain(gate).unwrap();
+        assert_eq!(explanation.limit().get(), expected, "{explanation:#}");
+        assert_eq!(explanation.feedback().unwrap().start(), explanation.limit());
+    }
 }
 
 /// The table reports, beside each part, what was assumed, skipped, out of range or unknown.
