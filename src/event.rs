@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::feedback::FeedbackDecision;
 use crate::gate::{Holder, Stall, WaitCycle};
 use crate::plan::{
-    BuildError, Explanation, GateName, LeaseExplanation, LeaseState, Limit, Reading, Resource,
+    BuildError, Escaped, Explanation, GateName, LeaseExplanation, LeaseState, Limit, Reading, Resource,
 };
 use crate::probe::ProbeError;
 
@@ -224,10 +224,10 @@ pub enum ProbeFault {
 impl fmt::Display for ProbeFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => write!(f, "{error:#}"),
+            Self::Failed(error) => Escaped(&format!("{error:#}")).fmt(f),
             Self::TimedOut { after } => write!(f, "the probe did not answer within {after:?}"),
             Self::Stuck => f.write_str("the probe has blocked a thread since its last deadline"),
-            Self::Panicked { message } => write!(f, "the probe panicked: {message}"),
+            Self::Panicked { message } => write!(f, "the probe panicked: {}", Escaped(message)),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::limit::Limit;
 use super::name::{GateName, Resource, RuleName};
 use super::overrides::Origin;
 use super::path::GatePath;
+use super::reading::Escaped;
 use super::spec::GateSpec;
 
 /// The error of building or resolving a plan, or of building a governor. It lists every problem.
@@ -243,7 +244,7 @@ pub enum Problem {
         times: usize,
     },
     /// The ledger of a shared gate cannot be used.
-    #[error("gate `{gate}` cannot be shared: {reason}")]
+    #[error("gate `{gate}` cannot be shared: {}", Escaped(reason))]
     Share {
         /// The gate.
         gate: GateName,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::limit::Limit;
+use super::reading::Escaped;
 
 /// The lease of a gate whose limit is shared by many processes, as one more step of its explanation.
 ///
@@ -89,6 +90,6 @@ impl fmt::Display for LeaseExplanation {
             0 => f.write_str(" (limit from the processes)")?,
             version => write!(f, " (limit set by an operator, version {version})")?,
         }
-        problem.as_ref().map_or(Ok(()), |problem| write!(f, ": {problem}"))
+        problem.as_ref().map_or(Ok(()), |problem| write!(f, ": {}", Escaped(problem)))
     }
 }

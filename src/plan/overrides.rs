@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::debug_as_display::impl_debug_as_display;
 use super::name::GateName;
 use super::path::GatePath;
+use super::reading::Escaped;
 
 /// The operators' settings in ordered layers. The first layer that sets a gate wins; settings of the same gate in later
 /// layers are shadowed.
@@ -268,8 +269,8 @@ impl Origin {
 /// Prints the layer and the key: `cli`, or `env APP_IO`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.layer)?;
-        self.key.as_ref().map_or(Ok(()), |key| write!(f, " {key}"))
+        Escaped(&self.layer).fmt(f)?;
+        self.key.as_ref().map_or(Ok(()), |key| write!(f, " {}", Escaped(key)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::name::{GateName, Resource};
 use super::overrides::{Origin, Overrides, Policy};
 use super::path::GatePath;
 use super::queue_bounds::QueueBounds;
-use super::reading::{Measurement, Reading, Readings};
+use super::reading::{Escaped, Measurement, Reading, Readings};
 use super::spec::GateSpec;
 
 /// The limits of a plan on one host: an explained limit for each gate, and the readings that were used.
@@ -303,7 +303,7 @@ impl fmt::Display for FeedbackExplanation {
         write!(f, "rule {}, from {} to {}", self.adaptive.rule(), self.floor(), self.ceiling)?;
         let sources = self.measurement.iter().flat_map(Measurement::sources);
         match sources.last() {
-            Some(source) => write!(f, ": {}", source.raw()),
+            Some(source) => write!(f, ": {}", Escaped(source.raw())),
             None => write!(f, ": starts at {}", self.start()),
         }
     }

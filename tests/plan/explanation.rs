@@ -1,10 +1,14 @@
 //! Explanations: their text in one line and in full, and their parts.
 
-use concurrency_governor::plan::{Decision, Effect, Operand, Policy, Standing};
+use std::time::Duration;
+
+use concurrency_governor::plan::{
+    Decision, Effect, LeaseExplanation, LeaseState, Measurement, Operand, Policy, Problem, Source, Standing,
+};
 use concurrency_governor::preset::astrid::{BLOCKING, IO, POOL};
 use concurrency_governor::{
-    Adaptive, Formula, GateName, GateSpec, OverrideLayer, Overrides, Plan, Quantity, Reading, Readings,
-    Resource,
+    Adaptive, Formula, GateName, GateSpec, Limit, OverrideLayer, Overrides, Plan, Quantity, Reading,
+    Readings, Resource,
 };
 
 use crate::support::{astrid, host, in_full, lines, plan_of};
@@ -111,6 +115,37 @@ fn start_is_in_the_band() {
         let explanation = resolution.explain(gate).unwrap();
         assert_eq!(explanation.limit().get(), expected, "{explanation:#}");
         assert_eq!(explanation.feedback().unwrap().start(), explanation.limit());
+    }
+}
+
+/// Texts from elsewhere stay on the line, and cannot control the terminal.
+#[test]
+fn foreign_texts_are_escaped() {
+    let gate = GateSpec::new("up", Formula::fixed(100)).adaptive(Adaptive::latency());
+    let overrides = Overrides::new().then(OverrideLayer::new("file\u{1b}[2J").set_from(gate, 60, "a\nb"));
+    let source = Source::new("/sys/\u{1b}[2J/x", "1\n2").at_level("/a\nb");
+    assert_eq!(source.to_string(), "/sys/\\u{1b}[2J/x: 1\\n2 (level /a\\nb)");
+    let readings = Readings::new()
+        .with(Resource::feedback(gate.name()).unwrap(), Measurement::new(Reading::whole(20)).source(source));
+    let resolution = Plan::new([gate]).unwrap().resolve(&readings, &overrides).unwrap();
+    let full = format!("{:#}", resolution.explain(gate).unwrap());
+    assert!(full.starts_with("up = 60: set to 60 by file\\u{1b}[2J a\\nb, derived 100\n"), "{full}");
+    assert!(full.ends_with("\n    rule latency, from 4 to 100: 1\\n2"), "{full}");
+
+    let reason = "the ledger failed:\nDETAIL".to_owned();
+    let lease = LeaseExplanation {
+        name: "prod/up".into(),
+        limit: Limit::new(200),
+        version: 0,
+        block: 0,
+        without_lease: 0,
+        remaining: Duration::ZERO,
+        state: LeaseState::Starting,
+        problem: Some(reason.clone()),
+    };
+    let problem = Problem::Share { gate: gate.name(), reason };
+    for text in [lease.to_string(), problem.to_string()] {
+        assert!(text.ends_with(": the ledger failed:\\nDETAIL"), "{text}");
     }
 }
 
