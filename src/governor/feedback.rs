@@ -56,23 +56,26 @@ struct FeedbackState {
 }
 
 impl FeedbackProbe {
-    /// Creates the feedback of an adaptive gate. Returns `None` if the gate is not adaptive.
-    pub(super) fn new(
+    /// Creates the feedback of an adaptive gate. Returns `None` if the gate is not adaptive, or if there is a problem, which is added to
+    /// `problems`.
+    fn new(
         spec: &GateSpec,
         rules: &BTreeMap<RuleName, MakeRule>,
         probes: &[Arc<dyn ResourceProbe>],
-    ) -> Option<Result<Self, Problem>> {
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
         let (adaptive, resource) = (spec.adaptivity()?, Resource::feedback(spec.name())?);
-        let rule: Box<dyn Rule> = match adaptive.rule() {
-            AdaptiveRule::Latency => Box::new(Latency::new()),
-            AdaptiveRule::Arc => Box::new(feedback::Arc::new()),
-            AdaptiveRule::Aimd { max_healthy } => Box::new(Aimd::new(max_healthy)),
+        let rule: Option<Box<dyn Rule>> = match adaptive.rule() {
+            AdaptiveRule::Latency => Some(Box::new(Latency::new())),
+            AdaptiveRule::Arc => Some(Box::new(feedback::Arc::new())),
+            AdaptiveRule::Aimd { max_healthy } => Some(Box::new(Aimd::new(max_healthy))),
             AdaptiveRule::Custom(name) => {
-                let Some(make) = rules.get(&name) else {
+                let make = rules.get(&name);
+                if make.is_none() {
                     let known = rules.keys().copied().collect();
-                    return Some(Err(Problem::UnknownRule { gate: spec.name(), rule: name, known }));
-                };
-                make()
+                    problems.push(Problem::UnknownRule { gate: spec.name(), rule: name, known });
+                }
+                make.map(|make| make())
             }
         };
         let sign = adaptive.overload_sign();
@@ -84,12 +87,13 @@ impl FeedbackProbe {
         });
         if let Some(sign) = sign.filter(|_| pressure.is_none()) {
             let (gate, resource) = (spec.name(), sign.resource());
-            let known = probes.iter().map(ResourceProbe::resource).collect();
-            return Some(Err(Problem::NoProbe { gate, resource, probed: known }));
+            let probed = probes.iter().map(ResourceProbe::resource).collect();
+            problems.push(Problem::NoProbe { gate, resource, probed });
+            return None;
         }
         let band = Band::new(adaptive.floor_limit(), Limit::MAX);
         let state = FeedbackState {
-            feedback: Feedback::new(rule, adaptive.start_limit(), band, Duration::ZERO),
+            feedback: Feedback::new(rule?, adaptive.start_limit(), band, Duration::ZERO),
             reader: None,
             totals: OutcomeCounts::default(),
             decisions: BTreeMap::new(),
@@ -98,7 +102,7 @@ impl FeedbackProbe {
             fault: None,
             is_active: false,
         };
-        Some(Ok(Self {
+        Some(Self {
             resource,
             gate_name: spec.name(),
             adaptive,
@@ -107,7 +111,7 @@ impl FeedbackProbe {
             pressure,
             origin: Instant::now(),
             state: Mutex::new(state),
-        }))
+        })
     }
 
     pub(super) fn gate_name(&self) -> GateName {
@@ -331,14 +335,8 @@ pub(super) fn create_feedbacks(
     probes: &[Arc<dyn ResourceProbe>],
     problems: &mut Vec<Problem>,
 ) -> Vec<Arc<FeedbackProbe>> {
-    let mut feedbacks = Vec::new();
-    for created in specs.iter().filter_map(|spec| FeedbackProbe::new(spec, rules, probes)) {
-        match created {
-            Ok(feedback) => feedbacks.push(Arc::new(feedback)),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    feedbacks
+    let create = |spec| FeedbackProbe::new(spec, rules, probes, problems).map(Arc::new);
+    specs.iter().filter_map(create).collect()
 }
 
 #[cfg(test)]

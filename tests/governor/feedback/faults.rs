@@ -69,6 +69,22 @@ async fn a_rule_that_is_not_added_is_a_problem() {
     );
 }
 
+/// An unknown rule does not hide that the sign of overload has no probe.
+#[tokio::test]
+async fn each_problem_of_a_declaration_is_reported() {
+    let adaptive = Adaptive::custom(OURS).overload_at(Resource::CPU, 20);
+    let spec = GateSpec::new("upstream", Formula::fixed(64)).adaptive(adaptive);
+    let error = Governor::builder().gate(spec).build().await.unwrap_err();
+    let lines: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "gate `upstream` follows the rule `ours`, which is not added (there is none): add it with `GovernorBuilder::rule`",
+            "gate `upstream` reads `cpu`, which no probe measures (there are probes for none)",
+        ]
+    );
+}
+
 /// The name of an adaptive gate must fit into the name of its feedback.
 #[tokio::test]
 async fn a_name_that_is_too_long_is_a_problem() {

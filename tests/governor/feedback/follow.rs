@@ -81,7 +81,7 @@ async fn a_setting_pauses_feedback() {
     assert_eq!((feedback.limit.get(), feedback.history.iter().len()), (16, 0));
     assert!(feedback.outcomes.successes > 20_000, "{:?}", feedback.outcomes);
     let explanation = governor.resolution().explain(UPSTREAM).unwrap().to_string();
-    assert_eq!(explanation, "upstream = 100: set to 100 by admin, derived 16");
+    assert_eq!(explanation, "upstream = 100: set to 100 by admin, derived 512");
 
     governor.set_overrides(Overrides::new()).unwrap();
     assert_eq!(limit_of(&governor, UPSTREAM), 16);
