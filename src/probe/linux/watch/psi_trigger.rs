@@ -71,7 +71,11 @@ impl PsiTrigger {
     pub(in crate::probe) fn note(&self) -> Option<String> {
         let state = self.state.lock()?;
         let error = state.error.as_ref()?;
-        Some(format!("no pressure notification ({error}); polled every {:?}", self.window))
+        let instead = match self.poll.period() {
+            Some(_) => format!("; polled every {:?}", self.window),
+            None => " and no polling".to_owned(),
+        };
+        Some(format!("no pressure notification ({error}){instead}"))
     }
 
     /// Waits until the tasks of the cgroup have stalled for `stall` within `window`. `resource` is `cpu`, `memory` or
