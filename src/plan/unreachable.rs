@@ -20,9 +20,9 @@ pub enum Unreachable {
     ///
     /// The limit of the fleet is kept, as long as at most `processes` processes run.
     Reserved {
-        /// The permits of each process.
+        /// The permits of each process, at least 1.
         permits: u32,
-        /// The largest number of processes.
+        /// The largest number of processes, at least 1.
         processes: u32,
     },
     /// The local limit, once an exchange has failed and the lease has ended. **The limit of the fleet is not kept:** `N` processes then
