@@ -114,6 +114,10 @@ impl FeedbackProbe {
         })
     }
 
+    pub(super) fn resource(&self) -> Resource {
+        self.resource
+    }
+
     pub(super) fn gate_name(&self) -> GateName {
         self.gate_name
     }
@@ -165,8 +169,8 @@ impl FeedbackProbe {
         self.step()
     }
 
-    /// Reads the outcomes, and lets the rule decide if the window has ended. Returns `true` if the limit has changed, or the rule has
-    /// panicked.
+    /// Reads the outcomes, and lets the rule decide if the window has ended. Returns `true` if the chosen limit is not in force yet, or the
+    /// rule has panicked.
     fn step(&self) -> bool {
         let Some(gate) = self.gate.get() else { return false };
         let status = gate.status();
@@ -202,7 +206,7 @@ impl FeedbackProbe {
         if mode == FeedbackMode::Paused {
             // Another limit is in force, so the samples say nothing about this one.
             feedback.discard_window(now);
-            return feedback.limit() != before;
+            return feedback.limit() != before || !state.unreported.is_empty();
         }
         // The rule may be code of the user. After a panic the next window calls it again.
         match panic::catch_unwind(AssertUnwindSafe(|| feedback.step(now).cloned())) {
@@ -220,7 +224,8 @@ impl FeedbackProbe {
                 return true;
             }
         }
-        state.feedback.limit() != before
+        // A decision that is not reported is not in force, either: the refresh that made it was dropped.
+        state.feedback.limit() != before || !state.unreported.is_empty()
     }
 
     /// Returns the time until the next step. A window is read about four times, or once while there are no outcomes.

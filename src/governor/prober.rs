@@ -76,6 +76,12 @@ impl Prober {
         self.probes.iter().map(|tracked| Arc::clone(&tracked.probe)).collect()
     }
 
+    /// Returns `true` if the scope contains the probe of a resource.
+    pub(super) fn has_in_scope(&self, scope: &RefreshScope, resource: Resource) -> bool {
+        let index = self.probes.iter().position(|tracked| tracked.resource == resource);
+        index.is_some_and(|index| scope.contains(index))
+    }
+
     /// Measures the probes of the scope concurrently, each in its own task. Returns one result per probe, in their order, and `None` for
     /// each probe that was not measured.
     ///

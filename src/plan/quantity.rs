@@ -13,8 +13,7 @@ use super::debug_as_display::impl_debug_as_display;
 /// The text format is that of Kubernetes: a decimal number, then a suffix `n`, `u`, `m`, `k`, `M`, `G`, `T`, `P`, `E`,
 /// or `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`, or an exponent (`1e3`). A number that is not a multiple of 0.001 is rejected, not
 /// rounded. `Display` prints a whole number with the greatest suffix that divides it (`Ki` from 1 MiB on), and
-/// digits otherwise. [`plain`](Self::plain)
-/// prints digits without a suffix.
+/// digits otherwise; [`plain`](Self::plain) always prints digits.
 ///
 /// ```
 /// use concurrency_governor::Quantity;
