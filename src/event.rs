@@ -212,7 +212,8 @@ pub enum ProbeFault {
         /// The time from the start of the measurement to the deadline.
         after: Duration,
     },
-    /// The probe has blocked its thread since its last deadline, so no new measurement was started.
+    /// No measurement has started before the deadline: the probe has blocked its thread since an earlier deadline, or no thread of the
+    /// runtime was free.
     Stuck,
     /// The probe panicked.
     Panicked {
@@ -226,7 +227,9 @@ impl fmt::Display for ProbeFault {
         match self {
             Self::Failed(error) => Escaped(&format!("{error:#}")).fmt(f),
             Self::TimedOut { after } => write!(f, "the probe did not answer within {after:?}"),
-            Self::Stuck => f.write_str("the probe has blocked a thread since its last deadline"),
+            Self::Stuck => {
+                f.write_str("the probe was not called: it still blocks a thread, or no thread was free")
+            }
             Self::Panicked { message } => write!(f, "the probe panicked: {}", Escaped(message)),
         }
     }

@@ -209,6 +209,7 @@ impl TrackedProbe {
 
 /// A running measurement. Dropping it aborts the measurement.
 struct MeasurementTask {
+    resource: Resource,
     task: JoinHandle<Result<Measurement, ProbeError>>,
     /// Whether the task has called the probe, or still waits for an earlier call to end.
     has_started: Arc<AtomicBool>,
@@ -225,7 +226,7 @@ impl MeasurementTask {
             started.store(true, Ordering::Relaxed);
             probe.measure().await
         });
-        Self { task, has_started }
+        Self { resource: tracked.resource, task, has_started }
     }
 
     /// Waits for the result until the deadline. `None` means that the deadline is too far away to be represented.
@@ -240,10 +241,10 @@ impl MeasurementTask {
         };
         match joined {
             Ok(Ok(measured)) => measured.map_err(ProbeFault::Failed),
-            Ok(Err(error)) => Err(ProbeFault::Panicked {
-                message: error
-                    .try_into_panic()
-                    .map_or_else(|error| error.to_string(), |payload| panic_message(&*payload)),
+            Ok(Err(error)) => Err(match error.try_into_panic() {
+                Ok(payload) => ProbeFault::Panicked { message: panic_message(&*payload) },
+                // Only the end of the runtime cancels a task that is waited for.
+                Err(_) => ProbeFault::Failed(ProbeError::new(self.resource, "the runtime has shut down")),
             }),
             Err(_) if self.has_started.load(Ordering::Relaxed) => {
                 Err(ProbeFault::TimedOut { after: probe_deadline })
