@@ -118,7 +118,8 @@ pub enum Problem {
         /// The gates of the cycle, each before its parent. The first gate is repeated at the end.
         circle: Vec<GateName>,
     },
-    /// A gate is too many levels below its root. The gates within it are not reported.
+    /// A gate, or the level of its keys, is too many levels below its root. The gates within a gate that is too deep itself are not
+    /// reported.
     #[error(
         "gate `{path}` needs {levels} levels (allowed: at most {}; the keys of a gate are a level of their own)",
         GateSpec::MAX_LEVELS
