@@ -29,7 +29,7 @@ pub enum Event {
         /// The explanation of the new limit.
         explanation: Box<Explanation>,
     },
-    /// A reading changed, and the limits were derived from it again.
+    /// A reading changed, and the limits were derived from it again, unless [`RefreshRejected`](Self::RefreshRejected) follows.
     ReadingChanged {
         /// The resource.
         resource: Resource,
@@ -46,20 +46,20 @@ pub enum Event {
         /// The decision, with the numbers that reproduce it.
         decision: Box<FeedbackDecision>,
     },
-    /// A reading rose, but the governor does not use it yet: see
+    /// A reading rose, or changed from or to an unknown one, but the governor does not use it yet: see
     /// [`RefreshPolicy::rise_after`](crate::governor::RefreshPolicy::rise_after).
     RiseHeld {
         /// The resource.
         resource: Resource,
-        /// The lower reading that stays in effect.
+        /// The reading that stays in effect.
         held: Reading,
-        /// The higher reading that was measured.
+        /// The reading that was measured.
         seen: Reading,
-        /// The time for which the rise must last further.
+        /// The time for which the change must last further.
         remaining: Duration,
     },
-    /// A probe failed after it had worked, or failed in another way than before. The last good reading stays in effect,
-    /// marked stale.
+    /// A probe failed for the first time since it worked or was added, or in another way than before. The last good reading stays in
+    /// effect, marked stale.
     ProbeFailed {
         /// The resource.
         resource: Resource,
@@ -92,7 +92,7 @@ pub enum Event {
         /// The lease.
         lease: Box<LeaseExplanation>,
     },
-    /// The limit of a fleet has changed in its ledger.
+    /// The limit of a fleet that this process knows from its ledger has changed.
     FleetLimitChanged {
         /// The gate.
         gate: GateName,
@@ -100,11 +100,11 @@ pub enum Event {
         from: Limit,
         /// The limit now.
         to: Limit,
-        /// The version of the limit: higher than that of the limit before.
+        /// The version of the limit: 0 if the processes have set it, and higher if an operator has.
         version: u64,
     },
     /// Permits of a gate that [tracks its holders](crate::GateSpec::track_holders) are in use for longer than declared.
-    /// This event and the next three are reported at most once per 30 s and gate.
+    /// This event and the next two are reported at most once per 30 s and gate.
     PermitOverdue {
         /// The gate at which the permits were requested.
         gate: GateName,
@@ -136,7 +136,8 @@ pub enum Event {
         /// The permits that have been in use for longest.
         suspects: Vec<Holder>,
     },
-    /// Tasks wait for each other's permits, so that none of them can continue.
+    /// Tasks wait for each other's permits, so that none of them can continue. Reported if any gate of the cycle had no such report for
+    /// 30 s.
     WaitCycle {
         /// The tasks, and what they wait for.
         cycle: WaitCycle,

@@ -208,10 +208,11 @@ impl Adaptive {
         self
     }
 
-    /// Makes a window count as overloaded if the reading of `resource` was at least `percent` hundredths in it. Then the limit
-    /// falls to nine tenths, whatever the outcomes say, once for each window. Meant for the pressure on this host, such as
-    /// [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It is read while a background
-    /// refresh runs, about four times in a window. An unknown reading does not count as overload.
+    /// Makes a window count as overloaded if the reading of `resource` was at least `percent` hundredths in it. The built-in rules then
+    /// lower the limit to nine tenths at the end of the window, whatever the outcomes say. A window without enough outcomes goes on.
+    ///
+    /// Meant for the pressure on this host, such as [`Pressure::CPU`](crate::probe::Pressure::CPU), whose probe the governor must have. It
+    /// is read while a background refresh runs, about four times in a window. An unknown reading does not count as overload.
     ///
     /// # Panics
     ///

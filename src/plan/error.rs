@@ -19,7 +19,7 @@ pub struct BuildError {
 }
 
 impl BuildError {
-    /// Returns the problems, at least one. They are grouped by kind, each group in the order of the plan or of the layers.
+    /// Returns the problems, at least one.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -167,7 +167,7 @@ pub enum Problem {
     },
     /// The name of an adaptive gate is too long for the name of its feedback.
     #[error(
-        "gate `{gate}` is adaptive, and its feedback is the resource `feedback.{gate}`, whose name is too long (allowed: a gate name of 22 bytes)"
+        "gate `{gate}` is adaptive, and its feedback is the resource `feedback.{gate}`, whose name is too long (allowed: a gate name of at most 22 bytes)"
     )]
     FeedbackName {
         /// The gate.
@@ -312,7 +312,7 @@ pub enum FindGateError {
     /// The plan does not declare the gate.
     #[error(transparent)]
     UnknownGate(#[from] UnknownGateError),
-    /// The plan declares the gate, but within other gates.
+    /// The plan declares the gate, but at another path.
     #[error("`{given}` is not a gate of the plan: gate `{}` is at `{path}` (allowed: {})", path.gate(), path.accepted())]
     WrongPath {
         /// The path that was given.

@@ -98,7 +98,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`FindGateError`] if the plan does not declare the gate, or declares it within other gates.
+    /// [`FindGateError`] if the plan does not declare the gate, or declares it at another path.
     pub fn find(&self, given: &GatePath) -> Result<&GateSpec, FindGateError> {
         let path = self.path(given.gate())?;
         if path.is_named_by(given) {

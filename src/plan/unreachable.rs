@@ -15,8 +15,8 @@ pub enum Unreachable {
     #[default]
     Closed,
     /// Each process has `permits` of its own, always, with a lease or without one. They are subtracted from the limit in
-    /// advance, so the ledger shares only the rest, `limit - permits * processes`. The ledger shows the rest as its limit, and
-    /// an operator sets the rest. A process uses its own permits before those of its lease.
+    /// advance, so the ledger shares only the rest, `limit - permits * processes`. The limit in the ledger, which an
+    /// operator can set, is this rest. A process uses its own permits before those of its lease.
     ///
     /// The limit of the fleet is kept, as long as at most `processes` processes run.
     Reserved {

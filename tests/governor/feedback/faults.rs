@@ -95,7 +95,7 @@ async fn a_name_that_is_too_long_is_a_problem() {
     let governor = Governor::builder().gate(declare(22)).build().await.unwrap();
     assert_eq!(governor.feedbacks().count(), 1);
     let error = Plan::new([declare(23)]).unwrap_err().to_string();
-    assert!(error.ends_with("whose name is too long (allowed: a gate name of 22 bytes)"), "{error}");
+    assert!(error.ends_with("whose name is too long (allowed: a gate name of at most 22 bytes)"), "{error}");
     assert!(Governor::builder().gate(declare(23)).build().await.is_err());
 }
 
