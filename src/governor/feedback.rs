@@ -87,8 +87,8 @@ impl FeedbackProbe {
         });
         if let Some(sign) = sign.filter(|_| pressure.is_none()) {
             let (gate, resource) = (spec.name(), sign.resource());
-            let probed = probes.iter().map(ResourceProbe::resource).collect();
-            problems.push(Problem::NoProbe { gate, resource, probed });
+            let known = probes.iter().map(ResourceProbe::resource).collect();
+            problems.push(Problem::NoProbe { gate, resource, probed: known });
             return None;
         }
         let band = Band::new(adaptive.floor_limit(), Limit::MAX);

@@ -312,7 +312,9 @@ fn find_cycles(reads: &[Vec<usize>], mut visited: Vec<bool>) -> Vec<Vec<usize>> 
             next = reads.next().copied();
             let Some(read) = next else {
                 unfollowed.pop();
-                path.pop().map(|left| places[left].take());
+                if let Some(left) = path.pop() {
+                    places[left] = None;
+                }
                 continue;
             };
             // A read of a gate on the path closes a cycle. One that shares a gate with a reported cycle is not reported: gates
@@ -320,7 +322,9 @@ fn find_cycles(reads: &[Vec<usize>], mut visited: Vec<bool>) -> Vec<Vec<usize>> 
             if let Some(place) = places[read] {
                 let cycle = &path[place..];
                 if cycle.iter().rev().all(|&index| !is_reported[index]) {
-                    cycle.iter().for_each(|&index| is_reported[index] = true);
+                    for &index in cycle {
+                        is_reported[index] = true;
+                    }
                     cycles.push(cycle.iter().copied().chain([read]).collect());
                 }
             }

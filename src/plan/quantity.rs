@@ -218,7 +218,7 @@ fn parse(given: &str) -> Result<Quantity, QuantityFault> {
     for divisor in (exponent..0).flat_map(|_| [2, 5]) {
         let factor = factors.iter_mut().find(|factor| factor.checked_rem(divisor) == Some(0));
         let factor = factor.ok_or(QuantityFault::TooFine)?;
-        *factor = factor.saturating_div(divisor);
+        *factor = factor.checked_div(divisor).ok_or(QuantityFault::TooFine)?;
     }
     let power = u32::try_from(exponent.max(0)).ok().and_then(|power| 10_u128.checked_pow(power));
     let product = factors.into_iter().try_fold(power.ok_or(QuantityFault::TooGreat)?, u128::checked_mul);
