@@ -272,6 +272,7 @@ async fn cycles_through_parents_and_among_threads_are_named() {
             let _held = first.acquire_blocking().unwrap();
             both_hold.wait();
             assert!(second.acquire_blocking().is_err(), "the gate is closed");
+            both_hold.wait(); // a permit that is released earlier would be granted to the other thread
         })
     });
     while left.waiting() + root.waiting() < 2 {
